@@ -1,0 +1,101 @@
+"""The shape of a GPT-2: OpenAI's hyperparameters under OpenAI's names, the four published models, and what follows
+from them.
+
+Defaults are the smallest published model. Whatever GPT-2 fixes is a field only where another value is a GPT-2 too
+(a different width, context or vocabulary, an untied head); everything else is not configurable.
+Source: `hparams.json` and `src/model.py` of openai/gpt-2.
+"""
+
+import math
+from dataclasses import dataclass
+
+from cutaway.errors import UsageError
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """One GPT-2 shape; raises `UsageError` for a shape that is none.
+
+    `n_inner` is the width of the MLP's hidden layer, four times `n_embd` unless given.
+    """
+
+    n_vocab: int = 50257
+    n_ctx: int = 1024
+    n_embd: int = 768
+    n_head: int = 12
+    n_layer: int = 12
+    n_inner: int = 0
+    layer_norm_epsilon: float = 1e-5
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if self.n_inner == 0:
+            object.__setattr__(self, "n_inner", 4 * self.n_embd)
+        for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer", "n_inner"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
+                raise UsageError(f"{name} must be a positive whole number below 2**31, not {value!r}")
+        if self.n_embd % self.n_head:
+            raise UsageError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
+        if not (math.isfinite(self.layer_norm_epsilon) and self.layer_norm_epsilon > 0):
+            raise UsageError(f"layer_norm_epsilon must be a positive number, not {self.layer_norm_epsilon!r}")
+
+    @property
+    def d_head(self) -> int:
+        """Width of one attention head."""
+        return self.n_embd // self.n_head
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor of the model in OpenAI's order, by its name in a checkpoint; linear weights are (in, out)."""
+        d, inner = self.n_embd, self.n_inner
+        shapes: dict[str, tuple[int, ...]] = {"wte.weight": (self.n_vocab, d), "wpe.weight": (self.n_ctx, d)}
+        block: dict[str, tuple[int, ...]] = {
+            "ln_1.weight": (d,),
+            "ln_1.bias": (d,),
+            "attn.c_attn.weight": (d, 3 * d),
+            "attn.c_attn.bias": (3 * d,),
+            "attn.c_proj.weight": (d, d),
+            "attn.c_proj.bias": (d,),
+            "ln_2.weight": (d,),
+            "ln_2.bias": (d,),
+            "mlp.c_fc.weight": (d, inner),
+            "mlp.c_fc.bias": (inner,),
+            "mlp.c_proj.weight": (inner, d),
+            "mlp.c_proj.bias": (d,),
+        }
+        for layer in range(self.n_layer):
+            shapes |= {f"h.{layer}.{name}": shape for name, shape in block.items()}
+        shapes |= {"ln_f.weight": (d,), "ln_f.bias": (d,)}
+        if not self.tie_word_embeddings:
+            shapes["lm_head.weight"] = (self.n_vocab, d)
+        return shapes
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters; a tied head is counted once."""
+        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """One of OpenAI's four models: hub name, the size OpenAI says now, and the size it first said (an error of
+    counting).
+    """
+
+    name: str
+    size: str
+    first_size: str
+    config: GPT2Config
+
+
+PUBLISHED = (
+    PublishedModel("gpt2", "124M", "117M", GPT2Config()),
+    PublishedModel("gpt2-medium", "355M", "345M", GPT2Config(n_embd=1024, n_head=16, n_layer=24)),
+    PublishedModel("gpt2-large", "774M", "762M", GPT2Config(n_embd=1280, n_head=20, n_layer=36)),
+    PublishedModel("gpt2-xl", "1558M", "1542M", GPT2Config(n_embd=1600, n_head=25, n_layer=48)),
+)
+
+
+def published(name: str) -> PublishedModel | None:
+    """The published model of that name ("gpt2-xl", "1558M" or "1542M"), or None."""
+    return next((m for m in PUBLISHED if name in (m.name, m.size, m.first_size)), None)

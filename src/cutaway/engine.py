@@ -1,0 +1,74 @@
+"""What an engine is: the one method that every way of running GPT-2 has, and the cache that goes with it.
+
+`reference.py`, `cpu/` and `pytorch/` each have one; everything above this line of the house is the same for all three.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.config import GPT2Config
+from cutaway.errors import UsageError
+
+Float32 = NDArray[np.float32]
+Logits = Literal["last", "all"]
+
+
+class Cache(Protocol):
+    """Keys and values of the tokens that each row of a batch has read so far."""
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Number of tokens that each row holds."""
+
+    def fork(self, rows: Sequence[int]) -> Self:
+        """A new cache whose row i is a copy of row `rows[i]` (samples from one prompt, beams, rows that go on)."""
+
+    def truncate(self, lengths: Sequence[int]) -> None:
+        """Forget the tokens of row i from position `lengths[i]` on."""
+
+
+class Engine(Protocol):
+    """A loaded model that turns token ids into logits."""
+
+    config: GPT2Config
+    name: str  # "reference", "cpu", "pytorch"
+    dtype: str  # what the weights are held as: "float32", "float16", "bfloat16", "int8"
+
+    def new_cache(self, rows: int) -> Cache:
+        """An empty cache for a batch of that many rows; it grows as needed up to `config.n_ctx` tokens a row."""
+
+    def forward(
+        self,
+        sequences: Sequence[Sequence[int]],
+        cache: Cache | None = None,
+        logits: Logits = "last",
+        *,
+        exact: bool = False,
+    ) -> Float32:
+        """Read `sequences[i]` after what row i of the cache holds, and return what the model expects next.
+
+        Returns (rows, n_vocab) logits after the last token of each row, or with "all" the logits after every token,
+        the rows one under the other: (sum of lengths, n_vocab). The cache, where given, is extended in place.
+        `exact` asks for float32 activations where the engine would quantise them.
+        Raises UsageError for an empty row, an id outside the vocabulary, or a row that would pass `config.n_ctx`.
+        """
+
+
+def check_sequences(config: GPT2Config, sequences: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
+    """What every engine refuses before it computes: see `Engine.forward`. `lengths` are the tokens that the cache
+    holds.
+    """
+    if len(sequences) != len(lengths):
+        raise UsageError(f"{len(sequences)} sequences for a cache of {len(lengths)} rows")
+    for row, (ids, length) in enumerate(zip(sequences, lengths, strict=True)):
+        if len(ids) == 0:
+            raise UsageError(f"sequence {row} is empty; start from <|endoftext|> to begin with nothing")
+        if length + len(ids) > config.n_ctx:
+            raise UsageError(
+                f"sequence {row} would be {length + len(ids)} tokens long; the context holds {config.n_ctx}"
+            )
+        if min(ids) < 0 or max(ids) >= config.n_vocab:
+            raise UsageError(f"sequence {row} holds a token id outside 0 to {config.n_vocab - 1}")
