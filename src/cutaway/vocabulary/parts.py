@@ -1,0 +1,112 @@
+"""The parts that tokenizer files are made of, each checked as it is read, with errors of one line."""
+
+import json
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from cutaway.errors import CheckpointError
+
+MAX_BYTES = 1 << 25  # twenty times the size of GPT-2's tokenizer.json
+MAX_ID = 2**31 - 1
+
+Json = Mapping[str, object]
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is looked up in the text: a control token, or a word that is found before BPE begins."""
+
+    text: str
+    index: int
+    control: bool
+
+
+def parse_ids(path: Path, entries: Json) -> dict[str, int]:
+    """Tokens and their ids."""
+    return {parse_text(path, text): parse_id(path, text, index) for text, index in entries.items()}
+
+
+def parse_text(path: Path, text: object) -> str:
+    """A token: some valid Unicode."""
+    if not isinstance(text, str) or not text or text.encode(errors="ignore").decode() != text:
+        fail(path, f"has a token that is not text: {shown(text)}")
+    return text
+
+
+def parse_id(path: Path, text: object, index: object) -> int:
+    """The id of the token `text`."""
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= MAX_ID:
+        fail(path, f"the id of {shown(text)} must be a whole number from 0 to {MAX_ID}, not {shown(index)}")
+    return index
+
+
+def parse_pair(path: Path, where: str, entry: object) -> Pair:
+    """One merge: "a b" or ["a", "b"]."""
+    parts = entry.split(" ") if isinstance(entry, str) else entry
+    if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
+        fail(path, f"{where} is not a merge of two tokens: {shown(entry)}")
+    return parts[0], parts[1]
+
+
+def parse_added(path: Path, entry: object, key: str | None = None) -> AddedToken:
+    """One entry of `added_tokens`, or of `added_tokens_decoder`, where the entry's key is the id."""
+    token = to_object(path, "an added token", entry)
+    text, control = parse_text(path, token.get("content")), bool(token.get("special", True))
+    for option in ("lstrip", "rstrip", "single_word"):
+        if token.get(option) and not control:
+            fail(path, f"the added token {shown(text)} has {option} set, which is not supported")
+    index = token.get("id") if key is None else int(key) if key.isdecimal() and len(key) < 20 else key
+    return AddedToken(text, parse_id(path, text, index), control)
+
+
+def to_object(path: Path, what: str, value: object) -> Json:
+    """`value`, which must be a JSON object."""
+    if not isinstance(value, dict):
+        fail(path, f"{what} must be a JSON object, not {shown(value)}")
+    return value
+
+
+def to_list(path: Path, what: str, value: object) -> list[object]:
+    """`value`, which must be a JSON list."""
+    if not isinstance(value, list):
+        fail(path, f"{what} must be a JSON list, not {shown(value)}")
+    return value
+
+
+def read_json(path: Path) -> Json:
+    """The JSON object in a file."""
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        fail(path, f"is not valid JSON: {error}")
+    return to_object(path, "it", value)
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text in a file of a sane size."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        fail(path, f"cannot be read: {error.strerror}")
+    if len(data) > MAX_BYTES:
+        fail(path, f"is larger than the {MAX_BYTES} bytes that a tokenizer's file may have")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        fail(path, f"is not UTF-8 at byte {error.start}")
+
+
+def shown(value: object) -> str:
+    """A value from a file on one short line."""
+    return reprlib.repr(value)
+
+
+def fail(path: Path, reason: str) -> NoReturn:
+    """Raise the CheckpointError about a file."""
+    raise CheckpointError(f"{path}: {reason}")
