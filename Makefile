@@ -1,0 +1,67 @@
+# What there is to type. Everything lives in $(VENV), and nothing is done twice.
+#
+#   make run      read what the built-in model writes
+#   make test     everything: lint, types, all tests (installs PyTorch for the tests)
+#   make check    lint, types and the quick tests, in under a minute
+#   make native   compile the C++ after editing it
+#   make format   lay the Python out
+#   make peers    environments of the other engines, for bench/ (downloads and compiles; takes a while)
+#   make clean    remove what was built; delete $(VENV) as well to start afresh
+#
+# PYTHON=python3.12   another Python, 3.11 or newer
+# TORCH_INDEX=...     the address that PyTorch's "Start locally" page names for pip and CPU: a much smaller PyTorch, without CUDA
+# PYTEST_ARGS=...     what pytest is given, as in "-n 8" or "tests/test_house.py"
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+PYTEST_ARGS ?= -n 2
+
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/cpu/native/*)
+
+.PHONY: run test check lint native format peers clean
+
+run: $(VENV)/core.stamp
+	@$(BIN)/cutaway generate --stream "A robot must obey the orders given it"
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+native: $(VENV)/dev.stamp
+	$(BIN)/python hatch_build.py
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+peers: $(VENV)/dev.stamp
+	bash bench/setup_peers.sh
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VENV)/*.stamp src/cutaway/cpu/_native.so
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/core.stamp: $(MADE_FROM) | $(BIN)/pip
+	@echo "Installing Cutaway into $(VENV) (a few minutes where there is no C++ compiler yet) ..."
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(MADE_FROM) | $(BIN)/pip
+	@echo "Installing Cutaway, PyTorch and the tools into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[train,dev]'
+	@touch $(VENV)/core.stamp $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Cutaway needs Python 3.11 or newer: name one, as in PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,107 @@
+"""The rules the house is built on (docs/architecture.md), read off the source itself."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "cutaway"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the cellar up: what stands in a row may import what stands in the rows above it here, nothing beside or below it.
+# "__init__" is what `import cutaway` shows; the rooms under the roof may use it like anybody else.
+ROOMS = (
+    ("errors",),
+    ("bpe", "config"),
+    ("long_text", "vocabulary"),
+    ("tokenizer",),
+    ("checkpoints", "data"),
+    ("engine",),
+    ("cpu", "pytorch", "reference"),
+    ("sampling",),
+    ("generation",),
+    ("model",),
+    ("benchmark", "parameters", "training"),
+    ("__init__",),
+    ("cli",),
+    ("__main__",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+
+RUN_TIME = {"numpy", "tokenizers", "huggingface_hub"}
+TORCH_ROOMS = {"pytorch", "training"}
+RUNS_CODE_FROM_FILES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+RUNS_CODE = {"__import__", "compile", "eval", "exec"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, whether at its top or in a function, by its full name."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are written in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_rooms(path: Path) -> set[str]:
+    parts = [name.split(".") for name in imports(path)]
+    return {p[1] if len(p) > 1 and p[1] in FLOOR else "__init__" for p in parts if p[0] == "cutaway"}
+
+
+def third_parties(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {"cutaway"}
+
+
+def test_every_room_has_a_place() -> None:
+    assert {room_of(path) for path in FILES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(path)
+    assert {other for other in imported_rooms(path) - {room} if FLOOR[other] >= FLOOR[room]} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_running_needs_no_framework(path: Path) -> None:
+    allowed = RUN_TIME | {"torch"} if room_of(path) in TORCH_ROOMS else RUN_TIME
+    assert third_parties(path) - allowed == set()
+
+
+def test_the_package_asks_for_what_it_imports_and_no_more() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {name.split(">=")[0] for name in project["dependencies"]} == RUN_TIME
+    assert set().union(*(third_parties(path) for path in FILES)) == RUN_TIME | {"torch"}
+
+
+def test_importing_cutaway_loads_neither_torch_nor_a_web_server_nor_the_hub_client() -> None:
+    code = "import sys, cutaway; print(*({'torch', 'starlette', 'uvicorn', 'huggingface_hub'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_hold_tensors_and_json_never_code(path: Path) -> None:
+    assert {name for name in imports(path) if name.split(".")[0] in RUNS_CODE_FROM_FILES} == set()
+    for call in (node for node in nodes(path) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Name):
+            assert call.func.id not in RUNS_CODE, f"line {call.lineno}"
+        assert ast.unparse(call.func) != "torch.load", f"line {call.lineno}"
+        pickled = [k.value for k in call.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"]
+        assert pickled == [], f"line {call.lineno}"
