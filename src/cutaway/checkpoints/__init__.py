@@ -1,0 +1,19 @@
+"""Files to tensors and back: Hugging Face GPT-2 directories, names on the hub, int8."""
+
+from cutaway.checkpoints.checkpoint import Checkpoint
+from cutaway.checkpoints.quantise import QuantisedMatrix, quantise
+from cutaway.checkpoints.save import save_checkpoint
+from cutaway.checkpoints.sources import open_checkpoint
+from cutaway.checkpoints.weights import ArrayWeights, RandomWeights, Weights, random_weights
+
+__all__ = [
+    "ArrayWeights",
+    "Checkpoint",
+    "QuantisedMatrix",
+    "RandomWeights",
+    "Weights",
+    "open_checkpoint",
+    "quantise",
+    "random_weights",
+    "save_checkpoint",
+]

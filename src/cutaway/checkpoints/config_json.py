@@ -1,0 +1,132 @@
+"""`config.json` as transformers writes it: read into a `GPT2Config` or refused, and written for transformers to read.
+
+transformers writes dozens of keys. The sizes are taken, the few that could ask for other mathematics than GPT-2's are
+checked, and all others (dropout, classification heads, token ids, versions, ...) change nothing here and are ignored.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from cutaway.checkpoints.layout import QUANTISATION
+from cutaway.checkpoints.untrusted import fail, read_object, shown
+from cutaway.config import GPT2Config
+from cutaway.errors import UsageError
+
+Json = dict[str, object]
+
+# What each of our sizes may be called, the name that prevails first.
+_SIZES = {
+    "n_vocab": ("vocab_size",),
+    "n_ctx": ("n_positions", "max_position_embeddings", "n_ctx"),
+    "n_embd": ("n_embd", "hidden_size"),
+    "n_head": ("n_head", "num_attention_heads"),
+    "n_layer": ("n_layer", "num_hidden_layers"),
+}
+# Keys that change what is computed, and the values with which it is GPT-2.
+_FIXED: dict[str, tuple[object, ...]] = {
+    "model_type": ("gpt2",),
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+    "is_encoder_decoder": (False,),
+    "pruned_heads": ({}, None),
+    "auto_map": (None,),  # the model comes with Python code of its own
+}
+
+
+@dataclass(frozen=True)
+class StoredConfig:
+    """What a `config.json` says: the shape, whether the matrices are our int8, and which token ends a text (if any)."""
+
+    config: GPT2Config
+    quantised: bool
+    end_of_text: int | None
+
+
+def read_config(path: Path) -> StoredConfig:
+    """Read a `config.json`; raises CheckpointError naming the key and the value that make it no GPT-2."""
+    raw = read_object(path)
+    for key, allowed in _FIXED.items():
+        if key in raw and raw[key] not in allowed:
+            fail(path, f"{key} is {shown(raw[key])}; only {' or '.join(map(repr, allowed))} is supported")
+    sizes = {field: _size(raw, names, path) for field, names in _SIZES.items()}
+    inner = 0 if raw.get("n_inner") is None else _whole(raw, "n_inner", path)
+    tied = raw.get("tie_word_embeddings", True)
+    if not isinstance(tied, bool):
+        fail(path, f"tie_word_embeddings must be true or false, not {shown(tied)}")
+    try:
+        config = GPT2Config(**sizes, n_inner=inner, layer_norm_epsilon=_epsilon(raw, path), tie_word_embeddings=tied)
+    except UsageError as error:
+        fail(path, str(error))
+    return StoredConfig(config, _is_quantised(raw, path), _end_of_text(raw, config))
+
+
+def _size(raw: Json, names: tuple[str, ...], path: Path) -> int:
+    found = next((name for name in names if name in raw), None)
+    if found is None:
+        fail(path, f"{names[0]} is missing")
+    return _whole(raw, found, path)
+
+
+def _whole(raw: Json, key: str, path: Path) -> int:
+    value = raw[key]
+    if type(value) is not int or not 0 < value < 2**31:
+        fail(path, f"{key} must be a positive whole number below 2**31, not {shown(value)}")
+    return value
+
+
+def _epsilon(raw: Json, path: Path) -> float:
+    value = raw.get("layer_norm_epsilon", 1e-5)
+    if not isinstance(value, float) or not 1e-30 < value < 1:  # what is smaller float32 may take for 0
+        fail(path, f"layer_norm_epsilon must be a small positive number, not {shown(value)}")
+    return value
+
+
+def _is_quantised(raw: Json, path: Path) -> bool:
+    scheme = raw.get("quantization_config")
+    if scheme is None:
+        return False
+    if not isinstance(scheme, dict) or scheme.get("quant_method") != "cutaway":
+        method = scheme.get("quant_method") if isinstance(scheme, dict) else scheme
+        fail(path, f"quantization_config is of another kind, {shown(method)}; convert from the unquantised checkpoint")
+    for key in scheme:
+        if key not in QUANTISATION:
+            near = get_close_matches(key[:80], QUANTISATION, n=1, cutoff=0)[0]
+            fail(path, f"quantization_config has the unknown key {shown(key)}; did you mean {near}?")
+    for key, ours in QUANTISATION.items():
+        if key not in scheme:
+            fail(path, f"quantization_config: {key} is missing")
+        if scheme[key] != ours:
+            fail(path, f"quantization_config: {key} is {shown(scheme[key])}; this version reads {ours!r}")
+    return True
+
+
+def _end_of_text(raw: Json, config: GPT2Config) -> int | None:
+    """The token that ends a text, if the file names one that is in the vocabulary; transformers may list several."""
+    value = raw.get("eos_token_id")
+    first = value[0] if isinstance(value, list) and value else value
+    return first if type(first) is int and 0 <= first < config.n_vocab else None
+
+
+def config_json(config: GPT2Config, dtype: str, end_of_text: int | None) -> Json:
+    """The `config.json` for a checkpoint stored as `dtype`."""
+    quantised = dtype == "int8"
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "vocab_size": config.n_vocab,
+        "n_positions": config.n_ctx,
+        "n_ctx": config.n_ctx,
+        "n_embd": config.n_embd,
+        "n_head": config.n_head,
+        "n_layer": config.n_layer,
+        "n_inner": None if config.n_inner == 4 * config.n_embd else config.n_inner,
+        "layer_norm_epsilon": config.layer_norm_epsilon,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "dtype": "float32" if quantised else dtype,
+    } | ({"quantization_config": QUANTISATION} if quantised else {})

@@ -1,0 +1,130 @@
+"""Which file of a checkpoint directory holds which tensor: every shape and dtype is checked before any tensor is read.
+
+Directories are Hugging Face's: `config.json` and `model.safetensors`, or several files that
+`model.safetensors.index.json` lists.
+"""
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cutaway.checkpoints.config_json import StoredConfig
+from cutaway.checkpoints.layout import PREFIX, stored_kinds
+from cutaway.checkpoints.quantise import Float32
+from cutaway.checkpoints.safetensors import FLOATS, Entry, Kind, TensorFile
+from cutaway.checkpoints.untrusted import fail, plain, read_object, shown
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
+# Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
+_MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
+_HEAD, _EMBEDDING = "lm_head.weight", "wte.weight"
+
+
+class Place(NamedTuple):
+    """Where a tensor is stored: in which file, under which name."""
+
+    file: TensorFile
+    name: str
+
+    @property
+    def entry(self) -> Entry:
+        return self.file.entries[self.name]
+
+    def read(self) -> Float32:
+        return self.file.read(self.name)
+
+
+Places = dict[str, Place]  # by the tensors' names without prefix
+
+
+def open_files(directory: Path) -> list[TensorFile]:
+    """The files with the weights; raises CheckpointError where there are none, or not those that an index lists."""
+    if (directory / WEIGHTS).exists():
+        return [TensorFile(directory / WEIGHTS)]
+    if not (directory / INDEX).exists():
+        for pickle in sorted(directory.glob("pytorch_model*.bin")):
+            fail(pickle, "is a pickle, which can run code, and is never read; have transformers save it as safetensors")
+        fail(directory, f"holds no {WEIGHTS}")
+    return _open_shards(directory)
+
+
+def _open_shards(directory: Path) -> list[TensorFile]:
+    index = directory / INDEX
+    listed = read_object(index).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        fail(index, f"weight_map must say which file each tensor is in, not {shown(listed)}")
+    for name, shard in listed.items():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
+            fail(index, f"{plain(name)} must be in a .safetensors file of this directory, not in {shown(shard)}")
+    files = [TensorFile(directory / shard) for shard in sorted(set(listed.values()))]
+    held = {(name, file.path.name) for file in files for name in file.entries}
+    for name, shard in sorted(held ^ listed.items()):
+        reason = "lies unlisted in" if (name, shard) in held else "is listed for, but not in,"
+        fail(index, f"{plain(name)} {reason} {shard}")
+    return files
+
+
+def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> Places:
+    """Where every tensor is; raises CheckpointError unless they are exactly those of the config, in shape and dtype."""
+    places = _places(files)
+    config = stored.config
+    if config.n_layer > len(places):  # or a hostile number of layers becomes a list of all their tensors
+        fail(directory / CONFIG, f"n_layer is {config.n_layer}, but the files hold only {len(places)} tensors")
+    parts = stored_kinds(config, "int8" if stored.quantised else "float32").values()
+    expected = {name: kind for part in parts for name, kind in part.items()}
+    head_is_copy = config.tie_word_embeddings and not stored.quantised and _HEAD in places
+    if head_is_copy:
+        expected[_HEAD] = expected[_EMBEDDING]
+    _check_names(places, expected, directory)
+    for name, kind in expected.items():
+        _check_kind(places[name], kind, any_float=not stored.quantised)
+    if head_is_copy:
+        _check_copy(places.pop(_HEAD), places[_EMBEDDING])
+    return places
+
+
+def _places(files: list[TensorFile]) -> Places:
+    """All tensors but stored masks."""
+    places: Places = {}
+    for file in files:
+        for stored_name in file.entries:
+            name = stored_name.removeprefix(PREFIX)
+            if name in places:
+                fail(file.path, f"{plain(name)} is stored twice, with and without the prefix {PREFIX}")
+            if not _MASK.fullmatch(name):
+                places[name] = Place(file, stored_name)
+    return places
+
+
+def _check_names(places: Places, expected: dict[str, Kind], directory: Path) -> None:
+    for name, place in places.items():
+        if name not in expected:
+            near = get_close_matches(name[:80], expected, n=1, cutoff=0)[0]
+            fail(place.file.path, f"{plain(name)} is no tensor of the GPT-2 in {CONFIG}; the nearest name is {near}")
+    for name in expected:
+        if name not in places:
+            files = {place.file.path for place in places.values()}
+            fail(files.pop() if len(files) == 1 else directory, f"{name} is missing")
+
+
+def _check_kind(place: Place, kind: Kind, *, any_float: bool) -> None:
+    dtype, shape = kind
+    entry, path = place.entry, place.file.path
+    if entry.shape != shape:
+        fail(path, f"{place.name} has the shape {entry.shape}, but {CONFIG} asks for {shape}")
+    allowed = tuple(FLOATS) if any_float else (dtype,)
+    if entry.dtype not in allowed:
+        fail(path, f"{place.name} is stored as {entry.dtype}, and not as {' or '.join(allowed)}")
+
+
+def _check_copy(head: Place, embedding: Place) -> None:
+    """A head that is stored although it is tied must be what it is tied to."""
+    for ours, theirs in zip(head.file.chunks(head.name), embedding.file.chunks(embedding.name), strict=True):
+        if not np.array_equal(ours, theirs):
+            fail(head.file.path, f"{head.name} differs from {embedding.name}, but {CONFIG} says tie_word_embeddings")

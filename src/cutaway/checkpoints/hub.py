@@ -1,0 +1,78 @@
+"""Models by name, through `huggingface_hub`: its cache, progress bars, tokens and variables (HF_HOME, HF_HUB_OFFLINE).
+
+Only the files that are read are fetched; the pickles and TensorFlow files beside them in the published repositories
+are left where they are.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from cutaway.checkpoints.directory import CONFIG, INDEX, WEIGHTS
+from cutaway.errors import HubError
+
+_FILES = [
+    CONFIG,
+    WEIGHTS,
+    INDEX,
+    "model-*.safetensors",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+]
+
+
+def fetch_published(name: str) -> Path:
+    """The directory with one of OpenAI's models ("gpt2-xl"); raises HubError where it cannot be had.
+
+    The models have moved on the hub, but never changed: what the cache holds under the old name is used.
+    """
+    from huggingface_hub import snapshot_download
+
+    with suppress(OSError):  # not in the cache
+        cached = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
+        if _is_complete(cached):
+            return cached
+    return fetch(f"openai-community/{name}")
+
+
+def fetch(repository: str) -> Path:
+    """The directory with the newest version of a model, or the cached one where the hub is out of reach.
+
+    Raises HubError where there is no such model, none without pickles, or neither network nor cache.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        directory = Path(snapshot_download(repository, allow_patterns=_FILES))
+    except Exception as error:  # its own, an HTTP library's, the system's: all mean the same to whoever asked
+        raise HubError(_explain(repository, error)) from error
+    if not _is_complete(directory):
+        raise HubError(f"{repository} has no {CONFIG} with safetensors weights on the hub; pickles are never fetched")
+    return directory
+
+
+def _is_complete(directory: Path) -> bool:
+    return (directory / CONFIG).exists() and any((directory / name).exists() for name in (WEIGHTS, INDEX))
+
+
+def _explain(repository: str, error: Exception) -> str:
+    from huggingface_hub import errors
+
+    match error:
+        case errors.GatedRepoError():
+            return f"{repository} is gated: accept its terms on the hub, then log in with `hf auth login`"
+        case errors.RepositoryNotFoundError():
+            return f"{repository} is no model on the hub, or a private one: then log in with `hf auth login`"
+        case errors.LocalEntryNotFoundError(__cause__=errors.OfflineModeIsEnabled()):
+            return f"{repository} is not in the cache, and HF_HUB_OFFLINE is set"
+        case errors.LocalEntryNotFoundError():
+            return f"{repository} is not in the cache, and the hub cannot be reached: {_line(error.__cause__ or error)}"
+    return f"{repository} cannot be fetched: {_line(error)}"
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,102 @@
+"""A directory that is replaced whole or not at all, whenever the program or the machine may stop.
+
+Everything is written in a directory beside the target and seen onto the disk; then that directory takes the target's
+name in one step. Where the target holds files already, the two directories are exchanged (one system call on Linux;
+elsewhere three renames, and a crash between them leaves both whole beside each other, as `.NAME.saving-*`).
+"""
+
+import ctypes
+import errno
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h and fs.h
+
+
+@contextmanager
+def replacing(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
+    """Give a new directory to write in, which becomes `target` when the block ends well, and vanishes when it does not.
+
+    Of the files that `target` held before, those whose name `belongs` to what is replaced go, and all others stay.
+    `target` must be absolute. Raises OSError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.saving-{os.getpid()}-{secrets.token_hex(4)}")
+    staging.mkdir()
+    try:
+        yield staging
+        for path in (*staging.iterdir(), staging):
+            _sync(path)
+        _install(staging, target)
+    except BaseException:
+        with suppress(OSError):
+            _retire(staging, target, belongs)
+        raise
+    _sync(target.parent)
+    for leftover in _leftovers(target):
+        _retire(leftover, target, belongs)
+
+
+def _install(staging: Path, target: Path) -> None:
+    """Give `staging` the name of `target`; what was there is under the name of `staging` afterwards."""
+    try:
+        staging.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        staging.chmod(target.stat().st_mode & 0o7777)
+        _exchange(staging, target)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 and not renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        return
+    aside = one.with_name(f"{one.name}-old")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
+
+
+def _leftovers(target: Path) -> list[Path]:
+    """What this or an earlier, interrupted replacement left beside the target; not those of others still at work."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.saving-(\d+)-[0-9a-f]{{8}}(-old)?")
+    found = [(path, name.fullmatch(path.name)) for path in target.parent.iterdir()]
+    return [path for path, match in found if match and not _is_busy(int(match[1]))]
+
+
+def _is_busy(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return process != os.getpid()  # ours from an earlier life: in a container every process may have the same number
+
+
+def _retire(leftover: Path, target: Path, belongs: Callable[[str], bool]) -> None:
+    """Remove a directory that was replaced; what is not ours to remove moves to where it was."""
+    for path in leftover.iterdir():
+        if belongs(path.name):
+            path.unlink()
+        elif not (target / path.name).exists():
+            path.rename(target / path.name)
+    if not any(leftover.iterdir()):
+        leftover.rmdir()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,217 @@
+"""The safetensors format, read and written without a framework.
+
+A file is the length of a header (8 bytes, little-endian), the header (JSON: name → dtype, shape, first and last byte),
+and the tensors' bytes. Reading checks the whole header against the file's real length before anything is allocated.
+Bytes are read into fresh memory, not mapped: a mapped file that shrinks kills the process, one that shrinks while it is
+read is an error. Source: the section "Format" of the README of huggingface/safetensors.
+"""
+
+import json
+import math
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.checkpoints.quantise import Float32
+from cutaway.checkpoints.untrusted import MAX_JSON_BYTES, fail, open_ordinary, parse_object, plain, shown
+from cutaway.errors import CheckpointError
+
+ITEM_BYTES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
+    **dict.fromkeys(("I32", "U32", "F32"), 4),
+    **dict.fromkeys(("I64", "U64", "F64"), 8),
+}
+FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_MAX_RANK = 8
+_CHUNK = 1 << 18  # numbers converted at a time, so that converting needs no second copy of a tensor
+_NOT_SAFETENSORS = {
+    b"version ": "is a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull`",
+    b"PK\x03\x04": "is a zip archive, as pickled PyTorch checkpoints are, not safetensors; pickles are never read",
+}
+
+Bytes = NDArray[np.uint8]
+Kind = tuple[str, tuple[int, ...]]  # dtype and shape
+Array = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a header says of one tensor; `start` counts from the beginning of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    n_bytes: int
+
+
+def size_of(kind: Kind) -> int:
+    """Bytes that a tensor of that dtype and shape takes in a file."""
+    dtype, shape = kind
+    return math.prod(shape) * ITEM_BYTES[dtype]
+
+
+class TensorFile:
+    """An open safetensors file with a sound header; raises CheckpointError where there is none.
+
+    It stays open until nothing refers to it, so that replacing the file on disk changes nothing for a model that is
+    being loaded. Threads may read at the same time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = open_ordinary(path)
+        weakref.finalize(self, self._file.close)
+        self.n_bytes = os.fstat(self._file.fileno()).st_size
+        self.entries = self._read_entries()
+
+    def read(self, name: str) -> Float32:
+        """A float32, float16 or bfloat16 tensor as float32; raises CheckpointError where it holds NaN or infinity."""
+        tensor = np.empty(self.entries[name].shape, np.float32)
+        flat, done = tensor.reshape(-1), 0
+        for chunk in self.chunks(name):
+            flat[done : done + chunk.size] = chunk
+            done += chunk.size
+        return tensor
+
+    def chunks(self, name: str) -> Iterator[Float32]:
+        """The numbers of such a tensor in their order, some at a time."""
+        entry = self.entries[name]
+        step = _CHUNK * ITEM_BYTES[entry.dtype]
+        for done in range(0, entry.n_bytes, step):
+            chunk = _decode(self._read_bytes(entry.start + done, min(step, entry.n_bytes - done)), entry.dtype)
+            if not np.isfinite(chunk).all():
+                fail(self.path, f"{name} holds NaN or infinity")
+            yield chunk
+
+    def read_int8(self, name: str) -> NDArray[np.int8]:
+        """An I8 tensor as it is stored."""
+        entry = self.entries[name]
+        return self._read_bytes(entry.start, entry.n_bytes).view(np.int8).reshape(entry.shape)
+
+    def _read_entries(self) -> dict[str, Entry]:
+        first = self._read_bytes(0, min(8, self.n_bytes)).tobytes()
+        for magic, reason in _NOT_SAFETENSORS.items():
+            if first.startswith(magic):
+                fail(self.path, reason)
+        length = int.from_bytes(first, "little")
+        if len(first) < 8 or length > self.n_bytes - 8:
+            fail(self.path, f"is cut short or not safetensors: {self.n_bytes} bytes cannot hold its header")
+        if length > MAX_JSON_BYTES:
+            fail(self.path, f"claims a header of {length} bytes; {MAX_JSON_BYTES} is more than any GPT-2 needs")
+        return _parse_header(self._read_bytes(8, length).tobytes(), self.path, self.n_bytes)
+
+    def _read_bytes(self, start: int, count: int) -> Bytes:
+        data = np.empty(count, np.uint8)
+        rest = data.data
+        with self._lock:
+            try:
+                self._file.seek(start)
+                while rest and (read := self._file.readinto(rest)):
+                    rest = rest[read:]
+            except OSError as error:
+                fail(self.path, f"cannot be read: {error.strerror}")
+        if rest:
+            fail(self.path, "became shorter while it was read")
+        return data
+
+
+def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, Entry]:
+    """The entries of a header whose tensors fill the file from the header to its end, without a hole or an overlap."""
+    if not header.startswith(b"{"):
+        fail(path, "is not safetensors: its header is not a JSON object")
+    raw = parse_object(header, path, "the header")
+    metadata = raw.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        fail(path, "the header's __metadata__ must map text to text")
+    data_start = 8 + len(header)
+    entries = {name: _parse_entry(name, value, path, data_start) for name, value in raw.items()}
+    end = data_start
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].n_bytes)):
+        if entry.start != end:
+            fail(path, f"{plain(name)} starts at byte {entry.start} where {end} is expected: a hole or an overlap")
+        end += entry.n_bytes
+    if end != file_bytes:
+        fail(path, f"should be {end} bytes long, but is {file_bytes}: cut short, or with something added")
+    return entries
+
+
+def _parse_entry(name: str, value: object, path: Path, data_start: int) -> Entry:
+    match value:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(last)], **more} if not more:
+            pass
+        case _:
+            fail(path, f"{plain(name)} must have a dtype, a shape and two data_offsets, not {shown(value)}")
+    if dtype not in ITEM_BYTES:
+        fail(path, f"{plain(name)} has the unknown dtype {shown(dtype)}")
+    if len(shape) > _MAX_RANK or not all(type(n) is int and n >= 0 for n in shape):
+        fail(path, f"{plain(name)} has the impossible shape {shown(shape)}")
+    n_bytes = size_of((dtype, tuple(shape)))
+    if first < 0 or last - first != n_bytes:
+        fail(path, f"{plain(name)} needs {n_bytes} bytes, but its data_offsets are {shown([first, last])}")
+    return Entry(dtype, tuple(shape), data_start + first, n_bytes)
+
+
+def _decode(data: Bytes, dtype: str) -> Float32:
+    if dtype == "BF16":  # the upper half of a float32
+        return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    return data.view("<f2" if dtype == "F16" else "<f4").astype(np.float32)
+
+
+def write_tensors(path: Path, kinds: Mapping[str, Kind], tensors: Iterable[tuple[str, Array]]) -> None:
+    """Write a new safetensors file; `tensors` come in any order and are let go one by one.
+
+    Float32 arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
+    CheckpointError naming the tensor where that would make a number infinite, OSError where the disk refuses.
+    """
+    header, starts = _build_header(kinds)
+    with path.open("xb") as file:
+        file.write(header)
+        for name, tensor in tensors:
+            dtype, shape = kinds[name]
+            assert tensor.shape == shape, name
+            file.seek(starts[name])
+            _write_numbers(file, name, tensor.reshape(-1), dtype)
+
+
+def _build_header(kinds: Mapping[str, Kind]) -> tuple[bytes, dict[str, int]]:
+    """The header's bytes with its length before it, and where each tensor starts in the file."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers asks for the framework's name
+    offsets, end = {}, 0
+    widest_first = sorted(kinds.items(), key=lambda item: -ITEM_BYTES[item[1][0]])  # so every tensor is aligned
+    for name, (dtype, shape) in widest_first:
+        offsets[name], end = end, end + size_of((dtype, shape))
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offsets[name], end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_JSON_BYTES:
+        raise CheckpointError(f"{len(kinds)} tensors are too many for one file: save it in several")
+    return len(text).to_bytes(8, "little") + text, {name: 8 + len(text) + offset for name, offset in offsets.items()}
+
+
+def _write_numbers(file: BinaryIO, name: str, numbers: Array, dtype: str) -> None:
+    for start in range(0, numbers.size, _CHUNK):
+        chunk = numbers[start : start + _CHUNK]
+        if not np.isfinite(chunk).all():
+            raise CheckpointError(f"{name} holds NaN or infinity")
+        encoded = _encode(chunk, dtype)
+        if dtype in FLOATS and not np.isfinite(_decode(encoded, dtype)).all():
+            raise CheckpointError(f"{name} holds a number too large for {FLOATS[dtype]}")
+        file.write(encoded.data)
+
+
+def _encode(numbers: Array, dtype: str) -> Bytes:
+    if dtype == "BF16":
+        bits = np.ascontiguousarray(numbers, np.float32).view(np.uint32)
+        half = (bits + ((bits >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF)) >> np.uint32(16)
+        return half.astype("<u2").view(np.uint8)  # the upper half, rounded to the nearest, half to even
+    with np.errstate(over="ignore"):  # the caller looks for what became infinite
+        return np.ascontiguousarray(numbers, {"F32": "<f4", "F16": "<f2", "I8": "i1"}[dtype]).view(np.uint8)

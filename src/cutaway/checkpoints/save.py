@@ -1,0 +1,148 @@
+"""Writing a checkpoint: tensor by tensor, in the dtype asked for, as files that transformers reads too (int8 apart)."""
+
+import errno
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cutaway.checkpoints.config_json import config_json
+from cutaway.checkpoints.directory import CONFIG, INDEX, WEIGHTS
+from cutaway.checkpoints.layout import DTYPES, int8_tensors, stored_kinds, with_prefix
+from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, quantise
+from cutaway.checkpoints.replace import replacing
+from cutaway.checkpoints.safetensors import Array, Kind, size_of, write_tensors
+from cutaway.checkpoints.untrusted import fail
+from cutaway.checkpoints.weights import Weights
+from cutaway.config import GPT2Config
+from cutaway.errors import CheckpointError, UsageError
+from cutaway.tokenizer import Tokenizer
+from cutaway.vocabulary import gpt2_vocabulary
+from cutaway.vocabulary.files import write_vocabulary
+
+Parameters = Mapping[str, Mapping[str, Kind]]  # for each parameter the tensors that store it
+
+# What a checkpoint consists of: overwriting one replaces these files, and removes those that the new one has not.
+_OURS = re.compile(
+    r"(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|vocab\.json|merges\.txt"
+    r"|(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)(\.part)?"
+)
+
+
+def save_checkpoint(
+    directory: str | Path,
+    weights: Weights,
+    dtype: str | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    max_shard_bytes: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a checkpoint directory; no more than one tensor is in memory at a time.
+
+    `dtype` is "float32", "float16", "bfloat16" or "int8", and what the weights are stored as unless given. A
+    tokenizer's files are written beside the weights. With `max_shard_bytes` the weights are in several files; no
+    parameter is split. A checkpoint that is there already is replaced only if `overwrite`, and only by one that is
+    whole and on the disk; files of other names stay. Raises UsageError for the arguments, CheckpointError where the
+    weights cannot be saved.
+    """
+    dtype = weights.dtype if dtype is None else dtype
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    if max_shard_bytes is not None and max_shard_bytes < 1:
+        raise UsageError(f"max_shard_bytes must be positive, not {max_shard_bytes}")
+    target = _target(Path(directory), overwrite)
+    parameters = stored_kinds(weights.config, dtype)
+    config = config_json(weights.config, dtype, _end_of_text(weights.config, tokenizer))
+    try:
+        with replacing(target, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
+            _write_weights(staging, weights, parameters, max_shard_bytes)
+            if tokenizer is not None:
+                write_vocabulary(tokenizer.vocabulary, staging)
+            _write_json(staging / CONFIG, config)
+    except OSError as error:
+        fail(target, f"cannot be saved: {_reason(error, target, parameters)}")
+
+
+def _target(directory: Path, overwrite: bool) -> Path:
+    try:
+        target = directory.expanduser().resolve()
+        if target.exists() and not target.is_dir():
+            fail(target, "is not a directory")
+        if not overwrite and any((target / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
+            fail(target, "holds a checkpoint already: choose another directory, or overwrite it")
+    except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
+        fail(directory, f"cannot be saved: {error}")
+    return target
+
+
+def _end_of_text(config: GPT2Config, tokenizer: Tokenizer | None) -> int | None:
+    if tokenizer is not None:
+        return tokenizer.end_of_text
+    gpt2 = gpt2_vocabulary()
+    return gpt2.end_of_text if gpt2.n_vocab == config.n_vocab else None
+
+
+def _reason(error: OSError, target: Path, parameters: Parameters) -> str:
+    reason = error.strerror or str(error)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return reason
+    needed = sum(map(_n_bytes, parameters.values()))
+    disk = next(parent for parent in target.parents if parent.exists())
+    return f"{reason} ({needed} bytes needed, {shutil.disk_usage(disk).free} free)"
+
+
+def _write_weights(directory: Path, weights: Weights, parameters: Parameters, max_shard_bytes: int | None) -> None:
+    shards = _split(parameters, max_shard_bytes)
+    listed: dict[str, str] = {}
+    for number, names in enumerate(shards, 1):
+        file = WEIGHTS if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        kinds = {with_prefix(part): kind for name in names for part, kind in parameters[name].items()}
+        write_tensors(directory / file, kinds, _stored(weights, names, parameters))
+        listed |= dict.fromkeys(kinds, file)
+    if len(shards) > 1:
+        total = sum(map(_n_bytes, parameters.values()))
+        _write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": listed})
+
+
+def _split(parameters: Parameters, max_bytes: int | None) -> list[list[str]]:
+    """The parameters' names in as few runs as `max_bytes` allows; one that is larger has a run of its own."""
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, kinds in parameters.items():
+        filled += _n_bytes(kinds)
+        if max_bytes is not None and filled > max_bytes and shards[-1]:
+            shards.append([])
+            filled = _n_bytes(kinds)
+        shards[-1].append(name)
+    return shards
+
+
+def _n_bytes(kinds: Mapping[str, Kind]) -> int:
+    return sum(size_of(kind) for kind in kinds.values())
+
+
+def _stored(weights: Weights, names: list[str], parameters: Parameters) -> Iterator[tuple[str, Array]]:
+    """The tensors that store these parameters, one parameter at a time."""
+    for name in names:
+        if parameters[name].keys() == {name}:
+            yield with_prefix(name), weights.read(name)
+        else:
+            for part, tensor in int8_tensors(name, _quantised(weights, name)).items():
+                yield with_prefix(part), tensor
+
+
+def _quantised(weights: Weights, name: str) -> QuantisedMatrix:
+    matrix = weights.read_quantised(name)
+    if matrix is not None:
+        return matrix
+    floats = weights.read(name)
+    try:
+        return quantise(floats.T if is_conv1d(name) else floats)
+    except UsageError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+
+
+def _write_json(path: Path, value: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,36 @@
+"""Where a checkpoint comes from: a directory, or a name on the hub."""
+
+import re
+from pathlib import Path
+
+from cutaway.checkpoints import hub
+from cutaway.checkpoints.checkpoint import Checkpoint
+from cutaway.checkpoints.untrusted import fail, shown
+from cutaway.config import PUBLISHED, published
+from cutaway.errors import CheckpointError
+
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+def open_checkpoint(source: str | Path) -> Checkpoint:
+    """Open a checkpoint: a directory, a published model ("gpt2", "124M", "117M", ...), or "owner/name" on the hub.
+
+    A directory wins over a name. Raises CheckpointError where there is no checkpoint or none of GPT-2, HubError where a
+    name cannot be had from the hub.
+    """
+    path = Path(source)
+    try:
+        path = path.expanduser()
+        if path.is_dir():
+            return Checkpoint(path, path.resolve().name)
+        if path.exists():
+            fail(path, "is a file; give the directory that it is in")
+    except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
+        fail(path, f"cannot be read: {error}")
+    if isinstance(source, str):
+        if model := published(source):
+            return Checkpoint(hub.fetch_published(model.name), model.name)
+        if _HUB_NAME.fullmatch(source):
+            return Checkpoint(hub.fetch(source), source)
+    names = ", ".join(model.name for model in PUBLISHED)
+    raise CheckpointError(f"{shown(str(source))} is neither a directory nor a model's name ({names}, or owner/name)")

@@ -1,0 +1,128 @@
+"""Reading an opened checkpoint: every dtype, int8 as floats and as it is, and the tokenizer beside the weights."""
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from cutaway.checkpoints import Checkpoint, quantise, save_checkpoint
+from cutaway.checkpoints.quantise import is_conv1d, matrix_names
+from cutaway.config import GPT2Config
+from cutaway.errors import CheckpointError, UsageError
+from cutaway.tokenizer import Tokenizer
+from cutaway.vocabulary.files import write_vocabulary
+from tests.tiny import tiny_weights
+
+OPEN_FILES = Path("/proc/self/fd")
+WEIGHTS = tiny_weights(n_vocab=40, n_ctx=8, n_embd=36, n_head=3, n_layer=2, tie_word_embeddings=False)
+
+
+def saved(directory: Path, dtype: str) -> Checkpoint:
+    save_checkpoint(directory, WEIGHTS, dtype)
+    return Checkpoint(directory, "tiny")
+
+
+def test_what_a_checkpoint_says_of_itself(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, "float16")
+    assert checkpoint.config == WEIGHTS.config
+    assert checkpoint.dtype == "float16"
+    assert (checkpoint.name, checkpoint.path) == ("tiny", tmp_path)
+    assert checkpoint.n_bytes == (tmp_path / "model.safetensors").stat().st_size
+    assert checkpoint.end_of_text is None
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [("float32", 0), ("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_floats_come_back_as_close_as_their_dtype_allows(tmp_path: Path, dtype: str, relative: float) -> None:
+    checkpoint = saved(tmp_path, dtype)
+    for name, tensor in WEIGHTS.arrays.items():
+        back = checkpoint.read(name)
+        assert back.dtype == np.float32
+        assert back.shape == tensor.shape
+        assert (np.abs(back - tensor) <= relative * np.abs(tensor) + (relative > 0) * 1e-7).all()
+        assert checkpoint.read_quantised(name) is None
+
+
+def test_int8_is_what_quantise_says(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, "int8")
+    assert checkpoint.dtype == "int8"
+    for name in matrix_names(WEIGHTS.config):
+        matrix = WEIGHTS.arrays[name].T if is_conv1d(name) else WEIGHTS.arrays[name]
+        expected, read = quantise(matrix), checkpoint.read_quantised(name)
+        assert read is not None
+        for ours, theirs in zip(vars(read).values(), vars(expected).values(), strict=True):
+            assert ours.dtype == theirs.dtype
+            assert ours.flags.c_contiguous
+            assert np.array_equal(ours, theirs)
+        restored = expected.dequantise()
+        assert np.array_equal(checkpoint.read(name), restored.T if is_conv1d(name) else restored)
+    for name in set(WEIGHTS.arrays) - set(matrix_names(WEIGHTS.config)):
+        assert checkpoint.read_quantised(name) is None
+        assert np.array_equal(checkpoint.read(name), WEIGHTS.arrays[name])
+
+
+@pytest.mark.parametrize(("part", "value"), [("", -128), (".scales", -1.0), (".columns", 0.0)])
+def test_int8_beyond_the_scheme_is_refused(tmp_path: Path, part: str, value: float) -> None:
+    saved(tmp_path, "int8")
+    stored = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    stored["transformer.wte.weight" + part].reshape(-1)[3] = value
+    safetensors.numpy.save_file(stored, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint(tmp_path, "x")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: wte\.weight holds -128, a negative scale or"):
+        checkpoint.read("wte.weight")
+
+
+def test_floats_of_several_dtypes(tmp_path: Path) -> None:
+    saved(tmp_path, "float32")
+    stored: dict[str, NDArray[np.generic]] = dict(safetensors.numpy.load_file(tmp_path / "model.safetensors"))
+    stored["transformer.wte.weight"] = stored["transformer.wte.weight"].astype(np.float16)
+    safetensors.numpy.save_file(stored, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint(tmp_path, "x")
+    assert checkpoint.dtype == "float32"
+    assert np.array_equal(checkpoint.read("wte.weight"), stored["transformer.wte.weight"].astype(np.float32))
+
+
+def test_an_unknown_name_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^h\.7\.ln_1\.bias is not a tensor of this GPT-2$"):
+        saved(tmp_path, "float32").read("h.7.ln_1.bias")
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="looks at open files in Linux's /proc")
+def test_files_are_closed_when_the_checkpoint_is_dropped(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, "float32")
+    weights = tmp_path / "model.safetensors"
+    assert weights in [path.resolve() for path in OPEN_FILES.iterdir()]
+    del checkpoint
+    gc.collect()
+    assert weights not in [path.resolve() for path in OPEN_FILES.iterdir()]
+
+
+def test_the_tokenizer_beside_the_weights(tmp_path: Path) -> None:
+    weights = tiny_weights(n_vocab=50300, n_embd=2, n_head=1, n_layer=1)
+    save_checkpoint(tmp_path / "padded", weights, tokenizer=Tokenizer.gpt2())
+    checkpoint = Checkpoint(tmp_path / "padded", "x")
+    tokenizer = checkpoint.tokenizer()
+    assert tokenizer is not None
+    assert tokenizer.encode(" robot") == Tokenizer.gpt2().encode(" robot")
+    assert checkpoint.end_of_text == 50256
+
+
+def test_without_tokenizer_files_only_the_size_of_gpt2_has_a_tokenizer(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "gpt2", tiny_weights(n_vocab=50257, n_embd=2, n_head=1, n_layer=1))
+    assert Checkpoint(tmp_path / "gpt2", "x").tokenizer() is Tokenizer.gpt2()
+    assert saved(tmp_path / "other", "float32").tokenizer() is None
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, "float32")
+    write_vocabulary(Tokenizer.gpt2().vocabulary, tmp_path)
+    with pytest.raises(CheckpointError, match=r"the tokenizer has 50257 tokens, the model only 40$"):
+        checkpoint.tokenizer()
+
+
+def test_every_published_shape_is_found_by_name(tmp_path: Path) -> None:
+    config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=48)
+    save_checkpoint(tmp_path, tiny_weights(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=48))
+    assert Checkpoint(tmp_path, "x").config == config

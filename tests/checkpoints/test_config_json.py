@@ -1,0 +1,129 @@
+"""Which configurations are GPT-2's, and what we write for transformers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cutaway.checkpoints.config_json import StoredConfig, config_json, read_config
+from cutaway.config import PUBLISHED, GPT2Config
+from cutaway.errors import CheckpointError
+
+# The published file of the smallest model.
+GPT2 = {
+    "activation_function": "gelu_new",
+    "architectures": ["GPT2LMHeadModel"],
+    "attn_pdrop": 0.1,
+    "bos_token_id": 50256,
+    "embd_pdrop": 0.1,
+    "eos_token_id": 50256,
+    "initializer_range": 0.02,
+    "layer_norm_epsilon": 1e-05,
+    "model_type": "gpt2",
+    "n_ctx": 1024,
+    "n_embd": 768,
+    "n_head": 12,
+    "n_layer": 12,
+    "n_positions": 1024,
+    "resid_pdrop": 0.1,
+    "summary_activation": None,
+    "summary_first_dropout": 0.1,
+    "summary_proj_to_labels": True,
+    "summary_type": "cls_index",
+    "summary_use_proj": True,
+    "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+    "vocab_size": 50257,
+}
+
+
+def read(directory: Path, changes: dict[str, object], *, without: str = "") -> StoredConfig:
+    path = directory / "config.json"
+    path.write_text(json.dumps({key: value for key, value in (GPT2 | changes).items() if key != without}))
+    return read_config(path)
+
+
+def test_the_published_file(tmp_path: Path) -> None:
+    assert read(tmp_path, {}) == StoredConfig(GPT2Config(), quantised=False, end_of_text=50256)
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [
+        ({"n_positions": 2048}, GPT2Config(n_ctx=2048)),  # transformers looks at n_ctx no more
+        ({"n_inner": None}, GPT2Config()),
+        ({"n_inner": 100}, GPT2Config(n_inner=100)),
+        ({"layer_norm_epsilon": 1e-6}, GPT2Config(layer_norm_epsilon=1e-6)),
+        ({"tie_word_embeddings": False}, GPT2Config(tie_word_embeddings=False)),
+        ({"activation_function": "gelu_pytorch_tanh"}, GPT2Config()),
+        ({"reorder_and_upcast_attn": True, "use_cache": False, "dtype": "float16", "anything": [1]}, GPT2Config()),
+        ({"scale_attn_weights": True, "quantization_config": None, "pruned_heads": {}}, GPT2Config()),
+    ],
+)
+def test_what_is_a_gpt2_too(tmp_path: Path, changes: dict[str, object], config: GPT2Config) -> None:
+    assert read(tmp_path, changes).config == config
+
+
+def test_other_names_of_the_sizes(tmp_path: Path) -> None:
+    assert read(tmp_path, {"hidden_size": 96}, without="n_embd").config == GPT2Config(n_embd=96)
+    assert read(tmp_path, {"n_ctx": 77}, without="n_positions").config == GPT2Config(n_ctx=77)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'; only 'gpt2' is supported"),
+        ({"activation_function": "relu"}, "activation_function is 'relu'; only 'gelu_new' or 'gelu_pytorch_tanh' is"),
+        ({"activation_function": "gelu"}, "activation_function is 'gelu'"),
+        ({"scale_attn_weights": False}, "scale_attn_weights is False; only True is supported"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
+        ({"add_cross_attention": True}, "add_cross_attention is True"),
+        ({"pruned_heads": {"0": [1]}}, r"pruned_heads is \{'0': \[1\]\}"),
+        ({"auto_map": {"AutoModel": "evil--code.Model"}}, "auto_map is"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "of another kind, 'gptq'; convert from"),
+        ({"quantization_config": 7}, "of another kind, 7"),
+        ({"n_layer": 10**9 * 3}, "n_layer must be a positive whole number below 2"),
+        ({"n_layer": -1}, "n_layer must be a positive whole number below 2.*, not -1"),
+        ({"n_layer": True}, "not True"),
+        ({"n_layer": "12"}, "not '12'"),
+        ({"n_layer": 12.0}, "not 12.0"),
+        ({"n_head": 7}, r"n_embd \(768\) must be a multiple of n_head \(7\)"),
+        ({"n_inner": 0}, "n_inner must be a positive whole number"),
+        ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon must be a small positive number, not 0.0"),
+        ({"layer_norm_epsilon": None}, "layer_norm_epsilon must be a small positive number, not None"),
+        ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false, not 1"),
+    ],
+)
+def test_what_is_no_gpt2_names_the_key_and_the_value(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"config\.json: .*{reason}"):
+        read(tmp_path, changes)
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "n_embd", "n_head", "n_layer"])
+def test_a_size_must_be_there(tmp_path: Path, key: str) -> None:
+    with pytest.raises(CheckpointError, match=f"{key} is missing"):
+        read(tmp_path, {}, without=key)
+
+
+@pytest.mark.parametrize(
+    ("value", "token"), [(None, None), (5, 5), ([7, 8], 7), ([], None), (50257, None), (-1, None), ("x", None)]
+)
+def test_the_token_that_ends_a_text(tmp_path: Path, value: object, token: int | None) -> None:
+    assert read(tmp_path, {"eos_token_id": value}).end_of_text == token
+
+
+def test_our_own_scheme_is_taken_exactly(tmp_path: Path) -> None:
+    scheme: dict[str, object] = {"quant_method": "cutaway", "bits": 8, "block_size": 32}
+    assert read(tmp_path, {"quantization_config": scheme}).quantised
+    with pytest.raises(CheckpointError, match=r"bits is 4; this version reads 8$"):
+        read(tmp_path, {"quantization_config": scheme | {"bits": 4}})
+    with pytest.raises(CheckpointError, match="unknown key 'block'; did you mean block_size"):
+        read(tmp_path, {"quantization_config": scheme | {"block": 32}})
+    with pytest.raises(CheckpointError, match=r"block_size is missing"):
+        read(tmp_path, {"quantization_config": {"quant_method": "cutaway", "bits": 8}})
+
+
+@pytest.mark.parametrize("config", [*(model.config for model in PUBLISHED), GPT2Config(n_vocab=99, n_inner=5)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_what_we_write_we_read(tmp_path: Path, config: GPT2Config, dtype: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config_json(config, dtype, 7)))
+    assert read_config(tmp_path / "config.json") == StoredConfig(config, dtype == "int8", end_of_text=7)

@@ -1,0 +1,167 @@
+"""Finding a model's tensors in foreign directories: shards, prefixes, stored masks and heads, and what is refused."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from cutaway.checkpoints import Checkpoint, save_checkpoint
+from cutaway.errors import CheckpointError
+from tests.tiny import tiny_weights
+
+Tensors = dict[str, NDArray[np.generic]]
+
+WEIGHTS = tiny_weights(n_vocab=5, n_ctx=3, n_embd=4, n_head=2, n_layer=2)
+UNTIED = tiny_weights(n_vocab=5, n_ctx=3, n_embd=4, n_head=2, n_layer=2, tie_word_embeddings=False)
+
+
+def tensors() -> Tensors:
+    return dict(WEIGHTS.arrays)
+
+
+def directory_of(directory: Path, stored: Mapping[str, NDArray[np.generic]]) -> Path:
+    """A checkpoint whose weights are exactly these tensors."""
+    save_checkpoint(directory, WEIGHTS, overwrite=True)
+    safetensors.numpy.save_file(dict(stored), directory / "model.safetensors")
+    return directory
+
+
+def assert_equal(checkpoint: Checkpoint, weights: Mapping[str, NDArray[np.generic]]) -> None:
+    for name in checkpoint.config.tensor_shapes():
+        assert np.array_equal(checkpoint.read(name), weights[name]), name
+
+
+def refuse(directory: Path, reason: str) -> None:
+    with pytest.raises(CheckpointError, match=reason) as error:
+        Checkpoint(directory, "x")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_names_with_and_without_prefix(tmp_path: Path, prefix: str) -> None:
+    stored = {prefix + name: tensor for name, tensor in tensors().items()}
+    assert_equal(Checkpoint(directory_of(tmp_path, stored), "x"), WEIGHTS.arrays)
+
+
+def test_the_masks_of_the_published_files_are_skipped(tmp_path: Path) -> None:
+    mask = np.tril(np.ones((1, 1, 3, 3), np.float32))
+    masks: Tensors = {f"h.{layer}.attn.bias": mask for layer in range(2)}
+    masks |= {f"h.{layer}.attn.masked_bias": np.full((), -1e4, np.float32) for layer in range(2)}
+    assert_equal(Checkpoint(directory_of(tmp_path, tensors() | masks), "x"), WEIGHTS.arrays)
+    masks = {f"transformer.{name}": tensor.astype(np.uint8) for name, tensor in masks.items()}
+    prefixed = {f"transformer.{name}": tensor for name, tensor in tensors().items()}
+    assert_equal(Checkpoint(directory_of(tmp_path, prefixed | masks), "x"), WEIGHTS.arrays)
+
+
+def test_a_tied_head_may_be_stored_if_it_is_the_embedding(tmp_path: Path) -> None:
+    head = WEIGHTS.arrays["wte.weight"].copy()
+    checkpoint = Checkpoint(directory_of(tmp_path, tensors() | {"lm_head.weight": head}), "x")
+    assert "lm_head.weight" not in checkpoint.config.tensor_shapes()
+    head[4, 3] += 1
+    refuse(
+        directory_of(tmp_path, tensors() | {"lm_head.weight": head}),
+        "lm_head.weight differs from wte.weight, but config.json says tie_word_embeddings$",
+    )
+    refuse(
+        directory_of(tmp_path, tensors() | {"lm_head.weight": head[:4]}),
+        r"lm_head.weight has the shape \(4, 4\), but config.json asks for \(5, 4\)$",
+    )
+
+
+def test_an_untied_head(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, UNTIED)
+    assert_equal(Checkpoint(tmp_path, "x"), UNTIED.arrays)
+    safetensors.numpy.save_file(tensors(), tmp_path / "model.safetensors")
+    refuse(tmp_path, r"model\.safetensors: lm_head\.weight is missing$")
+
+
+def test_foreign_tensors_are_named_with_the_nearest_known_name(tmp_path: Path) -> None:
+    stored = tensors()
+    stored["h.0.attn.c_atn.weight"] = stored.pop("h.0.attn.c_attn.weight")
+    refuse(
+        directory_of(tmp_path, stored),
+        r"model\.safetensors: h\.0\.attn\.c_atn\.weight is no tensor .* nearest name is h\.0\.attn\.c_attn\.weight$",
+    )
+    refuse(directory_of(tmp_path, tensors() | {"h.2.ln_1.bias": np.zeros(4, np.float32)}), "h.2.ln_1.bias is no tensor")
+    refuse(directory_of(tmp_path, tensors() | {"x\n" * 500: np.zeros(4)}), r"'x\\nx\\n.*\.\.\..*' is no tensor")
+
+
+def test_a_tensor_that_is_missing_doubled_misshapen_or_of_no_float(tmp_path: Path) -> None:
+    stored = tensors()
+    bias = stored.pop("h.1.ln_2.bias")
+    refuse(directory_of(tmp_path, stored), r"model\.safetensors: h\.1\.ln_2\.bias is missing$")
+    refuse(directory_of(tmp_path, tensors() | {"transformer.h.1.ln_2.bias": bias}), "h.1.ln_2.bias is stored twice")
+    stored["h.1.ln_2.bias"] = np.zeros((4, 1), np.float32)
+    refuse(directory_of(tmp_path, stored), r"h.1.ln_2.bias has the shape \(4, 1\), but config.json asks for \(4,\)$")
+    stored["h.1.ln_2.bias"] = bias.astype(np.float64)
+    refuse(directory_of(tmp_path, stored), "h.1.ln_2.bias is stored as F64, and not as F32 or F16 or BF16$")
+
+
+def test_a_hostile_number_of_layers_is_no_list_of_their_names(tmp_path: Path) -> None:
+    directory_of(tmp_path, tensors())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_layer": 2**31 - 1}))
+    refuse(tmp_path, r"config\.json: n_layer is 2147483647, but the files hold only 28 tensors$")
+
+
+@pytest.mark.parametrize(
+    ("shard", "reason"),
+    [
+        ("../model.safetensors", "must be in a .safetensors file of this directory, not in '../model.safetensors'"),
+        ("/etc/passwd", "not in '/etc/passwd'"),
+        ("a/b.safetensors", "not in 'a/b.safetensors'"),
+        ("a\\b.safetensors", "not in"),
+        ("..safetensors", "not in '..safetensors'"),
+        ("model.safetensors\0", "not in"),
+        ("pytorch_model-00001-of-00002.bin", "not in 'pytorch_model-00001-of-00002.bin'"),
+        ("https://example.org/x.safetensors", "not in"),
+        (7, "not in 7"),
+        (None, "not in None"),
+        ("model-00009-of-00002.safetensors", "cannot be read: No such file"),
+        ("model-00002-of-00002.safetensors", "transformer.wte.weight lies unlisted in|is listed for, but not in,"),
+    ],
+)
+def test_an_index_names_files_of_its_directory_and_nothing_else(tmp_path: Path, shard: object, reason: str) -> None:
+    save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=1200)
+    path = tmp_path / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["transformer.wte.weight"] = shard
+    path.write_text(json.dumps(index))
+    refuse(tmp_path, reason)
+
+
+def test_an_index_lists_all_that_its_files_hold(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=1200)
+    path = tmp_path / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    file = index["weight_map"].pop("transformer.wpe.weight")
+    path.write_text(json.dumps(index))
+    refuse(tmp_path, rf"index\.json: transformer\.wpe\.weight lies unlisted in {file}$")
+    index["weight_map"] |= {"transformer.wpe.weight": file, "more": file}
+    path.write_text(json.dumps(index))
+    refuse(tmp_path, f"more is listed for, but not in, {file}$")
+    nothing: tuple[object, ...] = ({}, [], None)
+    for empty in nothing:
+        path.write_text(json.dumps({"weight_map": empty}))
+        refuse(tmp_path, "weight_map must say which file each tensor is in")
+
+
+def test_a_single_file_goes_before_an_index(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=1200)
+    safetensors.numpy.save_file(tensors(), tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text("not read")
+    assert_equal(Checkpoint(tmp_path, "x"), WEIGHTS.arrays)
+
+
+def test_pickles_are_never_read(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, WEIGHTS)
+    (tmp_path / "model.safetensors").unlink()
+    refuse(tmp_path, r"holds no model\.safetensors$")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.")
+    refuse(tmp_path, r"pytorch_model\.bin: is a pickle, which can run code, and is never read")
+    (tmp_path / "pytorch_model.bin").rename(tmp_path / "model.safetensors")
+    refuse(tmp_path, r"model\.safetensors: is cut short or not safetensors")

@@ -1,0 +1,104 @@
+"""The int8 scheme: what it loses, what it does not, and that outlier channels cost nothing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from cutaway.checkpoints.quantise import BLOCK_SIZE, Float32, QuantisedMatrix, matrix_names, quantise
+from cutaway.config import GPT2Config
+from cutaway.errors import UsageError
+
+MATRICES = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 5), st.integers(1, 70)),
+    elements=st.floats(-(2.0**100), 2.0**100, width=32),
+)
+
+
+def normal(outputs: int, inputs: int, seed: int = 0) -> Float32:
+    return np.random.default_rng(seed).standard_normal((outputs, inputs), dtype=np.float32)
+
+
+def steps(quantised: QuantisedMatrix) -> Float32:
+    """The distance between neighbouring values of each entry."""
+    inputs = quantised.values.shape[1]
+    return np.repeat(quantised.scales.astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs] * quantised.columns
+
+
+@given(MATRICES)
+def test_every_entry_is_within_half_a_step(matrix: Float32) -> None:
+    quantised = quantise(matrix)
+    error = np.abs(quantised.dequantise().astype(np.float64) - matrix)
+    nothing = 1e-37 * quantised.columns.astype(np.float64) + 1e-44  # where float32 itself runs out of exponents
+    assert (error <= 0.501 * steps(quantised).astype(np.float64) + nothing).all()
+    assert np.abs(quantised.values.astype(int)).max() <= 127
+
+
+@given(MATRICES)
+def test_dequantised_is_the_formula(matrix: Float32) -> None:
+    q = quantise(matrix)
+    for o, i in np.ndindex(*matrix.shape):
+        expected = np.float32(q.values[o, i]) * np.float32(q.scales[o, i // BLOCK_SIZE]) * q.columns[i]
+        assert q.dequantise()[o, i] == expected
+
+
+def test_the_error_of_a_normal_matrix() -> None:
+    matrix = normal(256, 320)
+    error = np.sqrt(np.mean((quantise(matrix).dequantise() - matrix) ** 2))
+    assert error < 0.0085
+
+
+def test_outlier_channels_change_nothing() -> None:
+    matrix = normal(48, 96)
+    gains = np.ones(96, np.float32)
+    gains[[3, 40, 95]] = [128, 1 / 256, 1024]
+    plain, scaled = quantise(matrix), quantise(matrix * gains)
+    assert np.array_equal(plain.values, scaled.values)
+    assert np.array_equal(plain.scales, scaled.scales)
+    assert np.array_equal(plain.columns * gains, scaled.columns)
+
+
+def test_zeros_stay_zero() -> None:
+    matrix = normal(8, 64)
+    matrix[2], matrix[:, 5] = 0, 0
+    quantised = quantise(matrix)
+    assert (quantised.scales[2] == 0).all()
+    assert quantised.columns[5] == 1
+    assert not quantised.dequantise()[2].any()
+    assert not quantised.dequantise()[:, 5].any()
+
+
+def test_a_tiny_block_is_not_lost() -> None:
+    matrix = normal(2, 64)
+    matrix[0, :32] *= np.float32(1e-5)  # its scale is far below float16's smallest normal number
+    tiny = quantise(matrix).dequantise()[0, :32]
+    assert np.abs(tiny - matrix[0, :32]).max() < 0.2 * np.abs(matrix[0, :32]).max()
+
+
+def test_a_transposed_view_and_a_matrix_of_many_chunks_give_the_same() -> None:
+    matrix = normal(3000, 700)
+    whole = quantise(matrix)
+    view = quantise(np.asfortranarray(matrix))
+    some = quantise(matrix[1490:1510] / whole.columns)
+    assert np.array_equal(whole.values, view.values)
+    assert np.array_equal(whole.scales, view.scales)
+    assert whole.values.flags.c_contiguous
+    assert view.values.flags.c_contiguous
+    assert some.values.shape == (20, 700)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(value: float) -> None:
+    matrix = normal(4, 40)
+    matrix[1, 33] = value
+    with pytest.raises(UsageError, match="NaN or infinity"):
+        quantise(matrix)
+
+
+def test_which_tensors_are_quantised() -> None:
+    names = matrix_names(GPT2Config(n_vocab=100, n_ctx=8, n_embd=4, n_head=1, n_layer=2, tie_word_embeddings=False))
+    assert names[:3] == ["wte.weight", "h.0.attn.c_attn.weight", "h.0.attn.c_proj.weight"]
+    assert names[-1] == "lm_head.weight"
+    assert len(names) == 10
