@@ -36,6 +36,7 @@ class Engine(Protocol):
     config: GPT2Config
     name: str  # "reference", "cpu", "pytorch"
     dtype: str  # what the weights are held as: "float32", "float16", "bfloat16", "int8"
+    threads: int | None  # None where the engine has none of its own
 
     def new_cache(self, rows: int) -> Cache:
         """An empty cache for a batch of that many rows; it grows as needed up to `config.n_ctx` tokens a row."""
