@@ -1,0 +1,1 @@
+"""The compiled CPU engine: `engine.py` checks, `library.py` loads, `native/` computes."""

@@ -1,0 +1,67 @@
+"""The compiled library behind the CPU engine: where it lies, and its C functions with their types.
+
+The sources are in `native/`; the package's build compiles them into `_native.so` beside this file. The interface is
+plain C, so that one library serves every Python version.
+"""
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_float, c_int, c_ssize_t, c_void_p
+from functools import cache
+from pathlib import Path
+
+from cutaway.errors import EngineError
+
+PATH = Path(__file__).with_name("_native.so")
+
+_HANDLE = POINTER(c_void_p)
+_FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
+    # wanted set or NULL -> its name, or NULL where this processor lacks it
+    "cutaway_isa": (c_char_p, [c_char_p]),
+    # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied, isa, threads, -> model
+    "cutaway_model_new": (c_int, [c_int] * 6 + [c_float, c_int, c_char_p, c_int, _HANDLE]),
+    "cutaway_model_free": (None, [c_void_p]),
+    # model, slot, data, strides of outputs and depth
+    "cutaway_load_float": (c_int, [c_void_p, c_int, c_void_p, c_ssize_t, c_ssize_t]),
+    # model, slot, values and strides, scales and strides, columns
+    "cutaway_load_int8": (
+        c_int,
+        [c_void_p, c_int, c_void_p, c_ssize_t, c_ssize_t, c_void_p, c_ssize_t, c_ssize_t, c_void_p],
+    ),
+    # model, cache or NULL, tokens, counts, rows, all, exact, -> logits
+    "cutaway_forward": (c_int, [c_void_p, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p]),
+    "cutaway_cache_new": (c_int, [c_void_p, c_int, _HANDLE]),
+    "cutaway_cache_free": (None, [c_void_p]),
+    "cutaway_cache_lengths": (None, [c_void_p, c_void_p]),
+    "cutaway_cache_truncate": (None, [c_void_p, c_void_p]),
+    # cache, rows, number of rows, -> cache
+    "cutaway_cache_fork": (c_int, [c_void_p, c_void_p, c_int, _HANDLE]),
+}
+
+_STATUS = {
+    1: "the CPU engine ran out of memory; use a smaller batch, a shorter text or a smaller dtype",
+    2: "the CPU engine could not start its threads; ask for fewer",
+}
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The loaded library with typed functions; raises EngineError where it was not built or cannot be loaded."""
+    if not PATH.exists():
+        raise EngineError(
+            f"the CPU engine is not built ({PATH.name} is missing beside {PATH.parent.name}/library.py); "
+            'install a C++ compiler or "ziglang" and install cutaway again, or use engine="reference"'
+        )
+    try:
+        loaded = ctypes.CDLL(str(PATH))
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(loaded, name)
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError) as error:
+        raise EngineError(f"the CPU engine cannot be loaded: {error}; install cutaway again to rebuild it") from error
+    return loaded
+
+
+def check(status: int) -> None:
+    """Raise EngineError for a status that is not 0."""
+    if status:
+        raise EngineError(_STATUS[status])

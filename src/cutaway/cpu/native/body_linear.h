@@ -1,0 +1,125 @@
+// Linear layers, y = x W. A tile of rows is taken through the panels of a range; the range is small enough to stay in the cache
+// while the tiles of rows go by, so that weights are read from memory once for any number of rows.
+
+namespace cutaway {
+namespace {
+
+// sums[m][p] += x[m] . panel p, over `depth` terms in order.
+template <int M, int P, class Weight>
+inline void multiply(const float* x, size_t x_stride, const Weight* panels, size_t panel_size, int depth, Vec (&sums)[M][P]) {
+    for (int k = 0; k < depth; k++) {
+        Vec w[P];
+        for (int p = 0; p < P; p++) w[p] = load(panels + p * panel_size + size_t(k) * kLanes);
+        for (int m = 0; m < M; m++) {
+            const Vec xk = fill(x[m * x_stride + k]);
+            for (int p = 0; p < P; p++) sums[m][p] = fma(xk, w[p], sums[m][p]);
+        }
+    }
+}
+
+template <int M, int P>
+inline void clear(Vec (&sums)[M][P]) {
+    for (int m = 0; m < M; m++)
+        for (int p = 0; p < P; p++) sums[m][p] = fill(0.0f);
+}
+
+// Write one vector of outputs: row `row`, panel `panel`.
+inline void finish(const Outputs& to, int row, int panel, Vec v) {
+    float* y = to.data + row * to.stride + size_t(panel) * kLanes;
+    if (to.bias) v = v + load(to.bias + size_t(panel) * kLanes);
+    if (to.finish == Finish::kGelu) v = gelu(v);
+    if (to.finish == Finish::kAdd) v = load(y) + v;
+    if ((panel + 1) * kLanes <= to.width) return store(y, v);
+    float lane[kLanes];
+    store(lane, v);
+    for (int i = 0; panel * kLanes + i < to.width; i++) y[i] = lane[i];
+}
+
+template <int M, int P>
+inline void finish(const Outputs& to, int row, int panel, const Vec (&sums)[M][P]) {
+    for (int m = 0; m < M; m++)
+        for (int p = 0; p < P; p++) finish(to, row + m, panel + p, sums[m][p]);
+}
+
+// M rows through a range of panels, P panels at a time and the rest one by one.
+template <int M, int P>
+inline void float_tile(const float* panels, int depth, PanelRange range, FloatRows x, int row, const Outputs& to) {
+    const size_t panel_size = size_t(depth) * kLanes;
+    int panel = range.first;
+    for (; panel + P <= range.last; panel += P) {
+        Vec sums[M][P];
+        clear(sums);
+        multiply(x.data + row * x.stride, x.stride, panels + panel * panel_size, panel_size, depth, sums);
+        finish(to, row, panel, sums);
+    }
+    if constexpr (P > 1) {
+        if (panel < range.last) float_tile<M, 1>(panels, depth, {panel, range.last}, x, row, to);
+    }
+}
+
+void linear_float(const float* panels, int depth, PanelRange range, FloatRows x, int rows, const Outputs& to) {
+    for (int row = 0; row < rows; row += kFloatRows) {
+        with_count<kFloatRows>(rows - row, [&](auto count) {
+            constexpr int M = decltype(count)::value;
+            float_tile<M, panels_at_once(M)>(panels, depth, range, x, row, to);
+        });
+    }
+}
+
+inline QuantisedRows skip_rows(QuantisedRows x, int rows) {
+    const size_t values = rows * x.stride, blocks = values / kBlock;
+    return {static_cast<Quantised*>(x.values) + values, x.scales + blocks, x.sums + blocks, x.stride};
+}
+
+// M rows through one panel of int8: exact dot products within a block, a float sum over the blocks.
+template <int M>
+inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int row, int panel, const Outputs& to) {
+    const size_t per_row = x.stride / kBlock;
+    const Quantised* values = static_cast<const Quantised*>(x.values);
+    Vec sums[M][1];
+    clear(sums);
+    for (int b = 0; b < count; b++) {
+        Vec dots[M];
+        dot_block<M>(blocks[b], values + b * kBlock, x.stride, x.sums + b, per_row, dots);
+        const Vec weight_scales = load(blocks[b].scales);
+        for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * fill(x.scales[m * per_row + b]), sums[m][0]);
+    }
+    finish(to, row, panel, sums);
+}
+
+void linear_int8(const Int8Block* panels, int depth, PanelRange range, QuantisedRows x, int rows, const Outputs& to) {
+    const int count = int(divide_up(depth, kBlock));
+    for (int row = 0; row < rows; row += kInt8Rows) {
+        const QuantisedRows tile = skip_rows(x, row);
+        with_count<kInt8Rows>(rows - row, [&](auto m) {
+            for (int panel = range.first; panel < range.last; panel++)
+                int8_tile<decltype(m)::value>(panels + size_t(panel) * count, count, tile, row, panel, to);
+        });
+    }
+}
+
+void dequantise_panel(const Int8Block* blocks, const float* columns, int depth, float* panel) {
+    for (int k = 0; k < depth; k++) {
+        const Int8Block& block = blocks[k / kBlock];
+        const int within = k % kBlock;
+        float lane[kLanes];
+        for (int i = 0; i < kLanes; i++) lane[i] = block.values[within / 4][i][within % 4];
+        store(panel + size_t(k) * kLanes, load(lane) * load(block.scales) * fill(columns[k]));
+    }
+}
+
+void linear_int8_exact(const Int8Block* panels, const float* columns, int depth, PanelRange range, FloatRows x, int rows,
+                       const Outputs& to, float* scratch) {
+    const size_t count = divide_up(depth, kBlock);
+    for (int panel = range.first; panel < range.last; panel++) {
+        dequantise_panel(panels + panel * count, columns, depth, scratch);
+        Outputs there = to;
+        there.data += size_t(panel) * kLanes;
+        there.width -= panel * kLanes;
+        if (there.bias) there.bias += size_t(panel) * kLanes;
+        linear_float(scratch, depth, {0, 1}, x, rows, there);
+    }
+}
+
+}  // namespace
+}  // namespace cutaway

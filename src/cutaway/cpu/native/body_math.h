@@ -1,0 +1,61 @@
+// What the kernels share beyond single vectors. This file and the other body_*.h are compiled once for every instruction set,
+// after that set's simd_*.h; everything in them is in an unnamed namespace, so that no copy built with newer instructions can
+// stand in for another when the library is linked.
+
+namespace cutaway {
+namespace {
+
+// Compile-time row counts as values, to turn a number known at run time into one the compiler can unroll for.
+template <int N>
+struct Count {
+    static constexpr int value = N;
+};
+
+template <int Max, class F>
+inline void with_count(int n, const F& f) {
+    if constexpr (Max > 1) {
+        if (n < Max) return with_count<Max - 1>(n, f);
+    }
+    f(Count<Max>{});
+}
+
+// Sum and maximum over the lanes, always in the same order.
+inline float sum_of_lanes(Vec v) {
+    float lane[kLanes];
+    store(lane, v);
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+inline float max_of_lanes(Vec v) {
+    float lane[kLanes];
+    store(lane, v);
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
+    return lane[0];
+}
+
+// e**x to about one part in 10**7 (the polynomial of Cephes' expf); 0 below -87, e**88 above 88.
+inline Vec exp(Vec x) {
+    const Vec bounded = max(fill(-87.0f), min(fill(88.0f), x));
+    const Vec n = round(bounded * fill(1.44269504088896341f));
+    const Vec r = fma(n, fill(2.12194440e-4f), fma(n, fill(-0.693359375f), bounded));  // x - n ln 2, ln 2 in two parts
+    Vec p = fill(1.9875691500e-4f);
+    p = fma(p, r, fill(1.3981999507e-3f));
+    p = fma(p, r, fill(8.3334519073e-3f));
+    p = fma(p, r, fill(4.1665795894e-2f));
+    p = fma(p, r, fill(1.6666665459e-1f));
+    p = fma(p, r, fill(5.0000001201e-1f));
+    p = fma(p, r * r, r + fill(1.0f));
+    return where_at_least(x, -87.0f, times_power_of_two(p, n));
+}
+
+// GPT-2's GELU, x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), written as x / (1 + e^(-2u)).
+inline Vec gelu(Vec x) {
+    const Vec minus_2u = x * fma(x * x, fill(-2.0f * 0.7978845608f * 0.044715f), fill(-2.0f * 0.7978845608f));
+    return x / (fill(1.0f) + exp(minus_2u));
+}
+
+}  // namespace
+}  // namespace cutaway

@@ -1,0 +1,43 @@
+// What is done to one row of activations at a time.
+
+namespace cutaway {
+namespace {
+
+// 1 in the first n lanes, else 0.
+inline Vec first_lanes(int n) {
+    float lane[kLanes];
+    for (int i = 0; i < kLanes; i++) lane[i] = i < n ? 1.0f : 0.0f;
+    return load(lane);
+}
+
+void layer_norm(const float* x, const float* gain, const float* bias, int width, float epsilon, float* y) {
+    Vec sum = fill(0.0f);
+    for (int i = 0; i < width; i += kLanes) sum = sum + load(x + i);  // the padding is 0
+    const Vec mean = fill(sum_of_lanes(sum) / float(width));
+    Vec squares = fill(0.0f);
+    for (int i = 0; i < width; i += kLanes) {
+        Vec d = load(x + i) - mean;
+        if (i + kLanes > width) d = d * first_lanes(width - i);
+        squares = fma(d, d, squares);
+    }
+    const Vec inverse = fill(1.0f / __builtin_sqrtf(sum_of_lanes(squares) / float(width) + epsilon));
+    for (int i = 0; i < width; i += kLanes) store(y + i, fma((load(x + i) - mean) * inverse, load(gain + i), load(bias + i)));
+}
+
+void quantise(const float* x, const float* columns, QuantisedRows to, int row) {
+    to = skip_rows(to, row);
+    Quantised* values = static_cast<Quantised*>(to.values);
+    for (size_t b = 0; b < to.stride / kBlock; b++, x += kBlock, columns += kBlock, values += kBlock) {
+        const Vec lo = load(x) * load(columns), hi = load(x + kLanes) * load(columns + kLanes);
+        const float largest = max_of_lanes(max(abs(lo), abs(hi)));
+        const Vec inverse = fill(largest > 0.0f ? 127.0f / largest : 0.0f);
+        const Vec lo_whole = round(lo * inverse), hi_whole = round(hi * inverse);
+        store_quantised(values, lo_whole);
+        store_quantised(values + kLanes, hi_whole);
+        to.scales[b] = largest / 127.0f * kDotUnit;  // dot_block counts in units of that
+        to.sums[b] = int32_t(sum_of_lanes(lo_whole + hi_whole));
+    }
+}
+
+}  // namespace
+}  // namespace cutaway

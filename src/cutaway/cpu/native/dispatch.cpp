@@ -1,0 +1,71 @@
+// Which instruction sets this processor has, and which the operating system saves the registers of.
+
+#include <cmath>
+#include <initializer_list>
+#include <cstring>
+
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace cutaway {
+
+#if defined(__x86_64__)
+namespace {
+
+struct Registers {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Registers cpuid(unsigned leaf) {
+    Registers r;
+    __get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx);
+    return r;
+}
+
+bool has_bits(unsigned value, std::initializer_list<int> bits) {
+    for (int bit : bits)
+        if (!(value >> bit & 1)) return false;
+    return true;
+}
+
+// The register sets that the operating system saves: bits 1-2 SSE and AVX, 5-7 AVX-512.
+unsigned saved_registers() {
+    if (!has_bits(cpuid(1).ecx, {27})) return 0;
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+bool has_avx2() {
+    return has_bits(saved_registers(), {1, 2}) && has_bits(cpuid(1).ecx, {12, 28, 29})  // FMA, AVX, F16C
+           && has_bits(cpuid(7).ebx, {5});
+}
+
+bool has_avx512() {
+    return has_avx2() && has_bits(saved_registers(), {5, 6, 7}) && has_bits(cpuid(7).ebx, {16, 17, 30, 31})  // F, DQ, BW, VL
+           && has_bits(cpuid(7).ecx, {11});                                                                  // VNNI
+}
+
+}  // namespace
+#endif
+
+const Kernels* find_kernels(const char* name) {
+    const auto wanted = [=](const Kernels& k) { return !name || !std::strcmp(name, k.name); };
+#if defined(__x86_64__)
+    if (wanted(kKernelsAvx512) && has_avx512()) return &kKernelsAvx512;
+    if (wanted(kKernelsAvx2) && has_avx2()) return &kKernelsAvx2;
+#endif
+    return wanted(kKernelsPortable) ? &kKernelsPortable : nullptr;
+}
+
+float to_float(Half h) {
+    const int exponent = h.bits >> 10 & 31;
+    const float mantissa = float(h.bits & 1023);
+    const float magnitude = exponent ? std::ldexp(1024.0f + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
+    return h.bits & 0x8000 ? -magnitude : magnitude;
+}
+
+}  // namespace cutaway

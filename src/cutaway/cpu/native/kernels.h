@@ -1,0 +1,98 @@
+// What is compiled once for every instruction set: a table of functions, chosen when a model is made.
+// None of them allocates, locks or starts a thread; each works on a part of a stage that the caller has cut.
+
+#pragma once
+
+#include "panels.h"
+
+namespace cutaway {
+
+constexpr size_t kQuantisedBytes = 2;  // at most, of a quantised activation
+
+// Rows of activations. Rows are padded with zeros to a multiple of kBlock.
+struct FloatRows {
+    const float* data;
+    size_t stride;
+};
+
+// The same rows quantised in blocks of kBlock to whole numbers of at most 127. How these and their scales are written is the
+// instruction set's own affair: one byte a value or two, in the order that its products want. `sums` holds the sum of each block.
+struct QuantisedRows {
+    void* values;  // stride * kQuantisedBytes a row
+    float* scales;
+    int32_t* sums;
+    size_t stride;  // in values; scales and sums have stride / kBlock
+};
+
+enum class Finish { kStore, kGelu, kAdd };  // y = v, y = gelu(v), y += v, where v = x W + bias
+
+// Where the outputs of a linear layer go.
+struct Outputs {
+    float* data;
+    size_t stride;
+    int width;          // columns that may be written
+    const float* bias;  // padded to whole panels; nullptr where there is none
+    Finish finish;
+};
+
+struct PanelRange {
+    int first, last;
+};
+
+// The cached keys and values of one head of one sequence, as float16 or float32.
+struct HeadCache {
+    bool half;
+    int d_head;
+    size_t capacity;  // positions that there is room for, a multiple of kLanes
+    void* keys;       // [position / 16][d_head][16]
+    void* values;     // [d_head / 16][position][16]
+};
+
+// Consecutive queries of one head, each against the keys and values of its own position and all before it.
+struct AttentionTask {
+    HeadCache cache;
+    const float* queries;  // (count, d_head)
+    size_t query_stride;
+    float* out;  // (count, d_head)
+    size_t out_stride;
+    int count;
+    int past;       // positions before the first query
+    float* scores;  // scratch: kMaxTileRows rows of score_stride floats
+    size_t score_stride;
+};
+
+constexpr int kMaxTileRows = 16;
+
+struct Kernels {
+    const char* name;
+
+    // y = x W for the outputs of some panels and `rows` rows of x.
+    void (*linear_float)(const float* panels, int depth, PanelRange, FloatRows, int rows, const Outputs&);
+    void (*linear_int8)(const Int8Block* panels, int depth, PanelRange, QuantisedRows, int rows, const Outputs&);
+    // The same with float32 activations: weights are (value * scale) * column, a panel at a time in `scratch` (depth x 16).
+    void (*linear_int8_exact)(const Int8Block* panels, const float* columns, int depth, PanelRange, FloatRows, int rows,
+                              const Outputs&, float* scratch);
+
+    void (*attend)(const AttentionTask&);
+    // Write key and value of one position, each (d_head), into the cache.
+    void (*remember)(const HeadCache&, int position, const float* key, const float* value);
+
+    // y = (x - mean) / sqrt(variance + epsilon) * gain + bias for one row.
+    void (*layer_norm)(const float* x, const float* gain, const float* bias, int width, float epsilon, float* y);
+    // x * columns, quantised with a scale a block, to row `row` of `to`.
+    void (*quantise)(const float* x, const float* columns, QuantisedRows to, int row);
+};
+
+extern const Kernels kKernelsPortable;
+#if defined(__x86_64__)
+extern const Kernels kKernelsAvx2;
+extern const Kernels kKernelsAvx512;
+#endif
+
+// The table of that name ("portable", "avx2", "avx512"), or the best one for nullptr; nullptr where this processor cannot run it.
+const Kernels* find_kernels(const char* name);
+
+// float16 to float32, for the few places outside the kernels.
+float to_float(Half h);
+
+}  // namespace cutaway

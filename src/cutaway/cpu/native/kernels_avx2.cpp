@@ -1,0 +1,13 @@
+#include "kernels.h"
+#include "simd_avx2.h"
+
+#include "body_math.h"
+#include "body_linear.h"
+#include "body_attention.h"
+#include "body_rows.h"
+
+namespace cutaway {
+
+const Kernels kKernelsAvx2 = {"avx2", linear_float, linear_int8, linear_int8_exact, attend, remember, layer_norm, quantise};
+
+}  // namespace cutaway

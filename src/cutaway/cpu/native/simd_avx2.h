@@ -1,0 +1,123 @@
+// Sixteen floats as two AVX2 registers.
+
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "panels.h"
+
+namespace cutaway {
+namespace {
+
+// A tile of M rows x P panels keeps 2 M P sums in the sixteen registers; a single row takes four panels at once, so that
+// enough sums are on their way to hide the latency of an addition.
+constexpr int kFloatRows = 6;
+constexpr int kInt8Rows = 4;
+constexpr int panels_at_once(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+
+struct Vec {
+    __m256 lo, hi;
+};
+
+inline Vec fill(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, Vec v) {
+    _mm256_storeu_ps(p, v.lo);
+    _mm256_storeu_ps(p + 8, v.hi);
+}
+
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+
+// Of max and min, the second operand is returned where one is not a number.
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+inline Vec abs(Vec a) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+
+// `v` where x >= limit, else 0.
+inline Vec where_at_least(Vec x, float limit, Vec v) {
+    const __m256 l = _mm256_set1_ps(limit);
+    return {_mm256_and_ps(v.lo, _mm256_cmp_ps(x.lo, l, _CMP_GE_OQ)), _mm256_and_ps(v.hi, _mm256_cmp_ps(x.hi, l, _CMP_GE_OQ))};
+}
+
+// To the nearest whole number, ties to even.
+inline Vec round(Vec x) {
+    return {_mm256_round_ps(x.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(x.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+
+// v * 2**n for whole n; the result must be a normal number.
+inline __m256 times_power_of_two(__m256 v, __m256 n) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
+}
+inline Vec times_power_of_two(Vec v, Vec n) { return {times_power_of_two(v.lo, n.lo), times_power_of_two(v.hi, n.hi)}; }
+
+inline Vec load(const Half* p) {
+    const __m128i* q = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
+}
+inline void store(Half* p, Vec v) {
+    v = max(fill(-65504.0f), min(fill(65504.0f), v));  // a key too large for float16 must not become infinite
+    __m128i* q = reinterpret_cast<__m128i*>(p);
+    _mm_storeu_si128(q, _mm256_cvtps_ph(v.lo, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128(q + 1, _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+
+// Quantised activations are 16-bit here, of every four first the even and then the odd ones: see dot_block.
+using Quantised = int16_t;
+constexpr float kDotUnit = 1.0f / 256;
+
+inline void store_quantised(Quantised* p, Vec whole) {
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(whole.lo), _mm256_cvtps_epi32(whole.hi));
+    const __m256i ordered = _mm256_permute4x64_epi64(words, _MM_SHUFFLE(3, 1, 2, 0));
+    const __m256i even_odd = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
+                                              0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_shuffle_epi8(ordered, even_odd));
+}
+
+inline __m256i pair(const Quantised* p) {
+    int32_t bits;
+    std::memcpy(&bits, p, 4);
+    return _mm256_set1_epi32(bits);
+}
+
+// Keeps a sum in its register. Left alone GCC regroups the additions and has to put the sums in memory.
+inline void keep(__m256i& sum) { __asm__("" : "+x"(sum)); }
+
+// The exact dot products of a block with M rows, times 256.
+//
+// AVX2 has no product of signed bytes. That of unsigned by signed ones needs its signs moved about, by an instruction that
+// waits for the multipliers; 16-bit products do not. A register of weights holds (k0 k1 k2 k3) as bytes of each output: shifted
+// up by a byte it is 256 (k0, k2) as 16-bit numbers, and with its low bytes cleared 256 (k1, k3).
+template <int M>
+inline void dot_block(const Int8Block& block, const Quantised* x, size_t stride, const int32_t*, size_t, Vec (&dots)[M]) {
+    const __m256i high_bytes = _mm256_set1_epi16(-256);
+    __m256i lo[M], hi[M];
+    for (int m = 0; m < M; m++) lo[m] = hi[m] = _mm256_setzero_si256();
+    for (int g = 0; g < kBlock / 4; g++) {
+        const __m256i w_lo = _mm256_load_si256(reinterpret_cast<const __m256i*>(block.values[g][0]));
+        const __m256i w_hi = _mm256_load_si256(reinterpret_cast<const __m256i*>(block.values[g][8]));
+        const __m256i even_lo = _mm256_slli_epi16(w_lo, 8), odd_lo = _mm256_and_si256(w_lo, high_bytes);
+        const __m256i even_hi = _mm256_slli_epi16(w_hi, 8), odd_hi = _mm256_and_si256(w_hi, high_bytes);
+        for (int m = 0; m < M; m++) {
+            const __m256i even = pair(x + m * stride + 4 * g), odd = pair(x + m * stride + 4 * g + 2);
+            lo[m] = _mm256_add_epi32(lo[m], _mm256_madd_epi16(even_lo, even));
+            hi[m] = _mm256_add_epi32(hi[m], _mm256_madd_epi16(even_hi, even));
+            lo[m] = _mm256_add_epi32(lo[m], _mm256_madd_epi16(odd_lo, odd));
+            hi[m] = _mm256_add_epi32(hi[m], _mm256_madd_epi16(odd_hi, odd));
+            keep(lo[m]), keep(hi[m]);
+        }
+    }
+    for (int m = 0; m < M; m++) dots[m] = {_mm256_cvtepi32_ps(lo[m]), _mm256_cvtepi32_ps(hi[m])};
+}
+
+}  // namespace
+}  // namespace cutaway
