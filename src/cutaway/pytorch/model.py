@@ -1,0 +1,181 @@
+"""GPT-2 as a PyTorch module, in the order in which a token passes through it.
+
+One path serves training, prefill and decode. Names are OpenAI's; where OpenAI stores a linear layer's weight as (in,
+out), `nn.Linear` holds (out, in), and `load` and `export` turn it over. Source: `src/model.py` of openai/gpt-2.
+Shapes: B sequences, T tokens, d = n_embd, H heads of dh = d / H, S = n_ctx cache slots, V = n_vocab.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cutaway.checkpoints.weights import Weights
+from cutaway.config import GPT2Config
+
+
+@dataclass
+class KVCache:
+    """Keys and values of up to S tokens a sequence, in memory that is allocated once (a static cache)."""
+
+    k: Tensor  # (L, B, H, S, dh)
+    v: Tensor  # (L, B, H, S, dh)
+    lengths: Tensor  # (B,) tokens held
+
+    @classmethod
+    def empty(cls, config: GPT2Config, batch: int, like: Tensor) -> "KVCache":
+        """A cache for `batch` sequences with the device and dtype of `like`."""
+        shape = (config.n_layer, batch, config.n_head, config.n_ctx, config.d_head)
+        return cls(
+            like.new_zeros(shape), like.new_zeros(shape), torch.zeros(batch, dtype=torch.long, device=like.device)
+        )
+
+    def positions(self, n_new: int) -> Tensor:
+        """The positions of the next `n_new` tokens of each sequence: (B, T)."""
+        return self.lengths[:, None] + torch.arange(n_new, device=self.lengths.device)
+
+    def rows(self, rows: slice) -> "KVCache":
+        """Those sequences alone, in the same memory."""
+        return KVCache(self.k[:, rows], self.v[:, rows], self.lengths[rows])
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put new keys and values (B, H, T, dh) in their slots; return all slots of the layer, (B, H, S, dh)."""
+        batch = torch.arange(k.shape[0], device=k.device)[:, None]
+        slots = self.positions(k.shape[2])
+        self.k[layer][batch, :, slots] = k.transpose(1, 2)
+        self.v[layer][batch, :, slots] = v.transpose(1, 2)
+        return self.k[layer], self.v[layer]
+
+
+class Attention(nn.Module):
+    """Masked multi-head self-attention."""
+
+    def __init__(self, config: GPT2Config, layer: int) -> None:
+        super().__init__()
+        self.layer, self.n_head = layer, config.n_head
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
+        if cache is not None:
+            k, v = cache.write(self.layer, k, v)  # (B, H, S, dh)
+        z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)  # (B, H, T, dh)
+        out: Tensor = self.c_proj(z.transpose(1, 2).reshape(x.shape))  # (B, T, d)
+        return out
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.n_head, -1).transpose(1, 2)  # (B, T, d) -> (B, H, T, dh)
+
+
+class MLP(nn.Module):
+    """Two linear layers around a GELU: what the article calls the fully-connected network."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, config.n_inner)
+        self.c_proj = nn.Linear(config.n_inner, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # OpenAI's GELU is the tanh approximation; the exact one is a slightly different model.
+        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))  # (B, T, d)
+        return out
+
+
+class Block(nn.Module):
+    """One decoder block: attention, then the MLP, each on a normalised copy of the residual stream and added to it."""
+
+    def __init__(self, config: GPT2Config, layer: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = Attention(config, layer)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), cache, mask)
+        x = x + self.mlp(self.ln_2(x))
+        return x  # (B, T, d)
+
+
+class GPT2(nn.Module):
+    """The whole model: token and position embeddings, the blocks, the last LayerNorm and the output matrix."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.n_vocab, config.n_embd)
+        self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
+        self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.lm_head = nn.Linear(config.n_embd, config.n_vocab, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.wte.weight
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """What leaves `ln_f` for token ids (B, T): (B, T, d). A cache, where given, is read and extended."""
+        n_new = ids.shape[1]
+        if cache is None:
+            positions, mask = torch.arange(n_new, device=ids.device), None
+        else:
+            positions = cache.positions(n_new)  # (B, T)
+            slots = torch.arange(self.config.n_ctx, device=ids.device)
+            mask = slots <= positions[:, None, :, None]  # (B, 1, T, S): a token sees itself and what came before
+        x = self.wte(ids) + self.wpe(positions)  # (B, T, d)
+        for block in self.h:
+            x = block(x, cache, mask)
+        if cache is not None:
+            cache.lengths += n_new
+        out: Tensor = self.ln_f(x)
+        return out
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Logits of the next token after each of (B, T) tokens: (B, T, V)."""
+        logits: Tensor = self.lm_head(self.hidden(ids, cache))
+        return logits
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of (B, T) targets in nats."""
+        return F.cross_entropy(self(ids).flatten(0, 1), targets.flatten())
+
+    def initialise(self, seed: int) -> None:
+        """Draw fresh weights as GPT-2 does: normal(0, 0.02), projections into the residual stream smaller by
+        1/sqrt(2L).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        into_residual = 0.02 / math.sqrt(2 * self.config.n_layer)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+                elif "ln_" in name:
+                    parameter.fill_(1.0)
+                else:
+                    std = 0.01 if name == "wpe.weight" else into_residual if "c_proj" in name else 0.02
+                    parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+
+    def load(self, weights: Weights) -> None:
+        """Copy a checkpoint's tensors into the parameters, one at a time."""
+        with torch.no_grad():
+            for name, parameter in self.tensors():
+                array = weights.read(name)
+                parameter.copy_(torch.from_numpy(array.T if is_linear(name) else array))
+
+    def export(self) -> dict[str, NDArray[np.float32]]:
+        """The parameters as a checkpoint holds them: float32 arrays by name, linear weights (in, out)."""
+        arrays = {name: p.detach().to("cpu", torch.float32).numpy() for name, p in self.tensors()}
+        return {name: np.array(a.T if is_linear(name) else a, order="C") for name, a in arrays.items()}
+
+    def tensors(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
+        return self.named_parameters()
+
+
+def is_linear(name: str) -> bool:
+    """Whether OpenAI stores this tensor as (in, out): the weights of c_attn, c_proj and c_fc."""
+    return name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight"))
