@@ -1,0 +1,57 @@
+"""Cutaway: GPT-2 with the casing cut open. `cutaway.load()` is where to start."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cutaway.checkpoints import save_checkpoint
+    from cutaway.config import PUBLISHED, GPT2Config
+    from cutaway.errors import CheckpointError, CutawayError, EngineError, HubError, UsageError
+    from cutaway.generation import Completion, Limits, Piece
+    from cutaway.model import Candidate, Model, Score, load
+    from cutaway.sampling import Sampling
+    from cutaway.tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PUBLISHED",
+    "Candidate",
+    "CheckpointError",
+    "Completion",
+    "CutawayError",
+    "EngineError",
+    "GPT2Config",
+    "HubError",
+    "Limits",
+    "Model",
+    "Piece",
+    "Sampling",
+    "Score",
+    "Tokenizer",
+    "UsageError",
+    "load",
+    "save_checkpoint",
+]
+
+# A name is imported when it is first used: `cutaway --help` has no time for NumPy.
+_HOMES = {
+    "checkpoints": ("save_checkpoint",),
+    "config": ("PUBLISHED", "GPT2Config"),
+    "errors": ("CheckpointError", "CutawayError", "EngineError", "HubError", "UsageError"),
+    "generation": ("Completion", "Limits", "Piece"),
+    "model": ("Candidate", "Model", "Score", "load"),
+    "sampling": ("Sampling",),
+    "tokenizer": ("Tokenizer",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"cutaway.{module}"), name)
+    raise AttributeError(f"module 'cutaway' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,287 @@
+"""A loaded GPT-2, as `cutaway.load` returns it: text or token ids in; text, scores and logits out."""
+
+import math
+import secrets
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.config import GPT2Config
+from cutaway.engine import Engine, Float32
+from cutaway.errors import EngineError, UsageError
+from cutaway.generation import Completion, Limits, Piece, collect, generate
+from cutaway.sampling import Sampling, softmax
+from cutaway.tokenizer import Tokenizer
+
+Prompt = str | Sequence[int]
+
+BUILTIN = Path(__file__).parent / "builtin"
+ENGINES = ("cpu", "pytorch", "reference")
+SCORE_CHUNK = 128  # tokens whose logits are in memory at a time
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model predicts a text; `nats` is the sum over its `tokens` scored tokens, which stand for `bytes`
+    bytes.
+    """
+
+    nats: float
+    tokens: int
+    bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        """Per token; infinite where a float cannot hold it."""
+        mean = self.nats / self.tokens
+        return math.exp(mean) if mean < 709 else math.inf
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nats / math.log(2) / self.bytes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that may come next."""
+
+    id: int
+    text: str
+    probability: float
+
+
+class Model:
+    """A GPT-2 and its tokenizer. A model without one takes and gives token ids only."""
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer | None, name: str) -> None:
+        self.engine, self.tokenizer, self.name = engine, tokenizer, name
+
+    @property
+    def config(self) -> GPT2Config:
+        return self.engine.config
+
+    def generate(
+        self,
+        prompt: Prompt = "",
+        *,
+        max_new_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int = 40,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        stop_at_end: bool = True,
+        slide: bool = False,
+        logprobs: bool = False,
+    ) -> Completion:
+        """Continue a prompt; an empty one is `<|endoftext|>`, which starts a new text.
+
+        How tokens are chosen: `cutaway.sampling`; when the text ends: `cutaway.generation.Limits`. Without a seed one
+        is drawn, and the result says which. Raises UsageError for settings out of range and for a prompt longer than
+        the context.
+        """
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+        limits = Limits(max_new_tokens, tuple(stop), stop_at_end, slide)
+        return self.generate_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs)[0]
+
+    def stream(
+        self,
+        prompt: Prompt = "",
+        *,
+        max_new_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int = 40,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        stop_at_end: bool = True,
+        slide: bool = False,
+        logprobs: bool = False,
+    ) -> Iterator[Piece]:
+        """As `generate`, a piece at a time."""
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+        limits = Limits(max_new_tokens, tuple(stop), stop_at_end, slide)
+        return (piece for _, piece in self.stream_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs))
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling = Sampling(),
+        limits: Limits = Limits(),
+        *,
+        samples: int = 1,
+        seed: int | None = None,
+        logprobs: bool = False,
+    ) -> list[Completion]:
+        """`samples` continuations of each prompt, each prompt read once; all samples of the first prompt come first.
+
+        Sequence i has the seed `seed + i`, and `generate` with that seed writes the same text.
+        """
+        seeds = self._seeds(len(prompts) * samples, seed)
+        events = self._generate(prompts, sampling, limits, seeds, logprobs)
+        return collect(events, seeds, self.description)
+
+    def stream_batch(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling = Sampling(),
+        limits: Limits = Limits(),
+        *,
+        samples: int = 1,
+        seed: int | None = None,
+        logprobs: bool = False,
+    ) -> Iterator[tuple[int, Piece]]:
+        """As `generate_batch`, as (sequence, piece) in the order of writing."""
+        return self._generate(prompts, sampling, limits, self._seeds(len(prompts) * samples, seed), logprobs)
+
+    @property
+    def description(self) -> str:
+        """Which engine writes, at which precision: "cpu int8"."""
+        return f"{self.engine.name} {self.engine.dtype}"
+
+    def score(self, text: Prompt, *, from_start: bool = True) -> Score:
+        """How well the model predicts a text, with float32 activations.
+
+        The text follows `<|endoftext|>`, so that its first token is scored too; with `from_start=False` the first
+        token is only read. A text longer than the context is read in windows that overlap by half: every token is
+        scored once, and after the first window with at least half a context before it.
+        """
+        ids = self.encode(text)
+        if from_start:
+            ids = [self._end_of_text(), *ids]
+        if len(ids) < 2:
+            raise UsageError(
+                "the text to score is empty" if from_start else "from_start=False needs a text of at least two tokens"
+            )
+        nats = sum(float(part.sum()) for part in self._losses(ids))
+        return Score(nats, len(ids) - 1, sum(len(self._token_bytes(token)) for token in ids[1:]))
+
+    def logits(self, prompt: Prompt) -> Float32:
+        """float32 (T, vocab): what the model expects after each of T tokens. Raises UsageError where T exceeds the
+        context.
+        """
+        return self.engine.forward([self.encode(prompt)], logits="all", exact=True)
+
+    def next_tokens(self, prompt: Prompt = "", count: int = 10) -> list[Candidate]:
+        """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
+        if not 0 < count <= self.config.n_vocab:
+            raise UsageError(f"count must be between 1 and {self.config.n_vocab}, not {count}")
+        probabilities = softmax(self.engine.forward([self.prompt_ids(prompt)], exact=True)[0])
+        likeliest = np.argsort(-probabilities, kind="stable")[:count]
+        return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a text; ids pass through."""
+        if not isinstance(prompt, str):
+            return [int(token) for token in prompt]
+        if self.tokenizer is None:
+            raise UsageError(f"{self.name} has no tokenizer files; give token ids instead of text")
+        return self.tokenizer.encode(prompt)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, empty where the model has no tokenizer."""
+        return self.tokenizer.decode(ids) if self.tokenizer else ""
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt; of an empty one `<|endoftext|>`."""
+        return self.encode(prompt) or [self._end_of_text()]
+
+    def _generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, limits: Limits, seeds: Sequence[int], logprobs: bool
+    ) -> Iterator[tuple[int, Piece]]:
+        if limits.stop and self.tokenizer is None:
+            raise UsageError(f"{self.name} has no tokenizer files, so a stop string can never be met")
+        ids = [self.prompt_ids(prompt) for prompt in prompts]
+        return generate(self.engine, self.tokenizer, ids, sampling, limits, seeds, logprobs)
+
+    def _seeds(self, count: int, seed: int | None) -> list[int]:
+        if count < 1:
+            raise UsageError("give at least one prompt and ask for at least one sample")
+        first = secrets.randbits(32) if seed is None else seed
+        if first < 0:
+            raise UsageError(f"seed must not be negative, as {first} is")
+        return [first + i for i in range(count)]
+
+    def _losses(self, ids: Sequence[int]) -> Iterator[Float32]:
+        """Nats of each token after the first, in chunks."""
+        n_ctx = self.config.n_ctx
+        stride = max(1, n_ctx // 2)
+        for first in range(0, max(1, len(ids) - 1 - (n_ctx - stride)), stride):
+            window = ids[first : first + n_ctx + 1]
+            losses = np.concatenate(list(self._window_losses(window)))
+            yield losses if first == 0 else losses[n_ctx - stride :]
+
+    def _window_losses(self, window: Sequence[int]) -> Iterator[Float32]:
+        cache = self.engine.new_cache(1)
+        for start in range(0, len(window) - 1, SCORE_CHUNK):
+            inputs = window[start : min(start + SCORE_CHUNK, len(window) - 1)]
+            targets = window[start + 1 : start + 1 + len(inputs)]
+            logits = self.engine.forward([inputs], cache, logits="all", exact=True)
+            logits = logits - logits.max(axis=-1, keepdims=True)
+            sums = np.exp(logits).sum(axis=-1, dtype=np.float64)
+            yield np.log(sums).astype(np.float32) - logits[np.arange(len(inputs)), list(targets)]
+
+    def _end_of_text(self) -> int:
+        if self.tokenizer is None:
+            raise UsageError(
+                f"{self.name} has no tokenizer files, so there is no <|endoftext|> to start from; give token ids"
+            )
+        return self.tokenizer.end_of_text
+
+    def _token_bytes(self, token: int) -> bytes:
+        if self.tokenizer is None:
+            raise UsageError(f"{self.name} has no tokenizer files, so its tokens have no bytes to count")
+        return self.tokenizer.token_bytes(token)
+
+
+def load(
+    source: str | Path = "builtin", dtype: str | None = None, engine: str | None = None, threads: int | None = None
+) -> Model:
+    """Load a model: "builtin", a checkpoint directory, one of OpenAI's ("gpt2" … "gpt2-xl", or by size), or a hub
+    name "owner/name".
+
+    `dtype` is what the checkpoint stores unless given; `engine` is "cpu" unless given ("reference" where the compiled
+    library is missing). Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says
+    what to do.
+    """
+    if engine not in (None, *ENGINES):
+        raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    checkpoint = open_checkpoint(BUILTIN if str(source) == "builtin" else source)
+    return Model(make_engine(checkpoint, dtype, engine, threads), checkpoint.tokenizer(), checkpoint.name)
+
+
+def make_engine(
+    weights: Weights, dtype: str | None = None, engine: str | None = None, threads: int | None = None
+) -> Engine:
+    """The engine of that name over some weights; see `load`."""
+    if engine in (None, "cpu"):
+        try:
+            from cutaway.cpu.engine import CpuEngine
+
+            return CpuEngine(weights, dtype, threads)
+        except EngineError as error:
+            if engine == "cpu":
+                raise
+            warnings.warn(f"{error}; running the reference engine, which is slow", RuntimeWarning, stacklevel=3)
+    if engine == "pytorch":
+        from cutaway.pytorch.engine import PyTorchEngine
+
+        return PyTorchEngine(weights, dtype, threads)
+    return make_reference(weights, dtype, threads)
+
+
+def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:
+    """The reference engine, which has one precision and leaves threads to NumPy."""
+    from cutaway.reference import ReferenceEngine
+
+    if dtype not in (None, "float32"):
+        raise UsageError(f"the reference engine computes in float32 only, not {dtype}")
+    if threads is not None:
+        raise UsageError("the reference engine has no threads of its own to set")
+    return ReferenceEngine(weights)

@@ -1,0 +1,10 @@
+"""What `import cutaway` shows."""
+
+import cutaway
+
+
+def test_every_public_name_is_there() -> None:
+    for name in cutaway.__all__:
+        assert getattr(cutaway, name) is not None
+    assert set(cutaway.__all__) <= set(dir(cutaway))
+    assert not hasattr(cutaway, "steam")
