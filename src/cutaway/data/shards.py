@@ -1,0 +1,80 @@
+"""Shards: files of token ids, and batches drawn from them.
+
+A shard is a NumPy `.npy` file of uint16 ids, documents one after the other, each opened by `<|endoftext|>` as in
+GPT-2's own training. It is mapped, not read, so that a corpus larger than memory works. A batch is a function of
+(seed, step) alone, which is what makes an interrupted run go on exactly where it was.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from cutaway.errors import UsageError
+from cutaway.tokenizer import Tokenizer
+
+Ids = NDArray[np.int64]
+
+
+def write_shard(path: Path, documents: Iterable[str], tokenizer: Tokenizer) -> int:
+    """Tokenize documents into one shard; returns the number of tokens. An existing file is replaced only by a whole
+    one.
+    """
+    raw, finished = path.with_suffix(".ids"), path.with_suffix(".tmp")
+    count = 0
+    with raw.open("wb") as file:
+        for document in documents:
+            ids = np.array([tokenizer.end_of_text, *tokenizer.encode(document)], dtype=np.uint16)
+            file.write(ids.tobytes())
+            count += len(ids)
+    if count == 0:
+        raise UsageError(f"{path}: no documents to write")
+    shard = open_memmap(finished, mode="w+", dtype=np.uint16, shape=(count,))
+    shard[:] = np.memmap(raw, dtype=np.uint16, mode="r")
+    shard.flush()
+    os.replace(finished, path)
+    raw.unlink()
+    return count
+
+
+def open_shard(path: Path) -> NDArray[np.uint16]:
+    """Map a shard; raises UsageError where the file is none."""
+    try:
+        shard: NDArray[np.uint16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a token shard ({error}); write one with write_shard") from error
+    if shard.dtype != np.uint16 or shard.ndim != 1:
+        raise UsageError(
+            f"{path}: a shard holds one row of uint16 ids, this holds {shard.dtype} of shape {shard.shape}"
+        )
+    return shard
+
+
+class Corpus:
+    """Several shards seen as one long text to take windows from."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.shards = [open_shard(path) for path in paths]
+        self.starts = np.cumsum([0, *map(len, self.shards)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def batch(self, seed: int, step: int, batch_size: int, length: int) -> tuple[Ids, Ids]:
+        """Inputs and targets of one training step, each (batch_size, length): windows drawn evenly over all tokens."""
+        rng = np.random.default_rng([seed, step])
+        windows = np.stack([self._window(int(start), length + 1) for start in rng.integers(0, len(self), batch_size)])
+        return windows[:, :-1], windows[:, 1:]
+
+    def _window(self, start: int, length: int) -> Ids:
+        """`length` tokens from `start`, moved back where its shard ends too soon."""
+        index = int(np.searchsorted(self.starts, start, side="right")) - 1
+        shard = self.shards[index]
+        first = max(0, min(start - int(self.starts[index]), len(shard) - length))
+        window = shard[first : first + length]
+        if len(window) < length:
+            raise UsageError(f"a shard of {len(shard)} tokens is shorter than one window of {length}")
+        return window.astype(np.int64)

@@ -1,0 +1,1 @@
+"""Making a model. Needs the `train` extra."""
