@@ -1,0 +1,104 @@
+"""The arguments that commands share, and what becomes of them."""
+
+import json
+import sys
+import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutaway.cli import terminal
+from cutaway.errors import UsageError
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer  # a parser, or a group of its arguments
+
+    from cutaway.checkpoints import Checkpoint
+    from cutaway.model import Model
+
+SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
+
+
+def add_json(parser: "_ActionsContainer") -> None:
+    """`--json`, which every command has."""
+    parser.add_argument("--json", action="store_true", help="write one JSON document and nothing else")
+
+
+def write_json(document: Mapping[str, object]) -> None:
+    """The one document on standard output, on one line."""
+    print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+
+def add_model(parser: ArgumentParser) -> None:
+    """Which model, and how it is run."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", metavar="NAME", default="builtin", help=f"{SOURCES}; default: %(default)s")
+    group.add_argument("--dtype", help="precision of the weights: float32, float16, bfloat16, int8; default: as stored")
+    group.add_argument("--engine", help="cpu, pytorch or reference; default: cpu, or reference where that is not built")
+    group.add_argument("--threads", type=int, metavar="N", help="default: as many as the engine finds best")
+
+
+def load_model(options: Namespace) -> "Model":
+    """The model that `add_model`'s arguments ask for; what loading it warns of is a line on standard error."""
+    from cutaway.model import load
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        model = load(options.model, options.dtype, options.engine, options.threads)
+    for warning in caught:
+        terminal.note(f"warning: {warning.message}")
+    return model
+
+
+def describe(model: "Model") -> dict[str, object]:
+    """What a JSON document says of the model that made it."""
+    return {"model": model.name, "engine": model.engine.name, "dtype": model.engine.dtype}
+
+
+def open_source(source: str) -> "Checkpoint":
+    """The checkpoint of that name, as `cutaway.load` understands it, without reading its tensors."""
+    from cutaway.checkpoints import open_checkpoint
+    from cutaway.model import BUILTIN
+
+    return open_checkpoint(BUILTIN if source == "builtin" else source)
+
+
+def add_prompt(parser: ArgumentParser) -> None:
+    """The prompt, from one of four places."""
+    group = parser.add_mutually_exclusive_group()
+    meaning = "text; - is standard input, and so is a pipe without a PROMPT"
+    group.add_argument("prompt", nargs="?", metavar="PROMPT", help=meaning)
+    group.add_argument("--file", type=Path, metavar="PATH", help="read the prompt from a file")
+    group.add_argument("--ids", type=int, nargs="+", metavar="ID", help="a prompt of token ids")
+
+
+def read_prompt(options: Namespace) -> str | list[int]:
+    """The prompt that `add_prompt`'s arguments give, without the new line that ends a file; "" begins a new text."""
+    if options.ids is not None:
+        return list(options.ids)
+    if options.file is not None:
+        return read_file(options.file).removesuffix("\n")
+    if options.prompt == "-" or (options.prompt is None and not sys.stdin.isatty()):
+        return read_stdin().removesuffix("\n")
+    return options.prompt or ""
+
+
+def read_file(path: Path) -> str:
+    """All text of a file; raises UsageError where it cannot be read or is not UTF-8."""
+    try:
+        return _decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def read_stdin() -> str:
+    """All text of standard input; raises UsageError where it is not UTF-8."""
+    return _decode(sys.stdin.read().encode("utf-8", "surrogateescape"), "standard input")
+
+
+def _decode(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not UTF-8 at byte {error.start}") from None

@@ -1,0 +1,47 @@
+"""`cutaway generate --interactive`: one prompt after the other, and a text after each."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from cutaway.cli import terminal
+from cutaway.cli.arguments import load_model, read_prompt
+from cutaway.cli.samples import Settings, write_samples
+from cutaway.errors import CutawayError
+from cutaway.model import Prompt
+
+HELP = "A prompt and Enter; Enter alone goes on with the last text; Ctrl-C stops a text, Ctrl-D ends."
+
+
+def converse(options: Namespace, settings: Settings) -> None:
+    """Continue the prompt in the arguments, if any, then each line of standard input; an error ends one text only."""
+    model = load_model(options)
+    last: Prompt = ""
+    for prompt in _prompts(options):
+        try:
+            last = write_samples(model, prompt or last, settings)
+        except CutawayError as error:
+            terminal.note(str(error))
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+        settings = replace(settings, seed=settings.seed + settings.samples)
+
+
+def _prompts(options: Namespace) -> Iterator[Prompt]:
+    if options.prompt or options.file or options.ids:
+        yield read_prompt(options)
+    if not sys.stdin.isatty():
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        return
+    print(terminal.style(HELP, terminal.DIM, sys.stderr), file=sys.stderr)
+    with suppress(ImportError):
+        import readline  # noqa: F401  # gives input() line editing and a history
+    while True:
+        try:
+            line = input("> " if sys.stdout.isatty() else "")
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        yield line

@@ -1,0 +1,56 @@
+"""`cutaway next`: the likeliest next tokens, the article's GPT-2 Explorer in a terminal."""
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from cutaway.cli.arguments import add_json, add_model, add_prompt, describe, load_model, read_prompt, write_json
+
+if TYPE_CHECKING:
+    from cutaway.model import Candidate, Model, Prompt
+
+EXAMPLES = """\
+examples:
+  cutaway next "A robot must obey the orders given"
+  cutaway next "Joel is" --count 3 --json"""
+
+BAR_COLUMNS = 30
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """After which prompt, how many, and with which model."""
+    parser.description = "Show which tokens the model finds likeliest to come next."
+    parser.epilog = EXAMPLES
+    add_prompt(parser)
+    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many; default: %(default)s")
+    add_json(parser)
+    add_model(parser)
+
+
+def run(options: Namespace) -> None:
+    """Show the candidates."""
+    prompt = read_prompt(options)
+    model = load_model(options)
+    candidates = model.next_tokens(prompt, options.count)
+    if options.json:
+        write_json(_document(model, prompt, candidates))
+    else:
+        print("\n".join(_chart(model, candidates)))
+
+
+def _document(model: "Model", prompt: "Prompt", candidates: "list[Candidate]") -> dict[str, object]:
+    found = [asdict(candidate) for candidate in candidates]
+    return {**describe(model), "prompt_ids": model.prompt_ids(prompt), "next": found}
+
+
+def _chart(model: "Model", candidates: "list[Candidate]") -> list[str]:
+    """A line for each candidate; the likeliest one's bar is full."""
+    from cutaway.cli.layout import bar, table, visible
+
+    token_bytes = model.tokenizer.token_bytes if model.tokenizer else lambda index: b""
+    longest = candidates[0].probability
+    rows = [
+        [f"{c.probability:.2%}", bar(c.probability / longest, BAR_COLUMNS), f"{c.id}", visible(token_bytes(c.id))]
+        for c in candidates
+    ]
+    return table(rows, "><><")

@@ -1,0 +1,126 @@
+"""`cutaway tokenizer`: text to token ids, ids to text, and every step in between."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from cutaway.bpe import Piece, from_symbols
+from cutaway.cli.arguments import add_json, read_file, read_stdin, write_json
+from cutaway.cli.layout import visible, wrap
+from cutaway.cli.terminal import BOLD, columns, safe, style
+from cutaway.errors import UsageError
+from cutaway.tokenizer import Tokenizer
+
+EXAMPLES = """\
+examples:
+  cutaway tokenizer encode "A robot must obey"
+  cutaway tokenizer explain "a café"
+  cutaway tokenizer decode 32 9379 1276 22389
+  cutaway tokenizer encode < book.txt | cutaway tokenizer decode"""
+
+
+_JSON_MARKS = str.maketrans("[],", "   ")  # a JSON list of ids is read too
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """An action, and what it acts on."""
+    parser.description = "Turn text into token ids and back, or show how that is done."
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, action: Callable[[Namespace], None], summary: str) -> ArgumentParser:
+        chosen: ArgumentParser = actions.add_parser(name, help=summary, allow_abbrev=False)
+        chosen.set_defaults(action=action)
+        chosen.add_argument("--model", type=Path, metavar="DIRECTORY", help="a checkpoint with its own tokenizer")
+        add_json(chosen)
+        return chosen
+
+    _add_text(add("encode", encode, "the token ids of a text"))
+    decoder = add("decode", decode, "the text of token ids")
+    decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
+    _add_text(add("explain", explain, "how a text becomes token ids, merge by merge"))
+
+
+def _add_text(parser: ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("text", nargs="?", metavar="TEXT", help="- or none: all of standard input")
+    source.add_argument("--file", type=Path, metavar="PATH", help="read the text from a file")
+    parser.add_argument("--special", action="store_true", help="<|endoftext|> in the text is the token, not plain text")
+
+
+def run(options: Namespace) -> None:
+    """Do what the chosen action does."""
+    options.action(options)
+
+
+def encode(options: Namespace) -> None:
+    """Text to token ids."""
+    ids = _tokenizer(options).encode(_text(options), allow_special=options.special)
+    if options.json:
+        write_json({"ids": ids})
+    else:
+        print(*ids)
+
+
+def decode(options: Namespace) -> None:
+    """Token ids to text, to the letter in a pipe: encode and decode are a round trip."""
+    words = options.ids or read_stdin().translate(_JSON_MARKS).split()
+    ids = [_id(word) for word in words]
+    text = _tokenizer(options).decode(ids)
+    if options.json:
+        write_json({"text": text})
+    elif sys.stdout.isatty():
+        print(safe(text))
+    else:
+        sys.stdout.write(text)
+
+
+def explain(options: Namespace) -> None:
+    """Text to token ids, with every step."""
+    pieces = _tokenizer(options).explain(_text(options), allow_special=options.special)
+    if options.json:
+        write_json({"pieces": [asdict(piece) for piece in pieces]})
+    else:
+        for piece in pieces:
+            print("\n".join(_lines(piece)))
+
+
+def _lines(piece: Piece) -> Iterator[str]:
+    """A piece from its bytes to its ids; every merge with its rank (how early it was learnt) and what it leaves."""
+    yield style(visible(piece.text.encode()), BOLD, sys.stdout)
+    yield from _labelled("bytes", [f"{byte:02x}" for byte in piece.bytes])
+    for step, state in zip((None, *piece.steps), piece.states(), strict=True):
+        yield from _labelled(f"merge {step.rank + 1:,}" if step else "start", _shown(state))
+    yield from _labelled("tokens", _shown(piece.tokens))
+    yield from _labelled("ids", map(str, piece.ids))
+
+
+def _labelled(label: str, words: Iterator[str] | list[str]) -> Iterator[str]:
+    indent = 16
+    for line in wrap(words, columns() - indent):
+        yield f"  {label}".ljust(indent) + line
+        label = ""
+
+
+def _shown(tokens: tuple[str, ...]) -> list[str]:
+    return [visible(from_symbols(token)) for token in tokens]
+
+
+def _tokenizer(options: Namespace) -> Tokenizer:
+    return Tokenizer.from_files(options.model) if options.model else Tokenizer.gpt2()
+
+
+def _text(options: Namespace) -> str:
+    """The text to the letter: here every new line counts."""
+    if options.file is not None:
+        return read_file(options.file)
+    return read_stdin() if options.text in (None, "-") else str(options.text)
+
+
+def _id(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise UsageError(f"{word!r} is not a token id") from None

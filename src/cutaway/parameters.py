@@ -1,0 +1,153 @@
+"""Where the parameters of a GPT-2 are, beside the table that the article prints, and why the two differ.
+
+"The Illustrated GPT-2" adds up the smallest model's parameters to 124,410,624 and wonders why OpenAI says 117M. Counted
+from the tensors there are 124,439,808; `notes` says where the rest is, and where 117M came from.
+"""
+
+import math
+from dataclasses import dataclass
+
+from cutaway.config import PUBLISHED, GPT2Config, PublishedModel
+
+Shape = tuple[int, ...]
+
+# The figure "gpt2-117-parameters", as printed: one block's tensors under the names they have in a checkpoint.
+ARTICLE = {
+    "wte.weight": 38_597_376,
+    "wpe.weight": 786_432,
+    "ln_1.weight": 768,
+    "ln_1.bias": 768,
+    "attn.c_attn.weight": 1_769_472,
+    "attn.c_attn.bias": 2_304,
+    "attn.c_proj.weight": 589_824,
+    "attn.c_proj.bias": 768,
+    "ln_2.weight": 768,
+    "ln_2.bias": 768,
+    "mlp.c_fc.weight": 2_359_296,
+    "mlp.c_fc.bias": 768,
+    "mlp.c_proj.weight": 2_359_296,
+    "mlp.c_proj.bias": 768,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tensor, or one that every block has; `article` is what the article prints for it, 0 where it leaves it out."""
+
+    tensor: str
+    shape: Shape
+    article: int
+
+    @property
+    def parameters(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def difference(self) -> int:
+        """How many more there are than the article has."""
+        return self.parameters - self.article
+
+
+@dataclass(frozen=True)
+class ParameterTable:
+    """All parameters of one shape: the tensors before the blocks, those of one block, and those after the blocks."""
+
+    config: GPT2Config
+    embeddings: tuple[Row, ...]
+    block: tuple[Row, ...]
+    final: tuple[Row, ...]
+
+    @property
+    def is_the_articles(self) -> bool:
+        """Whether this is the shape that the article's table is about; only then do its numbers say anything."""
+        return self.config.tensor_shapes() == GPT2Config().tensor_shapes()
+
+    @property
+    def block_parameters(self) -> int:
+        return sum(row.parameters for row in self.block)
+
+    @property
+    def blocks_parameters(self) -> int:
+        return self.config.n_layer * self.block_parameters
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in (*self.embeddings, *self.final)) + self.blocks_parameters
+
+    @property
+    def article_block(self) -> int:
+        return sum(row.article for row in self.block)
+
+    @property
+    def article_blocks(self) -> int:
+        return self.config.n_layer * self.article_block
+
+    @property
+    def article_parameters(self) -> int:
+        """The article's grand total."""
+        return sum(row.article for row in (*self.embeddings, *self.final)) + self.article_blocks
+
+    @property
+    def head_parameters(self) -> int:
+        """Size of the output matrix, which is another use of wte unless it is untied."""
+        return self.config.n_vocab * self.config.n_embd
+
+
+def parameter_table(config: GPT2Config) -> ParameterTable:
+    """Count the parameters of a shape from its tensors."""
+    return ParameterTable(
+        config,
+        embeddings=_rows(config, "wte.", "wpe."),
+        block=_rows(config, "h.0."),
+        final=_rows(config, "ln_f.", "lm_head."),
+    )
+
+
+def _rows(config: GPT2Config, *prefixes: str) -> tuple[Row, ...]:
+    """The tensors whose names begin so, those of a block under their names within it."""
+    shapes = {
+        name.removeprefix("h.0."): shape for name, shape in config.tensor_shapes().items() if name.startswith(prefixes)
+    }
+    return tuple(Row(name, shape, ARTICLE.get(name, 0)) for name, shape in shapes.items())
+
+
+def published_as(config: GPT2Config) -> PublishedModel | None:
+    """The one of OpenAI's four models that has these tensors, or None."""
+    return next((model for model in PUBLISHED if model.config.tensor_shapes() == config.tensor_shapes()), None)
+
+
+def notes(table: ParameterTable) -> list[str]:
+    """What there is to say of the total, a paragraph each: the article's slips, OpenAI's two names, the tied head."""
+    paragraphs = [_on_the_article(table)] if table.is_the_articles else []
+    model = published_as(table.config)
+    if model is not None:
+        paragraphs.append(
+            f"OpenAI called this model {model.first_size} at first and {model.size} later: "
+            'as the README of openai/gpt-2 has it, "our original parameter counts were wrong due to an error".'
+        )
+    return [*paragraphs, _on_the_head(table)]
+
+
+def _on_the_article(table: ParameterTable) -> str:
+    missing = table.parameters - table.article_parameters
+    wrong = [row for row in table.block if row.difference]
+    left_out = sum(row.difference for row in table.final)
+    slips = " and ".join(f"{row.tensor} {row.article:,} parameters where it has {row.parameters:,}" for row in wrong)
+    per_block = sum(row.difference for row in wrong)
+    return (
+        f"The article's table comes to {table.article_parameters:,}, which is {missing:,} too few: in each of the "
+        f"{table.config.n_layer} blocks it gives {slips}, and it leaves out ln_f. "
+        f"{table.config.n_layer} × {per_block:,} + {left_out:,} = {missing:,}."
+    )
+
+
+def _on_the_head(table: ParameterTable) -> str:
+    if table.config.tie_word_embeddings:
+        return (
+            "The output matrix is wte once more (a tied head), so it is counted once. "
+            f"With a copy of its own the model would have {table.parameters + table.head_parameters:,} parameters."
+        )
+    return (
+        "The output matrix lm_head is a matrix of its own (an untied head). "
+        f"Tied to wte, as OpenAI's is, the model would have {table.parameters - table.head_parameters:,} parameters."
+    )

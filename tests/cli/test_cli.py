@@ -1,0 +1,179 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cutaway import errors
+from cutaway.cli import BROKEN_PIPE, COMMANDS, INTERRUPTED, OUTSIDE, make_parser
+from tests.cli.invoke import Result, invoke
+
+
+def run_process(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "cutaway", *arguments]
+    return subprocess.run(
+        command, check=False, capture_output=True, env={**os.environ, **environment}, encoding="utf-8"
+    )
+
+
+class TestHelp:
+    @pytest.mark.parametrize("arguments", [[], ["--help"]])
+    def test_lists_every_command(self, arguments: list[str]) -> None:
+        result = invoke(*arguments)
+        assert result.code == 0
+        assert all(f"  {name}  " in f"{result.out}  " for name in COMMANDS)
+
+    def test_documents_every_exit_code(self) -> None:
+        kinds: list[type[errors.CutawayError]] = [errors.CutawayError, *errors.CutawayError.__subclasses__()]
+        codes = {0, OUTSIDE, INTERRUPTED, BROKEN_PIPE, *(kind.exit_code for kind in kinds)}
+        documented = invoke("--help").out.split("exit codes:\n")[1].splitlines()
+        assert {int(line.split()[0]) for line in documented} == codes
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_of_a_command_has_examples_and_fits(self, command: str) -> None:
+        result = invoke(command, "--help")
+        assert result.code == 0
+        assert f"\n  cutaway {command}" in result.out
+        assert max(map(len, result.out.splitlines())) <= 80
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_is_repeated_in_the_documentation(self, command: str) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+        section = page.split(f"\n## `cutaway {command}`\n")[1].split("\n## ")[0]
+        options = set(re.findall(r"--[a-z][a-z-]+", make_parser(command).format_help()))
+        for option in options - {"--help", *COMMON}:
+            assert f"`{option}" in section
+
+    def test_gives_the_version(self) -> None:
+        import cutaway
+
+        assert invoke("--version").out == f"cutaway {cutaway.__version__}\n"
+
+
+COMMON = ("--model", "--dtype", "--engine", "--threads", "--json", "--file", "--ids")  # described once
+
+
+class TestStart:
+    """What is not imported costs no time."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "unwanted"),
+        [
+            (["--help"], ["numpy", "tokenizers", "json"]),
+            (["generate", "--help"], ["numpy", "tokenizers"]),
+            (["params", "gpt2"], ["numpy", "tokenizers"]),
+            (["tokenizer", "encode", "A robot"], ["numpy", "cutaway.model", "huggingface_hub"]),
+            (["next", "--model", "nowhere"], ["torch", "huggingface_hub", "cutaway.benchmark"]),
+        ],
+    )
+    def test_imports_only_what_it_needs(self, arguments: list[str], unwanted: list[str]) -> None:
+        script = (
+            "import sys; from cutaway.cli import main; main(sys.argv[1].split(',')); "
+            "loaded = [name for name in sys.argv[2].split(',') if name in sys.modules]; sys.exit(f'LOADED {loaded}')"
+        )
+        command = [sys.executable, "-c", script, ",".join(arguments), ",".join(unwanted)]
+        result = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
+        assert result.stderr.splitlines()[-1] == "LOADED []"
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("arguments", "code", "part"),
+        [
+            (["sing"], 2, "invalid choice: 'sing'"),
+            (["generate", "--temprature", "1"], 2, "see cutaway generate --help"),
+            (["generate", "--max", "1"], 2, "unrecognized arguments: --max"),
+            (["generate", "-n", "x"], 2, "invalid int value"),
+            (["generate", "--temperature", "-1"], 2, "temperature"),
+            (["generate", "--json", "--stream"], 2, "not allowed with"),
+            (["generate", "--json", "--interactive"], 2, "--interactive"),
+            (["generate", "x", "--file", "y"], 2, "not allowed with"),
+            (["generate", "--file", "no/such\nfile"], 2, "cannot read no/such file"),
+            (["generate", "--model", "no\x1b[2Jwhere"], 3, "neither a directory nor a model"),
+            (["next", "--model", "nobody/nothing"], 4, "nobody/nothing"),
+            (["tokenizer", "decode", "x"], 2, "'x' is not a token id"),
+            (["tokenizer", "decode", "50257"], 2, "50257"),
+            (["params", "nothing"], 3, "nothing"),
+            (["convert", "gpt2", "x", "--max-shard-size", "1 parsec"], 2, "500MB"),
+        ],
+    )
+    def test_are_one_line_and_a_code(self, arguments: list[str], code: int, part: str) -> None:
+        result = invoke(*arguments)
+        assert result.code == code
+        assert part in result.error
+        assert "\x1b" not in result.err
+
+    def test_of_the_engine_are_told(self, tiny: str) -> None:
+        result = invoke("generate", "--model", tiny, "--engine", "steam", "x")
+        assert result.code == 2
+        assert "'steam'" in result.error
+
+    def test_that_memory_ran_out_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cutaway.model.load", _raise(MemoryError()))
+        result = invoke("next", "--model", tiny, "x")
+        assert result.code == errors.EngineError.exit_code
+        assert "memory" in result.error
+
+    def test_that_loading_warned_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cutaway.cpu.engine.CpuEngine", _raise(errors.EngineError("not built")))
+        result = invoke("next", "--model", tiny, "x", "--json")
+        assert result.code == 0
+        assert result.err == "cutaway: warning: not built; running the reference engine, which is slow\n"
+        assert Result(0, result.out, "").document["engine"] == "reference"
+
+
+def _raise(error: BaseException) -> "type":
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail  # type: ignore[return-value]
+
+
+class TestStreams:
+    def test_are_utf8_whatever_the_locale(self) -> None:
+        result = run_process("params", "gpt2", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        assert result.returncode == 0
+        assert "768 × 2,304" in result.stdout
+
+    def test_a_reader_that_goes_away_is_no_error(self) -> None:
+        command = [sys.executable, "-m", "cutaway", "params", "gpt2"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == BROKEN_PIPE
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    def test_a_full_disk_is_one_line(self) -> None:
+        with Path("/dev/full").open("wb") as full:
+            command = [sys.executable, "-m", "cutaway", "params", "gpt2"]
+            result = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, encoding="utf-8")
+        assert result.returncode == OUTSIDE
+        assert result.stderr == "cutaway: No space left on device\n"
+
+    def test_may_be_closed(self) -> None:
+        command = f'"{sys.executable}" -m cutaway tokenizer encode - <&- >&- 2>&-'
+        assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
+
+    def test_ctrl_c_keeps_what_was_written(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        from cutaway.reference import ReferenceEngine
+
+        forward, calls = ReferenceEngine.forward, []
+
+        def interrupted(*arguments: object, **options: object) -> object:
+            calls.append(1)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            return forward(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(ReferenceEngine, "forward", interrupted)
+        result = invoke("generate", "--model", tiny, "--engine", "reference", "--seed", "1", "A robot")
+        assert result.code == INTERRUPTED
+        assert result.err == ""
+        assert result.out.endswith("\n")
+        full = invoke("generate", "--model", tiny, "--engine", "reference", "--seed", "1", "A robot")
+        assert len(result.out) > 4
+        assert full.out.startswith(result.out.rstrip("\n"))

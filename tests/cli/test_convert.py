@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cutaway.checkpoints import open_checkpoint
+from tests.cli.invoke import invoke
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_writes_another_precision(tiny: str, tmp_path: Path, dtype: str) -> None:
+    result = invoke("convert", tiny, str(tmp_path / "out"), "--dtype", dtype)
+    assert (result.code, result.err) == (0, "")
+    written = open_checkpoint(tmp_path / "out")
+    assert written.dtype == dtype
+    assert written.tokenizer() is not None
+    assert result.out == f"{tmp_path / 'out'}: {dtype}, {written.n_bytes:,} bytes in model.safetensors\n"
+    original = open_checkpoint(tiny).read("wte.weight")
+    np.testing.assert_allclose(written.read("wte.weight"), original, atol=float(np.abs(original).max()) / 100)
+
+
+def test_writes_several_files(tiny: str, tmp_path: Path) -> None:
+    document = invoke("convert", tiny, str(tmp_path / "out"), "--max-shard-size", "1.5KB", "--json")
+    assert document.code == 2
+    document = invoke("convert", tiny, str(tmp_path / "out"), "--max-shard-size", "100 kb", "--json")
+    assert document.document == {
+        "directory": str(tmp_path / "out"),
+        "dtype": "float32",
+        "bytes": open_checkpoint(tmp_path / "out").n_bytes,
+        "files": ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+    }
+
+
+def test_overwrites_only_when_asked(tiny: str, tmp_path: Path) -> None:
+    arguments = ("convert", tiny, str(tmp_path / "out"))
+    assert invoke(*arguments).code == 0
+    refused = invoke(*arguments)
+    assert refused.code == 3
+    assert "holds a checkpoint already" in refused.error
+    assert invoke(*arguments, "--overwrite").code == 0

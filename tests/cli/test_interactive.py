@@ -1,0 +1,77 @@
+from collections.abc import Iterator
+
+import pytest
+
+import cutaway
+from tests.cli.invoke import Result, invoke
+
+
+def converse(model: str, *arguments: str, stdin: bytes = b"", terminal: bool = False) -> Result:
+    command = ("generate", "--engine", "reference", "--model", model, "--max-new-tokens", "3", "--interactive")
+    return invoke(*command, *arguments, stdin=stdin, terminal=terminal)
+
+
+def test_every_line_is_a_prompt(tiny: str) -> None:
+    model = cutaway.load(tiny, engine="reference")
+    texts = [model.generate(prompt, max_new_tokens=3, seed=seed).text for prompt, seed in (("One", 4), ("Two", 5))]
+    result = converse(tiny, "--seed", "4", stdin=b"One\nTwo")
+    assert result.code == 0
+    assert result.out == "".join(f"{text}\n" for text in texts)
+    assert [line.split("seed ")[1][0] for line in result.err.splitlines()] == ["4", "5"]
+
+
+def test_a_prompt_in_the_arguments_comes_first(tiny: str) -> None:
+    assert (
+        converse(tiny, "--seed", "4", "One", stdin=b"Two\n").out
+        == converse(tiny, "--seed", "4", stdin=b"One\nTwo\n").out
+    )
+
+
+def test_an_empty_line_goes_on_with_the_text(tiny: str) -> None:
+    greedy = ("--temperature", "0")
+    twice = converse(tiny, *greedy, "A robot", stdin=b"\n").out.split("\n")
+    assert "".join(twice) == converse(tiny, *greedy, "--max-new-tokens", "6", stdin=b"A robot").out.strip("\n")
+
+
+def test_an_error_ends_one_text_only(tiny: str) -> None:
+    result = converse(tiny, stdin=b"x" * 500 + b"\nOne\n")
+    assert result.code == 0
+    first, second = result.err.splitlines()
+    assert first.startswith("cutaway: the prompt is ")
+    assert second.startswith("3 tokens")
+
+
+def test_a_person_is_told_how_it_works(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answers: Iterator[str] = iter(["One", "Two"])
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        line = next(answers, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr("builtins.input", answer)
+    result = converse(tiny, "--seed", "4", terminal=True)
+    assert result.code == 0
+    assert asked == ["> "] * 3
+    assert "Ctrl-D ends" in result.err.splitlines()[0]
+    assert result.out == converse(tiny, "--seed", "4", stdin=b"One\nTwo\n").out
+
+
+def test_ctrl_c_stops_the_text_and_then_the_loop(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stops = iter([True])
+
+    def interrupted(*_: object) -> int:
+        if next(stops, False):
+            raise KeyboardInterrupt
+        return 13
+
+    monkeypatch.setattr("cutaway.generation.choose", interrupted)
+    result = converse(tiny, stdin=b"One\nTwo\n")
+    assert result.code == 0
+    assert result.out == "...\n"
+
+    monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert converse(tiny, terminal=True).code == 130

@@ -1,0 +1,35 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutaway.cli.layout import bar, table, visible, width, wrap
+
+
+def test_width_counts_columns_and_not_characters() -> None:
+    assert [width(text) for text in ("robot", "机器人", "e\u0301", "🤖", "a\u200bb", "")] == [5, 6, 1, 2, 2, 0]
+
+
+def test_table_aligns_wide_cells() -> None:
+    assert table([["a", "1"], ["机器", "1,000"]], "<>") == ["a         1", "机器  1,000"]
+
+
+@given(st.lists(st.text("ab漢é", min_size=1, max_size=12)), st.integers(5, 40))
+def test_wrap_keeps_all_words_within_the_columns(words: list[str], columns: int) -> None:
+    lines = wrap(words, columns)
+    assert " ".join(lines).split() == words
+    assert all(width(line) <= columns or " " not in line for line in lines)
+
+
+def test_bar_is_drawn_in_eighths() -> None:
+    assert [bar(share, 2) for share in (0, 1 / 16, 0.5, 0.75, 1)] == ["", "▏", "█", "█▌", "██"]
+
+
+def test_visible_shows_spaces_and_bytes_that_are_no_characters() -> None:
+    assert visible(b" caf\xc3\xa9") == "␣café"
+    assert visible(b"\xe2\x80") == "\\xe2\\x80"
+    assert visible(b"\n\t\x1b[0m\x7f") == "\\n\\t\\x1b[0m\\x7f"
+    assert visible("\u200b漢".encode()) == "\\u200b漢"
+
+
+@given(st.binary())
+def test_visible_is_printable(data: bytes) -> None:
+    assert visible(data).isprintable()

@@ -1,0 +1,61 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cutaway import PUBLISHED
+from tests.cli.invoke import invoke
+
+
+def put_in_the_cache(directory: str, repository: str, cache: Path) -> None:
+    """What `huggingface_hub` leaves behind: a folder for each repository and commit, and which commit is main."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    home = cache / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(directory, home / "snapshots" / commit)
+    (home / "blobs").mkdir()
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+
+
+def listed() -> dict[str, dict[str, object]]:
+    models = invoke("models", "--json").document["models"]
+    assert isinstance(models, list)
+    return {model["names"][0]: model for model in models}
+
+
+def test_lists_the_published_models_under_both_names() -> None:
+    result = invoke("models")
+    assert result.code == 0
+    lines = {line.split(",")[0]: line for line in result.out.splitlines()}
+    for model in PUBLISHED:
+        line = lines[model.name]
+        assert f"{model.name}, {model.size}, {model.first_size} " in line
+        assert f" {model.config.n_params:,} " in line
+        assert line.endswith("to be fetched")
+
+
+def test_counts_are_exact_in_json() -> None:
+    counts = [124_439_808, 354_823_168, 774_030_080, 1_557_611_200]
+    assert [listed()[model.name]["parameters"] for model in PUBLISHED] == counts
+
+
+def test_lists_what_is_in_the_cache(tiny: str, mute: str, tmp_path: Path) -> None:
+    put_in_the_cache(tiny, "openai-community/gpt2", tmp_path / "hub")
+    put_in_the_cache(mute, "someone/small", tmp_path / "hub")
+    other = tmp_path / "other"
+    shutil.copytree(mute, other)
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    put_in_the_cache(str(other), "someone/bert", tmp_path / "hub")
+    models = listed()
+    assert models["gpt2"]["here"]
+    assert not models["gpt2-xl"]["here"]
+    assert models["someone/small"]["here"]
+    assert "openai-community/gpt2" not in models
+    assert "someone/bert" not in models
+
+
+def test_lists_the_built_in_model(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.model.BUILTIN", Path(tiny))
+    assert listed()["builtin"]["here"]
+    monkeypatch.setattr("cutaway.model.BUILTIN", Path(tiny) / "nothing")
+    assert "builtin" not in listed()

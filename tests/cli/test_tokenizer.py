@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cutaway import Tokenizer
+from tests.cli.invoke import invoke
+
+ANY_TEXT = st.text(st.characters(codec=None), max_size=30)
+
+
+def test_encode_gives_ids() -> None:
+    assert invoke("tokenizer", "encode", "A robot must obey").out == "32 9379 1276 22389\n"
+    assert invoke("tokenizer", "encode", "<|endoftext|>").out == "27 91 437 1659 5239 91 29\n"
+    assert invoke("tokenizer", "encode", "--special", "<|endoftext|>").out == "50256\n"
+
+
+def test_decode_gives_text_to_the_letter() -> None:
+    assert invoke("tokenizer", "decode", "32", "9379").out == "A robot"
+    assert invoke("tokenizer", "decode", stdin=b"[32, 9379]\n").out == "A robot"
+    assert invoke("tokenizer", "decode", "50256").out == "<|endoftext|>"
+
+
+def test_decode_is_safe_on_a_terminal() -> None:
+    assert invoke("tokenizer", "decode", "215", terminal=True).out == "␛\n"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "two\r\nlines\n", "naïve 机器人 🤖", " a \t"])
+def test_encode_and_decode_are_a_round_trip_through_pipes(text: str) -> None:
+    ids = invoke("tokenizer", "encode", stdin=text.encode()).out
+    assert invoke("tokenizer", "decode", stdin=ids.encode()).out == text
+
+
+EXPLAINED = """\
+␣café
+  bytes         20 63 61 66 c3 a9
+  start         ␣ c a f \\xc3 \\xa9
+  merge 14      ␣c a f \\xc3 \\xa9
+  merge 1,020   ␣ca f \\xc3 \\xa9
+  merge 2,379   ␣ca f é
+  merge 19,690  ␣caf é
+  merge 40,049  ␣café
+  tokens        ␣café
+  ids           40304
+"""
+
+
+def test_explain_shows_every_merge() -> None:
+    assert invoke("tokenizer", "explain", " café").out == EXPLAINED
+    assert invoke("tokenizer", "explain", "-", stdin=" café".encode()).out == EXPLAINED
+
+
+def test_explain_fits_the_terminal() -> None:
+    lines = invoke("tokenizer", "explain", "antidisestablishmentarianism" * 4).out.splitlines()
+    assert max(map(len, lines[1:])) <= 80
+
+
+def test_another_tokenizer_is_used_when_asked(mute: str, tmp_path: Path) -> None:
+    Tokenizer.gpt2().save(tmp_path)
+    assert invoke("tokenizer", "encode", "--model", str(tmp_path), "A robot").out == "32 9379\n"
+    result = invoke("tokenizer", "encode", "--model", mute, "A robot")
+    assert result.code == 3
+    assert "no tokenizer" in result.error
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=ANY_TEXT)
+def test_json_always_parses(text: str) -> None:
+    data = text.encode("utf-8", "replace")
+    ids = invoke("tokenizer", "encode", "--json", stdin=data).document["ids"]
+    assert ids == Tokenizer.gpt2().encode(data.decode())
+    decoded = invoke("tokenizer", "decode", "--json", stdin=repr(ids).encode()).document["text"]
+    assert decoded == data.decode()
+    pieces = invoke("tokenizer", "explain", "--json", stdin=data).document["pieces"]
+    assert isinstance(pieces, list)
+    assert [index for piece in pieces for index in piece["ids"]] == ids
+    assert bytes(byte for piece in pieces for byte in piece["bytes"]) == data
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=ANY_TEXT.filter(lambda text: not text.startswith("-")))
+def test_arguments_may_hold_anything(text: str) -> None:
+    for action in ("encode", "explain"):
+        assert invoke("tokenizer", action, "--json", text).document
+        assert invoke("tokenizer", action, text).code == 0
