@@ -44,4 +44,4 @@ def test_an_untied_head_is_counted() -> None:
 )
 def test_a_shape_that_is_none_is_refused(shape: dict[str, int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        GPT2Config(**shape)
+        GPT2Config(**shape)  # type: ignore[arg-type]
