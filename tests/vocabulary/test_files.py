@@ -125,8 +125,8 @@ def settings(**changes: object) -> dict[str, object]:
 BROKEN: dict[str, tuple[dict[str, object], str]] = {
     "no files": ({}, "holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt"),
     "half a pair": ({"vocab__json": IDS}, "holds no tokenizer"),
-    "not JSON": ({"tokenizer__json": "{"}, "tokenizer.json: is not valid JSON: Expecting property name"),
-    "nested": ({"tokenizer__json": "[" * 200_000}, "tokenizer.json: is not valid JSON"),
+    "not JSON": ({"tokenizer__json": "{"}, "tokenizer.json: it is not valid JSON: Expecting property name"),
+    "nested": ({"tokenizer__json": "[" * 200_000}, "tokenizer.json: it is nested too deeply"),
     "a list": ({"tokenizer__json": []}, "tokenizer.json: it must be a JSON object, not []"),
     "no model": ({"tokenizer__json": {}}, "tokenizer.json: model must be a JSON object, not None"),
     "WordPiece": ({"tokenizer__json": model(type="WordPiece")}, "is a 'WordPiece' tokenizer; GPT-2's is byte-"),
@@ -168,7 +168,7 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
     "id": (settings(added_tokens_decoder={"x": {"content": "y"}}), "the id of 'y' must be a whole number"),
     "digits": (
         {"vocab__json": IDS, "merges__txt": "", "added_tokens__json": '{"x": ' + "9" * 5000 + "}"},
-        "added_tokens.json: is not valid JSON",
+        "added_tokens.json: it is not valid JSON",
     ),
     "settings": ({"tokenizer_config__json": "null"}, "tokenizer_config.json: it must be a JSON object, not None"),
 }

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from cutaway.checkpoints.layout import QUANTISATION
-from cutaway.checkpoints.untrusted import fail, read_object, shown
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.untrusted import fail, read_object, shown
 
 Json = dict[str, object]
 

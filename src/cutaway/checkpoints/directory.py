@@ -15,7 +15,7 @@ from cutaway.checkpoints.config_json import StoredConfig
 from cutaway.checkpoints.layout import PREFIX, stored_kinds
 from cutaway.checkpoints.quantise import Float32
 from cutaway.checkpoints.safetensors import FLOATS, Entry, Kind, TensorFile
-from cutaway.checkpoints.untrusted import fail, plain, read_object, shown
+from cutaway.untrusted import fail, plain, read_object, shown
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

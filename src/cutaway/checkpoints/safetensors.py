@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.checkpoints.quantise import Float32
-from cutaway.checkpoints.untrusted import MAX_JSON_BYTES, fail, open_ordinary, parse_object, plain, shown
 from cutaway.errors import CheckpointError
+from cutaway.untrusted import MAX_JSON_BYTES, fail, open_ordinary, parse_object, plain, shown
 
 ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),

@@ -13,11 +13,11 @@ from cutaway.checkpoints.layout import DTYPES, int8_tensors, stored_kinds, with_
 from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, quantise
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import Array, Kind, size_of, write_tensors
-from cutaway.checkpoints.untrusted import fail
 from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.tokenizer import Tokenizer
+from cutaway.untrusted import fail
 from cutaway.vocabulary import gpt2_vocabulary
 from cutaway.vocabulary.files import write_vocabulary
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cutaway.checkpoints import hub
 from cutaway.checkpoints.checkpoint import Checkpoint
-from cutaway.checkpoints.untrusted import fail, shown
 from cutaway.config import PUBLISHED, published
 from cutaway.errors import CheckpointError
+from cutaway.untrusted import fail, shown
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 

@@ -10,18 +10,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cutaway.bpe import byte_symbols, is_symbols
+from cutaway.untrusted import fail, shown
 from cutaway.vocabulary import END_OF_TEXT, Vocabulary
 from cutaway.vocabulary.parts import (
     AddedToken,
     Json,
     Pair,
-    fail,
     parse_added,
     parse_ids,
     parse_pair,
     read_json,
     read_text,
-    shown,
     to_list,
     to_object,
 )

@@ -1,13 +1,10 @@
 """The parts that tokenizer files are made of, each checked as it is read, with errors of one line."""
 
-import json
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from cutaway.errors import CheckpointError
+from cutaway.untrusted import fail, read_bytes, read_object, shown
 
 MAX_BYTES = 1 << 25  # twenty times the size of GPT-2's tokenizer.json
 MAX_ID = 2**31 - 1
@@ -78,35 +75,13 @@ def to_list(path: Path, what: str, value: object) -> list[object]:
 
 
 def read_json(path: Path) -> Json:
-    """The JSON object in a file."""
-    text = read_text(path)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        fail(path, f"is not valid JSON: {error}")
-    return to_object(path, "it", value)
+    """The JSON object in a tokenizer's file."""
+    return read_object(path, MAX_BYTES)
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text in a file of a sane size."""
+    """The UTF-8 text in a tokenizer's file."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        fail(path, f"cannot be read: {error.strerror}")
-    if len(data) > MAX_BYTES:
-        fail(path, f"is larger than the {MAX_BYTES} bytes that a tokenizer's file may have")
-    try:
-        return data.decode()
+        return read_bytes(path, MAX_BYTES).decode()
     except UnicodeDecodeError as error:
         fail(path, f"is not UTF-8 at byte {error.start}")
-
-
-def shown(value: object) -> str:
-    """A value from a file on one short line."""
-    return reprlib.repr(value)
-
-
-def fail(path: Path, reason: str) -> NoReturn:
-    """Raise the CheckpointError about a file."""
-    raise CheckpointError(f"{path}: {reason}")

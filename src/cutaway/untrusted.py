@@ -54,16 +54,21 @@ def open_ordinary(path: Path) -> FileIO:
         fail(path, f"cannot be read: {error.strerror}")
 
 
-def read_object(path: Path) -> dict[str, object]:
-    """The JSON object that a file holds; raises CheckpointError where it holds none, or is larger than 1 MiB."""
+def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
+    """All of a file; raises CheckpointError where it cannot be read or holds more than `limit` bytes."""
     with open_ordinary(path) as file:
         try:
-            data = file.read(MAX_JSON_BYTES + 1)
+            data: bytes = file.read(limit + 1)
         except OSError as error:
             fail(path, f"cannot be read: {error.strerror}")
-    if len(data) > MAX_JSON_BYTES:
-        fail(path, f"is larger than the {MAX_JSON_BYTES} bytes that a file of this kind may have")
-    return parse_object(data, path)
+    if len(data) > limit:
+        fail(path, f"is larger than the {limit} bytes that a file of this kind may have")
+    return data
+
+
+def read_object(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, object]:
+    """The JSON object that a file holds; raises CheckpointError where it holds none, or more than `limit` bytes."""
+    return parse_object(read_bytes(path, limit), path)
 
 
 def parse_object(data: bytes, path: Path, what: str = "it") -> dict[str, object]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cutaway.checkpoints.untrusted import MAX_JSON_BYTES, place, plain, read_object, shown
 from cutaway.errors import CheckpointError
+from cutaway.untrusted import MAX_JSON_BYTES, place, plain, read_object, shown
 
 
 def test_an_object_is_read(tmp_path: Path) -> None:
