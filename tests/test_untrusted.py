@@ -22,7 +22,7 @@ def test_an_object_is_read(tmp_path: Path) -> None:
         (b'{"a": {"b": 1, "b": 2}}', "it is not valid JSON: the key 'b' appears twice"),
         (b'{"a": -Infinity}', "it is not valid JSON: -Infinity is not a number"),
         (b'{"a": -1e400}', "the number '-1e400' is too large"),
-        (b'{"a": ' + b"1" * 21 + b"}", "a whole number of 21 digits"),
+        (b'{"a": ' + b"1" * 41 + b"}", "a whole number of 41 digits"),
         (b'{"a": ' * 100_000, "it is nested too deeply"),
         (b'{"a": "\xed\xa0\x80"}', "it is not valid JSON: 'utf-8' codec"),
         (b" " * (MAX_JSON_BYTES + 1), "is larger than the 1048576 bytes"),

@@ -15,7 +15,7 @@ from cutaway.errors import CheckpointError
 
 # Ten times the configuration, index or header of the largest GPT-2; parsed JSON can take 25 times its size in memory.
 MAX_JSON_BYTES = 1 << 20
-_MAX_DIGITS = 20
+_MAX_DIGITS = 40  # transformers writes a length of 10**30 into tokenizer_config.json
 _MAX_SHOWN = 80
 
 
