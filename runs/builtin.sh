@@ -20,7 +20,8 @@ shard books-valid "$out/corpus/books-valid.jsonl.xz"
 "$python" -m cutaway.training.pretrain --out "$out/run" --save-every 100 \
     --train "$out/books-train.npy" "$out/wikipedia-train.npy" --valid "$out/books-valid.npy" \
     --n-layer 8 --n-head 6 --n-embd 192 --n-ctx 512 \
-    --batch-size 4 --steps 2700 --warmup 100 --decay 600 --full 50 --lr 3e-3 --seed 1
+    --batch-size 4 --steps 2300 --warmup 100 --decay 400 --full 30 --lr 3e-3 --seed 1
 
 "$python" -m cutaway convert "$out/run/checkpoint" src/cutaway/builtin --dtype int8 --overwrite
+rm src/cutaway/builtin/{vocab.json,merges.txt,tokenizer_config.json} # the package has them already
 "$python" runs/card.py --run "$out/run" --valid "$out/corpus/books-valid.jsonl.xz"

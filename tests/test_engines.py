@@ -1,6 +1,6 @@
 """The same cases through all three forward passes, with transformers as the peer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -156,6 +156,8 @@ def test_truncating_never_lengthens(make: Make) -> None:
         ([[-1]], "outside 0 to 60"),
         ([[0] * 49], "49 tokens long; the context holds 48"),
         ([[1], [2]], "2 sequences for a cache of 1 rows"),
+        ([[True]], "sequence 0 must be whole numbers"),
+        ([[1.5]], "sequence 0 must be whole numbers"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(make: Make, sequences: list[list[int]], complaint: str) -> None:
@@ -163,6 +165,39 @@ def test_bad_input_is_refused_in_one_line(make: Make, sequences: list[list[int]]
     with pytest.raises(UsageError, match=complaint) as caught:
         engine.forward(sequences, engine.new_cache(1))
     assert "\n" not in str(caught.value)
+
+
+@every_engine
+def test_a_cache_refuses_rows_and_lengths_that_are_none(make: Make) -> None:
+    engine = make(tiny_weights())
+    cache = engine.new_cache(2)
+    engine.forward([[1, 2], [3]], cache)
+    for rows in ([], [2], [-1], [2**32], [0.5]):
+        with pytest.raises(UsageError, match="rows to fork"):
+            cache.fork(rows)  # type: ignore[arg-type]
+    for lengths in ([1], [-1, 1], [1.5, 1]):
+        with pytest.raises(UsageError, match="truncate"):
+            cache.truncate(lengths)  # type: ignore[arg-type]
+    cache.truncate([2**32, 2**40])
+    assert cache.lengths == (2, 1)
+    with pytest.raises(UsageError, match="the engine that made it"):
+        make(tiny_weights()).forward([[1], [1]], Foreign())
+    with pytest.raises(UsageError, match="logits must be"):
+        engine.forward([[1]], logits="some")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="at least one sequence"):
+        engine.forward([])
+
+
+class Foreign:
+    """No engine's cache."""
+
+    lengths = (0, 0)
+
+    def fork(self, rows: Sequence[int]) -> "Foreign":
+        return self
+
+    def truncate(self, lengths: Sequence[int]) -> None:
+        return None
 
 
 @every_engine

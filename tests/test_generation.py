@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.engine import Cache, Float32
-from cutaway.errors import UsageError
+from cutaway.errors import EngineError, UsageError
 from cutaway.generation import Completion, Limits, StopMatcher, collect, generate
 from cutaway.reference import ReferenceEngine
 from cutaway.sampling import Sampling, log_probability
@@ -178,7 +178,21 @@ def test_ids_work_without_a_tokenizer() -> None:
     assert (len(completion.ids), completion.text) == (5, "")
 
 
-@pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"stop": ("",)}])
+def test_the_penalty_counts_the_tokens_of_the_text() -> None:
+    """The prompt's tokens and the new ones: with a large enough penalty none comes twice."""
+    sampling = Sampling(temperature=0, repetition_penalty=1000)
+    ids = write([[1, 2, 3]], [0], Limits(20, stop_at_end=False), sampling)[0].ids
+    assert len({1, 2, 3, *ids}) == 23
+
+
+def test_weights_that_give_no_numbers_are_an_error() -> None:
+    broken = ReferenceEngine(tiny_weights())
+    broken.weights["ln_f.weight"][:] = float("nan")
+    with pytest.raises(EngineError, match="not finite"):
+        list(generate(broken, None, [[1]], Sampling(), Limits(3), [0]))
+
+
+@pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"max_new_tokens": 2.5}, {"stop": ("",)}, {"stop": "END"}])
 def test_limits_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         Limits(**wrong)  # type: ignore[arg-type]

@@ -7,13 +7,17 @@ import pytest
 import torch
 
 import cutaway
+from cutaway.checkpoints import ArrayWeights, quantise
+from cutaway.checkpoints.quantise import is_conv1d, matrix_names
+from cutaway.cpu.engine import CpuEngine
+from cutaway.engine import Float32
 from cutaway.errors import UsageError
 from cutaway.generation import Limits
 from cutaway.model import Model
 from cutaway.reference import ReferenceEngine
 from cutaway.sampling import Sampling
 from cutaway.tokenizer import Tokenizer
-from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
+from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
 
 WEIGHTS = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)
 MODEL = Model(ReferenceEngine(WEIGHTS), Tokenizer.gpt2(), "tiny")
@@ -126,15 +130,52 @@ def test_a_model_without_tokenizer_takes_ids_and_says_so() -> None:
             wrong()
 
 
+def test_scores_and_logits_use_float32_activations_whatever_the_weights() -> None:
+    """int8 weights, once de-quantised, are the model."""
+    int8 = Model(CpuEngine(WEIGHTS, "int8", threads=1), Tokenizer.gpt2(), "int8")
+    arrays = {name: quantised(name, WEIGHTS.read(name)) for name in WEIGHTS.config.tensor_shapes()}
+    same = Model(ReferenceEngine(ArrayWeights(WEIGHTS.config, arrays)), Tokenizer.gpt2(), "de-quantised")
+    assert_logits_close(int8.logits(ROBOT), same.logits(ROBOT))
+    assert int8.score(ROBOT).nats == pytest.approx(same.score(ROBOT).nats, rel=1e-5)
+    ours, theirs = (model.next_tokens(ROBOT) for model in (int8, same))
+    assert [c.probability for c in ours] == pytest.approx([c.probability for c in theirs], rel=1e-4)
+    rounded = int8.engine.forward([int8.encode(ROBOT)], logits="all")
+    assert np.abs(rounded - same.logits(ROBOT)).max() > 1e-3
+
+
+def quantised(name: str, array: Float32) -> Float32:
+    """What is left of a tensor after int8."""
+    if name not in matrix_names(WEIGHTS.config):
+        return array
+    if is_conv1d(name):
+        return np.ascontiguousarray(quantise(array.T).dequantise().T)
+    return quantise(array).dequantise()
+
+
+def test_a_stop_string_can_be_given_bare() -> None:
+    stop = MODEL.generate(ROBOT, max_new_tokens=20, seed=3).text[8:12]
+    bare, listed = (MODEL.generate(ROBOT, max_new_tokens=20, seed=3, stop=s) for s in (stop, [stop]))
+    assert bare == listed
+    assert bare.stop_reason == "stop"
+
+
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
+        (lambda: MODEL.generate(b"text"), "text or token ids"),
+        (lambda: MODEL.generate(5), "text or token ids"),  # type: ignore[arg-type]
+        (lambda: MODEL.generate(["12"]), "a token id must be a whole number"),  # type: ignore[list-item]
+        (lambda: MODEL.generate([1.0]), "a token id must be a whole number"),  # type: ignore[list-item]
+        (lambda: MODEL.generate([True]), "a token id must be a whole number"),
+        (lambda: MODEL.generate_batch("abc"), "list of prompts"),
+        (lambda: MODEL.generate_batch([1, 2]), "text or token ids"),  # type: ignore[list-item]
+        (lambda: MODEL.generate(ROBOT, seed=1.5), "seed"),  # type: ignore[arg-type]
         (lambda: MODEL.generate(ROBOT, seed=-1), "seed"),
         (lambda: MODEL.generate_batch([]), "at least one prompt"),
         (lambda: MODEL.generate_batch([ROBOT], samples=0), "at least one sample"),
         (lambda: MODEL.next_tokens(ROBOT, count=0), "count"),
         (lambda: MODEL.score(""), "empty"),
-        (lambda: MODEL.logits([60000]), "outside"),
+        (lambda: MODEL.logits([60000]), "a token id must be from 0 to 50256"),
         (lambda: cutaway.load(engine="steam"), "engine must be one of"),
     ],
 )

@@ -88,10 +88,10 @@ def test_a_repeated_token_gets_less_likely_whatever_its_sign() -> None:
     assert after[2] > before[2]
 
 
-@pytest.mark.parametrize("temperature", [1e-300, 1e-4])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-4])
 def test_a_tiny_temperature_is_greedy_not_nan(temperature: float) -> None:
     logits = logits_of(1)
-    with np.errstate(all="raise", under="ignore", over="ignore"):
+    with np.errstate(all="raise", under="ignore"):
         assert choose(logits, Sampling(temperature, top_k=0), np.random.default_rng(0)) == logits.argmax()
 
 
@@ -119,6 +119,10 @@ def test_log_probability_is_the_models_own() -> None:
         {"top_p": float("nan")},
         {"repetition_penalty": 0.0},
         {"repetition_penalty": float("inf")},
+        {"repetition_penalty": 1e-300},
+        {"temperature": "1"},
+        {"top_k": 40.0},
+        {"top_k": True},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:

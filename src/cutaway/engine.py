@@ -58,12 +58,19 @@ class Engine(Protocol):
         """
 
 
-def check_sequences(config: GPT2Config, sequences: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
-    """What every engine refuses before it computes: see `Engine.forward`. `lengths` are the tokens that the cache
-    holds.
-    """
+# What every engine and cache refuses before it computes, in the same words.
+
+
+def check_sequences(
+    config: GPT2Config, sequences: Sequence[Sequence[int]], lengths: Sequence[int], logits: str = "last"
+) -> None:
+    """The arguments of `Engine.forward`; `lengths` are the tokens that the rows of the cache hold."""
+    if logits not in ("last", "all"):
+        raise UsageError(f'logits must be "last" or "all", not {logits!r}')
     if len(sequences) != len(lengths):
         raise UsageError(f"{len(sequences)} sequences for a cache of {len(lengths)} rows")
+    if len(sequences) == 0:
+        raise UsageError("a batch needs at least one sequence")
     for row, (ids, length) in enumerate(zip(sequences, lengths, strict=True)):
         if len(ids) == 0:
             raise UsageError(f"sequence {row} is empty; start from <|endoftext|> to begin with nothing")
@@ -71,5 +78,29 @@ def check_sequences(config: GPT2Config, sequences: Sequence[Sequence[int]], leng
             raise UsageError(
                 f"sequence {row} would be {length + len(ids)} tokens long; the context holds {config.n_ctx}"
             )
-        if min(ids) < 0 or max(ids) >= config.n_vocab:
+        array = _whole_numbers(f"sequence {row}", ids)
+        if array.min() < 0 or array.max() >= config.n_vocab:
             raise UsageError(f"sequence {row} holds a token id outside 0 to {config.n_vocab - 1}")
+
+
+def check_fork(rows: Sequence[int], count: int) -> list[int]:
+    """The argument of `Cache.fork` for a cache of `count` rows."""
+    chosen = _whole_numbers("rows to fork", rows)
+    if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
+        raise UsageError(f"rows to fork must be one or more of 0 to {count - 1}, not {list(rows)}")
+    return [int(row) for row in chosen]
+
+
+def check_truncate(lengths: Sequence[int], held: Sequence[int]) -> list[int]:
+    """The argument of `Cache.truncate` for rows that hold so many tokens; a row that is shorter stays as it is."""
+    kept = _whole_numbers("lengths to truncate to", lengths)
+    if len(kept) != len(held) or kept.min() < 0:
+        raise UsageError(f"a cache of lengths {list(held)} cannot be truncated to {list(lengths)}")
+    return [min(int(new), old) for new, old in zip(kept, held, strict=True)]
+
+
+def _whole_numbers(what: str, values: Sequence[int]) -> NDArray[np.integer]:
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise UsageError(f"{what} must be whole numbers, not {values!r:.60}")
+    return array

@@ -11,8 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from cutaway.checks import whole
 from cutaway.engine import Cache, Engine, Float32
-from cutaway.errors import UsageError
+from cutaway.errors import EngineError, UsageError
 from cutaway.sampling import Sampling, choose, log_probability
 from cutaway.tokenizer import TextStream, Tokenizer
 
@@ -33,10 +34,9 @@ class Limits:
     slide: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise UsageError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
-        if "" in self.stop:
-            raise UsageError("a stop string must not be empty")
+        whole("max_new_tokens", self.max_new_tokens, 1)
+        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
+            raise UsageError(f"stop must be texts that are not empty, not {self.stop!r:.60}")
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Row:
     def advance(self, logits: Float32, full: bool, wants_logprobs: bool) -> Piece:
         """Choose the next token from logits (V,); `full` says that the context has no room to read it."""
         if self.tokenizer:
-            logits = logits[
-                : self.tokenizer.n_vocab
-            ]  # some models pad their vocabulary with ids that stand for nothing
+            logits = logits[: self.tokenizer.n_vocab]  # a padded vocabulary has ids that stand for nothing
+        if not np.isfinite(logits).all():
+            raise EngineError("the logits are not finite: the weights hold NaN, infinity or far too large values")
         token = choose(logits, self.sampling, self.rng, self.ids)
         if self.limits.stop_at_end and self.tokenizer and token == self.tokenizer.end_of_text:
             return Piece(self._rest(), stop_reason="end_of_text")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.checks import whole
 from cutaway.config import GPT2Config
 from cutaway.engine import Engine, Float32
 from cutaway.errors import EngineError, UsageError
@@ -74,7 +75,7 @@ class Model:
         top_p: float = 1.0,
         repetition_penalty: float = 1.0,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         stop_at_end: bool = True,
         slide: bool = False,
         logprobs: bool = False,
@@ -86,7 +87,7 @@ class Model:
         the context.
         """
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-        limits = Limits(max_new_tokens, tuple(stop), stop_at_end, slide)
+        limits = Limits(max_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), stop_at_end, slide)
         return self.generate_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs)[0]
 
     def stream(
@@ -99,14 +100,14 @@ class Model:
         top_p: float = 1.0,
         repetition_penalty: float = 1.0,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         stop_at_end: bool = True,
         slide: bool = False,
         logprobs: bool = False,
     ) -> Iterator[Piece]:
         """As `generate`, a piece at a time."""
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-        limits = Limits(max_new_tokens, tuple(stop), stop_at_end, slide)
+        limits = Limits(max_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), stop_at_end, slide)
         return (piece for _, piece in self.stream_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs))
 
     def generate_batch(
@@ -170,8 +171,7 @@ class Model:
 
     def next_tokens(self, prompt: Prompt = "", count: int = 10) -> list[Candidate]:
         """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
-        if not 0 < count <= self.config.n_vocab:
-            raise UsageError(f"count must be between 1 and {self.config.n_vocab}, not {count}")
+        whole("count", count, 1, self.config.n_vocab)
         probabilities = softmax(self.engine.forward([self.prompt_ids(prompt)], exact=True)[0])
         likeliest = np.argsort(-probabilities, kind="stable")[:count]
         return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
@@ -179,10 +179,15 @@ class Model:
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a text; ids pass through."""
         if not isinstance(prompt, str):
-            return [int(token) for token in prompt]
+            return self._checked_ids(prompt)
         if self.tokenizer is None:
             raise UsageError(f"{self.name} has no tokenizer files; give token ids instead of text")
         return self.tokenizer.encode(prompt)
+
+    def _checked_ids(self, prompt: Sequence[int]) -> list[int]:
+        if isinstance(prompt, bytes | bytearray) or not hasattr(prompt, "__iter__"):
+            raise UsageError(f"a prompt must be text or token ids, not {prompt!r:.60}")
+        return [whole("a token id", token, 0, self.config.n_vocab - 1) for token in prompt]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, empty where the model has no tokenizer."""
@@ -197,15 +202,15 @@ class Model:
     ) -> Iterator[tuple[int, Piece]]:
         if limits.stop and self.tokenizer is None:
             raise UsageError(f"{self.name} has no tokenizer files, so a stop string can never be met")
+        if isinstance(prompts, str | bytes):
+            raise UsageError("prompts must be a list of prompts; for one prompt use generate or stream")
         ids = [self.prompt_ids(prompt) for prompt in prompts]
         return generate(self.engine, self.tokenizer, ids, sampling, limits, seeds, logprobs)
 
     def _seeds(self, count: int, seed: int | None) -> list[int]:
         if count < 1:
             raise UsageError("give at least one prompt and ask for at least one sample")
-        first = secrets.randbits(32) if seed is None else seed
-        if first < 0:
-            raise UsageError(f"seed must not be negative, as {first} is")
+        first = secrets.randbits(32) if seed is None else whole("seed", seed, 0)
         return [first + i for i in range(count)]
 
     def _losses(self, ids: Sequence[int]) -> Iterator[Float32]:

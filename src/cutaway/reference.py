@@ -12,7 +12,8 @@ import numpy as np
 
 from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
-from cutaway.engine import Cache, Float32, Logits, check_sequences
+from cutaway.engine import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
+from cutaway.errors import UsageError
 
 KeysValues = tuple[Float32, Float32]  # each (H, S, dh)
 See = Callable[[str, Float32], Float32]
@@ -129,10 +130,11 @@ class ReferenceCache:
         return tuple(0 if layers is None else layers[0][0].shape[1] for layers in self.rows)
 
     def fork(self, rows: Sequence[int]) -> Self:
-        return type(self)([self.rows[row] for row in rows])
+        return type(self)([self.rows[row] for row in check_fork(rows, len(self.rows))])
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        for row, (layers, length) in enumerate(zip(self.rows, lengths, strict=True)):
+        kept = check_truncate(lengths, self.lengths)
+        for row, (layers, length) in enumerate(zip(self.rows, kept, strict=True)):
             self.rows[row] = [(k[:, :length], v[:, :length]) for k, v in layers] if layers and length else None
 
 
@@ -159,8 +161,9 @@ class ReferenceEngine:
         exact: bool = False,
     ) -> Float32:
         cache = self.new_cache(len(sequences)) if cache is None else cache
-        assert isinstance(cache, ReferenceCache), "a cache serves the engine that made it"
-        check_sequences(self.config, sequences, cache.lengths)
+        if not isinstance(cache, ReferenceCache):
+            raise UsageError("a cache serves only the engine that made it")
+        check_sequences(self.config, sequences, cache.lengths, logits)
         return np.concatenate([self._forward_row(ids, cache, row, logits) for row, ids in enumerate(sequences)])
 
     def _forward_row(self, ids: Sequence[int], cache: ReferenceCache, row: int, logits: Logits) -> Float32:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.checks import real, whole
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
 
@@ -37,14 +38,11 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UsageError(f"temperature must be 0 (greedy) or a positive number, not {self.temperature}")
-        if self.top_k < 0:
-            raise UsageError(f"top_k must be 0 (off) or a positive whole number, not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"top_p must be above 0 and at most 1 (off), not {self.top_p}")
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
-            raise UsageError(f"repetition_penalty must be a positive number (1 is off), not {self.repetition_penalty}")
+        real("temperature", self.temperature, 0, 1e6)
+        whole("top_k", self.top_k, 0)
+        if real("top_p", self.top_p, 0, 1) == 0:
+            raise UsageError("top_p must be above 0 and at most 1 (off)")
+        real("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
 
 
 def penalise(logits: Float32, seen: Sequence[int], penalty: float) -> Float32:
@@ -84,8 +82,8 @@ def distribution(logits: Float32, sampling: Sampling, seen: Sequence[int] = ()) 
     if sampling.temperature == 0:
         return np.array([logits.argmax()]), np.ones(1)
     ids = top_k_ids(logits, sampling.top_k)
-    # The largest is taken away first: dividing by a tiny temperature must not overflow.
-    probabilities = softmax((logits[ids].astype(np.float64) - float(logits.max())) / sampling.temperature)
+    with np.errstate(over="ignore"):  # the largest is taken away first, so a tiny temperature gives 0 and -infinity
+        probabilities = softmax((logits[ids].astype(np.float64) - float(logits.max())) / sampling.temperature)
     if sampling.top_p < 1:
         kept = top_p_keep(probabilities, sampling.top_p)
         ids, probabilities = ids[kept], probabilities[kept] / probabilities[kept].sum()

@@ -1,9 +1,11 @@
 """The compiled engine's cache: rows that grow, fork, shrink and mix both kinds of calls."""
 
+from threading import Barrier, Thread
+
 import numpy as np
 import pytest
 
-from cutaway.cpu.engine import CpuEngine
+from cutaway.cpu.engine import CpuCache, CpuEngine
 from cutaway.errors import UsageError
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 
@@ -100,3 +102,34 @@ def test_wrong_lengths_are_refused(lengths: list[int]) -> None:
         cache.truncate(lengths)
     cache.truncate([9, 0])
     assert cache.lengths == (2, 0)
+
+
+def test_threads_that_share_a_cache_never_pass_the_context() -> None:
+    """Each of them sees room for its tokens; only one of them gets it."""
+    engine = CpuEngine(tiny_weights(n_ctx=64), "float32", threads=1)
+    for _ in range(20):
+        refused: list[str] = []
+        cache = engine.new_cache(1)
+        engine.forward([[1] * 40], cache)
+        start = Barrier(2)
+
+        def read(cache: CpuCache = cache, refused: list[str] = refused, start: Barrier = start) -> None:
+            start.wait()
+            try:
+                engine.forward([[2] * 24], cache)
+            except UsageError as error:
+                refused.append(str(error))
+
+        readers = [Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert len(refused) == 1
+        assert cache.lengths == (64,)
+
+
+@pytest.mark.parametrize("rows", [0, -1, 2**32 + 1, 1.5])
+def test_a_cache_of_no_sane_number_of_rows_is_refused(rows: int) -> None:
+    with pytest.raises(UsageError, match="rows of a cache"):
+        CpuEngine(tiny_weights(), "float32", threads=1).new_cache(rows)

@@ -198,7 +198,7 @@ def test_what_an_engine_says_of_itself() -> None:
         (lambda e: e.forward([[1]], logits="some"), "logits"),
         (lambda e: e.forward([[1]], e.new_cache(2)), "2 rows"),
         (lambda e: e.forward([[1]], CpuEngine(tiny_weights()).new_cache(1)), "made it"),
-        (lambda e: e.new_cache(0), "at least one row"),
+        (lambda e: e.new_cache(0), "rows of a cache must be from 1"),
         (lambda e: CpuEngine(tiny_weights(), "int4"), "int4"),
         (lambda e: CpuEngine(tiny_weights(), threads=0), "threads"),
         (lambda e: CpuEngine(tiny_weights(), isa="mmx"), "mmx"),

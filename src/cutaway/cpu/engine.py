@@ -9,20 +9,23 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import c_void_p
+from threading import RLock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names, quantise
 from cutaway.checkpoints.weights import Weights
+from cutaway.checks import whole
 from cutaway.config import GPT2Config
 from cutaway.cpu.library import check, library
-from cutaway.engine import Cache, Float32, Logits, check_sequences
+from cutaway.engine import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
 
 DTYPES = ("float32", "int8")
 ISAS = ("portable", "avx2", "avx512")
 MAX_THREADS = 1024
+MAX_ROWS = 1 << 20
 
 
 class CpuCache:
@@ -41,25 +44,23 @@ class CpuCache:
     def lengths(self) -> tuple[int, ...]:
         """Number of tokens that each row holds."""
         lengths = np.empty(self.rows, np.int32)
-        library().cutaway_cache_lengths(self.handle, lengths.ctypes.data)
+        with self.engine.lock:
+            library().cutaway_cache_lengths(self.handle, lengths.ctypes.data)
         return tuple(lengths.tolist())
 
     def fork(self, rows: Sequence[int]) -> "CpuCache":
         """A new cache whose row i is a copy of row `rows[i]`."""
-        chosen = _whole_numbers("rows to fork", rows)
-        if not len(chosen) or min(chosen) < 0 or max(chosen) >= self.rows:
-            raise UsageError(f"rows to fork must be one or more of 0 to {self.rows - 1}, not {list(rows)}")
+        chosen = np.array(check_fork(rows, self.rows), np.int32)
         handle = c_void_p()
-        check(library().cutaway_cache_fork(self.handle, chosen.ctypes.data, len(chosen), ctypes.byref(handle)))
+        with self.engine.lock:
+            check(library().cutaway_cache_fork(self.handle, chosen.ctypes.data, len(chosen), ctypes.byref(handle)))
         return CpuCache(self.engine, handle, len(chosen))
 
     def truncate(self, lengths: Sequence[int]) -> None:
         """Forget the tokens of row i from position `lengths[i]` on; a row that is shorter stays as it is."""
-        kept, held = _whole_numbers("lengths to truncate to", lengths), self.lengths
-        if len(kept) != len(held) or min(kept) < 0:
-            raise UsageError(f"a cache of lengths {list(held)} cannot be truncated to {list(lengths)}")
-        kept = np.minimum(kept, np.array(held, np.int32))
-        library().cutaway_cache_truncate(self.handle, kept.ctypes.data)
+        with self.engine.lock:
+            kept = np.array(check_truncate(lengths, self.lengths), np.int32)
+            library().cutaway_cache_truncate(self.handle, kept.ctypes.data)
 
 
 class CpuEngine:
@@ -81,14 +82,14 @@ class CpuEngine:
         self.dtype = _chosen_dtype(dtype, weights.dtype)
         self.threads: int | None = _chosen_threads(threads)
         self.isa = _chosen_isa(isa)
+        self.lock = RLock()
         self._handle = self._new_model()
         for slot, name in enumerate(self.config.tensor_shapes()):
             self._load(slot, name, weights)
 
     def new_cache(self, rows: int) -> CpuCache:
         """An empty cache for a batch of that many rows; memory is taken as rows fill."""
-        if rows < 1:
-            raise UsageError(f"a cache needs at least one row, not {rows}")
+        rows = whole("rows of a cache", rows, 1, MAX_ROWS)
         handle = c_void_p()
         check(library().cutaway_cache_new(self._handle, rows, ctypes.byref(handle)))
         return CpuCache(self, handle, rows)
@@ -108,13 +109,15 @@ class CpuEngine:
         threads and the way its tokens were divided between calls.
         """
         held = self._checked_cache(cache)
-        check_sequences(self.config, sequences, held.lengths if held else (0,) * len(sequences))
-        if not sequences:
-            raise UsageError("a batch needs at least one sequence")
-        if logits not in ("last", "all"):
-            raise UsageError(f'logits must be "last" or "all", not {logits!r}')
+        with self.lock:  # from the look at the lengths on, or two threads could fill one row past its end
+            check_sequences(self.config, sequences, held.lengths if held else (0,) * len(sequences), logits)
+            return self._forward(sequences, held, logits, exact)
+
+    def _forward(
+        self, sequences: Sequence[Sequence[int]], held: CpuCache | None, logits: Logits, exact: bool
+    ) -> Float32:
         counts = np.array([len(sequence) for sequence in sequences], np.int32)
-        tokens = np.concatenate([_whole_numbers("token ids", sequence) for sequence in sequences])
+        tokens = np.concatenate([np.asarray(sequence, np.int32) for sequence in sequences])
         out = np.empty((len(tokens) if logits == "all" else len(counts), self.config.n_vocab), np.float32)
         check(
             library().cutaway_forward(
@@ -186,13 +189,6 @@ def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
     return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
 
 
-def _whole_numbers(what: str, values: Sequence[int]) -> NDArray[np.int32]:
-    array = np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise UsageError(f"{what} must be whole numbers, not {values!r:.60}")
-    return array.astype(np.int32)
-
-
 def _free_with(owner: object, free: Callable[[c_void_p], None], handle: c_void_p) -> None:
     """Call `free` when `owner` goes; at the end of the process the system is quicker."""
     weakref.finalize(owner, free, handle).atexit = False
@@ -209,9 +205,7 @@ def _chosen_dtype(wanted: str | None, stored: str) -> str:
 def _chosen_threads(wanted: int | None) -> int:
     if wanted is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not 1 <= wanted <= MAX_THREADS:
-        raise UsageError(f"threads must be from 1 to {MAX_THREADS}, not {wanted}")
-    return wanted
+    return whole("threads", wanted, 1, MAX_THREADS)
 
 
 def _chosen_isa(wanted: str | None) -> str:

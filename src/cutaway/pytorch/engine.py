@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from cutaway.checkpoints.weights import Weights
-from cutaway.engine import Cache, Float32, Logits, check_sequences
+from cutaway.engine import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import EngineError, UsageError
 
 try:
@@ -34,13 +34,14 @@ class PyTorchCache:
         return tuple(self.kv.lengths[: self.count].tolist())
 
     def fork(self, rows: Sequence[int]) -> Self:
-        padding = [rows[0]] * (-len(rows) % DECODE_ROWS)
-        index = torch.tensor([*rows, *padding], device=self.kv.lengths.device)
+        chosen = check_fork(rows, self.count)
+        padding = [chosen[0]] * (-len(chosen) % DECODE_ROWS)
+        index = torch.tensor([*chosen, *padding], device=self.kv.lengths.device)
         return type(self)(KVCache(self.kv.k[:, index], self.kv.v[:, index], self.kv.lengths[index]), len(rows))
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        shorter = torch.tensor(lengths, device=self.kv.lengths.device)
-        self.kv.lengths[: self.count] = torch.minimum(self.kv.lengths[: self.count], shorter)
+        kept = check_truncate(lengths, self.lengths)
+        self.kv.lengths[: self.count] = torch.tensor(kept, device=self.kv.lengths.device)
 
 
 class PyTorchEngine:
@@ -76,10 +77,11 @@ class PyTorchEngine:
         exact: bool = False,
     ) -> Float32:
         if cache is None:
-            check_sequences(self.config, sequences, [0] * len(sequences))
+            check_sequences(self.config, sequences, [0] * len(sequences), logits)
             return np.concatenate([self._read(ids, None, logits) for ids in sequences])
-        assert isinstance(cache, PyTorchCache), "a cache serves the engine that made it"
-        check_sequences(self.config, sequences, cache.lengths)
+        if not isinstance(cache, PyTorchCache):
+            raise UsageError("a cache serves only the engine that made it")
+        check_sequences(self.config, sequences, cache.lengths, logits)
         single = [row for row, ids in enumerate(sequences) if len(ids) == 1]
         parts = self._decode(sequences, single, cache) if single else {}
         for row, ids in enumerate(sequences):
