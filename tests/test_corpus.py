@@ -4,6 +4,7 @@ import hashlib
 import json
 import lzma
 import random
+import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from runs import corpus
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
 TEI = """<?xml version="1.0" encoding="UTF-8"?>
 <TEI xmlns="http://www.tei-c.org/ns/1.0"><teiHeader><fileDesc><titleStmt>
@@ -198,6 +201,7 @@ def test_the_recorded_text_is_recognised(
     assert capsys.readouterr().out == "books-valid: 1 lines, the recorded text\n"
 
 
+@needs_git
 def test_a_clone_without_books_and_one_at_another_commit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "ELTeC-eng").mkdir()
     [tei] = (source for source in corpus.BOOKS if source.name == "ELTeC-eng")
@@ -210,6 +214,7 @@ def test_a_clone_without_books_and_one_at_another_commit_are_refused(tmp_path: P
         tei.clone(tmp_path)
 
 
+@needs_git
 def test_a_failing_git_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,7 +138,7 @@ class TestTerminal:
             return sampling.choose(*given)
 
         monkeypatch.setattr("cutaway.generation.choose", chosen)
-        generate(tiny, *arguments, PROMPT, terminal=terminal)
+        generate(tiny, "--seed", "1", *arguments, PROMPT, terminal=terminal)
         appeared = [held[i] < held[i + 1] for i in range(5)]
         assert all(appeared) if arguments or terminal else not any(appeared)
 

@@ -1,0 +1,1 @@
+"""Measuring Cutaway beside its peers: see docs/benchmarks.md."""

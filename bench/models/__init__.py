@@ -1,0 +1,1 @@
+"""The one model that all engines run, in the format of each."""

@@ -1,0 +1,19 @@
+"""How many bytes a second a plain read reaches here: the yardstick for decoding, which reads all weights each token."""
+
+import json
+import subprocess
+from statistics import median
+
+from bench.engines import PEERS
+
+PASSES = 15
+
+
+def read_bandwidth(n_bytes: int, threads: int) -> float | None:
+    """Bytes a second that so many threads read from a buffer of that size; None where `probe` was not compiled."""
+    probe = PEERS / "probe"  # probe.c, compiled by setup_peers.sh
+    if not probe.exists():
+        return None
+    command = [str(probe), str(n_bytes), str(threads), str(PASSES)]
+    seconds: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return n_bytes / median(seconds)

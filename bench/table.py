@@ -1,0 +1,166 @@
+"""The READMEs' table of speeds, generated from the JSON of `bench.compare`.
+
+python -m bench.table           write it between the markers in README.md and README.zh-CN.md
+python -m bench.table --check   end with status 1 where a README holds anything else
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import TypedDict
+
+from bench.engines import OURS, ROOT
+from bench.results import Document
+
+RESULTS = ROOT / "bench" / "results" / "peers.json"
+READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+COLUMNS = ("decode-128", "decode-900", "decode-128-batch-16", "decode-900-batch-16", "prefill-512")
+
+
+class Words(TypedDict):
+    """What a language says around the figures."""
+
+    head: tuple[str, ...]
+    seconds: str
+    note: str
+    read: str
+    failed: str
+    unknown: str
+
+
+WORDS: dict[str, Words] = {
+    "en": {
+        "head": (
+            "GPT-2 124M",
+            "decode after 128",
+            "after 900",
+            "16 at once, after 128",
+            "after 900",
+            "prefill of 512",
+            "start to first token",
+            "memory",
+            "installed",
+        ),
+        "seconds": "{:.2f} s",
+        "note": (
+            "Tokens per second; {threads} thread(s), greedy, the same random weights; medians of interleaved runs. In "
+            "brackets: how many times faster Cutaway int8 is. {cpu}, {cores} cores, shared: other programs took "
+            "{others} of the processor during the run."
+        ),
+        "read": (
+            "Decoding with int8 reads the weights at {share} of the {speed:.1f} GB/s that a plain read of as many "
+            "bytes reaches with as many threads."
+        ),
+        "failed": "{name} failed: {reason}.",
+        "unknown": "an unknown share",
+    },
+    "zh": {
+        "head": (
+            "GPT-2 124M",
+            "解码（128 之后）",
+            "（900 之后）",
+            "16 路并行（128 之后）",
+            "（900 之后）",
+            "预填充 512",
+            "启动到首个词元",
+            "内存",
+            "安装体积",
+        ),
+        "seconds": "{:.2f} 秒",
+        "note": (
+            "单位：词元/秒；{threads} 个线程，贪心解码，权重相同（随机）；交替运行取中位数。"
+            "括号内为 Cutaway int8 快多少倍。"
+            "{cpu}，{cores} 核，与他人共用：测量期间其他程序占用处理器 {others}。"
+        ),
+        "read": "int8 解码读取权重的速度，是同样字节数、同样线程数纯读取（{speed:.1f} GB/s）的 {share}。",
+        "failed": "{name} 失败：{reason}。",
+        "unknown": "未知",
+    },
+}
+
+
+def markdown(document: Document, language: str) -> str:
+    """The table, and under it what it was measured on and which engines failed."""
+    words = WORDS[language]
+    head: tuple[str, ...] = words["head"]
+    rows = [head, ("---", *["---:"] * (len(head) - 1)), *(_row(entry, words) for entry in document["engines"])]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([table, *_notes(document, words)])
+
+
+def with_table(readme: str, table: str) -> str:
+    """The README's text with the table between its markers; ValueError where it has none."""
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"there is no place for the table: {START} and {END}")
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def _row(entry: Document, words: Words) -> tuple[str, ...]:
+    name = f"**{entry['name']}**" if entry["name"] == OURS else f"{entry['name']}"
+    start = entry["start_seconds"].get("median")
+    return (
+        name,
+        *(_rate(entry, column) for column in COLUMNS),
+        "–" if start is None else words["seconds"].format(start) + _faster(entry, "start"),
+        _megabytes(entry["peak_bytes"]),
+        _megabytes(entry["installed_bytes"]),
+    )
+
+
+def _rate(entry: Document, task: str) -> str:
+    if task not in entry["tasks"]:
+        return "–"
+    return f"{entry['tasks'][task]['tokens_per_second']:,.0f}{_faster(entry, task)}"
+
+
+def _faster(entry: Document, task: str) -> str:
+    return f" ({entry['ratio'][task]:.2g}×)" if task in entry["ratio"] and entry["name"] != OURS else ""
+
+
+def _megabytes(n_bytes: int | None) -> str:
+    return "–" if n_bytes is None else f"{n_bytes / 1e6:,.0f} MB"
+
+
+def _notes(document: Document, words: Words) -> Iterator[str]:
+    machine, read = document["machine"], document["plain_read"]
+    others = machine["others"]
+    share = words["unknown"] if others is None else f"{others:.0%}"
+    yield words["note"].format(
+        cpu=f"{machine['cpu']} ({', '.join(machine['simd'])})",
+        cores=machine["cores"],
+        threads=document["threads"],
+        others=share,
+    )
+    if read["reached_by_decode"]:
+        yield words["read"].format(share=f"{read['reached_by_decode']:.0%}", speed=read["bytes_per_second"] / 1e9)
+    for entry in document["engines"]:
+        if entry["failed"]:
+            yield words["failed"].format(name=entry["name"], reason=entry["failed"])
+
+
+def main() -> int:
+    """Write or check; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.table", description="Write the READMEs' table of speeds.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; status 1 where a README holds anything else"
+    )
+    check = parser.parse_args().check
+    document: Document = json.loads(RESULTS.read_text(encoding="utf-8"))
+    stale = False
+    for language, path in READMES.items():
+        text = path.read_text(encoding="utf-8")
+        wanted = with_table(text, markdown(document, language))
+        if check and text != wanted:
+            print(f"{path.name} does not hold the table of {RESULTS.name}: run python -m bench.table", file=sys.stderr)
+            stale = True
+        elif text != wanted:
+            path.write_text(wanted, encoding="utf-8")
+    return int(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
