@@ -51,7 +51,7 @@ llama_flags() {
 }
 
 environment cutaway --constraint constraints.txt --editable .
-environment convert ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement bench/peers/convert.txt
+environment convert ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement bench/peers/convert.txt || true
 environment transformers ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement bench/peers/transformers.txt || true
 environment ctranslate2 --requirement bench/peers/ctranslate2.txt || true
 environment openvino --requirement bench/peers/openvino.txt || true
