@@ -21,17 +21,17 @@ void Cache::prefer(Stored wanted) {
 }
 
 void Cache::reserve(int row, int length) {
-    const size_t needed = round_up(length, kLanes), most = round_up(shape_.n_ctx, kLanes);
-    if (needed <= rows[row].capacity) return;
-    rows[row] = copied(rows[row], std::min(most, std::max(needed, 2 * rows[row].capacity)));
+    if (size_t(length) > rows[row].capacity) rows[row] = copied(rows[row], roomy(length));
 }
 
 Cache Cache::fork(const std::vector<int>& from) const {
     Cache forked(shape_, int(from.size()));
     forked.stored_ = stored_;
-    for (size_t i = 0; i < from.size(); i++) forked.rows[i] = copied(rows[from[i]], round_up(rows[from[i]].length, kLanes));
+    for (size_t i = 0; i < from.size(); i++) forked.rows[i] = copied(rows[from[i]], roomy(rows[from[i]].length));
     return forked;
 }
+
+size_t Cache::roomy(int length) const { return round_up(std::min(shape_.n_ctx, length + length / 2 + 4 * kLanes), kLanes); }
 
 CacheRow Cache::copied(const CacheRow& row, size_t capacity) const {
     CacheRow copy;

@@ -1,4 +1,5 @@
-// Keys and values of what the rows of a batch have read. Each row has a buffer of its own, which doubles when it is full.
+// Keys and values of what the rows of a batch have read. Each row has a buffer of its own, with room for what comes
+// next: a prompt is read once, and its first new token must not wait for the whole row to be copied.
 
 #pragma once
 
@@ -37,6 +38,7 @@ class Cache {
     size_t element() const { return stored_ == Stored::kHalf ? sizeof(Half) : sizeof(float); }
     size_t value_panels() const { return divide_up(d_head_, kLanes); }
     CacheRow copied(const CacheRow&, size_t capacity) const;
+    size_t roomy(int length) const;  // capacity for a row that has grown to this length, and a half more
 
     Shape shape_;
     int d_head_;
