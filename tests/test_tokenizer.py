@@ -236,3 +236,9 @@ def test_a_forked_process_goes_on_in_silence() -> None:
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("wrong", [None, b"bytes", 5])
+def test_what_is_no_text_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match="text must be a str"):
+        TOKENIZER.encode(wrong)

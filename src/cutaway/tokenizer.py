@@ -57,6 +57,8 @@ class Tokenizer:
 
         A lone surrogate, which UTF-8 cannot hold, is taken as U+FFFD.
         """
+        if not isinstance(text, str):
+            raise UsageError(f"text must be a str, not {type(text).__name__}")
         ids: list[int] = []
         for run, index in self._runs(text, allow_special):
             if index is None:

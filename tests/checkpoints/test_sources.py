@@ -81,3 +81,8 @@ def test_a_file_and_an_empty_directory(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "file")
     with pytest.raises(CheckpointError, match=r"empty: holds no checkpoint: config\.json is missing$"):
         open_checkpoint(tmp_path / "empty")
+
+
+def test_an_empty_name_is_not_the_directory_we_are_in() -> None:
+    with pytest.raises(CheckpointError, match="must not be empty"):
+        open_checkpoint("")

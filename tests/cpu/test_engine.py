@@ -207,3 +207,13 @@ def test_what_an_engine_says_of_itself() -> None:
 def test_wrong_arguments_are_refused(call: Callable[[CpuEngine], object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call(CpuEngine(tiny_weights()))
+
+
+@every_isa
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_what_is_no_number_stays_none_in_int8(isa: str, broken: float) -> None:
+    weights = tiny_weights()
+    arrays = dict(weights.arrays)
+    arrays["h.1.ln_2.weight"] = np.full_like(arrays["h.1.ln_2.weight"], broken)
+    engine = CpuEngine(ArrayWeights(weights.config, arrays), "int8", threads=1, isa=isa)
+    assert not np.isfinite(engine.forward([[1, 2, 3]])).any()

@@ -18,6 +18,8 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     A directory wins over a name. Raises CheckpointError where there is no checkpoint or none of GPT-2, HubError where a
     name cannot be had from the hub.
     """
+    if source == "":  # which Path would take for the directory we are in
+        raise CheckpointError("the name of a model must not be empty")
     path = Path(source)
     try:
         path = path.expanduser()

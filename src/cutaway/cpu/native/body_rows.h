@@ -29,6 +29,13 @@ void quantise(const float* x, const float* columns, QuantisedRows to, int row) {
     Quantised* values = static_cast<Quantised*>(to.values);
     for (size_t b = 0; b < to.stride / kBlock; b++, x += kBlock, columns += kBlock, values += kBlock) {
         const Vec lo = load(x) * load(columns), hi = load(x + kLanes) * load(columns + kLanes);
+        if (sum_of_lanes((lo - lo) + (hi - hi)) != 0.0f) {  // 0, but where one of them is infinite or no number
+            store_quantised(values, fill(0.0f));
+            store_quantised(values + kLanes, fill(0.0f));
+            to.scales[b] = __builtin_nanf("");  // so that what comes of it is no number either
+            to.sums[b] = 0;
+            continue;
+        }
         const float largest = max_of_lanes(max(abs(lo), abs(hi)));
         const Vec inverse = fill(largest > 0.0f ? 127.0f / largest : 0.0f);
         const Vec lo_whole = round(lo * inverse), hi_whole = round(hi * inverse);
