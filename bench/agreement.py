@@ -1,10 +1,10 @@
 """Is it the same model? A benchmark of another one would be worth nothing.
 
 Each engine says what comes next after 32 random prompts, in two batches, and continues four of them by 20 tokens. The
-tokens are compared with those of transformers in float32. Where the weights are exactly the same, 90 % of the next tokens
-and 70 % of the greedy ones must agree (some peers round activations or the cache); elsewhere half of the next tokens:
-random weights prefer one token only by a little, so eight bits change more tokens than they do with trained ones. Of
-another model none would be the same.
+tokens are compared with those of transformers in float32. Where the weights are exactly the same, 90 % of the next
+tokens and 70 % of the greedy ones must agree (some peers round activations or the cache); elsewhere half of the next
+tokens: random weights prefer one token only by a little, so eight bits change more tokens than they do with trained
+ones. Of another model none would be the same.
 """
 
 import random

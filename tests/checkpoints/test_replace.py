@@ -101,7 +101,12 @@ def test_a_save_that_is_interrupted_at_any_step(tmp_path: Path, fault: str, exch
 def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     install = replace._install
-    monkeypatch.setattr(replace, "_sync", lambda path: events.append(path.name))
+
+    def logged_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        events.extend(path.name for path in (tmp_path, *tmp_path.rglob("*")) if os.path.samestat(path.stat(), status))
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
 
     def logged_install(staging: Path, target: Path) -> None:
         events.append("install")
