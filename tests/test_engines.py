@@ -172,6 +172,9 @@ def test_a_cache_refuses_rows_and_lengths_that_are_none(make: Make) -> None:
     engine = make(tiny_weights())
     cache = engine.new_cache(2)
     engine.forward([[1, 2], [3]], cache)
+    for count in (0, -1, 1.5):
+        with pytest.raises(UsageError, match="rows of a cache"):
+            engine.new_cache(count)  # type: ignore[arg-type]
     for rows in ([], [2], [-1], [2**32], [0.5]):
         with pytest.raises(UsageError, match="rows to fork"):
             cache.fork(rows)  # type: ignore[arg-type]

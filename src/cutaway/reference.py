@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from cutaway.checkpoints.weights import Weights
+from cutaway.checks import whole
 from cutaway.config import GPT2Config
 from cutaway.engine import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
@@ -150,7 +151,7 @@ class ReferenceEngine:
         self.weights = {name: weights.read(name) for name in self.config.tensor_shapes()}
 
     def new_cache(self, rows: int) -> ReferenceCache:
-        return ReferenceCache([None] * rows)
+        return ReferenceCache([None] * whole("rows of a cache", rows, 1))
 
     def forward(
         self,

@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 
 from cutaway.checkpoints.weights import Weights
+from cutaway.checks import whole
 from cutaway.engine import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import EngineError, UsageError
 
@@ -64,6 +65,7 @@ class PyTorchEngine:
         self.model.load(weights)
 
     def new_cache(self, rows: int) -> PyTorchCache:
+        rows = whole("rows of a cache", rows, 1)
         padded = rows + -rows % DECODE_ROWS
         return PyTorchCache(KVCache.empty(self.config, padded, self.model.wpe.weight), rows)
 
