@@ -161,7 +161,7 @@ class ReferenceEngine:
         *,
         exact: bool = False,
     ) -> Float32:
-        cache = self.new_cache(len(sequences)) if cache is None else cache
+        cache = ReferenceCache([None] * len(sequences)) if cache is None else cache
         if not isinstance(cache, ReferenceCache):
             raise UsageError("a cache serves only the engine that made it")
         check_sequences(self.config, sequences, cache.lengths, logits)
