@@ -129,6 +129,13 @@ def test_a_prompt_that_is_too_long_is_refused_or_slides() -> None:
     assert write([prompt], [0], Limits(1, slide=True)) == write([prompt[-32:]], [0], Limits(1))
 
 
+def test_a_prompt_that_slid_is_penalised_for_what_was_cut_too() -> None:
+    kept = random_ids(ENGINE.config, 32)
+    penalised = Sampling(temperature=0, repetition_penalty=1000)
+    (likeliest,) = write([kept], [0], Limits(1), penalised)[0].ids
+    assert write([[likeliest, *kept]], [0], Limits(1, slide=True), penalised)[0].ids != (likeliest,)
+
+
 def test_a_stop_string_ends_the_text_before_it() -> None:
     whole = text_of(25, seed=4).text
     stop = whole[20:24]

@@ -195,9 +195,8 @@ def generate(
     """Continue each prompt len(seeds) / len(prompts) times, reading it once; sequence i has seed i and prompt i //
     samples.
     """
-    prompts = [fit(prompt, engine.config.n_ctx, limits.slide) for prompt in prompts]
     cache = engine.new_cache(len(prompts))
-    logits = engine.forward(prompts, cache)
+    logits = engine.forward([fit(prompt, engine.config.n_ctx, limits.slide) for prompt in prompts], cache)
     origin = [i * len(prompts) // len(seeds) for i in range(len(seeds))]
     rows = [
         Row(list(prompts[prompt]), sampling, limits, np.random.default_rng(seed), tokenizer)

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,11 @@ class TestPrompt:
         new = expected(tiny, "", 1).text + "\n"
         assert generate(tiny, "--seed", "1", "").out == generate(tiny, "--seed", "1", stdin=b"").out == new
 
-    @pytest.mark.parametrize("source", ["pipe", "file"])
+    @pytest.mark.parametrize("source", ["argument", "pipe", "file"])
     def test_must_be_utf8(self, tiny: str, tmp_path: Path, source: str) -> None:
         (tmp_path / "latin").write_bytes(b"Caf\xe9")
-        file = ["--file", str(tmp_path / "latin")] if source == "file" else []
-        result = generate(tiny, *file, stdin=b"Caf\xe9")
+        given = {"argument": [os.fsdecode(b"Caf\xe9")], "pipe": [], "file": ["--file", str(tmp_path / "latin")]}[source]
+        result = generate(tiny, *given, stdin=b"Caf\xe9")
         assert result.code == 2
         assert "is not UTF-8 at byte 3" in result.error
 

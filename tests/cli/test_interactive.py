@@ -41,6 +41,14 @@ def test_an_error_ends_one_text_only(tiny: str) -> None:
     assert second.startswith("3 tokens")
 
 
+def test_only_a_new_line_ends_a_prompt_and_it_must_be_utf8(tiny: str) -> None:
+    once = converse(tiny, "--seed", "4", stdin=b"One\rTwo\r\n").out
+    assert once == converse(tiny, "--seed", "4", "One\rTwo").out
+    result = converse(tiny, stdin=b"One\nCaf\xe9\nTwo\n")
+    assert (result.code, result.out.count("\n")) == (2, 1)
+    assert result.err.endswith("cutaway: a line of standard input is not UTF-8 at byte 3\n")
+
+
 def test_a_person_is_told_how_it_works(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     answers: Iterator[str] = iter(["One", "Two"])

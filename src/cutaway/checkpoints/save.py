@@ -68,8 +68,9 @@ def save_checkpoint(
 def _target(directory: Path, overwrite: bool) -> Path:
     try:
         target = directory.expanduser().resolve()
-        if target.exists() and not target.is_dir():
-            fail(target, "is not a directory")
+        for place in (target, *target.parents):
+            if place.exists() and not place.is_dir():
+                fail(place, "is not a directory")
         if not overwrite and any((target / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
             fail(target, "holds a checkpoint already: choose another directory, or overwrite it")
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home

@@ -81,23 +81,28 @@ def read_prompt(options: Namespace) -> str | list[int]:
         return read_file(options.file).removesuffix("\n")
     if options.prompt == "-" or (options.prompt is None and not sys.stdin.isatty()):
         return read_stdin().removesuffix("\n")
-    return options.prompt or ""
+    return utf8(options.prompt or "", "the prompt")
 
 
 def read_file(path: Path) -> str:
     """All text of a file; raises UsageError where it cannot be read or is not UTF-8."""
     try:
-        return _decode(path.read_bytes(), str(path))
+        return _strict(path.read_bytes(), str(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_stdin() -> str:
     """All text of standard input; raises UsageError where it is not UTF-8."""
-    return _decode(sys.stdin.read().encode("utf-8", "surrogateescape"), "standard input")
+    return utf8(sys.stdin.read(), "standard input")
 
 
-def _decode(data: bytes, name: str) -> str:
+def utf8(text: str, name: str) -> str:
+    """Text from outside, in which Python lets bytes that are not UTF-8 pass as surrogates; here they are refused."""
+    return _strict(text.encode("utf-8", "surrogateescape"), name)
+
+
+def _strict(data: bytes, name: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:

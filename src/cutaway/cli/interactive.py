@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from cutaway.cli import terminal
-from cutaway.cli.arguments import load_model, read_prompt
+from cutaway.cli.arguments import load_model, read_prompt, utf8
 from cutaway.cli.samples import Settings, write_samples
 from cutaway.errors import CutawayError
 from cutaway.model import Prompt
@@ -33,7 +33,7 @@ def _prompts(options: Namespace) -> Iterator[Prompt]:
     if options.prompt or options.file or options.ids:
         yield read_prompt(options)
     if not sys.stdin.isatty():
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        yield from (utf8(line.rstrip("\r\n"), "a line of standard input") for line in sys.stdin)
         return
     print(terminal.style(HELP, terminal.DIM, sys.stderr), file=sys.stderr)
     with suppress(ImportError):

@@ -30,7 +30,7 @@ def prepare_streams() -> None:
             stream.reconfigure(
                 encoding="utf-8",
                 errors="surrogateescape" if is_input else "backslashreplace",
-                newline="" if is_input else None,
+                newline="\n" if is_input else None,
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cutaway.bpe import Piece, from_symbols
-from cutaway.cli.arguments import add_json, read_file, read_stdin, write_json
+from cutaway.cli.arguments import add_json, read_file, read_stdin, utf8, write_json
 from cutaway.cli.layout import visible, wrap
 from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import UsageError
@@ -116,7 +116,7 @@ def _text(options: Namespace) -> str:
     """The text to the letter: here every new line counts."""
     if options.file is not None:
         return read_file(options.file)
-    return read_stdin() if options.text in (None, "-") else str(options.text)
+    return read_stdin() if options.text in (None, "-") else utf8(options.text, "the text")
 
 
 def _id(word: str) -> int:
