@@ -155,13 +155,15 @@ def run(root: Path, compiler: Compiler, arguments: list[str]) -> None:
 
 
 def ensure_library(root: Path) -> bool:
-    """Make the library unless it is current; False where it cannot or shall not be made, and then it is not there."""
-    if wanted() and is_current(root):
+    """Make the library unless it is current; False where it cannot or shall not be made."""
+    if not wanted():
+        return False  # one that is there may serve an editable install, and is left alone
+    if is_current(root):
         return True
-    if wanted() and (compiler := find_compiler()):
+    if compiler := find_compiler():
         build(root, compiler)
         return True
-    (root / LIBRARY).unlink(missing_ok=True)
+    (root / LIBRARY).unlink(missing_ok=True)  # made from other sources, it might not fit these
     return False
 
 
@@ -192,7 +194,10 @@ class NativeBuildHook(BuildHookInterface[Any]):
             build_data["pure_python"] = False
             build_data["artifacts"].append(f"/{LIBRARY.as_posix()}")
         elif wanted():
-            self.app.display_warning("cutaway: no C++ compiler found: the far slower NumPy reference will run")
+            self.app.display_warning(
+                "cutaway: no C++ compiler found: the far slower NumPy reference will run (in a clone: install one, "
+                "then `make run`)"
+            )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Measuring Cutaway beside its peers: see docs/benchmarks.md."""
+"""Measuring Cutaway beside its peers: see docs/comparison.md."""

@@ -9,12 +9,14 @@ results that are there.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from bench import machine, results
 from bench.engines import ENGINES, FULL, OURS, QUICK, ROOT
 from bench.table import markdown
 from bench.turns import Bench
+from cutaway.errors import guarded
 
 OUTPUT = ROOT / "bench" / "results" / "peers.json"
 
@@ -45,4 +47,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -1,6 +1,6 @@
 """Who is compared: each library at each precision, where its model lies, and the settings that won the sweep.
 
-The alternatives that lost are in `bench.sweep`, what both measured in docs/benchmarks.md.
+The alternatives that lost are in `bench.sweep`, what both measured in docs/comparison.md.
 """
 
 from collections.abc import Mapping

@@ -11,13 +11,14 @@ from threading import Timer
 from typing import Any
 
 from bench.engines import PEERS, ROOT, Engine
+from cutaway.errors import CutawayError
 
 LOGS = PEERS / "logs"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 TIMEOUT = 300.0  # seconds that any one answer may take
 
 
-class PeerFailedError(Exception):
+class PeerFailedError(CutawayError):
     """A peer that is not installed, died, hung or gave a wrong answer; the message is one line."""
 
 
@@ -38,7 +39,7 @@ class PeerProcess:
         self._engine, self._threads = engine, threads
         python = PEERS / engine.library / "bin" / "python"
         if not python.exists():
-            raise PeerFailedError(f"not installed: there is no {python.relative_to(ROOT)}")
+            raise PeerFailedError(f"not installed: there is no {python.relative_to(ROOT)}; run `make peers`")
         LOGS.mkdir(parents=True, exist_ok=True)
         self._log = LOGS / f"{engine.name.replace(' ', '-')}.log"
         with self._log.open("wb") as log:

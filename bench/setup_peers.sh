@@ -69,4 +69,4 @@ model openvino-float16 run convert bench.models.openvino float16 "$MODELS/float3
 model openvino-int8 run convert bench.models.openvino int8 "$MODELS/float32" || true
 
 cc -O3 -march=native -pthread -o "$PEERS/probe" bench/probe.c || true
-echo "Ready: python -m bench.compare"
+echo "Ready: .venv/bin/python -m bench.compare"

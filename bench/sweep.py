@@ -6,6 +6,7 @@ What is there now runs beside each alternative, in turns; printed are tokens per
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
@@ -13,6 +14,7 @@ from statistics import median
 from bench.engines import DECODE, DECODE_16, ENGINES, PREFILL, Engine, Plan
 from bench.results import Record
 from bench.turns import Bench
+from cutaway.errors import guarded
 
 PLAN = Plan("sweep", {DECODE: 3, PREFILL: 3, DECODE_16: 2}, starts=0)
 
@@ -63,4 +65,4 @@ def _rates(record: Record, usual: Record) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

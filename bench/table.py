@@ -45,9 +45,9 @@ WORDS: dict[str, Words] = {
         ),
         "seconds": "{:.2f} s",
         "note": (
-            "Tokens per second; {threads} thread(s), greedy, the same random weights; medians of interleaved runs. In "
-            "brackets: how many times faster Cutaway int8 is. {cpu}, {cores} cores, shared: other programs took "
-            "{others} of the processor during the run."
+            "Tokens per second; {threads} threads, greedy, the same random weights; medians of interleaved runs. In "
+            "brackets: how many times faster Cutaway int8 is; below 1×, it is slower. {cpu}, {cores} cores, shared: "
+            "other programs took {others} of the processor during the run."
         ),
         "read": (
             "Decoding with int8 reads the weights at {share} of the {speed:.1f} GB/s that a plain read of as many "
@@ -71,7 +71,7 @@ WORDS: dict[str, Words] = {
         "seconds": "{:.2f} 秒",
         "note": (
             "单位：词元/秒；{threads} 个线程，贪心解码，权重相同（随机）；交替运行取中位数。"
-            "括号内为 Cutaway int8 快多少倍。"
+            "括号内为 Cutaway int8 快多少倍，小于 1× 表示更慢。"
             "{cpu}，{cores} 核，与他人共用：测量期间其他程序占用处理器 {others}。"
         ),
         "read": "int8 解码读取权重的速度，是同样字节数、同样线程数纯读取（{speed:.1f} GB/s）的 {share}。",

@@ -76,7 +76,17 @@ def test_refuses_what_does_not_fit(engine: ReferenceEngine) -> None:
     for position, n_tokens in ((0, 2), (23, 2), (1, 0)):
         with pytest.raises(UsageError):
             measure_decode(engine, 1, position, n_tokens, 1)
-    with pytest.raises(UsageError, match="from 1 to 24 tokens"):
+    with pytest.raises(UsageError, match="prefill must be from 1 to 24"):
         measure_prefill(engine, 25, 1)
     with pytest.raises(UsageError, match="repeats"):
         measure_prefill(engine, 2, 0)
+
+
+def test_nothing_is_measured_before_all_is_checked(engine: ReferenceEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "forward", lambda *_: pytest.fail("measured"))
+    with pytest.raises(UsageError, match="prefill must be from 1 to 24, not 25"):
+        measure(engine, prefill=25)
+    with pytest.raises(UsageError, match="batch must be from 1 to 4096"):
+        measure(engine, batch=10**23)
+    with pytest.raises(UsageError, match="position plus new_tokens must be from 2 to 24, not 25"):
+        measure(engine, position=20, n_tokens=5)

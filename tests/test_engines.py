@@ -1,6 +1,7 @@
 """The same cases through all three forward passes, with transformers as the peer."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,6 +226,14 @@ def test_gelu_is_the_tanh_one(make: Make) -> None:
         block.mlp.act = __import__("torch").nn.GELU()
     with pytest.raises(AssertionError):
         assert_logits_close(make(weights).forward([ids], logits="all"), peer_logits(peer, ids))
+
+
+@every_engine
+def test_epsilon_is_the_configurations(make: Make) -> None:
+    weights = tiny_weights()
+    weights = ArrayWeights(replace(weights.config, layer_norm_epsilon=0.1), weights.arrays)
+    ids = random_ids(weights.config, 40)
+    assert_logits_close(make(weights).forward([ids], logits="all"), peer_logits(peer_model(weights), ids))
 
 
 @every_engine

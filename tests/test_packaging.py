@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -86,17 +87,37 @@ def test_a_compiler_asked_for_must_work(tree: Path, monkeypatch: pytest.MonkeyPa
         hatch_build.ensure_library(tree)
 
 
-def test_without_a_compiler_or_on_request_there_is_no_library(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_there_is_no_library(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hatch_build, "find_compiler", lambda: None)
     (tree / hatch_build.LIBRARY).touch()  # of other sources
     assert not hatch_build.ensure_library(tree)
     assert not (tree / hatch_build.LIBRARY).exists()
 
-    (tree / hatch_build.LIBRARY).touch()
-    monkeypatch.setattr(hatch_build, "is_current", lambda _: True)
+
+def test_on_request_none_is_made_and_one_that_is_there_stays(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hatch_build, "find_compiler", lambda: pytest.fail("looked for a compiler"))
     monkeypatch.setenv("CUTAWAY_NATIVE", "0")
     assert not hatch_build.ensure_library(tree)
-    assert not (tree / hatch_build.LIBRARY).exists()
+    (tree / hatch_build.LIBRARY).touch()  # of an editable install
+    assert not hatch_build.ensure_library(tree)
+    assert (tree / hatch_build.LIBRARY).exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_installs_again_where_the_library_is_gone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def installs(*arguments: str) -> bool:
+        command = ["make", "--dry-run", "run", *arguments]
+        return "pip install" in subprocess.run(command, check=True, cwd=tree, capture_output=True, text=True).stdout
+
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tree)
+    (tree / ".venv" / "bin").mkdir(parents=True)
+    for path in (tree / ".venv" / "bin" / "pip", tree / hatch_build.LIBRARY, tree / ".venv" / "core.stamp"):
+        path.touch()
+    assert not installs()
+    (tree / hatch_build.LIBRARY).unlink()
+    assert installs()
+    assert not installs("CUTAWAY_NATIVE=0")
 
 
 @pytest.mark.slow
@@ -145,7 +166,9 @@ def test_the_source_distribution_has_what_the_package_is_made_from(sdist: Path) 
 
 @pytest.mark.slow
 def test_a_wheel_without_the_library_is_for_every_platform(sdist: Path, tmp_path: Path) -> None:
+    (sdist / hatch_build.LIBRARY).touch()  # of an editable install: not for this wheel
     wheel = build(sdist, "wheel", tmp_path, CUTAWAY_NATIVE="0")
+    assert (sdist / hatch_build.LIBRARY).exists()
     assert wheel.name.endswith("-py3-none-any.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "cutaway/cpu/_native.so" not in names

@@ -131,7 +131,7 @@ def test_every_token_has_the_bytes_that_tiktoken_gives_it(peer: tiktoken.Encodin
 
 @pytest.mark.parametrize("index", [-1, 50257, 10**30])
 def test_an_id_outside_the_vocabulary_is_refused(index: int) -> None:
-    message = f"^{index} is not a token id: this vocabulary has ids from 0 to 50256$"
+    message = f"^a token id must be from 0 to 50256, not {index}$"
     with pytest.raises(UsageError, match=message):
         TOKENIZER.decode([64, index])
     with pytest.raises(UsageError, match=message):
@@ -242,3 +242,10 @@ def test_a_forked_process_goes_on_in_silence() -> None:
 def test_what_is_no_text_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match="text must be a str"):
         TOKENIZER.encode(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [1.0], [True], ["1"], [None], "12"])
+def test_what_are_no_ids_is_refused(wrong: list[int]) -> None:
+    TOKENIZER.decode([1])  # what is known already is no other question
+    with pytest.raises(UsageError, match="token id"):
+        TOKENIZER.decode(wrong)

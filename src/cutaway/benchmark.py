@@ -10,9 +10,11 @@ from time import perf_counter
 
 import numpy as np
 
+from cutaway.checks import whole
 from cutaway.engine import Engine
-from cutaway.errors import UsageError
-from cutaway.generation import Piece
+from cutaway.generation import MAX_SEQUENCES, Piece
+
+MAX_REPEATS = 1000
 
 
 @dataclass
@@ -75,12 +77,14 @@ def measure(
     n_ctx = engine.config.n_ctx
     prefill = min(512, n_ctx) if prefill is None else prefill
     position = max(1, min(128, n_ctx - n_tokens)) if position is None else position
+    _check(engine, repeats, prefill, batch, position, n_tokens)  # all of it before any of it is measured
     decode = [measure_decode(engine, rows, position, n_tokens, repeats) for rows in sorted({1, batch})]
     return [measure_prefill(engine, prefill, repeats), *decode]
 
 
 def measure_prefill(engine: Engine, n_tokens: int, repeats: int) -> Measurement:
     """Read a prompt of so many tokens into an empty cache."""
+    _check(engine, repeats, prefill=n_tokens)
     prompt = _prompt(engine, n_tokens)
     seconds = _time(lambda: engine.forward([prompt], engine.new_cache(1)), repeats)
     return Measurement("prefill", 1, 0, n_tokens, seconds)
@@ -88,10 +92,7 @@ def measure_prefill(engine: Engine, n_tokens: int, repeats: int) -> Measurement:
 
 def measure_decode(engine: Engine, batch: int, position: int, n_tokens: int, repeats: int) -> Measurement:
     """Write so many tokens with each of `batch` sequences that have read `position` tokens."""
-    if batch < 1 or n_tokens < 1:
-        raise UsageError(f"decoding needs at least one sequence and one token, not {batch} and {n_tokens}")
-    if position + n_tokens > engine.config.n_ctx:
-        raise UsageError(f"{n_tokens} tokens after {position} are more than the context of {engine.config.n_ctx}")
+    _check(engine, repeats, batch=batch, position=position, n_tokens=n_tokens)
     prompt = _prompt(engine, position)
     one = engine.new_cache(1)
     engine.forward([prompt], one)
@@ -107,16 +108,25 @@ def measure_decode(engine: Engine, batch: int, position: int, n_tokens: int, rep
     return Measurement("decode", batch, position, batch * n_tokens, _time(run, repeats))
 
 
+def _check(
+    engine: Engine, repeats: int, prefill: int = 1, batch: int = 1, position: int = 1, n_tokens: int = 1
+) -> None:
+    """All that a measurement must be given, under the names that it has in `cutaway bench`."""
+    n_ctx = engine.config.n_ctx
+    whole("repeats", repeats, 1, MAX_REPEATS)
+    whole("prefill", prefill, 1, n_ctx)
+    whole("batch", batch, 1, MAX_SEQUENCES)
+    whole("new_tokens", n_tokens, 1)
+    whole("position", position, 1)
+    whole("position plus new_tokens", position + n_tokens, 2, n_ctx)
+
+
 def _prompt(engine: Engine, n_tokens: int) -> list[int]:
     """Random tokens, the same ones every time."""
-    if not 1 <= n_tokens <= engine.config.n_ctx:
-        raise UsageError(f"a prompt must have from 1 to {engine.config.n_ctx} tokens, not {n_tokens}")
     return [int(token) for token in np.random.default_rng(0).integers(engine.config.n_vocab, size=n_tokens)]
 
 
 def _time(run: Callable[[], object], repeats: int) -> tuple[float, ...]:
-    if repeats < 1:
-        raise UsageError(f"repeats must be at least 1, not {repeats}")
     run()
     return tuple(_seconds(run) for _ in range(repeats))
 

@@ -15,6 +15,8 @@ from cutaway.errors import UsageError
 Float32 = NDArray[np.float32]
 Logits = Literal["last", "all"]
 
+MAX_THREADS = 1024  # that an engine can be asked for
+
 
 class Cache(Protocol):
     """Keys and values of the tokens that each row of a batch has read so far."""

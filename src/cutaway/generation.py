@@ -19,6 +19,8 @@ from cutaway.tokenizer import TextStream, Tokenizer
 
 StopReason = Literal["length", "stop", "end_of_text", "context"]
 
+MAX_SEQUENCES = 4096  # written side by side: of GPT-2's vocabulary their logits alone are 0.8 GB
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -174,11 +176,12 @@ def write(
             logits = engine.forward(next_inputs([rows[row] for row in live], cache, engine.config.n_ctx), cache)
 
 
-def fit(prompt: Sequence[int], n_ctx: int, slide: bool) -> list[int]:
+def fit(prompt: Sequence[int], n_ctx: int, slide: bool = False) -> list[int]:
     """The prompt, cut to its last `n_ctx` tokens where it may slide; raises UsageError where it may not."""
     if len(prompt) > n_ctx and not slide:
         raise UsageError(
-            f"the prompt is {len(prompt)} tokens long, the context holds {n_ctx}; shorten it, or slide (keep its end)"
+            f"the prompt is {len(prompt)} tokens long, the context holds {n_ctx}; shorten it"
+            " (of a longer one generate keeps the end with --slide, slide=True)"
         )
     return list(prompt[-n_ctx:])
 

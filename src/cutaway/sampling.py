@@ -41,7 +41,7 @@ class Sampling:
         real("temperature", self.temperature, 0, 1e6)
         whole("top_k", self.top_k, 0)
         if real("top_p", self.top_p, 0, 1) == 0:
-            raise UsageError("top_p must be above 0 and at most 1 (off)")
+            raise UsageError("top_p must be above 0 and at most 1 (off), not 0")
         real("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
 
 

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, pre_tokenizers
 
 from cutaway import bpe, long_text
+from cutaway.checks import whole
 from cutaway.errors import UsageError
 from cutaway.vocabulary import Vocabulary, gpt2_vocabulary
 
@@ -47,10 +48,10 @@ class Tokenizer:
         return cls(read_vocabulary(Path(directory)))
 
     def save(self, directory: str | Path) -> None:
-        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json` into an existing directory."""
-        from cutaway.vocabulary.files import write_vocabulary
+        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`; CheckpointError where that cannot be done."""
+        from cutaway.vocabulary.files import save_vocabulary
 
-        write_vocabulary(self.vocabulary, Path(directory))
+        save_vocabulary(self.vocabulary, Path(directory))
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of a text; what looks like a control token ("<|endoftext|>") is one only with `allow_special`.
@@ -69,10 +70,13 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids; bytes that are no UTF-8 become U+FFFD. Raises UsageError for an id that is no token's."""
+        if not hasattr(ids, "__iter__"):
+            raise UsageError(f"token ids must be a list, not {ids!r:.60}")
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
 
     def token_bytes(self, index: int) -> bytes:
         """The bytes of a token, often not whole characters. Raises UsageError for an id that is no token's."""
+        index = whole("a token id", index, 0, self.n_vocab - 1)
         known = self._bytes.get(index)
         if known is None:
             known = self._bytes[index] = self._look_up(index)
@@ -101,7 +105,7 @@ class Tokenizer:
         for text, other in (vocabulary.control | vocabulary.added).items():
             if index == other:
                 return text.encode()
-        raise UsageError(f"{index!r} is not a token id: this vocabulary has ids from 0 to {self.n_vocab - 1}")
+        raise UsageError(f"{index} is not a token id: this vocabulary has a gap there")
 
     def _runs(self, text: str, allow_special: bool) -> Iterator[tuple[str, int | None]]:
         """The text in order: (run, None) is text for BPE, (run, id) a token that is looked up."""

@@ -131,5 +131,8 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
         "a/gated": {"error": "a/gated is gated: accept its terms on the hub, then log in with `hf auth login`"},
         "a--b/c": {"error": "a--b/c cannot be fetched: Cannot have -- or .. in repo_id: 'a--b/c'."},
     }
-    assert offline == {"error": "openai-community/gpt2-xl is not in the cache, and HF_HUB_OFFLINE is set"}
+    assert offline == {
+        "error": "openai-community/gpt2-xl is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch the model"
+    }
     assert str(unreachable["error"]).startswith("a/new is not in the cache, and the hub cannot be reached: ")
+    assert str(unreachable["error"]).endswith("; check the network")

@@ -94,11 +94,33 @@ def test_config_and_tokenizer_files(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_not_overwritten_by_accident(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "x", tiny_weights(0))
-    with pytest.raises(CheckpointError, match=r"x: holds a checkpoint already: choose another directory, or overwrite"):
+    with pytest.raises(
+        CheckpointError, match=r"x: holds config\.json already: choose another directory, or --overwrite"
+    ):
         save_checkpoint(tmp_path / "x", tiny_weights(1))
     assert_same(Checkpoint(tmp_path / "x", "x"), tiny_weights(0))
     save_checkpoint(tmp_path / "x", tiny_weights(1), overwrite=True)
     assert_same(Checkpoint(tmp_path / "x", "x"), tiny_weights(1))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "generation_config.json", "model.safetensors"])
+def test_no_file_that_would_be_replaced_is_lost_by_accident(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CheckpointError, match=f"holds {name} already"):
+        save_checkpoint(tmp_path, tiny_weights())
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["", ".", "..", "../../up/here"])
+def test_the_current_directory_and_those_above_it_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "up" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "up" / "here")
+    with pytest.raises(UsageError, match="is the current directory or above it: choose a directory of its own"):
+        save_checkpoint(place, tiny_weights(), overwrite=True)
+    save_checkpoint("sub", tiny_weights())
+    assert Path("sub").is_dir()
 
 
 def test_overwriting_leaves_no_file_of_the_old_and_every_other_file(tmp_path: Path) -> None:

@@ -31,8 +31,17 @@ def test_json_has_every_run(mute: str) -> None:
 
 
 def test_refuses_what_does_not_fit(mute: str) -> None:
-    wrong = (("--position", "15"), ("--position", "0"), ("--prefill", "17"), ("--batch", "0"), ("--repeats", "0"))
+    wrong = (
+        ("--position", "15"),
+        ("--position", "0"),
+        ("--prefill", "17"),
+        ("--batch", "0"),
+        ("--batch", "9" * 23),
+        ("--repeats", "0"),
+        ("--repeats", "9" * 23),
+        ("--new-tokens", "17"),
+    )
     for option in wrong:
         result = invoke("bench", "--engine", "reference", "--model", mute, "--new-tokens", "2", *option)
         assert result.code == 2
-        assert result.error
+        assert option[0].removeprefix("--").replace("-", "_") in result.error

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cutaway import errors
-from cutaway.cli import BROKEN_PIPE, COMMANDS, INTERRUPTED, OUTSIDE, make_parser
+from cutaway.cli import COMMANDS, make_parser
+from cutaway.errors import BROKEN_PIPE, INTERRUPTED, OUTSIDE
 from tests.cli.invoke import Result, invoke
 
 
@@ -83,10 +84,16 @@ class TestErrors:
         ("arguments", "code", "part"),
         [
             (["sing"], 2, "invalid choice: 'sing'"),
-            (["generate", "--temprature", "1"], 2, "see cutaway generate --help"),
+            (["generate", "--temprature", "1"], 2, "; did you mean --temperature? (see cutaway generate --help)"),
+            (["generate", "a", "b"], 2, "unrecognized arguments: b; put a text of several words in quotes"),
+            (["tokenizer", "encode", "-x"], 2, "unrecognized arguments: -x (see cutaway tokenizer encode --help)"),
             (["generate", "--max", "1"], 2, "unrecognized arguments: --max"),
             (["generate", "-n", "x"], 2, "invalid int value"),
             (["generate", "--temperature", "-1"], 2, "temperature"),
+            (["generate", "--top-p", "0"], 2, "not 0"),
+            (["generate", "-n", "999999999", "x"], 2, "samples of all prompts together must be from 1 to 4096"),
+            (["generate", "--dtype", "float16", "x"], 2, "--engine pytorch"),
+            (["generate", "--stop", "\udce9", "x"], 2, "--stop is not UTF-8"),
             (["generate", "--json", "--stream"], 2, "not allowed with"),
             (["generate", "--json", "--interactive"], 2, "--interactive"),
             (["generate", "x", "--file", "y"], 2, "not allowed with"),
@@ -97,6 +104,7 @@ class TestErrors:
             (["tokenizer", "decode", "50257"], 2, "50257"),
             (["params", "nothing"], 3, "nothing"),
             (["convert", "gpt2", "x", "--max-shard-size", "1 parsec"], 2, "500MB"),
+            (["convert", "gpt2", "x", "--max-shard-size", "0"], 2, "--max-shard-size"),
         ],
     )
     def test_are_one_line_and_a_code(self, arguments: list[str], code: int, part: str) -> None:
@@ -117,7 +125,7 @@ class TestErrors:
         assert "memory" in result.error
 
     def test_that_loading_warned_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cutaway.cpu.engine.CpuEngine", _raise(errors.EngineError("not built")))
+        monkeypatch.setattr("cutaway.cpu.library.library", _raise(errors.EngineError("not built")))
         result = invoke("next", "--model", tiny, "x", "--json")
         assert result.code == 0
         assert result.err == "cutaway: warning: not built; running the reference engine, which is slow\n"

@@ -36,5 +36,14 @@ def test_overwrites_only_when_asked(tiny: str, tmp_path: Path) -> None:
     assert invoke(*arguments).code == 0
     refused = invoke(*arguments)
     assert refused.code == 3
-    assert "holds a checkpoint already" in refused.error
+    assert "holds config.json already: choose another directory, or --overwrite" in refused.error
     assert invoke(*arguments, "--overwrite").code == 0
+
+
+def test_reports_the_directory_and_no_model_of_the_same_name(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = invoke("convert", tiny, "builtin", "--json").document
+    assert document["directory"] == str(tmp_path / "builtin")
+    assert document["bytes"] == open_checkpoint(tmp_path / "builtin").n_bytes

@@ -120,6 +120,11 @@ class TestTerminal:
         assert result.out == f"\x1b[1m{PROMPT}\x1b[0m{expected(tiny, PROMPT, 1).text}\n"
         assert result.err.startswith("\x1b[2m6 tokens")
 
+    def test_has_a_line_for_the_prompt_where_each_token_has_one(self, tiny: str) -> None:
+        lines = generate(tiny, "--logprobs", PROMPT, terminal=True).out.splitlines()
+        assert lines[0] == f"\x1b[1m{PROMPT}\x1b[0m"
+        assert len(lines) == 7
+
     def test_is_never_driven_by_the_text(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cutaway.Tokenizer.gpt2().decode([215]) == "\x1b"
         monkeypatch.setattr("cutaway.generation.choose", lambda *_: 215)

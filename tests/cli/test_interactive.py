@@ -45,13 +45,17 @@ def test_only_a_new_line_ends_a_prompt_and_it_must_be_utf8(tiny: str) -> None:
     once = converse(tiny, "--seed", "4", stdin=b"One\rTwo\r\n").out
     assert once == converse(tiny, "--seed", "4", "One\rTwo").out
     result = converse(tiny, stdin=b"One\nCaf\xe9\nTwo\n")
-    assert (result.code, result.out.count("\n")) == (2, 1)
-    assert result.err.endswith("cutaway: a line of standard input is not UTF-8 at byte 3\n")
+    assert result.code == 0
+    assert [line.split(",")[0] for line in result.err.splitlines()] == [
+        "3 tokens",
+        "cutaway: the line is not UTF-8 at byte 3",
+        "3 tokens",
+    ]
 
 
 def test_a_person_is_told_how_it_works(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    answers: Iterator[str] = iter(["One", "Two"])
+    answers: Iterator[str] = iter(["One", "Caf\udce9", "Two"])
 
     def answer(prompt: str) -> str:
         asked.append(prompt)
@@ -63,9 +67,10 @@ def test_a_person_is_told_how_it_works(tiny: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("builtins.input", answer)
     result = converse(tiny, "--seed", "4", terminal=True)
     assert result.code == 0
-    assert asked == ["> "] * 3
+    assert asked == ["> "] * 4
     assert "Ctrl-D ends" in result.err.splitlines()[0]
-    assert result.out == converse(tiny, "--seed", "4", stdin=b"One\nTwo\n").out
+    assert "the line is not UTF-8" in result.err
+    assert result.out == converse(tiny, "--seed", "4", stdin=b"One\nCaf\xe9\nTwo\n").out
 
 
 def test_ctrl_c_stops_the_text_and_then_the_loop(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +88,20 @@ def test_ctrl_c_stops_the_text_and_then_the_loop(tiny: str, monkeypatch: pytest.
 
     monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     assert converse(tiny, terminal=True).code == 130
+
+
+def test_enter_goes_on_with_a_text_that_ctrl_c_stopped(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = iter([64, 65, KeyboardInterrupt, 66, 66, 66])
+    seen: list[tuple[int, ...]] = []
+
+    def choose(logits: object, sampling: object, rng: object, ids: list[int]) -> int:
+        seen.append(tuple(ids))
+        token = next(chosen)
+        if token is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        assert isinstance(token, int)
+        return token
+
+    monkeypatch.setattr("cutaway.generation.choose", choose)
+    assert converse(tiny, stdin=b"One\n\n").out == "ab\nccc\n"
+    assert seen[3] == (*seen[0], 64, 65)

@@ -40,6 +40,11 @@ def test_refuses_a_count_that_is_none(mute: str, count: str) -> None:
     assert "count" in result.error
 
 
+def test_refuses_a_prompt_that_is_too_long_as_generate_does(tiny: str) -> None:
+    result = invoke("next", "--engine", "reference", "--model", tiny, "robot " * 40)
+    assert "the prompt is 42 tokens long, the context holds 32; shorten it" in result.error
+
+
 def test_shows_bytes_that_are_no_character(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cutaway.model.Model.next_tokens", lambda *_: [cutaway.Candidate(222, "\ufffd", 0.5)])
     result = invoke("next", "--engine", "reference", "--model", tiny, PROMPT)

@@ -20,6 +20,24 @@ def test_decode_gives_text_to_the_letter() -> None:
     assert invoke("tokenizer", "decode", "32", "9379").out == "A robot"
     assert invoke("tokenizer", "decode", stdin=b"[32, 9379]\n").out == "A robot"
     assert invoke("tokenizer", "decode", "50256").out == "<|endoftext|>"
+    assert invoke("tokenizer", "decode", "32 9379", "1276").out == "A robot must"
+    document = invoke("tokenizer", "encode", "--json", "A robot").out
+    assert invoke("tokenizer", "decode", stdin=document.encode()).out == "A robot"
+
+
+@pytest.mark.parametrize("word", ["x", "٣", "1_0", "-5", "1.0", "9" * 5000])
+def test_what_is_no_id_is_refused(word: str) -> None:
+    result = invoke("tokenizer", "decode", "--", word)
+    assert result.code == 2
+    assert "is not a token id" in result.error
+    assert len(result.error) < 100
+
+
+@pytest.mark.parametrize("action", ["encode", "decode", "explain"])
+def test_help_of_an_action_has_examples_and_fits(action: str) -> None:
+    shown = invoke("tokenizer", action, "--help").out
+    assert f"\n  cutaway tokenizer {action} " in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_decode_is_safe_on_a_terminal() -> None:
@@ -56,9 +74,11 @@ def test_explain_fits_the_terminal() -> None:
     assert max(map(len, lines[1:])) <= 80
 
 
-def test_another_tokenizer_is_used_when_asked(mute: str, tmp_path: Path) -> None:
+def test_another_tokenizer_is_used_when_asked(tiny: str, mute: str, tmp_path: Path) -> None:
     Tokenizer.gpt2().save(tmp_path)
-    assert invoke("tokenizer", "encode", "--model", str(tmp_path), "A robot").out == "32 9379\n"
+    for model in (str(tmp_path), tiny, "builtin", "gpt2", "124M"):
+        assert invoke("tokenizer", "encode", "--model", model, "A robot").out == "32 9379\n"
+    assert "neither a directory nor" in invoke("tokenizer", "encode", "--model", "nowhere", "A robot").error
     result = invoke("tokenizer", "encode", "--model", mute, "A robot")
     assert result.code == 3
     assert "no tokenizer" in result.error

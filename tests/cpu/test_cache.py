@@ -32,6 +32,16 @@ def test_a_fork_goes_its_own_way(dtype: str) -> None:
 
 
 @every_dtype
+def test_a_long_row_can_be_forked_in_place_of_a_short_one(dtype: str) -> None:
+    engine = make(dtype)
+    ids = random_ids(engine.config, 100)
+    cache = engine.new_cache(2)
+    engine.forward([ids[:1], ids[:99]], cache)
+    logits = engine.forward([ids[99:], ids[1:2]], cache.fork([1, 0]))
+    np.testing.assert_array_equal(logits, np.concatenate([engine.forward([ids]), engine.forward([ids[:2]])]))
+
+
+@every_dtype
 def test_a_truncated_row_has_forgotten(dtype: str) -> None:
     engine = make(dtype)
     ids = random_ids(engine.config, 60)
@@ -73,6 +83,17 @@ def test_exact_and_quantised_calls_share_a_cache() -> None:
         logits = engine.forward([ids[30:]], cache, exact=not first)
         truth = engine.forward([ids], exact=True)
         assert np.abs(logits - truth).max() < 0.1 * truth.std()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_emptied_cache_takes_on_the_precision_of_the_next_call(exact: bool) -> None:
+    engine = make("int8")
+    ids = random_ids(engine.config, 60)
+    cache = engine.new_cache(1)
+    engine.forward([ids], cache, exact=not exact)
+    cache.truncate([0])
+    logits = engine.forward([ids], cache, "all", exact=exact)
+    np.testing.assert_array_equal(logits, engine.forward([ids], logits="all", exact=exact))
 
 
 def test_keys_beyond_float16_do_not_become_infinite() -> None:

@@ -25,7 +25,8 @@ SHAPES: dict[str, dict[str, int | bool]] = {
     "heads of five": {"n_embd": 15, "n_head": 3, "n_inner": 47},
     "one short block": {"n_embd": 31, "n_head": 1},
     "heads of 64, whole blocks": {"n_vocab": 64, "n_embd": 128, "n_head": 2, "n_ctx": 70},
-    "full vocabulary, untied": {"n_vocab": 50257, "n_embd": 8, "n_head": 2, "n_layer": 1, "tie_word_embeddings": False},
+    "panels beyond a thread's share": {"n_embd": 3, "n_head": 1, "n_layer": 1, "n_inner": 4100},
+    "50257 tokens, untied": {"n_vocab": 50257, "n_embd": 32, "n_head": 8, "n_layer": 1, "tie_word_embeddings": False},
 }
 
 every_isa = pytest.mark.parametrize("isa", AVAILABLE)
@@ -152,6 +153,67 @@ def test_a_long_batch_is_cut_without_a_trace(dtype: str) -> None:
     assert cache.lengths == tuple(len(ids) for ids in batch)
 
 
+@every_isa
+def test_embeddings_with_the_smallest_scales_are_read_as_they_are(isa: str) -> None:
+    weights = tiny_weights(n_embd=36)
+    arrays = {**weights.arrays, "wpe.weight": np.zeros_like(weights.arrays["wpe.weight"])}
+    arrays["wte.weight"] = arrays["wte.weight"] * np.where(np.arange(61) % 2, np.float32(3e-3), 1)[:, None]
+    small = ArrayWeights(weights.config, arrays)
+    assert quantise(arrays["wte.weight"]).scales[1::2].max() < np.finfo(np.float16).smallest_normal
+    batch = [[token] for token in range(61)]
+    exact = CpuEngine(small, "int8", 1, isa=isa).forward(batch, exact=True)
+    assert_logits_close(exact, ReferenceEngine(dequantised(small)).forward(batch))
+
+
+@pytest.mark.skipif(len(AVAILABLE) == 1, reason="one instruction set")
+@pytest.mark.parametrize("size", [1, 1e-5])
+def test_instruction_sets_round_keys_and_values_to_the_same_float16(size: float) -> None:
+    """A short start makes the cache a float16 one; the exact call after it leaves no other rounding to see."""
+    weights = trained_like_weights()
+    arrays = dict(weights.arrays)
+    for layer in range(weights.config.n_layer):
+        factors = np.repeat(np.array([1, 1, size], np.float32), 128)
+        for name in (f"h.{layer}.attn.c_attn.weight", f"h.{layer}.attn.c_attn.bias"):
+            arrays[name] = arrays[name] * factors
+        arrays[f"h.{layer}.attn.c_proj.weight"] = arrays[f"h.{layer}.attn.c_proj.weight"] / np.float32(size)
+    ids = random_ids(weights.config, 64)
+    results = []
+    for isa in AVAILABLE:
+        engine = CpuEngine(ArrayWeights(weights.config, arrays), "int8", 1, isa=isa)
+        cache = engine.new_cache(1)
+        engine.forward([ids[:1]], cache)
+        results.append(engine.forward([ids[1:]], cache, "all", exact=True))
+    for result in results[1:]:
+        assert relative_error(result, results[0]) < 5e-5
+
+
+@every_isa
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("channel", [24, 48], ids=["key", "value"])
+def test_beyond_float16_is_held_as_its_largest_number(isa: str, sign: int, channel: int) -> None:
+    weights = tiny_weights()
+    logits = []
+    for size in (7e4, 1e6):
+        bias = weights.arrays["h.0.attn.c_attn.bias"].copy()
+        bias[channel] = sign * size
+        arrays = {**weights.arrays, "h.0.attn.c_attn.bias": bias}
+        logits.append(CpuEngine(ArrayWeights(weights.config, arrays), "int8", 1, isa=isa).forward([[1, 2, 3]]))
+    assert np.isfinite(logits[0]).all()
+    np.testing.assert_array_equal(logits[0], logits[1])
+
+
+@every_isa
+@every_dtype
+def test_a_row_that_overflows_leaves_later_calls_alone(isa: str, dtype: str) -> None:
+    weights = tiny_weights()
+    weights.arrays["wte.weight"][5] = 3e38
+    engine, ids = CpuEngine(weights, dtype, threads=1, isa=isa), random_ids(weights.config, 20)
+    fine = [token for token in ids if token != 5]
+    before = engine.forward([fine], logits="all")
+    engine.forward([[5] * 20])
+    np.testing.assert_array_equal(engine.forward([fine], logits="all"), before)
+
+
 @every_dtype
 def test_calls_from_several_threads_wait_for_each_other(dtype: str) -> None:
     engine = CpuEngine(tiny_weights(), dtype, 2)
@@ -210,10 +272,11 @@ def test_wrong_arguments_are_refused(call: Callable[[CpuEngine], object], messag
 
 
 @every_isa
+@pytest.mark.parametrize("channel", [3, 20])
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_what_is_no_number_stays_none_in_int8(isa: str, broken: float) -> None:
+def test_what_is_no_number_stays_none_in_int8(isa: str, broken: float, channel: int) -> None:
     weights = tiny_weights()
     arrays = dict(weights.arrays)
-    arrays["h.1.ln_2.weight"] = np.full_like(arrays["h.1.ln_2.weight"], broken)
+    arrays["h.1.ln_2.weight"] = np.where(np.arange(24) == channel, np.float32(broken), arrays["h.1.ln_2.weight"])
     engine = CpuEngine(ArrayWeights(weights.config, arrays), "int8", threads=1, isa=isa)
     assert not np.isfinite(engine.forward([[1, 2, 3]])).any()

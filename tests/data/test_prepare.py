@@ -2,11 +2,14 @@
 
 import json
 import lzma
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cutaway.data.prepare import main
+from cutaway.data.prepare import documents, main
 from cutaway.data.shards import open_shard
 from cutaway.errors import UsageError
 from cutaway.tokenizer import Tokenizer
@@ -22,7 +25,23 @@ def test_files_become_one_shard_in_order(tmp_path: Path, capsys: pytest.CaptureF
     assert "shard.npy: " in capsys.readouterr().out
 
 
+def test_what_is_no_whole_xz_file_is_named(tmp_path: Path) -> None:
+    whole = lzma.compress(b'{"text": "fine"}\n' * 1000)
+    for data in (b"plain", whole[: len(whole) // 2]):
+        (tmp_path / "a.jsonl.xz").write_bytes(data)
+        with pytest.raises(UsageError, match=r"a\.jsonl\.xz: not a whole \.xz file"):
+            list(documents(tmp_path / "a.jsonl.xz"))
+
+
+def test_a_mistake_is_one_line() -> None:
+    command = [sys.executable, "-m", "cutaway.data.prepare", "no-such.jsonl", "--out", os.devnull]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_a_line_that_is_no_document_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n["no text"]\n')
     with pytest.raises(UsageError, match=r"a\.jsonl:2: not a JSON object"):
         main([str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "shard.npy")])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]

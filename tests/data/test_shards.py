@@ -49,7 +49,9 @@ def test_a_file_that_is_no_shard_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_shard_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="shorter than one window"):
-        Corpus([numbered(tmp_path / "a.npy", 0, 5)]).batch(0, 0, 1, 8)
+    corpus = Corpus([numbered(tmp_path / "a.npy", 0, 1000), numbered(tmp_path / "b.npy", 0, 8)])
+    assert corpus.batch(0, 0, 1, 7)
+    with pytest.raises(UsageError, match="a shard of 8 tokens is shorter than one window of 9"):
+        corpus.batch(0, 0, 1, 8)
     with pytest.raises(UsageError, match="no documents"):
         write_shard(tmp_path / "none.npy", [], Tokenizer.gpt2())

@@ -1,6 +1,7 @@
 """The short loop: it learns, its sampled loss is right on average, and a stopped run ends as an unstopped one."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from cutaway.data.shards import Corpus
+from cutaway.errors import UsageError
 from cutaway.pytorch.model import GPT2
-from cutaway.training.pretrain import Recipe, Run, events, sampled_loss, validation_loss
+from cutaway.training.pretrain import Recipe, Run, events, main, sampled_loss, validation_loss
 from tests.tiny import random_ids, tiny_weights
 
 RECIPE = Recipe(
@@ -41,6 +43,46 @@ def test_a_run_learns(corpus: Corpus, tmp_path: Path) -> None:
     assert [event["step"] for event in seen] == list(range(1, 13))
     assert seen[-1]["valid_loss"] < before - 1
     assert ["valid_loss" in event for event in seen].count(True) == 2
+
+
+def arguments(tmp_path: Path, **changes: object) -> list[str]:
+    options = asdict(RECIPE) | {
+        "train": tmp_path / "shard.npy",
+        "valid": tmp_path / "shard.npy",
+        "out": tmp_path / "run",
+    }
+    flags = (options | changes).items()
+    return [f"--{name.replace('_', '-')}={value}" for name, value in flags]
+
+
+@pytest.mark.usefixtures("corpus")
+def test_a_run_goes_on_in_its_own_shape_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(tmp_path, steps=2))
+    main(arguments(tmp_path, steps=3))
+    assert '"resumed": true, "step": 2' in capsys.readouterr().out
+    with pytest.raises(UsageError, match="run: the run there has n_ctx 16, not 8: go on with that, or choose another"):
+        main(arguments(tmp_path, n_ctx=8))
+
+
+@pytest.mark.usefixtures("corpus")
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"steps": -1}, "steps must be at least 1"),
+        ({"warmup": 0}, "warmup must be at least 1"),
+        ({"lr": -1.0}, "lr must be from 0 to 100"),
+        ({"n_head": 3}, "n_embd .16. must be a multiple of n_head .3."),
+        ({"save_every": 0}, "save_every must be at least 1"),
+        ({"valid": "nowhere.npy"}, "nowhere.npy: not a token shard"),
+        ({"n_ctx": 640}, "a shard of 640 tokens is shorter than one window of 641"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        main(arguments(tmp_path, **changes))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(corpus: Corpus, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from cutaway.bpe import byte_symbols, from_symbols
 from cutaway.errors import CheckpointError
 from cutaway.tokenizer import Tokenizer
 from cutaway.vocabulary import END_OF_TEXT, Vocabulary, parts
-from cutaway.vocabulary.files import read_vocabulary, write_vocabulary
+from cutaway.vocabulary.files import read_vocabulary, save_vocabulary, write_vocabulary
 
 MERGES = [("a", "b"), ("ab", "c"), ("Ġ", "abc")]
 IDS = {token: index for index, token in enumerate([*byte_symbols().values(), "ab", "abc", "Ġabc"])}
@@ -232,3 +232,17 @@ def damage(data: bytes, rng: random.Random) -> bytes:
             data[:end] + data[start:],
         ]
     )
+
+
+def test_saving_makes_the_directory_and_says_in_one_line_where_it_cannot(tmp_path: Path) -> None:
+    save_vocabulary(SMALL, tmp_path / "a" / "b")
+    assert read_vocabulary(tmp_path / "a" / "b") == SMALL
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "c", tmp_path / ("x" * 300)):
+        with pytest.raises(CheckpointError, match="cannot be saved: "):
+            save_vocabulary(SMALL, place)
+
+
+def test_a_directory_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere: no such directory"):
+        read_vocabulary(tmp_path / "nowhere")

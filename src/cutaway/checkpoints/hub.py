@@ -67,9 +67,10 @@ def _explain(repository: str, error: Exception) -> str:
         case errors.RepositoryNotFoundError():
             return f"{repository} is no model on the hub, or a private one: then log in with `hf auth login`"
         case errors.LocalEntryNotFoundError(__cause__=errors.OfflineModeIsEnabled()):
-            return f"{repository} is not in the cache, and HF_HUB_OFFLINE is set"
+            return f"{repository} is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch the model"
         case errors.LocalEntryNotFoundError():
-            return f"{repository} is not in the cache, and the hub cannot be reached: {_line(error.__cause__ or error)}"
+            reason = _line(error.__cause__ or error)
+            return f"{repository} is not in the cache, and the hub cannot be reached: {reason}; check the network"
     return f"{repository} cannot be fetched: {_line(error)}"
 
 

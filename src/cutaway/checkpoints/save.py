@@ -17,7 +17,7 @@ from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.tokenizer import Tokenizer
-from cutaway.untrusted import fail
+from cutaway.untrusted import fail, place
 from cutaway.vocabulary import gpt2_vocabulary
 from cutaway.vocabulary.files import write_vocabulary
 
@@ -44,8 +44,8 @@ def save_checkpoint(
     `dtype` is "float32", "float16", "bfloat16" or "int8", and what the weights are stored as unless given. A
     tokenizer's files are written beside the weights. With `max_shard_bytes` the weights are in several files; no
     parameter is split. A checkpoint that is there already is replaced only if `overwrite`, and only by one that is
-    whole and on the disk; files of other names stay. Raises UsageError for the arguments, CheckpointError where the
-    weights cannot be saved.
+    whole and on the disk; files of other names stay. The current directory is no place for one, nor any above it.
+    Raises UsageError for the arguments, CheckpointError where the weights cannot be saved.
     """
     dtype = weights.dtype if dtype is None else dtype
     if dtype not in DTYPES:
@@ -68,11 +68,14 @@ def save_checkpoint(
 def _target(directory: Path, overwrite: bool) -> Path:
     try:
         target = directory.expanduser().resolve()
-        for place in (target, *target.parents):
-            if place.exists() and not place.is_dir():
-                fail(place, "is not a directory")
-        if not overwrite and any((target / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
-            fail(target, "holds a checkpoint already: choose another directory, or overwrite it")
+        for part in (target, *target.parents):
+            if part.exists() and not part.is_dir():
+                fail(part, "is not a directory")
+        if Path.cwd().is_relative_to(target):  # what is replaced whole would vanish from under a shell's feet
+            raise UsageError(f"{place(target)} is the current directory or above it: choose a directory of its own")
+        there = sorted(path.name for path in target.glob("*") if _OURS.fullmatch(path.name))
+        if there and not overwrite:
+            fail(target, f"holds {there[0]} already: choose another directory, or --overwrite (overwrite=True)")
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
         fail(directory, f"cannot be saved: {error}")
     return target

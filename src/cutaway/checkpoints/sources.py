@@ -6,7 +6,7 @@ from pathlib import Path
 from cutaway.checkpoints import hub
 from cutaway.checkpoints.checkpoint import Checkpoint
 from cutaway.config import PUBLISHED, published
-from cutaway.errors import CheckpointError
+from cutaway.errors import CheckpointError, UsageError
 from cutaway.untrusted import fail, shown
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -20,7 +20,10 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     """
     if source == "":  # which Path would take for the directory we are in
         raise CheckpointError("the name of a model must not be empty")
-    path = Path(source)
+    try:
+        path = Path(source)
+    except TypeError:
+        raise UsageError(f"a model must be a name or a path, not {source!r:.60}") from None
     try:
         path = path.expanduser()
         if path.is_dir():

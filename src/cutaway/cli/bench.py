@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
-from cutaway.cli.layout import table
 from cutaway.cli.terminal import safe
+from cutaway.layout import table
 
 if TYPE_CHECKING:
     from cutaway.benchmark import Measurement

@@ -42,7 +42,7 @@ def run(options: Namespace) -> None:
         max_shard_bytes=max_shard_bytes,
         overwrite=options.overwrite,
     )
-    _report(options, str(options.directory))
+    _report(options, str(options.directory.expanduser().resolve()))
 
 
 def _report(options: Namespace, directory: str) -> None:
@@ -55,7 +55,7 @@ def _report(options: Namespace, directory: str) -> None:
 
 
 def _bytes(size: str) -> int:
-    match = re.fullmatch(r"(\d+) ?([KMG]B)?", size, re.ASCII | re.IGNORECASE)
+    match = re.fullmatch(r"(0*[1-9]\d*) ?([KMG]B)?", size, re.ASCII | re.IGNORECASE)
     if match is None:
         raise UsageError(f"--max-shard-size is a number of bytes, such as 500MB or 2GB, not {size!r}")
     return int(match[1]) * _UNITS[(match[2] or "").upper()]

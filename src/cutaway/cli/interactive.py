@@ -18,10 +18,11 @@ HELP = "A prompt and Enter; Enter alone goes on with the last text; Ctrl-C stops
 def converse(options: Namespace, settings: Settings) -> None:
     """Continue the prompt in the arguments, if any, then each line of standard input; an error ends one text only."""
     model = load_model(options)
-    last: Prompt = ""
+    written: list[int] = []  # the last text, with its prompt
     for prompt in _prompts(options):
         try:
-            last = write_samples(model, prompt or last, settings)
+            checked = utf8(prompt, "the line") if isinstance(prompt, str) else prompt
+            write_samples(model, checked or written, settings, written=written)
         except CutawayError as error:
             terminal.note(str(error))
         except KeyboardInterrupt:
@@ -33,7 +34,7 @@ def _prompts(options: Namespace) -> Iterator[Prompt]:
     if options.prompt or options.file or options.ids:
         yield read_prompt(options)
     if not sys.stdin.isatty():
-        yield from (utf8(line.rstrip("\r\n"), "a line of standard input") for line in sys.stdin)
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
         return
     print(terminal.style(HELP, terminal.DIM, sys.stderr), file=sys.stderr)
     with suppress(ImportError):

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cutaway.cli.arguments import add_json, open_source, write_json
-from cutaway.cli.layout import table
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.errors import CheckpointError
+from cutaway.layout import table
 
 EXAMPLES = """\
 examples:

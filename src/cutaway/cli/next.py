@@ -45,7 +45,7 @@ def _document(model: "Model", prompt: "Prompt", candidates: "list[Candidate]") -
 
 def _chart(model: "Model", candidates: "list[Candidate]") -> list[str]:
     """A line for each candidate; the likeliest one's bar is full."""
-    from cutaway.cli.layout import bar, table, visible
+    from cutaway.layout import bar, table, visible
 
     token_bytes = model.tokenizer.token_bytes if model.tokenizer else lambda index: b""
     longest = candidates[0].probability

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from cutaway.cli.arguments import SOURCES, add_json, open_source, write_json
-from cutaway.cli.layout import table, wrap
 from cutaway.cli.terminal import YELLOW, columns, safe, style
 from cutaway.config import GPT2Config, published
+from cutaway.layout import table, wrap
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table
 
 EXAMPLES = """\

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from cutaway.benchmark import Pace
-from cutaway.cli.arguments import describe
-from cutaway.cli.layout import visible
+from cutaway.cli.arguments import describe, utf8
 from cutaway.cli.terminal import BOLD, DIM, safe, style
 from cutaway.generation import Limits, Piece, collect
+from cutaway.layout import visible
 from cutaway.model import Model, Prompt
 from cutaway.sampling import Sampling
 
@@ -30,9 +30,10 @@ class Settings:
 
 def read_settings(options: Namespace) -> Settings:
     """The settings in the arguments of `cutaway generate`; without a seed one is drawn."""
+    stop = tuple(utf8(text, "--stop") for text in options.stop)
     return Settings(
         Sampling(options.temperature, options.top_k, options.top_p, options.repetition_penalty),
-        Limits(options.max_new_tokens, tuple(options.stop), not options.no_stop_at_end, options.slide),
+        Limits(options.max_new_tokens, stop, not options.no_stop_at_end, options.slide),
         options.samples,
         secrets.randbits(32) if options.seed is None else options.seed,
         options.logprobs,
@@ -40,26 +41,29 @@ def read_settings(options: Namespace) -> Settings:
     )
 
 
-def write_samples(model: Model, prompt: Prompt, settings: Settings, *, echo: bool = False) -> list[int]:
-    """Write the texts and a line about them; returns the ids of the last one with its prompt.
+def write_samples(
+    model: Model, prompt: Prompt, settings: Settings, *, echo: bool = False, written: list[int] | None = None
+) -> None:
+    """Write the texts and a line about them.
 
     `echo` shows the prompt before each text, on a terminal only: what a pipe gets is new text and nothing else.
+    `written` becomes the ids of the last text with its prompt, as they come: Ctrl-C leaves what there is.
     """
     pace, page = Pace(), Page(model, settings)
     shown_prompt = style(safe(str(prompt)), BOLD, sys.stdout) if echo and sys.stdout.isatty() else ""
-    written: list[int] = []
+    prompt_ids = model.prompt_ids(prompt)
+    written = [] if written is None else written
     try:
         for row, piece in in_order(pace.watch(_start(model, prompt, settings)), settings.samples):
             if row == page.row + 1:
                 page.begin(shown_prompt)
-                written = model.prompt_ids(prompt)
-            page.add(piece)
+                written[:] = prompt_ids
             written.extend(piece.ids)
+            page.add(piece)
     finally:
         page.end_line()
     sys.stdout.flush()  # the text comes before the line about it where both streams are one
     print(style(_summary(model, settings, pace, page), DIM, sys.stderr), file=sys.stderr)
-    return written
 
 
 def _start(model: Model, prompt: Prompt, settings: Settings) -> Iterator[tuple[int, Piece]]:
@@ -90,13 +94,15 @@ class Page:
         self._line_is_open = False
 
     def begin(self, prompt: str) -> None:
-        """Begin the next text, after its prompt where that is shown."""
+        """Begin the next text, after its prompt where that is shown: on a new line if each token has its own."""
         self.row += 1
         self.end_line()
         if self.settings.samples > 1:
             heading = f"--- {self.row + 1} of {self.settings.samples}, seed {self.settings.seed + self.row} ---"
             self._write(style(heading, DIM, sys.stdout) + "\n")
         self._write(prompt)
+        if self.settings.logprobs:
+            self.end_line()
 
     def add(self, piece: Piece) -> None:
         text = self._text(piece)
@@ -142,7 +148,7 @@ def _summary(model: Model, settings: Settings, pace: Pace, page: Page) -> str:
 def sample_document(model: Model, prompt: Prompt, settings: Settings) -> dict[str, object]:
     """All texts and what was asked for, as `cutaway generate --json` writes them."""
     pace = Pace()
-    seeds = [settings.seed + row for row in range(settings.samples)]
+    seeds = range(settings.seed, settings.seed + settings.samples)
     completions = collect(pace.watch(_start(model, prompt, settings)), seeds, model.description)
     return {
         **describe(model),

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cutaway.bpe import Piece, from_symbols
-from cutaway.cli.arguments import add_json, read_file, read_stdin, utf8, write_json
-from cutaway.cli.layout import visible, wrap
+from cutaway.cli.arguments import SOURCES, add_json, open_source, read_file, read_stdin, utf8, write_json
 from cutaway.cli.terminal import BOLD, columns, safe, style
-from cutaway.errors import UsageError
+from cutaway.errors import CheckpointError, UsageError
+from cutaway.layout import visible, wrap
 from cutaway.tokenizer import Tokenizer
 
 EXAMPLES = """\
@@ -20,8 +20,7 @@ examples:
   cutaway tokenizer decode 32 9379 1276 22389
   cutaway tokenizer encode < book.txt | cutaway tokenizer decode"""
 
-
-_JSON_MARKS = str.maketrans("[],", "   ")  # a JSON list of ids is read too
+_JSON_MARKS = str.maketrans("{[:,]}", " " * 6)  # a JSON list of ids is read too, and what encode --json writes
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,9 +30,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
     def add(name: str, action: Callable[[Namespace], None], summary: str) -> ArgumentParser:
-        chosen: ArgumentParser = actions.add_parser(name, help=summary, allow_abbrev=False)
+        chosen: ArgumentParser = actions.add_parser(
+            name,
+            help=summary,
+            description=f"Show {summary}.",
+            epilog="\n".join(line for line in EXAMPLES.splitlines() if name in line or line == "examples:"),
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
         chosen.set_defaults(action=action)
-        chosen.add_argument("--model", type=Path, metavar="DIRECTORY", help="a checkpoint with its own tokenizer")
+        chosen.add_argument("--model", metavar="NAME", help=f"whose tokenizer: {SOURCES}; default: GPT-2's own")
         add_json(chosen)
         return chosen
 
@@ -66,9 +72,9 @@ def encode(options: Namespace) -> None:
 
 def decode(options: Namespace) -> None:
     """Token ids to text, to the letter in a pipe: encode and decode are a round trip."""
-    words = options.ids or read_stdin().translate(_JSON_MARKS).split()
-    ids = [_id(word) for word in words]
-    text = _tokenizer(options).decode(ids)
+    given = " ".join(options.ids) if options.ids else read_stdin()
+    words = given.translate(_JSON_MARKS).split()
+    text = _tokenizer(options).decode([_id(word) for word in words if word != '"ids"'])
     if options.json:
         write_json({"text": text})
     elif sys.stdout.isatty():
@@ -109,7 +115,20 @@ def _shown(tokens: tuple[str, ...]) -> list[str]:
 
 
 def _tokenizer(options: Namespace) -> Tokenizer:
-    return Tokenizer.from_files(options.model) if options.model else Tokenizer.gpt2()
+    """GPT-2's own, for which nothing is fetched, or that of a checkpoint or of a directory with nothing else in it."""
+    if options.model is None:
+        return Tokenizer.gpt2()
+    from cutaway.config import published
+
+    path = Path(options.model)
+    if path.is_dir() and not (path / "config.json").exists():
+        return Tokenizer.from_files(path)
+    if published(options.model) and not path.is_dir():
+        return Tokenizer.gpt2()
+    tokenizer = open_source(options.model).tokenizer()
+    if tokenizer is None:
+        raise CheckpointError(f"{options.model} has no tokenizer files")
+    return tokenizer
 
 
 def _text(options: Namespace) -> str:
@@ -120,7 +139,6 @@ def _text(options: Namespace) -> str:
 
 
 def _id(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise UsageError(f"{word!r} is not a token id") from None
+    if not (word.isascii() and word.isdigit() and len(word) < 20):
+        raise UsageError(f"{word!r:.60} is not a token id")
+    return int(word)

@@ -19,12 +19,11 @@ from cutaway.checkpoints.weights import Weights
 from cutaway.checks import whole
 from cutaway.config import GPT2Config
 from cutaway.cpu.library import check, library
-from cutaway.engine import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
+from cutaway.engine import MAX_THREADS, Cache, Float32, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
 
 DTYPES = ("float32", "int8")
 ISAS = ("portable", "avx2", "avx512")
-MAX_THREADS = 1024
 MAX_ROWS = 1 << 20
 
 
@@ -109,6 +108,7 @@ class CpuEngine:
         threads and the way its tokens were divided between calls.
         """
         held = self._checked_cache(cache)
+        sequences = [tuple(ids) for ids in sequences]  # what is checked is what is read, whoever else holds the lists
         with self.lock:  # from the look at the lengths on, or two threads could fill one row past its end
             check_sequences(self.config, sequences, held.lengths if held else (0,) * len(sequences), logits)
             return self._forward(sequences, held, logits, exact)
@@ -198,7 +198,8 @@ def _chosen_dtype(wanted: str | None, stored: str) -> str:
     if wanted is None:
         return "int8" if stored == "int8" else "float32"
     if wanted not in DTYPES:
-        raise UsageError(f"the CPU engine holds weights as {' or '.join(DTYPES)}, not {wanted!r}")
+        others = 'float16 and bfloat16 are for --engine pytorch (engine="pytorch")'
+        raise UsageError(f"the CPU engine holds weights as {' or '.join(DTYPES)}, not {wanted!r}; {others}")
     return wanted
 
 

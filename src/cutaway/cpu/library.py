@@ -49,7 +49,8 @@ def library() -> ctypes.CDLL:
     if not PATH.exists():
         raise EngineError(
             f"the CPU engine is not built ({PATH.name} is missing beside {PATH.parent.name}/library.py); "
-            'install a C++ compiler or "ziglang" and install cutaway again, or use engine="reference"'
+            'install a C++ compiler or "ziglang" and install cutaway again (in a clone: make run),'
+            ' or choose --engine reference (engine="reference")'
         )
     try:
         loaded = ctypes.CDLL(str(PATH))

@@ -3,23 +3,30 @@
 import argparse
 import json
 import lzma
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cutaway.data.shards import write_shard
-from cutaway.errors import UsageError
+from cutaway.errors import UsageError, guarded
 from cutaway.tokenizer import Tokenizer
 
 
 def documents(path: Path) -> Iterator[str]:
     """The `text` of each line of a JSON-lines file, .xz or plain."""
     with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                text = json.loads(line)["text"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f'{path}:{number}: not a JSON object with a "text"') from error
-            yield str(text)
+        try:
+            for number, line in enumerate(lines, start=1):
+                yield _text(line, f"{path}:{number}")
+        except (lzma.LZMAError, EOFError) as error:
+            raise UsageError(f"{path}: not a whole .xz file: {error}") from error
+
+
+def _text(line: bytes, place: str) -> str:
+    try:
+        return str(json.loads(line)["text"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f'{place}: not a JSON object with a "text"') from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,4 +41,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

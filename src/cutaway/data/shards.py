@@ -24,19 +24,26 @@ def write_shard(path: Path, documents: Iterable[str], tokenizer: Tokenizer) -> i
     one.
     """
     raw, finished = path.with_suffix(".ids"), path.with_suffix(".tmp")
+    try:
+        count = _write_ids(raw, documents, tokenizer)
+        if count == 0:
+            raise UsageError(f"{path}: no documents to write")
+        shard = open_memmap(finished, mode="w+", dtype=np.uint16, shape=(count,))
+        shard[:] = np.memmap(raw, dtype=np.uint16, mode="r")
+        shard.flush()
+        os.replace(finished, path)
+    finally:
+        raw.unlink(missing_ok=True)
+    return count
+
+
+def _write_ids(path: Path, documents: Iterable[str], tokenizer: Tokenizer) -> int:
     count = 0
-    with raw.open("wb") as file:
+    with path.open("wb") as file:
         for document in documents:
             ids = np.array([tokenizer.end_of_text, *tokenizer.encode(document)], dtype=np.uint16)
             file.write(ids.tobytes())
             count += len(ids)
-    if count == 0:
-        raise UsageError(f"{path}: no documents to write")
-    shard = open_memmap(finished, mode="w+", dtype=np.uint16, shape=(count,))
-    shard[:] = np.memmap(raw, dtype=np.uint16, mode="r")
-    shard.flush()
-    os.replace(finished, path)
-    raw.unlink()
     return count
 
 
@@ -45,7 +52,9 @@ def open_shard(path: Path) -> NDArray[np.uint16]:
     try:
         shard: NDArray[np.uint16] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a token shard ({error}); write one with write_shard") from error
+        raise UsageError(
+            f"{path}: not a token shard ({error}); write one with python -m cutaway.data.prepare"
+        ) from error
     if shard.dtype != np.uint16 or shard.ndim != 1:
         raise UsageError(
             f"{path}: a shard holds one row of uint16 ids, this holds {shard.dtype} of shape {shard.shape}"
@@ -65,6 +74,9 @@ class Corpus:
 
     def batch(self, seed: int, step: int, batch_size: int, length: int) -> tuple[Ids, Ids]:
         """Inputs and targets of one training step, each (batch_size, length): windows drawn evenly over all tokens."""
+        shortest = min(map(len, self.shards))
+        if shortest <= length:
+            raise UsageError(f"a shard of {shortest} tokens is shorter than one window of {length + 1}")
         rng = np.random.default_rng([seed, step])
         windows = np.stack([self._window(int(start), length + 1) for start in rng.integers(0, len(self), batch_size)])
         return windows[:, :-1], windows[:, 1:]
@@ -74,7 +86,4 @@ class Corpus:
         index = int(np.searchsorted(self.starts, start, side="right")) - 1
         shard = self.shards[index]
         first = max(0, min(start - int(self.starts[index]), len(shard) - length))
-        window = shard[first : first + length]
-        if len(window) < length:
-            raise UsageError(f"a shard of {len(shard)} tokens is shorter than one window of {length}")
-        return window.astype(np.int64)
+        return shard[first : first + length].astype(np.int64)

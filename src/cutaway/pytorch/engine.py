@@ -7,7 +7,7 @@ import numpy as np
 
 from cutaway.checkpoints.weights import Weights
 from cutaway.checks import whole
-from cutaway.engine import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
+from cutaway.engine import MAX_THREADS, Cache, Float32, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import EngineError, UsageError
 
 try:
@@ -56,7 +56,7 @@ class PyTorchEngine:
         if self.dtype not in DTYPES:
             raise UsageError(f"the pytorch engine computes in {', '.join(DTYPES)}, not {self.dtype}")
         if threads is not None:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(whole("threads", threads, 1, MAX_THREADS))
         self.threads: int | None = torch.get_num_threads()
         self.config = weights.config
         self.device = best_device()

@@ -10,8 +10,9 @@ import argparse
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -21,10 +22,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cutaway.checkpoints import ArrayWeights, save_checkpoint
+from cutaway.checks import real, whole
 from cutaway.config import GPT2Config
 from cutaway.data.shards import Corpus
+from cutaway.errors import UsageError, guarded
 from cutaway.pytorch.model import GPT2
 from cutaway.training.muon import Muon
+from cutaway.untrusted import read_object, shown
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,15 @@ class Recipe:
     frequent: int = 4096
     drawn: int = 2048
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "steps", "warmup", "decay"):
+            whole(name, getattr(self, name), 1)
+        for name in ("full", "frequent", "drawn", "seed"):
+            whole(name, getattr(self, name), 0)
+        for name in ("lr", "weight_decay"):
+            real(name, getattr(self, name), 0, 100)
+        self.config()  # which looks after the shape
 
     def config(self) -> GPT2Config:
         return GPT2Config(n_ctx=self.n_ctx, n_embd=self.n_embd, n_head=self.n_head, n_layer=self.n_layer)
@@ -184,7 +197,7 @@ def events(run: Run, valid: Corpus, every: int) -> Iterator[dict[str, float]]:
         }
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(
         prog="python -m cutaway.training.pretrain", description="Train a GPT-2 from scratch."
@@ -196,18 +209,34 @@ def arguments() -> argparse.Namespace:
     for field in fields(Recipe):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=type(field.default), default=field.default, help=f"default {field.default}")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
-def main() -> None:
+def check_shape(recipe: Recipe, directory: Path) -> None:
+    """Refuse to go on with a run of another shape; steps, rates and samples may change on the way."""
+    if not (directory / "state.npz").exists():
+        return
+    begun = read_object(directory / "recipe.json")
+    for name in ("n_ctx", "n_embd", "n_head", "n_layer"):
+        if begun.get(name) != getattr(recipe, name):
+            told = f"{name} {shown(begun.get(name))}, not {getattr(recipe, name)}"
+            raise UsageError(f"{directory}: the run there has {told}: go on with that, or choose another --out")
+
+
+def main(given: Sequence[str] | None = None) -> None:
     """Train, and leave a checkpoint in the run's directory."""
-    options = arguments()
+    options = arguments(given)
     recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
-    run = Run(recipe, Corpus(options.train), options.out)
+    whole("save_every", options.save_every, 1)
+    check_shape(recipe, options.out)
+    train, valid = Corpus(options.train), Corpus(options.valid)
+    for corpus in (train, valid):
+        corpus.batch(0, 0, 1, recipe.n_ctx)  # a shard that is too short is refused now, not at the first save
+    run = Run(recipe, train, options.out)
     (options.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     print(json.dumps({"parameters": recipe.config().n_params, "resumed": run.resume(), "step": run.step}))
     with (options.out / "log.jsonl").open("a") as log:
-        for event in events(run, Corpus(options.valid), options.save_every):
+        for event in events(run, valid, options.save_every):
             line = json.dumps(event)
             print(line, flush=True)
             log.write(line + "\n")
@@ -216,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -33,6 +33,8 @@ def read_vocabulary(directory: Path) -> Vocabulary:
         settings |= read_json(path) if path.is_file() else {}
     if (directory / "tokenizer.json").is_file():
         return _read_whole(directory / "tokenizer.json", settings)
+    if not directory.is_dir():
+        fail(directory, "no such directory")
     if not ((directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()):
         fail(directory, "holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
     return _read_pair(directory, settings)
@@ -149,8 +151,17 @@ def _end_of_text(path: Path, known: Mapping[str, int], settings: Json) -> tuple[
     return end, known[end]
 
 
+def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
+    """As `write_vocabulary`, into a directory that is made where there is none; raises CheckpointError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_vocabulary(vocabulary, directory)
+    except OSError as error:
+        fail(directory, f"cannot be saved: {error.strerror}")
+
+
 def write_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`; a file is replaced only by a whole one."""
+    """Write `vocab.json`, `merges.txt`, `tokenizer_config.json`, each replaced only by a whole one. Raises OSError."""
     tokens = sorted({**vocabulary.ids, **vocabulary.control}.items(), key=lambda entry: entry[1])
     merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
     settings = json.dumps(_settings(vocabulary), indent=2)

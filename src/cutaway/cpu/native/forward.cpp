@@ -56,6 +56,7 @@ class Pass {
             const float* position = model_.wpe + positions[row] * width_;
             embedding(model_.wte, tokens[row], x);
             for (int i = 0; i < shape_.n_embd; i++) x[i] += position[i];
+            std::fill(x + shape_.n_embd, x + width_, 0.0f);  // an earlier call may have left NaN in the padding
         });
     }
 

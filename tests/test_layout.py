@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.cli.layout import bar, table, visible, width, wrap
+from cutaway.layout import bar, table, visible, width, wrap
 
 
 def test_width_counts_columns_and_not_characters() -> None:

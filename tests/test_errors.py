@@ -1,0 +1,47 @@
+"""What the guard makes of whatever goes wrong: one line and an exit code."""
+
+import pytest
+
+from cutaway.errors import BROKEN_PIPE, INTERRUPTED, OUTSIDE, CheckpointError, UsageError, guarded
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("no"), 2, "no"),
+        (CheckpointError("a:\nb"), 3, "a: b"),
+        (MemoryError(), 5, "not enough memory; try a smaller model, fewer texts at once, or int8"),
+        (
+            FileNotFoundError(2, "No such file or directory", "books.jsonl"),
+            OUTSIDE,
+            "books.jsonl: No such file or directory",
+        ),
+        (OSError("out of order"), OUTSIDE, "out of order"),
+        (KeyboardInterrupt(), INTERRUPTED, None),
+        (BrokenPipeError(), BROKEN_PIPE, None),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_code(
+    error: BaseException, code: int, line: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert guarded(fail) == code
+    assert capsys.readouterr().err == (f"cutaway: {line}\n" if line else "")
+
+
+def test_what_goes_well_is_silent_and_what_is_a_bug_is_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: None) == 0
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: print(1 / 0))
+    with pytest.raises(SystemExit):
+        guarded(lambda: exit("terminated"))
+
+
+def test_a_line_that_cannot_be_told_changes_no_code() -> None:
+    def fail(message: str) -> None:
+        raise OSError(message)
+
+    assert guarded(lambda: fail("the disk is full"), fail) == OUTSIDE
