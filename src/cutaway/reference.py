@@ -27,12 +27,20 @@ def unseen(name: str, array: Float32) -> Float32:
     return array
 
 
-def layer_norm(x: Float32, gain: Float32, bias: Float32, epsilon: float) -> Float32:
-    """Each row of x (T, d) to mean 0 and variance 1, then scaled and shifted."""
-    mean = x.mean(axis=-1, keepdims=True)
+def linear(weights: Mapping[str, Float32], name: str, x: Float32) -> Float32:
+    """x (T, in) times the matrix of that name (in, out), plus its bias: (T, out)."""
+    out: Float32 = x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    return out
+
+
+def layer_norm(weights: Mapping[str, Float32], name: str, x: Float32, epsilon: float, seen: See) -> Float32:
+    """Each row of x (T, d) to mean 0 and variance 1, then scaled and shifted; `seen` gets each row's mean and what it
+    is multiplied by.
+    """
+    mean = seen("mean", x.mean(axis=-1, keepdims=True))
     variance = np.square(x - mean).mean(axis=-1, keepdims=True)
-    normal: Float32 = (x - mean) / np.sqrt(variance + np.float32(epsilon))
-    return normal * gain + bias
+    rstd = seen("rstd", 1 / np.sqrt(variance + np.float32(epsilon)))
+    return (x - mean) * rstd * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
 def gelu(x: Float32) -> Float32:
@@ -77,43 +85,63 @@ def block(
     """One decoder block over x (T, d), after the keys and values of the P tokens before; returns x and all keys and
     values.
     """
-
-    def weight(name: str) -> Float32:
-        return weights[f"h.{layer}.{name}"]
-
-    def linear(name: str, x: Float32) -> Float32:
-        out: Float32 = x @ weight(f"{name}.weight") + weight(f"{name}.bias")
-        return out
-
-    def norm(name: str, x: Float32) -> Float32:
-        return layer_norm(x, weight(f"{name}.weight"), weight(f"{name}.bias"), config.layer_norm_epsilon)
-
-    def seen(name: str, array: Float32) -> Float32:
-        return see(f"{name}.{layer}", array)
-
-    x = seen("resid.pre", x)
-    qkv = seen("qkv", linear("attn.c_attn", seen("ln1", norm("ln_1", x))))  # (T, 3d)
-    q, k, v = (split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))  # each (H, T, dh)
-    q, k, v = seen("q", q), seen("k", k), seen("v", v)
+    x = see(f"resid.pre.{layer}", x)
+    q, k, v = queries_keys_values(config, weights, layer, x, see)
     if past is not None:
         k, v = np.concatenate([past[0], k], axis=1), np.concatenate([past[1], v], axis=1)  # (H, S, dh)
+    zcat = see(f"zcat.{layer}", merge_heads(attend(q, k, v, layer, see)))  # (T, d)
+    x = see(f"resid.mid.{layer}", x + see(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat)))
+    x = see(f"resid.post.{layer}", x + mlp(config, weights, layer, x, see))
+    return x, (k, v)
 
-    scores_raw = seen("scores_raw", q @ k.swapaxes(1, 2))  # (H, T, S)
-    scores = seen("scores", scores_raw / np.float32(np.sqrt(config.d_head)))
+
+def queries_keys_values(
+    config: GPT2Config, weights: Mapping[str, Float32], layer: int, x: Float32, see: See = unseen
+) -> tuple[Float32, Float32, Float32]:
+    """What each token asks, answers to and tells, for every head: x (T, d) -> q, k and v, each (H, T, dh)."""
+    x = block_norm(config, weights, layer, 1, x, see)
+    qkv = see(f"qkv.{layer}", linear(weights, f"h.{layer}.attn.c_attn", x))  # (T, 3d)
+    q, k, v = (split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
+    return see(f"q.{layer}", q), see(f"k.{layer}", k), see(f"v.{layer}", v)
+
+
+def attend(q: Float32, k: Float32, v: Float32, layer: int, see: See = unseen) -> Float32:
+    """Masked self-attention of any heads: q (H, T, dh) of the last T tokens, k, v (H, S, dh) of all; z (H, T, dh)."""
+    scores_raw = see(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
+    scores = see(f"scores.{layer}", scores_raw / np.float32(np.sqrt(q.shape[-1])))
     n_new, n_all = scores.shape[1:]
     may_see = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token sees itself and what came before
-    attn = seen("attn", softmax(seen("masked", np.where(may_see, scores, MASKED))))
-    zcat = seen("zcat", merge_heads(seen("z", attn @ v)))  # (T, d)
-    x = seen("resid.mid", x + seen("attn_out", linear("attn.c_proj", zcat)))
+    attn = see(f"attn.{layer}", softmax(see(f"masked.{layer}", np.where(may_see, scores, MASKED))))
+    return see(f"z.{layer}", attn @ v)
 
-    hidden = seen("mlp_pre", linear("mlp.c_fc", seen("ln2", norm("ln_2", x))))  # (T, 4d)
-    x = seen("resid.post", x + seen("mlp_out", linear("mlp.c_proj", seen("mlp_act", gelu(hidden)))))
-    return x, (k, v)
+
+def mlp(config: GPT2Config, weights: Mapping[str, Float32], layer: int, x: Float32, see: See = unseen) -> Float32:
+    """The two layers after attention, 4d wide in between: x (T, d) -> what is added to it (T, d)."""
+    x = block_norm(config, weights, layer, 2, x, see)
+    hidden = see(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
+    hidden = see(f"mlp_act.{layer}", gelu(hidden))
+    return see(f"mlp_out.{layer}", linear(weights, f"h.{layer}.mlp.c_proj", hidden))
+
+
+def block_norm(
+    config: GPT2Config, weights: Mapping[str, Float32], layer: int, number: int, x: Float32, see: See
+) -> Float32:
+    """The first or second LayerNorm of a block: (T, d) -> (T, d)."""
+
+    def seen(part: str, array: Float32) -> Float32:
+        return see(f"ln{number}.{part}.{layer}", array)
+
+    normal = layer_norm(weights, f"h.{layer}.ln_{number}", x, config.layer_norm_epsilon, seen)
+    return see(f"ln{number}.{layer}", normal)
 
 
 def head(config: GPT2Config, weights: Mapping[str, Float32], x: Float32, see: See = unseen) -> Float32:
     """The last LayerNorm and the output matrix, wte again unless the head is untied: (T, d) -> logits (T, V)."""
-    x = see("ln_f", layer_norm(x, weights["ln_f.weight"], weights["ln_f.bias"], config.layer_norm_epsilon))
+
+    def seen(part: str, array: Float32) -> Float32:
+        return see(f"ln_f.{part}", array)
+
+    x = see("ln_f", layer_norm(weights, "ln_f", x, config.layer_norm_epsilon, seen))
     matrix = weights["wte.weight" if config.tie_word_embeddings else "lm_head.weight"]
     return see("logits", x @ matrix.T)
 

@@ -1,6 +1,7 @@
 """Files to tensors and back: Hugging Face GPT-2 directories, names on the hub, int8."""
 
 from cutaway.checkpoints.checkpoint import Checkpoint
+from cutaway.checkpoints.float_weights import FloatWeights
 from cutaway.checkpoints.quantise import QuantisedMatrix, quantise
 from cutaway.checkpoints.save import save_checkpoint
 from cutaway.checkpoints.sources import open_checkpoint
@@ -9,6 +10,7 @@ from cutaway.checkpoints.weights import ArrayWeights, RandomWeights, Weights, ra
 __all__ = [
     "ArrayWeights",
     "Checkpoint",
+    "FloatWeights",
     "QuantisedMatrix",
     "RandomWeights",
     "Weights",

@@ -166,6 +166,12 @@ def _decode(data: Bytes, dtype: str) -> Float32:
     return data.view("<f2" if dtype == "F16" else "<f4").astype(np.float32)
 
 
+def rounded(numbers: Float32, dtype: str) -> Float32:
+    """What comes back of float32 numbers that are written as "float16" or "bfloat16" and read again."""
+    code = next(code for code, name in FLOATS.items() if name == dtype)
+    return _decode(_encode(numbers, code), code).reshape(numbers.shape)
+
+
 def write_tensors(path: Path, kinds: Mapping[str, Kind], tensors: Iterable[tuple[str, Array]]) -> None:
     """Write a new safetensors file; `tensors` come in any order and are let go one by one.
 

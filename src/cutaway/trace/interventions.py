@@ -1,0 +1,184 @@
+"""What can be changed in a running GPT-2: each change replaces one tensor as it passes, and the rest follows from it.
+
+Nothing here computes a forward pass. `Edits` is a `see` for `reference.py`; an intervention hands back another array in
+place of the one that was computed, often one that was seen just before: the raw scores for the scaled ones, the keys
+for the values.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cutaway.checks import real, whole
+from cutaway.config import GPT2Config
+from cutaway.engine import Float32
+from cutaway.errors import UsageError
+from cutaway.reference import MASKED
+
+# The score of a cut edge. It is above MASKED, so that a token whose every edge is cut looks at all of them alike and
+# still at no later one.
+CUT = MASKED / np.float32(2)
+LARGEST = 1e12  # of a value; its square and the sum of many still fit into a float32
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One change. Without a layer it is made in all of them, without a head in all heads of the layer.
+
+    `query` and `key` are positions of tokens from 0; `value` is the factor or the score, where the kind has one.
+    """
+
+    kind: str
+    layer: int | None = None
+    head: int | None = None
+    query: int | None = None
+    key: int | None = None
+    value: float | None = None
+
+
+Before = Mapping[str, Float32]  # what was seen on the way to this tensor, by its kind
+Change = Callable[[Float32, Before, Intervention, int], Float32]  # the last is the position of the array's first row
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an intervention does: to which tensor, and which of its fields say where.
+
+    `looks_ahead`: a token may come to depend on later ones, so nothing of another text can be reused.
+    """
+
+    tensor: str
+    change: Change
+    needs: tuple[str, ...] = ()
+    allows: tuple[str, ...] = ("layer",)
+    looks_ahead: bool = False
+
+
+def _heads(array: Float32, head: int | None) -> slice:
+    return slice(None) if head is None else slice(head, head + 1)
+
+
+def _zero_head(z: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    return _scaled(z, where.head, 0.0)
+
+
+def _scale_head(z: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    return _scaled(z, where.head, where.value or 0.0)
+
+
+def _scaled(z: Float32, head: int | None, factor: float) -> Float32:
+    z = z.copy()
+    z[_heads(z, head)] *= np.float32(factor)
+    return z
+
+
+def _mean_head(z: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    z = z.copy()
+    chosen = _heads(z, where.head)
+    z[chosen] = z[chosen].mean(axis=1, keepdims=True)
+    return z
+
+
+def _zero(array: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    return np.zeros_like(array)
+
+
+def _cut_edge(masked: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    assert where.query is not None
+    row = where.query - start
+    if not 0 <= row < masked.shape[1]:
+        return masked
+    masked = masked.copy()
+    edge = masked[_heads(masked, where.head), row, where.key]
+    np.minimum(edge, CUT, out=edge)
+    return masked
+
+
+def _no_mask(masked: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    return np.where(masked == MASKED, before["scores"], masked)
+
+
+def _mask_value(masked: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    return np.where(masked == MASKED, np.float32(where.value or 0.0), masked)
+
+
+def _instead(other: str) -> Change:
+    """The tensor of that kind that was computed just before, in place of this one."""
+
+    def change(array: Float32, before: Before, where: Intervention, start: int) -> Float32:
+        return before[other]
+
+    return change
+
+
+KINDS: Mapping[str, Kind] = {
+    "zero_head": Kind("z", _zero_head, needs=("layer", "head"), allows=("layer", "head")),
+    "mean_head": Kind("z", _mean_head, needs=("layer", "head"), allows=("layer", "head"), looks_ahead=True),
+    "scale_head": Kind("z", _scale_head, needs=("layer", "head", "value"), allows=("layer", "head", "value")),
+    "zero_attention": Kind("attn_out", _zero),
+    "zero_mlp": Kind("mlp_out", _zero),
+    "cut_edge": Kind("masked", _cut_edge, needs=("query", "key"), allows=("layer", "head", "query", "key")),
+    "no_mask": Kind("masked", _no_mask, looks_ahead=True),
+    "mask_value": Kind("masked", _mask_value, needs=("value",), allows=("layer", "value"), looks_ahead=True),
+    "no_scale": Kind("scores", _instead("scores_raw")),
+    "values_are_keys": Kind("v", _instead("k")),
+    "no_positions": Kind("pos_emb", _zero, allows=()),
+    "no_residual_attention": Kind("resid.mid", _instead("attn_out")),
+    "no_residual_mlp": Kind("resid.post", _instead("mlp_out")),
+    "no_final_norm": Kind("ln_f", _instead("resid.post"), allows=()),
+}
+
+
+def check_intervention(config: GPT2Config, where: Intervention, tokens: int) -> None:
+    """Raises UsageError unless that can be done to this model with so many tokens."""
+    kind = KINDS.get(where.kind)
+    if kind is None:
+        raise UsageError(f"an intervention is one of {', '.join(KINDS)}, not {where.kind!r:.60}")
+    limits = {"layer": config.n_layer - 1, "head": config.n_head - 1, "query": tokens - 1, "key": tokens - 1}
+    for name in ("layer", "head", "query", "key", "value"):
+        given = getattr(where, name)
+        if given is None and name in kind.needs:
+            raise UsageError(f"the intervention {where.kind} needs a {name}")
+        if given is not None and name not in kind.allows:
+            raise UsageError(f"the intervention {where.kind} has no {name}")
+        if given is not None and name in limits:
+            whole(name, given, 0, limits[name])
+        elif given is not None:
+            real(name, given, -LARGEST, LARGEST)
+
+
+def made_in(layer: int, interventions: Sequence[Intervention]) -> list[Intervention]:
+    """Those that change what a layer computes, in their order."""
+    return [where for where in interventions if where.layer in (None, layer) and KINDS[where.kind].tensor != "ln_f"]
+
+
+class Edits:
+    """A `see` that makes the interventions; `start` is the position of the first token that is computed."""
+
+    def __init__(self, interventions: Sequence[Intervention], start: int = 0) -> None:
+        self._by_tensor: dict[str, list[Intervention]] = {}
+        for where in interventions:
+            self._by_tensor.setdefault(KINDS[where.kind].tensor, []).append(where)
+        self._start = start
+        self._before: dict[str, Float32] = {}
+
+    def __call__(self, name: str, array: Float32) -> Float32:
+        if not self._by_tensor:
+            return array
+        kind, layer = _parts(name)
+        for where in self._by_tensor.get(kind, ()):
+            if where.layer in (None, layer):
+                array = KINDS[where.kind].change(array, self._before, where, self._start)
+        self.remember(name, array)
+        return array
+
+    def remember(self, name: str, array: Float32) -> None:
+        """Take note of a tensor that was computed elsewhere, for a change that puts it in place of another."""
+        self._before[_parts(name)[0]] = array
+
+
+def _parts(name: str) -> tuple[str, int | None]:
+    """("attn", 5) of "attn.5", and ("ln_f", None) of "ln_f"."""
+    kind, _, number = name.rpartition(".")
+    return (kind, int(number)) if number.isdecimal() else (name, None)

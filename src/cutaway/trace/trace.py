@@ -1,0 +1,225 @@
+"""A trace: every intermediate of a text by its name, computed when it is asked for, and other traces made from it.
+
+There is no arithmetic here. `run.py` keeps a few tensors of each layer; all others come from these through the same
+functions of `reference.py` that made them.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.checks import whole
+from cutaway.config import GPT2Config
+from cutaway.engine import Float32, check_sequences
+from cutaway.reference import (
+    See,
+    attend,
+    embed,
+    head,
+    linear,
+    merge_heads,
+    mlp,
+    queries_keys_values,
+    softmax,
+)
+from cutaway.tokenizer import Tokenizer
+from cutaway.trace.interventions import Edits, Intervention, check_intervention
+from cutaway.trace.names import ATTENDED, FINAL, MERGED, PROJECTED, Shape, split_name, trace_shapes
+from cutaway.trace.run import Pass, Progress, Work, boundary, run
+
+DERIVED_BYTES = 64 << 20  # of tensors that were asked for and are not kept, so many stay in memory
+
+
+class Trace:
+    """All that a GPT-2 computes for some tokens: `trace["attn.3"]`; the names are those of `trace.shapes()`.
+
+    Arrays are read-only, and float32 but for `ids`. Raises UsageError for an empty or too long text and an unknown
+    name.
+    """
+
+    def __init__(
+        self,
+        config: GPT2Config,
+        weights: Mapping[str, Float32],
+        tokenizer: Tokenizer | None,
+        ids: Sequence[int],
+        interventions: Sequence[Intervention] = (),
+        *,
+        base: Self | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        check_sequences(config, [ids], [0])
+        for where in interventions:
+            check_intervention(config, where, len(ids))
+        self.config, self.weights, self.tokenizer = config, weights, tokenizer
+        self._pass: Pass = run(config, weights, ids, interventions, base._pass if base else None, progress)
+        self._derived: OrderedDict[str, Float32] = OrderedDict()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The token ids that were read."""
+        return self._pass.ids
+
+    @property
+    def interventions(self) -> tuple[Intervention, ...]:
+        return self._pass.interventions
+
+    @property
+    def work(self) -> Work:
+        """What had to be computed for this trace, and what was taken over from the one that it was made from."""
+        return self._pass.work
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the arrays in memory: those that are kept, and what was computed from them and is still there."""
+        return sum(array.nbytes for array in (*self._pass.kept.values(), *self._derived.values()))
+
+    def __len__(self) -> int:
+        """Number of tokens."""
+        return len(self.ids)
+
+    def shapes(self) -> dict[str, Shape]:
+        """Every name and its shape, in the order of computing; nothing is computed for it."""
+        return trace_shapes(self.config, len(self.ids))
+
+    # Other traces from this one: they take over what did not change.
+
+    def edit(self, ids: Sequence[int], progress: Progress | None = None) -> Self:
+        """The trace of other tokens; positions before the first difference are not computed again."""
+        return self._next(ids, self.interventions, progress)
+
+    def append(self, token: int) -> Self:
+        """The trace with one token more, as a model with a KV cache reads it."""
+        return self.edit([*self.ids, token])
+
+    def intervene(self, *interventions: Intervention, progress: Progress | None = None) -> Self:
+        """The trace of the same tokens with these interventions and no others; layers before them are taken over."""
+        return self._next(self.ids, interventions, progress)
+
+    def _next(self, ids: Sequence[int], interventions: Sequence[Intervention], progress: Progress | None) -> Self:
+        cls = type(self)
+        return cls(self.config, self.weights, self.tokenizer, ids, interventions, base=self, progress=progress)
+
+    # Tensors by name.
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name == "ids":
+            return _read_only(np.array(self.ids))
+        return _read_only(self._find(name))
+
+    def attention(self, layer: int, first: int, last: int) -> dict[str, Float32]:
+        """scores_raw, scores, masked, attn and z of heads `first` to `last` - 1 alone, by these names: (heads, T, ...).
+
+        One head of 1,024 tokens takes milliseconds where a layer takes tenths of a second.
+        """
+        whole("layer", layer, 0, self.config.n_layer - 1)
+        whole("the last head", last, whole("the first head", first, 0, self.config.n_head - 1) + 1, self.config.n_head)
+        seen = self._attended(layer, first, last)
+        return {kind: _read_only(seen[f"{kind}.{layer}"]) for kind in ATTENDED}
+
+    def attention_of(self, layer: int, position: int) -> Float32:
+        """The weights (H, T) that one token gives in each head of a layer; for one row no other is computed."""
+        whole("layer", layer, 0, self.config.n_layer - 1)
+        whole("position", position, 0, len(self) - 1)
+        if self.interventions:
+            return _read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
+        q, k, v = (self._pass.kept[f"{kind}.{layer}"][:, : position + 1] for kind in "qkv")
+        weights = np.zeros((self.config.n_head, len(self)), np.float32)
+        weights[:, : position + 1] = self._seen(lambda see: attend(q[:, -1:], k, v, layer, see))[f"attn.{layer}"][:, 0]
+        return _read_only(weights)
+
+    def logits_at(self, position: int) -> Float32:
+        """The logits (V,) after one token; -1 is the last."""
+        whole("position", position, -len(self), len(self) - 1)
+        last: Float32 = self.read_out(self._residual(self.config.n_layer)[position][None])["logits"][0]
+        return last
+
+    def read_out(self, x: Float32) -> dict[str, Float32]:
+        """ln_f.mean, ln_f.rstd, ln_f and logits of any x (N, d), as if that were the residual stream after the last
+        block.
+        """
+        edits = Edits(self.interventions)
+        edits.remember(boundary(self.config, self.config.n_layer), x)
+        seen = self._seen(lambda see: head(self.config, self.weights, x, see), edits)
+        return {name: _read_only(array) for name, array in seen.items()}
+
+    def _find(self, name: str) -> Float32:
+        if name in self._pass.kept:
+            return self._pass.kept[name]
+        if name in self.weights:
+            return self.weights[name]
+        if name not in self._derived:
+            self._remember(self._compute(name))
+        self._derived.move_to_end(name)
+        return self._derived[name]
+
+    def _remember(self, arrays: Mapping[str, Float32]) -> None:
+        """Keep what was computed, and as much of what was computed before as there is room for."""
+        self._derived |= arrays
+        size = sum(array.nbytes for array in self._derived.values())
+        while size > DERIVED_BYTES and len(self._derived) > len(arrays):
+            size -= self._derived.popitem(last=False)[1].nbytes
+
+    def _compute(self, name: str) -> dict[str, Float32]:
+        """A tensor that is not kept, and those that come with it."""
+        if name in ("cache.k", "cache.v"):
+            layers = range(self.config.n_layer)
+            return {name: np.stack([self._pass.kept[f"{name[-1]}.{layer}"] for layer in layers])}
+        if name in ("tok_emb", "pos_emb"):
+            return self._seen(lambda see: embed(self.weights, self.ids, 0, see))
+        if name in FINAL:
+            read = self.read_out(self._residual(self.config.n_layer))
+            return read | {"probs": softmax(read["logits"])}
+        kind, layer = split_name(self.config, name)
+        if kind == "resid.post":
+            return {name: self._residual(layer + 1)}
+        if kind in PROJECTED:
+            return self._seen(
+                lambda see: queries_keys_values(self.config, self.weights, layer, self._residual(layer), see)
+            )
+        if kind in ATTENDED:
+            return self._attended(layer, 0, self.config.n_head)
+        if kind in MERGED:
+            return self._merged(layer)
+        middle = self._pass.kept[f"resid.mid.{layer}"]
+        return self._seen(lambda see: mlp(self.config, self.weights, layer, middle, see))
+
+    def _residual(self, layer: int) -> Float32:
+        return self._pass.kept[boundary(self.config, layer)]
+
+    def _seen(self, compute: Callable[[See], object], edits: Edits | None = None) -> dict[str, Float32]:
+        """Everything that passes by while `compute` runs, with the interventions made."""
+        edits = edits or Edits(self.interventions)
+        seen: dict[str, Float32] = {}
+
+        def see(name: str, array: Float32) -> Float32:
+            seen[name] = edits(name, array)
+            return seen[name]
+
+        compute(see)
+        return seen
+
+    def _attended(self, layer: int, first: int, last: int) -> dict[str, Float32]:
+        q, k, v = (self._pass.kept[f"{kind}.{layer}"] for kind in "qkv")
+        chosen = slice(first, last)
+        if not self.interventions:
+            return self._seen(lambda see: attend(q[chosen], k[chosen], v[chosen], layer, see))
+        seen = self._seen(lambda see: attend(q, k, v, layer, see))  # an intervention counts heads from the first
+        return {name: array[chosen] for name, array in seen.items()}
+
+    def _merged(self, layer: int) -> dict[str, Float32]:
+        zcat = merge_heads(self._find(f"z.{layer}"))
+        name = f"attn_out.{layer}"
+        return {f"zcat.{layer}": zcat} | self._seen(
+            lambda see: see(name, linear(self.weights, f"h.{layer}.attn.c_proj", zcat))
+        )
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers; who writes into them is told."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,99 @@
+"""What a looker-in is shown is what an engine computes with, at every precision."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cutaway.checkpoints import ArrayWeights, Checkpoint, FloatWeights, Weights, save_checkpoint
+from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names
+from cutaway.cpu.engine import CpuEngine
+from cutaway.engine import Float32
+from cutaway.pytorch.engine import PyTorchEngine
+from cutaway.reference import ReferenceEngine
+from tests.tiny import assert_logits_close, random_ids, tiny_weights
+
+WEIGHTS = tiny_weights(n_embd=66)  # two blocks of 32 and a bit
+SHAPES: list[dict[str, int | bool]] = [{"n_embd": 66}, {"tie_word_embeddings": False}, {"n_inner": 10}]
+
+
+def as_weights(weights: FloatWeights, like: Weights) -> ArrayWeights:
+    return ArrayWeights(like.config, dict(weights))
+
+
+def assert_same(ours: FloatWeights, theirs: Weights) -> None:
+    assert list(ours) == list(theirs.config.tensor_shapes())
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs.read(name))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_is_what_the_cpu_engine_computes_with(shape: dict[str, int | bool]) -> None:
+    weights = tiny_weights(**shape)
+    int8 = as_weights(FloatWeights(weights, "int8"), weights)
+    ids = random_ids(weights.config, 30)
+    ours = ReferenceEngine(int8).forward([ids], logits="all")
+    assert_logits_close(ours, CpuEngine(weights, "int8", threads=1).forward([ids], logits="all", exact=True))
+    assert np.abs(ours - ReferenceEngine(weights).forward([ids], logits="all")).max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
+def test_the_same_comes_back_from_a_file_of_that_precision(tmp_path: Path, dtype: str) -> None:
+    save_checkpoint(tmp_path, WEIGHTS, dtype)
+    saved = Checkpoint(tmp_path, "x")
+    assert_same(FloatWeights(WEIGHTS, dtype), saved)
+    assert_same(FloatWeights(saved, dtype), saved)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_floats_are_what_the_pytorch_engine_holds(dtype: str) -> None:
+    held, matrices = PyTorchEngine(WEIGHTS, dtype).model.state_dict(), matrix_names(WEIGHTS.config)
+    for name, ours in FloatWeights(WEIGHTS, dtype).items():
+        theirs = held[name].float().numpy()
+        np.testing.assert_array_equal(ours, theirs.T if name in matrices and is_conv1d(name) else theirs)
+
+
+def test_float32_is_what_is_stored(tmp_path: Path) -> None:
+    assert_same(FloatWeights(WEIGHTS, "float32"), WEIGHTS)
+    save_checkpoint(tmp_path, WEIGHTS, "int8")
+    assert_same(FloatWeights(Checkpoint(tmp_path, "x"), "float32"), Checkpoint(tmp_path, "x"))
+
+
+def test_an_int8_file_is_rounded_for_an_engine_of_half_floats(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, WEIGHTS, "int8")
+    saved = Checkpoint(tmp_path, "x")
+    for name, ours in FloatWeights(saved, "bfloat16").items():
+        theirs = torch.from_numpy(saved.read(name)).bfloat16().float().numpy()
+        np.testing.assert_array_equal(ours, theirs)
+
+
+class Counted:
+    """Weights that say what was read of them."""
+
+    def __init__(self) -> None:
+        self.config, self.dtype = WEIGHTS.config, WEIGHTS.dtype
+        self.names: list[str] = []
+
+    def read(self, name: str) -> Float32:
+        self.names.append(name)
+        return WEIGHTS.read(name)
+
+    def read_quantised(self, name: str) -> QuantisedMatrix | None:
+        return None
+
+
+def test_a_tensor_is_read_when_it_is_asked_for_and_once() -> None:
+    counted = Counted()
+    weights = FloatWeights(counted, "int8")
+    assert (len(weights), "wte.weight" in list(weights), counted.names) == (2 + 2 * 12 + 2, True, [])
+    assert weights["wpe.weight"] is weights["wpe.weight"]
+    assert weights["wte.weight"].dtype == np.float32
+    assert counted.names == ["wpe.weight", "wte.weight"]
+
+
+def test_a_name_that_is_none_is_a_key_that_is_missing() -> None:
+    weights = FloatWeights(WEIGHTS, "int8")
+    assert "lm_head.weight" not in weights
+    with pytest.raises(KeyError):
+        weights["no_such"]

@@ -1,0 +1,190 @@
+"""Statistics of heads against plain loops over patterns that are known, and over those of a random model."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cutaway.checkpoints import ArrayWeights
+from cutaway.engine import Float32
+from cutaway.errors import UsageError
+from cutaway.trace import Trace
+from cutaway.trace.heads import HeadStatistics, head_statistics, search, thumbnails, without_first
+from tests.tiny import random_ids, tiny_weights
+from tests.trace.tracing import small_models, texts, trace_of
+
+WEIGHTS = tiny_weights()
+IDS = random_ids(WEIGHTS.config, 30)
+TRACE = trace_of(WEIGHTS, IDS)
+TEXT = [7, 8, 9, 7, 8, 7]  # the same tokens before: of 3 it is 0, of 4 it is 1, of 5 they are 0 and 3
+NO_TWO_ALIKE = [1, 2, 3, 4, 5, 6]
+
+
+class Painted(Trace):
+    """A trace whose heads look where they are told to: `rows[i]` is the weights of query i, the same in all heads."""
+
+    rows: Float32
+
+    def attention(self, layer: int, first: int, last: int) -> dict[str, Float32]:
+        return {"attn": np.stack([self.rows] * (last - first))}
+
+
+def painted(ids: list[int], looks: dict[int, dict[int, float]]) -> Trace:
+    """Query i gives its weight to keys as `looks[i]` says, otherwise to itself."""
+    trace = Painted(WEIGHTS.config, WEIGHTS.arrays, None, ids)
+    trace.rows = np.eye(len(ids), dtype=np.float32)
+    for query, keys in looks.items():
+        trace.rows[query] = 0
+        for key, weight in keys.items():
+            trace.rows[query, key] = weight
+    return trace
+
+
+def statistics(looks: dict[int, dict[int, float]], ids: list[int] = TEXT) -> HeadStatistics:
+    return head_statistics(painted(ids, looks), 0)[0]
+
+
+def test_a_head_on_the_first_token() -> None:
+    found = statistics({query: {0: 1.0} for query in range(1, 6)}, NO_TWO_ALIKE)
+    assert (found.first, found.largest, found.entropy) == (1, 0, 0)
+    assert found.labels == {"first token": 1.0}
+
+
+def test_a_head_on_the_token_before() -> None:
+    found = statistics({query: {query - 1: 0.75, query: 0.25} for query in range(1, 6)}, NO_TWO_ALIKE)
+    assert (found.previous, found.largest) == (0.75, 0.75)
+    assert found.first == pytest.approx(0.75 / 5)
+    assert found.entropy == pytest.approx(-5 / 6 * (0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert found.labels == {"previous token": 0.75}
+
+
+def test_a_head_on_the_same_token() -> None:
+    found = statistics({3: {0: 1.0}, 4: {1: 1.0}, 5: {0: 0.25, 3: 0.5, 5: 0.25}})
+    assert found.duplicate == pytest.approx(2.75 / 3)
+    assert found.labels == {"duplicate token": found.duplicate}
+
+
+def test_a_head_on_what_came_after_the_same_token() -> None:
+    found = statistics({3: {1: 1.0}, 4: {2: 0.5, 4: 0.5}, 5: {1: 0.25, 4: 0.5, 5: 0.25}})
+    assert found.induction == pytest.approx((1 + 0.5 + 0.75) / 3)
+    assert found.labels == {"induction": found.induction}
+
+
+def test_what_cannot_be_measured_is_none() -> None:
+    alone = head_statistics(trace_of(WEIGHTS, [5]), 1)[2]
+    assert alone == HeadStatistics(1, 2, 0.0, None, None, None, None, None)
+    assert alone.labels == {}
+    no_repeats = statistics({}, NO_TWO_ALIKE)
+    assert (no_repeats.duplicate, no_repeats.induction) == (None, None)
+    assert (no_repeats.first, no_repeats.largest) == (0, 1)
+
+
+def mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def by_loops(attn: Float32, ids: list[int]) -> list[float | None]:
+    """The definitions, read aloud."""
+    n = len(ids)
+    earlier = {i: [j for j in range(i) if ids[j] == ids[i]] for i in range(n) if ids[i] in ids[:i]}
+    return [
+        mean([sum(-float(w) * math.log(w) for w in row if w > 0) for row in attn]),
+        mean([float(attn[i, 0]) for i in range(1, n)]),
+        mean([float(attn[i, i - 1]) for i in range(1, n)]),
+        mean([sum(float(attn[i, j]) for j in keys) for i, keys in earlier.items()]),
+        mean([sum(float(attn[i, j + 1]) for j in keys) for i, keys in earlier.items()]),
+        max((float(attn[i, j]) for i in range(n) for j in range(1, n)), default=None),
+    ]
+
+
+@settings(deadline=None, max_examples=15)
+@given(data=st.data(), weights=small_models())
+def test_statistics_equal_the_definitions(data: st.DataObject, weights: ArrayWeights) -> None:
+    ids = data.draw(texts(weights.config))
+    trace, layer = trace_of(weights, ids), data.draw(st.integers(0, weights.config.n_layer - 1))
+    for head, found in enumerate(head_statistics(trace, layer)):
+        assert (found.layer, found.head) == (layer, head)
+        ours = [found.entropy, found.first, found.previous, found.duplicate, found.induction, found.largest]
+        for number, expected in zip(ours, by_loops(trace[f"attn.{layer}"][head], ids), strict=True):
+            assert number == (None if expected is None else pytest.approx(expected, abs=1e-5))
+
+
+def test_a_search_finds_every_head_in_the_order_of_its_weight() -> None:
+    found = search(TRACE, 20, [3, 5, 3])
+    assert {place[:2] for place in found} == {(layer, head) for layer in range(2) for head in range(3)}
+    assert [weight for *_, weight in found] == sorted((weight for *_, weight in found), reverse=True)
+    for layer, head, weight in found:
+        assert weight == pytest.approx(float(TRACE[f"attn.{layer}"][head, 20, [3, 5]].sum()), abs=1e-6)
+
+
+def test_no_head_looks_ahead() -> None:
+    assert {weight for *_, weight in search(TRACE, 4, [5, 29])} == {0}
+
+
+@pytest.mark.parametrize(
+    ("query", "keys", "complaint"),
+    [
+        (30, [0], "query must be from 0 to 29"),
+        (-1, [0], "query must be from 0 to 29"),
+        (1.0, [0], "query must be a whole number"),
+        (0, [30], "a key position must be from 0 to 29"),
+        (0, [0, -1], "a key position must be from 0 to 29"),
+        (0, [True], "a key position must be a whole number"),
+        (0, [], "at least one key position"),
+    ],
+)
+def test_positions_that_are_not_there_are_refused(query: int, keys: list[int], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as caught:
+        search(TRACE, query, keys)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    for look in (head_statistics, thumbnails):
+        with pytest.raises(UsageError, match="layer must be from 0 to 1"):
+            look(TRACE, 2)
+
+
+def test_a_small_texts_thumbnail_has_a_cell_a_weight() -> None:
+    cells = thumbnails(TRACE, 1)
+    assert cells.shape == (3, 30, 30)
+    assert cells.dtype == np.uint8
+    np.testing.assert_array_equal(cells, np.rint(255 * np.sqrt(TRACE["attn.1"])))
+
+
+@pytest.mark.parametrize("size", [1, 7, 29])
+def test_a_cell_of_a_larger_text_is_its_largest_weight(size: int) -> None:
+    cells, attn = thumbnails(TRACE, 0, size), TRACE["attn.0"]
+    edges = [i * 30 // size for i in range(size + 1)]
+    for row in range(size):
+        for column in range(size):
+            part = attn[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
+            np.testing.assert_array_equal(cells[:, row, column], np.rint(255 * np.sqrt(part.max(axis=(1, 2)))))
+
+
+def test_a_strong_single_link_stays_visible() -> None:
+    trace = painted(random_ids(WEIGHTS.config, 48), {40: {2: 1.0}})
+    assert thumbnails(trace, 0, 16)[0, 13, 0] == 255
+    assert thumbnails(painted([1, 2], {1: {0: 0.0001, 1: 0.9999}}), 0)[0, 1, 0] == 3
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5])
+def test_a_size_that_is_none_is_refused(size: int) -> None:
+    with pytest.raises(UsageError, match="size must be"):
+        thumbnails(TRACE, 0, size)
+
+
+def test_without_the_first_token_the_others_sum_to_one() -> None:
+    attn = TRACE["attn.0"]
+    shown = without_first(attn)
+    np.testing.assert_array_equal(shown[:, 0], attn[:, 0])
+    assert not shown[:, 1:, 0].any()
+    np.testing.assert_allclose(shown.sum(axis=-1), 1, atol=1e-6)
+    np.testing.assert_allclose(shown[:, 9, 2] / shown[:, 9, 5], attn[:, 9, 2] / attn[:, 9, 5], rtol=1e-5)
+
+
+def test_without_the_first_token_a_row_may_be_empty() -> None:
+    shown = without_first(np.array([[1, 0], [1, 0]], np.float32))
+    np.testing.assert_array_equal(shown, [[1, 0], [0, 0]])

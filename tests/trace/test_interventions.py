@@ -1,0 +1,211 @@
+"""Each intervention does what it says, where it says, and nothing else; and which ones let a token see what follows."""
+
+import numpy as np
+import pytest
+
+from cutaway.engine import Float32
+from cutaway.errors import UsageError
+from cutaway.trace import Intervention, Trace
+from cutaway.trace.interventions import CUT, KINDS, made_in
+from tests.tiny import assert_logits_close, random_ids, tiny_weights
+from tests.trace.tracing import EXAMPLES, trace_of
+
+WEIGHTS = tiny_weights()
+IDS = random_ids(WEIGHTS.config, 9)
+PLAIN = trace_of(WEIGHTS, IDS)
+FUTURE = ~np.tri(len(IDS), dtype=bool)
+
+CHANGED = {kind: trace_of(WEIGHTS, IDS, example) for kind, example in EXAMPLES.items()}
+
+same = np.testing.assert_array_equal
+
+
+def test_there_is_an_example_of_every_kind() -> None:
+    assert list(EXAMPLES) == list(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_changes_what_the_model_says_and_no_tensor_before(kind: str) -> None:
+    tensor = KINDS[kind].tensor if KINDS[kind].tensor in ("pos_emb", "ln_f") else f"{KINDS[kind].tensor}.1"
+    names = list(PLAIN.shapes())
+    for name in names[: names.index(tensor)]:
+        same(CHANGED[kind][name], PLAIN[name])
+    assert np.abs(CHANGED[kind]["logits"] - PLAIN["logits"]).max() > 1e-3
+
+
+def others(z: Float32) -> Float32:
+    return z[:2]
+
+
+def test_zero_head() -> None:
+    z = CHANGED["zero_head"]["z.1"]
+    assert not z[2].any()
+    same(others(z), others(PLAIN["z.1"]))
+
+
+def test_mean_head() -> None:
+    z, plain = CHANGED["mean_head"]["z.1"], PLAIN["z.1"]
+    same(z[2], np.broadcast_to(plain[2].mean(axis=0), plain[2].shape))
+    same(others(z), others(plain))
+
+
+def test_scale_head() -> None:
+    z, plain = CHANGED["scale_head"]["z.1"], PLAIN["z.1"]
+    same(z[2], plain[2] * np.float32(-0.5))
+    same(others(z), others(plain))
+
+
+def test_zero_attention() -> None:
+    trace = CHANGED["zero_attention"]
+    assert not trace["attn_out.1"].any()
+    same(trace["resid.mid.1"], trace["resid.pre.1"])
+    same(trace["z.1"], PLAIN["z.1"])
+
+
+def test_zero_mlp() -> None:
+    trace = CHANGED["zero_mlp"]
+    assert not trace["mlp_out.1"].any()
+    same(trace["resid.post.1"], trace["resid.mid.1"])
+
+
+def test_cut_edge() -> None:
+    attn, plain = CHANGED["cut_edge"]["attn.1"].copy(), PLAIN["attn.1"].copy()
+    assert attn[2, 5, 3] == 0
+    plain[2, 5, 3] = 0
+    plain[2, 5] /= plain[2, 5].sum()
+    np.testing.assert_allclose(attn[2, 5], plain[2, 5], atol=1e-6)
+    attn[2, 5] = plain[2, 5]
+    same(attn, plain)
+
+
+def test_an_edge_is_cut_in_every_head_and_layer_unless_they_are_given() -> None:
+    trace = trace_of(WEIGHTS, IDS, Intervention("cut_edge", query=5, key=3))
+    assert not trace["attn.0"][:, 5, 3].any()
+    assert not trace["attn.1"][:, 5, 3].any()
+    assert trace["attn.1"][:, 5, 2].all()
+
+
+def test_a_token_whose_every_edge_is_cut_looks_at_all_alike_and_at_no_later_one() -> None:
+    cuts = [Intervention("cut_edge", layer=0, head=1, query=2, key=key) for key in range(9)]
+    same(trace_of(WEIGHTS, IDS, *cuts)["attn.0"][1, 2], np.array([1 / 3] * 3 + [0] * 6, np.float32))
+
+
+def test_no_mask() -> None:
+    trace = CHANGED["no_mask"]
+    same(trace["masked.1"], trace["scores.1"])
+    assert trace["attn.1"][:, FUTURE].all()
+
+
+def test_a_cut_edge_stays_cut_whatever_becomes_of_the_mask() -> None:
+    for off in (EXAMPLES["no_mask"], EXAMPLES["mask_value"]):
+        for both in ([EXAMPLES["cut_edge"], off], [off, EXAMPLES["cut_edge"]]):
+            masked = trace_of(WEIGHTS, IDS, *both)["masked.1"]
+            assert masked[2, 5, 3] == CUT
+            assert (masked == CUT).sum() == 1
+
+
+def test_mask_value() -> None:
+    masked = CHANGED["mask_value"]["masked.1"]
+    assert (masked[:, FUTURE] == 0.25).all()
+    same(masked[:, ~FUTURE], PLAIN["masked.1"][:, ~FUTURE])
+
+
+def test_no_scale() -> None:
+    trace = CHANGED["no_scale"]
+    same(trace["scores.1"], trace["scores_raw.1"])
+    assert (trace["masked.1"][:, FUTURE] == -1e10).all()
+
+
+def test_values_are_keys() -> None:
+    trace = CHANGED["values_are_keys"]
+    same(trace["v.1"], trace["k.1"])
+    same(trace["cache.v"][0], PLAIN["v.0"])
+
+
+def test_no_positions() -> None:
+    trace = CHANGED["no_positions"]
+    same(trace["resid.pre.0"], trace["tok_emb"])
+
+
+def test_no_residual_attention() -> None:
+    trace = CHANGED["no_residual_attention"]
+    same(trace["resid.mid.1"], trace["attn_out.1"])
+
+
+def test_no_residual_mlp() -> None:
+    trace = CHANGED["no_residual_mlp"]
+    same(trace["resid.post.1"], trace["mlp_out.1"])
+
+
+def test_no_final_norm() -> None:
+    trace = CHANGED["no_final_norm"]
+    same(trace["ln_f"], trace["resid.post.1"])
+    same(trace["logits"], trace["resid.post.1"] @ trace["wte.weight"].T)
+    assert_logits_close(trace.logits_at(3), trace["logits"][3])
+
+
+def test_without_a_layer_it_is_made_in_all() -> None:
+    trace = trace_of(WEIGHTS, IDS, Intervention("zero_mlp"))
+    assert not trace["mlp_out.0"].any()
+    assert not trace["mlp_out.1"].any()
+
+
+def test_interventions_add_up() -> None:
+    twice = trace_of(WEIGHTS, IDS, EXAMPLES["scale_head"], EXAMPLES["scale_head"])
+    same(twice["z.1"][2], PLAIN["z.1"][2] * np.float32(0.25))
+    both = trace_of(WEIGHTS, IDS, EXAMPLES["zero_attention"], EXAMPLES["no_residual_attention"])
+    assert not both["resid.mid.1"].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_those_that_look_ahead_let_a_token_depend_on_later_ones(kind: str) -> None:
+    def early(trace: Trace) -> Float32:
+        return trace["logits"][:5]
+
+    changed = trace_of(WEIGHTS, [*IDS[:6], 0, 1, 2], EXAMPLES[kind])
+    difference = float(np.abs(early(changed) - early(CHANGED[kind])).max())
+    assert difference > 1e-3 if KINDS[kind].looks_ahead else difference < 1e-4
+
+
+def test_what_is_made_in_a_layer() -> None:
+    given = [EXAMPLES["no_final_norm"], EXAMPLES["zero_mlp"], Intervention("no_scale")]
+    assert made_in(0, given) == given[2:]
+    assert made_in(1, given) == given[1:]
+
+
+@pytest.mark.parametrize(
+    ("where", "complaint"),
+    [
+        (Intervention("no_such"), "an intervention is one of zero_head, .* not 'no_such'"),
+        (Intervention("x\n" * 99), "an intervention is one of"),
+        (Intervention("zero_head", layer=0), "needs a head"),
+        (Intervention("zero_head", head=0), "needs a layer"),
+        (Intervention("scale_head", layer=0, head=0), "needs a value"),
+        (Intervention("cut_edge", query=1), "needs a key"),
+        (Intervention("mask_value"), "needs a value"),
+        (Intervention("zero_mlp", head=0), "has no head"),
+        (Intervention("zero_mlp", value=1.0), "has no value"),
+        (Intervention("no_positions", layer=0), "has no layer"),
+        (Intervention("no_final_norm", layer=1), "has no layer"),
+        (Intervention("zero_mlp", layer=2), "layer must be from 0 to 1, not 2"),
+        (Intervention("zero_mlp", layer=-1), "layer must be from 0 to 1, not -1"),
+        (Intervention("zero_mlp", layer=True), "layer must be a whole number"),
+        (Intervention("zero_head", layer=0, head=3), "head must be from 0 to 2"),
+        (Intervention("cut_edge", query=9, key=0), "query must be from 0 to 8"),
+        (Intervention("cut_edge", query=0, key=9), "key must be from 0 to 8"),
+        (Intervention("mask_value", value=float("nan")), "value must be from"),
+        (Intervention("mask_value", value=float("-inf")), "value must be from"),
+        (Intervention("mask_value", value=1e13), "value must be from"),
+        (Intervention("mask_value", value="0"), "value must be a number"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(where: Intervention, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as caught:
+        trace_of(WEIGHTS, IDS, where)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [-1e12, -1e4, 1e12])
+def test_large_values_overflow_nothing(value: float) -> None:
+    for where in (Intervention("scale_head", layer=0, head=0, value=value), Intervention("mask_value", value=value)):
+        assert np.isfinite(trace_of(WEIGHTS, IDS, where)["logits"]).all()

@@ -1,0 +1,226 @@
+"""Passes that take over what another has kept: the same numbers as from the beginning, and no work done twice."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cutaway.checkpoints import ArrayWeights
+from cutaway.config import GPT2Config
+from cutaway.errors import UsageError
+from cutaway.reference import block
+from cutaway.trace import Intervention, Trace, Work
+from cutaway.trace import run as run_module
+from cutaway.trace.interventions import KINDS
+from cutaway.trace.names import trace_shapes
+from tests.tiny import random_ids, tiny_weights
+from tests.trace.tracing import EXAMPLES, assert_same_trace, interventions, small_models, texts, trace_of
+
+WEIGHTS = tiny_weights(n_layer=3)
+IDS = random_ids(WEIGHTS.config, 20)
+BASE = trace_of(WEIGHTS, IDS)
+
+
+def counts(work: Work) -> tuple[int, int, int, int]:
+    return work.positions_computed, work.positions_reused, work.layers_computed, work.layers_reused
+
+
+@pytest.fixture
+def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each call of a block really reads."""
+    rows: list[int] = []
+
+    def counting(*arguments: object) -> object:
+        rows.append(len(arguments[3]))  # type: ignore[arg-type]
+        return block(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "block", counting)
+    return rows
+
+
+def test_a_first_pass_computes_everything(rows_read: list[int]) -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    assert counts(trace.work) == (20, 0, 3, 0)
+    assert trace.work.seconds > 0
+    assert rows_read == [20, 20, 20]
+
+
+@pytest.mark.parametrize("place", [0, 1, 12, 19])
+def test_an_edit_computes_from_the_first_difference_on(place: int, rows_read: list[int]) -> None:
+    ids = [*IDS]
+    ids[place] = (ids[place] + 1) % 61
+    edited = BASE.edit(ids)
+    assert counts(edited.work) == (20 - place, place, 3, 0)
+    assert rows_read == [20 - place] * 3
+    assert_same_trace(edited, trace_of(WEIGHTS, ids))
+
+
+def test_an_appended_token_is_the_only_one_computed(rows_read: list[int]) -> None:
+    longer = BASE.append(7)
+    assert counts(longer.work) == (1, 20, 3, 0)
+    assert rows_read == [1, 1, 1]
+    assert_same_trace(longer, trace_of(WEIGHTS, [*IDS, 7]))
+
+
+@pytest.mark.parametrize("length", [1, 11, 20])
+def test_a_shorter_text_is_there_already(length: int, rows_read: list[int]) -> None:
+    shorter = BASE.edit(IDS[:length])
+    assert counts(shorter.work) == (0, length, 0, 3)
+    assert rows_read == []
+    assert_same_trace(shorter, trace_of(WEIGHTS, IDS[:length]))
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_an_intervention_takes_over_the_layers_before(layer: int, rows_read: list[int]) -> None:
+    where = Intervention("zero_attention", layer)
+    changed = BASE.intervene(where)
+    assert (changed.work.layers_computed, changed.work.layers_reused) == (3 - layer, layer)
+    assert changed.work.changed_layer == layer
+    assert rows_read == [20] * (3 - layer)
+    assert_same_trace(changed, trace_of(WEIGHTS, IDS, where))
+    assert_same_trace(changed.intervene(), BASE)
+
+
+def test_an_intervention_after_the_last_layer_computes_none(rows_read: list[int]) -> None:
+    changed = BASE.intervene(Intervention("no_final_norm"))
+    assert counts(changed.work) == (0, 20, 0, 3)
+    assert rows_read == []
+    assert_same_trace(changed, trace_of(WEIGHTS, IDS, Intervention("no_final_norm")))
+
+
+def test_how_often_and_in_which_order_matters() -> None:
+    half = Intervention("scale_head", layer=1, head=0, value=0.5)
+    twice = BASE.intervene(half).intervene(half, half)
+    assert twice.work.changed_layer == 1
+    assert_same_trace(twice, trace_of(WEIGHTS, IDS, half, half))
+    low, high = (Intervention("mask_value", layer=2, value=value) for value in (-1e4, 0.5))
+    turned = BASE.intervene(low, high).intervene(high, low)
+    assert turned.work.changed_layer == 2
+    assert_same_trace(turned, trace_of(WEIGHTS, IDS, high, low))
+
+
+def test_another_text_and_other_interventions_at_once() -> None:
+    where, ids = Intervention("zero_mlp", layer=1), [*IDS[:15], 1, 2]
+    both = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, [where], base=BASE)
+    assert (both.work.positions_computed, both.work.layers_computed, both.work.changed_layer) == (2, 3, 1)
+    assert_same_trace(both, trace_of(WEIGHTS, ids, where))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].looks_ahead])
+def test_nothing_of_another_text_is_taken_over_where_tokens_see_what_follows(kind: str) -> None:
+    changed = BASE.intervene(EXAMPLES[kind])
+    assert changed.work.layers_reused == 1
+    for ids in ([*IDS[:-1], 3], [*IDS, 3], IDS[:7]):
+        edited = changed.edit(ids)
+        assert (edited.work.positions_computed, edited.work.positions_reused) == (len(ids), 0)
+        assert_same_trace(edited, trace_of(WEIGHTS, ids, EXAMPLES[kind]))
+        back = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, base=changed)
+        assert_same_trace(back, trace_of(WEIGHTS, ids))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].looks_ahead])
+def test_an_edit_keeps_the_interventions(kind: str) -> None:
+    changed, ids = BASE.intervene(EXAMPLES[kind]), [*IDS[:12], 5, *IDS[13:]]
+    edited = changed.edit(ids)
+    assert edited.work.positions_reused == 12
+    assert_same_trace(edited, trace_of(WEIGHTS, ids, EXAMPLES[kind]))
+
+
+def test_cutting_a_tokens_every_edge_leaves_it_blind_to_later_edits() -> None:
+    changed, ids = BASE.intervene(Intervention("cut_edge", query=0, key=0)), [*IDS[:19], 5]
+    assert_same_trace(changed.edit(ids), trace_of(WEIGHTS, ids, Intervention("cut_edge", query=0, key=0)))
+
+
+Step = Callable[[st.DataObject, Trace], Trace]
+
+
+def edit(data: st.DataObject, trace: Trace) -> Trace:
+    ids, place = list(trace.ids), data.draw(st.integers(0, len(trace) - 1))
+    ids[place] = data.draw(st.integers(0, trace.config.n_vocab - 1))
+    return trace.edit(ids)
+
+
+def append(data: st.DataObject, trace: Trace) -> Trace:
+    token = data.draw(st.integers(0, trace.config.n_vocab - 1))
+    return trace.append(token) if len(trace) < trace.config.n_ctx else trace
+
+
+def truncate(data: st.DataObject, trace: Trace) -> Trace:
+    length = data.draw(st.integers(1, len(trace)))
+    stays = [where for where in trace.interventions if where.kind != "cut_edge"]  # its tokens may be gone
+    return trace.intervene(*stays).edit(trace.ids[:length])
+
+
+def intervene(data: st.DataObject, trace: Trace) -> Trace:
+    return trace.intervene(*data.draw(st.lists(interventions(trace.config, len(trace)), max_size=2)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(data=st.data(), weights=small_models())
+def test_any_chain_of_changes_equals_a_fresh_trace(data: st.DataObject, weights: ArrayWeights) -> None:
+    trace = trace_of(weights, data.draw(texts(weights.config)))
+    steps: list[Step] = data.draw(st.lists(st.sampled_from([edit, append, truncate, intervene]), max_size=5))
+    for step in steps:
+        trace = step(data, trace)
+    assert_same_trace(trace, trace_of(weights, list(trace.ids), *trace.interventions))
+
+
+def test_a_change_leaves_the_trace_that_it_was_made_from() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    before = {name: trace[name].copy() for name in trace.shapes()}
+    trace.edit([0, 1]).append(2).intervene(Intervention("no_mask")).append(3)
+    for name, array in before.items():
+        np.testing.assert_array_equal(trace[name], array)
+
+
+def test_progress_is_told_of_every_layer() -> None:
+    told: list[tuple[int, int]] = []
+    BASE.edit([1, 2], progress=lambda done, layers: told.append((done, layers)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_progress_may_end_a_pass_and_the_trace_before_goes_on() -> None:
+    class Enough(Exception):
+        pass
+
+    def stop(done: int, layers: int) -> None:
+        if done == 2:
+            raise Enough
+
+    trace = trace_of(WEIGHTS, IDS)
+    with pytest.raises(Enough):
+        trace.edit([1, 2, 3], progress=stop)
+    with pytest.raises(Enough):
+        trace.intervene(Intervention("zero_mlp"), progress=stop)
+    assert_same_trace(trace, BASE)
+    assert_same_trace(trace.append(4), trace_of(WEIGHTS, [*IDS, 4]))
+
+
+def test_what_cannot_be_done_from_here_is_refused() -> None:
+    with pytest.raises(UsageError, match="query must be from 0 to 4, not 9"):
+        BASE.intervene(Intervention("cut_edge", query=9, key=0)).edit(IDS[:5])
+    with pytest.raises(UsageError, match="the context holds 48"):
+        BASE.edit([0] * 49)
+    with pytest.raises(UsageError, match="empty"):
+        BASE.edit([])
+
+
+def kept_bytes(config: GPT2Config, tokens: int) -> int:
+    """2 L + 1 boundaries of the residual stream, and q, k and v of L layers, 4 bytes a number."""
+    return 4 * tokens * config.n_embd * (2 * config.n_layer + 1 + 3 * config.n_layer)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda t: t, lambda t: t.append(3), lambda t: t.edit([5, 6]), lambda t: t.edit(IDS)]
+)
+def test_kept_are_the_residuals_and_queries_keys_and_values(change: Callable[[Trace], Trace]) -> None:
+    trace = change(trace_of(WEIGHTS, IDS[:10]))
+    assert trace.n_bytes == kept_bytes(WEIGHTS.config, len(trace))
+    shapes = trace_shapes(WEIGHTS.config, len(trace))
+    assert {name: array.shape for name, array in trace._pass.kept.items()} == {n: shapes[n] for n in trace._pass.kept}
+
+
+def test_the_smallest_gpt2_keeps_about_200_mb_of_a_full_context() -> None:
+    assert 180e6 < kept_bytes(GPT2Config(), 1024) < 210e6

@@ -1,0 +1,166 @@
+"""A trace's tensors against one plain run of the reference and against transformers; what it keeps and lets go."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cutaway.checkpoints import ArrayWeights
+from cutaway.engine import Float32
+from cutaway.errors import UsageError
+from cutaway.trace import trace as trace_module
+from cutaway.trace.names import ATTENDED
+from tests.tiny import assert_logits_close, peer_model, random_ids, tiny_weights
+from tests.trace.tracing import interventions, seen_in_one_go, small_models, texts, trace_of
+
+WEIGHTS = tiny_weights()
+IDS = random_ids(WEIGHTS.config, 30)
+
+
+@settings(deadline=None, max_examples=20)
+@given(data=st.data(), weights=small_models())
+def test_every_tensor_is_what_the_reference_computes(data: st.DataObject, weights: ArrayWeights) -> None:
+    ids = data.draw(texts(weights.config))
+    changes = data.draw(st.lists(interventions(weights.config, len(ids)), max_size=2))
+    trace, seen = trace_of(weights, ids, *changes), seen_in_one_go(weights, ids, *changes)
+    assert trace["ids"].tolist() == ids
+    for name, array in seen.items():
+        assert_logits_close(trace[name], array)
+
+
+@pytest.mark.parametrize("shape", [{}, {"tie_word_embeddings": False}, {"n_embd": 48, "n_head": 12, "n_layer": 3}])
+def test_tensors_equal_the_peers(shape: dict[str, int | bool]) -> None:
+    weights = tiny_weights(**shape)
+    trace, peer = trace_of(weights, IDS), peer_model(weights)
+    peer.set_attn_implementation("eager")
+    with torch.no_grad():
+        theirs = peer(torch.tensor([IDS]), output_hidden_states=True, output_attentions=True, use_cache=True)
+    for layer in range(weights.config.n_layer):
+        assert_logits_close(trace[f"resid.pre.{layer}"], theirs.hidden_states[layer][0].numpy())
+        assert_logits_close(trace[f"attn.{layer}"], theirs.attentions[layer][0].numpy())
+        assert_logits_close(trace["cache.k"][layer], theirs.past_key_values.layers[layer].keys[0].numpy())
+        assert_logits_close(trace["cache.v"][layer], theirs.past_key_values.layers[layer].values[0].numpy())
+    assert_logits_close(trace["ln_f"], theirs.hidden_states[-1][0].numpy())
+    assert_logits_close(trace["logits"], theirs.logits[0].numpy())
+    assert_logits_close(trace["probs"], theirs.logits[0].softmax(-1).numpy())
+
+
+@settings(deadline=None, max_examples=20)
+@given(data=st.data(), weights=small_models())
+def test_attention_shares_one_among_what_came_before(data: st.DataObject, weights: ArrayWeights) -> None:
+    trace = trace_of(weights, data.draw(texts(weights.config)))
+    for layer in range(weights.config.n_layer):
+        attn = trace[f"attn.{layer}"]
+        np.testing.assert_allclose(attn.sum(axis=-1), 1, atol=1e-6)
+        assert not attn[:, ~np.tri(len(trace), dtype=bool)].any()
+        assert (trace[f"masked.{layer}"][:, ~np.tri(len(trace), dtype=bool)] == -1e10).all()
+
+
+def test_the_residual_stream_is_a_sum() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    np.testing.assert_array_equal(trace["resid.pre.0"], trace["tok_emb"] + trace["pos_emb"])
+    for layer in range(2):
+        middle = trace[f"resid.mid.{layer}"]
+        np.testing.assert_array_equal(middle, trace[f"resid.pre.{layer}"] + trace[f"attn_out.{layer}"])
+        np.testing.assert_array_equal(trace[f"resid.post.{layer}"], middle + trace[f"mlp_out.{layer}"])
+    np.testing.assert_array_equal(trace["resid.post.0"], trace["resid.pre.1"])
+
+
+def test_a_layer_norm_is_its_mean_and_its_scale() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    x, gain, bias = trace["resid.mid.1"], trace["h.1.ln_2.weight"], trace["h.1.ln_2.bias"]
+    normal = (x - trace["ln2.mean.1"]) * trace["ln2.rstd.1"]
+    np.testing.assert_array_equal(trace["ln2.1"], normal * gain + bias)
+    np.testing.assert_allclose(normal.mean(axis=-1), 0, atol=1e-6)
+    np.testing.assert_allclose(normal.var(axis=-1), 1, atol=1e-3)
+
+
+def test_a_checkpoints_tensors_have_their_own_names() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    for name, array in WEIGHTS.arrays.items():
+        np.testing.assert_array_equal(trace[name], array)
+
+
+def test_some_heads_alone_are_those_of_the_layer() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    some = trace.attention(1, 1, 3)
+    assert list(some) == list(ATTENDED)
+    for kind, array in some.items():
+        assert_logits_close(array, trace[f"{kind}.1"][1:3])
+
+
+def test_logits_after_one_token() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    for position in (0, 17, 29, -1, -30):
+        assert_logits_close(trace.logits_at(position), trace["logits"][position])
+
+
+def test_anything_can_be_read_out() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    assert_logits_close(trace.read_out(trace["resid.post.1"][4:6])["logits"], trace["logits"][4:6])
+    early = trace.read_out(trace["resid.pre.0"])
+    assert list(early) == ["ln_f.mean", "ln_f.rstd", "ln_f", "logits"]
+    assert early["logits"].shape == (30, 61)
+
+
+def test_a_trace_says_its_text() -> None:
+    trace = trace_of(WEIGHTS, np.array([3, 4]))  # type: ignore[arg-type]
+    assert (trace.ids, len(trace), trace.interventions) == ((3, 4), 2, ())
+    assert all(type(token) is int for token in trace.ids)
+
+
+@pytest.mark.parametrize(
+    ("ids", "complaint"),
+    [
+        ([], "empty"),
+        ([61], "outside 0 to 60"),
+        ([-1], "outside 0 to 60"),
+        ([0] * 49, "the context holds 48"),
+        ([1.5], "whole numbers"),
+        ("text", "whole numbers"),
+    ],
+)
+def test_a_text_that_is_none_is_refused(ids: list[int], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as caught:
+        trace_of(WEIGHTS, ids)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [(2, 0, 1), (-1, 0, 1), (0, 3, 4), (0, 0, 4), (0, 1, 1), (0, 2, 1), (0.5, 0, 1)])
+def test_heads_that_are_not_there_are_refused(arguments: tuple[int, int, int]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        trace_of(WEIGHTS, IDS).attention(*arguments)
+
+
+@pytest.mark.parametrize("position", [30, -31, 1.0, True])
+def test_logits_of_a_position_that_is_not_there_are_refused(position: int) -> None:
+    with pytest.raises(UsageError, match="position must be"):
+        trace_of(WEIGHTS, IDS).logits_at(position)
+
+
+def test_nothing_can_be_written_into() -> None:
+    trace = trace_of(WEIGHTS, IDS[:4])
+    arrays: list[Float32] = [trace[name] for name in (*trace.shapes(), *WEIGHTS.arrays)]
+    arrays += [*trace.attention(0, 0, 1).values(), *trace.read_out(trace["ln_f"]).values(), trace.logits_at(0)]
+    for array in arrays:
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_what_was_asked_for_is_kept_a_while() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    assert np.shares_memory(trace["attn.0"], trace["attn.0"])
+
+
+def test_what_was_asked_for_takes_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, seen = trace_of(WEIGHTS, IDS), seen_in_one_go(WEIGHTS, IDS)
+    monkeypatch.setattr(trace_module, "DERIVED_BYTES", 100_000)
+    group = sum(seen[f"{kind}.0"].nbytes for kind in ATTENDED)
+    for name in [*trace.shapes(), "scores.0", "z.1", "attn.0", "ln1.1", "logits", "scores.0"]:
+        if name != "ids":
+            assert_logits_close(trace[name], seen[name])
+        assert sum(array.nbytes for array in trace._derived.values()) <= 100_000
+    monkeypatch.setattr(trace_module, "DERIVED_BYTES", 0)
+    assert_logits_close(trace["masked.1"], seen["masked.1"])
+    assert sum(array.nbytes for array in trace._derived.values()) <= group

@@ -1,0 +1,97 @@
+"""What the tests of traces share: small traces, what the reference sees in one go, and comparing."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from cutaway.checkpoints import ArrayWeights
+from cutaway.config import GPT2Config
+from cutaway.engine import Float32
+from cutaway.reference import block, embed, head, softmax
+from cutaway.trace import Intervention, Trace
+from cutaway.trace.interventions import KINDS, Edits
+from tests.tiny import assert_logits_close, tiny_weights
+
+# One of each kind, in the second layer where it can be.
+EXAMPLES = {
+    "zero_head": Intervention("zero_head", layer=1, head=2),
+    "mean_head": Intervention("mean_head", layer=1, head=2),
+    "scale_head": Intervention("scale_head", layer=1, head=2, value=-0.5),
+    "zero_attention": Intervention("zero_attention", layer=1),
+    "zero_mlp": Intervention("zero_mlp", layer=1),
+    "cut_edge": Intervention("cut_edge", layer=1, head=2, query=5, key=3),
+    "no_mask": Intervention("no_mask", layer=1),
+    "mask_value": Intervention("mask_value", layer=1, value=0.25),
+    "no_scale": Intervention("no_scale", layer=1),
+    "values_are_keys": Intervention("values_are_keys", layer=1),
+    "no_positions": Intervention("no_positions"),
+    "no_residual_attention": Intervention("no_residual_attention", layer=1),
+    "no_residual_mlp": Intervention("no_residual_mlp", layer=1),
+    "no_final_norm": Intervention("no_final_norm"),
+}
+
+
+def trace_of(weights: ArrayWeights, ids: list[int], *interventions: Intervention) -> Trace:
+    return Trace(weights.config, weights.arrays, None, ids, interventions)
+
+
+def seen_in_one_go(weights: ArrayWeights, ids: list[int], *interventions: Intervention) -> dict[str, Float32]:
+    """Every tensor of a plain run of the reference, by its name and in its order."""
+    config, arrays, edits = weights.config, weights.arrays, Edits(interventions)
+    seen: dict[str, Float32] = {}
+
+    def see(name: str, array: Float32) -> Float32:
+        seen[name] = edits(name, array)
+        return seen[name]
+
+    x = embed(arrays, ids, 0, see)
+    for layer in range(config.n_layer):
+        x, _ = block(config, arrays, layer, x, None, see)
+    head(config, arrays, x, see)
+    seen["probs"] = softmax(seen["logits"])
+    for name in "kv":
+        seen[f"cache.{name}"] = np.stack([seen[f"{name}.{layer}"] for layer in range(config.n_layer)])
+    return seen
+
+
+def assert_same_trace(ours: Trace, theirs: Trace) -> None:
+    """The same tokens and interventions, and every tensor within the project's bar."""
+    assert (ours.ids, ours.interventions) == (theirs.ids, theirs.interventions)
+    for name in theirs.shapes():
+        assert_logits_close(ours[name], theirs[name])
+
+
+@st.composite
+def small_models(draw: st.DrawFn) -> ArrayWeights:
+    heads = draw(st.integers(1, 3))
+    return tiny_weights(
+        seed=draw(st.integers(0, 99)),
+        n_vocab=draw(st.integers(2, 40)),
+        n_ctx=12,
+        n_head=heads,
+        n_embd=heads * draw(st.integers(4, 8)),
+        n_layer=draw(st.integers(1, 3)),
+        tie_word_embeddings=draw(st.booleans()),
+    )
+
+
+def texts(config: GPT2Config) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, config.n_vocab - 1), min_size=1, max_size=config.n_ctx)
+
+
+@st.composite
+def interventions(draw: st.DrawFn, config: GPT2Config, tokens: int) -> Intervention:
+    """One that can be made: each field that its kind needs, and perhaps those that it allows."""
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    values = st.sampled_from([-1e4, -1.0, 0.0, 0.5])
+    fields = {
+        "layer": st.integers(0, config.n_layer - 1),
+        "head": st.integers(0, config.n_head - 1),
+        "query": st.integers(0, tokens - 1),
+        "key": st.integers(0, tokens - 1),
+    }
+    given = [name for name in KINDS[kind].allows if name in KINDS[kind].needs or draw(st.booleans())]
+    return Intervention(
+        kind,
+        value=draw(values) if "value" in given else None,
+        **{name: draw(fields[name]) for name in given if name != "value"},
+    )
