@@ -11,17 +11,17 @@ from cutaway.checkpoints import ArrayWeights, quantise
 from cutaway.checkpoints.quantise import is_conv1d, matrix_names
 from cutaway.cpu.engine import CpuEngine
 from cutaway.engine import Float32
-from cutaway.errors import UsageError
+from cutaway.errors import EngineError, UsageError
 from cutaway.generation import Limits
-from cutaway.model import Model
+from cutaway.model import Model, make_engine
 from cutaway.reference import ReferenceEngine
 from cutaway.sampling import Sampling
 from cutaway.tokenizer import Tokenizer
 from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
 
 WEIGHTS = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)
-MODEL = Model(ReferenceEngine(WEIGHTS), Tokenizer.gpt2(), "tiny")
-MUTE = Model(ReferenceEngine(tiny_weights()), None, "mute")
+MODEL = Model(ReferenceEngine(WEIGHTS), WEIGHTS, Tokenizer.gpt2(), "tiny")
+MUTE = Model(ReferenceEngine(tiny_weights()), tiny_weights(), None, "mute")
 ROBOT = "A robot must obey the orders given it"
 
 
@@ -132,9 +132,10 @@ def test_a_model_without_tokenizer_takes_ids_and_says_so() -> None:
 
 def test_scores_and_logits_use_float32_activations_whatever_the_weights() -> None:
     """int8 weights, once de-quantised, are the model."""
-    int8 = Model(CpuEngine(WEIGHTS, "int8", threads=1), Tokenizer.gpt2(), "int8")
+    int8 = Model(CpuEngine(WEIGHTS, "int8", threads=1), WEIGHTS, Tokenizer.gpt2(), "int8")
     arrays = {name: quantised(name, WEIGHTS.read(name)) for name in WEIGHTS.config.tensor_shapes()}
-    same = Model(ReferenceEngine(ArrayWeights(WEIGHTS.config, arrays)), Tokenizer.gpt2(), "de-quantised")
+    exact = ArrayWeights(WEIGHTS.config, arrays)
+    same = Model(ReferenceEngine(exact), exact, Tokenizer.gpt2(), "de-quantised")
     assert_logits_close(int8.logits(ROBOT), same.logits(ROBOT))
     assert int8.score(ROBOT).nats == pytest.approx(same.score(ROBOT).nats, rel=1e-5)
     ours, theirs = (model.next_tokens(ROBOT) for model in (int8, same))
@@ -172,7 +173,16 @@ def test_a_stop_string_can_be_given_bare() -> None:
         (lambda: MODEL.generate(ROBOT, seed=1.5), "seed"),  # type: ignore[arg-type]
         (lambda: MODEL.generate(ROBOT, seed=-1), "seed"),
         (lambda: MODEL.generate_batch([]), "at least one prompt"),
-        (lambda: MODEL.generate_batch([ROBOT], samples=0), "at least one sample"),
+        (lambda: MODEL.generate_batch(5), "list of prompts"),  # type: ignore[arg-type]
+        (lambda: MODEL.generate_batch([ROBOT], samples=0), "samples must be at least 1"),
+        (lambda: MODEL.generate_batch([ROBOT], samples=1.5), "samples must be a whole"),  # type: ignore[arg-type]
+        (lambda: MODEL.generate_batch([ROBOT] * 2, samples=2049), "samples of all prompts together .* 4096, not 4098"),
+        (lambda: MODEL.generate(ROBOT, stop=3), "stop must be texts"),  # type: ignore[arg-type]
+        (lambda: MODEL.stream("robot " * 40), "42 tokens long"),  # at once, and not when the first piece is asked for
+        (lambda: MODEL.stream(ROBOT, temperature=-1), "temperature"),
+        (lambda: MODEL.next_tokens("robot " * 40), "42 tokens long"),
+        (lambda: cutaway.load(None), "a model must be a name or a path"),  # type: ignore[arg-type]
+        (lambda: cutaway.load(engine="pytorch", threads=5000), "threads must be from 1 to 1024"),
         (lambda: MODEL.next_tokens(ROBOT, count=0), "count"),
         (lambda: MODEL.score(""), "empty"),
         (lambda: MODEL.logits([60000]), "a token id must be from 0 to 50256"),
@@ -183,3 +193,30 @@ def test_bad_input_is_refused_in_one_line(wrong: object, complaint: str) -> None
     with pytest.raises(UsageError, match=complaint) as caught:
         wrong()  # type: ignore[operator]
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise EngineError("the library is not built")
+
+    monkeypatch.setattr("cutaway.cpu.library.library", missing)
+
+
+@pytest.mark.usefixtures("no_library")
+def test_without_the_library_the_reference_runs_and_says_why() -> None:
+    with pytest.warns(RuntimeWarning, match="the library is not built; running the reference engine, which is slow"):
+        assert make_engine(WEIGHTS).name == "reference"
+    with pytest.raises(UsageError, match="no threads of its own to set; and the library is not built"):
+        make_engine(WEIGHTS, threads=2)
+    with pytest.raises(UsageError, match="in float32 only, not int8; and the library is not built"):
+        make_engine(WEIGHTS, "int8")
+
+
+def test_another_error_of_the_cpu_engine_is_no_reason_to_run_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise EngineError("out of memory")
+
+    monkeypatch.setattr("cutaway.cpu.engine.CpuEngine._new_model", no_memory)
+    with pytest.raises(EngineError, match="out of memory"):
+        make_engine(WEIGHTS)

@@ -3,20 +3,25 @@
 import math
 import secrets
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.checkpoints import FloatWeights, Weights, open_checkpoint
 from cutaway.checks import whole
 from cutaway.config import GPT2Config
 from cutaway.engine import Engine, Float32
 from cutaway.errors import EngineError, UsageError
-from cutaway.generation import Completion, Limits, Piece, collect, generate
+from cutaway.generation import MAX_SEQUENCES, Completion, Limits, Piece, collect, fit, generate
 from cutaway.sampling import Sampling, softmax
 from cutaway.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # not needed for a first token
+    from cutaway.figures import DrawableTrace
+    from cutaway.trace import Intervention, Progress
 
 Prompt = str | Sequence[int]
 
@@ -58,8 +63,9 @@ class Candidate:
 class Model:
     """A GPT-2 and its tokenizer. A model without one takes and gives token ids only."""
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer | None, name: str) -> None:
+    def __init__(self, engine: Engine, weights: Weights, tokenizer: Tokenizer | None, name: str) -> None:
         self.engine, self.tokenizer, self.name = engine, tokenizer, name
+        self.weights = FloatWeights(weights, engine.dtype)
 
     @property
     def config(self) -> GPT2Config:
@@ -87,7 +93,7 @@ class Model:
         the context.
         """
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-        limits = Limits(max_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), stop_at_end, slide)
+        limits = Limits(max_new_tokens, _texts(stop), stop_at_end, slide)
         return self.generate_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs)[0]
 
     def stream(
@@ -107,7 +113,7 @@ class Model:
     ) -> Iterator[Piece]:
         """As `generate`, a piece at a time."""
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-        limits = Limits(max_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop), stop_at_end, slide)
+        limits = Limits(max_new_tokens, _texts(stop), stop_at_end, slide)
         return (piece for _, piece in self.stream_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs))
 
     def generate_batch(
@@ -122,9 +128,10 @@ class Model:
     ) -> list[Completion]:
         """`samples` continuations of each prompt, each prompt read once; all samples of the first prompt come first.
 
+        At most 4,096 in all: each has logits over the whole vocabulary in memory.
         Sequence i has the seed `seed + i`, and `generate` with that seed writes the same text.
         """
-        seeds = self._seeds(len(prompts) * samples, seed)
+        seeds = self._seeds(prompts, samples, seed)
         events = self._generate(prompts, sampling, limits, seeds, logprobs)
         return collect(events, seeds, self.description)
 
@@ -139,7 +146,7 @@ class Model:
         logprobs: bool = False,
     ) -> Iterator[tuple[int, Piece]]:
         """As `generate_batch`, as (sequence, piece) in the order of writing."""
-        return self._generate(prompts, sampling, limits, self._seeds(len(prompts) * samples, seed), logprobs)
+        return self._generate(prompts, sampling, limits, self._seeds(prompts, samples, seed), logprobs)
 
     @property
     def description(self) -> str:
@@ -172,9 +179,29 @@ class Model:
     def next_tokens(self, prompt: Prompt = "", count: int = 10) -> list[Candidate]:
         """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
         whole("count", count, 1, self.config.n_vocab)
-        probabilities = softmax(self.engine.forward([self.prompt_ids(prompt)], exact=True)[0])
+        ids = fit(self.prompt_ids(prompt), self.config.n_ctx)
+        probabilities = softmax(self.engine.forward([ids], exact=True)[0])
         likeliest = np.argsort(-probabilities, kind="stable")[:count]
         return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
+
+    def trace(
+        self,
+        prompt: Prompt,
+        *interventions: "Intervention",
+        from_start: bool = False,
+        progress: "Progress | None" = None,
+    ) -> "DrawableTrace":
+        """Every intermediate of a text by its name, and the article's figures of it: see `cutaway.trace`.
+
+        With `from_start` the text follows `<|endoftext|>`, as in the article's figures. Computed with float32
+        activations by the reference, from the weights that the engine uses.
+        """
+        from cutaway.figures import DrawableTrace
+
+        ids = self.encode(prompt)
+        if from_start or not ids:
+            ids = [self._end_of_text(), *ids]
+        return DrawableTrace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a text; ids pass through."""
@@ -202,16 +229,21 @@ class Model:
     ) -> Iterator[tuple[int, Piece]]:
         if limits.stop and self.tokenizer is None:
             raise UsageError(f"{self.name} has no tokenizer files, so a stop string can never be met")
-        if isinstance(prompts, str | bytes):
-            raise UsageError("prompts must be a list of prompts; for one prompt use generate or stream")
         ids = [self.prompt_ids(prompt) for prompt in prompts]
+        for prompt in ids:
+            fit(prompt, self.config.n_ctx, limits.slide)  # one too long is refused now, not at the first piece
         return generate(self.engine, self.tokenizer, ids, sampling, limits, seeds, logprobs)
 
-    def _seeds(self, count: int, seed: int | None) -> list[int]:
-        if count < 1:
-            raise UsageError("give at least one prompt and ask for at least one sample")
+    def _seeds(self, prompts: Sequence[Prompt], samples: int, seed: int | None) -> range:
+        """The seed of each sequence."""
+        if isinstance(prompts, str | bytes) or not hasattr(prompts, "__len__"):
+            raise UsageError("prompts must be a list of prompts; for one prompt use generate or stream")
+        if len(prompts) == 0:
+            raise UsageError("give at least one prompt")
+        count = len(prompts) * whole("samples", samples, 1)
+        whole("samples of all prompts together", count, 1, MAX_SEQUENCES)
         first = secrets.randbits(32) if seed is None else whole("seed", seed, 0)
-        return [first + i for i in range(count)]
+        return range(first, first + count)
 
     def _losses(self, ids: Sequence[int]) -> Iterator[Float32]:
         """Nats of each token after the first, in chunks."""
@@ -245,6 +277,11 @@ class Model:
         return self.tokenizer.token_bytes(token)
 
 
+def _texts(stop: str | Iterable[str]) -> tuple[str, ...]:
+    """Stop strings, of which one may be given bare; what is no text is left for `Limits` to refuse."""
+    return (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
+
+
 def load(
     source: str | Path = "builtin", dtype: str | None = None, engine: str | None = None, threads: int | None = None
 ) -> Model:
@@ -258,27 +295,40 @@ def load(
     if engine not in (None, *ENGINES):
         raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     checkpoint = open_checkpoint(BUILTIN if str(source) == "builtin" else source)
-    return Model(make_engine(checkpoint, dtype, engine, threads), checkpoint.tokenizer(), checkpoint.name)
+    return Model(make_engine(checkpoint, dtype, engine, threads), checkpoint, checkpoint.tokenizer(), checkpoint.name)
 
 
 def make_engine(
     weights: Weights, dtype: str | None = None, engine: str | None = None, threads: int | None = None
 ) -> Engine:
     """The engine of that name over some weights; see `load`."""
-    if engine in (None, "cpu"):
+    if engine is None and (missing := _why_no_library()):
         try:
-            from cutaway.cpu.engine import CpuEngine
+            reference = make_reference(weights, dtype, threads)
+        except UsageError as error:
+            raise UsageError(f"{error}; and {missing}") from None
+        warnings.warn(f"{missing}; running the reference engine, which is slow", RuntimeWarning, stacklevel=3)
+        return reference
+    if engine in (None, "cpu"):
+        from cutaway.cpu.engine import CpuEngine
 
-            return CpuEngine(weights, dtype, threads)
-        except EngineError as error:
-            if engine == "cpu":
-                raise
-            warnings.warn(f"{error}; running the reference engine, which is slow", RuntimeWarning, stacklevel=3)
+        return CpuEngine(weights, dtype, threads)
     if engine == "pytorch":
         from cutaway.pytorch.engine import PyTorchEngine
 
         return PyTorchEngine(weights, dtype, threads)
     return make_reference(weights, dtype, threads)
+
+
+def _why_no_library() -> str:
+    """Why the CPU engine's library cannot be used, or nothing where it can."""
+    from cutaway.cpu.library import library
+
+    try:
+        library()
+    except EngineError as error:
+        return str(error)
+    return ""
 
 
 def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:

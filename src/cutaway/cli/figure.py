@@ -1,0 +1,96 @@
+"""`cutaway figure`: one of the article's figures, computed from the loaded model, or the list of them all."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, utf8, write_json
+from cutaway.cli.terminal import columns, safe
+from cutaway.errors import UsageError
+from cutaway.layout import table
+
+if TYPE_CHECKING:
+    from cutaway.figures import DrawableTrace, Figure
+    from cutaway.model import Model
+
+ARTICLE = "A robot must obey the orders given it"
+
+EXAMPLES = """\
+examples:
+  cutaway figure --list
+  cutaway figure F40 --layer 5 --head 1
+  cutaway figure F22 --text "The robot fell because it was tired" --format svg > it.svg"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Which figure, of which text, from which layer, head and token, and in which form."""
+    parser.description = "Draw one of the article's figures with the numbers of a model, and check what it claims."
+    parser.epilog = EXAMPLES
+    parser.add_argument("figure", nargs="?", metavar="FIGURE", help="F01 to F66 or T1 to T5")
+    parser.add_argument("--list", action="store_true", help="list all figures and check each on the model")
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", default=ARTICLE, help="what the model reads, after <|endoftext|>; default: %(default)s")
+    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, and nothing before them")
+    parser.add_argument("--layer", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
+    parser.add_argument("--head", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
+    parser.add_argument("--position", type=int, default=-1, metavar="N", help="of a token, from 0; default: the last")
+    parser.add_argument("--format", choices=("text", "json", "svg"), default="text", help="default: %(default)s")
+    parser.add_argument("--language", choices=("en", "zh"), default="en", help="default: %(default)s")
+    add_json(parser)
+    add_model(parser)
+
+
+def run(options: Namespace) -> None:
+    """Draw the figure, or list all."""
+    if bool(options.figure) == options.list:
+        raise UsageError("name one figure, such as F40, or ask for --list")
+    model = load_model(options)
+    trace = _trace(model, options)
+    if options.list:
+        _list(model, trace, options)
+        return
+    drawn = trace.figure(options.figure, options.layer, options.head, options.position)
+    if options.json or options.format == "json":
+        write_json({**describe(model), **drawn.document()})
+    elif options.format == "svg":
+        print(drawn.svg(options.language), end="")
+    else:
+        print(safe(drawn.text(options.language, columns())))
+
+
+def _trace(model: "Model", options: Namespace) -> "DrawableTrace":
+    if options.ids:
+        return model.trace(options.ids)
+    if model.tokenizer is None:
+        raise UsageError(f"{model.name} has no tokenizer files; give --ids")
+    return model.trace(utf8(options.text, "the text"), from_start=True)
+
+
+def _list(model: "Model", trace: "DrawableTrace", options: Namespace) -> None:
+    listed = list(_checked(trace, options))
+    if options.json or options.format == "json":
+        write_json({**describe(model), "ids": trace.ids, "figures": [_row(*each) for each in listed]})
+        return
+    marks = {True: "✓", False: "✗", None: ""}
+    language = options.language
+    rows = [
+        [marks[ok], figure.id, figure.status, figure.title.zh if language == "zh" else figure.title.en]
+        for figure, ok, _ in listed
+    ]
+    print("\n".join(table(rows, "<<<<")))
+    print(f"\n{sum(figure.status == 'live' for figure, _, _ in listed)} of {len(listed)} live")
+
+
+def _checked(trace: "DrawableTrace", options: Namespace) -> "Iterator[tuple[Figure, bool | None, str]]":
+    from cutaway.figures import Selection, all_figures, check_figure
+
+    chosen = Selection(options.layer, options.head, options.position)
+    for figure in all_figures().values():
+        check = check_figure(figure, trace, chosen)
+        yield figure, check.ok if check else None, check.statement if check else ""
+
+
+def _row(figure: "Figure", ok: bool | None, statement: str) -> dict[str, object]:
+    title = {"en": figure.title.en, "zh": figure.title.zh}
+    place = {"part": figure.part, "picture": figure.picture}
+    return {"id": figure.id, "status": figure.status, "ok": ok, "title": title, **place, "check": statement}

@@ -1,0 +1,268 @@
+"""Part 2 of the article: one token at a time - what is computed for it, what is kept, and what is used again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutaway.engine import Float32
+from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Number, Panel, Selection, Table, Words, computed
+from cutaway.figures.labels import place, token_labels
+from cutaway.figures.registry import Figure
+from cutaway.figures.steps import beginning
+from cutaway.figures.text import short
+from cutaway.figures.views import TOLERANCE, apart, part, within
+from cutaway.layout import width
+from cutaway.reference import block, embed, head
+from cutaway.trace import Trace
+from cutaway.trace.interventions import Edits
+
+BYTES = 4  # of a float32
+KINDS = {"q": Words("query", "查询"), "k": Words("key", "键"), "v": Words("value", "值")}
+COLOURS = {"q": "query", "k": "key", "v": "value"}
+
+
+def decode(trace: Trace, position: int) -> Trace:
+    """The text up to that position, read as a model with a cache does: all tokens before it are taken over."""
+    before = beginning(trace, position, trace) if position else None
+    return beginning(trace, position + 1, before)
+
+
+def at_once(trace: Trace) -> Trace:
+    """The text read in one pass: the trace itself, unless it took over a part from another."""
+    return beginning(trace, len(trace)) if trace.work.positions_reused else trace
+
+
+def first_word(trace: Trace) -> int:
+    """The token after the one that starts the text, where there is one; the article's "a"."""
+    return min(1, len(trace) - 1)
+
+
+# F41
+
+
+def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    position, layers = first_word(trace), range(trace.config.n_layer)
+    spot, token = place(position), token_labels(trace)[position]
+    rows = np.stack([trace[f"q.{layer}"][chosen.head, position] for layer in layers])  # (L, dh)
+    names = [str(layer) for layer in layers]
+    return (
+        Note(
+            Words(
+                f"{token}, {spot.en}, is read alone: in every layer its query, key and value are computed. Shown is "
+                f"head {chosen.head} of each layer (both counted from 0).",
+                f"单独读入{spot.zh}的 {token}：在每一层都计算它的查询、键和值。"
+                f"图中是各层的第 {chosen.head} 个头（都从 0 数起）。",
+            )
+        ),
+        Grid(
+            Words("query, a row for each layer", "查询，每层一行"),
+            computed(f"stack(q.0 ... q.{layers[-1]})[:, {chosen.head}, {position}]", rows),
+            "signed",
+            names,
+        ),
+        *_kept(trace, chosen, position),
+    )
+
+
+def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
+    """The key and the value of a token in every layer."""
+    names = [str(layer) for layer in range(trace.config.n_layer)]
+    return [
+        Grid(
+            Words(f"{KINDS[kind].en}, a row for each layer", f"{KINDS[kind].zh}，每层一行"),
+            part(trace, f"cache.{kind}", slice(None), chosen.head, position),
+            "signed",
+            names,
+        )
+        for kind in "kv"
+    ]
+
+
+def _check_first_step(trace: Trace, chosen: Selection) -> Check:
+    position, layers = first_word(trace), range(trace.config.n_layer)
+    alone, together = decode(trace, position), at_once(trace)
+    off = max(
+        apart(alone[f"{kind}.{layer}"][:, position], together[f"{kind}.{layer}"][:, position])
+        for kind in "qkv"
+        for layer in layers
+    )
+    computed_now = alone.work.positions_computed
+    return Check(
+        off < TOLERANCE and computed_now == 1,
+        f"{computed_now} of {position + 1} positions computed; its q, k and v in {len(layers)} layers are those of the "
+        f"whole text read at once, {within(off)}",
+    )
+
+
+# F42
+
+
+def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    position = first_word(trace)
+    spot, token = place(position), token_labels(trace)[position]
+    return (
+        Note(
+            Words(
+                f"Every layer keeps the key and the value of {token}, {spot.en}. The query is not kept: no later token "
+                f"asks for it. Shown is head {chosen.head} of each layer (both counted from 0).",
+                f"每一层都保留{spot.zh}的 {token} 的键和值。查询不保留：后面的词用不到它。"
+                f"图中是各层的第 {chosen.head} 个头（都从 0 数起）。",
+            )
+        ),
+        Table(
+            Words(f"the cache after {position + 1} tokens", f"读入 {position + 1} 个词之后的缓存"),
+            (
+                Words("tensor", "张量"),
+                Words("layers × heads × tokens × width", "层 × 头 × 词 × 宽度"),
+                Words("bytes", "字节"),
+            ),
+            [_size(trace, kind, position + 1) for kind in "kv"],
+        ),
+        *_kept(trace, chosen, position),
+    )
+
+
+def _shape(trace: Trace, tokens: int) -> tuple[int, ...]:
+    return trace.config.n_layer, trace.config.n_head, tokens, trace.config.d_head
+
+
+def _size(trace: Trace, kind: str, tokens: int) -> Sequence[str | Number]:
+    shape = " × ".join(map(str, _shape(trace, tokens)))
+    numbers = int(np.prod(_shape(trace, tokens)))
+    return f"cache.{kind}", shape, Number(BYTES * numbers, f"{BYTES} * {shape.replace('×', '*')}", form=",.0f")
+
+
+def _check_cache(trace: Trace, chosen: Selection) -> Check:
+    position = first_word(trace)
+    step = decode(trace, position)
+    names = [name for name in step.shapes() if name.startswith("cache.")]
+    shapes = {step[name].shape for name in names}
+    size = sum(step[name].nbytes for name in names)
+    off = apart(_from_cache(trace, len(trace) - 1), trace.logits_at(-1))
+    return Check(
+        names == ["cache.k", "cache.v"] and shapes == {_shape(trace, position + 1)} and off < TOLERANCE,
+        f"the cache at length {position + 1} is {' and '.join(names)}, each of shape "
+        f"{' and '.join(map(str, sorted(shapes)))}: {size:,} bytes, {size // (position + 1):,} a token; from keys and "
+        f"values alone, without any q before it, the last token has the same logits {within(off)}",
+    )
+
+
+def _from_cache(trace: Trace, position: int) -> Float32:
+    """The logits (V,) of one token that is read with nothing but the keys and values of those before it."""
+    config, weights, see = trace.config, trace.weights, Edits(trace.interventions, position)
+    x = embed(weights, [trace.ids[position]], position, see)  # (1, d)
+    for layer in range(config.n_layer):
+        past = trace["cache.k"][layer][:, :position], trace["cache.v"][layer][:, :position]
+        x, _ = block(config, weights, layer, x, past if position else None, see)
+    logits: Float32 = head(config, weights, x, see)[0]
+    return logits
+
+
+# F43
+
+
+def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    if len(trace) == 1:
+        return (
+            Note(
+                Words(
+                    "The text has one token: nothing is there to be used again.", "文本只有一个词：没有可以复用的内容。"
+                )
+            ),
+        )
+    position = first_word(trace) + (len(trace) > 2)
+    token, spot = token_labels(trace)[position], place(position)
+    layers = trace.config.n_layer
+    per_token = BYTES * 2 * layers * trace.config.n_embd
+    formula = f"{BYTES} * 2 * {layers} * {trace.config.n_embd}"
+    return (
+        Note(
+            Words(
+                f"{token}, {spot.en}, comes next. Only its own query, key and value are computed; the keys and values "
+                "of the tokens before it are in the cache, in every layer, and stay as they are.",
+                f"接着是{spot.zh}的 {token}。只计算它自己的查询、键和值；"
+                "它前面各词的键和值都在每一层的缓存里，保持不变。",
+            )
+        ),
+        _columns(trace, position),
+        Table(
+            Words("bytes of keys and values, all layers", "键和值的字节数（所有层）"),
+            (Words("used again", "复用"), Words("computed now", "新计算")),
+            [
+                (
+                    Number(per_token * position, f"{formula} * {position}", form=",.0f"),
+                    Number(per_token, formula, form=",.0f"),
+                )
+            ],
+        ),
+    )
+
+
+def _columns(trace: Trace, position: int) -> Drawing:
+    """A column for each token: its key and its value, and for the one that is read now its query."""
+    shapes: list[Box] = []
+    x = 0
+    for i, token in enumerate(map(short, token_labels(trace)[: position + 1])):
+        new = i == position
+        wide = max(18, width(token) + 4)
+        shapes.append(Box(x, 0, wide, 3, token, "token"))
+        for y, kind in enumerate("qkv" if new else "kv", 1 if new else 2):
+            shapes.append(Box(x, 4 * y, wide, 3, _state(kind, new), COLOURS[kind] if new else "reused"))
+        x += wide + 2
+    return Drawing(Words("in every layer", "在每一层"), shapes)
+
+
+def _state(kind: str, new: bool) -> Words:
+    name = KINDS[kind]
+    return Words(f"{name.en}: {'new' if new else 'kept'}", f"{name.zh}：{'新' if new else '保留'}")
+
+
+def _check_second_step(trace: Trace, chosen: Selection) -> Check:
+    if len(trace) == 1:
+        return Check(True, "the text has one token, so no key and no value can be used again")
+    position = first_word(trace) + (len(trace) > 2)
+    before = decode(trace, position - 1)
+    after = beginning(trace, position + 1, before)
+    old = [(before[name], after[name][:, :, :position]) for name in ("cache.k", "cache.v")]
+    same = all(np.array_equal(mine, kept) for mine, kept in old)
+    work = after.work
+    return Check(
+        same and work.positions_computed == 1 and work.positions_reused == position,
+        f"{work.positions_computed} position computed and {work.positions_reused} taken over; the "
+        f"{sum(kept.nbytes for _, kept in old):,} bytes of their keys and values are "
+        f"{'the same bit for bit' if same else 'not the same'}",
+    )
+
+
+FIGURES = (
+    Figure(
+        "F41",
+        Words("Reading one token: its query, key and value", "读入一个词：它的查询、键和值"),
+        part=2,
+        picture=39,
+        status="live",
+        tensors=("q.L", "k.L", "v.L"),
+        draw=_first_step,
+        verify=_check_first_step,
+    ),
+    Figure(
+        "F42",
+        Words("What every layer keeps: keys and values", "每一层保留什么：键和值"),
+        part=2,
+        picture=40,
+        status="live",
+        tensors=("cache.k", "cache.v"),
+        draw=_cache,
+        verify=_check_cache,
+    ),
+    Figure(
+        "F43",
+        Words("The next token uses them again", "下一个词复用它们"),
+        part=2,
+        picture=41,
+        status="live",
+        tensors=("cache.k", "cache.v"),
+        draw=_second_step,
+        verify=_check_second_step,
+    ),
+)

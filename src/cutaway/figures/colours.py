@@ -1,0 +1,68 @@
+"""The colours of figures, which Python and the page read from one file."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.engine import Float32
+from cutaway.figures.content import Scale, signed_limit
+
+_FILE = Path(__file__).with_name("colours.json")
+
+
+@cache
+def colours() -> dict[str, str | list[str]]:
+    """Everything in colours.json: two scales as lists of colours, and the colours that mean something by name."""
+    table: dict[str, str | list[str]] = json.loads(_FILE.read_text(encoding="utf-8"))
+    return table
+
+
+def named_colour(name: str) -> str:
+    """The colour of that name, as #rrggbb."""
+    colour = colours()[name]
+    assert isinstance(colour, str), name
+    return colour
+
+
+@cache
+def scale_table(name: str) -> NDArray[np.uint8]:
+    """The 256 colours (256, 3) of "sequential" or "signed", evenly between those in the file."""
+    stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in colours()[name]], np.float64)
+    places = np.linspace(0, len(stops) - 1, 256)
+    channels = [np.interp(places, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
+    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def is_masked(values: Float32) -> NDArray[np.bool_]:
+    """Which scores are none: set to -1e10 by the mask, or minus infinity as the article draws them."""
+    return ~(np.isfinite(values) & (values > -1e9))
+
+
+def shades(values: Float32, scale: Scale) -> NDArray[np.uint8]:
+    """For each number its place 0 to 255 on the scale: a share by its square root, others evenly; a number that is not
+    finite, or masked, is at the lower end.
+    """
+    usable = ~is_masked(values)
+    if scale == "share":
+        part = np.sqrt(np.clip(values, 0, 1))
+    elif scale == "signed":
+        limit = signed_limit(values[usable])
+        part = (values / limit + 1) / 2
+    else:
+        seen = values[usable]
+        low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+        part = (values - low) / ((high - low) or 1.0)
+    levels: NDArray[np.uint8] = np.rint(255 * np.clip(np.where(usable, part, 0), 0, 1)).astype(np.uint8)
+    return levels
+
+
+def paint(values: Float32, scale: Scale) -> NDArray[np.uint8]:
+    """The colour (..., 3) of each number; one that is masked is grey."""
+    table = scale_table("signed" if scale == "signed" else "sequential")
+    painted: NDArray[np.uint8] = table[shades(values, scale)]
+    grey = np.array([int(named_colour("masked")[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+    painted[is_masked(values)] = grey
+    return painted

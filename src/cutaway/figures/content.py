@@ -1,0 +1,208 @@
+"""What a figure consists of before anybody draws it: panels, whose every number says where it comes from.
+
+The terminal, SVG, JSON, a notebook and the page all draw these same panels, so a figure is written once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.engine import Float32
+
+Shape = tuple[int, ...]
+Scale = Literal["share", "signed", "size"]  # 0 to 1; around 0; from the smallest to the largest
+
+
+@dataclass(frozen=True)
+class Words:
+    """A piece of prose in the two languages of the project."""
+
+    en: str
+    zh: str
+
+
+Text = str | Words  # a token, a name or a number as it is, or prose
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Numbers (R, C) of a tensor: the one in row r, column c is number `offset + r steps[0] + c steps[1]` of the
+    tensor, counted through its `shape` in C order.
+
+    Where the numbers were computed for the picture `tensor` is the formula, such as "attn.5[1, 8] * v.5[1]", and
+    `shape` is their own. The article's own numbers are tensors whose names begin with "article.".
+    """
+
+    values: NDArray[np.float32]
+    tensor: str
+    shape: Shape
+    offset: int = 0
+    steps: tuple[int, int] = (0, 0)
+
+    def index(self, row: int, column: int) -> tuple[int, ...]:
+        """Where in the tensor the number of that row and column stands."""
+        flat = self.offset + row * self.steps[0] + column * self.steps[1]
+        return tuple(int(i) for i in np.unravel_index(flat, self.shape))
+
+
+def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | None = None) -> Cells:
+    """The cells of `part`, a view of the tensor's C-contiguous `array`, with 0, 1 or 2 axes; of all of it without."""
+    part = array if part is None else part
+    assert array.flags.c_contiguous
+    assert part.size == 0 or np.shares_memory(array, part), "a copy does not know where it comes from"
+    table = np.atleast_2d(part)
+    item = array.itemsize
+    offset = (_address(table) - _address(array)) // item
+    steps = table.strides[0] // item, table.strides[1] // item
+    return Cells(table.astype(np.float32), tensor, array.shape, offset, steps)
+
+
+def computed(formula: str, values: NDArray[np.generic]) -> Cells:
+    """Cells of numbers, of 0 to 2 axes, that were computed for the picture by that formula."""
+    table = np.atleast_2d(np.asarray(values, np.float32))
+    return Cells(table, formula, table.shape, 0, (table.shape[1], 1))
+
+
+def _address(array: NDArray[np.generic]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A matrix as coloured cells, or with one row a vector as a strip; axes are named in words where it has two."""
+
+    title: Text
+    cells: Cells
+    scale: Scale
+    rows: Sequence[str] = ()  # a label for each row, or none
+    columns: Sequence[str] = ()
+    row_axis: Words | None = None
+    column_axis: Words | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A bar for each of the cells (R, 1) or (1, R); `marked` are set off from the others."""
+
+    title: Text
+    labels: Sequence[str]
+    cells: Cells
+    scale: Scale = "share"
+    marked: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Arcs:
+    """Lines from the token `query` to the tokens of a text, as thick as the cells (1, T) are large."""
+
+    title: Text
+    tokens: Sequence[str]
+    cells: Cells
+    query: int
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number in a table, how many decimals to show ("" for a whole number), and where it comes from.
+
+    `tensor` and `index` as in `Cells`; a formula has no index.
+    """
+
+    value: float
+    tensor: str
+    index: tuple[int, ...] = ()
+    form: str = ".4f"
+
+
+Entry = Text | Number
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of words and numbers under a line of headings."""
+
+    title: Text
+    columns: Sequence[Text]
+    rows: Sequence[Sequence[Entry]]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle with its text in the middle; a unit is a character wide (x) or a line high (y)."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    text: Text = ""
+    colour: str = "plain"  # a name in colours.json
+
+
+@dataclass(frozen=True)
+class Line:
+    """A straight line, level or upright, with an arrow's head at its end where it is one."""
+
+    x: int
+    y: int
+    to_x: int
+    to_y: int
+    arrow: bool = True
+
+
+@dataclass(frozen=True)
+class Label:
+    """Words that begin at a place."""
+
+    x: int
+    y: int
+    text: Text
+
+
+Shapes = list[Box | Line | Label]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A diagram, on a grid of characters so that a terminal can show it as well."""
+
+    title: Text
+    shapes: Sequence[Box | Line | Label]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence or two."""
+
+    words: Words
+
+
+Panel = Grid | Bars | Arcs | Table | Drawing | Note
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a figure is about: a layer, a head, and the position whose query is looked at, all from 0; -1 is the last
+    position.
+    """
+
+    layer: int = 0
+    head: int = 0
+    position: int = -1
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether what a figure claims holds for this model, and the measurement that says so."""
+
+    ok: bool
+    statement: Words
+
+
+def signed_limit(values: Float32) -> float:
+    """The number at the ends of a signed scale: the largest magnitude, and 1 where all are 0."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0

@@ -1,0 +1,96 @@
+"""The list of all figures: what each shows, where in the article it stands, and whether it holds for a model.
+
+A figure is *live* where its numbers are computed from the loaded model, *drawn* where it is a diagram that has none,
+and *later* where it belongs to an application that is not built yet.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cutaway.checks import whole
+from cutaway.errors import UsageError
+from cutaway.figures.content import Check, Panel, Selection, Words
+from cutaway.trace import Trace
+
+Status = Literal["live", "drawn", "later"]
+Draw = Callable[[Trace, Selection], Sequence[Panel]]
+Verify = Callable[[Trace, Selection], Check]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the article's figures, or one of the things that it says without a picture (T1 to T5).
+
+    `picture` is its number among the pictures of the article, `part` the article's part; `tensors` are the names it
+    shows, with "L" for the layer's number.
+    """
+
+    id: str
+    title: Words
+    part: int
+    picture: int | None
+    status: Status
+    tensors: tuple[str, ...] = ()
+    draw: Draw | None = None
+    verify: Verify | None = None
+
+
+def all_figures() -> dict[str, Figure]:
+    """Every figure by its id, in the article's order."""
+    from cutaway.figures import (
+        applications,
+        arcs,
+        attention,
+        cache,
+        choice,
+        claims,
+        folders,
+        inside,
+        loop,
+        masked,
+        matrices,
+        outside,
+        paths,
+        projecting,
+        scoring,
+        sizes,
+        stacks,
+        three_steps,
+        vectors,
+        weights,
+    )
+
+    self_attention = attention, three_steps, masked, matrices, cache, inside, scoring, projecting
+    from_outside = outside, stacks, sizes, loop, paths, claims
+    from_inside = vectors, arcs, folders, choice
+    rooms = *from_outside, *from_inside, *self_attention, weights, applications
+    listed = [figure for room in rooms for figure in room.FIGURES]
+    return {figure.id: figure for figure in sorted(listed, key=lambda figure: (figure.part, _order(figure.id)))}
+
+
+def _order(name: str) -> tuple[int, int]:
+    """F01 to F66 in their order; T1 to T5 stand after the figures that they belong to."""
+    after = {"T1": 17, "T2": 28, "T3": 28, "T4": 28, "T5": 62}
+    return (after[name], int(name[1:])) if name in after else (int(name[1:]), 0)
+
+
+def find_figure(name: str) -> Figure:
+    """The figure of that id; raises UsageError where there is none."""
+    figure = all_figures().get(name.upper())
+    if figure is None:
+        raise UsageError(f"there is no figure {name!r:.20}; they are F01 to F66 and T1 to T5 (cutaway figure --list)")
+    return figure
+
+
+def select(trace: Trace, selection: Selection) -> Selection:
+    """The selection with its position counted from 0; raises UsageError where the model or the text has no such."""
+    whole("layer", selection.layer, 0, trace.config.n_layer - 1)
+    whole("head", selection.head, 0, trace.config.n_head - 1)
+    whole("position", selection.position, -len(trace), len(trace) - 1)
+    return replace(selection, position=selection.position % len(trace))
+
+
+def check_figure(figure: Figure, trace: Trace, selection: Selection) -> Check | None:
+    """What a live figure's check says of this trace; None for a figure that has none."""
+    return figure.verify(trace, select(trace, selection)) if figure.verify else None

@@ -1,0 +1,101 @@
+"""What figures do with a trace besides reading it: ask for the next token, go on, and read the beginning alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cutaway.engine import Float32
+from cutaway.figures.content import Entry, Number, Table, Words
+from cutaway.figures.labels import token_label
+from cutaway.figures.text import short
+from cutaway.layout import width
+from cutaway.sampling import softmax
+from cutaway.trace import Trace
+
+TOKEN = Words("token", "词元")
+PROBABILITY = Words("probability", "概率")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that may come next; its probability is over the whole vocabulary."""
+
+    id: int
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One round of the loop: the tokens that were read, how many of them had to be computed, and what was chosen."""
+
+    ids: tuple[int, ...]
+    computed: int
+    chosen: Candidate
+
+
+def candidates(trace: Trace, count: int) -> list[Candidate]:
+    """The likeliest tokens after the last of the text, likeliest first; of equals the lowest id."""
+    logits = trace.logits_at(-1)
+    probabilities = softmax(logits)
+    likeliest = np.argsort(-probabilities, kind="stable")[:count]
+    return [Candidate(int(i), float(logits[i]), float(probabilities[i])) for i in likeliest]
+
+
+def candidate_table(trace: Trace, position: int, likely: Sequence[Candidate]) -> Table:
+    """What may come after that position, with logits and probabilities."""
+    rows: list[list[Entry]] = [
+        [
+            token_label(trace, each.id),
+            Number(each.logit, "logits", (position, each.id)),
+            Number(each.probability, "probs", (position, each.id), ".2%"),
+        ]
+        for each in likely
+    ]
+    return Table(Words("the likeliest next tokens", "概率最大的下一个词元"), [TOKEN, "logit", PROBABILITY], rows)
+
+
+def go_on(trace: Trace, most: int) -> tuple[list[Step], Trace]:
+    """At most `most` rounds of the loop with the likeliest token each time, and the trace of the last round.
+
+    The loop ends early where the context is full: the token chosen last then has no place to be read.
+    """
+    steps: list[Step] = []
+    while True:
+        steps.append(Step(trace.ids, trace.work.positions_computed, candidates(trace, 1)[0]))
+        if len(steps) == most or len(trace) == trace.config.n_ctx:
+            return steps, trace
+        trace = trace.append(steps[-1].chosen.id)
+
+
+def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
+    """The first tokens as a text of their own, read anew or after `base`; a change to a token beyond falls away."""
+    kept = [where for where in trace.interventions if max(where.query or 0, where.key or 0) < count]
+    return Trace(trace.config, trace.weights, trace.tokenizer, trace.ids[:count], kept, base=base)
+
+
+def first_logits(trace: Trace, count: int) -> Float32:
+    """The logits (count, V) after each of the first tokens."""
+    return trace.read_out(trace[f"resid.post.{trace.config.n_layer - 1}"][:count])["logits"]
+
+
+def largest_difference(ours: Float32, other: Float32) -> float:
+    """0 where there is nothing to compare."""
+    return float(np.abs(ours - other).max(initial=0))
+
+
+def tolerance(logits: Float32) -> float:
+    """How far two ways of computing the same logits in float32 may be apart."""
+    return 1e-4 * max(1.0, float(np.abs(logits).max()))
+
+
+def tail(trace: Trace, ids: Sequence[int], columns: int) -> str:
+    """The end of a text from a whole token on, in at most so many columns; "…" stands for what is before it."""
+    end = ""
+    for token in reversed(ids):
+        label = short(token_label(trace, token))
+        if width(label + end) >= columns:
+            return f"…{end}"
+        end = label + end
+    return end

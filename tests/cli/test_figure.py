@@ -1,0 +1,113 @@
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+import cutaway
+from cutaway.figures import all_figures
+from tests.cli.invoke import Result, invoke
+
+
+def figure(*arguments: str) -> Result:
+    return invoke("figure", "--engine", "reference", *arguments)
+
+
+def test_draws_a_figure_with_the_numbers_of_the_model(tiny: str) -> None:
+    result = figure("--model", tiny, "F40", "--layer", "1", "--head", "1")
+    assert (result.code, result.err) == (0, "")
+    trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", from_start=True)
+    assert result.out == trace.figure("F40", layer=1, head=1).text(columns=80) + "\n"
+
+
+def test_speaks_chinese(tiny: str) -> None:
+    lines = figure("--model", tiny, "F40", "--language", "zh").out.splitlines()
+    assert lines[0] == "F40  Softmax：分数变成权重"
+
+
+def test_draws_any_text_and_token(tiny: str) -> None:
+    document = figure("--model", tiny, "f20", "--text", "robots obey", "--position", "1", "--json").document
+    ids = cutaway.Tokenizer.gpt2().encode("robots obey")
+    assert (document["id"], document["position"], document["ids"]) == ("F20", 1, [50256, *ids])
+
+
+def test_json_has_the_numbers_and_where_they_stand(tiny: str) -> None:
+    document = figure("--model", tiny, "F40", "--json").document
+    assert (document["model"], document["engine"], document["status"]) == (Path(tiny).name, "reference", "live")
+    assert document["check"]["ok"] is True  # type: ignore[index]
+    grid = next(panel for panel in document["panels"] if panel["kind"] == "grid")  # type: ignore[attr-defined]
+    assert grid["cells"]["tensor"] == "attn.0"
+    trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", from_start=True)
+    assert grid["cells"]["shape"] == list(trace["attn.0"].shape)
+    assert json.loads(figure("--model", tiny, "F40", "--format", "json").out) == document
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_svg_stands_alone(tiny: str, language: str) -> None:
+    result = figure("--model", tiny, "F40", "--format", "svg", "--language", language)
+    assert (result.code, result.err) == (0, "")
+    assert ET.fromstring(result.out).tag == "{http://www.w3.org/2000/svg}svg"
+    assert result.out == cutaway.load(tiny, engine="reference").trace(
+        "A robot must obey the orders given it", from_start=True
+    ).figure("F40").svg(language)
+
+
+def test_lists_every_figure_and_whether_it_holds(tiny: str) -> None:
+    lines = figure("--model", tiny, "--list").out.splitlines()
+    rows, last = lines[:-2], lines[-1]
+    assert len(rows) == 71
+    live = [row for row in rows if row.startswith("✓")]
+    assert not any(row.startswith("✗") for row in rows)
+    assert last == f"{len(live)} of 71 live"
+
+
+def test_the_list_is_json_too(tiny: str) -> None:
+    listed = figure("--model", tiny, "--list", "--json").document["figures"]
+    assert isinstance(listed, list)
+    assert [row["id"] for row in listed] == list(all_figures())
+    for row, known in zip(listed, all_figures().values(), strict=True):
+        assert set(row) == {"id", "status", "ok", "title", "part", "picture", "check"}
+        assert (row["status"], row["part"], row["picture"]) == (known.status, known.part, known.picture)
+        assert row["title"] == {"en": known.title.en, "zh": known.title.zh}
+        assert row["ok"] is (True if known.status == "live" else None)
+        assert bool(row["check"]) == (known.status == "live")
+
+
+def test_the_documentation_shows_what_the_built_in_model_gives() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
+    assert (
+        f"```\n$ cutaway figure F24 --layer 4 --head 1\n{figure('F24', '--layer', '4', '--head', '1').out}```" in page
+    )
+
+
+def test_works_without_a_tokenizer(mute: str) -> None:
+    result = figure("--model", mute, "F40", "--ids", "1", "2", "3")
+    assert (result.code, result.err) == (0, "")
+    assert "#2" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["F67"], "there is no figure 'F67'; they are F01 to F66 and T1 to T5"),
+        (["F60"], "F60 (Translation with a decoder alone) is not built yet"),
+        ([], "name one figure, such as F40, or ask for --list"),
+        (["F40", "--list"], "name one figure, such as F40, or ask for --list"),
+        (["F40", "--layer", "2"], "layer must be from 0 to 1"),
+        (["F40", "--head", "2"], "head must be from 0 to 1"),
+        (["F40", "--position", "99"], "position must be from -9 to 8"),
+        (["F40", "--ids", "1", "99999"], "a token id must be from 0 to 50256"),
+        (["F40", "--text", "robot " * 40], "32"),
+        (["F40", "--language", "de"], "invalid choice: 'de'"),
+    ],
+)
+def test_refuses_in_one_line(tiny: str, arguments: list[str], message: str) -> None:
+    result = figure("--model", tiny, *arguments)
+    assert result.code == 2
+    assert message in result.error
+
+
+def test_a_model_without_a_tokenizer_needs_ids(mute: str) -> None:
+    result = figure("--model", mute, "F40")
+    assert result.code == 2
+    assert "has no tokenizer files; give --ids" in result.error

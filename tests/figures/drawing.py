@@ -1,0 +1,109 @@
+"""Traces to draw figures of, from one token to a full context, and what every figure of them must satisfy."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from xml.etree import ElementTree as ET
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cutaway
+from cutaway.figures import DrawableTrace, DrawnFigure, Figure, Selection, check_figure
+from cutaway.figures.content import Arcs, Bars, Cells, Grid, Number, Panel, Table
+from cutaway.figures.registry import select
+from tests.tiny import random_ids, tiny_weights
+
+TEXT = "A robot must obey the orders given it"
+SHAPES: Mapping[str, Mapping[str, int | bool]] = {
+    "tiny": {},
+    "one head": {"n_vocab": 7, "n_ctx": 9, "n_embd": 5, "n_head": 1, "n_layer": 1},
+    "untied": {"n_vocab": 101, "n_embd": 33, "n_layer": 3, "n_inner": 17, "tie_word_embeddings": False},
+    "long": {"n_vocab": 61, "n_ctx": 70, "n_embd": 12, "n_head": 2},
+}
+FIRST = Selection()  # the last token, in the first head of the first layer
+TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70", "built-in")
+
+
+@cache
+def make_trace(name: str) -> DrawableTrace:
+    """One of `TRACES`: a random model's of so many tokens, without a tokenizer, or the built-in model's of the
+    article's sentence.
+    """
+    if name == "built-in":
+        return cutaway.load(engine="reference").trace(TEXT, from_start=True)
+    shape, tokens = name.rsplit(" ", 1)
+    weights = tiny_weights(**SHAPES[shape])
+    tensors = {tensor: weights.read(tensor) for tensor in weights.config.tensor_shapes()}
+    return DrawableTrace(weights.config, tensors, None, random_ids(weights.config, int(tokens)))
+
+
+class Falsified(DrawableTrace):
+    """A trace in which some tensors are not what the model computed."""
+
+    false: Mapping[str, NDArray[np.float32]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self.false[name] if name in self.false else super().__getitem__(name)
+
+
+def falsify(trace: DrawableTrace, name: str) -> Falsified:
+    """The trace with every number of a tensor changed, each by something else."""
+    false = Falsified(trace.config, trace.weights, trace.tokenizer, trace.ids)
+    noise = np.random.default_rng(0).normal(size=trace[name].shape).astype(np.float32)
+    false.false = {name: trace[name] + noise}
+    return false
+
+
+def draw(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> DrawnFigure:
+    """As `trace.figure` does, without the registry."""
+    assert figure.draw
+    chosen = select(trace, selection)
+    return DrawnFigure(figure, chosen, trace.ids, figure.draw(trace, chosen), check_figure(figure, trace, chosen))
+
+
+def is_ok(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> bool:
+    """What the figure's check says."""
+    check = check_figure(figure, trace, select(trace, selection))
+    assert check is not None
+    assert check.statement
+    return check.ok
+
+
+def assert_drawn(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> None:
+    """The figure holds, can be drawn in every way, and every number in it is the tensor's."""
+    drawn = draw(trace, figure, selection)
+    assert drawn.check is not None
+    assert drawn.check.ok, drawn.check.statement
+    for language in ("en", "zh"):
+        assert drawn.text(language).strip()
+        ET.fromstring(drawn.svg(language))
+    json.dumps(drawn.document(), allow_nan=False)
+    assert_true(trace, drawn.panels)
+
+
+def assert_true(trace: DrawableTrace, panels: Sequence[Panel]) -> None:
+    """Numbers that name a tensor are those of the tensor; a formula names none."""
+    for tensor, index, value in _numbers(panels):
+        if tensor in trace.shapes() or tensor in trace.weights:
+            expected = float(trace[tensor][index])
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-4, err_msg=f"{tensor}{index}")
+        else:
+            assert any(char in tensor for char in "[(*/. "), tensor
+
+
+def _numbers(panels: Sequence[Panel]) -> Iterator[tuple[str, tuple[int, ...], float]]:
+    """Every number of the tables, and some of each panel of cells."""
+    for panel in panels:
+        if isinstance(panel, Table):
+            entries = [entry for row in panel.rows for entry in row if isinstance(entry, Number)]
+            yield from ((entry.tensor, entry.index, entry.value) for entry in entries)
+        elif isinstance(panel, Grid | Bars | Arcs):
+            yield from _cells(panel.cells)
+
+
+def _cells(cells: Cells) -> Iterator[tuple[str, tuple[int, ...], float]]:
+    rows, columns = cells.values.shape
+    places = np.random.default_rng(0).permutation(rows * columns)[:100]
+    for row, column in (divmod(int(place), columns) for place in places):
+        yield cells.tensor, cells.index(row, column), float(cells.values[row, column])

@@ -1,0 +1,105 @@
+"""A figure in all its forms, and the trace that draws it."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from cutaway.errors import UsageError
+from cutaway.figures import Check, DrawableTrace, DrawnFigure, Selection, all_figures
+from cutaway.figures.content import Note, Words
+from cutaway.figures.drawn import LANGUAGES
+from cutaway.figures.registry import Figure
+from cutaway.layout import width
+from tests.figures.drawing import make_trace
+
+
+def example(check: Check | None = None) -> DrawnFigure:
+    figure = Figure("F99", Words("An example", "一个例子"), part=2, picture=7, status="drawn", tensors=("attn.L",))
+    return DrawnFigure(figure, Selection(1, 2, 3), (5, 6), [Note(Words("Words.", "文字。"))], check)
+
+
+def test_as_text_it_has_a_title_its_panels_and_the_verdict() -> None:
+    assert example().text() == "F99  An example\n\nWords."
+    assert example(Check(True, "rows sum to 1")).text("zh") == "F99  一个例子\n\n文字。\n\n✓ rows sum to 1"
+    assert example(Check(False, "rows sum to 2")).text().endswith("\n\n✗ rows sum to 2")
+
+
+def test_a_long_verdict_fits_the_terminal() -> None:
+    lines = example(Check(True, "the sum of the rows is 1 " * 9)).text(columns=40).splitlines()
+    assert len(lines) > 8
+    assert all(width(line) <= 40 for line in lines)
+
+
+def test_as_a_document_it_says_what_it_is_about() -> None:
+    document = json.loads(json.dumps(example(Check(True, "rows sum to 1")).document(), allow_nan=False))
+    assert document == {
+        "id": "F99",
+        "title": {"en": "An example", "zh": "一个例子"},
+        "part": 2,
+        "picture": 7,
+        "status": "drawn",
+        "layer": 1,
+        "head": 2,
+        "position": 3,
+        "ids": [5, 6],
+        "panels": [{"kind": "note", "words": {"en": "Words.", "zh": "文字。"}}],
+        "check": {"ok": True, "statement": "rows sum to 1"},
+    }
+    assert example().document()["check"] is None
+
+
+def test_a_notebook_shows_the_svg() -> None:
+    assert example()._repr_svg_() == example().svg("en")
+    ET.fromstring(example().svg("zh"))
+
+
+@pytest.mark.parametrize("language", ["de", "", "EN"])
+def test_another_language_is_refused_in_one_line(language: str) -> None:
+    for form in (example().text, example().svg, example().title):
+        with pytest.raises(UsageError, match=r"^a language is one of en, zh, not '\w*'$"):
+            form(language)
+
+
+def test_a_trace_draws_its_figures() -> None:
+    trace = make_trace("tiny 7")
+    figure = trace.figure("f40", layer=1, head=2, position=-2)
+    assert (figure.figure.id, figure.ids) == ("F40", trace.ids)
+    assert figure.selection == Selection(1, 2, 5)
+    assert figure.check is not None
+    assert figure.check.ok
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "message"),
+    [
+        ("F67", {}, "there is no figure 'F67'; they are F01 to F66 and T1 to T5 (cutaway figure --list)"),
+        ("F63", {}, "F63 (Music: a vocabulary of events) is not built yet"),
+        ("F40", {"layer": 2}, "layer must be from 0 to 1, not 2"),
+        ("F40", {"position": 7}, "position must be from -7 to 6, not 7"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_one_line(name: str, where: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        make_trace("tiny 7").figure(name, **where)
+    assert str(refusal.value) == message
+
+
+def test_a_trace_made_from_another_draws_too() -> None:
+    longer = make_trace("tiny 7").append(3)
+    assert isinstance(longer, DrawableTrace)
+    assert longer.figure("F20").selection.position == 7
+
+
+@pytest.mark.parametrize("name", ["tiny 1", "tiny 7", "untied 7"])
+def test_every_figure_is_drawn_in_every_form_and_holds(name: str) -> None:
+    trace = make_trace(name)
+    for figure in all_figures().values():
+        if figure.status == "later":
+            continue
+        drawn = trace.figure(figure.id)
+        assert drawn.check is None or drawn.check.ok, f"{figure.id}: {drawn.check}"
+        for language in LANGUAGES:
+            assert drawn.text(language)
+            ET.fromstring(drawn.svg(language))
+        json.dumps(drawn.document(), allow_nan=False)

@@ -1,0 +1,110 @@
+"""The list of figures is the article's, complete and in its order."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cutaway.errors import UsageError
+from cutaway.figures import Selection, all_figures, check_figure, find_figure
+from cutaway.figures.registry import select
+from tests.figures.drawing import make_trace
+
+
+def numbered(first: int, last: int) -> list[str]:
+    return [f"F{number:02}" for number in range(first, last + 1)]
+
+
+def test_all_figures_stand_in_the_articles_order() -> None:
+    asides = [*numbered(1, 17), "T1", *numbered(18, 28), "T2", "T3", "T4", "F29"]
+    assert list(all_figures()) == [*asides, *numbered(30, 62), "T5", *numbered(63, 66)]
+
+
+def test_each_figure_is_listed_once() -> None:
+    assert all(name == figure.id for name, figure in all_figures().items())
+    assert len(all_figures()) == 66 + 5
+
+
+def test_pictures_are_numbered_once() -> None:
+    pictures = Counter(figure.picture for figure in all_figures().values() if figure.picture is not None)
+    assert set(pictures.values()) == {1}
+    assert all(figure.picture is None for name, figure in all_figures().items() if name.startswith("T"))
+
+
+def test_parts_follow_one_another() -> None:
+    parts = [figure.part for figure in all_figures().values()]
+    assert parts == sorted(parts)
+    assert {name: find_figure(name).part for name in ("F01", "F29", "F30", "F59", "F60", "F66")} == {
+        "F01": 1, "F29": 1, "F30": 2, "F59": 2, "F60": 3, "F66": 3
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_titles_are_there_and_distinct_in_both_languages(language: str) -> None:
+    titles = [getattr(figure.title, language).strip() for figure in all_figures().values()]
+    assert all(titles)
+    assert [title for title, count in Counter(titles).items() if count > 1] == []
+
+
+def test_a_title_is_in_its_language() -> None:
+    for figure in all_figures().values():
+        assert not any("\u4e00" <= char <= "\u9fff" for char in figure.title.en), figure.id
+        assert any("\u4e00" <= char <= "\u9fff" for char in figure.title.zh), figure.id
+
+
+def test_a_status_says_what_a_figure_has() -> None:
+    for figure in all_figures().values():
+        has = (figure.draw is not None, figure.verify is not None)
+        assert has == {"live": (True, True), "drawn": (True, False), "later": (False, False)}[figure.status], figure.id
+        assert bool(figure.tensors) <= (figure.status == "live"), figure.id
+
+
+def test_a_figure_is_found_by_its_id_in_any_case() -> None:
+    assert find_figure("f40") is find_figure("F40") or find_figure("f40") == find_figure("F40")
+    assert find_figure("F40").id == "F40"
+
+
+@pytest.mark.parametrize("name", ["F00", "F67", "T6", "", "attention", "F40\n" * 40])
+def test_another_id_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(UsageError, match="F01 to F66 and T1 to T5") as refusal:
+        find_figure(name)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 120
+
+
+def test_a_position_is_counted_from_the_first_or_from_the_last() -> None:
+    trace = make_trace("tiny 7")
+    assert select(trace, Selection()) == Selection(0, 0, 6)
+    assert select(trace, Selection(1, 2, -7)) == Selection(1, 2, 0)
+    assert select(trace, Selection(1, 2, 6)) == Selection(1, 2, 6)
+
+
+@pytest.mark.parametrize(
+    ("selection", "wrong"),
+    [
+        (Selection(layer=2), "layer"),
+        (Selection(layer=-1), "layer"),
+        (Selection(head=3), "head"),
+        (Selection(head=-1), "head"),
+        (Selection(position=7), "position"),
+        (Selection(position=-8), "position"),
+    ],
+)
+def test_what_a_model_or_a_text_does_not_have_is_refused_in_one_line(selection: Selection, wrong: str) -> None:
+    with pytest.raises(UsageError, match=f"^{wrong} ") as refusal:
+        select(make_trace("tiny 7"), selection)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_documentation_lists_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| [FT]\d", line)]
+    assert rows == [[f.id, str(f.part), f.status, f.title.en] for f in all_figures().values()]
+
+
+def test_only_live_figures_are_checked() -> None:
+    trace = make_trace("tiny 7")
+    for figure in all_figures().values():
+        check = check_figure(figure, trace, Selection())
+        assert (check is not None) == (figure.status == "live"), figure.id
