@@ -20,9 +20,10 @@ PYTEST_ARGS ?= -n 2
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/cpu/native/*)
+MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/cpu/native/*) \
+	$(if $(wildcard src/cutaway/cpu/_native.so)$(filter 0,$(CUTAWAY_NATIVE)),,library-is-missing)
 
-.PHONY: run test check lint native format peers clean
+.PHONY: run test check lint native format peers clean library-is-missing
 
 run: $(VENV)/core.stamp
 	@$(BIN)/cutaway generate --stream "A robot must obey the orders given it"

@@ -18,23 +18,24 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # "__init__" is what `import cutaway` shows; the rooms under the roof may use it like anybody else.
 ROOMS = (
     ("errors",),
-    ("bpe", "checks", "config", "untrusted"),
+    ("bpe", "checks", "config", "layout", "untrusted"),
     ("long_text", "vocabulary"),
     ("tokenizer",),
     ("checkpoints", "data"),
     ("engine",),
     ("cpu", "pytorch", "reference"),
-    ("sampling",),
-    ("generation",),
+    ("sampling", "trace"),
+    ("parameters",),
+    ("figures", "generation"),
     ("model",),
-    ("benchmark", "parameters", "training"),
+    ("benchmark", "explore", "training"),
     ("__init__",),
     ("cli",),
     ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
-RUN_TIME = {"numpy", "tokenizers", "huggingface_hub"}
+RUN_TIME = {"numpy", "tokenizers", "huggingface_hub", "starlette", "uvicorn"}
 TORCH_ROOMS = {"pytorch", "training"}
 RUNS_CODE_FROM_FILES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 RUNS_CODE = {"__import__", "compile", "eval", "exec"}

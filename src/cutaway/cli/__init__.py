@@ -7,18 +7,19 @@ token comes soon. Whatever goes wrong becomes one line on standard error and an 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
 import cutaway
 from cutaway.cli import terminal
-from cutaway.errors import CutawayError, EngineError, UsageError
+from cutaway.errors import UsageError, guarded
 
 COMMANDS = {
     "generate": "continue a text",
     "next": "show the likeliest next tokens",
+    "figure": "draw a figure of the article from the model",
+    "explore": "look inside the model, in a browser",
     "params": "count the parameters, beside the article's table",
     "tokenizer": "turn text into token ids and back, or explain how",
     "models": "list the models there are",
@@ -35,30 +36,48 @@ Every command has --help, and --json for one JSON document on standard output.
 
 exit codes:
   0    done
-  1    something outside failed, such as a full disk
+  1    something outside failed, such as writing to standard output
   2    an argument is wrong
-  3    a checkpoint or its tokenizer is missing or not sound
+  3    a checkpoint or its tokenizer is missing, not sound or cannot be written
   4    the hub cannot give the model
   5    the engine cannot run here
   130  interrupted with Ctrl-C
   141  the reader of standard output went away"""
 
-OUTSIDE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141  # the last two are 128 + the signal's number, as shells have it
-
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are errors of ours: one line."""
+    """argparse whose complaints are errors of ours: one line, with a guess at what was meant."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(  # type: ignore[override]  # argparse's has an overload for other namespaces
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, but an unknown argument is refused here, by the very (sub)command that does not know it."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._guess(unknown[0])}")
+        return known, unknown
+
+    def _guess(self, unknown: str) -> str:
+        from difflib import get_close_matches
+
+        if not unknown.startswith("-"):
+            return "; put a text of several words in quotes"
+        near = get_close_matches(unknown.partition("=")[0], self._option_string_actions, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name (the process's own by default) and return its exit code."""
     terminal.prepare_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    code = _guarded(lambda: _run(given))
-    flushed = _guarded(_flush)
+    try:
+        code = guarded(lambda: _run(given), terminal.note)
+    except SystemExit as stop:  # argparse, after --help
+        code = int(stop.code or 0)
+    flushed = guarded(_flush, terminal.note)
     return code or flushed
 
 
@@ -90,31 +109,6 @@ def _front_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"cutaway {cutaway.__version__}")
     parser.add_argument("command", choices=COMMANDS, help=argparse.SUPPRESS)
     return parser
-
-
-def _guarded(action: Callable[[], None]) -> int:
-    """Do something, and turn what goes wrong in it into one line and an exit code."""
-    try:
-        action()
-    except SystemExit as stop:  # argparse, after --help
-        return int(stop.code or 0)
-    except CutawayError as error:
-        return _complain(str(error), error.exit_code)
-    except MemoryError:
-        return _complain("not enough memory; try a smaller model, or --dtype int8", EngineError.exit_code)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        return BROKEN_PIPE
-    except OSError as error:
-        return _complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), OUTSIDE)
-    return 0
-
-
-def _complain(message: str, code: int) -> int:
-    with suppress(OSError):  # standard error may be gone too
-        terminal.note(message)
-    return code
 
 
 def _flush() -> None:

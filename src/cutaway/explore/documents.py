@@ -1,0 +1,135 @@
+"""What the server says of the model, of tokens and of traces, as JSON has it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.engine import Float32
+from cutaway.errors import UsageError
+from cutaway.explore.nearest import nearest
+from cutaway.explore.worker import Document
+from cutaway.figures import all_figures
+from cutaway.layout import visible
+from cutaway.model import Model
+from cutaway.parameters import published_as
+from cutaway.tokenizer import Tokenizer
+from cutaway.trace import Trace
+
+
+def model_document(model: Model, checkpoint_bytes: int) -> Document:
+    """What model it is, and what its numbers are computed with."""
+    published = published_as(model.config)
+    names = {"name": published.name, "size": published.size, "first_size": published.first_size} if published else None
+    return {
+        "name": model.name,
+        "engine": model.engine.name,
+        "dtype": model.engine.dtype,
+        "precision_note": _precision_note(model),
+        "config": asdict(model.config),
+        "n_params": model.config.n_params,
+        "published": names,
+        "has_tokenizer": model.tokenizer is not None,
+        "end_of_text": model.tokenizer.end_of_text if model.tokenizer else None,
+        "checkpoint": {"name": model.name, "bytes": checkpoint_bytes},
+    }
+
+
+def _precision_note(model: Model) -> dict[str, str]:
+    dtype, engine = model.engine.dtype, model.engine.name
+    return {
+        "en": f"The weights are {dtype}; what is shown is computed from them in float32. New text is written by the "
+        f"engine {engine}, which may round on the way.",
+        "zh": f"权重为 {dtype}；所显示的数值都由这些权重以 float32 计算得出。"
+        f"新的文字由 {engine} 引擎写出，它在计算中可能舍入。",
+    }
+
+
+def figures_document() -> Document:
+    """All figures of the article."""
+    return {
+        "figures": [
+            {
+                "id": figure.id,
+                "title": asdict(figure.title),
+                "part": figure.part,
+                "picture": figure.picture,
+                "status": figure.status,
+                "tensors": figure.tensors,
+            }
+            for figure in all_figures().values()
+        ]
+    }
+
+
+def token_text(tokenizer: Tokenizer | None, token: int) -> str:
+    """A token as it can be read; its number where it has no text."""
+    data = token_bytes(tokenizer, token)
+    return f"#{token}" if data is None else visible(data)
+
+
+def token_bytes(tokenizer: Tokenizer | None, token: int) -> bytes | None:
+    """A token's bytes; None without a tokenizer, and for the ids with which a vocabulary is padded."""
+    try:
+        return tokenizer.token_bytes(token) if tokenizer else None
+    except UsageError:
+        return None
+
+
+def token_document(tokenizer: Tokenizer | None, token: int) -> Document:
+    """A token with its text to be read and its bytes."""
+    return {
+        "id": token,
+        "text": token_text(tokenizer, token),
+        "bytes": list(token_bytes(tokenizer, token) or b""),
+    }
+
+
+def vocabulary_document(model: Model) -> Document:
+    """The text of every token."""
+    return {"tokens": [token_text(model.tokenizer, token) for token in range(model.config.n_vocab)]}
+
+
+def explain_document(model: Model, text: str) -> Document:
+    """How a text becomes tokens."""
+    if model.tokenizer is None:
+        raise UsageError(f"{model.name} has no tokenizer files, so it cannot read text")
+    pieces = model.tokenizer.explain(text)
+    return {"ids": [token for piece in pieces for token in piece.ids], "pieces": [asdict(piece) for piece in pieces]}
+
+
+def nearest_document(model: Model, token: int, k: int) -> Document:
+    """The tokens whose embeddings point the same way as that of a token, by the cosine between them."""
+    found = zip(*nearest(model.weights["wte.weight"], token, k), strict=True)
+    return {
+        "tokens": [
+            {"id": int(other), "text": token_text(model.tokenizer, int(other)), "cosine": float(cosine)}
+            for other, cosine in found
+        ]
+    }
+
+
+def trace_document(name: str, trace: Trace, stored: bool) -> Document:
+    """What a trace is of, and what had to be computed for it; `stored` says that nothing was computed now."""
+    return {
+        "trace": name,
+        "ids": trace.ids,
+        "tokens": [token_document(trace.tokenizer, token) for token in trace.ids],
+        "interventions": [
+            {field: value for field, value in asdict(where).items() if value is not None}
+            for where in trace.interventions
+        ],
+        "work": asdict(trace.work),
+        "stored": stored,
+    }
+
+
+def candidates(
+    tokenizer: Tokenizer | None, ids: Iterable[int] | NDArray[np.intp], probabilities: Iterable[float] | Float32
+) -> list[Document]:
+    """Tokens that may come next, in the order that they are given in."""
+    return [
+        {"id": int(token), "text": token_text(tokenizer, int(token)), "probability": float(probability)}
+        for token, probability in zip(ids, probabilities, strict=True)
+    ]

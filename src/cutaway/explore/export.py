@@ -1,0 +1,148 @@
+"""A page in one file: the explorer with the answers to what it will ask, for one text, that needs no server.
+
+It runs from a disk, in an e-mail's attachment and in a notebook's frame: its modules and the answers are in one
+compressed safetensors block, which a script of a few lines unpacks, and its policy forbids every request.
+"""
+
+import base64
+import gzip
+import html
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cutaway.explore import documents
+from cutaway.explore.answers import ANSWERS, Question
+from cutaway.explore.arguments import Query
+from cutaway.explore.assets import assets
+from cutaway.explore.wire import Content, json_content, json_line, tensors_content
+from cutaway.figures import DrawableTrace, Selection, all_figures
+from cutaway.figures.registry import select
+from cutaway.model import Model
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "
+    "connect-src data: blob:"
+)
+UNPACK = "app/unpack.js"  # runs as a script in the file, and is no module
+TRACE = "text"  # what the trace is called in the file
+MOST_PATTERNS = 40_000  # attention weights: where all heads together have more, the file holds those of one layer
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<title>Cutaway</title><style>{style}</style></head><body>
+<script type="application/gzip" id="packed">{packed}</script><script>{unpack}</script></body></html>
+"""
+HEIGHT = 900  # of a notebook's frame, in pixels
+
+_IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
+
+
+@dataclass(frozen=True)
+class ExportedPage:
+    """The file, as text. In a notebook it shows itself, in a frame that can reach nothing outside it."""
+
+    text: str
+
+    def save(self, path: str | Path) -> None:
+        """Write it; raises OSError."""
+        Path(path).write_text(self.text, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        frame = f'<iframe sandbox="allow-scripts allow-downloads" width="100%" height="{HEIGHT}" srcdoc='
+        return f'{frame}"{html.escape(self.text)}" title="Cutaway"></iframe>'
+
+
+def export_page(model: Model, trace: DrawableTrace, selection: Selection, checkpoint_bytes: int = 0) -> ExportedPage:
+    """The explorer of one trace, with its figures for the layer, head and position of the selection."""
+    chosen = select(trace, selection)
+    files = {name: path.read_text(encoding="utf-8") for name, path in assets().items()}
+    modules = {name: _module(name, text).encode() for name, text in files.items() if _is_module(name)}
+    packed = _packed(modules | dict(_answers(model, trace, chosen, checkpoint_bytes)))
+    return ExportedPage(_PAGE.format(policy=POLICY, style=files["style.css"], packed=packed, unpack=files[UNPACK]))
+
+
+def _is_module(name: str) -> bool:
+    return name.endswith(".js") and name != UNPACK
+
+
+def _module(name: str, text: str) -> str:
+    """A module that will have no folder: what it imports is called by its whole name."""
+    folder = posixpath.dirname(name)
+
+    def whole(match: re.Match[str]) -> str:
+        return f'{match[1]}"cutaway/{posixpath.normpath(posixpath.join(folder, match[2]))}"'
+
+    return _IMPORT.sub(whole, text)
+
+
+def _packed(files: Mapping[str, bytes]) -> str:
+    """Files as one safetensors file of bytes, compressed."""
+    tensors = {name: np.frombuffer(body, np.uint8) for name, body in files.items()}
+    return base64.b64encode(gzip.compress(tensors_content(tensors).body, 9, mtime=0)).decode()
+
+
+def _answers(
+    model: Model, trace: DrawableTrace, chosen: Selection, checkpoint_bytes: int
+) -> Iterator[tuple[str, bytes]]:
+    """Every question that the page will ask, as "path?name=value&…", and its answer."""
+    for name, file in assets().items():
+        if name.endswith(".json") and not name.startswith("vendor/"):
+            yield f"page/{name}", file.read_bytes()
+    yield "api/model", json_content(documents.model_document(model, checkpoint_bytes)).body
+    yield "api/figures", json_content(documents.figures_document()).body
+    yield "api/traces", json_line(documents.trace_document(TRACE, trace, stored=True))
+    if model.tokenizer:
+        text = model.tokenizer.decode(trace.ids[trace.ids[0] == model.tokenizer.end_of_text :])
+        yield f"api/tokens?text={text}", json_content(documents.explain_document(model, text)).body
+    for path, query in _asked(trace, chosen):
+        yield _name(path, query), _answer(trace, path, query).body
+    views = ["article", "attention", "tokens"] + (["heads"] if _is_small(trace) else [])
+    address = f"#1/article?ids={','.join(map(str, trace.ids))}&layer={chosen.layer}&head={chosen.head}"
+    yield "start", json_content({"address": f"{address}&position={chosen.position}", "views": views}).body
+
+
+def _is_small(trace: DrawableTrace) -> bool:
+    return trace.config.n_layer * trace.config.n_head * len(trace) ** 2 <= MOST_PATTERNS
+
+
+def _asked(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """What is asked of the trace: the path after api/traces/ID/, and the arguments."""
+    where = [(name, str(value)) for name, value in vars(chosen).items()]
+    for figure in all_figures().values():
+        if figure.draw:
+            yield f"figures/{figure.id}", where
+    yield "surprise", []
+    for layer in range(trace.config.n_layer) if _is_small(trace) else ():
+        yield "heads", [("layer", str(layer))]
+        yield "thumbnails", [("layer", str(layer)), ("size", "64")]
+    for sel in _selections(trace, chosen):
+        yield "tensors", [("sel", sel), ("enc", "f32")]
+
+
+def _selections(trace: DrawableTrace, chosen: Selection) -> Iterator[str]:
+    """The parts of tensors that the views of attention and of heads ask for."""
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    for kind in ("q", "k", "v", "scores_raw", "scores", "masked", "attn", "z"):
+        yield f"{kind}.{layer}[{head},:,:]"
+    for kind in ("zcat", "attn_out", "resid.pre", "resid.mid"):
+        yield f"{kind}.{layer}[{position},:]"
+    yield f"h.{layer}.attn.c_proj.bias[:]"
+    for other in range(trace.config.n_layer) if _is_small(trace) else ():
+        yield from (f"attn.{other}[{h},:,:]" for h in range(trace.config.n_head) if (other, h) != (layer, head))
+
+
+def _name(path: str, query: list[tuple[str, str]]) -> str:
+    written = "&".join(f"{name}={value}" for name, value in query)
+    return f"api/traces/{TRACE}/{path}" + (f"?{written}" if written else "")
+
+
+def _answer(trace: DrawableTrace, path: str, query: list[tuple[str, str]]) -> Content:
+    """What the server would answer."""
+    kind, _, figure = path.partition("/")
+    pattern, given = ("figures/{figure}", [("figure", figure), *query]) if figure else (kind, query)
+    return ANSWERS[pattern](Question(trace, Query(given, repeated=["sel"]), lambda: None))

@@ -1,0 +1,60 @@
+// The state of the page, as the part of its address after the #: whoever has the link sees the same.
+//
+//   #1/attention?ids=50256,32,9379&layer=5&head=1&position=2&do=zero_head:layer=3,head=1
+//
+// The first number is the version of this form. Token ids are the state; text is only a view of them.
+
+export const VERSION = "1";
+
+/** What a page starts with. `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
+export const START = Object.freeze({
+  view: "play", ids: null, layer: 0, head: 0, position: -1, language: null, changes: [], more: {},
+});
+
+const WHOLE = ["layer", "head", "position"];
+const FIELDS = ["layer", "head", "query", "key", "value"];
+
+/** State -> "#1/…". What is as at the start is left out. */
+export function toAddress(state) {
+  const query = new URLSearchParams();
+  if (state.ids) query.set("ids", state.ids.join(","));
+  for (const name of WHOLE) if (state[name] !== START[name]) query.set(name, state[name]);
+  if (state.language) query.set("language", state.language);
+  for (const change of state.changes) query.append("do", changeToText(change));
+  for (const [name, value] of Object.entries(state.more)) query.set(`x-${name}`, value);
+  const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%3D", "=");
+  return `#${VERSION}/${state.view}${text ? `?${text}` : ""}`;
+}
+
+/** "#1/…" -> state; what cannot be understood is left as at the start. */
+export function fromAddress(address) {
+  const match = /^#(\d+)\/([a-z]+)(?:\?(.*))?$/.exec(address);
+  if (!match || match[1] !== VERSION) return { ...START };
+  const query = new URLSearchParams(match[3] ?? "");
+  const state = { ...START, view: match[2], language: query.get("language"), more: {} };
+  const ids = query.get("ids");
+  if (ids !== null && /^\d+(,\d+)*$/.test(ids)) state.ids = ids.split(",").map(Number);
+  for (const name of WHOLE) if (/^-?\d+$/.test(query.get(name) ?? "")) state[name] = Number(query.get(name));
+  state.changes = query.getAll("do").map(textToChange).filter(Boolean);
+  for (const [name, value] of query) if (name.startsWith("x-")) state.more[name.slice(2)] = value;
+  return state;
+}
+
+/** {kind: "zero_head", layer: 3, head: 1} -> "zero_head:layer=3,head=1" */
+export function changeToText(change) {
+  const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${name}=${change[name]}`);
+  return fields.length ? `${change.kind}:${fields.join(",")}` : change.kind;
+}
+
+/** The other way; null where that is no change. */
+export function textToChange(text) {
+  const match = /^([a-z_]+)(?::(.*))?$/.exec(text);
+  if (!match) return null;
+  const change = { kind: match[1] };
+  for (const part of match[2] ? match[2].split(",") : []) {
+    const [name, value] = part.split("=");
+    if (!FIELDS.includes(name) || value === "" || !Number.isFinite(Number(value))) return null;
+    change[name] = Number(value);
+  }
+  return change;
+}

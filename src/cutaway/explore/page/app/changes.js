@@ -1,0 +1,34 @@
+// The changes of the model that are wanted: they are part of the address.
+
+import { changeToText } from "./address.js";
+import { t } from "./i18n.js";
+import { KINDS, PLACES } from "./kinds.js";
+import { trace } from "./model.js";
+import { go, state } from "./state.js";
+
+/** A change in words: "a head set to 0: layer 3, head 1". */
+export function describe(change) {
+  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${change[name]}`);
+  const name = change.kind in KINDS ? t(`whatif.kind.${change.kind}`) : change.kind;
+  return fields.length ? `${name}: ${fields.join(t("whatif.and"))}` : name;
+}
+
+const written = (changes) => changes.map(changeToText).join(" ");
+
+/** Whether the text has been read with the changes that are wanted; not so while it is still being read, or was refused. */
+export const areInForce = () => written(trace.value.interventions) === written(state.value.changes);
+
+/** Whether all of these changes are wanted. */
+export const areWanted = (changes) => changes.every((change) => wanted().has(changeToText(change)));
+
+const wanted = () => new Set(state.value.changes.map(changeToText));
+
+/** Make some changes beside those that are there, or take them back. */
+export function make(changes) {
+  go({ changes: [...state.peek().changes, ...changes.filter((change) => !wanted().has(changeToText(change)))] });
+}
+
+export function takeBack(changes) {
+  const gone = new Set(changes.map(changeToText));
+  go({ changes: state.peek().changes.filter((change) => !gone.has(changeToText(change))) });
+}

@@ -1,0 +1,27 @@
+// What can be changed in the model while it reads: the same kinds, with the same fields, as `cutaway.trace.interventions`.
+
+export const PLACES = ["layer", "head", "query", "key", "value"];
+
+/** Fields that a kind must have, and those that it may have: without a layer or head it is made in all. */
+export const KINDS = {
+  zero_head: { needs: ["layer", "head"] },
+  mean_head: { needs: ["layer", "head"] },
+  scale_head: { needs: ["layer", "head", "value"] },
+  zero_attention: { may: ["layer"] },
+  zero_mlp: { may: ["layer"] },
+  cut_edge: { needs: ["query", "key"], may: ["layer", "head"] },
+  no_mask: { may: ["layer"] },
+  mask_value: { needs: ["value"], may: ["layer"] },
+  no_scale: { may: ["layer"] },
+  values_are_keys: { may: ["layer"] },
+  no_positions: {},
+  no_residual_attention: { may: ["layer"] },
+  no_residual_mlp: { may: ["layer"] },
+  no_final_norm: {},
+};
+
+/** The fields of a kind in the order in which they are asked for: [[name, needed]]. */
+export function fieldsOf(kind) {
+  const { needs = [], may = [] } = KINDS[kind];
+  return PLACES.filter((name) => needs.includes(name) || may.includes(name)).map((name) => [name, needs.includes(name)]);
+}

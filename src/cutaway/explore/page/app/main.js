@@ -1,0 +1,106 @@
+// The page: a header with the text, the way to each view, and the view.
+
+import { effect } from "../vendor/signals-core.js";
+import { html, nothing, render } from "../vendor/lit-html.js";
+import { setColours } from "../draw/colours.js";
+import { describe } from "./changes.js";
+import { LANGUAGES, language, setWords, t } from "./i18n.js";
+import * as here from "./model.js";
+import { followAddress, go, state } from "./state.js";
+import { server } from "./transport.js";
+import { VIEWS } from "./views.js";
+
+async function begin() {
+  const transport = globalThis.cutawayTransport ?? server;
+  followAddress(transport.address);
+  const words = ["app", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
+  setWords(Object.assign({}, ...(await Promise.all(words))));
+  setColours(await transport.colours());
+  await here.start(transport);
+  effect(() => {
+    document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
+    document.title = `${t(`${shown().id}.title`)} · Cutaway`;
+    render(page(), document.body);
+  });
+}
+
+/** The views that there are: a file does not hold them all. */
+const views = () => VIEWS.filter((view) => here.files().views?.includes(view.id) ?? true);
+const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
+
+function page() {
+  const view = shown();
+  return html`
+    <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
+    <header>${title()}${prompt()}${tokens()}${news()}</header>
+    <nav aria-label=${t("views")}><ul>${views().map((each) => html`
+      <li><a href="#" aria-current=${each === view ? "page" : nothing} @click=${(event) => open(event, each.id)}>${t(`${each.id}.title`)}</a></li>`)}
+    </ul></nav>
+    <main id="main" tabindex="-1" data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
+      <h1>${t(`${view.id}.title`)}</h1>
+      <p class="lead">${t(`${view.id}.lead`)}</p>
+      ${here.trace.value ? view.draw() : nothing}
+    </main>`;
+}
+
+function open(event, id) {
+  event.preventDefault();
+  go({ view: id });
+}
+
+function skip(event) {
+  event.preventDefault();
+  document.querySelector("main").focus();
+}
+
+function title() {
+  const { name, engine, dtype } = here.model.value;
+  return html`<div class="title">
+    <a class="brand" href="#" @click=${(event) => open(event, "play")}>Cutaway</a>
+    <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span>
+    <select aria-label=${t("language")} @change=${(event) => go({ language: event.target.value }, { replace: true })}>
+      ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} ?selected=${code === language.value}>${name}</option>`)}
+    </select></div>`;
+}
+
+function prompt() {
+  if (!here.live() || !here.model.value.has_tokenizer) return nothing;
+  return html`<form class="prompt" @submit=${readText}>
+    <input name="text" aria-label=${t("prompt")} autocomplete="off" spellcheck="false" maxlength="20000" .value=${here.text.value}>
+    <button>${t("read")}</button></form>`;
+}
+
+function readText(event) {
+  event.preventDefault();
+  go({ position: -1 }, { replace: true });
+  here.read({ text: new FormData(event.target).get("text"), from_start: true });
+}
+
+/** The tokens as they were read; one of them is the one that the views look from. */
+function tokens() {
+  const found = here.tokens.value;
+  if (!found.length) return nothing;
+  const at = here.chosen.value.position;
+  return html`<ol class="tokens" aria-label=${t("tokens.title")}>${found.slice(0, 256).map((token, i) => html`
+    <li><button type="button" class="token" aria-pressed=${i === at} ?disabled=${!here.live()} title=${t("place", { n: i + 1, i })}
+      @click=${() => go({ position: i })}>${token.text}</button></li>`)}
+    ${found.length > 256 ? html`<li>… ${found.length}</li>` : nothing}</ol>`;
+}
+
+function news() {
+  const running = here.progress.value, failed = here.failure.value;
+  return html`<div class="news" role="status" aria-live="polite">
+    ${running ? html`<progress max=${running.layers} value=${running.done} aria-label=${t("reading")}></progress>
+      <span>${t("reading.layers", running)}</span>
+      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}
+    ${failed ? html`<p class="failure">${failed}</p>` : nothing}${changed()}</div>`;
+}
+
+/** That the model is not as it was trained, wherever one is. */
+function changed() {
+  const { changes } = state.value;
+  return changes.length ? html`<p class="changed">${t("whatif.active", { n: changes.length })} <b>${changes.map(describe).join("; ")}</b>
+    <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>` : nothing;
+}
+
+begin().catch((error) => { document.body.textContent = `Cutaway: ${error.message}`; });

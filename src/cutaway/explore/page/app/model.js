@@ -1,0 +1,136 @@
+// What the page knows of the model and of the text: the trace of the state, its tensors, and other answers.
+// A value that is not there yet is undefined; who reads it is drawn again when it comes.
+
+import { batch, computed, effect, signal } from "../vendor/signals-core.js";
+import { changeToText } from "./address.js";
+import { go, state } from "./state.js";
+
+const KEPT = 400; // answers
+const PAGE = crypto.randomUUID(); // another page at the same server reads its own texts
+
+let transport;
+export const model = signal(null); // api/model
+export const trace = signal(null); // the answer to the last trace that was read
+export const progress = signal(null); // {done, layers} while one is read
+export const failure = signal(null); // what went wrong last, in a line
+
+export const live = () => transport.live;
+export const files = () => transport;
+
+const answers = new Map(); // key -> signal
+
+/** The answer of `load` under a name, read once. */
+export function answer(key, load) {
+  if (!answers.has(key)) {
+    if (answers.size >= KEPT) answers.delete(answers.keys().next().value);
+    const value = signal(undefined);
+    answers.set(key, value);
+    load().then((found) => { value.value = found; }, (error) => { answers.delete(key); report(error); });
+  }
+  return answers.get(key).value;
+}
+
+export function report(error) {
+  if (error.name !== "AbortError") failure.value = error.message;
+}
+
+/** JSON that does not depend on the text, such as "figures". */
+export const ask = (path) => answer(path, () => transport.json(path));
+
+/** JSON about the text that was read, such as "heads?layer=3". */
+export function askTrace(path) {
+  const id = trace.value?.trace;
+  return id && answer(`${id}/${path}`, () => transport.json(`traces/${id}/${path}`));
+}
+
+let wanted = null; // selections that are asked for together at the end of this turn
+
+/** A tensor of the text by its selection, "attn.5[1,:,:]": {shape, data}. */
+export function tensor(selection) {
+  const id = trace.value?.trace;
+  return id && answer(`${id}|${selection}`, () => together(id, selection));
+}
+
+function together(id, selection) {
+  wanted ??= { id, selections: new Set(), promise: Promise.resolve().then(send) };
+  if (wanted.id !== id) return transport.tensors(id, [selection]).then((found) => found[selection]);
+  wanted.selections.add(selection);
+  return wanted.promise.then((found) => found[selection]);
+}
+
+function send() {
+  const { id, selections } = wanted;
+  wanted = null;
+  return transport.tensors(id, [...selections]);
+}
+
+/** The thumbnails of a layer's heads: uint8 (H, n, n). */
+export function thumbnails(layer) {
+  const id = trace.value?.trace;
+  return id && answer(`${id}|thumbnails ${layer}`, () => transport.thumbnails(id, layer));
+}
+
+export const post = (path, body) => transport.post(path, body);
+export const generate = (request, signal) => transport.generate(request, signal);
+
+let reading = null;
+let sequence = 0;
+
+/** Read a text (or {ids}) and make it what the page is about. */
+export async function read(request) {
+  reading?.abort();
+  reading = new AbortController();
+  const mine = reading, base = trace.peek()?.trace;
+  progress.value = { done: 0, layers: model.peek().config.n_layer };
+  try {
+    const ask = { ...request, interventions: state.peek().changes, base, view: PAGE, sequence: ++sequence };
+    const found = await transport.trace(ask, (done, layers) => { progress.value = { done, layers }; }, mine.signal);
+    batch(() => { trace.value = found; failure.value = null; });
+    if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids }, { replace: !state.peek().ids });
+  } catch (error) {
+    report(error);
+  } finally {
+    if (mine === reading) progress.value = null;
+  }
+}
+
+/** Stop reading; what was there stays. */
+export function cancel() {
+  reading?.abort();
+}
+
+export const ids = computed(() => trace.value?.ids ?? []);
+export const tokens = computed(() => trace.value?.tokens ?? []);
+
+/** The text that was read, without the token that it starts from. */
+export const text = computed(() => {
+  const after = tokens.value.filter((token, i) => i > 0 || token.id !== model.value.end_of_text);
+  return new TextDecoder().decode(Uint8Array.from(after.flatMap((token) => token.bytes)));
+});
+
+/** The layer, head and position of the state, within what the model and the text have. */
+export const chosen = computed(() => {
+  const { layer, head, position } = state.value, { n_layer, n_head } = model.value.config;
+  const n = ids.value.length;
+  const place = position < 0 ? n - 1 : Math.min(position, n - 1);
+  return { layer: Math.min(layer, n_layer - 1), head: Math.min(head, n_head - 1), position: place };
+});
+
+const ARTICLE = "A robot must obey the orders given it";
+
+/** Begin: ask what the model is, and read whatever the state names from now on. */
+export async function start(from) {
+  transport = from;
+  model.value = await transport.json("model");
+  let last = null;
+  effect(() => {
+    const { ids, changes } = state.value;
+    const key = `${ids}|${changes.map(changeToText).join(" ")}`;
+    if (key === last || (trace.peek() && key === traceKey(trace.peek()))) return;
+    last = key;
+    if (ids) read({ ids });
+    else read(model.peek().has_tokenizer ? { text: ARTICLE, from_start: true } : { ids: [0] });
+  });
+}
+
+const traceKey = (found) => `${found.ids}|${found.interventions.map(changeToText).join(" ")}`;

@@ -1,0 +1,21 @@
+// Other traces beside the one that the page is about: the same text without the changes, another text.
+
+import { answer, files, trace } from "./model.js";
+
+let sequence = 0;
+
+/** The trace of {ids or text, interventions}, undefined until it is read. A newer one ends an older one that is still read. */
+export const other = (request) => answer(`trace ${JSON.stringify(request)}`, () => readOther(request, "other"));
+
+/** The same as a promise; of two of one view the newer ends the older. */
+export function readOther(request, view, signal) {
+  const base = trace.peek()?.trace; // what is used last stays longest on the server
+  return files().trace({ ...request, base, view, sequence: ++sequence }, () => {}, signal);
+}
+
+/** JSON about the trace of that name, such as "surprise". */
+export const askOf = (id, path) => answer(`${id}/${path}`, () => files().json(`traces/${id}/${path}`));
+
+/** A tensor of the trace of that name by its selection: {shape, data}. */
+export const tensorOf = (id, selection) =>
+  answer(`${id}|${selection}`, async () => (await files().tensors(id, [selection]))[selection]);

@@ -1,0 +1,107 @@
+// How the page gets at the model. Everything it asks is a path under "api/" or "page/"; `get` brings what stands there:
+// from the server that the page came from, or from inside an exported file, which holds the answers to some questions.
+
+import { readTensors } from "./safetensors.js";
+
+/** What went wrong, in the server's words. */
+export class Refused extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** A way to the model, over `get(path, options)`, which gives a Response or throws Refused. */
+function over(get, live) {
+  const json = async (path) => (await get(path)).json();
+  const tensors = async (path) => readTensors(await (await get(path)).arrayBuffer());
+  return {
+    live, // whether new traces, texts and changes can be asked for
+    words: (name) => json(`page/i18n/${name}.json`),
+    colours: () => json("page/colours.json"),
+    json: (path) => json(`api/${path}`),
+
+    /** uint8 (H, n, n), the heads of a layer. */
+    thumbnails: async (trace, layer) => (await tensors(`api/traces/${trace}/thumbnails?layer=${layer}&size=64`)).thumbnails,
+
+    /** Tensors by their selections, such as "attn.5[1,:,:]": {selection: {shape, data}}. */
+    async tensors(trace, selections) {
+      const groups = live ? [selections] : selections.map((one) => [one]); // a file has each by itself
+      const asked = groups.map((group) => tensors(`api/traces/${trace}/tensors?${query({ sel: group, enc: "f32" })}`));
+      return Object.assign({}, ...(await Promise.all(asked)));
+    },
+
+    /** A new trace; `progress(done, layers)` on the way. */
+    async trace(request, progress, signal) {
+      for await (const line of lines(await post(get, "api/traces", request, signal))) {
+        if (line.error) throw new Refused(line.error, 400);
+        if (line.cancelled) throw new DOMException("a newer trace was asked for", "AbortError");
+        if (line.trace) return line;
+        progress(line.layers_done, line.layers);
+      }
+      throw new Refused("the server ended early", 500);
+    },
+
+    /** Tokens as they are written. */
+    async *generate(request, signal) {
+      yield* lines(await post(get, "api/generate", request, signal));
+    },
+
+    post: async (path, body) => (await post(get, `api/${path}`, body)).json(),
+    figureFile: (trace, id, choices) => `api/traces/${trace}/figures/${id}?${query(choices)}`,
+    tensorFile: (trace, sel) => `api/traces/${trace}/tensors?${query({ sel: [sel], enc: "f32" })}`,
+  };
+}
+
+/** The server that the page came from. */
+export const server = over(async (path, options) => {
+  const answer = await fetch(path, options);
+  if (!answer.ok) throw new Refused(await reason(answer), answer.status);
+  return answer;
+}, true);
+
+/** A file's own answers, by "path?name=value&…" as it reads without escapes: a Map of bytes. */
+export const recorded = (answers) => {
+  const find = (path) => {
+    const [place, asked] = path.split("?");
+    const written = asked && [...new URLSearchParams(asked)].map(([name, value]) => `${name}=${value}`).join("&");
+    return answers.get(written ? `${place}?${written}` : place);
+  };
+  const start = JSON.parse(new TextDecoder().decode(answers.get("start")));
+  return Object.assign(start, over(async (path) => {
+    const found = find(path);
+    if (found === undefined) throw new Refused(`this file does not hold ${path}`, 404);
+    return new Response(found);
+  }, false));
+};
+
+/** {sel: ["a", "b"], enc: "f32"} -> "sel=a&sel=b&enc=f32" */
+function query(choices) {
+  const pairs = Object.entries(choices).flatMap(([name, value]) => [value].flat().map((one) => [name, String(one)]));
+  return new URLSearchParams(pairs).toString();
+}
+
+function post(get, path, body, signal) {
+  return get(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
+}
+
+async function reason(answer) {
+  try {
+    return (await answer.json()).error;
+  } catch {
+    return `${answer.status} ${answer.statusText}`;
+  }
+}
+
+/** Lines of JSON as they come. */
+async function* lines(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    const parts = (rest + (value ?? "")).split("\n");
+    rest = done ? "" : parts.pop();
+    for (const part of parts) if (part) yield JSON.parse(part);
+    if (done) return;
+  }
+}

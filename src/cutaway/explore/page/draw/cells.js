@@ -1,0 +1,48 @@
+// Numbers as text, and cells: numbers that know where in their tensor they stand.
+
+/** A cell's number in few characters, as Python's figures print it. */
+export function short(value, scale) {
+  if (value === null || !Number.isFinite(value)) return "−∞";
+  if (Math.abs(value) >= 1e5) return value.toExponential(0).replace("e+", "e");
+  return scale === "share" ? value.toFixed(3) : value.toFixed(2);
+}
+
+/** All digits that a float32 has, and no more: 0.1, where JavaScript would say 0.10000000149011612. */
+export function exact(value) {
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  for (let digits = 1; digits < 10; digits++) {
+    const text = value.toPrecision(digits);
+    if (Math.fround(Number(text)) === Math.fround(value)) return String(Number(text));
+  }
+  return String(value);
+}
+
+export const percent = (value) => `${(100 * value).toFixed(2)} %`;
+
+/** Cells of a whole tensor's selection as it came from the server: rows × columns from `offset` on. */
+export function cellsOf(tensor, shape, data, rows, columns, offset = 0, steps = [columns, 1]) {
+  return { tensor, shape, values: data, rows, columns, offset, steps };
+}
+
+/** Cells of a document's panel: {values: [[…]], tensor, shape, offset, steps}. */
+export function cellsFromDocument(cells) {
+  const { values, tensor, shape, offset, steps } = cells;
+  const flat = Float32Array.from(values.flat(), (value) => value ?? -Infinity);
+  return { tensor, shape, values: flat, rows: values.length, columns: values[0]?.length ?? 0, offset, steps };
+}
+
+/** Where in the tensor the number of a row and column stands: [1, 8, 3]. */
+export function indexOf(cells, row, column) {
+  let flat = cells.offset + row * cells.steps[0] + column * cells.steps[1];
+  const index = [];
+  for (let axis = cells.shape.length - 1; axis >= 0; axis--) {
+    index.unshift(flat % cells.shape[axis]);
+    flat = Math.floor(flat / cells.shape[axis]);
+  }
+  return index;
+}
+
+export const valueAt = (cells, row, column) => cells.values[row * cells.columns + column];
+
+/** The selection of one row of a tensor: "attn.5[1,8,:]". */
+export const select = (name, ...index) => `${name}[${index.join(",")}]`;

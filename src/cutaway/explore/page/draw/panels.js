@@ -1,0 +1,111 @@
+// The panels that figures are made of: what Python sends as a document, drawn.
+
+import { html, nothing, svg } from "../vendor/lit-html.js";
+import { say } from "../app/i18n.js";
+import { grid } from "./cell-grid.js";
+import { colour } from "./colours.js";
+import { format } from "./format.js";
+import { cellsFromDocument, indexOf, numeral, percent, short } from "./numbers.js";
+
+const CHARACTER = 7.4, LINE = 20; // of a drawing's units, in pixels
+
+/** A panel's document as a template. */
+export function panel(document) {
+  return DRAW[document.kind](document);
+}
+
+const DRAW = {
+  note: ({ words }) => html`<p class="note">${say(words)}</p>`,
+  grid: (panel) => grid({
+    title: say(panel.title), cells: cellsFromDocument(panel.cells), scale: panel.scale, rowLabels: panel.rows,
+    columnLabels: panel.columns, rowAxis: say(panel.row_axis), columnAxis: say(panel.column_axis),
+  }),
+  bars: (panel) => bars({
+    title: say(panel.title), labels: panel.labels, cells: cellsFromDocument(panel.cells), scale: panel.scale, marked: panel.marked,
+  }),
+  arcs: (panel) => arcs({ title: say(panel.title), tokens: panel.tokens, cells: cellsFromDocument(panel.cells), query: panel.query }),
+  table: (panel) => table(say(panel.title), panel.columns.map(say), panel.rows),
+  drawing: (panel) => drawing(say(panel.title), panel.shapes),
+};
+
+const place = (cells, i) => [Math.floor(i / cells.columns), i % cells.columns];
+
+/** A bar for each number. */
+export function bars({ title, labels, cells, scale, marked = [] }) {
+  const values = [...cells.values], largest = Math.max(...values.map(Math.abs)) || 1;
+  return html`<figure><figcaption>${title}</figcaption><ul class="bars">
+    ${values.map((value, i) => html`<li class=${marked.includes(i) ? "marked" : ""}>
+      <span class="token">${labels[i]}</span>
+      <meter min="0" max="1" value=${Math.abs(value) / largest} aria-hidden="true"></meter>
+      ${numeral(scale === "share" ? percent(value) : short(value, scale), cells.tensor, indexOf(cells, ...place(cells, i)))}
+    </li>`)}</ul></figure>`;
+}
+
+const MOST_ARCS = 40;
+
+/** Lines from one token to the others, as thick as their weights; the strongest where there are many. */
+export function arcs({ title, tokens, cells, query, pick }) {
+  const starts = [0];
+  for (const token of tokens) starts.push(starts.at(-1) + Math.max(30, token.length * CHARACTER) + 14);
+  const middle = tokens.map((_, i) => (starts[i] + starts[i + 1] - 14) / 2);
+  const weights = [...cells.values], order = weights.map((_, i) => i).filter((i) => i !== query);
+  const shown = new Set(order.sort((a, b) => weights[b] - weights[a]).slice(0, MOST_ARCS));
+  const top = 12 + 0.75 * Math.max(...weights.map((_, i) => height(middle[i] - middle[query])));
+  return html`<figure><figcaption>${title}</figcaption><div class="scroll" tabindex="0" role="region" aria-label=${title}>
+    <svg class="arcs" width=${starts.at(-1)} height=${top + 44} role="img" aria-label=${title}>
+      ${weights.map((weight, i) => (shown.has(i) ? arc(cells, i, weight, middle, query, top) : nothing))}
+      ${tokens.map((token, i) => svg`<text x=${starts[i]} y=${top + 18} class=${i === query ? "strong" : ""}
+        @click=${() => pick?.(i)}>${token}</text>
+        ${i < weights.length ? svg`<text class="quiet number" text-anchor="middle" x=${middle[i]} y=${top + 36}
+          data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>` : nothing}`)}
+    </svg></div></figure>`;
+}
+
+const height = (distance) => Math.min(0.4 * Math.abs(distance), 160);
+
+function arc(cells, i, weight, middle, query, top) {
+  const from = middle[query], to = middle[i], lift = top - height(from - to); // the curve rises to 3/4 of it
+  return svg`<path d="M${from} ${top}C${from} ${lift} ${to} ${lift} ${to} ${top}" fill="none" stroke=${colour("score")}
+    stroke-width=${0.3 + 9 * weight} opacity=${0.25 + 0.75 * weight}
+    data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}></path>`;
+}
+
+/** Rows of words and numbers; a number is {value, tensor, index, form}. */
+export function table(title, columns, rows) {
+  return html`<figure><figcaption>${title}</figcaption><div class="scroll" tabindex="0" role="region" aria-label=${title}><table>
+    <thead><tr>${columns.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr>${row.map(entry)}</tr>`)}</tbody></table></div></figure>`;
+}
+
+function entry(cell) {
+  if (cell === null || typeof cell !== "object" || !("value" in cell)) return html`<td>${say(cell)}</td>`;
+  return html`<td class="right">${numeral(format(cell.value, cell.form), cell.tensor, cell.index)}</td>`;
+}
+
+/** A diagram of boxes, lines and labels on a grid of characters. */
+export function drawing(title, shapes) {
+  const right = Math.max(...shapes.map((s) => (s.kind === "box" ? s.x + s.width : s.kind === "line" ? Math.max(s.x, s.to_x) + 1 : s.x + wide(say(s.text)))));
+  const bottom = Math.max(...shapes.map((s) => (s.kind === "box" ? s.y + s.height : s.kind === "line" ? Math.max(s.y, s.to_y) + 1 : s.y + 1)));
+  return html`<figure><figcaption>${title}</figcaption><div class="scroll" tabindex="0" role="region" aria-label=${title}>
+    <svg class="drawing" width=${right * CHARACTER + 4} height=${bottom * LINE + 4} role="img" aria-label=${title}>
+    ${shapes.map((shape) => SHAPES[shape.kind](shape))}</svg></div></figure>`;
+}
+
+const wide = (text) => [...text].reduce((sum, char) => sum + (char.codePointAt(0) > 0x2e7f ? 2 : 1), 0);
+
+const SHAPES = {
+  box: ({ x, y, width, height, text, colour: name }) => svg`
+    <rect x=${x * CHARACTER + 1} y=${y * LINE + 1} width=${width * CHARACTER} height=${height * LINE} rx="5"
+      fill=${colour(name)} fill-opacity="0.16" stroke=${colour(name)}></rect>
+    <text x=${(x + width / 2) * CHARACTER} y=${(y + height / 2) * LINE + 5} text-anchor="middle">${say(text)}</text>`,
+  line: ({ x, y, to_x, to_y, arrow }) => svg`
+    <path class="frame" d="M${(x + 0.5) * CHARACTER} ${(y + 0.5) * LINE}L${(to_x + 0.5) * CHARACTER} ${(to_y + 0.5) * LINE}"></path>
+    ${arrow ? arrowHead(x, y, to_x, to_y) : nothing}`,
+  label: ({ x, y, text }) => svg`<text x=${x * CHARACTER} y=${y * LINE + 15}>${say(text)}</text>`,
+};
+
+function arrowHead(x, y, toX, toY) {
+  const along = 6 * Math.sign(toX - x), across = 6 * Math.sign(toY - y);
+  const tip = `M${(toX + 0.5) * CHARACTER} ${(toY + 0.5) * LINE}`;
+  return svg`<path class="frame" d="${tip}l${-along - across / 2} ${-across - along / 2}${tip}l${-along + across / 2} ${-across + along / 2}"></path>`;
+}

@@ -1,0 +1,30 @@
+// Matrices drawn to scale: which there are, and where each goes.
+
+/** The matrices in a table of parameters: {tensor, name (within its block), inBlock, rows, columns}. */
+export function matricesOf(rows) {
+  const whole = (text) => Number(text.replaceAll(",", ""));
+  return rows.filter(([tensor, shape]) => typeof tensor === "string" && shape.includes("×")).map(([tensor, shape]) => {
+    const [count, columns] = shape.split("×").map(whole);
+    return { tensor, name: tensor.replace("h.*.", ""), inBlock: tensor.startsWith("h.*."), rows: count, columns };
+  });
+}
+
+/** A matrix lying on its long side, `unit` pixels a number, cut into strips where that is wider than `width`. */
+export function strips(matrix, unit, width) {
+  const long = unit * Math.max(matrix.rows, matrix.columns), high = unit * Math.min(matrix.rows, matrix.columns);
+  const count = Math.ceil(long / width - 1e-6);
+  return Array.from({ length: count }, (_, i) => ({ matrix, wide: Math.min(width, long - i * width), high }));
+}
+
+/** Rectangles {wide, high} in lines of that width: {placed: [{x, y, ...}], high}. */
+export function inLines(items, width, gap = 0) {
+  let x = 0, y = 0, high = 0;
+  const placed = items.map((item) => {
+    if (x > 0 && x + item.wide > width + 1e-6) [x, y, high] = [0, y + high + gap, 0];
+    const at = { ...item, x, y };
+    x += item.wide + gap;
+    high = Math.max(high, item.high);
+    return at;
+  });
+  return { placed, high: y + high };
+}

@@ -1,0 +1,64 @@
+// All figures of the article in its order, each with the numbers of this model.
+
+import { html, nothing } from "../vendor/lit-html.js";
+import { choices } from "../app/controls.js";
+import { language, say, t } from "../app/i18n.js";
+import { ask, askTrace, chosen, files, live, trace } from "../app/model.js";
+import { goMore, state } from "../app/state.js";
+import { panel } from "../draw/panels.js";
+
+export const article = { id: "article", draw };
+
+function draw() {
+  const listed = ask("figures")?.figures;
+  if (!listed) return html`<p>${t("loading")}</p>`;
+  const open = listed.find((figure) => figure.id === state.value.more.figure) ?? listed[0];
+  keepInSight(open.id);
+  return html`${choices(["layer", "head", "position"])}
+    <div class="article"><ol class="contents">${listed.map((figure) => item(figure, figure === open))}</ol>
+    <article class="figure" data-figure=${open.id}>${figure(open)}${around(listed, listed.indexOf(open))}</article></div>`;
+}
+
+let inSight = null;
+
+/** Scroll the list to the open figure when another was opened by a link or a step. */
+function keepInSight(id) {
+  if (id === inSight) return;
+  inSight = id;
+  requestAnimationFrame(() => document.querySelector(".contents [aria-current]")?.scrollIntoView({ block: "nearest" }));
+}
+
+function item(figure, isOpen) {
+  return html`<li><button type="button" class="quiet" aria-current=${isOpen ? "true" : nothing} @click=${() => goMore({ figure: figure.id })}>
+    <b>${figure.id}</b> ${say(figure.title)} <small class=${figure.status}>${t(`status.${figure.status}`)}</small></button></li>`;
+}
+
+function figure(open) {
+  return html`<h2>${open.id} · ${say(open.title)}</h2>
+    <p class="place">${open.picture ? t("article.picture", open) : t("article.part", open)}</p>
+    ${open.status === "later" ? html`<p>${t("article.later")}</p>` : body(open)}`;
+}
+
+function body(open) {
+  const { layer, head, position } = chosen.value, query = { layer, head, position };
+  const found = askTrace(`figures/${open.id}?${new URLSearchParams(query)}`);
+  if (!found) return html`<p>${t("loading")}</p>`;
+  return html`${found.panels.map(panel)}${check(found.check)}${save(open, query)}`;
+}
+
+function check(found) {
+  if (!found) return nothing;
+  return html`<p class="check ${found.ok ? "holds" : "fails"}"><b>${t(found.ok ? "check.holds" : "check.fails")}</b> ${found.statement}</p>`;
+}
+
+function save(open, query) {
+  if (!live()) return nothing;
+  const file = (format) => files().figureFile(trace.value.trace, open.id, { ...query, format, language: language.value });
+  return html`<p class="tools">${["svg", "json", "text"].map((format) => html`
+    <a class="quiet" href=${file(format)} download="${open.id}.${format === "text" ? "txt" : format}">${format.toUpperCase()}</a>`)}</p>`;
+}
+
+function around(listed, at) {
+  const step = (i, label) => (listed[i] ? html`<button type="button" @click=${() => goMore({ figure: listed[i].id })}>${label}</button>` : nothing);
+  return html`<div class="steps">${step(at - 1, `← ${listed[at - 1]?.id}`)}${step(at + 1, `${listed[at + 1]?.id} →`)}</div>`;
+}

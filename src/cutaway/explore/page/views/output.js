@@ -1,0 +1,155 @@
+// From the last vector to a score for every token: ln_f, the output matrix, softmax; what made a score, and how early.
+
+import { html, nothing, svg } from "../vendor/lit-html.js";
+import { choices } from "../app/controls.js";
+import { t } from "../app/i18n.js";
+import { likely, share, word } from "../app/likely.js";
+import { ask, askTrace, chosen, model, tensor, tokens, trace } from "../app/model.js";
+import { tokenCells, weightRow } from "../app/slices.js";
+import { goMore, state } from "../app/state.js";
+import { grid } from "../draw/cell-grid.js";
+import { numeral, select } from "../draw/numbers.js";
+
+export const output = { id: "output", draw };
+
+const SHOWN = 10; // candidates
+const MOST_FOUND = 12; // tokens that a search shows
+const READ = 5; // tokens at each boundary of the lens
+const NO_SUM = ["no_residual_attention", "no_residual_mlp", "no_final_norm"]; // changes after which a logit is no sum of parts
+
+const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
+const waiting = () => html`<p>${t("loading")}</p>`;
+
+function draw() {
+  const { position } = chosen.value, logits = tensor(select("logits", position, ":"))?.data;
+  if (!logits) return html`${choices(["position"])}${waiting()}`;
+  const token = chosenToken(logits);
+  return html`${choices(["position"])}${scores(logits, position, token)}${product(logits, position, token)}
+    ${parts(logits, position, token)}${lens(position, likely(logits).order[0])}`;
+}
+
+/** The token whose score is looked at: the one picked, or the likeliest. */
+function chosenToken(logits) {
+  const token = Number(state.value.more.token ?? -1);
+  return Number.isInteger(token) && token >= 0 && token < logits.length ? token : likely(logits).order[0];
+}
+
+/** The likeliest tokens, and those that are searched for. */
+function scores(logits, position, token) {
+  const { order } = likely(logits);
+  return html`<div class="two"><section aria-labelledby="top"><h2 id="top">${t("output.top", { token: tokens.value[position].text })}</h2>
+    <p class="note">${t("output.softmax")}</p>${list(order.subarray(0, SHOWN).keys(), logits, position, token)}</section>
+    <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(logits, position, token)}</section></div>`;
+}
+
+/** The tokens of these ranks, from 0, with what they got. */
+function list(ranks, logits, position, token) {
+  const { order, probabilities } = likely(logits), largest = probabilities[order[0]];
+  return html`<ol class="candidates ranked">${Array.from(ranks, (rank) => [rank, order[rank]]).map(([rank, id]) => html`<li>
+    <button type="button" aria-pressed=${id === token} @click=${() => goMore({ token: id })}>
+      <small>${rank + 1}.</small><span class="token">${word(id)}</span>
+      <meter min="0" max="1" value=${probabilities[id] / largest || 0} aria-hidden="true"></meter>
+      ${numeral(share(probabilities[id]), "probs", [position, id])}
+      ${numeral(logits[id].toFixed(2), "logits", [position, id])}</button></li>`)}</ol>`;
+}
+
+function search(logits, position, token) {
+  const text = state.value.more.find ?? "", { order } = likely(logits), words = ask("vocabulary")?.tokens;
+  const found = words && text ? [...order.keys()].filter((rank) => matches(words[order[rank]], order[rank], text)) : [];
+  return html`<p class="note">${t("output.search.note", { n: logits.length.toLocaleString("en") })}</p>
+    <label class="wide">${t("output.find")} <input spellcheck="false" autocomplete="off" .value=${text}
+      @input=${(event) => goMore({ find: event.target.value || null })}></label>
+    ${text && words ? html`<p role="status">${t("output.found", { n: found.length.toLocaleString("en"), shown: Math.min(found.length, MOST_FOUND) })}</p>
+      ${list(found.slice(0, MOST_FOUND), logits, position, token)}` : nothing}`;
+}
+
+/** Whether a token holds that text, a space being shown as ␣; "#11" is the token with that id. */
+function matches(shown, id, text) {
+  return shown.toLowerCase().includes(text.replaceAll(" ", "␣").toLowerCase()) || text === `#${id}`;
+}
+
+/** One score as a dot product: the vector, the token's row of the matrix, and the sum of the products. */
+function product(logits, position, token) {
+  const { n_vocab, n_embd, tie_word_embeddings } = model.value.config, name = matrixName();
+  const vector = tokenCells("ln_f", position), row = weightRow(name, [n_vocab, n_embd], token);
+  return html`<h2>${t("output.product")}</h2>
+    <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}
+      ${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
+    ${vector ? grid({ title: t("output.vector", { token: tokens.value[position].text }), cells: vector, scale: "signed" }) : waiting()}
+    <p class="sign" aria-hidden="true">·</p>
+    ${row ? grid({ title: t("output.row", { token: word(token), id: token }), cells: row, scale: "signed" }) : waiting()}
+    ${vector && row ? sums(vector, row, logits, position, token) : nothing}`;
+}
+
+function sums(vector, row, logits, position, token) {
+  const sum = vector.values.reduce((total, value, i) => total + value * row.values[i], 0);
+  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])};
+    <code>logits</code>: ${numeral(logits[token].toFixed(4), "logits", [position, token])}</p>`;
+}
+
+/** A logit taken apart into what each part of the model adds to it. */
+function parts(logits, position, token) {
+  const heading = html`<h2>${t("output.parts", { token: word(token) })}</h2>`;
+  const spoilt = trace.value.interventions.find((change) => NO_SUM.includes(change.kind));
+  if (spoilt) return html`${heading}<p>${t("output.nosum", { kind: t(`whatif.kind.${spoilt.kind}`) })}</p>`;
+  const found = askTrace(`attribution?${new URLSearchParams({ position, token })}`);
+  if (!found) return html`${heading}${waiting()}`;
+  const logit = logits[token], off = Math.abs(found.logit - logit);
+  return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
+    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(attribution)", [position, token])};
+      <code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])};
+      ${t("output.off")} ${numeral(off.toExponential(1), "sum(attribution) - logits", [position, token])}</p>
+    <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
+}
+
+/** [name, number, formula]: what is added, in the order in which it is added. */
+function addends(found) {
+  const layers = found.mlp.flatMap((_, layer) => [
+    [t("output.attention", { layer }), found.attention[layer], `attn_out.${layer} @ direction`],
+    [t("output.mlp", { layer }), found.mlp[layer], `mlp_out.${layer} @ direction`],
+  ]);
+  return [[t("output.token"), found.token_embedding, "tok_emb @ direction"], [t("output.place"), found.position_embedding, "pos_emb @ direction"],
+    ...layers, [t("output.bias"), found.final_bias, `ln_f.bias @ ${matrixName()}`]];
+}
+
+/** Bars to the right for what adds, to the left for what takes away. */
+function signedBars(rows, position) {
+  const largest = Math.max(...rows.map(([, value]) => Math.abs(value))) || 1;
+  return html`<ul class="bars signed">${rows.map(([name, value, formula]) => html`<li><span>${name}</span>
+    <svg viewBox="-100 0 200 10" preserveAspectRatio="none" aria-hidden="true">${svg`<rect class=${value < 0 ? "minus" : "plus"}
+      x=${Math.min(0, (100 * value) / largest)} y="1" width=${Math.abs((100 * value) / largest)} height="8"></rect>
+      <path d="M0 0V10"></path>`}</svg>
+    ${numeral(signed(value), formula, [position])}</li>`)}</ul>`;
+}
+
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+
+/** Layers × heads; the last column is the bias of the projection, which belongs to no head. */
+function heads(found) {
+  const [rows, columns] = [found.heads.length, found.heads[0].length + 1];
+  const values = Float32Array.from(found.heads.flatMap((layer, l) => [...layer, found.attention_bias[l]]));
+  const cells = { tensor: "(z @ attn.c_proj.weight) @ direction", shape: [rows, columns], values, rows, columns, offset: 0, steps: [columns, 1] };
+  const names = [...found.heads[0].map((_, head) => String(head)), t("output.projection")];
+  return grid({ title: t("output.heads"), cells, scale: "signed", rowLabels: found.heads.map((_, layer) => `${t("layer")} ${layer}`),
+    columnLabels: names, columnAxis: t("head"), cursor: largestAt(values, columns) });
+}
+
+function largestAt(values, columns) {
+  const at = values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]) ? i : best), 0);
+  return [Math.floor(at / columns), at % columns];
+}
+
+/** What the model would say if it ended at each boundary between its parts. */
+function lens(position, final) {
+  const k = Math.min(READ, model.value.config.n_vocab), found = askTrace(`lens?${new URLSearchParams({ position, k })}`)?.boundaries;
+  return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
+    ${found ? html`<div class="scroll" tabindex="0" role="region" aria-label=${t("output.lens")}><table class="lens">
+      <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>
+      <tbody>${found.map(({ name, top }) => html`<tr><th scope="row"><code>${name}</code></th>${top.map((entry) => reading(name, entry, position, final))}</tr>`)}</tbody>
+    </table></div>` : waiting()}`;
+}
+
+function reading(boundary, { id, text, probability }, position, final) {
+  return html`<td class=${id === final ? "marked" : ""}><span class="token">${text}</span>
+    ${numeral(share(probability), `softmax(ln_f(${boundary}) @ ${matrixName()}.T)`, [position, id])}</td>`;
+}

@@ -1,0 +1,90 @@
+// Where the parameters are: the matrices to scale, and the table of all tensors beside the article's.
+
+import { html, nothing, svg } from "../vendor/lit-html.js";
+import { say, t } from "../app/i18n.js";
+import { askTrace, chosen, model } from "../app/model.js";
+import { colour } from "../draw/colours.js";
+import { numeral } from "../draw/numbers.js";
+import { panel } from "../draw/panels.js";
+import { inLines, matricesOf, strips } from "../draw/scaled.js";
+
+export const parameters = { id: "parameters", draw };
+
+const WIDE = 960, AREA = WIDE * 420; // of the drawing of the whole model, in pixels
+const BLOCK = 640, LABEL = 38, GAP = 12; // of the drawing of one block: its width, room above a matrix, room between two
+const COLOURS = { "wte.weight": "token", "wpe.weight": "weights", "lm_head.weight": "score", "attn.c_attn.weight": "query",
+  "attn.c_proj.weight": "output", "mlp.c_fc.weight": "mlp", "mlp.c_proj.weight": "reused" };
+
+function draw() {
+  const { layer } = chosen.value, found = askTrace(`figures/F59?${new URLSearchParams({ layer })}`);
+  if (!found) return html`<p>${t("loading")}</p>`;
+  const matrices = matricesOf(found.panels.find((each) => each.kind === "table").rows);
+  return html`${total()}${wholeModel(matrices)}${oneBlock(matrices)}
+    <h2>${t("parameters.table")}</h2><p class="note">${t("parameters.table.note", { n: model.value.config.n_layer })}</p>
+    ${found.panels.map(panel)}${check(found.check)}`;
+}
+
+function total() {
+  const { n_params, checkpoint } = model.value;
+  return html`<p>${t("parameters.total")} <b>${numeral(n_params.toLocaleString("en"), "size(*)", [])}</b>.
+    ${t("parameters.file", { name: checkpoint.name })} ${numeral(checkpoint.bytes.toLocaleString("en"), "checkpoint.bytes", [])}</p>`;
+}
+
+function check(found) {
+  return found ? html`<p class="check ${found.ok ? "holds" : "fails"}"><b>${t(found.ok ? "check.holds" : "check.fails")}</b> ${found.statement}</p>` : nothing;
+}
+
+function wholeModel(matrices) {
+  const { n_layer, n_ctx } = model.value.config, size = (matrix) => matrix.rows * matrix.columns;
+  const count = (matrix) => size(matrix) * (matrix.inBlock ? n_layer : 1);
+  const drawn = matrices.reduce((sum, matrix) => sum + count(matrix), 0), unit = Math.sqrt(AREA / drawn);
+  const outside = inLines(matrices.filter((matrix) => !matrix.inBlock).flatMap((matrix) => strips(matrix, unit, WIDE)), WIDE);
+  const inside = block(matrices.filter((matrix) => matrix.inBlock), unit);
+  const blocks = inLines(Array.from({ length: n_layer }, (_, layer) => ({ layer, ...inside })), WIDE, 4);
+  const high = outside.high + GAP + blocks.high, rest = model.value.n_params - drawn;
+  return html`<h2>${t("parameters.whole")}</h2><p class="note">${t("parameters.whole.note", { rows: n_ctx })}</p>
+    <svg class="parameters" viewBox="-1 -1 ${WIDE + 2} ${high + 2}" role="img" aria-label=${t("parameters.whole.sentence", { n: n_layer })}>
+      ${outside.placed.map((strip) => rectangle(strip, strip.matrix.tensor))}
+      ${blocks.placed.map(({ layer, x, y, placed }) => svg`<g transform="translate(${x} ${outside.high + GAP + y})">
+        ${placed.map((strip) => rectangle(strip, `h.${layer}.${strip.matrix.name}`))}</g>`)}</svg>
+    <ul class="legend-list">${matrices.map((matrix) => html`<li>${swatch(matrix)} <code>${matrix.tensor}</code>
+      <span>${shape(matrix)}</span> ${numeral(share(count(matrix)), `size(${matrix.tensor}) / size(*)`, [])}</li>`)}
+      <li><span>${t("parameters.rest")}</span> ${numeral(share(rest), "size(*.bias, ln_*) / size(*)", [])}</li></ul>`;
+}
+
+/** A block's matrices, in a rectangle as wide as the widest. */
+function block(matrices, unit) {
+  const lying = matrices.flatMap((matrix) => strips(matrix, unit, WIDE)), wide = Math.max(...lying.map((strip) => strip.wide));
+  return { ...inLines(lying, wide), wide };
+}
+
+const shape = ({ rows, columns }) => `${rows.toLocaleString("en")} × ${columns.toLocaleString("en")}`;
+const share = (size) => `${((100 * size) / model.value.n_params).toFixed(1)} %`;
+
+function rectangle({ matrix, x, y, wide, high }, tensor) {
+  return svg`<rect x=${x} y=${y} width=${wide} height=${high} fill=${colour(COLOURS[matrix.name])} stroke=${colour(COLOURS[matrix.name])}
+    data-tensor="shape(${tensor})" data-index=""><title>${tensor} ${shape(matrix)}</title></rect>`;
+}
+
+const swatch = (matrix) => html`<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">${svg`<rect width="10" height="10"
+  fill=${colour(COLOURS[matrix.name])} stroke=${colour(COLOURS[matrix.name])}></rect>`}</svg>`;
+
+/** One block with rows down and columns across, as the matrices are multiplied; the line below each is its bias. */
+function oneBlock(matrices) {
+  const [attention, projection, hidden, back] = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"].map((name) => matrices.find((each) => each.name === `${name}.weight`));
+  const unit = BLOCK / (Math.max(attention.columns + projection.columns, hidden.columns) + back.columns);
+  const beside = unit * attention.columns + GAP, below = LABEL + unit * attention.rows + GAP;
+  const far = Math.max(beside + unit * projection.columns, unit * hidden.columns) + GAP;
+  const placed = [[attention, 0, 0], [projection, beside, 0], [hidden, 0, below], [back, far, 0]];
+  const wide = Math.max(...placed.map(([matrix, x]) => x + Math.max(unit * matrix.columns, 130)));
+  const high = Math.max(...placed.map(([matrix, , y]) => y + LABEL + unit * matrix.rows)) + 6, title = t("parameters.block");
+  return html`<h2>${title}</h2><p class="note">${t("parameters.block.note")}</p>
+    <div class="scroll" tabindex="0" role="region" aria-label=${title}>
+    <svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${say(title)}>${placed.map(([matrix, x, y]) => labelled(matrix, x, y, unit))}</svg></div>`;
+}
+
+function labelled(matrix, x, y, unit) {
+  const at = { matrix, x: x + 1, y: y + LABEL, wide: unit * matrix.columns, high: unit * matrix.rows }, under = at.y + at.high + 3;
+  return svg`<text x=${x + 1} y=${y + 14}>${matrix.name.replace(".weight", "")}</text><text class="quiet" x=${x + 1} y=${y + 30}>${shape(matrix)}</text>
+    ${rectangle(at, matrix.tensor)}<path class="frame" d="M${at.x} ${under}h${at.wide}"></path>`;
+}

@@ -1,0 +1,185 @@
+// All blocks above all tokens: how each token's vector grows on its way up, and what the model would say there.
+
+import { html, nothing } from "../vendor/lit-html.js";
+import { signal } from "../vendor/signals-core.js";
+import { choices } from "../app/controls.js";
+import { t } from "../app/i18n.js";
+import { askTrace, chosen, ids, model, tensor, tokens, trace } from "../app/model.js";
+import { tokenCells } from "../app/slices.js";
+import { go, goMore, state } from "../app/state.js";
+import { grid } from "../draw/cell-grid.js";
+import { numeral, percent } from "../draw/numbers.js";
+
+export const stack = { id: "stack", draw };
+
+const MOST = 14; // positions side by side
+const READ = 5; // tokens of a lens reading
+const MEASURES = ["reading", "norm", "attention", "mlp", "cosine"];
+
+function draw() {
+  const measure = MEASURES.includes(state.value.more.measure) ? state.value.more.measure : "reading";
+  const streams = readStreams();
+  return html`${choices(["layer", "position"])}
+    <fieldset class="radios"><legend>${t("stack.measure")}</legend>${MEASURES.map((name) => html`<label>
+      <input type="radio" name="measure" .checked=${name === measure} @change=${() => goMore({ measure: name })}> ${t(`stack.${name}`)}</label>`)}</fieldset>
+    <p class="note">${t(`stack.${measure}.note`)}</p>
+    ${around()}${streams ? tower(streams, measure) : waiting()}${work()}
+    ${node()}`;
+}
+
+const waiting = () => html`<p>${t("loading")}</p>`;
+
+const width = signal(innerWidth);
+addEventListener("resize", () => { width.value = innerWidth; });
+
+/** How many columns there is room for beside the menu and the names of the rows; a phone's are narrower. */
+function columns() {
+  const room = width.value > 832 ? (Math.min(width.value - 192, 1312) - 140) / 81 : (width.value - 80) / 72;
+  return Math.max(3, Math.min(MOST, Math.floor(room)));
+}
+
+/** The positions that are shown: {first, count}, in pages, so that nothing moves while one looks around. */
+function shownPositions() {
+  const all = ids.value.length, fit = columns(), page = Math.floor(chosen.value.position / fit) * fit;
+  return { first: Math.max(0, Math.min(page, all - fit)), count: Math.min(fit, all) };
+}
+
+const before = (layer) => (layer === 0 ? "resid.pre.0" : `resid.post.${layer - 1}`);
+
+/** The residual stream at the shown positions by its name, each a list of rows; undefined until all are there. */
+function readStreams() {
+  const { first, count } = shownPositions(), { n_layer, n_embd } = model.value.config;
+  const layers = Array.from({ length: n_layer }, (_, layer) => layer);
+  const names = ["resid.pre.0", ...layers.flatMap((layer) => [`resid.mid.${layer}`, `resid.post.${layer}`])];
+  const found = names.map((name) => tensor(`${name}[${first}:${first + count},:]`)); // all are asked for before one is missed
+  if (found.some((part) => !part)) return undefined;
+  const rows = (data) => Array.from({ length: count }, (_, i) => data.subarray(i * n_embd, (i + 1) * n_embd));
+  return Object.fromEntries(names.map((name, i) => [name, rows(found[i].data)]));
+}
+
+const length = (row) => Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
+const distance = (one, other) => length(one.map((value, i) => value - other[i]));
+const cosine = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0) / (length(one) * length(other));
+
+// What is written on a node: {value, text, tensor, index}. Column i of the streams is position p; layer -1 is the input.
+const MEASURED = {
+  norm: (streams, i, p, layer) => number(length(streams[after(layer)][i]), `norm(${after(layer)})`, p),
+  attention: (streams, i, p, layer) => added(streams, i, p, before(layer), `resid.mid.${layer}`),
+  mlp: (streams, i, p, layer) => added(streams, i, p, `resid.mid.${layer}`, `resid.post.${layer}`),
+  cosine: (streams, i, p, layer) => number(cosine(streams[after(layer)][i], streams[last()][i]), `cosine(${after(layer)}, ${last()})`, p),
+};
+
+const after = (layer) => before(layer + 1);
+const last = () => after(model.value.config.n_layer - 1);
+const number = (value, tensor, p) => ({ value, text: value.toFixed(2), tensor, index: [p] });
+const added = (streams, i, p, from, to) => number(distance(streams[to][i], streams[from][i]), `norm(${to} - ${from})`, p);
+
+/** The node's measure, or undefined where it has none: the input has nothing added, a reading may not be there yet. */
+function measured(streams, measure, i, p, layer, readings) {
+  if (measure !== "reading") return layer < 0 && ["attention", "mlp"].includes(measure) ? undefined : MEASURED[measure](streams, i, p, layer);
+  const best = readings[i]?.get(after(layer))?.[0];
+  return best && { value: best.probability, text: best.text, tensor: `lens(${after(layer)})`, index: [p, best.id], token: true };
+}
+
+/** The lens at each shown position, the chosen one first and then one at a time, so that other questions get between. */
+function readings() {
+  const { first, count } = shownPositions(), at = chosen.value.position - first, found = new Array(count);
+  for (const i of [at, ...Array.from({ length: count }, (_, i) => i).filter((i) => i !== at)]) {
+    const answer = askTrace(`lens?position=${first + i}&k=${kept()}`);
+    if (!answer) break;
+    found[i] = new Map(answer.boundaries.map((boundary) => [boundary.name, boundary.top]));
+  }
+  return found;
+}
+
+const kept = () => Math.min(READ, model.value.config.n_vocab);
+
+/** The table of nodes: the last block at the top, the input at the bottom, a column for each position. */
+function tower(streams, measure) {
+  const { first, count } = shownPositions(), { n_layer } = model.value.config, read = measure === "reading" ? readings() : [];
+  const layers = Array.from({ length: n_layer + 1 }, (_, i) => n_layer - 1 - i);
+  const nodes = layers.map((layer) => Array.from({ length: count }, (_, i) => measured(streams, measure, i, first + i, layer, read)));
+  const values = nodes.flat().map((each) => Math.abs(each?.value ?? 0));
+  const largest = ["reading", "cosine"].includes(measure) ? 1 : Math.max(...values) || 1;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${t("stack.tower")}><table class="tower" @keydown=${walk}>
+    <tbody>${layers.map((layer, row) => html`<tr><th scope="row">${layer < 0 ? t("stack.input") : `${t("layer")} ${layer}`}</th>
+      ${nodes[row].map((each, i) => cell(each, layer, first + i, largest, measure === "reading"))}</tr>`)}</tbody>
+    <tfoot><tr><td></td>${tokens.value.slice(first, first + count).map((token, i) => html`<th scope="col" class=${first + i === chosen.value.position ? "chosen" : nothing}>
+      <span class="token">${token.text}</span><small>${first + i}</small></th>`)}</tr></tfoot></table></div>`;
+}
+
+function cell(each, layer, position, largest, waits) {
+  const here = chosen.value, isChosen = layer === here.layer && position === here.position;
+  const says = each?.token ? html`<span class="token" data-tensor=${each.tensor} data-index=${each.index.join(",")}>${each.text}</span>`
+    : each ? numeral(each.text, each.tensor, each.index) : html`<span class="number">${waits ? "…" : "–"}</span>`;
+  const inside = html`${says}<meter min="0" max="1" value=${each ? Math.abs(each.value) / largest : 0} aria-hidden="true"></meter>`;
+  const kind = isReused(layer, position) ? "reused" : "computed";
+  if (layer < 0) return html`<td class="node ${kind}">${inside}</td>`;
+  return html`<td class="node ${kind}"><button type="button" data-layer=${layer} data-position=${position} tabindex=${isChosen ? 0 : -1} aria-pressed=${isChosen}
+    title=${`${t("layer")} ${layer}, ${t("place", { n: position + 1, i: position })}`} @click=${() => go({ layer, position })}>${inside}</button></td>`;
+}
+
+/** Arrow keys go from node to node. */
+function walk(event) {
+  const { layer, position } = chosen.value, { first, count } = shownPositions();
+  const moves = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, first - position], End: [0, first + count - 1 - position] };
+  if (!(event.key in moves)) return;
+  event.preventDefault();
+  const within = (value, end) => Math.max(0, Math.min(end - 1, value));
+  const next = { layer: within(layer + moves[event.key][0], model.value.config.n_layer), position: within(position + moves[event.key][1], ids.value.length) };
+  const table = event.currentTarget;
+  go(next, { replace: true });
+  table.querySelector(`[data-layer="${next.layer}"][data-position="${next.position}"]`)?.focus();
+}
+
+/** Whether the last step took the node over instead of computing it. */
+function isReused(layer, position) {
+  const { positions_reused, changed_layer } = trace.value.work;
+  return position < positions_reused && Math.max(layer, 0) < changed_layer;
+}
+
+/** How many of all nodes the last step computed: its path alone where the tokens before it were there already. */
+function work() {
+  const { positions_reused, changed_layer } = trace.value.work, { n_layer } = model.value.config, all = n_layer * ids.value.length;
+  const reused = Math.min(changed_layer, n_layer) * positions_reused;
+  if (!reused) return html`<p class="note">${t("stack.work.all", { n: all })}</p>`;
+  return html`<p class="note node-key"><span class="computed"><i></i> ${t("stack.work.computed", { n: all - reused, all })}</span>
+    <span class="reused"><i></i> ${t("stack.work.reused", { n: reused })}</span></p>`;
+}
+
+/** Which positions are shown of a long text, and the way to the others. */
+function around() {
+  const { first, count } = shownPositions(), all = ids.value.length;
+  if (count === all) return nothing;
+  const step = (position, label) => html`<button type="button" ?disabled=${position < 0 || position >= all} @click=${() => go({ position })}>${label}</button>`;
+  return html`<p class="buttons">${step(first - 1, `← ${t("stack.earlier")}`)}<span>${t("stack.shown", { from: first + 1, to: first + count, all })}</span>
+    ${step(first + count, `${t("stack.later")} →`)}</p>`;
+}
+
+/** The chosen node opened: what enters the block, what attention and the MLP add to it, and what is read there. */
+function node() {
+  const { layer, position } = chosen.value, token = tokens.value[position].text;
+  const [pre, mid, post] = ["resid.pre", "resid.mid", "resid.post"].map((kind) => tokenCells(`${kind}.${layer}`, position));
+  const open = (view, words) => html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>`;
+  return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>
+    <p class="buttons">${open("attention", "stack.open.attention")}${open("mlp", "stack.open.mlp")}</p>
+    ${pre && mid && post ? html`<div class="two"><div>${strip(pre, "stack.pre")}${strip(difference(mid, pre), "stack.attn_out")}${strip(mid, "stack.mid")}
+      ${strip(difference(post, mid), "stack.mlp_out")}${strip(post, "stack.post")}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
+}
+
+/** What came between: attn_out and mlp_out themselves would have to be computed anew, for all tokens of the layer. */
+const difference = (to, from) => ({ ...to, tensor: `${to.tensor} - ${from.tensor}`, values: to.values.map((value, i) => value - from.values[i]) });
+
+const strip = (cells, words) => html`${grid({ title: t(words), cells, scale: "signed" })}
+  <p class="note size">${t("stack.size")} ${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</p>`;
+
+function lensHere(layer, position) {
+  const answer = askTrace(`lens?position=${position}&k=${kept()}`);
+  if (!answer) return waiting();
+  const names = [[before(layer), "stack.reads.before"], [`resid.mid.${layer}`, "stack.reads.mid"], [after(layer), "stack.reads.after"]];
+  return html`${names.map(([name, words]) => html`<h3>${t(words)}</h3>
+    <ul class="bars">${answer.boundaries.find((boundary) => boundary.name === name).top.map((best) => html`<li><span class="token">${best.text}</span>
+      <meter min="0" max="1" value=${best.probability} aria-hidden="true"></meter>
+      ${numeral(percent(best.probability), `lens(${name})`, [position, best.id])}</li>`)}</ul>`)}
+    <p class="note">${t("stack.lens.note")}</p>`;
+}

@@ -1,0 +1,60 @@
+// From text to token ids: bytes, pieces, merges one by one, ids.
+
+import { html, nothing } from "../vendor/lit-html.js";
+import { t } from "../app/i18n.js";
+import { states } from "../app/merges.js";
+import { ask, chosen, model, text, tokens } from "../app/model.js";
+import { go, goMore, state } from "../app/state.js";
+import { numeral } from "../draw/numbers.js";
+
+export const tokensView = { id: "tokens", draw };
+
+const MOST = 64; // pieces that are shown
+
+function draw() {
+  if (!model.value.has_tokenizer) return html`<p>${t("tokens.none")}</p>`;
+  return html`${ids()}${vocabulary()}${pieces()}`;
+}
+
+function ids() {
+  const { position } = chosen.value;
+  return html`<h2>${t("tokens.ids")}</h2><p class="note">${t("tokens.ids.note")}</p>
+    <ol class="chips">${tokens.value.slice(0, 512).map((token, i) => html`<li>
+      <button type="button" aria-pressed=${i === position} @click=${() => go({ position: i }, { replace: true })}>
+        <span class="token">${token.text}</span>
+        <span class="bytes">${token.bytes.map(hex).join(" ")}</span>
+        ${numeral(token.id, "ids", [i])}</button></li>`)}</ol>`;
+}
+
+const hex = (byte) => byte.toString(16).padStart(2, "0");
+
+function vocabulary() {
+  const { n_vocab } = model.value.config;
+  const made = n_vocab === 50257 ? t("tokens.sum") : t("tokens.size", { n: n_vocab.toLocaleString("en") });
+  return html`<p class="note">${made}</p>`;
+}
+
+/** What BPE does with the text, or with another that is typed in. */
+function pieces() {
+  const read = state.value.more.text ?? text.value.slice(0, 2000);
+  const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
+  const open = Math.min(Number(state.value.more.piece ?? 0), (found?.length ?? 1) - 1);
+  return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t("tokens.pieces.note")}</p>
+    <label class="wide">${t("tokens.text")} <input maxlength="2000" .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
+    ${found ? html`<ol class="chips">${found.slice(0, MOST).map((piece, i) => html`<li><button type="button" aria-pressed=${i === open}
+      @click=${() => goMore({ piece: i })}><span class="token">${visible(piece.text)}</span><small>${t("tokens.count", { n: piece.ids.length })}</small></button></li>`)}</ol>
+    ${found[open] ? merges(found[open]) : nothing}` : html`<p>${t("loading")}</p>`}`;
+}
+
+const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+
+function merges(piece) {
+  const rows = states(piece);
+  return html`<h3>${t("tokens.merges", { piece: visible(piece.text) })}</h3>
+    <p class="bytes">${t("tokens.bytes")} ${piece.bytes.map(hex).join(" ")}</p>
+    <div class="scroll" tabindex="0" role="region" aria-label=${t("tokens.pieces")}><table class="merges"><tbody>
+      ${rows.map((symbols, i) => html`<tr><th scope="row">${i === 0 ? t("tokens.start") : t("tokens.merge", { n: i, rank: piece.steps[i - 1].rank })}</th>
+        <td>${symbols.map((symbol) => html`<span class="token symbol">${symbol}</span>`)}</td></tr>`)}
+      <tr><th scope="row">${t("tokens.result")}</th><td>${piece.ids.map((id, i) => html`<span class="symbol">${numeral(id, "encode(text)", [i])}</span>`)}</td></tr>
+    </tbody></table></div>`;
+}

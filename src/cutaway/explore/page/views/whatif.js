@@ -1,0 +1,160 @@
+// What if: parts of the model switched off or changed while it reads, and what that does to the text.
+
+import { html, nothing } from "../vendor/lit-html.js";
+import { signal } from "../vendor/signals-core.js";
+import { choices } from "../app/controls.js";
+import { changeToText } from "../app/address.js";
+import { areInForce, areWanted, describe, make, takeBack } from "../app/changes.js";
+import { t } from "../app/i18n.js";
+import { fieldsOf } from "../app/kinds.js";
+import { likeliest, likelyList } from "../app/likely.js";
+import { chosen, files, ids, live, model, report, trace } from "../app/model.js";
+import { askOf, other, readOther, tensorOf } from "../app/other.js";
+import { go, state } from "../app/state.js";
+import { numeral, select } from "../draw/numbers.js";
+
+export const whatif = { id: "whatif", draw };
+
+/** What is sometimes said of the model, as the changes that would make it true. */
+const MYTHS = {
+  values: [{ kind: "values_are_keys" }],
+  zero: [{ kind: "mask_value", value: 0 }],
+  thousands: [{ kind: "mask_value", value: -10000 }],
+  scale: [{ kind: "no_scale" }],
+  positions: [{ kind: "no_positions" }],
+  residual: [{ kind: "no_residual_attention" }, { kind: "no_residual_mlp" }],
+  norm: [{ kind: "no_final_norm" }],
+};
+
+const GROUPS = {
+  heads: ["zero_head", "mean_head", "scale_head"],
+  parts: ["zero_attention", "zero_mlp", "no_residual_attention", "no_residual_mlp", "no_positions", "no_final_norm"],
+  scores: ["cut_edge", "no_mask", "mask_value", "no_scale", "values_are_keys"],
+};
+
+const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" of the model as it is
+const measuring = signal(null); // an AbortController, and how many are done
+
+function draw() {
+  return html`${live() ? nothing : html`<p>${t("whatif.live")}</p>`}${active()}${myths()}${all()}`;
+}
+
+/** The changes that are made now, and what they do. */
+function active() {
+  const { changes } = state.value;
+  if (!changes.length) return html`<h2>${t("whatif.now")}</h2><p>${t("whatif.none")}</p>`;
+  return html`<h2>${t("whatif.now")}</h2><ul class="changes">${changes.map((change) => html`<li>${describe(change)} <code>${changeToText(change)}</code>
+    <button type="button" class="quiet" ?disabled=${!live()} aria-label="${t("whatif.remove")}: ${describe(change)}" @click=${() => takeBack([change])}>${t("whatif.remove")}</button></li>`)}</ul>
+    <p class="buttons"><button type="button" ?disabled=${!live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button>
+      <button type="button" @click=${() => go({ view: "compare" })}>${t("whatif.compare")}</button></p>${damage()}`;
+}
+
+/** The text's mean loss and the likeliest next tokens, without the changes and with them. */
+function damage() {
+  if (!live() || !areInForce()) return nothing;
+  const before = other({ ids: ids.value, interventions: [] }), { position } = chosen.value;
+  const nats = before && [before, trace.value].map((found) => askOf(found.trace, "surprise")?.nats);
+  const logits = before && [before, trace.value].map((found) => tensorOf(found.trace, select("logits", position, ":"))?.data);
+  if (!before || !nats[0] || !nats[1] || !logits[0] || !logits[1]) return html`<p>${t("loading")}</p>`;
+  return html`${losses(nats[0], nats[1], "probs")}${choices(["position"])}
+    ${pairs(likeliest(logits[0]), likeliest(logits[1]), position, "probs")}`;
+}
+
+const LEAST = 5e-5; // of a loss, that is shown
+const mean = (nats) => nats.reduce((sum, each) => sum + (each ?? NaN), 0) / nats.length;
+const finite = (value, digits = 4) => (Number.isFinite(value) ? value.toFixed(digits) : t("whatif.infinite"));
+
+/** Both losses and the change; `probs` names the probabilities with the change. */
+function losses(before, after, probs) {
+  if (!before.length) return html`<p class="note">${t("whatif.short")}</p>`;
+  const [one, two] = [mean(before), mean(after)], change = two - one;
+  return html`<dl class="measured loss">
+    <dt>${t("whatif.before")}</dt><dd>${numeral(finite(one), "mean(-log probs) without changes", [])}</dd>
+    <dt>${t("whatif.after")}</dt><dd>${numeral(finite(two), `mean(-log ${probs})`, [])}</dd>
+    <dt>${t("whatif.change")}</dt><dd class=${change > LEAST ? "worse" : change < -LEAST ? "better" : ""}>${numeral(`${change > 0 ? "+" : ""}${finite(change)}`, `mean(-log ${probs}) - mean(-log probs)`, [])}</dd></dl>`;
+}
+
+function pairs(before, after, position, probs) {
+  const only = (these, those) => new Set(these.map((one) => one.id).filter((id) => !those.some((each) => each.id === id)));
+  return html`<div class="two"><section><p class="side">${t("whatif.top.before")}</p>${likelyList(before, "probs without changes", position, only(before, after))}</section>
+    <section><p class="side">${t("whatif.top.after")}</p>${likelyList(after, probs, position, only(after, before))}</section></div>`;
+}
+
+/** What the model would be if some common sayings about it were true. */
+function myths() {
+  const found = measured.value.ids === String(ids.value) ? measured.value.found : {}, running = measuring.value;
+  return html`<h2>${t("whatif.myths")}</h2><p class="note">${t("whatif.myths.note")}</p>
+    <p class="buttons" role="status">${running ? html`<progress max=${Object.keys(MYTHS).length + 1} value=${running.done} aria-label=${t("whatif.measuring")}></progress>
+      <button type="button" @click=${() => running.stop.abort()}>${t("cancel")}</button>`
+      : html`<button type="button" ?disabled=${!live()} @click=${measure}>${t("whatif.measure")}</button>`}</p>
+    <ul class="myths">${Object.entries(MYTHS).map(([name, changes]) => myth(name, changes, found))}</ul>`;
+}
+
+function myth(name, changes, found) {
+  const on = areWanted(changes), { none, [name]: result } = found, last = ids.value.length - 1;
+  const probs = `(probs with ${changes.map(changeToText).join(", ")})`;
+  return html`<li><h3>${t(`whatif.myth.${name}`)}</h3><p>${t(`whatif.why.${name}`, width())}</p>
+    <p><button type="button" role="switch" aria-checked=${on} aria-label=${t("whatif.believe", { myth: t(`whatif.myth.${name}`) })} ?disabled=${!live()}
+      @click=${() => (on ? takeBack(changes) : make(changes))}><span>${t(on ? "whatif.on" : "whatif.off")}</span></button>
+      <code>${changes.map(changeToText).join(" ")}</code></p>
+    ${none && result ? html`${losses(none.nats, result.nats, probs)}<details><summary>${t("whatif.top")}</summary>${pairs(none.top, result.top, last, probs)}</details>` : nothing}</li>`;
+}
+
+function width() {
+  const { n_embd, n_head } = model.value.config, wide = n_embd / n_head;
+  return { width: wide, root: Number(Math.sqrt(wide).toFixed(2)) };
+}
+
+/** Read the text once as it is and once for each myth; one after another, so that the page stays quick. */
+async function measure() {
+  const text = ids.peek(), stop = new AbortController();
+  const all = Object.entries({ none: [], ...MYTHS });
+  try {
+    for (const [done, [name, changes]] of all.entries()) {
+      measuring.value = { stop, done };
+      const result = await damageOf(text, changes, stop.signal);
+      const found = measured.peek().ids === String(text) ? measured.peek().found : {};
+      measured.value = { ids: String(text), found: { ...found, [name]: result } };
+    }
+  } catch (error) {
+    report(error);
+  } finally {
+    measuring.value = null;
+  }
+}
+
+async function damageOf(text, interventions, stop) {
+  const found = await readOther({ ids: text, interventions }, "myth", stop), selection = select("logits", text.length - 1, ":");
+  const { nats } = await files().json(`traces/${found.trace}/surprise`);
+  const logits = (await files().tensors(found.trace, [selection]))[selection].data;
+  return { nats, top: likeliest(logits) };
+}
+
+/** Every kind of change, with the fields that say where. */
+function all() {
+  return html`<h2>${t("whatif.all")}</h2><p class="note">${t("whatif.all.note")}</p>
+    ${Object.entries(GROUPS).map(([group, kinds]) => html`<h3>${t(`whatif.group.${group}`)}</h3><ul class="kinds">${kinds.map(switchOf)}</ul>`)}`;
+}
+
+function switchOf(kind) {
+  return html`<li><form @submit=${(event) => add(event, kind)}><b>${t(`whatif.kind.${kind}`)}</b>
+    <span class="note">${t(`whatif.about.${kind}`)}</span>
+    <span class="fields">${fieldsOf(kind).map(([name, needed]) => field(kind, name, needed))}
+    <button ?disabled=${!live()} aria-label="${t("whatif.add")}: ${t(`whatif.kind.${kind}`)}">${t("whatif.add")}</button></span></form></li>`;
+}
+
+const VALUES = { scale_head: 2, mask_value: -10 }; // to begin with
+
+function field(kind, name, needed) {
+  const { n_layer, n_head } = model.value.config, { layer, head, position } = chosen.value, last = ids.value.length - 1;
+  const begin = { layer, head, query: position, key: Math.max(0, position - 1), value: VALUES[kind] }[name];
+  const most = { layer: n_layer - 1, head: n_head - 1, query: last, key: last }[name];
+  return html`<label class="choice">${t(`whatif.${name}`)} <input type="number" name=${name} ?required=${needed} step=${name === "value" ? "any" : "1"}
+    min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""}></label>`;
+}
+
+function add(event, kind) {
+  event.preventDefault();
+  const given = new FormData(event.target), fields = fieldsOf(kind).map(([name]) => [name, given.get(name)]);
+  make([{ kind, ...Object.fromEntries(fields.filter(([, text]) => text !== "").map(([name, text]) => [name, Number(text)])) }]);
+}

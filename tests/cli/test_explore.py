@@ -1,0 +1,128 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+import webbrowser
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cutaway.errors import INTERRUPTED
+from cutaway.model import Model
+from tests.cli.invoke import invoke
+
+
+@dataclass
+class Served:
+    """What would have been served."""
+
+    models: list[str] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    """Nothing is served and no browser is opened, but the socket is real."""
+    from cutaway.explore import server
+
+    served = Served()
+
+    def serve(listener: server.Listener, model: Model, checkpoint_bytes: int) -> None:
+        listener.socket.close()
+        served.models.append(model.name)
+        served.bytes.append(checkpoint_bytes)
+
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(webbrowser, "open", served.opened.append)
+    return served
+
+
+def test_says_the_address_and_serves(served: Served, tiny: str) -> None:
+    result = invoke("explore", "--port", "0", "--model", tiny)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("http://127.0.0.1:")
+    assert result.out.endswith("/\n")
+    assert served.models == ["tiny"]
+    assert served.bytes[0] > 0
+    assert served.opened == []
+
+
+def test_begins_with_a_text(served: Served, tiny: str) -> None:
+    address = invoke("explore", "--port", "0", "--model", tiny, "--text", "A robot must").out
+    assert address.endswith("/#1/play?ids=50256,32,9379,1276\n")
+
+
+def test_opens_a_browser_on_request(served: Served, tiny: str) -> None:
+    out = invoke("explore", "--port", "0", "--model", tiny, "--open").out
+    assert served.opened == [out.strip()]
+
+
+def test_the_document_has_the_address(served: Served, tiny: str) -> None:
+    document = invoke("explore", "--port", "0", "--model", tiny, "--json").document
+    assert set(document) == {"model", "engine", "dtype", "address"}
+    assert document["model"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (("--port", "65536"), 2, "port must be from 0 to 65535, not 65536"),
+        (("--port", "0", "--host", "no such host"), 1, "no such host port 0: "),
+        (("--port", "0", "--model", "nowhere"), 3, "nowhere"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    arguments: tuple[str, ...], code: int, part: str, served: Served, tiny: str
+) -> None:
+    result = invoke("explore", "--model", tiny, *arguments)
+    assert result.code == code
+    assert part in result.error
+    assert served.models == []
+
+
+def test_a_text_needs_a_tokenizer(served: Served, mute: str) -> None:
+    result = invoke("explore", "--port", "0", "--model", mute, "--text", "A robot")
+    assert result.code == 2
+    assert "no tokenizer files" in result.error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C cannot be sent to one process")
+def test_runs_until_ctrl_c(tiny: str) -> None:
+    command = [sys.executable, "-m", "cutaway", "explore", "--port", "0", "--model", tiny, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ)) as process:
+        assert process.stdout is not None
+        address = json.loads(process.stdout.readline())["address"]
+        with urllib.request.urlopen(f"{address}api/model", timeout=60) as response:
+            assert json.load(response)["name"] == "tiny"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (INTERRUPTED, b"", b"")
+
+
+@pytest.mark.parametrize(
+    "module", ["cutaway", "cutaway.cli", "cutaway.cli.explore", "cutaway.model", "cutaway.figures"]
+)
+def test_nothing_else_loads_a_web_server(module: str) -> None:
+    code = f"import sys, {module}; print(*({{'starlette', 'uvicorn', 'anyio', 'asyncio'}} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.split() == []
+
+
+def test_writes_the_page_into_one_file(tiny: str, tmp_path: Path) -> None:
+    file = tmp_path / "robot.html"
+    arguments = ("explore", "--model", tiny, "--text", "A robot", "--export", str(file), "--layer", "1", "--head", "1")
+    result = invoke(*arguments)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"{file}: {file.stat().st_size:,} bytes\n"
+    assert invoke(*arguments, "--json").document["bytes"] == file.stat().st_size
+
+
+def test_what_cannot_be_exported_is_refused(tiny: str, tmp_path: Path) -> None:
+    export = ("explore", "--model", tiny, "--text", "A robot", "--export")
+    assert invoke(*export, str(tmp_path / "x.html"), "--head", "99").code == 2
+    assert not (tmp_path / "x.html").exists()
+    assert invoke(*export, str(tmp_path / "none" / "x.html")).error.endswith("No such file or directory\n")

@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { START, changeToText, fromAddress, textToChange, toAddress } from "../../../src/cutaway/explore/page/app/address.js";
+
+const STATES = [
+  START,
+  { ...START, view: "attention", ids: [50256, 32, 9379], layer: 5, head: 1, position: 2 },
+  { ...START, view: "whatif", ids: [0], language: "zh", changes: [{ kind: "no_mask" }, { kind: "zero_head", layer: 3, head: 0 }] },
+  { ...START, view: "whatif", changes: [{ kind: "mask_value", value: -10000 }, { kind: "scale_head", layer: 0, head: 1, value: 0.5 }] },
+  { ...START, view: "tokens", more: { text: "a=b & c,d:e #%? 机器人 🤖", piece: "0" } },
+];
+
+for (const state of STATES) {
+  test(`an address gives back the state that it was made from: ${toAddress(state)}`, () => {
+    assert.deepEqual(fromAddress(toAddress(state)), { ...state });
+  });
+}
+
+test("an address names what differs from the start, readably", () => {
+  assert.equal(toAddress(START), "#1/play");
+  assert.equal(toAddress(STATES[1]), "#1/attention?ids=50256,32,9379&layer=5&head=1&position=2");
+  assert.equal(toAddress(STATES[2]), "#1/whatif?ids=0&language=zh&do=no_mask&do=zero_head:layer=3,head=0");
+});
+
+test("what is no address, or another version's, is the start", () => {
+  for (const address of ["", "#", "#2/play", "#1", "#1/Play", "#play"]) assert.deepEqual(fromAddress(address), { ...START });
+});
+
+test("what cannot be understood in an address is left out", () => {
+  const state = fromAddress("#1/play?ids=1,x&layer=two&position=-3&do=%25&do=zero_head:tail=1&do=zero_mlp:layer=");
+  assert.deepEqual(state, { ...START, position: -3 });
+});
+
+test("changes are written as kind:field=value", () => {
+  assert.equal(changeToText({ kind: "cut_edge", layer: 1, head: null, query: 5, key: 0 }), "cut_edge:layer=1,query=5,key=0");
+  assert.deepEqual(textToChange("cut_edge:layer=1,query=5,key=0"), { kind: "cut_edge", layer: 1, query: 5, key: 0 });
+  assert.equal(textToChange("cut_edge:layer=NaN"), null);
+});

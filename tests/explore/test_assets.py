@@ -1,0 +1,80 @@
+import json
+import mimetypes
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from cutaway.explore import assets
+from cutaway.figures.colours import colours
+from tests.explore.served import client_of, mute
+
+FILES = {path.relative_to(assets.PAGE).as_posix() for path in assets.PAGE.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    return client_of(mute())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page of two files, with a file beside the page's folder."""
+    (tmp_path / "secret.json").write_text("{}")
+    page = tmp_path / "page"
+    (page / "app").mkdir(parents=True)
+    (page / "index.html").write_text("<!doctype html>")
+    (page / "app" / "main.js").write_text("1")
+    (page / "notes.txt").write_text("not of the page")
+    monkeypatch.setattr(assets, "PAGE", page)
+    return page
+
+
+def test_every_file_of_the_page_is_served_as_what_it_is(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mimetypes, "guess_type", None)  # what the system believes does not matter
+    for name in FILES:
+        response = client.get(f"/page/{name}")
+        assert response.status_code == 200, name
+        assert response.content == (assets.PAGE / name).read_bytes()
+        assert response.headers["content-type"] == assets.MEDIA_TYPES[Path(name).suffix]
+
+
+def test_a_script_is_what_browsers_run(client: TestClient) -> None:
+    kinds = {client.get(f"/page/{name}").headers["content-type"] for name in FILES if name.endswith(".js")}
+    assert kinds == {"text/javascript; charset=utf-8"}
+
+
+def test_the_page_is_at_the_front(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.content == (assets.PAGE / "index.html").read_bytes()
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_the_colours_are_the_figures(client: TestClient) -> None:
+    assert json.loads(client.get("/page/colours.json").content) == colours()
+
+
+def test_a_copy_is_used_as_long_as_it_is_good(client: TestClient, folder: Path) -> None:
+    first = client.get("/page/app/main.js")
+    assert first.headers["cache-control"] == "no-cache"
+    tag = {"if-none-match": first.headers["etag"]}
+    again = client.get("/page/app/main.js", headers=tag)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert "content-security-policy" in again.headers
+    (folder / "app" / "main.js").write_text("2")
+    assert client.get("/page/app/main.js", headers=tag).content == b"2"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("../secret.json", "..%2fsecret.json", "%2e%2e/secret.json", "app/../../secret.json", "..\\secret.json"),
+        *("app/..%2f..%2fsecret.json", "/etc/passwd", "%2fetc%2fpasswd", "app/main.js%00", "app", "app/", ""),
+        *("app/./main.js", "app//main.js", "notes.txt", "index.html/", "../page/index.html", "x" * 5000),
+    ],
+)
+def test_nothing_else_is_there(client: TestClient, folder: Path, path: str) -> None:
+    response = client.get(f"http://127.0.0.1:8477/page/{path}")
+    assert response.status_code in (403, 404) or response.content in (b"<!doctype html>", b"1")
+    assert response.content != b"{}"
+    assert response.content != b"not of the page"

@@ -1,0 +1,99 @@
+from dataclasses import asdict
+
+import pytest
+
+from cutaway.config import PUBLISHED
+from cutaway.errors import UsageError
+from cutaway.explore.documents import (
+    explain_document,
+    figures_document,
+    model_document,
+    token_document,
+    trace_document,
+    vocabulary_document,
+)
+from cutaway.figures import DrawableTrace, all_figures
+from cutaway.model import Model
+from cutaway.reference import ReferenceEngine
+from cutaway.tokenizer import Tokenizer
+from cutaway.trace import Intervention
+from tests.explore.served import ROBOT, mute, talking
+from tests.tiny import tiny_weights
+
+GPT2 = Tokenizer.gpt2()
+
+
+def test_a_model_says_what_it_is() -> None:
+    model = talking()
+    document = model_document(model, 77)
+    note = document.pop("precision_note")
+    assert document == {
+        "name": "talking",
+        "engine": "reference",
+        "dtype": "float32",
+        "config": asdict(model.config),
+        "n_params": model.config.n_params,
+        "published": None,
+        "has_tokenizer": True,
+        "end_of_text": 50256,
+        "checkpoint": {"name": "talking", "bytes": 77},
+    }
+    assert isinstance(note, dict)
+    assert all("float32" in note[language] and "reference" in note[language] for language in ("en", "zh"))
+
+
+def test_a_published_model_has_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.explore.documents.published_as", lambda config: PUBLISHED[0])
+    assert model_document(mute(), 0)["published"] == {"name": "gpt2", "size": "124M", "first_size": "117M"}
+
+
+def test_every_figure_is_listed() -> None:
+    listed = figures_document()["figures"]
+    assert isinstance(listed, list)
+    assert [figure["id"] for figure in listed] == list(all_figures())
+    assert all(set(figure["title"]) == {"en", "zh"} for figure in listed)
+
+
+@pytest.mark.parametrize(
+    ("token", "text"), [(9379, "␣robot"), (50256, "<|endoftext|>"), (198, "\\n"), (447, "␣\\xe2\\x80"), (0, "!")]
+)
+def test_a_token_can_be_read_and_has_its_bytes(token: int, text: str) -> None:
+    document = token_document(GPT2, token)
+    assert (document["id"], document["text"].removeprefix("␣")) == (token, text.removeprefix("␣"))  # type: ignore[attr-defined]
+
+
+def test_a_token_without_text_is_its_number() -> None:
+    assert token_document(None, 5) == {"id": 5, "text": "#5", "bytes": []}
+    assert token_document(GPT2, 50257) == {"id": 50257, "text": "#50257", "bytes": []}
+
+
+def test_the_vocabulary_has_every_id_of_the_model() -> None:
+    weights = tiny_weights(n_vocab=50260, n_embd=12)
+    tokens = vocabulary_document(Model(ReferenceEngine(weights), weights, GPT2, "padded"))["tokens"]
+    assert isinstance(tokens, list)
+    assert len(tokens) == 50260
+    assert tokens[9379] == "␣robot"
+    assert tokens[50256:] == ["<|endoftext|>", "#50257", "#50258", "#50259"]
+    assert vocabulary_document(mute())["tokens"] == [f"#{token}" for token in range(61)]
+
+
+def test_a_text_is_explained() -> None:
+    document = explain_document(talking(), ROBOT)
+    assert document["ids"] == GPT2.encode(ROBOT)
+    assert document["pieces"] == [asdict(piece) for piece in GPT2.explain(ROBOT)]
+    with pytest.raises(UsageError, match="mute has no tokenizer files"):
+        explain_document(mute(), ROBOT)
+
+
+def test_a_trace_says_what_it_is_of_and_what_it_took() -> None:
+    model = mute()
+    changes = (Intervention("zero_head", layer=1, head=0), Intervention("mask_value", value=0.5))
+    trace = DrawableTrace(model.config, model.weights, None, [3, 4], changes)
+    document = trace_document("name", trace, stored=False)
+    assert document["interventions"] == [
+        {"kind": "zero_head", "layer": 1, "head": 0},
+        {"kind": "mask_value", "value": 0.5},
+    ]
+    assert document["work"] == asdict(trace.work)
+    assert (document["trace"], document["ids"], document["stored"]) == ("name", (3, 4), False)
+    assert document["tokens"] == [{"id": token, "text": f"#{token}", "bytes": []} for token in (3, 4)]

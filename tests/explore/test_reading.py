@@ -1,0 +1,100 @@
+import pytest
+
+from cutaway.errors import UsageError
+from cutaway.explore import reading
+from cutaway.explore.arguments import Arguments
+from cutaway.explore.reading import Reader, read_wanted, token_ids
+from cutaway.explore.store import TraceStore
+from cutaway.model import Model
+from cutaway.trace import Intervention
+from tests.explore.served import ROBOT, Json, mute, talking
+
+CONFIG = mute().config
+
+
+def asked(model: Model, **request: object) -> list[int]:
+    return token_ids(model, read_wanted(model.config, Arguments(request)))
+
+
+def test_a_request_says_what_to_read_and_what_to_change() -> None:
+    wanted = read_wanted(
+        CONFIG,
+        Arguments(
+            {
+                "ids": [1, 2],
+                "from_start": False,
+                "interventions": [{"kind": "scale_head", "layer": 0, "head": 1, "value": 2}, {"kind": "no_mask"}],
+                "base": "0123456789abcdef",
+                "view": "main",
+                "sequence": 4,
+            }
+        ),
+    )
+    assert wanted.interventions == (Intervention("scale_head", layer=0, head=1, value=2.0), Intervention("no_mask"))
+    assert (wanted.prompt, wanted.base, wanted.view, wanted.sequence) == ([1, 2], "0123456789abcdef", "main", 4)
+
+
+def test_a_text_is_read_as_a_model_reads_it() -> None:
+    model = talking()
+    ids = model.encode(ROBOT)
+    assert asked(model, text=ROBOT) == ids
+    assert asked(model, text=ROBOT, from_start=True) == [50256, *ids]
+    assert asked(model, ids=ids, from_start=True) == [50256, *ids]
+    assert asked(model, text="") == asked(model, text="", from_start=True) == asked(model, ids=[]) == [50256]
+    assert 50256 not in asked(model, text="<|endoftext|>")
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ({}, "give either text or ids"),
+        ({"text": "a", "ids": [1]}, "give either text or ids"),
+        ({"text": "a"}, "mute has no tokenizer files"),
+        ({"ids": []}, "mute has no tokenizer files"),
+        ({"ids": [1], "from_start": True}, "mute has no tokenizer files"),
+        ({"ids": "12"}, "ids must be a list, not '12'"),
+        ({"ids": [True]}, "a token id must be a whole number, not True"),
+        ({"ids": [61]}, "a token id must be from 0 to 60, not 61"),
+        ({"ids": [1] * 49}, "the text is 49 tokens long; the context holds 48"),
+        ({"ids": [1], "text_": ""}, "there is no 'text_' here; did you mean text?"),
+        ({"ids": [1], "sequence": -1}, "sequence must be at least 0, not -1"),
+        ({"ids": [1], "view": 3}, "view must be text, not 3"),
+        ({"ids": [1], "interventions": {}}, "interventions must be a list, not {}"),
+        ({"ids": [1], "interventions": ["no_mask"]}, "an intervention must be an object, not 'no_mask'"),
+        ({"ids": [1], "interventions": [{}]}, "kind is missing"),
+        ({"ids": [1], "interventions": [{"kind": "sing"}]}, "an intervention is one of zero_head, "),
+        ({"ids": [1], "interventions": [{"kind": "zero_head"}]}, "the intervention zero_head needs a layer"),
+        ({"ids": [1], "interventions": [{"kind": "no_mask", "head": 0}]}, "the intervention no_mask has no head"),
+        ({"ids": [1], "interventions": [{"kind": "no_mask", "hed": 0}]}, "there is no 'hed' here; did you mean head?"),
+        ({"ids": [1], "interventions": [{"kind": "no_mask", "layer": 2}]}, "layer must be from 0 to 1, not 2"),
+        ({"ids": [1], "interventions": [{"kind": "no_mask", "layer": 0.5}]}, "layer must be a whole number, not 0.5"),
+        ({"ids": [1], "interventions": [{"kind": "mask_value", "value": 1e13}]}, "value must be from -1e+12 to 1e+12"),
+        ({"ids": [1], "interventions": [{"kind": "no_mask"}] * 257}, "there can be 256 interventions at a time"),
+        ({"ids": [1, 2], "interventions": [{"kind": "cut_edge", "query": 2, "key": 0}]}, "query must be from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(request_: dict[str, object], error: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        asked(mute(), **request_)
+    assert str(refusal.value).startswith(error)
+
+
+def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, sent = Reader(mute(), TraceStore()), list[Json]()
+    wanted = read_wanted(CONFIG, Arguments({"ids": [1, 2]}))
+    reader.read(wanted, sent.append)
+    assert sent[:-1] == [{"layers_done": layer, "layers": 2} for layer in (1, 2)]
+    assert sent[-1]["stored"] is False
+    monkeypatch.setattr(reading, "DrawableTrace", None)
+    reader.read(wanted, sent.append)
+    assert sent[3:] == [sent[2] | {"stored": True}]
+
+
+def test_a_base_that_is_no_longer_there_is_as_none() -> None:
+    reader, sent = Reader(mute(), TraceStore()), list[Json]()
+    reader.read(read_wanted(CONFIG, Arguments({"ids": [1, 2], "base": "gone"})), sent.append)
+    base = sent[-1]["trace"]
+    reader.read(read_wanted(CONFIG, Arguments({"ids": [1, 2, 3], "base": base})), sent.append)
+    works = [document["work"] for document in sent if "work" in document]
+    counts = [(work["positions_computed"], work["positions_reused"]) for work in works]
+    assert counts == [(2, 0), (1, 2)]

@@ -1,0 +1,75 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from cutaway.errors import CheckpointError, EngineError, UsageError
+from cutaway.explore.replies import HANDLERS, Lines
+from cutaway.explore.store import UnknownTrace
+from cutaway.explore.worker import Cancelled, Document
+from tests.explore.served import lines
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "document"),
+    [
+        (UsageError("two\nlines"), 400, {"error": "two lines"}),
+        (UnknownTrace("x"), 404, {"error": "there is no trace 'x' here, or no longer; post its token ids again"}),
+        (CheckpointError("gone"), 500, {"error": "gone"}),
+        (HTTPException(413, "large"), 413, {"error": "large"}),
+        (Cancelled(), 409, {"cancelled": True}),
+        (RecursionError("deep"), 400, {"error": "deep"}),
+        (ZeroDivisionError("x"), 500, {"error": "the server failed (ZeroDivisionError); its terminal says more"}),
+    ],
+)
+def test_errors_have_a_status_and_a_line(error: Exception, status: int, document: Document) -> None:
+    async def fail(request: Request) -> Response:
+        raise error
+
+    app = Starlette(routes=[Route("/", fail)], exception_handlers=HANDLERS)
+    response = TestClient(app, raise_server_exceptions=False).get("/")
+    assert (response.status_code, response.json()) == (status, document)
+    assert response.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("end", "last"),
+    [
+        (None, {"n": 2}),
+        (Cancelled(), {"cancelled": True}),
+        (EngineError("not\nfinite"), {"error": "not finite"}),
+        (MemoryError(), {"error": "MemoryError"}),
+    ],
+)
+def test_lines_end_with_what_went_wrong(end: Exception | None, last: Document) -> None:
+    async def rest() -> AsyncIterator[Document]:
+        yield {"n": 2}
+        if end:
+            raise end
+
+    ended: list[None] = []
+    response = TestClient(Lines({"n": 1}, rest(), lambda: ended.append(None))).get("/")
+    found = lines(response.text)
+    assert found[:2] == [{"n": 1}, {"n": 2}]
+    assert found[-1] == last
+    assert ended == [None]
+    assert response.headers["content-type"] == "application/x-ndjson"
+
+
+def test_the_end_is_told_when_the_client_goes() -> None:
+    async def rest() -> AsyncIterator[Document]:
+        await asyncio.sleep(20)
+        yield {}
+
+    ended: list[None] = []
+    with TestClient(Lines({"n": 1}, rest(), lambda: ended.append(None))).stream("GET", "/") as response:
+        found = response.iter_lines()  # which leaves when it is let go
+        assert next(found) == '{"n":1}'
+        assert ended == []
+    assert ended == [None]

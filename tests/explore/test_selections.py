@@ -1,0 +1,172 @@
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cutaway.errors import UsageError
+from cutaway.explore import selections
+from cutaway.explore.selections import Numbers, Place, parse, select, selected_shape
+from cutaway.reference import softmax
+from cutaway.trace import Intervention, Trace
+from tests.tiny import random_ids, tiny_weights
+
+WEIGHTS = tiny_weights(n_layer=2)
+IDS = random_ids(WEIGHTS.config, 7)
+TRACE = Trace(WEIGHTS.config, WEIGHTS.arrays, None, IDS)
+NAMES = [*TRACE.shapes(), *WEIGHTS.config.tensor_shapes()]
+
+
+def go_on() -> None:
+    """Somebody still waits."""
+
+
+def selected(text: str, trace: Trace = TRACE) -> Numbers:
+    return select(trace, [text], go_on)[text]
+
+
+def written(place: Place) -> str:
+    if isinstance(place, int):
+        return str(place)
+    return ":".join("" if end is None else str(end) for end in (place.start, place.stop))
+
+
+@st.composite
+def selections_of(draw: st.DrawFn) -> tuple[str, tuple[Place, ...]]:
+    """A tensor's name, and places along some of its axes that are there."""
+    name = draw(st.sampled_from(NAMES))
+    shape = {**TRACE.shapes(), **WEIGHTS.config.tensor_shapes()}[name]
+    places: list[Place] = []
+    for length in shape[: draw(st.integers(0, len(shape)))]:
+        ends = st.none() | st.integers(-2 * length, 2 * length)
+        places.append(draw(st.integers(-length, length - 1) | st.builds(slice, ends, ends)))
+    return name, tuple(places)
+
+
+@given(selections_of())
+@settings(deadline=None, max_examples=400)
+def test_selects_what_numpy_does(chosen: tuple[str, tuple[Place, ...]]) -> None:
+    name, places = chosen
+    text = f"{name}[{','.join(map(written, places))}]" if places else name
+    expected = TRACE[name][places]
+    assert parse(text) == selections.Selection(name, places)
+    found = selected(text)
+    assert found.shape == expected.shape == selected_shape(parse(text), TRACE[name].shape)
+    if name in ("logits", "probs"):  # rows of the output matrix's product may differ in the last bit from those of all
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_spaces_are_allowed_as_people_write_them() -> None:
+    assert parse("attn.5[1, :, 2:5]") == parse("attn.5[1,:,2:5]")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "is no selection"),
+        ("attn.0[", "is no selection"),
+        ("attn.0[]", "is no selection"),
+        ("attn.0[0]x", "is no selection"),
+        ("attn.0[0][0]", "is no selection"),
+        ("attn.0[0.5]", "is no selection"),
+        ("attn.0\n[0]", "is no selection"),
+        ("attn.0[0,]", "neither an index nor a range"),
+        ("attn.0[-]", "neither an index nor a range"),
+        ("attn.0[1 2]", "neither an index nor a range"),
+        ("attn.0[0:4:2]", "neither an index nor a range"),
+        ("attn.0[0,0,0,0]", "has 3 axes, not 4"),
+        ("attn.0[3]", "index 3 is outside axis 0 of attn.0, which has 3"),
+        ("attn.0[0,-8]", "index -8 is outside axis 1 of attn.0, which has 7"),
+        ("attn.2", "there is no tensor 'attn.2'"),
+        ("__metadata__", "there is no tensor '__metadata__'"),
+        ("lm_head.weight", "there is no tensor 'lm_head.weight'"),
+    ],
+)
+def test_what_is_no_selection_is_refused(text: str, part: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        selected(text)
+    assert part in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@given(st.text("attn.0logitswe[]:,-1 ５²", max_size=20) | st.text(max_size=20))
+def test_any_text_is_selected_or_refused(text: str) -> None:
+    with suppress(UsageError):
+        selected(text)
+
+
+def test_a_single_head_is_computed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int]] = []
+    whole = Trace.attention
+
+    def attention(trace: Trace, layer: int, first: int, last: int) -> object:
+        asked.append((layer, first, last))
+        return whole(trace, layer, first, last)
+
+    monkeypatch.setattr(Trace, "attention", attention)
+    trace = Trace(WEIGHTS.config, WEIGHTS.arrays, None, IDS)
+    for text in ("attn.1[-1,:,2:5]", "z.0[1:]", "masked.0[5:,0]"):
+        selected(text, trace)
+    assert asked == [(1, 2, 3), (0, 1, 3)]
+
+
+@pytest.mark.parametrize("name", ["logits", "probs", "ln_f", "ln_f.rstd"])
+def test_only_the_rows_that_are_asked_for_are_read_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    whole = Trace.read_out
+
+    def read_out(trace: Trace, x: NDArray[np.float32]) -> object:
+        rows.append(len(x))
+        return whole(trace, x)
+
+    monkeypatch.setattr(Trace, "read_out", read_out)
+    trace = Trace(WEIGHTS.config, WEIGHTS.arrays, None, IDS)
+    for text in (f"{name}[3]", f"{name}[-2:,0:1]"):
+        selected(text, trace)
+    assert rows == [1, 2]
+
+
+def test_a_row_of_logits_is_the_traces_own() -> None:
+    np.testing.assert_array_equal(selected("logits[3,:]"), TRACE.logits_at(3))
+    np.testing.assert_array_equal(selected("probs[3]"), softmax(TRACE.logits_at(3)[None])[0])
+
+
+def test_interventions_are_in_what_is_selected() -> None:
+    changes = (Intervention("no_final_norm"), Intervention("zero_head", layer=0, head=1))
+    trace = Trace(WEIGHTS.config, WEIGHTS.arrays, None, IDS, changes)
+    assert not selected("z.0[1]", trace).any()
+    for name in ("logits", "ln_f", "z.0", "attn.1"):
+        np.testing.assert_array_equal(selected(name, trace), trace[name])
+
+
+def test_an_answer_has_a_size() -> None:
+    with pytest.raises(UsageError, match="1 to 256 selections, not 0"):
+        select(TRACE, [], go_on)
+    with pytest.raises(UsageError, match="1 to 256 selections, not 257"):
+        select(TRACE, [f"ids[{i}:]" for i in range(257)], go_on)
+    assert select(TRACE, ["ids"] * 300, go_on).keys() == {"ids"}
+
+
+def test_an_answer_that_is_too_large_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selections, "MAX_BYTES", 4 * 61 * 7)
+    select(TRACE, ["logits"], go_on)
+    monkeypatch.setattr(Trace, "read_out", None)
+    with pytest.raises(UsageError, match="more than the 1708 bytes of one answer"):
+        select(TRACE, ["logits", "ids[0]"], go_on)
+
+
+def test_somebody_who_has_gone_is_noticed_between_two_tensors() -> None:
+    calls: list[None] = []
+
+    def gone() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        select(TRACE, ["ids", "attn.0", "attn.1"], gone)
+    assert len(calls) == 2

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from cutaway.explore.store import TraceStore, UnknownTrace, fingerprint, trace_name
+from cutaway.figures import DrawableTrace
+from cutaway.model import Model
+from cutaway.reference import ReferenceEngine
+from cutaway.trace import Intervention
+from tests.explore.served import mute
+from tests.tiny import tiny_weights
+
+WEIGHTS = tiny_weights()
+
+
+def trace_of(*ids: int) -> DrawableTrace:
+    return DrawableTrace(WEIGHTS.config, WEIGHTS.arrays, None, ids)
+
+
+def test_the_oldest_go_when_there_are_too_many_bytes() -> None:
+    size = trace_of(1, 2).n_bytes
+    store = TraceStore(2 * size)
+    for name in "ab":
+        store.put(name, trace_of(1, 2))
+    assert store.find("a")  # which makes "b" the one that was used longest ago
+    store.put("c", trace_of(3, 4))
+    assert [name for name in "abc" if store.find(name)] == ["a", "c"]
+    store.put("d", trace_of(1, 2, 3))
+    assert [name for name in "abcd" if store.find(name)] == ["d"]
+
+
+def test_the_one_in_use_stays_however_large() -> None:
+    store = TraceStore(1)
+    for name in "ab":
+        store.put(name, trace_of(1, 2))
+        assert store[name]
+    assert len(store) == 1
+
+
+def test_what_is_not_there_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(UnknownTrace, match="there is no trace 'a' here, or no longer; post its token ids again"):
+        TraceStore()["a"]
+
+
+def test_a_name_is_made_from_model_tokens_and_interventions() -> None:
+    model = fingerprint(mute())
+    change = Intervention("zero_mlp", layer=0)
+    names = {
+        trace_name(*content)
+        for content in (
+            (model, [1, 2], []),
+            (model, [1, 3], []),
+            (model, [12], []),
+            (model, [1, 2], [change]),
+            (model, [1, 2], [change, change]),
+            (model, [1, 2], [Intervention("zero_mlp", layer=1)]),
+            (fingerprint(mute(seed=1)), [1, 2], []),
+        )
+    }
+    assert len(names) == 7
+    assert all(len(name) == 16 and int(name, 16) >= 0 for name in names)
+    assert trace_name(fingerprint(mute()), [1, 2], []) == trace_name(model, (1, 2), ())
+
+
+@pytest.mark.parametrize("tensor", ["h.1.ln_2.bias", "wte.weight", "ln_f.weight"])
+def test_models_that_differ_have_other_fingerprints(tensor: str) -> None:
+    weights = tiny_weights()
+    weights.arrays[tensor].reshape(-1)[-1] += np.float32(0.001)
+    assert fingerprint(Model(ReferenceEngine(weights), weights, None, "mute")) != fingerprint(mute())
+
+
+def test_the_same_weights_under_another_name_are_the_same_model() -> None:
+    weights = tiny_weights()
+    assert fingerprint(Model(ReferenceEngine(weights), weights, None, "other")) == fingerprint(mute())

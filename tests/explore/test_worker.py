@@ -1,0 +1,141 @@
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from cutaway.explore.worker import Cancelled, Job, Send, Views, Worker
+
+
+async def sent(worker: Worker, job: Job, compute: Callable[[Send], None]) -> list[dict[str, object]]:
+    return [document async for document in worker.lines(job, compute)]
+
+
+def count_to_three(send: Send) -> None:
+    for n in range(1, 4):
+        send({"n": n})
+
+
+def test_computes_in_one_other_thread() -> None:
+    async def main() -> list[str]:
+        worker = Worker()
+        return [await worker.run(Job(), lambda: threading.current_thread().name) for _ in range(3)]
+
+    (name,) = set(asyncio.run(main()))
+    assert name.startswith("cutaway-explore")
+
+
+def test_what_goes_wrong_goes_to_who_asked() -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await Worker().run(Job(), fail)
+        with pytest.raises(ZeroDivisionError):
+            await sent(Worker(), Job(), fail)
+
+    asyncio.run(main())
+
+
+def test_lines_come_in_order() -> None:
+    assert asyncio.run(sent(Worker(), Job(), count_to_three)) == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_a_job_that_is_cancelled_before_it_begins_does_nothing() -> None:
+    job = Job()
+    job.cancel()
+    begun: list[object] = []
+
+    async def main() -> None:
+        worker = Worker()
+        with pytest.raises(Cancelled):
+            await worker.run(job, lambda: begun.append(None))
+        with pytest.raises(Cancelled):
+            await sent(worker, job, begun.append)
+
+    asyncio.run(main())
+    assert begun == []
+
+
+def test_a_job_that_is_cancelled_ends_at_its_next_line() -> None:
+    job, begun, told = Job(), threading.Event(), threading.Event()
+    reached: list[int] = []
+
+    def compute(send: Send) -> None:
+        for n in range(3):
+            reached.append(n)
+            send({"n": n})
+            begun.set()
+            assert told.wait(20)
+
+    async def main() -> None:
+        lines = Worker().lines(job, compute)
+        assert await anext(lines) == {"n": 0}
+        await asyncio.to_thread(begun.wait, 20)
+        job.cancel()
+        told.set()
+        with pytest.raises(Cancelled):
+            await anext(lines)
+
+    asyncio.run(main())
+    assert reached == [0, 1]
+
+
+def test_closing_ends_what_runs_and_what_waits() -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    def compute(send: Send) -> None:
+        begun.set()
+        assert told.wait(20)
+        send({})
+
+    async def main() -> list[object]:
+        worker = Worker()
+        tasks = [asyncio.create_task(sent(worker, Job(), compute)) for _ in range(2)]
+        await asyncio.to_thread(begun.wait, 20)
+        worker.close()
+        told.set()
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+    ends = asyncio.run(main())
+    assert [type(end) for end in ends] == [Cancelled, Cancelled]
+
+
+class TestViews:
+    def test_a_newer_job_cancels_the_one_before(self) -> None:
+        views, jobs = Views(), [Job() for _ in range(3)]
+        for sequence, job in enumerate(jobs):
+            views.begin("main", sequence, job)
+        assert [is_cancelled(job) for job in jobs] == [True, True, False]
+
+    def test_an_older_one_that_comes_late_is_cancelled(self) -> None:
+        views, newer, older = Views(), Job(), Job()
+        views.begin("main", 2, newer)
+        views.begin("main", 1, older)
+        assert is_cancelled(older)
+        assert not is_cancelled(newer)
+
+    def test_another_view_is_left_alone(self) -> None:
+        views, jobs = Views(), [Job(), Job()]
+        for view, job in zip("ab", jobs, strict=True):
+            views.begin(view, 1, job)
+        assert not any(map(is_cancelled, jobs))
+
+    def test_what_is_done_is_forgotten(self) -> None:
+        views, done, job = Views(), Job(), Job()
+        views.begin("main", 9, done)
+        views.end(done)
+        views.begin("main", 1, job)
+        assert not is_cancelled(job)
+        views.end(done)
+        views.begin("main", 2, Job())
+        assert is_cancelled(job)
+
+
+def is_cancelled(job: Job) -> bool:
+    try:
+        job.check()
+    except Cancelled:
+        return True
+    return False
