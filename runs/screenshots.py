@@ -1,0 +1,39 @@
+"""The README's pictures of the explorer: `python -m runs.screenshots` draws them again from the built-in model."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
+TEXT = "A robot must obey the orders given it"
+
+# The picture, the address after the #, and what must be there before it is taken.
+PICTURES = (
+    ("attention", "1/attention?layer=4&head=1", "svg.arcs"),
+    ("whatif", "1/whatif?do=values_are_keys", ".bars"),
+)
+
+
+def main() -> None:
+    """Serve the built-in model, and take each picture."""
+    command = [sys.executable, "-m", "cutaway", "explore", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
+        assert server.stdout
+        address = server.stdout.readline().strip()
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1180, "height": 860})
+        IMAGES.mkdir(exist_ok=True)
+        for name, fragment, shown in PICTURES:
+            page.goto(f"{address}#{fragment}")
+            page.wait_for_selector(shown)
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=IMAGES / f"{name}.png")
+        browser.close()
+        server.terminate()
+
+
+if __name__ == "__main__":
+    main()
