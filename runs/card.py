@@ -6,7 +6,8 @@ from pathlib import Path
 
 import cutaway
 from cutaway.data.prepare import documents
-from cutaway.model import BUILTIN, Model
+from cutaway.loading import BUILTIN
+from cutaway.model import Model
 
 PROMPTS = ("A robot must obey the orders given it", "It was a dark night, and", "The city is the capital of")
 BARS = " ▁▂▃▄▅▆▇█"

@@ -28,6 +28,7 @@ ROOMS = (
     ("parameters",),
     ("figures", "generation"),
     ("model",),
+    ("loading",),
     ("benchmark", "explore", "training"),
     ("__init__",),
     ("cli",),

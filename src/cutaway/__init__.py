@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from cutaway.config import PUBLISHED, GPT2Config
     from cutaway.errors import CheckpointError, CutawayError, EngineError, HubError, UsageError
     from cutaway.generation import Completion, Limits, Piece
-    from cutaway.model import Candidate, Model, Score, load
+    from cutaway.loading import load
+    from cutaway.model import Candidate, Model, Score
     from cutaway.sampling import Sampling
     from cutaway.tokenizer import Tokenizer
+    from cutaway.trace import Intervention
 
 __version__ = "0.1.0"
 
@@ -23,6 +25,7 @@ __all__ = [
     "EngineError",
     "GPT2Config",
     "HubError",
+    "Intervention",
     "Limits",
     "Model",
     "Piece",
@@ -40,8 +43,10 @@ _HOMES = {
     "config": ("PUBLISHED", "GPT2Config"),
     "errors": ("CheckpointError", "CutawayError", "EngineError", "HubError", "UsageError"),
     "generation": ("Completion", "Limits", "Piece"),
-    "model": ("Candidate", "Model", "Score", "load"),
+    "loading": ("load",),
+    "model": ("Candidate", "Model", "Score"),
     "sampling": ("Sampling",),
+    "trace": ("Intervention",),
     "tokenizer": ("Tokenizer",),
 }
 

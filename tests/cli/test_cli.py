@@ -119,7 +119,7 @@ class TestErrors:
         assert "'steam'" in result.error
 
     def test_that_memory_ran_out_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cutaway.model.load", _raise(MemoryError()))
+        monkeypatch.setattr("cutaway.loading.load", _raise(MemoryError()))
         result = invoke("next", "--model", tiny, "x")
         assert result.code == errors.EngineError.exit_code
         assert "memory" in result.error

@@ -19,7 +19,7 @@ from cutaway.explore.app import Explorer, make_app
 from cutaway.explore.selections import parse
 from cutaway.explore.store import TraceStore
 from cutaway.explore.worker import Job, Views
-from cutaway.model import BUILTIN, load
+from cutaway.loading import BUILTIN, load
 from cutaway.trace.interventions import KINDS
 from tests.explore.served import (
     PORT,

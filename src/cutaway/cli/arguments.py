@@ -41,7 +41,7 @@ def add_model(parser: ArgumentParser) -> None:
 
 def load_model(options: Namespace) -> "Model":
     """The model that `add_model`'s arguments ask for; what loading it warns of is a line on standard error."""
-    from cutaway.model import load
+    from cutaway.loading import load
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
@@ -59,7 +59,7 @@ def describe(model: "Model") -> dict[str, object]:
 def open_source(source: str) -> "Checkpoint":
     """The checkpoint of that name, as `cutaway.load` understands it, without reading its tensors."""
     from cutaway.checkpoints import open_checkpoint
-    from cutaway.model import BUILTIN
+    from cutaway.loading import BUILTIN
 
     return open_checkpoint(BUILTIN if source == "builtin" else source)
 

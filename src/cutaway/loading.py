@@ -1,0 +1,72 @@
+"""From a name to a model: which checkpoint, and which engine runs it."""
+
+import warnings
+from pathlib import Path
+
+from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.engine import Engine
+from cutaway.errors import EngineError, UsageError
+from cutaway.model import Model
+
+BUILTIN = Path(__file__).parent / "builtin"
+ENGINES = ("cpu", "pytorch", "reference")
+
+
+def load(
+    source: str | Path = "builtin", dtype: str | None = None, engine: str | None = None, threads: int | None = None
+) -> Model:
+    """Load a model: "builtin", a checkpoint directory, one of OpenAI's ("gpt2" … "gpt2-xl", or by size), or a hub
+    name "owner/name".
+
+    `dtype` is what the checkpoint stores unless given; `engine` is "cpu" unless given ("reference" where the compiled
+    library is missing). Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says
+    what to do.
+    """
+    if engine not in (None, *ENGINES):
+        raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    checkpoint = open_checkpoint(BUILTIN if str(source) == "builtin" else source)
+    return Model(make_engine(checkpoint, dtype, engine, threads), checkpoint, checkpoint.tokenizer(), checkpoint.name)
+
+
+def make_engine(
+    weights: Weights, dtype: str | None = None, engine: str | None = None, threads: int | None = None
+) -> Engine:
+    """The engine of that name over some weights; see `load`."""
+    if engine is None and (missing := _why_no_library()):
+        try:
+            reference = make_reference(weights, dtype, threads)
+        except UsageError as error:
+            raise UsageError(f"{error}; and {missing}") from None
+        warnings.warn(f"{missing}; running the reference engine, which is slow", RuntimeWarning, stacklevel=3)
+        return reference
+    if engine in (None, "cpu"):
+        from cutaway.cpu.engine import CpuEngine
+
+        return CpuEngine(weights, dtype, threads)
+    if engine == "pytorch":
+        from cutaway.pytorch.engine import PyTorchEngine
+
+        return PyTorchEngine(weights, dtype, threads)
+    return make_reference(weights, dtype, threads)
+
+
+def _why_no_library() -> str:
+    """Why the CPU engine's library cannot be used, or nothing where it can."""
+    from cutaway.cpu.library import library
+
+    try:
+        library()
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:
+    """The reference engine, which has one precision and leaves threads to NumPy."""
+    from cutaway.reference import ReferenceEngine
+
+    if dtype not in (None, "float32"):
+        raise UsageError(f"the reference engine computes in float32 only, not {dtype}")
+    if threads is not None:
+        raise UsageError("the reference engine has no threads of its own to set")
+    return ReferenceEngine(weights)

@@ -1,0 +1,51 @@
+"""From a name to a model: which engine runs, and what is refused."""
+
+import pytest
+
+import cutaway
+from cutaway.errors import EngineError, UsageError
+from cutaway.loading import make_engine
+from tests.tiny import tiny_weights
+
+WEIGHTS = tiny_weights()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (lambda: cutaway.load(None), "a model must be a name or a path"),  # type: ignore[arg-type]
+        (lambda: cutaway.load(engine="pytorch", threads=5000), "threads must be from 1 to 1024"),
+        (lambda: cutaway.load(engine="steam"), "engine must be one of"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(wrong: object, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as caught:
+        wrong()  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise EngineError("the library is not built")
+
+    monkeypatch.setattr("cutaway.cpu.library.library", missing)
+
+
+@pytest.mark.usefixtures("no_library")
+def test_without_the_library_the_reference_runs_and_says_why() -> None:
+    with pytest.warns(RuntimeWarning, match="the library is not built; running the reference engine, which is slow"):
+        assert make_engine(WEIGHTS).name == "reference"
+    with pytest.raises(UsageError, match="no threads of its own to set; and the library is not built"):
+        make_engine(WEIGHTS, threads=2)
+    with pytest.raises(UsageError, match="in float32 only, not int8; and the library is not built"):
+        make_engine(WEIGHTS, "int8")
+
+
+def test_another_error_of_the_cpu_engine_is_no_reason_to_run_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise EngineError("out of memory")
+
+    monkeypatch.setattr("cutaway.cpu.engine.CpuEngine._new_model", no_memory)
+    with pytest.raises(EngineError, match="out of memory"):
+        make_engine(WEIGHTS)
