@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import cutaway
-from cutaway.figures import all_figures
+from cutaway.figures import Check, all_figures
+from cutaway.figures.content import Words
 from tests.cli.invoke import Result, invoke
 
 
@@ -35,6 +36,7 @@ def test_json_has_the_numbers_and_where_they_stand(tiny: str) -> None:
     document = figure("--model", tiny, "F40", "--json").document
     assert (document["model"], document["engine"], document["status"]) == (Path(tiny).name, "reference", "live")
     assert document["check"]["ok"] is True  # type: ignore[index]
+    assert document["check"]["statement"].keys() == {"en", "zh"}  # type: ignore[index]
     grid = next(panel for panel in document["panels"] if panel["kind"] == "grid")  # type: ignore[attr-defined]
     assert grid["cells"]["tensor"] == "attn.0"
     trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", from_start=True)
@@ -61,6 +63,23 @@ def test_lists_every_figure_and_whether_it_holds(tiny: str) -> None:
     assert last == f"{len(live)} of 71 live"
 
 
+def test_the_list_speaks_chinese(tiny: str) -> None:
+    lines = figure("--model", tiny, "--list", "--language", "zh").out.splitlines()
+    assert lines[0] == "✓  F01  实时  键盘上方的建议"
+    assert lines[-1] == "71 幅图，其中 59 幅实时计算"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_list_says_what_was_measured_where_a_claim_does_not_hold(
+    tiny: str, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = Words("rows sum to 2", "每行之和为 2")
+    monkeypatch.setattr("cutaway.figures.check_figure", lambda *_: Check(False, said))
+    lines = figure("--model", tiny, "--list", "--language", language).out.splitlines()
+    assert lines[0].startswith("✗  F01")
+    assert f"✗ F01  {getattr(said, language)}" in lines
+
+
 def test_the_list_is_json_too(tiny: str) -> None:
     listed = figure("--model", tiny, "--list", "--json").document["figures"]
     assert isinstance(listed, list)
@@ -70,7 +89,8 @@ def test_the_list_is_json_too(tiny: str) -> None:
         assert (row["status"], row["part"], row["picture"]) == (known.status, known.part, known.picture)
         assert row["title"] == {"en": known.title.en, "zh": known.title.zh}
         assert row["ok"] is (True if known.status == "live" else None)
-        assert bool(row["check"]) == (known.status == "live")
+        assert (row["check"] is None) == (known.status != "live")
+        assert row["check"] is None or all(row["check"][language].strip() for language in ("en", "zh"))
 
 
 def test_the_documentation_shows_what_the_built_in_model_gives() -> None:

@@ -93,4 +93,4 @@ def test_a_long_text_is_cut_and_says_so() -> None:
     assert queries.cells.values.shape == (16, 6)
     assert queries.cells.index(15, 0) == (0, 69, 0)
     assert "16 of 70 tokens are shown" in drawn.text().replace("\n", " ")
-    assert "70 个词里的 16 个" in drawn.text("zh").replace("\n", "")
+    assert "70 个词元里的 16 个" in drawn.text("zh").replace("\n", "")

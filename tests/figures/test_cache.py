@@ -79,7 +79,7 @@ def test_the_cache_keeps_keys_and_values_of_every_layer() -> None:
         assert isinstance(grid, Grid)
         np.testing.assert_array_equal(grid.cells.values, trace[f"cache.{kind}"][:, 3, 1])
     assert drawn.check is not None
-    assert "24,576 bytes, 12,288 a token" in drawn.check.statement
+    assert "24,576 bytes, 12,288 a token" in drawn.check.statement.en
 
 
 def test_only_the_new_token_has_a_query() -> None:
@@ -93,7 +93,7 @@ def test_one_token_has_nothing_to_use_again() -> None:
     drawn = draw(make_trace("tiny 1"), BY_ID["F43"])
     assert "one token" in drawn.text()
     assert drawn.check is not None
-    assert drawn.check.statement == "the text has one token, so no key and no value can be used again"
+    assert drawn.check.statement == cache.ALONE
 
 
 def test_a_trace_that_took_nothing_over_was_read_at_once() -> None:

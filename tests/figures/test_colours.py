@@ -48,6 +48,7 @@ def test_nothing_is_lightest_on_a_signed_scale() -> None:
     assert 126 <= int(np.argmax(lights)) <= 129
 
 
+# All but the grey of a masked cell: it is the absence of a number, and is not to stand out from the page.
 LINES = [name for name, colour in colours().items() if isinstance(colour, str) and name != "masked"]
 
 

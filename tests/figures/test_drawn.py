@@ -13,6 +13,8 @@ from cutaway.figures.registry import Figure
 from cutaway.layout import width
 from tests.figures.drawing import make_trace
 
+SUM = Words("rows sum to 1", "每行之和为 1")
+
 
 def example(check: Check | None = None) -> DrawnFigure:
     figure = Figure("F99", Words("An example", "一个例子"), part=2, picture=7, status="drawn", tensors=("attn.L",))
@@ -21,18 +23,20 @@ def example(check: Check | None = None) -> DrawnFigure:
 
 def test_as_text_it_has_a_title_its_panels_and_the_verdict() -> None:
     assert example().text() == "F99  An example\n\nWords."
-    assert example(Check(True, "rows sum to 1")).text("zh") == "F99  一个例子\n\n文字。\n\n✓ rows sum to 1"
-    assert example(Check(False, "rows sum to 2")).text().endswith("\n\n✗ rows sum to 2")
+    assert example(Check(True, SUM)).text("zh") == "F99  一个例子\n\n文字。\n\n✓ 每行之和为 1"
+    assert example(Check(False, SUM)).text().endswith("\n\n✗ rows sum to 1")
 
 
 def test_a_long_verdict_fits_the_terminal() -> None:
-    lines = example(Check(True, "the sum of the rows is 1 " * 9)).text(columns=40).splitlines()
-    assert len(lines) > 8
-    assert all(width(line) <= 40 for line in lines)
+    drawn = example(Check(True, Words("the sum of the rows is 1 " * 9, "每行之和为 1，" * 15)))
+    for language in LANGUAGES:
+        lines = drawn.text(language, columns=40).splitlines()
+        assert len(lines) > 8
+        assert all(width(line) <= 40 for line in lines)
 
 
 def test_as_a_document_it_says_what_it_is_about() -> None:
-    document = json.loads(json.dumps(example(Check(True, "rows sum to 1")).document(), allow_nan=False))
+    document = json.loads(json.dumps(example(Check(True, SUM)).document(), allow_nan=False))
     assert document == {
         "id": "F99",
         "title": {"en": "An example", "zh": "一个例子"},
@@ -44,7 +48,7 @@ def test_as_a_document_it_says_what_it_is_about() -> None:
         "position": 3,
         "ids": [5, 6],
         "panels": [{"kind": "note", "words": {"en": "Words.", "zh": "文字。"}}],
-        "check": {"ok": True, "statement": "rows sum to 1"},
+        "check": {"ok": True, "statement": {"en": "rows sum to 1", "zh": "每行之和为 1"}},
     }
     assert example().document()["check"] is None
 

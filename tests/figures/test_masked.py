@@ -71,7 +71,7 @@ def test_examples_are_prefixes_and_the_token_after_them() -> None:
     trace = make_trace("built-in")
     table = draw(trace, FIGURES["F37"]).panels[1]
     assert isinstance(table, Table)
-    assert [row[1] for row in table.rows[:3]] == ["<|endoftext|>", "<|endoftext|> A", "<|endoftext|> A ␣robot"]
+    assert [row[1] for row in table.rows[:3]] == ["<|endoftext|>", "<|endoftext|>A", "<|endoftext|>A␣robot"]
     assert [row[2] for row in table.rows] == ["A", "␣robot", "␣must", "␣obey", "␣the", "␣orders", "␣given", "␣it"]
     for place, row in enumerate(table.rows):
         loss = row[3]
@@ -110,4 +110,4 @@ def test_masked_scores_have_a_mark_and_a_colour_of_their_own() -> None:
 def test_all_scores_but_the_first_are_compared_where_there_is_one_token() -> None:
     check = draw(make_trace("tiny 1"), FIGURES["F39"]).check
     assert check is not None
-    assert check.statement == "the text has one token, so no score is masked, and the one there is stays as it is"
+    assert check.statement.en == "no score of one token is masked: the scores stay bit for bit"

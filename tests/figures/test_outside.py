@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from cutaway.config import PUBLISHED, GPT2Config
-from cutaway.figures import DrawableTrace, Figure, Selection, all_figures, claims, loop, outside, paths, sizes, steps
+from cutaway.figures import (
+    DrawableTrace,
+    Figure,
+    Selection,
+    all_figures,
+    claims,
+    loop,
+    outside,
+    paths,
+    sight,
+    sizes,
+    steps,
+)
 from cutaway.figures.content import Box, Drawing, Grid, Note, Number, Panel, Table
 from cutaway.reference import softmax
 from cutaway.tokenizer import Tokenizer
@@ -14,7 +26,7 @@ from cutaway.trace import Intervention, Trace
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 from tests.tiny import tiny_weights
 
-FIGURES: list[Figure] = [each for room in (outside, sizes, loop, paths, claims) for each in room.FIGURES]
+FIGURES: list[Figure] = [each for room in (outside, sizes, loop, sight, paths, claims) for each in room.FIGURES]
 BY_ID = {each.id: each for each in FIGURES}
 
 
@@ -234,7 +246,7 @@ def test_a_model_that_runs_in_circles() -> None:
 def test_why_it_stops(name: str, reason: str) -> None:
     check = draw(make_trace(name), figure("T2")).check
     assert check is not None
-    assert check.statement.endswith(reason)
+    assert check.statement.en.endswith(reason)
 
 
 def test_the_end_of_text_is_a_reason() -> None:
@@ -243,7 +255,7 @@ def test_the_end_of_text_is_a_reason() -> None:
     biased = dict(trace.weights) | {"ln_f.bias": 100 * end / np.linalg.norm(end)}
     check = draw(DrawableTrace(trace.config, biased, trace.tokenizer, trace.ids), figure("T2")).check
     assert check is not None
-    assert check.statement.endswith("the end-of-text token was chosen")
+    assert check.statement.en.endswith("the end-of-text token was chosen")
 
 
 def test_a_model_that_reads_beyond_its_slots_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

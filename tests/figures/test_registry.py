@@ -4,10 +4,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
-from cutaway.figures import Selection, all_figures, check_figure, find_figure
+from cutaway.figures import DrawableTrace, Selection, all_figures, check_figure, find_figure
+from cutaway.figures.content import Arcs, Bars, Grid, Number, Panel, Table
 from cutaway.figures.registry import select
 from tests.figures.drawing import make_trace
 
@@ -108,3 +111,26 @@ def test_only_live_figures_are_checked() -> None:
     for figure in all_figures().values():
         check = check_figure(figure, trace, Selection())
         assert (check is not None) == (figure.status == "live"), figure.id
+
+
+def as_wide_as_124m() -> DrawableTrace:
+    """Nine tokens of a model with the smallest published one's layers, all of whose weights are 0."""
+    config = GPT2Config(n_vocab=64)
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    return DrawableTrace(config, zeros, None, range(9))
+
+
+def count(panel: Panel) -> int:
+    """The numbers in a panel."""
+    if isinstance(panel, Table):
+        return sum(isinstance(entry, Number) for row in panel.rows for entry in row)
+    return panel.cells.values.size if isinstance(panel, Grid | Bars | Arcs) else 0
+
+
+@pytest.mark.parametrize("trace", [make_trace("built-in"), as_wide_as_124m()], ids=["built-in", "124M"])
+def test_a_figure_has_no_more_numbers_than_can_be_looked_at(trace: DrawableTrace) -> None:
+    drawn = {name: figure.draw for name, figure in all_figures().items() if figure.draw}
+    counts = {name: sum(map(count, draw(trace, select(trace, Selection(1, 1))))) for name, draw in drawn.items()}
+    units = counts.pop("F55")  # that there are so many is what it is about
+    assert units <= 2 * trace.config.n_inner + trace.config.n_embd + 2
+    assert max(counts.values()) <= 2510, counts

@@ -220,4 +220,4 @@ def test_pooling_keeps_the_largest(values: Float32) -> None:
 def test_a_grid_fits_the_terminal(values: Float32, scale: Scale, columns: int) -> None:
     labels = ["机器人" * 4] * len(values)
     lines = draw_text([Grid(TITLE, computed("x", values), scale, labels)], "zh", columns)
-    assert all(width(line) <= columns for line in lines if "numbers" not in line)
+    assert all(width(line) <= columns for line in lines if "个数" not in line)

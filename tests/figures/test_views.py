@@ -9,6 +9,7 @@ from cutaway.figures.views import (
     apart,
     at,
     cut,
+    few_columns,
     part,
     product,
     sheet,
@@ -16,6 +17,7 @@ from cutaway.figures.views import (
     span,
     token_weights,
     weight_grid,
+    weights_and_bias,
     where,
     window,
     within,
@@ -55,16 +57,29 @@ def test_a_long_vector_has_several_lines_and_one_that_cannot_be_cut_has_one() ->
 
 
 def test_a_small_matrix_is_shown_whole_and_a_large_one_thinned() -> None:
-    small = weight_grid(make_trace("tiny 7"), "h.0.attn.c_proj.weight")
-    assert small.title == "h.0.attn.c_proj.weight, 24 × 24"
-    assert small.cells.values.shape == (24, 24)
+    small = weight_grid(make_trace("one head 7"), "h.0.attn.c_proj.weight")
+    assert small.title == "h.0.attn.c_proj.weight, 5 × 5"
+    assert small.cells.values.shape == (5, 5)
     trace = make_trace("built-in")
     large = weight_grid(trace, "h.0.mlp.c_fc.weight")
     assert isinstance(large.title, Words)
-    assert large.title.en == "h.0.mlp.c_fc.weight, 192 × 768: one row in 8 and one column in 4"
-    assert large.title.zh == "h.0.mlp.c_fc.weight, 192 × 768：每 8 行取一行、每 4 列取一列"
-    np.testing.assert_array_equal(large.cells.values, trace["h.0.mlp.c_fc.weight"][::8, ::4])
-    assert large.cells.index(2, 3) == (16, 12)
+    assert large.title.en == "h.0.mlp.c_fc.weight, 192 × 768: one row in 12 and one column in 8"
+    assert large.title.zh == "h.0.mlp.c_fc.weight, 192 × 768：每 12 行取一行、每 8 列取一列"
+    np.testing.assert_array_equal(large.cells.values, trace["h.0.mlp.c_fc.weight"][::12, ::8])
+    assert large.cells.index(2, 3) == (24, 24)
+
+
+def test_a_bias_has_its_place_below_the_matrix() -> None:
+    whole = weights_and_bias(make_trace("one head 7"), "h.0.attn.c_attn")[1]
+    assert (whole.title, whole.cells.values.shape) == ("h.0.attn.c_attn.bias", (1, 15))
+    thinned = weights_and_bias(make_trace("built-in"), "h.0.attn.c_attn")[1]
+    said = Words("h.0.attn.c_attn.bias, one in 6 of 576", "h.0.attn.c_attn.bias，576 个，每 6 个取一个")
+    assert (thinned.title, thinned.cells.values.shape, thinned.cells.index(0, 95)) == (said, (1, 96), (570,))
+
+
+def test_wide_vectors_under_one_another_show_their_first_numbers() -> None:
+    assert few_columns(192) == (slice(192), Words("", ""))
+    assert few_columns(768)[1] == Words(", the first 192 of 768 numbers", "，768 个数中的前 192 个")
 
 
 def test_weights_have_bars_while_they_fit() -> None:
@@ -105,8 +120,11 @@ def test_differences_are_relative_to_the_largest_number() -> None:
 
 
 def test_numbers_in_words() -> None:
-    assert (within(0), within(2.5e-7)) == ("exactly", "within 2.5e-07")
-    assert (span(np.array([-1e10, -1e10])), span(np.array([-2.0, 0.5]))) == ("-1e10", "-2 to 0.5")
+    assert (within(0), within(2.5e-7)) == (
+        Words("exactly", "没有误差"),
+        Words("within 2.5e-07", "误差在 2.5e-07 以内"),
+    )
+    assert (span(np.array([-1e10, -1e10])), span(np.array([-2.0, 0.5]))) == ("-1e10", "-2 … 0.5")
 
 
 def test_softmax_of_scores_far_apart() -> None:

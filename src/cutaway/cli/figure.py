@@ -1,7 +1,7 @@
 """`cutaway figure`: one of the article's figures, computed from the loaded model, or the list of them all."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import add_json, add_model, describe, load_model, utf8, write_json
@@ -10,21 +10,26 @@ from cutaway.errors import UsageError
 from cutaway.layout import table
 
 if TYPE_CHECKING:
-    from cutaway.figures import DrawableTrace, Figure
+    from collections.abc import Sequence
+
+    from cutaway.figures import Check, DrawableTrace, Figure
     from cutaway.model import Model
 
 ARTICLE = "A robot must obey the orders given it"
+
+STATUS_ZH = {"live": "实时", "drawn": "示意", "later": "以后"}
 
 EXAMPLES = """\
 examples:
   cutaway figure --list
   cutaway figure F40 --layer 5 --head 1
-  cutaway figure F22 --text "The robot fell because it was tired" --format svg > it.svg"""
+  cutaway figure F22 --text "It fell" --format svg > it.svg
+  cutaway figure F55 --language zh"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Which figure, of which text, from which layer, head and token, and in which form."""
-    parser.description = "Draw one of the article's figures with the numbers of a model, and check what it claims."
+    parser.description = "Draw one of the article's figures with the numbers of a model, and check what it\nclaims."
     parser.epilog = EXAMPLES
     parser.add_argument("figure", nargs="?", metavar="FIGURE", help="F01 to F66 or T1 to T5")
     parser.add_argument("--list", action="store_true", help="list all figures and check each on the model")
@@ -67,30 +72,39 @@ def _trace(model: "Model", options: Namespace) -> "DrawableTrace":
 
 
 def _list(model: "Model", trace: "DrawableTrace", options: Namespace) -> None:
-    listed = list(_checked(trace, options))
-    if options.json or options.format == "json":
-        write_json({**describe(model), "ids": trace.ids, "figures": [_row(*each) for each in listed]})
-        return
-    marks = {True: "✓", False: "✗", None: ""}
-    language = options.language
-    rows = [
-        [marks[ok], figure.id, figure.status, figure.title.zh if language == "zh" else figure.title.en]
-        for figure, ok, _ in listed
-    ]
-    print("\n".join(table(rows, "<<<<")))
-    print(f"\n{sum(figure.status == 'live' for figure, _, _ in listed)} of {len(listed)} live")
-
-
-def _checked(trace: "DrawableTrace", options: Namespace) -> "Iterator[tuple[Figure, bool | None, str]]":
     from cutaway.figures import Selection, all_figures, check_figure
 
     chosen = Selection(options.layer, options.head, options.position)
-    for figure in all_figures().values():
-        check = check_figure(figure, trace, chosen)
-        yield figure, check.ok if check else None, check.statement if check else ""
+    listed = [(figure, check_figure(figure, trace, chosen)) for figure in all_figures().values()]
+    if options.json or options.format == "json":
+        write_json({**describe(model), "ids": trace.ids, "figures": [_row(*each) for each in listed]})
+    else:
+        print("\n".join(_lines(listed, options.language)))
 
 
-def _row(figure: "Figure", ok: bool | None, statement: str) -> dict[str, object]:
-    title = {"en": figure.title.en, "zh": figure.title.zh}
-    place = {"part": figure.part, "picture": figure.picture}
-    return {"id": figure.id, "status": figure.status, "ok": ok, "title": title, **place, "check": statement}
+def _row(figure: "Figure", check: "Check | None") -> dict[str, object]:
+    return {
+        "id": figure.id,
+        "status": figure.status,
+        "ok": check.ok if check else None,
+        "title": asdict(figure.title),
+        "part": figure.part,
+        "picture": figure.picture,
+        "check": asdict(check.statement) if check else None,
+    }
+
+
+def _lines(listed: "Sequence[tuple[Figure, Check | None]]", language: str) -> list[str]:
+    """A line for each figure, what was measured where a claim does not hold, and how many figures are live."""
+    from cutaway.figures.text import plain
+
+    rows, failures = [], []
+    for figure, check in listed:
+        mark = "" if check is None else "✓" if check.ok else "✗"
+        status = STATUS_ZH[figure.status] if language == "zh" else figure.status
+        rows.append([mark, figure.id, status, plain(figure.title, language)])
+        if check and not check.ok:
+            failures.append(f"✗ {figure.id}  {plain(check.statement, language)}")
+    live = sum(figure.status == "live" for figure, _ in listed)
+    count = f"{len(listed)} 幅图，其中 {live} 幅实时计算" if language == "zh" else f"{live} of {len(listed)} live"
+    return [*table(rows, "<<<<"), "", *failures, count]

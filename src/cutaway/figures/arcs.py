@@ -44,7 +44,7 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     if not looks:
         alone = Words(
             f"The token at {place(p).en} has nothing to look at but itself and the first token.",
-            f"{place(p).zh}的词除了自己和第一个词，没有别的词可看。",
+            f"{place(p).zh}的词元除了自己和第一个词元，没有别的可看。",
         )
         return Note(alone), of_the_chosen
     best, label = looks[0], token_label(trace, trace.ids[p])
@@ -55,9 +55,9 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"What {label} at {place(p).en} looks at. Of all {n_heads} heads (layers and heads are counted from "
                 f"0), head {best.head} of layer {best.layer} gives the most weight to a single token other than "
                 "itself and the first, on which many heads rest.",
-                f"{place(p).zh}的 {label} 在看哪些词。许多头会停在第一个词上；除去第一个词和它自己，"
+                f"{place(p).zh}的 {label} 在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
                 f"在全部 {n_heads} 个头里（层和头都从 0 数起），"
-                f"第 {best.layer} 层第 {best.head} 个头给单个词的权重最大。",
+                f"第 {best.layer} 层第 {best.head} 个头给单个词元的权重最大。",
             )
         ),
         _lines(trace, best.layer, best.head, p, Words("the best head", "权重最大的头")),
@@ -77,11 +77,11 @@ def _lines(trace: Trace, layer: int, head: int, position: int, name: Words) -> P
 
 def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
     return Table(
-        Words("the heads that look most at one token", "最集中看某一个词的几个头"),
+        Words("the heads that look most at one token", "最集中看某一个词元的几个头"),
         (
             Words("layer", "层"),
             Words("head", "头"),
-            Words("looks at", "看的词"),
+            Words("looks at", "看的词元"),
             Words("at", "所在位置"),
             Words("weight", "权重"),
         ),
@@ -100,18 +100,24 @@ def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
 
 def _check_arcs(trace: Trace, chosen: Selection) -> Check:
     """The best head's weight once more, from its query and keys alone."""
-    p = chosen.position
-    looks = _looks(trace, p)
+    p, looks = chosen.position, _looks(trace, chosen.position)
     if not looks:
         total = float(trace[f"attn.{chosen.layer}"][chosen.head, p].sum())
-        return Check(abs(total - 1) < 1e-5, f"there is no other token to look at; the weights sum to {total:.6f}")
-    best = looks[0]
+        alone = Words(
+            f"there is no other token to look at; the weights sum to {total:.6f}",
+            f"没有别的词元可看；权重之和为 {total:.6f}",
+        )
+        return Check(abs(total - 1) < 1e-5, alone)
+    best, heads = looks[0], trace.config.n_layer * trace.config.n_head
     q, k = trace[f"q.{best.layer}"][best.head, p], trace[f"k.{best.layer}"][best.head, : p + 1]
-    again = float(softmax(k @ q / np.float32(np.sqrt(len(q))))[best.key])
+    off = abs(float(softmax(k @ q / np.float32(np.sqrt(len(q))))[best.key]) - best.weight)
+    found, near = f"attn.{best.layer}[{best.head}, {p}, {best.key}] = {best.weight:.4f}", within(off)
     return Check(
-        abs(again - best.weight) < TOLERANCE,
-        f"of {trace.config.n_layer * trace.config.n_head} heads, attn.{best.layer}[{best.head}, {p}, {best.key}] = "
-        f"{best.weight:.4f} is the largest; from q and k alone it is the same {within(abs(again - best.weight))}",
+        off < TOLERANCE,
+        Words(
+            f"of {heads} heads, {found} is the largest; from q and k alone it is the same {near.en}",
+            f"在 {heads} 个头中，{found} 最大；只由 q 和 k 计算，结果相同，{near.zh}",
+        ),
     )
 
 

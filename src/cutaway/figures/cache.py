@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.engine import Float32
 from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Number, Panel, Selection, Table, Words, computed
-from cutaway.figures.labels import place, token_labels
+from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.steps import beginning
 from cutaway.figures.text import short
@@ -17,7 +17,9 @@ from cutaway.trace import Trace
 from cutaway.trace.interventions import Edits
 
 BYTES = 4  # of a float32
-KINDS = {"q": Words("query", "查询"), "k": Words("key", "键"), "v": Words("value", "值")}
+ALONE = Words(
+    "The text has one token: no key and no value can be used again.", "文本只有一个词元：没有可以复用的键和值。"
+)
 COLOURS = {"q": "query", "k": "key", "v": "value"}
 
 
@@ -69,7 +71,7 @@ def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
     names = [str(layer) for layer in range(trace.config.n_layer)]
     return [
         Grid(
-            Words(f"{KINDS[kind].en}, a row for each layer", f"{KINDS[kind].zh}，每层一行"),
+            Words(f"{QUERY_KEY_VALUE[kind].en}, a row for each layer", f"{QUERY_KEY_VALUE[kind].zh}，每层一行"),
             part(trace, f"cache.{kind}", slice(None), chosen.head, position),
             "signed",
             names,
@@ -81,16 +83,17 @@ def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
 def _check_first_step(trace: Trace, chosen: Selection) -> Check:
     position, layers = first_word(trace), range(trace.config.n_layer)
     alone, together = decode(trace, position), at_once(trace)
-    off = max(
-        apart(alone[f"{kind}.{layer}"][:, position], together[f"{kind}.{layer}"][:, position])
-        for kind in "qkv"
-        for layer in layers
-    )
-    computed_now = alone.work.positions_computed
+    names = [f"{kind}.{layer}" for kind in "qkv" for layer in layers]
+    off = apart(*(np.stack([read[name][:, position] for name in names]) for read in (alone, together)))
+    now, near = alone.work.positions_computed, within(off)
     return Check(
-        off < TOLERANCE and computed_now == 1,
-        f"{computed_now} of {position + 1} positions computed; its q, k and v in {len(layers)} layers are those of the "
-        f"whole text read at once, {within(off)}",
+        off < TOLERANCE and now == 1,
+        Words(
+            f"{now} of {position + 1} positions computed; its q, k and v in {len(layers)} layers are those of the "
+            f"whole text read at once, {near.en}",
+            f"{position + 1} 个位置中计算了 {now} 个；它在 {len(layers)} 层里的 q、k、v "
+            f"与一次读完整段文本时相同，{near.zh}",
+        ),
     )
 
 
@@ -105,15 +108,15 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             Words(
                 f"Every layer keeps the key and the value of {token}, {spot.en}. The query is not kept: no later token "
                 f"asks for it. Shown is head {chosen.head} of each layer (both counted from 0).",
-                f"每一层都保留{spot.zh}的 {token} 的键和值。查询不保留：后面的词用不到它。"
+                f"每一层都保留{spot.zh}的 {token} 的键和值。查询不保留：后面的词元用不到它。"
                 f"图中是各层的第 {chosen.head} 个头（都从 0 数起）。",
             )
         ),
         Table(
-            Words(f"the cache after {position + 1} tokens", f"读入 {position + 1} 个词之后的缓存"),
+            Words(f"the cache after {position + 1} tokens", f"读入 {position + 1} 个词元之后的缓存"),
             (
                 Words("tensor", "张量"),
-                Words("layers × heads × tokens × width", "层 × 头 × 词 × 宽度"),
+                Words("layers × heads × tokens × width", "层 × 头 × 词元 × 宽度"),
                 Words("bytes", "字节"),
             ),
             [_size(trace, kind, position + 1) for kind in "kv"],
@@ -129,7 +132,7 @@ def _shape(trace: Trace, tokens: int) -> tuple[int, ...]:
 def _size(trace: Trace, kind: str, tokens: int) -> Sequence[str | Number]:
     shape = " × ".join(map(str, _shape(trace, tokens)))
     numbers = int(np.prod(_shape(trace, tokens)))
-    return f"cache.{kind}", shape, Number(BYTES * numbers, f"{BYTES} * {shape.replace('×', '*')}", form=",.0f")
+    return f"cache.{kind}", shape, Number(BYTES * numbers, f"{BYTES} * {shape.replace('×', '*')}", form=",")
 
 
 def _check_cache(trace: Trace, chosen: Selection) -> Check:
@@ -137,13 +140,17 @@ def _check_cache(trace: Trace, chosen: Selection) -> Check:
     step = decode(trace, position)
     names = [name for name in step.shapes() if name.startswith("cache.")]
     shapes = {step[name].shape for name in names}
-    size = sum(step[name].nbytes for name in names)
+    size, shape = sum(step[name].nbytes for name in names), ", ".join(map(str, sorted(shapes)))
     off = apart(_from_cache(trace, len(trace) - 1), trace.logits_at(-1))
+    tokens, each, near = position + 1, size // (position + 1), within(off)
     return Check(
-        names == ["cache.k", "cache.v"] and shapes == {_shape(trace, position + 1)} and off < TOLERANCE,
-        f"the cache at length {position + 1} is {' and '.join(names)}, each of shape "
-        f"{' and '.join(map(str, sorted(shapes)))}: {size:,} bytes, {size // (position + 1):,} a token; from keys and "
-        f"values alone, without any q before it, the last token has the same logits {within(off)}",
+        names == ["cache.k", "cache.v"] and shapes == {_shape(trace, tokens)} and off < TOLERANCE,
+        Words(
+            f"the cache at length {tokens} is {' and '.join(names)}, each of shape {shape}: {size:,} bytes, {each:,} a "
+            f"token; from keys and values alone, without any q before it, the last token has the same logits {near.en}",
+            f"长度为 {tokens} 时，缓存由 {'、'.join(names)} 组成，形状都是 {shape}：共 {size:,} 字节，"
+            f"每个词元 {each:,} 字节；只凭键和值、不用前面的任何 q，最后一个词元的 logit 相同，{near.zh}",
+        ),
     )
 
 
@@ -163,39 +170,33 @@ def _from_cache(trace: Trace, position: int) -> Float32:
 
 def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     if len(trace) == 1:
-        return (
-            Note(
-                Words(
-                    "The text has one token: nothing is there to be used again.", "文本只有一个词：没有可以复用的内容。"
-                )
-            ),
-        )
-    position = first_word(trace) + (len(trace) > 2)
+        return (Note(ALONE),)
+    position = _second_word(trace)
     token, spot = token_labels(trace)[position], place(position)
-    layers = trace.config.n_layer
-    per_token = BYTES * 2 * layers * trace.config.n_embd
-    formula = f"{BYTES} * 2 * {layers} * {trace.config.n_embd}"
+    per_token = BYTES * 2 * trace.config.n_layer * trace.config.n_embd
+    formula = f"{BYTES} * 2 * {trace.config.n_layer} * {trace.config.n_embd}"
+    again = Number(per_token * position, f"{formula} * {position}", form=",")
     return (
         Note(
             Words(
                 f"{token}, {spot.en}, comes next. Only its own query, key and value are computed; the keys and values "
                 "of the tokens before it are in the cache, in every layer, and stay as they are.",
                 f"接着是{spot.zh}的 {token}。只计算它自己的查询、键和值；"
-                "它前面各词的键和值都在每一层的缓存里，保持不变。",
+                "它前面各个词元的键和值都在每一层的缓存里，保持不变。",
             )
         ),
         _columns(trace, position),
         Table(
             Words("bytes of keys and values, all layers", "键和值的字节数（所有层）"),
             (Words("used again", "复用"), Words("computed now", "新计算")),
-            [
-                (
-                    Number(per_token * position, f"{formula} * {position}", form=",.0f"),
-                    Number(per_token, formula, form=",.0f"),
-                )
-            ],
+            [(again, Number(per_token, formula, form=","))],
         ),
     )
+
+
+def _second_word(trace: Trace) -> int:
+    """The token after the first word, where there is one."""
+    return min(2, len(trace) - 1)
 
 
 def _columns(trace: Trace, position: int) -> Drawing:
@@ -213,31 +214,34 @@ def _columns(trace: Trace, position: int) -> Drawing:
 
 
 def _state(kind: str, new: bool) -> Words:
-    name = KINDS[kind]
+    name = QUERY_KEY_VALUE[kind]
     return Words(f"{name.en}: {'new' if new else 'kept'}", f"{name.zh}：{'新' if new else '保留'}")
 
 
 def _check_second_step(trace: Trace, chosen: Selection) -> Check:
     if len(trace) == 1:
-        return Check(True, "the text has one token, so no key and no value can be used again")
-    position = first_word(trace) + (len(trace) > 2)
+        return Check(True, ALONE)
+    position = _second_word(trace)
     before = decode(trace, position - 1)
     after = beginning(trace, position + 1, before)
     old = [(before[name], after[name][:, :, :position]) for name in ("cache.k", "cache.v")]
     same = all(np.array_equal(mine, kept) for mine, kept in old)
-    work = after.work
+    now, reused, size = after.work.positions_computed, after.work.positions_reused, sum(kept.nbytes for _, kept in old)
     return Check(
-        same and work.positions_computed == 1 and work.positions_reused == position,
-        f"{work.positions_computed} position computed and {work.positions_reused} taken over; the "
-        f"{sum(kept.nbytes for _, kept in old):,} bytes of their keys and values are "
-        f"{'the same bit for bit' if same else 'not the same'}",
+        same and now == 1 and reused == position,
+        Words(
+            f"{now} position computed and {reused} taken over; the {size:,} bytes of their keys and values are "
+            f"{'the same bit for bit' if same else 'not the same'}",
+            f"计算了 {now} 个位置，沿用了 {reused} 个；沿用的键和值共 {size:,} 字节，"
+            f"{'逐位相同' if same else '并不相同'}",
+        ),
     )
 
 
 FIGURES = (
     Figure(
         "F41",
-        Words("Reading one token: its query, key and value", "读入一个词：它的查询、键和值"),
+        Words("Reading one token: its query, key and value", "读入一个词元：它的查询、键和值"),
         part=2,
         picture=39,
         status="live",
@@ -257,7 +261,7 @@ FIGURES = (
     ),
     Figure(
         "F43",
-        Words("The next token uses them again", "下一个词复用它们"),
+        Words("The next token uses them again", "下一个词元复用它们"),
         part=2,
         picture=41,
         status="live",

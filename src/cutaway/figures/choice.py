@@ -16,11 +16,13 @@ from cutaway.figures.content import (
     Panel,
     Selection,
     Table,
+    Text,
     Words,
     computed,
 )
-from cutaway.figures.labels import place, token_label
+from cutaway.figures.labels import ID, TOKEN, place, token_label
 from cutaway.figures.registry import Figure
+from cutaway.figures.steps import candidate_table, candidates
 from cutaway.figures.views import TOLERANCE, apart, part, within
 from cutaway.reference import softmax
 from cutaway.sampling import Sampling, choose, distribution
@@ -29,7 +31,6 @@ from cutaway.trace import Trace
 LIKELIEST = 10  # tokens that are named
 FIRST_IDS = 12  # entries of the vocabulary that are shown in their order
 SEED = 1
-TOKEN, ID = Words("token", "词元"), Words("id", "编号")
 
 
 def _read_out(trace: Trace, position: int) -> dict[str, Float32]:
@@ -68,11 +69,11 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             Words(
                 f"The vector that leaves the last block at {place(p).en} goes through a last LayerNorm, ln_f; its dot "
                 f"product with each row of a matrix is that token's score, the logit. {on_the_matrix.en}",
-                f"{place(p).zh}离开最后一个块的向量先经过最后一次 LayerNorm（ln_f），再与矩阵的每一行做点积，"
+                f"在{place(p).zh}，离开最后一个块的向量先经过最后一次层归一化 ln_f，再与矩阵的每一行做点积，"
                 f"得到每个词元的分数，即 logit。{on_the_matrix.zh}",
             )
         ),
-        Grid(Words(f"ln_f[{p}]", f"ln_f[{p}]"), _row(trace, "ln_f", read["ln_f"], p), "signed"),
+        Grid(f"ln_f[{p}]", _row(trace, "ln_f", read["ln_f"], p), "signed"),
         Grid(
             Words(f"{name}[{best[0]}], the row of {label}", f"{name}[{best[0]}]：{label} 的那一行"),
             part(trace, name, best[0]),
@@ -96,29 +97,34 @@ def _products(trace: Trace, read: dict[str, Float32], best: Sequence[int], posit
     ]
     return Table(
         Words("the highest scores", "分数最高的词元"),
-        (TOKEN, ID, Words("dot product", "点积"), Words("logit", "logit")),
+        (TOKEN, ID, Words("dot product", "点积"), "logit"),
         rows,
     )
 
 
 def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
     """The whole product; where the head is tied also the text's own tokens, from the vectors that they came in with."""
-    read, name = _read_out(trace, chosen.position), _output_matrix(trace)
+    read, name, p = _read_out(trace, chosen.position), _output_matrix(trace), chosen.position
     off = apart(trace[name] @ read["ln_f"], read["logits"])
-    statement = f"ln_f[{chosen.position}] @ {name}.T is logits[{chosen.position}] {within(off)}"
-    if trace.config.tie_word_embeddings:
-        entered = apart(trace["tok_emb"] @ read["ln_f"], read["logits"][list(trace.ids)])
-        off = max(off, entered)
-        statement += f"; for the {len(trace)} tokens of the text the vectors that they came in by give it too, "
-        statement += within(entered)
-    return Check(off <= TOLERANCE, statement)
+    near = within(off)
+    made = Words(f"ln_f[{p}] @ {name}.T is logits[{p}] {near.en}", f"ln_f[{p}] @ {name}.T 等于 logits[{p}]，{near.zh}")
+    if not trace.config.tie_word_embeddings:
+        return Check(off <= TOLERANCE, made)
+    entered = apart(trace["tok_emb"] @ read["ln_f"], read["logits"][list(trace.ids)])
+    tied = within(entered)
+    return Check(
+        off <= TOLERANCE and entered <= TOLERANCE,
+        Words(
+            f"{made.en}; for the {len(trace)} tokens of the text the vectors that they came in by give it too, "
+            f"{tied.en}",
+            f"{made.zh}；对文本的 {len(trace)} 个词元，用它们输入时的向量计算也是如此，{tied.zh}",
+        ),
+    )
 
 
 def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    p = chosen.position
-    read = _read_out(trace, p)
-    best, size = _falling(read["logits"]), len(read["logits"])
-    shown = min(FIRST_IDS, size)
+    p, logits = chosen.position, trace.logits_at(chosen.position)
+    size, shown = len(logits), min(FIRST_IDS, len(logits))
     return (
         Note(
             Words(
@@ -129,23 +135,11 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "softmax 才把它们变成概率。",
             )
         ),
-        Table(
-            Words("the highest scores", "分数最高的词元"),
-            (TOKEN, ID, Words("logit", "logit"), Words("probability", "概率")),
-            [
-                (
-                    token_label(trace, token),
-                    str(token),
-                    Number(float(read["logits"][token]), "logits", (p, token)),
-                    Number(float(read["probs"][token]), "probs", (p, token), ".2%"),
-                )
-                for token in best
-            ],
-        ),
+        candidate_table(trace, p, candidates(trace, LIKELIEST, p)),
         Bars(
             Words("the scores that come first in the vocabulary", "词表最前面几个词元的分数"),
             [token_label(trace, token) for token in range(shown)],
-            Cells(read["logits"][None, :shown], "logits", (len(trace), size), p * size, (0, 1)),
+            Cells(logits[None, :shown], "logits", (len(trace), size), p * size, (0, 1)),
             "signed",
         ),
     )
@@ -156,10 +150,16 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
     read = _read_out(trace, chosen.position)
     logits, total = read["logits"], float(read["probs"].sum(dtype=np.float64))
     off = apart(read["probs"], distribution(logits, Sampling(top_k=0))[1])
+    count, low, high, summed = f"{len(logits):,}", f"{logits.min():.2f}", f"{logits.max():.2f}", f"{logits.sum():.4g}"
+    near = within(off)
     return Check(
         len(logits) == trace.config.n_vocab and off <= TOLERANCE and abs(total - 1) <= TOLERANCE,
-        f"{len(logits):,} logits from {logits.min():.2f} to {logits.max():.2f} that sum to {logits.sum():.4g}; "
-        f"their softmax sums to {total:.6f}, and is that of float64 {within(off)}",
+        Words(
+            f"{count} logits from {low} to {high} that sum to {summed}; their softmax sums to {total:.6f}, and is that "
+            f"of float64 {near.en}",
+            f"{count} 个 logit，从 {low} 到 {high}，总和为 {summed}；它们的 softmax 之和为 {total:.6f}，"
+            f"与 float64 的结果一致，{near.zh}",
+        ),
     )
 
 
@@ -198,7 +198,7 @@ def _probabilities(logits: Float32, k: int) -> Float32:
 
 def _choices(trace: Trace, logits: Float32, best: Sequence[int], position: int) -> Table:
     """The likeliest tokens before and after each cut, how many are left, and what one draw gives."""
-    cuts = {0: Words("all", "全部"), 40: Words("k = 40", "k = 40"), 1: Words("k = 1", "k = 1")}
+    cuts: dict[int, Text] = {0: Words("all", "全部"), 40: "k = 40", 1: "k = 1"}
     shares = {k: _probabilities(logits, k) for k in cuts}
     formula = {k: f"distribution(logits[{position}], top_k={k})" for k in cuts}
 
@@ -209,7 +209,7 @@ def _choices(trace: Trace, logits: Float32, best: Sequence[int], position: int) 
     rows: list[Sequence[Entry]] = [
         (token_label(trace, token), str(token), *(share(k, token) for k in cuts)) for token in best
     ]
-    left = [Number(len(distribution(logits, Sampling(top_k=k))[0]), f"len({formula[k]})", form=",d") for k in cuts]
+    left = [Number(len(distribution(logits, Sampling(top_k=k))[0]), f"len({formula[k]})", form=",") for k in cuts]
     rng = {k: np.random.default_rng(SEED) for k in cuts}
     drawn = [token_label(trace, choose(logits, Sampling(top_k=k), rng[k])) for k in cuts]
     rows.append((Words("tokens that are left", "剩下的词元数"), "", *left))
@@ -227,11 +227,16 @@ def _check_cut(trace: Trace, chosen: Selection) -> Check:
         border = np.sort(logits)[-min(k, len(logits))]
         as_sorted &= np.array_equal(ids, np.flatnonzero(logits >= border))
         off = max(off, apart(share, read["probs"][ids] / read["probs"][ids].sum()))
+    size, near = f"{len(logits):,}", within(off)
     return Check(
         as_sorted and off <= TOLERANCE,
-        f"of {len(logits):,} tokens k = 1 leaves {kept[1]} and k = 40 leaves {kept[40]}, "
-        f"{'the' if as_sorted else 'not the'} highest scores; their probabilities are those of all, scaled to sum to "
-        f"1, {within(off)}",
+        Words(
+            f"of {size} tokens k = 1 leaves {kept[1]} and k = 40 leaves {kept[40]}, "
+            f"{'the' if as_sorted else 'not the'} highest scores; their probabilities are those of all, scaled to sum "
+            f"to 1, {near.en}",
+            f"{size} 个词元中，k = 1 留下 {kept[1]} 个，k = 40 留下 {kept[40]} 个，"
+            f"{'正是' if as_sorted else '并非'}分数最高的；它们的概率是把原概率按比例放大到和为 1，{near.zh}",
+        ),
     )
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from cutaway import bpe
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import token_label
+from cutaway.figures.labels import HOW_MANY, WHAT, token_label
 from cutaway.figures.registry import Figure
 from cutaway.figures.sizes import slots_in_use
-from cutaway.figures.steps import beginning, first_logits, go_on, largest_difference, tolerance
+from cutaway.figures.steps import beginning, first_logits, go_on
+from cutaway.figures.views import TOLERANCE, apart, largest_difference, within
 from cutaway.layout import visible
 from cutaway.sampling import softmax
 from cutaway.tokenizer import Tokenizer
@@ -20,9 +23,6 @@ MOST_PIECES = 24
 MOST_TOKENS = 12  # that are read one at a time
 
 NO_TOKENIZER = Words("This model has no tokenizer: its ids stand for no text.", "本模型没有分词器，编号不对应文字。")
-
-WHAT = Words("what", "项目")
-HOW_MANY = Words("how many", "数目")
 
 
 def _counted(value: int, origin: str) -> Number:
@@ -71,12 +71,16 @@ def _stop_reason(trace: Trace) -> Words:
 
 
 def _check_stops(trace: Trace, chosen: Selection) -> Check:
-    room = trace.config.n_ctx
+    room, tokens, reason = trace.config.n_ctx, len(trace), _stop_reason(trace)
     refused = _refused(trace, room + 1)
     return Check(
-        refused and len(trace) <= room,
-        f"{len(trace)} of {room:,} slots are in use; a text of {room + 1:,} tokens is "
-        f"{'refused' if refused else 'read'}; the loop stopped because {_stop_reason(trace).en}",
+        refused and tokens <= room,
+        Words(
+            f"{tokens} of {room:,} slots are in use; a text of {room + 1:,} tokens is "
+            f"{'refused' if refused else 'read'}; the loop stopped because {reason.en}",
+            f"{room:,} 个位置用了 {tokens} 个；{room + 1:,} 个词元的文本{'被拒绝' if refused else '被读入'}；"
+            f"循环停下的原因：{reason.zh}",
+        ),
     )
 
 
@@ -95,23 +99,6 @@ def _tokens(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     if trace.tokenizer is None:
         return (Note(NO_TOKENIZER),)
     pieces = _pieces(trace, trace.tokenizer)
-    rows: list[list[Entry]] = [
-        [
-            visible(piece.text.encode()),
-            _counted(len(piece.bytes), "len(bytes)"),
-            _counted(len(piece.steps), "len(merges)"),
-            " + ".join(visible(bpe.from_symbols(token)) for token in piece.tokens),
-            bytes(piece.bytes).hex(" "),
-        ]
-        for piece in pieces[:MOST_PIECES]
-    ]
-    headings = [
-        Words("piece", "片段"),
-        Words("bytes", "字节数"),
-        Words("merges", "合并次数"),
-        Words("tokens", "词元"),
-        Words("bytes in hexadecimal", "十六进制字节"),
-    ]
     return (
         Note(
             Words(
@@ -121,10 +108,32 @@ def _tokens(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "最后剩下的就是词元。",
             )
         ),
-        Table(Words("the text's pieces", "文本的各个片段"), headings, rows),
+        _cut_up(pieces[:MOST_PIECES]),
         *_merges(max(pieces, key=lambda piece: len(piece.steps))),
         _vocabulary(trace.tokenizer),
     )
+
+
+def _cut_up(pieces: Sequence[bpe.Piece]) -> Table:
+    """Each piece with its bytes and its tokens."""
+    rows: list[list[Entry]] = [
+        [
+            visible(piece.text.encode()),
+            _counted(len(piece.bytes), "len(bytes)"),
+            _counted(len(piece.steps), "len(merges)"),
+            " + ".join(visible(bpe.from_symbols(token)) for token in piece.tokens),
+            bytes(piece.bytes).hex(" "),
+        ]
+        for piece in pieces
+    ]
+    headings = [
+        Words("piece", "片段"),
+        Words("bytes", "字节数"),
+        Words("merges", "合并次数"),
+        Words("tokens", "词元"),
+        Words("bytes in hexadecimal", "十六进制字节"),
+    ]
+    return Table(Words("the text's pieces", "文本的各个片段"), headings, rows)
 
 
 def _pieces(trace: Trace, tokenizer: Tokenizer) -> list[bpe.Piece]:
@@ -168,17 +177,21 @@ def _vocabulary(tokenizer: Tokenizer) -> Table:
 
 def _check_tokens(trace: Trace, chosen: Selection) -> Check:
     if trace.tokenizer is None:
-        return Check(True, NO_TOKENIZER.en)
-    text = _text(trace, trace.tokenizer)
-    pieces = _pieces(trace, trace.tokenizer)
+        return Check(True, NO_TOKENIZER)
+    text, pieces = _text(trace, trace.tokenizer), _pieces(trace, trace.tokenizer)
     ids = [token for piece in pieces for token in piece.ids]
     back = trace.tokenizer.decode(ids) == text
-    same = ids == trace.tokenizer.encode(text, allow_special=True)
+    same, read = ids == trace.tokenizer.encode(text, allow_special=True), tuple(ids) == trace.ids
     return Check(
         back and same,
-        f"{len(pieces)} pieces of {len(text.encode())} bytes become {len(ids)} tokens, which are the text again; "
-        f"merge by merge and fast give {'the same ids' if same else 'different ids'}, "
-        f"{'those' if tuple(ids) == trace.ids else 'not those'} that the model reads",
+        Words(
+            f"{len(pieces)} pieces of {len(text.encode())} bytes become {len(ids)} tokens, which are "
+            f"{'the text again' if back else 'another text'}; merge by merge and fast give "
+            f"{'the same' if same else 'different'} ids, {'those' if read else 'not those'} that the model reads",
+            f"{len(pieces)} 个片段、{len(text.encode())} 个字节变成 {len(ids)} 个词元，"
+            f"{'还原后就是原文' if back else '还原后不是原文'}；"
+            f"逐次合并与快速编码得到的编号{'相同' if same else '不同'}，{'正是' if read else '但不是'}模型读入的编号",
+        ),
     )
 
 
@@ -222,7 +235,7 @@ def _batch(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "In training all positions of a text are computed in one pass, and each learns from the token after "
                 "it. In writing there is one new position at a time. The mask makes both give the same logits.",
                 "训练时一遍就算完文本的所有位置，每个位置都从它后面的词元学习；写作时每次只算一个新位置。"
-                "有了掩码，两种做法得到的 logits 相同。",
+                "有了掩码，两种做法得到的 logit 相同。",
             )
         ),
         Table(Words("the likeliest next token, both ways", "两种做法各自认为概率最大的下一个词元"), headings, rows),
@@ -230,13 +243,16 @@ def _batch(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_batch(trace: Trace, chosen: Selection) -> Check:
-    pairs = _both_ways(trace)
-    apart = max(largest_difference(at_once, one) for at_once, one, _ in pairs)
-    allowed = min(tolerance(at_once) for at_once, _, _ in pairs)
+    at_once, one, computed = zip(*_both_ways(trace), strict=True)
+    off = apart(np.stack(one), np.stack(at_once))
+    near = within(off)
     return Check(
-        apart <= allowed,
-        f"{len(pairs)} positions at once, and one at a time ({sum(n for _, _, n in pairs)} computed): the logits "
-        f"differ by at most {apart:.2g}",
+        off <= TOLERANCE,
+        Words(
+            f"{len(one)} positions at once, and one at a time ({sum(computed)} computed), have the same logits "
+            f"{near.en}",
+            f"{len(one)} 个位置一次算完，与逐个计算（共计算 {sum(computed)} 个），logit 相同，{near.zh}",
+        ),
     )
 
 

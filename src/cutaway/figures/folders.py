@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article import ATTENDED, article_cells
-from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words, computed
-from cutaway.figures.labels import token_label, token_labels
+from cutaway.figures.attention import check_weights
+from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.labels import THIS_MODEL, TOKEN, token_label, token_labels
 from cutaway.figures.registry import Figure
-from cutaway.figures.views import apart, at, part, token_weights, where, within
+from cutaway.figures.three_steps import check_sum, weighted_values
+from cutaway.figures.views import at, cut, largest_difference, part, token_weights, where, window
 from cutaway.trace import Trace
 
 MOST_ROWS = 12  # of the table of weights and values
@@ -16,36 +18,37 @@ MOST_ROWS = 12  # of the table of weights and values
 
 def _folders(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, h, p = chosen.layer, chosen.head, chosen.position
-    tokens, spot = token_labels(trace), where(chosen)
+    shown, tokens, spot = window(trace, p), token_labels(trace), where(chosen)
     return (
         Note(
             Words(
                 f"A search through folders, {spot.en}: the query of {tokens[p]} is what is looked for, a key is the "
                 "label of a folder, and a value is what lies inside. All three are made from a token's vector, each "
-                "by a matrix of its own.",
+                f"by its own columns of one matrix. {cut(trace).en}",
                 f"在文件夹里找东西，{spot.zh}：{tokens[p]} 的查询写着要找什么，键是文件夹上的标签，"
-                "值是文件夹里的内容。三者都由词的向量得来，各用各的矩阵。",
+                f"值是文件夹里的内容。三者都由词元的向量得来，各用同一个矩阵里自己的那些列。{cut(trace).zh}",
             )
         ),
         Grid(Words(f"the query of {tokens[p]}", f"{tokens[p]} 的查询"), part(trace, f"q.{layer}", h, p), "signed"),
-        Grid(Words("the keys: labels", "键：标签"), part(trace, f"k.{layer}", h), "signed", tokens),
-        Grid(Words("the values: contents", "值：内容"), part(trace, f"v.{layer}", h), "signed", tokens),
+        Grid(Words("the keys: labels", "键：标签"), part(trace, f"k.{layer}", h, shown), "signed", tokens[shown]),
+        Grid(Words("the values: contents", "值：内容"), part(trace, f"v.{layer}", h, shown), "signed", tokens[shown]),
     )
 
 
 def _check_folders(trace: Trace, chosen: Selection) -> Check:
     """Queries, keys and values are three different slices of one tensor."""
-    layer, width = chosen.layer, trace.config.d_head
-    off = 0.0
-    for third, kind in enumerate("qkv"):
-        first = third * trace.config.n_embd + chosen.head * width
-        slices = trace[f"qkv.{layer}"][:, first : first + width]
-        off = max(off, float(np.abs(trace[f"{kind}.{layer}"][chosen.head] - slices).max()))
-    apart = float(np.abs(trace[f"k.{layer}"] - trace[f"v.{layer}"]).max())
+    layer, head, width = chosen.layer, chosen.head, trace.config.d_head
+    columns = trace[f"qkv.{layer}"].reshape(len(trace), 3, trace.config.n_head, width)[:, :, head]  # (T, 3, dh)
+    ours = np.stack([trace[f"{kind}.{layer}"][head] for kind in "qkv"], axis=1)
+    off, apart = (largest_difference(*two) for two in ((ours, columns), (trace[f"k.{layer}"], trace[f"v.{layer}"])))
     return Check(
         off == 0 and apart > 0,
-        f"q, k and v of layer {layer}, head {chosen.head} differ from their columns of qkv.{layer} by at most {off:g}; "
-        f"keys and values differ by up to {apart:.3g}",
+        Words(
+            f"q, k and v of layer {layer}, head {head} differ from their columns of qkv.{layer} by at most {off:g}; "
+            f"keys and values differ by up to {apart:.3g}",
+            f"第 {layer} 层第 {head} 个头的 q、k、v 与它们在 qkv.{layer} 中的列最大相差 {off:g}；"
+            f"键与值之间最大相差 {apart:.3g}",
+        ),
     )
 
 
@@ -58,7 +61,7 @@ def _percentages(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"How well each folder fits, {spot.en}: the query of {label} times each key, divided by the square "
                 f"root of {width}, then the softmax. Tokens that come later get exactly 0.",
                 f"每个文件夹有多匹配，{spot.zh}：{label} 的查询与每个键做点积，除以 {width} 的平方根，再取 softmax。"
-                "后面的词得到的恰好是 0。",
+                "后面的词元得到的恰好是 0。",
             )
         ),
         token_weights(
@@ -70,37 +73,19 @@ def _percentages(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _check_percentages(trace: Trace, chosen: Selection) -> Check:
-    p = chosen.position
-    weights = trace[f"attn.{chosen.layer}"][chosen.head, p]
-    total, later = float(weights.sum()), float(weights[p + 1 :].max(initial=0))
-    return Check(
-        abs(total - 1) < 1e-5 and later == 0,
-        f"attn.{chosen.layer}[{chosen.head}, {p}] sums to {total:.6f}; later tokens have at most {later:g}",
-    )
-
-
 def _weighted_sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, h, p = chosen.layer, chosen.head, chosen.position
-    weights, values = trace[f"attn.{layer}"][h, p], trace[f"v.{layer}"][h]
-    spot, width = where(chosen), trace.config.d_head
+    spot = where(chosen)
     return (
         Note(
             Words(
                 f"Each token's value times its weight, and their sum: {spot.en}. The table follows number 0 of the "
-                f"{width} numbers of a value; the cells below it show them all.",
-                f"每个词的值乘以它的权重，再求和：{spot.zh}。每个值有 {width} 个数，"
-                "表中是其中的第 0 个，表下的格子是全部。",
+                f"{trace.config.d_head} numbers of a value; the cells below it show them all. {cut(trace).en}",
+                f"每个词元的值乘以它的权重，再求和：{spot.zh}。每个值有 {trace.config.d_head} 个数，"
+                f"表中是其中的第 0 个，表下的格子是全部。{cut(trace).zh}",
             )
         ),
         _terms(trace, chosen),
-        Grid(
-            Words("weight × value, all numbers", "权重 × 值：全部的数"),
-            computed(f"attn.{layer}[{h}, {p}, j] * v.{layer}[{h}, j]", weights[:, None] * values),
-            "signed",
-            token_labels(trace),
-        ),
-        Grid(Words("the sum", "它们的和"), part(trace, f"z.{layer}", h, p), "signed", ("z",)),
+        *weighted_values(trace, chosen),
         *_article_table(),
     )
 
@@ -131,8 +116,8 @@ def _terms(trace: Trace, chosen: Selection) -> Table:
         rows.append((name, "", weight, Number(rest[1], f"sum of {term('j')} over the others")))
     total = Number(float(weights.sum()), f"sum(attn.{layer}[{h}, {p}])")
     rows.append((Words("sum", "和"), "", total, at(trace, f"z.{layer}", h, p, 0)))
-    headings = Words("token", "词"), Words("value, number 0", "值的第 0 个数"), Words("weight", "权重")
-    return Table(Words("this model", "本模型"), (*headings, Words("weight × value", "权重 × 值")), rows)
+    headings = TOKEN, Words("value, number 0", "值的第 0 个数"), Words("weight", "权重")
+    return Table(THIS_MODEL, (*headings, Words("weight × value", "权重 × 值")), rows)
 
 
 def _article_table() -> tuple[Panel, Panel]:
@@ -149,16 +134,6 @@ def _article_table() -> tuple[Panel, Panel]:
                 "这是文章正文提到的三个。文章表中的九个权重加起来是 1.0013，而 softmax 的和应当是 1。",
             )
         ),
-    )
-
-
-def _check_weighted_sum(trace: Trace, chosen: Selection) -> Check:
-    layer, h, p = chosen.layer, chosen.head, chosen.position
-    weights, values = trace[f"attn.{layer}"][h, p], trace[f"v.{layer}"][h]
-    off = apart(weights.astype(np.float64) @ values, trace[f"z.{layer}"][h, p])
-    return Check(
-        off <= 1e-5,
-        f"the sum over j of attn.{layer}[{h}, {p}, j] * v.{layer}[{h}, j] is z.{layer}[{h}, {p}] {within(off)}",
     )
 
 
@@ -181,7 +156,7 @@ FIGURES = (
         status="live",
         tensors=("attn.L",),
         draw=_percentages,
-        verify=_check_percentages,
+        verify=check_weights,
     ),
     Figure(
         "F25",
@@ -191,6 +166,6 @@ FIGURES = (
         status="live",
         tensors=("attn.L", "v.L", "z.L"),
         draw=_weighted_sum,
-        verify=_check_weighted_sum,
+        verify=check_sum,
     ),
 )

@@ -1,52 +1,49 @@
-"""Part 2 of the article: one token enters a block - input, LayerNorm, query, key and value, and their heads."""
+"""Part 2 of the article: one token enters a block - input, LayerNorm, query, key and value."""
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Panel, Selection, Table, Words, cells
-from cutaway.figures.labels import place, token_label, token_labels
-from cutaway.figures.norms import norm_difference, norm_panels
+from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Panel, Selection, Words, cells
+from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_label
+from cutaway.figures.norms import norm_difference, norm_numbers, normalised
 from cutaway.figures.registry import Figure
-from cutaway.figures.views import TOLERANCE, apart, at, cut, part, product, weight_grid, window, within
+from cutaway.figures.views import TOLERANCE, apart, part, product, weights_and_bias, within
 from cutaway.trace import Trace
-
-HEADS = 3  # of which the article draws as many
-
 
 # F44
 
 
 def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = chosen.position
-    token, spot = trace.ids[position], place(position)
-    label = token_label(trace, token)
+    token, spot = token_label(trace, trace.ids[position]), place(position)
     return (
         Note(
             Words(
-                f"{label} at {spot.en} enters the bottom block as its row of wte plus the position's row of wpe. "
-                "The block first normalises it, which the article does not draw.",
-                f"{spot.zh}的 {label} 进入最底层：wte 中它的一行加上 wpe 中这个位置的一行。"
+                f"{token} at {spot.en} enters the bottom block as one vector: its row of wte plus the position's row "
+                "of wpe (F20). The block normalises it first, which the article does not draw.",
+                f"{spot.zh}的 {token} 以一个向量进入最底层：wte 中它的一行加上 wpe 中这个位置的一行（F20）。"
                 "层里先做层归一化，文章没有画这一步。",
             )
         ),
-        Grid(Words(f"wte, row {token}", f"wte 第 {token} 行"), part(trace, "wte.weight", token), "signed"),
-        Grid(Words(f"wpe, row {position}", f"wpe 第 {position} 行"), part(trace, "wpe.weight", position), "signed"),
-        Grid(Words("their sum, resid.pre.0", "它们的和 resid.pre.0"), part(trace, "resid.pre.0", position), "signed"),
-        *norm_panels(trace, "ln1", 0, position),
+        Grid(Words("the vector, resid.pre.0", "这个向量，resid.pre.0"), part(trace, "resid.pre.0", position), "signed"),
+        norm_numbers(trace, "ln1", 0, position),
+        normalised(trace, "ln1", 0, position),
     )
 
 
 def _check_input(trace: Trace, chosen: Selection) -> Check:
-    position = chosen.position
-    total = trace["wte.weight"][trace.ids[position]] + trace["wpe.weight"][position]
-    off = apart(trace["resid.pre.0"][position], total)
+    position, token = chosen.position, trace.ids[chosen.position]
+    off = apart(trace["resid.pre.0"][position], trace["wte.weight"][token] + trace["wpe.weight"][position])
     norm = norm_difference(trace, "ln1", "resid.pre.0", 0, position)
-    mean, rstd = (float(trace[f"ln1.{kind}.0"][position, 0]) for kind in ("mean", "rstd"))
+    mean, rstd = (f"{trace[f'ln1.{kind}.0'][position, 0]:.4f}" for kind in ("mean", "rstd"))
+    total, near, exact = f"resid.pre.0[{position}]", within(off), within(norm)
     return Check(
         off == 0 and norm < TOLERANCE,
-        f"resid.pre.0[{position}] is wte[{trace.ids[position]}] + wpe[{position}] {within(off)}; ln1.0 takes away its "
-        f"mean {mean:.4f} and multiplies by rstd {rstd:.4f}, {within(norm)}",
+        Words(
+            f"{total} is wte[{token}] + wpe[{position}] {near.en}; ln1.0 takes away its mean {mean} and multiplies by "
+            f"rstd {rstd}, {exact.en}",
+            f"{total} 等于 wte[{token}] + wpe[{position}]，{near.zh}；ln1.0 减去均值 {mean}，再乘以 rstd {rstd}，"
+            f"{exact.zh}",
+        ),
     )
 
 
@@ -54,8 +51,7 @@ def _check_input(trace: Trace, chosen: Selection) -> Check:
 
 
 def _query_key_value_matrix(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    matrix, n_embd = f"h.{chosen.layer}.attn.c_attn", trace.config.n_embd
-    bias = trace[f"{matrix}.bias"]
+    n_embd = trace.config.n_embd
     return (
         Note(
             Words(
@@ -67,18 +63,16 @@ def _query_key_value_matrix(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         _thirds(n_embd),
-        weight_grid(trace, f"{matrix}.weight"),
-        Grid(f"{matrix}.bias", cells(f"{matrix}.bias", bias, bias.reshape(3, n_embd)), "signed", ("q", "k", "v")),
+        *weights_and_bias(trace, f"h.{chosen.layer}.attn.c_attn"),
     )
 
 
 def _thirds(n_embd: int) -> Drawing:
     """Which columns are whose, in the colours of query, key and value."""
-    names = (Words("query", "查询"), "query"), (Words("key", "键"), "key"), (Words("value", "值"), "value")
     boxes = []
-    for i, (name, colour) in enumerate(names):
+    for i, name in enumerate(QUERY_KEY_VALUE.values()):
         columns = f"{i * n_embd} … {(i + 1) * n_embd - 1}"
-        boxes.append(Box(26 * i, 0, 24, 3, Words(f"{name.en}: {columns}", f"{name.zh}：{columns}"), colour))
+        boxes.append(Box(26 * i, 0, 24, 3, Words(f"{name.en}: {columns}", f"{name.zh}：{columns}"), name.en))
     return Drawing(Words("columns, counted from 0", "列（从 0 数起）"), boxes)
 
 
@@ -87,12 +81,15 @@ def _check_matrix(trace: Trace, chosen: Selection) -> Check:
     weight, bias = trace[f"{matrix}.weight"], trace[f"{matrix}.bias"]
     exact = product(trace, f"ln1.{chosen.layer}", matrix, chosen.position)
     off = apart(trace[f"qkv.{chosen.layer}"][chosen.position], exact)
-    without = apart(exact - bias, exact)
+    shape, near, without = " × ".join(f"{n:,}" for n in weight.shape), within(off), f"{apart(exact - bias, exact):.2g}"
+    x, made = f"ln1.{chosen.layer}[{chosen.position}]", f"qkv.{chosen.layer}[{chosen.position}]"
     return Check(
         weight.shape == (n_embd, 3 * n_embd) and bias.shape == (3 * n_embd,) and off < TOLERANCE,
-        f"{matrix} is {weight.shape[0]:,} × {weight.shape[1]:,} with {bias.size:,} biases; "
-        f"ln1.{chosen.layer}[{chosen.position}] times it is qkv.{chosen.layer} {within(off)}, and {without:.2g} off "
-        "without the bias",
+        Words(
+            f"{matrix} is {shape} with {bias.size:,} biases; {x} times it is {made} {near.en}, and {without} off "
+            "without the bias",
+            f"{matrix} 为 {shape}，有 {bias.size:,} 个偏置；{x} 乘以它得到 {made}，{near.zh}；不加偏置则相差 {without}",
+        ),
     )
 
 
@@ -111,7 +108,7 @@ def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "被乘的是层归一化之后的向量。",
             )
         ),
-        *norm_panels(trace, "ln1", layer, position),
+        norm_numbers(trace, "ln1", layer, position),
         _thirds(n_embd),
         Grid(
             Words(f"qkv.{layer}, a row for each third", f"qkv.{layer}，每三分之一占一行"),
@@ -127,128 +124,26 @@ def _check_one_vector(trace: Trace, chosen: Selection) -> Check:
     x, matrix = f"resid.pre.{layer}", f"h.{layer}.attn.c_attn"
     norm = norm_difference(trace, "ln1", x, layer, position)
     off = apart(trace[f"qkv.{layer}"][position], product(trace, f"ln1.{layer}", matrix, position))
+    normal, made, size = f"ln1.{layer}[{position}]", f"qkv.{layer}[{position}]", f"{3 * trace.config.n_embd:,}"
+    first, second = within(norm), within(off)
     return Check(
-        max(norm, off) < TOLERANCE,
-        f"ln1.{layer}[{position}] is the LayerNorm of {x} {within(norm)}, and qkv.{layer}[{position}], "
-        f"{3 * trace.config.n_embd:,} numbers, is its product with {matrix} {within(off)}",
-    )
-
-
-# F47
-
-
-def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, position, config = chosen.layer, chosen.position, trace.config
-    qkv, heads = trace[f"qkv.{layer}"], [str(head) for head in range(config.n_head)]
-    names = Words("query", "查询"), Words("key", "键"), Words("value", "值")
-    thirds = [qkv[position, i * config.n_embd : (i + 1) * config.n_embd] for i in range(3)]
-    spot = place(position)
-    return (
-        Note(
-            Words(
-                f"Splitting into heads moves no number: {config.n_embd:,} numbers become {config.n_head} rows of "
-                f"{config.d_head}, a row for each head. Layer {layer} (layers and heads counted from 0), {spot.en}.",
-                f"分头并不改动任何数字：{config.n_embd:,} 个数排成 {config.n_head} 行，每行 {config.d_head} 个，"
-                f"每个头一行。第 {layer} 层（层和头都从 0 数起），{spot.zh}。",
-            )
+        norm < TOLERANCE and off < TOLERANCE,
+        Words(
+            f"{normal} is the LayerNorm of {x} {first.en}, and {made}, {size} numbers, is its product with {matrix} "
+            f"{second.en}",
+            f"{normal} 是 {x} 的层归一化，{first.zh}；{made} 有 {size} 个数，是它与 {matrix} 的乘积，{second.zh}",
         ),
-        _index_map(trace, chosen),
-        *(
-            Grid(
-                Words(f"{name.en}, a row for each head", f"{name.zh}，每个头一行"),
-                cells(f"qkv.{layer}", qkv, third.reshape(config.n_head, config.d_head)),
-                "signed",
-                heads,
-            )
-            for name, third in zip(names, thirds, strict=True)
-        ),
-    )
-
-
-def _index_map(trace: Trace, chosen: Selection) -> Table:
-    """Where the first and the last number of the chosen head stood before."""
-    layer, head, position, config = chosen.layer, chosen.head, chosen.position, trace.config
-    rows = []
-    for third, kind in enumerate("qkv"):
-        for i in dict.fromkeys((0, config.d_head - 1)):
-            column = third * config.n_embd + head * config.d_head + i
-            after = at(trace, f"{kind}.{layer}", head, position, i)
-            before = at(trace, f"qkv.{layer}", position, column)
-            names = f"{kind}.{layer}[{head}, {position}, {i}]", f"qkv.{layer}[{position}, {column}]"
-            rows.append((names[0], after, names[1], before))
-    columns = Words("in its head", "在头里"), "", Words("before", "分头之前"), ""
-    return Table(Words("the index map", "下标对应"), columns, rows)
-
-
-def _check_split(trace: Trace, chosen: Selection) -> Check:
-    layer, config = chosen.layer, trace.config
-    qkv = trace[f"qkv.{layer}"]
-    wrong = 0
-    for third, kind in enumerate("qkv"):
-        for head in range(config.n_head):
-            start = third * config.n_embd + head * config.d_head
-            wrong += int((trace[f"{kind}.{layer}"][head] != qkv[:, start : start + config.d_head]).sum())
-    return Check(
-        wrong == 0,
-        f"{qkv.size - wrong:,} of {qkv.size:,} numbers of q.{layer}, k.{layer} and v.{layer} stand in qkv.{layer} at "
-        f"{config.d_head} h + i, k from {config.n_embd} and v from {2 * config.n_embd} on, for number i of head h",
-    )
-
-
-# F48
-
-
-def _some_heads(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    shown = window(trace, chosen.position)
-    tokens = token_labels(trace)[shown]
-    heads = _chosen_heads(trace, chosen)
-    return (
-        Note(
-            Words(
-                f"Each head has its own query for every token and goes its own way from here. Shown are {len(heads)} "
-                f"of the {trace.config.n_head} heads of layer {chosen.layer} (both counted from 0). {cut(trace).en}",
-                "每个头对每个词都有自己的查询，从这里起各走各的路。"
-                f"图中是第 {chosen.layer} 层 {trace.config.n_head} 个头中的 {len(heads)} 个（都从 0 数起）。"
-                f"{cut(trace).zh}",
-            )
-        ),
-        *(
-            Grid(
-                Words(f"queries of head {head}", f"第 {head} 个头的查询"),
-                part(trace, f"q.{chosen.layer}", head, shown),
-                "signed",
-                tokens,
-            )
-            for head in heads
-        ),
-    )
-
-
-def _chosen_heads(trace: Trace, chosen: Selection) -> list[int]:
-    """The chosen head and those after it, the first again after the last."""
-    count = min(HEADS, trace.config.n_head)
-    return sorted((chosen.head + i) % trace.config.n_head for i in range(count))
-
-
-def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
-    heads, width = _chosen_heads(trace, chosen), trace.config.d_head
-    q, k, raw = (trace[f"{kind}.{chosen.layer}"][heads] for kind in ("q", "k", "scores_raw"))
-    off = apart(raw, q.astype(np.float64) @ k.swapaxes(1, 2))
-    return Check(
-        off < TOLERANCE and trace.config.n_head * width == trace.config.n_embd,
-        f"{trace.config.n_head} heads of {width} are {trace.config.n_embd:,} numbers; heads "
-        f"{', '.join(map(str, heads))} of layer {chosen.layer} score with their own {width} alone, {within(off)}",
     )
 
 
 FIGURES = (
     Figure(
         "F44",
-        Words("A token enters the bottom block", "一个词进入最底层"),
+        Words("A token enters the bottom block", "一个词元进入最底层"),
         part=2,
         picture=42,
         status="live",
-        tensors=("wte.weight", "wpe.weight", "resid.pre.0", "ln1.0"),
+        tensors=("resid.pre.0", "ln1.0"),
         draw=_input,
         verify=_check_input,
     ),
@@ -268,28 +163,8 @@ FIGURES = (
         part=2,
         picture=44,
         status="live",
-        tensors=("ln1.L", "qkv.L"),
+        tensors=("ln1.mean.L", "ln1.rstd.L", "qkv.L"),
         draw=_one_vector,
         verify=_check_one_vector,
-    ),
-    Figure(
-        "F47",
-        Words("Splitting into heads", "分成多个头"),
-        part=2,
-        picture=45,
-        status="live",
-        tensors=("qkv.L", "q.L", "k.L", "v.L"),
-        draw=_split,
-        verify=_check_split,
-    ),
-    Figure(
-        "F48",
-        Words("Some of the heads", "其中几个头"),
-        part=2,
-        picture=46,
-        status="live",
-        tensors=("q.L",),
-        draw=_some_heads,
-        verify=_check_some_heads,
     ),
 )

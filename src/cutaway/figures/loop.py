@@ -14,13 +14,13 @@ from cutaway.figures.content import (
     Number,
     Panel,
     Selection,
+    Shapes,
     Table,
     Words,
 )
-from cutaway.figures.labels import token_label
+from cutaway.figures.labels import PROBABILITY, TOKEN, token_label
 from cutaway.figures.registry import Figure
-from cutaway.figures.stacks import Shapes
-from cutaway.figures.steps import PROBABILITY, TOKEN, Step, candidates, go_on, tail
+from cutaway.figures.steps import Step, candidates, go_on, tail
 from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.trace import Trace
@@ -71,8 +71,12 @@ def _check_output(trace: Trace, chosen: Selection) -> Check:
     best = all(int(last.logits_at(len(step.ids) - 1).argmax()) == step.chosen.id for step in steps)
     return Check(
         joined and best,
-        f"the {len(trace)} tokens of the text and the {len(written)} written ones {'are' if joined else 'are not'} the "
-        f"ids of the last step; {'each' if best else 'not each'} has the largest logit",
+        Words(
+            f"the {len(trace)} tokens of the text and the {len(written)} written ones {'are' if joined else 'are not'} "
+            f"the ids of the last step; {'each' if best else 'not each'} has the largest logit",
+            f"文本的 {len(trace)} 个词元加上写出的 {len(written)} 个，{'正是' if joined else '并非'}最后一步的编号；"
+            f"写出的词元{'每个' if best else '并非每个'}都有最大的 logit",
+        ),
     )
 
 
@@ -120,11 +124,15 @@ def _round(trace: Trace, step: Step, y: int, *, first: bool, last: bool) -> Shap
 def _check_loop(trace: Trace, chosen: Selection) -> Check:
     steps, _ = go_on(trace, ROUNDS - 1)
     fed = [after.ids == (*before.ids, before.chosen.id) for before, after in pairwise(steps)]
+    if not fed:
+        full = Words("the context is full: the token chosen cannot be read", "上下文已满：选出的词元没有位置可读入")
+        return Check(True, full)
     return Check(
         all(fed),
-        f"in {sum(fed)} of {len(fed)} steps after the first the input is the input before and the token chosen then"
-        if fed
-        else "the context is full, so the token chosen has no place to be read",
+        Words(
+            f"in {sum(fed)} of {len(fed)} steps after the first the input is the last input and the token chosen then",
+            f"第一步之后的 {len(fed)} 步中，有 {sum(fed)} 步的输入是上一步的输入加上当时选出的词元",
+        ),
     )
 
 
@@ -186,7 +194,10 @@ def _check_greedy(trace: Trace, chosen: Selection) -> Check:
     longest = max(_seen_before(ids[:n]) for n in range(1, len(ids) + 1))
     return Check(
         best == len(steps),
-        f"{best} of {len(steps)} greedy tokens have the largest logit; the longest repeated run is {longest}",
+        Words(
+            f"{best} of {len(steps)} greedy tokens have the largest logit; the longest repeated run is {longest}",
+            f"贪心选出的 {len(steps)} 个词元中，{best} 个的 logit 最大；最长的重复长度为 {longest}",
+        ),
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article import NUMBERS, WORDS, article_cells
-from cutaway.figures.attention import ILLUSTRATION, LOOKS, SEEN
+from cutaway.figures.attention import ILLUSTRATION
 from cutaway.figures.content import Check, Grid, Note, Panel, Selection, Words, computed
-from cutaway.figures.labels import place, token_labels
+from cutaway.figures.labels import LOOKS, QUERY_KEY_VALUE, SEEN, place, token_labels
 from cutaway.figures.masked import HIDDEN
 from cutaway.figures.registry import Figure
 from cutaway.figures.views import MOST_BARS, TOLERANCE, apart, cut, part, span, window, within
@@ -18,19 +18,17 @@ from cutaway.trace import Trace
 
 
 def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head, query = chosen.layer, chosen.head, chosen.position
-    key = _best_key(trace, chosen)
-    shown, tokens = window(trace, query), token_labels(trace)
-    products = trace[f"q.{layer}"][head, query] * trace[f"k.{layer}"][head, key]
-    pair = Words(f"{place(query).en} and {place(key).en}", f"{place(query).zh}与{place(key).zh}")
+    layer, head, query, key = chosen.layer, chosen.head, chosen.position, _best_key(trace, chosen)
+    shown, tokens, width = window(trace, query), token_labels(trace), trace.config.d_head
     return (
         Note(
             Words(
-                f"Every query times every key, layer {layer}, head {head} (counted from 0). Below, the cell of "
-                f"{pair.en}, the heaviest of its row, is opened: {products.size} products, whose sum is the score. "
-                f"{cut(trace).en}",
-                f"每个查询乘以每个键，第 {layer} 层第 {head} 个头（从 0 数起）。下面拆开{pair.zh}的一格，"
-                f"即该行权重最大的一格：{products.size} 个乘积，它们之和就是分数。{cut(trace).zh}",
+                f"Every query times every key, layer {layer}, head {head} (counted from 0). Below, one cell is opened, "
+                f"the heaviest of its row: {place(query).en} looks at {place(key).en}. Its score is the sum of "
+                f"{width} products. {cut(trace).en}",
+                f"每个查询乘以每个键，第 {layer} 层第 {head} 个头（从 0 数起）。"
+                f"下面拆开一格，即这一行里权重最大的一格：{place(query).zh}看{place(key).zh}。"
+                f"它的分数是 {width} 个乘积之和。{cut(trace).zh}",
             )
         ),
         Grid(
@@ -42,20 +40,22 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LOOKS,
             SEEN,
         ),
-        *(
-            Grid(
-                Words(f"{en} of {tokens[at]}", f"{tokens[at]} 的{zh}"),
-                part(trace, f"{kind}.{layer}", head, at),
-                "signed",
-            )
-            for kind, en, zh, at in (("q", "query", "查询", query), ("k", "key", "键", key))
-        ),
-        Grid(
-            Words("their products, number by number", "逐个相乘"),
-            computed(f"q.{layer}[{head}, {query}] * k.{layer}[{head}, {key}]", products),
-            "signed",
-        ),
+        *_opened(trace, chosen, key),
     )
+
+
+def _opened(trace: Trace, chosen: Selection, key: int) -> Sequence[Grid]:
+    """A query, a key, and the numbers whose sum is their score."""
+    head, tokens = chosen.head, token_labels(trace)
+    strips, names = [], []
+    for kind, position in (("q", chosen.position), ("k", key)):
+        cells, name = part(trace, f"{kind}.{chosen.layer}", head, position), QUERY_KEY_VALUE[kind]
+        title = Words(f"{name.en} of {tokens[position]}", f"{tokens[position]} 的{name.zh}")
+        strips.append(Grid(title, cells, "signed"))
+        names.append(f"{kind}.{chosen.layer}[{head}, {position}]")
+    products = strips[0].cells.values * strips[1].cells.values
+    title = Words("their products, number by number", "逐个相乘")
+    return *strips, Grid(title, computed(" * ".join(names), products), "signed")
 
 
 def _best_key(trace: Trace, chosen: Selection) -> int:
@@ -68,11 +68,17 @@ def _check_dot_products(trace: Trace, chosen: Selection) -> Check:
     raw, key = trace[f"scores_raw.{chosen.layer}"][chosen.head], _best_key(trace, chosen)
     terms = q[chosen.position] * k[key]
     off = apart(raw, q @ k.T)
+    near = within(off)
+    score = f"scores_raw.{chosen.layer}[{chosen.head}, {chosen.position}, {key}]"
+    total, printed = f"{terms.sum():.4f}", f"{raw[chosen.position, key]:.4f}"
     return Check(
         off < TOLERANCE,
-        f"the {terms.size} products sum to {terms.sum():.4f} and scores_raw.{chosen.layer}[{chosen.head}, "
-        f"{chosen.position}, {key}] is {raw[chosen.position, key]:.4f}; all {raw.size} scores of the head are q · k, "
-        f"{within(off)}",
+        Words(
+            f"the {terms.size} products sum to {total} and {score} is {printed}; all {raw.size} scores of the head are "
+            f"q · k, {near.en}",
+            f"{terms.size} 个乘积之和为 {total}，{score} 为 {printed}；这个头的全部 {raw.size} 个分数都是 q · k，"
+            f"{near.zh}",
+        ),
     )
 
 
@@ -116,13 +122,21 @@ def _check_mask(trace: Trace, chosen: Selection) -> Check:
     earlier = np.tri(len(trace), dtype=bool)
     kept = bool(np.array_equal(masked[:, earlier], scores[:, earlier]))
     hidden, leaked = masked[:, ~earlier], attn[:, ~earlier]
+    others = Words("stay bit for bit", "逐位不变") if kept else Words("change", "有变化")
     if not hidden.size:
-        return Check(kept, "the text has one token, so no score is masked, and the one there is stays as it is")
+        alone = Words(
+            f"no score of one token is masked: the scores {others.en}", f"只有一个词元，没有分数被遮住：分数{others.zh}"
+        )
+        return Check(kept, alone)
+    above, size, now, most = hidden.size // len(masked), earlier.size, span(hidden), f"{leaked.max():g}"
     return Check(
         kept and bool((hidden == MASKED).all()) and not leaked.any(),
-        f"{hidden.size // len(masked)} of {earlier.size} scores a head are above the diagonal: they become "
-        f"{span(hidden)} and their weights are at most {leaked.max():g}; the others "
-        f"{'stay bit for bit' if kept else 'change'}",
+        Words(
+            f"{above} of {size} scores a head are above the diagonal: they become {now} and their weights are at most "
+            f"{most}; the others {others.en}",
+            f"每个头的 {size} 个分数中，对角线右上方有 {above} 个：它们变成 {now}，权重最大为 {most}；"
+            f"其余的{others.zh}",
+        ),
     )
 
 
@@ -130,18 +144,16 @@ def _check_mask(trace: Trace, chosen: Selection) -> Check:
 
 
 def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    name = f"attn.{chosen.layer}"
-    tokens = token_labels(trace)
-    attn = trace[name]
+    name, tokens = f"attn.{chosen.layer}", token_labels(trace)
     fits = len(tokens) <= MOST_BARS  # a line for each token; else all on one
-    sums = attn[chosen.head].sum(axis=-1, keepdims=fits)
+    sums = computed(f"{name}[{chosen.head}].sum(-1)", trace[name][chosen.head].sum(axis=-1, keepdims=fits))
     return (
         Note(
             Words(
                 f"The softmax of each row of masked scores, layer {chosen.layer}, head {chosen.head} (counted from 0): "
                 "how much of each token's value a token takes. Weights right of the diagonal are 0.",
                 f"第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起）：对掩码后的每一行分数取 softmax，"
-                "得到每个词从各个词的值里取多少。对角线右侧的权重都是 0。",
+                "得到每个词元从各个词元的值里取多少。对角线右侧的权重都是 0。",
             )
         ),
         Grid(
@@ -153,12 +165,14 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LOOKS,
             SEEN,
         ),
-        Grid(
-            Words("sum of each row", "每行之和"),
-            computed(f"{name}[{chosen.head}].sum(-1)", sums),
-            "share",
-            tokens if fits else (),
-        ),
+        Grid(Words("sum of each row", "每行之和"), sums, "share", tokens if fits else ()),
+        *_the_articles(),
+    )
+
+
+def _the_articles() -> Sequence[Panel]:
+    """The article's table of weights, and by what its scores must be divided to give it."""
+    return (
         Grid(ILLUSTRATION, article_cells("article.softmax"), "share", WORDS, WORDS, LOOKS, SEEN),
         Note(
             Words(
@@ -173,15 +187,19 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_softmax(trace: Trace, chosen: Selection) -> Check:
-    attn = trace[f"attn.{chosen.layer}"]
+    attn, name = trace[f"attn.{chosen.layer}"], f"attn.{chosen.layer}"
     off = float(np.abs(attn.sum(axis=-1) - 1).max())
-    later = float(np.abs(np.triu(attn, 1)).max())
+    later, near = float(np.abs(np.triu(attn, 1)).max()), within(off)
     printed = np.round(softmax(np.where(np.tri(4, dtype=bool), NUMBERS["article.scores"] / 4, MASKED)), 2)
-    as_printed = bool(np.allclose(printed, NUMBERS["article.softmax"], atol=1e-6))
+    follows = bool(np.allclose(printed, NUMBERS["article.softmax"], atol=1e-6))
     return Check(
-        off < 1e-5 and later == 0 and as_printed,
-        f"rows of attn.{chosen.layer} sum to 1 within {off:.1e}, weights of later tokens are at most {later:g}, "
-        f"the article's table {'follows' if as_printed else 'does not follow'} from its scores divided by 4",
+        off < 1e-5 and later == 0 and follows,
+        Words(
+            f"rows of {name} sum to 1 {near.en}, weights of later tokens are at most {later:g}, the article's table "
+            f"{'follows' if follows else 'does not follow'} from its scores divided by 4",
+            f"{name} 每行之和为 1，{near.zh}；对后面词元的权重最大为 {later:g}；文章的表"
+            f"{'可以' if follows else '不能'}由它的分数除以 4 得出",
+        ),
     )
 
 

@@ -2,29 +2,28 @@
 
 import numpy as np
 
-from cutaway.figures.content import Grid, Panel, Table, Words
+from cutaway.figures.content import Grid, Table, Words
 from cutaway.figures.views import apart, at, part
 from cutaway.trace import Trace
 
 
-def norm_panels(trace: Trace, name: str, layer: int, position: int) -> tuple[Panel, Panel]:
-    """What a LayerNorm does to one token: the two numbers it takes from the vector, and what it makes of it."""
+def norm_numbers(trace: Trace, name: str, layer: int, position: int) -> Table:
+    """The two numbers that a LayerNorm takes from a token's vector."""
     numbers = [at(trace, f"{name}.{kind}.{layer}", position, 0) for kind in ("mean", "rstd")]
-    return (
-        Table(
-            Words(
-                f"LayerNorm {name}.{layer}: (x - mean) · rstd · weight + bias",
-                f"层归一化 {name}.{layer}：(x - mean) · rstd · weight + bias",
-            ),
-            (Words("mean", "mean（均值）"), Words("rstd, 1 / standard deviation", "rstd（标准差的倒数）")),
-            [numbers],
+    return Table(
+        Words(
+            f"LayerNorm {name}.{layer}: (x - mean) · rstd · weight + bias",
+            f"层归一化 {name}.{layer}：(x - mean) · rstd · weight + bias",
         ),
-        Grid(
-            Words(f"the normalised vector {name}.{layer}", f"归一化后的向量 {name}.{layer}"),
-            part(trace, f"{name}.{layer}", position),
-            "signed",
-        ),
+        (Words("mean", "mean（均值）"), Words("rstd, 1 / standard deviation", "rstd（标准差的倒数）")),
+        [numbers],
     )
+
+
+def normalised(trace: Trace, name: str, layer: int, position: int) -> Grid:
+    """What a LayerNorm makes of a token's vector."""
+    title = Words(f"the normalised vector {name}.{layer}", f"归一化后的向量 {name}.{layer}")
+    return Grid(title, part(trace, f"{name}.{layer}", position), "signed")
 
 
 def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) -> float:

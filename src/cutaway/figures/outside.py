@@ -16,24 +16,16 @@ from cutaway.figures.content import (
     Number,
     Panel,
     Selection,
+    Shapes,
     Table,
     Words,
     computed,
 )
-from cutaway.figures.labels import place, token_label
+from cutaway.figures.labels import PROBABILITY, place, token_label
 from cutaway.figures.registry import Figure
-from cutaway.figures.stacks import Shapes
-from cutaway.figures.steps import (
-    PROBABILITY,
-    beginning,
-    candidate_table,
-    candidates,
-    first_logits,
-    largest_difference,
-    tail,
-    tolerance,
-)
+from cutaway.figures.steps import beginning, candidate_table, candidates, first_logits, tail
 from cutaway.figures.text import short
+from cutaway.figures.views import TOLERANCE, apart, within
 from cutaway.sampling import softmax
 from cutaway.trace import Trace
 
@@ -62,20 +54,24 @@ def _keyboard(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _check_candidates(trace: Trace, count: int) -> tuple[bool, str]:
+def _check_keyboard(trace: Trace, chosen: Selection) -> Check:
+    return _check_candidates(trace, 3)
+
+
+def _check_candidates(trace: Trace, count: int) -> Check:
     """Whether the likeliest are those with the largest logits, and the shares of the whole vocabulary sum to one."""
     logits, shown = trace.logits_at(-1), candidates(trace, count)
     above = int((logits > min(each.logit for each in shown)).sum())
-    total = float(softmax(logits).sum())
-    statement = (
-        f"{above} of {len(logits):,} logits are above the least of the {len(shown)} shown; the probabilities of all "
-        f"tokens sum to 1 within {abs(total - 1):.2g}"
+    off = abs(float(softmax(logits).sum()) - 1)
+    size, near = f"{len(logits):,}", within(off)
+    return Check(
+        above < len(shown) and off < 1e-5,
+        Words(
+            f"{above} of {size} logits are larger than the smallest of the {len(shown)} shown; the probabilities of "
+            f"all tokens sum to 1 {near.en}",
+            f"{size} 个 logit 中有 {above} 个大于所示 {len(shown)} 个里最小的；全部词元的概率之和为 1，{near.zh}",
+        ),
     )
-    return above < len(shown) and abs(total - 1) < 1e-5, statement
-
-
-def _check_keyboard(trace: Trace, chosen: Selection) -> Check:
-    return Check(*_check_candidates(trace, 3))
 
 
 def _ten(trace: Trace, chosen: Selection) -> Sequence[Panel]:
@@ -100,15 +96,21 @@ def _ten(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_ten(trace: Trace, chosen: Selection) -> Check:
-    ok, statement = _check_candidates(trace, 10)
+    found = _check_candidates(trace, 10)
+    en, zh = found.statement.en, found.statement.zh
     if len(trace) == trace.config.n_ctx:
-        return Check(ok, f"{statement}; the context is full, so none can be taken")
+        full = Words(f"{en}; the context is full, so none can be taken", f"{zh}；上下文已满，不能再选")
+        return Check(found.ok, full)
     there = trace.append(candidates(trace, 1)[0].id)
     back = there.edit(trace.ids)
-    apart = largest_difference(back.logits_at(-1), trace.logits_at(-1))
+    off = apart(back.logits_at(-1), trace.logits_at(-1))
+    near = within(off)
     return Check(
-        ok and back.ids == trace.ids == there.ids[:-1] and apart <= tolerance(trace.logits_at(-1)),
-        f"{statement}; the first taken and taken back gives the same ids and logits within {apart:.2g}",
+        found.ok and back.ids == trace.ids == there.ids[:-1] and off <= TOLERANCE,
+        Words(
+            f"{en}; the first taken and taken back gives the same ids and logits {near.en}",
+            f"{zh}；选中第一个再撤回，编号和 logit 与原来相同，{near.zh}",
+        ),
     )
 
 
@@ -172,19 +174,26 @@ def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:
     ]
     where, label = place(hidden), token_label(trace, token)
     title = Words(f"{label} hidden, at {where.en}", f"遮住{where.zh}的 {label}")
-    headings = [Words("the model reads", "模型读到的"), PROBABILITY, Words("loss (nats)", "损失（奈特）")]
+    headings = [Words("the model reads", "模型读到的"), PROBABILITY, Words("loss (nats)", "损失（nat）")]
     return [Table(title, headings, rows)]
 
 
 def _check_gap(trace: Trace, chosen: Selection) -> Check:
     hidden = _hidden(trace, chosen)
     if hidden == 0:
-        return Check(True, "the text is one token long: there is nothing on either side of it")
-    alone = first_logits(beginning(trace, hidden), hidden)
-    apart = largest_difference(alone, first_logits(trace, hidden))
+        alone = Words(
+            "the text is one token long: there is nothing on either side of it", "文本只有一个词元，两边都没有内容"
+        )
+        return Check(True, alone)
+    left = first_logits(beginning(trace, hidden), hidden)
+    off, right = apart(first_logits(trace, hidden), left), len(trace) - hidden
+    near = within(off)
     return Check(
-        apart <= tolerance(alone),
-        f"putting {len(trace) - hidden} tokens right of the first {hidden} changes their logits by at most {apart:.2g}",
+        off <= TOLERANCE,
+        Words(
+            f"with {right} tokens put right of the first {hidden} their logits stay the same {near.en}",
+            f"在前 {hidden} 个词元的右边接上 {right} 个词元，它们的 logit 不变，{near.zh}",
+        ),
     )
 
 

@@ -1,133 +1,34 @@
-"""Part 1 of the article: what a position may look at, and which positions' paths are active."""
+"""Part 1 of the article: which positions' paths are active in the first two steps, seen from above."""
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from cutaway.figures.content import (
     Box,
-    Cells,
     Check,
     Drawing,
     Entry,
-    Grid,
     Label,
     Line,
     Note,
     Number,
     Panel,
     Selection,
+    Shapes,
     Table,
     Words,
-    cells,
-    computed,
 )
-from cutaway.figures.labels import place, token_label, token_labels
+from cutaway.figures.labels import WHAT, token_label
 from cutaway.figures.registry import Figure
 from cutaway.figures.sizes import layer_names
-from cutaway.figures.stacks import Shapes, tower, tower_height
-from cutaway.figures.steps import beginning, candidate_table, candidates, largest_difference, tolerance
+from cutaway.figures.stacks import tower, tower_height
+from cutaway.figures.steps import beginning, candidate_table, candidates
 from cutaway.figures.text import short
-from cutaway.reference import MASKED, softmax
-from cutaway.trace import Intervention, Trace
+from cutaway.figures.views import TOLERANCE, apart, largest_difference, within
+from cutaway.trace import Trace
 
-LOOKS = Words("query: the token that looks", "查询：在看的词元")
-SEEN = Words("key: the token that is looked at", "键：被看的词元")
 NO_SECOND_STEP = Words("This model has one slot: there is no second step.", "本模型只有一个位置，没有第二步。")
 COMPUTED, REUSED = Words("computed now", "本步计算"), Words("taken over", "沿用")
 EMPTY = "", "plain", "", Words("empty", "空着")  # a slot that no token has reached
-
-# F12 and F13: what a position may look at.
-
-
-def _path(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    name, position = f"attn.{chosen.layer}", _with_later(trace, chosen)
-    attn = trace[name]
-    where = place(position)
-    return (
-        Note(
-            Words(
-                f"How much of its weight {where.en} gives to each token, in every head of layer {chosen.layer} (layers "
-                "and heads are counted from 0). It looks at itself and at what came before; all later weights are 0.",
-                f"第 {chosen.layer} 层的每个头里，{where.zh}分给各个词元的权重（层和头都从 0 数起）。"
-                "它只看自己和之前的词元，之后的权重都是 0。",
-            )
-        ),
-        Grid(
-            Words(f"attention weights of {where.en}", f"{where.zh}的注意力权重"),
-            cells(name, attn, attn[:, position]),
-            "share",
-            [str(head) for head in range(trace.config.n_head)],
-            token_labels(trace),
-            Words("head", "头"),
-            SEEN,
-        ),
-    )
-
-
-def _with_later(trace: Trace, chosen: Selection) -> int:
-    """The chosen position, or the article's fourth where the chosen one is the last and has no later ones."""
-    return chosen.position if chosen.position < len(trace) - 1 else min(3, len(trace) - 1)
-
-
-def _check_path(trace: Trace, chosen: Selection) -> Check:
-    attn, position = trace[f"attn.{chosen.layer}"], _with_later(trace, chosen)
-    later = attn[:, position, position + 1 :]
-    largest, total = float(later.max(initial=0)), attn[:, position].sum(axis=-1)
-    apart = float(np.abs(total - 1).max())
-    return Check(
-        largest == 0 and apart < 1e-5,
-        f"the {later.size} weights of {place(position).en} on later tokens in layer {chosen.layer} are at most "
-        f"{largest:g}; each head's weights sum to 1 within {apart:.2g}",
-    )
-
-
-def _two_masks(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head = chosen.layer, chosen.head
-    name = f"attn.{layer}"
-    attn = trace[name]
-    return (
-        Note(
-            Words(
-                f"The same weights twice, in layer {layer}, head {head} (counted from 0): with the mask of GPT-2, and "
-                "with the mask taken off, as in BERT. Without it a token takes from those after it too.",
-                f"同样的权重，第 {layer} 层第 {head} 个头（从 0 数起）：一次带 GPT-2 的掩码，一次像 BERT 那样去掉掩码。"
-                "去掉以后，词元也会从后面的词元取值。",
-            )
-        ),
-        _weights(trace, Words("masked, as in GPT-2", "带掩码（GPT-2）"), cells(name, attn, attn[head])),
-        _weights(trace, Words("the mask taken off", "去掉掩码"), _free(trace, chosen)),
-    )
-
-
-def _weights(trace: Trace, title: Words, shown: Cells) -> Grid:
-    tokens = token_labels(trace)
-    return Grid(title, shown, "share", tokens, tokens, LOOKS, SEEN)
-
-
-def _free(trace: Trace, chosen: Selection) -> Cells:
-    """The weights of one head (T, T) with its scores left as they were where the mask hides them."""
-    seen = trace.attention(chosen.layer, chosen.head, chosen.head + 1)
-    scores = np.where(seen["masked"] == MASKED, seen["scores"], seen["masked"])[0]
-    return computed(f"softmax(scores.{chosen.layer}[{chosen.head}])", softmax(scores))
-
-
-def _check_masks(trace: Trace, chosen: Selection) -> Check:
-    """Against the model run without the layer's mask; the first token is the one that all others come after."""
-    name = f"attn.{chosen.layer}"
-    other = trace.intervene(*trace.interventions, Intervention("no_mask", layer=chosen.layer))
-    masked, free = (float(np.triu(each[name], 1).sum(axis=-1).mean()) for each in (trace, other))
-    apart = largest_difference(other.logits_at(0), trace.logits_at(0))
-    follows = largest_difference(_free(trace, chosen).values, other[name][chosen.head])
-    alone = len(trace) == 1
-    return Check(
-        masked == 0 and follows < 1e-5 and (alone or (free > 0 and apart > 0)),
-        f"weight on later tokens in layer {chosen.layer}: {masked:.0%} with the mask, {free:.0%} without; the logits "
-        f"after the first token move by {apart:.2g}" + (", for the text has no other" if alone else ""),
-    )
-
-
-# F16 and F17: the first two steps, seen from above.
 
 
 def _paths(trace: Trace, columns: Sequence[tuple[str, str, str, Words]]) -> Drawing:
@@ -165,14 +66,18 @@ def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_first_step(trace: Trace, chosen: Selection) -> Check:
-    alone = beginning(trace, 1)
-    logits = alone.logits_at(0)
-    apart = largest_difference(logits, trace.logits_at(0))
-    weights = min(float(alone[f"attn.{layer}"].min()) for layer in range(trace.config.n_layer))
+    alone, token = beginning(trace, 1), token_label(trace, trace.ids[0])
+    off = apart(trace.logits_at(0), alone.logits_at(0))
+    least = min(float(alone[f"attn.{layer}"].min()) for layer in range(trace.config.n_layer))
+    near = within(off)
     return Check(
-        apart <= tolerance(logits) and weights == 1,
-        f"one token gives all its weight to itself in every head (at least {weights:g}); the logits after "
-        f"{token_label(trace, trace.ids[0])} alone are those in the text within {apart:.2g}",
+        off <= TOLERANCE and least == 1,
+        Words(
+            f"one token gives all its weight to itself in every head (the least is {least:g}); the logits after "
+            f"{token} alone are those in the text {near.en}",
+            f"只有一个词元时，它在每个头里都把权重全给自己（最小的权重为 {least:g}）；单独读入 {token} 得到的 logit "
+            f"与在文本中相同，{near.zh}",
+        ),
     )
 
 
@@ -184,24 +89,6 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         return Note(NO_SECOND_STEP), _paths(trace, [(start, "token", token, COMPUTED)])
     second = first.append(best.id)
     out = short(token_label(trace, candidates(second, 1)[0].id))
-    rows: list[list[Entry]] = [
-        [
-            Words("positions computed in this step", "这一步计算的位置数"),
-            Number(second.work.positions_computed, "work.positions_computed", form=""),
-        ],
-        [
-            Words("positions taken over", "沿用的位置数"),
-            Number(second.work.positions_reused, "work.positions_reused", form=""),
-        ],
-        [
-            Words("largest change of any vector on the first path", "第一条路径上各向量的最大变化"),
-            Number(_moved(first, second), "abs(resid[0] after - resid[0] before).max()", form=".2g"),
-        ],
-        [
-            Words("the same, when both tokens are read anew", "同上，但两个词元都重新读一遍"),
-            Number(_moved(first, beginning(second, 2)), "abs(resid[0] anew - resid[0] before).max()", form=".2g"),
-        ],
-    ]
     return (
         Note(
             Words(
@@ -212,10 +99,33 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         _paths(trace, [(start, "reused", "", REUSED), (token, "token", out, COMPUTED), EMPTY]),
-        Table(
-            Words("the second step, measured", "第二步的实测"), [Words("what", "项目"), Words("how much", "数值")], rows
-        ),
+        _measured(first, second),
     )
+
+
+def _measured(first: Trace, second: Trace) -> Table:
+    """What the second step computed, and what it did to the first token's vectors."""
+    work, anew = second.work, beginning(second, 2)
+    formula = "abs(resid[0] {} - resid[0] before).max()"
+    rows: list[list[Entry]] = [
+        [
+            Words("positions computed in this step", "这一步计算的位置数"),
+            Number(work.positions_computed, "work.positions_computed", form=""),
+        ],
+        [
+            Words("positions taken over", "沿用的位置数"),
+            Number(work.positions_reused, "work.positions_reused", form=""),
+        ],
+        [
+            Words("largest change of any vector on the first path", "第一条路径上各向量的最大变化"),
+            Number(_moved(first, second), formula.format("after"), form=".2g"),
+        ],
+        [
+            Words("the same, when both tokens are read anew", "同上，但两个词元都重新读一遍"),
+            Number(_moved(first, anew), formula.format("anew"), form=".2g"),
+        ],
+    ]
+    return Table(Words("the second step, measured", "第二步的实测"), [WHAT, Words("how much", "数值")], rows)
 
 
 def _moved(before: Trace, after: Trace) -> float:
@@ -227,39 +137,23 @@ def _moved(before: Trace, after: Trace) -> float:
 
 def _check_second_step(trace: Trace, chosen: Selection) -> Check:
     if trace.config.n_ctx == 1:
-        return Check(True, NO_SECOND_STEP.en)
-    first = beginning(trace, 1)
+        return Check(True, NO_SECOND_STEP)
+    first, last = beginning(trace, 1), f"resid.post.{trace.config.n_layer - 1}"
     second = first.append(candidates(first, 1)[0].id)
-    moved, anew = _moved(first, second), _moved(first, beginning(second, 2))
-    size = tolerance(first[f"resid.post.{trace.config.n_layer - 1}"])
+    again = beginning(second, 2)
+    moved, anew, off = _moved(first, second), _moved(first, again), apart(again[last][:1], first[last])
+    now, reused = second.work.positions_computed, second.work.positions_reused
     return Check(
-        second.work.positions_computed == 1 and moved == 0 and anew <= size,
-        f"the second step computes {second.work.positions_computed} position and takes over "
-        f"{second.work.positions_reused}; the first token's vectors change by {moved:g} (by {anew:.2g} read anew)",
+        now == 1 and moved == 0 and off <= TOLERANCE,
+        Words(
+            f"the second step computes {now} position and takes over {reused}; the first token's vectors change by "
+            f"{moved:g} (by {anew:.2g} read anew)",
+            f"第二步计算 {now} 个位置，沿用 {reused} 个；第一个词元的向量变化为 {moved:g}（重新读入则为 {anew:.2g}）",
+        ),
     )
 
 
 FIGURES = (
-    Figure(
-        "F12",
-        Words("What one position looks at", "一个位置能看到什么"),
-        part=1,
-        picture=10,
-        status="live",
-        tensors=("attn.L",),
-        draw=_path,
-        verify=_check_path,
-    ),
-    Figure(
-        "F13",
-        Words("Self-attention with and without the mask", "带掩码与不带掩码的自注意力"),
-        part=1,
-        picture=11,
-        status="live",
-        tensors=("attn.L", "scores.L"),
-        draw=_two_masks,
-        verify=_check_masks,
-    ),
     Figure(
         "F16",
         Words("One token, one active path", "一个词元，一条工作的路径"),

@@ -6,9 +6,9 @@ import numpy as np
 
 from cutaway.figures.content import Cells, Check, Grid, Note, Panel, Selection, Words
 from cutaway.figures.labels import place
-from cutaway.figures.norms import norm_difference, norm_panels
+from cutaway.figures.norms import norm_difference, norm_numbers, normalised
 from cutaway.figures.registry import Figure
-from cutaway.figures.views import TOLERANCE, apart, part, product, sheet, weight_grid, within
+from cutaway.figures.views import TOLERANCE, apart, part, product, sheet, weights_and_bias, within
 from cutaway.trace import Trace
 
 GELU = "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))"  # OpenAI's form
@@ -16,11 +16,6 @@ GELU = "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))"  # OpenAI's form
 
 def _strip(title: Words, cells: Cells) -> Grid:
     return Grid(title, cells, "signed")
-
-
-def _matrix(trace: Trace, name: str) -> tuple[Grid, Grid]:
-    """A weight matrix and its bias."""
-    return weight_grid(trace, f"{name}.weight"), Grid(f"{name}.bias", part(trace, f"{name}.bias"), "signed")
 
 
 # F53
@@ -37,19 +32,21 @@ def _projection(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"输出 {n_embd:,} 个数，再加偏置。",
             )
         ),
-        *_matrix(trace, f"h.{layer}.attn.c_proj"),
+        *weights_and_bias(trace, f"h.{layer}.attn.c_proj"),
     )
 
 
 def _check_projection(trace: Trace, chosen: Selection) -> Check:
     layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
-    matrix = f"h.{layer}.attn.c_proj"
+    matrix, out, merged = f"h.{layer}.attn.c_proj", f"attn_out.{layer}[{position}]", f"zcat.{layer}[{position}]"
     off = apart(trace[f"attn_out.{layer}"][position], product(trace, f"zcat.{layer}", matrix, position))
-    shape = trace[f"{matrix}.weight"].shape
+    (rows, columns), biases, near = trace[f"{matrix}.weight"].shape, trace[f"{matrix}.bias"].size, within(off)
     return Check(
-        shape == (n_embd, n_embd) and off < TOLERANCE,
-        f"attn_out.{layer}[{position}] is zcat.{layer}[{position}] times {matrix}, {shape[0]:,} × {shape[1]:,}, plus "
-        f"its {trace[f'{matrix}.bias'].size:,} biases, {within(off)}",
+        (rows, columns) == (n_embd, n_embd) and off < TOLERANCE,
+        Words(
+            f"{out} is {merged} times {matrix}, {rows:,} × {columns:,}, plus its {biases:,} biases, {near.en}",
+            f"{out} 等于 {merged} 乘以 {matrix}（{rows:,} × {columns:,}），再加它的 {biases:,} 个偏置，{near.zh}",
+        ),
     )
 
 
@@ -59,7 +56,7 @@ def _check_projection(trace: Trace, chosen: Selection) -> Check:
 def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, spot = chosen.layer, place(chosen.position)
     names = (
-        Words("the token's vector before attention", "注意力之前该词的向量"),
+        Words("the token's vector before attention", "注意力之前该词元的向量"),
         Words("what attention adds", "注意力加上的部分"),
         Words("their sum, which goes on", "二者之和，继续往下"),
     )
@@ -68,8 +65,8 @@ def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             Words(
                 f"What leaves attention does not replace the token's vector but is added to it: layer {layer} (counted "
                 f"from 0), {spot.en}. The article leaves this residual addition out.",
-                f"注意力的输出并不取代该词的向量，而是加到上面：第 {layer} 层（从 0 数起），{spot.zh}。"
-                "文章没有画这个残差相加。",
+                f"注意力的输出并不取代该词元的向量，而是加到它上面：第 {layer} 层（从 0 数起），{spot.zh}。"
+                "文章没有画这个残差连接。",
             )
         ),
         *_three(trace, names, (f"resid.pre.{layer}", f"attn_out.{layer}", f"resid.mid.{layer}"), chosen.position),
@@ -92,11 +89,16 @@ def _check_leaving_attention(trace: Trace, chosen: Selection) -> Check:
 def _added(trace: Trace, before: str, update: str, after: str, position: int) -> Check:
     """Whether a vector is the sum of two, at all positions; the chosen position says how large they are."""
     off = apart(trace[after], trace[before] + trace[update])
-    lengths = [float(np.linalg.norm(trace[name][position])) for name in (before, update, after)]
+    lengths = [f"{np.linalg.norm(trace[name][position]):.2f}" for name in (before, update, after)]
+    near = within(off)
     return Check(
         off < TOLERANCE,
-        f"{after} is {before} + {update} {within(off)}; at index {position} their lengths are {lengths[0]:.2f} and "
-        f"{lengths[1]:.2f}, and the sum's is {lengths[2]:.2f}",
+        Words(
+            f"{after} is {before} + {update} {near.en}; at index {position} their lengths are {lengths[0]} and "
+            f"{lengths[1]}, and the sum's is {lengths[2]}",
+            f"{after} 等于 {before} + {update}，{near.zh}；在下标 {position} 处，二者的长度为 {lengths[0]} 和 "
+            f"{lengths[1]}，和的长度为 {lengths[2]}",
+        ),
     )
 
 
@@ -116,8 +118,8 @@ def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"每个单元 x 再变成 GELU(x) = {GELU}。文章没有画层归一化，也没有画 GELU。",
             )
         ),
-        *norm_panels(trace, "ln2", layer, position),
-        weight_grid(trace, f"h.{layer}.mlp.c_fc.weight"),
+        norm_numbers(trace, "ln2", layer, position),
+        normalised(trace, "ln2", layer, position),
         _strip(Words("the units before GELU", "GELU 之前的各单元"), sheet(trace, f"mlp_pre.{layer}", position)),
         _strip(Words("the units after GELU", "GELU 之后的各单元"), sheet(trace, f"mlp_act.{layer}", position)),
     )
@@ -126,15 +128,23 @@ def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _check_hidden_layer(trace: Trace, chosen: Selection) -> Check:
     layer, position = chosen.layer, chosen.position
     pre, act = (trace[f"mlp_{kind}.{layer}"][position] for kind in ("pre", "act"))
-    norm = norm_difference(trace, "ln2", f"resid.mid.{layer}", layer, position)
-    product_off = apart(pre, product(trace, f"ln2.{layer}", f"h.{layer}.mlp.c_fc", position))
     x = pre.astype(np.float64)
-    gelu_off = apart(act, x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
+    off = (
+        norm_difference(trace, "ln2", f"resid.mid.{layer}", layer, position),
+        apart(pre, product(trace, f"ln2.{layer}", f"h.{layer}.mlp.c_fc", position)),
+        apart(act, x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))),
+    )
+    norm, hidden, gelu = map(within, off)
+    units, above = f"{pre.size:,}", f"{int((pre > 0).sum()):,}"
     return Check(
-        max(norm, product_off, gelu_off) < TOLERANCE,
-        f"{pre.size:,} units, {int((pre > 0).sum()):,} above 0; ln2.{layer} is the LayerNorm of resid.mid.{layer} "
-        f"{within(norm)}, mlp_pre.{layer} its product with the matrix plus the bias {within(product_off)}, "
-        f"mlp_act.{layer} the GELU of that in its tanh form {within(gelu_off)}",
+        all(each < TOLERANCE for each in off),
+        Words(
+            f"{units} units, {above} above 0; ln2.{layer} is the LayerNorm of resid.mid.{layer} {norm.en}, "
+            f"mlp_pre.{layer} its product with the matrix plus the bias {hidden.en}, mlp_act.{layer} the GELU of that "
+            f"in its tanh form {gelu.en}",
+            f"{units} 个单元，其中 {above} 个大于 0；ln2.{layer} 是 resid.mid.{layer} 的层归一化，{norm.zh}；"
+            f"mlp_pre.{layer} 是它与矩阵的乘积加偏置，{hidden.zh}；mlp_act.{layer} 是其 tanh 形式的 GELU，{gelu.zh}",
+        ),
     )
 
 
@@ -151,14 +161,14 @@ def _leaving_the_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                f"A last matrix brings the units back to {trace.config.n_embd:,} numbers, a bias is added, and the "
-                f"result is added to the token's vector: layer {layer} (counted from 0), {spot.en}. The block's output "
-                "is this sum, not the product alone as the article has it.",
-                f"最后一个矩阵把各单元变回 {trace.config.n_embd:,} 个数，加上偏置，再加到该词的向量上："
-                f"第 {layer} 层（从 0 数起），{spot.zh}。这一层的输出是这个和，而不是文章所说的乘积本身。",
+                f"A last matrix, h.{layer}.mlp.c_proj, brings the units back to {trace.config.n_embd:,} numbers; with "
+                f"its bias they are added to the token's vector: layer {layer} (counted from 0), {spot.en}. The "
+                "block's output is this sum, not the product alone as the article has it.",
+                f"最后一个矩阵 h.{layer}.mlp.c_proj 把各单元变回 {trace.config.n_embd:,} 个数，加上偏置，"
+                f"再加到该词元的向量上：第 {layer} 层（从 0 数起），{spot.zh}。"
+                "这一层的输出是这个和，而不是文章所说的乘积本身。",
             )
         ),
-        *_matrix(trace, f"h.{layer}.mlp.c_proj"),
         *_three(trace, names, (f"resid.mid.{layer}", f"mlp_out.{layer}", f"resid.post.{layer}"), chosen.position),
     )
 
@@ -166,11 +176,15 @@ def _leaving_the_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _check_leaving_the_block(trace: Trace, chosen: Selection) -> Check:
     layer, position = chosen.layer, chosen.position
     added = _added(trace, f"resid.mid.{layer}", f"mlp_out.{layer}", f"resid.post.{layer}", position)
-    matrix = f"h.{layer}.mlp.c_proj"
+    matrix, whole = f"h.{layer}.mlp.c_proj", added.statement
     off = apart(trace[f"mlp_out.{layer}"][position], product(trace, f"mlp_act.{layer}", matrix, position))
+    near = within(off)
     return Check(
         added.ok and off < TOLERANCE,
-        f"mlp_out.{layer} is mlp_act.{layer} times {matrix} plus the bias {within(off)}; {added.statement}",
+        Words(
+            f"mlp_out.{layer} is mlp_act.{layer} times {matrix} plus the bias {near.en}; {whole.en}",
+            f"mlp_out.{layer} 等于 mlp_act.{layer} 乘以 {matrix} 再加偏置，{near.zh}；{whole.zh}",
+        ),
     )
 
 

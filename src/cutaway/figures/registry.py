@@ -46,6 +46,7 @@ def all_figures() -> dict[str, Figure]:
         choice,
         claims,
         folders,
+        heads,
         inside,
         loop,
         masked,
@@ -54,6 +55,7 @@ def all_figures() -> dict[str, Figure]:
         paths,
         projecting,
         scoring,
+        sight,
         sizes,
         stacks,
         three_steps,
@@ -61,8 +63,8 @@ def all_figures() -> dict[str, Figure]:
         weights,
     )
 
-    self_attention = attention, three_steps, masked, matrices, cache, inside, scoring, projecting
-    from_outside = outside, stacks, sizes, loop, paths, claims
+    self_attention = attention, three_steps, masked, matrices, cache, inside, heads, scoring, projecting
+    from_outside = outside, stacks, sizes, loop, sight, paths, claims
     from_inside = vectors, arcs, folders, choice
     rooms = *from_outside, *from_inside, *self_attention, weights, applications
     listed = [figure for room in rooms for figure in room.FIGURES]

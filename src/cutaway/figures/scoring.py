@@ -1,4 +1,4 @@
-"""Part 2 of the article: what one head does for one token - scores, weights, sum - and the merging of the heads."""
+"""Part 2 of the article: what one head does for one token - scores, weights, sum."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from cutaway.figures.cache import at_once, decode
 from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import place, token_labels
+from cutaway.figures.labels import THIS_MODEL, TOKEN, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.three_steps import check_sum
-from cutaway.figures.views import MOST_ROWS, TOLERANCE, apart, at, cut, part, where, window, within
+from cutaway.figures.views import MOST_ROWS, TOLERANCE, apart, at, cut, largest_difference, part, where, window, within
 from cutaway.trace import Trace
 
 # F49
@@ -24,7 +24,7 @@ def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             Words(
                 f"One query meets all keys up to its own: {spot.en}. The score of a token is q · k divided by "
                 f"√{trace.config.d_head}. {_latest(shown).en}",
-                f"一个查询遇上直到它自己为止的所有键：{spot.zh}。一个词的分数是 q · k 除以 √{trace.config.d_head}。"
+                f"一个查询遇上直到它自己为止的所有键：{spot.zh}。一个词元的分数是 q · k 除以 √{trace.config.d_head}。"
                 f"{_latest(shown).zh}",
             )
         ),
@@ -39,7 +39,7 @@ def _latest(shown: slice) -> Words:
     if shown.start == 0:
         return Words("", "")
     n = shown.stop - shown.start
-    return Words(f"The last {n} of {shown.stop:,} tokens are shown.", f"图中是 {shown.stop:,} 个词里的最后 {n} 个。")
+    return Words(f"The last {n} of {shown.stop:,} tokens are shown.", f"图中是 {shown.stop:,} 个词元里的最后 {n} 个。")
 
 
 def _check_one_query(trace: Trace, chosen: Selection) -> Check:
@@ -47,10 +47,13 @@ def _check_one_query(trace: Trace, chosen: Selection) -> Check:
     query = trace[f"q.{layer}"][head, position].astype(np.float64)
     exact = trace[f"k.{layer}"][head, : position + 1] @ query / np.sqrt(query.size)
     off = apart(trace[f"scores.{layer}"][head, position, : position + 1], exact)
+    name, low, high, near = f"scores.{layer}[{head}, {position}]", exact.min(), exact.max(), within(off)
     return Check(
         off < TOLERANCE,
-        f"{len(exact)} scores in scores.{layer}[{head}, {position}], {exact.min():.3f} to {exact.max():.3f}, are "
-        f"q · k / √{query.size}, {within(off)}",
+        Words(
+            f"{len(exact)} scores in {name}, {low:.3f} to {high:.3f}, are q · k / √{query.size}, {near.en}",
+            f"{name} 中的 {len(exact)} 个分数（{low:.3f} 至 {high:.3f}）都等于 q · k / √{query.size}，{near.zh}",
+        ),
     )
 
 
@@ -76,13 +79,13 @@ def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             Words(
                 f"The same scores as weights: {spot.en}. The keys of earlier tokens come out of the cache; only the "
                 f"last is new. With or without a cache the weights are the same. {_latest(shown).en}",
-                f"同样的分数变成权重：{spot.zh}。前面各词的键取自缓存，只有最后一个是新的。"
+                f"同样的分数变成权重：{spot.zh}。前面各个词元的键取自缓存，只有最后一个是新的。"
                 f"有没有缓存，权重都一样。{_latest(shown).zh}",
             )
         ),
         Table(
-            Words("this model", "本模型"),
-            (Words("token", "词"), Words("key", "键"), Words("score", "分数"), Words("weight", "权重")),
+            THIS_MODEL,
+            (TOKEN, Words("key", "键"), Words("score", "分数"), Words("weight", "权重")),
             rows,
         ),
     )
@@ -93,11 +96,15 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
     cached = decode(trace, position)
     with_cache = cached[f"attn.{layer}"][:, position]  # (H, position + 1)
     without = at_once(trace)[f"attn.{layer}"][:, position, : position + 1]
-    off = float(np.abs(with_cache - without).max())
+    off, reused = largest_difference(with_cache, without), cached.work.positions_reused
     return Check(
         off < TOLERANCE and cached.work.positions_computed == 1,
-        f"attn.{layer}[:, {position}] of {len(without)} heads: the token read alone after a cache of "
-        f"{cached.work.positions_reused}, and all {len(trace)} tokens at once, differ by at most {off:.1e}",
+        Words(
+            f"attn.{layer}[:, {position}] of {len(without)} heads: the token read alone after a cache of {reused}, and "
+            f"all {len(trace)} tokens at once, differ by at most {off:.1e}",
+            f"{len(without)} 个头的 attn.{layer}[:, {position}]：在 {reused} 个词元的缓存之后单独读入这个词元，"
+            f"与一次读完全部 {len(trace)} 个词元，最大相差 {off:.1e}",
+        ),
     )
 
 
@@ -108,20 +115,20 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, head, position = chosen.layer, chosen.head, chosen.position
     spot = where(chosen)
     columns = (
-        Words("token", "词"),
+        TOKEN,
         Words("weight", "权重"),
         Words("length of value", "值的长度"),
-        Words("of weight × value", "权重 × 值的长度"),
+        Words("weight × length", "权重 × 长度"),
     )
     return (
         Note(
             Words(
                 f"What the head passes on for the token: {spot.en}. Each value is multiplied by its weight, and the "
                 f"products are added. {cut(trace).en}",
-                f"这个头为该词传下去的内容：{spot.zh}。每个值乘以权重，再把乘积相加。{cut(trace).zh}",
+                f"这个头为该词元传下去的内容：{spot.zh}。每个值乘以权重，再把乘积相加。{cut(trace).zh}",
             )
         ),
-        Table(Words("this model", "本模型"), columns, _terms(trace, chosen)),
+        Table(THIS_MODEL, columns, _terms(trace, chosen)),
         Grid(Words("the sum of all products", "所有乘积之和"), part(trace, f"z.{layer}", head, position), "signed"),
     )
 
@@ -135,43 +142,6 @@ def _terms(trace: Trace, chosen: Selection) -> Sequence[Sequence[Entry]]:
         product = Number(weight.value * size, f"attn.{layer}[{head}, {position}, {key}] * {length}")
         rows.append((tokens[key], weight, Number(size, length), product))
     return rows
-
-
-# F52
-
-
-def _merge(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, position, config = chosen.layer, chosen.position, trace.config
-    spot = place(position)
-    return (
-        Note(
-            Words(
-                f"The {config.n_head} heads of layer {layer} (counted from 0) for {spot.en}, one after the other: "
-                f"{config.n_head} rows of {config.d_head} numbers become one vector of {config.n_embd:,}. "
-                "Again no number changes.",
-                f"第 {layer} 层（从 0 数起）的 {config.n_head} 个头在{spot.zh}的结果首尾相接："
-                f"{config.n_head} 行、每行 {config.d_head} 个数，变成一个有 {config.n_embd:,} 个数的向量。"
-                "数字同样不变。",
-            )
-        ),
-        Grid(
-            Words("a row for each head", "每个头一行"),
-            part(trace, f"z.{layer}", slice(None), position),
-            "signed",
-            [str(head) for head in range(config.n_head)],
-        ),
-        Grid(Words("one vector", "一个向量"), part(trace, f"zcat.{layer}", position), "signed"),
-    )
-
-
-def _check_merge(trace: Trace, chosen: Selection) -> Check:
-    z, merged = trace[f"z.{chosen.layer}"], trace[f"zcat.{chosen.layer}"]
-    wrong = int((np.concatenate(list(z), axis=-1) != merged).sum())
-    return Check(
-        wrong == 0,
-        f"{merged.size - wrong:,} of {merged.size:,} numbers of zcat.{chosen.layer} are those of "
-        f"z.{chosen.layer}, its {len(z)} heads one after the other",
-    )
 
 
 FIGURES = (
@@ -204,15 +174,5 @@ FIGURES = (
         tensors=("attn.L", "v.L", "z.L"),
         draw=_sum,
         verify=check_sum,
-    ),
-    Figure(
-        "F52",
-        Words("Merging the heads", "合并各个头"),
-        part=2,
-        picture=50,
-        status="live",
-        tensors=("z.L", "zcat.L"),
-        draw=_merge,
-        verify=_check_merge,
     ),
 )

@@ -17,16 +17,17 @@ from cutaway.figures.content import (
     Number,
     Panel,
     Selection,
+    Shapes,
     Table,
     Text,
     Words,
     computed,
 )
-from cutaway.figures.labels import token_labels
+from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, token_labels
 from cutaway.figures.registry import Figure
-from cutaway.figures.stacks import FEED_FORWARD, MASKED_ATTENTION, MORE, Shapes, tower, tower_height
-from cutaway.figures.steps import largest_difference
+from cutaway.figures.stacks import FEED_FORWARD, MASKED_ATTENTION, MORE, tower, tower_height
 from cutaway.figures.text import short
+from cutaway.figures.views import largest_difference
 from cutaway.layout import width
 from cutaway.trace import Trace
 
@@ -34,7 +35,6 @@ LEAST_AREA = 24  # of the smallest model's box in F03, in characters
 BLOCKS_A_LINE, WIDTH_A_CHARACTER = 4, 64  # the scale of F07
 ROOM = 72  # characters that a row of slots may take
 
-THIS = Words("this model", "本模型")
 FIELDS = (
     ("n_layer", Words("blocks", "块数")),
     ("n_embd", Words("width of a vector", "向量宽度")),
@@ -53,7 +53,7 @@ def _four_sizes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     rows: list[list[Entry]] = [
         [model.name, model.first_size, model.size, _whole(model.config, "n_params", model.name)] for model in PUBLISHED
     ]
-    rows.append([THIS, "", "", _whole(trace.config, "n_params")])
+    rows.append([THIS_MODEL, "", "", _whole(trace.config, "n_params")])
     headings = [
         Words("model", "模型"),
         Words("at first called", "最初的叫法"),
@@ -93,11 +93,15 @@ def _check_sizes(trace: Trace, chosen: Selection) -> Check:
     counted = [model.config.n_params for model in PUBLISHED]
     named = [round(count / 1e6) == int(model.size[:-1]) for count, model in zip(counted, PUBLISHED, strict=True)]
     first = [round(count / 1e6) == int(model.first_size[:-1]) for count, model in zip(counted, PUBLISHED, strict=True)]
-    loaded = sum(tensor.size for tensor in trace.weights.values())
+    loaded, numbers = sum(tensor.size for tensor in trace.weights.values()), [f"{count:,}" for count in counted]
     return Check(
         all(named) and not any(first) and loaded == trace.config.n_params,
-        f"counted {', '.join(f'{count:,}' for count in counted)}: {sum(named)} of {len(named)} round to the size that "
-        f"OpenAI says now, {sum(first)} to the one it said first; this model's weights hold {loaded:,} numbers",
+        Words(
+            f"counted {', '.join(numbers)}: {sum(named)} of {len(named)} round to the size that OpenAI says now, "
+            f"{sum(first)} to the one it said first; this model's weights hold {loaded:,} numbers",
+            f"数出 {'、'.join(numbers)}：{len(named)} 个中有 {sum(named)} 个舍入后与 OpenAI 现在的叫法相符，"
+            f"{sum(first)} 个与最初的叫法相符；本模型的权重共有 {loaded:,} 个数",
+        ),
     )
 
 
@@ -105,7 +109,7 @@ def _four_shapes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     rows: list[list[Entry]] = [
         [model.name, *(_whole(model.config, field, model.name) for field, _ in FIELDS[:3])] for model in PUBLISHED
     ]
-    rows.append([THIS, *(_whole(trace.config, field) for field, _ in FIELDS[:3])])
+    rows.append([THIS_MODEL, *(_whole(trace.config, field) for field, _ in FIELDS[:3])])
     base = max(model.config.n_layer for model in PUBLISHED) // BLOCKS_A_LINE
     shapes: Shapes = []
     x = 0
@@ -128,20 +132,23 @@ def _four_shapes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _loaded(trace: Trace) -> Table:
     rows: list[list[Entry]] = [[words, _whole(trace.config, field)] for field, words in FIELDS]
-    return Table(THIS, [Words("what", "项目"), Words("how many", "数目")], rows)
+    return Table(THIS_MODEL, [WHAT, HOW_MANY], rows)
 
 
 def _check_shapes(trace: Trace, chosen: Selection) -> Check:
     """The configuration that is shown, beside the shapes of the weights themselves."""
-    weights, config = trace.weights, trace.config
-    rows, slots = weights["wte.weight"].shape, weights["wpe.weight"].shape
+    weights, config, heads = trace.weights, trace.config, len(trace["q.0"])
+    (tokens, width), (slots, wide) = weights["wte.weight"].shape, weights["wpe.weight"].shape
     blocks = sum(name.endswith(".attn.c_attn.weight") for name in weights)
-    heads = len(trace["q.0"])
-    layers = {name.split(".")[2] for name in weights if name.startswith("h.0.")}
+    layers = sorted({name.split(".")[2] for name in weights if name.startswith("h.0.")})
     return Check(
-        (*rows, *slots, blocks, heads) == _expected(config) and layers == {"ln_1", "attn", "ln_2", "mlp"},
-        f"the weights are {blocks} blocks of {', '.join(sorted(layers))} with {heads} heads, {rows[0]:,} tokens and "
-        f"{slots[0]:,} slots of {rows[1]:,} numbers",
+        (tokens, width, slots, wide, blocks, heads) == _expected(config) and layers == ["attn", "ln_1", "ln_2", "mlp"],
+        Words(
+            f"the weights are {blocks} blocks of {', '.join(layers)} with {heads} heads, {tokens:,} tokens and "
+            f"{slots:,} slots of {width:,} numbers",
+            f"权重共有 {blocks} 个块，每块含 {'、'.join(layers)}，有 {heads} 个头；{tokens:,} 个词元和 {slots:,} 个位置"
+            f"各有 {width:,} 个数",
+        ),
     )
 
 
@@ -195,7 +202,7 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "层从 0 数起，与张量的名字一致。",
             )
         ),
-        Drawing(THIS, shapes),
+        Drawing(THIS_MODEL, shapes),
         slots_in_use(trace),
         _loaded(trace),
     )
@@ -234,12 +241,16 @@ def slots_in_use(trace: Trace) -> Grid:
 
 
 def _check_slots(trace: Trace, chosen: Selection) -> Check:
-    apart = largest_difference(trace["pos_emb"], trace.weights["wpe.weight"][: len(trace)])
-    slots = len(trace.weights["wpe.weight"])
+    off = largest_difference(trace["pos_emb"], trace.weights["wpe.weight"][: len(trace)])
+    count, slots = len(trace), len(trace.weights["wpe.weight"])
     return Check(
-        apart == 0 and slots == trace.config.n_ctx,
-        f"{len(trace)} tokens take the first {len(trace)} of {slots:,} slots: pos_emb is those rows of wpe.weight "
-        f"(largest difference {apart:g})",
+        off == 0 and slots == trace.config.n_ctx,
+        Words(
+            f"{count} tokens take the first {count} of {slots:,} slots: pos_emb is those rows of wpe.weight (largest "
+            f"difference {off:g})",
+            f"{count} 个词元占用 {slots:,} 个位置中的前 {count} 个："
+            f"pos_emb 就是 wpe.weight 的那些行（最大差异 {off:g}）",
+        ),
     )
 
 

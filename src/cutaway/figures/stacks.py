@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from cutaway.figures.content import Box, Drawing, Entry, Label, Line, Note, Panel, Selection, Table, Text, Words
+from cutaway.figures.content import Box, Drawing, Entry, Label, Line, Note, Panel, Selection, Shapes, Table, Text, Words
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
-
-Shapes = list[Box | Line | Label]
 
 MORE = "⋮"  # in a tower: blocks that are not drawn
 ENCODER = Words("encoder block", "编码器块")

@@ -7,14 +7,11 @@ import numpy as np
 
 from cutaway.engine import Float32
 from cutaway.figures.content import Entry, Number, Table, Words
-from cutaway.figures.labels import token_label
+from cutaway.figures.labels import ID, PROBABILITY, TOKEN, token_label
 from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.sampling import softmax
 from cutaway.trace import Trace
-
-TOKEN = Words("token", "词元")
-PROBABILITY = Words("probability", "概率")
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,9 @@ class Step:
     chosen: Candidate
 
 
-def candidates(trace: Trace, count: int) -> list[Candidate]:
-    """The likeliest tokens after the last of the text, likeliest first; of equals the lowest id."""
-    logits = trace.logits_at(-1)
+def candidates(trace: Trace, count: int, position: int = -1) -> list[Candidate]:
+    """The likeliest tokens after a position, or the last, likeliest first; of equals the lowest id."""
+    logits = trace.logits_at(position)
     probabilities = softmax(logits)
     likeliest = np.argsort(-probabilities, kind="stable")[:count]
     return [Candidate(int(i), float(logits[i]), float(probabilities[i])) for i in likeliest]
@@ -48,12 +45,13 @@ def candidate_table(trace: Trace, position: int, likely: Sequence[Candidate]) ->
     rows: list[list[Entry]] = [
         [
             token_label(trace, each.id),
+            str(each.id),
             Number(each.logit, "logits", (position, each.id)),
             Number(each.probability, "probs", (position, each.id), ".2%"),
         ]
         for each in likely
     ]
-    return Table(Words("the likeliest next tokens", "概率最大的下一个词元"), [TOKEN, "logit", PROBABILITY], rows)
+    return Table(Words("the likeliest next tokens", "概率最大的下一个词元"), [TOKEN, ID, "logit", PROBABILITY], rows)
 
 
 def go_on(trace: Trace, most: int) -> tuple[list[Step], Trace]:
@@ -78,16 +76,6 @@ def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
 def first_logits(trace: Trace, count: int) -> Float32:
     """The logits (count, V) after each of the first tokens."""
     return trace.read_out(trace[f"resid.post.{trace.config.n_layer - 1}"][:count])["logits"]
-
-
-def largest_difference(ours: Float32, other: Float32) -> float:
-    """0 where there is nothing to compare."""
-    return float(np.abs(ours - other).max(initial=0))
-
-
-def tolerance(logits: Float32) -> float:
-    """How far two ways of computing the same logits in float32 may be apart."""
-    return 1e-4 * max(1.0, float(np.abs(logits).max()))
 
 
 def tail(trace: Trace, ids: Sequence[int], columns: int) -> str:

@@ -94,9 +94,9 @@ def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
     if len(values) <= MAX_ROWS and 10 * values.shape[1] + LABEL_COLUMNS <= columns:
         yield from _numbers(grid)
     elif len(values) == 1:
-        yield from _strip(values[0], grid.scale, columns)
+        yield from _strip(values[0], grid.scale, language, columns)
     else:
-        yield from _shaded(grid, columns)
+        yield from _shaded(grid, language, columns)
 
 
 def _numbers(grid: Grid) -> Iterator[str]:
@@ -119,14 +119,17 @@ def cut(label: str, columns: int) -> str:
     return label[: next(n for n in range(len(label), -1, -1) if width(label[:n]) < columns)] + "…"
 
 
-def _strip(values: Float32, scale: Scale, columns: int) -> Iterator[str]:
+def _strip(values: Float32, scale: Scale, language: str, columns: int) -> Iterator[str]:
     """A vector as a line of bars, each the largest in magnitude of its part, and its range."""
     yield _marks(pool(values[None], 1, columns), scale, LEVELS)[0]
-    shown = ", ".join(number(float(value), scale) for value in values[:6])
-    yield f"{len(values):,} numbers{_range(values, scale)}: {shown}{', …' if len(values) > 6 else ''}"
+    size, first, more = f"{len(values):,}", [number(float(value), scale) for value in values[:6]], len(values) > 6
+    if language == "zh":
+        yield f"{size} 个数{_range(values, scale, language)}：{'、'.join(first)}{'……' if more else ''}"
+    else:
+        yield f"{size} numbers{_range(values, scale, language)}: {', '.join(first)}{', …' if more else ''}"
 
 
-def _shaded(grid: Grid, columns: int) -> Iterator[str]:
+def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
     """A matrix as shades; where it is larger than the terminal each shade is the largest magnitude of its part."""
     room = columns - (LABEL_COLUMNS + 2 if grid.rows else 0)
     pooled = pool(grid.cells.values, MAX_ROWS, max(1, room))
@@ -136,7 +139,8 @@ def _shaded(grid: Grid, columns: int) -> Iterator[str]:
         gap = " " * (LABEL_COLUMNS + 2 - width(label)) if grid.rows else ""
         yield (label + gap + row).rstrip()
     rows, across = grid.cells.values.shape
-    yield f"{rows:,} × {across:,} numbers{_range(grid.cells.values, grid.scale)}"
+    numbers = Words(f"{rows:,} × {across:,} numbers", f"{rows:,} × {across:,} 个数")
+    yield plain(numbers, language) + _range(grid.cells.values, grid.scale, language)
 
 
 def _marks(values: Float32, scale: Scale, levels: str) -> list[str]:
@@ -147,9 +151,12 @@ def _marks(values: Float32, scale: Scale, levels: str) -> list[str]:
     return ["".join(row) for row in np.where(is_masked(values), MASKED, marks)]
 
 
-def _range(values: Float32, scale: Scale) -> str:
+def _range(values: Float32, scale: Scale, language: str) -> str:
     seen = values[~is_masked(values)]
-    return f", {number(float(seen.min()), scale)} to {number(float(seen.max()), scale)}" if seen.size else ""
+    if not seen.size:
+        return ""
+    low, high = (number(float(end), scale) for end in (seen.min(), seen.max()))
+    return plain(Words(f", {low} to {high}", f"，{low} 至 {high}"), language)
 
 
 def pool(values: Float32, rows: int, columns: int) -> Float32:

@@ -8,21 +8,18 @@ from cutaway.engine import Float32
 from cutaway.figures.content import Bars, Check, Grid, Note, Panel, Selection, Words, computed
 from cutaway.figures.labels import place, token_label
 from cutaway.figures.registry import Figure
-from cutaway.figures.views import TOLERANCE, apart, part, within
+from cutaway.figures.views import TOLERANCE, apart, few_columns, largest_difference, part, weight_grid, within
 from cutaway.trace import Trace
 
 NEIGHBOURS = 9  # rows of wte that are shown
-FIRST_ROWS = 32  # rows of wpe that are shown
 ZOOMS = 3, 12  # cells of the article's small pictures of a vector
 
 
 def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    token = trace.ids[chosen.position]
-    wte = trace["wte.weight"]
-    first = max(0, min(token - NEIGHBOURS // 2, len(wte) - NEIGHBOURS))
-    shown = range(first, min(first + NEIGHBOURS, len(wte)))
-    labels = [("→ " if row == token else "") + token_label(trace, row) for row in shown]
-    rows, columns = wte.shape
+    token, (rows, columns) = trace.ids[chosen.position], trace["wte.weight"].shape
+    first = max(0, min(token - NEIGHBOURS // 2, rows - NEIGHBOURS))
+    shown, (numbers, cut) = range(first, min(first + NEIGHBOURS, rows)), few_columns(columns)
+    label = token_label(trace, token)
     return (
         Note(
             Words(
@@ -34,15 +31,16 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Grid(
-            Words(f"wte.weight, rows {shown[0]:,} to {shown[-1]:,}", f"wte.weight 第 {shown[0]:,} 至 {shown[-1]:,} 行"),
-            part(trace, "wte.weight", slice(shown[0], shown[-1] + 1)),
+            Words(
+                f"wte.weight, rows {shown[0]:,} to {shown[-1]:,}{cut.en}",
+                f"wte.weight 第 {shown[0]:,} 至 {shown[-1]:,} 行{cut.zh}",
+            ),
+            part(trace, "wte.weight", slice(shown[0], shown[-1] + 1), numbers),
             "signed",
-            labels,
+            [("→ " if row == token else "") + token_label(trace, row) for row in shown],
         ),
         Grid(
-            Words(
-                f"row {token:,}, the token {token_label(trace, token)}", f"第 {token:,} 行：{token_label(trace, token)}"
-            ),
+            Words(f"row {token:,}, the token {label}", f"第 {token:,} 行：{label}"),
             part(trace, "wte.weight", token),
             "signed",
         ),
@@ -51,35 +49,28 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_token_embeddings(trace: Trace, chosen: Selection) -> Check:
     rows, columns = trace["wte.weight"].shape
-    off = float(np.abs(trace["tok_emb"] - trace["wte.weight"][list(trace.ids)]).max())
+    off = largest_difference(trace["tok_emb"], trace["wte.weight"][list(trace.ids)])
     return Check(
         off == 0 and rows == trace.config.n_vocab,
-        f"wte.weight has {rows:,} rows of {columns:,}; tok_emb differs from the rows of the {len(trace)} tokens "
-        f"by at most {off:g}",
+        Words(
+            f"wte.weight has {rows:,} rows of {columns:,}; tok_emb differs from the rows of the {len(trace)} tokens by "
+            f"at most {off:g}",
+            f"wte.weight 有 {rows:,} 行，每行 {columns:,} 个数；tok_emb 与 {len(trace)} 个词元对应的行最大相差 {off:g}",
+        ),
     )
 
 
 def _position_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    wpe = trace["wpe.weight"]
-    shown = min(FIRST_ROWS, len(wpe))
-    where = place(chosen.position)
+    slots, where = len(trace["wpe.weight"]), place(chosen.position)
     return (
         Note(
             Words(
-                f"The matrix wpe has a row for each of the {len(wpe):,} positions of the context. "
+                f"The matrix wpe has a row for each of the {slots:,} positions of the context. "
                 "Without it a token's vector would not say where the token stands.",
-                f"矩阵 wpe 为上下文的 {len(wpe):,} 个位置各存一行。没有它，词元的向量就不会带有位置信息。",
+                f"矩阵 wpe 为上下文的 {slots:,} 个位置各存一行。没有它，词元的向量就不带位置信息。",
             )
         ),
-        Grid(
-            Words(
-                f"wpe.weight, rows 0 to {shown - 1} of {len(wpe):,}",
-                f"wpe.weight 第 0 至 {shown - 1} 行，共 {len(wpe):,} 行",
-            ),
-            part(trace, "wpe.weight", slice(shown)),
-            "signed",
-            [str(row) for row in range(shown)],
-        ),
+        weight_grid(trace, "wpe.weight"),
         Grid(
             Words(f"the row of {where.en}", f"{where.zh}的那一行"),
             part(trace, "wpe.weight", chosen.position),
@@ -90,10 +81,14 @@ def _position_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_position_embeddings(trace: Trace, chosen: Selection) -> Check:
     rows, columns = trace["wpe.weight"].shape
-    off = float(np.abs(trace["pos_emb"] - trace["wpe.weight"][: len(trace)]).max())
+    off = largest_difference(trace["pos_emb"], trace["wpe.weight"][: len(trace)])
     return Check(
         off == 0 and rows == trace.config.n_ctx,
-        f"wpe.weight has {rows:,} rows of {columns:,}; pos_emb differs from its first {len(trace)} by at most {off:g}",
+        Words(
+            f"wpe.weight has {rows:,} rows of {columns:,}; pos_emb differs from its first {len(trace)} by at most "
+            f"{off:g}",
+            f"wpe.weight 有 {rows:,} 行，每行 {columns:,} 个数；pos_emb 与它的前 {len(trace)} 行最大相差 {off:g}",
+        ),
     )
 
 
@@ -108,7 +103,7 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         Note(
             Words(
                 "A token's row of wte and its position's row of wpe, added number by number, are what the model reads.",
-                "把词元在 wte 中的一行与位置在 wpe 中的一行逐个相加，就是模型读到的输入。",
+                "把词元在 wte 中的一行与位置在 wpe 中的一行逐个数相加，就是模型读到的输入。",
             )
         ),
         *(
@@ -123,16 +118,22 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_sum(trace: Trace, chosen: Selection) -> Check:
-    off = float(np.abs(trace["tok_emb"] + trace["pos_emb"] - trace["resid.pre.0"]).max())
-    return Check(off == 0, f"tok_emb + pos_emb and resid.pre.0 differ by at most {off:g} over {len(trace)} positions")
+    off = largest_difference(trace["tok_emb"] + trace["pos_emb"], trace["resid.pre.0"])
+    return Check(
+        off == 0,
+        Words(
+            f"tok_emb + pos_emb and resid.pre.0 differ by at most {off:g} over {len(trace)} positions",
+            f"在 {len(trace)} 个位置上，tok_emb + pos_emb 与 resid.pre.0 最大相差 {off:g}",
+        ),
+    )
 
 
 def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layers = range(trace.config.n_layer)
-    p, where = chosen.position, place(chosen.position)
-    vectors = np.stack([trace["resid.pre.0"][p], *(trace[f"resid.post.{layer}"][p] for layer in layers)])  # (L + 1, d)
+    layers, p, where = range(trace.config.n_layer), chosen.position, place(chosen.position)
+    names = "resid.pre.0", *(f"resid.post.{layer}" for layer in layers)
+    vectors = np.stack([trace[name][p] for name in names])  # (L + 1, d)
     formula = f"resid.pre.0[{p}], then resid.post.l[{p}] for l = 0 ... {layers[-1]}"
-    labels = ["input", *(f"block {layer}" for layer in layers)]
+    numbers, cut = few_columns(trace.config.n_embd)
     return (
         Note(
             Words(
@@ -143,14 +144,14 @@ def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Grid(
-            Words("the vector that entered, and after each block", "进入时的向量，以及经过每个块之后的向量"),
-            computed(formula, vectors),
+            Words(f"before the first block and after each{cut.en}", f"第一个块之前，以及每个块之后{cut.zh}"),
+            computed(formula, vectors[:, numbers]),
             "signed",
-            labels,
+            names,
         ),
         Bars(
             Words("its length (the root of the sum of squares)", "它的长度（平方和的平方根）"),
-            labels,
+            names,
             computed(f"norm of {formula}", np.linalg.norm(vectors, axis=1)),
             "size",
         ),
@@ -160,16 +161,16 @@ def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _check_stack(trace: Trace, chosen: Selection) -> Check:
     """Every block's output against what it was given and what its two halves added."""
     layers = range(trace.config.n_layer)
-    off = max(
-        apart(
-            trace[f"resid.pre.{layer}"] + trace[f"attn_out.{layer}"] + trace[f"mlp_out.{layer}"],
-            trace[f"resid.post.{layer}"],
-        )
-        for layer in layers
-    )
+    parts = ("resid.pre", "attn_out", "mlp_out", "resid.post")
+    blocks = ([trace[f"{part}.{layer}"] for part in parts] for layer in layers)
+    off = float(np.max([apart(before + attended + found, after) for before, attended, found, after in blocks]))
+    near = within(off)
     return Check(
         off <= TOLERANCE,
-        f"in each of {len(layers)} blocks resid.pre + attn_out + mlp_out is resid.post {within(off)}",
+        Words(
+            f"in each of {len(layers)} blocks resid.pre + attn_out + mlp_out is resid.post {near.en}",
+            f"在 {len(layers)} 个块的每一个里，resid.pre + attn_out + mlp_out 等于 resid.post，{near.zh}",
+        ),
     )
 
 
@@ -211,15 +212,19 @@ def _pooled(vector: Float32, count: int) -> Float32:
 
 def _check_zoom(trace: Trace, chosen: Selection) -> Check:
     """Means of parts, weighted by how many numbers each stands for, have the mean of the whole."""
+    name = f"resid.pre.{chosen.layer}[{chosen.position}]"
     vector = trace[f"resid.pre.{chosen.layer}"][chosen.position]
     mean, off = float(vector.mean(dtype=np.float64)), 0.0
     for count in ZOOMS:
         sizes = [len(part) for part in np.array_split(vector, min(count, len(vector)))]
         off = max(off, abs(float(np.average(_pooled(vector, count), weights=sizes)) - mean))
+    near = within(off)
     return Check(
         off <= 1e-6 * max(1.0, float(np.abs(vector).max())),
-        f"resid.pre.{chosen.layer}[{chosen.position}] has {len(vector):,} numbers of mean {mean:.6f}; "
-        f"the pooled ones have it within {off:.1e}",
+        Words(
+            f"{name} has {len(vector):,} numbers of mean {mean:.6f}; the pooled ones have it {near.en}",
+            f"{name} 有 {len(vector):,} 个数，均值 {mean:.6f}；池化后均值不变，{near.zh}",
+        ),
     )
 
 

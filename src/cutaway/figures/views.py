@@ -10,7 +10,8 @@ from cutaway.trace import Trace
 TOLERANCE = 1e-4  # what the engines' float32 is held to as well
 MOST_BARS = 48  # tokens that have a bar each
 MOST_ROWS = 16  # tokens that have a row each
-MOST_WEIGHTS = (24, 192)  # rows and columns of a weight matrix that are shown
+MOST_WEIGHTS = (16, 96)  # rows and columns of a weight matrix that are shown
+MOST_COLUMNS = 192  # numbers of each vector where many stand under one another
 SHEET = 96  # numbers in a row of a long vector's sheet
 
 
@@ -46,6 +47,20 @@ def weight_grid(trace: Trace, name: str) -> Grid:
     return Grid(words, part(trace, name, slice(None, None, down), slice(None, None, across)), "signed")
 
 
+def weights_and_bias(trace: Trace, matrix: str) -> tuple[Grid, Grid]:
+    """A weight matrix, and the biases of those of its columns that are shown."""
+    weight, name, size = weight_grid(trace, f"{matrix}.weight"), f"{matrix}.bias", trace[f"{matrix}.bias"].size
+    step = weight.cells.steps[1]
+    words = Words(f"{name}, one in {step} of {size:,}", f"{name}，{size:,} 个，每 {step} 个取一个")
+    return weight, Grid(words if step > 1 else name, part(trace, name, slice(None, None, step)), "signed")
+
+
+def few_columns(width: int) -> tuple[slice, Words]:
+    """The numbers of each vector that are shown where many stand under one another, and what a title says of it."""
+    said = Words(f", the first {MOST_COLUMNS} of {width:,} numbers", f"，{width:,} 个数中的前 {MOST_COLUMNS} 个")
+    return slice(MOST_COLUMNS), said if width > MOST_COLUMNS else Words("", "")
+
+
 def token_weights(trace: Trace, title: Text, weights: Cells, marked: tuple[int, ...] = ()) -> Bars | Grid:
     """A bar for the weight of each token; one strip where they are too many for bars."""
     if weights.values.size > MOST_BARS:
@@ -64,7 +79,7 @@ def cut(trace: Trace) -> Words:
     rows = len(range(*window(trace, 0).indices(len(trace))))
     if rows == len(trace):
         return Words("", "")
-    return Words(f"{rows} of {len(trace):,} tokens are shown.", f"图中是 {len(trace):,} 个词里的 {rows} 个。")
+    return Words(f"{rows} of {len(trace):,} tokens are shown.", f"图中是 {len(trace):,} 个词元里的 {rows} 个。")
 
 
 def where(chosen: Selection) -> Words:
@@ -84,9 +99,16 @@ def apart(numbers: NDArray[np.floating], expected: NDArray[np.floating]) -> floa
     return float(np.abs(numbers - expected).max() / max(1.0, float(np.abs(expected).max())))
 
 
-def within(difference: float) -> str:
+def largest_difference(numbers: NDArray[np.floating], others: NDArray[np.floating]) -> float:
+    """0 where there is nothing to compare."""
+    return float(np.abs(numbers - others).max(initial=0))
+
+
+def within(difference: float) -> Words:
     """A difference in words."""
-    return f"within {difference:.1e}" if difference else "exactly"
+    if not difference:
+        return Words("exactly", "没有误差")
+    return Words(f"within {difference:.1e}", f"误差在 {difference:.1e} 以内")
 
 
 def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -99,7 +121,7 @@ def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
 def span(values: NDArray[np.floating]) -> str:
     """The smallest and the largest number, or the one that all are."""
     low, high = (f"{value:g}".replace("e+", "e") for value in (values.min(), values.max()))
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low} … {high}"
 
 
 def product(trace: Trace, x: str, matrix: str, position: int) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from cutaway.figures.content import (
     Number,
     Panel,
     Selection,
+    Shapes,
     Table,
     Words,
     computed,
@@ -24,8 +25,6 @@ from cutaway.figures.content import (
 from cutaway.figures.registry import Figure
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table, published_as
 from cutaway.trace import Trace
-
-Shapes = list[Box | Line | Label]
 
 WIDEST = 56  # characters of the widest matrix of a block
 LEAST = 7, 3  # characters and lines of the smallest box
@@ -43,7 +42,7 @@ def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"The weights of block {layer} (counted from 0), to scale: four matrices, a bias for each of their "
                 "columns (the line below a matrix), and two LayerNorms with a gain and a bias for each number.",
                 f"第 {layer} 个块（从 0 数起）的权重，按比例绘制：四个矩阵，每一列各有一个偏置（矩阵下方的线），"
-                "还有两个 LayerNorm，对每个数各有一个增益和一个偏置。",
+                "还有两个层归一化，每个数各有一个增益和一个偏置。",
             )
         ),
         Drawing(
@@ -100,11 +99,14 @@ def _right_edge(shapes: Shapes) -> int:
 def _check_block(trace: Trace, chosen: Selection) -> Check:
     table, prefix = parameter_table(trace.config), f"h.{chosen.layer}."
     loaded = {name.removeprefix(prefix): trace[name].shape for name in trace.weights if name.startswith(prefix)}
-    count = sum(int(np.prod(shape)) for shape in loaded.values())
+    held, counted = sum(int(np.prod(shape)) for shape in loaded.values()), table.block_parameters
     return Check(
-        loaded == {row.tensor: row.shape for row in table.block} and count == table.block_parameters,
-        f"the {len(loaded)} tensors of h.{chosen.layer} that are loaded hold {count:,} numbers; "
-        f"counted from the shapes they are {table.block_parameters:,}",
+        loaded == {row.tensor: row.shape for row in table.block} and held == counted,
+        Words(
+            f"the {len(loaded)} tensors of h.{chosen.layer} that are loaded hold {held:,} numbers; counted from the "
+            f"shapes they are {counted:,}",
+            f"已加载的 h.{chosen.layer} 的 {len(loaded)} 个张量共有 {held:,} 个数；按形状计算是 {counted:,} 个",
+        ),
     )
 
 
@@ -117,7 +119,7 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             Words(
                 "All weights of the model, to scale: the two embedding matrices, the blocks, all of one size, and the "
                 "last LayerNorm. The narrower and lower the model, the larger the part of wte.",
-                "模型的全部权重，按比例绘制：两个嵌入矩阵、大小都相同的各个块，以及最后的 LayerNorm。"
+                "模型的全部权重，按比例绘制：两个嵌入矩阵、大小都相同的各个块，以及最后的层归一化。"
                 "模型越窄、层数越少，wte 占的份额就越大。",
             )
         ),
@@ -149,17 +151,21 @@ def _loaded(trace: Trace) -> dict[str, int]:
 
 
 def _count(what: str, size: int) -> Number:
-    return Number(size, f"size({what})", form=",d")
+    return Number(size, f"size({what})", form=",")
 
 
 def _check_model(trace: Trace, chosen: Selection) -> Check:
-    groups = _loaded(trace)
+    groups, n_layer = _loaded(trace), trace.config.n_layer
     blocks = {size for name, size in groups.items() if name.startswith("h.")}
     loaded, counted = sum(groups.values()), trace.config.n_params
+    sizes = [f"{size:,}" for size in sorted(blocks)]
     return Check(
         len(blocks) == 1 and loaded == counted,
-        f"{loaded:,} numbers are loaded, {counted:,} counted from the shape; "
-        f"{trace.config.n_layer} blocks of {', '.join(f'{size:,}' for size in sorted(blocks))}",
+        Words(
+            f"{loaded:,} numbers are loaded, {counted:,} counted from the shape; {n_layer} blocks of "
+            f"{', '.join(sizes)}",
+            f"加载了 {loaded:,} 个数，按形状计算是 {counted:,} 个；{n_layer} 个块，每块 {'、'.join(sizes)} 个",
+        ),
     )
 
 
@@ -182,7 +188,7 @@ def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
         entries = (name, " × ".join(f"{n:,}" for n in shape), _count(what, ours))
         if not table.is_the_articles:
             return entries
-        return *entries, Number(articles, "article.parameters", form=",d"), "" if ours == articles else "←"
+        return *entries, Number(articles, "article.parameters", form=","), "" if ours == articles else "←"
 
     def tensor(row: Row, prefix: str = "") -> Sequence[Entry]:
         return line(prefix + row.tensor, prefix + row.tensor, row.shape, row.parameters, row.article)
@@ -223,10 +229,14 @@ def _notes_zh(table: ParameterTable) -> list[str]:
 
 def _check_table(trace: Trace, chosen: Selection) -> Check:
     table, loaded = parameter_table(trace.config), sum(_loaded(trace).values())
-    statement = f"the table comes to {table.parameters:,} parameters; {loaded:,} numbers are loaded"
+    en = f"the table comes to {table.parameters:,} parameters; {loaded:,} numbers are loaded"
+    zh = f"表中合计 {table.parameters:,} 个参数；加载了 {loaded:,} 个数"
     if table.is_the_articles:
-        statement += f"; the article's comes to {table.article_parameters:,}"
-    return Check(table.parameters == loaded, statement)
+        en, zh = (
+            f"{en}; the article's comes to {table.article_parameters:,}",
+            f"{zh}；文章的表合计 {table.article_parameters:,}",
+        )
+    return Check(table.parameters == loaded, Words(en, zh))
 
 
 FIGURES = (

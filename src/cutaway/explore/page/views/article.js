@@ -48,7 +48,7 @@ function body(open) {
 
 function check(found) {
   if (!found) return nothing;
-  return html`<p class="check ${found.ok ? "holds" : "fails"}"><b>${t(found.ok ? "check.holds" : "check.fails")}</b> ${found.statement}</p>`;
+  return html`<p class="check ${found.ok ? "holds" : "fails"}"><b>${t(found.ok ? "check.holds" : "check.fails")}</b> ${say(found.statement)}</p>`;
 }
 
 function save(open, query) {

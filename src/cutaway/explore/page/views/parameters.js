@@ -1,11 +1,12 @@
 // Where the parameters are: the matrices to scale, and the table of all tensors beside the article's.
 
-import { html, nothing, svg } from "../vendor/lit-html.js";
-import { say, t } from "../app/i18n.js";
-import { askTrace, chosen, model } from "../app/model.js";
+import { html, svg } from "../vendor/lit-html.js";
+import { t } from "../app/i18n.js";
+import { ask, askTrace, model } from "../app/model.js";
 import { colour } from "../draw/colours.js";
 import { numeral } from "../draw/numbers.js";
 import { panel } from "../draw/panels.js";
+import { claim, scrolling, waiting } from "../draw/pieces.js";
 import { inLines, matricesOf, strips } from "../draw/scaled.js";
 
 export const parameters = { id: "parameters", draw };
@@ -16,12 +17,12 @@ const COLOURS = { "wte.weight": "token", "wpe.weight": "weights", "lm_head.weigh
   "attn.c_proj.weight": "output", "mlp.c_fc.weight": "mlp", "mlp.c_proj.weight": "reused" };
 
 function draw() {
-  const { layer } = chosen.value, found = askTrace(`figures/F59?${new URLSearchParams({ layer })}`);
-  if (!found) return html`<p>${t("loading")}</p>`;
-  const matrices = matricesOf(found.panels.find((each) => each.kind === "table").rows);
+  const tensors = ask("parameters")?.tensors, table = askTrace("figures/F59");
+  if (!tensors) return waiting();
+  const matrices = matricesOf(tensors);
   return html`${total()}${wholeModel(matrices)}${oneBlock(matrices)}
     <h2>${t("parameters.table")}</h2><p class="note">${t("parameters.table.note", { n: model.value.config.n_layer })}</p>
-    ${found.panels.map(panel)}${check(found.check)}`;
+    ${table ? html`${table.panels.map(panel)}${claim(table.check)}` : waiting()}`;
 }
 
 function total() {
@@ -30,27 +31,22 @@ function total() {
     ${t("parameters.file", { name: checkpoint.name })} ${numeral(checkpoint.bytes.toLocaleString("en"), "checkpoint.bytes", [])}</p>`;
 }
 
-function check(found) {
-  return found ? html`<p class="check ${found.ok ? "holds" : "fails"}"><b>${t(found.ok ? "check.holds" : "check.fails")}</b> ${found.statement}</p>` : nothing;
-}
-
 function wholeModel(matrices) {
-  const { n_layer, n_ctx } = model.value.config, size = (matrix) => matrix.rows * matrix.columns;
-  const count = (matrix) => size(matrix) * (matrix.inBlock ? n_layer : 1);
-  const drawn = matrices.reduce((sum, matrix) => sum + count(matrix), 0), unit = Math.sqrt(AREA / drawn);
+  const { n_layer, n_ctx } = model.value.config, drawn = matrices.reduce((sum, matrix) => sum + matrix.numbers, 0), unit = Math.sqrt(AREA / drawn);
   const outside = inLines(matrices.filter((matrix) => !matrix.inBlock).flatMap((matrix) => strips(matrix, unit, WIDE)), WIDE);
   const inside = block(matrices.filter((matrix) => matrix.inBlock), unit);
   const blocks = inLines(Array.from({ length: n_layer }, (_, layer) => ({ layer, ...inside })), WIDE, 4);
-  const high = outside.high + GAP + blocks.high, rest = model.value.n_params - drawn;
+  const high = outside.high + GAP + blocks.high;
   return html`<h2>${t("parameters.whole")}</h2><p class="note">${t("parameters.whole.note", { rows: n_ctx })}</p>
     <svg class="parameters" viewBox="-1 -1 ${WIDE + 2} ${high + 2}" role="img" aria-label=${t("parameters.whole.sentence", { n: n_layer })}>
       ${outside.placed.map((strip) => rectangle(strip, strip.matrix.tensor))}
       ${blocks.placed.map(({ layer, x, y, placed }) => svg`<g transform="translate(${x} ${outside.high + GAP + y})">
-        ${placed.map((strip) => rectangle(strip, `h.${layer}.${strip.matrix.name}`))}</g>`)}</svg>
-    <ul class="legend-list">${matrices.map((matrix) => html`<li>${swatch(matrix)} <code>${matrix.tensor}</code>
-      <span>${shape(matrix)}</span> ${numeral(share(count(matrix)), `size(${matrix.tensor}) / size(*)`, [])}</li>`)}
-      <li><span>${t("parameters.rest")}</span> ${numeral(share(rest), "size(*.bias, ln_*) / size(*)", [])}</li></ul>`;
+        ${placed.map((strip) => rectangle(strip, `h.${layer}.${strip.matrix.name}`))}</g>`)}</svg>${legend(matrices, model.value.n_params - drawn)}`;
 }
+
+const legend = (matrices, rest) => html`<ul class="legend-list">${matrices.map((matrix) => html`<li>${swatch(matrix)} <code>${matrix.tensor}</code>
+  <span>${shape(matrix)}</span> ${numeral(share(matrix.numbers), `size(${matrix.tensor}) / size(*)`, [])}</li>`)}
+  <li><span>${t("parameters.rest")}</span> ${numeral(share(rest), "size(*.bias, ln_*) / size(*)", [])}</li></ul>`;
 
 /** A block's matrices, in a rectangle as wide as the widest. */
 function block(matrices, unit) {
@@ -79,8 +75,8 @@ function oneBlock(matrices) {
   const wide = Math.max(...placed.map(([matrix, x]) => x + Math.max(unit * matrix.columns, 130)));
   const high = Math.max(...placed.map(([matrix, , y]) => y + LABEL + unit * matrix.rows)) + 6, title = t("parameters.block");
   return html`<h2>${title}</h2><p class="note">${t("parameters.block.note")}</p>
-    <div class="scroll" tabindex="0" role="region" aria-label=${title}>
-    <svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${say(title)}>${placed.map(([matrix, x, y]) => labelled(matrix, x, y, unit))}</svg></div>`;
+    ${scrolling(title, html`<svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${title}>
+      ${placed.map(([matrix, x, y]) => labelled(matrix, x, y, unit))}</svg>`)}`;
 }
 
 function labelled(matrix, x, y, unit) {
