@@ -6,14 +6,17 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.config import GPT2Config
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
 from cutaway.explore.nearest import nearest
 from cutaway.explore.worker import Document
 from cutaway.figures import all_figures
+from cutaway.figures.article.weights import parameter_panels
+from cutaway.figures.content import Note
 from cutaway.layout import visible
 from cutaway.model import Model
-from cutaway.parameters import published_as
+from cutaway.parameters import parameter_table, published_as
 from cutaway.tokenizer import Tokenizer
 from cutaway.trace import Trace
 
@@ -60,6 +63,29 @@ def figures_document() -> Document:
             }
             for figure in all_figures().values()
         ]
+    }
+
+
+def parameters_document(config: GPT2Config) -> Document:
+    """Where the parameters are, tensor by tensor; beside the article's numbers where they are of the same shape."""
+    table = parameter_table(config)
+    parts = ((table.embeddings, "", 1), (table.block, "h.*.", config.n_layer), (table.final, "", 1))
+    listed: list[Document] = [
+        {
+            "tensor": prefix + row.tensor,
+            "shape": row.shape,
+            "parameters": row.parameters,
+            "copies": copies,
+            "article": row.article if table.is_the_articles else None,
+        }
+        for rows, prefix, copies in parts
+        for row in rows
+    ]
+    return {
+        "tensors": listed,
+        "parameters": table.parameters,
+        "article": table.article_parameters if table.is_the_articles else None,
+        "notes": [asdict(panel.words) for panel in parameter_panels(table) if isinstance(panel, Note)],
     }
 
 

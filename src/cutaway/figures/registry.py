@@ -38,7 +38,7 @@ class Figure:
 
 def all_figures() -> dict[str, Figure]:
     """Every figure by its id, in the article's order."""
-    from cutaway.figures import (
+    from cutaway.figures.article import (
         applications,
         arcs,
         attention,

@@ -1,0 +1,272 @@
+"""Part 2 of the article: one token at a time - what is computed for it, what is kept, and what is used again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutaway.engine import Float32
+from cutaway.figures.article.steps import beginning
+from cutaway.figures.article.views import TOLERANCE, apart, part, within
+from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Number, Panel, Selection, Table, Words, computed
+from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_labels
+from cutaway.figures.registry import Figure
+from cutaway.figures.text import short
+from cutaway.layout import width
+from cutaway.reference import block, embed, head
+from cutaway.trace import Trace
+from cutaway.trace.interventions import Edits
+
+BYTES = 4  # of a float32
+ALONE = Words(
+    "The text has one token: no key and no value can be used again.", "文本只有一个词元：没有可以复用的键和值。"
+)
+COLOURS = {"q": "query", "k": "key", "v": "value"}
+
+
+def decode(trace: Trace, position: int) -> Trace:
+    """The text up to that position, read as a model with a cache does: all tokens before it are taken over."""
+    before = beginning(trace, position, trace) if position else None
+    return beginning(trace, position + 1, before)
+
+
+def at_once(trace: Trace) -> Trace:
+    """The text read in one pass: the trace itself, unless it took over a part from another."""
+    return beginning(trace, len(trace)) if trace.work.positions_reused else trace
+
+
+def first_word(trace: Trace) -> int:
+    """The token after the one that starts the text, where there is one; the article's "a"."""
+    return min(1, len(trace) - 1)
+
+
+# F41
+
+
+def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    position, layers = first_word(trace), range(trace.config.n_layer)
+    spot, token = place(position), token_labels(trace)[position]
+    rows = np.stack([trace[f"q.{layer}"][chosen.head, position] for layer in layers])  # (L, dh)
+    names = [str(layer) for layer in layers]
+    return (
+        Note(
+            Words(
+                f"{token}, {spot.en}, is read alone: in every layer its query, key and value are computed. Shown is "
+                f"head {chosen.head} of each layer (both counted from 0).",
+                f"单独读入{spot.zh}的 {token}：在每一层都计算它的查询、键和值。"
+                f"图中是各层的第 {chosen.head} 个头（都从 0 数起）。",
+            )
+        ),
+        Grid(
+            Words("query, a row for each layer", "查询，每层一行"),
+            computed(f"stack(q.0 ... q.{layers[-1]})[:, {chosen.head}, {position}]", rows),
+            "signed",
+            names,
+        ),
+        *_kept(trace, chosen, position),
+    )
+
+
+def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
+    """The key and the value of a token in every layer."""
+    names = [str(layer) for layer in range(trace.config.n_layer)]
+    return [
+        Grid(
+            Words(f"{QUERY_KEY_VALUE[kind].en}, a row for each layer", f"{QUERY_KEY_VALUE[kind].zh}，每层一行"),
+            part(trace, f"cache.{kind}", slice(None), chosen.head, position),
+            "signed",
+            names,
+        )
+        for kind in "kv"
+    ]
+
+
+def _check_first_step(trace: Trace, chosen: Selection) -> Check:
+    position, layers = first_word(trace), range(trace.config.n_layer)
+    alone, together = decode(trace, position), at_once(trace)
+    names = [f"{kind}.{layer}" for kind in "qkv" for layer in layers]
+    off = apart(*(np.stack([read[name][:, position] for name in names]) for read in (alone, together)))
+    now, near = alone.work.positions_computed, within(off)
+    return Check(
+        off < TOLERANCE and now == 1,
+        Words(
+            f"{now} of {position + 1} positions computed; its q, k and v in {len(layers)} layers are those of the "
+            f"whole text read at once, {near.en}",
+            f"{position + 1} 个位置中计算了 {now} 个；它在 {len(layers)} 层里的 q、k、v "
+            f"与一次读完整段文本时相同，{near.zh}",
+        ),
+    )
+
+
+# F42
+
+
+def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    position = first_word(trace)
+    spot, token = place(position), token_labels(trace)[position]
+    return (
+        Note(
+            Words(
+                f"Every layer keeps the key and the value of {token}, {spot.en}. The query is not kept: no later token "
+                f"asks for it. Shown is head {chosen.head} of each layer (both counted from 0).",
+                f"每一层都保留{spot.zh}的 {token} 的键和值。查询不保留：后面的词元用不到它。"
+                f"图中是各层的第 {chosen.head} 个头（都从 0 数起）。",
+            )
+        ),
+        Table(
+            Words(f"the cache after {position + 1} tokens", f"读入 {position + 1} 个词元之后的缓存"),
+            (
+                Words("tensor", "张量"),
+                Words("layers × heads × tokens × width", "层 × 头 × 词元 × 宽度"),
+                Words("bytes", "字节"),
+            ),
+            [_size(trace, kind, position + 1) for kind in "kv"],
+        ),
+        *_kept(trace, chosen, position),
+    )
+
+
+def _shape(trace: Trace, tokens: int) -> tuple[int, ...]:
+    return trace.config.n_layer, trace.config.n_head, tokens, trace.config.d_head
+
+
+def _size(trace: Trace, kind: str, tokens: int) -> Sequence[str | Number]:
+    shape = " × ".join(map(str, _shape(trace, tokens)))
+    numbers = int(np.prod(_shape(trace, tokens)))
+    return f"cache.{kind}", shape, Number(BYTES * numbers, f"{BYTES} * {shape.replace('×', '*')}", form=",")
+
+
+def _check_cache(trace: Trace, chosen: Selection) -> Check:
+    position = first_word(trace)
+    step = decode(trace, position)
+    names = [name for name in step.shapes() if name.startswith("cache.")]
+    shapes = {step[name].shape for name in names}
+    size, shape = sum(step[name].nbytes for name in names), ", ".join(map(str, sorted(shapes)))
+    off = apart(_from_cache(trace, len(trace) - 1), trace.logits_at(-1))
+    tokens, each, near = position + 1, size // (position + 1), within(off)
+    return Check(
+        names == ["cache.k", "cache.v"] and shapes == {_shape(trace, tokens)} and off < TOLERANCE,
+        Words(
+            f"the cache at length {tokens} is {' and '.join(names)}, each of shape {shape}: {size:,} bytes, {each:,} a "
+            f"token; from keys and values alone, without any q before it, the last token has the same logits {near.en}",
+            f"长度为 {tokens} 时，缓存由 {'、'.join(names)} 组成，形状都是 {shape}：共 {size:,} 字节，"
+            f"每个词元 {each:,} 字节；只凭键和值、不用前面的任何 q，最后一个词元的 logit 相同，{near.zh}",
+        ),
+    )
+
+
+def _from_cache(trace: Trace, position: int) -> Float32:
+    """The logits (V,) of one token that is read with nothing but the keys and values of those before it."""
+    config, weights, see = trace.config, trace.weights, Edits(trace.interventions, position)
+    x = embed(weights, [trace.ids[position]], position, see)  # (1, d)
+    for layer in range(config.n_layer):
+        past = trace["cache.k"][layer][:, :position], trace["cache.v"][layer][:, :position]
+        x, _ = block(config, weights, layer, x, past if position else None, see)
+    logits: Float32 = head(config, weights, x, see)[0]
+    return logits
+
+
+# F43
+
+
+def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    if len(trace) == 1:
+        return (Note(ALONE),)
+    position = _second_word(trace)
+    token, spot = token_labels(trace)[position], place(position)
+    per_token = BYTES * 2 * trace.config.n_layer * trace.config.n_embd
+    formula = f"{BYTES} * 2 * {trace.config.n_layer} * {trace.config.n_embd}"
+    again = Number(per_token * position, f"{formula} * {position}", form=",")
+    return (
+        Note(
+            Words(
+                f"{token}, {spot.en}, comes next. Only its own query, key and value are computed; the keys and values "
+                "of the tokens before it are in the cache, in every layer, and stay as they are.",
+                f"接着是{spot.zh}的 {token}。只计算它自己的查询、键和值；"
+                "它前面各个词元的键和值都在每一层的缓存里，保持不变。",
+            )
+        ),
+        _columns(trace, position),
+        Table(
+            Words("bytes of keys and values, all layers", "键和值的字节数（所有层）"),
+            (Words("used again", "复用"), Words("computed now", "新计算")),
+            [(again, Number(per_token, formula, form=","))],
+        ),
+    )
+
+
+def _second_word(trace: Trace) -> int:
+    """The token after the first word, where there is one."""
+    return min(2, len(trace) - 1)
+
+
+def _columns(trace: Trace, position: int) -> Drawing:
+    """A column for each token: its key and its value, and for the one that is read now its query."""
+    shapes: list[Box] = []
+    x = 0
+    for i, token in enumerate(map(short, token_labels(trace)[: position + 1])):
+        new = i == position
+        wide = max(18, width(token) + 4)
+        shapes.append(Box(x, 0, wide, 3, token, "token"))
+        for y, kind in enumerate("qkv" if new else "kv", 1 if new else 2):
+            shapes.append(Box(x, 4 * y, wide, 3, _state(kind, new), COLOURS[kind] if new else "reused"))
+        x += wide + 2
+    return Drawing(Words("in every layer", "在每一层"), shapes)
+
+
+def _state(kind: str, new: bool) -> Words:
+    name = QUERY_KEY_VALUE[kind]
+    return Words(f"{name.en}: {'new' if new else 'kept'}", f"{name.zh}：{'新' if new else '保留'}")
+
+
+def _check_second_step(trace: Trace, chosen: Selection) -> Check:
+    if len(trace) == 1:
+        return Check(True, ALONE)
+    position = _second_word(trace)
+    before = decode(trace, position - 1)
+    after = beginning(trace, position + 1, before)
+    old = [(before[name], after[name][:, :, :position]) for name in ("cache.k", "cache.v")]
+    same = all(np.array_equal(mine, kept) for mine, kept in old)
+    now, reused, size = after.work.positions_computed, after.work.positions_reused, sum(kept.nbytes for _, kept in old)
+    return Check(
+        same and now == 1 and reused == position,
+        Words(
+            f"{now} position computed and {reused} taken over; the {size:,} bytes of their keys and values are "
+            f"{'the same bit for bit' if same else 'not the same'}",
+            f"计算了 {now} 个位置，沿用了 {reused} 个；沿用的键和值共 {size:,} 字节，"
+            f"{'逐位相同' if same else '并不相同'}",
+        ),
+    )
+
+
+FIGURES = (
+    Figure(
+        "F41",
+        Words("Reading one token: its query, key and value", "读入一个词元：它的查询、键和值"),
+        part=2,
+        picture=39,
+        status="live",
+        tensors=("q.L", "k.L", "v.L"),
+        draw=_first_step,
+        verify=_check_first_step,
+    ),
+    Figure(
+        "F42",
+        Words("What every layer keeps: keys and values", "每一层保留什么：键和值"),
+        part=2,
+        picture=40,
+        status="live",
+        tensors=("cache.k", "cache.v"),
+        draw=_cache,
+        verify=_check_cache,
+    ),
+    Figure(
+        "F43",
+        Words("The next token uses them again", "下一个词元复用它们"),
+        part=2,
+        picture=41,
+        status="live",
+        tensors=("cache.k", "cache.v"),
+        draw=_second_step,
+        verify=_check_second_step,
+    ),
+)

@@ -1,0 +1,170 @@
+"""Part 2 of the article: one token enters a block - input, LayerNorm, query, key and value."""
+
+from collections.abc import Sequence
+
+from cutaway.figures.article.norms import norm_difference, norm_numbers, normalised
+from cutaway.figures.article.views import TOLERANCE, apart, part, product, weights_and_bias, within
+from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Panel, Selection, Words, cells
+from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_label
+from cutaway.figures.registry import Figure
+from cutaway.trace import Trace
+
+# F44
+
+
+def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    position = chosen.position
+    token, spot = token_label(trace, trace.ids[position]), place(position)
+    return (
+        Note(
+            Words(
+                f"{token} at {spot.en} enters the bottom block as one vector: its row of wte plus the position's row "
+                "of wpe (F20). The block normalises it first, which the article does not draw.",
+                f"{spot.zh}的 {token} 以一个向量进入最底层：wte 中它的一行加上 wpe 中这个位置的一行（F20）。"
+                "层里先做层归一化，文章没有画这一步。",
+            )
+        ),
+        Grid(Words("the vector, resid.pre.0", "这个向量，resid.pre.0"), part(trace, "resid.pre.0", position), "signed"),
+        norm_numbers(trace, "ln1", 0, position),
+        normalised(trace, "ln1", 0, position),
+    )
+
+
+def _check_input(trace: Trace, chosen: Selection) -> Check:
+    position, token = chosen.position, trace.ids[chosen.position]
+    off = apart(trace["resid.pre.0"][position], trace["wte.weight"][token] + trace["wpe.weight"][position])
+    norm = norm_difference(trace, "ln1", "resid.pre.0", 0, position)
+    mean, rstd = (f"{trace[f'ln1.{kind}.0'][position, 0]:.4f}" for kind in ("mean", "rstd"))
+    total, near, exact = f"resid.pre.0[{position}]", within(off), within(norm)
+    return Check(
+        off == 0 and norm < TOLERANCE,
+        Words(
+            f"{total} is wte[{token}] + wpe[{position}] {near.en}; ln1.0 takes away its mean {mean} and multiplies by "
+            f"rstd {rstd}, {exact.en}",
+            f"{total} 等于 wte[{token}] + wpe[{position}]，{near.zh}；ln1.0 减去均值 {mean}，再乘以 rstd {rstd}，"
+            f"{exact.zh}",
+        ),
+    )
+
+
+# F45
+
+
+def _query_key_value_matrix(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    n_embd = trace.config.n_embd
+    return (
+        Note(
+            Words(
+                f"One matrix of layer {chosen.layer} (counted from 0) makes all three vectors: its first {n_embd:,} "
+                f"columns the query, the next {n_embd:,} the key, the last {n_embd:,} the value. "
+                "The bias, which the article leaves out of the picture, is added to the product.",
+                f"第 {chosen.layer} 层（从 0 数起）的一个矩阵得出全部三个向量：前 {n_embd:,} 列得出查询，"
+                f"中间 {n_embd:,} 列得出键，后 {n_embd:,} 列得出值。乘积还要加上偏置，文章的图里没有画。",
+            )
+        ),
+        _thirds(n_embd),
+        *weights_and_bias(trace, f"h.{chosen.layer}.attn.c_attn"),
+    )
+
+
+def _thirds(n_embd: int) -> Drawing:
+    """Which columns are whose, in the colours of query, key and value."""
+    boxes = []
+    for i, name in enumerate(QUERY_KEY_VALUE.values()):
+        columns = f"{i * n_embd} … {(i + 1) * n_embd - 1}"
+        boxes.append(Box(26 * i, 0, 24, 3, Words(f"{name.en}: {columns}", f"{name.zh}：{columns}"), name.en))
+    return Drawing(Words("columns, counted from 0", "列（从 0 数起）"), boxes)
+
+
+def _check_matrix(trace: Trace, chosen: Selection) -> Check:
+    matrix, n_embd = f"h.{chosen.layer}.attn.c_attn", trace.config.n_embd
+    weight, bias = trace[f"{matrix}.weight"], trace[f"{matrix}.bias"]
+    exact = product(trace, f"ln1.{chosen.layer}", matrix, chosen.position)
+    off = apart(trace[f"qkv.{chosen.layer}"][chosen.position], exact)
+    shape, near, without = " × ".join(f"{n:,}" for n in weight.shape), within(off), f"{apart(exact - bias, exact):.2g}"
+    x, made = f"ln1.{chosen.layer}[{chosen.position}]", f"qkv.{chosen.layer}[{chosen.position}]"
+    return Check(
+        weight.shape == (n_embd, 3 * n_embd) and bias.shape == (3 * n_embd,) and off < TOLERANCE,
+        Words(
+            f"{matrix} is {shape} with {bias.size:,} biases; {x} times it is {made} {near.en}, and {without} off "
+            "without the bias",
+            f"{matrix} 为 {shape}，有 {bias.size:,} 个偏置；{x} 乘以它得到 {made}，{near.zh}；不加偏置则相差 {without}",
+        ),
+    )
+
+
+# F46
+
+
+def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
+    spot, qkv = place(position), trace[f"qkv.{layer}"]
+    return (
+        Note(
+            Words(
+                f"The product for {spot.en} in layer {layer} (counted from 0) is one vector of {3 * n_embd:,} numbers: "
+                "query, key and value, one after the other. What is multiplied is the vector after the LayerNorm.",
+                f"第 {layer} 层（从 0 数起）{spot.zh}的乘积是一个有 {3 * n_embd:,} 个数的向量：依次是查询、键和值。"
+                "被乘的是层归一化之后的向量。",
+            )
+        ),
+        norm_numbers(trace, "ln1", layer, position),
+        _thirds(n_embd),
+        Grid(
+            Words(f"qkv.{layer}, a row for each third", f"qkv.{layer}，每三分之一占一行"),
+            cells(f"qkv.{layer}", qkv, qkv[position].reshape(3, n_embd)),
+            "signed",
+            ("q", "k", "v"),
+        ),
+    )
+
+
+def _check_one_vector(trace: Trace, chosen: Selection) -> Check:
+    layer, position = chosen.layer, chosen.position
+    x, matrix = f"resid.pre.{layer}", f"h.{layer}.attn.c_attn"
+    norm = norm_difference(trace, "ln1", x, layer, position)
+    off = apart(trace[f"qkv.{layer}"][position], product(trace, f"ln1.{layer}", matrix, position))
+    normal, made, size = f"ln1.{layer}[{position}]", f"qkv.{layer}[{position}]", f"{3 * trace.config.n_embd:,}"
+    first, second = within(norm), within(off)
+    return Check(
+        norm < TOLERANCE and off < TOLERANCE,
+        Words(
+            f"{normal} is the LayerNorm of {x} {first.en}, and {made}, {size} numbers, is its product with {matrix} "
+            f"{second.en}",
+            f"{normal} 是 {x} 的层归一化，{first.zh}；{made} 有 {size} 个数，是它与 {matrix} 的乘积，{second.zh}",
+        ),
+    )
+
+
+FIGURES = (
+    Figure(
+        "F44",
+        Words("A token enters the bottom block", "一个词元进入最底层"),
+        part=2,
+        picture=42,
+        status="live",
+        tensors=("resid.pre.0", "ln1.0"),
+        draw=_input,
+        verify=_check_input,
+    ),
+    Figure(
+        "F45",
+        Words("The matrix for query, key and value", "查询、键和值的权重矩阵"),
+        part=2,
+        picture=43,
+        status="live",
+        tensors=("h.L.attn.c_attn.weight", "h.L.attn.c_attn.bias"),
+        draw=_query_key_value_matrix,
+        verify=_check_matrix,
+    ),
+    Figure(
+        "F46",
+        Words("Query, key and value as one vector", "查询、键和值连成的向量"),
+        part=2,
+        picture=44,
+        status="live",
+        tensors=("ln1.mean.L", "ln1.rstd.L", "qkv.L"),
+        draw=_one_vector,
+        verify=_check_one_vector,
+    ),
+)

@@ -1,0 +1,189 @@
+"""Part 2 of the article: what one head does for one token - scores, weights, sum."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutaway.figures.article.cache import at_once, decode
+from cutaway.figures.article.three_steps import check_sum
+from cutaway.figures.article.views import (
+    MOST_ROWS,
+    TOLERANCE,
+    apart,
+    at,
+    cut,
+    largest_difference,
+    part,
+    where,
+    window,
+    within,
+)
+from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.labels import THIS_MODEL, TOKEN, token_labels
+from cutaway.figures.registry import Figure
+from cutaway.trace import Trace
+
+# F49
+
+
+def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    shown = slice(max(0, position + 1 - MOST_ROWS), position + 1)
+    tokens, spot = token_labels(trace)[shown], where(chosen)
+    return (
+        Note(
+            Words(
+                f"One query meets all keys up to its own: {spot.en}. The score of a token is q · k divided by "
+                f"√{trace.config.d_head}. {_latest(shown).en}",
+                f"一个查询遇上直到它自己为止的所有键：{spot.zh}。一个词元的分数是 q · k 除以 √{trace.config.d_head}。"
+                f"{_latest(shown).zh}",
+            )
+        ),
+        Grid(Words("the query", "查询"), part(trace, f"q.{layer}", head, position), "signed"),
+        Grid(Words("the keys", "键"), part(trace, f"k.{layer}", head, shown), "signed", tokens),
+        Bars(Words("scores", "分数"), tokens, part(trace, f"scores.{layer}", head, position, shown), "signed"),
+    )
+
+
+def _latest(shown: slice) -> Words:
+    """What a figure says that shows the last tokens only."""
+    if shown.start == 0:
+        return Words("", "")
+    n = shown.stop - shown.start
+    return Words(f"The last {n} of {shown.stop:,} tokens are shown.", f"图中是 {shown.stop:,} 个词元里的最后 {n} 个。")
+
+
+def _check_one_query(trace: Trace, chosen: Selection) -> Check:
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    query = trace[f"q.{layer}"][head, position].astype(np.float64)
+    exact = trace[f"k.{layer}"][head, : position + 1] @ query / np.sqrt(query.size)
+    off = apart(trace[f"scores.{layer}"][head, position, : position + 1], exact)
+    name, low, high, near = f"scores.{layer}[{head}, {position}]", exact.min(), exact.max(), within(off)
+    return Check(
+        off < TOLERANCE,
+        Words(
+            f"{len(exact)} scores in {name}, {low:.3f} to {high:.3f}, are q · k / √{query.size}, {near.en}",
+            f"{name} 中的 {len(exact)} 个分数（{low:.3f} 至 {high:.3f}）都等于 q · k / √{query.size}，{near.zh}",
+        ),
+    )
+
+
+# F50
+
+
+def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    shown = slice(max(0, position + 1 - MOST_ROWS), position + 1)
+    tokens, spot = token_labels(trace), where(chosen)
+    kept, new = Words("kept", "保留"), Words("new", "新")
+    rows = [
+        (
+            tokens[key],
+            new if key == position else kept,
+            at(trace, f"scores.{layer}", head, position, key, form=".3f"),
+            at(trace, f"attn.{layer}", head, position, key),
+        )
+        for key in range(shown.start, shown.stop)
+    ]
+    return (
+        Note(
+            Words(
+                f"The same scores as weights: {spot.en}. The keys of earlier tokens come out of the cache; only the "
+                f"last is new. With or without a cache the weights are the same. {_latest(shown).en}",
+                f"同样的分数变成权重：{spot.zh}。前面各个词元的键取自缓存，只有最后一个是新的。"
+                f"有没有缓存，权重都一样。{_latest(shown).zh}",
+            )
+        ),
+        Table(
+            THIS_MODEL,
+            (TOKEN, Words("key", "键"), Words("score", "分数"), Words("weight", "权重")),
+            rows,
+        ),
+    )
+
+
+def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
+    layer, position = chosen.layer, chosen.position
+    cached = decode(trace, position)
+    with_cache = cached[f"attn.{layer}"][:, position]  # (H, position + 1)
+    without = at_once(trace)[f"attn.{layer}"][:, position, : position + 1]
+    off, reused = largest_difference(with_cache, without), cached.work.positions_reused
+    return Check(
+        off < TOLERANCE and cached.work.positions_computed == 1,
+        Words(
+            f"attn.{layer}[:, {position}] of {len(without)} heads: the token read alone after a cache of {reused}, and "
+            f"all {len(trace)} tokens at once, differ by at most {off:.1e}",
+            f"{len(without)} 个头的 attn.{layer}[:, {position}]：在 {reused} 个词元的缓存之后单独读入这个词元，"
+            f"与一次读完全部 {len(trace)} 个词元，最大相差 {off:.1e}",
+        ),
+    )
+
+
+# F51
+
+
+def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    spot = where(chosen)
+    columns = (
+        TOKEN,
+        Words("weight", "权重"),
+        Words("length of value", "值的长度"),
+        Words("weight × length", "权重 × 长度"),
+    )
+    return (
+        Note(
+            Words(
+                f"What the head passes on for the token: {spot.en}. Each value is multiplied by its weight, and the "
+                f"products are added. {cut(trace).en}",
+                f"这个头为该词元传下去的内容：{spot.zh}。每个值乘以权重，再把乘积相加。{cut(trace).zh}",
+            )
+        ),
+        Table(THIS_MODEL, columns, _terms(trace, chosen)),
+        Grid(Words("the sum of all products", "所有乘积之和"), part(trace, f"z.{layer}", head, position), "signed"),
+    )
+
+
+def _terms(trace: Trace, chosen: Selection) -> Sequence[Sequence[Entry]]:
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    tokens, rows = token_labels(trace), []
+    for key in range(*window(trace, position).indices(len(trace))):
+        weight, length = at(trace, f"attn.{layer}", head, position, key), f"norm(v.{layer}[{head}, {key}])"
+        size = float(np.linalg.norm(trace[f"v.{layer}"][head, key]))
+        product = Number(weight.value * size, f"attn.{layer}[{head}, {position}, {key}] * {length}")
+        rows.append((tokens[key], weight, Number(size, length), product))
+    return rows
+
+
+FIGURES = (
+    Figure(
+        "F49",
+        Words("One query, all keys", "一个查询与所有的键"),
+        part=2,
+        picture=47,
+        status="live",
+        tensors=("q.L", "k.L", "scores.L"),
+        draw=_one_query,
+        verify=_check_one_query,
+    ),
+    Figure(
+        "F50",
+        Words("Scores against cached keys", "与缓存中的键打分"),
+        part=2,
+        picture=48,
+        status="live",
+        tensors=("scores.L", "attn.L"),
+        draw=_cached_keys,
+        verify=_check_cached_keys,
+    ),
+    Figure(
+        "F51",
+        Words("The sum of one head", "一个头的加权和"),
+        part=2,
+        picture=49,
+        status="live",
+        tensors=("attn.L", "v.L", "z.L"),
+        draw=_sum,
+        verify=check_sum,
+    ),
+)
