@@ -99,7 +99,10 @@ def read_stdin() -> str:
 
 def utf8(text: str, name: str) -> str:
     """Text from outside, in which Python lets bytes that are not UTF-8 pass as surrogates; here they are refused."""
-    return _strict(text.encode("utf-8", "surrogateescape"), name)
+    try:
+        return _strict(text.encode("utf-8", "surrogateescape"), name)
+    except UnicodeEncodeError as error:  # a surrogate that stands for no byte
+        raise UsageError(f"{name} is not text at character {error.start}") from None
 
 
 def _strict(data: bytes, name: str) -> str:
