@@ -3,6 +3,7 @@
 #   make run      read what the built-in model writes
 #   make test     everything: lint, types, all tests (installs PyTorch for the tests)
 #   make check    lint, types and the quick tests, in under a minute
+#   make browser  the browser that the tests of the page need, where Debian's packages can be installed
 #   make native   compile the C++ after editing it
 #   make format   lay the Python out
 #   make peers    environments of the other engines, for bench/ (downloads and compiles; takes a while)
@@ -23,7 +24,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/cpu/native/*) \
 	$(if $(wildcard src/cutaway/cpu/_native.so)$(filter 0,$(CUTAWAY_NATIVE)),,library-is-missing)
 
-.PHONY: run test check lint native format peers clean library-is-missing
+.PHONY: run test check lint browser native format peers clean library-is-missing
 
 run: $(VENV)/core.stamp
 	@$(BIN)/cutaway generate --stream "A robot must obey the orders given it"
@@ -38,6 +39,12 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+browser:
+	@for name in $(or $(CUTAWAY_CHROMIUM),chromium chromium-browser google-chrome); do command -v $$name >/dev/null && exit; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	else echo "Install Chromium or Chrome, or say where it is: CUTAWAY_CHROMIUM=/path/to/chrome"; fi
 
 native: $(VENV)/dev.stamp
 	$(BIN)/python hatch_build.py

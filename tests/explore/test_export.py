@@ -38,10 +38,12 @@ def robot() -> ExportedPage:
     return export_page(model, model.trace("A robot must obey the orders given it", from_start=True), Selection(5, 1))
 
 
+@pytest.mark.slow
 def test_a_sentence_takes_less_than_half_a_megabyte(robot: ExportedPage) -> None:
     assert len(robot.text.encode()) < 500_000
 
 
+@pytest.mark.slow
 def test_nothing_outside_is_named(robot: ExportedPage) -> None:
     outside = robot.text.replace(re.search(r'id="packed">([^<]*)<', robot.text)[1], "")  # type: ignore[index]
     assert re.findall(r"https?:|\bsrc=|\bhref=|@import|url\(", outside) == []
@@ -49,15 +51,17 @@ def test_nothing_outside_is_named(robot: ExportedPage) -> None:
     assert "'unsafe-eval'" not in POLICY
 
 
+@pytest.mark.slow
 def test_every_module_is_inside_and_calls_the_others_by_name(robot: ExportedPage) -> None:
     files = unpacked(robot)
     modules = {name for name in assets() if name.endswith(".js")} - {UNPACK}
     assert {name for name in files if name.endswith(".js")} == modules
     for name in modules:
-        imported = re.findall(r'from "([^"]+)";$', files[name].decode(), re.MULTILINE)
+        imported = re.findall(r'\bfrom "([^"]+)";$', files[name].decode(), re.MULTILINE)
         assert {path.removeprefix("cutaway/") for path in imported} <= modules, name
 
 
+@pytest.mark.slow
 def test_it_holds_every_figure_that_is_drawn(robot: ExportedPage) -> None:
     files = unpacked(robot)
     start = json.loads(files["start"])["address"]
@@ -86,6 +90,7 @@ def test_a_long_text_holds_the_patterns_of_one_head_only() -> None:
     assert "heads" not in json.loads(files["start"])["views"]
 
 
+@pytest.mark.slow
 def test_in_a_notebook_it_is_a_frame_that_reaches_nothing(robot: ExportedPage) -> None:
     frame = robot._repr_html_()
     inside = re.fullmatch(

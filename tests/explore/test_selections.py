@@ -46,7 +46,7 @@ def selections_of(draw: st.DrawFn) -> tuple[str, tuple[Place, ...]]:
 
 
 @given(selections_of())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=100)
 def test_selects_what_numpy_does(chosen: tuple[str, tuple[Place, ...]]) -> None:
     name, places = chosen
     text = f"{name}[{','.join(map(written, places))}]" if places else name

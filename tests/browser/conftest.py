@@ -1,0 +1,137 @@
+"""A browser, and two explorers to look at with it: the built-in model's, and one of a model of odd shape."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import cutaway
+from cutaway.checkpoints import save_checkpoint
+from cutaway.figures import DrawableTrace
+from cutaway.model import Model
+from tests.tiny import tiny_weights
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser.visit import Visit
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",  # what it opens is our own page
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",  # it asks nobody on its own
+    "--disable-component-update",
+    "--disable-sync",
+]
+ROBOT = "A robot must obey the orders given it"
+
+
+def find_chromium() -> str | None:
+    """Where a browser is that the tests can use."""
+    named = os.environ.get("CUTAWAY_CHROMIUM")
+    return named or next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+def has_browser() -> bool:
+    return find_chromium() is not None and bool(find_spec("playwright")) and bool(find_spec("axe_playwright_python"))
+
+
+if not has_browser():
+    collect_ignore = [str(path) for path in Path(__file__).parent.glob("test_*.py") if path.name != "test_browser.py"]
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A server of its own, as a process, and the same model in this one."""
+
+    address: str
+    process: subprocess.Popen[str]
+    model: Model
+
+    @cached_property
+    def ids(self) -> list[int]:
+        """The tokens that the page starts with."""
+        return [*self.model.prompt_ids(""), *self.model.encode(ROBOT)] if self.model.tokenizer else [0]
+
+    @cached_property
+    def trace(self) -> DrawableTrace:
+        return self.trace_of(self.ids)
+
+    def trace_of(self, ids: list[int]) -> DrawableTrace:
+        return DrawableTrace(self.model.config, self.model.weights, self.model.tokenizer, ids)
+
+
+def start(*arguments: str, port: int = 0) -> tuple[str, "subprocess.Popen[str]"]:
+    """`cutaway explore` on that port, or any that is free: its address, and the process."""
+    command = [sys.executable, "-m", "cutaway", "explore", "--port", str(port), "--json", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    return json.loads(process.stdout.readline())["address"], process
+
+
+def served(model: Model, *arguments: str) -> Iterator[Explorer]:
+    address, process = start(*arguments)
+    with process:
+        yield Explorer(address, process, model)
+        process.kill()
+
+
+@pytest.fixture(scope="package")
+def explorer() -> Iterator[Explorer]:
+    """The built-in model's."""
+    yield from served(cutaway.load())
+
+
+@pytest.fixture(scope="package")
+def mute_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model without a tokenizer: one layer, three heads, a vocabulary of 61."""
+    folder = tmp_path_factory.mktemp("models") / "mute"
+    save_checkpoint(folder, tiny_weights(n_layer=1, n_head=3, n_vocab=61))
+    return folder
+
+
+@pytest.fixture(scope="package")
+def mute_explorer(mute_model: Path) -> Iterator[Explorer]:
+    yield from served(cutaway.load(mute_model, engine="reference"), "--model", str(mute_model))
+
+
+@pytest.fixture(scope="package")  # and no longer: while Playwright runs, no other test of this process can use asyncio
+def browser() -> "Iterator[Browser]":
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def visiting(browser: "Browser", address: str) -> "Iterator[Visit]":
+    """A page with nothing in its memory; whatever it complained of fails the test."""
+    from tests.browser.visit import Visit
+
+    with browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB") as context:
+        visit = Visit(context, address)
+        yield visit
+        assert visit.complaints == []
+
+
+@pytest.fixture
+def visit(browser: "Browser", explorer: Explorer) -> "Iterator[Visit]":
+    yield from visiting(browser, explorer.address)
+
+
+@pytest.fixture
+def mute_visit(browser: "Browser", mute_explorer: Explorer) -> "Iterator[Visit]":
+    yield from visiting(browser, mute_explorer.address)

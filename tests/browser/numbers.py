@@ -1,0 +1,80 @@
+"""Whether what a page shows is what the model computes: numbers that are printed, and the colours of cells."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.engine import Float32
+from cutaway.figures import DrawableTrace
+from cutaway.figures.colours import paint, scale_table
+
+Entry = Mapping[str, str]  # a printed number: its text, its tensor, its index
+NEAR = 2  # how far a channel of a colour may be off: a picture's colours are rounded on their way to the screen
+
+
+def is_tensor(trace: DrawableTrace, name: str) -> bool:
+    """Whether that names a tensor of the trace or of the checkpoint; otherwise it is a formula."""
+    return name in trace.shapes() or name in trace.config.tensor_shapes()
+
+
+def value_at(trace: DrawableTrace, entry: Entry) -> float:
+    """The number itself; fails where the index has not as many places as the tensor has axes."""
+    array, index = trace[entry["tensor"]], tuple(map(int, entry["index"].split(",")))
+    assert len(index) == array.ndim, entry
+    return float(array[index])
+
+
+def printed(text: str) -> tuple[float, float]:
+    """A number as it is printed, and half of its last place."""
+    digits = text.replace(",", "").replace("−", "-").replace("∞", "inf").removesuffix("%").strip()
+    scale = 0.01 if text.endswith("%") else 1.0
+    match = re.fullmatch(r"[-+]?(?:inf|\d+(?:\.(\d+))?(?:e([-+]?\d+))?)", digits)
+    assert match, f"{text!r} is no number"
+    places = len(match[1] or "") - int(match[2] or 0)
+    return scale * float(digits), scale * 0.5 * 10.0**-places
+
+
+def wrong_numbers(trace: DrawableTrace, entries: Iterable[Entry]) -> list[str]:
+    """Those that are not their tensor's within the digits printed."""
+    wrong = []
+    for entry in entries:
+        if is_tensor(trace, entry["tensor"]):
+            value, (shown, within) = value_at(trace, entry), printed(entry["text"])
+            masked = shown == -np.inf and value <= -1e9  # a score that the mask takes out is drawn as none
+            if not masked and abs(value - shown) > within + 2e-6 * max(1.0, abs(value)):
+                wrong.append(f"{entry['tensor']}[{entry['index']}] is {value}, and {entry['text']!r} is shown")
+    return wrong
+
+
+def grid_values(trace: DrawableTrace, grid: Mapping[str, object]) -> Float32:
+    """The numbers (rows, columns) that a grid says it shows."""
+    tensor = np.asarray(trace[str(grid["tensor"])])
+    offset, (down, across) = int(str(grid["offset"])), map(int, str(grid["steps"]).split(","))
+    assert ",".join(map(str, tensor.shape)) == grid["shape"]
+    rows, columns = np.ogrid[: int(str(grid["rows"])), : int(str(grid["columns"]))]
+    values: Float32 = tensor.reshape(-1)[offset + rows * down + columns * across]
+    return values
+
+
+def wrong_cells(trace: DrawableTrace, grid: Mapping[str, object]) -> list[str]:
+    """The cells whose readout is another number than the tensor has there, or whose colour is another number's."""
+    values, wrong = grid_values(trace, grid), []
+    painted = paint(values, grid["scale"])  # type: ignore[arg-type]
+    cells = grid["cells"]
+    assert isinstance(cells, list)
+    for cell in cells:
+        value, (shown, _) = value_at(trace, cell), printed(cell["text"])
+        at = cell["row"], cell["column"]
+        if value != values[at] or (np.float32(shown) != np.float32(value) and not (shown == -np.inf and value <= -1e9)):
+            wrong.append(f"{cell['tensor']}[{cell['index']}] is {value}, {values[at]} and {cell['text']!r} are shown")
+        if "colour" in cell and np.abs(painted[at].astype(int) - cell["colour"]).max() > NEAR:
+            wrong.append(f"{cell['tensor']}[{cell['index']}] is {painted[at]}, and {cell['colour']} is shown")
+    return wrong
+
+
+def picture_of(weights: Float32) -> NDArray[np.uint8]:
+    """A head's pattern (T, T) as the atlas paints it: (T, T, 3)."""
+    picture: NDArray[np.uint8] = scale_table("sequential")[np.rint(255 * np.sqrt(weights)).astype(int)]
+    return picture

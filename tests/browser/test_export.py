@@ -1,0 +1,82 @@
+"""A page in one file: it needs no server and no network, and its numbers are the trace's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Frame
+
+from cutaway.explore.export import ExportedPage, export_page
+from cutaway.figures import Selection
+from tests.browser.conftest import Explorer, visiting
+from tests.browser.numbers import is_tensor, wrong_cells, wrong_numbers
+from tests.browser.visit import LOADING, Visit
+
+pytestmark = pytest.mark.slow
+
+LARGEST = 500_000  # bytes
+
+
+@pytest.fixture(scope="module")
+def exported(explorer: Explorer) -> ExportedPage:
+    return export_page(explorer.model, explorer.trace, Selection(layer=2, head=1))
+
+
+@pytest.fixture
+def file(browser: Browser, exported: ExportedPage, tmp_path: Path) -> Iterator[Visit]:
+    """The file, opened from the disk where there is no network."""
+    exported.save(tmp_path / "page.html")
+    for visit in visiting(browser, (tmp_path / "page.html").as_uri()):
+        visit.page.context.set_offline(True)
+        yield visit
+
+
+def check_numbers(explorer: Explorer, frame: Frame) -> int:
+    entries, grids = frame.evaluate("look.numbers()"), frame.evaluate("look.grids(8)")
+    grids = [grid for grid in grids if is_tensor(explorer.trace, grid["tensor"])]
+    assert wrong_numbers(explorer.trace, entries) == []
+    assert [wrong for grid in grids for wrong in wrong_cells(explorer.trace, grid)] == []
+    return len(grids) + len(entries)
+
+
+def test_it_is_small(exported: ExportedPage) -> None:
+    assert len(exported.text.encode()) <= LARGEST
+
+
+def test_it_opens_from_a_disk_and_shows_the_traces_numbers(file: Visit, explorer: Explorer) -> None:
+    file.open("")
+    views = file.page.locator("nav a")
+    assert views.count() >= 4
+    for i in range(views.count()):
+        views.nth(i).click()
+        file.settle()
+        assert file.page.locator(".failure").count() == 0
+        assert check_numbers(explorer, file.page.main_frame) > 0
+        for dark in (False, True):
+            file.dress(360 if dark else 1280, dark, "zh" if dark else "en")
+            assert file.overflow() <= 0
+            assert file.accessibility_faults() == []
+
+
+def test_every_figure_and_step_is_in_it(file: Visit, explorer: Explorer) -> None:
+    file.open("")
+    for view, buttons in (("The article", ".contents button"), ("Attention", ".stages button")):
+        file.page.get_by_role("link", name=view).click()
+        for i in range(file.page.locator(buttons).count()):
+            file.page.locator(buttons).nth(i).click()
+            file.settle()
+            assert file.page.locator(".failure").count() == 0
+    assert check_numbers(explorer, file.page.main_frame) > 0
+
+
+def test_a_notebook_shows_it_in_a_frame(browser: Browser, exported: ExportedPage, explorer: Explorer) -> None:
+    for visit in visiting(browser, "about:blank"):
+        visit.page.set_content(f"<!doctype html><title>Notebook</title>{exported._repr_html_()}")
+        visit.page.context.set_offline(True)
+        visit.page.wait_for_function("() => frames.length === 1")
+        frame = visit.page.frames[1]
+        frame.wait_for_function("(loading) => globalThis.look?.isCalm(loading)", arg=LOADING)
+        assert frame.locator("h1").inner_text() == "The article"
+        frame.locator("nav a").nth(1).click()
+        frame.wait_for_function("(loading) => look.isCalm(loading)", arg=LOADING)
+        assert check_numbers(explorer, frame) > 0

@@ -1,0 +1,71 @@
+"""Everything can be done with the keys alone, and one sees where one is."""
+
+import pytest
+
+from tests.browser.conftest import Explorer
+from tests.browser.visit import VIEWS, Visit
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_tab_key_reaches_everything(visit: Visit, view: str) -> None:
+    visit.open(f"#1/{view}")
+    wanted = visit.page.evaluate("look.focusable()")
+    for _ in wanted:
+        visit.page.keyboard.press("Tab")
+    visited = visit.page.evaluate("look.visited")
+    assert [each["name"] for each in visited if not each["isMarked"]] == []  # one sees where the focus is
+    assert sorted(each["name"] for each in visited) == sorted(wanted)
+    assert any(name.startswith("canvas") for name in wanted) == (visit.page.locator("cell-grid").count() > 0)
+
+
+def test_enter_reads_a_text_opens_a_view_and_chooses_a_token(visit: Visit) -> None:
+    visit.open("#1/play")
+    visit.page.get_by_role("textbox", name="Text that the model reads").focus()
+    visit.page.keyboard.press("Control+A")
+    visit.page.keyboard.type("Hello there")
+    visit.page.keyboard.press("Enter")
+    tokens = visit.page.locator(".tokens button")
+    tokens.get_by_text("␣there").wait_for()
+    assert tokens.all_inner_texts() == ["<|endoftext|>", "Hello", "␣there"]
+    tokens.nth(1).focus()
+    visit.page.keyboard.press("Enter")
+    assert tokens.nth(1).get_attribute("aria-pressed") == "true"
+    visit.page.get_by_role("link", name="Attention").focus()
+    visit.page.keyboard.press("Enter")
+    visit.settle()
+    assert visit.page.locator("h1").inner_text() == "Attention"
+    visit.page.locator(".skip").focus()
+    visit.page.keyboard.press("Enter")
+    assert visit.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_keys_move_the_cursor_of_a_grid(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/attention?layer=3&head=2&x-step=vectors")
+    grid = visit.page.locator("cell-grid").filter(has=visit.page.locator("canvas[data-rows='9']")).first
+    number = grid.locator(".readout .number")
+    grid.locator("canvas").focus()
+    here, (rows, columns) = (0, 0), explorer.trace["q.3"].shape[1:]
+    moves = {
+        "ArrowDown": (1, 0), "ArrowRight": (0, 1), "End": (0, columns), "PageDown": (10, 0), "ArrowLeft": (0, -1),
+        "ArrowUp": (-1, 0), "Home": (0, -columns), "PageUp": (-10, 0),
+    }  # fmt: skip
+    for key, (down, across) in moves.items():
+        visit.page.keyboard.press(key)
+        here = min(max(here[0] + down, 0), rows - 1), min(max(here[1] + across, 0), columns - 1)
+        assert number.get_attribute("data-index") == f"2,{here[0]},{here[1]}", key
+        assert number.inner_text() == str(explorer.trace["q.3"][2][here]), key
+
+
+def test_enter_on_a_cell_picks_it_and_its_table_says_the_same(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/attention?layer=3&head=2&position=8")
+    grid = visit.page.locator("cell-grid").filter(has=visit.page.locator("canvas[data-rows='9']"))
+    grid.locator("canvas").focus()
+    for key in ("ArrowUp", "ArrowUp", "Home", "Enter"):
+        visit.page.keyboard.press(key)
+    visit.settle()
+    assert visit.page.get_by_role("spinbutton", name="Position").input_value() == "6"
+    grid.get_by_role("button", name="Table").press("Enter")
+    cells = grid.locator("td .number").all_inner_texts()
+    assert cells == [str(weight).removesuffix(".0") for weight in explorer.trace["attn.3"][2].ravel()]

@@ -1,0 +1,140 @@
+"""The address is the state: who has the link sees the same, and the way back leads back."""
+
+from difflib import ndiff
+
+import pytest
+
+from tests.browser.visit import VIEWS, Found, Visit
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = "main :is(select, input[type=number], input[type=range], input[type=checkbox], input[type=radio])"
+
+# Where a setting can be changed, change it, as its keys would: the next choice, one less, the other state.
+CHANGE = """(each) => {
+  if (each.disabled || each.closest("form")) return;
+  if (each.type === "checkbox" || each.type === "radio") return each.click();
+  const [value, step] = [Number(each.value), Number(each.step || 1)];
+  if (each.tagName === "SELECT") each.selectedIndex = Math.min(2, each.options.length - 1);
+  else each.value = value > Number(each.min) ? value - step : value + step;
+  each.dispatchEvent(new Event("input", { bubbles: true }));
+  each.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
+
+# What buttons choose, in views that have some, is in the link too.
+BUTTONS = {
+    "play": [".candidates button >> nth=2"],
+    "tokens": [".chips >> nth=1 >> button >> nth=2"],
+    "attention": [".stages button >> nth=1"],
+    "heads": [".atlas button >> nth=3"],
+    "mlp": ["main table button >> nth=3"],
+    "output": [".candidates button >> nth=2"],
+    "whatif": ["button[role=switch] >> nth=3", "button[role=switch] >> nth=1"],
+    "article": [".contents button >> nth=30"],
+}
+
+
+def differing(found: Found, before: Found) -> list[str]:
+    """The lines of text, and the settings of controls, that are not as they were."""
+    lines, earlier = (f"{seen['text']}\n{seen['controls']}".splitlines() for seen in (found, before))
+    return [line for line in ndiff(earlier, lines) if not line.startswith("  ")]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_link_brings_back_what_was_seen(visit: Visit, view: str) -> None:
+    visit.page.set_viewport_size({"width": 1280, "height": 4000})  # what is out of sight is not asked for
+    visit.open(f"#1/{view}")
+    for at in range(visit.page.locator(SETTINGS).count()):
+        setting = visit.page.locator(SETTINGS).nth(at)
+        if setting.count():
+            setting.evaluate(CHANGE)
+            visit.settle()
+    for button in BUTTONS.get(view, []):
+        visit.page.locator(button).click()
+        visit.settle()
+    visit.page.locator(".title select").select_option("zh")
+    visit.settle()
+    before = visit.everything()
+    visit.leave_and_open(visit.page.url)
+    assert differing(visit.everything(), before) == []
+
+
+def test_back_and_forward(visit: Visit) -> None:
+    visit.open("#1/play")
+    tokens, heading = visit.page.locator(".tokens button"), visit.page.locator("h1")
+    first = visit.everything()
+    visit.page.get_by_role("link", name="Attention").click()
+    visit.settle()
+    second = visit.everything()
+    tokens.nth(3).click()
+    visit.settle()
+    assert heading.inner_text() == "Attention"
+    assert visit.everything() != second
+    visit.page.go_back()
+    visit.settle()
+    assert differing(visit.everything(), second) == []
+    visit.page.go_back()
+    visit.settle()
+    assert differing(visit.everything(), first) == []
+    visit.page.go_forward()
+    visit.settle()
+    assert differing(visit.everything(), second) == []
+
+
+def test_a_written_token_is_a_step_that_can_be_taken_back(visit: Visit) -> None:
+    visit.open("#1/play")
+    tokens = visit.page.locator(".tokens button")
+    before = tokens.count()
+    visit.page.locator(".candidates button").first.click()
+    visit.settle()
+    assert tokens.count() == before + 1
+    visit.page.go_back()
+    visit.settle()
+    assert tokens.count() == before
+
+
+NONSENSE = (
+    "#",
+    "#1",
+    "#2/play",
+    "#1/nowhere",
+    "#1/attention?layer=99&head=99&position=99999",
+    "#1/heads?layer=-5&head=-1",
+    "#1/play?ids=",
+    "#1/play?ids=1;2",
+    "#1/play?x-t=hot&x-k=-3&x-p=9",
+    "#1/attention?x-step=%3Cimg src=x onerror=alert(1)%3E",
+    "#1/article?x-figure=%3Cb%3E",
+    "#1/article?language=tlh",
+    "#1/whatif?do=%3Cscript%3E",
+    "#1/tokens?x-piece=77&x-text=a",
+    "#1/mlp?x-unit=99999999",
+    "#1/output?x-token=1e9",
+    "#1/compare?x-ids=,,",
+    "#1/heads?x-from=900&x-to=a,-1,0",
+    "#1/stack?x-measure=height",
+)
+
+
+def test_a_link_that_makes_no_sense_opens_all_the_same(visit: Visit) -> None:
+    for link in NONSENSE:
+        visit.leave_and_open(visit.address + link)
+        assert visit.page.locator("h1").inner_text()
+        assert visit.page.locator(".tokens button").count() == 9, link
+        assert visit.page.locator("main img, main b:empty, script:not([src])").count() == 0
+    assert visit.page.locator(".failure").count() == 0
+
+
+@pytest.mark.parametrize("ids", ["999999999", "1,50257", ",".join(["1"] * 600)])
+def test_tokens_that_cannot_be_are_refused_in_a_line(visit: Visit, ids: str) -> None:
+    visit.page.goto(f"{visit.address}#1/play?ids={ids}")
+    failure = visit.page.locator(".failure")
+    failure.wait_for()
+    assert failure.inner_text()
+    assert "\n" not in failure.inner_text()
+    visit.complaints.clear()  # a browser reports every answer that is an error
+    visit.page.locator("input[name=text]").fill("All is well")
+    visit.page.locator("form.prompt button").click()
+    visit.page.locator(".tokens button").get_by_text("␣well").wait_for()
+    visit.settle()
+    assert failure.count() == 0
