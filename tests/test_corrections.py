@@ -10,9 +10,9 @@ import cutaway
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.engine import Float32
 from cutaway.figures import DrawableTrace
-from cutaway.figures.article import NUMBERS
-from cutaway.figures.steps import beginning
-from cutaway.figures.views import softmax
+from cutaway.figures.article.numbers import NUMBERS
+from cutaway.figures.article.steps import beginning
+from cutaway.figures.article.views import softmax
 from cutaway.generation import Limits, collect, generate
 from cutaway.parameters import parameter_table
 from cutaway.reference import MASKED, ReferenceEngine

@@ -1,12 +1,15 @@
+import base64
+from dataclasses import asdict
+
 import numpy as np
 import pytest
-from safetensors.numpy import load
 from starlette.testclient import TestClient
 
 from cutaway.explore.answers import ANSWERS
 from cutaway.figures import DrawableTrace, Selection, all_figures, check_figure
-from cutaway.trace.heads import head_statistics, search, thumbnails
-from cutaway.trace.lens import attribution, lens, surprise
+from cutaway.trace import Intervention
+from cutaway.trace.heads import atlas, search
+from cutaway.trace.lens import attribution, divergence, lens, promoted, surprise
 from tests.explore.served import ROBOT, client_of, error_of, get, mute, read_name, talking, tensors
 from tests.tiny import random_ids
 
@@ -41,19 +44,19 @@ def test_a_quantised_pattern_is_within_a_step(client: TestClient) -> None:
     assert np.abs(np.sqrt(exact) - found / 255).max() <= 0.5001 / 255
 
 
-def test_heads_are_the_statistics_and_the_strongest_label(client: TestClient, trace: str) -> None:
-    listed = get(client, f"{trace}/heads", layer=1)["heads"]
-    for document, found in zip(listed, head_statistics(TRACE, 1), strict=True):
+@pytest.mark.parametrize(
+    ("query", "size", "leave_first"), [({}, 64, False), ({"size": 4, "without_first": 1}, 4, True)]
+)
+def test_heads_are_statistics_label_and_picture(
+    client: TestClient, trace: str, query: dict[str, int], size: int, leave_first: bool
+) -> None:
+    listed = get(client, f"{trace}/heads", layer=1, **query)["heads"]
+    for document, found, picture in zip(listed, *atlas(TRACE, 1, size, leave_first), strict=True):
         label = document.pop("label")
+        assert base64.b64decode(document.pop("picture")) == picture.tobytes()
         assert document == vars(found)
         assert label in found.labels if found.labels else label is None
         assert all(found.labels[label] >= share for share in found.labels.values())
-
-
-def test_thumbnails(client: TestClient, trace: str) -> None:
-    for query, size in (("&size=4", 4), ("", 64)):
-        response = client.get(f"{trace}/thumbnails?layer=1{query}")
-        np.testing.assert_array_equal(load(response.content)["thumbnails"], thumbnails(TRACE, 1, size))
 
 
 def test_search_ranks_every_head(client: TestClient, trace: str) -> None:
@@ -62,19 +65,45 @@ def test_search_ranks_every_head(client: TestClient, trace: str) -> None:
 
 
 def test_lens_reads_at_every_boundary(client: TestClient, trace: str) -> None:
-    boundaries = get(client, f"{trace}/lens", position=3, k=2)["boundaries"]
-    for document, reading in zip(boundaries, lens(TRACE, 2, 3), strict=True):
-        assert document["name"] == reading.boundary
-        assert [top["id"] for top in document["top"]] == reading.ids[0].tolist()
-        assert [top["probability"] for top in document["top"]] == reading.probabilities[0].tolist()
-        assert [top["text"] for top in document["top"]] == [f"#{token}" for token in reading.ids[0]]
+    positions = get(client, f"{trace}/lens", position=3, count=4, k=2)["positions"]
+    assert [each["position"] for each in positions] == [3, 4, 5, 6]
+    for row, each in enumerate(positions):
+        for document, reading in zip(each["boundaries"], lens(TRACE, 2, 3, 4), strict=True):
+            assert document["name"] == reading.boundary
+            assert [top["id"] for top in document["top"]] == reading.ids[row].tolist()
+            assert [top["probability"] for top in document["top"]] == reading.probabilities[row].tolist()
+            assert [top["text"] for top in document["top"]] == [f"#{token}" for token in reading.ids[row]]
 
 
 def test_lens_is_of_the_last_position_and_ten_tokens_unless_told(client: TestClient, trace: str) -> None:
-    assert get(client, f"{trace}/lens") == get(client, f"{trace}/lens", position=LAST, k=10)
+    assert get(client, f"{trace}/lens") == get(client, f"{trace}/lens", position=LAST, count=1, k=10)
     small = client_of(mute(n_vocab=3))
-    (top, *_) = get(small, f"/api/traces/{read_name(small, ids=[1])}/lens")["boundaries"]
-    assert len(top["top"]) == 3
+    (only,) = get(small, f"/api/traces/{read_name(small, ids=[1])}/lens")["positions"]
+    assert len(only["boundaries"][0]["top"]) == 3
+
+
+def test_divergence_is_from_another_trace_and_of_the_last_positions_unless_told(client: TestClient, trace: str) -> None:
+    change = Intervention("zero_mlp", layer=0)
+    changed = read_name(client, ids=IDS[:5], interventions=[{"kind": "zero_mlp", "layer": 0}])
+    other = DrawableTrace(MODEL.config, MODEL.weights, None, IDS[:5], [change])
+    for query, places in (({}, (LAST, 4)), ({"position": 2, "other_position": -4}, (2, 1))):
+        found = get(client, f"{trace}/divergence", **{"with": changed, **query})["boundaries"]
+        assert [each["nats"] for each in found] == divergence(TRACE, other, *places).tolist()
+        assert [each["name"] for each in found] == [reading.boundary for reading in lens(TRACE, 1, 0)]
+
+
+def test_divergence_from_a_trace_that_is_not_there(client: TestClient, trace: str) -> None:
+    asked = f"{trace}/divergence?with=0123456789abcdef"
+    assert "no trace '0123456789abcdef' here" in error_of(client, asked, 404)
+
+
+def test_units_promote_tokens(client: TestClient, trace: str) -> None:
+    found = get(client, f"{trace}/units", layer=1, units="5,0,5", k=3)["units"]
+    assert [each["unit"] for each in found] == [5, 0, 5]
+    for document, ids, amounts in zip(found, *promoted(TRACE, 1, [5, 0, 5], 3), strict=True):
+        assert [top["id"] for top in document["top"]] == ids.tolist()
+        assert [top["adds"] for top in document["top"]] == amounts.tolist()
+        assert [top["text"] for top in document["top"]] == [f"#{token}" for token in ids]
 
 
 def test_attribution_is_every_part(client: TestClient, trace: str) -> None:
@@ -112,7 +141,7 @@ def test_checks_are_every_figures(client: TestClient, trace: str) -> None:
         check = found[each["id"]]
         assert each["ok"] == (check.ok if check else None)
         assert each["status"] == all_figures()[each["id"]].status
-        assert bool(each["statement"]) == bool(check)
+        assert each["statement"] == (asdict(check.statement) if check else None)
 
 
 class TestProof:
@@ -137,8 +166,10 @@ class TestProof:
 def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
     client = client_of(talking())
     trace = f"/api/traces/{read_name(client, text=ROBOT, from_start=True)}"
-    (top, *_) = get(client, f"{trace}/lens", position=2)["boundaries"]
-    assert all(not candidate["text"].startswith("#") for candidate in top["top"][:3])
+    (only,) = get(client, f"{trace}/lens", position=2)["positions"]
+    (unit,) = get(client, f"{trace}/units", units=2)["units"]
+    for top in (only["boundaries"][0]["top"], unit["top"]):
+        assert all(not candidate["text"].startswith("#") for candidate in top[:3])
 
 
 @pytest.mark.parametrize(
@@ -149,15 +180,23 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("heads?layer=x", "layer must be a whole number, not 'x'"),
         ("heads?layer=0&layer=1", "'layer' is given 2 times"),
         ("heads?leyer=0", "there is no 'leyer' here; did you mean layer?"),
-        ("thumbnails?size=0", "size must be from 1 to 1024, not 0"),
+        ("heads?size=0", "size must be from 1 to 1024, not 0"),
+        ("heads?without_first=yes", "without_first must be one of 0, 1, not 'yes'"),
         ("search?keys=1", "query is missing"),
         ("search?query=1", "keys is missing"),
-        ("search?query=1&keys=", "keys must be positions such as 2,3, not ''"),
-        ("search?query=1&keys=1,,2", "keys must be positions such as 2,3, not '1,,2'"),
+        ("search?query=1&keys=", "keys must be whole numbers such as 2,3, not ''"),
+        ("search?query=1&keys=1,,2", "keys must be whole numbers such as 2,3, not '1,,2'"),
         ("search?query=1&keys=9", "a key position must be from 0 to 8, not 9"),
+        ("search?query=1&keys=0,0,0,0,0,0,0,0,0,0", "keys can be 9 at a time, not 10"),
         ("search?query=9&keys=1", "query must be from 0 to 8, not 9"),
         ("lens?k=62", "k must be from 1 to 61, not 62"),
         ("lens?position=9", "position must be from -9 to 8, not 9"),
+        ("lens?position=7&count=3", "count must be from 1 to 2, not 3"),
+        ("divergence", "with is missing"),
+        ("units", "units is missing"),
+        ("units?units=-1", "units must be whole numbers such as 2,3, not '-1'"),
+        ("units?units=96", "a unit must be from 0 to 95, not 96"),
+        ("units?units=1&k=62", "k must be from 1 to 61, not 62"),
         ("attribution?position=1", "token is missing"),
         ("attribution?token=61", "token must be from 0 to 60, not 61"),
         ("surprise?position=1", "there is no 'position' here"),

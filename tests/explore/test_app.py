@@ -73,9 +73,14 @@ class TestTraces:
     def test_are_let_go_when_there_are_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cutaway.explore.app.TraceStore", lambda: TraceStore(1))
         client = client_of(mute())
-        names = [read_name(client, ids=[token]) for token in range(3)]
-        assert "post its token ids again" in error_of(client, f"/api/traces/{names[0]}/surprise", 404)
-        assert client.get(f"/api/traces/{names[2]}/surprise").status_code == 200
+        change = {"kind": "scale_head", "layer": 0, "head": 1, "value": 2}
+        found = [read(client, ids=[token], interventions=[change]) for token in range(3)]
+        gone = f"/api/traces/{found[0]['trace']}/surprise"
+        assert "post its token ids again" in error_of(client, gone, 404)
+        again = read(client, ids=found[0]["ids"], interventions=found[0]["interventions"])
+        assert (again["trace"], again["stored"]) == (found[0]["trace"], False)
+        assert client.get(gone).status_code == 200
+        assert client.get(f"/api/traces/{found[2]['trace']}/surprise").status_code == 200
 
     def test_whose_numbers_overflow_are_refused(self, client: TestClient) -> None:
         change = {"kind": "scale_head", "layer": 0, "head": 0, "value": 1e12}
@@ -101,10 +106,11 @@ class TestGenerate:
 
 
 class TestOtherAddresses:
-    def test_model_figures_vocabulary_tokens_and_nearest(self) -> None:
+    def test_model_figures_parameters_vocabulary_tokens_and_nearest(self) -> None:
         client = client_of(talking())
         assert get(client, "/api/model")["checkpoint"] == {"name": "talking", "bytes": 1234}
         assert get(client, "/api/figures")["figures"]
+        assert get(client, "/api/parameters")["parameters"] == talking().config.n_params
         assert len(get(client, "/api/vocabulary")["tokens"]) == 50257
         assert get(client, "/api/tokens", text="A robot")["ids"] == [32, 9379]
         near = get(client, "/api/nearest", token=9379, k=2)["tokens"]
@@ -115,6 +121,7 @@ class TestOtherAddresses:
         [
             ("/api/model?x=1", "there is no 'x' here"),
             ("/api/figures?x=1", "there is no 'x' here"),
+            ("/api/parameters?x=1", "there is no 'x' here"),
             ("/api/vocabulary?x=1", "there is no 'x' here"),
             ("/api/tokens", "text is missing"),
             ("/api/tokens?text=a", "mute has no tokenizer files, so it cannot read text"),
@@ -250,6 +257,7 @@ INTERVENTIONS = st.lists(
 )
 
 
+@pytest.mark.slow
 class TestHostileRequests:
     """Whatever is sent, the answer is one of ours: the client of these tests raises what would be a 500."""
 
@@ -293,7 +301,25 @@ class TestHostileRequests:
         st.sampled_from([*ANSWERS, "../../model", "é"]),
         st.lists(
             st.tuples(
-                st.sampled_from(["sel", "enc", "layer", "head", "position", "k", "token", "query", "keys", "size"]),
+                st.sampled_from(
+                    [
+                        "sel",
+                        "enc",
+                        "layer",
+                        "head",
+                        "position",
+                        "k",
+                        "token",
+                        "query",
+                        "keys",
+                        "size",
+                        "with",
+                        "other_position",
+                        "units",
+                        "count",
+                        "without_first",
+                    ]
+                ),
                 st.sampled_from(["0", "1", "-1", "9999999999", "attn.0[1]", "u8sqrt", "1,2", "json"])
                 | st.text(max_size=9),
             ),
@@ -318,6 +344,7 @@ class TestHostileRequests:
             assert "\n" not in str(document.get("error", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BUILTIN.exists(), reason="a build without the built-in model")
 def test_the_built_in_model_answers_everything() -> None:
     model = load("builtin")
@@ -330,7 +357,7 @@ def test_the_built_in_model_answers_everything() -> None:
         tensor, places = selection.split("[")[0], parse(selection).places
         np.testing.assert_array_equal(tensors(client, str(name), selection)[selection], trace[tensor][places])
     np.testing.assert_array_equal(tensors(client, str(name), "logits[8,:]")["logits[8,:]"], trace.logits_at(8))
-    for path in ("heads?layer=1", "thumbnails", "search?query=8&keys=2", "lens", "attribution?token=3", "surprise"):
+    for path in ("heads?layer=1", "units?units=3", "search?query=8&keys=2", "lens", "attribution?token=3", "surprise"):
         assert client.get(f"/api/traces/{name}/{path}").status_code == 200
     assert client.post(f"/api/traces/{name}/proof", json={}).json()["max_difference"] < 1e-3
     assert lines(client.post("/api/generate", json={"ids": last["ids"], "max_new_tokens": 2}).text)[-1]["stop_reason"]

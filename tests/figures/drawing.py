@@ -22,7 +22,7 @@ SHAPES: Mapping[str, Mapping[str, int | bool]] = {
     "long": {"n_vocab": 61, "n_ctx": 70, "n_embd": 12, "n_head": 2},
 }
 FIRST = Selection()  # the last token, in the first head of the first layer
-TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70", "built-in")
+TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70", "appended 7", "built-in")
 
 
 @cache
@@ -32,6 +32,9 @@ def make_trace(name: str) -> DrawableTrace:
     """
     if name == "built-in":
         return cutaway.load(engine="reference").trace(TEXT, from_start=True)
+    if name == "appended 7":  # read in parts, and changed in between: what is kept was computed a few tokens at a time
+        whole = make_trace("tiny 7")
+        return whole.edit([*whole.ids[:3], 1]).edit(whole.ids[:5]).append(whole.ids[5]).append(whole.ids[6])
     shape, tokens = name.rsplit(" ", 1)
     weights = tiny_weights(**SHAPES[shape])
     tensors = {tensor: weights.read(tensor) for tensor in weights.config.tensor_shapes()}

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
 from cutaway.trace import Trace
-from cutaway.trace.heads import HeadStatistics, head_statistics, search, thumbnails, without_first
+from cutaway.trace.heads import HeadStatistics, atlas, head_statistics, search, without_first
 from tests.tiny import random_ids, tiny_weights
 from tests.trace.tracing import small_models, texts, trace_of
 
@@ -142,13 +143,21 @@ def test_positions_that_are_not_there_are_refused(query: int, keys: list[int], c
 
 
 def test_a_layer_that_is_not_there_is_refused() -> None:
-    for look in (head_statistics, thumbnails):
+    for look in (head_statistics, atlas):
         with pytest.raises(UsageError, match="layer must be from 0 to 1"):
             look(TRACE, 2)
 
 
-def test_a_small_texts_thumbnail_has_a_cell_a_weight() -> None:
-    cells = thumbnails(TRACE, 1)
+def pictures(trace: Trace, layer: int, size: int = 64) -> NDArray[np.uint8]:
+    return atlas(trace, layer, size)[1]
+
+
+def test_an_atlas_has_the_statistics_with_the_pictures() -> None:
+    assert atlas(TRACE, 1)[0] == atlas(TRACE, 1, 8, leave_first=True)[0] == head_statistics(TRACE, 1)
+
+
+def test_a_small_texts_picture_has_a_cell_a_weight() -> None:
+    cells = pictures(TRACE, 1)
     assert cells.shape == (3, 30, 30)
     assert cells.dtype == np.uint8
     np.testing.assert_array_equal(cells, np.rint(255 * np.sqrt(TRACE["attn.1"])))
@@ -156,7 +165,7 @@ def test_a_small_texts_thumbnail_has_a_cell_a_weight() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 29])
 def test_a_cell_of_a_larger_text_is_its_largest_weight(size: int) -> None:
-    cells, attn = thumbnails(TRACE, 0, size), TRACE["attn.0"]
+    cells, attn = pictures(TRACE, 0, size), TRACE["attn.0"]
     edges = [i * 30 // size for i in range(size + 1)]
     for row in range(size):
         for column in range(size):
@@ -166,14 +175,22 @@ def test_a_cell_of_a_larger_text_is_its_largest_weight(size: int) -> None:
 
 def test_a_strong_single_link_stays_visible() -> None:
     trace = painted(random_ids(WEIGHTS.config, 48), {40: {2: 1.0}})
-    assert thumbnails(trace, 0, 16)[0, 13, 0] == 255
-    assert thumbnails(painted([1, 2], {1: {0: 0.0001, 1: 0.9999}}), 0)[0, 1, 0] == 3
+    assert pictures(trace, 0, 16)[0, 13, 0] == 255
+    assert pictures(painted([1, 2], {1: {0: 0.0001, 1: 0.9999}}), 0)[0, 1, 0] == 3
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5])
 def test_a_size_that_is_none_is_refused(size: int) -> None:
     with pytest.raises(UsageError, match="size must be"):
-        thumbnails(TRACE, 0, size)
+        atlas(TRACE, 0, size)
+
+
+@pytest.mark.parametrize("size", [7, 30])
+def test_pictures_without_the_first_token_are_of_weights_that_sum_to_one_again(size: int) -> None:
+    shown = without_first(TRACE["attn.1"])
+    starts = np.arange(size) * 30 // size
+    largest = np.maximum.reduceat(np.maximum.reduceat(shown, starts, axis=1), starts, axis=2)
+    np.testing.assert_array_equal(atlas(TRACE, 1, size, leave_first=True)[1], np.rint(255 * np.sqrt(largest)))
 
 
 def test_without_the_first_token_the_others_sum_to_one() -> None:

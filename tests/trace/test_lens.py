@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from cutaway.trace import lens as lens_module
-from cutaway.trace.lens import attribution, boundaries, lens, surprise
+from cutaway.trace.lens import attribution, boundaries, divergence, lens, promoted, surprise
 from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, small_models, texts, trace_of
 
@@ -45,11 +45,12 @@ def test_the_last_reading_is_what_the_model_says() -> None:
     np.testing.assert_allclose(last.probabilities.sum(axis=-1), 1, atol=1e-5)
 
 
-def test_one_position_is_a_row_of_all() -> None:
-    for one, every in zip(lens(TRACE, 3, 17), lens(TRACE, 3), strict=True):
-        assert one.boundary == every.boundary
-        np.testing.assert_array_equal(one.ids, every.ids[17:18])
-        np.testing.assert_allclose(one.probabilities, every.probabilities[17:18], atol=1e-6)
+@pytest.mark.parametrize("count", [1, 4, 13])
+def test_some_positions_are_rows_of_all(count: int) -> None:
+    for some, every in zip(lens(TRACE, 3, 17, count), lens(TRACE, 3), strict=True):
+        assert some.boundary == every.boundary
+        np.testing.assert_array_equal(some.ids, every.ids[17 : 17 + count])
+        np.testing.assert_allclose(some.probabilities, every.probabilities[17 : 17 + count], atol=1e-6)
 
 
 def test_among_equals_the_lowest_id_comes_first() -> None:
@@ -63,10 +64,91 @@ def test_the_lens_reads_a_changed_model() -> None:
     assert lens(changed, 1)[-1].ids[:, 0].tolist() == changed["logits"].argmax(axis=-1).tolist()
 
 
-@pytest.mark.parametrize("arguments", [(0,), (62,), (1.0,), (1, 30), (1, -1), (1, True)])
+@pytest.mark.parametrize("arguments", [(0,), (62,), (1.0,), (1, 30), (1, -1), (1, True), (1, 17, 0), (1, 17, 14)])
 def test_a_lens_on_nothing_is_refused(arguments: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="must be"):
         lens(TRACE, *arguments)
+
+
+def by_torch(ours: Trace, theirs: Trace, position: int, other_position: int) -> list[float]:
+    """KL at each boundary by torch, from the logits that the reference reads there."""
+    found = []
+    for name in boundaries(ours.config.n_layer):
+        rows = (ours.read_out(ours[name][[position]]), theirs.read_out(theirs[name][[other_position]]))
+        p, q = (torch.from_numpy(row["logits"].copy()).double().log_softmax(-1) for row in rows)
+        found.append(float(torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum")))
+    return found
+
+
+@pytest.mark.parametrize("chunk", [2, 128])
+@pytest.mark.parametrize("kind", [None, "zero_mlp", "no_final_norm"])
+def test_divergence_is_torchs_kl(kind: str | None, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lens_module, "CHUNK", chunk)
+    other = trace_of(WEIGHTS, IDS[:9], *([EXAMPLES[kind]] if kind else []))
+    found = divergence(TRACE, other, 29, 8)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, by_torch(TRACE, other, 29, 8), atol=1e-6)
+    assert (found > 1e-3).any()
+    assert not np.allclose(found, divergence(other, TRACE, 8, 29), rtol=1e-3)  # one way round is not the other
+
+
+def test_a_trace_does_not_diverge_from_itself_nor_before_a_change() -> None:
+    assert not divergence(TRACE, TRACE, 4, 4).any()
+    changed = TRACE.intervene(Intervention("zero_mlp", layer=1))
+    assert divergence(TRACE, changed, 4, 4).astype(bool).tolist() == [False] * 4 + [True]
+
+
+def test_divergence_holds_where_probabilities_underflow() -> None:
+    arrays = {**WEIGHTS.arrays, "wte.weight": WEIGHTS.arrays["wte.weight"] * np.float32(1000)}
+    sharp = trace_of(ArrayWeights(WEIGHTS.config, arrays), IDS)
+    found = divergence(sharp, sharp, 4, 9)
+    assert np.isfinite(found).all()
+    assert found.max() > 100
+    np.testing.assert_allclose(found, by_torch(sharp, sharp, 4, 9), rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", [(30, 0), (-1, 0), (0, 30), (0, -1), (0.0, 0), (0, True)])
+def test_a_divergence_at_no_token_is_refused(positions: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        divergence(TRACE, TRACE, *positions)
+
+
+@pytest.mark.parametrize("shape", [{"n_layer": 1}, {"n_vocab": 60}])
+def test_models_with_other_boundaries_or_tokens_are_not_held_against_each_other(shape: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="different layers or vocabularies"):
+        divergence(TRACE, trace_of(tiny_weights(**shape), IDS), 0, 0)
+
+
+@pytest.mark.parametrize("shape", [{}, {"tie_word_embeddings": False}])
+def test_what_units_promote_is_their_share_of_the_logits(shape: dict[str, bool]) -> None:
+    trace = trace_of(tiny_weights(**shape), IDS)
+    position, layer, config = 11, 1, trace.config
+    ids, amounts = promoted(trace, layer, range(config.n_inner), config.n_vocab)
+    per_token = np.take_along_axis(amounts, np.argsort(ids, axis=-1), axis=-1)  # (n_inner, V)
+    written = trace[f"mlp_act.{layer}"][position] @ per_token * trace["ln_f.rstd"][position]
+    bias = trace[f"h.{layer}.mlp.c_proj.bias"]
+    for token in (0, 7, 60):
+        row = trace["wte.weight" if config.tie_word_embeddings else "lm_head.weight"][token]
+        rest = (bias - bias.mean()) * trace["ln_f.weight"] @ row * trace["ln_f.rstd"][position]
+        assert attribution(trace, position, token).mlp[layer] == pytest.approx(
+            float(written[token] + rest[0]), abs=1e-4
+        )
+
+
+def test_promoted_tokens_come_best_first_and_unit_by_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, amounts = promoted(TRACE, 0, [5, 1, 5], 4)
+    assert ids.shape == amounts.shape == (3, 4)
+    assert (np.diff(amounts, axis=-1) <= 0).all()
+    np.testing.assert_array_equal(ids[0], ids[2])
+    np.testing.assert_array_equal(promoted(TRACE.intervene(Intervention("zero_mlp")), 0, [5], 4)[0], ids[:1])
+    monkeypatch.setattr(lens_module, "CHUNK", 2)
+    np.testing.assert_array_equal(promoted(TRACE, 0, [5, 1, 5], 4)[0], ids)
+
+
+@pytest.mark.parametrize("place", [(2, [0]), (0, [96]), (0, [-1]), (0, [0.0]), (0, [0], 0), (0, [0], 62)])
+def test_units_that_are_not_there_are_refused(place: tuple[int, list[int]]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        promoted(TRACE, *place)
 
 
 @settings(deadline=None, max_examples=15)
@@ -135,6 +217,6 @@ def test_surprise_is_the_peers_loss(tokens: int, chunk: int, monkeypatch: pytest
 
 def test_the_lens_does_not_depend_on_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = lens(TRACE, 4)
-    monkeypatch.setattr(lens_module, "CHUNK", 7)
+    monkeypatch.setattr(lens_module, "CHUNK", 2)
     for ours, theirs in zip(lens(TRACE, 4), whole, strict=True):
         np.testing.assert_array_equal(ours.ids, theirs.ids)

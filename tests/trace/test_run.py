@@ -108,8 +108,8 @@ def test_another_text_and_other_interventions_at_once() -> None:
     assert_same_trace(both, trace_of(WEIGHTS, ids, where))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].looks_ahead])
-def test_nothing_of_another_text_is_taken_over_where_tokens_see_what_follows(kind: str) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].needs_all])
+def test_nothing_of_another_text_is_taken_over_where_all_tokens_are_needed(kind: str) -> None:
     changed = BASE.intervene(EXAMPLES[kind])
     assert changed.work.layers_reused == 1
     for ids in ([*IDS[:-1], 3], [*IDS, 3], IDS[:7]):
@@ -120,7 +120,7 @@ def test_nothing_of_another_text_is_taken_over_where_tokens_see_what_follows(kin
         assert_same_trace(back, trace_of(WEIGHTS, ids))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].looks_ahead])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].needs_all])
 def test_an_edit_keeps_the_interventions(kind: str) -> None:
     changed, ids = BASE.intervene(EXAMPLES[kind]), [*IDS[:12], 5, *IDS[13:]]
     edited = changed.edit(ids)

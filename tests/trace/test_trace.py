@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
+from cutaway.reference import merge_heads
 from cutaway.trace import trace as trace_module
 from cutaway.trace.names import ATTENDED
 from tests.tiny import assert_logits_close, peer_model, random_ids, tiny_weights
@@ -164,3 +165,11 @@ def test_what_was_asked_for_takes_bounded_room(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(trace_module, "DERIVED_BYTES", 0)
     assert_logits_close(trace["masked.1"], seen["masked.1"])
     assert sum(array.nbytes for array in trace._derived.values()) <= group
+
+
+def test_what_was_computed_in_parts_is_the_same_under_every_name() -> None:
+    """q, k and v are kept from when few tokens were read, so qkv must not be computed anew from all of them."""
+    trace = trace_of(WEIGHTS, IDS[:4]).append(IDS[4]).append(IDS[5])
+    for layer in range(trace.config.n_layer):
+        parts = [merge_heads(trace[f"{kind}.{layer}"]) for kind in "qkv"]
+        np.testing.assert_array_equal(trace[f"qkv.{layer}"], np.concatenate(parts, axis=-1))

@@ -23,6 +23,7 @@ EXAMPLES = {
     "mask_value": Intervention("mask_value", layer=1, value=0.25),
     "no_scale": Intervention("no_scale", layer=1),
     "values_are_keys": Intervention("values_are_keys", layer=1),
+    "previous_queries": Intervention("previous_queries", layer=1),
     "no_positions": Intervention("no_positions"),
     "no_residual_attention": Intervention("no_residual_attention", layer=1),
     "no_residual_mlp": Intervention("no_residual_mlp", layer=1),

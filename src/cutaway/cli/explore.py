@@ -1,5 +1,6 @@
 """`cutaway explore`: the page that shows a model from inside, served from this machine or written into one file."""
 
+import os
 import sys
 import webbrowser
 from argparse import ArgumentParser, Namespace
@@ -47,6 +48,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Serve, or write the file."""
+    # One thread: NumPy's own are quicker for long texts alone, and far slower where other programs run (docs/log.md).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     checkpoint_bytes = open_source(options.model).n_bytes
     model = load_model(options)
     if options.export:
@@ -90,7 +93,9 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
 
 def _start(model: "Model", text: str | None) -> str:
     """The part of the address after the #, from which the page takes what it shows."""
+    from cutaway.generation import fit
+
     if text is None:
         return ""
-    ids = [*model.prompt_ids(""), *model.encode(utf8(text, "the text"))]
+    ids = fit([*model.prompt_ids(""), *model.encode(utf8(text, "the text"))], model.config.n_ctx, slide=False)
     return f"#1/play?ids={','.join(map(str, ids))}"

@@ -1,32 +1,37 @@
 """What can be asked of a trace: each answer takes its arguments from the question and gives back a body."""
 
+import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
-from cutaway.explore.documents import candidates
+from cutaway.explore.documents import candidates, token_text
 from cutaway.explore.selections import select
 from cutaway.explore.wire import ENCODINGS, Content, encode, json_content, tensors_content
 from cutaway.explore.worker import Document
 from cutaway.figures import DrawableTrace, Selection, all_figures, check_figure
-from cutaway.trace.heads import HeadStatistics, head_statistics, search, thumbnails
-from cutaway.trace.lens import Reading, attribution, lens, surprise
+from cutaway.trace.heads import HeadStatistics, atlas, search
+from cutaway.trace.lens import attribution, boundaries, divergence, lens, promoted, surprise
 
 MAX_CANDIDATES = 100
-MAX_PIXELS = 1024  # along a thumbnail's side
+MAX_POSITIONS = 64  # that are read early at a time
+MAX_UNITS = 64  # of an MLP at a time
+MAX_PIXELS = 1024  # along the side of a head's picture
 
 
 @dataclass(frozen=True)
 class Question:
-    """A trace, the arguments of what is asked of it, and how to hear that nobody waits any more."""
+    """A trace, the arguments of what is asked of it, how to find another, and how to hear that nobody waits."""
 
     trace: DrawableTrace
     query: Arguments
+    find: Callable[[str], DrawableTrace]
     check: Callable[[], None]
 
     def layer(self) -> int:
@@ -39,8 +44,17 @@ class Question:
 
     def position(self) -> int:
         """The position that was named, or the last."""
-        tokens = len(self.trace)
-        return self.query.whole("position", -tokens, tokens - 1, -1) % tokens
+        return self.position_in("position", self.trace)
+
+    def position_in(self, name: str, trace: DrawableTrace) -> int:
+        """The same of another argument and trace."""
+        tokens = len(trace)
+        return self.query.whole(name, -tokens, tokens - 1, -1) % tokens
+
+    def candidates(self) -> int:
+        """How many tokens to name."""
+        most = min(MAX_CANDIDATES, self.trace.config.n_vocab)
+        return self.query.whole("k", 1, most, min(10, most))
 
 
 Answer = Callable[[Question], Content]
@@ -78,52 +92,71 @@ def checks(question: Question) -> Content:
     for each in all_figures().values():
         question.check()
         found = check_figure(each, question.trace, chosen)
-        verdict = {"ok": found.ok, "statement": found.statement} if found else {"ok": None, "statement": ""}
+        verdict = asdict(found) if found else {"ok": None, "statement": None}
         listed.append({"id": each.id, "status": each.status, **verdict})
     return json_content({"figures": listed})
 
 
 def heads(question: Question) -> Content:
-    """Where each head of a layer looks, in numbers, and what it may be called."""
-    layer = question.layer()
-    question.query.end()
-    return json_content({"heads": [_head(found) for found in head_statistics(question.trace, layer)]})
-
-
-def _head(found: HeadStatistics) -> Document:
-    return {**asdict(found), "label": max(found.labels, key=lambda name: found.labels[name], default=None)}
-
-
-def thumbnail(question: Question) -> Content:
-    """Small pictures of a layer's heads."""
+    """Where each head of a layer looks, in numbers and as a picture, and what it may be called."""
     layer, size = question.layer(), question.query.whole("size", 1, MAX_PIXELS, 64)
+    leave_first = question.query.one_of("without_first", ("0", "1"), "0") == "1"
     question.query.end()
-    return tensors_content({"thumbnails": thumbnails(question.trace, layer, size)})
+    found = zip(*atlas(question.trace, layer, size, leave_first), strict=True)
+    return json_content({"heads": [_head(statistics, picture) for statistics, picture in found]})
+
+
+def _head(found: HeadStatistics, picture: NDArray[np.uint8]) -> Document:
+    label = max(found.labels, key=lambda name: found.labels[name], default=None)
+    return {**asdict(found), "label": label, "picture": base64.b64encode(picture.tobytes()).decode()}
 
 
 def found_heads(question: Question) -> Content:
     """All heads, by how much one token looks at some others."""
     query = question.query.whole("query", 0, len(question.trace) - 1)
-    written = question.query.text("keys").split(",")
+    keys = question.query.wholes("keys", len(question.trace))
     question.query.end()
-    if not all(key.isascii() and key.isdigit() and len(key) < 10 for key in written):
-        raise UsageError(f"keys must be positions such as 2,3, not {','.join(written)!r:.60}")
-    ranking = search(question.trace, query, [int(key) for key in written])
+    ranking = search(question.trace, query, keys)
     return json_content({"heads": [{"layer": layer, "head": head, "weight": w} for layer, head, w in ranking]})
 
 
 def early_readings(question: Question) -> Content:
-    """What the model would say if it ended between any two of its parts."""
-    trace, position = question.trace, question.position()
-    most = min(MAX_CANDIDATES, trace.config.n_vocab)
-    k = question.query.whole("k", 1, most, min(10, most))
+    """What the model would say if it ended between any two of its parts, after some tokens."""
+    trace, position, k = question.trace, question.position(), question.candidates()
+    count = question.query.whole("count", 1, min(MAX_POSITIONS, len(trace) - position), 1)
+    question.query.end()
+    found = lens(trace, k, position, count)
+
+    def document(row: int) -> Document:
+        tops = [candidates(trace.tokenizer, each.ids[row], each.probabilities[row]) for each in found]
+        read = [{"name": each.boundary, "top": top} for each, top in zip(found, tops, strict=True)]
+        return {"position": position + row, "boundaries": read}
+
+    return json_content({"positions": [document(row) for row in range(count)]})
+
+
+def divergences(question: Question) -> Content:
+    """How far what the model would say there is from what it would say in another trace: KL, in nats."""
+    other = question.find(question.query.text("with"))
+    places = question.position(), question.position_in("other_position", other)
+    question.query.end()
+    apart = divergence(question.trace, other, *places).tolist()
+    names = boundaries(question.trace.config.n_layer)
+    return json_content({"boundaries": [{"name": name, "nats": nats} for name, nats in zip(names, apart, strict=True)]})
+
+
+def units(question: Question) -> Content:
+    """The tokens that some units of an MLP promote."""
+    trace, layer, k = question.trace, question.layer(), question.candidates()
+    chosen = question.query.wholes("units", MAX_UNITS)
     question.query.end()
 
-    def document(reading: Reading) -> Document:
-        top = candidates(trace.tokenizer, reading.ids[0], reading.probabilities[0])
-        return {"name": reading.boundary, "top": top}
+    def top(ids: NDArray[np.intp], amounts: Float32) -> list[Document]:
+        pairs = zip(ids.tolist(), amounts.tolist(), strict=True)
+        return [{"id": token, "text": token_text(trace.tokenizer, token), "adds": amount} for token, amount in pairs]
 
-    return json_content({"boundaries": [document(reading) for reading in lens(trace, k, position)]})
+    found = zip(chosen, *promoted(trace, layer, chosen, k), strict=True)
+    return json_content({"units": [{"unit": unit, "top": top(ids, amounts)} for unit, ids, amounts in found]})
 
 
 def parts_of_a_logit(question: Question) -> Content:
@@ -176,9 +209,10 @@ ANSWERS: Mapping[str, Answer] = {
     "figures/{figure}": figure,
     "checks": checks,
     "heads": heads,
-    "thumbnails": thumbnail,
     "search": found_heads,
     "lens": early_readings,
+    "divergence": divergences,
+    "units": units,
     "attribution": parts_of_a_logit,
     "surprise": surprises,
 }

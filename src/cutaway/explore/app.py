@@ -53,6 +53,7 @@ class Explorer:
             Route("/page/{path:path}", asset),
             Route("/api/model", self.describe),
             Route("/api/figures", self.figures),
+            Route("/api/parameters", self.parameters),
             Route("/api/vocabulary", self.vocabulary),
             Route("/api/tokens", self.tokens),
             Route("/api/nearest", self.nearest),
@@ -71,6 +72,10 @@ class Explorer:
     async def figures(self, request: Request) -> Response:
         Query(request.query_params.multi_items()).end()
         return reply(json_content(documents.figures_document()))
+
+    async def parameters(self, request: Request) -> Response:
+        Query(request.query_params.multi_items()).end()
+        return reply(json_content(documents.parameters_document(self.model.config)))
 
     # Answers that are computed.
 
@@ -104,8 +109,8 @@ class Explorer:
         return await self._question(request, Arguments(await read_object(request)), proof)
 
     async def _question(self, request: Request, arguments: Arguments, answer: Answer) -> Response:
-        name = request.path_params["trace"]
-        return await self._computed(request, lambda job: answer(Question(self.store[name], arguments, job.check)))
+        name, find = request.path_params["trace"], self.store.__getitem__
+        return await self._computed(request, lambda job: answer(Question(find(name), arguments, find, job.check)))
 
     async def _computed(self, request: Request, compute: Callable[[Job], Content]) -> Response:
         job = Job()

@@ -11,6 +11,7 @@ from cutaway.errors import UsageError
 from cutaway.untrusted import shown
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_WHOLES = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*", re.ASCII)
 REQUIRED = object()
 
 
@@ -40,6 +41,16 @@ class Arguments:
     def real(self, name: str, least: float, most: float, default: object = REQUIRED) -> float:
         """A number from `least` to `most`."""
         return real(name, self.take(name, default), least, most)
+
+    def wholes(self, name: str, most: int) -> list[int]:
+        """At least one and at most so many whole numbers from 0 on, with commas between them."""
+        written = self.text(name)
+        if not _WHOLES.fullmatch(written):
+            raise UsageError(f"{name} must be whole numbers such as 2,3, not {written!r:.60}")
+        numbers = [int(number) for number in written.split(",")]
+        if len(numbers) > most:
+            raise UsageError(f"{name} can be {most} at a time, not {len(numbers)}")
+        return numbers
 
     def text(self, name: str, default: object = REQUIRED) -> str:
         """A piece of text."""

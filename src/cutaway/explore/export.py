@@ -23,6 +23,7 @@ from cutaway.explore.wire import Content, json_content, json_line, tensors_conte
 from cutaway.figures import DrawableTrace, Selection, all_figures
 from cutaway.figures.registry import select
 from cutaway.model import Model
+from cutaway.tokenizer import Tokenizer
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -37,6 +38,7 @@ _PAGE = """<!doctype html>
 <title>Cutaway</title><style>{style}</style></head><body>
 <script type="application/gzip" id="packed">{packed}</script><script>{unpack}</script></body></html>
 """
+MOST_TEXT = 2000  # characters, as in views/tokens.js
 HEIGHT = 900  # of a notebook's frame, in pixels
 
 _IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
@@ -97,13 +99,20 @@ def _answers(
     yield "api/figures", json_content(documents.figures_document()).body
     yield "api/traces", json_line(documents.trace_document(TRACE, trace, stored=True))
     if model.tokenizer:
-        text = model.tokenizer.decode(trace.ids[trace.ids[0] == model.tokenizer.end_of_text :])
+        text = _text(model.tokenizer, trace)
         yield f"api/tokens?text={text}", json_content(documents.explain_document(model, text)).body
     for path, query in _asked(trace, chosen):
         yield _name(path, query), _answer(trace, path, query).body
     views = ["article", "attention", "tokens"] + (["heads"] if _is_small(trace) else [])
     address = f"#1/article?ids={','.join(map(str, trace.ids))}&layer={chosen.layer}&head={chosen.head}"
     yield "start", json_content({"address": f"{address}&position={chosen.position}", "views": views}).body
+
+
+def _text(tokenizer: Tokenizer, trace: DrawableTrace) -> str:
+    """The text as the view of tokens asks about it: after the start, at most so much of it."""
+    after = trace.ids[trace.ids[0] == tokenizer.end_of_text :]
+    data = b"".join(documents.token_bytes(tokenizer, token) or b"" for token in after)
+    return data.decode("utf-8", "replace")[:MOST_TEXT]
 
 
 def _is_small(trace: DrawableTrace) -> bool:
@@ -118,8 +127,8 @@ def _asked(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, list[
             yield f"figures/{figure.id}", where
     yield "surprise", []
     for layer in range(trace.config.n_layer) if _is_small(trace) else ():
-        yield "heads", [("layer", str(layer))]
-        yield "thumbnails", [("layer", str(layer)), ("size", "64")]
+        for without_first in "01":
+            yield "heads", [("layer", str(layer)), ("size", "64"), ("without_first", without_first)]
     for sel in _selections(trace, chosen):
         yield "tensors", [("sel", sel), ("enc", "f32")]
 
@@ -145,4 +154,5 @@ def _answer(trace: DrawableTrace, path: str, query: list[tuple[str, str]]) -> Co
     """What the server would answer."""
     kind, _, figure = path.partition("/")
     pattern, given = ("figures/{figure}", [("figure", figure), *query]) if figure else (kind, query)
-    return ANSWERS[pattern](Question(trace, Query(given, repeated=["sel"]), lambda: None))
+    question = Question(trace, Query(given, repeated=["sel"]), {TRACE: trace}.__getitem__, lambda: None)
+    return ANSWERS[pattern](question)

@@ -27,6 +27,9 @@ HEADERS = {
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
+OWN_NUMBERS = ("127.0.0.1", "::1")  # where others cannot listen in; at any other number a token is needed
+
+
 def own_hosts(port: int) -> frozenset[str]:
     """What a browser on this machine may call a server on that port."""
     names = ("localhost", "127.0.0.1", "[::1]")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from cutaway.explore.app import Explorer, make_app
+from cutaway.explore.safety import OWN_NUMBERS
 from cutaway.model import Model
 
 
@@ -30,7 +31,7 @@ def listen(host: str, port: int) -> Listener:
         raise OSError(error.errno, error.strerror, f"{host} port {port}") from None
     number, port = listening.getsockname()[:2]
     address = ipaddress.ip_address(number)
-    token = None if address.is_loopback else secrets.token_urlsafe(24)
+    token = None if number in OWN_NUMBERS else secrets.token_urlsafe(24)
     name = socket.gethostname() if address.is_unspecified else f"[{number}]" if address.version == 6 else number
     return Listener(listening, f"http://{name}:{port}/{f'?token={token}' if token else ''}", port, token)
 

@@ -46,7 +46,7 @@ def trace_name(model_fingerprint: str, ids: Sequence[int], interventions: Sequen
 
 
 class TraceStore:
-    """Traces by their names, at most `limit` bytes of them; the last one used stays, however large it is."""
+    """Traces by their names, at most `limit` bytes of them; the last two used stay, however large, to be compared."""
 
     def __init__(self, limit: int = MAX_BYTES) -> None:
         self._limit = limit
@@ -69,7 +69,7 @@ class TraceStore:
         self._traces[name] = trace
         self._traces.move_to_end(name)
         size = sum(each.n_bytes for each in self._traces.values())
-        while size > self._limit and len(self._traces) > 1:
+        while size > self._limit and len(self._traces) > 2:
             size -= self._traces.popitem(last=False)[1].n_bytes
 
     def __len__(self) -> int:

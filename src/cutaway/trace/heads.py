@@ -58,7 +58,24 @@ class HeadStatistics:
 
 def head_statistics(trace: Trace, layer: int) -> list[HeadStatistics]:
     """The statistics of each head of a layer."""
+    return _statistics(trace, layer, _weights(trace, layer))
+
+
+def atlas(
+    trace: Trace, layer: int, size: int = 64, leave_first: bool = False
+) -> tuple[list[HeadStatistics], NDArray[np.uint8]]:
+    """The statistics of a layer's heads, and small pictures of them (H, n, n) with n = min(T, size).
+
+    A picture has 255 times the square root of each weight. In a text longer than `size` a cell is the largest of the
+    weights that it stands for, so that a strong link between two tokens stays as bright as it is. With `leave_first`
+    the pictures, not the statistics, are of the weights `without_first`.
+    """
+    n = min(len(trace), whole("size", size, 1))
     attn = _weights(trace, layer)
+    return _statistics(trace, layer, attn), _pictures(without_first(attn) if leave_first else attn, n)
+
+
+def _statistics(trace: Trace, layer: int, attn: Float32) -> list[HeadStatistics]:
     same = _earlier_equal(trace.ids)
     return [
         HeadStatistics(
@@ -88,20 +105,6 @@ def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple
     return sorted(found, key=lambda place: -place[2])
 
 
-def thumbnails(trace: Trace, layer: int, size: int = 64) -> NDArray[np.uint8]:
-    """Small pictures of a layer's heads, (H, n, n) with n = min(T, size): 255 times the square root of a weight.
-
-    In a text longer than `size` a cell is the largest of the weights that it stands for, so that a strong link between
-    two tokens stays as bright as it is.
-    """
-    n = min(len(trace), whole("size", size, 1))
-    starts = np.arange(n) * len(trace) // n
-    attn = _weights(trace, layer)
-    pooled = np.maximum.reduceat(np.maximum.reduceat(attn, starts, axis=1), starts, axis=2)
-    cells: NDArray[np.uint8] = np.rint(255 * np.sqrt(pooled)).astype(np.uint8)
-    return cells
-
-
 def without_first(attn: Float32) -> Float32:
     """Weights (..., T, T) to be looked at without the first token, where many heads put what they have no use for.
 
@@ -112,6 +115,14 @@ def without_first(attn: Float32) -> Float32:
     rest = shown.sum(axis=-1, keepdims=True)
     shown /= np.where(rest > 0, rest, 1)
     return shown
+
+
+def _pictures(attn: Float32, n: int) -> NDArray[np.uint8]:
+    """(H, T, T) -> (H, n, n)."""
+    starts = np.arange(n) * attn.shape[-1] // n
+    pooled = np.maximum.reduceat(np.maximum.reduceat(attn, starts, axis=1), starts, axis=2)
+    cells: NDArray[np.uint8] = np.rint(255 * np.sqrt(pooled)).astype(np.uint8)
+    return cells
 
 
 def _weights(trace: Trace, layer: int) -> Float32:

@@ -45,14 +45,14 @@ Change = Callable[[Float32, Before, Intervention, int], Float32]  # the last is 
 class Kind:
     """What an intervention does: to which tensor, and which of its fields say where.
 
-    `looks_ahead`: a token may come to depend on later ones, so nothing of another text can be reused.
+    `needs_all`: it must have the rows of all tokens at once, so nothing of another text can be reused.
     """
 
     tensor: str
     change: Change
     needs: tuple[str, ...] = ()
     allows: tuple[str, ...] = ("layer",)
-    looks_ahead: bool = False
+    needs_all: bool = False
 
 
 def _heads(array: Float32, head: int | None) -> slice:
@@ -103,6 +103,10 @@ def _mask_value(masked: Float32, before: Before, where: Intervention, start: int
     return np.where(masked == MASKED, np.float32(where.value or 0.0), masked)
 
 
+def _previous_queries(q: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    return np.concatenate([q[:, :1], q[:, :-1]], axis=1)
+
+
 def _instead(other: str) -> Change:
     """The tensor of that kind that was computed just before, in place of this one."""
 
@@ -114,15 +118,16 @@ def _instead(other: str) -> Change:
 
 KINDS: Mapping[str, Kind] = {
     "zero_head": Kind("z", _zero_head, needs=("layer", "head"), allows=("layer", "head")),
-    "mean_head": Kind("z", _mean_head, needs=("layer", "head"), allows=("layer", "head"), looks_ahead=True),
+    "mean_head": Kind("z", _mean_head, needs=("layer", "head"), allows=("layer", "head"), needs_all=True),
     "scale_head": Kind("z", _scale_head, needs=("layer", "head", "value"), allows=("layer", "head", "value")),
     "zero_attention": Kind("attn_out", _zero),
     "zero_mlp": Kind("mlp_out", _zero),
     "cut_edge": Kind("masked", _cut_edge, needs=("query", "key"), allows=("layer", "head", "query", "key")),
-    "no_mask": Kind("masked", _no_mask, looks_ahead=True),
-    "mask_value": Kind("masked", _mask_value, needs=("value",), allows=("layer", "value"), looks_ahead=True),
+    "no_mask": Kind("masked", _no_mask, needs_all=True),
+    "mask_value": Kind("masked", _mask_value, needs=("value",), allows=("layer", "value"), needs_all=True),
     "no_scale": Kind("scores", _instead("scores_raw")),
     "values_are_keys": Kind("v", _instead("k")),
+    "previous_queries": Kind("q", _previous_queries, needs_all=True),
     "no_positions": Kind("pos_emb", _zero, allows=()),
     "no_residual_attention": Kind("resid.mid", _instead("attn_out")),
     "no_residual_mlp": Kind("resid.post", _instead("mlp_out")),

@@ -1,8 +1,8 @@
-"""What a model is about to say: read early (the raw logit lens), taken apart (logit attribution), and held against the
-text (surprise).
+"""What a model is about to say: read early (the raw logit lens), held against another text or model (divergence),
+taken apart (logit attribution), put into its mouth by single units (promoted), and held against the text (surprise).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from cutaway.trace.trace import Trace
 
 Float64 = NDArray[np.float64]
 
-CHUNK = 128  # tokens whose logits are in memory at a time
+CHUNK = 128  # vectors whose logits are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -34,35 +34,83 @@ def boundaries(layers: int) -> list[str]:
     return ["resid.pre.0", *(f"resid.{part}.{layer}" for layer in range(layers) for part in ("mid", "post"))]
 
 
-def lens(trace: Trace, k: int = 10, position: int | None = None) -> list[Reading]:
+def lens(trace: Trace, k: int = 10, position: int | None = None, count: int = 1) -> list[Reading]:
     """The raw logit lens: the last LayerNorm and the output matrix, applied to the residual stream at each boundary.
 
-    After every token (N = T), or after the one at `position` (N = 1). Nothing is trained for it: early layers do not
-    write for this reader, and what it reads there says little. The last reading is what the model says.
+    After every token (N = T), or after `count` tokens from the one at `position` on (N = count). Nothing is trained
+    for it: early layers do not write for this reader, and what it reads there says little. The last reading is what
+    the model says.
     """
     whole("k", k, 1, trace.config.n_vocab)
-    rows = slice(None)
+    first, last = 0, len(trace)
     if position is not None:
-        rows = slice(whole("position", position, 0, len(trace) - 1), position + 1)
-    return [_read(trace, name, trace[name][rows], k) for name in boundaries(trace.config.n_layer)]
+        first = whole("position", position, 0, len(trace) - 1)
+        last = first + whole("count", count, 1, len(trace) - first)
+    names = boundaries(trace.config.n_layer)
+    step = max(1, CHUNK // len(names))  # positions whose vectors fill a chunk
+    parts = [_read(trace, slice(start, min(start + step, last)), k) for start in range(first, last, step)]
+    ids, probabilities = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    return [Reading(*each) for each in zip(names, ids, probabilities, strict=True)]
 
 
-def _read(trace: Trace, boundary: str, x: Float32, k: int) -> Reading:
-    best = [_likeliest(softmax(logits), k) for logits in _logits(trace, x)]
-    return Reading(boundary, np.concatenate([ids for ids, _ in best]), np.concatenate([p for _, p in best]))
+def _read(trace: Trace, positions: slice, k: int) -> tuple[NDArray[np.intp], Float32]:
+    """The k likeliest tokens at each boundary after some tokens, and their probabilities: two arrays (2L + 1, N, k)."""
+    stream = _stream(trace, positions)  # (2L + 1, N, d)
+    ids, probabilities = _largest(map(softmax, _logits(trace, stream.reshape(-1, stream.shape[-1]))), k)
+    shape = (*stream.shape[:-1], k)
+    return ids.reshape(shape), probabilities.reshape(shape)
 
 
-def _likeliest(probabilities: Float32, k: int) -> tuple[NDArray[np.intp], Float32]:
-    """The k largest of each row of (N, V), and where they stand."""
-    some = np.sort(np.argpartition(probabilities, -k, axis=-1)[:, -k:], axis=-1)  # the right ones, by id
-    falling = np.argsort(-np.take_along_axis(probabilities, some, axis=-1), axis=-1, kind="stable")
+def _stream(trace: Trace, where: int | slice) -> Float32:
+    """The vectors of a token (2L + 1, d), or of several (2L + 1, N, d), at each boundary."""
+    return np.stack([trace[name][where] for name in boundaries(trace.config.n_layer)])
+
+
+def _largest(parts: Iterable[Float32], k: int) -> tuple[NDArray[np.intp], Float32]:
+    """The k largest numbers of each row, and where they stand: parts of (N, V) -> two arrays (N, k)."""
+    found = [_largest_of(part, k) for part in parts]
+    return np.concatenate([ids for ids, _ in found]), np.concatenate([values for _, values in found])
+
+
+def _largest_of(rows: Float32, k: int) -> tuple[NDArray[np.intp], Float32]:
+    some = np.sort(np.argpartition(rows, -k, axis=-1)[:, -k:], axis=-1)  # the right ones, by id
+    falling = np.argsort(-np.take_along_axis(rows, some, axis=-1), axis=-1, kind="stable")
     ids = np.take_along_axis(some, falling, axis=-1)
-    return ids, np.take_along_axis(probabilities, ids, axis=-1)
+    return ids, np.take_along_axis(rows, ids, axis=-1)
 
 
 def _logits(trace: Trace, x: Float32) -> Iterator[Float32]:
     """What the model says at any x (N, d), some rows at a time."""
     return (trace.read_out(x[start : start + CHUNK])["logits"] for start in range(0, len(x), CHUNK))
+
+
+def divergence(trace: Trace, other: Trace, position: int, other_position: int) -> Float64:
+    """How far two traces are apart at each boundary, (2L + 1,): KL(trace ‖ other) of their lens readings, in nats.
+
+    That is the sum over the vocabulary of p (log p - log q), with p what `trace` says after the token at `position`,
+    and q what `other` says after its token at `other_position`. Raises UsageError for models that have other layers or
+    another vocabulary.
+    """
+    whole("position", position, 0, len(trace) - 1)
+    whole("other_position", other_position, 0, len(other) - 1)
+    if (trace.config.n_layer, trace.config.n_vocab) != (other.config.n_layer, other.config.n_vocab):
+        raise UsageError("the two traces are of models with different layers or vocabularies, which cannot be compared")
+    ours, theirs = _logits(trace, _stream(trace, position)), _logits(other, _stream(other, other_position))
+    pairs = (pair for chunks in zip(ours, theirs, strict=True) for pair in zip(*chunks, strict=True))
+    return np.maximum([_divergence(*pair) for pair in pairs], 0)  # rounding can make 0 a little less
+
+
+def _divergence(logits: Float32, others: Float32) -> float:
+    """KL of what logits (V,) say from what others do."""
+    ours, theirs = _log_softmax(logits), _log_softmax(others)
+    return float((np.exp(ours) * (ours - theirs)).sum())
+
+
+def _log_softmax(logits: Float32) -> Float64:
+    wide = logits.astype(np.float64)
+    wide -= wide.max()
+    wide -= np.log(np.exp(wide).sum())
+    return wide
 
 
 @dataclass(frozen=True)
@@ -99,7 +147,7 @@ def attribution(trace: Trace, position: int, token: int) -> Attribution:
     _check_sum(trace)
     layers = range(trace.config.n_layer)
     direction = _direction(trace, position, token)
-    stream = np.stack([trace[name][position] for name in boundaries(len(layers))]).astype(np.float64)
+    stream = _stream(trace, position).astype(np.float64)
     added = np.diff(stream @ direction)  # what attention and MLP of each layer add, in turn
     heads = np.stack([_heads(trace, layer, position, direction) for layer in layers])
     return Attribution(
@@ -133,9 +181,13 @@ def _direction(trace: Trace, position: int, token: int) -> Float64:
 
 def _output_row(trace: Trace, token: int) -> Float64:
     """A token's row of the output matrix, (d,)."""
-    matrix = trace["wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"]
-    row: Float64 = matrix[token].astype(np.float64)
+    row: Float64 = _output_matrix(trace)[token].astype(np.float64)
     return row
+
+
+def _output_matrix(trace: Trace) -> Float32:
+    matrix: Float32 = trace["wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"]
+    return matrix
 
 
 def _heads(trace: Trace, layer: int, position: int, direction: Float64) -> Float64:
@@ -154,6 +206,22 @@ def _attention_bias(trace: Trace, layer: int, direction: Float64) -> float:
 
 def _is_silent(trace: Trace, layer: int) -> bool:
     return any(where.kind == "zero_attention" for where in made_in(layer, trace.interventions))
+
+
+def promoted(trace: Trace, layer: int, units: Sequence[int], k: int = 10) -> tuple[NDArray[np.intp], Float32]:
+    """The tokens that some units of a layer's MLP promote most, and by how much: two arrays (N, k), best first.
+
+    A unit writes its row of `mlp.c_proj`, times what it is, into the residual stream; the end of the model reads that
+    less its mean, times the gain of `ln_f`, times the output matrix. The numbers are what a unit that is 1 adds so to a
+    logit, but for the divisor of `ln_f`, which depends on all that is there: they come from the weights alone.
+    """
+    whole("layer", layer, 0, trace.config.n_layer - 1)
+    whole("k", k, 1, trace.config.n_vocab)
+    chosen = [whole("a unit", unit, 0, trace.config.n_inner - 1) for unit in units]
+    rows = trace[f"h.{layer}.mlp.c_proj.weight"][chosen]  # (N, d)
+    rows = (rows - rows.mean(axis=-1, keepdims=True)) * trace["ln_f.weight"]
+    matrix = _output_matrix(trace).T
+    return _largest((rows[start : start + CHUNK] @ matrix for start in range(0, len(rows), CHUNK)), k)
 
 
 def surprise(trace: Trace) -> Float32:

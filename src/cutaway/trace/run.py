@@ -110,10 +110,10 @@ def _joined(base: Pass | None, name: str, new: Float32, start: int) -> Float32:
 
 
 def _shared_positions(ids: tuple[int, ...], interventions: tuple[Intervention, ...], base: Pass | None) -> int:
-    """How many tokens at the beginning were read before; none where a token may depend on others that changed."""
+    """How many tokens at the beginning were read before; none where an intervention must have all tokens at once."""
     if base is None:
         return 0
-    if any(KINDS[where.kind].looks_ahead for where in (*interventions, *base.interventions)) and ids != base.ids:
+    if any(KINDS[where.kind].needs_all for where in (*interventions, *base.interventions)) and ids != base.ids:
         return 0
     n = min(len(ids), len(base.ids))
     return next((i for i in range(n) if ids[i] != base.ids[i]), n)

@@ -26,7 +26,7 @@ from cutaway.reference import (
     softmax,
 )
 from cutaway.tokenizer import Tokenizer
-from cutaway.trace.interventions import Edits, Intervention, check_intervention
+from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
 from cutaway.trace.names import ATTENDED, FINAL, MERGED, PROJECTED, Shape, split_name, trace_shapes
 from cutaway.trace.run import Pass, Progress, Work, boundary, run
 
@@ -177,9 +177,7 @@ class Trace:
         if kind == "resid.post":
             return {name: self._residual(layer + 1)}
         if kind in PROJECTED:
-            return self._seen(
-                lambda see: queries_keys_values(self.config, self.weights, layer, self._residual(layer), see)
-            )
+            return self._projected(layer)
         if kind in ATTENDED:
             return self._attended(layer, 0, self.config.n_head)
         if kind in MERGED:
@@ -209,6 +207,17 @@ class Trace:
             return self._seen(lambda see: attend(q[chosen], k[chosen], v[chosen], layer, see))
         seen = self._seen(lambda see: attend(q, k, v, layer, see))  # an intervention counts heads from the first
         return {name: array[chosen] for name, array in seen.items()}
+
+    def _projected(self, layer: int) -> dict[str, Float32]:
+        """What leads to the queries, keys and values. `qkv` is those that are kept: computed again for all tokens at
+        once it would differ in the last bits from what was computed for some at a time.
+        """
+        seen = self._seen(lambda see: queries_keys_values(self.config, self.weights, layer, self._residual(layer), see))
+        parts = np.split(seen[f"qkv.{layer}"], 3, axis=-1)  # each (T, d)
+        for part, kind in zip(parts, "qkv", strict=True):
+            if not any(KINDS[where.kind].tensor == kind for where in made_in(layer, self.interventions)):
+                part[:] = merge_heads(self._pass.kept[f"{kind}.{layer}"])
+        return seen
 
     def _merged(self, layer: int) -> dict[str, Float32]:
         zcat = merge_heads(self._find(f"z.{layer}"))

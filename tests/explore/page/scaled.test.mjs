@@ -1,13 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { vectors } from "./vectors.mjs";
 import { inLines, matricesOf, strips } from "../../../src/cutaway/explore/page/draw/scaled.js";
 
-test("the matrices of a table are found, sums and vectors are not", () => {
-  const rows = [["wte.weight", "50,257 × 768", {}], ["h.*.ln_1.weight", "768", {}], ["h.*.mlp.c_fc.weight", "768 × 3,072", {}], [{ en: "one block", zh: "一个块" }, "", {}]];
-  assert.deepEqual(matricesOf(rows), [
-    { tensor: "wte.weight", name: "wte.weight", inBlock: false, rows: 50257, columns: 768 },
-    { tensor: "h.*.mlp.c_fc.weight", name: "mlp.c_fc.weight", inBlock: true, rows: 768, columns: 3072 },
+test("the matrices of a model are found, vectors are not", () => {
+  const { tensors, parameters } = vectors.parameters;
+  const matrices = matricesOf(tensors), vectorsOnly = tensors.filter(({ shape }) => shape.length === 1);
+  assert.deepEqual(matrices.slice(0, 3), [
+    { tensor: "wte.weight", name: "wte.weight", inBlock: false, rows: 50257, columns: 768, numbers: 50257 * 768 },
+    { tensor: "wpe.weight", name: "wpe.weight", inBlock: false, rows: 1024, columns: 768, numbers: 1024 * 768 },
+    { tensor: "h.*.attn.c_attn.weight", name: "attn.c_attn.weight", inBlock: true, rows: 768, columns: 2304, numbers: 12 * 768 * 2304 },
   ]);
+  const rest = vectorsOnly.reduce((sum, { shape, copies }) => sum + shape[0] * copies, 0);
+  assert.equal(matrices.reduce((sum, { numbers }) => sum + numbers, rest), parameters);
 });
 
 for (const [rows, columns] of [[50257, 768], [768, 3072], [10, 10], [1, 960], [961, 1]]) {

@@ -30,5 +30,10 @@ def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) 
     """How far a LayerNorm's output is from the formula, computed anew in float64 from its input."""
     row = trace[x][position].astype(np.float64)
     tensor = f"h.{layer}.ln_{name[-1]}"
-    normal = (row - row.mean()) / np.sqrt(row.var() + trace.config.layer_norm_epsilon)
-    return apart(trace[f"{name}.{layer}"][position], normal * trace[f"{tensor}.weight"] + trace[f"{tensor}.bias"])
+    mean, rstd = row.mean(), 1 / np.sqrt(row.var() + trace.config.layer_norm_epsilon)
+    normal = (row - mean) * rstd * trace[f"{tensor}.weight"] + trace[f"{tensor}.bias"]
+    return max(
+        apart(trace[f"{name}.mean.{layer}"][position], np.array([mean])),
+        apart(trace[f"{name}.rstd.{layer}"][position], np.array([rstd])),
+        apart(trace[f"{name}.{layer}"][position], normal),
+    )

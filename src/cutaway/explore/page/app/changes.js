@@ -9,7 +9,7 @@ import { go, state } from "./state.js";
 /** A change in words: "a head set to 0: layer 3, head 1". */
 export function describe(change) {
   const fields = PLACES.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${change[name]}`);
-  const name = change.kind in KINDS ? t(`whatif.kind.${change.kind}`) : change.kind;
+  const name = Object.hasOwn(KINDS, change.kind) ? t(`whatif.kind.${change.kind}`) : change.kind;
   return fields.length ? `${name}: ${fields.join(t("whatif.and"))}` : name;
 }
 

@@ -1,9 +1,9 @@
-// Choosing a layer, a head or a token, the same way in every view.
+// Choosing a layer, a head or a token, and switching something of a view on, the same way in every view.
 
 import { html } from "../vendor/lit-html.js";
 import { t } from "./i18n.js";
 import { chosen, live, model, tokens } from "./model.js";
-import { go } from "./state.js";
+import { go, goMore, isOn } from "./state.js";
 
 function number(name, value, count, label) {
   const change = (event) => {
@@ -25,3 +25,7 @@ export function choices(what) {
     ${what.includes("layer") ? chooseLayer() : ""}${what.includes("head") ? chooseHead() : ""}
     ${what.includes("position") ? choosePosition() : ""}</div>`;
 }
+
+/** What the view calls `name`, on or off. */
+export const checkbox = (name, label) => html`<label class="choice"><input type="checkbox" .checked=${isOn(name)}
+  @change=${(event) => goMore({ [name]: event.target.checked ? "1" : null })}> ${label}</label>`;

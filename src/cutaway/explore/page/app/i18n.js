@@ -9,7 +9,7 @@ const words = signal({});
 
 export const language = computed(() => {
   const wanted = state.value.language ?? navigator.language.slice(0, 2);
-  return wanted in LANGUAGES ? wanted : "en";
+  return Object.hasOwn(LANGUAGES, wanted) ? wanted : "en";
 });
 
 /** Give the words: {"play.title": {en: "…", zh: "…"}, …}. */

@@ -14,6 +14,7 @@ export const KINDS = {
   mask_value: { needs: ["value"], may: ["layer"] },
   no_scale: { may: ["layer"] },
   values_are_keys: { may: ["layer"] },
+  previous_queries: { may: ["layer"] },
   no_positions: {},
   no_residual_attention: { may: ["layer"] },
   no_residual_mlp: { may: ["layer"] },

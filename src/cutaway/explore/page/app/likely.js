@@ -2,6 +2,7 @@
 
 import { html } from "../vendor/lit-html.js";
 import { numeral, percent } from "../draw/numbers.js";
+import { meter } from "../draw/pieces.js";
 import { ask } from "./model.js";
 import { ranked, softmax } from "./sampling.js";
 
@@ -25,10 +26,16 @@ export function likeliest(logits, k = 10) {
   return Array.from(order.subarray(0, k), (id) => ({ id, probability: probabilities[id] }));
 }
 
-/** Such tokens as a list; `probs` is the name of the tensor, `position` the token that they follow. Those in `marked` stand out. */
+/** The ids of those tokens that are not among the others. */
+export function onlyIn(these, others) {
+  const known = new Set(others.map(({ id }) => id));
+  return new Set(these.map(({ id }) => id).filter((id) => !known.has(id)));
+}
+
+/** Such tokens as a list, the likeliest first; `probs` names the tensor, `position` the token that they follow. Those in `marked` stand out. */
 export function likelyList(top, probs, position, marked = new Set()) {
-  return html`<ol class="bars likely">${top.map(({ id, probability }) => html`<li class=${marked.has(id) ? "marked" : ""}>
-    <span class="token">${word(id)}</span>
-    <meter min="0" max="1" value=${probability / top[0].probability || 0} aria-hidden="true"></meter>
+  return html`<ol class="bars likely">${top.map(({ id, probability, text }) => html`<li class=${marked.has(id) ? "marked" : ""}>
+    <span class="token">${text ?? word(id)}</span>
+    ${meter(probability, top[0].probability)}
     ${numeral(share(probability), probs, [position, id])}</li>`)}</ol>`;
 }

@@ -3,7 +3,7 @@
 import { effect } from "../vendor/signals-core.js";
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { setColours } from "../draw/colours.js";
-import { describe } from "./changes.js";
+import { areInForce, describe } from "./changes.js";
 import { LANGUAGES, language, setWords, t } from "./i18n.js";
 import * as here from "./model.js";
 import { followAddress, go, state } from "./state.js";
@@ -66,8 +66,18 @@ function title() {
 function prompt() {
   if (!here.live() || !here.model.value.has_tokenizer) return nothing;
   return html`<form class="prompt" @submit=${readText}>
-    <input name="text" aria-label=${t("prompt")} autocomplete="off" spellcheck="false" maxlength="20000" .value=${here.text.value}>
+    <textarea name="text" aria-label=${t("prompt")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows()} .value=${here.text.value} @keydown=${enter}></textarea>
     <button>${t("read")}</button></form>`;
+}
+
+/** A line for each line of the text, up to six. */
+const rows = () => Math.min(6, here.text.value.split("\n").length);
+
+/** Enter reads; with Shift it begins a new line. */
+function enter(event) {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  event.target.form.requestSubmit();
 }
 
 function readText(event) {
@@ -96,11 +106,13 @@ function news() {
     ${failed ? html`<p class="failure">${failed}</p>` : nothing}${changed()}</div>`;
 }
 
-/** That the model is not as it was trained, wherever one is. */
+/** That what is shown is not of the model as it was trained, wherever one is; and what is asked for and not shown yet. */
 function changed() {
-  const { changes } = state.value;
-  return changes.length ? html`<p class="changed">${t("whatif.active", { n: changes.length })} <b>${changes.map(describe).join("; ")}</b>
-    <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>` : nothing;
+  const made = here.trace.value?.interventions ?? [], { changes } = state.value;
+  if (!made.length && !changes.length) return nothing;
+  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })} <b>${made.map(describe).join("; ")}</b>` : nothing}
+    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join("; ") || "–" }) : nothing}
+    <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>`;
 }
 
 begin().catch((error) => { document.body.textContent = `Cutaway: ${error.message}`; });

@@ -3,10 +3,11 @@
 
 import { batch, computed, effect, signal } from "../vendor/signals-core.js";
 import { changeToText } from "./address.js";
+import { t } from "./i18n.js";
 import { go, state } from "./state.js";
 
 const KEPT = 400; // answers
-const PAGE = crypto.randomUUID(); // another page at the same server reads its own texts
+export const PAGE = crypto.getRandomValues(new Uint32Array(4)).join("-"); // another page at the same server reads its own texts
 
 let transport;
 export const model = signal(null); // api/model
@@ -18,20 +19,27 @@ export const live = () => transport.live;
 export const files = () => transport;
 
 const answers = new Map(); // key -> signal
+const failed = new Map(); // keys of answers that did not come -> the state of then: in another they are asked for again
 
 /** The answer of `load` under a name, read once. */
 export function answer(key, load) {
+  if (failed.has(key) && failed.get(key) !== state.peek()) answers.delete(key);
   if (!answers.has(key)) {
+    failed.delete(key);
     if (answers.size >= KEPT) answers.delete(answers.keys().next().value);
     const value = signal(undefined);
     answers.set(key, value);
-    load().then((found) => { value.value = found; }, (error) => { answers.delete(key); report(error); });
+    load().then((found) => { value.value = found; }, (error) => {
+      if (answers.get(key) !== value) return;
+      failed.set(key, state.peek());
+      report(error);
+    });
   }
   return answers.get(key).value;
 }
 
 export function report(error) {
-  if (error.name !== "AbortError") failure.value = error.message;
+  if (error.name !== "AbortError") failure.value = error.status === 0 ? t("unreachable") : error.message;
 }
 
 /** JSON that does not depend on the text, such as "figures". */
@@ -62,12 +70,6 @@ function send() {
   const { id, selections } = wanted;
   wanted = null;
   return transport.tensors(id, [...selections]);
-}
-
-/** The thumbnails of a layer's heads: uint8 (H, n, n). */
-export function thumbnails(layer) {
-  const id = trace.value?.trace;
-  return id && answer(`${id}|thumbnails ${layer}`, () => transport.thumbnails(id, layer));
 }
 
 export const post = (path, body) => transport.post(path, body);
@@ -101,19 +103,23 @@ export function cancel() {
 
 export const ids = computed(() => trace.value?.ids ?? []);
 export const tokens = computed(() => trace.value?.tokens ?? []);
+export const labels = computed(() => tokens.value.map((token) => token.text));
 
-/** The text that was read, without the token that it starts from. */
-export const text = computed(() => {
-  const after = tokens.value.filter((token, i) => i > 0 || token.id !== model.value.end_of_text);
-  return new TextDecoder().decode(Uint8Array.from(after.flatMap((token) => token.bytes)));
-});
+/** The text of such tokens, without the one that it starts from. */
+export function textOf(tokens) {
+  const after = tokens.filter((token, i) => i > 0 || token.id !== model.value.end_of_text);
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(after.flatMap((token) => token.bytes)));
+}
+
+/** The text that was read. */
+export const text = computed(() => textOf(tokens.value));
 
 /** The layer, head and position of the state, within what the model and the text have. */
 export const chosen = computed(() => {
   const { layer, head, position } = state.value, { n_layer, n_head } = model.value.config;
   const n = ids.value.length;
-  const place = position < 0 ? n - 1 : Math.min(position, n - 1);
-  return { layer: Math.min(layer, n_layer - 1), head: Math.min(head, n_head - 1), position: place };
+  const within = (value, count) => Math.max(0, Math.min(value, count - 1));
+  return { layer: within(layer, n_layer), head: within(head, n_head), position: within(position < 0 ? n - 1 : position, n) };
 });
 
 const ARTICLE = "A robot must obey the orders given it";

@@ -1,6 +1,6 @@
 // Other traces beside the one that the page is about: the same text without the changes, another text.
 
-import { answer, files, trace } from "./model.js";
+import { PAGE, answer, files, trace } from "./model.js";
 
 let sequence = 0;
 
@@ -10,7 +10,7 @@ export const other = (request) => answer(`trace ${JSON.stringify(request)}`, () 
 /** The same as a promise; of two of one view the newer ends the older. */
 export function readOther(request, view, signal) {
   const base = trace.peek()?.trace; // what is used last stays longest on the server
-  return files().trace({ ...request, base, view, sequence: ++sequence }, () => {}, signal);
+  return files().trace({ ...request, base, view: `${PAGE} ${view}`, sequence: ++sequence }, () => {}, signal);
 }
 
 /** JSON about the trace of that name, such as "surprise". */

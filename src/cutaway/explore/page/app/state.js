@@ -23,6 +23,15 @@ export function goMore(change) {
   go({ more }, { replace: true });
 }
 
+/** Whether something of the view's own is switched on. */
+export const isOn = (name) => state.value.more[name] === "1";
+
+/** A whole number of the view's own, from 0 to below `count`; where there is none, the usual. */
+export function ownNumber(name, count, usual) {
+  const text = state.value.more[name] ?? "";
+  return /^\d{1,9}$/.test(text) && Number(text) < count ? Number(text) : usual;
+}
+
 /** Follow the address from now on; where it says nothing, begin with `start`. */
 export function followAddress(start = "") {
   const read = () => { state.value = fromAddress(location.hash || start); };

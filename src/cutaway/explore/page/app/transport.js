@@ -3,7 +3,7 @@
 
 import { readTensors } from "./safetensors.js";
 
-/** What went wrong, in the server's words. */
+/** What went wrong, in the server's words; `status` is HTTP's, 0 where the server did not answer. */
 export class Refused extends Error {
   constructor(message, status) {
     super(message);
@@ -11,35 +11,49 @@ export class Refused extends Error {
   }
 }
 
-/** A way to the model, over `get(path, options)`, which gives a Response or throws Refused. */
-function over(get, live) {
+/** A way to the model, over `bring(path, options)`, which gives a Response or throws Refused. */
+function over(bring, live) {
+  const read = new Map(); // the traces that were read: name -> what to post to read one again
+
+  /** What stands at a path. Traces that the server has let go of meanwhile are read again, once. */
+  async function get(path, options) {
+    try {
+      return await bring(path, options);
+    } catch (error) {
+      const named = [...read.keys()].filter((name) => path.includes(name));
+      if (!live || error.status !== 404 || !named.length) throw error;
+      for (const name of named) await trace(read.get(name));
+      return bring(path, options);
+    }
+  }
+
+  /** A new trace; `progress(done, layers)` on the way. */
+  async function trace(request, progress, signal) {
+    for await (const line of lines(await post(get, "api/traces", request, signal))) {
+      if (line.cancelled) throw new DOMException("a newer trace was asked for", "AbortError");
+      if (!line.trace) progress?.(line.layers_done, line.layers);
+      else {
+        read.set(line.trace, { ids: line.ids, interventions: line.interventions });
+        return line;
+      }
+    }
+    throw new Refused("the server ended early", 500);
+  }
+
   const json = async (path) => (await get(path)).json();
   const tensors = async (path) => readTensors(await (await get(path)).arrayBuffer());
   return {
     live, // whether new traces, texts and changes can be asked for
+    trace,
     words: (name) => json(`page/i18n/${name}.json`),
     colours: () => json("page/colours.json"),
     json: (path) => json(`api/${path}`),
-
-    /** uint8 (H, n, n), the heads of a layer. */
-    thumbnails: async (trace, layer) => (await tensors(`api/traces/${trace}/thumbnails?layer=${layer}&size=64`)).thumbnails,
 
     /** Tensors by their selections, such as "attn.5[1,:,:]": {selection: {shape, data}}. */
     async tensors(trace, selections) {
       const groups = live ? [selections] : selections.map((one) => [one]); // a file has each by itself
       const asked = groups.map((group) => tensors(`api/traces/${trace}/tensors?${query({ sel: group, enc: "f32" })}`));
       return Object.assign({}, ...(await Promise.all(asked)));
-    },
-
-    /** A new trace; `progress(done, layers)` on the way. */
-    async trace(request, progress, signal) {
-      for await (const line of lines(await post(get, "api/traces", request, signal))) {
-        if (line.error) throw new Refused(line.error, 400);
-        if (line.cancelled) throw new DOMException("a newer trace was asked for", "AbortError");
-        if (line.trace) return line;
-        progress(line.layers_done, line.layers);
-      }
-      throw new Refused("the server ended early", 500);
     },
 
     /** Tokens as they are written. */
@@ -55,7 +69,7 @@ function over(get, live) {
 
 /** The server that the page came from. */
 export const server = over(async (path, options) => {
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, options).catch(gone);
   if (!answer.ok) throw new Refused(await reason(answer), answer.status);
   return answer;
 }, true);
@@ -85,6 +99,11 @@ function post(get, path, body, signal) {
   return get(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
 }
 
+/** Nothing came, or no more: unless it was we who stopped, nobody is there. */
+function gone(error) {
+  throw error.name === "AbortError" ? error : new Refused("the server does not answer", 0);
+}
+
 async function reason(answer) {
   try {
     return (await answer.json()).error;
@@ -93,15 +112,18 @@ async function reason(answer) {
   }
 }
 
-/** Lines of JSON as they come. */
+/** Lines of JSON as they come; throws what a line says went wrong. */
 async function* lines(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(gone);
     const parts = (rest + (value ?? "")).split("\n");
     rest = done ? "" : parts.pop();
-    for (const part of parts) if (part) yield JSON.parse(part);
+    for (const line of parts.filter(Boolean).map((part) => JSON.parse(part))) {
+      if (line.error) throw new Refused(line.error, 400);
+      yield line;
+    }
     if (done) return;
   }
 }

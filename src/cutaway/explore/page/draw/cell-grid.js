@@ -8,6 +8,7 @@ import { html, nothing, render } from "../vendor/lit-html.js";
 import { language, t } from "../app/i18n.js";
 import { extent, isLight, paint, paintAll, range } from "./colours.js";
 import { exact, indexOf, numeral, short, valueAt } from "./numbers.js";
+import { scrolling, waiting } from "./pieces.js";
 import { download } from "./save.js";
 
 const NUMBERED = 40; // pixels a cell must be wide to hold its number
@@ -61,7 +62,7 @@ export class CellGrid extends HTMLElement {
           <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
           ${this.#legend()}
         </div>
-        ${this.#asTable ? this.#table() : nothing}
+        ${this.#asTable ? scrolling(t("table"), this.#table()) : nothing}
       </figure>`, this);
     this.#paint();
   }
@@ -211,13 +212,11 @@ export class CellGrid extends HTMLElement {
     const columns = all ? span(0, cells.columns) : span(Math.max(0, column - AROUND), Math.min(cells.columns, column + AROUND + 1));
     const name = (labels, i) => labels?.[i] ?? i;
     return html`
-      <div class="scroll" tabindex="0" role="region" aria-label=${t("table")}>
-        <table>
-          <thead><tr><td></td>${columns.map((c) => html`<th scope="col">${name(columnLabels, c)}</th>`)}</tr></thead>
-          <tbody>${rows.map((r) => html`<tr><th scope="row">${name(rowLabels, r)}</th>
-            ${columns.map((c) => html`<td>${numeral(exact(valueAt(cells, r, c)), cells.tensor, indexOf(cells, r, c))}</td>`)}</tr>`)}</tbody>
-        </table>
-      </div>`;
+      <table>
+        <thead><tr><td></td>${columns.map((c) => html`<th scope="col">${name(columnLabels, c)}</th>`)}</tr></thead>
+        <tbody>${rows.map((r) => html`<tr><th scope="row">${name(rowLabels, r)}</th>
+          ${columns.map((c) => html`<td>${numeral(exact(valueAt(cells, r, c)), cells.tensor, indexOf(cells, r, c))}</td>`)}</tr>`)}</tbody>
+      </table>`;
   }
 
   #saveNumbers = () => {
@@ -246,3 +245,6 @@ customElements.define("cell-grid", CellGrid);
 
 /** A grid in a template. */
 export const grid = (options) => html`<cell-grid .options=${options}></cell-grid>`;
+
+/** One of numbers above and below 0, once they are there. */
+export const signedGrid = (title, cells, more = {}) => (cells ? grid({ title, cells, scale: "signed", ...more }) : waiting());

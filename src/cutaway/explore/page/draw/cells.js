@@ -24,6 +24,15 @@ export function cellsOf(tensor, shape, data, rows, columns, offset = 0, steps = 
   return { tensor, shape, values: data, rows, columns, offset, steps };
 }
 
+/** Numbers that were computed from tensors, under their formula: they stand in no tensor. */
+export function computedCells(formula, values, columns = values.length) {
+  const rows = values.length / columns;
+  return cellsOf(formula, [rows, columns], Float32Array.from(values), rows, columns);
+}
+
+/** The largest of the differences between two lists of numbers. */
+export const farthest = (ours, theirs) => ours.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i])), 0);
+
 /** Cells of a document's panel: {values: [[…]], tensor, shape, offset, steps}. */
 export function cellsFromDocument(cells) {
   const { values, tensor, shape, offset, steps } = cells;

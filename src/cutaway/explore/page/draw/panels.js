@@ -1,11 +1,12 @@
 // The panels that figures are made of: what Python sends as a document, drawn.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { say } from "../app/i18n.js";
+import { say, t } from "../app/i18n.js";
 import { grid } from "./cell-grid.js";
 import { colour } from "./colours.js";
 import { format } from "./format.js";
 import { cellsFromDocument, indexOf, numeral, percent, short } from "./numbers.js";
+import { meter, scrolling } from "./pieces.js";
 
 const CHARACTER = 7.4, LINE = 20; // of a drawing's units, in pixels
 
@@ -36,35 +37,48 @@ export function bars({ title, labels, cells, scale, marked = [] }) {
   return html`<figure><figcaption>${title}</figcaption><ul class="bars">
     ${values.map((value, i) => html`<li class=${marked.includes(i) ? "marked" : ""}>
       <span class="token">${labels[i]}</span>
-      <meter min="0" max="1" value=${Math.abs(value) / largest} aria-hidden="true"></meter>
+      ${meter(Math.abs(value), largest)}
       ${numeral(scale === "share" ? percent(value) : short(value, scale), cells.tensor, indexOf(cells, ...place(cells, i)))}
     </li>`)}</ul></figure>`;
 }
 
-const MOST_ARCS = 40;
+const MOST_TOKENS = 40; // of a longer text the arcs show those with the largest weights
 
-/** Lines from one token to the others, as thick as their weights; the strongest where there are many. */
+/** Lines from one token to the others, as thick as their weights. */
 export function arcs({ title, tokens, cells, query, pick }) {
-  const starts = [0];
-  for (const token of tokens) starts.push(starts.at(-1) + Math.max(30, token.length * CHARACTER) + 14);
-  const middle = tokens.map((_, i) => (starts[i] + starts[i + 1] - 14) / 2);
-  const weights = [...cells.values], order = weights.map((_, i) => i).filter((i) => i !== query);
-  const shown = new Set(order.sort((a, b) => weights[b] - weights[a]).slice(0, MOST_ARCS));
-  const top = 12 + 0.75 * Math.max(...weights.map((_, i) => height(middle[i] - middle[query])));
-  return html`<figure><figcaption>${title}</figcaption><div class="scroll" tabindex="0" role="region" aria-label=${title}>
-    <svg class="arcs" width=${starts.at(-1)} height=${top + 44} role="img" aria-label=${title}>
-      ${weights.map((weight, i) => (shown.has(i) ? arc(cells, i, weight, middle, query, top) : nothing))}
-      ${tokens.map((token, i) => svg`<text x=${starts[i]} y=${top + 18} class=${i === query ? "strong" : ""}
-        @click=${() => pick?.(i)}>${token}</text>
-        ${i < weights.length ? svg`<text class="quiet number" text-anchor="middle" x=${middle[i]} y=${top + 36}
-          data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>` : nothing}`)}
-    </svg></div></figure>`;
+  const weights = cells.values, shown = strongest(weights, query), starts = [0];
+  for (const i of shown) starts.push(starts.at(-1) + Math.max(30, tokens[i].length * CHARACTER) + 14);
+  const middle = new Map(shown.map((i, place) => [i, (starts[place] + starts[place + 1] - 14) / 2]));
+  const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
+  return html`<figure><figcaption>${title}</figcaption>${shown.length < weights.length ? partly(cells, shown) : nothing}
+    ${scrolling(title, html`<svg class="arcs" width=${starts.at(-1)} height=${top + 44} role="img" aria-label=${title}>
+      ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
+      ${shown.map((i, place) => svg`<text x=${starts[place]} y=${top + 18} class=${i === query ? "strong" : ""}
+        @click=${() => pick?.(i)}>${tokens[i]}</text>
+        <text class="quiet number" text-anchor="middle" x=${middle.get(i)} y=${top + 36}
+          data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`)}
+    </svg>`)}</figure>`;
+}
+
+/** The places of the largest weights and of the query, in the order of the text. */
+function strongest(weights, query) {
+  const places = Array.from(weights, (_, i) => i);
+  if (places.length <= MOST_TOKENS) return places;
+  const others = places.filter((i) => i !== query).sort((a, b) => weights[b] - weights[a]);
+  return [query, ...others.slice(0, MOST_TOKENS - 1)].sort((a, b) => a - b);
+}
+
+/** "40 of 1,024 tokens, 93 % of the weight" */
+function partly(cells, shown) {
+  const share = shown.reduce((sum, i) => sum + cells.values[i], 0);
+  return html`<p class="note">${t("arcs.partly", { n: shown.length, all: cells.values.length })}
+    ${numeral(percent(share), `sum(${cells.tensor}[${indexOf(cells, 0, 0).slice(0, -1)},:])`, [])}</p>`;
 }
 
 const height = (distance) => Math.min(0.4 * Math.abs(distance), 160);
 
-function arc(cells, i, weight, middle, query, top) {
-  const from = middle[query], to = middle[i], lift = top - height(from - to); // the curve rises to 3/4 of it
+function arc(cells, i, from, to, top) {
+  const weight = cells.values[i], lift = top - height(from - to); // the curve rises to 3/4 of it
   return svg`<path d="M${from} ${top}C${from} ${lift} ${to} ${lift} ${to} ${top}" fill="none" stroke=${colour("score")}
     stroke-width=${0.3 + 9 * weight} opacity=${0.25 + 0.75 * weight}
     data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}></path>`;
@@ -72,9 +86,9 @@ function arc(cells, i, weight, middle, query, top) {
 
 /** Rows of words and numbers; a number is {value, tensor, index, form}. */
 export function table(title, columns, rows) {
-  return html`<figure><figcaption>${title}</figcaption><div class="scroll" tabindex="0" role="region" aria-label=${title}><table>
+  return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`<table>
     <thead><tr>${columns.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
-    <tbody>${rows.map((row) => html`<tr>${row.map(entry)}</tr>`)}</tbody></table></div></figure>`;
+    <tbody>${rows.map((row) => html`<tr>${row.map(entry)}</tr>`)}</tbody></table>`)}</figure>`;
 }
 
 function entry(cell) {
@@ -84,12 +98,18 @@ function entry(cell) {
 
 /** A diagram of boxes, lines and labels on a grid of characters. */
 export function drawing(title, shapes) {
-  const right = Math.max(...shapes.map((s) => (s.kind === "box" ? s.x + s.width : s.kind === "line" ? Math.max(s.x, s.to_x) + 1 : s.x + wide(say(s.text)))));
-  const bottom = Math.max(...shapes.map((s) => (s.kind === "box" ? s.y + s.height : s.kind === "line" ? Math.max(s.y, s.to_y) + 1 : s.y + 1)));
-  return html`<figure><figcaption>${title}</figcaption><div class="scroll" tabindex="0" role="region" aria-label=${title}>
+  const ends = shapes.map((shape) => END[shape.kind](shape)), [right, bottom] = [0, 1].map((axis) => Math.max(...ends.map((end) => end[axis])));
+  return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`
     <svg class="drawing" width=${right * CHARACTER + 4} height=${bottom * LINE + 4} role="img" aria-label=${title}>
-    ${shapes.map((shape) => SHAPES[shape.kind](shape))}</svg></div></figure>`;
+    ${shapes.map((shape) => SHAPES[shape.kind](shape))}</svg>`)}</figure>`;
 }
+
+/** How far a shape reaches to the right and down. */
+const END = {
+  box: ({ x, y, width, height }) => [x + width, y + height],
+  line: ({ x, y, to_x, to_y }) => [Math.max(x, to_x) + 1, Math.max(y, to_y) + 1],
+  label: ({ x, y, text }) => [x + wide(say(text)), y + 1],
+};
 
 const wide = (text) => [...text].reduce((sum, char) => sum + (char.codePointAt(0) > 0x2e7f ? 2 : 1), 0);
 

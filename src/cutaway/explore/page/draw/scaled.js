@@ -1,13 +1,9 @@
 // Matrices drawn to scale: which there are, and where each goes.
 
-/** The matrices in a table of parameters: {tensor, name (within its block), inBlock, rows, columns}. */
-export function matricesOf(rows) {
-  const whole = (text) => Number(text.replaceAll(",", ""));
-  return rows.filter(([tensor, shape]) => typeof tensor === "string" && shape.includes("×")).map(([tensor, shape]) => {
-    const [count, columns] = shape.split("×").map(whole);
-    return { tensor, name: tensor.replace("h.*.", ""), inBlock: tensor.startsWith("h.*."), rows: count, columns };
-  });
-}
+/** The matrices among a model's tensors: {tensor, name (within its block), inBlock, rows, columns, numbers (in all blocks)}. */
+export const matricesOf = (tensors) => tensors.filter(({ shape }) => shape.length === 2).map(({ tensor, shape: [rows, columns], copies }) => ({
+  tensor, name: tensor.replace("h.*.", ""), inBlock: tensor.startsWith("h.*."), rows, columns, numbers: rows * columns * copies,
+}));
 
 /** A matrix lying on its long side, `unit` pixels a number, cut into strips where that is wider than `width`. */
 export function strips(matrix, unit, width) {

@@ -6,12 +6,13 @@ import { language, say, t } from "../app/i18n.js";
 import { ask, askTrace, chosen, files, live, trace } from "../app/model.js";
 import { goMore, state } from "../app/state.js";
 import { panel } from "../draw/panels.js";
+import { claim, waiting } from "../draw/pieces.js";
 
 export const article = { id: "article", draw };
 
 function draw() {
   const listed = ask("figures")?.figures;
-  if (!listed) return html`<p>${t("loading")}</p>`;
+  if (!listed) return waiting();
   const open = listed.find((figure) => figure.id === state.value.more.figure) ?? listed[0];
   keepInSight(open.id);
   return html`${choices(["layer", "head", "position"])}
@@ -42,13 +43,8 @@ function figure(open) {
 function body(open) {
   const { layer, head, position } = chosen.value, query = { layer, head, position };
   const found = askTrace(`figures/${open.id}?${new URLSearchParams(query)}`);
-  if (!found) return html`<p>${t("loading")}</p>`;
-  return html`${found.panels.map(panel)}${check(found.check)}${save(open, query)}`;
-}
-
-function check(found) {
-  if (!found) return nothing;
-  return html`<p class="check ${found.ok ? "holds" : "fails"}"><b>${t(found.ok ? "check.holds" : "check.fails")}</b> ${say(found.statement)}</p>`;
+  if (!found) return waiting();
+  return html`${found.panels.map(panel)}${claim(found.check)}${save(open, query)}`;
 }
 
 function save(open, query) {

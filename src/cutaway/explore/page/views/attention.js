@@ -3,12 +3,13 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
-import { chosen, model, tokens } from "../app/model.js";
+import { chosen, ids, labels, model } from "../app/model.js";
 import { firstOf, headCells, rowOf, tokenCells, weightVector } from "../app/slices.js";
-import { go, goMore, state } from "../app/state.js";
-import { grid } from "../draw/cell-grid.js";
-import { numeral } from "../draw/numbers.js";
+import { go, goMore, ownNumber, state } from "../app/state.js";
+import { grid, signedGrid } from "../draw/cell-grid.js";
+import { computedCells, farthest, numeral } from "../draw/numbers.js";
 import { arcs, table } from "../draw/panels.js";
+import { waiting } from "../draw/pieces.js";
 
 export const attention = { id: "attention", draw };
 
@@ -26,9 +27,6 @@ function draw() {
     <p class="note">${t("attention.caveat")}</p>`;
 }
 
-const labels = () => tokens.value.map((token) => token.text);
-const waiting = () => html`<p>${t("loading")}</p>`;
-
 function head(kind) {
   const { layer, head } = chosen.value;
   return headCells(kind, layer, head);
@@ -36,85 +34,93 @@ function head(kind) {
 
 /** A step whose result is a number for each pair of tokens. */
 function matrix(step) {
-  const cells = head(MATRIX[step]), names = labels(), { position } = chosen.value;
+  const cells = head(MATRIX[step]), names = labels.value, { position } = chosen.value;
   if (!cells) return waiting();
   const scale = step === "softmax" ? "share" : "signed", row = rowOf(cells, position);
   return html`
-    ${step === "softmax" ? arcs({ title: t("attention.looks", { token: names[position] }), tokens: names.slice(0, position + 1),
-      cells: firstOf(row, position + 1), query: position, pick: (key) => goMore({ key }) }) : nothing}
+    ${step === "softmax" ? looks(row, names, position) : nothing}
     ${grid({ title: t("attention.vector", { token: names[position] }), cells: row, scale, columnLabels: names, columnAxis: t("key") })}
     ${grid({ title: t("attention.matrix"), cells, scale, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
       cursor: [position, keyPosition()], pick: (query, key) => { go({ position: query }, { replace: true }); goMore({ key }); } })}
     ${step === "scores" ? terms() : nothing}`;
 }
 
-/** The key that is looked at closely: the one picked, or the token itself. */
-function keyPosition() {
-  const key = Number(state.value.more.key ?? chosen.value.position);
-  return Number.isInteger(key) && key >= 0 && key < tokens.value.length ? key : chosen.value.position;
+function looks(row, names, position) {
+  const count = reach(row.values, position);
+  return arcs({ title: t("attention.looks", { token: names[position] }), tokens: names.slice(0, count), cells: firstOf(row, count),
+    query: position, pick: (key) => goMore({ key }) });
 }
+
+/** How many tokens the one at `position` can look at: up to itself, and further where the mask was changed. */
+const reach = (weights, position) => Math.max(position, weights.findLastIndex((weight) => weight > 0)) + 1;
+
+/** The key that is looked at closely: the one picked, or the token itself. */
+const keyPosition = () => ownNumber("key", ids.value.length, chosen.value.position);
 
 /** A dot product opened: every product of a number of the query with one of the key. */
 function terms() {
   const q = head("q"), k = head("k"), scores = head("scores_raw"), { layer, head: number, position } = chosen.value;
   if (!q || !k || !scores) return waiting();
-  const key = keyPosition(), query = rowOf(q, position), against = rowOf(k, key);
-  const products = query.values.map((value, i) => value * against.values[i]);
-  const sum = products.reduce((a, b) => a + b, 0), names = labels();
+  const key = keyPosition(), query = rowOf(q, position), against = rowOf(k, key), names = labels.value;
   const formula = `q.${layer}[${number},${position},:] * k.${layer}[${number},${key},:]`;
-  const shown = { tensor: formula, shape: [1, products.length], values: products, rows: 1, columns: products.length, offset: 0, steps: [products.length, 1] };
+  const products = computedCells(formula, query.values.map((value, i) => value * against.values[i]));
+  const sum = products.values.reduce((a, b) => a + b, 0);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
-    ${grid({ title: t("attention.q"), cells: query, scale: "signed" })}
-    ${grid({ title: t("attention.k"), cells: against, scale: "signed" })}
-    ${grid({ title: t("attention.products"), cells: shown, scale: "signed" })}
+    ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
     <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])};
       <code>scores_raw.${layer}</code>: ${numeral(scores.values[position * scores.columns + key].toFixed(4), `scores_raw.${layer}`, [number, position, key])}</p>`;
 }
 
 function vectors() {
-  const { position } = chosen.value, names = labels();
-  return html`<div class="two"><div>${["q", "k", "v"].map((kind) => vector(kind, position, names[position]))}</div>
-    <div>${["q", "k", "v"].map((kind) => {
-      const cells = head(kind);
-      return cells ? grid({ title: t(`attention.${kind}`), cells, scale: "signed", rowLabels: names, rowAxis: t("position") }) : waiting();
-    })}</div></div>`;
+  const { position } = chosen.value, names = labels.value;
+  const found = ["q", "k", "v"].map((kind) => [t(`attention.${kind}`), head(kind)]);
+  return html`<div class="two"><div>${found.map(([title, cells]) => signedGrid(`${title}: ${names[position]}`, cells && rowOf(cells, position)))}</div>
+    <div>${found.map(([title, cells]) => signedGrid(title, cells, { rowLabels: names, rowAxis: t("position") }))}</div></div>`;
 }
 
-function vector(kind, position, name) {
-  const cells = head(kind);
-  return cells ? grid({ title: `${t(`attention.${kind}`)}: ${name}`, cells: rowOf(cells, position), scale: "signed" }) : waiting();
-}
+const FIRST = 4; // numbers of each vector that the table has
 
 /** The article's table: word, weight, value, weight × value; and their sum. */
 function sum() {
-  const attn = head("attn"), v = head("v"), z = head("z"), { layer, head: number, position } = chosen.value, names = labels();
+  const attn = head("attn"), v = head("v"), z = head("z"), { layer, head: number, position } = chosen.value;
   if (!attn || !v || !z) return waiting();
-  const weights = rowOf(attn, position).values, out = rowOf(z, position);
-  const order = Array.from({ length: position + 1 }, (_, i) => i).sort((a, b) => weights[b] - weights[a]).slice(0, MOST_ROWS);
-  const total = new Float32Array(out.columns);
-  for (let key = 0; key <= position; key++) rowOf(v, key).values.forEach((value, i) => { total[i] += weights[key] * value; });
-  const off = Math.max(...total.map((value, i) => Math.abs(value - out.values[i])));
-  const first = 4;
-  const number3 = (value, tensor, index) => ({ value, tensor, index, form: ".3f" });
-  const rows = order.sort((a, b) => a - b).map((key) => [names[key], number3(weights[key], `attn.${layer}`, [number, position, key]),
-    ...Array.from({ length: first }, (_, i) => number3(v.values[key * v.columns + i], `v.${layer}`, [number, key, i])),
-    ...Array.from({ length: first }, (_, i) => number3(weights[key] * v.values[key * v.columns + i], `attn.${layer} * v.${layer}`, [number, position, key, i]))]);
-  const columns = [t("attention.word"), t("attention.weight"), ...head4("v", first), ...head4("w·v", first)];
-  return html`${table(t("attention.sum.table", { n: rows.length, all: position + 1 }), columns, rows)}
-    ${grid({ title: t("attention.z"), cells: out, scale: "signed" })}
+  const weights = rowOf(attn, position).values, out = rowOf(z, position), all = reach(weights, position);
+  const rows = heaviest(weights, all).map((key) => addend(key, weights, v)), off = farthest(weighted(weights, v), out.values);
+  const columns = [t("attention.word"), t("attention.weight"), ...firstNames("v"), ...firstNames("w·v")];
+  return html`${table(t("attention.sum.table", { n: rows.length, all }), columns, rows)}
+    ${signedGrid(t("attention.z"), out)}
     <p>max |Σ w·v − z| = ${numeral(off.toExponential(1), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
 }
 
-const head4 = (name, count) => Array.from({ length: count }, (_, i) => `${name}[${i}]`);
+const firstNames = (name) => Array.from({ length: FIRST }, (_, i) => `${name}[${i}]`);
+
+/** The keys, of the first `count`, that have most weight, in the order of the text. */
+function heaviest(weights, count) {
+  const keys = Array.from({ length: count }, (_, key) => key);
+  return keys.sort((a, b) => weights[b] - weights[a]).slice(0, MOST_ROWS).sort((a, b) => a - b);
+}
+
+/** A row of the table. */
+function addend(key, weights, v) {
+  const { layer, head: number, position } = chosen.value, values = [...rowOf(v, key).values.subarray(0, FIRST)];
+  const entry = (value, tensor, index) => ({ value, tensor, index, form: ".3f" });
+  return [labels.value[key], entry(weights[key], `attn.${layer}`, [number, position, key]),
+    ...values.map((value, i) => entry(value, `v.${layer}`, [number, key, i])),
+    ...values.map((value, i) => entry(weights[key] * value, `attn.${layer} * v.${layer}`, [number, position, key, i]))];
+}
+
+/** The sum of the values, each times its weight. */
+function weighted(weights, v) {
+  const total = new Float32Array(v.columns);
+  weights.forEach((weight, key) => rowOf(v, key).values.forEach((value, i) => { total[i] += weight * value; }));
+  return total;
+}
 
 function merge() {
-  const { layer, position } = chosen.value, d = model.value.config.n_embd;
-  const parts = [["zcat", t("attention.zcat")], ["attn_out", t("attention.out")], ["resid.pre", t("attention.before")], ["resid.mid", t("attention.after")]];
-  const bias = weightVector(`h.${layer}.attn.c_proj.bias`, d);
-  return html`${parts.map(([kind, title]) => {
-    const cells = tokenCells(`${kind}.${layer}`, position);
-    return cells ? grid({ title, cells, scale: "signed" }) : waiting();
-  })}${bias ? grid({ title: t("attention.bias"), cells: bias, scale: "signed" }) : waiting()}`;
+  const { layer, position } = chosen.value, bias = weightVector(`h.${layer}.attn.c_proj.bias`, model.value.config.n_embd);
+  const parts = { zcat: "attention.zcat", attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
+  return html`${Object.entries(parts).map(([kind, words]) => signedGrid(t(words), tokenCells(`${kind}.${layer}`, position)))}
+    ${signedGrid(t("attention.bias"), bias)}`;
 }
 
 const DRAW = { vectors, sum, merge };

@@ -2,28 +2,29 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { areInForce } from "../app/changes.js";
-import { choices } from "../app/controls.js";
-import { divergence, leastDivergence } from "../app/divergence.js";
+import { checkbox, choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
-import { likeliest, likelyList, share } from "../app/likely.js";
-import { chosen, ids, live, model, report, text, trace } from "../app/model.js";
+import { likeliest, likelyList, onlyIn, share } from "../app/likely.js";
+import { chosen, ids, live, model, report, text, textOf, trace } from "../app/model.js";
 import { askOf, other, readOther, tensorOf } from "../app/other.js";
-import { go, goMore, state } from "../app/state.js";
+import { go, goMore, isOn, state } from "../app/state.js";
 import { grid } from "../draw/cell-grid.js";
-import { cellsOf, indexOf, numeral, select } from "../draw/numbers.js";
+import { cellsOf, indexOf, numeral, select, valueAt } from "../draw/numbers.js";
+import { scrolling, waiting } from "../draw/pieces.js";
 
 export const compare = { id: "compare", draw };
 
 const MOST_TOKENS = 96; // of each text that are listed
-const READ = 100; // tokens of the lens at each boundary, the most that the server gives
 const THRESHOLD = 0.1; // nats
 const MATRICES = ["attn", "scores"], OF_HEADS = ["q", "k", "v", "z"];
 const OF_TOKENS = ["resid.pre", "ln1", "attn_out", "resid.mid", "ln2", "mlp_act", "mlp_out", "resid.post"];
+const KINDS = [...MATRICES, ...OF_HEADS, ...OF_TOKENS];
 
 function draw() {
   if (!live()) return html`<p>${t("compare.live")}</p>`;
   const found = second();
-  return html`${against()}${found && areInForce() ? html`${texts(found)}${next(found)}${layers(found)}${tensors(found)}` : nothing}`;
+  if (!found || !areInForce()) return html`${against()}${found === undefined ? waiting() : nothing}`;
+  return html`${against()}${texts(found)}${next(found)}${layers(found)}${tensors(found)}`;
 }
 
 const mode = () => state.value.more.with ?? (state.value.changes.length ? "changes" : "text");
@@ -47,15 +48,10 @@ function against() {
 /** The second text: as text where the model reads text, else as ids. */
 function form() {
   const readsText = model.value.has_tokenizer, given = second();
-  const value = readsText ? (given ? written(given) : text.value) : (state.value.more.ids ?? ids.value.join(","));
+  const value = readsText ? (given ? textOf(given.tokens) : text.value) : (state.value.more.ids ?? ids.value.join(","));
   return html`<p class="note">${t("compare.text.note")}</p><form class="wide" @submit=${readSecond}>
     <label class="wide">${t(readsText ? "compare.text" : "compare.ids")} <input name="text" autocomplete="off" spellcheck="false" maxlength="20000" .value=${value}></label>
     <button>${t("compare.read")}</button></form>`;
-}
-
-function written(found) {
-  const bytes = found.tokens.filter((token, i) => i > 0 || token.id !== model.value.end_of_text).flatMap((token) => token.bytes);
-  return new TextDecoder().decode(Uint8Array.from(bytes));
 }
 
 async function readSecond(event) {
@@ -72,11 +68,13 @@ async function readSecond(event) {
 
 /** The tokens of both, those in bold that are not the same at the same position. */
 function texts(found) {
-  const line = (name, mine, theirs) => html`<div><dt>${name}</dt><dd class="tokens-line">${mine.tokens.slice(0, MOST_TOKENS).map((token, i) => html`
-    <span class="token ${token.id === theirs.ids[i] ? "" : "differs"}">${token.text}</span>`)}${mine.tokens.length > MOST_TOKENS ? ` … ${mine.tokens.length}` : ""}</dd></div>`;
-  const label = mode() === "changes" ? ["compare.changed", "compare.unchanged"] : ["compare.a", "compare.b"];
-  return html`<dl class="sides">${line(t(label[0]), trace.value, found)}${line(t(label[1]), found, trace.value)}</dl>`;
+  const [mine, theirs] = mode() === "changes" ? ["compare.changed", "compare.unchanged"] : ["compare.a", "compare.b"];
+  return html`<dl class="sides">${side(t(mine), trace.value.tokens, found.ids)}${side(t(theirs), found.tokens, ids.value)}</dl>`;
 }
+
+const side = (name, tokens, others) => html`<div><dt>${name}</dt><dd class="tokens-line">
+  ${tokens.slice(0, MOST_TOKENS).map((token, i) => html`<span class="token ${token.id === others[i] ? "" : "differs"}">${token.text}</span> `)}
+  ${tokens.length > MOST_TOKENS ? `… ${tokens.length}` : nothing}</dd></div>`;
 
 /** The positions that are compared: the same from the start; the last of both where the last was chosen. */
 function places(found) {
@@ -86,58 +84,62 @@ function places(found) {
 
 const ofB = (name) => `B: ${name}`;
 
-/** The likeliest next tokens of both, and how far the two distributions are apart. */
+/** The likeliest next tokens of both. */
 function next(found) {
   const [mine, theirs] = places(found), a = tensorOf(trace.value.trace, select("logits", mine, ":"))?.data;
   const b = tensorOf(found.trace, select("logits", theirs, ":"))?.data;
   if (!a || !b) return waiting();
-  const [topA, topB] = [likeliest(a), likeliest(b)], only = (these, those) => new Set(these.map((one) => one.id).filter((id) => !those.some((each) => each.id === id)));
+  const [topA, topB] = [likeliest(a), likeliest(b)];
   return html`<h2>${t("compare.next")}</h2>${choices(["position"])}
     <p class="note">${t("compare.next.note")}</p>
-    <div class="two"><section><h3>A · ${t("place", { n: mine + 1, i: mine })}</h3>${likelyList(topA, "probs", mine, only(topA, topB))}</section>
-      <section><h3>B · ${t("place", { n: theirs + 1, i: theirs })}</h3>${likelyList(topB, ofB("probs"), theirs, only(topB, topA))}</section></div>
-    <p>KL(A ‖ B) = ${numeral(divergence(a, b).toFixed(4), "sum(probs * (log probs - log B: probs))", [mine])} ${t("compare.nats")}</p>`;
+    <div class="two"><section><h3>A · ${t("place", { n: mine + 1, i: mine })}</h3>${likelyList(topA, "probs", mine, onlyIn(topA, topB))}</section>
+      <section><h3>B · ${t("place", { n: theirs + 1, i: theirs })}</h3>${likelyList(topB, ofB("probs"), theirs, onlyIn(topB, topA))}</section></div>`;
 }
 
-const waiting = () => html`<p>${t("loading")}</p>`;
-
-/** Where the two first part ways: the raw logit lens of both at each boundary. */
+/** Where the two first part ways: the raw logit lens of both at each boundary, and how far it is from one to the other. */
 function layers(found) {
-  const [mine, theirs] = places(found), k = Math.min(READ, model.value.config.n_vocab);
-  const lens = (id, position) => askOf(id, `lens?${new URLSearchParams({ position, k })}`)?.boundaries;
+  const [mine, theirs] = places(found), heading = html`<h2>${t("compare.layers")}</h2><p class="note">${t("compare.layers.note")}</p>`;
   const [a, b] = [lens(trace.value.trace, mine), lens(found.trace, theirs)];
-  if (!a || !b) return html`<h2>${t("compare.layers")}</h2>${waiting()}`;
-  const apart = a.map((boundary, i) => leastDivergence(boundary.top, b[i].top)), first = apart.findIndex((nats) => nats > threshold());
-  return html`<h2>${t("compare.layers")}</h2><p class="note">${t(k < model.value.config.n_vocab ? "compare.layers.note" : "compare.layers.all", { k })}</p>
+  const apart = askOf(trace.value.trace, `divergence?${new URLSearchParams({ with: found.trace, position: mine, other_position: theirs })}`)?.boundaries;
+  if (!a || !b || !apart) return html`${heading}${waiting()}`;
+  const first = apart.findIndex((each) => each.nats === null || each.nats > threshold());
+  return html`${heading}
     <p><label class="choice">${t("compare.threshold")} <input type="number" min="0" step="0.05" .value=${String(threshold())}
       @input=${(event) => goMore({ kl: event.target.value })}></label></p>
-    <p role="status">${first < 0 ? t("compare.nowhere") : html`${t("compare.first")} <b><code>${a[first].name}</code></b>: ${nats(apart[first], a[first].name, mine)}`}</p>
-    <div class="scroll" tabindex="0" role="region" aria-label=${t("compare.layers")}><table class="lens">
-      <thead><tr><th scope="col">${t("output.boundary")}</th><th scope="col">A</th><th scope="col">B</th><th scope="col">KL(A ‖ B) ${k < model.value.config.n_vocab ? "≥" : "="}</th></tr></thead>
-      <tbody>${a.map(({ name, top }, i) => html`<tr class=${i === first ? "marked" : ""}><th scope="row"><code>${name}</code></th>
-        <td>${said(top[0], name, mine)}</td><td>${said(b[i].top[0], ofB(name), theirs)}</td><td class="right">${nats(apart[i], name, mine)}</td></tr>`)}</tbody></table></div>`;
+    <p role="status">${first < 0 ? t("compare.nowhere") : html`${t("compare.first")} <b><code>${apart[first].name}</code></b>: ${nats(apart[first], mine)}`}</p>
+    ${scrolling(t("compare.layers"), html`<table class="lens">
+      <thead><tr><th scope="col">${t("output.boundary")}</th><th scope="col">A</th><th scope="col">B</th><th scope="col">KL(A ‖ B)</th></tr></thead>
+      <tbody>${apart.map((each, i) => html`<tr class=${i === first ? "marked" : ""}><th scope="row"><code>${each.name}</code></th>
+        ${said(a[i], each.name, mine)}${said(b[i], ofB(each.name), theirs)}<td class="right">${nats(each, mine)}</td></tr>`)}</tbody></table>`)}`;
 }
+
+/** The likeliest token at each boundary. */
+const lens = (id, position) => askOf(id, `lens?${new URLSearchParams({ position, k: 1 })}`)?.positions[0].boundaries.map(({ top }) => top[0]);
 
 function threshold() {
   const nats = Number(state.value.more.kl ?? THRESHOLD);
   return nats >= 0 ? nats : THRESHOLD;
 }
 
-const nats = (value, boundary, position) => numeral(value.toFixed(4), `KL(lens(${boundary}) ‖ lens(${ofB(boundary)}))`, [position]);
+const nats = ({ name, nats: value }, position) => numeral(value?.toFixed(4) ?? "∞", `KL(lens(${name}) ‖ lens(${ofB(name)}))`, [position]);
 const said = ({ id, text: shown, probability }, boundary, position) =>
-  html`<span class="token">${shown}</span> ${numeral(share(probability), `lens(${boundary})`, [position, id])}`;
+  html`<td><span class="token">${shown}</span> ${numeral(share(probability), `lens(${boundary})`, [position, id])}</td>`;
 
 /** One tensor of both. */
 function tensors(found) {
-  const kinds = [...MATRICES, ...OF_HEADS, ...OF_TOKENS], kind = kinds.includes(state.value.more.tensor) ? state.value.more.tensor : "attn";
-  const ofHeads = !OF_TOKENS.includes(kind), asDifference = state.value.more.difference === "1";
-  const [mine, theirs] = places(found), a = part(trace.value, kind, mine, (name) => name), b = part(found, kind, theirs, ofB);
+  const kind = KINDS.includes(state.value.more.tensor) ? state.value.more.tensor : "attn", [mine, theirs] = places(found);
   return html`<h2>${t("compare.tensor")}</h2>
     <div class="choices"><label class="choice">${t("compare.which")} <select @change=${(event) => goMore({ tensor: event.target.value })}>
-      ${kinds.map((each) => html`<option value=${each} ?selected=${each === kind}>${t(`compare.kind.${each}`)}</option>`)}</select></label>
-      <label class="choice"><input type="checkbox" .checked=${asDifference} @change=${(event) => goMore({ difference: event.target.checked ? "1" : null })}> ${t("compare.difference")}</label></div>
-    ${choices(ofHeads ? ["layer", "head"] : ["layer"])}
-    ${!a || !b ? waiting() : asDifference ? difference(a, b, found) : html`<div class=${MATRICES.includes(kind) ? "two" : ""}>${shown("A", a, kind, trace.value)}${shown("B", b, kind, found)}</div>`}`;
+      ${KINDS.map((each) => html`<option value=${each} ?selected=${each === kind}>${t(`compare.kind.${each}`)}</option>`)}</select></label>
+      ${checkbox("difference", t("compare.difference"))}</div>
+    ${choices(OF_TOKENS.includes(kind) ? ["layer"] : ["layer", "head"])}
+    ${both(kind, part(trace.value, kind, mine, (name) => name), part(found, kind, theirs, ofB), found)}`;
+}
+
+function both(kind, a, b, found) {
+  if (!a || !b) return waiting();
+  if (isOn("difference")) return difference(kind, a, b, found);
+  return html`<div class=${MATRICES.includes(kind) ? "two" : ""}>${shown("A", a, kind, trace.value)}${shown("B", b, kind, found)}</div>`;
 }
 
 /** A head's pattern, or a token's row, of either trace, under a name that says which. */
@@ -158,13 +160,23 @@ function shown(side, cells, kind, found) {
 }
 
 /** A − B; of two patterns of different size the part that both have. */
-function difference(a, b, found) {
-  const rows = Math.min(a.rows, b.rows), columns = Math.min(a.columns, b.columns), values = new Float32Array(rows * columns);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) values[i * columns + j] = a.values[i * a.columns + j] - b.values[i * b.columns + j];
-  const cells = { ...a, tensor: `${a.tensor} - ${b.tensor}`, values, rows, columns };
-  const most = values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]) ? i : best), 0), at = [Math.floor(most / columns), most % columns];
-  const names = a.rows > 1 || a.rows === a.columns ? trace.value.tokens.slice(0, rows).map((token, i) => (found.ids[i] === token.id ? token.text : `${token.text}|${found.tokens[i].text}`)) : undefined;
+function difference(kind, a, b, found) {
+  const cells = subtracted(a, b), at = largestAt(cells), common = cells.rows;
+  const name = (token, i) => (found.ids[i] === token.id ? token.text : `${token.text}|${found.tokens[i].text}`);
+  const names = MATRICES.includes(kind) ? trace.value.tokens.slice(0, common).map(name) : undefined;
   return html`${grid({ title: `A − B · ${a.tensor}`, cells, scale: "signed", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: at })}
-    <p>max |A − B| = ${numeral(Math.abs(values[most]).toPrecision(3), `abs(${cells.tensor})`, indexOf(cells, ...at))}
-    ${a.rows === b.rows ? nothing : html`<span class="note">${t("compare.common", { n: rows })}</span>`}</p>`;
+    <p>max |A − B| = ${numeral(Math.abs(valueAt(cells, ...at)).toPrecision(3), `abs(${cells.tensor})`, indexOf(cells, ...at))}
+    ${a.rows === b.rows ? nothing : html`<span class="note">${t("compare.common", { n: common })}</span>`}</p>`;
+}
+
+function subtracted(a, b) {
+  const rows = Math.min(a.rows, b.rows), columns = Math.min(a.columns, b.columns), values = new Float32Array(rows * columns);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) values[i * columns + j] = valueAt(a, i, j) - valueAt(b, i, j);
+  return { ...a, tensor: `${a.tensor} - ${b.tensor}`, values, rows, columns };
+}
+
+/** Row and column of the number that is farthest from 0. */
+function largestAt({ values, columns }) {
+  const most = values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]) ? i : best), 0);
+  return [Math.floor(most / columns), most % columns];
 }

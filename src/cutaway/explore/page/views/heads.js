@@ -2,14 +2,16 @@
 // from one token to another.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { choices } from "../app/controls.js";
+import { checkbox, choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
-import { askTrace, chosen, ids, model, tokens } from "../app/model.js";
+import { askTrace, chosen, ids, labels, model } from "../app/model.js";
+import { withoutFirst } from "../app/patterns.js";
 import { headCells } from "../app/slices.js";
-import { go, goMore, state } from "../app/state.js";
+import { go, goMore, isOn, ownNumber, state } from "../app/state.js";
 import { grid } from "../draw/cell-grid.js";
-import { numeral, percent } from "../draw/numbers.js";
-import { atlas } from "../draw/head-atlas.js";
+import { atlas, headsOf, shownName } from "../draw/head-atlas.js";
+import { computedCells, numeral, percent } from "../draw/numbers.js";
+import { meter, waiting } from "../draw/pieces.js";
 
 export const heads = { id: "heads", draw };
 
@@ -17,42 +19,36 @@ const LISTED = 10; // heads of a search
 
 function draw() {
   return html`${choices(["layer", "head"])}
-    <p><label><input type="checkbox" .checked=${isWithoutFirst()} @change=${(event) => goMore({ first: event.target.checked ? "0" : null })}>
-      ${t("heads.first")}</label></p>
-    ${isWithoutFirst() ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
+    <p>${checkbox("without_first", t("heads.first"))}</p>
+    ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
     <div class="heads"><div>${search()}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
-      <p class="note">${t("heads.atlas.note")}</p>${atlas({ withoutFirst: isWithoutFirst(), open: openHead })}</section></div>
+      <p class="note">${t("heads.atlas.note")}</p>${atlas(openHead)}</section></div>
     <section class="beside" aria-labelledby="chosen-head">${large()}</section></div>`;
 }
 
-const waiting = () => html`<p>${t("loading")}</p>`;
-const labels = () => tokens.value.map((token) => token.text);
-const isWithoutFirst = () => state.value.more.first === "0";
 const openHead = (layer, head) => go({ view: "attention", layer, head });
 
 /** The chosen head's pattern, and what it does in numbers. */
 function large() {
-  const { layer, head, position } = chosen.value, names = labels(), cells = headCells("attn", layer, head);
+  const { layer, head } = chosen.value;
   return html`<h2 id="chosen-head">${t("heads.chosen", { layer, head })}</h2>
     <p class="buttons"><button type="button" @click=${() => openHead(layer, head)}>${t("heads.open")}</button></p>
-    ${cells ? grid({ title: t(isWithoutFirst() ? "heads.pattern.first" : "heads.pattern"), cells: isWithoutFirst() ? withoutFirst(cells) : cells, scale: "share",
-      rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: [position, position], pick: (query) => go({ position: query }, { replace: true }) }) : waiting()}
-    ${statistics(layer, head)}`;
+    ${pattern(layer, head)}${statistics(layer, head)}`;
 }
 
-let renormalised = null; // the last cells drawn so; a pattern of 1,024 tokens is a million numbers
+function pattern(layer, head) {
+  const cells = headCells("attn", layer, head), { position } = chosen.value, names = labels.value;
+  if (!cells) return waiting();
+  return grid({ title: t(isOn("without_first") ? "heads.pattern.first" : "heads.pattern"), cells: isOn("without_first") ? cut(cells, layer) : cells,
+    scale: "share", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: [position, position],
+    pick: (query) => go({ position: query }, { replace: true }) });
+}
 
-/** Weights to be looked at without the first token: each row's others sum to 1 again, the first row stays. */
-function withoutFirst(cells) {
-  if (renormalised?.of === cells.values) return renormalised.cells;
-  const n = cells.columns, values = cells.values.slice();
-  for (let row = 1; row < cells.rows; row++) {
-    values[row * n] = 0;
-    const rest = values.subarray(row * n, (row + 1) * n).reduce((sum, weight) => sum + weight, 0);
-    for (let key = 1; key < n && rest > 0; key++) values[row * n + key] /= rest;
-  }
-  renormalised = { of: cells.values, cells: { ...cells, values, tensor: `without_first(${cells.tensor})` } };
-  return renormalised.cells;
+let lastCut = null; // a pattern of 1,024 tokens is a million numbers
+
+function cut(cells, layer) {
+  if (lastCut?.of !== cells.values) lastCut = { of: cells.values, values: withoutFirst(cells.values, cells.columns) };
+  return { ...cells, values: lastCut.values, tensor: shownName(layer) };
 }
 
 // What is measured of a head, by the server's names; i is a query's position, j a key's.
@@ -62,7 +58,7 @@ const MEASURED = {
 };
 
 function statistics(layer, head) {
-  const found = askTrace(`heads?layer=${layer}`)?.heads[head];
+  const found = headsOf(layer)?.[head];
   if (!found) return waiting();
   return html`<h3 id="measured">${t("heads.measured")}</h3><p class="note">${t("heads.mean")}</p><table aria-labelledby="measured">
     <thead><tr><th scope="col">${t("heads.what")}</th><th scope="col">${t("heads.value")}</th></tr></thead>
@@ -72,24 +68,22 @@ function statistics(layer, head) {
 
 /** From which token to which: every head, by the weight it gives. */
 function search() {
-  const { query, keys } = wanted(), names = labels();
-  const found = keys.length ? askTrace(`search?query=${query}&keys=${keys.join(",")}`)?.heads : [];
+  const { query, keys } = wanted(), names = labels.value;
+  const from = (token) => goMore({ from: token, to: keys.filter((key) => key <= token).join(",") });
+  const to = (keys) => goMore({ from: query, to: [...new Set(keys)].sort((a, b) => a - b).join(",") });
   return html`<section aria-labelledby="search"><h2 id="search">${t("heads.search")}</h2>
     <p class="note">${t("heads.search.note")}</p>
-    <div class="choices">
-      ${pickToken("heads.from", query, names, (i) => goMore({ from: i, to: keys.filter((key) => key <= i).join(",") }))}
-      ${pickToken("heads.to", "", names.slice(0, query + 1), (key) => goMore({ from: query, to: [...new Set([...keys, key])].sort((a, b) => a - b).join(",") }))}
+    <div class="choices">${pickToken("heads.from", query, names, from)}
+      ${pickToken("heads.to", "", names.slice(0, query + 1), (key) => to([...keys, key]))}
       <ul class="chips" aria-label=${t("heads.keys")}>${keys.map((key) => html`<li><button type="button" class="token" aria-label=${t("heads.remove", { token: names[key] })}
-        @click=${() => goMore({ from: query, to: keys.filter((other) => other !== key).join(",") })}>${names[key]} ×</button></li>`)}</ul></div>
-    ${found ? ranking(found, query, keys) : waiting()}</section>`;
+        @click=${() => to(keys.filter((other) => other !== key))}>${names[key]} ×</button></li>`)}</ul></div>
+    ${keys.length ? ranking(query, keys) : html`<p>${t("heads.pick")}</p>`}</section>`;
 }
 
 /** The search of the address; what looks is the chosen token unless another is named. */
 function wanted() {
-  const { from, to } = state.value.more, { position } = chosen.value, within = (i, end) => Number.isInteger(i) && i >= 0 && i < end;
-  const query = within(Number(from ?? position), ids.value.length) ? Number(from ?? position) : position;
-  const named = (to ?? "").split(",").filter(Boolean).map(Number);
-  return { query, keys: named.filter((key) => within(key, query + 1)) };
+  const query = ownNumber("from", ids.value.length, chosen.value.position), { to = "" } = state.value.more;
+  return { query, keys: to.split(",").filter((text) => /^\d{1,9}$/.test(text)).map(Number).filter((key) => key <= query) };
 }
 
 function pickToken(name, value, names, pick) {
@@ -102,20 +96,24 @@ function pickToken(name, value, names, pick) {
     ${names.map((token, i) => html`<option value=${i} .selected=${i === value}>${i} ${token}</option>`)}</select></label>`;
 }
 
-function ranking(found, query, keys) {
-  if (!keys.length) return html`<p>${t("heads.pick")}</p>`;
-  const { n_layer, n_head } = model.value.config, formula = keys.map((key) => `attn.l[h,${query},${key}]`).join(" + ");
-  const values = new Float32Array(n_layer * n_head);
-  for (const { layer, head, weight } of found) values[layer * n_head + head] = weight;
-  const cells = { tensor: formula, shape: [n_layer, n_head], values, rows: n_layer, columns: n_head, offset: 0, steps: [n_head, 1] };
-  const count = (n, words) => Array.from({ length: n }, (_, i) => `${t(words)} ${i}`), best = found[0];
-  return html`<div class="two"><div><h3>${t("heads.best", { n: Math.min(LISTED, found.length), all: found.length })}</h3>
-    <ol class="bars ranked">${found.slice(0, LISTED).map(({ layer, head, weight }) => html`<li>
+function ranking(query, keys) {
+  const all = askTrace(`search?query=${query}&keys=${keys.join(",")}`)?.heads;
+  if (!all) return waiting();
+  const formula = keys.map((key) => `attn.l[h,${query},${key}]`).join(" + "), best = all.slice(0, LISTED);
+  return html`<div class="two"><div><h3>${t("heads.best", { n: best.length, all: all.length })}</h3>
+    <ol class="bars ranked">${best.map(({ layer, head, weight }) => html`<li>
       <button type="button" class="quiet" aria-pressed=${isChosen(layer, head)} @click=${() => go({ layer, head })}>${t("heads.name", { layer, head })}</button>
-      <meter min="0" max="1" value=${weight} aria-hidden="true"></meter>
-      ${numeral(percent(weight), formula, [layer, head])}</li>`)}</ol></div>
-    ${grid({ title: t("heads.map"), cells, scale: "share", rowLabels: count(n_layer, "layer"), columnLabels: count(n_head, "head"),
-      cursor: [best.layer, best.head], pick: (layer, head) => go({ layer, head }) })}</div>`;
+      ${meter(weight)}
+      ${numeral(percent(weight), formula, [layer, head])}</li>`)}</ol></div>${map(all, formula)}</div>`;
+}
+
+/** Layers × heads. */
+function map(all, formula) {
+  const { n_layer, n_head } = model.value.config, values = new Float32Array(n_layer * n_head), [best] = all;
+  for (const { layer, head, weight } of all) values[layer * n_head + head] = weight;
+  const count = (n, words) => Array.from({ length: n }, (_, i) => `${t(words)} ${i}`);
+  return grid({ title: t("heads.map"), cells: computedCells(formula, values, n_head), scale: "share", rowLabels: count(n_layer, "layer"),
+    columnLabels: count(n_head, "head"), cursor: [best.layer, best.head], pick: (layer, head) => go({ layer, head }) });
 }
 
 const isChosen = (layer, head) => layer === chosen.value.layer && head === chosen.value.head;

@@ -3,10 +3,11 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { computed, signal } from "../vendor/signals-core.js";
 import { t } from "../app/i18n.js";
-import { ask, ids, live, model, post, progress, report, tensor, tokens, trace } from "../app/model.js";
+import { likely, share, word } from "../app/likely.js";
+import { ids, labels, live, model, post, progress, report, tensor, trace } from "../app/model.js";
 import { go } from "../app/state.js";
-import { numeral, percent, select } from "../draw/numbers.js";
-import { softmax } from "../app/sampling.js";
+import { numeral, select } from "../draw/numbers.js";
+import { scrolling, waiting } from "../draw/pieces.js";
 
 export const loop = { id: "loop", draw };
 
@@ -17,7 +18,7 @@ const playing = signal(false);
 const measured = signal(null); // the last proof, and of which trace
 
 const logits = computed(() => trace.value && tensor(select("logits", ids.value.length - 1, ":"))?.data);
-const likeliest = computed(() => logits.value && logits.value.reduce((best, value, i, all) => (value > all[best] ? i : best), 0));
+const likeliest = computed(() => logits.value && likely(logits.value).order[0]);
 
 function draw() {
   return html`${controls()}${last()}${cache()}${proof()}`;
@@ -53,34 +54,41 @@ function tick() {
 /** Output becomes input: the likeliest next token, and where it goes. */
 function last() {
   const id = likeliest.value;
-  if (id === undefined) return html`<p>${t("loading")}</p>`;
-  const words = ask("vocabulary")?.tokens, share = softmax(logits.value)[id], at = ids.value.length;
-  return html`<p class="becomes"><span class="token">${tokens.value.slice(-6).map((token) => token.text).join(" ")}</span>
-    <span aria-hidden="true">→</span> <b class="token">${words?.[id] ?? `#${id}`}</b> ${numeral(percent(share), "probs", [at - 1, id])}
+  if (id === undefined) return waiting();
+  const at = ids.value.length, { probabilities } = likely(logits.value);
+  return html`<p class="becomes"><span class="token">${labels.value.slice(-6).join(" ")}</span>
+    <span aria-hidden="true">→</span> <b class="token">${word(id)}</b> ${numeral(share(probabilities[id]), "probs", [at - 1, id])}
     <span>${t("loop.becomes", { n: at + 1, i: at })}</span></p>`;
 }
 
 /** Layers × positions: computed in the last step, reused, or empty. */
 function cache() {
-  const { n_layer, n_ctx, n_embd } = model.value.config, { work } = trace.value, count = ids.value.length;
-  const first = Math.max(0, count - SHOWN + 6), places = Array.from({ length: Math.min(SHOWN, n_ctx - first) }, (_, i) => first + i);
-  const perPosition = 2 * n_layer * n_embd * 4;
-  const kind = (layer, place) => {
-    if (place >= count) return "empty";
-    return layer < work.changed_layer && place < work.positions_reused ? "reused" : "computed";
-  };
+  const { n_layer, n_embd } = model.value.config, { work } = trace.value, count = ids.value.length, perPosition = 2 * n_layer * n_embd * 4;
   return html`<h2>${t("loop.cache")}</h2>
     <p>${t("loop.work", { computed: work.positions_computed, reused: work.positions_reused, layers: work.layers_computed })}</p>
-    <div class="scroll" tabindex="0" role="region" aria-label=${t("loop.cache")}><table class="cache">
-      <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${tokens.value[place]?.text ?? place}</th>`)}</tr></thead>
-      <tbody>${Array.from({ length: n_layer }, (_, layer) => html`<tr><th scope="row">${layer}</th>
-        ${places.map((place) => html`<td class=${kind(layer, place)}><span>${mark(kind(layer, place))}</span></td>`)}</tr>`)}</tbody></table></div>
-    <p class="key">${["computed", "reused", "empty"].map((name) => html`<span class=${name}><i>${mark(name)}</i> ${t(`loop.${name}`)}</span>`)}</p>
+    ${scrolling(t("loop.cache"), slots())}
+    <p class="key">${Object.keys(MARKS).map((kind) => html`<span class=${kind}><i>${MARKS[kind]}</i> ${t(`loop.${kind}`)}</span>`)}</p>
     <p>${t("loop.bytes", { per: perPosition.toLocaleString("en"), all: (perPosition * count).toLocaleString("en"), n: count })}</p>
     <p class="note">${t("loop.noq")}</p>`;
 }
 
-const mark = (name) => ({ computed: "●", reused: "○", empty: "·" })[name];
+const MARKS = { computed: "●", reused: "○", empty: "·" };
+
+function slots() {
+  const { n_layer, n_ctx } = model.value.config, first = Math.max(0, ids.value.length - SHOWN + 6);
+  const places = Array.from({ length: Math.min(SHOWN, n_ctx - first) }, (_, i) => first + i);
+  const slot = (kind) => html`<td class=${kind}><span>${MARKS[kind]}</span></td>`;
+  return html`<table class="cache">
+    <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${labels.value[place] ?? place}</th>`)}</tr></thead>
+    <tbody>${Array.from({ length: n_layer }, (_, layer) => html`<tr><th scope="row">${layer}</th>
+      ${places.map((place) => slot(kindOf(layer, place)))}</tr>`)}</tbody></table>`;
+}
+
+function kindOf(layer, place) {
+  const { changed_layer, positions_reused } = trace.value.work;
+  if (place >= ids.value.length) return "empty";
+  return layer < changed_layer && place < positions_reused ? "reused" : "computed";
+}
 
 async function measure() {
   try {
@@ -94,10 +102,10 @@ async function measure() {
 /** The same logits with and without the cache, and the time that each took just now. */
 function proof() {
   const found = measured.value?.id === trace.value.trace ? measured.value : null;
-  const time = (seconds) => `${(1000 * seconds).toFixed(1)} ms`;
   return html`<h2>${t("loop.proof")}</h2><p><button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${measure}>${t("loop.measure")}</button></p>
-    ${found ? html`<dl class="measured">
-      <dt>${t("loop.with", { n: found.with_cache.positions })}</dt><dd>${numeral(time(found.with_cache.seconds), "measured", [])}</dd>
-      <dt>${t("loop.without", { n: found.without_cache.positions })}</dt><dd>${numeral(time(found.without_cache.seconds), "measured", [])}</dd>
+    ${found ? html`<dl class="measured">${took("loop.with", found.with_cache)}${took("loop.without", found.without_cache)}
       <dt>max |Δ logits|</dt><dd>${numeral(found.max_difference.toExponential(1), "logits - logits", [ids.value.length - 1])}</dd></dl>` : nothing}`;
 }
+
+const took = (words, { positions, seconds }) =>
+  html`<dt>${t(words, { n: positions })}</dt><dd>${numeral(`${(1000 * seconds).toFixed(1)} ms`, "measured", [])}</dd>`;

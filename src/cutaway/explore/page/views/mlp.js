@@ -1,59 +1,48 @@
 // The MLP of a layer for one token: wider, through GELU, back again, and added to what came in.
 
-import { html, svg } from "../vendor/lit-html.js";
+import { html, nothing, svg } from "../vendor/lit-html.js";
 import { choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
-import { chosen, ids, model, tensor, tokens } from "../app/model.js";
+import { askTrace, chosen, ids, labels, model, tensor } from "../app/model.js";
 import { shapeOf, sheet, tokenCells } from "../app/slices.js";
-import { goMore, state } from "../app/state.js";
-import { grid } from "../draw/cell-grid.js";
-import { cellsOf, numeral } from "../draw/numbers.js";
+import { goMore, ownNumber } from "../app/state.js";
+import { grid, signedGrid } from "../draw/cell-grid.js";
+import { cellsOf, farthest, numeral } from "../draw/numbers.js";
 import { bars } from "../draw/panels.js";
+import { meter, scrolling, waiting } from "../draw/pieces.js";
 
 export const mlp = { id: "mlp", draw };
 
 const TOP = 10; // units in the list
+const NAMED = 4; // tokens that each of them promotes
+const PROMOTED = 12; // tokens that the chosen unit promotes
 const MOST_TOKENS = 24; // for which a unit's numbers are shown
 
 function draw() {
-  const { layer, position } = chosen.value, token = tokens.value[position].text, { n_inner, n_embd } = model.value.config;
-  const [before, after] = ["mlp_pre", "mlp_act"].map((kind) => tokenCells(`${kind}.${layer}`, position));
+  const { position } = chosen.value, { n_inner, n_embd } = model.value.config, [before, after] = ["mlp_pre", "mlp_act"].map(part);
   return html`${choices(["layer", "position"])}
     <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}</p>
-    ${vector("ln2", t("mlp.ln2", { token }))}
+    ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}
     <h2>${t("mlp.back")}</h2><p class="note">${t("mlp.back.note")}</p>
-    ${vector("mlp_out", t("mlp.out"))}${vector("resid.mid", t("mlp.mid"))}${vector("resid.post", t("mlp.post"))}${proof()}`;
+    ${signedGrid(t("mlp.out"), part("mlp_out"))}${signedGrid(t("mlp.mid"), part("resid.mid"))}${signedGrid(t("mlp.post"), part("resid.post"))}${proof()}`;
 }
-
-const waiting = () => html`<p>${t("loading")}</p>`;
 
 function part(kind) {
   const { layer, position } = chosen.value;
   return tokenCells(`${kind}.${layer}`, position);
 }
 
-function vector(kind, title) {
-  const cells = part(kind);
-  return cells ? grid({ title, cells, scale: "signed" }) : waiting();
-}
-
 function units(before, after) {
   const order = Array.from(after.values, (_, i) => i).sort((a, b) => after.values[b] - after.values[a]).slice(0, TOP);
-  const unit = openUnit(order[0]), columns = fold(after.columns), at = [Math.floor(unit / columns), unit % columns];
-  const folded = (cells, title) => grid({ title, cells: sheet(cells, columns), scale: "signed", cursor: at,
+  const unit = ownNumber("unit", model.value.config.n_inner, order[0]), columns = fold(after.columns);
+  const folded = (cells, title) => grid({ title, cells: sheet(cells, columns), scale: "signed", cursor: [Math.floor(unit / columns), unit % columns],
     pick: (row, column) => goMore({ unit: row * columns + column }) });
   return html`<h2>${t("mlp.units", { n: after.columns })}</h2>
     <p class="note">${t("mlp.units.note", { rows: after.columns / columns, columns })} ${positive(after)}</p>
     <div class="two">${folded(before, t("mlp.pre"))}${folded(after, t("mlp.act"))}</div>
     <div class="two">${strongest(order, unit, before, after)}<div>${gelu(order, before, after)}</div></div>
-    ${inText(unit)}`;
-}
-
-/** The unit that was picked, or the strongest. */
-function openUnit(strongest) {
-  const unit = Number(state.value.more.unit ?? strongest);
-  return Number.isInteger(unit) && unit >= 0 && unit < model.value.config.n_inner ? unit : strongest;
+    <h2>${t("mlp.one", { unit })}</h2><div class="two">${promotes(unit)}${inText(unit)}</div>`;
 }
 
 /** The fewest columns, of at least 4 to 3 rows, that n numbers fill without a rest: 64 for 3072; n itself for a prime. */
@@ -69,13 +58,29 @@ function positive(after) {
 }
 
 function strongest(order, unit, before, after) {
-  const { layer, position } = chosen.value;
+  const { layer, position } = chosen.value, found = promotedBy(order, NAMED), title = t("mlp.strongest", { n: order.length });
   const number = (cells, kind, i) => html`<td class="right">${numeral(cells.values[i].toFixed(3), `${kind}.${layer}`, [position, i])}</td>`;
-  return html`<section aria-labelledby="strongest"><h3 id="strongest">${t("mlp.strongest", { n: order.length })}</h3><table>
-    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col">${t("mlp.pre")}</th><th scope="col">${t("mlp.act")}</th></tr></thead>
-    <tbody>${order.map((i) => html`<tr><th scope="row">
+  const names = (i) => (found ? found[i].map(({ text }) => html`<span class="token symbol">${text}</span>`) : "…");
+  return html`<section><h3>${title}</h3>${scrolling(title, html`<table>
+    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col">${t("mlp.pre")}</th><th scope="col">${t("mlp.act")}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
+    <tbody>${order.map((i, row) => html`<tr><th scope="row">
       <button type="button" class="quiet" aria-pressed=${i === unit} @click=${() => goMore({ unit: i })}>${i}</button></th>
-      ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}</tr>`)}</tbody></table></section>`;
+      ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}<td>${names(row)}</td></tr>`)}</tbody></table>`)}</section>`;
+}
+
+/** For each of these units of the layer the k tokens whose logits it raises most; undefined until they are there. */
+function promotedBy(units, k) {
+  const { layer } = chosen.value, asked = `units?layer=${layer}&units=${units.join(",")}&k=${Math.min(k, model.value.config.n_vocab)}`;
+  return askTrace(asked)?.units.map((unit) => unit.top);
+}
+
+function promotes(unit) {
+  const found = promotedBy([unit], PROMOTED), { layer } = chosen.value;
+  if (!found) return waiting();
+  const [top] = found, formula = `(h.${layer}.mlp.c_proj.weight[${unit},:] - mean) * ln_f.weight @ ${model.value.config.tie_word_embeddings ? "wte" : "lm_head"}.weight.T`;
+  return html`<section aria-labelledby="promotes"><h3 id="promotes">${t("mlp.promotes")}</h3><p class="note">${t("mlp.promotes.note")}</p>
+    <ol class="bars">${top.map(({ id, text, adds }) => html`<li><span class="token">${text}</span>
+      ${meter(Math.max(0, adds), top[0].adds)}${numeral(adds.toFixed(3), formula, [id])}</li>`)}</ol></section>`;
 }
 
 const WIDE = 320, HIGH = 200; // of the curve, in pixels
@@ -100,11 +105,10 @@ function gelu(order, before, after) {
 function inText(unit) {
   const { layer } = chosen.value, shape = shapeOf("mlp_act"), found = tensor(`mlp_act.${layer}[:,${unit}]`);
   if (!found) return waiting();
-  const first = windowStart(), count = Math.min(MOST_TOKENS, ids.value.length);
-  const cells = cellsOf(`mlp_act.${layer}`, shape, found.data.subarray(first, first + count), count, 1, first * shape[1] + unit, [shape[1], 1]);
-  const names = tokens.value.slice(first, first + count).map((token) => token.text);
-  const title = t("mlp.text", { unit, from: first + 1, to: first + count, all: ids.value.length });
-  return bars({ title, labels: names, cells, scale: "size" });
+  const first = windowStart(), count = Math.min(MOST_TOKENS, ids.value.length), end = first + count;
+  const cells = cellsOf(`mlp_act.${layer}`, shape, found.data.subarray(first, end), count, 1, first * shape[1] + unit, [shape[1], 1]);
+  const title = t("mlp.text", { unit, from: first + 1, to: end, all: ids.value.length });
+  return bars({ title, labels: labels.value.slice(first, end), cells, scale: "size" });
 }
 
 /** The first of the tokens shown: the chosen one is in the middle of a long text. */
@@ -115,8 +119,8 @@ function windowStart() {
 
 function proof() {
   const [middle, out, post] = ["resid.mid", "mlp_out", "resid.post"].map(part), { layer, position } = chosen.value;
-  if (!middle || !out || !post) return "";
-  const off = Math.max(...post.values.map((value, i) => Math.abs(value - Math.fround(middle.values[i] + out.values[i]))));
+  if (!middle || !out || !post) return nothing;
+  const off = farthest(post.values, middle.values.map((value, i) => value + out.values[i]));
   return html`<p>max |resid.mid + mlp_out − resid.post| =
     ${numeral(off.toExponential(1), `resid.mid.${layer} + mlp_out.${layer} - resid.post.${layer}`, [position])}</p>`;
 }

@@ -4,11 +4,12 @@ import { html, nothing, svg } from "../vendor/lit-html.js";
 import { choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
 import { likely, share, word } from "../app/likely.js";
-import { ask, askTrace, chosen, model, tensor, tokens, trace } from "../app/model.js";
+import { ask, askTrace, chosen, labels, model, tensor, trace } from "../app/model.js";
 import { tokenCells, weightRow } from "../app/slices.js";
-import { goMore, state } from "../app/state.js";
-import { grid } from "../draw/cell-grid.js";
-import { numeral, select } from "../draw/numbers.js";
+import { goMore, ownNumber, state } from "../app/state.js";
+import { signedGrid } from "../draw/cell-grid.js";
+import { computedCells, numeral, select } from "../draw/numbers.js";
+import { meter, scrolling, waiting } from "../draw/pieces.js";
 
 export const output = { id: "output", draw };
 
@@ -18,26 +19,19 @@ const READ = 5; // tokens at each boundary of the lens
 const NO_SUM = ["no_residual_attention", "no_residual_mlp", "no_final_norm"]; // changes after which a logit is no sum of parts
 
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
-const waiting = () => html`<p>${t("loading")}</p>`;
 
 function draw() {
   const { position } = chosen.value, logits = tensor(select("logits", position, ":"))?.data;
   if (!logits) return html`${choices(["position"])}${waiting()}`;
-  const token = chosenToken(logits);
+  const token = ownNumber("token", logits.length, likely(logits).order[0]); // the one picked, or the likeliest
   return html`${choices(["position"])}${scores(logits, position, token)}${product(logits, position, token)}
     ${parts(logits, position, token)}${lens(position, likely(logits).order[0])}`;
-}
-
-/** The token whose score is looked at: the one picked, or the likeliest. */
-function chosenToken(logits) {
-  const token = Number(state.value.more.token ?? -1);
-  return Number.isInteger(token) && token >= 0 && token < logits.length ? token : likely(logits).order[0];
 }
 
 /** The likeliest tokens, and those that are searched for. */
 function scores(logits, position, token) {
   const { order } = likely(logits);
-  return html`<div class="two"><section aria-labelledby="top"><h2 id="top">${t("output.top", { token: tokens.value[position].text })}</h2>
+  return html`<div class="two"><section aria-labelledby="top"><h2 id="top">${t("output.top", { token: labels.value[position] })}</h2>
     <p class="note">${t("output.softmax")}</p>${list(order.subarray(0, SHOWN).keys(), logits, position, token)}</section>
     <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(logits, position, token)}</section></div>`;
 }
@@ -48,7 +42,7 @@ function list(ranks, logits, position, token) {
   return html`<ol class="candidates ranked">${Array.from(ranks, (rank) => [rank, order[rank]]).map(([rank, id]) => html`<li>
     <button type="button" aria-pressed=${id === token} @click=${() => goMore({ token: id })}>
       <small>${rank + 1}.</small><span class="token">${word(id)}</span>
-      <meter min="0" max="1" value=${probabilities[id] / largest || 0} aria-hidden="true"></meter>
+      ${meter(probabilities[id], largest)}
       ${numeral(share(probabilities[id]), "probs", [position, id])}
       ${numeral(logits[id].toFixed(2), "logits", [position, id])}</button></li>`)}</ol>`;
 }
@@ -75,9 +69,9 @@ function product(logits, position, token) {
   return html`<h2>${t("output.product")}</h2>
     <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}
       ${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
-    ${vector ? grid({ title: t("output.vector", { token: tokens.value[position].text }), cells: vector, scale: "signed" }) : waiting()}
+    ${signedGrid(t("output.vector", { token: labels.value[position] }), vector)}
     <p class="sign" aria-hidden="true">·</p>
-    ${row ? grid({ title: t("output.row", { token: word(token), id: token }), cells: row, scale: "signed" }) : waiting()}
+    ${signedGrid(t("output.row", { token: word(token), id: token }), row)}
     ${vector && row ? sums(vector, row, logits, position, token) : nothing}`;
 }
 
@@ -126,12 +120,11 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3
 
 /** Layers × heads; the last column is the bias of the projection, which belongs to no head. */
 function heads(found) {
-  const [rows, columns] = [found.heads.length, found.heads[0].length + 1];
-  const values = Float32Array.from(found.heads.flatMap((layer, l) => [...layer, found.attention_bias[l]]));
-  const cells = { tensor: "(z @ attn.c_proj.weight) @ direction", shape: [rows, columns], values, rows, columns, offset: 0, steps: [columns, 1] };
+  const columns = found.heads[0].length + 1, values = found.heads.flatMap((layer, l) => [...layer, found.attention_bias[l]]);
   const names = [...found.heads[0].map((_, head) => String(head)), t("output.projection")];
-  return grid({ title: t("output.heads"), cells, scale: "signed", rowLabels: found.heads.map((_, layer) => `${t("layer")} ${layer}`),
-    columnLabels: names, columnAxis: t("head"), cursor: largestAt(values, columns) });
+  return signedGrid(t("output.heads"), computedCells("(z @ attn.c_proj.weight) @ direction", values, columns), {
+    rowLabels: found.heads.map((_, layer) => `${t("layer")} ${layer}`), columnLabels: names, columnAxis: t("head"), cursor: largestAt(values, columns),
+  });
 }
 
 function largestAt(values, columns) {
@@ -141,12 +134,12 @@ function largestAt(values, columns) {
 
 /** What the model would say if it ended at each boundary between its parts. */
 function lens(position, final) {
-  const k = Math.min(READ, model.value.config.n_vocab), found = askTrace(`lens?${new URLSearchParams({ position, k })}`)?.boundaries;
+  const k = Math.min(READ, model.value.config.n_vocab), found = askTrace(`lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;
   return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
-    ${found ? html`<div class="scroll" tabindex="0" role="region" aria-label=${t("output.lens")}><table class="lens">
+    ${found ? scrolling(t("output.lens"), html`<table class="lens">
       <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>
       <tbody>${found.map(({ name, top }) => html`<tr><th scope="row"><code>${name}</code></th>${top.map((entry) => reading(name, entry, position, final))}</tr>`)}</tbody>
-    </table></div>` : waiting()}`;
+    </table>`) : waiting()}`;
 }
 
 function reading(boundary, { id, text, probability }, position, final) {

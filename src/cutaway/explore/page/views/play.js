@@ -1,21 +1,28 @@
-// Ten candidates for the next token: click one, and it is written. What was chosen can be undone, and another way tried.
+// Ten candidates for the next token: click one, and it is written; or have one drawn. What was chosen can be undone, and
+// another way tried.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computed, signal } from "../vendor/signals-core.js";
 import { t } from "../app/i18n.js";
-import { ask, askTrace, ids, live, model, tensor, tokens, trace } from "../app/model.js";
-import { distribution, ranked, softmax } from "../app/sampling.js";
-import { go, goMore, state } from "../app/state.js";
-import { numeral, percent, select } from "../draw/numbers.js";
+import { likely, likelyList, share, word } from "../app/likely.js";
+import { askTrace, generate, ids, live, model, progress, report, tensor, tokens, trace } from "../app/model.js";
+import { distribution } from "../app/sampling.js";
+import { go, goMore, ownNumber, state } from "../app/state.js";
+import { tree } from "../app/ways.js";
+import { numeral, select } from "../draw/numbers.js";
+import { meter, waiting } from "../draw/pieces.js";
 
 export const play = { id: "play", draw };
 
-const SHOWN = 10;
-const branches = signal([]); // texts that were left: arrays of ids
+const SHOWN = 10; // candidates
+const MOST_WAYS = 12; // that are kept
+const MOST_TOKENS = 12; // of a branch, its last
+const MOST_SEED = 2 ** 31;
+
+const ways = signal([]); // texts that were left: arrays of ids
+const drawn = signal(null); // {ids, seed, id} of the last draw: the text that came of it
 
 const logits = computed(() => trace.value && tensor(select("logits", ids.value.length - 1, ":"))?.data);
-const order = computed(() => logits.value && ranked(logits.value));
-const likely = computed(() => logits.value && softmax(logits.value));
 
 const settings = computed(() => {
   const { t: temperature, k, p } = state.value.more, within = (text, least, most, usual) => {
@@ -25,30 +32,28 @@ const settings = computed(() => {
   return { temperature: within(temperature, 0, 5, 1), topK: Math.round(within(k, 0, 1e6, 40)), topP: within(p, 0.001, 1, 1) };
 });
 
-const kept = computed(() => logits.value && distribution(logits.value, order.value, settings.value));
+const kept = computed(() => logits.value && distribution(logits.value, likely(logits.value).order, settings.value));
 
 function draw() {
-  if (!logits.value) return html`<p>${t("loading")}</p>`;
+  if (!logits.value) return waiting();
   return html`<div class="two">${candidates()}${sliders()}</div>${history()}${surprise()}`;
 }
 
 function candidates() {
-  const words = ask("vocabulary")?.tokens;
-  const kept_ = new Map(kept.value.ids.map((id, i) => [id, kept.value.probabilities[i]]));
-  const largest = likely.value[order.value[0]];
+  const { order, probabilities } = likely(logits.value), drawable = new Set(kept.value.ids), at = ids.value.length - 1;
   return html`<section aria-labelledby="candidates"><h2 id="candidates">${t("play.candidates")}</h2>
-    <ol class="candidates">${Array.from(order.value.subarray(0, SHOWN), (id, i) => html`
-      <li class=${kept_.has(id) ? "" : "cut"}><button type="button" ?disabled=${!live()} @click=${() => append(id)} accesskey=${(i + 1) % 10}>
-        <span class="token">${words?.[id] ?? `#${id}`}</span>
-        <meter min="0" max="1" value=${likely.value[id] / largest} aria-hidden="true"></meter>
-        ${numeral(percent(likely.value[id]), "probs", [ids.value.length - 1, id])}
-        ${numeral(logits.value[id].toFixed(2), "logits", [ids.value.length - 1, id])}
+    <ol class="candidates">${Array.from(order.subarray(0, SHOWN), (id, i) => html`
+      <li class=${drawable.has(id) ? "" : "cut"}><button type="button" ?disabled=${!live()} @click=${() => append(id)} accesskey=${(i + 1) % 10}>
+        <span class="token">${word(id)}</span>
+        ${meter(probabilities[id], probabilities[order[0]])}
+        ${numeral(share(probabilities[id]), "probs", [at, id])}
+        ${numeral(logits.value[id].toFixed(2), "logits", [at, id])}
       </button></li>`)}</ol>
-    <p class="note">${t("play.kept", { n: kept.value.ids.length, all: logits.value.length })}</p></section>`;
+    <p class="note">${t("play.kept", { n: drawable.size, all: logits.value.length })}</p></section>`;
 }
 
 function sliders() {
-  const { temperature, topK, topP } = settings.value, words = ask("vocabulary")?.tokens;
+  const { temperature, topK, topP } = settings.value, top = kept.value.ids.slice(0, SHOWN);
   const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output>${value}</output>
     <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [key]: event.target.value })}></label>`;
   return html`<section aria-labelledby="settings"><h2 id="settings">${t("play.settings")}</h2>
@@ -56,19 +61,47 @@ function sliders() {
     ${slider("play.topk", "k", topK, 0, 200, 1)}
     ${slider("play.topp", "p", topP, 0.05, 1, 0.01)}
     <h3>${t("play.drawn")}</h3>
-    <ul class="bars">${kept.value.ids.slice(0, SHOWN).map((id, i) => html`<li><span class="token">${words?.[id] ?? `#${id}`}</span>
-      <meter min="0" max="1" value=${kept.value.probabilities[i] / kept.value.probabilities[0]} aria-hidden="true"></meter>
-      <span class="number" data-tensor="distribution(logits[${ids.value.length - 1}])" data-index=${id}>${percent(kept.value.probabilities[i])}</span></li>`)}</ul></section>`;
+    ${likelyList(top.map((id, i) => ({ id, probability: kept.value.probabilities[i] })), "distribution(logits)", ids.value.length - 1)}${lot()}</section>`;
+}
+
+const isFull = () => ids.value.length >= model.value.config.n_ctx;
+
+/** One token drawn by Python with these settings and a seed; the next draw has the next seed. */
+function lot() {
+  if (!live()) return nothing;
+  const seed = ownNumber("seed", MOST_SEED, 0), isChanged = state.value.changes.length > 0;
+  return html`<p class="choices"><label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)}
+      @change=${(event) => goMore({ seed: event.target.value })}></label>
+    <button type="button" ?disabled=${isChanged || isFull() || progress.value !== null} @click=${() => drawOne(seed)}>${t("play.draw")}</button></p>
+    <p class="note" role="status">${isChanged ? t("play.unchanged") : lastDraw() ?? t("play.seed.note")}</p>`;
+}
+
+/** What was drawn, as long as it is the last token. */
+function lastDraw() {
+  const { ids: text, seed, id } = drawn.value ?? {};
+  return String(text) === String(ids.value) ? html`${t("play.said", { seed })} <span class="token">${word(id)}</span>` : null;
+}
+
+async function drawOne(seed) {
+  const before = ids.peek(), { temperature, topK, topP } = settings.peek();
+  try {
+    for await (const { id } of generate({ ids: before, max_new_tokens: 1, temperature, top_k: topK, top_p: topP, seed })) {
+      if (id === undefined) continue; // the last line, which says why it ended
+      drawn.value = { ids: [...before, id], seed, id };
+      go({ ids: drawn.value.ids, position: -1, more: { ...state.peek().more, seed: (seed + 1) % MOST_SEED } });
+    }
+  } catch (error) {
+    report(error);
+  }
 }
 
 function append(id) {
-  if (ids.value.length >= model.value.config.n_ctx) return;
-  go({ ids: [...ids.value, id], position: -1 });
+  if (!isFull()) go({ ids: [...ids.value, id], position: -1 });
 }
 
 function remember() {
-  const now = ids.value.join();
-  if (!branches.peek().some((branch) => branch.join() === now)) branches.value = [...branches.peek(), ids.value].slice(-12);
+  const now = String(ids.value);
+  if (!ways.peek().some((way) => String(way) === now)) ways.value = [...ways.peek(), ids.value].slice(-MOST_WAYS);
 }
 
 function undo() {
@@ -76,26 +109,29 @@ function undo() {
   go({ ids: ids.value.slice(0, -1), position: -1 });
 }
 
+/** The texts that were kept, as a tree: what they begin with in common stands there once. */
 function history() {
-  const words = ask("vocabulary")?.tokens;
   return html`<section aria-labelledby="ways"><h2 id="ways">${t("play.ways")}</h2>
-    <p><button type="button" ?disabled=${ids.value.length < 2 || !live()} @click=${undo}>${t("play.undo")}</button>
+    <p class="buttons"><button type="button" ?disabled=${ids.value.length < 2 || !live()} @click=${undo}>${t("play.undo")}</button>
     <button type="button" @click=${remember}>${t("play.keep")}</button></p>
-    ${branches.value.length ? html`<ul class="branches">${branches.value.map((branch) => html`<li>
-      <button type="button" class="quiet" ?disabled=${!live()} @click=${() => go({ ids: branch, position: -1 })}>
-        ${branch.slice(-12).map((id) => words?.[id] ?? `#${id}`).join("")}</button></li>`)}</ul>` : nothing}</section>`;
+    ${ways.value.length ? branches(tree(ways.value), []) : nothing}</section>`;
 }
+
+const branches = (nodes, before) => html`<ul class="ways">${nodes.map((node) => {
+  const text = [...before, ...node.ids], hidden = node.ids.length > MOST_TOKENS;
+  return html`<li><button type="button" class="quiet token" ?disabled=${!live()} aria-current=${String(text) === String(ids.value) ? "true" : nothing}
+      @click=${() => go({ ids: text, position: -1 })}>${hidden ? "… " : ""}${node.ids.slice(-MOST_TOKENS).map(word).join("")}</button>
+    ${node.kept ? html`<small>${t("play.way", { n: text.length })}</small>` : nothing}
+    ${node.below.length ? branches(node.below, text) : nothing}</li>`;
+})}</ul>`;
 
 /** How much each token surprised the model, in nats. */
 function surprise() {
-  const names = tokens.value;
-  if (names.length < 2) return nothing;
-  const found = askTrace("surprise")?.nats;
+  const { n_vocab } = model.value.config, found = tokens.value.length > 1 && askTrace("surprise")?.nats;
   if (!found) return nothing;
   const largest = Math.max(...found, 1);
   return html`<section aria-labelledby="surprise"><h2 id="surprise">${t("play.surprise")}</h2>
-    <p class="note">${t("play.surprise.note")}</p><ol class="surprise">${names.slice(1).map((token, i) => html`
-      <li><span class="token">${token.text}</span>
-      <meter min="0" max="1" value=${found[i] / largest} aria-hidden="true"></meter>
-      <span class="number" data-tensor="-log probs" data-index="${i},${token.id}">${found[i].toFixed(2)}</span></li>`)}</ol></section>`;
+    <p class="note">${t("play.surprise.note", { guess: Math.log(n_vocab).toFixed(1), n: n_vocab.toLocaleString("en") })}</p>
+    <ol class="surprise">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><span class="token">${text}</span>
+      ${meter(found[i], largest)}${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</li>`)}</ol></section>`;
 }

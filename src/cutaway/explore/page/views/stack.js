@@ -4,11 +4,13 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
 import { choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
-import { askTrace, chosen, ids, model, tensor, tokens, trace } from "../app/model.js";
+import { likelyList } from "../app/likely.js";
+import { askTrace, chosen, ids, labels, model, tensor, trace } from "../app/model.js";
 import { tokenCells } from "../app/slices.js";
 import { go, goMore, state } from "../app/state.js";
-import { grid } from "../draw/cell-grid.js";
-import { numeral, percent } from "../draw/numbers.js";
+import { signedGrid } from "../draw/cell-grid.js";
+import { numeral } from "../draw/numbers.js";
+import { meter, scrolling, waiting } from "../draw/pieces.js";
 
 export const stack = { id: "stack", draw };
 
@@ -26,8 +28,6 @@ function draw() {
     ${around()}${streams ? tower(streams, measure) : waiting()}${work()}
     ${node()}`;
 }
-
-const waiting = () => html`<p>${t("loading")}</p>`;
 
 const width = signal(innerWidth);
 addEventListener("resize", () => { width.value = innerWidth; });
@@ -77,42 +77,36 @@ const added = (streams, i, p, from, to) => number(distance(streams[to][i], strea
 /** The node's measure, or undefined where it has none: the input has nothing added, a reading may not be there yet. */
 function measured(streams, measure, i, p, layer, readings) {
   if (measure !== "reading") return layer < 0 && ["attention", "mlp"].includes(measure) ? undefined : MEASURED[measure](streams, i, p, layer);
-  const best = readings[i]?.get(after(layer))?.[0];
+  const best = readings?.[i].get(after(layer))[0];
   return best && { value: best.probability, text: best.text, tensor: `lens(${after(layer)})`, index: [p, best.id], token: true };
 }
 
-/** The lens at each shown position, the chosen one first and then one at a time, so that other questions get between. */
+/** The lens at each shown position: the likeliest tokens by the name of the boundary. Undefined until it is there. */
 function readings() {
-  const { first, count } = shownPositions(), at = chosen.value.position - first, found = new Array(count);
-  for (const i of [at, ...Array.from({ length: count }, (_, i) => i).filter((i) => i !== at)]) {
-    const answer = askTrace(`lens?position=${first + i}&k=${kept()}`);
-    if (!answer) break;
-    found[i] = new Map(answer.boundaries.map((boundary) => [boundary.name, boundary.top]));
-  }
-  return found;
+  const { first, count } = shownPositions(), k = Math.min(READ, model.value.config.n_vocab);
+  const found = askTrace(`lens?position=${first}&count=${count}&k=${k}`)?.positions;
+  return found?.map(({ boundaries }) => new Map(boundaries.map(({ name, top }) => [name, top])));
 }
-
-const kept = () => Math.min(READ, model.value.config.n_vocab);
 
 /** The table of nodes: the last block at the top, the input at the bottom, a column for each position. */
 function tower(streams, measure) {
-  const { first, count } = shownPositions(), { n_layer } = model.value.config, read = measure === "reading" ? readings() : [];
+  const { first, count } = shownPositions(), { n_layer } = model.value.config, read = measure === "reading" ? readings() : undefined;
   const layers = Array.from({ length: n_layer + 1 }, (_, i) => n_layer - 1 - i);
   const nodes = layers.map((layer) => Array.from({ length: count }, (_, i) => measured(streams, measure, i, first + i, layer, read)));
   const values = nodes.flat().map((each) => Math.abs(each?.value ?? 0));
   const largest = ["reading", "cosine"].includes(measure) ? 1 : Math.max(...values) || 1;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${t("stack.tower")}><table class="tower" @keydown=${walk}>
+  return scrolling(t("stack.tower"), html`<table class="tower" @keydown=${walk}>
     <tbody>${layers.map((layer, row) => html`<tr><th scope="row">${layer < 0 ? t("stack.input") : `${t("layer")} ${layer}`}</th>
       ${nodes[row].map((each, i) => cell(each, layer, first + i, largest, measure === "reading"))}</tr>`)}</tbody>
-    <tfoot><tr><td></td>${tokens.value.slice(first, first + count).map((token, i) => html`<th scope="col" class=${first + i === chosen.value.position ? "chosen" : nothing}>
-      <span class="token">${token.text}</span><small>${first + i}</small></th>`)}</tr></tfoot></table></div>`;
+    <tfoot><tr><td></td>${labels.value.slice(first, first + count).map((text, i) => html`<th scope="col" class=${first + i === chosen.value.position ? "chosen" : nothing}>
+      <span class="token">${text}</span><small>${first + i}</small></th>`)}</tr></tfoot></table>`);
 }
 
 function cell(each, layer, position, largest, waits) {
   const here = chosen.value, isChosen = layer === here.layer && position === here.position;
   const says = each?.token ? html`<span class="token" data-tensor=${each.tensor} data-index=${each.index.join(",")}>${each.text}</span>`
     : each ? numeral(each.text, each.tensor, each.index) : html`<span class="number">${waits ? "…" : "–"}</span>`;
-  const inside = html`${says}<meter min="0" max="1" value=${each ? Math.abs(each.value) / largest : 0} aria-hidden="true"></meter>`;
+  const inside = html`${says}${meter(Math.abs(each?.value ?? 0), largest)}`;
   const kind = isReused(layer, position) ? "reused" : "computed";
   if (layer < 0) return html`<td class="node ${kind}">${inside}</td>`;
   return html`<td class="node ${kind}"><button type="button" data-layer=${layer} data-position=${position} tabindex=${isChosen ? 0 : -1} aria-pressed=${isChosen}
@@ -158,7 +152,7 @@ function around() {
 
 /** The chosen node opened: what enters the block, what attention and the MLP add to it, and what is read there. */
 function node() {
-  const { layer, position } = chosen.value, token = tokens.value[position].text;
+  const { layer, position } = chosen.value, token = labels.value[position];
   const [pre, mid, post] = ["resid.pre", "resid.mid", "resid.post"].map((kind) => tokenCells(`${kind}.${layer}`, position));
   const open = (view, words) => html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>`;
   return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>
@@ -170,16 +164,13 @@ function node() {
 /** What came between: attn_out and mlp_out themselves would have to be computed anew, for all tokens of the layer. */
 const difference = (to, from) => ({ ...to, tensor: `${to.tensor} - ${from.tensor}`, values: to.values.map((value, i) => value - from.values[i]) });
 
-const strip = (cells, words) => html`${grid({ title: t(words), cells, scale: "signed" })}
+const strip = (cells, words) => html`${signedGrid(t(words), cells)}
   <p class="note size">${t("stack.size")} ${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</p>`;
 
 function lensHere(layer, position) {
-  const answer = askTrace(`lens?position=${position}&k=${kept()}`);
-  if (!answer) return waiting();
+  const read = readings()?.[position - shownPositions().first];
+  if (!read) return waiting();
   const names = [[before(layer), "stack.reads.before"], [`resid.mid.${layer}`, "stack.reads.mid"], [after(layer), "stack.reads.after"]];
-  return html`${names.map(([name, words]) => html`<h3>${t(words)}</h3>
-    <ul class="bars">${answer.boundaries.find((boundary) => boundary.name === name).top.map((best) => html`<li><span class="token">${best.text}</span>
-      <meter min="0" max="1" value=${best.probability} aria-hidden="true"></meter>
-      ${numeral(percent(best.probability), `lens(${name})`, [position, best.id])}</li>`)}</ul>`)}
+  return html`${names.map(([name, words]) => html`<h3>${t(words)}</h3>${likelyList(read.get(name), `lens(${name})`, position)}`)}
     <p class="note">${t("stack.lens.note")}</p>`;
 }

@@ -4,12 +4,14 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { t } from "../app/i18n.js";
 import { states } from "../app/merges.js";
 import { ask, chosen, model, text, tokens } from "../app/model.js";
-import { go, goMore, state } from "../app/state.js";
+import { go, goMore, ownNumber, state } from "../app/state.js";
 import { numeral } from "../draw/numbers.js";
+import { scrolling, waiting } from "../draw/pieces.js";
 
 export const tokensView = { id: "tokens", draw };
 
 const MOST = 64; // pieces that are shown
+const MOST_SYMBOLS = 64; // of a piece whose merges are shown: each is a line as long as the piece
 
 function draw() {
   if (!model.value.has_tokenizer) return html`<p>${t("tokens.none")}</p>`;
@@ -38,23 +40,28 @@ function vocabulary() {
 function pieces() {
   const read = state.value.more.text ?? text.value.slice(0, 2000);
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
-  const open = Math.min(Number(state.value.more.piece ?? 0), (found?.length ?? 1) - 1);
   return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t("tokens.pieces.note")}</p>
     <label class="wide">${t("tokens.text")} <input maxlength="2000" .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
-    ${found ? html`<ol class="chips">${found.slice(0, MOST).map((piece, i) => html`<li><button type="button" aria-pressed=${i === open}
+    ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
+}
+
+function choosePiece(pieces) {
+  const open = ownNumber("piece", pieces.length, 0);
+  return html`<ol class="chips">${pieces.map((piece, i) => html`<li><button type="button" aria-pressed=${i === open}
       @click=${() => goMore({ piece: i })}><span class="token">${visible(piece.text)}</span><small>${t("tokens.count", { n: piece.ids.length })}</small></button></li>`)}</ol>
-    ${found[open] ? merges(found[open]) : nothing}` : html`<p>${t("loading")}</p>`}`;
+    ${pieces.length ? merges(pieces[open]) : nothing}`;
 }
 
 const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "\\n").replaceAll("\t", "\\t");
 
 function merges(piece) {
-  const rows = states(piece);
+  const rows = piece.symbols.length > MOST_SYMBOLS ? [] : states(piece);
   return html`<h3>${t("tokens.merges", { piece: visible(piece.text) })}</h3>
     <p class="bytes">${t("tokens.bytes")} ${piece.bytes.map(hex).join(" ")}</p>
-    <div class="scroll" tabindex="0" role="region" aria-label=${t("tokens.pieces")}><table class="merges"><tbody>
+    ${rows.length ? nothing : html`<p class="note">${t("tokens.long", { n: piece.symbols.length, most: MOST_SYMBOLS })}</p>`}
+    ${scrolling(t("tokens.pieces"), html`<table class="merges"><tbody>
       ${rows.map((symbols, i) => html`<tr><th scope="row">${i === 0 ? t("tokens.start") : t("tokens.merge", { n: i, rank: piece.steps[i - 1].rank })}</th>
         <td>${symbols.map((symbol) => html`<span class="token symbol">${symbol}</span>`)}</td></tr>`)}
       <tr><th scope="row">${t("tokens.result")}</th><td>${piece.ids.map((id, i) => html`<span class="symbol">${numeral(id, "encode(text)", [i])}</span>`)}</td></tr>
-    </tbody></table></div>`;
+    </tbody></table>`)}`;
 }

@@ -7,17 +7,19 @@ import { changeToText } from "../app/address.js";
 import { areInForce, areWanted, describe, make, takeBack } from "../app/changes.js";
 import { t } from "../app/i18n.js";
 import { fieldsOf } from "../app/kinds.js";
-import { likeliest, likelyList } from "../app/likely.js";
+import { likeliest, likelyList, onlyIn } from "../app/likely.js";
 import { chosen, files, ids, live, model, report, trace } from "../app/model.js";
 import { askOf, other, readOther, tensorOf } from "../app/other.js";
 import { go, state } from "../app/state.js";
 import { numeral, select } from "../draw/numbers.js";
+import { waiting } from "../draw/pieces.js";
 
 export const whatif = { id: "whatif", draw };
 
 /** What is sometimes said of the model, as the changes that would make it true. */
 const MYTHS = {
   values: [{ kind: "values_are_keys" }],
+  queries: [{ kind: "previous_queries" }],
   zero: [{ kind: "mask_value", value: 0 }],
   thousands: [{ kind: "mask_value", value: -10000 }],
   scale: [{ kind: "no_scale" }],
@@ -29,7 +31,7 @@ const MYTHS = {
 const GROUPS = {
   heads: ["zero_head", "mean_head", "scale_head"],
   parts: ["zero_attention", "zero_mlp", "no_residual_attention", "no_residual_mlp", "no_positions", "no_final_norm"],
-  scores: ["cut_edge", "no_mask", "mask_value", "no_scale", "values_are_keys"],
+  scores: ["cut_edge", "no_mask", "mask_value", "no_scale", "values_are_keys", "previous_queries"],
 };
 
 const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" of the model as it is
@@ -55,7 +57,7 @@ function damage() {
   const before = other({ ids: ids.value, interventions: [] }), { position } = chosen.value;
   const nats = before && [before, trace.value].map((found) => askOf(found.trace, "surprise")?.nats);
   const logits = before && [before, trace.value].map((found) => tensorOf(found.trace, select("logits", position, ":"))?.data);
-  if (!before || !nats[0] || !nats[1] || !logits[0] || !logits[1]) return html`<p>${t("loading")}</p>`;
+  if (!before || !nats[0] || !nats[1] || !logits[0] || !logits[1]) return waiting();
   return html`${losses(nats[0], nats[1], "probs")}${choices(["position"])}
     ${pairs(likeliest(logits[0]), likeliest(logits[1]), position, "probs")}`;
 }
@@ -75,9 +77,8 @@ function losses(before, after, probs) {
 }
 
 function pairs(before, after, position, probs) {
-  const only = (these, those) => new Set(these.map((one) => one.id).filter((id) => !those.some((each) => each.id === id)));
-  return html`<div class="two"><section><p class="side">${t("whatif.top.before")}</p>${likelyList(before, "probs without changes", position, only(before, after))}</section>
-    <section><p class="side">${t("whatif.top.after")}</p>${likelyList(after, probs, position, only(after, before))}</section></div>`;
+  return html`<div class="two"><section><p class="side">${t("whatif.top.before")}</p>${likelyList(before, "probs without changes", position, onlyIn(before, after))}</section>
+    <section><p class="side">${t("whatif.top.after")}</p>${likelyList(after, probs, position, onlyIn(after, before))}</section></div>`;
 }
 
 /** What the model would be if some common sayings about it were true. */
