@@ -66,7 +66,12 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:<32}{value:9.1f} ms   budget {BUDGETS[name]:,} ms")
     if args.out:
-        document = {"model": args.model, "machine": describe(), "milliseconds": found, "budgets": BUDGETS}
+        document = {
+            "model": args.model,
+            "machine": describe(),
+            "milliseconds": {name: round(value, 1) for name, value in found.items()},
+            "budgets": BUDGETS,
+        }
         args.out.write_text(json.dumps(document, indent=1) + "\n")
 
 
