@@ -76,7 +76,9 @@ class Explorer:
 def start(*arguments: str, port: int = 0) -> tuple[str, "subprocess.Popen[str]"]:
     """`cutaway explore` on that port, or any that is free: its address, and the process."""
     command = [sys.executable, "-m", "cutaway", "explore", "--port", str(port), "--json", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": threads}  # as many as here: the last bits depend on it
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout
     return json.loads(process.stdout.readline())["address"], process
 

@@ -36,7 +36,7 @@
 
   /** What is on the page, as a reader has it: its text, and what its controls are set to. */
   function everything() {
-    const controls = [...document.querySelectorAll("input, select")].map((each) => (each.type === "checkbox" || each.type === "radio" ? each.checked : each.value));
+    const controls = [...document.querySelectorAll("input, textarea, select")].map((each) => (each.type === "checkbox" || each.type === "radio" ? each.checked : each.value));
     return { text: document.body.innerText, controls, title: document.title, language: document.documentElement.lang };
   }
 
@@ -135,7 +135,7 @@
     return index.join(",");
   }
 
-  const FOCUSABLE = "a[href], button:enabled, input:enabled, select:enabled, summary, [tabindex]";
+  const FOCUSABLE = "a[href], button:enabled, input:enabled, textarea:enabled, select:enabled, summary, [tabindex]";
 
   /** What the Tab key must reach: of a set of radio buttons the one that is chosen. */
   const focusable = () => [...document.querySelectorAll(FOCUSABLE)]

@@ -133,7 +133,7 @@ def test_tokens_that_cannot_be_are_refused_in_a_line(visit: Visit, ids: str) -> 
     assert failure.inner_text()
     assert "\n" not in failure.inner_text()
     visit.complaints.clear()  # a browser reports every answer that is an error
-    visit.page.locator("input[name=text]").fill("All is well")
+    visit.page.locator("[name=text]").fill("All is well")
     visit.page.locator("form.prompt button").click()
     visit.page.locator(".tokens button").get_by_text("␣well").wait_for()
     visit.settle()

@@ -15,6 +15,18 @@ const READERS = {
   I32: (buffer) => new Int32Array(buffer),
 };
 
+/** A file with one float32 tensor (rows, columns), and words about it: Uint8Array. */
+export function writeTensor(name, { rows, columns, values }, words) {
+  const entry = { dtype: "F32", shape: [rows, columns], data_offsets: [0, values.byteLength] };
+  const text = JSON.stringify({ __metadata__: words, [name]: entry });
+  const header = new TextEncoder().encode(text + " ".repeat(-new TextEncoder().encode(text).length & 7));
+  const file = new Uint8Array(8 + header.length + values.byteLength);
+  new DataView(file.buffer).setBigUint64(0, BigInt(header.length), true);
+  file.set(header, 8);
+  file.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), 8 + header.length);
+  return file;
+}
+
 /** {name: {shape, data}} of a file; `data` is flat, in C order. Throws where it is not what it says. */
 export function readTensors(file) {
   const length = Number(new DataView(file).getBigUint64(0, true));

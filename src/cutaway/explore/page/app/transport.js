@@ -63,7 +63,6 @@ function over(bring, live) {
 
     post: async (path, body) => (await post(get, `api/${path}`, body)).json(),
     figureFile: (trace, id, choices) => `api/traces/${trace}/figures/${id}?${query(choices)}`,
-    tensorFile: (trace, sel) => `api/traces/${trace}/tensors?${query({ sel: [sel], enc: "f32" })}`,
   };
 }
 

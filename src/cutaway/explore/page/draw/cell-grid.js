@@ -10,6 +10,7 @@ import { extent, isLight, paint, paintAll, range } from "./colours.js";
 import { exact, indexOf, numeral, short, valueAt } from "./numbers.js";
 import { scrolling, waiting } from "./pieces.js";
 import { download } from "./save.js";
+import { writeTensor } from "../app/safetensors.js";
 
 const NUMBERED = 40; // pixels a cell must be wide to hold its number
 const LINED = 6; // and to have a line around it
@@ -60,6 +61,7 @@ export class CellGrid extends HTMLElement {
           <button type="button" class="quiet" aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
           <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
           <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
+          <button type="button" class="quiet" @click=${this.#saveTensor}>safetensors</button>
           ${this.#legend()}
         </div>
         ${this.#asTable ? scrolling(t("table"), this.#table()) : nothing}
@@ -223,6 +225,13 @@ export class CellGrid extends HTMLElement {
     const { cells } = this.#options, lines = [];
     for (let row = 0; row < cells.rows; row++) lines.push([...cells.values.subarray(row * cells.columns, (row + 1) * cells.columns)].join(","));
     download(`${cells.tensor}.csv`, new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+  };
+
+  #saveTensor = () => {
+    const { cells } = this.#options, { tensor, shape, offset, steps } = cells;
+    const words = { tensor, shape: shape.join(","), offset: String(offset), steps: steps.join(",") };
+    const values = Float32Array.from(cells.values); // cells may be a part of a larger array
+    download(`${tensor}.safetensors`, new Blob([writeTensor(tensor, { ...cells, values }, words)]));
   };
 
   #savePicture = () => {
