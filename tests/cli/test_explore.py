@@ -1,10 +1,10 @@
 import json
-import os
 import signal
 import subprocess
 import sys
 import urllib.request
 import webbrowser
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,10 +90,19 @@ def test_a_text_needs_a_tokenizer(served: Served, mute: str) -> None:
     assert "no tokenizer files" in result.error
 
 
+@pytest.fixture
+def heeded_ctrl_c() -> Iterator[None]:
+    """A shell's background job does not heed it, nor do its children; with a handler here, they do."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_ctrl_c")
 @pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C cannot be sent to one process")
 def test_runs_until_ctrl_c(tiny: str) -> None:
     command = [sys.executable, "-m", "cutaway", "explore", "--port", "0", "--model", tiny, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ)) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         address = json.loads(process.stdout.readline())["address"]
         with urllib.request.urlopen(f"{address}api/model", timeout=60) as response:
