@@ -17,7 +17,7 @@ SUM = Words("rows sum to 1", "每行之和为 1")
 
 
 def example(check: Check | None = None) -> DrawnFigure:
-    figure = Figure("F99", Words("An example", "一个例子"), part=2, picture=7, status="drawn", tensors=("attn.L",))
+    figure = Figure("F99", Words("An example", "一个例子"), part=2, picture=7, tensors=("attn.L",))
     return DrawnFigure(figure, Selection(1, 2, 3), (5, 6), [Note(Words("Words.", "文字。"))], check)
 
 
@@ -42,7 +42,7 @@ def test_as_a_document_it_says_what_it_is_about() -> None:
         "title": {"en": "An example", "zh": "一个例子"},
         "part": 2,
         "picture": 7,
-        "status": "drawn",
+        "status": "later",
         "layer": 1,
         "head": 2,
         "position": 3,

@@ -30,10 +30,16 @@ class Figure:
     title: Words
     part: int
     picture: int | None
-    status: Status
     tensors: tuple[str, ...] = ()
     draw: Draw | None = None
     verify: Verify | None = None
+
+    @property
+    def status(self) -> Status:
+        """What it is by what it has: nothing yet, a diagram, or numbers that can be checked."""
+        if self.draw is None:
+            return "later"
+        return "live" if self.verify else "drawn"
 
 
 def all_figures() -> dict[str, Figure]:

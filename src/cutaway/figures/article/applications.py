@@ -5,7 +5,7 @@ from cutaway.figures.registry import Figure
 
 
 def _later(name: str, picture: int | None, en: str, zh: str) -> Figure:
-    return Figure(name, Words(en, zh), part=3, picture=picture, status="later")
+    return Figure(name, Words(en, zh), part=3, picture=picture)
 
 
 FIGURES = (

@@ -128,7 +128,6 @@ FIGURES = (
         Words("What a word looks at", "一个词在看哪些词"),
         part=1,
         picture=20,
-        status="live",
         tensors=("attn.L",),
         draw=_arcs,
         verify=_check_arcs,

@@ -155,7 +155,6 @@ FIGURES = (
         Words("Encoder and decoder", "编码器与解码器"),
         part=1,
         picture=5,
-        status="drawn",
         draw=_encoder_decoder,
     ),
     Figure(
@@ -163,7 +162,6 @@ FIGURES = (
         Words("Stacks: GPT-2, BERT, Transformer-XL", "三种堆叠：GPT-2、BERT、Transformer-XL"),
         part=1,
         picture=6,
-        status="drawn",
         draw=_three_stacks,
     ),
     Figure(
@@ -171,7 +169,6 @@ FIGURES = (
         Words("An encoder block", "编码器块"),
         part=1,
         picture=8,
-        status="drawn",
         draw=_encoder_block,
     ),
     Figure(
@@ -179,7 +176,6 @@ FIGURES = (
         Words("A decoder block with cross attention", "带交叉注意力的解码器块"),
         part=1,
         picture=9,
-        status="drawn",
         draw=_decoder_block,
     ),
 )
