@@ -20,10 +20,10 @@ def _char_width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def table(rows: Sequence[Sequence[str]], align: str) -> list[str]:
+def table(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[str]:
     """Rows of cells as lines; `align` has one of "<" and ">" for each column."""
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(_pad, row, widths, align)).rstrip() for row in rows]
+    return [gap.join(map(_pad, row, widths, align)).rstrip() for row in rows]
 
 
 def _pad(cell: str, columns: int, align: str) -> str:

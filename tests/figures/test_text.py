@@ -60,6 +60,15 @@ a       3.00   4.00"""
     )
 
 
+def test_names_give_way_to_numbers() -> None:
+    grid = Grid(TITLE, computed("x", np.eye(3)), "share", ["<|endoftext|>", "a", "b"], ["<|endoftext|>", "obey", "it"])
+    wide, narrow, narrower = (drawn(grid, columns=columns).splitlines()[1] for columns in (60, 40, 31))
+    assert wide == "               <|endoftext|>   obey     it"
+    assert narrow == "              <|endof…  obey    it"
+    assert narrower == "              <|en…  obey    it"
+    assert "3 × 3 numbers" in drawn(grid, columns=30)
+
+
 def test_a_large_grid_is_shaded_around_zero() -> None:
     values = np.array([[-3, 0, 3] * 10, [0.01, -0.01, MASKED] * 10], np.float32)
     assert (

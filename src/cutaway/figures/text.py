@@ -35,6 +35,7 @@ JOINTS = dict(zip(("dr", "dl", "ru", "lu", "dru", "dlu", "dlr", "lru", "dlru"), 
 BAR_COLUMNS = 30
 LABEL_COLUMNS = 14
 MAX_ROWS = 40
+NARROWEST = 5  # a number and the space before it
 UNBROKEN = re.compile(  # what stays on one line
     r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+)[，。；：、？！）]*\s*|\S\s*"
 )
@@ -90,21 +91,32 @@ def wrap_prose(prose: str, columns: int) -> list[str]:
 def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
     if grid.row_axis and grid.column_axis:
         yield f"↓ {plain(grid.row_axis, language)}   → {plain(grid.column_axis, language)}"
-    values = grid.cells.values
-    if len(values) <= MAX_ROWS and 10 * values.shape[1] + LABEL_COLUMNS <= columns:
-        yield from _numbers(grid)
-    elif len(values) == 1:
-        yield from _strip(values[0], grid.scale, language, columns)
+    rows, across = grid.cells.values.shape
+    if rows <= MAX_ROWS and across <= columns // NARROWEST and (lines := _numbers(grid, columns)):
+        yield from lines
+    elif rows == 1:
+        yield from _strip(grid.cells.values[0], grid.scale, language, columns)
     else:
         yield from _shaded(grid, language, columns)
 
 
-def _numbers(grid: Grid) -> Iterator[str]:
-    rows = [[number(float(value), grid.scale) for value in row] for row in grid.cells.values]
-    labelled = [[short(grid.rows[i]), *row] if grid.rows else row for i, row in enumerate(rows)]
-    heading = ["", *map(short, grid.columns)] if grid.rows else [short(label) for label in grid.columns]
-    align = ("<" if grid.rows else "") + ">" * grid.cells.values.shape[1]
-    yield from table([heading, *labelled] if grid.columns else labelled, align)
+def _numbers(grid: Grid, columns: int) -> list[str]:
+    """Rows of numbers, with what there is room for of the names above them; no lines where the numbers do not fit."""
+    cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.values]
+    names = [short(label) for label in grid.rows]
+    digits = max(width(cell) for row in cells for cell in row)
+    wanted = max([digits, *(width(short(label)) for label in grid.columns)])
+    room = (columns - max(map(width, names), default=0)) // len(cells[0])
+    if room <= digits:
+        return []
+    gap = "  " if room >= wanted + 2 else " "
+    heading = [cut(short(label), room - len(gap)) for label in grid.columns]
+    if names:
+        cells = [[name, *row] for name, row in zip(names, cells, strict=True)]
+        heading = ["", *heading]
+    return table(
+        [heading, *cells] if grid.columns else cells, ("<" if names else "") + ">" * len(grid.cells.values[0]), gap
+    )
 
 
 def short(label: str) -> str:
