@@ -117,7 +117,7 @@ def test_a_trace_says_its_text() -> None:
         ([], "empty"),
         ([61], "outside 0 to 60"),
         ([-1], "outside 0 to 60"),
-        ([0] * 49, "the context holds 48"),
+        ([0] * 49, "^the text is 49 tokens long; the context holds 48; shorten it$"),
         ([1.5], "whole numbers"),
         ("text", "whole numbers"),
     ],

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cutaway.checks import whole
 from cutaway.config import GPT2Config
 from cutaway.engine import Float32, check_sequences
+from cutaway.errors import UsageError
 from cutaway.reference import (
     See,
     attend,
@@ -51,6 +52,8 @@ class Trace:
         base: Self | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if len(ids) > config.n_ctx:
+            raise UsageError(f"the text is {len(ids)} tokens long; the context holds {config.n_ctx}; shorten it")
         check_sequences(config, [ids], [0])
         for where in interventions:
             check_intervention(config, where, len(ids))
