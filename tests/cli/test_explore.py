@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -53,7 +54,20 @@ def test_says_the_address_and_serves(served: Served, tiny: str) -> None:
 
 def test_begins_with_a_text(served: Served, tiny: str) -> None:
     address = invoke("explore", "--port", "0", "--model", tiny, "--text", "A robot must").out
-    assert address.endswith("/#1/play?ids=50256,32,9379,1276\n")
+    assert address.endswith("/#1/play?ids=50256,32,9379,1276&layer=0&head=0&position=3\n")
+
+
+def test_begins_where_it_is_told_to(served: Served, tiny: str, mute: str) -> None:
+    out = invoke("explore", "--port", "0", "--model", tiny, "--layer", "1", "--head", "1", "--position", "-2").out
+    assert re.fullmatch(r"http://\S+/#1/play\?ids=50256,32,9379,[\d,]+&layer=1&head=1&position=7\n", out)
+    out = invoke("explore", "--port", "0", "--model", mute, "--ids", "5", "6").out
+    assert out.endswith("/#1/play?ids=5,6&layer=0&head=0&position=1\n")
+
+
+def test_opens_the_file_on_request(served: Served, tiny: str, tmp_path: Path) -> None:
+    file = tmp_path / "a robot.html"
+    assert invoke("explore", "--model", tiny, "--text", "A", "--export", str(file), "--open").code == 0
+    assert served.opened == [file.as_uri()]
 
 
 def test_opens_a_browser_on_request(served: Served, tiny: str) -> None:
@@ -73,6 +87,11 @@ def test_the_document_has_the_address(served: Served, tiny: str) -> None:
         (("--port", "65536"), 2, "port must be from 0 to 65535, not 65536"),
         (("--port", "0", "--host", "no such host"), 1, "no such host port 0: "),
         (("--port", "0", "--model", "nowhere"), 3, "nowhere"),
+        (("--port", "0", "--layer", "2"), 2, "layer must be from 0 to 1, not 2"),
+        (("--port", "0", "--text", "A", "--position", "2"), 2, "position must be from -2 to 1, not 2"),
+        (("--port", "0", "--ids", "50257"), 2, "a token id must be from 0 to 50256, not 50257"),
+        (("--port", "0", "--text", "A", "--ids", "1"), 2, "not allowed with argument --text"),
+        (("--export", "x.html", "--port", "0"), 2, "a file needs no server: give --export, or --host and --port"),
     ],
 )
 def test_what_cannot_be_served_is_one_line(

@@ -117,7 +117,9 @@ def test_works_without_a_tokenizer(mute: str) -> None:
         (["F40", "--head", "2"], "head must be from 0 to 1"),
         (["F40", "--position", "99"], "position must be from -9 to 8"),
         (["F40", "--ids", "1", "99999"], "a token id must be from 0 to 50256"),
-        (["F40", "--text", "robot " * 40], "32"),
+        (["F40", "--text", "robot " * 40], "the text is 43 tokens long; the context holds 32; shorten it"),
+        (["F40", "--format", "svg", "--json"], "argument --json: not allowed with argument --format"),
+        (["--list", "--format", "svg"], "the list has no picture; ask for it as text or json"),
         (["F40", "--language", "de"], "invalid choice: 'de'"),
     ],
 )

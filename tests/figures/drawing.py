@@ -61,13 +61,13 @@ def falsify(trace: DrawableTrace, name: str) -> Falsified:
 def draw(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> DrawnFigure:
     """As `trace.figure` does, without the registry."""
     assert figure.draw
-    chosen = select(trace, selection)
+    chosen = select(trace.config, len(trace), selection)
     return DrawnFigure(figure, chosen, trace.ids, figure.draw(trace, chosen), check_figure(figure, trace, chosen))
 
 
 def is_ok(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> bool:
     """What the figure's check says."""
-    check = check_figure(figure, trace, select(trace, selection))
+    check = check_figure(figure, trace, select(trace.config, len(trace), selection))
     assert check is not None
     assert all(said.strip() for said in (check.statement.en, check.statement.zh))
     return check.ok

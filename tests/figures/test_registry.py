@@ -82,9 +82,9 @@ def test_another_id_is_refused_in_one_line(name: str) -> None:
 
 def test_a_position_is_counted_from_the_first_or_from_the_last() -> None:
     trace = make_trace("tiny 7")
-    assert select(trace, Selection()) == Selection(0, 0, 6)
-    assert select(trace, Selection(1, 2, -7)) == Selection(1, 2, 0)
-    assert select(trace, Selection(1, 2, 6)) == Selection(1, 2, 6)
+    assert select(trace.config, len(trace), Selection()) == Selection(0, 0, 6)
+    assert select(trace.config, len(trace), Selection(1, 2, -7)) == Selection(1, 2, 0)
+    assert select(trace.config, len(trace), Selection(1, 2, 6)) == Selection(1, 2, 6)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_position_is_counted_from_the_first_or_from_the_last() -> None:
 )
 def test_what_a_model_or_a_text_does_not_have_is_refused_in_one_line(selection: Selection, wrong: str) -> None:
     with pytest.raises(UsageError, match=f"^{wrong} ") as refusal:
-        select(make_trace("tiny 7"), selection)
+        select(make_trace("tiny 7").config, 7, selection)
     assert "\n" not in str(refusal.value)
 
 
@@ -134,7 +134,10 @@ def count(panel: Panel) -> int:
 @pytest.mark.parametrize("trace", [make_trace("built-in"), as_wide_as_124m()], ids=["built-in", "124M"])
 def test_a_figure_has_no_more_numbers_than_can_be_looked_at(trace: DrawableTrace) -> None:
     drawn = {name: figure.draw for name, figure in all_figures().items() if figure.draw}
-    counts = {name: sum(map(count, draw(trace, select(trace, Selection(1, 1))))) for name, draw in drawn.items()}
+    counts = {
+        name: sum(map(count, draw(trace, select(trace.config, len(trace), Selection(1, 1)))))
+        for name, draw in drawn.items()
+    }
     units = counts.pop("F55")  # that there are so many is what it is about
     assert units <= 2 * trace.config.n_inner + trace.config.n_embd + 2
     assert max(counts.values()) <= 2510, counts

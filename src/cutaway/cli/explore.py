@@ -7,12 +7,15 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, open_source, utf8, write_json
-from cutaway.cli.figure import ARTICLE
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, open_source, write_json
 from cutaway.cli.terminal import safe
+from cutaway.cli.view import add_view, view_ids, view_selection
+from cutaway.errors import UsageError
 
 if TYPE_CHECKING:
     from cutaway.model import Model
+
+HOST, PORT = "127.0.0.1", 8477
 
 EXAMPLES = """\
 examples:
@@ -23,25 +26,20 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Where to listen, what to begin with, or the file to write."""
+    """What to show, and where to listen or the file to write."""
     parser.description = (
         "Serve the page that shows a model from inside: every number of it, for a text of\n"
         "yours. It asks nothing of any other machine. Ctrl-C ends."
     )
     parser.epilog = EXAMPLES
-    parser.add_argument("--text", help="what the page reads first, after <|endoftext|>")
+    add_view(parser)
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
-        help="where to listen; anywhere but on this machine alone, the address gets a token; default: %(default)s",
+        help=f"where to listen; anywhere but on this machine alone, the address gets a token; default: {HOST}",
     )
-    parser.add_argument("--port", type=int, default=8477, metavar="N", help="0 is any; default: %(default)s")
-    file = parser.add_argument_group("one file that needs no server")
-    file.add_argument("--export", type=Path, metavar="FILE", help="write the page of one text into an HTML file")
-    file.add_argument("--layer", type=int, default=0, metavar="N", help="that it shows, from 0; default: %(default)s")
-    file.add_argument("--head", type=int, default=0, metavar="N", help="that it shows, from 0; default: %(default)s")
-    file.add_argument("--position", type=int, default=-1, metavar="N", help="of a token, from 0; default: the last")
+    parser.add_argument("--port", type=int, metavar="N", help=f"0 is any; default: {PORT}")
+    parser.add_argument("--export", type=Path, metavar="FILE", help="write the page into an HTML file instead")
     add_json(parser)
     add_model(parser)
 
@@ -50,6 +48,8 @@ def run(options: Namespace) -> None:
     """Serve, or write the file."""
     # One thread: NumPy's own are quicker for long texts alone, and far slower where other programs run (docs/log.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if options.export and (options.host, options.port) != (None, None):
+        raise UsageError("a file needs no server: give --export, or --host and --port")
     checkpoint_bytes = open_source(options.model).n_bytes
     model = load_model(options)
     if options.export:
@@ -60,26 +60,25 @@ def run(options: Namespace) -> None:
 
 def _export(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
     from cutaway.explore.export import export_page
-    from cutaway.figures import Selection
 
-    text = ARTICLE if options.text is None else utf8(options.text, "the text")
-    chosen = Selection(options.layer, options.head, options.position)
-    page = export_page(model, model.trace(text, from_start=True), chosen, checkpoint_bytes)
+    page = export_page(model, model.trace(view_ids(model, options)), view_selection(options), checkpoint_bytes)
     page.save(options.export)
     size = len(page.text.encode())
     if options.json:
         write_json({**describe(model), "file": str(options.export), "bytes": size})
     else:
         print(f"{safe(str(options.export))}: {size:,} bytes")
+    if options.open:
+        webbrowser.open(options.export.absolute().as_uri())
 
 
 def _serve(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
     from cutaway.checks import whole
     from cutaway.explore.server import listen, serve
 
-    whole("port", options.port, 0, 65535)
-    start = _start(model, options.text)
-    listener = listen(options.host, options.port)
+    port = whole("port", PORT if options.port is None else options.port, 0, 65535)
+    start = _start(model, options)
+    listener = listen(HOST if options.host is None else options.host, port)
     address = listener.address + start
     if options.json:
         write_json({**describe(model), "address": address})
@@ -91,11 +90,15 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
     serve(listener, model, checkpoint_bytes)
 
 
-def _start(model: "Model", text: str | None) -> str:
-    """The part of the address after the #, from which the page takes what it shows."""
+def _start(model: "Model", options: Namespace) -> str:
+    """The part of the address after the #, from which the page takes what it shows; none where nothing was chosen."""
+    from cutaway.explore.documents import page_address
+    from cutaway.figures import Selection
+    from cutaway.figures.registry import select
     from cutaway.generation import fit
 
-    if text is None:
+    chosen = view_selection(options)
+    if options.text is None and not options.ids and chosen == Selection():
         return ""
-    ids = fit([*model.prompt_ids(""), *model.encode(utf8(text, "the text"))], model.config.n_ctx, slide=False)
-    return f"#1/play?ids={','.join(map(str, ids))}"
+    ids = fit(view_ids(model, options), model.config.n_ctx)
+    return page_address("play", ids, select(model.config, len(ids), chosen))

@@ -4,8 +4,9 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, utf8, write_json
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
 from cutaway.cli.terminal import columns, safe
+from cutaway.cli.view import add_view, view_ids, view_selection
 from cutaway.errors import UsageError
 from cutaway.layout import table
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from cutaway.figures import Check, DrawableTrace, Figure
     from cutaway.model import Model
-
-ARTICLE = "A robot must obey the orders given it"
 
 STATUS_ZH = {"live": "实时", "drawn": "示意", "later": "以后"}
 
@@ -33,15 +32,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("figure", nargs="?", metavar="FIGURE", help="F01 to F66 or T1 to T5")
     parser.add_argument("--list", action="store_true", help="list all figures and check each on the model")
-    text = parser.add_mutually_exclusive_group()
-    text.add_argument("--text", default=ARTICLE, help="what the model reads, after <|endoftext|>; default: %(default)s")
-    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, and nothing before them")
-    parser.add_argument("--layer", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
-    parser.add_argument("--head", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
-    parser.add_argument("--position", type=int, default=-1, metavar="N", help="of a token, from 0; default: the last")
-    parser.add_argument("--format", choices=("text", "json", "svg"), default="text", help="default: %(default)s")
+    add_view(parser)
     parser.add_argument("--language", choices=("en", "zh"), default="en", help="default: %(default)s")
-    add_json(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--format", choices=("text", "json", "svg"), default="text", help="default: %(default)s")
+    add_json(form)
     add_model(parser)
 
 
@@ -49,8 +44,10 @@ def run(options: Namespace) -> None:
     """Draw the figure, or list all."""
     if bool(options.figure) == options.list:
         raise UsageError("name one figure, such as F40, or ask for --list")
+    if options.list and options.format == "svg":
+        raise UsageError("the list has no picture; ask for it as text or json")
     model = load_model(options)
-    trace = _trace(model, options)
+    trace = model.trace(view_ids(model, options))
     if options.list:
         _list(model, trace, options)
         return
@@ -63,18 +60,10 @@ def run(options: Namespace) -> None:
         print(safe(drawn.text(options.language, columns())))
 
 
-def _trace(model: "Model", options: Namespace) -> "DrawableTrace":
-    if options.ids:
-        return model.trace(options.ids)
-    if model.tokenizer is None:
-        raise UsageError(f"{model.name} has no tokenizer files; give --ids")
-    return model.trace(utf8(options.text, "the text"), from_start=True)
-
-
 def _list(model: "Model", trace: "DrawableTrace", options: Namespace) -> None:
-    from cutaway.figures import Selection, all_figures, check_figure
+    from cutaway.figures import all_figures, check_figure
 
-    chosen = Selection(options.layer, options.head, options.position)
+    chosen = view_selection(options)
     listed = [(figure, check_figure(figure, trace, chosen)) for figure in all_figures().values()]
     if options.json or options.format == "json":
         write_json({**describe(model), "ids": trace.ids, "figures": [_row(*each) for each in listed]})

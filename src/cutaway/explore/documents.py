@@ -1,6 +1,6 @@
 """What the server says of the model, of tokens and of traces, as JSON has it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -13,7 +13,7 @@ from cutaway.explore.nearest import nearest
 from cutaway.explore.worker import Document
 from cutaway.figures import all_figures
 from cutaway.figures.article.weights import parameter_panels
-from cutaway.figures.content import Note
+from cutaway.figures.content import Note, Selection
 from cutaway.layout import visible
 from cutaway.model import Model
 from cutaway.parameters import parameter_table, published_as
@@ -47,6 +47,12 @@ def _precision_note(model: Model) -> dict[str, str]:
         "zh": f"权重为 {dtype}；所显示的数值都由这些权重以 float32 计算得出。"
         f"新的文字由 {engine} 引擎写出，它在计算中可能舍入。",
     }
+
+
+def page_address(view: str, ids: Sequence[int], chosen: Selection) -> str:
+    """The part of the page's address after the #, in the form that its app/address.js reads."""
+    where = f"layer={chosen.layer}&head={chosen.head}&position={chosen.position}"
+    return f"#1/{view}?ids={','.join(map(str, ids))}&{where}"
 
 
 def figures_document() -> Document:

@@ -61,7 +61,7 @@ class ExportedPage:
 
 def export_page(model: Model, trace: DrawableTrace, selection: Selection, checkpoint_bytes: int = 0) -> ExportedPage:
     """The explorer of one trace, with its figures for the layer, head and position of the selection."""
-    chosen = select(trace, selection)
+    chosen = select(trace.config, len(trace), selection)
     files = {name: path.read_text(encoding="utf-8") for name, path in assets().items()}
     modules = {name: _module(name, text).encode() for name, text in files.items() if _is_module(name)}
     packed = _packed(modules | dict(_answers(model, trace, chosen, checkpoint_bytes)))
@@ -104,8 +104,8 @@ def _answers(
     for path, query in _asked(trace, chosen):
         yield _name(path, query), _answer(trace, path, query).body
     views = ["article", "attention", "tokens"] + (["heads"] if _is_small(trace) else [])
-    address = f"#1/article?ids={','.join(map(str, trace.ids))}&layer={chosen.layer}&head={chosen.head}"
-    yield "start", json_content({"address": f"{address}&position={chosen.position}", "views": views}).body
+    address = documents.page_address("article", trace.ids, chosen)
+    yield "start", json_content({"address": address, "views": views}).body
 
 
 def _text(tokenizer: Tokenizer, trace: DrawableTrace) -> str:

@@ -78,5 +78,5 @@ class DrawableTrace(Trace):
         figure = find_figure(name)
         if figure.draw is None:
             raise UsageError(f"{figure.id} ({figure.title.en}) is not built yet")
-        chosen = select(self, Selection(layer, head, position))
+        chosen = select(self.config, len(self), Selection(layer, head, position))
         return DrawnFigure(figure, chosen, self.ids, figure.draw(self, chosen), check_figure(figure, self, chosen))

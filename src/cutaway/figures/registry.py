@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cutaway.checks import whole
+from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.figures.content import Check, Panel, Selection, Words
 from cutaway.trace import Trace
@@ -91,14 +92,14 @@ def find_figure(name: str) -> Figure:
     return figure
 
 
-def select(trace: Trace, selection: Selection) -> Selection:
+def select(config: GPT2Config, tokens: int, selection: Selection) -> Selection:
     """The selection with its position counted from 0; raises UsageError where the model or the text has no such."""
-    whole("layer", selection.layer, 0, trace.config.n_layer - 1)
-    whole("head", selection.head, 0, trace.config.n_head - 1)
-    whole("position", selection.position, -len(trace), len(trace) - 1)
-    return replace(selection, position=selection.position % len(trace))
+    whole("layer", selection.layer, 0, config.n_layer - 1)
+    whole("head", selection.head, 0, config.n_head - 1)
+    whole("position", selection.position, -tokens, tokens - 1)
+    return replace(selection, position=selection.position % tokens)
 
 
 def check_figure(figure: Figure, trace: Trace, selection: Selection) -> Check | None:
     """What a live figure's check says of this trace; None for a figure that has none."""
-    return figure.verify(trace, select(trace, selection)) if figure.verify else None
+    return figure.verify(trace, select(trace.config, len(trace), selection)) if figure.verify else None

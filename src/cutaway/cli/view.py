@@ -1,0 +1,40 @@
+"""What a figure or the page shows: a text, and a layer, a head and a token of it."""
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from cutaway.cli.arguments import utf8
+from cutaway.errors import UsageError
+
+if TYPE_CHECKING:
+    from cutaway.figures import Selection
+    from cutaway.model import Model
+
+ARTICLE = "A robot must obey the orders given it"
+
+
+def add_view(parser: ArgumentParser) -> None:
+    """A text or token ids, and where to look."""
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", help=f'what the model reads, after <|endoftext|>; default: "{ARTICLE}"')
+    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, and nothing before them")
+    parser.add_argument("--layer", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
+    parser.add_argument("--head", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
+    parser.add_argument("--position", type=int, default=-1, metavar="N", help="of a token, from 0; default: the last")
+
+
+def view_ids(model: "Model", options: Namespace) -> list[int]:
+    """Token ids of what is shown."""
+    if options.ids:
+        return model.encode(options.ids)
+    if model.tokenizer is None:
+        raise UsageError(f"{model.name} has no tokenizer files; give --ids")
+    text = ARTICLE if options.text is None else utf8(options.text, "the text")
+    return [model.tokenizer.end_of_text, *model.encode(text)]
+
+
+def view_selection(options: Namespace) -> "Selection":
+    """Where to look."""
+    from cutaway.figures import Selection
+
+    return Selection(options.layer, options.head, options.position)
