@@ -19,6 +19,7 @@ SHAPES: Mapping[str, Mapping[str, int | bool]] = {
     "tiny": {},
     "one head": {"n_vocab": 7, "n_ctx": 9, "n_embd": 5, "n_head": 1, "n_layer": 1},
     "untied": {"n_vocab": 101, "n_embd": 33, "n_layer": 3, "n_inner": 17, "tie_word_embeddings": False},
+    "one wide": {"n_embd": 1, "n_head": 1},
     "long": {"n_vocab": 61, "n_ctx": 70, "n_embd": 12, "n_head": 2},
 }
 FIRST = Selection()  # the last token, in the first head of the first layer

@@ -95,7 +95,7 @@ def test_a_trace_made_from_another_draws_too() -> None:
     assert longer.figure("F20").selection.position == 7
 
 
-@pytest.mark.parametrize("name", ["tiny 1", "tiny 7", "untied 7"])
+@pytest.mark.parametrize("name", ["tiny 1", "tiny 7", "untied 7", "one wide 4"])
 def test_every_figure_is_drawn_in_every_form_and_holds(name: str) -> None:
     trace = make_trace(name)
     for figure in all_figures().values():

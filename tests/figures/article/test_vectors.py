@@ -64,6 +64,7 @@ def test_a_wrong_number_is_found(name: str, tensor: str) -> None:
         ("F22", "no_scale"),
         ("F23", "values_are_keys"),
         ("F24", "no_mask"),
+        ("F26", "no_final_norm"),
     ],
 )
 def test_a_changed_model_is_no_gpt2(name: str, kind: str) -> None:
@@ -83,6 +84,12 @@ def test_a_wrong_choice_is_found(name: str, function: str, wrong: object, monkey
     assert is_ok(trace, figure(name))
     monkeypatch.setattr(choice, function, wrong)
     assert not is_ok(trace, figure(name))
+
+
+def test_a_head_that_is_not_the_best_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, looks = make_trace("tiny 7"), arcs._looks
+    monkeypatch.setattr(arcs, "_looks", lambda trace, position: looks(trace, position)[1:])
+    assert not is_ok(trace, figure("F22"))
 
 
 def test_wrong_pooling_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +113,7 @@ def test_the_best_head_is_the_best_of_all() -> None:
     weights[:, :, [0, position]] = 0
     best = arcs._looks(trace, position)[0]
     assert best.weight == weights.max() == weights[best.layer, best.head, best.key]
+    assert np.abs(arcs._weights(trace, position)[:, :, 1:position].max() - best.weight) < 1e-6
     lines = draw(trace, figure("F22")).panels[1]
     assert isinstance(lines, Arcs)
     assert lines.cells.index(0, best.key) == (best.head, position, best.key)

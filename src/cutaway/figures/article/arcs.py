@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cutaway.figures.article.views import TOLERANCE, part, within
+from cutaway.figures.article.views import TOLERANCE, part, softmax, within
 from cutaway.figures.content import Arcs, Check, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import place, token_label, token_labels
 from cutaway.figures.registry import Figure
-from cutaway.reference import softmax
 from cutaway.trace import Trace
 
 BEST = 5  # heads that are named
@@ -99,7 +99,7 @@ def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
 
 
 def _check_arcs(trace: Trace, chosen: Selection) -> Check:
-    """The best head's weight once more, from its query and keys alone."""
+    """The largest weight once more, from the queries and keys of all heads alone."""
     p, looks = chosen.position, _looks(trace, chosen.position)
     if not looks:
         total = float(trace[f"attn.{chosen.layer}"][chosen.head, p].sum())
@@ -109,17 +109,26 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
         )
         return Check(abs(total - 1) < 1e-5, alone)
     best, heads = looks[0], trace.config.n_layer * trace.config.n_head
-    q, k = trace[f"q.{best.layer}"][best.head, p], trace[f"k.{best.layer}"][best.head]
-    weights = softmax((k[: p + 1] @ q) / np.float32(np.sqrt(len(q))))
-    off = abs(float(weights[best.key]) - best.weight) if best.key <= p else best.weight  # a later one should have none
+    exact = _weights(trace, p)  # (L, H, p + 1)
+    there = exact[best.layer, best.head, best.key] if best.key <= p else 0.0  # a later token should have none
+    off = float(max(abs(best.weight - there), abs(best.weight - exact[:, :, 1:p].max(initial=0.0))))
     found, near = f"attn.{best.layer}[{best.head}, {p}, {best.key}] = {best.weight:.4f}", within(off)
     return Check(
         off < TOLERANCE,
         Words(
-            f"of {heads} heads, {found} is the largest; from q and k alone it is the same {near.en}",
-            f"在 {heads} 个头中，{found} 最大；只由 q 和 k 计算，结果相同，{near.zh}",
+            f"of {heads} heads, {found} is the largest; from all q and k alone it is the same {near.en}",
+            f"在 {heads} 个头中，{found} 最大；只由所有的 q 和 k 计算，结果相同，{near.zh}",
         ),
     )
+
+
+def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
+    """What every head gives (L, H, position + 1), from its query and keys."""
+    scores = [
+        np.einsum("hd,htd->ht", trace[f"q.{layer}"][:, position], trace[f"k.{layer}"][:, : position + 1])
+        for layer in range(trace.config.n_layer)
+    ]
+    return softmax(np.array(scores) / np.sqrt(trace.config.d_head))
 
 
 FIGURES = (

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engine import Float32
+from cutaway.figures.article.norms import exact_norm
 from cutaway.figures.article.steps import candidate_table, candidates
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
 from cutaway.figures.content import (
@@ -103,17 +104,24 @@ def _products(trace: Trace, read: dict[str, Float32], best: Sequence[int], posit
 
 
 def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
-    """The whole product; where the head is tied also the text's own tokens, from the vectors that they came in with."""
+    """The last LayerNorm by its formula, and the whole product; where the head is tied also the text's own tokens, from
+    the vectors that they came in with.
+    """
     read, name, p = _read_out(trace, chosen.position), _output_matrix(trace), chosen.position
+    last = f"resid.post.{trace.config.n_layer - 1}"
+    norm = apart(read["ln_f"], exact_norm(trace, "ln_f", trace[last][p])[2])
     off = apart(trace[name] @ read["ln_f"], read["logits"])
-    near = within(off)
-    made = Words(f"ln_f[{p}] @ {name}.T is logits[{p}] {near.en}", f"ln_f[{p}] @ {name}.T 等于 logits[{p}]，{near.zh}")
+    near, normal = within(off), within(norm)
+    made = Words(
+        f"ln_f[{p}] is the LayerNorm of {last}[{p}] {normal.en}; ln_f[{p}] @ {name}.T is logits[{p}] {near.en}",
+        f"ln_f[{p}] 是 {last}[{p}] 的层归一化，{normal.zh}；ln_f[{p}] @ {name}.T 等于 logits[{p}]，{near.zh}",
+    )
     if not trace.config.tie_word_embeddings:
-        return Check(off <= TOLERANCE, made)
+        return Check(max(norm, off) <= TOLERANCE, made)
     entered = apart(trace["tok_emb"] @ read["ln_f"], read["logits"][list(trace.ids)])
     tied = within(entered)
     return Check(
-        off <= TOLERANCE and entered <= TOLERANCE,
+        max(norm, off, entered) <= TOLERANCE,
         Words(
             f"{made.en}; for the {len(trace)} tokens of the text the vectors that they came in by give it too, "
             f"{tied.en}",

@@ -1,10 +1,14 @@
 """A LayerNorm of a block as a figure shows it, and as the formula has it."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cutaway.engine import Float32
 from cutaway.figures.article.views import apart, at, part
 from cutaway.figures.content import Grid, Table, Words
 from cutaway.trace import Trace
+
+Float64 = NDArray[np.float64]
 
 
 def norm_numbers(trace: Trace, name: str, layer: int, position: int) -> Table:
@@ -28,12 +32,18 @@ def normalised(trace: Trace, name: str, layer: int, position: int) -> Grid:
 
 def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) -> float:
     """How far a LayerNorm's output is from the formula, computed anew in float64 from its input."""
-    row = trace[x][position].astype(np.float64)
-    tensor = f"h.{layer}.ln_{name[-1]}"
-    mean, rstd = row.mean(), 1 / np.sqrt(row.var() + trace.config.layer_norm_epsilon)
-    normal = (row - mean) * rstd * trace[f"{tensor}.weight"] + trace[f"{tensor}.bias"]
+    mean, rstd, normal = exact_norm(trace, f"h.{layer}.ln_{name[-1]}", trace[x][position])
     return max(
-        apart(trace[f"{name}.mean.{layer}"][position], np.array([mean])),
-        apart(trace[f"{name}.rstd.{layer}"][position], np.array([rstd])),
+        apart(trace[f"{name}.mean.{layer}"][position], mean),
+        apart(trace[f"{name}.rstd.{layer}"][position], rstd),
         apart(trace[f"{name}.{layer}"][position], normal),
     )
+
+
+def exact_norm(trace: Trace, tensor: str, row: Float32) -> tuple[Float64, Float64, Float64]:
+    """The mean (1,), 1 / standard deviation (1,) and output (d,) of a LayerNorm, whose weights have that name, for a
+    vector (d,), in float64.
+    """
+    exact = row.astype(np.float64)
+    mean, rstd = exact.mean(keepdims=True), 1 / np.sqrt(exact.var(keepdims=True) + trace.config.layer_norm_epsilon)
+    return mean, rstd, (exact - mean) * rstd * trace[f"{tensor}.weight"] + trace[f"{tensor}.bias"]

@@ -97,7 +97,7 @@ def _check_masks(trace: Trace, chosen: Selection) -> Check:
     follows = largest_difference(_free(trace, chosen).values, other[name][chosen.head])
     why = Words(", for the text has no other", "，因为文本没有别的词元") if alone else Words("", "")
     return Check(
-        masked == 0 and follows < 1e-5 and (alone or (free > 0 and moved > 0)),
+        masked == 0 and follows < 1e-5 and (alone or free > 0),
         Words(
             f"weight on later tokens in layer {chosen.layer}: {masked:.0%} with the mask, {free:.0%} without; the "
             f"logits after the first token move by {moved:.2g}{why.en}",
