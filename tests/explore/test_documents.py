@@ -39,6 +39,7 @@ def test_a_model_says_what_it_is() -> None:
         "published": None,
         "has_tokenizer": True,
         "end_of_text": 50256,
+        "vocabulary": {"bytes": 256, "merges": 50_000, "special": 1},
         "checkpoint": {"name": "talking", "bytes": 77},
     }
     assert isinstance(note, dict)

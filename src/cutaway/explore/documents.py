@@ -19,6 +19,7 @@ from cutaway.model import Model
 from cutaway.parameters import parameter_table, published_as
 from cutaway.tokenizer import Tokenizer
 from cutaway.trace import Trace
+from cutaway.vocabulary import Vocabulary
 
 
 def model_document(model: Model, checkpoint_bytes: int) -> Document:
@@ -35,8 +36,16 @@ def model_document(model: Model, checkpoint_bytes: int) -> Document:
         "published": names,
         "has_tokenizer": model.tokenizer is not None,
         "end_of_text": model.tokenizer.end_of_text if model.tokenizer else None,
+        "vocabulary": _made_of(model.tokenizer.vocabulary) if model.tokenizer else None,
         "checkpoint": {"name": model.name, "bytes": checkpoint_bytes},
     }
+
+
+def _made_of(vocabulary: Vocabulary) -> dict[str, int]:
+    """How many tokens there are of each origin."""
+    n_bytes = sum(len(symbols) == 1 for symbols in vocabulary.ids)
+    special = len(vocabulary.control) + len(vocabulary.added)
+    return {"bytes": n_bytes, "merges": len(vocabulary.ids) - n_bytes, "special": special}
 
 
 def _precision_note(model: Model) -> dict[str, str]:

@@ -77,17 +77,19 @@ def _check_candidates(trace: Trace, count: int) -> Check:
 def _ten(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     likely = candidates(trace, 10)
     shares = np.array([each.probability for each in likely])
+    size = f"{trace.config.n_vocab:,}"
     formula = f"probs[{len(trace) - 1}, [{', '.join(str(each.id) for each in likely)}]]"
     return (
         Note(
             Words(
-                "Ten tokens that may come next. The percentages are shares of the whole vocabulary, so the ten do not "
-                "sum to 100 %.",
-                "接下来可能出现的十个词元。百分比是在整个词表中的份额，所以这十个加起来不到 100 %。",
+                f"The {len(likely)} tokens likeliest to come next. The percentages are shares of the whole vocabulary "
+                f"of {size}, not of these {len(likely)}.",
+                f"接下来最可能出现的 {len(likely)} 个词元。百分比是在整个词表（{size} 个词元）中的份额，"
+                f"不是在这 {len(likely)} 个之中的份额。",
             )
         ),
         Bars(
-            Words("the ten likeliest", "概率最大的十个"),
+            Words(f"the {len(likely)} likeliest", f"概率最大的 {len(likely)} 个"),
             [token_label(trace, each.id) for each in likely],
             computed(formula, shares),
         ),

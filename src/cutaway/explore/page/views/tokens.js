@@ -30,10 +30,11 @@ function ids() {
 
 const hex = (byte) => byte.toString(16).padStart(2, "0");
 
+/** How many tokens there are, and of which origin; a model may have rows that its tokenizer has no token for. */
 function vocabulary() {
-  const { n_vocab } = model.value.config;
-  const made = n_vocab === 50257 ? t("tokens.sum") : t("tokens.size", { n: n_vocab.toLocaleString("en") });
-  return html`<p class="note">${made}</p>`;
+  const { config, vocabulary } = model.value, { bytes, merges, special } = vocabulary, n = config.n_vocab.toLocaleString("en");
+  const isAll = bytes + merges + special === config.n_vocab;
+  return html`<p class="note">${t(isAll ? "tokens.sum" : "tokens.size", { n, bytes, merges: merges.toLocaleString("en"), special })}</p>`;
 }
 
 /** What BPE does with the text, or with another that is typed in. */
