@@ -28,6 +28,7 @@ MODULES = sorted(path for path in PAGE.rglob("*.js") if path.parent.name != "ven
 WORDS = sorted((PAGE / "i18n").glob("*.json"))
 
 # Nothing that is drawn at random, runs text as code or markup, names a host, or pretends to have measured a time.
+SVG_NAMESPACE = '"http://www.w3.org/2000/svg"'  # a name, not an address
 FORBIDDEN = re.compile(
     r"Math\.random|\beval\(|new Function|innerHTML|outerHTML|insertAdjacentHTML|document\.write|https?:|"
     r"performance\.now|Date\.now|new Date|importScripts|\bstyle=(?!\$)"
@@ -119,7 +120,7 @@ def test_the_pages_arithmetic_is_pythons(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_no_number_is_invented_and_no_text_becomes_markup(path: Path) -> None:
     code = re.sub(r"^\s*//.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert FORBIDDEN.findall(code) == []
+    assert FORBIDDEN.findall(code.replace(SVG_NAMESPACE, "")) == []
 
 
 @pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)

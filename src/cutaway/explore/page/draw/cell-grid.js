@@ -10,6 +10,7 @@ import { extent, isLight, paint, paintAll, range } from "./colours.js";
 import { exact, indexOf, numeral, short, valueAt } from "./numbers.js";
 import { scrolling, waiting } from "./pieces.js";
 import { download } from "./save.js";
+import { SvgInk } from "./svg-file.js";
 import { writeTensor } from "../app/safetensors.js";
 
 const NUMBERED = 40; // pixels a cell must be wide to hold its number
@@ -61,6 +62,7 @@ export class CellGrid extends HTMLElement {
           <button type="button" class="quiet" aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
           <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
           <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
+          <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>
           <button type="button" class="quiet" @click=${this.#saveTensor}>safetensors</button>
           ${this.#legend()}
         </div>
@@ -96,14 +98,14 @@ export class CellGrid extends HTMLElement {
     const room = Math.max(60, this.clientWidth - left - 2);
     const across = Math.min(64, room / cells.columns);
     const wanted = height ?? (cells.rows === 1 ? 22 : Math.min(across, across >= NUMBERED ? 24 : across));
-    return { left, top, across, down: Math.max(wanted, Math.min(1, 480 / cells.rows), rowLabels?.length && cells.rows < 40 ? 12 : 0) };
+    const down = Math.max(wanted, Math.min(1, 480 / cells.rows), rowLabels?.length && cells.rows < 40 ? 12 : 0);
+    return { left, top, across, down, width: left + across * cells.columns, height: top + down * cells.rows };
   }
 
   #paint() {
-    const canvas = this.querySelector("canvas"), options = this.#options;
-    if (!canvas || !options || !this.clientWidth) return;
-    const { cells } = options, { left, top, across, down } = this.#measure();
-    const width = left + across * cells.columns, height = top + down * cells.rows, ratio = devicePixelRatio || 1;
+    const canvas = this.querySelector("canvas");
+    if (!canvas || !this.#options || !this.clientWidth) return;
+    const layout = this.#measure(), { width, height } = layout, ratio = devicePixelRatio || 1;
     canvas.width = Math.ceil(width * ratio);
     canvas.height = Math.ceil(height * ratio);
     canvas.style.width = `${width}px`;
@@ -111,9 +113,14 @@ export class CellGrid extends HTMLElement {
     const ink = canvas.getContext("2d");
     ink.scale(ratio, ratio);
     ink.imageSmoothingEnabled = false;
+    this.#drawWith(ink, layout);
+  }
+
+  #drawWith(ink, layout) {
+    const { cells } = this.#options, { left, top, across, down } = layout;
     if (cells.values.length) ink.drawImage(this.#painted().canvas, left, top, across * cells.columns, down * cells.rows);
-    this.#write(ink, { left, top, across, down });
-    this.#frame(ink, { left, top, across, down });
+    this.#write(ink, layout);
+    this.#frame(ink, layout);
   }
 
   /** A canvas with one pixel for each cell, the ends of its scale, and the least and largest number. */
@@ -232,6 +239,13 @@ export class CellGrid extends HTMLElement {
     const words = { tensor, shape: shape.join(","), offset: String(offset), steps: steps.join(",") };
     const values = Float32Array.from(cells.values); // cells may be a part of a larger array
     download(`${tensor}.safetensors`, new Blob([writeTensor(tensor, { ...cells, values }, words)]));
+  };
+
+  #saveDrawing = () => {
+    const layout = this.#measure(), ink = new SvgInk(layout.width, layout.height);
+    this.#drawWith(ink, layout);
+    const { tensor, shape, offset, steps } = this.#options.cells;
+    ink.save(tensor, { tensor, shape, offset, steps });
   };
 
   #savePicture = () => {

@@ -7,8 +7,9 @@ import { colour } from "./colours.js";
 import { format } from "./format.js";
 import { cellsFromDocument, indexOf, numeral, percent, short } from "./numbers.js";
 import { meter, scrolling } from "./pieces.js";
+import { picture } from "./svg-file.js";
 
-const CHARACTER = 7.4, LINE = 20; // of a drawing's units, in pixels
+const CHARACTER = 7.9, LINE = 20; // of a drawing's units, in pixels; the widest fonts with letters of one width have 7.83
 
 /** A panel's document as a template. */
 export function panel(document) {
@@ -51,13 +52,13 @@ export function arcs({ title, tokens, cells, query, pick }) {
   const middle = new Map(shown.map((i, place) => [i, (starts[place] + starts[place + 1] - 14) / 2]));
   const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
   return html`<figure><figcaption>${title}</figcaption>${shown.length < weights.length ? partly(cells, shown) : nothing}
-    ${scrolling(title, html`<svg class="arcs" width=${starts.at(-1)} height=${top + 44} role="img" aria-label=${title}>
+    ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${starts.at(-1)} height=${top + 44} role="img" aria-label=${title}>
       ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
       ${shown.map((i, place) => svg`<text x=${starts[place]} y=${top + 18} class=${i === query ? "strong" : ""}
         @click=${() => pick?.(i)}>${tokens[i]}</text>
         <text class="quiet number" text-anchor="middle" x=${middle.get(i)} y=${top + 36}
           data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`)}
-    </svg>`)}</figure>`;
+    </svg>`))}</figure>`;
 }
 
 /** The places of the largest weights and of the query, in the order of the text. */
@@ -99,9 +100,9 @@ function entry(cell) {
 /** A diagram of boxes, lines and labels on a grid of characters. */
 export function drawing(title, shapes) {
   const ends = shapes.map((shape) => END[shape.kind](shape)), [right, bottom] = [0, 1].map((axis) => Math.max(...ends.map((end) => end[axis])));
-  return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`
+  return html`<figure><figcaption>${title}</figcaption>${picture(title, scrolling(title, html`
     <svg class="drawing" width=${right * CHARACTER + 4} height=${bottom * LINE + 4} role="img" aria-label=${title}>
-    ${shapes.map((shape) => SHAPES[shape.kind](shape))}</svg>`)}</figure>`;
+    ${shapes.map((shape) => SHAPES[shape.kind](shape))}</svg>`))}</figure>`;
 }
 
 /** How far a shape reaches to the right and down. */

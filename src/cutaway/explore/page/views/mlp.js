@@ -10,6 +10,7 @@ import { grid, signedGrid } from "../draw/cell-grid.js";
 import { cellsOf, farthest, numeral } from "../draw/numbers.js";
 import { bars } from "../draw/panels.js";
 import { meter, scrolling, waiting } from "../draw/pieces.js";
+import { picture } from "../draw/svg-file.js";
 
 export const mlp = { id: "mlp", draw };
 
@@ -95,10 +96,10 @@ function gelu(order, before, after) {
   const curve = Array.from({ length: 81 }, (_, i) => -3 + (i * (most + 3)) / 80).map((at) => `${x(at).toFixed(1)} ${y(geluOf(at)).toFixed(1)}`);
   const title = t("mlp.gelu");
   return html`<figure><figcaption>${title}</figcaption>
-    <svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { n: order.length })}>
+    ${picture("gelu", html`<svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { n: order.length })}>
       <path class="axis" d="M0 ${y(0)}H${WIDE}M${x(0)} 0V${HIGH}"></path><path class="curve" d="M${curve.join("L")}"></path>
       ${order.map((i) => svg`<circle r="4" cx=${x(before.values[i])} cy=${y(after.values[i])} data-tensor=${`mlp_act.${layer}`} data-index="${position},${i}"></circle>`)}
-    </svg><p class="note">${t("mlp.gelu.note")}</p></figure>`;
+    </svg>`)}<p class="note">${t("mlp.gelu.note")}</p></figure>`;
 }
 
 /** How strong one unit is at the tokens of the text. */

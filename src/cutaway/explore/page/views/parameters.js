@@ -8,6 +8,7 @@ import { numeral } from "../draw/numbers.js";
 import { panel } from "../draw/panels.js";
 import { claim, scrolling, waiting } from "../draw/pieces.js";
 import { inLines, matricesOf, strips } from "../draw/scaled.js";
+import { picture } from "../draw/svg-file.js";
 
 export const parameters = { id: "parameters", draw };
 
@@ -38,10 +39,10 @@ function wholeModel(matrices) {
   const blocks = inLines(Array.from({ length: n_layer }, (_, layer) => ({ layer, ...inside })), WIDE, 4);
   const high = outside.high + GAP + blocks.high;
   return html`<h2>${t("parameters.whole")}</h2><p class="note">${t("parameters.whole.note", { rows: n_ctx })}</p>
-    <svg class="parameters" viewBox="-1 -1 ${WIDE + 2} ${high + 2}" role="img" aria-label=${t("parameters.whole.sentence", { n: n_layer })}>
+    ${picture("parameters", html`<svg class="parameters" viewBox="-1 -1 ${WIDE + 2} ${high + 2}" role="img" aria-label=${t("parameters.whole.sentence", { n: n_layer })}>
       ${outside.placed.map((strip) => rectangle(strip, strip.matrix.tensor))}
       ${blocks.placed.map(({ layer, x, y, placed }) => svg`<g transform="translate(${x} ${outside.high + GAP + y})">
-        ${placed.map((strip) => rectangle(strip, `h.${layer}.${strip.matrix.name}`))}</g>`)}</svg>${legend(matrices, model.value.n_params - drawn)}`;
+        ${placed.map((strip) => rectangle(strip, `h.${layer}.${strip.matrix.name}`))}</g>`)}</svg>`)}${legend(matrices, model.value.n_params - drawn)}`;
 }
 
 const legend = (matrices, rest) => html`<ul class="legend-list">${matrices.map((matrix) => html`<li>${swatch(matrix)} <code>${matrix.tensor}</code>
@@ -75,8 +76,8 @@ function oneBlock(matrices) {
   const wide = Math.max(...placed.map(([matrix, x]) => x + Math.max(unit * matrix.columns, 130)));
   const high = Math.max(...placed.map(([matrix, , y]) => y + LABEL + unit * matrix.rows)) + 6, title = t("parameters.block");
   return html`<h2>${title}</h2><p class="note">${t("parameters.block.note")}</p>
-    ${scrolling(title, html`<svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${title}>
-      ${placed.map(([matrix, x, y]) => labelled(matrix, x, y, unit))}</svg>`)}`;
+    ${picture("block", scrolling(title, html`<svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${title}>
+      ${placed.map(([matrix, x, y]) => labelled(matrix, x, y, unit))}</svg>`))}`;
 }
 
 function labelled(matrix, x, y, unit) {
