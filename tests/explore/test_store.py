@@ -28,6 +28,17 @@ def test_the_oldest_go_when_there_are_too_many_bytes() -> None:
     assert [name for name in "abcd" if store.find(name)] == ["c", "d"]
 
 
+def test_what_a_trace_was_asked_for_meanwhile_counts() -> None:
+    store = TraceStore(4 * trace_of(1, 2).n_bytes)
+    for name in "abc":
+        store.put(name, trace_of(1, 2))
+    while store["c"].n_bytes < 3 * trace_of(1, 2).n_bytes:
+        for tensor in store["c"].shapes():
+            store["c"][tensor]
+    assert store.find("c")
+    assert [name for name in "abc" if store.find(name)] == ["b", "c"]
+
+
 def test_the_two_in_use_stay_however_large() -> None:
     store = TraceStore(1)
     for name in "abc":

@@ -55,7 +55,7 @@ class TraceStore:
     def find(self, name: str) -> DrawableTrace | None:
         """The trace of that name, if it is here."""
         if name in self._traces:
-            self._traces.move_to_end(name)
+            self._use(name)
         return self._traces.get(name)
 
     def __getitem__(self, name: str) -> DrawableTrace:
@@ -65,8 +65,12 @@ class TraceStore:
         return trace
 
     def put(self, name: str, trace: DrawableTrace) -> None:
-        """Keep a trace, and let go of the oldest ones that there is no room for."""
+        """Keep a trace."""
         self._traces[name] = trace
+        self._use(name)
+
+    def _use(self, name: str) -> None:
+        """Let go of the oldest ones that there is no room for; a trace grows when its tensors are asked for."""
         self._traces.move_to_end(name)
         size = sum(each.n_bytes for each in self._traces.values())
         while size > self._limit and len(self._traces) > 2:

@@ -64,3 +64,25 @@ test("progress is told, and what went wrong on the way is an error", async () =>
   await assert.rejects(server.trace({ ids: [99] }, (done, layers) => seen.push([done, layers])), { message: "too large", status: 400 });
   assert.deepEqual(seen, [[1, 1], [1, 2]]);
 });
+
+test("more tensors than one question may name are asked for in several", async () => {
+  const fetchBefore = globalThis.fetch, asked = [];
+  globalThis.fetch = async (path) => {
+    const selections = new URLSearchParams(path.split("?")[1]).getAll("sel");
+    asked.push(selections.length);
+    return new Response(file(selections));
+  };
+  const selections = Array.from({ length: 600 }, (_, i) => `resid.pre.${i}[0,:]`);
+  const found = await server.tensors("text", selections);
+  globalThis.fetch = fetchBefore;
+  assert.deepEqual(asked, [256, 256, 88]);
+  assert.deepEqual(Object.keys(found).sort(), [...selections].sort());
+});
+
+/** A safetensors file of a number for each name. */
+function file(names) {
+  const entries = names.map((name, i) => [name, { dtype: "F32", shape: [1], data_offsets: [4 * i, 4 * i + 4] }]);
+  const header = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  const size = new Uint8Array(new BigUint64Array([BigInt(header.length)]).buffer);
+  return new Blob([size, header, new Float32Array(names.length)]);
+}

@@ -20,6 +20,7 @@ async function begin() {
   effect(() => {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
     document.title = `${t(`${shown().id}.title`)} · Cutaway`;
+    here.beginDrawing();
     render(page(), document.body);
   });
 }

@@ -6,7 +6,7 @@ import { changeToText } from "./address.js";
 import { t } from "./i18n.js";
 import { go, state } from "./state.js";
 
-const KEPT = 400; // answers
+const KEPT = 400; // answers, and as many more as the page shows at once
 export const PAGE = crypto.getRandomValues(new Uint32Array(4)).join("-"); // another page at the same server reads its own texts
 
 let transport;
@@ -19,14 +19,21 @@ export const live = () => transport.live;
 export const files = () => transport;
 
 const answers = new Map(); // key -> signal
+let shown = new Set(), shownBefore = shown; // keys of the answers that the page was drawn from, now and the last time
 const failed = new Map(); // keys of answers that did not come -> the state of then: in another they are asked for again
+
+/** The page is drawn anew: from now on answers that it shows no longer may go. */
+export function beginDrawing() {
+  [shown, shownBefore] = [new Set(), shown];
+}
 
 /** The answer of `load` under a name, read once. */
 export function answer(key, load) {
+  shown.add(key);
   if (failed.has(key) && failed.get(key) !== state.peek()) answers.delete(key);
   if (!answers.has(key)) {
     failed.delete(key);
-    if (answers.size >= KEPT) answers.delete(answers.keys().next().value);
+    makeRoom();
     const value = signal(undefined);
     answers.set(key, value);
     load().then((found) => { value.value = found; }, (error) => {
@@ -36,6 +43,13 @@ export function answer(key, load) {
     });
   }
   return answers.get(key).value;
+}
+
+function makeRoom() {
+  for (const key of answers.keys()) {
+    if (answers.size < KEPT) return;
+    if (!shown.has(key) && !shownBefore.has(key)) answers.delete(key);
+  }
 }
 
 export function report(error) {

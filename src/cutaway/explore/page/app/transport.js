@@ -3,6 +3,8 @@
 
 import { readTensors } from "./safetensors.js";
 
+const TOGETHER = 256; // selections that the server takes in one question
+
 /** What went wrong, in the server's words; `status` is HTTP's, 0 where the server did not answer. */
 export class Refused extends Error {
   constructor(message, status) {
@@ -51,7 +53,8 @@ function over(bring, live) {
 
     /** Tensors by their selections, such as "attn.5[1,:,:]": {selection: {shape, data}}. */
     async tensors(trace, selections) {
-      const groups = live ? [selections] : selections.map((one) => [one]); // a file has each by itself
+      const most = live ? TOGETHER : 1, groups = []; // a file has each by itself
+      for (let i = 0; i < selections.length; i += most) groups.push(selections.slice(i, i + most));
       const asked = groups.map((group) => tensors(`api/traces/${trace}/tensors?${query({ sel: group, enc: "f32" })}`));
       return Object.assign({}, ...(await Promise.all(asked)));
     },
