@@ -4,6 +4,9 @@ from itertools import product
 
 import pytest
 
+from cutaway.trace import Intervention
+from tests.browser.conftest import Explorer
+from tests.browser.numbers import wrong_numbers
 from tests.browser.visit import LANGUAGES, PHONE, VIEWS, WIDE, WORDS, Visit
 
 pytestmark = pytest.mark.slow
@@ -37,3 +40,22 @@ def test_a_model_without_a_tokenizer(mute_visit: Visit, view: str) -> None:
         mute_visit.open(f"#1/{view}?ids={ids}")
         assert mute_visit.page.locator(".tokens button").all_inner_texts() == [f"#{i}" for i in ids.split(",")]
     look_at(mute_visit, view, EXAMINED)
+
+
+def test_a_vector_is_patched_in_from_another_text(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/whatif?layer=2&position=3")
+    form = visit.page.locator("form", has=visit.page.locator("input[name=source]"))
+    form.locator("input[name=source]").fill("A cat will")
+    form.get_by_role("button").click()
+    visit.page.wait_for_function(
+        "() => location.hash.includes('do=patch_residual:layer=2,position=3,source=50256.32.')"
+    )
+    visit.settle()
+    source = (*explorer.model.prompt_ids(""), *explorer.model.encode("A cat will"))
+    patched = explorer.trace.intervene(Intervention("patch_residual", layer=2, position=3, source=source))
+    visit.page.locator("nav a").nth(VIEWS.index("output")).click()
+    visit.settle()
+    entries = visit.page.evaluate("look.numbers()")
+    assert len(entries) > 10
+    assert wrong_numbers(patched, entries) == []
+    assert WORDS["whatif.kind.patch_residual"]["en"] in visit.page.locator("main").inner_text()  # where no sum is

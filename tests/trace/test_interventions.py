@@ -1,5 +1,7 @@
 """Each intervention does what it says, where it says, and nothing else; and which ones let a token see what follows."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -143,6 +145,60 @@ def test_no_residual_attention() -> None:
 def test_no_residual_mlp() -> None:
     trace = CHANGED["no_residual_mlp"]
     same(trace["resid.post.1"], trace["mlp_out.1"])
+
+
+def test_patch_residual() -> None:
+    trace, example = CHANGED["patch_residual"], EXAMPLES["patch_residual"]
+    assert example.source
+    other = trace_of(WEIGHTS, list(example.source))
+    expected = PLAIN["resid.post.1"].copy()
+    expected[5] = other["resid.post.1"][5]
+    same(trace["resid.post.1"], expected)
+
+
+def test_a_patch_of_every_layer_and_position_makes_it_the_other_text() -> None:
+    source = tuple(reversed(IDS))
+    patches = [
+        Intervention("patch_residual", layer=0, position=position, source=source) for position in range(len(IDS))
+    ]
+    assert_logits_close(trace_of(WEIGHTS, IDS, *patches)["logits"], trace_of(WEIGHTS, list(source))["logits"])
+
+
+def test_a_patch_of_the_same_text_changes_nothing() -> None:
+    patch = Intervention("patch_residual", layer=0, position=5, source=tuple(IDS))
+    same(trace_of(WEIGHTS, IDS, patch)["logits"], PLAIN["logits"])
+
+
+def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cutaway.trace import run
+
+    plain, read = run.run, []
+
+    def counted(*arguments: object, **options: object) -> object:
+        read.append(arguments[2])
+        return plain(*arguments, **options)  # type: ignore[arg-type]
+
+    trace = CHANGED["patch_residual"]
+    monkeypatch.setattr(run, "run", counted)
+    longer = trace.append(1)
+    assert read == []  # `trace` has its own name of the function; patches read their sources by this one
+    monkeypatch.undo()
+    same(longer["resid.post.1"][:9], trace["resid.post.1"])
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ((1, 2), "the source of a patch must be a tuple of token ids, 4 to 48 of them, not (1, 2)"),
+        ([1, 2, 3, 4], "must be a tuple"),
+        ((1,) * 49, "4 to 48 of them"),
+        ((1, 2, 3, 61), "a token id of the source must be from 0 to 60, not 61"),
+        (None, "the intervention patch_residual needs a source"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(source: tuple[int, ...] | None, complaint: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(complaint)):
+        trace_of(WEIGHTS, IDS, Intervention("patch_residual", layer=0, position=3, source=source))
 
 
 def test_no_final_norm() -> None:

@@ -197,6 +197,13 @@ def test_a_logit_that_is_no_sum_is_not_taken_apart(kind: str) -> None:
         attribution(TRACE.intervene(EXAMPLES[kind]), 0, 0)
 
 
+def test_a_patched_vector_is_not_taken_apart_and_those_after_it_are() -> None:
+    trace = trace_of(WEIGHTS, [1, 2, 3, 4], Intervention("patch_residual", layer=0, position=2, source=(5, 6, 7)))
+    with pytest.raises(UsageError, match="patch_residual: it is no sum of parts"):
+        attribution(trace, 2, 0)
+    assert abs(attribution(trace, 3, 0).logit - trace.logits_at(3)[0]) < 1e-4
+
+
 @pytest.mark.parametrize("place", [(30, 0), (-1, 0), (0, 61), (0, -1), (0.0, 0), (0, 1.5)])
 def test_a_logit_that_is_not_there_is_refused(place: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="must be"):

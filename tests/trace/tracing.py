@@ -28,6 +28,7 @@ EXAMPLES = {
     "no_residual_attention": Intervention("no_residual_attention", layer=1),
     "no_residual_mlp": Intervention("no_residual_mlp", layer=1),
     "no_final_norm": Intervention("no_final_norm"),
+    "patch_residual": Intervention("patch_residual", layer=1, position=5, source=(9, 8, 7, 6, 5, 4, 3)),
 }
 
 
@@ -37,7 +38,8 @@ def trace_of(weights: ArrayWeights, ids: list[int], *interventions: Intervention
 
 def seen_in_one_go(weights: ArrayWeights, ids: list[int], *interventions: Intervention) -> dict[str, Float32]:
     """Every tensor of a plain run of the reference, by its name and in its order."""
-    config, arrays, edits = weights.config, weights.arrays, Edits(interventions)
+    config, arrays = weights.config, weights.arrays
+    edits = Edits(interventions, patches={each: _patch(weights, each) for each in interventions if each.source})
     seen: dict[str, Float32] = {}
 
     def see(name: str, array: Float32) -> Float32:
@@ -52,6 +54,13 @@ def seen_in_one_go(weights: ArrayWeights, ids: list[int], *interventions: Interv
     for name in "kv":
         seen[f"cache.{name}"] = np.stack([seen[f"{name}.{layer}"] for layer in range(config.n_layer)])
     return seen
+
+
+def _patch(weights: ArrayWeights, where: Intervention) -> Float32:
+    assert where.source is not None
+    assert where.position is not None
+    row: Float32 = seen_in_one_go(weights, list(where.source))[f"resid.post.{where.layer}"][where.position]
+    return row
 
 
 def assert_same_trace(ours: Trace, theirs: Trace) -> None:
@@ -89,10 +98,14 @@ def interventions(draw: st.DrawFn, config: GPT2Config, tokens: int) -> Intervent
         "head": st.integers(0, config.n_head - 1),
         "query": st.integers(0, tokens - 1),
         "key": st.integers(0, tokens - 1),
+        "position": st.integers(0, tokens - 1),
     }
     given = [name for name in KINDS[kind].allows if name in KINDS[kind].needs or draw(st.booleans())]
+    places = {name: draw(fields[name]) for name in given if name in fields}
+    source = st.lists(st.integers(0, config.n_vocab - 1), min_size=1 + places.get("position", 0), max_size=config.n_ctx)
     return Intervention(
         kind,
         value=draw(values) if "value" in given else None,
-        **{name: draw(fields[name]) for name in given if name != "value"},
+        source=tuple(draw(source)) if "source" in given else None,
+        **places,
     )

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from cutaway.checks import whole
 from cutaway.config import GPT2Config
 from cutaway.engine import check_sequences
 from cutaway.errors import UsageError
@@ -64,8 +65,9 @@ def _intervention(item: object) -> Intervention:
         raise UsageError(f"an intervention must be an object, not {shown(item)}")
     fields = Arguments(item)
     value = fields.real("value", -LARGEST, LARGEST) if "value" in fields else None
-    places = {name: fields.whole(name, 0) for name in ("layer", "head", "query", "key") if name in fields}
-    made = Intervention(fields.text("kind"), value=value, **places)
+    places = {name: fields.whole(name, 0) for name in ("layer", "head", "query", "key", "position") if name in fields}
+    source = [whole("a token id of the source", token, 0) for token in fields.items("source", [])]
+    made = Intervention(fields.text("kind"), value=value, source=tuple(source) or None, **places)
     fields.end()
     return made
 

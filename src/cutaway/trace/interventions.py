@@ -26,7 +26,8 @@ LARGEST = 1e12  # of a value; its square and the sum of many still fit into a fl
 class Intervention:
     """One change. Without a layer it is made in all of them, without a head in all heads of the layer.
 
-    `query` and `key` are positions of tokens from 0; `value` is the factor or the score, where the kind has one.
+    `query`, `key` and `position` are those of tokens, from 0; `value` is the factor or the score, where the kind has
+    one; `source` are the token ids of the text that a patch is taken from.
     """
 
     kind: str
@@ -34,10 +35,13 @@ class Intervention:
     head: int | None = None
     query: int | None = None
     key: int | None = None
+    position: int | None = None
     value: float | None = None
+    source: tuple[int, ...] | None = None
 
 
-Before = Mapping[str, Float32]  # what was seen on the way to this tensor, by its kind
+# What was seen on the way to this tensor, by its kind; and what a patch puts in, by the intervention.
+Before = Mapping[str | Intervention, Float32]
 Change = Callable[[Float32, Before, Intervention, int], Float32]  # the last is the position of the array's first row
 
 
@@ -107,6 +111,16 @@ def _previous_queries(q: Float32, before: Before, where: Intervention, start: in
     return np.concatenate([q[:, :1], q[:, :-1]], axis=1)
 
 
+def _patch_residual(x: Float32, before: Before, where: Intervention, start: int) -> Float32:
+    assert where.position is not None
+    row = where.position - start
+    if not 0 <= row < len(x):
+        return x
+    x = x.copy()
+    x[row] = before[where]
+    return x
+
+
 def _instead(other: str) -> Change:
     """The tensor of that kind that was computed just before, in place of this one."""
 
@@ -132,6 +146,9 @@ KINDS: Mapping[str, Kind] = {
     "no_residual_attention": Kind("resid.mid", _instead("attn_out")),
     "no_residual_mlp": Kind("resid.post", _instead("mlp_out")),
     "no_final_norm": Kind("ln_f", _instead("resid.post"), allows=()),
+    "patch_residual": Kind(
+        "resid.post", _patch_residual, needs=("layer", "position", "source"), allows=("layer", "position", "source")
+    ),
 }
 
 
@@ -140,8 +157,9 @@ def check_intervention(config: GPT2Config, where: Intervention, tokens: int) -> 
     kind = KINDS.get(where.kind)
     if kind is None:
         raise UsageError(f"an intervention is one of {', '.join(KINDS)}, not {where.kind!r:.60}")
-    limits = {"layer": config.n_layer - 1, "head": config.n_head - 1, "query": tokens - 1, "key": tokens - 1}
-    for name in ("layer", "head", "query", "key", "value"):
+    limits = {"layer": config.n_layer - 1, "head": config.n_head - 1}
+    limits |= dict.fromkeys(("query", "key", "position"), tokens - 1)
+    for name in (*limits, "value", "source"):
         given = getattr(where, name)
         if given is None and name in kind.needs:
             raise UsageError(f"the intervention {where.kind} needs a {name}")
@@ -149,8 +167,20 @@ def check_intervention(config: GPT2Config, where: Intervention, tokens: int) -> 
             raise UsageError(f"the intervention {where.kind} has no {name}")
         if given is not None and name in limits:
             whole(name, given, 0, limits[name])
-        elif given is not None:
+        elif name == "value" and given is not None:
             real(name, given, -LARGEST, LARGEST)
+    if where.source is not None:
+        _check_source(config, where.source, where.position or 0)
+
+
+def _check_source(config: GPT2Config, source: Sequence[int], position: int) -> None:
+    if not isinstance(source, tuple) or not position < len(source) <= config.n_ctx:
+        raise UsageError(
+            f"the source of a patch must be a tuple of token ids, {position + 1} to {config.n_ctx} of them,"
+            f" not {source!r:.60}"
+        )
+    for token in source:
+        whole("a token id of the source", token, 0, config.n_vocab - 1)
 
 
 def made_in(layer: int, interventions: Sequence[Intervention]) -> list[Intervention]:
@@ -159,14 +189,21 @@ def made_in(layer: int, interventions: Sequence[Intervention]) -> list[Intervent
 
 
 class Edits:
-    """A `see` that makes the interventions; `start` is the position of the first token that is computed."""
+    """A `see` that makes the interventions; `start` is the position of the first token that is computed, `patches` what
+    each patch puts in.
+    """
 
-    def __init__(self, interventions: Sequence[Intervention], start: int = 0) -> None:
+    def __init__(
+        self,
+        interventions: Sequence[Intervention],
+        start: int = 0,
+        patches: Before | None = None,
+    ) -> None:
         self._by_tensor: dict[str, list[Intervention]] = {}
         for where in interventions:
             self._by_tensor.setdefault(KINDS[where.kind].tensor, []).append(where)
         self._start = start
-        self._before: dict[str, Float32] = {}
+        self._before = dict(patches or {})
 
     def __call__(self, name: str, array: Float32) -> Float32:
         if not self._by_tensor:

@@ -140,11 +140,11 @@ def attribution(trace: Trace, position: int, token: int) -> Attribution:
 
     The residual stream is a sum, and the output matrix is linear. So is the LayerNorm between them once its divisor is
     given; that depends on all parts together and is taken from the trace. Raises UsageError where an intervention
-    took the sum or the LayerNorm away.
+    took the sum or the LayerNorm away, or put another vector in its place.
     """
     whole("position", position, 0, len(trace) - 1)
     whole("token", token, 0, trace.config.n_vocab - 1)
-    _check_sum(trace)
+    _check_sum(trace, position)
     layers = range(trace.config.n_layer)
     direction = _direction(trace, position, token)
     stream = _stream(trace, position).astype(np.float64)
@@ -161,9 +161,10 @@ def attribution(trace: Trace, position: int, token: int) -> Attribution:
     )
 
 
-def _check_sum(trace: Trace) -> None:
+def _check_sum(trace: Trace, position: int) -> None:
     for where in trace.interventions:
-        if where.kind in ("no_residual_attention", "no_residual_mlp", "no_final_norm"):
+        patched = where.kind == "patch_residual" and where.position == position
+        if patched or where.kind in ("no_residual_attention", "no_residual_mlp", "no_final_norm"):
             raise UsageError(f"a logit cannot be taken apart with the intervention {where.kind}: it is no sum of parts")
 
 

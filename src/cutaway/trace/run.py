@@ -13,7 +13,7 @@ import numpy as np
 from cutaway.config import GPT2Config
 from cutaway.engine import Float32
 from cutaway.reference import block, embed
-from cutaway.trace.interventions import KINDS, Edits, Intervention, made_in
+from cutaway.trace.interventions import KINDS, Before, Edits, Intervention, made_in
 
 Progress = Callable[[int, int], None]  # called with the layers done, of how many; what it raises ends the pass
 
@@ -62,15 +62,41 @@ def run(
     ids, interventions = tuple(int(i) for i in ids), tuple(interventions)
     shared, changed = _shared_positions(ids, interventions, base), _changed_layer(config, interventions, base)
     starts = [shared if layer < changed else 0 for layer in range(config.n_layer)]
+    patches = _patches(config, weights, interventions, starts, progress)
     x = embed(weights, ids[starts[0] :], starts[0], Edits(interventions, starts[0]))
     kept = {"resid.pre.0": _joined(base, "resid.pre.0", x, starts[0])}
     for layer, start in enumerate(starts):
-        kept |= _read_layer(config, weights, layer, kept[f"resid.pre.{layer}"], start, interventions, base)
+        edits = Edits(interventions, start, patches)
+        kept |= _read_layer(config, weights, layer, kept[f"resid.pre.{layer}"], start, edits, base)
         if progress:
             progress(layer + 1, config.n_layer)
     reused = starts.count(len(ids))
     work = Work(len(ids) - starts[0], starts[0], config.n_layer - reused, reused, changed, time.perf_counter() - began)
     return Pass(ids, interventions, kept, work)
+
+
+def _patches(
+    config: GPT2Config,
+    weights: Mapping[str, Float32],
+    interventions: Sequence[Intervention],
+    starts: Sequence[int],
+    progress: Progress | None,
+) -> Before:
+    """What each patch puts in, where it is not taken over: the residual stream (d,) after its layer at its position in
+    the other text.
+    """
+    read: dict[tuple[int, ...], Pass] = {}
+    patches: dict[str | Intervention, Float32] = {}
+    for where in interventions:
+        if where.source is None:
+            continue
+        assert where.layer is not None
+        assert where.position is not None
+        if where.position >= starts[where.layer]:
+            source = read.get(where.source) or run(config, weights, where.source, progress=progress)
+            patches[where] = source.kept[boundary(config, where.layer + 1)][where.position].copy()
+            read[where.source] = source
+    return patches
 
 
 def _read_layer(
@@ -79,14 +105,13 @@ def _read_layer(
     layer: int,
     x: Float32,
     start: int,
-    interventions: tuple[Intervention, ...],
+    edits: Edits,
     base: Pass | None,
 ) -> dict[str, Float32]:
     """What is kept of a layer that x (T, d) enters, computed from position `start` on."""
     kept = {f"{kind}.{layer}": x[:0] for kind in ("q", "k", "v", "resid.mid")} | {boundary(config, layer + 1): x[:0]}
     if base is not None and start == len(x):
         return {name: _first(base.kept[name], start) for name in kept}
-    edits = Edits(interventions, start)
 
     def see(name: str, array: Float32) -> Float32:
         array = edits(name, array)

@@ -7,6 +7,7 @@ const STATES = [
   { ...START, view: "attention", ids: [50256, 32, 9379], layer: 5, head: 1, position: 2 },
   { ...START, view: "whatif", ids: [0], language: "zh", changes: [{ kind: "no_mask" }, { kind: "zero_head", layer: 3, head: 0 }] },
   { ...START, view: "whatif", changes: [{ kind: "mask_value", value: -10000 }, { kind: "scale_head", layer: 0, head: 1, value: 0.5 }] },
+  { ...START, view: "whatif", changes: [{ kind: "patch_residual", layer: 1, position: 2, source: [50256, 32, 9379] }] },
   { ...START, view: "tokens", more: { text: "a=b & c,d:e #%? 机器人 🤖", piece: "0" } },
 ];
 
@@ -34,5 +35,6 @@ test("what cannot be understood in an address is left out", () => {
 test("changes are written as kind:field=value", () => {
   assert.equal(changeToText({ kind: "cut_edge", layer: 1, head: null, query: 5, key: 0 }), "cut_edge:layer=1,query=5,key=0");
   assert.deepEqual(textToChange("cut_edge:layer=1,query=5,key=0"), { kind: "cut_edge", layer: 1, query: 5, key: 0 });
-  assert.equal(textToChange("cut_edge:layer=NaN"), null);
+  assert.equal(changeToText({ kind: "patch_residual", layer: 1, position: 2, source: [5, 6, 7] }), "patch_residual:layer=1,position=2,source=5.6.7");
+  for (const text of ["cut_edge:layer=NaN", "cut_edge:layer", "patch_residual:source=5.x"]) assert.equal(textToChange(text), null);
 });

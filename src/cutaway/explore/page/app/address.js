@@ -12,7 +12,7 @@ export const START = Object.freeze({
 });
 
 const WHOLE = ["layer", "head", "position"];
-const FIELDS = ["layer", "head", "query", "key", "value"];
+const FIELDS = ["layer", "head", "query", "key", "position", "value", "source"];
 
 /** State -> "#1/…". What is as at the start is left out. */
 export function toAddress(state) {
@@ -40,9 +40,9 @@ export function fromAddress(address) {
   return state;
 }
 
-/** {kind: "zero_head", layer: 3, head: 1} -> "zero_head:layer=3,head=1" */
+/** {kind: "zero_head", layer: 3, head: 1} -> "zero_head:layer=3,head=1"; a list of token ids is written 50256.32.9379 */
 export function changeToText(change) {
-  const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${name}=${change[name]}`);
+  const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${name}=${[change[name]].flat().join(".")}`);
   return fields.length ? `${change.kind}:${fields.join(",")}` : change.kind;
 }
 
@@ -53,8 +53,10 @@ export function textToChange(text) {
   const change = { kind: match[1] };
   for (const part of match[2] ? match[2].split(",") : []) {
     const [name, value] = part.split("=");
-    if (!FIELDS.includes(name) || value === "" || !Number.isFinite(Number(value))) return null;
-    change[name] = Number(value);
+    if (!FIELDS.includes(name) || !value) return null;
+    const numbers = (name === "source" ? value.split(".") : [value]).map(Number);
+    if (!numbers.every(Number.isFinite)) return null;
+    change[name] = name === "source" ? numbers : numbers[0];
   }
   return change;
 }

@@ -8,10 +8,13 @@ import { go, state } from "./state.js";
 
 /** A change in words: "a head set to 0: layer 3, head 1". */
 export function describe(change) {
-  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${change[name]}`);
+  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${brief(change[name])}`);
   const name = Object.hasOwn(KINDS, change.kind) ? t(`whatif.kind.${change.kind}`) : change.kind;
   return fields.length ? `${name}: ${fields.join(t("whatif.and"))}` : name;
 }
+
+/** A number, or the first of a text's token ids. */
+const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : value);
 
 const written = (changes) => changes.map(changeToText).join(" ");
 

@@ -1,6 +1,6 @@
 // What can be changed in the model while it reads: the same kinds, with the same fields, as `cutaway.trace.interventions`.
 
-export const PLACES = ["layer", "head", "query", "key", "value"];
+export const PLACES = ["layer", "head", "query", "key", "position", "value", "source"];
 
 /** Fields that a kind must have, and those that it may have: without a layer or head it is made in all. */
 export const KINDS = {
@@ -19,6 +19,7 @@ export const KINDS = {
   no_residual_attention: { may: ["layer"] },
   no_residual_mlp: { may: ["layer"] },
   no_final_norm: {},
+  patch_residual: { needs: ["layer", "position", "source"] },
 };
 
 /** The fields of a kind in the order in which they are asked for: [[name, needed]]. */

@@ -84,7 +84,7 @@ function sums(vector, row, logits, position, token) {
 /** A logit taken apart into what each part of the model adds to it. */
 function parts(logits, position, token) {
   const heading = html`<h2>${t("output.parts", { token: word(token) })}</h2>`;
-  const spoilt = trace.value.interventions.find((change) => NO_SUM.includes(change.kind));
+  const spoilt = trace.value.interventions.find((change) => NO_SUM.includes(change.kind) || change.position === position); // a patch there
   if (spoilt) return html`${heading}<p>${t("output.nosum", { kind: t(`whatif.kind.${spoilt.kind}`) })}</p>`;
   const found = askTrace(`attribution?${new URLSearchParams({ position, token })}`);
   if (!found) return html`${heading}${waiting()}`;

@@ -8,7 +8,7 @@ import { areInForce, areWanted, describe, make, takeBack } from "../app/changes.
 import { t } from "../app/i18n.js";
 import { fieldsOf } from "../app/kinds.js";
 import { likeliest, likelyList, onlyIn } from "../app/likely.js";
-import { chosen, files, ids, live, model, report, trace } from "../app/model.js";
+import { chosen, files, ids, live, model, report, text, trace } from "../app/model.js";
 import { askOf, other, readOther, tensorOf } from "../app/other.js";
 import { go, state } from "../app/state.js";
 import { numeral, select } from "../draw/numbers.js";
@@ -30,7 +30,7 @@ const MYTHS = {
 
 const GROUPS = {
   heads: ["zero_head", "mean_head", "scale_head"],
-  parts: ["zero_attention", "zero_mlp", "no_residual_attention", "no_residual_mlp", "no_positions", "no_final_norm"],
+  parts: ["zero_attention", "zero_mlp", "no_residual_attention", "no_residual_mlp", "no_positions", "no_final_norm", "patch_residual"],
   scores: ["cut_edge", "no_mask", "mask_value", "no_scale", "values_are_keys", "previous_queries"],
 };
 
@@ -147,15 +147,33 @@ function switchOf(kind) {
 const VALUES = { scale_head: 2, mask_value: -10 }; // to begin with
 
 function field(kind, name, needed) {
+  if (name === "source") return sourceField();
   const { n_layer, n_head } = model.value.config, { layer, head, position } = chosen.value, last = ids.value.length - 1;
-  const begin = { layer, head, query: position, key: Math.max(0, position - 1), value: VALUES[kind] }[name];
-  const most = { layer: n_layer - 1, head: n_head - 1, query: last, key: last }[name];
+  const begin = { layer, head, query: position, key: Math.max(0, position - 1), position, value: VALUES[kind] }[name];
+  const most = { layer: n_layer - 1, head: n_head - 1, query: last, key: last, position: last }[name];
   return html`<label class="choice">${t(`whatif.${name}`)} <input type="number" name=${name} ?required=${needed} step=${name === "value" ? "any" : "1"}
     min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""}></label>`;
 }
 
-function add(event, kind) {
+/** The other text: as text where the model reads text, else as ids. */
+function sourceField() {
+  const value = model.value.has_tokenizer ? text.value : ids.value.join(" ");
+  return html`<label class="choice wide">${t("whatif.source")} <input name="source" required maxlength="20000" autocomplete="off" spellcheck="false" .value=${value}></label>`;
+}
+
+async function add(event, kind) {
   event.preventDefault();
   const given = new FormData(event.target), fields = fieldsOf(kind).map(([name]) => [name, given.get(name)]);
-  make([{ kind, ...Object.fromEntries(fields.filter(([, text]) => text !== "").map(([name, text]) => [name, Number(text)])) }]);
+  const change = { kind, ...Object.fromEntries(fields.filter(([, text]) => text !== "").map(([name, text]) => [name, Number(text)])) };
+  try {
+    if ("source" in change) change.source = await idsOf(given.get("source"));
+    make([change]);
+  } catch (error) {
+    report(error);
+  }
+}
+
+async function idsOf(typed) {
+  if (!model.peek().has_tokenizer) return typed.split(/[\s,.]+/).filter(Boolean).map(Number);
+  return (await readOther({ text: typed, from_start: true }, "source")).ids;
 }
