@@ -1,12 +1,11 @@
 import base64
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from cutaway.explore.answers import ANSWERS
-from cutaway.figures import DrawableTrace, Selection, all_figures, check_figure
+from cutaway.figures import DrawableTrace
 from cutaway.trace import Intervention
 from cutaway.trace.heads import atlas, search
 from cutaway.trace.lens import attribution, divergence, lens, promoted, surprise
@@ -133,17 +132,6 @@ def test_a_figure_is_what_python_draws(client: TestClient, trace: str) -> None:
         assert (text.text, text.headers["content-type"]) == (drawn.text(language), "text/plain; charset=utf-8")
 
 
-def test_checks_are_every_figures(client: TestClient, trace: str) -> None:
-    listed = get(client, f"{trace}/checks", layer=1, head=1, position=2)["figures"]
-    found = {name: check_figure(figure, TRACE, Selection(1, 1, 2)) for name, figure in all_figures().items()}
-    assert [each["id"] for each in listed] == list(found)
-    for each in listed:
-        check = found[each["id"]]
-        assert each["ok"] == (check.ok if check else None)
-        assert each["status"] == all_figures()[each["id"]].status
-        assert each["statement"] == (asdict(check.statement) if check else None)
-
-
 class TestProof:
     def test_that_the_cache_changes_nothing(self, client: TestClient, trace: str) -> None:
         proof = client.post(f"{trace}/proof", json={}).json()
@@ -205,7 +193,7 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("figures/F40?language=de", "language must be one of en, zh, not 'de'"),
         ("figures/F40?figure=F40", "'figure' is given 2 times"),
         ("figures/F40?head=3", "head must be from 0 to 2, not 3"),
-        ("checks?position=9", "position must be from -9 to 8, not 9"),
+        ("figures/F40?position=9", "position must be from -9 to 8, not 9"),
         ("tensors", "sel is missing"),
         ("tensors?sel=ids&enc=u4", "enc must be one of f32, f16, u8sqrt, not 'u4'"),
         ("tensors?sel=attn.0[9]", "index 9 is outside axis 0 of attn.0, which has 3"),

@@ -15,7 +15,7 @@ from cutaway.explore.documents import candidates, token_text
 from cutaway.explore.selections import select
 from cutaway.explore.wire import ENCODINGS, Content, encode, json_content, tensors_content
 from cutaway.explore.worker import Document
-from cutaway.figures import DrawableTrace, Selection, all_figures, check_figure
+from cutaway.figures import DrawableTrace
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.lens import attribution, boundaries, divergence, lens, promoted, surprise
 
@@ -82,19 +82,6 @@ def figure(question: Question) -> Content:
     if form == "text":
         return Content(drawn.text(language).encode(), "text/plain; charset=utf-8")
     return json_content(drawn.document())
-
-
-def checks(question: Question) -> Content:
-    """Whether each figure's claim holds for this trace, as far as it has one."""
-    chosen = Selection(question.layer(), question.head(), question.position())
-    question.query.end()
-    listed: list[Document] = []
-    for each in all_figures().values():
-        question.check()
-        found = check_figure(each, question.trace, chosen)
-        verdict = asdict(found) if found else {"ok": None, "statement": None}
-        listed.append({"id": each.id, "status": each.status, **verdict})
-    return json_content({"figures": listed})
 
 
 def heads(question: Question) -> Content:
@@ -207,7 +194,6 @@ def _measured(trace: DrawableTrace, base: DrawableTrace | None, check: Callable[
 ANSWERS: Mapping[str, Answer] = {
     "tensors": tensors,
     "figures/{figure}": figure,
-    "checks": checks,
     "heads": heads,
     "search": found_heads,
     "lens": early_readings,
