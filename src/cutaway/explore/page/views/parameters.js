@@ -28,7 +28,7 @@ function draw() {
 
 function total() {
   const { n_params, checkpoint } = model.value;
-  return html`<p>${t("parameters.total")} <b>${numeral(n_params.toLocaleString("en"), "size(*)", [])}</b>.
+  return html`<p>${t("parameters.total")} <b>${numeral(n_params.toLocaleString("en"), "size(*)", [])}</b> ·
     ${t("parameters.file", { name: checkpoint.name })} ${numeral(checkpoint.bytes.toLocaleString("en"), "checkpoint.bytes", [])}</p>`;
 }
 
