@@ -22,7 +22,18 @@ async function begin() {
     document.title = `${t(`${shown().id}.title`)} · Cutaway`;
     here.beginDrawing();
     render(page(), document.body);
+    showPlace();
   });
+}
+
+let inMenu = "";
+
+/** Where the menu is a strip, as on a phone, bring the open view's name into sight; the page itself does not move. */
+function showPlace() {
+  const place = document.querySelector("nav [aria-current]"), menu = place?.closest("nav");
+  if (!menu || inMenu === place.textContent) return;
+  inMenu = place.textContent;
+  menu.scrollLeft = place.offsetLeft - menu.offsetLeft - (menu.clientWidth - place.offsetWidth) / 2;
 }
 
 /** The views that there are: a file does not hold them all. */
