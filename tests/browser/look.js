@@ -93,7 +93,7 @@
     return { ...readout(element), row: 10 * pages + down, column: isRight ? last - across : across };
   }
 
-  const LABELS = [[0, 0], [104, 0], [0, 18], [104, 18]]; // what the names of rows and columns may take, in pixels
+  const LABELS = [0, 40, 72, 104].flatMap((left) => [[left, 0], [left, 18]]); // what the names of rows and columns may take, in pixels
 
   /** The cells again, with the pointer: where it is, the readout names the cell, and the picture has its colour. */
   function pointed(element, canvas, { rows, columns }, places) {

@@ -17,7 +17,7 @@ const NUMBERED = 40; // pixels a cell must be wide to hold its number
 const LINED = 6; // and to have a line around it
 const MOST_IN_TABLE = 1200; // numbers; of more, the table shows those around the cursor
 const AROUND = 4; // rows and columns on each side of the cursor, then
-const LABEL = 104; // pixels for the labels of rows
+const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // pixels for the labels of rows, by the characters of the longest
 const LINE = 18; // pixels for a line of labels
 
 export class CellGrid extends HTMLElement {
@@ -94,7 +94,7 @@ export class CellGrid extends HTMLElement {
   // Layout: labels on the left and above, where there are any and there is room.
   #measure() {
     const { cells, rowLabels, columnLabels, height } = this.#options;
-    const left = rowLabels?.length ? LABEL : 0, top = columnLabels?.length ? LINE : 0;
+    const left = rowLabels?.length ? roomFor(rowLabels) : 0, top = columnLabels?.length ? LINE : 0;
     const room = Math.max(60, this.clientWidth - left - 2);
     const across = Math.min(64, room / cells.columns);
     const wanted = height ?? (cells.rows === 1 ? 22 : Math.min(across, across >= NUMBERED ? 24 : across));
@@ -146,9 +146,10 @@ export class CellGrid extends HTMLElement {
     }
     ink.textAlign = "center";
     if (columnLabels?.length) {
-      const every = Math.max(1, Math.ceil(30 / across)), room = Math.floor((across * every) / 7.4);
-      for (let column = 0; column < cells.columns; column += every) {
-        ink.fillText(cut(columnLabels[column], room), left + (column + every / 2) * across, LINE / 2);
+      const every = Math.max(1, Math.ceil(30 / across)), room = Math.floor((across * every) / 7.4), right = left + across * cells.columns;
+      for (let column = 0; column < cells.columns; column += every) { // each above its own column, and inside the picture
+        const label = cut(columnLabels[column], room), half = ink.measureText(label).width / 2;
+        ink.fillText(label, Math.max(half, Math.min(right - half, left + (column + 0.5) * across)), LINE / 2);
       }
     }
     if (across < NUMBERED || down < 14) return;
@@ -253,6 +254,7 @@ export class CellGrid extends HTMLElement {
   };
 }
 
+const roomFor = (labels) => LABELS.find(([characters]) => labels.every((label) => label.length <= characters))[1];
 const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
 const span = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 const cut = (label, room) => (label.length <= room ? label : room < 2 ? "" : `${label.slice(0, room - 1)}…`);

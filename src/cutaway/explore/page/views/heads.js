@@ -111,9 +111,9 @@ function ranking(query, keys) {
 function map(all, formula) {
   const { n_layer, n_head } = model.value.config, values = new Float32Array(n_layer * n_head), [best] = all;
   for (const { layer, head, weight } of all) values[layer * n_head + head] = weight;
-  const count = (n, words) => Array.from({ length: n }, (_, i) => `${t(words)} ${i}`);
-  return grid({ title: t("heads.map"), cells: computedCells(formula, values, n_head), scale: "share", rowLabels: count(n_layer, "layer"),
-    columnLabels: count(n_head, "head"), cursor: [best.layer, best.head], pick: (layer, head) => go({ layer, head }) });
+  const count = (n, named) => Array.from({ length: n }, (_, i) => named(i));
+  return grid({ title: t("heads.map"), cells: computedCells(formula, values, n_head), scale: "share", rowLabels: count(n_layer, (i) => `${t("layer")} ${i}`),
+    columnLabels: count(n_head, String), columnAxis: t("head"), cursor: [best.layer, best.head], pick: (layer, head) => go({ layer, head }) });
 }
 
 const isChosen = (layer, head) => layer === chosen.value.layer && head === chosen.value.head;

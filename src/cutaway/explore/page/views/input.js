@@ -57,7 +57,9 @@ function similar(position) {
   const found = tensor(`wpe.weight[0:${count},:]`);
   if (!found) return waiting();
   const names = Array.from({ length: count }, (_, i) => String(i)), cells = computedCells("cosine(wpe.weight, wpe.weight)", cosines(found.data, n_embd), count);
-  return signedGrid(t("input.similar", { n: count }), cells, { rowLabels: names, columnLabels: names, cursor: [Math.min(position, count - 1), 0] });
+  return signedGrid(t("input.similar", { n: count }), cells, {
+    rowLabels: names, columnLabels: names, rowAxis: t("position"), columnAxis: t("position"), cursor: [Math.min(position, count - 1), 0],
+  });
 }
 
 /** Of each row with each: a flat list. */
