@@ -199,9 +199,10 @@ def _arcs(arcs: Arcs) -> Piece:
 def _arc(arcs: Arcs, i: int, weight: float, middle: NDArray[np.float64], top: float) -> str:
     begin, end = float(middle[arcs.query]), float(middle[i])
     lift = top - abs(begin - end) / 3  # the curve rises to three quarters of this
+    opacity = 0.2 + 0.8 * weight**0.5
     return (
         f'<path d="M{begin:.1f} {top:.1f}C{begin:.1f} {lift:.1f} {end:.1f} {lift:.1f} {end:.1f} {top:.1f}" fill="none" '
-        f'stroke="{named_colour("score")}" stroke-width="{0.3 + 9 * weight:.2f}" opacity="{0.25 + 0.75 * weight:.2f}" '
+        f'stroke="{named_colour("score")}" stroke-width="{0.3 + 9 * weight:.2f}" opacity="{opacity:.2f}" '
         f"{_where(arcs.cells, 0, i)}/>"
     )
 

@@ -6,7 +6,7 @@ import { grid } from "./cell-grid.js";
 import { colour } from "./colours.js";
 import { format } from "./format.js";
 import { cellsFromDocument, indexOf, numeral, percent, short } from "./numbers.js";
-import { meter, scrolling } from "./pieces.js";
+import { meter, scrolling, signedBar } from "./pieces.js";
 import { picture } from "./svg-file.js";
 
 const CHARACTER = 7.9, LINE = 20; // of a drawing's units, in pixels; the widest fonts with letters of one width have 7.83
@@ -32,13 +32,14 @@ const DRAW = {
 
 const place = (cells, i) => [Math.floor(i / cells.columns), i % cells.columns];
 
-/** A bar for each number. */
+/** A bar for each number; where some are below 0, to the left for those. */
 export function bars({ title, labels, cells, scale, marked = [] }) {
   const values = [...cells.values], largest = Math.max(...values.map(Math.abs)) || 1;
+  const bar = values.some((value) => value < 0) ? signedBar : meter;
   return html`<figure><figcaption>${title}</figcaption><ul class="bars">
     ${values.map((value, i) => html`<li class=${marked.includes(i) ? "marked" : ""}>
       <span class="token">${labels[i]}</span>
-      ${meter(Math.abs(value), largest)}
+      ${bar(value, largest)}
       ${numeral(scale === "share" ? percent(value) : short(value, scale), cells.tensor, indexOf(cells, ...place(cells, i)))}
     </li>`)}</ul></figure>`;
 }
@@ -48,13 +49,13 @@ const MOST_TOKENS = 40; // of a longer text the arcs show those with the largest
 /** Lines from one token to the others, as thick as their weights. */
 export function arcs({ title, tokens, cells, query, pick }) {
   const weights = cells.values, shown = strongest(weights, query), starts = [0];
-  for (const i of shown) starts.push(starts.at(-1) + Math.max(30, tokens[i].length * CHARACTER) + 14);
+  for (const i of shown) starts.push(starts.at(-1) + Math.max(30, wide(tokens[i]) * CHARACTER) + 14);
   const middle = new Map(shown.map((i, place) => [i, (starts[place] + starts[place + 1] - 14) / 2]));
   const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
   return html`<figure><figcaption>${title}</figcaption>${shown.length < weights.length ? partly(cells, shown) : nothing}
     ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${starts.at(-1)} height=${top + 44} role="img" aria-label=${title}>
       ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
-      ${shown.map((i, place) => svg`<text x=${starts[place]} y=${top + 18} class=${i === query ? "strong" : ""}
+      ${shown.map((i) => svg`<text text-anchor="middle" x=${middle.get(i)} y=${top + 18} class=${i === query ? "strong" : ""}
         @click=${() => pick?.(i)}>${tokens[i]}</text>
         <text class="quiet number" text-anchor="middle" x=${middle.get(i)} y=${top + 36}
           data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`)}
@@ -81,19 +82,22 @@ const height = (distance) => Math.min(0.4 * Math.abs(distance), 160);
 function arc(cells, i, from, to, top) {
   const weight = cells.values[i], lift = top - height(from - to); // the curve rises to 3/4 of it
   return svg`<path d="M${from} ${top}C${from} ${lift} ${to} ${lift} ${to} ${top}" fill="none" stroke=${colour("score")}
-    stroke-width=${0.3 + 9 * weight} opacity=${0.25 + 0.75 * weight}
+    stroke-width=${0.3 + 9 * weight} opacity=${0.2 + 0.8 * Math.sqrt(weight)}
     data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}></path>`;
 }
 
 /** Rows of words and numbers; a number is {value, tensor, index, form}. */
 export function table(title, columns, rows) {
+  const isNumber = (i) => rows.some((row) => isEntry(row[i]));
   return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`<table>
-    <thead><tr>${columns.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+    <thead><tr>${columns.map((name, i) => html`<th scope="col" class=${isNumber(i) ? "right" : nothing}>${name}</th>`)}</tr></thead>
     <tbody>${rows.map((row) => html`<tr>${row.map(entry)}</tr>`)}</tbody></table>`)}</figure>`;
 }
 
+const isEntry = (cell) => cell !== null && typeof cell === "object" && "value" in cell;
+
 function entry(cell) {
-  if (cell === null || typeof cell !== "object" || !("value" in cell)) return html`<td>${say(cell)}</td>`;
+  if (!isEntry(cell)) return html`<td>${say(cell)}</td>`;
   return html`<td class="right">${numeral(format(cell.value, cell.form), cell.tensor, cell.index)}</td>`;
 }
 

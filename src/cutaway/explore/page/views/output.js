@@ -1,6 +1,6 @@
 // From the last vector to a score for every token: ln_f, the output matrix, softmax; what made a score, and how early.
 
-import { html, nothing, svg } from "../vendor/lit-html.js";
+import { html, nothing } from "../vendor/lit-html.js";
 import { choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
 import { likely, share, word } from "../app/likely.js";
@@ -8,8 +8,8 @@ import { ask, askTrace, chosen, labels, model, tensor, trace } from "../app/mode
 import { tokenCells, weightRow } from "../app/slices.js";
 import { goMore, ownNumber, state } from "../app/state.js";
 import { signedGrid } from "../draw/cell-grid.js";
-import { computedCells, numeral, select } from "../draw/numbers.js";
-import { meter, scrolling, waiting } from "../draw/pieces.js";
+import { apart, computedCells, numeral, select } from "../draw/numbers.js";
+import { meter, scrolling, signedBar, waiting } from "../draw/pieces.js";
 
 export const output = { id: "output", draw };
 
@@ -106,13 +106,11 @@ function addends(found) {
     ...layers, [t("output.bias"), found.final_bias, `ln_f.bias @ ${matrixName()}`]];
 }
 
-/** Bars to the right for what adds, to the left for what takes away. */
+/** What each part adds or takes away. */
 function signedBars(rows, position) {
   const largest = Math.max(...rows.map(([, value]) => Math.abs(value))) || 1;
-  return html`<ul class="bars signed">${rows.map(([name, value, formula]) => html`<li><span>${name}</span>
-    <svg viewBox="-100 0 200 10" preserveAspectRatio="none" aria-hidden="true">${svg`<rect class=${value < 0 ? "minus" : "plus"}
-      x=${Math.min(0, (100 * value) / largest)} y="1" width=${Math.abs((100 * value) / largest)} height="8"></rect>
-      <path d="M0 0V10"></path>`}</svg>
+  return html`<ul class="bars parts">${rows.map(([name, value, formula]) => html`<li><span>${name}</span>
+    ${signedBar(value, largest)}
     ${numeral(signed(value), formula, [position])}</li>`)}</ul>`;
 }
 
