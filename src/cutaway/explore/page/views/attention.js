@@ -7,7 +7,7 @@ import { chosen, ids, labels, model } from "../app/model.js";
 import { firstOf, headCells, rowOf, tokenCells, weightVector } from "../app/slices.js";
 import { go, goMore, ownNumber, state } from "../app/state.js";
 import { grid, signedGrid } from "../draw/cell-grid.js";
-import { computedCells, farthest, numeral } from "../draw/numbers.js";
+import { apart, computedCells, farthest, numeral } from "../draw/numbers.js";
 import { arcs, table } from "../draw/panels.js";
 import { waiting } from "../draw/pieces.js";
 
@@ -89,7 +89,7 @@ function sum() {
   const columns = [t("attention.word"), t("attention.weight"), ...firstNames("v"), ...firstNames("w·v")];
   return html`${table(t("attention.sum.table", { n: rows.length, all }), columns, rows)}
     ${signedGrid(t("attention.z"), out)}
-    <p>max |Σ w·v − z| = ${numeral(off.toExponential(1), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
+    <p>max |Σ w·v − z| = ${numeral(apart(off), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
 }
 
 const firstNames = (name) => Array.from({ length: FIRST }, (_, i) => `${name}[${i}]`);

@@ -7,7 +7,7 @@ import { ask, chosen, model, tensor, tokens } from "../app/model.js";
 import { sheet, tokenCells, weightRow } from "../app/slices.js";
 import { isOn } from "../app/state.js";
 import { signedGrid } from "../draw/cell-grid.js";
-import { computedCells, farthest, numeral } from "../draw/numbers.js";
+import { apart, computedCells, farthest, numeral } from "../draw/numbers.js";
 import { bars } from "../draw/panels.js";
 import { waiting } from "../draw/pieces.js";
 
@@ -41,7 +41,7 @@ function fold(d) {
 function proof([token, place, sum], position) {
   if (!token || !place || !sum) return nothing;
   const off = farthest(sum.values, token.values.map((value, i) => value + place.values[i]));
-  return html`<p>max |wte + wpe − resid.pre.0| = ${numeral(off.toExponential(1), "wte.weight + wpe.weight - resid.pre.0", [position])}</p>`;
+  return html`<p>max |wte + wpe − resid.pre.0| = ${numeral(apart(off), "wte.weight + wpe.weight - resid.pre.0", [position])}</p>`;
 }
 
 function nearest(token) {

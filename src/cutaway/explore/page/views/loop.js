@@ -6,7 +6,7 @@ import { t } from "../app/i18n.js";
 import { likely, share, word } from "../app/likely.js";
 import { ids, labels, live, model, post, progress, report, tensor, trace } from "../app/model.js";
 import { go } from "../app/state.js";
-import { numeral, select } from "../draw/numbers.js";
+import { apart, numeral, select } from "../draw/numbers.js";
 import { scrolling, waiting } from "../draw/pieces.js";
 
 export const loop = { id: "loop", draw };
@@ -104,7 +104,7 @@ function proof() {
   const found = measured.value?.id === trace.value.trace ? measured.value : null;
   return html`<h2>${t("loop.proof")}</h2><p><button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${measure}>${t("loop.measure")}</button></p>
     ${found ? html`<dl class="measured">${took("loop.with", found.with_cache)}${took("loop.without", found.without_cache)}
-      <dt>max |Δ logits|</dt><dd>${numeral(found.max_difference.toExponential(1), "logits - logits", [ids.value.length - 1])}</dd></dl>` : nothing}`;
+      <dt>max |Δ logits|</dt><dd>${numeral(apart(found.max_difference), "logits - logits", [ids.value.length - 1])}</dd></dl>` : nothing}`;
 }
 
 const took = (words, { positions, seconds }) =>

@@ -7,7 +7,7 @@ import { askTrace, chosen, ids, labels, model, tensor } from "../app/model.js";
 import { shapeOf, sheet, tokenCells } from "../app/slices.js";
 import { goMore, ownNumber } from "../app/state.js";
 import { grid, signedGrid } from "../draw/cell-grid.js";
-import { cellsOf, farthest, numeral } from "../draw/numbers.js";
+import { apart, cellsOf, farthest, numeral } from "../draw/numbers.js";
 import { bars } from "../draw/panels.js";
 import { meter, scrolling, waiting } from "../draw/pieces.js";
 import { picture } from "../draw/svg-file.js";
@@ -123,5 +123,5 @@ function proof() {
   if (!middle || !out || !post) return nothing;
   const off = farthest(post.values, middle.values.map((value, i) => value + out.values[i]));
   return html`<p>max |resid.mid + mlp_out − resid.post| =
-    ${numeral(off.toExponential(1), `resid.mid.${layer} + mlp_out.${layer} - resid.post.${layer}`, [position])}</p>`;
+    ${numeral(apart(off), `resid.mid.${layer} + mlp_out.${layer} - resid.post.${layer}`, [position])}</p>`;
 }

@@ -92,7 +92,7 @@ function parts(logits, position, token) {
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
     <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(attribution)", [position, token])};
       <code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])};
-      ${t("output.off")} ${numeral(off.toExponential(1), "sum(attribution) - logits", [position, token])}</p>
+      ${t("output.off")} ${numeral(apart(off), "sum(attribution) - logits", [position, token])}</p>
     <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
 }
 
