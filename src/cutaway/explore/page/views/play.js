@@ -42,6 +42,7 @@ function draw() {
 function candidates() {
   const { order, probabilities } = likely(logits.value), drawable = new Set(kept.value.ids), at = ids.value.length - 1;
   return html`<section aria-labelledby="candidates"><h2 id="candidates">${t("play.candidates")}</h2>
+    <p class="candidates columns" aria-hidden="true"><span>${t("play.token")}</span><span></span><span>${t("play.probability")}</span><span>logit</span></p>
     <ol class="candidates">${Array.from(order.subarray(0, SHOWN), (id, i) => html`
       <li class=${drawable.has(id) ? "" : "cut"}><button type="button" ?disabled=${!live()} @click=${() => append(id)} accesskey=${(i + 1) % 10}>
         <span class="token">${word(id)}</span>
@@ -49,12 +50,12 @@ function candidates() {
         ${numeral(share(probabilities[id]), "probs", [at, id])}
         ${numeral(logits.value[id].toFixed(2), "logits", [at, id])}
       </button></li>`)}</ol>
-    <p class="note">${t("play.kept", { n: drawable.size, all: logits.value.length })}</p></section>`;
+    <p class="note">${t("play.kept", { n: drawable.size.toLocaleString("en"), all: logits.value.length.toLocaleString("en") })}</p></section>`;
 }
 
 function sliders() {
   const { temperature, topK, topP } = settings.value, top = kept.value.ids.slice(0, SHOWN);
-  const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output>${value}</output>
+  const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output class="number">${value}</output>
     <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [key]: event.target.value })}></label>`;
   return html`<section aria-labelledby="settings"><h2 id="settings">${t("play.settings")}</h2>
     ${slider("play.temperature", "t", temperature, 0, 2, 0.05)}
