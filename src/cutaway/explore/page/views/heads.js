@@ -21,9 +21,9 @@ function draw() {
   return html`${choices(["layer", "head"])}
     <p>${checkbox("without_first", t("heads.first"))}</p>
     ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
-    <div class="heads"><div>${search()}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
-      <p class="note">${t("heads.atlas.note")}</p>${atlas(openHead)}</section></div>
-    <section class="beside" aria-labelledby="chosen-head">${large()}</section></div>`;
+    <div class="heads"><section class="beside" aria-labelledby="chosen-head">${large()}</section>
+      <div>${search()}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
+      <p class="note">${t("heads.atlas.note")}</p>${atlas(openHead)}</section></div></div>`;
 }
 
 const openHead = (layer, head) => go({ view: "attention", layer, head });
@@ -61,7 +61,7 @@ function statistics(layer, head) {
   const found = headsOf(layer)?.[head];
   if (!found) return waiting();
   return html`<h3 id="measured">${t("heads.measured")}</h3><p class="note">${t("heads.mean")}</p><table aria-labelledby="measured">
-    <thead><tr><th scope="col">${t("heads.what")}</th><th scope="col">${t("heads.value")}</th></tr></thead>
+    <thead><tr><th scope="col">${t("heads.what")}</th><th scope="col" class="right">${t("heads.value")}</th></tr></thead>
     <tbody>${Object.entries(MEASURED).map(([name, formula]) => html`<tr><td>${t(`heads.${name}.name`)}<small>${formula}</small></td>
       <td class="right">${found[name] === null ? t("heads.none") : numeral(found[name].toFixed(3), `${name}(attn.${layer})`, [head])}</td></tr>`)}</tbody></table>`;
 }
