@@ -63,10 +63,10 @@ function strongest(order, unit, before, after) {
   const number = (cells, kind, i) => html`<td class="right">${numeral(cells.values[i].toFixed(3), `${kind}.${layer}`, [position, i])}</td>`;
   const names = (i) => (found ? found[i].map(({ text }) => html`<span class="token symbol">${text}</span>`) : "…");
   return html`<section><h3>${title}</h3>${scrolling(title, html`<table>
-    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col">${t("mlp.pre")}</th><th scope="col">${t("mlp.act")}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
+    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col" class="right">${t("mlp.pre")}</th><th scope="col" class="right">${t("mlp.act")}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
     <tbody>${order.map((i, row) => html`<tr><th scope="row">
       <button type="button" class="quiet" aria-pressed=${i === unit} @click=${() => goMore({ unit: i })}>${i}</button></th>
-      ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}<td>${names(row)}</td></tr>`)}</tbody></table>`)}</section>`;
+      ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}<td class="names">${names(row)}</td></tr>`)}</tbody></table>`)}</section>`;
 }
 
 /** For each of these units of the layer the k tokens whose logits it raises most; undefined until they are there. */
