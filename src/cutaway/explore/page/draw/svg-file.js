@@ -50,6 +50,12 @@ export class SvgInk {
     this.#mark("text", { x, y, ...look }).textContent = text;
   }
 
+  measureText(text) {
+    const ink = new OffscreenCanvas(1, 1).getContext("2d");
+    ink.font = this.font;
+    return ink.measureText(text);
+  }
+
   beginPath() {
     this.#path = "";
   }
