@@ -33,6 +33,7 @@ def test_a_grid_in_every_form(visit: Visit, explorer: Explorer, tmp_path: Path) 
         .first
     )
     expected = explorer.trace["attn.2"][1]
+    grid.get_by_text("Save", exact=True).click()
     csv, tensor, png, svg = (saved(visit, grid, form, tmp_path) for form in ("CSV", "safetensors", "PNG", "SVG"))
     assert {path.name for path in (csv, tensor, png, svg)} == {
         f"attn.2.{form}" for form in ("csv", "safetensors", "png", "svg")

@@ -60,10 +60,11 @@ export class CellGrid extends HTMLElement {
         <p class="readout" aria-live="polite">${this.#readout()}</p>
         <div class="tools">
           <button type="button" class="quiet" aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
-          <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
-          <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
-          <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>
-          <button type="button" class="quiet" @click=${this.#saveTensor}>safetensors</button>
+          <details><summary>${t("save")}</summary>
+            <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
+            <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
+            <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>
+            <button type="button" class="quiet" @click=${this.#saveTensor}>safetensors</button></details>
           ${this.#legend()}
         </div>
         ${this.#asTable ? scrolling(t("table"), this.#table()) : nothing}
