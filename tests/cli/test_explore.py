@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cutaway.errors import INTERRUPTED
-from cutaway.model import Model
+from cutaway.explore.app import Explorer
 from tests.cli.invoke import invoke
 
 
@@ -21,6 +21,7 @@ class Served:
     """What would have been served."""
 
     models: list[str] = field(default_factory=list)
+    against: list[str] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
 
@@ -32,10 +33,11 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
 
     served = Served()
 
-    def serve(listener: server.Listener, model: Model, checkpoint_bytes: int) -> None:
+    def serve(listener: server.Listener, explorer: Explorer) -> None:
         listener.socket.close()
-        served.models.append(model.name)
-        served.bytes.append(checkpoint_bytes)
+        served.models.append(explorer.model.name)
+        served.against += [explorer.against.name] if explorer.against else []
+        served.bytes.append(explorer.checkpoint_bytes)
 
     monkeypatch.setattr(server, "serve", serve)
     monkeypatch.setattr(webbrowser, "open", served.opened.append)
@@ -70,6 +72,12 @@ def test_opens_the_file_on_request(served: Served, tiny: str, tmp_path: Path) ->
     assert served.opened == [file.as_uri()]
 
 
+def test_holds_another_model_against_it(served: Served, tiny: str, mute: str) -> None:
+    assert invoke("explore", "--port", "0", "--model", tiny, "--against", tiny).code == 0
+    assert (served.models, served.against) == (["tiny"], ["tiny"])
+    assert "cannot be held against tiny" in invoke("explore", "--port", "0", "--model", tiny, "--against", mute).error
+
+
 def test_opens_a_browser_on_request(served: Served, tiny: str) -> None:
     out = invoke("explore", "--port", "0", "--model", tiny, "--open").out
     assert served.opened == [out.strip()]
@@ -91,7 +99,11 @@ def test_the_document_has_the_address(served: Served, tiny: str) -> None:
         (("--port", "0", "--text", "A", "--position", "2"), 2, "position must be from -2 to 1, not 2"),
         (("--port", "0", "--ids", "50257"), 2, "a token id must be from 0 to 50256, not 50257"),
         (("--port", "0", "--text", "A", "--ids", "1"), 2, "not allowed with argument --text"),
-        (("--export", "x.html", "--port", "0"), 2, "a file needs no server: give --export, or --host and --port"),
+        (
+            ("--export", "x.html", "--port", "0"),
+            2,
+            "a file has no server: give --export, or --host, --port and --against",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_one_line(

@@ -35,8 +35,8 @@ def talking() -> Model:
     return Model(ReferenceEngine(weights), weights, Tokenizer.gpt2(), "talking")
 
 
-def client_of(model: Model, token: str | None = None) -> TestClient:
-    app = make_app(Explorer(model, 1234), PORT, token)
+def client_of(model: Model, token: str | None = None, against: Model | None = None) -> TestClient:
+    app = make_app(Explorer(model, 1234, against), PORT, token)
     return TestClient(app, base_url=f"http://127.0.0.1:{PORT}", follow_redirects=False)
 
 

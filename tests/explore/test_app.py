@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from starlette.types import Message
 
+from cutaway.errors import UsageError
 from cutaway.explore.answers import ANSWERS
 from cutaway.explore.app import Explorer, make_app
 from cutaway.explore.selections import parse
@@ -41,6 +42,35 @@ from tests.explore.served import (
 def client() -> Iterator[TestClient]:
     with client_of(mute(n_layer=3)) as client:
         yield client
+
+
+class TestAgainst:
+    """Another model of the same shape, which the page compares with."""
+
+    def test_reads_with_the_other_weights_and_takes_nothing_over_from_these(self) -> None:
+        model, other = mute(), mute(seed=1)
+        with client_of(model, against=other) as client:
+            mine = read_name(client, ids=[5, 6, 7])
+            found = read(client, ids=[5, 6, 7, 8], base=mine, against=True)
+            assert found["work"]["positions_reused"] == 0
+            assert found["trace"] != read_name(client, ids=[5, 6, 7, 8])
+            again = read(client, ids=[5, 6, 7, 9], base=found["trace"], against=True)
+            assert again["work"]["positions_reused"] == 3
+            logits = tensors(client, found["trace"], "logits")["logits"]
+            np.testing.assert_array_equal(logits, other.trace([5, 6, 7, 8])["logits"])
+            nats = get(client, f"/api/traces/{mine}/divergence", **{"with": found["trace"]})["boundaries"]
+            assert len(nats) == 2 * model.config.n_layer + 1
+
+    def test_is_named(self) -> None:
+        with client_of(mute(), against=mute(seed=1)) as client:
+            assert get(client, "/api/model")["against"] == {"name": "mute", "dtype": "float32"}
+
+    def test_that_is_not_there_is_refused(self, client: TestClient) -> None:
+        response = client.post("/api/traces", json={"ids": [1], "against": True})
+        assert response.status_code == 400
+        assert response.json() == {"error": "there is no other model here; cutaway explore --against names one"}
+        with pytest.raises(UsageError, match="cannot be held against"):
+            client_of(mute(), against=mute(n_layer=1))
 
 
 class TestTraces:

@@ -41,6 +41,7 @@ def test_a_model_says_what_it_is() -> None:
         "end_of_text": 50256,
         "vocabulary": {"bytes": 256, "merges": 50_000, "special": 1},
         "checkpoint": {"name": "talking", "bytes": 77},
+        "against": None,
     }
     assert isinstance(note, dict)
     assert all("float32" in note[language] and "reference" in note[language] for language in ("en", "zh"))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
+from cutaway.explore.app import Explorer
 from cutaway.explore.server import Listener, listen, serve
 from tests.explore.served import mute, slow
 
@@ -66,7 +67,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Server]:
 
 
 def test_serves_until_it_is_told_to_end(listener: Listener, servers: list[uvicorn.Server]) -> None:
-    thread = threading.Thread(target=serve, args=(listener, mute(), 5))
+    thread = threading.Thread(target=serve, args=(listener, Explorer(mute(), 5)))
     thread.start()
     with urllib.request.urlopen(f"{listener.address}api/model", timeout=20) as response:
         assert json.load(response)["checkpoint"] == {"name": "mute", "bytes": 5}
@@ -80,7 +81,7 @@ def test_what_is_being_read_at_the_end_is_not_read_to_the_end(
     listener: Listener, servers: list[uvicorn.Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     model, weights = slow()
-    thread = threading.Thread(target=serve, args=(listener, model, 5))
+    thread = threading.Thread(target=serve, args=(listener, Explorer(model, 5)))
     thread.start()
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(f"{listener.address}api/traces", b'{"ids": [1]}', headers)

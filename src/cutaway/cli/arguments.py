@@ -39,13 +39,15 @@ def add_model(parser: ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="default: as many as the engine finds best")
 
 
-def load_model(options: Namespace) -> "Model":
-    """The model that `add_model`'s arguments ask for; what loading it warns of is a line on standard error."""
+def load_model(options: Namespace, name: str | None = None) -> "Model":
+    """The model that `add_model`'s arguments ask for, or another one like that; what loading it warns of is a line on
+    standard error.
+    """
     from cutaway.loading import load
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
-        model = load(options.model, options.dtype, options.engine, options.threads)
+        model = load(name or options.model, options.dtype, options.engine, options.threads)
     for warning in caught:
         terminal.note(f"warning: {warning.message}")
     return model

@@ -22,6 +22,7 @@ examples:
   cutaway explore --open
   cutaway explore --text "The robot fell because it was tired"
   cutaway explore --model gpt2 --port 9000
+  cutaway explore --model my-run/best --against gpt2
   cutaway explore --export robot.html --layer 5 --head 1"""
 
 
@@ -33,6 +34,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.epilog = EXAMPLES
     add_view(parser)
+    parser.add_argument(
+        "--against", metavar="NAME", help="another model of the same shape, for the page to compare with"
+    )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
         "--host",
@@ -48,8 +52,8 @@ def run(options: Namespace) -> None:
     """Serve, or write the file."""
     # One thread: NumPy's own are quicker for long texts alone, and far slower where other programs run (docs/log.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if options.export and (options.host, options.port) != (None, None):
-        raise UsageError("a file needs no server: give --export, or --host and --port")
+    if options.export and (options.host, options.port, options.against) != (None, None, None):
+        raise UsageError("a file has no server: give --export, or --host, --port and --against")
     checkpoint_bytes = open_source(options.model).n_bytes
     model = load_model(options)
     if options.export:
@@ -74,8 +78,11 @@ def _export(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
 
 def _serve(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
     from cutaway.checks import whole
+    from cutaway.explore.app import Explorer
     from cutaway.explore.server import listen, serve
 
+    against = load_model(options, options.against) if options.against else None
+    explorer = Explorer(model, checkpoint_bytes, against)
     port = whole("port", PORT if options.port is None else options.port, 0, 65535)
     start = _start(model, options)
     listener = listen(HOST if options.host is None else options.host, port)
@@ -87,7 +94,7 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
     sys.stdout.flush()
     if options.open:
         webbrowser.open(address)  # it can knock already; what it asks for is answered when the server runs
-    serve(listener, model, checkpoint_bytes)
+    serve(listener, explorer)
 
 
 def _start(model: "Model", options: Namespace) -> str:

@@ -11,7 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from cutaway.errors import UsageError
 from cutaway.explore import documents
+from cutaway.explore.alike import check_alike
 from cutaway.explore.answers import ANSWERS, Answer, Question, proof
 from cutaway.explore.arguments import Arguments, Query
 from cutaway.explore.assets import asset
@@ -37,13 +39,16 @@ def make_app(explorer: "Explorer", port: int, token: str | None = None) -> ASGIA
 class Explorer:
     """A model that is looked at: its traces, its worker, and an answer for every address.
 
-    `checkpoint_bytes` is what the model's files take.
+    `checkpoint_bytes` is what the model's files take; `against` is another model of the same shape and tokenizer, which
+    it can be held against. Raises UsageError where that has another.
     """
 
-    def __init__(self, model: Model, checkpoint_bytes: int) -> None:
-        self.model, self.checkpoint_bytes = model, checkpoint_bytes
+    def __init__(self, model: Model, checkpoint_bytes: int, against: Model | None = None) -> None:
+        if against:
+            check_alike(model, against)
+        self.model, self.checkpoint_bytes, self.against = model, checkpoint_bytes, against
         self.store, self.worker, self.views = TraceStore(), Worker(), Views()
-        self.reader = Reader(model, self.store)
+        self.readers = {other: Reader(each, self.store) for other, each in ((False, model), (True, against)) if each}
 
     def routes(self) -> list[Route]:
         """Every address there is."""
@@ -67,7 +72,7 @@ class Explorer:
 
     async def describe(self, request: Request) -> Response:
         Query(request.query_params.multi_items()).end()
-        return reply(json_content(documents.model_document(self.model, self.checkpoint_bytes)))
+        return reply(json_content(documents.model_document(self.model, self.checkpoint_bytes, self.against)))
 
     async def figures(self, request: Request) -> Response:
         Query(request.query_params.multi_items()).end()
@@ -120,10 +125,12 @@ class Explorer:
 
     async def read(self, request: Request) -> Response:
         wanted = read_wanted(self.model.config, Arguments(await read_object(request)))
-        job = Job()
+        if wanted.against not in self.readers:
+            raise UsageError("there is no other model here; cutaway explore --against names one")
+        reader, job = self.readers[wanted.against], Job()
         if wanted.view:
             self.views.begin(wanted.view, wanted.sequence, job)
-        return await self._streamed(request, job, partial(self.reader.read, wanted), partial(self.views.end, job))
+        return await self._streamed(request, job, partial(reader.read, wanted), partial(self.views.end, job))
 
     async def generate(self, request: Request) -> Response:
         wish = read_wish(self.model, Arguments(await read_object(request)))

@@ -22,8 +22,8 @@ from cutaway.trace import Trace
 from cutaway.vocabulary import Vocabulary
 
 
-def model_document(model: Model, checkpoint_bytes: int) -> Document:
-    """What model it is, and what its numbers are computed with."""
+def model_document(model: Model, checkpoint_bytes: int, against: Model | None = None) -> Document:
+    """What model it is, what its numbers are computed with, and which model it can be held against."""
     published = published_as(model.config)
     names = {"name": published.name, "size": published.size, "first_size": published.first_size} if published else None
     return {
@@ -38,6 +38,7 @@ def model_document(model: Model, checkpoint_bytes: int) -> Document:
         "end_of_text": model.tokenizer.end_of_text if model.tokenizer else None,
         "vocabulary": _made_of(model.tokenizer.vocabulary) if model.tokenizer else None,
         "checkpoint": {"name": model.name, "bytes": checkpoint_bytes},
+        "against": {"name": against.name, "dtype": against.engine.dtype} if against else None,
     }
 
 

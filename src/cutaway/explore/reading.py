@@ -26,12 +26,13 @@ MAX_INTERVENTIONS = 256
 class Wanted:
     """What to read, and what to change in the model meanwhile.
 
-    `base` names a trace to take over from, "" none; of two requests for one `view` the one with the higher `sequence`
-    is the newer.
+    `against`: by the model that the page's is held against. `base` names a trace to take over from, "" none; of two
+    requests for one `view` the one with the higher `sequence` is the newer.
     """
 
     prompt: Prompt
     from_start: bool
+    against: bool
     interventions: tuple[Intervention, ...]
     base: str
     view: str
@@ -45,6 +46,7 @@ def read_wanted(config: GPT2Config, body: Arguments) -> Wanted:
     wanted = Wanted(
         prompt=body.text("text") if "text" in body else body.token_ids("ids", config),
         from_start=body.flag("from_start"),
+        against=body.flag("against"),
         interventions=_interventions(body.items("interventions", [])),
         base=body.text("base", ""),
         view=body.text("view", ""),
@@ -106,12 +108,17 @@ class Reader:
             self._model.tokenizer,
             ids,
             wanted.interventions,
-            base=self._store.find(wanted.base),
+            base=self._base(wanted.base),
             progress=lambda done, layers: send({"layers_done": done, "layers": layers}),
         )
         if not np.isfinite(trace[f"resid.post.{trace.config.n_layer - 1}"]).all():
             raise UsageError("with these interventions numbers grow too large for float32; use smaller values")
         return trace
+
+    def _base(self, name: str) -> DrawableTrace | None:
+        """The trace of that name, if it is here and this model's."""
+        base = self._store.find(name)
+        return base if base is not None and base.weights is self._model.weights else None
 
     @cached_property
     def _fingerprint(self) -> str:

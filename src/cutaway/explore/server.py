@@ -9,7 +9,6 @@ import uvicorn
 
 from cutaway.explore.app import Explorer, make_app
 from cutaway.explore.safety import OWN_NUMBERS
-from cutaway.model import Model
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,8 @@ def listen(host: str, port: int) -> Listener:
     return Listener(listening, f"http://{name}:{port}/{f'?token={token}' if token else ''}", port, token)
 
 
-def serve(listener: Listener, model: Model, checkpoint_bytes: int) -> None:
+def serve(listener: Listener, explorer: Explorer) -> None:
     """Answer until Ctrl-C, which is raised as KeyboardInterrupt; only what goes wrong is told, on standard error."""
-    explorer = Explorer(model, checkpoint_bytes)
     config = uvicorn.Config(
         make_app(explorer, listener.port, listener.token),
         loop="asyncio",

@@ -35,7 +35,7 @@ function over(bring, live) {
       if (line.cancelled) throw new DOMException("a newer trace was asked for", "AbortError");
       if (!line.trace) progress?.(line.layers_done, line.layers);
       else {
-        read.set(line.trace, { ids: line.ids, interventions: line.interventions });
+        read.set(line.trace, { ids: line.ids, interventions: line.interventions, against: request.against });
         return line;
       }
     }

@@ -1,4 +1,5 @@
-// Two texts, or one text with and without the changes: the same numbers side by side, or their difference.
+// Two texts, one text with and without the changes, or read by two models: the same numbers side by side, or their
+// difference.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { areInForce } from "../app/changes.js";
@@ -32,6 +33,7 @@ const mode = () => state.value.more.with ?? (state.value.changes.length ? "chang
 /** The second trace; undefined until it is there, null where none was asked for. */
 function second() {
   if (mode() === "changes") return state.value.changes.length ? other({ ids: ids.value, interventions: [] }) : null;
+  if (mode() === "model") return model.value.against ? other({ ids: ids.value, interventions: state.value.changes, against: true }) : null;
   const wanted = state.value.more.ids;
   if (!/^\d+(,\d+)*$/.test(wanted ?? "")) return null;
   return other({ ids: wanted.split(",").map(Number), interventions: state.value.changes });
@@ -39,11 +41,17 @@ function second() {
 
 /** What the text is held against. */
 function against() {
-  const button = (name) => html`<button type="button" aria-pressed=${mode() === name} @click=${() => goMore({ with: name })}>${t(`compare.with.${name}`)}</button>`;
-  return html`<p class="buttons">${button("text")}${button("changes")}</p>
-    ${mode() === "text" ? form() : state.value.changes.length ? nothing : html`<p>${t("compare.nochanges")}
-      <button type="button" class="quiet" @click=${() => go({ view: "whatif" })}>${t("whatif.title")}</button></p>`}`;
+  const names = ["text", "changes", ...(model.value.against ? ["model"] : [])];
+  return html`<p class="buttons">${names.map((name) => html`<button type="button" aria-pressed=${mode() === name} @click=${() => goMore({ with: name })}>
+    ${t(`compare.with.${name}`, model.value.against ?? {})}</button>`)}</p>${WITH[mode()]?.() ?? nothing}`;
 }
+
+const WITH = {
+  text: form,
+  changes: () => (state.value.changes.length ? nothing : html`<p>${t("compare.nochanges")}
+    <button type="button" class="quiet" @click=${() => go({ view: "whatif" })}>${t("whatif.title")}</button></p>`),
+  model: () => (model.value.against ? nothing : html`<p>${t("compare.nomodel")}</p>`),
+};
 
 /** The second text: as text where the model reads text, else as ids. */
 function form() {
@@ -68,8 +76,10 @@ async function readSecond(event) {
 
 /** The tokens of both, those in bold that are not the same at the same position. */
 function texts(found) {
-  const [mine, theirs] = mode() === "changes" ? ["compare.changed", "compare.unchanged"] : ["compare.a", "compare.b"];
-  return html`<dl class="sides">${side(t(mine), trace.value.tokens, found.ids)}${side(t(theirs), found.tokens, ids.value)}</dl>`;
+  const { name, against } = model.value;
+  const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
+  const [mine, theirs] = names[mode()] ?? ["A", "B"];
+  return html`<dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }
 
 const side = (name, tokens, others) => html`<div><dt>${name}</dt><dd class="tokens-line">

@@ -1,0 +1,81 @@
+"""A and B: each side's numbers are of its own text, or of its own model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+import cutaway
+from cutaway.checkpoints import save_checkpoint
+from cutaway.figures import DrawableTrace
+from tests.browser.conftest import Explorer, served, visiting
+from tests.browser.numbers import is_tensor, wrong_cells, wrong_numbers
+from tests.browser.visit import Found, Visit
+from tests.tiny import tiny_weights
+
+pytestmark = pytest.mark.slow
+
+IDS = "7,60,0,7,31,2"
+SHAPE = {"n_layer": 1, "n_head": 3, "n_vocab": 61}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the same shape as the mute one, with other weights."""
+    folder = tmp_path_factory.mktemp("models") / "other"
+    save_checkpoint(folder, tiny_weights(seed=1, **SHAPE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(mute_model: Path, other: Path) -> Iterator[Explorer]:
+    mine = cutaway.load(mute_model, engine="reference")
+    yield from served(mine, "--model", str(mute_model), "--against", str(other))
+
+
+@pytest.fixture
+def visit_two(browser: Browser, two: Explorer) -> Iterator[Visit]:
+    yield from visiting(browser, two.address)
+
+
+def unmarked(found: Found, mark: str) -> Found:
+    """A number or a picture without the side's letter before its tensor."""
+    cells = [unmarked(cell, mark) for cell in found.get("cells", [])]  # type: ignore[attr-defined]
+    return found | {"tensor": str(found["tensor"]).removeprefix(mark), "cells": cells}
+
+
+def check_sides(visit: Visit, a: DrawableTrace, b: DrawableTrace) -> None:
+    """Every number and some cells of both sides; those of B have its letter before the tensor."""
+    entries, grids = visit.page.evaluate("look.numbers()"), visit.page.evaluate("look.grids(8)")
+    for trace, mark in ((a, ""), (b, "B: ")):
+        own, pictures = (
+            [unmarked(each, mark) for each in found if each["tensor"].startswith("B: ") == bool(mark)]
+            for found in (entries, grids)
+        )
+        assert wrong_numbers(trace, own) == []  # type: ignore[arg-type]
+        assert [wrong for picture in pictures for wrong in wrong_cells(trace, picture)] == []
+        assert sum(is_tensor(trace, str(each["tensor"])) for each in own) >= 10
+        assert pictures
+
+
+@pytest.mark.parametrize("tensor", ["attn", "mlp_act"])
+def test_two_models(visit_two: Visit, two: Explorer, other: Path, tensor: str) -> None:
+    visit_two.open(f"#1/compare?ids={IDS}&x-with=model&x-tensor={tensor}")
+    ids = list(map(int, IDS.split(",")))
+    check_sides(visit_two, two.trace_of(ids), cutaway.load(other, engine="reference").trace(ids))
+    assert "other" in visit_two.page.locator(".sides").inner_text()
+
+
+@pytest.mark.parametrize("tensor", ["attn", "mlp_act"])
+def test_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> None:
+    visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60,1,7&x-tensor={tensor}")
+    mine = two.trace_of(list(map(int, IDS.split(","))))
+    check_sides(
+        visit_two, mine, mine.edit([7, 60, 1, 7])
+    )  # from A, as the server reads it: the last bits depend on that
+
+
+def test_without_another_model_it_says_how_to_get_one(mute_visit: Visit) -> None:
+    mute_visit.open("#1/compare?x-with=model")
+    assert "--against NAME" in mute_visit.page.locator("main").inner_text()
