@@ -69,6 +69,19 @@ def test_every_figure_and_step_is_in_it(file: Visit, explorer: Explorer) -> None
     assert check_numbers(explorer, file.page.main_frame) > 0
 
 
+def test_another_head_is_looked_at_and_the_figures_stay(file: Visit, explorer: Explorer) -> None:
+    file.open("#1/heads")
+    file.page.locator(".atlas button[data-layer='1'][data-head='3']").click()
+    file.settle()
+    assert file.page.locator(".beside h2").inner_text().startswith("Layer 1, head 3")
+    assert check_numbers(explorer, file.page.main_frame) > 0
+    assert file.page.locator(".beside .buttons button").is_disabled()
+    for view, state in (("attention", "&x-step=scores"), ("article", "&x-figure=F40"), ("article", "")):
+        file.open(f"#1/{view}?layer=1&head=3&position=2{state}")
+        assert file.page.locator(".failure").count() == 0
+        assert check_numbers(explorer, file.page.main_frame) > 0
+
+
 def test_a_notebook_shows_it_in_a_frame(browser: Browser, exported: ExportedPage, explorer: Explorer) -> None:
     for visit in visiting(browser, "about:blank"):
         visit.page.set_content(f"<!doctype html><title>Notebook</title>{exported._repr_html_()}")

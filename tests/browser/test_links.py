@@ -93,6 +93,35 @@ def test_a_written_token_is_a_step_that_can_be_taken_back(visit: Visit) -> None:
     assert tokens.count() == before
 
 
+def test_the_ways_that_were_left_are_kept_as_a_tree(visit: Visit) -> None:
+    visit.open("#1/play")
+    for choice in ("0", "1", "back", "back", "2"):
+        if choice == "back":
+            visit.page.go_back()
+        else:
+            visit.page.locator(".candidates button").nth(int(choice)).click()
+        visit.settle()
+    ways = visit.page.locator(".ways button").all_inner_texts()
+    assert len(ways) == 1
+    assert ways[0].startswith("<|endoftext|>A␣robot") or ways[0].startswith("… ")
+    visit.page.locator(".ways button").first.click()
+    visit.settle()
+    assert visit.page.locator(".tokens button").count() == 11
+    assert visit.page.locator(".ways button").count() == 3  # what both have in common, and the two ends
+
+
+def test_a_digit_takes_a_candidate(visit: Visit) -> None:
+    visit.open("#1/play")
+    third = visit.page.locator("ol.candidates button").nth(2)
+    word = third.locator(".token").inner_text()
+    third.focus()
+    visit.page.keyboard.press("Control+3")
+    visit.page.keyboard.press("3")
+    visit.settle()
+    assert visit.page.locator(".tokens button").last.inner_text() == word
+    assert visit.page.locator(".tokens button").count() == 10
+
+
 NONSENSE = (
     "#",
     "#1",

@@ -114,6 +114,28 @@ def test_a_text_that_is_typed_in_is_what_is_read(visit: Visit, explorer: Explore
         assert visit.page.locator("[name=text]").input_value() == text
 
 
+def test_a_model_that_reads_no_text_is_given_ids(mute_visit: Visit) -> None:
+    mute_visit.open("#1/play")
+    submit(mute_visit, "7, 60 0\n31")
+    mute_visit.page.wait_for_function("() => location.hash.includes('ids=7,60,0,31')")
+    mute_visit.settle()
+    assert tokens(mute_visit).count() == 4
+    submit(mute_visit, "7 61")
+    mute_visit.page.locator(".failure").wait_for()
+    assert "from 0 to 60, not 61" in mute_visit.page.locator(".failure").inner_text()
+    mute_visit.complaints.clear()
+
+
+def test_of_a_long_text_the_header_has_the_tokens_around_the_chosen_one(visit: Visit) -> None:
+    visit.open(f"#1/attention?ids={','.join(['5'] * 300)}&position=299")
+    assert tokens(visit).last.get_attribute("aria-pressed") == "true"
+    assert tokens(visit).count() == 257
+    tokens(visit).first.click()
+    visit.settle()
+    assert "position=43" in visit.page.url
+    assert visit.page.locator(".tokens [aria-pressed=true]").get_attribute("title") == "position 44 (index 43)"
+
+
 def test_a_text_that_is_too_long_is_refused_in_a_line(visit: Visit) -> None:
     visit.open("#1/play")
     submit(visit, " ".join(["robot"] * 600))

@@ -4,11 +4,14 @@ import { effect } from "../vendor/signals-core.js";
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { setColours } from "../draw/colours.js";
 import { areInForce, describe } from "./changes.js";
+import { typedIds } from "./typed-ids.js";
 import { LANGUAGES, language, setWords, t } from "./i18n.js";
 import * as here from "./model.js";
 import { followAddress, go, state } from "./state.js";
 import { server } from "./transport.js";
 import { VIEWS } from "./views.js";
+
+const MOST_TOKENS = 256; // of the text in the header; of a longer one, those around the chosen one
 
 async function begin() {
   const transport = globalThis.cutawayTransport ?? server;
@@ -76,14 +79,15 @@ function title() {
 }
 
 function prompt() {
-  if (!here.live() || !here.model.value.has_tokenizer) return nothing;
+  if (!here.live()) return nothing;
+  const readsText = here.model.value.has_tokenizer, value = readsText ? here.text.value : here.ids.value.join(" ");
   return html`<form class="prompt" @submit=${readText}>
-    <textarea name="text" aria-label=${t("prompt")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows()} .value=${here.text.value} @keydown=${enter}></textarea>
+    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @keydown=${enter}></textarea>
     <button>${t("read")}</button></form>`;
 }
 
 /** A line for each line of the text, up to six. */
-const rows = () => Math.min(6, here.text.value.split("\n").length);
+const rows = (text) => Math.min(6, text.split("\n").length);
 
 /** Enter reads; with Shift it begins a new line. */
 function enter(event) {
@@ -94,19 +98,22 @@ function enter(event) {
 
 function readText(event) {
   event.preventDefault();
+  const typed = new FormData(event.target).get("text");
   go({ position: -1 }, { replace: true });
-  here.read({ text: new FormData(event.target).get("text"), from_start: true });
+  here.read(here.model.value.has_tokenizer ? { text: typed, from_start: true } : { ids: typedIds(typed) });
 }
 
 /** The tokens as they were read; one of them is the one that the views look from. */
 function tokens() {
   const found = here.tokens.value;
   if (!found.length) return nothing;
-  const at = here.chosen.value.position;
-  return html`<ol class="tokens" aria-label=${t("tokens.title")}>${found.slice(0, 256).map((token, i) => html`
-    <li><button type="button" class="token" aria-pressed=${i === at} ?disabled=${!here.live()} title=${t("place", { n: i + 1, i })}
-      @click=${() => go({ position: i })}>${token.text}</button></li>`)}
-    ${found.length > 256 ? html`<li>… ${found.length}</li>` : nothing}</ol>`;
+  const at = here.chosen.value.position, first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS)), after = first + MOST_TOKENS;
+  return html`<ol class="tokens" aria-label=${t("tokens.title")} start=${first + 1}>
+    ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
+    ${found.slice(first, after).map((token, i) => html`
+    <li><button type="button" class="token" aria-pressed=${first + i === at} ?disabled=${!here.live()} title=${t("place", { n: first + i + 1, i: first + i })}
+      @click=${() => go({ position: first + i })}>${token.text}</button></li>`)}
+    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>`;
 }
 
 function news() {

@@ -2,7 +2,7 @@
 // A value that is not there yet is undefined; who reads it is drawn again when it comes.
 
 import { batch, computed, effect, signal } from "../vendor/signals-core.js";
-import { changeToText } from "./address.js";
+import { changeToText, fromAddress } from "./address.js";
 import { t } from "./i18n.js";
 import { go, state } from "./state.js";
 
@@ -128,9 +128,16 @@ export function textOf(tokens) {
 /** The text that was read. */
 export const text = computed(() => textOf(tokens.value));
 
+/** Where a file looks, which holds nothing of another layer or position but the pictures of all heads; null of a server. */
+const fixed = () => (live() || state.value.view === "heads" ? null : ownPlace());
+const ownPlace = () => fromAddress(transport.address);
+
+/** Whether there is more to see of that head than its picture: everything where a server is. */
+export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
+
 /** The layer, head and position of the state, within what the model and the text have. */
 export const chosen = computed(() => {
-  const { layer, head, position } = state.value, { n_layer, n_head } = model.value.config;
+  const { layer, head, position } = fixed() ?? state.value, { n_layer, n_head } = model.value.config;
   const n = ids.value.length;
   const within = (value, count) => Math.max(0, Math.min(value, count - 1));
   return { layer: within(layer, n_layer), head: within(head, n_head), position: within(position < 0 ? n - 1 : position, n) };

@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
-import { chosen, ids, labels, model } from "../app/model.js";
+import { chosen, ids, labels, live, model } from "../app/model.js";
 import { firstOf, headCells, rowOf, tokenCells, weightVector } from "../app/slices.js";
 import { go, goMore, ownNumber, state } from "../app/state.js";
 import { grid, signedGrid } from "../draw/cell-grid.js";
@@ -24,7 +24,7 @@ function draw() {
       @click=${() => goMore({ step: name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
     <p class="note">${t(`attention.${step}.note`, { width: model.value.config.n_embd / model.value.config.n_head })}</p>
     ${DRAW[step]?.() ?? matrix(step)}
-    <p class="note">${t("attention.caveat")}</p>`;
+    ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;
 }
 
 function head(kind) {

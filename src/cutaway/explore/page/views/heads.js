@@ -4,7 +4,7 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { checkbox, choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
-import { askTrace, chosen, ids, labels, model } from "../app/model.js";
+import { askTrace, chosen, ids, isWhole, labels, live, model } from "../app/model.js";
 import { withoutFirst } from "../app/patterns.js";
 import { headCells } from "../app/slices.js";
 import { go, goMore, isOn, ownNumber, state } from "../app/state.js";
@@ -22,17 +22,18 @@ function draw() {
     <p>${checkbox("without_first", t("heads.first"))}</p>
     ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
     <div class="heads"><section class="beside" aria-labelledby="chosen-head">${large()}</section>
-      <div>${search()}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
+      <div>${live() ? search() : nothing}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
       <p class="note">${t("heads.atlas.note")}</p>${atlas(openHead)}</section></div></div>`;
 }
 
-const openHead = (layer, head) => go({ view: "attention", layer, head });
+const openHead = (layer, head) => isWhole(layer, head) && go({ view: "attention", layer, head });
 
 /** The chosen head's pattern, and what it does in numbers. */
 function large() {
   const { layer, head } = chosen.value;
   return html`<h2 id="chosen-head">${t("heads.chosen", { layer, head })}</h2>
-    <p class="buttons"><button type="button" @click=${() => openHead(layer, head)}>${t("heads.open")}</button></p>
+    <p class="buttons"><button type="button" ?disabled=${!isWhole(layer, head)} @click=${() => openHead(layer, head)}>${t("heads.open")}</button>
+      ${isWhole(layer, head) ? nothing : html`<small>${t("heads.absent")}</small>`}</p>
     ${pattern(layer, head)}${statistics(layer, head)}`;
 }
 

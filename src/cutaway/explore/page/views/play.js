@@ -2,7 +2,7 @@
 // another way tried.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computed, signal } from "../vendor/signals-core.js";
+import { computed, effect, signal } from "../vendor/signals-core.js";
 import { t } from "../app/i18n.js";
 import { likely, likelyList, share, word } from "../app/likely.js";
 import { askTrace, generate, ids, live, model, progress, report, tensor, tokens, trace } from "../app/model.js";
@@ -43,14 +43,20 @@ function candidates() {
   const { order, probabilities } = likely(logits.value), drawable = new Set(kept.value.ids), at = ids.value.length - 1;
   return html`<section aria-labelledby="candidates"><h2 id="candidates">${t("play.candidates")}</h2>
     <p class="candidates columns" aria-hidden="true"><span>${t("play.token")}</span><span></span><span>${t("play.probability")}</span><span>logit</span></p>
-    <ol class="candidates">${Array.from(order.subarray(0, SHOWN), (id, i) => html`
-      <li class=${drawable.has(id) ? "" : "cut"}><button type="button" ?disabled=${!live()} @click=${() => append(id)} accesskey=${(i + 1) % 10}>
+    <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${Array.from(order.subarray(0, SHOWN), (id) => html`
+      <li class=${drawable.has(id) ? "" : "cut"}><button type="button" ?disabled=${!live()} @click=${() => append(id)}>
         <span class="token">${word(id)}</span>
         ${meter(probabilities[id], probabilities[order[0]])}
         ${numeral(share(probabilities[id]), "probs", [at, id])}
         ${numeral(logits.value[id].toFixed(2), "logits", [at, id])}
       </button></li>`)}</ol>
-    <p class="note">${t("play.kept", { n: drawable.size.toLocaleString("en"), all: logits.value.length.toLocaleString("en") })}</p></section>`;
+    <p class="note">${t("play.keys")} ${t("play.kept", { n: drawable.size.toLocaleString("en"), all: logits.value.length.toLocaleString("en") })}</p></section>`;
+}
+
+/** 1 to 9 and 0 take the first to the tenth, where one of them has the focus. */
+function pickByKey(event, order) {
+  const place = "1234567890".indexOf(event.key), isPlain = !event.ctrlKey && !event.altKey && !event.metaKey;
+  if (place >= 0 && place < order.length && isPlain && live()) append(order[place]);
 }
 
 function sliders() {
@@ -100,21 +106,28 @@ function append(id) {
   if (!isFull()) go({ ids: [...ids.value, id], position: -1 });
 }
 
-function remember() {
-  const now = String(ids.value);
-  if (!ways.peek().some((way) => String(way) === now)) ways.value = [...ways.peek(), ids.value].slice(-MOST_WAYS);
+const begins = (text, beginning) => beginning.every((id, i) => id === text[i]);
+
+function keep(text) {
+  if (!ways.peek().some((way) => String(way) === String(text))) ways.value = [...ways.peek(), text].slice(-MOST_WAYS);
 }
 
-function undo() {
-  remember();
-  go({ ids: ids.value.slice(0, -1), position: -1 });
-}
+let last = [];
+
+/** A text that is left without going on from it is a way that was tried; what it goes through on the way back is none. */
+effect(() => {
+  const now = ids.value;
+  if (now.length && !begins(now, last) && !ways.peek().some((way) => begins(way, last))) keep(last);
+  last = now;
+});
+
+const undo = () => go({ ids: ids.value.slice(0, -1), position: -1 });
 
 /** The texts that were kept, as a tree: what they begin with in common stands there once. */
 function history() {
   return html`<section aria-labelledby="ways"><h2 id="ways">${t("play.ways")}</h2>
     <p class="buttons"><button type="button" ?disabled=${ids.value.length < 2 || !live()} @click=${undo}>${t("play.undo")}</button>
-    <button type="button" @click=${remember}>${t("play.keep")}</button></p>
+    <button type="button" @click=${() => keep(ids.value)}>${t("play.keep")}</button></p>
     ${ways.value.length ? branches(tree(ways.value), []) : nothing}</section>`;
 }
 

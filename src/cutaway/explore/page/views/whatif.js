@@ -9,6 +9,7 @@ import { t } from "../app/i18n.js";
 import { fieldsOf } from "../app/kinds.js";
 import { likeliest, likelyList, onlyIn } from "../app/likely.js";
 import { chosen, files, ids, live, model, report, text, trace } from "../app/model.js";
+import { typedIds } from "../app/typed-ids.js";
 import { askOf, other, readOther, tensorOf } from "../app/other.js";
 import { go, state } from "../app/state.js";
 import { numeral, select } from "../draw/numbers.js";
@@ -174,6 +175,6 @@ async function add(event, kind) {
 }
 
 async function idsOf(typed) {
-  if (!model.peek().has_tokenizer) return typed.split(/[\s,.]+/).filter(Boolean).map(Number);
+  if (!model.peek().has_tokenizer) return typedIds(typed);
   return (await readOther({ text: typed, from_start: true }, "source")).ids;
 }
