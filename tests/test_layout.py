@@ -28,6 +28,8 @@ def test_visible_shows_spaces_and_bytes_that_are_no_characters() -> None:
     assert visible(b"\xe2\x80") == "\\xe2\\x80"
     assert visible(b"\n\t\x1b[0m\x7f") == "\\n\\t\\x1b[0m\\x7f"
     assert visible("\u200b漢".encode()) == "\\u200b漢"
+    assert visible("\ufe0f".encode()) == "\\ufe0f"  # it would take no column
+    assert visible("e\u0301".encode()) == "e\u0301"
 
 
 @given(st.binary())

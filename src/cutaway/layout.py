@@ -52,8 +52,11 @@ def bar(share: float, columns: int) -> str:
 
 
 def visible(data: bytes) -> str:
-    """A token as it can be read: a space as ␣, and bytes that are no character as hex, \\xe2."""
-    return "".join(map(_visible_char, data.decode("utf-8", "backslashreplace")))
+    """A token as it can be read: a space as ␣, bytes that are no character as hex, \\xe2, and a token that takes no
+    column, which nobody could see, as its code, \\u200d.
+    """
+    shown = "".join(map(_visible_char, data.decode("utf-8", "backslashreplace")))
+    return shown if width(shown) else shown.encode("unicode_escape").decode()
 
 
 def _visible_char(char: str) -> str:

@@ -1,6 +1,7 @@
 """Taking along what is on the screen: each file has the picture's numbers, and says of what they are."""
 
 import xml.etree.ElementTree as ET
+from csv import reader
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,12 @@ def test_a_grid_in_every_form(visit: Visit, explorer: Explorer, tmp_path: Path) 
     grid.get_by_text("Save", exact=True).click()
     csv, tensor, png, svg = (saved(visit, grid, form, tmp_path) for form in ("CSV", "safetensors", "PNG", "SVG"))
     assert {path.name for path in (csv, tensor, png, svg)} == {
-        f"attn.2.{form}" for form in ("csv", "safetensors", "png", "svg")
+        f"attn.2[1].{form}" for form in ("csv", "safetensors", "png", "svg")
     }
-    np.testing.assert_allclose(np.loadtxt(csv, delimiter=","), expected, rtol=1e-6)
+    header, *rows = reader(csv.read_text(encoding="utf-8").splitlines())
+    assert header == ["", *(row[0] for row in rows)]
+    assert header[3] == "␣robot"
+    np.testing.assert_allclose(np.array([row[1:] for row in rows], np.float64), expected, rtol=1e-6)
     with safe_open(tensor, "numpy") as opened:
         np.testing.assert_allclose(opened.get_tensor("attn.2"), expected, rtol=1e-6)
         assert opened.metadata()["shape"] == ",".join(map(str, explorer.trace["attn.2"].shape))

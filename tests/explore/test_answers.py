@@ -174,7 +174,7 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("search?query=1", "keys is missing"),
         ("search?query=1&keys=", "keys must be whole numbers such as 2,3, not ''"),
         ("search?query=1&keys=1,,2", "keys must be whole numbers such as 2,3, not '1,,2'"),
-        ("search?query=1&keys=9", "a key position must be from 0 to 8, not 9"),
+        ("search?query=1&keys=9", "a key position must be from -9 to 8, not 9"),
         ("search?query=1&keys=0,0,0,0,0,0,0,0,0,0", "keys can be 9 at a time, not 10"),
         ("search?query=9&keys=1", "query must be from 0 to 8, not 9"),
         ("lens?k=62", "k must be from 1 to 61, not 62"),

@@ -53,6 +53,11 @@ def test_as_a_document_it_says_what_it_is_about() -> None:
     assert example().document()["check"] is None
 
 
+def test_in_python_it_prints_as_text_and_says_in_a_line_what_it_is() -> None:
+    assert str(example()) == example().text()
+    assert repr(example()) == "<F99  An example, layer 1, head 2, position 3>"
+
+
 def test_a_notebook_shows_the_svg() -> None:
     assert example()._repr_svg_() == example().svg("en")
     ET.fromstring(example().svg("zh"))

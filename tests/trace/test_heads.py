@@ -127,11 +127,11 @@ def test_no_head_looks_ahead() -> None:
 @pytest.mark.parametrize(
     ("query", "keys", "complaint"),
     [
-        (30, [0], "query must be from 0 to 29"),
-        (-1, [0], "query must be from 0 to 29"),
+        (30, [0], "query must be from -30 to 29"),
+        (-31, [0], "query must be from -30 to 29"),
         (1.0, [0], "query must be a whole number"),
-        (0, [30], "a key position must be from 0 to 29"),
-        (0, [0, -1], "a key position must be from 0 to 29"),
+        (0, [30], "a key position must be from -30 to 29"),
+        (0, [0, -31], "a key position must be from -30 to 29"),
         (0, [True], "a key position must be a whole number"),
         (0, [], "at least one key position"),
     ],

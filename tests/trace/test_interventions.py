@@ -201,6 +201,11 @@ def test_a_source_that_is_none_is_refused(source: tuple[int, ...] | None, compla
         trace_of(WEIGHTS, IDS, Intervention("patch_residual", layer=0, position=3, source=source))
 
 
+def test_what_is_no_intervention_is_refused() -> None:
+    with pytest.raises(UsageError, match="^interventions are given one by one, each an Intervention, not \\["):
+        PLAIN.intervene([Intervention("no_mask")])  # type: ignore[arg-type]
+
+
 def test_no_final_norm() -> None:
     trace = CHANGED["no_final_norm"]
     same(trace["ln_f"], trace["resid.post.1"])

@@ -64,7 +64,7 @@ def test_the_lens_reads_a_changed_model() -> None:
     assert lens(changed, 1)[-1].ids[:, 0].tolist() == changed["logits"].argmax(axis=-1).tolist()
 
 
-@pytest.mark.parametrize("arguments", [(0,), (62,), (1.0,), (1, 30), (1, -1), (1, True), (1, 17, 0), (1, 17, 14)])
+@pytest.mark.parametrize("arguments", [(0,), (62,), (1.0,), (1, 30), (1, -31), (1, True), (1, 17, 0), (1, 17, 14)])
 def test_a_lens_on_nothing_is_refused(arguments: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="must be"):
         lens(TRACE, *arguments)
@@ -107,7 +107,7 @@ def test_divergence_holds_where_probabilities_underflow() -> None:
     np.testing.assert_allclose(found, by_torch(sharp, sharp, 4, 9), rtol=1e-5)
 
 
-@pytest.mark.parametrize("positions", [(30, 0), (-1, 0), (0, 30), (0, -1), (0.0, 0), (0, True)])
+@pytest.mark.parametrize("positions", [(30, 0), (-31, 0), (0, 30), (0, -31), (0.0, 0), (0, True)])
 def test_a_divergence_at_no_token_is_refused(positions: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="must be"):
         divergence(TRACE, TRACE, *positions)
@@ -204,7 +204,7 @@ def test_a_patched_vector_is_not_taken_apart_and_those_after_it_are() -> None:
     assert abs(attribution(trace, 3, 0).logit - trace.logits_at(3)[0]) < 1e-4
 
 
-@pytest.mark.parametrize("place", [(30, 0), (-1, 0), (0, 61), (0, -1), (0.0, 0), (0, 1.5)])
+@pytest.mark.parametrize("place", [(30, 0), (-31, 0), (0, 61), (0, -1), (0.0, 0), (0, 1.5)])
 def test_a_logit_that_is_not_there_is_refused(place: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="must be"):
         attribution(TRACE, *place)

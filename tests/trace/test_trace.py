@@ -10,7 +10,10 @@ from cutaway.checkpoints import ArrayWeights
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
 from cutaway.reference import merge_heads
+from cutaway.trace import Intervention
 from cutaway.trace import trace as trace_module
+from cutaway.trace.heads import search
+from cutaway.trace.lens import attribution, divergence, lens
 from cutaway.trace.names import ATTENDED
 from tests.tiny import assert_logits_close, peer_model, random_ids, tiny_weights
 from tests.trace.tracing import interventions, seen_in_one_go, small_models, texts, trace_of
@@ -126,6 +129,33 @@ def test_a_text_that_is_none_is_refused(ids: list[int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
         trace_of(WEIGHTS, ids)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trace_has_its_names_and_the_checkpoints() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    assert list(trace) == list(trace.shapes())
+    assert "attn.1" in trace
+    assert "wte.weight" in trace
+    assert "attn.2" not in trace
+    assert 3 not in trace
+
+
+def test_a_trace_says_what_it_is_of() -> None:
+    trace = trace_of(WEIGHTS, IDS[:4])
+    assert repr(trace) == "<Trace of 4 tokens: 2 layers, 3 heads, 24 wide>"
+    assert repr(trace.intervene(Intervention("no_mask"))).endswith("24 wide, 1 interventions>")
+
+
+def test_positions_may_be_counted_from_the_end() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    assert (trace.place(-1), trace.place(0)) == (29, 0)
+    np.testing.assert_array_equal(trace.attention_of(1, -1), trace.attention_of(1, 29))
+    np.testing.assert_array_equal(
+        divergence(trace, trace.edit(IDS[:9]), -1, -1), divergence(trace, trace.edit(IDS[:9]), 29, 8)
+    )
+    assert attribution(trace, -1, 5).logit == attribution(trace, 29, 5).logit
+    assert lens(trace, 2, -1)[3].ids.tolist() == lens(trace, 2, 29)[3].ids.tolist()
+    assert search(trace, -1, [-2]) == search(trace, 29, [28])
 
 
 @pytest.mark.parametrize("arguments", [(2, 0, 1), (-1, 0, 1), (0, 3, 4), (0, 0, 4), (0, 1, 1), (0, 2, 1), (0.5, 0, 1)])

@@ -44,7 +44,7 @@ HEIGHT = 900  # of a notebook's frame, in pixels
 _IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExportedPage:
     """The file, as text. In a notebook it shows itself, in a frame that can reach nothing outside it."""
 
@@ -53,6 +53,9 @@ class ExportedPage:
     def save(self, path: str | Path) -> None:
         """Write it; raises OSError."""
         Path(path).write_text(self.text, encoding="utf-8")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.text):,} characters>"
 
     def _repr_html_(self) -> str:
         frame = f'<iframe sandbox="allow-scripts allow-downloads" width="100%" height="{HEIGHT}" srcdoc='

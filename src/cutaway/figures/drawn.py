@@ -14,7 +14,7 @@ from cutaway.trace import Trace
 LANGUAGES = ("en", "zh")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DrawnFigure:
     """A figure with its numbers. In a notebook it shows itself."""
 
@@ -56,6 +56,13 @@ class DrawnFigure:
             return []
         said = plain(self.check.statement, language)
         return ["", *wrap_prose(f"{'✓' if self.check.ok else '✗'} {said}", columns)]
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        where = f"layer {self.selection.layer}, head {self.selection.head}, position {self.selection.position}"
+        return f"<{self.title()}, {where}>"
 
     def _repr_svg_(self) -> str:
         return self.svg()

@@ -86,7 +86,7 @@ def _order(name: str) -> tuple[int, int]:
 
 def find_figure(name: str) -> Figure:
     """The figure of that id; raises UsageError where there is none."""
-    figure = all_figures().get(name.upper())
+    figure = all_figures().get(str(name).upper())
     if figure is None:
         raise UsageError(f"there is no figure {name!r:.20}; they are F01 to F66 and T1 to T5 (cutaway figure --list)")
     return figure

@@ -94,8 +94,8 @@ def _statistics(trace: Trace, layer: int, attn: Float32) -> list[HeadStatistics]
 
 def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple[int, int, float]]:
     """Every (layer, head, weight), the heaviest first: how much of its weight `query` gives to those positions."""
-    whole("query", query, 0, len(trace) - 1)
-    keys = sorted({whole("a key position", key, 0, len(trace) - 1) for key in key_positions})
+    query = trace.place(query, "query")
+    keys = sorted({trace.place(key, "a key position") for key in key_positions})
     if not keys:
         raise UsageError("a search needs at least one key position")
     found = []

@@ -154,6 +154,8 @@ KINDS: Mapping[str, Kind] = {
 
 def check_intervention(config: GPT2Config, where: Intervention, tokens: int) -> None:
     """Raises UsageError unless that can be done to this model with so many tokens."""
+    if not isinstance(where, Intervention):
+        raise UsageError(f"interventions are given one by one, each an Intervention, not {where!r:.60}")
     kind = KINDS.get(where.kind)
     if kind is None:
         raise UsageError(f"an intervention is one of {', '.join(KINDS)}, not {where.kind!r:.60}")

@@ -44,7 +44,7 @@ def lens(trace: Trace, k: int = 10, position: int | None = None, count: int = 1)
     whole("k", k, 1, trace.config.n_vocab)
     first, last = 0, len(trace)
     if position is not None:
-        first = whole("position", position, 0, len(trace) - 1)
+        first = trace.place(position)
         last = first + whole("count", count, 1, len(trace) - first)
     names = boundaries(trace.config.n_layer)
     step = max(1, CHUNK // len(names))  # positions whose vectors fill a chunk
@@ -91,8 +91,7 @@ def divergence(trace: Trace, other: Trace, position: int, other_position: int) -
     and q what `other` says after its token at `other_position`. Raises UsageError for models that have other layers or
     another vocabulary.
     """
-    whole("position", position, 0, len(trace) - 1)
-    whole("other_position", other_position, 0, len(other) - 1)
+    position, other_position = trace.place(position), other.place(other_position, "other_position")
     if (trace.config.n_layer, trace.config.n_vocab) != (other.config.n_layer, other.config.n_vocab):
         raise UsageError("the two traces are of models with different layers or vocabularies, which cannot be compared")
     ours, theirs = _logits(trace, _stream(trace, position)), _logits(other, _stream(other, other_position))
@@ -142,7 +141,7 @@ def attribution(trace: Trace, position: int, token: int) -> Attribution:
     given; that depends on all parts together and is taken from the trace. Raises UsageError where an intervention
     took the sum or the LayerNorm away, or put another vector in its place.
     """
-    whole("position", position, 0, len(trace) - 1)
+    position = trace.place(position)
     whole("token", token, 0, trace.config.n_vocab - 1)
     _check_sum(trace, position)
     layers = range(trace.config.n_layer)

@@ -5,7 +5,7 @@ functions of `reference.py` that made them.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -84,6 +84,26 @@ class Trace:
         """Number of tokens."""
         return len(self.ids)
 
+    def __iter__(self) -> Iterator[str]:
+        """Every name, in the order of computing."""
+        return iter(self.shapes())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shapes() or name in self.config.tensor_shapes()
+
+    def __repr__(self) -> str:
+        config, changes = self.config, len(self.interventions)
+        shape = f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
+        return (
+            f"<{type(self).__name__} of {len(self)} tokens: {shape}{f', {changes} interventions' if changes else ''}>"
+        )
+
+    def place(self, position: int, name: str = "position") -> int:
+        """A position counted from 0, of one that may be counted from the end: -1 is the last token's. UsageError, which
+        calls it by that name, where the text has no such.
+        """
+        return whole(name, position, -len(self), len(self) - 1) % len(self)
+
     def shapes(self) -> dict[str, Shape]:
         """Every name and its shape, in the order of computing; nothing is computed for it."""
         return trace_shapes(self.config, len(self.ids))
@@ -124,9 +144,11 @@ class Trace:
         return {kind: _read_only(seen[f"{kind}.{layer}"]) for kind in ATTENDED}
 
     def attention_of(self, layer: int, position: int) -> Float32:
-        """The weights (H, T) that one token gives in each head of a layer; for one row no other is computed."""
+        """The weights (H, T) that one token gives in each head of a layer, -1 being the last token; for one row no
+        other is computed.
+        """
         whole("layer", layer, 0, self.config.n_layer - 1)
-        whole("position", position, 0, len(self) - 1)
+        position = self.place(position)
         if self.interventions:
             return _read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
         q, k, v = (self._pass.kept[f"{kind}.{layer}"][:, : position + 1] for kind in "qkv")
@@ -136,8 +158,7 @@ class Trace:
 
     def logits_at(self, position: int) -> Float32:
         """The logits (V,) after one token; -1 is the last."""
-        whole("position", position, -len(self), len(self) - 1)
-        last: Float32 = self.read_out(self._residual(self.config.n_layer)[position][None])["logits"][0]
+        last: Float32 = self.read_out(self._residual(self.config.n_layer)[self.place(position)][None])["logits"][0]
         return last
 
     def read_out(self, x: Float32) -> dict[str, Float32]:

@@ -7,7 +7,7 @@ import { effect } from "../vendor/signals-core.js";
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { language, t } from "../app/i18n.js";
 import { extent, isLight, paint, paintAll, range } from "./colours.js";
-import { exact, indexOf, numeral, short, valueAt } from "./numbers.js";
+import { exact, indexOf, numeral, partOf, short, valueAt } from "./numbers.js";
 import { scrolling, waiting } from "./pieces.js";
 import { download } from "./save.js";
 import { SvgInk } from "./svg-file.js";
@@ -231,31 +231,36 @@ export class CellGrid extends HTMLElement {
   }
 
   #saveNumbers = () => {
-    const { cells } = this.#options, lines = [];
-    for (let row = 0; row < cells.rows; row++) lines.push([...cells.values.subarray(row * cells.columns, (row + 1) * cells.columns)].join(","));
-    download(`${cells.tensor}.csv`, new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+    const { cells, rowLabels, columnLabels } = this.#options;
+    const lines = span(0, cells.rows).map((row) => [
+      ...(rowLabels?.length ? [quoted(rowLabels[row])] : []), ...cells.values.subarray(row * cells.columns, (row + 1) * cells.columns),
+    ].join(","));
+    if (columnLabels?.length) lines.unshift([...(rowLabels?.length ? [""] : []), ...columnLabels.map(quoted)].join(","));
+    download(`${partOf(cells)}.csv`, new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
   };
 
   #saveTensor = () => {
     const { cells } = this.#options, { tensor, shape, offset, steps } = cells;
     const words = { tensor, shape: shape.join(","), offset: String(offset), steps: steps.join(",") };
     const values = Float32Array.from(cells.values); // cells may be a part of a larger array
-    download(`${tensor}.safetensors`, new Blob([writeTensor(tensor, { ...cells, values }, words)]));
+    download(`${partOf(cells)}.safetensors`, new Blob([writeTensor(tensor, { ...cells, values }, words)]));
   };
 
   #saveDrawing = () => {
     const layout = this.#measure(), ink = new SvgInk(layout.width, layout.height);
     this.#drawWith(ink, layout);
-    const { tensor, shape, offset, steps } = this.#options.cells;
-    ink.save(tensor, { tensor, shape, offset, steps });
+    const { cells } = this.#options, { tensor, shape, offset, steps } = cells;
+    ink.save(partOf(cells), { tensor, shape, offset, steps });
   };
 
   #savePicture = () => {
-    this.querySelector("canvas").toBlob((blob) => download(`${this.#options.cells.tensor}.png`, blob));
+    this.querySelector("canvas").toBlob((blob) => download(`${partOf(this.#options.cells)}.png`, blob));
   };
 }
 
 const roomFor = (labels) => LABELS.find(([characters]) => labels.every((label) => label.length <= characters))[1];
+const quoted = (label) => `"${label.replaceAll('"', '""')}"`;
+
 const clamp = (value, count) => Math.max(0, Math.min(count - 1, value));
 const span = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 const cut = (label, room) => (label.length <= room ? label : room < 2 ? "" : `${label.slice(0, room - 1)}…`);

@@ -17,6 +17,14 @@ export function exact(value) {
   return String(value);
 }
 
+/** Which part of its tensor the cells are: attn.5[1] or attn.5[1,8], by the places that all of them share. */
+export function partOf(cells) {
+  if (!cells.values.length) return cells.tensor;
+  const first = indexOf(cells, 0, 0), last = indexOf(cells, cells.rows - 1, cells.columns - 1);
+  const differs = first.findIndex((place, axis) => place !== last[axis]), shared = differs < 0 ? first : first.slice(0, differs);
+  return shared.length ? `${cells.tensor}[${shared.join(",")}]` : cells.tensor;
+}
+
 export const percent = (value) => `${(100 * value).toFixed(2)} %`;
 
 /** Cells of a whole tensor's selection as it came from the server: rows × columns from `offset` on. */
