@@ -93,6 +93,14 @@ def test_a_written_token_is_a_step_that_can_be_taken_back(visit: Visit) -> None:
     assert tokens.count() == before
 
 
+def test_a_link_may_have_a_text(visit: Visit) -> None:
+    visit.open("#1/article?text=It%20was%20a%20dark&layer=2&x-figure=F40")
+    assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "It", "␣was", "␣a", "␣dark"]
+    assert "ids=50256,1026," in visit.page.url
+    assert "text=" not in visit.page.url
+    assert visit.page.locator("article").get_attribute("data-figure") == "F40"
+
+
 def test_the_ways_that_were_left_are_kept_as_a_tree(visit: Visit) -> None:
     visit.open("#1/play")
     for choice in ("0", "1", "back", "back", "2"):

@@ -97,6 +97,7 @@ def test_the_document_has_the_address(served: Served, tiny: str) -> None:
         (("--port", "0", "--model", "nowhere"), 3, "nowhere"),
         (("--port", "0", "--layer", "2"), 2, "layer must be from 0 to 1, not 2"),
         (("--port", "0", "--text", "A", "--position", "2"), 2, "position must be from -2 to 1, not 2"),
+        (("--port", "0", "--text", "a " * 40), 2, "tokens long; the context holds 32; shorten it"),
         (("--port", "0", "--ids", "50257"), 2, "a token id must be from 0 to 50256, not 50257"),
         (("--port", "0", "--text", "A", "--ids", "1"), 2, "not allowed with argument --text"),
         (

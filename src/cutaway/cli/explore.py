@@ -102,10 +102,11 @@ def _start(model: "Model", options: Namespace) -> str:
     from cutaway.explore.documents import page_address
     from cutaway.figures import Selection
     from cutaway.figures.registry import select
-    from cutaway.generation import fit
+    from cutaway.trace.trace import check_text
 
     chosen = view_selection(options)
     if options.text is None and not options.ids and chosen == Selection():
         return ""
-    ids = fit(view_ids(model, options), model.config.n_ctx)
+    ids = view_ids(model, options)
+    check_text(model.config, ids)
     return page_address("play", ids, select(model.config, len(ids), chosen))

@@ -7,7 +7,6 @@ import numpy as np
 
 from cutaway.checks import whole
 from cutaway.config import GPT2Config
-from cutaway.engine import check_sequences
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
 from cutaway.explore.documents import trace_document
@@ -17,6 +16,7 @@ from cutaway.figures import DrawableTrace
 from cutaway.model import Model, Prompt
 from cutaway.trace import Intervention
 from cutaway.trace.interventions import LARGEST, check_intervention
+from cutaway.trace.trace import check_text
 from cutaway.untrusted import shown
 
 MAX_INTERVENTIONS = 256
@@ -79,7 +79,7 @@ def token_ids(model: Model, wanted: Wanted) -> list[int]:
     ids = model.encode(wanted.prompt)
     if wanted.from_start or not ids:
         ids = [*model.prompt_ids(""), *ids]
-    check_sequences(model.config, [ids], [0])
+    check_text(model.config, ids)
     for where in wanted.interventions:
         check_intervention(model.config, where, len(ids))
     return ids

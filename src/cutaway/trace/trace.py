@@ -52,9 +52,7 @@ class Trace:
         base: Self | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if len(ids) > config.n_ctx:
-            raise UsageError(f"the text is {len(ids)} tokens long; the context holds {config.n_ctx}; shorten it")
-        check_sequences(config, [ids], [0])
+        check_text(config, ids)
         for where in interventions:
             check_intervention(config, where, len(ids))
         self.config, self.weights, self.tokenizer = config, weights, tokenizer
@@ -249,6 +247,13 @@ class Trace:
         return {f"zcat.{layer}": zcat} | self._seen(
             lambda see: see(name, linear(self.weights, f"h.{layer}.attn.c_proj", zcat))
         )
+
+
+def check_text(config: GPT2Config, ids: Sequence[int]) -> None:
+    """Raises UsageError unless these are token ids that the context can hold, at least one."""
+    if len(ids) > config.n_ctx:
+        raise UsageError(f"the text is {len(ids)} tokens long; the context holds {config.n_ctx}; shorten it")
+    check_sequences(config, [ids], [0])
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

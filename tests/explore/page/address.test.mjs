@@ -8,6 +8,7 @@ const STATES = [
   { ...START, view: "whatif", ids: [0], language: "zh", changes: [{ kind: "no_mask" }, { kind: "zero_head", layer: 3, head: 0 }] },
   { ...START, view: "whatif", changes: [{ kind: "mask_value", value: -10000 }, { kind: "scale_head", layer: 0, head: 1, value: 0.5 }] },
   { ...START, view: "whatif", changes: [{ kind: "patch_residual", layer: 1, position: 2, source: [50256, 32, 9379] }] },
+  { ...START, view: "article", text: "it & <b>机器</b> #1?", more: { figure: "F40" } },
   { ...START, view: "tokens", more: { text: "a=b & c,d:e #%? 机器人 🤖", piece: "0" } },
 ];
 
@@ -16,6 +17,11 @@ for (const state of STATES) {
     assert.deepEqual(fromAddress(toAddress(state)), { ...state });
   });
 }
+
+test("ids stand above a text, which is what they were read from", () => {
+  assert.deepEqual(fromAddress("#1/play?ids=5&text=A"), { ...START, ids: [5] });
+  assert.equal(toAddress({ ...START, ids: [5], text: "A" }), "#1/play?ids=5");
+});
 
 test("an address names what differs from the start, readably", () => {
   assert.equal(toAddress(START), "#1/play");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
-import { isLight, paint, range, roundEven, setColours } from "../../../src/cutaway/explore/page/draw/colours.js";
+import { isLight, kindOf, paint, range, roundEven, setColours } from "../../../src/cutaway/explore/page/draw/colours.js";
 import { exact, indexOf, partOf, short } from "../../../src/cutaway/explore/page/draw/cells.js";
 
 test("a float32 is printed with all its digits and no more", () => {
@@ -25,6 +25,12 @@ test("a part of a tensor is named by the places that all of its numbers share", 
   assert.equal(part([3, 9, 9], 81 + 72, 1, 9, [9, 1]), "attn.5[1,8]");
   assert.equal(part([3, 9, 9], 5, 1, 1, [1, 1]), "attn.5[0,0,5]");
   assert.equal(part([9, 4], 0, 9, 4, [4, 1]), "attn.5");
+});
+
+test("a tensor's kind is known by its name", () => {
+  const named = ["q.5", "scores_raw.11", "attn.0", "mlp_act.3", "tok_emb"].map(kindOf);
+  assert.deepEqual(named, ["query", "score", "score", "mlp", "token"]);
+  for (const other of ["q.5 * k.5", "B: q.5", "wte.weight", "resid.pre.0", "constructor"]) assert.equal(kindOf(other), undefined);
 });
 
 test("rounding is to the even neighbour, as in NumPy", () => {

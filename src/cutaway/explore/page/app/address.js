@@ -2,13 +2,14 @@
 //
 //   #1/attention?ids=50256,32,9379&layer=5&head=1&position=2&do=zero_head:layer=3,head=1
 //
-// The first number is the version of this form. Token ids are the state; text is only a view of them.
+// The first number is the version of this form. Token ids are the state, and text is only a view of them: in a link that
+// is written by hand `text=…` may stand in place of the ids, which take its place when it has been read.
 
 export const VERSION = "1";
 
-/** What a page starts with. `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
+/** What a page starts with. `text` is what to read where there are no ids; `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
 export const START = Object.freeze({
-  view: "play", ids: null, layer: 0, head: 0, position: -1, language: null, changes: [], more: {},
+  view: "play", ids: null, text: null, layer: 0, head: 0, position: -1, language: null, changes: [], more: {},
 });
 
 const WHOLE = ["layer", "head", "position"];
@@ -18,6 +19,7 @@ const FIELDS = ["layer", "head", "query", "key", "position", "value", "source"];
 export function toAddress(state) {
   const query = new URLSearchParams();
   if (state.ids) query.set("ids", state.ids.join(","));
+  else if (state.text !== null) query.set("text", state.text);
   for (const name of WHOLE) if (state[name] !== START[name]) query.set(name, state[name]);
   if (state.language) query.set("language", state.language);
   for (const change of state.changes) query.append("do", changeToText(change));
@@ -34,6 +36,7 @@ export function fromAddress(address) {
   const state = { ...START, view: match[2], language: query.get("language"), more: {} };
   const ids = query.get("ids");
   if (ids !== null && /^\d+(,\d+)*$/.test(ids)) state.ids = ids.split(",").map(Number);
+  else state.text = query.get("text");
   for (const name of WHOLE) if (/^-?\d+$/.test(query.get(name) ?? "")) state[name] = Number(query.get(name));
   state.changes = query.getAll("do").map(textToChange).filter(Boolean);
   for (const [name, value] of query) if (name.startsWith("x-")) state.more[name.slice(2)] = value;

@@ -102,7 +102,7 @@ export async function read(request) {
     const ask = { ...request, interventions: state.peek().changes, base, view: PAGE, sequence: ++sequence };
     const found = await transport.trace(ask, (done, layers) => { progress.value = { done, layers }; }, mine.signal);
     batch(() => { trace.value = found; failure.value = null; });
-    if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids }, { replace: !state.peek().ids });
+    if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null }, { replace: !state.peek().ids });
   } catch (error) {
     report(error);
   } finally {
@@ -151,12 +151,12 @@ export async function start(from) {
   model.value = await transport.json("model");
   let last = null;
   effect(() => {
-    const { ids, changes } = state.value;
-    const key = `${ids}|${changes.map(changeToText).join(" ")}`;
+    const { ids, text, changes } = state.value;
+    const key = `${ids ?? text}|${changes.map(changeToText).join(" ")}`;
     if (key === last || (trace.peek() && key === traceKey(trace.peek()))) return;
     last = key;
     if (ids) read({ ids });
-    else read(model.peek().has_tokenizer ? { text: ARTICLE, from_start: true } : { ids: [0] });
+    else read(model.peek().has_tokenizer ? { text: text ?? ARTICLE, from_start: true } : { ids: [0] });
   });
 }
 

@@ -6,9 +6,9 @@
 import { effect } from "../vendor/signals-core.js";
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { language, t } from "../app/i18n.js";
-import { extent, isLight, paint, paintAll, range } from "./colours.js";
+import { extent, isLight, kindOf, paint, paintAll, range } from "./colours.js";
 import { exact, indexOf, numeral, partOf, short, valueAt } from "./numbers.js";
-import { scrolling, waiting } from "./pieces.js";
+import { scrolling, swatch, waiting } from "./pieces.js";
 import { download } from "./save.js";
 import { SvgInk } from "./svg-file.js";
 import { writeTensor } from "../app/safetensors.js";
@@ -49,10 +49,10 @@ export class CellGrid extends HTMLElement {
   }
 
   #draw() {
-    const { cells, title } = this.#options;
+    const { cells, title } = this.#options, kind = kindOf(cells.tensor);
     render(html`
       <figure>
-        <figcaption>${title}</figcaption>
+        <figcaption>${kind ? swatch(kind) : nothing} ${title}</figcaption>
         <canvas tabindex="0" role="img" aria-label=${this.#sentence()} aria-roledescription=${t("grid.role")}
           data-tensor=${cells.tensor} data-shape=${cells.shape.join(",")} data-offset=${cells.offset}
           data-steps=${cells.steps.join(",")} data-rows=${cells.rows} data-columns=${cells.columns}

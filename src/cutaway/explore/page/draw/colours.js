@@ -85,3 +85,11 @@ export function paintAll(values, scale, ends) {
 export function isLight(at) {
   return 0.3 * at[0] + 0.59 * at[1] + 0.11 * at[2] > 140;
 }
+
+const KINDS = new Map(Object.entries({
+  q: "query", k: "key", v: "value", scores_raw: "score", scores: "score", masked: "score", attn: "score", z: "output",
+  tok_emb: "token", pos_emb: "token", mlp_pre: "mlp", mlp_act: "mlp", mlp_out: "mlp",
+}));
+
+/** What a tensor is, of what the article has a colour for: "query" of q.5; undefined of another, and of a formula. */
+export const kindOf = (tensor) => KINDS.get(/^([a-z_]+)(?:\.\d+)?$/.exec(tensor)?.[1]);

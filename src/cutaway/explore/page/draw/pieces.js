@@ -2,6 +2,7 @@
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { say, t } from "../app/i18n.js";
+import { colour } from "./colours.js";
 
 /** In place of what is not there yet. */
 export const waiting = () => html`<p class="note">${t("loading")}</p>`;
@@ -16,6 +17,10 @@ export const meter = (value, whole = 1) => html`<meter min="0" max="1" value=${v
 export const signedBar = (value, largest) => html`<svg class="signed" viewBox="-100 0 200 10" preserveAspectRatio="none" aria-hidden="true">${svg`<rect
   class=${value < 0 ? "minus" : "plus"} x=${Math.min(0, (100 * value) / largest)} y="1" width=${Math.abs((100 * value) / largest)} height="8"></rect>
   <path d="M0 0V10"></path>`}</svg>`;
+
+/** A square in a colour of the article's. */
+export const swatch = (name) => html`<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">${svg`<rect width="10" height="10"
+  fill=${colour(name)} stroke=${colour(name)}></rect>`}</svg>`;
 
 /** Whether what a figure claims holds, {ok, statement}; nothing for a figure that claims nothing. */
 export function claim(check) {

@@ -75,7 +75,7 @@ function vectors() {
   const { position } = chosen.value, names = labels.value;
   const found = ["q", "k", "v"].map((kind) => [t(`attention.${kind}`), head(kind)]);
   return html`<div class="two"><div>${found.map(([title, cells]) => signedGrid(`${title}: ${names[position]}`, cells && rowOf(cells, position)))}</div>
-    <div>${found.map(([title, cells]) => signedGrid(title, cells, { rowLabels: names, rowAxis: t("position") }))}</div></div>`;
+    <div>${found.map(([title, cells]) => signedGrid(title, cells, { rowLabels: names, rowAxis: t("axis.position") }))}</div></div>`;
 }
 
 const FIRST = 4; // numbers of each vector that the table has

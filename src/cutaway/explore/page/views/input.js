@@ -58,7 +58,7 @@ function similar(position) {
   if (!found) return waiting();
   const names = Array.from({ length: count }, (_, i) => String(i)), cells = computedCells("cosine(wpe.weight, wpe.weight)", cosines(found.data, n_embd), count);
   return signedGrid(t("input.similar", { n: count }), cells, {
-    rowLabels: names, columnLabels: names, rowAxis: t("position"), columnAxis: t("position"), cursor: [Math.min(position, count - 1), 0],
+    rowLabels: names, columnLabels: names, rowAxis: t("axis.position"), columnAxis: t("axis.position"), cursor: [Math.min(position, count - 1), 0],
   });
 }
 

@@ -6,7 +6,7 @@ import { ask, askTrace, model } from "../app/model.js";
 import { colour } from "../draw/colours.js";
 import { numeral } from "../draw/numbers.js";
 import { panel } from "../draw/panels.js";
-import { claim, scrolling, waiting } from "../draw/pieces.js";
+import { claim, scrolling, swatch, waiting } from "../draw/pieces.js";
 import { inLines, matricesOf, strips } from "../draw/scaled.js";
 import { picture } from "../draw/svg-file.js";
 
@@ -45,7 +45,7 @@ function wholeModel(matrices) {
         ${placed.map((strip) => rectangle(strip, `h.${layer}.${strip.matrix.name}`))}</g>`)}</svg>`)}${legend(matrices, model.value.n_params - drawn)}`;
 }
 
-const legend = (matrices, rest) => html`<ul class="legend-list">${matrices.map((matrix) => html`<li>${swatch(matrix)} <code>${matrix.tensor}</code>
+const legend = (matrices, rest) => html`<ul class="legend-list">${matrices.map((matrix) => html`<li>${swatch(COLOURS[matrix.name])} <code>${matrix.tensor}</code>
   <span>${shape(matrix)}</span> ${numeral(share(matrix.numbers), `size(${matrix.tensor}) / size(*)`, [])}</li>`)}
   <li><span>${t("parameters.rest")}</span> ${numeral(share(rest), "size(*.bias, ln_*) / size(*)", [])}</li></ul>`;
 
@@ -62,9 +62,6 @@ function rectangle({ matrix, x, y, wide, high }, tensor) {
   return svg`<rect x=${x} y=${y} width=${wide} height=${high} fill=${colour(COLOURS[matrix.name])} stroke=${colour(COLOURS[matrix.name])}
     data-tensor="shape(${tensor})" data-index=""><title>${tensor} ${shape(matrix)}</title></rect>`;
 }
-
-const swatch = (matrix) => html`<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">${svg`<rect width="10" height="10"
-  fill=${colour(COLOURS[matrix.name])} stroke=${colour(COLOURS[matrix.name])}></rect>`}</svg>`;
 
 /** One block with rows down and columns across, as the matrices are multiplied; the line below each is its bias. */
 function oneBlock(matrices) {

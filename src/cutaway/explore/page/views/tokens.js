@@ -2,6 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { t } from "../app/i18n.js";
+import { together, written } from "../app/characters.js";
 import { states } from "../app/merges.js";
 import { ask, chosen, model, text, tokens } from "../app/model.js";
 import { go, goMore, ownNumber, state } from "../app/state.js";
@@ -19,13 +20,16 @@ function draw() {
 }
 
 function ids() {
-  const { position } = chosen.value;
   return html`<h2>${t("tokens.ids")}</h2><p class="note">${t("tokens.ids.note")}</p>
-    <ol class="chips">${tokens.value.slice(0, 512).map((token, i) => html`<li>
-      <button type="button" aria-pressed=${i === position} @click=${() => go({ position: i }, { replace: true })}>
-        <span class="token">${token.text}</span>
-        <span class="bytes">${token.bytes.map(hex).join(" ")}</span>
-        ${numeral(token.id, "ids", [i])}</button></li>`)}</ol>`;
+    <ol class="chips">${together(tokens.value.slice(0, 512)).map((group) => (group.length === 1 ? html`<li>${chip(group[0])}</li>` : html`
+      <li class="together"><span>${written(group)}</span>${group.map(chip)}</li>`))}</ol>`;
+}
+
+function chip([token, i]) {
+  return html`<button type="button" aria-pressed=${i === chosen.value.position} @click=${() => go({ position: i }, { replace: true })}>
+    <span class="token">${token.text}</span>
+    <span class="bytes">${token.bytes.map(hex).join(" ")}</span>
+    ${numeral(token.id, "ids", [i])}</button>`;
 }
 
 const hex = (byte) => byte.toString(16).padStart(2, "0");
