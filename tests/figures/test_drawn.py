@@ -35,6 +35,12 @@ def test_a_long_verdict_fits_the_terminal() -> None:
         assert all(width(line) <= 40 for line in lines)
 
 
+def test_an_svg_has_the_verdict() -> None:
+    assert "✓ 每行之和为 1" in example(Check(True, SUM)).svg("zh")
+    assert "✗ rows sum to 1" in example(Check(False, SUM)).svg("en")
+    assert not {"✓", "✗"} & set(example().svg("en"))
+
+
 def test_as_a_document_it_says_what_it_is_about() -> None:
     document = json.loads(json.dumps(example(Check(True, SUM)).document(), allow_nan=False))
     assert document == {

@@ -1,6 +1,7 @@
 """Figures as SVG: well-formed, each mark with its origin, each colour that of its number."""
 
 import base64
+import re
 import struct
 import xml.etree.ElementTree as ET
 import zlib
@@ -32,7 +33,8 @@ from cutaway.figures.content import (
     cells,
     computed,
 )
-from cutaway.figures.svg import draw_svg, png
+from cutaway.figures.svg import draw_svg
+from cutaway.figures.svg_grid import png
 from cutaway.reference import MASKED
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -45,6 +47,11 @@ def parsed(panel: Panel, language: str = "en", title: str = "F40") -> ET.Element
 
 def texts(root: ET.Element) -> list[str]:
     return ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+
+
+def numbered(root: ET.Element, kind: str) -> list[ET.Element]:
+    """The marks of that kind that stand for a number."""
+    return [mark for mark in root.iter(SVG + kind) if mark.get("data-tensor")]
 
 
 def origin(mark: ET.Element) -> tuple[str, tuple[int, ...]]:
@@ -78,7 +85,7 @@ def pixels_of(data: bytes) -> NDArray[np.uint8]:
 def test_every_cell_has_its_origin_and_its_colour(tensor: Float32, scale: Scale) -> None:
     layer = len(tensor) - 1
     root = parsed(Grid(TITLE, cells("attn.0", tensor, tensor[layer]), scale))
-    marks = list(root.iter(f"{SVG}rect"))
+    marks = numbered(root, "rect")
     colours = paint(tensor[layer], scale)
     assert len(marks) == tensor[layer].size
     for mark in marks:
@@ -91,8 +98,8 @@ def test_a_large_grid_is_a_picture_of_the_same_colours() -> None:
     tensor = np.random.default_rng(0).normal(size=(2, 50, 60)).astype(np.float32)
     tensor[1, 3, 4] = MASKED
     root = parsed(Grid(TITLE, cells("wte", tensor, tensor[1]), "signed"))
-    assert list(root.iter(f"{SVG}rect")) == []
-    (image,) = root.iter(f"{SVG}image")
+    assert numbered(root, "rect") == []
+    (image,) = numbered(root, "image")
     assert origin(image) == ("wte", (1, 0, 0))
     kind, data = image.get("href", "").split(",")
     assert kind == "data:image/png;base64"
@@ -106,13 +113,36 @@ def test_a_png_holds_its_pixels(pixels: NDArray[np.uint8]) -> None:
 
 def test_wide_cells_hold_their_numbers_and_narrow_ones_do_not() -> None:
     assert "0.250" in texts(parsed(Grid(TITLE, computed("x", np.array([[0.25, 0.75]])), "share")))
-    assert texts(parsed(Grid(TITLE, computed("x", np.zeros((1, 40))), "share"))) == ["F40", "weights"]
+    assert "0.000" not in texts(parsed(Grid(TITLE, computed("x", np.zeros((1, 40))), "share")))
+
+
+@pytest.mark.parametrize(
+    ("scale", "values", "said"),
+    [
+        ("share", [0.25, 0.75], ["0", "1   shown: 0.25 to 0.75"]),
+        ("signed", [-0.002, 0.001], ["-0.002", "0.002   shown: -0.002 to 0.001"]),
+        ("signed", [-3, 3], ["-3", "3"]),
+        ("size", [5, 7], ["5", "7"]),
+        ("signed", [2, MASKED], ["-2", "2   shown: 2 to 2", "masked"]),
+        ("signed", [MASKED, MASKED], ["masked"]),
+    ],
+)
+def test_a_scale_says_what_its_colours_stand_for(scale: Scale, values: list[float], said: list[str]) -> None:
+    root = parsed(Grid(TITLE, computed("x", np.array([values])), scale))
+    assert texts(root)[-len(said) :] == said
+    strips = list(root.iter(f"{SVG}image"))
+    assert len(strips) == any(value != MASKED for value in values)
+    for strip in strips:
+        painted = pixels_of(base64.b64decode(strip.get("href", "").split(",")[1]))
+        low, high = (0, 1) if scale == "share" else (float(said[0]), float(said[1].split()[0]))
+        evenly = np.linspace(low, high, 256, dtype=np.float32)
+        assert np.abs(painted[0].astype(int) - paint(evenly, scale)).max() <= 4
 
 
 @pytest.mark.parametrize("values", [[0.25, 0.75], [-2, 1], [0, 0]])
 def test_bars_are_as_long_as_their_numbers(values: list[float]) -> None:
     root = parsed(Bars(TITLE, ["a", "robot"], cells("x", np.array(values, np.float32)), "signed", marked=(1,)))
-    bars = list(root.iter(f"{SVG}rect"))
+    bars = numbered(root, "rect")
     lengths = [float(bar.get("width", 0)) for bar in bars]
     largest = max(map(abs, values)) or 1
     assert lengths == pytest.approx([max(1, abs(value) * max(lengths) / largest) for value in values], abs=1)
@@ -160,7 +190,7 @@ def test_a_drawing_has_boxes_words_and_arrows() -> None:
         Label(0, 7, "768"),
     ]
     root = parsed(Drawing(TITLE, shapes), "zh")
-    assert [box.get("stroke") for box in root.iter(f"{SVG}rect")] == [named_colour("query")]
+    assert [box.get("stroke") for box in root.iter(f"{SVG}rect") if box.get("stroke")] == [named_colour("query")]
     assert texts(root) == ["F40", "权重", "词嵌入", "768"]
     assert len(list(root.iter(f"{SVG}path"))) == 3  # two lines, and one arrow's head
 
@@ -177,7 +207,7 @@ def test_words_are_never_markup() -> None:
     ]
     for panel in panels:
         assert nasty in texts(parsed(panel, title=nasty))
-    assert {origin(mark)[0] for mark in parsed(panels[1]).iter(f"{SVG}rect")} == {nasty}
+    assert {origin(mark)[0] for mark in numbered(parsed(panels[1]), "rect")} == {nasty}
 
 
 def test_nothing_sticks_out_on_the_right() -> None:
@@ -189,6 +219,28 @@ def test_nothing_sticks_out_on_the_right() -> None:
 def test_a_figure_names_itself_to_a_screen_reader() -> None:
     root = parsed(Note(TITLE), title='F40 "softmax"')
     assert (root.get("role"), root.get("aria-label")) == ("img", 'F40 "softmax"')
+
+
+def test_it_paints_its_ground_and_restyles_no_other_picture() -> None:
+    root = parsed(Note(TITLE))
+    ground = next(root.iter(f"{SVG}rect"))
+    assert [ground.get(side) for side in ("class", "width", "height")] == [
+        "paper",
+        root.get("width"),
+        root.get("height"),
+    ]
+    style = next(root.iter(f"{SVG}style")).text or ""
+    rules = re.findall(r"([^{}]+)\{[^{}]+\}", style.replace("@media(prefers-color-scheme:dark){", ""))
+    assert rules
+    assert all(rule.startswith(f".{root.get('class')} ") for rule in rules)
+
+
+def test_the_verdict_is_wrapped_below_the_panels() -> None:
+    root = ET.fromstring(draw_svg("F40", [Note(TITLE)], "en", "✗ " + "rows sum to 2 " * 20, holds=False))
+    said = [text for text in root.iter(f"{SVG}text") if text.get("class") == "bad"]
+    assert len(said) == 3
+    assert "".join(said[0].itertext()).startswith("✗ rows")
+    assert float(root.get("width", 0)) < 800
 
 
 def test_panels_follow_one_another() -> None:

@@ -59,6 +59,25 @@ def shades(values: Float32, scale: Scale) -> NDArray[np.uint8]:
     return levels
 
 
+def scale_ends(values: Float32, scale: Scale) -> tuple[float, float]:
+    """The numbers at the two ends of the scale that these are painted by; some must be unmasked."""
+    if scale == "share":
+        return 0.0, 1.0
+    seen = values[~is_masked(values)]
+    if scale == "signed":
+        limit = signed_limit(seen)
+        return -limit, limit
+    return float(seen.min()), float(seen.max())
+
+
+def scale_colours(scale: Scale) -> NDArray[np.uint8]:
+    """The colours (1, 256, 3) from one end of a scale to the other, by the size of the number."""
+    places = np.linspace(0, 1, 256)
+    table = scale_table("signed" if scale == "signed" else "sequential")
+    colours: NDArray[np.uint8] = table[np.rint(255 * (np.sqrt(places) if scale == "share" else places)).astype(int)]
+    return colours[None]
+
+
 def paint(values: Float32, scale: Scale) -> NDArray[np.uint8]:
     """The colour (..., 3) of each number; one that is masked is grey."""
     table = scale_table("signed" if scale == "signed" else "sequential")

@@ -27,11 +27,13 @@ class DrawnFigure:
     def text(self, language: str = "en", columns: int = 80) -> str:
         """For a terminal so many columns wide."""
         lines = draw_text(self.panels, _known(language), columns)
-        return "\n".join([self.title(language), "", *lines, *self._verdict(language, columns)])
+        said = ["", *wrap_prose(self._verdict(language), columns)] if self.check else []
+        return "\n".join([self.title(language), "", *lines, *said])
 
     def svg(self, language: str = "en") -> str:
         """As an SVG file."""
-        return draw_svg(self.title(language), self.panels, _known(language))
+        holds = self.check is None or self.check.ok
+        return draw_svg(self.title(language), self.panels, _known(language), self._verdict(language), holds=holds)
 
     def document(self) -> dict[str, object]:
         """As what JSON can hold, in both languages, every number with its tensor and index."""
@@ -51,11 +53,10 @@ class DrawnFigure:
         """The figure's id and name."""
         return f"{self.figure.id}  {plain(self.figure.title, _known(language))}"
 
-    def _verdict(self, language: str, columns: int) -> list[str]:
+    def _verdict(self, language: str) -> str:
         if self.check is None:
-            return []
-        said = plain(self.check.statement, language)
-        return ["", *wrap_prose(f"{'✓' if self.check.ok else '✗'} {said}", columns)]
+            return ""
+        return f"{'✓' if self.check.ok else '✗'} {plain(self.check.statement, language)}"
 
     def __str__(self) -> str:
         return self.text()
