@@ -66,13 +66,14 @@ def all_figures() -> dict[str, Figure]:
         sizes,
         stacks,
         three_steps,
+        unembedding,
         vectors,
         weights,
     )
 
     self_attention = attention, three_steps, masked, matrices, cache, inside, heads, scoring, projecting
     from_outside = outside, stacks, sizes, loop, sight, paths, claims
-    from_inside = vectors, arcs, folders, choice
+    from_inside = vectors, arcs, folders, unembedding, choice
     rooms = *from_outside, *from_inside, *self_attention, weights, applications
     listed = [figure for room in rooms for figure in room.FIGURES]
     return {figure.id: figure for figure in sorted(listed, key=lambda figure: (figure.part, _order(figure.id)))}

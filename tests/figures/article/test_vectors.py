@@ -1,11 +1,14 @@
 """F18 to F29: vectors, what words look at, and the choice of the next token."""
 
+from dataclasses import replace
+from types import ModuleType
+
 import numpy as np
 import pytest
 
 from cutaway.config import GPT2Config
 from cutaway.figures import DrawableTrace, Figure, Selection
-from cutaway.figures.article import arcs, choice, folders, vectors
+from cutaway.figures.article import arcs, choice, folders, unembedding, vectors
 from cutaway.figures.content import Arcs, Grid, Number, Table, Words
 from cutaway.sampling import Sampling, distribution
 from cutaway.sampling import softmax as sampling_softmax
@@ -13,7 +16,7 @@ from cutaway.tokenizer import Tokenizer
 from cutaway.trace import Intervention
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 
-FIGURES = (*vectors.FIGURES, *arcs.FIGURES, *folders.FIGURES, *choice.FIGURES)
+FIGURES = (*vectors.FIGURES, *arcs.FIGURES, *folders.FIGURES, *unembedding.FIGURES, *choice.FIGURES)
 BY_ID = {figure.id: figure for figure in FIGURES}
 
 
@@ -73,17 +76,28 @@ def test_a_changed_model_is_no_gpt2(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "function", "wrong"),
+    ("name", "room", "function", "wrong"),
     [
-        ("F27", "softmax", lambda x: x / x.sum()),
-        ("F28", "distribution", lambda logits, sampling: (np.arange(len(logits)), sampling_softmax(logits))),
+        ("F27", unembedding, "softmax", lambda x: x / x.sum()),
+        ("F28", choice, "distribution", lambda logits, sampling: (np.arange(len(logits)), sampling_softmax(logits))),
+        ("F28", choice, "distribution", lambda logits, each: distribution(logits, replace(each, temperature=1.0))),
+        ("F28", choice, "distribution", lambda logits, each: distribution(logits, replace(each, top_p=1.0))),
     ],
 )
-def test_a_wrong_choice_is_found(name: str, function: str, wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_choice_is_found(
+    name: str, room: ModuleType, function: str, wrong: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trace = make_trace("tiny 7")
     assert is_ok(trace, figure(name))
-    monkeypatch.setattr(choice, function, wrong)
+    monkeypatch.setattr(room, function, wrong)
     assert not is_ok(trace, figure(name))
+
+
+@pytest.mark.parametrize("name", ["ln_f.mean", "ln_f.rstd", "ln_f"])
+def test_a_wrong_last_norm_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = unembedding.read_out
+    monkeypatch.setattr(unembedding, "read_out", lambda *where: right(*where) | {name: right(*where)[name] + 0.01})
+    assert not is_ok(make_trace("tiny 7"), figure("F26"))
 
 
 def test_a_head_that_is_not_the_best_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,10 +164,30 @@ def test_the_cuts_are_those_of_sampling() -> None:
     table = draw(trace, figure("F28")).panels[1]
     assert isinstance(table, Table)
     *tokens, left, _ = table.rows
-    for column, k in ((2, 0), (3, 40), (4, 1)):
-        shown = [row[column].value for row in tokens if isinstance(row[column], Number)]  # type: ignore[union-attr]
-        assert shown == pytest.approx(top_rows(trace, k), abs=1e-7)
+    for column, k in ((3, 0), (4, 40), (5, 1)):
+        first = [row[column].value for row in tokens if isinstance(row[column], Number)][:5]  # type: ignore[union-attr]
+        assert first == pytest.approx(top_rows(trace, k)[: len(first)], abs=1e-7)
     assert [cell.value for cell in left if isinstance(cell, Number)] == [61, 40, 1]
+
+
+@pytest.mark.parametrize(("panel", "cuts"), [(1, {"k = 1": 1, "k = 40": 40}), (3, {"p = 0.9": None, "k = 40": 40})])
+def test_a_line_stands_where_the_candidates_are_cut(panel: int, cuts: dict[str, int | None]) -> None:
+    table = draw(make_trace("tiny 7"), figure("F28")).panels[panel]
+    assert isinstance(table, Table)
+    lines = {row[1].en: i for i, row in enumerate(table.rows[:-2]) if isinstance(row[1], Words)}
+    assert list(lines) == [f"cut at {name}" for name in cuts]
+    for i, (name, rank) in zip(lines.values(), cuts.items(), strict=True):
+        column = list(table.columns).index(name)
+        assert isinstance(table.rows[i - 1][column], Number)
+        assert table.rows[i + 1][column] == choice.CUT_OFF
+        assert rank is None or table.rows[i - 1][0] == str(rank)
+
+
+def test_where_nothing_is_cut_there_is_no_line() -> None:
+    trace = make_trace("one head 7")  # of 7 tokens
+    table = draw(trace, figure("F28")).panels[1]
+    assert isinstance(table, Table)
+    assert [row[1].en for row in table.rows[:-2] if isinstance(row[1], Words)] == ["cut at k = 1"]
 
 
 def test_a_vector_is_pooled_as_it_says() -> None:

@@ -1,26 +1,29 @@
-"""A LayerNorm of a block as a figure shows it, and as the formula has it."""
+"""A LayerNorm as a figure shows it, and as the formula has it."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.engine import Float32
 from cutaway.figures.article.views import apart, at, part
-from cutaway.figures.content import Grid, Table, Words
+from cutaway.figures.content import Grid, Number, Table, Words
 from cutaway.trace import Trace
 
 Float64 = NDArray[np.float64]
 
 
 def norm_numbers(trace: Trace, name: str, layer: int, position: int) -> Table:
-    """The two numbers that a LayerNorm takes from a token's vector."""
-    numbers = [at(trace, f"{name}.{kind}.{layer}", position, 0) for kind in ("mean", "rstd")]
+    """The two numbers that a block's LayerNorm takes from a token's vector."""
+    mean, rstd = (at(trace, f"{name}.{kind}.{layer}", position, 0) for kind in ("mean", "rstd"))
+    return norm_table(f"{name}.{layer}", mean, rstd)
+
+
+def norm_table(name: str, mean: Number, rstd: Number) -> Table:
+    """The same for any LayerNorm."""
+    formula = "(x - mean) · rstd · weight + bias"
     return Table(
-        Words(
-            f"LayerNorm {name}.{layer}: (x - mean) · rstd · weight + bias",
-            f"层归一化 {name}.{layer}：(x - mean) · rstd · weight + bias",
-        ),
+        Words(f"LayerNorm {name}: {formula}", f"层归一化 {name}：{formula}"),
         (Words("mean", "mean（均值）"), Words("rstd, 1 / standard deviation", "rstd（标准差的倒数）")),
-        [numbers],
+        [(mean, rstd)],
     )
 
 
