@@ -51,6 +51,7 @@ def all_figures() -> dict[str, Figure]:
         attention,
         cache,
         choice,
+        circles,
         claims,
         folders,
         heads,
@@ -72,7 +73,7 @@ def all_figures() -> dict[str, Figure]:
     )
 
     self_attention = attention, three_steps, masked, matrices, cache, inside, heads, scoring, projecting
-    from_outside = outside, stacks, sizes, loop, sight, paths, claims
+    from_outside = outside, stacks, sizes, loop, circles, sight, paths, claims
     from_inside = vectors, arcs, folders, unembedding, choice
     rooms = *from_outside, *from_inside, *self_attention, weights, applications
     listed = [figure for room in rooms for figure in room.FIGURES]

@@ -7,7 +7,7 @@ import pytest
 
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.figures import DrawableTrace, Figure, Selection, all_figures
-from cutaway.figures.article import claims, loop, outside, paths, sight, sizes, steps
+from cutaway.figures.article import circles, claims, loop, outside, paths, sight, sizes, steps
 from cutaway.figures.content import Box, Drawing, Grid, Note, Number, Panel, Table
 from cutaway.reference import softmax
 from cutaway.tokenizer import Tokenizer
@@ -15,7 +15,9 @@ from cutaway.trace import Intervention, Trace
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 from tests.tiny import tiny_weights
 
-FIGURES: list[Figure] = [each for room in (outside, sizes, loop, sight, paths, claims) for each in room.FIGURES]
+FIGURES: list[Figure] = [
+    each for room in (outside, sizes, loop, circles, sight, paths, claims) for each in room.FIGURES
+]
 BY_ID = {each.id: each for each in FIGURES}
 
 
@@ -97,7 +99,8 @@ def test_other_candidates_than_the_likeliest_are_found(name: str, monkeypatch: p
 @pytest.mark.parametrize("name", ["F08", "T1"])
 def test_a_loop_that_takes_other_tokens_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "candidates", second_best)
-    assert not is_ok(make_trace("tiny 7"), figure(name))
+    trace = make_trace("tiny 7")
+    assert not is_ok(DrawableTrace(trace.config, trace.weights, None, trace.ids), figure(name))
 
 
 def second_best(trace: Trace, count: int) -> list[steps.Candidate]:
@@ -218,14 +221,54 @@ def test_the_second_step_computes_one_position() -> None:
     [([], 0), ([1], 0), ([1, 2], 0), ([1, 1], 1), ([1, 2, 1], 1), ([1, 2, 3, 1, 2], 2), ([1, 2, 1, 2, 1], 3)],
 )
 def test_a_run_that_stood_before_is_found(ids: list[int], run: int) -> None:
-    assert loop._seen_before(ids) == run
+    assert circles.seen_before(ids) == run
+
+
+@pytest.mark.parametrize(
+    ("ids", "lap"),
+    [
+        ([], 0),
+        ([1] * 7, 0),
+        ([1] * 8, 1),
+        ([1, 2] * 4, 2),
+        ([1, 2] * 3, 0),
+        ([9, 1, 2, 3, 4] + [5, 6, 7] * 3, 3),
+        ([5, 6, 7, 8] * 3, 4),
+        ([5, 6, 7, 8] * 3 + [5], 4),
+        ([5, 6, 7, 8] * 3 + [9], 0),
+    ],
+)
+def test_a_lap_is_found_where_it_stands_three_times_in_a_row(ids: list[int], lap: int) -> None:
+    assert circles.find_lap(ids) == lap
 
 
 def test_a_model_that_runs_in_circles() -> None:
     trace = make_trace("tiny 7")
     nothing = {name: np.zeros_like(tensor) for name, tensor in trace.weights.items()}
-    table = draw(DrawableTrace(trace.config, nothing, None, trace.ids), figure("T1")).panels[1]
-    assert [row[1] for row in numbers(table)] == list(range(12))  # the lowest id every time
+    drawn = draw(DrawableTrace(trace.config, nothing, None, trace.ids), figure("T1"))
+    _, laps, _, ways = drawn.panels
+    assert [row[1] for row in numbers(laps)] == list(range(8))  # the lowest id every time
+    assert isinstance(ways, Table)
+    assert [row[1] for row in ways.rows] == ["#0", "#1"]
+    assert "From step 1 on the same token stands 8 times in a row" in drawn.text(columns=200)
+
+
+def test_the_built_in_model_runs_in_a_circle_and_leaves_it() -> None:
+    trace = make_trace("built-in")
+    found = circles.walk(trace)
+    assert trace.tokenizer
+    assert trace.tokenizer.decode(found.written[-found.lap :]).split(",")[0].strip() in "and the United States"
+    assert found.written[found.start : -found.lap] == found.written[found.closed :]
+    second = steps.candidates(trace.edit([*trace.ids, *found.written[: found.closed]]), 2)[1]
+    assert found.other
+    assert found.other.id == second.id
+    assert [step.chosen.id for step in found.after] != found.written[found.closed + 1 :][: len(found.after)]
+
+
+def test_where_there_is_no_circle_it_says_so() -> None:
+    drawn = draw(make_trace("one head 7"), figure("T1"))
+    assert "In 3 steps, which fill the context, no run of tokens stands 3 times in a row" in drawn.text(columns=200)
+    assert len(drawn.panels) == 3
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from cutaway.figures.article.steps import Step, candidates, go_on, tail
+from cutaway.figures.article.steps import Step, go_on, likely, tail
 from cutaway.figures.content import (
     Box,
     Check,
@@ -12,32 +12,24 @@ from cutaway.figures.content import (
     Label,
     Line,
     Note,
-    Number,
     Panel,
     Selection,
     Shapes,
     Table,
     Words,
 )
-from cutaway.figures.labels import PROBABILITY, TOKEN, token_label
+from cutaway.figures.labels import PROBABILITY, token_label
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.trace import Trace
 
 ROUNDS = 4  # of the loop, in the figures that show it
-GREEDY_ROUNDS = 12  # in the one that looks for a repetition
 TAIL = 26  # characters of the text that are shown before a new token
 NEW, MODEL, OUT = 29, 50, 61  # where in a line of F09 the new token, the model and what it chose stand
 
 STEP = Words("step", "步")
-SEEN_BEFORE = Words("repeated run", "重复长度")
 CHOSEN = Words("chosen", "选出的词元")
-
-
-def _likely(step: Step) -> Number:
-    """The probability of what a step chose; its text may be longer than the figure's."""
-    return Number(step.chosen.probability, f"softmax(logits({len(step.ids)} ids)[-1])[{step.chosen.id}]", form=".2%")
 
 
 # F08 and F09: one token at a time.
@@ -46,7 +38,7 @@ def _likely(step: Step) -> Number:
 def _one_at_a_time(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     steps, _ = go_on(trace, ROUNDS)
     rows: list[list[Entry]] = [
-        [str(n), tail(trace, step.ids, TAIL), token_label(trace, step.chosen.id), _likely(step)]
+        [str(n), tail(trace, step.ids, TAIL), token_label(trace, step.chosen.id), likely(step)]
         for n, step in enumerate(steps, 1)
     ]
     return (
@@ -136,71 +128,6 @@ def _check_loop(trace: Trace, chosen: Selection) -> Check:
     )
 
 
-# T1: where greedy choice leads.
-
-
-def _seen_before(ids: Sequence[int]) -> int:
-    """How many of the last tokens stood in this order before."""
-    lengths = range(len(ids) - 1, 0, -1)
-    return next((n for n in lengths if any(ids[i : i + n] == ids[-n:] for i in range(len(ids) - n))), 0)
-
-
-def _run(ids: Sequence[int]) -> Number:
-    return Number(_seen_before(ids), "the longest end of the written ids that stands before it", form="")
-
-
-def _greedy(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    steps, last = go_on(trace, GREEDY_ROUNDS)
-    ids = [step.chosen.id for step in steps]
-    rows: list[list[Entry]] = [
-        [str(n), token_label(trace, step.chosen.id), _likely(step), _run(ids[:n])] for n, step in enumerate(steps, 1)
-    ]
-    return (
-        Note(
-            Words(
-                "With top-k = 1 the likeliest token is taken every time, and a model can begin to run in circles: the "
-                "run of tokens that it wrote before in the same order then grows with every step. Taking the second "
-                "or third token now and then is the way out.",
-                "top-k = 1 时每次都取概率最大的词元，模型可能就此兜起圈子：与前文相同的一串词元会一步比一步长。"
-                "偶尔取第二或第三个词元，就能走出来。",
-            )
-        ),
-        Table(
-            Words("the likeliest token, each time", "每次都取概率最大的词元"),
-            [STEP, CHOSEN, PROBABILITY, SEEN_BEFORE],
-            rows,
-        ),
-        _ways_out(last, ids[:-1]),
-    )
-
-
-def _ways_out(last: Trace, written: Sequence[int]) -> Table:
-    """The three likeliest tokens of the last step, and how much of the end stood before with each."""
-    likely = candidates(last, 3)
-    rows: list[list[Entry]] = [
-        [token_label(last, each.id), _likely(Step(last.ids, 0, each)), _run([*written, each.id])] for each in likely
-    ]
-    return Table(
-        Words("the last step, and two other choices in it", "最后一步，以及另外两种选择"),
-        [TOKEN, PROBABILITY, SEEN_BEFORE],
-        rows,
-    )
-
-
-def _check_greedy(trace: Trace, chosen: Selection) -> Check:
-    steps, last = go_on(trace, GREEDY_ROUNDS)
-    best = sum(int(last.logits_at(len(step.ids) - 1).argmax()) == step.chosen.id for step in steps)
-    ids = [step.chosen.id for step in steps]
-    longest = max(_seen_before(ids[:n]) for n in range(1, len(ids) + 1))
-    return Check(
-        best == len(steps),
-        Words(
-            f"{best} of {len(steps)} greedy tokens have the largest logit; the longest repeated run is {longest}",
-            f"贪心选出的 {len(steps)} 个词元中，{best} 个的 logit 最大；最长的重复长度为 {longest}",
-        ),
-    )
-
-
 FIGURES = (
     Figure(
         "F08",
@@ -219,14 +146,5 @@ FIGURES = (
         tensors=("ids", "logits"),
         draw=_loop,
         verify=_check_loop,
-    ),
-    Figure(
-        "T1",
-        Words("Always the likeliest: running in circles", "总取概率最大的：兜圈子"),
-        part=1,
-        picture=None,
-        tensors=("ids", "logits"),
-        draw=_greedy,
-        verify=_check_greedy,
     ),
 )

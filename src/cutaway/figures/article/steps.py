@@ -1,6 +1,6 @@
 """What figures do with a trace besides reading it: ask for the next token, go on, and read the beginning alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,15 +54,24 @@ def candidate_table(trace: Trace, position: int, likely: Sequence[Candidate]) ->
     return Table(Words("the likeliest next tokens", "概率最大的下一个词元"), [TOKEN, ID, "logit", PROBABILITY], rows)
 
 
-def go_on(trace: Trace, most: int) -> tuple[list[Step], Trace]:
-    """At most `most` rounds of the loop with the likeliest token each time, and the trace of the last round.
+def likely(step: Step) -> Number:
+    """The probability of what a step chose; its text may be longer than the figure's."""
+    return Number(step.chosen.probability, f"softmax(logits({len(step.ids)} ids)[-1])[{step.chosen.id}]", form=".2%")
+
+
+def go_on(
+    trace: Trace, most: int, enough: Callable[[list[int]], bool] = lambda written: False
+) -> tuple[list[Step], Trace]:
+    """At most `most` rounds of the loop with the likeliest token each time, until the ids written are `enough`, and the
+    trace of the last round.
 
     The loop ends early where the context is full: the token chosen last then has no place to be read.
     """
     steps: list[Step] = []
     while True:
         steps.append(Step(trace.ids, trace.work.positions_computed, candidates(trace, 1)[0]))
-        if len(steps) == most or len(trace) == trace.config.n_ctx:
+        full = len(steps) == most or len(trace) == trace.config.n_ctx
+        if full or enough([step.chosen.id for step in steps]):
             return steps, trace
         trace = trace.append(steps[-1].chosen.id)
 
