@@ -188,6 +188,19 @@ def test_the_last_position_gives_way_to_one_that_has_later_ones() -> None:
         assert (grid.cells.values[:, shown + 1 :] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["F02", "F12"])
+@pytest.mark.parametrize(("position", "another"), [(6, True), (-1, True), (4, False), (1, False)])
+def test_it_says_when_it_shows_another_position(name: str, position: int, another: bool) -> None:
+    said = draw(make_trace("tiny 7"), figure(name), Selection(position=position)).text(columns=1000)
+    assert ("position 7 (index 6)" in said.lower()) == another
+    assert ("position 4 (index 3)" in said) == another
+
+
+def test_the_first_word_and_a_very_late_one_are_not_hidden() -> None:
+    for position, why in ((0, "nothing before it"), (60, "too much before it")):
+        assert why in draw(make_trace("long 70"), figure("F02"), Selection(position=position)).text(columns=1000)
+
+
 def test_the_mask_is_taken_off_one_layer() -> None:
     trace = make_trace("tiny 7")
     free = draw(trace, figure("F13"), Selection(1, 2, 3)).panels[2]

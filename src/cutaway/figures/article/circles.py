@@ -13,7 +13,8 @@ from cutaway.figures.labels import PROBABILITY, TOKEN, token_label
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
-MOST_STEPS = 44
+MOST_STEPS, FEWEST_STEPS = 44, 12
+MOST_READ = 5_000_000_000  # parameters, each as often as a step reads it: 40 steps of 124M, which take seconds
 TIMES, LEAST = 3, 8  # so often must a run stand in a row, and so many tokens must that be, to be a circle
 AFTER = 6  # steps after another choice
 TOGETHER = 8  # tokens in a row of the table, outside a circle
@@ -58,7 +59,8 @@ def walk(trace: Trace) -> Walk:
 
 
 def _walk(trace: Trace) -> Walk:
-    steps, last = go_on(trace, MOST_STEPS, lambda written: find_lap(written) > 0)
+    most = min(MOST_STEPS, max(FEWEST_STEPS, MOST_READ // trace.config.n_params))
+    steps, last = go_on(trace, most, lambda written: find_lap(written) > 0)
     written = [step.chosen.id for step in steps]
     top = last[f"resid.post.{trace.config.n_layer - 1}"][len(trace) - 1 :]
     ends = last.read_out(top)["logits"].argmax(axis=-1).tolist()
@@ -143,7 +145,11 @@ def _outcome(trace: Trace, found: Walk) -> Words:
     count, start, lap = len(found.steps), found.start, found.lap
     if not lap:
         steps = Words("1 step" if count == 1 else f"{count} steps", f"{count} 步")
-        full = Words(", which fill the context,", "（上下文已满）") if count < MOST_STEPS else Words("", "")
+        full = (
+            Words(", which fill the context,", "（上下文已满）")
+            if len(found.steps[-1].ids) == trace.config.n_ctx
+            else Words("", "")
+        )
         return Words(
             f"In {steps.en}{full.en} no run of tokens stands {TIMES} times in a row: there is no circle to leave here.",
             f"在这 {steps.zh}里{full.zh}，没有哪一串词元连续出现 {TIMES} 次：这里没有圈子可出。",

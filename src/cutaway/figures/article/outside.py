@@ -120,13 +120,14 @@ def _check_ten(trace: Trace, chosen: Selection) -> Check:
 
 
 def _gap(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    instead = _instead(trace, chosen)
     return (
         Note(
             Words(
                 "BERT guesses a hidden word from both sides. GPT-2 has no such gap to fill: what it expects at a place "
-                "depends on what stands left of it, and nothing on the right changes it.",
+                f"depends on what stands left of it, and nothing on the right changes it.{instead.en}",
                 "BERT 根据左右两边猜被遮住的词。GPT-2 没有这样的空可填：它在某处的预测只取决于左边的内容，"
-                "右边写什么都不会改变它。",
+                f"右边写什么都不会改变它。{instead.zh}",
             )
         ),
         Drawing(
@@ -152,6 +153,22 @@ def _hidden(trace: Trace, chosen: Selection) -> int:
     """The position that is hidden: the chosen one if it has words on both sides, else one in the middle."""
     inside = 0 < chosen.position < len(trace) - 1
     return min(chosen.position if inside else len(trace) // 2, MOST_HIDDEN)
+
+
+def _instead(trace: Trace, chosen: Selection) -> Words:
+    """Why another position is hidden than the chosen one, where it is."""
+    hidden, wanted = _hidden(trace, chosen), place(chosen.position)
+    if hidden in (0, chosen.position):
+        return Words("", "")
+    why = Words("nothing before it", "前面没有内容")
+    if chosen.position == len(trace) - 1:
+        why = Words("nothing after it", "后面没有内容")
+    elif chosen.position:
+        why = Words("too much before it to be read anew", "前面的内容太长，不便重读")
+    return Words(
+        f" {wanted.en.capitalize()} has {why.en}; hidden is {place(hidden).en}.",
+        f"{wanted.zh}{why.zh}；这里遮住的是{place(hidden).zh}。",
+    )
 
 
 def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:

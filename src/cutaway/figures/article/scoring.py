@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cutaway.engine import Float32
 from cutaway.figures.article.cache import at_once, decode
 from cutaway.figures.article.three_steps import check_sum
 from cutaway.figures.article.views import (
@@ -11,17 +12,17 @@ from cutaway.figures.article.views import (
     TOLERANCE,
     apart,
     at,
-    cut,
     largest_difference,
     part,
     where,
-    window,
     within,
 )
 from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import THIS_MODEL, TOKEN, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
+
+SHOWN = 3  # numbers of a value that stand in the table of F51
 
 # F49
 
@@ -124,35 +125,76 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
 
 def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, head, position = chosen.layer, chosen.head, chosen.position
-    spot = where(chosen)
-    columns = (
-        TOKEN,
-        Words("weight", "权重"),
-        Words("length of value", "值的长度"),
-        Words("weight × length", "权重 × 长度"),
-    )
+    spot, shown, width = where(chosen), min(SHOWN, trace.config.d_head), trace.config.d_head
+    few = Words(f"of {width} numbers the first {shown}", f"{width} 个数中的前 {shown} 个")
+    if shown == width:
+        few = Words(f"all {width} numbers", f"全部 {width} 个数")
+    numbers = [f"v[{i}]" for i in range(shown)], [f"w · v[{i}]" for i in range(shown)]
     return (
         Note(
             Words(
-                f"What the head passes on for the token: {spot.en}. Each value is multiplied by its weight, and the "
-                f"products are added. {cut(trace).en}",
-                f"这个头为该词元传下去的内容：{spot.zh}。每个值乘以权重，再把乘积相加。{cut(trace).zh}",
+                f"What the head passes on for the token: {spot.en}. Each value v is multiplied by its weight w, and "
+                "the products are added: the sum is z, the head's output.",
+                f"这个头为该词元传下去的内容：{spot.zh}。每个值 v 乘以权重 w，再把乘积相加：和就是 z，即这个头的输出。",
             )
         ),
-        Table(THIS_MODEL, columns, _terms(trace, chosen)),
-        Grid(Words("the sum of all products", "所有乘积之和"), part(trace, f"z.{layer}", head, position), "signed"),
+        Table(
+            Words(f"word, weight, value, weight × value: {few.en}", f"词元、权重、值、权重 × 值：{few.zh}"),
+            (TOKEN, "w", *numbers[0], *numbers[1]),
+            _terms(trace, chosen, shown),
+        ),
+        Grid(
+            Words("the sum of all products, z", "所有乘积之和，z"),
+            part(trace, f"z.{layer}", head, position),
+            "signed",
+        ),
     )
 
 
-def _terms(trace: Trace, chosen: Selection) -> Sequence[Sequence[Entry]]:
+def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Entry]]:
+    """A row for each token, of a long text for those with most weight; their sum, z, and the largest difference."""
     layer, head, position = chosen.layer, chosen.head, chosen.position
-    tokens, rows = token_labels(trace), []
-    for key in range(*window(trace, position).indices(len(trace))):
-        weight, length = at(trace, f"attn.{layer}", head, position, key), f"norm(v.{layer}[{head}, {key}])"
-        size = float(np.linalg.norm(trace[f"v.{layer}"][head, key]))
-        product = Number(weight.value * size, f"attn.{layer}[{head}, {position}, {key}] * {length}")
-        rows.append((tokens[key], weight, Number(size, length), product))
-    return rows
+    weights, values, tokens = trace[f"attn.{layer}"][head, position], trace[f"v.{layer}"][head], token_labels(trace)
+    heaviest = np.sort(np.argsort(-weights, kind="stable")[:MOST_ROWS])
+    rows: list[Sequence[Entry]] = []
+    for key in map(int, heaviest):
+        factor, value = f"attn.{layer}[{head}, {position}, {key}]", f"v.{layer}[{head}, {key}"
+        weight, columns = at(trace, f"attn.{layer}", head, position, key, form=".3f"), range(shown)
+        terms = [Number(float(weights[key] * values[key, i]), f"{factor} * {value}, {i}]", form=".3f") for i in columns]
+        rows.append(
+            (tokens[key], weight, *(at(trace, f"v.{layer}", head, key, i, form=".3f") for i in columns), *terms)
+        )
+    others = np.setdiff1d(np.arange(len(trace)), heaviest)
+    if len(others):
+        name = Words(f"{len(others):,} others", f"其余 {len(others):,} 个")
+        rows.append(_total(name, chosen, weights[others], values[others], shown, "the others"))
+    z = trace[f"z.{layer}"][head, position]
+    off = float(np.abs(weights @ values - z).max())
+    largest = Number(
+        off,
+        f"max(abs(attn.{layer}[{head}, {position}] @ v.{layer}[{head}] - z.{layer}[{head}, {position}]))",
+        form=".1e",
+    )
+    nothing = [""] * shown
+    return [
+        *rows,
+        _total(Words("sum", "和"), chosen, weights, values, shown, "all"),
+        ("z", "", *nothing, *(at(trace, f"z.{layer}", head, position, i, form=".3f") for i in range(shown))),
+        (Words("largest |sum − z|", "最大 |和 − z|"), "", *nothing, largest, *nothing[1:]),
+    ]
+
+
+def _total(
+    name: Words, chosen: Selection, weights: Float32, values: Float32, shown: int, which: str
+) -> Sequence[Entry]:
+    """The weights and the products of several tokens, each added up."""
+    factor = f"attn.{chosen.layer}[{chosen.head}, {chosen.position}, j]"
+    sums = weights @ values[:, :shown]
+    products = [
+        Number(float(total), f"sum of {factor} * v.{chosen.layer}[{chosen.head}, j, {i}] over {which}", form=".3f")
+        for i, total in enumerate(sums)
+    ]
+    return name, Number(float(weights.sum()), f"sum of {factor} over {which}", form=".3f"), *[""] * shown, *products
 
 
 FIGURES = (

@@ -15,13 +15,14 @@ from cutaway.trace import Intervention, Trace
 def _path(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     name, position = f"attn.{chosen.layer}", _with_later(trace, chosen)
     attn = trace[name]
-    where = place(position)
+    where, instead = place(position), _instead(trace, chosen)
     return (
         Note(
             Words(
-                f"How much of its weight {where.en} gives to each token, in every head of layer {chosen.layer} (layers "
-                "and heads are counted from 0). It looks at itself and at what came before; all later weights are 0.",
-                f"第 {chosen.layer} 层的每个头里，{where.zh}分给各个词元的权重（层和头都从 0 数起）。"
+                f"{instead.en}How much of its weight {where.en} gives to each token, in every head of layer "
+                f"{chosen.layer} (layers and heads are counted from 0). It looks at itself and at what came before; "
+                "all later weights are 0.",
+                f"{instead.zh}第 {chosen.layer} 层的每个头里，{where.zh}分给各个词元的权重（层和头都从 0 数起）。"
                 "它只看自己和之前的词元，之后的权重都是 0。",
             )
         ),
@@ -40,6 +41,17 @@ def _path(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _with_later(trace: Trace, chosen: Selection) -> int:
     """The chosen position, or the article's fourth where the chosen one is the last and has no later ones."""
     return chosen.position if chosen.position < len(trace) - 1 else min(3, len(trace) - 1)
+
+
+def _instead(trace: Trace, chosen: Selection) -> Words:
+    """Why another position is shown than the chosen one, where it is."""
+    shown, last = _with_later(trace, chosen), place(chosen.position)
+    if shown == chosen.position:
+        return Words("", "")
+    return Words(
+        f"{last.en.capitalize()} is the last and hides nothing; shown is {place(shown).en}. ",
+        f"{last.zh}是最后一个，没有可遮住的词元；图中是{place(shown).zh}。",
+    )
 
 
 def _check_path(trace: Trace, chosen: Selection) -> Check:
