@@ -104,9 +104,12 @@ def test_masked_scores_have_a_mark_and_a_colour_of_their_own() -> None:
     assert hidden.text().count(" -1e10") == 21 + 2  # of 7 × 7 cells, and twice in words
     assert hidden.text(columns=40).count("×") == 21 + 2  # there as shades, and "7 × 7" twice
     scores = np.array([[-15, MASKED, -np.inf, 3]], np.float32)
-    lowest, first, second, _ = paint(scores, "size")[0]
-    assert (first == second).all()
-    assert (first != lowest).any()
+    for scale in ("size", "signed"):
+        lowest, first, second, _ = paint(scores, scale)[0]
+        assert (first == second).all()
+        assert (first != lowest).any()
+    grids = [panel for name in ("F38", "F39") for panel in draw(make_trace("tiny 7"), FIGURES[name]).panels]
+    assert {panel.scale for panel in grids if isinstance(panel, Grid)} == {"signed"}
 
 
 def test_all_scores_but_the_first_are_compared_where_there_is_one_token() -> None:

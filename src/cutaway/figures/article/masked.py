@@ -14,7 +14,7 @@ from cutaway.reference import MASKED
 from cutaway.trace import Trace
 from cutaway.trace.lens import surprise
 
-HIDDEN = number(float(MASKED), "size")  # what a masked score is, in words
+HIDDEN = number(float(MASKED), "signed")  # what a masked score is, in words
 FIRST = 4  # tokens of the text, as many as the article's examples have
 EXAMPLES = 12  # rows of the data set that are shown
 ALONE = Words("One token alone has no next token to learn from.", "只有一个词元，没有可供学习的下一个词元。")

@@ -34,7 +34,7 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         Grid(
             Words("q · k, before scaling and mask", "q · k，缩放和掩码之前"),
             part(trace, f"scores_raw.{layer}", head, shown, shown),
-            "size",
+            "signed",
             tokens[shown],
             tokens[shown],
             LOOKS,
@@ -101,14 +101,14 @@ def _mask(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         *(
-            Grid(name, part(trace, f"{kind}.{layer}", head, shown, shown), "size", tokens, tokens, LOOKS, SEEN)
+            Grid(name, part(trace, f"{kind}.{layer}", head, shown, shown), "signed", tokens, tokens, LOOKS, SEEN)
             for kind, name in zip(("scores", "masked"), names, strict=True)
         ),
         *(
             Grid(
                 Words(f"{ILLUSTRATION.en}: {name.en}", f"{ILLUSTRATION.zh}：{name.zh}"),
                 article_cells(f"article.{kind}"),
-                "size",
+                "signed",
                 WORDS,
                 WORDS,
             )
