@@ -42,6 +42,16 @@ def test_a_parameter_too_many_is_found(figure: Figure) -> None:
     assert not is_ok(grown, figure)
 
 
+def test_shapes_stand_beside_the_sizes() -> None:
+    table = draw(make_trace("untied 7"), BY_ID["F58"]).panels[2]
+    assert isinstance(table, Table)
+    assert [row[1] for row in table.rows] == ["101 × 33", "48 × 33", "33, 33", "101 × 33", "3 × 5,792", ""]
+
+
+def test_it_says_why_there_is_no_column_of_the_articles() -> None:
+    assert "This model has another shape" in draw(make_trace("tiny 7"), BY_ID["F59"]).text(columns=500)
+
+
 def test_matrices_are_drawn_to_scale() -> None:
     drawing = draw(make_trace("tiny 7"), BY_ID["F57"]).panels[1]
     assert isinstance(drawing, Drawing)
@@ -89,5 +99,6 @@ def test_other_models_have_no_article() -> None:
     trace = make_trace("tiny 7")
     table, *explained = draw(trace, BY_ID["F59"]).panels
     assert numbers(table)[-1] == [trace.config.n_params]
-    assert len(explained) == 1
-    assert "the article" not in "\n".join(draw_text([table, *explained], "en", 80))
+    assert len(explained) == 2  # the head, and why the article has no numbers here
+    assert isinstance(table, Table)
+    assert len(table.columns) == 3

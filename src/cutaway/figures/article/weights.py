@@ -28,6 +28,11 @@ from cutaway.trace import Trace
 
 WIDEST = 56  # characters of the widest matrix of a block
 LEAST = 7, 3  # characters and lines of the smallest box
+NOT_THE_ARTICLES = Words(
+    "The article's table is that of GPT-2 small (124M). This model has another shape, so the article has no numbers to "
+    "stand beside these.",
+    "文章的表是 GPT-2 small（124M）的参数表。这个模型的形状不同，文章里没有可以并列的数字。",
+)
 ASPECT = 7.3 / 18  # a character is so much narrower than a line is high
 
 
@@ -117,10 +122,11 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                "All weights of the model, to scale: the two embedding matrices, the blocks, all of one size, and the "
-                "last LayerNorm. The narrower and lower the model, the larger the part of wte.",
-                "模型的全部权重，按比例绘制：两个嵌入矩阵、大小都相同的各个块，以及最后的层归一化。"
-                "模型越窄、层数越少，wte 占的份额就越大。",
+                "All weights of the model: the two embedding matrices, the blocks, all of one size (one in F57), and "
+                "the last LayerNorm. The bars stand for the part that each has of all parameters. The narrower and "
+                "lower the model, the larger the part of wte.",
+                "模型的全部权重：两个嵌入矩阵、大小都相同的各个块（F57 画出了一个），以及最后的层归一化。"
+                "条的长短表示各自在全部参数中所占的份额。模型越窄、层数越少，wte 占的份额就越大。",
             )
         ),
         Bars(
@@ -129,12 +135,12 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             computed("size / sum of sizes", np.array(list(groups.values())) / total),
         ),
         Table(
-            Words("numbers", "个数"),
-            (Words("weights", "权重"), Words("parameters", "参数")),
+            Words("shapes, rows × columns, and numbers", "形状（行 × 列）与个数"),
+            (Words("weights", "权重"), Words("shape", "形状"), Words("parameters", "参数")),
             [
-                *((name, _count(name, size)) for name, size in rest.items()),
-                (f"h.0 ... h.{len(blocks) - 1}", _count("h.*", sum(blocks))),
-                (Words("total", "合计"), _count("*", sum(groups.values()))),
+                *((name, _shapes(trace, name), _count(name, size)) for name, size in rest.items()),
+                (_blocks(len(blocks)), f"{len(blocks)} × {blocks[0]:,}", _count("h.*", sum(blocks))),
+                (Words("total", "合计"), "", _count("*", sum(groups.values()))),
             ],
         ),
     )
@@ -148,6 +154,16 @@ def _loaded(trace: Trace) -> dict[str, int]:
         group = ".".join(parts[:2]) if parts[0] == "h" else parts[0]
         sizes[group] = sizes.get(group, 0) + trace[name].size
     return sizes
+
+
+def _shapes(trace: Trace, group: str) -> str:
+    """The shape of each of a group's tensors; wte, wpe and a head of its own have one, ln_f two."""
+    loaded = (trace.weights[name].shape for name in trace.weights if name.split(".")[0] == group)
+    return ", ".join(" × ".join(f"{n:,}" for n in shape) for shape in loaded)
+
+
+def _blocks(count: int) -> str:
+    return "h.0" if count == 1 else f"h.0 ... h.{count - 1}"
 
 
 def _count(what: str, size: int) -> Number:
@@ -170,7 +186,8 @@ def _check_model(trace: Trace, chosen: Selection) -> Check:
 
 
 def _table(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    return parameter_panels(parameter_table(trace.config))
+    table = parameter_table(trace.config)
+    return *parameter_panels(table), *([] if table.is_the_articles else [Note(NOT_THE_ARTICLES)])
 
 
 def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
