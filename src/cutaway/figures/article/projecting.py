@@ -65,9 +65,12 @@ def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         Note(
             Words(
                 f"What leaves attention does not replace the token's vector but is added to it: layer {layer} (counted "
-                f"from 0), {spot.en}. The article leaves this residual addition out.",
+                f"from 0), {spot.en}. The article leaves this residual addition out. It also leaves out dropout, which "
+                "in training sets random numbers to 0 before this addition, before that of the MLP, in the attention "
+                "weights and in the input: where a model is run, as here, dropout is off.",
                 f"注意力的输出并不取代该词元的向量，而是加到它上面：第 {layer} 层（从 0 数起），{spot.zh}。"
-                "文章没有画这个残差连接。",
+                "文章没有画这个残差连接，也没有提 dropout：训练时，在这次相加之前、MLP 的相加之前、注意力权重和输入里，"
+                "它随机地把一些数置为 0；像这里这样运行模型时，dropout 是关闭的。",
             )
         ),
         *_three(trace, names, (f"resid.pre.{layer}", f"attn_out.{layer}", f"resid.mid.{layer}"), chosen.position),
