@@ -38,7 +38,9 @@ def test_holds_where_a_later_edge_is_cut(figure: Figure) -> None:
     assert is_ok(cut, figure)
 
 
-@pytest.mark.parametrize(("name", "tensor"), [("F41", "k.0"), ("F41", "q.1"), ("F42", "cache.k"), ("F42", "cache.v")])
+@pytest.mark.parametrize(
+    ("name", "tensor"), [("F41", "k.0"), ("F41", "q.1"), ("F41", "qkv.1"), ("F42", "cache.k"), ("F42", "cache.v")]
+)
 def test_a_wrong_number_is_found(name: str, tensor: str) -> None:
     assert not is_ok(falsify(make_trace("tiny 7"), tensor), BY_ID[name])
 
@@ -72,15 +74,28 @@ def test_a_query_is_never_asked_for_again() -> None:
 def test_the_cache_keeps_keys_and_values_of_every_layer() -> None:
     trace = make_trace("built-in")
     drawn = draw(trace, BY_ID["F42"], Selection(head=3))
-    table, keys, values = drawn.panels[1:]
+    table, layers, keys, values = drawn.panels[1:]
     assert isinstance(table, Table)
     assert [row[:2] for row in table.rows] == [("cache.k", "8 × 6 × 2 × 32"), ("cache.v", "8 × 6 × 2 × 32")]
     assert [entry.value for row in table.rows for entry in row if isinstance(entry, Number)] == [12_288, 12_288]
+    assert isinstance(layers, Table)
+    assert [str(heading) for heading in layers.columns[1:]] == ["<|endoftext|>", "A"]
+    assert [row[0] for row in layers.rows] == [str(layer) for layer in range(8)]
+    assert {tuple(getattr(cell, "en", "") for cell in row[1:]) for row in layers.rows} == {("kept", "new")}
     for grid, kind in ((keys, "k"), (values, "v")):
         assert isinstance(grid, Grid)
         np.testing.assert_array_equal(grid.cells.values, trace[f"cache.{kind}"][:, 3, 1])
     assert drawn.check is not None
     assert "24,576 bytes, 12,288 a token" in drawn.check.statement.en
+
+
+def test_the_whole_vector_stands_before_the_part_of_a_head() -> None:
+    trace = make_trace("built-in")
+    grids = [panel for panel in draw(trace, BY_ID["F41"], Selection(2, 3)).panels if isinstance(panel, Grid)]
+    whole, *heads = grids
+    np.testing.assert_array_equal(whole.cells.values.reshape(-1), trace["qkv.2"][1])
+    for third, grid in zip(whole.cells.values, heads, strict=True):
+        np.testing.assert_array_equal(grid.cells.values[0], third[3 * 32 : 4 * 32])
 
 
 def test_only_the_new_token_has_a_query() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cutaway.figures import DrawableTrace, Figure, Selection
 from cutaway.figures.article import heads, inside, projecting, scoring
-from cutaway.figures.content import Grid, Number, Table
+from cutaway.figures.content import Box, Drawing, Grid, Label, Number, Table
 from cutaway.trace import Intervention
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 from tests.tiny import tiny_weights
@@ -142,6 +142,38 @@ def test_up_to_three_heads_are_shown() -> None:
     grids = draw(trace, FIGURES["F48"], Selection(0, 5)).panels[1:]
     assert [grid.cells.index(0, 0)[0] for grid in grids if isinstance(grid, Grid)] == [0, 1, 5]
     assert len(draw(make_trace("one head 7"), FIGURES["F48"]).panels) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("built-in", "3 of 6 heads (0, 1, 2)"), ("tiny 7", "all 3 heads"), ("one head 7", "its only head")],
+)
+def test_it_says_which_heads_of_how_many(name: str, said: str) -> None:
+    assert said in draw(make_trace(name), FIGURES["F48"]).text(columns=500)
+
+
+@pytest.mark.parametrize(("position", "slots"), [(0, "12345"), (3, "23456"), (6, "34567")])
+def test_the_slots_around_the_token_have_their_numbers(position: int, slots: str) -> None:
+    drawn = draw(make_trace("tiny 7"), FIGURES["F44"], Selection(position=position))
+    drawing = drawn.panels[1]
+    assert isinstance(drawing, Drawing)
+    assert "".join(str(shape.text) for shape in drawing.shapes if isinstance(shape, Label)) == slots
+    (chosen,) = (shape for shape in drawing.shapes if isinstance(shape, Box) and shape.colour == "output")
+    assert chosen.text == f"#{make_trace('tiny 7').ids[position]}"
+    assert f"in slot {position + 1} of 48" in drawn.text(columns=500)
+
+
+def test_the_rows_of_a_sum_add_up() -> None:
+    for name in ("built-in", "long 70", "one wide 4"):
+        trace = make_trace(name)
+        table = draw(trace, FIGURES["F51"]).panels[1]
+        assert isinstance(table, Table)
+        *rows, total, z, off = [[cell.value for cell in row if isinstance(cell, Number)] for row in table.rows]
+        shown = len(z)
+        parts = np.array([[row[0], *row[-shown:]] for row in rows])
+        np.testing.assert_allclose(parts.sum(axis=0), total, atol=1e-5)
+        np.testing.assert_allclose(total[1:], z, atol=1e-5)
+        assert off[0] < 1e-5
 
 
 def test_cached_keys_are_marked() -> None:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engine import Float32
+from cutaway.figures.article.inside import three_parts
 from cutaway.figures.article.steps import beginning
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
-from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Number, Panel, Selection, Table, Words, computed
+from cutaway.figures.content import Box, Check, Drawing, Entry, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
@@ -17,6 +18,7 @@ from cutaway.trace import Trace
 from cutaway.trace.interventions import Edits
 
 BYTES = 4  # of a float32
+MOST_LAYERS = 12  # that have a row in the grid of the cache
 ALONE = Words(
     "The text has one token: no key and no value can be used again.", "文本只有一个词元：没有可以复用的键和值。"
 )
@@ -43,26 +45,27 @@ def first_word(trace: Trace) -> int:
 
 
 def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    position, layers = first_word(trace), range(trace.config.n_layer)
+    position, layer, head = first_word(trace), chosen.layer, chosen.head
     spot, token = place(position), token_labels(trace)[position]
-    rows = np.stack([trace[f"q.{layer}"][chosen.head, position] for layer in layers])  # (L, dh)
-    names = [str(layer) for layer in layers]
     return (
         Note(
             Words(
-                f"{token}, {spot.en}, is read alone: in every layer its query, key and value are computed. Shown is "
-                f"head {chosen.head} of each layer (both counted from 0).",
-                f"单独读入{spot.zh}的 {token}：在每一层都计算它的查询、键和值。"
-                f"图中是各层的第 {chosen.head} 个头（都从 0 数起）。",
+                f"{token}, {spot.en}, is read alone: in every layer its query, key and value are computed, as one "
+                f"vector. Shown is layer {layer}, first the whole vector, then what head {head} has of it (both "
+                "counted from 0).",
+                f"单独读入{spot.zh}的 {token}：在每一层都计算它的查询、键和值，三者连成一个向量。"
+                f"图中是第 {layer} 层：先是整个向量，再是第 {head} 个头所用的部分（都从 0 数起）。",
             )
         ),
-        Grid(
-            Words("query, a row for each layer", "查询，每层一行"),
-            computed(f"stack(q.0 ... q.{layers[-1]})[:, {chosen.head}, {position}]", rows),
-            "signed",
-            names,
+        *three_parts(trace, layer, position),
+        *(
+            Grid(
+                Words(f"{name.en} of head {head}", f"第 {head} 个头的{name.zh}"),
+                part(trace, f"{kind}.{layer}", head, position),
+                "signed",
+            )
+            for kind, name in QUERY_KEY_VALUE.items()
         ),
-        *_kept(trace, chosen, position),
     )
 
 
@@ -84,14 +87,16 @@ def _check_first_step(trace: Trace, chosen: Selection) -> Check:
     position, layers = first_word(trace), range(trace.config.n_layer)
     alone, together = decode(trace, position), at_once(trace)
     names = [f"{kind}.{layer}" for kind in "qkv" for layer in layers]
-    off = apart(*(np.stack([read[name][:, position] for name in names]) for read in (alone, together)))
+    parts = (np.stack([read[name][:, position] for name in names]) for read in (alone, together))
+    whole = (np.stack([read[f"qkv.{layer}"][position] for layer in layers]) for read in (alone, together))
+    off = max(apart(*parts), apart(*whole))
     now, near = alone.work.positions_computed, within(off)
     return Check(
         off < TOLERANCE and now == 1,
         Words(
-            f"{now} of {position + 1} positions computed; its q, k and v in {len(layers)} layers are those of the "
+            f"{now} of {position + 1} positions computed; its qkv, q, k and v in {len(layers)} layers are those of the "
             f"whole text read at once, {near.en}",
-            f"{position + 1} 个位置中计算了 {now} 个；它在 {len(layers)} 层里的 q、k、v "
+            f"{position + 1} 个位置中计算了 {now} 个；它在 {len(layers)} 层里的 qkv、q、k、v "
             f"与一次读完整段文本时相同，{near.zh}",
         ),
     )
@@ -121,7 +126,23 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             ),
             [_size(trace, kind, position + 1) for kind in "kv"],
         ),
+        _grid_of_cells(trace, position),
         *_kept(trace, chosen, position),
+    )
+
+
+def _grid_of_cells(trace: Trace, position: int) -> Table:
+    """A row for each layer, a column for each token: what stood in the cache before, and what this step put there."""
+    old, new = Words("kept", "保留"), Words("new", "新")
+    layers = [str(layer) for layer in range(trace.config.n_layer)]
+    if len(layers) > MOST_LAYERS:
+        layers = [*layers[: MOST_LAYERS - 2], "…", layers[-1]]
+    tokens = [short(token) for token in token_labels(trace)[: position + 1]]
+    rows: list[Sequence[Entry]] = [(layer, *[old] * position, new) for layer in layers]
+    return Table(
+        Words("the cache: in each cell a key and a value of every head", "缓存：每格是每个头的一个键和一个值"),
+        (Words("layer", "层"), *tokens),
+        rows,
     )
 
 
@@ -244,7 +265,7 @@ FIGURES = (
         Words("Reading one token: its query, key and value", "读入一个词元：它的查询、键和值"),
         part=2,
         picture=39,
-        tensors=("q.L", "k.L", "v.L"),
+        tensors=("qkv.L", "q.L", "k.L", "v.L"),
         draw=_first_step,
         verify=_check_first_step,
     ),

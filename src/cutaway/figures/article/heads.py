@@ -84,14 +84,14 @@ def _some_heads(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shown = window(trace, chosen.position)
     tokens = token_labels(trace)[shown]
     heads = _chosen_heads(trace, chosen)
+    shown_heads = _of_how_many(heads, trace.config.n_head)
     return (
         Note(
             Words(
-                f"Each head has its own query for every token and goes its own way from here. Shown are {len(heads)} "
-                f"of the {trace.config.n_head} heads of layer {chosen.layer} (both counted from 0). {cut(trace).en}",
+                "Each head has its own query for every token and goes its own way from here. Layer "
+                f"{chosen.layer}, {shown_heads.en} (both counted from 0). {cut(trace).en}",
                 "每个头对每个词元都有自己的查询，从这里起各算各的。"
-                f"图中是第 {chosen.layer} 层 {trace.config.n_head} 个头中的 {len(heads)} 个（都从 0 数起）。"
-                f"{cut(trace).zh}",
+                f"第 {chosen.layer} 层，{shown_heads.zh}（都从 0 数起）。{cut(trace).zh}",
             )
         ),
         *(
@@ -110,6 +110,18 @@ def _chosen_heads(trace: Trace, chosen: Selection) -> list[int]:
     """The chosen head and those after it, the first again after the last."""
     count = min(HEADS, trace.config.n_head)
     return sorted((chosen.head + i) % trace.config.n_head for i in range(count))
+
+
+def _of_how_many(heads: Sequence[int], of: int) -> Words:
+    """Which heads are shown: 3 of 6 heads (0, 1, 5)."""
+    if of == 1:
+        return Words("its only head (0)", "唯一的头（0）")
+    listed = ", ".join(map(str, heads)), "、".join(map(str, heads))
+    every = len(heads) == of
+    return Words(
+        f"{'all' if every else f'{len(heads)} of'} {of} heads ({listed[0]})",
+        f"{f'全部 {of} 个头' if every else f'{of} 个头中的 {len(heads)} 个'}（{listed[1]}）",
+    )
 
 
 def _check_some_heads(trace: Trace, chosen: Selection) -> Check:

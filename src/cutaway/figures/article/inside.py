@@ -4,30 +4,58 @@ from collections.abc import Sequence
 
 from cutaway.figures.article.norms import norm_difference, norm_numbers, normalised
 from cutaway.figures.article.views import TOLERANCE, apart, part, product, weights_and_bias, within
-from cutaway.figures.content import Box, Check, Drawing, Grid, Note, Panel, Selection, Words, cells
+from cutaway.figures.content import Box, Check, Drawing, Grid, Label, Line, Note, Panel, Selection, Shapes, Words, cells
 from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_label
 from cutaway.figures.registry import Figure
+from cutaway.figures.text import short
+from cutaway.layout import width
 from cutaway.trace import Trace
+
+AROUND = 5  # slots of the input that are drawn
 
 # F44
 
 
 def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = chosen.position
-    token, spot = token_label(trace, trace.ids[position]), place(position)
+    token, spot, slots = token_label(trace, trace.ids[position]), place(position), trace.config.n_ctx
     return (
         Note(
             Words(
-                f"{token} at {spot.en} enters the bottom block as one vector: its row of wte plus the position's row "
-                "of wpe (F20). The block normalises it first, which the article does not draw.",
-                f"{spot.zh}的 {token} 以一个向量进入最底层：wte 中它的一行加上 wpe 中这个位置的一行（F20）。"
-                "层里先做层归一化，文章没有画这一步。",
+                f"{token} at {spot.en} enters the bottom block as one vector, in slot {position + 1} of {slots:,}: its "
+                "row of wte plus the position's row of wpe (F20). The block normalises it first, which the article "
+                "does not draw.",
+                f"{spot.zh}的 {token} 以一个向量进入最底层，占 {slots:,} 个位置中的第 {position + 1} 个："
+                "wte 中它的一行加上 wpe 中这个位置的一行（F20）。层里先做层归一化，文章没有画这一步。",
             )
         ),
-        Grid(Words("the vector, resid.pre.0", "这个向量，resid.pre.0"), part(trace, "resid.pre.0", position), "signed"),
+        _slots(trace, position),
+        Grid(
+            Words(
+                f"slot {position + 1}: {token}, resid.pre.0[{position}]",
+                f"第 {position + 1} 个位置：{token}，resid.pre.0[{position}]",
+            ),
+            part(trace, "resid.pre.0", position),
+            "signed",
+        ),
         norm_numbers(trace, "ln1", 0, position),
         normalised(trace, "ln1", 0, position),
     )
+
+
+def _slots(trace: Trace, position: int) -> Drawing:
+    """The tokens around the chosen one in their numbered slots."""
+    first = max(0, min(position - AROUND // 2, len(trace) - AROUND))
+    shapes: Shapes = []
+    x = 0
+    for i in range(first, min(first + AROUND, len(trace))):
+        token = short(token_label(trace, trace.ids[i]))
+        wide = max(width(token), len(str(i + 1))) + 4
+        shapes += [Box(x, 0, wide, 3, token, "output" if i == position else "token"), Label(x + 2, 3, str(i + 1))]
+        if i == position:
+            shapes.append(Line(x + wide // 2 + 1, 5, x + wide // 2 + 1, 4))
+        x += wide + 1
+    return Drawing(Words("the input, a slot for each token", "输入，每个词元占一个位置"), shapes)
 
 
 def _check_input(trace: Trace, chosen: Selection) -> Check:
@@ -72,8 +100,18 @@ def _thirds(n_embd: int) -> Drawing:
     boxes = []
     for i, name in enumerate(QUERY_KEY_VALUE.values()):
         columns = f"{i * n_embd} … {(i + 1) * n_embd - 1}"
-        boxes.append(Box(26 * i, 0, 24, 3, Words(f"{name.en}: {columns}", f"{name.zh}：{columns}"), name.en))
-    return Drawing(Words("columns, counted from 0", "列（从 0 数起）"), boxes)
+        boxes.append(Box(26 * i, 0, 26, 3, Words(f"{name.en}: {columns}", f"{name.zh}：{columns}"), name.en))
+    title = Words(f"{3 * n_embd:,} numbers, counted from 0", f"{3 * n_embd:,} 个数（从 0 数起）")
+    return Drawing(title, boxes)
+
+
+def three_parts(trace: Trace, layer: int, position: int) -> tuple[Drawing, Grid]:
+    """The vector qkv of a token with its parts named: query, key and value."""
+    n_embd, qkv = trace.config.n_embd, trace[f"qkv.{layer}"]
+    title = Words(f"qkv.{layer}[{position}], a line for each part", f"qkv.{layer}[{position}]，每部分占一行")
+    parts = cells(f"qkv.{layer}", qkv, qkv[position].reshape(3, n_embd))
+    names = [f"{kind} {i * n_embd}…{(i + 1) * n_embd - 1}" for i, kind in enumerate("qkv")]
+    return _thirds(n_embd), Grid(title, parts, "signed", names)
 
 
 def _check_matrix(trace: Trace, chosen: Selection) -> Check:
@@ -98,7 +136,7 @@ def _check_matrix(trace: Trace, chosen: Selection) -> Check:
 
 def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
-    spot, qkv = place(position), trace[f"qkv.{layer}"]
+    spot = place(position)
     return (
         Note(
             Words(
@@ -109,13 +147,7 @@ def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         norm_numbers(trace, "ln1", layer, position),
-        _thirds(n_embd),
-        Grid(
-            Words(f"qkv.{layer}, a row for each third", f"qkv.{layer}，每三分之一占一行"),
-            cells(f"qkv.{layer}", qkv, qkv[position].reshape(3, n_embd)),
-            "signed",
-            ("q", "k", "v"),
-        ),
+        *three_parts(trace, layer, position),
     )
 
 
