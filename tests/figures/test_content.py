@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices
 
 from cutaway.figures.content import cells, computed, signed_limit
+from cutaway.figures.labels import many
 
 
 @st.composite
@@ -73,3 +74,8 @@ def test_numbers_and_rows_are_tables_too(values: object, shape: tuple[int, int])
 )
 def test_a_signed_scale_ends_at_the_largest_magnitude(values: list[float], limit: float) -> None:
     assert signed_limit(np.array(values, np.float32)) == limit
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 heads"), (1, "1 head"), (2, "2 heads"), (50_257, "50,257 heads")])
+def test_a_number_of_things_agrees_with_them(count: int, said: str) -> None:
+    assert many(count, "head") == said

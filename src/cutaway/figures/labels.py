@@ -24,6 +24,11 @@ def token_labels(trace: Trace) -> list[str]:
     return [token_label(trace, token) for token in trace.ids]
 
 
+def many(count: int, thing: str) -> str:
+    """A number of things in English: 1 token, 1,024 tokens."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def place(position: int) -> Words:
     """A position as the article counts, from 1, and as arrays do, from 0."""
     return Words(f"position {position + 1} (index {position})", f"第 {position + 1} 个位置（下标 {position}）")

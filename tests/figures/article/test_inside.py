@@ -187,4 +187,4 @@ def test_a_long_text_shows_its_last_tokens() -> None:
     assert "The last 16 of 61 tokens are shown" in drawn.text().replace("\n", " ")
     assert "61 个词元里的最后 16 个" in drawn.text("zh").replace("\n", "")
     assert drawn.check is not None
-    assert "after a cache of 60, and all 70 tokens at once" in drawn.check.statement.en
+    assert "after a cache of 60, and the whole text of 70 tokens at once" in drawn.check.statement.en

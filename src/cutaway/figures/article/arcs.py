@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cutaway.figures.article.views import TOLERANCE, part, softmax, within
 from cutaway.figures.content import Arcs, Check, Grid, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import place, token_label, token_labels
+from cutaway.figures.labels import many, place, token_label, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
@@ -52,8 +52,8 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                f"What {label} at {place(p).en} looks at. Of all {n_heads} heads (layers and heads are counted from "
-                f"0), head {best.head} of layer {best.layer} gives the most weight to a single token other than "
+                f"What {label} at {place(p).en} looks at. Of {many(n_heads, 'head')} (layers and heads are counted "
+                f"from 0), head {best.head} of layer {best.layer} gives the most weight to a single token other than "
                 "itself and the first, on which many heads rest.",
                 f"{place(p).zh}的 {label} 在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
                 f"在全部 {n_heads} 个头里（层和头都从 0 数起），"
@@ -116,7 +116,7 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE,
         Words(
-            f"of {heads} heads, {found} is the largest; from all q and k alone it is the same {near.en}",
+            f"of {many(heads, 'head')}, {found} is the largest; from all q and k alone it is the same {near.en}",
             f"在 {heads} 个头中，{found} 最大；只由所有的 q 和 k 计算，结果相同，{near.zh}",
         ),
     )

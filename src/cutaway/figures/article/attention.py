@@ -7,7 +7,7 @@ import numpy as np
 from cutaway.figures.article.numbers import ATTENDED, article_cells
 from cutaway.figures.article.views import TOLERANCE, apart, cut, part, softmax, token_weights, where, window, within
 from cutaway.figures.content import Bars, Check, Grid, Note, Panel, Selection, Words
-from cutaway.figures.labels import LOOKS, SEEN, token_labels
+from cutaway.figures.labels import LOOKS, SEEN, many, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.reference import MASKED
 from cutaway.trace import Trace
@@ -100,7 +100,7 @@ def _check_three_steps(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE,
         Words(
-            f"{name} is {formula} times v over {len(k)} tokens, {near.en}",
+            f"{name} is {formula} times v over {many(len(k), 'token')}, {near.en}",
             f"{name} 等于 {formula} 乘以 v，对 {len(k)} 个词元求和，{near.zh}",
         ),
     )
@@ -142,7 +142,7 @@ def _check_every_token(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE,
         Words(
-            f"{name} of all {len(q)} tokens follows from q, k and v in these three steps, {near.en}",
+            f"{name} of {many(len(q), 'token')} follows from q, k and v in these three steps, {near.en}",
             f"全部 {len(q)} 个词元的 {name} 都可由 q、k、v 经这三步算出，{near.zh}",
         ),
     )

@@ -9,7 +9,7 @@ from cutaway.figures.article.inside import three_parts
 from cutaway.figures.article.steps import beginning
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
 from cutaway.figures.content import Box, Check, Drawing, Entry, Grid, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_labels
+from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
@@ -94,8 +94,8 @@ def _check_first_step(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE and now == 1,
         Words(
-            f"{now} of {position + 1} positions computed; its qkv, q, k and v in {len(layers)} layers are those of the "
-            f"whole text read at once, {near.en}",
+            f"{now} of {many(position + 1, 'position')} computed; its qkv, q, k and v in {many(len(layers), 'layer')} "
+            f"are those of the whole text read at once, {near.en}",
             f"{position + 1} 个位置中计算了 {now} 个；它在 {len(layers)} 层里的 qkv、q、k、v "
             f"与一次读完整段文本时相同，{near.zh}",
         ),
@@ -118,7 +118,7 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Table(
-            Words(f"the cache after {position + 1} tokens", f"读入 {position + 1} 个词元之后的缓存"),
+            Words(f"the cache after {many(position + 1, 'token')}", f"读入 {position + 1} 个词元之后的缓存"),
             (
                 Words("tensor", "张量"),
                 Words("layers × heads × tokens × width", "层 × 头 × 词元 × 宽度"),

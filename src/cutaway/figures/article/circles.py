@@ -9,7 +9,7 @@ import numpy as np
 
 from cutaway.figures.article.steps import Candidate, Step, candidates, go_on, likely, tail
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import PROBABILITY, TOKEN, token_label
+from cutaway.figures.labels import PROBABILITY, TOKEN, many, token_label
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
@@ -144,7 +144,7 @@ def _outcome(trace: Trace, found: Walk) -> Words:
     """Where the writing led, as it was measured."""
     count, start, lap = len(found.steps), found.start, found.lap
     if not lap:
-        steps = Words("1 step" if count == 1 else f"{count} steps", f"{count} 步")
+        steps = Words(many(count, "step"), f"{count} 步")
         full = (
             Words(", which fill the context,", "（上下文已满）")
             if len(found.steps[-1].ids) == trace.config.n_ctx

@@ -11,7 +11,7 @@ from cutaway.figures.article.sizes import slots_in_use
 from cutaway.figures.article.steps import beginning, first_logits, go_on
 from cutaway.figures.article.views import TOLERANCE, apart, largest_difference, within
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import HOW_MANY, WHAT, token_label
+from cutaway.figures.labels import HOW_MANY, WHAT, many, token_label
 from cutaway.figures.registry import Figure
 from cutaway.layout import visible
 from cutaway.sampling import softmax
@@ -76,7 +76,7 @@ def _check_stops(trace: Trace, chosen: Selection) -> Check:
     return Check(
         refused and tokens <= room,
         Words(
-            f"{tokens} of {room:,} slots are in use; a text of {room + 1:,} tokens is "
+            f"{tokens:,} of {many(room, 'slot')} in use; a text of {many(room + 1, 'token')} is "
             f"{'refused' if refused else 'read'}; the loop stopped because {reason.en}",
             f"{room:,} 个位置用了 {tokens} 个；{room + 1:,} 个词元的文本{'被拒绝' if refused else '被读入'}；"
             f"循环停下的原因：{reason.zh}",
@@ -185,8 +185,8 @@ def _check_tokens(trace: Trace, chosen: Selection) -> Check:
     return Check(
         back and same,
         Words(
-            f"{len(pieces)} pieces of {len(text.encode())} bytes become {len(ids)} tokens, which are "
-            f"{'the text again' if back else 'another text'}; merge by merge and fast give "
+            f"{many(len(pieces), 'piece')} of {many(len(text.encode()), 'byte')} become {many(len(ids), 'token')}, "
+            f"which are {'the text again' if back else 'another text'}; merge by merge and fast give "
             f"{'the same' if same else 'different'} ids, {'those' if read else 'not those'} that the model reads",
             f"{len(pieces)} 个片段、{len(text.encode())} 个字节变成 {len(ids)} 个词元，"
             f"{'还原后就是原文' if back else '还原后不是原文'}；"
@@ -249,7 +249,7 @@ def _check_batch(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off <= TOLERANCE,
         Words(
-            f"{len(one)} positions at once, and one at a time ({sum(computed)} computed), have the same logits "
+            f"{many(len(one), 'position')} at once, and one at a time ({sum(computed)} computed), have the same logits "
             f"{near.en}",
             f"{len(one)} 个位置一次算完，与逐个计算（共计算 {sum(computed)} 个），logit 相同，{near.zh}",
         ),

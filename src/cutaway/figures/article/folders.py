@@ -9,7 +9,7 @@ from cutaway.figures.article.numbers import ATTENDED, article_cells
 from cutaway.figures.article.three_steps import check_sum, weighted_values
 from cutaway.figures.article.views import at, cut, largest_difference, part, token_weights, where, window
 from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import THIS_MODEL, TOKEN, token_label, token_labels
+from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_label, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
@@ -79,7 +79,7 @@ def _weighted_sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         Note(
             Words(
                 f"Each token's value times its weight, and their sum: {spot.en}. The table follows number 0 of the "
-                f"{trace.config.d_head} numbers of a value; the cells below it show them all. {cut(trace).en}",
+                f"{many(trace.config.d_head, 'number')} of a value; the cells below it show them all. {cut(trace).en}",
                 f"每个词元的值乘以它的权重，再求和：{spot.zh}。每个值有 {trace.config.d_head} 个数，"
                 f"表中是其中的第 0 个，表下的格子是全部。{cut(trace).zh}",
             )

@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.figures.article.views import TOLERANCE, apart, at, cut, part, window, within
 from cutaway.figures.content import Check, Grid, Note, Panel, Selection, Table, Words, cells
-from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_labels
+from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
@@ -23,8 +23,9 @@ def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                f"Splitting into heads moves no number: {config.n_embd:,} numbers become {config.n_head} rows of "
-                f"{config.d_head}, a row for each head. Layer {layer} (layers and heads counted from 0), {spot.en}.",
+                f"Splitting into heads moves no number: {many(config.n_embd, 'number')} become "
+                f"{many(config.n_head, 'row')} of {config.d_head}, a row for each head. Layer {layer} (layers and "
+                f"heads counted from 0), {spot.en}.",
                 f"分头并不改动任何数字：{config.n_embd:,} 个数排成 {config.n_head} 行，每行 {config.d_head} 个，"
                 f"每个头一行。第 {layer} 层（层和头都从 0 数起），{spot.zh}。",
             )
@@ -132,8 +133,9 @@ def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE and n_head * width == config.n_embd,
         Words(
-            f"{n_head} heads of {width} are {config.n_embd:,} numbers; heads {', '.join(map(str, heads))} of layer "
-            f"{chosen.layer} score with their own {width} alone, {near.en}",
+            f"{many(n_head, 'head')} of {width} hold {many(config.n_embd, 'number')}; "
+            f"{'head' if len(heads) == 1 else 'heads'} {', '.join(map(str, heads))} of layer {chosen.layer} score with "
+            f"their own {width} alone, {near.en}",
             f"{n_head} 个头各 {width} 个数，共 {config.n_embd:,} 个；第 {chosen.layer} 层第 "
             f"{'、'.join(map(str, heads))} 个头都只用自己的 {width} 个数打分，{near.zh}",
         ),
@@ -149,9 +151,9 @@ def _merge(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                f"The {config.n_head} heads of layer {layer} (counted from 0) for {spot.en}, one after the other: "
-                f"{config.n_head} rows of {config.d_head} numbers become one vector of {config.n_embd:,}. "
-                "Again no number changes.",
+                f"{many(config.n_head, 'head')} of layer {layer} (counted from 0) for {spot.en}, one after the other: "
+                f"{many(config.n_head, 'row')} of {many(config.d_head, 'number')} become one vector of "
+                f"{config.n_embd:,}. Again no number changes.",
                 f"第 {layer} 层（从 0 数起）的 {config.n_head} 个头在{spot.zh}的结果首尾相接："
                 f"{config.n_head} 行、每行 {config.d_head} 个数，变成一个有 {config.n_embd:,} 个数的向量。"
                 "数字同样不变。",
@@ -174,8 +176,8 @@ def _check_merge(trace: Trace, chosen: Selection) -> Check:
     return Check(
         wrong == 0,
         Words(
-            f"{right} of {size} numbers of zcat.{chosen.layer} are those of z.{chosen.layer}, its {len(z)} heads one "
-            "after the other",
+            f"{right} of {size} numbers of zcat.{chosen.layer} are those of z.{chosen.layer}, {many(len(z), 'head')}, "
+            "one after the other",
             f"zcat.{chosen.layer} 的 {size} 个数中有 {right} 个与首尾相接的 z.{chosen.layer} 的 {len(z)} 个头相同",
         ),
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cutaway.figures.article.norms import norm_difference, norm_numbers, normalised
 from cutaway.figures.article.views import TOLERANCE, apart, part, product, weights_and_bias, within
 from cutaway.figures.content import Box, Check, Drawing, Grid, Label, Line, Note, Panel, Selection, Shapes, Words, cells
-from cutaway.figures.labels import QUERY_KEY_VALUE, place, token_label
+from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_label
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
@@ -140,8 +140,9 @@ def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                f"The product for {spot.en} in layer {layer} (counted from 0) is one vector of {3 * n_embd:,} numbers: "
-                "query, key and value, one after the other. What is multiplied is the vector after the LayerNorm.",
+                f"The product for {spot.en} in layer {layer} (counted from 0) is one vector of "
+                f"{many(3 * n_embd, 'number')}: query, key and value, one after the other. What is multiplied is the "
+                "vector after the LayerNorm.",
                 f"第 {layer} 层（从 0 数起）{spot.zh}的乘积是一个有 {3 * n_embd:,} 个数的向量：依次是查询、键和值。"
                 "被乘的是层归一化之后的向量。",
             )

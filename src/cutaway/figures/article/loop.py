@@ -18,7 +18,7 @@ from cutaway.figures.content import (
     Table,
     Words,
 )
-from cutaway.figures.labels import PROBABILITY, token_label
+from cutaway.figures.labels import PROBABILITY, many, token_label
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
@@ -64,7 +64,7 @@ def _check_output(trace: Trace, chosen: Selection) -> Check:
     return Check(
         joined and best,
         Words(
-            f"the {len(trace)} tokens of the text and the {len(written)} written ones {'are' if joined else 'are not'} "
+            f"{many(len(trace), 'token')} of text and the {len(written)} written {'are' if joined else 'are not'} "
             f"the ids of the last step; {'each' if best else 'not each'} has the largest logit",
             f"文本的 {len(trace)} 个词元加上写出的 {len(written)} 个，{'正是' if joined else '并非'}最后一步的编号；"
             f"写出的词元{'每个' if best else '并非每个'}都有最大的 logit",
@@ -122,7 +122,8 @@ def _check_loop(trace: Trace, chosen: Selection) -> Check:
     return Check(
         all(fed),
         Words(
-            f"in {sum(fed)} of {len(fed)} steps after the first the input is the last input and the token chosen then",
+            f"in {sum(fed)} of {many(len(fed), 'step')} after the first the input is the last input and the token "
+            "chosen then",
             f"第一步之后的 {len(fed)} 步中，有 {sum(fed)} 步的输入是上一步的输入加上当时选出的词元",
         ),
     )

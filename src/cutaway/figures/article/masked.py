@@ -7,7 +7,7 @@ import numpy as np
 from cutaway.figures.article.steps import beginning, tail
 from cutaway.figures.article.views import TOLERANCE, apart, at, span, within
 from cutaway.figures.content import Check, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import TOKEN, place, token_label, token_labels
+from cutaway.figures.labels import TOKEN, many, place, token_label, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import number
 from cutaway.reference import MASKED
@@ -73,8 +73,8 @@ def _check_second_token(trace: Trace, chosen: Selection) -> Check:
     return Check(
         bool((masked == MASKED).all()) and not attn.any(),
         Words(
-            f"{name}, {attn.size} weights in {len(attn)} heads, is at most {attn.max():g}; the masked scores there are "
-            f"{hidden}",
+            f"{name}, {many(attn.size, 'weight')} in {many(len(attn), 'head')}, is at most {attn.max():g}; the masked "
+            f"scores there are {hidden}",
             f"{name} 是 {len(attn)} 个头中的 {attn.size} 个权重，最大为 {attn.max():g}；那里掩码后的分数是 {hidden}",
         ),
     )
@@ -108,7 +108,7 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Table(
-            Words(f"{count} of {len(losses):,} examples", f"{len(losses):,} 个样本中的 {count} 个"),
+            Words(f"{count} of {many(len(losses), 'example')}", f"{len(losses):,} 个样本中的 {count} 个"),
             (Words("row", "行"), Words("read", "读入"), Words("next", "下一个"), Words("loss, nats", "损失（nat）")),
             rows,
         ),
@@ -125,8 +125,8 @@ def _check_data_set(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE,
         Words(
-            f"one pass gives {len(trace) - 1} examples, mean loss {mean:.3f} nats; the first {count} prefixes, each "
-            f"read alone, have the same logits {near.en}",
+            f"one pass gives {many(len(trace) - 1, 'example')}, mean loss {mean:.3f} nats; the first {count} prefixes, "
+            f"each read alone, have the same logits {near.en}",
             f"读一遍得到 {len(trace) - 1} 个样本，平均损失 {mean:.3f} nat；前 {count} 个前缀各自单独读入，"
             f"logit 相同，{near.zh}",
         ),

@@ -9,7 +9,7 @@ from cutaway.figures.article.masked import HIDDEN
 from cutaway.figures.article.numbers import NUMBERS, WORDS, article_cells
 from cutaway.figures.article.views import MOST_BARS, TOLERANCE, apart, cut, part, span, window, within
 from cutaway.figures.content import Check, Grid, Note, Panel, Selection, Words, computed
-from cutaway.figures.labels import LOOKS, QUERY_KEY_VALUE, SEEN, place, token_labels
+from cutaway.figures.labels import LOOKS, QUERY_KEY_VALUE, SEEN, many, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.reference import MASKED, softmax
 from cutaway.trace import Trace
@@ -25,7 +25,7 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             Words(
                 f"Every query times every key, layer {layer}, head {head} (counted from 0). Below, one cell is opened, "
                 f"the heaviest of its row: {place(query).en} looks at {place(key).en}. Its score is the sum of "
-                f"{width} products. {cut(trace).en}",
+                f"{many(width, 'product')}. {cut(trace).en}",
                 f"每个查询乘以每个键，第 {layer} 层第 {head} 个头（从 0 数起）。"
                 f"下面拆开一格，即这一行里权重最大的一格：{place(query).zh}看{place(key).zh}。"
                 f"它的分数是 {width} 个乘积之和。{cut(trace).zh}",
@@ -74,8 +74,8 @@ def _check_dot_products(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE,
         Words(
-            f"the {terms.size} products sum to {total} and {score} is {printed}; all {raw.size} scores of the head are "
-            f"q · k, {near.en}",
+            f"{many(terms.size, 'product')} sum to {total} and {score} is {printed}; {many(raw.size, 'score')} of the "
+            f"head: each is q · k, {near.en}",
             f"{terms.size} 个乘积之和为 {total}，{score} 为 {printed}；这个头的全部 {raw.size} 个分数都是 q · k，"
             f"{near.zh}",
         ),

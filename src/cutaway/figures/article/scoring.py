@@ -18,7 +18,7 @@ from cutaway.figures.article.views import (
     within,
 )
 from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import THIS_MODEL, TOKEN, token_labels
+from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
@@ -63,7 +63,7 @@ def _check_one_query(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE,
         Words(
-            f"{len(exact)} scores in {name}, {low:.3f} to {high:.3f}, are q · k / √{query.size}, {near.en}",
+            f"{name}: {many(len(exact), 'score')}, {low:.3f} to {high:.3f}, each q · k / √{query.size}, {near.en}",
             f"{name} 中的 {len(exact)} 个分数（{low:.3f} 至 {high:.3f}）都等于 q · k / √{query.size}，{near.zh}",
         ),
     )
@@ -112,8 +112,8 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE and cached.work.positions_computed == 1,
         Words(
-            f"attn.{layer}[:, {position}] of {len(without)} heads: the token read alone after a cache of {reused}, and "
-            f"all {len(trace)} tokens at once, differ by at most {off:.1e}",
+            f"attn.{layer}[:, {position}] of {many(len(without), 'head')}: the token read alone after a cache of "
+            f"{reused}, and the whole text of {many(len(trace), 'token')} at once, differ by at most {off:.1e}",
             f"{len(without)} 个头的 attn.{layer}[:, {position}]：在 {reused} 个词元的缓存之后单独读入这个词元，"
             f"与一次读完全部 {len(trace)} 个词元，最大相差 {off:.1e}",
         ),

@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.figures.article.views import largest_difference, within
 from cutaway.figures.content import Cells, Check, Grid, Note, Panel, Selection, Words, cells, computed
-from cutaway.figures.labels import LOOKS, SEEN, place, token_labels
+from cutaway.figures.labels import LOOKS, SEEN, many, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.reference import MASKED, softmax
 from cutaway.trace import Intervention, Trace
@@ -62,7 +62,7 @@ def _check_path(trace: Trace, chosen: Selection) -> Check:
     return Check(
         largest == 0 and off < 1e-5,
         Words(
-            f"the {later.size} weights of {spot.en} on later tokens in layer {chosen.layer} are at most {largest:g}; "
+            f"{many(later.size, 'weight')} of {spot.en} on later tokens in layer {chosen.layer}: at most {largest:g}; "
             f"each head's weights sum to 1 {near.en}",
             f"第 {chosen.layer} 层里，{spot.zh}对后面词元的 {later.size} 个权重最大为 {largest:g}；"
             f"每个头的权重之和为 1，{near.zh}",

@@ -25,7 +25,7 @@ from cutaway.figures.content import (
     Words,
     computed,
 )
-from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, token_labels
+from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, many, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
@@ -144,8 +144,8 @@ def _check_shapes(trace: Trace, chosen: Selection) -> Check:
     return Check(
         (tokens, width, slots, wide, blocks, heads) == _expected(config) and layers == ["attn", "ln_1", "ln_2", "mlp"],
         Words(
-            f"the weights are {blocks} blocks of {', '.join(layers)} with {heads} heads, {tokens:,} tokens and "
-            f"{slots:,} slots of {width:,} numbers",
+            f"the weights are {many(blocks, 'block')} of {', '.join(layers)} with {many(heads, 'head')}, "
+            f"{many(tokens, 'token')} and {many(slots, 'slot')} of {many(width, 'number')}",
             f"权重共有 {blocks} 个块，每块含 {'、'.join(layers)}，有 {heads} 个头；{tokens:,} 个词元和 {slots:,} 个位置"
             f"各有 {width:,} 个数",
         ),
@@ -246,8 +246,8 @@ def _check_slots(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off == 0 and slots == trace.config.n_ctx,
         Words(
-            f"{count} tokens take the first {count} of {slots:,} slots: pos_emb is those rows of wpe.weight (largest "
-            f"difference {off:g})",
+            f"{many(count, 'token')} in the first {count} of {many(slots, 'slot')}: pos_emb is those rows of "
+            f"wpe.weight (largest difference {off:g})",
             f"{count} 个词元占用 {slots:,} 个位置中的前 {count} 个："
             f"pos_emb 就是 wpe.weight 的那些行（最大差异 {off:g}）",
         ),

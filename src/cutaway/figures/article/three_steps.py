@@ -8,7 +8,7 @@ from cutaway.figures.article.attention import ILLUSTRATION
 from cutaway.figures.article.numbers import article_cells
 from cutaway.figures.article.views import TOLERANCE, apart, at, cut, part, softmax, where, window, within
 from cutaway.figures.content import Bars, Check, Grid, Note, Number, Panel, Selection, Table, Words, computed
-from cutaway.figures.labels import QUERY_KEY_VALUE, THIS_MODEL, TOKEN, token_labels
+from cutaway.figures.labels import QUERY_KEY_VALUE, THIS_MODEL, TOKEN, many, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.reference import MASKED
 from cutaway.trace import Trace
@@ -49,8 +49,8 @@ def _check_queries_keys_values(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off < TOLERANCE,
         Words(
-            f"q, k and v of {len(trace)} tokens are three times {width} columns of {x} @ {matrix}.weight + bias, "
-            f"{near.en}",
+            f"q, k and v of {many(len(trace), 'token')} are three times {width} columns of {x} @ {matrix}.weight + "
+            f"bias, {near.en}",
             f"{len(trace)} 个词元的 q、k、v 各是 {x} @ {matrix}.weight + bias 中的 {width} 列，{near.zh}",
         ),
     )
@@ -160,7 +160,7 @@ def check_sum(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off <= 1e-5,
         Words(
-            f"{name} is the sum of {count} values of {width} numbers, each times its weight, {near.en}",
+            f"{name} is the sum of {many(count, 'value')} of {many(width, 'number')}, each times its weight, {near.en}",
             f"{name} 等于 {count} 个值（每个 {width} 个数）乘以各自的权重之和，{near.zh}",
         ),
     )

@@ -9,7 +9,7 @@ from cutaway.figures.article.norms import exact_norm, norm_table
 from cutaway.figures.article.steps import candidate_table, candidates
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
 from cutaway.figures.content import Bars, Cells, Check, Grid, Note, Number, Panel, Selection, Table, Words
-from cutaway.figures.labels import ID, TOKEN, place, token_label
+from cutaway.figures.labels import ID, TOKEN, many, place, token_label
 from cutaway.figures.registry import Figure
 from cutaway.reference import softmax
 from cutaway.sampling import Sampling, distribution
@@ -114,8 +114,7 @@ def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
     return Check(
         max(norm, off, entered) <= TOLERANCE,
         Words(
-            f"{made.en}; for the {len(trace)} tokens of the text the vectors that they came in by give it too, "
-            f"{tied.en}",
+            f"{made.en}; for {many(len(trace), 'token')} of text the vectors that came in give it too, {tied.en}",
             f"{made.zh}；对文本的 {len(trace)} 个词元，用它们输入时的向量计算也是如此，{tied.zh}",
         ),
     )

@@ -7,7 +7,7 @@ import numpy as np
 from cutaway.engine import Float32
 from cutaway.figures.article.views import TOLERANCE, apart, few_columns, largest_difference, part, weight_grid, within
 from cutaway.figures.content import Bars, Check, Grid, Note, Panel, Selection, Words, computed
-from cutaway.figures.labels import place, token_label
+from cutaway.figures.labels import many, place, token_label
 from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
@@ -23,9 +23,9 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                f"The matrix wte has a row of {columns:,} numbers for each of the {rows:,} tokens of the vocabulary. "
-                "Reading a token begins with looking up its row. Rows stand in the order of ids, which is not "
-                "alphabetical.",
+                f"The matrix wte has a row of {many(columns, 'number')} for each of the {rows:,} tokens of the "
+                "vocabulary. Reading a token begins with looking up its row. Rows stand in the order of ids, which is "
+                "not alphabetical.",
                 f"矩阵 wte 为词表里的 {rows:,} 个词元各存一行，每行 {columns:,} 个数。"
                 "读入一个词元，第一步就是取出它的那一行。各行按编号排列，不按字母顺序。",
             )
@@ -53,8 +53,8 @@ def _check_token_embeddings(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off == 0 and rows == trace.config.n_vocab,
         Words(
-            f"wte.weight has {rows:,} rows of {columns:,}; tok_emb differs from the rows of the {len(trace)} tokens by "
-            f"at most {off:g}",
+            f"wte.weight has {rows:,} rows of {columns:,}; tok_emb differs from the rows of "
+            f"{many(len(trace), 'token')} by at most {off:g}",
             f"wte.weight 有 {rows:,} 行，每行 {columns:,} 个数；tok_emb 与 {len(trace)} 个词元对应的行最大相差 {off:g}",
         ),
     )
@@ -122,7 +122,7 @@ def _check_sum(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off == 0,
         Words(
-            f"tok_emb + pos_emb and resid.pre.0 differ by at most {off:g} over {len(trace)} positions",
+            f"tok_emb + pos_emb and resid.pre.0 differ by at most {off:g} over {many(len(trace), 'position')}",
             f"在 {len(trace)} 个位置上，tok_emb + pos_emb 与 resid.pre.0 最大相差 {off:g}",
         ),
     )
@@ -137,8 +137,8 @@ def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             Words(
-                f"The vector of {where.en} on its way up: each of the {len(layers)} blocks (counted from 0) adds what "
-                "its attention and its MLP found, and hands the sum on.",
+                f"The vector of {where.en} on its way up: each of {many(len(layers), 'block')} (counted from 0) adds "
+                "what its attention and its MLP found, and hands the sum on.",
                 f"{where.zh}的向量一路向上：{len(layers)} 个块（从 0 数起）各自加上注意力和 MLP 算出的结果，"
                 "再把和交给下一个块。",
             )
@@ -168,7 +168,7 @@ def _check_stack(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off <= TOLERANCE,
         Words(
-            f"in each of {len(layers)} blocks resid.pre + attn_out + mlp_out is resid.post {near.en}",
+            f"in each of {many(len(layers), 'block')} resid.pre + attn_out + mlp_out is resid.post {near.en}",
             f"在 {len(layers)} 个块的每一个里，resid.pre + attn_out + mlp_out 等于 resid.post，{near.zh}",
         ),
     )

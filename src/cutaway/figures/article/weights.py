@@ -22,6 +22,7 @@ from cutaway.figures.content import (
     Words,
     computed,
 )
+from cutaway.figures.labels import many
 from cutaway.figures.registry import Figure
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table, published_as
 from cutaway.trace import Trace
@@ -178,7 +179,7 @@ def _check_model(trace: Trace, chosen: Selection) -> Check:
     return Check(
         len(blocks) == 1 and loaded == counted,
         Words(
-            f"{loaded:,} numbers are loaded, {counted:,} counted from the shape; {n_layer} blocks of "
+            f"{loaded:,} numbers are loaded, {counted:,} counted from the shape; {many(n_layer, 'block')} of "
             f"{', '.join(sizes)}",
             f"加载了 {loaded:,} 个数，按形状计算是 {counted:,} 个；{n_layer} 个块，每块 {'、'.join(sizes)} 个",
         ),
@@ -214,7 +215,7 @@ def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
     yield from map(tensor, table.embeddings)
     yield from (tensor(row, "h.*.") for row in table.block)
     yield line(Words("one block", "一个块"), "h.0", (), table.block_parameters, table.article_block)
-    blocks = Words(f"all {n_layer} blocks", f"全部 {n_layer} 个块")
+    blocks = Words(f"all {many(n_layer, 'block')}", f"全部 {n_layer} 个块")
     yield line(blocks, "h.*", (), table.blocks_parameters, table.article_blocks)
     yield from map(tensor, table.final)
     yield line(Words("total", "合计"), "*", (), table.parameters, table.article_parameters)
