@@ -48,6 +48,13 @@ def test_shapes_stand_beside_the_sizes() -> None:
     assert [row[1] for row in table.rows] == ["101 × 33", "48 × 33", "33, 33", "101 × 33", "3 × 5,792", ""]
 
 
+def test_a_matrix_on_its_side_is_found() -> None:
+    trace = make_trace("tiny 7")
+    turned = DrawableTrace(trace.config, trace.weights, None, trace.ids)
+    turned.weights = dict(trace.weights) | {"wpe.weight": trace.weights["wpe.weight"].T}
+    assert not is_ok(turned, BY_ID["F58"])
+
+
 def test_it_says_why_there_is_no_column_of_the_articles() -> None:
     assert "This model has another shape" in draw(make_trace("tiny 7"), BY_ID["F59"]).text(columns=500)
 

@@ -175,13 +175,15 @@ def _check_model(trace: Trace, chosen: Selection) -> Check:
     groups, n_layer = _loaded(trace), trace.config.n_layer
     blocks = {size for name, size in groups.items() if name.startswith("h.")}
     loaded, counted = sum(groups.values()), trace.config.n_params
-    sizes = [f"{size:,}" for size in sorted(blocks)]
+    sizes, shapes = [f"{size:,}" for size in sorted(blocks)], trace.config.tensor_shapes()
+    fitting = sum(trace[name].shape == tuple(shapes.get(name, ())) for name in trace.weights)
     return Check(
-        len(blocks) == 1 and loaded == counted,
+        len(blocks) == 1 and loaded == counted and fitting == len(shapes),
         Words(
             f"{loaded:,} numbers are loaded, {counted:,} counted from the shape; {many(n_layer, 'block')} of "
-            f"{', '.join(sizes)}",
-            f"加载了 {loaded:,} 个数，按形状计算是 {counted:,} 个；{n_layer} 个块，每块 {'、'.join(sizes)} 个",
+            f"{', '.join(sizes)}; {fitting} of {len(shapes)} tensors have the shape that the config gives",
+            f"加载了 {loaded:,} 个数，按形状计算是 {counted:,} 个；{n_layer} 个块，每块 {'、'.join(sizes)} 个；"
+            f"{len(shapes)} 个张量中，{fitting} 个的形状与配置相符",
         ),
     )
 
