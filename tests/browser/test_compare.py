@@ -9,6 +9,7 @@ from playwright.sync_api import Browser
 import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.figures import DrawableTrace
+from cutaway.trace import Intervention
 from tests.browser.conftest import Explorer, served, visiting
 from tests.browser.numbers import is_tensor, wrong_cells, wrong_numbers
 from tests.browser.visit import Found, Visit
@@ -74,6 +75,14 @@ def test_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> None:
     check_sides(
         visit_two, mine, mine.edit([7, 60, 1, 7])
     )  # from A, as the server reads it: the last bits depend on that
+
+
+def test_a_text_too_short_for_a_change_is_read_without_it(visit_two: Visit, two: Explorer) -> None:
+    visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60&do=cut_edge:query=3,key=0")
+    mine = two.trace_of(list(map(int, IDS.split(","))))
+    changed = mine.intervene(Intervention("cut_edge", query=3, key=0))
+    check_sides(visit_two, changed, mine.edit([7, 60]))
+    assert "B has too few tokens for" in visit_two.page.locator("main").inner_text()
 
 
 def test_without_another_model_it_says_how_to_get_one(mute_visit: Visit) -> None:

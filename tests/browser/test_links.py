@@ -93,6 +93,30 @@ def test_a_written_token_is_a_step_that_can_be_taken_back(visit: Visit) -> None:
     assert tokens.count() == before
 
 
+def test_back_shows_the_text_of_the_link_again(visit: Visit) -> None:
+    visit.open("#1/attention?ids=50256,32,9379")
+    visit.page.locator("[name=text]").fill("hi")
+    visit.page.get_by_role("button", name="Read", exact=True).click()
+    visit.page.wait_for_function("() => location.hash.includes('ids=50256,5303')")
+    visit.settle()
+    visit.page.go_back()
+    visit.settle()
+    assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "A", "␣robot"]
+    assert "ids=50256,32,9379" in visit.page.url
+    visit.page.go_forward()
+    visit.settle()
+    assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "hi"]
+
+
+def test_what_went_wrong_is_told_no_longer_than_it_is_wrong(visit: Visit) -> None:
+    visit.open("#1/attention?ids=50256,32,9379")
+    visit.page.evaluate("location.hash = '#1/attention?ids=50256,32,9379&do=zero_head:layer=99,head=0'")
+    visit.page.locator(".failure").wait_for()
+    visit.page.evaluate("location.hash = '#1/attention?ids=50256,32,9379'")
+    visit.page.locator(".failure").wait_for(state="detached")
+    visit.complaints.clear()
+
+
 def test_a_link_may_have_a_text(visit: Visit) -> None:
     visit.open("#1/article?text=It%20was%20a%20dark&layer=2&x-figure=F40")
     assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "It", "␣was", "␣a", "␣dark"]

@@ -146,6 +146,19 @@ class TestProof:
         assert response.status_code == 400
         assert "at least two" in response.json()["error"]
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"kind": "cut_edge", "query": 8, "key": 0},
+            {"kind": "patch_residual", "layer": 0, "position": 8, "source": list(range(9))},
+        ],
+    )
+    def test_is_to_be_had_with_a_change_at_the_last_token(self, client: TestClient, change: dict[str, object]) -> None:
+        assert len(IDS) == 9
+        name = read_name(client, ids=IDS, interventions=[change])
+        proof = client.post(f"/api/traces/{name}/proof", json={}).json()
+        assert proof["max_difference"] < 1e-3
+
     def test_says_that_nothing_can_be_kept_where_tokens_look_ahead(self, client: TestClient) -> None:
         name = read_name(client, ids=IDS, interventions=[{"kind": "no_mask"}])
         assert client.post(f"/api/traces/{name}/proof", json={}).json()["with_cache"]["positions"] == len(IDS)

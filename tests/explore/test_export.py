@@ -1,6 +1,7 @@
 """The page as one file: it holds what it will ask for, and asks for nothing else. tests/browser opens it."""
 
 import base64
+import errno
 import gzip
 import json
 import re
@@ -104,6 +105,21 @@ def test_the_same_trace_gives_the_same_file(tmp_path: Path) -> None:
     trace = MUTE.trace([1, 2, 3])
     export_page(MUTE, trace, Selection()).save(tmp_path / "one.html")
     assert (tmp_path / "one.html").read_text(encoding="utf-8") == export_page(MUTE, trace, Selection()).text
+
+
+def test_what_cannot_be_written_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, write = tmp_path / "page.html", Path.write_text
+    file.write_text("precious")
+
+    def half(path: Path, text: str, encoding: str) -> int:
+        write(path, text[: len(text) // 2], encoding)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space left on device.*page.html"):
+        ExportedPage("<html>" * 9).save(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert file.read_text() == "precious"
 
 
 def test_a_head_that_there_is_not_is_refused() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
+from cutaway.errors import UsageError
 from cutaway.explore.app import Explorer
 from cutaway.explore.server import Listener, listen, serve
 from tests.explore.served import mute, slow
@@ -64,6 +65,12 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Server]:
 
     monkeypatch.setattr(uvicorn.Server, "startup", started)
     return servers
+
+
+@pytest.mark.parametrize("host", ["a..b", "h" * 300, "\udcff"])
+def test_what_is_no_host_is_one_line(host: str) -> None:
+    with pytest.raises(UsageError, match="is no name of a host$"):
+        listen(host, 0)
 
 
 def test_serves_until_it_is_told_to_end(listener: Listener, servers: list[uvicorn.Server]) -> None:

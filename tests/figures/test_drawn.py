@@ -11,6 +11,7 @@ from cutaway.figures.content import Note, Words
 from cutaway.figures.drawn import LANGUAGES
 from cutaway.figures.registry import Figure
 from cutaway.layout import width
+from cutaway.trace import Intervention
 from tests.figures.drawing import make_trace
 
 SUM = Words("rows sum to 1", "每行之和为 1")
@@ -104,6 +105,22 @@ def test_a_trace_made_from_another_draws_too() -> None:
     longer = make_trace("tiny 7").append(3)
     assert isinstance(longer, DrawableTrace)
     assert longer.figure("F20").selection.position == 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Intervention("patch_residual", layer=1, position=6, source=(9, 8, 7, 6, 5, 4, 3)),
+        Intervention("cut_edge", query=6, key=2),
+    ],
+)
+def test_a_change_at_the_last_token_can_be_drawn(change: Intervention) -> None:
+    trace = make_trace("tiny 7").intervene(change)
+    for figure in all_figures().values():
+        if figure.draw:
+            assert trace.figure(figure.id).panels
+    alone = make_trace("tiny 1").intervene(Intervention("patch_residual", layer=0, position=0, source=(9,)))
+    assert alone.figure("F42").check
 
 
 @pytest.mark.parametrize("name", ["tiny 1", "tiny 7", "untied 7", "one wide 4"])

@@ -1,10 +1,12 @@
 """Each intervention does what it says, where it says, and nothing else; and which ones let a token see what follows."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from cutaway.config import GPT2Config
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
 from cutaway.trace import Intervention, Trace
@@ -166,7 +168,27 @@ def test_a_patch_of_every_layer_and_position_makes_it_the_other_text() -> None:
 
 def test_a_patch_of_the_same_text_changes_nothing() -> None:
     patch = Intervention("patch_residual", layer=0, position=5, source=tuple(IDS))
-    same(trace_of(WEIGHTS, IDS, patch)["logits"], PLAIN["logits"])
+    assert_logits_close(trace_of(WEIGHTS, IDS, patch)["logits"], PLAIN["logits"])
+
+
+def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cutaway.trace import run as run_module
+
+    plain, read = run_module.run, []
+
+    def noted(config: GPT2Config, weights: object, ids: Sequence[int], *rest: object, **options: object) -> object:
+        read.append((config.n_layer, tuple(ids)))
+        return plain(config, weights, ids, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "run", noted)
+    source, other = tuple(range(20)), tuple(range(20, 40))
+    patches = [
+        Intervention("patch_residual", layer=0, position=2, source=source),
+        Intervention("patch_residual", layer=0, position=5, source=source),
+        Intervention("patch_residual", layer=1, position=0, source=other),
+    ]
+    trace_of(WEIGHTS, IDS, *patches)
+    assert read == [(1, source[:6]), (2, other[:1])]
 
 
 def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +211,8 @@ def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        ((1, 2), "the source of a patch must be a tuple of token ids, 4 to 48 of them, not (1, 2)"),
-        ([1, 2, 3, 4], "must be a tuple"),
+        ((1, 2), "the source of a patch must be token ids, 4 to 48 of them in a tuple, not (1, 2)"),
+        ([1, 2, 3, 4], "in a tuple, not [1, 2, 3, 4]"),
         ((1,) * 49, "4 to 48 of them"),
         ((1, 2, 3, 61), "a token id of the source must be from 0 to 60, not 61"),
         (None, "the intervention patch_residual needs a source"),

@@ -13,7 +13,7 @@ from cutaway.errors import UsageError
 from cutaway.reference import block
 from cutaway.trace import Intervention, Trace, Work
 from cutaway.trace import run as run_module
-from cutaway.trace.interventions import KINDS
+from cutaway.trace.interventions import KINDS, fitting
 from cutaway.trace.names import trace_shapes
 from tests.tiny import random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, assert_same_trace, interventions, small_models, texts, trace_of
@@ -149,8 +149,7 @@ def append(data: st.DataObject, trace: Trace) -> Trace:
 
 def truncate(data: st.DataObject, trace: Trace) -> Trace:
     length = data.draw(st.integers(1, len(trace)))
-    stays = [where for where in trace.interventions if where.kind != "cut_edge"]  # its tokens may be gone
-    return trace.intervene(*stays).edit(trace.ids[:length])
+    return trace.intervene(*fitting(trace.interventions, length)).edit(trace.ids[:length])
 
 
 def intervene(data: st.DataObject, trace: Trace) -> Trace:

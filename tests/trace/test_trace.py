@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engine import Float32
 from cutaway.errors import UsageError
-from cutaway.reference import merge_heads
+from cutaway.reference import block, embed, head, merge_heads
 from cutaway.trace import Intervention
 from cutaway.trace import trace as trace_module
 from cutaway.trace.heads import search
 from cutaway.trace.lens import attribution, divergence, lens
 from cutaway.trace.names import ATTENDED
 from tests.tiny import assert_logits_close, peer_model, random_ids, tiny_weights
-from tests.trace.tracing import interventions, seen_in_one_go, small_models, texts, trace_of
+from tests.trace.tracing import EXAMPLES, interventions, seen_in_one_go, small_models, texts, trace_of
 
 WEIGHTS = tiny_weights()
 IDS = random_ids(WEIGHTS.config, 30)
@@ -129,6 +129,46 @@ def test_a_text_that_is_none_is_refused(ids: list[int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
         trace_of(WEIGHTS, ids)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_some_heads_and_one_row_of_a_changed_model_are_those_of_all(kind: str) -> None:
+    trace = trace_of(WEIGHTS, IDS, EXAMPLES[kind])
+    some, whole = trace.attention(1, 1, 3), trace["attn.1"]
+    np.testing.assert_array_equal(some["attn"], whole[1:3])
+    np.testing.assert_array_equal(some["z"], trace["z.1"][1:3])
+    np.testing.assert_allclose(trace.attention_of(1, 5), whole[:, 5], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_whoever_calls_the_reference_makes_the_same_changes(kind: str) -> None:
+    trace, seen = trace_of(WEIGHTS, IDS, EXAMPLES[kind]), trace_of(WEIGHTS, IDS, EXAMPLES[kind]).edits()
+    x = embed(WEIGHTS.arrays, IDS, 0, seen)
+    for layer in range(WEIGHTS.config.n_layer):
+        x, _ = block(WEIGHTS.config, WEIGHTS.arrays, layer, x, None, seen)
+    np.testing.assert_array_equal(head(WEIGHTS.config, WEIGHTS.arrays, x, seen), trace["logits"])
+
+
+def test_computing_can_be_ended() -> None:
+    trace = trace_of(WEIGHTS, IDS)
+    trace["attn.0"]
+
+    def enough() -> None:
+        raise KeyboardInterrupt
+
+    watched = trace.watched(enough)
+    assert np.shares_memory(watched["attn.0"], trace["attn.0"])  # what is there is there for both
+    for compute in (
+        lambda: watched["mlp_act.1"],
+        lambda: watched.logits_at(0),
+        lambda: watched.attention_of(0, 3),
+        lambda: watched.append(1),
+        lambda: watched.intervene(Intervention("no_mask")),
+        lambda: lens(watched, 1),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            compute()
+    assert len(trace.append(1)) == 31
 
 
 def test_a_trace_has_its_names_and_the_checkpoints() -> None:

@@ -17,6 +17,7 @@ from cutaway.explore.wire import ENCODINGS, Content, encode, json_content, tenso
 from cutaway.explore.worker import Document
 from cutaway.figures import DrawableTrace
 from cutaway.trace.heads import HeadStatistics, atlas, search
+from cutaway.trace.interventions import fitting
 from cutaway.trace.lens import attribution, boundaries, divergence, lens, promoted, surprise
 
 MAX_CANDIDATES = 100
@@ -168,7 +169,7 @@ def proof(question: Question) -> Content:
     trace = question.trace
     if len(trace) < 2:
         raise UsageError("a text of one token has no other tokens to keep; the proof needs at least two")
-    before = trace.edit(trace.ids[:-1])
+    before = trace.intervene(*fitting(trace.interventions, len(trace) - 1)).edit(trace.ids[:-1])
     logits, measured = zip(*(_measured(trace, base, question.check) for base in (before, None)), strict=True)
     difference = float(np.abs(logits[0] - logits[1]).max())
     return json_content({"with_cache": measured[0], "without_cache": measured[1], "max_difference": difference})

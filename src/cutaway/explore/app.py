@@ -115,7 +115,9 @@ class Explorer:
 
     async def _question(self, request: Request, arguments: Arguments, answer: Answer) -> Response:
         name, find = request.path_params["trace"], self.store.__getitem__
-        return await self._computed(request, lambda job: answer(Question(find(name), arguments, find, job.check)))
+        return await self._computed(
+            request, lambda job: answer(Question(find(name).watched(job.check), arguments, find, job.check))
+        )
 
     async def _computed(self, request: Request, compute: Callable[[Job], Content]) -> Response:
         job = Job()

@@ -7,6 +7,7 @@ compressed safetensors block, which a script of a few lines unpacks, and its pol
 import base64
 import gzip
 import html
+import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -51,8 +52,15 @@ class ExportedPage:
     text: str
 
     def save(self, path: str | Path) -> None:
-        """Write it; raises OSError."""
-        Path(path).write_text(self.text, encoding="utf-8")
+        """Write it, beside a file that is there until all is written; raises OSError, with the file's name."""
+        path = Path(path)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            unfinished.write_text(self.text, encoding="utf-8")
+            os.replace(unfinished, path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.text):,} characters>"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from cutaway.errors import UsageError
 from cutaway.explore.app import Explorer, make_app
 from cutaway.explore.safety import OWN_NUMBERS
 
@@ -22,12 +23,16 @@ class Listener:
 
 
 def listen(host: str, port: int) -> Listener:
-    """Listen at a host and port, of which 0 is any that is free; raises OSError, naming both, where that cannot be."""
+    """Listen at a host and port, of which 0 is any that is free; raises OSError, naming both, where that cannot be, and
+    UsageError for what is no host.
+    """
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(place[:2], family=family)
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"{host} port {port}") from None
+    except UnicodeError:
+        raise UsageError(f"{host!r:.60} is no name of a host") from None
     number, port = listening.getsockname()[:2]
     address = ipaddress.ip_address(number)
     token = None if number in OWN_NUMBERS else secrets.token_urlsafe(24)

@@ -178,11 +178,16 @@ def check_intervention(config: GPT2Config, where: Intervention, tokens: int) -> 
 def _check_source(config: GPT2Config, source: Sequence[int], position: int) -> None:
     if not isinstance(source, tuple) or not position < len(source) <= config.n_ctx:
         raise UsageError(
-            f"the source of a patch must be a tuple of token ids, {position + 1} to {config.n_ctx} of them,"
+            f"the source of a patch must be token ids, {position + 1} to {config.n_ctx} of them in a tuple,"
             f" not {source!r:.60}"
         )
     for token in source:
         whole("a token id of the source", token, 0, config.n_vocab - 1)
+
+
+def fitting(interventions: Sequence[Intervention], tokens: int) -> list[Intervention]:
+    """Those that can be made to so few tokens: the others are at a token that is not there."""
+    return [where for where in interventions if max(where.query or 0, where.key or 0, where.position or 0) < tokens]
 
 
 def made_in(layer: int, interventions: Sequence[Intervention]) -> list[Intervention]:

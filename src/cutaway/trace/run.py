@@ -6,7 +6,7 @@ values: about 200 MB for 1,024 tokens of the smallest GPT-2. From these every ot
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,8 @@ class Work:
     """What a pass computed and what it took over, in tokens and layers, and how long it took.
 
     Of the layers that were computed, those before `changed_layer` computed `positions_computed` tokens and took over
-    the others; those from it on, in which the interventions differ, computed every token.
+    the others; those from it on, in which the interventions differ, computed every token. Texts that patches are taken
+    from are read besides, and only `seconds` knows of it.
     """
 
     positions_computed: int
@@ -82,21 +83,35 @@ def _patches(
     starts: Sequence[int],
     progress: Progress | None,
 ) -> Before:
-    """What each patch puts in, where it is not taken over: the residual stream (d,) after its layer at its position in
-    the other text.
-    """
-    read: dict[tuple[int, ...], Pass] = {}
+    """What each patch puts in, where it is not taken over; the other texts are read one after another."""
+    needed = [where for where in interventions if where.source and _place(where)[1] >= starts[_place(where)[0]]]
     patches: dict[str | Intervention, Float32] = {}
-    for where in interventions:
-        if where.source is None:
-            continue
-        assert where.layer is not None
-        assert where.position is not None
-        if where.position >= starts[where.layer]:
-            source = read.get(where.source) or run(config, weights, where.source, progress=progress)
-            patches[where] = source.kept[boundary(config, where.layer + 1)][where.position].copy()
-            read[where.source] = source
+    for source in dict.fromkeys(where.source for where in needed if where.source):
+        own = [where for where in needed if where.source == source]
+        patches |= _rows_of(config, weights, source, own, progress)
     return patches
+
+
+def _rows_of(
+    config: GPT2Config,
+    weights: Mapping[str, Float32],
+    source: Sequence[int],
+    patches: Sequence[Intervention],
+    progress: Progress | None,
+) -> dict[str | Intervention, Float32]:
+    """The residual stream (d,) of one text after each patch's layer at its position; no more of the text is read."""
+    places = dict(zip(patches, map(_place, patches), strict=True))
+    layers, tokens = (1 + max(place[axis] for place in places.values()) for axis in (0, 1))
+    below = replace(config, n_layer=layers)
+    kept = run(below, weights, source[:tokens], progress=progress).kept
+    return {where: kept[boundary(below, layer + 1)][position].copy() for where, (layer, position) in places.items()}
+
+
+def _place(patch: Intervention) -> tuple[int, int]:
+    """Its layer and position."""
+    assert patch.layer is not None
+    assert patch.position is not None
+    return patch.layer, patch.position
 
 
 def _read_layer(

@@ -6,6 +6,7 @@ functions of `reference.py` that made them.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -58,6 +59,7 @@ class Trace:
         self.config, self.weights, self.tokenizer = config, weights, tokenizer
         self._pass: Pass = run(config, weights, ids, interventions, base._pass if base else None, progress)
         self._derived: OrderedDict[str, Float32] = OrderedDict()
+        self._check: Callable[[], None] = _nothing
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -106,6 +108,23 @@ class Trace:
         """Every name and its shape, in the order of computing; nothing is computed for it."""
         return trace_shapes(self.config, len(self.ids))
 
+    def edits(self, start: int = 0) -> Edits:
+        """The interventions as a `see` for `reference.py`, for tokens from that position on."""
+        patches = [where for where in self.interventions if where.source]
+        return Edits(
+            self.interventions, start, {each: self[f"resid.post.{each.layer}"][each.position] for each in patches}
+        )
+
+    def watched(self, check: Callable[[], None]) -> Self:
+        """This trace, but that `check` is called before whatever is computed; what it raises ends the computing."""
+        watched = copy(self)
+        watched._check = check
+        return watched
+
+    def heed(self, done: int, layers: int) -> None:
+        """The `progress` of traces that are made from this one on the way to something else."""
+        self._check()
+
     # Other traces from this one: they take over what did not change.
 
     def edit(self, ids: Sequence[int], progress: Progress | None = None) -> Self:
@@ -121,8 +140,10 @@ class Trace:
         return self._next(self.ids, interventions, progress)
 
     def _next(self, ids: Sequence[int], interventions: Sequence[Intervention], progress: Progress | None) -> Self:
-        cls = type(self)
-        return cls(self.config, self.weights, self.tokenizer, ids, interventions, base=self, progress=progress)
+        cls, progress = type(self), progress or self.heed
+        made = cls(self.config, self.weights, self.tokenizer, ids, interventions, base=self, progress=progress)
+        made._check = self._check
+        return made
 
     # Tensors by name.
 
@@ -219,6 +240,7 @@ class Trace:
             seen[name] = edits(name, array)
             return seen[name]
 
+        self._check()
         compute(see)
         return seen
 
@@ -247,6 +269,10 @@ class Trace:
         return {f"zcat.{layer}": zcat} | self._seen(
             lambda see: see(name, linear(self.weights, f"h.{layer}.attn.c_proj", zcat))
         )
+
+
+def _nothing() -> None:
+    pass
 
 
 def check_text(config: GPT2Config, ids: Sequence[int]) -> None:

@@ -15,7 +15,6 @@ from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.reference import block, embed, head
 from cutaway.trace import Trace
-from cutaway.trace.interventions import Edits
 
 BYTES = 4  # of a float32
 MOST_LAYERS = 12  # that have a row in the grid of the cache
@@ -177,7 +176,7 @@ def _check_cache(trace: Trace, chosen: Selection) -> Check:
 
 def _from_cache(trace: Trace, position: int) -> Float32:
     """The logits (V,) of one token that is read with nothing but the keys and values of those before it."""
-    config, weights, see = trace.config, trace.weights, Edits(trace.interventions, position)
+    config, weights, see = trace.config, trace.weights, trace.edits(position)
     x = embed(weights, [trace.ids[position]], position, see)  # (1, d)
     for layer in range(config.n_layer):
         past = trace["cache.k"][layer][:, :position], trace["cache.v"][layer][:, :position]

@@ -12,6 +12,7 @@ from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.sampling import softmax
 from cutaway.trace import Trace
+from cutaway.trace.interventions import fitting
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def go_on(
 
 def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
     """The first tokens as a text of their own, read anew or after `base`; a change to a token beyond falls away."""
-    kept = [where for where in trace.interventions if max(where.query or 0, where.key or 0) < count]
-    return Trace(trace.config, trace.weights, trace.tokenizer, trace.ids[:count], kept, base=base)
+    kept = fitting(trace.interventions, count)
+    return Trace(trace.config, trace.weights, trace.tokenizer, trace.ids[:count], kept, base=base, progress=trace.heed)
 
 
 def first_logits(trace: Trace, count: int) -> Float32:

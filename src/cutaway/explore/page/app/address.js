@@ -57,7 +57,7 @@ export function textToChange(text) {
   for (const part of match[2] ? match[2].split(",") : []) {
     const [name, value] = part.split("=");
     if (!FIELDS.includes(name) || !value) return null;
-    const numbers = (name === "source" ? value.split(".") : [value]).map(Number);
+    const numbers = (name === "source" ? value.split(".") : [value]).map((text) => (text.trim() ? Number(text) : NaN));
     if (!numbers.every(Number.isFinite)) return null;
     change[name] = name === "source" ? numbers : numbers[0];
   }

@@ -16,6 +16,9 @@ export function describe(change) {
 /** A number, or the first of a text's token ids. */
 const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : value);
 
+/** Those that can be made to so few tokens: the others are at a token that is not there. */
+export const fitting = (changes, tokens) => changes.filter(({ query = 0, key = 0, position = 0 }) => Math.max(query, key, position) < tokens);
+
 const written = (changes) => changes.map(changeToText).join(" ");
 
 /** Whether the text has been read with the changes that are wanted; not so while it is still being read, or was refused. */

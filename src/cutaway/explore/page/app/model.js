@@ -153,11 +153,18 @@ export async function start(from) {
   effect(() => {
     const { ids, text, changes } = state.value;
     const key = `${ids ?? text}|${changes.map(changeToText).join(" ")}`;
-    if (key === last || (trace.peek() && key === traceKey(trace.peek()))) return;
+    if (key === last) return;
     last = key;
+    if (trace.peek() && key === traceKey(trace.peek())) return settle(); // it is there already
     if (ids) read({ ids });
     else read(model.peek().has_tokenizer ? { text: text ?? ARTICLE, from_start: true } : { ids: [0] });
   });
+}
+
+/** What is asked for is there: a reading that was under way is of something else, and so is what went wrong. */
+function settle() {
+  reading?.abort();
+  failure.value = null;
 }
 
 const traceKey = (found) => `${found.ids}|${found.interventions.map(changeToText).join(" ")}`;

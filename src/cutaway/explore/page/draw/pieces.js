@@ -2,10 +2,11 @@
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { say, t } from "../app/i18n.js";
+import { failure } from "../app/model.js";
 import { colour } from "./colours.js";
 
 /** In place of what is not there yet. */
-export const waiting = () => html`<p class="note">${t("loading")}</p>`;
+export const waiting = () => html`<p class="note">${t(failure.value ? "absent" : "loading")}</p>`;
 
 /** What may be wider than the page: it scrolls by itself, with the keyboard too. */
 export const scrolling = (name, inside) => html`<div class="scroll" tabindex="0" role="region" aria-label=${name}>${inside}</div>`;

@@ -2,7 +2,7 @@
 // difference.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { areInForce } from "../app/changes.js";
+import { areInForce, describe, fitting } from "../app/changes.js";
 import { checkbox, choices } from "../app/controls.js";
 import { t } from "../app/i18n.js";
 import { likeliest, likelyList, onlyIn, share } from "../app/likely.js";
@@ -36,7 +36,8 @@ function second() {
   if (mode() === "model") return model.value.against ? other({ ids: ids.value, interventions: state.value.changes, against: true }) : null;
   const wanted = state.value.more.ids;
   if (!/^\d+(,\d+)*$/.test(wanted ?? "")) return null;
-  return other({ ids: wanted.split(",").map(Number), interventions: state.value.changes });
+  const there = wanted.split(",").map(Number);
+  return other({ ids: there, interventions: fitting(state.value.changes, there.length) });
 }
 
 /** What the text is held against. */
@@ -64,10 +65,10 @@ function form() {
 
 async function readSecond(event) {
   event.preventDefault();
-  const typed = new FormData(event.target).get("text"), interventions = state.peek().changes;
+  const typed = new FormData(event.target).get("text");
   if (!model.value.has_tokenizer) return goMore({ ids: typed.replaceAll(" ", "") });
   try {
-    const found = await readOther({ text: typed, from_start: true, interventions }, "second");
+    const found = await readOther({ text: typed, from_start: true }, "second");
     goMore({ with: "text", ids: found.ids.join(",") });
   } catch (error) {
     report(error);
@@ -79,7 +80,9 @@ function texts(found) {
   const { name, against } = model.value;
   const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
   const [mine, theirs] = names[mode()] ?? ["A", "B"];
-  return html`<dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
+  const left = mode() === "text" ? state.value.changes.filter((change) => !fitting([change], found.ids.length).length) : [];
+  return html`${left.length ? html`<p class="note">${t("compare.left", { changes: left.map(describe).join("; ") })}</p>` : nothing}
+    <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }
 
 const side = (name, tokens, others) => html`<div><dt>${name}</dt><dd class="tokens-line">
