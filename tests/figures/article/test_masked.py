@@ -57,6 +57,13 @@ def test_a_score_of_zero_is_no_mask() -> None:
     assert not is_ok(zero, FIGURES["F39"])
 
 
+def test_the_sums_are_of_the_chosen_heads_rows() -> None:
+    other = falsify(make_trace("tiny 7"), "attn.1")  # in a model's own weights every row of every head sums to 1
+    sums = draw(other, FIGURES["F40"], Selection(1, 2, 3)).panels[2]
+    assert isinstance(sums, Grid)
+    np.testing.assert_allclose(sums.cells.values[:, 0], other["attn.1"][2].sum(axis=-1), rtol=1e-5)
+
+
 def test_the_second_token_gives_nothing_to_those_after_it() -> None:
     table = draw(make_trace("tiny 7"), FIGURES["F36"]).panels[1]
     assert isinstance(table, Table)
