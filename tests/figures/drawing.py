@@ -50,6 +50,9 @@ class Falsified(DrawableTrace):
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         return self.false[name] if name in self.false else super().__getitem__(name)
 
+    def logits_at(self, position: int) -> NDArray[np.float32]:
+        return self.false["logits"][position] if "logits" in self.false else super().logits_at(position)
+
 
 def falsify(trace: DrawableTrace, name: str) -> Falsified:
     """The trace with every number of a tensor changed, each by something else."""

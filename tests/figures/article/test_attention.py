@@ -30,6 +30,8 @@ def test_holds_and_can_be_drawn(figure: Figure, name: str) -> None:
     ("name", "tensor"),
     [
         ("F30", "attn.0"),
+        ("F31", "attn.0"),
+        ("F31", "q.0"),
         ("F31", "z.0"),
         ("F31", "k.0"),
         ("F32", "q.0"),
@@ -38,6 +40,7 @@ def test_holds_and_can_be_drawn(figure: Figure, name: str) -> None:
         ("F33", "attn.0"),
         ("F34", "z.0"),
         ("F34", "v.0"),
+        ("F35", "attn.0"),
         ("F35", "z.0"),
     ],
 )

@@ -43,6 +43,7 @@ def test_holds_and_can_be_drawn(figure: Figure, name: str) -> None:
         ("F47", "v.0"),
         ("F48", "scores_raw.0"),
         ("F49", "scores.0"),
+        ("F50", "scores.0"),
         ("F50", "attn.0"),
         ("F51", "z.0"),
         ("F52", "zcat.0"),

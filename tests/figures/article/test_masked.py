@@ -31,6 +31,8 @@ def test_holds_and_can_be_drawn(figure: Figure, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "tensor"),
     [
+        ("F36", "scores.0"),
+        ("F36", "masked.0"),
         ("F36", "attn.0"),
         ("F38", "scores_raw.0"),
         ("F38", "k.0"),
@@ -44,6 +46,13 @@ def test_a_wrong_number_is_found(name: str, tensor: str) -> None:
     trace = make_trace("tiny 7")
     assert is_ok(trace, FIGURES[name])
     assert not is_ok(falsify(trace, tensor), FIGURES[name])
+
+
+@pytest.mark.parametrize("tensor", ["scores", "masked", "attn"])
+def test_weights_of_tokens_that_are_not_masked_are_checked(tensor: str) -> None:
+    trace = make_trace("tiny 2")  # which has no later token
+    assert is_ok(trace, FIGURES["F36"])
+    assert not is_ok(falsify(trace, f"{tensor}.0"), FIGURES["F36"])
 
 
 @pytest.mark.parametrize("name", ["F36", "F37", "F39", "F40"])

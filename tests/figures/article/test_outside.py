@@ -85,7 +85,18 @@ def test_without_the_mask_it_does_not_hold(name: str) -> None:
     assert not is_ok(trace.intervene(Intervention("no_mask")), figure(name), Selection(position=3))
 
 
-@pytest.mark.parametrize(("name", "tensor"), [("F12", "attn.0"), ("F13", "attn.0"), ("F15", "pos_emb")])
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("F01", "logits"),
+        ("F01", "resid.post.1"),
+        ("F04", "logits"),
+        ("F04", "resid.post.1"),
+        ("F12", "attn.0"),
+        ("F13", "attn.0"),
+        ("F15", "pos_emb"),
+    ],
+)
 def test_a_wrong_number_is_found(name: str, tensor: str) -> None:
     assert not is_ok(falsify(make_trace("tiny 7"), tensor), figure(name), Selection(position=3))
 
@@ -94,6 +105,18 @@ def test_a_wrong_number_is_found(name: str, tensor: str) -> None:
 def test_other_candidates_than_the_likeliest_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "candidates", second_best)
     assert not is_ok(make_trace("tiny 7"), figure(name))
+
+
+@pytest.mark.parametrize("name", ["F01", "F04"])
+def test_shares_of_other_tokens_than_all_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "candidates", among_the_shown)
+    assert not is_ok(make_trace("tiny 7"), figure(name))
+
+
+def among_the_shown(trace: Trace, count: int) -> list[steps.Candidate]:
+    likely = steps.candidates(trace, count)
+    total = sum(each.probability for each in likely)
+    return [steps.Candidate(each.id, each.logit, each.probability / total) for each in likely]
 
 
 @pytest.mark.parametrize("name", ["F08", "T1"])

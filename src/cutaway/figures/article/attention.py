@@ -90,18 +90,19 @@ def _three_steps(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _check_three_steps(trace: Trace, chosen: Selection) -> Check:
     position = chosen.position
     q, k, v = (trace[f"{kind}.{chosen.layer}"][chosen.head, : position + 1].astype(np.float64) for kind in "qkv")
-    z = softmax(q[-1] @ k.T / np.sqrt(q.shape[-1])) @ v
-    off = apart(trace[f"z.{chosen.layer}"][chosen.head, position], z)
-    name, formula, near = (
-        f"z.{chosen.layer}[{chosen.head}, {position}]",
-        f"softmax(q · k / √{q.shape[-1]})",
-        within(off),
-    )
+    weights = np.zeros(len(trace))  # later tokens have none
+    weights[: position + 1] = softmax(q[-1] @ k.T / np.sqrt(q.shape[-1]))
+    attn, z = (trace[f"{kind}.{chosen.layer}"][chosen.head, position] for kind in ("attn", "z"))
+    off = apart(attn, weights), apart(z, weights[: position + 1] @ v)
+    spot, formula = f"{chosen.layer}[{chosen.head}, {position}]", f"softmax(q · k / √{q.shape[-1]})"
+    shares, total = map(within, off)
     return Check(
-        off < TOLERANCE,
+        all(each < TOLERANCE for each in off),
         Words(
-            f"{name} is {formula} times v over {many(len(k), 'token')}, {near.en}",
-            f"{name} 等于 {formula} 乘以 v，对 {len(k)} 个词元求和，{near.zh}",
+            f"attn.{spot} is {formula} over {many(len(k), 'token')}, {shares.en}, and z.{spot} is the sum of these "
+            f"weights times v, {total.en}",
+            f"attn.{spot} 等于对 {len(k)} 个词元的 {formula}，{shares.zh}；"
+            f"z.{spot} 等于这些权重乘以 v 之和，{total.zh}",
         ),
     )
 
@@ -136,14 +137,17 @@ def _every_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_every_token(trace: Trace, chosen: Selection) -> Check:
     q, k, v = (trace[f"{kind}.{chosen.layer}"][chosen.head].astype(np.float64) for kind in "qkv")
-    scores = np.where(np.tri(len(q), dtype=bool), q @ k.T / np.sqrt(q.shape[-1]), MASKED)
-    off = apart(trace[f"z.{chosen.layer}"][chosen.head], softmax(scores) @ v)
-    name, near = f"z.{chosen.layer}[{chosen.head}]", within(off)
+    weights = softmax(np.where(np.tri(len(q), dtype=bool), q @ k.T / np.sqrt(q.shape[-1]), MASKED))
+    attn, z = (trace[f"{kind}.{chosen.layer}"][chosen.head] for kind in ("attn", "z"))
+    off = apart(attn, weights), apart(z, weights @ v)
+    here, (shares, sums) = f"{chosen.layer}[{chosen.head}]", map(within, off)
     return Check(
-        off < TOLERANCE,
+        all(each < TOLERANCE for each in off),
         Words(
-            f"{name} of {many(len(q), 'token')} follows from q, k and v in these three steps, {near.en}",
-            f"全部 {len(q)} 个词元的 {name} 都可由 q、k、v 经这三步算出，{near.zh}",
+            f"attn.{here} and z.{here} of {many(len(q), 'token')} follow from q, k and v in these three steps, the "
+            f"weights {shares.en} and the sums {sums.en}",
+            f"全部 {len(q)} 个词元的 attn.{here} 和 z.{here} 都可由 q、k、v 经这三步算出；"
+            f"权重：{shares.zh}；和：{sums.zh}",
         ),
     )
 

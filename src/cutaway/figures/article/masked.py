@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article.steps import beginning, tail
-from cutaway.figures.article.views import TOLERANCE, apart, at, span, within
+from cutaway.figures.article.views import TOLERANCE, apart, at, exact_scores, softmax, span, within
 from cutaway.figures.content import Check, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import TOKEN, many, place, token_label, token_labels
 from cutaway.figures.registry import Figure
@@ -63,19 +63,34 @@ def _first_tokens(trace: Trace) -> Words:
 
 
 def _check_second_token(trace: Trace, chosen: Selection) -> Check:
-    masked, attn = (trace[f"{kind}.{chosen.layer}"][:, 1:2, 2:] for kind in ("masked", "attn"))
-    if not attn.size:
+    layer, position = chosen.layer, min(1, len(trace) - 1)
+    scores, masked, attn = (trace[f"{kind}.{layer}"][:, position] for kind in ("scores", "masked", "attn"))  # (H, T)
+    exact = exact_scores(trace, layer, position, len(trace))
+    earlier, later = slice(position + 1), slice(position + 1, None)
+    off = max(
+        apart(scores, exact),
+        apart(masked[:, earlier], exact[:, earlier]),
+        apart(attn[:, earlier], softmax(exact[:, earlier])),
+    )
+    root, near = f"√{trace.config.d_head}", within(off)
+    made = Words(
+        f"the scores are q · k / {root}, and the weights of the tokens up to it their softmax, {near.en}",
+        f"分数是 q · k / {root}，到它为止的词元的权重是这些分数的 softmax，{near.zh}",
+    )
+    if not attn[:, later].size:
         nothing = Words(
-            "nothing comes after the second token that could be masked", "第二个词元之后没有词元，没有可遮住的分数"
+            f"nothing comes after the second token that could be masked; {made.en}",
+            f"第二个词元之后没有词元，没有可遮住的分数；{made.zh}",
         )
-        return Check(True, nothing)
-    name, hidden = f"attn.{chosen.layer}[:, 1, 2:]", span(masked)
+        return Check(off < TOLERANCE, nothing)
+    name, hidden, leaked = f"attn.{layer}[:, 1, 2:]", masked[:, later], attn[:, later]
     return Check(
-        bool((masked == MASKED).all()) and not attn.any(),
+        bool((hidden == MASKED).all()) and not leaked.any() and off < TOLERANCE,
         Words(
-            f"{name}, {many(attn.size, 'weight')} in {many(len(attn), 'head')}, is at most {attn.max():g}; the masked "
-            f"scores there are {hidden}",
-            f"{name} 是 {len(attn)} 个头中的 {attn.size} 个权重，最大为 {attn.max():g}；那里掩码后的分数是 {hidden}",
+            f"{name}, {many(leaked.size, 'weight')} in {many(len(attn), 'head')}, is at most {leaked.max():g}; the "
+            f"masked scores there are {span(hidden)}; {made.en}",
+            f"{name} 是 {len(attn)} 个头中的 {leaked.size} 个权重，最大为 {leaked.max():g}；"
+            f"那里掩码后的分数是 {span(hidden)}；{made.zh}",
         ),
     )
 

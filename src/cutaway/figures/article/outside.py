@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article.steps import beginning, candidate_table, candidates, first_logits, tail
+from cutaway.figures.article.unembedding import expected_logits, output_matrix
 from cutaway.figures.article.views import TOLERANCE, apart, within
 from cutaway.figures.content import (
     Bars,
@@ -59,17 +60,24 @@ def _check_keyboard(trace: Trace, chosen: Selection) -> Check:
 
 
 def _check_candidates(trace: Trace, count: int) -> Check:
-    """Whether the likeliest are those with the largest logits, and the shares of the whole vocabulary sum to one."""
-    logits, shown = trace.logits_at(-1), candidates(trace, count)
-    above = int((logits > min(each.logit for each in shown)).sum())
-    off = abs(float(softmax(logits).sum()) - 1)
-    size, near = f"{len(logits):,}", within(off)
+    """Whether the likeliest are those with the largest logits, and their logits and shares of the whole vocabulary
+    follow from the vector that leaves the last block.
+    """
+    logits, shown, expected = trace.logits_at(-1), candidates(trace, count), expected_logits(trace, -1)
+    above, ids = int((logits > min(each.logit for each in shown)).sum()), [each.id for each in shown]
+    off = (
+        apart(np.array([each.logit for each in shown]), expected[ids]),
+        apart(np.array([each.probability for each in shown]), softmax(expected)[ids]),
+    )
+    size, last, matrix = f"{len(logits):,}", f"resid.post.{trace.config.n_layer - 1}[-1]", output_matrix(trace)
+    scores, shares = map(within, off)
     return Check(
-        above < len(shown) and off < 1e-5,
+        above < len(shown) and all(each < TOLERANCE for each in off),
         Words(
-            f"{above} of {size} logits are larger than the smallest of the {len(shown)} shown; the probabilities of "
-            f"all tokens sum to 1 {near.en}",
-            f"{size} 个 logit 中有 {above} 个大于所示 {len(shown)} 个里最小的；全部词元的概率之和为 1，{near.zh}",
+            f"{above} of {size} logits are larger than the smallest of the {len(shown)} shown; these are "
+            f"ln_f({last}) @ {matrix}.T {scores.en}, and the probabilities its softmax {shares.en}",
+            f"{size} 个 logit 中有 {above} 个大于所示 {len(shown)} 个里最小的；所示的 logit 等于 "
+            f"ln_f({last}) @ {matrix}.T，{scores.zh}；概率等于它的 softmax，{shares.zh}",
         ),
     )
 

@@ -12,8 +12,10 @@ from cutaway.figures.article.views import (
     TOLERANCE,
     apart,
     at,
+    exact_scores,
     largest_difference,
     part,
+    softmax,
     where,
     within,
 )
@@ -109,13 +111,19 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
     with_cache = cached[f"attn.{layer}"][:, position]  # (H, position + 1)
     without = at_once(trace)[f"attn.{layer}"][:, position, : position + 1]
     off, reused = largest_difference(with_cache, without), cached.work.positions_reused
+    exact = exact_scores(trace, layer, position, position + 1)
+    scores, attn = (trace[f"{kind}.{layer}"][:, position, : position + 1] for kind in ("scores", "attn"))
+    wrong = max(apart(scores, exact), apart(attn, softmax(exact)))
+    root, near = f"√{trace.config.d_head}", within(wrong)
     return Check(
-        off < TOLERANCE and cached.work.positions_computed == 1,
+        off < TOLERANCE and wrong < TOLERANCE and cached.work.positions_computed == 1,
         Words(
             f"attn.{layer}[:, {position}] of {many(len(without), 'head')}: the token read alone after a cache of "
-            f"{reused}, and the whole text of {many(len(trace), 'token')} at once, differ by at most {off:.1e}",
+            f"{reused}, and the whole text of {many(len(trace), 'token')} at once, differ by at most {off:.1e}; the "
+            f"scores are q · k / {root} and the weights their softmax, {near.en}",
             f"{len(without)} 个头的 attn.{layer}[:, {position}]：在 {reused} 个词元的缓存之后单独读入这个词元，"
-            f"与一次读完全部 {len(trace)} 个词元，最大相差 {off:.1e}",
+            f"与一次读完全部 {len(trace)} 个词元，最大相差 {off:.1e}；"
+            f"分数是 q · k / {root}，权重是这些分数的 softmax，{near.zh}",
         ),
     )
 

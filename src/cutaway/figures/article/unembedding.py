@@ -36,12 +36,22 @@ def falling(logits: Float32) -> list[int]:
     return [int(token) for token in np.argsort(-logits, kind="stable")]
 
 
-def _output_matrix(trace: Trace) -> str:
+def output_matrix(trace: Trace) -> str:
+    """The name of the matrix whose rows the last vector is multiplied by."""
     return "wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"
 
 
+def expected_logits(trace: Trace, position: int) -> Float32:
+    """The logits (V,) of a position from the vector that leaves the last block: the LayerNorm by its formula in
+    float64, the product in float32, since a copy of the matrix in float64 would take hundreds of megabytes.
+    """
+    last = trace[f"resid.post.{trace.config.n_layer - 1}"][position]
+    logits: Float32 = trace[output_matrix(trace)] @ exact_norm(trace, "ln_f", last)[2].astype(np.float32)
+    return logits
+
+
 def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    p, matrix = chosen.position, _output_matrix(trace)
+    p, matrix = chosen.position, output_matrix(trace)
     read = read_out(trace, p)
     best = falling(read["logits"])
     label = token_label(trace, best[0])
@@ -74,7 +84,7 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _products(trace: Trace, read: dict[str, Float32], best: Sequence[int], position: int) -> Table:
     """The scores of a few tokens: each its dot product, and what the model computed."""
-    name = _output_matrix(trace)
+    name = output_matrix(trace)
     rows = [
         (
             token_label(trace, token),
@@ -95,7 +105,7 @@ def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
     """The last LayerNorm by its formula, and the whole product; where the head is tied also the text's own tokens, from
     the vectors that they came in with.
     """
-    read, name, p = read_out(trace, chosen.position), _output_matrix(trace), chosen.position
+    read, name, p = read_out(trace, chosen.position), output_matrix(trace), chosen.position
     last = f"resid.post.{trace.config.n_layer - 1}"
     names, exact = ("ln_f.mean", "ln_f.rstd", "ln_f"), exact_norm(trace, "ln_f", trace[last][p])
     norm = max(apart(read[each], expected) for each, expected in zip(names, exact, strict=True))

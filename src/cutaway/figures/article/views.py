@@ -129,3 +129,10 @@ def product(trace: Trace, x: str, matrix: str, position: int) -> NDArray[np.floa
     row = trace[x][position].astype(np.float64)
     exact: NDArray[np.float64] = row @ trace[f"{matrix}.weight"] + trace[f"{matrix}.bias"]
     return exact
+
+
+def exact_scores(trace: Trace, layer: int, position: int, keys: int) -> NDArray[np.float64]:
+    """What a token's query and each of the first keys give in every head (H, keys), before the mask, in float64."""
+    q, k = (trace[f"{kind}.{layer}"].astype(np.float64) for kind in "qk")
+    scores: NDArray[np.float64] = np.einsum("hd,htd->ht", q[:, position], k[:, :keys]) / np.sqrt(q.shape[-1])
+    return scores
