@@ -81,7 +81,9 @@ def test_the_list_says_what_was_measured_where_a_claim_does_not_hold(
 
 
 def test_the_list_is_json_too(tiny: str) -> None:
-    listed = figure("--model", tiny, "--list", "--json").document["figures"]
+    result = figure("--model", tiny, "--list", "--json")
+    assert (result.code, result.err) == (0, "")
+    listed = json.loads(result.out)
     assert isinstance(listed, list)
     assert [row["id"] for row in listed] == list(all_figures())
     for row, known in zip(listed, all_figures().values(), strict=True):

@@ -4,7 +4,7 @@ import json
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ def add_json(parser: "_ActionsContainer") -> None:
     parser.add_argument("--json", action="store_true", help="write one JSON document and nothing else")
 
 
-def write_json(document: Mapping[str, object]) -> None:
+def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
     """The one document on standard output, on one line."""
     print(json.dumps(document, ensure_ascii=False, allow_nan=False))
 

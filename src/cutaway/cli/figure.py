@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cutaway.figures import Check, DrawableTrace, Figure
-    from cutaway.model import Model
 
 STATUS_ZH = {"live": "实时", "drawn": "示意", "later": "以后"}
 
@@ -49,7 +48,7 @@ def run(options: Namespace) -> None:
     model = load_model(options)
     trace = model.trace(view_ids(model, options))
     if options.list:
-        _list(model, trace, options)
+        _list(trace, options)
         return
     drawn = trace.figure(options.figure, options.layer, options.head, options.position)
     if options.json or options.format == "json":
@@ -60,13 +59,13 @@ def run(options: Namespace) -> None:
         print(safe(drawn.text(options.language, columns())))
 
 
-def _list(model: "Model", trace: "DrawableTrace", options: Namespace) -> None:
+def _list(trace: "DrawableTrace", options: Namespace) -> None:
     from cutaway.figures import all_figures, check_figure
 
     chosen = view_selection(options)
     listed = [(figure, check_figure(figure, trace, chosen)) for figure in all_figures().values()]
     if options.json or options.format == "json":
-        write_json({**describe(model), "ids": trace.ids, "figures": [_row(*each) for each in listed]})
+        write_json([_row(*each) for each in listed])
     else:
         print("\n".join(_lines(listed, options.language)))
 
