@@ -128,6 +128,13 @@ def test_an_edit_keeps_the_interventions(kind: str) -> None:
     assert_same_trace(edited, trace_of(WEIGHTS, ids, EXAMPLES[kind]))
 
 
+def test_the_first_changed_layer_is_told_and_where_none_is_changed_the_number_of_layers() -> None:
+    layers = WEIGHTS.config.n_layer
+    assert BASE.append(1).work.changed_layer == layers
+    for layer in range(layers):
+        assert BASE.intervene(Intervention("zero_mlp", layer=layer)).work.changed_layer == layer
+
+
 def test_cutting_a_tokens_every_edge_leaves_it_blind_to_later_edits() -> None:
     changed, ids = BASE.intervene(Intervention("cut_edge", query=0, key=0)), [*IDS[:19], 5]
     assert_same_trace(changed.edit(ids), trace_of(WEIGHTS, ids, Intervention("cut_edge", query=0, key=0)))
