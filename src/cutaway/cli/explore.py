@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutaway.checks import whole
 from cutaway.cli.arguments import add_json, add_model, describe, load_model, open_source, write_json
 from cutaway.cli.terminal import safe
 from cutaway.cli.view import add_view, view_ids, view_selection
@@ -54,12 +55,13 @@ def run(options: Namespace) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if options.export and (options.host, options.port, options.against) != (None, None, None):
         raise UsageError("a file has no server: give --export, or --host, --port and --against")
+    port = whole("port", PORT if options.port is None else options.port, 0, 65535)
     checkpoint_bytes = open_source(options.model).n_bytes
     model = load_model(options)
     if options.export:
         _export(options, model, checkpoint_bytes)
     else:
-        _serve(options, model, checkpoint_bytes)
+        _serve(options, model, checkpoint_bytes, port)
 
 
 def _export(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
@@ -76,14 +78,12 @@ def _export(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
         webbrowser.open(options.export.absolute().as_uri())
 
 
-def _serve(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
-    from cutaway.checks import whole
+def _serve(options: Namespace, model: "Model", checkpoint_bytes: int, port: int) -> None:
     from cutaway.explore.app import Explorer
     from cutaway.explore.server import listen, serve
 
     against = load_model(options, options.against) if options.against else None
     explorer = Explorer(model, checkpoint_bytes, against)
-    port = whole("port", PORT if options.port is None else options.port, 0, 65535)
     start = _start(model, options)
     listener = listen(HOST if options.host is None else options.host, port)
     address = listener.address + start

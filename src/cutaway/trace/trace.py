@@ -57,9 +57,9 @@ class Trace:
         for where in interventions:
             check_intervention(config, where, len(ids))
         self.config, self.weights, self.tokenizer = config, weights, tokenizer
-        self._pass: Pass = run(config, weights, ids, interventions, base._pass if base else None, progress)
+        self._check: Callable[[], None] = base._check if base else _nothing
+        self._pass: Pass = run(config, weights, ids, interventions, base._pass if base else None, progress or self.heed)
         self._derived: OrderedDict[str, Float32] = OrderedDict()
-        self._check: Callable[[], None] = _nothing
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -140,10 +140,8 @@ class Trace:
         return self._next(self.ids, interventions, progress)
 
     def _next(self, ids: Sequence[int], interventions: Sequence[Intervention], progress: Progress | None) -> Self:
-        cls, progress = type(self), progress or self.heed
-        made = cls(self.config, self.weights, self.tokenizer, ids, interventions, base=self, progress=progress)
-        made._check = self._check
-        return made
+        cls = type(self)
+        return cls(self.config, self.weights, self.tokenizer, ids, interventions, base=self, progress=progress)
 
     # Tensors by name.
 

@@ -42,5 +42,5 @@ test("changes are written as kind:field=value", () => {
   assert.equal(changeToText({ kind: "cut_edge", layer: 1, head: null, query: 5, key: 0 }), "cut_edge:layer=1,query=5,key=0");
   assert.deepEqual(textToChange("cut_edge:layer=1,query=5,key=0"), { kind: "cut_edge", layer: 1, query: 5, key: 0 });
   assert.equal(changeToText({ kind: "patch_residual", layer: 1, position: 2, source: [5, 6, 7] }), "patch_residual:layer=1,position=2,source=5.6.7");
-  for (const text of ["cut_edge:layer=NaN", "cut_edge:layer", "patch_residual:source=5.x", "patch_residual:source=5..6"]) assert.equal(textToChange(text), null);
+  for (const text of ["cut_edge:layer=NaN", "cut_edge:layer", "patch_residual:source=5.x", "patch_residual:source=5..6", "patch_residual:source=1e3"]) assert.equal(textToChange(text), null);
 });

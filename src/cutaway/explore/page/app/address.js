@@ -5,6 +5,8 @@
 // The first number is the version of this form. Token ids are the state, and text is only a view of them: in a link that
 // is written by hand `text=…` may stand in place of the ids, which take its place when it has been read.
 
+import { PLACES } from "./kinds.js";
+
 export const VERSION = "1";
 
 /** What a page starts with. `text` is what to read where there are no ids; `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
@@ -13,7 +15,6 @@ export const START = Object.freeze({
 });
 
 const WHOLE = ["layer", "head", "position"];
-const FIELDS = ["layer", "head", "query", "key", "position", "value", "source"];
 
 /** State -> "#1/…". What is as at the start is left out. */
 export function toAddress(state) {
@@ -45,9 +46,12 @@ export function fromAddress(address) {
 
 /** {kind: "zero_head", layer: 3, head: 1} -> "zero_head:layer=3,head=1"; a list of token ids is written 50256.32.9379 */
 export function changeToText(change) {
-  const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${name}=${[change[name]].flat().join(".")}`);
+  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${name}=${[change[name]].flat().join(".")}`);
   return fields.length ? `${change.kind}:${fields.join(",")}` : change.kind;
 }
+
+const toNumber = (text) => (text?.trim() && Number.isFinite(Number(text)) ? Number(text) : null);
+const toIds = (text) => (/^\d+(\.\d+)*$/.test(text) ? text.split(".").map(Number) : null);
 
 /** The other way; null where that is no change. */
 export function textToChange(text) {
@@ -56,10 +60,9 @@ export function textToChange(text) {
   const change = { kind: match[1] };
   for (const part of match[2] ? match[2].split(",") : []) {
     const [name, value] = part.split("=");
-    if (!FIELDS.includes(name) || !value) return null;
-    const numbers = (name === "source" ? value.split(".") : [value]).map((text) => (text.trim() ? Number(text) : NaN));
-    if (!numbers.every(Number.isFinite)) return null;
-    change[name] = name === "source" ? numbers : numbers[0];
+    if (!PLACES.includes(name)) return null;
+    change[name] = name === "source" ? toIds(value) : toNumber(value);
+    if (change[name] === null) return null;
   }
   return change;
 }

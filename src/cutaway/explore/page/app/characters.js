@@ -1,11 +1,11 @@
 // Which tokens hold the bytes of one character together.
 
-const FOLLOWS = (byte) => byte >= 0x80 && byte < 0xc0;
+const follows = (byte) => byte >= 0x80 && byte < 0xc0;
 const following = (byte) => (byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc0 ? 1 : 0);
 
 /** How many bytes a character still lacks at the end of these, when it lacked so many before. */
 function lacking(bytes, before) {
-  return bytes.reduce((left, byte) => (FOLLOWS(byte) ? Math.max(0, left - 1) : following(byte)), before);
+  return bytes.reduce((left, byte) => (follows(byte) ? Math.max(0, left - 1) : following(byte)), before);
 }
 
 /** Tokens ({bytes}) in groups [[token, place], …]: one by one, but together where a character goes on in the next. */
@@ -13,7 +13,7 @@ export function together(tokens) {
   const groups = [];
   let left = 0;
   tokens.forEach((token, place) => {
-    if (left > 0 && FOLLOWS(token.bytes[0])) groups.at(-1).push([token, place]);
+    if (left > 0 && follows(token.bytes[0])) groups.at(-1).push([token, place]);
     else groups.push([[token, place]]);
     left = lacking(token.bytes, left);
   });

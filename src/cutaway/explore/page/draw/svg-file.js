@@ -17,8 +17,7 @@ function save(button, name) {
     const style = getComputedStyle(mark);
     for (const property of LOOK) copies[i].setAttribute(property, style.getPropertyValue(property));
   });
-  const sized = Object.entries({ width, height });
-  for (const [property, value] of sized) copy.setAttribute(property, value);
+  for (const [property, value] of Object.entries({ width, height })) copy.setAttribute(property, value);
   copy.prepend(element("rect", { x, y, width: "100%", height: "100%", fill: paper() }));
   offer(copy, name);
 }
