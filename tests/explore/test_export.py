@@ -45,6 +45,14 @@ def test_a_sentence_takes_less_than_half_a_megabyte(robot: ExportedPage) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tokens", [22, 60])  # the most of which all heads are in it, and more than most sentences have
+def test_a_long_sentence_too(tokens: int) -> None:
+    model = cutaway.load(engine="reference")
+    ids = model.encode(" It was the best of times, and the worst: 1859." * 5)[:tokens]
+    assert len(export_page(model, model.trace(ids), Selection(2, 1)).text.encode()) < 500_000
+
+
+@pytest.mark.slow
 def test_nothing_outside_is_named(robot: ExportedPage) -> None:
     outside = robot.text.replace(re.search(r'id="packed">([^<]*)<', robot.text)[1], "")  # type: ignore[index]
     assert re.findall(r"https?:|\bsrc=|\bhref=|@import|url\(", outside) == []

@@ -32,7 +32,7 @@ POLICY = (
 )
 UNPACK = "app/unpack.js"  # runs as a script in the file, and is no module
 TRACE = "text"  # what the trace is called in the file
-MOST_PATTERNS = 40_000  # attention weights: where all heads together have more, the file holds those of one layer
+MOST_PATTERNS = 24_000  # attention weights: where all heads together have more, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
