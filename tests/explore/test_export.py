@@ -91,6 +91,29 @@ def test_its_answers_are_the_traces_numbers() -> None:
     assert not any(name.startswith("api/tokens") for name in files)
 
 
+def test_its_figures_are_the_traces_with_each_row_of_numbers_once() -> None:
+    trace = MUTE.trace(random_ids(WEIGHTS.config, 6))
+    files = unpacked(export_page(MUTE, trace, Selection(1, 2, 3)))
+    numbers = np.frombuffer(files["numbers"], np.uint8).reshape(4, -1).T.copy().view(np.float32).ravel()
+    held = 0
+    for figure in all_figures().values():
+        if figure.draw:
+            found = json.loads(files[f"api/traces/text/figures/{figure.id}?layer=1&head=2&position=3"])
+            expected = json.loads(json.dumps(trace.figure(figure.id, 1, 2, 3).document()))
+            for panel in (panel for panel in found["panels"] if "cells" in panel):
+                columns, rows = panel["cells"]["values"]["columns"], panel["cells"]["values"]["rows"]
+                held += columns * len(rows)
+                panel["cells"]["values"] = [numbers[first : first + columns].tolist() for first in rows]
+            for panel in (panel for panel in expected["panels"] if "cells" in panel):
+                panel["cells"]["values"] = np.array(panel["cells"]["values"], np.float32).tolist()
+            assert _nan_as_none(found["panels"]) == _nan_as_none(expected["panels"]), figure.id
+    assert len(numbers) < 0.9 * held
+
+
+def _nan_as_none(panels: object) -> str:
+    return json.dumps(panels).replace("NaN", "null")
+
+
 def test_a_long_text_holds_the_patterns_of_one_head_only() -> None:
     weights = tiny_weights(n_ctx=128)
     model = Model(ReferenceEngine(weights), weights, None, "mute")

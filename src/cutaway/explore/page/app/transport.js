@@ -1,6 +1,7 @@
 // How the page gets at the model. Everything it asks is a path under "api/" or "page/"; `get` brings what stands there:
 // from the server that the page came from, or from inside an exported file, which holds the answers to some questions.
 
+import { numbersOf, withNumbers } from "./numbers-of-file.js";
 import { readTensors } from "./safetensors.js";
 
 const TOGETHER = 256; // selections that the server takes in one question
@@ -83,11 +84,11 @@ export const recorded = (answers) => {
     const written = asked && [...new URLSearchParams(asked)].map(([name, value]) => `${name}=${value}`).join("&");
     return answers.get(written ? `${place}?${written}` : place);
   };
-  const start = JSON.parse(new TextDecoder().decode(answers.get("start")));
+  const parsed = (bytes) => JSON.parse(new TextDecoder().decode(bytes)), start = parsed(answers.get("start")), numbers = numbersOf(answers.get("numbers"));
   return Object.assign(start, over(async (path) => {
     const found = find(path);
     if (found === undefined) throw new Refused(`this file does not hold ${path}`, 404);
-    return new Response(found);
+    return new Response(path.includes("/figures/") ? JSON.stringify(withNumbers(parsed(found), numbers)) : found);
   }, false));
 };
 
