@@ -21,8 +21,8 @@ PYTEST_ARGS ?= -n 2
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/cpu/native/*) \
-	$(if $(wildcard src/cutaway/cpu/_native.so)$(filter 0,$(CUTAWAY_NATIVE)),,library-is-missing)
+MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/engines/cpu/native/*) \
+	$(if $(wildcard src/cutaway/engines/cpu/_native.so)$(filter 0,$(CUTAWAY_NATIVE)),,library-is-missing)
 
 .PHONY: run test check lint browser native format peers clean library-is-missing
 
@@ -57,7 +57,7 @@ peers: $(VENV)/dev.stamp
 	bash bench/setup_peers.sh
 
 clean:
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VENV)/*.stamp src/cutaway/cpu/_native.so
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VENV)/*.stamp src/cutaway/engines/cpu/_native.so
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/core.stamp: $(MADE_FROM) | $(BIN)/pip

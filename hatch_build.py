@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import sys_tags
 
-LIBRARY = Path("src/cutaway/cpu/_native.so")  # this name on macOS too: ctypes does not mind
-SOURCES = Path("src/cutaway/cpu/native")
+LIBRARY = Path("src/cutaway/engines/cpu/_native.so")  # this name on macOS too: ctypes does not mind
+SOURCES = Path("src/cutaway/engines/cpu/native")
 BUILD = Path("build/native")
 ZIG = "ziglang==0.17.1"
 

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 
 import cutaway
 from cutaway.config import PUBLISHED, GPT2Config
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import MASKED, ReferenceEngine
 from cutaway.figures import DrawableTrace
 from cutaway.figures.article.numbers import NUMBERS
 from cutaway.figures.article.steps import beginning
 from cutaway.figures.article.views import softmax
-from cutaway.generation import Limits, collect, generate
+from cutaway.generation.batch import Limits, collect, generate
+from cutaway.generation.sampling import Sampling
 from cutaway.parameters import parameter_table
-from cutaway.reference import MASKED, ReferenceEngine
-from cutaway.sampling import Sampling
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
 from tests.tiny import random_ids, tiny_weights
 

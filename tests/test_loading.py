@@ -29,7 +29,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise EngineError("the library is not built")
 
-    monkeypatch.setattr("cutaway.cpu.library.library", missing)
+    monkeypatch.setattr("cutaway.engines.cpu.library.library", missing)
 
 
 @pytest.mark.usefixtures("no_library")
@@ -46,6 +46,6 @@ def test_another_error_of_the_cpu_engine_is_no_reason_to_run_the_reference(monke
     def no_memory(*_: object) -> None:
         raise EngineError("out of memory")
 
-    monkeypatch.setattr("cutaway.cpu.engine.CpuEngine._new_model", no_memory)
+    monkeypatch.setattr("cutaway.engines.cpu.engine.CpuEngine._new_model", no_memory)
     with pytest.raises(EngineError, match="out of memory"):
         make_engine(WEIGHTS)

@@ -8,14 +8,14 @@ import torch
 
 from cutaway.checkpoints import ArrayWeights, quantise
 from cutaway.checkpoints.quantise import is_conv1d, matrix_names
-from cutaway.cpu.engine import CpuEngine
-from cutaway.engine import Float32
+from cutaway.engines.cpu.engine import CpuEngine
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
-from cutaway.generation import Limits
+from cutaway.generation.batch import Limits
+from cutaway.generation.sampling import Sampling
 from cutaway.model import Model
-from cutaway.reference import ReferenceEngine
-from cutaway.sampling import Sampling
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
 
 WEIGHTS = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)

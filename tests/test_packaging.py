@@ -171,8 +171,8 @@ def test_a_wheel_without_the_library_is_for_every_platform(sdist: Path, tmp_path
     assert (sdist / hatch_build.LIBRARY).exists()
     assert wheel.name.endswith("-py3-none-any.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert "cutaway/cpu/_native.so" not in names
-    assert {"cutaway/py.typed", "cutaway/vocabulary/vocab.bpe", "cutaway/builtin/model.safetensors"} <= names
+    assert "cutaway/engines/cpu/_native.so" not in names
+    assert {"cutaway/py.typed", "cutaway/tokenizer/vocab.bpe", "cutaway/builtin/model.safetensors"} <= names
     licences = {name.split("/licenses/")[1] for name in names if "/licenses/" in name}
     assert licences == {"LICENSE", "NOTICE"}
 
@@ -184,5 +184,5 @@ def test_a_wheel_with_the_library_is_for_this_platform_and_every_python(tmp_path
     assert "-py3-none-" in wheel.name
     assert not wheel.name.endswith("-any.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "cutaway/cpu/_native.so" in names
+    assert "cutaway/engines/cpu/_native.so" in names
     assert not [name for name in names if name.endswith((".cpp", ".h"))]

@@ -8,7 +8,7 @@ from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights, Weights, random_weights
 from cutaway.config import GPT2Config
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 
 
 def tiny_weights(seed: int = 0, **shape: int | bool) -> ArrayWeights:

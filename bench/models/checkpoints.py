@@ -12,7 +12,7 @@ import sys
 
 from cutaway.checkpoints import RandomWeights, Weights, open_checkpoint, save_checkpoint
 from cutaway.config import GPT2Config
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 
 
 def main() -> None:

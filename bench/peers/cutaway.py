@@ -5,7 +5,7 @@ from time import perf_counter
 
 from bench.peers.worker import Generated, serve
 from cutaway.checkpoints import open_checkpoint
-from cutaway.cpu.engine import CpuCache, CpuEngine
+from cutaway.engines.cpu.engine import CpuCache, CpuEngine
 
 
 class Cutaway:

@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     from cutaway.checkpoints import save_checkpoint
     from cutaway.config import PUBLISHED, GPT2Config
     from cutaway.errors import CheckpointError, CutawayError, EngineError, HubError, UsageError
-    from cutaway.generation import Completion, Limits, Piece
+    from cutaway.generation.batch import Completion, Limits, Piece
+    from cutaway.generation.sampling import Sampling
     from cutaway.loading import load
     from cutaway.model import Candidate, Model, Score
-    from cutaway.sampling import Sampling
-    from cutaway.tokenizer import Tokenizer
+    from cutaway.tokenizer.fast import Tokenizer
     from cutaway.trace import Intervention
 
 __version__ = "0.1.0"
@@ -42,12 +42,12 @@ _HOMES = {
     "checkpoints": ("save_checkpoint",),
     "config": ("PUBLISHED", "GPT2Config"),
     "errors": ("CheckpointError", "CutawayError", "EngineError", "HubError", "UsageError"),
-    "generation": ("Completion", "Limits", "Piece"),
+    "generation.batch": ("Completion", "Limits", "Piece"),
+    "generation.sampling": ("Sampling",),
     "loading": ("load",),
     "model": ("Candidate", "Model", "Score"),
-    "sampling": ("Sampling",),
+    "tokenizer.fast": ("Tokenizer",),
     "trace": ("Intervention",),
-    "tokenizer": ("Tokenizer",),
 }
 
 

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 from cutaway.checkpoints import Weights, open_checkpoint
-from cutaway.engine import Engine
+from cutaway.engines.protocol import Engine
 from cutaway.errors import EngineError, UsageError
 from cutaway.model import Model
 
@@ -40,11 +40,11 @@ def make_engine(
         warnings.warn(f"{missing}; running the reference engine, which is slow", RuntimeWarning, stacklevel=3)
         return reference
     if engine in (None, "cpu"):
-        from cutaway.cpu.engine import CpuEngine
+        from cutaway.engines.cpu.engine import CpuEngine
 
         return CpuEngine(weights, dtype, threads)
     if engine == "pytorch":
-        from cutaway.pytorch.engine import PyTorchEngine
+        from cutaway.engines.pytorch.engine import PyTorchEngine
 
         return PyTorchEngine(weights, dtype, threads)
     return make_reference(weights, dtype, threads)
@@ -52,7 +52,7 @@ def make_engine(
 
 def _why_no_library() -> str:
     """Why the CPU engine's library cannot be used, or nothing where it can."""
-    from cutaway.cpu.library import library
+    from cutaway.engines.cpu.library import library
 
     try:
         library()
@@ -63,7 +63,7 @@ def _why_no_library() -> str:
 
 def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:
     """The reference engine, which has one precision and leaves threads to NumPy."""
-    from cutaway.reference import ReferenceEngine
+    from cutaway.engines.reference import ReferenceEngine
 
     if dtype not in (None, "float32"):
         raise UsageError(f"the reference engine computes in float32 only, not {dtype}")

@@ -11,11 +11,11 @@ import numpy as np
 from cutaway.checkpoints import FloatWeights, Weights
 from cutaway.checks import whole
 from cutaway.config import GPT2Config
-from cutaway.engine import Engine, Float32
+from cutaway.engines.protocol import Engine, Float32
 from cutaway.errors import UsageError
-from cutaway.generation import MAX_SEQUENCES, Completion, Limits, Piece, collect, fit, generate
-from cutaway.sampling import Sampling, softmax
-from cutaway.tokenizer import Tokenizer
+from cutaway.generation.batch import MAX_SEQUENCES, Completion, Limits, Piece, collect, fit, generate
+from cutaway.generation.sampling import Sampling, softmax
+from cutaway.tokenizer.fast import Tokenizer
 
 if TYPE_CHECKING:  # not needed for a first token
     from cutaway.figures import DrawableTrace
@@ -84,9 +84,9 @@ class Model:
     ) -> Completion:
         """Continue a prompt; an empty one is `<|endoftext|>`, which starts a new text.
 
-        How tokens are chosen: `cutaway.sampling`; when the text ends: `cutaway.generation.Limits`. Without a seed one
-        is drawn, and the result says which. Raises UsageError for settings out of range and for a prompt longer than
-        the context.
+        How tokens are chosen: `cutaway.generation.sampling`; when the text ends: `cutaway.generation.batch.Limits`.
+        Without a seed one is drawn, and the result says which. Raises UsageError for settings out of range and for a
+        prompt longer than the context.
         """
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
         limits = Limits(max_new_tokens, _texts(stop), stop_at_end, slide)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures import DrawableTrace
 from cutaway.figures.colours import paint, scale_table
 

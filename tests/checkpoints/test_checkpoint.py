@@ -12,8 +12,8 @@ from cutaway.checkpoints import Checkpoint, quantise, save_checkpoint
 from cutaway.checkpoints.quantise import is_conv1d, matrix_names
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
-from cutaway.tokenizer import Tokenizer
-from cutaway.vocabulary.files import write_vocabulary
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.files import write_vocabulary
 from tests.tiny import tiny_weights
 
 OPEN_FILES = Path("/proc/self/fd")

@@ -8,10 +8,10 @@ import torch
 
 from cutaway.checkpoints import ArrayWeights, Checkpoint, FloatWeights, Weights, save_checkpoint
 from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names
-from cutaway.cpu.engine import CpuEngine
-from cutaway.engine import Float32
-from cutaway.pytorch.engine import PyTorchEngine
-from cutaway.reference import ReferenceEngine
+from cutaway.engines.cpu.engine import CpuEngine
+from cutaway.engines.protocol import Float32
+from cutaway.engines.pytorch.engine import PyTorchEngine
+from cutaway.engines.reference import ReferenceEngine
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 
 WEIGHTS = tiny_weights(n_embd=66)  # two blocks of 32 and a bit

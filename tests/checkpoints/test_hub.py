@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from cutaway.checkpoints import save_checkpoint
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 from tests.checkpoints.fake_hub import COMMIT, Files, fake_hub
 from tests.tiny import tiny_weights
 

@@ -14,7 +14,7 @@ from cutaway.checkpoints import ArrayWeights, Checkpoint, RandomWeights, Weights
 from cutaway.checkpoints import save as save_module
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
 
 SHAPES = [

@@ -66,7 +66,7 @@ class TestStart:
             (["generate", "--help"], ["numpy", "tokenizers"]),
             (["params", "gpt2"], ["numpy", "tokenizers"]),
             (["tokenizer", "encode", "A robot"], ["numpy", "cutaway.model", "huggingface_hub"]),
-            (["next", "--model", "nowhere"], ["torch", "huggingface_hub", "cutaway.benchmark"]),
+            (["next", "--model", "nowhere"], ["torch", "huggingface_hub", "cutaway.evaluation.benchmark"]),
         ],
     )
     def test_imports_only_what_it_needs(self, arguments: list[str], unwanted: list[str]) -> None:
@@ -125,7 +125,7 @@ class TestErrors:
         assert "memory" in result.error
 
     def test_that_loading_warned_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cutaway.cpu.library.library", _raise(errors.EngineError("not built")))
+        monkeypatch.setattr("cutaway.engines.cpu.library.library", _raise(errors.EngineError("not built")))
         result = invoke("next", "--model", tiny, "x", "--json")
         assert result.code == 0
         assert result.err == "cutaway: warning: not built; running the reference engine, which is slow\n"
@@ -167,7 +167,7 @@ class TestStreams:
         assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
 
     def test_ctrl_c_keeps_what_was_written(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cutaway.reference import ReferenceEngine
+        from cutaway.engines.reference import ReferenceEngine
 
         forward, calls = ReferenceEngine.forward, []
 

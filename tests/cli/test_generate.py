@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cutaway
-from cutaway import sampling
 from cutaway.cli import make_parser
 from cutaway.cli.samples import in_order, read_settings
-from cutaway.generation import Piece
+from cutaway.generation import sampling
+from cutaway.generation.batch import Piece
 from tests.cli.invoke import Result, Stream, invoke
 
 PROMPT = "A robot must obey"
@@ -127,7 +127,7 @@ class TestTerminal:
 
     def test_is_never_driven_by_the_text(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cutaway.Tokenizer.gpt2().decode([215]) == "\x1b"
-        monkeypatch.setattr("cutaway.generation.choose", lambda *_: 215)
+        monkeypatch.setattr("cutaway.generation.batch.choose", lambda *_: 215)
         assert generate(tiny, "\x1b]0;title\x07", terminal=True).out == f"\x1b[1m␛]0;title␇\x1b[0m{'␛' * 6}\n"
         assert generate(tiny, PROMPT).out == "\x1b" * 6 + "\n"
 
@@ -143,7 +143,7 @@ class TestTerminal:
             held.append(len(stdout.bytes.getvalue()))
             return sampling.choose(*given)
 
-        monkeypatch.setattr("cutaway.generation.choose", chosen)
+        monkeypatch.setattr("cutaway.generation.batch.choose", chosen)
         generate(tiny, "--seed", "1", *arguments, PROMPT, terminal=terminal)
         appeared = [held[i] < held[i + 1] for i in range(5)]
         assert all(appeared) if arguments or terminal else not any(appeared)

@@ -81,7 +81,7 @@ def test_ctrl_c_stops_the_text_and_then_the_loop(tiny: str, monkeypatch: pytest.
             raise KeyboardInterrupt
         return 13
 
-    monkeypatch.setattr("cutaway.generation.choose", interrupted)
+    monkeypatch.setattr("cutaway.generation.batch.choose", interrupted)
     result = converse(tiny, stdin=b"One\nTwo\n")
     assert result.code == 0
     assert result.out == "...\n"
@@ -102,6 +102,6 @@ def test_enter_goes_on_with_a_text_that_ctrl_c_stopped(tiny: str, monkeypatch: p
         assert isinstance(token, int)
         return token
 
-    monkeypatch.setattr("cutaway.generation.choose", choose)
+    monkeypatch.setattr("cutaway.generation.batch.choose", choose)
     assert converse(tiny, stdin=b"One\n\n").out == "ab\nccc\n"
     assert seen[3] == (*seen[0], 64, 65)

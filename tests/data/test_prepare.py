@@ -12,7 +12,7 @@ import pytest
 from cutaway.data.prepare import documents, main
 from cutaway.data.shards import open_shard
 from cutaway.errors import UsageError
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 
 
 def test_files_become_one_shard_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cutaway.data.shards import Corpus, open_shard, write_shard
 from cutaway.errors import UsageError
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 
 
 def numbered(path: Path, first: int, count: int) -> Path:

@@ -10,11 +10,11 @@ from safetensors.numpy import load
 from starlette.testclient import TestClient
 
 from cutaway.checkpoints import FloatWeights, Weights
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.explore.app import Explorer, make_app
 from cutaway.model import Model
-from cutaway.reference import ReferenceEngine
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 from tests.tiny import tiny_weights
 
 Json = dict[str, Any]  # a parsed document

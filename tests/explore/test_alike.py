@@ -8,7 +8,7 @@ import pytest
 from cutaway.errors import UsageError
 from cutaway.explore.alike import SHAPE, check_alike
 from cutaway.model import Model
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 from tests.explore.served import mute, talking
 from tests.tiny import tiny_weights
 

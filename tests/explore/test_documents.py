@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from cutaway.config import PUBLISHED, GPT2Config
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore.documents import (
     explain_document,
@@ -17,8 +18,7 @@ from cutaway.explore.documents import (
 )
 from cutaway.figures import DrawableTrace, all_figures
 from cutaway.model import Model
-from cutaway.reference import ReferenceEngine
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
 from tests.explore.served import ROBOT, Json, mute, talking
 from tests.tiny import tiny_weights

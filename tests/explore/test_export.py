@@ -13,12 +13,12 @@ import pytest
 from safetensors.numpy import load as load_safetensors
 
 import cutaway
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore.assets import assets
 from cutaway.explore.export import POLICY, UNPACK, ExportedPage, export_page
 from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
-from cutaway.reference import ReferenceEngine
 from tests.tiny import random_ids, tiny_weights
 
 WEIGHTS = tiny_weights()

@@ -19,8 +19,8 @@ from cutaway.explore.documents import parameters_document
 from cutaway.explore.wire import encode, tensors_content
 from cutaway.figures.colours import colours, paint
 from cutaway.figures.text import number
-from cutaway.sampling import Sampling, distribution
-from cutaway.tokenizer import Tokenizer
+from cutaway.generation.sampling import Sampling, distribution
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace.heads import without_first
 
 NODE_TESTS = sorted((Path(__file__).parent / "page").glob("*.test.mjs"))

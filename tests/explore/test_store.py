@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.explore.store import TraceStore, UnknownTrace, fingerprint, trace_name
 from cutaway.figures import DrawableTrace
 from cutaway.model import Model
-from cutaway.reference import ReferenceEngine
 from cutaway.trace import Intervention
 from tests.explore.served import mute
 from tests.tiny import tiny_weights

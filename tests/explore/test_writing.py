@@ -4,8 +4,8 @@ import pytest
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
 from cutaway.explore.writing import read_wish, write
+from cutaway.generation.sampling import softmax
 from cutaway.model import Model
-from cutaway.sampling import softmax
 from tests.explore.served import Json, mute, talking
 
 

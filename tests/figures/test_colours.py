@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import MASKED
 from cutaway.figures.colours import colours, named_colour, paint, scale_table, shades
 from cutaway.figures.content import Scale
-from cutaway.reference import MASKED
 
 SCALES: tuple[Scale, ...] = ("share", "signed", "size")
 

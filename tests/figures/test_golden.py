@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cutaway.engines.reference import MASKED
 from cutaway.figures import Figure, Selection, all_figures
 from cutaway.figures.content import Arcs, Bars, Box, Cells, Drawing, Entry, Grid, Label, Line, Number, Panel, Table
 from cutaway.figures.text import plain
-from cutaway.reference import MASKED
 from tests.figures.drawing import draw, make_trace
 
 Record = Mapping[str, str | Sequence[float]]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import MASKED
 from cutaway.figures.colours import named_colour, paint
 from cutaway.figures.content import (
     Arcs,
@@ -35,7 +36,6 @@ from cutaway.figures.content import (
 )
 from cutaway.figures.svg import draw_svg
 from cutaway.figures.svg_grid import png
-from cutaway.reference import MASKED
 
 SVG = "{http://www.w3.org/2000/svg}"
 TITLE = Words("weights", "权重")

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import MASKED
 from cutaway.figures.content import (
     Arcs,
     Bars,
@@ -26,7 +27,6 @@ from cutaway.figures.content import (
 )
 from cutaway.figures.text import cut, draw_text, number, pool, wrap_prose
 from cutaway.layout import width
-from cutaway.reference import MASKED
 
 TITLE = Words("weights", "权重")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.trace import Trace
 from cutaway.trace.heads import HeadStatistics, atlas, head_statistics, search, without_first

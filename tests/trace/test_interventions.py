@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutaway.config import GPT2Config
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import CUT, KINDS, made_in

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.trace import Intervention, Trace
 from cutaway.trace import lens as lens_module

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
 from cutaway.config import GPT2Config
+from cutaway.engines.reference import block
 from cutaway.errors import UsageError
-from cutaway.reference import block
 from cutaway.trace import Intervention, Trace, Work
 from cutaway.trace import run as run_module
 from cutaway.trace.interventions import KINDS, fitting

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import block, embed, head, merge_heads
 from cutaway.errors import UsageError
-from cutaway.reference import block, embed, head, merge_heads
 from cutaway.trace import Intervention
 from cutaway.trace import trace as trace_module
 from cutaway.trace.heads import search

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cutaway.data.shards import Corpus
+from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
-from cutaway.pytorch.model import GPT2
 from cutaway.training.pretrain import Recipe, Run, events, main, sampled_loss, validation_loss
 from tests.tiny import random_ids, tiny_weights
 

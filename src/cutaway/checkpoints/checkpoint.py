@@ -9,9 +9,9 @@ from cutaway.checkpoints.directory import CONFIG, find_tensors, open_files
 from cutaway.checkpoints.quantise import Float32, QuantisedMatrix, is_conv1d
 from cutaway.checkpoints.safetensors import FLOATS
 from cutaway.errors import UsageError
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.files import read_vocabulary
 from cutaway.untrusted import fail, plain
-from cutaway.vocabulary.files import read_vocabulary
 
 
 class Checkpoint:

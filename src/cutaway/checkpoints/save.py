@@ -16,10 +16,10 @@ from cutaway.checkpoints.safetensors import Array, Kind, size_of, write_tensors
 from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.files import write_vocabulary
+from cutaway.tokenizer.vocabulary import gpt2_vocabulary
 from cutaway.untrusted import fail, place
-from cutaway.vocabulary import gpt2_vocabulary
-from cutaway.vocabulary.files import write_vocabulary
 
 Parameters = Mapping[str, Mapping[str, Kind]]  # for each parameter the tensors that store it
 

@@ -9,7 +9,7 @@ from cutaway.cli.terminal import safe
 from cutaway.layout import table
 
 if TYPE_CHECKING:
-    from cutaway.benchmark import Measurement
+    from cutaway.evaluation.benchmark import Measurement
 
 EXAMPLES = """\
 examples:
@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Measure, and report all at once."""
-    from cutaway.benchmark import measure
+    from cutaway.evaluation.benchmark import measure
 
     model = load_model(options)
     threads = model.engine.threads

@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from cutaway.benchmark import Pace
 from cutaway.cli.arguments import describe, utf8
 from cutaway.cli.terminal import BOLD, DIM, safe, style
-from cutaway.generation import Limits, Piece, collect
+from cutaway.evaluation.benchmark import Pace
+from cutaway.generation.batch import Limits, Piece, collect
+from cutaway.generation.sampling import Sampling
 from cutaway.layout import visible
 from cutaway.model import Model, Prompt
-from cutaway.sampling import Sampling
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from cutaway.bpe import Piece, from_symbols
 from cutaway.cli.arguments import SOURCES, add_json, open_source, read_file, read_stdin, utf8, write_json
 from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.layout import visible, wrap
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.bpe import Piece, from_symbols
+from cutaway.tokenizer.fast import Tokenizer
 
 EXAMPLES = """\
 examples:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cutaway.data.shards import write_shard
 from cutaway.errors import UsageError, guarded
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 
 
 def documents(path: Path) -> Iterator[str]:

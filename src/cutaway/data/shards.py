@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 
 Ids = NDArray[np.int64]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
 from cutaway.explore.documents import candidates, token_text

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.config import GPT2Config
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.explore.nearest import nearest
 from cutaway.explore.worker import Document
@@ -17,9 +17,9 @@ from cutaway.figures.content import Note, Selection
 from cutaway.layout import visible
 from cutaway.model import Model
 from cutaway.parameters import parameter_table, published_as
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.vocabulary import Vocabulary
 from cutaway.trace import Trace
-from cutaway.vocabulary import Vocabulary
 
 
 def model_document(model: Model, checkpoint_bytes: int, against: Model | None = None) -> Document:

@@ -25,7 +25,7 @@ from cutaway.explore.wire import Content, json_content, json_line, tensors_conte
 from cutaway.figures import DrawableTrace, Selection, all_figures
 from cutaway.figures.registry import select
 from cutaway.model import Model
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer.fast import Tokenizer
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 
 
 def nearest(matrix: Float32, row: int, k: int) -> tuple[NDArray[np.intp], Float32]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import softmax
 from cutaway.errors import UsageError
-from cutaway.reference import softmax
 from cutaway.trace import Trace
 from cutaway.trace.names import ATTENDED, FINAL, Shape
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 
 Tensor = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8] | NDArray[np.int32]

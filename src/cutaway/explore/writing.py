@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.explore.arguments import Arguments
 from cutaway.explore.documents import candidates, token_document
 from cutaway.explore.worker import Document
-from cutaway.generation import Limits, Row
+from cutaway.generation.batch import Limits, Row
+from cutaway.generation.sampling import Sampling, softmax
 from cutaway.model import Model
-from cutaway.sampling import Sampling, softmax
 
 TOP = 10  # candidates that are shown at each step
 

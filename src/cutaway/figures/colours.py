@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.content import Scale, signed_limit
 
 _FILE = Path(__file__).with_name("colours.json")

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 
 Shape = tuple[int, ...]
 Scale = Literal["share", "signed", "size"]  # 0 to 1; around 0; from the smallest to the largest

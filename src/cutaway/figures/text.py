@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.colours import is_masked, shades
 from cutaway.figures.content import (
     Arcs,

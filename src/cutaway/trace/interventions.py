@@ -12,9 +12,9 @@ import numpy as np
 
 from cutaway.checks import real, whole
 from cutaway.config import GPT2Config
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import MASKED
 from cutaway.errors import UsageError
-from cutaway.reference import MASKED
 
 # The score of a cut edge. It is above MASKED, so that a token whose every edge is cut looks at all of them alike and
 # still at no later one.

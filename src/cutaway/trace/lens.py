@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.checks import whole
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import softmax
 from cutaway.errors import UsageError
-from cutaway.reference import softmax
 from cutaway.trace.interventions import made_in
 from cutaway.trace.trace import Trace
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cutaway.config import GPT2Config
-from cutaway.engine import Float32
-from cutaway.reference import block, embed
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import block, embed
 from cutaway.trace.interventions import KINDS, Before, Edits, Intervention, made_in
 
 Progress = Callable[[int, int], None]  # called with the layers done, of how many; what it raises ends the pass

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from cutaway.checks import whole
 from cutaway.config import GPT2Config
-from cutaway.engine import Float32, check_sequences
-from cutaway.errors import UsageError
-from cutaway.reference import (
+from cutaway.engines.protocol import Float32, check_sequences
+from cutaway.engines.reference import (
     See,
     attend,
     embed,
@@ -27,7 +26,8 @@ from cutaway.reference import (
     queries_keys_values,
     softmax,
 )
-from cutaway.tokenizer import Tokenizer
+from cutaway.errors import UsageError
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
 from cutaway.trace.names import ATTENDED, FINAL, MERGED, PROJECTED, Shape, split_name, trace_shapes
 from cutaway.trace.run import Pass, Progress, Work, boundary, run

@@ -25,8 +25,8 @@ from cutaway.checkpoints import ArrayWeights, save_checkpoint
 from cutaway.checks import real, whole
 from cutaway.config import GPT2Config
 from cutaway.data.shards import Corpus
+from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError, guarded
-from cutaway.pytorch.model import GPT2
 from cutaway.training.muon import Muon
 from cutaway.untrusted import read_object, shown
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from cutaway.engines.reference import MASKED
 from cutaway.figures import Figure, Selection
 from cutaway.figures.article import masked, matrices
 from cutaway.figures.colours import paint
 from cutaway.figures.content import Grid, Number, Table
-from cutaway.reference import MASKED
 from cutaway.trace import Intervention
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 

@@ -10,9 +10,9 @@ from cutaway.config import GPT2Config
 from cutaway.figures import DrawableTrace, Figure, Selection
 from cutaway.figures.article import arcs, choice, folders, unembedding, vectors
 from cutaway.figures.content import Arcs, Grid, Number, Table, Words
-from cutaway.sampling import Sampling, distribution
-from cutaway.sampling import softmax as sampling_softmax
-from cutaway.tokenizer import Tokenizer
+from cutaway.generation.sampling import Sampling, distribution
+from cutaway.generation.sampling import softmax as sampling_softmax
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 

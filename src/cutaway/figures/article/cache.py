@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import block, embed, head
 from cutaway.figures.article.inside import three_parts
 from cutaway.figures.article.steps import beginning
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
@@ -13,7 +14,6 @@ from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
-from cutaway.reference import block, embed, head
 from cutaway.trace import Trace
 
 BYTES = 4  # of a float32

@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.article.unembedding import falling, read_out
 from cutaway.figures.article.views import TOLERANCE, apart, within
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Text, Words
 from cutaway.figures.labels import ID, TOKEN, token_label
 from cutaway.figures.registry import Figure
-from cutaway.sampling import Sampling, choose, distribution, softmax
+from cutaway.generation.sampling import Sampling, choose, distribution, softmax
 from cutaway.trace import Trace
 
 ALL, CUT_OFF = Words("all", "全部"), Words("cut", "截去")

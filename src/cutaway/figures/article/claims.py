@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway import bpe
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.figures.article.sizes import slots_in_use
 from cutaway.figures.article.steps import beginning, first_logits, go_on
@@ -13,9 +12,10 @@ from cutaway.figures.article.views import TOLERANCE, apart, largest_difference, 
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import HOW_MANY, WHAT, many, token_label
 from cutaway.figures.registry import Figure
+from cutaway.generation.sampling import softmax
 from cutaway.layout import visible
-from cutaway.sampling import softmax
-from cutaway.tokenizer import Tokenizer
+from cutaway.tokenizer import bpe
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 
 ROUNDS = 4  # of the loop whose end is shown

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cutaway.engines.reference import MASKED
 from cutaway.figures.article.steps import beginning, tail
 from cutaway.figures.article.views import TOLERANCE, apart, at, exact_scores, softmax, span, within
 from cutaway.figures.content import Check, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import TOKEN, many, place, token_label, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import number
-from cutaway.reference import MASKED
 from cutaway.trace import Trace
 from cutaway.trace.lens import surprise
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.article.views import apart, at, part
 from cutaway.figures.content import Grid, Number, Table, Words
 from cutaway.trace import Trace

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.content import Cells, cells
 
 _SCORES = np.array(

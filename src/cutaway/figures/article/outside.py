@@ -27,7 +27,7 @@ from cutaway.figures.content import (
 from cutaway.figures.labels import PROBABILITY, place, token_label
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
-from cutaway.sampling import softmax
+from cutaway.generation.sampling import softmax
 from cutaway.trace import Trace
 
 MOST_HIDDEN = 32  # F02 reads the text left of a token anew, at most so many tokens

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.article.cache import at_once, decode
 from cutaway.figures.article.three_steps import check_sum
 from cutaway.figures.article.views import (

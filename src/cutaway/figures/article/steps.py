@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.content import Entry, Number, Table, Words
 from cutaway.figures.labels import ID, PROBABILITY, TOKEN, token_label
 from cutaway.figures.text import short
+from cutaway.generation.sampling import softmax
 from cutaway.layout import width
-from cutaway.sampling import softmax
 from cutaway.trace import Trace
 from cutaway.trace.interventions import fitting
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
+from cutaway.engines.reference import softmax
 from cutaway.figures.article.norms import exact_norm, norm_table
 from cutaway.figures.article.steps import candidate_table, candidates
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
 from cutaway.figures.content import Bars, Cells, Check, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import ID, TOKEN, many, place, token_label
 from cutaway.figures.registry import Figure
-from cutaway.reference import softmax
-from cutaway.sampling import Sampling, distribution
+from cutaway.generation.sampling import Sampling, distribution
 from cutaway.trace import Trace
 
 LIKELIEST = 10  # tokens that are named

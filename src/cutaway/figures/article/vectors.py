@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engine import Float32
+from cutaway.engines.protocol import Float32
 from cutaway.figures.article.views import TOLERANCE, apart, few_columns, largest_difference, part, weight_grid, within
 from cutaway.figures.content import Bars, Check, Grid, Note, Panel, Selection, Words, computed
 from cutaway.figures.labels import many, place, token_label

@@ -1,4 +1,4 @@
-// The choice of the next token, exactly as `cutaway.sampling` makes it: temperature, then top-k with ties, then top-p with
+// The choice of the next token, exactly as `cutaway.generation.sampling` makes it: temperature, then top-k with ties, then top-p with
 // the token that crosses. In float64, over the whole vocabulary.
 
 /** Probabilities of logits: Float64Array. */

@@ -1,0 +1,218 @@
+"""The CPU engine: checks what comes from Python and hands it to the compiled library.
+
+The arithmetic is in `native/`. Here weights are fed to it one tensor at a time, and batches and caches are made sure
+to have the shapes that the library takes on trust.
+"""
+
+import ctypes
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from ctypes import c_void_p
+from threading import RLock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names, quantise
+from cutaway.checkpoints.weights import Weights
+from cutaway.checks import whole
+from cutaway.config import GPT2Config
+from cutaway.engines.cpu.library import check, library
+from cutaway.engines.protocol import MAX_THREADS, Cache, Float32, Logits, check_fork, check_sequences, check_truncate
+from cutaway.errors import UsageError
+
+DTYPES = ("float32", "int8")
+ISAS = ("portable", "avx2", "avx512")
+MAX_ROWS = 1 << 20
+
+
+class CpuCache:
+    """Keys and values in the compiled engine's own layout.
+
+    float32 for float32 weights and where the first call that filled it was `exact`; float16 otherwise.
+    """
+
+    def __init__(self, engine: "CpuEngine", handle: c_void_p, rows: int) -> None:
+        self.engine = engine
+        self.rows = rows
+        self.handle = handle
+        _free_with(self, library().cutaway_cache_free, handle)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Number of tokens that each row holds."""
+        lengths = np.empty(self.rows, np.int32)
+        with self.engine.lock:
+            library().cutaway_cache_lengths(self.handle, lengths.ctypes.data)
+        return tuple(lengths.tolist())
+
+    def fork(self, rows: Sequence[int]) -> "CpuCache":
+        """A new cache whose row i is a copy of row `rows[i]`."""
+        chosen = np.array(check_fork(rows, self.rows), np.int32)
+        handle = c_void_p()
+        with self.engine.lock:
+            check(library().cutaway_cache_fork(self.handle, chosen.ctypes.data, len(chosen), ctypes.byref(handle)))
+        return CpuCache(self.engine, handle, len(chosen))
+
+    def truncate(self, lengths: Sequence[int]) -> None:
+        """Forget the tokens of row i from position `lengths[i]` on; a row that is shorter stays as it is."""
+        with self.engine.lock:
+            kept = np.array(check_truncate(lengths, self.lengths), np.int32)
+            library().cutaway_cache_truncate(self.handle, kept.ctypes.data)
+
+
+class CpuEngine:
+    """GPT-2 on this machine's processor, by compiled code with its own threads.
+
+    `dtype` is "float32" or "int8" (default: int8 where the checkpoint stores int8). `threads` defaults to the
+    processors that this process may use. `isa` forces another instruction set than the best one, for tests and
+    measurements. Forward passes of several Python threads wait for each other. The engine does not survive
+    `os.fork()`: load it in the child.
+    Raises UsageError for an argument out of range, EngineError where the library is not built or memory runs out.
+    """
+
+    name = "cpu"
+
+    def __init__(
+        self, weights: Weights, dtype: str | None = None, threads: int | None = None, *, isa: str | None = None
+    ) -> None:
+        self.config: GPT2Config = weights.config
+        self.dtype = _chosen_dtype(dtype, weights.dtype)
+        self.threads: int | None = _chosen_threads(threads)
+        self.isa = _chosen_isa(isa)
+        self.lock = RLock()
+        self._handle = self._new_model()
+        for slot, name in enumerate(self.config.tensor_shapes()):
+            self._load(slot, name, weights)
+
+    def new_cache(self, rows: int) -> CpuCache:
+        """An empty cache for a batch of that many rows; memory is taken as rows fill."""
+        rows = whole("rows of a cache", rows, 1, MAX_ROWS)
+        handle = c_void_p()
+        check(library().cutaway_cache_new(self._handle, rows, ctypes.byref(handle)))
+        return CpuCache(self, handle, rows)
+
+    def forward(
+        self,
+        sequences: Sequence[Sequence[int]],
+        cache: Cache | None = None,
+        logits: Logits = "last",
+        *,
+        exact: bool = False,
+    ) -> Float32:
+        """Read `sequences[i]` after what row i of the cache holds; see `cutaway.engines.protocol.Engine.forward`.
+
+        Returns float32 logits, (rows, n_vocab) or with "all" (sum of lengths, n_vocab). With int8 weights activations
+        are quantised too, in blocks of 32, unless `exact`. A row's logits are the same bits whatever the batch, the
+        threads and the way its tokens were divided between calls.
+        """
+        held = self._checked_cache(cache)
+        sequences = [tuple(ids) for ids in sequences]  # what is checked is what is read, whoever else holds the lists
+        with self.lock:  # from the look at the lengths on, or two threads could fill one row past its end
+            check_sequences(self.config, sequences, held.lengths if held else (0,) * len(sequences), logits)
+            return self._forward(sequences, held, logits, exact)
+
+    def _forward(
+        self, sequences: Sequence[Sequence[int]], held: CpuCache | None, logits: Logits, exact: bool
+    ) -> Float32:
+        counts = np.array([len(sequence) for sequence in sequences], np.int32)
+        tokens = np.concatenate([np.asarray(sequence, np.int32) for sequence in sequences])
+        out = np.empty((len(tokens) if logits == "all" else len(counts), self.config.n_vocab), np.float32)
+        check(
+            library().cutaway_forward(
+                self._handle,
+                held.handle if held else None,
+                tokens.ctypes.data,
+                counts.ctypes.data,
+                len(counts),
+                logits == "all",
+                exact,
+                out.ctypes.data,
+            )
+        )
+        return out
+
+    def _checked_cache(self, cache: Cache | None) -> CpuCache | None:
+        if cache is None:
+            return None
+        if not isinstance(cache, CpuCache) or cache.engine is not self:
+            raise UsageError("a cache serves only the engine that made it")
+        return cache
+
+    def _new_model(self) -> c_void_p:
+        c = self.config
+        handle = c_void_p()
+        shape = (c.n_vocab, c.n_ctx, c.n_embd, c.n_head, c.n_layer, c.n_inner, c.layer_norm_epsilon)
+        check(
+            library().cutaway_model_new(
+                *shape, c.tie_word_embeddings, self.isa.encode(), self.threads, ctypes.byref(handle)
+            )
+        )
+        _free_with(self, library().cutaway_model_free, handle)
+        return handle
+
+    def _load(self, slot: int, name: str, weights: Weights) -> None:
+        is_matrix = name in matrix_names(self.config)
+        stored = weights.read_quantised(name) if is_matrix and self.dtype == "int8" else None
+        if stored is not None:
+            return self._load_int8(slot, stored)
+        values = weights.read(name)
+        if is_matrix and is_conv1d(name):
+            values = values.T  # the library wants to know outputs from inputs; it reads through strides
+        if is_matrix and self.dtype == "int8":
+            return self._load_int8(slot, quantise(values))
+        return self._load_float(slot, values)
+
+    def _load_float(self, slot: int, values: Float32) -> None:
+        output_stride, depth_stride = _strides(np.atleast_2d(values))
+        check(library().cutaway_load_float(self._handle, slot, values.ctypes.data, output_stride, depth_stride))
+
+    def _load_int8(self, slot: int, matrix: QuantisedMatrix) -> None:
+        values, scales = matrix.values, matrix.scales
+        columns = np.ascontiguousarray(matrix.columns)
+        check(
+            library().cutaway_load_int8(
+                self._handle,
+                slot,
+                values.ctypes.data,
+                *_strides(values),
+                scales.ctypes.data,
+                *_strides(scales),
+                columns.ctypes.data,
+            )
+        )
+
+
+def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
+    """Strides of a matrix in elements."""
+    return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
+
+
+def _free_with(owner: object, free: Callable[[c_void_p], None], handle: c_void_p) -> None:
+    """Call `free` when `owner` goes; at the end of the process the system is quicker."""
+    weakref.finalize(owner, free, handle).atexit = False
+
+
+def _chosen_dtype(wanted: str | None, stored: str) -> str:
+    if wanted is None:
+        return "int8" if stored == "int8" else "float32"
+    if wanted not in DTYPES:
+        others = 'float16 and bfloat16 are for --engine pytorch (engine="pytorch")'
+        raise UsageError(f"the CPU engine holds weights as {' or '.join(DTYPES)}, not {wanted!r}; {others}")
+    return wanted
+
+
+def _chosen_threads(wanted: int | None) -> int:
+    if wanted is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return whole("threads", wanted, 1, MAX_THREADS)
+
+
+def _chosen_isa(wanted: str | None) -> str:
+    if wanted is not None and wanted not in ISAS:
+        raise UsageError(f"isa must be one of {', '.join(ISAS)}, not {wanted!r}")
+    chosen: bytes | None = library().cutaway_isa(wanted.encode() if wanted else None)
+    if chosen is None:
+        raise UsageError(f"this processor cannot run {wanted} code")
+    return chosen.decode()

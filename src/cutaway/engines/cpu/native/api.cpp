@@ -1,0 +1,89 @@
+// The C interface that cutaway/engines/cpu/library.py declares. Arguments have been checked there; what can still go wrong is that
+// memory or threads run out, which comes back as a status.
+
+#include <new>
+#include <stdexcept>
+#include <system_error>
+
+#include "forward.h"
+
+using namespace cutaway;
+
+namespace {
+
+enum Status { kOk = 0, kNoMemory = 1, kNoThreads = 2 };
+
+template <class Work>
+int guarded(const Work& work) {
+    try {
+        work();
+        return kOk;
+    } catch (const std::bad_alloc&) {
+        return kNoMemory;
+    } catch (const std::length_error&) {
+        return kNoMemory;
+    } catch (const std::system_error&) {
+        return kNoThreads;
+    }
+}
+
+}  // namespace
+
+#define CUTAWAY_API extern "C" __attribute__((visibility("default")))
+
+// The name of the instruction set that `wanted` (nullptr: the best) stands for, or nullptr where this processor lacks it.
+CUTAWAY_API const char* cutaway_isa(const char* wanted) {
+    const Kernels* kernels = find_kernels(wanted);
+    return kernels ? kernels->name : nullptr;
+}
+
+CUTAWAY_API int cutaway_model_new(int n_vocab, int n_ctx, int n_embd, int n_head, int n_layer, int n_inner, float epsilon, int tied,
+                                  const char* isa, int threads, Model** out) {
+    const Shape shape{n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied != 0};
+    return guarded([&] { *out = new Model(shape, *find_kernels(isa), threads); });
+}
+
+CUTAWAY_API void cutaway_model_free(Model* model) { delete model; }
+
+CUTAWAY_API int cutaway_load_float(Model* model, int slot, const float* data, ptrdiff_t output_stride, ptrdiff_t depth_stride) {
+    return guarded([&] {
+        std::lock_guard<std::mutex> lock(model->busy);
+        load_float(*model, slot, {data, output_stride, depth_stride});
+    });
+}
+
+CUTAWAY_API int cutaway_load_int8(Model* model, int slot, const int8_t* values, ptrdiff_t output_stride, ptrdiff_t depth_stride,
+                                  const uint16_t* scales, ptrdiff_t scale_output_stride, ptrdiff_t scale_block_stride,
+                                  const float* columns) {
+    return guarded([&] {
+        std::lock_guard<std::mutex> lock(model->busy);
+        load_int8(*model, slot, {values, output_stride, depth_stride, reinterpret_cast<const Half*>(scales), scale_output_stride,
+                                 scale_block_stride, columns});
+    });
+}
+
+CUTAWAY_API int cutaway_forward(Model* model, Cache* cache, const int32_t* tokens, const int* counts, int rows, int all, int exact,
+                                float* logits) {
+    return guarded([&] {
+        std::lock_guard<std::mutex> lock(model->busy);
+        forward(*model, cache, {tokens, std::vector<int>(counts, counts + rows), all != 0, exact != 0}, logits);
+    });
+}
+
+CUTAWAY_API int cutaway_cache_new(const Model* model, int rows, Cache** out) {
+    return guarded([&] { *out = new Cache(model->shape, rows); });
+}
+
+CUTAWAY_API void cutaway_cache_free(Cache* cache) { delete cache; }
+
+CUTAWAY_API void cutaway_cache_lengths(const Cache* cache, int* lengths) {
+    for (const CacheRow& row : cache->rows) *lengths++ = row.length;
+}
+
+CUTAWAY_API void cutaway_cache_truncate(Cache* cache, const int* lengths) {
+    for (CacheRow& row : cache->rows) row.length = *lengths++;
+}
+
+CUTAWAY_API int cutaway_cache_fork(const Cache* cache, const int* rows, int count, Cache** out) {
+    return guarded([&] { *out = new Cache(cache->fork(std::vector<int>(rows, rows + count))); });
+}

@@ -1,0 +1,152 @@
+"""Text to GPT-2 token ids and back. `tokenizers` does the work; `bpe.py` is the same thing to be read.
+
+Token ids are the state of everything in Cutaway, and text is only a view of them. Tokens stand for bytes, not
+characters, so a stream of them is decoded with care never to show half a character.
+"""
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from tokenizers import Tokenizer as FastTokenizer
+from tokenizers import models, pre_tokenizers
+
+from cutaway.checks import whole
+from cutaway.errors import UsageError
+from cutaway.tokenizer import bpe, chunked
+from cutaway.tokenizer.vocabulary import Vocabulary, gpt2_vocabulary
+
+
+class Tokenizer:
+    """Byte-level BPE over one vocabulary; every text has ids, and every text comes back from its ids unchanged."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.n_vocab = vocabulary.n_vocab
+        self.end_of_text = vocabulary.end_of_text
+        # Control tokens never enter the fast tokenizer, so nothing in a text can turn into one by accident.
+        self._fast = FastTokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
+        self._fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self._bytes: dict[int, bytes] = {}  # what `token_bytes` has been asked for
+
+    @staticmethod
+    def gpt2() -> "Tokenizer":
+        """GPT-2's own tokenizer: 50,257 tokens, from the vocabulary inside this package (made once)."""
+        return _gpt2()
+
+    @classmethod
+    def from_files(cls, directory: str | Path) -> Self:
+        """The tokenizer of a checkpoint directory: its `tokenizer.json`, or else `vocab.json` and `merges.txt`.
+
+        Raises CheckpointError where these are missing, malformed or not GPT-2's byte-level BPE.
+        """
+        from cutaway.tokenizer.files import read_vocabulary  # not needed for a first token
+
+        return cls(read_vocabulary(Path(directory)))
+
+    def save(self, directory: str | Path) -> None:
+        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`; CheckpointError where that cannot be done."""
+        from cutaway.tokenizer.files import save_vocabulary
+
+        save_vocabulary(self.vocabulary, Path(directory))
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Token ids of a text; what looks like a control token ("<|endoftext|>") is one only with `allow_special`.
+
+        A lone surrogate, which UTF-8 cannot hold, is taken as U+FFFD.
+        """
+        if not isinstance(text, str):
+            raise UsageError(f"text must be a str, not {type(text).__name__}")
+        ids: list[int] = []
+        for run, index in self._runs(text, allow_special):
+            if index is None:
+                ids += chunked.encode(self._fast, run)
+            else:
+                ids.append(index)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of token ids; bytes that are no UTF-8 become U+FFFD. Raises UsageError for an id that is no token's."""
+        if not hasattr(ids, "__iter__"):
+            raise UsageError(f"token ids must be a list, not {ids!r:.60}")
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+
+    def token_bytes(self, index: int) -> bytes:
+        """The bytes of a token, often not whole characters. Raises UsageError for an id that is no token's."""
+        index = whole("a token id", index, 0, self.n_vocab - 1)
+        known = self._bytes.get(index)
+        if known is None:
+            known = self._bytes[index] = self._look_up(index)
+        return known
+
+    def stream(self) -> "TextStream":
+        """A decoder for tokens that come one by one."""
+        return TextStream(self)
+
+    def explain(self, text: str, *, allow_special: bool = False) -> list[bpe.Piece]:
+        """How `encode` comes to its ids, merge by merge (from `bpe.py`; the ids are the same)."""
+        pieces: list[bpe.Piece] = []
+        for run, index in self._runs(text, allow_special):
+            if index is None:
+                pieces.extend(bpe.explain(run, self.vocabulary.ids, self.vocabulary.ranks))
+            else:
+                data = run.encode()
+                symbols = bpe.to_symbols(data)
+                pieces.append(bpe.Piece(run, tuple(data), symbols, steps=(), tokens=(symbols,), ids=(index,)))
+        return pieces
+
+    def _look_up(self, index: int) -> bytes:
+        vocabulary = self.vocabulary
+        if index in vocabulary.tokens:
+            return bpe.from_symbols(vocabulary.tokens[index])
+        for text, other in (vocabulary.control | vocabulary.added).items():
+            if index == other:
+                return text.encode()
+        raise UsageError(f"{index} is not a token id: this vocabulary has a gap there")
+
+    def _runs(self, text: str, allow_special: bool) -> Iterator[tuple[str, int | None]]:
+        """The text in order: (run, None) is text for BPE, (run, id) a token that is looked up."""
+        looked_up = self.vocabulary.added | (self.vocabulary.control if allow_special else {})
+        for part in _split_out(_valid_unicode(text), looked_up):
+            yield part, looked_up.get(part)
+
+
+@cache
+def _gpt2() -> Tokenizer:
+    return Tokenizer(gpt2_vocabulary())
+
+
+class TextStream:
+    """Decodes tokens one by one; what `push` and `finish` return is, put together, what `decode` gives for all."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, index: int) -> str:
+        """The characters that this token completes, perhaps none."""
+        return self._decoder.decode(self._tokenizer.token_bytes(index))
+
+    def finish(self) -> str:
+        """U+FFFD if the tokens ended inside a character, else nothing; the stream may then be used anew."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
+
+
+def _valid_unicode(text: str) -> str:
+    """The text, with U+FFFD for each lone surrogate and the character itself for a pair, as tiktoken has it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _split_out(text: str, tokens: Iterable[str]) -> list[str]:
+    """Cut a text before and after each of the tokens, the longest where several begin at one place."""
+    pattern = "|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))
+    return [part for part in re.split(f"({pattern})", text) if part] if pattern else [text]

@@ -1,0 +1,190 @@
+"""Vocabularies on disk: the tokenizer files of GPT-2 checkpoints, read with suspicion and written for everyone.
+
+Read are `tokenizer.json` or else OpenAI's pair, `vocab.json` and `merges.txt`, with `tokenizer_config.json` and its
+older companions beside them; written is the pair with `tokenizer_config.json`. A file that is malformed, or describes
+anything but GPT-2's byte-level BPE, gives a CheckpointError of one line, never other tokens than the model's own.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cutaway.tokenizer.bpe import byte_symbols, is_symbols
+from cutaway.tokenizer.parts import (
+    AddedToken,
+    Json,
+    Pair,
+    parse_added,
+    parse_ids,
+    parse_pair,
+    read_json,
+    read_text,
+    to_list,
+    to_object,
+)
+from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
+from cutaway.untrusted import fail, shown
+
+
+def read_vocabulary(directory: Path) -> Vocabulary:
+    """The vocabulary of a checkpoint directory; CheckpointError where there is none, or none of GPT-2's kind."""
+    settings: dict[str, object] = {}
+    for path in (directory / "special_tokens_map.json", directory / "tokenizer_config.json"):  # the newer one prevails
+        settings |= read_json(path) if path.is_file() else {}
+    if (directory / "tokenizer.json").is_file():
+        return _read_whole(directory / "tokenizer.json", settings)
+    if not directory.is_dir():
+        fail(directory, "no such directory")
+    if not ((directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()):
+        fail(directory, "holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+    return _read_pair(directory, settings)
+
+
+def _read_whole(path: Path, settings: Json) -> Vocabulary:
+    """The vocabulary in a `tokenizer.json`, as the `tokenizers` library writes it."""
+    data = read_json(path)
+    model = to_object(path, "model", data.get("model"))
+    _check_kind(path, data, model)
+    known = parse_ids(path, to_object(path, "model.vocab", model.get("vocab")))
+    merges = enumerate(to_list(path, "model.merges", model.get("merges")), 1)
+    added = to_list(path, "added_tokens", data.get("added_tokens", []))
+    return _assemble(
+        path,
+        known,
+        [parse_pair(path, f"merge {number}", entry) for number, entry in merges],
+        [parse_added(path, entry) for entry in added],
+        settings,
+    )
+
+
+def _read_pair(directory: Path, settings: Json) -> Vocabulary:
+    """The vocabulary in OpenAI's two files, which Hugging Face calls `vocab.json` and `merges.txt`."""
+    if settings.get("add_prefix_space"):
+        fail(directory / "tokenizer_config.json", "sets add_prefix_space; GPT-2 takes text as it is")
+    path = directory / "merges.txt"
+    lines = [(number, line.rstrip("\r")) for number, line in enumerate(read_text(path).split("\n"), 1)]
+    return _assemble(
+        path,
+        parse_ids(directory / "vocab.json", read_json(directory / "vocab.json")),
+        [parse_pair(path, f"line {n}", line) for n, line in lines if line and not line.startswith("#version")],
+        _added_beside(directory, settings),
+        settings,
+    )
+
+
+def _added_beside(directory: Path, settings: Json) -> list[AddedToken]:
+    """The tokens added to `vocab.json`: listed in `tokenizer_config.json`, or in the older `added_tokens.json`."""
+    path, older = directory / "tokenizer_config.json", directory / "added_tokens.json"
+    if "added_tokens_decoder" in settings:
+        entries = to_object(path, "added_tokens_decoder", settings["added_tokens_decoder"])
+        return [parse_added(path, entry, key) for key, entry in entries.items()]
+    ids = parse_ids(older, read_json(older)) if older.is_file() else {}
+    return [AddedToken(text, index, control=True) for text, index in ids.items()]
+
+
+_FOREIGN = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges", "dropout")
+
+
+def _check_kind(path: Path, data: Json, model: Json) -> None:
+    """Refuse a `tokenizer.json` whose tokens are not those that byte-level BPE with GPT-2's pattern gives."""
+    if model.get("type", "BPE") != "BPE":
+        fail(path, f"is a {shown(model['type'])} tokenizer; GPT-2's is byte-level BPE")
+    for key in _FOREIGN:
+        if model.get(key):
+            fail(path, f"sets model.{key} to {shown(model[key])}; GPT-2's byte-level BPE has no such thing")
+    if data.get("normalizer") is not None:
+        fail(path, "has a normalizer; GPT-2 takes text as it is")
+    splitter = data.get("pre_tokenizer")
+    if not isinstance(splitter, dict) or splitter.get("type") != "ByteLevel":
+        fail(path, f"splits text with {shown(splitter)}; GPT-2's pre_tokenizer is ByteLevel")
+    if splitter.get("add_prefix_space") is not False or splitter.get("use_regex", True) is not True:
+        fail(path, "the pre_tokenizer must have add_prefix_space false and use_regex true, as GPT-2's has")
+
+
+def _assemble(
+    path: Path, known: Mapping[str, int], merges: list[Pair], added: list[AddedToken], settings: Json
+) -> Vocabulary:
+    """Tell the tokens that merging makes from those that are looked up, and check that they are consistent."""
+    _check_unique(path, [*known.items(), *((token.text, token.index) for token in added)])
+    ids = _mergeable(path, known, merges)
+    looked_up = {text: index for text, index in known.items() if text not in ids}
+    looked_up |= {token.text: token.index for token in added}
+    end, end_of_text = _end_of_text(path, {**known, **looked_up}, settings)
+    always = {token.text: token.index for token in added if not token.control and token.text != end}
+    control = {text: index for text, index in looked_up.items() if text not in always}
+    return Vocabulary(ids, merges, control | {end: end_of_text}, end_of_text, always)
+
+
+def _check_unique(path: Path, entries: Iterable[tuple[str, int]]) -> None:
+    texts: dict[str, int] = {}
+    ids: dict[int, str] = {}
+    for text, index in entries:
+        if texts.setdefault(text, index) != index:
+            fail(path, f"the token {shown(text)} has two ids, {texts[text]} and {index}")
+        if ids.setdefault(index, text) != text:
+            fail(path, f"the id {index} has two tokens, {shown(ids[index])} and {shown(text)}")
+
+
+def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict[str, int]:
+    """The tokens that merging can make: every byte, and what each merge makes of two others."""
+    symbols, made = byte_symbols().values(), [left + right for left, right in merges]
+    missing = [symbol for symbol in symbols if symbol not in known]
+    if missing:
+        fail(path, f"not byte-level BPE: {len(missing)} of the 256 bytes have no token, such as {missing[0]!r}")
+    for token in made:
+        if token not in known or not is_symbols(token):
+            fail(path, f"a merge makes {shown(token)}, which is no token of bytes in the vocabulary")
+    ids = {token: known[token] for token in [*symbols, *made]}
+    for left, right in merges:
+        if left not in ids or right not in ids:
+            fail(path, f"there is a merge of {shown(left)} and {shown(right)}, but none that makes the two")
+    return ids
+
+
+def _end_of_text(path: Path, known: Mapping[str, int], settings: Json) -> tuple[str, int]:
+    """The token that ends a text: the checkpoint's `eos_token`, or else OpenAI's."""
+    own = settings.get("eos_token")
+    own = own.get("content") if isinstance(own, dict) else own
+    end = next((text for text in (own, END_OF_TEXT) if isinstance(text, str) and text in known), None)
+    if end is None:
+        fail(path, f"has no token to end a text: neither {END_OF_TEXT} nor an eos_token is in the vocabulary")
+    return end, known[end]
+
+
+def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
+    """As `write_vocabulary`, into a directory that is made where there is none; raises CheckpointError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_vocabulary(vocabulary, directory)
+    except OSError as error:
+        fail(directory, f"cannot be saved: {error.strerror}")
+
+
+def write_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
+    """Write `vocab.json`, `merges.txt`, `tokenizer_config.json`, each replaced only by a whole one. Raises OSError."""
+    tokens = sorted({**vocabulary.ids, **vocabulary.control}.items(), key=lambda entry: entry[1])
+    merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
+    settings = json.dumps(_settings(vocabulary), indent=2)
+    _replace(directory / "vocab.json", json.dumps(dict(tokens)))
+    _replace(directory / "merges.txt", "#version: 0.2\n" + merges)
+    _replace(directory / "tokenizer_config.json", settings + "\n")
+
+
+def _settings(vocabulary: Vocabulary) -> Json:
+    end = next(text for text, index in vocabulary.control.items() if index == vocabulary.end_of_text)
+    exact = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized"), False)
+    return {
+        "tokenizer_class": "GPT2Tokenizer",
+        "add_prefix_space": False,
+        **dict.fromkeys(("bos_token", "eos_token", "unk_token"), end),
+        "added_tokens_decoder": {
+            str(index): {"content": text, "special": text in vocabulary.control, **exact}
+            for text, index in (vocabulary.control | vocabulary.added).items()
+        },
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(text.encode())
+    part.replace(path)

@@ -1,0 +1,55 @@
+"""A GPT-2 vocabulary: its tokens, its merges, its control tokens; and GPT-2's own, which ships in this folder.
+
+`vocab.bpe` is OpenAI's list of 50,000 merges, and all there is to know: the 256 bytes are the first tokens, each merge
+makes the next, and `<|endoftext|>` is the last. (OpenAI's second file, `encoder.json`, says the same in a megabyte.)
+"""
+
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+
+from cutaway.tokenizer.bpe import byte_symbols
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a byte-level BPE tokenizer is made of.
+
+    `ids` are the tokens that merging can make, written in stand-ins (`bpe.to_symbols`), every single byte among them;
+    `merges` the pairs in the order they were learnt. Tokens that are looked up instead are written in plain text:
+    `control` tokens are found in a text only on request, `added` ones always; `end_of_text` is a control token's id.
+    """
+
+    ids: dict[str, int]
+    merges: list[tuple[str, str]]
+    control: dict[str, int]
+    end_of_text: int
+    added: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def ranks(self) -> dict[tuple[str, str], int]:
+        """When each pair was learnt, 0 first."""
+        return {pair: rank for rank, pair in enumerate(self.merges)}
+
+    @cached_property
+    def tokens(self) -> dict[int, str]:
+        """The tokens of `ids` by their numbers."""
+        return dict(zip(self.ids.values(), self.ids, strict=True))
+
+    @cached_property
+    def n_vocab(self) -> int:
+        """One more than the largest id."""
+        largest = [max(ids.values(), default=0) for ids in (self.ids, self.control, self.added)]
+        return 1 + max(largest)
+
+
+@cache
+def gpt2_vocabulary() -> Vocabulary:
+    """OpenAI's 50,257 tokens, from the file in this package."""
+    symbols = (Path(__file__).parent / "vocab.bpe").read_text(encoding="utf-8").split("\n", 1)[1].split()
+    merges = list(zip(symbols[::2], symbols[1::2], strict=True))
+    tokens = [*byte_symbols().values(), *(left + right for left, right in merges)]
+    ids = {token: index for index, token in enumerate(tokens)}
+    return Vocabulary(ids, merges, control={END_OF_TEXT: len(tokens)}, end_of_text=len(tokens))
