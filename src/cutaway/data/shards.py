@@ -1,12 +1,11 @@
-"""Shards: files of token ids, and batches drawn from them.
+"""Token shards: documents as token ids, in one file.
 
 A shard is a NumPy `.npy` file of uint16 ids, documents one after the other, each opened by `<|endoftext|>` as in
-GPT-2's own training. It is mapped, not read, so that a corpus larger than memory works. A batch is a function of
-(seed, step) alone, which is what makes an interrupted run go on exactly where it was.
+GPT-2's own training. `mixture.py` draws batches from shards.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -60,30 +59,3 @@ def open_shard(path: Path) -> NDArray[np.uint16]:
             f"{path}: a shard holds one row of uint16 ids, this holds {shard.dtype} of shape {shard.shape}"
         )
     return shard
-
-
-class Corpus:
-    """Several shards seen as one long text to take windows from."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.shards = [open_shard(path) for path in paths]
-        self.starts = np.cumsum([0, *map(len, self.shards)])
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def batch(self, seed: int, step: int, batch_size: int, length: int) -> tuple[Ids, Ids]:
-        """Inputs and targets of one training step, each (batch_size, length): windows drawn evenly over all tokens."""
-        shortest = min(map(len, self.shards))
-        if shortest <= length:
-            raise UsageError(f"a shard of {shortest} tokens is shorter than one window of {length + 1}")
-        rng = np.random.default_rng([seed, step])
-        windows = np.stack([self._window(int(start), length + 1) for start in rng.integers(0, len(self), batch_size)])
-        return windows[:, :-1], windows[:, 1:]
-
-    def _window(self, start: int, length: int) -> Ids:
-        """`length` tokens from `start`, moved back where its shard ends too soon."""
-        index = int(np.searchsorted(self.starts, start, side="right")) - 1
-        shard = self.shards[index]
-        first = max(0, min(start - int(self.starts[index]), len(shard) - length))
-        return shard[first : first + length].astype(np.int64)

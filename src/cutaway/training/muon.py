@@ -1,53 +1,75 @@
-"""Muon: momentum whose every matrix is made orthogonal before it is applied (Keller Jordan, 2024).
+"""Muon: momentum whose every matrix is made orthogonal before it is applied, with a second moment for each output.
 
-PyTorch has the same optimizer, but orthogonalises in bfloat16, which on a CPU without bfloat16 arithmetic takes four
-fifths of a step.
+Sources: Keller Jordan 2024 (Muon); Amsel et al. 2025 (the coefficients, "Polar Express"); Li et al. 2025 (the second
+moment, "NorMuon"). PyTorch's own Muon always orthogonalises in bfloat16, which on a CPU without bfloat16 arithmetic
+takes four fifths of a step.
 """
 
-from collections.abc import Iterable
-from itertools import groupby
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+POLAR_EXPRESS = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+SECOND_MOMENT = 0.95  # share of an output's second moment that the next step keeps
+ADAMW_RMS = 0.2  # root mean square of an update at rate 1, near AdamW's (Moonlight, 2025)
 
 
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The nearest orthogonal matrix to each of (n, rows, columns), roughly: singular values end between 0.7 and 1.2."""
-    a, b, c = NEWTON_SCHULZ
+def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return roughly the nearest orthogonal matrix to each of (n, rows, columns): singular values come near 1."""
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
-    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
-    for _ in range(steps):
+    x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).to(dtype)
+    for a, b, c in POLAR_EXPRESS:
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    orthogonal: Tensor = x if wide else x.mT
+    orthogonal: Tensor = (x if wide else x.mT).float()
     return orthogonal
 
 
-class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum for matrices; steps are scaled so that AdamW's rates and decays fit."""
+class NorMuon:
+    """An optimizer for the matrices (in, out) of the blocks; queries, keys and values are made orthogonal apart.
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
-        by_shape = sorted(params, key=lambda p: p.shape)
-        super().__init__(by_shape, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    `dtype` is what matrices are multiplied in. Moments are kept by name, so that a run can save and restore them.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        self.parameters = parameters
+        self.dtype = dtype
+        self.momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        self.second = {name: p.new_zeros(p.shape[1]) for name, p in parameters.items()}
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for _, same_shape in groupby((p for p in group["params"] if p.grad is not None), key=lambda p: p.shape):
-                self._step_together(list(same_shape), group["lr"], group["momentum"], group["weight_decay"])
+    def step(self, number: int, lr: float, momentum: float, weight_decay: float) -> None:
+        """Apply the gradients of step `number`, counted from 0."""
+        correction = 1 - SECOND_MOMENT ** (number + 1)
+        for name, update in self._orthogonal(momentum).items():
+            p = self.parameters[name]
+            size = update.norm()
+            second = self.second[name].lerp_(update.square().mean(0), 1 - SECOND_MOMENT)
+            update = update / (second / correction).sqrt().add(1e-8)
+            update *= ADAMW_RMS * math.sqrt(p.numel()) / update.norm().clamp_min(1e-12) * (size > 0)
+            p.mul_(1 - lr * weight_decay).add_(update, alpha=-lr)
 
-    def _step_together(self, parameters: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
-        directions = []
-        for p in parameters:
+    def _orthogonal(self, momentum: float) -> dict[str, Tensor]:
+        """Return the orthogonal update of each matrix by its name; matrices of one shape are made together."""
+        by_shape: dict[torch.Size, list[tuple[str, Tensor]]] = {}
+        for name, p in self.parameters.items():
             assert p.grad is not None
-            velocity = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
-            velocity.lerp_(p.grad, 1 - momentum)
-            directions.append(p.grad.lerp(velocity, momentum))
-        like_adamw = 0.2 * max(parameters[0].shape) ** 0.5  # Moonlight, 2025: the root mean square of an AdamW step
-        for p, update in zip(parameters, orthogonalise(torch.stack(directions)), strict=True):
-            p.mul_(1 - lr * weight_decay).add_(update, alpha=-lr * like_adamw)
+            velocity = self.momentum[name].lerp_(p.grad, 1 - momentum)
+            direction = p.grad.lerp(velocity, momentum)  # Nesterov's
+            for part in direction.chunk(3, dim=1) if "c_attn" in name else (direction,):
+                by_shape.setdefault(part.shape, []).append((name, part))
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.parameters}
+        for entries in by_shape.values():
+            orthogonal = orthogonalise(torch.stack([part for _, part in entries]), self.dtype)
+            for (name, _), part in zip(entries, orthogonal, strict=True):
+                parts[name].append(part)
+        return {name: torch.cat(columns, dim=1) for name, columns in parts.items()}

@@ -1,6 +1,6 @@
 """Rebuild the corpus of the built-in model from the five public repositories that it was made of.
 
-    python runs/corpus.py --out runs/out/corpus --sources runs/out/sources
+    python recipes/corpus.py --out recipes/out/corpus --sources recipes/out/sources
 
 clones what `--sources` does not hold yet, writes `books-*.jsonl.xz` and `wikipedia-*.jsonl.xz` into `--out`, and says
 of each file whether it is the text that the built-in model was trained on. docs/corpus.md tells what is known of that.

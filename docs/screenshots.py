@@ -1,4 +1,4 @@
-"""The README's pictures of the explorer: `python -m runs.screenshots` draws them again from the built-in model."""
+"""The README's pictures of the explorer: `python docs/screenshots.py` draws them again from the built-in model."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+IMAGES = Path(__file__).parent / "images"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 TEXT = "A robot must obey the orders given it"
 

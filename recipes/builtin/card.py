@@ -1,4 +1,4 @@
-"""The built-in model's card from `card.md`, every figure measured or read from the run's log (see `builtin.sh`)."""
+"""The built-in model's card from `card.md`, every figure measured or read from the run's log (see `cpu.sh`)."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""runs/corpus.py on clones of a few made-up lines, one for each format."""
+"""recipes/corpus.py on clones of a few made-up lines, one for each format."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import corpus
+from recipes import corpus
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

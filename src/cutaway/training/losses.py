@@ -1,0 +1,106 @@
+"""Cross-entropy over GPT-2's 50,257 tokens, without ever holding all logits.
+
+The output matrix takes most of a small model's arithmetic. Its loss and gradients are made together, some tokens at a
+time; and where even that is too slow, over a sample of the vocabulary (`SampledVocabulary`).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def cross_entropy_slope(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its derivative by
+    the logits, (n, k) in their dtype.
+    """
+    x = logits.float() + offset
+    largest = x.amax(-1, keepdim=True)
+    exp = (x - largest).exp()
+    total = exp.sum(-1, keepdim=True)
+    target = targets[:, None]
+    loss = (largest + total.log() - x.gather(1, target)).sum()
+    is_target = torch.arange(logits.shape[1], device=logits.device)[None, :] == target
+    return loss, (exp / total - is_target.float()).to(logits.dtype)
+
+
+class ChunkedCrossEntropy(torch.autograd.Function):
+    """Mean cross-entropy of h @ w.T + offset, `chunk` rows at a time; the gradients are made in the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor, chunk: int, slope_of: Slope) -> Tensor:
+        w_cast = w.to(h.dtype)
+        dh = torch.empty_like(h)
+        dw = torch.zeros(w.shape, dtype=torch.float32, device=w.device)
+        total = torch.zeros((), device=h.device)
+        for start in range(0, len(h), chunk):
+            rows = slice(start, start + chunk)
+            loss, slope = slope_of(F.linear(h[rows], w_cast), offset, targets[rows])
+            total += loss
+            dh[rows] = slope @ w_cast
+            dw += slope.t() @ h[rows]
+        ctx.save_for_backward(dh, dw)
+        ctx.n_tokens = len(h)
+        return total / len(h)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        dh, dw = ctx.saved_tensors
+        scale = gradients[0] / ctx.n_tokens
+        return dh * scale.to(dh.dtype), dw * scale, None, None, None, None
+
+
+class CrossEntropy:
+    """The loss of the tied head `w` (V, d) after hidden states (n, d), over all tokens or over some of them."""
+
+    def __init__(self, chunk: int = 512, *, compiled: bool) -> None:
+        self.chunk = chunk
+        self.slope = torch.compile(cross_entropy_slope, dynamic=False) if compiled else cross_entropy_slope
+
+    def __call__(self, h: Tensor, w: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss in nats over the whole vocabulary, which is padded to a multiple of 64 for speed."""
+        padding = -len(w) % 64
+        offset = F.pad(torch.zeros(len(w), device=w.device), (0, padding), value=-math.inf)
+        return self._apply(h, F.pad(w, (0, 0, 0, padding)), offset, targets)
+
+    def sampled(self, h: Tensor, w: Tensor, targets: Tensor, sample: "SampledVocabulary") -> Tensor:
+        """Return an estimate of that loss from the rows of `w` in a sample."""
+        table = w.index_select(0, sample.ids)
+        return self._apply(h, table, sample.offset, sample.places(targets))
+
+    def _apply(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
+        arguments = (h, w, offset, targets, self.chunk, self.slope)
+        loss: Tensor = ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
+        return loss
+
+
+class SampledVocabulary:
+    """Some of the vocabulary for one step: the step's targets, the frequent tokens, and a draw of the others.
+
+    Each token that was drawn stands for all others that were not, so its term counts as many times in the softmax's
+    sum: the estimate of the sum is unbiased. `size` is rounded up to a multiple of 1,024, with at least 1,024 drawn.
+    """
+
+    def __init__(self, n_vocab: int, targets: Tensor, frequent: Tensor, size: int, generator: torch.Generator) -> None:
+        known = torch.zeros(n_vocab, dtype=torch.bool)
+        known[frequent] = True
+        known[targets.flatten()] = True
+        others = (~known).nonzero().flatten()
+        n_known = n_vocab - len(others)
+        n_drawn = max(1024, size - n_known)
+        n_drawn += -(n_known + n_drawn) % 1024
+        drawn = others[torch.randperm(len(others), generator=generator)[:n_drawn]]
+        self.ids = torch.cat([known.nonzero().flatten(), drawn])
+        self.offset = torch.zeros(len(self.ids))
+        self.offset[n_known:] = math.log(len(others) / max(1, len(drawn)))
+        self._place = torch.empty(n_vocab, dtype=torch.long)
+        self._place[self.ids] = torch.arange(len(self.ids))
+
+    def places(self, targets: Tensor) -> Tensor:
+        """Return where in `ids` the targets stand, in their shape."""
+        return self._place[targets]
