@@ -172,15 +172,15 @@ def test_a_patch_of_the_same_text_changes_nothing() -> None:
 
 
 def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cutaway.trace import run as run_module
+    from cutaway.trace import forward as forward_module
 
-    plain, read = run_module.run, []
+    plain, read = forward_module.run, []
 
     def noted(config: GPT2Config, weights: object, ids: Sequence[int], *rest: object, **options: object) -> object:
         read.append((config.n_layer, tuple(ids)))
         return plain(config, weights, ids, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "run", noted)
+    monkeypatch.setattr(forward_module, "run", noted)
     source, other = tuple(range(20)), tuple(range(20, 40))
     patches = [
         Intervention("patch_residual", layer=0, position=2, source=source),
@@ -192,16 +192,16 @@ def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.M
 
 
 def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cutaway.trace import run
+    from cutaway.trace import forward as forward_module
 
-    plain, read = run.run, []
+    plain, read = forward_module.run, []
 
     def counted(*arguments: object, **options: object) -> object:
         read.append(arguments[2])
         return plain(*arguments, **options)  # type: ignore[arg-type]
 
     trace = CHANGED["patch_residual"]
-    monkeypatch.setattr(run, "run", counted)
+    monkeypatch.setattr(forward_module, "run", counted)
     longer = trace.append(1)
     assert read == []  # `trace` has its own name of the function; patches read their sources by this one
     monkeypatch.undo()

@@ -1,6 +1,6 @@
 """A trace: every intermediate of a text by its name, computed when it is asked for, and other traces made from it.
 
-There is no arithmetic here. `run.py` keeps a few tensors of each layer; all others come from these through the same
+There is no arithmetic here. `forward.py` keeps a few tensors of each layer; all others come from these through the same
 functions of `reference.py` that made them.
 """
 
@@ -28,9 +28,9 @@ from cutaway.engines.reference import (
 )
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.trace.forward import Pass, Progress, Work, boundary, run
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
 from cutaway.trace.names import ATTENDED, FINAL, MERGED, PROJECTED, Shape, split_name, trace_shapes
-from cutaway.trace.run import Pass, Progress, Work, boundary, run
 
 DERIVED_BYTES = 64 << 20  # of tensors that were asked for and are not kept, so many stay in memory
 

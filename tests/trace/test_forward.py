@@ -12,7 +12,7 @@ from cutaway.config import GPT2Config
 from cutaway.engines.reference import block
 from cutaway.errors import UsageError
 from cutaway.trace import Intervention, Trace, Work
-from cutaway.trace import run as run_module
+from cutaway.trace import forward as forward_module
 from cutaway.trace.interventions import KINDS, fitting
 from cutaway.trace.names import trace_shapes
 from tests.tiny import random_ids, tiny_weights
@@ -36,7 +36,7 @@ def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         rows.append(len(arguments[3]))  # type: ignore[arg-type]
         return block(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "block", counting)
+    monkeypatch.setattr(forward_module, "block", counting)
     return rows
 
 
