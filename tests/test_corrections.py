@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 import cutaway
 from cutaway.config import PUBLISHED, GPT2Config
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import MASKED, ReferenceEngine
 from cutaway.figures import DrawableTrace
 from cutaway.figures.article.numbers import NUMBERS
@@ -16,6 +15,7 @@ from cutaway.figures.article.steps import beginning
 from cutaway.figures.article.views import softmax
 from cutaway.generation.batch import Limits, collect, generate
 from cutaway.generation.sampling import Sampling
+from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
@@ -26,17 +26,17 @@ GPT2 = Tokenizer.gpt2()
 
 @cache
 def builtin() -> DrawableTrace:
-    return cutaway.load(engine="reference").trace("A robot must obey the orders given it", from_start=True)
+    return cutaway.load(engine="reference").trace("A robot must obey the orders given it", prepend_bos=True)
 
 
-def heads(trace: DrawableTrace, kind: str = "attn") -> Float32:
+def heads(trace: DrawableTrace, kind: str = "attn") -> FloatArray:
     """(L, H, T, T): a tensor of every layer."""
     return np.stack([trace[f"{kind}.{layer}"] for layer in range(trace.config.n_layer)])
 
 
-def later(attn: Float32) -> Float32:
+def later(attn: FloatArray) -> FloatArray:
     """(..., T): how much of its weight each token gives to those after it."""
-    shares: Float32 = np.triu(attn, 1).sum(axis=-1)
+    shares: FloatArray = np.triu(attn, 1).sum(axis=-1)
     return shares
 
 
@@ -146,7 +146,7 @@ def test_10_one_pass_has_every_prefix() -> None:
 @pytest.mark.parametrize("stop_at_end", [True, False])
 def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(stop_at_end: bool) -> None:
     class Ending(ReferenceEngine):
-        def forward(self, *args: object, **more: object) -> Float32:
+        def forward(self, *args: object, **more: object) -> FloatArray:
             logits = super().forward(*args, **more)  # type: ignore[arg-type]
             logits[:, GPT2.end_of_text] = 1e9
             return logits

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # "__init__" is what `import cutaway` shows; the rooms under the roof may use it like anybody else.
 ROOMS = (
     ("errors",),
-    ("checks", "config", "layout", "untrusted"),
+    ("checks", "config", "layout", "numerics", "untrusted"),
     ("tokenizer",),
     ("checkpoints", "data"),
     ("engines",),

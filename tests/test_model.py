@@ -9,12 +9,12 @@ import torch
 from cutaway.checkpoints import ArrayWeights, quantise
 from cutaway.checkpoints.quantise import is_conv1d, matrix_names
 from cutaway.engines.cpu.engine import CpuEngine
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import Limits
 from cutaway.generation.sampling import Sampling
 from cutaway.model import Model
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
 
@@ -90,7 +90,7 @@ def test_score_starts_from_end_of_text() -> None:
 
 def test_score_without_a_start_reads_the_first_token_only() -> None:
     ids = MODEL.encode(ROBOT)
-    score = MODEL.score(ROBOT, from_start=False)
+    score = MODEL.score(ROBOT, prepend_bos=False)
     assert score.nats == pytest.approx(sum(peer_nats(ids)), rel=1e-4)
     assert score.bytes == len(ROBOT) - len("A")
 
@@ -143,7 +143,7 @@ def test_scores_and_logits_use_float32_activations_whatever_the_weights() -> Non
     assert np.abs(rounded - same.logits(ROBOT)).max() > 1e-3
 
 
-def quantised(name: str, array: Float32) -> Float32:
+def quantised(name: str, array: FloatArray) -> FloatArray:
     """What is left of a tensor after int8."""
     if name not in matrix_names(WEIGHTS.config):
         return array

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cutaway.errors import CheckpointError
-from cutaway.untrusted import MAX_JSON_BYTES, place, plain, read_object, shown
+from cutaway.untrusted import MAX_JSON_BYTES, quote, quote_name, quote_path, read_object
 
 
 def test_an_object_is_read(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_no_depth_runs_out_of_stack(tmp_path: Path) -> None:
         path = tmp_path / "x.json"
         path.write_text('{"a": ' + "[" * depth + "]" * depth + "}")
         with suppress(CheckpointError):
-            assert len(shown(read_object(path))) <= 80
+            assert len(quote(read_object(path))) <= 80
 
 
 def test_no_file_and_no_permission(tmp_path: Path) -> None:
@@ -51,10 +51,10 @@ def test_no_file_and_no_permission(tmp_path: Path) -> None:
 
 
 def test_quoting_never_breaks_a_line_or_a_terminal() -> None:
-    assert shown("a\nb\ud800\x1b[31m\u2028") == r"'a\nb\ud800\x1b[31m\u2028'"
-    assert len(shown("x" * 1000)) == 80
-    assert len(shown([["x" * 50, 10**50] * 50] * 50)) == 80
-    assert plain("h.0.ln_1.bias") == "h.0.ln_1.bias"
-    assert plain("h.0\n") == r"'h.0\n'"
-    assert place(Path("a/b c")) == "a/b c"
-    assert place(Path("a\nb")) == r"'a\nb'"
+    assert quote("a\nb\ud800\x1b[31m\u2028") == r"'a\nb\ud800\x1b[31m\u2028'"
+    assert len(quote("x" * 1000)) == 80
+    assert len(quote([["x" * 50, 10**50] * 50] * 50)) == 80
+    assert quote_name("h.0.ln_1.bias") == "h.0.ln_1.bias"
+    assert quote_name("h.0\n") == r"'h.0\n'"
+    assert quote_path(Path("a/b c")) == "a/b c"
+    assert quote_path(Path("a\nb")) == r"'a\nb'"

@@ -8,7 +8,7 @@ from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights, Weights, random_weights
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Float32
+from cutaway.numerics import FloatArray
 
 
 def tiny_weights(seed: int = 0, **shape: int | bool) -> ArrayWeights:
@@ -40,7 +40,7 @@ def peer_model(weights: Weights) -> GPT2LMHeadModel:
     return model.eval()
 
 
-def peer_logits(peer: GPT2LMHeadModel, ids: list[int]) -> Float32:
+def peer_logits(peer: GPT2LMHeadModel, ids: list[int]) -> FloatArray:
     """(T, V) from the peer."""
     with torch.no_grad():
         logits: NDArray[np.float32] = peer(torch.tensor([ids])).logits[0].numpy()
@@ -51,7 +51,7 @@ def random_ids(config: GPT2Config, length: int, seed: int = 0) -> list[int]:
     return [int(i) for i in np.random.default_rng(seed).integers(0, config.n_vocab, length)]
 
 
-def assert_logits_close(ours: Float32, theirs: Float32) -> None:
+def assert_logits_close(ours: FloatArray, theirs: FloatArray) -> None:
     """The project's bar for float32 engines."""
     assert ours.shape == theirs.shape
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * max(1.0, float(np.abs(theirs).max())))

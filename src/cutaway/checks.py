@@ -5,7 +5,7 @@ import operator
 from cutaway.errors import UsageError
 
 
-def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+def check_int(name: str, value: object, least: int, most: int | None = None) -> int:
     """`value` as an int; raises UsageError unless it is a whole number (no bool, no float) from `least` to `most`."""
     try:
         if isinstance(value, bool):
@@ -19,7 +19,7 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     return number
 
 
-def real(name: str, value: object, least: float, most: float) -> float:
+def check_float(name: str, value: object, least: float, most: float) -> float:
     """`value` as a float; raises UsageError unless it is a number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"{name} must be a number, not {value!r}")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cutaway.checkpoints import FloatWeights, Weights
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Engine, Float32
+from cutaway.engines.protocol import Engine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import MAX_SEQUENCES, Completion, Limits, Piece, collect, fit, generate
 from cutaway.generation.sampling import Sampling, softmax
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 
 if TYPE_CHECKING:  # not needed for a first token
@@ -149,24 +150,24 @@ class Model:
         """Which engine writes, at which precision: "cpu int8"."""
         return f"{self.engine.name} {self.engine.dtype}"
 
-    def score(self, text: Prompt, *, from_start: bool = True) -> Score:
+    def score(self, text: Prompt, *, prepend_bos: bool = True) -> Score:
         """How well the model predicts a text, with float32 activations.
 
-        The text follows `<|endoftext|>`, so that its first token is scored too; with `from_start=False` the first
+        The text follows `<|endoftext|>`, so that its first token is scored too; with `prepend_bos=False` the first
         token is only read. A text longer than the context is read in windows that overlap by half: every token is
         scored once, and after the first window with at least half a context before it.
         """
         ids = self.encode(text)
-        if from_start:
+        if prepend_bos:
             ids = [self._end_of_text(), *ids]
         if len(ids) < 2:
             raise UsageError(
-                "the text to score is empty" if from_start else "from_start=False needs a text of at least two tokens"
+                "the text to score is empty" if prepend_bos else "prepend_bos=False needs a text of at least two tokens"
             )
         nats = sum(float(part.sum()) for part in self._losses(ids))
         return Score(nats, len(ids) - 1, sum(len(self._token_bytes(token)) for token in ids[1:]))
 
-    def logits(self, prompt: Prompt) -> Float32:
+    def logits(self, prompt: Prompt) -> FloatArray:
         """float32 (T, vocab): what the model expects after each of T tokens. Raises UsageError where T exceeds the
         context.
         """
@@ -174,7 +175,7 @@ class Model:
 
     def next_tokens(self, prompt: Prompt = "", count: int = 10) -> list[Candidate]:
         """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
-        whole("count", count, 1, self.config.n_vocab)
+        check_int("count", count, 1, self.config.n_vocab)
         ids = fit(self.prompt_ids(prompt), self.config.n_ctx)
         probabilities = softmax(self.engine.forward([ids], exact=True)[0])
         likeliest = np.argsort(-probabilities, kind="stable")[:count]
@@ -184,18 +185,18 @@ class Model:
         self,
         prompt: Prompt,
         *interventions: "Intervention",
-        from_start: bool = False,
+        prepend_bos: bool = False,
         progress: "Progress | None" = None,
     ) -> "DrawableTrace":
         """Every intermediate of a text by its name, and the article's figures of it: see `cutaway.trace`.
 
-        With `from_start` the text follows `<|endoftext|>`, as in the article's figures. Computed with float32
+        With `prepend_bos` the text follows `<|endoftext|>`, as in the article's figures. Computed with float32
         activations by the reference, from the weights that the engine uses.
         """
         from cutaway.figures import DrawableTrace
 
         ids = self.encode(prompt)
-        if from_start or not ids:
+        if prepend_bos or not ids:
             ids = [self._end_of_text(), *ids]
         return DrawableTrace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
 
@@ -210,7 +211,7 @@ class Model:
     def _checked_ids(self, prompt: Sequence[int]) -> list[int]:
         if isinstance(prompt, bytes | bytearray) or not hasattr(prompt, "__iter__"):
             raise UsageError(f"a prompt must be text or token ids, not {prompt!r:.60}")
-        return [whole("a token id", token, 0, self.config.n_vocab - 1) for token in prompt]
+        return [check_int("a token id", token, 0, self.config.n_vocab - 1) for token in prompt]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, empty where the model has no tokenizer."""
@@ -236,12 +237,12 @@ class Model:
             raise UsageError("prompts must be a list of prompts; for one prompt use generate or stream")
         if len(prompts) == 0:
             raise UsageError("give at least one prompt")
-        count = len(prompts) * whole("samples", samples, 1)
-        whole("samples of all prompts together", count, 1, MAX_SEQUENCES)
-        first = secrets.randbits(32) if seed is None else whole("seed", seed, 0)
+        count = len(prompts) * check_int("samples", samples, 1)
+        check_int("samples of all prompts together", count, 1, MAX_SEQUENCES)
+        first = secrets.randbits(32) if seed is None else check_int("seed", seed, 0)
         return range(first, first + count)
 
-    def _losses(self, ids: Sequence[int]) -> Iterator[Float32]:
+    def _losses(self, ids: Sequence[int]) -> Iterator[FloatArray]:
         """Nats of each token after the first, in chunks."""
         n_ctx = self.config.n_ctx
         stride = max(1, n_ctx // 2)
@@ -250,7 +251,7 @@ class Model:
             losses = np.concatenate(list(self._window_losses(window)))
             yield losses if first == 0 else losses[n_ctx - stride :]
 
-    def _window_losses(self, window: Sequence[int]) -> Iterator[Float32]:
+    def _window_losses(self, window: Sequence[int]) -> Iterator[FloatArray]:
         cache = self.engine.new_cache(1)
         for start in range(0, len(window) - 1, SCORE_CHUNK):
             inputs = window[start : min(start + SCORE_CHUNK, len(window) - 1)]

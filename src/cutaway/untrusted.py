@@ -23,35 +23,35 @@ _short = reprlib.Repr()  # which goes only a few levels deep, where plain `repr`
 _short.maxstring = _short.maxother = _MAX_SHOWN
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """A value from a file as it appears in a message: on one line, escaped, in 80 characters at most."""
     text = _short.repr(value)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
-def plain(name: str) -> str:
+def quote_name(name: str) -> str:
     """A name from a file as it appears in a message: bare where it is an ordinary one."""
-    return name if len(name) <= _MAX_SHOWN and name.isprintable() else shown(name)
+    return name if len(name) <= _MAX_SHOWN and name.isprintable() else quote(name)
 
 
-def place(path: Path) -> str:
+def quote_path(path: Path) -> str:
     """A path as it appears in a message."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
-def fail(path: Path, reason: str) -> NoReturn:
+def raise_checkpoint_error(path: Path, reason: str) -> NoReturn:
     """Raise the one-line CheckpointError about a file."""
-    raise CheckpointError(f"{place(path)}: {reason}")
+    raise CheckpointError(f"{quote_path(path)}: {reason}")
 
 
 def open_ordinary(path: Path) -> FileIO:
     """Open a file for unbuffered reading; raises CheckpointError where it is none (a pipe could make us wait)."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            fail(path, "is not a file")
+            raise_checkpoint_error(path, "is not a file")
         return FileIO(path)
     except OSError as error:
-        fail(path, f"cannot be read: {error.strerror}")
+        raise_checkpoint_error(path, f"cannot be read: {error.strerror}")
 
 
 def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
@@ -60,9 +60,9 @@ def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
         try:
             data: bytes = file.read(limit + 1)
         except OSError as error:
-            fail(path, f"cannot be read: {error.strerror}")
+            raise_checkpoint_error(path, f"cannot be read: {error.strerror}")
     if len(data) > limit:
-        fail(path, f"is larger than the {limit} bytes that a file of this kind may have")
+        raise_checkpoint_error(path, f"is larger than the {limit} bytes that a file of this kind may have")
     return data
 
 
@@ -82,11 +82,11 @@ def parse_object(data: bytes, path: Path, what: str = "it") -> dict[str, object]
             parse_float=_finite,
         )
     except RecursionError:
-        fail(path, f"{what} is nested too deeply to be JSON of this kind")
+        raise_checkpoint_error(path, f"{what} is nested too deeply to be JSON of this kind")
     except ValueError as error:
-        fail(path, f"{what} is not valid JSON: {error}")
+        raise_checkpoint_error(path, f"{what} is not valid JSON: {error}")
     if not isinstance(value, dict):
-        fail(path, f"{what} must be a JSON object, not {shown(value)}")
+        raise_checkpoint_error(path, f"{what} must be a JSON object, not {quote(value)}")
     return value
 
 
@@ -94,7 +94,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"the key {shown(key)} appears twice")
+            raise ValueError(f"the key {quote(key)} appears twice")
         result[key] = value
     return result
 
@@ -112,5 +112,5 @@ def _whole(digits: str) -> int:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"the number {shown(text)} is too large")
+        raise ValueError(f"the number {quote(text)} is too large")
     return value

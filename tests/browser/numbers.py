@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures import DrawableTrace
 from cutaway.figures.colours import paint, scale_table
+from cutaway.numerics import FloatArray
 
 Entry = Mapping[str, str]  # a printed number: its text, its tensor, its index
 NEAR = 2  # how far a channel of a colour may be off: a picture's colours are rounded on their way to the screen
@@ -48,13 +48,13 @@ def wrong_numbers(trace: DrawableTrace, entries: Iterable[Entry]) -> list[str]:
     return wrong
 
 
-def grid_values(trace: DrawableTrace, grid: Mapping[str, object]) -> Float32:
+def grid_values(trace: DrawableTrace, grid: Mapping[str, object]) -> FloatArray:
     """The numbers (rows, columns) that a grid says it shows."""
     tensor = np.asarray(trace[str(grid["tensor"])])
     offset, (down, across) = int(str(grid["offset"])), map(int, str(grid["steps"]).split(","))
     assert ",".join(map(str, tensor.shape)) == grid["shape"]
     rows, columns = np.ogrid[: int(str(grid["rows"])), : int(str(grid["columns"]))]
-    values: Float32 = tensor.reshape(-1)[offset + rows * down + columns * across]
+    values: FloatArray = tensor.reshape(-1)[offset + rows * down + columns * across]
     return values
 
 
@@ -74,7 +74,7 @@ def wrong_cells(trace: DrawableTrace, grid: Mapping[str, object]) -> list[str]:
     return wrong
 
 
-def picture_of(weights: Float32) -> NDArray[np.uint8]:
+def picture_of(weights: FloatArray) -> NDArray[np.uint8]:
     """A head's pattern (T, T) as the atlas paints it: (T, T, 3)."""
     picture: NDArray[np.uint8] = scale_table("sequential")[np.rint(255 * np.sqrt(weights)).astype(int)]
     return picture

@@ -78,9 +78,9 @@ def test_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> None:
 
 
 def test_a_text_too_short_for_a_change_is_read_without_it(visit_two: Visit, two: Explorer) -> None:
-    visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60&do=cut_edge:query=3,key=0")
+    visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60&do=attention_knockout:query=3,key=0")
     mine = two.trace_of(list(map(int, IDS.split(","))))
-    changed = mine.intervene(Intervention("cut_edge", query=3, key=0))
+    changed = mine.intervene(Intervention("attention_knockout", query=3, key=0))
     check_sides(visit_two, changed, mine.edit([7, 60]))
     assert "B has too few tokens for" in visit_two.page.locator("main").inner_text()
 

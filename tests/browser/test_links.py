@@ -110,7 +110,7 @@ def test_back_shows_the_text_of_the_link_again(visit: Visit) -> None:
 
 def test_what_went_wrong_is_told_no_longer_than_it_is_wrong(visit: Visit) -> None:
     visit.open("#1/attention?ids=50256,32,9379")
-    visit.page.evaluate("location.hash = '#1/attention?ids=50256,32,9379&do=zero_head:layer=99,head=0'")
+    visit.page.evaluate("location.hash = '#1/attention?ids=50256,32,9379&do=zero_ablate_head:layer=99,head=0'")
     visit.page.locator(".failure").wait_for()
     visit.page.evaluate("location.hash = '#1/attention?ids=50256,32,9379'")
     visit.page.locator(".failure").wait_for(state="detached")

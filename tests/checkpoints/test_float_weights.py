@@ -9,9 +9,9 @@ import torch
 from cutaway.checkpoints import ArrayWeights, Checkpoint, FloatWeights, Weights, save_checkpoint
 from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names
 from cutaway.engines.cpu.engine import CpuEngine
-from cutaway.engines.protocol import Float32
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.reference import ReferenceEngine
+from cutaway.numerics import FloatArray
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 
 WEIGHTS = tiny_weights(n_embd=66)  # two blocks of 32 and a bit
@@ -75,7 +75,7 @@ class Counted:
         self.config, self.dtype = WEIGHTS.config, WEIGHTS.dtype
         self.names: list[str] = []
 
-    def read(self, name: str) -> Float32:
+    def read(self, name: str) -> FloatArray:
         self.names.append(name)
         return WEIGHTS.read(name)
 

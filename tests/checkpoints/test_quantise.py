@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cutaway.checkpoints.quantise import BLOCK_SIZE, Float32, QuantisedMatrix, matrix_names, quantise
+from cutaway.checkpoints.quantise import BLOCK_SIZE, QuantisedMatrix, matrix_names, quantise
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
 MATRICES = arrays.arrays(
     np.float32,
@@ -17,18 +18,18 @@ MATRICES = arrays.arrays(
 )
 
 
-def normal(outputs: int, inputs: int, seed: int = 0) -> Float32:
+def normal(outputs: int, inputs: int, seed: int = 0) -> FloatArray:
     return np.random.default_rng(seed).standard_normal((outputs, inputs), dtype=np.float32)
 
 
-def steps(quantised: QuantisedMatrix) -> Float32:
+def steps(quantised: QuantisedMatrix) -> FloatArray:
     """The distance between neighbouring values of each entry."""
     inputs = quantised.values.shape[1]
     return np.repeat(quantised.scales.astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs] * quantised.columns
 
 
 @given(MATRICES)
-def test_every_entry_is_within_half_a_step(matrix: Float32) -> None:
+def test_every_entry_is_within_half_a_step(matrix: FloatArray) -> None:
     quantised = quantise(matrix)
     error = np.abs(quantised.dequantise().astype(np.float64) - matrix)
     nothing = 1e-37 * quantised.columns.astype(np.float64) + 1e-44  # where float32 itself runs out of exponents
@@ -37,7 +38,7 @@ def test_every_entry_is_within_half_a_step(matrix: Float32) -> None:
 
 
 @given(MATRICES)
-def test_dequantised_is_the_formula(matrix: Float32) -> None:
+def test_dequantised_is_the_formula(matrix: FloatArray) -> None:
     q = quantise(matrix)
     for o, i in np.ndindex(*matrix.shape):
         expected = np.float32(q.values[o, i]) * np.float32(q.scales[o, i // BLOCK_SIZE]) * q.columns[i]

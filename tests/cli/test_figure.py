@@ -17,7 +17,7 @@ def figure(*arguments: str) -> Result:
 def test_draws_a_figure_with_the_numbers_of_the_model(tiny: str) -> None:
     result = figure("--model", tiny, "F40", "--layer", "1", "--head", "1")
     assert (result.code, result.err) == (0, "")
-    trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", from_start=True)
+    trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", prepend_bos=True)
     assert result.out == trace.figure("F40", layer=1, head=1).text(columns=80) + "\n"
 
 
@@ -39,7 +39,7 @@ def test_json_has_the_numbers_and_where_they_stand(tiny: str) -> None:
     assert document["check"]["statement"].keys() == {"en", "zh"}  # type: ignore[index]
     grid = next(panel for panel in document["panels"] if panel["kind"] == "grid")  # type: ignore[attr-defined]
     assert grid["cells"]["tensor"] == "attn.0"
-    trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", from_start=True)
+    trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", prepend_bos=True)
     assert grid["cells"]["shape"] == list(trace["attn.0"].shape)
     assert json.loads(figure("--model", tiny, "F40", "--format", "json").out) == document
 
@@ -50,7 +50,7 @@ def test_svg_stands_alone(tiny: str, language: str) -> None:
     assert (result.code, result.err) == (0, "")
     assert ET.fromstring(result.out).tag == "{http://www.w3.org/2000/svg}svg"
     assert result.out == cutaway.load(tiny, engine="reference").trace(
-        "A robot must obey the orders given it", from_start=True
+        "A robot must obey the orders given it", prepend_bos=True
     ).figure("F40").svg(language)
 
 

@@ -3,7 +3,7 @@ import pytest
 from cutaway import GPT2Config, UsageError
 from cutaway.checkpoints import random_weights
 from cutaway.engines.reference import ReferenceEngine
-from cutaway.evaluation.benchmark import Measurement, Pace, measure, measure_decode, measure_prefill
+from cutaway.evaluation.benchmark import Measurement, ThroughputMeter, measure, measure_decode, measure_prefill
 from cutaway.generation.batch import Piece
 
 
@@ -21,7 +21,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_pace_counts_tokens_after_each_sequences_first() -> None:
-    pace = Pace()
+    pace = ThroughputMeter()
     pieces = [Piece("a", (1,)), Piece("b", (2,)), Piece("c", (3,)), Piece("", stop_reason="end_of_text")]
     events = list(zip((0, 1, 0, 1), pieces, strict=True))
     assert list(pace.watch(iter(events))) == events
@@ -31,7 +31,7 @@ def test_pace_counts_tokens_after_each_sequences_first() -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_pace_of_a_single_token_is_none() -> None:
-    pace = Pace()
+    pace = ThroughputMeter()
     list(pace.watch(iter([(0, Piece("a", (1,), (), "length"))])))
     assert pace.tokens == 1
     assert pace.tokens_per_second is None

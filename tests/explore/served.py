@@ -10,10 +10,10 @@ from safetensors.numpy import load
 from starlette.testclient import TestClient
 
 from cutaway.checkpoints import FloatWeights, Weights
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.explore.app import Explorer, make_app
 from cutaway.model import Model
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from tests.tiny import tiny_weights
 
@@ -88,7 +88,7 @@ class SlowWeights(FloatWeights):
         self.reached, self.go_on = threading.Event(), threading.Event()
         self.asked: list[str] = []
 
-    def __getitem__(self, name: str) -> Float32:
+    def __getitem__(self, name: str) -> FloatArray:
         self.asked.append(name)
         if name == "h.1.attn.c_attn.weight":
             self.reached.set()

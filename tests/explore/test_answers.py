@@ -8,7 +8,7 @@ from cutaway.explore.answers import ANSWERS
 from cutaway.figures import DrawableTrace
 from cutaway.trace import Intervention
 from cutaway.trace.heads import atlas, search
-from cutaway.trace.lens import attribution, divergence, lens, promoted, surprise
+from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens, neuron_logit_effects, surprisal
 from tests.explore.served import ROBOT, client_of, error_of, get, mute, read_name, talking, tensors
 from tests.tiny import random_ids
 
@@ -67,7 +67,7 @@ def test_lens_reads_at_every_boundary(client: TestClient, trace: str) -> None:
     positions = get(client, f"{trace}/lens", position=3, count=4, k=2)["positions"]
     assert [each["position"] for each in positions] == [3, 4, 5, 6]
     for row, each in enumerate(positions):
-        for document, reading in zip(each["boundaries"], lens(TRACE, 2, 3, 4), strict=True):
+        for document, reading in zip(each["boundaries"], logit_lens(TRACE, 2, 3, 4), strict=True):
             assert document["name"] == reading.boundary
             assert [top["id"] for top in document["top"]] == reading.ids[row].tolist()
             assert [top["probability"] for top in document["top"]] == reading.probabilities[row].tolist()
@@ -82,13 +82,13 @@ def test_lens_is_of_the_last_position_and_ten_tokens_unless_told(client: TestCli
 
 
 def test_divergence_is_from_another_trace_and_of_the_last_positions_unless_told(client: TestClient, trace: str) -> None:
-    change = Intervention("zero_mlp", layer=0)
-    changed = read_name(client, ids=IDS[:5], interventions=[{"kind": "zero_mlp", "layer": 0}])
+    change = Intervention("zero_ablate_mlp", layer=0)
+    changed = read_name(client, ids=IDS[:5], interventions=[{"kind": "zero_ablate_mlp", "layer": 0}])
     other = DrawableTrace(MODEL.config, MODEL.weights, None, IDS[:5], [change])
     for query, places in (({}, (LAST, 4)), ({"position": 2, "other_position": -4}, (2, 1))):
         found = get(client, f"{trace}/divergence", **{"with": changed, **query})["boundaries"]
         assert [each["nats"] for each in found] == divergence(TRACE, other, *places).tolist()
-        assert [each["name"] for each in found] == [reading.boundary for reading in lens(TRACE, 1, 0)]
+        assert [each["name"] for each in found] == [reading.boundary for reading in logit_lens(TRACE, 1, 0)]
 
 
 def test_divergence_from_a_trace_that_is_not_there(client: TestClient, trace: str) -> None:
@@ -99,7 +99,7 @@ def test_divergence_from_a_trace_that_is_not_there(client: TestClient, trace: st
 def test_units_promote_tokens(client: TestClient, trace: str) -> None:
     found = get(client, f"{trace}/units", layer=1, units="5,0,5", k=3)["units"]
     assert [each["unit"] for each in found] == [5, 0, 5]
-    for document, ids, amounts in zip(found, *promoted(TRACE, 1, [5, 0, 5], 3), strict=True):
+    for document, ids, amounts in zip(found, *neuron_logit_effects(TRACE, 1, [5, 0, 5], 3), strict=True):
         assert [top["id"] for top in document["top"]] == ids.tolist()
         assert [top["adds"] for top in document["top"]] == amounts.tolist()
         assert [top["text"] for top in document["top"]] == [f"#{token}" for token in ids]
@@ -107,13 +107,13 @@ def test_units_promote_tokens(client: TestClient, trace: str) -> None:
 
 def test_attribution_is_every_part(client: TestClient, trace: str) -> None:
     document = get(client, f"{trace}/attribution", position=-1, token=7)
-    found = attribution(TRACE, LAST, 7)
+    found = direct_logit_attribution(TRACE, LAST, 7)
     assert (document.pop("position"), document.pop("token"), document.pop("logit")) == (LAST, 7, found.logit)
     assert document == {name: np.asarray(part).tolist() for name, part in vars(found).items()}
 
 
 def test_surprise_has_a_number_for_every_token_after_the_first(client: TestClient, trace: str) -> None:
-    assert get(client, f"{trace}/surprise") == {"nats": surprise(TRACE).tolist()}
+    assert get(client, f"{trace}/surprise") == {"nats": surprisal(TRACE).tolist()}
     assert get(client, f"/api/traces/{read_name(client, ids=[1])}/surprise") == {"nats": []}
 
 
@@ -149,7 +149,7 @@ class TestProof:
     @pytest.mark.parametrize(
         "change",
         [
-            {"kind": "cut_edge", "query": 8, "key": 0},
+            {"kind": "attention_knockout", "query": 8, "key": 0},
             {"kind": "patch_residual", "layer": 0, "position": 8, "source": list(range(9))},
         ],
     )
@@ -166,7 +166,7 @@ class TestProof:
 
 def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
     client = client_of(talking())
-    trace = f"/api/traces/{read_name(client, text=ROBOT, from_start=True)}"
+    trace = f"/api/traces/{read_name(client, text=ROBOT, prepend_bos=True)}"
     (only,) = get(client, f"{trace}/lens", position=2)["positions"]
     (unit,) = get(client, f"{trace}/units", units=2)["units"]
     for top in (only["boundaries"][0]["top"], unit["top"]):

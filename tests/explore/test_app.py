@@ -89,7 +89,7 @@ class TestTraces:
         base = read_name(client, ids=[5, 6, 7])
         work = read(client, ids=[5, 6, 7, 8], base=base)["work"]
         assert (work["positions_computed"], work["positions_reused"]) == (1, 3)
-        work = read(client, ids=[5, 6, 7], base=base, interventions=[{"kind": "zero_mlp", "layer": 2}])["work"]
+        work = read(client, ids=[5, 6, 7], base=base, interventions=[{"kind": "zero_ablate_mlp", "layer": 2}])["work"]
         assert (work["layers_computed"], work["layers_reused"]) == (1, 2)
 
     def test_that_cannot_be_read_are_refused_before_the_first_line(self, client: TestClient) -> None:
@@ -295,7 +295,7 @@ class TestHostileRequests:
         bodies(
             ids=IDS,
             text=st.text(max_size=5),
-            from_start=st.booleans(),
+            prepend_bos=st.booleans(),
             interventions=INTERVENTIONS,
             base=st.text(max_size=5),
             view=st.text(max_size=3),
@@ -379,9 +379,9 @@ class TestHostileRequests:
 def test_the_built_in_model_answers_everything() -> None:
     model = load("builtin")
     client = client_of(model)
-    *progress, last = lines(client.post("/api/traces", json={"text": ROBOT, "from_start": True}).text)
+    *progress, last = lines(client.post("/api/traces", json={"text": ROBOT, "prepend_bos": True}).text)
     assert len(progress) == model.config.n_layer
-    name, trace = last["trace"], model.trace(ROBOT, from_start=True)
+    name, trace = last["trace"], model.trace(ROBOT, prepend_bos=True)
     assert last["ids"] == list(trace.ids)
     for selection in ("attn.5[1,:,:]", "resid.post.7", "wte.weight[340,:]"):
         tensor, places = selection.split("[")[0], parse(selection).places

@@ -117,11 +117,11 @@ def test_a_text_is_explained() -> None:
 
 def test_a_trace_says_what_it_is_of_and_what_it_took() -> None:
     model = mute()
-    changes = (Intervention("zero_head", layer=1, head=0), Intervention("mask_value", value=0.5))
+    changes = (Intervention("zero_ablate_head", layer=1, head=0), Intervention("mask_value", value=0.5))
     trace = DrawableTrace(model.config, model.weights, None, [3, 4], changes)
     document = trace_document("name", trace, stored=False)
     assert document["interventions"] == [
-        {"kind": "zero_head", "layer": 1, "head": 0},
+        {"kind": "zero_ablate_head", "layer": 1, "head": 0},
         {"kind": "mask_value", "value": 0.5},
     ]
     assert document["work"] == asdict(trace.work)

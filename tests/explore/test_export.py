@@ -36,7 +36,7 @@ def unpacked(page: ExportedPage) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def robot() -> ExportedPage:
     model = cutaway.load("builtin")
-    return export_page(model, model.trace("A robot must obey the orders given it", from_start=True), Selection(5, 1))
+    return export_page(model, model.trace("A robot must obey the orders given it", prepend_bos=True), Selection(5, 1))
 
 
 @pytest.mark.slow

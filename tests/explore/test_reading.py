@@ -22,7 +22,7 @@ def test_a_request_says_what_to_read_and_what_to_change() -> None:
         Arguments(
             {
                 "ids": [1, 2],
-                "from_start": False,
+                "prepend_bos": False,
                 "interventions": [{"kind": "scale_head", "layer": 0, "head": 1, "value": 2}, {"kind": "no_mask"}],
                 "base": "0123456789abcdef",
                 "view": "main",
@@ -38,9 +38,9 @@ def test_a_text_is_read_as_a_model_reads_it() -> None:
     model = talking()
     ids = model.encode(ROBOT)
     assert asked(model, text=ROBOT) == ids
-    assert asked(model, text=ROBOT, from_start=True) == [50256, *ids]
-    assert asked(model, ids=ids, from_start=True) == [50256, *ids]
-    assert asked(model, text="") == asked(model, text="", from_start=True) == asked(model, ids=[]) == [50256]
+    assert asked(model, text=ROBOT, prepend_bos=True) == [50256, *ids]
+    assert asked(model, ids=ids, prepend_bos=True) == [50256, *ids]
+    assert asked(model, text="") == asked(model, text="", prepend_bos=True) == asked(model, ids=[]) == [50256]
     assert 50256 not in asked(model, text="<|endoftext|>")
 
 
@@ -51,7 +51,7 @@ def test_a_text_is_read_as_a_model_reads_it() -> None:
         ({"text": "a", "ids": [1]}, "give either text or ids"),
         ({"text": "a"}, "mute has no tokenizer files"),
         ({"ids": []}, "mute has no tokenizer files"),
-        ({"ids": [1], "from_start": True}, "mute has no tokenizer files"),
+        ({"ids": [1], "prepend_bos": True}, "mute has no tokenizer files"),
         ({"ids": "12"}, "ids must be a list, not '12'"),
         ({"ids": [True]}, "a token id must be a whole number, not True"),
         ({"ids": [61]}, "a token id must be from 0 to 60, not 61"),
@@ -62,15 +62,21 @@ def test_a_text_is_read_as_a_model_reads_it() -> None:
         ({"ids": [1], "interventions": {}}, "interventions must be a list, not {}"),
         ({"ids": [1], "interventions": ["no_mask"]}, "an intervention must be an object, not 'no_mask'"),
         ({"ids": [1], "interventions": [{}]}, "kind is missing"),
-        ({"ids": [1], "interventions": [{"kind": "sing"}]}, "an intervention is one of zero_head, "),
-        ({"ids": [1], "interventions": [{"kind": "zero_head"}]}, "the intervention zero_head needs a layer"),
+        ({"ids": [1], "interventions": [{"kind": "sing"}]}, "an intervention is one of zero_ablate_head, "),
+        (
+            {"ids": [1], "interventions": [{"kind": "zero_ablate_head"}]},
+            "the intervention zero_ablate_head needs a layer",
+        ),
         ({"ids": [1], "interventions": [{"kind": "no_mask", "head": 0}]}, "the intervention no_mask has no head"),
         ({"ids": [1], "interventions": [{"kind": "no_mask", "hed": 0}]}, "there is no 'hed' here; did you mean head?"),
         ({"ids": [1], "interventions": [{"kind": "no_mask", "layer": 2}]}, "layer must be from 0 to 1, not 2"),
         ({"ids": [1], "interventions": [{"kind": "no_mask", "layer": 0.5}]}, "layer must be a whole number, not 0.5"),
         ({"ids": [1], "interventions": [{"kind": "mask_value", "value": 1e13}]}, "value must be from -1e+12 to 1e+12"),
         ({"ids": [1], "interventions": [{"kind": "no_mask"}] * 257}, "there can be 256 interventions at a time"),
-        ({"ids": [1, 2], "interventions": [{"kind": "cut_edge", "query": 2, "key": 0}]}, "query must be from 0 to 1"),
+        (
+            {"ids": [1, 2], "interventions": [{"kind": "attention_knockout", "query": 2, "key": 0}]},
+            "query must be from 0 to 1",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused(request_: dict[str, object], error: str) -> None:

@@ -136,7 +136,7 @@ def test_a_row_of_logits_is_the_traces_own() -> None:
 
 
 def test_interventions_are_in_what_is_selected() -> None:
-    changes = (Intervention("no_final_norm"), Intervention("zero_head", layer=0, head=1))
+    changes = (Intervention("no_final_norm"), Intervention("zero_ablate_head", layer=0, head=1))
     trace = Trace(WEIGHTS.config, WEIGHTS.arrays, None, IDS, changes)
     assert not selected("z.0[1]", trace).any()
     for name in ("logits", "ln_f", "z.0", "attn.1"):

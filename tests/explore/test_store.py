@@ -54,7 +54,7 @@ def test_what_is_not_there_is_an_error_that_says_what_to_do() -> None:
 
 def test_a_name_is_made_from_model_tokens_and_interventions() -> None:
     model = fingerprint(mute())
-    change = Intervention("zero_mlp", layer=0)
+    change = Intervention("zero_ablate_mlp", layer=0)
     names = {
         trace_name(*content)
         for content in (
@@ -63,7 +63,7 @@ def test_a_name_is_made_from_model_tokens_and_interventions() -> None:
             (model, [12], []),
             (model, [1, 2], [change]),
             (model, [1, 2], [change, change]),
-            (model, [1, 2], [Intervention("zero_mlp", layer=1)]),
+            (model, [1, 2], [Intervention("zero_ablate_mlp", layer=1)]),
             (fingerprint(mute(seed=1)), [1, 2], []),
         )
     }

@@ -32,7 +32,7 @@ def make_trace(name: str) -> DrawableTrace:
     article's sentence.
     """
     if name == "built-in":
-        return cutaway.load(engine="reference").trace(TEXT, from_start=True)
+        return cutaway.load(engine="reference").trace(TEXT, prepend_bos=True)
     if name == "appended 7":  # read in parts, and changed in between: what is kept was computed a few tokens at a time
         whole = make_trace("tiny 7")
         return whole.edit([*whole.ids[:3], 1]).edit(whole.ids[:5]).append(whole.ids[5]).append(whole.ids[6])

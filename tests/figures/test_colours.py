@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import MASKED
 from cutaway.figures.colours import colours, named_colour, paint, scale_table, shades
 from cutaway.figures.content import Scale
+from cutaway.numerics import FloatArray
 
 SCALES: tuple[Scale, ...] = ("share", "signed", "size")
 
@@ -88,7 +88,7 @@ def test_what_is_masked_or_not_finite_is_at_the_lower_end(scale: Scale) -> None:
 
 
 @given(arrays(np.float32, st.integers(1, 30), elements=st.floats(-100, 100, width=32)), st.sampled_from(SCALES))
-def test_a_larger_number_is_never_lower(values: Float32, scale: Scale) -> None:
+def test_a_larger_number_is_never_lower(values: FloatArray, scale: Scale) -> None:
     levels = shades(np.sort(values), scale)
     assert (np.diff(levels.astype(int)) >= 0).all()
     assert (paint(np.sort(values), scale) == scale_table("signed" if scale == "signed" else "sequential")[levels]).all()

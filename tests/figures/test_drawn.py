@@ -111,7 +111,7 @@ def test_a_trace_made_from_another_draws_too() -> None:
     "change",
     [
         Intervention("patch_residual", layer=1, position=6, source=(9, 8, 7, 6, 5, 4, 3)),
-        Intervention("cut_edge", query=6, key=2),
+        Intervention("attention_knockout", query=6, key=2),
     ],
 )
 def test_a_change_at_the_last_token_can_be_drawn(change: Intervention) -> None:

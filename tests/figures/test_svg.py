@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import MASKED
 from cutaway.figures.colours import named_colour, paint
 from cutaway.figures.content import (
@@ -36,6 +35,7 @@ from cutaway.figures.content import (
 )
 from cutaway.figures.svg import draw_svg
 from cutaway.figures.svg_grid import png
+from cutaway.numerics import FloatArray
 
 SVG = "{http://www.w3.org/2000/svg}"
 TITLE = Words("weights", "权重")
@@ -82,7 +82,7 @@ def pixels_of(data: bytes) -> NDArray[np.uint8]:
     arrays(np.float32, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.floats(-5, 5, width=32)),
     st.sampled_from(["share", "signed", "size"]),
 )
-def test_every_cell_has_its_origin_and_its_colour(tensor: Float32, scale: Scale) -> None:
+def test_every_cell_has_its_origin_and_its_colour(tensor: FloatArray, scale: Scale) -> None:
     layer = len(tensor) - 1
     root = parsed(Grid(TITLE, cells("attn.0", tensor, tensor[layer]), scale))
     marks = numbered(root, "rect")

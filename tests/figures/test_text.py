@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import MASKED
 from cutaway.figures.content import (
     Arcs,
@@ -27,6 +26,7 @@ from cutaway.figures.content import (
 )
 from cutaway.figures.text import cut, draw_text, number, pool, wrap_prose
 from cutaway.layout import width
+from cutaway.numerics import FloatArray
 
 TITLE = Words("weights", "权重")
 
@@ -214,7 +214,7 @@ def test_a_label_is_cut_to_its_columns(label: str, columns: int) -> None:
 
 
 @given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=30), elements=st.floats(-9, 9, width=32)))
-def test_pooling_keeps_the_largest(values: Float32) -> None:
+def test_pooling_keeps_the_largest(values: FloatArray) -> None:
     pooled = pool(values, 4, 6)
     assert pooled.shape == (min(4, len(values)), min(6, values.shape[1]))
     assert np.abs(pooled).max() == np.abs(values).max()
@@ -226,7 +226,7 @@ def test_pooling_keeps_the_largest(values: Float32) -> None:
     st.sampled_from(["share", "signed", "size"]),
     st.integers(30, 100),
 )
-def test_a_grid_fits_the_terminal(values: Float32, scale: Scale, columns: int) -> None:
+def test_a_grid_fits_the_terminal(values: FloatArray, scale: Scale, columns: int) -> None:
     labels = ["机器人" * 4] * len(values)
     lines = draw_text([Grid(TITLE, computed("x", values), scale, labels)], "zh", columns)
     assert all(width(line) <= columns for line in lines if "个数" not in line)

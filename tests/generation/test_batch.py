@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutaway.engines.protocol import Cache, Float32
+from cutaway.engines.protocol import Cache
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import EngineError, UsageError
 from cutaway.generation.batch import Completion, Limits, StopMatcher, collect, generate
 from cutaway.generation.sampling import Sampling, log_probability
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from tests.tiny import random_ids, tiny_weights
 
@@ -50,7 +51,7 @@ def test_a_prompt_is_read_once_for_all_its_samples(monkeypatch: pytest.MonkeyPat
     read: list[int] = []
     forward = ENGINE.forward
 
-    def counted(sequences: list[list[int]], cache: Cache) -> Float32:
+    def counted(sequences: list[list[int]], cache: Cache) -> FloatArray:
         read.append(sum(map(len, sequences)))
         return forward(sequences, cache)
 
@@ -84,7 +85,7 @@ def test_length_is_a_stop_reason() -> None:
 @pytest.mark.parametrize("stop_at_end", [True, False])
 def test_end_of_text_ends_unless_told_otherwise(stop_at_end: bool) -> None:
     class Ending(ReferenceEngine):
-        def forward(self, *args: object, **more: object) -> Float32:
+        def forward(self, *args: object, **more: object) -> FloatArray:
             logits = super().forward(*args, **more)  # type: ignore[arg-type]
             logits[:, GPT2.end_of_text] = 1e9
             return logits

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.generation.sampling import Sampling, choose, distribution, log_probability, top_k_ids, top_p_keep
+from cutaway.numerics import FloatArray
 
 ARTICLE = np.log(np.array([0.50, 0.30, 0.19, 0.01], dtype=np.float32))  # its example: 50 %, 30 %, 19 %
 
 
-def logits_of(seed: int, size: int = 50) -> Float32:
+def logits_of(seed: int, size: int = 50) -> FloatArray:
     return np.random.default_rng(seed).normal(0, 3, size).astype(np.float32)
 
 
-def peer_distribution(logits: Float32, sampling: Sampling, seen: list[int]) -> NDArray[np.float64]:
+def peer_distribution(logits: FloatArray, sampling: Sampling, seen: list[int]) -> NDArray[np.float64]:
     """transformers' processors in our documented order."""
     scores, ids = torch.from_numpy(logits.copy())[None], torch.tensor([seen])
     for processor in (

@@ -11,7 +11,7 @@ from cutaway.checkpoints import ArrayWeights
 from cutaway.config import GPT2Config
 from cutaway.engines.reference import block
 from cutaway.errors import UsageError
-from cutaway.trace import Intervention, Trace, Work
+from cutaway.trace import Intervention, ReuseStats, Trace
 from cutaway.trace import forward as forward_module
 from cutaway.trace.interventions import KINDS, fitting
 from cutaway.trace.names import trace_shapes
@@ -23,7 +23,7 @@ IDS = random_ids(WEIGHTS.config, 20)
 BASE = trace_of(WEIGHTS, IDS)
 
 
-def counts(work: Work) -> tuple[int, int, int, int]:
+def counts(work: ReuseStats) -> tuple[int, int, int, int]:
     return work.positions_computed, work.positions_reused, work.layers_computed, work.layers_reused
 
 
@@ -74,12 +74,12 @@ def test_a_shorter_text_is_there_already(length: int, rows_read: list[int]) -> N
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_an_intervention_takes_over_the_layers_before(layer: int, rows_read: list[int]) -> None:
-    where = Intervention("zero_attention", layer)
-    changed = BASE.intervene(where)
+    intervention = Intervention("zero_ablate_attention", layer)
+    changed = BASE.intervene(intervention)
     assert (changed.work.layers_computed, changed.work.layers_reused) == (3 - layer, layer)
     assert changed.work.changed_layer == layer
     assert rows_read == [20] * (3 - layer)
-    assert_same_trace(changed, trace_of(WEIGHTS, IDS, where))
+    assert_same_trace(changed, trace_of(WEIGHTS, IDS, intervention))
     assert_same_trace(changed.intervene(), BASE)
 
 
@@ -102,10 +102,10 @@ def test_how_often_and_in_which_order_matters() -> None:
 
 
 def test_another_text_and_other_interventions_at_once() -> None:
-    where, ids = Intervention("zero_mlp", layer=1), [*IDS[:15], 1, 2]
-    both = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, [where], base=BASE)
+    intervention, ids = Intervention("zero_ablate_mlp", layer=1), [*IDS[:15], 1, 2]
+    both = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, [intervention], base=BASE)
     assert (both.work.positions_computed, both.work.layers_computed, both.work.changed_layer) == (2, 3, 1)
-    assert_same_trace(both, trace_of(WEIGHTS, ids, where))
+    assert_same_trace(both, trace_of(WEIGHTS, ids, intervention))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].needs_all])
@@ -132,12 +132,12 @@ def test_the_first_changed_layer_is_told_and_where_none_is_changed_the_number_of
     layers = WEIGHTS.config.n_layer
     assert BASE.append(1).work.changed_layer == layers
     for layer in range(layers):
-        assert BASE.intervene(Intervention("zero_mlp", layer=layer)).work.changed_layer == layer
+        assert BASE.intervene(Intervention("zero_ablate_mlp", layer=layer)).work.changed_layer == layer
 
 
 def test_cutting_a_tokens_every_edge_leaves_it_blind_to_later_edits() -> None:
-    changed, ids = BASE.intervene(Intervention("cut_edge", query=0, key=0)), [*IDS[:19], 5]
-    assert_same_trace(changed.edit(ids), trace_of(WEIGHTS, ids, Intervention("cut_edge", query=0, key=0)))
+    changed, ids = BASE.intervene(Intervention("attention_knockout", query=0, key=0)), [*IDS[:19], 5]
+    assert_same_trace(changed.edit(ids), trace_of(WEIGHTS, ids, Intervention("attention_knockout", query=0, key=0)))
 
 
 Step = Callable[[st.DataObject, Trace], Trace]
@@ -199,14 +199,14 @@ def test_progress_may_end_a_pass_and_the_trace_before_goes_on() -> None:
     with pytest.raises(Enough):
         trace.edit([1, 2, 3], progress=stop)
     with pytest.raises(Enough):
-        trace.intervene(Intervention("zero_mlp"), progress=stop)
+        trace.intervene(Intervention("zero_ablate_mlp"), progress=stop)
     assert_same_trace(trace, BASE)
     assert_same_trace(trace.append(4), trace_of(WEIGHTS, [*IDS, 4]))
 
 
 def test_what_cannot_be_done_from_here_is_refused() -> None:
     with pytest.raises(UsageError, match="query must be from 0 to 4, not 9"):
-        BASE.intervene(Intervention("cut_edge", query=9, key=0)).edit(IDS[:5])
+        BASE.intervene(Intervention("attention_knockout", query=9, key=0)).edit(IDS[:5])
     with pytest.raises(UsageError, match="the context holds 48"):
         BASE.edit([0] * 49)
     with pytest.raises(UsageError, match="empty"):
@@ -225,7 +225,9 @@ def test_kept_are_the_residuals_and_queries_keys_and_values(change: Callable[[Tr
     trace = change(trace_of(WEIGHTS, IDS[:10]))
     assert trace.n_bytes == kept_bytes(WEIGHTS.config, len(trace))
     shapes = trace_shapes(WEIGHTS.config, len(trace))
-    assert {name: array.shape for name, array in trace._pass.kept.items()} == {n: shapes[n] for n in trace._pass.kept}
+    assert {name: array.shape for name, array in trace._forward.cached.items()} == {
+        n: shapes[n] for n in trace._forward.cached
+    }
 
 
 def test_the_smallest_gpt2_keeps_about_200_mb_of_a_full_context() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 from cutaway.trace.heads import HeadStatistics, atlas, head_statistics, search, without_first
 from tests.tiny import random_ids, tiny_weights
@@ -26,10 +26,10 @@ NO_TWO_ALIKE = [1, 2, 3, 4, 5, 6]
 class Painted(Trace):
     """A trace whose heads look where they are told to: `rows[i]` is the weights of query i, the same in all heads."""
 
-    rows: Float32
+    rows: FloatArray
 
-    def attention(self, layer: int, first: int, last: int) -> dict[str, Float32]:
-        return {"attn": np.stack([self.rows] * (last - first))}
+    def attention(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
+        return {"attn": np.stack([self.rows] * (stop - first))}
 
 
 def painted(ids: list[int], looks: dict[int, dict[int, float]]) -> Trace:
@@ -86,7 +86,7 @@ def mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def by_loops(attn: Float32, ids: list[int]) -> list[float | None]:
+def by_loops(attn: FloatArray, ids: list[int]) -> list[float | None]:
     """The definitions, read aloud."""
     n = len(ids)
     earlier = {i: [j for j in range(i) if ids[j] == ids[i]] for i in range(n) if ids[i] in ids[:i]}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import CUT, KINDS, made_in
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
@@ -37,18 +37,18 @@ def test_every_kind_changes_what_the_model_says_and_no_tensor_before(kind: str) 
     assert np.abs(CHANGED[kind]["logits"] - PLAIN["logits"]).max() > 1e-3
 
 
-def others(z: Float32) -> Float32:
+def others(z: FloatArray) -> FloatArray:
     return z[:2]
 
 
-def test_zero_head() -> None:
-    z = CHANGED["zero_head"]["z.1"]
+def test_zero_ablate_head() -> None:
+    z = CHANGED["zero_ablate_head"]["z.1"]
     assert not z[2].any()
     same(others(z), others(PLAIN["z.1"]))
 
 
-def test_mean_head() -> None:
-    z, plain = CHANGED["mean_head"]["z.1"], PLAIN["z.1"]
+def test_mean_ablate_head() -> None:
+    z, plain = CHANGED["mean_ablate_head"]["z.1"], PLAIN["z.1"]
     same(z[2], np.broadcast_to(plain[2].mean(axis=0), plain[2].shape))
     same(others(z), others(plain))
 
@@ -60,20 +60,20 @@ def test_scale_head() -> None:
 
 
 def test_zero_attention() -> None:
-    trace = CHANGED["zero_attention"]
+    trace = CHANGED["zero_ablate_attention"]
     assert not trace["attn_out.1"].any()
     same(trace["resid.mid.1"], trace["resid.pre.1"])
     same(trace["z.1"], PLAIN["z.1"])
 
 
 def test_zero_mlp() -> None:
-    trace = CHANGED["zero_mlp"]
+    trace = CHANGED["zero_ablate_mlp"]
     assert not trace["mlp_out.1"].any()
     same(trace["resid.post.1"], trace["resid.mid.1"])
 
 
-def test_cut_edge() -> None:
-    attn, plain = CHANGED["cut_edge"]["attn.1"].copy(), PLAIN["attn.1"].copy()
+def test_attention_knockout() -> None:
+    attn, plain = CHANGED["attention_knockout"]["attn.1"].copy(), PLAIN["attn.1"].copy()
     assert attn[2, 5, 3] == 0
     plain[2, 5, 3] = 0
     plain[2, 5] /= plain[2, 5].sum()
@@ -83,14 +83,14 @@ def test_cut_edge() -> None:
 
 
 def test_an_edge_is_cut_in_every_head_and_layer_unless_they_are_given() -> None:
-    trace = trace_of(WEIGHTS, IDS, Intervention("cut_edge", query=5, key=3))
+    trace = trace_of(WEIGHTS, IDS, Intervention("attention_knockout", query=5, key=3))
     assert not trace["attn.0"][:, 5, 3].any()
     assert not trace["attn.1"][:, 5, 3].any()
     assert trace["attn.1"][:, 5, 2].all()
 
 
 def test_a_token_whose_every_edge_is_cut_looks_at_all_alike_and_at_no_later_one() -> None:
-    cuts = [Intervention("cut_edge", layer=0, head=1, query=2, key=key) for key in range(9)]
+    cuts = [Intervention("attention_knockout", layer=0, head=1, query=2, key=key) for key in range(9)]
     same(trace_of(WEIGHTS, IDS, *cuts)["attn.0"][1, 2], np.array([1 / 3] * 3 + [0] * 6, np.float32))
 
 
@@ -100,9 +100,9 @@ def test_no_mask() -> None:
     assert trace["attn.1"][:, FUTURE].all()
 
 
-def test_a_cut_edge_stays_cut_whatever_becomes_of_the_mask() -> None:
+def test_a_knocked_out_edge_stays_out_whatever_becomes_of_the_mask() -> None:
     for off in (EXAMPLES["no_mask"], EXAMPLES["mask_value"]):
-        for both in ([EXAMPLES["cut_edge"], off], [off, EXAMPLES["cut_edge"]]):
+        for both in ([EXAMPLES["attention_knockout"], off], [off, EXAMPLES["attention_knockout"]]):
             masked = trace_of(WEIGHTS, IDS, *both)["masked.1"]
             assert masked[2, 5, 3] == CUT
             assert (masked == CUT).sum() == 1
@@ -174,13 +174,13 @@ def test_a_patch_of_the_same_text_changes_nothing() -> None:
 def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from cutaway.trace import forward as forward_module
 
-    plain, read = forward_module.run, []
+    plain, read = forward_module.forward, []
 
     def noted(config: GPT2Config, weights: object, ids: Sequence[int], *rest: object, **options: object) -> object:
         read.append((config.n_layer, tuple(ids)))
         return plain(config, weights, ids, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(forward_module, "run", noted)
+    monkeypatch.setattr(forward_module, "forward", noted)
     source, other = tuple(range(20)), tuple(range(20, 40))
     patches = [
         Intervention("patch_residual", layer=0, position=2, source=source),
@@ -194,14 +194,14 @@ def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.M
 def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     from cutaway.trace import forward as forward_module
 
-    plain, read = forward_module.run, []
+    plain, read = forward_module.forward, []
 
     def counted(*arguments: object, **options: object) -> object:
         read.append(arguments[2])
         return plain(*arguments, **options)  # type: ignore[arg-type]
 
     trace = CHANGED["patch_residual"]
-    monkeypatch.setattr(forward_module, "run", counted)
+    monkeypatch.setattr(forward_module, "forward", counted)
     longer = trace.append(1)
     assert read == []  # `trace` has its own name of the function; patches read their sources by this one
     monkeypatch.undo()
@@ -236,7 +236,7 @@ def test_no_final_norm() -> None:
 
 
 def test_without_a_layer_it_is_made_in_all() -> None:
-    trace = trace_of(WEIGHTS, IDS, Intervention("zero_mlp"))
+    trace = trace_of(WEIGHTS, IDS, Intervention("zero_ablate_mlp"))
     assert not trace["mlp_out.0"].any()
     assert not trace["mlp_out.1"].any()
 
@@ -244,16 +244,16 @@ def test_without_a_layer_it_is_made_in_all() -> None:
 def test_interventions_add_up() -> None:
     twice = trace_of(WEIGHTS, IDS, EXAMPLES["scale_head"], EXAMPLES["scale_head"])
     same(twice["z.1"][2], PLAIN["z.1"][2] * np.float32(0.25))
-    both = trace_of(WEIGHTS, IDS, EXAMPLES["zero_attention"], EXAMPLES["no_residual_attention"])
+    both = trace_of(WEIGHTS, IDS, EXAMPLES["zero_ablate_attention"], EXAMPLES["no_residual_attention"])
     assert not both["resid.mid.1"].any()
 
 
-LOOKING_AHEAD = ("mean_head", "no_mask", "mask_value")
+LOOKING_AHEAD = ("mean_ablate_head", "no_mask", "mask_value")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_those_that_look_ahead_let_a_token_depend_on_later_ones(kind: str) -> None:
-    def early(trace: Trace) -> Float32:
+    def early(trace: Trace) -> FloatArray:
         return trace["logits"][:5]
 
     changed = trace_of(WEIGHTS, [*IDS[:6], 0, 1, 2], EXAMPLES[kind])
@@ -262,44 +262,47 @@ def test_only_those_that_look_ahead_let_a_token_depend_on_later_ones(kind: str) 
 
 
 def test_what_is_made_in_a_layer() -> None:
-    given = [EXAMPLES["no_final_norm"], EXAMPLES["zero_mlp"], Intervention("no_scale")]
+    given = [EXAMPLES["no_final_norm"], EXAMPLES["zero_ablate_mlp"], Intervention("no_scale")]
     assert made_in(0, given) == given[2:]
     assert made_in(1, given) == given[1:]
 
 
 @pytest.mark.parametrize(
-    ("where", "complaint"),
+    ("intervention", "complaint"),
     [
-        (Intervention("no_such"), "an intervention is one of zero_head, .* not 'no_such'"),
+        (Intervention("no_such"), "an intervention is one of zero_ablate_head, .* not 'no_such'"),
         (Intervention("x\n" * 99), "an intervention is one of"),
-        (Intervention("zero_head", layer=0), "needs a head"),
-        (Intervention("zero_head", head=0), "needs a layer"),
+        (Intervention("zero_ablate_head", layer=0), "needs a head"),
+        (Intervention("zero_ablate_head", head=0), "needs a layer"),
         (Intervention("scale_head", layer=0, head=0), "needs a value"),
-        (Intervention("cut_edge", query=1), "needs a key"),
+        (Intervention("attention_knockout", query=1), "needs a key"),
         (Intervention("mask_value"), "needs a value"),
-        (Intervention("zero_mlp", head=0), "has no head"),
-        (Intervention("zero_mlp", value=1.0), "has no value"),
+        (Intervention("zero_ablate_mlp", head=0), "has no head"),
+        (Intervention("zero_ablate_mlp", value=1.0), "has no value"),
         (Intervention("no_positions", layer=0), "has no layer"),
         (Intervention("no_final_norm", layer=1), "has no layer"),
-        (Intervention("zero_mlp", layer=2), "layer must be from 0 to 1, not 2"),
-        (Intervention("zero_mlp", layer=-1), "layer must be from 0 to 1, not -1"),
-        (Intervention("zero_mlp", layer=True), "layer must be a whole number"),
-        (Intervention("zero_head", layer=0, head=3), "head must be from 0 to 2"),
-        (Intervention("cut_edge", query=9, key=0), "query must be from 0 to 8"),
-        (Intervention("cut_edge", query=0, key=9), "key must be from 0 to 8"),
+        (Intervention("zero_ablate_mlp", layer=2), "layer must be from 0 to 1, not 2"),
+        (Intervention("zero_ablate_mlp", layer=-1), "layer must be from 0 to 1, not -1"),
+        (Intervention("zero_ablate_mlp", layer=True), "layer must be a whole number"),
+        (Intervention("zero_ablate_head", layer=0, head=3), "head must be from 0 to 2"),
+        (Intervention("attention_knockout", query=9, key=0), "query must be from 0 to 8"),
+        (Intervention("attention_knockout", query=0, key=9), "key must be from 0 to 8"),
         (Intervention("mask_value", value=float("nan")), "value must be from"),
         (Intervention("mask_value", value=float("-inf")), "value must be from"),
         (Intervention("mask_value", value=1e13), "value must be from"),
         (Intervention("mask_value", value="0"), "value must be a number"),  # type: ignore[arg-type]
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_line(where: Intervention, complaint: str) -> None:
+def test_what_cannot_be_done_is_refused_in_one_line(intervention: Intervention, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
-        trace_of(WEIGHTS, IDS, where)
+        trace_of(WEIGHTS, IDS, intervention)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [-1e12, -1e4, 1e12])
 def test_large_values_overflow_nothing(value: float) -> None:
-    for where in (Intervention("scale_head", layer=0, head=0, value=value), Intervention("mask_value", value=value)):
-        assert np.isfinite(trace_of(WEIGHTS, IDS, where)["logits"]).all()
+    for intervention in (
+        Intervention("scale_head", layer=0, head=0, value=value),
+        Intervention("mask_value", value=value),
+    ):
+        assert np.isfinite(trace_of(WEIGHTS, IDS, intervention)["logits"]).all()

@@ -7,11 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention, Trace
 from cutaway.trace import lens as lens_module
-from cutaway.trace.lens import attribution, boundaries, divergence, lens, promoted, surprise
+from cutaway.trace.lens import (
+    boundaries,
+    direct_logit_attribution,
+    divergence,
+    logit_lens,
+    neuron_logit_effects,
+    surprisal,
+)
 from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, small_models, texts, trace_of
 
@@ -29,7 +36,7 @@ def test_boundaries_lie_between_the_parts() -> None:
 def test_the_lens_is_the_peers_last_layers_at_every_boundary(shape: dict[str, bool]) -> None:
     weights = tiny_weights(**shape)
     trace, peer = trace_of(weights, IDS), peer_model(weights)
-    for reading in lens(trace, 5):
+    for reading in logit_lens(trace, 5):
         x = torch.from_numpy(trace[reading.boundary].copy())
         with torch.no_grad():
             best = peer.lm_head(peer.transformer.ln_f(x)).softmax(-1).topk(5)
@@ -38,7 +45,7 @@ def test_the_lens_is_the_peers_last_layers_at_every_boundary(shape: dict[str, bo
 
 
 def test_the_last_reading_is_what_the_model_says() -> None:
-    last = lens(TRACE, 61)[-1]
+    last = logit_lens(TRACE, 61)[-1]
     np.testing.assert_allclose(np.take_along_axis(TRACE["probs"], last.ids, axis=-1), last.probabilities, atol=1e-6)
     assert (np.sort(last.ids, axis=-1) == np.arange(61)).all()
     assert (np.diff(last.probabilities, axis=-1) <= 0).all()
@@ -47,7 +54,7 @@ def test_the_last_reading_is_what_the_model_says() -> None:
 
 @pytest.mark.parametrize("count", [1, 4, 13])
 def test_some_positions_are_rows_of_all(count: int) -> None:
-    for some, every in zip(lens(TRACE, 3, 17, count), lens(TRACE, 3), strict=True):
+    for some, every in zip(logit_lens(TRACE, 3, 17, count), logit_lens(TRACE, 3), strict=True):
         assert some.boundary == every.boundary
         np.testing.assert_array_equal(some.ids, every.ids[17 : 17 + count])
         np.testing.assert_allclose(some.probabilities, every.probabilities[17 : 17 + count], atol=1e-6)
@@ -56,18 +63,18 @@ def test_some_positions_are_rows_of_all(count: int) -> None:
 def test_among_equals_the_lowest_id_comes_first() -> None:
     arrays = {**WEIGHTS.arrays, "wte.weight": np.zeros_like(WEIGHTS.arrays["wte.weight"])}
     same = trace_of(ArrayWeights(WEIGHTS.config, arrays), IDS)
-    np.testing.assert_array_equal(lens(same, 61)[0].ids, [list(range(61))] * 30)
+    np.testing.assert_array_equal(logit_lens(same, 61)[0].ids, [list(range(61))] * 30)
 
 
 def test_the_lens_reads_a_changed_model() -> None:
     changed = TRACE.intervene(Intervention("no_final_norm"))
-    assert lens(changed, 1)[-1].ids[:, 0].tolist() == changed["logits"].argmax(axis=-1).tolist()
+    assert logit_lens(changed, 1)[-1].ids[:, 0].tolist() == changed["logits"].argmax(axis=-1).tolist()
 
 
 @pytest.mark.parametrize("arguments", [(0,), (62,), (1.0,), (1, 30), (1, -31), (1, True), (1, 17, 0), (1, 17, 14)])
 def test_a_lens_on_nothing_is_refused(arguments: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="must be"):
-        lens(TRACE, *arguments)
+        logit_lens(TRACE, *arguments)
 
 
 def by_torch(ours: Trace, theirs: Trace, position: int, other_position: int) -> list[float]:
@@ -81,7 +88,7 @@ def by_torch(ours: Trace, theirs: Trace, position: int, other_position: int) -> 
 
 
 @pytest.mark.parametrize("chunk", [2, 128])
-@pytest.mark.parametrize("kind", [None, "zero_mlp", "no_final_norm"])
+@pytest.mark.parametrize("kind", [None, "zero_ablate_mlp", "no_final_norm"])
 def test_divergence_is_torchs_kl(kind: str | None, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lens_module, "CHUNK", chunk)
     other = trace_of(WEIGHTS, IDS[:9], *([EXAMPLES[kind]] if kind else []))
@@ -94,7 +101,7 @@ def test_divergence_is_torchs_kl(kind: str | None, chunk: int, monkeypatch: pyte
 
 def test_a_trace_does_not_diverge_from_itself_nor_before_a_change() -> None:
     assert not divergence(TRACE, TRACE, 4, 4).any()
-    changed = TRACE.intervene(Intervention("zero_mlp", layer=1))
+    changed = TRACE.intervene(Intervention("zero_ablate_mlp", layer=1))
     assert divergence(TRACE, changed, 4, 4).astype(bool).tolist() == [False] * 4 + [True]
 
 
@@ -123,32 +130,34 @@ def test_models_with_other_boundaries_or_tokens_are_not_held_against_each_other(
 def test_what_units_promote_is_their_share_of_the_logits(shape: dict[str, bool]) -> None:
     trace = trace_of(tiny_weights(**shape), IDS)
     position, layer, config = 11, 1, trace.config
-    ids, amounts = promoted(trace, layer, range(config.n_inner), config.n_vocab)
+    ids, amounts = neuron_logit_effects(trace, layer, range(config.n_inner), config.n_vocab)
     per_token = np.take_along_axis(amounts, np.argsort(ids, axis=-1), axis=-1)  # (n_inner, V)
     written = trace[f"mlp_act.{layer}"][position] @ per_token * trace["ln_f.rstd"][position]
     bias = trace[f"h.{layer}.mlp.c_proj.bias"]
     for token in (0, 7, 60):
         row = trace["wte.weight" if config.tie_word_embeddings else "lm_head.weight"][token]
         rest = (bias - bias.mean()) * trace["ln_f.weight"] @ row * trace["ln_f.rstd"][position]
-        assert attribution(trace, position, token).mlp[layer] == pytest.approx(
+        assert direct_logit_attribution(trace, position, token).mlp[layer] == pytest.approx(
             float(written[token] + rest[0]), abs=1e-4
         )
 
 
 def test_promoted_tokens_come_best_first_and_unit_by_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    ids, amounts = promoted(TRACE, 0, [5, 1, 5], 4)
+    ids, amounts = neuron_logit_effects(TRACE, 0, [5, 1, 5], 4)
     assert ids.shape == amounts.shape == (3, 4)
     assert (np.diff(amounts, axis=-1) <= 0).all()
     np.testing.assert_array_equal(ids[0], ids[2])
-    np.testing.assert_array_equal(promoted(TRACE.intervene(Intervention("zero_mlp")), 0, [5], 4)[0], ids[:1])
+    np.testing.assert_array_equal(
+        neuron_logit_effects(TRACE.intervene(Intervention("zero_ablate_mlp")), 0, [5], 4)[0], ids[:1]
+    )
     monkeypatch.setattr(lens_module, "CHUNK", 2)
-    np.testing.assert_array_equal(promoted(TRACE, 0, [5, 1, 5], 4)[0], ids)
+    np.testing.assert_array_equal(neuron_logit_effects(TRACE, 0, [5, 1, 5], 4)[0], ids)
 
 
 @pytest.mark.parametrize("place", [(2, [0]), (0, [96]), (0, [-1]), (0, [0.0]), (0, [0], 0), (0, [0], 62)])
 def test_units_that_are_not_there_are_refused(place: tuple[int, list[int]]) -> None:
     with pytest.raises(UsageError, match="must be"):
-        promoted(TRACE, *place)
+        neuron_logit_effects(TRACE, *place)
 
 
 @settings(deadline=None, max_examples=15)
@@ -157,7 +166,7 @@ def test_the_parts_of_a_logit_sum_to_it(data: st.DataObject, weights: ArrayWeigh
     trace = trace_of(weights, data.draw(texts(weights.config)))
     position = data.draw(st.integers(0, len(trace) - 1))
     token = data.draw(st.integers(0, weights.config.n_vocab - 1))
-    parts = attribution(trace, position, token)
+    parts = direct_logit_attribution(trace, position, token)
     assert parts.logit == pytest.approx(float(trace["logits"][position, token]), abs=1e-3)
     np.testing.assert_allclose(parts.heads.sum(axis=-1) + parts.attention_bias, parts.attention, atol=1e-3)
 
@@ -165,11 +174,11 @@ def test_the_parts_of_a_logit_sum_to_it(data: st.DataObject, weights: ArrayWeigh
 def test_each_part_is_what_it_writes_read_with_the_scale_held_fixed() -> None:
     position, token = 20, 9
 
-    def read(part: Float32) -> float:
+    def read(part: FloatArray) -> float:
         normal = (part - part.mean()) * TRACE["ln_f.rstd"][position] * TRACE["ln_f.weight"]
         return float(normal @ TRACE["wte.weight"][token])
 
-    parts = attribution(TRACE, position, token)
+    parts = direct_logit_attribution(TRACE, position, token)
     assert parts.token_embedding == pytest.approx(read(TRACE["tok_emb"][position]), abs=1e-4)
     assert parts.position_embedding == pytest.approx(read(TRACE["pos_emb"][position]), abs=1e-4)
     assert parts.final_bias == pytest.approx(float(TRACE["ln_f.bias"] @ TRACE["wte.weight"][token]), abs=1e-4)
@@ -186,7 +195,7 @@ def test_each_part_is_what_it_writes_read_with_the_scale_held_fixed() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind not in NO_SUM])
 def test_the_parts_of_a_changed_models_logit_sum_to_it(kind: str) -> None:
     changed = TRACE.intervene(EXAMPLES[kind])
-    parts = attribution(changed, 12, 5)
+    parts = direct_logit_attribution(changed, 12, 5)
     assert parts.logit == pytest.approx(float(changed["logits"][12, 5]), abs=1e-3)
     np.testing.assert_allclose(parts.heads.sum(axis=-1) + parts.attention_bias, parts.attention, atol=1e-3)
 
@@ -194,27 +203,27 @@ def test_the_parts_of_a_changed_models_logit_sum_to_it(kind: str) -> None:
 @pytest.mark.parametrize("kind", NO_SUM)
 def test_a_logit_that_is_no_sum_is_not_taken_apart(kind: str) -> None:
     with pytest.raises(UsageError, match=f"{kind}: it is no sum of parts"):
-        attribution(TRACE.intervene(EXAMPLES[kind]), 0, 0)
+        direct_logit_attribution(TRACE.intervene(EXAMPLES[kind]), 0, 0)
 
 
 def test_a_patched_vector_is_not_taken_apart_and_those_after_it_are() -> None:
     trace = trace_of(WEIGHTS, [1, 2, 3, 4], Intervention("patch_residual", layer=0, position=2, source=(5, 6, 7)))
     with pytest.raises(UsageError, match="patch_residual: it is no sum of parts"):
-        attribution(trace, 2, 0)
-    assert abs(attribution(trace, 3, 0).logit - trace.logits_at(3)[0]) < 1e-4
+        direct_logit_attribution(trace, 2, 0)
+    assert abs(direct_logit_attribution(trace, 3, 0).logit - trace.logits_at(3)[0]) < 1e-4
 
 
 @pytest.mark.parametrize("place", [(30, 0), (-31, 0), (0, 61), (0, -1), (0.0, 0), (0, 1.5)])
 def test_a_logit_that_is_not_there_is_refused(place: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="must be"):
-        attribution(TRACE, *place)
+        direct_logit_attribution(TRACE, *place)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 30])
 @pytest.mark.parametrize("chunk", [1, 7, 128])
 def test_surprise_is_the_peers_loss(tokens: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lens_module, "CHUNK", chunk)
-    nats = surprise(trace_of(WEIGHTS, IDS[:tokens]))
+    nats = surprisal(trace_of(WEIGHTS, IDS[:tokens]))
     logits = torch.from_numpy(peer_logits(peer_model(WEIGHTS), IDS[:tokens]))
     loss = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(IDS)[1:tokens], reduction="none")
     assert nats.dtype == np.float32
@@ -223,7 +232,7 @@ def test_surprise_is_the_peers_loss(tokens: int, chunk: int, monkeypatch: pytest
 
 
 def test_the_lens_does_not_depend_on_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = lens(TRACE, 4)
+    whole = logit_lens(TRACE, 4)
     monkeypatch.setattr(lens_module, "CHUNK", 2)
-    for ours, theirs in zip(lens(TRACE, 4), whole, strict=True):
+    for ours, theirs in zip(logit_lens(TRACE, 4), whole, strict=True):
         np.testing.assert_array_equal(ours.ids, theirs.ids)

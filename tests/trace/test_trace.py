@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import block, embed, head, merge_heads
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention
 from cutaway.trace import trace as trace_module
 from cutaway.trace.heads import search
-from cutaway.trace.lens import attribution, divergence, lens
+from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens
 from cutaway.trace.names import ATTENDED
 from tests.tiny import assert_logits_close, peer_model, random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, interventions, seen_in_one_go, small_models, texts, trace_of
@@ -156,15 +156,15 @@ def test_computing_can_be_ended() -> None:
     def enough() -> None:
         raise KeyboardInterrupt
 
-    watched = trace.watched(enough)
-    assert np.shares_memory(watched["attn.0"], trace["attn.0"])  # what is there is there for both
+    cancellable = trace.with_cancellation(enough)
+    assert np.shares_memory(cancellable["attn.0"], trace["attn.0"])  # what is there is there for both
     for compute in (
-        lambda: watched["mlp_act.1"],
-        lambda: watched.logits_at(0),
-        lambda: watched.attention_of(0, 3),
-        lambda: watched.append(1),
-        lambda: watched.intervene(Intervention("no_mask")),
-        lambda: lens(watched, 1),
+        lambda: cancellable["mlp_act.1"],
+        lambda: cancellable.logits_at(0),
+        lambda: cancellable.attention_of(0, 3),
+        lambda: cancellable.append(1),
+        lambda: cancellable.intervene(Intervention("no_mask")),
+        lambda: logit_lens(cancellable, 1),
     ):
         with pytest.raises(KeyboardInterrupt):
             compute()
@@ -193,8 +193,8 @@ def test_positions_may_be_counted_from_the_end() -> None:
     np.testing.assert_array_equal(
         divergence(trace, trace.edit(IDS[:9]), -1, -1), divergence(trace, trace.edit(IDS[:9]), 29, 8)
     )
-    assert attribution(trace, -1, 5).logit == attribution(trace, 29, 5).logit
-    assert lens(trace, 2, -1)[3].ids.tolist() == lens(trace, 2, 29)[3].ids.tolist()
+    assert direct_logit_attribution(trace, -1, 5).logit == direct_logit_attribution(trace, 29, 5).logit
+    assert logit_lens(trace, 2, -1)[3].ids.tolist() == logit_lens(trace, 2, 29)[3].ids.tolist()
     assert search(trace, -1, [-2]) == search(trace, 29, [28])
 
 
@@ -212,7 +212,7 @@ def test_logits_of_a_position_that_is_not_there_are_refused(position: int) -> No
 
 def test_nothing_can_be_written_into() -> None:
     trace = trace_of(WEIGHTS, IDS[:4])
-    arrays: list[Float32] = [trace[name] for name in (*trace.shapes(), *WEIGHTS.arrays)]
+    arrays: list[FloatArray] = [trace[name] for name in (*trace.shapes(), *WEIGHTS.arrays)]
     arrays += [*trace.attention(0, 0, 1).values(), *trace.read_out(trace["ln_f"]).values(), trace.logits_at(0)]
     for array in arrays:
         with pytest.raises(ValueError, match="read-only"):

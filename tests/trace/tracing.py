@@ -5,20 +5,20 @@ from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import block, embed, head, softmax
+from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import KINDS, Edits
 from tests.tiny import assert_logits_close, tiny_weights
 
 # One of each kind, in the second layer where it can be.
 EXAMPLES = {
-    "zero_head": Intervention("zero_head", layer=1, head=2),
-    "mean_head": Intervention("mean_head", layer=1, head=2),
+    "zero_ablate_head": Intervention("zero_ablate_head", layer=1, head=2),
+    "mean_ablate_head": Intervention("mean_ablate_head", layer=1, head=2),
     "scale_head": Intervention("scale_head", layer=1, head=2, value=-0.5),
-    "zero_attention": Intervention("zero_attention", layer=1),
-    "zero_mlp": Intervention("zero_mlp", layer=1),
-    "cut_edge": Intervention("cut_edge", layer=1, head=2, query=5, key=3),
+    "zero_ablate_attention": Intervention("zero_ablate_attention", layer=1),
+    "zero_ablate_mlp": Intervention("zero_ablate_mlp", layer=1),
+    "attention_knockout": Intervention("attention_knockout", layer=1, head=2, query=5, key=3),
     "no_mask": Intervention("no_mask", layer=1),
     "mask_value": Intervention("mask_value", layer=1, value=0.25),
     "no_scale": Intervention("no_scale", layer=1),
@@ -36,30 +36,32 @@ def trace_of(weights: ArrayWeights, ids: list[int], *interventions: Intervention
     return Trace(weights.config, weights.arrays, None, ids, interventions)
 
 
-def seen_in_one_go(weights: ArrayWeights, ids: list[int], *interventions: Intervention) -> dict[str, Float32]:
+def seen_in_one_go(weights: ArrayWeights, ids: list[int], *interventions: Intervention) -> dict[str, FloatArray]:
     """Every tensor of a plain run of the reference, by its name and in its order."""
     config, arrays = weights.config, weights.arrays
     edits = Edits(interventions, patches={each: _patch(weights, each) for each in interventions if each.source})
-    seen: dict[str, Float32] = {}
+    seen: dict[str, FloatArray] = {}
 
-    def see(name: str, array: Float32) -> Float32:
+    def hook(name: str, array: FloatArray) -> FloatArray:
         seen[name] = edits(name, array)
         return seen[name]
 
-    x = embed(arrays, ids, 0, see)
+    x = embed(arrays, ids, 0, hook)
     for layer in range(config.n_layer):
-        x, _ = block(config, arrays, layer, x, None, see)
-    head(config, arrays, x, see)
+        x, _ = block(config, arrays, layer, x, None, hook)
+    head(config, arrays, x, hook)
     seen["probs"] = softmax(seen["logits"])
     for name in "kv":
         seen[f"cache.{name}"] = np.stack([seen[f"{name}.{layer}"] for layer in range(config.n_layer)])
     return seen
 
 
-def _patch(weights: ArrayWeights, where: Intervention) -> Float32:
-    assert where.source is not None
-    assert where.position is not None
-    row: Float32 = seen_in_one_go(weights, list(where.source))[f"resid.post.{where.layer}"][where.position]
+def _patch(weights: ArrayWeights, intervention: Intervention) -> FloatArray:
+    assert intervention.source is not None
+    assert intervention.position is not None
+    row: FloatArray = seen_in_one_go(weights, list(intervention.source))[f"resid.post.{intervention.layer}"][
+        intervention.position
+    ]
     return row
 
 

@@ -6,12 +6,13 @@ import numpy as np
 
 from cutaway.checkpoints.config_json import read_config
 from cutaway.checkpoints.directory import CONFIG, find_tensors, open_files
-from cutaway.checkpoints.quantise import Float32, QuantisedMatrix, is_conv1d
+from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d
 from cutaway.checkpoints.safetensors import FLOATS
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import read_vocabulary
-from cutaway.untrusted import fail, plain
+from cutaway.untrusted import quote_name, raise_checkpoint_error
 
 
 class Checkpoint:
@@ -25,7 +26,7 @@ class Checkpoint:
     def __init__(self, directory: Path, name: str) -> None:
         self.path, self.name = directory, name
         if not (directory / CONFIG).exists():
-            fail(directory, f"holds no checkpoint: {CONFIG} is missing")
+            raise_checkpoint_error(directory, f"holds no checkpoint: {CONFIG} is missing")
         stored = read_config(directory / CONFIG)
         self.config, self.end_of_text = stored.config, stored.end_of_text
         files = open_files(directory)
@@ -40,7 +41,7 @@ class Checkpoint:
             return "int8"
         return FLOATS[codes.pop()] if len(codes) == 1 else "float32"
 
-    def read(self, name: str) -> Float32:
+    def read(self, name: str) -> FloatArray:
         """A tensor as a fresh float32 array; raises CheckpointError where it cannot be read or is not finite."""
         matrix = self.read_quantised(name)
         if matrix is None:
@@ -51,7 +52,7 @@ class Checkpoint:
     def read_quantised(self, name: str) -> QuantisedMatrix | None:
         """The stored int8 form of a matrix as (out, in), or None where it is stored as floats."""
         if name not in self.config.tensor_shapes():
-            raise UsageError(f"{plain(name)} is not a tensor of this GPT-2")
+            raise UsageError(f"{quote_name(name)} is not a tensor of this GPT-2")
         place = self._places[name]
         if place.entry.dtype != "I8":
             return None
@@ -59,7 +60,9 @@ class Checkpoint:
         scales = self._places[f"{name}.scales"].read().astype(np.float16)
         columns = self._places[f"{name}.columns"].read()
         if values.min() < -127 or scales.min() < 0 or columns.min() <= 0:
-            fail(place.file.path, f"{name} holds -128, a negative scale or a column that is not positive")
+            raise_checkpoint_error(
+                place.file.path, f"{name} holds -128, a negative scale or a column that is not positive"
+            )
         if is_conv1d(name):
             values, scales = np.ascontiguousarray(values.T), np.ascontiguousarray(scales.T)
         return QuantisedMatrix(values, scales, columns)
@@ -71,5 +74,7 @@ class Checkpoint:
             return gpt2 if gpt2.n_vocab == self.config.n_vocab else None
         tokenizer = Tokenizer(read_vocabulary(self.path))
         if tokenizer.n_vocab > self.config.n_vocab:
-            fail(self.path, f"the tokenizer has {tokenizer.n_vocab} tokens, the model only {self.config.n_vocab}")
+            raise_checkpoint_error(
+                self.path, f"the tokenizer has {tokenizer.n_vocab} tokens, the model only {self.config.n_vocab}"
+            )
         return tokenizer

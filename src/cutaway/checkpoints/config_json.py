@@ -11,7 +11,7 @@ from pathlib import Path
 from cutaway.checkpoints.layout import QUANTISATION
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
-from cutaway.untrusted import fail, read_object, shown
+from cutaway.untrusted import quote, raise_checkpoint_error, read_object
 
 Json = dict[str, object]
 
@@ -50,37 +50,39 @@ def read_config(path: Path) -> StoredConfig:
     raw = read_object(path)
     for key, allowed in _FIXED.items():
         if key in raw and raw[key] not in allowed:
-            fail(path, f"{key} is {shown(raw[key])}; only {' or '.join(map(repr, allowed))} is supported")
+            raise_checkpoint_error(
+                path, f"{key} is {quote(raw[key])}; only {' or '.join(map(repr, allowed))} is supported"
+            )
     sizes = {field: _size(raw, names, path) for field, names in _SIZES.items()}
     inner = 0 if raw.get("n_inner") is None else _whole(raw, "n_inner", path)
     tied = raw.get("tie_word_embeddings", True)
     if not isinstance(tied, bool):
-        fail(path, f"tie_word_embeddings must be true or false, not {shown(tied)}")
+        raise_checkpoint_error(path, f"tie_word_embeddings must be true or false, not {quote(tied)}")
     try:
         config = GPT2Config(**sizes, n_inner=inner, layer_norm_epsilon=_epsilon(raw, path), tie_word_embeddings=tied)
     except UsageError as error:
-        fail(path, str(error))
+        raise_checkpoint_error(path, str(error))
     return StoredConfig(config, _is_quantised(raw, path), _end_of_text(raw, config))
 
 
 def _size(raw: Json, names: tuple[str, ...], path: Path) -> int:
     found = next((name for name in names if name in raw), None)
     if found is None:
-        fail(path, f"{names[0]} is missing")
+        raise_checkpoint_error(path, f"{names[0]} is missing")
     return _whole(raw, found, path)
 
 
 def _whole(raw: Json, key: str, path: Path) -> int:
     value = raw[key]
     if type(value) is not int or not 0 < value < 2**31:
-        fail(path, f"{key} must be a positive whole number below 2**31, not {shown(value)}")
+        raise_checkpoint_error(path, f"{key} must be a positive whole number below 2**31, not {quote(value)}")
     return value
 
 
 def _epsilon(raw: Json, path: Path) -> float:
     value = raw.get("layer_norm_epsilon", 1e-5)
     if not isinstance(value, float) or not 1e-30 < value < 1:  # what is smaller float32 may take for 0
-        fail(path, f"layer_norm_epsilon must be a small positive number, not {shown(value)}")
+        raise_checkpoint_error(path, f"layer_norm_epsilon must be a small positive number, not {quote(value)}")
     return value
 
 
@@ -90,16 +92,20 @@ def _is_quantised(raw: Json, path: Path) -> bool:
         return False
     if not isinstance(scheme, dict) or scheme.get("quant_method") != "cutaway":
         method = scheme.get("quant_method") if isinstance(scheme, dict) else scheme
-        fail(path, f"quantization_config is of another kind, {shown(method)}; convert from the unquantised checkpoint")
+        raise_checkpoint_error(
+            path, f"quantization_config is of another kind, {quote(method)}; convert from the unquantised checkpoint"
+        )
     for key in scheme:
         if key not in QUANTISATION:
             near = get_close_matches(key[:80], QUANTISATION, n=1, cutoff=0)[0]
-            fail(path, f"quantization_config has the unknown key {shown(key)}; did you mean {near}?")
+            raise_checkpoint_error(path, f"quantization_config has the unknown key {quote(key)}; did you mean {near}?")
     for key, ours in QUANTISATION.items():
         if key not in scheme:
-            fail(path, f"quantization_config: {key} is missing")
+            raise_checkpoint_error(path, f"quantization_config: {key} is missing")
         if scheme[key] != ours:
-            fail(path, f"quantization_config: {key} is {shown(scheme[key])}; this version reads {ours!r}")
+            raise_checkpoint_error(
+                path, f"quantization_config: {key} is {quote(scheme[key])}; this version reads {ours!r}"
+            )
     return True
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from cutaway.checkpoints.config_json import StoredConfig
 from cutaway.checkpoints.layout import PREFIX, stored_kinds
-from cutaway.checkpoints.quantise import Float32
 from cutaway.checkpoints.safetensors import FLOATS, Entry, Kind, TensorFile
-from cutaway.untrusted import fail, plain, read_object, shown
+from cutaway.numerics import FloatArray
+from cutaway.untrusted import quote, quote_name, raise_checkpoint_error, read_object
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     def entry(self) -> Entry:
         return self.file.entries[self.name]
 
-    def read(self) -> Float32:
+    def read(self) -> FloatArray:
         return self.file.read(self.name)
 
 
@@ -49,8 +49,10 @@ def open_files(directory: Path) -> list[TensorFile]:
         return [TensorFile(directory / WEIGHTS)]
     if not (directory / INDEX).exists():
         for pickle in sorted(directory.glob("pytorch_model*.bin")):
-            fail(pickle, "is a pickle, which can run code, and is never read; have transformers save it as safetensors")
-        fail(directory, f"holds no {WEIGHTS}")
+            raise_checkpoint_error(
+                pickle, "is a pickle, which can run code, and is never read; have transformers save it as safetensors"
+            )
+        raise_checkpoint_error(directory, f"holds no {WEIGHTS}")
     return _open_shards(directory)
 
 
@@ -58,15 +60,17 @@ def _open_shards(directory: Path) -> list[TensorFile]:
     index = directory / INDEX
     listed = read_object(index).get("weight_map")
     if not isinstance(listed, dict) or not listed:
-        fail(index, f"weight_map must say which file each tensor is in, not {shown(listed)}")
+        raise_checkpoint_error(index, f"weight_map must say which file each tensor is in, not {quote(listed)}")
     for name, shard in listed.items():
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
-            fail(index, f"{plain(name)} must be in a .safetensors file of this directory, not in {shown(shard)}")
+            raise_checkpoint_error(
+                index, f"{quote_name(name)} must be in a .safetensors file of this directory, not in {quote(shard)}"
+            )
     files = [TensorFile(directory / shard) for shard in sorted(set(listed.values()))]
     held = {(name, file.path.name) for file in files for name in file.entries}
     for name, shard in sorted(held ^ listed.items()):
         reason = "lies unlisted in" if (name, shard) in held else "is listed for, but not in,"
-        fail(index, f"{plain(name)} {reason} {shard}")
+        raise_checkpoint_error(index, f"{quote_name(name)} {reason} {shard}")
     return files
 
 
@@ -75,7 +79,9 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
     places = _places(files)
     config = stored.config
     if config.n_layer > len(places):  # or a hostile number of layers becomes a list of all their tensors
-        fail(directory / CONFIG, f"n_layer is {config.n_layer}, but the files hold only {len(places)} tensors")
+        raise_checkpoint_error(
+            directory / CONFIG, f"n_layer is {config.n_layer}, but the files hold only {len(places)} tensors"
+        )
     parts = stored_kinds(config, "int8" if stored.quantised else "float32").values()
     expected = {name: kind for part in parts for name, kind in part.items()}
     head_is_copy = config.tie_word_embeddings and not stored.quantised and _HEAD in places
@@ -96,7 +102,9 @@ def _places(files: list[TensorFile]) -> Places:
         for stored_name in file.entries:
             name = stored_name.removeprefix(PREFIX)
             if name in places:
-                fail(file.path, f"{plain(name)} is stored twice, with and without the prefix {PREFIX}")
+                raise_checkpoint_error(
+                    file.path, f"{quote_name(name)} is stored twice, with and without the prefix {PREFIX}"
+                )
             if not _MASK.fullmatch(name):
                 places[name] = Place(file, stored_name)
     return places
@@ -106,25 +114,29 @@ def _check_names(places: Places, expected: dict[str, Kind], directory: Path) -> 
     for name, place in places.items():
         if name not in expected:
             near = get_close_matches(name[:80], expected, n=1, cutoff=0)[0]
-            fail(place.file.path, f"{plain(name)} is no tensor of the GPT-2 in {CONFIG}; the nearest name is {near}")
+            raise_checkpoint_error(
+                place.file.path, f"{quote_name(name)} is no tensor of the GPT-2 in {CONFIG}; the nearest name is {near}"
+            )
     for name in expected:
         if name not in places:
             files = {place.file.path for place in places.values()}
-            fail(files.pop() if len(files) == 1 else directory, f"{name} is missing")
+            raise_checkpoint_error(files.pop() if len(files) == 1 else directory, f"{name} is missing")
 
 
 def _check_kind(place: Place, kind: Kind, *, any_float: bool) -> None:
     dtype, shape = kind
     entry, path = place.entry, place.file.path
     if entry.shape != shape:
-        fail(path, f"{place.name} has the shape {entry.shape}, but {CONFIG} asks for {shape}")
+        raise_checkpoint_error(path, f"{place.name} has the shape {entry.shape}, but {CONFIG} asks for {shape}")
     allowed = tuple(FLOATS) if any_float else (dtype,)
     if entry.dtype not in allowed:
-        fail(path, f"{place.name} is stored as {entry.dtype}, and not as {' or '.join(allowed)}")
+        raise_checkpoint_error(path, f"{place.name} is stored as {entry.dtype}, and not as {' or '.join(allowed)}")
 
 
 def _check_copy(head: Place, embedding: Place) -> None:
     """A head that is stored although it is tied must be what it is tied to."""
     for ours, theirs in zip(head.file.chunks(head.name), embedding.file.chunks(embedding.name), strict=True):
         if not np.array_equal(ours, theirs):
-            fail(head.file.path, f"{head.name} differs from {embedding.name}, but {CONFIG} says tie_word_embeddings")
+            raise_checkpoint_error(
+                head.file.path, f"{head.name} differs from {embedding.name}, but {CONFIG} says tie_word_embeddings"
+            )

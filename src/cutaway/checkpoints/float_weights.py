@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from cutaway.checkpoints.quantise import Float32, is_conv1d, matrix_names, quantise
+from cutaway.checkpoints.quantise import is_conv1d, matrix_names, quantise
 from cutaway.checkpoints.safetensors import rounded
 from cutaway.checkpoints.weights import Weights
+from cutaway.numerics import FloatArray
 
 
-class FloatWeights(Mapping[str, Float32]):
+class FloatWeights(Mapping[str, FloatArray]):
     """Every tensor by its name, read when it is first asked for and kept.
 
     Rounded to `dtype` ("float32", "float16", "bfloat16" or "int8") where the weights are stored as something else.
@@ -19,9 +20,9 @@ class FloatWeights(Mapping[str, Float32]):
         self._weights, self._dtype = weights, dtype
         self._names = weights.config.tensor_shapes()
         self._quantised = set(matrix_names(weights.config)) if dtype == "int8" else set()
-        self._read: dict[str, Float32] = {}
+        self._read: dict[str, FloatArray] = {}
 
-    def __getitem__(self, name: str) -> Float32:
+    def __getitem__(self, name: str) -> FloatArray:
         if name not in self._read:
             if name not in self._names:
                 raise KeyError(name)
@@ -34,7 +35,7 @@ class FloatWeights(Mapping[str, Float32]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def _rounded(self, name: str) -> Float32:
+    def _rounded(self, name: str) -> FloatArray:
         tensor = self._weights.read(name)
         if self._dtype == self._weights.dtype:
             return tensor

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
 BLOCK_SIZE = 32
 _CHUNK = 1 << 17  # elements worked on at a time: small enough for the cache, and no copy of a whole matrix is ever made
-
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class QuantisedMatrix:
 
     values: NDArray[np.int8]  # (out, in), C-contiguous
     scales: NDArray[np.float16]  # (out, ceil(in / 32))
-    columns: Float32  # (in,)
+    columns: FloatArray  # (in,)
 
-    def dequantise(self) -> Float32:
+    def dequantise(self) -> FloatArray:
         """The matrix that the engine computes with: (out, in) float32, multiplied in exactly the order above."""
         outputs, inputs = self.values.shape
         matrix = np.empty((outputs, inputs), np.float32)
@@ -60,7 +59,7 @@ def block_count(inputs: int) -> int:
     return -(-inputs // BLOCK_SIZE)
 
 
-def quantise(matrix: Float32) -> QuantisedMatrix:
+def quantise(matrix: FloatArray) -> QuantisedMatrix:
     """Quantise a matrix of (out, in), which may be a transposed view; raises UsageError where it is not finite.
 
     Rounding is to the nearest, half to even; the error of an entry is at most half its scale times its column.
@@ -74,7 +73,7 @@ def quantise(matrix: Float32) -> QuantisedMatrix:
     return QuantisedMatrix(values, scales, columns)
 
 
-def _column_peaks(matrix: Float32) -> Float32:
+def _column_peaks(matrix: FloatArray) -> FloatArray:
     """The largest magnitude in each column, and 1 where a column is all zero: (in,)."""
     peaks = np.zeros(matrix.shape[1], np.float32)
     for rows in _row_chunks(*matrix.shape):
@@ -85,7 +84,9 @@ def _column_peaks(matrix: Float32) -> Float32:
     return peaks
 
 
-def _quantise_rows(rows: Float32, columns: Float32, values: NDArray[np.int8], scales: NDArray[np.float16]) -> None:
+def _quantise_rows(
+    rows: FloatArray, columns: FloatArray, values: NDArray[np.int8], scales: NDArray[np.float16]
+) -> None:
     """Quantise some rows (R, in) into `values` (R, in) and `scales` (R, blocks)."""
     count, inputs = rows.shape
     padded = np.zeros((count, scales.shape[1] * BLOCK_SIZE), np.float32)
@@ -97,7 +98,7 @@ def _quantise_rows(rows: Float32, columns: Float32, values: NDArray[np.int8], sc
     values[:] = padded[:, :inputs]
 
 
-def _scales(peaks: Float32) -> NDArray[np.float16]:
+def _scales(peaks: FloatArray) -> NDArray[np.float16]:
     """peaks / 127 as float16, rounded up: 127 steps always reach the peak, and a tiny block gets no scale of zero."""
     exact = peaks / np.float32(127)
     scales = exact.astype(np.float16)

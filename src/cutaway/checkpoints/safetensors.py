@@ -19,9 +19,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checkpoints.quantise import Float32
 from cutaway.errors import CheckpointError
-from cutaway.untrusted import MAX_JSON_BYTES, fail, open_ordinary, parse_object, plain, shown
+from cutaway.numerics import FloatArray
+from cutaway.untrusted import MAX_JSON_BYTES, open_ordinary, parse_object, quote, quote_name, raise_checkpoint_error
 
 ITEM_BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
@@ -73,7 +73,7 @@ class TensorFile:
         self.n_bytes = os.fstat(self._file.fileno()).st_size
         self.entries = self._read_entries()
 
-    def read(self, name: str) -> Float32:
+    def read(self, name: str) -> FloatArray:
         """A float32, float16 or bfloat16 tensor as float32; raises CheckpointError where it holds NaN or infinity."""
         tensor = np.empty(self.entries[name].shape, np.float32)
         flat, done = tensor.reshape(-1), 0
@@ -82,14 +82,14 @@ class TensorFile:
             done += chunk.size
         return tensor
 
-    def chunks(self, name: str) -> Iterator[Float32]:
+    def chunks(self, name: str) -> Iterator[FloatArray]:
         """The numbers of such a tensor in their order, some at a time."""
         entry = self.entries[name]
         step = _CHUNK * ITEM_BYTES[entry.dtype]
         for done in range(0, entry.n_bytes, step):
             chunk = _decode(self._read_bytes(entry.start + done, min(step, entry.n_bytes - done)), entry.dtype)
             if not np.isfinite(chunk).all():
-                fail(self.path, f"{name} holds NaN or infinity")
+                raise_checkpoint_error(self.path, f"{name} holds NaN or infinity")
             yield chunk
 
     def read_int8(self, name: str) -> NDArray[np.int8]:
@@ -101,12 +101,16 @@ class TensorFile:
         first = self._read_bytes(0, min(8, self.n_bytes)).tobytes()
         for magic, reason in _NOT_SAFETENSORS.items():
             if first.startswith(magic):
-                fail(self.path, reason)
+                raise_checkpoint_error(self.path, reason)
         length = int.from_bytes(first, "little")
         if len(first) < 8 or length > self.n_bytes - 8:
-            fail(self.path, f"is cut short or not safetensors: {self.n_bytes} bytes cannot hold its header")
+            raise_checkpoint_error(
+                self.path, f"is cut short or not safetensors: {self.n_bytes} bytes cannot hold its header"
+            )
         if length > MAX_JSON_BYTES:
-            fail(self.path, f"claims a header of {length} bytes; {MAX_JSON_BYTES} is more than any GPT-2 needs")
+            raise_checkpoint_error(
+                self.path, f"claims a header of {length} bytes; {MAX_JSON_BYTES} is more than any GPT-2 needs"
+            )
         return _parse_header(self._read_bytes(8, length).tobytes(), self.path, self.n_bytes)
 
     def _read_bytes(self, start: int, count: int) -> Bytes:
@@ -118,29 +122,33 @@ class TensorFile:
                 while rest and (read := self._file.readinto(rest)):
                     rest = rest[read:]
             except OSError as error:
-                fail(self.path, f"cannot be read: {error.strerror}")
+                raise_checkpoint_error(self.path, f"cannot be read: {error.strerror}")
         if rest:
-            fail(self.path, "became shorter while it was read")
+            raise_checkpoint_error(self.path, "became shorter while it was read")
         return data
 
 
 def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, Entry]:
     """The entries of a header whose tensors fill the file from the header to its end, without a hole or an overlap."""
     if not header.startswith(b"{"):
-        fail(path, "is not safetensors: its header is not a JSON object")
+        raise_checkpoint_error(path, "is not safetensors: its header is not a JSON object")
     raw = parse_object(header, path, "the header")
     metadata = raw.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        fail(path, "the header's __metadata__ must map text to text")
+        raise_checkpoint_error(path, "the header's __metadata__ must map text to text")
     data_start = 8 + len(header)
     entries = {name: _parse_entry(name, value, path, data_start) for name, value in raw.items()}
     end = data_start
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].n_bytes)):
         if entry.start != end:
-            fail(path, f"{plain(name)} starts at byte {entry.start} where {end} is expected: a hole or an overlap")
+            raise_checkpoint_error(
+                path, f"{quote_name(name)} starts at byte {entry.start} where {end} is expected: a hole or an overlap"
+            )
         end += entry.n_bytes
     if end != file_bytes:
-        fail(path, f"should be {end} bytes long, but is {file_bytes}: cut short, or with something added")
+        raise_checkpoint_error(
+            path, f"should be {end} bytes long, but is {file_bytes}: cut short, or with something added"
+        )
     return entries
 
 
@@ -149,24 +157,28 @@ def _parse_entry(name: str, value: object, path: Path, data_start: int) -> Entry
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(last)], **more} if not more:
             pass
         case _:
-            fail(path, f"{plain(name)} must have a dtype, a shape and two data_offsets, not {shown(value)}")
+            raise_checkpoint_error(
+                path, f"{quote_name(name)} must have a dtype, a shape and two data_offsets, not {quote(value)}"
+            )
     if dtype not in ITEM_BYTES:
-        fail(path, f"{plain(name)} has the unknown dtype {shown(dtype)}")
+        raise_checkpoint_error(path, f"{quote_name(name)} has the unknown dtype {quote(dtype)}")
     if len(shape) > _MAX_RANK or not all(type(n) is int and n >= 0 for n in shape):
-        fail(path, f"{plain(name)} has the impossible shape {shown(shape)}")
+        raise_checkpoint_error(path, f"{quote_name(name)} has the impossible shape {quote(shape)}")
     n_bytes = size_of((dtype, tuple(shape)))
     if first < 0 or last - first != n_bytes:
-        fail(path, f"{plain(name)} needs {n_bytes} bytes, but its data_offsets are {shown([first, last])}")
+        raise_checkpoint_error(
+            path, f"{quote_name(name)} needs {n_bytes} bytes, but its data_offsets are {quote([first, last])}"
+        )
     return Entry(dtype, tuple(shape), data_start + first, n_bytes)
 
 
-def _decode(data: Bytes, dtype: str) -> Float32:
+def _decode(data: Bytes, dtype: str) -> FloatArray:
     if dtype == "BF16":  # the upper half of a float32
         return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
     return data.view("<f2" if dtype == "F16" else "<f4").astype(np.float32)
 
 
-def rounded(numbers: Float32, dtype: str) -> Float32:
+def rounded(numbers: FloatArray, dtype: str) -> FloatArray:
     """What comes back of float32 numbers that are written as "float16" or "bfloat16" and read again."""
     code = next(code for code, name in FLOATS.items() if name == dtype)
     return _decode(_encode(numbers, code), code).reshape(numbers.shape)
@@ -175,7 +187,7 @@ def rounded(numbers: Float32, dtype: str) -> Float32:
 def write_tensors(path: Path, kinds: Mapping[str, Kind], tensors: Iterable[tuple[str, Array]]) -> None:
     """Write a new safetensors file; `tensors` come in any order and are let go one by one.
 
-    Float32 arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
+    FloatArray arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
     CheckpointError naming the tensor where that would make a number infinite, OSError where the disk refuses.
     """
     header, starts = _build_header(kinds)

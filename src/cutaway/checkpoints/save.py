@@ -19,7 +19,7 @@ from cutaway.errors import CheckpointError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import write_vocabulary
 from cutaway.tokenizer.vocabulary import gpt2_vocabulary
-from cutaway.untrusted import fail, place
+from cutaway.untrusted import quote_path, raise_checkpoint_error
 
 Parameters = Mapping[str, Mapping[str, Kind]]  # for each parameter the tensors that store it
 
@@ -62,7 +62,7 @@ def save_checkpoint(
                 write_vocabulary(tokenizer.vocabulary, staging)
             _write_json(staging / CONFIG, config)
     except OSError as error:
-        fail(target, f"cannot be saved: {_reason(error, target, parameters)}")
+        raise_checkpoint_error(target, f"cannot be saved: {_reason(error, target, parameters)}")
 
 
 def _target(directory: Path, overwrite: bool) -> Path:
@@ -70,14 +70,18 @@ def _target(directory: Path, overwrite: bool) -> Path:
         target = directory.expanduser().resolve()
         for part in (target, *target.parents):
             if part.exists() and not part.is_dir():
-                fail(part, "is not a directory")
+                raise_checkpoint_error(part, "is not a directory")
         if Path.cwd().is_relative_to(target):  # what is replaced whole would vanish from under a shell's feet
-            raise UsageError(f"{place(target)} is the current directory or above it: choose a directory of its own")
+            raise UsageError(
+                f"{quote_path(target)} is the current directory or above it: choose a directory of its own"
+            )
         there = sorted(path.name for path in target.glob("*") if _OURS.fullmatch(path.name))
         if there and not overwrite:
-            fail(target, f"holds {there[0]} already: choose another directory, or --overwrite (overwrite=True)")
+            raise_checkpoint_error(
+                target, f"holds {there[0]} already: choose another directory, or --overwrite (overwrite=True)"
+            )
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
-        fail(directory, f"cannot be saved: {error}")
+        raise_checkpoint_error(directory, f"cannot be saved: {error}")
     return target
 
 

@@ -7,7 +7,7 @@ from cutaway.checkpoints import hub
 from cutaway.checkpoints.checkpoint import Checkpoint
 from cutaway.config import PUBLISHED, published
 from cutaway.errors import CheckpointError, UsageError
-from cutaway.untrusted import fail, shown
+from cutaway.untrusted import quote, raise_checkpoint_error
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
@@ -29,13 +29,13 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         if path.is_dir():
             return Checkpoint(path, path.resolve().name)
         if path.exists():
-            fail(path, "is a file; give the directory that it is in")
+            raise_checkpoint_error(path, "is a file; give the directory that it is in")
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
-        fail(path, f"cannot be read: {error}")
+        raise_checkpoint_error(path, f"cannot be read: {error}")
     if isinstance(source, str):
         if model := published(source):
             return Checkpoint(hub.fetch_published(model.name), model.name)
         if _HUB_NAME.fullmatch(source):
             return Checkpoint(hub.fetch(source), source)
     names = ", ".join(model.name for model in PUBLISHED)
-    raise CheckpointError(f"{shown(str(source))} is neither a directory nor a model's name ({names}, or owner/name)")
+    raise CheckpointError(f"{quote(str(source))} is neither a directory nor a model's name ({names}, or owner/name)")

@@ -11,9 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
-from cutaway.checkpoints.quantise import Float32, QuantisedMatrix
+from cutaway.checkpoints.quantise import QuantisedMatrix
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
 
 class Weights(Protocol):
@@ -27,7 +28,7 @@ class Weights(Protocol):
     def dtype(self) -> str:
         """What the matrices are stored as: "float32", "float16", "bfloat16" or "int8"."""
 
-    def read(self, name: str) -> Float32:
+    def read(self, name: str) -> FloatArray:
         """That tensor as a fresh float32 array of its shape in the config, de-quantised where it is stored as int8."""
 
     def read_quantised(self, name: str) -> QuantisedMatrix | None:
@@ -39,7 +40,7 @@ class ArrayWeights:
     """Weights that are in memory already; raises UsageError unless `arrays` are exactly the tensors of `config`."""
 
     config: GPT2Config
-    arrays: Mapping[str, Float32]
+    arrays: Mapping[str, FloatArray]
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -52,7 +53,7 @@ class ArrayWeights:
             if self.arrays[name].shape != shape:
                 raise UsageError(f"{name} must have the shape {shape}, not {self.arrays[name].shape}")
 
-    def read(self, name: str) -> Float32:
+    def read(self, name: str) -> FloatArray:
         return np.array(self.arrays[name], np.float32)
 
     def read_quantised(self, name: str) -> QuantisedMatrix | None:
@@ -74,7 +75,7 @@ class RandomWeights:
     spread: float = 0.0
     dtype: str = "float32"
 
-    def read(self, name: str) -> Float32:
+    def read(self, name: str) -> FloatArray:
         shape = self.config.tensor_shapes()[name]
         generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
         tensor = generator.standard_normal(shape, dtype=np.float32)

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, add_model, describe, load_model, open_source, write_json
 from cutaway.cli.terminal import safe
 from cutaway.cli.view import add_view, view_ids, view_selection
@@ -55,7 +55,7 @@ def run(options: Namespace) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if options.export and (options.host, options.port, options.against) != (None, None, None):
         raise UsageError("a file has no server: give --export, or --host, --port and --against")
-    port = whole("port", PORT if options.port is None else options.port, 0, 65535)
+    port = check_int("port", PORT if options.port is None else options.port, 0, 65535)
     checkpoint_bytes = open_source(options.model).n_bytes
     model = load_model(options)
     if options.export:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from cutaway.cli.arguments import describe, utf8
 from cutaway.cli.terminal import BOLD, DIM, safe, style
-from cutaway.evaluation.benchmark import Pace
+from cutaway.evaluation.benchmark import ThroughputMeter
 from cutaway.generation.batch import Limits, Piece, collect
 from cutaway.generation.sampling import Sampling
 from cutaway.layout import visible
@@ -49,7 +49,7 @@ def write_samples(
     `echo` shows the prompt before each text, on a terminal only: what a pipe gets is new text and nothing else.
     `written` becomes the ids of the last text with its prompt, as they come: Ctrl-C leaves what there is.
     """
-    pace, page = Pace(), Page(model, settings)
+    pace, page = ThroughputMeter(), Page(model, settings)
     shown_prompt = style(safe(str(prompt)), BOLD, sys.stdout) if echo and sys.stdout.isatty() else ""
     prompt_ids = model.prompt_ids(prompt)
     written = [] if written is None else written
@@ -131,7 +131,7 @@ class Page:
             self._line_is_open = not text.endswith("\n")
 
 
-def _summary(model: Model, settings: Settings, pace: Pace, page: Page) -> str:
+def _summary(model: Model, settings: Settings, pace: ThroughputMeter, page: Page) -> str:
     speed = pace.tokens_per_second
     last = settings.seed + settings.samples - 1
     parts = [
@@ -147,7 +147,7 @@ def _summary(model: Model, settings: Settings, pace: Pace, page: Page) -> str:
 
 def sample_document(model: Model, prompt: Prompt, settings: Settings) -> dict[str, object]:
     """All texts and what was asked for, as `cutaway generate --json` writes them."""
-    pace = Pace()
+    pace = ThroughputMeter()
     seeds = range(settings.seed, settings.seed + settings.samples)
     completions = collect(pace.watch(_start(model, prompt, settings)), seeds, model.description)
     return {

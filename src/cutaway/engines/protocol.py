@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
-Float32 = NDArray[np.float32]
 Logits = Literal["last", "all"]
 
 MAX_THREADS = 1024  # that an engine can be asked for
@@ -50,7 +50,7 @@ class Engine(Protocol):
         logits: Logits = "last",
         *,
         exact: bool = False,
-    ) -> Float32:
+    ) -> FloatArray:
         """Read `sequences[i]` after what row i of the cache holds, and return what the model expects next.
 
         Returns (rows, n_vocab) logits after the last token of each row, or with "all" the logits after every token,

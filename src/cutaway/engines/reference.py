@@ -1,6 +1,6 @@
 """GPT-2 in NumPy, in the article's order: the truth that the other engines are tested against.
 
-Every intermediate passes through `see(name, array)`, which may look at it or hand back another: that is all that
+Every intermediate passes through `hook(name, array)`, which may look at it or hand back another: that is all that
 tracing and editing need. Shapes: T new tokens, P tokens read before, S = P + T, d = n_embd, H heads of dh = d / H, V
 = n_vocab. Names: OpenAI's `src/model.py`.
 """
@@ -11,139 +11,142 @@ from typing import Self
 import numpy as np
 
 from cutaway.checkpoints.weights import Weights
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Cache, Float32, Logits, check_fork, check_sequences, check_truncate
+from cutaway.engines.protocol import Cache, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
-KeysValues = tuple[Float32, Float32]  # each (H, S, dh)
-See = Callable[[str, Float32], Float32]
+KeysValues = tuple[FloatArray, FloatArray]  # each (H, S, dh)
+Hook = Callable[[str, FloatArray], FloatArray]
 
 MASKED = np.float32(-1e10)  # OpenAI's value; after softmax it is exactly zero
 
 
-def unseen(name: str, array: Float32) -> Float32:
-    """The `see` that does nothing."""
+def no_hook(name: str, array: FloatArray) -> FloatArray:
+    """The hook that changes nothing."""
     return array
 
 
-def linear(weights: Mapping[str, Float32], name: str, x: Float32) -> Float32:
+def linear(weights: Mapping[str, FloatArray], name: str, x: FloatArray) -> FloatArray:
     """x (T, in) times the matrix of that name (in, out), plus its bias: (T, out)."""
-    out: Float32 = x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    out: FloatArray = x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
     return out
 
 
-def layer_norm(weights: Mapping[str, Float32], name: str, x: Float32, epsilon: float, seen: See) -> Float32:
-    """Each row of x (T, d) to mean 0 and variance 1, then scaled and shifted; `seen` gets each row's mean and what it
+def layer_norm(weights: Mapping[str, FloatArray], name: str, x: FloatArray, epsilon: float, hook: Hook) -> FloatArray:
+    """Each row of x (T, d) to mean 0 and variance 1, then scaled and shifted; `hook` gets each row's mean and what it
     is multiplied by.
     """
-    mean = seen("mean", x.mean(axis=-1, keepdims=True))
+    mean = hook("mean", x.mean(axis=-1, keepdims=True))
     variance = np.square(x - mean).mean(axis=-1, keepdims=True)
-    rstd = seen("rstd", 1 / np.sqrt(variance + np.float32(epsilon)))
+    rstd = hook("rstd", 1 / np.sqrt(variance + np.float32(epsilon)))
     return (x - mean) * rstd * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
-def gelu(x: Float32) -> Float32:
+def gelu(x: FloatArray) -> FloatArray:
     """OpenAI's GELU, the tanh approximation."""
     inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
-    gate: Float32 = 1 + np.tanh(inner)
+    gate: FloatArray = 1 + np.tanh(inner)
     return np.float32(0.5) * x * gate
 
 
-def softmax(x: Float32) -> Float32:
+def softmax(x: FloatArray) -> FloatArray:
     """Numbers of the last axis to shares of one."""
     exp = np.exp(x - x.max(axis=-1, keepdims=True))
-    shares: Float32 = exp / exp.sum(axis=-1, keepdims=True)
+    shares: FloatArray = exp / exp.sum(axis=-1, keepdims=True)
     return shares
 
 
-def split_heads(x: Float32, n_head: int) -> Float32:
+def split_heads(x: FloatArray, n_head: int) -> FloatArray:
     """(T, d) -> (H, T, dh)."""
     return x.reshape(len(x), n_head, -1).swapaxes(0, 1)
 
 
-def merge_heads(x: Float32) -> Float32:
+def merge_heads(x: FloatArray) -> FloatArray:
     """(H, T, dh) -> (T, d)."""
     return x.swapaxes(0, 1).reshape(x.shape[1], -1)
 
 
-def embed(weights: Mapping[str, Float32], ids: Sequence[int], start: int, see: See = unseen) -> Float32:
+def embed(weights: Mapping[str, FloatArray], ids: Sequence[int], start: int, hook: Hook = no_hook) -> FloatArray:
     """A token's row of wte plus its position's row of wpe, from position `start` on: (T, d)."""
-    tok_emb = see("tok_emb", weights["wte.weight"][list(ids)])
-    pos_emb = see("pos_emb", weights["wpe.weight"][start : start + len(ids)])
+    tok_emb = hook("tok_emb", weights["wte.weight"][list(ids)])
+    pos_emb = hook("pos_emb", weights["wpe.weight"][start : start + len(ids)])
     return tok_emb + pos_emb
 
 
 def block(
     config: GPT2Config,
-    weights: Mapping[str, Float32],
+    weights: Mapping[str, FloatArray],
     layer: int,
-    x: Float32,
+    x: FloatArray,
     past: KeysValues | None = None,
-    see: See = unseen,
-) -> tuple[Float32, KeysValues]:
+    hook: Hook = no_hook,
+) -> tuple[FloatArray, KeysValues]:
     """One decoder block over x (T, d), after the keys and values of the P tokens before; returns x and all keys and
     values.
     """
-    x = see(f"resid.pre.{layer}", x)
-    q, k, v = queries_keys_values(config, weights, layer, x, see)
+    x = hook(f"resid.pre.{layer}", x)
+    q, k, v = project_qkv(config, weights, layer, x, hook)
     if past is not None:
         k, v = np.concatenate([past[0], k], axis=1), np.concatenate([past[1], v], axis=1)  # (H, S, dh)
-    zcat = see(f"zcat.{layer}", merge_heads(attend(q, k, v, layer, see)))  # (T, d)
-    x = see(f"resid.mid.{layer}", x + see(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat)))
-    x = see(f"resid.post.{layer}", x + mlp(config, weights, layer, x, see))
+    zcat = hook(f"zcat.{layer}", merge_heads(attention(q, k, v, layer, hook)))  # (T, d)
+    x = hook(f"resid.mid.{layer}", x + hook(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat)))
+    x = hook(f"resid.post.{layer}", x + mlp(config, weights, layer, x, hook))
     return x, (k, v)
 
 
-def queries_keys_values(
-    config: GPT2Config, weights: Mapping[str, Float32], layer: int, x: Float32, see: See = unseen
-) -> tuple[Float32, Float32, Float32]:
+def project_qkv(
+    config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, x: FloatArray, hook: Hook = no_hook
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """What each token asks, answers to and tells, for every head: x (T, d) -> q, k and v, each (H, T, dh)."""
-    x = block_norm(config, weights, layer, 1, x, see)
-    qkv = see(f"qkv.{layer}", linear(weights, f"h.{layer}.attn.c_attn", x))  # (T, 3d)
+    x = block_norm(config, weights, layer, 1, x, hook)
+    qkv = hook(f"qkv.{layer}", linear(weights, f"h.{layer}.attn.c_attn", x))  # (T, 3d)
     q, k, v = (split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
-    return see(f"q.{layer}", q), see(f"k.{layer}", k), see(f"v.{layer}", v)
+    return hook(f"q.{layer}", q), hook(f"k.{layer}", k), hook(f"v.{layer}", v)
 
 
-def attend(q: Float32, k: Float32, v: Float32, layer: int, see: See = unseen) -> Float32:
+def attention(q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hook = no_hook) -> FloatArray:
     """Masked self-attention of any heads: q (H, T, dh) of the last T tokens, k, v (H, S, dh) of all; z (H, T, dh)."""
-    scores_raw = see(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
-    scores = see(f"scores.{layer}", scores_raw / np.float32(np.sqrt(q.shape[-1])))
+    scores_raw = hook(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
+    scores = hook(f"scores.{layer}", scores_raw / np.float32(np.sqrt(q.shape[-1])))
     n_new, n_all = scores.shape[1:]
     may_see = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token sees itself and what came before
-    attn = see(f"attn.{layer}", softmax(see(f"masked.{layer}", np.where(may_see, scores, MASKED))))
-    return see(f"z.{layer}", attn @ v)
+    attn = hook(f"attn.{layer}", softmax(hook(f"masked.{layer}", np.where(may_see, scores, MASKED))))
+    return hook(f"z.{layer}", attn @ v)
 
 
-def mlp(config: GPT2Config, weights: Mapping[str, Float32], layer: int, x: Float32, see: See = unseen) -> Float32:
+def mlp(
+    config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, x: FloatArray, hook: Hook = no_hook
+) -> FloatArray:
     """The two layers after attention, 4d wide in between: x (T, d) -> what is added to it (T, d)."""
-    x = block_norm(config, weights, layer, 2, x, see)
-    hidden = see(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
-    hidden = see(f"mlp_act.{layer}", gelu(hidden))
-    return see(f"mlp_out.{layer}", linear(weights, f"h.{layer}.mlp.c_proj", hidden))
+    x = block_norm(config, weights, layer, 2, x, hook)
+    hidden = hook(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
+    hidden = hook(f"mlp_act.{layer}", gelu(hidden))
+    return hook(f"mlp_out.{layer}", linear(weights, f"h.{layer}.mlp.c_proj", hidden))
 
 
 def block_norm(
-    config: GPT2Config, weights: Mapping[str, Float32], layer: int, number: int, x: Float32, see: See
-) -> Float32:
+    config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, number: int, x: FloatArray, hook: Hook
+) -> FloatArray:
     """The first or second LayerNorm of a block: (T, d) -> (T, d)."""
 
-    def seen(part: str, array: Float32) -> Float32:
-        return see(f"ln{number}.{part}.{layer}", array)
+    def part_hook(part: str, array: FloatArray) -> FloatArray:
+        return hook(f"ln{number}.{part}.{layer}", array)
 
-    normal = layer_norm(weights, f"h.{layer}.ln_{number}", x, config.layer_norm_epsilon, seen)
-    return see(f"ln{number}.{layer}", normal)
+    normal = layer_norm(weights, f"h.{layer}.ln_{number}", x, config.layer_norm_epsilon, part_hook)
+    return hook(f"ln{number}.{layer}", normal)
 
 
-def head(config: GPT2Config, weights: Mapping[str, Float32], x: Float32, see: See = unseen) -> Float32:
+def head(config: GPT2Config, weights: Mapping[str, FloatArray], x: FloatArray, hook: Hook = no_hook) -> FloatArray:
     """The last LayerNorm and the output matrix, wte again unless the head is untied: (T, d) -> logits (T, V)."""
 
-    def seen(part: str, array: Float32) -> Float32:
-        return see(f"ln_f.{part}", array)
+    def part_hook(part: str, array: FloatArray) -> FloatArray:
+        return hook(f"ln_f.{part}", array)
 
-    x = see("ln_f", layer_norm(weights, "ln_f", x, config.layer_norm_epsilon, seen))
+    x = hook("ln_f", layer_norm(weights, "ln_f", x, config.layer_norm_epsilon, part_hook))
     matrix = weights["wte.weight" if config.tie_word_embeddings else "lm_head.weight"]
-    return see("logits", x @ matrix.T)
+    return hook("logits", x @ matrix.T)
 
 
 class ReferenceCache:
@@ -179,7 +182,7 @@ class ReferenceEngine:
         self.weights = {name: weights.read(name) for name in self.config.tensor_shapes()}
 
     def new_cache(self, rows: int) -> ReferenceCache:
-        return ReferenceCache([None] * whole("rows of a cache", rows, 1))
+        return ReferenceCache([None] * check_int("rows of a cache", rows, 1))
 
     def forward(
         self,
@@ -188,14 +191,14 @@ class ReferenceEngine:
         logits: Logits = "last",
         *,
         exact: bool = False,
-    ) -> Float32:
+    ) -> FloatArray:
         cache = ReferenceCache([None] * len(sequences)) if cache is None else cache
         if not isinstance(cache, ReferenceCache):
             raise UsageError("a cache serves only the engine that made it")
         check_sequences(self.config, sequences, cache.lengths, logits)
         return np.concatenate([self._forward_row(ids, cache, row, logits) for row, ids in enumerate(sequences)])
 
-    def _forward_row(self, ids: Sequence[int], cache: ReferenceCache, row: int, logits: Logits) -> Float32:
+    def _forward_row(self, ids: Sequence[int], cache: ReferenceCache, row: int, logits: Logits) -> FloatArray:
         x = embed(self.weights, ids, cache.lengths[row])
         past = cache.rows[row]
         present = []

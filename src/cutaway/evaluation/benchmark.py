@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine
 from cutaway.generation.batch import MAX_SEQUENCES, Piece
 
@@ -18,7 +18,7 @@ MAX_REPEATS = 1000
 
 
 @dataclass
-class Pace:
+class ThroughputMeter:
     """Counts the tokens of a generation while it runs; `watch` passes the pieces through."""
 
     tokens: int = 0
@@ -113,12 +113,12 @@ def _check(
 ) -> None:
     """All that a measurement must be given, under the names that it has in `cutaway bench`."""
     n_ctx = engine.config.n_ctx
-    whole("repeats", repeats, 1, MAX_REPEATS)
-    whole("prefill", prefill, 1, n_ctx)
-    whole("batch", batch, 1, MAX_SEQUENCES)
-    whole("new_tokens", n_tokens, 1)
-    whole("position", position, 1)
-    whole("position plus new_tokens", position + n_tokens, 2, n_ctx)
+    check_int("repeats", repeats, 1, MAX_REPEATS)
+    check_int("prefill", prefill, 1, n_ctx)
+    check_int("batch", batch, 1, MAX_SEQUENCES)
+    check_int("new_tokens", n_tokens, 1)
+    check_int("position", position, 1)
+    check_int("position plus new_tokens", position + n_tokens, 2, n_ctx)
 
 
 def _prompt(engine: Engine, n_tokens: int) -> list[int]:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
 from cutaway.explore.documents import candidates, token_text
@@ -16,9 +15,17 @@ from cutaway.explore.selections import select
 from cutaway.explore.wire import ENCODINGS, Content, encode, json_content, tensors_content
 from cutaway.explore.worker import Document
 from cutaway.figures import DrawableTrace
+from cutaway.numerics import FloatArray
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
-from cutaway.trace.lens import attribution, boundaries, divergence, lens, promoted, surprise
+from cutaway.trace.lens import (
+    boundaries,
+    direct_logit_attribution,
+    divergence,
+    logit_lens,
+    neuron_logit_effects,
+    surprisal,
+)
 
 MAX_CANDIDATES = 100
 MAX_POSITIONS = 64  # that are read early at a time
@@ -113,7 +120,7 @@ def early_readings(question: Question) -> Content:
     trace, position, k = question.trace, question.position(), question.candidates()
     count = question.query.whole("count", 1, min(MAX_POSITIONS, len(trace) - position), 1)
     question.query.end()
-    found = lens(trace, k, position, count)
+    found = logit_lens(trace, k, position, count)
 
     def document(row: int) -> Document:
         tops = [candidates(trace.tokenizer, each.ids[row], each.probabilities[row]) for each in found]
@@ -139,11 +146,11 @@ def units(question: Question) -> Content:
     chosen = question.query.wholes("units", MAX_UNITS)
     question.query.end()
 
-    def top(ids: NDArray[np.intp], amounts: Float32) -> list[Document]:
+    def top(ids: NDArray[np.intp], amounts: FloatArray) -> list[Document]:
         pairs = zip(ids.tolist(), amounts.tolist(), strict=True)
         return [{"id": token, "text": token_text(trace.tokenizer, token), "adds": amount} for token, amount in pairs]
 
-    found = zip(chosen, *promoted(trace, layer, chosen, k), strict=True)
+    found = zip(chosen, *neuron_logit_effects(trace, layer, chosen, k), strict=True)
     return json_content({"units": [{"unit": unit, "top": top(ids, amounts)} for unit, ids, amounts in found]})
 
 
@@ -152,7 +159,7 @@ def parts_of_a_logit(question: Question) -> Content:
     position = question.position()
     token = question.query.whole("token", 0, question.trace.config.n_vocab - 1)
     question.query.end()
-    found = attribution(question.trace, position, token)
+    found = direct_logit_attribution(question.trace, position, token)
     parts = {name: np.asarray(part).tolist() for name, part in vars(found).items()}
     return json_content({"position": position, "token": token, **parts, "logit": found.logit})
 
@@ -160,7 +167,7 @@ def parts_of_a_logit(question: Question) -> Content:
 def surprises(question: Question) -> Content:
     """How little the model expected each token after the first."""
     question.query.end()
-    return json_content({"nats": surprise(question.trace).tolist()})
+    return json_content({"nats": surprisal(question.trace).tolist()})
 
 
 def proof(question: Question) -> Content:
@@ -175,7 +182,9 @@ def proof(question: Question) -> Content:
     return json_content({"with_cache": measured[0], "without_cache": measured[1], "max_difference": difference})
 
 
-def _measured(trace: DrawableTrace, base: DrawableTrace | None, check: Callable[[], None]) -> tuple[Float32, Document]:
+def _measured(
+    trace: DrawableTrace, base: DrawableTrace | None, check: Callable[[], None]
+) -> tuple[FloatArray, Document]:
     """The last token's logits (V,) with what `base` has computed before, and what that took."""
     began = time.perf_counter()
     read = DrawableTrace(

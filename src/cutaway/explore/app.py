@@ -116,7 +116,7 @@ class Explorer:
     async def _question(self, request: Request, arguments: Arguments, answer: Answer) -> Response:
         name, find = request.path_params["trace"], self.store.__getitem__
         return await self._computed(
-            request, lambda job: answer(Question(find(name).watched(job.check), arguments, find, job.check))
+            request, lambda job: answer(Question(find(name).with_cancellation(job.check), arguments, find, job.check))
         )
 
     async def _computed(self, request: Request, compute: Callable[[Job], Content]) -> Response:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.explore.nearest import nearest
 from cutaway.explore.worker import Document
@@ -16,6 +15,7 @@ from cutaway.figures.article.weights import parameter_panels
 from cutaway.figures.content import Note, Selection
 from cutaway.layout import visible
 from cutaway.model import Model
+from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table, published_as
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import Vocabulary
@@ -159,8 +159,8 @@ def trace_document(name: str, trace: Trace, stored: bool) -> Document:
         "ids": trace.ids,
         "tokens": [token_document(trace.tokenizer, token) for token in trace.ids],
         "interventions": [
-            {field: value for field, value in asdict(where).items() if value is not None}
-            for where in trace.interventions
+            {field: value for field, value in asdict(intervention).items() if value is not None}
+            for intervention in trace.interventions
         ],
         "work": asdict(trace.work),
         "stored": stored,
@@ -168,7 +168,7 @@ def trace_document(name: str, trace: Trace, stored: bool) -> Document:
 
 
 def candidates(
-    tokenizer: Tokenizer | None, ids: Iterable[int] | NDArray[np.intp], probabilities: Iterable[float] | Float32
+    tokenizer: Tokenizer | None, ids: Iterable[int] | NDArray[np.intp], probabilities: Iterable[float] | FloatArray
 ) -> list[Document]:
     """Tokens that may come next, in the order that they are given in."""
     return [

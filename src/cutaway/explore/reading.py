@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
@@ -17,7 +17,7 @@ from cutaway.model import Model, Prompt
 from cutaway.trace import Intervention
 from cutaway.trace.interventions import LARGEST, check_intervention
 from cutaway.trace.trace import check_text
-from cutaway.untrusted import shown
+from cutaway.untrusted import quote
 
 MAX_INTERVENTIONS = 256
 
@@ -31,7 +31,7 @@ class Wanted:
     """
 
     prompt: Prompt
-    from_start: bool
+    prepend_bos: bool
     against: bool
     interventions: tuple[Intervention, ...]
     base: str
@@ -45,7 +45,7 @@ def read_wanted(config: GPT2Config, body: Arguments) -> Wanted:
         raise UsageError("give either text or ids")
     wanted = Wanted(
         prompt=body.text("text") if "text" in body else body.token_ids("ids", config),
-        from_start=body.flag("from_start"),
+        prepend_bos=body.flag("prepend_bos"),
         against=body.flag("against"),
         interventions=_interventions(body.items("interventions", [])),
         base=body.text("base", ""),
@@ -64,11 +64,11 @@ def _interventions(items: list[object]) -> tuple[Intervention, ...]:
 
 def _intervention(item: object) -> Intervention:
     if not isinstance(item, dict):
-        raise UsageError(f"an intervention must be an object, not {shown(item)}")
+        raise UsageError(f"an intervention must be an object, not {quote(item)}")
     fields = Arguments(item)
     value = fields.real("value", -LARGEST, LARGEST) if "value" in fields else None
     places = {name: fields.whole(name, 0) for name in ("layer", "head", "query", "key", "position") if name in fields}
-    source = [whole("a token id of the source", token, 0) for token in fields.items("source", [])]
+    source = [check_int("a token id of the source", token, 0) for token in fields.items("source", [])]
     made = Intervention(fields.text("kind"), value=value, source=tuple(source) or None, **places)
     fields.end()
     return made
@@ -77,11 +77,11 @@ def _intervention(item: object) -> Intervention:
 def token_ids(model: Model, wanted: Wanted) -> list[int]:
     """The tokens that are wanted; raises UsageError where they or the interventions do not fit the model."""
     ids = model.encode(wanted.prompt)
-    if wanted.from_start or not ids:
+    if wanted.prepend_bos or not ids:
         ids = [*model.prompt_ids(""), *ids]
     check_text(model.config, ids)
-    for where in wanted.interventions:
-        check_intervention(model.config, where, len(ids))
+    for intervention in wanted.interventions:
+        check_intervention(model.config, intervention, len(ids))
     return ids
 
 
@@ -111,7 +111,7 @@ class Reader:
             base=self._base(wanted.base),
             progress=lambda done, layers: send({"layers_done": done, "layers": layers}),
         )
-        if not np.isfinite(trace[f"resid.post.{trace.config.n_layer - 1}"]).all():
+        if not np.isfinite(trace[trace.final_residual]).all():
             raise UsageError("with these interventions numbers grow too large for float32; use smaller values")
         return trace
 

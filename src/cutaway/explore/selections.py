@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import softmax
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 from cutaway.trace.names import ATTENDED, FINAL, Shape
 
 Place = int | slice
-Numbers = Float32 | NDArray[np.int64]
+Numbers = FloatArray | NDArray[np.int64]
 
 MAX_SELECTIONS = 256
 MAX_BYTES = 256 << 20  # of one answer, as float32
@@ -114,7 +114,7 @@ def _span(places: tuple[Place, ...], length: int) -> tuple[int, int, tuple[Place
     return index, index + 1, (0, *places[1:])
 
 
-def _read_out(trace: Trace, name: str, first: int, last: int) -> Float32:
+def _read_out(trace: Trace, name: str, first: int, last: int) -> FloatArray:
     """Rows of what comes after the last block: those tokens' logits alone, where a trace would compute all."""
-    read = trace.read_out(trace[f"resid.post.{trace.config.n_layer - 1}"][first:last])
+    read = trace.read_out(trace[trace.final_residual][first:last])
     return softmax(read["logits"]) if name == "probs" else read[name]

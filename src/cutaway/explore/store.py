@@ -41,7 +41,7 @@ def fingerprint(model: Model) -> str:
 
 def trace_name(model_fingerprint: str, ids: Sequence[int], interventions: Sequence[Intervention]) -> str:
     """16 hexadecimal digits, the same for the same model, tokens and interventions."""
-    content = json.dumps([model_fingerprint, list(ids), [asdict(where) for where in interventions]])
+    content = json.dumps([model_fingerprint, list(ids), [asdict(intervention) for intervention in interventions]])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

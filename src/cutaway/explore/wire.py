@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
 Tensor = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8] | NDArray[np.int32]
 
@@ -48,7 +48,7 @@ def _header(tensors: Mapping[str, Tensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def encode(name: str, numbers: Float32 | NDArray[np.int64], encoding: str) -> Tensor:
+def encode(name: str, numbers: FloatArray | NDArray[np.int64], encoding: str) -> Tensor:
     """A tensor as it travels; raises UsageError where the encoding cannot hold its numbers."""
     if numbers.dtype.kind == "i":
         return numbers.astype(np.int32)  # a vocabulary has fewer than 2**31 tokens
@@ -58,14 +58,14 @@ def encode(name: str, numbers: Float32 | NDArray[np.int64], encoding: str) -> Te
     return _roots(name, floats) if encoding == "u8sqrt" else floats
 
 
-def _halves(name: str, numbers: Float32) -> NDArray[np.float16]:
+def _halves(name: str, numbers: FloatArray) -> NDArray[np.float16]:
     halves = numbers.astype(np.float16)
     if not np.array_equal(np.isfinite(halves), np.isfinite(numbers)):
         raise UsageError(f"{name} holds numbers too large for f16; ask for f32")
     return halves
 
 
-def _roots(name: str, shares: Float32) -> NDArray[np.uint8]:
+def _roots(name: str, shares: FloatArray) -> NDArray[np.uint8]:
     if not ((shares >= 0) & (shares <= 1)).all():
         raise UsageError(f"u8sqrt is for shares from 0 to 1, which {name} are not all; ask for f32")
     roots: NDArray[np.uint8] = np.rint(255 * np.sqrt(shares)).astype(np.uint8)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.explore.arguments import Arguments
 from cutaway.explore.documents import candidates, token_document
 from cutaway.explore.worker import Document
 from cutaway.generation.batch import Limits, Row
 from cutaway.generation.sampling import Sampling, softmax
 from cutaway.model import Model
+from cutaway.numerics import FloatArray
 
 TOP = 10  # candidates that are shown at each step
 
@@ -67,7 +67,7 @@ def write(model: Model, wish: Wish) -> Iterator[Document]:
             return
 
 
-def _likeliest(model: Model, logits: Float32) -> list[Document]:
+def _likeliest(model: Model, logits: FloatArray) -> list[Document]:
     """The likeliest tokens before any setting changes their probabilities."""
     probabilities = softmax(logits)
     best = np.argsort(-probabilities, kind="stable")[:TOP]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.content import Scale, signed_limit
+from cutaway.numerics import FloatArray
 
 _FILE = Path(__file__).with_name("colours.json")
 
@@ -36,12 +36,12 @@ def scale_table(name: str) -> NDArray[np.uint8]:
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 
-def is_masked(values: Float32) -> NDArray[np.bool_]:
+def is_masked(values: FloatArray) -> NDArray[np.bool_]:
     """Which scores are none: set to -1e10 by the mask, or minus infinity as the article draws them."""
     return ~(np.isfinite(values) & (values > -1e9))
 
 
-def shades(values: Float32, scale: Scale) -> NDArray[np.uint8]:
+def shades(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
     """For each number its place 0 to 255 on the scale: a share by its square root, others evenly; a number that is not
     finite, or masked, is at the lower end.
     """
@@ -59,7 +59,7 @@ def shades(values: Float32, scale: Scale) -> NDArray[np.uint8]:
     return levels
 
 
-def scale_ends(values: Float32, scale: Scale) -> tuple[float, float]:
+def scale_ends(values: FloatArray, scale: Scale) -> tuple[float, float]:
     """The numbers at the two ends of the scale that these are painted by; some must be unmasked."""
     if scale == "share":
         return 0.0, 1.0
@@ -78,7 +78,7 @@ def scale_colours(scale: Scale) -> NDArray[np.uint8]:
     return colours[None]
 
 
-def paint(values: Float32, scale: Scale) -> NDArray[np.uint8]:
+def paint(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
     """The colour (..., 3) of each number; one that is masked is grey."""
     table = scale_table("signed" if scale == "signed" else "sequential")
     painted: NDArray[np.uint8] = table[shades(values, scale)]

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
+from cutaway.numerics import FloatArray
 
 Shape = tuple[int, ...]
 Scale = Literal["share", "signed", "size"]  # 0 to 1; around 0; from the smallest to the largest
@@ -202,7 +202,7 @@ class Check:
     statement: Words
 
 
-def signed_limit(values: Float32) -> float:
+def signed_limit(values: FloatArray) -> float:
     """The number at the ends of a signed scale: the largest magnitude, and 1 where all are 0."""
     finite = np.abs(values[np.isfinite(values)])
     return float(finite.max()) if finite.size and finite.max() > 0 else 1.0

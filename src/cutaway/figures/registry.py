@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.figures.content import Check, Panel, Selection, Words
@@ -96,9 +96,9 @@ def find_figure(name: str) -> Figure:
 
 def select(config: GPT2Config, tokens: int, selection: Selection) -> Selection:
     """The selection with its position counted from 0; raises UsageError where the model or the text has no such."""
-    whole("layer", selection.layer, 0, config.n_layer - 1)
-    whole("head", selection.head, 0, config.n_head - 1)
-    whole("position", selection.position, -tokens, tokens - 1)
+    check_int("layer", selection.layer, 0, config.n_layer - 1)
+    check_int("head", selection.head, 0, config.n_head - 1)
+    check_int("position", selection.position, -tokens, tokens - 1)
     return replace(selection, position=selection.position % tokens)
 
 

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.colours import is_masked, shades
 from cutaway.figures.content import (
     Arcs,
@@ -25,6 +24,7 @@ from cutaway.figures.content import (
     Words,
 )
 from cutaway.layout import bar, table, width
+from cutaway.numerics import FloatArray
 
 SHADES = " ·░▒▓█"
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -131,7 +131,7 @@ def cut(label: str, columns: int) -> str:
     return label[: next(n for n in range(len(label), -1, -1) if width(label[:n]) < columns)] + "…"
 
 
-def _strip(values: Float32, scale: Scale, language: str, columns: int) -> Iterator[str]:
+def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Iterator[str]:
     """A vector as a line of bars, each the largest in magnitude of its part, and its range."""
     yield _marks(pool(values[None], 1, columns), scale, LEVELS)[0]
     size, first, more = f"{len(values):,}", [number(float(value), scale) for value in values[:6]], len(values) > 6
@@ -155,7 +155,7 @@ def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
     yield plain(numbers, language) + _range(grid.cells.values, grid.scale, language)
 
 
-def _marks(values: Float32, scale: Scale, levels: str) -> list[str]:
+def _marks(values: FloatArray, scale: Scale, levels: str) -> list[str]:
     """A matrix with a character for each number, one string a row."""
     if scale == "signed":
         levels = SIGNED
@@ -163,7 +163,7 @@ def _marks(values: Float32, scale: Scale, levels: str) -> list[str]:
     return ["".join(row) for row in np.where(is_masked(values), MASKED, marks)]
 
 
-def _range(values: Float32, scale: Scale, language: str) -> str:
+def _range(values: FloatArray, scale: Scale, language: str) -> str:
     seen = values[~is_masked(values)]
     if not seen.size:
         return ""
@@ -171,7 +171,7 @@ def _range(values: Float32, scale: Scale, language: str) -> str:
     return plain(Words(f", {low} to {high}", f"，{low} 至 {high}"), language)
 
 
-def pool(values: Float32, rows: int, columns: int) -> Float32:
+def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
     """A matrix of at most so many rows and columns, each number the one of largest magnitude in its part, and a masked
     one only where all are.
     """

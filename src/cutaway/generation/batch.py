@@ -11,10 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from cutaway.checks import whole
-from cutaway.engines.protocol import Cache, Engine, Float32
+from cutaway.checks import check_int
+from cutaway.engines.protocol import Cache, Engine
 from cutaway.errors import EngineError, UsageError
 from cutaway.generation.sampling import Sampling, choose, log_probability
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import TextStream, Tokenizer
 
 StopReason = Literal["length", "stop", "end_of_text", "context"]
@@ -36,7 +37,7 @@ class Limits:
     slide: bool = False
 
     def __post_init__(self) -> None:
-        whole("max_new_tokens", self.max_new_tokens, 1)
+        check_int("max_new_tokens", self.max_new_tokens, 1)
         if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
             raise UsageError(f"stop must be texts that are not empty, not {self.stop!r:.60}")
 
@@ -113,7 +114,7 @@ class Row:
         self.text = self.tokenizer.stream() if self.tokenizer else None
         self.stop = StopMatcher(self.limits.stop)
 
-    def advance(self, logits: Float32, full: bool, wants_logprobs: bool) -> Piece:
+    def advance(self, logits: FloatArray, full: bool, wants_logprobs: bool) -> Piece:
         """Choose the next token from logits (V,); `full` says that the context has no room to read it."""
         if self.tokenizer:
             logits = logits[: self.tokenizer.n_vocab]  # a padded vocabulary has ids that stand for nothing
@@ -158,7 +159,7 @@ def next_inputs(rows: Sequence[Row], cache: Cache, n_ctx: int) -> list[list[int]
 
 
 def write(
-    engine: Engine, rows: Sequence[Row], cache: Cache, logits: Float32, logprobs: bool
+    engine: Engine, rows: Sequence[Row], cache: Cache, logits: FloatArray, logprobs: bool
 ) -> Iterator[tuple[int, Piece]]:
     """Go on with rows whose prompts the cache holds, from logits (rows, V); yields (row, piece) as they come."""
     live = list(range(len(rows)))

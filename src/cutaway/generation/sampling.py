@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checks import real, whole
-from cutaway.engines.protocol import Float32
+from cutaway.checks import check_float, check_int
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
 Ids = NDArray[np.intp]
 Float64 = NDArray[np.float64]
@@ -38,14 +38,14 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        real("temperature", self.temperature, 0, 1e6)
-        whole("top_k", self.top_k, 0)
-        if real("top_p", self.top_p, 0, 1) == 0:
+        check_float("temperature", self.temperature, 0, 1e6)
+        check_int("top_k", self.top_k, 0)
+        if check_float("top_p", self.top_p, 0, 1) == 0:
             raise UsageError("top_p must be above 0 and at most 1 (off), not 0")
-        real("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
+        check_float("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
 
 
-def penalise(logits: Float32, seen: Sequence[int], penalty: float) -> Float32:
+def penalise(logits: FloatArray, seen: Sequence[int], penalty: float) -> FloatArray:
     """Step 1: logits (V,) with the tokens in `seen` made less likely."""
     ids = np.unique(np.asarray(seen, dtype=np.intp))
     penalised = logits.copy()
@@ -53,7 +53,7 @@ def penalise(logits: Float32, seen: Sequence[int], penalty: float) -> Float32:
     return penalised
 
 
-def top_k_ids(logits: Float32, k: int) -> Ids:
+def top_k_ids(logits: FloatArray, k: int) -> Ids:
     """Step 3: the ids that stay, in rising order; at least k where there are that many."""
     if k == 0 or k >= len(logits):
         return np.arange(len(logits))
@@ -75,7 +75,7 @@ def softmax(logits: NDArray[np.floating]) -> Float64:
     return probabilities
 
 
-def distribution(logits: Float32, sampling: Sampling, seen: Sequence[int] = ()) -> tuple[Ids, Float64]:
+def distribution(logits: FloatArray, sampling: Sampling, seen: Sequence[int] = ()) -> tuple[Ids, Float64]:
     """The ids that can be drawn and the probability of each, from logits (V,) and the text's tokens so far."""
     if sampling.repetition_penalty != 1:
         logits = penalise(logits, seen, sampling.repetition_penalty)
@@ -90,7 +90,7 @@ def distribution(logits: Float32, sampling: Sampling, seen: Sequence[int] = ()) 
     return ids, probabilities
 
 
-def choose(logits: Float32, sampling: Sampling, rng: np.random.Generator, seen: Sequence[int] = ()) -> int:
+def choose(logits: FloatArray, sampling: Sampling, rng: np.random.Generator, seen: Sequence[int] = ()) -> int:
     """The id of the next token: steps 1 to 5."""
     ids, probabilities = distribution(logits, sampling, seen)
     cumulative = np.cumsum(probabilities)
@@ -98,7 +98,7 @@ def choose(logits: Float32, sampling: Sampling, rng: np.random.Generator, seen: 
     return int(ids[min(place, len(ids) - 1)])
 
 
-def log_probability(logits: Float32, token: int) -> float:
+def log_probability(logits: FloatArray, token: int) -> float:
     """The model's own log-probability (nats) of a token: before any of the steps above."""
     wide = logits.astype(np.float64)
     largest = wide.max()

@@ -14,7 +14,7 @@ from typing import Self
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import models, pre_tokenizers
 
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.errors import UsageError
 from cutaway.tokenizer import bpe, chunked
 from cutaway.tokenizer.vocabulary import Vocabulary, gpt2_vocabulary
@@ -76,7 +76,7 @@ class Tokenizer:
 
     def token_bytes(self, index: int) -> bytes:
         """The bytes of a token, often not whole characters. Raises UsageError for an id that is no token's."""
-        index = whole("a token id", index, 0, self.n_vocab - 1)
+        index = check_int("a token id", index, 0, self.n_vocab - 1)
         known = self._bytes.get(index)
         if known is None:
             known = self._bytes[index] = self._look_up(index)

@@ -23,7 +23,7 @@ from cutaway.tokenizer.parts import (
     to_object,
 )
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
-from cutaway.untrusted import fail, shown
+from cutaway.untrusted import quote, raise_checkpoint_error
 
 
 def read_vocabulary(directory: Path) -> Vocabulary:
@@ -34,9 +34,9 @@ def read_vocabulary(directory: Path) -> Vocabulary:
     if (directory / "tokenizer.json").is_file():
         return _read_whole(directory / "tokenizer.json", settings)
     if not directory.is_dir():
-        fail(directory, "no such directory")
+        raise_checkpoint_error(directory, "no such directory")
     if not ((directory / "vocab.json").is_file() and (directory / "merges.txt").is_file()):
-        fail(directory, "holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
+        raise_checkpoint_error(directory, "holds no tokenizer: expected tokenizer.json, or vocab.json and merges.txt")
     return _read_pair(directory, settings)
 
 
@@ -60,7 +60,7 @@ def _read_whole(path: Path, settings: Json) -> Vocabulary:
 def _read_pair(directory: Path, settings: Json) -> Vocabulary:
     """The vocabulary in OpenAI's two files, which Hugging Face calls `vocab.json` and `merges.txt`."""
     if settings.get("add_prefix_space"):
-        fail(directory / "tokenizer_config.json", "sets add_prefix_space; GPT-2 takes text as it is")
+        raise_checkpoint_error(directory / "tokenizer_config.json", "sets add_prefix_space; GPT-2 takes text as it is")
     path = directory / "merges.txt"
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(read_text(path).split("\n"), 1)]
     return _assemble(
@@ -88,17 +88,21 @@ _FOREIGN = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", 
 def _check_kind(path: Path, data: Json, model: Json) -> None:
     """Refuse a `tokenizer.json` whose tokens are not those that byte-level BPE with GPT-2's pattern gives."""
     if model.get("type", "BPE") != "BPE":
-        fail(path, f"is a {shown(model['type'])} tokenizer; GPT-2's is byte-level BPE")
+        raise_checkpoint_error(path, f"is a {quote(model['type'])} tokenizer; GPT-2's is byte-level BPE")
     for key in _FOREIGN:
         if model.get(key):
-            fail(path, f"sets model.{key} to {shown(model[key])}; GPT-2's byte-level BPE has no such thing")
+            raise_checkpoint_error(
+                path, f"sets model.{key} to {quote(model[key])}; GPT-2's byte-level BPE has no such thing"
+            )
     if data.get("normalizer") is not None:
-        fail(path, "has a normalizer; GPT-2 takes text as it is")
+        raise_checkpoint_error(path, "has a normalizer; GPT-2 takes text as it is")
     splitter = data.get("pre_tokenizer")
     if not isinstance(splitter, dict) or splitter.get("type") != "ByteLevel":
-        fail(path, f"splits text with {shown(splitter)}; GPT-2's pre_tokenizer is ByteLevel")
+        raise_checkpoint_error(path, f"splits text with {quote(splitter)}; GPT-2's pre_tokenizer is ByteLevel")
     if splitter.get("add_prefix_space") is not False or splitter.get("use_regex", True) is not True:
-        fail(path, "the pre_tokenizer must have add_prefix_space false and use_regex true, as GPT-2's has")
+        raise_checkpoint_error(
+            path, "the pre_tokenizer must have add_prefix_space false and use_regex true, as GPT-2's has"
+        )
 
 
 def _assemble(
@@ -120,9 +124,9 @@ def _check_unique(path: Path, entries: Iterable[tuple[str, int]]) -> None:
     ids: dict[int, str] = {}
     for text, index in entries:
         if texts.setdefault(text, index) != index:
-            fail(path, f"the token {shown(text)} has two ids, {texts[text]} and {index}")
+            raise_checkpoint_error(path, f"the token {quote(text)} has two ids, {texts[text]} and {index}")
         if ids.setdefault(index, text) != text:
-            fail(path, f"the id {index} has two tokens, {shown(ids[index])} and {shown(text)}")
+            raise_checkpoint_error(path, f"the id {index} has two tokens, {quote(ids[index])} and {quote(text)}")
 
 
 def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict[str, int]:
@@ -130,14 +134,18 @@ def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict
     symbols, made = byte_symbols().values(), [left + right for left, right in merges]
     missing = [symbol for symbol in symbols if symbol not in known]
     if missing:
-        fail(path, f"not byte-level BPE: {len(missing)} of the 256 bytes have no token, such as {missing[0]!r}")
+        raise_checkpoint_error(
+            path, f"not byte-level BPE: {len(missing)} of the 256 bytes have no token, such as {missing[0]!r}"
+        )
     for token in made:
         if token not in known or not is_symbols(token):
-            fail(path, f"a merge makes {shown(token)}, which is no token of bytes in the vocabulary")
+            raise_checkpoint_error(path, f"a merge makes {quote(token)}, which is no token of bytes in the vocabulary")
     ids = {token: known[token] for token in [*symbols, *made]}
     for left, right in merges:
         if left not in ids or right not in ids:
-            fail(path, f"there is a merge of {shown(left)} and {shown(right)}, but none that makes the two")
+            raise_checkpoint_error(
+                path, f"there is a merge of {quote(left)} and {quote(right)}, but none that makes the two"
+            )
     return ids
 
 
@@ -147,7 +155,9 @@ def _end_of_text(path: Path, known: Mapping[str, int], settings: Json) -> tuple[
     own = own.get("content") if isinstance(own, dict) else own
     end = next((text for text in (own, END_OF_TEXT) if isinstance(text, str) and text in known), None)
     if end is None:
-        fail(path, f"has no token to end a text: neither {END_OF_TEXT} nor an eos_token is in the vocabulary")
+        raise_checkpoint_error(
+            path, f"has no token to end a text: neither {END_OF_TEXT} nor an eos_token is in the vocabulary"
+        )
     return end, known[end]
 
 
@@ -157,7 +167,7 @@ def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         write_vocabulary(vocabulary, directory)
     except OSError as error:
-        fail(directory, f"cannot be saved: {error.strerror}")
+        raise_checkpoint_error(directory, f"cannot be saved: {error.strerror}")
 
 
 def write_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cutaway.untrusted import fail, read_bytes, read_object, shown
+from cutaway.untrusted import quote, raise_checkpoint_error, read_bytes, read_object
 
 MAX_BYTES = 1 << 25  # twenty times the size of GPT-2's tokenizer.json
 MAX_ID = 2**31 - 1
@@ -30,14 +30,16 @@ def parse_ids(path: Path, entries: Json) -> dict[str, int]:
 def parse_text(path: Path, text: object) -> str:
     """A token: some valid Unicode."""
     if not isinstance(text, str) or not text or text.encode(errors="ignore").decode() != text:
-        fail(path, f"has a token that is not text: {shown(text)}")
+        raise_checkpoint_error(path, f"has a token that is not text: {quote(text)}")
     return text
 
 
 def parse_id(path: Path, text: object, index: object) -> int:
     """The id of the token `text`."""
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= MAX_ID:
-        fail(path, f"the id of {shown(text)} must be a whole number from 0 to {MAX_ID}, not {shown(index)}")
+        raise_checkpoint_error(
+            path, f"the id of {quote(text)} must be a whole number from 0 to {MAX_ID}, not {quote(index)}"
+        )
     return index
 
 
@@ -45,7 +47,7 @@ def parse_pair(path: Path, where: str, entry: object) -> Pair:
     """One merge: "a b" or ["a", "b"]."""
     parts = entry.split(" ") if isinstance(entry, str) else entry
     if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
-        fail(path, f"{where} is not a merge of two tokens: {shown(entry)}")
+        raise_checkpoint_error(path, f"{where} is not a merge of two tokens: {quote(entry)}")
     return parts[0], parts[1]
 
 
@@ -55,7 +57,7 @@ def parse_added(path: Path, entry: object, key: str | None = None) -> AddedToken
     text, control = parse_text(path, token.get("content")), bool(token.get("special", True))
     for option in ("lstrip", "rstrip", "single_word"):
         if token.get(option) and not control:
-            fail(path, f"the added token {shown(text)} has {option} set, which is not supported")
+            raise_checkpoint_error(path, f"the added token {quote(text)} has {option} set, which is not supported")
     index = token.get("id") if key is None else int(key) if key.isdecimal() and len(key) < 20 else key
     return AddedToken(text, parse_id(path, text, index), control)
 
@@ -63,14 +65,14 @@ def parse_added(path: Path, entry: object, key: str | None = None) -> AddedToken
 def to_object(path: Path, what: str, value: object) -> Json:
     """`value`, which must be a JSON object."""
     if not isinstance(value, dict):
-        fail(path, f"{what} must be a JSON object, not {shown(value)}")
+        raise_checkpoint_error(path, f"{what} must be a JSON object, not {quote(value)}")
     return value
 
 
 def to_list(path: Path, what: str, value: object) -> list[object]:
     """`value`, which must be a JSON list."""
     if not isinstance(value, list):
-        fail(path, f"{what} must be a JSON list, not {shown(value)}")
+        raise_checkpoint_error(path, f"{what} must be a JSON list, not {quote(value)}")
     return value
 
 
@@ -84,4 +86,4 @@ def read_text(path: Path) -> str:
     try:
         return read_bytes(path, MAX_BYTES).decode()
     except UnicodeDecodeError as error:
-        fail(path, f"is not UTF-8 at byte {error.start}")
+        raise_checkpoint_error(path, f"is not UTF-8 at byte {error.start}")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checks import whole
-from cutaway.engines.protocol import Float32
+from cutaway.checks import check_int
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.trace.trace import Trace
 
 Pairs = NDArray[np.bool_]  # (T, T): which keys count for which query
@@ -70,12 +70,12 @@ def atlas(
     weights that it stands for, so that a strong link between two tokens stays as bright as it is. With `leave_first`
     the pictures, not the statistics, are of the weights `without_first`.
     """
-    n = min(len(trace), whole("size", size, 1))
+    n = min(len(trace), check_int("size", size, 1))
     attn = _weights(trace, layer)
     return _statistics(trace, layer, attn), _pictures(without_first(attn) if leave_first else attn, n)
 
 
-def _statistics(trace: Trace, layer: int, attn: Float32) -> list[HeadStatistics]:
+def _statistics(trace: Trace, layer: int, attn: FloatArray) -> list[HeadStatistics]:
     same = _earlier_equal(trace.ids)
     return [
         HeadStatistics(
@@ -105,7 +105,7 @@ def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple
     return sorted(found, key=lambda place: -place[2])
 
 
-def without_first(attn: Float32) -> Float32:
+def without_first(attn: FloatArray) -> FloatArray:
     """Weights (..., T, T) to be looked at without the first token, where many heads put what they have no use for.
 
     Each row's other weights sum to 1 again. The first row stays, and a row with no other weight is all zero.
@@ -117,7 +117,7 @@ def without_first(attn: Float32) -> Float32:
     return shown
 
 
-def _pictures(attn: Float32, n: int) -> NDArray[np.uint8]:
+def _pictures(attn: FloatArray, n: int) -> NDArray[np.uint8]:
     """(H, T, T) -> (H, n, n)."""
     starts = np.arange(n) * attn.shape[-1] // n
     pooled = np.maximum.reduceat(np.maximum.reduceat(attn, starts, axis=1), starts, axis=2)
@@ -125,17 +125,17 @@ def _pictures(attn: Float32, n: int) -> NDArray[np.uint8]:
     return cells
 
 
-def _weights(trace: Trace, layer: int) -> Float32:
+def _weights(trace: Trace, layer: int) -> FloatArray:
     return trace.attention(layer, 0, trace.config.n_head)["attn"]
 
 
-def _entropy(weights: Float32) -> float:
+def _entropy(weights: FloatArray) -> float:
     """Mean entropy of the rows, in nats; a weight of 0 adds nothing."""
     logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
     return float(-(weights * logs).sum(axis=-1).mean())
 
 
-def _mean_share(weights: Float32, pairs: Pairs) -> float | None:
+def _mean_share(weights: FloatArray, pairs: Pairs) -> float | None:
     """The weight (T, T) on the chosen keys, averaged over the queries that have one."""
     queries = pairs.any(axis=-1)
     return float((weights * pairs).sum(axis=-1)[queries].mean()) if queries.any() else None

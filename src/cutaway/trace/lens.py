@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checks import whole
-from cutaway.engines.protocol import Float32
+from cutaway.checks import check_int
 from cutaway.engines.reference import softmax
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.trace.interventions import made_in
 from cutaway.trace.trace import Trace
 
@@ -21,12 +21,12 @@ CHUNK = 128  # vectors whose logits are in memory at a time
 
 
 @dataclass(frozen=True)
-class Reading:
+class LensReading:
     """The likeliest next tokens if the model ended at a boundary between its parts ("resid.mid.3")."""
 
     boundary: str
     ids: NDArray[np.intp]  # (N, k), the likeliest first
-    probabilities: Float32  # (N, k)
+    probabilities: FloatArray  # (N, k)
 
 
 def boundaries(layers: int) -> list[str]:
@@ -34,26 +34,26 @@ def boundaries(layers: int) -> list[str]:
     return ["resid.pre.0", *(f"resid.{part}.{layer}" for layer in range(layers) for part in ("mid", "post"))]
 
 
-def lens(trace: Trace, k: int = 10, position: int | None = None, count: int = 1) -> list[Reading]:
+def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: int = 1) -> list[LensReading]:
     """The raw logit lens: the last LayerNorm and the output matrix, applied to the residual stream at each boundary.
 
     After every token (N = T), or after `count` tokens from the one at `position` on (N = count). Nothing is trained
     for it: early layers do not write for this reader, and what it reads there says little. The last reading is what
     the model says.
     """
-    whole("k", k, 1, trace.config.n_vocab)
+    check_int("k", k, 1, trace.config.n_vocab)
     first, last = 0, len(trace)
     if position is not None:
         first = trace.place(position)
-        last = first + whole("count", count, 1, len(trace) - first)
+        last = first + check_int("count", count, 1, len(trace) - first)
     names = boundaries(trace.config.n_layer)
     step = max(1, CHUNK // len(names))  # positions whose vectors fill a chunk
     parts = [_read(trace, slice(start, min(start + step, last)), k) for start in range(first, last, step)]
     ids, probabilities = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    return [Reading(*each) for each in zip(names, ids, probabilities, strict=True)]
+    return [LensReading(*each) for each in zip(names, ids, probabilities, strict=True)]
 
 
-def _read(trace: Trace, positions: slice, k: int) -> tuple[NDArray[np.intp], Float32]:
+def _read(trace: Trace, positions: slice, k: int) -> tuple[NDArray[np.intp], FloatArray]:
     """The k likeliest tokens at each boundary after some tokens, and their probabilities: two arrays (2L + 1, N, k)."""
     stream = _stream(trace, positions)  # (2L + 1, N, d)
     ids, probabilities = _largest(map(softmax, _logits(trace, stream.reshape(-1, stream.shape[-1]))), k)
@@ -61,25 +61,25 @@ def _read(trace: Trace, positions: slice, k: int) -> tuple[NDArray[np.intp], Flo
     return ids.reshape(shape), probabilities.reshape(shape)
 
 
-def _stream(trace: Trace, where: int | slice) -> Float32:
+def _stream(trace: Trace, positions: int | slice) -> FloatArray:
     """The vectors of a token (2L + 1, d), or of several (2L + 1, N, d), at each boundary."""
-    return np.stack([trace[name][where] for name in boundaries(trace.config.n_layer)])
+    return np.stack([trace[name][positions] for name in boundaries(trace.config.n_layer)])
 
 
-def _largest(parts: Iterable[Float32], k: int) -> tuple[NDArray[np.intp], Float32]:
+def _largest(parts: Iterable[FloatArray], k: int) -> tuple[NDArray[np.intp], FloatArray]:
     """The k largest numbers of each row, and where they stand: parts of (N, V) -> two arrays (N, k)."""
     found = [_largest_of(part, k) for part in parts]
     return np.concatenate([ids for ids, _ in found]), np.concatenate([values for _, values in found])
 
 
-def _largest_of(rows: Float32, k: int) -> tuple[NDArray[np.intp], Float32]:
+def _largest_of(rows: FloatArray, k: int) -> tuple[NDArray[np.intp], FloatArray]:
     some = np.sort(np.argpartition(rows, -k, axis=-1)[:, -k:], axis=-1)  # the right ones, by id
     falling = np.argsort(-np.take_along_axis(rows, some, axis=-1), axis=-1, kind="stable")
     ids = np.take_along_axis(some, falling, axis=-1)
     return ids, np.take_along_axis(rows, ids, axis=-1)
 
 
-def _logits(trace: Trace, x: Float32) -> Iterator[Float32]:
+def _logits(trace: Trace, x: FloatArray) -> Iterator[FloatArray]:
     """What the model says at any x (N, d), some rows at a time."""
     return (trace.read_out(x[start : start + CHUNK])["logits"] for start in range(0, len(x), CHUNK))
 
@@ -99,13 +99,13 @@ def divergence(trace: Trace, other: Trace, position: int, other_position: int) -
     return np.maximum([_divergence(*pair) for pair in pairs], 0)  # rounding can make 0 a little less
 
 
-def _divergence(logits: Float32, others: Float32) -> float:
+def _divergence(logits: FloatArray, others: FloatArray) -> float:
     """KL of what logits (V,) say from what others do."""
     ours, theirs = _log_softmax(logits), _log_softmax(others)
     return float((np.exp(ours) * (ours - theirs)).sum())
 
 
-def _log_softmax(logits: Float32) -> Float64:
+def _log_softmax(logits: FloatArray) -> Float64:
     wide = logits.astype(np.float64)
     wide -= wide.max()
     wide -= np.log(np.exp(wide).sum())
@@ -134,7 +134,7 @@ class Attribution:
         return embeddings + float(self.attention.sum() + self.mlp.sum()) + self.final_bias
 
 
-def attribution(trace: Trace, position: int, token: int) -> Attribution:
+def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribution:
     """Take apart the logit of `token` after the token at `position`.
 
     The residual stream is a sum, and the output matrix is linear. So is the LayerNorm between them once its divisor is
@@ -142,7 +142,7 @@ def attribution(trace: Trace, position: int, token: int) -> Attribution:
     took the sum or the LayerNorm away, or put another vector in its place.
     """
     position = trace.place(position)
-    whole("token", token, 0, trace.config.n_vocab - 1)
+    check_int("token", token, 0, trace.config.n_vocab - 1)
     _check_sum(trace, position)
     layers = range(trace.config.n_layer)
     direction = _direction(trace, position, token)
@@ -161,10 +161,12 @@ def attribution(trace: Trace, position: int, token: int) -> Attribution:
 
 
 def _check_sum(trace: Trace, position: int) -> None:
-    for where in trace.interventions:
-        patched = where.kind == "patch_residual" and where.position == position
-        if patched or where.kind in ("no_residual_attention", "no_residual_mlp", "no_final_norm"):
-            raise UsageError(f"a logit cannot be taken apart with the intervention {where.kind}: it is no sum of parts")
+    for intervention in trace.interventions:
+        patched = intervention.kind == "patch_residual" and intervention.position == position
+        if patched or intervention.kind in ("no_residual_attention", "no_residual_mlp", "no_final_norm"):
+            raise UsageError(
+                f"a logit cannot be taken apart with the intervention {intervention.kind}: it is no sum of parts"
+            )
 
 
 def _direction(trace: Trace, position: int, token: int) -> Float64:
@@ -172,7 +174,7 @@ def _direction(trace: Trace, position: int, token: int) -> Float64:
 
     LayerNorm takes the mean away first; taking it from the direction instead comes to the same.
     """
-    last = trace[boundaries(trace.config.n_layer)[-1]][position]
+    last = trace[trace.final_residual][position]
     rstd = float(trace.read_out(last[None])["ln_f.rstd"][0, 0])
     direction: Float64 = rstd * trace["ln_f.weight"] * _output_row(trace, token)
     direction -= direction.mean()
@@ -185,8 +187,8 @@ def _output_row(trace: Trace, token: int) -> Float64:
     return row
 
 
-def _output_matrix(trace: Trace) -> Float32:
-    matrix: Float32 = trace["wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"]
+def _output_matrix(trace: Trace) -> FloatArray:
+    matrix: FloatArray = trace["wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"]
     return matrix
 
 
@@ -205,34 +207,36 @@ def _attention_bias(trace: Trace, layer: int, direction: Float64) -> float:
 
 
 def _is_silent(trace: Trace, layer: int) -> bool:
-    return any(where.kind == "zero_attention" for where in made_in(layer, trace.interventions))
+    return any(intervention.kind == "zero_ablate_attention" for intervention in made_in(layer, trace.interventions))
 
 
-def promoted(trace: Trace, layer: int, units: Sequence[int], k: int = 10) -> tuple[NDArray[np.intp], Float32]:
+def neuron_logit_effects(
+    trace: Trace, layer: int, units: Sequence[int], k: int = 10
+) -> tuple[NDArray[np.intp], FloatArray]:
     """The tokens that some units of a layer's MLP promote most, and by how much: two arrays (N, k), best first.
 
     A unit writes its row of `mlp.c_proj`, times what it is, into the residual stream; the end of the model reads that
     less its mean, times the gain of `ln_f`, times the output matrix. The numbers are what a unit that is 1 adds so to a
     logit, but for the divisor of `ln_f`, which depends on all that is there: they come from the weights alone.
     """
-    whole("layer", layer, 0, trace.config.n_layer - 1)
-    whole("k", k, 1, trace.config.n_vocab)
-    chosen = [whole("a unit", unit, 0, trace.config.n_inner - 1) for unit in units]
+    check_int("layer", layer, 0, trace.config.n_layer - 1)
+    check_int("k", k, 1, trace.config.n_vocab)
+    chosen = [check_int("a unit", unit, 0, trace.config.n_inner - 1) for unit in units]
     rows = trace[f"h.{layer}.mlp.c_proj.weight"][chosen]  # (N, d)
     rows = (rows - rows.mean(axis=-1, keepdims=True)) * trace["ln_f.weight"]
     matrix = _output_matrix(trace).T
     return _largest((rows[start : start + CHUNK] @ matrix for start in range(0, len(rows), CHUNK)), k)
 
 
-def surprise(trace: Trace) -> Float32:
+def surprisal(trace: Trace) -> FloatArray:
     """How little the model expected each token after the first, in nats, (T - 1,): minus the log of its probability."""
-    said = trace[boundaries(trace.config.n_layer)[-1]][:-1]
+    said = trace[trace.final_residual][:-1]
     came = trace["ids"][1:]
     nats = [np.empty(0), *(_nats(logits, came[CHUNK * i :]) for i, logits in enumerate(_logits(trace, said)))]
     return np.concatenate(nats).astype(np.float32)
 
 
-def _nats(logits: Float32, tokens: NDArray[np.intp]) -> Float64:
+def _nats(logits: FloatArray, tokens: NDArray[np.intp]) -> Float64:
     """Minus the log-probability (N,) that each row of logits (N, V) gives to the first N tokens, each its own."""
     logits = logits - logits.max(axis=-1, keepdims=True)
     chosen = logits[np.arange(len(logits)), tokens[: len(logits)]]

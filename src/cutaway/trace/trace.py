@@ -12,23 +12,24 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Float32, check_sequences
+from cutaway.engines.protocol import check_sequences
 from cutaway.engines.reference import (
-    See,
-    attend,
+    Hook,
+    attention,
     embed,
     head,
     linear,
     merge_heads,
     mlp,
-    queries_keys_values,
+    project_qkv,
     softmax,
 )
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.trace.forward import Pass, Progress, Work, boundary, run
+from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
 from cutaway.trace.names import ATTENDED, FINAL, MERGED, PROJECTED, Shape, split_name, trace_shapes
 
@@ -45,7 +46,7 @@ class Trace:
     def __init__(
         self,
         config: GPT2Config,
-        weights: Mapping[str, Float32],
+        weights: Mapping[str, FloatArray],
         tokenizer: Tokenizer | None,
         ids: Sequence[int],
         interventions: Sequence[Intervention] = (),
@@ -54,31 +55,38 @@ class Trace:
         progress: Progress | None = None,
     ) -> None:
         check_text(config, ids)
-        for where in interventions:
-            check_intervention(config, where, len(ids))
+        for intervention in interventions:
+            check_intervention(config, intervention, len(ids))
         self.config, self.weights, self.tokenizer = config, weights, tokenizer
-        self._check: Callable[[], None] = base._check if base else _nothing
-        self._pass: Pass = run(config, weights, ids, interventions, base._pass if base else None, progress or self.heed)
-        self._derived: OrderedDict[str, Float32] = OrderedDict()
+        self._check_cancelled: Callable[[], None] = base._check_cancelled if base else _nothing
+        self._forward: TracedForward = forward(
+            config, weights, ids, interventions, base._forward if base else None, progress or self.on_progress
+        )
+        self._derived: OrderedDict[str, FloatArray] = OrderedDict()
 
     @property
     def ids(self) -> tuple[int, ...]:
         """The token ids that were read."""
-        return self._pass.ids
+        return self._forward.ids
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
-        return self._pass.interventions
+        return self._forward.interventions
 
     @property
-    def work(self) -> Work:
+    def work(self) -> ReuseStats:
         """What had to be computed for this trace, and what was taken over from the one that it was made from."""
-        return self._pass.work
+        return self._forward.work
+
+    @property
+    def final_residual(self) -> str:
+        """Name of the residual stream after the last block, which the final LayerNorm reads: "resid.post.11"."""
+        return boundary(self.config, self.config.n_layer)
 
     @property
     def n_bytes(self) -> int:
         """Size of the arrays in memory: those that are kept, and what was computed from them and is still there."""
-        return sum(array.nbytes for array in (*self._pass.kept.values(), *self._derived.values()))
+        return sum(array.nbytes for array in (*self._forward.cached.values(), *self._derived.values()))
 
     def __len__(self) -> int:
         """Number of tokens."""
@@ -102,28 +110,28 @@ class Trace:
         """A position counted from 0, of one that may be counted from the end: -1 is the last token's. UsageError, which
         calls it by that name, where the text has no such.
         """
-        return whole(name, position, -len(self), len(self) - 1) % len(self)
+        return check_int(name, position, -len(self), len(self) - 1) % len(self)
 
     def shapes(self) -> dict[str, Shape]:
         """Every name and its shape, in the order of computing; nothing is computed for it."""
         return trace_shapes(self.config, len(self.ids))
 
     def edits(self, start: int = 0) -> Edits:
-        """The interventions as a `see` for `reference.py`, for tokens from that position on."""
-        patches = [where for where in self.interventions if where.source]
+        """The interventions as a `hook` for `reference.py`, for tokens from that position on."""
+        patches = [intervention for intervention in self.interventions if intervention.source]
         return Edits(
             self.interventions, start, {each: self[f"resid.post.{each.layer}"][each.position] for each in patches}
         )
 
-    def watched(self, check: Callable[[], None]) -> Self:
+    def with_cancellation(self, check: Callable[[], None]) -> Self:
         """This trace, but that `check` is called before whatever is computed; what it raises ends the computing."""
-        watched = copy(self)
-        watched._check = check
-        return watched
+        cancellable = copy(self)
+        cancellable._check_cancelled = check
+        return cancellable
 
-    def heed(self, done: int, layers: int) -> None:
+    def on_progress(self, done: int, layers: int) -> None:
         """The `progress` of traces that are made from this one on the way to something else."""
-        self._check()
+        self._check_cancelled()
 
     # Other traces from this one: they take over what did not change.
 
@@ -150,46 +158,49 @@ class Trace:
             return _read_only(np.array(self.ids))
         return _read_only(self._find(name))
 
-    def attention(self, layer: int, first: int, last: int) -> dict[str, Float32]:
-        """scores_raw, scores, masked, attn and z of heads `first` to `last` - 1 alone, by these names: (heads, T, ...).
+    def attention(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
+        """scores_raw, scores, masked, attn and z of heads `first` to `stop` - 1, by these names: (heads, T, ...).
 
         One head of 1,024 tokens takes milliseconds where a layer takes tenths of a second.
         """
-        whole("layer", layer, 0, self.config.n_layer - 1)
-        whole("the last head", last, whole("the first head", first, 0, self.config.n_head - 1) + 1, self.config.n_head)
-        seen = self._attended(layer, first, last)
-        return {kind: _read_only(seen[f"{kind}.{layer}"]) for kind in ATTENDED}
+        check_int("layer", layer, 0, self.config.n_layer - 1)
+        check_int("first", first, 0, self.config.n_head - 1)
+        check_int("stop", stop, first + 1, self.config.n_head)
+        arrays = self._attended(layer, first, stop)
+        return {kind: _read_only(arrays[f"{kind}.{layer}"]) for kind in ATTENDED}
 
-    def attention_of(self, layer: int, position: int) -> Float32:
+    def attention_of(self, layer: int, position: int) -> FloatArray:
         """The weights (H, T) that one token gives in each head of a layer, -1 being the last token; for one row no
         other is computed.
         """
-        whole("layer", layer, 0, self.config.n_layer - 1)
+        check_int("layer", layer, 0, self.config.n_layer - 1)
         position = self.place(position)
         if self.interventions:
             return _read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
-        q, k, v = (self._pass.kept[f"{kind}.{layer}"][:, : position + 1] for kind in "qkv")
+        q, k, v = (self._forward.cached[f"{kind}.{layer}"][:, : position + 1] for kind in "qkv")
         weights = np.zeros((self.config.n_head, len(self)), np.float32)
-        weights[:, : position + 1] = self._seen(lambda see: attend(q[:, -1:], k, v, layer, see))[f"attn.{layer}"][:, 0]
+        weights[:, : position + 1] = self._seen(lambda hook: attention(q[:, -1:], k, v, layer, hook))[f"attn.{layer}"][
+            :, 0
+        ]
         return _read_only(weights)
 
-    def logits_at(self, position: int) -> Float32:
+    def logits_at(self, position: int) -> FloatArray:
         """The logits (V,) after one token; -1 is the last."""
-        last: Float32 = self.read_out(self._residual(self.config.n_layer)[self.place(position)][None])["logits"][0]
+        last: FloatArray = self.read_out(self._residual(self.config.n_layer)[self.place(position)][None])["logits"][0]
         return last
 
-    def read_out(self, x: Float32) -> dict[str, Float32]:
+    def read_out(self, x: FloatArray) -> dict[str, FloatArray]:
         """ln_f.mean, ln_f.rstd, ln_f and logits of any x (N, d), as if that were the residual stream after the last
         block.
         """
         edits = Edits(self.interventions)
         edits.remember(boundary(self.config, self.config.n_layer), x)
-        seen = self._seen(lambda see: head(self.config, self.weights, x, see), edits)
+        seen = self._seen(lambda hook: head(self.config, self.weights, x, hook), edits)
         return {name: _read_only(array) for name, array in seen.items()}
 
-    def _find(self, name: str) -> Float32:
-        if name in self._pass.kept:
-            return self._pass.kept[name]
+    def _find(self, name: str) -> FloatArray:
+        if name in self._forward.cached:
+            return self._forward.cached[name]
         if name in self.weights:
             return self.weights[name]
         if name not in self._derived:
@@ -197,20 +208,20 @@ class Trace:
         self._derived.move_to_end(name)
         return self._derived[name]
 
-    def _remember(self, arrays: Mapping[str, Float32]) -> None:
+    def _remember(self, arrays: Mapping[str, FloatArray]) -> None:
         """Keep what was computed, and as much of what was computed before as there is room for."""
         self._derived |= arrays
         size = sum(array.nbytes for array in self._derived.values())
         while size > DERIVED_BYTES and len(self._derived) > len(arrays):
             size -= self._derived.popitem(last=False)[1].nbytes
 
-    def _compute(self, name: str) -> dict[str, Float32]:
+    def _compute(self, name: str) -> dict[str, FloatArray]:
         """A tensor that is not kept, and those that come with it."""
         if name in ("cache.k", "cache.v"):
             layers = range(self.config.n_layer)
-            return {name: np.stack([self._pass.kept[f"{name[-1]}.{layer}"] for layer in layers])}
+            return {name: np.stack([self._forward.cached[f"{name[-1]}.{layer}"] for layer in layers])}
         if name in ("tok_emb", "pos_emb"):
-            return self._seen(lambda see: embed(self.weights, self.ids, 0, see))
+            return self._seen(lambda hook: embed(self.weights, self.ids, 0, hook))
         if name in FINAL:
             read = self.read_out(self._residual(self.config.n_layer))
             return read | {"probs": softmax(read["logits"])}
@@ -223,49 +234,49 @@ class Trace:
             return self._attended(layer, 0, self.config.n_head)
         if kind in MERGED:
             return self._merged(layer)
-        middle = self._pass.kept[f"resid.mid.{layer}"]
-        return self._seen(lambda see: mlp(self.config, self.weights, layer, middle, see))
+        middle = self._forward.cached[f"resid.mid.{layer}"]
+        return self._seen(lambda hook: mlp(self.config, self.weights, layer, middle, hook))
 
-    def _residual(self, layer: int) -> Float32:
-        return self._pass.kept[boundary(self.config, layer)]
+    def _residual(self, layer: int) -> FloatArray:
+        return self._forward.cached[boundary(self.config, layer)]
 
-    def _seen(self, compute: Callable[[See], object], edits: Edits | None = None) -> dict[str, Float32]:
+    def _seen(self, compute: Callable[[Hook], object], edits: Edits | None = None) -> dict[str, FloatArray]:
         """Everything that passes by while `compute` runs, with the interventions made."""
         edits = edits or Edits(self.interventions)
-        seen: dict[str, Float32] = {}
+        seen: dict[str, FloatArray] = {}
 
-        def see(name: str, array: Float32) -> Float32:
+        def hook(name: str, array: FloatArray) -> FloatArray:
             seen[name] = edits(name, array)
             return seen[name]
 
-        self._check()
-        compute(see)
+        self._check_cancelled()
+        compute(hook)
         return seen
 
-    def _attended(self, layer: int, first: int, last: int) -> dict[str, Float32]:
-        q, k, v = (self._pass.kept[f"{kind}.{layer}"] for kind in "qkv")
-        chosen = slice(first, last)
+    def _attended(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
+        q, k, v = (self._forward.cached[f"{kind}.{layer}"] for kind in "qkv")
+        chosen = slice(first, stop)
         if not self.interventions:
-            return self._seen(lambda see: attend(q[chosen], k[chosen], v[chosen], layer, see))
-        seen = self._seen(lambda see: attend(q, k, v, layer, see))  # an intervention counts heads from the first
+            return self._seen(lambda hook: attention(q[chosen], k[chosen], v[chosen], layer, hook))
+        seen = self._seen(lambda hook: attention(q, k, v, layer, hook))  # an intervention counts heads from the first
         return {name: array[chosen] for name, array in seen.items()}
 
-    def _projected(self, layer: int) -> dict[str, Float32]:
+    def _projected(self, layer: int) -> dict[str, FloatArray]:
         """What leads to the queries, keys and values. `qkv` is those that are kept: computed again for all tokens at
         once it would differ in the last bits from what was computed for some at a time.
         """
-        seen = self._seen(lambda see: queries_keys_values(self.config, self.weights, layer, self._residual(layer), see))
+        seen = self._seen(lambda hook: project_qkv(self.config, self.weights, layer, self._residual(layer), hook))
         parts = np.split(seen[f"qkv.{layer}"], 3, axis=-1)  # each (T, d)
         for part, kind in zip(parts, "qkv", strict=True):
-            if not any(KINDS[where.kind].tensor == kind for where in made_in(layer, self.interventions)):
-                part[:] = merge_heads(self._pass.kept[f"{kind}.{layer}"])
+            if not any(KINDS[intervention.kind].tensor == kind for intervention in made_in(layer, self.interventions)):
+                part[:] = merge_heads(self._forward.cached[f"{kind}.{layer}"])
         return seen
 
-    def _merged(self, layer: int) -> dict[str, Float32]:
+    def _merged(self, layer: int) -> dict[str, FloatArray]:
         zcat = merge_heads(self._find(f"z.{layer}"))
         name = f"attn_out.{layer}"
         return {f"zcat.{layer}": zcat} | self._seen(
-            lambda see: see(name, linear(self.weights, f"h.{layer}.attn.c_proj", zcat))
+            lambda hook: hook(name, linear(self.weights, f"h.{layer}.attn.c_proj", zcat))
         )
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutaway.checkpoints import ArrayWeights, save_checkpoint
-from cutaway.checks import real, whole
+from cutaway.checks import check_float, check_int
 from cutaway.data.mixture import Mixture, Part
 from cutaway.data.shards import Ids, open_shard
 from cutaway.errors import CutawayError, UsageError, guarded
@@ -34,7 +34,7 @@ from cutaway.training.forward import Forward, initial_parameters
 from cutaway.training.losses import CrossEntropy, SampledVocabulary
 from cutaway.training.muon import NorMuon
 from cutaway.training.recipe import Recipe
-from cutaway.untrusted import read_object, shown
+from cutaway.untrusted import quote, read_object
 
 END_OF_TEXT = 50256
 AVERAGE_FROM = 0.87  # share of the run
@@ -224,7 +224,7 @@ def parse_mixture(text: str) -> dict[str, int]:
     """Read "stories=15,books=8" as rows a batch by part."""
     pairs = [entry.partition("=") for entry in text.split(",")]
     try:
-        return {name: whole(f"rows of {name}", int(count), 1) for name, _, count in pairs}
+        return {name: check_int(f"rows of {name}", int(count), 1) for name, _, count in pairs}
     except ValueError:
         raise UsageError(f"--mixture must look like stories=15,books=8, not {text!r:.60}") from None
 
@@ -263,7 +263,7 @@ def check_recipe(recipe: Recipe, mixture: dict[str, int], directory: Path) -> No
     for name, value in wanted.items():
         if begun.get(name) != value:
             raise UsageError(
-                f"{directory}: the run has {name} {shown(begun.get(name))}, not {value}; use another --out"
+                f"{directory}: the run has {name} {quote(begun.get(name))}, not {value}; use another --out"
             )
 
 
@@ -271,12 +271,12 @@ def main(given: Sequence[str] | None = None) -> None:
     """Train, and leave a Hugging Face checkpoint in RUN/checkpoint."""
     options = arguments(given)
     recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
-    whole("validate", options.validate, 1)
-    real("save_minutes", options.save_minutes, 0, 1e6)
+    check_int("validate", options.validate, 1)
+    check_float("save_minutes", options.save_minutes, 0, 1e6)
     check_recipe(recipe, options.mixture, options.out)
     mixture = open_mixture(options.data, options.mixture)
     valid = {name: open_shard(options.data / f"{name}-valid.npy") for name in options.valid.split(",")}
-    torch.set_num_threads(whole("threads", options.threads, 1))
+    torch.set_num_threads(check_int("threads", options.threads, 1))
     torch.set_float32_matmul_precision("high")
     machine = Machine(options.device, getattr(torch, options.dtype), options.compile, options.chunk)
     run = Run(recipe, mixture, options.out, machine)

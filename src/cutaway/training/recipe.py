@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cutaway.checks import real, whole
+from cutaway.checks import check_float, check_int
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 
@@ -40,13 +40,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("rows", "short", "warmup"):
-            whole(name, getattr(self, name), 1)
+            check_int(name, getattr(self, name), 1)
         for name in ("negatives", "frequent", "seed"):
-            whole(name, getattr(self, name), 0)
+            check_int(name, getattr(self, name), 0)
         for name in ("short_tokens", "tokens", "hold"):
-            real(name, getattr(self, name), 0, 1e15)
+            check_float(name, getattr(self, name), 0, 1e15)
         for name in ("matrix_lr", "table_lr", "vector_lr", "weight_decay", "full"):
-            real(name, getattr(self, name), 0, 1)
+            check_float(name, getattr(self, name), 0, 1)
         if self.hold >= self.tokens:
             raise UsageError(f"hold ({self.hold:g}) must be below tokens ({self.tokens:g})")
         if self.short > self.n_ctx:

@@ -11,9 +11,9 @@ from cutaway.checkpoints.quantise import is_conv1d, matrix_names, quantise
 from cutaway.config import GPT2Config
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
 from cutaway.engines.cpu.library import library
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 
 AVAILABLE = [isa for isa in ISAS if library().cutaway_isa(isa.encode())]
@@ -52,12 +52,12 @@ def ragged(engine: CpuEngine, lengths: tuple[int, ...] = (1, 17, 5, 30)) -> list
     return [random_ids(engine.config, min(n, engine.config.n_ctx), seed) for seed, n in enumerate(lengths)]
 
 
-def one_by_one(engine: CpuEngine, ids: list[int]) -> Float32:
+def one_by_one(engine: CpuEngine, ids: list[int]) -> FloatArray:
     cache = engine.new_cache(1)
     return np.concatenate([engine.forward([[token]], cache) for token in ids])
 
 
-def relative_error(ours: Float32, truth: Float32) -> float:
+def relative_error(ours: FloatArray, truth: FloatArray) -> float:
     """Root mean square of the error over that of the logits' spread."""
     return float(np.sqrt(np.square(ours - truth).mean()) / truth.std())
 
@@ -219,7 +219,7 @@ def test_calls_from_several_threads_wait_for_each_other(dtype: str) -> None:
     engine = CpuEngine(tiny_weights(), dtype, 2)
     batch = ragged(engine)
     expected = [engine.forward([ids]) for ids in batch]
-    results: list[Float32 | None] = [None] * len(batch)
+    results: list[FloatArray | None] = [None] * len(batch)
 
     def work(row: int) -> None:
         for _ in range(20):

@@ -3,7 +3,7 @@ import { beforeEach, test } from "node:test";
 import { server } from "../../../src/cutaway/explore/page/app/transport.js";
 
 const MOST = 2; // traces that this server keeps
-const CHANGE = [{ kind: "zero_mlp", layer: 1 }];
+const CHANGE = [{ kind: "zero_ablate_mlp", layer: 1 }];
 let kept, posted;
 
 const name = ({ ids, interventions }) => `trace${ids.join("")}${interventions.length}`;

@@ -34,7 +34,9 @@ def test_holds_for_a_trace_that_was_decoded(figure: Figure) -> None:
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
 def test_holds_where_a_later_edge_is_cut(figure: Figure) -> None:
-    cut = make_trace("tiny 7").intervene(Intervention("cut_edge", query=6, key=1), Intervention("no_positions"))
+    cut = make_trace("tiny 7").intervene(
+        Intervention("attention_knockout", query=6, key=1), Intervention("no_positions")
+    )
     assert is_ok(cut, figure)
 
 
@@ -65,8 +67,10 @@ def test_a_query_is_never_asked_for_again() -> None:
     """The queries of the tokens before can be anything at all."""
     trace = make_trace("tiny 7")
     before = decode(trace, 5)
-    spoilt = {name: np.full_like(array, np.nan) for name, array in before._pass.kept.items() if name.startswith("q.")}
-    before._pass.kept.update(spoilt)  # type: ignore[attr-defined]
+    spoilt = {
+        name: np.full_like(array, np.nan) for name, array in before._forward.cached.items() if name.startswith("q.")
+    }
+    before._forward.cached.update(spoilt)  # type: ignore[attr-defined]
     after = before.append(trace.ids[6])
     np.testing.assert_allclose(after.logits_at(-1), trace.logits_at(-1), atol=1e-4)
 

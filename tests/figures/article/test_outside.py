@@ -74,7 +74,7 @@ def test_a_context_may_hold_one_token(each: Figure) -> None:
 
 @pytest.mark.parametrize("each", FIGURES, ids=lambda each: each.id)
 def test_a_change_at_a_late_token_does_not_disturb_the_early_ones(each: Figure) -> None:
-    cut = make_trace("tiny 7").intervene(Intervention("cut_edge", query=6, key=5))
+    cut = make_trace("tiny 7").intervene(Intervention("attention_knockout", query=6, key=5))
     assert_drawn(cut, each)
 
 

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names, quantise
 from cutaway.checkpoints.weights import Weights
-from cutaway.checks import whole
+from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.cpu.library import check, library
-from cutaway.engines.protocol import MAX_THREADS, Cache, Float32, Logits, check_fork, check_sequences, check_truncate
+from cutaway.engines.protocol import MAX_THREADS, Cache, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 
 DTYPES = ("float32", "int8")
 ISAS = ("portable", "avx2", "avx512")
@@ -88,7 +89,7 @@ class CpuEngine:
 
     def new_cache(self, rows: int) -> CpuCache:
         """An empty cache for a batch of that many rows; memory is taken as rows fill."""
-        rows = whole("rows of a cache", rows, 1, MAX_ROWS)
+        rows = check_int("rows of a cache", rows, 1, MAX_ROWS)
         handle = c_void_p()
         check(library().cutaway_cache_new(self._handle, rows, ctypes.byref(handle)))
         return CpuCache(self, handle, rows)
@@ -100,7 +101,7 @@ class CpuEngine:
         logits: Logits = "last",
         *,
         exact: bool = False,
-    ) -> Float32:
+    ) -> FloatArray:
         """Read `sequences[i]` after what row i of the cache holds; see `cutaway.engines.protocol.Engine.forward`.
 
         Returns float32 logits, (rows, n_vocab) or with "all" (sum of lengths, n_vocab). With int8 weights activations
@@ -115,7 +116,7 @@ class CpuEngine:
 
     def _forward(
         self, sequences: Sequence[Sequence[int]], held: CpuCache | None, logits: Logits, exact: bool
-    ) -> Float32:
+    ) -> FloatArray:
         counts = np.array([len(sequence) for sequence in sequences], np.int32)
         tokens = np.concatenate([np.asarray(sequence, np.int32) for sequence in sequences])
         out = np.empty((len(tokens) if logits == "all" else len(counts), self.config.n_vocab), np.float32)
@@ -164,7 +165,7 @@ class CpuEngine:
             return self._load_int8(slot, quantise(values))
         return self._load_float(slot, values)
 
-    def _load_float(self, slot: int, values: Float32) -> None:
+    def _load_float(self, slot: int, values: FloatArray) -> None:
         output_stride, depth_stride = _strides(np.atleast_2d(values))
         check(library().cutaway_load_float(self._handle, slot, values.ctypes.data, output_stride, depth_stride))
 
@@ -206,7 +207,7 @@ def _chosen_dtype(wanted: str | None, stored: str) -> str:
 def _chosen_threads(wanted: int | None) -> int:
     if wanted is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return whole("threads", wanted, 1, MAX_THREADS)
+    return check_int("threads", wanted, 1, MAX_THREADS)
 
 
 def _chosen_isa(wanted: str | None) -> str:

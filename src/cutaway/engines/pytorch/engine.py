@@ -6,9 +6,10 @@ from typing import Self
 import numpy as np
 
 from cutaway.checkpoints.weights import Weights
-from cutaway.checks import whole
-from cutaway.engines.protocol import MAX_THREADS, Cache, Float32, Logits, check_fork, check_sequences, check_truncate
+from cutaway.checks import check_int
+from cutaway.engines.protocol import MAX_THREADS, Cache, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import EngineError, UsageError
+from cutaway.numerics import FloatArray
 
 try:
     import torch
@@ -56,7 +57,7 @@ class PyTorchEngine:
         if self.dtype not in DTYPES:
             raise UsageError(f"the pytorch engine computes in {', '.join(DTYPES)}, not {self.dtype}")
         if threads is not None:
-            torch.set_num_threads(whole("threads", threads, 1, MAX_THREADS))
+            torch.set_num_threads(check_int("threads", threads, 1, MAX_THREADS))
         self.threads: int | None = torch.get_num_threads()
         self.config = weights.config
         self.device = best_device()
@@ -65,7 +66,7 @@ class PyTorchEngine:
         self.model.load(weights)
 
     def new_cache(self, rows: int) -> PyTorchCache:
-        rows = whole("rows of a cache", rows, 1)
+        rows = check_int("rows of a cache", rows, 1)
         padded = rows + -rows % DECODE_ROWS
         return PyTorchCache(KVCache.empty(self.config, padded, self.model.wpe.weight), rows)
 
@@ -77,7 +78,7 @@ class PyTorchEngine:
         logits: Logits = "last",
         *,
         exact: bool = False,
-    ) -> Float32:
+    ) -> FloatArray:
         if cache is None:
             check_sequences(self.config, sequences, [0] * len(sequences), logits)
             return np.concatenate([self._read(ids, None, logits) for ids in sequences])
@@ -91,14 +92,14 @@ class PyTorchEngine:
                 parts[row] = self._read(ids, cache.kv.rows(slice(row, row + 1)), logits)
         return np.concatenate([parts[row] for row in range(len(sequences))])
 
-    def _read(self, ids: Sequence[int], kv: KVCache | None, logits: Logits) -> Float32:
+    def _read(self, ids: Sequence[int], kv: KVCache | None, logits: Logits) -> FloatArray:
         """One sequence by itself, so that its length decides its shapes and nothing else does."""
         hidden = self.model.hidden(torch.tensor([ids], device=self.device), kv)[0]  # (T, d)
         return to_numpy(self.model.lm_head(hidden if logits == "all" else hidden[-1:]))
 
     def _decode(
         self, sequences: Sequence[Sequence[int]], single: Sequence[int], cache: PyTorchCache
-    ) -> dict[int, Float32]:
+    ) -> dict[int, FloatArray]:
         """The next logits of the rows in `single`; the other rows are multiplied along and left as they were."""
         kv = cache.kv
         kv.lengths[cache.count :] = 0  # rows that only fill up never run out of context
@@ -113,9 +114,9 @@ class PyTorchEngine:
         return {row: logits[row : row + 1] for row in single}
 
 
-def to_numpy(logits: torch.Tensor) -> Float32:
+def to_numpy(logits: torch.Tensor) -> FloatArray:
     """Logits as every engine returns them."""
-    array: Float32 = logits.to("cpu", torch.float32).numpy()
+    array: FloatArray = logits.to("cpu", torch.float32).numpy()
     return array
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import block, embed, head
 from cutaway.figures.article.inside import three_parts
 from cutaway.figures.article.steps import beginning
@@ -14,6 +13,7 @@ from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 BYTES = 4  # of a float32
@@ -174,14 +174,14 @@ def _check_cache(trace: Trace, chosen: Selection) -> Check:
     )
 
 
-def _from_cache(trace: Trace, position: int) -> Float32:
+def _from_cache(trace: Trace, position: int) -> FloatArray:
     """The logits (V,) of one token that is read with nothing but the keys and values of those before it."""
-    config, weights, see = trace.config, trace.weights, trace.edits(position)
-    x = embed(weights, [trace.ids[position]], position, see)  # (1, d)
+    config, weights, hook = trace.config, trace.weights, trace.edits(position)
+    x = embed(weights, [trace.ids[position]], position, hook)  # (1, d)
     for layer in range(config.n_layer):
         past = trace["cache.k"][layer][:, :position], trace["cache.v"][layer][:, :position]
-        x, _ = block(config, weights, layer, x, past if position else None, see)
-    logits: Float32 = head(config, weights, x, see)[0]
+        x, _ = block(config, weights, layer, x, past if position else None, hook)
+    logits: FloatArray = head(config, weights, x, hook)[0]
     return logits
 
 

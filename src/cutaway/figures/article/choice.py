@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.article.unembedding import falling, read_out
 from cutaway.figures.article.views import TOLERANCE, apart, within
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Text, Words
 from cutaway.figures.labels import ID, TOKEN, token_label
 from cutaway.figures.registry import Figure
 from cutaway.generation.sampling import Sampling, choose, distribution, softmax
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 ALL, CUT_OFF = Words("all", "全部"), Words("cut", "截去")
@@ -90,7 +90,7 @@ def _candidates(trace: Trace, position: int, title: Words, settings: Mapping[Tex
     return Table(title, (Words("rank", "名次"), TOKEN, ID, *settings), rows)
 
 
-def _column(logits: Float32, sampling: Sampling, position: int) -> Column:
+def _column(logits: FloatArray, sampling: Sampling, position: int) -> Column:
     ids, shares = distribution(logits, sampling)
     settings = f"temperature={sampling.temperature:g}, top_k={sampling.top_k}, top_p={sampling.top_p:g}"
     drawn = choose(logits, sampling, np.random.default_rng(SEED))
@@ -138,7 +138,7 @@ def _check_cut(trace: Trace, chosen: Selection) -> Check:
     )
 
 
-def _out_of_order(logits: Float32) -> float:
+def _out_of_order(logits: FloatArray) -> float:
     """How far the probabilities (V,) with all three settings are from those computed one setting after the other."""
     shares = softmax(logits / np.float64(LAST.temperature))
     shares[logits < np.sort(logits)[-min(LAST.top_k, len(logits))]] = 0

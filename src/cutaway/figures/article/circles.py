@@ -62,7 +62,7 @@ def _walk(trace: Trace) -> Walk:
     most = min(MOST_STEPS, max(FEWEST_STEPS, MOST_READ // trace.config.n_params))
     steps, last = go_on(trace, most, lambda written: find_lap(written) > 0)
     written = [step.chosen.id for step in steps]
-    top = last[f"resid.post.{trace.config.n_layer - 1}"][len(trace) - 1 :]
+    top = last[trace.final_residual][len(trace) - 1 :]
     ends = last.read_out(top)["logits"].argmax(axis=-1).tolist()
     lap = find_lap(written)
     if not lap:

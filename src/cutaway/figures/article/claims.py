@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.errors import UsageError
 from cutaway.figures.article.sizes import slots_in_use
 from cutaway.figures.article.steps import beginning, first_logits, go_on
@@ -14,6 +13,7 @@ from cutaway.figures.labels import HOW_MANY, WHAT, many, token_label
 from cutaway.figures.registry import Figure
 from cutaway.generation.sampling import softmax
 from cutaway.layout import visible
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer import bpe
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
@@ -198,7 +198,7 @@ def _check_tokens(trace: Trace, chosen: Selection) -> Check:
 # T4: all positions at once, or one at a time.
 
 
-def _both_ways(trace: Trace) -> list[tuple[Float32, Float32, int]]:
+def _both_ways(trace: Trace) -> list[tuple[FloatArray, FloatArray, int]]:
     """After each of the first tokens: the logits (V,) where all were read at once, those where they were read one by
     one, and how many positions that step computed.
     """

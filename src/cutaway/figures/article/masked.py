@@ -12,7 +12,7 @@ from cutaway.figures.labels import TOKEN, many, place, token_label, token_labels
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import number
 from cutaway.trace import Trace
-from cutaway.trace.lens import surprise
+from cutaway.trace.lens import surprisal
 
 HIDDEN = number(float(MASKED), "signed")  # what a masked score is, in words
 FIRST = 4  # tokens of the text, as many as the article's examples have
@@ -102,7 +102,7 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     if len(trace) == 1:
         return (Note(ALONE),)
     count = min(EXAMPLES, len(trace) - 1)
-    losses = surprise(trace)
+    losses = surprisal(trace)
     rows = [
         (
             str(i + 1),
@@ -136,7 +136,7 @@ def _check_data_set(trace: Trace, chosen: Selection) -> Check:
         return Check(True, ALONE)
     read = [(trace.logits_at(i), beginning(trace, i + 1).logits_at(-1)) for i in range(count)]
     off = apart(*map(np.stack, zip(*read, strict=True)))
-    near, mean = within(off), float(surprise(trace).mean())
+    near, mean = within(off), float(surprisal(trace).mean())
     return Check(
         off < TOLERANCE,
         Words(

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.article.views import apart, at, part
 from cutaway.figures.content import Grid, Number, Table, Words
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 Float64 = NDArray[np.float64]
@@ -43,7 +43,7 @@ def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) 
     )
 
 
-def exact_norm(trace: Trace, tensor: str, row: Float32) -> tuple[Float64, Float64, Float64]:
+def exact_norm(trace: Trace, tensor: str, row: FloatArray) -> tuple[Float64, Float64, Float64]:
     """The mean (1,), 1 / standard deviation (1,) and output (d,) of a LayerNorm, whose weights have that name, for a
     vector (d,), in float64.
     """

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.content import Cells, cells
+from cutaway.numerics import FloatArray
 
 _SCORES = np.array(
     [[0.11, 0.00, 0.81, 0.79], [0.19, 0.50, 0.30, 0.48], [0.53, 0.98, 0.95, 0.14], [0.81, 0.86, 0.38, 0.90]],
     np.float32,
 )
 
-NUMBERS: Mapping[str, Float32] = {
+NUMBERS: Mapping[str, FloatArray] = {
     # what the query of the first of four tokens gives them where nothing is masked
     "article.unmasked": np.array([0.2, 0.1, 0.5, 0.2], np.float32),
     # queries of "robot must obey orders" times keys, before the mask,

@@ -69,7 +69,7 @@ def _check_candidates(trace: Trace, count: int) -> Check:
         apart(np.array([each.logit for each in shown]), expected[ids]),
         apart(np.array([each.probability for each in shown]), softmax(expected)[ids]),
     )
-    size, last, matrix = f"{len(logits):,}", f"resid.post.{trace.config.n_layer - 1}[-1]", output_matrix(trace)
+    size, last, matrix = f"{len(logits):,}", f"{trace.final_residual}[-1]", output_matrix(trace)
     scores, shares = map(within, off)
     return Check(
         above < len(shown) and all(each < TOLERANCE for each in off),

@@ -138,7 +138,7 @@ def _moved(before: Trace, after: Trace) -> float:
 def _check_second_step(trace: Trace, chosen: Selection) -> Check:
     if trace.config.n_ctx == 1:
         return Check(True, NO_SECOND_STEP)
-    first, last = beginning(trace, 1), f"resid.post.{trace.config.n_layer - 1}"
+    first, last = beginning(trace, 1), trace.final_residual
     second = first.append(candidates(first, 1)[0].id)
     again = beginning(second, 2)
     moved, anew, off = _moved(first, second), _moved(first, again), apart(again[last][:1], first[last])

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.article.cache import at_once, decode
 from cutaway.figures.article.three_steps import check_sum
 from cutaway.figures.article.views import (
@@ -22,6 +21,7 @@ from cutaway.figures.article.views import (
 from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_labels
 from cutaway.figures.registry import Figure
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 SHOWN = 3  # numbers of a value that stand in the table of F51
@@ -193,7 +193,7 @@ def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Ent
 
 
 def _total(
-    name: Words, chosen: Selection, weights: Float32, values: Float32, shown: int, which: str
+    name: Words, chosen: Selection, weights: FloatArray, values: FloatArray, shown: int, which: str
 ) -> Sequence[Entry]:
     """The weights and the products of several tokens, each added up."""
     factor = f"attn.{chosen.layer}[{chosen.head}, {chosen.position}, j]"

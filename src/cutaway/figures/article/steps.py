@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.content import Entry, Number, Table, Words
 from cutaway.figures.labels import ID, PROBABILITY, TOKEN, token_label
 from cutaway.figures.text import short
 from cutaway.generation.sampling import softmax
 from cutaway.layout import width
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 from cutaway.trace.interventions import fitting
 
@@ -80,12 +80,14 @@ def go_on(
 def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
     """The first tokens as a text of their own, read anew or after `base`; a change to a token beyond falls away."""
     kept = fitting(trace.interventions, count)
-    return Trace(trace.config, trace.weights, trace.tokenizer, trace.ids[:count], kept, base=base, progress=trace.heed)
+    return Trace(
+        trace.config, trace.weights, trace.tokenizer, trace.ids[:count], kept, base=base, progress=trace.on_progress
+    )
 
 
-def first_logits(trace: Trace, count: int) -> Float32:
+def first_logits(trace: Trace, count: int) -> FloatArray:
     """The logits (count, V) after each of the first tokens."""
-    return trace.read_out(trace[f"resid.post.{trace.config.n_layer - 1}"][:count])["logits"]
+    return trace.read_out(trace[trace.final_residual][:count])["logits"]
 
 
 def tail(trace: Trace, ids: Sequence[int], columns: int) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.engines.reference import softmax
 from cutaway.figures.article.norms import exact_norm, norm_table
 from cutaway.figures.article.steps import candidate_table, candidates
@@ -13,25 +12,26 @@ from cutaway.figures.content import Bars, Cells, Check, Grid, Note, Number, Pane
 from cutaway.figures.labels import ID, TOKEN, many, place, token_label
 from cutaway.figures.registry import Figure
 from cutaway.generation.sampling import Sampling, distribution
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 LIKELIEST = 10  # tokens that are named
 FIRST_IDS = 12  # entries of the vocabulary that are shown in their order
 
 
-def read_out(trace: Trace, position: int) -> dict[str, Float32]:
+def read_out(trace: Trace, position: int) -> dict[str, FloatArray]:
     """ln_f (d,), logits (V,) and probs (V,) of one position; those of all positions can be hundreds of megabytes."""
-    last = trace[f"resid.post.{trace.config.n_layer - 1}"]
+    last = trace[trace.final_residual]
     read = {name: array[0] for name, array in trace.read_out(last[position][None]).items()}
     return read | {"probs": softmax(read["logits"])}
 
 
-def _row(trace: Trace, tensor: str, row: Float32, position: int) -> Cells:
+def _row(trace: Trace, tensor: str, row: FloatArray, position: int) -> Cells:
     """The cells of a tensor's row that was computed without the others."""
     return Cells(row[None], tensor, (len(trace), len(row)), position * len(row), (0, 1))
 
 
-def falling(logits: Float32) -> list[int]:
+def falling(logits: FloatArray) -> list[int]:
     """The ids of all tokens, the likeliest first; of equals the lowest id."""
     return [int(token) for token in np.argsort(-logits, kind="stable")]
 
@@ -41,12 +41,12 @@ def output_matrix(trace: Trace) -> str:
     return "wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"
 
 
-def expected_logits(trace: Trace, position: int) -> Float32:
+def expected_logits(trace: Trace, position: int) -> FloatArray:
     """The logits (V,) of a position from the vector that leaves the last block: the LayerNorm by its formula in
     float64, the product in float32, since a copy of the matrix in float64 would take hundreds of megabytes.
     """
-    last = trace[f"resid.post.{trace.config.n_layer - 1}"][position]
-    logits: Float32 = trace[output_matrix(trace)] @ exact_norm(trace, "ln_f", last)[2].astype(np.float32)
+    last = trace[trace.final_residual][position]
+    logits: FloatArray = trace[output_matrix(trace)] @ exact_norm(trace, "ln_f", last)[2].astype(np.float32)
     return logits
 
 
@@ -82,7 +82,7 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _products(trace: Trace, read: dict[str, Float32], best: Sequence[int], position: int) -> Table:
+def _products(trace: Trace, read: dict[str, FloatArray], best: Sequence[int], position: int) -> Table:
     """The scores of a few tokens: each its dot product, and what the model computed."""
     name = output_matrix(trace)
     rows = [
@@ -106,7 +106,7 @@ def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
     the vectors that they came in with.
     """
     read, name, p = read_out(trace, chosen.position), output_matrix(trace), chosen.position
-    last = f"resid.post.{trace.config.n_layer - 1}"
+    last = trace.final_residual
     names, exact = ("ln_f.mean", "ln_f.rstd", "ln_f"), exact_norm(trace, "ln_f", trace[last][p])
     norm = max(apart(read[each], expected) for each, expected in zip(names, exact, strict=True))
     off = apart(trace[name] @ read["ln_f"], read["logits"])

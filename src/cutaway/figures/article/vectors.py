@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.protocol import Float32
 from cutaway.figures.article.views import TOLERANCE, apart, few_columns, largest_difference, part, weight_grid, within
 from cutaway.figures.content import Bars, Check, Grid, Note, Panel, Selection, Words, computed
 from cutaway.figures.labels import many, place, token_label
 from cutaway.figures.registry import Figure
+from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 NEIGHBOURS = 9  # rows of wte that are shown
@@ -205,7 +205,7 @@ def _zoom(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _pooled(vector: Float32, count: int) -> Float32:
+def _pooled(vector: FloatArray, count: int) -> FloatArray:
     """The means of `count` parts of a vector, as equal as can be; of a shorter vector its numbers."""
     return np.array([part.mean() for part in np.array_split(vector, min(count, len(vector)))], np.float32)
 

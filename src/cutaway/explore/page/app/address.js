@@ -1,6 +1,6 @@
 // The state of the page, as the part of its address after the #: whoever has the link sees the same.
 //
-//   #1/attention?ids=50256,32,9379&layer=5&head=1&position=2&do=zero_head:layer=3,head=1
+//   #1/attention?ids=50256,32,9379&layer=5&head=1&position=2&do=zero_ablate_head:layer=3,head=1
 //
 // The first number is the version of this form. Token ids are the state, and text is only a view of them: in a link that
 // is written by hand `text=…` may stand in place of the ids, which take its place when it has been read.
@@ -44,7 +44,7 @@ export function fromAddress(address) {
   return state;
 }
 
-/** {kind: "zero_head", layer: 3, head: 1} -> "zero_head:layer=3,head=1"; a list of token ids is written 50256.32.9379 */
+/** {kind: "zero_ablate_head", layer: 3, head: 1} -> "zero_ablate_head:layer=3,head=1"; a list of token ids is written 50256.32.9379 */
 export function changeToText(change) {
   const fields = PLACES.filter((name) => change[name] != null).map((name) => `${name}=${[change[name]].flat().join(".")}`);
   return fields.length ? `${change.kind}:${fields.join(",")}` : change.kind;

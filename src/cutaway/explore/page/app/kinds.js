@@ -4,12 +4,12 @@ export const PLACES = ["layer", "head", "query", "key", "position", "value", "so
 
 /** Fields that a kind must have, and those that it may have: without a layer or head it is made in all. */
 export const KINDS = {
-  zero_head: { needs: ["layer", "head"] },
-  mean_head: { needs: ["layer", "head"] },
+  zero_ablate_head: { needs: ["layer", "head"] },
+  mean_ablate_head: { needs: ["layer", "head"] },
   scale_head: { needs: ["layer", "head", "value"] },
-  zero_attention: { may: ["layer"] },
-  zero_mlp: { may: ["layer"] },
-  cut_edge: { needs: ["query", "key"], may: ["layer", "head"] },
+  zero_ablate_attention: { may: ["layer"] },
+  zero_ablate_mlp: { may: ["layer"] },
+  attention_knockout: { needs: ["query", "key"], may: ["layer", "head"] },
   no_mask: { may: ["layer"] },
   mask_value: { needs: ["value"], may: ["layer"] },
   no_scale: { may: ["layer"] },

@@ -100,7 +100,7 @@ function readText(event) {
   event.preventDefault();
   const typed = new FormData(event.target).get("text");
   go({ position: -1 }, { replace: true });
-  here.read(here.model.value.has_tokenizer ? { text: typed, from_start: true } : { ids: typedIds(typed) });
+  here.read(here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : { ids: typedIds(typed) });
 }
 
 /** The tokens as they were read; one of them is the one that the views look from. */

@@ -157,7 +157,7 @@ export async function start(from) {
     last = key;
     if (trace.peek() && key === traceKey(trace.peek())) return settle(); // it is there already
     if (ids) read({ ids });
-    else read(model.peek().has_tokenizer ? { text: text ?? ARTICLE, from_start: true } : { ids: [0] });
+    else read(model.peek().has_tokenizer ? { text: text ?? ARTICLE, prepend_bos: true } : { ids: [0] });
   });
 }
 

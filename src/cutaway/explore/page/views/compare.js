@@ -68,7 +68,7 @@ async function readSecond(event) {
   const typed = new FormData(event.target).get("text");
   if (!model.value.has_tokenizer) return goMore({ ids: typed.replaceAll(" ", "") });
   try {
-    const found = await readOther({ text: typed, from_start: true }, "second");
+    const found = await readOther({ text: typed, prepend_bos: true }, "second");
     goMore({ with: "text", ids: found.ids.join(",") });
   } catch (error) {
     report(error);

@@ -30,9 +30,9 @@ const MYTHS = {
 };
 
 const GROUPS = {
-  heads: ["zero_head", "mean_head", "scale_head"],
-  parts: ["zero_attention", "zero_mlp", "no_residual_attention", "no_residual_mlp", "no_positions", "no_final_norm", "patch_residual"],
-  scores: ["cut_edge", "no_mask", "mask_value", "no_scale", "values_are_keys", "previous_queries"],
+  heads: ["zero_ablate_head", "mean_ablate_head", "scale_head"],
+  parts: ["zero_ablate_attention", "zero_ablate_mlp", "no_residual_attention", "no_residual_mlp", "no_positions", "no_final_norm", "patch_residual"],
+  scores: ["attention_knockout", "no_mask", "mask_value", "no_scale", "values_are_keys", "previous_queries"],
 };
 
 const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" of the model as it is
@@ -176,5 +176,5 @@ async function add(event, kind) {
 
 async function idsOf(typed) {
   if (!model.peek().has_tokenizer) return typedIds(typed);
-  return (await readOther({ text: typed, from_start: true }, "source")).ids;
+  return (await readOther({ text: typed, prepend_bos: true }, "source")).ids;
 }
