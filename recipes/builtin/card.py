@@ -1,68 +1,110 @@
-"""The built-in model's card from `card.md`, every figure measured or read from the run's log (see `cpu.sh`)."""
+"""The built-in model's card from `card.md`, every figure measured or read from the run's log (see `cpu.sh`).
+
+python -m recipes.builtin.card --run recipes/out/run --corpus recipes/out/corpus
+"""
 
 import argparse
 import json
+import lzma
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cutaway
-from cutaway.data.prepare import documents
 from cutaway.loading import BUILTIN
 from cutaway.model import Model
+from recipes.builtin.prepare import Record, is_dialogue
 
-PROMPTS = ("A robot must obey the orders given it", "It was a dark night, and", "The city is the capital of")
+OPENINGS = (
+    "Once upon a time there was a little girl who",
+    '"Where are you going?" asked the',
+    "The dog ran down the road and",
+    "It was a cold winter night, and",
+    "Tom looked at his mother and said,",
+    "In the middle of the forest there lived",
+    "The old man opened the door and",
+    "When the children came home from school,",
+    "One morning the king called his three sons and",
+    "She sat down by the fire and",
+)
+BOOK_CHARACTERS = 100_000  # scored of each book of books-valid
 BARS = " ▁▂▃▄▅▆▇█"
 CARD = Path(__file__).with_name("card.md")
 
 
 def curve(losses: list[float]) -> str:
-    """A line of bars, highest first loss to lowest last."""
-    low, high = min(losses), max(losses)
-    return "".join(BARS[1 + round((loss - low) / (high - low or 1) * (len(BARS) - 2))] for loss in losses)
+    """Draw a line of bars, highest first loss to lowest last."""
+    low = min(losses)
+    height = max(losses) - low or 1
+    return "".join(BARS[1 + round((loss - low) / height * (len(BARS) - 2))] for loss in losses)
 
 
 def sample(model: Model, prompt: str) -> str:
-    """One prompt and its continuation as a quotation."""
+    """Write a prompt and its continuation with seed 1 as a quotation."""
     text = f"**{prompt}**{model.generate(prompt, max_new_tokens=80, seed=1).text}"
     return "\n".join(f"> {line}" if line else ">" for line in text.split("\n")) + "\n"
 
 
-def score(model: Model, valid: Path, per_book: int) -> cutaway.Score:
-    """The beginning of every book, each as a text of its own."""
-    scores = [model.score(text[:per_book]) for text in documents(valid)]
+def texts(path: Path, keep: Callable[[Record], bool] = lambda record: True) -> list[str]:
+    """Read the texts of some records of a .jsonl.xz file."""
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        return [record["text"] for record in map(json.loads, lines) if keep(record)]
+
+
+def score(model: Model, documents: Iterable[str]) -> cutaway.Score:
+    """Score documents, each as a text of its own."""
+    scores = [model.score(text) for text in documents]
     return cutaway.Score(sum(s.nats for s in scores), sum(s.tokens for s in scores), sum(s.bytes for s in scores))
+
+
+def held_out(corpus: Path) -> dict[str, list[str]]:
+    """Return the documents that the model never saw, by the name of their kind."""
+    simple = corpus / "simple-valid.jsonl.xz"
+    return {
+        "stories (`simple-valid` without dialogues)": texts(simple, lambda record: not is_dialogue(record)),
+        "dialogues of `simple-valid`": texts(simple, is_dialogue),
+        "`books-valid`": [text[:BOOK_CHARACTERS] for text in texts(corpus / "books-valid.jsonl.xz")],
+        "`wikipedia-valid`": texts(corpus / "wikipedia-valid.jsonl.xz"),
+    }
+
+
+def score_rows(model: Model, corpus: Path) -> str:
+    """Make a table's rows: text, bytes, bits per byte, perplexity per token."""
+    rows = []
+    for name, documents in held_out(corpus).items():
+        s = score(model, documents)
+        rows.append(f"| {name} | {s.bytes:,} | {s.bits_per_byte:.3f} | {s.perplexity:.1f} |")
+        print(rows[-1], flush=True)
+    return "\n".join(rows)
 
 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description="Write the built-in model's card.")
     parser.add_argument("--run", type=Path, required=True, help="directory of the training run")
-    parser.add_argument("--valid", type=Path, required=True, help="JSON lines with the validation books")
-    parser.add_argument("--characters", type=int, default=100_000, help="to score of each book (default %(default)s)")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of the .jsonl.xz files")
     options = parser.parse_args()
     model = cutaway.load("builtin")
     log = [json.loads(line) for line in (options.run / "log.jsonl").read_text().splitlines()]
-    recipe = json.loads((options.run / "recipe.json").read_text())
-    losses = [event["valid_loss"] for event in log if "valid_loss" in event]
-    tokens_a_step = recipe["batch_size"] * recipe["n_ctx"]
-    measured = score(model, options.valid, options.characters)
+    losses = {
+        name: [event["valid"][name] for event in log if "valid" in event and event["step"] > 0]
+        for name in ("stories", "books")
+    }
     card = CARD.read_text(encoding="utf-8").format(
         parameters=model.config.n_params,
         config=model.config,
         megabytes=(BUILTIN / "model.safetensors").stat().st_size / 1e6,
-        score=measured,
-        characters=options.characters,
-        seen=recipe["steps"] * tokens_a_step / 1e6,
-        recipe=recipe,
-        tokens_a_step=tokens_a_step,
+        scores=score_rows(model, options.corpus),
+        seen=log[-1]["tokens"] / 1e6,
+        steps=log[-1]["step"],
+        recipe=json.loads((options.run / "recipe.json").read_text()),
         hours=sum(event["seconds"] for event in log) / 3600,
-        points=len(losses),
-        first=losses[0],
-        last=losses[-1],
-        curve=curve(losses),
-        samples="\n".join(sample(model, prompt) for prompt in PROMPTS),
+        points=len(losses["stories"]),
+        losses=losses,
+        stories_curve=curve(losses["stories"]),
+        books_curve=curve(losses["books"]),
+        samples="\n".join(sample(model, prompt) for prompt in OPENINGS),
     )
     (BUILTIN / "README.md").write_text(card, encoding="utf-8")
-    print(card)
 
 
 if __name__ == "__main__":

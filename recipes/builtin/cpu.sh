@@ -8,7 +8,7 @@ python=${PYTHON:-.venv/bin/python}
 mkdir -p "$out"
 
 [ -f "$out/corpus/simple-train.jsonl.xz" ] || "$python" recipes/corpus.py --out "$out/corpus"
-PYTHONPATH=src "$python" recipes/builtin/prepare.py --corpus "$out/corpus" --out "$out/shards"
+"$python" -m recipes.builtin.prepare --corpus "$out/corpus" --out "$out/shards"
 
 # bfloat16 is several times faster where the processor multiplies it (`grep -o avx512_bf16 /proc/cpuinfo`), and slower
 # elsewhere: there DTYPE=float32. --compile needs a C++ compiler.
@@ -20,4 +20,4 @@ PYTHONPATH=src "$python" recipes/builtin/prepare.py --corpus "$out/corpus" --out
 
 "$python" -m cutaway convert "$out/run/checkpoint" src/cutaway/builtin --dtype int8 --overwrite
 rm -f src/cutaway/builtin/{vocab.json,merges.txt,tokenizer_config.json} # the package has them already
-PYTHONPATH=. "$python" recipes/builtin/card.py --run "$out/run" --corpus "$out/corpus"
+"$python" -m recipes.builtin.card --run "$out/run" --corpus "$out/corpus"

@@ -21,7 +21,7 @@ collect)
 train)
     out=${OUT:?a folder for the results}
     shards=${SHARDS:-/tmp/cutaway-shards}
-    [ -f "$shards/books-0.npy" ] || "$python" recipes/builtin/prepare.py --unpack "$kept" --out "$shards"
+    [ -f "$shards/books-0.npy" ] || "$python" -m recipes.builtin.prepare --unpack "$kept" --out "$shards"
     if [ -n "${DRY:-}" ]; then
         machine=(--device cpu --dtype float32 --max-time 20 --chunk 64)
         shape=(--n-layer 2 --n-head 2 --n-embd 64 --n-ctx 64 --rows 8 --short 64)

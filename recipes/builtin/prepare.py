@@ -1,8 +1,8 @@
 """The corpus of the built-in model as token shards, a file for each part of its mixture.
 
-    python recipes/builtin/prepare.py --corpus recipes/out/corpus --out recipes/out/shards
-    python recipes/builtin/prepare.py --out recipes/out/shards --pack recipes/out/packed
-    python recipes/builtin/prepare.py --out /tmp/shards --unpack recipes/out/packed
+    python -m recipes.builtin.prepare --corpus recipes/out/corpus --out recipes/out/shards
+    python -m recipes.builtin.prepare --out recipes/out/shards --pack recipes/out/packed
+    python -m recipes.builtin.prepare --out /tmp/shards --unpack recipes/out/packed
 
 Stories and dialogues are the two halves of the simple corpus; books that are simple too (`simple-books.txt` of the
 corpus) are a part of their own. `--pack` compresses the shards into groups of files of at most 45 MB each, for a
