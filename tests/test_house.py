@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the cellar up: what stands in a row may import what stands in the rows above it here, nothing beside or below it.
 # "__init__" is what `import cutaway` shows; the rooms under the roof may use it like anybody else.
 ROOMS = (
-    ("errors",),
+    ("errors", "tensors"),
     ("checks", "config", "layout", "numerics", "untrusted"),
     ("tokenizer",),
     ("checkpoints", "data"),

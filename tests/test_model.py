@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from cutaway.checkpoints import ArrayWeights, quantise
-from cutaway.checkpoints.quantise import is_conv1d, matrix_names
 from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
@@ -145,9 +144,10 @@ def test_scores_and_logits_use_float32_activations_whatever_the_weights() -> Non
 
 def quantised(name: str, array: FloatArray) -> FloatArray:
     """What is left of a tensor after int8."""
-    if name not in matrix_names(WEIGHTS.config):
+    spec = WEIGHTS.config.tensors[name]
+    if not spec.quantisable:
         return array
-    if is_conv1d(name):
+    if spec.transposed:
         return np.ascontiguousarray(quantise(array.T).dequantise().T)
     return quantise(array).dequantise()
 

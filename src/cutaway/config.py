@@ -7,9 +7,12 @@ Source: `hparams.json` and `src/model.py` of openai/gpt-2.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from cutaway.errors import UsageError
+from cutaway.tensors import Shape, TensorSpec, gpt2_tensors
 
 
 @dataclass(frozen=True)
@@ -45,35 +48,26 @@ class GPT2Config:
         """Width of one attention head."""
         return self.n_embd // self.n_head
 
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor of the model in OpenAI's order, by its name in a checkpoint; linear weights are (in, out)."""
-        d, inner = self.n_embd, self.n_inner
-        shapes: dict[str, tuple[int, ...]] = {"wte.weight": (self.n_vocab, d), "wpe.weight": (self.n_ctx, d)}
-        block: dict[str, tuple[int, ...]] = {
-            "ln_1.weight": (d,),
-            "ln_1.bias": (d,),
-            "attn.c_attn.weight": (d, 3 * d),
-            "attn.c_attn.bias": (3 * d,),
-            "attn.c_proj.weight": (d, d),
-            "attn.c_proj.bias": (d,),
-            "ln_2.weight": (d,),
-            "ln_2.bias": (d,),
-            "mlp.c_fc.weight": (d, inner),
-            "mlp.c_fc.bias": (inner,),
-            "mlp.c_proj.weight": (inner, d),
-            "mlp.c_proj.bias": (d,),
-        }
-        for layer in range(self.n_layer):
-            shapes |= {f"h.{layer}.{name}": shape for name, shape in block.items()}
-        shapes |= {"ln_f.weight": (d,), "ln_f.bias": (d,)}
-        if not self.tie_word_embeddings:
-            shapes["lm_head.weight"] = (self.n_vocab, d)
-        return shapes
+    @cached_property
+    def tensors(self) -> Mapping[str, TensorSpec]:
+        """Specs of all tensors in OpenAI's order, by their name in a checkpoint."""
+        return gpt2_tensors(
+            n_vocab=self.n_vocab,
+            n_ctx=self.n_ctx,
+            n_embd=self.n_embd,
+            n_layer=self.n_layer,
+            n_inner=self.n_inner,
+            tied=self.tie_word_embeddings,
+        )
+
+    def tensor_shapes(self) -> dict[str, Shape]:
+        """Shapes of all tensors in OpenAI's order, by their name in a checkpoint; linear weights are (in, out)."""
+        return {name: spec.shape for name, spec in self.tensors.items()}
 
     @property
     def n_params(self) -> int:
         """Number of parameters; a tied head is counted once."""
-        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+        return sum(spec.size for spec in self.tensors.values())
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass
 
 from cutaway.config import PUBLISHED, GPT2Config, PublishedModel
-
-Shape = tuple[int, ...]
+from cutaway.tensors import Shape
 
 # The figure "gpt2-117-parameters", as printed: one block's tensors under the names they have in a checkpoint.
 ARTICLE = {

@@ -9,7 +9,6 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, quantise, save_checkpoint
-from cutaway.checkpoints.quantise import is_conv1d, matrix_names
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
@@ -48,8 +47,10 @@ def test_floats_come_back_as_close_as_their_dtype_allows(tmp_path: Path, dtype: 
 def test_int8_is_what_quantise_says(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path, "int8")
     assert checkpoint.dtype == "int8"
-    for name in matrix_names(WEIGHTS.config):
-        matrix = WEIGHTS.arrays[name].T if is_conv1d(name) else WEIGHTS.arrays[name]
+    specs = WEIGHTS.config.tensors
+    matrices = [name for name in specs if specs[name].quantisable]
+    for name in matrices:
+        matrix = WEIGHTS.arrays[name].T if specs[name].transposed else WEIGHTS.arrays[name]
         expected, read = quantise(matrix), checkpoint.read_quantised(name)
         assert read is not None
         for ours, theirs in zip(vars(read).values(), vars(expected).values(), strict=True):
@@ -57,8 +58,8 @@ def test_int8_is_what_quantise_says(tmp_path: Path) -> None:
             assert ours.flags.c_contiguous
             assert np.array_equal(ours, theirs)
         restored = expected.dequantise()
-        assert np.array_equal(checkpoint.read(name), restored.T if is_conv1d(name) else restored)
-    for name in set(WEIGHTS.arrays) - set(matrix_names(WEIGHTS.config)):
+        assert np.array_equal(checkpoint.read(name), restored.T if specs[name].transposed else restored)
+    for name in set(WEIGHTS.arrays) - set(matrices):
         assert checkpoint.read_quantised(name) is None
         assert np.array_equal(checkpoint.read(name), WEIGHTS.arrays[name])
 

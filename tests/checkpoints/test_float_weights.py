@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cutaway.checkpoints import ArrayWeights, Checkpoint, FloatWeights, Weights, save_checkpoint
-from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names
+from cutaway.checkpoints.quantise import QuantisedMatrix
 from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.reference import ReferenceEngine
@@ -48,10 +48,10 @@ def test_the_same_comes_back_from_a_file_of_that_precision(tmp_path: Path, dtype
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_floats_are_what_the_pytorch_engine_holds(dtype: str) -> None:
-    held, matrices = PyTorchEngine(WEIGHTS, dtype).model.state_dict(), matrix_names(WEIGHTS.config)
+    held = PyTorchEngine(WEIGHTS, dtype).model.state_dict()
     for name, ours in FloatWeights(WEIGHTS, dtype).items():
         theirs = held[name].float().numpy()
-        np.testing.assert_array_equal(ours, theirs.T if name in matrices and is_conv1d(name) else theirs)
+        np.testing.assert_array_equal(ours, theirs.T if WEIGHTS.config.tensors[name].transposed else theirs)
 
 
 def test_float32_is_what_is_stored(tmp_path: Path) -> None:

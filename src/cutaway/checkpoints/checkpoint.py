@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.checkpoints.config_json import read_config
 from cutaway.checkpoints.directory import CONFIG, find_tensors, open_files
-from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d
+from cutaway.checkpoints.quantise import QuantisedMatrix
 from cutaway.checkpoints.safetensors import FLOATS
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
@@ -36,7 +36,7 @@ class Checkpoint:
     @property
     def dtype(self) -> str:
         """What the matrices are stored as: "float32", "float16", "bfloat16" or "int8"; of several floats "float32"."""
-        codes = {self._places[name].entry.dtype for name in self.config.tensor_shapes()}
+        codes = {self._places[name].entry.dtype for name in self.config.tensors}
         if "I8" in codes:
             return "int8"
         return FLOATS[codes.pop()] if len(codes) == 1 else "float32"
@@ -47,11 +47,11 @@ class Checkpoint:
         if matrix is None:
             return self._places[name].read()
         restored = matrix.dequantise()
-        return np.ascontiguousarray(restored.T) if is_conv1d(name) else restored
+        return np.ascontiguousarray(restored.T) if self.config.tensors[name].transposed else restored
 
     def read_quantised(self, name: str) -> QuantisedMatrix | None:
         """The stored int8 form of a matrix as (out, in), or None where it is stored as floats."""
-        if name not in self.config.tensor_shapes():
+        if name not in self.config.tensors:
             raise UsageError(f"{quote_name(name)} is not a tensor of this GPT-2")
         place = self._places[name]
         if place.entry.dtype != "I8":
@@ -63,7 +63,7 @@ class Checkpoint:
             raise_checkpoint_error(
                 place.file.path, f"{name} holds -128, a negative scale or a column that is not positive"
             )
-        if is_conv1d(name):
+        if self.config.tensors[name].transposed:
             values, scales = np.ascontiguousarray(values.T), np.ascontiguousarray(scales.T)
         return QuantisedMatrix(values, scales, columns)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from cutaway.checkpoints.quantise import is_conv1d, matrix_names, quantise
+from cutaway.checkpoints.quantise import quantise
 from cutaway.checkpoints.safetensors import rounded
 from cutaway.checkpoints.weights import Weights
 from cutaway.numerics import FloatArray
@@ -18,8 +18,7 @@ class FloatWeights(Mapping[str, FloatArray]):
 
     def __init__(self, weights: Weights, dtype: str) -> None:
         self._weights, self._dtype = weights, dtype
-        self._names = weights.config.tensor_shapes()
-        self._quantised = set(matrix_names(weights.config)) if dtype == "int8" else set()
+        self._names = weights.config.tensors
         self._read: dict[str, FloatArray] = {}
 
     def __getitem__(self, name: str) -> FloatArray:
@@ -39,7 +38,8 @@ class FloatWeights(Mapping[str, FloatArray]):
         tensor = self._weights.read(name)
         if self._dtype == self._weights.dtype:
             return tensor
-        if name in self._quantised:
-            matrix = quantise(tensor.T if is_conv1d(name) else tensor).dequantise()
-            return np.ascontiguousarray(matrix.T) if is_conv1d(name) else matrix
+        spec = self._names[name]
+        if self._dtype == "int8" and spec.quantisable:
+            matrix = quantise(tensor.T if spec.transposed else tensor).dequantise()
+            return np.ascontiguousarray(matrix.T) if spec.transposed else matrix
         return rounded(tensor, self._dtype) if self._dtype in ("float16", "bfloat16") else tensor

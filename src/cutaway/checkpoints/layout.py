@@ -5,9 +5,10 @@ As floats a parameter is one tensor of its own shape. As int8 a matrix is three 
 one for each input; all other parameters stay float32.
 """
 
-from cutaway.checkpoints.quantise import BLOCK_SIZE, QuantisedMatrix, block_count, is_conv1d, matrix_names
+from cutaway.checkpoints.quantise import BLOCK_SIZE, QuantisedMatrix, block_count
 from cutaway.checkpoints.safetensors import FLOATS, Array, Kind
 from cutaway.config import GPT2Config
+from cutaway.tensors import TensorSpec
 
 CODES = {dtype: code for code, dtype in FLOATS.items()}  # "float32": "F32", ...
 DTYPES = (*CODES, "int8")
@@ -17,27 +18,26 @@ PREFIX = "transformer."  # before every name but the head's where a model was sa
 
 def stored_kinds(config: GPT2Config, dtype: str) -> dict[str, dict[str, Kind]]:
     """For every parameter the tensors that store it as that dtype, by their names without prefix."""
-    matrices = frozenset(matrix_names(config) if dtype == "int8" else ())
     code = CODES.get(dtype, "F32")
     return {
-        name: _int8_kinds(name, shape) if name in matrices else {name: (code, shape)}
-        for name, shape in config.tensor_shapes().items()
+        spec.name: _int8_kinds(spec) if dtype == "int8" and spec.quantisable else {spec.name: (code, spec.shape)}
+        for spec in config.tensors.values()
     }
 
 
-def _int8_kinds(name: str, shape: tuple[int, ...]) -> dict[str, Kind]:
-    rows, columns = shape
-    blocks = (block_count(rows), columns) if is_conv1d(name) else (rows, block_count(columns))
-    inputs = rows if is_conv1d(name) else columns
-    return {name: ("I8", shape), f"{name}.scales": ("F16", blocks), f"{name}.columns": ("F32", (inputs,))}
+def _int8_kinds(spec: TensorSpec) -> dict[str, Kind]:
+    name = spec.name
+    rows, columns = spec.shape
+    blocks = (block_count(rows), columns) if spec.transposed else (rows, block_count(columns))
+    return {name: ("I8", spec.shape), f"{name}.scales": ("F16", blocks), f"{name}.columns": ("F32", (spec.inputs,))}
 
 
-def int8_tensors(name: str, matrix: QuantisedMatrix) -> dict[str, Array]:
+def int8_tensors(spec: TensorSpec, matrix: QuantisedMatrix) -> dict[str, Array]:
     """The three tensors that store a quantised matrix."""
     values, scales = matrix.values, matrix.scales
-    if is_conv1d(name):
+    if spec.transposed:
         values, scales = values.T, scales.T
-    return {name: values, f"{name}.scales": scales, f"{name}.columns": matrix.columns}
+    return {spec.name: values, f"{spec.name}.scales": scales, f"{spec.name}.columns": matrix.columns}
 
 
 def with_prefix(name: str) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 
@@ -42,16 +41,6 @@ class QuantisedMatrix:
             scales = np.repeat(self.scales[rows].astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs]
             matrix[rows] = self.values[rows] * scales * self.columns
         return matrix
-
-
-def matrix_names(config: GPT2Config) -> list[str]:
-    """The tensors that are quantised: all that multiply activations, which `wpe`, LayerNorms and biases do not."""
-    return [name for name, shape in config.tensor_shapes().items() if len(shape) == 2 and name != "wpe.weight"]
-
-
-def is_conv1d(name: str) -> bool:
-    """Whether that matrix is stored as (in, out), as GPT-2's Conv1D layers are; the embeddings are (out, in)."""
-    return name not in ("wte.weight", "lm_head.weight")
 
 
 def block_count(inputs: int) -> int:

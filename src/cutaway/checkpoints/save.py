@@ -10,7 +10,7 @@ from pathlib import Path
 from cutaway.checkpoints.config_json import config_json
 from cutaway.checkpoints.directory import CONFIG, INDEX, WEIGHTS
 from cutaway.checkpoints.layout import DTYPES, int8_tensors, stored_kinds, with_prefix
-from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, quantise
+from cutaway.checkpoints.quantise import QuantisedMatrix, quantise
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import Array, Kind, size_of, write_tensors
 from cutaway.checkpoints.weights import Weights
@@ -137,7 +137,7 @@ def _stored(weights: Weights, names: list[str], parameters: Parameters) -> Itera
         if parameters[name].keys() == {name}:
             yield with_prefix(name), weights.read(name)
         else:
-            for part, tensor in int8_tensors(name, _quantised(weights, name)).items():
+            for part, tensor in int8_tensors(weights.config.tensors[name], _quantised(weights, name)).items():
                 yield with_prefix(part), tensor
 
 
@@ -147,7 +147,7 @@ def _quantised(weights: Weights, name: str) -> QuantisedMatrix:
         return matrix
     floats = weights.read(name)
     try:
-        return quantise(floats.T if is_conv1d(name) else floats)
+        return quantise(floats.T if weights.config.tensors[name].transposed else floats)
     except UsageError as error:
         raise CheckpointError(f"{name}: {error}") from None
 

@@ -18,7 +18,7 @@ from cutaway.numerics import FloatArray
 
 
 class Weights(Protocol):
-    """The tensors of one GPT-2, under the names of `GPT2Config.tensor_shapes()`."""
+    """The tensors of one GPT-2, under the names of `GPT2Config.tensors`."""
 
     @property
     def config(self) -> GPT2Config:
@@ -76,7 +76,7 @@ class RandomWeights:
     dtype: str = "float32"
 
     def read(self, name: str) -> FloatArray:
-        shape = self.config.tensor_shapes()[name]
+        shape = self.config.tensors[name].shape
         generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
         tensor = generator.standard_normal(shape, dtype=np.float32)
         tensor *= np.float32(self.spread if len(shape) == 1 else self._matrix_std(name))

@@ -179,7 +179,7 @@ class ReferenceEngine:
 
     def __init__(self, weights: Weights) -> None:
         self.config = weights.config
-        self.weights = {name: weights.read(name) for name in self.config.tensor_shapes()}
+        self.weights = {name: weights.read(name) for name in self.config.tensors}
 
     def new_cache(self, rows: int) -> ReferenceCache:
         return ReferenceCache([None] * check_int("rows of a cache", rows, 1))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutaway.checkpoints import ArrayWeights, random_weights
-from cutaway.checkpoints.quantise import is_conv1d, matrix_names, quantise
+from cutaway.checkpoints.quantise import quantise
 from cutaway.config import GPT2Config
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
 from cutaway.engines.cpu.library import library
@@ -37,9 +37,10 @@ every_dtype = pytest.mark.parametrize("dtype", ["float32", "int8"])
 def dequantised(weights: ArrayWeights) -> ArrayWeights:
     """The model that the int8 engine holds, as float32."""
     arrays = dict(weights.arrays)
-    for name in matrix_names(weights.config):
-        matrix = quantise(arrays[name].T if is_conv1d(name) else arrays[name]).dequantise()
-        arrays[name] = matrix.T if is_conv1d(name) else matrix
+    for name, spec in weights.config.tensors.items():
+        if spec.quantisable:
+            matrix = quantise(arrays[name].T if spec.transposed else arrays[name]).dequantise()
+            arrays[name] = matrix.T if spec.transposed else matrix
     return ArrayWeights(weights.config, arrays)
 
 

@@ -14,7 +14,7 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checkpoints.quantise import QuantisedMatrix, is_conv1d, matrix_names, quantise
+from cutaway.checkpoints.quantise import QuantisedMatrix, quantise
 from cutaway.checkpoints.weights import Weights
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
@@ -22,6 +22,7 @@ from cutaway.engines.cpu.library import check, library
 from cutaway.engines.protocol import MAX_THREADS, Cache, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
+from cutaway.tensors import TensorSpec
 
 DTYPES = ("float32", "int8")
 ISAS = ("portable", "avx2", "avx512")
@@ -84,8 +85,8 @@ class CpuEngine:
         self.isa = _chosen_isa(isa)
         self.lock = RLock()
         self._handle = self._new_model()
-        for slot, name in enumerate(self.config.tensor_shapes()):
-            self._load(slot, name, weights)
+        for slot, spec in enumerate(self.config.tensors.values()):
+            self._load(slot, spec, weights)
 
     def new_cache(self, rows: int) -> CpuCache:
         """An empty cache for a batch of that many rows; memory is taken as rows fill."""
@@ -153,15 +154,14 @@ class CpuEngine:
         _free_with(self, library().cutaway_model_free, handle)
         return handle
 
-    def _load(self, slot: int, name: str, weights: Weights) -> None:
-        is_matrix = name in matrix_names(self.config)
-        stored = weights.read_quantised(name) if is_matrix and self.dtype == "int8" else None
+    def _load(self, slot: int, spec: TensorSpec, weights: Weights) -> None:
+        stored = weights.read_quantised(spec.name) if spec.quantisable and self.dtype == "int8" else None
         if stored is not None:
             return self._load_int8(slot, stored)
-        values = weights.read(name)
-        if is_matrix and is_conv1d(name):
+        values = weights.read(spec.name)
+        if spec.transposed:
             values = values.T  # the library wants to know outputs from inputs; it reads through strides
-        if is_matrix and self.dtype == "int8":
+        if spec.quantisable and self.dtype == "int8":
             return self._load_int8(slot, quantise(values))
         return self._load_float(slot, values)
 

@@ -164,18 +164,14 @@ class GPT2(nn.Module):
         with torch.no_grad():
             for name, parameter in self.tensors():
                 array = weights.read(name)
-                parameter.copy_(torch.from_numpy(array.T if is_linear(name) else array))
+                parameter.copy_(torch.from_numpy(array.T if self.config.tensors[name].transposed else array))
 
     def export(self) -> dict[str, NDArray[np.float32]]:
         """The parameters as a checkpoint holds them: float32 arrays by name, linear weights (in, out)."""
         arrays = {name: p.detach().to("cpu", torch.float32).numpy() for name, p in self.tensors()}
-        return {name: np.array(a.T if is_linear(name) else a, order="C") for name, a in arrays.items()}
+        specs = self.config.tensors
+        return {name: np.array(a.T if specs[name].transposed else a, order="C") for name, a in arrays.items()}
 
     def tensors(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
         return self.named_parameters()
-
-
-def is_linear(name: str) -> bool:
-    """Whether OpenAI stores this tensor as (in, out): the weights of c_attn, c_proj and c_fc."""
-    return name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight"))
