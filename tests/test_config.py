@@ -1,4 +1,6 @@
-"""Facts of the published models, and shapes that are none."""
+"""Facts of the published models, and invalid hyperparameters."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +29,14 @@ def test_the_default_is_the_smallest_published_model() -> None:
     assert (GPT2Config().n_inner, GPT2Config().d_head) == (3072, 64)
 
 
+def test_the_width_of_the_mlp_follows_the_width_of_the_model_unless_given() -> None:
+    medium = replace(GPT2Config(), n_embd=1024, n_head=16)
+    assert medium.n_inner == 4096
+    assert replace(medium, n_layer=24) == PUBLISHED[1].config
+    assert replace(GPT2Config(n_inner=3072), n_embd=1024, n_head=16).n_inner == 3072
+    assert repr(medium.n_inner) == "4096"
+
+
 def test_an_untied_head_is_counted() -> None:
     assert GPT2Config(tie_word_embeddings=False).n_params == 163_037_184
 
@@ -35,6 +45,7 @@ def test_an_untied_head_is_counted() -> None:
     ("shape", "complaint"),
     [
         ({"n_embd": 10, "n_head": 3}, "multiple of n_head"),
+        ({"n_inner": -1}, "n_inner must be a positive"),
         ({"n_layer": 0}, "n_layer must be a positive"),
         ({"n_vocab": 2**31}, "n_vocab must be a positive"),
         ({"n_ctx": True}, "n_ctx must be a positive"),
@@ -42,6 +53,6 @@ def test_an_untied_head_is_counted() -> None:
         ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon must be"),
     ],
 )
-def test_a_shape_that_is_none_is_refused(shape: dict[str, int], complaint: str) -> None:
+def test_invalid_hyperparameters_are_rejected(shape: dict[str, int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         GPT2Config(**shape)  # type: ignore[arg-type]

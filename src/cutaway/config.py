@@ -1,8 +1,7 @@
-"""The shape of a GPT-2: OpenAI's hyperparameters under OpenAI's names, the four published models, and what follows
-from them.
+"""Hyperparameters of a GPT-2 under OpenAI's names, and those of the four published models.
 
-Defaults are the smallest published model. Whatever GPT-2 fixes is a field only where another value is a GPT-2 too
-(a different width, context or vocabulary, an untied head); everything else is not configurable.
+Defaults are the smallest published model. A field exists only where another value is a GPT-2 too (a different width,
+context or vocabulary, an untied head); everything else is not configurable.
 Source: `hparams.json` and `src/model.py` of openai/gpt-2.
 """
 
@@ -15,11 +14,19 @@ from cutaway.errors import UsageError
 from cutaway.tensors import Shape, TensorSpec, gpt2_tensors
 
 
+class _DefaultWidth(int):
+    """The default `n_inner`. Its type sets it apart from a given width, so that `replace` computes it anew."""
+
+
 @dataclass(frozen=True)
 class GPT2Config:
-    """One GPT-2 shape; raises `UsageError` for a shape that is none.
+    """Hyperparameters of a GPT-2. Raises UsageError if they are invalid.
 
-    `n_inner` is the width of the MLP's hidden layer, four times `n_embd` unless given.
+    `n_inner` is the width of the MLP's hidden layer; the default, 0, stands for 4 * `n_embd`.
+
+    >>> from dataclasses import replace
+    >>> GPT2Config().n_inner, replace(GPT2Config(), n_embd=1024, n_head=16).n_inner
+    (3072, 4096)
     """
 
     n_vocab: int = 50257
@@ -32,12 +39,11 @@ class GPT2Config:
     tie_word_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        if self.n_inner == 0:
-            object.__setattr__(self, "n_inner", 4 * self.n_embd)
-        for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer", "n_inner"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
-                raise UsageError(f"{name} must be a positive whole number below 2**31, not {value!r}")
+        for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"):
+            _check_size(name, getattr(self, name))
+        if self.n_inner == 0 or isinstance(self.n_inner, _DefaultWidth):
+            object.__setattr__(self, "n_inner", _DefaultWidth(4 * self.n_embd))
+        _check_size("n_inner", self.n_inner)
         if self.n_embd % self.n_head:
             raise UsageError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
         if not (math.isfinite(self.layer_norm_epsilon) and self.layer_norm_epsilon > 0):
@@ -70,11 +76,14 @@ class GPT2Config:
         return sum(spec.size for spec in self.tensors.values())
 
 
+def _check_size(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**31:
+        raise UsageError(f"{name} must be a positive integer below 2**31, not {value!r}")
+
+
 @dataclass(frozen=True)
 class PublishedModel:
-    """One of OpenAI's four models: hub name, the size OpenAI says now, and the size it first said (an error of
-    counting).
-    """
+    """One of OpenAI's four models: hub name, today's name by size, and the first one, which miscounted."""
 
     name: str
     size: str
@@ -91,5 +100,9 @@ PUBLISHED = (
 
 
 def published(name: str) -> PublishedModel | None:
-    """The published model of that name ("gpt2-xl", "1558M" or "1542M"), or None."""
+    """Find a published model by a name ("gpt2-xl", "1558M" or "1542M"); None if there is none.
+
+    >>> published("117M").name
+    'gpt2'
+    """
     return next((m for m in PUBLISHED if name in (m.name, m.size, m.first_size)), None)
