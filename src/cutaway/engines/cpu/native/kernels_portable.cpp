@@ -1,10 +1,10 @@
 #include "kernels.h"
 #include "simd_portable.h"
 
-#include "body_math.h"
-#include "body_linear.h"
-#include "body_attention.h"
-#include "body_rows.h"
+#include "kernel_math.inl"
+#include "kernel_linear.inl"
+#include "kernel_attention.inl"
+#include "kernel_rows.inl"
 
 namespace cutaway {
 

@@ -1,4 +1,4 @@
-// What the kernels share beyond single vectors. This file and the other body_*.h are compiled once for every instruction set,
+// What the kernels share beyond single vectors. This file and the other kernel_*.inl are compiled once for every instruction set,
 // after that set's simd_*.h; everything in them is in an unnamed namespace, so that no copy built with newer instructions can
 // stand in for another when the library is linked.
 
