@@ -64,22 +64,22 @@ class Pass {
     void block(int index, const std::vector<Segment>& segments, bool all) {
         const Layer& layer = model_.layers[index];
         normalise(layer.ln_1_gain, layer.ln_1_bias, layer.c_attn);
-        linear(layer.c_attn, layer.c_attn_bias, work_.normed, work_.qkv, Finish::kStore);
-        remember(index, segments);
+        linear(layer.c_attn, layer.c_attn_bias, work_.normed, work_.qkv, Epilogue::kStore);
+        store_kv(index, segments);
         attend(index, queries(segments, all));
         if (!all) keep_last(segments);
         if (quantises_) each_row(tokens_, [&](int row) { quantise(layer.attn_proj, work_.normed, row); });
-        linear(layer.attn_proj, layer.attn_proj_bias, work_.normed, work_.x, Finish::kAdd);
+        linear(layer.attn_proj, layer.attn_proj_bias, work_.normed, work_.x, Epilogue::kAdd);
 
         normalise(layer.ln_2_gain, layer.ln_2_bias, layer.c_fc);
-        linear(layer.c_fc, layer.c_fc_bias, work_.normed, work_.hidden, Finish::kGelu);
+        linear(layer.c_fc, layer.c_fc_bias, work_.normed, work_.hidden, Epilogue::kGelu);
         if (quantises_) each_row(tokens_, [&](int row) { quantise(layer.mlp_proj, work_.hidden, row); });
-        linear(layer.mlp_proj, layer.mlp_proj_bias, work_.hidden, work_.x, Finish::kAdd);
+        linear(layer.mlp_proj, layer.mlp_proj_bias, work_.hidden, work_.x, Epilogue::kAdd);
     }
 
     void head(float* logits) {
         normalise(model_.ln_f_gain, model_.ln_f_bias, model_.head());
-        const Outputs to{logits, size_t(shape_.n_vocab), shape_.n_vocab, nullptr, Finish::kStore};
+        const Outputs to{logits, size_t(shape_.n_vocab), shape_.n_vocab, nullptr, Epilogue::kStore};
         linear(model_.head(), work_.normed, to);
     }
 
@@ -101,9 +101,9 @@ class Pass {
         return {work_.quantised.data(), work_.quantised_scales.data(), work_.quantised_sums.data(), width};
     }
 
-    void linear(const Matrix& matrix, Vector bias, const Buffer<float>& from, const Buffer<float>& to, Finish finish) {
+    void linear(const Matrix& matrix, Vector bias, const Buffer<float>& from, const Buffer<float>& to, Epilogue epilogue) {
         const size_t stride = padded(matrix.outputs);
-        linear(matrix, from, {to.data(), stride, int(stride), bias, finish});
+        linear(matrix, from, {to.data(), stride, int(stride), bias, epilogue});
     }
 
     void linear(const Matrix& matrix, const Buffer<float>& from, const Outputs& to) {
@@ -121,7 +121,7 @@ class Pass {
     }
 
     // The keys and values of the slab into the cache.
-    void remember(int layer, const std::vector<Segment>& segments) {
+    void store_kv(int layer, const std::vector<Segment>& segments) {
         const int d = shape_.n_embd, d_head = shape_.d_head();
         int first = 0;
         for (const Segment& s : segments) {
@@ -129,7 +129,7 @@ class Pass {
                 const HeadCache to = cache_.head(s.row, layer, head);
                 for (int i = 0; i < s.count; i++) {
                     const float* key = work_.qkv.data() + (first + i) * padded(3 * d) + d + head * d_head;
-                    kernels_.remember(to, s.past + i, key, key + d);
+                    kernels_.store_kv(to, s.past + i, key, key + d);
                 }
             });
             first += s.count;

@@ -26,12 +26,12 @@ inline void score(const AttentionTask& task, int query, int positions, int t = 0
 inline float exponentiate(float* scores, int valid, int positions, float scale) {
     const int extent = int(round_up(positions, kLanes));
     for (int t = valid; t < extent; t++) scores[t] = -__builtin_inff();
-    Vec top = fill(-__builtin_inff());
+    Vec top = broadcast(-__builtin_inff());
     for (int t = 0; t < valid; t += kLanes) top = max(top, load(scores + t));
-    const Vec maximum = fill(max_of_lanes(top) * scale);
-    Vec sum = fill(0.0f);
+    const Vec maximum = broadcast(max_of_lanes(top) * scale);
+    Vec sum = broadcast(0.0f);
     for (int t = 0; t < extent; t += kLanes) {
-        const Vec p = exp(load(scores + t) * fill(scale) - maximum);
+        const Vec p = exp(load(scores + t) * broadcast(scale) - maximum);
         store(scores + t, p);
         sum = sum + p;
     }
@@ -50,8 +50,8 @@ inline void mix(const AttentionTask& task, int query, int positions, const float
         multiply(task.scores, task.score_stride, static_cast<const Stored*>(task.cache.values) + panel * panel_size, panel_size,
                  positions, sums);
         for (int m = 0; m < M; m++) {
-            const Outputs to{out, task.out_stride, task.cache.d_head, nullptr, Finish::kStore};
-            for (int p = 0; p < P; p++) finish(to, m, panel + p, sums[m][p] / fill(totals[m]));
+            const Outputs to{out, task.out_stride, task.cache.d_head, nullptr, Epilogue::kStore};
+            for (int p = 0; p < P; p++) apply_epilogue(to, m, panel + p, sums[m][p] / broadcast(totals[m]));
         }
     }
     if constexpr (P > 1) {
@@ -76,7 +76,7 @@ void attend_stored(const AttentionTask& task) {
 }
 
 template <class Stored>
-void remember_stored(const HeadCache& cache, int position, const float* key, const float* value) {
+void store_kv_as(const HeadCache& cache, int position, const float* key, const float* value) {
     Stored* keys = static_cast<Stored*>(cache.keys) + size_t(position / kLanes) * cache.d_head * kLanes + position % kLanes;
     Stored* values = static_cast<Stored*>(cache.values) + size_t(position) * kLanes;
     for (int first = 0; first < cache.d_head; first += kLanes) {
@@ -90,8 +90,8 @@ void remember_stored(const HeadCache& cache, int position, const float* key, con
     }
 }
 
-void remember(const HeadCache& cache, int position, const float* key, const float* value) {
-    (cache.half ? remember_stored<Half> : remember_stored<float>)(cache, position, key, value);
+void store_kv(const HeadCache& cache, int position, const float* key, const float* value) {
+    (cache.half ? store_kv_as<Half> : store_kv_as<float>)(cache, position, key, value);
 }
 
 void attend(const AttentionTask& task) { task.cache.half ? attend_stored<Half>(task) : attend_stored<float>(task); }

@@ -11,7 +11,7 @@ inline void multiply(const float* x, size_t x_stride, const Weight* panels, size
         Vec w[P];
         for (int p = 0; p < P; p++) w[p] = load(panels + p * panel_size + size_t(k) * kLanes);
         for (int m = 0; m < M; m++) {
-            const Vec xk = fill(x[m * x_stride + k]);
+            const Vec xk = broadcast(x[m * x_stride + k]);
             for (int p = 0; p < P; p++) sums[m][p] = fma(xk, w[p], sums[m][p]);
         }
     }
@@ -20,15 +20,15 @@ inline void multiply(const float* x, size_t x_stride, const Weight* panels, size
 template <int M, int P>
 inline void clear(Vec (&sums)[M][P]) {
     for (int m = 0; m < M; m++)
-        for (int p = 0; p < P; p++) sums[m][p] = fill(0.0f);
+        for (int p = 0; p < P; p++) sums[m][p] = broadcast(0.0f);
 }
 
 // Write one vector of outputs: row `row`, panel `panel`.
-inline void finish(const Outputs& to, int row, int panel, Vec v) {
+inline void apply_epilogue(const Outputs& to, int row, int panel, Vec v) {
     float* y = to.data + row * to.stride + size_t(panel) * kLanes;
     if (to.bias) v = v + load(to.bias + size_t(panel) * kLanes);
-    if (to.finish == Finish::kGelu) v = gelu(v);
-    if (to.finish == Finish::kAdd) v = load(y) + v;
+    if (to.epilogue == Epilogue::kGelu) v = gelu(v);
+    if (to.epilogue == Epilogue::kAdd) v = load(y) + v;
     if ((panel + 1) * kLanes <= to.width) return store(y, v);
     float lane[kLanes];
     store(lane, v);
@@ -36,9 +36,9 @@ inline void finish(const Outputs& to, int row, int panel, Vec v) {
 }
 
 template <int M, int P>
-inline void finish(const Outputs& to, int row, int panel, const Vec (&sums)[M][P]) {
+inline void apply_epilogue(const Outputs& to, int row, int panel, const Vec (&sums)[M][P]) {
     for (int m = 0; m < M; m++)
-        for (int p = 0; p < P; p++) finish(to, row + m, panel + p, sums[m][p]);
+        for (int p = 0; p < P; p++) apply_epilogue(to, row + m, panel + p, sums[m][p]);
 }
 
 // M rows through a range of panels, P panels at a time and the rest one by one.
@@ -50,7 +50,7 @@ inline void float_tile(const float* panels, int depth, PanelRange range, FloatRo
         Vec sums[M][P];
         clear(sums);
         multiply(x.data + row * x.stride, x.stride, panels + panel * panel_size, panel_size, depth, sums);
-        finish(to, row, panel, sums);
+        apply_epilogue(to, row, panel, sums);
     }
     if constexpr (P > 1) {
         if (panel < range.last) float_tile<M, 1>(panels, depth, {panel, range.last}, x, row, to);
@@ -82,9 +82,9 @@ inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int r
         Vec dots[M];
         dot_block<M>(blocks[b], values + b * kBlock, x.stride, x.sums + b, per_row, dots);
         const Vec weight_scales = load(blocks[b].scales);
-        for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * fill(x.scales[m * per_row + b]), sums[m][0]);
+        for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * broadcast(x.scales[m * per_row + b]), sums[m][0]);
     }
-    finish(to, row, panel, sums);
+    apply_epilogue(to, row, panel, sums);
 }
 
 void linear_int8(const Int8Block* panels, int depth, PanelRange range, QuantisedRows x, int rows, const Outputs& to) {
@@ -104,7 +104,7 @@ void dequantise_panel(const Int8Block* blocks, const float* columns, int depth, 
         const int within = k % kBlock;
         float lane[kLanes];
         for (int i = 0; i < kLanes; i++) lane[i] = block.values[within / 4][i][within % 4];
-        store(panel + size_t(k) * kLanes, load(lane) * load(block.scales) * fill(columns[k]));
+        store(panel + size_t(k) * kLanes, load(lane) * load(block.scales) * broadcast(columns[k]));
     }
 }
 

@@ -38,23 +38,23 @@ inline float max_of_lanes(Vec v) {
 
 // e**x to about one part in 10**7 (the polynomial of Cephes' expf); 0 below -87, e**88 above 88.
 inline Vec exp(Vec x) {
-    const Vec bounded = max(fill(-87.0f), min(fill(88.0f), x));
-    const Vec n = round(bounded * fill(1.44269504088896341f));
-    const Vec r = fma(n, fill(2.12194440e-4f), fma(n, fill(-0.693359375f), bounded));  // x - n ln 2, ln 2 in two parts
-    Vec p = fill(1.9875691500e-4f);
-    p = fma(p, r, fill(1.3981999507e-3f));
-    p = fma(p, r, fill(8.3334519073e-3f));
-    p = fma(p, r, fill(4.1665795894e-2f));
-    p = fma(p, r, fill(1.6666665459e-1f));
-    p = fma(p, r, fill(5.0000001201e-1f));
-    p = fma(p, r * r, r + fill(1.0f));
-    return where_at_least(x, -87.0f, times_power_of_two(p, n));
+    const Vec bounded = max(broadcast(-87.0f), min(broadcast(88.0f), x));
+    const Vec n = round(bounded * broadcast(1.44269504088896341f));
+    const Vec r = fma(n, broadcast(2.12194440e-4f), fma(n, broadcast(-0.693359375f), bounded));  // x - n ln 2, ln 2 in two parts
+    Vec p = broadcast(1.9875691500e-4f);
+    p = fma(p, r, broadcast(1.3981999507e-3f));
+    p = fma(p, r, broadcast(8.3334519073e-3f));
+    p = fma(p, r, broadcast(4.1665795894e-2f));
+    p = fma(p, r, broadcast(1.6666665459e-1f));
+    p = fma(p, r, broadcast(5.0000001201e-1f));
+    p = fma(p, r * r, r + broadcast(1.0f));
+    return select_ge(x, -87.0f, times_power_of_two(p, n));
 }
 
 // GPT-2's GELU, x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), written as x / (1 + e^(-2u)).
 inline Vec gelu(Vec x) {
-    const Vec minus_2u = x * fma(x * x, fill(-2.0f * 0.7978845608f * 0.044715f), fill(-2.0f * 0.7978845608f));
-    return x / (fill(1.0f) + exp(minus_2u));
+    const Vec minus_2u = x * fma(x * x, broadcast(-2.0f * 0.7978845608f * 0.044715f), broadcast(-2.0f * 0.7978845608f));
+    return x / (broadcast(1.0f) + exp(minus_2u));
 }
 
 }  // namespace

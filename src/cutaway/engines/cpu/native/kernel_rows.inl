@@ -11,16 +11,16 @@ inline Vec first_lanes(int n) {
 }
 
 void layer_norm(const float* x, const float* gain, const float* bias, int width, float epsilon, float* y) {
-    Vec sum = fill(0.0f);
+    Vec sum = broadcast(0.0f);
     for (int i = 0; i < width; i += kLanes) sum = sum + load(x + i);  // the padding is 0
-    const Vec mean = fill(sum_of_lanes(sum) / float(width));
-    Vec squares = fill(0.0f);
+    const Vec mean = broadcast(sum_of_lanes(sum) / float(width));
+    Vec squares = broadcast(0.0f);
     for (int i = 0; i < width; i += kLanes) {
         Vec d = load(x + i) - mean;
         if (i + kLanes > width) d = d * first_lanes(width - i);
         squares = fma(d, d, squares);
     }
-    const Vec inverse = fill(1.0f / __builtin_sqrtf(sum_of_lanes(squares) / float(width) + epsilon));
+    const Vec inverse = broadcast(1.0f / __builtin_sqrtf(sum_of_lanes(squares) / float(width) + epsilon));
     for (int i = 0; i < width; i += kLanes) store(y + i, fma((load(x + i) - mean) * inverse, load(gain + i), load(bias + i)));
 }
 
@@ -30,14 +30,14 @@ void quantise(const float* x, const float* columns, QuantisedRows to, int row) {
     for (size_t b = 0; b < to.stride / kBlock; b++, x += kBlock, columns += kBlock, values += kBlock) {
         const Vec lo = load(x) * load(columns), hi = load(x + kLanes) * load(columns + kLanes);
         if (sum_of_lanes((lo - lo) + (hi - hi)) != 0.0f) {  // 0, but where one of them is infinite or no number
-            store_quantised(values, fill(0.0f));
-            store_quantised(values + kLanes, fill(0.0f));
+            store_quantised(values, broadcast(0.0f));
+            store_quantised(values + kLanes, broadcast(0.0f));
             to.scales[b] = __builtin_nanf("");  // so that what comes of it is no number either
             to.sums[b] = 0;
             continue;
         }
         const float largest = max_of_lanes(max(abs(lo), abs(hi)));
-        const Vec inverse = fill(largest > 0.0f ? 127.0f / largest : 0.0f);
+        const Vec inverse = broadcast(largest > 0.0f ? 127.0f / largest : 0.0f);
         const Vec lo_whole = round(lo * inverse), hi_whole = round(hi * inverse);
         store_quantised(values, lo_whole);
         store_quantised(values + kLanes, hi_whole);

@@ -24,7 +24,7 @@ struct QuantisedRows {
     size_t stride;  // in values; scales and sums have stride / kBlock
 };
 
-enum class Finish { kStore, kGelu, kAdd };  // y = v, y = gelu(v), y += v, where v = x W + bias
+enum class Epilogue { kStore, kGelu, kAdd };  // y = v, y = gelu(v), y += v, where v = x W + bias
 
 // Where the outputs of a linear layer go.
 struct Outputs {
@@ -32,7 +32,7 @@ struct Outputs {
     size_t stride;
     int width;          // columns that may be written
     const float* bias;  // padded to whole panels; nullptr where there is none
-    Finish finish;
+    Epilogue epilogue;
 };
 
 struct PanelRange {
@@ -75,7 +75,7 @@ struct Kernels {
 
     void (*attend)(const AttentionTask&);
     // Write key and value of one position, each (d_head), into the cache.
-    void (*remember)(const HeadCache&, int position, const float* key, const float* value);
+    void (*store_kv)(const HeadCache&, int position, const float* key, const float* value);
 
     // y = (x - mean) / sqrt(variance + epsilon) * gain + bias for one row.
     void (*layer_norm)(const float* x, const float* gain, const float* bias, int width, float epsilon, float* y);

@@ -8,6 +8,6 @@
 
 namespace cutaway {
 
-const Kernels kKernelsAvx2 = {"avx2", linear_float, linear_int8, linear_int8_exact, attend, remember, layer_norm, quantise};
+const Kernels kKernelsAvx2 = {"avx2", linear_float, linear_int8, linear_int8_exact, attend, store_kv, layer_norm, quantise};
 
 }  // namespace cutaway

@@ -21,7 +21,7 @@ struct Vec {
     __m256 lo, hi;
 };
 
-inline Vec fill(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline Vec broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 inline void store(float* p, Vec v) {
     _mm256_storeu_ps(p, v.lo);
@@ -43,7 +43,7 @@ inline Vec abs(Vec a) {
 }
 
 // `v` where x >= limit, else 0.
-inline Vec where_at_least(Vec x, float limit, Vec v) {
+inline Vec select_ge(Vec x, float limit, Vec v) {
     const __m256 l = _mm256_set1_ps(limit);
     return {_mm256_and_ps(v.lo, _mm256_cmp_ps(x.lo, l, _CMP_GE_OQ)), _mm256_and_ps(v.hi, _mm256_cmp_ps(x.hi, l, _CMP_GE_OQ))};
 }
@@ -65,7 +65,7 @@ inline Vec load(const Half* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
 }
 inline void store(Half* p, Vec v) {
-    v = max(fill(-65504.0f), min(fill(65504.0f), v));  // a key too large for float16 must not become infinite
+    v = max(broadcast(-65504.0f), min(broadcast(65504.0f), v));  // a key too large for float16 must not become infinite
     __m128i* q = reinterpret_cast<__m128i*>(p);
     _mm_storeu_si128(q, _mm256_cvtps_ph(v.lo, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128(q + 1, _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT));
@@ -83,14 +83,14 @@ inline void store_quantised(Quantised* p, Vec whole) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_shuffle_epi8(ordered, even_odd));
 }
 
-inline __m256i pair(const Quantised* p) {
+inline __m256i broadcast_2xi16(const Quantised* p) {
     int32_t bits;
     std::memcpy(&bits, p, 4);
     return _mm256_set1_epi32(bits);
 }
 
 // Keeps a sum in its register. Left alone GCC regroups the additions and has to put the sums in memory.
-inline void keep(__m256i& sum) { __asm__("" : "+x"(sum)); }
+inline void pin_register(__m256i& sum) { __asm__("" : "+x"(sum)); }
 
 // The exact dot products of a block with M rows, times 256.
 //
@@ -108,12 +108,12 @@ inline void dot_block(const Int8Block& block, const Quantised* x, size_t stride,
         const __m256i even_lo = _mm256_slli_epi16(w_lo, 8), odd_lo = _mm256_and_si256(w_lo, high_bytes);
         const __m256i even_hi = _mm256_slli_epi16(w_hi, 8), odd_hi = _mm256_and_si256(w_hi, high_bytes);
         for (int m = 0; m < M; m++) {
-            const __m256i even = pair(x + m * stride + 4 * g), odd = pair(x + m * stride + 4 * g + 2);
+            const __m256i even = broadcast_2xi16(x + m * stride + 4 * g), odd = broadcast_2xi16(x + m * stride + 4 * g + 2);
             lo[m] = _mm256_add_epi32(lo[m], _mm256_madd_epi16(even_lo, even));
             hi[m] = _mm256_add_epi32(hi[m], _mm256_madd_epi16(even_hi, even));
             lo[m] = _mm256_add_epi32(lo[m], _mm256_madd_epi16(odd_lo, odd));
             hi[m] = _mm256_add_epi32(hi[m], _mm256_madd_epi16(odd_hi, odd));
-            keep(lo[m]), keep(hi[m]);
+            pin_register(lo[m]), pin_register(hi[m]);
         }
     }
     for (int m = 0; m < M; m++) dots[m] = {_mm256_cvtepi32_ps(lo[m]), _mm256_cvtepi32_ps(hi[m])};

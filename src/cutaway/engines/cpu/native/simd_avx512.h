@@ -20,7 +20,7 @@ struct Vec {
     __m512 v;
 };
 
-inline Vec fill(float x) { return {_mm512_set1_ps(x)}; }
+inline Vec broadcast(float x) { return {_mm512_set1_ps(x)}; }
 inline Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 
@@ -36,7 +36,7 @@ inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 
 // `v` where x >= limit, else 0.
-inline Vec where_at_least(Vec x, float limit, Vec v) {
+inline Vec select_ge(Vec x, float limit, Vec v) {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_GE_OQ), v.v)};
 }
 
@@ -48,7 +48,7 @@ inline Vec times_power_of_two(Vec v, Vec n) { return {_mm512_scalef_ps(v.v, n.v)
 
 inline Vec load(const Half* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
 inline void store(Half* p, Vec a) {
-    a = max(fill(-65504.0f), min(fill(65504.0f), a));  // a key too large for float16 must not become infinite
+    a = max(broadcast(-65504.0f), min(broadcast(65504.0f), a));  // a key too large for float16 must not become infinite
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
 
@@ -59,7 +59,7 @@ inline void store_quantised(Quantised* p, Vec a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
 
-inline __m512i four_bytes(const int8_t* p) {
+inline __m512i broadcast_4xi8(const int8_t* p) {
     int32_t bits;
     std::memcpy(&bits, p, 4);
     return _mm512_set1_epi32(bits);
@@ -75,7 +75,7 @@ inline void dot_block(const Int8Block& block, const int8_t* x, size_t stride, co
     for (int m = 0; m < M; m++) sums[m] = _mm512_set1_epi32(-128 * x_sums[m * sum_stride]);
     for (int g = 0; g < kBlock / 4; g++) {
         const __m512i w = _mm512_xor_si512(_mm512_loadu_si512(block.values[g]), flip);
-        for (int m = 0; m < M; m++) sums[m] = _mm512_dpbusd_epi32(sums[m], w, four_bytes(x + m * stride + 4 * g));
+        for (int m = 0; m < M; m++) sums[m] = _mm512_dpbusd_epi32(sums[m], w, broadcast_4xi8(x + m * stride + 4 * g));
     }
     for (int m = 0; m < M; m++) dots[m] = {_mm512_cvtepi32_ps(sums[m])};
 }

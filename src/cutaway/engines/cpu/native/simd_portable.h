@@ -27,7 +27,7 @@ inline Vec each(F f) {
     return v;
 }
 
-inline Vec fill(float x) {
+inline Vec broadcast(float x) {
     return each([=](int) { return Quad{x, x, x, x}; });
 }
 
@@ -66,13 +66,13 @@ inline Vec abs(Vec a) {
 }
 
 // `v` where x >= limit, else 0.
-inline Vec where_at_least(Vec x, float limit, Vec v) {
+inline Vec select_ge(Vec x, float limit, Vec v) {
     return each([&](int i) { return (Quad)((QuadInt)v.q[i] & (x.q[i] >= limit)); });
 }
 
 // To the nearest whole number, ties to even, for |x| < 2**22: above 1.5 * 2**23 a float has no fraction left.
 inline Vec round(Vec x) {
-    const Vec magic = fill(12582912.0f);
+    const Vec magic = broadcast(12582912.0f);
     return (x + magic) - magic;
 }
 
@@ -126,7 +126,7 @@ inline void store_quantised(Quantised* p, Vec whole) {
 
 using Shorts = int16_t __attribute__((vector_size(16)));
 
-inline Shorts pair(const Quantised* p) {
+inline Shorts broadcast_2xi16(const Quantised* p) {
     int32_t bits;
     std::memcpy(&bits, p, 4);
     return (Shorts)QuadInt{bits, bits, bits, bits};
@@ -144,7 +144,7 @@ inline void dot_block(const Int8Block& block, const Quantised* x, size_t stride,
             const Shorts even = (w << 8) >> 8, odd = w >> 8;
             for (int m = 0; m < M; m++) {
                 const Quantised* four = x + m * stride + 4 * g;
-                const QuadInt both = (QuadInt)(even * pair(four) + odd * pair(four + 2));
+                const QuadInt both = (QuadInt)(even * broadcast_2xi16(four) + odd * broadcast_2xi16(four + 2));
                 sums[m] += ((both << 16) >> 16) + (both >> 16);
             }
         }

@@ -75,13 +75,13 @@ void ThreadPool::help(int thread) {
 void ThreadPool::sleep() {
     std::unique_lock<std::mutex> lock(mutex_);
     sleepers_++;
-    while (!closing_ && exhausted(stage_.load())) stirred_.wait(lock);
+    while (!closing_ && exhausted(stage_.load())) work_ready_.wait(lock);
     sleepers_--;
 }
 
 void ThreadPool::wake() {
     { std::lock_guard<std::mutex> lock(mutex_); }  // not between a sleeper's last look and its wait
-    stirred_.notify_all();
+    work_ready_.notify_all();
 }
 
 }  // namespace cutaway

@@ -52,7 +52,7 @@ class ThreadPool {
     alignas(64) std::atomic<int> sleepers_{0};
     std::atomic<bool> closing_{false};
     std::mutex mutex_;
-    std::condition_variable stirred_;
+    std::condition_variable work_ready_;
     std::vector<std::thread> helpers_;
 };
 
