@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     ("errors", "tensors"),
     ("checks", "config", "layout", "numerics", "untrusted"),
-    ("tokenizer",),
+    ("formats", "tokenizer"),
     ("checkpoints", "data"),
     ("engines",),
     ("generation", "trace"),

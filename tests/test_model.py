@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from cutaway.checkpoints import ArrayWeights, quantise
+from cutaway.checkpoints import ArrayWeights
 from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
+from cutaway.formats import quantise
 from cutaway.generation.batch import Limits
 from cutaway.generation.sampling import Sampling
 from cutaway.model import Model

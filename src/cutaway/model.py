@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cutaway.checkpoints import FloatWeights, Weights
+from cutaway.checkpoints import EffectiveWeights, Weights
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Engine
@@ -62,7 +62,7 @@ class Model:
 
     def __init__(self, engine: Engine, weights: Weights, tokenizer: Tokenizer | None, name: str) -> None:
         self.engine, self.tokenizer, self.name = engine, tokenizer, name
-        self.weights = FloatWeights(weights, engine.dtype)
+        self.weights = EffectiveWeights(weights, engine.dtype)
 
     @property
     def config(self) -> GPT2Config:

@@ -8,9 +8,10 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from cutaway.checkpoints import Checkpoint, quantise, save_checkpoint
+from cutaway.checkpoints import Checkpoint, save_checkpoint
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
+from cutaway.formats import FLOAT32, FORMATS, quantise
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import write_vocabulary
 from tests.tiny import tiny_weights
@@ -41,7 +42,7 @@ def test_floats_come_back_as_close_as_their_dtype_allows(tmp_path: Path, dtype: 
         assert back.dtype == np.float32
         assert back.shape == tensor.shape
         assert (np.abs(back - tensor) <= relative * np.abs(tensor) + (relative > 0) * 1e-7).all()
-        assert checkpoint.read_quantised(name) is None
+        assert checkpoint.stored(name).format is FLOAT32
 
 
 def test_int8_is_what_quantise_says(tmp_path: Path) -> None:
@@ -51,28 +52,50 @@ def test_int8_is_what_quantise_says(tmp_path: Path) -> None:
     matrices = [name for name in specs if specs[name].quantisable]
     for name in matrices:
         matrix = WEIGHTS.arrays[name].T if specs[name].transposed else WEIGHTS.arrays[name]
-        expected, read = quantise(matrix), checkpoint.read_quantised(name)
-        assert read is not None
-        for ours, theirs in zip(vars(read).values(), vars(expected).values(), strict=True):
+        expected = quantise(matrix)
+        read = checkpoint.stored(name)
+        assert read.format is FORMATS["int8"]
+        assert all(array.flags.c_contiguous for array in read.arrays.values())
+        for ours, theirs in zip(read.pack(), vars(expected).values(), strict=True):
             assert ours.dtype == theirs.dtype
-            assert ours.flags.c_contiguous
             assert np.array_equal(ours, theirs)
         restored = expected.dequantise()
         assert np.array_equal(checkpoint.read(name), restored.T if specs[name].transposed else restored)
     for name in set(WEIGHTS.arrays) - set(matrices):
-        assert checkpoint.read_quantised(name) is None
+        assert checkpoint.stored(name).format is FLOAT32
         assert np.array_equal(checkpoint.read(name), WEIGHTS.arrays[name])
 
 
-@pytest.mark.parametrize(("part", "value"), [("", -128), (".scales", -1.0), (".columns", 0.0)])
-def test_int8_beyond_the_scheme_is_refused(tmp_path: Path, part: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("part", "value", "complaint"),
+    [
+        ("", -128, "wte.weight holds -128"),
+        (".scales", -1.0, "wte.weight.scales holds a negative number, NaN or infinity"),
+        (".scales", np.inf, "wte.weight.scales holds a negative number, NaN or infinity"),
+        (".input_scales", 0.0, "wte.weight.input_scales holds a number that is not positive or not finite"),
+        (".input_scales", np.inf, "wte.weight.input_scales holds a number that is not positive or not finite"),
+        (".input_scales", np.nan, "wte.weight.input_scales holds a number that is not positive or not finite"),
+    ],
+)
+def test_invalid_int8_is_rejected(tmp_path: Path, part: str, value: float, complaint: str) -> None:
     saved(tmp_path, "int8")
     stored = safetensors.numpy.load_file(tmp_path / "model.safetensors")
     stored["transformer.wte.weight" + part].reshape(-1)[3] = value
     safetensors.numpy.save_file(stored, tmp_path / "model.safetensors")
     checkpoint = Checkpoint(tmp_path, "x")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: wte\.weight holds -128, a negative scale or"):
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: {complaint}$"):
         checkpoint.read("wte.weight")
+
+
+def test_the_former_name_of_input_scales_is_read(tmp_path: Path) -> None:
+    saved(tmp_path, "int8")
+    stored = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    former = {name.replace(".input_scales", ".columns"): tensor for name, tensor in stored.items()}
+    assert former.keys() != stored.keys()
+    expected = Checkpoint(tmp_path, "x")
+    safetensors.numpy.save_file(former, tmp_path / "model.safetensors")
+    for name in WEIGHTS.config.tensors:
+        assert np.array_equal(Checkpoint(tmp_path, "x").read(name), expected.read(name))
 
 
 def test_floats_of_several_dtypes(tmp_path: Path) -> None:

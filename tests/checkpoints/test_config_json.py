@@ -8,6 +8,7 @@ import pytest
 from cutaway.checkpoints.config_json import StoredConfig, config_json, read_config
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.errors import CheckpointError
+from cutaway.formats import FLOAT32, FORMATS
 
 # The published file of the smallest model.
 GPT2 = {
@@ -43,7 +44,7 @@ def read(directory: Path, changes: dict[str, object], *, without: str = "") -> S
 
 
 def test_the_published_file(tmp_path: Path) -> None:
-    assert read(tmp_path, {}) == StoredConfig(GPT2Config(), quantised=False, end_of_text=50256)
+    assert read(tmp_path, {}) == StoredConfig(GPT2Config(), FLOAT32, end_of_text=50256)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +114,11 @@ def test_the_token_that_ends_a_text(tmp_path: Path, value: object, token: int | 
 
 def test_our_own_scheme_is_taken_exactly(tmp_path: Path) -> None:
     scheme: dict[str, object] = {"quant_method": "cutaway", "bits": 8, "block_size": 32}
-    assert read(tmp_path, {"quantization_config": scheme}).quantised
+    assert read(tmp_path, {"quantization_config": scheme}).format is FORMATS["int8"]
     with pytest.raises(CheckpointError, match=r"bits is 4; this version reads 8$"):
         read(tmp_path, {"quantization_config": scheme | {"bits": 4}})
+    with pytest.raises(CheckpointError, match=r"bits is \[8\]; this version reads 8$"):
+        read(tmp_path, {"quantization_config": scheme | {"bits": [8]}})
     with pytest.raises(CheckpointError, match="unknown key 'block'; did you mean block_size"):
         read(tmp_path, {"quantization_config": scheme | {"block": 32}})
     with pytest.raises(CheckpointError, match=r"block_size is missing"):
@@ -125,5 +128,7 @@ def test_our_own_scheme_is_taken_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [*(model.config for model in PUBLISHED), GPT2Config(n_vocab=99, n_inner=5)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_what_we_write_we_read(tmp_path: Path, config: GPT2Config, dtype: str) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config_json(config, dtype, 7)))
-    assert read_config(tmp_path / "config.json") == StoredConfig(config, dtype == "int8", end_of_text=7)
+    (tmp_path / "config.json").write_text(json.dumps(config_json(config, FORMATS[dtype], 7)))
+    assert read_config(tmp_path / "config.json") == StoredConfig(
+        config, FORMATS["int8"] if dtype == "int8" else FLOAT32, end_of_text=7
+    )

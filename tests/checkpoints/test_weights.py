@@ -6,6 +6,7 @@ import pytest
 from cutaway.checkpoints.weights import ArrayWeights, RandomWeights, Weights, random_weights
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.formats import FLOAT32
 
 SMALL = GPT2Config(n_vocab=96, n_ctx=16, n_embd=64, n_head=2, n_layer=2, tie_word_embeddings=False)
 
@@ -14,7 +15,7 @@ def test_arrays_are_read_as_fresh_copies() -> None:
     weights: Weights = random_weights(SMALL)
     weights.read("ln_f.bias")[:] = 7
     assert not weights.read("ln_f.bias").any()
-    assert weights.read_quantised("wte.weight") is None
+    assert weights.stored("wte.weight").format is FLOAT32
 
 
 def test_random_weights_have_the_shapes_and_the_initialisation_of_gpt2() -> None:

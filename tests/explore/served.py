@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 from starlette.testclient import TestClient
 
-from cutaway.checkpoints import FloatWeights, Weights
+from cutaway.checkpoints import EffectiveWeights, Weights
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.explore.app import Explorer, make_app
 from cutaway.model import Model
@@ -80,7 +80,7 @@ def error_of(client: TestClient, path: str, status: int = 400) -> str:
     return str(error)
 
 
-class SlowWeights(FloatWeights):
+class SlowWeights(EffectiveWeights):
     """Weights of which a tensor of layer 1 is only to be had when the test says so."""
 
     def __init__(self, weights: Weights) -> None:

@@ -1,8 +1,7 @@
 """Files to tensors and back: Hugging Face GPT-2 directories, names on the hub, int8."""
 
 from cutaway.checkpoints.checkpoint import Checkpoint
-from cutaway.checkpoints.float_weights import FloatWeights
-from cutaway.checkpoints.quantise import QuantisedMatrix, quantise
+from cutaway.checkpoints.effective import EffectiveWeights
 from cutaway.checkpoints.save import save_checkpoint
 from cutaway.checkpoints.sources import open_checkpoint
 from cutaway.checkpoints.weights import ArrayWeights, RandomWeights, Weights, random_weights
@@ -10,12 +9,10 @@ from cutaway.checkpoints.weights import ArrayWeights, RandomWeights, Weights, ra
 __all__ = [
     "ArrayWeights",
     "Checkpoint",
-    "FloatWeights",
-    "QuantisedMatrix",
+    "EffectiveWeights",
     "RandomWeights",
     "Weights",
     "open_checkpoint",
-    "quantise",
     "random_weights",
     "save_checkpoint",
 ]

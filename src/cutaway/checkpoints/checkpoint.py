@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from cutaway.checkpoints.config_json import read_config
 from cutaway.checkpoints.directory import CONFIG, find_tensors, open_files
-from cutaway.checkpoints.quantise import QuantisedMatrix
-from cutaway.checkpoints.safetensors import FLOATS
+from cutaway.checkpoints.names import format_for
+from cutaway.checkpoints.safetensors import FLOAT_CODES
 from cutaway.errors import UsageError
+from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import read_vocabulary
@@ -28,44 +27,39 @@ class Checkpoint:
         if not (directory / CONFIG).exists():
             raise_checkpoint_error(directory, f"holds no checkpoint: {CONFIG} is missing")
         stored = read_config(directory / CONFIG)
-        self.config, self.end_of_text = stored.config, stored.end_of_text
+        self.config = stored.config
+        self.end_of_text = stored.end_of_text
+        self._format = stored.format
         files = open_files(directory)
         self.n_bytes = sum(file.n_bytes for file in files)
         self._places = find_tensors(files, stored, directory)
 
     @property
     def dtype(self) -> str:
-        """What the matrices are stored as: "float32", "float16", "bfloat16" or "int8"; of several floats "float32"."""
+        """The matrices' format: "float32", "float16", "bfloat16" or "int8"; of several floats "float32"."""
+        if self._format.quantization:
+            return self._format.name
         codes = {self._places[name].entry.dtype for name in self.config.tensors}
-        if "I8" in codes:
-            return "int8"
-        return FLOATS[codes.pop()] if len(codes) == 1 else "float32"
+        return FLOAT_CODES[codes.pop()].name if len(codes) == 1 else FLOAT32.name
 
     def read(self, name: str) -> FloatArray:
-        """A tensor as a fresh float32 array; raises CheckpointError where it cannot be read or is not finite."""
-        matrix = self.read_quantised(name)
-        if matrix is None:
-            return self._places[name].read()
-        restored = matrix.dequantise()
-        return np.ascontiguousarray(restored.T) if self.config.tensors[name].transposed else restored
+        """A tensor as a fresh float32 array. Raises CheckpointError if it cannot be read or is not finite."""
+        return self.stored(name).dequantise()
 
-    def read_quantised(self, name: str) -> QuantisedMatrix | None:
-        """The stored int8 form of a matrix as (out, in), or None where it is stored as floats."""
+    def stored(self, name: str) -> StoredTensor:
+        """A tensor in its format. Raises CheckpointError if it cannot be read or is invalid."""
         if name not in self.config.tensors:
             raise UsageError(f"{quote_name(name)} is not a tensor of this GPT-2")
-        place = self._places[name]
-        if place.entry.dtype != "I8":
-            return None
-        values = place.file.read_int8(place.name)
-        scales = self._places[f"{name}.scales"].read().astype(np.float16)
-        columns = self._places[f"{name}.columns"].read()
-        if values.min() < -127 or scales.min() < 0 or columns.min() <= 0:
-            raise_checkpoint_error(
-                place.file.path, f"{name} holds -128, a negative scale or a column that is not positive"
-            )
-        if self.config.tensors[name].transposed:
-            values, scales = np.ascontiguousarray(values.T), np.ascontiguousarray(scales.T)
-        return QuantisedMatrix(values, scales, columns)
+        spec = self.config.tensors[name]
+        stored_format = format_for(spec, self._format)
+        if not stored_format.quantization:
+            return StoredTensor(spec, FLOAT32, {"": self._places[name].read()})
+        suffixes = stored_format.layout(spec)
+        arrays = {suffix: self._places[name + suffix].read_unchecked() for suffix in suffixes}
+        try:
+            return stored_format.load(spec, arrays)
+        except UsageError as error:
+            raise_checkpoint_error(self._places[name].file.path, str(error))
 
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer beside the weights; without one GPT-2's own where the vocabulary has its size, or None."""

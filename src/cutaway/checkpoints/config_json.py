@@ -4,13 +4,14 @@ transformers writes dozens of keys. The sizes are taken, the few that could ask 
 checked, and all others (dropout, classification heads, token ids, versions, ...) change nothing here and are ignored.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from cutaway.checkpoints.layout import QUANTISATION
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.formats import FLOAT32, FORMATS, Format
 from cutaway.untrusted import quote, raise_checkpoint_error, read_object
 
 Json = dict[str, object]
@@ -38,10 +39,10 @@ _FIXED: dict[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """What a `config.json` says: the shape, whether the matrices are our int8, and which token ends a text (if any)."""
+    """Hyperparameters, the format of the matrices (float32 for floats of any width), and the end-of-text token."""
 
     config: GPT2Config
-    quantised: bool
+    format: Format
     end_of_text: int | None
 
 
@@ -62,7 +63,7 @@ def read_config(path: Path) -> StoredConfig:
         config = GPT2Config(**sizes, n_inner=inner, layer_norm_epsilon=_epsilon(raw, path), tie_word_embeddings=tied)
     except UsageError as error:
         raise_checkpoint_error(path, str(error))
-    return StoredConfig(config, _is_quantised(raw, path), _end_of_text(raw, config))
+    return StoredConfig(config, _format(raw, path), _end_of_text(raw, config))
 
 
 def _size(raw: Json, names: tuple[str, ...], path: Path) -> int:
@@ -86,27 +87,33 @@ def _epsilon(raw: Json, path: Path) -> float:
     return value
 
 
-def _is_quantised(raw: Json, path: Path) -> bool:
+def _format(raw: Json, path: Path) -> Format:
     scheme = raw.get("quantization_config")
     if scheme is None:
-        return False
+        return FLOAT32
     if not isinstance(scheme, dict) or scheme.get("quant_method") != "cutaway":
         method = scheme.get("quant_method") if isinstance(scheme, dict) else scheme
         raise_checkpoint_error(
             path, f"quantization_config is of another kind, {quote(method)}; convert from the unquantised checkpoint"
         )
+    schemes = {name: stored.quantization for name, stored in FORMATS.items() if stored.quantization}
+    name = next((name for name, ours in schemes.items() if ours["bits"] == scheme.get("bits")), "int8")
+    _check_scheme(scheme, schemes[name], path)
+    return FORMATS[name]
+
+
+def _check_scheme(scheme: Json, ours: Mapping[str, object], path: Path) -> None:
     for key in scheme:
-        if key not in QUANTISATION:
-            near = get_close_matches(key[:80], QUANTISATION, n=1, cutoff=0)[0]
+        if key not in ours:
+            near = get_close_matches(key[:80], ours, n=1, cutoff=0)[0]
             raise_checkpoint_error(path, f"quantization_config has the unknown key {quote(key)}; did you mean {near}?")
-    for key, ours in QUANTISATION.items():
+    for key, value in ours.items():
         if key not in scheme:
             raise_checkpoint_error(path, f"quantization_config: {key} is missing")
-        if scheme[key] != ours:
+        if scheme[key] != value:
             raise_checkpoint_error(
-                path, f"quantization_config: {key} is {quote(scheme[key])}; this version reads {ours!r}"
+                path, f"quantization_config: {key} is {quote(scheme[key])}; this version reads {value!r}"
             )
-    return True
 
 
 def _end_of_text(raw: Json, config: GPT2Config) -> int | None:
@@ -116,9 +123,9 @@ def _end_of_text(raw: Json, config: GPT2Config) -> int | None:
     return first if type(first) is int and 0 <= first < config.n_vocab else None
 
 
-def config_json(config: GPT2Config, dtype: str, end_of_text: int | None) -> Json:
-    """The `config.json` for a checkpoint stored as `dtype`."""
-    quantised = dtype == "int8"
+def config_json(config: GPT2Config, stored: Format, end_of_text: int | None) -> Json:
+    """The `config.json` of a checkpoint in a format."""
+    scheme = stored.quantization
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -134,5 +141,5 @@ def config_json(config: GPT2Config, dtype: str, end_of_text: int | None) -> Json
         "tie_word_embeddings": config.tie_word_embeddings,
         "bos_token_id": end_of_text,
         "eos_token_id": end_of_text,
-        "dtype": "float32" if quantised else dtype,
-    } | ({"quantization_config": QUANTISATION} if quantised else {})
+        "dtype": "float32" if scheme else stored.name,
+    } | ({"quantization_config": scheme} if scheme else {})

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cutaway.checkpoints.config_json import StoredConfig
-from cutaway.checkpoints.layout import PREFIX, stored_kinds
-from cutaway.checkpoints.safetensors import FLOATS, Entry, Kind, TensorFile
+from cutaway.checkpoints.names import PREFIX, stored_as
+from cutaway.checkpoints.safetensors import FLOAT_CODES, Entry, TensorFile
+from cutaway.formats import Array, StoredAs
 from cutaway.numerics import FloatArray
 from cutaway.untrusted import quote, quote_name, raise_checkpoint_error, read_object
 
@@ -23,6 +24,7 @@ INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
 # Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
 _MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
+_FORMER_SUFFIX = ".columns"  # of input scales, in int8 files of Cutaway 0.1
 _HEAD, _EMBEDDING = "lm_head.weight", "wte.weight"
 
 
@@ -37,7 +39,12 @@ class Place(NamedTuple):
         return self.file.entries[self.name]
 
     def read(self) -> FloatArray:
+        """The tensor as float32. Raises CheckpointError if it holds NaN or infinity."""
         return self.file.read(self.name)
+
+    def read_unchecked(self) -> Array:
+        """The tensor in its own dtype."""
+        return self.file.read_unchecked(self.name)
 
 
 Places = dict[str, Place]  # by the tensors' names without prefix
@@ -82,14 +89,14 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
         raise_checkpoint_error(
             directory / CONFIG, f"n_layer is {config.n_layer}, but the files hold only {len(places)} tensors"
         )
-    parts = stored_kinds(config, "int8" if stored.quantised else "float32").values()
-    expected = {name: kind for part in parts for name, kind in part.items()}
-    head_is_copy = config.tie_word_embeddings and not stored.quantised and _HEAD in places
+    quantised = stored.format.quantization is not None
+    expected = {name: kind for arrays in stored_as(config, stored.format).values() for name, kind in arrays.items()}
+    head_is_copy = config.tie_word_embeddings and not quantised and _HEAD in places
     if head_is_copy:
         expected[_HEAD] = expected[_EMBEDDING]
     _check_names(places, expected, directory)
     for name, kind in expected.items():
-        _check_kind(places[name], kind, any_float=not stored.quantised)
+        _check_kind(places[name], kind, any_float=not quantised)
     if head_is_copy:
         _check_copy(places.pop(_HEAD), places[_EMBEDDING])
     return places
@@ -101,6 +108,8 @@ def _places(files: list[TensorFile]) -> Places:
     for file in files:
         for stored_name in file.entries:
             name = stored_name.removeprefix(PREFIX)
+            if name.endswith(_FORMER_SUFFIX):
+                name = name.removesuffix(_FORMER_SUFFIX) + ".input_scales"
             if name in places:
                 raise_checkpoint_error(
                     file.path, f"{quote_name(name)} is stored twice, with and without the prefix {PREFIX}"
@@ -110,7 +119,7 @@ def _places(files: list[TensorFile]) -> Places:
     return places
 
 
-def _check_names(places: Places, expected: dict[str, Kind], directory: Path) -> None:
+def _check_names(places: Places, expected: dict[str, StoredAs], directory: Path) -> None:
     for name, place in places.items():
         if name not in expected:
             near = get_close_matches(name[:80], expected, n=1, cutoff=0)[0]
@@ -123,12 +132,12 @@ def _check_names(places: Places, expected: dict[str, Kind], directory: Path) -> 
             raise_checkpoint_error(files.pop() if len(files) == 1 else directory, f"{name} is missing")
 
 
-def _check_kind(place: Place, kind: Kind, *, any_float: bool) -> None:
+def _check_kind(place: Place, kind: StoredAs, *, any_float: bool) -> None:
     dtype, shape = kind
     entry, path = place.entry, place.file.path
     if entry.shape != shape:
         raise_checkpoint_error(path, f"{place.name} has the shape {entry.shape}, but {CONFIG} asks for {shape}")
-    allowed = tuple(FLOATS) if any_float else (dtype,)
+    allowed = tuple(FLOAT_CODES) if any_float else (dtype,)
     if entry.dtype not in allowed:
         raise_checkpoint_error(path, f"{place.name} is stored as {entry.dtype}, and not as {' or '.join(allowed)}")
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import CheckpointError
+from cutaway.formats import FLOATS, Array, StoredAs
 from cutaway.numerics import FloatArray
 from cutaway.untrusted import MAX_JSON_BYTES, open_ordinary, parse_object, quote, quote_name, raise_checkpoint_error
 
@@ -29,7 +30,8 @@ ITEM_BYTES = {
     **dict.fromkeys(("I32", "U32", "F32"), 4),
     **dict.fromkeys(("I64", "U64", "F64"), 8),
 }
-FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+FLOAT_CODES = {stored.code: stored for stored in FLOATS}
+_NUMPY = {"F32": "<f4", "F16": "<f2", "I8": "i1"}
 _MAX_RANK = 8
 _CHUNK = 1 << 18  # numbers converted at a time, so that converting needs no second copy of a tensor
 _NOT_SAFETENSORS = {
@@ -38,8 +40,6 @@ _NOT_SAFETENSORS = {
 }
 
 Bytes = NDArray[np.uint8]
-Kind = tuple[str, tuple[int, ...]]  # dtype and shape
-Array = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,12 @@ class Entry:
     n_bytes: int
 
 
-def size_of(kind: Kind) -> int:
-    """Bytes that a tensor of that dtype and shape takes in a file."""
+def size_of(kind: StoredAs) -> int:
+    """Bytes that a tensor of that dtype and shape takes in a file.
+
+    >>> size_of(("F16", (3, 4)))
+    24
+    """
     dtype, shape = kind
     return math.prod(shape) * ITEM_BYTES[dtype]
 
@@ -87,15 +91,17 @@ class TensorFile:
         entry = self.entries[name]
         step = _CHUNK * ITEM_BYTES[entry.dtype]
         for done in range(0, entry.n_bytes, step):
-            chunk = _decode(self._read_bytes(entry.start + done, min(step, entry.n_bytes - done)), entry.dtype)
+            data = self._read_bytes(entry.start + done, min(step, entry.n_bytes - done))
+            chunk = FLOAT_CODES[entry.dtype].decode(data)
             if not np.isfinite(chunk).all():
                 raise_checkpoint_error(self.path, f"{name} holds NaN or infinity")
             yield chunk
 
-    def read_int8(self, name: str) -> NDArray[np.int8]:
-        """An I8 tensor as it is stored."""
+    def read_unchecked(self, name: str) -> Array:
+        """An F32, F16 or I8 tensor in its own dtype, whatever its numbers are."""
         entry = self.entries[name]
-        return self._read_bytes(entry.start, entry.n_bytes).view(np.int8).reshape(entry.shape)
+        array: Array = self._read_bytes(entry.start, entry.n_bytes).view(_NUMPY[entry.dtype]).reshape(entry.shape)
+        return array
 
     def _read_entries(self) -> dict[str, Entry]:
         first = self._read_bytes(0, min(8, self.n_bytes)).tobytes()
@@ -172,19 +178,7 @@ def _parse_entry(name: str, value: object, path: Path, data_start: int) -> Entry
     return Entry(dtype, tuple(shape), data_start + first, n_bytes)
 
 
-def _decode(data: Bytes, dtype: str) -> FloatArray:
-    if dtype == "BF16":  # the upper half of a float32
-        return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return data.view("<f2" if dtype == "F16" else "<f4").astype(np.float32)
-
-
-def rounded(numbers: FloatArray, dtype: str) -> FloatArray:
-    """What comes back of float32 numbers that are written as "float16" or "bfloat16" and read again."""
-    code = next(code for code, name in FLOATS.items() if name == dtype)
-    return _decode(_encode(numbers, code), code).reshape(numbers.shape)
-
-
-def write_tensors(path: Path, kinds: Mapping[str, Kind], tensors: Iterable[tuple[str, Array]]) -> None:
+def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[tuple[str, Array]]) -> None:
     """Write a new safetensors file; `tensors` come in any order and are let go one by one.
 
     FloatArray arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
@@ -200,7 +194,7 @@ def write_tensors(path: Path, kinds: Mapping[str, Kind], tensors: Iterable[tuple
             _write_numbers(file, name, tensor.reshape(-1), dtype)
 
 
-def _build_header(kinds: Mapping[str, Kind]) -> tuple[bytes, dict[str, int]]:
+def _build_header(kinds: Mapping[str, StoredAs]) -> tuple[bytes, dict[str, int]]:
     """The header's bytes with its length before it, and where each tensor starts in the file."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers asks for the framework's name
     offsets, end = {}, 0
@@ -220,16 +214,8 @@ def _write_numbers(file: BinaryIO, name: str, numbers: Array, dtype: str) -> Non
         chunk = numbers[start : start + _CHUNK]
         if not np.isfinite(chunk).all():
             raise CheckpointError(f"{name} holds NaN or infinity")
-        encoded = _encode(chunk, dtype)
-        if dtype in FLOATS and not np.isfinite(_decode(encoded, dtype)).all():
-            raise CheckpointError(f"{name} holds a number too large for {FLOATS[dtype]}")
+        stored = FLOAT_CODES.get(dtype)
+        encoded = stored.encode(chunk) if stored else np.ascontiguousarray(chunk, _NUMPY[dtype]).view(np.uint8)
+        if stored and not np.isfinite(stored.decode(encoded)).all():
+            raise CheckpointError(f"{name} holds a number too large for {stored.name}")
         file.write(encoded.data)
-
-
-def _encode(numbers: Array, dtype: str) -> Bytes:
-    if dtype == "BF16":
-        bits = np.ascontiguousarray(numbers, np.float32).view(np.uint32)
-        half = (bits + ((bits >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF)) >> np.uint32(16)
-        return half.astype("<u2").view(np.uint8)  # the upper half, rounded to the nearest, half to even
-    with np.errstate(over="ignore"):  # the caller looks for what became infinite
-        return np.ascontiguousarray(numbers, {"F32": "<f4", "F16": "<f2", "I8": "i1"}[dtype]).view(np.uint8)

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from cutaway.checkpoints.config_json import config_json
 from cutaway.checkpoints.directory import CONFIG, INDEX, WEIGHTS
-from cutaway.checkpoints.layout import DTYPES, int8_tensors, stored_kinds, with_prefix
-from cutaway.checkpoints.quantise import QuantisedMatrix, quantise
+from cutaway.checkpoints.names import format_for, stored_as, with_prefix
 from cutaway.checkpoints.replace import replacing
-from cutaway.checkpoints.safetensors import Array, Kind, size_of, write_tensors
+from cutaway.checkpoints.safetensors import size_of, write_tensors
 from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
+from cutaway.formats import FORMATS, Array, Format, StoredAs
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import write_vocabulary
 from cutaway.tokenizer.vocabulary import gpt2_vocabulary
 from cutaway.untrusted import quote_path, raise_checkpoint_error
 
-Parameters = Mapping[str, Mapping[str, Kind]]  # for each parameter the tensors that store it
+Parameters = Mapping[str, Mapping[str, StoredAs]]  # for each parameter the arrays that store it
 
 # What a checkpoint consists of: overwriting one replaces these files, and removes those that the new one has not.
 _OURS = re.compile(
@@ -48,21 +48,22 @@ def save_checkpoint(
     Raises UsageError for the arguments, CheckpointError where the weights cannot be saved.
     """
     dtype = weights.dtype if dtype is None else dtype
-    if dtype not in DTYPES:
-        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    if dtype not in FORMATS:
+        raise UsageError(f"dtype must be one of {', '.join(FORMATS)}, not {dtype!r}")
+    target = FORMATS[dtype]
     if max_shard_bytes is not None and max_shard_bytes < 1:
         raise UsageError(f"max_shard_bytes must be positive, not {max_shard_bytes}")
-    target = _target(Path(directory), overwrite)
-    parameters = stored_kinds(weights.config, dtype)
-    config = config_json(weights.config, dtype, _end_of_text(weights.config, tokenizer))
+    path = _target(Path(directory), overwrite)
+    parameters = stored_as(weights.config, target)
+    config = config_json(weights.config, target, _end_of_text(weights.config, tokenizer))
     try:
-        with replacing(target, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
-            _write_weights(staging, weights, parameters, max_shard_bytes)
+        with replacing(path, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
+            _write_weights(staging, weights, target, max_shard_bytes)
             if tokenizer is not None:
                 write_vocabulary(tokenizer.vocabulary, staging)
             _write_json(staging / CONFIG, config)
     except OSError as error:
-        raise_checkpoint_error(target, f"cannot be saved: {_reason(error, target, parameters)}")
+        raise_checkpoint_error(path, f"cannot be saved: {_reason(error, path, parameters)}")
 
 
 def _target(directory: Path, overwrite: bool) -> Path:
@@ -101,13 +102,14 @@ def _reason(error: OSError, target: Path, parameters: Parameters) -> str:
     return f"{reason} ({needed} bytes needed, {shutil.disk_usage(disk).free} free)"
 
 
-def _write_weights(directory: Path, weights: Weights, parameters: Parameters, max_shard_bytes: int | None) -> None:
+def _write_weights(directory: Path, weights: Weights, target: Format, max_shard_bytes: int | None) -> None:
+    parameters = stored_as(weights.config, target)
     shards = _split(parameters, max_shard_bytes)
     listed: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
         file = WEIGHTS if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         kinds = {with_prefix(part): kind for name in names for part, kind in parameters[name].items()}
-        write_tensors(directory / file, kinds, _stored(weights, names, parameters))
+        write_tensors(directory / file, kinds, _stored(weights, names, target))
         listed |= dict.fromkeys(kinds, file)
     if len(shards) > 1:
         total = sum(map(_n_bytes, parameters.values()))
@@ -127,29 +129,20 @@ def _split(parameters: Parameters, max_bytes: int | None) -> list[list[str]]:
     return shards
 
 
-def _n_bytes(kinds: Mapping[str, Kind]) -> int:
+def _n_bytes(kinds: Mapping[str, StoredAs]) -> int:
     return sum(size_of(kind) for kind in kinds.values())
 
 
-def _stored(weights: Weights, names: list[str], parameters: Parameters) -> Iterator[tuple[str, Array]]:
-    """The tensors that store these parameters, one parameter at a time."""
+def _stored(weights: Weights, names: list[str], target: Format) -> Iterator[tuple[str, Array]]:
+    """The arrays that store these parameters, one parameter at a time."""
     for name in names:
-        if parameters[name].keys() == {name}:
-            yield with_prefix(name), weights.read(name)
-        else:
-            for part, tensor in int8_tensors(weights.config.tensors[name], _quantised(weights, name)).items():
-                yield with_prefix(part), tensor
-
-
-def _quantised(weights: Weights, name: str) -> QuantisedMatrix:
-    matrix = weights.read_quantised(name)
-    if matrix is not None:
-        return matrix
-    floats = weights.read(name)
-    try:
-        return quantise(floats.T if weights.config.tensors[name].transposed else floats)
-    except UsageError as error:
-        raise CheckpointError(f"{name}: {error}") from None
+        stored = weights.stored(name)
+        try:
+            stored = stored.to(format_for(stored.spec, target))
+        except UsageError as error:
+            raise CheckpointError(f"{name}: {error}") from None
+        for suffix, array in stored.arrays.items():
+            yield with_prefix(name + suffix), array
 
 
 def _write_json(path: Path, value: Mapping[str, object]) -> None:

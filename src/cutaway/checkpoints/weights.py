@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from cutaway.checkpoints.quantise import QuantisedMatrix
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
 
 
@@ -29,10 +29,10 @@ class Weights(Protocol):
         """What the matrices are stored as: "float32", "float16", "bfloat16" or "int8"."""
 
     def read(self, name: str) -> FloatArray:
-        """That tensor as a fresh float32 array of its shape in the config, de-quantised where it is stored as int8."""
+        """A tensor as a fresh float32 array of its shape in the config, de-quantised if it is stored quantised."""
 
-    def read_quantised(self, name: str) -> QuantisedMatrix | None:
-        """The stored int8 form of a matrix as (out, in), or None where it is stored as floats."""
+    def stored(self, name: str) -> StoredTensor:
+        """A tensor in the format that it is stored in; floats of any width come as float32."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class ArrayWeights:
     def read(self, name: str) -> FloatArray:
         return np.array(self.arrays[name], np.float32)
 
-    def read_quantised(self, name: str) -> QuantisedMatrix | None:
-        return None
+    def stored(self, name: str) -> StoredTensor:
+        return StoredTensor(self.config.tensors[name], FLOAT32, {"": np.asarray(self.arrays[name], np.float32)})
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class RandomWeights:
             return self.std / 2
         return self.std / math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else self.std
 
-    def read_quantised(self, name: str) -> QuantisedMatrix | None:
-        return None
+    def stored(self, name: str) -> StoredTensor:
+        return StoredTensor(self.config.tensors[name], FLOAT32, {"": self.read(name)})
 
 
 def random_weights(config: GPT2Config, seed: int = 0, *, std: float = 0.02, spread: float = 0.0) -> ArrayWeights:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from cutaway.checkpoints import ArrayWeights, random_weights
-from cutaway.checkpoints.quantise import quantise
 from cutaway.config import GPT2Config
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
-from cutaway.engines.cpu.library import library
+from cutaway.engines.cpu.library import StoredArray, check, library
 from cutaway.engines.reference import ReferenceEngine
-from cutaway.errors import UsageError
+from cutaway.errors import EngineError, UsageError
+from cutaway.formats import FORMATS, StoredTensor, quantise
 from cutaway.numerics import FloatArray
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 
@@ -281,3 +281,59 @@ def test_what_is_no_number_stays_none_in_int8(isa: str, broken: float, channel: 
     arrays["h.1.ln_2.weight"] = np.where(np.arange(24) == channel, np.float32(broken), arrays["h.1.ln_2.weight"])
     engine = CpuEngine(ArrayWeights(weights.config, arrays), "int8", threads=1, isa=isa)
     assert not np.isfinite(engine.forward([[1, 2, 3]])).any()
+
+
+class MixedWeights:
+    """Weights whose matrices are int8 in the layers `int8`, and float32 in the others."""
+
+    dtype = "int8"
+
+    def __init__(self, weights: ArrayWeights, *int8: str) -> None:
+        self.config = weights.config
+        self.weights = weights
+        self.int8 = int8
+
+    def read(self, name: str) -> FloatArray:
+        return self.stored(name).dequantise()
+
+    def stored(self, name: str) -> StoredTensor:
+        stored = self.weights.stored(name)
+        quantised = stored.spec.quantisable and name.startswith(self.int8)
+        return stored.to(FORMATS["int8"]) if quantised else stored
+
+
+@every_isa
+@pytest.mark.parametrize("int8", [("h.1.",), ("h.0.mlp.", "wte."), ("h.", "lm_head."), ("lm_head.",)])
+def test_a_model_of_mixed_formats_equals_the_reference_over_its_effective_weights(
+    isa: str, int8: tuple[str, ...]
+) -> None:
+    mixed = MixedWeights(tiny_weights(n_embd=66, tie_word_embeddings=False), *int8)
+    engine = CpuEngine(mixed, threads=2, isa=isa)
+    batch = ragged(engine)
+    expected = ReferenceEngine(mixed).forward(batch, logits="all")
+    assert_logits_close(engine.forward(batch, logits="all", exact=True), expected)
+    assert 1e-4 < relative_error(engine.forward(batch, logits="all"), expected) < 0.1
+    for ids in batch:
+        np.testing.assert_array_equal(one_by_one(engine, ids), engine.forward([ids], logits="all"))
+
+
+@every_isa
+def test_mixed_weights_are_converted_to_the_format_asked_for(isa: str) -> None:
+    weights = tiny_weights(n_embd=66)
+    mixed = MixedWeights(weights, "h.1.")
+    batch = [random_ids(weights.config, 20)]
+    np.testing.assert_array_equal(
+        CpuEngine(mixed, "float32", 1, isa=isa).forward(batch),
+        CpuEngine(
+            ArrayWeights(weights.config, {name: mixed.read(name) for name in weights.arrays}), threads=1, isa=isa
+        ).forward(batch),
+    )
+
+
+def test_an_unknown_tensor_or_format_is_refused_by_the_library() -> None:
+    engine = CpuEngine(tiny_weights(), threads=1)
+    values = np.zeros((61, 24), np.float32)
+    arrays = (StoredArray * 1)(StoredArray(values.ctypes.data, 24, 1))
+    for name, stored_format in ((b"h.2.ln_1.weight", b"float32"), (b"wte.weight", b"int3")):
+        with pytest.raises(EngineError, match="no such tensor or format"):
+            check(library().cutaway_load(engine._handle, name, stored_format, arrays))

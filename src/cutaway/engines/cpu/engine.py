@@ -14,17 +14,16 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checkpoints.quantise import QuantisedMatrix, quantise
+from cutaway.checkpoints.effective import EffectiveWeights
 from cutaway.checkpoints.weights import Weights
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.engines.cpu.library import check, library
+from cutaway.engines.cpu.library import StoredArray, check, library
 from cutaway.engines.protocol import MAX_THREADS, Cache, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
+from cutaway.formats import FLOAT32, FORMATS, StoredTensor
 from cutaway.numerics import FloatArray
-from cutaway.tensors import TensorSpec
 
-DTYPES = ("float32", "int8")
 ISAS = ("portable", "avx2", "avx512")
 MAX_ROWS = 1 << 20
 
@@ -67,10 +66,10 @@ class CpuCache:
 class CpuEngine:
     """GPT-2 on this machine's processor, by compiled code with its own threads.
 
-    `dtype` is "float32" or "int8" (default: int8 where the checkpoint stores int8). `threads` defaults to the
-    processors that this process may use. `isa` forces another instruction set than the best one, for tests and
-    measurements. Forward passes of several Python threads wait for each other. The engine does not survive
-    `os.fork()`: load it in the child.
+    `dtype` is "float32" or "int8"; by default each matrix keeps the format that it is stored in, except that 16-bit
+    floats become float32. `threads` defaults to the processors that this process may use. `isa` forces another
+    instruction set than the best one, for tests and measurements. Forward passes of several Python threads wait for
+    each other. The engine does not survive `os.fork()`: load it in the child.
     Raises UsageError for an argument out of range, EngineError where the library is not built or memory runs out.
     """
 
@@ -85,8 +84,9 @@ class CpuEngine:
         self.isa = _chosen_isa(isa)
         self.lock = RLock()
         self._handle = self._new_model()
-        for slot, spec in enumerate(self.config.tensors.values()):
-            self._load(slot, spec, weights)
+        effective = EffectiveWeights(weights, self.dtype)
+        for name in self.config.tensors:
+            self._load(effective.stored(name))
 
     def new_cache(self, rows: int) -> CpuCache:
         """An empty cache for a batch of that many rows; memory is taken as rows fill."""
@@ -154,40 +154,17 @@ class CpuEngine:
         _free_with(self, library().cutaway_model_free, handle)
         return handle
 
-    def _load(self, slot: int, spec: TensorSpec, weights: Weights) -> None:
-        stored = weights.read_quantised(spec.name) if spec.quantisable and self.dtype == "int8" else None
-        if stored is not None:
-            return self._load_int8(slot, stored)
-        values = weights.read(spec.name)
-        if spec.transposed:
-            values = values.T  # the library wants to know outputs from inputs; it reads through strides
-        if spec.quantisable and self.dtype == "int8":
-            return self._load_int8(slot, quantise(values))
-        return self._load_float(slot, values)
-
-    def _load_float(self, slot: int, values: FloatArray) -> None:
-        output_stride, depth_stride = _strides(np.atleast_2d(values))
-        check(library().cutaway_load_float(self._handle, slot, values.ctypes.data, output_stride, depth_stride))
-
-    def _load_int8(self, slot: int, matrix: QuantisedMatrix) -> None:
-        values, scales = matrix.values, matrix.scales
-        columns = np.ascontiguousarray(matrix.columns)
-        check(
-            library().cutaway_load_int8(
-                self._handle,
-                slot,
-                values.ctypes.data,
-                *_strides(values),
-                scales.ctypes.data,
-                *_strides(scales),
-                columns.ctypes.data,
-            )
-        )
+    def _load(self, stored: StoredTensor) -> None:
+        # Matrices are packed through their strides; everything else is copied row by row.
+        arrays = stored.pack() if stored.spec.quantisable else [np.ascontiguousarray(a) for a in stored.pack()]
+        described = (StoredArray * len(arrays))(*(StoredArray(a.ctypes.data, *_strides(a)) for a in arrays))
+        check(library().cutaway_load(self._handle, stored.spec.name.encode(), stored.format.name.encode(), described))
 
 
 def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
-    """Strides of a matrix in elements."""
-    return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
+    """Strides of a matrix, or of a vector as one row, in elements."""
+    rows = np.atleast_2d(array)
+    return rows.strides[0] // rows.itemsize, rows.strides[1] // rows.itemsize
 
 
 def _free_with(owner: object, free: Callable[[c_void_p], None], handle: c_void_p) -> None:
@@ -196,11 +173,12 @@ def _free_with(owner: object, free: Callable[[c_void_p], None], handle: c_void_p
 
 
 def _chosen_dtype(wanted: str | None, stored: str) -> str:
+    held = [name for name in FORMATS if library().cutaway_has_format(name.encode())]
     if wanted is None:
-        return "int8" if stored == "int8" else "float32"
-    if wanted not in DTYPES:
+        return stored if stored in held else FLOAT32.name
+    if wanted not in held:
         others = 'float16 and bfloat16 are for --engine pytorch (engine="pytorch")'
-        raise UsageError(f"the CPU engine holds weights as {' or '.join(DTYPES)}, not {wanted!r}; {others}")
+        raise UsageError(f"the CPU engine holds weights as {' or '.join(held)}, not {wanted!r}; {others}")
     return wanted
 
 

@@ -13,6 +13,13 @@ from cutaway.errors import EngineError
 
 PATH = Path(__file__).with_name("_native.so")
 
+
+class StoredArray(ctypes.Structure):
+    """One of the arrays that a tensor is stored as, seen as (outputs, depth), with strides in elements."""
+
+    _fields_ = (("data", c_void_p), ("output_stride", c_ssize_t), ("depth_stride", c_ssize_t))
+
+
 _HANDLE = POINTER(c_void_p)
 _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     # wanted set or NULL -> its name, or NULL where this processor lacks it
@@ -20,13 +27,9 @@ _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied, isa, threads, -> model
     "cutaway_model_new": (c_int, [c_int] * 6 + [c_float, c_int, c_char_p, c_int, _HANDLE]),
     "cutaway_model_free": (None, [c_void_p]),
-    # model, slot, data, strides of outputs and depth
-    "cutaway_load_float": (c_int, [c_void_p, c_int, c_void_p, c_ssize_t, c_ssize_t]),
-    # model, slot, values and strides, scales and strides, columns
-    "cutaway_load_int8": (
-        c_int,
-        [c_void_p, c_int, c_void_p, c_ssize_t, c_ssize_t, c_void_p, c_ssize_t, c_ssize_t, c_void_p],
-    ),
+    "cutaway_has_format": (c_int, [c_char_p]),
+    # model, name of the tensor, name of its format, the arrays that it is stored as
+    "cutaway_load": (c_int, [c_void_p, c_char_p, c_char_p, POINTER(StoredArray)]),
     # model, cache or NULL, tokens, counts, rows, all, exact, -> logits
     "cutaway_forward": (c_int, [c_void_p, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p]),
     "cutaway_cache_new": (c_int, [c_void_p, c_int, _HANDLE]),
@@ -40,6 +43,7 @@ _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
 _STATUS = {
     1: "the CPU engine ran out of memory; use a smaller batch, a shorter text or a smaller dtype",
     2: "the CPU engine could not start its threads; ask for fewer",
+    3: "the CPU engine has no such tensor or format",
 }
 
 

@@ -11,7 +11,7 @@ using namespace cutaway;
 
 namespace {
 
-enum Status { kOk = 0, kNoMemory = 1, kNoThreads = 2 };
+enum Status { kOk = 0, kNoMemory = 1, kNoThreads = 2, kUnknownName = 3 };
 
 template <class Work>
 int guarded(const Work& work) {
@@ -24,6 +24,8 @@ int guarded(const Work& work) {
         return kNoMemory;
     } catch (const std::system_error&) {
         return kNoThreads;
+    } catch (const std::invalid_argument&) {
+        return kUnknownName;
     }
 }
 
@@ -45,20 +47,13 @@ CUTAWAY_API int cutaway_model_new(int n_vocab, int n_ctx, int n_embd, int n_head
 
 CUTAWAY_API void cutaway_model_free(Model* model) { delete model; }
 
-CUTAWAY_API int cutaway_load_float(Model* model, int slot, const float* data, ptrdiff_t output_stride, ptrdiff_t depth_stride) {
-    return guarded([&] {
-        std::lock_guard<std::mutex> lock(model->busy);
-        load_float(*model, slot, {data, output_stride, depth_stride});
-    });
-}
+// Whether matrices can be of that format.
+CUTAWAY_API int cutaway_has_format(const char* name) { return find_format(*find_kernels(nullptr), name) != nullptr; }
 
-CUTAWAY_API int cutaway_load_int8(Model* model, int slot, const int8_t* values, ptrdiff_t output_stride, ptrdiff_t depth_stride,
-                                  const uint16_t* scales, ptrdiff_t scale_output_stride, ptrdiff_t scale_block_stride,
-                                  const float* columns) {
+CUTAWAY_API int cutaway_load(Model* model, const char* name, const char* format, const StoredArray* arrays) {
     return guarded([&] {
         std::lock_guard<std::mutex> lock(model->busy);
-        load_int8(*model, slot, {values, output_stride, depth_stride, reinterpret_cast<const Half*>(scales), scale_output_stride,
-                                 scale_block_stride, columns});
+        load(*model, name, format, arrays);
     });
 }
 

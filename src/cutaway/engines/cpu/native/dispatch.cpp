@@ -1,8 +1,7 @@
 // Which instruction sets this processor has, and which the operating system saves the registers of.
 
-#include <cmath>
-#include <initializer_list>
 #include <cstring>
+#include <initializer_list>
 
 #include "kernels.h"
 
@@ -61,11 +60,10 @@ const Kernels* find_kernels(const char* name) {
     return wanted(kKernelsPortable) ? &kKernelsPortable : nullptr;
 }
 
-float to_float(Half h) {
-    const int exponent = h.bits >> 10 & 31;
-    const float mantissa = float(h.bits & 1023);
-    const float magnitude = exponent ? std::ldexp(1024.0f + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
-    return h.bits & 0x8000 ? -magnitude : magnitude;
+const Format* find_format(const Kernels& kernels, const char* name) {
+    const Format* const* format = kernels.formats;
+    while (*format && std::strcmp((*format)->name, name)) format++;
+    return *format;
 }
 
 }  // namespace cutaway

@@ -36,7 +36,7 @@ class Pass {
   public:
     Pass(Model& model, Cache& cache, bool exact)
         : model_(model), shape_(model.shape), kernels_(model.kernels), work_(model.workspace), cache_(cache),
-          width_(padded(model.shape.n_embd)), quantises_(!exact && model.wte.blocks) {}
+          width_(padded(model.shape.n_embd)), exact_(exact) {}
 
     void run(const int32_t* tokens, const std::vector<Segment>& segments, bool all, float* logits) {
         tokens_ = 0;
@@ -54,7 +54,7 @@ class Pass {
         each_row(tokens_, [&](int row) {
             float* x = work_.x.data() + row * width_;
             const float* position = model_.wpe + positions[row] * width_;
-            embedding(model_.wte, tokens[row], x);
+            model_.wte.format->dequantise_row(model_.wte, tokens[row], x);
             for (int i = 0; i < shape_.n_embd; i++) x[i] += position[i];
             std::fill(x + shape_.n_embd, x + width_, 0.0f);  // an earlier call may have left NaN in the padding
         });
@@ -68,12 +68,12 @@ class Pass {
         store_kv(index, segments);
         attend(index, queries(segments, all));
         if (!all) keep_last(segments);
-        if (quantises_) each_row(tokens_, [&](int row) { quantise(layer.attn_proj, work_.normed, row); });
+        quantise(layer.attn_proj, work_.normed);
         linear(layer.attn_proj, layer.attn_proj_bias, work_.normed, work_.x, Epilogue::kAdd);
 
         normalise(layer.ln_2_gain, layer.ln_2_bias, layer.c_fc);
         linear(layer.c_fc, layer.c_fc_bias, work_.normed, work_.hidden, Epilogue::kGelu);
-        if (quantises_) each_row(tokens_, [&](int row) { quantise(layer.mlp_proj, work_.hidden, row); });
+        quantise(layer.mlp_proj, work_.hidden);
         linear(layer.mlp_proj, layer.mlp_proj_bias, work_.hidden, work_.x, Epilogue::kAdd);
     }
 
@@ -88,13 +88,19 @@ class Pass {
         each_row(tokens_, [&](int row) {
             kernels_.layer_norm(work_.x.data() + row * width_, gain, bias, shape_.n_embd, shape_.epsilon,
                                 work_.normed.data() + row * width_);
-            if (quantises_) quantise(reader, work_.normed, row);
+            if (quantises_for(reader)) quantise(reader, work_.normed, row);
         });
+    }
+
+    bool quantises_for(const Matrix& reader) const { return !exact_ && reader.format->multiply; }
+
+    void quantise(const Matrix& reader, const Buffer<float>& from) {
+        if (quantises_for(reader)) each_row(tokens_, [&](int row) { quantise(reader, from, row); });
     }
 
     void quantise(const Matrix& reader, const Buffer<float>& from, int row) {
         const size_t width = padded(reader.depth);
-        kernels_.quantise(from.data() + row * width, reader.columns, quantised_rows(width), row);
+        kernels_.quantise(from.data() + row * width, reader.input_scales, quantised_rows(width), row);
     }
 
     QuantisedRows quantised_rows(size_t width) const {
@@ -108,15 +114,11 @@ class Pass {
 
     void linear(const Matrix& matrix, const Buffer<float>& from, const Outputs& to) {
         const size_t width = padded(matrix.depth);
-        const FloatRows floats{from.data(), width};
+        const Format& format = *matrix.format;
+        const bool quantised = quantises_for(matrix);
         each_panel_group(matrix, [&](PanelRange range, int thread) {
-            if (matrix.floats)
-                kernels_.linear_float(matrix.floats, matrix.depth, range, floats, tokens_, to);
-            else if (quantises_)
-                kernels_.linear_int8(matrix.blocks, matrix.depth, range, quantised_rows(width), tokens_, to);
-            else
-                kernels_.linear_int8_exact(matrix.blocks, matrix.columns, matrix.depth, range, floats, tokens_, to,
-                                           work_.panels[thread].data());
+            if (quantised) format.multiply(matrix, range, quantised_rows(width), tokens_, to);
+            else format.multiply_exact(matrix, range, {from.data(), width}, tokens_, to, work_.panels[thread].data());
         });
     }
 
@@ -185,7 +187,7 @@ class Pass {
 
     template <class Work>
     void each_panel_group(const Matrix& matrix, const Work& work) {
-        const int panels = matrix.panels();
+        const int panels = matrix.panel_count();
         const int fair = int(divide_up(panels, model_.pool.size() * kChunksPerThread));
         const int group = std::max(1, std::min(fair, int(kPanelGroupBytes / matrix.panel_bytes())));
         each(int(divide_up(panels, group)), true, [&](int chunk, int thread) {
@@ -199,7 +201,7 @@ class Pass {
     Workspace& work_;
     Cache& cache_;
     const size_t width_;  // of a row of x
-    const bool quantises_;
+    const bool exact_;    // float32 activations for all matrices
     int tokens_ = 0;  // rows of x in use
 };
 
@@ -264,7 +266,7 @@ void forward(Model& model, Cache* cache, const Batch& batch, float* logits) {
         longest = std::max(longest, lengths[row]);
         tokens += batch.counts[row];
     }
-    const bool halves = !batch.exact && model.wte.blocks;
+    const bool halves = !batch.exact && model.quantises_activations;
     make_room(model, std::min(tokens, kSlabTokens), longest);
     kept.prefer(halves ? Stored::kHalf : Stored::kFloat);
     for (int row = 0; cache && row < rows; row++) kept.reserve(row, lengths[row]);

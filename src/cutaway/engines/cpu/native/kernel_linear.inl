@@ -57,67 +57,12 @@ inline void float_tile(const float* panels, int depth, PanelRange range, FloatRo
     }
 }
 
-void linear_float(const float* panels, int depth, PanelRange range, FloatRows x, int rows, const Outputs& to) {
+inline void linear_float(const float* panels, int depth, PanelRange range, FloatRows x, int rows, const Outputs& to) {
     for (int row = 0; row < rows; row += kFloatRows) {
         with_count<kFloatRows>(rows - row, [&](auto count) {
             constexpr int M = decltype(count)::value;
             float_tile<M, panels_at_once(M)>(panels, depth, range, x, row, to);
         });
-    }
-}
-
-inline QuantisedRows skip_rows(QuantisedRows x, int rows) {
-    const size_t values = rows * x.stride, blocks = values / kBlock;
-    return {static_cast<Quantised*>(x.values) + values, x.scales + blocks, x.sums + blocks, x.stride};
-}
-
-// M rows through one panel of int8: exact dot products within a block, a float sum over the blocks.
-template <int M>
-inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int row, int panel, const Outputs& to) {
-    const size_t per_row = x.stride / kBlock;
-    const Quantised* values = static_cast<const Quantised*>(x.values);
-    Vec sums[M][1];
-    clear(sums);
-    for (int b = 0; b < count; b++) {
-        Vec dots[M];
-        dot_block<M>(blocks[b], values + b * kBlock, x.stride, x.sums + b, per_row, dots);
-        const Vec weight_scales = load(blocks[b].scales);
-        for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * broadcast(x.scales[m * per_row + b]), sums[m][0]);
-    }
-    apply_epilogue(to, row, panel, sums);
-}
-
-void linear_int8(const Int8Block* panels, int depth, PanelRange range, QuantisedRows x, int rows, const Outputs& to) {
-    const int count = int(divide_up(depth, kBlock));
-    for (int row = 0; row < rows; row += kInt8Rows) {
-        const QuantisedRows tile = skip_rows(x, row);
-        with_count<kInt8Rows>(rows - row, [&](auto m) {
-            for (int panel = range.first; panel < range.last; panel++)
-                int8_tile<decltype(m)::value>(panels + size_t(panel) * count, count, tile, row, panel, to);
-        });
-    }
-}
-
-void dequantise_panel(const Int8Block* blocks, const float* columns, int depth, float* panel) {
-    for (int k = 0; k < depth; k++) {
-        const Int8Block& block = blocks[k / kBlock];
-        const int within = k % kBlock;
-        float lane[kLanes];
-        for (int i = 0; i < kLanes; i++) lane[i] = block.values[within / 4][i][within % 4];
-        store(panel + size_t(k) * kLanes, load(lane) * load(block.scales) * broadcast(columns[k]));
-    }
-}
-
-void linear_int8_exact(const Int8Block* panels, const float* columns, int depth, PanelRange range, FloatRows x, int rows,
-                       const Outputs& to, float* scratch) {
-    const size_t count = divide_up(depth, kBlock);
-    for (int panel = range.first; panel < range.last; panel++) {
-        dequantise_panel(panels + panel * count, columns, depth, scratch);
-        Outputs there = to;
-        there.data += size_t(panel) * kLanes;
-        there.width -= panel * kLanes;
-        if (there.bias) there.bias += size_t(panel) * kLanes;
-        linear_float(scratch, depth, {0, 1}, x, rows, there);
     }
 }
 

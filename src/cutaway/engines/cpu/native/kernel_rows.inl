@@ -24,11 +24,16 @@ void layer_norm(const float* x, const float* gain, const float* bias, int width,
     for (int i = 0; i < width; i += kLanes) store(y + i, fma((load(x + i) - mean) * inverse, load(gain + i), load(bias + i)));
 }
 
-void quantise(const float* x, const float* columns, QuantisedRows to, int row) {
+inline QuantisedRows skip_rows(QuantisedRows x, int rows) {
+    const size_t values = rows * x.stride, blocks = values / kBlock;
+    return {static_cast<Quantised*>(x.values) + values, x.scales + blocks, x.sums + blocks, x.stride};
+}
+
+void quantise(const float* x, const float* input_scales, QuantisedRows to, int row) {
     to = skip_rows(to, row);
     Quantised* values = static_cast<Quantised*>(to.values);
-    for (size_t b = 0; b < to.stride / kBlock; b++, x += kBlock, columns += kBlock, values += kBlock) {
-        const Vec lo = load(x) * load(columns), hi = load(x + kLanes) * load(columns + kLanes);
+    for (size_t b = 0; b < to.stride / kBlock; b++, x += kBlock, input_scales += kBlock, values += kBlock) {
+        const Vec lo = load(x) * load(input_scales), hi = load(x + kLanes) * load(input_scales + kLanes);
         if (sum_of_lanes((lo - lo) + (hi - hi)) != 0.0f) {  // 0, but where one of them is infinite or no number
             store_quantised(values, broadcast(0.0f));
             store_quantised(values + kLanes, broadcast(0.0f));

@@ -63,15 +63,38 @@ struct AttentionTask {
 
 constexpr int kMaxTileRows = 16;
 
+// One of the arrays that a matrix is stored as, with strides in elements.
+struct StoredArray {
+    const void* data;
+    ptrdiff_t output_stride, depth_stride;
+};
+
+// The weights of a linear layer in panels of 16 outputs, in whatever way its format has them.
+struct PackedMatrix {
+    int outputs, depth;
+    char* panels;
+    float* input_scales;  // what activations are multiplied by, zero-padded to whole blocks; only some formats have them
+};
+
+// A stored format with the code of one instruction set. Each is a file kernel_*.inl, which kernels.inl lists.
+struct Format {
+    const char* name;
+    int input_scales;  // which of the stored arrays holds the float32 input scales; -1 for a format without
+
+    size_t (*panel_bytes)(int depth);
+    // Fill some panels, which are zero, from the stored arrays.
+    void (*pack)(const StoredArray* arrays, const PackedMatrix& to, PanelRange);
+    // The weights of one output as float32: (depth).
+    void (*dequantise_row)(const PackedMatrix&, int output, float* row);
+    // y = x W for the outputs of some panels and `rows` rows of x, quantised; nullptr for a format that multiplies floats only.
+    void (*multiply)(const PackedMatrix&, PanelRange, QuantisedRows, int rows, const Outputs&);
+    // The same with float32 activations and weights, which may be de-quantised a panel at a time in `scratch` (depth x 16).
+    void (*multiply_exact)(const PackedMatrix&, PanelRange, FloatRows, int rows, const Outputs&, float* scratch);
+};
+
 struct Kernels {
     const char* name;
-
-    // y = x W for the outputs of some panels and `rows` rows of x.
-    void (*linear_float)(const float* panels, int depth, PanelRange, FloatRows, int rows, const Outputs&);
-    void (*linear_int8)(const Int8Block* panels, int depth, PanelRange, QuantisedRows, int rows, const Outputs&);
-    // The same with float32 activations: weights are (value * scale) * column, a panel at a time in `scratch` (depth x 16).
-    void (*linear_int8_exact)(const Int8Block* panels, const float* columns, int depth, PanelRange, FloatRows, int rows,
-                              const Outputs&, float* scratch);
+    const Format* const* formats;  // ends with nullptr
 
     void (*attend)(const AttentionTask&);
     // Write key and value of one position, each (d_head), into the cache.
@@ -79,8 +102,8 @@ struct Kernels {
 
     // y = (x - mean) / sqrt(variance + epsilon) * gain + bias for one row.
     void (*layer_norm)(const float* x, const float* gain, const float* bias, int width, float epsilon, float* y);
-    // x * columns, quantised with a scale a block, to row `row` of `to`.
-    void (*quantise)(const float* x, const float* columns, QuantisedRows to, int row);
+    // x * input_scales, quantised with a scale a block, to row `row` of `to`.
+    void (*quantise)(const float* x, const float* input_scales, QuantisedRows to, int row);
 };
 
 extern const Kernels kKernelsPortable;
@@ -92,7 +115,7 @@ extern const Kernels kKernelsAvx512;
 // The table of that name ("portable", "avx2", "avx512"), or the best one for nullptr; nullptr where this processor cannot run it.
 const Kernels* find_kernels(const char* name);
 
-// float16 to float32, for the few places outside the kernels.
-float to_float(Half h);
+// The format of that name; nullptr if there is none.
+const Format* find_format(const Kernels&, const char* name);
 
 }  // namespace cutaway

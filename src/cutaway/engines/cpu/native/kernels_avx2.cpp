@@ -1,13 +1,9 @@
-#include "kernels.h"
 #include "simd_avx2.h"
 
-#include "kernel_math.inl"
-#include "kernel_linear.inl"
-#include "kernel_attention.inl"
-#include "kernel_rows.inl"
+#include "kernels.inl"
 
 namespace cutaway {
 
-const Kernels kKernelsAvx2 = {"avx2", linear_float, linear_int8, linear_int8_exact, attend, store_kv, layer_norm, quantise};
+const Kernels kKernelsAvx2 = kernels("avx2");
 
 }  // namespace cutaway

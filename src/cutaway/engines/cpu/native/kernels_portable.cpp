@@ -1,13 +1,9 @@
-#include "kernels.h"
 #include "simd_portable.h"
 
-#include "kernel_math.inl"
-#include "kernel_linear.inl"
-#include "kernel_attention.inl"
-#include "kernel_rows.inl"
+#include "kernels.inl"
 
 namespace cutaway {
 
-const Kernels kKernelsPortable = {"portable", linear_float, linear_int8, linear_int8_exact, attend, store_kv, layer_norm, quantise};
+const Kernels kKernelsPortable = kernels("portable");
 
 }  // namespace cutaway

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <mutex>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels.h"
@@ -19,17 +21,13 @@ struct Shape {
     int d_head() const { return n_embd / n_head; }
 };
 
-// The weights of a linear layer in panels, as float32 or as int8: one of the two is there.
-struct Matrix {
-    int outputs = 0, depth = 0;
-    float* floats = nullptr;
-    Int8Block* blocks = nullptr;
-    float* columns = nullptr;  // int8 only: what activations are multiplied by; zero-padded to whole blocks
+// The weights of a linear layer, and the format that they are in.
+struct Matrix : PackedMatrix {
+    const Format* format = nullptr;
 
-    Matrix(int outputs, int depth) : outputs(outputs), depth(depth) {}
-    int panels() const { return int(divide_up(outputs, kLanes)); }
-    int blocks_per_panel() const { return int(divide_up(depth, kBlock)); }
-    size_t panel_bytes() const { return blocks ? blocks_per_panel() * sizeof(Int8Block) : depth * kLanes * sizeof(float); }
+    Matrix(int outputs, int depth) : PackedMatrix{outputs, depth, nullptr, nullptr} {}
+    int panel_count() const { return int(divide_up(outputs, kLanes)); }
+    size_t panel_bytes() const { return format->panel_bytes(depth); }
 };
 
 using Vector = float*;  // zero-padded to whole blocks
@@ -54,6 +52,14 @@ struct Workspace {
     std::vector<Buffer<float>> panels;                     // a thread: one de-quantised panel
 };
 
+// Where a tensor of the checkpoint goes: into a matrix, or into rows of float32, each zero-padded to whole blocks.
+struct Parameter {
+    Matrix* matrix = nullptr;
+    Vector* vector = nullptr;
+    int width = 0;
+    int rows = 1;
+};
+
 struct Model {
     const Shape shape;
     const Kernels& kernels;
@@ -65,29 +71,16 @@ struct Model {
     Vector wpe = nullptr;  // (n_ctx, padded n_embd)
     std::vector<Layer> layers;
     Vector ln_f_gain = nullptr, ln_f_bias = nullptr;
+    std::unordered_map<std::string, Parameter> parameters;  // by their names in a checkpoint
+    bool quantises_activations = false;                     // for at least one of its matrices
     Workspace workspace;
 
     Model(const Shape&, const Kernels&, int threads);
     const Matrix& head() const { return shape.tied ? wte : lm_head; }
 };
 
-// A tensor as it comes from a checkpoint, with strides in elements. `slot` counts the tensors in the order of
-// `GPT2Config.tensor_shapes()`.
-struct FloatTensor {
-    const float* data;
-    ptrdiff_t output_stride, depth_stride;  // of a vector, only depth_stride
-};
-struct Int8Tensor {
-    const int8_t* values;
-    ptrdiff_t output_stride, depth_stride;
-    const Half* scales;
-    ptrdiff_t scale_output_stride, scale_block_stride;
-    const float* columns;
-};
-void load_float(Model&, int slot, const FloatTensor&);
-void load_int8(Model&, int slot, const Int8Tensor&);
-
-// Row `token` of wte as float32.
-void embedding(const Matrix& wte, int token, float* out);
+// Load a tensor from the arrays that a format stores it as, seen as (outputs, depth). Throws std::invalid_argument for an
+// unknown name or format.
+void load(Model&, const char* name, const char* format, const StoredArray* arrays);
 
 }  // namespace cutaway

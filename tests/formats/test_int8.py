@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cutaway.checkpoints.quantise import BLOCK_SIZE, QuantisedMatrix, quantise
 from cutaway.errors import UsageError
+from cutaway.formats import QuantisedMatrix, quantise
+from cutaway.formats.int8 import BLOCK_SIZE
 from cutaway.numerics import FloatArray
 
 MATRICES = arrays.arrays(
@@ -24,14 +25,14 @@ def normal(outputs: int, inputs: int, seed: int = 0) -> FloatArray:
 def steps(quantised: QuantisedMatrix) -> FloatArray:
     """The distance between neighbouring values of each entry."""
     inputs = quantised.values.shape[1]
-    return np.repeat(quantised.scales.astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs] * quantised.columns
+    return np.repeat(quantised.scales.astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs] * quantised.input_scales
 
 
 @given(MATRICES)
 def test_every_entry_is_within_half_a_step(matrix: FloatArray) -> None:
     quantised = quantise(matrix)
     error = np.abs(quantised.dequantise().astype(np.float64) - matrix)
-    nothing = 1e-37 * quantised.columns.astype(np.float64) + 1e-44  # where float32 itself runs out of exponents
+    nothing = 1e-37 * quantised.input_scales.astype(np.float64) + 1e-44  # where float32 itself runs out of exponents
     assert (error <= 0.501 * steps(quantised).astype(np.float64) + nothing).all()
     assert np.abs(quantised.values.astype(int)).max() <= 127
 
@@ -40,7 +41,7 @@ def test_every_entry_is_within_half_a_step(matrix: FloatArray) -> None:
 def test_dequantised_is_the_formula(matrix: FloatArray) -> None:
     q = quantise(matrix)
     for o, i in np.ndindex(*matrix.shape):
-        expected = np.float32(q.values[o, i]) * np.float32(q.scales[o, i // BLOCK_SIZE]) * q.columns[i]
+        expected = np.float32(q.values[o, i]) * np.float32(q.scales[o, i // BLOCK_SIZE]) * q.input_scales[i]
         assert q.dequantise()[o, i] == expected
 
 
@@ -57,7 +58,7 @@ def test_outlier_channels_change_nothing() -> None:
     plain, scaled = quantise(matrix), quantise(matrix * gains)
     assert np.array_equal(plain.values, scaled.values)
     assert np.array_equal(plain.scales, scaled.scales)
-    assert np.array_equal(plain.columns * gains, scaled.columns)
+    assert np.array_equal(plain.input_scales * gains, scaled.input_scales)
 
 
 def test_zeros_stay_zero() -> None:
@@ -65,7 +66,7 @@ def test_zeros_stay_zero() -> None:
     matrix[2], matrix[:, 5] = 0, 0
     quantised = quantise(matrix)
     assert (quantised.scales[2] == 0).all()
-    assert quantised.columns[5] == 1
+    assert quantised.input_scales[5] == 1
     assert not quantised.dequantise()[2].any()
     assert not quantised.dequantise()[:, 5].any()
 
@@ -81,7 +82,7 @@ def test_a_transposed_view_and_a_matrix_of_many_chunks_give_the_same() -> None:
     matrix = normal(3000, 700)
     whole = quantise(matrix)
     view = quantise(np.asfortranarray(matrix))
-    some = quantise(matrix[1490:1510] / whole.columns)
+    some = quantise(matrix[1490:1510] / whole.input_scales)
     assert np.array_equal(whole.values, view.values)
     assert np.array_equal(whole.scales, view.scales)
     assert whole.values.flags.c_contiguous

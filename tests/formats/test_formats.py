@@ -6,8 +6,9 @@ import pytest
 import safetensors.numpy
 
 from cutaway.checkpoints import save_checkpoint
-from cutaway.checkpoints.layout import stored_kinds
+from cutaway.checkpoints.names import stored_as
 from cutaway.config import PUBLISHED, GPT2Config
+from cutaway.formats import FORMATS
 from tests.tiny import tiny_weights
 
 UNTIED = {"n_vocab": 40, "n_ctx": 8, "n_embd": 36, "n_head": 3, "n_layer": 2, "tie_word_embeddings": False}
@@ -15,17 +16,17 @@ UNTIED = {"n_vocab": 40, "n_ctx": 8, "n_embd": 36, "n_head": 3, "n_layer": 2, "t
 
 @pytest.mark.parametrize(("dtype", "code"), [("float32", "F32"), ("float16", "F16"), ("bfloat16", "BF16")])
 def test_a_parameter_as_floats_is_one_tensor(dtype: str, code: str) -> None:
-    kinds = stored_kinds(PUBLISHED[0].config, dtype)
+    kinds = stored_as(PUBLISHED[0].config, FORMATS[dtype])
     shapes = PUBLISHED[0].config.tensor_shapes()
     assert kinds == {name: {name: (code, shape)} for name, shape in shapes.items()}
 
 
 def test_a_matrix_as_int8_is_three() -> None:
-    kinds = stored_kinds(GPT2Config(), "int8")
+    kinds = stored_as(GPT2Config(), FORMATS["int8"])
     assert kinds["h.3.mlp.c_proj.weight"] == {
         "h.3.mlp.c_proj.weight": ("I8", (3072, 768)),
         "h.3.mlp.c_proj.weight.scales": ("F16", (96, 768)),
-        "h.3.mlp.c_proj.weight.columns": ("F32", (3072,)),
+        "h.3.mlp.c_proj.weight.input_scales": ("F32", (3072,)),
     }
     assert kinds["wpe.weight"] == {"wpe.weight": ("F32", (1024, 768))}
     assert sum(len(tensors) for tensors in kinds.values()) == 148 + 2 * (1 + 4 * 12)
@@ -37,9 +38,9 @@ def test_int8_on_disk(tmp_path: Path) -> None:
     shapes = {name.removeprefix("transformer."): (str(tensor.dtype), tensor.shape) for name, tensor in stored.items()}
     assert shapes["wte.weight"] == ("int8", (40, 36))
     assert shapes["wte.weight.scales"] == ("float16", (40, 2))
-    assert shapes["wte.weight.columns"] == ("float32", (36,))
+    assert shapes["wte.weight.input_scales"] == ("float32", (36,))
     assert shapes["h.1.mlp.c_proj.weight"] == ("int8", (144, 36))
     assert shapes["h.1.mlp.c_proj.weight.scales"] == ("float16", (5, 36))
-    assert shapes["h.1.mlp.c_proj.weight.columns"] == ("float32", (144,))
+    assert shapes["h.1.mlp.c_proj.weight.input_scales"] == ("float32", (144,))
     assert shapes["wpe.weight"] == ("float32", (8, 36))
     assert "lm_head.weight.scales" in stored

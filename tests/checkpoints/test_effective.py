@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from cutaway.checkpoints import ArrayWeights, Checkpoint, FloatWeights, Weights, save_checkpoint
-from cutaway.checkpoints.quantise import QuantisedMatrix
+from cutaway.checkpoints import ArrayWeights, Checkpoint, EffectiveWeights, Weights, save_checkpoint
 from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.reference import ReferenceEngine
+from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 
@@ -18,11 +18,11 @@ WEIGHTS = tiny_weights(n_embd=66)  # two blocks of 32 and a bit
 SHAPES: list[dict[str, int | bool]] = [{"n_embd": 66}, {"tie_word_embeddings": False}, {"n_inner": 10}]
 
 
-def as_weights(weights: FloatWeights, like: Weights) -> ArrayWeights:
+def as_weights(weights: EffectiveWeights, like: Weights) -> ArrayWeights:
     return ArrayWeights(like.config, dict(weights))
 
 
-def assert_same(ours: FloatWeights, theirs: Weights) -> None:
+def assert_same(ours: EffectiveWeights, theirs: Weights) -> None:
     assert list(ours) == list(theirs.config.tensor_shapes())
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs.read(name))
@@ -31,7 +31,7 @@ def assert_same(ours: FloatWeights, theirs: Weights) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_int8_is_what_the_cpu_engine_computes_with(shape: dict[str, int | bool]) -> None:
     weights = tiny_weights(**shape)
-    int8 = as_weights(FloatWeights(weights, "int8"), weights)
+    int8 = as_weights(EffectiveWeights(weights, "int8"), weights)
     ids = random_ids(weights.config, 30)
     ours = ReferenceEngine(int8).forward([ids], logits="all")
     assert_logits_close(ours, CpuEngine(weights, "int8", threads=1).forward([ids], logits="all", exact=True))
@@ -42,28 +42,28 @@ def test_int8_is_what_the_cpu_engine_computes_with(shape: dict[str, int | bool])
 def test_the_same_comes_back_from_a_file_of_that_precision(tmp_path: Path, dtype: str) -> None:
     save_checkpoint(tmp_path, WEIGHTS, dtype)
     saved = Checkpoint(tmp_path, "x")
-    assert_same(FloatWeights(WEIGHTS, dtype), saved)
-    assert_same(FloatWeights(saved, dtype), saved)
+    assert_same(EffectiveWeights(WEIGHTS, dtype), saved)
+    assert_same(EffectiveWeights(saved, dtype), saved)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_floats_are_what_the_pytorch_engine_holds(dtype: str) -> None:
     held = PyTorchEngine(WEIGHTS, dtype).model.state_dict()
-    for name, ours in FloatWeights(WEIGHTS, dtype).items():
+    for name, ours in EffectiveWeights(WEIGHTS, dtype).items():
         theirs = held[name].float().numpy()
         np.testing.assert_array_equal(ours, theirs.T if WEIGHTS.config.tensors[name].transposed else theirs)
 
 
 def test_float32_is_what_is_stored(tmp_path: Path) -> None:
-    assert_same(FloatWeights(WEIGHTS, "float32"), WEIGHTS)
+    assert_same(EffectiveWeights(WEIGHTS, "float32"), WEIGHTS)
     save_checkpoint(tmp_path, WEIGHTS, "int8")
-    assert_same(FloatWeights(Checkpoint(tmp_path, "x"), "float32"), Checkpoint(tmp_path, "x"))
+    assert_same(EffectiveWeights(Checkpoint(tmp_path, "x"), "float32"), Checkpoint(tmp_path, "x"))
 
 
 def test_an_int8_file_is_rounded_for_an_engine_of_half_floats(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, WEIGHTS, "int8")
     saved = Checkpoint(tmp_path, "x")
-    for name, ours in FloatWeights(saved, "bfloat16").items():
+    for name, ours in EffectiveWeights(saved, "bfloat16").items():
         theirs = torch.from_numpy(saved.read(name)).bfloat16().float().numpy()
         np.testing.assert_array_equal(ours, theirs)
 
@@ -79,13 +79,13 @@ class Counted:
         self.names.append(name)
         return WEIGHTS.read(name)
 
-    def read_quantised(self, name: str) -> QuantisedMatrix | None:
-        return None
+    def stored(self, name: str) -> StoredTensor:
+        return StoredTensor(self.config.tensors[name], FLOAT32, {"": self.read(name)})
 
 
 def test_a_tensor_is_read_when_it_is_asked_for_and_once() -> None:
     counted = Counted()
-    weights = FloatWeights(counted, "int8")
+    weights = EffectiveWeights(counted, "int8")
     assert (len(weights), "wte.weight" in list(weights), counted.names) == (2 + 2 * 12 + 2, True, [])
     assert weights["wpe.weight"] is weights["wpe.weight"]
     assert weights["wte.weight"].dtype == np.float32
@@ -93,7 +93,7 @@ def test_a_tensor_is_read_when_it_is_asked_for_and_once() -> None:
 
 
 def test_a_name_that_is_none_is_a_key_that_is_missing() -> None:
-    weights = FloatWeights(WEIGHTS, "int8")
+    weights = EffectiveWeights(WEIGHTS, "int8")
     assert "lm_head.weight" not in weights
     with pytest.raises(KeyError):
         weights["no_such"]

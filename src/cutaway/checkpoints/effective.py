@@ -1,0 +1,47 @@
+"""The weights that an engine computes with."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from cutaway.checkpoints.names import format_for
+from cutaway.checkpoints.weights import Weights
+from cutaway.formats import FORMATS, StoredTensor
+from cutaway.numerics import FloatArray
+
+
+class EffectiveWeights(Mapping[str, FloatArray]):
+    """Some weights as an engine of a precision holds them: a mapping of float32 tensors, and `Weights` themselves.
+
+    With another `dtype` ("float32", "float16", "bfloat16" or "int8") than that of the weights every tensor is
+    converted; with the same one each stays in the format that it is stored in. As a mapping, tensors are read when
+    they are first asked for, and kept.
+    """
+
+    def __init__(self, weights: Weights, dtype: str) -> None:
+        self.config = weights.config
+        self.dtype = dtype
+        self._weights = weights
+        self._read: dict[str, FloatArray] = {}
+
+    def __getitem__(self, name: str) -> FloatArray:
+        if name not in self._read:
+            if name not in self.config.tensors:
+                raise KeyError(name)
+            self._read[name] = self.stored(name).dequantise()
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.config.tensors)
+
+    def __len__(self) -> int:
+        return len(self.config.tensors)
+
+    def read(self, name: str) -> FloatArray:
+        return np.array(self.stored(name).dequantise())
+
+    def stored(self, name: str) -> StoredTensor:
+        stored = self._weights.stored(name)
+        if self.dtype == self._weights.dtype:
+            return stored
+        return stored.to(format_for(stored.spec, FORMATS[self.dtype]))

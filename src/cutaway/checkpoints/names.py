@@ -1,0 +1,29 @@
+"""Names of the arrays in a checkpoint's files, and what each of them is stored as."""
+
+from cutaway.config import GPT2Config
+from cutaway.formats import FLOAT32, Format, StoredAs
+from cutaway.tensors import TensorSpec
+
+PREFIX = "transformer."  # before every name but the head's where a model was saved together with its head
+
+
+def stored_as(config: GPT2Config, wanted: Format) -> dict[str, dict[str, StoredAs]]:
+    """For each parameter the arrays that store it in a format: dtype and shape by name, without prefix."""
+    return {
+        spec.name: {spec.name + suffix: kind for suffix, kind in format_for(spec, wanted).layout(spec).items()}
+        for spec in config.tensors.values()
+    }
+
+
+def format_for(spec: TensorSpec, wanted: Format) -> Format:
+    """Return `wanted` if it takes such a tensor, else float32."""
+    return wanted if wanted.takes(spec) else FLOAT32
+
+
+def with_prefix(name: str) -> str:
+    """A tensor's name as transformers writes it.
+
+    >>> with_prefix("wte.weight"), with_prefix("lm_head.weight")
+    ('transformer.wte.weight', 'lm_head.weight')
+    """
+    return name if name.startswith("lm_head.") else PREFIX + name

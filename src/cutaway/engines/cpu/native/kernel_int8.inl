@@ -1,0 +1,103 @@
+// Weights as int8 in blocks of 32 inputs: [panel][block] Int8Block. Stored are the values, the scales of the blocks as
+// float16, and the scales of the inputs.
+
+namespace cutaway {
+namespace {
+
+size_t int8_panel_bytes(int depth) { return divide_up(depth, kBlock) * sizeof(Int8Block); }
+
+Int8Block* int8_panel(const PackedMatrix& matrix, int panel) {
+    return reinterpret_cast<Int8Block*>(matrix.panels + panel * int8_panel_bytes(matrix.depth));
+}
+
+// Inlined for each layout with its unit stride as a constant, which lets the compiler move many bytes at once.
+inline void pack_values(Int8Block& block, int outputs, int depth, const int8_t* from, ptrdiff_t output_stride,
+                        ptrdiff_t depth_stride) {
+    for (int k = 0; k < depth; k += 4)
+        for (int i = 0; i < outputs; i++)
+            for (int j = 0; j < (depth - k < 4 ? depth - k : 4); j++)
+                block.values[k / 4][i][j] = from[i * output_stride + (k + j) * depth_stride];
+}
+
+void pack_block(const StoredArray& from, const StoredArray& scales, const PackedMatrix& to, int panel, int b) {
+    Int8Block& block = int8_panel(to, panel)[b];
+    const int first = panel * kLanes, k = b * kBlock;
+    const int outputs = to.outputs - first < kLanes ? to.outputs - first : kLanes;
+    const int depth = to.depth - k < kBlock ? to.depth - k : kBlock;
+    const bool whole = outputs == kLanes && depth == kBlock;
+    const int8_t* values = static_cast<const int8_t*>(from.data) + first * from.output_stride + k * from.depth_stride;
+    if (whole && from.depth_stride == 1) pack_values(block, kLanes, kBlock, values, from.output_stride, 1);
+    else if (whole && from.output_stride == 1) pack_values(block, kLanes, kBlock, values, 1, from.depth_stride);
+    else pack_values(block, outputs, depth, values, from.output_stride, from.depth_stride);
+    const Half* scale = static_cast<const Half*>(scales.data) + first * scales.output_stride + b * scales.depth_stride;
+    for (int i = 0; i < outputs; i++) block.scales[i] = scale[i * scales.output_stride];
+}
+
+void pack_int8(const StoredArray* arrays, const PackedMatrix& to, PanelRange range) {
+    for (int panel = range.first; panel < range.last; panel++)
+        for (int b = 0; b < int(divide_up(to.depth, kBlock)); b++) pack_block(arrays[0], arrays[1], to, panel, b);
+}
+
+void dequantise_int8_row(const PackedMatrix& matrix, int output, float* row) {
+    const Int8Block* blocks = int8_panel(matrix, output / kLanes);
+    const int lane = output % kLanes;
+    float scales[kLanes];
+    for (int k = 0; k < matrix.depth; k++) {
+        const Int8Block& block = blocks[k / kBlock];
+        if (k % kBlock == 0) store(scales, load(block.scales));
+        row[k] = block.values[k % kBlock / 4][lane][k % 4] * scales[lane] * matrix.input_scales[k];
+    }
+}
+
+// M rows through one panel of int8: exact dot products within a block, a float sum over the blocks.
+template <int M>
+inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int row, int panel, const Outputs& to) {
+    const size_t per_row = x.stride / kBlock;
+    const Quantised* values = static_cast<const Quantised*>(x.values);
+    Vec sums[M][1];
+    clear(sums);
+    for (int b = 0; b < count; b++) {
+        Vec dots[M];
+        dot_block<M>(blocks[b], values + b * kBlock, x.stride, x.sums + b, per_row, dots);
+        const Vec weight_scales = load(blocks[b].scales);
+        for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * broadcast(x.scales[m * per_row + b]), sums[m][0]);
+    }
+    apply_epilogue(to, row, panel, sums);
+}
+
+void multiply_int8(const PackedMatrix& matrix, PanelRange range, QuantisedRows x, int rows, const Outputs& to) {
+    const int count = int(divide_up(matrix.depth, kBlock));
+    for (int row = 0; row < rows; row += kInt8Rows) {
+        const QuantisedRows tile = skip_rows(x, row);
+        with_count<kInt8Rows>(rows - row, [&](auto m) {
+            for (int panel = range.first; panel < range.last; panel++)
+                int8_tile<decltype(m)::value>(int8_panel(matrix, panel), count, tile, row, panel, to);
+        });
+    }
+}
+
+void dequantise_panel(const Int8Block* blocks, const float* input_scales, int depth, float* panel) {
+    for (int k = 0; k < depth; k++) {
+        const Int8Block& block = blocks[k / kBlock];
+        const int within = k % kBlock;
+        float lane[kLanes];
+        for (int i = 0; i < kLanes; i++) lane[i] = block.values[within / 4][i][within % 4];
+        store(panel + size_t(k) * kLanes, load(lane) * load(block.scales) * broadcast(input_scales[k]));
+    }
+}
+
+void multiply_int8_exact(const PackedMatrix& matrix, PanelRange range, FloatRows x, int rows, const Outputs& to, float* scratch) {
+    for (int panel = range.first; panel < range.last; panel++) {
+        dequantise_panel(int8_panel(matrix, panel), matrix.input_scales, matrix.depth, scratch);
+        Outputs there = to;
+        there.data += size_t(panel) * kLanes;
+        there.width -= panel * kLanes;
+        if (there.bias) there.bias += size_t(panel) * kLanes;
+        linear_float(scratch, matrix.depth, {0, 1}, x, rows, there);
+    }
+}
+
+constexpr Format kInt8 = {"int8", 2, int8_panel_bytes, pack_int8, dequantise_int8_row, multiply_int8, multiply_int8_exact};
+
+}  // namespace
+}  // namespace cutaway

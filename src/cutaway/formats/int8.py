@@ -1,0 +1,149 @@
+"""int8 weights: per-channel input scales, then a scale for every block of 32 inputs of an output.
+
+A linear layer computes y[o] = sum_i x[i] W[o, i]. For any s[i] > 0 that is
+
+    sum_i (x[i] s[i]) (W[o, i] / s[i])
+
+and only the second factor is quantised. GPT-2 has a few input channels a hundred times larger than the rest. With
+their scales s taken out, such a channel neither spoils the scale of its 31 neighbours nor loses its own small weights.
+This file is the definition that every engine follows. Matrices are (out, in) here: `wte` as it is, Conv1D transposed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.errors import UsageError
+from cutaway.formats.format import Array, Arrays, Format, StoredAs, StoredTensor, as_matrix
+from cutaway.numerics import FloatArray
+from cutaway.tensors import TensorSpec
+
+BLOCK_SIZE = 32
+_CHUNK = 1 << 17  # elements worked on at a time: small enough for the cache, and no copy of a whole matrix is ever made
+_LARGEST_HALF = 0x7BFF  # bits of 65504; those of negative numbers, NaN and infinity are larger
+
+
+@dataclass(frozen=True)
+class QuantisedMatrix:
+    """A matrix W of (out, in) float32 as W[o, i] = (values[o, i] * scales[o, i // 32]) * input_scales[i].
+
+    `values` are int8 from -127 to 127, `scales` float16 and not negative, `input_scales` float32 and positive.
+    """
+
+    values: NDArray[np.int8]  # (out, in)
+    scales: NDArray[np.float16]  # (out, ceil(in / 32))
+    input_scales: FloatArray  # (in,)
+
+    def dequantise(self) -> FloatArray:
+        """The matrix that an engine computes with: (out, in) float32, multiplied in exactly the order above."""
+        outputs, inputs = self.values.shape
+        matrix = np.empty((outputs, inputs), np.float32)
+        for rows in _row_chunks(outputs, inputs):
+            scales = np.repeat(self.scales[rows].astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs]
+            matrix[rows] = self.values[rows] * scales * self.input_scales
+        return matrix
+
+
+class Int8(Format):
+    """8 bits a weight and 16 a block of 32 weights, for the matrices that multiply activations.
+
+    >>> Int8().layout(TensorSpec("h.0.mlp.c_fc.weight", (768, 3072), "linear"))
+    {'': ('I8', (768, 3072)), '.scales': ('F16', (24, 3072)), '.input_scales': ('F32', (768,))}
+    """
+
+    name = "int8"
+    quantization: ClassVar = {"quant_method": "cutaway", "bits": 8, "block_size": BLOCK_SIZE}
+
+    def takes(self, spec: TensorSpec) -> bool:
+        return spec.quantisable
+
+    def layout(self, spec: TensorSpec) -> dict[str, StoredAs]:
+        rows, columns = spec.shape
+        scales = (block_count(rows), columns) if spec.transposed else (rows, block_count(columns))
+        return {"": ("I8", spec.shape), ".scales": ("F16", scales), ".input_scales": ("F32", (spec.inputs,))}
+
+    def store(self, spec: TensorSpec, tensor: FloatArray) -> Arrays:
+        matrix = quantise(tensor.T if spec.transposed else tensor)
+        values, scales = as_matrix(spec, matrix.values), as_matrix(spec, matrix.scales)
+        return {"": values, ".scales": scales, ".input_scales": matrix.input_scales}
+
+    def load(self, spec: TensorSpec, arrays: Arrays) -> StoredTensor:
+        if arrays[""].min() < -127:
+            raise UsageError(f"{spec.name} holds -128")
+        if arrays[".scales"].view(np.uint16).max() > _LARGEST_HALF:
+            raise UsageError(f"{spec.name}.scales holds a negative number, NaN or infinity")
+        input_scales = arrays[".input_scales"]
+        if not ((input_scales > 0) & (input_scales < np.inf)).all():
+            raise UsageError(f"{spec.name}.input_scales holds a number that is not positive or not finite")
+        return StoredTensor(spec, self, arrays)
+
+    def dequantise(self, spec: TensorSpec, arrays: Arrays) -> FloatArray:
+        matrix = QuantisedMatrix(*self.pack(spec, arrays)).dequantise()  # type: ignore[arg-type]  # of these dtypes
+        return np.ascontiguousarray(matrix.T) if spec.transposed else matrix
+
+    def pack(self, spec: TensorSpec, arrays: Arrays) -> list[Array]:
+        values, scales = as_matrix(spec, arrays[""]), as_matrix(spec, arrays[".scales"])
+        return [values, scales, arrays[".input_scales"]]
+
+
+def block_count(inputs: int) -> int:
+    """Number of blocks of 32 inputs; the last may be short."""
+    return -(-inputs // BLOCK_SIZE)
+
+
+def quantise(matrix: FloatArray) -> QuantisedMatrix:
+    """Quantise a matrix of (out, in), which may be a transposed view. Raises UsageError if it holds NaN or infinity.
+
+    Rounding is to the nearest, half to even; the error of an entry is at most half its scale times its input scale.
+
+    >>> quantise(np.array([[0.5, -100.0], [1.0, 25.0]], np.float32)).values
+    array([[  63, -127],
+           [ 127,   32]], dtype=int8)
+    """
+    outputs, inputs = matrix.shape
+    input_scales = _input_scales(matrix)
+    values = np.empty((outputs, inputs), np.int8)
+    scales = np.empty((outputs, block_count(inputs)), np.float16)
+    for rows in _row_chunks(outputs, inputs):
+        _quantise_rows(matrix[rows], input_scales, values[rows], scales[rows])
+    return QuantisedMatrix(values, scales, input_scales)
+
+
+def _input_scales(matrix: FloatArray) -> FloatArray:
+    """The largest magnitude of each input channel, 1 for a channel of zeros: (in,)."""
+    peaks = np.zeros(matrix.shape[1], np.float32)
+    for rows in _row_chunks(*matrix.shape):
+        np.maximum(peaks, np.abs(matrix[rows]).max(axis=0), out=peaks)
+    if not np.isfinite(peaks).all():
+        raise UsageError("cannot quantise a matrix that holds NaN or infinity")
+    peaks[peaks == 0] = 1
+    return peaks
+
+
+def _quantise_rows(
+    rows: FloatArray, input_scales: FloatArray, values: NDArray[np.int8], scales: NDArray[np.float16]
+) -> None:
+    """Quantise some rows (R, in) into `values` (R, in) and `scales` (R, blocks)."""
+    count, inputs = rows.shape
+    padded = np.zeros((count, scales.shape[1] * BLOCK_SIZE), np.float32)
+    np.divide(rows, input_scales, out=padded[:, :inputs])
+    blocks = padded.reshape(count, -1, BLOCK_SIZE)  # (R, blocks, 32)
+    scales[:] = _scales(np.maximum(blocks.max(axis=2), -blocks.min(axis=2)))
+    blocks /= np.where(scales == 0, 1, scales).astype(np.float32)[:, :, None]
+    np.clip(np.rint(padded, out=padded), -127, 127, out=padded)
+    values[:] = padded[:, :inputs]
+
+
+def _scales(peaks: FloatArray) -> NDArray[np.float16]:
+    """peaks / 127 as float16, rounded up: 127 steps always reach the peak, and a tiny block gets no scale of zero."""
+    exact = peaks / np.float32(127)
+    scales = exact.astype(np.float16)
+    return np.where(scales < exact, np.nextafter(scales, np.float16(1)), scales)
+
+
+def _row_chunks(outputs: int, inputs: int) -> Iterator[slice]:
+    step = max(1, _CHUNK // inputs)
+    return (slice(start, start + step) for start in range(0, outputs, step))
