@@ -12,10 +12,9 @@ from cutaway.engines.reference import MASKED, ReferenceEngine
 from cutaway.figures import DrawableTrace
 from cutaway.figures.article.numbers import NUMBERS
 from cutaway.figures.article.steps import beginning
-from cutaway.figures.article.views import softmax
 from cutaway.generation.batch import Limits, collect, generate
 from cutaway.generation.sampling import Sampling
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax
 from cutaway.parameters import parameter_table
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention

@@ -14,8 +14,8 @@ from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Engine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import MAX_SEQUENCES, Completion, Limits, Piece, collect, fit, generate
-from cutaway.generation.sampling import Sampling, softmax
-from cutaway.numerics import FloatArray
+from cutaway.generation.sampling import Sampling
+from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.tokenizer.fast import Tokenizer
 
 if TYPE_CHECKING:  # not needed for a first token
@@ -177,8 +177,8 @@ class Model:
         """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
         check_int("count", count, 1, self.config.n_vocab)
         ids = fit(self.prompt_ids(prompt), self.config.n_ctx)
-        probabilities = softmax(self.engine.forward([ids], exact=True)[0])
-        likeliest = np.argsort(-probabilities, kind="stable")[:count]
+        probabilities = softmax(self.engine.forward([ids], exact=True)[0].astype(np.float64))
+        likeliest = top_k(probabilities, count)
         return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
 
     def trace(

@@ -1,6 +1,53 @@
-"""Array types and the few numerical functions that several rooms share."""
+"""Softmax, log-softmax and top-k over the last axis, and the array types that they take and return."""
+
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+IndexArray = NDArray[np.intp]
+
+Floating = TypeVar("Floating", bound=np.floating)
+
+
+def softmax(x: NDArray[Floating]) -> NDArray[Floating]:
+    """Softmax over the last axis, in the precision of `x`.
+
+    >>> softmax(np.array([0.0, 0.0, -np.inf])).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    exp = np.exp(x - x.max(axis=-1, keepdims=True))
+    probabilities: NDArray[Floating] = exp / exp.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def log_softmax(x: NDArray[np.floating]) -> Float64Array:
+    """Logarithm of the softmax over the last axis (nats, where `x` are logits), in float64.
+
+    >>> log_softmax(np.array([1000.0, 1000.0])).round(4).tolist()
+    [-0.6931, -0.6931]
+    """
+    shifted = x - x.max(axis=-1, keepdims=True)
+    log_probabilities: Float64Array = shifted - np.log(np.exp(shifted, dtype=np.float64).sum(axis=-1, keepdims=True))
+    return log_probabilities
+
+
+def top_k(x: NDArray[np.number], k: int) -> IndexArray:
+    """Indices of the k largest entries of the last axis, largest first; of equal entries the lowest index comes first.
+
+    All entries are sorted where there are no more than k.
+
+    >>> top_k(np.array([0.1, 0.4, 0.1, 0.4]), 3).tolist()
+    [1, 3, 0]
+    """
+    if k >= x.shape[-1]:
+        return np.argsort(-x, axis=-1, kind="stable")
+    chosen = np.argpartition(x, -k, axis=-1)[..., -k:]
+    smallest = np.take_along_axis(x, chosen, axis=-1).min(axis=-1, keepdims=True)
+    tied = np.count_nonzero(x >= smallest, axis=-1) > k  # a partition takes any of the entries that equal the smallest
+    chosen[tied] = np.argsort(-x[tied], axis=-1, kind="stable")[..., :k]
+    chosen.sort(axis=-1)
+    order = np.argsort(-np.take_along_axis(x, chosen, axis=-1), axis=-1, kind="stable")
+    return np.take_along_axis(chosen, order, axis=-1)

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cutaway.engines.reference import softmax
 from cutaway.errors import UsageError
 from cutaway.explore import selections
 from cutaway.explore.selections import Numbers, Place, parse, select, selected_shape
+from cutaway.numerics import softmax
 from cutaway.trace import Intervention, Trace
 from tests.tiny import random_ids, tiny_weights
 

@@ -4,8 +4,8 @@ import pytest
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
 from cutaway.explore.writing import read_wish, write
-from cutaway.generation.sampling import softmax
 from cutaway.model import Model
+from cutaway.numerics import softmax
 from tests.explore.served import Json, mute, talking
 
 
@@ -27,7 +27,7 @@ def test_each_token_says_what_was_likeliest_and_what_the_cache_held() -> None:
     *tokens, _ = written(model, ids=[4, 5, 6], max_new_tokens=3, temperature=0)
     read = [4, 5, 6]
     for n, token in enumerate(tokens):
-        probabilities = softmax(model.logits(read)[-1])
+        probabilities = softmax(model.logits(read)[-1].astype(np.float64))
         top = token["top"]
         assert [each["id"] for each in top] == np.argsort(-probabilities, kind="stable")[:10].tolist()
         np.testing.assert_allclose([each["probability"] for each in top], np.sort(probabilities)[::-1][:10], rtol=1e-4)

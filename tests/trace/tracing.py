@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
 from cutaway.config import GPT2Config
-from cutaway.engines.reference import block, embed, head, softmax
-from cutaway.numerics import FloatArray
+from cutaway.engines.reference import block, embed, head
+from cutaway.numerics import FloatArray, softmax
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import KINDS, Edits
 from tests.tiny import assert_logits_close, tiny_weights

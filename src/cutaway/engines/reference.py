@@ -15,7 +15,7 @@ from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Cache, Logits, check_fork, check_sequences, check_truncate
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax
 
 KeysValues = tuple[FloatArray, FloatArray]  # each (H, S, dh)
 Hook = Callable[[str, FloatArray], FloatArray]
@@ -49,13 +49,6 @@ def gelu(x: FloatArray) -> FloatArray:
     inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
     gate: FloatArray = 1 + np.tanh(inner)
     return np.float32(0.5) * x * gate
-
-
-def softmax(x: FloatArray) -> FloatArray:
-    """Numbers of the last axis to shares of one."""
-    exp = np.exp(x - x.max(axis=-1, keepdims=True))
-    shares: FloatArray = exp / exp.sum(axis=-1, keepdims=True)
-    return shares
 
 
 def split_heads(x: FloatArray, n_head: int) -> FloatArray:

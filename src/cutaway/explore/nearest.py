@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, top_k
 
 
 def nearest(matrix: FloatArray, row: int, k: int) -> tuple[NDArray[np.intp], FloatArray]:
@@ -13,6 +13,6 @@ def nearest(matrix: FloatArray, row: int, k: int) -> tuple[NDArray[np.intp], Flo
     """
     lengths = np.sqrt(np.einsum("vd,vd->v", matrix, matrix)) * np.linalg.norm(matrix[row])
     cosines: FloatArray = np.divide(matrix @ matrix[row], lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    order = np.argsort(-cosines, kind="stable")
+    order = top_k(cosines, k + 1)
     order = order[order != row][:k]
     return order, cosines[order]

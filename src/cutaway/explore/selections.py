@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.engines.reference import softmax
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax
 from cutaway.trace import Trace
 from cutaway.trace.names import ATTENDED, FINAL, Shape
 

@@ -11,9 +11,9 @@ from cutaway.explore.arguments import Arguments
 from cutaway.explore.documents import candidates, token_document
 from cutaway.explore.worker import Document
 from cutaway.generation.batch import Limits, Row
-from cutaway.generation.sampling import Sampling, softmax
+from cutaway.generation.sampling import Sampling
 from cutaway.model import Model
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax, top_k
 
 TOP = 10  # candidates that are shown at each step
 
@@ -69,6 +69,6 @@ def write(model: Model, wish: Wish) -> Iterator[Document]:
 
 def _likeliest(model: Model, logits: FloatArray) -> list[Document]:
     """The likeliest tokens before any setting changes their probabilities."""
-    probabilities = softmax(logits)
-    best = np.argsort(-probabilities, kind="stable")[:TOP]
+    probabilities = softmax(logits.astype(np.float64))
+    best = top_k(probabilities, TOP)
     return candidates(model.tokenizer, best, probabilities[best])

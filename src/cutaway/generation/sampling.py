@@ -13,7 +13,6 @@ The steps, in this order; each is off at its neutral value:
    probability exceeds u.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from cutaway.checks import check_float, check_int
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, log_softmax, softmax, top_k
 
 Ids = NDArray[np.intp]
 Float64 = NDArray[np.float64]
@@ -63,16 +62,9 @@ def top_k_ids(logits: FloatArray, k: int) -> Ids:
 
 def top_p_keep(probabilities: Float64, p: float) -> Ids:
     """Step 4: the places in `probabilities` that stay, likeliest first."""
-    order = np.argsort(-probabilities, kind="stable")
+    order = top_k(probabilities, len(probabilities))
     n_kept = int(np.searchsorted(np.cumsum(probabilities[order]), p, side="left")) + 1
     return order[:n_kept]
-
-
-def softmax(logits: NDArray[np.floating]) -> Float64:
-    """Probabilities in float64."""
-    exp = np.exp(logits.astype(np.float64) - float(logits.max()))
-    probabilities: Float64 = exp / exp.sum()
-    return probabilities
 
 
 def distribution(logits: FloatArray, sampling: Sampling, seen: Sequence[int] = ()) -> tuple[Ids, Float64]:
@@ -100,6 +92,4 @@ def choose(logits: FloatArray, sampling: Sampling, rng: np.random.Generator, see
 
 def log_probability(logits: FloatArray, token: int) -> float:
     """The model's own log-probability (nats) of a token: before any of the steps above."""
-    wide = logits.astype(np.float64)
-    largest = wide.max()
-    return float(wide[token] - largest - math.log(np.exp(wide - largest).sum()))
+    return float(log_softmax(logits.astype(np.float64))[token])

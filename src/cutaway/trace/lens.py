@@ -6,16 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutaway.checks import check_int
-from cutaway.engines.reference import softmax
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray
+from cutaway.numerics import Float64Array, FloatArray, IndexArray, log_softmax, softmax, top_k
 from cutaway.trace.interventions import made_in
 from cutaway.trace.trace import Trace
-
-Float64 = NDArray[np.float64]
 
 CHUNK = 128  # vectors whose logits are in memory at a time
 
@@ -25,7 +21,7 @@ class LensReading:
     """The likeliest next tokens if the model ended at a boundary between its parts ("resid.mid.3")."""
 
     boundary: str
-    ids: NDArray[np.intp]  # (N, k), the likeliest first
+    ids: IndexArray  # (N, k), the likeliest first
     probabilities: FloatArray  # (N, k)
 
 
@@ -53,7 +49,7 @@ def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: in
     return [LensReading(*each) for each in zip(names, ids, probabilities, strict=True)]
 
 
-def _read(trace: Trace, positions: slice, k: int) -> tuple[NDArray[np.intp], FloatArray]:
+def _read(trace: Trace, positions: slice, k: int) -> tuple[IndexArray, FloatArray]:
     """The k likeliest tokens at each boundary after some tokens, and their probabilities: two arrays (2L + 1, N, k)."""
     stream = _stream(trace, positions)  # (2L + 1, N, d)
     ids, probabilities = _largest(map(softmax, _logits(trace, stream.reshape(-1, stream.shape[-1]))), k)
@@ -66,17 +62,14 @@ def _stream(trace: Trace, positions: int | slice) -> FloatArray:
     return np.stack([trace[name][positions] for name in boundaries(trace.config.n_layer)])
 
 
-def _largest(parts: Iterable[FloatArray], k: int) -> tuple[NDArray[np.intp], FloatArray]:
+def _largest(parts: Iterable[FloatArray], k: int) -> tuple[IndexArray, FloatArray]:
     """The k largest numbers of each row, and where they stand: parts of (N, V) -> two arrays (N, k)."""
-    found = [_largest_of(part, k) for part in parts]
-    return np.concatenate([ids for ids, _ in found]), np.concatenate([values for _, values in found])
-
-
-def _largest_of(rows: FloatArray, k: int) -> tuple[NDArray[np.intp], FloatArray]:
-    some = np.sort(np.argpartition(rows, -k, axis=-1)[:, -k:], axis=-1)  # the right ones, by id
-    falling = np.argsort(-np.take_along_axis(rows, some, axis=-1), axis=-1, kind="stable")
-    ids = np.take_along_axis(some, falling, axis=-1)
-    return ids, np.take_along_axis(rows, ids, axis=-1)
+    ids: list[IndexArray] = []
+    values: list[FloatArray] = []
+    for rows in parts:
+        ids.append(top_k(rows, k))
+        values.append(np.take_along_axis(rows, ids[-1], axis=-1))
+    return np.concatenate(ids), np.concatenate(values)
 
 
 def _logits(trace: Trace, x: FloatArray) -> Iterator[FloatArray]:
@@ -84,7 +77,7 @@ def _logits(trace: Trace, x: FloatArray) -> Iterator[FloatArray]:
     return (trace.read_out(x[start : start + CHUNK])["logits"] for start in range(0, len(x), CHUNK))
 
 
-def divergence(trace: Trace, other: Trace, position: int, other_position: int) -> Float64:
+def divergence(trace: Trace, other: Trace, position: int, other_position: int) -> Float64Array:
     """How far two traces are apart at each boundary, (2L + 1,): KL(trace ‖ other) of their lens readings, in nats.
 
     That is the sum over the vocabulary of p (log p - log q), with p what `trace` says after the token at `position`,
@@ -101,15 +94,9 @@ def divergence(trace: Trace, other: Trace, position: int, other_position: int) -
 
 def _divergence(logits: FloatArray, others: FloatArray) -> float:
     """KL of what logits (V,) say from what others do."""
-    ours, theirs = _log_softmax(logits), _log_softmax(others)
+    ours = log_softmax(logits.astype(np.float64))
+    theirs = log_softmax(others.astype(np.float64))
     return float((np.exp(ours) * (ours - theirs)).sum())
-
-
-def _log_softmax(logits: FloatArray) -> Float64:
-    wide = logits.astype(np.float64)
-    wide -= wide.max()
-    wide -= np.log(np.exp(wide).sum())
-    return wide
 
 
 @dataclass(frozen=True)
@@ -121,10 +108,10 @@ class Attribution:
 
     token_embedding: float
     position_embedding: float
-    attention: Float64  # (L,)
-    heads: Float64  # (L, H)
-    attention_bias: Float64  # (L,), of c_proj
-    mlp: Float64  # (L,), its biases included
+    attention: Float64Array  # (L,)
+    heads: Float64Array  # (L, H)
+    attention_bias: Float64Array  # (L,), of c_proj
+    mlp: Float64Array  # (L,), its biases included
     final_bias: float  # of ln_f
 
     @property
@@ -169,21 +156,21 @@ def _check_sum(trace: Trace, position: int) -> None:
             )
 
 
-def _direction(trace: Trace, position: int, token: int) -> Float64:
+def _direction(trace: Trace, position: int, token: int) -> Float64Array:
     """(d,): what the residual stream is multiplied by to give the logit, but for ln_f's bias.
 
     LayerNorm takes the mean away first; taking it from the direction instead comes to the same.
     """
     last = trace[trace.final_residual][position]
     rstd = float(trace.read_out(last[None])["ln_f.rstd"][0, 0])
-    direction: Float64 = rstd * trace["ln_f.weight"] * _output_row(trace, token)
+    direction: Float64Array = rstd * trace["ln_f.weight"] * _output_row(trace, token)
     direction -= direction.mean()
     return direction
 
 
-def _output_row(trace: Trace, token: int) -> Float64:
+def _output_row(trace: Trace, token: int) -> Float64Array:
     """A token's row of the output matrix, (d,)."""
-    row: Float64 = _output_matrix(trace)[token].astype(np.float64)
+    row: Float64Array = _output_matrix(trace)[token].astype(np.float64)
     return row
 
 
@@ -192,17 +179,17 @@ def _output_matrix(trace: Trace) -> FloatArray:
     return matrix
 
 
-def _heads(trace: Trace, layer: int, position: int, direction: Float64) -> Float64:
+def _heads(trace: Trace, layer: int, position: int, direction: Float64Array) -> Float64Array:
     """What each head adds through its rows of c_proj, (H,); nothing where the layer's attention is taken away."""
     if _is_silent(trace, layer):
         return np.zeros(trace.config.n_head)
     z = trace.attention(layer, 0, trace.config.n_head)["z"][:, position]  # (H, dh)
     rows = (trace[f"h.{layer}.attn.c_proj.weight"] @ direction).reshape(z.shape)
-    parts: Float64 = (z * rows).sum(axis=-1)
+    parts: Float64Array = (z * rows).sum(axis=-1)
     return parts
 
 
-def _attention_bias(trace: Trace, layer: int, direction: Float64) -> float:
+def _attention_bias(trace: Trace, layer: int, direction: Float64Array) -> float:
     return 0.0 if _is_silent(trace, layer) else float(trace[f"h.{layer}.attn.c_proj.bias"] @ direction)
 
 
@@ -210,9 +197,7 @@ def _is_silent(trace: Trace, layer: int) -> bool:
     return any(intervention.kind == "zero_ablate_attention" for intervention in made_in(layer, trace.interventions))
 
 
-def neuron_logit_effects(
-    trace: Trace, layer: int, units: Sequence[int], k: int = 10
-) -> tuple[NDArray[np.intp], FloatArray]:
+def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int = 10) -> tuple[IndexArray, FloatArray]:
     """The tokens that some units of a layer's MLP promote most, and by how much: two arrays (N, k), best first.
 
     A unit writes its row of `mlp.c_proj`, times what it is, into the residual stream; the end of the model reads that
@@ -236,9 +221,6 @@ def surprisal(trace: Trace) -> FloatArray:
     return np.concatenate(nats).astype(np.float32)
 
 
-def _nats(logits: FloatArray, tokens: NDArray[np.intp]) -> Float64:
+def _nats(logits: FloatArray, tokens: IndexArray) -> Float64Array:
     """Minus the log-probability (N,) that each row of logits (N, V) gives to the first N tokens, each its own."""
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    chosen = logits[np.arange(len(logits)), tokens[: len(logits)]]
-    nats: Float64 = np.log(np.exp(logits, dtype=np.float64).sum(axis=-1)) - chosen
-    return nats
+    return -log_softmax(logits)[np.arange(len(logits)), tokens[: len(logits)]]

@@ -24,10 +24,9 @@ from cutaway.engines.reference import (
     merge_heads,
     mlp,
     project_qkv,
-    softmax,
 )
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cutaway.config import PUBLISHED, GPT2Config
-from cutaway.engines.reference import softmax
 from cutaway.figures import DrawableTrace, Figure, Selection, all_figures
 from cutaway.figures.article import circles, claims, loop, outside, paths, sight, sizes, steps
 from cutaway.figures.content import Box, Drawing, Grid, Note, Number, Panel, Table
+from cutaway.numerics import softmax
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention, Trace
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace

@@ -11,7 +11,7 @@ from cutaway.figures import DrawableTrace, Figure, Selection
 from cutaway.figures.article import arcs, choice, folders, unembedding, vectors
 from cutaway.figures.content import Arcs, Grid, Number, Table, Words
 from cutaway.generation.sampling import Sampling, distribution
-from cutaway.generation.sampling import softmax as sampling_softmax
+from cutaway.numerics import softmax
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
@@ -79,7 +79,7 @@ def test_a_changed_model_is_no_gpt2(name: str, kind: str) -> None:
     ("name", "room", "function", "wrong"),
     [
         ("F27", unembedding, "softmax", lambda x: x / x.sum()),
-        ("F28", choice, "distribution", lambda logits, sampling: (np.arange(len(logits)), sampling_softmax(logits))),
+        ("F28", choice, "distribution", lambda logits, sampling: (np.arange(len(logits)), softmax(logits))),
         ("F28", choice, "distribution", lambda logits, each: distribution(logits, replace(each, temperature=1.0))),
         ("F28", choice, "distribution", lambda logits, each: distribution(logits, replace(each, top_p=1.0))),
     ],

@@ -12,7 +12,6 @@ from cutaway.figures.article.views import (
     part,
     product,
     sheet,
-    softmax,
     span,
     token_weights,
     weight_grid,
@@ -125,10 +124,6 @@ def test_numbers_in_words() -> None:
         Words("within 2.5e-07", "误差在 2.5e-07 以内"),
     )
     assert (span(np.array([-1e10, -1e10])), span(np.array([-2.0, 0.5]))) == ("-1e10", "-2 … 0.5")
-
-
-def test_softmax_of_scores_far_apart() -> None:
-    np.testing.assert_array_equal(softmax(np.array([[0, 0], [-1e10, 3]])), [[0.5, 0.5], [0, 1]])
 
 
 def test_a_product_has_its_bias() -> None:

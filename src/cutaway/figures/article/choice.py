@@ -11,8 +11,8 @@ from cutaway.figures.article.views import TOLERANCE, apart, within
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Text, Words
 from cutaway.figures.labels import ID, TOKEN, token_label
 from cutaway.figures.registry import Figure
-from cutaway.generation.sampling import Sampling, choose, distribution, softmax
-from cutaway.numerics import FloatArray
+from cutaway.generation.sampling import Sampling, choose, distribution
+from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
 ALL, CUT_OFF = Words("all", "全部"), Words("cut", "截去")
@@ -143,7 +143,7 @@ def _out_of_order(logits: FloatArray) -> float:
     shares = softmax(logits / np.float64(LAST.temperature))
     shares[logits < np.sort(logits)[-min(LAST.top_k, len(logits))]] = 0
     shares /= shares.sum()
-    order = np.argsort(-shares, kind="stable")
+    order = top_k(shares, len(shares))
     shares[order[int((np.cumsum(shares[order]) < LAST.top_p).sum()) + 1 :]] = 0
     given = np.zeros(len(logits))
     ids, given_shares = distribution(logits, LAST)

@@ -11,9 +11,8 @@ from cutaway.figures.article.views import TOLERANCE, apart, largest_difference, 
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import HOW_MANY, WHAT, many, token_label
 from cutaway.figures.registry import Figure
-from cutaway.generation.sampling import softmax
 from cutaway.layout import visible
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax
 from cutaway.tokenizer import bpe
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
@@ -40,7 +39,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     ]
     if trace.tokenizer:
         end = trace.tokenizer.end_of_text
-        probability = float(softmax(trace.logits_at(-1))[end])
+        probability = float(softmax(trace.logits_at(-1).astype(np.float64))[end])
         ends = Number(probability, "probs", (len(trace) - 1, end), ".4%")
         rows.append([Words("probability that the text ends here", "文本在此结束的概率"), ends])
     asked = Words(f"asked for {ROUNDS} tokens, it stops because", f"要求写 {ROUNDS} 个词元，停下的原因")

@@ -11,6 +11,7 @@ from cutaway.figures.article.views import at, cut, largest_difference, part, tok
 from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_label, token_labels
 from cutaway.figures.registry import Figure
+from cutaway.numerics import top_k
 from cutaway.trace import Trace
 
 MOST_ROWS = 12  # of the table of weights and values
@@ -94,7 +95,7 @@ def _terms(trace: Trace, chosen: Selection) -> Table:
     """A row for each token, of a long text for those with most weight, and one for all the others."""
     layer, h, p = chosen.layer, chosen.head, chosen.position
     weights, values = trace[f"attn.{layer}"][h, p], trace[f"v.{layer}"][h, :, 0]
-    heaviest = np.sort(np.argsort(-weights, kind="stable")[:MOST_ROWS])
+    heaviest = np.sort(top_k(weights, MOST_ROWS))
 
     def term(j: int | str) -> str:
         return f"attn.{layer}[{h}, {p}, {j}] * v.{layer}[{h}, {j}, 0]"

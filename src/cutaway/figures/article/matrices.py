@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.reference import MASKED, softmax
+from cutaway.engines.reference import MASKED
 from cutaway.figures.article.attention import ILLUSTRATION
 from cutaway.figures.article.masked import HIDDEN
 from cutaway.figures.article.numbers import NUMBERS, WORDS, article_cells
@@ -12,6 +12,7 @@ from cutaway.figures.article.views import MOST_BARS, TOLERANCE, apart, cut, part
 from cutaway.figures.content import Check, Grid, Note, Panel, Selection, Words, computed
 from cutaway.figures.labels import LOOKS, QUERY_KEY_VALUE, SEEN, many, place, token_labels
 from cutaway.figures.registry import Figure
+from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
 # F38

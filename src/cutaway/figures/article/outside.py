@@ -27,7 +27,7 @@ from cutaway.figures.content import (
 from cutaway.figures.labels import PROBABILITY, place, token_label
 from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
-from cutaway.generation.sampling import softmax
+from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
 MOST_HIDDEN = 32  # F02 reads the text left of a token anew, at most so many tokens
@@ -67,7 +67,7 @@ def _check_candidates(trace: Trace, count: int) -> Check:
     above, ids = int((logits > min(each.logit for each in shown)).sum()), [each.id for each in shown]
     off = (
         apart(np.array([each.logit for each in shown]), expected[ids]),
-        apart(np.array([each.probability for each in shown]), softmax(expected)[ids]),
+        apart(np.array([each.probability for each in shown]), softmax(expected.astype(np.float64))[ids]),
     )
     size, last, matrix = f"{len(logits):,}", f"{trace.final_residual}[-1]", output_matrix(trace)
     scores, shares = map(within, off)
@@ -185,8 +185,8 @@ def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:
     if hidden == 0:
         return []
     token = trace.ids[hidden]
-    alone = softmax(beginning(trace, hidden).logits_at(-1))[token]
-    whole = softmax(trace.logits_at(hidden - 1))[token]
+    alone = softmax(beginning(trace, hidden).logits_at(-1).astype(np.float64))[token]
+    whole = softmax(trace.logits_at(hidden - 1).astype(np.float64))[token]
     rows: list[list[Entry]] = [
         [
             Words("only what stands before it", "只有前面的内容"),

@@ -14,14 +14,13 @@ from cutaway.figures.article.views import (
     exact_scores,
     largest_difference,
     part,
-    softmax,
     where,
     within,
 )
 from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_labels
 from cutaway.figures.registry import Figure
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
 SHOWN = 3  # numbers of a value that stand in the table of F51
@@ -163,7 +162,7 @@ def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Ent
     """A row for each token, of a long text for those with most weight; their sum, z, and the largest difference."""
     layer, head, position = chosen.layer, chosen.head, chosen.position
     weights, values, tokens = trace[f"attn.{layer}"][head, position], trace[f"v.{layer}"][head], token_labels(trace)
-    heaviest = np.sort(np.argsort(-weights, kind="stable")[:MOST_ROWS])
+    heaviest = np.sort(top_k(weights, MOST_ROWS))
     rows: list[Sequence[Entry]] = []
     for key in map(int, heaviest):
         factor, value = f"attn.{layer}[{head}, {position}, {key}]", f"v.{layer}[{head}, {key}"

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.reference import MASKED, softmax
+from cutaway.engines.reference import MASKED
 from cutaway.figures.article.views import largest_difference, within
 from cutaway.figures.content import Cells, Check, Grid, Note, Panel, Selection, Words, cells, computed
 from cutaway.figures.labels import LOOKS, SEEN, many, place, token_labels
 from cutaway.figures.registry import Figure
+from cutaway.numerics import softmax
 from cutaway.trace import Intervention, Trace
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from cutaway.figures.content import Entry, Number, Table, Words
 from cutaway.figures.labels import ID, PROBABILITY, TOKEN, token_label
 from cutaway.figures.text import short
-from cutaway.generation.sampling import softmax
 from cutaway.layout import width
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 from cutaway.trace.interventions import fitting
 
@@ -36,8 +35,8 @@ class Step:
 def candidates(trace: Trace, count: int, position: int = -1) -> list[Candidate]:
     """The likeliest tokens after a position, or the last, likeliest first; of equals the lowest id."""
     logits = trace.logits_at(position)
-    probabilities = softmax(logits)
-    likeliest = np.argsort(-probabilities, kind="stable")[:count]
+    probabilities = softmax(logits.astype(np.float64))
+    likeliest = top_k(probabilities, count)
     return [Candidate(int(i), float(logits[i]), float(probabilities[i])) for i in likeliest]
 
 

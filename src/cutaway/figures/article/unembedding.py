@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.reference import softmax
 from cutaway.figures.article.norms import exact_norm, norm_table
 from cutaway.figures.article.steps import candidate_table, candidates
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
@@ -12,7 +11,7 @@ from cutaway.figures.content import Bars, Cells, Check, Grid, Note, Number, Pane
 from cutaway.figures.labels import ID, TOKEN, many, place, token_label
 from cutaway.figures.registry import Figure
 from cutaway.generation.sampling import Sampling, distribution
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
 LIKELIEST = 10  # tokens that are named
@@ -33,7 +32,7 @@ def _row(trace: Trace, tensor: str, row: FloatArray, position: int) -> Cells:
 
 def falling(logits: FloatArray) -> list[int]:
     """The ids of all tokens, the likeliest first; of equals the lowest id."""
-    return [int(token) for token in np.argsort(-logits, kind="stable")]
+    return [int(token) for token in top_k(logits, len(logits))]
 
 
 def output_matrix(trace: Trace) -> str:

@@ -111,13 +111,6 @@ def within(difference: float) -> Words:
     return Words(f"within {difference:.1e}", f"误差在 {difference:.1e} 以内")
 
 
-def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Scores of the last axis to shares of one, in float64."""
-    exp = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float64] = exp / exp.sum(axis=-1, keepdims=True)
-    return shares
-
-
 def span(values: NDArray[np.floating]) -> str:
     """The smallest and the largest number, or the one that all are."""
     low, high = (f"{value:g}".replace("e+", "e") for value in (values.min(), values.max()))

@@ -1,0 +1,41 @@
+"""Softmax and log-softmax against torch, top-k against a full stable sort."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import DTypeLike
+
+from cutaway.numerics import log_softmax, softmax, top_k
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_keeps_the_precision_of_its_argument(dtype: DTypeLike) -> None:
+    x = np.random.default_rng(0).normal(0, 5, (3, 4, 50)).astype(dtype)
+    assert softmax(x).dtype == dtype
+    np.testing.assert_allclose(softmax(x), torch.softmax(torch.from_numpy(x), -1).numpy(), rtol=1e-5)
+
+
+def test_softmax_of_scores_far_apart() -> None:
+    np.testing.assert_array_equal(softmax(np.array([[0, 0], [-1e10, 3]])), [[0.5, 0.5], [0, 1]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_softmax_is_in_float64(dtype: DTypeLike) -> None:
+    x = (np.random.default_rng(1).normal(0, 5, (7, 50)) + 1000).astype(dtype)
+    assert log_softmax(x).dtype == np.float64
+    expected = torch.log_softmax(torch.from_numpy(x).double(), -1).numpy()
+    np.testing.assert_allclose(log_softmax(x), expected, atol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+@given(
+    # few different values, so that most entries have equals
+    arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 20)), elements=st.integers(-3, 3).map(float)),
+    st.integers(1, 25),
+)
+def test_top_k_is_the_beginning_of_a_stable_sort(x: np.ndarray, k: int) -> None:
+    expected = np.argsort(-x, axis=-1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(top_k(x, k), expected)
+    np.testing.assert_array_equal(top_k(x[0], k), expected[0])
