@@ -16,7 +16,7 @@ from cutaway.generation.sampling import Sampling
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
-from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
+from tests.tiny import assert_logits_close, peer_logits, peer_model, tiny_weights
 
 WEIGHTS = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)
 MODEL = Model(ReferenceEngine(WEIGHTS), WEIGHTS, Tokenizer.gpt2(), "tiny")
@@ -63,7 +63,7 @@ def test_special_text_in_a_prompt_is_plain_text() -> None:
 
 
 def test_logits_equal_the_peers() -> None:
-    ids = MODEL.encode(ROBOT)
+    ids = [50256, *MODEL.encode(ROBOT)]
     logits = MODEL.logits(ROBOT)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, peer_logits(peer_model(WEIGHTS), ids), atol=1e-4)
@@ -77,6 +77,29 @@ def test_next_tokens_are_the_likeliest_of_the_whole_vocabulary() -> None:
     assert [c.probability for c in candidates] == pytest.approx(best.values.tolist(), rel=1e-3)
     assert candidates[0].text == Tokenizer.gpt2().decode([candidates[0].id])
     assert sum(c.probability for c in MODEL.next_tokens(ROBOT, count=50257)) == pytest.approx(1)
+
+
+def test_a_text_is_read_after_end_of_text_and_ids_as_given() -> None:
+    ids = MODEL.encode(ROBOT)
+    assert MODEL.trace(ROBOT).ids == MODEL.trace(ids, prepend_bos=True).ids == (50256, *ids)
+    assert MODEL.trace(ids).ids == MODEL.trace(ROBOT, prepend_bos=False).ids == tuple(ids)
+    assert len(MODEL.logits(ROBOT)) == len(MODEL.logits(ids, prepend_bos=True)) == len(ids) + 1
+    assert MODEL.score(ROBOT) == MODEL.score(ids, prepend_bos=True)
+    assert MODEL.score(ids) == MODEL.score(ROBOT, prepend_bos=False)
+
+
+@pytest.mark.parametrize("prompt", ["", []])
+@pytest.mark.parametrize("prepend_bos", [None, True, False])
+def test_an_empty_prompt_is_end_of_text_alone(prompt: str | list[int], prepend_bos: bool | None) -> None:
+    assert MODEL.input_ids(prompt, prepend_bos) == [50256]
+    assert MODEL.trace(prompt, prepend_bos=prepend_bos).ids == (50256,)
+    np.testing.assert_array_equal(MODEL.logits(prompt, prepend_bos=prepend_bos), MODEL.logits([50256]))
+    with pytest.raises(UsageError, match="nothing to score: the text is empty"):
+        MODEL.score(prompt, prepend_bos=prepend_bos)
+
+
+def test_repr_is_one_short_line() -> None:
+    assert repr(MODEL) == "<Model tiny: 2 layers, 3 heads, 12 wide, float32 on reference>"
 
 
 def test_score_starts_from_end_of_text() -> None:
@@ -103,18 +126,7 @@ def test_score_counts_the_bytes_of_tokens_not_of_decoded_text() -> None:
         else Tokenizer.gpt2().encode("\U0001f916")[:1]
     )
     expected = len(Tokenizer.gpt2().token_bytes(first_half[0]))
-    assert MODEL.score(first_half).bytes == expected
-
-
-@pytest.mark.parametrize("length", [31, 32, 33, 48, 49, 64, 65, 100])
-def test_a_long_text_is_scored_in_windows_that_overlap_by_half(length: int) -> None:
-    ids = random_ids(WEIGHTS.config, length)
-    expected = peer_nats([50256, *ids][:33])
-    for first in range(16, length - 16, 16):
-        expected += peer_nats([50256, *ids][first : first + 33])[16:]
-    score = MODEL.score(ids)
-    assert score.tokens == length == len(expected)
-    assert score.nats == pytest.approx(sum(expected), rel=1e-4)
+    assert MODEL.score(first_half, prepend_bos=True).bytes == expected
 
 
 def test_a_model_without_tokenizer_takes_ids_and_says_so() -> None:
@@ -139,7 +151,7 @@ def test_scores_and_logits_use_float32_activations_whatever_the_weights() -> Non
     assert int8.score(ROBOT).nats == pytest.approx(same.score(ROBOT).nats, rel=1e-5)
     ours, theirs = (model.next_tokens(ROBOT) for model in (int8, same))
     assert [c.probability for c in ours] == pytest.approx([c.probability for c in theirs], rel=1e-4)
-    rounded = int8.engine.forward([int8.encode(ROBOT)], logits="all")
+    rounded = int8.engine.forward([int8.input_ids(ROBOT)], logits="all")
     assert np.abs(rounded - same.logits(ROBOT)).max() > 1e-3
 
 
@@ -183,6 +195,7 @@ def test_a_stop_string_can_be_given_bare() -> None:
         (lambda: MODEL.next_tokens("robot " * 40), "42 tokens long"),
         (lambda: MODEL.next_tokens(ROBOT, count=0), "count"),
         (lambda: MODEL.score(""), "empty"),
+        (lambda: MODEL.score([5]), "nothing to score"),
         (lambda: MODEL.logits([60000]), "a token id must be from 0 to 50256"),
     ],
 )

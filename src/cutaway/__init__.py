@@ -7,10 +7,11 @@ if TYPE_CHECKING:
     from cutaway.checkpoints import save_checkpoint
     from cutaway.config import PUBLISHED, GPT2Config
     from cutaway.errors import CheckpointError, CutawayError, EngineError, HubError, UsageError
+    from cutaway.evaluation.perplexity import Score
     from cutaway.generation.batch import Completion, Limits, Piece
     from cutaway.generation.sampling import Sampling
     from cutaway.loading import load
-    from cutaway.model import Candidate, Model, Score
+    from cutaway.model import Candidate, Model
     from cutaway.tokenizer.fast import Tokenizer
     from cutaway.trace import Intervention
 
@@ -42,10 +43,11 @@ _HOMES = {
     "checkpoints": ("save_checkpoint",),
     "config": ("PUBLISHED", "GPT2Config"),
     "errors": ("CheckpointError", "CutawayError", "EngineError", "HubError", "UsageError"),
+    "evaluation.perplexity": ("Score",),
     "generation.batch": ("Completion", "Limits", "Piece"),
     "generation.sampling": ("Sampling",),
     "loading": ("load",),
-    "model": ("Candidate", "Model", "Score"),
+    "model": ("Candidate", "Model"),
     "tokenizer.fast": ("Tokenizer",),
     "trace": ("Intervention",),
 }

@@ -13,7 +13,11 @@ ENGINES = ("cpu", "pytorch", "reference")
 
 
 def load(
-    source: str | Path = "builtin", dtype: str | None = None, engine: str | None = None, threads: int | None = None
+    source: str | Path = "builtin",
+    *,
+    dtype: str | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
 ) -> Model:
     """Load a model: "builtin", a checkpoint directory, one of OpenAI's ("gpt2" … "gpt2-xl", or by size), or a hub
     name "owner/name".

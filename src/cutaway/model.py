@@ -1,6 +1,5 @@
 """A loaded GPT-2, as `cutaway.load` returns it: text or token ids in; text, scores and logits out."""
 
-import math
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Engine
 from cutaway.errors import UsageError
+from cutaway.evaluation.perplexity import Score, token_losses
 from cutaway.generation.batch import MAX_SEQUENCES, Completion, Limits, Piece, collect, fit, generate
 from cutaway.generation.sampling import Sampling
 from cutaway.numerics import FloatArray, softmax, top_k
@@ -23,29 +23,6 @@ if TYPE_CHECKING:  # not needed for a first token
     from cutaway.trace import Intervention, Progress
 
 Prompt = str | Sequence[int]
-
-SCORE_CHUNK = 128  # tokens whose logits are in memory at a time
-
-
-@dataclass(frozen=True)
-class Score:
-    """How well a model predicts a text; `nats` is the sum over its `tokens` scored tokens, which stand for `bytes`
-    bytes.
-    """
-
-    nats: float
-    tokens: int
-    bytes: int
-
-    @property
-    def perplexity(self) -> float:
-        """Per token; infinite where a float cannot hold it."""
-        mean = self.nats / self.tokens
-        return math.exp(mean) if mean < 709 else math.inf
-
-    @property
-    def bits_per_byte(self) -> float:
-        return self.nats / math.log(2) / self.bytes
 
 
 @dataclass(frozen=True)
@@ -63,6 +40,12 @@ class Model:
     def __init__(self, engine: Engine, weights: Weights, tokenizer: Tokenizer | None, name: str) -> None:
         self.engine, self.tokenizer, self.name = engine, tokenizer, name
         self.weights = EffectiveWeights(weights, engine.dtype)
+
+    def __repr__(self) -> str:
+        """Short: `<Model builtin: 8 layers, 6 heads, 192 wide, int8 on cpu>`."""
+        config = self.config
+        shape = f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
+        return f"<Model {self.name}: {shape}, {self.engine.dtype} on {self.engine.name}>"
 
     @property
     def config(self) -> GPT2Config:
@@ -150,28 +133,33 @@ class Model:
         """Which engine writes, at which precision: "cpu int8"."""
         return f"{self.engine.name} {self.engine.dtype}"
 
-    def score(self, text: Prompt, *, prepend_bos: bool = True) -> Score:
-        """How well the model predicts a text, with float32 activations.
+    def score(self, text: Prompt, *, prepend_bos: bool | None = None) -> Score:
+        """Score how well the model predicts a text, with float32 activations.
 
-        The text follows `<|endoftext|>`, so that its first token is scored too; with `prepend_bos=False` the first
-        token is only read. A text longer than the context is read in windows that overlap by half: every token is
-        scored once, and after the first window with at least half a context before it.
+        A text is read after `<|endoftext|>`, so that its first token is scored too; of token ids, or with
+        `prepend_bos=False`, the first is only read. Texts longer than the context are read in overlapping windows:
+        see `cutaway.evaluation.perplexity`. Raises UsageError where there is no token to score.
+
+        >>> import cutaway
+        >>> cutaway.load().score("A robot must obey the orders given it").tokens
+        8
         """
-        ids = self.encode(text)
-        if prepend_bos:
-            ids = [self._end_of_text(), *ids]
+        ids = self.input_ids(text, prepend_bos)
         if len(ids) < 2:
-            raise UsageError(
-                "the text to score is empty" if prepend_bos else "prepend_bos=False needs a text of at least two tokens"
-            )
-        nats = sum(float(part.sum()) for part in self._losses(ids))
-        return Score(nats, len(ids) - 1, sum(len(self._token_bytes(token)) for token in ids[1:]))
+            raise UsageError("nothing to score: the text is empty, or a single token with none before it")
+        n_bytes = sum(len(self._token_bytes(token)) for token in ids[1:])
+        return Score(float(token_losses(self.engine, ids).sum()), len(ids) - 1, n_bytes)
 
-    def logits(self, prompt: Prompt) -> FloatArray:
-        """float32 (T, vocab): what the model expects after each of T tokens. Raises UsageError where T exceeds the
-        context.
+    def logits(self, prompt: Prompt, *, prepend_bos: bool | None = None) -> FloatArray:
+        """Compute the logits after each of T tokens, float32 (T, vocab), with float32 activations.
+
+        Which tokens those are: see `input_ids`. Raises UsageError where T exceeds the context.
+
+        >>> import cutaway
+        >>> cutaway.load().logits("A robot").shape
+        (3, 50257)
         """
-        return self.engine.forward([self.encode(prompt)], logits="all", exact=True)
+        return self.engine.forward([self.input_ids(prompt, prepend_bos)], logits="all", exact=True)
 
     def next_tokens(self, prompt: Prompt = "", count: int = 10) -> list[Candidate]:
         """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
@@ -185,20 +173,38 @@ class Model:
         self,
         prompt: Prompt,
         *interventions: "Intervention",
-        prepend_bos: bool = False,
+        prepend_bos: bool | None = None,
         progress: "Progress | None" = None,
     ) -> "DrawableTrace":
-        """Every intermediate of a text by its name, and the article's figures of it: see `cutaway.trace`.
+        """Trace a text: every intermediate tensor by its name, and the article's figures of it.
 
-        With `prepend_bos` the text follows `<|endoftext|>`, as in the article's figures. Computed with float32
+        Which tokens are read: see `input_ids`; what a trace can do: see `cutaway.trace`. Computed with float32
         activations by the reference, from the weights that the engine uses.
+
+        >>> import cutaway
+        >>> trace = cutaway.load().trace("A robot must obey the orders given it")
+        >>> trace["attn.3"].shape
+        (6, 9, 9)
         """
         from cutaway.figures import DrawableTrace
 
-        ids = self.encode(prompt)
-        if prepend_bos or not ids:
-            ids = [self._end_of_text(), *ids]
+        ids = self.input_ids(prompt, prepend_bos)
         return DrawableTrace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
+
+    def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
+        """Token ids that `score`, `logits` and `trace` read.
+
+        A text follows `<|endoftext|>`, which opened every document that the model was trained on; token ids are read as
+        given. `prepend_bos` overrides either. An empty prompt is `<|endoftext|>` alone.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> model.input_ids("A robot"), model.input_ids([32, 9379]), model.input_ids("")
+        ([50256, 32, 9379], [32, 9379], [50256])
+        """
+        ids = self.encode(prompt)
+        wants_bos = isinstance(prompt, str) if prepend_bos is None else prepend_bos
+        return [self._end_of_text(), *ids] if wants_bos or not ids else ids
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a text; ids pass through."""
@@ -241,25 +247,6 @@ class Model:
         check_int("samples of all prompts together", count, 1, MAX_SEQUENCES)
         first = secrets.randbits(32) if seed is None else check_int("seed", seed, 0)
         return range(first, first + count)
-
-    def _losses(self, ids: Sequence[int]) -> Iterator[FloatArray]:
-        """Nats of each token after the first, in chunks."""
-        n_ctx = self.config.n_ctx
-        stride = max(1, n_ctx // 2)
-        for first in range(0, max(1, len(ids) - 1 - (n_ctx - stride)), stride):
-            window = ids[first : first + n_ctx + 1]
-            losses = np.concatenate(list(self._window_losses(window)))
-            yield losses if first == 0 else losses[n_ctx - stride :]
-
-    def _window_losses(self, window: Sequence[int]) -> Iterator[FloatArray]:
-        cache = self.engine.new_cache(1)
-        for start in range(0, len(window) - 1, SCORE_CHUNK):
-            inputs = window[start : min(start + SCORE_CHUNK, len(window) - 1)]
-            targets = window[start + 1 : start + 1 + len(inputs)]
-            logits = self.engine.forward([inputs], cache, logits="all", exact=True)
-            logits = logits - logits.max(axis=-1, keepdims=True)
-            sums = np.exp(logits).sum(axis=-1, dtype=np.float64)
-            yield np.log(sums).astype(np.float32) - logits[np.arange(len(inputs)), list(targets)]
 
     def _end_of_text(self) -> int:
         if self.tokenizer is None:

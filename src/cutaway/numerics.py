@@ -34,6 +34,16 @@ def log_softmax(x: NDArray[np.floating]) -> Float64Array:
     return log_probabilities
 
 
+def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.integer]) -> Float64Array:
+    """Cross-entropy (nats) of each row of logits (N, V) with its target id: (N,).
+
+    >>> negative_log_likelihood(np.zeros((2, 4)), np.array([3, 0])).round(4).tolist()
+    [1.3863, 1.3863]
+    """
+    chosen: Float64Array = log_softmax(logits)[np.arange(len(targets)), targets]
+    return -chosen
+
+
 def top_k(x: NDArray[np.number], k: int) -> IndexArray:
     """Indices of the k largest entries of the last axis, largest first; of equal entries the lowest index comes first.
 

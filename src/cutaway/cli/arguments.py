@@ -47,7 +47,7 @@ def load_model(options: Namespace, name: str | None = None) -> "Model":
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
-        model = load(name or options.model, options.dtype, options.engine, options.threads)
+        model = load(name or options.model, dtype=options.dtype, engine=options.engine, threads=options.threads)
     for warning in caught:
         terminal.note(f"warning: {warning.message}")
     return model

@@ -24,13 +24,12 @@ def add_view(parser: ArgumentParser) -> None:
 
 
 def view_ids(model: "Model", options: Namespace) -> list[int]:
-    """Token ids of what is shown."""
+    """Token ids of the text or of `--ids`, as `Model.input_ids` reads them."""
     if options.ids:
-        return model.encode(options.ids)
+        return model.input_ids(options.ids)
     if model.tokenizer is None:
         raise UsageError(f"{model.name} has no tokenizer files; give --ids")
-    text = ARTICLE if options.text is None else utf8(options.text, "the text")
-    return [model.tokenizer.end_of_text, *model.encode(text)]
+    return model.input_ids(ARTICLE if options.text is None else utf8(options.text, "the text"))
 
 
 def view_selection(options: Namespace) -> "Selection":

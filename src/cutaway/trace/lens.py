@@ -9,7 +9,7 @@ import numpy as np
 
 from cutaway.checks import check_int
 from cutaway.errors import UsageError
-from cutaway.numerics import Float64Array, FloatArray, IndexArray, log_softmax, softmax, top_k
+from cutaway.numerics import Float64Array, FloatArray, IndexArray, log_softmax, negative_log_likelihood, softmax, top_k
 from cutaway.trace.interventions import made_in
 from cutaway.trace.trace import Trace
 
@@ -217,10 +217,8 @@ def surprisal(trace: Trace) -> FloatArray:
     """How little the model expected each token after the first, in nats, (T - 1,): minus the log of its probability."""
     said = trace[trace.final_residual][:-1]
     came = trace["ids"][1:]
-    nats = [np.empty(0), *(_nats(logits, came[CHUNK * i :]) for i, logits in enumerate(_logits(trace, said)))]
+    nats = [np.empty(0)]
+    for logits in _logits(trace, said):
+        start = sum(map(len, nats))
+        nats.append(negative_log_likelihood(logits, came[start : start + len(logits)]))
     return np.concatenate(nats).astype(np.float32)
-
-
-def _nats(logits: FloatArray, tokens: IndexArray) -> Float64Array:
-    """Minus the log-probability (N,) that each row of logits (N, V) gives to the first N tokens, each its own."""
-    return -log_softmax(logits)[np.arange(len(logits)), tokens[: len(logits)]]

@@ -1,0 +1,50 @@
+"""Windows and losses against transformers and torch."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cutaway.engines.reference import ReferenceEngine
+from cutaway.evaluation import perplexity
+from cutaway.evaluation.perplexity import Score, token_losses
+from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
+
+WEIGHTS = tiny_weights(n_ctx=32)
+ENGINE = ReferenceEngine(WEIGHTS)
+
+
+def peer_losses(ids: list[int]) -> list[float]:
+    logits = torch.from_numpy(peer_logits(peer_model(WEIGHTS), ids[:-1]))
+    return [float(x) for x in torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")]
+
+
+@pytest.mark.parametrize("length", [2, 31, 32, 33, 34, 49, 50, 65, 66, 101])
+def test_a_long_text_is_read_in_windows_that_overlap_by_half(length: int) -> None:
+    ids = random_ids(WEIGHTS.config, length)
+    expected = peer_losses(ids[:33])
+    for start in range(16, length - 17, 16):
+        expected += peer_losses(ids[start : start + 33])[16:]
+    losses = token_losses(ENGINE, ids)
+    assert losses.dtype == np.float64
+    assert len(losses) == length - 1
+    np.testing.assert_allclose(losses, expected, atol=1e-4)
+
+
+def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = random_ids(WEIGHTS.config, 50)
+    whole = token_losses(ENGINE, ids)
+    monkeypatch.setattr(perplexity, "CHUNK", 5)
+    np.testing.assert_allclose(token_losses(ENGINE, ids), whole, atol=1e-4)
+
+
+def test_a_single_token_has_no_loss() -> None:
+    assert token_losses(ENGINE, [3]).tolist() == []
+
+
+def test_a_score_in_its_units() -> None:
+    score = Score(nats=30.0, tokens=10, bytes=40)
+    assert score.perplexity == pytest.approx(math.e**3)
+    assert score.bits_per_byte == pytest.approx(30 / 40 * math.log2(math.e))
+    assert Score(1e6, 1, 1).perplexity == math.inf
