@@ -1,15 +1,17 @@
 """The public face: what `Model` says about text."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cutaway.checkpoints import ArrayWeights
+from cutaway.checkpoints import ArrayWeights, Checkpoint, EffectiveWeights, save_checkpoint
 from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.reference import ReferenceEngine
-from cutaway.errors import UsageError
+from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import quantise
 from cutaway.generation.batch import Limits
 from cutaway.generation.sampling import Sampling
@@ -203,3 +205,41 @@ def test_bad_input_is_refused_in_one_line(wrong: object, complaint: str) -> None
     with pytest.raises(UsageError, match=complaint) as caught:
         wrong()  # type: ignore[operator]
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [None, "float16", "int8"])
+@pytest.mark.parametrize("make", [ReferenceEngine, lambda weights: CpuEngine(weights, "int8", threads=1)])
+def test_a_saved_model_is_the_model(
+    tmp_path: Path, dtype: str | None, make: Callable[[ArrayWeights], ReferenceEngine | CpuEngine]
+) -> None:
+    engine = make(WEIGHTS)
+    model = Model(engine, WEIGHTS, Tokenizer.gpt2(), "tiny")
+    model.save(tmp_path / "saved", dtype)
+    saved = Checkpoint(tmp_path / "saved", "saved")
+    assert saved.dtype == (dtype or engine.dtype)
+    assert saved.end_of_text == 50256
+    tokenizer = saved.tokenizer()
+    assert tokenizer is not None
+    assert tokenizer.encode(ROBOT) == model.encode(ROBOT)
+    expected = EffectiveWeights(model.weights, saved.dtype)
+    for name in WEIGHTS.config.tensors:
+        np.testing.assert_array_equal(saved.read(name), expected[name])
+    with pytest.raises(CheckpointError, match="holds config.json already"):
+        model.save(tmp_path / "saved", dtype)
+    model.save(tmp_path / "saved", dtype, overwrite=True)
+
+
+def test_the_weights_of_a_model_can_be_saved_by_themselves(tmp_path: Path) -> None:
+    int8 = Model(CpuEngine(WEIGHTS, "int8", threads=1), WEIGHTS, None, "int8")
+    save_checkpoint(tmp_path / "saved", int8.weights)
+    saved = Checkpoint(tmp_path / "saved", "saved")
+    assert saved.dtype == int8.weights.dtype == "int8"
+    assert int8.weights.config == saved.config
+    np.testing.assert_array_equal(saved.read("wte.weight"), int8.weights.read("wte.weight"))
+    np.testing.assert_array_equal(CpuEngine(saved, threads=1).forward([[1, 2, 3]]), int8.engine.forward([[1, 2, 3]]))
+
+
+def test_a_tensor_that_is_read_is_a_copy() -> None:
+    weights = Model(ReferenceEngine(WEIGHTS), WEIGHTS, None, "tiny").weights
+    weights.read("ln_f.bias")[:] = 7
+    assert (weights.read("ln_f.bias") == WEIGHTS.arrays["ln_f.bias"]).all()

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutaway import PUBLISHED, GPT2Config
-from cutaway.checkpoints import random_weights
 from cutaway.config import PublishedModel
 from cutaway.parameters import notes, parameter_table, published_as
+from tests.random_weights import random_weights
 
 SHAPES = st.builds(
     lambda heads, width, **sizes: GPT2Config(n_head=heads, n_embd=heads * width, **sizes),

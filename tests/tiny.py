@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from transformers import GPT2Config as PeerConfig
 from transformers import GPT2LMHeadModel
 
-from cutaway.checkpoints import ArrayWeights, Weights, random_weights
+from cutaway.checkpoints import ArrayWeights, Weights
 from cutaway.config import GPT2Config
 from cutaway.numerics import FloatArray
+from tests.random_weights import random_weights
 
 
 def tiny_weights(seed: int = 0, **shape: int | bool) -> ArrayWeights:

@@ -10,9 +10,10 @@ token. What they are makes no difference to speed.
 
 import sys
 
-from cutaway.checkpoints import RandomWeights, Weights, open_checkpoint, save_checkpoint
+from cutaway.checkpoints import Weights, open_checkpoint, save_checkpoint
 from cutaway.config import GPT2Config
 from cutaway.tokenizer.fast import Tokenizer
+from tests.random_weights import RandomWeights
 
 
 def main() -> None:

@@ -3,11 +3,12 @@
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cutaway.checkpoints import EffectiveWeights, Weights
+from cutaway.checkpoints import EffectiveWeights, Weights, save_checkpoint
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Engine
@@ -50,6 +51,21 @@ class Model:
     @property
     def config(self) -> GPT2Config:
         return self.engine.config
+
+    def save(self, directory: str | Path, dtype: str | None = None, *, overwrite: bool = False) -> None:
+        """Write a checkpoint directory with the model's weights and tokenizer.
+
+        `dtype` is "float32", "float16", "bfloat16" or "int8", by default the engine's. A checkpoint in `directory` is
+        replaced only with `overwrite`. Raises UsageError for invalid arguments, CheckpointError if it cannot be saved.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> import cutaway
+        >>> with TemporaryDirectory() as directory:
+        ...     cutaway.load().save(f"{directory}/builtin", "float16")
+        ...     cutaway.load(f"{directory}/builtin").name
+        'builtin'
+        """
+        save_checkpoint(directory, self.weights, dtype, tokenizer=self.tokenizer, overwrite=overwrite)
 
     def generate(
         self,

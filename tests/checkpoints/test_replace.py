@@ -14,7 +14,8 @@ INTERRUPTED_SAVES = """
 import ctypes, os, shutil, sys
 from pathlib import Path
 import numpy as np
-from cutaway.checkpoints import Checkpoint, random_weights, save_checkpoint
+from cutaway.checkpoints import Checkpoint, save_checkpoint
+from tests.random_weights import random_weights
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError
 

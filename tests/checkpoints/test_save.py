@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from cutaway.checkpoints import ArrayWeights, Checkpoint, RandomWeights, Weights, save_checkpoint
+from cutaway.checkpoints import ArrayWeights, Checkpoint, Weights, save_checkpoint
 from cutaway.checkpoints import save as save_module
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from tests.random_weights import RandomWeights
 from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
 
 SHAPES = [

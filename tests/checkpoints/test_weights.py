@@ -1,12 +1,13 @@
-"""Weights in memory and random ones."""
+"""Weights in memory, and the random ones of the tests."""
 
 import numpy as np
 import pytest
 
-from cutaway.checkpoints.weights import ArrayWeights, RandomWeights, Weights, random_weights
+from cutaway.checkpoints.weights import ArrayWeights, Weights
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32
+from tests.random_weights import RandomWeights, random_weights
 
 SMALL = GPT2Config(n_vocab=96, n_ctx=16, n_embd=64, n_head=2, n_layer=2, tie_word_embeddings=False)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cutaway import GPT2Config, save_checkpoint
-from cutaway.checkpoints import random_weights
+from tests.random_weights import random_weights
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 import pytest
 
 from cutaway import PUBLISHED, GPT2Config, save_checkpoint
-from cutaway.checkpoints import random_weights
 from tests.cli.invoke import invoke
+from tests.random_weights import random_weights
 
 GOLDEN = """\
 gpt2: 12 blocks, width 768, 12 heads, context 1,024, vocabulary 50,257

@@ -1,10 +1,10 @@
 import pytest
 
 from cutaway import GPT2Config, UsageError
-from cutaway.checkpoints import random_weights
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.evaluation.benchmark import Measurement, ThroughputMeter, measure, measure_decode, measure_prefill
 from cutaway.generation.batch import Piece
+from tests.random_weights import random_weights
 
 
 @pytest.fixture

@@ -4,15 +4,13 @@ from cutaway.checkpoints.checkpoint import Checkpoint
 from cutaway.checkpoints.effective import EffectiveWeights
 from cutaway.checkpoints.save import save_checkpoint
 from cutaway.checkpoints.sources import open_checkpoint
-from cutaway.checkpoints.weights import ArrayWeights, RandomWeights, Weights, random_weights
+from cutaway.checkpoints.weights import ArrayWeights, Weights
 
 __all__ = [
     "ArrayWeights",
     "Checkpoint",
     "EffectiveWeights",
-    "RandomWeights",
     "Weights",
     "open_checkpoint",
-    "random_weights",
     "save_checkpoint",
 ]

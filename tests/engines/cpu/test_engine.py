@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cutaway.checkpoints import ArrayWeights, random_weights
+from cutaway.checkpoints import ArrayWeights
 from cutaway.config import GPT2Config
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
 from cutaway.engines.cpu.library import StoredArray, check, library
@@ -14,6 +14,7 @@ from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import EngineError, UsageError
 from cutaway.formats import FORMATS, StoredTensor, quantise
 from cutaway.numerics import FloatArray
+from tests.random_weights import random_weights
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 
 AVAILABLE = [isa for isa in ISAS if library().cutaway_isa(isa.encode())]
