@@ -10,7 +10,6 @@ from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.tokenizer.files import read_vocabulary
 from cutaway.untrusted import quote_name, raise_checkpoint_error
 
 
@@ -66,7 +65,7 @@ class Checkpoint:
         if not any((self.path / file).is_file() for file in ("tokenizer.json", "vocab.json")):
             gpt2 = Tokenizer.gpt2()
             return gpt2 if gpt2.n_vocab == self.config.n_vocab else None
-        tokenizer = Tokenizer(read_vocabulary(self.path))
+        tokenizer = Tokenizer.from_files(self.path)
         if tokenizer.n_vocab > self.config.n_vocab:
             raise_checkpoint_error(
                 self.path, f"the tokenizer has {tokenizer.n_vocab} tokens, the model only {self.config.n_vocab}"

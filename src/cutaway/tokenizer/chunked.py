@@ -7,8 +7,10 @@ No cut is taken on trust: it is sound by the way GPT-2 splits text, or it is che
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from tokenizers import Encoding, Tokenizer
+if TYPE_CHECKING:  # not needed for a first token
+    from tokenizers import Encoding, Tokenizer
 
 WINDOW = 1 << 13  # characters
 _UNSETTLED = 3  # characters at the end of a window
@@ -16,7 +18,7 @@ _MARGIN = 16  # characters that are left of a piece that is cut: its last tokens
 _TRIES = 8  # cuts within a piece before windows are given up; the first is nearly always sound
 
 
-def encode(fast: Tokenizer, text: str) -> list[int]:
+def encode(fast: "Tokenizer", text: str) -> list[int]:
     """The ids of `fast.encode(text)`, for a tokenizer that splits as GPT-2 does and has no added tokens."""
     ids: list[int] = []
     start, window = 0, fast.encode(text[:WINDOW])
@@ -33,7 +35,7 @@ def encode(fast: Tokenizer, text: str) -> list[int]:
     return ids + window.ids
 
 
-def _cuts(window: Encoding) -> Iterator[tuple[int, int, bool]]:
+def _cuts(window: "Encoding") -> Iterator[tuple[int, int, bool]]:
     """Where a window may be cut: the tokens and the characters before the cut, and whether it is within a piece.
 
     Before a piece is best: no token goes from piece to piece, and nothing looks back. But what begins in the last three
@@ -52,7 +54,7 @@ def _cuts(window: Encoding) -> Iterator[tuple[int, int, bool]]:
             yield cut, char, True
 
 
-def _stay_apart(fast: Tokenizer, left: int, right: int) -> bool:
+def _stay_apart(fast: "Tokenizer", left: int, right: int) -> bool:
     """Whether two tokens stay two when their bytes are merged together.
 
     In the whole piece no merge goes across them then: the first that did would join their ends, which come about by the

@@ -6,18 +6,19 @@ characters, so a stream of them is decoded with care never to show half a charac
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Self
-
-from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import models, pre_tokenizers
+from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
 from cutaway.errors import UsageError
 from cutaway.tokenizer import bpe, chunked
-from cutaway.tokenizer.vocabulary import Vocabulary, gpt2_vocabulary
+from cutaway.tokenizer.gpt2 import N_VOCAB, ShortTexts
+from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary, gpt2_vocabulary
+
+if TYPE_CHECKING:  # not needed for a first token
+    from tokenizers import Tokenizer as FastTokenizer
 
 
 class Tokenizer:
@@ -27,9 +28,6 @@ class Tokenizer:
         self.vocabulary = vocabulary
         self.n_vocab = vocabulary.n_vocab
         self.end_of_text = vocabulary.end_of_text
-        # Control tokens never enter the fast tokenizer, so nothing in a text can turn into one by accident.
-        self._fast = FastTokenizer(models.BPE(vocabulary.ids, vocabulary.merges))
-        self._fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._bytes: dict[int, bytes] = {}  # what `token_bytes` has been asked for
 
     @staticmethod
@@ -38,14 +36,15 @@ class Tokenizer:
         return _gpt2()
 
     @classmethod
-    def from_files(cls, directory: str | Path) -> Self:
+    def from_files(cls, directory: str | Path) -> "Tokenizer":
         """The tokenizer of a checkpoint directory: its `tokenizer.json`, or else `vocab.json` and `merges.txt`.
 
         Raises CheckpointError where these are missing, malformed or not GPT-2's byte-level BPE.
         """
-        from cutaway.tokenizer.files import read_vocabulary  # not needed for a first token
+        from cutaway.tokenizer.files import holds_gpt2, read_vocabulary
 
-        return cls(read_vocabulary(Path(directory)))
+        path = Path(directory)
+        return _gpt2() if holds_gpt2(path) else cls(read_vocabulary(path))
 
     def save(self, directory: str | Path) -> None:
         """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`; CheckpointError where that cannot be done."""
@@ -63,7 +62,7 @@ class Tokenizer:
         ids: list[int] = []
         for run, index in self._runs(text, allow_special):
             if index is None:
-                ids += chunked.encode(self._fast, run)
+                ids += self._encode_run(run)
             else:
                 ids.append(index)
         return ids
@@ -98,6 +97,23 @@ class Tokenizer:
                 pieces.append(bpe.Piece(run, tuple(data), symbols, steps=(), tokens=(symbols,), ids=(index,)))
         return pieces
 
+    @cached_property
+    def _fast(self) -> "FastTokenizer":
+        from tokenizers import Tokenizer as FastTokenizer
+        from tokenizers import models, pre_tokenizers
+
+        # Control tokens never enter the fast tokenizer, so nothing in a text can turn into one by accident.
+        fast = FastTokenizer(models.BPE(self.vocabulary.ids, self.vocabulary.merges))
+        fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        return fast
+
+    def _looked_up(self, allow_special: bool) -> Mapping[str, int]:
+        """The tokens that are found in a text before BPE begins."""
+        return self.vocabulary.added | (self.vocabulary.control if allow_special else {})
+
+    def _encode_run(self, run: str) -> list[int]:
+        return chunked.encode(self._fast, run)
+
     def _look_up(self, index: int) -> bytes:
         vocabulary = self.vocabulary
         if index in vocabulary.tokens:
@@ -109,14 +125,37 @@ class Tokenizer:
 
     def _runs(self, text: str, allow_special: bool) -> Iterator[tuple[str, int | None]]:
         """The text in order: (run, None) is text for BPE, (run, id) a token that is looked up."""
-        looked_up = self.vocabulary.added | (self.vocabulary.control if allow_special else {})
+        looked_up = self._looked_up(allow_special)
         for part in _split_out(_valid_unicode(text), looked_up):
             yield part, looked_up.get(part)
 
 
+class _Gpt2Tokenizer(Tokenizer):
+    """GPT-2's own tokenizer, whose vocabulary is only parsed if more is asked of it than a few short texts."""
+
+    def __init__(self) -> None:
+        self._short = ShortTexts()
+        self._bytes = {}
+        self.n_vocab = N_VOCAB
+        self.end_of_text = N_VOCAB - 1
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:  # type: ignore[override]  # an attribute of other tokenizers
+        return gpt2_vocabulary()
+
+    def _looked_up(self, allow_special: bool) -> Mapping[str, int]:
+        return {END_OF_TEXT: self.end_of_text} if allow_special else {}
+
+    def _encode_run(self, run: str) -> list[int]:
+        return self._short.encode(run) if self._short.takes(run) else super()._encode_run(run)
+
+    def _look_up(self, index: int) -> bytes:
+        return self._short.token_bytes(index)
+
+
 @cache
 def _gpt2() -> Tokenizer:
-    return Tokenizer(gpt2_vocabulary())
+    return _Gpt2Tokenizer()
 
 
 class TextStream:

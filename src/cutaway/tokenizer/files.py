@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cutaway.tokenizer.bpe import byte_symbols, is_symbols
+from cutaway.tokenizer.gpt2 import N_VOCAB, is_published
 from cutaway.tokenizer.parts import (
     AddedToken,
     Json,
@@ -26,11 +27,37 @@ from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
 from cutaway.untrusted import quote, raise_checkpoint_error
 
 
-def read_vocabulary(directory: Path) -> Vocabulary:
-    """The vocabulary of a checkpoint directory; CheckpointError where there is none, or none of GPT-2's kind."""
+def holds_gpt2(directory: Path) -> bool:
+    """Return True if the tokenizer files of a checkpoint directory are OpenAI's, so that nothing need be parsed.
+
+    False says nothing: `read_vocabulary` may find the same vocabulary, spelled in another way.
+    """
+    names = ("tokenizer.json",) if (directory / "tokenizer.json").is_file() else ("vocab.json", "merges.txt")
+    paths = [directory / name for name in names]
+    if not all(path.is_file() and is_published(path) for path in paths):
+        return False
+    settings = _read_settings(directory)
+    end = settings.get("eos_token", END_OF_TEXT)
+    if (end.get("content") if isinstance(end, dict) else end) != END_OF_TEXT:
+        return False
+    if names == ("tokenizer.json",):
+        return True
+    added = _added_beside(directory, settings)
+    return not settings.get("add_prefix_space") and all(
+        (token.text, token.index) == (END_OF_TEXT, N_VOCAB - 1) for token in added
+    )
+
+
+def _read_settings(directory: Path) -> Json:
     settings: dict[str, object] = {}
     for path in (directory / "special_tokens_map.json", directory / "tokenizer_config.json"):  # the newer one prevails
         settings |= read_json(path) if path.is_file() else {}
+    return settings
+
+
+def read_vocabulary(directory: Path) -> Vocabulary:
+    """The vocabulary of a checkpoint directory; CheckpointError where there is none, or none of GPT-2's kind."""
+    settings = _read_settings(directory)
     if (directory / "tokenizer.json").is_file():
         return _read_whole(directory / "tokenizer.json", settings)
     if not directory.is_dir():

@@ -45,10 +45,15 @@ class Vocabulary:
         return 1 + max(largest)
 
 
+def gpt2_merge_lines() -> list[str]:
+    """OpenAI's 50,000 merges as they are in the file in this package: "Ġ t" first."""
+    return (Path(__file__).parent / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]
+
+
 @cache
 def gpt2_vocabulary() -> Vocabulary:
     """OpenAI's 50,257 tokens, from the file in this package."""
-    symbols = (Path(__file__).parent / "vocab.bpe").read_text(encoding="utf-8").split("\n", 1)[1].split()
+    symbols = " ".join(gpt2_merge_lines()).split(" ")
     merges = list(zip(symbols[::2], symbols[1::2], strict=True))
     tokens = [*byte_symbols().values(), *(left + right for left, right in merges)]
     ids = {token: index for index, token in enumerate(tokens)}
