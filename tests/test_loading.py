@@ -1,5 +1,8 @@
 """From a name to a model: which engine runs, and what is refused."""
 
+import subprocess
+import sys
+
 import pytest
 
 import cutaway
@@ -49,3 +52,14 @@ def test_another_error_of_the_cpu_engine_is_no_reason_to_run_the_reference(monke
     monkeypatch.setattr("cutaway.engines.cpu.engine.CpuEngine._new_model", no_memory)
     with pytest.raises(EngineError, match="out of memory"):
         make_engine(WEIGHTS)
+
+
+def test_a_first_token_needs_no_tokenizers_no_hub_and_no_figures() -> None:
+    code = """
+import sys, cutaway
+next(cutaway.load().stream("A robot must obey", seed=1))
+heavy = {"tokenizers", "huggingface_hub", "torch", "starlette", "difflib", "cutaway.figures", "cutaway.trace"}
+print(*(heavy & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.split() == []

@@ -2,6 +2,9 @@
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +184,33 @@ def test_a_file_that_shrinks_is_an_error_and_one_that_is_replaced_is_not(tmp_pat
     os.truncate(path, path.stat().st_size - 4)
     with pytest.raises(CheckpointError, match="became shorter while it was read"):
         file.read("a")
+
+
+def test_threads_may_read_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads whose reads are interleaved: each is held up between its seek and its read."""
+    tensors = {"a": numbers(64, seed=1), "b": numbers(64, seed=2)}
+    safetensors.numpy.save_file(tensors, tmp_path / "x.safetensors")
+    file = TensorFile(tmp_path / "x.safetensors")
+    slow = SlowFile(file._file)
+    monkeypatch.setattr(file, "_file", slow)
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(5):
+            for name, read in zip(tensors, threads.map(file.read, tensors), strict=True):
+                assert np.array_equal(read, tensors[name])
+    assert slow.seeks == 10
+
+
+class SlowFile:
+    """A file that lets other threads run after each seek."""
+
+    def __init__(self, file: FileIO) -> None:
+        self.file = file
+        self.seeks = 0
+
+    def seek(self, start: int) -> None:
+        self.file.seek(start)
+        self.seeks += 1
+        time.sleep(0.01)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return self.file.readinto(buffer)

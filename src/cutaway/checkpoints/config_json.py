@@ -6,7 +6,6 @@ checked, and all others (dropout, classification heads, token ids, versions, ...
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from cutaway.config import GPT2Config
@@ -105,6 +104,8 @@ def _format(raw: Json, path: Path) -> Format:
 def _check_scheme(scheme: Json, ours: Mapping[str, object], path: Path) -> None:
     for key in scheme:
         if key not in ours:
+            from difflib import get_close_matches  # not needed for a first token
+
             near = get_close_matches(key[:80], ours, n=1, cutoff=0)[0]
             raise_checkpoint_error(path, f"quantization_config has the unknown key {quote(key)}; did you mean {near}?")
     for key, value in ours.items():

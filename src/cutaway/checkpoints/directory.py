@@ -5,7 +5,6 @@ Directories are Hugging Face's: `config.json` and `model.safetensors`, or severa
 """
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,6 +121,8 @@ def _places(files: list[TensorFile]) -> Places:
 def _check_names(places: Places, expected: dict[str, StoredAs], directory: Path) -> None:
     for name, place in places.items():
         if name not in expected:
+            from difflib import get_close_matches  # not needed for a first token
+
             near = get_close_matches(name[:80], expected, n=1, cutoff=0)[0]
             raise_checkpoint_error(
                 place.file.path, f"{quote_name(name)} is no tensor of the GPT-2 in {CONFIG}; the nearest name is {near}"

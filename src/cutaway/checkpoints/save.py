@@ -3,7 +3,6 @@
 import errno
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -98,6 +97,8 @@ def _reason(error: OSError, target: Path, parameters: Parameters) -> str:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return reason
     needed = sum(map(_n_bytes, parameters.values()))
+    import shutil  # not needed for a first token
+
     disk = next(parent for parent in target.parents if parent.exists())
     return f"{reason} ({needed} bytes needed, {shutil.disk_usage(disk).free} free)"
 

@@ -10,13 +10,26 @@ Int8Block* int8_panel(const PackedMatrix& matrix, int panel) {
     return reinterpret_cast<Int8Block*>(matrix.panels + panel * int8_panel_bytes(matrix.depth));
 }
 
-// Inlined for each layout with its unit stride as a constant, which lets the compiler move many bytes at once.
-inline void pack_values(Int8Block& block, int outputs, int depth, const int8_t* from, ptrdiff_t output_stride,
-                        ptrdiff_t depth_stride) {
-    for (int k = 0; k < depth; k += 4)
-        for (int i = 0; i < outputs; i++)
-            for (int j = 0; j < (depth - k < 4 ? depth - k : 4); j++)
-                block.values[k / 4][i][j] = from[i * output_stride + (k + j) * depth_stride];
+// A whole block of a matrix that is stored as (out, in), and of one stored as (in, out): four bytes at a time.
+inline void pack_rows(Int8Block& block, const int8_t* from, ptrdiff_t output_stride) {
+    for (int i = 0; i < kLanes; i++)
+        for (int g = 0; g < kBlock / 4; g++) std::memcpy(block.values[g][i], from + i * output_stride + 4 * g, 4);
+}
+
+inline void pack_columns(Int8Block& block, const int8_t* from, ptrdiff_t depth_stride) {
+    for (int g = 0; g < kBlock / 4; g++)
+        for (int i = 0; i < kLanes; i++) {
+            const uint8_t* k = reinterpret_cast<const uint8_t*>(from) + 4 * g * depth_stride + i;
+            // Little-endian, as are all processors that this runs on: the checkpoint's own numbers are.
+            const uint32_t four = k[0] | k[depth_stride] << 8 | k[2 * depth_stride] << 16 | uint32_t(k[3 * depth_stride]) << 24;
+            std::memcpy(block.values[g][i], &four, 4);
+        }
+}
+
+inline void pack_part(Int8Block& block, int outputs, int depth, const int8_t* from, ptrdiff_t output_stride,
+                      ptrdiff_t depth_stride) {
+    for (int k = 0; k < depth; k++)
+        for (int i = 0; i < outputs; i++) block.values[k / 4][i][k % 4] = from[i * output_stride + k * depth_stride];
 }
 
 void pack_block(const StoredArray& from, const StoredArray& scales, const PackedMatrix& to, int panel, int b) {
@@ -26,9 +39,9 @@ void pack_block(const StoredArray& from, const StoredArray& scales, const Packed
     const int depth = to.depth - k < kBlock ? to.depth - k : kBlock;
     const bool whole = outputs == kLanes && depth == kBlock;
     const int8_t* values = static_cast<const int8_t*>(from.data) + first * from.output_stride + k * from.depth_stride;
-    if (whole && from.depth_stride == 1) pack_values(block, kLanes, kBlock, values, from.output_stride, 1);
-    else if (whole && from.output_stride == 1) pack_values(block, kLanes, kBlock, values, 1, from.depth_stride);
-    else pack_values(block, outputs, depth, values, from.output_stride, from.depth_stride);
+    if (whole && from.depth_stride == 1) pack_rows(block, values, from.output_stride);
+    else if (whole && from.output_stride == 1) pack_columns(block, values, from.depth_stride);
+    else pack_part(block, outputs, depth, values, from.output_stride, from.depth_stride);
     const Half* scale = static_cast<const Half*>(scales.data) + first * scales.output_stride + b * scales.depth_stride;
     for (int i = 0; i < outputs; i++) block.scales[i] = scale[i * scales.output_stride];
 }
