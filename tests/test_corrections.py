@@ -12,8 +12,9 @@ from cutaway.engines.reference import MASKED, ReferenceEngine
 from cutaway.figures import DrawableTrace
 from cutaway.figures.article.numbers import NUMBERS
 from cutaway.figures.article.steps import beginning
-from cutaway.generation.batch import Limits, collect, generate
-from cutaway.generation.sampling import Sampling
+from cutaway.generation.batch import generate
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.stream import collect
 from cutaway.numerics import FloatArray, softmax
 from cutaway.parameters import parameter_table
 from cutaway.tokenizer.fast import Tokenizer
@@ -142,8 +143,8 @@ def test_10_one_pass_has_every_prefix() -> None:
         np.testing.assert_allclose(beginning(trace, count).logits_at(-1), trace["logits"][count - 1], atol=1e-3)
 
 
-@pytest.mark.parametrize("stop_at_end", [True, False])
-def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(stop_at_end: bool) -> None:
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(ignore_eos: bool) -> None:
     class Ending(ReferenceEngine):
         def forward(self, *args: object, **more: object) -> FloatArray:
             logits = super().forward(*args, **more)  # type: ignore[arg-type]
@@ -151,9 +152,9 @@ def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(stop_at_end: 
             return logits
 
     engine = Ending(tiny_weights(n_vocab=GPT2.n_vocab))
-    events = generate(engine, GPT2, [[1]], Sampling(), Limits(5, stop_at_end=stop_at_end), [0])
+    events = generate(engine, GPT2, [[1]], GenerationConfig(max_new_tokens=5, ignore_eos=ignore_eos), [0])
     written = collect(events, [0], "test")[0]
-    assert (len(written.ids), written.stop_reason) == ((0, "end_of_text") if stop_at_end else (5, "length"))
+    assert (len(written.ids), written.finish_reason) == ((5, "length") if ignore_eos else (0, "eos"))
 
 
 def test_12_the_events_of_music() -> None:

@@ -13,8 +13,7 @@ from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import quantise
-from cutaway.generation.batch import Limits
-from cutaway.generation.sampling import Sampling
+from cutaway.generation.config import GenerationConfig
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
@@ -34,11 +33,11 @@ def peer_nats(ids: list[int]) -> list[float]:
 
 
 def test_stream_and_generate_say_the_same() -> None:
-    pieces = list(MODEL.stream(ROBOT, max_new_tokens=20, seed=3))
+    chunks = list(MODEL.stream(ROBOT, max_new_tokens=20, seed=3))
     completion = MODEL.generate(ROBOT, max_new_tokens=20, seed=3)
-    assert "".join(piece.text for piece in pieces) == completion.text
-    assert [piece.stop_reason for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
-    assert pieces[-1].stop_reason == completion.stop_reason
+    assert "".join(chunk.text for chunk in chunks) == completion.text
+    assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert chunks[-1].finish_reason == completion.finish_reason
     assert completion.engine == "reference float32"
 
 
@@ -49,11 +48,25 @@ def test_a_drawn_seed_is_told_and_writes_the_text_again() -> None:
 
 
 def test_a_batch_equals_its_sequences() -> None:
-    batch = MODEL.generate_batch([ROBOT, "Two"], Sampling(top_k=5), Limits(6), samples=2, seed=7)
+    batch = MODEL.generate_batch([ROBOT, "Two"], GenerationConfig(top_k=5), max_new_tokens=6, samples=2, seed=7)
     again = [
         MODEL.generate(p, max_new_tokens=6, top_k=5, seed=7 + i) for i, p in enumerate([ROBOT, ROBOT, "Two", "Two"])
     ]
     assert batch == again
+
+
+def test_samples_are_a_list_and_each_has_a_seed_of_its_own() -> None:
+    samples = MODEL.generate(ROBOT, GenerationConfig(max_new_tokens=6, seed=4), samples=3)
+    assert samples == [MODEL.generate(ROBOT, max_new_tokens=6, seed=seed) for seed in (4, 5, 6)]
+    assert [sample.seed for sample in samples] == [4, 5, 6]
+    assert len(MODEL.generate(ROBOT, max_new_tokens=6, samples=1)) == 1
+
+
+def test_the_models_own_settings_are_the_defaults() -> None:
+    model = Model(MODEL.engine, WEIGHTS, MODEL.tokenizer, "own", GenerationConfig(max_new_tokens=3, temperature=0))
+    assert model.generate(ROBOT, seed=1) == MODEL.generate(ROBOT, max_new_tokens=3, temperature=0, seed=1)
+    assert len(model.generate(ROBOT, max_new_tokens=5).ids) == 5
+    assert len(model.generate(ROBOT, GenerationConfig(max_new_tokens=4)).ids) == 4
 
 
 def test_an_empty_prompt_starts_a_new_text() -> None:
@@ -171,29 +184,30 @@ def test_a_stop_string_can_be_given_bare() -> None:
     stop = MODEL.generate(ROBOT, max_new_tokens=20, seed=3).text[8:12]
     bare, listed = (MODEL.generate(ROBOT, max_new_tokens=20, seed=3, stop=s) for s in (stop, [stop]))
     assert bare == listed
-    assert bare.stop_reason == "stop"
+    assert bare.finish_reason == "stop"
 
 
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
         (lambda: MODEL.generate(b"text"), "text or token ids"),
-        (lambda: MODEL.generate(5), "text or token ids"),  # type: ignore[arg-type]
+        (lambda: MODEL.generate(5), "text or token ids"),  # type: ignore[call-overload]
         (lambda: MODEL.generate(["12"]), "a token id must be a whole number"),  # type: ignore[list-item]
         (lambda: MODEL.generate([1.0]), "a token id must be a whole number"),  # type: ignore[list-item]
         (lambda: MODEL.generate([True]), "a token id must be a whole number"),
         (lambda: MODEL.generate_batch("abc"), "list of prompts"),
         (lambda: MODEL.generate_batch([1, 2]), "text or token ids"),  # type: ignore[list-item]
-        (lambda: MODEL.generate(ROBOT, seed=1.5), "seed"),  # type: ignore[arg-type]
+        (lambda: MODEL.generate(ROBOT, seed=1.5), "seed"),
         (lambda: MODEL.generate(ROBOT, seed=-1), "seed"),
         (lambda: MODEL.generate_batch([]), "at least one prompt"),
         (lambda: MODEL.generate_batch(5), "list of prompts"),  # type: ignore[arg-type]
         (lambda: MODEL.generate_batch([ROBOT], samples=0), "samples must be at least 1"),
         (lambda: MODEL.generate_batch([ROBOT], samples=1.5), "samples must be a whole"),  # type: ignore[arg-type]
         (lambda: MODEL.generate_batch([ROBOT] * 2, samples=2049), "samples of all prompts together .* 4096, not 4098"),
-        (lambda: MODEL.generate(ROBOT, stop=3), "stop must be texts"),  # type: ignore[arg-type]
-        (lambda: MODEL.stream("robot " * 40), "42 tokens long"),  # at once, and not when the first piece is asked for
+        (lambda: MODEL.generate(ROBOT, stop=3), "stop must be non-empty strings"),
+        (lambda: MODEL.stream("robot " * 40), "42 tokens long"),  # at once, and not when the first chunk is asked for
         (lambda: MODEL.stream(ROBOT, temperature=-1), "temperature"),
+        (lambda: MODEL.generate(ROBOT, max_tokens=5), "unknown setting max_tokens; did you mean max_new_tokens?"),
         (lambda: MODEL.next_tokens("robot " * 40), "42 tokens long"),
         (lambda: MODEL.next_tokens(ROBOT, count=0), "count"),
         (lambda: MODEL.score(""), "empty"),

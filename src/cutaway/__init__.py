@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from cutaway.config import PUBLISHED, GPT2Config
     from cutaway.errors import CheckpointError, CutawayError, EngineError, HubError, UsageError
     from cutaway.evaluation.perplexity import Score
-    from cutaway.generation.batch import Completion, Limits, Piece
-    from cutaway.generation.sampling import Sampling
+    from cutaway.generation.config import GenerationConfig
+    from cutaway.generation.stream import Chunk, Completion
     from cutaway.loading import load
     from cutaway.model import Candidate, Model
     from cutaway.tokenizer.fast import Tokenizer
@@ -21,16 +21,15 @@ __all__ = [
     "PUBLISHED",
     "Candidate",
     "CheckpointError",
+    "Chunk",
     "Completion",
     "CutawayError",
     "EngineError",
     "GPT2Config",
+    "GenerationConfig",
     "HubError",
     "Intervention",
-    "Limits",
     "Model",
-    "Piece",
-    "Sampling",
     "Score",
     "Tokenizer",
     "UsageError",
@@ -44,8 +43,8 @@ _HOMES = {
     "config": ("PUBLISHED", "GPT2Config"),
     "errors": ("CheckpointError", "CutawayError", "EngineError", "HubError", "UsageError"),
     "evaluation.perplexity": ("Score",),
-    "generation.batch": ("Completion", "Limits", "Piece"),
-    "generation.sampling": ("Sampling",),
+    "generation.config": ("GenerationConfig",),
+    "generation.stream": ("Chunk", "Completion"),
     "loading": ("load",),
     "model": ("Candidate", "Model"),
     "tokenizer.fast": ("Tokenizer",),

@@ -6,6 +6,7 @@ from pathlib import Path
 from cutaway.checkpoints import Weights, open_checkpoint
 from cutaway.engines.protocol import Engine
 from cutaway.errors import EngineError, UsageError
+from cutaway.generation.config_json import read_generation_config
 from cutaway.model import Model
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -29,7 +30,9 @@ def load(
     if engine not in (None, *ENGINES):
         raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     checkpoint = open_checkpoint(BUILTIN if str(source) == "builtin" else source)
-    return Model(make_engine(checkpoint, dtype, engine, threads), checkpoint, checkpoint.tokenizer(), checkpoint.name)
+    generation_config = read_generation_config(checkpoint.path, checkpoint.config.n_vocab)
+    running = make_engine(checkpoint, dtype, engine, threads)
+    return Model(running, checkpoint, checkpoint.tokenizer(), checkpoint.name, generation_config)
 
 
 def make_engine(

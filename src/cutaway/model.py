@@ -1,10 +1,9 @@
 """A loaded GPT-2, as `cutaway.load` returns it: text or token ids in; text, scores and logits out."""
 
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Engine
 from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import Score, token_losses
-from cutaway.generation.batch import MAX_SEQUENCES, Completion, Limits, Piece, collect, fit, generate
-from cutaway.generation.sampling import Sampling
+from cutaway.generation.batch import MAX_SEQUENCES, generate
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.stream import Chunk, Completion, collect
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.tokenizer.fast import Tokenizer
 
@@ -38,8 +38,18 @@ class Candidate:
 class Model:
     """A GPT-2 and its tokenizer. A model without one takes and gives token ids only."""
 
-    def __init__(self, engine: Engine, weights: Weights, tokenizer: Tokenizer | None, name: str) -> None:
-        self.engine, self.tokenizer, self.name = engine, tokenizer, name
+    def __init__(
+        self,
+        engine: Engine,
+        weights: Weights,
+        tokenizer: Tokenizer | None,
+        name: str,
+        generation_config: GenerationConfig = GenerationConfig(),
+    ) -> None:
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.name = name
+        self.generation_config = generation_config  # the defaults of `generate`, which a checkpoint may set
         self.weights = EffectiveWeights(weights, engine.dtype)
 
     def __repr__(self) -> str:
@@ -67,82 +77,73 @@ class Model:
         """
         save_checkpoint(directory, self.weights, dtype, tokenizer=self.tokenizer, overwrite=overwrite)
 
+    @overload
+    def generate(
+        self, prompt: Prompt = "", config: GenerationConfig | None = None, *, samples: None = None, **overrides: object
+    ) -> Completion: ...
+
+    @overload
+    def generate(
+        self, prompt: Prompt = "", config: GenerationConfig | None = None, *, samples: int, **overrides: object
+    ) -> list[Completion]: ...
+
     def generate(
         self,
         prompt: Prompt = "",
+        config: GenerationConfig | None = None,
         *,
-        max_new_tokens: int = 100,
-        temperature: float = 1.0,
-        top_k: int = 40,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        stop_at_end: bool = True,
-        slide: bool = False,
-        logprobs: bool = False,
-    ) -> Completion:
-        """Continue a prompt; an empty one is `<|endoftext|>`, which starts a new text.
+        samples: int | None = None,
+        **overrides: object,
+    ) -> Completion | list[Completion]:
+        """Continue a prompt: once, or with `samples` so many times as a list. An empty prompt starts a new text.
 
-        How tokens are chosen: `cutaway.generation.sampling`; when the text ends: `cutaway.generation.batch.Limits`.
-        Without a seed one is drawn, and the result says which. Raises UsageError for settings out of range and for a
-        prompt longer than the context.
+        The settings are those of `config`, or else of `model.generation_config`, with the fields in `overrides`
+        replaced: see `GenerationConfig`. Sample i uses the seed `seed + i`; the results name theirs. Raises UsageError
+        for invalid settings and for a prompt longer than the context.
+
+        >>> import cutaway
+        >>> model = cutaway.load("builtin")
+        >>> model.generate("A robot must obey", temperature=0, max_new_tokens=3).finish_reason
+        'length'
         """
-        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-        limits = Limits(max_new_tokens, _texts(stop), stop_at_end, slide)
-        return self.generate_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs)[0]
+        completions = self.generate_batch([prompt], config, samples=1 if samples is None else samples, **overrides)
+        return completions[0] if samples is None else completions
 
     def stream(
-        self,
-        prompt: Prompt = "",
-        *,
-        max_new_tokens: int = 100,
-        temperature: float = 1.0,
-        top_k: int = 40,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        stop_at_end: bool = True,
-        slide: bool = False,
-        logprobs: bool = False,
-    ) -> Iterator[Piece]:
-        """As `generate`, a piece at a time."""
-        sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-        limits = Limits(max_new_tokens, _texts(stop), stop_at_end, slide)
-        return (piece for _, piece in self.stream_batch([prompt], sampling, limits, seed=seed, logprobs=logprobs))
+        self, prompt: Prompt = "", config: GenerationConfig | None = None, **overrides: object
+    ) -> Iterator[Chunk]:
+        """Continue a prompt as `generate` does, a chunk at a time."""
+        settings = self._settings(config, overrides)
+        return (chunk for _, chunk in self.stream_batch([prompt], settings))
 
     def generate_batch(
         self,
         prompts: Sequence[Prompt],
-        sampling: Sampling = Sampling(),
-        limits: Limits = Limits(),
+        config: GenerationConfig | None = None,
         *,
         samples: int = 1,
-        seed: int | None = None,
-        logprobs: bool = False,
+        **overrides: object,
     ) -> list[Completion]:
-        """`samples` continuations of each prompt, each prompt read once; all samples of the first prompt come first.
+        """Continue each prompt `samples` times, reading it once; all samples of the first prompt come first.
 
-        At most 4,096 in all: each has logits over the whole vocabulary in memory.
-        Sequence i has the seed `seed + i`, and `generate` with that seed writes the same text.
+        At most 4,096 sequences in all: each has logits over the whole vocabulary in memory. Sequence i uses the seed
+        `seed + i`, and `generate` with that seed returns the same text.
         """
-        seeds = self._seeds(prompts, samples, seed)
-        events = self._generate(prompts, sampling, limits, seeds, logprobs)
-        return collect(events, seeds, self.description)
+        config = self._settings(config, overrides)
+        seeds = self._seeds(prompts, samples, config)
+        return collect(self._generate(prompts, config, seeds), seeds, self.description)
 
     def stream_batch(
         self,
         prompts: Sequence[Prompt],
-        sampling: Sampling = Sampling(),
-        limits: Limits = Limits(),
+        config: GenerationConfig | None = None,
         *,
         samples: int = 1,
-        seed: int | None = None,
-        logprobs: bool = False,
-    ) -> Iterator[tuple[int, Piece]]:
-        """As `generate_batch`, as (sequence, piece) in the order of writing."""
-        return self._generate(prompts, sampling, limits, self._seeds(prompts, samples, seed), logprobs)
+        **overrides: object,
+    ) -> Iterator[tuple[int, Chunk]]:
+        """Continue prompts as `generate_batch` does, as (sequence, chunk) in the order of generation."""
+        config = self._settings(config, overrides)
+        return self._generate(prompts, config, self._seeds(prompts, samples, config))
 
     @property
     def description(self) -> str:
@@ -180,8 +181,7 @@ class Model:
     def next_tokens(self, prompt: Prompt = "", count: int = 10) -> list[Candidate]:
         """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
         check_int("count", count, 1, self.config.n_vocab)
-        ids = fit(self.prompt_ids(prompt), self.config.n_ctx)
-        probabilities = softmax(self.engine.forward([ids], exact=True)[0].astype(np.float64))
+        probabilities = softmax(self.engine.forward([self.prompt_ids(prompt)], exact=True)[0].astype(np.float64))
         likeliest = top_k(probabilities, count)
         return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
 
@@ -243,25 +243,26 @@ class Model:
         """Token ids of a prompt; of an empty one `<|endoftext|>`."""
         return self.encode(prompt) or [self._end_of_text()]
 
-    def _generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, limits: Limits, seeds: Sequence[int], logprobs: bool
-    ) -> Iterator[tuple[int, Piece]]:
-        if limits.stop and self.tokenizer is None:
-            raise UsageError(f"{self.name} has no tokenizer files, so a stop string can never be met")
-        ids = [self.prompt_ids(prompt) for prompt in prompts]
-        for prompt in ids:
-            fit(prompt, self.config.n_ctx, limits.slide)  # one too long is refused now, not at the first piece
-        return generate(self.engine, self.tokenizer, ids, sampling, limits, seeds, logprobs)
+    def _settings(self, config: GenerationConfig | None, overrides: Mapping[str, object]) -> GenerationConfig:
+        settings = (config or self.generation_config).replace(**overrides)
+        if settings.stop and self.tokenizer is None:
+            raise UsageError(f"{self.name} has no tokenizer files, so a stop string cannot be found")
+        return settings
 
-    def _seeds(self, prompts: Sequence[Prompt], samples: int, seed: int | None) -> range:
-        """The seed of each sequence."""
+    def _generate(
+        self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int]
+    ) -> Iterator[tuple[int, Chunk]]:
+        return generate(self.engine, self.tokenizer, [self.prompt_ids(prompt) for prompt in prompts], config, seeds)
+
+    def _seeds(self, prompts: Sequence[Prompt], samples: int, config: GenerationConfig) -> range:
+        """Return the seed of each sequence."""
         if isinstance(prompts, str | bytes) or not hasattr(prompts, "__len__"):
             raise UsageError("prompts must be a list of prompts; for one prompt use generate or stream")
         if len(prompts) == 0:
             raise UsageError("give at least one prompt")
         count = len(prompts) * check_int("samples", samples, 1)
         check_int("samples of all prompts together", count, 1, MAX_SEQUENCES)
-        first = secrets.randbits(32) if seed is None else check_int("seed", seed, 0)
+        first = config.pick_seed()
         return range(first, first + count)
 
     def _end_of_text(self) -> int:
@@ -275,8 +276,3 @@ class Model:
         if self.tokenizer is None:
             raise UsageError(f"{self.name} has no tokenizer files, so its tokens have no bytes to count")
         return self.tokenizer.token_bytes(token)
-
-
-def _texts(stop: str | Iterable[str]) -> tuple[str, ...]:
-    """Stop strings, of which one may be given bare; what is no text is left for `Limits` to refuse."""
-    return (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)

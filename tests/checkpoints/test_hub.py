@@ -16,7 +16,14 @@ from tests.checkpoints.fake_hub import COMMIT, Files, fake_hub
 from tests.tiny import tiny_weights
 
 WEIGHTS = tiny_weights(n_vocab=50257, n_ctx=8, n_embd=4, n_head=2, n_layer=1)
-WANTED = {"config.json", "merges.txt", "model.safetensors", "tokenizer_config.json", "vocab.json"}
+WANTED = {
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "model.safetensors",
+    "tokenizer_config.json",
+    "vocab.json",
+}
 OPEN = """
 import json, sys
 from cutaway.checkpoints import open_checkpoint
@@ -41,10 +48,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Files:
     save_checkpoint(directory, WEIGHTS, tokenizer=Tokenizer.gpt2())
     masks = {"h.0.attn.bias": np.tril(np.ones((1, 1, 8, 8), np.float32))}
     safetensors.numpy.save_file({**WEIGHTS.arrays, **masks}, directory / "model.safetensors", metadata={"format": "pt"})
+    (directory / "generation_config.json").write_text('{"bos_token_id": 50256, "eos_token_id": 50256}')
     others = (
         *(".gitattributes", "README.md", "64.tflite", "64-8bits.tflite", "64-fp16.tflite", "flax_model.msgpack"),
         *(
-            "generation_config.json",
             "onnx/decoder_model.onnx",
             "onnx/config.json",
             "pytorch_model.bin",

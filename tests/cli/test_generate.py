@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 import cutaway
 from cutaway.cli import make_parser
-from cutaway.cli.samples import in_order, read_settings
+from cutaway.cli.generate import read_overrides
+from cutaway.cli.samples import in_order
 from cutaway.generation import sampling
-from cutaway.generation.batch import Piece
+from cutaway.generation.config import FIELDS
+from cutaway.generation.stream import Chunk
 from tests.cli.invoke import Result, Stream, invoke
 
 PROMPT = "A robot must obey"
@@ -36,7 +39,7 @@ class TestText:
         (line,) = generate(tiny, "--seed", "1", PROMPT).err.splitlines()
         assert line.startswith("6 tokens, ")
         assert " tokens/s, first after " in line
-        assert line.endswith(" s, seed 1, reference float32, ended by length")
+        assert line.endswith(" s, seed 1, reference float32, finished by length")
 
     def test_can_be_written_again_with_the_seed_it_names(self, tiny: str) -> None:
         first = generate(tiny, PROMPT)
@@ -56,14 +59,14 @@ class TestText:
         full = expected(tiny, PROMPT, 1).text
         result = generate(tiny, "--seed", "1", "--stop", "§§", "--stop", full[5:8], PROMPT)
         assert result.out == full[:5] + "\n"
-        assert "ended by stop" in result.err
+        assert "finished by stop" in result.err
 
-    def test_slides_past_the_context_when_asked(self, tiny: str) -> None:
+    def test_shifts_the_context_when_asked(self, tiny: str) -> None:
         long = " ".join(["robot"] * 40)
         refused = generate(tiny, long)
         assert refused.code == 2
         assert "41 tokens long, the context holds 32" in refused.error
-        assert generate(tiny, "--slide", long).code == 0
+        assert generate(tiny, "--context-shift", long).code == 0
 
     def test_of_several_samples_comes_one_after_the_other(self, tiny: str) -> None:
         result = generate(tiny, "-n", "2", "--seed", "7", PROMPT)
@@ -161,7 +164,7 @@ class TestJson:
         for sample in samples:
             assert cutaway.Tokenizer.gpt2().decode(sample["ids"]).startswith(sample["text"])
             assert len(sample["logprobs"]) == len(sample["ids"])
-            assert sample["stop_reason"] in ("length", "stop")
+            assert sample["finish_reason"] in ("length", "stop")
 
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(prompt=st.text(st.characters(codec=None), max_size=8).filter(lambda text: not text.startswith("-")))
@@ -170,15 +173,30 @@ class TestJson:
         assert isinstance(document["samples"], list)
 
 
-def test_defaults_are_those_of_python() -> None:
-    defaults = read_settings(make_parser("generate").parse_args([]))
-    assert defaults.sampling == cutaway.Sampling()
-    assert defaults.limits == cutaway.Limits()
-    assert (defaults.samples, defaults.logprobs, defaults.stream) == (1, False, False)
+def test_every_setting_is_an_option_but_the_special_tokens() -> None:
+    options = {option for action in make_parser("generate")._actions for option in action.option_strings}
+    expected = {"--" + name.replace("_", "-") for name in FIELDS if not name.endswith("_token_id")}
+    assert expected <= options
+    assert read_overrides(make_parser("generate").parse_args([])) == {}
+
+
+def test_defaults_are_the_models_own(tiny: str, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "own")
+    (tmp_path / "own" / "generation_config.json").write_text('{"do_sample": false, "top_k": 5}')
+    document = generate(str(tmp_path / "own"), "--json", "--top-p", "0.5", PROMPT).document
+    assert [document[name] for name in ("temperature", "top_k", "top_p", "max_new_tokens")] == [0.0, 5, 0.5, 6]
+
+
+def test_top_log_probabilities_are_in_the_document(tiny: str) -> None:
+    document = generate(tiny, "--json", "--top-logprobs", "2", "--temperature", "0", PROMPT).document
+    samples = document["samples"]
+    assert isinstance(samples, list)
+    assert [top[0]["id"] for top in samples[0]["top_logprobs"]] == samples[0]["ids"]
+    assert {len(top) for top in samples[0]["top_logprobs"]} == {2}
 
 
 def test_in_order_holds_back_what_comes_too_early() -> None:
-    events = [(0, Piece("a")), (1, Piece("x")), (0, Piece("b", stop_reason="length")), (1, Piece("y"))]
-    events += [(1, Piece("z", stop_reason="stop"))]
-    shown = [(row, piece.text) for row, piece in in_order(iter(events), 2)]
+    events = [(0, Chunk("a")), (1, Chunk("x")), (0, Chunk("b", finish_reason="length")), (1, Chunk("y"))]
+    events += [(1, Chunk("z", finish_reason="stop"))]
+    shown = [(row, chunk.text) for row, chunk in in_order(iter(events), 2)]
     assert shown == [(0, "a"), (0, "b"), (1, "x"), (1, "y"), (1, "z")]

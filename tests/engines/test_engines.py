@@ -113,18 +113,52 @@ def test_rows_that_read_much_and_rows_that_decode_share_a_step(make: Make) -> No
 
 
 @every_engine
-def test_a_fork_copies_rows_and_leaves_the_original(make: Make) -> None:
+def test_a_copied_row_goes_its_own_way(make: Make) -> None:
     engine = make(tiny_weights())
+    cache = engine.new_cache(3)
+    engine.forward([[1, 2, 3], [4, 5], [6]], cache)
+    cache.copy_row(0, 2)
+    assert cache.lengths == (3, 2, 3)
+    logits = engine.forward([[7], [8], [9]], cache)
+    assert_logits_close(logits, np.concatenate([engine.forward([i]) for i in ([1, 2, 3, 7], [4, 5, 8], [1, 2, 3, 9])]))
+
+
+@every_engine
+def test_added_rows_are_empty(make: Make) -> None:
+    engine = make(tiny_weights())
+    cache = engine.new_cache(1)
+    engine.forward([[1, 2, 3]], cache)
+    cache.add_rows(9)
+    assert cache.lengths == (3, *[0] * 9)
+    logits = engine.forward([[4]] * 10, cache)
+    assert_logits_close(logits, np.concatenate([engine.forward([i]) for i in ([1, 2, 3, 4], *[[4]] * 9)]))
+
+
+@every_engine
+def test_rows_that_are_not_read_into_stay_as_they_are(make: Make) -> None:
+    engine = make(tiny_weights())
+    cache = engine.new_cache(11)
+    engine.forward([[1, 2], [3], [4, 5]], cache, rows=[1, 0, 9])
+    assert cache.lengths == (1, 2, *[0] * 7, 2, 0)
+    logits = engine.forward([[6], [7, 8], [9]], cache, rows=[9, 0, 10])
+    assert cache.lengths == (3, 2, *[0] * 7, 3, 1)
+    assert_logits_close(logits, np.concatenate([engine.forward([i]) for i in ([4, 5, 6], [3, 7, 8], [9])]))
+    after = engine.forward([[10], [11]], cache, rows=[1, 0])
+    assert_logits_close(after, np.concatenate([engine.forward([i]) for i in ([1, 2, 10], [3, 7, 8, 11])]))
+
+
+@every_engine
+def test_a_full_row_stays_as_it_is_while_others_are_read(make: Make) -> None:
+    engine = make(tiny_weights())
+    full = random_ids(engine.config, 48)
     cache = engine.new_cache(2)
-    engine.forward([[1, 2, 3], [4, 5]], cache)
-    fork = cache.fork([1, 0, 1])
-    assert fork.lengths == (2, 3, 2)
-    forked = engine.forward([[6], [7], [8]], fork)
-    assert cache.lengths == (3, 2)
-    assert_logits_close(forked, np.concatenate([engine.forward([ids]) for ids in ([4, 5, 6], [1, 2, 3, 7], [4, 5, 8])]))
-    assert_logits_close(
-        engine.forward([[9], [9]], cache), np.concatenate([engine.forward([i]) for i in ([1, 2, 3, 9], [4, 5, 9])])
-    )
+    engine.forward([full], cache, rows=[1])
+    engine.forward([[8]], cache, rows=[0])
+    engine.forward([[9]], cache, rows=[0])
+    assert cache.lengths == (2, 48)
+    cache.truncate([2, 47])
+    logits = engine.forward([[10], full[47:]], cache)
+    assert_logits_close(logits, np.concatenate([engine.forward([[8, 9, 10]]), engine.forward([full])]))
 
 
 @every_engine
@@ -156,7 +190,7 @@ def test_truncating_never_lengthens(make: Make) -> None:
         ([[61]], "outside 0 to 60"),
         ([[-1]], "outside 0 to 60"),
         ([[0] * 49], "49 tokens long; the context holds 48"),
-        ([[1], [2]], "2 sequences for a cache of 1 rows"),
+        ([[1], [2]], "2 sequences for 1 rows of the cache"),
         ([[True]], "sequence 0 must be whole numbers"),
         ([[1.5]], "sequence 0 must be whole numbers"),
     ],
@@ -169,16 +203,25 @@ def test_bad_input_is_refused_in_one_line(make: Make, sequences: list[list[int]]
 
 
 @every_engine
-def test_a_cache_refuses_rows_and_lengths_that_are_none(make: Make) -> None:
+def test_a_cache_rejects_invalid_rows_and_lengths(make: Make) -> None:
     engine = make(tiny_weights())
     cache = engine.new_cache(2)
     engine.forward([[1, 2], [3]], cache)
     for count in (0, -1, 1.5):
         with pytest.raises(UsageError, match="rows of a cache"):
             engine.new_cache(count)  # type: ignore[arg-type]
-    for rows in ([], [2], [-1], [2**32], [0.5]):
-        with pytest.raises(UsageError, match="rows to fork"):
-            cache.fork(rows)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="rows to add"):
+            cache.add_rows(count)  # type: ignore[arg-type]
+    for row in (2, -1, 2**32, 0.5):
+        for source, target in ((row, 0), (0, row)):
+            with pytest.raises(UsageError, match="a row of the cache"):
+                cache.copy_row(source, target)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="row"):
+            engine.forward([[1]], cache, rows=[row])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="rows must differ"):
+        engine.forward([[1], [2]], cache, rows=[1, 1])
+    with pytest.raises(UsageError, match="2 sequences for 1 rows of the cache"):
+        engine.forward([[1], [2]], cache, rows=[1])
     for lengths in ([1], [-1, 1], [1.5, 1]):
         with pytest.raises(UsageError, match="truncate"):
             cache.truncate(lengths)  # type: ignore[arg-type]
@@ -197,8 +240,11 @@ class Foreign:
 
     lengths = (0, 0)
 
-    def fork(self, rows: Sequence[int]) -> "Foreign":
-        return self
+    def add_rows(self, count: int) -> None:
+        return None
+
+    def copy_row(self, source: int, target: int) -> None:
+        return None
 
     def truncate(self, lengths: Sequence[int]) -> None:
         return None

@@ -3,7 +3,7 @@ import pytest
 from cutaway import GPT2Config, UsageError
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.evaluation.benchmark import Measurement, ThroughputMeter, measure, measure_decode, measure_prefill
-from cutaway.generation.batch import Piece
+from cutaway.generation.stream import Chunk
 from tests.random_weights import random_weights
 
 
@@ -22,8 +22,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("clock")
 def test_pace_counts_tokens_after_each_sequences_first() -> None:
     pace = ThroughputMeter()
-    pieces = [Piece("a", (1,)), Piece("b", (2,)), Piece("c", (3,)), Piece("", stop_reason="end_of_text")]
-    events = list(zip((0, 1, 0, 1), pieces, strict=True))
+    chunks = [Chunk("a", (1,)), Chunk("b", (2,)), Chunk("c", (3,)), Chunk("", finish_reason="eos")]
+    events = list(zip((0, 1, 0, 1), chunks, strict=True))
     assert list(pace.watch(iter(events))) == events
     assert (pace.tokens, pace.first, pace.seconds) == (3, 1.0, 4.0)
     assert pace.tokens_per_second == pytest.approx(1 / 3)
@@ -32,7 +32,7 @@ def test_pace_counts_tokens_after_each_sequences_first() -> None:
 @pytest.mark.usefixtures("clock")
 def test_pace_of_a_single_token_is_none() -> None:
     pace = ThroughputMeter()
-    list(pace.watch(iter([(0, Piece("a", (1,), (), "length"))])))
+    list(pace.watch(iter([(0, Chunk("a", (1,), finish_reason="length"))])))
     assert pace.tokens == 1
     assert pace.tokens_per_second is None
 
@@ -53,9 +53,9 @@ def test_decode_reads_what_it_says(engine: ReferenceEngine, monkeypatch: pytest.
     reads: list[tuple[int, ...]] = []
     forward = ReferenceEngine.forward
 
-    def seen(self: ReferenceEngine, sequences: list[list[int]], cache: object = None) -> object:
+    def seen(self: ReferenceEngine, sequences: list[list[int]], *more: object, **options: object) -> object:
         reads.append(tuple(map(len, sequences)))
-        return forward(self, sequences, cache)  # type: ignore[arg-type]
+        return forward(self, sequences, *more, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ReferenceEngine, "forward", seen)
     measure_decode(engine, 3, 20, 4, 1)

@@ -125,7 +125,7 @@ class TestGenerate:
         response = client.post("/api/generate", json={"ids": [1, 2], "max_new_tokens": 4, "seed": 5})
         *tokens, last = lines(response.text)
         assert [token["cache_length"] for token in tokens] == [2, 3, 4, 5]
-        assert last == {"stop_reason": "length", "seed": 5}
+        assert last == {"finish_reason": "length", "seed": 5}
 
     def test_refuses_before_the_first_line(self, client: TestClient) -> None:
         response = client.post("/api/generate", json={"ids": [1], "temperature": -1})
@@ -390,4 +390,4 @@ def test_the_built_in_model_answers_everything() -> None:
     for path in ("heads?layer=1", "units?units=3", "search?query=8&keys=2", "lens", "attribution?token=3", "surprise"):
         assert client.get(f"/api/traces/{name}/{path}").status_code == 200
     assert client.post(f"/api/traces/{name}/proof", json={}).json()["max_difference"] < 1e-3
-    assert lines(client.post("/api/generate", json={"ids": last["ids"], "max_new_tokens": 2}).text)[-1]["stop_reason"]
+    assert lines(client.post("/api/generate", json={"ids": last["ids"], "max_new_tokens": 2}).text)[-1]["finish_reason"]

@@ -19,7 +19,8 @@ from cutaway.explore.documents import parameters_document
 from cutaway.explore.wire import encode, tensors_content
 from cutaway.figures.colours import colours, paint
 from cutaway.figures.text import number
-from cutaway.generation.sampling import Sampling, distribution
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.sampling import distribution
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace.heads import without_first
 
@@ -72,7 +73,7 @@ def _painted(random: np.random.Generator) -> Iterator[dict[str, object]]:
 def _sampling(random: np.random.Generator) -> Iterator[dict[str, object]]:
     logits = np.round(random.standard_normal(300) * 3, 1).astype(np.float32)  # rounded, so that there are ties
     for temperature, top_k, top_p in ((1, 0, 1), (1, 40, 1), (0.7, 40, 0.9), (0, 0, 1), (2, 5, 0.5), (1, 300, 0.001)):
-        ids, probabilities = distribution(logits, Sampling(temperature, top_k, top_p))
+        ids, probabilities = distribution(logits, GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p))
         yield {
             "name": f"temperature {temperature}, top-k {top_k}, top-p {top_p}",
             "logits": logits.tolist(),

@@ -1,37 +1,182 @@
-"""The auto-regressive loop: seeds, batches, stops, streams and full contexts."""
+"""The decoding batch: seeds, rows that join and leave, stops, streams and full contexts."""
 
-from itertools import pairwise
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutaway.engines.protocol import Cache
+from cutaway.engines.cpu.engine import CpuEngine
+from cutaway.engines.protocol import Engine
+from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import EngineError, UsageError
-from cutaway.generation.batch import Completion, Limits, StopMatcher, collect, generate
-from cutaway.generation.sampling import Sampling, log_probability
-from cutaway.numerics import FloatArray
+from cutaway.generation.batch import DecodingBatch, generate
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.stream import Chunk, Completion, collect
+from cutaway.numerics import FloatArray, log_softmax
 from cutaway.tokenizer.fast import Tokenizer
 from tests.tiny import random_ids, tiny_weights
 
 ENGINE = ReferenceEngine(tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12))
 GPT2 = Tokenizer.gpt2()
+SMALL = tiny_weights(n_ctx=16, n_layer=1, n_embd=8, n_head=2)
+ENGINES: dict[str, Engine] = {
+    "reference": ReferenceEngine(SMALL),
+    "pytorch": PyTorchEngine(SMALL, "float32"),
+    "cpu float32": CpuEngine(SMALL, "float32", threads=2),
+    "cpu int8": CpuEngine(SMALL, "int8", threads=1),
+}
+
+every_engine = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 
 
-def write(
-    prompts: list[list[int]],
-    seeds: list[int],
-    limits: Limits = Limits(12),
-    sampling: Sampling = Sampling(),
-    logprobs: bool = False,
-) -> list[Completion]:
-    return collect(generate(ENGINE, GPT2, prompts, sampling, limits, seeds, logprobs), seeds, "test")
+def write(prompts: list[list[int]], seeds: list[int], **overrides: object) -> list[Completion]:
+    config = GenerationConfig(max_new_tokens=12).replace(**overrides)
+    return collect(generate(ENGINE, GPT2, prompts, config, seeds), seeds, "test")
 
 
 def text_of(n_tokens: int, seed: int) -> Completion:
-    """What an unstopped run says."""
-    return write([[1, 2, 3]], [seed], Limits(n_tokens, stop_at_end=False))[0]
+    """An unstopped run."""
+    return write([[1, 2, 3]], [seed], max_new_tokens=n_tokens, ignore_eos=True)[0]
+
+
+def settings_of(row: int) -> GenerationConfig:
+    """Settings that differ from row to row: some finish early, some shift their context."""
+    return GenerationConfig(
+        max_new_tokens=1 + 7 * row % 23,
+        temperature=row % 3,
+        context_shift=row % 2 == 0,
+        logprobs=True,
+        top_logprobs=row % 4,
+        eos_token_id=[row, 60 - row],
+    )
+
+
+def alone(engine: Engine, row: int, prompt: list[int]) -> list[Chunk]:
+    """The chunks of a row that has a batch to itself."""
+    return [chunk for _, chunk in generate(engine, None, [prompt], settings_of(row), [row])]
+
+
+@every_engine
+@settings(deadline=None, max_examples=12)
+@given(
+    joins=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 16), st.booleans()), min_size=1, max_size=12),
+    cancelled=st.sets(st.integers(0, 11)),
+)
+def test_a_row_is_the_same_whatever_joins_and_leaves(
+    engine: Engine, joins: list[tuple[int, int, bool]], cancelled: set[int]
+) -> None:
+    batch = DecodingBatch(engine, None)
+    prompts: list[list[int]] = []
+    found: dict[int, list[Chunk]] = {}
+
+    def step() -> None:
+        for row, chunk in batch.step():
+            found[row].append(chunk)
+
+    for row, (steps_before, length, same_prompt) in enumerate(joins):
+        for _ in range(steps_before):
+            step()
+        prompts.append(prompts[-1] if same_prompt and prompts else random_ids(engine.config, length, seed=length))
+        found[batch.add(prompts[row], settings_of(row), seed=row)] = []
+        if row - 1 in cancelled and found[row - 1] and not found[row - 1][-1].finish_reason:
+            batch.cancel(row - 1)
+            found[row - 1].append(Chunk("cancelled"))
+    while batch:
+        step()
+    for row, prompt in enumerate(prompts):
+        expected = alone(engine, row, prompt)
+        if found[row][-1] == Chunk("cancelled"):
+            assert found[row][:-1] == expected[: len(found[row]) - 1]
+        else:
+            assert found[row] == expected
+
+
+def count_copies(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The rows that are copied from now on, as (source, target)."""
+    copies: list[tuple[int, int]] = []
+    kind: Any = type(engine.new_cache(1))
+    copy_row = kind.copy_row
+
+    def counted(cache: object, source: int, target: int) -> None:
+        copies.append((source, target))
+        copy_row(cache, source, target)
+
+    monkeypatch.setattr(kind, "copy_row", counted)
+    return copies
+
+
+@every_engine
+def test_a_row_that_leaves_or_joins_costs_the_others_no_copy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = count_copies(engine, monkeypatch)
+    batch = DecodingBatch(engine, None)
+    for row in range(12):
+        batch.add([row, 1], GenerationConfig(max_new_tokens=1 + row % 3), seed=row)
+    batch.step()
+    batch.cancel(11)
+    batch.step()
+    late = batch.add([5, 6], GenerationConfig(max_new_tokens=2), seed=0)
+    assert [row for row, _ in batch.step()] == [2, 5, 8, late]
+    list(batch.run())
+    assert copies == []
+
+
+def test_keys_and_values_of_the_pytorch_engine_stay_where_they_are() -> None:
+    engine = ENGINES["pytorch"]
+    batch = DecodingBatch(engine, None)
+    for row in range(12):
+        batch.add([row, 1], GenerationConfig(max_new_tokens=1 + row % 3), seed=row)
+    cache: Any = batch._cache
+    batch.step()
+    held = [group.k.data_ptr() for group in cache.groups]
+    list(batch.run())
+    batch.add([1], GenerationConfig(max_new_tokens=1), seed=0)
+    list(batch.run())
+    assert [group.k.data_ptr() for group in cache.groups] == held
+
+
+def test_the_place_of_a_row_that_left_is_taken_by_the_next() -> None:
+    batch = DecodingBatch(ENGINE, None)
+    for row in range(20):
+        batch.add([row], GenerationConfig(max_new_tokens=2), seed=row)
+        batch.step()
+    assert len(batch._cache.lengths) == 2
+
+
+def test_samples_read_their_prompt_once_and_are_copied_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = count_copies(ENGINE, monkeypatch)
+    read: list[int] = []
+    forward: Callable[..., FloatArray] = ENGINE.forward
+
+    def counted(sequences: list[list[int]], *args: object, **more: object) -> FloatArray:
+        read.append(sum(map(len, sequences)))
+        return forward(sequences, *args, **more)
+
+    monkeypatch.setattr(ENGINE, "forward", counted)
+    write([[1, 2, 3, 4, 5], [6]], [1, 2, 3, 4], max_new_tokens=2, ignore_eos=True)
+    assert read == [6, 4]
+    assert len(copies) == 2
+
+
+def test_an_unknown_row_cannot_be_cancelled() -> None:
+    batch = DecodingBatch(ENGINE, None)
+    row = batch.add([1], GenerationConfig(max_new_tokens=1), seed=0)
+    assert batch.step()[0][1].finish_reason == "length"
+    for gone in (row, 7):
+        with pytest.raises(UsageError, match=f"row {gone} is not in the batch"):
+            batch.cancel(gone)
+    assert (len(batch), batch.step()) == (0, [])
+
+
+def test_a_row_can_be_cancelled_before_its_first_step() -> None:
+    batch = DecodingBatch(ENGINE, None)
+    first = batch.add([1], GenerationConfig(max_new_tokens=1), seed=0)
+    batch.cancel(first)
+    second = batch.add([2], GenerationConfig(max_new_tokens=1), seed=0)
+    assert [row for row, _ in batch.run()] == [second]
 
 
 def test_a_seed_says_the_same_in_any_batch() -> None:
@@ -47,149 +192,125 @@ def test_samples_of_one_prompt_equal_separate_runs() -> None:
     assert len({completion.ids for completion in together}) == 4
 
 
-def test_a_prompt_is_read_once_for_all_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-    forward = ENGINE.forward
-
-    def counted(sequences: list[list[int]], cache: Cache) -> FloatArray:
-        read.append(sum(map(len, sequences)))
-        return forward(sequences, cache)
-
-    monkeypatch.setattr(ENGINE, "forward", counted)
-    write([[1, 2, 3, 4, 5]], [1, 2, 3], Limits(2, stop_at_end=False))
-    assert read == [5, 3]
-
-
 def test_greedy_follows_the_largest_logit() -> None:
     ids = [4, 5, 6]
-    for token in write([ids], [0], sampling=Sampling(temperature=0))[0].ids:
+    for token in write([ids], [0], temperature=0)[0].ids:
         assert token == ENGINE.forward([ids])[0].argmax()
         ids = [*ids, token]
 
 
-def test_logprobs_are_of_the_chosen_tokens() -> None:
-    completion = write([[9]], [3], logprobs=True)[0]
+def test_logprobs_are_of_the_chosen_and_of_the_most_likely_tokens() -> None:
+    completion = write([[9]], [3], logprobs=True, top_logprobs=3)[0]
     ids = [9]
-    for token, value in zip(completion.ids, completion.logprobs, strict=True):
-        assert value == pytest.approx(log_probability(ENGINE.forward([ids])[0], token), abs=1e-4)
+    for token, value, top in zip(completion.ids, completion.logprobs, completion.top_logprobs, strict=True):
+        nats = log_softmax(ENGINE.forward([ids])[0].astype(np.float64))
+        assert value == pytest.approx(nats[token], abs=1e-4)
+        assert [each.id for each in top] == np.argsort(-nats)[:3].tolist()
+        assert [each.logprob for each in top] == pytest.approx(np.sort(nats)[::-1][:3].tolist(), abs=1e-4)
         ids.append(token)
-    assert write([[9]], [3])[0].logprobs == ()
+    plain = write([[9]], [3])[0]
+    assert (plain.logprobs, plain.top_logprobs) == ((), ())
+    assert (plain.ids, plain.text) == (completion.ids, completion.text)
 
 
-def test_length_is_a_stop_reason() -> None:
+def test_length_is_a_finish_reason() -> None:
     completion = text_of(7, seed=1)
-    assert (len(completion.ids), completion.stop_reason) == (7, "length")
+    assert (len(completion.ids), completion.finish_reason) == (7, "length")
     assert completion.text == GPT2.decode(completion.ids)
 
 
-@pytest.mark.parametrize("stop_at_end", [True, False])
-def test_end_of_text_ends_unless_told_otherwise(stop_at_end: bool) -> None:
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_the_end_token_ends_a_text_unless_it_is_ignored(ignore_eos: bool) -> None:
     class Ending(ReferenceEngine):
         def forward(self, *args: object, **more: object) -> FloatArray:
             logits = super().forward(*args, **more)  # type: ignore[arg-type]
             logits[:, GPT2.end_of_text] = 1e9
             return logits
 
-    events = generate(Ending(tiny_weights(n_vocab=50257)), GPT2, [[1]], Sampling(), Limits(3, (), stop_at_end), [0])
+    config = GenerationConfig(max_new_tokens=3, ignore_eos=ignore_eos)
+    events = generate(Ending(tiny_weights(n_vocab=50257)), GPT2, [[1]], config, [0])
     completion = collect(events, [0], "test")[0]
-    if stop_at_end:
-        assert (completion.ids, completion.text, completion.stop_reason) == ((), "", "end_of_text")
+    if ignore_eos:
+        assert (completion.ids, completion.finish_reason) == ((GPT2.end_of_text,) * 3, "length")
     else:
-        assert (completion.ids, completion.stop_reason) == ((GPT2.end_of_text,) * 3, "length")
+        assert (completion.ids, completion.text, completion.finish_reason) == ((), "", "eos")
+
+
+def test_several_end_tokens_end_a_text_and_replace_the_tokenizers_own() -> None:
+    ids = text_of(12, seed=1).ids
+    ended = write([[1, 2, 3]], [1], eos_token_id=[GPT2.end_of_text, ids[5], ids[8]])[0]
+    first = min(ids.index(ids[5]), ids.index(ids[8]))
+    assert (ended.ids, ended.finish_reason) == (ids[:first], "eos")
 
 
 @pytest.mark.parametrize("prompt_length", [1, 31, 32])
 def test_a_full_context_ends_the_text(prompt_length: int) -> None:
     """One token more than the context holds is written: the last is chosen from a full one."""
-    completion = write([random_ids(ENGINE.config, prompt_length)], [0], Limits(100, stop_at_end=False))[0]
-    assert (len(completion.ids), completion.stop_reason) == (33 - prompt_length, "context")
+    completion = write([random_ids(ENGINE.config, prompt_length)], [0], max_new_tokens=100, ignore_eos=True)[0]
+    assert (len(completion.ids), completion.finish_reason) == (33 - prompt_length, "context")
 
 
-def test_sliding_goes_on_from_the_last_half_of_the_context() -> None:
+def test_a_shifted_context_continues_from_its_last_half() -> None:
     prompt = random_ids(ENGINE.config, 30)
-    greedy = Sampling(temperature=0)
-    completion = write([prompt], [0], Limits(50, slide=True, stop_at_end=False), greedy)[0]
-    assert (len(completion.ids), completion.stop_reason) == (50, "length")
+    completion = write([prompt], [0], max_new_tokens=50, temperature=0, context_shift=True, ignore_eos=True)[0]
+    assert (len(completion.ids), completion.finish_reason) == (50, "length")
     ids = [*prompt, *completion.ids]
     assert ids[33] == ENGINE.forward([ids[17:33]])[0].argmax()
     assert ids[34] == ENGINE.forward([ids[17:34]])[0].argmax()
 
 
-def test_sliding_rows_do_not_disturb_their_neighbours() -> None:
+def test_rows_that_shift_do_not_disturb_their_neighbours() -> None:
     prompts = [random_ids(ENGINE.config, length) for length in (32, 2, 25)]
-    limits = Limits(60, slide=True)
-    assert write(prompts, [1, 2, 3], limits) == [
-        write([p], [s], limits)[0] for p, s in zip(prompts, (1, 2, 3), strict=True)
-    ]
+    together = write(prompts, [1, 2, 3], max_new_tokens=60, context_shift=True)
+    for seed, prompt in enumerate(prompts, 1):
+        assert write([prompt], [seed], max_new_tokens=60, context_shift=True) == [together[seed - 1]]
 
 
-def test_a_prompt_that_is_too_long_is_refused_or_slides() -> None:
+def test_a_prompt_that_is_too_long_is_refused_or_cut() -> None:
     prompt = random_ids(ENGINE.config, 40)
     with pytest.raises(UsageError, match="prompt is 40 tokens long, the context holds 32"):
         write([prompt], [0])
-    assert write([prompt], [0], Limits(1, slide=True)) == write([prompt[-32:]], [0], Limits(1))
+    shifted = write([prompt], [0], max_new_tokens=1, context_shift=True)
+    assert shifted == write([prompt[-32:]], [0], max_new_tokens=1)
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        write([[]], [0])
 
 
-def test_a_prompt_that_slid_is_penalised_for_what_was_cut_too() -> None:
+def test_a_prompt_that_was_cut_is_penalised_for_all_of_it() -> None:
     kept = random_ids(ENGINE.config, 32)
-    penalised = Sampling(temperature=0, repetition_penalty=1000)
-    (likeliest,) = write([kept], [0], Limits(1), penalised)[0].ids
-    assert write([[likeliest, *kept]], [0], Limits(1, slide=True), penalised)[0].ids != (likeliest,)
+    penalised = {"max_new_tokens": 1, "temperature": 0, "repetition_penalty": 1000}
+    (likeliest,) = write([kept], [0], **penalised)[0].ids
+    assert write([[likeliest, *kept]], [0], context_shift=True, **penalised)[0].ids != (likeliest,)
 
 
 def test_a_stop_string_ends_the_text_before_it() -> None:
     whole = text_of(25, seed=4).text
     stop = whole[20:24]
-    completion = write([[1, 2, 3]], [4], Limits(25, (stop,), stop_at_end=False))[0]
-    assert completion.stop_reason == "stop"
+    completion = write([[1, 2, 3]], [4], max_new_tokens=25, stop=stop, ignore_eos=True)[0]
+    assert completion.finish_reason == "stop"
     assert completion.text == whole[: whole.index(stop)]
 
 
-def test_streamed_pieces_never_show_a_stop_string_or_half_a_character() -> None:
+def test_streamed_chunks_never_show_a_stop_string_or_half_a_character() -> None:
     whole = text_of(25, seed=4).text
-    limits = Limits(25, (whole[20:24],), stop_at_end=False)
+    config = GenerationConfig(max_new_tokens=25, stop=whole[20:24], ignore_eos=True)
     shown = ""
-    for _, piece in generate(ENGINE, GPT2, [[1, 2, 3]], Sampling(), limits, [4]):
-        shown += piece.text
+    for _, chunk in generate(ENGINE, GPT2, [[1, 2, 3]], config, [4]):
+        shown += chunk.text
         assert whole[20:24] not in shown
         assert whole.startswith(shown)
     assert shown == whole[: whole.index(whole[20:24])]
 
 
-@settings(deadline=None)
-@given(
-    text=st.text("ab"),
-    cuts=st.lists(st.integers(0, 20)),
-    stop=st.lists(st.text("ab", min_size=1, max_size=4), max_size=3),
-)
-def test_stop_matching_does_not_depend_on_how_the_text_is_cut(text: str, cuts: list[int], stop: list[str]) -> None:
-    edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    matcher, shown, stopped = StopMatcher(stop), "", False
-    for start, end in pairwise(edges):
-        part, stopped = matcher.push(text[start:end])
-        shown += part
-        if stopped:
-            break
-    met = any(s in text for s in stop)
-    assert stopped == met
-    if met:
-        assert text.startswith(shown)
-        assert any(text.startswith(shown + s) for s in stop)
-        assert not any(s in shown for s in stop)
-    else:
-        assert shown + matcher.finish() == text
-
-
 def test_ids_work_without_a_tokenizer() -> None:
-    events = generate(ENGINE, None, [[1, 2]], Sampling(), Limits(5), [0])
+    events = generate(ENGINE, None, [[1, 2]], GenerationConfig(max_new_tokens=5), [0])
     completion = collect(events, [0], "test")[0]
     assert (len(completion.ids), completion.text) == (5, "")
 
 
 def test_the_penalty_counts_the_tokens_of_the_text() -> None:
     """The prompt's tokens and the new ones: with a large enough penalty none comes twice."""
-    sampling = Sampling(temperature=0, repetition_penalty=1000)
-    ids = write([[1, 2, 3]], [0], Limits(20, stop_at_end=False), sampling)[0].ids
+    ids = write([[1, 2, 3]], [0], max_new_tokens=20, temperature=0, repetition_penalty=1000, ignore_eos=True)[0].ids
     assert len({1, 2, 3, *ids}) == 23
 
 
@@ -197,18 +318,12 @@ def test_weights_that_give_no_numbers_are_an_error() -> None:
     broken = ReferenceEngine(tiny_weights())
     broken.weights["ln_f.weight"][:] = float("nan")
     with pytest.raises(EngineError, match="not finite"):
-        list(generate(broken, None, [[1]], Sampling(), Limits(3), [0]))
-
-
-@pytest.mark.parametrize("wrong", [{"max_new_tokens": 0}, {"max_new_tokens": 2.5}, {"stop": ("",)}, {"stop": "END"}])
-def test_limits_out_of_range_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(UsageError):
-        Limits(**wrong)  # type: ignore[arg-type]
+        list(generate(broken, None, [[1]], GenerationConfig(max_new_tokens=3), [0]))
 
 
 def test_ids_that_pad_a_vocabulary_are_never_written() -> None:
     """A head of 50,304 rows (a round number, as some trainers like) has 47 that are no token's."""
     padded = ReferenceEngine(tiny_weights(n_vocab=50304, n_ctx=32, n_embd=12))
     padded.weights["wte.weight"][50257:] *= 100
-    events = generate(padded, GPT2, [[1, 2, 3]], Sampling(), Limits(30), [0])
+    events = generate(padded, GPT2, [[1, 2, 3]], GenerationConfig(max_new_tokens=30), [0])
     assert max(collect(events, [0], "test")[0].ids) < 50257

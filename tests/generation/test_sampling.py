@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from cutaway.errors import UsageError
-from cutaway.generation.sampling import Sampling, choose, distribution, log_probability, top_k_ids, top_p_keep
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.sampling import (
+    choose,
+    distribution,
+    top_k_ids,
+    top_p_keep,
+)
 from cutaway.numerics import FloatArray
 
 ARTICLE = np.log(np.array([0.50, 0.30, 0.19, 0.01], dtype=np.float32))  # its example: 50 %, 30 %, 19 %
@@ -19,14 +24,14 @@ def logits_of(seed: int, size: int = 50) -> FloatArray:
     return np.random.default_rng(seed).normal(0, 3, size).astype(np.float32)
 
 
-def peer_distribution(logits: FloatArray, sampling: Sampling, seen: list[int]) -> NDArray[np.float64]:
+def peer_distribution(logits: FloatArray, config: GenerationConfig, seen: list[int]) -> NDArray[np.float64]:
     """transformers' processors in our documented order."""
     scores, ids = torch.from_numpy(logits.copy())[None], torch.tensor([seen])
     for processor in (
-        RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty),
-        TemperatureLogitsWarper(sampling.temperature),
-        TopKLogitsWarper(sampling.top_k),
-        TopPLogitsWarper(sampling.top_p),
+        RepetitionPenaltyLogitsProcessor(config.repetition_penalty),
+        TemperatureLogitsWarper(config.temperature),
+        TopKLogitsWarper(config.top_k),
+        TopPLogitsWarper(config.top_p),
     ):
         scores = processor(ids, scores)
     probabilities: NDArray[np.float64] = torch.softmax(scores[0].double(), -1).numpy()
@@ -44,16 +49,17 @@ def peer_distribution(logits: FloatArray, sampling: Sampling, seen: list[int]) -
 def test_the_distribution_equals_the_peers(
     seed: int, temperature: float, top_k: int, top_p: float, penalty: float
 ) -> None:
-    sampling, seen = Sampling(temperature, top_k, top_p, penalty), [3, 7, 7]
-    ids, probabilities = distribution(logits_of(seed), sampling, seen)
+    config = GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=penalty)
+    seen = [3, 7, 7]
+    ids, probabilities = distribution(logits_of(seed), config, seen)
     ours = np.zeros(50)
     ours[ids] = probabilities
-    np.testing.assert_allclose(ours, peer_distribution(logits_of(seed), sampling, seen), atol=1e-5)
+    np.testing.assert_allclose(ours, peer_distribution(logits_of(seed), config, seen), atol=1e-5)
 
 
 def test_greedy_takes_the_lowest_id_among_equals() -> None:
     logits = np.array([0, 5, 5, 1], dtype=np.float32)
-    assert choose(logits, Sampling(temperature=0), np.random.default_rng()) == 1
+    assert choose(logits, GenerationConfig(temperature=0), np.random.default_rng()) == 1
 
 
 def test_top_k_keeps_ties_at_the_border() -> None:
@@ -76,13 +82,14 @@ def test_top_p_keeps_at_least_one_and_at_most_all() -> None:
 
 def test_the_articles_example_is_drawn_at_its_rates() -> None:
     rng = np.random.default_rng(0)
-    drawn = np.bincount([choose(ARTICLE, Sampling(top_k=3), rng) for _ in range(20_000)], minlength=4) / 20_000
+    drawn = np.bincount([choose(ARTICLE, GenerationConfig(top_k=3), rng) for _ in range(20_000)], minlength=4) / 20_000
     np.testing.assert_allclose(drawn, np.array([0.50, 0.30, 0.19, 0]) / 0.99, atol=0.015)
 
 
 def test_a_repeated_token_gets_less_likely_whatever_its_sign() -> None:
     logits = np.array([2.0, -2.0, 0.0], dtype=np.float32)
-    before, after = (distribution(logits, Sampling(top_k=0, repetition_penalty=r), [0, 1])[1] for r in (1.0, 1.5))
+    before = distribution(logits, GenerationConfig(top_k=0), [0, 1])[1]
+    after = distribution(logits, GenerationConfig(top_k=0, repetition_penalty=1.5), [0, 1])[1]
     assert after[0] < before[0]
     assert after[1] < before[1]
     assert after[2] > before[2]
@@ -91,40 +98,12 @@ def test_a_repeated_token_gets_less_likely_whatever_its_sign() -> None:
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-4])
 def test_a_tiny_temperature_is_greedy_not_nan(temperature: float) -> None:
     logits = logits_of(1)
+    config = GenerationConfig(temperature=temperature, top_k=0)
     with np.errstate(all="raise", under="ignore"):
-        assert choose(logits, Sampling(temperature, top_k=0), np.random.default_rng(0)) == logits.argmax()
+        assert choose(logits, config, np.random.default_rng(0)) == logits.argmax()
 
 
 def test_the_order_is_temperature_before_top_p() -> None:
     """At temperature 5 the example is nearly flat, so p = 0.6 needs three tokens where it needed two."""
-    assert len(distribution(ARTICLE, Sampling(1, 0, 0.6))[0]) == 2
-    assert len(distribution(ARTICLE, Sampling(5, 0, 0.6))[0]) == 3
-
-
-def test_log_probability_is_the_models_own() -> None:
-    logits = logits_of(2)
-    expected = torch.log_softmax(torch.from_numpy(logits).double(), -1)[7].item()
-    assert log_probability(logits, 7) == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"temperature": -1.0},
-        {"temperature": float("nan")},
-        {"temperature": float("inf")},
-        {"top_k": -1},
-        {"top_p": 0.0},
-        {"top_p": 1.1},
-        {"top_p": float("nan")},
-        {"repetition_penalty": 0.0},
-        {"repetition_penalty": float("inf")},
-        {"repetition_penalty": 1e-300},
-        {"temperature": "1"},
-        {"top_k": 40.0},
-        {"top_k": True},
-    ],
-)
-def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        Sampling(**wrong)  # type: ignore[arg-type]
+    assert len(distribution(ARTICLE, GenerationConfig(top_k=0, top_p=0.6))[0]) == 2
+    assert len(distribution(ARTICLE, GenerationConfig(temperature=5, top_k=0, top_p=0.6))[0]) == 3

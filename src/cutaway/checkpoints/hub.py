@@ -15,6 +15,7 @@ _FILES = [
     WEIGHTS,
     INDEX,
     "model-*.safetensors",
+    "generation_config.json",
     "vocab.json",
     "merges.txt",
     "tokenizer.json",

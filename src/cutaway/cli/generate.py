@@ -1,17 +1,15 @@
 """`cutaway generate`: continue a text.
 
-On a terminal, and with --stream in a pipe too, it appears as it is written. The last line, on standard error, says how
-fast that was, and the seed with which the same text comes again.
+On a terminal, and with --stream in a pipe too, the text appears as it is generated. The last line, on standard error,
+says how fast that was, and the seed that reproduces the text.
 """
 
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Mapping
 
-from cutaway.cli.arguments import add_json, add_model, add_prompt, load_model, read_prompt, write_json
+from cutaway.cli.arguments import add_json, add_model, add_prompt, load_model, read_prompt, utf8, write_json
 from cutaway.errors import UsageError
-
-if TYPE_CHECKING:
-    from cutaway.cli.samples import Settings
+from cutaway.generation.config import FIELDS, GenerationConfig
 
 EXAMPLES = """\
 examples:
@@ -23,58 +21,71 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """What to continue, how to write, how to show it, and with which model."""
+    """Add the prompt, the settings of `GenerationConfig`, the form of the output and the model."""
     parser.description = "Continue a text, token by token. Without a prompt a new text begins."
     parser.epilog = EXAMPLES
     add_prompt(parser)
-    parser.add_argument("--interactive", action="store_true", help="ask for one prompt after the other")
+    parser.add_argument("--interactive", action="store_true", help="prompt for one text after the other")
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--stream", action="store_true", help="write each piece at once into a pipe too")
+    output.add_argument("--stream", action="store_true", help="flush each chunk into a pipe too")
     add_json(output)
-    parser.add_argument("--logprobs", action="store_true", help="a line a token: id, log-probability in nats, text")
-    _add_sampling(parser)
+    _add_settings(parser)
     add_model(parser)
 
 
-def _add_sampling(parser: ArgumentParser) -> None:
-    add = parser.add_argument_group("what is written").add_argument
-    add("-n", "--samples", type=int, default=1, metavar="N", help="how many texts; default: %(default)s")
-    add("--max-new-tokens", type=int, default=100, metavar="N", help="length of a text; default: %(default)s")
-    add("--temperature", type=float, default=1.0, metavar="T", help="0 takes the likeliest; default: %(default)s")
-    add("--top-k", type=int, default=40, metavar="K", help="draw from the K likeliest, 0: all; default: %(default)s")
-    add("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest, P in all; default: %(default)s")
-    add("--repetition-penalty", type=float, default=1.0, metavar="R", help="above 1: repeat less; default: %(default)s")
-    add("--seed", type=int, metavar="N", help="of the first text; each further one has one more; default: drawn")
-    add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
-    add("--no-stop-at-end", action="store_true", help="go on after <|endoftext|>")
-    add("--slide", action="store_true", help="where the context is full, go on from the last half of it")
+def _add_settings(parser: ArgumentParser) -> None:
+    """Add an option for each field of `GenerationConfig`; one that is not given is missing in the namespace."""
+    group = parser.add_argument_group("generation", argument_default=SUPPRESS)
+    add = group.add_argument
+    add("-n", "--samples", type=int, default=1, metavar="N", help="number of texts; default: %(default)s")
+    add("--max-new-tokens", type=int, metavar="N", help="maximum length of a text; default: 100")
+    add("--temperature", type=float, metavar="T", help="0: always the most likely token; default: 1.0")
+    add("--top-k", type=int, metavar="K", help="sample from the K most likely tokens, 0: all; default: 40")
+    nucleus = "nucleus sampling: keep the smallest set with probability >= P; default: 1.0"
+    add("--top-p", type=float, metavar="P", help=nucleus)
+    add("--repetition-penalty", type=float, metavar="R", help="above 1: repeat less; default: 1.0")
+    add("--seed", type=int, metavar="N", help="random seed; sample i uses seed + i; default: random")
+    add("--stop", action="append", metavar="TEXT", help="stop string, not part of the text; repeatable")
+    add("--ignore-eos", action="store_true", help="generate past <|endoftext|>")
+    add("--context-shift", action="store_true", help="on a full context, continue from its last half")
+    add("--logprobs", action="store_true", help="a line a token: id, log-probability in nats, text")
+    add("--top-logprobs", type=int, metavar="N", help="add the N most likely tokens of each step to --json")
+
+
+def read_overrides(options: Namespace) -> dict[str, object]:
+    """Return the settings that the arguments give; raises UsageError for invalid ones, before a model is loaded."""
+    overrides = {name: value for name, value in vars(options).items() if name in FIELDS}
+    if "stop" in overrides:
+        overrides["stop"] = [utf8(text, "--stop") for text in options.stop]
+    GenerationConfig().replace(**overrides)
+    return overrides
 
 
 def run(options: Namespace) -> None:
-    """Write one prompt's texts, or converse."""
-    from cutaway.cli.samples import read_settings
-
-    settings = read_settings(options)
+    """Generate once, or run the interactive loop."""
+    overrides = read_overrides(options)
     if options.interactive:
-        _converse(options, settings)
+        _converse(options, overrides)
     else:
-        _write(options, settings)
+        _generate(options, overrides)
 
 
-def _converse(options: Namespace, settings: "Settings") -> None:
+def _converse(options: Namespace, overrides: Mapping[str, object]) -> None:
     from cutaway.cli.interactive import converse
 
     if options.json:
-        raise UsageError("--json is one document, which --interactive cannot be")
-    converse(options, settings)
+        raise UsageError("--json is one document; --interactive cannot write one")
+    converse(options, overrides)
 
 
-def _write(options: Namespace, settings: "Settings") -> None:
-    from cutaway.cli.samples import sample_document, write_samples
+def _generate(options: Namespace, overrides: Mapping[str, object]) -> None:
+    from cutaway.cli.samples import print_samples, sample_document
 
     prompt = read_prompt(options)
     model = load_model(options)
+    config = model.generation_config.replace(**overrides)
     if options.json:
-        write_json(sample_document(model, prompt, settings))
+        write_json(sample_document(model, prompt, config, options.samples))
     else:
-        write_samples(model, prompt, settings, echo=options.prompt == prompt)
+        echo = options.prompt == prompt
+        print_samples(model, prompt, config, options.samples, flush=options.stream, echo=echo)

@@ -1,33 +1,41 @@
-"""`cutaway generate --interactive`: one prompt after the other, and a text after each."""
+"""`cutaway generate --interactive`: prompt for one text after the other."""
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from cutaway.cli import terminal
 from cutaway.cli.arguments import load_model, read_prompt, utf8
-from cutaway.cli.samples import Settings, write_samples
+from cutaway.cli.samples import print_samples
 from cutaway.errors import CutawayError
 from cutaway.model import Prompt
 
-HELP = "A prompt and Enter; Enter alone goes on with the last text; Ctrl-C stops a text, Ctrl-D ends."
+HELP = "A prompt and Enter; Enter alone continues the last text; Ctrl-C stops a text, Ctrl-D ends."
 
 
-def converse(options: Namespace, settings: Settings) -> None:
+def converse(options: Namespace, overrides: Mapping[str, object]) -> None:
     """Continue the prompt in the arguments, if any, then each line of standard input; an error ends one text only."""
     model = load_model(options)
+    config = model.generation_config.replace(**overrides)
+    seed = config.pick_seed()
     written: list[int] = []  # the last text, with its prompt
     for prompt in _prompts(options):
         try:
             checked = utf8(prompt, "the line") if isinstance(prompt, str) else prompt
-            write_samples(model, checked or written, settings, written=written)
+            print_samples(
+                model,
+                checked or written,
+                config.replace(seed=seed),
+                options.samples,
+                flush=options.stream,
+                written=written,
+            )
         except CutawayError as error:
             terminal.note(str(error))
         except KeyboardInterrupt:
             print(file=sys.stderr)
-        settings = replace(settings, seed=settings.seed + settings.samples)
+        seed += options.samples
 
 
 def _prompts(options: Namespace) -> Iterator[Prompt]:

@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
@@ -25,11 +26,14 @@ class Cache(Protocol):
     def lengths(self) -> tuple[int, ...]:
         """Number of tokens that each row holds."""
 
-    def fork(self, rows: Sequence[int]) -> Self:
-        """A new cache whose row i is a copy of row `rows[i]` (samples from one prompt, beams, rows that go on)."""
+    def add_rows(self, count: int) -> None:
+        """Append empty rows; those that are there are not copied."""
+
+    def copy_row(self, source: int, target: int) -> None:
+        """Replace row `target` by a copy of row `source`, as for samples of one prompt."""
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        """Forget the tokens of row i from position `lengths[i]` on."""
+        """Forget the tokens of row i from position `lengths[i]` on; a row that is shorter stays as it is."""
 
 
 class Engine(Protocol):
@@ -49,14 +53,16 @@ class Engine(Protocol):
         cache: Cache | None = None,
         logits: Logits = "last",
         *,
+        rows: Sequence[int] | None = None,
         exact: bool = False,
     ) -> FloatArray:
-        """Read `sequences[i]` after what row i of the cache holds, and return what the model expects next.
+        """Read `sequences[i]` after the tokens in row `rows[i]` of the cache; return the logits of the next tokens.
 
-        Returns (rows, n_vocab) logits after the last token of each row, or with "all" the logits after every token,
-        the rows one under the other: (sum of lengths, n_vocab). The cache, where given, is extended in place.
-        `exact` asks for float32 activations where the engine would quantise them.
-        Raises UsageError for an empty row, an id outside the vocabulary, or a row that would pass `config.n_ctx`.
+        `rows` are all rows of the cache in their order unless given; the others stay as they are. Returns (sequences,
+        n_vocab) logits after the last token of each sequence, or with "all" the logits after every token, the sequences
+        one under the other: (sum of lengths, n_vocab). The cache, where given, is extended in place. `exact` asks for
+        float32 activations where the engine would quantise them. Raises UsageError for an empty sequence, an id outside
+        the vocabulary, an invalid row, or a row that would become longer than `config.n_ctx`.
         """
 
 
@@ -66,11 +72,11 @@ class Engine(Protocol):
 def check_sequences(
     config: GPT2Config, sequences: Sequence[Sequence[int]], lengths: Sequence[int], logits: str = "last"
 ) -> None:
-    """The arguments of `Engine.forward`; `lengths` are the tokens that the rows of the cache hold."""
+    """Check the arguments of `Engine.forward`; `lengths` are the tokens that the row of each sequence holds."""
     if logits not in ("last", "all"):
         raise UsageError(f'logits must be "last" or "all", not {logits!r}')
     if len(sequences) != len(lengths):
-        raise UsageError(f"{len(sequences)} sequences for a cache of {len(lengths)} rows")
+        raise UsageError(f"{len(sequences)} sequences for {len(lengths)} rows of the cache")
     if len(sequences) == 0:
         raise UsageError("a batch needs at least one sequence")
     for row, (ids, length) in enumerate(zip(sequences, lengths, strict=True)):
@@ -85,16 +91,27 @@ def check_sequences(
             raise UsageError(f"sequence {row} holds a token id outside 0 to {config.n_vocab - 1}")
 
 
-def check_fork(rows: Sequence[int], count: int) -> list[int]:
-    """The argument of `Cache.fork` for a cache of `count` rows."""
-    chosen = _whole_numbers("rows to fork", rows)
-    if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= count:
-        raise UsageError(f"rows to fork must be one or more of 0 to {count - 1}, not {list(rows)}")
-    return [int(row) for row in chosen]
+def check_rows(rows: Sequence[int] | None, count: int) -> list[int]:
+    """Return the rows that `Engine.forward` is to read into, of a cache of `count` rows.
+
+    >>> check_rows(None, 3)
+    [0, 1, 2]
+    """
+    if rows is None:
+        return list(range(count))
+    chosen = [check_row(row, count) for row in _whole_numbers("rows", rows)]
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"rows must differ from each other, not {list(rows)!r:.60}")
+    return chosen
+
+
+def check_row(row: int, count: int) -> int:
+    """Return a row of a cache of `count` rows; raises UsageError for another number."""
+    return check_int("a row of the cache", row, 0, count - 1)
 
 
 def check_truncate(lengths: Sequence[int], held: Sequence[int]) -> list[int]:
-    """The argument of `Cache.truncate` for rows that hold so many tokens; a row that is shorter stays as it is."""
+    """Return the lengths that `Cache.truncate` leaves of rows that hold so many tokens."""
     kept = _whole_numbers("lengths to truncate to", lengths)
     if len(kept) != len(held) or kept.min() < 0:
         raise UsageError(f"a cache of lengths {list(held)} cannot be truncated to {list(lengths)}")

@@ -6,14 +6,13 @@ tracing and editing need. Shapes: T new tokens, P tokens read before, S = P + T,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
 
 import numpy as np
 
 from cutaway.checkpoints.weights import Weights
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Cache, Logits, check_fork, check_sequences, check_truncate
+from cutaway.engines.protocol import Cache, Logits, check_row, check_rows, check_sequences, check_truncate
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray, softmax
 
@@ -154,8 +153,12 @@ class ReferenceCache:
     def lengths(self) -> tuple[int, ...]:
         return tuple(0 if layers is None else layers[0][0].shape[1] for layers in self.rows)
 
-    def fork(self, rows: Sequence[int]) -> Self:
-        return type(self)([self.rows[row] for row in check_fork(rows, len(self.rows))])
+    def add_rows(self, count: int) -> None:
+        self.rows += [None] * check_int("rows to add", count, 1)
+
+    def copy_row(self, source: int, target: int) -> None:
+        count = len(self.rows)
+        self.rows[check_row(target, count)] = self.rows[check_row(source, count)]
 
     def truncate(self, lengths: Sequence[int]) -> None:
         kept = check_truncate(lengths, self.lengths)
@@ -183,15 +186,18 @@ class ReferenceEngine:
         cache: Cache | None = None,
         logits: Logits = "last",
         *,
+        rows: Sequence[int] | None = None,
         exact: bool = False,
     ) -> FloatArray:
         cache = ReferenceCache([None] * len(sequences)) if cache is None else cache
         if not isinstance(cache, ReferenceCache):
             raise UsageError("a cache serves only the engine that made it")
-        check_sequences(self.config, sequences, cache.lengths, logits)
-        return np.concatenate([self._forward_row(ids, cache, row, logits) for row, ids in enumerate(sequences)])
+        lengths = cache.lengths
+        rows = check_rows(rows, len(lengths))
+        check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
+        return np.concatenate([self._forward_row(*pair, cache, logits) for pair in zip(sequences, rows, strict=True)])
 
-    def _forward_row(self, ids: Sequence[int], cache: ReferenceCache, row: int, logits: Logits) -> FloatArray:
+    def _forward_row(self, ids: Sequence[int], row: int, cache: ReferenceCache, logits: Logits) -> FloatArray:
         x = embed(self.weights, ids, cache.lengths[row])
         past = cache.rows[row]
         present = []

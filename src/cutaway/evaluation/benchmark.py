@@ -12,28 +12,29 @@ import numpy as np
 
 from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine
-from cutaway.generation.batch import MAX_SEQUENCES, Piece
+from cutaway.generation.batch import MAX_SEQUENCES
+from cutaway.generation.stream import Chunk
 
 MAX_REPEATS = 1000
 
 
 @dataclass
 class ThroughputMeter:
-    """Counts the tokens of a generation while it runs; `watch` passes the pieces through."""
+    """Counts the tokens of a generation while it runs; `watch` passes the chunks through."""
 
     tokens: int = 0
     seconds: float = 0.0  # from the start to the last token
     first: float = 0.0  # seconds from the start to the first token, which are those of reading the prompt
     rows: set[int] = field(default_factory=set)
 
-    def watch(self, events: Iterator[tuple[int, Piece]]) -> Iterator[tuple[int, Piece]]:
+    def watch(self, events: Iterator[tuple[int, Chunk]]) -> Iterator[tuple[int, Chunk]]:
         start = perf_counter()
-        for row, piece in events:
+        for row, chunk in events:
             self.seconds = perf_counter() - start
             self.first = self.first or self.seconds
-            self.tokens += len(piece.ids)
+            self.tokens += len(chunk.ids)
             self.rows.add(row)
-            yield row, piece
+            yield row, chunk
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -94,9 +95,10 @@ def measure_decode(engine: Engine, batch: int, position: int, n_tokens: int, rep
     """Write so many tokens with each of `batch` sequences that have read `position` tokens."""
     _check(engine, repeats, batch=batch, position=position, n_tokens=n_tokens)
     prompt = _prompt(engine, position)
-    one = engine.new_cache(1)
-    engine.forward([prompt], one)
-    cache = one.fork([0] * batch)
+    cache = engine.new_cache(batch)
+    engine.forward([prompt], cache, rows=[0])
+    for row in range(1, batch):
+        cache.copy_row(0, row)
 
     def run() -> None:
         cache.truncate([position] * batch)

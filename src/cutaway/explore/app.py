@@ -17,13 +17,13 @@ from cutaway.explore.alike import check_alike
 from cutaway.explore.answers import ANSWERS, Answer, Question, proof
 from cutaway.explore.arguments import Arguments, Query
 from cutaway.explore.assets import asset
+from cutaway.explore.generate import generate, read_request
 from cutaway.explore.reading import Reader, read_wanted
 from cutaway.explore.replies import HANDLERS, Lines, reply
 from cutaway.explore.safety import Guard, read_object
 from cutaway.explore.store import TraceStore
 from cutaway.explore.wire import Content, json_content
 from cutaway.explore.worker import Cancelled, Job, Send, Views, Worker
-from cutaway.explore.writing import read_wish, write
 from cutaway.model import Model
 
 T = TypeVar("T")
@@ -135,10 +135,10 @@ class Explorer:
         return await self._streamed(request, job, partial(reader.read, wanted), partial(self.views.end, job))
 
     async def generate(self, request: Request) -> Response:
-        wish = read_wish(self.model, Arguments(await read_object(request)))
+        ids, config = read_request(self.model, Arguments(await read_object(request)))
 
         def compute(send: Send) -> None:
-            for document in write(self.model, wish):
+            for document in generate(self.model, ids, config):
                 send(document)
 
         return await self._streamed(request, Job(), compute, lambda: None)

@@ -1,233 +1,206 @@
-"""The auto-regressive loop: each token that is chosen becomes input for the next.
+"""The decoding batch: sequences that are generated side by side, and join and leave at any step.
 
-Many sequences are written side by side over one cache. What a sequence says depends on its prompt, its settings and
-its seed, never on its neighbours: it has its own random numbers, and the engine decodes it to the same bits in any
-batch.
+The output of a row depends on its prompt, its settings and its seed, never on the other rows: it has its own random
+number generator, and the engine decodes it to the same bits in any batch.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
-from cutaway.checks import check_int
-from cutaway.engines.protocol import Cache, Engine
+from cutaway.engines.protocol import Engine
 from cutaway.errors import EngineError, UsageError
-from cutaway.generation.sampling import Sampling, choose, log_probability
-from cutaway.numerics import FloatArray
-from cutaway.tokenizer.fast import TextStream, Tokenizer
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.sampling import choose
+from cutaway.generation.stopping import StopMatcher
+from cutaway.generation.stream import Chunk, FinishReason, TokenLogprob
+from cutaway.numerics import FloatArray, log_softmax, top_k
+from cutaway.tokenizer.fast import Tokenizer
 
-StopReason = Literal["length", "stop", "end_of_text", "context"]
-
-MAX_SEQUENCES = 4096  # written side by side: of GPT-2's vocabulary their logits alone are 0.8 GB
+MAX_SEQUENCES = 4096  # generated side by side: over GPT-2's vocabulary their logits alone take 0.8 GB
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When a sequence ends.
+class DecodingBatch:
+    """Rows over one KV cache, of which `step` generates a token each.
 
-    `stop` strings end it and are not part of its text. At a full context it ends too, or with `slide` goes on from
-    the last half of it.
+    A row that leaves frees its place in the cache, and the next that joins takes it; keys and values of the other rows
+    are neither copied nor moved.
     """
 
-    max_new_tokens: int = 100
-    stop: tuple[str, ...] = ()
-    stop_at_end: bool = True
-    slide: bool = False
+    def __init__(self, engine: Engine, tokenizer: Tokenizer | None) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._cache = engine.new_cache(1)
+        self._free = [0]  # rows of the cache
+        self._rows: dict[int, _Row] = {}
+        self._next_id = 0
 
-    def __post_init__(self) -> None:
-        check_int("max_new_tokens", self.max_new_tokens, 1)
-        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
-            raise UsageError(f"stop must be texts that are not empty, not {self.stop!r:.60}")
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, prompt_ids: Sequence[int], config: GenerationConfig, seed: int) -> int:
+        """Add a row and return its id; ids count from 0. The next `step` reads its prompt.
+
+        Rows that are added between two steps with the same prompt read it once. Raises UsageError for an empty prompt,
+        and for one longer than the context unless `config.context_shift`, which keeps its end.
+        """
+        prompt_ids = list(prompt_ids)
+        n_ctx = self._engine.config.n_ctx
+        if not prompt_ids:
+            raise UsageError("the prompt is empty; start a new text from the token <|endoftext|>")
+        if len(prompt_ids) > n_ctx and not config.context_shift:
+            raise UsageError(
+                f"the prompt is {len(prompt_ids)} tokens long, the context holds {n_ctx}; shorten it"
+                " or keep its end with --context-shift (context_shift=True)"
+            )
+        row_id = self._next_id
+        self._rows[row_id] = _Row(prompt_ids, config, seed, self._tokenizer, n_ctx)
+        self._next_id += 1
+        return row_id
+
+    def cancel(self, row_id: int) -> None:
+        """Remove a row before it has finished. Raises UsageError for an unknown or finished row."""
+        if row_id not in self._rows:
+            raise UsageError(f"row {row_id} is not in the batch")
+        self._remove([row_id])
+
+    def step(self) -> list[tuple[int, Chunk]]:
+        """Generate the next token of every row; return (row id, chunk) in the order in which the rows were added.
+
+        A row whose chunk has a `finish_reason` has left the batch. Raises EngineError where the engine cannot go on.
+        """
+        if not self._rows:
+            return []
+        logits = self._read()
+        lengths = self._cache.lengths
+        chunks: list[tuple[int, Chunk]] = []
+        for row_id, row in self._rows.items():
+            is_full = lengths[row.slot] == self._engine.config.n_ctx
+            chunks.append((row_id, row.advance(logits[row_id], is_full)))
+        shifted = [row.slot for row in self._rows.values() if lengths[row.slot] == self._engine.config.n_ctx]
+        self._empty(shifted)
+        self._remove([row_id for row_id, chunk in chunks if chunk.finish_reason])
+        return chunks
+
+    def run(self) -> Iterator[tuple[int, Chunk]]:
+        """Step until every row has finished."""
+        while self._rows:
+            yield from self.step()
+
+    def _read(self) -> dict[int, FloatArray]:
+        """Feed every row its unread tokens; return the logits (V,) of each row."""
+        readers: dict[int, _Row] = {}
+        first_reader: dict[tuple[int, ...], int] = {}  # of each new prompt
+        followers: dict[int, int] = {}  # rows with the same prompt as a reader
+        for row_id, row in self._rows.items():
+            if row.slot < 0 and (leader := first_reader.setdefault(tuple(row.unread), row_id)) != row_id:
+                followers[row_id] = leader
+            else:
+                readers[row_id] = row
+        self._place([row for row in readers.values() if row.slot < 0])
+        unread = [row.unread for row in readers.values()]
+        slots = [row.slot for row in readers.values()]
+        logits = dict(zip(readers, self._engine.forward(unread, self._cache, rows=slots), strict=True))
+        self._place([self._rows[row_id] for row_id in followers])
+        for row_id, leader in followers.items():
+            self._cache.copy_row(self._rows[leader].slot, self._rows[row_id].slot)
+            logits[row_id] = logits[leader]
+        return logits
+
+    def _place(self, rows: "Sequence[_Row]") -> None:
+        """Give each row an empty row of the cache."""
+        missing = len(rows) - len(self._free)
+        if missing > 0:
+            held = len(self._cache.lengths)
+            self._cache.add_rows(missing)
+            self._free += range(held, held + missing)
+        for row in rows:
+            row.slot = self._free.pop(0)
+
+    def _remove(self, row_ids: Sequence[int]) -> None:
+        slots = [row.slot for row in map(self._rows.pop, row_ids) if row.slot >= 0]
+        self._empty(slots)
+        self._free += slots
+
+    def _empty(self, slots: Sequence[int]) -> None:
+        if slots:
+            lengths = list(self._cache.lengths)
+            for slot in slots:
+                lengths[slot] = 0
+            self._cache.truncate(lengths)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """What one step adds to one sequence: usually one token, none where the text ends at `<|endoftext|>`.
+class _Row:
+    """One sequence: its tokens, its generator and what it has not shown yet."""
 
-    `text` may be empty while a character or a possible stop string is incomplete. The last piece has a `stop_reason`.
-    """
+    def __init__(
+        self, prompt_ids: list[int], config: GenerationConfig, seed: int, tokenizer: Tokenizer | None, n_ctx: int
+    ) -> None:
+        self.slot = -1  # row of the cache, once the prompt is read
+        self.unread = prompt_ids[-n_ctx:]  # tokens that the model reads next
+        self._ids = prompt_ids  # and the new tokens
+        self._n_new = 0
+        self._n_ctx = n_ctx
+        self._config = config
+        self._rng = np.random.default_rng(seed)
+        self._n_vocab = tokenizer.n_vocab if tokenizer else None
+        self._end_tokens = config.end_tokens(tokenizer.end_of_text if tokenizer else None)
+        self._text = tokenizer.stream() if tokenizer else None
+        self._stop = StopMatcher(config.stop)
 
-    text: str
-    ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()  # the model's own, in nats
-    stop_reason: StopReason | None = None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A finished sequence: the new text and tokens only, and the seed that writes it again."""
-
-    text: str
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    stop_reason: StopReason
-    seed: int
-    engine: str
-
-
-class StopMatcher:
-    """Passes text on, holding back what may be the beginning of a stop string, and ends at the first whole one."""
-
-    def __init__(self, stop: Sequence[str]) -> None:
-        self.stop = tuple(stop)
-        self.held = ""
-
-    def push(self, text: str) -> tuple[str, bool]:
-        """The text that is safe to show, and whether a stop string was met."""
-        self.held += text
-        met = [place for place in map(self.held.find, self.stop) if place >= 0]
-        if met:
-            shown, self.held = self.held[: min(met)], ""
-            return shown, True
-        keep = max((self._overlap(stop) for stop in self.stop), default=0)
-        cut = len(self.held) - keep
-        shown, self.held = self.held[:cut], self.held[cut:]
-        return shown, False
-
-    def _overlap(self, stop: str) -> int:
-        """Length of the longest end of the held text that begins `stop`."""
-        longest = min(len(self.held), len(stop) - 1)
-        return next((n for n in range(longest, 0, -1) if self.held.endswith(stop[:n])), 0)
-
-    def finish(self) -> str:
-        """What was held back, now that no more text comes."""
-        shown, self.held = self.held, ""
-        return shown
-
-
-@dataclass
-class Row:
-    """One sequence on its way."""
-
-    ids: list[int]  # prompt and new tokens
-    sampling: Sampling
-    limits: Limits
-    rng: np.random.Generator
-    tokenizer: Tokenizer | None
-    n_new: int = 0
-    text: TextStream | None = field(init=False)
-    stop: StopMatcher = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.text = self.tokenizer.stream() if self.tokenizer else None
-        self.stop = StopMatcher(self.limits.stop)
-
-    def advance(self, logits: FloatArray, full: bool, wants_logprobs: bool) -> Piece:
-        """Choose the next token from logits (V,); `full` says that the context has no room to read it."""
-        if self.tokenizer:
-            logits = logits[: self.tokenizer.n_vocab]  # a padded vocabulary has ids that stand for nothing
+    def advance(self, logits: FloatArray, is_full: bool) -> Chunk:
+        """Choose the next token from logits (V,); `is_full` means that the context cannot hold it."""
+        logits = logits[: self._n_vocab]  # ids that only pad a model's vocabulary stand for no token
         if not np.isfinite(logits).all():
             raise EngineError("the logits are not finite: the weights hold NaN, infinity or far too large values")
-        token = choose(logits, self.sampling, self.rng, self.ids)
-        if self.limits.stop_at_end and self.tokenizer and token == self.tokenizer.end_of_text:
-            return Piece(self._rest(), stop_reason="end_of_text")
-        self.ids.append(token)
-        self.n_new += 1
-        shown, stopped = self.stop.push(self.text.push(token) if self.text else "")
-        reason: StopReason | None = None
-        if stopped:
-            reason = "stop"
-        elif self.n_new == self.limits.max_new_tokens:
-            reason = "length"
-        elif full and not self.limits.slide:
-            reason = "context"
-        logprobs = (log_probability(logits, token),) if wants_logprobs else ()
-        return Piece(shown + self._rest() if reason in ("length", "context") else shown, (token,), logprobs, reason)
+        token = choose(logits, self._config, self._rng, self._ids)
+        if token in self._end_tokens:
+            return Chunk(self._rest(), finish_reason="eos")
+        self._ids.append(token)
+        self._n_new += 1
+        self.unread = self._ids[-max(1, self._n_ctx // 2) :] if is_full else [token]
+        shown, stopped = self._stop.push(self._text.push(token) if self._text else "")
+        reason = "stop" if stopped else self._limit(is_full)
+        if reason in ("length", "context"):
+            shown += self._rest()
+        return Chunk(shown, (token,), *self._logprobs(logits, token), reason)
+
+    def _limit(self, is_full: bool) -> FinishReason | None:
+        if self._n_new == self._config.max_new_tokens:
+            return "length"
+        return "context" if is_full and not self._config.context_shift else None
+
+    def _logprobs(
+        self, logits: FloatArray, token: int
+    ) -> tuple[tuple[float, ...], tuple[tuple[TokenLogprob, ...], ...]]:
+        """Return `logprobs` and `top_logprobs` of a chunk."""
+        if not self._config.logprobs and not self._config.top_logprobs:
+            return (), ()
+        nats = log_softmax(logits.astype(np.float64))
+        chosen = (float(nats[token]),) if self._config.logprobs else ()
+        if not self._config.top_logprobs:
+            return chosen, ()
+        top = top_k(nats, self._config.top_logprobs)
+        return chosen, (tuple(TokenLogprob(int(other), float(nats[other])) for other in top),)
 
     def _rest(self) -> str:
-        """The text that was held back, now that no more comes."""
-        shown, stopped = self.stop.push(self.text.finish() if self.text else "")
-        return shown if stopped else shown + self.stop.finish()
-
-
-def next_inputs(rows: Sequence[Row], cache: Cache, n_ctx: int) -> list[list[int]]:
-    """What each row reads next: its newest token, or the last half of a context where that is full, with the cache
-    emptied for it.
-    """
-    lengths = list(cache.lengths)
-    inputs = []
-    for place, row in enumerate(rows):
-        if lengths[place] == n_ctx:
-            lengths[place] = 0
-            inputs.append(row.ids[-max(1, n_ctx // 2) :])
-        else:
-            inputs.append(row.ids[-1:])
-    cache.truncate(lengths)
-    return inputs
-
-
-def write(
-    engine: Engine, rows: Sequence[Row], cache: Cache, logits: FloatArray, logprobs: bool
-) -> Iterator[tuple[int, Piece]]:
-    """Go on with rows whose prompts the cache holds, from logits (rows, V); yields (row, piece) as they come."""
-    live = list(range(len(rows)))
-    while live:
-        going_on = []
-        for place, (row, length) in enumerate(zip(live, cache.lengths, strict=True)):
-            piece = rows[row].advance(logits[place], length == engine.config.n_ctx, logprobs)
-            if piece.stop_reason is None:
-                going_on.append(place)
-            yield row, piece
-        if going_on and len(going_on) < len(live):
-            cache = cache.fork(going_on)
-        live = [live[place] for place in going_on]
-        if live:
-            logits = engine.forward(next_inputs([rows[row] for row in live], cache, engine.config.n_ctx), cache)
-
-
-def fit(prompt: Sequence[int], n_ctx: int, slide: bool = False) -> list[int]:
-    """The prompt, cut to its last `n_ctx` tokens where it may slide; raises UsageError where it may not."""
-    if len(prompt) > n_ctx and not slide:
-        raise UsageError(
-            f"the prompt is {len(prompt)} tokens long, the context holds {n_ctx}; shorten it"
-            " (of a longer one generate keeps the end with --slide, slide=True)"
-        )
-    return list(prompt[-n_ctx:])
+        """Return the text that was held back, when there is no more."""
+        shown, stopped = self._stop.push(self._text.finish() if self._text else "")
+        return shown if stopped else shown + self._stop.finish()
 
 
 def generate(
     engine: Engine,
     tokenizer: Tokenizer | None,
     prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
-    limits: Limits,
+    config: GenerationConfig,
     seeds: Sequence[int],
-    logprobs: bool = False,
-) -> Iterator[tuple[int, Piece]]:
-    """Continue each prompt len(seeds) / len(prompts) times, reading it once; sequence i has seed i and prompt i //
-    samples.
+) -> Iterator[tuple[int, Chunk]]:
+    """Continue each prompt len(seeds) / len(prompts) times, as (sequence, chunk) in the order of generation.
+
+    Sequence i has seed i and prompt i // samples. Raises as `DecodingBatch.add` does, before the first chunk.
     """
-    cache = engine.new_cache(len(prompts))
-    logits = engine.forward([fit(prompt, engine.config.n_ctx, limits.slide) for prompt in prompts], cache)
-    origin = [i * len(prompts) // len(seeds) for i in range(len(seeds))]
-    rows = [
-        Row(list(prompts[prompt]), sampling, limits, np.random.default_rng(seed), tokenizer)
-        for prompt, seed in zip(origin, seeds, strict=True)
-    ]
-    if len(rows) > len(prompts):
-        cache, logits = cache.fork(origin), logits[origin]
-    yield from write(engine, rows, cache, logits, logprobs)
-
-
-def collect(events: Iterator[tuple[int, Piece]], seeds: Sequence[int], engine: str) -> list[Completion]:
-    """Run to the end and put each sequence's pieces together."""
-    pieces: list[list[Piece]] = [[] for _ in seeds]
-    for row, piece in events:
-        pieces[row].append(piece)
-    return [complete(row, seed, engine) for row, seed in zip(pieces, seeds, strict=True)]
-
-
-def complete(pieces: Sequence[Piece], seed: int, engine: str) -> Completion:
-    """One finished sequence from its pieces."""
-    reason = pieces[-1].stop_reason
-    assert reason is not None, "the last piece says why the text ends"
-    return Completion(
-        text="".join(piece.text for piece in pieces),
-        ids=tuple(token for piece in pieces for token in piece.ids),
-        logprobs=tuple(value for piece in pieces for value in piece.logprobs),
-        stop_reason=reason,
-        seed=seed,
-        engine=engine,
-    )
+    batch = DecodingBatch(engine, tokenizer)
+    for i, seed in enumerate(seeds):
+        batch.add(prompts[i * len(prompts) // len(seeds)], config, seed)
+    return batch.run()

@@ -14,34 +14,15 @@ The steps, in this order; each is off at its neutral value:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checks import check_float, check_int
-from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray, log_softmax, softmax, top_k
+from cutaway.generation.config import GenerationConfig
+from cutaway.numerics import FloatArray, softmax, top_k
 
 Ids = NDArray[np.intp]
 Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen; the defaults are the article's."""
-
-    temperature: float = 1.0
-    top_k: int = 40
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_float("temperature", self.temperature, 0, 1e6)
-        check_int("top_k", self.top_k, 0)
-        if check_float("top_p", self.top_p, 0, 1) == 0:
-            raise UsageError("top_p must be above 0 and at most 1 (off), not 0")
-        check_float("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
 
 
 def penalise(logits: FloatArray, seen: Sequence[int], penalty: float) -> FloatArray:
@@ -67,29 +48,24 @@ def top_p_keep(probabilities: Float64, p: float) -> Ids:
     return order[:n_kept]
 
 
-def distribution(logits: FloatArray, sampling: Sampling, seen: Sequence[int] = ()) -> tuple[Ids, Float64]:
+def distribution(logits: FloatArray, config: GenerationConfig, seen: Sequence[int] = ()) -> tuple[Ids, Float64]:
     """The ids that can be drawn and the probability of each, from logits (V,) and the text's tokens so far."""
-    if sampling.repetition_penalty != 1:
-        logits = penalise(logits, seen, sampling.repetition_penalty)
-    if sampling.temperature == 0:
+    if config.repetition_penalty != 1:
+        logits = penalise(logits, seen, config.repetition_penalty)
+    if config.temperature == 0:
         return np.array([logits.argmax()]), np.ones(1)
-    ids = top_k_ids(logits, sampling.top_k)
+    ids = top_k_ids(logits, config.top_k)
     with np.errstate(over="ignore"):  # the largest is taken away first, so a tiny temperature gives 0 and -infinity
-        probabilities = softmax((logits[ids].astype(np.float64) - float(logits.max())) / sampling.temperature)
-    if sampling.top_p < 1:
-        kept = top_p_keep(probabilities, sampling.top_p)
+        probabilities = softmax((logits[ids].astype(np.float64) - float(logits.max())) / config.temperature)
+    if config.top_p < 1:
+        kept = top_p_keep(probabilities, config.top_p)
         ids, probabilities = ids[kept], probabilities[kept] / probabilities[kept].sum()
     return ids, probabilities
 
 
-def choose(logits: FloatArray, sampling: Sampling, rng: np.random.Generator, seen: Sequence[int] = ()) -> int:
+def choose(logits: FloatArray, config: GenerationConfig, rng: np.random.Generator, seen: Sequence[int] = ()) -> int:
     """The id of the next token: steps 1 to 5."""
-    ids, probabilities = distribution(logits, sampling, seen)
+    ids, probabilities = distribution(logits, config, seen)
     cumulative = np.cumsum(probabilities)
     place = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
     return int(ids[min(place, len(ids) - 1)])
-
-
-def log_probability(logits: FloatArray, token: int) -> float:
-    """The model's own log-probability (nats) of a token: before any of the steps above."""
-    return float(log_softmax(logits.astype(np.float64))[token])

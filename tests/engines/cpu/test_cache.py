@@ -1,4 +1,4 @@
-"""The compiled engine's cache: rows that grow, fork, shrink and mix both kinds of calls."""
+"""The compiled engine's cache: rows that grow, copy, shrink and mix both kinds of calls."""
 
 from threading import Barrier, Thread
 
@@ -17,27 +17,33 @@ def make(dtype: str = "float32") -> CpuEngine:
 
 
 @every_dtype
-def test_a_fork_goes_its_own_way(dtype: str) -> None:
+def test_a_copied_row_goes_its_own_way(dtype: str) -> None:
     engine = make(dtype)
     ids = random_ids(engine.config, 40)
     cache = engine.new_cache(2)
     engine.forward([ids[:17], ids[:3]], cache)
-    forked = cache.fork([1, 0, 0])
-    assert forked.lengths == (3, 17, 17)
-    logits = engine.forward([ids[3:40], [5], [6, 7]], forked)
+    cache.add_rows(2)
+    cache.copy_row(0, 2)
+    cache.copy_row(0, 3)
+    cache.copy_row(0, 0)
+    assert cache.lengths == (17, 3, 17, 17)
+    logits = engine.forward([ids[3:40], [5], [6, 7]], cache, rows=[1, 3, 2])
     expected = [engine.forward([row]) for row in (ids, [*ids[:17], 5], [*ids[:17], 6, 7])]
     np.testing.assert_array_equal(logits, np.concatenate(expected))
-    assert cache.lengths == (17, 3)
-    np.testing.assert_array_equal(engine.forward([[8], [9]], cache)[0], engine.forward([[*ids[:17], 8]])[0])
+    assert cache.lengths == (17, 40, 19, 18)
+    np.testing.assert_array_equal(engine.forward([[8]], cache, rows=[0]), engine.forward([[*ids[:17], 8]]))
 
 
 @every_dtype
-def test_a_long_row_can_be_forked_in_place_of_a_short_one(dtype: str) -> None:
+def test_a_long_row_can_replace_a_short_one_and_the_other_way_round(dtype: str) -> None:
     engine = make(dtype)
     ids = random_ids(engine.config, 100)
-    cache = engine.new_cache(2)
-    engine.forward([ids[:1], ids[:99]], cache)
-    logits = engine.forward([ids[99:], ids[1:2]], cache.fork([1, 0]))
+    cache = engine.new_cache(3)
+    engine.forward([ids[:1], ids[:99]], cache, rows=[0, 1])
+    cache.copy_row(0, 2)
+    cache.copy_row(1, 0)
+    cache.copy_row(2, 1)
+    logits = engine.forward([ids[99:], ids[1:2]], cache, rows=[0, 1])
     np.testing.assert_array_equal(logits, np.concatenate([engine.forward([ids]), engine.forward([ids[:2]])]))
 
 
@@ -106,12 +112,6 @@ def test_keys_beyond_float16_do_not_become_infinite() -> None:
 def test_a_cache_outlives_its_engines_name() -> None:
     cache = make().new_cache(1)  # the engine has no other owner
     assert_logits_close(cache.engine.forward([[1]], cache), make().forward([[1]]))
-
-
-@pytest.mark.parametrize("rows", [[], [2], [-1], [0.5]])
-def test_wrong_rows_cannot_be_forked(rows: list[int]) -> None:
-    with pytest.raises(UsageError, match="rows to fork"):
-        make().new_cache(2).fork(rows)
 
 
 @pytest.mark.parametrize("lengths", [[-1, 1], [2], [2, 1, 0]])

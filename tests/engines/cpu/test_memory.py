@@ -63,7 +63,19 @@ def test_what_goes_gives_its_memory_back() -> None:
             engine = make()
             cache = engine.new_cache(1)
             engine.forward([ids], cache)
-            assert cache.fork([0] * 100).rows == 100
+            cache.add_rows(100)
+            for row in range(1, 101):
+                cache.copy_row(0, row)
+
+
+def test_an_emptied_row_gives_its_memory_back() -> None:
+    engine = CpuEngine(tiny_weights(n_embd=48, n_ctx=1000), "float32", threads=2)
+    cache = engine.new_cache(200)
+    engine.forward([[1] * 1000], cache, rows=[0])
+    with room_for(1 << 26):  # of the 200 rows some 80 fit
+        for row in range(200):
+            cache.truncate([0] * 200)
+            engine.forward([[1] * 1000], cache, rows=[row])
 
 
 def test_without_a_cache_rows_that_were_read_take_no_memory() -> None:

@@ -10,7 +10,8 @@ from cutaway.config import GPT2Config
 from cutaway.figures import DrawableTrace, Figure, Selection
 from cutaway.figures.article import arcs, choice, folders, unembedding, vectors
 from cutaway.figures.content import Arcs, Grid, Number, Table, Words
-from cutaway.generation.sampling import Sampling, distribution
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.sampling import distribution
 from cutaway.numerics import softmax
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
@@ -155,7 +156,7 @@ def test_a_long_text_has_a_row_for_the_heaviest_weights_and_one_for_the_others()
 
 def top_rows(trace: DrawableTrace, k: int) -> list[float]:
     """The probabilities of the likeliest tokens after the last, with that cut."""
-    ids, share = distribution(trace.logits_at(-1), Sampling(top_k=k))
+    ids, share = distribution(trace.logits_at(-1), GenerationConfig(top_k=k))
     return [float(share[i]) for i in np.argsort(-trace.logits_at(-1)[ids], kind="stable")[:10]]
 
 

@@ -19,7 +19,15 @@ from cutaway.checkpoints.weights import Weights
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.cpu.library import StoredArray, check, library
-from cutaway.engines.protocol import MAX_THREADS, Cache, Logits, check_fork, check_sequences, check_truncate
+from cutaway.engines.protocol import (
+    MAX_THREADS,
+    Cache,
+    Logits,
+    check_row,
+    check_rows,
+    check_sequences,
+    check_truncate,
+)
 from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, FORMATS, StoredTensor
 from cutaway.numerics import FloatArray
@@ -34,30 +42,40 @@ class CpuCache:
     float32 for float32 weights and where the first call that filled it was `exact`; float16 otherwise.
     """
 
-    def __init__(self, engine: "CpuEngine", handle: c_void_p, rows: int) -> None:
+    def __init__(self, engine: "CpuEngine", handle: c_void_p) -> None:
         self.engine = engine
-        self.rows = rows
         self.handle = handle
         _free_with(self, library().cutaway_cache_free, handle)
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """Number of tokens that each row holds."""
-        lengths = np.empty(self.rows, np.int32)
         with self.engine.lock:
+            lengths = np.empty(self.rows, np.int32)
             library().cutaway_cache_lengths(self.handle, lengths.ctypes.data)
         return tuple(lengths.tolist())
 
-    def fork(self, rows: Sequence[int]) -> "CpuCache":
-        """A new cache whose row i is a copy of row `rows[i]`."""
-        chosen = np.array(check_fork(rows, self.rows), np.int32)
-        handle = c_void_p()
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
         with self.engine.lock:
-            check(library().cutaway_cache_fork(self.handle, chosen.ctypes.data, len(chosen), ctypes.byref(handle)))
-        return CpuCache(self.engine, handle, len(chosen))
+            count: int = library().cutaway_cache_rows(self.handle)
+        return count
+
+    def add_rows(self, count: int) -> None:
+        """Append empty rows; those that are there are not copied."""
+        with self.engine.lock:
+            check_int("rows to add", count, 1, MAX_ROWS - self.rows)
+            check(library().cutaway_cache_add_rows(self.handle, count))
+
+    def copy_row(self, source: int, target: int) -> None:
+        """Replace row `target` by a copy of row `source`."""
+        with self.engine.lock:
+            held = self.rows
+            check(library().cutaway_cache_copy_row(self.handle, check_row(source, held), check_row(target, held)))
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        """Forget the tokens of row i from position `lengths[i]` on; a row that is shorter stays as it is."""
+        """Forget the tokens of row i from position `lengths[i]` on; an empty row gives its memory back."""
         with self.engine.lock:
             kept = np.array(check_truncate(lengths, self.lengths), np.int32)
             library().cutaway_cache_truncate(self.handle, kept.ctypes.data)
@@ -93,7 +111,7 @@ class CpuEngine:
         rows = check_int("rows of a cache", rows, 1, MAX_ROWS)
         handle = c_void_p()
         check(library().cutaway_cache_new(self._handle, rows, ctypes.byref(handle)))
-        return CpuCache(self, handle, rows)
+        return CpuCache(self, handle)
 
     def forward(
         self,
@@ -101,23 +119,32 @@ class CpuEngine:
         cache: Cache | None = None,
         logits: Logits = "last",
         *,
+        rows: Sequence[int] | None = None,
         exact: bool = False,
     ) -> FloatArray:
-        """Read `sequences[i]` after what row i of the cache holds; see `cutaway.engines.protocol.Engine.forward`.
+        """Read `sequences[i]` after the tokens in row `rows[i]` of the cache; see `protocol.Engine.forward`.
 
-        Returns float32 logits, (rows, n_vocab) or with "all" (sum of lengths, n_vocab). With int8 weights activations
-        are quantised too, in blocks of 32, unless `exact`. A row's logits are the same bits whatever the batch, the
-        threads and the way its tokens were divided between calls.
+        Returns float32 logits, (sequences, n_vocab) or with "all" (sum of lengths, n_vocab). With int8 weights
+        activations are quantised too, in blocks of 32, unless `exact`. A row's logits are the same bits whatever the
+        batch, the threads and the way its tokens were divided between calls.
         """
         held = self._checked_cache(cache)
         sequences = [tuple(ids) for ids in sequences]  # what is checked is what is read, whoever else holds the lists
         with self.lock:  # from the look at the lengths on, or two threads could fill one row past its end
-            check_sequences(self.config, sequences, held.lengths if held else (0,) * len(sequences), logits)
-            return self._forward(sequences, held, logits, exact)
+            lengths = held.lengths if held else (0,) * len(sequences)
+            rows = check_rows(rows, len(lengths))
+            check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
+            return self._forward(sequences, held, rows, logits, exact)
 
     def _forward(
-        self, sequences: Sequence[Sequence[int]], held: CpuCache | None, logits: Logits, exact: bool
+        self,
+        sequences: Sequence[Sequence[int]],
+        held: CpuCache | None,
+        rows: Sequence[int],
+        logits: Logits,
+        exact: bool,
     ) -> FloatArray:
+        cache_rows = np.array(rows, np.int32)
         counts = np.array([len(sequence) for sequence in sequences], np.int32)
         tokens = np.concatenate([np.asarray(sequence, np.int32) for sequence in sequences])
         out = np.empty((len(tokens) if logits == "all" else len(counts), self.config.n_vocab), np.float32)
@@ -127,6 +154,7 @@ class CpuEngine:
                 held.handle if held else None,
                 tokens.ctypes.data,
                 counts.ctypes.data,
+                cache_rows.ctypes.data,
                 len(counts),
                 logits == "all",
                 exact,

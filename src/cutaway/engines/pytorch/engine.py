@@ -1,13 +1,20 @@
 """The PyTorch model as an engine: CUDA, Apple's MPS or the CPU, in float32, bfloat16 or float16."""
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from cutaway.checkpoints.weights import Weights
 from cutaway.checks import check_int
-from cutaway.engines.protocol import MAX_THREADS, Cache, Logits, check_fork, check_sequences, check_truncate
+from cutaway.engines.protocol import (
+    MAX_THREADS,
+    Cache,
+    Logits,
+    check_row,
+    check_rows,
+    check_sequences,
+    check_truncate,
+)
 from cutaway.errors import EngineError, UsageError
 from cutaway.numerics import FloatArray
 
@@ -26,24 +33,43 @@ DECODE_ROWS = 8
 
 
 class PyTorchCache:
-    """A static KV cache whose rows are filled up to a multiple of `DECODE_ROWS`; `count` of them are in use."""
+    """A static KV cache in groups of `DECODE_ROWS` rows, so that it grows without being copied.
 
-    def __init__(self, kv: KVCache, count: int) -> None:
-        self.kv, self.count = kv, count
+    Of the last group only so many rows are in use that there are `count` in all.
+    """
+
+    def __init__(self, new_group: Callable[[], KVCache], rows: int) -> None:
+        self._new_group = new_group
+        self.groups: list[KVCache] = []
+        self.count = 0
+        self.add_rows(rows)
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return tuple(self.kv.lengths[: self.count].tolist())
+        return tuple(length for group in self.groups for length in group.lengths.tolist())[: self.count]
 
-    def fork(self, rows: Sequence[int]) -> Self:
-        chosen = check_fork(rows, self.count)
-        padding = [chosen[0]] * (-len(chosen) % DECODE_ROWS)
-        index = torch.tensor([*chosen, *padding], device=self.kv.lengths.device)
-        return type(self)(KVCache(self.kv.k[:, index], self.kv.v[:, index], self.kv.lengths[index]), len(rows))
+    def add_rows(self, count: int) -> None:
+        self.count += check_int("rows to add", count, 1)
+        while len(self.groups) * DECODE_ROWS < self.count:
+            self.groups.append(self._new_group())
+
+    def copy_row(self, source: int, target: int) -> None:
+        held = self.row(check_row(source, self.count))
+        place = self.row(check_row(target, self.count))
+        place.k.copy_(held.k)
+        place.v.copy_(held.v)
+        place.lengths.copy_(held.lengths)
 
     def truncate(self, lengths: Sequence[int]) -> None:
         kept = check_truncate(lengths, self.lengths)
-        self.kv.lengths[: self.count] = torch.tensor(kept, device=self.kv.lengths.device)
+        for number, group in enumerate(self.groups):
+            part = kept[number * DECODE_ROWS : (number + 1) * DECODE_ROWS]
+            group.lengths[: len(part)] = torch.tensor(part, device=group.lengths.device)
+
+    def row(self, row: int) -> KVCache:
+        """One row alone, in the same memory."""
+        slot = row % DECODE_ROWS
+        return self.groups[row // DECODE_ROWS].rows(slice(slot, slot + 1))
 
 
 class PyTorchEngine:
@@ -67,8 +93,7 @@ class PyTorchEngine:
 
     def new_cache(self, rows: int) -> PyTorchCache:
         rows = check_int("rows of a cache", rows, 1)
-        padded = rows + -rows % DECODE_ROWS
-        return PyTorchCache(KVCache.empty(self.config, padded, self.model.wpe.weight), rows)
+        return PyTorchCache(lambda: KVCache.empty(self.config, DECODE_ROWS, self.model.wpe.weight), rows)
 
     @torch.inference_mode()
     def forward(
@@ -77,6 +102,7 @@ class PyTorchEngine:
         cache: Cache | None = None,
         logits: Logits = "last",
         *,
+        rows: Sequence[int] | None = None,
         exact: bool = False,
     ) -> FloatArray:
         if cache is None:
@@ -84,34 +110,47 @@ class PyTorchEngine:
             return np.concatenate([self._read(ids, None, logits) for ids in sequences])
         if not isinstance(cache, PyTorchCache):
             raise UsageError("a cache serves only the engine that made it")
-        check_sequences(self.config, sequences, cache.lengths, logits)
-        single = [row for row, ids in enumerate(sequences) if len(ids) == 1]
-        parts = self._decode(sequences, single, cache) if single else {}
-        for row, ids in enumerate(sequences):
+        lengths = cache.lengths
+        rows = check_rows(rows, cache.count)
+        check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
+        single = {row: ids[0] for row, ids in zip(rows, sequences, strict=True) if len(ids) == 1}
+        parts = self._decode(single, cache)
+        for row, ids in zip(rows, sequences, strict=True):
             if len(ids) > 1:
-                parts[row] = self._read(ids, cache.kv.rows(slice(row, row + 1)), logits)
-        return np.concatenate([parts[row] for row in range(len(sequences))])
+                parts[row] = self._read(ids, cache.row(row), logits)
+        return np.concatenate([parts[row] for row in rows])
 
     def _read(self, ids: Sequence[int], kv: KVCache | None, logits: Logits) -> FloatArray:
-        """One sequence by itself, so that its length decides its shapes and nothing else does."""
+        """Read one sequence by itself, so that its length alone decides the shapes of the products."""
         hidden = self.model.hidden(torch.tensor([ids], device=self.device), kv)[0]  # (T, d)
         return to_numpy(self.model.lm_head(hidden if logits == "all" else hidden[-1:]))
 
-    def _decode(
-        self, sequences: Sequence[Sequence[int]], single: Sequence[int], cache: PyTorchCache
-    ) -> dict[int, FloatArray]:
-        """The next logits of the rows in `single`; the other rows are multiplied along and left as they were."""
-        kv = cache.kv
-        kv.lengths[cache.count :] = 0  # rows that only fill up never run out of context
-        lengths = kv.lengths.clone()
-        ids = torch.zeros(len(lengths), 1, dtype=torch.long, device=self.device)
-        ids[list(single), 0] = torch.tensor([sequences[row][0] for row in single], device=self.device)
-        starts = range(0, len(lengths), DECODE_ROWS)
-        parts = [self.model(ids[s : s + DECODE_ROWS], kv.rows(slice(s, s + DECODE_ROWS)))[:, 0] for s in starts]
-        lengths[list(single)] += 1
-        kv.lengths[:] = lengths  # what the other rows wrote lies behind their end, and is overwritten when they go on
-        logits = to_numpy(torch.cat(parts))
-        return {row: logits[row : row + 1] for row in single}
+    def _decode(self, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
+        """Read one token in each of some rows; return the logits (1, V) of these rows."""
+        found: dict[int, FloatArray] = {}
+        for number, group in enumerate(cache.groups):
+            first = number * DECODE_ROWS
+            slots = {row - first: token for row, token in tokens.items() if 0 <= row - first < DECODE_ROWS}
+            if slots:
+                logits = to_numpy(self._decode_group(slots, group))
+                found |= {first + slot: logits[slot : slot + 1] for slot in slots}
+        return found
+
+    def _decode_group(self, tokens: Mapping[int, int], group: KVCache) -> torch.Tensor:
+        """Read one token in some slots of a group; return logits (DECODE_ROWS, V), of which those slots count.
+
+        The other slots are multiplied along. What they write lies behind their end, where their next token overwrites
+        it. A full one has no room there: its last keys and values are overwritten, which no token can read any more.
+        """
+        slots = list(tokens)
+        ids = torch.zeros(DECODE_ROWS, 1, dtype=torch.long, device=self.device)
+        ids[slots, 0] = torch.tensor(list(tokens.values()), device=self.device)
+        lengths = group.lengths.clone()
+        group.lengths.clamp_(max=self.config.n_ctx - 1)
+        logits: torch.Tensor = self.model(ids, group)[:, 0]
+        lengths[slots] += 1
+        group.lengths.copy_(lengths)
+        return logits
 
 
 def to_numpy(logits: torch.Tensor) -> FloatArray:

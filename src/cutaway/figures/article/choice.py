@@ -11,17 +11,22 @@ from cutaway.figures.article.views import TOLERANCE, apart, within
 from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Text, Words
 from cutaway.figures.labels import ID, TOKEN, token_label
 from cutaway.figures.registry import Figure
-from cutaway.generation.sampling import Sampling, choose, distribution
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.sampling import choose, distribution
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
 ALL, CUT_OFF = Words("all", "全部"), Words("cut", "截去")
-CUTS: Mapping[Text, Sampling] = {ALL: Sampling(top_k=0), "k = 40": Sampling(top_k=40), "k = 1": Sampling(top_k=1)}
-LAST = Sampling(temperature=0.8, top_k=40, top_p=0.9)
-IN_ORDER: Mapping[Text, Sampling] = {
-    ALL: Sampling(top_k=0),
-    "t = 0.8": Sampling(temperature=0.8, top_k=0),
-    "k = 40": Sampling(temperature=0.8, top_k=40),
+CUTS: Mapping[Text, GenerationConfig] = {
+    ALL: GenerationConfig(top_k=0),
+    "k = 40": GenerationConfig(top_k=40),
+    "k = 1": GenerationConfig(top_k=1),
+}
+LAST = GenerationConfig(temperature=0.8, top_k=40, top_p=0.9)
+IN_ORDER: Mapping[Text, GenerationConfig] = {
+    ALL: GenerationConfig(top_k=0),
+    "t = 0.8": GenerationConfig(temperature=0.8, top_k=0),
+    "k = 40": GenerationConfig(temperature=0.8, top_k=40),
     "p = 0.9": LAST,
 }
 LIKELIEST = 5  # tokens that are always in the list
@@ -71,7 +76,7 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _candidates(trace: Trace, position: int, title: Words, settings: Mapping[Text, Sampling]) -> Table:
+def _candidates(trace: Trace, position: int, title: Words, settings: Mapping[Text, GenerationConfig]) -> Table:
     """The candidates by rank, a column for each of the settings, with a line where it cuts."""
     logits = read_out(trace, position)["logits"]
     order, columns = falling(logits), [_column(logits, each, position) for each in settings.values()]
@@ -90,7 +95,7 @@ def _candidates(trace: Trace, position: int, title: Words, settings: Mapping[Tex
     return Table(title, (Words("rank", "名次"), TOKEN, ID, *settings), rows)
 
 
-def _column(logits: FloatArray, sampling: Sampling, position: int) -> Column:
+def _column(logits: FloatArray, sampling: GenerationConfig, position: int) -> Column:
     ids, shares = distribution(logits, sampling)
     settings = f"temperature={sampling.temperature:g}, top_k={sampling.top_k}, top_p={sampling.top_p:g}"
     drawn = choose(logits, sampling, np.random.default_rng(SEED))
@@ -118,7 +123,7 @@ def _check_cut(trace: Trace, chosen: Selection) -> Check:
     read = read_out(trace, chosen.position)
     logits, kept, as_sorted, off = read["logits"], {}, True, 0.0
     for k in (1, 40):
-        ids, share = distribution(logits, Sampling(top_k=k))
+        ids, share = distribution(logits, GenerationConfig(top_k=k))
         kept[k] = len(ids)
         border = np.sort(logits)[-min(k, len(logits))]
         as_sorted &= np.array_equal(ids, np.flatnonzero(logits >= border))

@@ -10,7 +10,8 @@ from cutaway.figures.article.views import TOLERANCE, apart, part, within
 from cutaway.figures.content import Bars, Cells, Check, Grid, Note, Number, Panel, Selection, Table, Words
 from cutaway.figures.labels import ID, TOKEN, many, place, token_label
 from cutaway.figures.registry import Figure
-from cutaway.generation.sampling import Sampling, distribution
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.sampling import distribution
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
@@ -156,7 +157,7 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
     """The probabilities against a softmax in float64, which is the one that tokens are drawn from."""
     read = read_out(trace, chosen.position)
     logits, total = read["logits"], float(read["probs"].sum(dtype=np.float64))
-    off = apart(read["probs"], distribution(logits, Sampling(top_k=0))[1])
+    off = apart(read["probs"], distribution(logits, GenerationConfig(top_k=0))[1])
     count, low, high, summed = f"{len(logits):,}", f"{logits.min():.2f}", f"{logits.max():.2f}", f"{logits.sum():.4g}"
     near = within(off)
     return Check(

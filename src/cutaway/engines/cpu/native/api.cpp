@@ -57,11 +57,13 @@ CUTAWAY_API int cutaway_load(Model* model, const char* name, const char* format,
     });
 }
 
-CUTAWAY_API int cutaway_forward(Model* model, Cache* cache, const int32_t* tokens, const int* counts, int rows, int all, int exact,
-                                float* logits) {
+CUTAWAY_API int cutaway_forward(Model* model, Cache* cache, const int32_t* tokens, const int* counts, const int* cache_rows, int rows,
+                                int all, int exact, float* logits) {
     return guarded([&] {
         std::lock_guard<std::mutex> lock(model->busy);
-        forward(*model, cache, {tokens, std::vector<int>(counts, counts + rows), all != 0, exact != 0}, logits);
+        const Batch batch{tokens, std::vector<int>(counts, counts + rows), std::vector<int>(cache_rows, cache_rows + rows), all != 0,
+                          exact != 0};
+        forward(*model, cache, batch, logits);
     });
 }
 
@@ -76,9 +78,15 @@ CUTAWAY_API void cutaway_cache_lengths(const Cache* cache, int* lengths) {
 }
 
 CUTAWAY_API void cutaway_cache_truncate(Cache* cache, const int* lengths) {
-    for (CacheRow& row : cache->rows) row.length = *lengths++;
+    for (int row = 0; row < int(cache->rows.size()); row++) cache->truncate(row, lengths[row]);
 }
 
-CUTAWAY_API int cutaway_cache_fork(const Cache* cache, const int* rows, int count, Cache** out) {
-    return guarded([&] { *out = new Cache(cache->fork(std::vector<int>(rows, rows + count))); });
+CUTAWAY_API int cutaway_cache_rows(const Cache* cache) { return int(cache->rows.size()); }
+
+CUTAWAY_API int cutaway_cache_add_rows(Cache* cache, int count) {
+    return guarded([&] { cache->rows.resize(cache->rows.size() + count); });
+}
+
+CUTAWAY_API int cutaway_cache_copy_row(Cache* cache, int source, int target) {
+    return guarded([&] { cache->copy_row(source, target); });
 }

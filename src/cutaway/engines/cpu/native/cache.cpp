@@ -24,11 +24,13 @@ void Cache::reserve(int row, int length) {
     if (size_t(length) > rows[row].capacity) rows[row] = copied(rows[row], roomy(length));
 }
 
-Cache Cache::fork(const std::vector<int>& from) const {
-    Cache forked(shape_, int(from.size()));
-    forked.stored_ = stored_;
-    for (size_t i = 0; i < from.size(); i++) forked.rows[i] = copied(rows[from[i]], roomy(rows[from[i]].length));
-    return forked;
+void Cache::truncate(int row, int length) {
+    rows[row].length = length;
+    if (length == 0) rows[row] = CacheRow();
+}
+
+void Cache::copy_row(int source, int target) {
+    if (source != target) rows[target] = copied(rows[source], roomy(rows[source].length));
 }
 
 size_t Cache::roomy(int length) const { return round_up(std::min(shape_.n_ctx, length + length / 2 + 4 * kLanes), kLanes); }

@@ -29,7 +29,9 @@ class Cache {
     void prefer(Stored);
     // Make room for `length` positions in a row.
     void reserve(int row, int length);
-    Cache fork(const std::vector<int>& rows) const;
+    // Forget what a row holds from this length on; an empty row gives its memory back.
+    void truncate(int row, int length);
+    void copy_row(int source, int target);
 
     Stored stored() const { return stored_; }
     HeadCache head(int row, int layer, int head) const;

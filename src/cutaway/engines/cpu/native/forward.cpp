@@ -13,12 +13,12 @@ constexpr size_t kPanelGroupBytes = 256 << 10;  // weights that a thread takes t
 constexpr int kChunksPerThread = 4;
 constexpr int kSerialRows = 2;  // so few rows are done before another thread has noticed that there is work
 
-// Consecutive tokens of one row of the batch.
+// Consecutive tokens of one sequence of the batch.
 struct Segment {
-    int row;
+    int row;    // of the cache
     int past;   // positions before the first of them
     int count;
-    bool last;  // reaches the end of the row
+    bool last;  // reaches the end of the sequence
 };
 
 // Consecutive queries of one segment; their results go to rows `out` .. of the slab.
@@ -232,18 +232,19 @@ void make_room(Model& model, int tokens, int positions) {
     }
 }
 
-// Cut the batch into slabs of at most kSlabTokens tokens; rows in order, long ones in several slabs.
-std::vector<std::vector<Segment>> cut(const std::vector<int>& counts, const std::vector<int>& past) {
+// Cut the batch into slabs of at most kSlabTokens tokens; sequences in order, long ones in several slabs.
+std::vector<std::vector<Segment>> cut(const Batch& batch, const Cache& cache) {
     std::vector<std::vector<Segment>> slabs(1);
     int room = kSlabTokens;
-    for (size_t row = 0; row < counts.size(); row++) {
-        for (int done = 0; done < counts[row];) {
+    for (size_t i = 0; i < batch.counts.size(); i++) {
+        const int row = batch.cache_rows[i], past = cache.rows[row].length;
+        for (int done = 0; done < batch.counts[i];) {
             if (room == 0) {
                 slabs.emplace_back();
                 room = kSlabTokens;
             }
-            const int count = std::min(room, counts[row] - done);
-            slabs.back().push_back({int(row), past[row] + done, count, done + count == counts[row]});
+            const int count = std::min(room, batch.counts[i] - done);
+            slabs.back().push_back({row, past + done, count, done + count == batch.counts[i]});
             done += count;
             room -= count;
         }
@@ -254,26 +255,27 @@ std::vector<std::vector<Segment>> cut(const std::vector<int>& counts, const std:
 }  // namespace
 
 void forward(Model& model, Cache* cache, const Batch& batch, float* logits) {
-    const int rows = int(batch.counts.size());
-    Cache passing(model.shape, cache ? 0 : rows);  // without a cache each row is kept only until its last token has been read
+    const size_t sequences = batch.counts.size();
+    Cache passing(model.shape, cache ? 0 : int(sequences));  // without a cache each row is kept only until its last token is read
     Cache& kept = cache ? *cache : passing;
 
-    std::vector<int> past, lengths;
+    std::vector<int> lengths(kept.rows.size());  // of the rows that are read into, afterwards
     int tokens = 0, longest = 0;
-    for (int row = 0; row < rows; row++) {
-        past.push_back(kept.rows[row].length);
-        lengths.push_back(past[row] + batch.counts[row]);
-        longest = std::max(longest, lengths[row]);
-        tokens += batch.counts[row];
+    for (size_t i = 0; i < sequences; i++) {
+        int& length = lengths[batch.cache_rows[i]];
+        length = kept.rows[batch.cache_rows[i]].length + batch.counts[i];
+        longest = std::max(longest, length);
+        tokens += batch.counts[i];
     }
     const bool halves = !batch.exact && model.quantises_activations;
     make_room(model, std::min(tokens, kSlabTokens), longest);
     kept.prefer(halves ? Stored::kHalf : Stored::kFloat);
-    for (int row = 0; cache && row < rows; row++) kept.reserve(row, lengths[row]);
+    if (cache)
+        for (const int row : batch.cache_rows) kept.reserve(row, lengths[row]);
 
     Pass pass(model, kept, batch.exact);
     const int32_t* next = batch.tokens;
-    for (const std::vector<Segment>& slab : cut(batch.counts, past)) {
+    for (const std::vector<Segment>& slab : cut(batch, kept)) {
         int tokens = 0, ends = 0;
         for (const Segment& s : slab) {
             if (!cache) kept.reserve(s.row, lengths[s.row]);
@@ -287,7 +289,7 @@ void forward(Model& model, Cache* cache, const Batch& batch, float* logits) {
             for (const Segment& s : slab)
                 if (s.last) kept.rows[s.row] = CacheRow();
     }
-    for (int row = 0; row < rows; row++) kept.rows[row].length = lengths[row];
+    for (const int row : batch.cache_rows) kept.rows[row].length = lengths[row];
 }
 
 }  // namespace cutaway

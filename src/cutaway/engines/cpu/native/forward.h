@@ -9,6 +9,7 @@ namespace cutaway {
 struct Batch {
     const int32_t* tokens;  // of all rows, one after the other
     std::vector<int> counts;
+    std::vector<int> cache_rows;  // the row of the cache that each sequence continues
     bool all;    // logits after every token, not only after the last of a row
     bool exact;  // float32 activations also where the weights are int8
 };

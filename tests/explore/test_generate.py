@@ -3,28 +3,29 @@ import pytest
 
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
-from cutaway.explore.writing import read_wish, write
+from cutaway.explore.generate import generate, read_request
+from cutaway.generation.config import GenerationConfig
 from cutaway.model import Model
 from cutaway.numerics import softmax
 from tests.explore.served import Json, mute, talking
 
 
-def written(model: Model, **request: object) -> list[Json]:
-    return list(write(model, read_wish(model, Arguments(request))))
+def generated(model: Model, **request: object) -> list[Json]:
+    return list(generate(model, *read_request(model, Arguments(request))))
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0}, {"top_k": 5, "top_p": 0.7, "repetition_penalty": 1.5}])
-def test_writes_what_generate_does(settings: dict[str, float]) -> None:
+def test_generates_what_the_model_does(settings: dict[str, float]) -> None:
     model = talking()
-    expected = model.generate([32, 9379], max_new_tokens=6, seed=3, **settings)  # type: ignore[arg-type]
-    *tokens, last = written(model, ids=[32, 9379], max_new_tokens=6, seed=3, **settings)
+    expected = model.generate([32, 9379], GenerationConfig(max_new_tokens=6, seed=3).replace(**settings))
+    *tokens, last = generated(model, ids=[32, 9379], max_new_tokens=6, seed=3, **settings)
     assert tuple(token["id"] for token in tokens) == expected.ids
-    assert last == {"stop_reason": expected.stop_reason, "seed": 3}
+    assert last == {"finish_reason": expected.finish_reason, "seed": 3}
 
 
 def test_each_token_says_what_was_likeliest_and_what_the_cache_held() -> None:
     model = mute()
-    *tokens, _ = written(model, ids=[4, 5, 6], max_new_tokens=3, temperature=0)
+    *tokens, _ = generated(model, ids=[4, 5, 6], max_new_tokens=3, temperature=0)
     read = [4, 5, 6]
     for n, token in enumerate(tokens):
         probabilities = softmax(model.logits(read)[-1].astype(np.float64))
@@ -38,24 +39,24 @@ def test_each_token_says_what_was_likeliest_and_what_the_cache_held() -> None:
 
 
 def test_ends_at_a_full_context() -> None:
-    *tokens, last = written(mute(n_ctx=5), ids=[1, 2], seed=0)
+    *tokens, last = generated(mute(n_ctx=5), ids=[1, 2], seed=0)
     assert len(tokens) == 4
-    assert last == {"stop_reason": "context", "seed": 0}
+    assert last == {"finish_reason": "context", "seed": 0}
 
 
 def test_ends_where_the_model_ends_the_text() -> None:
     model = talking()
-    first = written(model, ids=[5], temperature=0, max_new_tokens=1)[0]["id"]
+    first = generated(model, ids=[5], temperature=0, max_new_tokens=1)[0]["id"]
     assert model.tokenizer is not None
     model.tokenizer.end_of_text = first
     try:
-        assert written(model, ids=[5], temperature=0, seed=1) == [{"stop_reason": "end_of_text", "seed": 1}]
+        assert generated(model, ids=[5], temperature=0, seed=1) == [{"finish_reason": "eos", "seed": 1}]
     finally:
         model.tokenizer.end_of_text = 50256
 
 
 def test_a_seed_is_drawn_where_none_is_given() -> None:
-    (*_, one), (*_, other) = (written(mute(), ids=[1], max_new_tokens=1) for _ in range(2))
+    (*_, one), (*_, other) = (generated(mute(), ids=[1], max_new_tokens=1) for _ in range(2))
     assert one["seed"] != other["seed"]
 
 
@@ -76,7 +77,7 @@ def test_a_seed_is_drawn_where_none_is_given() -> None:
         ({"ids": [1], "max_tokens": 1}, "there is no 'max_tokens' here; did you mean max_new_tokens?"),
     ],
 )
-def test_what_cannot_be_written_is_refused(request_: dict[str, object], error: str) -> None:
+def test_invalid_requests_are_refused(request_: dict[str, object], error: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        written(mute(), **request_)
+        generated(mute(), **request_)
     assert str(refusal.value).startswith(error)

@@ -1,0 +1,55 @@
+"""Text generated for the page, a token a line, with the most likely tokens at each step."""
+
+import math
+import time
+from collections.abc import Iterator
+
+from cutaway.checks import check_int
+from cutaway.explore.arguments import Arguments
+from cutaway.explore.documents import candidates, token_document
+from cutaway.explore.worker import Document
+from cutaway.generation.batch import DecodingBatch
+from cutaway.generation.config import FIELDS, GenerationConfig
+from cutaway.model import Model
+
+TOP_LOGPROBS = 10  # candidates that are shown at each step
+# The page shows one context, so there is no shift; it always asks for the most likely tokens.
+SETTINGS = [name for name in FIELDS if name not in ("context_shift", "logprobs", "top_logprobs", "bos_token_id")]
+
+
+def read_request(model: Model, body: Arguments) -> tuple[list[int], GenerationConfig]:
+    """Return the prompt ids and the settings in a request; raises UsageError where these are invalid or too long."""
+    ids = model.prompt_ids(body.token_ids("ids", model.config))
+    overrides = {name: body.take(name) for name in SETTINGS if name in body}
+    body.end()
+    n_ctx = model.config.n_ctx
+    overrides.setdefault("max_new_tokens", min(model.generation_config.max_new_tokens, n_ctx))
+    check_int("max_new_tokens", overrides["max_new_tokens"], 1, n_ctx)
+    return ids, model.generation_config.replace(**overrides, logprobs=False, top_logprobs=TOP_LOGPROBS)
+
+
+def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator[Document]:
+    """Yield a document for each token, then one with the finish reason and the seed.
+
+    The model's engine computes, as in `Model.generate`: the same seed gives the same text. `cache_length` is the number
+    of tokens in the KV cache when the token was chosen, `seconds` the time of reading the one before and choosing.
+    """
+    seed = config.pick_seed()
+    batch = DecodingBatch(model.engine, model.tokenizer)
+    batch.add(ids, config, seed)
+    cache_length = len(ids)
+    while batch:
+        began = time.perf_counter()
+        [(_, chunk)] = batch.step()
+        seconds = time.perf_counter() - began
+        for token, top in zip(chunk.ids, chunk.top_logprobs, strict=True):
+            likely = candidates(model.tokenizer, [each.id for each in top], [math.exp(each.logprob) for each in top])
+            yield {
+                **token_document(model.tokenizer, token),
+                "top": likely,
+                "cache_length": cache_length,
+                "seconds": seconds,
+            }
+            cache_length += 1
+        if chunk.finish_reason:
+            yield {"finish_reason": chunk.finish_reason, "seed": seed}
