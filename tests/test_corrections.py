@@ -133,7 +133,7 @@ def test_8_tokens_are_not_words() -> None:
 def test_9_one_example_is_counted_one_way() -> None:
     trace = builtin()
     assert [trace.ids.index(GPT2.encode(word)[0]) + 1 for word in ("A", " it")] == [2, 9]
-    assert trace.ids[0] == GPT2.end_of_text
+    assert trace.ids[0] == GPT2.eos
     np.testing.assert_allclose(heads(trace)[:, :, 8].sum(axis=-1), 1, atol=1e-5)
 
 
@@ -148,7 +148,7 @@ def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(ignore_eos: b
     class Ending(ReferenceEngine):
         def forward(self, *args: object, **more: object) -> FloatArray:
             logits = super().forward(*args, **more)  # type: ignore[arg-type]
-            logits[:, GPT2.end_of_text] = 1e9
+            logits[:, GPT2.eos] = 1e9
             return logits
 
     engine = Ending(tiny_weights(n_vocab=GPT2.n_vocab))

@@ -17,7 +17,7 @@ from cutaway.generation.batch import MAX_SEQUENCES, generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import Chunk, Completion, collect
 from cutaway.numerics import FloatArray, softmax, top_k
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.codec import Codec
 
 if TYPE_CHECKING:  # not needed for a first token
     from cutaway.figures import DrawableTrace
@@ -42,7 +42,7 @@ class Model:
         self,
         engine: Engine,
         weights: Weights,
-        tokenizer: Tokenizer | None,
+        tokenizer: Codec | None,
         name: str,
         generation_config: GenerationConfig = GenerationConfig(),
     ) -> None:
@@ -220,7 +220,7 @@ class Model:
         """
         ids = self.encode(prompt)
         wants_bos = isinstance(prompt, str) if prepend_bos is None else prepend_bos
-        return [self._end_of_text(), *ids] if wants_bos or not ids else ids
+        return [self._bos(self.generation_config), *ids] if wants_bos or not ids else ids
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Token ids of a text; ids pass through."""
@@ -240,8 +240,8 @@ class Model:
         return self.tokenizer.decode(ids) if self.tokenizer else ""
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt; of an empty one `<|endoftext|>`."""
-        return self.encode(prompt) or [self._end_of_text()]
+        """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2."""
+        return self.encode(prompt) or [self._bos(self.generation_config)]
 
     def _settings(self, config: GenerationConfig | None, overrides: Mapping[str, object]) -> GenerationConfig:
         settings = (config or self.generation_config).replace(**overrides)
@@ -252,7 +252,8 @@ class Model:
     def _generate(
         self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int]
     ) -> Iterator[tuple[int, Chunk]]:
-        return generate(self.engine, self.tokenizer, [self.prompt_ids(prompt) for prompt in prompts], config, seeds)
+        ids = [self.encode(prompt) or [self._bos(config)] for prompt in prompts]
+        return generate(self.engine, self.tokenizer, ids, config, seeds)
 
     def _seeds(self, prompts: Sequence[Prompt], samples: int, config: GenerationConfig) -> range:
         """Return the seed of each sequence."""
@@ -265,14 +266,19 @@ class Model:
         first = config.pick_seed()
         return range(first, first + count)
 
-    def _end_of_text(self) -> int:
-        if self.tokenizer is None:
-            raise UsageError(
-                f"{self.name} has no tokenizer files, so there is no <|endoftext|> to start from; give token ids"
-            )
-        return self.tokenizer.end_of_text
+    def _bos(self, config: GenerationConfig) -> int:
+        """Return the token that begins a text."""
+        token = config.bos_token_id
+        if token is None and self.tokenizer is not None:
+            token = self.tokenizer.bos
+        if token is None:
+            reason = "start token" if self.tokenizer else "tokenizer files, so no start token"
+            raise UsageError(f"{self.name} has no {reason}; give a prompt of at least one token id")
+        return check_int("bos_token_id", token, 0, self.config.n_vocab - 1)
 
     def _token_bytes(self, token: int) -> bytes:
-        if self.tokenizer is None:
-            raise UsageError(f"{self.name} has no tokenizer files, so its tokens have no bytes to count")
-        return self.tokenizer.token_bytes(token)
+        found = self.tokenizer.token_bytes(token) if self.tokenizer else None
+        if found is None:
+            reason = "tokens that stand for bytes" if self.tokenizer else "tokenizer files, so no bytes to count"
+            raise UsageError(f"{self.name} has no {reason}")
+        return found

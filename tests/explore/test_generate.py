@@ -47,12 +47,10 @@ def test_ends_at_a_full_context() -> None:
 def test_ends_where_the_model_ends_the_text() -> None:
     model = talking()
     first = generated(model, ids=[5], temperature=0, max_new_tokens=1)[0]["id"]
-    assert model.tokenizer is not None
-    model.tokenizer.end_of_text = first
-    try:
-        assert generated(model, ids=[5], temperature=0, seed=1) == [{"finish_reason": "eos", "seed": 1}]
-    finally:
-        model.tokenizer.end_of_text = 50256
+    last = {"finish_reason": "eos", "seed": 1}
+    assert generated(model, ids=[5], temperature=0, seed=1, eos_token_id=first) == [last]
+    model.generation_config = GenerationConfig(eos_token_id=[7, first])
+    assert generated(model, ids=[5], temperature=0, seed=1) == [last]
 
 
 def test_a_seed_is_drawn_where_none_is_given() -> None:

@@ -224,21 +224,21 @@ def test_the_end_token_ends_a_text_unless_it_is_ignored(ignore_eos: bool) -> Non
     class Ending(ReferenceEngine):
         def forward(self, *args: object, **more: object) -> FloatArray:
             logits = super().forward(*args, **more)  # type: ignore[arg-type]
-            logits[:, GPT2.end_of_text] = 1e9
+            logits[:, GPT2.eos] = 1e9
             return logits
 
     config = GenerationConfig(max_new_tokens=3, ignore_eos=ignore_eos)
     events = generate(Ending(tiny_weights(n_vocab=50257)), GPT2, [[1]], config, [0])
     completion = collect(events, [0], "test")[0]
     if ignore_eos:
-        assert (completion.ids, completion.finish_reason) == ((GPT2.end_of_text,) * 3, "length")
+        assert (completion.ids, completion.finish_reason) == ((GPT2.eos,) * 3, "length")
     else:
         assert (completion.ids, completion.text, completion.finish_reason) == ((), "", "eos")
 
 
 def test_several_end_tokens_end_a_text_and_replace_the_tokenizers_own() -> None:
     ids = text_of(12, seed=1).ids
-    ended = write([[1, 2, 3]], [1], eos_token_id=[GPT2.end_of_text, ids[5], ids[8]])[0]
+    ended = write([[1, 2, 3]], [1], eos_token_id=[GPT2.eos, ids[5], ids[8]])[0]
     first = min(ids.index(ids[5]), ids.index(ids[8]))
     assert (ended.ids, ended.finish_reason) == (ids[:first], "eos")
 

@@ -96,7 +96,7 @@ def test_control_tokens_on_request(peer: tiktoken.Encoding, text: str) -> None:
     ids = TOKENIZER.encode(text, allow_special=True)
     assert ids == peer.encode(text, allowed_special="all")
     assert TOKENIZER.decode(ids) == text
-    assert ids.count(TOKENIZER.end_of_text) == text.count(END)
+    assert ids.count(TOKENIZER.eos) == text.count(END)
 
 
 @given(st.text(KNOWN, max_size=40) | st.lists(SNIPPETS, max_size=20).map("".join), st.booleans())

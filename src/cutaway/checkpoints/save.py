@@ -87,9 +87,9 @@ def _target(directory: Path, overwrite: bool) -> Path:
 
 def _end_of_text(config: GPT2Config, tokenizer: Tokenizer | None) -> int | None:
     if tokenizer is not None:
-        return tokenizer.end_of_text
+        return tokenizer.eos
     gpt2 = gpt2_vocabulary()
-    return gpt2.end_of_text if gpt2.n_vocab == config.n_vocab else None
+    return gpt2.bos if gpt2.n_vocab == config.n_vocab else None
 
 
 def _reason(error: OSError, target: Path, parameters: Parameters) -> str:

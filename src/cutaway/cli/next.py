@@ -45,12 +45,11 @@ def _document(model: "Model", prompt: "Prompt", candidates: "list[Candidate]") -
 
 def _chart(model: "Model", candidates: "list[Candidate]") -> list[str]:
     """A line for each candidate; the likeliest one's bar is full."""
-    from cutaway.layout import bar, table, visible
+    from cutaway.layout import bar, table
 
-    token_bytes = model.tokenizer.token_bytes if model.tokenizer else lambda index: b""
+    label = model.tokenizer.label if model.tokenizer else lambda index: ""
     longest = candidates[0].probability
     rows = [
-        [f"{c.probability:.2%}", bar(c.probability / longest, BAR_COLUMNS), f"{c.id}", visible(token_bytes(c.id))]
-        for c in candidates
+        [f"{c.probability:.2%}", bar(c.probability / longest, BAR_COLUMNS), f"{c.id}", label(c.id)] for c in candidates
     ]
     return table(rows, "><><")

@@ -10,7 +10,6 @@ from cutaway.cli.terminal import BOLD, DIM, safe, style
 from cutaway.evaluation.benchmark import ThroughputMeter
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import Chunk, Completion, collect
-from cutaway.layout import visible
 from cutaway.model import Model, Prompt
 
 
@@ -73,7 +72,7 @@ class TextPrinter:
         self.seeds = range(config.pick_seed(), config.pick_seed() + samples)
         self.row = -1
         self.finish_reasons: list[str] = []
-        self._tokenizer = model.tokenizer
+        self._codec = model.tokenizer
         self._has_logprobs = config.logprobs
         self._to_terminal = sys.stdout.isatty()
         self._flushes = flush or self._to_terminal
@@ -105,12 +104,12 @@ class TextPrinter:
             self._write("\n")
 
     def _text(self, chunk: Chunk) -> str:
-        tokenizer = self._tokenizer
+        codec = self._codec
         if self._has_logprobs:
-            tokens = [visible(tokenizer.token_bytes(token)) if tokenizer else "" for token in chunk.ids]
+            tokens = [codec.label(token) if codec else "" for token in chunk.ids]
             lines = zip(chunk.ids, chunk.logprobs, tokens, strict=True)
             return "".join(f"{token:6}  {logprob:8.3f}  {text}".rstrip() + "\n" for token, logprob, text in lines)
-        return chunk.text if tokenizer else "".join(f"{token} " for token in chunk.ids)
+        return chunk.text if codec else "".join(f"{token} " for token in chunk.ids)
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)

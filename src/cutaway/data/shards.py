@@ -40,7 +40,7 @@ def _write_ids(path: Path, documents: Iterable[str], tokenizer: Tokenizer) -> in
     count = 0
     with path.open("wb") as file:
         for document in documents:
-            ids = np.array([tokenizer.end_of_text, *tokenizer.encode(document)], dtype=np.uint16)
+            ids = np.array([tokenizer.eos, *tokenizer.encode(document)], dtype=np.uint16)
             file.write(ids.tobytes())
             count += len(ids)
     return count

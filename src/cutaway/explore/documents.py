@@ -13,10 +13,10 @@ from cutaway.explore.worker import Document
 from cutaway.figures import all_figures
 from cutaway.figures.article.weights import parameter_panels
 from cutaway.figures.content import Note, Selection
-from cutaway.layout import visible
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table, published_as
+from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import Vocabulary
 from cutaway.trace import Trace
@@ -35,8 +35,8 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         "n_params": model.config.n_params,
         "published": names,
         "has_tokenizer": model.tokenizer is not None,
-        "end_of_text": model.tokenizer.end_of_text if model.tokenizer else None,
-        "vocabulary": _made_of(model.tokenizer.vocabulary) if model.tokenizer else None,
+        "end_of_text": model.tokenizer.bos if model.tokenizer else None,
+        "vocabulary": _made_of(model.tokenizer.vocabulary) if isinstance(model.tokenizer, Tokenizer) else None,
         "checkpoint": {"name": model.name, "bytes": checkpoint_bytes},
         "against": {"name": against.name, "dtype": against.engine.dtype} if against else None,
     }
@@ -105,13 +105,12 @@ def parameters_document(config: GPT2Config) -> Document:
     }
 
 
-def token_text(tokenizer: Tokenizer | None, token: int) -> str:
+def token_text(tokenizer: Codec | None, token: int) -> str:
     """A token as it can be read; its number where it has no text."""
-    data = token_bytes(tokenizer, token)
-    return f"#{token}" if data is None else visible(data)
+    return tokenizer.label(token) if tokenizer else f"#{token}"
 
 
-def token_bytes(tokenizer: Tokenizer | None, token: int) -> bytes | None:
+def token_bytes(tokenizer: Codec | None, token: int) -> bytes | None:
     """A token's bytes; None without a tokenizer, and for the ids with which a vocabulary is padded."""
     try:
         return tokenizer.token_bytes(token) if tokenizer else None
@@ -119,7 +118,7 @@ def token_bytes(tokenizer: Tokenizer | None, token: int) -> bytes | None:
         return None
 
 
-def token_document(tokenizer: Tokenizer | None, token: int) -> Document:
+def token_document(tokenizer: Codec | None, token: int) -> Document:
     """A token with its text to be read and its bytes."""
     return {
         "id": token,
@@ -135,7 +134,7 @@ def vocabulary_document(model: Model) -> Document:
 
 def explain_document(model: Model, text: str) -> Document:
     """How a text becomes tokens."""
-    if model.tokenizer is None:
+    if not isinstance(model.tokenizer, Tokenizer):
         raise UsageError(f"{model.name} has no tokenizer files, so it cannot read text")
     pieces = model.tokenizer.explain(text)
     return {"ids": [token for piece in pieces for token in piece.ids], "pieces": [asdict(piece) for piece in pieces]}
@@ -168,7 +167,7 @@ def trace_document(name: str, trace: Trace, stored: bool) -> Document:
 
 
 def candidates(
-    tokenizer: Tokenizer | None, ids: Iterable[int] | NDArray[np.intp], probabilities: Iterable[float] | FloatArray
+    tokenizer: Codec | None, ids: Iterable[int] | NDArray[np.intp], probabilities: Iterable[float] | FloatArray
 ) -> list[Document]:
     """Tokens that may come next, in the order that they are given in."""
     return [

@@ -25,6 +25,7 @@ from cutaway.explore.wire import Content, json_content, json_line, tensors_conte
 from cutaway.figures import DrawableTrace, Selection, all_figures
 from cutaway.figures.registry import select
 from cutaway.model import Model
+from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 
 POLICY = (
@@ -133,7 +134,7 @@ def _answers(
     yield "api/model", json_content(documents.model_document(model, checkpoint_bytes)).body
     yield "api/figures", json_content(documents.figures_document()).body
     yield "api/traces", json_line(documents.trace_document(TRACE, trace, stored=True))
-    if model.tokenizer:
+    if isinstance(model.tokenizer, Tokenizer):
         text = _text(model.tokenizer, trace)
         yield f"api/tokens?text={text}", json_content(documents.explain_document(model, text)).body
     for path, query in _asked(trace, chosen):
@@ -143,9 +144,9 @@ def _answers(
     yield "start", json_content({"address": address, "views": views}).body
 
 
-def _text(tokenizer: Tokenizer, trace: DrawableTrace) -> str:
+def _text(tokenizer: Codec, trace: DrawableTrace) -> str:
     """The text as the view of tokens asks about it: after the start, at most so much of it."""
-    after = trace.ids[trace.ids[0] == tokenizer.end_of_text :]
+    after = trace.ids[trace.ids[0] == tokenizer.bos :]
     data = b"".join(documents.token_bytes(tokenizer, token) or b"" for token in after)
     return data.decode("utf-8", "replace")[:MOST_TEXT]
 

@@ -1,7 +1,6 @@
 """How a trace's tokens are written beside the numbers, and the words that several figures need."""
 
 from cutaway.figures.content import Words
-from cutaway.layout import visible
 from cutaway.trace import Trace
 
 TOKEN, ID, PROBABILITY = Words("token", "词元"), Words("id", "编号"), Words("probability", "概率")
@@ -14,9 +13,7 @@ SEEN = Words("key: the token that is looked at", "键：被看的词元")
 
 def token_label(trace: Trace, token: int) -> str:
     """A token as it can be read, a leading space as ␣; its id where no tokenizer knows it."""
-    if trace.tokenizer is None or token >= trace.tokenizer.n_vocab:  # a model's vocabulary can be padded
-        return f"#{token}"
-    return visible(trace.tokenizer.token_bytes(token))
+    return trace.tokenizer.label(token) if trace.tokenizer else f"#{token}"
 
 
 def token_labels(trace: Trace) -> list[str]:

@@ -15,7 +15,7 @@ from cutaway.generation.sampling import choose
 from cutaway.generation.stopping import StopMatcher
 from cutaway.generation.stream import Chunk, FinishReason, TokenLogprob
 from cutaway.numerics import FloatArray, log_softmax, top_k
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.codec import Codec
 
 MAX_SEQUENCES = 4096  # generated side by side: over GPT-2's vocabulary their logits alone take 0.8 GB
 
@@ -27,9 +27,9 @@ class DecodingBatch:
     are neither copied nor moved.
     """
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer | None) -> None:
+    def __init__(self, engine: Engine, codec: Codec | None) -> None:
         self._engine = engine
-        self._tokenizer = tokenizer
+        self._codec = codec
         self._cache = engine.new_cache(1)
         self._free = [0]  # rows of the cache
         self._rows: dict[int, _Row] = {}
@@ -54,7 +54,7 @@ class DecodingBatch:
                 " or keep its end with --context-shift (context_shift=True)"
             )
         row_id = self._next_id
-        self._rows[row_id] = _Row(prompt_ids, config, seed, self._tokenizer, n_ctx)
+        self._rows[row_id] = _Row(prompt_ids, config, seed, self._codec, n_ctx)
         self._next_id += 1
         return row_id
 
@@ -134,7 +134,7 @@ class _Row:
     """One sequence: its tokens, its generator and what it has not shown yet."""
 
     def __init__(
-        self, prompt_ids: list[int], config: GenerationConfig, seed: int, tokenizer: Tokenizer | None, n_ctx: int
+        self, prompt_ids: list[int], config: GenerationConfig, seed: int, codec: Codec | None, n_ctx: int
     ) -> None:
         self.slot = -1  # row of the cache, once the prompt is read
         self.unread = prompt_ids[-n_ctx:]  # tokens that the model reads next
@@ -143,9 +143,9 @@ class _Row:
         self._n_ctx = n_ctx
         self._config = config
         self._rng = np.random.default_rng(seed)
-        self._n_vocab = tokenizer.n_vocab if tokenizer else None
-        self._end_tokens = config.end_tokens(tokenizer.end_of_text if tokenizer else None)
-        self._text = tokenizer.stream() if tokenizer else None
+        self._n_vocab = codec.n_vocab if codec else None
+        self._end_tokens = config.end_tokens(codec.eos if codec else None)
+        self._text = codec.stream() if codec else None
         self._stop = StopMatcher(config.stop)
 
     def advance(self, logits: FloatArray, is_full: bool) -> Chunk:
@@ -191,7 +191,7 @@ class _Row:
 
 def generate(
     engine: Engine,
-    tokenizer: Tokenizer | None,
+    codec: Codec | None,
     prompts: Sequence[Sequence[int]],
     config: GenerationConfig,
     seeds: Sequence[int],
@@ -200,7 +200,7 @@ def generate(
 
     Sequence i has seed i and prompt i // samples. Raises as `DecodingBatch.add` does, before the first chunk.
     """
-    batch = DecodingBatch(engine, tokenizer)
+    batch = DecodingBatch(engine, codec)
     for i, seed in enumerate(seeds):
         batch.add(prompts[i * len(prompts) // len(seeds)], config, seed)
     return batch.run()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
 from cutaway.errors import UsageError
+from cutaway.layout import visible
 from cutaway.tokenizer import bpe, chunked
 from cutaway.tokenizer.gpt2 import N_VOCAB, ShortTexts
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary, gpt2_vocabulary
@@ -27,7 +28,8 @@ class Tokenizer:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.n_vocab = vocabulary.n_vocab
-        self.end_of_text = vocabulary.end_of_text
+        self.bos = vocabulary.end_of_text  # one token begins and ends a text
+        self.eos = vocabulary.end_of_text
         self._bytes: dict[int, bytes] = {}  # what `token_bytes` has been asked for
 
     @staticmethod
@@ -81,8 +83,19 @@ class Tokenizer:
             known = self._bytes[index] = self._look_up(index)
         return known
 
+    def label(self, index: int) -> str:
+        """Return a token on one line and with white space made visible, "#id" for an unknown id.
+
+        >>> [Tokenizer.gpt2().label(index) for index in (9379, 198, 447, 50257)]
+        ['␣robot', '\\\\n', '\\\\xe2\\\\x80', '#50257']
+        """
+        try:
+            return visible(self.token_bytes(index))
+        except UsageError:
+            return f"#{index}"
+
     def stream(self) -> "TextStream":
-        """A decoder for tokens that come one by one."""
+        """Return a decoder for tokens that come one by one."""
         return TextStream(self)
 
     def explain(self, text: str, *, allow_special: bool = False) -> list[bpe.Piece]:
@@ -137,14 +150,15 @@ class _Gpt2Tokenizer(Tokenizer):
         self._short = ShortTexts()
         self._bytes = {}
         self.n_vocab = N_VOCAB
-        self.end_of_text = N_VOCAB - 1
+        self.bos = N_VOCAB - 1
+        self.eos = N_VOCAB - 1
 
     @cached_property
     def vocabulary(self) -> Vocabulary:  # type: ignore[override]  # an attribute of other tokenizers
         return gpt2_vocabulary()
 
     def _looked_up(self, allow_special: bool) -> Mapping[str, int]:
-        return {END_OF_TEXT: self.end_of_text} if allow_special else {}
+        return {END_OF_TEXT: self.bos} if allow_special else {}
 
     def _encode_run(self, run: str) -> list[int]:
         return self._short.encode(run) if self._short.takes(run) else super()._encode_run(run)

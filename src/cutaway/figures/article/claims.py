@@ -37,8 +37,8 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         [Words("slots", "位置数"), _counted(trace.config.n_ctx, "config.n_ctx")],
         [Words("slots left", "剩下的位置"), _counted(trace.config.n_ctx - len(trace), "config.n_ctx - len(ids)")],
     ]
-    if trace.tokenizer:
-        end = trace.tokenizer.end_of_text
+    end = trace.tokenizer.eos if trace.tokenizer else None
+    if end is not None:
         probability = float(softmax(trace.logits_at(-1).astype(np.float64))[end])
         ends = Number(probability, "probs", (len(trace) - 1, end), ".4%")
         rows.append([Words("probability that the text ends here", "文本在此结束的概率"), ends])
@@ -62,7 +62,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _stop_reason(trace: Trace) -> Words:
     """Why the loop with the likeliest token each time ends, if it is asked for so many tokens."""
     steps, last = go_on(trace, ROUNDS)
-    if trace.tokenizer and trace.tokenizer.end_of_text in [step.chosen.id for step in steps]:
+    if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
         return Words("the end-of-text token was chosen", "选中了文本结束词元")
     if len(last) == trace.config.n_ctx and len(steps) < ROUNDS:
         return Words("all slots are full", "所有位置都已占满")
@@ -95,7 +95,7 @@ def _refused(trace: Trace, tokens: int) -> bool:
 
 
 def _tokens(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    if trace.tokenizer is None:
+    if not isinstance(trace.tokenizer, Tokenizer):
         return (Note(NO_TOKENIZER),)
     pieces = _pieces(trace, trace.tokenizer)
     return (
@@ -175,7 +175,7 @@ def _vocabulary(tokenizer: Tokenizer) -> Table:
 
 
 def _check_tokens(trace: Trace, chosen: Selection) -> Check:
-    if trace.tokenizer is None:
+    if not isinstance(trace.tokenizer, Tokenizer):
         return Check(True, NO_TOKENIZER)
     text, pieces = _text(trace, trace.tokenizer), _pieces(trace, trace.tokenizer)
     ids = [token for piece in pieces for token in piece.ids]

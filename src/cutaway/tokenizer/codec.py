@@ -1,0 +1,48 @@
+"""The Codec protocol: text to token ids and back, as generation, `Model`, the command line and the page use it."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class TextDecoder(Protocol):
+    """Decodes tokens one by one; the parts that it returns, joined, are the text of all."""
+
+    def push(self, index: int) -> str:
+        """Return the text that this token completes, perhaps none."""
+
+    def finish(self) -> str:
+        """Return what is left when no more tokens come."""
+
+
+class Codec(Protocol):
+    """Converts text to token ids and back; byte-level BPE (`fast.Tokenizer`) is one.
+
+    Its ids are 0 to n_vocab - 1. A model may have more, with which its vocabulary is padded.
+    """
+
+    @property
+    def n_vocab(self) -> int:
+        """One more than the largest id."""
+
+    @property
+    def bos(self) -> int | None:
+        """The token that begins a text, if there is one."""
+
+    @property
+    def eos(self) -> int | None:
+        """The token that ends a text, if there is one."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of token ids; raises UsageError for an unknown id."""
+
+    def stream(self) -> TextDecoder:
+        """Return a decoder for tokens that come one by one."""
+
+    def token_bytes(self, index: int) -> bytes | None:
+        """Return the bytes that a token stands for, None where it stands for none; UsageError for an unknown id."""
+
+    def label(self, index: int) -> str:
+        """Return a token on one line and with white space made visible, "#id" for an unknown id."""
