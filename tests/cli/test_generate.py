@@ -166,7 +166,7 @@ class TestJson:
             assert len(sample["logprobs"]) == len(sample["ids"])
             assert sample["finish_reason"] in ("length", "stop")
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(prompt=st.text(st.characters(codec=None), max_size=8).filter(lambda text: not text.startswith("-")))
     def test_always_parses(self, tiny: str, prompt: str) -> None:
         document = generate(tiny, "--json", "--max-new-tokens", "2", prompt).document

@@ -61,7 +61,7 @@ def alone(engine: Engine, row: int, prompt: list[int]) -> list[Chunk]:
 
 
 @every_engine
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     joins=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 16), st.booleans()), min_size=1, max_size=12),
     cancelled=st.sets(st.integers(0, 11)),

@@ -38,7 +38,7 @@ def peer_distribution(logits: FloatArray, config: GenerationConfig, seen: list[i
     return probabilities
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 1000),
     temperature=st.floats(0.2, 3),
@@ -72,6 +72,11 @@ def test_top_p_keeps_the_token_that_crosses() -> None:
     probabilities = np.array([0.1, 0.5, 0.3, 0.1])
     assert top_p_keep(probabilities, 0.6).tolist() == [1, 2]
     assert (np.cumsum(np.sort(probabilities)[::-1]) <= 0.6).sum() == 1
+
+
+def test_top_p_keeps_the_lowest_ids_among_equals() -> None:
+    probabilities = np.full(64, 1 / 64)
+    assert top_p_keep(probabilities, 0.25).tolist() == list(range(16))
 
 
 def test_top_p_keeps_at_least_one_and_at_most_all() -> None:

@@ -2,13 +2,12 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cutaway.generation.stopping import StopMatcher
 
 
-@settings(deadline=None)
 @given(
     text=st.text("ab"),
     cuts=st.lists(st.integers(0, 20)),

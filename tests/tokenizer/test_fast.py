@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,12 @@ def test_special_text_is_plain_text_unless_asked() -> None:
     assert TOKENIZER.decode([64, 50256, 65]) == f"a{END}b"
     (piece,) = TOKENIZER.explain(END, allow_special=True)
     assert (piece.ids, piece.text, list(piece.states())) == ((50256,), END, [(END,)])
+
+
+def test_of_added_tokens_that_begin_at_one_place_the_longest_is_found() -> None:
+    added = {"<a>": 50257, "<a><b>": 50258, "<a": 50259}
+    tokenizer = Tokenizer(replace(TOKENIZER.vocabulary, added=added))
+    assert tokenizer.encode("<a><b><a><a") == [50258, 50257, 50259]
 
 
 def test_every_token_has_the_bytes_that_tiktoken_gives_it(peer: tiktoken.Encoding) -> None:

@@ -141,10 +141,10 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
     "no merges": ({"tokenizer__json": model(merges=None)}, "model.merges must be a JSON list, not None"),
     "one-sided": ({"tokenizer__json": model(merges=["a b", "ab"])}, "merge 2 is not a merge of two tokens: 'ab'"),
     "numbers": ({"tokenizer__json": model(merges=[[1, 2]])}, "merge 1 is not a merge of two tokens: [1, 2]"),
-    "unknown": ({"tokenizer__json": model(merges=["a c"])}, "a merge makes 'ac', which is no token of bytes"),
+    "unknown": ({"tokenizer__json": model(merges=["a c"])}, "a merge makes 'ac', which is not a token of bytes"),
     "no symbols": (
         {"tokenizer__json": model(vocab=IDS | {"▁a": 300}, merges=["▁ a"])},
-        "a merge makes '▁a', which is no",
+        "a merge makes '▁a', which is not",
     ),
     "missing": (
         {"tokenizer__json": model(merges=["ab c"])},

@@ -1,4 +1,4 @@
-"""`cutaway next`: the likeliest next tokens, the article's GPT-2 Explorer in a terminal."""
+"""`cutaway next`: the most likely next tokens, the article's GPT-2 Explorer in a terminal."""
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
@@ -18,17 +18,17 @@ BAR_COLUMNS = 30
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """After which prompt, how many, and with which model."""
-    parser.description = "Show which tokens the model finds likeliest to come next."
+    """Add the prompt, the number of tokens, the form of the output and the model."""
+    parser.description = "Show the most likely next tokens."
     parser.epilog = EXAMPLES
     add_prompt(parser)
-    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many; default: %(default)s")
+    parser.add_argument("--count", type=int, default=10, metavar="N", help="number of tokens; default: %(default)s")
     add_json(parser)
     add_model(parser)
 
 
 def run(options: Namespace) -> None:
-    """Show the candidates."""
+    """Print the candidates."""
     prompt = read_prompt(options)
     model = load_model(options)
     candidates = model.next_tokens(prompt, options.count)
@@ -44,7 +44,7 @@ def _document(model: "Model", prompt: "Prompt", candidates: "list[Candidate]") -
 
 
 def _chart(model: "Model", candidates: "list[Candidate]") -> list[str]:
-    """A line for each candidate; the likeliest one's bar is full."""
+    """Return a line for each candidate, whose bar is full for the most likely one."""
     from cutaway.layout import bar, table
 
     label = model.tokenizer.label if model.tokenizer else lambda index: ""

@@ -10,7 +10,7 @@ from cutaway.cli.arguments import SOURCES, add_json, open_source, read_file, rea
 from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.layout import visible, wrap
-from cutaway.tokenizer.bpe import Piece, from_symbols
+from cutaway.tokenizer.bpe import PreToken, from_symbols
 from cutaway.tokenizer.fast import Tokenizer
 
 EXAMPLES = """\
@@ -93,7 +93,7 @@ def explain(options: Namespace) -> None:
             print("\n".join(_lines(piece)))
 
 
-def _lines(piece: Piece) -> Iterator[str]:
+def _lines(piece: PreToken) -> Iterator[str]:
     """A piece from its bytes to its ids; every merge with its rank (how early it was learnt) and what it leaves."""
     yield style(visible(piece.text.encode()), BOLD, sys.stdout)
     yield from _labelled("bytes", [f"{byte:02x}" for byte in piece.bytes])

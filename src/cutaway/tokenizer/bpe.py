@@ -1,8 +1,8 @@
-"""Byte-level BPE, step by step: GPT-2's tokenizer written to be read, and what the fast one is tested against.
+"""Byte-level BPE, step by step: GPT-2's tokenizer written to be read; the fast one is tested against it.
 
-Text is cut into pieces (OpenAI's pattern), a piece becomes UTF-8 bytes, and each byte a printable symbol. The symbols
-are merged pair by pair, pairs that were learnt first before others, until no learnt pair is left: these are the tokens.
-Only the standard library is used. Source: `src/encoder.py` of openai/gpt-2.
+Text is split into pre-tokens (OpenAI's pattern), a pre-token becomes UTF-8 bytes, and each byte a printable symbol. The
+symbols are merged pair by pair, pairs that were learnt first before others, until no learnt pair is left: these are the
+tokens. Only the standard library is used. Source: `src/encoder.py` of openai/gpt-2.
 """
 
 import heapq
@@ -16,10 +16,13 @@ Ranks = Mapping[tuple[str, str], int]  # pair of tokens -> when it was learnt, 0
 
 
 def byte_symbols() -> dict[int, str]:
-    """The printable character that stands for each byte, in the order of the first 256 token ids.
+    """Map each byte to a printable character, in the order of the first 256 token ids.
 
     A printable byte stands for itself; the 68 others (controls, the space, ...) get U+0100, U+0101, ... so that
     vocabulary files can be plain text: a space is written "Ġ" (U+0120).
+
+    >>> byte_symbols()[ord(" ")], byte_symbols()[ord("!")]
+    ('Ġ', '!')
     """
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -32,37 +35,55 @@ _ALPHABET = frozenset(_SYMBOLS.values())
 
 
 def to_symbols(data: bytes) -> str:
-    """Bytes as their stand-ins, one character a byte: b" caf\\xc3\\xa9" is "ĠcafÃ©"."""
+    """Write bytes as symbols, one character a byte.
+
+    >>> to_symbols(" café".encode())
+    'ĠcafÃ©'
+    """
     return data.decode("latin-1").translate(_SYMBOLS)
 
 
 def from_symbols(symbols: str) -> bytes:
-    """The bytes behind stand-ins; the inverse of `to_symbols`."""
+    """Return the bytes that symbols stand for; the inverse of `to_symbols`.
+
+    >>> from_symbols("ĠcafÃ©").decode()
+    ' café'
+    """
     return symbols.translate(_BYTES).encode("latin-1")
 
 
 def is_symbols(token: str) -> bool:
-    """Whether every character stands for a byte."""
+    """Return True if every character is the symbol of a byte.
+
+    >>> is_symbols("Ġa"), is_symbols(" a")
+    (True, False)
+    """
     return _ALPHABET.issuperset(token)
 
 
 # OpenAI's pattern is
 #   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 # but `re` knows no \p{L} (letters) and \p{N} (numbers). It reads the text's ASCII shadow, where these are plain ranges.
-_PIECE = re.compile(
+_PATTERN = re.compile(
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+",
     re.ASCII,
 )
 
 
 def split(text: str) -> list[str]:
-    """The pieces that no token crosses: words, numbers and punctuation, each with the space before it, and gaps."""
+    """Split a text into pre-tokens: words, numbers and punctuation, each with the space before it, and white space.
+
+    No token crosses from one pre-token to the next.
+
+    >>> split("it's 5 robots")
+    ['it', "'s", ' 5', ' robots']
+    """
     shadow = "".join(map(_shadow, text))
-    return [text[match.start() : match.end()] for match in _PIECE.finditer(shadow)]
+    return [text[match.start() : match.end()] for match in _PATTERN.finditer(shadow)]
 
 
 def _shadow(char: str) -> str:
-    """An ASCII character of the same kind: a letter, a number, white space or anything else."""
+    """Return an ASCII character of the same kind: a letter, a number, white space or anything else."""
     if char.isascii():
         return char
     if char.isalpha():
@@ -73,8 +94,8 @@ def _shadow(char: str) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One merge: the tokens `left` and `right`, which begins at byte `start` of the piece, become one."""
+class MergeStep:
+    """One merge: the tokens `left` and `right` become one; `left` begins at byte `start` of the pre-token."""
 
     rank: int
     left: str
@@ -83,22 +104,22 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """How one piece of text became tokens; every field is plain data, so that `dataclasses.asdict` gives JSON.
+class PreToken:
+    """The steps from one pre-token to its tokens; every field is plain data, so that `dataclasses.asdict` gives JSON.
 
-    `symbols` has one stand-in a byte; `tokens` are written in stand-ins too, and `ids` are their numbers.
-    A token that is looked up, as control tokens are, is a piece of its own without steps.
+    `symbols` has one symbol a byte; `tokens` are written in symbols too, and `ids` are their ids. A token that is
+    looked up, as control tokens are, is a pre-token of its own without steps.
     """
 
     text: str
     bytes: tuple[int, ...]
     symbols: str
-    steps: tuple[Step, ...]
+    steps: tuple[MergeStep, ...]
     tokens: tuple[str, ...]
     ids: tuple[int, ...]
 
     def states(self) -> Iterator[tuple[str, ...]]:
-        """The parts of the piece before the first merge and after each: "h e l l o", "h e ll o", ..., the tokens."""
+        """Yield the parts before the first merge and after each: "h e l l o", "h e ll o", ..., the tokens."""
         starts = list(range(len(self.symbols)))
         for step in self.steps:
             yield self._parts(starts)
@@ -109,14 +130,18 @@ class Piece:
         return tuple(self.symbols[start:end] for start, end in pairwise([*starts, len(self.symbols)]))
 
 
-def merge(symbols: str, ranks: Ranks) -> tuple[list[str], list[Step]]:
-    """Merge the earliest learnt pair, leftmost first, until none is left: the tokens, and the merges in their order.
+def merge(symbols: str, ranks: Ranks) -> tuple[list[str], list[MergeStep]]:
+    """Merge the pair of lowest rank, leftmost first, until none is left; return the tokens and the merges in order.
 
-    The parts are a linked list and the pairs a heap, so that n symbols take O(n log n) time, however long the piece.
+    The parts are a linked list and the pairs a heap, so that n symbols take O(n log n) time.
+
+    >>> merge("hello", {("l", "l"): 0, ("e", "ll"): 1})[0]
+    ['h', 'ell', 'o']
     """
     size = len(symbols)
     parts = [*symbols, ""]  # an empty part ends the list or was merged away; it pairs with nothing
-    before, after = list(range(-1, size)), list(range(1, size + 2))
+    before = list(range(-1, size))
+    after = list(range(1, size + 2))
     heap: list[tuple[int, int]] = []  # (rank, index of the left part)
 
     def offer(index: int) -> None:
@@ -126,13 +151,13 @@ def merge(symbols: str, ranks: Ranks) -> tuple[list[str], list[Step]]:
 
     for index in range(size):
         offer(index)
-    steps: list[Step] = []
+    steps: list[MergeStep] = []
     while heap:
         rank, index = heapq.heappop(heap)
         gone = after[index]
         if ranks.get((parts[index], parts[gone])) != rank:
-            continue  # an earlier merge has taken one of the two
-        steps.append(Step(rank, parts[index], parts[gone], index))
+            continue  # an earlier merge has used one of the two
+        steps.append(MergeStep(rank, parts[index], parts[gone], index))
         parts[index], parts[gone] = parts[index] + parts[gone], ""
         after[index] = after[gone]
         before[after[index]] = index
@@ -142,13 +167,18 @@ def merge(symbols: str, ranks: Ranks) -> tuple[list[str], list[Step]]:
     return [part for part in parts if part], steps
 
 
-def explain(text: str, ids: Mapping[str, int], ranks: Ranks) -> list[Piece]:
-    """Every step from text to token ids. The text must be valid Unicode (no lone surrogates)."""
-    return [_explain_piece(piece, ids, ranks) for piece in split(text)]
+def explain(text: str, ids: Mapping[str, int], ranks: Ranks) -> list[PreToken]:
+    """Return every step from a text to its token ids. The text must be valid Unicode (no lone surrogates).
+
+    >>> [hi] = explain("Hi", {"H": 39, "Hi": 17250, "i": 72}, {("H", "i"): 0})
+    >>> hi.ids, list(hi.states())
+    ((17250,), [('H', 'i'), ('Hi',)])
+    """
+    return [_explain_pre_token(text, ids, ranks) for text in split(text)]
 
 
-def _explain_piece(text: str, ids: Mapping[str, int], ranks: Ranks) -> Piece:
+def _explain_pre_token(text: str, ids: Mapping[str, int], ranks: Ranks) -> PreToken:
     data = text.encode()
     symbols = to_symbols(data)
     tokens, steps = merge(symbols, ranks)
-    return Piece(text, tuple(data), symbols, tuple(steps), tuple(tokens), tuple(ids[token] for token in tokens))
+    return PreToken(text, tuple(data), symbols, tuple(steps), tuple(tokens), tuple(ids[token] for token in tokens))

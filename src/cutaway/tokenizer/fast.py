@@ -1,7 +1,6 @@
-"""Text to GPT-2 token ids and back. `tokenizers` does the work; `bpe.py` is the same thing to be read.
+"""Byte-level BPE by the `tokenizers` library: text to GPT-2 token ids and back. `bpe.py` is the same to be read.
 
-Token ids are the state of everything in Cutaway, and text is only a view of them. Tokens stand for bytes, not
-characters, so a stream of them is decoded with care never to show half a character.
+Tokens stand for bytes, not characters, so a stream of them is decoded without ever showing half a character.
 """
 
 import codecs
@@ -23,23 +22,30 @@ if TYPE_CHECKING:  # not needed for a first token
 
 
 class Tokenizer:
-    """Byte-level BPE over one vocabulary; every text has ids, and every text comes back from its ids unchanged."""
+    """Byte-level BPE over one vocabulary: the `Codec` of GPT-2. `decode(encode(text)) == text` for every valid text.
+
+    >>> tokenizer = Tokenizer.gpt2()
+    >>> tokenizer.encode("A robot must obey")
+    [32, 9379, 1276, 22389]
+    >>> tokenizer.decode([9379])
+    ' robot'
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.n_vocab = vocabulary.n_vocab
         self.bos = vocabulary.end_of_text  # one token begins and ends a text
         self.eos = vocabulary.end_of_text
-        self._bytes: dict[int, bytes] = {}  # what `token_bytes` has been asked for
+        self._bytes: dict[int, bytes] = {}  # cache of `token_bytes`
 
     @staticmethod
     def gpt2() -> "Tokenizer":
-        """GPT-2's own tokenizer: 50,257 tokens, from the vocabulary inside this package (made once)."""
+        """Return GPT-2's own tokenizer: 50,257 tokens, from the vocabulary inside this package (cached)."""
         return _gpt2()
 
     @classmethod
     def from_files(cls, directory: str | Path) -> "Tokenizer":
-        """The tokenizer of a checkpoint directory: its `tokenizer.json`, or else `vocab.json` and `merges.txt`.
+        """Read the tokenizer of a checkpoint directory: `tokenizer.json`, or else `vocab.json` and `merges.txt`.
 
         Raises CheckpointError where these are missing, malformed or not GPT-2's byte-level BPE.
         """
@@ -49,15 +55,18 @@ class Tokenizer:
         return _gpt2() if holds_gpt2(path) else cls(read_vocabulary(path))
 
     def save(self, directory: str | Path) -> None:
-        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`; CheckpointError where that cannot be done."""
+        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`. Raises CheckpointError if that fails."""
         from cutaway.tokenizer.files import save_vocabulary
 
         save_vocabulary(self.vocabulary, Path(directory))
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Token ids of a text; what looks like a control token ("<|endoftext|>") is one only with `allow_special`.
+        """Return the token ids of a text; "<|endoftext|>" in it is a control token only with `allow_special`.
 
-        A lone surrogate, which UTF-8 cannot hold, is taken as U+FFFD.
+        A lone surrogate, which UTF-8 cannot hold, is replaced by U+FFFD.
+
+        >>> Tokenizer.gpt2().encode("a<|endoftext|>", allow_special=True)
+        [64, 50256]
         """
         if not isinstance(text, str):
             raise UsageError(f"text must be a str, not {type(text).__name__}")
@@ -70,13 +79,17 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids; bytes that are no UTF-8 become U+FFFD. Raises UsageError for an id that is no token's."""
+        """Return the text of token ids; invalid UTF-8 is replaced by U+FFFD. Raises UsageError for an unknown id."""
         if not hasattr(ids, "__iter__"):
             raise UsageError(f"token ids must be a list, not {ids!r:.60}")
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
 
     def token_bytes(self, index: int) -> bytes:
-        """The bytes of a token, often not whole characters. Raises UsageError for an id that is no token's."""
+        """Return the bytes of a token, often not whole characters. Raises UsageError for an unknown id.
+
+        >>> Tokenizer.gpt2().token_bytes(447)
+        b'\\xe2\\x80'
+        """
         index = check_int("a token id", index, 0, self.n_vocab - 1)
         known = self._bytes.get(index)
         if known is None:
@@ -98,17 +111,22 @@ class Tokenizer:
         """Return a decoder for tokens that come one by one."""
         return TextStream(self)
 
-    def explain(self, text: str, *, allow_special: bool = False) -> list[bpe.Piece]:
-        """How `encode` comes to its ids, merge by merge (from `bpe.py`; the ids are the same)."""
-        pieces: list[bpe.Piece] = []
+    def explain(self, text: str, *, allow_special: bool = False) -> list[bpe.PreToken]:
+        """Return the steps from a text to its ids, merge by merge, by `bpe.py`; the ids are those of `encode`.
+
+        >>> [robots] = Tokenizer.gpt2().explain(" robots")
+        >>> [step.left + step.right for step in robots.steps]
+        ['ro', 'ot', 'Ġro', 'ots', 'Ġrob', 'Ġrobots']
+        """
+        pre_tokens: list[bpe.PreToken] = []
         for run, index in self._runs(text, allow_special):
             if index is None:
-                pieces.extend(bpe.explain(run, self.vocabulary.ids, self.vocabulary.ranks))
+                pre_tokens.extend(bpe.explain(run, self.vocabulary.ids, self.vocabulary.ranks))
             else:
                 data = run.encode()
                 symbols = bpe.to_symbols(data)
-                pieces.append(bpe.Piece(run, tuple(data), symbols, steps=(), tokens=(symbols,), ids=(index,)))
-        return pieces
+                pre_tokens.append(bpe.PreToken(run, tuple(data), symbols, steps=(), tokens=(symbols,), ids=(index,)))
+        return pre_tokens
 
     @cached_property
     def _fast(self) -> "FastTokenizer":
@@ -121,7 +139,7 @@ class Tokenizer:
         return fast
 
     def _looked_up(self, allow_special: bool) -> Mapping[str, int]:
-        """The tokens that are found in a text before BPE begins."""
+        """Return the tokens that are found in a text before BPE begins."""
         return self.vocabulary.added | (self.vocabulary.control if allow_special else {})
 
     def _encode_run(self, run: str) -> list[int]:
@@ -134,10 +152,10 @@ class Tokenizer:
         for text, other in (vocabulary.control | vocabulary.added).items():
             if index == other:
                 return text.encode()
-        raise UsageError(f"{index} is not a token id: this vocabulary has a gap there")
+        raise UsageError(f"unknown token id {index}: this vocabulary has a gap there")
 
     def _runs(self, text: str, allow_special: bool) -> Iterator[tuple[str, int | None]]:
-        """The text in order: (run, None) is text for BPE, (run, id) a token that is looked up."""
+        """Yield the text in runs: (run, None) is text for BPE, (run, id) a token that is looked up."""
         looked_up = self._looked_up(allow_special)
         for part in _split_out(_valid_unicode(text), looked_up):
             yield part, looked_up.get(part)
@@ -173,25 +191,30 @@ def _gpt2() -> Tokenizer:
 
 
 class TextStream:
-    """Decodes tokens one by one; what `push` and `finish` return is, put together, what `decode` gives for all."""
+    """Decodes tokens one by one; the parts that it returns, joined, are `Tokenizer.decode` of all of them.
+
+    >>> stream = Tokenizer.gpt2().stream()
+    >>> [stream.push(index) for index in Tokenizer.gpt2().encode("🌍")]
+    ['', '', '🌍']
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, index: int) -> str:
-        """The characters that this token completes, perhaps none."""
+        """Return the characters that this token completes, perhaps none."""
         return self._decoder.decode(self._tokenizer.token_bytes(index))
 
     def finish(self) -> str:
-        """U+FFFD if the tokens ended inside a character, else nothing; the stream may then be used anew."""
+        """Return U+FFFD if the tokens ended inside a character, else nothing, and reset the stream."""
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
 
 
 def _valid_unicode(text: str) -> str:
-    """The text, with U+FFFD for each lone surrogate and the character itself for a pair, as tiktoken has it."""
+    """Replace each lone surrogate by U+FFFD and each pair by its character, as tiktoken does."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -200,6 +223,6 @@ def _valid_unicode(text: str) -> str:
 
 
 def _split_out(text: str, tokens: Iterable[str]) -> list[str]:
-    """Cut a text before and after each of the tokens, the longest where several begin at one place."""
+    """Split a text before and after each of the tokens, preferring the longest where several begin at one place."""
     pattern = "|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))
     return [part for part in re.split(f"({pattern})", text) if part] if pattern else [text]

@@ -1,8 +1,8 @@
-"""Vocabularies on disk: the tokenizer files of GPT-2 checkpoints, read with suspicion and written for everyone.
+"""Reading and writing the tokenizer files of GPT-2 checkpoints.
 
-Read are `tokenizer.json` or else OpenAI's pair, `vocab.json` and `merges.txt`, with `tokenizer_config.json` and its
-older companions beside them; written is the pair with `tokenizer_config.json`. A file that is malformed, or describes
-anything but GPT-2's byte-level BPE, gives a CheckpointError of one line, never other tokens than the model's own.
+Read are `tokenizer.json`, or else OpenAI's pair, `vocab.json` and `merges.txt`, with `tokenizer_config.json` and its
+predecessors beside them; written is the pair with `tokenizer_config.json`. A file that is malformed, or describes
+anything but GPT-2's byte-level BPE, is a CheckpointError of one line, so that no text gets the ids of other tokens.
 """
 
 import json
@@ -56,7 +56,7 @@ def _read_settings(directory: Path) -> Json:
 
 
 def read_vocabulary(directory: Path) -> Vocabulary:
-    """The vocabulary of a checkpoint directory; CheckpointError where there is none, or none of GPT-2's kind."""
+    """Read the vocabulary of a checkpoint directory. Raises CheckpointError if it is missing or not GPT-2's kind."""
     settings = _read_settings(directory)
     if (directory / "tokenizer.json").is_file():
         return _read_whole(directory / "tokenizer.json", settings)
@@ -68,7 +68,7 @@ def read_vocabulary(directory: Path) -> Vocabulary:
 
 
 def _read_whole(path: Path, settings: Json) -> Vocabulary:
-    """The vocabulary in a `tokenizer.json`, as the `tokenizers` library writes it."""
+    """Read a `tokenizer.json`, as the `tokenizers` library writes it."""
     data = read_json(path)
     model = to_object(path, "model", data.get("model"))
     _check_kind(path, data, model)
@@ -85,7 +85,7 @@ def _read_whole(path: Path, settings: Json) -> Vocabulary:
 
 
 def _read_pair(directory: Path, settings: Json) -> Vocabulary:
-    """The vocabulary in OpenAI's two files, which Hugging Face calls `vocab.json` and `merges.txt`."""
+    """Read OpenAI's two files, which Hugging Face calls `vocab.json` and `merges.txt`."""
     if settings.get("add_prefix_space"):
         raise_checkpoint_error(directory / "tokenizer_config.json", "sets add_prefix_space; GPT-2 takes text as it is")
     path = directory / "merges.txt"
@@ -100,8 +100,9 @@ def _read_pair(directory: Path, settings: Json) -> Vocabulary:
 
 
 def _added_beside(directory: Path, settings: Json) -> list[AddedToken]:
-    """The tokens added to `vocab.json`: listed in `tokenizer_config.json`, or in the older `added_tokens.json`."""
-    path, older = directory / "tokenizer_config.json", directory / "added_tokens.json"
+    """Read the tokens added to `vocab.json`: from `tokenizer_config.json`, or the older `added_tokens.json`."""
+    path = directory / "tokenizer_config.json"
+    older = directory / "added_tokens.json"
     if "added_tokens_decoder" in settings:
         entries = to_object(path, "added_tokens_decoder", settings["added_tokens_decoder"])
         return [parse_added(path, entry, key) for key, entry in entries.items()]
@@ -113,7 +114,7 @@ _FOREIGN = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", 
 
 
 def _check_kind(path: Path, data: Json, model: Json) -> None:
-    """Refuse a `tokenizer.json` whose tokens are not those that byte-level BPE with GPT-2's pattern gives."""
+    """Raise CheckpointError unless a `tokenizer.json` is byte-level BPE with GPT-2's pattern."""
     if model.get("type", "BPE") != "BPE":
         raise_checkpoint_error(path, f"is a {quote(model['type'])} tokenizer; GPT-2's is byte-level BPE")
     for key in _FOREIGN:
@@ -135,7 +136,7 @@ def _check_kind(path: Path, data: Json, model: Json) -> None:
 def _assemble(
     path: Path, known: Mapping[str, int], merges: list[Pair], added: list[AddedToken], settings: Json
 ) -> Vocabulary:
-    """Tell the tokens that merging makes from those that are looked up, and check that they are consistent."""
+    """Separate the tokens that merging makes from those that are looked up, and check that they are consistent."""
     _check_unique(path, [*known.items(), *((token.text, token.index) for token in added)])
     ids = _mergeable(path, known, merges)
     looked_up = {text: index for text, index in known.items() if text not in ids}
@@ -157,8 +158,9 @@ def _check_unique(path: Path, entries: Iterable[tuple[str, int]]) -> None:
 
 
 def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict[str, int]:
-    """The tokens that merging can make: every byte, and what each merge makes of two others."""
-    symbols, made = byte_symbols().values(), [left + right for left, right in merges]
+    """Return the tokens that merging can make: every byte, and the result of every merge."""
+    symbols = byte_symbols().values()
+    made = [left + right for left, right in merges]
     missing = [symbol for symbol in symbols if symbol not in known]
     if missing:
         raise_checkpoint_error(
@@ -166,7 +168,7 @@ def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict
         )
     for token in made:
         if token not in known or not is_symbols(token):
-            raise_checkpoint_error(path, f"a merge makes {quote(token)}, which is no token of bytes in the vocabulary")
+            raise_checkpoint_error(path, f"a merge makes {quote(token)}, which is not a token of bytes")
     ids = {token: known[token] for token in [*symbols, *made]}
     for left, right in merges:
         if left not in ids or right not in ids:
@@ -177,7 +179,7 @@ def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict
 
 
 def _end_of_text(path: Path, known: Mapping[str, int], settings: Json) -> tuple[str, int]:
-    """The token that ends a text: the checkpoint's `eos_token`, or else OpenAI's."""
+    """Return the token that ends a text and its id: the checkpoint's `eos_token`, or else OpenAI's."""
     own = settings.get("eos_token")
     own = own.get("content") if isinstance(own, dict) else own
     end = next((text for text in (own, END_OF_TEXT) if isinstance(text, str) and text in known), None)
@@ -189,7 +191,7 @@ def _end_of_text(path: Path, known: Mapping[str, int], settings: Json) -> tuple[
 
 
 def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
-    """As `write_vocabulary`, into a directory that is made where there is none; raises CheckpointError."""
+    """Write the vocabulary's files into a directory, which is created if missing. Raises CheckpointError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_vocabulary(vocabulary, directory)
@@ -198,7 +200,7 @@ def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
 
 
 def write_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write `vocab.json`, `merges.txt`, `tokenizer_config.json`, each replaced only by a whole one. Raises OSError."""
+    """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`, each replaced atomically. Raises OSError."""
     tokens = sorted({**vocabulary.ids, **vocabulary.control}.items(), key=lambda entry: entry[1])
     merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
     settings = json.dumps(_settings(vocabulary), indent=2)

@@ -1,4 +1,4 @@
-"""The parts that tokenizer files are made of, each checked as it is read, with errors of one line."""
+"""Parsing the parts of tokenizer files, each checked, with errors of one line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ class AddedToken:
 
 
 def parse_ids(path: Path, entries: Json) -> dict[str, int]:
-    """Tokens and their ids."""
+    """Parse an object of tokens and their ids."""
     return {parse_text(path, text): parse_id(path, text, index) for text, index in entries.items()}
 
 
 def parse_text(path: Path, text: object) -> str:
-    """A token: some valid Unicode."""
+    """Parse a token, which is non-empty valid Unicode."""
     if not isinstance(text, str) or not text or text.encode(errors="ignore").decode() != text:
         raise_checkpoint_error(path, f"has a token that is not text: {quote(text)}")
     return text
 
 
 def parse_id(path: Path, text: object, index: object) -> int:
-    """The id of the token `text`."""
+    """Parse the id of the token `text`."""
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index <= MAX_ID:
         raise_checkpoint_error(
             path, f"the id of {quote(text)} must be a whole number from 0 to {MAX_ID}, not {quote(index)}"
@@ -44,7 +44,7 @@ def parse_id(path: Path, text: object, index: object) -> int:
 
 
 def parse_pair(path: Path, where: str, entry: object) -> Pair:
-    """One merge: "a b" or ["a", "b"]."""
+    """Parse a merge, "a b" or ["a", "b"]."""
     parts = entry.split(" ") if isinstance(entry, str) else entry
     if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
         raise_checkpoint_error(path, f"{where} is not a merge of two tokens: {quote(entry)}")
@@ -52,9 +52,10 @@ def parse_pair(path: Path, where: str, entry: object) -> Pair:
 
 
 def parse_added(path: Path, entry: object, key: str | None = None) -> AddedToken:
-    """One entry of `added_tokens`, or of `added_tokens_decoder`, where the entry's key is the id."""
+    """Parse an entry of `added_tokens`, or of `added_tokens_decoder`, whose key is the id."""
     token = to_object(path, "an added token", entry)
-    text, control = parse_text(path, token.get("content")), bool(token.get("special", True))
+    text = parse_text(path, token.get("content"))
+    control = bool(token.get("special", True))
     for option in ("lstrip", "rstrip", "single_word"):
         if token.get(option) and not control:
             raise_checkpoint_error(path, f"the added token {quote(text)} has {option} set, which is not supported")
@@ -63,26 +64,26 @@ def parse_added(path: Path, entry: object, key: str | None = None) -> AddedToken
 
 
 def to_object(path: Path, what: str, value: object) -> Json:
-    """`value`, which must be a JSON object."""
+    """Return `value`; raises CheckpointError unless it is a JSON object."""
     if not isinstance(value, dict):
         raise_checkpoint_error(path, f"{what} must be a JSON object, not {quote(value)}")
     return value
 
 
 def to_list(path: Path, what: str, value: object) -> list[object]:
-    """`value`, which must be a JSON list."""
+    """Return `value`; raises CheckpointError unless it is a JSON list."""
     if not isinstance(value, list):
         raise_checkpoint_error(path, f"{what} must be a JSON list, not {quote(value)}")
     return value
 
 
 def read_json(path: Path) -> Json:
-    """The JSON object in a tokenizer's file."""
+    """Read the JSON object in a tokenizer's file."""
     return read_object(path, MAX_BYTES)
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text in a tokenizer's file."""
+    """Read the UTF-8 text of a tokenizer's file."""
     try:
         return read_bytes(path, MAX_BYTES).decode()
     except UnicodeDecodeError as error:

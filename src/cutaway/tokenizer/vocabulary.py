@@ -1,7 +1,7 @@
-"""A GPT-2 vocabulary: its tokens, its merges, its control tokens; and GPT-2's own, which ships in this folder.
+"""The vocabulary of a byte-level BPE tokenizer, and GPT-2's own, which ships in this directory.
 
-`vocab.bpe` is OpenAI's list of 50,000 merges, and all there is to know: the 256 bytes are the first tokens, each merge
-makes the next, and `<|endoftext|>` is the last. (OpenAI's second file, `encoder.json`, says the same in a megabyte.)
+`vocab.bpe` is OpenAI's list of 50,000 merges, from which the ids follow: the 256 bytes are the first tokens, each merge
+makes the next, and `<|endoftext|>` is the last. (OpenAI's second file, `encoder.json`, holds the same in a megabyte.)
 """
 
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ END_OF_TEXT = "<|endoftext|>"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a byte-level BPE tokenizer is made of.
+    """Tokens, merges and control tokens of a byte-level BPE tokenizer.
 
-    `ids` are the tokens that merging can make, written in stand-ins (`bpe.to_symbols`), every single byte among them;
+    `ids` are the tokens that merging can make, written in symbols (`bpe.to_symbols`), every single byte among them;
     `merges` the pairs in the order they were learnt. Tokens that are looked up instead are written in plain text:
     `control` tokens are found in a text only on request, `added` ones always; `end_of_text` is a control token's id.
     """
@@ -30,12 +30,12 @@ class Vocabulary:
 
     @cached_property
     def ranks(self) -> dict[tuple[str, str], int]:
-        """When each pair was learnt, 0 first."""
+        """Rank of each merge: 0 for the one that was learnt first."""
         return {pair: rank for rank, pair in enumerate(self.merges)}
 
     @cached_property
     def tokens(self) -> dict[int, str]:
-        """The tokens of `ids` by their numbers."""
+        """The inverse of `ids`."""
         return dict(zip(self.ids.values(), self.ids, strict=True))
 
     @cached_property
@@ -46,13 +46,17 @@ class Vocabulary:
 
 
 def gpt2_merge_lines() -> list[str]:
-    """OpenAI's 50,000 merges as they are in the file in this package: "Ġ t" first."""
+    """Read OpenAI's 50,000 merges as the file in this package has them: "Ġ t" first."""
     return (Path(__file__).parent / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]
 
 
 @cache
 def gpt2_vocabulary() -> Vocabulary:
-    """OpenAI's 50,257 tokens, from the file in this package."""
+    """Read OpenAI's 50,257 tokens from the file in this package (cached).
+
+    >>> gpt2_vocabulary().n_vocab
+    50257
+    """
     symbols = " ".join(gpt2_merge_lines()).split(" ")
     merges = list(zip(symbols[::2], symbols[1::2], strict=True))
     tokens = [*byte_symbols().values(), *(left + right for left, right in merges)]

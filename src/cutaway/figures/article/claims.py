@@ -113,7 +113,7 @@ def _tokens(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _cut_up(pieces: Sequence[bpe.Piece]) -> Table:
+def _cut_up(pieces: Sequence[bpe.PreToken]) -> Table:
     """Each piece with its bytes and its tokens."""
     rows: list[list[Entry]] = [
         [
@@ -135,7 +135,7 @@ def _cut_up(pieces: Sequence[bpe.Piece]) -> Table:
     return Table(Words("the text's pieces", "文本的各个片段"), headings, rows)
 
 
-def _pieces(trace: Trace, tokenizer: Tokenizer) -> list[bpe.Piece]:
+def _pieces(trace: Trace, tokenizer: Tokenizer) -> list[bpe.PreToken]:
     return tokenizer.explain(_text(trace, tokenizer), allow_special=True)
 
 
@@ -144,7 +144,7 @@ def _text(trace: Trace, tokenizer: Tokenizer) -> str:
     return tokenizer.decode(token for token in trace.ids if token < tokenizer.n_vocab)
 
 
-def _merges(piece: bpe.Piece) -> list[Table]:
+def _merges(piece: bpe.PreToken) -> list[Table]:
     """The merges of one piece, if it has any, in the order in which they are made."""
     rows: list[list[Entry]] = [
         [
