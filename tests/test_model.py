@@ -91,7 +91,7 @@ def test_next_tokens_are_the_likeliest_of_the_whole_vocabulary() -> None:
     assert [c.id for c in candidates] == best.indices.tolist()
     assert [c.probability for c in candidates] == pytest.approx(best.values.tolist(), rel=1e-3)
     assert candidates[0].text == Tokenizer.gpt2().decode([candidates[0].id])
-    assert sum(c.probability for c in MODEL.next_tokens(ROBOT, count=50257)) == pytest.approx(1)
+    assert sum(c.probability for c in MODEL.next_tokens(ROBOT, k=50257)) == pytest.approx(1)
 
 
 def test_a_text_is_read_after_end_of_text_and_ids_as_given() -> None:
@@ -209,7 +209,7 @@ def test_a_stop_string_can_be_given_bare() -> None:
         (lambda: MODEL.stream(ROBOT, temperature=-1), "temperature"),
         (lambda: MODEL.generate(ROBOT, max_tokens=5), "unknown setting max_tokens; did you mean max_new_tokens?"),
         (lambda: MODEL.next_tokens("robot " * 40), "42 tokens long"),
-        (lambda: MODEL.next_tokens(ROBOT, count=0), "count"),
+        (lambda: MODEL.next_tokens(ROBOT, k=0), "k must be"),
         (lambda: MODEL.score(""), "empty"),
         (lambda: MODEL.score([5]), "nothing to score"),
         (lambda: MODEL.logits([60000]), "a token id must be from 0 to 50256"),

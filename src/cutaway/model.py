@@ -147,7 +147,7 @@ class Model:
 
     @property
     def description(self) -> str:
-        """Which engine writes, at which precision: "cpu int8"."""
+        """The engine and its precision: "cpu int8"."""
         return f"{self.engine.name} {self.engine.dtype}"
 
     def score(self, text: Prompt, *, prepend_bos: bool | None = None) -> Score:
@@ -178,11 +178,17 @@ class Model:
         """
         return self.engine.forward([self.input_ids(prompt, prepend_bos)], logits="all", exact=True)
 
-    def next_tokens(self, prompt: Prompt = "", count: int = 10) -> list[Candidate]:
-        """The likeliest next tokens and their probabilities over the whole vocabulary, likeliest first."""
-        check_int("count", count, 1, self.config.n_vocab)
+    def next_tokens(self, prompt: Prompt = "", k: int = 10) -> list[Candidate]:
+        """Return the k most likely next tokens with their probabilities over the whole vocabulary, most likely first.
+
+        >>> import cutaway
+        >>> first, second = cutaway.load("builtin").next_tokens("A robot must obey the", k=2)
+        >>> first.probability >= second.probability
+        True
+        """
+        check_int("k", k, 1, self.config.n_vocab)
         probabilities = softmax(self.engine.forward([self.prompt_ids(prompt)], exact=True)[0].astype(np.float64))
-        likeliest = top_k(probabilities, count)
+        likeliest = top_k(probabilities, k)
         return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
 
     def trace(
@@ -223,7 +229,7 @@ class Model:
         return [self._bos(self.generation_config), *ids] if wants_bos or not ids else ids
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a text; ids pass through."""
+        """Return the token ids of a text; ids pass through."""
         if not isinstance(prompt, str):
             return self._checked_ids(prompt)
         if self.tokenizer is None:
@@ -236,7 +242,7 @@ class Model:
         return [check_int("a token id", token, 0, self.config.n_vocab - 1) for token in prompt]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids, empty where the model has no tokenizer."""
+        """Return the text of token ids, empty where the model has no tokenizer."""
         return self.tokenizer.decode(ids) if self.tokenizer else ""
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:

@@ -20,7 +20,7 @@ def test_shows_the_ten_likeliest_tokens(tiny: str) -> None:
 
 
 def test_gives_the_whole_truth_as_json(tiny: str) -> None:
-    document = invoke("next", "--engine", "reference", "--model", tiny, "--count", "3", "--json", PROMPT).document
+    document = invoke("next", "--engine", "reference", "--model", tiny, "-k", "3", "--json", PROMPT).document
     candidates = cutaway.load(tiny, engine="reference").next_tokens(PROMPT, 3)
     assert document["prompt_ids"] == cutaway.Tokenizer.gpt2().encode(PROMPT)
     assert document["next"] == [
@@ -29,15 +29,15 @@ def test_gives_the_whole_truth_as_json(tiny: str) -> None:
 
 
 def test_works_without_a_tokenizer(mute: str) -> None:
-    result = invoke("next", "--engine", "reference", "--model", mute, "--ids", "1", "--count", "50")
+    result = invoke("next", "--engine", "reference", "--model", mute, "--ids", "1", "-k", "50")
     assert sorted(int(line.split()[-1]) for line in result.out.splitlines()) == list(range(50))
 
 
 @pytest.mark.parametrize("count", ["0", "51", "-1"])
 def test_refuses_a_count_that_is_none(mute: str, count: str) -> None:
-    result = invoke("next", "--engine", "reference", "--model", mute, "--ids", "1", "--count", count)
+    result = invoke("next", "--engine", "reference", "--model", mute, "--ids", "1", "-k", count)
     assert result.code == 2
-    assert "count" in result.error
+    assert "k must be" in result.error
 
 
 def test_refuses_a_prompt_that_is_too_long(tiny: str) -> None:

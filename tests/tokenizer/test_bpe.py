@@ -42,7 +42,7 @@ def test_symbols_stand_for_the_bytes(data: bytes) -> None:
     assert bpe.is_symbols(bpe.to_symbols(data))
 
 
-def test_a_space_is_no_symbol() -> None:
+def test_a_space_is_not_a_symbol() -> None:
     assert not bpe.is_symbols("a b")
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   cutaway next "A robot must obey the orders given"
-  cutaway next "Joel is" --count 3 --json"""
+  cutaway next "Joel is" -k 3 --json"""
 
 BAR_COLUMNS = 30
 
@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Show the most likely next tokens."
     parser.epilog = EXAMPLES
     add_prompt(parser)
-    parser.add_argument("--count", type=int, default=10, metavar="N", help="number of tokens; default: %(default)s")
+    parser.add_argument("-k", type=int, default=10, metavar="K", help="number of tokens; default: %(default)s")
     add_json(parser)
     add_model(parser)
 
@@ -31,7 +31,7 @@ def run(options: Namespace) -> None:
     """Print the candidates."""
     prompt = read_prompt(options)
     model = load_model(options)
-    candidates = model.next_tokens(prompt, options.count)
+    candidates = model.next_tokens(prompt, options.k)
     if options.json:
         write_json(_document(model, prompt, candidates))
     else:

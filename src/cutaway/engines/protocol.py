@@ -1,4 +1,4 @@
-"""What an engine is: the one method that every way of running GPT-2 has, and the cache that goes with it.
+"""The Engine protocol, which every way of running GPT-2 implements, and the Cache protocol that goes with it.
 
 `reference.py`, `cpu/` and `pytorch/` each have one; everything above this line of the house is the same for all three.
 """

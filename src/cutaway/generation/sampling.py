@@ -76,7 +76,8 @@ def distribution(logits: FloatArray, config: GenerationConfig, seen: Sequence[in
         probabilities = softmax((logits[ids].astype(np.float64) - float(logits.max())) / config.temperature)
     if config.top_p < 1:
         kept = top_p_keep(probabilities, config.top_p)
-        ids, probabilities = ids[kept], probabilities[kept] / probabilities[kept].sum()
+        ids = ids[kept]
+        probabilities = probabilities[kept] / probabilities[kept].sum()
     return ids, probabilities
 
 

@@ -158,7 +158,8 @@ def merge(symbols: str, ranks: Ranks) -> tuple[list[str], list[MergeStep]]:
         if ranks.get((parts[index], parts[gone])) != rank:
             continue  # an earlier merge has used one of the two
         steps.append(MergeStep(rank, parts[index], parts[gone], index))
-        parts[index], parts[gone] = parts[index] + parts[gone], ""
+        parts[index] += parts[gone]
+        parts[gone] = ""
         after[index] = after[gone]
         before[after[index]] = index
         offer(index)
