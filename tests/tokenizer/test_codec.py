@@ -1,6 +1,7 @@
 """The Codec protocol: what generation and `Model` need of it, with one that is not byte-level BPE."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,9 @@ class Digits:
 
     def label(self, index: int) -> str:
         return str(index) if index < self.n_vocab else f"#{index}"
+
+    def write(self, directory: Path) -> None:
+        (directory / "digits.txt").write_text("0123456789")
 
 
 class DigitStream:
@@ -75,3 +79,8 @@ def test_what_a_codec_does_not_have_is_an_error_of_one_line() -> None:
     assert len(MODEL.generate("", bos_token_id=3, max_new_tokens=2).ids) == 2
     with pytest.raises(UsageError, match="digits has no tokens that stand for bytes"):
         MODEL.score("19", prepend_bos=False)
+
+
+def test_a_model_saves_its_codecs_files(tmp_path: Path) -> None:
+    MODEL.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "digits.txt").read_text() == "0123456789"

@@ -15,8 +15,7 @@ from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import FORMATS, Array, Format, StoredAs
-from cutaway.tokenizer.fast import Tokenizer
-from cutaway.tokenizer.files import write_vocabulary
+from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.vocabulary import gpt2_vocabulary
 from cutaway.untrusted import quote_path, raise_checkpoint_error
 
@@ -34,7 +33,7 @@ def save_checkpoint(
     weights: Weights,
     dtype: str | None = None,
     *,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: Codec | None = None,
     max_shard_bytes: int | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -59,7 +58,7 @@ def save_checkpoint(
         with replacing(path, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
             _write_weights(staging, weights, target, max_shard_bytes)
             if tokenizer is not None:
-                write_vocabulary(tokenizer.vocabulary, staging)
+                tokenizer.write(staging)
             _write_json(staging / CONFIG, config)
     except OSError as error:
         raise_checkpoint_error(path, f"cannot be saved: {_reason(error, path, parameters)}")
@@ -85,11 +84,11 @@ def _target(directory: Path, overwrite: bool) -> Path:
     return target
 
 
-def _end_of_text(config: GPT2Config, tokenizer: Tokenizer | None) -> int | None:
+def _end_of_text(config: GPT2Config, tokenizer: Codec | None) -> int | None:
     if tokenizer is not None:
         return tokenizer.eos
     gpt2 = gpt2_vocabulary()
-    return gpt2.bos if gpt2.n_vocab == config.n_vocab else None
+    return gpt2.end_of_text if gpt2.n_vocab == config.n_vocab else None
 
 
 def _reason(error: OSError, target: Path, parameters: Parameters) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from cutaway.checks import check_float, check_int
 from cutaway.errors import UsageError
@@ -69,6 +68,8 @@ class GenerationConfig:
         """
         for name in overrides:
             if name not in FIELDS:
+                from difflib import get_close_matches  # not needed for a first token
+
                 near = get_close_matches(name, FIELDS, n=1, cutoff=0)[0]
                 raise UsageError(f"unknown setting {name}; did you mean {near}?")
         return dataclasses.replace(self, **overrides)  # type: ignore[arg-type]  # values are checked as they are set

@@ -1,6 +1,7 @@
 """The Codec protocol: text to token ids and back, as generation, `Model`, the command line and the page use it."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol
 
 
@@ -46,3 +47,6 @@ class Codec(Protocol):
 
     def label(self, index: int) -> str:
         """Return a token on one line and with white space made visible, "#id" for an unknown id."""
+
+    def write(self, directory: Path) -> None:
+        """Write the files from which the codec is read back. Raises OSError if that fails."""

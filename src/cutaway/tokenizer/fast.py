@@ -60,6 +60,12 @@ class Tokenizer:
 
         save_vocabulary(self.vocabulary, Path(directory))
 
+    def write(self, directory: Path) -> None:
+        """Write the files of `save`. Raises OSError if that fails."""
+        from cutaway.tokenizer.files import write_vocabulary
+
+        write_vocabulary(self.vocabulary, directory)
+
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the token ids of a text; "<|endoftext|>" in it is a control token only with `allow_special`.
 
