@@ -6,7 +6,7 @@ def test_measures_prefill_and_decode(mute: str) -> None:
     assert (result.code, result.err) == (0, "")
     head, _, titles, *rows = result.out.splitlines()
     assert head == "mute, reference float32, medians of 1"
-    assert titles.split() == ["batch", "from", "position", "tokens", "seconds", "tokens/s"]
+    assert titles.split() == ["batch", "depth", "tokens", "seconds", "tokens/s"]
     assert [row.split()[:4] for row in rows] == [
         ["prefill", "1", "0", "16"],
         ["decode", "1", "14", "2"],
@@ -16,11 +16,11 @@ def test_measures_prefill_and_decode(mute: str) -> None:
 
 def test_json_has_every_run(mute: str) -> None:
     command = ("bench", "--engine", "reference", "--model", mute, "--json", "--repeats", "3", "--batch", "2")
-    document = invoke(*command, "--prefill", "5", "--position", "7", "--new-tokens", "3").document
+    document = invoke(*command, "--prefill", "5", "--depth", "7", "--new-tokens", "3").document
     assert (document["model"], document["engine"], document["threads"]) == ("mute", "reference", None)
     measured = document["measurements"]
     assert isinstance(measured, list)
-    assert [(m["task"], m["batch"], m["position"], m["tokens"]) for m in measured] == [
+    assert [(m["task"], m["batch"], m["depth"], m["tokens"]) for m in measured] == [
         ("prefill", 1, 0, 5),
         ("decode", 1, 7, 3),
         ("decode", 2, 7, 6),
@@ -32,8 +32,8 @@ def test_json_has_every_run(mute: str) -> None:
 
 def test_refuses_what_does_not_fit(mute: str) -> None:
     wrong = (
-        ("--position", "15"),
-        ("--position", "0"),
+        ("--depth", "15"),
+        ("--depth", "0"),
         ("--prefill", "17"),
         ("--batch", "0"),
         ("--batch", "9" * 23),

@@ -63,19 +63,19 @@ def test_decode_reads_what_it_says(engine: ReferenceEngine, monkeypatch: pytest.
 
 
 def test_defaults_are_what_fits(engine: ReferenceEngine) -> None:
-    measured = measure(engine, n_tokens=4, batch=2, repeats=1)
-    assert [(m.task, m.batch, m.position, m.tokens) for m in measured] == [
+    measured = measure(engine, new_tokens=4, batch=2, repeats=1)
+    assert [(m.task, m.batch, m.depth, m.tokens) for m in measured] == [
         ("prefill", 1, 0, 24),
         ("decode", 1, 20, 4),
         ("decode", 2, 20, 8),
     ]
-    assert len(measure(engine, n_tokens=4, batch=1, repeats=1)) == 2
+    assert len(measure(engine, new_tokens=4, batch=1, repeats=1)) == 2
 
 
 def test_refuses_what_does_not_fit(engine: ReferenceEngine) -> None:
-    for position, n_tokens in ((0, 2), (23, 2), (1, 0)):
+    for depth, new_tokens in ((0, 2), (23, 2), (1, 0)):
         with pytest.raises(UsageError):
-            measure_decode(engine, 1, position, n_tokens, 1)
+            measure_decode(engine, 1, depth, new_tokens, 1)
     with pytest.raises(UsageError, match="prefill must be from 1 to 24"):
         measure_prefill(engine, 25, 1)
     with pytest.raises(UsageError, match="repeats"):
@@ -88,5 +88,5 @@ def test_nothing_is_measured_before_all_is_checked(engine: ReferenceEngine, monk
         measure(engine, prefill=25)
     with pytest.raises(UsageError, match="batch must be from 1 to 4096"):
         measure(engine, batch=10**23)
-    with pytest.raises(UsageError, match="position plus new_tokens must be from 2 to 24, not 25"):
-        measure(engine, position=20, n_tokens=5)
+    with pytest.raises(UsageError, match="depth plus new_tokens must be from 2 to 24, not 25"):
+        measure(engine, depth=20, new_tokens=5)

@@ -1,7 +1,7 @@
-"""How fast an engine is here: the pace of a generation as it runs, and prefill and decode measured on their own.
+"""Throughput of an engine on this machine: of a generation while it runs, and of prefill and decode on their own.
 
-Prefill reads a prompt for the logits after its last token; decode writes greedily, one token a step for each sequence.
-Times are seconds of wall-clock. Every task runs once unmeasured and then a few times; medians count.
+Prefill reads a prompt into an empty cache and computes the logits after its last token; decode generates greedily, one
+token a step for each sequence. Times are wall-clock seconds. Each task runs once to warm up and then `repeats` times.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ class ThroughputMeter:
 
     tokens: int = 0
     seconds: float = 0.0  # from the start to the last token
-    first: float = 0.0  # seconds from the start to the first token, which are those of reading the prompt
+    first: float = 0.0  # time to first token, in seconds: mostly that of reading the prompt
     rows: set[int] = field(default_factory=set)
 
     def watch(self, events: Iterator[tuple[int, Chunk]]) -> Iterator[tuple[int, Chunk]]:
@@ -38,18 +38,20 @@ class ThroughputMeter:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of the tokens after each sequence's first; None where there are none."""
+        """Tokens per second after each sequence's first token; None where there are none."""
         later = self.tokens - len(self.rows)
         return later / (self.seconds - self.first) if later > 0 and self.seconds > self.first else None
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Runs of one task: in each, `batch` sequences that hold `position` tokens read or write `tokens` in all."""
+    """Wall-clock seconds of each run of one task: `batch` sequences, each `depth` tokens into its context, that read or
+    generate `tokens` in all.
+    """
 
     task: str  # "prefill" or "decode"
     batch: int
-    position: int
+    depth: int
     tokens: int
     seconds: tuple[float, ...]
 
@@ -59,73 +61,79 @@ class Measurement:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all sequences together."""
+        """Throughput of all sequences together, at the median."""
         return self.tokens / self.median_seconds
 
 
 def measure(
     engine: Engine,
     prefill: int | None = None,
-    position: int | None = None,
+    depth: int | None = None,
     batch: int = 16,
-    n_tokens: int = 32,
+    new_tokens: int = 32,
     repeats: int = 5,
 ) -> list[Measurement]:
-    """Prefill of `prefill` tokens, and decode after `position` tokens, alone and in a batch.
+    """Measure prefill of `prefill` tokens, and decode of `new_tokens` at `depth`, of one sequence and of a batch.
 
-    `prefill` is 512 unless given, `position` 128, or what fits. Raises UsageError for what does not fit.
+    Defaults: `prefill` 512 and `depth` 128, or the most that the context holds. Raises UsageError, before anything is
+    measured, for arguments that do not fit the context.
+
+    >>> from cutaway.checkpoints import random_weights
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.engines.reference import ReferenceEngine
+    >>> engine = ReferenceEngine(random_weights(GPT2Config(n_vocab=8, n_ctx=8, n_embd=4, n_head=1, n_layer=1)))
+    >>> [(m.task, m.batch, m.depth, m.tokens) for m in measure(engine, batch=2, new_tokens=2, repeats=1)]
+    [('prefill', 1, 0, 8), ('decode', 1, 6, 2), ('decode', 2, 6, 4)]
     """
     n_ctx = engine.config.n_ctx
     prefill = min(512, n_ctx) if prefill is None else prefill
-    position = max(1, min(128, n_ctx - n_tokens)) if position is None else position
-    _check(engine, repeats, prefill, batch, position, n_tokens)  # all of it before any of it is measured
-    decode = [measure_decode(engine, rows, position, n_tokens, repeats) for rows in sorted({1, batch})]
+    depth = max(1, min(128, n_ctx - new_tokens)) if depth is None else depth
+    _check(engine, repeats, prefill, batch, depth, new_tokens)  # all of it before any of it is measured
+    decode = [measure_decode(engine, rows, depth, new_tokens, repeats) for rows in sorted({1, batch})]
     return [measure_prefill(engine, prefill, repeats), *decode]
 
 
-def measure_prefill(engine: Engine, n_tokens: int, repeats: int) -> Measurement:
-    """Read a prompt of so many tokens into an empty cache."""
-    _check(engine, repeats, prefill=n_tokens)
-    prompt = _prompt(engine, n_tokens)
+def measure_prefill(engine: Engine, prefill: int, repeats: int) -> Measurement:
+    """Measure reading a prompt of `prefill` tokens into an empty cache."""
+    _check(engine, repeats, prefill=prefill)
+    prompt = _prompt(engine, prefill)
     seconds = _time(lambda: engine.forward([prompt], engine.new_cache(1)), repeats)
-    return Measurement("prefill", 1, 0, n_tokens, seconds)
+    return Measurement("prefill", 1, 0, prefill, seconds)
 
 
-def measure_decode(engine: Engine, batch: int, position: int, n_tokens: int, repeats: int) -> Measurement:
-    """Write so many tokens with each of `batch` sequences that have read `position` tokens."""
-    _check(engine, repeats, batch=batch, position=position, n_tokens=n_tokens)
-    prompt = _prompt(engine, position)
+def measure_decode(engine: Engine, batch: int, depth: int, new_tokens: int, repeats: int) -> Measurement:
+    """Measure generating `new_tokens` greedily with each of `batch` sequences that hold `depth` tokens."""
+    _check(engine, repeats, batch=batch, depth=depth, new_tokens=new_tokens)
+    prompt = _prompt(engine, depth)
     cache = engine.new_cache(batch)
     engine.forward([prompt], cache, rows=[0])
     for row in range(1, batch):
         cache.copy_row(0, row)
 
     def run() -> None:
-        cache.truncate([position] * batch)
+        cache.truncate([depth] * batch)
         tokens = prompt[-1:] * batch
-        for _ in range(n_tokens):
+        for _ in range(new_tokens):
             logits = engine.forward([[token] for token in tokens], cache)  # (batch, V)
             tokens = [int(token) for token in logits.argmax(axis=-1)]
 
-    return Measurement("decode", batch, position, batch * n_tokens, _time(run, repeats))
+    return Measurement("decode", batch, depth, batch * new_tokens, _time(run, repeats))
 
 
-def _check(
-    engine: Engine, repeats: int, prefill: int = 1, batch: int = 1, position: int = 1, n_tokens: int = 1
-) -> None:
-    """All that a measurement must be given, under the names that it has in `cutaway bench`."""
+def _check(engine: Engine, repeats: int, prefill: int = 1, batch: int = 1, depth: int = 1, new_tokens: int = 1) -> None:
+    """Validate the arguments of a measurement, under the names that `cutaway bench` gives them."""
     n_ctx = engine.config.n_ctx
     check_int("repeats", repeats, 1, MAX_REPEATS)
     check_int("prefill", prefill, 1, n_ctx)
     check_int("batch", batch, 1, MAX_SEQUENCES)
-    check_int("new_tokens", n_tokens, 1)
-    check_int("position", position, 1)
-    check_int("position plus new_tokens", position + n_tokens, 2, n_ctx)
+    check_int("new_tokens", new_tokens, 1)
+    check_int("depth", depth, 1)
+    check_int("depth plus new_tokens", depth + new_tokens, 2, n_ctx)
 
 
-def _prompt(engine: Engine, n_tokens: int) -> list[int]:
-    """Random tokens, the same ones every time."""
-    return [int(token) for token in np.random.default_rng(0).integers(engine.config.n_vocab, size=n_tokens)]
+def _prompt(engine: Engine, length: int) -> list[int]:
+    """Random token ids, the same ones in every run."""
+    return [int(token) for token in np.random.default_rng(0).integers(engine.config.n_vocab, size=length)]
 
 
 def _time(run: Callable[[], object], repeats: int) -> tuple[float, ...]:
