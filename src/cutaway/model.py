@@ -58,12 +58,6 @@ class Model:
         shape = f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
         return f"<Model {self.name}: {shape}, {self.engine.dtype} on {self.engine.name}>"
 
-    def __repr__(self) -> str:
-        """Short: `<Model builtin: 8 layers, 6 heads, 192 wide, int8 on cpu>`."""
-        config = self.config
-        shape = f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
-        return f"<Model {self.name}: {shape}, {self.engine.dtype} on {self.engine.name}>"
-
     @property
     def config(self) -> GPT2Config:
         return self.engine.config

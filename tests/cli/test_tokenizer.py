@@ -84,7 +84,7 @@ def test_another_tokenizer_is_used_when_asked(tiny: str, mute: str, tmp_path: Pa
     assert "no tokenizer" in result.error
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=ANY_TEXT)
 def test_json_always_parses(text: str) -> None:
     data = text.encode("utf-8", "replace")
@@ -98,7 +98,7 @@ def test_json_always_parses(text: str) -> None:
     assert bytes(byte for piece in pieces for byte in piece["bytes"]) == data
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(text=ANY_TEXT.filter(lambda text: not text.startswith("-")))
 def test_arguments_may_hold_any_text(text: str) -> None:
     for action in ("encode", "explain"):

@@ -163,7 +163,7 @@ def intervene(data: st.DataObject, trace: Trace) -> Trace:
     return trace.intervene(*data.draw(st.lists(interventions(trace.config, len(trace)), max_size=2)))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data(), weights=small_models())
 def test_any_chain_of_changes_equals_a_fresh_trace(data: st.DataObject, weights: ArrayWeights) -> None:
     trace = trace_of(weights, data.draw(texts(weights.config)))
@@ -228,6 +228,12 @@ def test_kept_are_the_residuals_and_queries_keys_and_values(change: Callable[[Tr
     assert {name: array.shape for name, array in trace._forward.cached.items()} == {
         n: shapes[n] for n in trace._forward.cached
     }
+
+
+def test_a_short_trace_does_not_hold_the_memory_of_the_long_one_it_reuses() -> None:
+    short = BASE.edit(IDS[:5])
+    assert short.work.layers_reused == WEIGHTS.config.n_layer
+    assert all(array.flags.owndata for array in short._forward.cached.values())
 
 
 def test_the_smallest_gpt2_keeps_about_200_mb_of_a_full_context() -> None:

@@ -100,7 +100,7 @@ def by_loops(attn: FloatArray, ids: list[int]) -> list[float | None]:
     ]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data(), weights=small_models())
 def test_statistics_equal_the_definitions(data: st.DataObject, weights: ArrayWeights) -> None:
     ids = data.draw(texts(weights.config))
@@ -171,6 +171,12 @@ def test_a_cell_of_a_larger_text_is_its_largest_weight(size: int) -> None:
         for column in range(size):
             part = attn[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
             np.testing.assert_array_equal(cells[:, row, column], np.rint(255 * np.sqrt(part.max(axis=(1, 2)))))
+
+
+def test_a_head_is_named_from_half_of_its_weight_on() -> None:
+    below = float(np.nextafter(0.5, 0))
+    found = HeadStatistics(0, 0, entropy=1.0, first=0.5, previous=below, duplicate=0.55, induction=None, largest=1.0)
+    assert found.labels == {"first token": 0.5, "duplicate token": 0.55}
 
 
 def test_a_strong_single_link_stays_visible() -> None:

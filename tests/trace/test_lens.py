@@ -160,7 +160,7 @@ def test_units_that_are_not_there_are_refused(place: tuple[int, list[int]]) -> N
         neuron_logit_effects(TRACE, *place)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data(), weights=small_models())
 def test_the_parts_of_a_logit_sum_to_it(data: st.DataObject, weights: ArrayWeights) -> None:
     trace = trace_of(weights, data.draw(texts(weights.config)))

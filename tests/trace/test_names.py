@@ -19,7 +19,7 @@ def test_the_names_are_what_the_reference_computes_in_its_order() -> None:
     assert list(trace_shapes(CONFIG, 3)) == ["ids", *seen]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(data=st.data(), weights=small_models())
 def test_every_tensor_has_its_shape(data: st.DataObject, weights: ArrayWeights) -> None:
     trace = trace_of(weights, data.draw(texts(weights.config)))

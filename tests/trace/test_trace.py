@@ -22,7 +22,7 @@ WEIGHTS = tiny_weights()
 IDS = random_ids(WEIGHTS.config, 30)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(data=st.data(), weights=small_models())
 def test_every_tensor_is_what_the_reference_computes(data: st.DataObject, weights: ArrayWeights) -> None:
     ids = data.draw(texts(weights.config))
@@ -50,7 +50,7 @@ def test_tensors_equal_the_peers(shape: dict[str, int | bool]) -> None:
     assert_logits_close(trace["probs"], theirs.logits[0].softmax(-1).numpy())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(data=st.data(), weights=small_models())
 def test_attention_shares_one_among_what_came_before(data: st.DataObject, weights: ArrayWeights) -> None:
     trace = trace_of(weights, data.draw(texts(weights.config)))
