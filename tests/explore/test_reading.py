@@ -62,7 +62,10 @@ def test_a_text_is_read_as_a_model_reads_it() -> None:
         ({"ids": [1], "interventions": {}}, "interventions must be a list, not {}"),
         ({"ids": [1], "interventions": ["no_mask"]}, "an intervention must be an object, not 'no_mask'"),
         ({"ids": [1], "interventions": [{}]}, "kind is missing"),
-        ({"ids": [1], "interventions": [{"kind": "sing"}]}, "an intervention is one of zero_ablate_head, "),
+        (
+            {"ids": [1], "interventions": [{"kind": "sing"}]},
+            "unknown intervention 'sing': use one of zero_",
+        ),
         (
             {"ids": [1], "interventions": [{"kind": "zero_ablate_head"}]},
             "the intervention zero_ablate_head needs a layer",

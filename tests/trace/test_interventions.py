@@ -10,7 +10,7 @@ from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention, Trace
-from cutaway.trace.interventions import CUT, KINDS, made_in
+from cutaway.trace.interventions import KINDS, KNOCKED_OUT, made_in
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, trace_of
 
@@ -104,8 +104,8 @@ def test_a_knocked_out_edge_stays_out_whatever_becomes_of_the_mask() -> None:
     for off in (EXAMPLES["no_mask"], EXAMPLES["mask_value"]):
         for both in ([EXAMPLES["attention_knockout"], off], [off, EXAMPLES["attention_knockout"]]):
             masked = trace_of(WEIGHTS, IDS, *both)["masked.1"]
-            assert masked[2, 5, 3] == CUT
-            assert (masked == CUT).sum() == 1
+            assert masked[2, 5, 3] == KNOCKED_OUT
+            assert (masked == KNOCKED_OUT).sum() == 1
 
 
 def test_mask_value() -> None:
@@ -224,7 +224,7 @@ def test_a_source_that_is_none_is_refused(source: tuple[int, ...] | None, compla
 
 
 def test_what_is_no_intervention_is_refused() -> None:
-    with pytest.raises(UsageError, match="^interventions are given one by one, each an Intervention, not \\["):
+    with pytest.raises(UsageError, match="^each intervention must be an Intervention, not \\["):
         PLAIN.intervene([Intervention("no_mask")])  # type: ignore[arg-type]
 
 
@@ -270,8 +270,8 @@ def test_what_is_made_in_a_layer() -> None:
 @pytest.mark.parametrize(
     ("intervention", "complaint"),
     [
-        (Intervention("no_such"), "an intervention is one of zero_ablate_head, .* not 'no_such'"),
-        (Intervention("x\n" * 99), "an intervention is one of"),
+        (Intervention("no_such"), "unknown intervention 'no_such': use one of zero_ablate_head, "),
+        (Intervention("x\n" * 99), "unknown intervention"),
         (Intervention("zero_ablate_head", layer=0), "needs a head"),
         (Intervention("zero_ablate_head", head=0), "needs a layer"),
         (Intervention("scale_head", layer=0, head=0), "needs a value"),

@@ -188,7 +188,7 @@ def test_a_trace_says_what_it_is_of() -> None:
 
 def test_positions_may_be_counted_from_the_end() -> None:
     trace = trace_of(WEIGHTS, IDS)
-    assert (trace.place(-1), trace.place(0)) == (29, 0)
+    assert (trace.check_position(-1), trace.check_position(0)) == (29, 0)
     np.testing.assert_array_equal(trace.attention_of(1, -1), trace.attention_of(1, 29))
     np.testing.assert_array_equal(
         divergence(trace, trace.edit(IDS[:9]), -1, -1), divergence(trace, trace.edit(IDS[:9]), 29, 8)

@@ -1,4 +1,4 @@
-"""Looking inside: every tensor of a text by its name, what changes when the text or the model does, and the heads."""
+"""Traces of a forward pass: every intermediate tensor by name, interventions, the logit lens, attention heads."""
 
 from cutaway.trace.forward import Progress, ReuseStats
 from cutaway.trace.interventions import Intervention

@@ -1,7 +1,7 @@
-"""One pass of `reference.py` that keeps what cannot be had again cheaply, and takes over what another pass has kept.
+"""A forward pass of `reference.py` that caches what is expensive to recompute and reuses a previous pass's cache.
 
-Kept are the residual stream before each block, in the middle of it and at the end, and each layer's queries, keys and
-values: about 200 MB for 1,024 tokens of the smallest GPT-2. From these every other tensor is one step away.
+Cached are the residual stream before, inside and after each block, and each layer's queries, keys and values: about
+200 MB for 1,024 tokens of the smallest GPT-2. Every other tensor is one function call away from these.
 """
 
 import time
@@ -15,16 +15,16 @@ from cutaway.engines.reference import block, embed
 from cutaway.numerics import FloatArray
 from cutaway.trace.interventions import KINDS, Before, Edits, Intervention, made_in
 
-Progress = Callable[[int, int], None]  # called with the layers done, of how many; what it raises ends the pass
+Progress = Callable[[int, int], None]  # called with (layers done, layers in all); an exception from it ends the pass
 
 
 @dataclass(frozen=True)
 class ReuseStats:
-    """What a pass computed and what it took over, in tokens and layers, and how long it took.
+    """Tokens and layers that a pass computed and reused, and its duration.
 
-    Of the layers that were computed, those before `changed_layer` computed `positions_computed` tokens and took over
-    the others; those from it on, in which the interventions differ, computed every token. Texts that patches are taken
-    from are read besides, and only `seconds` knows of it.
+    Of the computed layers, those before `changed_layer`, the first in which the interventions differ, computed
+    `positions_computed` tokens and reused the others; those from it on computed every token. The source texts of
+    patches are read in addition, and counted in `seconds` only.
     """
 
     positions_computed: int
@@ -37,7 +37,7 @@ class ReuseStats:
 
 @dataclass(frozen=True)
 class TracedForward:
-    """The tokens that were read, the interventions made, and the arrays kept: (T, d), or (H, T, dh) of q, k and v."""
+    """Tokens, interventions and cached tensors of a pass: residual stream (T, d); q, k and v (H, T, dh)."""
 
     ids: tuple[int, ...]
     interventions: tuple[Intervention, ...]
@@ -46,7 +46,11 @@ class TracedForward:
 
 
 def boundary(config: GPT2Config, layer: int) -> str:
-    """The name of the residual stream before a layer; before layer L, which there is not, it is after the last."""
+    """Name the residual stream before a layer; for layer == n_layer, the output of the last block.
+
+    >>> boundary(GPT2Config(), 0), boundary(GPT2Config(), 12)
+    ('resid.pre.0', 'resid.post.11')
+    """
     return f"resid.pre.{layer}" if layer < config.n_layer else f"resid.post.{layer - 1}"
 
 
@@ -58,10 +62,12 @@ def forward(
     base: TracedForward | None = None,
     progress: Progress | None = None,
 ) -> TracedForward:
-    """Read T token ids, at least one, taking over from `base` whatever is the same there."""
+    """Run T token ids, at least one, through the model, reusing from `base` whatever is the same there."""
     began = time.perf_counter()
-    ids, interventions = tuple(int(i) for i in ids), tuple(interventions)
-    shared, changed = _shared_positions(ids, interventions, base), _changed_layer(config, interventions, base)
+    ids = tuple(int(i) for i in ids)
+    interventions = tuple(interventions)
+    shared = _shared_positions(ids, interventions, base)
+    changed = _changed_layer(config, interventions, base)
     starts = [shared if layer < changed else 0 for layer in range(config.n_layer)]
     patches = _patches(config, weights, interventions, starts, progress)
     x = embed(weights, ids[starts[0] :], starts[0], Edits(interventions, starts[0]))
@@ -73,7 +79,12 @@ def forward(
             progress(layer + 1, config.n_layer)
     reused = starts.count(len(ids))
     work = ReuseStats(
-        len(ids) - starts[0], starts[0], config.n_layer - reused, reused, changed, time.perf_counter() - began
+        positions_computed=len(ids) - starts[0],
+        positions_reused=starts[0],
+        layers_computed=config.n_layer - reused,
+        layers_reused=reused,
+        changed_layer=changed,
+        seconds=time.perf_counter() - began,
     )
     return TracedForward(ids, interventions, cached, work)
 
@@ -85,15 +96,13 @@ def _patches(
     starts: Sequence[int],
     progress: Progress | None,
 ) -> Before:
-    """What each patch puts in, where it is not taken over; the other texts are read one after another."""
-    needed = [
-        intervention
-        for intervention in interventions
-        if intervention.source and _place(intervention)[1] >= starts[_place(intervention)[0]]
-    ]
+    """Compute the rows that patches insert, except those that are reused; each source text is read once."""
     patches: dict[str | Intervention, FloatArray] = {}
-    for source in dict.fromkeys(intervention.source for intervention in needed if intervention.source):
-        own = [intervention for intervention in needed if intervention.source == source]
+    by_source: dict[tuple[int, ...], list[Intervention]] = {}
+    for each in interventions:
+        if each.source and _target(each)[1] >= starts[_target(each)[0]]:
+            by_source.setdefault(each.source, []).append(each)
+    for source, own in by_source.items():
         patches |= _rows_of(config, weights, source, own, progress)
     return patches
 
@@ -105,19 +114,17 @@ def _rows_of(
     patches: Sequence[Intervention],
     progress: Progress | None,
 ) -> dict[str | Intervention, FloatArray]:
-    """The residual stream (d,) of one text after each patch's layer at its position; no more of the text is read."""
-    places = dict(zip(patches, map(_place, patches), strict=True))
-    layers, tokens = (1 + max(place[axis] for place in places.values()) for axis in (0, 1))
-    below = replace(config, n_layer=layers)
-    cached = forward(below, weights, source[:tokens], progress=progress).cached
-    return {
-        intervention: cached[boundary(below, layer + 1)][position].copy()
-        for intervention, (layer, position) in places.items()
-    }
+    """Residual stream (d,) of the source text after each patch's layer, at its position; no more of it is computed."""
+    targets = {patch: _target(patch) for patch in patches}
+    n_layers = 1 + max(layer for layer, _ in targets.values())
+    n_tokens = 1 + max(position for _, position in targets.values())
+    below = replace(config, n_layer=n_layers)
+    cached = forward(below, weights, source[:n_tokens], progress=progress).cached
+    return {patch: cached[boundary(below, layer + 1)][position].copy() for patch, (layer, position) in targets.items()}
 
 
-def _place(patch: Intervention) -> tuple[int, int]:
-    """Its layer and position."""
+def _target(patch: Intervention) -> tuple[int, int]:
+    """Layer and position of a patch."""
     assert patch.layer is not None
     assert patch.position is not None
     return patch.layer, patch.position
@@ -132,7 +139,7 @@ def _read_layer(
     edits: Edits,
     base: TracedForward | None,
 ) -> dict[str, FloatArray]:
-    """What is kept of a layer that x (T, d) enters, computed from position `start` on."""
+    """Run a layer over its input x (T, d) from position `start` on; returns its cached tensors for all T tokens."""
     cached = {f"{kind}.{layer}": x[:0] for kind in ("q", "k", "v", "resid.mid")} | {boundary(config, layer + 1): x[:0]}
     if base is not None and start == len(x):
         return {name: _first(base.cached[name], start) for name in cached}
@@ -149,30 +156,28 @@ def _read_layer(
 
 
 def _first(array: FloatArray, tokens: int) -> FloatArray:
-    """The rows of the first tokens; a copy where there are more, which would stay in memory behind a view."""
+    """Rows of the first tokens; a copy where there are more, since a view would keep all of them in memory."""
     return array if array.shape[-2] == tokens else array[..., :tokens, :].copy()
 
 
 def _joined(base: TracedForward | None, name: str, new: FloatArray, start: int) -> FloatArray:
-    """The rows before `start` as they were, and the new ones."""
+    """Concatenate the reused rows before `start` with the new ones."""
     return np.concatenate([base.cached[name][..., :start, :], new], axis=-2) if base and start else new
 
 
 def _shared_positions(ids: tuple[int, ...], interventions: tuple[Intervention, ...], base: TracedForward | None) -> int:
-    """How many tokens at the beginning were read before; none where an intervention must have all tokens at once."""
+    """Count the leading tokens that can be reused: none where an intervention needs all tokens at once."""
     if base is None:
         return 0
-    if (
-        any(KINDS[intervention.kind].needs_all for intervention in (*interventions, *base.interventions))
-        and ids != base.ids
-    ):
+    needs_all = any(KINDS[each.kind].needs_all for each in (*interventions, *base.interventions))
+    if needs_all and ids != base.ids:
         return 0
     n = min(len(ids), len(base.ids))
     return next((i for i in range(n) if ids[i] != base.ids[i]), n)
 
 
 def _changed_layer(config: GPT2Config, interventions: tuple[Intervention, ...], base: TracedForward | None) -> int:
-    """The first layer in which the two passes' interventions differ; L where none does."""
+    """First layer in which the interventions differ from those of `base`; n_layer if none does."""
     if base is None:
         return 0
     same = (made_in(layer, interventions) == made_in(layer, base.interventions) for layer in range(config.n_layer))

@@ -94,8 +94,8 @@ def _statistics(trace: Trace, layer: int, attn: FloatArray) -> list[HeadStatisti
 
 def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple[int, int, float]]:
     """Every (layer, head, weight), the heaviest first: how much of its weight `query` gives to those positions."""
-    query = trace.place(query, "query")
-    keys = sorted({trace.place(key, "a key position") for key in key_positions})
+    query = trace.check_position(query, "query")
+    keys = sorted({trace.check_position(key, "a key position") for key in key_positions})
     if not keys:
         raise UsageError("a search needs at least one key position")
     found = []

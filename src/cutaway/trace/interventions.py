@@ -16,18 +16,21 @@ from cutaway.engines.reference import MASKED
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 
-# The score of a cut edge. It is above MASKED, so that a token whose every edge is cut looks at all of them alike and
-# still at no later one.
-CUT = MASKED / np.float32(2)
-LARGEST = 1e12  # of a value; its square and the sum of many still fit into a float32
+# The score of a knocked-out edge. It is above MASKED, so that a token that loses all its edges attends to them equally
+# and still to no later token.
+KNOCKED_OUT = MASKED / np.float32(2)
+LARGEST = 1e12  # magnitude of a value; its square and a sum of many still fit into a float32
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """One change. Without a layer it is made in all of them, without a head in all heads of the layer.
+    """A change to one tensor of a forward pass, in all layers unless `layer` is given, in all heads unless `head` is.
 
-    `query`, `key` and `position` are those of tokens, from 0; `value` is the factor or the score, where the kind has
-    one; `source` are the token ids of the text that a patch is taken from.
+    `query`, `key` and `position` are token positions, from 0; `value` is the factor or the score, for the kinds that
+    have one; `source` holds the token ids of the text that a patch is taken from. Kinds and their fields: `KINDS`.
+
+    >>> Intervention("zero_ablate_head", layer=5, head=1).layer
+    5
     """
 
     kind: str
@@ -40,7 +43,7 @@ class Intervention:
     source: tuple[int, ...] | None = None
 
 
-# What was seen on the way to this tensor, by its kind; and what a patch puts in, by the intervention.
+# Tensors computed before this one, by kind, and the rows that patches insert, by intervention.
 Before = Mapping[str | Intervention, FloatArray]
 # The last argument is the position of the array's first row.
 Change = Callable[[FloatArray, Before, Intervention, int], FloatArray]
@@ -48,9 +51,9 @@ Change = Callable[[FloatArray, Before, Intervention, int], FloatArray]
 
 @dataclass(frozen=True)
 class Kind:
-    """What an intervention does: to which tensor, and which of its fields say where.
+    """Tensor that a kind of intervention replaces, by which function, and the fields it needs and allows.
 
-    `needs_all`: it must have the rows of all tokens at once, so nothing of another text can be reused.
+    `needs_all` marks a change that needs the rows of all tokens at once, so that nothing of another text can be reused.
     """
 
     tensor: str
@@ -96,7 +99,7 @@ def _attention_knockout(masked: FloatArray, before: Before, intervention: Interv
         return masked
     masked = masked.copy()
     edge = masked[_heads(masked, intervention.head), row, intervention.key]
-    np.minimum(edge, CUT, out=edge)
+    np.minimum(edge, KNOCKED_OUT, out=edge)
     return masked
 
 
@@ -123,7 +126,7 @@ def _patch_residual(x: FloatArray, before: Before, intervention: Intervention, s
 
 
 def _instead(other: str) -> Change:
-    """The tensor of that kind that was computed just before, in place of this one."""
+    """Replace a tensor by the one of another kind that was computed just before."""
 
     def change(array: FloatArray, before: Before, intervention: Intervention, start: int) -> FloatArray:
         return before[other]
@@ -156,12 +159,17 @@ KINDS: Mapping[str, Kind] = {
 
 
 def check_intervention(config: GPT2Config, intervention: Intervention, tokens: int) -> None:
-    """Raises UsageError unless that can be done to this model with so many tokens."""
+    """Validate an intervention for this model and a text of `tokens` tokens; raises UsageError.
+
+    >>> check_intervention(GPT2Config(), Intervention("zero_ablate_mlp", layer=12), 5)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: layer must be from 0 to 11, not 12
+    """
     if not isinstance(intervention, Intervention):
-        raise UsageError(f"interventions are given one by one, each an Intervention, not {intervention!r:.60}")
+        raise UsageError(f"each intervention must be an Intervention, not {intervention!r:.60}")
     kind = KINDS.get(intervention.kind)
     if kind is None:
-        raise UsageError(f"an intervention is one of {', '.join(KINDS)}, not {intervention.kind!r:.60}")
+        raise UsageError(f"unknown intervention {intervention.kind!r:.60}: use one of {', '.join(KINDS)}")
     limits = {"layer": config.n_layer - 1, "head": config.n_head - 1}
     limits |= dict.fromkeys(("query", "key", "position"), tokens - 1)
     for name in (*limits, "value", "source"):
@@ -226,11 +234,11 @@ class Edits:
         return array
 
     def remember(self, name: str, array: FloatArray) -> None:
-        """Take note of a tensor that was computed elsewhere, for a change that puts it in place of another."""
+        """Remember a tensor, for a change that replaces a later one by it."""
         self._before[_parts(name)[0]] = array
 
 
 def _parts(name: str) -> tuple[str, int | None]:
-    """("attn", 5) of "attn.5", and ("ln_f", None) of "ln_f"."""
+    """Split "attn.5" into ("attn", 5), and "ln_f" into ("ln_f", None)."""
     kind, _, number = name.rpartition(".")
     return (kind, int(number)) if number.isdecimal() else (name, None)

@@ -40,7 +40,7 @@ def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: in
     check_int("k", k, 1, trace.config.n_vocab)
     first, last = 0, len(trace)
     if position is not None:
-        first = trace.place(position)
+        first = trace.check_position(position)
         last = first + check_int("count", count, 1, len(trace) - first)
     names = boundaries(trace.config.n_layer)
     step = max(1, CHUNK // len(names))  # positions whose vectors fill a chunk
@@ -84,7 +84,7 @@ def divergence(trace: Trace, other: Trace, position: int, other_position: int) -
     and q what `other` says after its token at `other_position`. Raises UsageError for models that have other layers or
     another vocabulary.
     """
-    position, other_position = trace.place(position), other.place(other_position, "other_position")
+    position, other_position = trace.check_position(position), other.check_position(other_position, "other_position")
     if (trace.config.n_layer, trace.config.n_vocab) != (other.config.n_layer, other.config.n_vocab):
         raise UsageError("the two traces are of models with different layers or vocabularies, which cannot be compared")
     ours, theirs = _logits(trace, _stream(trace, position)), _logits(other, _stream(other, other_position))
@@ -128,7 +128,7 @@ def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribu
     given; that depends on all parts together and is taken from the trace. Raises UsageError where an intervention
     took the sum or the LayerNorm away, or put another vector in its place.
     """
-    position = trace.place(position)
+    position = trace.check_position(position)
     check_int("token", token, 0, trace.config.n_vocab - 1)
     _check_sum(trace, position)
     layers = range(trace.config.n_layer)

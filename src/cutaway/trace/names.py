@@ -1,7 +1,7 @@
-"""The names of everything that GPT-2 computes on the way from token ids to probabilities, and their shapes.
+"""Names and shapes of every tensor that GPT-2 computes from token ids to probabilities.
 
-A number at the end is the layer's, from 0. T tokens, H heads of dh, d = n_embd, V = n_vocab; `cache.k` and `cache.v`
-are what a KV cache holds after these tokens. A checkpoint's tensors have their own names ("h.0.attn.c_attn.weight").
+A number at the end is the layer, from 0. T tokens, H heads of dh, d = n_embd, V = n_vocab; `cache.k` and `cache.v` are
+the contents of a KV cache after these tokens. A checkpoint's tensors keep their names ("h.0.attn.c_attn.weight").
 """
 
 from cutaway.config import GPT2Config
@@ -9,7 +9,7 @@ from cutaway.errors import UsageError
 
 Shape = tuple[int, ...]
 
-# What a block computes, in its order, by the function of `reference.py` that computes it.
+# The tensors of a block in order of computation, grouped by the function of `reference.py` that computes them.
 PROJECTED = ("ln1.mean", "ln1.rstd", "ln1", "qkv", "q", "k", "v")
 ATTENDED = ("scores_raw", "scores", "masked", "attn", "z")
 MERGED = ("zcat", "attn_out")
@@ -19,8 +19,13 @@ FINAL = ("ln_f.mean", "ln_f.rstd", "ln_f", "logits", "probs")
 
 
 def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
-    """The shape of each of `BLOCK` after so many tokens."""
-    d, heads = config.n_embd, (config.n_head, tokens, config.d_head)
+    """Shape of each tensor of `BLOCK` for a text of T `tokens`.
+
+    >>> block_shapes(GPT2Config(), 8)["attn"]
+    (12, 8, 8)
+    """
+    d = config.n_embd
+    heads = (config.n_head, tokens, config.d_head)
     pattern = (config.n_head, tokens, tokens)
     special = {
         **dict.fromkeys(("ln1.mean", "ln1.rstd", "ln2.mean", "ln2.rstd"), (tokens, 1)),
@@ -33,7 +38,12 @@ def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
 
 
 def trace_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
-    """Every name of a trace of so many tokens, in the order of computing; a checkpoint's own tensors are not listed."""
+    """Name and shape of every tensor of a trace of T `tokens`, in order of computation; without the checkpoint's own.
+
+    >>> shapes = trace_shapes(GPT2Config(), 8)
+    >>> shapes["resid.mid.11"], shapes["logits"]
+    ((8, 768), (8, 50257))
+    """
     d = config.n_embd
     shapes: dict[str, Shape] = {"ids": (tokens,), "tok_emb": (tokens, d), "pos_emb": (tokens, d)}
     for layer in range(config.n_layer):
@@ -44,11 +54,15 @@ def trace_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
 
 
 def split_name(config: GPT2Config, name: str) -> tuple[str, int]:
-    """("attn", 5) of "attn.5"; raises UsageError unless that is a tensor of one of the model's blocks."""
+    """Split the name of a block's tensor into its kind and layer. Raises UsageError for an unknown name.
+
+    >>> split_name(GPT2Config(), "attn.5")
+    ('attn', 5)
+    """
     kind, _, number = name.rpartition(".")
     if kind in BLOCK and number in map(str, range(config.n_layer)):
         return kind, int(number)
     raise UsageError(
-        f"{name!r:.60} is no tensor of a trace: it has ids, tok_emb, pos_emb, resid.pre.0 ... probs, cache.k and "
-        f"cache.v, layers 0 to {config.n_layer - 1}, and the checkpoint's own"
+        f"unknown tensor {name!r:.60}: a trace has ids, tok_emb, pos_emb, resid.pre.0 ... probs, cache.k and cache.v, "
+        f"with layers 0 to {config.n_layer - 1}, and the checkpoint's tensors"
     )
