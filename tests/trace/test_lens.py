@@ -202,13 +202,13 @@ def test_the_parts_of_a_changed_models_logit_sum_to_it(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", NO_SUM)
 def test_a_logit_that_is_no_sum_is_not_taken_apart(kind: str) -> None:
-    with pytest.raises(UsageError, match=f"{kind}: it is no sum of parts"):
+    with pytest.raises(UsageError, match=f"{kind}: it is not a sum of parts"):
         direct_logit_attribution(TRACE.intervene(EXAMPLES[kind]), 0, 0)
 
 
 def test_a_patched_vector_is_not_taken_apart_and_those_after_it_are() -> None:
     trace = trace_of(WEIGHTS, [1, 2, 3, 4], Intervention("patch_residual", layer=0, position=2, source=(5, 6, 7)))
-    with pytest.raises(UsageError, match="patch_residual: it is no sum of parts"):
+    with pytest.raises(UsageError, match="patch_residual: it is not a sum of parts"):
         direct_logit_attribution(trace, 2, 0)
     assert abs(direct_logit_attribution(trace, 3, 0).logit - trace.logits_at(3)[0]) < 1e-4
 

@@ -1,7 +1,7 @@
-"""What the attention heads of a trace look at, in numbers: statistics, a search, and small pictures.
+"""Attention patterns of the heads of a trace: statistics, a search by query and keys, and thumbnails.
 
-Everything here reads weights that `Trace.attention` computed, one layer at a time: all heads of all layers would be 600
-MB for 1,024 tokens of the smallest GPT-2. Weights are (H, T, T): by head, by the query's position, by the key's.
+Everything here reads weights that `Trace.attention` computes one layer at a time: those of all layers would take 600 MB
+for 1,024 tokens of the smallest GPT-2. Weights are (H, T, T): head, query position, key position.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,21 @@ from cutaway.trace.trace import Trace
 
 Pairs = NDArray[np.bool_]  # (T, T): which keys count for which query
 
-# A head is called after what it gives most of its weight to, on average over the queries that have any such key.
+# A head is labelled after the keys that get at least this share of its weight, averaged over the queries that have any.
 LABEL_FROM = 0.5
 
 
 @dataclass(frozen=True)
 class HeadStatistics:
-    """Where one head looks in one text; a number is None where the text has no query to measure it on.
+    """Statistics of the attention pattern of one head in one text; None where no query of the text has such a key.
 
     `entropy` is in nats, the others are shares of a query's weight, 0 to 1, averaged over queries except `largest`:
 
-    - `entropy`: of a query's weights; 0 looks at one token, ln n at n tokens alike;
-    - `first`: on the first token, by all later ones;
+    - `entropy`: of a query's weights: 0 on a single token, ln n on n tokens equally;
+    - `first`: on the first token, from all later ones;
     - `previous`: on the token just before;
-    - `duplicate`: on all earlier tokens that are the same, by the queries that have one;
-    - `induction`: on all tokens that follow such an earlier one (the query itself where it stands twice in a row);
+    - `duplicate`: on all earlier occurrences of the same token, from the queries that have one;
+    - `induction`: on all tokens after such an occurrence (the query itself where it occurs twice in a row);
     - `largest`: the largest weight on any token but the first.
     """
 
@@ -46,7 +46,7 @@ class HeadStatistics:
 
     @property
     def labels(self) -> Mapping[str, float]:
-        """What the head may be called, each name with its number: those of at least `LABEL_FROM`."""
+        """Labels of the head, each with its share: those of at least `LABEL_FROM`."""
         named = {
             "first token": self.first,
             "previous token": self.previous,
@@ -57,18 +57,30 @@ class HeadStatistics:
 
 
 def head_statistics(trace: Trace, layer: int) -> list[HeadStatistics]:
-    """The statistics of each head of a layer."""
+    """Compute the statistics of each head of a layer.
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> [head.head for head in head_statistics(trace, layer=3)]
+    [0, 1, 2, 3, 4, 5]
+    """
     return _statistics(trace, layer, _weights(trace, layer))
 
 
 def atlas(
     trace: Trace, layer: int, size: int = 64, leave_first: bool = False
 ) -> tuple[list[HeadStatistics], NDArray[np.uint8]]:
-    """The statistics of a layer's heads, and small pictures of them (H, n, n) with n = min(T, size).
+    """Compute the statistics of a layer's heads and thumbnails of their patterns, (H, n, n) with n = min(T, size).
 
-    A picture has 255 times the square root of each weight. In a text longer than `size` a cell is the largest of the
-    weights that it stands for, so that a strong link between two tokens stays as bright as it is. With `leave_first`
-    the pictures, not the statistics, are of the weights `without_first`.
+    A thumbnail holds 255 times the square root of each weight. In a text longer than `size` a cell is the largest of
+    the weights that it covers (max pooling), so that a strong link between two tokens stays visible. With `leave_first`
+    the thumbnails, not the statistics, are of the weights `without_first`.
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> statistics, thumbnails = atlas(trace, layer=3)
+    >>> thumbnails.shape, thumbnails.dtype
+    ((6, 3, 3), dtype('uint8'))
     """
     n = min(len(trace), check_int("size", size, 1))
     attn = _weights(trace, layer)
@@ -93,7 +105,16 @@ def _statistics(trace: Trace, layer: int, attn: FloatArray) -> list[HeadStatisti
 
 
 def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple[int, int, float]]:
-    """Every (layer, head, weight), the heaviest first: how much of its weight `query` gives to those positions."""
+    """Rank all heads by the share of its weight that `query` gives to some keys: (layer, head, share), largest first.
+
+    Raises UsageError for a position outside the text, and where no key is given.
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> layer, head, share = search(trace, query=2, key_positions=[1])[0]
+    >>> 0 < share <= 1
+    True
+    """
     query = trace.check_position(query, "query")
     keys = sorted({trace.check_position(key, "a key position") for key in key_positions})
     if not keys:
@@ -102,19 +123,22 @@ def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple
     for layer in range(trace.config.n_layer):
         shares = trace.attention_of(layer, query)[:, keys].sum(axis=-1)  # (H,)
         found += [(layer, head, float(share)) for head, share in enumerate(shares)]
-    return sorted(found, key=lambda place: -place[2])
+    return sorted(found, key=lambda each: -each[2])
 
 
 def without_first(attn: FloatArray) -> FloatArray:
-    """Weights (..., T, T) to be looked at without the first token, where many heads put what they have no use for.
+    """Renormalise weights (..., T, T) without the first token, on which many heads put weight they have no use for.
 
-    Each row's other weights sum to 1 again. The first row stays, and a row with no other weight is all zero.
+    The first row is unchanged, and a row with no other weight becomes all zero.
+
+    >>> without_first(np.array([[1, 0], [0.75, 0.25]], np.float32)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
-    shown = attn.copy()
-    shown[..., 1:, 0] = 0
-    rest = shown.sum(axis=-1, keepdims=True)
-    shown /= np.where(rest > 0, rest, 1)
-    return shown
+    weights = attn.copy()
+    weights[..., 1:, 0] = 0
+    rest = weights.sum(axis=-1, keepdims=True)
+    weights /= np.where(rest > 0, rest, 1)
+    return weights
 
 
 def _pictures(attn: FloatArray, n: int) -> NDArray[np.uint8]:
@@ -136,26 +160,26 @@ def _entropy(weights: FloatArray) -> float:
 
 
 def _mean_share(weights: FloatArray, pairs: Pairs) -> float | None:
-    """The weight (T, T) on the chosen keys, averaged over the queries that have one."""
+    """Share of the weights (T, T) on the chosen keys, averaged over the queries that have one."""
     queries = pairs.any(axis=-1)
     return float((weights * pairs).sum(axis=-1)[queries].mean()) if queries.any() else None
 
 
 def _to_first(tokens: int) -> Pairs:
-    """The first token for every later one."""
+    """Select the first token for every later query."""
     pairs = np.zeros((tokens, tokens), dtype=bool)
     pairs[1:, 0] = True
     return pairs
 
 
 def _earlier_equal(ids: Sequence[int]) -> Pairs:
-    """For each query, the keys before it that are the same token."""
+    """Select for each query the earlier keys that are the same token."""
     tokens = np.asarray(ids)
     return np.tril(tokens[:, None] == tokens, k=-1)
 
 
 def _one_later(pairs: Pairs) -> Pairs:
-    """The key after each chosen one."""
+    """Select the key after each chosen one."""
     later = np.zeros_like(pairs)
     later[:, 1:] = pairs[:, :-1]
     return later

@@ -1,6 +1,4 @@
-"""What a model is about to say: read early (the raw logit lens), held against another text or model (divergence),
-taken apart (logit attribution), put into its mouth by single units (promoted), and held against the text (surprise).
-"""
+"""Logit lens, KL divergence between traces, direct logit attribution, per-neuron logit effects, and surprisal."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,39 +16,49 @@ CHUNK = 128  # vectors whose logits are in memory at a time
 
 @dataclass(frozen=True)
 class LensReading:
-    """The likeliest next tokens if the model ended at a boundary between its parts ("resid.mid.3")."""
+    """Most likely next tokens if the model ended at a boundary between its parts ("resid.mid.3")."""
 
     boundary: str
-    ids: IndexArray  # (N, k), the likeliest first
+    ids: IndexArray  # (N, k), most likely first
     probabilities: FloatArray  # (N, k)
 
 
 def boundaries(layers: int) -> list[str]:
-    """The 2 L + 1 points between a model's parts, by what the residual stream is called there."""
+    """Names of the residual stream at the 2 L + 1 boundaries between a model's parts.
+
+    >>> boundaries(1)
+    ['resid.pre.0', 'resid.mid.0', 'resid.post.0']
+    """
     return ["resid.pre.0", *(f"resid.{part}.{layer}" for layer in range(layers) for part in ("mid", "post"))]
 
 
 def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: int = 1) -> list[LensReading]:
-    """The raw logit lens: the last LayerNorm and the output matrix, applied to the residual stream at each boundary.
+    """Apply the final LayerNorm and the output matrix to the residual stream at each boundary (the raw logit lens).
 
-    After every token (N = T), or after `count` tokens from the one at `position` on (N = count). Nothing is trained
-    for it: early layers do not write for this reader, and what it reads there says little. The last reading is what
-    the model says.
+    Gives the `k` most likely tokens after every token (N = T), or after `count` tokens from `position` on (N = count).
+    Nothing is trained: early layers do not write for this reader, so that early readings mean little. The last reading
+    is the model's own prediction. Raises UsageError for arguments out of range.
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> [(reading.boundary, reading.ids.shape) for reading in logit_lens(trace, k=5, position=-1)][-1]
+    ('resid.post.7', (1, 5))
     """
     check_int("k", k, 1, trace.config.n_vocab)
-    first, last = 0, len(trace)
+    first = 0
+    stop = len(trace)
     if position is not None:
         first = trace.check_position(position)
-        last = first + check_int("count", count, 1, len(trace) - first)
+        stop = first + check_int("count", count, 1, len(trace) - first)
     names = boundaries(trace.config.n_layer)
     step = max(1, CHUNK // len(names))  # positions whose vectors fill a chunk
-    parts = [_read(trace, slice(start, min(start + step, last)), k) for start in range(first, last, step)]
+    parts = [_read(trace, slice(start, min(start + step, stop)), k) for start in range(first, stop, step)]
     ids, probabilities = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     return [LensReading(*each) for each in zip(names, ids, probabilities, strict=True)]
 
 
 def _read(trace: Trace, positions: slice, k: int) -> tuple[IndexArray, FloatArray]:
-    """The k likeliest tokens at each boundary after some tokens, and their probabilities: two arrays (2L + 1, N, k)."""
+    """Most likely tokens at each boundary after some tokens, and their probabilities: two arrays (2L + 1, N, k)."""
     stream = _stream(trace, positions)  # (2L + 1, N, d)
     ids, probabilities = _largest(map(softmax, _logits(trace, stream.reshape(-1, stream.shape[-1]))), k)
     shape = (*stream.shape[:-1], k)
@@ -58,12 +66,12 @@ def _read(trace: Trace, positions: slice, k: int) -> tuple[IndexArray, FloatArra
 
 
 def _stream(trace: Trace, positions: int | slice) -> FloatArray:
-    """The vectors of a token (2L + 1, d), or of several (2L + 1, N, d), at each boundary."""
+    """Residual stream of a token (2L + 1, d), or of several (2L + 1, N, d), at each boundary."""
     return np.stack([trace[name][positions] for name in boundaries(trace.config.n_layer)])
 
 
 def _largest(parts: Iterable[FloatArray], k: int) -> tuple[IndexArray, FloatArray]:
-    """The k largest numbers of each row, and where they stand: parts of (N, V) -> two arrays (N, k)."""
+    """Indices and values of the k largest entries of each row: chunks of (N, V) -> two arrays (N, k)."""
     ids: list[IndexArray] = []
     values: list[FloatArray] = []
     for rows in parts:
@@ -73,27 +81,33 @@ def _largest(parts: Iterable[FloatArray], k: int) -> tuple[IndexArray, FloatArra
 
 
 def _logits(trace: Trace, x: FloatArray) -> Iterator[FloatArray]:
-    """What the model says at any x (N, d), some rows at a time."""
+    """Logits of any x (N, d) after the final LayerNorm, CHUNK rows at a time."""
     return (trace.read_out(x[start : start + CHUNK])["logits"] for start in range(0, len(x), CHUNK))
 
 
 def divergence(trace: Trace, other: Trace, position: int, other_position: int) -> Float64Array:
-    """How far two traces are apart at each boundary, (2L + 1,): KL(trace ‖ other) of their lens readings, in nats.
+    """KL divergence KL(trace ‖ other) between the lens readings of two traces at each boundary, in nats: (2L + 1,).
 
-    That is the sum over the vocabulary of p (log p - log q), with p what `trace` says after the token at `position`,
-    and q what `other` says after its token at `other_position`. Raises UsageError for models that have other layers or
-    another vocabulary.
+    The sum over the vocabulary of p (log p - log q), with p predicted by `trace` after `position`, and q by `other`
+    after `other_position`. Raises UsageError for models with different numbers of layers or vocabularies.
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> float(divergence(trace, trace, 2, 2).max())
+    0.0
     """
-    position, other_position = trace.check_position(position), other.check_position(other_position, "other_position")
+    position = trace.check_position(position)
+    other_position = other.check_position(other_position, "other_position")
     if (trace.config.n_layer, trace.config.n_vocab) != (other.config.n_layer, other.config.n_vocab):
         raise UsageError("the two traces are of models with different layers or vocabularies, which cannot be compared")
-    ours, theirs = _logits(trace, _stream(trace, position)), _logits(other, _stream(other, other_position))
+    ours = _logits(trace, _stream(trace, position))
+    theirs = _logits(other, _stream(other, other_position))
     pairs = (pair for chunks in zip(ours, theirs, strict=True) for pair in zip(*chunks, strict=True))
     return np.maximum([_divergence(*pair) for pair in pairs], 0)  # rounding can make 0 a little less
 
 
 def _divergence(logits: FloatArray, others: FloatArray) -> float:
-    """KL of what logits (V,) say from what others do."""
+    """KL divergence between the distributions of two rows of logits (V,), in nats."""
     ours = log_softmax(logits.astype(np.float64))
     theirs = log_softmax(others.astype(np.float64))
     return float((np.exp(ours) * (ours - theirs)).sum())
@@ -101,9 +115,9 @@ def _divergence(logits: FloatArray, others: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much each part of a model adds to one logit, the last LayerNorm's scale held fixed; all in logits.
+    """Contribution of each part of a model to one logit, with the scale of the final LayerNorm held fixed.
 
-    Each layer's `attention` is the sum of its `heads` and its `attention_bias`.
+    The `attention` of a layer is the sum of its `heads` and its `attention_bias`.
     """
 
     token_embedding: float
@@ -116,17 +130,23 @@ class Attribution:
 
     @property
     def logit(self) -> float:
-        """The sum of all parts: the logit, but for rounding."""
+        """Sum of all contributions: the logit, up to rounding."""
         embeddings = self.token_embedding + self.position_embedding
         return embeddings + float(self.attention.sum() + self.mlp.sum()) + self.final_bias
 
 
 def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribution:
-    """Take apart the logit of `token` after the token at `position`.
+    """Split the logit of `token` after `position` into the contributions of embeddings, heads, MLPs and biases.
 
-    The residual stream is a sum, and the output matrix is linear. So is the LayerNorm between them once its divisor is
-    given; that depends on all parts together and is taken from the trace. Raises UsageError where an intervention
-    took the sum or the LayerNorm away, or put another vector in its place.
+    The residual stream is a sum and the output matrix is linear; so is the LayerNorm between them once its divisor,
+    which depends on all parts together, is taken from the trace. Raises UsageError where an intervention replaced the
+    sum or the LayerNorm.
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> parts = direct_logit_attribution(trace, position=-1, token=257)
+    >>> bool(abs(parts.logit - trace.logits_at(-1)[257]) < 1e-3), parts.heads.shape
+    (True, (8, 6))
     """
     position = trace.check_position(position)
     check_int("token", token, 0, trace.config.n_vocab - 1)
@@ -152,24 +172,24 @@ def _check_sum(trace: Trace, position: int) -> None:
         patched = intervention.kind == "patch_residual" and intervention.position == position
         if patched or intervention.kind in ("no_residual_attention", "no_residual_mlp", "no_final_norm"):
             raise UsageError(
-                f"a logit cannot be taken apart with the intervention {intervention.kind}: it is no sum of parts"
+                f"a logit cannot be attributed with the intervention {intervention.kind}: it is not a sum of parts"
             )
 
 
 def _direction(trace: Trace, position: int, token: int) -> Float64Array:
-    """(d,): what the residual stream is multiplied by to give the logit, but for ln_f's bias.
+    """Direction (d,) whose product with the residual stream is the logit, without the bias of ln_f.
 
-    LayerNorm takes the mean away first; taking it from the direction instead comes to the same.
+    LayerNorm subtracts the mean first; subtracting it from the direction instead is equivalent.
     """
-    last = trace[trace.final_residual][position]
-    rstd = float(trace.read_out(last[None])["ln_f.rstd"][0, 0])
+    x = trace[trace.final_residual][position]
+    rstd = float(trace.read_out(x[None])["ln_f.rstd"][0, 0])
     direction: Float64Array = rstd * trace["ln_f.weight"] * _output_row(trace, token)
     direction -= direction.mean()
     return direction
 
 
 def _output_row(trace: Trace, token: int) -> Float64Array:
-    """A token's row of the output matrix, (d,)."""
+    """Row (d,) of the output matrix for a token."""
     row: Float64Array = _output_matrix(trace)[token].astype(np.float64)
     return row
 
@@ -180,7 +200,7 @@ def _output_matrix(trace: Trace) -> FloatArray:
 
 
 def _heads(trace: Trace, layer: int, position: int, direction: Float64Array) -> Float64Array:
-    """What each head adds through its rows of c_proj, (H,); nothing where the layer's attention is taken away."""
+    """Contribution (H,) of each head through its rows of c_proj; zero where the layer's attention is ablated."""
     if _is_silent(trace, layer):
         return np.zeros(trace.config.n_head)
     z = trace.attention(layer, 0, trace.config.n_head)["z"][:, position]  # (H, dh)
@@ -198,11 +218,17 @@ def _is_silent(trace: Trace, layer: int) -> bool:
 
 
 def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int = 10) -> tuple[IndexArray, FloatArray]:
-    """The tokens that some units of a layer's MLP promote most, and by how much: two arrays (N, k), best first.
+    """Tokens whose logits N neurons of a layer's MLP raise most, and by how much: two arrays (N, k), largest first.
 
-    A unit writes its row of `mlp.c_proj`, times what it is, into the residual stream; the end of the model reads that
-    less its mean, times the gain of `ln_f`, times the output matrix. The numbers are what a unit that is 1 adds so to a
-    logit, but for the divisor of `ln_f`, which depends on all that is there: they come from the weights alone.
+    A neuron adds its row of `mlp.c_proj`, times its activation, to the residual stream; its effect on the logits is
+    that row less its mean, times the gain of `ln_f`, times the output matrix. Effects are per unit of activation and
+    without the divisor of `ln_f`, which depends on the text: they come from the weights alone.
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> ids, effects = neuron_logit_effects(trace, layer=3, units=[5, 9], k=4)
+    >>> ids.shape, bool((effects[:, 0] >= effects[:, 1]).all())
+    ((2, 4), True)
     """
     check_int("layer", layer, 0, trace.config.n_layer - 1)
     check_int("k", k, 1, trace.config.n_vocab)
@@ -214,11 +240,17 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
 
 
 def surprisal(trace: Trace) -> FloatArray:
-    """How little the model expected each token after the first, in nats, (T - 1,): minus the log of its probability."""
-    said = trace[trace.final_residual][:-1]
-    came = trace["ids"][1:]
+    """Surprisal of each token after the first, in nats: minus the logarithm of its probability, (T - 1,).
+
+    >>> import cutaway
+    >>> trace = cutaway.load().trace([464, 9379, 318])
+    >>> surprisal(trace).shape
+    (2,)
+    """
+    x = trace[trace.final_residual][:-1]
+    targets = trace["ids"][1:]
     nats = [np.empty(0)]
-    for logits in _logits(trace, said):
+    for logits in _logits(trace, x):
         start = sum(map(len, nats))
-        nats.append(negative_log_likelihood(logits, came[start : start + len(logits)]))
+        nats.append(negative_log_likelihood(logits, targets[start : start + len(logits)]))
     return np.concatenate(nats).astype(np.float32)
