@@ -38,7 +38,7 @@ def test_it_is_the_number_of_numbers_that_are_loaded() -> None:
 
 def test_the_article_is_29184_short() -> None:
     table = parameter_table(GPT2Config())
-    assert table.is_the_articles
+    assert table.matches_article
     assert (table.block_parameters, table.article_block) == (7_087_872, 7_085_568)
     assert (table.blocks_parameters, table.article_blocks) == (85_054_464, 85_026_816)
     assert (table.parameters, table.article_parameters) == (124_439_808, 124_410_624)
@@ -56,13 +56,13 @@ def test_the_puzzle_of_117_is_explained() -> None:
 @pytest.mark.parametrize("model", PUBLISHED, ids=lambda model: model.name)
 def test_the_published_models_are_recognised_by_their_tensors(model: PublishedModel) -> None:
     assert published_as(model.config) is model
-    assert parameter_table(model.config).is_the_articles == (model.name == "gpt2")
+    assert parameter_table(model.config).matches_article == (model.name == "gpt2")
 
 
 def test_an_untied_head_is_a_matrix_of_its_own() -> None:
     table = parameter_table(GPT2Config(tie_word_embeddings=False))
     assert table.parameters == 163_037_184
-    assert not table.is_the_articles
+    assert not table.matches_article
     assert published_as(table.config) is None
     (note,) = notes(table)
     assert "124,439,808" in note

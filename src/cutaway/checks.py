@@ -1,4 +1,4 @@
-"""What is asked of a caller's arguments, in one line where it is not met."""
+"""Argument validation with one-line errors."""
 
 import operator
 
@@ -6,7 +6,14 @@ from cutaway.errors import UsageError
 
 
 def check_int(name: str, value: object, least: int, most: int | None = None) -> int:
-    """`value` as an int; raises UsageError unless it is a whole number (no bool, no float) from `least` to `most`."""
+    """Return `value` as an int. Raises UsageError unless it is an integer (no bool, no float) from `least` to `most`.
+
+    >>> check_int("k", 5, 1, 10)
+    5
+    >>> check_int("k", 0, 1, 10)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: k must be from 1 to 10, not 0
+    """
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -20,7 +27,11 @@ def check_int(name: str, value: object, least: int, most: int | None = None) -> 
 
 
 def check_float(name: str, value: object, least: float, most: float) -> float:
-    """`value` as a float; raises UsageError unless it is a number from `least` to `most`."""
+    """Return `value` as a float. Raises UsageError unless it is a number (no bool) from `least` to `most`.
+
+    >>> check_float("top_p", 1, 0, 1)
+    1.0
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"{name} must be a number, not {value!r}")
     if not least <= value <= most:

@@ -1,18 +1,20 @@
-"""What can go wrong, and the exit code each kind gets on the command line.
+"""Expected errors, with the exit code of each on the command line.
 
-Every error that a person can cause or mend is a `CutawayError` whose message is one line: what is wrong, where, what
-to do. Anything else that escapes is a bug in Cutaway.
+Every expected error is a `CutawayError` whose message is one line: what is wrong, where, what to do. Any other
+exception that escapes is a bug in Cutaway.
 """
 
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-OUTSIDE, INTERRUPTED, BROKEN_PIPE = 1, 130, 141  # the last two are 128 + the signal's number, as shells have it
+OUTSIDE = 1
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
+BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 class CutawayError(Exception):
-    """Base of all errors raised on purpose; the command line prints its one line and exits with `exit_code`."""
+    """Base class of all expected errors; the command line prints the message and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -42,12 +44,19 @@ class EngineError(CutawayError):
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
+    """Print a message as one line on standard error."""
     print("cutaway:", " ".join(message.splitlines()), file=sys.stderr)
 
 
 def guarded(action: Callable[[], None], tell: Callable[[str], None] = complain) -> int:
-    """Do something, `tell` in one line what goes wrong in it, and return the exit code."""
+    """Run `action` and return its exit code; an expected error or one of the system's is passed to `tell` as one line.
+
+    >>> def refuse() -> None:
+    ...     raise UsageError("no such figure: F99")
+    >>> guarded(refuse, tell=print)
+    no such figure: F99
+    2
+    """
     try:
         action()
     except CutawayError as error:

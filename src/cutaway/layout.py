@@ -1,4 +1,4 @@
-"""Text in columns: wide characters, tables, bars, and tokens made visible."""
+"""Terminal layout: display width, tables, wrapped paragraphs, bars, and printable tokens."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -8,20 +8,28 @@ _NAMED = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
+    """Number of columns that a text occupies on a terminal.
+
+    >>> width("café"), width("机器人")
+    (4, 6)
+    """
     return sum(map(_char_width, text))
 
 
 def _char_width(char: str) -> int:
     if char.isascii():
         return 1
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):  # drawn onto the character before, or not at all
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):  # combining and invisible characters
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def table(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[str]:
-    """Rows of cells as lines; `align` has one of "<" and ">" for each column."""
+    """Lay out rows of cells as lines; `align` has "<" or ">" for each column.
+
+    >>> table([["wte", "38"], ["h.0.ln_1", "7"]], "<>")
+    ['wte       38', 'h.0.ln_1   7']
+    """
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [gap.join(map(_pad, row, widths, align)).rstrip() for row in rows]
 
@@ -32,7 +40,11 @@ def _pad(cell: str, columns: int, align: str) -> str:
 
 
 def wrap(words: Iterable[str], columns: int) -> list[str]:
-    """Words with a space between them, on lines of at most so many columns; a longer word has a line to itself."""
+    """Wrap words into lines of at most `columns` columns; a longer word gets a line of its own.
+
+    >>> wrap("a robot must obey".split(), 9)
+    ['a robot', 'must obey']
+    """
     lines: list[str] = []
     room = 0
     for word in words:
@@ -46,17 +58,23 @@ def wrap(words: Iterable[str], columns: int) -> list[str]:
 
 
 def bar(share: float, columns: int) -> str:
-    """A bar that fills a share of the columns, to an eighth of one."""
+    """Draw a bar that fills a share of the columns, in steps of an eighth of one.
+
+    >>> bar(0.5, 5)
+    '██▌'
+    """
     full, eighths = divmod(round(share * columns * 8), 8)
     return "█" * full + _EIGHTHS[eighths].strip()
 
 
 def visible(data: bytes) -> str:
-    """A token as it can be read: a space as ␣, bytes that are no character as hex, \\xe2, and a token that takes no
-    column, which nobody could see, as its code, \\u200d.
+    """Make a token printable: a space as ␣, invalid UTF-8 as hex (\\xe2), and a token of width 0 as its code (\\u200d).
+
+    >>> visible(b" robot"), visible(b"a\\n")
+    ('␣robot', 'a\\\\n')
     """
-    shown = "".join(map(_visible_char, data.decode("utf-8", "backslashreplace")))
-    return shown if width(shown) else shown.encode("unicode_escape").decode()
+    text = "".join(map(_visible_char, data.decode("utf-8", "backslashreplace")))
+    return text if width(text) else text.encode("unicode_escape").decode()
 
 
 def _visible_char(char: str) -> str:

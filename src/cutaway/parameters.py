@@ -1,7 +1,7 @@
-"""Where the parameters of a GPT-2 are, beside the table that the article prints, and why the two differ.
+"""Parameter count of a GPT-2, tensor by tensor, compared with the table of "The Illustrated GPT-2".
 
-"The Illustrated GPT-2" adds up the smallest model's parameters to 124,410,624 and wonders why OpenAI says 117M. Counted
-from the tensors there are 124,439,808; `notes` says where the rest is, and where 117M came from.
+The article counts 124,410,624 parameters in the smallest model and wonders why OpenAI says 117M. Its tensors have
+124,439,808; `notes` explains the difference and the origin of 117M.
 """
 
 import math
@@ -31,7 +31,7 @@ ARTICLE = {
 
 @dataclass(frozen=True)
 class Row:
-    """A tensor, or one that every block has; `article` is what the article prints for it, 0 where it leaves it out."""
+    """Shape of a tensor, or of one that each block has, and the count that the article prints for it, 0 if none."""
 
     tensor: str
     shape: Shape
@@ -43,13 +43,13 @@ class Row:
 
     @property
     def difference(self) -> int:
-        """How many more there are than the article has."""
+        """Parameters that the article's count is short of."""
         return self.parameters - self.article
 
 
 @dataclass(frozen=True)
 class ParameterTable:
-    """All parameters of one shape: the tensors before the blocks, those of one block, and those after the blocks."""
+    """Tensors of one configuration: those before the blocks, those of one block, and those after the blocks."""
 
     config: GPT2Config
     embeddings: tuple[Row, ...]
@@ -57,8 +57,8 @@ class ParameterTable:
     final: tuple[Row, ...]
 
     @property
-    def is_the_articles(self) -> bool:
-        """Whether this is the shape that the article's table is about; only then do its numbers say anything."""
+    def matches_article(self) -> bool:
+        """True for the smallest GPT-2, to which alone the article's counts apply."""
         return self.config.tensor_shapes() == GPT2Config().tensor_shapes()
 
     @property
@@ -88,12 +88,16 @@ class ParameterTable:
 
     @property
     def head_parameters(self) -> int:
-        """Size of the output matrix, which is another use of wte unless it is untied."""
+        """Size of the output matrix, which is wte unless untied."""
         return self.config.n_vocab * self.config.n_embd
 
 
 def parameter_table(config: GPT2Config) -> ParameterTable:
-    """Count the parameters of a shape from its tensors."""
+    """Count the parameters of a configuration from the shapes of its tensors.
+
+    >>> parameter_table(GPT2Config()).parameters
+    124439808
+    """
     return ParameterTable(
         config,
         embeddings=_rows(config, "wte.", "wpe."),
@@ -103,7 +107,7 @@ def parameter_table(config: GPT2Config) -> ParameterTable:
 
 
 def _rows(config: GPT2Config, *prefixes: str) -> tuple[Row, ...]:
-    """The tensors whose names begin so, those of a block under their names within it."""
+    """Select the tensors whose names begin with one of these prefixes, named within their block."""
     shapes = {
         name.removeprefix("h.0."): shape for name, shape in config.tensor_shapes().items() if name.startswith(prefixes)
     }
@@ -111,13 +115,13 @@ def _rows(config: GPT2Config, *prefixes: str) -> tuple[Row, ...]:
 
 
 def published_as(config: GPT2Config) -> PublishedModel | None:
-    """The one of OpenAI's four models that has these tensors, or None."""
+    """Find the one of OpenAI's four models with these tensors; None if it is another."""
     return next((model for model in PUBLISHED if model.config.tensor_shapes() == config.tensor_shapes()), None)
 
 
 def notes(table: ParameterTable) -> list[str]:
-    """What there is to say of the total, a paragraph each: the article's slips, OpenAI's two names, the tied head."""
-    paragraphs = [_on_the_article(table)] if table.is_the_articles else []
+    """Explain the total, a paragraph each: the errors of the article, OpenAI's two names, the tied output matrix."""
+    paragraphs = [_on_the_article(table)] if table.matches_article else []
     model = published_as(table.config)
     if model is not None:
         paragraphs.append(

@@ -1,6 +1,6 @@
-"""Files from strangers: opened if ordinary, JSON parsed strictly, and quoted so that a message stays one short line.
+"""Safe reading of untrusted files: regular files only, strict JSON, short error messages.
 
-Python's own parser takes NaN, infinities, doubled keys and numbers of a million digits; here each is an error.
+Python's own JSON parser accepts NaN, infinities, duplicate keys and numbers of a million digits; here each is an error.
 """
 
 import json
@@ -16,36 +16,48 @@ from cutaway.errors import CheckpointError
 # Ten times the configuration, index or header of the largest GPT-2; parsed JSON can take 25 times its size in memory.
 MAX_JSON_BYTES = 1 << 20
 _MAX_DIGITS = 40  # transformers writes a length of 10**30 into tokenizer_config.json
-_MAX_SHOWN = 80
+_MAX_QUOTED = 80
 
-
-_short = reprlib.Repr()  # which goes only a few levels deep, where plain `repr` could run out of stack
-_short.maxstring = _short.maxother = _MAX_SHOWN
+_short = reprlib.Repr()  # limited to a few levels of nesting, where `repr` could exhaust the stack
+_short.maxstring = _MAX_QUOTED
+_short.maxother = _MAX_QUOTED
 
 
 def quote(value: object) -> str:
-    """A value from a file as it appears in a message: on one line, escaped, in 80 characters at most."""
+    """Quote a value from a file for a message: on one line, escaped, at most 80 characters.
+
+    >>> quote("a robot"), len(quote("x" * 1000))
+    ("'a robot'", 80)
+    """
     text = _short.repr(value)
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."
 
 
 def quote_name(name: str) -> str:
-    """A name from a file as it appears in a message: bare where it is an ordinary one."""
-    return name if len(name) <= _MAX_SHOWN and name.isprintable() else quote(name)
+    """Quote a name from a file for a message, unless it is short and printable.
+
+    >>> quote_name("h.0.ln_1.bias"), quote_name("h.0" + chr(7))
+    ('h.0.ln_1.bias', "'h.0\\\\x07'")
+    """
+    return name if len(name) <= _MAX_QUOTED and name.isprintable() else quote(name)
 
 
 def quote_path(path: Path) -> str:
-    """A path as it appears in a message."""
+    """Quote a path for a message, unless it is printable.
+
+    >>> quote_path(Path("a b.json"))
+    'a b.json'
+    """
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def raise_checkpoint_error(path: Path, reason: str) -> NoReturn:
-    """Raise the one-line CheckpointError about a file."""
+    """Raise a CheckpointError of one line about a file."""
     raise CheckpointError(f"{quote_path(path)}: {reason}")
 
 
 def open_ordinary(path: Path) -> FileIO:
-    """Open a file for unbuffered reading; raises CheckpointError where it is none (a pipe could make us wait)."""
+    """Open a regular file for unbuffered reading. Raises CheckpointError for anything else: a pipe could block."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise_checkpoint_error(path, "is not a file")
@@ -55,7 +67,7 @@ def open_ordinary(path: Path) -> FileIO:
 
 
 def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
-    """All of a file; raises CheckpointError where it cannot be read or holds more than `limit` bytes."""
+    """Read a whole file. Raises CheckpointError if it cannot be read or is larger than `limit` bytes."""
     with open_ordinary(path) as file:
         try:
             data: bytes = file.read(limit + 1)
@@ -67,12 +79,16 @@ def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
 
 
 def read_object(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, object]:
-    """The JSON object that a file holds; raises CheckpointError where it holds none, or more than `limit` bytes."""
+    """Read a file that holds one JSON object. Raises CheckpointError for anything else, or above `limit` bytes."""
     return parse_object(read_bytes(path, limit), path)
 
 
 def parse_object(data: bytes, path: Path, what: str = "it") -> dict[str, object]:
-    """The JSON object that `data` spells; raises CheckpointError naming the file and `what` in it the data is."""
+    """Parse one JSON object. Raises CheckpointError, naming the file and `what` part of it the data is, if invalid.
+
+    >>> parse_object(b'{"n_layer": 12}', Path("config.json"))
+    {'n_layer': 12}
+    """
     try:
         value = json.loads(
             data.decode(),

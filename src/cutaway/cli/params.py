@@ -42,7 +42,7 @@ def _find_config(source: str) -> GPT2Config:
 
 def _document(name: str, counted: ParameterTable) -> dict[str, object]:
     def tensor(row: Row, copies: int = 1) -> dict[str, object]:
-        article = {"article": row.article} if counted.is_the_articles else {}
+        article = {"article": row.article} if counted.matches_article else {}
         return {"tensor": row.tensor, "shape": row.shape, "parameters": row.parameters, "copies": copies, **article}
 
     return {
@@ -50,7 +50,7 @@ def _document(name: str, counted: ParameterTable) -> dict[str, object]:
         "config": asdict(counted.config),
         "parameters": counted.parameters,
         "block_parameters": counted.block_parameters,
-        "article_parameters": counted.article_parameters if counted.is_the_articles else None,
+        "article_parameters": counted.article_parameters if counted.matches_article else None,
         "tensors": [
             *map(tensor, counted.embeddings),
             *(tensor(row, counted.config.n_layer) for row in counted.block),
@@ -68,7 +68,7 @@ def _page(name: str, counted: ParameterTable) -> Iterator[str]:
     )
     yield ""
     cells = list(_cells(counted))
-    yield from table(cells, "<<>><" if counted.is_the_articles else "<<>")
+    yield from table(cells, "<<>><" if counted.matches_article else "<<>")
     for paragraph in notes(counted):
         yield ""
         yield from wrap(paragraph.split(), columns())
@@ -79,7 +79,7 @@ def _cells(counted: ParameterTable) -> Iterator[list[str]]:
 
     def line(label: str, shape: tuple[int, ...], ours: int, articles: int) -> list[str]:
         cells = [label, " × ".join(f"{n:,}" for n in shape), f"{ours:,}"]
-        if not counted.is_the_articles:
+        if not counted.matches_article:
             return cells
         mark = "" if articles == ours else style("←", YELLOW, sys.stdout)
         return [*cells, f"{articles:,}" if articles else "-", mark]
@@ -87,7 +87,7 @@ def _cells(counted: ParameterTable) -> Iterator[list[str]]:
     def tensor(row: Row) -> list[str]:
         return line(row.tensor, row.shape, row.parameters, row.article)
 
-    yield ["tensor", "shape", "parameters", *(["the article", ""] if counted.is_the_articles else [])]
+    yield ["tensor", "shape", "parameters", *(["the article", ""] if counted.matches_article else [])]
     yield from map(tensor, counted.embeddings)
     yield from (tensor(replace(row, tensor=f"h.*.{row.tensor}")) for row in counted.block)
     yield line("one block", (), counted.block_parameters, counted.article_block)

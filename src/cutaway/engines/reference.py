@@ -1,8 +1,8 @@
-"""GPT-2 in NumPy, in the article's order: the truth that the other engines are tested against.
+"""GPT-2 in NumPy, in the article's order: the reference that the other engines are tested against.
 
-Every intermediate passes through `hook(name, array)`, which may look at it or hand back another: that is all that
-tracing and editing need. Shapes: T new tokens, P tokens read before, S = P + T, d = n_embd, H heads of dh = d / H, V
-= n_vocab. Names: OpenAI's `src/model.py`.
+Every intermediate tensor passes through `hook(name, array)`, which may record it or return another in its place: that
+is all that tracing and interventions need. Shapes: T new tokens, P tokens read before, S = P + T, d = n_embd, H heads
+of dh = d / H, V = n_vocab. Names: OpenAI's `src/model.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,14 +28,14 @@ def no_hook(name: str, array: FloatArray) -> FloatArray:
 
 
 def linear(weights: Mapping[str, FloatArray], name: str, x: FloatArray) -> FloatArray:
-    """x (T, in) times the matrix of that name (in, out), plus its bias: (T, out)."""
+    """Multiply x (T, in) by the named matrix (in, out) and add its bias: (T, out)."""
     out: FloatArray = x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
     return out
 
 
 def layer_norm(weights: Mapping[str, FloatArray], name: str, x: FloatArray, epsilon: float, hook: Hook) -> FloatArray:
-    """Each row of x (T, d) to mean 0 and variance 1, then scaled and shifted; `hook` gets each row's mean and what it
-    is multiplied by.
+    """Normalise each row of x (T, d) to mean 0 and variance 1, then scale and shift; `hook` gets the mean and the
+    reciprocal standard deviation of each row.
     """
     mean = hook("mean", x.mean(axis=-1, keepdims=True))
     variance = np.square(x - mean).mean(axis=-1, keepdims=True)
@@ -44,7 +44,11 @@ def layer_norm(weights: Mapping[str, FloatArray], name: str, x: FloatArray, epsi
 
 
 def gelu(x: FloatArray) -> FloatArray:
-    """OpenAI's GELU, the tanh approximation."""
+    """Apply OpenAI's GELU, the tanh approximation.
+
+    >>> gelu(np.array([-10, 0, 10], np.float32)).tolist()
+    [-0.0, 0.0, 10.0]
+    """
     inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
     gate: FloatArray = 1 + np.tanh(inner)
     return np.float32(0.5) * x * gate
@@ -61,7 +65,7 @@ def merge_heads(x: FloatArray) -> FloatArray:
 
 
 def embed(weights: Mapping[str, FloatArray], ids: Sequence[int], start: int, hook: Hook = no_hook) -> FloatArray:
-    """A token's row of wte plus its position's row of wpe, from position `start` on: (T, d)."""
+    """Add each token's row of wte and each position's row of wpe, from position `start` on: (T, d)."""
     tok_emb = hook("tok_emb", weights["wte.weight"][list(ids)])
     pos_emb = hook("pos_emb", weights["wpe.weight"][start : start + len(ids)])
     return tok_emb + pos_emb
@@ -75,8 +79,8 @@ def block(
     past: KeysValues | None = None,
     hook: Hook = no_hook,
 ) -> tuple[FloatArray, KeysValues]:
-    """One decoder block over x (T, d), after the keys and values of the P tokens before; returns x and all keys and
-    values.
+    """Run one decoder block over x (T, d), with the cached keys and values of P earlier tokens; returns x and all keys
+    and values.
     """
     x = hook(f"resid.pre.{layer}", x)
     q, k, v = project_qkv(config, weights, layer, x, hook)
@@ -91,7 +95,7 @@ def block(
 def project_qkv(
     config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, x: FloatArray, hook: Hook = no_hook
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """What each token asks, answers to and tells, for every head: x (T, d) -> q, k and v, each (H, T, dh)."""
+    """Query, key and value projections for every head: x (T, d) -> q, k and v, each (H, T, dh)."""
     x = block_norm(config, weights, layer, 1, x, hook)
     qkv = hook(f"qkv.{layer}", linear(weights, f"h.{layer}.attn.c_attn", x))  # (T, 3d)
     q, k, v = (split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
@@ -99,19 +103,19 @@ def project_qkv(
 
 
 def attention(q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hook = no_hook) -> FloatArray:
-    """Masked self-attention of any heads: q (H, T, dh) of the last T tokens, k, v (H, S, dh) of all; z (H, T, dh)."""
+    """Masked self-attention: q (H, T, dh) of the last T tokens, k and v (H, S, dh) of all S -> z (H, T, dh)."""
     scores_raw = hook(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
     scores = hook(f"scores.{layer}", scores_raw / np.float32(np.sqrt(q.shape[-1])))
     n_new, n_all = scores.shape[1:]
-    may_see = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token sees itself and what came before
-    attn = hook(f"attn.{layer}", softmax(hook(f"masked.{layer}", np.where(may_see, scores, MASKED))))
+    causal = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token attends to itself and to earlier tokens
+    attn = hook(f"attn.{layer}", softmax(hook(f"masked.{layer}", np.where(causal, scores, MASKED))))
     return hook(f"z.{layer}", attn @ v)
 
 
 def mlp(
     config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, x: FloatArray, hook: Hook = no_hook
 ) -> FloatArray:
-    """The two layers after attention, 4d wide in between: x (T, d) -> what is added to it (T, d)."""
+    """Feed-forward layers, 4d wide in between: x (T, d) -> the update of the residual stream (T, d)."""
     x = block_norm(config, weights, layer, 2, x, hook)
     hidden = hook(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
     hidden = hook(f"mlp_act.{layer}", gelu(hidden))
@@ -121,7 +125,7 @@ def mlp(
 def block_norm(
     config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, number: int, x: FloatArray, hook: Hook
 ) -> FloatArray:
-    """The first or second LayerNorm of a block: (T, d) -> (T, d)."""
+    """Apply LayerNorm 1 or 2 of a block: (T, d) -> (T, d)."""
 
     def part_hook(part: str, array: FloatArray) -> FloatArray:
         return hook(f"ln{number}.{part}.{layer}", array)
@@ -131,7 +135,7 @@ def block_norm(
 
 
 def head(config: GPT2Config, weights: Mapping[str, FloatArray], x: FloatArray, hook: Hook = no_hook) -> FloatArray:
-    """The last LayerNorm and the output matrix, wte again unless the head is untied: (T, d) -> logits (T, V)."""
+    """Apply the final LayerNorm and the output matrix, which is wte unless untied: (T, d) -> logits (T, V)."""
 
     def part_hook(part: str, array: FloatArray) -> FloatArray:
         return hook(f"ln_f.{part}", array)
@@ -167,7 +171,7 @@ class ReferenceCache:
 
 
 class ReferenceEngine:
-    """The functions above as an engine: one sequence after the other, float32 throughout."""
+    """The functions above as an engine: one sequence at a time, in float32 throughout."""
 
     name = "reference"
     dtype = "float32"

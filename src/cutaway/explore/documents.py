@@ -92,7 +92,7 @@ def parameters_document(config: GPT2Config) -> Document:
             "shape": row.shape,
             "parameters": row.parameters,
             "copies": copies,
-            "article": row.article if table.is_the_articles else None,
+            "article": row.article if table.matches_article else None,
         }
         for rows, prefix, copies in parts
         for row in rows
@@ -100,7 +100,7 @@ def parameters_document(config: GPT2Config) -> Document:
     return {
         "tensors": listed,
         "parameters": table.parameters,
-        "article": table.article_parameters if table.is_the_articles else None,
+        "article": table.article_parameters if table.matches_article else None,
         "notes": [asdict(panel.words) for panel in parameter_panels(table) if isinstance(panel, Note)],
     }
 

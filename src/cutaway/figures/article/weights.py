@@ -190,14 +190,14 @@ def _check_model(trace: Trace, chosen: Selection) -> Check:
 
 def _table(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     table = parameter_table(trace.config)
-    return *parameter_panels(table), *([] if table.is_the_articles else [Note(NOT_THE_ARTICLES)])
+    return *parameter_panels(table), *([] if table.matches_article else [Note(NOT_THE_ARTICLES)])
 
 
 def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
     """The parameters of a shape, tensor by tensor; beside the article's numbers where they are of the same shape."""
     title = Words("parameters of the loaded model", "已加载模型的参数")
     columns = [Words("tensor", "张量"), Words("shape", "形状"), Words("parameters", "参数")]
-    if table.is_the_articles:
+    if table.matches_article:
         columns += [Words("the article", "文章"), Words("differs", "有出入")]
     explained = (Note(Words(en, zh)) for en, zh in zip(notes(table), _notes_zh(table), strict=True))
     return Table(title, columns, list(_rows(table))), *explained
@@ -206,7 +206,7 @@ def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
 def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
     def line(name: str | Words, what: str, shape: tuple[int, ...], ours: int, articles: int) -> Sequence[Entry]:
         entries = (name, " × ".join(f"{n:,}" for n in shape), _count(what, ours))
-        if not table.is_the_articles:
+        if not table.matches_article:
             return entries
         return *entries, Number(articles, "article.parameters", form=","), "" if ours == articles else "←"
 
@@ -226,7 +226,7 @@ def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
 def _notes_zh(table: ParameterTable) -> list[str]:
     """What `cutaway.parameters.notes` says, in Chinese."""
     said = []
-    if table.is_the_articles:
+    if table.matches_article:
         missing, left_out = table.parameters - table.article_parameters, sum(row.difference for row in table.final)
         wrong = [row for row in table.block if row.difference]
         slips = "、".join(f"{row.tensor} 记为 {row.article:,}（实为 {row.parameters:,}）" for row in wrong)
@@ -251,7 +251,7 @@ def _check_table(trace: Trace, chosen: Selection) -> Check:
     table, loaded = parameter_table(trace.config), sum(_loaded(trace).values())
     en = f"the table comes to {table.parameters:,} parameters; {loaded:,} numbers are loaded"
     zh = f"表中合计 {table.parameters:,} 个参数；加载了 {loaded:,} 个数"
-    if table.is_the_articles:
+    if table.matches_article:
         en, zh = (
             f"{en}; the article's comes to {table.article_parameters:,}",
             f"{zh}；文章的表合计 {table.article_parameters:,}",
