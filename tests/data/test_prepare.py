@@ -25,11 +25,11 @@ def test_files_become_one_shard_in_order(tmp_path: Path, capsys: pytest.CaptureF
     assert "shard.npy: " in capsys.readouterr().out
 
 
-def test_what_is_no_whole_xz_file_is_named(tmp_path: Path) -> None:
+def test_a_truncated_xz_file_is_named(tmp_path: Path) -> None:
     whole = lzma.compress(b'{"text": "fine"}\n' * 1000)
     for data in (b"plain", whole[: len(whole) // 2]):
         (tmp_path / "a.jsonl.xz").write_bytes(data)
-        with pytest.raises(UsageError, match=r"a\.jsonl\.xz: not a whole \.xz file"):
+        with pytest.raises(UsageError, match=r"a\.jsonl\.xz: truncated or invalid .xz file"):
             list(documents(tmp_path / "a.jsonl.xz"))
 
 

@@ -1,7 +1,7 @@
-"""The command line: `cutaway COMMAND ...`. Each command is a module of this folder with `add_arguments` and `run`.
+"""Command line: `cutaway COMMAND ...`. Each command is a module of this package with `add_arguments` and `run`.
 
-Only the chosen command's module is imported, and a command imports what it needs when it needs it, so that the first
-token comes soon. Whatever goes wrong becomes one line on standard error and an exit code.
+Only the module of the chosen command is imported, and a command imports its dependencies when it needs them, to keep
+the time to the first token short. Errors become one line on standard error and an exit code.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from cutaway.errors import UsageError, guarded
 
 COMMANDS = {
     "generate": "continue a text",
-    "next": "show the likeliest next tokens",
+    "next": "show the most likely next tokens",
     "figure": "draw a figure of the article from the model",
     "explore": "look inside the model, in a browser",
     "params": "count the parameters, beside the article's table",
@@ -47,7 +47,7 @@ exit codes:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are errors of ours: one line, with a guess at what was meant."""
+    """ArgumentParser whose errors are UsageErrors of one line, with the nearest option for a mistyped one."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]  # argparse's has an overload for other namespaces
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse's, but an unknown argument is refused here, by the very (sub)command that does not know it."""
+        """Parse as argparse does, but refuse an unknown argument here, in the (sub)command that does not know it."""
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._guess(unknown[0])}")
@@ -91,14 +91,14 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def make_parser(name: str) -> Parser:
-    """The parser of one command's arguments."""
+    """Build the parser of one command."""
     parser = Parser(f"cutaway {name}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     import_module(f"cutaway.cli.{name}").add_arguments(parser)
     return parser
 
 
 def _front_parser() -> Parser:
-    """What `cutaway` says without a command: its help, its version, or that there is no such command."""
+    """Build the parser of `cutaway` without a command: help, version, and the error for an unknown command."""
     listed = "\n".join(f"  {name:<11}{summary}" for name, summary in COMMANDS.items())
     parser = Parser(
         prog="cutaway",
@@ -116,6 +116,6 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        # What cannot be written goes nowhere; the interpreter would try again at its end, and complain.
+        # Discard what cannot be written: the interpreter would try again at exit, and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise

@@ -1,4 +1,4 @@
-"""The arguments that commands share, and what becomes of them."""
+"""Arguments that commands share: declaring them, and reading what they name."""
 
 import json
 import sys
@@ -21,17 +21,17 @@ SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/n
 
 
 def add_json(parser: "_ActionsContainer") -> None:
-    """`--json`, which every command has."""
+    """Declare `--json`, which every command has."""
     parser.add_argument("--json", action="store_true", help="write one JSON document and nothing else")
 
 
 def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    """The one document on standard output, on one line."""
+    """Print the document on one line of standard output."""
     print(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
 def add_model(parser: ArgumentParser) -> None:
-    """Which model, and how it is run."""
+    """Declare the model, its precision and its engine."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", metavar="NAME", default="builtin", help=f"{SOURCES}; default: %(default)s")
     group.add_argument("--dtype", help="precision of the weights: float32, float16, bfloat16, int8; default: as stored")
@@ -40,8 +40,8 @@ def add_model(parser: ArgumentParser) -> None:
 
 
 def load_model(options: Namespace, name: str | None = None) -> "Model":
-    """The model that `add_model`'s arguments ask for, or another one like that; what loading it warns of is a line on
-    standard error.
+    """Load the model of `add_model`'s arguments, or the one called `name` with the same options; warnings become lines
+    on standard error.
     """
     from cutaway.loading import load
 
@@ -54,12 +54,12 @@ def load_model(options: Namespace, name: str | None = None) -> "Model":
 
 
 def describe(model: "Model") -> dict[str, object]:
-    """What a JSON document says of the model that made it."""
+    """Fields that identify the model in a JSON document."""
     return {"model": model.name, "engine": model.engine.name, "dtype": model.engine.dtype}
 
 
 def open_source(source: str) -> "Checkpoint":
-    """The checkpoint of that name, as `cutaway.load` understands it, without reading its tensors."""
+    """Open the checkpoint that `cutaway.load` would load, without reading its tensors."""
     from cutaway.checkpoints import open_checkpoint
     from cutaway.loading import BUILTIN
 
@@ -67,7 +67,7 @@ def open_source(source: str) -> "Checkpoint":
 
 
 def add_prompt(parser: ArgumentParser) -> None:
-    """The prompt, from one of four places."""
+    """Declare the prompt: an argument, a pipe, a file, or token ids."""
     group = parser.add_mutually_exclusive_group()
     meaning = "text; - is standard input, and so is a pipe without a PROMPT"
     group.add_argument("prompt", nargs="?", metavar="PROMPT", help=meaning)
@@ -76,7 +76,7 @@ def add_prompt(parser: ArgumentParser) -> None:
 
 
 def read_prompt(options: Namespace) -> str | list[int]:
-    """The prompt that `add_prompt`'s arguments give, without the new line that ends a file; "" begins a new text."""
+    """Read the prompt of `add_prompt`'s arguments, without one new line at the end of a file; "" starts a new text."""
     if options.ids is not None:
         return list(options.ids)
     if options.file is not None:
@@ -87,7 +87,7 @@ def read_prompt(options: Namespace) -> str | list[int]:
 
 
 def read_file(path: Path) -> str:
-    """All text of a file; raises UsageError where it cannot be read or is not UTF-8."""
+    """Read a text file. Raises UsageError if it cannot be read or is not UTF-8."""
     try:
         return _strict(path.read_bytes(), str(path))
     except OSError as error:
@@ -95,12 +95,12 @@ def read_file(path: Path) -> str:
 
 
 def read_stdin() -> str:
-    """All text of standard input; raises UsageError where it is not UTF-8."""
+    """Read standard input. Raises UsageError if it is not UTF-8."""
     return utf8(sys.stdin.read(), "standard input")
 
 
 def utf8(text: str, name: str) -> str:
-    """Text from outside, in which Python lets bytes that are not UTF-8 pass as surrogates; here they are refused."""
+    """Validate text from the command line, where Python smuggles invalid UTF-8 as surrogates. Raises UsageError."""
     try:
         return _strict(text.encode("utf-8", "surrogateescape"), name)
     except UnicodeEncodeError as error:  # a surrogate that stands for no byte

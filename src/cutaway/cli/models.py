@@ -1,4 +1,4 @@
-"""`cutaway models`: the built-in model, OpenAI's four under both of their names, and what the hub's cache holds."""
+"""`cutaway models`: list the built-in model, OpenAI's four under their names, and those in the hub's cache."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ examples:
 
 @dataclass(frozen=True)
 class Listed:
-    """A model that can be loaded under each of its names; `here` says that nothing need be fetched."""
+    """A model with the names it can be loaded by; `here` is true if it need not be downloaded."""
 
     names: tuple[str, ...]
     config: GPT2Config
@@ -27,7 +27,7 @@ class Listed:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Nothing but --json."""
+    """Declare --json."""
     parser.description = (
         "List the models that have names: the built-in one, OpenAI's four, and those that\n"
         "the hub's cache holds. A directory can be loaded too, and any GPT-2 on the hub\n"
@@ -58,7 +58,7 @@ def _find() -> Iterator[Listed]:
 
 
 def _cached() -> Iterator[tuple[str, GPT2Config]]:
-    """The GPT-2s in the cache of `huggingface_hub`, by their names on the hub."""
+    """Names and configurations of the GPT-2s in the cache of `huggingface_hub`."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

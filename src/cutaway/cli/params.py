@@ -1,4 +1,4 @@
-"""`cutaway params`: where a model's parameters are, beside the article's table where that is about the same shape."""
+"""`cutaway params`: count a model's parameters by tensor, beside the article's counts for the smallest GPT-2."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -19,7 +19,7 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Of which model."""
+    """Declare the model."""
     parser.description = "Count a model's parameters, tensor by tensor; OpenAI's four need no files."
     parser.epilog = EXAMPLES
     parser.add_argument("model", nargs="?", default="builtin", metavar="NAME", help=f"{SOURCES}; default: %(default)s")
@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Show the table."""
+    """Print the table."""
     counted = parameter_table(_find_config(options.model))
     if options.json:
         write_json(_document(options.model, counted))
@@ -75,7 +75,7 @@ def _page(name: str, counted: ParameterTable) -> Iterator[str]:
 
 
 def _cells(counted: ParameterTable) -> Iterator[list[str]]:
-    """The table; where the article's is about the same shape, with its numbers, and a mark where they differ."""
+    """Cells of the table, with the article's counts where they apply and a mark where they differ."""
 
     def line(label: str, shape: tuple[int, ...], ours: int, articles: int) -> list[str]:
         cells = [label, " × ".join(f"{n:,}" for n in shape), f"{ours:,}"]

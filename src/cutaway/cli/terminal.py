@@ -1,4 +1,4 @@
-"""The standard streams: their encoding, colour, width, and text made safe for a terminal."""
+"""Standard streams: encoding, colour, width, and control characters made harmless."""
 
 import io
 import os
@@ -11,7 +11,7 @@ MAX_COLUMNS = 100  # longer lines are hard to read
 
 
 def _shown_controls() -> dict[int, str]:
-    """What stands for a character that drives a terminal; new line and tab may stay."""
+    """Map each control character, except new line and tab, to a printable picture or escape."""
     pictures = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}  # ␀ ␁ ... ␟
     return pictures | {0x7F: "␡"} | {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
 
@@ -20,7 +20,7 @@ _SHOWN_CONTROLS = _shown_controls()
 
 
 def prepare_streams() -> None:
-    """UTF-8 whatever the locale, what it cannot hold escaped as in JSON; a closed stream becomes an empty one."""
+    """Set the streams to UTF-8 whatever the locale, with escapes for invalid text; replace closed ones by empty ones."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -35,22 +35,22 @@ def prepare_streams() -> None:
 
 
 def safe(text: str) -> str:
-    """Text whose control characters are shown instead of obeyed."""
+    """Replace control characters by printable ones."""
     return text.translate(_SHOWN_CONTROLS)
 
 
 def style(text: str, code: str, stream: TextIO) -> str:
-    """Text in bold or a colour where the stream is a terminal and nobody asked for none (https://no-color.org)."""
+    """Style text if the stream is a terminal and NO_COLOR (https://no-color.org) is not set."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
 
 
 def columns() -> int:
-    """How many columns a line may have."""
+    """Width of a line: that of the terminal, at most MAX_COLUMNS."""
     return min(shutil.get_terminal_size((80, 24)).columns, MAX_COLUMNS)
 
 
 def note(message: str) -> None:
-    """One line on standard error, which is where everything goes that is not the command's result."""
+    """Print one line on standard error, for everything that is not the result of the command."""
     print("cutaway:", " ".join(safe(message).splitlines()), file=sys.stderr)

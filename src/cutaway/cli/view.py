@@ -1,4 +1,4 @@
-"""What a figure or the page shows: a text, and a layer, a head and a token of it."""
+"""Arguments that select a text, and a layer, a head and a token position in it."""
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
@@ -14,13 +14,13 @@ ARTICLE = "A robot must obey the orders given it"
 
 
 def add_view(parser: ArgumentParser) -> None:
-    """A text or token ids, and where to look."""
+    """Declare the text or token ids, and the layer, head and position."""
     text = parser.add_mutually_exclusive_group()
-    text.add_argument("--text", help=f'what the model reads, after <|endoftext|>; default: "{ARTICLE}"')
-    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, and nothing before them")
+    text.add_argument("--text", help=f'text, read after <|endoftext|>; default: "{ARTICLE}"')
+    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, read as given")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
     parser.add_argument("--head", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
-    parser.add_argument("--position", type=int, default=-1, metavar="N", help="of a token, from 0; default: the last")
+    parser.add_argument("--position", type=int, default=-1, metavar="N", help="token, from 0; -1 (default): the last")
 
 
 def view_ids(model: "Model", options: Namespace) -> list[int]:
@@ -33,7 +33,7 @@ def view_ids(model: "Model", options: Namespace) -> list[int]:
 
 
 def view_selection(options: Namespace) -> "Selection":
-    """Where to look."""
+    """Layer, head and position of the arguments."""
     from cutaway.figures import Selection
 
     return Selection(options.layer, options.head, options.position)

@@ -1,1 +1,1 @@
-"""Text to token ids on disk and back to batches."""
+"""Token shards on disk, and training batches drawn from them."""

@@ -1,4 +1,4 @@
-"""Text files to a token shard: `python -m cutaway.data.prepare books.jsonl.xz --out books.npy`."""
+"""Tokenize text files into a shard: `python -m cutaway.data.prepare books.jsonl.xz --out books.npy`."""
 
 import argparse
 import json
@@ -13,13 +13,13 @@ from cutaway.tokenizer.fast import Tokenizer
 
 
 def documents(path: Path) -> Iterator[str]:
-    """The `text` of each line of a JSON-lines file, .xz or plain."""
+    """Yield the `text` of each line of a JSON-lines file, .xz or plain. Raises UsageError naming an invalid line."""
     with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as lines:
         try:
             for number, line in enumerate(lines, start=1):
                 yield _text(line, f"{path}:{number}")
         except (lzma.LZMAError, EOFError) as error:
-            raise UsageError(f"{path}: not a whole .xz file: {error}") from error
+            raise UsageError(f"{path}: truncated or invalid .xz file: {error}") from error
 
 
 def _text(line: bytes, place: str) -> str:
@@ -30,7 +30,7 @@ def _text(line: bytes, place: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write one shard of all the files, in their order."""
+    """Write all files into one shard, in their order."""
     parser = argparse.ArgumentParser(prog="python -m cutaway.data.prepare", description="Turn text into a token shard.")
     parser.add_argument("files", nargs="+", type=Path, help='JSON lines with a "text" each, .xz or plain')
     parser.add_argument("--out", type=Path, required=True, help="the shard to write (.npy)")

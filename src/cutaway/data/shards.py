@@ -47,7 +47,7 @@ def _write_ids(path: Path, documents: Iterable[str], tokenizer: Tokenizer) -> in
 
 
 def open_shard(path: Path) -> NDArray[np.uint16]:
-    """Map a shard; raises UsageError where the file is none."""
+    """Memory-map a shard. Raises UsageError if the file is not one."""
     try:
         shard: NDArray[np.uint16] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
