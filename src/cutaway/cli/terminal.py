@@ -20,7 +20,7 @@ _SHOWN_CONTROLS = _shown_controls()
 
 
 def prepare_streams() -> None:
-    """Set the streams to UTF-8 whatever the locale, with escapes for invalid text; replace closed ones by empty ones."""
+    """Set the streams to UTF-8 whatever the locale, with escapes for invalid text; replace closed streams."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -78,12 +78,10 @@ def measure(
     Defaults: `prefill` 512 and `depth` 128, or the most that the context holds. Raises UsageError, before anything is
     measured, for arguments that do not fit the context.
 
-    >>> from cutaway.checkpoints import random_weights
-    >>> from cutaway.config import GPT2Config
-    >>> from cutaway.engines.reference import ReferenceEngine
-    >>> engine = ReferenceEngine(random_weights(GPT2Config(n_vocab=8, n_ctx=8, n_embd=4, n_head=1, n_layer=1)))
-    >>> [(m.task, m.batch, m.depth, m.tokens) for m in measure(engine, batch=2, new_tokens=2, repeats=1)]
-    [('prefill', 1, 0, 8), ('decode', 1, 6, 2), ('decode', 2, 6, 4)]
+    >>> import cutaway
+    >>> measured = measure(cutaway.load().engine, prefill=8, depth=4, batch=2, new_tokens=2, repeats=1)
+    >>> [(m.task, m.batch, m.depth, m.tokens) for m in measured]
+    [('prefill', 1, 0, 8), ('decode', 1, 4, 2), ('decode', 2, 4, 4)]
     """
     n_ctx = engine.config.n_ctx
     prefill = min(512, n_ctx) if prefill is None else prefill
