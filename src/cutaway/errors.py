@@ -59,18 +59,20 @@ def guarded(action: Callable[[], None], tell: Callable[[str], None] = complain) 
     """
     try:
         action()
+        return 0
     except CutawayError as error:
-        message, code = str(error), error.exit_code
+        message = str(error)
+        code = error.exit_code
     except MemoryError:
-        message, code = "not enough memory; try a smaller model, fewer texts at once, or int8", EngineError.exit_code
+        message = "not enough memory; try a smaller model, fewer texts at once, or int8"
+        code = EngineError.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:
-        message, code = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part), OUTSIDE
-    else:
-        return 0
+        message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        code = OUTSIDE
     with suppress(OSError):  # standard error may be gone too
         tell(message)
     return code

@@ -6,7 +6,12 @@ import shutil
 import sys
 from typing import TextIO
 
-BOLD, DIM, BLUE, YELLOW = "1", "2", "34", "33"
+# Parameters of the terminal's "select graphic rendition" sequence.
+BOLD = "1"
+DIM = "2"
+BLUE = "34"
+YELLOW = "33"
+
 MAX_COLUMNS = 100  # longer lines are hard to read
 
 

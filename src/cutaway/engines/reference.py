@@ -85,7 +85,8 @@ def block(
     x = hook(f"resid.pre.{layer}", x)
     q, k, v = project_qkv(config, weights, layer, x, hook)
     if past is not None:
-        k, v = np.concatenate([past[0], k], axis=1), np.concatenate([past[1], v], axis=1)  # (H, S, dh)
+        k = np.concatenate([past[0], k], axis=1)  # (H, S, dh)
+        v = np.concatenate([past[1], v], axis=1)
     zcat = hook(f"zcat.{layer}", merge_heads(attention(q, k, v, layer, hook)))  # (T, d)
     x = hook(f"resid.mid.{layer}", x + hook(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat)))
     x = hook(f"resid.post.{layer}", x + mlp(config, weights, layer, x, hook))

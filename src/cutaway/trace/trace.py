@@ -194,7 +194,7 @@ class Trace:
 
     def logits_at(self, position: int) -> FloatArray:
         """Logits (V,) after the token at a position."""
-        x = self[self.final_residual][self.check_position(position)]
+        x = self._residual(self.config.n_layer)[self.check_position(position)]
         logits: FloatArray = self.read_out(x[None])["logits"][0]
         return logits
 
