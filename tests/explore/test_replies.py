@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from cutaway.errors import CheckpointError, EngineError, UsageError
 from cutaway.explore.replies import HANDLERS, Lines
-from cutaway.explore.store import UnknownTrace
+from cutaway.explore.trace_cache import UnknownTrace
 from cutaway.explore.worker import Cancelled, Document
 from tests.explore.served import lines
 

@@ -99,7 +99,7 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int, port: int)
 
 def _start(model: "Model", options: Namespace) -> str:
     """The part of the address after the #, from which the page takes what it shows; none where nothing was chosen."""
-    from cutaway.explore.documents import page_address
+    from cutaway.explore.schemas import page_address
     from cutaway.figures import Selection
     from cutaway.figures.registry import select
     from cutaway.trace.trace import check_text

@@ -12,17 +12,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from cutaway.errors import UsageError
-from cutaway.explore import documents
-from cutaway.explore.alike import check_alike
-from cutaway.explore.answers import ANSWERS, Answer, Question, proof
+from cutaway.explore import schemas
 from cutaway.explore.arguments import Arguments, Query
 from cutaway.explore.assets import asset
-from cutaway.explore.generate import generate, read_request
-from cutaway.explore.reading import Reader, read_wanted
+from cutaway.explore.compatibility import check_alike
+from cutaway.explore.encoding import Content, json_content
+from cutaway.explore.handlers import ANSWERS, Answer, Question, proof
 from cutaway.explore.replies import HANDLERS, Lines, reply
 from cutaway.explore.safety import Guard, read_object
-from cutaway.explore.store import TraceStore
-from cutaway.explore.wire import Content, json_content
+from cutaway.explore.trace_cache import TraceStore
+from cutaway.explore.traces import Reader, read_wanted
 from cutaway.explore.worker import Cancelled, Job, Send, Views, Worker
 from cutaway.model import Model
 
@@ -72,33 +71,33 @@ class Explorer:
 
     async def describe(self, request: Request) -> Response:
         Query(request.query_params.multi_items()).end()
-        return reply(json_content(documents.model_document(self.model, self.checkpoint_bytes, self.against)))
+        return reply(json_content(schemas.model_document(self.model, self.checkpoint_bytes, self.against)))
 
     async def figures(self, request: Request) -> Response:
         Query(request.query_params.multi_items()).end()
-        return reply(json_content(documents.figures_document()))
+        return reply(json_content(schemas.figures_document()))
 
     async def parameters(self, request: Request) -> Response:
         Query(request.query_params.multi_items()).end()
-        return reply(json_content(documents.parameters_document(self.model.config)))
+        return reply(json_content(schemas.parameters_document(self.model.config)))
 
     # Answers that are computed.
 
     async def vocabulary(self, request: Request) -> Response:
         Query(request.query_params.multi_items()).end()
-        return await self._computed(request, lambda job: json_content(documents.vocabulary_document(self.model)))
+        return await self._computed(request, lambda job: json_content(schemas.vocabulary_document(self.model)))
 
     async def tokens(self, request: Request) -> Response:
         query = Query(request.query_params.multi_items())
         text = query.text("text")
         query.end()
-        return await self._computed(request, lambda job: json_content(documents.explain_document(self.model, text)))
+        return await self._computed(request, lambda job: json_content(schemas.explain_document(self.model, text)))
 
     async def nearest(self, request: Request) -> Response:
         query, n_vocab = Query(request.query_params.multi_items()), self.model.config.n_vocab
         token, k = query.whole("token", 0, n_vocab - 1), query.whole("k", 1, 100, 10)
         query.end()
-        return await self._computed(request, lambda job: json_content(documents.nearest_document(self.model, token, k)))
+        return await self._computed(request, lambda job: json_content(schemas.nearest_document(self.model, token, k)))
 
     def _asked(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         """What is asked of a trace with a GET; what is in the path is an argument like those after the ?."""

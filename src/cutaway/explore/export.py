@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.explore import documents
-from cutaway.explore.answers import ANSWERS, Question
+from cutaway.explore import schemas
 from cutaway.explore.arguments import Query
 from cutaway.explore.assets import assets
-from cutaway.explore.wire import Content, json_content, json_line, tensors_content
+from cutaway.explore.encoding import Content, json_content, json_line, tensors_content
+from cutaway.explore.handlers import ANSWERS, Question
 from cutaway.figures import DrawableTrace, Selection, all_figures
 from cutaway.figures.registry import select
 from cutaway.model import Model
@@ -131,23 +131,23 @@ def _answers(
     for name, file in assets().items():
         if name.endswith(".json") and not name.startswith("vendor/"):
             yield f"page/{name}", file.read_bytes()
-    yield "api/model", json_content(documents.model_document(model, checkpoint_bytes)).body
-    yield "api/figures", json_content(documents.figures_document()).body
-    yield "api/traces", json_line(documents.trace_document(TRACE, trace, stored=True))
-    if isinstance(model.tokenizer, Tokenizer):
+    yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
+    yield "api/figures", json_content(schemas.figures_document()).body
+    yield "api/traces", json_line(schemas.trace_document(TRACE, trace, stored=True))
+    if model.tokenizer:
         text = _text(model.tokenizer, trace)
-        yield f"api/tokens?text={text}", json_content(documents.explain_document(model, text)).body
+        yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
     for path, query in _asked(trace, chosen):
         yield _name(path, query), _answer(trace, path, query).body
     views = ["article", "attention", "tokens"] + (["heads"] if _is_small(trace) else [])
-    address = documents.page_address("article", trace.ids, chosen)
+    address = schemas.page_address("article", trace.ids, chosen)
     yield "start", json_content({"address": address, "views": views}).body
 
 
 def _text(tokenizer: Codec, trace: DrawableTrace) -> str:
     """The text as the view of tokens asks about it: after the start, at most so much of it."""
-    after = trace.ids[trace.ids[0] == tokenizer.bos :]
-    data = b"".join(documents.token_bytes(tokenizer, token) or b"" for token in after)
+    after = trace.ids[trace.ids[0] == tokenizer.end_of_text :]
+    data = b"".join(schemas.token_bytes(tokenizer, token) or b"" for token in after)
     return data.decode("utf-8", "replace")[:MOST_TEXT]
 
 

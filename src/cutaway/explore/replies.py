@@ -8,8 +8,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cutaway.errors import CutawayError, UsageError
-from cutaway.explore.store import UnknownTrace
-from cutaway.explore.wire import Content, json_content, json_line, one_line
+from cutaway.explore.encoding import Content, json_content, json_line, one_line
+from cutaway.explore.trace_cache import UnknownTrace
 from cutaway.explore.worker import Cancelled, Document
 
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
-from cutaway.explore.documents import candidates, token_text
-from cutaway.explore.selections import select
-from cutaway.explore.wire import ENCODINGS, Content, encode, json_content, tensors_content
+from cutaway.explore.encoding import ENCODINGS, Content, encode, json_content, tensors_content
+from cutaway.explore.schemas import candidates, token_text
+from cutaway.explore.slices import select
 from cutaway.explore.worker import Document
 from cutaway.figures import DrawableTrace
 from cutaway.numerics import FloatArray

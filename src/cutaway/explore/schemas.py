@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
-from cutaway.explore.nearest import nearest
+from cutaway.explore.similarity import nearest
 from cutaway.explore.worker import Document
 from cutaway.figures import all_figures
 from cutaway.figures.article.weights import parameter_panels

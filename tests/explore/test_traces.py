@@ -1,10 +1,10 @@
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.explore import reading
+from cutaway.explore import traces
 from cutaway.explore.arguments import Arguments
-from cutaway.explore.reading import Reader, read_wanted, token_ids
-from cutaway.explore.store import TraceStore
+from cutaway.explore.trace_cache import TraceStore
+from cutaway.explore.traces import Reader, read_wanted, token_ids
 from cutaway.model import Model
 from cutaway.trace import Intervention
 from tests.explore.served import ROBOT, Json, mute, talking
@@ -94,7 +94,7 @@ def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch)
     reader.read(wanted, sent.append)
     assert sent[:-1] == [{"layers_done": layer, "layers": 2} for layer in (1, 2)]
     assert sent[-1]["stored"] is False
-    monkeypatch.setattr(reading, "DrawableTrace", None)
+    monkeypatch.setattr(traces, "DrawableTrace", None)
     reader.read(wanted, sent.append)
     assert sent[3:] == [sent[2] | {"stored": True}]
 

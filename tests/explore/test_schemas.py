@@ -7,7 +7,7 @@ import pytest
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
-from cutaway.explore.documents import (
+from cutaway.explore.schemas import (
     explain_document,
     figures_document,
     model_document,
@@ -48,7 +48,7 @@ def test_a_model_says_what_it_is() -> None:
 
 
 def test_a_published_model_has_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.explore.documents.published_as", lambda config: PUBLISHED[0])
+    monkeypatch.setattr("cutaway.explore.schemas.published_as", lambda config: PUBLISHED[0])
     assert model_document(mute(), 0)["published"] == {"name": "gpt2", "size": "124M", "first_size": "117M"}
 
 

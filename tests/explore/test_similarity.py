@@ -1,6 +1,6 @@
 import numpy as np
 
-from cutaway.explore.nearest import nearest
+from cutaway.explore.similarity import nearest
 from tests.tiny import tiny_weights
 
 

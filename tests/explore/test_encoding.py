@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load
 
 from cutaway.errors import UsageError
-from cutaway.explore.wire import Tensor, encode, json_content, one_line, tensors_content
+from cutaway.explore.encoding import Tensor, encode, json_content, one_line, tensors_content
 
 SHAPES = [(), (3,), (2, 3), (0, 4), (1, 2, 5)]
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
-from cutaway.explore import selections
-from cutaway.explore.selections import Numbers, Place, parse, select, selected_shape
-from cutaway.numerics import softmax
+from cutaway.explore import slices
+from cutaway.explore.slices import Numbers, Place, parse, select, selected_shape
 from cutaway.trace import Intervention, Trace
 from tests.tiny import random_ids, tiny_weights
 
@@ -51,7 +50,7 @@ def test_selects_what_numpy_does(chosen: tuple[str, tuple[Place, ...]]) -> None:
     name, places = chosen
     text = f"{name}[{','.join(map(written, places))}]" if places else name
     expected = TRACE[name][places]
-    assert parse(text) == selections.Selection(name, places)
+    assert parse(text) == slices.Selection(name, places)
     found = selected(text)
     assert found.shape == expected.shape == selected_shape(parse(text), TRACE[name].shape)
     if name in ("logits", "probs"):  # rows of the output matrix's product may differ in the last bit from those of all
@@ -152,7 +151,7 @@ def test_an_answer_has_a_size() -> None:
 
 
 def test_an_answer_that_is_too_large_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selections, "MAX_BYTES", 4 * 61 * 7)
+    monkeypatch.setattr(slices, "MAX_BYTES", 4 * 61 * 7)
     select(TRACE, ["logits"], go_on)
     monkeypatch.setattr(Trace, "read_out", None)
     with pytest.raises(UsageError, match="more than the 1708 bytes of one answer"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.explore.alike import SHAPE, check_alike
+from cutaway.explore.compatibility import SHAPE, check_alike
 from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
 from tests.explore.served import mute, talking

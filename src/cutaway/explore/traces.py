@@ -9,8 +9,8 @@ from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.explore.arguments import Arguments
-from cutaway.explore.documents import trace_document
-from cutaway.explore.store import TraceStore, fingerprint, trace_name
+from cutaway.explore.schemas import trace_document
+from cutaway.explore.trace_cache import TraceStore, fingerprint, trace_name
 from cutaway.explore.worker import Send
 from cutaway.figures import DrawableTrace
 from cutaway.model import Model, Prompt

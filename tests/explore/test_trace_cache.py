@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cutaway.engines.reference import ReferenceEngine
-from cutaway.explore.store import TraceStore, UnknownTrace, fingerprint, trace_name
+from cutaway.explore.trace_cache import TraceStore, UnknownTrace, fingerprint, trace_name
 from cutaway.figures import DrawableTrace
 from cutaway.model import Model
 from cutaway.trace import Intervention
