@@ -13,6 +13,7 @@ import pytest
 
 from cutaway.errors import INTERRUPTED
 from cutaway.explore.app import Explorer
+from cutaway.model import Model
 from tests.cli.invoke import invoke
 
 
@@ -29,16 +30,25 @@ class Served:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """Nothing is served and no browser is opened, but the socket is real."""
-    from cutaway.explore import server
+    from cutaway.explore import app
+    from cutaway.web import server
 
     served = Served()
 
-    def serve(listener: server.Listener, explorer: Explorer) -> None:
-        listener.socket.close()
-        served.models.append(explorer.model.name)
-        served.against += [explorer.against.name] if explorer.against else []
-        served.bytes.append(explorer.checkpoint_bytes)
+    made: list[Explorer] = []
 
+    class Recorded(Explorer):
+        def __init__(self, model: Model, checkpoint_bytes: int, against: Model | None = None) -> None:
+            super().__init__(model, checkpoint_bytes, against)
+            made.append(self)
+
+    def serve(listener: server.Listener, *_: object) -> None:
+        listener.socket.close()
+        served.models.append(made[-1].model.name)
+        served.against += [made[-1].against.name] if made[-1].against else []
+        served.bytes.append(made[-1].checkpoint_bytes)
+
+    monkeypatch.setattr(app, "Explorer", Recorded)
     monkeypatch.setattr(server, "serve", serve)
     monkeypatch.setattr(webbrowser, "open", served.opened.append)
     return served
@@ -75,7 +85,7 @@ def test_opens_the_file_on_request(served: Served, tiny: str, tmp_path: Path) ->
 def test_holds_another_model_against_it(served: Served, tiny: str, mute: str) -> None:
     assert invoke("explore", "--port", "0", "--model", tiny, "--against", tiny).code == 0
     assert (served.models, served.against) == (["tiny"], ["tiny"])
-    assert "cannot be held against tiny" in invoke("explore", "--port", "0", "--model", tiny, "--against", mute).error
+    assert "cannot be compared with tiny" in invoke("explore", "--port", "0", "--model", tiny, "--against", mute).error
 
 
 def test_opens_a_browser_on_request(served: Served, tiny: str) -> None:

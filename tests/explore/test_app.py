@@ -16,12 +16,12 @@ from starlette.types import Message
 
 from cutaway.errors import UsageError
 from cutaway.explore.app import Explorer, make_app
-from cutaway.explore.handlers import ANSWERS
-from cutaway.explore.slices import parse
-from cutaway.explore.trace_cache import TraceStore
-from cutaway.explore.worker import Job, Views
+from cutaway.explore.handlers import HANDLERS
+from cutaway.explore.slices import parse_slice
+from cutaway.explore.trace_cache import TraceCache
 from cutaway.loading import BUILTIN, load
 from cutaway.trace.interventions import KINDS
+from cutaway.web.worker import Job, LatestJob
 from tests.explore.served import (
     PORT,
     ROBOT,
@@ -68,8 +68,8 @@ class TestAgainst:
     def test_that_is_not_there_is_refused(self, client: TestClient) -> None:
         response = client.post("/api/traces", json={"ids": [1], "against": True})
         assert response.status_code == 400
-        assert response.json() == {"error": "there is no other model here; cutaway explore --against names one"}
-        with pytest.raises(UsageError, match="cannot be held against"):
+        assert response.json() == {"error": "there is no second model; start cutaway explore with --against"}
+        with pytest.raises(UsageError, match="cannot be compared with"):
             client_of(mute(), against=mute(n_layer=1))
 
 
@@ -101,7 +101,7 @@ class TestTraces:
         assert "the context holds 32" in long.json()["error"]
 
     def test_are_let_go_when_there_are_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("cutaway.explore.app.TraceStore", lambda: TraceStore(1))
+        monkeypatch.setattr("cutaway.explore.app.TraceCache", lambda: TraceCache(1))
         client = client_of(mute())
         change = {"kind": "scale_head", "layer": 0, "head": 1, "value": 2}
         found = [read(client, ids=[token], interventions=[change]) for token in range(3)]
@@ -149,10 +149,10 @@ class TestOtherAddresses:
     @pytest.mark.parametrize(
         ("path", "error"),
         [
-            ("/api/model?x=1", "there is no 'x' here"),
-            ("/api/figures?x=1", "there is no 'x' here"),
-            ("/api/parameters?x=1", "there is no 'x' here"),
-            ("/api/vocabulary?x=1", "there is no 'x' here"),
+            ("/api/model?x=1", "unknown parameter 'x'"),
+            ("/api/figures?x=1", "unknown parameter 'x'"),
+            ("/api/parameters?x=1", "unknown parameter 'x'"),
+            ("/api/vocabulary?x=1", "unknown parameter 'x'"),
             ("/api/tokens", "text is missing"),
             ("/api/tokens?text=a", "mute has no tokenizer files, so it cannot read text"),
             ("/api/nearest?token=61", "token must be from 0 to 60, not 61"),
@@ -198,13 +198,13 @@ class TestManyAtOnce:
 
     def test_a_newer_request_of_a_view_overtakes_the_one_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         arrived: queue.Queue[int] = queue.Queue()
-        begin = Views.begin
+        begin = LatestJob.begin
 
-        def told(views: Views, view: str, sequence: int, job: Job) -> None:
-            begin(views, view, sequence, job)
+        def told(latest: LatestJob, client: str, sequence: int, job: Job) -> None:
+            begin(latest, client, sequence, job)
             arrived.put(sequence)
 
-        monkeypatch.setattr(Views, "begin", told)
+        monkeypatch.setattr(LatestJob, "begin", told)
         model, weights = slow()
         with client_of(model) as client, ThreadPoolExecutor() as threads:
             requests = []
@@ -328,7 +328,7 @@ class TestHostileRequests:
         assert response.status_code == 400
 
     @given(
-        st.sampled_from([*ANSWERS, "../../model", "é"]),
+        st.sampled_from([*HANDLERS, "../../model", "é"]),
         st.lists(
             st.tuples(
                 st.sampled_from(
@@ -384,7 +384,7 @@ def test_the_built_in_model_answers_everything() -> None:
     name, trace = last["trace"], model.trace(ROBOT, prepend_bos=True)
     assert last["ids"] == list(trace.ids)
     for selection in ("attn.5[1,:,:]", "resid.post.7", "wte.weight[340,:]"):
-        tensor, places = selection.split("[")[0], parse(selection).places
+        tensor, places = selection.split("[")[0], parse_slice(selection).indices
         np.testing.assert_array_equal(tensors(client, str(name), selection)[selection], trace[tensor][places])
     np.testing.assert_array_equal(tensors(client, str(name), "logits[8,:]")["logits[8,:]"], trace.logits_at(8))
     for path in ("heads?layer=1", "units?units=3", "search?query=8&keys=2", "lens", "attribution?token=3", "surprise"):

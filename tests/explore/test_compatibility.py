@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.explore.compatibility import SHAPE, check_alike
+from cutaway.explore.compatibility import SHAPE_FIELDS, check_compatible
 from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
 from tests.explore.served import mute, talking
@@ -14,17 +14,17 @@ from tests.tiny import tiny_weights
 
 
 def test_a_model_is_like_one_of_its_shape() -> None:
-    check_alike(mute(), mute(seed=1))
-    check_alike(mute(), mute(n_ctx=7, tie_word_embeddings=False))
-    check_alike(talking(), talking())
+    check_compatible(mute(), mute(seed=1))
+    check_compatible(mute(), mute(n_ctx=7, tie_word_embeddings=False))
+    check_compatible(talking(), talking())
 
 
-@pytest.mark.parametrize("name", SHAPE)
+@pytest.mark.parametrize("name", SHAPE_FIELDS)
 def test_another_shape_is_named(name: str) -> None:
     shape = {name: 2 * getattr(mute().config, name)}
-    message = f"mute cannot be held against mute: its {name} is {shape[name]}, not {shape[name] // 2}"
+    message = f"mute cannot be compared with mute: its {name} is {shape[name]}, not {shape[name] // 2}"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        check_alike(mute(), mute(**shape))
+        check_compatible(mute(), mute(**shape))
 
 
 def test_another_tokenizer_is_named() -> None:
@@ -32,6 +32,6 @@ def test_another_tokenizer_is_named() -> None:
     swapped = dict(zip(vocabulary.ids, reversed(vocabulary.ids.values()), strict=True))
     weights = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)
     other = Model(talking().engine, weights, Tokenizer(replace(vocabulary, ids=swapped)), "other")
-    with pytest.raises(UsageError, match="^other cannot be held against talking: it has another tokenizer$"):
-        check_alike(talking(), other)
-    check_alike(talking(), Model(talking().engine, weights, None, "nameless"))
+    with pytest.raises(UsageError, match="^other cannot be compared with talking: it has another tokenizer$"):
+        check_compatible(talking(), other)
+    check_compatible(talking(), Model(talking().engine, weights, None, "nameless"))

@@ -2,16 +2,14 @@ import numpy as np
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.explore.arguments import Arguments
-from cutaway.explore.generate import generate, read_request
-from cutaway.generation.config import GenerationConfig
+from cutaway.explore.writing import read_wish, write
 from cutaway.model import Model
-from cutaway.numerics import softmax
+from cutaway.web.params import Params
 from tests.explore.served import Json, mute, talking
 
 
-def generated(model: Model, **request: object) -> list[Json]:
-    return list(generate(model, *read_request(model, Arguments(request))))
+def written(model: Model, **request: object) -> list[Json]:
+    return list(write(model, read_wish(model, Params(request))))
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0}, {"top_k": 5, "top_p": 0.7, "repetition_penalty": 1.5}])
@@ -72,7 +70,7 @@ def test_a_seed_is_drawn_where_none_is_given() -> None:
         ({"ids": [1], "max_new_tokens": 0}, "max_new_tokens must be from 1 to 48"),
         ({"ids": [1], "max_new_tokens": 49}, "max_new_tokens must be from 1 to 48"),
         ({"ids": [1], "seed": -1}, "seed must be at least 0"),
-        ({"ids": [1], "max_tokens": 1}, "there is no 'max_tokens' here; did you mean max_new_tokens?"),
+        ({"ids": [1], "max_tokens": 1}, "unknown parameter 'max_tokens'; did you mean max_new_tokens?"),
     ],
 )
 def test_invalid_requests_are_refused(request_: dict[str, object], error: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 from cutaway.trace.logit_lens import direct_logit_attribution, divergence, logit_lens, neuron_logit_effects, surprisal
 from starlette.testclient import TestClient
 
-from cutaway.explore.handlers import ANSWERS
+from cutaway.explore.handlers import HANDLERS
 from cutaway.figures import DrawableTrace
 from cutaway.trace import Intervention
 from cutaway.trace.heads import atlas, search
@@ -93,7 +93,7 @@ def test_divergence_is_from_another_trace_and_of_the_last_positions_unless_told(
 
 def test_divergence_from_a_trace_that_is_not_there(client: TestClient, trace: str) -> None:
     asked = f"{trace}/divergence?with=0123456789abcdef"
-    assert "no trace '0123456789abcdef' here" in error_of(client, asked, 404)
+    assert "unknown trace '0123456789abcdef'" in error_of(client, asked, 404)
 
 
 def test_units_promote_tokens(client: TestClient, trace: str) -> None:
@@ -180,27 +180,27 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("heads?layer=-1", "layer must be from 0 to 1, not -1"),
         ("heads?layer=x", "layer must be a whole number, not 'x'"),
         ("heads?layer=0&layer=1", "'layer' is given 2 times"),
-        ("heads?leyer=0", "there is no 'leyer' here; did you mean layer?"),
+        ("heads?leyer=0", "unknown parameter 'leyer'; did you mean layer?"),
         ("heads?size=0", "size must be from 1 to 1024, not 0"),
         ("heads?without_first=yes", "without_first must be one of 0, 1, not 'yes'"),
         ("search?keys=1", "query is missing"),
         ("search?query=1", "keys is missing"),
-        ("search?query=1&keys=", "keys must be whole numbers such as 2,3, not ''"),
-        ("search?query=1&keys=1,,2", "keys must be whole numbers such as 2,3, not '1,,2'"),
+        ("search?query=1&keys=", "keys must be integers such as 2,3, not ''"),
+        ("search?query=1&keys=1,,2", "keys must be integers such as 2,3, not '1,,2'"),
         ("search?query=1&keys=9", "a key position must be from -9 to 8, not 9"),
-        ("search?query=1&keys=0,0,0,0,0,0,0,0,0,0", "keys can be 9 at a time, not 10"),
+        ("search?query=1&keys=0,0,0,0,0,0,0,0,0,0", "keys takes at most 9 integers, not 10"),
         ("search?query=9&keys=1", "query must be from 0 to 8, not 9"),
         ("lens?k=62", "k must be from 1 to 61, not 62"),
         ("lens?position=9", "position must be from -9 to 8, not 9"),
         ("lens?position=7&count=3", "count must be from 1 to 2, not 3"),
         ("divergence", "with is missing"),
         ("units", "units is missing"),
-        ("units?units=-1", "units must be whole numbers such as 2,3, not '-1'"),
+        ("units?units=-1", "units must be integers such as 2,3, not '-1'"),
         ("units?units=96", "a unit must be from 0 to 95, not 96"),
         ("units?units=1&k=62", "k must be from 1 to 61, not 62"),
         ("attribution?position=1", "token is missing"),
         ("attribution?token=61", "token must be from 0 to 60, not 61"),
-        ("surprise?position=1", "there is no 'position' here"),
+        ("surprise?position=1", "unknown parameter 'position'"),
         ("figures/F99", "there is no figure 'F99'"),
         ("figures/F40?format=png", "format must be one of json, svg, text, not 'png'"),
         ("figures/F40?language=de", "language must be one of en, zh, not 'de'"),
@@ -209,15 +209,15 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("figures/F40?position=9", "position must be from -9 to 8, not 9"),
         ("tensors", "sel is missing"),
         ("tensors?sel=ids&enc=u4", "enc must be one of f32, f16, u8sqrt, not 'u4'"),
-        ("tensors?sel=attn.0[9]", "index 9 is outside axis 0 of attn.0, which has 3"),
-        ("tensors?sel=q.0&enc=u8sqrt", "u8sqrt is for shares from 0 to 1, which q.0 are not all"),
+        ("tensors?sel=attn.0[9]", "index 9 is out of range for axis 0 of attn.0, of size 3"),
+        ("tensors?sel=q.0&enc=u8sqrt", "u8sqrt is for values from 0 to 1, and q.0 has others"),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(client: TestClient, trace: str, path: str, error: str) -> None:
     assert error_of(client, f"{trace}/{path}").startswith(error)
 
 
-@pytest.mark.parametrize("path", sorted(ANSWERS))
+@pytest.mark.parametrize("path", sorted(HANDLERS))
 def test_a_trace_that_is_not_there_is_to_be_posted_again(client: TestClient, path: str) -> None:
     asked = path.replace("{figure}", "F40")
     assert "post its token ids again" in error_of(client, f"/api/traces/0123456789abcdef/{asked}?sel=ids", 404)

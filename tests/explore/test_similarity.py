@@ -1,6 +1,6 @@
 import numpy as np
 
-from cutaway.explore.similarity import nearest
+from cutaway.explore.similarity import nearest_rows
 from tests.tiny import tiny_weights
 
 
@@ -11,17 +11,17 @@ def test_is_the_cosine_of_every_other_row() -> None:
     for row in (0, 17, 60):
         cosines = unit @ unit[row]
         others = [int(i) for i in np.argsort(-cosines) if i != row]
-        ids, found = nearest(matrix, row, 5)
+        ids, found = nearest_rows(matrix, row, 5)
         assert ids.tolist() == others[:5]
         np.testing.assert_allclose(found, cosines[others[:5]], atol=1e-6)
 
 
 def test_there_are_no_more_than_there_are() -> None:
-    ids, cosines = nearest(np.eye(3, dtype=np.float32), 1, 10)
+    ids, cosines = nearest_rows(np.eye(3, dtype=np.float32), 1, 10)
     assert (ids.tolist(), cosines.tolist()) == ([0, 2], [0, 0])
 
 
 def test_a_row_of_zeros_is_near_to_nothing() -> None:
     matrix = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
-    assert nearest(matrix, 0, 2)[1].tolist() == [0, 0]
-    assert nearest(matrix, 1, 2)[0].tolist() == [2, 0]
+    assert nearest_rows(matrix, 0, 2)[1].tolist() == [0, 0]
+    assert nearest_rows(matrix, 1, 2)[0].tolist() == [2, 0]

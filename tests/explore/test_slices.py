@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
 from cutaway.explore import slices
-from cutaway.explore.slices import Numbers, Place, parse, select, selected_shape
+from cutaway.explore.slices import Index, TensorSlice, Values, parse_slice, read_slices
 from cutaway.trace import Intervention, Trace
 from tests.tiny import random_ids, tiny_weights
 
@@ -22,22 +22,22 @@ def go_on() -> None:
     """Somebody still waits."""
 
 
-def selected(text: str, trace: Trace = TRACE) -> Numbers:
-    return select(trace, [text], go_on)[text]
+def selected(text: str, trace: Trace = TRACE) -> Values:
+    return read_slices(trace, [text], go_on)[text]
 
 
-def written(place: Place) -> str:
+def written(place: Index) -> str:
     if isinstance(place, int):
         return str(place)
     return ":".join("" if end is None else str(end) for end in (place.start, place.stop))
 
 
 @st.composite
-def selections_of(draw: st.DrawFn) -> tuple[str, tuple[Place, ...]]:
+def selections_of(draw: st.DrawFn) -> tuple[str, tuple[Index, ...]]:
     """A tensor's name, and places along some of its axes that are there."""
     name = draw(st.sampled_from(NAMES))
     shape = {**TRACE.shapes(), **WEIGHTS.config.tensor_shapes()}[name]
-    places: list[Place] = []
+    places: list[Index] = []
     for length in shape[: draw(st.integers(0, len(shape)))]:
         ends = st.none() | st.integers(-2 * length, 2 * length)
         places.append(draw(st.integers(-length, length - 1) | st.builds(slice, ends, ends)))
@@ -46,13 +46,13 @@ def selections_of(draw: st.DrawFn) -> tuple[str, tuple[Place, ...]]:
 
 @given(selections_of())
 @settings(deadline=None, max_examples=100)
-def test_selects_what_numpy_does(chosen: tuple[str, tuple[Place, ...]]) -> None:
+def test_selects_what_numpy_does(chosen: tuple[str, tuple[Index, ...]]) -> None:
     name, places = chosen
     text = f"{name}[{','.join(map(written, places))}]" if places else name
     expected = TRACE[name][places]
-    assert parse(text) == slices.Selection(name, places)
+    assert parse_slice(text) == TensorSlice(name, places)
     found = selected(text)
-    assert found.shape == expected.shape == selected_shape(parse(text), TRACE[name].shape)
+    assert found.shape == expected.shape == parse_slice(text).shape_in(TRACE[name].shape)
     if name in ("logits", "probs"):  # rows of the output matrix's product may differ in the last bit from those of all
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     else:
@@ -60,29 +60,29 @@ def test_selects_what_numpy_does(chosen: tuple[str, tuple[Place, ...]]) -> None:
 
 
 def test_spaces_are_allowed_as_people_write_them() -> None:
-    assert parse("attn.5[1, :, 2:5]") == parse("attn.5[1,:,2:5]")
+    assert parse_slice("attn.5[1, :, 2:5]") == parse_slice("attn.5[1,:,2:5]")
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("", "is no selection"),
-        ("attn.0[", "is no selection"),
-        ("attn.0[]", "is no selection"),
-        ("attn.0[0]x", "is no selection"),
-        ("attn.0[0][0]", "is no selection"),
-        ("attn.0[0.5]", "is no selection"),
-        ("attn.0\n[0]", "is no selection"),
-        ("attn.0[0,]", "neither an index nor a range"),
-        ("attn.0[-]", "neither an index nor a range"),
-        ("attn.0[1 2]", "neither an index nor a range"),
-        ("attn.0[0:4:2]", "neither an index nor a range"),
+        ("", "invalid slice"),
+        ("attn.0[", "invalid slice"),
+        ("attn.0[]", "invalid slice"),
+        ("attn.0[0]x", "invalid slice"),
+        ("attn.0[0][0]", "invalid slice"),
+        ("attn.0[0.5]", "invalid slice"),
+        ("attn.0\n[0]", "invalid slice"),
+        ("attn.0[0,]", "invalid index"),
+        ("attn.0[-]", "invalid index"),
+        ("attn.0[1 2]", "invalid index"),
+        ("attn.0[0:4:2]", "invalid index"),
         ("attn.0[0,0,0,0]", "has 3 axes, not 4"),
-        ("attn.0[3]", "index 3 is outside axis 0 of attn.0, which has 3"),
-        ("attn.0[0,-8]", "index -8 is outside axis 1 of attn.0, which has 7"),
-        ("attn.2", "there is no tensor 'attn.2'"),
-        ("__metadata__", "there is no tensor '__metadata__'"),
-        ("lm_head.weight", "there is no tensor 'lm_head.weight'"),
+        ("attn.0[3]", "index 3 is out of range for axis 0 of attn.0, of size 3"),
+        ("attn.0[0,-8]", "index -8 is out of range for axis 1 of attn.0, of size 7"),
+        ("attn.2", "unknown tensor 'attn.2'"),
+        ("__metadata__", "unknown tensor '__metadata__'"),
+        ("lm_head.weight", "unknown tensor 'lm_head.weight'"),
     ],
 )
 def test_what_is_no_selection_is_refused(text: str, part: str) -> None:
@@ -143,19 +143,19 @@ def test_interventions_are_in_what_is_selected() -> None:
 
 
 def test_an_answer_has_a_size() -> None:
-    with pytest.raises(UsageError, match="1 to 256 selections, not 0"):
-        select(TRACE, [], go_on)
-    with pytest.raises(UsageError, match="1 to 256 selections, not 257"):
-        select(TRACE, [f"ids[{i}:]" for i in range(257)], go_on)
-    assert select(TRACE, ["ids"] * 300, go_on).keys() == {"ids"}
+    with pytest.raises(UsageError, match="1 to 256 slices, not 0"):
+        read_slices(TRACE, [], go_on)
+    with pytest.raises(UsageError, match="1 to 256 slices, not 257"):
+        read_slices(TRACE, [f"ids[{i}:]" for i in range(257)], go_on)
+    assert read_slices(TRACE, ["ids"] * 300, go_on).keys() == {"ids"}
 
 
 def test_an_answer_that_is_too_large_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "MAX_BYTES", 4 * 61 * 7)
-    select(TRACE, ["logits"], go_on)
+    read_slices(TRACE, ["logits"], go_on)
     monkeypatch.setattr(Trace, "read_out", None)
-    with pytest.raises(UsageError, match="more than the 1708 bytes of one answer"):
-        select(TRACE, ["logits", "ids[0]"], go_on)
+    with pytest.raises(UsageError, match="the response would exceed 1708 bytes"):
+        read_slices(TRACE, ["logits", "ids[0]"], go_on)
 
 
 def test_somebody_who_has_gone_is_noticed_between_two_tensors() -> None:
@@ -167,5 +167,5 @@ def test_somebody_who_has_gone_is_noticed_between_two_tensors() -> None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        select(TRACE, ["ids", "attn.0", "attn.1"], gone)
+        read_slices(TRACE, ["ids", "attn.0", "attn.1"], gone)
     assert len(calls) == 2

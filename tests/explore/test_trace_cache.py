@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cutaway.engines.reference import ReferenceEngine
-from cutaway.explore.trace_cache import TraceStore, UnknownTrace, fingerprint, trace_name
+from cutaway.explore.trace_cache import TraceCache, UnknownTrace, fingerprint, trace_name
 from cutaway.figures import DrawableTrace
 from cutaway.model import Model
 from cutaway.trace import Intervention
@@ -18,38 +18,38 @@ def trace_of(*ids: int) -> DrawableTrace:
 
 def test_the_oldest_go_when_there_are_too_many_bytes() -> None:
     size = trace_of(1, 2).n_bytes
-    store = TraceStore(2 * size)
+    cache = TraceCache(2 * size)
     for name in "ab":
-        store.put(name, trace_of(1, 2))
-    assert store.find("a")  # which makes "b" the one that was used longest ago
-    store.put("c", trace_of(3, 4))
-    assert [name for name in "abc" if store.find(name)] == ["a", "c"]
-    store.put("d", trace_of(1, 2, 3, 4, 5))
-    assert [name for name in "abcd" if store.find(name)] == ["c", "d"]
+        cache.put(name, trace_of(1, 2))
+    assert cache.find("a")  # which makes "b" the one that was used longest ago
+    cache.put("c", trace_of(3, 4))
+    assert [name for name in "abc" if cache.find(name)] == ["a", "c"]
+    cache.put("d", trace_of(1, 2, 3, 4, 5))
+    assert [name for name in "abcd" if cache.find(name)] == ["c", "d"]
 
 
 def test_what_a_trace_was_asked_for_meanwhile_counts() -> None:
-    store = TraceStore(4 * trace_of(1, 2).n_bytes)
+    cache = TraceCache(4 * trace_of(1, 2).n_bytes)
     for name in "abc":
-        store.put(name, trace_of(1, 2))
-    while store["c"].n_bytes < 3 * trace_of(1, 2).n_bytes:
-        for tensor in store["c"].shapes():
-            store["c"][tensor]
-    assert store.find("c")
-    assert [name for name in "abc" if store.find(name)] == ["b", "c"]
+        cache.put(name, trace_of(1, 2))
+    while cache["c"].n_bytes < 3 * trace_of(1, 2).n_bytes:
+        for tensor in cache["c"].shapes():
+            cache["c"][tensor]
+    assert cache.find("c")
+    assert [name for name in "abc" if cache.find(name)] == ["b", "c"]
 
 
 def test_the_two_in_use_stay_however_large() -> None:
-    store = TraceStore(1)
+    cache = TraceCache(1)
     for name in "abc":
-        store.put(name, trace_of(1, 2))
-    assert [name for name in "abc" if store.find(name)] == ["b", "c"]
-    assert len(store) == 2
+        cache.put(name, trace_of(1, 2))
+    assert [name for name in "abc" if cache.find(name)] == ["b", "c"]
+    assert len(cache) == 2
 
 
 def test_what_is_not_there_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(UnknownTrace, match="there is no trace 'a' here, or no longer; post its token ids again"):
-        TraceStore()["a"]
+    with pytest.raises(UnknownTrace, match="unknown trace 'a'; it may have been evicted: post its token ids again"):
+        TraceCache()["a"]
 
 
 def test_a_name_is_made_from_model_tokens_and_interventions() -> None:

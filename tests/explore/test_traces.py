@@ -2,24 +2,24 @@ import pytest
 
 from cutaway.errors import UsageError
 from cutaway.explore import traces
-from cutaway.explore.arguments import Arguments
-from cutaway.explore.trace_cache import TraceStore
-from cutaway.explore.traces import Reader, read_wanted, token_ids
+from cutaway.explore.trace_cache import TraceCache
+from cutaway.explore.traces import TraceService, read_trace_request, resolve_ids
 from cutaway.model import Model
 from cutaway.trace import Intervention
+from cutaway.web.params import Params
 from tests.explore.served import ROBOT, Json, mute, talking
 
 CONFIG = mute().config
 
 
 def asked(model: Model, **request: object) -> list[int]:
-    return token_ids(model, read_wanted(model.config, Arguments(request)))
+    return resolve_ids(model, read_trace_request(model.config, Params(request)))
 
 
 def test_a_request_says_what_to_read_and_what_to_change() -> None:
-    wanted = read_wanted(
+    wanted = read_trace_request(
         CONFIG,
-        Arguments(
+        Params(
             {
                 "ids": [1, 2],
                 "prepend_bos": False,
@@ -56,7 +56,7 @@ def test_a_text_is_read_as_a_model_reads_it() -> None:
         ({"ids": [True]}, "a token id must be a whole number, not True"),
         ({"ids": [61]}, "a token id must be from 0 to 60, not 61"),
         ({"ids": [1] * 49}, "the text is 49 tokens long; the context holds 48"),
-        ({"ids": [1], "text_": ""}, "there is no 'text_' here; did you mean text?"),
+        ({"ids": [1], "text_": ""}, "unknown parameter 'text_'; did you mean text?"),
         ({"ids": [1], "sequence": -1}, "sequence must be at least 0, not -1"),
         ({"ids": [1], "view": 3}, "view must be text, not 3"),
         ({"ids": [1], "interventions": {}}, "interventions must be a list, not {}"),
@@ -71,11 +71,11 @@ def test_a_text_is_read_as_a_model_reads_it() -> None:
             "the intervention zero_ablate_head needs a layer",
         ),
         ({"ids": [1], "interventions": [{"kind": "no_mask", "head": 0}]}, "the intervention no_mask has no head"),
-        ({"ids": [1], "interventions": [{"kind": "no_mask", "hed": 0}]}, "there is no 'hed' here; did you mean head?"),
+        ({"ids": [1], "interventions": [{"kind": "no_mask", "hed": 0}]}, "unknown parameter 'hed'; did you mean head?"),
         ({"ids": [1], "interventions": [{"kind": "no_mask", "layer": 2}]}, "layer must be from 0 to 1, not 2"),
         ({"ids": [1], "interventions": [{"kind": "no_mask", "layer": 0.5}]}, "layer must be a whole number, not 0.5"),
         ({"ids": [1], "interventions": [{"kind": "mask_value", "value": 1e13}]}, "value must be from -1e+12 to 1e+12"),
-        ({"ids": [1], "interventions": [{"kind": "no_mask"}] * 257}, "there can be 256 interventions at a time"),
+        ({"ids": [1], "interventions": [{"kind": "no_mask"}] * 257}, "at most 256 interventions are allowed"),
         (
             {"ids": [1, 2], "interventions": [{"kind": "attention_knockout", "query": 2, "key": 0}]},
             "query must be from 0 to 1",
@@ -89,21 +89,21 @@ def test_what_cannot_be_read_is_refused(request_: dict[str, object], error: str)
 
 
 def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, sent = Reader(mute(), TraceStore()), list[Json]()
-    wanted = read_wanted(CONFIG, Arguments({"ids": [1, 2]}))
-    reader.read(wanted, sent.append)
+    service, sent = TraceService(mute(), TraceCache()), list[Json]()
+    wanted = read_trace_request(CONFIG, Params({"ids": [1, 2]}))
+    service.run(wanted, sent.append)
     assert sent[:-1] == [{"layers_done": layer, "layers": 2} for layer in (1, 2)]
     assert sent[-1]["stored"] is False
     monkeypatch.setattr(traces, "DrawableTrace", None)
-    reader.read(wanted, sent.append)
+    service.run(wanted, sent.append)
     assert sent[3:] == [sent[2] | {"stored": True}]
 
 
 def test_a_base_that_is_no_longer_there_is_as_none() -> None:
-    reader, sent = Reader(mute(), TraceStore()), list[Json]()
-    reader.read(read_wanted(CONFIG, Arguments({"ids": [1, 2], "base": "gone"})), sent.append)
+    service, sent = TraceService(mute(), TraceCache()), list[Json]()
+    service.run(read_trace_request(CONFIG, Params({"ids": [1, 2], "base": "gone"})), sent.append)
     base = sent[-1]["trace"]
-    reader.read(read_wanted(CONFIG, Arguments({"ids": [1, 2, 3], "base": base})), sent.append)
+    service.run(read_trace_request(CONFIG, Params({"ids": [1, 2, 3], "base": base})), sent.append)
     works = [document["work"] for document in sent if "work" in document]
     counts = [(work["positions_computed"], work["positions_reused"]) for work in works]
     assert counts == [(2, 0), (1, 2)]

@@ -79,8 +79,8 @@ def _export(options: Namespace, model: "Model", checkpoint_bytes: int) -> None:
 
 
 def _serve(options: Namespace, model: "Model", checkpoint_bytes: int, port: int) -> None:
-    from cutaway.explore.app import Explorer
-    from cutaway.explore.server import listen, serve
+    from cutaway.explore.app import Explorer, make_app
+    from cutaway.web.server import listen, serve
 
     against = load_model(options, options.against) if options.against else None
     explorer = Explorer(model, checkpoint_bytes, against)
@@ -94,7 +94,7 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int, port: int)
     sys.stdout.flush()
     if options.open:
         webbrowser.open(address)  # it can knock already; what it asks for is answered when the server runs
-    serve(listener, explorer)
+    serve(listener, make_app(explorer, listener.port, listener.token), explorer.worker)
 
 
 def _start(model: "Model", options: Namespace) -> str:

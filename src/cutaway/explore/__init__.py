@@ -1,1 +1,1 @@
-"""The face in the browser: a server with the page that shows a model from inside, and that page as one file."""
+"""The explorer: a web page that shows a model's internals, its API, and its export to a single file."""

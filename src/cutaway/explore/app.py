@@ -1,4 +1,4 @@
-"""The server: which address is answered by what, and that all computing is done by the worker."""
+"""The explorer's ASGI application: routes, and computation on the worker's thread."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,45 +13,53 @@ from starlette.types import ASGIApp
 
 from cutaway.errors import UsageError
 from cutaway.explore import schemas
-from cutaway.explore.arguments import Arguments, Query
 from cutaway.explore.assets import asset
-from cutaway.explore.compatibility import check_alike
-from cutaway.explore.encoding import Content, json_content
-from cutaway.explore.handlers import ANSWERS, Answer, Question, proof
-from cutaway.explore.replies import HANDLERS, Lines, reply
-from cutaway.explore.safety import Guard, read_object
-from cutaway.explore.trace_cache import TraceStore
-from cutaway.explore.traces import Reader, read_wanted
-from cutaway.explore.worker import Cancelled, Job, Send, Views, Worker
+from cutaway.explore.compatibility import check_compatible
+from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
+from cutaway.explore.trace_cache import TraceCache, UnknownTrace
+from cutaway.explore.traces import TraceService, read_trace_request
+from cutaway.explore.writing import read_wish, write
 from cutaway.model import Model
+from cutaway.web.params import Params, QueryParams
+from cutaway.web.responses import EXCEPTION_HANDLERS, Content, JsonLines, error_response, json_content, respond
+from cutaway.web.security import Guard, read_object
+from cutaway.web.worker import Cancelled, Job, LatestJob, Send, Worker
 
 T = TypeVar("T")
 
 
 def make_app(explorer: "Explorer", port: int, token: str | None = None) -> ASGIApp:
-    """The page and its server, to be run on that port; without a token it answers this machine only (`safety.py`)."""
-    app = Starlette(routes=explorer.routes(), exception_handlers=HANDLERS)
+    """Make the guarded application for a port; without a token it serves this machine only (`web/security.py`)."""
+    app = Starlette(
+        routes=explorer.routes(), exception_handlers={**EXCEPTION_HANDLERS, UnknownTrace: error_response(404)}
+    )
     app.router.redirect_slashes = False
     return Guard(app, port, token)
 
 
 class Explorer:
-    """A model that is looked at: its traces, its worker, and an answer for every address.
+    """A model with its traces and its worker, and an endpoint for every address.
 
-    `checkpoint_bytes` is what the model's files take; `against` is another model of the same shape and tokenizer, which
-    it can be held against. Raises UsageError where that has another.
+    `checkpoint_bytes` is the size of the model's files; `against` is a second model to compare with. Raises UsageError
+    if the two are not compatible.
     """
 
     def __init__(self, model: Model, checkpoint_bytes: int, against: Model | None = None) -> None:
         if against:
-            check_alike(model, against)
-        self.model, self.checkpoint_bytes, self.against = model, checkpoint_bytes, against
-        self.store, self.worker, self.views = TraceStore(), Worker(), Views()
-        self.readers = {other: Reader(each, self.store) for other, each in ((False, model), (True, against)) if each}
+            check_compatible(model, against)
+        self.model = model
+        self.checkpoint_bytes = checkpoint_bytes
+        self.against = against
+        self.cache = TraceCache()
+        self.worker = Worker()
+        self.latest = LatestJob()
+        self.services = {
+            is_second: TraceService(each, self.cache) for is_second, each in ((False, model), (True, against)) if each
+        }
 
     def routes(self) -> list[Route]:
-        """Every address there is."""
-        traces = [Route(f"/api/traces/{{trace}}/{path}", self._asked(answer)) for path, answer in ANSWERS.items()]
+        """List the routes of the API and of the page."""
+        traces = [Route(f"/api/traces/{{trace}}/{path}", self._endpoint(handler)) for path, handler in HANDLERS.items()]
         return [
             Route("/", asset),
             Route("/page/{path:path}", asset),
@@ -61,109 +69,112 @@ class Explorer:
             Route("/api/vocabulary", self.vocabulary),
             Route("/api/tokens", self.tokens),
             Route("/api/nearest", self.nearest),
-            Route("/api/traces", self.read, methods=["POST"]),
-            Route("/api/traces/{trace}/proof", self.prove, methods=["POST"]),
+            Route("/api/traces", self.trace, methods=["POST"]),
+            Route("/api/traces/{trace}/proof", self.benchmark_cache, methods=["POST"]),
             Route("/api/generate", self.generate, methods=["POST"]),
             *traces,
         ]
 
-    # Answers that are there already.
+    # Immediate responses.
 
     async def describe(self, request: Request) -> Response:
-        Query(request.query_params.multi_items()).end()
-        return reply(json_content(schemas.model_document(self.model, self.checkpoint_bytes, self.against)))
+        QueryParams(request.query_params.multi_items()).end()
+        return respond(json_content(schemas.model_document(self.model, self.checkpoint_bytes, self.against)))
 
     async def figures(self, request: Request) -> Response:
-        Query(request.query_params.multi_items()).end()
-        return reply(json_content(schemas.figures_document()))
+        QueryParams(request.query_params.multi_items()).end()
+        return respond(json_content(schemas.figures_document()))
 
     async def parameters(self, request: Request) -> Response:
-        Query(request.query_params.multi_items()).end()
-        return reply(json_content(schemas.parameters_document(self.model.config)))
+        QueryParams(request.query_params.multi_items()).end()
+        return respond(json_content(schemas.parameters_document(self.model.config)))
 
-    # Answers that are computed.
+    # Responses computed by the worker.
 
     async def vocabulary(self, request: Request) -> Response:
-        Query(request.query_params.multi_items()).end()
-        return await self._computed(request, lambda job: json_content(schemas.vocabulary_document(self.model)))
+        QueryParams(request.query_params.multi_items()).end()
+        return await self._compute(request, lambda job: json_content(schemas.vocabulary_document(self.model)))
 
     async def tokens(self, request: Request) -> Response:
-        query = Query(request.query_params.multi_items())
-        text = query.text("text")
-        query.end()
-        return await self._computed(request, lambda job: json_content(schemas.explain_document(self.model, text)))
+        params = QueryParams(request.query_params.multi_items())
+        text = params.text("text")
+        params.end()
+        return await self._compute(request, lambda job: json_content(schemas.explain_document(self.model, text)))
 
     async def nearest(self, request: Request) -> Response:
-        query, n_vocab = Query(request.query_params.multi_items()), self.model.config.n_vocab
-        token, k = query.whole("token", 0, n_vocab - 1), query.whole("k", 1, 100, 10)
-        query.end()
-        return await self._computed(request, lambda job: json_content(schemas.nearest_document(self.model, token, k)))
+        params = QueryParams(request.query_params.multi_items())
+        token = params.integer("token", 0, self.model.config.n_vocab - 1)
+        k = params.integer("k", 1, 100, 10)
+        params.end()
+        return await self._compute(request, lambda job: json_content(schemas.nearest_document(self.model, token, k)))
 
-    def _asked(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """What is asked of a trace with a GET; what is in the path is an argument like those after the ?."""
+    def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        """Make a GET endpoint of a handler; parameters in the path and in the query string are treated alike."""
 
-        async def asked(request: Request) -> Response:
+        async def endpoint(request: Request) -> Response:
             path = {name: value for name, value in request.path_params.items() if name != "trace"}
-            query = Query([*path.items(), *request.query_params.multi_items()], repeated=["sel"])
-            return await self._question(request, query, answer)
+            params = QueryParams([*path.items(), *request.query_params.multi_items()], repeated=["sel"])
+            return await self._handle(request, params, handler)
 
-        return asked
+        return endpoint
 
-    async def prove(self, request: Request) -> Response:
-        return await self._question(request, Arguments(await read_object(request)), proof)
+    async def benchmark_cache(self, request: Request) -> Response:
+        return await self._handle(request, Params(await read_object(request)), cache_benchmark)
 
-    async def _question(self, request: Request, arguments: Arguments, answer: Answer) -> Response:
-        name, find = request.path_params["trace"], self.store.__getitem__
-        return await self._computed(
-            request, lambda job: answer(Question(find(name).with_cancellation(job.check), arguments, find, job.check))
+    async def _handle(self, request: Request, params: Params, handler: Handler) -> Response:
+        name = request.path_params["trace"]
+        find = self.cache.__getitem__
+        return await self._compute(
+            request, lambda job: handler(TraceRequest(find(name).with_cancellation(job.check), params, find, job.check))
         )
 
-    async def _computed(self, request: Request, compute: Callable[[Job], Content]) -> Response:
+    async def _compute(self, request: Request, compute: Callable[[Job], Content]) -> Response:
         job = Job()
-        return reply(await _attended(request, job, self.worker.run(job, lambda: compute(job))))
+        return respond(await _cancel_on_disconnect(request, job, self.worker.run(job, lambda: compute(job))))
 
-    # Answers that come line by line.
+    # Streams of JSON lines.
 
-    async def read(self, request: Request) -> Response:
-        wanted = read_wanted(self.model.config, Arguments(await read_object(request)))
-        if wanted.against not in self.readers:
-            raise UsageError("there is no other model here; cutaway explore --against names one")
-        reader, job = self.readers[wanted.against], Job()
-        if wanted.view:
-            self.views.begin(wanted.view, wanted.sequence, job)
-        return await self._streamed(request, job, partial(reader.read, wanted), partial(self.views.end, job))
+    async def trace(self, request: Request) -> Response:
+        body = read_trace_request(self.model.config, Params(await read_object(request)))
+        if body.against not in self.services:
+            raise UsageError("there is no second model; start cutaway explore with --against")
+        service = self.services[body.against]
+        job = Job()
+        if body.view:
+            self.latest.begin(body.view, body.sequence, job)
+        return await self._stream(request, job, partial(service.run, body), partial(self.latest.end, job))
 
     async def generate(self, request: Request) -> Response:
-        ids, config = read_request(self.model, Arguments(await read_object(request)))
+        wish = read_wish(self.model, Params(await read_object(request)))
 
         def compute(send: Send) -> None:
             for document in generate(self.model, ids, config):
                 send(document)
 
-        return await self._streamed(request, Job(), compute, lambda: None)
+        return await self._stream(request, Job(), compute, lambda: None)
 
-    async def _streamed(
-        self, request: Request, job: Job, compute: Callable[[Send], None], end: Callable[[], None]
+    async def _stream(
+        self, request: Request, job: Job, compute: Callable[[Send], None], on_end: Callable[[], None]
     ) -> Response:
-        """The lines that are sent. What is refused before the first of them is an error with its own status."""
-        lines = self.worker.lines(job, compute)
+        """Stream what `compute` sends; an error before the first line sets the response's status."""
+        lines = self.worker.stream(job, compute)
 
-        def ended() -> None:
+        def finish() -> None:
             job.cancel()
-            end()
+            on_end()
 
         try:
-            first = await _attended(request, job, anext(lines))
+            first = await _cancel_on_disconnect(request, job, anext(lines))
         except Cancelled:
             first = {"cancelled": True}
         except BaseException:
-            ended()
+            finish()
             raise
-        return Lines(first, lines, ended)
+        return JsonLines(first, lines, finish)
 
 
-async def _attended(request: Request, job: Job, answer: Awaitable[T]) -> T:
-    """An answer, while somebody waits for it: when the client goes away the job is cancelled."""
+async def _cancel_on_disconnect(request: Request, job: Job, result: Awaitable[T]) -> T:
+    """Await a result, cancelling its job if the client disconnects meanwhile."""
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -172,6 +183,6 @@ async def _attended(request: Request, job: Job, answer: Awaitable[T]) -> T:
 
     watching = asyncio.create_task(watch())
     try:
-        return await answer
+        return await result
     finally:
         watching.cancel()

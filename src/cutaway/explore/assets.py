@@ -1,4 +1,4 @@
-"""The page's own files, as they are in the package: nothing is built, nothing is fetched from elsewhere."""
+"""The page's static files, served unbundled from the package."""
 
 import hashlib
 from pathlib import Path
@@ -10,9 +10,9 @@ from starlette.responses import Response
 import cutaway.figures
 
 PAGE = Path(__file__).parent / "page"
-COLOURS = Path(cutaway.figures.__file__).parent / "colours.json"  # the page draws in the figures' colours
+COLOURS = Path(cutaway.figures.__file__).parent / "colours.json"  # shared with the figures
 
-# Written down here, because what the system says of ".js" differs, and a browser runs no module that is called text.
+# Fixed here because the system's type for ".js" varies, and browsers reject modules of type text/plain.
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -23,13 +23,17 @@ MEDIA_TYPES = {
 
 
 def assets() -> dict[str, Path]:
-    """Every file that can be asked for, by its path in the page's folder. What is not listed is not there."""
+    """List the files that are served, by their path in the page's folder; all others are 404.
+
+    >>> assets()["index.html"].name
+    'index.html'
+    """
     files = {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in MEDIA_TYPES}
     return files | {COLOURS.name: COLOURS}
 
 
 async def asset(request: Request) -> Response:
-    """One of the files. A browser asks each time whether its copy is still good, so an upgrade shows at once."""
+    """Serve a file with an ETag, which browsers revalidate on each load, so that an upgrade shows at once."""
     path = assets().get(request.path_params.get("path", "index.html"))
     if path is None:
         raise HTTPException(404)

@@ -1,18 +1,23 @@
-"""Whether two models can be held against each other: number against number, token against token."""
+"""Compatibility of two models: the same tensor shapes and the same token ids."""
 
 from cutaway.errors import UsageError
 from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
 
-SHAPE = ("n_layer", "n_head", "n_embd", "n_inner", "n_vocab")
+SHAPE_FIELDS = ("n_layer", "n_head", "n_embd", "n_inner", "n_vocab")
 
 
-def check_alike(model: Model, other: Model) -> None:
-    """Raises UsageError unless the tensors and the token ids of two models stand for the same."""
-    for name in SHAPE:
-        mine, theirs = getattr(model.config, name), getattr(other.config, name)
-        if mine != theirs:
-            raise UsageError(f"{other.name} cannot be held against {model.name}: its {name} is {theirs}, not {mine}")
-    vocabularies = [each.tokenizer.vocabulary.ids for each in (model, other) if isinstance(each.tokenizer, Tokenizer)]
+def check_compatible(model: Model, other: Model) -> None:
+    """Raise UsageError unless the tensors and the token ids of two models correspond one to one.
+
+    >>> import cutaway
+    >>> check_compatible(cutaway.load(), cutaway.load())
+    """
+    for field in SHAPE_FIELDS:
+        ours = getattr(model.config, field)
+        theirs = getattr(other.config, field)
+        if ours != theirs:
+            raise UsageError(f"{other.name} cannot be compared with {model.name}: its {field} is {theirs}, not {ours}")
+    vocabularies = [each.tokenizer.vocabulary.ids for each in (model, other) if each.tokenizer]
     if len(vocabularies) == 2 and vocabularies[0] != vocabularies[1]:
-        raise UsageError(f"{other.name} cannot be held against {model.name}: it has another tokenizer")
+        raise UsageError(f"{other.name} cannot be compared with {model.name}: it has another tokenizer")

@@ -1,105 +1,72 @@
-"""What travels to the page: JSON, and tensors in the safetensors format, whose bytes are a file as well.
+"""Tensors in the safetensors format, as the page receives them and as files hold them.
 
-Token ids travel as I32, other tensors in the encoding that was asked for: `f32` as they are, `f16` rounded to the
-nearest, `u8sqrt` as 255 times the square root of a share, so that small shares keep most of the 256 steps: two
-neighbouring ones are at most 1/127 apart. Source: the section "Format" of the README of huggingface/safetensors.
+Token ids are sent as I32, other tensors in the requested encoding: `f32` exactly, `f16` rounded to nearest, `u8sqrt` as
+255 times the square root of a probability, which keeps most of the 256 levels for small ones: neighbouring levels are
+at most 1/127 apart. Source: the section "Format" of the README of huggingface/safetensors.
 """
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray
+from cutaway.web.responses import Content
 
-Tensor = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8] | NDArray[np.int32]
+EncodedTensor = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8] | NDArray[np.int32]
 
 ENCODINGS = ("f32", "f16", "u8sqrt")
-_CODES = {"float32": "F32", "float16": "F16", "uint8": "U8", "int32": "I32"}
+_DTYPES = {"float32": "F32", "float16": "F16", "uint8": "U8", "int32": "I32"}
 
 
-@dataclass(frozen=True)
-class Content:
-    """The body of an answer, and what it is."""
+def tensors_content(tensors: Mapping[str, EncodedTensor]) -> Content:
+    """Serialise named tensors as a safetensors body.
 
-    body: bytes
-    media_type: str
-
-
-def tensors_content(tensors: Mapping[str, Tensor]) -> Content:
-    """A safetensors body with these tensors under these names."""
-    widest_first = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))  # so every tensor is aligned
+    >>> body = tensors_content({"ids": np.array([3, 4], np.int32)}).body
+    >>> int.from_bytes(body[:8], "little"), body[-8:]
+    (56, b'\\x03\\x00\\x00\\x00\\x04\\x00\\x00\\x00')
+    """
+    widest_first = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))  # which aligns every tensor
     bodies = [np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data for tensor in widest_first.values()]
     return Content(b"".join([_header(widest_first), *bodies]), "application/octet-stream")
 
 
-def _header(tensors: Mapping[str, Tensor]) -> bytes:
-    """The header's length and the header."""
-    entries, end = {}, 0
+def _header(tensors: Mapping[str, EncodedTensor]) -> bytes:
+    """Serialise the length of the header, 8 bytes, and the header, padded to a multiple of 8."""
+    entries = {}
+    end = 0
     for name, tensor in tensors.items():
         offsets = [end, end := end + tensor.nbytes]
-        entries[name] = {"dtype": _CODES[tensor.dtype.name], "shape": tensor.shape, "data_offsets": offsets}
+        entries[name] = {"dtype": _DTYPES[tensor.dtype.name], "shape": tensor.shape, "data_offsets": offsets}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
-def encode(name: str, numbers: FloatArray | NDArray[np.int64], encoding: str) -> Tensor:
-    """A tensor as it travels; raises UsageError where the encoding cannot hold its numbers."""
-    if numbers.dtype.kind == "i":
-        return numbers.astype(np.int32)  # a vocabulary has fewer than 2**31 tokens
-    floats = numbers.astype(np.float32, copy=False)
+def encode(name: str, values: FloatArray | NDArray[np.int64], encoding: str) -> EncodedTensor:
+    """Convert a tensor to an encoding; raises UsageError, with the name, if the encoding cannot represent it.
+
+    >>> encode("attn.0", np.array([0, 0.25, 1], np.float32), "u8sqrt").tolist()
+    [0, 128, 255]
+    """
+    if values.dtype.kind == "i":
+        return values.astype(np.int32)  # vocabularies have fewer than 2**31 tokens
+    floats = values.astype(np.float32, copy=False)
     if encoding == "f16":
-        return _halves(name, floats)
-    return _roots(name, floats) if encoding == "u8sqrt" else floats
+        return _to_f16(name, floats)
+    return _to_u8sqrt(name, floats) if encoding == "u8sqrt" else floats
 
 
-def _halves(name: str, numbers: FloatArray) -> NDArray[np.float16]:
-    halves = numbers.astype(np.float16)
-    if not np.array_equal(np.isfinite(halves), np.isfinite(numbers)):
-        raise UsageError(f"{name} holds numbers too large for f16; ask for f32")
+def _to_f16(name: str, values: FloatArray) -> NDArray[np.float16]:
+    halves = values.astype(np.float16)
+    if not np.array_equal(np.isfinite(halves), np.isfinite(values)):
+        raise UsageError(f"{name} has values too large for f16; ask for f32")
     return halves
 
 
-def _roots(name: str, shares: FloatArray) -> NDArray[np.uint8]:
-    if not ((shares >= 0) & (shares <= 1)).all():
-        raise UsageError(f"u8sqrt is for shares from 0 to 1, which {name} are not all; ask for f32")
-    roots: NDArray[np.uint8] = np.rint(255 * np.sqrt(shares)).astype(np.uint8)
-    return roots
-
-
-def json_content(document: object) -> Content:
-    """A JSON body."""
-    return Content(_dumps(document), "application/json")
-
-
-def json_line(document: object) -> bytes:
-    """A line of JSON in a stream of them."""
-    return _dumps(document) + b"\n"
-
-
-def _dumps(document: object) -> bytes:
-    """JSON has no NaN and no infinity; what interventions can make of a number is null then, as in the figures."""
-    try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode()
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line that is not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 400 else f"{text[:397]}..."
+def _to_u8sqrt(name: str, values: FloatArray) -> NDArray[np.uint8]:
+    if not ((values >= 0) & (values <= 1)).all():
+        raise UsageError(f"u8sqrt is for values from 0 to 1, and {name} has others; ask for f32")
+    levels: NDArray[np.uint8] = np.rint(255 * np.sqrt(values)).astype(np.uint8)
+    return levels

@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.explore import schemas
-from cutaway.explore.arguments import Query
 from cutaway.explore.assets import assets
-from cutaway.explore.encoding import Content, json_content, json_line, tensors_content
-from cutaway.explore.handlers import ANSWERS, Question
+from cutaway.explore.encoding import tensors_content
+from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import DrawableTrace, Selection, all_figures
 from cutaway.figures.registry import select
 from cutaway.model import Model
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.web.params import QueryParams
+from cutaway.web.responses import Content, json_content, json_line
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -190,5 +191,5 @@ def _answer(trace: DrawableTrace, path: str, query: list[tuple[str, str]]) -> Co
     """What the server would answer."""
     kind, _, figure = path.partition("/")
     pattern, given = ("figures/{figure}", [("figure", figure), *query]) if figure else (kind, query)
-    question = Question(trace, Query(given, repeated=["sel"]), {TRACE: trace}.__getitem__, lambda: None)
-    return ANSWERS[pattern](question)
+    request = TraceRequest(trace, QueryParams(given, repeated=["sel"]), {TRACE: trace}.__getitem__, lambda: None)
+    return HANDLERS[pattern](request)

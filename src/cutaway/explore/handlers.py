@@ -1,4 +1,4 @@
-"""What can be asked of a trace: each answer takes its arguments from the question and gives back a body."""
+"""Request handlers of a trace: each reads its parameters from the request and returns a response body."""
 
 import base64
 import time
@@ -9,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
-from cutaway.explore.arguments import Arguments
-from cutaway.explore.encoding import ENCODINGS, Content, encode, json_content, tensors_content
+from cutaway.explore.encoding import ENCODINGS, encode, tensors_content
 from cutaway.explore.schemas import candidates, token_text
-from cutaway.explore.slices import select
-from cutaway.explore.worker import Document
+from cutaway.explore.slices import read_slices
 from cutaway.figures import DrawableTrace
 from cutaway.numerics import FloatArray
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
-from cutaway.trace.lens import (
+from cutaway.trace.logit_lens import (
     boundaries,
     direct_logit_attribution,
     divergence,
@@ -26,65 +24,74 @@ from cutaway.trace.lens import (
     neuron_logit_effects,
     surprisal,
 )
+from cutaway.web.params import Params
+from cutaway.web.responses import Content, json_content
+from cutaway.web.worker import Document
 
 MAX_CANDIDATES = 100
-MAX_POSITIONS = 64  # that are read early at a time
-MAX_UNITS = 64  # of an MLP at a time
-MAX_PIXELS = 1024  # along the side of a head's picture
+MAX_LENS_POSITIONS = 64
+MAX_NEURONS = 64
+MAX_THUMBNAIL = 1024  # pixels along a side
 
 
 @dataclass(frozen=True)
-class Question:
-    """A trace, the arguments of what is asked of it, how to find another, and how to hear that nobody waits."""
+class TraceRequest:
+    """A request about a trace.
+
+    `find` looks up another trace by name; `check` raises Cancelled once the client has gone.
+    """
 
     trace: DrawableTrace
-    query: Arguments
+    params: Params
     find: Callable[[str], DrawableTrace]
     check: Callable[[], None]
 
     def layer(self) -> int:
-        """The layer that was named, or the first."""
-        return self.query.whole("layer", 0, self.trace.config.n_layer - 1, 0)
+        """Return the parameter `layer`; the default is 0."""
+        return self.params.integer("layer", 0, self.trace.config.n_layer - 1, 0)
 
     def head(self) -> int:
-        """The head that was named, or the first."""
-        return self.query.whole("head", 0, self.trace.config.n_head - 1, 0)
+        """Return the parameter `head`; the default is 0."""
+        return self.params.integer("head", 0, self.trace.config.n_head - 1, 0)
 
     def position(self) -> int:
-        """The position that was named, or the last."""
+        """Return the parameter `position`, from 0; the default is the last token."""
         return self.position_in("position", self.trace)
 
     def position_in(self, name: str, trace: DrawableTrace) -> int:
-        """The same of another argument and trace."""
-        tokens = len(trace)
-        return self.query.whole(name, -tokens, tokens - 1, -1) % tokens
+        """Return a position in another trace, from 0; the default is its last token."""
+        length = len(trace)
+        return self.params.integer(name, -length, length - 1, -1) % length
 
-    def candidates(self) -> int:
-        """How many tokens to name."""
+    def top_k(self) -> int:
+        """Return the number of candidates, `k`; the default is 10."""
         most = min(MAX_CANDIDATES, self.trace.config.n_vocab)
-        return self.query.whole("k", 1, most, min(10, most))
+        return self.params.integer("k", 1, most, min(10, most))
 
 
-Answer = Callable[[Question], Content]
+Handler = Callable[[TraceRequest], Content]
 
 
-def tensors(question: Question) -> Content:
-    """Parts of tensors by their selections, in one encoding; every one is called by its selection."""
-    texts = question.query.items("sel")
-    encoding = question.query.one_of("enc", ENCODINGS, "f32")
-    question.query.end()
-    found = select(question.trace, list(map(str, texts)), question.check)
-    return tensors_content({text: encode(text, numbers, encoding) for text, numbers in found.items()})
+def tensors(request: TraceRequest) -> Content:
+    """Return tensor slices, each named by its slice, in one encoding."""
+    texts = request.params.array("sel")
+    encoding = request.params.choice("enc", ENCODINGS, "f32")
+    request.params.end()
+    found = read_slices(request.trace, list(map(str, texts)), request.check)
+    return tensors_content({text: encode(text, values, encoding) for text, values in found.items()})
 
 
-def figure(question: Question) -> Content:
-    """A figure as a document, as SVG or as text."""
-    query = question.query
-    name, form = query.text("figure"), query.one_of("format", ("json", "svg", "text"), "json")
-    language = query.one_of("language", ("en", "zh"), "en")
-    layer, head, position = question.layer(), question.head(), question.position()
-    query.end()
-    drawn = question.trace.figure(name, layer, head, position)
+def figure(request: TraceRequest) -> Content:
+    """Return a figure as JSON, SVG or text."""
+    params = request.params
+    name = params.text("figure")
+    form = params.choice("format", ("json", "svg", "text"), "json")
+    language = params.choice("language", ("en", "zh"), "en")
+    layer = request.layer()
+    head = request.head()
+    position = request.position()
+    params.end()
+    drawn = request.trace.figure(name, layer, head, position)
     if form == "svg":
         return Content(drawn.svg(language).encode(), "image/svg+xml")
     if form == "text":
@@ -92,102 +99,111 @@ def figure(question: Question) -> Content:
     return json_content(drawn.document())
 
 
-def heads(question: Question) -> Content:
-    """Where each head of a layer looks, in numbers and as a picture, and what it may be called."""
-    layer, size = question.layer(), question.query.whole("size", 1, MAX_PIXELS, 64)
-    leave_first = question.query.one_of("without_first", ("0", "1"), "0") == "1"
-    question.query.end()
-    found = zip(*atlas(question.trace, layer, size, leave_first), strict=True)
-    return json_content({"heads": [_head(statistics, picture) for statistics, picture in found]})
+def heads(request: TraceRequest) -> Content:
+    """Return the statistics, the label and the thumbnail of each head of a layer."""
+    layer = request.layer()
+    size = request.params.integer("size", 1, MAX_THUMBNAIL, 64)
+    without_first = request.params.choice("without_first", ("0", "1"), "0") == "1"
+    request.params.end()
+    found = zip(*atlas(request.trace, layer, size, without_first), strict=True)
+    return json_content({"heads": [_head(statistics, thumbnail) for statistics, thumbnail in found]})
 
 
-def _head(found: HeadStatistics, picture: NDArray[np.uint8]) -> Document:
-    label = max(found.labels, key=lambda name: found.labels[name], default=None)
-    return {**asdict(found), "label": label, "picture": base64.b64encode(picture.tobytes()).decode()}
+def _head(statistics: HeadStatistics, thumbnail: NDArray[np.uint8]) -> Document:
+    labels = statistics.labels
+    label = max(labels, key=lambda name: labels[name], default=None)
+    picture = base64.b64encode(thumbnail.tobytes()).decode()
+    return {**asdict(statistics), "label": label, "picture": picture}
 
 
-def found_heads(question: Question) -> Content:
-    """All heads, by how much one token looks at some others."""
-    query = question.query.whole("query", 0, len(question.trace) - 1)
-    keys = question.query.wholes("keys", len(question.trace))
-    question.query.end()
-    ranking = search(question.trace, query, keys)
+def search_heads(request: TraceRequest) -> Content:
+    """Rank all heads by the attention that one token pays to some others."""
+    query = request.params.integer("query", 0, len(request.trace) - 1)
+    keys = request.params.integers("keys", len(request.trace))
+    request.params.end()
+    ranking = search(request.trace, query, keys)
     return json_content({"heads": [{"layer": layer, "head": head, "weight": w} for layer, head, w in ranking]})
 
 
-def early_readings(question: Question) -> Content:
-    """What the model would say if it ended between any two of its parts, after some tokens."""
-    trace, position, k = question.trace, question.position(), question.candidates()
-    count = question.query.whole("count", 1, min(MAX_POSITIONS, len(trace) - position), 1)
-    question.query.end()
-    found = logit_lens(trace, k, position, count)
+def lens(request: TraceRequest) -> Content:
+    """Return the logit lens: the most likely next tokens at each boundary, after `count` tokens from a position on."""
+    trace = request.trace
+    position = request.position()
+    k = request.top_k()
+    count = request.params.integer("count", 1, min(MAX_LENS_POSITIONS, len(trace) - position), 1)
+    request.params.end()
+    readings = logit_lens(trace, k, position, count)
 
     def document(row: int) -> Document:
-        tops = [candidates(trace.tokenizer, each.ids[row], each.probabilities[row]) for each in found]
-        read = [{"name": each.boundary, "top": top} for each, top in zip(found, tops, strict=True)]
-        return {"position": position + row, "boundaries": read}
+        tops = [candidates(trace.tokenizer, each.ids[row], each.probabilities[row]) for each in readings]
+        rows = [{"name": each.boundary, "top": top} for each, top in zip(readings, tops, strict=True)]
+        return {"position": position + row, "boundaries": rows}
 
     return json_content({"positions": [document(row) for row in range(count)]})
 
 
-def divergences(question: Question) -> Content:
-    """How far what the model would say there is from what it would say in another trace: KL, in nats."""
-    other = question.find(question.query.text("with"))
-    places = question.position(), question.position_in("other_position", other)
-    question.query.end()
-    apart = divergence(question.trace, other, *places).tolist()
-    names = boundaries(question.trace.config.n_layer)
-    return json_content({"boundaries": [{"name": name, "nats": nats} for name, nats in zip(names, apart, strict=True)]})
+def divergences(request: TraceRequest) -> Content:
+    """Return the KL divergence from another trace at each boundary, in nats."""
+    other = request.find(request.params.text("with"))
+    position = request.position()
+    other_position = request.position_in("other_position", other)
+    request.params.end()
+    nats = divergence(request.trace, other, position, other_position).tolist()
+    names = boundaries(request.trace.config.n_layer)
+    return json_content(
+        {"boundaries": [{"name": name, "nats": value} for name, value in zip(names, nats, strict=True)]}
+    )
 
 
-def units(question: Question) -> Content:
-    """The tokens that some units of an MLP promote."""
-    trace, layer, k = question.trace, question.layer(), question.candidates()
-    chosen = question.query.wholes("units", MAX_UNITS)
-    question.query.end()
+def neurons(request: TraceRequest) -> Content:
+    """Return the tokens whose logits some neurons of an MLP raise most."""
+    trace = request.trace
+    layer = request.layer()
+    k = request.top_k()
+    chosen = request.params.integers("units", MAX_NEURONS)
+    request.params.end()
 
-    def top(ids: NDArray[np.intp], amounts: FloatArray) -> list[Document]:
-        pairs = zip(ids.tolist(), amounts.tolist(), strict=True)
-        return [{"id": token, "text": token_text(trace.tokenizer, token), "adds": amount} for token, amount in pairs]
+    def top(ids: NDArray[np.intp], effects: FloatArray) -> list[Document]:
+        pairs = zip(ids.tolist(), effects.tolist(), strict=True)
+        return [{"id": token, "text": token_text(trace.tokenizer, token), "adds": effect} for token, effect in pairs]
 
     found = zip(chosen, *neuron_logit_effects(trace, layer, chosen, k), strict=True)
-    return json_content({"units": [{"unit": unit, "top": top(ids, amounts)} for unit, ids, amounts in found]})
+    return json_content({"units": [{"unit": unit, "top": top(ids, effects)} for unit, ids, effects in found]})
 
 
-def parts_of_a_logit(question: Question) -> Content:
-    """How much each part of the model adds to a token's logit."""
-    position = question.position()
-    token = question.query.whole("token", 0, question.trace.config.n_vocab - 1)
-    question.query.end()
-    found = direct_logit_attribution(question.trace, position, token)
+def attribution(request: TraceRequest) -> Content:
+    """Return the direct logit attribution of a token: what each component of the model adds to its logit."""
+    position = request.position()
+    token = request.params.integer("token", 0, request.trace.config.n_vocab - 1)
+    request.params.end()
+    found = direct_logit_attribution(request.trace, position, token)
     parts = {name: np.asarray(part).tolist() for name, part in vars(found).items()}
     return json_content({"position": position, "token": token, **parts, "logit": found.logit})
 
 
-def surprises(question: Question) -> Content:
-    """How little the model expected each token after the first."""
-    question.query.end()
-    return json_content({"nats": surprisal(question.trace).tolist()})
+def surprisals(request: TraceRequest) -> Content:
+    """Return the surprisal of each token after the first, in nats."""
+    request.params.end()
+    return json_content({"nats": surprisal(request.trace).tolist()})
 
 
-def proof(question: Question) -> Content:
-    """What a KV cache saves and that it changes nothing: the last token read after the others, and all read anew."""
-    question.query.end()
-    trace = question.trace
+def cache_benchmark(request: TraceRequest) -> Content:
+    """Time the last token's forward pass with the other tokens cached, and that of all tokens; compare the logits."""
+    request.params.end()
+    trace = request.trace
     if len(trace) < 2:
-        raise UsageError("a text of one token has no other tokens to keep; the proof needs at least two")
+        raise UsageError("a cache needs a token before the last one: use a text of at least two tokens")
     before = trace.intervene(*fitting(trace.interventions, len(trace) - 1)).edit(trace.ids[:-1])
-    logits, measured = zip(*(_measured(trace, base, question.check) for base in (before, None)), strict=True)
-    difference = float(np.abs(logits[0] - logits[1]).max())
-    return json_content({"with_cache": measured[0], "without_cache": measured[1], "max_difference": difference})
+    cached_logits, with_cache = _timed(trace, before, request.check)
+    logits, without_cache = _timed(trace, None, request.check)
+    difference = float(np.abs(cached_logits - logits).max())
+    return json_content({"with_cache": with_cache, "without_cache": without_cache, "max_difference": difference})
 
 
-def _measured(
-    trace: DrawableTrace, base: DrawableTrace | None, check: Callable[[], None]
-) -> tuple[FloatArray, Document]:
-    """The last token's logits (V,) with what `base` has computed before, and what that took."""
+def _timed(trace: DrawableTrace, base: DrawableTrace | None, check: Callable[[], None]) -> tuple[FloatArray, Document]:
+    """Return the last token's logits (V,), reusing the cache of `base`, and the measurements."""
     began = time.perf_counter()
-    read = DrawableTrace(
+    copy = DrawableTrace(
         trace.config,
         trace.weights,
         trace.tokenizer,
@@ -196,19 +212,19 @@ def _measured(
         base=base,
         progress=lambda done, layers: check(),
     )
-    logits = read.logits_at(-1)
-    return logits, {"seconds": time.perf_counter() - began, "positions": read.work.positions_computed}
+    logits = copy.logits_at(-1)
+    return logits, {"seconds": time.perf_counter() - began, "positions": copy.work.positions_computed}
 
 
 # By the path after api/traces/ID/.
-ANSWERS: Mapping[str, Answer] = {
+HANDLERS: Mapping[str, Handler] = {
     "tensors": tensors,
     "figures/{figure}": figure,
     "heads": heads,
-    "search": found_heads,
-    "lens": early_readings,
+    "search": search_heads,
+    "lens": lens,
     "divergence": divergences,
-    "units": units,
-    "attribution": parts_of_a_logit,
-    "surprise": surprises,
+    "units": neurons,
+    "attribution": attribution,
+    "surprise": surprisals,
 }

@@ -1,18 +1,21 @@
-"""The tokens whose embeddings point the same way."""
+"""Nearest neighbours of a token embedding by cosine similarity."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.numerics import FloatArray, top_k
+from cutaway.numerics import FloatArray
 
 
-def nearest(matrix: FloatArray, row: int, k: int) -> tuple[NDArray[np.intp], FloatArray]:
-    """The k rows of a matrix (V, d) nearest to one of them by cosine, nearest first, itself left out; and the cosines.
+def nearest_rows(matrix: FloatArray, row: int, k: int) -> tuple[NDArray[np.intp], FloatArray]:
+    """Return the k rows of a matrix (V, d) most similar to one of them, itself excluded: their indices and cosines.
 
-    A row of zeros points nowhere: its cosine with any other is 0.
+    The cosine of a row of zeros with any other is 0.
+
+    >>> nearest_rows(np.array([[1, 0], [0, 2], [3, 0]], np.float32), row=0, k=1)
+    (array([2]), array([1.], dtype=float32))
     """
-    lengths = np.sqrt(np.einsum("vd,vd->v", matrix, matrix)) * np.linalg.norm(matrix[row])
-    cosines: FloatArray = np.divide(matrix @ matrix[row], lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    order = top_k(cosines, k + 1)
+    norms = np.sqrt(np.einsum("vd,vd->v", matrix, matrix)) * np.linalg.norm(matrix[row])
+    cosines: FloatArray = np.divide(matrix @ matrix[row], norms, out=np.zeros_like(norms), where=norms > 0)
+    order = np.argsort(-cosines, kind="stable")
     order = order[order != row][:k]
     return order, cosines[order]

@@ -1,7 +1,7 @@
-"""The grammar `name[1,:,2:5]`, and the least that must be computed for it.
+"""Tensor slices such as `attn.5[1,:,2:5]`, computed without the rest of the tensor where possible.
 
-The name is that of a tensor of a trace or of the checkpoint. In brackets stand, for its first axes, an index or a range
-as in Python, negative ones too; a step has no use here. Axes that are not named are whole.
+The name is that of a tensor of a trace or of the checkpoint. The brackets hold an index or a range for each of its
+first axes, as in Python, negative ones included but without steps; further axes are whole.
 """
 
 import math
@@ -17,103 +17,111 @@ from cutaway.numerics import FloatArray, softmax
 from cutaway.trace import Trace
 from cutaway.trace.names import ATTENDED, FINAL, Shape
 
-Place = int | slice
-Numbers = FloatArray | NDArray[np.int64]
+Index = int | slice
+Values = FloatArray | NDArray[np.int64]
 
-MAX_SELECTIONS = 256
-MAX_BYTES = 256 << 20  # of one answer, as float32
+MAX_SLICES = 256
+MAX_BYTES = 256 << 20  # of one response, as float32
 
-_SELECTION = re.compile(r"(?P<name>[A-Za-z0-9_.]{1,80})(\[(?P<places>[-0-9:, ]{1,80})\])?", re.ASCII)
-_PLACE = re.compile(r"(?P<index>-?[0-9]{1,9})|(?P<first>-?[0-9]{1,9})?:(?P<last>-?[0-9]{1,9})?", re.ASCII)
+_SLICE = re.compile(r"(?P<name>[A-Za-z0-9_.]{1,80})(\[(?P<indices>[-0-9:, ]{1,80})\])?", re.ASCII)
+_INDEX = re.compile(r"(?P<index>-?[0-9]{1,9})|(?P<start>-?[0-9]{1,9})?:(?P<stop>-?[0-9]{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Selection:
-    """A tensor's name and the places along its first axes."""
+class TensorSlice:
+    """The name of a tensor, and an index or a range for each of its first axes."""
 
     name: str
-    places: tuple[Place, ...] = ()
+    indices: tuple[Index, ...] = ()
+
+    def shape_in(self, shape: Shape) -> Shape:
+        """Return the shape of this slice of a tensor; raises UsageError for an index out of range.
+
+        >>> parse_slice("attn.5[1,:,2:5]").shape_in((12, 9, 9))
+        (9, 3)
+        """
+        if len(self.indices) > len(shape):
+            raise UsageError(f"{self.name} has {len(shape)} axes, not {len(self.indices)}")
+        lengths = []
+        for axis, (index, length) in enumerate(zip(self.indices, shape, strict=False)):
+            if isinstance(index, slice):
+                lengths.append(len(range(*index.indices(length))))
+            elif not -length <= index < length:
+                raise UsageError(f"index {index} is out of range for axis {axis} of {self.name}, of size {length}")
+        return (*lengths, *shape[len(self.indices) :])
 
 
-def parse(text: str) -> Selection:
-    """A selection as it is written; raises UsageError where it is none."""
-    match = _SELECTION.fullmatch(text)
+def parse_slice(text: str) -> TensorSlice:
+    """Parse a slice; raises UsageError for invalid syntax.
+
+    >>> parse_slice("wte.weight[340]")
+    TensorSlice(name='wte.weight', indices=(340,))
+    """
+    match = _SLICE.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r:.80} is no selection; one looks like attn.5[1,:,2:5]")
-    written = match["places"]
-    return Selection(match["name"], tuple(_place(part, text) for part in written.split(",")) if written else ())
+        raise UsageError(f"invalid slice {text!r:.80}; the syntax is attn.5[1,:,2:5]")
+    indices = match["indices"]
+    return TensorSlice(match["name"], tuple(_parse_index(part, text) for part in indices.split(",")) if indices else ())
 
 
-def _place(part: str, text: str) -> Place:
-    match = _PLACE.fullmatch(part.strip())
+def _parse_index(part: str, text: str) -> Index:
+    match = _INDEX.fullmatch(part.strip())
     if match is None:
-        raise UsageError(f"{part!r:.40} in {text!r:.80} is neither an index nor a range such as 2:5")
+        raise UsageError(f"invalid index {part!r:.40} in {text!r:.80}; use a number or a range such as 2:5")
     if match["index"]:
         return int(match["index"])
-    first, last = (int(number) if number else None for number in (match["first"], match["last"]))
-    return slice(first, last)
+    start, stop = (int(number) if number else None for number in (match["start"], match["stop"]))
+    return slice(start, stop)
 
 
-def selected_shape(selection: Selection, shape: Shape) -> Shape:
-    """The shape of what is selected from a tensor of that shape; raises UsageError where there is no such place."""
-    if len(selection.places) > len(shape):
-        raise UsageError(f"{selection.name} has {len(shape)} axes, not {len(selection.places)}")
-    chosen = []
-    for axis, (place, length) in enumerate(zip(selection.places, shape, strict=False)):
-        if isinstance(place, slice):
-            chosen.append(len(range(*place.indices(length))))
-        elif not -length <= place < length:
-            raise UsageError(f"index {place} is outside axis {axis} of {selection.name}, which has {length}")
-    return (*chosen, *shape[len(selection.places) :])
+def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -> dict[str, Values]:
+    """Return the values of each slice by its text; `check` is called before each is computed.
 
-
-def select(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -> dict[str, Numbers]:
-    """What is selected, by the texts of the selections; `check` is called before each is computed.
-
-    Raises UsageError for a selection that is none, an unknown tensor, and more than one answer holds.
+    Raises UsageError for invalid syntax, an unknown tensor, an index out of range, and more than `MAX_SLICES` or
+    `MAX_BYTES`.
     """
-    selections = {text: parse(text) for text in texts}
-    if not 0 < len(selections) <= MAX_SELECTIONS:
-        raise UsageError(f"ask for 1 to {MAX_SELECTIONS} selections, not {len(selections)}")
-    shapes = {**trace.shapes(), **trace.config.tensor_shapes()}
-    for selection in selections.values():
-        if selection.name not in shapes:
+    slices = {text: parse_slice(text) for text in texts}
+    if not 0 < len(slices) <= MAX_SLICES:
+        raise UsageError(f"ask for 1 to {MAX_SLICES} slices, not {len(slices)}")
+    tensors = {**trace.shapes(), **trace.config.tensor_shapes()}
+    for part in slices.values():
+        if part.name not in tensors:
             raise UsageError(
-                f"there is no tensor {selection.name!r:.60}; a trace has resid.pre.0, attn.0, logits and others, "
+                f"unknown tensor {part.name!r:.60}; a trace has resid.pre.0, attn.0, logits and others, "
                 "a checkpoint wte.weight and others"
             )
-    wanted = {text: selected_shape(selection, shapes[selection.name]) for text, selection in selections.items()}
-    if 4 * sum(map(math.prod, wanted.values())) > MAX_BYTES:
-        raise UsageError(f"that is more than the {MAX_BYTES} bytes of one answer; ask for a part at a time")
-    return {text: _compute(trace, selections[text], shape, check) for text, shape in wanted.items()}
+    shapes = {text: part.shape_in(tensors[part.name]) for text, part in slices.items()}
+    if 4 * sum(map(math.prod, shapes.values())) > MAX_BYTES:
+        raise UsageError(f"the response would exceed {MAX_BYTES} bytes; ask for fewer or smaller slices")
+    return {text: _compute(trace, slices[text], shape, check) for text, shape in shapes.items()}
 
 
-def _compute(trace: Trace, selection: Selection, shape: Shape, check: Callable[[], None]) -> Numbers:
+def _compute(trace: Trace, part: TensorSlice, shape: Shape, check: Callable[[], None]) -> Values:
     check()
-    kind, _, layer = selection.name.rpartition(".")
+    kind, _, layer = part.name.rpartition(".")
     if kind in ATTENDED:
-        if math.prod(shape) == 0:  # perhaps of no head at all
+        if math.prod(shape) == 0:  # the range of heads may be empty, which `attention` does not accept
             return np.zeros(shape, np.float32)
-        first, last, places = _span(selection.places, trace.config.n_head)
-        return trace.attention(int(layer), first, last)[kind][places]
-    if selection.name in FINAL:
-        first, last, places = _span(selection.places, len(trace))
-        return _read_out(trace, selection.name, first, last)[places]
-    return trace[selection.name][selection.places]
+        first, stop, indices = _span(part.indices, trace.config.n_head)
+        return trace.attention(int(layer), first, stop)[kind][indices]
+    if part.name in FINAL:
+        first, stop, indices = _span(part.indices, len(trace))
+        return _read_out(trace, part.name, first, stop)[indices]
+    return trace[part.name][part.indices]
 
 
-def _span(places: tuple[Place, ...], length: int) -> tuple[int, int, tuple[Place, ...]]:
-    """The first and the last + 1 along the first axis, which is so long, and the places within that part."""
-    if not places:
+def _span(indices: tuple[Index, ...], length: int) -> tuple[int, int, tuple[Index, ...]]:
+    """Split off the first axis: the range [first, stop) of its `length` to compute, and the indices within that."""
+    if not indices:
         return 0, length, ()
-    if isinstance(places[0], slice):
-        first, last, _ = places[0].indices(length)
-        return first, last, (slice(None), *places[1:])
-    index = places[0] % length
-    return index, index + 1, (0, *places[1:])
+    if isinstance(indices[0], slice):
+        first, stop, _ = indices[0].indices(length)
+        return first, stop, (slice(None), *indices[1:])
+    index = indices[0] % length
+    return index, index + 1, (0, *indices[1:])
 
 
-def _read_out(trace: Trace, name: str, first: int, last: int) -> FloatArray:
-    """Rows of what comes after the last block: those tokens' logits alone, where a trace would compute all."""
-    read = trace.read_out(trace[trace.final_residual][first:last])
+def _read_out(trace: Trace, name: str, first: int, stop: int) -> FloatArray:
+    """Compute rows [first, stop) of a tensor after the last block; a trace would compute all rows."""
+    read = trace.read_out(trace[trace.final_residual][first:stop])
     return softmax(read["logits"]) if name == "probs" else read[name]

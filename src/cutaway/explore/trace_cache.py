@@ -1,7 +1,7 @@
-"""The traces that are kept, each under a name made from what it is of: the model, the tokens, the interventions.
+"""A cache of traces, each under a content hash of the model, the token ids and the interventions.
 
-Asked for again, it is there; on another day or in another process it has the same name. When there are too many bytes
-of them the one that was used longest ago goes first.
+The same content has the same name in every process. When the cache is over its limit, the least recently used trace
+is evicted.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ MAX_BYTES = 1 << 30
 
 
 class UnknownTrace(UsageError):
-    """There is no trace of that name here, or no longer."""
+    """A trace that was never cached, or was evicted."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no trace {name!r:.40} here, or no longer; post its token ids again")
+        super().__init__(f"unknown trace {name!r:.40}; it may have been evicted: post its token ids again")
 
 
 def fingerprint(model: Model) -> str:
-    """What tells a model from others: its shape, its precision, and numbers of its weights.
+    """Hash a model's shape, its precision and a sample of its weights, to 64 hexadecimal digits.
 
-    All biases and LayerNorms and a row of `wte` are read, not every number: a large model has gigabytes of them, and no
-    two that were trained share these.
+    The sample is all biases and LayerNorms and a row of `wte`: a large model has gigabytes of weights, and no two
+    trained models share these.
     """
     digest = hashlib.sha256(repr((model.config, model.engine.dtype)).encode())
     for name, shape in model.config.tensor_shapes().items():
@@ -40,22 +40,26 @@ def fingerprint(model: Model) -> str:
 
 
 def trace_name(model_fingerprint: str, ids: Sequence[int], interventions: Sequence[Intervention]) -> str:
-    """16 hexadecimal digits, the same for the same model, tokens and interventions."""
+    """Hash a trace's content to 16 hexadecimal digits.
+
+    >>> trace_name("0" * 64, [50256, 32], [])
+    'f1fca9504078bd24'
+    """
     content = json.dumps([model_fingerprint, list(ids), [asdict(intervention) for intervention in interventions]])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-class TraceStore:
-    """Traces by their names, at most `limit` bytes of them; the last two used stay, however large, to be compared."""
+class TraceCache:
+    """An LRU cache of at most `limit` bytes; the last two used stay, however large, so that they can be compared."""
 
     def __init__(self, limit: int = MAX_BYTES) -> None:
         self._limit = limit
         self._traces: OrderedDict[str, DrawableTrace] = OrderedDict()
 
     def find(self, name: str) -> DrawableTrace | None:
-        """The trace of that name, if it is here."""
+        """Return the trace of that name, or None."""
         if name in self._traces:
-            self._use(name)
+            self._touch(name)
         return self._traces.get(name)
 
     def __getitem__(self, name: str) -> DrawableTrace:
@@ -65,14 +69,14 @@ class TraceStore:
         return trace
 
     def put(self, name: str, trace: DrawableTrace) -> None:
-        """Keep a trace."""
+        """Add or replace a trace."""
         self._traces[name] = trace
-        self._use(name)
+        self._touch(name)
 
-    def _use(self, name: str) -> None:
-        """Let go of the oldest ones that there is no room for; a trace grows when its tensors are asked for."""
+    def _touch(self, name: str) -> None:
+        """Mark as used, and evict; on every use, because traces grow as their tensors are computed."""
         self._traces.move_to_end(name)
-        size = sum(each.n_bytes for each in self._traces.values())
+        size = sum(trace.n_bytes for trace in self._traces.values())
         while size > self._limit and len(self._traces) > 2:
             size -= self._traces.popitem(last=False)[1].n_bytes
 

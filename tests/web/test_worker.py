@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cutaway.explore.worker import Cancelled, Job, Send, Views, Worker
+from cutaway.web.worker import Cancelled, Job, LatestJob, Send, Worker
 
 
 async def sent(worker: Worker, job: Job, compute: Callable[[Send], None]) -> list[dict[str, object]]:
-    return [document async for document in worker.lines(job, compute)]
+    return [document async for document in worker.stream(job, compute)]
 
 
 def count_to_three(send: Send) -> None:
@@ -22,7 +22,7 @@ def test_computes_in_one_other_thread() -> None:
         return [await worker.run(Job(), lambda: threading.current_thread().name) for _ in range(3)]
 
     (name,) = set(asyncio.run(main()))
-    assert name.startswith("cutaway-explore")
+    assert name.startswith("cutaway-worker")
 
 
 def test_what_goes_wrong_goes_to_who_asked() -> None:
@@ -70,7 +70,7 @@ def test_a_job_that_is_cancelled_ends_at_its_next_line() -> None:
             assert told.wait(20)
 
     async def main() -> None:
-        lines = Worker().lines(job, compute)
+        lines = Worker().stream(job, compute)
         assert await anext(lines) == {"n": 0}
         await asyncio.to_thread(begun.wait, 20)
         job.cancel()
@@ -102,34 +102,34 @@ def test_closing_ends_what_runs_and_what_waits() -> None:
     assert [type(end) for end in ends] == [Cancelled, Cancelled]
 
 
-class TestViews:
+class TestLatestJob:
     def test_a_newer_job_cancels_the_one_before(self) -> None:
-        views, jobs = Views(), [Job() for _ in range(3)]
+        latest, jobs = LatestJob(), [Job() for _ in range(3)]
         for sequence, job in enumerate(jobs):
-            views.begin("main", sequence, job)
+            latest.begin("main", sequence, job)
         assert [is_cancelled(job) for job in jobs] == [True, True, False]
 
     def test_an_older_one_that_comes_late_is_cancelled(self) -> None:
-        views, newer, older = Views(), Job(), Job()
-        views.begin("main", 2, newer)
-        views.begin("main", 1, older)
+        latest, newer, older = LatestJob(), Job(), Job()
+        latest.begin("main", 2, newer)
+        latest.begin("main", 1, older)
         assert is_cancelled(older)
         assert not is_cancelled(newer)
 
     def test_another_view_is_left_alone(self) -> None:
-        views, jobs = Views(), [Job(), Job()]
+        latest, jobs = LatestJob(), [Job(), Job()]
         for view, job in zip("ab", jobs, strict=True):
-            views.begin(view, 1, job)
+            latest.begin(view, 1, job)
         assert not any(map(is_cancelled, jobs))
 
     def test_what_is_done_is_forgotten(self) -> None:
-        views, done, job = Views(), Job(), Job()
-        views.begin("main", 9, done)
-        views.end(done)
-        views.begin("main", 1, job)
+        latest, done, job = LatestJob(), Job(), Job()
+        latest.begin("main", 9, done)
+        latest.end(done)
+        latest.begin("main", 1, job)
         assert not is_cancelled(job)
-        views.end(done)
-        views.begin("main", 2, Job())
+        latest.end(done)
+        latest.begin("main", 2, Job())
         assert is_cancelled(job)
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,9 +11,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from cutaway.errors import CheckpointError, EngineError, UsageError
-from cutaway.explore.replies import HANDLERS, Lines
-from cutaway.explore.trace_cache import UnknownTrace
-from cutaway.explore.worker import Cancelled, Document
+from cutaway.web.responses import EXCEPTION_HANDLERS, JsonLines, json_content, one_line
+from cutaway.web.worker import Cancelled, Document
 from tests.explore.served import lines
 
 
@@ -20,19 +20,22 @@ from tests.explore.served import lines
     ("error", "status", "document"),
     [
         (UsageError("two\nlines"), 400, {"error": "two lines"}),
-        (UnknownTrace("x"), 404, {"error": "there is no trace 'x' here, or no longer; post its token ids again"}),
         (CheckpointError("gone"), 500, {"error": "gone"}),
         (HTTPException(413, "large"), 413, {"error": "large"}),
         (Cancelled(), 409, {"cancelled": True}),
         (RecursionError("deep"), 400, {"error": "deep"}),
-        (ZeroDivisionError("x"), 500, {"error": "the server failed (ZeroDivisionError); its terminal says more"}),
+        (
+            ZeroDivisionError("x"),
+            500,
+            {"error": "internal server error (ZeroDivisionError); see the server's terminal"},
+        ),
     ],
 )
 def test_errors_have_a_status_and_a_line(error: Exception, status: int, document: Document) -> None:
     async def fail(request: Request) -> Response:
         raise error
 
-    app = Starlette(routes=[Route("/", fail)], exception_handlers=HANDLERS)
+    app = Starlette(routes=[Route("/", fail)], exception_handlers=EXCEPTION_HANDLERS)
     response = TestClient(app, raise_server_exceptions=False).get("/")
     assert (response.status_code, response.json()) == (status, document)
     assert response.headers["content-type"] == "application/json"
@@ -54,7 +57,7 @@ def test_lines_end_with_what_went_wrong(end: Exception | None, last: Document) -
             raise end
 
     ended: list[None] = []
-    response = TestClient(Lines({"n": 1}, rest(), lambda: ended.append(None))).get("/")
+    response = TestClient(JsonLines({"n": 1}, rest(), lambda: ended.append(None))).get("/")
     found = lines(response.text)
     assert found[:2] == [{"n": 1}, {"n": 2}]
     assert found[-1] == last
@@ -68,8 +71,19 @@ def test_the_end_is_told_when_the_client_goes() -> None:
         yield {}
 
     ended: list[None] = []
-    with TestClient(Lines({"n": 1}, rest(), lambda: ended.append(None))).stream("GET", "/") as response:
+    with TestClient(JsonLines({"n": 1}, rest(), lambda: ended.append(None))).stream("GET", "/") as response:
         found = response.iter_lines()  # which leaves when it is let go
         assert next(found) == '{"n":1}'
         assert ended == []
     assert ended == [None]
+
+
+def test_json_has_null_for_what_is_no_number() -> None:
+    document = {"a": [1.5, float("nan")], "b": {"c": (float("inf"), "text", None, True)}}
+    assert json.loads(json_content(document).body) == {"a": [1.5, None], "b": {"c": [None, "text", None, True]}}
+
+
+def test_an_error_is_one_short_line() -> None:
+    assert one_line(ValueError("two\n lines")) == "two lines"
+    assert one_line(MemoryError()) == "MemoryError"
+    assert len(one_line(ValueError("x" * 9999))) == 400

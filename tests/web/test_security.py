@@ -3,8 +3,8 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from cutaway.explore.safety import own_hosts
 from cutaway.untrusted import MAX_JSON_BYTES
+from cutaway.web.security import loopback_hosts
 from tests.explore.served import PORT, client_of, lines, mute
 
 TOKEN = "a-token-of-the-test"
@@ -29,15 +29,15 @@ class TestHost:
         for path in ("/", "/api/model", "/page/app/main.js", "/nothing"):
             response = client.get(path, headers={"host": host})
             assert response.status_code == 403
-            assert response.json() == {"error": "the Host of the request is none of this server's names"}
+            assert response.json() == {"error": "the Host header is not one of this server's hostnames"}
 
     def test_stands_there_once(self, client: TestClient) -> None:
         both = [("host", f"localhost:{PORT}"), ("host", "evil.example")]
         assert client.get("/api/model", headers=both).status_code == 403
 
     def test_needs_no_port_where_it_is_http_s_own(self) -> None:
-        assert "localhost" in own_hosts(80)
-        assert "localhost" not in own_hosts(8477)
+        assert "localhost" in loopback_hosts(80)
+        assert "localhost" not in loopback_hosts(8477)
 
 
 class TestOrigin:

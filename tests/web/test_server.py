@@ -4,14 +4,18 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from cutaway.errors import UsageError
-from cutaway.explore.app import Explorer
-from cutaway.explore.server import Listener, listen, serve
-from tests.explore.served import mute, slow
+from cutaway.explore.app import Explorer, make_app
+from cutaway.web.server import Listener, listen, serve
+from cutaway.web.worker import Worker
+from tests.explore.served import slow
 
 
 @pytest.fixture
@@ -24,18 +28,18 @@ def listener() -> Iterator[Listener]:
 @pytest.mark.parametrize(
     ("host", "start"), [("127.0.0.1", "http://127.0.0.1:"), ("localhost", "http://"), ("::1", "http://[::1]:")]
 )
-def test_this_machine_needs_no_token(host: str, start: str) -> None:
+def test_loopback_addresses_need_no_token(host: str, start: str) -> None:
     try:
         listener = listen(host, 0)
     except OSError:
-        pytest.skip(f"there is no {host} here")
+        pytest.skip(f"{host} is unavailable")
     with listener.socket:
         assert listener.token is None
         assert listener.address.startswith(start)
         assert listener.address.endswith(f":{listener.port}/")
 
 
-def test_others_need_the_token_in_the_address() -> None:
+def test_other_addresses_contain_a_token() -> None:
     first, second = listen("0.0.0.0", 0), listen("0.0.0.0", 0)
     with first.socket, second.socket:
         assert first.token
@@ -44,7 +48,7 @@ def test_others_need_the_token_in_the_address() -> None:
         assert first.address == f"http://{socket.gethostname()}:{first.port}/?token={first.token}"
 
 
-def test_a_port_that_is_taken_is_named(listener: Listener) -> None:
+def test_errors_name_host_and_port(listener: Listener) -> None:
     with pytest.raises(OSError, match="Address already in use") as error:
         listen("127.0.0.1", listener.port)
     assert error.value.filename == f"127.0.0.1 port {listener.port}"
@@ -55,7 +59,7 @@ def test_a_port_that_is_taken_is_named(listener: Listener) -> None:
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Server]:
-    """The servers that run, to be told to end: in a thread there is no Ctrl-C."""
+    """Collect the running servers, to stop them: a thread gets no Ctrl-C."""
     servers: list[uvicorn.Server] = []
     startup = uvicorn.Server.startup
 
@@ -68,27 +72,48 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Server]:
 
 
 @pytest.mark.parametrize("host", ["a..b", "h" * 300, "\udcff"])
-def test_what_is_no_host_is_one_line(host: str) -> None:
-    with pytest.raises(UsageError, match="is no name of a host$"):
+def test_rejects_invalid_hostnames(host: str) -> None:
+    with pytest.raises(UsageError, match="^invalid hostname: "):
         listen(host, 0)
 
 
-def test_serves_until_it_is_told_to_end(listener: Listener, servers: list[uvicorn.Server]) -> None:
-    thread = threading.Thread(target=serve, args=(listener, Explorer(mute(), 5)))
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with what the server knows of the client."""
+    await JSONResponse({"scheme": scope["scheme"], "client": scope["client"][0]})(scope, receive, send)
+
+
+@contextmanager
+def serving(listener: Listener, servers: list[uvicorn.Server]) -> Iterator[None]:
+    """Serve `echo` in a thread, which has ended afterwards."""
+    thread = threading.Thread(target=serve, args=(listener, echo, Worker()))
     thread.start()
-    with urllib.request.urlopen(f"{listener.address}api/model", timeout=20) as response:
-        assert json.load(response)["checkpoint"] == {"name": "mute", "bytes": 5}
-        assert response.headers["server"] is None
-    servers[0].should_exit = True
-    thread.join(20)
+    try:
+        yield
+    finally:
+        servers[0].should_exit = True
+        thread.join(20)
     assert not thread.is_alive()
 
 
-def test_what_is_being_read_at_the_end_is_not_read_to_the_end(
+def test_serves_until_told_to_exit(listener: Listener, servers: list[uvicorn.Server]) -> None:
+    with serving(listener, servers), urllib.request.urlopen(listener.address, timeout=20) as response:
+        assert json.load(response) == {"scheme": "http", "client": "127.0.0.1"}
+        assert response.headers["server"] is None
+
+
+def test_ignores_the_headers_of_proxies(listener: Listener, servers: list[uvicorn.Server]) -> None:
+    forwarded = {"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7"}
+    request = urllib.request.Request(listener.address, headers=forwarded)
+    with serving(listener, servers), urllib.request.urlopen(request, timeout=20) as response:
+        assert json.load(response) == {"scheme": "http", "client": "127.0.0.1"}
+
+
+def test_shutdown_cancels_running_jobs(
     listener: Listener, servers: list[uvicorn.Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     model, weights = slow()
-    thread = threading.Thread(target=serve, args=(listener, Explorer(model, 5)))
+    explorer = Explorer(model, 5)
+    thread = threading.Thread(target=serve, args=(listener, make_app(explorer, listener.port), explorer.worker))
     thread.start()
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(f"{listener.address}api/traces", b'{"ids": [1]}', headers)

@@ -1,0 +1,1 @@
+"""HTTP plumbing that every server of the package shares: security, one compute thread, parameters, responses."""

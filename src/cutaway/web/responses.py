@@ -1,0 +1,140 @@
+"""Response bodies, streams of JSON lines, and errors with their status codes."""
+
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from cutaway.errors import CutawayError, UsageError
+from cutaway.web.worker import Cancelled, Document
+
+MAX_ERROR_CHARACTERS = 400
+
+
+@dataclass(frozen=True)
+class Content:
+    """A response body and its media type."""
+
+    body: bytes
+    media_type: str
+
+
+def json_content(document: object) -> Content:
+    """Serialise as JSON; NaN and infinities, which JSON lacks, become null.
+
+    >>> json_content({"loss": float("inf"), "ids": (1, 2)}).body
+    b'{"loss":null,"ids":[1,2]}'
+    """
+    return Content(_dumps(document), "application/json")
+
+
+def json_line(document: object) -> bytes:
+    """Serialise as one line of a JSON Lines stream.
+
+    >>> json_line({"id": 1})
+    b'{"id":1}\\n'
+    """
+    return _dumps(document) + b"\n"
+
+
+def _dumps(document: object) -> bytes:
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # rare, so documents are searched for NaN only then
+        text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line of at most `MAX_ERROR_CHARACTERS`.
+
+    >>> one_line(ValueError("bad\\n input"))
+    'bad input'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= MAX_ERROR_CHARACTERS else f"{text[: MAX_ERROR_CHARACTERS - 3]}..."
+
+
+def respond(content: Content, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Make a response of a body.
+
+    >>> respond(Content(b"hi", "text/plain")).status_code
+    200
+    """
+    return Response(content.body, status, headers, content.media_type)
+
+
+class JsonLines(StreamingResponse):
+    """A stream of documents, each a line of JSON.
+
+    An error after the first line can no longer set the status, so it becomes the last line. `on_end` is called when
+    the last line is sent or the client has disconnected.
+    """
+
+    def __init__(self, first: Document, rest: AsyncIterator[Document], on_end: Callable[[], None]) -> None:
+        super().__init__(_lines(first, rest), media_type="application/x-ndjson")
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+async def _lines(first: Document, rest: AsyncIterator[Document]) -> AsyncIterator[bytes]:
+    yield json_line(first)
+    try:
+        async for document in rest:
+            yield json_line(document)
+    except Cancelled:
+        yield json_line({"cancelled": True})
+    except (CutawayError, MemoryError) as error:
+        yield json_line({"error": one_line(error)})
+
+
+ExceptionHandler = Callable[[Request, Exception], Response]
+
+
+def error_response(status: int) -> ExceptionHandler:
+    """Make an exception handler that sends the message with that status code."""
+    return lambda request, error: respond(json_content({"error": one_line(error)}), status)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return respond(json_content({"error": error.detail}), error.status_code, error.headers)
+
+
+def _cancelled(request: Request, error: Exception) -> Response:
+    return respond(json_content({"cancelled": True}), 409)
+
+
+def _internal_error(request: Request, error: Exception) -> Response:
+    message = f"internal server error ({type(error).__name__}); see the server's terminal"
+    return respond(json_content({"error": message}), 500)
+
+
+# By exception class; the most specific one applies.
+EXCEPTION_HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
+    UsageError: error_response(400),
+    CutawayError: error_response(500),
+    RecursionError: error_response(400),  # a message quotes JSON that is nested too deeply
+    ClientDisconnect: error_response(400),
+    HTTPException: _http_error,
+    Cancelled: _cancelled,
+    Exception: _internal_error,
+}

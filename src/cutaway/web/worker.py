@@ -1,0 +1,128 @@
+"""A single compute thread beside the event loop, with cancellable jobs.
+
+Cancellation is cooperative: long computations call `Job.check` (or send a document) after every layer and token.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+Document = dict[str, object]  # a JSON object
+Send = Callable[[Document], None]
+
+
+class Cancelled(Exception):
+    """Raised when the request was cancelled."""
+
+
+class Job:
+    """A cancellable unit of work.
+
+    >>> job = Job()
+    >>> job.check()
+    >>> job.cancel()
+    >>> job.check()
+    Traceback (most recent call last):
+    cutaway.web.worker.Cancelled
+    """
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Stop at the next check, or before starting."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Raise Cancelled if the job was cancelled."""
+        if self._cancelled.is_set():
+            raise Cancelled
+
+
+class Worker:
+    """A queue of jobs for one thread, in the order of arrival.
+
+    >>> asyncio.run(Worker().run(Job(), lambda: 6 * 7))
+    42
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cutaway-worker")
+        self._jobs: set[Job] = set()
+
+    async def run(self, job: Job, compute: Callable[[], T]) -> T:
+        """Return what `compute` returns, or raise what it raises; raises Cancelled if the job was cancelled."""
+
+        def guarded() -> T:
+            job.check()
+            with np.errstate(all="ignore"):  # interventions may overflow; results are checked afterwards
+                return compute()
+
+        self._jobs.add(job)
+        try:
+            return await asyncio.wrap_future(self._thread.submit(guarded))
+        finally:
+            self._jobs.discard(job)
+
+    async def stream(self, job: Job, compute: Callable[[Send], None]) -> AsyncIterator[Document]:
+        """Yield each document that `compute` sends; raises like `run`."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[Document | None] = asyncio.Queue()
+
+        def send(document: Document) -> None:
+            job.check()
+            loop.call_soon_threadsafe(queue.put_nowait, document)
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                task.exception()  # retrieved here, because the consumer may be gone and asyncio logs unretrieved ones
+            queue.put_nowait(None)
+
+        task = asyncio.create_task(self.run(job, lambda: compute(send)))
+        task.add_done_callback(done)
+        while (document := await queue.get()) is not None:
+            yield document
+        await task
+
+    def close(self) -> None:
+        """Cancel all jobs and accept no more."""
+        for job in list(self._jobs):
+            job.cancel()
+        self._thread.shutdown(wait=False)
+
+
+class LatestJob:
+    """The latest job of each client; a newer one cancels the one before.
+
+    >>> latest = LatestJob()
+    >>> old = Job()
+    >>> new = Job()
+    >>> latest.begin("page", 1, old)
+    >>> latest.begin("page", 2, new)
+    >>> old.check()
+    Traceback (most recent call last):
+    cutaway.web.worker.Cancelled
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[str, tuple[int, Job]] = {}
+
+    def begin(self, client: str, sequence: int, job: Job) -> None:
+        """Register a job; of two jobs of one client the one with the lower sequence number is cancelled."""
+        latest, other = self._latest.get(client, (-1, None))
+        if latest > sequence:
+            job.cancel()
+            return
+        if other:
+            other.cancel()
+        self._latest[client] = (sequence, job)
+
+    def end(self, job: Job) -> None:
+        """Remove a finished job."""
+        self._latest = {client: latest for client, latest in self._latest.items() if latest[1] is not job}
