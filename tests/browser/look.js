@@ -2,7 +2,9 @@
 
 (() => {
   const realFetch = globalThis.fetch;
-  let asked = 0, calm = 0, isBroken = false;
+  let asked = 0;
+  let calm = 0;
+  let isBroken = false;
 
   addEventListener("error", ({ error }) => { isBroken ||= Boolean(error); });
   addEventListener("unhandledrejection", () => { isBroken = true; });
@@ -53,7 +55,8 @@
 
   /** The small pictures of heads that have been drawn: {tensor, index, size, colours}. */
   const pictures = () => [...document.querySelectorAll("head-picture[data-tensor]")].map((each) => {
-    const canvas = each.querySelector("canvas"), { width, height } = canvas;
+    const canvas = each.querySelector("canvas");
+    const { width, height } = canvas;
     return { tensor: each.dataset.tensor, index: each.dataset.index, size: width, colours: colours(canvas, 0, 0, width, height) };
   });
 
@@ -61,8 +64,10 @@
   const grids = (most) => [...document.querySelectorAll("cell-grid")].filter(isSeen).map((each) => grid(each, most));
 
   function grid(element, most) {
-    const canvas = element.querySelector("canvas"), data = canvas.dataset;
-    const [rows, columns] = [Number(data.rows), Number(data.columns)];
+    const canvas = element.querySelector("canvas");
+    const data = canvas.dataset;
+    const rows = Number(data.rows);
+  const columns = Number(data.columns);
     const said = { ...data, rows, columns, scale: element.querySelector(".legend").classList[1] };
     const places = spread(rows * columns, most).map((i) => [Math.floor(i / columns), i % columns]);
     const walked = places.map(([row, column]) => walk(element, canvas, row, column));
@@ -83,7 +88,10 @@
   /** With the keys alone to a cell not far from that one, from wherever the cursor is. */
   function walk(element, canvas, row, column) {
     const press = (key, times = 1) => { for (; times > 0; times--) canvas.dispatchEvent(new KeyboardEvent("keydown", { key, cancelable: true })); };
-    const [pages, down] = [Math.floor(row / 10), Math.min(row % 10, 2)], last = Number(canvas.dataset.columns) - 1, isRight = column > last / 2;
+    const pages = Math.floor(row / 10);
+  const down = Math.min(row % 10, 2);
+    const last = Number(canvas.dataset.columns) - 1;
+    const isRight = column > last / 2;
     const across = Math.min(isRight ? last - column : column, 2);
     press("PageUp", Math.ceil(canvas.dataset.rows / 10));
     press("PageDown", pages);
@@ -97,9 +105,12 @@
 
   /** The cells again, with the pointer: where it is, the readout names the cell, and the picture has its colour. */
   function pointed(element, canvas, { rows, columns }, places) {
-    const [wide, high] = [parseFloat(canvas.style.width), parseFloat(canvas.style.height)];
+    const wide = parseFloat(canvas.style.width);
+  const high = parseFloat(canvas.style.height);
     for (const [left, top] of LABELS) {
-      const across = (wide - left) / columns, down = (high - top) / rows, isNumbered = across >= 34 && down >= 14;
+      const across = (wide - left) / columns;
+      const down = (high - top) / rows;
+      const isNumbered = across >= 34 && down >= 14;
       if (across < 1.5 || down < 1.5) continue; // a cell that is hardly a pixel cannot be pointed at
       // In a cell's middle, or beside the number that is written there.
       const spots = places.map(([row, column]) => [left + (column + (isNumbered ? 0 : 0.5)) * across, top + (row + (isNumbered ? 0 : 0.5)) * down]

@@ -24,10 +24,12 @@ Found = dict[str, object]
 
 def _views() -> list[str]:
     """The ids of all views, in the order of the menu."""
-    app = (PAGE / "app" / "views.js").read_text(encoding="utf-8")
-    files = dict(re.findall(r'import \{ (\w+) \} from "\.\./(views/\w+\.js)"', app))
+    app = (PAGE / "views" / "index.js").read_text(encoding="utf-8")
+    files = dict(re.findall(r'import \{ (\w+) \} from "\./(\w+\.js)"', app))
     listed = re.findall(r"\w+", app.split("VIEWS = [")[1].split("]")[0])
-    found = [re.search(r'= \{ id: "(\w+)"', (PAGE / files[name]).read_text(encoding="utf-8")) for name in listed]
+    found = [
+        re.search(r'= \{ id: "(\w+)"', (PAGE / "views" / files[name]).read_text(encoding="utf-8")) for name in listed
+    ]
     return [match[1] for match in found if match]
 
 

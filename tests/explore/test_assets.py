@@ -22,9 +22,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A page of two files, with a file beside the page's folder."""
     (tmp_path / "secret.json").write_text("{}")
     page = tmp_path / "page"
-    (page / "app").mkdir(parents=True)
+    (page / "lib").mkdir(parents=True)
     (page / "index.html").write_text("<!doctype html>")
-    (page / "app" / "main.js").write_text("1")
+    (page / "lib" / "cells.js").write_text("1")
     (page / "notes.txt").write_text("not of the page")
     monkeypatch.setattr(assets, "PAGE", page)
     return page
@@ -55,22 +55,22 @@ def test_the_colours_are_the_figures(client: TestClient) -> None:
 
 
 def test_a_copy_is_used_as_long_as_it_is_good(client: TestClient, folder: Path) -> None:
-    first = client.get("/page/app/main.js")
+    first = client.get("/page/lib/cells.js")
     assert first.headers["cache-control"] == "no-cache"
     tag = {"if-none-match": first.headers["etag"]}
-    again = client.get("/page/app/main.js", headers=tag)
+    again = client.get("/page/lib/cells.js", headers=tag)
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert "content-security-policy" in again.headers
-    (folder / "app" / "main.js").write_text("2")
-    assert client.get("/page/app/main.js", headers=tag).content == b"2"
+    (folder / "lib" / "cells.js").write_text("2")
+    assert client.get("/page/lib/cells.js", headers=tag).content == b"2"
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("../secret.json", "..%2fsecret.json", "%2e%2e/secret.json", "app/../../secret.json", "..\\secret.json"),
-        *("app/..%2f..%2fsecret.json", "/etc/passwd", "%2fetc%2fpasswd", "app/main.js%00", "app", "app/", ""),
-        *("app/./main.js", "app//main.js", "notes.txt", "index.html/", "../page/index.html", "x" * 5000),
+        *("../secret.json", "..%2fsecret.json", "%2e%2e/secret.json", "lib/../../secret.json", "..\\secret.json"),
+        *("lib/..%2f..%2fsecret.json", "/etc/passwd", "%2fetc%2fpasswd", "lib/cells.js%00", "lib", "lib/", ""),
+        *("lib/./cells.js", "lib//cells.js", "notes.txt", "index.html/", "../page/index.html", "x" * 5000),
     ],
 )
 def test_nothing_else_is_there(client: TestClient, folder: Path, path: str) -> None:

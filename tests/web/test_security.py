@@ -26,7 +26,7 @@ class TestHost:
 
     @pytest.mark.parametrize("host", STRANGERS)
     def test_that_is_anothers_is_refused(self, client: TestClient, host: str) -> None:
-        for path in ("/", "/api/model", "/page/app/main.js", "/nothing"):
+        for path in ("/", "/api/model", "/page/main.js", "/nothing"):
             response = client.get(path, headers={"host": host})
             assert response.status_code == 403
             assert response.json() == {"error": "the Host header is not one of this server's hostnames"}
@@ -63,7 +63,7 @@ class TestToken:
     def client(self) -> TestClient:
         return client_of(mute(), TOKEN)
 
-    @pytest.mark.parametrize("path", ["/", "/api/model", "/page/app/main.js", "/?token=", "/?token=wrong", "/?token=é"])
+    @pytest.mark.parametrize("path", ["/", "/api/model", "/page/main.js", "/?token=", "/?token=wrong", "/?token=é"])
     def test_without_it_nothing_is_answered(self, client: TestClient, path: str) -> None:
         response = client.get(path)
         assert response.status_code == 403
@@ -93,9 +93,7 @@ class TestToken:
             assert response.status_code == status
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/page/app/main.js", "/api/model", "/api/traces/x/heads", "/nothing", "/api/traces"]
-)
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/api/model", "/api/traces/x/heads", "/nothing", "/api/traces"])
 def test_every_answer_has_the_headers(client: TestClient, path: str) -> None:
     for host in (f"localhost:{PORT}", "evil.example"):
         headers = client.get(path, headers={"host": host}).headers

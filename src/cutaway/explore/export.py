@@ -33,7 +33,7 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "
     "connect-src data: blob:"
 )
-UNPACK = "app/unpack.js"  # runs as a script in the file, and is no module
+UNPACK = "unpack.js"  # runs as a script in the file, and is no module
 TRACE = "text"  # what the trace is called in the file
 MOST_PATTERNS = 24_000  # attention weights: where all heads together have more, the file holds those of one layer
 _PAGE = """<!doctype html>

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { START, changeToText, fromAddress, textToChange, toAddress } from "../../../src/cutaway/explore/page/app/address.js";
+import { START, changeToText, fromAddress, textToChange, toAddress } from "../../../src/cutaway/explore/page/lib/address.js";
 
 const STATES = [
   START,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
-import { readTensors, writeTensor } from "../../../src/cutaway/explore/page/app/safetensors.js";
+import { readTensors, writeTensor } from "../../../src/cutaway/explore/page/lib/safetensors.js";
 
 test("every encoding that the server sends is read", () => {
   const bytes = Uint8Array.from(atob(vectors.safetensors.file), (char) => char.charCodeAt(0));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
-import { distribution, ranked, softmax } from "../../../src/cutaway/explore/page/app/sampling.js";
+import { distribution, ranked, softmax } from "../../../src/cutaway/explore/page/lib/sampling.js";
 
 for (const { name, logits, settings, ids, probabilities } of vectors.sampling) {
   test(`what can be drawn is what Python draws from: ${name}`, () => {

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { server } from "../../../src/cutaway/explore/page/app/transport.js";
+import { httpTransport } from "../../../src/cutaway/explore/page/state/transport.js";
 
 const MOST = 2; // traces that this server keeps
 const CHANGE = [{ kind: "zero_ablate_mlp", layer: 1 }];
-let kept, posted;
+let kept;
+let posted;
 
 const name = ({ ids, interventions }) => `trace${ids.join("")}${interventions.length}`;
 const reply = (body, status = 200) => new Response(JSON.stringify(body), { status });
@@ -29,16 +30,16 @@ beforeEach(() => { kept = []; posted = []; });
 const three = async () => {
   const all = [{ ids: [1, 2], interventions: CHANGE }, { ids: [3], interventions: [] }, { ids: [4], interventions: [] }];
   const found = [];
-  for (const request of all) found.push((await server.trace(request)).trace);
+  for (const request of all) found.push((await httpTransport.trace(request)).trace);
   return found;
 };
 
 test("a trace that the server has let go of is read again, as it was, and answers", async () => {
   const [lost] = await three();
   posted = [];
-  assert.deepEqual(await server.json(`traces/${lost}/surprise`), { path: `api/traces/${lost}/surprise` });
+  assert.deepEqual(await httpTransport.json(`traces/${lost}/surprise`), { path: `api/traces/${lost}/surprise` });
   assert.deepEqual(posted, [{ ids: [1, 2], interventions: CHANGE }]);
-  assert.deepEqual(await server.post(`traces/${lost}/proof`, {}), { path: `api/traces/${lost}/proof` });
+  assert.deepEqual(await httpTransport.post(`traces/${lost}/proof`, {}), { path: `api/traces/${lost}/proof` });
   assert.equal(posted.length, 1);
 });
 
@@ -46,34 +47,35 @@ test("two that are asked for together are both read again", async () => {
   const [one, other] = await three();
   kept = []; // a server that was started anew
   const path = `traces/${one}/divergence?with=${other}`;
-  assert.deepEqual(await server.json(path), { path: `api/${path}` });
+  assert.deepEqual(await httpTransport.json(path), { path: `api/${path}` });
 });
 
 test("what is not there afterwards either is an error, and is asked for no third time", async () => {
   const [lost] = await three();
   posted = [];
-  await assert.rejects(server.json(`traces/${lost}/nonsense`), { message: "no such address", status: 404 });
+  await assert.rejects(httpTransport.json(`traces/${lost}/nonsense`), { message: "no such address", status: 404 });
   assert.equal(posted.length, 1);
-  await assert.rejects(server.json("nonsense"), { message: "no such address", status: 404 });
+  await assert.rejects(httpTransport.json("nonsense"), { message: "no such address", status: 404 });
   assert.equal(posted.length, 1);
 });
 
 test("progress is told, and what went wrong on the way is an error", async () => {
   const seen = [];
-  await server.trace({ ids: [5] }, (done, layers) => seen.push([done, layers]));
-  await assert.rejects(server.trace({ ids: [99] }, (done, layers) => seen.push([done, layers])), { message: "too large", status: 400 });
+  await httpTransport.trace({ ids: [5] }, (done, layers) => seen.push([done, layers]));
+  await assert.rejects(httpTransport.trace({ ids: [99] }, (done, layers) => seen.push([done, layers])), { message: "too large", status: 400 });
   assert.deepEqual(seen, [[1, 1], [1, 2]]);
 });
 
 test("more tensors than one question may name are asked for in several", async () => {
-  const fetchBefore = globalThis.fetch, asked = [];
+  const fetchBefore = globalThis.fetch;
+  const asked = [];
   globalThis.fetch = async (path) => {
     const selections = new URLSearchParams(path.split("?")[1]).getAll("sel");
     asked.push(selections.length);
     return new Response(file(selections));
   };
   const selections = Array.from({ length: 600 }, (_, i) => `resid.pre.${i}[0,:]`);
-  const found = await server.tensors("text", selections);
+  const found = await httpTransport.tensors("text", selections);
   globalThis.fetch = fetchBefore;
   assert.deepEqual(asked, [256, 256, 88]);
   assert.deepEqual(Object.keys(found).sort(), [...selections].sort());

@@ -1,12 +1,12 @@
 // All figures of the article in its order, each with the numbers of this model.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { choices } from "../app/controls.js";
-import { language, say, t } from "../app/i18n.js";
-import { ask, askTrace, chosen, files, live, trace } from "../app/model.js";
-import { goMore, state } from "../app/state.js";
-import { panel } from "../draw/panels.js";
-import { claim, waiting } from "../draw/pieces.js";
+import { language, say, t } from "../state/i18n.js";
+import { goMore, state } from "../state/navigation.js";
+import { ask, askTrace, chosen, live, trace, transport } from "../state/session.js";
+import { choices } from "../ui/controls.js";
+import { panel } from "../ui/panels.js";
+import { claim, waiting } from "../ui/widgets.js";
 
 export const article = { id: "article", draw };
 
@@ -41,7 +41,8 @@ function figure(open) {
 }
 
 function body(open) {
-  const { layer, head, position } = chosen.value, query = { layer, head, position };
+  const { layer, head, position } = chosen.value;
+  const query = { layer, head, position };
   const found = askTrace(`figures/${open.id}?${new URLSearchParams(query)}`);
   if (!found) return waiting();
   return html`${found.panels.map(panel)}${claim(found.check)}${save(open, query)}`;
@@ -49,7 +50,7 @@ function body(open) {
 
 function save(open, query) {
   if (!live()) return nothing;
-  const file = (format) => files().figureFile(trace.value.trace, open.id, { ...query, format, language: language.value });
+  const file = (format) => transport().figureFile(trace.value.trace, open.id, { ...query, format, language: language.value });
   return html`<p class="tools">${["svg", "json", "text"].map((format) => html`
     <a class="quiet" href=${file(format)} download="${open.id}.${format === "text" ? "txt" : format}">${format.toUpperCase()}</a>`)}</p>`;
 }

@@ -1,15 +1,17 @@
 // Self-attention of one head, in the article's steps: for the chosen token, and for all tokens at once.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { choices } from "../app/controls.js";
-import { t } from "../app/i18n.js";
-import { chosen, ids, labels, live, model } from "../app/model.js";
-import { firstOf, headCells, rowOf, tokenCells, weightVector } from "../app/slices.js";
-import { go, goMore, ownNumber, state } from "../app/state.js";
-import { grid, signedGrid } from "../draw/cell-grid.js";
-import { apart, computedCells, farthest, numeral } from "../draw/numbers.js";
-import { arcs, table } from "../draw/panels.js";
-import { waiting } from "../draw/pieces.js";
+import { computedCells, farthest } from "../lib/cells.js";
+import { apart } from "../lib/format.js";
+import { t } from "../state/i18n.js";
+import { go, goMore, ownNumber, state } from "../state/navigation.js";
+import { chosen, ids, labels, live, model } from "../state/session.js";
+import { firstOf, headCells, rowOf, tokenCells, weightVector } from "../state/slices.js";
+import { grid, signedGrid } from "../ui/cell-grid.js";
+import { choices } from "../ui/controls.js";
+import { numeral } from "../ui/numeral.js";
+import { arcs, table } from "../ui/panels.js";
+import { waiting } from "../ui/widgets.js";
 
 export const attention = { id: "attention", draw };
 
@@ -34,9 +36,12 @@ function head(kind) {
 
 /** A step whose result is a number for each pair of tokens. */
 function matrix(step) {
-  const cells = head(MATRIX[step]), names = labels.value, { position } = chosen.value;
+  const cells = head(MATRIX[step]);
+  const names = labels.value;
+  const { position } = chosen.value;
   if (!cells) return waiting();
-  const scale = step === "softmax" ? "share" : "signed", row = rowOf(cells, position);
+  const scale = step === "softmax" ? "share" : "signed";
+  const row = rowOf(cells, position);
   return html`
     ${step === "softmax" ? looks(row, names, position) : nothing}
     ${grid({ title: t("attention.vector", { token: names[position] }), cells: row, scale, columnLabels: names, columnAxis: t("key") })}
@@ -59,9 +64,15 @@ const keyPosition = () => ownNumber("key", ids.value.length, chosen.value.positi
 
 /** A dot product opened: every product of a number of the query with one of the key. */
 function terms() {
-  const q = head("q"), k = head("k"), scores = head("scores_raw"), { layer, head: number, position } = chosen.value;
+  const q = head("q");
+  const k = head("k");
+  const scores = head("scores_raw");
+  const { layer, head: number, position } = chosen.value;
   if (!q || !k || !scores) return waiting();
-  const key = keyPosition(), query = rowOf(q, position), against = rowOf(k, key), names = labels.value;
+  const key = keyPosition();
+  const query = rowOf(q, position);
+  const against = rowOf(k, key);
+  const names = labels.value;
   const formula = `q.${layer}[${number},${position},:] * k.${layer}[${number},${key},:]`;
   const products = computedCells(formula, query.values.map((value, i) => value * against.values[i]));
   const sum = products.values.reduce((a, b) => a + b, 0);
@@ -72,7 +83,8 @@ function terms() {
 }
 
 function vectors() {
-  const { position } = chosen.value, names = labels.value;
+  const { position } = chosen.value;
+  const names = labels.value;
   const found = ["q", "k", "v"].map((kind) => [t(`attention.${kind}`), head(kind)]);
   return html`<div class="two"><div>${found.map(([title, cells]) => signedGrid(`${title}: ${names[position]}`, cells && rowOf(cells, position)))}</div>
     <div>${found.map(([title, cells]) => signedGrid(title, cells, { rowLabels: names, rowAxis: t("axis.position") }))}</div></div>`;
@@ -82,10 +94,16 @@ const FIRST = 4; // numbers of each vector that the table has
 
 /** The article's table: word, weight, value, weight × value; and their sum. */
 function sum() {
-  const attn = head("attn"), v = head("v"), z = head("z"), { layer, head: number, position } = chosen.value;
+  const attn = head("attn");
+  const v = head("v");
+  const z = head("z");
+  const { layer, head: number, position } = chosen.value;
   if (!attn || !v || !z) return waiting();
-  const weights = rowOf(attn, position).values, out = rowOf(z, position), all = reach(weights, position);
-  const rows = heaviest(weights, all).map((key) => addend(key, weights, v)), off = farthest(weighted(weights, v), out.values);
+  const weights = rowOf(attn, position).values;
+  const out = rowOf(z, position);
+  const all = reach(weights, position);
+  const rows = heaviest(weights, all).map((key) => addend(key, weights, v));
+  const off = farthest(weighted(weights, v), out.values);
   const columns = [t("attention.word"), t("attention.weight"), ...firstNames("v"), ...firstNames("w·v")];
   return html`${table(t("attention.sum.table", { n: rows.length, all }), columns, rows)}
     ${signedGrid(t("attention.z"), out)}
@@ -102,7 +120,8 @@ function heaviest(weights, count) {
 
 /** A row of the table. */
 function addend(key, weights, v) {
-  const { layer, head: number, position } = chosen.value, values = [...rowOf(v, key).values.subarray(0, FIRST)];
+  const { layer, head: number, position } = chosen.value;
+  const values = [...rowOf(v, key).values.subarray(0, FIRST)];
   const entry = (value, tensor, index) => ({ value, tensor, index, form: ".3f" });
   return [labels.value[key], entry(weights[key], `attn.${layer}`, [number, position, key]),
     ...values.map((value, i) => entry(value, `v.${layer}`, [number, key, i])),
@@ -117,7 +136,8 @@ function weighted(weights, v) {
 }
 
 function merge() {
-  const { layer, position } = chosen.value, bias = weightVector(`h.${layer}.attn.c_proj.bias`, model.value.config.n_embd);
+  const { layer, position } = chosen.value;
+  const bias = weightVector(`h.${layer}.attn.c_proj.bias`, model.value.config.n_embd);
   const parts = { zcat: "attention.zcat", attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
   return html`${Object.entries(parts).map(([kind, words]) => signedGrid(t(words), tokenCells(`${kind}.${layer}`, position)))}
     ${signedGrid(t("attention.bias"), bias)}`;

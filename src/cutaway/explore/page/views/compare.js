@@ -2,22 +2,26 @@
 // difference.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { areInForce, describe, fitting } from "../app/changes.js";
-import { checkbox, choices } from "../app/controls.js";
-import { t } from "../app/i18n.js";
-import { likeliest, likelyList, onlyIn, share } from "../app/likely.js";
-import { chosen, ids, live, model, report, text, textOf, trace } from "../app/model.js";
-import { askOf, other, readOther, tensorOf } from "../app/other.js";
-import { go, goMore, isOn, state } from "../app/state.js";
-import { grid } from "../draw/cell-grid.js";
-import { cellsOf, indexOf, numeral, select, valueAt } from "../draw/numbers.js";
-import { scrolling, waiting } from "../draw/pieces.js";
+import { cellsOf, indexOf, select, valueAt } from "../lib/cells.js";
+import { share } from "../lib/format.js";
+import { likeliest, onlyIn } from "../state/candidates.js";
+import { areInForce, describe, fitting } from "../state/changes.js";
+import { t } from "../state/i18n.js";
+import { go, goMore, isOn, state } from "../state/navigation.js";
+import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
+import { chosen, ids, live, model, report, text, textOf, trace } from "../state/session.js";
+import { likelyList } from "../ui/candidates.js";
+import { grid } from "../ui/cell-grid.js";
+import { checkbox, choices } from "../ui/controls.js";
+import { numeral } from "../ui/numeral.js";
+import { scrolling, waiting } from "../ui/widgets.js";
 
 export const compare = { id: "compare", draw };
 
 const MOST_TOKENS = 96; // of each text that are listed
 const THRESHOLD = 0.1; // nats
-const MATRICES = ["attn", "scores"], OF_HEADS = ["q", "k", "v", "z"];
+const MATRICES = ["attn", "scores"];
+const OF_HEADS = ["q", "k", "v", "z"];
 const OF_TOKENS = ["resid.pre", "ln1", "attn_out", "resid.mid", "ln2", "mlp_act", "mlp_out", "resid.post"];
 const KINDS = [...MATRICES, ...OF_HEADS, ...OF_TOKENS];
 
@@ -56,7 +60,8 @@ const WITH = {
 
 /** The second text: as text where the model reads text, else as ids. */
 function form() {
-  const readsText = model.value.has_tokenizer, given = second();
+  const readsText = model.value.has_tokenizer;
+  const given = second();
   const value = readsText ? (given ? textOf(given.tokens) : text.value) : (state.value.more.ids ?? ids.value.join(","));
   return html`<p class="note">${t("compare.text.note")}</p><form class="wide" @submit=${readSecond}>
     <label class="wide">${t(readsText ? "compare.text" : "compare.ids")} <input name="text" autocomplete="off" spellcheck="false" maxlength="20000" .value=${value}></label>
@@ -91,7 +96,8 @@ const side = (name, tokens, others) => html`<div><dt>${name}</dt><dd class="toke
 
 /** The positions that are compared: the same from the start; the last of both where the last was chosen. */
 function places(found) {
-  const last = found.ids.length - 1, { position } = chosen.value;
+  const last = found.ids.length - 1;
+  const { position } = chosen.value;
   return [position, state.value.position < 0 ? last : Math.min(position, last)];
 }
 
@@ -99,10 +105,12 @@ const ofB = (name) => `B: ${name}`;
 
 /** The likeliest next tokens of both. */
 function next(found) {
-  const [mine, theirs] = places(found), a = tensorOf(trace.value.trace, select("logits", mine, ":"))?.data;
+  const [mine, theirs] = places(found);
+  const a = tensorOf(trace.value.trace, select("logits", mine, ":"))?.data;
   const b = tensorOf(found.trace, select("logits", theirs, ":"))?.data;
   if (!a || !b) return waiting();
-  const [topA, topB] = [likeliest(a), likeliest(b)];
+  const topA = likeliest(a);
+  const topB = likeliest(b);
   return html`<h2>${t("compare.next")}</h2>${choices(["position"])}
     <p class="note">${t("compare.next.note")}</p>
     <div class="two"><section><h3>A · ${t("place", { n: mine + 1, i: mine })}</h3>${likelyList(topA, "probs", mine, onlyIn(topA, topB))}</section>
@@ -111,8 +119,10 @@ function next(found) {
 
 /** Where the two first part ways: the raw logit lens of both at each boundary, and how far it is from one to the other. */
 function layers(found) {
-  const [mine, theirs] = places(found), heading = html`<h2>${t("compare.layers")}</h2><p class="note">${t("compare.layers.note")}</p>`;
-  const [a, b] = [lens(trace.value.trace, mine), lens(found.trace, theirs)];
+  const [mine, theirs] = places(found);
+  const heading = html`<h2>${t("compare.layers")}</h2><p class="note">${t("compare.layers.note")}</p>`;
+  const a = lens(trace.value.trace, mine);
+  const b = lens(found.trace, theirs);
   const apart = askOf(trace.value.trace, `divergence?${new URLSearchParams({ with: found.trace, position: mine, other_position: theirs })}`)?.boundaries;
   if (!a || !b || !apart) return html`${heading}${waiting()}`;
   const first = apart.findIndex((each) => each.nats === null || each.nats > threshold());
@@ -140,7 +150,8 @@ const said = ({ id, text: shown, probability }, boundary, position) =>
 
 /** One tensor of both. */
 function tensors(found) {
-  const kind = KINDS.includes(state.value.more.tensor) ? state.value.more.tensor : "attn", [mine, theirs] = places(found);
+  const kind = KINDS.includes(state.value.more.tensor) ? state.value.more.tensor : "attn";
+  const [mine, theirs] = places(found);
   return html`<h2>${t("compare.tensor")}</h2>
     <div class="choices"><label class="choice">${t("compare.which")} <select @change=${(event) => goMore({ tensor: event.target.value })}>
       ${KINDS.map((each) => html`<option value=${each} ?selected=${each === kind}>${t(`compare.kind.${each}`)}</option>`)}</select></label>
@@ -157,12 +168,16 @@ function both(kind, a, b, found) {
 
 /** A head's pattern, or a token's row, of either trace, under a name that says which. */
 function part(found, kind, position, named) {
-  const { layer, head } = chosen.value, { n_head } = model.value.config, count = found.ids.length, name = `${kind}.${layer}`;
+  const { layer, head } = chosen.value;
+  const { n_head } = model.value.config;
+  const count = found.ids.length;
+  const name = `${kind}.${layer}`;
   const places = MATRICES.includes(kind) ? [head, ":", ":"] : OF_HEADS.includes(kind) ? [head, position, ":"] : [position, ":"];
   const data = tensorOf(found.trace, select(name, ...places))?.data;
   if (!data) return undefined;
   if (MATRICES.includes(kind)) return cellsOf(named(name), [n_head, count, count], data, count, count, head * count * count);
-  const wide = data.length, before = OF_HEADS.includes(kind) ? head * count + position : position;
+  const wide = data.length;
+  const before = OF_HEADS.includes(kind) ? head * count + position : position;
   return cellsOf(named(name), OF_HEADS.includes(kind) ? [n_head, count, wide] : [count, wide], data, 1, wide, before * wide);
 }
 
@@ -174,7 +189,9 @@ function shown(side, cells, kind, found) {
 
 /** A − B; of two patterns of different size the part that both have. */
 function difference(kind, a, b, found) {
-  const cells = subtracted(a, b), at = largestAt(cells), common = cells.rows;
+  const cells = subtracted(a, b);
+  const at = largestAt(cells);
+  const common = cells.rows;
   const name = (token, i) => (found.ids[i] === token.id ? token.text : `${token.text}|${found.tokens[i].text}`);
   const names = MATRICES.includes(kind) ? trace.value.tokens.slice(0, common).map(name) : undefined;
   return html`${grid({ title: `A − B · ${a.tensor}`, cells, scale: "signed", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: at })}
@@ -183,7 +200,9 @@ function difference(kind, a, b, found) {
 }
 
 function subtracted(a, b) {
-  const rows = Math.min(a.rows, b.rows), columns = Math.min(a.columns, b.columns), values = new Float32Array(rows * columns);
+  const rows = Math.min(a.rows, b.rows);
+  const columns = Math.min(a.columns, b.columns);
+  const values = new Float32Array(rows * columns);
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) values[i * columns + j] = valueAt(a, i, j) - valueAt(b, i, j);
   return { ...a, tensor: `${a.tensor} - ${b.tensor}`, values, rows, columns };
 }

@@ -2,16 +2,18 @@
 // from one token to another.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { checkbox, choices } from "../app/controls.js";
-import { t } from "../app/i18n.js";
-import { askTrace, chosen, ids, isWhole, labels, live, model } from "../app/model.js";
-import { withoutFirst } from "../app/patterns.js";
-import { headCells } from "../app/slices.js";
-import { go, goMore, isOn, ownNumber, state } from "../app/state.js";
-import { grid } from "../draw/cell-grid.js";
-import { atlas, headsOf, shownName } from "../draw/head-atlas.js";
-import { computedCells, numeral, percent } from "../draw/numbers.js";
-import { meter, waiting } from "../draw/pieces.js";
+import { computedCells } from "../lib/cells.js";
+import { percent } from "../lib/format.js";
+import { withoutFirst } from "../lib/patterns.js";
+import { t } from "../state/i18n.js";
+import { go, goMore, isOn, ownNumber, state } from "../state/navigation.js";
+import { askTrace, chosen, ids, isWhole, labels, live, model } from "../state/session.js";
+import { headCells } from "../state/slices.js";
+import { grid } from "../ui/cell-grid.js";
+import { checkbox, choices } from "../ui/controls.js";
+import { atlas, headsOf, shownName } from "../ui/head-atlas.js";
+import { numeral } from "../ui/numeral.js";
+import { meter, waiting } from "../ui/widgets.js";
 
 export const heads = { id: "heads", draw };
 
@@ -38,7 +40,9 @@ function large() {
 }
 
 function pattern(layer, head) {
-  const cells = headCells("attn", layer, head), { position } = chosen.value, names = labels.value;
+  const cells = headCells("attn", layer, head);
+  const { position } = chosen.value;
+  const names = labels.value;
   if (!cells) return waiting();
   return grid({ title: t(isOn("without_first") ? "heads.pattern.first" : "heads.pattern"), cells: isOn("without_first") ? cut(cells, layer) : cells,
     scale: "share", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: [position, position],
@@ -69,7 +73,8 @@ function statistics(layer, head) {
 
 /** From which token to which: every head, by the weight it gives. */
 function search() {
-  const { query, keys } = wanted(), names = labels.value;
+  const { query, keys } = wanted();
+  const names = labels.value;
   const from = (token) => goMore({ from: token, to: keys.filter((key) => key <= token).join(",") });
   const to = (keys) => goMore({ from: query, to: [...new Set(keys)].sort((a, b) => a - b).join(",") });
   return html`<section aria-labelledby="search"><h2 id="search">${t("heads.search")}</h2>
@@ -83,7 +88,8 @@ function search() {
 
 /** The search of the address; what looks is the chosen token unless another is named. */
 function wanted() {
-  const query = ownNumber("from", ids.value.length, chosen.value.position), { to = "" } = state.value.more;
+  const query = ownNumber("from", ids.value.length, chosen.value.position);
+  const { to = "" } = state.value.more;
   return { query, keys: to.split(",").filter((text) => /^\d{1,9}$/.test(text)).map(Number).filter((key) => key <= query) };
 }
 
@@ -100,7 +106,8 @@ function pickToken(name, value, names, pick) {
 function ranking(query, keys) {
   const all = askTrace(`search?query=${query}&keys=${keys.join(",")}`)?.heads;
   if (!all) return waiting();
-  const formula = keys.map((key) => `attn.l[h,${query},${key}]`).join(" + "), best = all.slice(0, LISTED);
+  const formula = keys.map((key) => `attn.l[h,${query},${key}]`).join(" + ");
+  const best = all.slice(0, LISTED);
   return html`<div class="two"><div><h3>${t("heads.best", { n: best.length, all: all.length })}</h3>
     <ol class="bars ranked">${best.map(({ layer, head, weight }) => html`<li>
       <button type="button" class="quiet" aria-pressed=${isChosen(layer, head)} @click=${() => go({ layer, head })}>${t("heads.name", { layer, head })}</button>
@@ -110,7 +117,9 @@ function ranking(query, keys) {
 
 /** Layers × heads. */
 function map(all, formula) {
-  const { n_layer, n_head } = model.value.config, values = new Float32Array(n_layer * n_head), [best] = all;
+  const { n_layer, n_head } = model.value.config;
+  const values = new Float32Array(n_layer * n_head);
+  const [best] = all;
   for (const { layer, head, weight } of all) values[layer * n_head + head] = weight;
   const count = (n, named) => Array.from({ length: n }, (_, i) => named(i));
   return grid({ title: t("heads.map"), cells: computedCells(formula, values, n_head), scale: "share", rowLabels: count(n_layer, (i) => `${t("layer")} ${i}`),

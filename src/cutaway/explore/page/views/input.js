@@ -1,28 +1,33 @@
 // What enters the first block: the token's row of wte, plus its position's row of wpe.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { checkbox, choices } from "../app/controls.js";
-import { t } from "../app/i18n.js";
-import { ask, chosen, model, tensor, tokens } from "../app/model.js";
-import { sheet, tokenCells, weightRow } from "../app/slices.js";
-import { isOn } from "../app/state.js";
-import { signedGrid } from "../draw/cell-grid.js";
-import { apart, computedCells, farthest, numeral } from "../draw/numbers.js";
-import { bars } from "../draw/panels.js";
-import { waiting } from "../draw/pieces.js";
+import { computedCells, farthest } from "../lib/cells.js";
+import { apart } from "../lib/format.js";
+import { t } from "../state/i18n.js";
+import { isOn } from "../state/navigation.js";
+import { ask, chosen, model, tensor, tokens } from "../state/session.js";
+import { sheet, tokenCells, weightRow } from "../state/slices.js";
+import { signedGrid } from "../ui/cell-grid.js";
+import { checkbox, choices } from "../ui/controls.js";
+import { numeral } from "../ui/numeral.js";
+import { bars } from "../ui/panels.js";
+import { waiting } from "../ui/widgets.js";
 
 export const input = { id: "input", draw };
 
 const POSITIONS = 96; // of the map of position vectors
 
 function draw() {
-  const { position } = chosen.value, token = tokens.value[position], { n_vocab, n_ctx, n_embd } = model.value.config;
+  const { position } = chosen.value;
+  const token = tokens.value[position];
+  const { n_vocab, n_ctx, n_embd } = model.value.config;
   const parts = [
     [t("input.wte", { token: token.text, id: token.id }), weightRow("wte.weight", [n_vocab, n_embd], token.id)],
     [t("input.wpe", { n: position + 1, i: position }), weightRow("wpe.weight", [n_ctx, n_embd], position)],
     [t("input.sum"), tokenCells("resid.pre.0", position)],
   ];
-  const columns = fold(n_embd), shown = (cells) => (cells && isOn("folded") ? sheet(cells, columns) : cells);
+  const columns = fold(n_embd);
+  const shown = (cells) => (cells && isOn("folded") ? sheet(cells, columns) : cells);
   return html`${choices(["position"])}
     <p>${checkbox("folded", t("input.fold", { rows: n_embd / columns, columns }))}</p>
     ${parts.map(([title, cells], i) => html`${sign(i)}${signedGrid(title, shown(cells))}`)}
@@ -53,10 +58,12 @@ function nearest(token) {
 
 /** How alike the vectors of positions are: the cosine of each pair of the first rows of wpe. */
 function similar(position) {
-  const { n_ctx, n_embd } = model.value.config, count = Math.min(POSITIONS, n_ctx);
+  const { n_ctx, n_embd } = model.value.config;
+  const count = Math.min(POSITIONS, n_ctx);
   const found = tensor(`wpe.weight[0:${count},:]`);
   if (!found) return waiting();
-  const names = Array.from({ length: count }, (_, i) => String(i)), cells = computedCells("cosine(wpe.weight, wpe.weight)", cosines(found.data, n_embd), count);
+  const names = Array.from({ length: count }, (_, i) => String(i));
+  const cells = computedCells("cosine(wpe.weight, wpe.weight)", cosines(found.data, n_embd), count);
   return signedGrid(t("input.similar", { n: count }), cells, {
     rowLabels: names, columnLabels: names, rowAxis: t("axis.position"), columnAxis: t("axis.position"), cursor: [Math.min(position, count - 1), 0],
   });
@@ -65,6 +72,7 @@ function similar(position) {
 /** Of each row with each: a flat list. */
 function cosines(data, width) {
   const rows = Array.from({ length: data.length / width }, (_, i) => data.subarray(i * width, (i + 1) * width));
-  const lengths = rows.map((row) => Math.hypot(...row)), dot = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0);
+  const lengths = rows.map((row) => Math.hypot(...row));
+  const dot = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0);
   return rows.flatMap((one, i) => rows.map((other, j) => dot(one, other) / (lengths[i] * lengths[j])));
 }

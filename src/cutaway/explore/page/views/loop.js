@@ -2,12 +2,14 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computed, signal } from "../vendor/signals-core.js";
-import { t } from "../app/i18n.js";
-import { likely, share, word } from "../app/likely.js";
-import { ids, labels, live, model, post, progress, report, tensor, trace } from "../app/model.js";
-import { go } from "../app/state.js";
-import { apart, numeral, select } from "../draw/numbers.js";
-import { scrolling, waiting } from "../draw/pieces.js";
+import { select } from "../lib/cells.js";
+import { apart, share } from "../lib/format.js";
+import { likely, word } from "../state/candidates.js";
+import { t } from "../state/i18n.js";
+import { go } from "../state/navigation.js";
+import { ids, labels, live, model, post, progress, report, tensor, trace } from "../state/session.js";
+import { numeral } from "../ui/numeral.js";
+import { scrolling, waiting } from "../ui/widgets.js";
 
 export const loop = { id: "loop", draw };
 
@@ -25,7 +27,8 @@ function draw() {
 }
 
 function controls() {
-  const full = ids.value.length >= model.value.config.n_ctx, wait = progress.value !== null || likeliest.value === undefined;
+  const full = ids.value.length >= model.value.config.n_ctx;
+  const wait = progress.value !== null || likeliest.value === undefined;
   return html`<p class="buttons">
     <button type="button" ?disabled=${!live() || full || wait} @click=${step}>${t("loop.step")}</button>
     <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "loop.pause" : "loop.play")}</button>
@@ -55,7 +58,8 @@ function tick() {
 function last() {
   const id = likeliest.value;
   if (id === undefined) return waiting();
-  const at = ids.value.length, { probabilities } = likely(logits.value);
+  const at = ids.value.length;
+  const { probabilities } = likely(logits.value);
   return html`<p class="becomes"><span class="token">${labels.value.slice(-6).join(" ")}</span>
     <span aria-hidden="true">→</span> <b class="token">${word(id)}</b> ${numeral(share(probabilities[id]), "probs", [at - 1, id])}
     <span>${t("loop.becomes", { n: at + 1, i: at })}</span></p>`;
@@ -63,7 +67,10 @@ function last() {
 
 /** Layers × positions: computed in the last step, reused, or empty. */
 function cache() {
-  const { n_layer, n_embd } = model.value.config, { work } = trace.value, count = ids.value.length, perPosition = 2 * n_layer * n_embd * 4;
+  const { n_layer, n_embd } = model.value.config;
+  const { work } = trace.value;
+  const count = ids.value.length;
+  const perPosition = 2 * n_layer * n_embd * 4;
   return html`<h2>${t("loop.cache")}</h2>
     <p>${t("loop.work", { computed: work.positions_computed, reused: work.positions_reused, layers: work.layers_computed })}</p>
     ${scrolling(t("loop.cache"), slots())}
@@ -75,7 +82,8 @@ function cache() {
 const MARKS = { computed: "●", reused: "○", empty: "·" };
 
 function slots() {
-  const { n_layer, n_ctx } = model.value.config, first = Math.max(0, ids.value.length - SHOWN + 6);
+  const { n_layer, n_ctx } = model.value.config;
+  const first = Math.max(0, ids.value.length - SHOWN + 6);
   const places = Array.from({ length: Math.min(SHOWN, n_ctx - first) }, (_, i) => first + i);
   const slot = (kind) => html`<td class=${kind}><span>${MARKS[kind]}</span></td>`;
   return html`<table class="cache">

@@ -1,16 +1,18 @@
 // The MLP of a layer for one token: wider, through GELU, back again, and added to what came in.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { choices } from "../app/controls.js";
-import { t } from "../app/i18n.js";
-import { askTrace, chosen, ids, labels, model, tensor } from "../app/model.js";
-import { shapeOf, sheet, tokenCells } from "../app/slices.js";
-import { goMore, ownNumber } from "../app/state.js";
-import { grid, signedGrid } from "../draw/cell-grid.js";
-import { apart, cellsOf, farthest, numeral } from "../draw/numbers.js";
-import { bars } from "../draw/panels.js";
-import { meter, scrolling, waiting } from "../draw/pieces.js";
-import { picture } from "../draw/svg-file.js";
+import { cellsOf, farthest } from "../lib/cells.js";
+import { apart } from "../lib/format.js";
+import { t } from "../state/i18n.js";
+import { goMore, ownNumber } from "../state/navigation.js";
+import { askTrace, chosen, ids, labels, model, tensor } from "../state/session.js";
+import { shapeOf, sheet, tokenCells } from "../state/slices.js";
+import { grid, signedGrid } from "../ui/cell-grid.js";
+import { choices } from "../ui/controls.js";
+import { numeral } from "../ui/numeral.js";
+import { bars } from "../ui/panels.js";
+import { picture } from "../ui/svg-file.js";
+import { meter, scrolling, waiting } from "../ui/widgets.js";
 
 export const mlp = { id: "mlp", draw };
 
@@ -20,7 +22,9 @@ const PROMOTED = 12; // tokens that the chosen unit promotes
 const MOST_TOKENS = 24; // for which a unit's numbers are shown
 
 function draw() {
-  const { position } = chosen.value, { n_inner, n_embd } = model.value.config, [before, after] = ["mlp_pre", "mlp_act"].map(part);
+  const { position } = chosen.value;
+  const { n_inner, n_embd } = model.value.config;
+  const [before, after] = ["mlp_pre", "mlp_act"].map(part);
   return html`${choices(["layer", "position"])}
     <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}</p>
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
@@ -36,7 +40,8 @@ function part(kind) {
 
 function units(before, after) {
   const order = Array.from(after.values, (_, i) => i).sort((a, b) => after.values[b] - after.values[a]).slice(0, TOP);
-  const unit = ownNumber("unit", model.value.config.n_inner, order[0]), columns = fold(after.columns);
+  const unit = ownNumber("unit", model.value.config.n_inner, order[0]);
+  const columns = fold(after.columns);
   const folded = (cells, title) => grid({ title, cells: sheet(cells, columns), scale: "signed", cursor: [Math.floor(unit / columns), unit % columns],
     pick: (row, column) => goMore({ unit: row * columns + column }) });
   return html`<h2>${t("mlp.units", { n: after.columns })}</h2>
@@ -54,12 +59,15 @@ function fold(n) {
 }
 
 function positive(after) {
-  const { layer, position } = chosen.value, count = after.values.reduce((sum, value) => sum + (value > 0), 0);
+  const { layer, position } = chosen.value;
+  const count = after.values.reduce((sum, value) => sum + (value > 0), 0);
   return html`${t("mlp.positive")} ${numeral(String(count), `count(mlp_act.${layer} > 0)`, [position])}`;
 }
 
 function strongest(order, unit, before, after) {
-  const { layer, position } = chosen.value, found = promotedBy(order, NAMED), title = t("mlp.strongest", { n: order.length });
+  const { layer, position } = chosen.value;
+  const found = promotedBy(order, NAMED);
+  const title = t("mlp.strongest", { n: order.length });
   const number = (cells, kind, i) => html`<td class="right">${numeral(cells.values[i].toFixed(3), `${kind}.${layer}`, [position, i])}</td>`;
   const names = (i) => (found ? found[i].map(({ text }) => html`<span class="token symbol">${text}</span>`) : "…");
   return html`<section><h3>${title}</h3>${scrolling(title, html`<table>
@@ -71,28 +79,34 @@ function strongest(order, unit, before, after) {
 
 /** For each of these units of the layer the k tokens whose logits it raises most; undefined until they are there. */
 function promotedBy(units, k) {
-  const { layer } = chosen.value, asked = `units?layer=${layer}&units=${units.join(",")}&k=${Math.min(k, model.value.config.n_vocab)}`;
+  const { layer } = chosen.value;
+  const asked = `units?layer=${layer}&units=${units.join(",")}&k=${Math.min(k, model.value.config.n_vocab)}`;
   return askTrace(asked)?.units.map((unit) => unit.top);
 }
 
 function promotes(unit) {
-  const found = promotedBy([unit], PROMOTED), { layer } = chosen.value;
+  const found = promotedBy([unit], PROMOTED);
+  const { layer } = chosen.value;
   if (!found) return waiting();
-  const [top] = found, formula = `(h.${layer}.mlp.c_proj.weight[${unit},:] - mean) * ln_f.weight @ ${model.value.config.tie_word_embeddings ? "wte" : "lm_head"}.weight.T`;
+  const [top] = found;
+  const formula = `(h.${layer}.mlp.c_proj.weight[${unit},:] - mean) * ln_f.weight @ ${model.value.config.tie_word_embeddings ? "wte" : "lm_head"}.weight.T`;
   return html`<section aria-labelledby="promotes"><h3 id="promotes">${t("mlp.promotes")}</h3><p class="note">${t("mlp.promotes.note")}</p>
     <ol class="bars">${top.map(({ id, text, adds }) => html`<li><span class="token">${text}</span>
       ${meter(Math.max(0, adds), top[0].adds)}${numeral(adds.toFixed(3), formula, [id])}</li>`)}</ol></section>`;
 }
 
-const WIDE = 320, HIGH = 200; // of the curve, in pixels
+const WIDE = 320;
+const HIGH = 200; // of the curve, in pixels
 
 /** GELU as GPT-2 computes it, with tanh. */
 const geluOf = (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 
 /** The curve, and on it the strongest units of the token: before GELU across, after it upwards. */
 function gelu(order, before, after) {
-  const { layer, position } = chosen.value, most = 1.05 * Math.max(3, ...order.map((i) => before.values[i]));
-  const x = (value) => (WIDE * (value + 3)) / (most + 3), y = (value) => HIGH - 8 - ((HIGH - 16) * (value + 0.3)) / (most + 0.3);
+  const { layer, position } = chosen.value;
+  const most = 1.05 * Math.max(3, ...order.map((i) => before.values[i]));
+  const x = (value) => (WIDE * (value + 3)) / (most + 3);
+  const y = (value) => HIGH - 8 - ((HIGH - 16) * (value + 0.3)) / (most + 0.3);
   const curve = Array.from({ length: 81 }, (_, i) => -3 + (i * (most + 3)) / 80).map((at) => `${x(at).toFixed(1)} ${y(geluOf(at)).toFixed(1)}`);
   const title = t("mlp.gelu");
   return html`<figure><figcaption>${title}</figcaption>
@@ -104,9 +118,13 @@ function gelu(order, before, after) {
 
 /** How strong one unit is at the tokens of the text. */
 function inText(unit) {
-  const { layer } = chosen.value, shape = shapeOf("mlp_act"), found = tensor(`mlp_act.${layer}[:,${unit}]`);
+  const { layer } = chosen.value;
+  const shape = shapeOf("mlp_act");
+  const found = tensor(`mlp_act.${layer}[:,${unit}]`);
   if (!found) return waiting();
-  const first = windowStart(), count = Math.min(MOST_TOKENS, ids.value.length), end = first + count;
+  const first = windowStart();
+  const count = Math.min(MOST_TOKENS, ids.value.length);
+  const end = first + count;
   const cells = cellsOf(`mlp_act.${layer}`, shape, found.data.subarray(first, end), count, 1, first * shape[1] + unit, [shape[1], 1]);
   const title = t("mlp.text", { unit, from: first + 1, to: end, all: ids.value.length });
   return bars({ title, labels: labels.value.slice(first, end), cells, scale: "size" });
@@ -119,7 +137,8 @@ function windowStart() {
 }
 
 function proof() {
-  const [middle, out, post] = ["resid.mid", "mlp_out", "resid.post"].map(part), { layer, position } = chosen.value;
+  const [middle, out, post] = ["resid.mid", "mlp_out", "resid.post"].map(part);
+  const { layer, position } = chosen.value;
   if (!middle || !out || !post) return nothing;
   const off = farthest(post.values, middle.values.map((value, i) => value + out.values[i]));
   return html`<p>max |resid.mid + mlp_out − resid.post| =

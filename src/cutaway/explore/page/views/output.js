@@ -1,15 +1,17 @@
 // From the last vector to a score for every token: ln_f, the output matrix, softmax; what made a score, and how early.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { choices } from "../app/controls.js";
-import { t } from "../app/i18n.js";
-import { likely, share, word } from "../app/likely.js";
-import { ask, askTrace, chosen, labels, model, tensor, trace } from "../app/model.js";
-import { tokenCells, weightRow } from "../app/slices.js";
-import { goMore, ownNumber, state } from "../app/state.js";
-import { signedGrid } from "../draw/cell-grid.js";
-import { apart, computedCells, numeral, select } from "../draw/numbers.js";
-import { meter, scrolling, signedBar, waiting } from "../draw/pieces.js";
+import { computedCells, select } from "../lib/cells.js";
+import { apart, share } from "../lib/format.js";
+import { likely, word } from "../state/candidates.js";
+import { t } from "../state/i18n.js";
+import { goMore, ownNumber, state } from "../state/navigation.js";
+import { ask, askTrace, chosen, labels, model, tensor, trace } from "../state/session.js";
+import { tokenCells, weightRow } from "../state/slices.js";
+import { signedGrid } from "../ui/cell-grid.js";
+import { choices } from "../ui/controls.js";
+import { numeral } from "../ui/numeral.js";
+import { meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
 
 export const output = { id: "output", draw };
 
@@ -21,7 +23,8 @@ const NO_SUM = ["no_residual_attention", "no_residual_mlp", "no_final_norm"]; //
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
 
 function draw() {
-  const { position } = chosen.value, logits = tensor(select("logits", position, ":"))?.data;
+  const { position } = chosen.value;
+  const logits = tensor(select("logits", position, ":"))?.data;
   if (!logits) return html`${choices(["position"])}${waiting()}`;
   const token = ownNumber("token", logits.length, likely(logits).order[0]); // the one picked, or the likeliest
   return html`${choices(["position"])}${scores(logits, position, token)}${product(logits, position, token)}
@@ -38,7 +41,8 @@ function scores(logits, position, token) {
 
 /** The tokens of these ranks, from 0, with what they got. */
 function list(ranks, logits, position, token) {
-  const { order, probabilities } = likely(logits), largest = probabilities[order[0]];
+  const { order, probabilities } = likely(logits);
+  const largest = probabilities[order[0]];
   return html`<ol class="candidates ranked">${Array.from(ranks, (rank) => [rank, order[rank]]).map(([rank, id]) => html`<li>
     <button type="button" aria-pressed=${id === token} @click=${() => goMore({ token: id })}>
       <small>${rank + 1}.</small><span class="token">${word(id)}</span>
@@ -48,7 +52,9 @@ function list(ranks, logits, position, token) {
 }
 
 function search(logits, position, token) {
-  const text = state.value.more.find ?? "", { order } = likely(logits), words = ask("vocabulary")?.tokens;
+  const text = state.value.more.find ?? "";
+  const { order } = likely(logits);
+  const words = ask("vocabulary")?.tokens;
   const found = words && text ? [...order.keys()].filter((rank) => matches(words[order[rank]], order[rank], text)) : [];
   return html`<p class="note">${t("output.search.note", { n: logits.length.toLocaleString("en") })}</p>
     <label class="wide">${t("output.find")} <input spellcheck="false" autocomplete="off" .value=${text}
@@ -64,8 +70,10 @@ function matches(shown, id, text) {
 
 /** One score as a dot product: the vector, the token's row of the matrix, and the sum of the products. */
 function product(logits, position, token) {
-  const { n_vocab, n_embd, tie_word_embeddings } = model.value.config, name = matrixName();
-  const vector = tokenCells("ln_f", position), row = weightRow(name, [n_vocab, n_embd], token);
+  const { n_vocab, n_embd, tie_word_embeddings } = model.value.config;
+  const name = matrixName();
+  const vector = tokenCells("ln_f", position);
+  const row = weightRow(name, [n_vocab, n_embd], token);
   return html`<h2>${t("output.product")}</h2>
     <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}
       ${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
@@ -88,7 +96,8 @@ function parts(logits, position, token) {
   if (spoilt) return html`${heading}<p>${t("output.nosum", { kind: t(`whatif.kind.${spoilt.kind}`) })}</p>`;
   const found = askTrace(`attribution?${new URLSearchParams({ position, token })}`);
   if (!found) return html`${heading}${waiting()}`;
-  const logit = logits[token], off = Math.abs(found.logit - logit);
+  const logit = logits[token];
+  const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
     <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(attribution)", [position, token])};
       <code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])};
@@ -118,7 +127,8 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3
 
 /** Layers × heads; the last column is the bias of the projection, which belongs to no head. */
 function heads(found) {
-  const columns = found.heads[0].length + 1, values = found.heads.flatMap((layer, l) => [...layer, found.attention_bias[l]]);
+  const columns = found.heads[0].length + 1;
+  const values = found.heads.flatMap((layer, l) => [...layer, found.attention_bias[l]]);
   const names = [...found.heads[0].map((_, head) => String(head)), t("output.projection")];
   return signedGrid(t("output.heads"), computedCells("(z @ attn.c_proj.weight) @ direction", values, columns), {
     rowLabels: found.heads.map((_, layer) => `${t("layer")} ${layer}`), columnLabels: names, columnAxis: t("head"), cursor: largestAt(values, columns),
@@ -132,7 +142,8 @@ function largestAt(values, columns) {
 
 /** What the model would say if it ended at each boundary between its parts. */
 function lens(position, final) {
-  const k = Math.min(READ, model.value.config.n_vocab), found = askTrace(`lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;
+  const k = Math.min(READ, model.value.config.n_vocab);
+  const found = askTrace(`lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;
   return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
     ${found ? scrolling(t("output.lens"), html`<table class="lens">
       <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>

@@ -1,24 +1,28 @@
 // Where the parameters are: the matrices to scale, and the table of all tensors beside the article's.
 
 import { html, svg } from "../vendor/lit-html.js";
-import { t } from "../app/i18n.js";
-import { ask, askTrace, model } from "../app/model.js";
-import { colour } from "../draw/colours.js";
-import { numeral } from "../draw/numbers.js";
-import { panel } from "../draw/panels.js";
-import { claim, scrolling, swatch, waiting } from "../draw/pieces.js";
-import { inLines, matricesOf, strips } from "../draw/scaled.js";
-import { picture } from "../draw/svg-file.js";
+import { colour } from "../lib/colours.js";
+import { inLines, matricesOf, strips } from "../lib/matrix-layout.js";
+import { t } from "../state/i18n.js";
+import { ask, askTrace, model } from "../state/session.js";
+import { numeral } from "../ui/numeral.js";
+import { panel } from "../ui/panels.js";
+import { picture } from "../ui/svg-file.js";
+import { claim, scrolling, swatch, waiting } from "../ui/widgets.js";
 
 export const parameters = { id: "parameters", draw };
 
-const WIDE = 960, AREA = WIDE * 420; // of the drawing of the whole model, in pixels
-const BLOCK = 640, LABEL = 38, GAP = 12; // of the drawing of one block: its width, room above a matrix, room between two
+const WIDE = 960;
+const AREA = WIDE * 420; // of the drawing of the whole model, in pixels
+const BLOCK = 640;
+const LABEL = 38;
+const GAP = 12; // of the drawing of one block: its width, room above a matrix, room between two
 const COLOURS = { "wte.weight": "token", "wpe.weight": "weights", "lm_head.weight": "score", "attn.c_attn.weight": "query",
   "attn.c_proj.weight": "output", "mlp.c_fc.weight": "mlp", "mlp.c_proj.weight": "reused" };
 
 function draw() {
-  const tensors = ask("parameters")?.tensors, table = askTrace("figures/F59");
+  const tensors = ask("parameters")?.tensors;
+  const table = askTrace("figures/F59");
   if (!tensors) return waiting();
   const matrices = matricesOf(tensors);
   return html`${total()}${wholeModel(matrices)}${oneBlock(matrices)}
@@ -33,7 +37,9 @@ function total() {
 }
 
 function wholeModel(matrices) {
-  const { n_layer, n_ctx } = model.value.config, drawn = matrices.reduce((sum, matrix) => sum + matrix.numbers, 0), unit = Math.sqrt(AREA / drawn);
+  const { n_layer, n_ctx } = model.value.config;
+  const drawn = matrices.reduce((sum, matrix) => sum + matrix.numbers, 0);
+  const unit = Math.sqrt(AREA / drawn);
   const outside = inLines(matrices.filter((matrix) => !matrix.inBlock).flatMap((matrix) => strips(matrix, unit, WIDE)), WIDE);
   const inside = block(matrices.filter((matrix) => matrix.inBlock), unit);
   const blocks = inLines(Array.from({ length: n_layer }, (_, layer) => ({ layer, ...inside })), WIDE, 4);
@@ -51,7 +57,8 @@ const legend = (matrices, rest) => html`<ul class="legend-list">${matrices.map((
 
 /** A block's matrices, in a rectangle as wide as the widest. */
 function block(matrices, unit) {
-  const lying = matrices.flatMap((matrix) => strips(matrix, unit, WIDE)), wide = Math.max(...lying.map((strip) => strip.wide));
+  const lying = matrices.flatMap((matrix) => strips(matrix, unit, WIDE));
+  const wide = Math.max(...lying.map((strip) => strip.wide));
   return { ...inLines(lying, wide), wide };
 }
 
@@ -67,18 +74,21 @@ function rectangle({ matrix, x, y, wide, high }, tensor) {
 function oneBlock(matrices) {
   const [attention, projection, hidden, back] = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"].map((name) => matrices.find((each) => each.name === `${name}.weight`));
   const unit = BLOCK / (Math.max(attention.columns + projection.columns, hidden.columns) + back.columns);
-  const beside = unit * attention.columns + GAP, below = LABEL + unit * attention.rows + GAP;
+  const beside = unit * attention.columns + GAP;
+  const below = LABEL + unit * attention.rows + GAP;
   const far = Math.max(beside + unit * projection.columns, unit * hidden.columns) + GAP;
   const placed = [[attention, 0, 0], [projection, beside, 0], [hidden, 0, below], [back, far, 0]];
   const wide = Math.max(...placed.map(([matrix, x]) => x + Math.max(unit * matrix.columns, 130)));
-  const high = Math.max(...placed.map(([matrix, , y]) => y + LABEL + unit * matrix.rows)) + 6, title = t("parameters.block");
+  const high = Math.max(...placed.map(([matrix, , y]) => y + LABEL + unit * matrix.rows)) + 6;
+  const title = t("parameters.block");
   return html`<h2>${title}</h2><p class="note">${t("parameters.block.note")}</p>
     ${picture("block", scrolling(title, html`<svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${title}>
       ${placed.map(([matrix, x, y]) => labelled(matrix, x, y, unit))}</svg>`))}`;
 }
 
 function labelled(matrix, x, y, unit) {
-  const at = { matrix, x: x + 1, y: y + LABEL, wide: unit * matrix.columns, high: unit * matrix.rows }, under = at.y + at.high + 3;
+  const at = { matrix, x: x + 1, y: y + LABEL, wide: unit * matrix.columns, high: unit * matrix.rows };
+  const under = at.y + at.high + 3;
   return svg`<text x=${x + 1} y=${y + 14}>${matrix.name.replace(".weight", "")}</text><text class="quiet" x=${x + 1} y=${y + 30}>${shape(matrix)}</text>
     ${rectangle(at, matrix.tensor)}<path class="frame" d="M${at.x} ${under}h${at.wide}"></path>`;
 }

@@ -3,14 +3,17 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computed, effect, signal } from "../vendor/signals-core.js";
-import { t } from "../app/i18n.js";
-import { likely, likelyList, share, word } from "../app/likely.js";
-import { askTrace, generate, ids, live, model, progress, report, tensor, tokens, trace } from "../app/model.js";
-import { distribution } from "../app/sampling.js";
-import { go, goMore, ownNumber, state } from "../app/state.js";
-import { tree } from "../app/ways.js";
-import { numeral, select } from "../draw/numbers.js";
-import { meter, waiting } from "../draw/pieces.js";
+import { tree } from "../lib/branches.js";
+import { select } from "../lib/cells.js";
+import { share } from "../lib/format.js";
+import { distribution } from "../lib/sampling.js";
+import { likely, word } from "../state/candidates.js";
+import { t } from "../state/i18n.js";
+import { go, goMore, ownNumber, state } from "../state/navigation.js";
+import { askTrace, generate, ids, live, model, progress, report, tensor, tokens, trace } from "../state/session.js";
+import { likelyList } from "../ui/candidates.js";
+import { numeral } from "../ui/numeral.js";
+import { meter, waiting } from "../ui/widgets.js";
 
 export const play = { id: "play", draw };
 
@@ -25,7 +28,8 @@ const drawn = signal(null); // {ids, seed, id} of the last draw: the text that c
 const logits = computed(() => trace.value && tensor(select("logits", ids.value.length - 1, ":"))?.data);
 
 const settings = computed(() => {
-  const { t: temperature, k, p } = state.value.more, within = (text, least, most, usual) => {
+  const { t: temperature, k, p } = state.value.more;
+  const within = (text, least, most, usual) => {
     const value = Number(text);
     return text !== undefined && value >= least && value <= most ? value : usual;
   };
@@ -40,7 +44,9 @@ function draw() {
 }
 
 function candidates() {
-  const { order, probabilities } = likely(logits.value), drawable = new Set(kept.value.ids), at = ids.value.length - 1;
+  const { order, probabilities } = likely(logits.value);
+  const drawable = new Set(kept.value.ids);
+  const at = ids.value.length - 1;
   return html`<section aria-labelledby="candidates"><h2 id="candidates">${t("play.candidates")}</h2>
     <p class="candidates columns" aria-hidden="true"><span>${t("play.token")}</span><span></span><span>${t("play.probability")}</span><span>logit</span></p>
     <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${Array.from(order.subarray(0, SHOWN), (id) => html`
@@ -55,12 +61,14 @@ function candidates() {
 
 /** 1 to 9 and 0 take the first to the tenth, where one of them has the focus. */
 function pickByKey(event, order) {
-  const place = "1234567890".indexOf(event.key), isPlain = !event.ctrlKey && !event.altKey && !event.metaKey;
+  const place = "1234567890".indexOf(event.key);
+  const isPlain = !event.ctrlKey && !event.altKey && !event.metaKey;
   if (place >= 0 && place < order.length && isPlain && live()) append(order[place]);
 }
 
 function sliders() {
-  const { temperature, topK, topP } = settings.value, top = kept.value.ids.slice(0, SHOWN);
+  const { temperature, topK, topP } = settings.value;
+  const top = kept.value.ids.slice(0, SHOWN);
   const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output class="number">${value}</output>
     <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [key]: event.target.value })}></label>`;
   return html`<section aria-labelledby="settings"><h2 id="settings">${t("play.settings")}</h2>
@@ -76,7 +84,8 @@ const isFull = () => ids.value.length >= model.value.config.n_ctx;
 /** One token drawn by Python with these settings and a seed; the next draw has the next seed. */
 function lot() {
   if (!live()) return nothing;
-  const seed = ownNumber("seed", MOST_SEED, 0), isChanged = state.value.changes.length > 0;
+  const seed = ownNumber("seed", MOST_SEED, 0);
+  const isChanged = state.value.changes.length > 0;
   return html`<p class="choices"><label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)}
       @change=${(event) => goMore({ seed: event.target.value })}></label>
     <button type="button" ?disabled=${isChanged || isFull() || progress.value !== null} @click=${() => drawOne(seed)}>${t("play.draw")}</button></p>
@@ -90,7 +99,8 @@ function lastDraw() {
 }
 
 async function drawOne(seed) {
-  const before = ids.peek(), { temperature, topK, topP } = settings.peek();
+  const before = ids.peek();
+  const { temperature, topK, topP } = settings.peek();
   try {
     for await (const { id } of generate({ ids: before, max_new_tokens: 1, temperature, top_k: topK, top_p: topP, seed })) {
       if (id === undefined) continue; // the last line, which says why it ended
@@ -132,7 +142,8 @@ function history() {
 }
 
 const branches = (nodes, before) => html`<ul class="ways">${nodes.map((node) => {
-  const text = [...before, ...node.ids], hidden = node.ids.length > MOST_TOKENS;
+  const text = [...before, ...node.ids];
+  const hidden = node.ids.length > MOST_TOKENS;
   return html`<li><button type="button" class="quiet token" ?disabled=${!live()} aria-current=${String(text) === String(ids.value) ? "true" : nothing}
       @click=${() => go({ ids: text, position: -1 })}>${hidden ? "… " : ""}${node.ids.slice(-MOST_TOKENS).map(word).join("")}</button>
     ${node.kept ? html`<small>${t("play.way", { n: text.length })}</small>` : nothing}
@@ -141,7 +152,8 @@ const branches = (nodes, before) => html`<ul class="ways">${nodes.map((node) => 
 
 /** How much each token surprised the model, in nats. */
 function surprise() {
-  const { n_vocab } = model.value.config, found = tokens.value.length > 1 && askTrace("surprise")?.nats;
+  const { n_vocab } = model.value.config;
+  const found = tokens.value.length > 1 && askTrace("surprise")?.nats;
   if (!found) return nothing;
   const largest = Math.max(...found, 1);
   return html`<section aria-labelledby="surprise"><h2 id="surprise">${t("play.surprise")}</h2>

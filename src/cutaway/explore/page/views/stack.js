@@ -2,15 +2,15 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
-import { choices } from "../app/controls.js";
-import { t } from "../app/i18n.js";
-import { likelyList } from "../app/likely.js";
-import { askTrace, chosen, ids, labels, model, tensor, trace } from "../app/model.js";
-import { tokenCells } from "../app/slices.js";
-import { go, goMore, state } from "../app/state.js";
-import { signedGrid } from "../draw/cell-grid.js";
-import { numeral } from "../draw/numbers.js";
-import { meter, scrolling, waiting } from "../draw/pieces.js";
+import { t } from "../state/i18n.js";
+import { go, goMore, state } from "../state/navigation.js";
+import { askTrace, chosen, ids, labels, model, tensor, trace } from "../state/session.js";
+import { tokenCells } from "../state/slices.js";
+import { likelyList } from "../ui/candidates.js";
+import { signedGrid } from "../ui/cell-grid.js";
+import { choices } from "../ui/controls.js";
+import { numeral } from "../ui/numeral.js";
+import { meter, scrolling, waiting } from "../ui/widgets.js";
 
 export const stack = { id: "stack", draw };
 
@@ -40,7 +40,9 @@ function columns() {
 
 /** The positions that are shown: {first, count}, in pages, so that nothing moves while one looks around. */
 function shownPositions() {
-  const all = ids.value.length, fit = columns(), page = Math.floor(chosen.value.position / fit) * fit;
+  const all = ids.value.length;
+  const fit = columns();
+  const page = Math.floor(chosen.value.position / fit) * fit;
   return { first: Math.max(0, Math.min(page, all - fit)), count: Math.min(fit, all) };
 }
 
@@ -48,7 +50,8 @@ const before = (layer) => (layer === 0 ? "resid.pre.0" : `resid.post.${layer - 1
 
 /** The residual stream at the shown positions by its name, each a list of rows; undefined until all are there. */
 function readStreams() {
-  const { first, count } = shownPositions(), { n_layer, n_embd } = model.value.config;
+  const { first, count } = shownPositions();
+  const { n_layer, n_embd } = model.value.config;
   const layers = Array.from({ length: n_layer }, (_, layer) => layer);
   const names = ["resid.pre.0", ...layers.flatMap((layer) => [`resid.mid.${layer}`, `resid.post.${layer}`])];
   const found = names.map((name) => tensor(`${name}[${first}:${first + count},:]`)); // all are asked for before one is missed
@@ -83,14 +86,17 @@ function measured(streams, measure, i, p, layer, readings) {
 
 /** The lens at each shown position: the likeliest tokens by the name of the boundary. Undefined until it is there. */
 function readings() {
-  const { first, count } = shownPositions(), k = Math.min(READ, model.value.config.n_vocab);
+  const { first, count } = shownPositions();
+  const k = Math.min(READ, model.value.config.n_vocab);
   const found = askTrace(`lens?position=${first}&count=${count}&k=${k}`)?.positions;
   return found?.map(({ boundaries }) => new Map(boundaries.map(({ name, top }) => [name, top])));
 }
 
 /** The table of nodes: the last block at the top, the input at the bottom, a column for each position. */
 function tower(streams, measure) {
-  const { first, count } = shownPositions(), { n_layer } = model.value.config, read = measure === "reading" ? readings() : undefined;
+  const { first, count } = shownPositions();
+  const { n_layer } = model.value.config;
+  const read = measure === "reading" ? readings() : undefined;
   const layers = Array.from({ length: n_layer + 1 }, (_, i) => n_layer - 1 - i);
   const nodes = layers.map((layer) => Array.from({ length: count }, (_, i) => measured(streams, measure, i, first + i, layer, read)));
   const values = nodes.flat().map((each) => Math.abs(each?.value ?? 0));
@@ -103,7 +109,8 @@ function tower(streams, measure) {
 }
 
 function cell(each, layer, position, largest, waits) {
-  const here = chosen.value, isChosen = layer === here.layer && position === here.position;
+  const here = chosen.value;
+  const isChosen = layer === here.layer && position === here.position;
   const says = each?.token ? html`<span class="token" data-tensor=${each.tensor} data-index=${each.index.join(",")}>${each.text}</span>`
     : each ? numeral(each.text, each.tensor, each.index) : html`<span class="number">${waits ? "…" : "–"}</span>`;
   const inside = html`${says}${meter(Math.abs(each?.value ?? 0), largest)}`;
@@ -115,7 +122,8 @@ function cell(each, layer, position, largest, waits) {
 
 /** Arrow keys go from node to node. */
 function walk(event) {
-  const { layer, position } = chosen.value, { first, count } = shownPositions();
+  const { layer, position } = chosen.value;
+  const { first, count } = shownPositions();
   const moves = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, first - position], End: [0, first + count - 1 - position] };
   if (!(event.key in moves)) return;
   event.preventDefault();
@@ -134,7 +142,9 @@ function isReused(layer, position) {
 
 /** How many of all nodes the last step computed: its path alone where the tokens before it were there already. */
 function work() {
-  const { positions_reused, changed_layer } = trace.value.work, { n_layer } = model.value.config, all = n_layer * ids.value.length;
+  const { positions_reused, changed_layer } = trace.value.work;
+  const { n_layer } = model.value.config;
+  const all = n_layer * ids.value.length;
   const reused = Math.min(changed_layer, n_layer) * positions_reused;
   if (!reused) return html`<p class="note">${t("stack.work.all", { n: all })}</p>`;
   return html`<p class="note node-key"><span class="computed"><i></i> ${t("stack.work.computed", { n: all - reused, all })}</span>
@@ -143,7 +153,8 @@ function work() {
 
 /** Which positions are shown of a long text, and the way to the others. */
 function around() {
-  const { first, count } = shownPositions(), all = ids.value.length;
+  const { first, count } = shownPositions();
+  const all = ids.value.length;
   if (count === all) return nothing;
   const step = (position, label) => html`<button type="button" ?disabled=${position < 0 || position >= all} @click=${() => go({ position })}>${label}</button>`;
   return html`<p class="buttons">${step(first - 1, `← ${t("stack.earlier")}`)}<span>${t("stack.shown", { from: first + 1, to: first + count, all })}</span>
@@ -152,7 +163,8 @@ function around() {
 
 /** The chosen node opened: what enters the block, what attention and the MLP add to it, and what is read there. */
 function node() {
-  const { layer, position } = chosen.value, token = labels.value[position];
+  const { layer, position } = chosen.value;
+  const token = labels.value[position];
   const [pre, mid, post] = ["resid.pre", "resid.mid", "resid.post"].map((kind) => tokenCells(`${kind}.${layer}`, position));
   const open = (view, words) => html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>`;
   return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>

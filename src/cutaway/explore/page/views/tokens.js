@@ -1,13 +1,13 @@
 // From text to token ids: bytes, pieces, merges one by one, ids.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { t } from "../app/i18n.js";
-import { together, written } from "../app/characters.js";
-import { states } from "../app/merges.js";
-import { ask, chosen, model, text, tokens } from "../app/model.js";
-import { go, goMore, ownNumber, state } from "../app/state.js";
-import { numeral } from "../draw/numbers.js";
-import { scrolling, waiting } from "../draw/pieces.js";
+import { together, written } from "../lib/graphemes.js";
+import { states } from "../lib/merges.js";
+import { t } from "../state/i18n.js";
+import { go, goMore, ownNumber, state } from "../state/navigation.js";
+import { ask, chosen, model, text, tokens } from "../state/session.js";
+import { numeral } from "../ui/numeral.js";
+import { scrolling, waiting } from "../ui/widgets.js";
 
 export const tokensView = { id: "tokens", draw };
 
@@ -36,7 +36,9 @@ const hex = (byte) => byte.toString(16).padStart(2, "0");
 
 /** How many tokens there are, and of which origin; a model may have rows that its tokenizer has no token for. */
 function vocabulary() {
-  const { config, vocabulary } = model.value, { bytes, merges, special } = vocabulary, n = config.n_vocab.toLocaleString("en");
+  const { config, vocabulary } = model.value;
+  const { bytes, merges, special } = vocabulary;
+  const n = config.n_vocab.toLocaleString("en");
   const isAll = bytes + merges + special === config.n_vocab;
   return html`<p class="note">${t(isAll ? "tokens.sum" : "tokens.size", { n, bytes, merges: merges.toLocaleString("en"), special })}</p>`;
 }

@@ -2,18 +2,20 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
-import { choices } from "../app/controls.js";
-import { changeToText } from "../app/address.js";
-import { areInForce, areWanted, describe, make, takeBack } from "../app/changes.js";
-import { t } from "../app/i18n.js";
-import { fieldsOf } from "../app/kinds.js";
-import { likeliest, likelyList, onlyIn } from "../app/likely.js";
-import { chosen, files, ids, live, model, report, text, trace } from "../app/model.js";
-import { typedIds } from "../app/typed-ids.js";
-import { askOf, other, readOther, tensorOf } from "../app/other.js";
-import { go, state } from "../app/state.js";
-import { numeral, select } from "../draw/numbers.js";
-import { waiting } from "../draw/pieces.js";
+import { changeToText } from "../lib/address.js";
+import { select } from "../lib/cells.js";
+import { fieldsOf } from "../lib/interventions.js";
+import { typedIds } from "../lib/token-ids.js";
+import { likeliest, onlyIn } from "../state/candidates.js";
+import { areInForce, areWanted, describe, make, takeBack } from "../state/changes.js";
+import { t } from "../state/i18n.js";
+import { go, state } from "../state/navigation.js";
+import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
+import { chosen, ids, live, model, report, text, trace, transport } from "../state/session.js";
+import { likelyList } from "../ui/candidates.js";
+import { choices } from "../ui/controls.js";
+import { numeral } from "../ui/numeral.js";
+import { waiting } from "../ui/widgets.js";
 
 export const whatif = { id: "whatif", draw };
 
@@ -55,7 +57,8 @@ function active() {
 /** The text's mean loss and the likeliest next tokens, without the changes and with them. */
 function damage() {
   if (!live() || !areInForce()) return nothing;
-  const before = other({ ids: ids.value, interventions: [] }), { position } = chosen.value;
+  const before = other({ ids: ids.value, interventions: [] });
+  const { position } = chosen.value;
   const nats = before && [before, trace.value].map((found) => askOf(found.trace, "surprise")?.nats);
   const logits = before && [before, trace.value].map((found) => tensorOf(found.trace, select("logits", position, ":"))?.data);
   if (!before || !nats[0] || !nats[1] || !logits[0] || !logits[1]) return waiting();
@@ -70,7 +73,9 @@ const finite = (value, digits = 4) => (Number.isFinite(value) ? value.toFixed(di
 /** Both losses and the change; `probs` names the probabilities with the change. */
 function losses(before, after, probs) {
   if (!before.length) return html`<p class="note">${t("whatif.short")}</p>`;
-  const [one, two] = [mean(before), mean(after)], change = two - one;
+  const one = mean(before);
+  const two = mean(after);
+  const change = two - one;
   return html`<dl class="measured loss">
     <dt>${t("whatif.before")}</dt><dd>${numeral(finite(one), "mean(-log probs) without changes", [])}</dd>
     <dt>${t("whatif.after")}</dt><dd>${numeral(finite(two), `mean(-log ${probs})`, [])}</dd>
@@ -84,7 +89,8 @@ function pairs(before, after, position, probs) {
 
 /** What the model would be if some common sayings about it were true. */
 function myths() {
-  const found = measured.value.ids === String(ids.value) ? measured.value.found : {}, running = measuring.value;
+  const found = measured.value.ids === String(ids.value) ? measured.value.found : {};
+  const running = measuring.value;
   return html`<h2>${t("whatif.myths")}</h2><p class="note">${t("whatif.myths.note")}</p>
     <p class="buttons" role="status">${running ? html`<progress max=${Object.keys(MYTHS).length + 1} value=${running.done} aria-label=${t("whatif.measuring")}></progress>
       <button type="button" @click=${() => running.stop.abort()}>${t("cancel")}</button>`
@@ -93,7 +99,9 @@ function myths() {
 }
 
 function myth(name, changes, found) {
-  const on = areWanted(changes), { none, [name]: result } = found, last = ids.value.length - 1;
+  const on = areWanted(changes);
+  const { none, [name]: result } = found;
+  const last = ids.value.length - 1;
   const probs = `(probs with ${changes.map(changeToText).join(", ")})`;
   return html`<li><h3>${t(`whatif.myth.${name}`)}</h3><p>${t(`whatif.why.${name}`, width())}</p>
     <p><button type="button" role="switch" aria-checked=${on} aria-label=${t("whatif.believe", { myth: t(`whatif.myth.${name}`) })} ?disabled=${!live()}
@@ -103,13 +111,15 @@ function myth(name, changes, found) {
 }
 
 function width() {
-  const { n_embd, n_head } = model.value.config, wide = n_embd / n_head;
+  const { n_embd, n_head } = model.value.config;
+  const wide = n_embd / n_head;
   return { width: wide, root: Number(Math.sqrt(wide).toFixed(2)) };
 }
 
 /** Read the text once as it is and once for each myth; one after another, so that the page stays quick. */
 async function measure() {
-  const text = ids.peek(), stop = new AbortController();
+  const text = ids.peek();
+  const stop = new AbortController();
   const all = Object.entries({ none: [], ...MYTHS });
   try {
     for (const [done, [name, changes]] of all.entries()) {
@@ -126,9 +136,10 @@ async function measure() {
 }
 
 async function damageOf(text, interventions, stop) {
-  const found = await readOther({ ids: text, interventions }, "myth", stop), selection = select("logits", text.length - 1, ":");
-  const { nats } = await files().json(`traces/${found.trace}/surprise`);
-  const logits = (await files().tensors(found.trace, [selection]))[selection].data;
+  const found = await readOther({ ids: text, interventions }, "myth", stop);
+  const selection = select("logits", text.length - 1, ":");
+  const { nats } = await transport().json(`traces/${found.trace}/surprise`);
+  const logits = (await transport().tensors(found.trace, [selection]))[selection].data;
   return { nats, top: likeliest(logits) };
 }
 
@@ -149,7 +160,9 @@ const VALUES = { scale_head: 2, mask_value: -10 }; // to begin with
 
 function field(kind, name, needed) {
   if (name === "source") return sourceField();
-  const { n_layer, n_head } = model.value.config, { layer, head, position } = chosen.value, last = ids.value.length - 1;
+  const { n_layer, n_head } = model.value.config;
+  const { layer, head, position } = chosen.value;
+  const last = ids.value.length - 1;
   const begin = { layer, head, query: position, key: Math.max(0, position - 1), position, value: VALUES[kind] }[name];
   const most = { layer: n_layer - 1, head: n_head - 1, query: last, key: last, position: last }[name];
   return html`<label class="choice">${t(`whatif.${name}`)} <input type="number" name=${name} ?required=${needed} step=${name === "value" ? "any" : "1"}
@@ -164,7 +177,8 @@ function sourceField() {
 
 async function add(event, kind) {
   event.preventDefault();
-  const given = new FormData(event.target), fields = fieldsOf(kind).map(([name]) => [name, given.get(name)]);
+  const given = new FormData(event.target);
+  const fields = fieldsOf(kind).map(([name]) => [name, given.get(name)]);
   const change = { kind, ...Object.fromEntries(fields.filter(([, text]) => text !== "").map(([name, text]) => [name, Number(text)])) };
   try {
     if ("source" in change) change.source = await idsOf(given.get("source"));

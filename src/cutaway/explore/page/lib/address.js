@@ -1,0 +1,68 @@
+// The state of the page, as the part of its address after the #: whoever has the link sees the same.
+//
+//   #1/attention?ids=50256,32,9379&layer=5&head=1&position=2&do=zero_ablate_head:layer=3,head=1
+//
+// The first number is the version of this form. Token ids are the state, and text is only a view of them: in a link that
+// is written by hand `text=…` may stand in place of the ids, which take its place when it has been read.
+
+import { PLACES } from "./interventions.js";
+
+export const VERSION = "1";
+
+/** What a page starts with. `text` is what to read where there are no ids; `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
+export const START = Object.freeze({
+  view: "play", ids: null, text: null, layer: 0, head: 0, position: -1, language: null, changes: [], more: {},
+});
+
+const WHOLE = ["layer", "head", "position"];
+
+/** State -> "#1/…". What is as at the start is left out. */
+export function toAddress(state) {
+  const query = new URLSearchParams();
+  if (state.ids) query.set("ids", state.ids.join(","));
+  else if (state.text !== null) query.set("text", state.text);
+  for (const name of WHOLE) if (state[name] !== START[name]) query.set(name, state[name]);
+  if (state.language) query.set("language", state.language);
+  for (const change of state.changes) query.append("do", changeToText(change));
+  for (const [name, value] of Object.entries(state.more)) query.set(`x-${name}`, value);
+  const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%3D", "=");
+  return `#${VERSION}/${state.view}${text ? `?${text}` : ""}`;
+}
+
+/** "#1/…" -> state; what cannot be understood is left as at the start. */
+export function fromAddress(address) {
+  const match = /^#(\d+)\/([a-z]+)(?:\?(.*))?$/.exec(address);
+  if (!match || match[1] !== VERSION) return { ...START };
+  const query = new URLSearchParams(match[3] ?? "");
+  const state = { ...START, view: match[2], language: query.get("language"), more: {} };
+  const ids = query.get("ids");
+  if (ids !== null && /^\d+(,\d+)*$/.test(ids)) state.ids = ids.split(",").map(Number);
+  else state.text = query.get("text");
+  for (const name of WHOLE) if (/^-?\d+$/.test(query.get(name) ?? "")) state[name] = Number(query.get(name));
+  state.changes = query.getAll("do").map(textToChange).filter(Boolean);
+  for (const [name, value] of query) if (name.startsWith("x-")) state.more[name.slice(2)] = value;
+  return state;
+}
+
+/** {kind: "zero_ablate_head", layer: 3, head: 1} -> "zero_ablate_head:layer=3,head=1"; a list of token ids is written 50256.32.9379 */
+export function changeToText(change) {
+  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${name}=${[change[name]].flat().join(".")}`);
+  return fields.length ? `${change.kind}:${fields.join(",")}` : change.kind;
+}
+
+const toNumber = (text) => (text?.trim() && Number.isFinite(Number(text)) ? Number(text) : null);
+const toIds = (text) => (/^\d+(\.\d+)*$/.test(text) ? text.split(".").map(Number) : null);
+
+/** The other way; null where that is no change. */
+export function textToChange(text) {
+  const match = /^([a-z_]+)(?::(.*))?$/.exec(text);
+  if (!match) return null;
+  const change = { kind: match[1] };
+  for (const part of match[2] ? match[2].split(",") : []) {
+    const [name, value] = part.split("=");
+    if (!PLACES.includes(name)) return null;
+    change[name] = name === "source" ? toIds(value) : toNumber(value);
+    if (change[name] === null) return null;
+  }
+  return change;
+}

@@ -1,0 +1,99 @@
+// The colours of numbers; the table is the one that Python's figures use.
+
+let table = null;
+const scales = {};
+
+/** Give the table (colours.json): two scales of colours, and colours by name. */
+export function setColours(colours) {
+  table = colours;
+  for (const name of ["sequential", "signed"]) scales[name] = interpolate(colours[name].map(channels));
+}
+
+export const colour = (name) => table[name] ?? table.plain;
+
+const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+
+/** 256 colours, evenly between the stops: Uint8Array of 256 × 3. */
+function interpolate(stops) {
+  const colours = new Uint8Array(256 * 3);
+  for (let i = 0; i < 256; i++) {
+    const place = (i / 255) * (stops.length - 1);
+    const low = Math.min(Math.floor(place), stops.length - 2);
+    for (let c = 0; c < 3; c++) {
+      const value = stops[low][c] + (place - low) * (stops[low + 1][c] - stops[low][c]);
+      colours[3 * i + c] = roundEven(value);
+    }
+  }
+  return colours;
+}
+
+/** As NumPy rounds: half to even. */
+export function roundEven(value) {
+  const down = Math.floor(value);
+  const rest = value - down;
+  return rest === 0.5 ? down + (down % 2) : Math.round(value);
+}
+
+const usable = (value) => Number.isFinite(value) && value > -1e9; // a masked score is none
+
+/** The least and the largest number that is not masked; 0 and 0 where there is none. */
+export function extent(values) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    if (!usable(value)) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return low > high ? { low: 0, high: 0 } : { low, high };
+}
+
+/** Where the ends of the scale are: {low, high}. */
+export function range(values, scale) {
+  if (scale === "share") return { low: 0, high: 1 };
+  const { low, high } = extent(values);
+  if (scale !== "signed") return { low, high: high > low ? high : low + 1 };
+  const limit = Math.max(Math.abs(low), Math.abs(high)) || 1;
+  return { low: -limit, high: limit };
+}
+
+/** A number's place 0 … 255 on the scale: a share by its square root, others evenly. */
+export function shade(value, scale, { low, high }) {
+  if (!usable(value)) return 0;
+  const part = scale === "share" ? Math.sqrt(Math.max(0, Math.min(1, value))) : (value - low) / (high - low);
+  return roundEven(255 * Math.max(0, Math.min(1, part)));
+}
+
+/** The colours of a scale: Uint8Array of 256 × 3. */
+export const colours = (scale) => scales[scale === "signed" ? "signed" : "sequential"];
+
+/** The colour of a number: [red, green, blue], grey where it is masked. */
+export function paint(value, scale, ends) {
+  if (!usable(value)) return channels(colour("masked"));
+  const at = 3 * shade(value, scale, ends);
+  return colours(scale).subarray(at, at + 3);
+}
+
+/** The colours of many numbers: Uint8ClampedArray of 4 for each, as a canvas takes them. */
+export function paintAll(values, scale, ends) {
+  const shades = new Uint8Array(257 * 4);
+  const pixels = new Uint32Array(values.length);
+  for (let level = 0; level < 256; level++) shades.set([...colours(scale).subarray(3 * level, 3 * level + 3), 255], 4 * level);
+  shades.set([...channels(colour("masked")), 255], 4 * 256);
+  const table = new Uint32Array(shades.buffer);
+  for (let i = 0; i < values.length; i++) pixels[i] = table[usable(values[i]) ? shade(values[i], scale, ends) : 256];
+  return new Uint8ClampedArray(pixels.buffer);
+}
+
+/** Whether black is easier to read than white on that colour. */
+export function isLight(at) {
+  return 0.3 * at[0] + 0.59 * at[1] + 0.11 * at[2] > 140;
+}
+
+const KINDS = new Map(Object.entries({
+  q: "query", k: "key", v: "value", scores_raw: "score", scores: "score", masked: "score", attn: "score", z: "output",
+  tok_emb: "token", pos_emb: "token", mlp_pre: "mlp", mlp_act: "mlp", mlp_out: "mlp",
+}));
+
+/** What a tensor is, of what the article has a colour for: "query" of q.5; undefined of another, and of a formula. */
+export const kindOf = (tensor) => KINDS.get(/^([a-z_]+)(?:\.\d+)?$/.exec(tensor)?.[1]);

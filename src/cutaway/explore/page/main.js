@@ -1,0 +1,143 @@
+// The page: a header with the text, the way to each view, and the view.
+
+import { html, nothing, render } from "./vendor/lit-html.js";
+import { effect } from "./vendor/signals-core.js";
+import { setColours } from "./lib/colours.js";
+import { typedIds } from "./lib/token-ids.js";
+import { areInForce, describe } from "./state/changes.js";
+import { LANGUAGES, language, setWords, t } from "./state/i18n.js";
+import { followAddress, go, state } from "./state/navigation.js";
+import * as here from "./state/session.js";
+import { httpTransport } from "./state/transport.js";
+import { VIEWS } from "./views/index.js";
+
+const MOST_TOKENS = 256; // of the text in the header; of a longer one, those around the chosen one
+
+async function begin() {
+  const transport = globalThis.cutawayTransport ?? httpTransport;
+  followAddress(transport.address);
+  const words = ["app", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
+  setWords(Object.assign({}, ...(await Promise.all(words))));
+  setColours(await transport.colours());
+  await here.start(transport);
+  effect(() => {
+    document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
+    document.title = `${t(`${shown().id}.title`)} · Cutaway`;
+    here.beginDrawing();
+    render(page(), document.body);
+    showPlace();
+  });
+}
+
+let inMenu = "";
+
+/** Where the menu is a strip, as on a phone, bring the open view's name into sight; the page itself does not move. */
+function showPlace() {
+  const place = document.querySelector("nav [aria-current]");
+  const menu = place?.closest("nav");
+  if (!menu || inMenu === place.textContent) return;
+  inMenu = place.textContent;
+  menu.scrollLeft = place.offsetLeft - menu.offsetLeft - (menu.clientWidth - place.offsetWidth) / 2;
+}
+
+/** The views that there are: a file does not hold them all. */
+const views = () => VIEWS.filter((view) => here.transport().views?.includes(view.id) ?? true);
+const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
+
+function page() {
+  const view = shown();
+  return html`
+    <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
+    <header>${title()}${prompt()}${tokens()}${news()}</header>
+    <nav aria-label=${t("views")}><ul>${views().map((each) => html`
+      <li><a href="#" aria-current=${each === view ? "page" : nothing} @click=${(event) => open(event, each.id)}>${t(`${each.id}.title`)}</a></li>`)}
+    </ul></nav>
+    <main id="main" tabindex="-1" data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
+      <h1>${t(`${view.id}.title`)}</h1>
+      <p class="lead">${t(`${view.id}.lead`)}</p>
+      ${here.trace.value ? view.draw() : nothing}
+    </main>`;
+}
+
+function open(event, id) {
+  event.preventDefault();
+  go({ view: id });
+}
+
+function skip(event) {
+  event.preventDefault();
+  document.querySelector("main").focus();
+}
+
+function title() {
+  const { name, engine, dtype } = here.model.value;
+  return html`<div class="title">
+    <a class="brand" href="#" @click=${(event) => open(event, "play")}>Cutaway</a>
+    <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span>
+    <select aria-label=${t("language")} @change=${(event) => go({ language: event.target.value }, { replace: true })}>
+      ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} ?selected=${code === language.value}>${name}</option>`)}
+    </select></div>`;
+}
+
+function prompt() {
+  if (!here.live()) return nothing;
+  const readsText = here.model.value.has_tokenizer;
+  const value = readsText ? here.text.value : here.ids.value.join(" ");
+  return html`<form class="prompt" @submit=${readText}>
+    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @keydown=${enter}></textarea>
+    <button>${t("read")}</button></form>`;
+}
+
+/** A line for each line of the text, up to six. */
+const rows = (text) => Math.min(6, text.split("\n").length);
+
+/** Enter reads; with Shift it begins a new line. */
+function enter(event) {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  event.target.form.requestSubmit();
+}
+
+function readText(event) {
+  event.preventDefault();
+  const typed = new FormData(event.target).get("text");
+  go({ position: -1 }, { replace: true });
+  here.read(here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : { ids: typedIds(typed) });
+}
+
+/** The tokens as they were read; one of them is the one that the views look from. */
+function tokens() {
+  const found = here.tokens.value;
+  if (!found.length) return nothing;
+  const at = here.chosen.value.position;
+  const first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS));
+  const after = first + MOST_TOKENS;
+  return html`<ol class="tokens" aria-label=${t("tokens.title")} start=${first + 1}>
+    ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
+    ${found.slice(first, after).map((token, i) => html`
+    <li><button type="button" class="token" aria-pressed=${first + i === at} ?disabled=${!here.live()} title=${t("place", { n: first + i + 1, i: first + i })}
+      @click=${() => go({ position: first + i })}>${token.text}</button></li>`)}
+    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>`;
+}
+
+function news() {
+  const running = here.progress.value;
+  const failed = here.failure.value;
+  return html`<div class="news" role="status" aria-live="polite">
+    ${running ? html`<progress max=${running.layers} value=${running.done} aria-label=${t("reading")}></progress>
+      <span>${t("reading.layers", running)}</span>
+      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}
+    ${failed ? html`<p class="failure">${failed}</p>` : nothing}${changed()}</div>`;
+}
+
+/** That what is shown is not of the model as it was trained, wherever one is; and what is asked for and not shown yet. */
+function changed() {
+  const made = here.trace.value?.interventions ?? [];
+  const { changes } = state.value;
+  if (!made.length && !changes.length) return nothing;
+  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })} <b>${made.map(describe).join("; ")}</b>` : nothing}
+    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join("; ") || "–" }) : nothing}
+    <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>`;
+}
+
+begin().catch((error) => { document.body.textContent = `Cutaway: ${error.message}`; });

@@ -1,0 +1,40 @@
+// The changes of the model that are wanted: they are part of the address.
+
+import { changeToText } from "../lib/address.js";
+import { KINDS, PLACES } from "../lib/interventions.js";
+import { t } from "./i18n.js";
+import { go, state } from "./navigation.js";
+import { trace } from "./session.js";
+
+/** A change in words: "a head set to 0: layer 3, head 1". */
+export function describe(change) {
+  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${brief(change[name])}`);
+  const name = Object.hasOwn(KINDS, change.kind) ? t(`whatif.kind.${change.kind}`) : change.kind;
+  return fields.length ? `${name}: ${fields.join(t("whatif.and"))}` : name;
+}
+
+/** A number, or the first of a text's token ids. */
+const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : value);
+
+/** Those that can be made to so few tokens: the others are at a token that is not there. */
+export const fitting = (changes, tokens) => changes.filter(({ query = 0, key = 0, position = 0 }) => Math.max(query, key, position) < tokens);
+
+const written = (changes) => changes.map(changeToText).join(" ");
+
+/** Whether the text has been read with the changes that are wanted; not so while it is still being read, or was refused. */
+export const areInForce = () => written(trace.value.interventions) === written(state.value.changes);
+
+/** Whether all of these changes are wanted. */
+export const areWanted = (changes) => changes.every((change) => wanted().has(changeToText(change)));
+
+const wanted = () => new Set(state.value.changes.map(changeToText));
+
+/** Make some changes beside those that are there, or take them back. */
+export function make(changes) {
+  go({ changes: [...state.peek().changes, ...changes.filter((change) => !wanted().has(changeToText(change)))] });
+}
+
+export function takeBack(changes) {
+  const gone = new Set(changes.map(changeToText));
+  go({ changes: state.peek().changes.filter((change) => !gone.has(changeToText(change))) });
+}

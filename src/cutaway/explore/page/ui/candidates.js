@@ -1,0 +1,15 @@
+// Candidates for the next token as a list.
+
+import { html } from "../vendor/lit-html.js";
+import { share } from "../lib/format.js";
+import { word } from "../state/candidates.js";
+import { numeral } from "./numeral.js";
+import { meter } from "./widgets.js";
+
+/** Such tokens as a list, the likeliest first; `probs` names the tensor, `position` the token that they follow. Those in `marked` stand out. */
+export function likelyList(top, probs, position, marked = new Set()) {
+  return html`<ol class="bars likely">${top.map(({ id, probability, text }) => html`<li class=${marked.has(id) ? "marked" : ""}>
+    <span class="token">${text ?? word(id)}</span>
+    ${meter(probability, top[0].probability)}
+    ${numeral(share(probability), probs, [position, id])}</li>`)}</ol>`;
+}

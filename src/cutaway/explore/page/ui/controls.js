@@ -1,0 +1,31 @@
+// Choosing a layer, a head or a token, and switching something of a view on, the same way in every view.
+
+import { html } from "../vendor/lit-html.js";
+import { t } from "../state/i18n.js";
+import { go, goMore, isOn } from "../state/navigation.js";
+import { chosen, live, model, tokens } from "../state/session.js";
+
+function number(name, value, count, label) {
+  const change = (event) => {
+    const wanted = Number(event.target.value);
+    if (Number.isInteger(wanted) && wanted >= 0 && wanted < count) go({ [name]: wanted }, { replace: true });
+  };
+  return html`<label class="choice">${label}
+    <input type="number" ?disabled=${!live()} min="0" max=${count - 1} .value=${String(value)} @input=${change}>
+    <small>0 … ${count - 1}</small></label>`;
+}
+
+export const chooseLayer = () => number("layer", chosen.value.layer, model.value.config.n_layer, t("layer"));
+export const chooseHead = () => number("head", chosen.value.head, model.value.config.n_head, t("head"));
+export const choosePosition = () => number("position", chosen.value.position, tokens.value.length, t("position"));
+
+/** The three in a row; `what` names those that the view needs. */
+export function choices(what) {
+  return html`<div class="choices">
+    ${what.includes("layer") ? chooseLayer() : ""}${what.includes("head") ? chooseHead() : ""}
+    ${what.includes("position") ? choosePosition() : ""}</div>`;
+}
+
+/** What the view calls `name`, on or off. */
+export const checkbox = (name, label) => html`<label class="choice"><input type="checkbox" .checked=${isOn(name)}
+  @change=${(event) => goMore({ [name]: event.target.checked ? "1" : null })}> ${label}</label>`;

@@ -1,0 +1,107 @@
+// The atlas of heads: a row of small pictures for each layer. A row is asked for when it comes into sight, and one row at
+// a time, so that the head that is looked at closely need not wait for a thousand others.
+
+import { html } from "../vendor/lit-html.js";
+import { signal } from "../vendor/signals-core.js";
+import { colours } from "../lib/colours.js";
+import { t } from "../state/i18n.js";
+import { go, isOn } from "../state/navigation.js";
+import { askTrace, chosen, model } from "../state/session.js";
+import { numeral } from "./numeral.js";
+
+// The server's names of what a head gives most of its weight to, and the statistic that each is called after.
+const LABELS = { "first token": "first", "previous token": "previous", "duplicate token": "duplicate", induction: "induction" };
+
+const SIZE = 64; // cells along a picture's side, at most
+
+const seen = signal(new Set()); // layers that have come into sight
+
+/** Calls its `whenSeen` when it first comes into sight, or near. */
+class WhenSeen extends HTMLElement {
+  #watch = new IntersectionObserver(([{ isIntersecting }]) => { if (isIntersecting) this.whenSeen(); }, { rootMargin: "100px" });
+
+  connectedCallback() {
+    this.#watch.observe(this);
+  }
+
+  disconnectedCallback() {
+    this.#watch.disconnect();
+  }
+}
+
+/** A head's weights as a picture: `.picture` is 255 times the square root of each, n × n bytes in base64. */
+class HeadPicture extends HTMLElement {
+  #drawn = null;
+
+  set picture(picture) {
+    if (picture === this.#drawn) return;
+    this.#drawn = picture;
+    const levels = Uint8Array.from(atob(picture), (char) => char.charCodeAt(0));
+    const n = Math.sqrt(levels.length);
+    const canvas = document.createElement("canvas");
+    const table = colours("share");
+    canvas.width = canvas.height = n;
+    const ink = canvas.getContext("2d");
+    const image = ink.createImageData(n, n);
+    levels.forEach((level, i) => image.data.set([...table.subarray(3 * level, 3 * level + 3), 255], 4 * i));
+    ink.putImageData(image, 0, 0);
+    this.replaceChildren(canvas);
+  }
+}
+
+customElements.define("when-seen", WhenSeen);
+customElements.define("head-picture", HeadPicture);
+
+/** What the server says of a layer's heads: statistics, and a picture of each; undefined until it is there. */
+export const headsOf = (layer) => askTrace(`heads?layer=${layer}&size=${SIZE}&without_first=${isOn("without_first") ? 1 : 0}`)?.heads;
+
+/** All heads of all layers; `open(layer, head)` is called for a head that is chosen and picked once more. */
+export function atlas(open) {
+  const layers = Array.from({ length: model.value.config.n_layer }, (_, layer) => layer);
+  let free = true; // whether a row may be asked for: none before it is on its way
+  return html`<div class="atlas" role="group" aria-label=${t("heads.atlas")} @keydown=${walk}>${layers.map((layer) => {
+    const wanted = free && seen.value.has(layer);
+    const found = wanted ? headsOf(layer) : undefined;
+    if (wanted && !found) free = false;
+    return row(layer, found, open);
+  })}</div>`;
+}
+
+function row(layer, found, open) {
+  const whenSeen = () => { if (!seen.peek().has(layer)) seen.value = new Set(seen.peek()).add(layer); };
+  return html`<when-seen .whenSeen=${whenSeen}><h3>${t("layer")} ${layer}</h3><ul>${Array.from({ length: model.value.config.n_head }, (_, head) => html`
+    <li>${tile(layer, head, found?.[head], open)}</li>`)}</ul></when-seen>`;
+}
+
+function tile(layer, head, found, open) {
+  const isChosen = layer === chosen.value.layer && head === chosen.value.head;
+  const pick = () => (isChosen ? open(layer, head) : go({ layer, head }, { replace: true }));
+  return html`<button type="button" class="head" data-layer=${layer} data-head=${head} aria-pressed=${isChosen} tabindex=${isChosen ? 0 : -1} @click=${pick}>
+    <span>${t("head")} ${head}</span>
+    ${found ? html`<head-picture .picture=${found.picture} data-tensor=${shownName(layer)} data-index=${head}></head-picture>${label(found)}` : html`<head-picture></head-picture>`}
+    </button>`;
+}
+
+/** What the pictures of a layer are of. */
+export const shownName = (layer) => (isOn("without_first") ? `without_first(attn.${layer})` : `attn.${layer}`);
+
+/** What the head may be called, with the number that says so; without a name, how spread its weight is. */
+function label({ label: name, layer, head, ...statistics }) {
+  const of = LABELS[name] ?? "entropy";
+  return html`<small>${t(`heads.${of}.short`)} ${numeral(statistics[of].toFixed(2), `${of}(attn.${layer})`, [head])}</small>`;
+}
+
+/** Arrow keys go from head to head and from layer to layer. */
+function walk(event) {
+  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  if (!(event.key in moves)) return;
+  event.preventDefault();
+  const { layer, head } = chosen.value;
+  const { n_layer, n_head } = model.value.config;
+  const [down, across] = moves[event.key];
+  const within = (value, end) => Math.max(0, Math.min(end - 1, value));
+  const next = { layer: within(layer + down, n_layer), head: within(head + across, n_head) };
+  const group = event.currentTarget;
+  go(next, { replace: true });
+  group.querySelector(`[data-layer="${next.layer}"][data-head="${next.head}"]`).focus();
+}

@@ -1,0 +1,17 @@
+// All views, in the order of the menu. Each has an id, under which its words are, and draws itself.
+
+import { article } from "./article.js";
+import { attention } from "./attention.js";
+import { compare } from "./compare.js";
+import { heads } from "./heads.js";
+import { input } from "./input.js";
+import { loop } from "./loop.js";
+import { mlp } from "./mlp.js";
+import { output } from "./output.js";
+import { parameters } from "./parameters.js";
+import { play } from "./play.js";
+import { stack } from "./stack.js";
+import { tokensView } from "./tokens.js";
+import { whatif } from "./whatif.js";
+
+export const VIEWS = [play, loop, tokensView, input, stack, attention, heads, mlp, output, parameters, compare, whatif, article];

@@ -1,0 +1,18 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { vectors } from "./vectors.mjs";
+import { exact, format, short } from "../../../src/cutaway/explore/page/lib/format.js";
+
+for (const [form, value, text] of vectors.formats) {
+  test(`Python's format ${form} of ${value} is ${text}`, () => assert.equal(format(value, form), text));
+}
+
+test("a float32 is printed with all its digits and no more", () => {
+  for (const [text, value] of vectors.exact) assert.equal(Math.fround(Number(exact(value))), value, text);
+  assert.equal(exact(Math.fround(0.1)), "0.1");
+  assert.equal(exact(-Infinity), "−∞");
+});
+
+test("numbers are cut as Python's figures cut them", () => {
+  for (const { value, scale, text } of vectors.short) assert.equal(short(value, scale), text);
+});
