@@ -1,4 +1,5 @@
 import base64
+import json
 
 import numpy as np
 import pytest
@@ -34,6 +35,15 @@ def test_every_tensor_is_the_traces_own(client: TestClient) -> None:
     assert set(found) == set(names)
     for name in names:
         np.testing.assert_array_equal(found[name], TRACE[name])
+
+
+def test_a_slice_is_sent_with_its_place_in_the_tensor(client: TestClient, trace: str) -> None:
+    body = client.get(f"{trace}/tensors?sel=attn.1[2,:,:]&sel=resid.mid.0[3,:]").content
+    metadata = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])["__metadata__"]
+    assert {name: json.loads(text) for name, text in metadata.items()} == {
+        "attn.1[2,:,:]": {"tensor": "attn.1", "shape": [3, 9, 9], "offset": 162, "steps": [9, 1]},
+        "resid.mid.0[3,:]": {"tensor": "resid.mid.0", "shape": [9, 24], "offset": 72, "steps": [1]},
+    }
 
 
 def test_a_quantised_pattern_is_within_a_step(client: TestClient) -> None:

@@ -89,8 +89,12 @@ def _safetensors(random: np.random.Generator) -> dict[str, object]:
     shares[0, :3] = 0, 6e-8, 1
     sent = {encoding: encode(encoding, shares, encoding) for encoding in ("f32", "f16", "u8sqrt")}
     sent["ids"] = encode("ids", np.arange(5), "f32")
-    file = base64.b64encode(tensors_content(sent).body).decode()
-    expected = {name: {"shape": list(t.shape), "data": t.reshape(-1).tolist()} for name, t in sent.items()}
+    origin = {"tensor": "attn.0", "shape": [3, 3, 4], "offset": 12, "steps": [4, 1]}
+    file = base64.b64encode(tensors_content(sent, {"f32": json.dumps(origin)}).body).decode()
+    expected: dict[str, dict[str, object]] = {
+        name: {"shape": list(t.shape), "data": t.reshape(-1).tolist()} for name, t in sent.items()
+    }
+    expected["f32"]["origin"] = origin
     return {"file": file, "tensors": expected}
 
 
@@ -177,7 +181,7 @@ def several_bindings(*paths: Path) -> list[str]:
     """Return the places in modules where one statement binds several names, by the parser that Node brings along."""
     command = ["--expose-internals", "-e", SEVERAL_BINDINGS, *map(str, paths)]
     result = node(command, return_completed_process=True, capture_output=True, text=True, check=True)
-    return list(result.stdout.splitlines())
+    return str(result.stdout).splitlines()
 
 
 def test_a_statement_binds_one_name(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -23,7 +24,7 @@ def go_on() -> None:
 
 
 def selected(text: str, trace: Trace = TRACE) -> Values:
-    return read_slices(trace, [text], go_on)[text]
+    return read_slices(trace, [text], go_on)[text].values
 
 
 def written(place: Index) -> str:
@@ -57,6 +58,21 @@ def test_selects_what_numpy_does(chosen: tuple[str, tuple[Index, ...]]) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     else:
         np.testing.assert_array_equal(found, expected)
+
+
+@given(selections_of())
+@settings(deadline=None, max_examples=100)
+def test_origin_locates_every_element(chosen: tuple[str, tuple[Index, ...]]) -> None:
+    name, places = chosen
+    shape = TRACE[name].shape
+    elements = np.arange(math.prod(shape)).reshape(shape)
+    origin = TensorSlice(name, places).origin_in(shape)
+    assert (origin.tensor, origin.shape) == (name, shape)
+    part = elements[places]
+    assert len(origin.steps) == part.ndim
+    if part.size:
+        steps = np.array(origin.steps, np.int64).reshape(-1, *[1] * part.ndim)
+        np.testing.assert_array_equal(origin.offset + (np.indices(part.shape) * steps).sum(axis=0), part)
 
 
 def test_spaces_are_allowed_as_people_write_them() -> None:

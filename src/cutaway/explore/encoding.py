@@ -20,8 +20,8 @@ ENCODINGS = ("f32", "f16", "u8sqrt")
 _DTYPES = {"float32": "F32", "float16": "F16", "uint8": "U8", "int32": "I32"}
 
 
-def tensors_content(tensors: Mapping[str, EncodedTensor]) -> Content:
-    """Serialise named tensors as a safetensors body.
+def tensors_content(tensors: Mapping[str, EncodedTensor], metadata: Mapping[str, str] | None = None) -> Content:
+    """Serialise named tensors, and metadata if there are any, as a safetensors body.
 
     >>> body = tensors_content({"ids": np.array([3, 4], np.int32)}).body
     >>> int.from_bytes(body[:8], "little"), body[-8:]
@@ -29,12 +29,12 @@ def tensors_content(tensors: Mapping[str, EncodedTensor]) -> Content:
     """
     widest_first = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))  # which aligns every tensor
     bodies = [np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data for tensor in widest_first.values()]
-    return Content(b"".join([_header(widest_first), *bodies]), "application/octet-stream")
+    return Content(b"".join([_header(widest_first, metadata), *bodies]), "application/octet-stream")
 
 
-def _header(tensors: Mapping[str, EncodedTensor]) -> bytes:
+def _header(tensors: Mapping[str, EncodedTensor], metadata: Mapping[str, str] | None) -> bytes:
     """Serialise the length of the header, 8 bytes, and the header, padded to a multiple of 8."""
-    entries = {}
+    entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     end = 0
     for name, tensor in tensors.items():
         offsets = [end, end := end + tensor.nbytes]

@@ -1,6 +1,7 @@
 """Request handlers of a trace: each reads its parameters from the request and returns a response body."""
 
 import base64
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -73,12 +74,17 @@ Handler = Callable[[TraceRequest], Content]
 
 
 def tensors(request: TraceRequest) -> Content:
-    """Return tensor slices, each named by its slice, in one encoding."""
+    """Return tensor slices, each named by its slice, in one encoding.
+
+    The metadata says, under the same names, which part of which tensor they are: `tensor, shape, offset, steps`.
+    """
     texts = request.params.array("sel")
     encoding = request.params.choice("enc", ENCODINGS, "f32")
     request.params.end()
     found = read_slices(request.trace, list(map(str, texts)), request.check)
-    return tensors_content({text: encode(text, values, encoding) for text, values in found.items()})
+    encoded = {text: encode(text, part.values, encoding) for text, part in found.items()}
+    metadata = {text: json.dumps(asdict(part.origin), separators=(",", ":")) for text, part in found.items()}
+    return tensors_content(encoded, metadata)
 
 
 def figure(request: TraceRequest) -> Content:

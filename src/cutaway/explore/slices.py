@@ -28,6 +28,27 @@ _INDEX = re.compile(r"(?P<index>-?[0-9]{1,9})|(?P<start>-?[0-9]{1,9})?:(?P<stop>
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The elements of a tensor that a slice consists of.
+
+    Element (i, j, …) of the slice is element `offset + i * steps[0] + j * steps[1] + …` of the tensor in C order.
+    """
+
+    tensor: str
+    shape: Shape
+    offset: int
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The values of a slice, and where they are in their tensor."""
+
+    values: Values
+    origin: Origin
+
+
+@dataclass(frozen=True)
 class TensorSlice:
     """The name of a tensor, and an index or a range for each of its first axes."""
 
@@ -49,6 +70,23 @@ class TensorSlice:
             elif not -length <= index < length:
                 raise UsageError(f"index {index} is out of range for axis {axis} of {self.name}, of size {length}")
         return (*lengths, *shape[len(self.indices) :])
+
+    def origin_in(self, shape: Shape) -> Origin:
+        """Return the offset and the steps of this slice of a tensor; the indices must be in range.
+
+        >>> parse_slice("attn.5[1,:,2:5]").origin_in((12, 9, 9))
+        Origin(tensor='attn.5', shape=(12, 9, 9), offset=83, steps=(9, 1))
+        """
+        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        offset = 0
+        steps = []
+        for index, length, stride in zip(self.indices, shape, strides, strict=False):
+            if isinstance(index, slice):
+                offset += range(*index.indices(length)).start * stride
+                steps.append(stride)
+            else:
+                offset += index % length * stride
+        return Origin(self.name, shape, offset, (*steps, *strides[len(self.indices) :]))
 
 
 def parse_slice(text: str) -> TensorSlice:
@@ -74,8 +112,8 @@ def _parse_index(part: str, text: str) -> Index:
     return slice(start, stop)
 
 
-def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -> dict[str, Values]:
-    """Return the values of each slice by its text; `check` is called before each is computed.
+def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -> dict[str, Part]:
+    """Return the part of its tensor that each slice selects, by its text; `check` is called before each is computed.
 
     Raises UsageError for invalid syntax, an unknown tensor, an index out of range, and more than `MAX_SLICES` or
     `MAX_BYTES`.
@@ -93,7 +131,10 @@ def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -
     shapes = {text: part.shape_in(tensors[part.name]) for text, part in slices.items()}
     if 4 * sum(map(math.prod, shapes.values())) > MAX_BYTES:
         raise UsageError(f"the response would exceed {MAX_BYTES} bytes; ask for fewer or smaller slices")
-    return {text: _compute(trace, slices[text], shape, check) for text, shape in shapes.items()}
+    return {
+        text: Part(_compute(trace, part, shapes[text], check), part.origin_in(tensors[part.name]))
+        for text, part in slices.items()
+    }
 
 
 def _compute(trace: Trace, part: TensorSlice, shape: Shape, check: Callable[[], None]) -> Values:

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { indexOf, partOf } from "../../../src/cutaway/explore/page/lib/cells.js";
+import { cellsOfSlice, fold, indexOf, partOf, rowOf, rowsOf, valueAt } from "../../../src/cutaway/explore/page/lib/cells.js";
 
 test("a cell knows where in its tensor it stands", () => {
   const cells = { shape: [3, 5, 7], offset: 35 + 2, steps: [7, 1] };
@@ -13,4 +13,30 @@ test("a part of a tensor is named by the places that all of its numbers share", 
   assert.equal(part([3, 9, 9], 81 + 72, 1, 9, [9, 1]), "attn.5[1,8]");
   assert.equal(part([3, 9, 9], 5, 1, 1, [1, 1]), "attn.5[0,0,5]");
   assert.equal(part([9, 4], 0, 9, 4, [4, 1]), "attn.5");
+});
+
+const HEAD = cellsOfSlice({
+  shape: [3, 3], data: Float32Array.from({ length: 9 }, (_, i) => i), origin: { tensor: "attn.5", shape: [2, 3, 3], offset: 9, steps: [3, 1] },
+});
+
+test("a slice of a tensor is cells with its place in the tensor", () => {
+  assert.deepEqual([HEAD.rows, HEAD.columns, HEAD.tensor], [3, 3, "attn.5"]);
+  assert.deepEqual(indexOf(HEAD, 2, 1), [1, 2, 1]);
+});
+
+test("a vector is one row", () => {
+  const row = cellsOfSlice({ shape: [4], data: Float32Array.of(5, 6, 7, 8), origin: { tensor: "ln_f", shape: [3, 4], offset: 8, steps: [1] } });
+  assert.deepEqual([row.rows, row.columns], [1, 4]);
+  assert.deepEqual(indexOf(row, 0, 3), [2, 3]);
+  const folded = fold(row, 2);
+  assert.deepEqual([folded.rows, folded.columns, valueAt(folded, 1, 0)], [2, 2, 7]);
+  assert.deepEqual(indexOf(folded, 1, 0), [2, 2]);
+});
+
+test("rows of cells keep their place", () => {
+  assert.deepEqual([...rowOf(HEAD, 1).values], [3, 4, 5]);
+  assert.deepEqual(indexOf(rowOf(HEAD, 1), 0, 2), [1, 1, 2]);
+  const column = cellsOfSlice({ shape: [3, 1], data: Float32Array.of(1, 2, 3), origin: { tensor: "mlp_act.0", shape: [3, 8], offset: 5, steps: [8, 1] } });
+  assert.deepEqual([...rowsOf(column, 1, 3).values], [2, 3]);
+  assert.deepEqual(indexOf(rowsOf(column, 1, 3), 1, 0), [2, 5]);
 });

@@ -29,15 +29,19 @@ export function writeTensor(name, { rows, columns, values }, words) {
   return file;
 }
 
-/** {name: {shape, data}} of a file; `data` is flat, in C order. Throws where it is not what it says. */
+/**
+ * {name: {shape, data, origin}} of a file; `data` is flat, in C order. `origin` is the JSON under the same name in the
+ * metadata: which part of which tensor it is, {tensor, shape, offset, steps}. Throws if the file is invalid.
+ */
 export function readTensors(file) {
   const length = Number(new DataView(file).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(file, 8, length)));
+  const { __metadata__: metadata = {}, ...entries } = header;
   const tensors = {};
-  for (const [name, entry] of Object.entries(header)) {
-    if (name === "__metadata__") continue;
+  for (const [name, entry] of Object.entries(entries)) {
     const [begin, end] = entry.data_offsets.map((offset) => 8 + length + offset);
-    tensors[name] = { shape: entry.shape, data: READERS[entry.dtype](file.slice(begin, end)) };
+    const origin = name in metadata ? JSON.parse(metadata[name]) : undefined;
+    tensors[name] = { shape: entry.shape, data: READERS[entry.dtype](file.slice(begin, end)), origin };
   }
   return tensors;
 }

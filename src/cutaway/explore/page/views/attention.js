@@ -1,12 +1,12 @@
 // Self-attention of one head, in the article's steps: for the chosen token, and for all tokens at once.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, farthest } from "../lib/cells.js";
+import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { chosen, ids, labels, live, model } from "../state/session.js";
-import { firstOf, headCells, rowOf, tokenCells, weightVector } from "../state/slices.js";
+import { headCells, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
@@ -137,9 +137,9 @@ function weighted(weights, v) {
 
 function merge() {
   const { layer, position } = chosen.value;
-  const bias = weightVector(`h.${layer}.attn.c_proj.bias`, model.value.config.n_embd);
+  const bias = vectorCells(`h.${layer}.attn.c_proj.bias`);
   const parts = { zcat: "attention.zcat", attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
-  return html`${Object.entries(parts).map(([kind, words]) => signedGrid(t(words), tokenCells(`${kind}.${layer}`, position)))}
+  return html`${Object.entries(parts).map(([kind, words]) => signedGrid(t(words), rowCells(`${kind}.${layer}`, position)))}
     ${signedGrid(t("attention.bias"), bias)}`;
 }
 

@@ -2,7 +2,7 @@
 // difference.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { cellsOf, indexOf, select, valueAt } from "../lib/cells.js";
+import { cellsOfSlice, indexOf, select, valueAt } from "../lib/cells.js";
 import { share } from "../lib/format.js";
 import { likeliest, onlyIn } from "../state/candidates.js";
 import { areInForce, describe, fitting } from "../state/changes.js";
@@ -169,16 +169,11 @@ function both(kind, a, b, found) {
 /** A head's pattern, or a token's row, of either trace, under a name that says which. */
 function part(found, kind, position, named) {
   const { layer, head } = chosen.value;
-  const { n_head } = model.value.config;
-  const count = found.ids.length;
-  const name = `${kind}.${layer}`;
-  const places = MATRICES.includes(kind) ? [head, ":", ":"] : OF_HEADS.includes(kind) ? [head, position, ":"] : [position, ":"];
-  const data = tensorOf(found.trace, select(name, ...places))?.data;
-  if (!data) return undefined;
-  if (MATRICES.includes(kind)) return cellsOf(named(name), [n_head, count, count], data, count, count, head * count * count);
-  const wide = data.length;
-  const before = OF_HEADS.includes(kind) ? head * count + position : position;
-  return cellsOf(named(name), OF_HEADS.includes(kind) ? [n_head, count, wide] : [count, wide], data, 1, wide, before * wide);
+  const index = MATRICES.includes(kind) ? [head, ":", ":"] : OF_HEADS.includes(kind) ? [head, position, ":"] : [position, ":"];
+  const sent = tensorOf(found.trace, select(`${kind}.${layer}`, ...index));
+  if (!sent) return undefined;
+  const cells = cellsOfSlice(sent);
+  return { ...cells, tensor: named(cells.tensor) };
 }
 
 function shown(side, cells, kind, found) {

@@ -1,12 +1,12 @@
 // What enters the first block: the token's row of wte, plus its position's row of wpe.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, farthest } from "../lib/cells.js";
+import { computedCells, farthest, fold } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { isOn } from "../state/navigation.js";
 import { ask, chosen, model, tensor, tokens } from "../state/session.js";
-import { sheet, tokenCells, weightRow } from "../state/slices.js";
+import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
@@ -20,14 +20,14 @@ const POSITIONS = 96; // of the map of position vectors
 function draw() {
   const { position } = chosen.value;
   const token = tokens.value[position];
-  const { n_vocab, n_ctx, n_embd } = model.value.config;
+  const { n_embd } = model.value.config;
   const parts = [
-    [t("input.wte", { token: token.text, id: token.id }), weightRow("wte.weight", [n_vocab, n_embd], token.id)],
-    [t("input.wpe", { n: position + 1, i: position }), weightRow("wpe.weight", [n_ctx, n_embd], position)],
-    [t("input.sum"), tokenCells("resid.pre.0", position)],
+    [t("input.wte", { token: token.text, id: token.id }), rowCells("wte.weight", token.id)],
+    [t("input.wpe", { n: position + 1, i: position }), rowCells("wpe.weight", position)],
+    [t("input.sum"), rowCells("resid.pre.0", position)],
   ];
-  const columns = fold(n_embd);
-  const shown = (cells) => (cells && isOn("folded") ? sheet(cells, columns) : cells);
+  const columns = foldColumns(n_embd);
+  const shown = (cells) => (cells && isOn("folded") ? fold(cells, columns) : cells);
   return html`${choices(["position"])}
     <p>${checkbox("folded", t("input.fold", { rows: n_embd / columns, columns }))}</p>
     ${parts.map(([title, cells], i) => html`${sign(i)}${signedGrid(title, shown(cells))}`)}
@@ -38,7 +38,7 @@ function draw() {
 const sign = (i) => (i ? html`<p class="sign" aria-hidden="true">${i === 1 ? "+" : "="}</p>` : nothing);
 
 /** The widest number of columns, up to 32, that folds d numbers without a rest. */
-function fold(d) {
+function foldColumns(d) {
   for (let columns = 32; columns > 1; columns--) if (d % columns === 0) return columns;
   return 1;
 }
@@ -58,20 +58,19 @@ function nearest(token) {
 
 /** How alike the vectors of positions are: the cosine of each pair of the first rows of wpe. */
 function similar(position) {
-  const { n_ctx, n_embd } = model.value.config;
-  const count = Math.min(POSITIONS, n_ctx);
+  const count = Math.min(POSITIONS, model.value.config.n_ctx);
   const found = tensor(`wpe.weight[0:${count},:]`);
   if (!found) return waiting();
   const names = Array.from({ length: count }, (_, i) => String(i));
-  const cells = computedCells("cosine(wpe.weight, wpe.weight)", cosines(found.data, n_embd), count);
+  const cells = computedCells("cosine(wpe.weight, wpe.weight)", cosines(found), count);
   return signedGrid(t("input.similar", { n: count }), cells, {
     rowLabels: names, columnLabels: names, rowAxis: t("axis.position"), columnAxis: t("axis.position"), cursor: [Math.min(position, count - 1), 0],
   });
 }
 
 /** Of each row with each: a flat list. */
-function cosines(data, width) {
-  const rows = Array.from({ length: data.length / width }, (_, i) => data.subarray(i * width, (i + 1) * width));
+function cosines({ shape: [count, width], data }) {
+  const rows = Array.from({ length: count }, (_, i) => data.subarray(i * width, (i + 1) * width));
   const lengths = rows.map((row) => Math.hypot(...row));
   const dot = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0);
   return rows.flatMap((one, i) => rows.map((other, j) => dot(one, other) / (lengths[i] * lengths[j])));

@@ -1,12 +1,12 @@
 // The MLP of a layer for one token: wider, through GELU, back again, and added to what came in.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { cellsOf, farthest } from "../lib/cells.js";
+import { farthest, fold, rowsOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber } from "../state/navigation.js";
-import { askTrace, chosen, ids, labels, model, tensor } from "../state/session.js";
-import { shapeOf, sheet, tokenCells } from "../state/slices.js";
+import { askTrace, chosen, ids, labels, model } from "../state/session.js";
+import { rowCells, sliceCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
@@ -35,14 +35,14 @@ function draw() {
 
 function part(kind) {
   const { layer, position } = chosen.value;
-  return tokenCells(`${kind}.${layer}`, position);
+  return rowCells(`${kind}.${layer}`, position);
 }
 
 function units(before, after) {
   const order = Array.from(after.values, (_, i) => i).sort((a, b) => after.values[b] - after.values[a]).slice(0, TOP);
   const unit = ownNumber("unit", model.value.config.n_inner, order[0]);
-  const columns = fold(after.columns);
-  const folded = (cells, title) => grid({ title, cells: sheet(cells, columns), scale: "signed", cursor: [Math.floor(unit / columns), unit % columns],
+  const columns = foldColumns(after.columns);
+  const folded = (cells, title) => grid({ title, cells: fold(cells, columns), scale: "signed", cursor: [Math.floor(unit / columns), unit % columns],
     pick: (row, column) => goMore({ unit: row * columns + column }) });
   return html`<h2>${t("mlp.units", { n: after.columns })}</h2>
     <p class="note">${t("mlp.units.note", { rows: after.columns / columns, columns })} ${positive(after)}</p>
@@ -52,7 +52,7 @@ function units(before, after) {
 }
 
 /** The fewest columns, of at least 4 to 3 rows, that n numbers fill without a rest: 64 for 3072; n itself for a prime. */
-function fold(n) {
+function foldColumns(n) {
   let columns = Math.ceil(Math.sqrt((n * 4) / 3));
   while (n % columns) columns++;
   return columns;
@@ -118,16 +118,13 @@ function gelu(order, before, after) {
 
 /** How strong one unit is at the tokens of the text. */
 function inText(unit) {
-  const { layer } = chosen.value;
-  const shape = shapeOf("mlp_act");
-  const found = tensor(`mlp_act.${layer}[:,${unit}]`);
-  if (!found) return waiting();
+  const column = sliceCells(`mlp_act.${chosen.value.layer}[:,${unit}:${unit + 1}]`);
+  if (!column) return waiting();
   const first = windowStart();
   const count = Math.min(MOST_TOKENS, ids.value.length);
   const end = first + count;
-  const cells = cellsOf(`mlp_act.${layer}`, shape, found.data.subarray(first, end), count, 1, first * shape[1] + unit, [shape[1], 1]);
   const title = t("mlp.text", { unit, from: first + 1, to: end, all: ids.value.length });
-  return bars({ title, labels: labels.value.slice(first, end), cells, scale: "size" });
+  return bars({ title, labels: labels.value.slice(first, end), cells: rowsOf(column, first, end), scale: "size" });
 }
 
 /** The first of the tokens shown: the chosen one is in the middle of a long text. */

@@ -7,7 +7,7 @@ import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
 import { ask, askTrace, chosen, labels, model, tensor, trace } from "../state/session.js";
-import { tokenCells, weightRow } from "../state/slices.js";
+import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
@@ -72,8 +72,8 @@ function matches(shown, id, text) {
 function product(logits, position, token) {
   const { n_vocab, n_embd, tie_word_embeddings } = model.value.config;
   const name = matrixName();
-  const vector = tokenCells("ln_f", position);
-  const row = weightRow(name, [n_vocab, n_embd], token);
+  const vector = rowCells("ln_f", position);
+  const row = rowCells(name, token);
   return html`<h2>${t("output.product")}</h2>
     <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}
       ${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>

@@ -5,7 +5,7 @@ import { signal } from "../vendor/signals-core.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { askTrace, chosen, ids, labels, model, tensor, trace } from "../state/session.js";
-import { tokenCells } from "../state/slices.js";
+import { rowCells } from "../state/slices.js";
 import { likelyList } from "../ui/candidates.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
@@ -51,14 +51,16 @@ const before = (layer) => (layer === 0 ? "resid.pre.0" : `resid.post.${layer - 1
 /** The residual stream at the shown positions by its name, each a list of rows; undefined until all are there. */
 function readStreams() {
   const { first, count } = shownPositions();
-  const { n_layer, n_embd } = model.value.config;
+  const { n_layer } = model.value.config;
   const layers = Array.from({ length: n_layer }, (_, layer) => layer);
   const names = ["resid.pre.0", ...layers.flatMap((layer) => [`resid.mid.${layer}`, `resid.post.${layer}`])];
   const found = names.map((name) => tensor(`${name}[${first}:${first + count},:]`)); // all are asked for before one is missed
   if (found.some((part) => !part)) return undefined;
-  const rows = (data) => Array.from({ length: count }, (_, i) => data.subarray(i * n_embd, (i + 1) * n_embd));
-  return Object.fromEntries(names.map((name, i) => [name, rows(found[i].data)]));
+  return Object.fromEntries(names.map((name, i) => [name, rows(found[i])]));
 }
+
+/** The rows of a matrix. */
+const rows = ({ shape: [count, width], data }) => Array.from({ length: count }, (_, i) => data.subarray(i * width, (i + 1) * width));
 
 const length = (row) => Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
 const distance = (one, other) => length(one.map((value, i) => value - other[i]));
@@ -165,7 +167,7 @@ function around() {
 function node() {
   const { layer, position } = chosen.value;
   const token = labels.value[position];
-  const [pre, mid, post] = ["resid.pre", "resid.mid", "resid.post"].map((kind) => tokenCells(`${kind}.${layer}`, position));
+  const [pre, mid, post] = ["resid.pre", "resid.mid", "resid.post"].map((kind) => rowCells(`${kind}.${layer}`, position));
   const open = (view, words) => html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>`;
   return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>
     <p class="buttons">${open("attention", "stack.open.attention")}${open("mlp", "stack.open.mlp")}</p>
