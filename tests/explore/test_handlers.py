@@ -62,6 +62,8 @@ def test_heads_are_statistics_label_and_picture(
     listed = get(client, f"{trace}/heads", layer=1, **query)["heads"]
     for document, found, picture in zip(listed, *atlas(TRACE, 1, size, leave_first), strict=True):
         label = document.pop("label")
+        statistic = document.pop("statistic")
+        assert getattr(found, statistic) == (found.labels[label] if label else found.entropy)
         assert base64.b64decode(document.pop("picture")) == picture.tobytes()
         assert document == vars(found)
         assert label in found.labels if found.labels else label is None
@@ -172,6 +174,14 @@ class TestProof:
     def test_says_that_nothing_can_be_kept_where_tokens_look_ahead(self, client: TestClient) -> None:
         name = read_name(client, ids=IDS, interventions=[{"kind": "no_mask"}])
         assert client.post(f"/api/traces/{name}/proof", json={}).json()["with_cache"]["positions"] == len(IDS)
+
+
+def test_at_most_100_candidates_are_listed() -> None:
+    client = client_of(mute(n_vocab=200))
+    trace = f"/api/traces/{read_name(client, ids=[1])}"
+    assert len(get(client, f"{trace}/lens", k=100)["positions"][0]["boundaries"][0]["top"]) == 100
+    assert error_of(client, f"{trace}/lens?k=101") == "k must be from 1 to 100, not 101"
+    assert error_of(client, f"{trace}/units?units=1&k=101") == "k must be from 1 to 100, not 101"
 
 
 def test_a_model_with_a_tokenizer_names_its_tokens() -> None:

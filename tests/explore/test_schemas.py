@@ -1,6 +1,6 @@
 import math
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -30,6 +30,7 @@ def test_a_model_says_what_it_is() -> None:
     model = talking()
     document = model_document(model, 77)
     note = document.pop("precision_note")
+    assert document.pop("interventions")
     assert document == {
         "name": "talking",
         "engine": "reference",
@@ -41,10 +42,18 @@ def test_a_model_says_what_it_is() -> None:
         "end_of_text": 50256,
         "vocabulary": {"bytes": 256, "merges": 50_000, "special": 1},
         "checkpoint": {"name": "talking", "bytes": 77},
+        "example": ROBOT,
         "against": None,
     }
     assert isinstance(note, dict)
     assert all("float32" in note[language] and "reference" in note[language] for language in ("en", "zh"))
+
+
+def test_added_tokens_count_as_special() -> None:
+    weights = tiny_weights(n_vocab=50259, n_embd=12)
+    vocabulary = replace(GPT2.vocabulary, added={**GPT2.vocabulary.added, "<|user|>": 50257, "<|end|>": 50258})
+    added = Model(ReferenceEngine(weights), weights, Tokenizer(vocabulary), "chat")
+    assert model_document(added, 0)["vocabulary"] == {"bytes": 256, "merges": 50_000, "special": 3}
 
 
 def test_a_published_model_has_its_names(monkeypatch: pytest.MonkeyPatch) -> None:

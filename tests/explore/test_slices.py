@@ -174,6 +174,16 @@ def test_an_answer_that_is_too_large_is_refused_before_it_is_computed(monkeypatc
         read_slices(TRACE, ["logits", "ids[0]"], go_on)
 
 
+def test_a_response_has_at_most_256_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "_compute", None)
+    weights = tiny_weights(n_vocab=50257, n_embd=12, n_layer=1)
+    trace = Trace(weights.config, weights.arrays, None, [1])
+    size = 4 * 50257 * 12
+    texts = [f"wte.weight[{first}:]" for first in range(-1_000_000, -1_000_000 + 256 * 2**20 // size + 1)]
+    with pytest.raises(UsageError, match="the response would exceed 268435456 bytes"):
+        read_slices(trace, texts, go_on)
+
+
 def test_somebody_who_has_gone_is_noticed_between_two_tensors() -> None:
     calls: list[None] = []
 

@@ -3,7 +3,7 @@ import pytest
 from cutaway.errors import UsageError
 from cutaway.explore import traces
 from cutaway.explore.trace_cache import TraceCache
-from cutaway.explore.traces import TraceService, read_trace_request, resolve_ids
+from cutaway.explore.traces import TraceService, read_trace_request, resolve_ids, resolve_interventions
 from cutaway.model import Model
 from cutaway.trace import Intervention
 from cutaway.web.params import Params
@@ -13,7 +13,10 @@ CONFIG = mute().config
 
 
 def asked(model: Model, **request: object) -> list[int]:
-    return resolve_ids(model, read_trace_request(model.config, Params(request)))
+    body = read_trace_request(model.config, Params(request))
+    ids = resolve_ids(model, body)
+    resolve_interventions(model, body, len(ids))
+    return ids
 
 
 def test_a_request_says_what_to_read_and_what_to_change() -> None:
@@ -86,6 +89,14 @@ def test_what_cannot_be_read_is_refused(request_: dict[str, object], error: str)
     with pytest.raises(UsageError) as refusal:
         asked(mute(), **request_)
     assert str(refusal.value).startswith(error)
+
+
+def test_fitting_drops_interventions_at_positions_that_the_text_lacks() -> None:
+    changes = [{"kind": "attention_knockout", "query": 2, "key": 0}, {"kind": "no_mask"}]
+    sent = list[Json]()
+    body = read_trace_request(CONFIG, Params({"ids": [1, 2], "interventions": changes, "fitting": True}))
+    TraceService(mute(), TraceCache()).run(body, sent.append)
+    assert sent[-1]["interventions"] == [{"kind": "no_mask"}]
 
 
 def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

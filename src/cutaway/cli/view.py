@@ -5,18 +5,17 @@ from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import utf8
 from cutaway.errors import UsageError
+from cutaway.explore import EXAMPLE_TEXT
 
 if TYPE_CHECKING:
     from cutaway.figures import Selection
     from cutaway.model import Model
 
-ARTICLE = "A robot must obey the orders given it"
-
 
 def add_view(parser: ArgumentParser) -> None:
     """Declare the text or token ids, and the layer, head and position."""
     text = parser.add_mutually_exclusive_group()
-    text.add_argument("--text", help=f'text, read after <|endoftext|>; default: "{ARTICLE}"')
+    text.add_argument("--text", help=f'text, read after <|endoftext|>; default: "{EXAMPLE_TEXT}"')
     text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, read as given")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
     parser.add_argument("--head", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
@@ -29,7 +28,8 @@ def view_ids(model: "Model", options: Namespace) -> list[int]:
         return model.input_ids(options.ids)
     if model.tokenizer is None:
         raise UsageError(f"{model.name} has no tokenizer files; give --ids")
-    return model.input_ids(ARTICLE if options.text is None else utf8(options.text, "the text"))
+    text = EXAMPLE_TEXT if options.text is None else utf8(options.text, "the text")
+    return [model.tokenizer.end_of_text, *model.encode(text)]
 
 
 def view_selection(options: Namespace) -> "Selection":

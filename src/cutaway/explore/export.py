@@ -165,7 +165,7 @@ def _asked(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, list[
     yield "surprise", []
     for layer in range(trace.config.n_layer) if _is_small(trace) else ():
         for without_first in "01":
-            yield "heads", [("layer", str(layer)), ("size", "64"), ("without_first", without_first)]
+            yield "heads", [("layer", str(layer)), ("without_first", without_first)]
     for sel in _selections(trace, chosen):
         yield "tensors", [("sel", sel), ("enc", "f32")]
 

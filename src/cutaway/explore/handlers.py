@@ -33,6 +33,7 @@ MAX_CANDIDATES = 100
 MAX_LENS_POSITIONS = 64
 MAX_NEURONS = 64
 MAX_THUMBNAIL = 1024  # pixels along a side
+THUMBNAIL = 64
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def figure(request: TraceRequest) -> Content:
 def heads(request: TraceRequest) -> Content:
     """Return the statistics, the label and the thumbnail of each head of a layer."""
     layer = request.layer()
-    size = request.params.integer("size", 1, MAX_THUMBNAIL, 64)
+    size = request.params.integer("size", 1, MAX_THUMBNAIL, THUMBNAIL)
     without_first = request.params.choice("without_first", ("0", "1"), "0") == "1"
     request.params.end()
     found = zip(*atlas(request.trace, layer, size, without_first), strict=True)
@@ -118,8 +119,9 @@ def heads(request: TraceRequest) -> Content:
 def _head(statistics: HeadStatistics, thumbnail: NDArray[np.uint8]) -> Document:
     labels = statistics.labels
     label = max(labels, key=lambda name: labels[name], default=None)
+    statistic = label.removesuffix(" token") if label else "entropy"  # the one that the label is for
     picture = base64.b64encode(thumbnail.tobytes()).decode()
-    return {**asdict(statistics), "label": label, "picture": picture}
+    return {**asdict(statistics), "label": label, "statistic": statistic, "picture": picture}
 
 
 def search_heads(request: TraceRequest) -> Content:

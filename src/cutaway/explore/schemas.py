@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
+from cutaway.explore import EXAMPLE_TEXT
 from cutaway.explore.similarity import nearest_rows
 from cutaway.figures import all_figures
 from cutaway.figures.article.weights import parameter_panels
@@ -19,11 +20,15 @@ from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import Vocabulary
 from cutaway.trace import Trace
+from cutaway.trace.interventions import KINDS
 from cutaway.web.worker import Document
 
 
 def model_document(model: Model, checkpoint_bytes: int, against: Model | None = None) -> Document:
-    """Describe the model, its precision, and the second model, if any, that it can be compared with."""
+    """Describe the model, the interventions that it accepts, and the second model that it can be compared with.
+
+    An intervention `needs` some fields and `allows` others; `example` is the text of a page that names none.
+    """
     published = published_as(model.config)
     names = {"name": published.name, "size": published.size, "first_size": published.first_size} if published else None
     return {
@@ -38,6 +43,8 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         "end_of_text": model.tokenizer.end_of_text if model.tokenizer else None,
         "vocabulary": _vocabulary_counts(model.tokenizer.vocabulary) if model.tokenizer else None,
         "checkpoint": {"name": model.name, "bytes": checkpoint_bytes},
+        "interventions": {name: {"needs": kind.needs, "allows": kind.allows} for name, kind in KINDS.items()},
+        "example": EXAMPLE_TEXT,
         "against": {"name": against.name, "dtype": against.engine.dtype} if against else None,
     }
 

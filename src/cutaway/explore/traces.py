@@ -13,7 +13,7 @@ from cutaway.explore.trace_cache import TraceCache, fingerprint, trace_name
 from cutaway.figures import DrawableTrace
 from cutaway.model import Model, Prompt
 from cutaway.trace import Intervention
-from cutaway.trace.interventions import LARGEST, check_intervention
+from cutaway.trace.interventions import LARGEST, check_intervention, fitting
 from cutaway.trace.trace import check_text
 from cutaway.untrusted import quote
 from cutaway.web.params import Params
@@ -26,14 +26,17 @@ MAX_INTERVENTIONS = 256
 class TraceRequestBody:
     """The text to trace, and the interventions.
 
-    `against` traces with the second model. `base` names a trace whose cache is reused, "" for none. Of two requests of
-    one `view` the one with the higher `sequence` cancels the other.
+    - `fitting`: drop interventions at positions that the text does not have;
+    - `against`: trace with the second model;
+    - `base`: the name of a trace whose cache is reused, "" for none;
+    - `view`, `sequence`: of two requests of one view the one with the higher number cancels the other.
     """
 
     prompt: Prompt
     prepend_bos: bool
     against: bool
     interventions: tuple[Intervention, ...]
+    fitting: bool
     base: str
     view: str
     sequence: int
@@ -52,6 +55,7 @@ def read_trace_request(config: GPT2Config, params: Params) -> TraceRequestBody:
         prepend_bos=params.flag("prepend_bos"),
         against=params.flag("against"),
         interventions=_interventions(params.array("interventions", [])),
+        fitting=params.flag("fitting"),
         base=params.text("base", ""),
         view=params.text("view", ""),
         sequence=params.integer("sequence", 0, None, 0),
@@ -81,14 +85,20 @@ def _intervention(item: object) -> Intervention:
 
 
 def resolve_ids(model: Model, body: TraceRequestBody) -> list[int]:
-    """Return the token ids to trace; raises UsageError if they or the interventions do not fit the model."""
+    """Return the token ids to trace; raises UsageError if they do not fit the model."""
     ids = model.encode(body.prompt)
     if body.prepend_bos or not ids:
         ids = [*model.prompt_ids(""), *ids]
     check_text(model.config, ids)
-    for intervention in body.interventions:
-        check_intervention(model.config, intervention, len(ids))
     return ids
+
+
+def resolve_interventions(model: Model, body: TraceRequestBody, length: int) -> tuple[Intervention, ...]:
+    """Return the interventions in a text of so many tokens; raises UsageError if they do not fit model or text."""
+    interventions = tuple(fitting(body.interventions, length)) if body.fitting else body.interventions
+    for intervention in interventions:
+        check_intervention(model.config, intervention, length)
+    return interventions
 
 
 class TraceService:
@@ -101,22 +111,23 @@ class TraceService:
     def run(self, body: TraceRequestBody, send: Send) -> None:
         """Send the progress after each layer, and the trace at the end; a cached trace is not computed again."""
         ids = resolve_ids(self._model, body)
-        name = trace_name(self._fingerprint, ids, body.interventions)
+        interventions = resolve_interventions(self._model, body, len(ids))
+        name = trace_name(self._fingerprint, ids, interventions)
         cached = self._cache.find(name)
         trace = cached
         if trace is None:
-            trace = self._trace(ids, body, send)
+            trace = self._trace(ids, interventions, body.base, send)
             self._cache.put(name, trace)
         send(trace_document(name, trace, stored=cached is not None))
 
-    def _trace(self, ids: list[int], body: TraceRequestBody, send: Send) -> DrawableTrace:
+    def _trace(self, ids: list[int], interventions: tuple[Intervention, ...], base: str, send: Send) -> DrawableTrace:
         trace = DrawableTrace(
             self._model.config,
             self._model.weights,
             self._model.tokenizer,
             ids,
-            body.interventions,
-            base=self._base(body.base),
+            interventions,
+            base=self._base(base),
             progress=lambda done, layers: send({"layers_done": done, "layers": layers}),
         )
         if not np.isfinite(trace[trace.final_residual]).all():

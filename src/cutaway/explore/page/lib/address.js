@@ -5,7 +5,7 @@
 // The first number is the version of this form. Token ids are the state, and text is only a view of them: in a link that
 // is written by hand `text=…` may stand in place of the ids, which take its place when it has been read.
 
-import { PLACES } from "./interventions.js";
+import { FIELDS } from "./interventions.js";
 
 export const VERSION = "1";
 
@@ -46,7 +46,7 @@ export function fromAddress(address) {
 
 /** {kind: "zero_ablate_head", layer: 3, head: 1} -> "zero_ablate_head:layer=3,head=1"; a list of token ids is written 50256.32.9379 */
 export function changeToText(change) {
-  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${name}=${[change[name]].flat().join(".")}`);
+  const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${name}=${[change[name]].flat().join(".")}`);
   return fields.length ? `${change.kind}:${fields.join(",")}` : change.kind;
 }
 
@@ -60,7 +60,7 @@ export function textToChange(text) {
   const change = { kind: match[1] };
   for (const part of match[2] ? match[2].split(",") : []) {
     const [name, value] = part.split("=");
-    if (!PLACES.includes(name)) return null;
+    if (!FIELDS.includes(name)) return null;
     change[name] = name === "source" ? toIds(value) : toNumber(value);
     if (change[name] === null) return null;
   }

@@ -1,23 +1,20 @@
 // The changes of the model that are wanted: they are part of the address.
 
 import { changeToText } from "../lib/address.js";
-import { KINDS, PLACES } from "../lib/interventions.js";
+import { FIELDS } from "../lib/interventions.js";
 import { t } from "./i18n.js";
 import { go, state } from "./navigation.js";
-import { trace } from "./session.js";
+import { model, trace } from "./session.js";
 
 /** A change in words: "a head set to 0: layer 3, head 1". */
 export function describe(change) {
-  const fields = PLACES.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${brief(change[name])}`);
-  const name = Object.hasOwn(KINDS, change.kind) ? t(`whatif.kind.${change.kind}`) : change.kind;
+  const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${brief(change[name])}`);
+  const name = Object.hasOwn(model.value.interventions, change.kind) ? t(`whatif.kind.${change.kind}`) : change.kind;
   return fields.length ? `${name}: ${fields.join(t("whatif.and"))}` : name;
 }
 
 /** A number, or the first of a text's token ids. */
 const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : value);
-
-/** Those that can be made to so few tokens: the others are at a token that is not there. */
-export const fitting = (changes, tokens) => changes.filter(({ query = 0, key = 0, position = 0 }) => Math.max(query, key, position) < tokens);
 
 const written = (changes) => changes.map(changeToText).join(" ");
 

@@ -147,8 +147,6 @@ export const chosen = computed(() => {
   return { layer: within(layer, n_layer), head: within(head, n_head), position: within(position < 0 ? n - 1 : position, n) };
 });
 
-const ARTICLE = "A robot must obey the orders given it";
-
 /** Begin: ask what the model is, and read whatever the state names from now on. */
 export async function start(from) {
   current = from;
@@ -161,7 +159,7 @@ export async function start(from) {
     last = key;
     if (trace.peek() && key === traceKey(trace.peek())) return settle(); // it is there already
     if (ids) read({ ids });
-    else read(model.peek().has_tokenizer ? { text: text ?? ARTICLE, prepend_bos: true } : { ids: [0] });
+    else read(model.peek().has_tokenizer ? { text: text ?? model.peek().example, prepend_bos: true } : { ids: [0] });
   });
 }
 

@@ -9,11 +9,6 @@ import { go, isOn } from "../state/navigation.js";
 import { askTrace, chosen, model } from "../state/session.js";
 import { numeral } from "./numeral.js";
 
-// The server's names of what a head gives most of its weight to, and the statistic that each is called after.
-const LABELS = { "first token": "first", "previous token": "previous", "duplicate token": "duplicate", induction: "induction" };
-
-const SIZE = 64; // cells along a picture's side, at most
-
 const seen = signal(new Set()); // layers that have come into sight
 
 /** Calls its `whenSeen` when it first comes into sight, or near. */
@@ -53,7 +48,7 @@ customElements.define("when-seen", WhenSeen);
 customElements.define("head-picture", HeadPicture);
 
 /** What the server says of a layer's heads: statistics, and a picture of each; undefined until it is there. */
-export const headsOf = (layer) => askTrace(`heads?layer=${layer}&size=${SIZE}&without_first=${isOn("without_first") ? 1 : 0}`)?.heads;
+export const headsOf = (layer) => askTrace(`heads?layer=${layer}&without_first=${isOn("without_first") ? 1 : 0}`)?.heads;
 
 /** All heads of all layers; `open(layer, head)` is called for a head that is chosen and picked once more. */
 export function atlas(open) {
@@ -86,9 +81,8 @@ function tile(layer, head, found, open) {
 export const shownName = (layer) => (isOn("without_first") ? `without_first(attn.${layer})` : `attn.${layer}`);
 
 /** What the head may be called, with the number that says so; without a name, how spread its weight is. */
-function label({ label: name, layer, head, ...statistics }) {
-  const of = LABELS[name] ?? "entropy";
-  return html`<small>${t(`heads.${of}.short`)} ${numeral(statistics[of].toFixed(2), `${of}(attn.${layer})`, [head])}</small>`;
+function label({ statistic, layer, head, ...statistics }) {
+  return html`<small>${t(`heads.${statistic}.short`)} ${numeral(statistics[statistic].toFixed(2), `${statistic}(attn.${layer})`, [head])}</small>`;
 }
 
 /** Arrow keys go from head to head and from layer to layer. */

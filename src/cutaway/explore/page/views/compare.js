@@ -2,10 +2,11 @@
 // difference.
 
 import { html, nothing } from "../vendor/lit-html.js";
+import { changeToText } from "../lib/address.js";
 import { cellsOfSlice, indexOf, select, valueAt } from "../lib/cells.js";
 import { share } from "../lib/format.js";
 import { likeliest, onlyIn } from "../state/candidates.js";
-import { areInForce, describe, fitting } from "../state/changes.js";
+import { areInForce, describe } from "../state/changes.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, isOn, state } from "../state/navigation.js";
 import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
@@ -40,8 +41,7 @@ function second() {
   if (mode() === "model") return model.value.against ? other({ ids: ids.value, interventions: state.value.changes, against: true }) : null;
   const wanted = state.value.more.ids;
   if (!/^\d+(,\d+)*$/.test(wanted ?? "")) return null;
-  const there = wanted.split(",").map(Number);
-  return other({ ids: there, interventions: fitting(state.value.changes, there.length) });
+  return other({ ids: wanted.split(",").map(Number), interventions: state.value.changes, fitting: true });
 }
 
 /** What the text is held against. */
@@ -85,7 +85,7 @@ function texts(found) {
   const { name, against } = model.value;
   const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
   const [mine, theirs] = names[mode()] ?? ["A", "B"];
-  const left = mode() === "text" ? state.value.changes.filter((change) => !fitting([change], found.ids.length).length) : [];
+  const left = mode() === "text" ? state.value.changes.filter((change) => !found.interventions.some((made) => changeToText(made) === changeToText(change))) : [];
   return html`${left.length ? html`<p class="note">${t("compare.left", { changes: left.map(describe).join("; ") })}</p>` : nothing}
     <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }

@@ -11,6 +11,7 @@ import { scrolling, waiting } from "../ui/widgets.js";
 
 export const tokensView = { id: "tokens", draw };
 
+const MOST_TEXT = 2000; // characters of the text that are explained; an exported file holds as many
 const MOST = 64; // pieces that are shown
 const MOST_SYMBOLS = 64; // of a piece whose merges are shown: each is a line as long as the piece
 
@@ -45,10 +46,10 @@ function vocabulary() {
 
 /** What BPE does with the text, or with another that is typed in. */
 function pieces() {
-  const read = state.value.more.text ?? text.value.slice(0, 2000);
+  const read = state.value.more.text ?? [...text.value].slice(0, MOST_TEXT).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
   return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t("tokens.pieces.note")}</p>
-    <label class="wide">${t("tokens.text")} <input maxlength="2000" .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
+    <label class="wide">${t("tokens.text")} <input maxlength=${MOST_TEXT} .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
     ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
 }
 

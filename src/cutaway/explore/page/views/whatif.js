@@ -152,7 +152,7 @@ function all() {
 function switchOf(kind) {
   return html`<li><form @submit=${(event) => add(event, kind)}><b>${t(`whatif.kind.${kind}`)}</b>
     <span class="note">${t(`whatif.about.${kind}`)}</span>
-    <span class="fields">${fieldsOf(kind).map(([name, needed]) => field(kind, name, needed))}
+    <span class="fields">${fieldsOf(model.value.interventions[kind]).map(([name, needed]) => field(kind, name, needed))}
     <button ?disabled=${!live()} aria-label="${t("whatif.add")}: ${t(`whatif.kind.${kind}`)}">${t("whatif.add")}</button></span></form></li>`;
 }
 
@@ -178,7 +178,7 @@ function sourceField() {
 async function add(event, kind) {
   event.preventDefault();
   const given = new FormData(event.target);
-  const fields = fieldsOf(kind).map(([name]) => [name, given.get(name)]);
+  const fields = fieldsOf(model.value.interventions[kind]).map(([name]) => [name, given.get(name)]);
   const change = { kind, ...Object.fromEntries(fields.filter(([, text]) => text !== "").map(([name, text]) => [name, Number(text)])) };
   try {
     if ("source" in change) change.source = await idsOf(given.get("source"));
