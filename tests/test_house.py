@@ -27,7 +27,7 @@ ROOMS = (
     ("figures",),
     ("model",),
     ("loading",),
-    ("evaluation", "training", "web"),
+    ("training", "web"),
     ("explore",),
     ("__init__",),
     ("cli",),

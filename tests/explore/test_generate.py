@@ -4,6 +4,7 @@ import pytest
 from cutaway.errors import UsageError
 from cutaway.explore.writing import read_wish, write
 from cutaway.model import Model
+from cutaway.numerics import softmax
 from cutaway.web.params import Params
 from tests.explore.served import Json, mute, talking
 

@@ -3,13 +3,13 @@ import json
 
 import numpy as np
 import pytest
-from cutaway.trace.logit_lens import direct_logit_attribution, divergence, logit_lens, neuron_logit_effects, surprisal
 from starlette.testclient import TestClient
 
 from cutaway.explore.handlers import HANDLERS
 from cutaway.figures import DrawableTrace
 from cutaway.trace import Intervention
 from cutaway.trace.heads import atlas, search
+from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens, neuron_logit_effects, surprisal
 from tests.explore.served import ROBOT, client_of, error_of, get, mute, read_name, talking, tensors
 from tests.tiny import random_ids
 

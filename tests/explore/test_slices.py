@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cutaway.errors import UsageError
 from cutaway.explore import slices
 from cutaway.explore.slices import Index, TensorSlice, Values, parse_slice, read_slices
+from cutaway.numerics import softmax
 from cutaway.trace import Intervention, Trace
 from tests.tiny import random_ids, tiny_weights
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
+from cutaway.numerics import FloatArray
 from cutaway.web.responses import Content
 
 EncodedTensor = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8] | NDArray[np.int32]

@@ -17,7 +17,7 @@ from cutaway.figures import DrawableTrace
 from cutaway.numerics import FloatArray
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
-from cutaway.trace.logit_lens import (
+from cutaway.trace.lens import (
     boundaries,
     direct_logit_attribution,
     divergence,

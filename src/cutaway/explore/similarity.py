@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, top_k
 
 
 def nearest_rows(matrix: FloatArray, row: int, k: int) -> tuple[NDArray[np.intp], FloatArray]:
@@ -16,6 +16,6 @@ def nearest_rows(matrix: FloatArray, row: int, k: int) -> tuple[NDArray[np.intp]
     """
     norms = np.sqrt(np.einsum("vd,vd->v", matrix, matrix)) * np.linalg.norm(matrix[row])
     cosines: FloatArray = np.divide(matrix @ matrix[row], norms, out=np.zeros_like(norms), where=norms > 0)
-    order = np.argsort(-cosines, kind="stable")
+    order = top_k(cosines, k + 1)
     order = order[order != row][:k]
     return order, cosines[order]
