@@ -113,7 +113,7 @@ def test_the_document_has_the_address(served: Served, tiny: str) -> None:
         (
             ("--export", "x.html", "--port", "0"),
             2,
-            "a file has no server: give --export, or --host, --port and --against",
+            "--export cannot be combined with --host, --port or --against",
         ),
     ],
 )

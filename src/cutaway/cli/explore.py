@@ -1,4 +1,4 @@
-"""`cutaway explore`: the page that shows a model from inside, served from this machine or written into one file."""
+"""`cutaway explore`: serve the page that shows a model's internals, or export it to one file."""
 
 import os
 import sys
@@ -28,33 +28,31 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """What to show, and where to listen or the file to write."""
+    """Add the options of the command."""
     parser.description = (
-        "Serve the page that shows a model from inside: every number of it, for a text of\n"
-        "yours. It asks nothing of any other machine. Ctrl-C ends."
+        "Serve the page that shows a model's internals: every tensor of it, for any text.\n"
+        "It makes no requests to other machines. Stop with Ctrl-C."
     )
     parser.epilog = EXAMPLES
     add_view(parser)
-    parser.add_argument(
-        "--against", metavar="NAME", help="another model of the same shape, for the page to compare with"
-    )
+    parser.add_argument("--against", metavar="NAME", help="second model of the same shape, to compare with")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument(
         "--host",
-        help=f"where to listen; anywhere but on this machine alone, the address gets a token; default: {HOST}",
+        help=f"address to listen on; if other machines can reach it, a token is required; default: {HOST}",
     )
-    parser.add_argument("--port", type=int, metavar="N", help=f"0 is any; default: {PORT}")
-    parser.add_argument("--export", type=Path, metavar="FILE", help="write the page into an HTML file instead")
+    parser.add_argument("--port", type=int, metavar="N", help=f"0 for any free port; default: {PORT}")
+    parser.add_argument("--export", type=Path, metavar="FILE", help="write the page to an HTML file instead")
     add_json(parser)
     add_model(parser)
 
 
 def run(options: Namespace) -> None:
-    """Serve, or write the file."""
-    # One thread: NumPy's own are quicker for long texts alone, and far slower where other programs run (docs/log.md).
+    """Serve the page, or write the file."""
+    # NumPy's threads are faster for long texts only, and far slower on a busy machine (docs/log.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if options.export and (options.host, options.port, options.against) != (None, None, None):
-        raise UsageError("a file has no server: give --export, or --host, --port and --against")
+        raise UsageError("--export cannot be combined with --host, --port or --against")
     port = check_int("port", PORT if options.port is None else options.port, 0, 65535)
     checkpoint_bytes = open_source(options.model).n_bytes
     model = load_model(options)
@@ -93,12 +91,12 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int, port: int)
         print(address)
     sys.stdout.flush()
     if options.open:
-        webbrowser.open(address)  # it can knock already; what it asks for is answered when the server runs
+        webbrowser.open(address)  # the socket queues its requests until the server runs
     serve(listener, make_app(explorer, listener.port, listener.token), explorer.worker)
 
 
 def _start(model: "Model", options: Namespace) -> str:
-    """The part of the address after the #, from which the page takes what it shows; none where nothing was chosen."""
+    """Return the fragment of the address, with the text and selection; empty if no option sets them."""
     from cutaway.explore.schemas import page_address
     from cutaway.figures import Selection
     from cutaway.figures.registry import select

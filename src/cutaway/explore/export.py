@@ -1,7 +1,7 @@
-"""A page in one file: the explorer with the answers to what it will ask, for one text, that needs no server.
+"""Export of the page to a single HTML file that needs no server: its modules, and recorded responses for one text.
 
-It runs from a disk, in an e-mail's attachment and in a notebook's frame: its modules and the answers are in one
-compressed safetensors block, which a script of a few lines unpacks, and its policy forbids every request.
+The file works from disk, as an attachment and in a notebook. Modules and responses are one compressed safetensors
+block, which a short script unpacks; the content security policy forbids every request.
 """
 
 import base64
@@ -33,29 +33,29 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "
     "connect-src data: blob:"
 )
-UNPACK = "unpack.js"  # runs as a script in the file, and is no module
-TRACE = "text"  # what the trace is called in the file
-MOST_PATTERNS = 24_000  # attention weights: where all heads together have more, the file holds those of one layer
+UNPACK = "unpack.js"  # a classic script, not a module
+TRACE = "text"  # the name of the trace in the file
+MAX_ATTENTION_WEIGHTS = 24_000  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <title>Cutaway</title><style>{style}</style></head><body>
 <script type="application/gzip" id="packed">{packed}</script><script>{unpack}</script></body></html>
 """
-MOST_TEXT = 2000  # characters, as in views/tokens.js
-HEIGHT = 900  # of a notebook's frame, in pixels
+MAX_TEXT = 2000  # characters, as in views/tokens.js
+HEIGHT = 900  # pixels, of the frame in a notebook
 
 _IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
 
 
 @dataclass(frozen=True, repr=False)
 class ExportedPage:
-    """The file, as text. In a notebook it shows itself, in a frame that can reach nothing outside it."""
+    """The text of the file; a notebook displays it in a sandboxed frame."""
 
     text: str
 
     def save(self, path: str | Path) -> None:
-        """Write it, beside a file that is there until all is written; raises OSError, with the file's name."""
+        """Write the file atomically; raises OSError with the file's name."""
         path = Path(path)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -74,11 +74,17 @@ class ExportedPage:
 
 
 def export_page(model: Model, trace: DrawableTrace, selection: Selection, checkpoint_bytes: int = 0) -> ExportedPage:
-    """The explorer of one trace, with its figures for the layer, head and position of the selection."""
+    """Export the explorer of one trace, with the figures for the layer, head and position of the selection.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> export_page(model, model.trace("A robot"), Selection(layer=5, head=1)).text[:15]
+    '<!doctype html>'
+    """
     chosen = select(trace.config, len(trace), selection)
     files = {name: path.read_text(encoding="utf-8") for name, path in assets().items()}
     modules = {name: _module(name, text).encode() for name, text in files.items() if _is_module(name)}
-    packed = _packed(modules | dict(_answers(model, trace, chosen, checkpoint_bytes)))
+    packed = _packed(modules | dict(_responses(model, trace, chosen, checkpoint_bytes)))
     return ExportedPage(_PAGE.format(policy=POLICY, style=files["style.css"], packed=packed, unpack=files[UNPACK]))
 
 
@@ -87,28 +93,27 @@ def _is_module(name: str) -> bool:
 
 
 def _module(name: str, text: str) -> str:
-    """A module that will have no folder: what it imports is called by its whole name."""
+    """Make the import specifiers of a module absolute, "cutaway/lib/cells.js", for the import map."""
     folder = posixpath.dirname(name)
 
-    def whole(match: re.Match[str]) -> str:
+    def absolute(match: re.Match[str]) -> str:
         return f'{match[1]}"cutaway/{posixpath.normpath(posixpath.join(folder, match[2]))}"'
 
-    return _IMPORT.sub(whole, text)
+    return _IMPORT.sub(absolute, text)
 
 
 def _packed(files: Mapping[str, bytes]) -> str:
-    """Files as one safetensors file of bytes, compressed; the numbers of figures are in a file of their own."""
+    """Compress files into one safetensors block of bytes, with the numbers of all figures in one tensor."""
     rows: dict[bytes, int] = {}
     bodies = {name: _without_numbers(body, rows) if "/figures/" in name else body for name, body in files.items()}
     tensors = {name: np.frombuffer(body, np.uint8) for name, body in bodies.items()}
-    tensors["numbers"] = (
-        np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 4).T.copy()
-    )  # first bytes first: they repeat
+    floats = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 4)
+    tensors["numbers"] = floats.T.copy()  # shuffled, first bytes first: exponents repeat, so they compress better
     return base64.b64encode(gzip.compress(tensors_content(tensors).body, 9, mtime=0)).decode()
 
 
 def _without_numbers(figure: bytes, rows: dict[bytes, int]) -> bytes:
-    """A figure's document that says where among the `rows`, each kept once, those of its cells begin, in numbers."""
+    """Replace the numbers of a figure's document by offsets among `rows`, which stores each row of numbers once."""
     document = json.loads(figure)
     for cells in (panel["cells"] for panel in document["panels"] if "cells" in panel):
         values = [np.array(row, np.float32).tobytes() for row in cells["values"]]  # null becomes NaN
@@ -120,15 +125,15 @@ def _without_numbers(figure: bytes, rows: dict[bytes, int]) -> bytes:
 
 
 def _end(rows: dict[bytes, int]) -> int:
-    """How many numbers there are."""
+    """Return the number of floats in all rows, which are in insertion order."""
     row, first = next(reversed(rows.items()), (b"", 0))
     return first + len(row) // 4
 
 
-def _answers(
+def _responses(
     model: Model, trace: DrawableTrace, chosen: Selection, checkpoint_bytes: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Every question that the page will ask, as "path?name=value&…", and its answer."""
+    """Yield the response to each request that the page will make, under "path?name=value&…"."""
     for name, file in assets().items():
         if name.endswith(".json") and not name.startswith("vendor/"):
             yield f"page/{name}", file.read_bytes()
@@ -138,26 +143,26 @@ def _answers(
     if model.tokenizer:
         text = _text(model.tokenizer, trace)
         yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
-    for path, query in _asked(trace, chosen):
-        yield _name(path, query), _answer(trace, path, query).body
+    for path, query in _requests(trace, chosen):
+        yield _name(path, query), _response(trace, path, query).body
     views = ["article", "attention", "tokens"] + (["heads"] if _is_small(trace) else [])
     address = schemas.page_address("article", trace.ids, chosen)
     yield "start", json_content({"address": address, "views": views}).body
 
 
-def _text(tokenizer: Codec, trace: DrawableTrace) -> str:
-    """The text as the view of tokens asks about it: after the start, at most so much of it."""
+def _text(tokenizer: Tokenizer, trace: DrawableTrace) -> str:
+    """Return the text that the view of tokens requests: without the start token, at most `MAX_TEXT` characters."""
     after = trace.ids[trace.ids[0] == tokenizer.end_of_text :]
     data = b"".join(schemas.token_bytes(tokenizer, token) or b"" for token in after)
-    return data.decode("utf-8", "replace")[:MOST_TEXT]
+    return data.decode("utf-8", "replace")[:MAX_TEXT]
 
 
 def _is_small(trace: DrawableTrace) -> bool:
-    return trace.config.n_layer * trace.config.n_head * len(trace) ** 2 <= MOST_PATTERNS
+    return trace.config.n_layer * trace.config.n_head * len(trace) ** 2 <= MAX_ATTENTION_WEIGHTS
 
 
-def _asked(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """What is asked of the trace: the path after api/traces/ID/, and the arguments."""
+def _requests(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the requests about the trace: the path after api/traces/ID/, and the parameters."""
     where = [(name, str(value)) for name, value in vars(chosen).items()]
     for figure in all_figures().values():
         if figure.draw:
@@ -166,13 +171,15 @@ def _asked(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, list[
     for layer in range(trace.config.n_layer) if _is_small(trace) else ():
         for without_first in "01":
             yield "heads", [("layer", str(layer)), ("without_first", without_first)]
-    for sel in _selections(trace, chosen):
+    for sel in _slices(trace, chosen):
         yield "tensors", [("sel", sel), ("enc", "f32")]
 
 
-def _selections(trace: DrawableTrace, chosen: Selection) -> Iterator[str]:
-    """The parts of tensors that the views of attention and of heads ask for."""
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+def _slices(trace: DrawableTrace, chosen: Selection) -> Iterator[str]:
+    """Yield the tensor slices that the views of attention and of heads request."""
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     for kind in ("q", "k", "v", "scores_raw", "scores", "masked", "attn", "z"):
         yield f"{kind}.{layer}[{head},:,:]"
     for kind in ("zcat", "attn_out", "resid.pre", "resid.mid"):
@@ -187,9 +194,9 @@ def _name(path: str, query: list[tuple[str, str]]) -> str:
     return f"api/traces/{TRACE}/{path}" + (f"?{written}" if written else "")
 
 
-def _answer(trace: DrawableTrace, path: str, query: list[tuple[str, str]]) -> Content:
-    """What the server would answer."""
+def _response(trace: DrawableTrace, path: str, query: list[tuple[str, str]]) -> Content:
+    """Return the server's response."""
     kind, _, figure = path.partition("/")
-    pattern, given = ("figures/{figure}", [("figure", figure), *query]) if figure else (kind, query)
+    given = [("figure", figure), *query] if figure else query
     request = TraceRequest(trace, QueryParams(given, repeated=["sel"]), {TRACE: trace}.__getitem__, lambda: None)
-    return HANDLERS[pattern](request)
+    return HANDLERS["figures/{figure}" if figure else kind](request)

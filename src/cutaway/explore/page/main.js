@@ -1,4 +1,4 @@
-// The page: a header with the text, the way to each view, and the view.
+// The page: header, menu and the current view.
 
 import { html, nothing, render } from "./vendor/lit-html.js";
 import { effect } from "./vendor/signals-core.js";
@@ -11,7 +11,7 @@ import * as here from "./state/session.js";
 import { httpTransport } from "./state/transport.js";
 import { VIEWS } from "./views/index.js";
 
-const MOST_TOKENS = 256; // of the text in the header; of a longer one, those around the chosen one
+const MOST_TOKENS = 256; // in the header; of longer texts, those around the selected one
 
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
@@ -31,7 +31,7 @@ async function begin() {
 
 let inMenu = "";
 
-/** Where the menu is a strip, as on a phone, bring the open view's name into sight; the page itself does not move. */
+/** On a phone, where the menu is a strip, scroll it to the current view without scrolling the page. */
 function showPlace() {
   const place = document.querySelector("nav [aria-current]");
   const menu = place?.closest("nav");
@@ -40,7 +40,7 @@ function showPlace() {
   menu.scrollLeft = place.offsetLeft - menu.offsetLeft - (menu.clientWidth - place.offsetWidth) / 2;
 }
 
-/** The views that there are: a file does not hold them all. */
+/** The available views: an exported file does not have all. */
 const views = () => VIEWS.filter((view) => here.transport().views?.includes(view.id) ?? true);
 const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
 
@@ -88,10 +88,10 @@ function prompt() {
     <button>${t("read")}</button></form>`;
 }
 
-/** A line for each line of the text, up to six. */
+/** One row per line of the text, up to six. */
 const rows = (text) => Math.min(6, text.split("\n").length);
 
-/** Enter reads; with Shift it begins a new line. */
+/** Enter submits; Shift+Enter inserts a new line. */
 function enter(event) {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
@@ -105,7 +105,7 @@ function readText(event) {
   here.read(here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : { ids: typedIds(typed) });
 }
 
-/** The tokens as they were read; one of them is the one that the views look from. */
+/** The tokens as buttons; the pressed one is the selected position. */
 function tokens() {
   const found = here.tokens.value;
   if (!found.length) return nothing;
@@ -130,7 +130,7 @@ function news() {
     ${failed ? html`<p class="failure">${failed}</p>` : nothing}${changed()}</div>`;
 }
 
-/** That what is shown is not of the model as it was trained, wherever one is; and what is asked for and not shown yet. */
+/** Notice of the active interventions, and of requested ones that are not active yet. */
 function changed() {
   const made = here.trace.value?.interventions ?? [];
   const { changes } = state.value;

@@ -1,5 +1,5 @@
-// The beginning of an exported file, as a plain script: it unpacks the modules and the answers, which are one compressed
-// safetensors block. The modules become addresses of an import map, which must be there before the first is imported.
+// Start of an exported file, a classic script: it unpacks the modules and the recorded responses, one compressed
+// safetensors block. The modules become blob URLs in an import map, which must exist before the first import.
 
 (async () => {
   const packed = Uint8Array.from(atob(document.getElementById("packed").textContent), (char) => char.charCodeAt(0));

@@ -1,22 +1,22 @@
-// The state of the page, as the part of its address after the #: whoever has the link sees the same.
+// The state of the page as the fragment of its address, so that a link restores it.
 //
 //   #1/attention?ids=50256,32,9379&layer=5&head=1&position=2&do=zero_ablate_head:layer=3,head=1
 //
-// The first number is the version of this form. Token ids are the state, and text is only a view of them: in a link that
-// is written by hand `text=…` may stand in place of the ids, which take its place when it has been read.
+// The first number is the version of the format. Token ids are the state, and text is only a view of them: a link written
+// by hand may have `text=…` instead, which is replaced by the ids once it is tokenized.
 
 import { FIELDS } from "./interventions.js";
 
 export const VERSION = "1";
 
-/** What a page starts with. `text` is what to read where there are no ids; `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
+/** The initial state. `text` is used if there are no ids; `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
 export const START = Object.freeze({
   view: "play", ids: null, text: null, layer: 0, head: 0, position: -1, language: null, changes: [], more: {},
 });
 
 const WHOLE = ["layer", "head", "position"];
 
-/** State -> "#1/…". What is as at the start is left out. */
+/** State -> "#1/…", without default values. */
 export function toAddress(state) {
   const query = new URLSearchParams();
   if (state.ids) query.set("ids", state.ids.join(","));
@@ -29,7 +29,7 @@ export function toAddress(state) {
   return `#${VERSION}/${state.view}${text ? `?${text}` : ""}`;
 }
 
-/** "#1/…" -> state; what cannot be understood is left as at the start. */
+/** "#1/…" -> state; invalid values become defaults. */
 export function fromAddress(address) {
   const match = /^#(\d+)\/([a-z]+)(?:\?(.*))?$/.exec(address);
   if (!match || match[1] !== VERSION) return { ...START };
@@ -53,7 +53,7 @@ export function changeToText(change) {
 const toNumber = (text) => (text?.trim() && Number.isFinite(Number(text)) ? Number(text) : null);
 const toIds = (text) => (/^\d+(\.\d+)*$/.test(text) ? text.split(".").map(Number) : null);
 
-/** The other way; null where that is no change. */
+/** The inverse; null if the text is invalid. */
 export function textToChange(text) {
   const match = /^([a-z_]+)(?::(.*))?$/.exec(text);
   if (!match) return null;

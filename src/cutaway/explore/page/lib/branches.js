@@ -1,6 +1,6 @@
-// Texts that begin alike, as a tree: what they have in common is there once.
+// A prefix tree of texts.
 
-/** {ids, kept, below}: tokens that follow what is above, whether a text ends with them, and how texts go on from there. */
+/** Nodes {ids, kept, below}: token ids after the parent's, whether a text ends here, and children. */
 export function tree(texts) {
   return branches(texts.map((text) => [...text]).filter((text) => text.length));
 }
@@ -13,7 +13,7 @@ function branches(texts) {
   });
 }
 
-/** How many tokens all of them begin with. */
+/** Length of the common prefix. */
 function common([first, ...others]) {
   const end = first.findIndex((id, i) => others.some((text) => text[i] !== id));
   return end < 0 ? first.length : end;

@@ -1,9 +1,9 @@
-// The colours of numbers; the table is the one that Python's figures use.
+// Colour scales, from the table that Python's figures use.
 
 let table = null;
 const scales = {};
 
-/** Give the table (colours.json): two scales of colours, and colours by name. */
+/** Set the table (colours.json): two scales, and colours by name. */
 export function setColours(colours) {
   table = colours;
   for (const name of ["sequential", "signed"]) scales[name] = interpolate(colours[name].map(channels));
@@ -13,7 +13,7 @@ export const colour = (name) => table[name] ?? table.plain;
 
 const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
-/** 256 colours, evenly between the stops: Uint8Array of 256 × 3. */
+/** Interpolate 256 colours between the stops: Uint8Array of 256 × 3. */
 function interpolate(stops) {
   const colours = new Uint8Array(256 * 3);
   for (let i = 0; i < 256; i++) {
@@ -27,16 +27,16 @@ function interpolate(stops) {
   return colours;
 }
 
-/** As NumPy rounds: half to even. */
+/** Round half to even, as NumPy does. */
 export function roundEven(value) {
   const down = Math.floor(value);
   const rest = value - down;
   return rest === 0.5 ? down + (down % 2) : Math.round(value);
 }
 
-const usable = (value) => Number.isFinite(value) && value > -1e9; // a masked score is none
+const usable = (value) => Number.isFinite(value) && value > -1e9; // masked scores are below
 
-/** The least and the largest number that is not masked; 0 and 0 where there is none. */
+/** Minimum and maximum of the numbers that are not masked; 0 and 0 if there are none. */
 export function extent(values) {
   let low = Infinity;
   let high = -Infinity;
@@ -48,7 +48,7 @@ export function extent(values) {
   return low > high ? { low: 0, high: 0 } : { low, high };
 }
 
-/** Where the ends of the scale are: {low, high}. */
+/** The domain of the scale: {low, high}. */
 export function range(values, scale) {
   if (scale === "share") return { low: 0, high: 1 };
   const { low, high } = extent(values);
@@ -57,7 +57,7 @@ export function range(values, scale) {
   return { low: -limit, high: limit };
 }
 
-/** A number's place 0 … 255 on the scale: a share by its square root, others evenly. */
+/** The level 0 … 255 of a number: by square root for probabilities, linear for others. */
 export function shade(value, scale, { low, high }) {
   if (!usable(value)) return 0;
   const part = scale === "share" ? Math.sqrt(Math.max(0, Math.min(1, value))) : (value - low) / (high - low);
@@ -67,14 +67,14 @@ export function shade(value, scale, { low, high }) {
 /** The colours of a scale: Uint8Array of 256 × 3. */
 export const colours = (scale) => scales[scale === "signed" ? "signed" : "sequential"];
 
-/** The colour of a number: [red, green, blue], grey where it is masked. */
+/** The colour of a number: [red, green, blue], grey if masked. */
 export function paint(value, scale, ends) {
   if (!usable(value)) return channels(colour("masked"));
   const at = 3 * shade(value, scale, ends);
   return colours(scale).subarray(at, at + 3);
 }
 
-/** The colours of many numbers: Uint8ClampedArray of 4 for each, as a canvas takes them. */
+/** The colours of many numbers: Uint8ClampedArray of RGBA, as ImageData takes it. */
 export function paintAll(values, scale, ends) {
   const shades = new Uint8Array(257 * 4);
   const pixels = new Uint32Array(values.length);
@@ -85,7 +85,7 @@ export function paintAll(values, scale, ends) {
   return new Uint8ClampedArray(pixels.buffer);
 }
 
-/** Whether black is easier to read than white on that colour. */
+/** Whether black text has more contrast than white on a colour. */
 export function isLight(at) {
   return 0.3 * at[0] + 0.59 * at[1] + 0.11 * at[2] > 140;
 }
@@ -95,5 +95,5 @@ const KINDS = new Map(Object.entries({
   tok_emb: "token", pos_emb: "token", mlp_pre: "mlp", mlp_act: "mlp", mlp_out: "mlp",
 }));
 
-/** What a tensor is, of what the article has a colour for: "query" of q.5; undefined of another, and of a formula. */
+/** The article's colour name of a tensor: "query" for q.5; undefined for others and for formulas. */
 export const kindOf = (tensor) => KINDS.get(/^([a-z_]+)(?:\.\d+)?$/.exec(tensor)?.[1]);

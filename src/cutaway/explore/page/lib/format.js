@@ -1,6 +1,6 @@
-// Python's way of writing numbers, as far as figures use it.
+// Formatting of numbers.
 
-/** Python's format, as far as figures use it: ".4f", ".2%", "+.3f", ",d" or ",.0f" for whole numbers, ".1e". */
+/** Python's format specifications, those that figures use: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
 export function format(value, form) {
   const match = /^(\+?)(,?)(?:\.(\d+))?([fe%gd]?)$/.exec(form);
   if (!match) return String(value);
@@ -15,21 +15,21 @@ export function format(value, form) {
 
 const exponential = (value, digits) => value.toExponential(digits).replace(/e([+-])(\d)$/, "e$10$2");
 
-/** So many digits in all, with an exponent where Python writes one. */
+/** Significant digits, with an exponent where Python has one. */
 function general(value, digits) {
   const power = value === 0 ? 0 : Number(value.toExponential(digits - 1).split("e")[1]);
   if (power >= -4 && power < digits) return String(Number(value.toPrecision(digits)));
   return exponential(value, digits - 1).replace(/\.?0+e/, "e");
 }
 
-/** A cell's number in few characters, as Python's figures print it. */
+/** A cell's number in few characters, as in Python's figures. */
 export function short(value, scale) {
   if (value === null || !Number.isFinite(value)) return "−∞";
   if (Math.abs(value) >= 1e5) return value.toExponential(0).replace("e+", "e");
   return scale === "share" ? value.toFixed(3) : value.toFixed(2);
 }
 
-/** All digits that a float32 has, and no more: 0.1, where JavaScript would say 0.10000000149011612. */
+/** The shortest decimal that is the same float32: 0.1 rather than 0.10000000149011612. */
 export function exact(value) {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   for (let digits = 1; digits < 10; digits++) {
@@ -41,8 +41,8 @@ export function exact(value) {
 
 export const percent = (value) => `${(100 * value).toFixed(2)} %`;
 
-/** A probability as it is printed; a very small one with its power of ten. */
+/** A probability in percent; in scientific notation if very small. */
 export const share = (value) => (value > 0 && value < 5e-5 ? `${(100 * value).toExponential(1)} %` : percent(value));
 
-/** How far two numbers are apart, where they should be one. */
+/** A difference that should be 0. */
 export const apart = (value) => (value === 0 ? "0" : value.toExponential(1));

@@ -1,14 +1,14 @@
-// Which tokens hold the bytes of one character together.
+// Grouping of tokens that share the bytes of one character.
 
 const follows = (byte) => byte >= 0x80 && byte < 0xc0;
 const following = (byte) => (byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc0 ? 1 : 0);
 
-/** How many bytes a character still lacks at the end of these, when it lacked so many before. */
+/** Continuation bytes still missing after these, given how many were missing before. */
 function lacking(bytes, before) {
   return bytes.reduce((left, byte) => (follows(byte) ? Math.max(0, left - 1) : following(byte)), before);
 }
 
-/** Tokens ({bytes}) in groups [[token, place], …]: one by one, but together where a character goes on in the next. */
+/** Group tokens ({bytes}) as [[token, index], …], together if a character continues in the next token. */
 export function together(tokens) {
   const groups = [];
   let left = 0;
@@ -20,5 +20,5 @@ export function together(tokens) {
   return groups;
 }
 
-/** The text of a group. */
+/** Decode a group. */
 export const written = (group) => new TextDecoder().decode(Uint8Array.from(group.flatMap(([token]) => token.bytes)));

@@ -1,11 +1,11 @@
-// Matrices drawn to scale: which there are, and where each goes.
+// Layout of matrices drawn to scale.
 
 /** The matrices among a model's tensors: {tensor, name (within its block), inBlock, rows, columns, numbers (in all blocks)}. */
 export const matricesOf = (tensors) => tensors.filter(({ shape }) => shape.length === 2).map(({ tensor, shape: [rows, columns], copies }) => ({
   tensor, name: tensor.replace("h.*.", ""), inBlock: tensor.startsWith("h.*."), rows, columns, numbers: rows * columns * copies,
 }));
 
-/** A matrix lying on its long side, `unit` pixels a number, cut into strips where that is wider than `width`. */
+/** A matrix on its long side, `unit` pixels per number, cut into strips of at most `width`. */
 export function strips(matrix, unit, width) {
   const long = unit * Math.max(matrix.rows, matrix.columns);
   const high = unit * Math.min(matrix.rows, matrix.columns);
@@ -13,7 +13,7 @@ export function strips(matrix, unit, width) {
   return Array.from({ length: count }, (_, i) => ({ matrix, wide: Math.min(width, long - i * width), high }));
 }
 
-/** Rectangles {wide, high} in lines of that width: {placed: [{x, y, ...}], high}. */
+/** Place rectangles {wide, high} in lines of that width: {placed: [{x, y, ...}], high}. */
 export function inLines(items, width, gap = 0) {
   let x = 0;
   let y = 0;

@@ -1,6 +1,6 @@
-// The merges of byte-pair encoding, as the tokenizer reports them.
+// Merge steps of byte-pair encoding.
 
-/** The parts of a piece before the first merge and after each: [["h", "e", "l"], ["h", "el"], …]. */
+/** The symbols of a pre-token before the first merge and after each: [["h", "e", "l"], ["h", "el"], …]. */
 export function states({ symbols, steps }) {
   const starts = Array.from(symbols, (_, i) => i);
   const rows = [];

@@ -1,6 +1,6 @@
-// A head's pattern, seen without the first token.
+// Attention patterns without the first token.
 
-/** The weights (n, n), flat, as `cutaway.trace.heads.without_first`: each row's others sum to 1 again, the first row stays. */
+/** Weights (n, n), flat, renormalised without the first key, as `cutaway.trace.heads.without_first`; the first row stays. */
 export function withoutFirst(weights, n) {
   const shown = weights.slice();
   for (let start = n; start < shown.length; start += n) {

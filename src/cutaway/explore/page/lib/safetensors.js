@@ -1,4 +1,4 @@
-// Reading safetensors: eight bytes with the header's length, the header as JSON, the numbers.
+// The safetensors format: eight bytes with the header's length, the header as JSON, the numbers.
 
 const HALF = (bits) => {
   const sign = bits & 0x8000 ? -1 : 1;
@@ -17,7 +17,7 @@ const READERS = {
   I32: (buffer) => new Int32Array(buffer),
 };
 
-/** A file with one float32 tensor (rows, columns), and words about it: Uint8Array. */
+/** Serialise one float32 tensor (rows, columns) with metadata: Uint8Array. */
 export function writeTensor(name, { rows, columns, values }, words) {
   const entry = { dtype: "F32", shape: [rows, columns], data_offsets: [0, values.byteLength] };
   const text = JSON.stringify({ __metadata__: words, [name]: entry });

@@ -1,7 +1,7 @@
-// The choice of the next token, exactly as `cutaway.generation.sampling` makes it: temperature, then top-k with ties, then top-p with
-// the token that crosses. In float64, over the whole vocabulary.
+// Sampling, exactly as `cutaway.generation.sampling` does it: temperature, then top-k with ties, then top-p including the
+// token that crosses the threshold. In float64, over the whole vocabulary.
 
-/** Probabilities of logits: Float64Array. */
+/** Softmax of logits: Float64Array. */
 export function softmax(logits) {
   const wide = Float64Array.from(logits);
   let largest = -Infinity;
@@ -12,12 +12,12 @@ export function softmax(logits) {
   return wide;
 }
 
-/** Ids by falling logit; the lower id first among equals. */
+/** Ids by descending logit, ties by the lower id. */
 export function ranked(logits) {
   return Uint32Array.from(logits, (_, i) => i).sort((a, b) => logits[b] - logits[a] || a - b);
 }
 
-/** What can be drawn: {ids, probabilities}, likeliest first. `order` is `ranked(logits)`. */
+/** The distribution to sample from: {ids, probabilities}, most likely first. `order` is `ranked(logits)`. */
 export function distribution(logits, order, { temperature, topK, topP }) {
   if (temperature === 0) return { ids: [order[0]], probabilities: [1] };
   let count = order.length;

@@ -1,4 +1,4 @@
-// Token ids as they are typed: "50256 32, 9379".
+// Parsing of typed token ids: "50256 32, 9379".
 
-/** The numbers of a text, in their order; what is none is NaN, which the server refuses. */
+/** Numbers separated by spaces or commas; anything else becomes NaN, which the server rejects. */
 export const typedIds = (text) => text.split(/[\s,]+/).filter(Boolean).map(Number);

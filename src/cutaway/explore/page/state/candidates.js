@@ -3,24 +3,24 @@
 import { ranked, softmax } from "../lib/sampling.js";
 import { ask } from "./session.js";
 
-/** A token as it can be read. */
+/** Readable text of a token. */
 export const word = (id) => ask("vocabulary")?.tokens[id] ?? `#${id}`;
 
 const known = new WeakMap();
 
-/** {order, probabilities} of a token's logits (V,): ids by falling logit, and the softmax. */
+/** {order, probabilities} of logits (V,): ids by descending logit, and the softmax. */
 export function likely(logits) {
   if (!known.has(logits)) known.set(logits, { order: ranked(logits), probabilities: softmax(logits) });
   return known.get(logits);
 }
 
-/** The k likeliest: [{id, probability}]. */
+/** The k most likely candidates: [{id, probability}]. */
 export function likeliest(logits, k = 10) {
   const { order, probabilities } = likely(logits);
   return Array.from(order.subarray(0, k), (id) => ({ id, probability: probabilities[id] }));
 }
 
-/** The ids of those tokens that are not among the others. */
+/** The ids of the candidates that are not among the others. */
 export function onlyIn(these, others) {
   const known = new Set(others.map(({ id }) => id));
   return new Set(these.map(({ id }) => id).filter((id) => !known.has(id)));

@@ -1,4 +1,4 @@
-// The changes of the model that are wanted: they are part of the address.
+// The requested interventions, which are part of the address.
 
 import { changeToText } from "../lib/address.js";
 import { FIELDS } from "../lib/interventions.js";
@@ -6,31 +6,32 @@ import { t } from "./i18n.js";
 import { go, state } from "./navigation.js";
 import { model, trace } from "./session.js";
 
-/** A change in words: "a head set to 0: layer 3, head 1". */
+/** Describe an intervention: "a head set to 0: layer 3, head 1". */
 export function describe(change) {
   const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${brief(change[name])}`);
   const name = Object.hasOwn(model.value.interventions, change.kind) ? t(`whatif.kind.${change.kind}`) : change.kind;
   return fields.length ? `${name}: ${fields.join(t("whatif.and"))}` : name;
 }
 
-/** A number, or the first of a text's token ids. */
+/** A number, or the first few token ids of a text. */
 const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : value);
 
 const written = (changes) => changes.map(changeToText).join(" ");
 
-/** Whether the text has been read with the changes that are wanted; not so while it is still being read, or was refused. */
+/** Whether the current trace has the requested interventions; not while one is pending, or after an error. */
 export const areInForce = () => written(trace.value.interventions) === written(state.value.changes);
 
-/** Whether all of these changes are wanted. */
+/** Whether all of these interventions are requested. */
 export const areWanted = (changes) => changes.every((change) => wanted().has(changeToText(change)));
 
 const wanted = () => new Set(state.value.changes.map(changeToText));
 
-/** Make some changes beside those that are there, or take them back. */
+/** Add interventions. */
 export function make(changes) {
   go({ changes: [...state.peek().changes, ...changes.filter((change) => !wanted().has(changeToText(change)))] });
 }
 
+/** Remove interventions. */
 export function takeBack(changes) {
   const gone = new Set(changes.map(changeToText));
   go({ changes: state.peek().changes.filter((change) => !gone.has(changeToText(change))) });

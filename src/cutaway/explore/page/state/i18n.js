@@ -1,4 +1,4 @@
-// The words of the page, in the reader's language: `t("play.title")`, `t("layer", { n: 3 })`.
+// Translations: `t("play.title")`, `t("layer", { n: 3 })`.
 
 import { computed, signal } from "../vendor/signals-core.js";
 import { state } from "./navigation.js";
@@ -12,18 +12,18 @@ export const language = computed(() => {
   return Object.hasOwn(LANGUAGES, wanted) ? wanted : "en";
 });
 
-/** Give the words: {"play.title": {en: "…", zh: "…"}, …}. */
+/** Set the translations: {"play.title": {en: "…", zh: "…"}, …}. */
 export function setWords(all) {
   words.value = all;
 }
 
-/** The words of that name, with `{n}` and the like filled in; the name itself where there are none, so that a gap is seen. */
+/** Translate a key, with `{n}` filled in; a missing key is returned as it is, so that it shows. */
 export function t(name, values = {}) {
   const pattern = words.value[name]?.[language.value] ?? name;
   return pattern.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
 }
 
-/** What came in both languages from Python: {en, zh}, or a plain string. */
+/** Choose the language of a text from Python: {en, zh}, or a plain string. */
 export function say(text) {
   return text !== null && typeof text === "object" ? text[language.value] : text;
 }

@@ -1,13 +1,13 @@
-// What the page is about: one signal, kept in step with the address.
+// The state of the page: one signal, synchronised with the address.
 
 import { computed, signal } from "../vendor/signals-core.js";
 import { START, fromAddress, toAddress } from "../lib/address.js";
 
 export const state = signal({ ...START });
 
-const hasAddress = location.protocol !== "about:"; // a notebook's frame has none of its own
+const hasAddress = location.protocol !== "about:"; // a frame in a notebook has no address
 
-/** Change some of the state, as a step that "back" undoes; `replace` changes this step instead. */
+/** Update the state and push it to the history; `replace` replaces the current entry. */
 export function go(change, { replace = false } = {}) {
   const next = { ...state.peek(), ...change };
   if (change.view && change.view !== state.peek().view && !change.more) next.more = {};
@@ -16,23 +16,23 @@ export function go(change, { replace = false } = {}) {
   state.value = next;
 }
 
-/** Change what belongs to the view alone: sliders, what is open. null takes a value away. */
+/** Update the view's own settings; null removes one. */
 export function goMore(change) {
   const more = { ...state.peek().more, ...change };
   for (const name of Object.keys(more)) if (more[name] === null) delete more[name];
   go({ more }, { replace: true });
 }
 
-/** Whether something of the view's own is switched on. */
+/** Whether a setting of the view is on. */
 export const isOn = (name) => state.value.more[name] === "1";
 
-/** A whole number of the view's own, from 0 to below `count`; where there is none, the usual. */
+/** An integer setting of the view, from 0 to below `count`, or the default. */
 export function ownNumber(name, count, usual) {
   const text = state.value.more[name] ?? "";
   return /^\d{1,9}$/.test(text) && Number(text) < count ? Number(text) : usual;
 }
 
-/** Follow the address from now on; where it says nothing, begin with `start`. */
+/** Follow the address from now on; `start` is the initial one if it is empty. */
 export function followAddress(start = "") {
   const read = () => { state.value = fromAddress(location.hash || start); };
   addEventListener("popstate", read);

@@ -1,21 +1,21 @@
-// Other traces beside the one that the page is about: the same text without the changes, another text.
+// Traces beside the current one: the same text without interventions, or another text.
 
 import { PAGE, answer, trace, transport } from "./session.js";
 
 let sequence = 0;
 
-/** The trace of {ids or text, interventions}, undefined until it is read. A newer one ends an older one that is still read. */
+/** The trace of {ids or text, interventions}, undefined until it is computed. A newer request cancels a pending one. */
 export const other = (request) => answer(`trace ${JSON.stringify(request)}`, () => readOther(request, "other"));
 
-/** The same as a promise; of two of one view the newer ends the older. */
+/** The same as a promise; a newer request of a view cancels a pending one. */
 export function readOther(request, view, signal) {
-  const base = trace.peek()?.trace; // what is used last stays longest on the server
+  const base = trace.peek()?.trace; // also marks it as used in the server's cache
   return transport().trace({ ...request, base, view: `${PAGE} ${view}`, sequence: ++sequence }, () => {}, signal);
 }
 
-/** JSON about the trace of that name, such as "surprise". */
+/** JSON about a trace by name, such as "surprise". */
 export const askOf = (id, path) => answer(`${id}/${path}`, () => transport().json(`traces/${id}/${path}`));
 
-/** A tensor of the trace of that name by its selection: {shape, data}. */
+/** A tensor slice of a trace by name: {shape, data, origin}. */
 export const tensorOf = (id, selection) =>
   answer(`${id}|${selection}`, async () => (await transport().tensors(id, [selection]))[selection]);

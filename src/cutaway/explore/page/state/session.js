@@ -1,35 +1,35 @@
-// What the page knows of the model and of the text: the trace of the state, its tensors, and other answers.
-// A value that is not there yet is undefined; who reads it is drawn again when it comes.
+// The model, the current trace, and a cache of responses.
+// A response that has not arrived is undefined; what reads it is rendered again when it does.
 
 import { batch, computed, effect, signal } from "../vendor/signals-core.js";
 import { changeToText, fromAddress } from "../lib/address.js";
 import { t } from "./i18n.js";
 import { go, state } from "./navigation.js";
 
-const KEPT = 400; // answers, and as many more as the page shows at once
-export const PAGE = crypto.getRandomValues(new Uint32Array(4)).join("-"); // another page at the same server reads its own texts
+const KEPT = 400; // responses, beyond those that the page shows
+export const PAGE = crypto.getRandomValues(new Uint32Array(4)).join("-"); // so that pages of one server do not cancel each other's requests
 
 let current; // the transport
 export const model = signal(null); // api/model
-export const trace = signal(null); // the answer to the last trace that was read
-export const progress = signal(null); // {done, layers} while one is read
-export const failure = signal(null); // what went wrong last, in a line
+export const trace = signal(null); // the current trace
+export const progress = signal(null); // {done, layers} of a pending trace
+export const failure = signal(null); // the last error message
 
 export const live = () => current.live;
 export const transport = () => current;
 
 const answers = new Map(); // key -> signal
-let shown = new Set();
-let shownBefore = shown; // keys of the answers that the page was drawn from, now and the last time
-const failed = new Map(); // keys of answers that did not come -> the state of then: in another they are asked for again
+let shown = new Set(); // keys of the responses that the current render used
+let shownBefore = shown; // and the one before
+const failed = new Map(); // keys of failed requests -> the state then: in another state they are retried
 
-/** The page is drawn anew: from now on answers that it shows no longer may go. */
+/** Start a render: responses that it does not use may be evicted afterwards. */
 export function beginDrawing() {
   shownBefore = shown;
   shown = new Set();
 }
 
-/** The answer of `load` under a name, read once. */
+/** The response of `load`, cached under a key. */
 export function answer(key, load) {
   shown.add(key);
   if (failed.has(key) && failed.get(key) !== state.peek()) answers.delete(key);
@@ -58,18 +58,18 @@ export function report(error) {
   if (error.name !== "AbortError") failure.value = error.status === 0 ? t("unreachable") : error.message;
 }
 
-/** JSON that does not depend on the text, such as "figures". */
+/** JSON about the model, such as "figures". */
 export const ask = (path) => answer(path, () => current.json(path));
 
-/** JSON about the text that was read, such as "heads?layer=3". */
+/** JSON about the current trace, such as "heads?layer=3". */
 export function askTrace(path) {
   const id = trace.value?.trace;
   return id && answer(`${id}/${path}`, () => current.json(`traces/${id}/${path}`));
 }
 
-let wanted = null; // selections that are asked for together at the end of this turn
+let wanted = null; // slices to request together at the end of this turn
 
-/** A tensor of the text by its selection, "attn.5[1,:,:]": {shape, data}. */
+/** A slice of the current trace, "attn.5[1,:,:]": {shape, data, origin}. */
 export function tensor(selection) {
   const id = trace.value?.trace;
   return id && answer(`${id}|${selection}`, () => together(id, selection));
@@ -94,7 +94,7 @@ export const generate = (request, signal) => current.generate(request, signal);
 let reading = null;
 let sequence = 0;
 
-/** Read a text (or {ids}) and make it what the page is about. */
+/** Trace a text (or {ids}) and make it the current trace. */
 export async function read(request) {
   reading?.abort();
   reading = new AbortController();
@@ -113,7 +113,7 @@ export async function read(request) {
   }
 }
 
-/** Stop reading; what was there stays. */
+/** Cancel the pending trace; the current one stays. */
 export function cancel() {
   reading?.abort();
 }
@@ -122,23 +122,23 @@ export const ids = computed(() => trace.value?.ids ?? []);
 export const tokens = computed(() => trace.value?.tokens ?? []);
 export const labels = computed(() => tokens.value.map((token) => token.text));
 
-/** The text of such tokens, without the one that it starts from. */
+/** Decode tokens, without the start token. */
 export function textOf(tokens) {
   const after = tokens.filter((token, i) => i > 0 || token.id !== model.value.end_of_text);
   return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(after.flatMap((token) => token.bytes)));
 }
 
-/** The text that was read. */
+/** The text of the current trace. */
 export const text = computed(() => textOf(tokens.value));
 
-/** Where a file looks, which holds nothing of another layer or position but the pictures of all heads; null of a server. */
+/** The only layer, head and position that an exported file contains, except in the view of heads; null if live. */
 const fixed = () => (live() || state.value.view === "heads" ? null : ownPlace());
 const ownPlace = () => fromAddress(current.address);
 
-/** Whether there is more to see of that head than its picture: everything where a server is. */
+/** Whether the details of a head are available: of every head if live. */
 export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
 
-/** The layer, head and position of the state, within what the model and the text have. */
+/** The selected layer, head and position, clamped to the model and the text. */
 export const chosen = computed(() => {
   const { layer, head, position } = fixed() ?? state.value;
   const { n_layer, n_head } = model.value.config;
@@ -147,7 +147,7 @@ export const chosen = computed(() => {
   return { layer: within(layer, n_layer), head: within(head, n_head), position: within(position < 0 ? n - 1 : position, n) };
 });
 
-/** Begin: ask what the model is, and read whatever the state names from now on. */
+/** Load the model's description, and trace the state's text from now on. */
 export async function start(from) {
   current = from;
   model.value = await current.json("model");
@@ -157,13 +157,13 @@ export async function start(from) {
     const key = `${ids ?? text}|${changes.map(changeToText).join(" ")}`;
     if (key === last) return;
     last = key;
-    if (trace.peek() && key === traceKey(trace.peek())) return settle(); // it is there already
+    if (trace.peek() && key === traceKey(trace.peek())) return settle(); // already current
     if (ids) read({ ids });
     else read(model.peek().has_tokenizer ? { text: text ?? model.peek().example, prepend_bos: true } : { ids: [0] });
   });
 }
 
-/** What is asked for is there: a reading that was under way is of something else, and so is what went wrong. */
+/** The requested trace is current: cancel a pending one and clear its error. */
 function settle() {
   reading?.abort();
   failure.value = null;

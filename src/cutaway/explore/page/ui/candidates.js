@@ -6,7 +6,7 @@ import { word } from "../state/candidates.js";
 import { numeral } from "./numeral.js";
 import { meter } from "./widgets.js";
 
-/** Such tokens as a list, the likeliest first; `probs` names the tensor, `position` the token that they follow. Those in `marked` stand out. */
+/** Ranked list of candidates; `probs` names the tensor, `position` the token that they follow. Ids in `marked` stand out. */
 export function likelyList(top, probs, position, marked = new Set()) {
   return html`<ol class="bars likely">${top.map(({ id, probability, text }) => html`<li class=${marked.has(id) ? "marked" : ""}>
     <span class="token">${text ?? word(id)}</span>

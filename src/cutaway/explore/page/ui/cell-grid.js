@@ -1,7 +1,7 @@
-// <cell-grid>: a matrix or a vector as coloured cells on a canvas.
+// <cell-grid>: a matrix as coloured cells on a canvas.
 //
-// Arrow keys, Home, End and the Page keys move a cursor; a line under the picture says which number it is on, exactly,
-// with its tensor and index. A button shows the same numbers as a table, others save them.
+// Arrow keys, Home, End and the Page keys move a cursor; a line under the picture shows its number in full,
+// with its tensor and index. Buttons show the numbers as a table and save them.
 
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { effect } from "../vendor/signals-core.js";
@@ -15,18 +15,18 @@ import { numeral } from "./numeral.js";
 import { SvgInk } from "./svg-file.js";
 import { scrolling, swatch, waiting } from "./widgets.js";
 
-const NUMBERED = 40; // pixels a cell must be wide to hold its number
-const LINED = 6; // and to have a line around it
-const MOST_IN_TABLE = 1200; // numbers; of more, the table shows those around the cursor
-const AROUND = 4; // rows and columns on each side of the cursor, then
-const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // pixels for the labels of rows, by the characters of the longest
-const LINE = 18; // pixels for a line of labels
+const NUMBERED = 40; // pixels: minimum width of a cell for its number
+const LINED = 6; // pixels: minimum width of a cell for a border
+const MOST_IN_TABLE = 1200; // numbers; of larger matrices, the table shows those around the cursor
+const AROUND = 4; // rows and columns on each side of the cursor
+const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // [characters of the longest row label, pixels]
+const LINE = 18; // pixels per line of labels
 
 export class CellGrid extends HTMLElement {
   #cursor = { row: 0, column: 0 };
   #asTable = false;
   #options = null;
-  #picture = null; // {values, scale, columns, canvas, ends, extent}, kept while they are the same
+  #picture = null; // {values, scale, columns, canvas, ends, extent}, cached while the options are the same
   #stop = null;
   #watch = new ResizeObserver(() => this.#paint());
 
@@ -99,7 +99,7 @@ export class CellGrid extends HTMLElement {
     return html`<span class="legend ${scale}"><span>${short(low, scale)}</span><i aria-hidden="true"></i><span>${short(high, scale)}</span></span>`;
   }
 
-  // Layout: labels on the left and above, where there are any and there is room.
+  // Labels are on the left and above.
   #measure() {
     const { cells, rowLabels, columnLabels, height } = this.#options;
     const left = rowLabels?.length ? roomFor(rowLabels) : 0;
@@ -135,7 +135,7 @@ export class CellGrid extends HTMLElement {
     this.#frame(ink, layout);
   }
 
-  /** A canvas with one pixel for each cell, the ends of its scale, and the least and largest number. */
+  /** A canvas with one pixel per cell, the domain of its scale, and the extent of its numbers. */
   #painted() {
     const { cells, scale } = this.#options;
     const { values } = cells;
@@ -164,7 +164,7 @@ export class CellGrid extends HTMLElement {
       const every = Math.max(1, Math.ceil(30 / across));
       const room = Math.floor((across * every) / 7.4);
       const right = left + across * cells.columns;
-      for (let column = 0; column < cells.columns; column += every) { // each above its own column, and inside the picture
+      for (let column = 0; column < cells.columns; column += every) { // centred above its column, within the picture
         const label = cut(columnLabels[column], room);
         const half = ink.measureText(label).width / 2;
         ink.fillText(label, Math.max(half, Math.min(right - half, left + (column + 0.5) * across)), LINE / 2);
@@ -265,7 +265,7 @@ export class CellGrid extends HTMLElement {
     const { cells } = this.#options;
     const { tensor, shape, offset, steps } = cells;
     const words = { tensor, shape: shape.join(","), offset: String(offset), steps: steps.join(",") };
-    const values = Float32Array.from(cells.values); // cells may be a part of a larger array
+    const values = Float32Array.from(cells.values); // values may be a view of a larger array
     download(`${partOf(cells)}.safetensors`, new Blob([writeTensor(tensor, { ...cells, values }, words)]));
   };
 
@@ -299,8 +299,8 @@ function line(ink, x, y, across, down) {
 
 customElements.define("cell-grid", CellGrid);
 
-/** A grid in a template. */
+/** A grid. */
 export const grid = (options) => html`<cell-grid .options=${options}></cell-grid>`;
 
-/** One of numbers above and below 0, once they are there. */
+/** A grid of signed numbers, or a placeholder until they arrive. */
 export const signedGrid = (title, cells, more = {}) => (cells ? grid({ title, cells, scale: "signed", ...more }) : waiting());

@@ -1,4 +1,4 @@
-// Choosing a layer, a head or a token, and switching something of a view on, the same way in every view.
+// Form controls that views share: layer, head, position and checkboxes.
 
 import { html } from "../vendor/lit-html.js";
 import { t } from "../state/i18n.js";
@@ -19,13 +19,13 @@ export const chooseLayer = () => number("layer", chosen.value.layer, model.value
 export const chooseHead = () => number("head", chosen.value.head, model.value.config.n_head, t("head"));
 export const choosePosition = () => number("position", chosen.value.position, tokens.value.length, t("position"));
 
-/** The three in a row; `what` names those that the view needs. */
+/** A row of the controls that `what` names. */
 export function choices(what) {
   return html`<div class="choices">
     ${what.includes("layer") ? chooseLayer() : ""}${what.includes("head") ? chooseHead() : ""}
     ${what.includes("position") ? choosePosition() : ""}</div>`;
 }
 
-/** What the view calls `name`, on or off. */
+/** Checkbox for a setting of the view. */
 export const checkbox = (name, label) => html`<label class="choice"><input type="checkbox" .checked=${isOn(name)}
   @change=${(event) => goMore({ [name]: event.target.checked ? "1" : null })}> ${label}</label>`;

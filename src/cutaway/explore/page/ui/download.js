@@ -1,6 +1,6 @@
-// Saving what is on the screen as a file.
+// File downloads.
 
-/** Offer a Blob under a name. */
+/** Download a Blob under a file name. */
 export function download(name, blob) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);

@@ -1,5 +1,5 @@
-// The atlas of heads: a row of small pictures for each layer. A row is asked for when it comes into sight, and one row at
-// a time, so that the head that is looked at closely need not wait for a thousand others.
+// The atlas of heads: a row of thumbnails for each layer. Rows are requested when they scroll into view, one at a time,
+// so that the selected head does not wait for a thousand others.
 
 import { html } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
@@ -9,9 +9,9 @@ import { go, isOn } from "../state/navigation.js";
 import { askTrace, chosen, model } from "../state/session.js";
 import { numeral } from "./numeral.js";
 
-const seen = signal(new Set()); // layers that have come into sight
+const seen = signal(new Set()); // layers that have been in view
 
-/** Calls its `whenSeen` when it first comes into sight, or near. */
+/** Calls its `whenSeen` when it scrolls into view, or near. */
 class WhenSeen extends HTMLElement {
   #watch = new IntersectionObserver(([{ isIntersecting }]) => { if (isIntersecting) this.whenSeen(); }, { rootMargin: "100px" });
 
@@ -24,7 +24,7 @@ class WhenSeen extends HTMLElement {
   }
 }
 
-/** A head's weights as a picture: `.picture` is 255 times the square root of each, n × n bytes in base64. */
+/** Thumbnail of a head's weights: `.picture` is 255 times the square root of each, n × n bytes in base64. */
 class HeadPicture extends HTMLElement {
   #drawn = null;
 
@@ -47,13 +47,13 @@ class HeadPicture extends HTMLElement {
 customElements.define("when-seen", WhenSeen);
 customElements.define("head-picture", HeadPicture);
 
-/** What the server says of a layer's heads: statistics, and a picture of each; undefined until it is there. */
+/** Statistics and thumbnails of a layer's heads; undefined until the response arrives. */
 export const headsOf = (layer) => askTrace(`heads?layer=${layer}&without_first=${isOn("without_first") ? 1 : 0}`)?.heads;
 
-/** All heads of all layers; `open(layer, head)` is called for a head that is chosen and picked once more. */
+/** All heads of all layers; `open(layer, head)` is called when the selected head is clicked again. */
 export function atlas(open) {
   const layers = Array.from({ length: model.value.config.n_layer }, (_, layer) => layer);
-  let free = true; // whether a row may be asked for: none before it is on its way
+  let free = true; // whether another row may be requested: no earlier one is pending
   return html`<div class="atlas" role="group" aria-label=${t("heads.atlas")} @keydown=${walk}>${layers.map((layer) => {
     const wanted = free && seen.value.has(layer);
     const found = wanted ? headsOf(layer) : undefined;
@@ -77,10 +77,10 @@ function tile(layer, head, found, open) {
     </button>`;
 }
 
-/** What the pictures of a layer are of. */
+/** Name of the tensor that a layer's thumbnails show. */
 export const shownName = (layer) => (isOn("without_first") ? `without_first(attn.${layer})` : `attn.${layer}`);
 
-/** What the head may be called, with the number that says so; without a name, how spread its weight is. */
+/** Label of a head with the statistic behind it; the entropy if it has no label. */
 function label({ statistic, layer, head, ...statistics }) {
   return html`<small>${t(`heads.${statistic}.short`)} ${numeral(statistics[statistic].toFixed(2), `${statistic}(attn.${layer})`, [head])}</small>`;
 }

@@ -1,7 +1,7 @@
-// Numbers as they are printed.
+// Printed numbers.
 
 import { html } from "../vendor/lit-html.js";
 
-/** A printed number that carries its tensor and index. */
+/** Printed number with its tensor and index as data attributes. */
 export const numeral = (text, tensor, index) =>
   html`<span class="number" data-tensor=${tensor} data-index=${index.join(",")}>${text}</span>`;

@@ -1,4 +1,4 @@
-// The panels that figures are made of: what Python sends as a document, drawn.
+// Renderers of the panels of figures, from the documents that Python sends.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { cellsFromDocument, indexOf } from "../lib/cells.js";
@@ -10,10 +10,10 @@ import { numeral } from "./numeral.js";
 import { picture } from "./svg-file.js";
 import { meter, scrolling, signedBar } from "./widgets.js";
 
-const CHARACTER = 7.9;
-const LINE = 20; // of a drawing's units, in pixels; the widest fonts with letters of one width have 7.83
+const CHARACTER = 7.9; // pixels per column of a drawing; the widest monospace fonts have 7.83
+const LINE = 20; // pixels per row
 
-/** A panel's document as a template. */
+/** Render a panel's document. */
 export function panel(document) {
   return DRAW[document.kind](document);
 }
@@ -34,7 +34,7 @@ const DRAW = {
 
 const place = (cells, i) => [Math.floor(i / cells.columns), i % cells.columns];
 
-/** A bar for each number; where some are below 0, to the left for those. */
+/** Bar chart; if some values are negative, their bars go to the left. */
 export function bars({ title, labels, cells, scale, marked = [] }) {
   const values = [...cells.values];
   const largest = Math.max(...values.map(Math.abs)) || 1;
@@ -47,9 +47,9 @@ export function bars({ title, labels, cells, scale, marked = [] }) {
     </li>`)}</ul></figure>`;
 }
 
-const MOST_TOKENS = 40; // of a longer text the arcs show those with the largest weights
+const MOST_TOKENS = 40; // of longer texts, those with the largest weights
 
-/** Lines from one token to the others, as thick as their weights. */
+/** Arcs from one token to the others, as thick as their weights. */
 export function arcs({ title, tokens, cells, query, pick }) {
   const weights = cells.values;
   const shown = strongest(weights, query);
@@ -67,7 +67,7 @@ export function arcs({ title, tokens, cells, query, pick }) {
     </svg>`))}</figure>`;
 }
 
-/** The places of the largest weights and of the query, in the order of the text. */
+/** Positions of the largest weights and of the query, in the order of the text. */
 function strongest(weights, query) {
   const places = Array.from(weights, (_, i) => i);
   if (places.length <= MOST_TOKENS) return places;
@@ -92,7 +92,7 @@ function arc(cells, i, from, to, top) {
     data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}></path>`;
 }
 
-/** Rows of words and numbers; a number is {value, tensor, index, form}. */
+/** Table of words and numbers; a number is {value, tensor, index, form}. */
 export function table(title, columns, rows) {
   const isNumber = (i) => rows.some((row) => isEntry(row[i]));
   return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`<table>
@@ -107,7 +107,7 @@ function entry(cell) {
   return html`<td class="right">${numeral(format(cell.value, cell.form), cell.tensor, cell.index)}</td>`;
 }
 
-/** A diagram of boxes, lines and labels on a grid of characters. */
+/** Diagram of boxes, lines and labels on a grid of characters. */
 export function drawing(title, shapes) {
   const ends = shapes.map((shape) => END[shape.kind](shape));
   const [right, bottom] = [0, 1].map((axis) => Math.max(...ends.map((end) => end[axis])));
@@ -116,7 +116,7 @@ export function drawing(title, shapes) {
     ${shapes.map((shape) => SHAPES[shape.kind](shape))}</svg>`))}</figure>`;
 }
 
-/** How far a shape reaches to the right and down. */
+/** Right and bottom edge of a shape. */
 const END = {
   box: ({ x, y, width, height }) => [x + width, y + height],
   line: ({ x, y, to_x, to_y }) => [Math.max(x, to_x) + 1, Math.max(y, to_y) + 1],

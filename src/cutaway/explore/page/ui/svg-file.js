@@ -1,4 +1,4 @@
-// Pictures of the page as SVG files of their own, with the look that they have on the screen.
+// Export of drawings to standalone SVG files, with their computed styles.
 
 import { html } from "../vendor/lit-html.js";
 import { download } from "./download.js";
@@ -25,7 +25,7 @@ function save(button, name) {
   offer(copy, name);
 }
 
-/** As much of a canvas's context as a grid is drawn with, and an SVG file in the end. */
+/** The subset of CanvasRenderingContext2D that grids draw with, recorded as SVG. */
 export class SvgInk {
   #path = "";
 
@@ -78,7 +78,7 @@ export class SvgInk {
     this.#mark("rect", { x, y, width, height, fill: "none", stroke: this.strokeStyle, "stroke-width": this.lineWidth ?? 1 });
   }
 
-  /** Offer the file; `origin` is what its numbers are of, as data-* has it. */
+  /** Download the file; `origin` becomes its data-* attributes. */
   save(name, origin) {
     Object.assign(this.root.querySelector("image")?.dataset ?? {}, origin);
     offer(this.root, name);
@@ -94,6 +94,6 @@ function element(name, attributes) {
 }
 
 function offer(root, name) {
-  const text = new XMLSerializer().serializeToString(root).replace(/<!--.*?-->/gs, ""); // what templates leave behind
+  const text = new XMLSerializer().serializeToString(root).replace(/<!--.*?-->/gs, ""); // lit-html's markers
   download(`${name}.svg`, new Blob([text], { type: "image/svg+xml" }));
 }

@@ -1,4 +1,4 @@
-// All figures of the article in its order, each with the numbers of this model.
+// The figures of the article in its order, drawn from this model.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { language, say, t } from "../state/i18n.js";
@@ -22,7 +22,7 @@ function draw() {
 
 let inSight = null;
 
-/** Scroll the list to the open figure when another was opened by a link or a step. */
+/** Scroll the list to the open figure when a link or a button opened it. */
 function keepInSight(id) {
   if (id === inSight) return;
   inSight = id;

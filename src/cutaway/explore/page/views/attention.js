@@ -1,4 +1,4 @@
-// Self-attention of one head, in the article's steps: for the chosen token, and for all tokens at once.
+// Self-attention of one head in the article's steps, for the selected token and for all tokens.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
@@ -34,7 +34,7 @@ function head(kind) {
   return headCells(kind, layer, head);
 }
 
-/** A step whose result is a number for each pair of tokens. */
+/** A step whose result is a matrix (T, T). */
 function matrix(step) {
   const cells = head(MATRIX[step]);
   const names = labels.value;
@@ -56,13 +56,13 @@ function looks(row, names, position) {
     query: position, pick: (key) => goMore({ key }) });
 }
 
-/** How many tokens the one at `position` can look at: up to itself, and further where the mask was changed. */
+/** Number of tokens that `position` attends to: up to itself, or further if an intervention changed the mask. */
 const reach = (weights, position) => Math.max(position, weights.findLastIndex((weight) => weight > 0)) + 1;
 
-/** The key that is looked at closely: the one picked, or the token itself. */
+/** The selected key; the query's own position by default. */
 const keyPosition = () => ownNumber("key", ids.value.length, chosen.value.position);
 
-/** A dot product opened: every product of a number of the query with one of the key. */
+/** The terms of a query-key dot product. */
 function terms() {
   const q = head("q");
   const k = head("k");
@@ -90,9 +90,9 @@ function vectors() {
     <div>${found.map(([title, cells]) => signedGrid(title, cells, { rowLabels: names, rowAxis: t("axis.position") }))}</div></div>`;
 }
 
-const FIRST = 4; // numbers of each vector that the table has
+const FIRST = 4; // components of each vector in the table
 
-/** The article's table: word, weight, value, weight × value; and their sum. */
+/** The article's table: word, weight, value, weight × value, and their sum. */
 function sum() {
   const attn = head("attn");
   const v = head("v");
@@ -112,13 +112,13 @@ function sum() {
 
 const firstNames = (name) => Array.from({ length: FIRST }, (_, i) => `${name}[${i}]`);
 
-/** The keys, of the first `count`, that have most weight, in the order of the text. */
+/** The keys of largest weight among the first `count`, in the order of the text. */
 function heaviest(weights, count) {
   const keys = Array.from({ length: count }, (_, key) => key);
   return keys.sort((a, b) => weights[b] - weights[a]).slice(0, MOST_ROWS).sort((a, b) => a - b);
 }
 
-/** A row of the table. */
+/** One row of the table. */
 function addend(key, weights, v) {
   const { layer, head: number, position } = chosen.value;
   const values = [...rowOf(v, key).values.subarray(0, FIRST)];
@@ -128,7 +128,7 @@ function addend(key, weights, v) {
     ...values.map((value, i) => entry(weights[key] * value, `attn.${layer} * v.${layer}`, [number, position, key, i]))];
 }
 
-/** The sum of the values, each times its weight. */
+/** The weighted sum of the values. */
 function weighted(weights, v) {
   const total = new Float32Array(v.columns);
   weights.forEach((weight, key) => rowOf(v, key).values.forEach((value, i) => { total[i] += weight * value; }));

@@ -1,4 +1,4 @@
-// Two texts, one text with and without the changes, or read by two models: the same numbers side by side, or their
+// Comparison of two traces: two texts, one text with and without interventions, or of two models; side by side or as a
 // difference.
 
 import { html, nothing } from "../vendor/lit-html.js";
@@ -35,7 +35,7 @@ function draw() {
 
 const mode = () => state.value.more.with ?? (state.value.changes.length ? "changes" : "text");
 
-/** The second trace; undefined until it is there, null where none was asked for. */
+/** The second trace; undefined until it arrives, null if none was requested. */
 function second() {
   if (mode() === "changes") return state.value.changes.length ? other({ ids: ids.value, interventions: [] }) : null;
   if (mode() === "model") return model.value.against ? other({ ids: ids.value, interventions: state.value.changes, against: true }) : null;
@@ -44,7 +44,7 @@ function second() {
   return other({ ids: wanted.split(",").map(Number), interventions: state.value.changes, fitting: true });
 }
 
-/** What the text is held against. */
+/** Choice of the second trace. */
 function against() {
   const names = ["text", "changes", ...(model.value.against ? ["model"] : [])];
   return html`<p class="buttons">${names.map((name) => html`<button type="button" aria-pressed=${mode() === name} @click=${() => goMore({ with: name })}>
@@ -58,7 +58,7 @@ const WITH = {
   model: () => (model.value.against ? nothing : html`<p>${t("compare.nomodel")}</p>`),
 };
 
-/** The second text: as text where the model reads text, else as ids. */
+/** Form for the second text, or for its token ids if the model has no tokenizer. */
 function form() {
   const readsText = model.value.has_tokenizer;
   const given = second();
@@ -80,7 +80,7 @@ async function readSecond(event) {
   }
 }
 
-/** The tokens of both, those in bold that are not the same at the same position. */
+/** The tokens of both, in bold where they differ. */
 function texts(found) {
   const { name, against } = model.value;
   const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
@@ -94,7 +94,7 @@ const side = (name, tokens, others) => html`<div><dt>${name}</dt><dd class="toke
   ${tokens.slice(0, MOST_TOKENS).map((token, i) => html`<span class="token ${token.id === others[i] ? "" : "differs"}">${token.text}</span> `)}
   ${tokens.length > MOST_TOKENS ? `… ${tokens.length}` : nothing}</dd></div>`;
 
-/** The positions that are compared: the same from the start; the last of both where the last was chosen. */
+/** The positions to compare: the same in both texts, or the last of each if the last is selected. */
 function places(found) {
   const last = found.ids.length - 1;
   const { position } = chosen.value;
@@ -103,7 +103,7 @@ function places(found) {
 
 const ofB = (name) => `B: ${name}`;
 
-/** The likeliest next tokens of both. */
+/** The most likely next tokens of both. */
 function next(found) {
   const [mine, theirs] = places(found);
   const a = tensorOf(trace.value.trace, select("logits", mine, ":"))?.data;
@@ -117,7 +117,7 @@ function next(found) {
       <section><h3>B · ${t("place", { n: theirs + 1, i: theirs })}</h3>${likelyList(topB, ofB("probs"), theirs, onlyIn(topB, topA))}</section></div>`;
 }
 
-/** Where the two first part ways: the raw logit lens of both at each boundary, and how far it is from one to the other. */
+/** The first boundary at which the two diverge: the logit lens of both at each boundary, and the KL divergence. */
 function layers(found) {
   const [mine, theirs] = places(found);
   const heading = html`<h2>${t("compare.layers")}</h2><p class="note">${t("compare.layers.note")}</p>`;
@@ -136,7 +136,7 @@ function layers(found) {
         ${said(a[i], each.name, mine)}${said(b[i], ofB(each.name), theirs)}<td class="right">${nats(each, mine)}</td></tr>`)}</tbody></table>`)}`;
 }
 
-/** The likeliest token at each boundary. */
+/** The most likely token at each boundary. */
 const lens = (id, position) => askOf(id, `lens?${new URLSearchParams({ position, k: 1 })}`)?.positions[0].boundaries.map(({ top }) => top[0]);
 
 function threshold() {
@@ -148,7 +148,7 @@ const nats = ({ name, nats: value }, position) => numeral(value?.toFixed(4) ?? "
 const said = ({ id, text: shown, probability }, boundary, position) =>
   html`<td><span class="token">${shown}</span> ${numeral(share(probability), `lens(${boundary})`, [position, id])}</td>`;
 
-/** One tensor of both. */
+/** One tensor of both traces. */
 function tensors(found) {
   const kind = KINDS.includes(state.value.more.tensor) ? state.value.more.tensor : "attn";
   const [mine, theirs] = places(found);
@@ -166,7 +166,7 @@ function both(kind, a, b, found) {
   return html`<div class=${MATRICES.includes(kind) ? "two" : ""}>${shown("A", a, kind, trace.value)}${shown("B", b, kind, found)}</div>`;
 }
 
-/** A head's pattern, or a token's row, of either trace, under a name that says which. */
+/** A head's pattern, or a token's row, of one trace, with its name made by `named`. */
 function part(found, kind, position, named) {
   const { layer, head } = chosen.value;
   const index = MATRICES.includes(kind) ? [head, ":", ":"] : OF_HEADS.includes(kind) ? [head, position, ":"] : [position, ":"];
@@ -182,7 +182,7 @@ function shown(side, cells, kind, found) {
     rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key") });
 }
 
-/** A − B; of two patterns of different size the part that both have. */
+/** A − B; of patterns of different size, the part that both have. */
 function difference(kind, a, b, found) {
   const cells = subtracted(a, b);
   const at = largestAt(cells);
@@ -202,7 +202,7 @@ function subtracted(a, b) {
   return { ...a, tensor: `${a.tensor} - ${b.tensor}`, values, rows, columns };
 }
 
-/** Row and column of the number that is farthest from 0. */
+/** Row and column of the largest absolute value. */
 function largestAt({ values, columns }) {
   const most = values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]) ? i : best), 0);
   return [Math.floor(most / columns), most % columns];

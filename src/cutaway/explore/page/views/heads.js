@@ -1,5 +1,5 @@
-// All attention heads at once: small pictures of where they look, what they may be called, and which of them look
-// from one token to another.
+// All attention heads: thumbnails of their patterns, labels, and a search for heads that attend from one token to
+// others.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells } from "../lib/cells.js";
@@ -30,7 +30,7 @@ function draw() {
 
 const openHead = (layer, head) => isWhole(layer, head) && go({ view: "attention", layer, head });
 
-/** The chosen head's pattern, and what it does in numbers. */
+/** The selected head's pattern and statistics. */
 function large() {
   const { layer, head } = chosen.value;
   return html`<h2 id="chosen-head">${t("heads.chosen", { layer, head })}</h2>
@@ -56,7 +56,7 @@ function cut(cells, layer) {
   return { ...cells, values: lastCut.values, tensor: shownName(layer) };
 }
 
-// What is measured of a head, by the server's names; i is a query's position, j a key's.
+// Statistics of a head; i is the position of a query, j of a key.
 const MEASURED = {
   first: "sum(attn[i,0])", previous: "sum(attn[i,i-1])", duplicate: "sum(attn[i,j]; j < i, ids[j] = ids[i])",
   induction: "sum(attn[i,j]; j <= i, ids[j-1] = ids[i])", largest: "max(attn[i,j]; j > 0)", entropy: "-sum(attn[i,:] log attn[i,:])",
@@ -71,7 +71,7 @@ function statistics(layer, head) {
       <td class="right">${found[name] === null ? t("heads.none") : numeral(found[name].toFixed(3), `${name}(attn.${layer})`, [head])}</td></tr>`)}</tbody></table>`;
 }
 
-/** From which token to which: every head, by the weight it gives. */
+/** Search: all heads, ranked by attention from a query to some keys. */
 function search() {
   const { query, keys } = wanted();
   const names = labels.value;
@@ -86,7 +86,7 @@ function search() {
     ${keys.length ? ranking(query, keys) : html`<p>${t("heads.pick")}</p>`}</section>`;
 }
 
-/** The search of the address; what looks is the chosen token unless another is named. */
+/** The search in the address; the query is the selected token by default. */
 function wanted() {
   const query = ownNumber("from", ids.value.length, chosen.value.position);
   const { to = "" } = state.value.more;
@@ -115,7 +115,7 @@ function ranking(query, keys) {
       ${numeral(percent(weight), formula, [layer, head])}</li>`)}</ol></div>${map(all, formula)}</div>`;
 }
 
-/** Layers × heads. */
+/** Weights as (layers, heads). */
 function map(all, formula) {
   const { n_layer, n_head } = model.value.config;
   const values = new Float32Array(n_layer * n_head);

@@ -1,4 +1,4 @@
-// All views, in the order of the menu. Each has an id, under which its words are, and draws itself.
+// All views in the order of the menu: {id, draw}; the id is the prefix of the view's words.
 
 import { article } from "./article.js";
 import { attention } from "./attention.js";

@@ -1,4 +1,4 @@
-// What enters the first block: the token's row of wte, plus its position's row of wpe.
+// The input of the first block: the token's row of wte plus its position's row of wpe.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, farthest, fold } from "../lib/cells.js";
@@ -15,7 +15,7 @@ import { waiting } from "../ui/widgets.js";
 
 export const input = { id: "input", draw };
 
-const POSITIONS = 96; // of the map of position vectors
+const POSITIONS = 96; // in the map of similarities
 
 function draw() {
   const { position } = chosen.value;
@@ -37,7 +37,7 @@ function draw() {
 
 const sign = (i) => (i ? html`<p class="sign" aria-hidden="true">${i === 1 ? "+" : "="}</p>` : nothing);
 
-/** The widest number of columns, up to 32, that folds d numbers without a rest. */
+/** The largest divisor of d up to 32. */
 function foldColumns(d) {
   for (let columns = 32; columns > 1; columns--) if (d % columns === 0) return columns;
   return 1;
@@ -56,7 +56,7 @@ function nearest(token) {
   return bars({ title: t("input.nearest", { token: token.text }), labels: found.map((near) => near.text), cells, scale: "size" });
 }
 
-/** How alike the vectors of positions are: the cosine of each pair of the first rows of wpe. */
+/** Similarity of positions: the cosine of each pair of the first rows of wpe. */
 function similar(position) {
   const count = Math.min(POSITIONS, model.value.config.n_ctx);
   const found = tensor(`wpe.weight[0:${count},:]`);
@@ -68,7 +68,7 @@ function similar(position) {
   });
 }
 
-/** Of each row with each: a flat list. */
+/** Cosine of each row with each, flat. */
 function cosines({ shape: [count, width], data }) {
   const rows = Array.from({ length: count }, (_, i) => data.subarray(i * width, (i + 1) * width));
   const lengths = rows.map((row) => Math.hypot(...row));

@@ -1,4 +1,4 @@
-// The MLP of a layer for one token: wider, through GELU, back again, and added to what came in.
+// The MLP of a layer for one token: up projection, GELU, down projection, residual.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { farthest, fold, rowsOf } from "../lib/cells.js";
@@ -16,10 +16,10 @@ import { meter, scrolling, waiting } from "../ui/widgets.js";
 
 export const mlp = { id: "mlp", draw };
 
-const TOP = 10; // units in the list
-const NAMED = 4; // tokens that each of them promotes
-const PROMOTED = 12; // tokens that the chosen unit promotes
-const MOST_TOKENS = 24; // for which a unit's numbers are shown
+const TOP = 10; // neurons in the list
+const NAMED = 4; // promoted tokens of each
+const PROMOTED = 12; // promoted tokens of the selected neuron
+const MOST_TOKENS = 24; // for which a neuron's activations are shown
 
 function draw() {
   const { position } = chosen.value;
@@ -51,7 +51,7 @@ function units(before, after) {
     <h2>${t("mlp.one", { unit })}</h2><div class="two">${promotes(unit)}${inText(unit)}</div>`;
 }
 
-/** The fewest columns, of at least 4 to 3 rows, that n numbers fill without a rest: 64 for 3072; n itself for a prime. */
+/** The smallest divisor of n that makes the sheet at least 4:3 wide: 64 for 3072, n itself for a prime. */
 function foldColumns(n) {
   let columns = Math.ceil(Math.sqrt((n * 4) / 3));
   while (n % columns) columns++;
@@ -77,7 +77,7 @@ function strongest(order, unit, before, after) {
       ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}<td class="names">${names(row)}</td></tr>`)}</tbody></table>`)}</section>`;
 }
 
-/** For each of these units of the layer the k tokens whose logits it raises most; undefined until they are there. */
+/** The k tokens whose logits each of these neurons raises most; undefined until the response arrives. */
 function promotedBy(units, k) {
   const { layer } = chosen.value;
   const asked = `units?layer=${layer}&units=${units.join(",")}&k=${Math.min(k, model.value.config.n_vocab)}`;
@@ -95,13 +95,13 @@ function promotes(unit) {
       ${meter(Math.max(0, adds), top[0].adds)}${numeral(adds.toFixed(3), formula, [id])}</li>`)}</ol></section>`;
 }
 
-const WIDE = 320;
-const HIGH = 200; // of the curve, in pixels
+const WIDE = 320; // pixels, of the curve
+const HIGH = 200;
 
 /** GELU as GPT-2 computes it, with tanh. */
 const geluOf = (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 
-/** The curve, and on it the strongest units of the token: before GELU across, after it upwards. */
+/** The curve with the token's most active neurons on it: pre-activation on x, activation on y. */
 function gelu(order, before, after) {
   const { layer, position } = chosen.value;
   const most = 1.05 * Math.max(3, ...order.map((i) => before.values[i]));
@@ -116,7 +116,7 @@ function gelu(order, before, after) {
     </svg>`)}<p class="note">${t("mlp.gelu.note")}</p></figure>`;
 }
 
-/** How strong one unit is at the tokens of the text. */
+/** A neuron's activation at each token. */
 function inText(unit) {
   const column = sliceCells(`mlp_act.${chosen.value.layer}[:,${unit}:${unit + 1}]`);
   if (!column) return waiting();
@@ -127,7 +127,7 @@ function inText(unit) {
   return bars({ title, labels: labels.value.slice(first, end), cells: rowsOf(column, first, end), scale: "size" });
 }
 
-/** The first of the tokens shown: the chosen one is in the middle of a long text. */
+/** The first token shown; of long texts, a window around the selected one. */
 function windowStart() {
   const last = Math.max(0, ids.value.length - MOST_TOKENS);
   return Math.min(last, Math.max(0, chosen.value.position - MOST_TOKENS / 2));

@@ -1,4 +1,4 @@
-// From the last vector to a score for every token: ln_f, the output matrix, softmax; what made a score, and how early.
+// From the last hidden state to logits: ln_f, the output matrix, softmax; logit attribution and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, select } from "../lib/cells.js";
@@ -18,7 +18,7 @@ export const output = { id: "output", draw };
 const SHOWN = 10; // candidates
 const MOST_FOUND = 12; // tokens that a search shows
 const READ = 5; // tokens at each boundary of the lens
-const NO_SUM = ["no_residual_attention", "no_residual_mlp", "no_final_norm"]; // changes after which a logit is no sum of parts
+const NO_SUM = ["no_residual_attention", "no_residual_mlp", "no_final_norm"]; // interventions under which a logit is not a sum over components
 
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
 
@@ -26,12 +26,12 @@ function draw() {
   const { position } = chosen.value;
   const logits = tensor(select("logits", position, ":"))?.data;
   if (!logits) return html`${choices(["position"])}${waiting()}`;
-  const token = ownNumber("token", logits.length, likely(logits).order[0]); // the one picked, or the likeliest
+  const token = ownNumber("token", logits.length, likely(logits).order[0]); // the selected one, or the most likely
   return html`${choices(["position"])}${scores(logits, position, token)}${product(logits, position, token)}
     ${parts(logits, position, token)}${lens(position, likely(logits).order[0])}`;
 }
 
-/** The likeliest tokens, and those that are searched for. */
+/** The most likely tokens, and a search. */
 function scores(logits, position, token) {
   const { order } = likely(logits);
   return html`<div class="two"><section aria-labelledby="top"><h2 id="top">${t("output.top", { token: labels.value[position] })}</h2>
@@ -39,7 +39,7 @@ function scores(logits, position, token) {
     <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(logits, position, token)}</section></div>`;
 }
 
-/** The tokens of these ranks, from 0, with what they got. */
+/** The tokens of these ranks, from 0, with probability and logit. */
 function list(ranks, logits, position, token) {
   const { order, probabilities } = likely(logits);
   const largest = probabilities[order[0]];
@@ -63,12 +63,12 @@ function search(logits, position, token) {
       ${list(found.slice(0, MOST_FOUND), logits, position, token)}` : nothing}`;
 }
 
-/** Whether a token holds that text, a space being shown as ␣; "#11" is the token with that id. */
+/** Match a token by its text, in which a space is ␣, or by its id, as "#11". */
 function matches(shown, id, text) {
   return shown.toLowerCase().includes(text.replaceAll(" ", "␣").toLowerCase()) || text === `#${id}`;
 }
 
-/** One score as a dot product: the vector, the token's row of the matrix, and the sum of the products. */
+/** One logit as a dot product of the hidden state with the token's row of the output matrix. */
 function product(logits, position, token) {
   const { n_vocab, n_embd, tie_word_embeddings } = model.value.config;
   const name = matrixName();
@@ -89,10 +89,10 @@ function sums(vector, row, logits, position, token) {
     <code>logits</code>: ${numeral(logits[token].toFixed(4), "logits", [position, token])}</p>`;
 }
 
-/** A logit taken apart into what each part of the model adds to it. */
+/** Direct logit attribution: what each component adds to a logit. */
 function parts(logits, position, token) {
   const heading = html`<h2>${t("output.parts", { token: word(token) })}</h2>`;
-  const spoilt = trace.value.interventions.find((change) => NO_SUM.includes(change.kind) || change.position === position); // a patch there
+  const spoilt = trace.value.interventions.find((change) => NO_SUM.includes(change.kind) || change.position === position); // patched here
   if (spoilt) return html`${heading}<p>${t("output.nosum", { kind: t(`whatif.kind.${spoilt.kind}`) })}</p>`;
   const found = askTrace(`attribution?${new URLSearchParams({ position, token })}`);
   if (!found) return html`${heading}${waiting()}`;
@@ -105,7 +105,7 @@ function parts(logits, position, token) {
     <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
 }
 
-/** [name, number, formula]: what is added, in the order in which it is added. */
+/** [name, value, formula] of each component, in the order of the forward pass. */
 function addends(found) {
   const layers = found.mlp.flatMap((_, layer) => [
     [t("output.attention", { layer }), found.attention[layer], `attn_out.${layer} @ direction`],
@@ -115,7 +115,7 @@ function addends(found) {
     ...layers, [t("output.bias"), found.final_bias, `ln_f.bias @ ${matrixName()}`]];
 }
 
-/** What each part adds or takes away. */
+/** A bar for each component. */
 function signedBars(rows, position) {
   const largest = Math.max(...rows.map(([, value]) => Math.abs(value))) || 1;
   return html`<ul class="bars parts">${rows.map(([name, value, formula]) => html`<li><span>${name}</span>
@@ -125,7 +125,7 @@ function signedBars(rows, position) {
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
-/** Layers × heads; the last column is the bias of the projection, which belongs to no head. */
+/** (layers, heads); the last column is the bias of the projection, which no head owns. */
 function heads(found) {
   const columns = found.heads[0].length + 1;
   const values = found.heads.flatMap((layer, l) => [...layer, found.attention_bias[l]]);
@@ -140,7 +140,7 @@ function largestAt(values, columns) {
   return [Math.floor(at / columns), at % columns];
 }
 
-/** What the model would say if it ended at each boundary between its parts. */
+/** The logit lens at each boundary. */
 function lens(position, final) {
   const k = Math.min(READ, model.value.config.n_vocab);
   const found = askTrace(`lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;

@@ -1,4 +1,4 @@
-// Where the parameters are: the matrices to scale, and the table of all tensors beside the article's.
+// Parameter counts: the matrices drawn to scale, and the table of all tensors beside the article's.
 
 import { html, svg } from "../vendor/lit-html.js";
 import { colour } from "../lib/colours.js";
@@ -12,11 +12,11 @@ import { claim, scrolling, swatch, waiting } from "../ui/widgets.js";
 
 export const parameters = { id: "parameters", draw };
 
-const WIDE = 960;
-const AREA = WIDE * 420; // of the drawing of the whole model, in pixels
-const BLOCK = 640;
-const LABEL = 38;
-const GAP = 12; // of the drawing of one block: its width, room above a matrix, room between two
+const WIDE = 960; // pixels, the width of the drawing of the whole model
+const AREA = WIDE * 420; // square pixels, of its matrices
+const BLOCK = 640; // pixels, the width of the drawing of one block
+const LABEL = 38; // pixels above a matrix
+const GAP = 12; // pixels between two matrices
 const COLOURS = { "wte.weight": "token", "wpe.weight": "weights", "lm_head.weight": "score", "attn.c_attn.weight": "query",
   "attn.c_proj.weight": "output", "mlp.c_fc.weight": "mlp", "mlp.c_proj.weight": "reused" };
 
@@ -55,7 +55,7 @@ const legend = (matrices, rest) => html`<ul class="legend-list">${matrices.map((
   <span>${shape(matrix)}</span> ${numeral(share(matrix.numbers), `size(${matrix.tensor}) / size(*)`, [])}</li>`)}
   <li><span>${t("parameters.rest")}</span> ${numeral(share(rest), "size(*.bias, ln_*) / size(*)", [])}</li></ul>`;
 
-/** A block's matrices, in a rectangle as wide as the widest. */
+/** A block's matrices packed into a rectangle as wide as the widest. */
 function block(matrices, unit) {
   const lying = matrices.flatMap((matrix) => strips(matrix, unit, WIDE));
   const wide = Math.max(...lying.map((strip) => strip.wide));

@@ -1,4 +1,4 @@
-// All blocks above all tokens: how each token's vector grows on its way up, and what the model would say there.
+// The residual stream of all tokens at all layers: norms, updates and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
@@ -15,7 +15,7 @@ import { meter, scrolling, waiting } from "../ui/widgets.js";
 export const stack = { id: "stack", draw };
 
 const MOST = 14; // positions side by side
-const READ = 5; // tokens of a lens reading
+const READ = 5; // candidates at each boundary
 const MEASURES = ["reading", "norm", "attention", "mlp", "cosine"];
 
 function draw() {
@@ -32,13 +32,13 @@ function draw() {
 const width = signal(innerWidth);
 addEventListener("resize", () => { width.value = innerWidth; });
 
-/** How many columns there is room for beside the menu and the names of the rows; a phone's are narrower. */
+/** Number of columns that fit beside the menu and the row names; narrower ones on a phone. */
 function columns() {
   const room = width.value > 832 ? (Math.min(width.value - 192, 1312) - 140) / 81 : (width.value - 80) / 72;
   return Math.max(3, Math.min(MOST, Math.floor(room)));
 }
 
-/** The positions that are shown: {first, count}, in pages, so that nothing moves while one looks around. */
+/** The positions shown, {first, count}, in pages, so that selecting one does not scroll. */
 function shownPositions() {
   const all = ids.value.length;
   const fit = columns();
@@ -48,13 +48,13 @@ function shownPositions() {
 
 const before = (layer) => (layer === 0 ? "resid.pre.0" : `resid.post.${layer - 1}`);
 
-/** The residual stream at the shown positions by its name, each a list of rows; undefined until all are there. */
+/** Rows of the residual stream at the shown positions, by tensor; undefined until all have arrived. */
 function readStreams() {
   const { first, count } = shownPositions();
   const { n_layer } = model.value.config;
   const layers = Array.from({ length: n_layer }, (_, layer) => layer);
   const names = ["resid.pre.0", ...layers.flatMap((layer) => [`resid.mid.${layer}`, `resid.post.${layer}`])];
-  const found = names.map((name) => tensor(`${name}[${first}:${first + count},:]`)); // all are asked for before one is missed
+  const found = names.map((name) => tensor(`${name}[${first}:${first + count},:]`)); // requests all before any is awaited
   if (found.some((part) => !part)) return undefined;
   return Object.fromEntries(names.map((name, i) => [name, rows(found[i])]));
 }
@@ -66,7 +66,7 @@ const length = (row) => Math.sqrt(row.reduce((sum, value) => sum + value * value
 const distance = (one, other) => length(one.map((value, i) => value - other[i]));
 const cosine = (one, other) => one.reduce((sum, value, i) => sum + value * other[i], 0) / (length(one) * length(other));
 
-// What is written on a node: {value, text, tensor, index}. Column i of the streams is position p; layer -1 is the input.
+// Text of a node: {value, text, tensor, index}. Row i of a stream is position p; layer -1 is the input.
 const MEASURED = {
   norm: (streams, i, p, layer) => number(length(streams[after(layer)][i]), `norm(${after(layer)})`, p),
   attention: (streams, i, p, layer) => added(streams, i, p, before(layer), `resid.mid.${layer}`),
@@ -79,14 +79,14 @@ const last = () => after(model.value.config.n_layer - 1);
 const number = (value, tensor, p) => ({ value, text: value.toFixed(2), tensor, index: [p] });
 const added = (streams, i, p, from, to) => number(distance(streams[to][i], streams[from][i]), `norm(${to} - ${from})`, p);
 
-/** The node's measure, or undefined where it has none: the input has nothing added, a reading may not be there yet. */
+/** A node's measure, or undefined: the input has no update, and a lens reading may not have arrived. */
 function measured(streams, measure, i, p, layer, readings) {
   if (measure !== "reading") return layer < 0 && ["attention", "mlp"].includes(measure) ? undefined : MEASURED[measure](streams, i, p, layer);
   const best = readings?.[i].get(after(layer))[0];
   return best && { value: best.probability, text: best.text, tensor: `lens(${after(layer)})`, index: [p, best.id], token: true };
 }
 
-/** The lens at each shown position: the likeliest tokens by the name of the boundary. Undefined until it is there. */
+/** Logit lens at each shown position: candidates by boundary; undefined until the response arrives. */
 function readings() {
   const { first, count } = shownPositions();
   const k = Math.min(READ, model.value.config.n_vocab);
@@ -94,7 +94,7 @@ function readings() {
   return found?.map(({ boundaries }) => new Map(boundaries.map(({ name, top }) => [name, top])));
 }
 
-/** The table of nodes: the last block at the top, the input at the bottom, a column for each position. */
+/** Table of nodes: the last block at the top, the input at the bottom, a column per position. */
 function tower(streams, measure) {
   const { first, count } = shownPositions();
   const { n_layer } = model.value.config;
@@ -136,13 +136,13 @@ function walk(event) {
   table.querySelector(`[data-layer="${next.layer}"][data-position="${next.position}"]`)?.focus();
 }
 
-/** Whether the last step took the node over instead of computing it. */
+/** Whether the last trace reused the node's cache. */
 function isReused(layer, position) {
   const { positions_reused, changed_layer } = trace.value.work;
   return position < positions_reused && Math.max(layer, 0) < changed_layer;
 }
 
-/** How many of all nodes the last step computed: its path alone where the tokens before it were there already. */
+/** Number of nodes computed by the last trace, and reused from the cache. */
 function work() {
   const { positions_reused, changed_layer } = trace.value.work;
   const { n_layer } = model.value.config;
@@ -153,7 +153,7 @@ function work() {
     <span class="reused"><i></i> ${t("stack.work.reused", { n: reused })}</span></p>`;
 }
 
-/** Which positions are shown of a long text, and the way to the others. */
+/** Paging through the positions of a long text. */
 function around() {
   const { first, count } = shownPositions();
   const all = ids.value.length;
@@ -163,7 +163,7 @@ function around() {
     ${step(first + count, `${t("stack.later")} →`)}</p>`;
 }
 
-/** The chosen node opened: what enters the block, what attention and the MLP add to it, and what is read there. */
+/** Details of the selected node: the block's input, the updates of attention and MLP, and the logit lens. */
 function node() {
   const { layer, position } = chosen.value;
   const token = labels.value[position];
@@ -175,7 +175,7 @@ function node() {
       ${strip(difference(post, mid), "stack.mlp_out")}${strip(post, "stack.post")}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
 }
 
-/** What came between: attn_out and mlp_out themselves would have to be computed anew, for all tokens of the layer. */
+/** The update between two points; requesting attn_out and mlp_out would recompute the layer for all tokens. */
 const difference = (to, from) => ({ ...to, tensor: `${to.tensor} - ${from.tensor}`, values: to.values.map((value, i) => value - from.values[i]) });
 
 const strip = (cells, words) => html`${signedGrid(t(words), cells)}

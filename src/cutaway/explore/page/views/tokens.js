@@ -1,4 +1,4 @@
-// From text to token ids: bytes, pieces, merges one by one, ids.
+// Tokenization step by step: bytes, pre-tokens, merges, ids.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { together, written } from "../lib/graphemes.js";
@@ -12,8 +12,8 @@ import { scrolling, waiting } from "../ui/widgets.js";
 export const tokensView = { id: "tokens", draw };
 
 const MOST_TEXT = 2000; // characters of the text that are explained; an exported file holds as many
-const MOST = 64; // pieces that are shown
-const MOST_SYMBOLS = 64; // of a piece whose merges are shown: each is a line as long as the piece
+const MOST = 64; // pre-tokens that are shown
+const MOST_SYMBOLS = 64; // of a pre-token whose merges are shown: each takes a line as long as the pre-token
 
 function draw() {
   if (!model.value.has_tokenizer) return html`<p>${t("tokens.none")}</p>`;
@@ -35,7 +35,7 @@ function chip([token, i]) {
 
 const hex = (byte) => byte.toString(16).padStart(2, "0");
 
-/** How many tokens there are, and of which origin; a model may have rows that its tokenizer has no token for. */
+/** Vocabulary size by origin; models may have more rows than their tokenizer has tokens. */
 function vocabulary() {
   const { config, vocabulary } = model.value;
   const { bytes, merges, special } = vocabulary;
@@ -44,7 +44,7 @@ function vocabulary() {
   return html`<p class="note">${t(isAll ? "tokens.sum" : "tokens.size", { n, bytes, merges: merges.toLocaleString("en"), special })}</p>`;
 }
 
-/** What BPE does with the text, or with another that is typed in. */
+/** BPE of the text, or of one that is typed in. */
 function pieces() {
   const read = state.value.more.text ?? [...text.value].slice(0, MOST_TEXT).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;

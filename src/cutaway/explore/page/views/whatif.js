@@ -1,4 +1,4 @@
-// What if: parts of the model switched off or changed while it reads, and what that does to the text.
+// Interventions: parts of the model ablated or changed, and the effect on the loss and the next token.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
@@ -19,7 +19,7 @@ import { waiting } from "../ui/widgets.js";
 
 export const whatif = { id: "whatif", draw };
 
-/** What is sometimes said of the model, as the changes that would make it true. */
+/** Common misconceptions, as the interventions that would make them true. */
 const MYTHS = {
   values: [{ kind: "values_are_keys" }],
   queries: [{ kind: "previous_queries" }],
@@ -37,14 +37,14 @@ const GROUPS = {
   scores: ["attention_knockout", "no_mask", "mask_value", "no_scale", "values_are_keys", "previous_queries"],
 };
 
-const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" of the model as it is
-const measuring = signal(null); // an AbortController, and how many are done
+const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" for the unchanged model
+const measuring = signal(null); // {stop: AbortController, done: count}
 
 function draw() {
   return html`${live() ? nothing : html`<p>${t("whatif.live")}</p>`}${active()}${myths()}${all()}`;
 }
 
-/** The changes that are made now, and what they do. */
+/** The active interventions and their effect. */
 function active() {
   const { changes } = state.value;
   if (!changes.length) return html`<h2>${t("whatif.now")}</h2><p>${t("whatif.none")}</p>`;
@@ -54,7 +54,7 @@ function active() {
       <button type="button" @click=${() => go({ view: "compare" })}>${t("whatif.compare")}</button></p>${damage()}`;
 }
 
-/** The text's mean loss and the likeliest next tokens, without the changes and with them. */
+/** Mean loss and most likely next tokens, without and with the interventions. */
 function damage() {
   if (!live() || !areInForce()) return nothing;
   const before = other({ ids: ids.value, interventions: [] });
@@ -66,11 +66,11 @@ function damage() {
     ${pairs(likeliest(logits[0]), likeliest(logits[1]), position, "probs")}`;
 }
 
-const LEAST = 5e-5; // of a loss, that is shown
+const LEAST = 5e-5; // nats: smaller changes of the loss are not coloured
 const mean = (nats) => nats.reduce((sum, each) => sum + (each ?? NaN), 0) / nats.length;
 const finite = (value, digits = 4) => (Number.isFinite(value) ? value.toFixed(digits) : t("whatif.infinite"));
 
-/** Both losses and the change; `probs` names the probabilities with the change. */
+/** Both losses and their difference; `probs` names the probabilities with the interventions. */
 function losses(before, after, probs) {
   if (!before.length) return html`<p class="note">${t("whatif.short")}</p>`;
   const one = mean(before);
@@ -87,7 +87,7 @@ function pairs(before, after, position, probs) {
     <section><p class="side">${t("whatif.top.after")}</p>${likelyList(after, probs, position, onlyIn(after, before))}</section></div>`;
 }
 
-/** What the model would be if some common sayings about it were true. */
+/** The misconceptions, each with a switch and its measured effect. */
 function myths() {
   const found = measured.value.ids === String(ids.value) ? measured.value.found : {};
   const running = measuring.value;
@@ -116,7 +116,7 @@ function width() {
   return { width: wide, root: Number(Math.sqrt(wide).toFixed(2)) };
 }
 
-/** Read the text once as it is and once for each myth; one after another, so that the page stays quick. */
+/** Trace the text unchanged and once for each misconception, sequentially, so that the page stays responsive. */
 async function measure() {
   const text = ids.peek();
   const stop = new AbortController();
@@ -143,7 +143,7 @@ async function damageOf(text, interventions, stop) {
   return { nats, top: likeliest(logits) };
 }
 
-/** Every kind of change, with the fields that say where. */
+/** Every kind of intervention, with a form for its fields. */
 function all() {
   return html`<h2>${t("whatif.all")}</h2><p class="note">${t("whatif.all.note")}</p>
     ${Object.entries(GROUPS).map(([group, kinds]) => html`<h3>${t(`whatif.group.${group}`)}</h3><ul class="kinds">${kinds.map(switchOf)}</ul>`)}`;
@@ -156,7 +156,7 @@ function switchOf(kind) {
     <button ?disabled=${!live()} aria-label="${t("whatif.add")}: ${t(`whatif.kind.${kind}`)}">${t("whatif.add")}</button></span></form></li>`;
 }
 
-const VALUES = { scale_head: 2, mask_value: -10 }; // to begin with
+const VALUES = { scale_head: 2, mask_value: -10 }; // initial values
 
 function field(kind, name, needed) {
   if (name === "source") return sourceField();
@@ -169,7 +169,7 @@ function field(kind, name, needed) {
     min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""}></label>`;
 }
 
-/** The other text: as text where the model reads text, else as ids. */
+/** Field for the source text, or for its token ids if the model has no tokenizer. */
 function sourceField() {
   const value = model.value.has_tokenizer ? text.value : ids.value.join(" ");
   return html`<label class="choice wide">${t("whatif.source")} <input name="source" required maxlength="20000" autocomplete="off" spellcheck="false" .value=${value}></label>`;
