@@ -47,7 +47,7 @@ def client() -> Iterator[TestClient]:
 class TestAgainst:
     """Another model of the same shape, which the page compares with."""
 
-    def test_reads_with_the_other_weights_and_takes_nothing_over_from_these(self) -> None:
+    def test_uses_the_second_models_weights_and_cache(self) -> None:
         model, other = mute(), mute(seed=1)
         with client_of(model, against=other) as client:
             mine = read_name(client, ids=[5, 6, 7])
@@ -65,7 +65,7 @@ class TestAgainst:
         with client_of(mute(), against=mute(seed=1)) as client:
             assert get(client, "/api/model")["against"] == {"name": "mute", "dtype": "float32"}
 
-    def test_that_is_not_there_is_refused(self, client: TestClient) -> None:
+    def test_is_an_error_without_a_second_model(self, client: TestClient) -> None:
         response = client.post("/api/traces", json={"ids": [1], "against": True})
         assert response.status_code == 400
         assert response.json() == {"error": "there is no second model; start cutaway explore with --against"}
@@ -74,25 +74,25 @@ class TestAgainst:
 
 
 class TestTraces:
-    def test_come_line_by_line(self, client: TestClient) -> None:
+    def test_are_streamed_with_progress(self, client: TestClient) -> None:
         response = client.post("/api/traces", json={"ids": [7, 8, 9]})
         assert response.headers["content-type"] == "application/x-ndjson"
         *progress, last = lines(response.text)
         assert progress == [{"layers_done": layer, "layers": 3} for layer in (1, 2, 3)]
         assert last["ids"] == [7, 8, 9]
 
-    def test_have_the_same_name_whenever_they_are_read(self, client: TestClient) -> None:
+    def test_have_stable_names(self, client: TestClient) -> None:
         assert read_name(client, ids=[1, 2]) == read_name(client_of(mute(n_layer=3)), ids=[1, 2])
         assert read(client, ids=[1, 2])["stored"] is True
 
-    def test_take_over_what_did_not_change(self, client: TestClient) -> None:
+    def test_reuse_the_cache_of_the_base(self, client: TestClient) -> None:
         base = read_name(client, ids=[5, 6, 7])
         work = read(client, ids=[5, 6, 7, 8], base=base)["work"]
         assert (work["positions_computed"], work["positions_reused"]) == (1, 3)
         work = read(client, ids=[5, 6, 7], base=base, interventions=[{"kind": "zero_ablate_mlp", "layer": 2}])["work"]
         assert (work["layers_computed"], work["layers_reused"]) == (1, 2)
 
-    def test_that_cannot_be_read_are_refused_before_the_first_line(self, client: TestClient) -> None:
+    def test_reject_invalid_requests_before_the_first_line(self, client: TestClient) -> None:
         response = client.post("/api/traces", json={"ids": [1] * 49})
         assert response.status_code == 400
         assert response.json() == {"error": "the text is 49 tokens long; the context holds 48"}
@@ -100,7 +100,7 @@ class TestTraces:
         assert long.status_code == 400
         assert "the context holds 32" in long.json()["error"]
 
-    def test_are_let_go_when_there_are_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_are_evicted_when_the_cache_is_full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cutaway.explore.app.TraceCache", lambda: TraceCache(1))
         client = client_of(mute())
         change = {"kind": "scale_head", "layer": 0, "head": 1, "value": 2}
@@ -112,7 +112,7 @@ class TestTraces:
         assert client.get(gone).status_code == 200
         assert client.get(f"/api/traces/{found[2]['trace']}/surprise").status_code == 200
 
-    def test_whose_numbers_overflow_are_refused(self, client: TestClient) -> None:
+    def test_reject_interventions_that_overflow(self, client: TestClient) -> None:
         change = {"kind": "scale_head", "layer": 0, "head": 0, "value": 1e12}
         last = read(client, ids=[1, 2, 3], interventions=[change] * 9)
         assert last == {"error": "with these interventions numbers grow too large for float32; use smaller values"}
@@ -127,7 +127,7 @@ class TestGenerate:
         assert [token["cache_length"] for token in tokens] == [2, 3, 4, 5]
         assert last == {"finish_reason": "length", "seed": 5}
 
-    def test_refuses_before_the_first_line(self, client: TestClient) -> None:
+    def test_rejects_invalid_requests_before_the_first_line(self, client: TestClient) -> None:
         response = client.post("/api/generate", json={"ids": [1], "temperature": -1})
         assert (response.status_code, response.json()) == (
             400,
@@ -159,21 +159,21 @@ class TestOtherAddresses:
             ("/api/nearest?token=1&k=0", "k must be from 1 to 100, not 0"),
         ],
     )
-    def test_refuse_in_one_line(self, client: TestClient, path: str, error: str) -> None:
+    def test_reject_invalid_parameters(self, client: TestClient, path: str, error: str) -> None:
         assert error_of(client, path) == error
 
     @pytest.mark.parametrize("path", ["/api", "/api/", "/api/model/", "/api/traces/x", "/favicon.ico", "/api/x"])
-    def test_that_are_none_say_so(self, client: TestClient, path: str) -> None:
+    def test_unknown_paths_are_404(self, client: TestClient, path: str) -> None:
         assert error_of(client, path, 404) == "Not Found"
 
     @pytest.mark.parametrize(("method", "path"), [("GET", "/api/traces"), ("POST", "/api/model"), ("PUT", "/")])
-    def test_have_their_methods(self, client: TestClient, method: str, path: str) -> None:
+    def test_wrong_methods_are_405(self, client: TestClient, method: str, path: str) -> None:
         response = client.request(method, path)
         assert (response.status_code, response.json()) == (405, {"error": "Method Not Allowed"})
 
 
 class TestManyAtOnce:
-    def test_a_slow_trace_keeps_nobody_else_waiting(self) -> None:
+    def test_a_slow_trace_does_not_block_other_responses(self) -> None:
         model, weights = slow()
         with client_of(model) as client, ThreadPoolExecutor() as threads:
             reading = threads.submit(read, client, ids=[1, 2])
@@ -184,7 +184,7 @@ class TestManyAtOnce:
             weights.go_on.set()
             assert reading.result()["ids"] == [1, 2]
 
-    def test_a_client_that_goes_away_ends_its_pass_between_two_layers(self) -> None:
+    def test_disconnecting_cancels_the_trace_between_layers(self) -> None:
         model, weights = slow()
         with client_of(model) as client:
             with client.stream("POST", "/api/traces", json={"ids": [1, 2]}) as response:
@@ -196,7 +196,7 @@ class TestManyAtOnce:
         asked = weights.asked[weights.asked.index("h.1.attn.c_attn.weight") :]
         assert asked.count("h.2.attn.c_attn.weight") == 1
 
-    def test_a_newer_request_of_a_view_overtakes_the_one_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_newer_request_of_a_view_cancels_the_older(self, monkeypatch: pytest.MonkeyPatch) -> None:
         arrived: queue.Queue[int] = queue.Queue()
         begin = LatestJob.begin
 
@@ -216,7 +216,7 @@ class TestManyAtOnce:
             ends = [lines(request.result().text)[-1] for request in requests]
         assert [end.get("ids", end) for end in ends] == [{"cancelled": True}, [1], [2], {"cancelled": True}]
 
-    def test_an_answer_that_nobody_waits_for_is_not_computed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_disconnecting_cancels_queued_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """With messages as uvicorn sends them: the test client waits for every answer."""
         model, weights = slow()
         computed: list[object] = []

@@ -44,7 +44,7 @@ def test_a_script_is_what_browsers_run(client: TestClient) -> None:
     assert kinds == {"text/javascript; charset=utf-8"}
 
 
-def test_the_page_is_at_the_front(client: TestClient) -> None:
+def test_the_root_is_the_page(client: TestClient) -> None:
     response = client.get("/")
     assert response.content == (assets.PAGE / "index.html").read_bytes()
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -54,7 +54,7 @@ def test_the_colours_are_the_figures(client: TestClient) -> None:
     assert json.loads(client.get("/page/colours.json").content) == colours()
 
 
-def test_a_copy_is_used_as_long_as_it_is_good(client: TestClient, folder: Path) -> None:
+def test_etags_revalidate(client: TestClient, folder: Path) -> None:
     first = client.get("/page/lib/cells.js")
     assert first.headers["cache-control"] == "no-cache"
     tag = {"if-none-match": first.headers["etag"]}
@@ -73,7 +73,7 @@ def test_a_copy_is_used_as_long_as_it_is_good(client: TestClient, folder: Path) 
         *("lib/./cells.js", "lib//cells.js", "notes.txt", "index.html/", "../page/index.html", "x" * 5000),
     ],
 )
-def test_nothing_else_is_there(client: TestClient, folder: Path, path: str) -> None:
+def test_other_paths_are_not_served(client: TestClient, folder: Path, path: str) -> None:
     response = client.get(f"http://127.0.0.1:8477/page/{path}")
     assert response.status_code in (403, 404) or response.content in (b"<!doctype html>", b"1")
     assert response.content != b"{}"

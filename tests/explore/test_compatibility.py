@@ -13,21 +13,21 @@ from tests.explore.served import mute, talking
 from tests.tiny import tiny_weights
 
 
-def test_a_model_is_like_one_of_its_shape() -> None:
+def test_models_of_one_shape_are_compatible() -> None:
     check_compatible(mute(), mute(seed=1))
     check_compatible(mute(), mute(n_ctx=7, tie_word_embeddings=False))
     check_compatible(talking(), talking())
 
 
 @pytest.mark.parametrize("name", SHAPE_FIELDS)
-def test_another_shape_is_named(name: str) -> None:
+def test_rejects_another_shape(name: str) -> None:
     shape = {name: 2 * getattr(mute().config, name)}
     message = f"mute cannot be compared with mute: its {name} is {shape[name]}, not {shape[name] // 2}"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         check_compatible(mute(), mute(**shape))
 
 
-def test_another_tokenizer_is_named() -> None:
+def test_rejects_another_tokenizer() -> None:
     vocabulary = Tokenizer.gpt2().vocabulary
     swapped = dict(zip(vocabulary.ids, reversed(vocabulary.ids.values()), strict=True))
     weights = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)

@@ -41,7 +41,7 @@ def test_every_tensor_begins_at_a_multiple_of_its_size() -> None:
         assert (8 + length + header[name]["data_offsets"][0]) % tensor.itemsize == 0
 
 
-def test_whole_numbers_stay_whole_in_every_encoding() -> None:
+def test_integers_stay_integers_in_every_encoding() -> None:
     for encoding in ("f32", "f16", "u8sqrt"):
         encoded = encode("ids", np.array([0, 50256]), encoding)
         assert encoded.dtype == np.int32
@@ -49,19 +49,19 @@ def test_whole_numbers_stay_whole_in_every_encoding() -> None:
 
 
 @given(st.floats(0, 1, width=32))
-def test_a_root_is_within_half_a_step(share: float) -> None:
+def test_u8sqrt_rounds_to_the_nearest_level(share: float) -> None:
     (root,) = encode("attn.0", np.array([share], np.float32), "u8sqrt").astype(np.float64)
     assert abs(root / 255 - np.sqrt(share)) <= 0.5001 / 255
     assert abs((root / 255) ** 2 - share) <= 1 / 254
 
 
 @pytest.mark.parametrize("number", [-1e-9, 1.0001, np.nan, np.inf])
-def test_what_is_no_share_has_no_root(number: float) -> None:
+def test_u8sqrt_rejects_values_outside_0_to_1(number: float) -> None:
     with pytest.raises(UsageError, match=r"u8sqrt is for values from 0 to 1, and x has others; ask for f32"):
         encode("x", np.array([number], np.float32), "u8sqrt")
 
 
-def test_what_is_too_large_for_f16_is_refused_and_what_was_infinite_is_not() -> None:
+def test_f16_rejects_overflow_and_keeps_infinities() -> None:
     with np.errstate(over="ignore"), pytest.raises(UsageError, match=r"masked\.0 has values too large for f16"):
         encode("masked.0", np.array([-1e10], np.float32), "f16")
     assert encode("x", np.array([-np.inf, np.nan, 1], np.float32), "f16").dtype == np.float16

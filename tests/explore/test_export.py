@@ -53,7 +53,7 @@ def test_a_long_sentence_too(tokens: int) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_outside_is_named(robot: ExportedPage) -> None:
+def test_exports_reference_nothing_external(robot: ExportedPage) -> None:
     outside = robot.text.replace(re.search(r'id="packed">([^<]*)<', robot.text)[1], "")  # type: ignore[index]
     assert re.findall(r"https?:|\bsrc=|\bhref=|@import|url\(", outside) == []
     assert f'content="{POLICY}"' in outside
@@ -123,7 +123,7 @@ def test_a_long_text_holds_the_patterns_of_one_head_only() -> None:
 
 
 @pytest.mark.slow
-def test_in_a_notebook_it_is_a_frame_that_reaches_nothing(robot: ExportedPage) -> None:
+def test_notebooks_show_it_in_a_sandboxed_frame(robot: ExportedPage) -> None:
     frame = robot._repr_html_()
     inside = re.fullmatch(
         r'<iframe sandbox="allow-scripts allow-downloads" .* srcdoc="([^"]*)" title="Cutaway">.*', frame
@@ -138,7 +138,7 @@ def test_the_same_trace_gives_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "one.html").read_text(encoding="utf-8") == export_page(MUTE, trace, Selection()).text
 
 
-def test_what_cannot_be_written_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, write = tmp_path / "page.html", Path.write_text
     file.write_text("precious")
 
@@ -153,6 +153,6 @@ def test_what_cannot_be_written_leaves_the_file_that_was_there(tmp_path: Path, m
     assert file.read_text() == "precious"
 
 
-def test_a_head_that_there_is_not_is_refused() -> None:
+def test_rejects_an_unknown_head() -> None:
     with pytest.raises(UsageError, match="^head must be from 0 to 2, not 3$"):
         export_page(MUTE, MUTE.trace([1]), Selection(head=3))

@@ -86,14 +86,14 @@ def test_lens_reads_at_every_boundary(client: TestClient, trace: str) -> None:
             assert [top["text"] for top in document["top"]] == [f"#{token}" for token in reading.ids[row]]
 
 
-def test_lens_is_of_the_last_position_and_ten_tokens_unless_told(client: TestClient, trace: str) -> None:
+def test_lens_defaults_to_the_last_position_and_ten_tokens(client: TestClient, trace: str) -> None:
     assert get(client, f"{trace}/lens") == get(client, f"{trace}/lens", position=LAST, count=1, k=10)
     small = client_of(mute(n_vocab=3))
     (only,) = get(small, f"/api/traces/{read_name(small, ids=[1])}/lens")["positions"]
     assert len(only["boundaries"][0]["top"]) == 3
 
 
-def test_divergence_is_from_another_trace_and_of_the_last_positions_unless_told(client: TestClient, trace: str) -> None:
+def test_divergence_defaults_to_the_last_positions(client: TestClient, trace: str) -> None:
     change = Intervention("zero_ablate_mlp", layer=0)
     changed = read_name(client, ids=IDS[:5], interventions=[{"kind": "zero_ablate_mlp", "layer": 0}])
     other = DrawableTrace(MODEL.config, MODEL.weights, None, IDS[:5], [change])
@@ -103,7 +103,7 @@ def test_divergence_is_from_another_trace_and_of_the_last_positions_unless_told(
         assert [each["name"] for each in found] == [reading.boundary for reading in logit_lens(TRACE, 1, 0)]
 
 
-def test_divergence_from_a_trace_that_is_not_there(client: TestClient, trace: str) -> None:
+def test_divergence_from_an_unknown_trace_is_404(client: TestClient, trace: str) -> None:
     asked = f"{trace}/divergence?with=0123456789abcdef"
     assert "unknown trace '0123456789abcdef'" in error_of(client, asked, 404)
 
@@ -165,13 +165,13 @@ class TestProof:
             {"kind": "patch_residual", "layer": 0, "position": 8, "source": list(range(9))},
         ],
     )
-    def test_is_to_be_had_with_a_change_at_the_last_token(self, client: TestClient, change: dict[str, object]) -> None:
+    def test_works_with_an_intervention_at_the_last_token(self, client: TestClient, change: dict[str, object]) -> None:
         assert len(IDS) == 9
         name = read_name(client, ids=IDS, interventions=[change])
         proof = client.post(f"/api/traces/{name}/proof", json={}).json()
         assert proof["max_difference"] < 1e-3
 
-    def test_says_that_nothing_can_be_kept_where_tokens_look_ahead(self, client: TestClient) -> None:
+    def test_recomputes_all_positions_without_a_causal_mask(self, client: TestClient) -> None:
         name = read_name(client, ids=IDS, interventions=[{"kind": "no_mask"}])
         assert client.post(f"/api/traces/{name}/proof", json={}).json()["with_cache"]["positions"] == len(IDS)
 
@@ -233,11 +233,11 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("tensors?sel=q.0&enc=u8sqrt", "u8sqrt is for values from 0 to 1, and q.0 has others"),
     ],
 )
-def test_what_cannot_be_answered_is_one_line(client: TestClient, trace: str, path: str, error: str) -> None:
+def test_invalid_parameters_are_one_line_errors(client: TestClient, trace: str, path: str, error: str) -> None:
     assert error_of(client, f"{trace}/{path}").startswith(error)
 
 
 @pytest.mark.parametrize("path", sorted(HANDLERS))
-def test_a_trace_that_is_not_there_is_to_be_posted_again(client: TestClient, path: str) -> None:
+def test_an_unknown_trace_is_404(client: TestClient, path: str) -> None:
     asked = path.replace("{figure}", "F40")
     assert "post its token ids again" in error_of(client, f"/api/traces/0123456789abcdef/{asked}?sel=ids", 404)

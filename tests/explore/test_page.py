@@ -124,7 +124,7 @@ def test_the_pages_arithmetic_is_pythons(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_no_number_is_invented_and_no_text_becomes_markup(path: Path) -> None:
+def test_modules_use_no_random_numbers_clocks_markup_or_hosts(path: Path) -> None:
     code = re.sub(r"^\s*//.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert FORBIDDEN.findall(code.replace(SVG_NAMESPACE, "")) == []
 
@@ -150,7 +150,7 @@ def test_modules_import_down_the_layers(path: Path) -> None:
     assert {module for module in imports(path) if layer(module) > layer(path)} == set()
 
 
-def test_pure_modules_import_nothing_that_others_wrote() -> None:
+def test_pure_modules_import_no_vendored_code() -> None:
     assert [path for path in MODULES if path.parent.name == "lib" and "vendor/" in path.read_text("utf-8")] == []
 
 
@@ -208,7 +208,7 @@ def test_every_word_that_is_used_is_there() -> None:
         assert used <= known, f"{path.name}: {sorted(used - known)}"
 
 
-def test_what_others_wrote_is_what_they_published() -> None:
+def test_vendored_files_match_their_hashes() -> None:
     manifest = json.loads((PAGE / "vendor" / "manifest.json").read_text())
     assert {path.name for path in (PAGE / "vendor").glob("*.js")} == set(manifest)
     for name, entry in manifest.items():

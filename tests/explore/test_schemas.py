@@ -26,7 +26,7 @@ from tests.tiny import tiny_weights
 GPT2 = Tokenizer.gpt2()
 
 
-def test_a_model_says_what_it_is() -> None:
+def test_model_document() -> None:
     model = talking()
     document = model_document(model, 77)
     note = document.pop("precision_note")
@@ -85,7 +85,7 @@ def test_every_parameter_is_listed(model: Model) -> None:
     assert all(set(note) == {"en", "zh"} for note in document["notes"])
 
 
-def test_the_articles_parameters_stand_beside_its_own_shape() -> None:
+def test_the_articles_parameters_are_listed_for_its_shape() -> None:
     document: Json = parameters_document(GPT2Config())
     assert (document["parameters"], document["article"]) == (124_439_808, 124_410_624)
     wrong = {row["tensor"]: row["article"] for row in document["tensors"] if row["parameters"] != row["article"]}
@@ -124,7 +124,7 @@ def test_a_text_is_explained() -> None:
         explain_document(mute(), ROBOT)
 
 
-def test_a_trace_says_what_it_is_of_and_what_it_took() -> None:
+def test_trace_document() -> None:
     model = mute()
     changes = (Intervention("zero_ablate_head", layer=1, head=0), Intervention("mask_value", value=0.5))
     trace = DrawableTrace(model.config, model.weights, None, [3, 4], changes)

@@ -16,12 +16,12 @@ def test_is_the_cosine_of_every_other_row() -> None:
         np.testing.assert_allclose(found, cosines[others[:5]], atol=1e-6)
 
 
-def test_there_are_no_more_than_there_are() -> None:
+def test_returns_at_most_all_other_rows() -> None:
     ids, cosines = nearest_rows(np.eye(3, dtype=np.float32), 1, 10)
     assert (ids.tolist(), cosines.tolist()) == ([0, 2], [0, 0])
 
 
-def test_a_row_of_zeros_is_near_to_nothing() -> None:
+def test_a_row_of_zeros_has_cosine_0() -> None:
     matrix = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
     assert nearest_rows(matrix, 0, 2)[1].tolist() == [0, 0]
     assert nearest_rows(matrix, 1, 2)[0].tolist() == [2, 0]

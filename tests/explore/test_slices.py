@@ -20,12 +20,12 @@ TRACE = Trace(WEIGHTS.config, WEIGHTS.arrays, None, IDS)
 NAMES = [*TRACE.shapes(), *WEIGHTS.config.tensor_shapes()]
 
 
-def go_on() -> None:
-    """Somebody still waits."""
+def check() -> None:
+    """The request is not cancelled."""
 
 
 def selected(text: str, trace: Trace = TRACE) -> Values:
-    return read_slices(trace, [text], go_on)[text].values
+    return read_slices(trace, [text], check)[text].values
 
 
 def written(place: Index) -> str:
@@ -102,7 +102,7 @@ def test_spaces_are_allowed_as_people_write_them() -> None:
         ("lm_head.weight", "unknown tensor 'lm_head.weight'"),
     ],
 )
-def test_what_is_no_selection_is_refused(text: str, part: str) -> None:
+def test_rejects_invalid_slices(text: str, part: str) -> None:
     with pytest.raises(UsageError) as refusal:
         selected(text)
     assert part in str(refusal.value)
@@ -110,7 +110,7 @@ def test_what_is_no_selection_is_refused(text: str, part: str) -> None:
 
 
 @given(st.text("attn.0logitswe[]:,-1 ５²", max_size=20) | st.text(max_size=20))
-def test_any_text_is_selected_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     with suppress(UsageError):
         selected(text)
 
@@ -131,7 +131,7 @@ def test_a_single_head_is_computed_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("name", ["logits", "probs", "ln_f", "ln_f.rstd"])
-def test_only_the_rows_that_are_asked_for_are_read_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_requested_rows_are_read_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     whole = Trace.read_out
 
@@ -159,20 +159,20 @@ def test_interventions_are_in_what_is_selected() -> None:
         np.testing.assert_array_equal(selected(name, trace), trace[name])
 
 
-def test_an_answer_has_a_size() -> None:
+def test_a_response_has_at_most_256_slices() -> None:
     with pytest.raises(UsageError, match="1 to 256 slices, not 0"):
-        read_slices(TRACE, [], go_on)
+        read_slices(TRACE, [], check)
     with pytest.raises(UsageError, match="1 to 256 slices, not 257"):
-        read_slices(TRACE, [f"ids[{i}:]" for i in range(257)], go_on)
-    assert read_slices(TRACE, ["ids"] * 300, go_on).keys() == {"ids"}
+        read_slices(TRACE, [f"ids[{i}:]" for i in range(257)], check)
+    assert read_slices(TRACE, ["ids"] * 300, check).keys() == {"ids"}
 
 
-def test_an_answer_that_is_too_large_is_refused_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_is_too_large_is_rejected_before_it_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "MAX_BYTES", 4 * 61 * 7)
-    read_slices(TRACE, ["logits"], go_on)
+    read_slices(TRACE, ["logits"], check)
     monkeypatch.setattr(Trace, "read_out", None)
     with pytest.raises(UsageError, match="the response would exceed 1708 bytes"):
-        read_slices(TRACE, ["logits", "ids[0]"], go_on)
+        read_slices(TRACE, ["logits", "ids[0]"], check)
 
 
 def test_a_response_has_at_most_256_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,10 +182,10 @@ def test_a_response_has_at_most_256_mebibytes(monkeypatch: pytest.MonkeyPatch) -
     size = 4 * 50257 * 12
     texts = [f"wte.weight[{first}:]" for first in range(-1_000_000, -1_000_000 + 256 * 2**20 // size + 1)]
     with pytest.raises(UsageError, match="the response would exceed 268435456 bytes"):
-        read_slices(trace, texts, go_on)
+        read_slices(trace, texts, check)
 
 
-def test_somebody_who_has_gone_is_noticed_between_two_tensors() -> None:
+def test_cancellation_is_checked_between_tensors() -> None:
     calls: list[None] = []
 
     def gone() -> None:

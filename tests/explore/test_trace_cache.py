@@ -16,7 +16,7 @@ def trace_of(*ids: int) -> DrawableTrace:
     return DrawableTrace(WEIGHTS.config, WEIGHTS.arrays, None, ids)
 
 
-def test_the_oldest_go_when_there_are_too_many_bytes() -> None:
+def test_evicts_the_least_recently_used() -> None:
     size = trace_of(1, 2).n_bytes
     cache = TraceCache(2 * size)
     for name in "ab":
@@ -28,7 +28,7 @@ def test_the_oldest_go_when_there_are_too_many_bytes() -> None:
     assert [name for name in "abcd" if cache.find(name)] == ["c", "d"]
 
 
-def test_what_a_trace_was_asked_for_meanwhile_counts() -> None:
+def test_the_growth_of_traces_counts() -> None:
     cache = TraceCache(4 * trace_of(1, 2).n_bytes)
     for name in "abc":
         cache.put(name, trace_of(1, 2))
@@ -39,7 +39,7 @@ def test_what_a_trace_was_asked_for_meanwhile_counts() -> None:
     assert [name for name in "abc" if cache.find(name)] == ["b", "c"]
 
 
-def test_the_two_in_use_stay_however_large() -> None:
+def test_the_last_two_used_stay() -> None:
     cache = TraceCache(1)
     for name in "abc":
         cache.put(name, trace_of(1, 2))
@@ -47,7 +47,7 @@ def test_the_two_in_use_stay_however_large() -> None:
     assert len(cache) == 2
 
 
-def test_what_is_not_there_is_an_error_that_says_what_to_do() -> None:
+def test_an_unknown_trace_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(UnknownTrace, match="unknown trace 'a'; it may have been evicted: post its token ids again"):
         TraceCache()["a"]
 

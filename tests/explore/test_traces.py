@@ -19,7 +19,7 @@ def asked(model: Model, **request: object) -> list[int]:
     return ids
 
 
-def test_a_request_says_what_to_read_and_what_to_change() -> None:
+def test_parses_a_request() -> None:
     wanted = read_trace_request(
         CONFIG,
         Params(
@@ -37,7 +37,7 @@ def test_a_request_says_what_to_read_and_what_to_change() -> None:
     assert (wanted.prompt, wanted.base, wanted.view, wanted.sequence) == ([1, 2], "0123456789abcdef", "main", 4)
 
 
-def test_a_text_is_read_as_a_model_reads_it() -> None:
+def test_resolves_ids_as_the_model_does() -> None:
     model = talking()
     ids = model.encode(ROBOT)
     assert asked(model, text=ROBOT) == ids
@@ -85,7 +85,7 @@ def test_a_text_is_read_as_a_model_reads_it() -> None:
         ),
     ],
 )
-def test_what_cannot_be_read_is_refused(request_: dict[str, object], error: str) -> None:
+def test_rejects_invalid_requests(request_: dict[str, object], error: str) -> None:
     with pytest.raises(UsageError) as refusal:
         asked(mute(), **request_)
     assert str(refusal.value).startswith(error)
@@ -99,7 +99,7 @@ def test_fitting_drops_interventions_at_positions_that_the_text_lacks() -> None:
     assert sent[-1]["interventions"] == [{"kind": "no_mask"}]
 
 
-def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_traces_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     service, sent = TraceService(mute(), TraceCache()), list[Json]()
     wanted = read_trace_request(CONFIG, Params({"ids": [1, 2]}))
     service.run(wanted, sent.append)
@@ -110,7 +110,7 @@ def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch)
     assert sent[3:] == [sent[2] | {"stored": True}]
 
 
-def test_a_base_that_is_no_longer_there_is_as_none() -> None:
+def test_an_evicted_base_is_ignored() -> None:
     service, sent = TraceService(mute(), TraceCache()), list[Json]()
     service.run(read_trace_request(CONFIG, Params({"ids": [1, 2], "base": "gone"})), sent.append)
     base = sent[-1]["trace"]

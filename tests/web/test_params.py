@@ -7,7 +7,7 @@ from cutaway.errors import UsageError
 from cutaway.web.params import Params, QueryParams
 
 
-def test_takes_what_is_given_and_the_default_where_nothing_is() -> None:
+def test_reads_values_and_defaults() -> None:
     given = Params({"n": 3, "x": 1, "text": "a", "flag": True, "items": [1], "word": "b", "ids": [0, 4]})
     assert given.integer("n", 0, 3) == 3
     assert given.integer("m", 0, 3, default=2) == 2
@@ -24,7 +24,7 @@ def test_takes_what_is_given_and_the_default_where_nothing_is() -> None:
     given.end()
 
 
-def test_null_is_as_if_it_were_not_there() -> None:
+def test_null_counts_as_missing() -> None:
     given = Params({"n": None})
     assert "n" not in given
     assert given.integer("n", 0, 3, default=2) == 2
@@ -49,13 +49,13 @@ def test_null_is_as_if_it_were_not_there() -> None:
         (lambda a: (a.text("texts", ""), a.integer("n", 0), a.end()), "unknown parameter 'text'; did you mean texts?"),
     ],
 )
-def test_refuses_in_one_line(take: object, message: str) -> None:
+def test_rejects_invalid_values(take: object, message: str) -> None:
     given = Params({"n": 3, "text": "1", "flag": True, "ids": [0, 5]})
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         take(given)  # type: ignore[operator]
 
 
-def test_a_query_has_numbers_as_text() -> None:
+def test_queries_have_numbers_as_text() -> None:
     query = QueryParams([("n", "-3"), ("text", "5"), ("sel", "a"), ("sel", "b")], repeated=["sel"])
     assert query.integer("n", -5, 5) == -3
     assert query.text("text") == "5"
@@ -64,27 +64,27 @@ def test_a_query_has_numbers_as_text() -> None:
 
 
 @pytest.mark.parametrize("number", ["", "1.0", "1e3", " 1", "٣", "0x1", "1" * 19, "+1", "--1"])
-def test_a_query_takes_plain_whole_numbers_only(number: str) -> None:
+def test_queries_accept_plain_integers_only(number: str) -> None:
     with pytest.raises(UsageError, match="n must be a whole number, not '"):
         QueryParams([("n", number)]).integer("n", 0)
 
 
-def test_whole_numbers_with_commas() -> None:
+def test_reads_lists_of_integers() -> None:
     assert QueryParams([("n", "2")]).integers("n", 3) == [2]
     assert QueryParams([("n", "2,0,2")]).integers("n", 3) == [2, 0, 2]
 
 
 @pytest.mark.parametrize("numbers", ["", ",", "1,", "1,,2", "-1", "1.0", " 1", "٣", "1" * 10, "2:3"])
-def test_what_is_no_list_of_whole_numbers_is_refused(numbers: str) -> None:
+def test_rejects_invalid_lists_of_integers(numbers: str) -> None:
     with pytest.raises(UsageError, match="n must be integers such as 2,3, not '"):
         QueryParams([("n", numbers)]).integers("n", 3)
 
 
-def test_too_many_whole_numbers_are_refused() -> None:
+def test_rejects_too_many_integers() -> None:
     with pytest.raises(UsageError, match="^n takes at most 3 integers, not 4$"):
         QueryParams([("n", "1,2,3,4")]).integers("n", 3)
 
 
-def test_an_argument_stands_once_in_a_query() -> None:
+def test_rejects_repeated_parameters() -> None:
     with pytest.raises(UsageError, match="'n' is given 2 times"):
         QueryParams([("n", "1"), ("n", "1"), ("sel", "a")], repeated=["sel"])

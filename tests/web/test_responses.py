@@ -50,7 +50,7 @@ def test_errors_have_a_status_and_a_line(error: Exception, status: int, document
         (MemoryError(), {"error": "MemoryError"}),
     ],
 )
-def test_lines_end_with_what_went_wrong(end: Exception | None, last: Document) -> None:
+def test_streams_end_with_the_error(end: Exception | None, last: Document) -> None:
     async def rest() -> AsyncIterator[Document]:
         yield {"n": 2}
         if end:
@@ -65,7 +65,7 @@ def test_lines_end_with_what_went_wrong(end: Exception | None, last: Document) -
     assert response.headers["content-type"] == "application/x-ndjson"
 
 
-def test_the_end_is_told_when_the_client_goes() -> None:
+def test_on_end_is_called_on_disconnect() -> None:
     async def rest() -> AsyncIterator[Document]:
         await asyncio.sleep(20)
         yield {}
@@ -78,7 +78,7 @@ def test_the_end_is_told_when_the_client_goes() -> None:
     assert ended == [None]
 
 
-def test_json_has_null_for_what_is_no_number() -> None:
+def test_json_has_null_for_nan_and_infinity() -> None:
     document = {"a": [1.5, float("nan")], "b": {"c": (float("inf"), "text", None, True)}}
     assert json.loads(json_content(document).body) == {"a": [1.5, None], "b": {"c": [None, "text", None, True]}}
 

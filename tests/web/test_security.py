@@ -21,37 +21,37 @@ def client() -> TestClient:
 
 class TestHost:
     @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]", "LocalHost"])
-    def test_that_is_this_machines_own_is_answered(self, client: TestClient, name: str) -> None:
+    def test_accepts_loopback_hostnames(self, client: TestClient, name: str) -> None:
         assert client.get("/api/model", headers={"host": f"{name}:{PORT}"}).status_code == 200
 
     @pytest.mark.parametrize("host", STRANGERS)
-    def test_that_is_anothers_is_refused(self, client: TestClient, host: str) -> None:
+    def test_rejects_other_hostnames(self, client: TestClient, host: str) -> None:
         for path in ("/", "/api/model", "/page/main.js", "/nothing"):
             response = client.get(path, headers={"host": host})
             assert response.status_code == 403
             assert response.json() == {"error": "the Host header is not one of this server's hostnames"}
 
-    def test_stands_there_once(self, client: TestClient) -> None:
+    def test_rejects_a_repeated_host(self, client: TestClient) -> None:
         both = [("host", f"localhost:{PORT}"), ("host", "evil.example")]
         assert client.get("/api/model", headers=both).status_code == 403
 
-    def test_needs_no_port_where_it_is_http_s_own(self) -> None:
+    def test_port_80_is_optional(self) -> None:
         assert "localhost" in loopback_hosts(80)
         assert "localhost" not in loopback_hosts(8477)
 
 
 class TestOrigin:
     @pytest.mark.parametrize("origin", ["http://evil.example", "null", "", "http://localhost:1", "http://127.0.0.1"])
-    def test_another_pages_post_is_refused(self, client: TestClient, origin: str) -> None:
+    def test_rejects_posts_of_other_origins(self, client: TestClient, origin: str) -> None:
         response = client.post("/api/traces", json={"ids": [1]}, headers={"origin": origin})
         assert response.status_code == 403
         assert response.json() == {"error": "the request comes from a page of another origin"}
 
-    def test_our_own_pages_post_is_answered(self, client: TestClient) -> None:
+    def test_accepts_posts_of_our_origin(self, client: TestClient) -> None:
         origin = {"origin": f"http://127.0.0.1:{PORT}"}
         assert client.post("/api/traces", json={"ids": [1]}, headers=origin).status_code == 200
 
-    def test_no_origin_may_read_what_another_gets(self, client: TestClient) -> None:
+    def test_allows_no_cross_origin_reads(self, client: TestClient) -> None:
         response = client.get("/api/model", headers={"origin": "http://evil.example"})
         assert not [name for name in response.headers if name.startswith("access-control")]
         preflight = {"origin": "http://evil.example", "access-control-request-method": "POST"}
@@ -64,7 +64,7 @@ class TestToken:
         return client_of(mute(), TOKEN)
 
     @pytest.mark.parametrize("path", ["/", "/api/model", "/page/main.js", "/?token=", "/?token=wrong", "/?token=é"])
-    def test_without_it_nothing_is_answered(self, client: TestClient, path: str) -> None:
+    def test_is_required_for_every_path(self, client: TestClient, path: str) -> None:
         response = client.get(path)
         assert response.status_code == 403
         assert response.json() == {"error": "open the address with the token that the terminal shows"}
@@ -78,14 +78,14 @@ class TestToken:
         assert client.get("/api/model").status_code == 200
         assert client.post("/api/traces", json={"ids": [1]}).status_code == 200
 
-    def test_opens_the_front_door_only(self, client: TestClient) -> None:
+    def test_is_accepted_at_the_root_only(self, client: TestClient) -> None:
         assert client.get(f"/api/model?token={TOKEN}").status_code == 403
 
     @pytest.mark.parametrize("cookie", [f"cutaway-{PORT}=wrong".encode(), f"cutaway-1={TOKEN}".encode(), b"=;;=\xff"])
-    def test_that_is_wrong_in_the_cookie_is_refused(self, client: TestClient, cookie: bytes) -> None:
+    def test_rejects_a_wrong_cookie(self, client: TestClient, cookie: bytes) -> None:
         assert client.get("/api/model", headers=[(b"cookie", cookie)]).status_code == 403
 
-    def test_with_it_any_host_may_be_asked_but_no_other_page_may_post(self, client: TestClient) -> None:
+    def test_allows_any_host_but_no_posts_of_other_origins(self, client: TestClient) -> None:
         headers = {"host": "machine.example:8477", "cookie": f"cutaway-{PORT}={TOKEN}"}
         assert client.get("/api/model", headers=headers).status_code == 200
         for origin, status in (("http://machine.example:8477", 200), ("http://evil.example", 403)):
@@ -94,7 +94,7 @@ class TestToken:
 
 
 @pytest.mark.parametrize("path", ["/", "/page/main.js", "/api/model", "/api/traces/x/heads", "/nothing", "/api/traces"])
-def test_every_answer_has_the_headers(client: TestClient, path: str) -> None:
+def test_every_response_has_the_security_headers(client: TestClient, path: str) -> None:
     for host in (f"localhost:{PORT}", "evil.example"):
         headers = client.get(path, headers={"host": host}).headers
         policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
@@ -115,25 +115,25 @@ def test_every_answer_has_the_headers(client: TestClient, path: str) -> None:
 
 class TestBody:
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", None])
-    def test_that_is_not_json_is_refused(self, client: TestClient, kind: str | None) -> None:
+    def test_rejects_other_content_types(self, client: TestClient, kind: str | None) -> None:
         headers = {"content-type": kind} if kind else {}
         response = client.post("/api/traces", content=b'{"ids": [1]}', headers=headers)
         assert response.status_code == 415
         assert response.json() == {"error": "the body must be application/json"}
 
-    def test_may_name_its_encoding(self, client: TestClient) -> None:
+    def test_accepts_a_charset(self, client: TestClient) -> None:
         headers = {"content-type": "Application/JSON; charset=utf-8"}
         assert client.post("/api/traces", content=b'{"ids": [1]}', headers=headers).status_code == 200
 
     @pytest.mark.parametrize(
         "body", [b"[]", b"{", b"1", b'{"ids": [NaN]}', b'{"ids": 1, "ids": 1}', b"\xff", b"[" * 10**5]
     )
-    def test_that_is_no_json_object_is_refused(self, client: TestClient, body: bytes) -> None:
+    def test_rejects_invalid_json(self, client: TestClient, body: bytes) -> None:
         response = client.post("/api/traces", content=body, headers={"content-type": "application/json"})
         assert response.status_code == 400
         assert response.json()["error"].startswith("request: its body ")
 
-    def test_has_a_size(self, client: TestClient) -> None:
+    def test_has_a_size_limit(self, client: TestClient) -> None:
         def post(size: int) -> int:
             body = json.dumps({"ids": [1]}).encode().ljust(size)
             return client.post("/api/traces", content=body, headers={"content-type": "application/json"}).status_code
@@ -141,14 +141,14 @@ class TestBody:
         assert post(MAX_JSON_BYTES) == 200
         assert post(MAX_JSON_BYTES + 1) == 413
 
-    def test_nested_deeply_is_refused_where_it_is_quoted(self, client: TestClient) -> None:
+    def test_rejects_deeply_nested_json(self, client: TestClient) -> None:
         for depth in (50, 500, 900, 990):
             body = b'{"ids": [1], "sequence": ' + b"[" * depth + b"]" * depth + b"}"
             response = client.post("/api/traces", content=body, headers={"content-type": "application/json"})
             assert response.status_code == 400
             assert len(response.text) < 500
 
-    def test_may_be_missing_where_nothing_is_asked(self, client: TestClient) -> None:
+    def test_may_be_empty(self, client: TestClient) -> None:
         headers = {"content-type": "application/json"}
         name = lines(client.post("/api/traces", json={"ids": [1, 2]}).text)[-1]["trace"]
         assert client.post(f"/api/traces/{name}/proof", headers=headers).status_code == 200

@@ -16,7 +16,7 @@ def count_to_three(send: Send) -> None:
         send({"n": n})
 
 
-def test_computes_in_one_other_thread() -> None:
+def test_computes_in_one_thread() -> None:
     async def main() -> list[str]:
         worker = Worker()
         return [await worker.run(Job(), lambda: threading.current_thread().name) for _ in range(3)]
@@ -25,7 +25,7 @@ def test_computes_in_one_other_thread() -> None:
     assert name.startswith("cutaway-worker")
 
 
-def test_what_goes_wrong_goes_to_who_asked() -> None:
+def test_exceptions_reach_the_caller() -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -38,11 +38,11 @@ def test_what_goes_wrong_goes_to_who_asked() -> None:
     asyncio.run(main())
 
 
-def test_lines_come_in_order() -> None:
+def test_streams_in_order() -> None:
     assert asyncio.run(sent(Worker(), Job(), count_to_three)) == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
-def test_a_job_that_is_cancelled_before_it_begins_does_nothing() -> None:
+def test_a_job_cancelled_before_it_starts_does_nothing() -> None:
     job = Job()
     job.cancel()
     begun: list[object] = []
@@ -58,7 +58,7 @@ def test_a_job_that_is_cancelled_before_it_begins_does_nothing() -> None:
     assert begun == []
 
 
-def test_a_job_that_is_cancelled_ends_at_its_next_line() -> None:
+def test_a_cancelled_job_stops_at_its_next_document() -> None:
     job, begun, told = Job(), threading.Event(), threading.Event()
     reached: list[int] = []
 
@@ -82,7 +82,7 @@ def test_a_job_that_is_cancelled_ends_at_its_next_line() -> None:
     assert reached == [0, 1]
 
 
-def test_closing_ends_what_runs_and_what_waits() -> None:
+def test_closing_cancels_running_and_queued_jobs() -> None:
     begun, told = threading.Event(), threading.Event()
 
     def compute(send: Send) -> None:
@@ -109,20 +109,20 @@ class TestLatestJob:
             latest.begin("main", sequence, job)
         assert [is_cancelled(job) for job in jobs] == [True, True, False]
 
-    def test_an_older_one_that_comes_late_is_cancelled(self) -> None:
+    def test_an_older_job_that_arrives_late_is_cancelled(self) -> None:
         latest, newer, older = LatestJob(), Job(), Job()
         latest.begin("main", 2, newer)
         latest.begin("main", 1, older)
         assert is_cancelled(older)
         assert not is_cancelled(newer)
 
-    def test_another_view_is_left_alone(self) -> None:
+    def test_other_clients_are_independent(self) -> None:
         latest, jobs = LatestJob(), [Job(), Job()]
         for view, job in zip("ab", jobs, strict=True):
             latest.begin(view, 1, job)
         assert not any(map(is_cancelled, jobs))
 
-    def test_what_is_done_is_forgotten(self) -> None:
+    def test_finished_jobs_are_removed(self) -> None:
         latest, done, job = LatestJob(), Job(), Job()
         latest.begin("main", 9, done)
         latest.end(done)
