@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.explore.writing import read_wish, write
+from cutaway.explore.generate import generate, read_request
+from cutaway.generation.config import GenerationConfig
 from cutaway.model import Model
 from cutaway.numerics import softmax
 from cutaway.web.params import Params
 from tests.explore.served import Json, mute, talking
 
 
-def written(model: Model, **request: object) -> list[Json]:
-    return list(write(model, read_wish(model, Params(request))))
+def generated(model: Model, **request: object) -> list[Json]:
+    return list(generate(model, *read_request(model, Params(request))))
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0}, {"top_k": 5, "top_p": 0.7, "repetition_penalty": 1.5}])

@@ -28,8 +28,7 @@ def view_ids(model: "Model", options: Namespace) -> list[int]:
         return model.input_ids(options.ids)
     if model.tokenizer is None:
         raise UsageError(f"{model.name} has no tokenizer files; give --ids")
-    text = EXAMPLE_TEXT if options.text is None else utf8(options.text, "the text")
-    return [model.tokenizer.end_of_text, *model.encode(text)]
+    return model.input_ids(EXAMPLE_TEXT if options.text is None else utf8(options.text, "the text"))
 
 
 def view_selection(options: Namespace) -> "Selection":

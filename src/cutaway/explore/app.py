@@ -15,10 +15,10 @@ from cutaway.errors import UsageError
 from cutaway.explore import schemas
 from cutaway.explore.assets import asset
 from cutaway.explore.compatibility import check_compatible
+from cutaway.explore.generate import generate, read_request
 from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace
 from cutaway.explore.traces import TraceService, read_trace_request
-from cutaway.explore.writing import read_wish, write
 from cutaway.model import Model
 from cutaway.web.params import Params, QueryParams
 from cutaway.web.responses import EXCEPTION_HANDLERS, Content, JsonLines, error_response, json_content, respond
@@ -145,7 +145,7 @@ class Explorer:
         return await self._stream(request, job, partial(service.run, body), partial(self.latest.end, job))
 
     async def generate(self, request: Request) -> Response:
-        wish = read_wish(self.model, Params(await read_object(request)))
+        ids, config = read_request(self.model, Params(await read_object(request)))
 
         def compute(send: Send) -> None:
             for document in generate(self.model, ids, config):

@@ -18,6 +18,6 @@ def check_compatible(model: Model, other: Model) -> None:
         theirs = getattr(other.config, field)
         if ours != theirs:
             raise UsageError(f"{other.name} cannot be compared with {model.name}: its {field} is {theirs}, not {ours}")
-    vocabularies = [each.tokenizer.vocabulary.ids for each in (model, other) if each.tokenizer]
+    vocabularies = [each.tokenizer.vocabulary.ids for each in (model, other) if isinstance(each.tokenizer, Tokenizer)]
     if len(vocabularies) == 2 and vocabularies[0] != vocabularies[1]:
         raise UsageError(f"{other.name} cannot be compared with {model.name}: it has another tokenizer")

@@ -140,7 +140,7 @@ def _responses(
     yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(schemas.trace_document(TRACE, trace, stored=True))
-    if model.tokenizer:
+    if isinstance(model.tokenizer, Tokenizer):
         text = _text(model.tokenizer, trace)
         yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
     for path, query in _requests(trace, chosen):
@@ -150,9 +150,9 @@ def _responses(
     yield "start", json_content({"address": address, "views": views}).body
 
 
-def _text(tokenizer: Tokenizer, trace: DrawableTrace) -> str:
+def _text(tokenizer: Codec, trace: DrawableTrace) -> str:
     """Return the text that the view of tokens requests: without the start token, at most `MAX_TEXT` characters."""
-    after = trace.ids[trace.ids[0] == tokenizer.end_of_text :]
+    after = trace.ids[trace.ids[0] == tokenizer.bos :]
     data = b"".join(schemas.token_bytes(tokenizer, token) or b"" for token in after)
     return data.decode("utf-8", "replace")[:MAX_TEXT]
 

@@ -5,22 +5,22 @@ import time
 from collections.abc import Iterator
 
 from cutaway.checks import check_int
-from cutaway.explore.arguments import Arguments
-from cutaway.explore.documents import candidates, token_document
-from cutaway.explore.worker import Document
+from cutaway.explore.schemas import candidates, token_document
 from cutaway.generation.batch import DecodingBatch
 from cutaway.generation.config import FIELDS, GenerationConfig
 from cutaway.model import Model
+from cutaway.web.params import Params
+from cutaway.web.worker import Document
 
 TOP_LOGPROBS = 10  # candidates that are shown at each step
 # The page shows one context, so there is no shift; it always asks for the most likely tokens.
 SETTINGS = [name for name in FIELDS if name not in ("context_shift", "logprobs", "top_logprobs", "bos_token_id")]
 
 
-def read_request(model: Model, body: Arguments) -> tuple[list[int], GenerationConfig]:
+def read_request(model: Model, body: Params) -> tuple[list[int], GenerationConfig]:
     """Return the prompt ids and the settings in a request; raises UsageError where these are invalid or too long."""
     ids = model.prompt_ids(body.token_ids("ids", model.config))
-    overrides = {name: body.take(name) for name in SETTINGS if name in body}
+    overrides = {name: body.get(name) for name in SETTINGS if name in body}
     body.end()
     n_ctx = model.config.n_ctx
     overrides.setdefault("max_new_tokens", min(model.generation_config.max_new_tokens, n_ctx))

@@ -40,8 +40,10 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         "n_params": model.config.n_params,
         "published": names,
         "has_tokenizer": model.tokenizer is not None,
-        "end_of_text": model.tokenizer.end_of_text if model.tokenizer else None,
-        "vocabulary": _vocabulary_counts(model.tokenizer.vocabulary) if model.tokenizer else None,
+        "end_of_text": model.tokenizer.bos if model.tokenizer else None,
+        "vocabulary": _vocabulary_counts(model.tokenizer.vocabulary)
+        if isinstance(model.tokenizer, Tokenizer)
+        else None,
         "checkpoint": {"name": model.name, "bytes": checkpoint_bytes},
         "interventions": {name: {"needs": kind.needs, "allows": kind.allows} for name, kind in KINDS.items()},
         "example": EXAMPLE_TEXT,
@@ -117,17 +119,16 @@ def parameters_document(config: GPT2Config) -> Document:
     }
 
 
-def token_text(tokenizer: Tokenizer | None, token: int) -> str:
+def token_text(tokenizer: Codec | None, token: int) -> str:
     """Return a token as readable text, or "#id" if it has no text.
 
     >>> token_text(Tokenizer.gpt2(), 9379), token_text(None, 9379)
     ('␣robot', '#9379')
     """
-    data = token_bytes(tokenizer, token)
-    return f"#{token}" if data is None else visible(data)
+    return tokenizer.label(token) if tokenizer else f"#{token}"
 
 
-def token_bytes(tokenizer: Tokenizer | None, token: int) -> bytes | None:
+def token_bytes(tokenizer: Codec | None, token: int) -> bytes | None:
     """Return a token's bytes, or None for the padding ids of a vocabulary and without a tokenizer.
 
     >>> token_bytes(Tokenizer.gpt2(), 9379)
@@ -139,7 +140,7 @@ def token_bytes(tokenizer: Tokenizer | None, token: int) -> bytes | None:
         return None
 
 
-def token_document(tokenizer: Tokenizer | None, token: int) -> Document:
+def token_document(tokenizer: Codec | None, token: int) -> Document:
     """Describe a token: its id, readable text and bytes.
 
     >>> token_document(Tokenizer.gpt2(), 32)
@@ -159,7 +160,7 @@ def vocabulary_document(model: Model) -> Document:
 
 def explain_document(model: Model, text: str) -> Document:
     """Explain the tokenization of a text: its pre-tokens, their bytes, merges and ids."""
-    if model.tokenizer is None:
+    if not isinstance(model.tokenizer, Tokenizer):
         raise UsageError(f"{model.name} has no tokenizer files, so it cannot read text")
     pieces = model.tokenizer.explain(text)
     return {"ids": [token for piece in pieces for token in piece.ids], "pieces": [asdict(piece) for piece in pieces]}
