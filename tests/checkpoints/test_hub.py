@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import safetensors.numpy
 
 from cutaway.checkpoints import save_checkpoint
+from cutaway.checkpoints.hub import fetch
 from cutaway.tokenizer.fast import Tokenizer
 from tests.checkpoints.fake_hub import COMMIT, Files, fake_hub
 from tests.tiny import tiny_weights
@@ -143,3 +145,31 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
     }
     assert str(unreachable["error"]).startswith("a/new is not in the cache, and the hub cannot be reached: ")
     assert str(unreachable["error"]).endswith("; check the network")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ],
+)
+def test_every_file_that_is_read_is_fetched(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for needed in ("config.json", "model.safetensors"):
+        (tmp_path / needed).touch()
+
+    def download(repository: str, allow_patterns: list[str]) -> str:
+        assert any(fnmatch(name, pattern) for pattern in allow_patterns)
+        assert not any(fnmatch("pytorch_model.bin", pattern) for pattern in allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert fetch("a/model") == tmp_path
