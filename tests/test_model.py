@@ -14,6 +14,7 @@ from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import quantise
 from cutaway.generation.config import GenerationConfig
+from cutaway.generation.config_json import read_generation_config
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
@@ -227,11 +228,12 @@ def test_a_saved_model_is_the_model(
     tmp_path: Path, dtype: str | None, make: Callable[[ArrayWeights], ReferenceEngine | CpuEngine]
 ) -> None:
     engine = make(WEIGHTS)
-    model = Model(engine, WEIGHTS, Tokenizer.gpt2(), "tiny")
+    model = Model(engine, WEIGHTS, Tokenizer.gpt2(), "tiny", GenerationConfig(top_k=3, eos_token_id=7))
     model.save(tmp_path / "saved", dtype)
     saved = Checkpoint(tmp_path / "saved", "saved")
     assert saved.dtype == (dtype or engine.dtype)
     assert saved.end_of_text == 50256
+    assert read_generation_config(tmp_path / "saved", 50257) == model.generation_config
     tokenizer = saved.tokenizer()
     assert tokenizer is not None
     assert tokenizer.encode(ROBOT) == model.encode(ROBOT)

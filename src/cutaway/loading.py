@@ -1,4 +1,4 @@
-"""From a name to a model: which checkpoint, and which engine runs it."""
+"""Loading a model: its checkpoint by name, and an engine to run it."""
 
 import warnings
 from pathlib import Path
@@ -23,9 +23,11 @@ def load(
     """Load a model: "builtin", a checkpoint directory, one of OpenAI's ("gpt2" … "gpt2-xl", or by size), or a hub
     name "owner/name".
 
-    `dtype` is what the checkpoint stores unless given; `engine` is "cpu" unless given ("reference" where the compiled
-    library is missing). Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says
-    what to do.
+    `dtype` defaults to that of the checkpoint, `engine` to "cpu" ("reference" if the compiled library is missing).
+    Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says what to do.
+
+    >>> load("builtin", engine="reference").engine.dtype
+    'float32'
     """
     if engine not in (None, *ENGINES):
         raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
@@ -38,7 +40,7 @@ def load(
 def make_engine(
     weights: Weights, dtype: str | None = None, engine: str | None = None, threads: int | None = None
 ) -> Engine:
-    """The engine of that name over some weights; see `load`."""
+    """Make an engine by name for some weights; see `load`."""
     if engine is None and (missing := _why_no_library()):
         try:
             reference = make_reference(weights, dtype, threads)
@@ -58,7 +60,7 @@ def make_engine(
 
 
 def _why_no_library() -> str:
-    """Why the CPU engine's library cannot be used, or nothing where it can."""
+    """The reason why the CPU engine's library cannot be used; empty if it can."""
     from cutaway.engines.cpu.library import library
 
     try:
@@ -69,7 +71,7 @@ def _why_no_library() -> str:
 
 
 def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:
-    """The reference engine, which has one precision and leaves threads to NumPy."""
+    """Make the reference engine, which has one precision and leaves threads to NumPy."""
     from cutaway.engines.reference import ReferenceEngine
 
     if dtype not in (None, "float32"):

@@ -15,6 +15,7 @@ from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import Score, token_losses
 from cutaway.generation.batch import MAX_SEQUENCES, generate
 from cutaway.generation.config import GenerationConfig
+from cutaway.generation.config_json import generation_config_json
 from cutaway.generation.stream import Chunk, Completion, collect
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.tokenizer.codec import Codec
@@ -63,7 +64,7 @@ class Model:
         return self.engine.config
 
     def save(self, directory: str | Path, dtype: str | None = None, *, overwrite: bool = False) -> None:
-        """Write a checkpoint directory with the model's weights and tokenizer.
+        """Write a checkpoint directory with the model's weights, tokenizer and generation config.
 
         `dtype` is "float32", "float16", "bfloat16" or "int8", by default the engine's. A checkpoint in `directory` is
         replaced only with `overwrite`. Raises UsageError for invalid arguments, CheckpointError if it cannot be saved.
@@ -75,7 +76,14 @@ class Model:
         ...     cutaway.load(f"{directory}/builtin").name
         'builtin'
         """
-        save_checkpoint(directory, self.weights, dtype, tokenizer=self.tokenizer, overwrite=overwrite)
+        save_checkpoint(
+            directory,
+            self.weights,
+            dtype,
+            tokenizer=self.tokenizer,
+            generation_config=generation_config_json(self.generation_config),
+            overwrite=overwrite,
+        )
 
     @overload
     def generate(

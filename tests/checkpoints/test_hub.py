@@ -133,7 +133,7 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
         offline = open_in_process("gpt2-xl", tmp_path, hub.url, offline=True)
     unreachable = open_in_process("a/new", tmp_path, hub.url)
     assert errors == {
-        "a/none": {"error": "a/none is no model on the hub, or a private one: then log in with `hf auth login`"},
+        "a/none": {"error": "a/none is not a model on the hub, or a private one: then log in with `hf auth login`"},
         "a/pickles": {
             "error": "a/pickles has no config.json with safetensors weights on the hub; pickles are never fetched"
         },
@@ -160,6 +160,7 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
         "tokenizer_config.json",
         "special_tokens_map.json",
         "added_tokens.json",
+        "generation_config.json",
     ],
 )
 def test_every_file_that_is_read_is_fetched(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,7 +182,7 @@ def test_a_file_that_shrinks_is_an_error_and_one_that_is_replaced_is_not(tmp_pat
     assert np.array_equal(file.read("a"), numbers(100))
     file = TensorFile(path)
     os.truncate(path, path.stat().st_size - 4)
-    with pytest.raises(CheckpointError, match="became shorter while it was read"):
+    with pytest.raises(CheckpointError, match="was truncated while it was read"):
         file.read("a")
 
 

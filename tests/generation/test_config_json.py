@@ -1,5 +1,6 @@
 """`generation_config.json` as transformers writes it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import transformers
 
 from cutaway.errors import CheckpointError
 from cutaway.generation.config import GenerationConfig
-from cutaway.generation.config_json import read_generation_config
+from cutaway.generation.config_json import generation_config_json, read_generation_config
 
 
 def read(directory: Path, text: str) -> GenerationConfig:
@@ -63,3 +64,16 @@ def test_malformed_files_are_refused_in_one_line(tmp_path: Path, text: str, comp
         read(tmp_path, text)
     assert "generation_config.json: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GenerationConfig(),
+        GenerationConfig(temperature=0, top_k=3, stop="END"),
+        GenerationConfig(temperature=0.5, top_p=0.9, repetition_penalty=1.2, max_new_tokens=7, stop=("a", "b")),
+        GenerationConfig(eos_token_id=(6, 7), bos_token_id=5),
+    ],
+)
+def test_what_is_written_is_read(tmp_path: Path, config: GenerationConfig) -> None:
+    assert read(tmp_path, json.dumps(generation_config_json(config))) == config

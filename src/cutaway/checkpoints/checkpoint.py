@@ -1,4 +1,4 @@
-"""An opened checkpoint directory: `Weights` whose tensors are read when they are asked for."""
+"""An opened checkpoint directory: `Weights` that are read lazily."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cutaway.untrusted import quote_name, raise_checkpoint_error
 
 
 class Checkpoint:
-    """The weights in a directory, what its config says, and its tokenizer.
+    """The weights, hyperparameters and tokenizer of a checkpoint directory.
 
     `n_bytes` is the size of the files with the weights; `end_of_text` the token that ends a text, if the config names
     one. Raises CheckpointError, one line naming file, tensor and reason, where the directory holds no sound GPT-2; all
@@ -22,7 +22,8 @@ class Checkpoint:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        self.path, self.name = directory, name
+        self.path = directory
+        self.name = name
         if not (directory / CONFIG).exists():
             raise_checkpoint_error(directory, f"holds no checkpoint: {CONFIG} is missing")
         stored = read_config(directory / CONFIG)
@@ -31,14 +32,14 @@ class Checkpoint:
         self._format = stored.format
         files = open_files(directory)
         self.n_bytes = sum(file.n_bytes for file in files)
-        self._places = find_tensors(files, stored, directory)
+        self._stored = find_tensors(files, stored, directory)
 
     @property
     def dtype(self) -> str:
         """The matrices' format: "float32", "float16", "bfloat16" or "int8"; of several floats "float32"."""
         if self._format.quantization:
             return self._format.name
-        codes = {self._places[name].entry.dtype for name in self.config.tensors}
+        codes = {self._stored[name].entry.dtype for name in self.config.tensors}
         return FLOAT_CODES[codes.pop()].name if len(codes) == 1 else FLOAT32.name
 
     def read(self, name: str) -> FloatArray:
@@ -52,13 +53,13 @@ class Checkpoint:
         spec = self.config.tensors[name]
         stored_format = format_for(spec, self._format)
         if not stored_format.quantization:
-            return StoredTensor(spec, FLOAT32, {"": self._places[name].read()})
+            return StoredTensor(spec, FLOAT32, {"": self._stored[name].read()})
         suffixes = stored_format.layout(spec)
-        arrays = {suffix: self._places[name + suffix].read_unchecked() for suffix in suffixes}
+        arrays = {suffix: self._stored[name + suffix].read_unchecked() for suffix in suffixes}
         try:
             return stored_format.load(spec, arrays)
         except UsageError as error:
-            raise_checkpoint_error(self._places[name].file.path, str(error))
+            raise_checkpoint_error(self._stored[name].file.path, str(error))
 
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer beside the weights; without one GPT-2's own where the vocabulary has its size, or None."""

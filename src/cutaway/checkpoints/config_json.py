@@ -1,4 +1,4 @@
-"""`config.json` as transformers writes it: read into a `GPT2Config` or refused, and written for transformers to read.
+"""Reading and writing `config.json`, as transformers has it.
 
 transformers writes dozens of keys. The sizes are taken, the few that could ask for other mathematics than GPT-2's are
 checked, and all others (dropout, classification heads, token ids, versions, ...) change nothing here and are ignored.
@@ -46,7 +46,7 @@ class StoredConfig:
 
 
 def read_config(path: Path) -> StoredConfig:
-    """Read a `config.json`; raises CheckpointError naming the key and the value that make it no GPT-2."""
+    """Read a `config.json`. Raises CheckpointError naming the key and the value that are not GPT-2's."""
     raw = read_object(path)
     for key, allowed in _FIXED.items():
         if key in raw and raw[key] not in allowed:
@@ -75,7 +75,7 @@ def _size(raw: Json, names: tuple[str, ...], path: Path) -> int:
 def _whole(raw: Json, key: str, path: Path) -> int:
     value = raw[key]
     if type(value) is not int or not 0 < value < 2**31:
-        raise_checkpoint_error(path, f"{key} must be a positive whole number below 2**31, not {quote(value)}")
+        raise_checkpoint_error(path, f"{key} must be a positive integer below 2**31, not {quote(value)}")
     return value
 
 
@@ -118,14 +118,18 @@ def _check_scheme(scheme: Json, ours: Mapping[str, object], path: Path) -> None:
 
 
 def _end_of_text(raw: Json, config: GPT2Config) -> int | None:
-    """The token that ends a text, if the file names one that is in the vocabulary; transformers may list several."""
+    """The first end-of-text token that the file names, if it is in the vocabulary."""
     value = raw.get("eos_token_id")
     first = value[0] if isinstance(value, list) and value else value
     return first if type(first) is int and 0 <= first < config.n_vocab else None
 
 
 def config_json(config: GPT2Config, stored: Format, end_of_text: int | None) -> Json:
-    """The `config.json` of a checkpoint in a format."""
+    """Return the `config.json` of a checkpoint in a format.
+
+    >>> config_json(GPT2Config(), FLOAT32, end_of_text=50256)["n_embd"]
+    768
+    """
     scheme = stored.quantization
     return {
         "architectures": ["GPT2LMHeadModel"],

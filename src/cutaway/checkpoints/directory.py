@@ -1,4 +1,4 @@
-"""Which file of a checkpoint directory holds which tensor: every shape and dtype is checked before any tensor is read.
+"""The files and tensors of a checkpoint directory. Shapes and dtypes are checked before any tensor is read.
 
 Directories are Hugging Face's: `config.json` and `model.safetensors`, or several files that
 `model.safetensors.index.json` lists.
@@ -12,7 +12,7 @@ import numpy as np
 
 from cutaway.checkpoints.config_json import StoredConfig
 from cutaway.checkpoints.names import PREFIX, stored_as
-from cutaway.checkpoints.safetensors import FLOAT_CODES, Entry, TensorFile
+from cutaway.checkpoints.safetensors import FLOAT_CODES, TensorEntry, TensorFile
 from cutaway.formats import Array, StoredAs
 from cutaway.numerics import FloatArray
 from cutaway.untrusted import quote, quote_name, raise_checkpoint_error, read_object
@@ -24,17 +24,18 @@ _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain
 # Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
 _MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
 _FORMER_SUFFIX = ".columns"  # of input scales, in int8 files of Cutaway 0.1
-_HEAD, _EMBEDDING = "lm_head.weight", "wte.weight"
+_HEAD = "lm_head.weight"
+_EMBEDDING = "wte.weight"
 
 
-class Place(NamedTuple):
-    """Where a tensor is stored: in which file, under which name."""
+class Location(NamedTuple):
+    """A stored array: its file, and its name there."""
 
     file: TensorFile
     name: str
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> TensorEntry:
         return self.file.entries[self.name]
 
     def read(self) -> FloatArray:
@@ -46,11 +47,11 @@ class Place(NamedTuple):
         return self.file.read_unchecked(self.name)
 
 
-Places = dict[str, Place]  # by the tensors' names without prefix
+Locations = dict[str, Location]  # by the tensors' names without prefix
 
 
 def open_files(directory: Path) -> list[TensorFile]:
-    """The files with the weights; raises CheckpointError where there are none, or not those that an index lists."""
+    """Open the files with the weights. Raises CheckpointError if there are none or an index lists others."""
     if (directory / WEIGHTS).exists():
         return [TensorFile(directory / WEIGHTS)]
     if not (directory / INDEX).exists():
@@ -80,71 +81,72 @@ def _open_shards(directory: Path) -> list[TensorFile]:
     return files
 
 
-def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> Places:
-    """Where every tensor is; raises CheckpointError unless they are exactly those of the config, in shape and dtype."""
-    places = _places(files)
+def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> Locations:
+    """Locate every stored array. Raises CheckpointError unless names, shapes and dtypes are those of the config."""
+    found = _locations(files)
     config = stored.config
-    if config.n_layer > len(places):  # or a hostile number of layers becomes a list of all their tensors
+    if config.n_layer > len(found):  # or a hostile number of layers becomes a list of all their tensors
         raise_checkpoint_error(
-            directory / CONFIG, f"n_layer is {config.n_layer}, but the files hold only {len(places)} tensors"
+            directory / CONFIG, f"n_layer is {config.n_layer}, but the files hold only {len(found)} tensors"
         )
     quantised = stored.format.quantization is not None
     expected = {name: kind for arrays in stored_as(config, stored.format).values() for name, kind in arrays.items()}
-    head_is_copy = config.tie_word_embeddings and not quantised and _HEAD in places
+    head_is_copy = config.tie_word_embeddings and not quantised and _HEAD in found
     if head_is_copy:
         expected[_HEAD] = expected[_EMBEDDING]
-    _check_names(places, expected, directory)
+    _check_names(found, expected, directory)
     for name, kind in expected.items():
-        _check_kind(places[name], kind, any_float=not quantised)
+        _check_kind(found[name], kind, any_float=not quantised)
     if head_is_copy:
-        _check_copy(places.pop(_HEAD), places[_EMBEDDING])
-    return places
+        _check_copy(found.pop(_HEAD), found[_EMBEDDING])
+    return found
 
 
-def _places(files: list[TensorFile]) -> Places:
-    """All tensors but stored masks."""
-    places: Places = {}
+def _locations(files: list[TensorFile]) -> Locations:
+    """Locate all arrays but stored masks."""
+    found: Locations = {}
     for file in files:
         for stored_name in file.entries:
             name = stored_name.removeprefix(PREFIX)
             if name.endswith(_FORMER_SUFFIX):
                 name = name.removesuffix(_FORMER_SUFFIX) + ".input_scales"
-            if name in places:
+            if name in found:
                 raise_checkpoint_error(
                     file.path, f"{quote_name(name)} is stored twice, with and without the prefix {PREFIX}"
                 )
             if not _MASK.fullmatch(name):
-                places[name] = Place(file, stored_name)
-    return places
+                found[name] = Location(file, stored_name)
+    return found
 
 
-def _check_names(places: Places, expected: dict[str, StoredAs], directory: Path) -> None:
-    for name, place in places.items():
+def _check_names(found: Locations, expected: dict[str, StoredAs], directory: Path) -> None:
+    for name, location in found.items():
         if name not in expected:
             from difflib import get_close_matches  # not needed for a first token
 
             near = get_close_matches(name[:80], expected, n=1, cutoff=0)[0]
             raise_checkpoint_error(
-                place.file.path, f"{quote_name(name)} is no tensor of the GPT-2 in {CONFIG}; the nearest name is {near}"
+                location.file.path, f"{quote_name(name)} is not a tensor of the GPT-2 in {CONFIG}; did you mean {near}?"
             )
     for name in expected:
-        if name not in places:
-            files = {place.file.path for place in places.values()}
+        if name not in found:
+            files = {location.file.path for location in found.values()}
             raise_checkpoint_error(files.pop() if len(files) == 1 else directory, f"{name} is missing")
 
 
-def _check_kind(place: Place, kind: StoredAs, *, any_float: bool) -> None:
+def _check_kind(location: Location, kind: StoredAs, *, any_float: bool) -> None:
     dtype, shape = kind
-    entry, path = place.entry, place.file.path
+    entry = location.entry
+    path = location.file.path
     if entry.shape != shape:
-        raise_checkpoint_error(path, f"{place.name} has the shape {entry.shape}, but {CONFIG} asks for {shape}")
+        raise_checkpoint_error(path, f"{location.name} has the shape {entry.shape}, but {CONFIG} asks for {shape}")
     allowed = tuple(FLOAT_CODES) if any_float else (dtype,)
     if entry.dtype not in allowed:
-        raise_checkpoint_error(path, f"{place.name} is stored as {entry.dtype}, and not as {' or '.join(allowed)}")
+        raise_checkpoint_error(path, f"{location.name} is stored as {entry.dtype}, and not as {' or '.join(allowed)}")
 
 
-def _check_copy(head: Place, embedding: Place) -> None:
-    """A head that is stored although it is tied must be what it is tied to."""
+def _check_copy(head: Location, embedding: Location) -> None:
+    """Check that a stored but tied head equals the embedding."""
     for ours, theirs in zip(head.file.chunks(head.name), embedding.file.chunks(embedding.name), strict=True):
         if not np.array_equal(ours, theirs):
             raise_checkpoint_error(

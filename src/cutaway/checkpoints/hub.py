@@ -26,7 +26,7 @@ _FILES = [
 
 
 def fetch_published(name: str) -> Path:
-    """The directory with one of OpenAI's models ("gpt2-xl"); raises HubError where it cannot be had.
+    """Fetch one of OpenAI's models ("gpt2-xl") and return its directory. Raises HubError if that fails.
 
     The models have moved on the hub, but never changed: what the cache holds under the old name is used.
     """
@@ -40,9 +40,9 @@ def fetch_published(name: str) -> Path:
 
 
 def fetch(repository: str) -> Path:
-    """The directory with the newest version of a model, or the cached one where the hub is out of reach.
+    """Fetch the newest version of a model and return its directory, the cached one if the hub is out of reach.
 
-    Raises HubError where there is no such model, none without pickles, or neither network nor cache.
+    Raises HubError if there is no such model, if it is stored as pickles, or without network and cache.
     """
     from huggingface_hub import snapshot_download
 
@@ -66,7 +66,7 @@ def _explain(repository: str, error: Exception) -> str:
         case errors.GatedRepoError():
             return f"{repository} is gated: accept its terms on the hub, then log in with `hf auth login`"
         case errors.RepositoryNotFoundError():
-            return f"{repository} is no model on the hub, or a private one: then log in with `hf auth login`"
+            return f"{repository} is not a model on the hub, or a private one: then log in with `hf auth login`"
         case errors.LocalEntryNotFoundError(__cause__=errors.OfflineModeIsEnabled()):
             return f"{repository} is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch the model"
         case errors.LocalEntryNotFoundError():

@@ -1,4 +1,4 @@
-"""A directory that is replaced whole or not at all, whenever the program or the machine may stop.
+"""Atomic replacement of a directory: all or nothing, even if the process is killed or the machine crashes.
 
 Everything is written in a directory beside the target and seen onto the disk; then that directory takes the target's
 name in one step. Where the target holds files already, the two directories are exchanged (one system call on Linux;
@@ -67,7 +67,7 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 def _leftovers(target: Path) -> list[Path]:
-    """What this or an earlier, interrupted replacement left beside the target; not those of others still at work."""
+    """Directories that this or an interrupted replacement left beside the target; not those of running processes."""
     name = re.compile(rf"\.{re.escape(target.name)}\.saving-(\d+)-[0-9a-f]{{8}}(-old)?")
     found = [(path, name.fullmatch(path.name)) for path in target.parent.iterdir()]
     return [path for path, match in found if match and not _is_busy(int(match[1]))]

@@ -43,8 +43,8 @@ Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What a header says of one tensor; `start` counts from the beginning of the file."""
+class TensorEntry:
+    """One tensor in a header; `start` counts bytes from the beginning of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -63,10 +63,10 @@ def size_of(kind: StoredAs) -> int:
 
 
 class TensorFile:
-    """An open safetensors file with a sound header; raises CheckpointError where there is none.
+    """An open safetensors file. Raises CheckpointError if its header is invalid.
 
     It stays open until nothing refers to it, so that replacing the file on disk changes nothing for a model that is
-    being loaded. Threads may read at the same time.
+    being loaded. Thread-safe.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,16 +78,17 @@ class TensorFile:
         self.entries = self._read_entries()
 
     def read(self, name: str) -> FloatArray:
-        """A float32, float16 or bfloat16 tensor as float32; raises CheckpointError where it holds NaN or infinity."""
+        """Read a float32, float16 or bfloat16 tensor as float32. Raises CheckpointError if it is not finite."""
         tensor = np.empty(self.entries[name].shape, np.float32)
-        flat, done = tensor.reshape(-1), 0
+        flat = tensor.reshape(-1)
+        done = 0
         for chunk in self.chunks(name):
             flat[done : done + chunk.size] = chunk
             done += chunk.size
         return tensor
 
     def chunks(self, name: str) -> Iterator[FloatArray]:
-        """The numbers of such a tensor in their order, some at a time."""
+        """Read such a tensor a chunk at a time: (n,) each."""
         entry = self.entries[name]
         step = _CHUNK * ITEM_BYTES[entry.dtype]
         for done in range(0, entry.n_bytes, step):
@@ -98,12 +99,12 @@ class TensorFile:
             yield chunk
 
     def read_unchecked(self, name: str) -> Array:
-        """An F32, F16 or I8 tensor in its own dtype, whatever its numbers are."""
+        """Read an F32, F16 or I8 tensor in its own dtype; the caller checks the values."""
         entry = self.entries[name]
         array: Array = self._read_bytes(entry.start, entry.n_bytes).view(_NUMPY[entry.dtype]).reshape(entry.shape)
         return array
 
-    def _read_entries(self) -> dict[str, Entry]:
+    def _read_entries(self) -> dict[str, TensorEntry]:
         first = self._read_bytes(0, min(8, self.n_bytes)).tobytes()
         for magic, reason in _NOT_SAFETENSORS.items():
             if first.startswith(magic):
@@ -130,12 +131,12 @@ class TensorFile:
             except OSError as error:
                 raise_checkpoint_error(self.path, f"cannot be read: {error.strerror}")
         if rest:
-            raise_checkpoint_error(self.path, "became shorter while it was read")
+            raise_checkpoint_error(self.path, "was truncated while it was read")
         return data
 
 
-def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, Entry]:
-    """The entries of a header whose tensors fill the file from the header to its end, without a hole or an overlap."""
+def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, TensorEntry]:
+    """Parse a header. Its tensors must fill the file from the header to its end, without a hole or an overlap."""
     if not header.startswith(b"{"):
         raise_checkpoint_error(path, "is not safetensors: its header is not a JSON object")
     raw = parse_object(header, path, "the header")
@@ -158,7 +159,7 @@ def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, Entry
     return entries
 
 
-def _parse_entry(name: str, value: object, path: Path, data_start: int) -> Entry:
+def _parse_entry(name: str, value: object, path: Path, data_start: int) -> TensorEntry:
     match value:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(last)], **more} if not more:
             pass
@@ -175,7 +176,7 @@ def _parse_entry(name: str, value: object, path: Path, data_start: int) -> Entry
         raise_checkpoint_error(
             path, f"{quote_name(name)} needs {n_bytes} bytes, but its data_offsets are {quote([first, last])}"
         )
-    return Entry(dtype, tuple(shape), data_start + first, n_bytes)
+    return TensorEntry(dtype, tuple(shape), data_start + first, n_bytes)
 
 
 def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[tuple[str, Array]]) -> None:
@@ -195,9 +196,10 @@ def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[t
 
 
 def _build_header(kinds: Mapping[str, StoredAs]) -> tuple[bytes, dict[str, int]]:
-    """The header's bytes with its length before it, and where each tensor starts in the file."""
+    """Return the header with its length before it, and the byte in the file at which each tensor starts."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers asks for the framework's name
-    offsets, end = {}, 0
+    offsets: dict[str, int] = {}
+    end = 0
     widest_first = sorted(kinds.items(), key=lambda item: -ITEM_BYTES[item[1][0]])  # so every tensor is aligned
     for name, (dtype, shape) in widest_first:
         offsets[name], end = end, end + size_of((dtype, shape))

@@ -1,4 +1,4 @@
-"""Writing a checkpoint: tensor by tensor, in the dtype asked for, as files that transformers reads too (int8 apart)."""
+"""Saving a checkpoint, tensor by tensor, in any format; transformers reads all but int8."""
 
 import errno
 import json
@@ -34,16 +34,27 @@ def save_checkpoint(
     dtype: str | None = None,
     *,
     tokenizer: Codec | None = None,
+    generation_config: Mapping[str, object] | None = None,
     max_shard_bytes: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a checkpoint directory; no more than one tensor is in memory at a time.
 
-    `dtype` is "float32", "float16", "bfloat16" or "int8", and what the weights are stored as unless given. A
-    tokenizer's files are written beside the weights. With `max_shard_bytes` the weights are in several files; no
-    parameter is split. A checkpoint that is there already is replaced only if `overwrite`, and only by one that is
-    whole and on the disk; files of other names stay. The current directory is no place for one, nor any above it.
-    Raises UsageError for the arguments, CheckpointError where the weights cannot be saved.
+    `dtype` is "float32", "float16", "bfloat16" or "int8", by default that of the weights. The files of `tokenizer` and
+    the keys of `generation_config`, if given, are written beside the weights. With `max_shard_bytes` the weights are
+    split into several files, none within a parameter. A checkpoint that exists is replaced only with `overwrite`, and
+    only by one that is whole and on the disk; files of other names stay. The current directory and those above it are
+    refused. Raises UsageError for invalid arguments, CheckpointError if the weights cannot be saved.
+
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.checkpoints import ArrayWeights, open_checkpoint
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> with TemporaryDirectory() as directory:
+    ...     save_checkpoint(f"{directory}/ones", ArrayWeights(config, ones), "bfloat16")
+    ...     open_checkpoint(f"{directory}/ones").dtype
+    'bfloat16'
     """
     dtype = weights.dtype if dtype is None else dtype
     if dtype not in FORMATS:
@@ -59,6 +70,8 @@ def save_checkpoint(
             _write_weights(staging, weights, target, max_shard_bytes)
             if tokenizer is not None:
                 tokenizer.write(staging)
+            if generation_config:
+                _write_json(staging / "generation_config.json", generation_config)
             _write_json(staging / CONFIG, config)
     except OSError as error:
         raise_checkpoint_error(path, f"cannot be saved: {_reason(error, path, parameters)}")
@@ -117,7 +130,7 @@ def _write_weights(directory: Path, weights: Weights, target: Format, max_shard_
 
 
 def _split(parameters: Parameters, max_bytes: int | None) -> list[list[str]]:
-    """The parameters' names in as few runs as `max_bytes` allows; one that is larger has a run of its own."""
+    """Split the parameters, in order, into as few files as `max_bytes` allows; a larger one has its own file."""
     shards: list[list[str]] = [[]]
     filled = 0
     for name, kinds in parameters.items():
@@ -134,7 +147,7 @@ def _n_bytes(kinds: Mapping[str, StoredAs]) -> int:
 
 
 def _stored(weights: Weights, names: list[str], target: Format) -> Iterator[tuple[str, Array]]:
-    """The arrays that store these parameters, one parameter at a time."""
+    """Convert these parameters, one at a time, to the arrays that store them."""
     for name in names:
         stored = weights.stored(name)
         try:

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a directory, or a name on the hub."""
+"""Checkpoints by directory or by name on the hub."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,8 @@ _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 def open_checkpoint(source: str | Path) -> Checkpoint:
     """Open a checkpoint: a directory, a published model ("gpt2", "124M", "117M", ...), or "owner/name" on the hub.
 
-    A directory wins over a name. Raises CheckpointError where there is no checkpoint or none of GPT-2, HubError where a
-    name cannot be had from the hub.
+    A directory takes precedence over a name. Raises CheckpointError if there is no valid checkpoint, HubError if a name
+    cannot be fetched.
     """
     if source == "":  # which Path would take for the directory we are in
         raise CheckpointError("the name of a model must not be empty")
@@ -38,4 +38,4 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         if _HUB_NAME.fullmatch(source):
             return Checkpoint(hub.fetch(source), source)
     names = ", ".join(model.name for model in PUBLISHED)
-    raise CheckpointError(f"{quote(str(source))} is neither a directory nor a model's name ({names}, or owner/name)")
+    raise CheckpointError(f"{quote(str(source))} is neither a directory nor a model name ({names}, or owner/name)")

@@ -1,4 +1,4 @@
-"""`cutaway convert`: write a checkpoint again, in another precision or in smaller files."""
+"""`cutaway convert`: write a checkpoint in another precision or in smaller files."""
 
 import re
 from argparse import ArgumentParser, Namespace
@@ -17,20 +17,21 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """From where to where, and what changes on the way."""
-    parser.description = "Write a model once more; transformers reads what is written, except for int8."
+    """Add the source, the target directory and what to change."""
+    parser.description = "Convert a checkpoint to another precision. transformers reads the result, except int8."
     parser.epilog = EXAMPLES
     parser.add_argument("source", metavar="SOURCE", help=SOURCES)
-    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="where to write")
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="target directory")
     parser.add_argument("--dtype", help="float32, float16, bfloat16 or int8; default: as stored")
-    parser.add_argument("--max-shard-size", metavar="SIZE", help="at most so much in a file, such as 500MB or 2GB")
-    parser.add_argument("--overwrite", action="store_true", help="replace the checkpoint that is there already")
+    parser.add_argument("--max-shard-size", metavar="SIZE", help="maximum size of a file, such as 500MB or 2GB")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")
     add_json(parser)
 
 
 def run(options: Namespace) -> None:
-    """Write the checkpoint, open it again, and say what is there."""
+    """Write the checkpoint, then open it and report its dtype and size."""
     from cutaway.checkpoints import save_checkpoint
+    from cutaway.generation.config_json import generation_config_json, read_generation_config
 
     max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
     source = open_source(options.source)
@@ -39,6 +40,7 @@ def run(options: Namespace) -> None:
         source,
         options.dtype,
         tokenizer=source.tokenizer(),
+        generation_config=generation_config_json(read_generation_config(source.path, source.config.n_vocab)),
         max_shard_bytes=max_shard_bytes,
         overwrite=options.overwrite,
     )
@@ -57,5 +59,5 @@ def _report(options: Namespace, directory: str) -> None:
 def _bytes(size: str) -> int:
     match = re.fullmatch(r"(0*[1-9]\d*) ?([KMG]B)?", size, re.ASCII | re.IGNORECASE)
     if match is None:
-        raise UsageError(f"--max-shard-size is a number of bytes, such as 500MB or 2GB, not {size!r}")
+        raise UsageError(f"--max-shard-size must be a number of bytes, such as 500MB or 2GB, not {size!r}")
     return int(match[1]) * _UNITS[(match[2] or "").upper()]

@@ -67,8 +67,11 @@ class Int8(Format):
 
     def store(self, spec: TensorSpec, tensor: FloatArray) -> Arrays:
         matrix = quantise(tensor.T if spec.transposed else tensor)
-        values, scales = as_matrix(spec, matrix.values), as_matrix(spec, matrix.scales)
-        return {"": values, ".scales": scales, ".input_scales": matrix.input_scales}
+        return {
+            "": as_matrix(spec, matrix.values),
+            ".scales": as_matrix(spec, matrix.scales),
+            ".input_scales": matrix.input_scales,
+        }
 
     def load(self, spec: TensorSpec, arrays: Arrays) -> StoredTensor:
         if arrays[""].min() < -127:
@@ -85,8 +88,7 @@ class Int8(Format):
         return np.ascontiguousarray(matrix.T) if spec.transposed else matrix
 
     def pack(self, spec: TensorSpec, arrays: Arrays) -> list[Array]:
-        values, scales = as_matrix(spec, arrays[""]), as_matrix(spec, arrays[".scales"])
-        return [values, scales, arrays[".input_scales"]]
+        return [as_matrix(spec, arrays[""]), as_matrix(spec, arrays[".scales"]), arrays[".input_scales"]]
 
 
 def block_count(inputs: int) -> int:

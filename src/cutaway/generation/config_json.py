@@ -1,4 +1,4 @@
-"""Reading a checkpoint's `generation_config.json`, as transformers writes it, into a `GenerationConfig`.
+"""Reading a checkpoint's `generation_config.json`, as transformers writes it, into a `GenerationConfig`, and back.
 
 A key that is absent or null leaves our default: transformers' own defaults (greedy, or top-k 50 where it samples) are
 not GPT-2's, and its files list only what differs from them. Keys that only transformers knows are ignored.
@@ -51,6 +51,28 @@ def read_generation_config(directory: Path, n_vocab: int) -> GenerationConfig:
         return GenerationConfig().replace(**settings)
     except UsageError as error:
         raise_checkpoint_error(path, str(error))
+
+
+def generation_config_json(config: GenerationConfig) -> dict[str, object]:
+    """Return the keys of `generation_config.json` whose values are not our defaults.
+
+    >>> generation_config_json(GenerationConfig(temperature=0, eos_token_id=5))
+    {'do_sample': False, 'eos_token_id': [5]}
+    """
+    default = GenerationConfig()
+    fields = {key: field for key, field in _KEYS.items() if key != "temperature"}
+    fields |= {"eos_token_id": "eos_token_id", "bos_token_id": "bos_token_id"}
+    sampling: dict[str, object] = {}
+    if config.temperature == 0:
+        sampling = {"do_sample": False}
+    elif config.temperature != default.temperature:
+        sampling = {"do_sample": True, "temperature": config.temperature}
+    values = {
+        key: getattr(config, field)
+        for key, field in fields.items()
+        if getattr(config, field) != getattr(default, field)
+    }
+    return sampling | {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _token_ids(raw: Mapping[str, object], key: str, n_vocab: int, path: Path) -> list[int]:

@@ -1,7 +1,7 @@
-"""The CPU engine: checks what comes from Python and hands it to the compiled library.
+"""The CPU engine: checks its arguments and passes them to the compiled library.
 
-The arithmetic is in `native/`. Here weights are fed to it one tensor at a time, and batches and caches are made sure
-to have the shapes that the library takes on trust.
+The arithmetic is in `native/`. Weights are loaded one tensor at a time; the library trusts the shapes of batches and
+caches, which are checked here.
 """
 
 import ctypes
@@ -196,7 +196,7 @@ def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
 
 
 def _free_with(owner: object, free: Callable[[c_void_p], None], handle: c_void_p) -> None:
-    """Call `free` when `owner` goes; at the end of the process the system is quicker."""
+    """Call `free` when `owner` is collected; at exit the operating system is quicker."""
     weakref.finalize(owner, free, handle).atexit = False
 
 

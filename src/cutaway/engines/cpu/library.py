@@ -1,4 +1,4 @@
-"""The compiled library behind the CPU engine: where it lies, and its C functions with their types.
+"""The compiled library of the CPU engine, and the types of its C functions.
 
 The sources are in `native/`; the package's build compiles them into `_native.so` beside this file. The interface is
 plain C, so that one library serves every Python version.
@@ -22,7 +22,7 @@ class StoredArray(ctypes.Structure):
 
 _HANDLE = POINTER(c_void_p)
 _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
-    # wanted set or NULL -> its name, or NULL where this processor lacks it
+    # wanted set or NULL -> its name, or NULL if this processor lacks it
     "cutaway_isa": (c_char_p, [c_char_p]),
     # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied, isa, threads, -> model
     "cutaway_model_new": (c_int, [c_int] * 6 + [c_float, c_int, c_char_p, c_int, _HANDLE]),
@@ -51,7 +51,7 @@ _STATUS = {
 
 @cache
 def library() -> ctypes.CDLL:
-    """The loaded library with typed functions; raises EngineError where it was not built or cannot be loaded."""
+    """Load the library. Raises EngineError if it was not built or cannot be loaded."""
     if not PATH.exists():
         raise EngineError(
             f"the CPU engine is not built ({PATH.name} is missing beside {PATH.parent.name}/library.py); "
@@ -69,6 +69,6 @@ def library() -> ctypes.CDLL:
 
 
 def check(status: int) -> None:
-    """Raise EngineError for a status that is not 0."""
+    """Raise EngineError unless a status is 0."""
     if status:
         raise EngineError(_STATUS[status])

@@ -118,10 +118,11 @@ class GPT2(nn.Module):
             self.lm_head.weight = self.wte.weight
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """What leaves `ln_f` for token ids (B, T): (B, T, d). A cache, where given, is read and extended."""
+        """Output of `ln_f` for token ids (B, T): (B, T, d). Reads and extends the cache, if given."""
         n_new = ids.shape[1]
         if cache is None:
-            positions, mask = torch.arange(n_new, device=ids.device), None
+            positions = torch.arange(n_new, device=ids.device)
+            mask = None
         else:
             positions = cache.positions(n_new)  # (B, T)
             slots = torch.arange(self.config.n_ctx, device=ids.device)

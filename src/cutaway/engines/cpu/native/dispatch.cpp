@@ -1,4 +1,4 @@
-// Which instruction sets this processor has, and which the operating system saves the registers of.
+// Detection of the instruction sets that this processor has and whose registers the operating system saves.
 
 #include <cstring>
 #include <initializer_list>

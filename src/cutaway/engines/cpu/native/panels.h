@@ -1,4 +1,4 @@
-// How a matrix lies in memory. Every matrix product of the engine - linear layers, q.K and p.V - reads panels of 16 outputs:
+// The memory layout of matrices. Every matrix product of the engine - linear layers, q.K and p.V - reads panels of 16 outputs:
 //
 //   float32, float16   [panel][k][16]            one vector of outputs for every k
 //   int8               [panel][block] Int8Block  32 k's of 16 outputs with their scales

@@ -1,8 +1,8 @@
 // A pool of threads that share out the chunks of one stage after another.
 //
 // A forward pass is some sixty short stages, so handing one over must cost about a microsecond: the threads watch one word in
-// memory for a while before they go to sleep, and take chunks from it by adding to it. A thread that the operating system has
-// put aside holds nobody up, as the others take its chunks. The pool does not survive fork(): the child has none of its threads.
+// memory for a while before they go to sleep, and take chunks from it by adding to it. A descheduled thread does not
+// stall the stage: others take its chunks. The pool does not survive fork(): the child has none of its threads.
 
 #pragma once
 
