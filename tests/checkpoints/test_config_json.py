@@ -88,7 +88,7 @@ def test_other_names_of_the_sizes(tmp_path: Path) -> None:
         ({"n_layer": "12"}, "not '12'"),
         ({"n_layer": 12.0}, "not 12.0"),
         ({"n_head": 7}, r"n_embd \(768\) must be a multiple of n_head \(7\)"),
-        ({"n_inner": 0}, "n_inner must be a positive whole number"),
+        ({"n_inner": 0}, "n_inner must be a positive integer"),
         ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon must be a small positive number, not 0.0"),
         ({"layer_norm_epsilon": None}, "layer_norm_epsilon must be a small positive number, not None"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false, not 1"),
