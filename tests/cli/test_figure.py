@@ -111,7 +111,7 @@ def test_works_without_a_tokenizer(mute: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["F67"], "there is no figure 'F67'; they are F01 to F66 and T1 to T5"),
+        (["F67"], "unknown figure: 'F67'; they are F01 to F66 and T1 to T5"),
         (["F60"], "F60 (Translation with a decoder alone) is not built yet"),
         ([], "name one figure, such as F40, or ask for --list"),
         (["F40", "--list"], "name one figure, such as F40, or ask for --list"),

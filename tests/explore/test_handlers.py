@@ -221,7 +221,7 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("attribution?position=1", "token is missing"),
         ("attribution?token=61", "token must be from 0 to 60, not 61"),
         ("surprise?position=1", "unknown parameter 'position'"),
-        ("figures/F99", "there is no figure 'F99'"),
+        ("figures/F99", "unknown figure: 'F99'"),
         ("figures/F40?format=png", "format must be one of json, svg, text, not 'png'"),
         ("figures/F40?language=de", "language must be one of en, zh, not 'de'"),
         ("figures/F40?figure=F40", "'figure' is given 2 times"),

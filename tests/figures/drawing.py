@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 import cutaway
 from cutaway.figures import DrawableTrace, DrawnFigure, Figure, Selection, check_figure
 from cutaway.figures.content import Arcs, Bars, Cells, Grid, Number, Panel, Table
-from cutaway.figures.registry import select
 from tests.tiny import random_ids, tiny_weights
 
 TEXT = "A robot must obey the orders given it"
@@ -65,13 +64,13 @@ def falsify(trace: DrawableTrace, name: str) -> Falsified:
 def draw(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> DrawnFigure:
     """As `trace.figure` does, without the registry."""
     assert figure.draw
-    chosen = select(trace.config, len(trace), selection)
+    chosen = selection.resolve(trace.config, len(trace))
     return DrawnFigure(figure, chosen, trace.ids, figure.draw(trace, chosen), check_figure(figure, trace, chosen))
 
 
 def is_ok(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> bool:
     """What the figure's check says."""
-    check = check_figure(figure, trace, select(trace.config, len(trace), selection))
+    check = check_figure(figure, trace, selection.resolve(trace.config, len(trace)))
     assert check is not None
     assert all(said.strip() for said in (check.statement.en, check.statement.zh))
     return check.ok

@@ -9,7 +9,7 @@ from cutaway.errors import UsageError
 from cutaway.figures import Check, DrawableTrace, DrawnFigure, Selection, all_figures
 from cutaway.figures.content import Note, Words
 from cutaway.figures.drawn import LANGUAGES
-from cutaway.figures.registry import Figure
+from cutaway.figures.figure import Figure
 from cutaway.layout import width
 from cutaway.trace import Intervention
 from tests.figures.drawing import make_trace
@@ -89,7 +89,7 @@ def test_a_trace_draws_its_figures() -> None:
 @pytest.mark.parametrize(
     ("name", "where", "message"),
     [
-        ("F67", {}, "there is no figure 'F67'; they are F01 to F66 and T1 to T5 (cutaway figure --list)"),
+        ("F67", {}, "unknown figure: 'F67'; they are F01 to F66 and T1 to T5 (cutaway figure --list)"),
         ("F63", {}, "F63 (Music: a vocabulary of events) is not built yet"),
         ("F40", {"layer": 2}, "layer must be from 0 to 1, not 2"),
         ("F40", {"position": 7}, "position must be from -7 to 6, not 7"),

@@ -99,7 +99,6 @@ def _start(model: "Model", options: Namespace) -> str:
     """Return the fragment of the address, with the text and selection; empty if no option sets them."""
     from cutaway.explore.schemas import page_address
     from cutaway.figures import Selection
-    from cutaway.figures.registry import select
     from cutaway.trace.trace import check_text
 
     chosen = view_selection(options)
@@ -107,4 +106,4 @@ def _start(model: "Model", options: Namespace) -> str:
         return ""
     ids = view_ids(model, options)
     check_text(model.config, ids)
-    return page_address("play", ids, select(model.config, len(ids), chosen))
+    return page_address("play", ids, chosen.resolve(model.config, len(ids)))

@@ -22,7 +22,6 @@ from cutaway.explore.assets import assets
 from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import DrawableTrace, Selection, all_figures
-from cutaway.figures.registry import select
 from cutaway.model import Model
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
@@ -81,7 +80,7 @@ def export_page(model: Model, trace: DrawableTrace, selection: Selection, checkp
     >>> export_page(model, model.trace("A robot"), Selection(layer=5, head=1)).text[:15]
     '<!doctype html>'
     """
-    chosen = select(trace.config, len(trace), selection)
+    chosen = selection.resolve(trace.config, len(trace))
     files = {name: path.read_text(encoding="utf-8") for name, path in assets().items()}
     modules = {name: _module(name, text).encode() for name, text in files.items() if _is_module(name)}
     packed = _packed(modules | dict(_responses(model, trace, chosen, checkpoint_bytes)))

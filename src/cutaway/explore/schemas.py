@@ -10,9 +10,9 @@ from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.explore import EXAMPLE_TEXT
 from cutaway.explore.similarity import nearest_rows
-from cutaway.figures import all_figures
+from cutaway.figures import Selection, all_figures
 from cutaway.figures.article.weights import parameter_panels
-from cutaway.figures.content import Note, Selection
+from cutaway.figures.content import Note
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table, published_as

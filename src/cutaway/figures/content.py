@@ -183,25 +183,6 @@ class Note:
 Panel = Grid | Bars | Arcs | Table | Drawing | Note
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What a figure is about: a layer, a head, and the position whose query is looked at, all from 0; -1 is the last
-    position.
-    """
-
-    layer: int = 0
-    head: int = 0
-    position: int = -1
-
-
-@dataclass(frozen=True)
-class Check:
-    """Whether what a figure claims holds for this model, and the measurement that says so."""
-
-    ok: bool
-    statement: Words
-
-
 def signed_limit(values: FloatArray) -> float:
     """The number at the ends of a signed scale: the largest magnitude, and 1 where all are 0."""
     finite = np.abs(values[np.isfinite(values)])

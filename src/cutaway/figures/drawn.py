@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cutaway.errors import UsageError
-from cutaway.figures.content import Check, Panel, Selection
+from cutaway.figures.content import Panel
 from cutaway.figures.document import panel_document
-from cutaway.figures.registry import Figure, check_figure, find_figure, select
+from cutaway.figures.figure import Check, Figure, Selection, check_figure
+from cutaway.figures.registry import find_figure
 from cutaway.figures.svg import draw_svg
 from cutaway.figures.text import draw_text, plain, wrap_prose
 from cutaway.trace import Trace
@@ -86,5 +87,5 @@ class DrawableTrace(Trace):
         figure = find_figure(name)
         if figure.draw is None:
             raise UsageError(f"{figure.id} ({figure.title.en}) is not built yet")
-        chosen = select(self.config, len(self), Selection(layer, head, position))
+        chosen = Selection(layer, head, position).resolve(self.config, len(self))
         return DrawnFigure(figure, chosen, self.ids, figure.draw(self, chosen), check_figure(figure, self, chosen))

@@ -1,7 +1,7 @@
 """Part 3 of the article: what else a decoder can be trained to do. These figures wait for models that do it."""
 
 from cutaway.figures.content import Words
-from cutaway.figures.registry import Figure
+from cutaway.figures.figure import Figure
 
 
 def _later(name: str, picture: int | None, en: str, zh: str) -> Figure:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.figures.article.views import TOLERANCE, part, within
-from cutaway.figures.content import Arcs, Check, Grid, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Arcs, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import many, place, token_label, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 

@@ -7,9 +7,9 @@ import numpy as np
 from cutaway.engines.reference import MASKED
 from cutaway.figures.article.numbers import ATTENDED, article_cells
 from cutaway.figures.article.views import TOLERANCE, apart, cut, part, token_weights, where, window, within
-from cutaway.figures.content import Bars, Check, Grid, Note, Panel, Selection, Words
+from cutaway.figures.content import Bars, Grid, Note, Panel, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import LOOKS, SEEN, many, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 

@@ -8,9 +8,9 @@ from cutaway.engines.reference import block, embed, head
 from cutaway.figures.article.inside import three_parts
 from cutaway.figures.article.steps import beginning
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
-from cutaway.figures.content import Box, Check, Drawing, Entry, Grid, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Box, Drawing, Entry, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.numerics import FloatArray

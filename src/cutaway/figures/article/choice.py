@@ -8,9 +8,9 @@ import numpy as np
 
 from cutaway.figures.article.unembedding import falling, read_out
 from cutaway.figures.article.views import TOLERANCE, apart, within
-from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Text, Words
+from cutaway.figures.content import Entry, Note, Number, Panel, Table, Text, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import ID, TOKEN, token_label
-from cutaway.figures.registry import Figure
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import choose, distribution
 from cutaway.numerics import FloatArray, softmax, top_k

@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cutaway.figures.article.steps import Candidate, Step, candidates, go_on, likely, tail
-from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Entry, Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import PROBABILITY, TOKEN, many, token_label
-from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
 MOST_STEPS, FEWEST_STEPS = 44, 12

@@ -8,9 +8,9 @@ from cutaway.errors import UsageError
 from cutaway.figures.article.sizes import slots_in_use
 from cutaway.figures.article.steps import beginning, first_logits, go_on
 from cutaway.figures.article.views import TOLERANCE, apart, largest_difference, within
-from cutaway.figures.content import Check, Entry, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Entry, Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import HOW_MANY, WHAT, many, token_label
-from cutaway.figures.registry import Figure
 from cutaway.layout import visible
 from cutaway.numerics import FloatArray, softmax
 from cutaway.tokenizer import bpe

@@ -8,9 +8,9 @@ from cutaway.figures.article.attention import check_weights
 from cutaway.figures.article.numbers import ATTENDED, article_cells
 from cutaway.figures.article.three_steps import check_sum, weighted_values
 from cutaway.figures.article.views import at, cut, largest_difference, part, token_weights, where, window
-from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Bars, Entry, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_label, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.numerics import top_k
 from cutaway.trace import Trace
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article.views import TOLERANCE, apart, at, cut, part, window, within
-from cutaway.figures.content import Check, Grid, Note, Panel, Selection, Table, Words, cells
+from cutaway.figures.content import Grid, Note, Panel, Table, Words, cells
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
 HEADS = 3  # of which the article draws as many

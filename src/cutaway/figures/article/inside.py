@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from cutaway.figures.article.norms import norm_difference, norm_numbers, normalised
 from cutaway.figures.article.views import TOLERANCE, apart, part, product, weights_and_bias, within
-from cutaway.figures.content import Box, Check, Drawing, Grid, Label, Line, Note, Panel, Selection, Shapes, Words, cells
+from cutaway.figures.content import Box, Drawing, Grid, Label, Line, Note, Panel, Shapes, Words, cells
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_label
-from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.trace import Trace

@@ -4,22 +4,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from cutaway.figures.article.steps import Step, go_on, likely, tail
-from cutaway.figures.content import (
-    Box,
-    Check,
-    Drawing,
-    Entry,
-    Label,
-    Line,
-    Note,
-    Panel,
-    Selection,
-    Shapes,
-    Table,
-    Words,
-)
+from cutaway.figures.content import Box, Drawing, Entry, Label, Line, Note, Panel, Shapes, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import PROBABILITY, many, token_label
-from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.trace import Trace

@@ -7,9 +7,9 @@ import numpy as np
 from cutaway.engines.reference import MASKED
 from cutaway.figures.article.steps import beginning, tail
 from cutaway.figures.article.views import TOLERANCE, apart, at, exact_scores, span, within
-from cutaway.figures.content import Check, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import TOKEN, many, place, token_label, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.figures.text import number
 from cutaway.numerics import softmax
 from cutaway.trace import Trace

@@ -9,9 +9,9 @@ from cutaway.figures.article.attention import ILLUSTRATION
 from cutaway.figures.article.masked import HIDDEN
 from cutaway.figures.article.numbers import NUMBERS, WORDS, article_cells
 from cutaway.figures.article.views import MOST_BARS, TOLERANCE, apart, cut, part, span, window, within
-from cutaway.figures.content import Check, Grid, Note, Panel, Selection, Words, computed
+from cutaway.figures.content import Grid, Note, Panel, Words, computed
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import LOOKS, QUERY_KEY_VALUE, SEEN, many, place, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 

@@ -10,7 +10,6 @@ from cutaway.figures.article.views import TOLERANCE, apart, within
 from cutaway.figures.content import (
     Bars,
     Box,
-    Check,
     Drawing,
     Entry,
     Label,
@@ -18,14 +17,13 @@ from cutaway.figures.content import (
     Note,
     Number,
     Panel,
-    Selection,
     Shapes,
     Table,
     Words,
     computed,
 )
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import PROBABILITY, place, token_label
-from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.numerics import softmax
 from cutaway.trace import Trace

@@ -6,23 +6,9 @@ from cutaway.figures.article.sizes import layer_names
 from cutaway.figures.article.stacks import tower, tower_height
 from cutaway.figures.article.steps import beginning, candidate_table, candidates
 from cutaway.figures.article.views import TOLERANCE, apart, largest_difference, within
-from cutaway.figures.content import (
-    Box,
-    Check,
-    Drawing,
-    Entry,
-    Label,
-    Line,
-    Note,
-    Number,
-    Panel,
-    Selection,
-    Shapes,
-    Table,
-    Words,
-)
+from cutaway.figures.content import Box, Drawing, Entry, Label, Line, Note, Number, Panel, Shapes, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import WHAT, token_label
-from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.trace import Trace
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from cutaway.figures.article.norms import norm_difference, norm_numbers, normalised
 from cutaway.figures.article.views import TOLERANCE, apart, part, product, sheet, weights_and_bias, within
-from cutaway.figures.content import Cells, Check, Grid, Note, Panel, Selection, Words
+from cutaway.figures.content import Cells, Grid, Note, Panel, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import place
-from cutaway.figures.registry import Figure
 from cutaway.trace import Trace
 
 GELU = "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))"  # OpenAI's form

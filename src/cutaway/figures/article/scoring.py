@@ -17,9 +17,9 @@ from cutaway.figures.article.views import (
     where,
     within,
 )
-from cutaway.figures.content import Bars, Check, Entry, Grid, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Bars, Entry, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 

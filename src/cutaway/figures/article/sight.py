@@ -6,9 +6,9 @@ import numpy as np
 
 from cutaway.engines.reference import MASKED
 from cutaway.figures.article.views import largest_difference, within
-from cutaway.figures.content import Cells, Check, Grid, Note, Panel, Selection, Words, cells, computed
+from cutaway.figures.content import Cells, Grid, Note, Panel, Words, cells, computed
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import LOOKS, SEEN, many, place, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.numerics import softmax
 from cutaway.trace import Intervention, Trace
 

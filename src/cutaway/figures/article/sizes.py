@@ -9,7 +9,6 @@ from cutaway.figures.article.stacks import FEED_FORWARD, MASKED_ATTENTION, MORE,
 from cutaway.figures.article.views import largest_difference
 from cutaway.figures.content import (
     Box,
-    Check,
     Drawing,
     Entry,
     Grid,
@@ -18,15 +17,14 @@ from cutaway.figures.content import (
     Note,
     Number,
     Panel,
-    Selection,
     Shapes,
     Table,
     Text,
     Words,
     computed,
 )
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, many, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.figures.text import short
 from cutaway.layout import width
 from cutaway.trace import Trace

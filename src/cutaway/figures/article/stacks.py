@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cutaway.figures.content import Box, Drawing, Entry, Label, Line, Note, Panel, Selection, Shapes, Table, Text, Words
-from cutaway.figures.registry import Figure
+from cutaway.figures.content import Box, Drawing, Entry, Label, Line, Note, Panel, Shapes, Table, Text, Words
+from cutaway.figures.figure import Figure, Selection
 from cutaway.trace import Trace
 
 MORE = "⋮"  # in a tower: blocks that are not drawn

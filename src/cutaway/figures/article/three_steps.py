@@ -8,9 +8,9 @@ from cutaway.engines.reference import MASKED
 from cutaway.figures.article.attention import ILLUSTRATION
 from cutaway.figures.article.numbers import article_cells
 from cutaway.figures.article.views import TOLERANCE, apart, at, cut, part, where, window, within
-from cutaway.figures.content import Bars, Check, Grid, Note, Number, Panel, Selection, Table, Words, computed
+from cutaway.figures.content import Bars, Grid, Note, Number, Panel, Table, Words, computed
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import QUERY_KEY_VALUE, THIS_MODEL, TOKEN, many, token_labels
-from cutaway.figures.registry import Figure
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 

@@ -7,9 +7,9 @@ import numpy as np
 from cutaway.figures.article.norms import exact_norm, norm_table
 from cutaway.figures.article.steps import candidate_table, candidates
 from cutaway.figures.article.views import TOLERANCE, apart, part, within
-from cutaway.figures.content import Bars, Cells, Check, Grid, Note, Number, Panel, Selection, Table, Words
+from cutaway.figures.content import Bars, Cells, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import ID, TOKEN, many, place, token_label
-from cutaway.figures.registry import Figure
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.numerics import FloatArray, softmax, top_k

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article.views import TOLERANCE, apart, few_columns, largest_difference, part, weight_grid, within
-from cutaway.figures.content import Bars, Check, Grid, Note, Panel, Selection, Words, computed
+from cutaway.figures.content import Bars, Grid, Note, Panel, Words, computed
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import many, place, token_label
-from cutaway.figures.registry import Figure
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.content import Bars, Cells, Grid, Number, Selection, Text, Words, cells
+from cutaway.figures.content import Bars, Cells, Grid, Number, Text, Words, cells
+from cutaway.figures.figure import Selection
 from cutaway.figures.labels import place, token_labels
 from cutaway.trace import Trace
 

@@ -8,7 +8,6 @@ from cutaway.config import GPT2Config
 from cutaway.figures.content import (
     Bars,
     Box,
-    Check,
     Drawing,
     Entry,
     Label,
@@ -16,14 +15,13 @@ from cutaway.figures.content import (
     Note,
     Number,
     Panel,
-    Selection,
     Shapes,
     Table,
     Words,
     computed,
 )
+from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import many
-from cutaway.figures.registry import Figure
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table, published_as
 from cutaway.trace import Trace
 
