@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 import cutaway
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.engines.reference import MASKED, ReferenceEngine
-from cutaway.figures import DrawableTrace
 from cutaway.figures.article.numbers import NUMBERS
 from cutaway.figures.article.steps import beginning
 from cutaway.generation.batch import generate
@@ -18,18 +17,18 @@ from cutaway.generation.stream import collect
 from cutaway.numerics import FloatArray, softmax
 from cutaway.parameters import parameter_table
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from tests.tiny import random_ids, tiny_weights
 
 GPT2 = Tokenizer.gpt2()
 
 
 @cache
-def builtin() -> DrawableTrace:
+def builtin() -> Trace:
     return cutaway.load(engine="reference").trace("A robot must obey the orders given it", prepend_bos=True)
 
 
-def heads(trace: DrawableTrace, kind: str = "attn") -> FloatArray:
+def heads(trace: Trace, kind: str = "attn") -> FloatArray:
     """(L, H, T, T): a tensor of every layer."""
     return np.stack([trace[f"{kind}.{layer}"] for layer in range(trace.config.n_layer)])
 
@@ -93,14 +92,14 @@ def test_5_the_value_of_the_mask(value: float, leaks: bool) -> None:
     np.testing.assert_array_equal(later(masked["attn.0"])[:, :-1], np.full((3, 6), float(leaks)))
 
 
-def low_scores() -> DrawableTrace:
+def low_scores() -> Trace:
     """A model whose scores are all far below zero: every query is (100, 100, ...) and every key the opposite."""
     weights = tiny_weights(n_layer=1)
     tensors = {name: weights.read(name) for name in weights.config.tensor_shapes()}
     width = weights.config.n_embd
     tensors["h.0.attn.c_attn.weight"][:, : 2 * width] = 0
     tensors["h.0.attn.c_attn.bias"][: 2 * width] = np.repeat([100, -100], width)
-    return DrawableTrace(weights.config, tensors, None, random_ids(weights.config, 7))
+    return Trace(weights.config, tensors, None, random_ids(weights.config, 7))
 
 
 def test_6_blocks_add_and_ln_f_comes_before_the_output_matrix() -> None:

@@ -4,7 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "cutaway"
 FILES = sorted(PACKAGE.rglob("*.py"))
+FILE_SET = set(FILES)
 
 # From the cellar up: what stands in a row may import what stands in the rows above it here, nothing beside or below it.
 # "__init__" is what `import cutaway` shows; the rooms under the roof may use it like anybody else.
@@ -24,8 +25,7 @@ ROOMS = (
     ("engines",),
     ("generation", "trace"),
     ("evaluation", "parameters"),
-    ("figures",),
-    ("model",),
+    ("figures", "model"),
     ("loading",),
     ("training", "web"),
     ("explore",),
@@ -67,6 +67,56 @@ def imported_rooms(path: Path) -> set[str]:
 
 def third_parties(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {"cutaway"}
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file that holds a module or what it defines; for a package that is its `__init__.py`."""
+    parts = name.split(".")
+    while parts:
+        module = PACKAGE.parent.joinpath(*parts)
+        for path in (module.with_suffix(".py"), module / "__init__.py"):
+            if path in FILE_SET:
+                return path
+        parts.pop()
+    return None
+
+
+def imported_files(path: Path) -> set[Path]:
+    """Return the package's files that a file names in its imports, wherever they stand in it.
+
+    `from cutaway.figures import draw` names the package's `__init__.py`; `from cutaway.figures.panels import Grid` does
+    not, although Python runs it.
+    """
+    found = {file_of(name) for name in imports(path) if name.split(".")[0] == "cutaway"}
+    return {other for other in found if other is not None}
+
+
+def circle(graph: Mapping[Path, set[Path]]) -> list[Path]:
+    """Return files of which each imports the next and the last the first; none if there is no such circle."""
+    done: set[Path] = set()
+
+    def visit(path: Path, trail: list[Path]) -> list[Path]:
+        if path in trail:
+            return trail[trail.index(path) :]
+        if path in done:
+            return []
+        found = next(filter(None, (visit(other, [*trail, path]) for other in sorted(graph[path]))), [])
+        done.add(path)
+        return found
+
+    return next(filter(None, (visit(path, []) for path in sorted(graph))), [])
+
+
+def test_no_file_imports_another_in_a_circle() -> None:
+    graph = {path: imported_files(path) for path in FILES}
+    assert [str(path.relative_to(PACKAGE)) for path in circle(graph)] == []
+
+
+def test_a_circle_is_found() -> None:
+    a, b, c, d = (Path(name) for name in "abcd")
+    assert circle({a: {b}, b: {c, d}, c: {d}, d: set()}) == []
+    assert circle({a: {b}, b: {c}, c: {b}, d: {a}}) == [b, c]
+    assert circle({a: {a}}) == [a]
 
 
 def test_every_room_has_a_place() -> None:

@@ -21,8 +21,7 @@ from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.tokenizer.codec import Codec
 
 if TYPE_CHECKING:  # not needed for a first token
-    from cutaway.figures import DrawableTrace
-    from cutaway.trace import Intervention, Progress
+    from cutaway.trace import Intervention, Progress, Trace
 
 Prompt = str | Sequence[int]
 
@@ -205,8 +204,8 @@ class Model:
         *interventions: "Intervention",
         prepend_bos: bool | None = None,
         progress: "Progress | None" = None,
-    ) -> "DrawableTrace":
-        """Trace a text: every intermediate tensor by its name, and the article's figures of it.
+    ) -> "Trace":
+        """Trace a text: every intermediate tensor by its name.
 
         Which tokens are read: see `input_ids`; what a trace can do: see `cutaway.trace`. Computed with float32
         activations by the reference, from the weights that the engine uses.
@@ -216,10 +215,10 @@ class Model:
         >>> trace["attn.3"].shape
         (6, 9, 9)
         """
-        from cutaway.figures import DrawableTrace
+        from cutaway.trace import Trace
 
         ids = self.input_ids(prompt, prepend_bos)
-        return DrawableTrace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
+        return Trace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
 
     def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
         """Token ids that `score`, `logits` and `trace` read.

@@ -16,8 +16,8 @@ import pytest
 
 import cutaway
 from cutaway.checkpoints import save_checkpoint
-from cutaway.figures import DrawableTrace
 from cutaway.model import Model
+from cutaway.trace import Trace
 from tests.tiny import tiny_weights
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ class Explorer:
         return [*self.model.prompt_ids(""), *self.model.encode(ROBOT)] if self.model.tokenizer else [0]
 
     @cached_property
-    def trace(self) -> DrawableTrace:
+    def trace(self) -> Trace:
         return self.trace_of(self.ids)
 
-    def trace_of(self, ids: list[int]) -> DrawableTrace:
-        return DrawableTrace(self.model.config, self.model.weights, self.model.tokenizer, ids)
+    def trace_of(self, ids: list[int]) -> Trace:
+        return Trace(self.model.config, self.model.weights, self.model.tokenizer, ids)
 
 
 def start(*arguments: str, port: int = 0) -> tuple[str, "subprocess.Popen[str]"]:

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures import DrawableTrace
 from cutaway.figures.colours import paint, scale_table
 from cutaway.numerics import FloatArray
+from cutaway.trace import Trace
 
 Entry = Mapping[str, str]  # a printed number: its text, its tensor, its index
 NEAR = 2  # how far a channel of a colour may be off: a picture's colours are rounded on their way to the screen
 
 
-def is_tensor(trace: DrawableTrace, name: str) -> bool:
+def is_tensor(trace: Trace, name: str) -> bool:
     """Whether that names a tensor of the trace or of the checkpoint; otherwise it is a formula."""
     return name in trace.shapes() or name in trace.config.tensor_shapes()
 
 
-def value_at(trace: DrawableTrace, entry: Entry) -> float:
+def value_at(trace: Trace, entry: Entry) -> float:
     """The number itself; fails where the index has not as many places as the tensor has axes."""
     array, index = trace[entry["tensor"]], tuple(map(int, entry["index"].split(",")))
     assert len(index) == array.ndim, entry
@@ -36,7 +36,7 @@ def printed(text: str) -> tuple[float, float]:
     return scale * float(digits), scale * 0.5 * 10.0**-places
 
 
-def wrong_numbers(trace: DrawableTrace, entries: Iterable[Entry]) -> list[str]:
+def wrong_numbers(trace: Trace, entries: Iterable[Entry]) -> list[str]:
     """Those that are not their tensor's within the digits printed."""
     wrong = []
     for entry in entries:
@@ -48,7 +48,7 @@ def wrong_numbers(trace: DrawableTrace, entries: Iterable[Entry]) -> list[str]:
     return wrong
 
 
-def grid_values(trace: DrawableTrace, grid: Mapping[str, object]) -> FloatArray:
+def grid_values(trace: Trace, grid: Mapping[str, object]) -> FloatArray:
     """The numbers (rows, columns) that a grid says it shows."""
     tensor = np.asarray(trace[str(grid["tensor"])])
     offset, (down, across) = int(str(grid["offset"])), map(int, str(grid["steps"]).split(","))
@@ -58,7 +58,7 @@ def grid_values(trace: DrawableTrace, grid: Mapping[str, object]) -> FloatArray:
     return values
 
 
-def wrong_cells(trace: DrawableTrace, grid: Mapping[str, object]) -> list[str]:
+def wrong_cells(trace: Trace, grid: Mapping[str, object]) -> list[str]:
     """The cells whose readout is another number than the tensor has there, or whose colour is another number's."""
     values, wrong = grid_values(trace, grid), []
     painted = paint(values, grid["scale"])  # type: ignore[arg-type]

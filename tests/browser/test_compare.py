@@ -8,8 +8,7 @@ from playwright.sync_api import Browser
 
 import cutaway
 from cutaway.checkpoints import save_checkpoint
-from cutaway.figures import DrawableTrace
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from tests.browser.conftest import Explorer, served, visiting
 from tests.browser.numbers import is_tensor, wrong_cells, wrong_numbers
 from tests.browser.visit import Found, Visit
@@ -46,7 +45,7 @@ def unmarked(found: Found, mark: str) -> Found:
     return found | {"tensor": str(found["tensor"]).removeprefix(mark), "cells": cells}
 
 
-def check_sides(visit: Visit, a: DrawableTrace, b: DrawableTrace) -> None:
+def check_sides(visit: Visit, a: Trace, b: Trace) -> None:
     """Every number and some cells of both sides; those of B have its letter before the tensor."""
     entries, grids = visit.page.evaluate("look.numbers()"), visit.page.evaluate("look.grids(8)")
     for trace, mark in ((a, ""), (b, "B: ")):

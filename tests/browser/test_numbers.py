@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cutaway.figures import DrawableTrace, all_figures
+from cutaway.figures import all_figures
+from cutaway.trace import Trace
 from tests.browser.conftest import Explorer
 from tests.browser.numbers import is_tensor, picture_of, wrong_cells, wrong_numbers
 from tests.browser.visit import VIEWS, Visit
@@ -20,7 +21,7 @@ STATES = {  # of views that show other tensors in other states
 PLACE = "layer=2&head=1&position=5"
 
 
-def check_numbers(visit: Visit, trace: DrawableTrace) -> int:
+def check_numbers(visit: Visit, trace: Trace) -> int:
     """How many grids and numbers of the page were compared, each with the trace."""
     entries = visit.page.evaluate("look.numbers()")
     grids = [grid for grid in visit.page.evaluate("(n) => look.grids(n)", CELLS) if is_tensor(trace, grid["tensor"])]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import cutaway
-from cutaway.figures import Check, all_figures
+from cutaway.figures import Check, all_figures, draw
 from cutaway.figures.content import Words
 from tests.cli.invoke import Result, invoke
 
@@ -18,7 +18,7 @@ def test_draws_a_figure_with_the_numbers_of_the_model(tiny: str) -> None:
     result = figure("--model", tiny, "F40", "--layer", "1", "--head", "1")
     assert (result.code, result.err) == (0, "")
     trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", prepend_bos=True)
-    assert result.out == trace.figure("F40", layer=1, head=1).text(columns=80) + "\n"
+    assert result.out == draw(trace, "F40", layer=1, head=1).text(columns=80) + "\n"
 
 
 def test_speaks_chinese(tiny: str) -> None:
@@ -49,9 +49,8 @@ def test_svg_stands_alone(tiny: str, language: str) -> None:
     result = figure("--model", tiny, "F40", "--format", "svg", "--language", language)
     assert (result.code, result.err) == (0, "")
     assert ET.fromstring(result.out).tag == "{http://www.w3.org/2000/svg}svg"
-    assert result.out == cutaway.load(tiny, engine="reference").trace(
-        "A robot must obey the orders given it", prepend_bos=True
-    ).figure("F40").svg(language)
+    trace = cutaway.load(tiny, engine="reference").trace("A robot must obey the orders given it", prepend_bos=True)
+    assert result.out == draw(trace, "F40").svg(language)
 
 
 def test_lists_every_figure_and_whether_it_holds(tiny: str) -> None:

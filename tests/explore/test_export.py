@@ -17,7 +17,7 @@ from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore.assets import assets
 from cutaway.explore.export import POLICY, UNPACK, ExportedPage, export_page
-from cutaway.figures import Selection, all_figures
+from cutaway.figures import Selection, all_figures, draw
 from cutaway.model import Model
 from tests.tiny import random_ids, tiny_weights
 
@@ -99,7 +99,7 @@ def test_its_figures_are_the_traces_with_each_row_of_numbers_once() -> None:
     for figure in all_figures().values():
         if figure.draw:
             found = json.loads(files[f"api/traces/text/figures/{figure.id}?layer=1&head=2&position=3"])
-            expected = json.loads(json.dumps(trace.figure(figure.id, 1, 2, 3).document()))
+            expected = json.loads(json.dumps(draw(trace, figure.id, layer=1, head=2, position=3).document()))
             for panel in (panel for panel in found["panels"] if "cells" in panel):
                 columns, rows = panel["cells"]["values"]["columns"], panel["cells"]["values"]["rows"]
                 held += columns * len(rows)

@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from cutaway.explore.handlers import HANDLERS
-from cutaway.figures import DrawableTrace
-from cutaway.trace import Intervention
+from cutaway.figures import draw
+from cutaway.trace import Intervention, Trace
 from cutaway.trace.heads import atlas, search
 from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens, neuron_logit_effects, surprisal
 from tests.explore.served import ROBOT, client_of, error_of, get, mute, read_name, talking, tensors
@@ -15,7 +15,7 @@ from tests.tiny import random_ids
 
 MODEL = mute(n_layer=2)
 IDS = random_ids(MODEL.config, 9)
-TRACE = DrawableTrace(MODEL.config, MODEL.weights, None, IDS)
+TRACE = Trace(MODEL.config, MODEL.weights, None, IDS)
 LAST = len(IDS) - 1
 
 
@@ -96,7 +96,7 @@ def test_lens_defaults_to_the_last_position_and_ten_tokens(client: TestClient, t
 def test_divergence_defaults_to_the_last_positions(client: TestClient, trace: str) -> None:
     change = Intervention("zero_ablate_mlp", layer=0)
     changed = read_name(client, ids=IDS[:5], interventions=[{"kind": "zero_ablate_mlp", "layer": 0}])
-    other = DrawableTrace(MODEL.config, MODEL.weights, None, IDS[:5], [change])
+    other = Trace(MODEL.config, MODEL.weights, None, IDS[:5], [change])
     for query, places in (({}, (LAST, 4)), ({"position": 2, "other_position": -4}, (2, 1))):
         found = get(client, f"{trace}/divergence", **{"with": changed, **query})["boundaries"]
         assert [each["nats"] for each in found] == divergence(TRACE, other, *places).tolist()
@@ -130,7 +130,7 @@ def test_surprise_has_a_number_for_every_token_after_the_first(client: TestClien
 
 
 def test_a_figure_is_what_python_draws(client: TestClient, trace: str) -> None:
-    drawn = TRACE.figure("F40", 1, 2, 3)
+    drawn = draw(TRACE, "F40", layer=1, head=2, position=3)
     query = "layer=1&head=2&position=3"
     document = client.get(f"{trace}/figures/F40?{query}").json()
     assert document["id"] == "F40"

@@ -16,10 +16,10 @@ from cutaway.explore.schemas import (
     trace_document,
     vocabulary_document,
 )
-from cutaway.figures import DrawableTrace, all_figures
+from cutaway.figures import all_figures
 from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from tests.explore.served import ROBOT, Json, mute, talking
 from tests.tiny import tiny_weights
 
@@ -127,7 +127,7 @@ def test_a_text_is_explained() -> None:
 def test_trace_document() -> None:
     model = mute()
     changes = (Intervention("zero_ablate_head", layer=1, head=0), Intervention("mask_value", value=0.5))
-    trace = DrawableTrace(model.config, model.weights, None, [3, 4], changes)
+    trace = Trace(model.config, model.weights, None, [3, 4], changes)
     document = trace_document("name", trace, stored=False)
     assert document["interventions"] == [
         {"kind": "zero_ablate_head", "layer": 1, "head": 0},

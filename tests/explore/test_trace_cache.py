@@ -3,17 +3,16 @@ import pytest
 
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace, fingerprint, trace_name
-from cutaway.figures import DrawableTrace
 from cutaway.model import Model
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from tests.explore.served import mute
 from tests.tiny import tiny_weights
 
 WEIGHTS = tiny_weights()
 
 
-def trace_of(*ids: int) -> DrawableTrace:
-    return DrawableTrace(WEIGHTS.config, WEIGHTS.arrays, None, ids)
+def trace_of(*ids: int) -> Trace:
+    return Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids)
 
 
 def test_evicts_the_least_recently_used() -> None:

@@ -105,7 +105,7 @@ def test_cached_traces_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -
     service.run(wanted, sent.append)
     assert sent[:-1] == [{"layers_done": layer, "layers": 2} for layer in (1, 2)]
     assert sent[-1]["stored"] is False
-    monkeypatch.setattr(traces, "DrawableTrace", None)
+    monkeypatch.setattr(traces, "Trace", None)
     service.run(wanted, sent.append)
     assert sent[3:] == [sent[2] | {"stored": True}]
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cutaway
-from cutaway.figures import DrawableTrace, DrawnFigure, Figure, Selection, check_figure
+from cutaway.figures import DrawnFigure, Figure, Selection, check_figure
 from cutaway.figures.content import Arcs, Bars, Cells, Grid, Number, Panel, Table
+from cutaway.trace import Trace
 from tests.tiny import random_ids, tiny_weights
 
 TEXT = "A robot must obey the orders given it"
@@ -26,7 +27,7 @@ TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70",
 
 
 @cache
-def make_trace(name: str) -> DrawableTrace:
+def make_trace(name: str) -> Trace:
     """One of `TRACES`: a random model's of so many tokens, without a tokenizer, or the built-in model's of the
     article's sentence.
     """
@@ -38,10 +39,10 @@ def make_trace(name: str) -> DrawableTrace:
     shape, tokens = name.rsplit(" ", 1)
     weights = tiny_weights(**SHAPES[shape])
     tensors = {tensor: weights.read(tensor) for tensor in weights.config.tensor_shapes()}
-    return DrawableTrace(weights.config, tensors, None, random_ids(weights.config, int(tokens)))
+    return Trace(weights.config, tensors, None, random_ids(weights.config, int(tokens)))
 
 
-class Falsified(DrawableTrace):
+class Falsified(Trace):
     """A trace in which some tensors are not what the model computed."""
 
     false: Mapping[str, NDArray[np.float32]] = {}
@@ -53,7 +54,7 @@ class Falsified(DrawableTrace):
         return self.false["logits"][position] if "logits" in self.false else super().logits_at(position)
 
 
-def falsify(trace: DrawableTrace, name: str) -> Falsified:
+def falsify(trace: Trace, name: str) -> Falsified:
     """The trace with every number of a tensor changed, each by something else."""
     false = Falsified(trace.config, trace.weights, trace.tokenizer, trace.ids)
     noise = np.random.default_rng(0).normal(size=trace[name].shape).astype(np.float32)
@@ -61,14 +62,14 @@ def falsify(trace: DrawableTrace, name: str) -> Falsified:
     return false
 
 
-def draw(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> DrawnFigure:
+def draw(trace: Trace, figure: Figure, selection: Selection = FIRST) -> DrawnFigure:
     """As `trace.figure` does, without the registry."""
     assert figure.draw
     chosen = selection.resolve(trace.config, len(trace))
     return DrawnFigure(figure, chosen, trace.ids, figure.draw(trace, chosen), check_figure(figure, trace, chosen))
 
 
-def is_ok(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> bool:
+def is_ok(trace: Trace, figure: Figure, selection: Selection = FIRST) -> bool:
     """What the figure's check says."""
     check = check_figure(figure, trace, selection.resolve(trace.config, len(trace)))
     assert check is not None
@@ -76,7 +77,7 @@ def is_ok(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) ->
     return check.ok
 
 
-def assert_drawn(trace: DrawableTrace, figure: Figure, selection: Selection = FIRST) -> None:
+def assert_drawn(trace: Trace, figure: Figure, selection: Selection = FIRST) -> None:
     """The figure holds, can be drawn in every way, and every number in it is the tensor's."""
     drawn = draw(trace, figure, selection)
     assert drawn.check is not None
@@ -88,7 +89,7 @@ def assert_drawn(trace: DrawableTrace, figure: Figure, selection: Selection = FI
     assert_true(trace, drawn.panels)
 
 
-def assert_true(trace: DrawableTrace, panels: Sequence[Panel]) -> None:
+def assert_true(trace: Trace, panels: Sequence[Panel]) -> None:
     """Numbers that name a tensor are those of the tensor; a formula names none."""
     for tensor, index, value in _numbers(panels):
         if tensor in trace.shapes() or tensor in trace.weights:

@@ -1,4 +1,4 @@
-"""A figure in all its forms, and the trace that draws it."""
+"""A drawn figure in all its forms."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.figures import Check, DrawableTrace, DrawnFigure, Selection, all_figures
+from cutaway.figures import Check, DrawnFigure, Selection, all_figures, draw
 from cutaway.figures.content import Note, Words
 from cutaway.figures.drawn import LANGUAGES
 from cutaway.figures.figure import Figure
@@ -77,9 +77,9 @@ def test_another_language_is_refused_in_one_line(language: str) -> None:
             form(language)
 
 
-def test_a_trace_draws_its_figures() -> None:
+def test_draw_resolves_the_selection() -> None:
     trace = make_trace("tiny 7")
-    figure = trace.figure("f40", layer=1, head=2, position=-2)
+    figure = draw(trace, "f40", layer=1, head=2, position=-2)
     assert (figure.figure.id, figure.ids) == ("F40", trace.ids)
     assert figure.selection == Selection(1, 2, 5)
     assert figure.check is not None
@@ -97,14 +97,8 @@ def test_a_trace_draws_its_figures() -> None:
 )
 def test_what_cannot_be_drawn_is_refused_in_one_line(name: str, where: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        make_trace("tiny 7").figure(name, **where)
+        draw(make_trace("tiny 7"), name, **where)
     assert str(refusal.value) == message
-
-
-def test_a_trace_made_from_another_draws_too() -> None:
-    longer = make_trace("tiny 7").append(3)
-    assert isinstance(longer, DrawableTrace)
-    assert longer.figure("F20").selection.position == 7
 
 
 @pytest.mark.parametrize(
@@ -118,9 +112,9 @@ def test_a_change_at_the_last_token_can_be_drawn(change: Intervention) -> None:
     trace = make_trace("tiny 7").intervene(change)
     for figure in all_figures().values():
         if figure.draw:
-            assert trace.figure(figure.id).panels
+            assert draw(trace, figure.id).panels
     alone = make_trace("tiny 1").intervene(Intervention("patch_residual", layer=0, position=0, source=(9,)))
-    assert alone.figure("F42").check
+    assert draw(alone, "F42").check
 
 
 @pytest.mark.parametrize("name", ["tiny 1", "tiny 7", "untied 7", "one wide 4"])
@@ -129,7 +123,7 @@ def test_every_figure_is_drawn_in_every_form_and_holds(name: str) -> None:
     for figure in all_figures().values():
         if figure.status == "later":
             continue
-        drawn = trace.figure(figure.id)
+        drawn = draw(trace, figure.id)
         assert drawn.check is None or drawn.check.ok, f"{figure.id}: {drawn.check}"
         for language in LANGUAGES:
             assert drawn.text(language)

@@ -9,8 +9,9 @@ import pytest
 
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
-from cutaway.figures import DrawableTrace, Selection, all_figures, check_figure, find_figure
+from cutaway.figures import Selection, all_figures, check_figure, find_figure
 from cutaway.figures.content import Arcs, Bars, Grid, Number, Panel, Table
+from cutaway.trace import Trace
 from tests.figures.drawing import make_trace
 
 
@@ -116,11 +117,11 @@ def test_only_live_figures_are_checked() -> None:
         assert (check is not None) == (figure.status == "live"), figure.id
 
 
-def as_wide_as_124m() -> DrawableTrace:
+def as_wide_as_124m() -> Trace:
     """Nine tokens of a model with the smallest published one's layers, all of whose weights are 0."""
     config = GPT2Config(n_vocab=64)
     zeros = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
-    return DrawableTrace(config, zeros, None, range(9))
+    return Trace(config, zeros, None, range(9))
 
 
 def count(panel: Panel) -> int:
@@ -131,7 +132,7 @@ def count(panel: Panel) -> int:
 
 
 @pytest.mark.parametrize("trace", [make_trace("built-in"), as_wide_as_124m()], ids=["built-in", "124M"])
-def test_a_figure_has_no_more_numbers_than_can_be_looked_at(trace: DrawableTrace) -> None:
+def test_a_figure_has_no_more_numbers_than_can_be_looked_at(trace: Trace) -> None:
     drawn = {name: figure.draw for name, figure in all_figures().items() if figure.draw}
     counts = {
         name: sum(map(count, draw(trace, Selection(1, 1).resolve(trace.config, len(trace)))))

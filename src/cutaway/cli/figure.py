@@ -13,7 +13,8 @@ from cutaway.layout import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cutaway.figures import Check, DrawableTrace, Figure
+    from cutaway.figures import Check, Figure
+    from cutaway.trace import Trace
 
 STATUS_ZH = {"live": "实时", "drawn": "示意", "later": "以后"}
 
@@ -41,6 +42,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Draw the figure, or list all."""
+    from cutaway.figures import draw
+
     if bool(options.figure) == options.list:
         raise UsageError("name one figure, such as F40, or ask for --list")
     if options.list and options.format == "svg":
@@ -50,7 +53,7 @@ def run(options: Namespace) -> None:
     if options.list:
         _list(trace, options)
         return
-    drawn = trace.figure(options.figure, options.layer, options.head, options.position)
+    drawn = draw(trace, options.figure, layer=options.layer, head=options.head, position=options.position)
     if options.json or options.format == "json":
         write_json({**describe(model), **drawn.document()})
     elif options.format == "svg":
@@ -59,7 +62,7 @@ def run(options: Namespace) -> None:
         print(safe(drawn.text(options.language, columns())))
 
 
-def _list(trace: "DrawableTrace", options: Namespace) -> None:
+def _list(trace: "Trace", options: Namespace) -> None:
     from cutaway.figures import all_figures, check_figure
 
     chosen = view_selection(options)

@@ -21,10 +21,11 @@ from cutaway.explore import schemas
 from cutaway.explore.assets import assets
 from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
-from cutaway.figures import DrawableTrace, Selection, all_figures
+from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.trace import Trace
 from cutaway.web.params import QueryParams
 from cutaway.web.responses import Content, json_content, json_line
 
@@ -72,7 +73,7 @@ class ExportedPage:
         return f'{frame}"{html.escape(self.text)}" title="Cutaway"></iframe>'
 
 
-def export_page(model: Model, trace: DrawableTrace, selection: Selection, checkpoint_bytes: int = 0) -> ExportedPage:
+def export_page(model: Model, trace: Trace, selection: Selection, checkpoint_bytes: int = 0) -> ExportedPage:
     """Export the explorer of one trace, with the figures for the layer, head and position of the selection.
 
     >>> import cutaway
@@ -129,9 +130,7 @@ def _end(rows: dict[bytes, int]) -> int:
     return first + len(row) // 4
 
 
-def _responses(
-    model: Model, trace: DrawableTrace, chosen: Selection, checkpoint_bytes: int
-) -> Iterator[tuple[str, bytes]]:
+def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: int) -> Iterator[tuple[str, bytes]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
     for name, file in assets().items():
         if name.endswith(".json") and not name.startswith("vendor/"):
@@ -149,18 +148,18 @@ def _responses(
     yield "start", json_content({"address": address, "views": views}).body
 
 
-def _text(tokenizer: Codec, trace: DrawableTrace) -> str:
+def _text(tokenizer: Codec, trace: Trace) -> str:
     """Return the text that the view of tokens requests: without the start token, at most `MAX_TEXT` characters."""
     after = trace.ids[trace.ids[0] == tokenizer.bos :]
     data = b"".join(schemas.token_bytes(tokenizer, token) or b"" for token in after)
     return data.decode("utf-8", "replace")[:MAX_TEXT]
 
 
-def _is_small(trace: DrawableTrace) -> bool:
+def _is_small(trace: Trace) -> bool:
     return trace.config.n_layer * trace.config.n_head * len(trace) ** 2 <= MAX_ATTENTION_WEIGHTS
 
 
-def _requests(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the requests about the trace: the path after api/traces/ID/, and the parameters."""
     where = [(name, str(value)) for name, value in vars(chosen).items()]
     for figure in all_figures().values():
@@ -174,7 +173,7 @@ def _requests(trace: DrawableTrace, chosen: Selection) -> Iterator[tuple[str, li
         yield "tensors", [("sel", sel), ("enc", "f32")]
 
 
-def _slices(trace: DrawableTrace, chosen: Selection) -> Iterator[str]:
+def _slices(trace: Trace, chosen: Selection) -> Iterator[str]:
     """Yield the tensor slices that the views of attention and of heads request."""
     layer = chosen.layer
     head = chosen.head
@@ -193,7 +192,7 @@ def _name(path: str, query: list[tuple[str, str]]) -> str:
     return f"api/traces/{TRACE}/{path}" + (f"?{written}" if written else "")
 
 
-def _response(trace: DrawableTrace, path: str, query: list[tuple[str, str]]) -> Content:
+def _response(trace: Trace, path: str, query: list[tuple[str, str]]) -> Content:
     """Return the server's response."""
     kind, _, figure = path.partition("/")
     given = [("figure", figure), *query] if figure else query

@@ -13,8 +13,9 @@ from cutaway.errors import UsageError
 from cutaway.explore.encoding import ENCODINGS, encode, tensors_content
 from cutaway.explore.schemas import candidates, token_text
 from cutaway.explore.slices import read_slices
-from cutaway.figures import DrawableTrace
+from cutaway.figures import draw
 from cutaway.numerics import FloatArray
+from cutaway.trace import Trace
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
 from cutaway.trace.lens import (
@@ -43,9 +44,9 @@ class TraceRequest:
     `find` looks up another trace by name; `check` raises Cancelled once the client has gone.
     """
 
-    trace: DrawableTrace
+    trace: Trace
     params: Params
-    find: Callable[[str], DrawableTrace]
+    find: Callable[[str], Trace]
     check: Callable[[], None]
 
     def layer(self) -> int:
@@ -60,7 +61,7 @@ class TraceRequest:
         """Return the parameter `position`, from 0; the default is the last token."""
         return self.position_in("position", self.trace)
 
-    def position_in(self, name: str, trace: DrawableTrace) -> int:
+    def position_in(self, name: str, trace: Trace) -> int:
         """Return a position in another trace, from 0; the default is its last token."""
         length = len(trace)
         return self.params.integer(name, -length, length - 1, -1) % length
@@ -98,7 +99,7 @@ def figure(request: TraceRequest) -> Content:
     head = request.head()
     position = request.position()
     params.end()
-    drawn = request.trace.figure(name, layer, head, position)
+    drawn = draw(request.trace, name, layer=layer, head=head, position=position)
     if form == "svg":
         return Content(drawn.svg(language).encode(), "image/svg+xml")
     if form == "text":
@@ -208,10 +209,10 @@ def cache_benchmark(request: TraceRequest) -> Content:
     return json_content({"with_cache": with_cache, "without_cache": without_cache, "max_difference": difference})
 
 
-def _timed(trace: DrawableTrace, base: DrawableTrace | None, check: Callable[[], None]) -> tuple[FloatArray, Document]:
+def _timed(trace: Trace, base: Trace | None, check: Callable[[], None]) -> tuple[FloatArray, Document]:
     """Return the last token's logits (V,), reusing the cache of `base`, and the measurements."""
     began = time.perf_counter()
-    copy = DrawableTrace(
+    copy = Trace(
         trace.config,
         trace.weights,
         trace.tokenizer,

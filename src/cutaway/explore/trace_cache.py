@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from cutaway.errors import UsageError
-from cutaway.figures import DrawableTrace
 from cutaway.model import Model
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 
 MAX_BYTES = 1 << 30
 
@@ -54,21 +53,21 @@ class TraceCache:
 
     def __init__(self, limit: int = MAX_BYTES) -> None:
         self._limit = limit
-        self._traces: OrderedDict[str, DrawableTrace] = OrderedDict()
+        self._traces: OrderedDict[str, Trace] = OrderedDict()
 
-    def find(self, name: str) -> DrawableTrace | None:
+    def find(self, name: str) -> Trace | None:
         """Return the trace of that name, or None."""
         if name in self._traces:
             self._touch(name)
         return self._traces.get(name)
 
-    def __getitem__(self, name: str) -> DrawableTrace:
+    def __getitem__(self, name: str) -> Trace:
         trace = self.find(name)
         if trace is None:
             raise UnknownTrace(name)
         return trace
 
-    def put(self, name: str, trace: DrawableTrace) -> None:
+    def put(self, name: str, trace: Trace) -> None:
         """Add or replace a trace."""
         self._traces[name] = trace
         self._touch(name)

@@ -10,9 +10,8 @@ from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.explore.schemas import trace_document
 from cutaway.explore.trace_cache import TraceCache, fingerprint, trace_name
-from cutaway.figures import DrawableTrace
 from cutaway.model import Model, Prompt
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import LARGEST, check_intervention, fitting
 from cutaway.trace.trace import check_text
 from cutaway.untrusted import quote
@@ -120,8 +119,8 @@ class TraceService:
             self._cache.put(name, trace)
         send(trace_document(name, trace, stored=cached is not None))
 
-    def _trace(self, ids: list[int], interventions: tuple[Intervention, ...], base: str, send: Send) -> DrawableTrace:
-        trace = DrawableTrace(
+    def _trace(self, ids: list[int], interventions: tuple[Intervention, ...], base: str, send: Send) -> Trace:
+        trace = Trace(
             self._model.config,
             self._model.weights,
             self._model.tokenizer,
@@ -134,7 +133,7 @@ class TraceService:
             raise UsageError("with these interventions numbers grow too large for float32; use smaller values")
         return trace
 
-    def _base(self, name: str) -> DrawableTrace | None:
+    def _base(self, name: str) -> Trace | None:
         """Return the trace of that name if it is cached and of this model."""
         base = self._cache.find(name)
         return base if base is not None and base.weights is self._model.weights else None

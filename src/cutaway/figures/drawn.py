@@ -1,4 +1,4 @@
-"""A figure of one trace, drawn in whatever form is wanted, and a trace that can draw itself."""
+"""A figure of one trace, as text, SVG or a JSON document."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ LANGUAGES = ("en", "zh")
 
 @dataclass(frozen=True, repr=False)
 class DrawnFigure:
-    """A figure with its numbers. In a notebook it shows itself."""
+    """A figure with the numbers of one trace. Notebooks display it as SVG."""
 
     figure: Figure
     selection: Selection
@@ -26,18 +26,18 @@ class DrawnFigure:
     check: Check | None
 
     def text(self, language: str = "en", columns: int = 80) -> str:
-        """For a terminal so many columns wide."""
+        """Render for a terminal of `columns` characters; `language` is "en" or "zh"."""
         lines = draw_text(self.panels, _known(language), columns)
         said = ["", *wrap_prose(self._verdict(language), columns)] if self.check else []
         return "\n".join([self.title(language), "", *lines, *said])
 
     def svg(self, language: str = "en") -> str:
-        """As an SVG file."""
+        """Render as a stand-alone SVG file."""
         holds = self.check is None or self.check.ok
         return draw_svg(self.title(language), self.panels, _known(language), self._verdict(language), holds=holds)
 
     def document(self) -> dict[str, object]:
-        """As what JSON can hold, in both languages, every number with its tensor and index."""
+        """Convert to JSON types, in both languages, every number of the panels with its tensor and index."""
         return {
             "id": self.figure.id,
             "title": asdict(self.figure.title),
@@ -76,16 +76,22 @@ def _known(language: str) -> str:
     return language
 
 
-class DrawableTrace(Trace):
-    """A trace with the article's figures of it."""
+def draw(trace: Trace, figure_id: str, *, layer: int = 0, head: int = 0, position: int = -1) -> DrawnFigure:
+    """Draw a figure of a trace for a layer, a head and a token's position, all counted from 0; -1 is the last token.
 
-    def figure(self, name: str, layer: int = 0, head: int = 0, position: int = -1) -> DrawnFigure:
-        """The figure of that id ("F40") for a layer, a head and a token's position, all counted from 0.
+    Raises UsageError for an unknown figure, layer, head or position, and for a figure that is not built yet.
 
-        Raises UsageError where there is no such figure, layer, head or position, and for a figure that is not built.
-        """
-        figure = find_figure(name)
-        if figure.draw is None:
-            raise UsageError(f"{figure.id} ({figure.title.en}) is not built yet")
-        chosen = Selection(layer, head, position).resolve(self.config, len(self))
-        return DrawnFigure(figure, chosen, self.ids, figure.draw(self, chosen), check_figure(figure, self, chosen))
+    >>> import cutaway
+    >>> trace = cutaway.load(engine="reference").trace("A robot must obey")
+    >>> figure = draw(trace, "F40", layer=5, head=1)
+    >>> figure
+    <F40  Softmax: scores become weights, layer 5, head 1, position 4>
+    >>> figure.check.ok
+    True
+    """
+    figure = find_figure(figure_id)
+    if figure.draw is None:
+        raise UsageError(f"{figure.id} ({figure.title.en}) is not built yet")
+    selection = Selection(layer, head, position).resolve(trace.config, len(trace))
+    panels = figure.draw(trace, selection)
+    return DrawnFigure(figure, selection, trace.ids, panels, check_figure(figure, trace, selection))

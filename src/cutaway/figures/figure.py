@@ -74,5 +74,11 @@ def check_figure(figure: Figure, trace: Trace, selection: Selection) -> Check | 
     """Measure a live figure's claim on a trace; None for a figure without a claim.
 
     Raises UsageError if the trace has no such layer, head or position.
+
+    >>> import cutaway
+    >>> from cutaway.figures import find_figure
+    >>> trace = cutaway.load(engine="reference").trace("A robot must obey")
+    >>> check_figure(find_figure("F40"), trace, Selection()).ok
+    True
     """
     return figure.verify(trace, selection.resolve(trace.config, len(trace))) if figure.verify else None

@@ -3,7 +3,7 @@
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.figures import drawn
+from cutaway.figures import draw, drawn
 from cutaway.figures.article.applications import FIGURES
 from tests.figures.drawing import make_trace
 
@@ -20,4 +20,4 @@ def test_they_wait() -> None:
 def test_asking_for_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawn, "find_figure", lambda name: FIGURES[0])
     with pytest.raises(UsageError, match=r"^F60 \(Translation with a decoder alone\) is not built yet$"):
-        make_trace("tiny 1").figure("F60")
+        draw(make_trace("tiny 1"), "F60")

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from cutaway.figures import DrawableTrace, Figure, Selection
+from cutaway.figures import Figure, Selection
 from cutaway.figures.article import heads, inside, projecting, scoring
 from cutaway.figures.content import Box, Drawing, Grid, Label, Number, Table
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 from tests.tiny import tiny_weights
 
@@ -133,7 +133,7 @@ def test_the_index_map_names_equal_numbers() -> None:
 def test_heads_of_one_number_have_one_line_in_the_index_map() -> None:
     weights = tiny_weights(n_embd=3, n_head=3)
     tensors = {name: weights.read(name) for name in weights.config.tensor_shapes()}
-    table = draw(DrawableTrace(weights.config, tensors, None, [1, 2, 3]), FIGURES["F47"]).panels[1]
+    table = draw(Trace(weights.config, tensors, None, [1, 2, 3]), FIGURES["F47"]).panels[1]
     assert isinstance(table, Table)
     assert [row[0] for row in table.rows] == ["q.0[0, 2, 0]", "k.0[0, 2, 0]", "v.0[0, 2, 0]"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cutaway.figures import all_figures
+from cutaway.figures import draw
 from cutaway.figures.article.numbers import ATTENDED, NUMBERS, WORDS, article_cells
 from cutaway.figures.content import Arcs, Bars, Grid, Number, Table
 from tests.figures.drawing import make_trace
@@ -35,10 +35,7 @@ def test_the_masked_scores_are_the_scores() -> None:
 
 @pytest.mark.parametrize("name", ["F30", "F33", "F39", "F40"])
 def test_a_panel_has_either_the_articles_numbers_or_the_models(name: str) -> None:
-    draw = all_figures()[name].draw
-    assert draw is not None
-    trace = make_trace("tiny 7")
-    panels = trace.figure(name).panels
+    panels = draw(make_trace("tiny 7"), name).panels
     of_the_article = [panel for panel in panels if _names(panel) and _is_the_articles(panel)]
     assert of_the_article
     for panel in of_the_article:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cutaway.config import PUBLISHED, GPT2Config
-from cutaway.figures import DrawableTrace, Figure, Selection, all_figures
+from cutaway.figures import Figure, Selection, all_figures
 from cutaway.figures.article import circles, claims, loop, outside, paths, sight, sizes, steps
 from cutaway.figures.content import Box, Drawing, Grid, Note, Number, Panel, Table
 from cutaway.numerics import softmax
@@ -25,10 +25,10 @@ def figure(name: str) -> Figure:
     return BY_ID[name]
 
 
-def of_shape(tokens: Sequence[int], tokenizer: Tokenizer | None = None, **shape: int) -> DrawableTrace:
+def of_shape(tokens: Sequence[int], tokenizer: Tokenizer | None = None, **shape: int) -> Trace:
     weights = tiny_weights(**shape)
     tensors = {name: weights.read(name) for name in weights.config.tensor_shapes()}
-    return DrawableTrace(weights.config, tensors, tokenizer, tokens)
+    return Trace(weights.config, tensors, tokenizer, tokens)
 
 
 def numbers(panel: Panel) -> list[list[float]]:
@@ -123,7 +123,7 @@ def among_the_shown(trace: Trace, count: int) -> list[steps.Candidate]:
 def test_a_loop_that_takes_other_tokens_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "candidates", second_best)
     trace = make_trace("tiny 7")
-    assert not is_ok(DrawableTrace(trace.config, trace.weights, None, trace.ids), figure(name))
+    assert not is_ok(Trace(trace.config, trace.weights, None, trace.ids), figure(name))
 
 
 def second_best(trace: Trace, count: int) -> list[steps.Candidate]:
@@ -151,7 +151,7 @@ def test_a_loop_that_forgets_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_weights_of_another_shape_are_found(name: str, tensor: str, shape: tuple[int, ...]) -> None:
     trace = make_trace("tiny 7")
-    other = DrawableTrace(trace.config, trace.weights, None, trace.ids)
+    other = Trace(trace.config, trace.weights, None, trace.ids)
     other.weights = dict(trace.weights) | {tensor: np.zeros(shape, np.float32)}
     assert is_ok(trace, figure(name))
     assert not is_ok(other, figure(name))
@@ -281,7 +281,7 @@ def test_a_lap_is_found_where_it_stands_three_times_in_a_row(ids: list[int], lap
 def test_a_model_that_runs_in_circles() -> None:
     trace = make_trace("tiny 7")
     nothing = {name: np.zeros_like(tensor) for name, tensor in trace.weights.items()}
-    drawn = draw(DrawableTrace(trace.config, nothing, None, trace.ids), figure("T1"))
+    drawn = draw(Trace(trace.config, nothing, None, trace.ids), figure("T1"))
     _, laps, _, ways = drawn.panels
     assert [row[1] for row in numbers(laps)] == list(range(8))  # the lowest id every time
     assert isinstance(ways, Table)
@@ -321,7 +321,7 @@ def test_the_end_of_text_is_a_reason() -> None:
     trace = make_trace("built-in")
     end = trace.weights["wte.weight"][50256]
     biased = dict(trace.weights) | {"ln_f.bias": 100 * end / np.linalg.norm(end)}
-    check = draw(DrawableTrace(trace.config, biased, trace.tokenizer, trace.ids), figure("T2")).check
+    check = draw(Trace(trace.config, biased, trace.tokenizer, trace.ids), figure("T2")).check
     assert check is not None
     assert check.statement.en.endswith("the end-of-text token was chosen")
 

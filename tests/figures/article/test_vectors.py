@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from cutaway.config import GPT2Config
-from cutaway.figures import DrawableTrace, Figure, Selection
+from cutaway.figures import Figure, Selection
 from cutaway.figures.article import arcs, choice, folders, unembedding, vectors
 from cutaway.figures.content import Arcs, Grid, Number, Table, Words
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.numerics import softmax
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from tests.figures.drawing import TRACES, assert_drawn, draw, falsify, is_ok, make_trace
 
 FIGURES = (*vectors.FIGURES, *arcs.FIGURES, *folders.FIGURES, *unembedding.FIGURES, *choice.FIGURES)
@@ -154,7 +154,7 @@ def test_a_long_text_has_a_row_for_the_heaviest_weights_and_one_for_the_others()
         assert sum(part.value for part in parts if isinstance(part, Number)) == pytest.approx(whole.value, abs=1e-5)
 
 
-def top_rows(trace: DrawableTrace, k: int) -> list[float]:
+def top_rows(trace: Trace, k: int) -> list[float]:
     """The probabilities of the likeliest tokens after the last, with that cut."""
     ids, share = distribution(trace.logits_at(-1), GenerationConfig(top_k=k))
     return [float(share[i]) for i in np.argsort(-trace.logits_at(-1)[ids], kind="stable")[:10]]
@@ -208,6 +208,6 @@ def test_rows_beyond_the_tokenizer_are_called_by_their_id() -> None:
     tokenizer = Tokenizer.gpt2()
     config = GPT2Config(n_vocab=tokenizer.n_vocab + 3, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
     weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
-    grid = draw(DrawableTrace(config, weights, tokenizer, [tokenizer.n_vocab + 2]), figure("F18")).panels[1]
+    grid = draw(Trace(config, weights, tokenizer, [tokenizer.n_vocab + 2]), figure("F18")).panels[1]
     assert isinstance(grid, Grid)
     assert list(grid.rows[-4:]) == ["<|endoftext|>", "#50257", "#50258", "→ #50259"]

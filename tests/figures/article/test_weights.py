@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from cutaway.config import GPT2Config
-from cutaway.figures import DrawableTrace, Figure, Selection
+from cutaway.figures import Figure, Selection
 from cutaway.figures.article.weights import FIGURES, parameter_panels
 from cutaway.figures.content import Bars, Box, Drawing, Line, Note, Number, Panel, Table
 from cutaway.figures.text import draw_text
 from cutaway.parameters import parameter_table
+from cutaway.trace import Trace
 from tests.figures.drawing import TRACES, assert_drawn, draw, is_ok, make_trace
 
 BY_ID = {figure.id: figure for figure in FIGURES}
@@ -37,7 +38,7 @@ def test_a_parameter_too_many_is_found(figure: Figure) -> None:
     trace = make_trace("tiny 7")
     assert is_ok(trace, figure)
     longer = dict(trace.weights) | {"h.0.mlp.c_fc.bias": np.zeros(97, np.float32)}
-    grown = DrawableTrace(trace.config, trace.weights, None, trace.ids)
+    grown = Trace(trace.config, trace.weights, None, trace.ids)
     grown.weights = longer
     assert not is_ok(grown, figure)
 
@@ -50,7 +51,7 @@ def test_shapes_stand_beside_the_sizes() -> None:
 
 def test_a_matrix_on_its_side_is_found() -> None:
     trace = make_trace("tiny 7")
-    turned = DrawableTrace(trace.config, trace.weights, None, trace.ids)
+    turned = Trace(trace.config, trace.weights, None, trace.ids)
     turned.weights = dict(trace.weights) | {"wpe.weight": trace.weights["wpe.weight"].T}
     assert not is_ok(turned, BY_ID["F58"])
 
@@ -76,7 +77,7 @@ def test_matrices_are_drawn_to_scale() -> None:
 def test_no_matrix_covers_another(inner: int) -> None:
     config = GPT2Config(n_vocab=5, n_ctx=4, n_embd=24, n_head=2, n_layer=1, n_inner=inner)
     weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
-    drawing = draw(DrawableTrace(config, weights, None, [1, 2]), BY_ID["F57"]).panels[1]
+    drawing = draw(Trace(config, weights, None, [1, 2]), BY_ID["F57"]).panels[1]
     assert isinstance(drawing, Drawing)
     boxes = [shape for shape in drawing.shapes if isinstance(shape, Box)]
     places = [(x, y) for b in boxes for x in range(b.x, b.x + b.width) for y in range(b.y, b.y + b.height)]
