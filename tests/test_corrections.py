@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 import cutaway
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.engines.reference import MASKED, ReferenceEngine
-from cutaway.figures.article.numbers import NUMBERS
-from cutaway.figures.article.steps import beginning
+from cutaway.figures.article.article_numbers import NUMBERS
+from cutaway.figures.article.decoding import beginning
 from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import collect

@@ -6,7 +6,7 @@ import pytest
 
 import cutaway
 from cutaway.figures import Check, all_figures, draw
-from cutaway.figures.content import Words
+from cutaway.figures.panels import Words
 from tests.cli.invoke import Result, invoke
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import cutaway
 from cutaway.figures import DrawnFigure, Figure, Selection, check_figure
-from cutaway.figures.content import Arcs, Bars, Cells, Grid, Number, Panel, Table
+from cutaway.figures.panels import Arcs, Bars, Cells, Grid, Number, Panel, Table
 from cutaway.trace import Trace
 from tests.tiny import random_ids, tiny_weights
 

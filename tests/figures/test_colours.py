@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from cutaway.engines.reference import MASKED
 from cutaway.figures.colours import colours, named_colour, paint, scale_table, shades
-from cutaway.figures.content import Scale
+from cutaway.figures.panels import Scale
 from cutaway.numerics import FloatArray
 
 SCALES: tuple[Scale, ...] = ("share", "signed", "size")

@@ -7,9 +7,9 @@ import pytest
 
 from cutaway.errors import UsageError
 from cutaway.figures import Check, DrawnFigure, Selection, all_figures, draw
-from cutaway.figures.content import Note, Words
 from cutaway.figures.drawn import LANGUAGES
 from cutaway.figures.figure import Figure
+from cutaway.figures.panels import Note, Words
 from cutaway.layout import width
 from cutaway.trace import Intervention
 from tests.figures.drawing import make_trace

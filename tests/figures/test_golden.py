@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from cutaway.engines.reference import MASKED
 from cutaway.figures import Figure, Selection, all_figures
-from cutaway.figures.content import Arcs, Bars, Box, Cells, Drawing, Entry, Grid, Label, Line, Number, Panel, Table
-from cutaway.figures.text import plain
+from cutaway.figures.panels import Arcs, Bars, Box, Cells, Drawing, Entry, Grid, Label, Line, Number, Panel, Table
+from cutaway.figures.render.text import plain
 from tests.figures.drawing import draw, make_trace
 
 Record = Mapping[str, str | Sequence[float]]

@@ -10,7 +10,7 @@ import pytest
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.figures import Selection, all_figures, check_figure, find_figure
-from cutaway.figures.content import Arcs, Bars, Grid, Number, Panel, Table
+from cutaway.figures.panels import Arcs, Bars, Grid, Number, Panel, Table
 from cutaway.trace import Trace
 from tests.figures.drawing import make_trace
 

@@ -11,8 +11,8 @@ from cutaway.errors import UsageError
 from cutaway.explore import EXAMPLE_TEXT
 from cutaway.explore.similarity import nearest_rows
 from cutaway.figures import Selection, all_figures
-from cutaway.figures.article.weights import parameter_panels
-from cutaway.figures.content import Note
+from cutaway.figures.article.part2_parameters import parameter_panels
+from cutaway.figures.panels import Note
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table, published_as

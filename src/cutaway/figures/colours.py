@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.content import Scale, signed_limit
+from cutaway.figures.panels import Scale, signed_limit
 from cutaway.numerics import FloatArray
 
 _FILE = Path(__file__).with_name("colours.json")

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cutaway.errors import UsageError
-from cutaway.figures.content import Panel
-from cutaway.figures.document import panel_document
 from cutaway.figures.figure import Check, Figure, Selection, check_figure
+from cutaway.figures.panels import Panel
 from cutaway.figures.registry import find_figure
-from cutaway.figures.svg import draw_svg
-from cutaway.figures.text import draw_text, plain, wrap_prose
+from cutaway.figures.render.json import panel_document
+from cutaway.figures.render.svg import draw_svg
+from cutaway.figures.render.text import draw_text, plain, wrap_prose
 from cutaway.trace import Trace
 
 LANGUAGES = ("en", "zh")

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.figures.content import Panel, Words
+from cutaway.figures.panels import Panel, Words
 from cutaway.trace import Trace
 
 Status = Literal["live", "drawn", "later"]

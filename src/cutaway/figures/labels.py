@@ -1,6 +1,6 @@
 """How a trace's tokens are written beside the numbers, and the words that several figures need."""
 
-from cutaway.figures.content import Words
+from cutaway.figures.panels import Words
 from cutaway.trace import Trace
 
 TOKEN, ID, PROBABILITY = Words("token", "词元"), Words("id", "编号"), Words("probability", "概率")

@@ -2,39 +2,59 @@
 
 from cutaway.errors import UsageError
 from cutaway.figures.article import (
-    applications,
-    arcs,
-    attention,
-    cache,
-    choice,
-    circles,
-    claims,
-    folders,
-    heads,
-    inside,
-    loop,
-    masked,
-    matrices,
-    outside,
-    paths,
-    projecting,
-    scoring,
-    sight,
-    sizes,
-    stacks,
-    three_steps,
-    unembedding,
-    vectors,
-    weights,
+    part1_autoregression,
+    part1_embeddings,
+    part1_greedy_decoding,
+    part1_language_model,
+    part1_looking_inside,
+    part1_masking,
+    part1_model_output,
+    part1_model_sizes,
+    part1_query_key_value,
+    part1_sampling,
+    part1_self_attention,
+    part1_simplifications,
+    part1_transformer_blocks,
+    part2_attention_matrices,
+    part2_heads,
+    part2_kv_cache,
+    part2_masked_self_attention,
+    part2_parameters,
+    part2_projection_and_mlp,
+    part2_query_key_value,
+    part2_score_and_sum,
+    part2_self_attention,
+    part2_three_steps,
+    part3_applications,
 )
 from cutaway.figures.figure import Figure
 
-PART_1 = (
-    *(outside, stacks, sizes, loop, circles, sight, paths, claims),
-    *(vectors, arcs, folders, unembedding, choice),
+MODULES = (  # by the first figure of each
+    part1_language_model,
+    part1_model_sizes,
+    part1_transformer_blocks,
+    part1_autoregression,
+    part1_masking,
+    part1_looking_inside,
+    part1_greedy_decoding,
+    part1_embeddings,
+    part1_self_attention,
+    part1_query_key_value,
+    part1_model_output,
+    part1_sampling,
+    part1_simplifications,
+    part2_self_attention,
+    part2_three_steps,
+    part2_masked_self_attention,
+    part2_attention_matrices,
+    part2_kv_cache,
+    part2_query_key_value,
+    part2_heads,
+    part2_score_and_sum,
+    part2_projection_and_mlp,
+    part2_parameters,
+    part3_applications,
 )
-PART_2 = attention, three_steps, masked, matrices, cache, inside, heads, scoring, projecting, weights
-PART_3 = (applications,)
 
 
 def all_figures() -> dict[str, Figure]:
@@ -43,7 +63,7 @@ def all_figures() -> dict[str, Figure]:
     >>> list(all_figures())[:3]
     ['F01', 'F02', 'F03']
     """
-    listed = [figure for module in (*PART_1, *PART_2, *PART_3) for figure in module.FIGURES]
+    listed = [figure for module in MODULES for figure in module.FIGURES]
     return {figure.id: figure for figure in sorted(listed, key=lambda figure: (figure.part, _order(figure.id)))}
 
 

@@ -1,0 +1,138 @@
+"""Part 1 of the article: the auto-regressive loop, in which each output becomes input."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from cutaway.figures.article.decoding import Step, go_on, likely, tail
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import PROBABILITY, many, token_label
+from cutaway.figures.panels import Box, Drawing, Entry, Label, Line, Note, Panel, Shapes, Table, Words
+from cutaway.figures.render.text import short
+from cutaway.layout import width
+from cutaway.trace import Trace
+
+ROUNDS = 4  # of the loop, in the figures that show it
+TAIL = 26  # characters of the text that are shown before a new token
+NEW, MODEL, OUT = 29, 50, 61  # where in a line of F09 the new token, the model and what it chose stand
+
+STEP = Words("step", "步")
+CHOSEN = Words("chosen", "选出的词元")
+
+
+# F08 and F09: one token at a time.
+
+
+def _one_at_a_time(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    steps, _ = go_on(trace, ROUNDS)
+    rows: list[list[Entry]] = [
+        [str(n), tail(trace, step.ids, TAIL), token_label(trace, step.chosen.id), likely(step)]
+        for n, step in enumerate(steps, 1)
+    ]
+    return (
+        Note(
+            Words(
+                "GPT-2 gives one token at a time. Here it is always the likeliest one.",
+                "GPT-2 每次只给出一个词元。这里每次都取概率最大的那个。",
+            )
+        ),
+        Table(
+            Words("the text that is read, and what comes out", "读入的文本与输出"),
+            [STEP, Words("text", "文本"), CHOSEN, PROBABILITY],
+            rows,
+        ),
+    )
+
+
+def _check_output(trace: Trace, chosen: Selection) -> Check:
+    steps, last = go_on(trace, ROUNDS)
+    written = [step.chosen.id for step in steps]
+    joined = (*trace.ids, *written) == (*last.ids, written[-1])
+    best = all(int(last.logits_at(len(step.ids) - 1).argmax()) == step.chosen.id for step in steps)
+    return Check(
+        joined and best,
+        Words(
+            f"{many(len(trace), 'token')} of text and the {len(written)} written {'are' if joined else 'are not'} "
+            f"the ids of the last step; {'each' if best else 'not each'} has the largest logit",
+            f"文本的 {len(trace)} 个词元加上写出的 {len(written)} 个，{'正是' if joined else '并非'}最后一步的编号；"
+            f"写出的词元{'每个' if best else '并非每个'}都有最大的 logit",
+        ),
+    )
+
+
+def _loop(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    steps, _ = go_on(trace, ROUNDS - 1)
+    shapes: Shapes = []
+    for n, step in enumerate(steps):
+        shapes += _round(trace, step, 6 * n, first=n == 0, last=n == len(steps) - 1)
+    return (
+        Note(
+            Words(
+                "The token that came out is put behind the text and read in the next step. A model that feeds on its "
+                "own output in this way is called auto-regressive.",
+                "输出的词元接到文本后面，在下一步里作为输入读进去。像这样以自己的输出为输入的模型，叫做自回归模型。",
+            )
+        ),
+        Drawing(Words("output becomes input", "输出变成输入"), shapes),
+    )
+
+
+def _round(trace: Trace, step: Step, y: int, *, first: bool, last: bool) -> Shapes:
+    """What was read, the model, what was chosen, and the line back to the next step's input."""
+    old, new = (step.ids, "") if first else (step.ids[:-1], short(token_label(trace, step.ids[-1])))
+    before, out = tail(trace, old, TAIL), short(token_label(trace, step.chosen.id))
+    shapes: Shapes = [Label(TAIL + 1 - width(before), y + 1, before)]
+    start = NEW
+    if new:
+        start += width(new) + 5
+        shapes.append(Box(NEW, y, width(new) + 4, 3, new, "output"))
+    shapes += [
+        Line(start, y + 1, MODEL - 1, y + 1),
+        Box(MODEL, y, 9, 3, "GPT-2", "weights"),
+        Line(OUT - 2, y + 1, OUT - 1, y + 1),
+        Box(OUT, y, width(out) + 4, 3, out, "output"),
+    ]
+    if not last:
+        shapes += [
+            Line(OUT + 2, y + 3, OUT + 2, y + 4, arrow=False),
+            Line(NEW + 2, y + 4, OUT + 2, y + 4, arrow=False),
+            Line(NEW + 2, y + 4, NEW + 2, y + 5),
+        ]
+    return shapes
+
+
+def _check_loop(trace: Trace, chosen: Selection) -> Check:
+    steps, _ = go_on(trace, ROUNDS - 1)
+    fed = [after.ids == (*before.ids, before.chosen.id) for before, after in pairwise(steps)]
+    if not fed:
+        full = Words("the context is full: the token chosen cannot be read", "上下文已满：选出的词元没有位置可读入")
+        return Check(True, full)
+    return Check(
+        all(fed),
+        Words(
+            f"in {sum(fed)} of {many(len(fed), 'step')} after the first the input is the last input and the token "
+            "chosen then",
+            f"第一步之后的 {len(fed)} 步中，有 {sum(fed)} 步的输入是上一步的输入加上当时选出的词元",
+        ),
+    )
+
+
+FIGURES = (
+    Figure(
+        "F08",
+        Words("One token at a time", "每次一个词元"),
+        part=1,
+        picture=None,
+        tensors=("ids", "logits"),
+        draw=_one_at_a_time,
+        verify=_check_output,
+    ),
+    Figure(
+        "F09",
+        Words("The loop: output becomes input", "循环：输出变成输入"),
+        part=1,
+        picture=3,
+        tensors=("ids", "logits"),
+        draw=_loop,
+        verify=_check_loop,
+    ),
+)

@@ -1,0 +1,233 @@
+"""Part 1 of the article: where the likeliest token every time leads, and how another choice leads out of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from cutaway.figures.article.decoding import Candidate, Step, candidates, go_on, likely, tail
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import PROBABILITY, TOKEN, many, token_label
+from cutaway.figures.panels import Entry, Note, Number, Panel, Table, Words
+from cutaway.trace import Trace
+
+MOST_STEPS, FEWEST_STEPS = 44, 12
+MOST_READ = 5_000_000_000  # parameters, each as often as a step reads it: 40 steps of 124M, which take seconds
+TIMES, LEAST = 3, 8  # so often must a run stand in a row, and so many tokens must that be, to be a circle
+AFTER = 6  # steps after another choice
+TOGETHER = 8  # tokens in a row of the table, outside a circle
+TEXT = 40  # characters of what was written
+SEEN_BEFORE = Words("repeated run", "重复长度")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The tokens written with the likeliest each time, until a circle is found, and another way from where it closes.
+
+    The circle is `lap` tokens long, 0 where there is none, and begins after `start` steps. `largest` are the tokens
+    with the largest logit after each beginning, all computed at once.
+    """
+
+    steps: Sequence[Step]
+    largest: Sequence[int]
+    lap: int = 0
+    start: int = 0
+    other: Candidate | None = None
+    larger: int = 0  # logits above that of the other choice
+    after: Sequence[Step] = ()
+
+    @property
+    def written(self) -> list[int]:
+        return [step.chosen.id for step in self.steps]
+
+    @property
+    def closed(self) -> int:
+        """The first step that repeats a token of the circle, from 0."""
+        return self.start + self.lap
+
+
+_WALKS: WeakKeyDictionary[Trace, Walk] = WeakKeyDictionary()  # the figure and its check need the same one, of seconds
+
+
+def walk(trace: Trace) -> Walk:
+    """Writing goes on from the trace; a second time it is only looked up."""
+    if trace not in _WALKS:
+        _WALKS[trace] = _walk(trace)
+    return _WALKS[trace]
+
+
+def _walk(trace: Trace) -> Walk:
+    most = min(MOST_STEPS, max(FEWEST_STEPS, MOST_READ // trace.config.n_params))
+    steps, last = go_on(trace, most, lambda written: find_lap(written) > 0)
+    written = [step.chosen.id for step in steps]
+    top = last[trace.final_residual][len(trace) - 1 :]
+    ends = last.read_out(top)["logits"].argmax(axis=-1).tolist()
+    lap = find_lap(written)
+    if not lap:
+        return Walk(steps, ends)
+    start = _begins(written, lap)
+    position = len(trace) + start + lap - 1
+    other = candidates(last, 2, position)[-1]
+    after, _ = go_on(last.edit([*last.ids[: position + 1], other.id]), AFTER)
+    larger = int((last.logits_at(position) > other.logit).sum())
+    return Walk(steps, ends, lap, start, other, larger, after)
+
+
+def find_lap(ids: Sequence[int]) -> int:
+    """How many tokens the run has that stands several times in a row at the end; 0 where there is none."""
+    for lap in range(1, len(ids) // TIMES + 1):
+        end = ids[-max(TIMES * lap, LEAST) :]
+        if len(end) >= LEAST and end[lap:] == end[:-lap]:
+            return lap
+    return 0
+
+
+def _begins(ids: Sequence[int], lap: int) -> int:
+    """From where on the tokens repeat with that distance, to the end."""
+    return next((i + 1 for i in range(len(ids) - lap - 1, -1, -1) if ids[i] != ids[i + lap]), 0)
+
+
+def seen_before(ids: Sequence[int]) -> int:
+    """How many of the last tokens stood in this order before."""
+    lengths = range(len(ids) - 1, 0, -1)
+    return next((n for n in lengths if any(ids[i : i + n] == ids[-n:] for i in range(len(ids) - n))), 0)
+
+
+def _run(ids: Sequence[int]) -> Number:
+    return Number(seen_before(ids), "the longest end of the written ids that stands before it", form="")
+
+
+def _greedy(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    found = walk(trace)
+    return (
+        Note(
+            Words(
+                "With top-k = 1 the likeliest token is taken every time, and a model can begin to run in circles: the "
+                "run of tokens that it wrote before in the same order then grows with every step. Taking the second "
+                "or third token now and then is the way out.",
+                "top-k = 1 时每次都取概率最大的词元，模型可能就此兜起圈子：与前文相同的一串词元会一步比一步长。"
+                "偶尔取第二或第三个词元，就能走出来。",
+            )
+        ),
+        _laps(trace, found),
+        Note(_outcome(trace, found)),
+        *([_two_ways(trace, found, found.other)] if found.other else []),
+    )
+
+
+def _laps(trace: Trace, found: Walk) -> Table:
+    """What was written: a row for each lap of the circle, before it for every few tokens."""
+    count = len(found.steps)
+    before = found.start if found.lap else count
+    cuts = [*range(0, before, TOGETHER), *range(before, count, found.lap or count), count]
+    rows: list[Sequence[Entry]] = []
+    for first, end in pairwise(cuts):
+        steps = found.steps[first:end]
+        mean = float(np.mean([step.chosen.probability for step in steps]))
+        ids = f"{len(steps[0].ids)} to {len(steps[-1].ids)} ids"
+        shown = tail(trace, found.written[first:end], TEXT)
+        run = _run(found.written[:end])
+        rows.append(
+            (_span(first, end), shown, Number(mean, f"mean(softmax(logits({ids})[-1]).max())", form=".2%"), run)
+        )
+    headings = Words("steps", "步"), Words("written", "写出"), Words("mean probability", "平均概率"), SEEN_BEFORE
+    return Table(Words("the likeliest token, each time", "每次都取概率最大的词元"), headings, rows)
+
+
+def _span(first: int, end: int) -> str:
+    return f"{first + 1}–{end}" if end > first + 1 else str(end)
+
+
+def _outcome(trace: Trace, found: Walk) -> Words:
+    """Where the writing led, as it was measured."""
+    count, start, lap = len(found.steps), found.start, found.lap
+    if not lap:
+        steps = Words(many(count, "step"), f"{count} 步")
+        full = (
+            Words(", which fill the context,", "（上下文已满）")
+            if len(found.steps[-1].ids) == trace.config.n_ctx
+            else Words("", "")
+        )
+        return Words(
+            f"In {steps.en}{full.en} no run of tokens stands {TIMES} times in a row: there is no circle to leave here.",
+            f"在这 {steps.zh}里{full.zh}，没有哪一串词元连续出现 {TIMES} 次：这里没有圈子可出。",
+        )
+    times = (count - start) // lap
+    same = "the same token stands" if lap == 1 else f"the same {lap} tokens stand"
+    turn = tail(trace, found.written[start : start + lap], TEXT)
+    return Words(
+        f"From step {start + 1} on {same} {times} times in a row: {turn}. The circle closes at step "
+        f"{found.closed + 1}, the first that writes again what stands {lap} before it; there another choice is made.",
+        f"从第 {start + 1} 步起，同样的 {lap} 个词元连续出现 {times} 次：{turn}。第 {found.closed + 1} 步第一次写出与 "
+        f"{lap} 步之前相同的词元，圈子在此合拢；下面就在这一步改选另一个词元。",
+    )
+
+
+def _two_ways(trace: Trace, found: Walk, other: Candidate) -> Table:
+    """The likeliest and the second likeliest token where the circle closes, and what each leads to."""
+    closing, then = found.steps[found.closed], slice(found.closed + 1, found.closed + 1 + AFTER)
+    before = found.written[: found.closed]
+    ways = [
+        (Words("the likeliest", "概率最大"), closing.chosen, found.written[then]),
+        (Words("the second likeliest", "概率第二大"), other, [step.chosen.id for step in found.after]),
+    ]
+    rows: list[Sequence[Entry]] = [
+        (
+            name,
+            token_label(trace, each.id),
+            likely(Step(closing.ids, 0, each)),
+            tail(trace, ids, TEXT),
+            _run([*before, each.id, *ids]),
+        )
+        for name, each, ids in ways
+    ]
+    title = Words(f"two choices at step {found.closed + 1}", f"第 {found.closed + 1} 步的两种选择")
+    return Table(title, (Words("choice", "选择"), TOKEN, PROBABILITY, Words("then", "随后"), SEEN_BEFORE), rows)
+
+
+def _check_greedy(trace: Trace, chosen: Selection) -> Check:
+    found = walk(trace)
+    best, count = sum(map(int.__eq__, found.written, found.largest)), len(found.steps)
+    led, way = _measured(found), Words("", "")
+    if found.other:
+        way = Words(
+            f"; {found.larger} of all logits there {'is' if found.larger == 1 else 'are'} above that of the other "
+            "choice",
+            f"；改选的词元之上还有 {found.larger} 个更大的 logit",
+        )
+    return Check(
+        best == count and found.larger <= 1,
+        Words(
+            f"{best} of {count} greedy tokens have the largest logit; {led.en}{way.en}",
+            f"贪心选出的 {count} 个词元中，{best} 个的 logit 最大；{led.zh}{way.zh}",
+        ),
+    )
+
+
+def _measured(found: Walk) -> Words:
+    if not found.lap:
+        longest = max(seen_before(found.written[:n]) for n in range(1, len(found.steps) + 1))
+        return Words(
+            f"no circle was found; the longest repeated run is {longest}", f"没有兜圈子；最长的重复长度为 {longest}"
+        )
+    again, step = sum(map(int.__eq__, found.written[found.start :], found.written[found.closed :])), found.closed + 1
+    count = len(found.steps) - found.closed
+    return Words(
+        f"from step {step} on {again} of {count} are the token {found.lap} before",
+        f"从第 {step} 步起的 {count} 个中，{again} 个与 {found.lap} 步之前相同",
+    )
+
+
+FIGURES = (
+    Figure(
+        "T1",
+        Words("Always the likeliest: running in circles", "总取概率最大的：兜圈子"),
+        part=1,
+        picture=None,
+        tensors=("ids", "logits"),
+        draw=_greedy,
+        verify=_check_greedy,
+    ),
+)

@@ -1,0 +1,253 @@
+"""Part 1 of the article: a language model from outside, which says what may come next."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutaway.figures.article.decoding import beginning, candidate_table, candidates, first_logits, tail
+from cutaway.figures.article.excerpts import TOLERANCE, apart, within
+from cutaway.figures.article.part1_model_output import expected_logits, output_matrix
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import PROBABILITY, place, token_label
+from cutaway.figures.panels import (
+    Bars,
+    Box,
+    Drawing,
+    Entry,
+    Label,
+    Line,
+    Note,
+    Number,
+    Panel,
+    Shapes,
+    Table,
+    Words,
+    computed,
+)
+from cutaway.figures.render.text import short
+from cutaway.numerics import softmax
+from cutaway.trace import Trace
+
+MOST_HIDDEN = 32  # F02 reads the text left of a token anew, at most so many tokens
+
+
+# F01 and F04: what may come next.
+
+
+def _keyboard(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    likely = candidates(trace, 3)
+    labels = [short(token_label(trace, each.id)) for each in likely]
+    text = tail(trace, trace.ids, 52)
+    shapes: Shapes = [Box(20 * n, 0, 18, 3, label, "output") for n, label in enumerate(labels)]
+    shapes.append(Box(0, 4, 58, 3, f"{text} ▏", "token"))
+    return (
+        Note(
+            Words(
+                "A language model does what a phone's keyboard does: from the text so far it says what may come next. "
+                "These are its three likeliest tokens.",
+                "语言模型做的事和手机键盘一样：根据已有的文字，给出接下来可能出现的内容。这里是概率最大的三个词元。",
+            )
+        ),
+        Drawing(Words("suggestions above the text", "文字上方的建议"), shapes),
+        candidate_table(trace, len(trace) - 1, likely),
+    )
+
+
+def _check_keyboard(trace: Trace, chosen: Selection) -> Check:
+    return _check_candidates(trace, 3)
+
+
+def _check_candidates(trace: Trace, count: int) -> Check:
+    """Whether the likeliest are those with the largest logits, and their logits and shares of the whole vocabulary
+    follow from the vector that leaves the last block.
+    """
+    logits, shown, expected = trace.logits_at(-1), candidates(trace, count), expected_logits(trace, -1)
+    above, ids = int((logits > min(each.logit for each in shown)).sum()), [each.id for each in shown]
+    off = (
+        apart(np.array([each.logit for each in shown]), expected[ids]),
+        apart(np.array([each.probability for each in shown]), softmax(expected.astype(np.float64))[ids]),
+    )
+    size, last, matrix = f"{len(logits):,}", f"{trace.final_residual}[-1]", output_matrix(trace)
+    scores, shares = map(within, off)
+    return Check(
+        above < len(shown) and all(each < TOLERANCE for each in off),
+        Words(
+            f"{above} of {size} logits are larger than the smallest of the {len(shown)} shown; these are "
+            f"ln_f({last}) @ {matrix}.T {scores.en}, and the probabilities its softmax {shares.en}",
+            f"{size} 个 logit 中有 {above} 个大于所示 {len(shown)} 个里最小的；所示的 logit 等于 "
+            f"ln_f({last}) @ {matrix}.T，{scores.zh}；概率等于它的 softmax，{shares.zh}",
+        ),
+    )
+
+
+def _ten(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    likely = candidates(trace, 10)
+    shares = np.array([each.probability for each in likely])
+    size = f"{trace.config.n_vocab:,}"
+    formula = f"probs[{len(trace) - 1}, [{', '.join(str(each.id) for each in likely)}]]"
+    return (
+        Note(
+            Words(
+                f"The {len(likely)} tokens likeliest to come next. The percentages are shares of the whole vocabulary "
+                f"of {size}, not of these {len(likely)}.",
+                f"接下来最可能出现的 {len(likely)} 个词元。百分比是在整个词表（{size} 个词元）中的份额，"
+                f"不是在这 {len(likely)} 个之中的份额。",
+            )
+        ),
+        Bars(
+            Words(f"the {len(likely)} likeliest", f"概率最大的 {len(likely)} 个"),
+            [token_label(trace, each.id) for each in likely],
+            computed(formula, shares),
+        ),
+        candidate_table(trace, len(trace) - 1, likely),
+    )
+
+
+def _check_ten(trace: Trace, chosen: Selection) -> Check:
+    found = _check_candidates(trace, 10)
+    en, zh = found.statement.en, found.statement.zh
+    if len(trace) == trace.config.n_ctx:
+        full = Words(f"{en}; the context is full, so none can be taken", f"{zh}；上下文已满，不能再选")
+        return Check(found.ok, full)
+    there = trace.append(candidates(trace, 1)[0].id)
+    back = there.edit(trace.ids)
+    off = apart(back.logits_at(-1), trace.logits_at(-1))
+    near = within(off)
+    return Check(
+        found.ok and back.ids == trace.ids == there.ids[:-1] and off <= TOLERANCE,
+        Words(
+            f"{en}; the first taken and taken back gives the same ids and logits {near.en}",
+            f"{zh}；选中第一个再撤回，编号和 logit 与原来相同，{near.zh}",
+        ),
+    )
+
+
+# F02: a hidden word.
+
+
+def _gap(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    instead = _instead(trace, chosen)
+    return (
+        Note(
+            Words(
+                "BERT guesses a hidden word from both sides. GPT-2 has no such gap to fill: what it expects at a place "
+                f"depends on what stands left of it, and nothing on the right changes it.{instead.en}",
+                "BERT 根据左右两边猜被遮住的词。GPT-2 没有这样的空可填：它在某处的预测只取决于左边的内容，"
+                f"右边写什么都不会改变它。{instead.zh}",
+            )
+        ),
+        Drawing(
+            Words("where the guess comes from", "猜测从哪里来"), [*_guess("BERT", 0, both=True), *_guess("GPT-2", 6)]
+        ),
+        *_hidden_table(trace, chosen),
+    )
+
+
+def _guess(name: str, y: int, *, both: bool = False) -> Shapes:
+    """A gap between words, with arrows from where the model looks."""
+    shapes: Shapes = [
+        Label(0, y, name),
+        Box(0, y + 1, 20, 3, Words("words before it", "前面的词"), "key"),
+        Line(21, y + 2, 26, y + 2),
+        Box(28, y + 1, 12, 3, Words("hidden", "遮住"), "query"),
+        Box(48, y + 1, 20, 3, Words("words after it", "后面的词"), "key" if both else "plain"),
+    ]
+    return [*shapes, Line(46, y + 2, 41, y + 2)] if both else shapes
+
+
+def _hidden(trace: Trace, chosen: Selection) -> int:
+    """The position that is hidden: the chosen one if it has words on both sides, else one in the middle."""
+    inside = 0 < chosen.position < len(trace) - 1
+    return min(chosen.position if inside else len(trace) // 2, MOST_HIDDEN)
+
+
+def _instead(trace: Trace, chosen: Selection) -> Words:
+    """Why another position is hidden than the chosen one, where it is."""
+    hidden, wanted = _hidden(trace, chosen), place(chosen.position)
+    if hidden in (0, chosen.position):
+        return Words("", "")
+    why = Words("nothing before it", "前面没有内容")
+    if chosen.position == len(trace) - 1:
+        why = Words("nothing after it", "后面没有内容")
+    elif chosen.position:
+        why = Words("too much before it to be read anew", "前面的内容太长，不便重读")
+    return Words(
+        f" {wanted.en.capitalize()} has {why.en}; hidden is {place(hidden).en}.",
+        f"{wanted.zh}{why.zh}；这里遮住的是{place(hidden).zh}。",
+    )
+
+
+def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:
+    """What the model gives the hidden token, with nothing on its right and with the whole text."""
+    hidden = _hidden(trace, chosen)
+    if hidden == 0:
+        return []
+    token = trace.ids[hidden]
+    alone = softmax(beginning(trace, hidden).logits_at(-1).astype(np.float64))[token]
+    whole = softmax(trace.logits_at(hidden - 1).astype(np.float64))[token]
+    rows: list[list[Entry]] = [
+        [
+            Words("only what stands before it", "只有前面的内容"),
+            Number(float(alone), f"softmax(logits(ids[:{hidden}])[-1])[{token}]", form=".4%"),
+            Number(-float(np.log(alone)), f"-log(softmax(logits(ids[:{hidden}])[-1])[{token}])"),
+        ],
+        [
+            Words("the whole text", "整段文本"),
+            Number(float(whole), "probs", (hidden - 1, token), ".4%"),
+            Number(-float(np.log(whole)), f"-log(probs[{hidden - 1}, {token}])"),
+        ],
+    ]
+    where, label = place(hidden), token_label(trace, token)
+    title = Words(f"{label} hidden, at {where.en}", f"遮住{where.zh}的 {label}")
+    headings = [Words("the model reads", "模型读到的"), PROBABILITY, Words("loss (nats)", "损失（nat）")]
+    return [Table(title, headings, rows)]
+
+
+def _check_gap(trace: Trace, chosen: Selection) -> Check:
+    hidden = _hidden(trace, chosen)
+    if hidden == 0:
+        alone = Words(
+            "the text is one token long: there is nothing on either side of it", "文本只有一个词元，两边都没有内容"
+        )
+        return Check(True, alone)
+    left = first_logits(beginning(trace, hidden), hidden)
+    off, right = apart(first_logits(trace, hidden), left), len(trace) - hidden
+    near = within(off)
+    return Check(
+        off <= TOLERANCE,
+        Words(
+            f"with {right} tokens put right of the first {hidden} their logits stay the same {near.en}",
+            f"在前 {hidden} 个词元的右边接上 {right} 个词元，它们的 logit 不变，{near.zh}",
+        ),
+    )
+
+
+FIGURES = (
+    Figure(
+        "F01",
+        Words("Suggestions above a keyboard", "键盘上方的建议"),
+        part=1,
+        picture=2,
+        tensors=("logits", "probs"),
+        draw=_keyboard,
+        verify=_check_keyboard,
+    ),
+    Figure(
+        "F02",
+        Words("A hidden word", "被遮住的词"),
+        part=1,
+        picture=1,
+        tensors=("logits", "probs"),
+        draw=_gap,
+        verify=_check_gap,
+    ),
+    Figure(
+        "F04",
+        Words("Ten candidates", "十个候选"),
+        part=1,
+        picture=None,
+        tensors=("logits", "probs"),
+        draw=_ten,
+        verify=_check_ten,
+    ),
+)

@@ -1,0 +1,142 @@
+"""Part 1 of the article: what a position may look at, with the mask and without it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutaway.engines.reference import MASKED
+from cutaway.figures.article.excerpts import largest_difference, within
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import LOOKS, SEEN, many, place, token_labels
+from cutaway.figures.panels import Cells, Grid, Note, Panel, Words, cells, computed
+from cutaway.numerics import softmax
+from cutaway.trace import Intervention, Trace
+
+
+def _path(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    name, position = f"attn.{chosen.layer}", _with_later(trace, chosen)
+    attn = trace[name]
+    where, instead = place(position), _instead(trace, chosen)
+    return (
+        Note(
+            Words(
+                f"{instead.en}How much of its weight {where.en} gives to each token, in every head of layer "
+                f"{chosen.layer} (layers and heads are counted from 0). It looks at itself and at what came before; "
+                "all later weights are 0.",
+                f"{instead.zh}第 {chosen.layer} 层的每个头里，{where.zh}分给各个词元的权重（层和头都从 0 数起）。"
+                "它只看自己和之前的词元，之后的权重都是 0。",
+            )
+        ),
+        Grid(
+            Words(f"attention weights of {where.en}", f"{where.zh}的注意力权重"),
+            cells(name, attn, attn[:, position]),
+            "share",
+            [str(head) for head in range(trace.config.n_head)],
+            token_labels(trace),
+            Words("head", "头"),
+            SEEN,
+        ),
+    )
+
+
+def _with_later(trace: Trace, chosen: Selection) -> int:
+    """The chosen position, or the article's fourth where the chosen one is the last and has no later ones."""
+    return chosen.position if chosen.position < len(trace) - 1 else min(3, len(trace) - 1)
+
+
+def _instead(trace: Trace, chosen: Selection) -> Words:
+    """Why another position is shown than the chosen one, where it is."""
+    shown, last = _with_later(trace, chosen), place(chosen.position)
+    if shown == chosen.position:
+        return Words("", "")
+    return Words(
+        f"{last.en.capitalize()} is the last and hides nothing; shown is {place(shown).en}. ",
+        f"{last.zh}是最后一个，没有可遮住的词元；图中是{place(shown).zh}。",
+    )
+
+
+def _check_path(trace: Trace, chosen: Selection) -> Check:
+    attn, position = trace[f"attn.{chosen.layer}"], _with_later(trace, chosen)
+    later, spot = attn[:, position, position + 1 :], place(position)
+    largest, off = float(later.max(initial=0)), float(np.abs(attn[:, position].sum(axis=-1) - 1).max())
+    near = within(off)
+    return Check(
+        largest == 0 and off < 1e-5,
+        Words(
+            f"{many(later.size, 'weight')} of {spot.en} on later tokens in layer {chosen.layer}: at most {largest:g}; "
+            f"each head's weights sum to 1 {near.en}",
+            f"第 {chosen.layer} 层里，{spot.zh}对后面词元的 {later.size} 个权重最大为 {largest:g}；"
+            f"每个头的权重之和为 1，{near.zh}",
+        ),
+    )
+
+
+def _two_masks(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    layer, head = chosen.layer, chosen.head
+    name = f"attn.{layer}"
+    attn = trace[name]
+    return (
+        Note(
+            Words(
+                f"The same weights twice, in layer {layer}, head {head} (counted from 0): with the mask of GPT-2, and "
+                "with the mask taken off, as in BERT. Without it a token takes from those after it too.",
+                f"同样的权重，第 {layer} 层第 {head} 个头（从 0 数起）：一次带 GPT-2 的掩码，一次像 BERT 那样去掉掩码。"
+                "去掉以后，词元也会从后面的词元取值。",
+            )
+        ),
+        _weights(trace, Words("masked, as in GPT-2", "带掩码（GPT-2）"), cells(name, attn, attn[head])),
+        _weights(trace, Words("the mask taken off", "去掉掩码"), _free(trace, chosen)),
+    )
+
+
+def _weights(trace: Trace, title: Words, shown: Cells) -> Grid:
+    tokens = token_labels(trace)
+    return Grid(title, shown, "share", tokens, tokens, LOOKS, SEEN)
+
+
+def _free(trace: Trace, chosen: Selection) -> Cells:
+    """The weights of one head (T, T) with its scores left as they were where the mask hides them."""
+    seen = trace.attention(chosen.layer, chosen.head, chosen.head + 1)
+    scores = np.where(seen["masked"] == MASKED, seen["scores"], seen["masked"])[0]
+    return computed(f"softmax(scores.{chosen.layer}[{chosen.head}])", softmax(scores))
+
+
+def _check_masks(trace: Trace, chosen: Selection) -> Check:
+    """Against the model run without the layer's mask; the first token is the one that all others come after."""
+    name, alone = f"attn.{chosen.layer}", len(trace) == 1
+    other = trace.intervene(*trace.interventions, Intervention("no_mask", layer=chosen.layer))
+    masked, free = (float(np.triu(each[name], 1).sum(axis=-1).mean()) for each in (trace, other))
+    moved = largest_difference(other.logits_at(0), trace.logits_at(0))
+    follows = largest_difference(_free(trace, chosen).values, other[name][chosen.head])
+    why = Words(", for the text has no other", "，因为文本没有别的词元") if alone else Words("", "")
+    return Check(
+        masked == 0 and follows < 1e-5 and (alone or free > 0),
+        Words(
+            f"weight on later tokens in layer {chosen.layer}: {masked:.0%} with the mask, {free:.0%} without; the "
+            f"logits after the first token move by {moved:.2g}{why.en}",
+            f"第 {chosen.layer} 层里给后面词元的权重：有掩码时 {masked:.0%}，去掉后 {free:.0%}；"
+            f"第一个词元之后的 logit 最大变化 {moved:.2g}{why.zh}",
+        ),
+    )
+
+
+FIGURES = (
+    Figure(
+        "F12",
+        Words("What one position looks at", "一个位置能看到什么"),
+        part=1,
+        picture=10,
+        tensors=("attn.L",),
+        draw=_path,
+        verify=_check_path,
+    ),
+    Figure(
+        "F13",
+        Words("Self-attention with and without the mask", "带掩码与不带掩码的自注意力"),
+        part=1,
+        picture=11,
+        tensors=("attn.L", "scores.L"),
+        draw=_two_masks,
+        verify=_check_masks,
+    ),
+)

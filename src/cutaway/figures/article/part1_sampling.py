@@ -1,0 +1,169 @@
+"""Part 1 of the article: the choice of the next token - the cut of top-k, and the other settings in their order."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from cutaway.figures.article.excerpts import TOLERANCE, apart, within
+from cutaway.figures.article.part1_model_output import falling, read_out
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import ID, TOKEN, token_label
+from cutaway.figures.panels import Entry, Note, Number, Panel, Table, Text, Words
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.sampling import choose, distribution
+from cutaway.numerics import FloatArray, softmax, top_k
+from cutaway.trace import Trace
+
+ALL, CUT_OFF = Words("all", "全部"), Words("cut", "截去")
+CUTS: Mapping[Text, GenerationConfig] = {
+    ALL: GenerationConfig(top_k=0),
+    "k = 40": GenerationConfig(top_k=40),
+    "k = 1": GenerationConfig(top_k=1),
+}
+LAST = GenerationConfig(temperature=0.8, top_k=40, top_p=0.9)
+IN_ORDER: Mapping[Text, GenerationConfig] = {
+    ALL: GenerationConfig(top_k=0),
+    "t = 0.8": GenerationConfig(temperature=0.8, top_k=0),
+    "k = 40": GenerationConfig(temperature=0.8, top_k=40),
+    "p = 0.9": LAST,
+}
+LIKELIEST = 5  # tokens that are always in the list
+AROUND = 2  # tokens before and after a cut
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """The probability of each token that can be drawn with some settings, and what one draw gives."""
+
+    shares: Mapping[int, float]
+    formula: str
+    drawn: int
+
+    def share(self, token: int) -> Entry:
+        """What a table says of the token."""
+        if token not in self.shares:
+            return CUT_OFF
+        return Number(self.shares[token], f"{self.formula}[{token}]", form=".2%")
+
+
+def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    p = chosen.position
+    return (
+        Note(
+            Words(
+                "The next token is drawn by chance, each with its probability. top-k first leaves only the k highest "
+                "scores, and what is left is made to sum to 1 again: k = 1 is always the likeliest token, 40 is the "
+                "article's advice and the default here, and 0 in the settings means no cut.",
+                "下一个词元按概率随机抽取。top-k 先只留下分数最高的 k 个，再让留下的概率之和重新为 1："
+                "k = 1 永远选最可能的词元，40 是文章的建议，也是这里的默认值；设置里的 0 表示不截断。",
+            )
+        ),
+        _candidates(trace, p, Words("the candidates, and where they are cut", "候选词元，以及在哪里截断"), CUTS),
+        Note(
+            Words(
+                "There are three settings, and they are applied in this order. The temperature t divides the logits: "
+                "below 1 the likely tokens gain. Then top-k cuts. Then top-p keeps the likeliest of what is left, as "
+                "few as sum to at least p. Each column is what the settings up to it leave.",
+                "一共有三项设置，按以下次序使用。先用温度 t 去除 logit：t 低于 1 时，概率大的词元更占优。"
+                "然后 top-k 截断。最后 top-p 在剩下的词元中从概率最大的取起，概率之和一达到 p 就停。"
+                "每一列是依次用到该项设置之后的结果。",
+            )
+        ),
+        _candidates(trace, p, Words("temperature, then top-k, then top-p", "先温度，再 top-k，再 top-p"), IN_ORDER),
+    )
+
+
+def _candidates(trace: Trace, position: int, title: Words, settings: Mapping[Text, GenerationConfig]) -> Table:
+    """The candidates by rank, a column for each of the settings, with a line where it cuts."""
+    logits = read_out(trace, position)["logits"]
+    order, columns = falling(logits), [_column(logits, each, position) for each in settings.values()]
+    borders: dict[int, Text] = {}
+    for name, column in zip(settings, columns, strict=True):
+        borders.setdefault(len(column.shares), name)
+    rows: list[Sequence[Entry]] = []
+    for before, rank in pairwise([-1, *_ranks(len(order), borders)]):
+        rows += _between(before, rank, borders, len(columns))
+        shares = (column.share(order[rank]) for column in columns)
+        rows.append((str(rank + 1), token_label(trace, order[rank]), str(order[rank]), *shares))
+    left = (Number(len(column.shares), f"len({column.formula})", form=",") for column in columns)
+    drawn = (token_label(trace, column.drawn) for column in columns)
+    rows.append(("", Words("tokens that are left", "剩下的词元数"), "", *left))
+    rows.append(("", Words(f"drawn with seed {SEED}", f"种子 {SEED} 抽到的词元"), "", *drawn))
+    return Table(title, (Words("rank", "名次"), TOKEN, ID, *settings), rows)
+
+
+def _column(logits: FloatArray, sampling: GenerationConfig, position: int) -> Column:
+    ids, shares = distribution(logits, sampling)
+    settings = f"temperature={sampling.temperature:g}, top_k={sampling.top_k}, top_p={sampling.top_p:g}"
+    drawn = choose(logits, sampling, np.random.default_rng(SEED))
+    return Column(
+        dict(zip(ids.tolist(), shares.tolist(), strict=True)), f"distribution(logits[{position}], {settings})", drawn
+    )
+
+
+def _ranks(size: int, borders: Iterable[int]) -> list[int]:
+    """Which candidates have a row: the likeliest, and those on both sides of a cut; no cut is behind the last."""
+    near = {rank for border in borders if border < size for rank in range(border - AROUND, border + AROUND)}
+    return sorted(rank for rank in {*range(LIKELIEST), *near} if 0 <= rank < size)
+
+
+def _between(before: int, rank: int, borders: Mapping[int, Text], columns: int) -> list[Sequence[Entry]]:
+    """What stands between the rows of two candidates: a line where something cuts, dots where some are left out."""
+    if rank in borders:
+        name = borders[rank]
+        return [("──", Words(f"cut at {name}", f"在 {name} 处截断"), *("──",) * (columns + 1))]
+    return [("…",) * (columns + 3)] if rank > before + 1 else []
+
+
+def _check_cut(trace: Trace, chosen: Selection) -> Check:
+    """Each cut against the sorted scores and the softmax of them all, and the three settings one after the other."""
+    read = read_out(trace, chosen.position)
+    logits, kept, as_sorted, off = read["logits"], {}, True, 0.0
+    for k in (1, 40):
+        ids, share = distribution(logits, GenerationConfig(top_k=k))
+        kept[k] = len(ids)
+        border = np.sort(logits)[-min(k, len(logits))]
+        as_sorted &= np.array_equal(ids, np.flatnonzero(logits >= border))
+        off = max(off, apart(share, read["probs"][ids] / read["probs"][ids].sum()))
+    in_order = _out_of_order(logits)
+    size, near, steps = f"{len(logits):,}", within(off), within(in_order)
+    return Check(
+        as_sorted and max(off, in_order) <= TOLERANCE,
+        Words(
+            f"of {size} tokens k = 1 leaves {kept[1]} and k = 40 leaves {kept[40]}, "
+            f"{'the' if as_sorted else 'not the'} highest scores; their probabilities are those of all, scaled to sum "
+            f"to 1, {near.en}; temperature, top-k and top-p one after the other give the last column {steps.en}",
+            f"{size} 个词元中，k = 1 留下 {kept[1]} 个，k = 40 留下 {kept[40]} 个，"
+            f"{'正是' if as_sorted else '并非'}分数最高的；它们的概率是把原概率按比例放大到和为 1，{near.zh}；"
+            f"依次用温度、top-k、top-p 计算，结果与最后一列一致，{steps.zh}",
+        ),
+    )
+
+
+def _out_of_order(logits: FloatArray) -> float:
+    """How far the probabilities (V,) with all three settings are from those computed one setting after the other."""
+    shares = softmax(logits / np.float64(LAST.temperature))
+    shares[logits < np.sort(logits)[-min(LAST.top_k, len(logits))]] = 0
+    shares /= shares.sum()
+    order = top_k(shares, len(shares))
+    shares[order[int((np.cumsum(shares[order]) < LAST.top_p).sum()) + 1 :]] = 0
+    given = np.zeros(len(logits))
+    ids, given_shares = distribution(logits, LAST)
+    given[ids] = given_shares
+    return apart(given, shares / shares.sum())
+
+
+FIGURES = (
+    Figure(
+        "F28",
+        Words("Choosing the next token: top-k", "选出下一个词元：top-k"),
+        part=1,
+        picture=26,
+        tensors=("logits",),
+        draw=_cut,
+        verify=_check_cut,
+    ),
+)

@@ -1,0 +1,145 @@
+"""Part 1 of the article: which words a word looks at, by the head that says it best and by any other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.figures.article.excerpts import TOLERANCE, part, within
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import many, place, token_label, token_labels
+from cutaway.figures.panels import Arcs, Grid, Note, Number, Panel, Table, Words
+from cutaway.numerics import softmax
+from cutaway.trace import Trace
+
+BEST = 5  # heads that are named
+MOST_LINES = 48  # tokens that lines are drawn between
+
+
+@dataclass(frozen=True)
+class Look:
+    """The token that a head's query gives most of its weight to, leaving out the first token and its own."""
+
+    layer: int
+    head: int
+    key: int
+    weight: float
+
+
+def _looks(trace: Trace, position: int) -> list[Look]:
+    """One for each head of the model that has such a token, the heaviest first; a layer at a time is in memory."""
+    found = []
+    for layer in range(trace.config.n_layer):
+        weights = trace.attention(layer, 0, trace.config.n_head)["attn"][:, position].copy()  # (H, T)
+        weights[:, [0, position]] = 0  # many heads rest on the first token, and any token sees itself
+        for head, key in enumerate(weights.argmax(axis=-1)):
+            found.append(Look(layer, head, int(key), float(weights[head, key])))
+    return sorted((look for look in found if look.weight > 0), key=lambda look: -look.weight)
+
+
+def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    p = chosen.position
+    looks = _looks(trace, p)
+    of_the_chosen = _lines(trace, chosen.layer, chosen.head, p, Words("the chosen head", "选定的头"))
+    if not looks:
+        alone = Words(
+            f"The token at {place(p).en} has nothing to look at but itself and the first token.",
+            f"{place(p).zh}的词元除了自己和第一个词元，没有别的可看。",
+        )
+        return Note(alone), of_the_chosen
+    best, label = looks[0], token_label(trace, trace.ids[p])
+    n_heads = trace.config.n_layer * trace.config.n_head
+    return (
+        Note(
+            Words(
+                f"What {label} at {place(p).en} looks at. Of {many(n_heads, 'head')} (layers and heads are counted "
+                f"from 0), head {best.head} of layer {best.layer} gives the most weight to a single token other than "
+                "itself and the first, on which many heads rest.",
+                f"{place(p).zh}的 {label} 在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
+                f"在全部 {n_heads} 个头里（层和头都从 0 数起），"
+                f"第 {best.layer} 层第 {best.head} 个头给单个词元的权重最大。",
+            )
+        ),
+        _lines(trace, best.layer, best.head, p, Words("the best head", "权重最大的头")),
+        of_the_chosen,
+        _best_heads(trace, looks[:BEST], p),
+    )
+
+
+def _lines(trace: Trace, layer: int, head: int, position: int, name: Words) -> Panel:
+    """How one head's query spreads its weight: as lines, or in a long text as one strip."""
+    title = Words(f"{name.en}: layer {layer}, head {head}", f"{name.zh}：第 {layer} 层第 {head} 个头")
+    weights = part(trace, f"attn.{layer}", head, position)
+    if len(trace) > MOST_LINES:
+        return Grid(title, weights, "share")
+    return Arcs(title, token_labels(trace), weights, position)
+
+
+def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
+    return Table(
+        Words("the heads that look most at one token", "最集中看某一个词元的几个头"),
+        (
+            Words("layer", "层"),
+            Words("head", "头"),
+            Words("looks at", "看的词元"),
+            Words("at", "所在位置"),
+            Words("weight", "权重"),
+        ),
+        [
+            (
+                str(look.layer),
+                str(look.head),
+                token_label(trace, trace.ids[look.key]),
+                place(look.key),
+                Number(look.weight, f"attn.{look.layer}", (look.head, position, look.key), ".2%"),
+            )
+            for look in looks
+        ],
+    )
+
+
+def _check_arcs(trace: Trace, chosen: Selection) -> Check:
+    """The largest weight once more, from the queries and keys of all heads alone."""
+    p, looks = chosen.position, _looks(trace, chosen.position)
+    if not looks:
+        total = float(trace[f"attn.{chosen.layer}"][chosen.head, p].sum())
+        alone = Words(
+            f"there is no other token to look at; the weights sum to {total:.6f}",
+            f"没有别的词元可看；权重之和为 {total:.6f}",
+        )
+        return Check(abs(total - 1) < 1e-5, alone)
+    best, heads = looks[0], trace.config.n_layer * trace.config.n_head
+    exact = _weights(trace, p)  # (L, H, p + 1)
+    there = exact[best.layer, best.head, best.key] if best.key <= p else 0.0  # a later token should have none
+    off = float(max(abs(best.weight - there), abs(best.weight - exact[:, :, 1:p].max(initial=0.0))))
+    found, near = f"attn.{best.layer}[{best.head}, {p}, {best.key}] = {best.weight:.4f}", within(off)
+    return Check(
+        off < TOLERANCE,
+        Words(
+            f"of {many(heads, 'head')}, {found} is the largest; from all q and k alone it is the same {near.en}",
+            f"在 {heads} 个头中，{found} 最大；只由所有的 q 和 k 计算，结果相同，{near.zh}",
+        ),
+    )
+
+
+def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
+    """What every head gives (L, H, position + 1), from its query and keys."""
+    scores = [
+        np.einsum("hd,htd->ht", trace[f"q.{layer}"][:, position], trace[f"k.{layer}"][:, : position + 1])
+        for layer in range(trace.config.n_layer)
+    ]
+    return softmax(np.array(scores) / np.sqrt(trace.config.d_head))
+
+
+FIGURES = (
+    Figure(
+        "F22",
+        Words("What a word looks at", "一个词在看哪些词"),
+        part=1,
+        picture=20,
+        tensors=("attn.L",),
+        draw=_arcs,
+        verify=_check_arcs,
+    ),
+)

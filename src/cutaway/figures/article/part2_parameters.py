@@ -1,0 +1,288 @@
+"""Part 2 of the article, its end: where the parameters of the model are."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from cutaway.config import GPT2Config
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import many
+from cutaway.figures.panels import (
+    Bars,
+    Box,
+    Drawing,
+    Entry,
+    Label,
+    Line,
+    Note,
+    Number,
+    Panel,
+    Shapes,
+    Table,
+    Words,
+    computed,
+)
+from cutaway.parameters import ParameterTable, Row, notes, parameter_table, published_as
+from cutaway.trace import Trace
+
+WIDEST = 56  # characters of the widest matrix of a block
+LEAST = 7, 3  # characters and lines of the smallest box
+NOT_THE_ARTICLES = Words(
+    "The article's table is that of GPT-2 small (124M). This model has another shape, so the article has no numbers to "
+    "stand beside these.",
+    "文章的表是 GPT-2 small（124M）的参数表。这个模型的形状不同，文章里没有可以并列的数字。",
+)
+ASPECT = 7.3 / 18  # a character is so much narrower than a line is high
+
+
+def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    layer, table = chosen.layer, parameter_table(trace.config)
+    matrices = [row for row in table.block if len(row.shape) == 2]
+    sizes = [row.parameters for row in matrices]
+    shares = np.array([*sizes, table.block_parameters - sum(sizes)]) / table.block_parameters
+    return (
+        Note(
+            Words(
+                f"The weights of block {layer} (counted from 0), to scale: four matrices, a bias for each of their "
+                "columns (the line below a matrix), and two LayerNorms with a gain and a bias for each number.",
+                f"第 {layer} 个块（从 0 数起）的权重，按比例绘制：四个矩阵，每一列各有一个偏置（矩阵下方的线），"
+                "还有两个层归一化，每个数各有一个增益和一个偏置。",
+            )
+        ),
+        Drawing(
+            Words("a matrix has a row for each input, a column for each output", "矩阵的行对应输入，列对应输出"),
+            _drawn_block(trace.config),
+        ),
+        Bars(
+            Words(
+                f"shares of the block's {table.block_parameters:,} parameters",
+                f"在这个块的 {table.block_parameters:,} 个参数中各占多少",
+            ),
+            [*(row.tensor.removesuffix(".weight") for row in matrices), "ln_*, *.bias"],
+            computed(f"sizes of h.{layer}.* / their sum", shares),
+        ),
+    )
+
+
+def _drawn_block(config: GPT2Config) -> Shapes:
+    """Attention above, the MLP below it, and its second matrix, as high as the first is wide, beside both."""
+    d, inner = config.n_embd, config.n_inner
+    unit = WIDEST / max(3 * d, inner)
+    attention, attention_height = _drawn_matrix("attn.c_attn", d, 3 * d, 0, 3, unit, "query")
+    beside = _right_edge(attention) + 3
+    projection, _ = _drawn_matrix("attn.c_proj", d, d, beside, 3, unit, "output")
+    below = 3 + attention_height + 1
+    hidden, _ = _drawn_matrix("mlp.c_fc", d, inner, 0, below + 3, unit, "mlp")
+    far = max(_right_edge(projection), _right_edge(hidden)) + 2
+    back, _ = _drawn_matrix("mlp.c_proj", inner, d, far, 0, unit, "mlp")
+    norms = [*_drawn_norm("ln_1", d, 0, unit), *_drawn_norm("ln_2", d, below, unit)]
+    return [*norms, *attention, *projection, *hidden, *back]
+
+
+def _drawn_matrix(name: str, rows: int, columns: int, x: int, y: int, unit: float, colour: str) -> tuple[Shapes, int]:
+    """A matrix under its name and shape, with its bias below, and how many lines it takes."""
+    wide, high = max(LEAST[0], round(columns * unit)), max(LEAST[1], round(rows * unit * ASPECT))
+    shapes: Shapes = [
+        Label(x, y, name),
+        Label(x, y + 1, f"{rows:,} × {columns:,}"),
+        Box(x, y + 2, wide, high, colour=colour),
+        Line(x, y + 2 + high, x + wide - 1, y + 2 + high, arrow=False),
+    ]
+    return shapes, high + 3
+
+
+def _drawn_norm(name: str, width: int, y: int, unit: float) -> Shapes:
+    line = Line(0, y + 1, max(LEAST[0], round(width * unit)) - 1, y + 1, arrow=False)
+    return [Label(0, y, f"{name}  2 × {width:,}"), line]
+
+
+def _right_edge(shapes: Shapes) -> int:
+    return max(shape.x + shape.width for shape in shapes if isinstance(shape, Box))
+
+
+def _check_block(trace: Trace, chosen: Selection) -> Check:
+    table, prefix = parameter_table(trace.config), f"h.{chosen.layer}."
+    loaded = {name.removeprefix(prefix): trace[name].shape for name in trace.weights if name.startswith(prefix)}
+    held, counted = sum(int(np.prod(shape)) for shape in loaded.values()), table.block_parameters
+    return Check(
+        loaded == {row.tensor: row.shape for row in table.block} and held == counted,
+        Words(
+            f"the {len(loaded)} tensors of h.{chosen.layer} that are loaded hold {held:,} numbers; counted from the "
+            f"shapes they are {counted:,}",
+            f"已加载的 h.{chosen.layer} 的 {len(loaded)} 个张量共有 {held:,} 个数；按形状计算是 {counted:,} 个",
+        ),
+    )
+
+
+def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    groups, total = _loaded(trace), trace.config.n_params
+    blocks = [size for name, size in groups.items() if name.startswith("h.")]
+    rest = {name: size for name, size in groups.items() if not name.startswith("h.")}
+    return (
+        Note(
+            Words(
+                "All weights of the model: the two embedding matrices, the blocks, all of one size (one in F57), and "
+                "the last LayerNorm. The bars stand for the part that each has of all parameters. The narrower and "
+                "lower the model, the larger the part of wte.",
+                "模型的全部权重：两个嵌入矩阵、大小都相同的各个块（F57 画出了一个），以及最后的层归一化。"
+                "条的长短表示各自在全部参数中所占的份额。模型越窄、层数越少，wte 占的份额就越大。",
+            )
+        ),
+        Bars(
+            Words("share of all parameters", "在全部参数中所占的份额"),
+            list(groups),
+            computed("size / sum of sizes", np.array(list(groups.values())) / total),
+        ),
+        Table(
+            Words("shapes, rows × columns, and numbers", "形状（行 × 列）与个数"),
+            (Words("weights", "权重"), Words("shape", "形状"), Words("parameters", "参数")),
+            [
+                *((name, _shapes(trace, name), _count(name, size)) for name, size in rest.items()),
+                (_blocks(len(blocks)), f"{len(blocks)} × {blocks[0]:,}", _count("h.*", sum(blocks))),
+                (Words("total", "合计"), "", _count("*", sum(groups.values()))),
+            ],
+        ),
+    )
+
+
+def _loaded(trace: Trace) -> dict[str, int]:
+    """How many numbers are loaded for wte, wpe, each block (h.0 ...), ln_f and a head of its own."""
+    sizes: dict[str, int] = {}
+    for name in trace.weights:
+        parts = name.split(".")
+        group = ".".join(parts[:2]) if parts[0] == "h" else parts[0]
+        sizes[group] = sizes.get(group, 0) + trace[name].size
+    return sizes
+
+
+def _shapes(trace: Trace, group: str) -> str:
+    """The shape of each of a group's tensors; wte, wpe and a head of its own have one, ln_f two."""
+    loaded = (trace.weights[name].shape for name in trace.weights if name.split(".")[0] == group)
+    return ", ".join(" × ".join(f"{n:,}" for n in shape) for shape in loaded)
+
+
+def _blocks(count: int) -> str:
+    return "h.0" if count == 1 else f"h.0 ... h.{count - 1}"
+
+
+def _count(what: str, size: int) -> Number:
+    return Number(size, f"size({what})", form=",")
+
+
+def _check_model(trace: Trace, chosen: Selection) -> Check:
+    groups, n_layer = _loaded(trace), trace.config.n_layer
+    blocks = {size for name, size in groups.items() if name.startswith("h.")}
+    loaded, counted = sum(groups.values()), trace.config.n_params
+    sizes, shapes = [f"{size:,}" for size in sorted(blocks)], trace.config.tensor_shapes()
+    fitting = sum(trace[name].shape == tuple(shapes.get(name, ())) for name in trace.weights)
+    return Check(
+        len(blocks) == 1 and loaded == counted and fitting == len(shapes),
+        Words(
+            f"{loaded:,} numbers are loaded, {counted:,} counted from the shape; {many(n_layer, 'block')} of "
+            f"{', '.join(sizes)}; {fitting} of {len(shapes)} tensors have the shape that the config gives",
+            f"加载了 {loaded:,} 个数，按形状计算是 {counted:,} 个；{n_layer} 个块，每块 {'、'.join(sizes)} 个；"
+            f"{len(shapes)} 个张量中，{fitting} 个的形状与配置相符",
+        ),
+    )
+
+
+def _table(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    table = parameter_table(trace.config)
+    return *parameter_panels(table), *([] if table.matches_article else [Note(NOT_THE_ARTICLES)])
+
+
+def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
+    """The parameters of a shape, tensor by tensor; beside the article's numbers where they are of the same shape."""
+    title = Words("parameters of the loaded model", "已加载模型的参数")
+    columns = [Words("tensor", "张量"), Words("shape", "形状"), Words("parameters", "参数")]
+    if table.matches_article:
+        columns += [Words("the article", "文章"), Words("differs", "有出入")]
+    explained = (Note(Words(en, zh)) for en, zh in zip(notes(table), _notes_zh(table), strict=True))
+    return Table(title, columns, list(_rows(table))), *explained
+
+
+def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
+    def line(name: str | Words, what: str, shape: tuple[int, ...], ours: int, articles: int) -> Sequence[Entry]:
+        entries = (name, " × ".join(f"{n:,}" for n in shape), _count(what, ours))
+        if not table.matches_article:
+            return entries
+        return *entries, Number(articles, "article.parameters", form=","), "" if ours == articles else "←"
+
+    def tensor(row: Row, prefix: str = "") -> Sequence[Entry]:
+        return line(prefix + row.tensor, prefix + row.tensor, row.shape, row.parameters, row.article)
+
+    n_layer = table.config.n_layer
+    yield from map(tensor, table.embeddings)
+    yield from (tensor(row, "h.*.") for row in table.block)
+    yield line(Words("one block", "一个块"), "h.0", (), table.block_parameters, table.article_block)
+    blocks = Words(f"all {many(n_layer, 'block')}", f"全部 {n_layer} 个块")
+    yield line(blocks, "h.*", (), table.blocks_parameters, table.article_blocks)
+    yield from map(tensor, table.final)
+    yield line(Words("total", "合计"), "*", (), table.parameters, table.article_parameters)
+
+
+def _notes_zh(table: ParameterTable) -> list[str]:
+    """What `cutaway.parameters.notes` says, in Chinese."""
+    said = []
+    if table.matches_article:
+        missing, left_out = table.parameters - table.article_parameters, sum(row.difference for row in table.final)
+        wrong = [row for row in table.block if row.difference]
+        slips = "、".join(f"{row.tensor} 记为 {row.article:,}（实为 {row.parameters:,}）" for row in wrong)
+        per_block = sum(row.difference for row in wrong)
+        said.append(
+            f"文章的表合计 {table.article_parameters:,}，少了 {missing:,}：{table.config.n_layer} 个块中，每个都把 "
+            f"{slips}；另外漏了 ln_f。{table.config.n_layer} × {per_block:,} + {left_out:,} = {missing:,}。"
+        )
+    model = published_as(table.config)
+    if model is not None:
+        said.append(
+            f"OpenAI 起初把这个模型称为 {model.first_size}，后来改称 {model.size}：openai/gpt-2 的 README 承认，"
+            "最初的参数量数错了。"
+        )
+    with_a_copy, with_none = (table.parameters + sign * table.head_parameters for sign in (1, -1))
+    tied = f"输出矩阵就是 wte（权重共享），所以只算一次。若另存一份，模型会有 {with_a_copy:,} 个参数。"
+    untied = f"输出矩阵 lm_head 是单独的一份。若像 OpenAI 那样与 wte 共享，模型会有 {with_none:,} 个参数。"
+    return [*said, tied if table.config.tie_word_embeddings else untied]
+
+
+def _check_table(trace: Trace, chosen: Selection) -> Check:
+    table, loaded = parameter_table(trace.config), sum(_loaded(trace).values())
+    en = f"the table comes to {table.parameters:,} parameters; {loaded:,} numbers are loaded"
+    zh = f"表中合计 {table.parameters:,} 个参数；加载了 {loaded:,} 个数"
+    if table.matches_article:
+        en, zh = (
+            f"{en}; the article's comes to {table.article_parameters:,}",
+            f"{zh}；文章的表合计 {table.article_parameters:,}",
+        )
+    return Check(table.parameters == loaded, Words(en, zh))
+
+
+FIGURES = (
+    Figure(
+        "F57",
+        Words("The weights of one block", "一个块的权重"),
+        part=2,
+        picture=55,
+        tensors=("h.L.*",),
+        draw=_block,
+        verify=_check_block,
+    ),
+    Figure(
+        "F58",
+        Words("The weights of the whole model", "整个模型的权重"),
+        part=2,
+        picture=56,
+        tensors=("wte.weight", "wpe.weight", "h.*", "ln_f.*"),
+        draw=_model,
+        verify=_check_model,
+    ),
+    Figure(
+        "F59",
+        Words("The table of parameters", "参数表"),
+        part=2,
+        picture=57,
+        tensors=("*",),
+        draw=_table,
+        verify=_check_table,
+    ),
+)

@@ -1,0 +1,198 @@
+"""Part 2 of the article: the three steps of self-attention one by one - vectors, scores, sum."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutaway.engines.reference import MASKED
+from cutaway.figures.article.article_numbers import article_cells
+from cutaway.figures.article.excerpts import TOLERANCE, apart, at, cut, part, where, window, within
+from cutaway.figures.article.part2_self_attention import ILLUSTRATION
+from cutaway.figures.figure import Check, Figure, Selection
+from cutaway.figures.labels import QUERY_KEY_VALUE, THIS_MODEL, TOKEN, many, token_labels
+from cutaway.figures.panels import Bars, Grid, Note, Number, Panel, Table, Words, computed
+from cutaway.numerics import softmax
+from cutaway.trace import Trace
+
+# F32
+
+
+def _queries_keys_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    shown = window(trace, chosen.position)
+    tokens = token_labels(trace)[shown]
+    return (
+        Note(
+            Words(
+                f"Step 1, layer {chosen.layer}, head {chosen.head} (counted from 0): a token's normalised vector times "
+                f"three parts of one matrix, plus a bias, is its query, its key and its value. {cut(trace).en}",
+                f"第 1 步，第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起）："
+                f"词元归一化后的向量分别乘以同一个矩阵的三部分，再加偏置，就得到它的查询、键和值。{cut(trace).zh}",
+            )
+        ),
+        *(
+            Grid(
+                Words(f"{name.en} of each token", f"每个词元的{name.zh}"),
+                part(trace, f"{kind}.{chosen.layer}", chosen.head, shown),
+                "signed",
+                tokens,
+            )
+            for kind, name in QUERY_KEY_VALUE.items()
+        ),
+    )
+
+
+def _check_queries_keys_values(trace: Trace, chosen: Selection) -> Check:
+    x, matrix = f"ln1.{chosen.layer}", f"h.{chosen.layer}.attn.c_attn"
+    qkv = trace[x].astype(np.float64) @ trace[f"{matrix}.weight"] + trace[f"{matrix}.bias"]  # (T, 3d)
+    ours = [np.concatenate(list(trace[f"{kind}.{chosen.layer}"]), axis=-1) for kind in "qkv"]
+    off = apart(np.concatenate(ours, axis=-1), qkv)
+    width, near = trace.config.n_embd, within(off)
+    return Check(
+        off < TOLERANCE,
+        Words(
+            f"q, k and v of {many(len(trace), 'token')} are three times {width} columns of {x} @ {matrix}.weight + "
+            f"bias, {near.en}",
+            f"{len(trace)} 个词元的 q、k、v 各是 {x} @ {matrix}.weight + bias 中的 {width} 列，{near.zh}",
+        ),
+    )
+
+
+# F33
+
+
+def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    spot, width = where(chosen), trace.config.d_head
+    columns = (
+        TOKEN,
+        "q · k",
+        f"÷ √{width}",
+        Words("weight", "权重"),
+        Words("without mask", "不加掩码"),
+    )
+    return (
+        Note(
+            Words(
+                f"Step 2: {spot.en}. The query times each key is a score; divided by √{width}, the square root of a "
+                "head's width, and put through the softmax, it is a weight. The article draws this step unmasked, as "
+                f"in the last column; in GPT-2 later tokens have no weight. {cut(trace).en}",
+                f"第 2 步：{spot.zh}。查询与每个键的点积是分数；除以 √{width}（每个头宽度的平方根），再经过 softmax，"
+                f"就是权重。文章这一步没有画掩码，即最后一列；在 GPT-2 里，后面的词元没有权重。{cut(trace).zh}",
+            )
+        ),
+        Table(THIS_MODEL, columns, _score_rows(trace, chosen)),
+        Bars(ILLUSTRATION, ("1", "2", "3", "4"), article_cells("article.unmasked"), marked=(0,)),
+    )
+
+
+def _score_rows(trace: Trace, chosen: Selection) -> Sequence[Sequence[str | Number]]:
+    layer, here = chosen.layer, (chosen.head, chosen.position)
+    unmasked = softmax(trace[f"scores.{layer}"][here])
+    formula = f"softmax(scores.{layer}[{chosen.head}, {chosen.position}])"
+    tokens = token_labels(trace)
+    return [
+        (
+            tokens[key],
+            at(trace, f"scores_raw.{layer}", *here, key, form=".3f"),
+            at(trace, f"scores.{layer}", *here, key, form=".3f"),
+            at(trace, f"attn.{layer}", *here, key),
+            Number(float(unmasked[key]), f"{formula}[{key}]"),
+        )
+        for key in range(*window(trace, chosen.position).indices(len(trace)))
+    ]
+
+
+def _check_scores(trace: Trace, chosen: Selection) -> Check:
+    raw, scores, attn = (trace[f"{kind}.{chosen.layer}"][chosen.head] for kind in ("scores_raw", "scores", "attn"))
+    scaled = raw.astype(np.float64) / np.sqrt(trace.config.d_head)
+    may_see = np.tri(len(trace), dtype=bool)
+    off = apart(scores, scaled), apart(attn, softmax(np.where(may_see, scaled, MASKED)))
+    here, root = f"{chosen.layer}[{chosen.head}]", f"√{trace.config.d_head}"
+    divided, shares = map(within, off)
+    return Check(
+        all(each < TOLERANCE for each in off),
+        Words(
+            f"scores.{here} is q · k divided by {root}, {divided.en}, and attn.{here} is the softmax of each row up to "
+            f"the diagonal, {shares.en}",
+            f"scores.{here} 等于 q · k 除以 {root}，{divided.zh}；attn.{here} 等于每一行到对角线为止的 softmax，"
+            f"{shares.zh}",
+        ),
+    )
+
+
+# F34
+
+
+def _weighted_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    shown, spot = window(trace, position), where(chosen)
+    return (
+        Note(
+            Words(
+                f"Step 3: {spot.en}. The smaller a token's weight, the paler its value; what is left of all values "
+                f"is added up. {cut(trace).en}",
+                f"第 3 步：{spot.zh}。权重越小，值就越淡；再把所有词元剩下的部分加起来。{cut(trace).zh}",
+            )
+        ),
+        Grid(Words("values", "值"), part(trace, f"v.{layer}", head, shown), "signed", token_labels(trace)[shown]),
+        *weighted_values(trace, chosen),
+    )
+
+
+def weighted_values(trace: Trace, chosen: Selection) -> tuple[Grid, Grid]:
+    """Each token's value times its weight, and the sum over all tokens."""
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    shown = window(trace, position)
+    products = trace[f"attn.{layer}"][head, position, shown, None] * trace[f"v.{layer}"][head, shown]
+    span = f"{shown.start}:{shown.stop}"
+    formula = f"attn.{layer}[{head}, {position}, {span}, None] * v.{layer}[{head}, {span}]"
+    title = Words("values times weights", "值乘以权重")
+    return (
+        Grid(title, computed(formula, products), "signed", token_labels(trace)[shown]),
+        Grid(Words("their sum", "它们的和"), part(trace, f"z.{layer}", head, position), "signed", ("z",)),
+    )
+
+
+def check_sum(trace: Trace, chosen: Selection) -> Check:
+    """Whether a head's output for a token is the sum of all values, each times its weight."""
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    terms = trace[f"attn.{layer}"][head, position, :, None].astype(np.float64) * trace[f"v.{layer}"][head]  # (T, dh)
+    off = apart(trace[f"z.{layer}"][head, position], terms.sum(axis=0))
+    name, near, (count, width) = f"z.{layer}[{head}, {position}]", within(off), terms.shape
+    return Check(
+        off <= 1e-5,
+        Words(
+            f"{name} is the sum of {many(count, 'value')} of {many(width, 'number')}, each times its weight, {near.en}",
+            f"{name} 等于 {count} 个值（每个 {width} 个数）乘以各自的权重之和，{near.zh}",
+        ),
+    )
+
+
+FIGURES = (
+    Figure(
+        "F32",
+        Words("Step 1: query, key and value", "第 1 步：查询、键和值"),
+        part=2,
+        picture=30,
+        tensors=("q.L", "k.L", "v.L"),
+        draw=_queries_keys_values,
+        verify=_check_queries_keys_values,
+    ),
+    Figure(
+        "F33",
+        Words("Step 2: scores and weights", "第 2 步：分数与权重"),
+        part=2,
+        picture=31,
+        tensors=("scores_raw.L", "scores.L", "attn.L"),
+        draw=_scores,
+        verify=_check_scores,
+    ),
+    Figure(
+        "F34",
+        Words("Step 3: the sum of weighted values", "第 3 步：加权求和"),
+        part=2,
+        picture=32,
+        tensors=("attn.L", "v.L", "z.L"),
+        draw=_weighted_values,
+        verify=check_sum,
+    ),
+)

@@ -1,0 +1,1 @@
+"""Renderers of panels: text, SVG and JSON."""

@@ -1,0 +1,52 @@
+"""Panels as JSON documents."""
+
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, Number, Panel, Table, Text, Words
+
+
+def panel_document(panel: Panel) -> dict[str, object]:
+    """A panel with its kind; numbers stand as `Cells` has them, and one that is not finite is null."""
+    kind = {"kind": type(panel).__name__.lower()}
+    if isinstance(panel, Grid | Bars | Arcs):
+        fields = {name: value for name, value in vars(panel).items() if name != "cells"}
+        return kind | {name: _plain(value) for name, value in fields.items()} | {"cells": cells_document(panel.cells)}
+    if isinstance(panel, Table):
+        rows = [[_entry(cell) for cell in row] for row in panel.rows]
+        return kind | {"title": _plain(panel.title), "columns": [_plain(c) for c in panel.columns], "rows": rows}
+    if isinstance(panel, Drawing):
+        shapes = [{"kind": type(shape).__name__.lower(), **asdict(shape)} for shape in panel.shapes]
+        return kind | {"title": _plain(panel.title), "shapes": shapes}
+    return kind | {"words": asdict(panel.words)}
+
+
+def cells_document(cells: Cells) -> dict[str, object]:
+    """The numbers row by row, and where each stands."""
+    return {
+        "tensor": cells.tensor,
+        "shape": cells.shape,
+        "offset": cells.offset,
+        "steps": cells.steps,
+        "values": _numbers(cells.values),
+    }
+
+
+def _numbers(values: NDArray[np.float32]) -> list[list[float | None]]:
+    """Each float32 by the few digits that are it and no other."""
+    return [[float(str(value)) if np.isfinite(value) else None for value in row] for row in values]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Words):
+        return asdict(value)
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def _entry(cell: Text | Number) -> object:
+    if not isinstance(cell, Number):
+        return _plain(cell)
+    value = cell.value if np.isfinite(cell.value) else None
+    return asdict(cell) | {"value": value}

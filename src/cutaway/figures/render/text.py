@@ -1,0 +1,294 @@
+"""Figures in a terminal: numbers where they fit, shades where they do not."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from cutaway.figures.colours import is_masked, shades
+from cutaway.figures.panels import (
+    Arcs,
+    Bars,
+    Box,
+    Drawing,
+    Entry,
+    Grid,
+    Line,
+    Note,
+    Number,
+    Panel,
+    Scale,
+    Table,
+    Text,
+    Words,
+)
+from cutaway.layout import bar, table, width
+from cutaway.numerics import FloatArray
+
+SHADES = " ·░▒▓█"
+LEVELS = "▁▂▃▄▅▆▇█"
+MASKED = "×"
+SIGNED = "▁▂▃▄▅▆▇"  # an odd number of them, so that numbers near 0 all look alike
+# By the sides to which lines leave: down, left, right, up.
+JOINTS = dict(zip(("dr", "dl", "ru", "lu", "dru", "dlu", "dlr", "lru", "dlru"), "┌┐└┘├┤┬┴┼", strict=True))
+BAR_COLUMNS = 30
+LABEL_COLUMNS = 14
+MAX_ROWS = 40
+NARROWEST = 5  # a number and the space before it
+UNBROKEN = re.compile(  # what stays on one line
+    r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+)[，。；：、？！）]*\s*|\S\s*"
+)
+
+
+def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]:
+    """Lines of at most `columns` characters, but for a table that has no narrower form; `language` is "en" or "zh"."""
+    lines: list[str] = []
+    for panel in panels:
+        lines += [*_draw(panel, language, columns), ""]
+    return lines[:-1]
+
+
+def plain(text: Text, language: str) -> str:
+    """Prose in one of its languages; anything else as it is."""
+    return (text.zh if language == "zh" else text.en) if isinstance(text, Words) else text
+
+
+def number(value: float, scale: Scale) -> str:
+    """A cell's number, in few characters."""
+    if not np.isfinite(value) or abs(value) >= 1e5:
+        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
+    return f"{value:.3f}" if scale == "share" else f"{value:.2f}"
+
+
+def _draw(panel: Panel, language: str, columns: int) -> Iterator[str]:
+    if isinstance(panel, Note):
+        yield from wrap_prose(plain(panel.words, language), columns)
+        return
+    yield from wrap_prose(plain(panel.title, language), columns)
+    if isinstance(panel, Grid):
+        yield from _grid(panel, language, columns)
+    elif isinstance(panel, Bars):
+        yield from _bars(panel)
+    elif isinstance(panel, Arcs):
+        yield from _arcs(panel)
+    elif isinstance(panel, Table):
+        yield from _table(panel, language)
+    else:
+        yield from _drawing(panel, language)
+
+
+def wrap_prose(prose: str, columns: int) -> list[str]:
+    """Prose on lines; Chinese, which has no spaces, breaks before any of its characters but punctuation."""
+    lines = [""]
+    for piece in UNBROKEN.findall(prose):
+        if width((lines[-1] + piece).rstrip()) > columns and lines[-1]:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
+    if grid.row_axis and grid.column_axis:
+        yield f"↓ {plain(grid.row_axis, language)}   → {plain(grid.column_axis, language)}"
+    rows, across = grid.cells.values.shape
+    if rows <= MAX_ROWS and across <= columns // NARROWEST and (lines := _numbers(grid, columns)):
+        yield from lines
+    elif rows == 1:
+        yield from _strip(grid.cells.values[0], grid.scale, language, columns)
+    else:
+        yield from _shaded(grid, language, columns)
+
+
+def _numbers(grid: Grid, columns: int) -> list[str]:
+    """Rows of numbers, with what there is room for of the names above them; no lines where the numbers do not fit."""
+    cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.values]
+    names = [short(label) for label in grid.rows]
+    digits = max(width(cell) for row in cells for cell in row)
+    wanted = max([digits, *(width(short(label)) for label in grid.columns)])
+    room = (columns - max(map(width, names), default=0)) // len(cells[0])
+    if room <= digits:
+        return []
+    gap = "  " if room >= wanted + 2 else " "
+    heading = [cut(short(label), room - len(gap)) for label in grid.columns]
+    if names:
+        cells = [[name, *row] for name, row in zip(names, cells, strict=True)]
+        heading = ["", *heading]
+    return table(
+        [heading, *cells] if grid.columns else cells, ("<" if names else "") + ">" * len(grid.cells.values[0]), gap
+    )
+
+
+def short(label: str) -> str:
+    """A label cut to its place."""
+    return cut(label, LABEL_COLUMNS)
+
+
+def cut(label: str, columns: int) -> str:
+    """As much of a label as fits, with … where there is more."""
+    if width(label) <= columns:
+        return label
+    return label[: next(n for n in range(len(label), -1, -1) if width(label[:n]) < columns)] + "…"
+
+
+def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Iterator[str]:
+    """A vector as a line of bars, each the largest in magnitude of its part, and its range."""
+    yield _marks(pool(values[None], 1, columns), scale, LEVELS)[0]
+    size, first, more = f"{len(values):,}", [number(float(value), scale) for value in values[:6]], len(values) > 6
+    if language == "zh":
+        yield f"{size} 个数{_range(values, scale, language)}：{'、'.join(first)}{'……' if more else ''}"
+    else:
+        yield f"{size} numbers{_range(values, scale, language)}: {', '.join(first)}{', …' if more else ''}"
+
+
+def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
+    """A matrix as shades; where it is larger than the terminal each shade is the largest magnitude of its part."""
+    room = columns - (LABEL_COLUMNS + 2 if grid.rows else 0)
+    pooled = pool(grid.cells.values, MAX_ROWS, max(1, room))
+    firsts = [int(part[0]) for part in np.array_split(np.arange(len(grid.cells.values)), len(pooled))]
+    for first, row in zip(firsts, _marks(pooled, grid.scale, SHADES), strict=True):
+        label = short(grid.rows[first]) if grid.rows else ""
+        gap = " " * (LABEL_COLUMNS + 2 - width(label)) if grid.rows else ""
+        yield (label + gap + row).rstrip()
+    rows, across = grid.cells.values.shape
+    numbers = Words(f"{rows:,} × {across:,} numbers", f"{rows:,} × {across:,} 个数")
+    yield plain(numbers, language) + _range(grid.cells.values, grid.scale, language)
+
+
+def _marks(values: FloatArray, scale: Scale, levels: str) -> list[str]:
+    """A matrix with a character for each number, one string a row."""
+    if scale == "signed":
+        levels = SIGNED
+    marks = np.array(list(levels))[shades(values, scale).astype(int) * len(levels) // 256]
+    return ["".join(row) for row in np.where(is_masked(values), MASKED, marks)]
+
+
+def _range(values: FloatArray, scale: Scale, language: str) -> str:
+    seen = values[~is_masked(values)]
+    if not seen.size:
+        return ""
+    low, high = (number(float(end), scale) for end in (seen.min(), seen.max()))
+    return plain(Words(f", {low} to {high}", f"，{low} 至 {high}"), language)
+
+
+def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
+    """A matrix of at most so many rows and columns, each number the one of largest magnitude in its part, and a masked
+    one only where all are.
+    """
+    for axis, most in enumerate((rows, columns)):
+        if values.shape[axis] > most:
+            parts = np.array_split(values, most, axis=axis)
+            sizes = [np.where(is_masked(p), -1, np.abs(p)) for p in parts]
+            picked = [
+                np.take_along_axis(p, size.argmax(axis=axis, keepdims=True), axis=axis)
+                for p, size in zip(parts, sizes, strict=True)
+            ]
+            values = np.concatenate(picked, axis=axis)
+    return values
+
+
+def _bars(bars: Bars) -> Iterator[str]:
+    values = bars.cells.values.reshape(-1)
+    largest = float(np.abs(values).max()) or 1.0
+    marks = ["→" if i in bars.marked else " " for i in range(len(values))]
+    shown = [f"{value:.2%}" if bars.scale == "share" else number(float(value), bars.scale) for value in values]
+    lengths = [_length(float(value) / largest, bool((values < 0).any())) for value in values]
+    yield from table([list(row) for row in zip(marks, shown, lengths, bars.labels, strict=True)], "<><<")
+
+
+def _length(share: float, signed: bool) -> str:
+    """A bar, or where some are negative half as long on either side of a line."""
+    if not signed:
+        return bar(share, BAR_COLUMNS)
+    half = BAR_COLUMNS // 2
+    left = "█" * round(-share * half)  # there are no eighths of a block that fill it from the right
+    return f"{left:>{half}}│{bar(max(0.0, share), half)}"
+
+
+def _arcs(arcs: Arcs) -> Iterator[str]:
+    """Lines cannot be drawn between words; a bar for each word says the same."""
+    marked = Bars("", arcs.tokens, arcs.cells, marked=(arcs.query,))
+    yield from _bars(marked)
+
+
+def _table(panel: Table, language: str) -> Iterator[str]:
+    rows = [[entry(cell, language) for cell in row] for row in panel.rows]
+    align = "".join(">" if right else "<" for right in numeric_columns(panel))
+    yield from table([[plain(heading, language) for heading in panel.columns], *rows], align)
+
+
+def numeric_columns(panel: Table) -> list[bool]:
+    """Which columns have a number in them, and so stand to the right."""
+    return [any(isinstance(row[i], Number) for row in panel.rows) for i in range(len(panel.columns))]
+
+
+def entry(cell: Entry, language: str) -> str:
+    """What stands in a cell of a table."""
+    return format(cell.value, cell.form) if isinstance(cell, Number) else plain(cell, language)
+
+
+def _drawing(drawing: Drawing, language: str) -> Iterator[str]:
+    """The shapes in characters, the later ones over the earlier."""
+    canvas: dict[tuple[int, int], str] = {}
+    arms = _arms(shape for shape in drawing.shapes if isinstance(shape, Line))
+    for shape in drawing.shapes:
+        if isinstance(shape, Box):
+            _box(canvas, shape, language)
+        elif isinstance(shape, Line):
+            _line(canvas, shape, arms)
+        else:
+            _write(canvas, shape.x, shape.y, plain(shape.text, language))
+    for y in range(max(y for _, y in canvas) + 1):
+        row = {x: char for (x, line), char in canvas.items() if line == y}
+        yield "".join(row.get(x, " ") for x in range(max(row, default=-1) + 1)).rstrip()
+
+
+def _box(canvas: dict[tuple[int, int], str], box: Box, language: str) -> None:
+    right, bottom = box.x + box.width - 1, box.y + box.height - 1
+    for x in range(box.x, right + 1):
+        canvas[x, box.y] = canvas[x, bottom] = "─"
+    for y in range(box.y, bottom + 1):
+        canvas[box.x, y] = canvas[right, y] = "│"
+    corners = ((box.x, box.y, "┌"), (right, box.y, "┐"), (box.x, bottom, "└"), (right, bottom, "┘"))
+    for x, y, corner in corners:
+        canvas[x, y] = corner
+    text = plain(box.text, language)
+    _write(canvas, box.x + max(1, (box.width - width(text)) // 2), box.y + box.height // 2, text)
+
+
+def _places(line: Line) -> list[tuple[int, int]]:
+    """The characters of a line, from the left or from the top."""
+    if line.y == line.to_y:
+        return [(x, line.y) for x in range(min(line.x, line.to_x), max(line.x, line.to_x) + 1)]
+    return [(line.x, y) for y in range(min(line.y, line.to_y), max(line.y, line.to_y) + 1)]
+
+
+def _arms(lines: Iterable[Line]) -> dict[tuple[int, int], set[str]]:
+    """To which sides (left, right, up, down) lines leave each of their characters."""
+    arms: dict[tuple[int, int], set[str]] = {}
+    for line in lines:
+        on, back = "rl" if line.y == line.to_y else "du"
+        for place, after in pairwise(_places(line)):
+            arms.setdefault(place, set()).add(on)
+            arms.setdefault(after, set()).add(back)
+    return arms
+
+
+def _line(canvas: dict[tuple[int, int], str], line: Line, arms: Mapping[tuple[int, int], set[str]]) -> None:
+    level = line.y == line.to_y
+    for place in _places(line):
+        canvas[place] = JOINTS.get("".join(sorted(arms.get(place, ()))), "─" if level else "│")
+    if line.arrow:
+        head = ("▶" if line.to_x > line.x else "◀") if level else ("▼" if line.to_y > line.y else "▲")
+        canvas[line.to_x, line.to_y] = head
+
+
+def _write(canvas: dict[tuple[int, int], str], x: int, y: int, text: str) -> None:
+    for char in text:
+        if width(char) == 0:
+            canvas[x - 1, y] = canvas.get((x - 1, y), "") + char  # it is drawn onto the one before
+            continue
+        canvas[x, y] = char
+        if width(char) == 2:
+            canvas[x + 1, y] = ""  # the character is two columns wide
+        x += width(char)
