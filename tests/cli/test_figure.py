@@ -6,7 +6,7 @@ import pytest
 
 import cutaway
 from cutaway.figures import Check, all_figures, draw
-from cutaway.figures.panels import Words
+from cutaway.figures.statement import Statement
 from tests.cli.invoke import Result, invoke
 
 
@@ -72,7 +72,7 @@ def test_the_list_speaks_chinese(tiny: str) -> None:
 def test_the_list_says_what_was_measured_where_a_claim_does_not_hold(
     tiny: str, language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = Words("rows sum to 2", "每行之和为 2")
+    said = Statement("rows sum to 2", "每行之和为 2")
     monkeypatch.setattr("cutaway.figures.check_figure", lambda *_: Check(False, said))
     lines = figure("--model", tiny, "--list", "--language", language).out.splitlines()
     assert lines[0].startswith("✗  F01")

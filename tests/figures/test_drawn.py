@@ -9,17 +9,18 @@ from cutaway.errors import UsageError
 from cutaway.figures import Check, DrawnFigure, Selection, all_figures, draw
 from cutaway.figures.drawn import LANGUAGES
 from cutaway.figures.figure import Figure
-from cutaway.figures.panels import Note, Words
+from cutaway.figures.panels import LocalizedText, Note
+from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Intervention
 from tests.figures.drawing import make_trace
 
-SUM = Words("rows sum to 1", "每行之和为 1")
+SUM = Statement("rows sum to 1", "每行之和为 1")
 
 
 def example(check: Check | None = None) -> DrawnFigure:
-    figure = Figure("F99", Words("An example", "一个例子"), part=2, picture=7, tensors=("attn.L",))
-    return DrawnFigure(figure, Selection(1, 2, 3), (5, 6), [Note(Words("Words.", "文字。"))], check)
+    figure = Figure("F99", LocalizedText("An example", "一个例子"), part=2, picture=7, tensors=("attn.L",))
+    return DrawnFigure(figure, Selection(1, 2, 3), (5, 6), [Note(LocalizedText("Words.", "文字。"))], check)
 
 
 def test_as_text_it_has_a_title_its_panels_and_the_verdict() -> None:
@@ -29,7 +30,7 @@ def test_as_text_it_has_a_title_its_panels_and_the_verdict() -> None:
 
 
 def test_a_long_verdict_fits_the_terminal() -> None:
-    drawn = example(Check(True, Words("the sum of the rows is 1 " * 9, "每行之和为 1，" * 15)))
+    drawn = example(Check(True, Statement("the sum of the rows is 1 " * 9, "每行之和为 1，" * 15)))
     for language in LANGUAGES:
         lines = drawn.text(language, columns=40).splitlines()
         assert len(lines) > 8

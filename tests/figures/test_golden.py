@@ -1,5 +1,5 @@
-"""What every figure shows of two traces, in golden.json, so that none shows another head, layer, place or tensor, or
-labels that are not its own, without anybody noticing.
+"""What every figure shows and says of three traces, in golden.json, so that none shows another head, layer, place or
+tensor, or labels that are not its own, without anybody noticing.
 
 After a deliberate change write it anew, and read the difference before it is committed:
 
@@ -11,6 +11,7 @@ in its own way; what a machine measures, and what depends on how it rounds, is i
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,8 +22,22 @@ from numpy.typing import NDArray
 
 from cutaway.engines.reference import MASKED
 from cutaway.figures import Figure, Selection, all_figures
-from cutaway.figures.panels import Arcs, Bars, Box, Cells, Drawing, Entry, Grid, Label, Line, Number, Panel, Table
-from cutaway.figures.render.text import plain
+from cutaway.figures.panels import (
+    Arcs,
+    Bars,
+    Box,
+    Cells,
+    Drawing,
+    Entry,
+    Grid,
+    Label,
+    Line,
+    Number,
+    Panel,
+    Table,
+    localize,
+)
+from cutaway.figures.statement import Statement
 from tests.figures.drawing import draw, make_trace
 
 Record = Mapping[str, str | Sequence[float]]
@@ -31,15 +46,29 @@ GOLDEN = Path(__file__).with_name("golden.json")
 SELECTIONS = {  # layer, head and position are none of them 0, and differ as far as the models allow
     "tiny 7": Selection(1, 2, 3),
     "long 70": Selection(1, 1, 40),
+    "untied 7": Selection(2, 1, 4),  # its MLP is not four times as wide as a vector
 }
+DIFFERENCE = re.compile(r"within \S+?e-\d+|exactly|误差在 \S+ 以内|没有误差")
+MEASURED = re.compile(r"-?\d[\d,]*\.\d+(?:e-?\d+)?%?|\d+e-?\d+")
 FIGURES = [figure for figure in all_figures().values() if figure.draw]
 LONGEST = 96  # characters of a string that stand as they are
 RELATIVE, ABSOLUTE = 1e-5, 2e-4  # ten times as far as any two of OpenBLAS's kernels are apart
 
 
 def records(figure: Figure, name: str) -> list[Record]:
-    """What the figure shows of that trace, panel by panel."""
-    return [_record(panel) for panel in draw(make_trace(name), figure, SELECTIONS[name]).panels]
+    """What the figure shows of that trace, panel by panel, and what its check says."""
+    drawn = draw(make_trace(name), figure, SELECTIONS[name])
+    sentence = [_sentence(drawn.check.statement)] if drawn.check else []
+    return [*(_record(panel) for panel in drawn.panels), *sentence]
+
+
+def _sentence(statement: Statement) -> Record:
+    """The sentence with "≈" for a difference and "·" for any other number that is not whole."""
+    texts = {language: statement.text(language) for language in ("en", "zh")}
+    plain = {language: MEASURED.sub("·", DIFFERENCE.sub("≈", text)) for language, text in texts.items()}
+    numbers = [number.value for number in statement.numbers() if number.form != ".1e"]
+    kind = {"kind": "Statement"} | {language: _short(text) for language, text in plain.items()}
+    return kind | ({"sums": _sums(np.array(numbers, np.float64))} if numbers else {})
 
 
 def _record(panel: Panel) -> Record:
@@ -52,23 +81,23 @@ def _record(panel: Panel) -> Record:
 def _strings(panel: Panel) -> Iterator[tuple[str, str]]:
     """Everything about a panel that is a string or can be written as one, but for its kind."""
     if isinstance(panel, Grid):
-        yield from (("title", plain(panel.title, "en")), *_source(panel.cells), ("scale", panel.scale))
+        yield from (("title", localize(panel.title, "en")), *_source(panel.cells), ("scale", panel.scale))
         yield from (("rows", "|".join(panel.rows)), ("columns", "|".join(panel.columns)))
         for name, axis in (("row axis", panel.row_axis), ("column axis", panel.column_axis)):
             yield name, axis.en if axis else ""
     elif isinstance(panel, Bars):
-        yield from (("title", plain(panel.title, "en")), *_source(panel.cells), ("scale", panel.scale))
+        yield from (("title", localize(panel.title, "en")), *_source(panel.cells), ("scale", panel.scale))
         yield from (("labels", "|".join(panel.labels)), ("marked", " ".join(map(str, panel.marked))))
     elif isinstance(panel, Arcs):
-        yield from (("title", plain(panel.title, "en")), *_source(panel.cells))
+        yield from (("title", localize(panel.title, "en")), *_source(panel.cells))
         yield from (("tokens", "|".join(panel.tokens)), ("query", str(panel.query)))
     elif isinstance(panel, Table):
-        yield "title", plain(panel.title, "en")
-        yield "columns", "|".join(plain(column, "en") for column in panel.columns)
+        yield "title", localize(panel.title, "en")
+        yield "columns", "|".join(localize(column, "en") for column in panel.columns)
         yield "texts", "\n".join("|".join(map(_text, row)) for row in panel.rows)
         yield "numbers", "; ".join(f"{each.tensor}{list(each.index)}:{each.form}" for each in _entries(panel))
     elif isinstance(panel, Drawing):
-        yield from (("title", plain(panel.title, "en")), ("texts", "|".join(_texts(panel))))
+        yield from (("title", localize(panel.title, "en")), ("texts", "|".join(_texts(panel))))
         yield "shapes", " ".join(_place(shape) for shape in panel.shapes)
     else:
         yield "words", panel.words.en
@@ -82,7 +111,7 @@ def _source(cells: Cells) -> Iterator[tuple[str, str]]:
 
 
 def _text(entry: Entry) -> str:
-    return "·" if isinstance(entry, Number) else plain(entry, "en")
+    return "·" if isinstance(entry, Number) else localize(entry, "en")
 
 
 def _entries(table: Table) -> list[Number]:
@@ -92,7 +121,7 @@ def _entries(table: Table) -> list[Number]:
 def _texts(drawing: Drawing) -> Iterator[str]:
     for shape in drawing.shapes:
         if isinstance(shape, Box | Label):
-            yield plain(shape.text, "en")
+            yield localize(shape.text, "en")
 
 
 def _place(shape: Box | Line | Label) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices
 
-from cutaway.figures.labels import many
+from cutaway.figures.labels import plural
 from cutaway.figures.panels import cells, computed, signed_limit
 
 
@@ -78,4 +78,4 @@ def test_a_signed_scale_ends_at_the_largest_magnitude(values: list[float], limit
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 heads"), (1, "1 head"), (2, "2 heads"), (50_257, "50,257 heads")])
 def test_a_number_of_things_agrees_with_them(count: int, said: str) -> None:
-    assert many(count, "head") == said
+    assert plural(count, "head") == said

@@ -81,21 +81,21 @@ def _row(figure: "Figure", check: "Check | None") -> dict[str, object]:
         "title": asdict(figure.title),
         "part": figure.part,
         "picture": figure.picture,
-        "check": asdict(check.statement) if check else None,
+        "check": {"en": check.statement.en, "zh": check.statement.zh} if check else None,
     }
 
 
 def _lines(listed: "Sequence[tuple[Figure, Check | None]]", language: str) -> list[str]:
     """A line for each figure, what was measured where a claim does not hold, and how many figures are live."""
-    from cutaway.figures.render.text import plain
+    from cutaway.figures.panels import localize
 
     rows, failures = [], []
     for figure, check in listed:
         mark = "" if check is None else "✓" if check.ok else "✗"
         status = STATUS_ZH[figure.status] if language == "zh" else figure.status
-        rows.append([mark, figure.id, status, plain(figure.title, language)])
+        rows.append([mark, figure.id, status, localize(figure.title, language)])
         if check and not check.ok:
-            failures.append(f"✗ {figure.id}  {plain(check.statement, language)}")
+            failures.append(f"✗ {figure.id}  {check.statement.text(language)}")
     live = sum(figure.status == "live" for figure, _ in listed)
     count = f"{len(listed)} 幅图，其中 {live} 幅实时计算" if language == "zh" else f"{live} of {len(listed)} live"
     return [*table(rows, "<<<<"), "", *failures, count]

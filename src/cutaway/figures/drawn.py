@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 
 from cutaway.errors import UsageError
 from cutaway.figures.figure import Check, Figure, Selection, check_figure
-from cutaway.figures.panels import Panel
+from cutaway.figures.panels import Panel, localize
 from cutaway.figures.registry import find_figure
 from cutaway.figures.render.json import panel_document
 from cutaway.figures.render.svg import draw_svg
-from cutaway.figures.render.text import draw_text, plain, wrap_prose
+from cutaway.figures.render.text import draw_text, wrap_prose
 from cutaway.trace import Trace
 
 LANGUAGES = ("en", "zh")
@@ -47,17 +47,17 @@ class DrawnFigure:
             **asdict(self.selection),
             "ids": self.ids,
             "panels": [panel_document(panel) for panel in self.panels],
-            "check": asdict(self.check) if self.check else None,
+            "check": _check_document(self.check) if self.check else None,
         }
 
     def title(self, language: str = "en") -> str:
         """The figure's id and name."""
-        return f"{self.figure.id}  {plain(self.figure.title, _known(language))}"
+        return f"{self.figure.id}  {localize(self.figure.title, _known(language))}"
 
     def _verdict(self, language: str) -> str:
         if self.check is None:
             return ""
-        return f"{'✓' if self.check.ok else '✗'} {plain(self.check.statement, language)}"
+        return f"{'✓' if self.check.ok else '✗'} {self.check.statement.text(language)}"
 
     def __str__(self) -> str:
         return self.text()
@@ -68,6 +68,10 @@ class DrawnFigure:
 
     def _repr_svg_(self) -> str:
         return self.svg()
+
+
+def _check_document(check: Check) -> dict[str, object]:
+    return {"ok": check.ok, "statement": {language: check.statement.text(language) for language in LANGUAGES}}
 
 
 def _known(language: str) -> str:

@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.figures.panels import Panel, Words
+from cutaway.figures.panels import LocalizedText, Panel
+from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
 Status = Literal["live", "drawn", "later"]
@@ -38,7 +39,7 @@ class Check:
     """The result of measuring a figure's claim on the loaded model, and the measurement as a sentence."""
 
     ok: bool
-    statement: Words
+    statement: Statement
 
 
 Draw = Callable[[Trace, Selection], Sequence[Panel]]
@@ -55,7 +56,7 @@ class Figure:
     """
 
     id: str
-    title: Words
+    title: LocalizedText
     part: int
     picture: int | None
     tensors: tuple[str, ...] = ()

@@ -1,14 +1,23 @@
 """How a trace's tokens are written beside the numbers, and the words that several figures need."""
 
-from cutaway.figures.panels import Words
+from cutaway.figures.panels import LocalizedText, integer
+from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-TOKEN, ID, PROBABILITY = Words("token", "词元"), Words("id", "编号"), Words("probability", "概率")
-WHAT, HOW_MANY = Words("what", "项目"), Words("how many", "数目")
-THIS_MODEL = Words("this model", "本模型")
-QUERY_KEY_VALUE = {"q": Words("query", "查询"), "k": Words("key", "键"), "v": Words("value", "值")}
-LOOKS = Words("query: the token that looks", "查询：在看的词元")
-SEEN = Words("key: the token that is looked at", "键：被看的词元")
+TOKEN, ID, PROBABILITY = (
+    LocalizedText("token", "词元"),
+    LocalizedText("id", "编号"),
+    LocalizedText("probability", "概率"),
+)
+WHAT, HOW_MANY = LocalizedText("what", "项目"), LocalizedText("how many", "数目")
+THIS_MODEL = LocalizedText("this model", "本模型")
+QUERY_KEY_VALUE = {
+    "q": LocalizedText("query", "查询"),
+    "k": LocalizedText("key", "键"),
+    "v": LocalizedText("value", "值"),
+}
+LOOKS = LocalizedText("query: the token that looks", "查询：在看的词元")
+SEEN = LocalizedText("key: the token that is looked at", "键：被看的词元")
 
 
 def token_label(trace: Trace, token: int) -> str:
@@ -21,11 +30,21 @@ def token_labels(trace: Trace) -> list[str]:
     return [token_label(trace, token) for token in trace.ids]
 
 
-def many(count: int, thing: str) -> str:
+def plural(count: int, thing: str) -> str:
     """A number of things in English: 1 token, 1,024 tokens."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
-def place(position: int) -> Words:
+def position_text(position: int) -> LocalizedText:
     """A position as the article counts, from 1, and as arrays do, from 0."""
-    return Words(f"position {position + 1} (index {position})", f"第 {position + 1} 个位置（下标 {position}）")
+    return LocalizedText(f"position {position + 1} (index {position})", f"第 {position + 1} 个位置（下标 {position}）")
+
+
+def position_statement(position: int, formula: str) -> Statement:
+    """A position as in `position_text`, with numbers; the formula gives the index."""
+    return Statement(
+        "position {place} (index {index})",
+        "第 {place} 个位置（下标 {index}）",
+        place=integer(position + 1, f"{formula} + 1"),
+        index=integer(position, formula),
+    )

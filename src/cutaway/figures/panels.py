@@ -17,14 +17,21 @@ Scale = Literal["share", "signed", "size"]  # 0 to 1; around 0; from the smalles
 
 
 @dataclass(frozen=True)
-class Words:
+class LocalizedText:
     """A piece of prose in the two languages of the project."""
 
     en: str
     zh: str
 
 
-Text = str | Words  # a token, a name or a number as it is, or prose
+Text = str | LocalizedText  # a token, a name or a number as it is, or prose
+
+
+def localize(text: Text, language: str) -> str:
+    """Return the text in a language, "en" or "zh"; a plain string as it is."""
+    if isinstance(text, str):
+        return text
+    return text.zh if language == "zh" else text.en
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,8 @@ class Grid:
     scale: Scale
     rows: Sequence[str] = ()  # a label for each row, or none
     columns: Sequence[str] = ()
-    row_axis: Words | None = None
-    column_axis: Words | None = None
+    row_axis: LocalizedText | None = None
+    column_axis: LocalizedText | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,15 @@ class Number:
     tensor: str
     index: tuple[int, ...] = ()
     form: str = ".4f"
+
+
+def integer(value: int, formula: str) -> Number:
+    """A whole number that was computed by that formula.
+
+    >>> integer(1024, "config.n_ctx")
+    Number(value=1024, tensor='config.n_ctx', index=(), form=',')
+    """
+    return Number(value, formula, form=",")
 
 
 Entry = Text | Number
@@ -177,7 +193,7 @@ class Drawing:
 class Note:
     """A sentence or two."""
 
-    words: Words
+    words: LocalizedText
 
 
 Panel = Grid | Bars | Arcs | Table | Drawing | Note

@@ -5,22 +5,18 @@ import pytest
 
 from cutaway.figures import Selection
 from cutaway.figures.article.excerpts import (
-    apart,
     at,
-    cut,
     few_columns,
+    omitted_tokens,
     part,
-    product,
+    selection_text,
     sheet,
-    span,
     token_weights,
     weight_grid,
     weights_and_bias,
-    where,
     window,
-    within,
 )
-from cutaway.figures.panels import Bars, Grid, Words
+from cutaway.figures.panels import Bars, Grid, LocalizedText
 from tests.figures.drawing import make_trace
 
 
@@ -61,7 +57,7 @@ def test_a_small_matrix_is_shown_whole_and_a_large_one_thinned() -> None:
     assert small.cells.values.shape == (5, 5)
     trace = make_trace("built-in")
     large = weight_grid(trace, "h.0.mlp.c_fc.weight")
-    assert isinstance(large.title, Words)
+    assert isinstance(large.title, LocalizedText)
     assert large.title.en == "h.0.mlp.c_fc.weight, 192 × 768: one row in 12 and one column in 8"
     assert large.title.zh == "h.0.mlp.c_fc.weight, 192 × 768：每 12 行取一行、每 8 列取一列"
     np.testing.assert_array_equal(large.cells.values, trace["h.0.mlp.c_fc.weight"][::12, ::8])
@@ -72,13 +68,13 @@ def test_a_bias_has_its_place_below_the_matrix() -> None:
     whole = weights_and_bias(make_trace("one head 7"), "h.0.attn.c_attn")[1]
     assert (whole.title, whole.cells.values.shape) == ("h.0.attn.c_attn.bias", (1, 15))
     thinned = weights_and_bias(make_trace("built-in"), "h.0.attn.c_attn")[1]
-    said = Words("h.0.attn.c_attn.bias, one in 6 of 576", "h.0.attn.c_attn.bias，576 个，每 6 个取一个")
+    said = LocalizedText("h.0.attn.c_attn.bias, one in 6 of 576", "h.0.attn.c_attn.bias，576 个，每 6 个取一个")
     assert (thinned.title, thinned.cells.values.shape, thinned.cells.index(0, 95)) == (said, (1, 96), (570,))
 
 
 def test_wide_vectors_under_one_another_show_their_first_numbers() -> None:
-    assert few_columns(192) == (slice(192), Words("", ""))
-    assert few_columns(768)[1] == Words(", the first 192 of 768 numbers", "，768 个数中的前 192 个")
+    assert few_columns(192) == (slice(192), LocalizedText("", ""))
+    assert few_columns(768)[1] == LocalizedText(", the first 192 of 768 numbers", "，768 个数中的前 192 个")
 
 
 def test_weights_have_bars_while_they_fit() -> None:
@@ -102,30 +98,9 @@ def test_a_window_contains_the_position(name: str, position: int, rows: tuple[in
 
 
 def test_what_is_left_out_is_said() -> None:
-    assert cut(make_trace("tiny 7")) == Words("", "")
-    assert cut(make_trace("long 70")).en == "16 of 70 tokens are shown."
+    assert omitted_tokens(make_trace("tiny 7")) == LocalizedText("", "")
+    assert omitted_tokens(make_trace("long 70")).en == "16 of 70 tokens are shown."
 
 
 def test_places_are_counted_from_1_in_words_and_from_0_as_indices() -> None:
-    assert where(Selection(2, 1, 8)).en == "layer 2, head 1 (counted from 0), position 9 (index 8)"
-
-
-def test_differences_are_relative_to_the_largest_number() -> None:
-    small, large = np.array([0.5, -0.25]), np.array([500.0, -250.0])
-    assert apart(small + 0.125, small) == 0.125
-    assert apart(large + 0.125, large) == 0.125 / 500
-    assert apart(np.empty(0), np.empty(0)) == 0
-    assert np.isnan(apart(np.array([np.nan]), np.array([1.0])))
-
-
-def test_numbers_in_words() -> None:
-    assert (within(0), within(2.5e-7)) == (
-        Words("exactly", "没有误差"),
-        Words("within 2.5e-07", "误差在 2.5e-07 以内"),
-    )
-    assert (span(np.array([-1e10, -1e10])), span(np.array([-2.0, 0.5]))) == ("-1e10", "-2 … 0.5")
-
-
-def test_a_product_has_its_bias() -> None:
-    trace = make_trace("tiny 7")
-    np.testing.assert_allclose(product(trace, "ln1.0", "h.0.attn.c_attn", 4), trace["qkv.0"][4], atol=1e-4)
+    assert selection_text(Selection(2, 1, 8)).en == "layer 2, head 1 (counted from 0), position 9 (index 8)"

@@ -15,7 +15,7 @@ from cutaway.figures.article import (
     part1_sampling,
     part1_self_attention,
 )
-from cutaway.figures.panels import Arcs, Grid, Number, Table, Words
+from cutaway.figures.panels import Arcs, Grid, LocalizedText, Number, Table
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.numerics import softmax
@@ -165,7 +165,7 @@ def test_a_long_text_has_a_row_for_the_heaviest_weights_and_one_for_the_others()
     assert isinstance(table, Table)
     *terms, others, total = table.rows
     assert len(terms) == 12
-    assert others[0] == Words("58 others", "其余 58 个")
+    assert others[0] == LocalizedText("58 others", "其余 58 个")
     for column in (2, 3):
         parts = [row[column] for row in (*terms, others)]
         whole = total[column]
@@ -194,7 +194,7 @@ def test_the_cuts_are_those_of_sampling() -> None:
 def test_a_line_stands_where_the_candidates_are_cut(panel: int, cuts: dict[str, int | None]) -> None:
     table = draw(make_trace("tiny 7"), figure("F28")).panels[panel]
     assert isinstance(table, Table)
-    lines = {row[1].en: i for i, row in enumerate(table.rows[:-2]) if isinstance(row[1], Words)}
+    lines = {row[1].en: i for i, row in enumerate(table.rows[:-2]) if isinstance(row[1], LocalizedText)}
     assert list(lines) == [f"cut at {name}" for name in cuts]
     for i, (name, rank) in zip(lines.values(), cuts.items(), strict=True):
         column = list(table.columns).index(name)
@@ -207,7 +207,7 @@ def test_where_nothing_is_cut_there_is_no_line() -> None:
     trace = make_trace("one head 7")  # of 7 tokens
     table = draw(trace, figure("F28")).panels[1]
     assert isinstance(table, Table)
-    assert [row[1].en for row in table.rows[:-2] if isinstance(row[1], Words)] == ["cut at k = 1"]
+    assert [row[1].en for row in table.rows[:-2] if isinstance(row[1], LocalizedText)] == ["cut at k = 1"]
 
 
 def test_a_vector_is_pooled_as_it_says() -> None:
@@ -218,7 +218,7 @@ def test_a_vector_is_pooled_as_it_says() -> None:
     assert twelve.cells.values[0] == pytest.approx(vector.reshape(12, 2).mean(axis=1))
     assert (all_numbers.cells.values[0] == vector).all()
     for pooled in (three, twelve):
-        assert isinstance(pooled.title, Words)
+        assert isinstance(pooled.title, LocalizedText)
         assert pooled.title.en.startswith("pooled")
         assert "池化" in pooled.title.zh
 

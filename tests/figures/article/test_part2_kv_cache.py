@@ -113,7 +113,7 @@ def test_one_token_has_nothing_to_use_again() -> None:
     drawn = draw(make_trace("tiny 1"), BY_ID["F43"])
     assert "one token" in drawn.text()
     assert drawn.check is not None
-    assert drawn.check.statement == part2_kv_cache.ALONE
+    assert drawn.check.statement.en == part2_kv_cache.ALONE.en
 
 
 def test_a_trace_that_took_nothing_over_was_read_at_once() -> None:

@@ -13,17 +13,17 @@ from cutaway.figures.panels import (
     Grid,
     Label,
     Line,
+    LocalizedText,
     Note,
     Number,
     Panel,
     Table,
-    Words,
     cells,
     computed,
 )
 from cutaway.figures.render.json import cells_document, panel_document
 
-TITLE = Words("title", "标题")
+TITLE = LocalizedText("title", "标题")
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 CELLS = cells("attn.0", ARRAY, ARRAY[1])
 PANELS: dict[str, Panel] = {

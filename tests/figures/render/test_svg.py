@@ -24,12 +24,12 @@ from cutaway.figures.panels import (
     Grid,
     Label,
     Line,
+    LocalizedText,
     Note,
     Number,
     Panel,
     Scale,
     Table,
-    Words,
     cells,
     computed,
 )
@@ -38,7 +38,7 @@ from cutaway.figures.render.svg_grid import png
 from cutaway.numerics import FloatArray
 
 SVG = "{http://www.w3.org/2000/svg}"
-TITLE = Words("weights", "权重")
+TITLE = LocalizedText("weights", "权重")
 
 
 def parsed(panel: Panel, language: str = "en", title: str = "F40") -> ET.Element:
@@ -184,7 +184,7 @@ def test_numbers_of_a_table_have_their_origin() -> None:
 
 def test_a_drawing_has_boxes_words_and_arrows() -> None:
     shapes: list[Box | Line | Label] = [
-        Box(0, 0, 9, 3, Words("wte", "词嵌入"), "query"),
+        Box(0, 0, 9, 3, LocalizedText("wte", "词嵌入"), "query"),
         Line(4, 3, 4, 5),
         Line(0, 6, 3, 6, arrow=False),
         Label(0, 7, "768"),
@@ -198,7 +198,7 @@ def test_a_drawing_has_boxes_words_and_arrows() -> None:
 def test_words_are_never_markup() -> None:
     nasty = "<|endoftext|>&\"'"
     panels: list[Panel] = [
-        Note(Words(nasty, nasty)),
+        Note(LocalizedText(nasty, nasty)),
         Grid(nasty, computed(nasty, np.eye(2)), "share", [nasty, "b"], [nasty, "b"]),
         Bars(nasty, [nasty], computed(nasty, np.ones(1))),
         Arcs(nasty, [nasty, nasty], computed(nasty, np.array([0.5, 0.5])), 1),

@@ -16,19 +16,19 @@ from cutaway.figures.panels import (
     Grid,
     Label,
     Line,
+    LocalizedText,
     Note,
     Number,
     Panel,
     Scale,
     Table,
-    Words,
     computed,
 )
 from cutaway.figures.render.text import cut, draw_text, number, pool, wrap_prose
 from cutaway.layout import width
 from cutaway.numerics import FloatArray
 
-TITLE = Words("weights", "权重")
+TITLE = LocalizedText("weights", "权重")
 
 
 def drawn(panel: Panel, language: str = "en", columns: int = 80) -> str:
@@ -38,7 +38,17 @@ def drawn(panel: Panel, language: str = "en", columns: int = 80) -> str:
 def test_a_small_grid_shows_its_numbers() -> None:
     shares = computed("softmax", np.array([[1, 0], [0.25, 0.75]]))
     assert (
-        drawn(Grid(TITLE, shares, "share", ["a", "it"], ["a", "it"], Words("query", "查询"), Words("key", "键")))
+        drawn(
+            Grid(
+                TITLE,
+                shares,
+                "share",
+                ["a", "it"],
+                ["a", "it"],
+                LocalizedText("query", "查询"),
+                LocalizedText("key", "键"),
+            )
+        )
         == """\
 weights
 ↓ query   → key
@@ -135,10 +145,10 @@ def test_arcs_are_bars_with_the_query_marked() -> None:
 def test_columns_with_numbers_stand_to_the_right() -> None:
     rows: list[list[Entry]] = [
         ["wte", Number(38_597_376, "size", form=",d")],
-        [Words("none", "无"), Words("cut", "截去")],
+        [LocalizedText("none", "无"), LocalizedText("cut", "截去")],
     ]
     assert (
-        drawn(Table(TITLE, [Words("tensor", "张量"), Words("how many", "个数")], rows), "zh")
+        drawn(Table(TITLE, [LocalizedText("tensor", "张量"), LocalizedText("how many", "个数")], rows), "zh")
         == """\
 权重
 张量        个数
@@ -149,7 +159,7 @@ wte   38,597,376
 
 def test_a_drawing_is_made_of_characters() -> None:
     shapes: list[Box | Line | Label] = [
-        Box(0, 0, 9, 3, Words("wte", "词嵌入")),
+        Box(0, 0, 9, 3, LocalizedText("wte", "词嵌入")),
         Line(4, 3, 4, 4),
         Label(0, 5, "768"),
         Line(6, 5, 9, 5),
@@ -177,7 +187,7 @@ def test_a_mark_above_a_letter_takes_no_column() -> None:
 
 
 def test_panels_stand_apart() -> None:
-    assert draw_text([Note(TITLE), Note(Words("b", "乙"))], "zh", 80) == ["权重", "", "乙"]
+    assert draw_text([Note(TITLE), Note(LocalizedText("b", "乙"))], "zh", 80) == ["权重", "", "乙"]
 
 
 @pytest.mark.parametrize(

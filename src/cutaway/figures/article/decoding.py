@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cutaway.figures.labels import ID, PROBABILITY, TOKEN, token_label
-from cutaway.figures.panels import Entry, Number, Table, Words
+from cutaway.figures.panels import Entry, LocalizedText, Number, Table
 from cutaway.figures.render.text import short
 from cutaway.layout import width
 from cutaway.numerics import FloatArray, softmax, top_k
@@ -51,7 +51,9 @@ def candidate_table(trace: Trace, position: int, likely: Sequence[Candidate]) ->
         ]
         for each in likely
     ]
-    return Table(Words("the likeliest next tokens", "概率最大的下一个词元"), [TOKEN, ID, "logit", PROBABILITY], rows)
+    return Table(
+        LocalizedText("the likeliest next tokens", "概率最大的下一个词元"), [TOKEN, ID, "logit", PROBABILITY], rows
+    )
 
 
 def likely(step: Step) -> Number:

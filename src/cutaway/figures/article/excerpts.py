@@ -1,14 +1,12 @@
-"""Parts of a trace's tensors for figures to show, and how far apart two ways to the same numbers are."""
+"""Parts of a trace's tensors for figures to show."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutaway.figures.figure import Selection
-from cutaway.figures.labels import place, token_labels
-from cutaway.figures.panels import Bars, Cells, Grid, Number, Text, Words, cells
+from cutaway.figures.labels import position_text, token_labels
+from cutaway.figures.panels import Bars, Cells, Grid, LocalizedText, Number, Text, cells
 from cutaway.trace import Trace
 
-TOLERANCE = 1e-4  # what the engines' float32 is held to as well
 MOST_BARS = 48  # tokens that have a bar each
 MOST_ROWS = 16  # tokens that have a row each
 MOST_WEIGHTS = (16, 96)  # rows and columns of a weight matrix that are shown
@@ -44,7 +42,7 @@ def weight_grid(trace: Trace, name: str) -> Grid:
     en = " and ".join(f"one {axis} in {step}" for step, axis, _ in thinned if step > 1)
     zh = "、".join(f"每 {step} {axis}取一{axis}" for step, _, axis in thinned if step > 1)
     title = f"{name}, {rows:,} × {columns:,}"
-    words = Words(f"{title}: {en}", f"{title}：{zh}") if en else title
+    words = LocalizedText(f"{title}: {en}", f"{title}：{zh}") if en else title
     return Grid(words, part(trace, name, slice(None, None, down), slice(None, None, across)), "signed")
 
 
@@ -52,14 +50,16 @@ def weights_and_bias(trace: Trace, matrix: str) -> tuple[Grid, Grid]:
     """A weight matrix, and the biases of those of its columns that are shown."""
     weight, name, size = weight_grid(trace, f"{matrix}.weight"), f"{matrix}.bias", trace[f"{matrix}.bias"].size
     step = weight.cells.steps[1]
-    words = Words(f"{name}, one in {step} of {size:,}", f"{name}，{size:,} 个，每 {step} 个取一个")
+    words = LocalizedText(f"{name}, one in {step} of {size:,}", f"{name}，{size:,} 个，每 {step} 个取一个")
     return weight, Grid(words if step > 1 else name, part(trace, name, slice(None, None, step)), "signed")
 
 
-def few_columns(width: int) -> tuple[slice, Words]:
+def few_columns(width: int) -> tuple[slice, LocalizedText]:
     """The numbers of each vector that are shown where many stand under one another, and what a title says of it."""
-    said = Words(f", the first {MOST_COLUMNS} of {width:,} numbers", f"，{width:,} 个数中的前 {MOST_COLUMNS} 个")
-    return slice(MOST_COLUMNS), said if width > MOST_COLUMNS else Words("", "")
+    said = LocalizedText(
+        f", the first {MOST_COLUMNS} of {width:,} numbers", f"，{width:,} 个数中的前 {MOST_COLUMNS} 个"
+    )
+    return slice(MOST_COLUMNS), said if width > MOST_COLUMNS else LocalizedText("", "")
 
 
 def token_weights(trace: Trace, title: Text, weights: Cells, marked: tuple[int, ...] = ()) -> Bars | Grid:
@@ -75,58 +75,18 @@ def window(trace: Trace, position: int) -> slice:
     return slice(start, min(start + MOST_ROWS, len(trace)))
 
 
-def cut(trace: Trace) -> Words:
+def omitted_tokens(trace: Trace) -> LocalizedText:
     """What a figure says where it has no room for all tokens."""
     rows = len(range(*window(trace, 0).indices(len(trace))))
     if rows == len(trace):
-        return Words("", "")
-    return Words(f"{rows} of {len(trace):,} tokens are shown.", f"图中是 {len(trace):,} 个词元里的 {rows} 个。")
+        return LocalizedText("", "")
+    return LocalizedText(f"{rows} of {len(trace):,} tokens are shown.", f"图中是 {len(trace):,} 个词元里的 {rows} 个。")
 
 
-def where(chosen: Selection) -> Words:
+def selection_text(chosen: Selection) -> LocalizedText:
     """The layer and head, and the position as words and as an index."""
-    spot = place(chosen.position)
-    return Words(
+    spot = position_text(chosen.position)
+    return LocalizedText(
         f"layer {chosen.layer}, head {chosen.head} (counted from 0), {spot.en}",
         f"第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起），{spot.zh}",
     )
-
-
-def apart(numbers: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
-    """The largest difference, as a part of the largest expected number where that is above 1; 0 of no numbers."""
-    assert numbers.shape == expected.shape, (numbers.shape, expected.shape)
-    if not numbers.size:
-        return 0.0
-    return float(np.abs(numbers - expected).max() / max(1.0, float(np.abs(expected).max())))
-
-
-def largest_difference(numbers: NDArray[np.floating], others: NDArray[np.floating]) -> float:
-    """0 where there is nothing to compare."""
-    return float(np.abs(numbers - others).max(initial=0))
-
-
-def within(difference: float) -> Words:
-    """A difference in words."""
-    if not difference:
-        return Words("exactly", "没有误差")
-    return Words(f"within {difference:.1e}", f"误差在 {difference:.1e} 以内")
-
-
-def span(values: NDArray[np.floating]) -> str:
-    """The smallest and the largest number, or the one that all are."""
-    low, high = (f"{value:g}".replace("e+", "e") for value in (values.min(), values.max()))
-    return low if low == high else f"{low} … {high}"
-
-
-def product(trace: Trace, x: str, matrix: str, position: int) -> NDArray[np.float64]:
-    """A token's vector times a weight matrix, plus the bias, in float64: what the model should have computed."""
-    row = trace[x][position].astype(np.float64)
-    exact: NDArray[np.float64] = row @ trace[f"{matrix}.weight"] + trace[f"{matrix}.bias"]
-    return exact
-
-
-def exact_scores(trace: Trace, layer: int, position: int, keys: int) -> NDArray[np.float64]:
-    """What a token's query and each of the first keys give in every head (H, keys), before the mask, in float64."""
-    q, k = (trace[f"{kind}.{layer}"].astype(np.float64) for kind in "qk")
-    scores: NDArray[np.float64] = np.einsum("hd,htd->ht", q[:, position], k[:, :keys]) / np.sqrt(q.shape[-1])
-    return scores

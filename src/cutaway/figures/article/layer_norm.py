@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.article.excerpts import apart, at, part
-from cutaway.figures.panels import Grid, Number, Table, Words
+from cutaway.figures.article.accuracy import relative_error
+from cutaway.figures.article.excerpts import at, part
+from cutaway.figures.panels import Grid, LocalizedText, Number, Table
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
@@ -21,15 +22,15 @@ def norm_table(name: str, mean: Number, rstd: Number) -> Table:
     """The same for any LayerNorm."""
     formula = "(x - mean) · rstd · weight + bias"
     return Table(
-        Words(f"LayerNorm {name}: {formula}", f"层归一化 {name}：{formula}"),
-        (Words("mean", "mean（均值）"), Words("rstd, 1 / standard deviation", "rstd（标准差的倒数）")),
+        LocalizedText(f"LayerNorm {name}: {formula}", f"层归一化 {name}：{formula}"),
+        (LocalizedText("mean", "mean（均值）"), LocalizedText("rstd, 1 / standard deviation", "rstd（标准差的倒数）")),
         [(mean, rstd)],
     )
 
 
 def normalised(trace: Trace, name: str, layer: int, position: int) -> Grid:
     """What a LayerNorm makes of a token's vector."""
-    title = Words(f"the normalised vector {name}.{layer}", f"归一化后的向量 {name}.{layer}")
+    title = LocalizedText(f"the normalised vector {name}.{layer}", f"归一化后的向量 {name}.{layer}")
     return Grid(title, part(trace, f"{name}.{layer}", position), "signed")
 
 
@@ -37,9 +38,9 @@ def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) 
     """How far a LayerNorm's output is from the formula, computed anew in float64 from its input."""
     mean, rstd, normal = exact_norm(trace, f"h.{layer}.ln_{name[-1]}", trace[x][position])
     return max(
-        apart(trace[f"{name}.mean.{layer}"][position], mean),
-        apart(trace[f"{name}.rstd.{layer}"][position], rstd),
-        apart(trace[f"{name}.{layer}"][position], normal),
+        relative_error(trace[f"{name}.mean.{layer}"][position], mean),
+        relative_error(trace[f"{name}.rstd.{layer}"][position], rstd),
+        relative_error(trace[f"{name}.{layer}"][position], normal),
     )
 
 
@@ -50,3 +51,15 @@ def exact_norm(trace: Trace, tensor: str, row: FloatArray) -> tuple[Float64, Flo
     exact = row.astype(np.float64)
     mean, rstd = exact.mean(keepdims=True), 1 / np.sqrt(exact.var(keepdims=True) + trace.config.layer_norm_epsilon)
     return mean, rstd, (exact - mean) * rstd * trace[f"{tensor}.weight"] + trace[f"{tensor}.bias"]
+
+
+def norm_error(name: str, x: str, tensor: str, suffix: str) -> str:
+    """The formula of how far the mean, the rstd and the output of a LayerNorm are from those of the vector `x`.
+
+    `name` is that of the output and `tensor` that of the weights; `suffix` is the layer and the index.
+    """
+    mean, rstd, normal = f"{name}.mean{suffix}", f"{name}.rstd{suffix}", f"{name}{suffix}"
+    return (
+        f"max([error({mean}, mean({x})), error({rstd}, rstd({x})), "
+        f"error({normal}, layer_norm({x}, {tensor}.weight, {tensor}.bias))])"
+    )

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 from cutaway.figures.article.decoding import Step, go_on, likely, tail
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import PROBABILITY, many, token_label
-from cutaway.figures.panels import Box, Drawing, Entry, Label, Line, Note, Panel, Shapes, Table, Words
+from cutaway.figures.labels import PROBABILITY, token_label
+from cutaway.figures.panels import Box, Drawing, Entry, Label, Line, LocalizedText, Note, Panel, Shapes, Table, integer
 from cutaway.figures.render.text import short
+from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace
 
@@ -15,8 +16,8 @@ ROUNDS = 4  # of the loop, in the figures that show it
 TAIL = 26  # characters of the text that are shown before a new token
 NEW, MODEL, OUT = 29, 50, 61  # where in a line of F09 the new token, the model and what it chose stand
 
-STEP = Words("step", "步")
-CHOSEN = Words("chosen", "选出的词元")
+STEP = LocalizedText("step", "步")
+CHOSEN = LocalizedText("chosen", "选出的词元")
 
 
 # F08 and F09: one token at a time.
@@ -30,14 +31,14 @@ def _one_at_a_time(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 "GPT-2 gives one token at a time. Here it is always the likeliest one.",
                 "GPT-2 每次只给出一个词元。这里每次都取概率最大的那个。",
             )
         ),
         Table(
-            Words("the text that is read, and what comes out", "读入的文本与输出"),
-            [STEP, Words("text", "文本"), CHOSEN, PROBABILITY],
+            LocalizedText("the text that is read, and what comes out", "读入的文本与输出"),
+            [STEP, LocalizedText("text", "文本"), CHOSEN, PROBABILITY],
             rows,
         ),
     )
@@ -50,11 +51,14 @@ def _check_output(trace: Trace, chosen: Selection) -> Check:
     best = all(int(last.logits_at(len(step.ids) - 1).argmax()) == step.chosen.id for step in steps)
     return Check(
         joined and best,
-        Words(
-            f"{many(len(trace), 'token')} of text and the {len(written)} written {'are' if joined else 'are not'} "
-            f"the ids of the last step; {'each' if best else 'not each'} has the largest logit",
-            f"文本的 {len(trace)} 个词元加上写出的 {len(written)} 个，{'正是' if joined else '并非'}最后一步的编号；"
-            f"写出的词元{'每个' if best else '并非每个'}都有最大的 logit",
+        Statement(
+            "{tokens:token} of text and the {written} written {are} the ids of the last step; {each} has the largest "
+            "logit",
+            "文本的 {tokens} 个词元加上写出的 {written} 个，{are}最后一步的编号；写出的词元{each}都有最大的 logit",
+            tokens=integer(len(trace), "len(ids)"),
+            written=integer(len(written), f"len(greedy({ROUNDS}))"),
+            are=LocalizedText("are", "正是") if joined else LocalizedText("are not", "并非"),
+            each=LocalizedText("each", "每个") if best else LocalizedText("not each", "并非每个"),
         ),
     )
 
@@ -66,13 +70,13 @@ def _loop(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         shapes += _round(trace, step, 6 * n, first=n == 0, last=n == len(steps) - 1)
     return (
         Note(
-            Words(
+            LocalizedText(
                 "The token that came out is put behind the text and read in the next step. A model that feeds on its "
                 "own output in this way is called auto-regressive.",
                 "输出的词元接到文本后面，在下一步里作为输入读进去。像这样以自己的输出为输入的模型，叫做自回归模型。",
             )
         ),
-        Drawing(Words("output becomes input", "输出变成输入"), shapes),
+        Drawing(LocalizedText("output becomes input", "输出变成输入"), shapes),
     )
 
 
@@ -104,14 +108,15 @@ def _check_loop(trace: Trace, chosen: Selection) -> Check:
     steps, _ = go_on(trace, ROUNDS - 1)
     fed = [after.ids == (*before.ids, before.chosen.id) for before, after in pairwise(steps)]
     if not fed:
-        full = Words("the context is full: the token chosen cannot be read", "上下文已满：选出的词元没有位置可读入")
+        full = Statement("the context is full: the token chosen cannot be read", "上下文已满：选出的词元没有位置可读入")
         return Check(True, full)
     return Check(
         all(fed),
-        Words(
-            f"in {sum(fed)} of {many(len(fed), 'step')} after the first the input is the last input and the token "
-            "chosen then",
-            f"第一步之后的 {len(fed)} 步中，有 {sum(fed)} 步的输入是上一步的输入加上当时选出的词元",
+        Statement(
+            "in {fed} of {steps:step} after the first the input is the last input and the token chosen then",
+            "第一步之后的 {steps} 步中，有 {fed} 步的输入是上一步的输入加上当时选出的词元",
+            fed=integer(sum(fed), f"len(greedy({ROUNDS - 1})) - 1"),
+            steps=integer(len(fed), f"min({ROUNDS - 2}, config.n_ctx - len(ids))"),
         ),
     )
 
@@ -119,7 +124,7 @@ def _check_loop(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F08",
-        Words("One token at a time", "每次一个词元"),
+        LocalizedText("One token at a time", "每次一个词元"),
         part=1,
         picture=None,
         tensors=("ids", "logits"),
@@ -128,7 +133,7 @@ FIGURES = (
     ),
     Figure(
         "F09",
-        Words("The loop: output becomes input", "循环：输出变成输入"),
+        LocalizedText("The loop: output becomes input", "循环：输出变成输入"),
         part=1,
         picture=3,
         tensors=("ids", "logits"),

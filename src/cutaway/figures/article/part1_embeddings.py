@@ -4,18 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.figures.article.excerpts import (
-    TOLERANCE,
-    apart,
-    few_columns,
-    largest_difference,
-    part,
-    weight_grid,
-    within,
-)
+from cutaway.figures.article.accuracy import TOLERANCE, max_difference, relative_error, within
+from cutaway.figures.article.excerpts import few_columns, part, weight_grid
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import many, place, token_label
-from cutaway.figures.panels import Bars, Grid, Note, Panel, Words, computed
+from cutaway.figures.labels import plural, position_text, token_label
+from cutaway.figures.panels import Bars, Grid, LocalizedText, Note, Number, Panel, computed, integer
+from cutaway.figures.statement import Statement
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
@@ -30,8 +24,8 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     label = token_label(trace, token)
     return (
         Note(
-            Words(
-                f"The matrix wte has a row of {many(columns, 'number')} for each of the {rows:,} tokens of the "
+            LocalizedText(
+                f"The matrix wte has a row of {plural(columns, 'number')} for each of the {rows:,} tokens of the "
                 "vocabulary. Reading a token begins with looking up its row. Rows stand in the order of ids, which is "
                 "not alphabetical.",
                 f"矩阵 wte 为词表里的 {rows:,} 个词元各存一行，每行 {columns:,} 个数。"
@@ -39,7 +33,7 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Grid(
-            Words(
+            LocalizedText(
                 f"wte.weight, rows {shown[0]:,} to {shown[-1]:,}{cut.en}",
                 f"wte.weight 第 {shown[0]:,} 至 {shown[-1]:,} 行{cut.zh}",
             ),
@@ -48,7 +42,7 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             [("→ " if row == token else "") + token_label(trace, row) for row in shown],
         ),
         Grid(
-            Words(f"row {token:,}, the token {label}", f"第 {token:,} 行：{label}"),
+            LocalizedText(f"row {token:,}, the token {label}", f"第 {token:,} 行：{label}"),
             part(trace, "wte.weight", token),
             "signed",
         ),
@@ -57,22 +51,25 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_token_embeddings(trace: Trace, chosen: Selection) -> Check:
     rows, columns = trace["wte.weight"].shape
-    off = largest_difference(trace["tok_emb"], trace["wte.weight"][list(trace.ids)])
+    off = max_difference(trace["tok_emb"], trace["wte.weight"][list(trace.ids)])
     return Check(
         off == 0 and rows == trace.config.n_vocab,
-        Words(
-            f"wte.weight has {rows:,} rows of {columns:,}; tok_emb differs from the rows of "
-            f"{many(len(trace), 'token')} by at most {off:g}",
-            f"wte.weight 有 {rows:,} 行，每行 {columns:,} 个数；tok_emb 与 {len(trace)} 个词元对应的行最大相差 {off:g}",
+        Statement(
+            "wte.weight has {rows} rows of {columns}; tok_emb differs from the rows of {tokens:token} by at most {off}",
+            "wte.weight 有 {rows} 行，每行 {columns} 个数；tok_emb 与 {tokens} 个词元对应的行最大相差 {off}",
+            rows=integer(rows, "shape(wte.weight)[0]"),
+            columns=integer(columns, "shape(wte.weight)[1]"),
+            tokens=integer(len(trace), "len(ids)"),
+            off=Number(off, "difference(tok_emb, wte.weight[ids])", form="g"),
         ),
     )
 
 
 def _position_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    slots, where = len(trace["wpe.weight"]), place(chosen.position)
+    slots, where = len(trace["wpe.weight"]), position_text(chosen.position)
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The matrix wpe has a row for each of the {slots:,} positions of the context. "
                 "Without it a token's vector would not say where the token stands.",
                 f"矩阵 wpe 为上下文的 {slots:,} 个位置各存一行。没有它，词元的向量就不带位置信息。",
@@ -80,7 +77,7 @@ def _position_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         weight_grid(trace, "wpe.weight"),
         Grid(
-            Words(f"the row of {where.en}", f"{where.zh}的那一行"),
+            LocalizedText(f"the row of {where.en}", f"{where.zh}的那一行"),
             part(trace, "wpe.weight", chosen.position),
             "signed",
         ),
@@ -89,34 +86,37 @@ def _position_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_position_embeddings(trace: Trace, chosen: Selection) -> Check:
     rows, columns = trace["wpe.weight"].shape
-    off = largest_difference(trace["pos_emb"], trace["wpe.weight"][: len(trace)])
+    off = max_difference(trace["pos_emb"], trace["wpe.weight"][: len(trace)])
     return Check(
         off == 0 and rows == trace.config.n_ctx,
-        Words(
-            f"wpe.weight has {rows:,} rows of {columns:,}; pos_emb differs from its first {len(trace)} by at most "
-            f"{off:g}",
-            f"wpe.weight 有 {rows:,} 行，每行 {columns:,} 个数；pos_emb 与它的前 {len(trace)} 行最大相差 {off:g}",
+        Statement(
+            "wpe.weight has {rows} rows of {columns}; pos_emb differs from its first {tokens} by at most {off}",
+            "wpe.weight 有 {rows} 行，每行 {columns} 个数；pos_emb 与它的前 {tokens} 行最大相差 {off}",
+            rows=integer(rows, "shape(wpe.weight)[0]"),
+            columns=integer(columns, "shape(wpe.weight)[1]"),
+            tokens=integer(len(trace), "len(ids)"),
+            off=Number(off, "difference(pos_emb, wpe.weight[:len(ids)])", form="g"),
         ),
     )
 
 
 def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    label, where = token_label(trace, trace.ids[chosen.position]), place(chosen.position)
+    label, where = token_label(trace, trace.ids[chosen.position]), position_text(chosen.position)
     strips = {
-        "tok_emb": Words(f"the token {label}", f"词元 {label}"),
-        "pos_emb": Words(f"+ {where.en}", f"+ {where.zh}"),
-        "resid.pre.0": Words("= what enters the first block", "= 进入第一个块的向量"),
+        "tok_emb": LocalizedText(f"the token {label}", f"词元 {label}"),
+        "pos_emb": LocalizedText(f"+ {where.en}", f"+ {where.zh}"),
+        "resid.pre.0": LocalizedText("= what enters the first block", "= 进入第一个块的向量"),
     }
     return (
         Note(
-            Words(
+            LocalizedText(
                 "A token's row of wte and its position's row of wpe, added number by number, are what the model reads.",
                 "把词元在 wte 中的一行与位置在 wpe 中的一行逐个数相加，就是模型读到的输入。",
             )
         ),
         *(
             Grid(
-                Words(f"{name}[{chosen.position}]: {title.en}", f"{name}[{chosen.position}]：{title.zh}"),
+                LocalizedText(f"{name}[{chosen.position}]: {title.en}", f"{name}[{chosen.position}]：{title.zh}"),
                 part(trace, name, chosen.position),
                 "signed",
             )
@@ -126,39 +126,41 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_sum(trace: Trace, chosen: Selection) -> Check:
-    off = largest_difference(trace["tok_emb"] + trace["pos_emb"], trace["resid.pre.0"])
+    off = max_difference(trace["tok_emb"] + trace["pos_emb"], trace["resid.pre.0"])
     return Check(
         off == 0,
-        Words(
-            f"tok_emb + pos_emb and resid.pre.0 differ by at most {off:g} over {many(len(trace), 'position')}",
-            f"在 {len(trace)} 个位置上，tok_emb + pos_emb 与 resid.pre.0 最大相差 {off:g}",
+        Statement(
+            "tok_emb + pos_emb and resid.pre.0 differ by at most {off} over {positions:position}",
+            "在 {positions} 个位置上，tok_emb + pos_emb 与 resid.pre.0 最大相差 {off}",
+            off=Number(off, "difference(tok_emb + pos_emb, resid.pre.0)", form="g"),
+            positions=integer(len(trace), "len(ids)"),
         ),
     )
 
 
 def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layers, p, where = range(trace.config.n_layer), chosen.position, place(chosen.position)
+    layers, p, where = range(trace.config.n_layer), chosen.position, position_text(chosen.position)
     names = "resid.pre.0", *(f"resid.post.{layer}" for layer in layers)
     vectors = np.stack([trace[name][p] for name in names])  # (L + 1, d)
     formula = f"resid.pre.0[{p}], then resid.post.l[{p}] for l = 0 ... {layers[-1]}"
     numbers, cut = few_columns(trace.config.n_embd)
     return (
         Note(
-            Words(
-                f"The vector of {where.en} on its way up: each of {many(len(layers), 'block')} (counted from 0) adds "
+            LocalizedText(
+                f"The vector of {where.en} on its way up: each of {plural(len(layers), 'block')} (counted from 0) adds "
                 "what its attention and its MLP found, and hands the sum on.",
                 f"{where.zh}的向量一路向上：{len(layers)} 个块（从 0 数起）各自加上注意力和 MLP 算出的结果，"
                 "再把和交给下一个块。",
             )
         ),
         Grid(
-            Words(f"before the first block and after each{cut.en}", f"第一个块之前，以及每个块之后{cut.zh}"),
+            LocalizedText(f"before the first block and after each{cut.en}", f"第一个块之前，以及每个块之后{cut.zh}"),
             computed(formula, vectors[:, numbers]),
             "signed",
             names,
         ),
         Bars(
-            Words("its length (the root of the sum of squares)", "它的长度（平方和的平方根）"),
+            LocalizedText("its length (the root of the sum of squares)", "它的长度（平方和的平方根）"),
             names,
             computed(f"norm of {formula}", np.linalg.norm(vectors, axis=1)),
             "size",
@@ -167,27 +169,28 @@ def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_stack(trace: Trace, chosen: Selection) -> Check:
-    """Every block's output against what it was given and what its two halves added."""
+    """Compare every block's output with what it was given and what its two halves added."""
     layers = range(trace.config.n_layer)
     parts = ("resid.pre", "attn_out", "mlp_out", "resid.post")
     blocks = ([trace[f"{part}.{layer}"] for part in parts] for layer in layers)
-    off = float(np.max([apart(before + attended + found, after) for before, attended, found, after in blocks]))
-    near = within(off)
+    off = float(np.max([relative_error(before + attended + found, after) for before, attended, found, after in blocks]))
     return Check(
         off <= TOLERANCE,
-        Words(
-            f"in each of {many(len(layers), 'block')} resid.pre + attn_out + mlp_out is resid.post {near.en}",
-            f"在 {len(layers)} 个块的每一个里，resid.pre + attn_out + mlp_out 等于 resid.post，{near.zh}",
+        Statement(
+            "in each of {layers:block} resid.pre + attn_out + mlp_out is resid.post {near}",
+            "在 {layers} 个块的每一个里，resid.pre + attn_out + mlp_out 等于 resid.post，{near}",
+            layers=integer(len(layers), "config.n_layer"),
+            near=within(off, "max([error(resid.pre.L + attn_out.L + mlp_out.L, resid.post.L) for L in layers])"),
         ),
     )
 
 
 def _zoom(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    name, p, where = f"resid.pre.{chosen.layer}", chosen.position, place(chosen.position)
+    name, p, where = f"resid.pre.{chosen.layer}", chosen.position, position_text(chosen.position)
     vector = trace[name][p]
     return (
         Note(
-            Words(
+            LocalizedText(
                 "The article draws a vector as three cells. These three are means of thirds of the real one: "
                 f"what enters block {chosen.layer} (counted from 0) at {where.en}.",
                 "文章用三个格子画一个向量。这里的三个格子是真实向量三等分后的均值："
@@ -196,7 +199,7 @@ def _zoom(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         *(
             Grid(
-                Words(
+                LocalizedText(
                     f"pooled: {len(means)} cells, each the mean of its part",
                     f"池化：{len(means)} 个格子，每格是一段的均值",
                 ),
@@ -206,7 +209,7 @@ def _zoom(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             for means in (_pooled(vector, count) for count in ZOOMS)
         ),
         Grid(
-            Words(f"{name}[{p}]: all {len(vector):,} numbers", f"{name}[{p}]：全部 {len(vector):,} 个数"),
+            LocalizedText(f"{name}[{p}]: all {len(vector):,} numbers", f"{name}[{p}]：全部 {len(vector):,} 个数"),
             part(trace, name, p),
             "signed",
         ),
@@ -219,19 +222,23 @@ def _pooled(vector: FloatArray, count: int) -> FloatArray:
 
 
 def _check_zoom(trace: Trace, chosen: Selection) -> Check:
-    """Means of parts, weighted by how many numbers each stands for, have the mean of the whole."""
+    """Compare the mean of the vector with that of its pooled cells, weighted by how many numbers each stands for."""
     name = f"resid.pre.{chosen.layer}[{chosen.position}]"
     vector = trace[f"resid.pre.{chosen.layer}"][chosen.position]
     mean, off = float(vector.mean(dtype=np.float64)), 0.0
     for count in ZOOMS:
         sizes = [len(part) for part in np.array_split(vector, min(count, len(vector)))]
         off = max(off, abs(float(np.average(_pooled(vector, count), weights=sizes)) - mean))
-    near = within(off)
+    pooled = ", ".join(f"abs(pooled_mean({name}, {count}) - mean({name}))" for count in ZOOMS)
     return Check(
         off <= 1e-6 * max(1.0, float(np.abs(vector).max())),
-        Words(
-            f"{name} has {len(vector):,} numbers of mean {mean:.6f}; the pooled ones have it {near.en}",
-            f"{name} 有 {len(vector):,} 个数，均值 {mean:.6f}；池化后均值不变，{near.zh}",
+        Statement(
+            "{name} has {count} numbers of mean {mean}; the pooled ones have it {near}",
+            "{name} 有 {count} 个数，均值 {mean}；池化后均值不变，{near}",
+            name=name,
+            count=integer(len(vector), f"len({name})"),
+            mean=Number(mean, f"mean({name})", form=".6f"),
+            near=within(off, f"max([{pooled}])"),
         ),
     )
 
@@ -239,7 +246,7 @@ def _check_zoom(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F18",
-        Words("Token embeddings: a row for each token", "词元嵌入：每个词元一行"),
+        LocalizedText("Token embeddings: a row for each token", "词元嵌入：每个词元一行"),
         part=1,
         picture=16,
         tensors=("wte.weight", "tok_emb"),
@@ -248,7 +255,7 @@ FIGURES = (
     ),
     Figure(
         "F19",
-        Words("Position embeddings: a row for each position", "位置嵌入：每个位置一行"),
+        LocalizedText("Position embeddings: a row for each position", "位置嵌入：每个位置一行"),
         part=1,
         picture=17,
         tensors=("wpe.weight", "pos_emb"),
@@ -257,7 +264,7 @@ FIGURES = (
     ),
     Figure(
         "F20",
-        Words("Token plus position: the input of the first block", "词元加位置：第一个块的输入"),
+        LocalizedText("Token plus position: the input of the first block", "词元加位置：第一个块的输入"),
         part=1,
         picture=18,
         tensors=("tok_emb", "pos_emb", "resid.pre.0"),
@@ -266,7 +273,7 @@ FIGURES = (
     ),
     Figure(
         "F21",
-        Words("A vector climbs the stack of blocks", "向量逐块向上"),
+        LocalizedText("A vector climbs the stack of blocks", "向量逐块向上"),
         part=1,
         picture=19,
         tensors=("resid.pre.0", "resid.post.L"),
@@ -275,7 +282,7 @@ FIGURES = (
     ),
     Figure(
         "F29",
-        Words("Zooming in on a vector", "放大看一个向量"),
+        LocalizedText("Zooming in on a vector", "放大看一个向量"),
         part=1,
         picture=27,
         tensors=("resid.pre.L",),

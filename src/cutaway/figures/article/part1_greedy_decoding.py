@@ -9,8 +9,9 @@ import numpy as np
 
 from cutaway.figures.article.decoding import Candidate, Step, candidates, go_on, likely, tail
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import PROBABILITY, TOKEN, many, token_label
-from cutaway.figures.panels import Entry, Note, Number, Panel, Table, Words
+from cutaway.figures.labels import PROBABILITY, TOKEN, plural, token_label
+from cutaway.figures.panels import Entry, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
 MOST_STEPS, FEWEST_STEPS = 44, 12
@@ -19,7 +20,7 @@ TIMES, LEAST = 3, 8  # so often must a run stand in a row, and so many tokens mu
 AFTER = 6  # steps after another choice
 TOGETHER = 8  # tokens in a row of the table, outside a circle
 TEXT = 40  # characters of what was written
-SEEN_BEFORE = Words("repeated run", "重复长度")
+SEEN_BEFORE = LocalizedText("repeated run", "重复长度")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _greedy(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     found = walk(trace)
     return (
         Note(
-            Words(
+            LocalizedText(
                 "With top-k = 1 the likeliest token is taken every time, and a model can begin to run in circles: the "
                 "run of tokens that it wrote before in the same order then grows with every step. Taking the second "
                 "or third token now and then is the way out.",
@@ -132,32 +133,37 @@ def _laps(trace: Trace, found: Walk) -> Table:
         rows.append(
             (_span(first, end), shown, Number(mean, f"mean(softmax(logits({ids})[-1]).max())", form=".2%"), run)
         )
-    headings = Words("steps", "步"), Words("written", "写出"), Words("mean probability", "平均概率"), SEEN_BEFORE
-    return Table(Words("the likeliest token, each time", "每次都取概率最大的词元"), headings, rows)
+    headings = (
+        LocalizedText("steps", "步"),
+        LocalizedText("written", "写出"),
+        LocalizedText("mean probability", "平均概率"),
+        SEEN_BEFORE,
+    )
+    return Table(LocalizedText("the likeliest token, each time", "每次都取概率最大的词元"), headings, rows)
 
 
 def _span(first: int, end: int) -> str:
     return f"{first + 1}–{end}" if end > first + 1 else str(end)
 
 
-def _outcome(trace: Trace, found: Walk) -> Words:
+def _outcome(trace: Trace, found: Walk) -> LocalizedText:
     """Where the writing led, as it was measured."""
     count, start, lap = len(found.steps), found.start, found.lap
     if not lap:
-        steps = Words(many(count, "step"), f"{count} 步")
+        steps = LocalizedText(plural(count, "step"), f"{count} 步")
         full = (
-            Words(", which fill the context,", "（上下文已满）")
+            LocalizedText(", which fill the context,", "（上下文已满）")
             if len(found.steps[-1].ids) == trace.config.n_ctx
-            else Words("", "")
+            else LocalizedText("", "")
         )
-        return Words(
+        return LocalizedText(
             f"In {steps.en}{full.en} no run of tokens stands {TIMES} times in a row: there is no circle to leave here.",
             f"在这 {steps.zh}里{full.zh}，没有哪一串词元连续出现 {TIMES} 次：这里没有圈子可出。",
         )
     times = (count - start) // lap
     same = "the same token stands" if lap == 1 else f"the same {lap} tokens stand"
     turn = tail(trace, found.written[start : start + lap], TEXT)
-    return Words(
+    return LocalizedText(
         f"From step {start + 1} on {same} {times} times in a row: {turn}. The circle closes at step "
         f"{found.closed + 1}, the first that writes again what stands {lap} before it; there another choice is made.",
         f"从第 {start + 1} 步起，同样的 {lap} 个词元连续出现 {times} 次：{turn}。第 {found.closed + 1} 步第一次写出与 "
@@ -170,8 +176,8 @@ def _two_ways(trace: Trace, found: Walk, other: Candidate) -> Table:
     closing, then = found.steps[found.closed], slice(found.closed + 1, found.closed + 1 + AFTER)
     before = found.written[: found.closed]
     ways = [
-        (Words("the likeliest", "概率最大"), closing.chosen, found.written[then]),
-        (Words("the second likeliest", "概率第二大"), other, [step.chosen.id for step in found.after]),
+        (LocalizedText("the likeliest", "概率最大"), closing.chosen, found.written[then]),
+        (LocalizedText("the second likeliest", "概率第二大"), other, [step.chosen.id for step in found.after]),
     ]
     rows: list[Sequence[Entry]] = [
         (
@@ -183,47 +189,59 @@ def _two_ways(trace: Trace, found: Walk, other: Candidate) -> Table:
         )
         for name, each, ids in ways
     ]
-    title = Words(f"two choices at step {found.closed + 1}", f"第 {found.closed + 1} 步的两种选择")
-    return Table(title, (Words("choice", "选择"), TOKEN, PROBABILITY, Words("then", "随后"), SEEN_BEFORE), rows)
+    title = LocalizedText(f"two choices at step {found.closed + 1}", f"第 {found.closed + 1} 步的两种选择")
+    return Table(
+        title, (LocalizedText("choice", "选择"), TOKEN, PROBABILITY, LocalizedText("then", "随后"), SEEN_BEFORE), rows
+    )
 
 
 def _check_greedy(trace: Trace, chosen: Selection) -> Check:
     found = walk(trace)
     best, count = sum(map(int.__eq__, found.written, found.largest)), len(found.steps)
-    led, way = _measured(found), Words("", "")
-    if found.other:
-        way = Words(
-            f"; {found.larger} of all logits there {'is' if found.larger == 1 else 'are'} above that of the other "
-            "choice",
-            f"；改选的词元之上还有 {found.larger} 个更大的 logit",
-        )
-    return Check(
-        best == count and found.larger <= 1,
-        Words(
-            f"{best} of {count} greedy tokens have the largest logit; {led.en}{way.en}",
-            f"贪心选出的 {count} 个词元中，{best} 个的 logit 最大；{led.zh}{way.zh}",
-        ),
+    greedy = f"greedy({count})"
+    statement = Statement(
+        "{best} of {count} greedy tokens have the largest logit; {led}",
+        "贪心选出的 {count} 个词元中，{best} 个的 logit 最大；{led}",
+        best=integer(best, f"sum(argmax(logits(concat(ids, {greedy}[:-1]))[len(ids) - 1:], -1) == {greedy})"),
+        count=integer(count, f"len({greedy})"),
+        led=_measured(found),
     )
+    if found.other:
+        turn = f"logits(concat(ids, {greedy}[:{found.closed}]))[-1]"
+        statement = Statement(
+            "{greedy}; {larger} of all logits there {verb} above that of the other choice",
+            "{greedy}；改选的词元之上还有 {larger} 个更大的 logit",
+            greedy=statement,
+            larger=integer(found.larger, f"sum({turn} > {turn}[{found.other.id}])"),
+            verb="is" if found.larger == 1 else "are",
+        )
+    return Check(best == count and found.larger <= 1, statement)
 
 
-def _measured(found: Walk) -> Words:
+def _measured(found: Walk) -> Statement:
+    greedy = f"greedy({len(found.steps)})"
     if not found.lap:
         longest = max(seen_before(found.written[:n]) for n in range(1, len(found.steps) + 1))
-        return Words(
-            f"no circle was found; the longest repeated run is {longest}", f"没有兜圈子；最长的重复长度为 {longest}"
+        return Statement(
+            "no circle was found; the longest repeated run is {longest}",
+            "没有兜圈子；最长的重复长度为 {longest}",
+            longest=integer(longest, f"longest_repeat({greedy})"),
         )
-    again, step = sum(map(int.__eq__, found.written[found.start :], found.written[found.closed :])), found.closed + 1
-    count = len(found.steps) - found.closed
-    return Words(
-        f"from step {step} on {again} of {count} are the token {found.lap} before",
-        f"从第 {step} 步起的 {count} 个中，{again} 个与 {found.lap} 步之前相同",
+    again = sum(map(int.__eq__, found.written[found.start :], found.written[found.closed :]))
+    return Statement(
+        "from step {step} on {again} of {count} are the token {lap} before",
+        "从第 {step} 步起的 {count} 个中，{again} 个与 {lap} 步之前相同",
+        step=integer(found.closed + 1, f"circle_start({greedy}) + circle_length({greedy}) + 1"),
+        again=integer(again, f"sum({greedy}[{found.closed}:] == {greedy}[{found.start}:-{found.lap}])"),
+        count=integer(len(found.steps) - found.closed, f"len({greedy}[{found.closed}:])"),
+        lap=integer(found.lap, f"circle_length({greedy})"),
     )
 
 
 FIGURES = (
     Figure(
         "T1",
-        Words("Always the likeliest: running in circles", "总取概率最大的：兜圈子"),
+        LocalizedText("Always the likeliest: running in circles", "总取概率最大的：兜圈子"),
         part=1,
         picture=None,
         tensors=("ids", "logits"),

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.decoding import candidate_table, candidates
-from cutaway.figures.article.excerpts import TOLERANCE, apart, part, within
-from cutaway.figures.article.layer_norm import exact_norm, norm_table
+from cutaway.figures.article.excerpts import part
+from cutaway.figures.article.layer_norm import exact_norm, norm_error, norm_table
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import ID, TOKEN, many, place, token_label
-from cutaway.figures.panels import Bars, Cells, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.labels import ID, TOKEN, position_text, token_label
+from cutaway.figures.panels import Bars, Cells, Grid, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.statement import Statement
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.numerics import FloatArray, softmax, top_k
@@ -55,17 +57,17 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     read = read_out(trace, p)
     best = falling(read["logits"])
     label = token_label(trace, best[0])
-    tied = Words(
+    tied = LocalizedText(
         "The matrix is wte, the one that the tokens came in by.", "这个矩阵就是输入时用的 wte，两处是同一份数据。"
     )
-    untied = Words("This model has a matrix of its own for it.", "这个模型的输出矩阵是单独的一份。")
+    untied = LocalizedText("This model has a matrix of its own for it.", "这个模型的输出矩阵是单独的一份。")
     on_the_matrix = tied if trace.config.tie_word_embeddings else untied
     return (
         Note(
-            Words(
-                f"The vector that leaves the last block at {place(p).en} goes through a last LayerNorm, ln_f; its dot "
-                f"product with each row of a matrix is that token's score, the logit. {on_the_matrix.en}",
-                f"在{place(p).zh}，离开最后一个块的向量先经过最后一次层归一化 ln_f，再与矩阵的每一行做点积，"
+            LocalizedText(
+                f"The vector that leaves the last block at {position_text(p).en} goes through a last LayerNorm, ln_f; "
+                f"its dot product with each row of a matrix is that token's score, the logit. {on_the_matrix.en}",
+                f"在{position_text(p).zh}，离开最后一个块的向量先经过最后一次层归一化 ln_f，再与矩阵的每一行做点积，"
                 f"得到每个词元的分数，即 logit。{on_the_matrix.zh}",
             )
         ),
@@ -74,7 +76,7 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         Grid(f"ln_f[{p}]", _row(trace, "ln_f", read["ln_f"], p), "signed"),
         Grid(
-            Words(f"{matrix}[{best[0]}], the row of {label}", f"{matrix}[{best[0]}]：{label} 的那一行"),
+            LocalizedText(f"{matrix}[{best[0]}], the row of {label}", f"{matrix}[{best[0]}]：{label} 的那一行"),
             part(trace, matrix, best[0]),
             "signed",
         ),
@@ -95,37 +97,42 @@ def _products(trace: Trace, read: dict[str, FloatArray], best: Sequence[int], po
         for token in best
     ]
     return Table(
-        Words("the highest scores", "分数最高的词元"),
-        (TOKEN, ID, Words("dot product", "点积"), "logit"),
+        LocalizedText("the highest scores", "分数最高的词元"),
+        (TOKEN, ID, LocalizedText("dot product", "点积"), "logit"),
         rows,
     )
 
 
 def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
-    """The last LayerNorm by its formula, and the whole product; where the head is tied also the text's own tokens, from
-    the vectors that they came in with.
+    """Compare the last LayerNorm with its formula and the logits with the whole product; where the head is tied also
+    those of the text's own tokens with the vectors that they came in with.
     """
     read, name, p = read_out(trace, chosen.position), output_matrix(trace), chosen.position
     last = trace.final_residual
     names, exact = ("ln_f.mean", "ln_f.rstd", "ln_f"), exact_norm(trace, "ln_f", trace[last][p])
-    norm = max(apart(read[each], expected) for each, expected in zip(names, exact, strict=True))
-    off = apart(trace[name] @ read["ln_f"], read["logits"])
-    near, normal = within(off), within(norm)
-    made = Words(
-        f"ln_f[{p}], with its mean and rstd, is the LayerNorm of {last}[{p}] {normal.en}; ln_f[{p}] @ {name}.T is "
-        f"logits[{p}] {near.en}",
-        f"ln_f[{p}] 及其 mean 和 rstd 是 {last}[{p}] 的层归一化，{normal.zh}；"
-        f"ln_f[{p}] @ {name}.T 等于 logits[{p}]，{near.zh}",
+    norm = max(relative_error(read[each], expected) for each, expected in zip(names, exact, strict=True))
+    off = relative_error(trace[name] @ read["ln_f"], read["logits"])
+    made = Statement(
+        "{normal}, with its mean and rstd, is the LayerNorm of {last} {norm}; {normal} @ {name}.T is {logits} {near}",
+        "{normal} 及其 mean 和 rstd 是 {last} 的层归一化，{norm}；{normal} @ {name}.T 等于 {logits}，{near}",
+        normal=f"ln_f[{p}]",
+        last=f"{last}[{p}]",
+        norm=within(norm, norm_error("ln_f", f"{last}[{p}]", "ln_f", f"[{p}]")),
+        name=name,
+        logits=f"logits[{p}]",
+        near=within(off, f"error({name} @ ln_f[{p}], logits[{p}])"),
     )
     if not trace.config.tie_word_embeddings:
         return Check(max(norm, off) <= TOLERANCE, made)
-    entered = apart(trace["tok_emb"] @ read["ln_f"], read["logits"][list(trace.ids)])
-    tied = within(entered)
+    entered = relative_error(trace["tok_emb"] @ read["ln_f"], read["logits"][list(trace.ids)])
     return Check(
         max(norm, off, entered) <= TOLERANCE,
-        Words(
-            f"{made.en}; for {many(len(trace), 'token')} of text the vectors that came in give it too, {tied.en}",
-            f"{made.zh}；对文本的 {len(trace)} 个词元，用它们输入时的向量计算也是如此，{tied.zh}",
+        Statement(
+            "{made}; for {tokens:token} of text the vectors that came in give it too, {tied}",
+            "{made}；对文本的 {tokens} 个词元，用它们输入时的向量计算也是如此，{tied}",
+            made=made,
+            tokens=integer(len(trace), "len(ids)"),
+            tied=within(entered, f"error(tok_emb @ ln_f[{p}], logits[{p}, ids])"),
         ),
     )
 
@@ -135,17 +142,17 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     size, shown = len(logits), min(FIRST_IDS, len(logits))
     return (
         Note(
-            Words(
-                f"A score for each of the {size:,} tokens of the vocabulary, after {place(p).en}. A logit is no "
-                "probability: it may be negative, and the logits do not sum to 1. The softmax makes probabilities of "
-                "them.",
-                f"{place(p).zh}之后，词表中 {size:,} 个词元各有一个分数。logit 不是概率：它可以是负数，总和也不是 1。"
-                "softmax 才把它们变成概率。",
+            LocalizedText(
+                f"A score for each of the {size:,} tokens of the vocabulary, after {position_text(p).en}. A logit is "
+                "no probability: it may be negative, and the logits do not sum to 1. The softmax makes probabilities "
+                "of them.",
+                f"{position_text(p).zh}之后，词表中 {size:,} 个词元各有一个分数。"
+                "logit 不是概率：它可以是负数，总和也不是 1。softmax 才把它们变成概率。",
             )
         ),
         candidate_table(trace, p, candidates(trace, LIKELIEST, p)),
         Bars(
-            Words("the scores that come first in the vocabulary", "词表最前面几个词元的分数"),
+            LocalizedText("the scores that come first in the vocabulary", "词表最前面几个词元的分数"),
             [token_label(trace, token) for token in range(shown)],
             Cells(logits[None, :shown], "logits", (len(trace), size), p * size, (0, 1)),
             "signed",
@@ -154,19 +161,23 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_scores(trace: Trace, chosen: Selection) -> Check:
-    """The probabilities against a softmax in float64, which is the one that tokens are drawn from."""
-    read = read_out(trace, chosen.position)
+    """Compare the probabilities with a softmax in float64, which is the one that tokens are drawn from."""
+    p, read = chosen.position, read_out(trace, chosen.position)
     logits, total = read["logits"], float(read["probs"].sum(dtype=np.float64))
-    off = apart(read["probs"], distribution(logits, GenerationConfig(top_k=0))[1])
-    count, low, high, summed = f"{len(logits):,}", f"{logits.min():.2f}", f"{logits.max():.2f}", f"{logits.sum():.4g}"
-    near = within(off)
+    off = relative_error(read["probs"], distribution(logits, GenerationConfig(top_k=0))[1])
     return Check(
         len(logits) == trace.config.n_vocab and off <= TOLERANCE and abs(total - 1) <= TOLERANCE,
-        Words(
-            f"{count} logits from {low} to {high} that sum to {summed}; their softmax sums to {total:.6f}, and is that "
-            f"of float64 {near.en}",
-            f"{count} 个 logit，从 {low} 到 {high}，总和为 {summed}；它们的 softmax 之和为 {total:.6f}，"
-            f"与 float64 的结果一致，{near.zh}",
+        Statement(
+            "{count} logits from {low} to {high} that sum to {summed}; their softmax sums to {total}, and is that of "
+            "float64 {near}",
+            "{count} 个 logit，从 {low} 到 {high}，总和为 {summed}；它们的 softmax 之和为 {total}，"
+            "与 float64 的结果一致，{near}",
+            count=integer(len(logits), "config.n_vocab"),
+            low=Number(float(logits.min()), f"min(logits[{p}])", form=".2f"),
+            high=Number(float(logits.max()), f"max(logits[{p}])", form=".2f"),
+            summed=Number(float(logits.sum(dtype=np.float64)), f"sum(logits[{p}])", form=".4g"),
+            total=Number(total, f"sum(probs[{p}])", form=".6f"),
+            near=within(off, f"error(probs[{p}], softmax(logits[{p}]))"),
         ),
     )
 
@@ -174,7 +185,7 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F26",
-        Words("The output vector times the embedding matrix", "输出向量乘以嵌入矩阵"),
+        LocalizedText("The output vector times the embedding matrix", "输出向量乘以嵌入矩阵"),
         part=1,
         picture=24,
         tensors=("ln_f", "wte.weight", "logits"),
@@ -183,7 +194,7 @@ FIGURES = (
     ),
     Figure(
         "F27",
-        Words("A score for every token of the vocabulary", "词表中每个词元的分数"),
+        LocalizedText("A score for every token of the vocabulary", "词表中每个词元的分数"),
         part=1,
         picture=25,
         tensors=("logits", "probs"),

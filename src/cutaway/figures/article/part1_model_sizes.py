@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.config import PUBLISHED, GPT2Config
-from cutaway.figures.article.excerpts import largest_difference
+from cutaway.figures.article.accuracy import max_difference
 from cutaway.figures.article.part1_transformer_blocks import FEED_FORWARD, MASKED_ATTENTION, MORE, tower, tower_height
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, many, token_labels
+from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, token_labels
 from cutaway.figures.panels import (
     Box,
     Drawing,
@@ -16,16 +16,18 @@ from cutaway.figures.panels import (
     Grid,
     Label,
     Line,
+    LocalizedText,
     Note,
     Number,
     Panel,
     Shapes,
     Table,
     Text,
-    Words,
     computed,
+    integer,
 )
 from cutaway.figures.render.text import short
+from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace
 
@@ -34,12 +36,12 @@ BLOCKS_A_LINE, WIDTH_A_CHARACTER = 4, 64  # the scale of F07
 ROOM = 72  # characters that a row of slots may take
 
 FIELDS = (
-    ("n_layer", Words("blocks", "块数")),
-    ("n_embd", Words("width of a vector", "向量宽度")),
-    ("n_head", Words("heads in a block", "每块的头数")),
-    ("n_ctx", Words("slots", "位置数")),
-    ("n_vocab", Words("tokens in the vocabulary", "词表大小")),
-    ("n_params", Words("parameters", "参数")),
+    ("n_layer", LocalizedText("blocks", "块数")),
+    ("n_embd", LocalizedText("width of a vector", "向量宽度")),
+    ("n_head", LocalizedText("heads in a block", "每块的头数")),
+    ("n_ctx", LocalizedText("slots", "位置数")),
+    ("n_vocab", LocalizedText("tokens in the vocabulary", "词表大小")),
+    ("n_params", LocalizedText("parameters", "参数")),
 )
 
 
@@ -53,22 +55,22 @@ def _four_sizes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     ]
     rows.append([THIS_MODEL, "", "", _whole(trace.config, "n_params")])
     headings = [
-        Words("model", "模型"),
-        Words("at first called", "最初的叫法"),
-        Words("now called", "现在的叫法"),
-        Words("parameters, counted", "参数个数（实际数出）"),
+        LocalizedText("model", "模型"),
+        LocalizedText("at first called", "最初的叫法"),
+        LocalizedText("now called", "现在的叫法"),
+        LocalizedText("parameters, counted", "参数个数（实际数出）"),
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 "OpenAI published four sizes. Each has two names, because OpenAI counted the parameters wrongly at "
                 "first. A box's area stands for the number of parameters.",
                 "OpenAI 发布了四种尺寸。每种都有两个叫法，因为 OpenAI 最初把参数个数数错了。"
                 "方框的面积与参数个数成正比。",
             )
         ),
-        Drawing(Words("the four published sizes", "已发布的四种尺寸"), _boxes_by_parameters()),
-        Table(Words("parameters", "参数"), headings, rows),
+        Drawing(LocalizedText("the four published sizes", "已发布的四种尺寸"), _boxes_by_parameters()),
+        Table(LocalizedText("parameters", "参数"), headings, rows),
     )
 
 
@@ -81,7 +83,7 @@ def _boxes_by_parameters() -> Shapes:
     for model, area in zip(PUBLISHED, areas, strict=True):
         high = round((area / 3) ** 0.5)
         wide = round(area / high)
-        first = Words(f"was {model.first_size}", f"原{model.first_size}")
+        first = LocalizedText(f"was {model.first_size}", f"原{model.first_size}")
         shapes += [Box(x, base - high, wide, high, model.size, "weights"), Label(x, base, first)]
         x += wide + 2
     return shapes
@@ -91,14 +93,19 @@ def _check_sizes(trace: Trace, chosen: Selection) -> Check:
     counted = [model.config.n_params for model in PUBLISHED]
     named = [round(count / 1e6) == int(model.size[:-1]) for count, model in zip(counted, PUBLISHED, strict=True)]
     first = [round(count / 1e6) == int(model.first_size[:-1]) for count, model in zip(counted, PUBLISHED, strict=True)]
-    loaded, numbers = sum(tensor.size for tensor in trace.weights.values()), [f"{count:,}" for count in counted]
+    loaded = sum(tensor.size for tensor in trace.weights.values())
     return Check(
         all(named) and not any(first) and loaded == trace.config.n_params,
-        Words(
-            f"counted {', '.join(numbers)}: {sum(named)} of {len(named)} round to the size that OpenAI says now, "
-            f"{sum(first)} to the one it said first; this model's weights hold {loaded:,} numbers",
-            f"数出 {'、'.join(numbers)}：{len(named)} 个中有 {sum(named)} 个舍入后与 OpenAI 现在的叫法相符，"
-            f"{sum(first)} 个与最初的叫法相符；本模型的权重共有 {loaded:,} 个数",
+        Statement(
+            "counted {counted}: {named} of {models} round to the size that OpenAI says now, {first} to the one it said "
+            "first; this model's weights hold {loaded} numbers",
+            "数出 {counted}：{models} 个中有 {named} 个舍入后与 OpenAI 现在的叫法相符，{first} 个与最初的叫法相符；"
+            "本模型的权重共有 {loaded} 个数",
+            counted=[_whole(model.config, "n_params", model.name) for model in PUBLISHED],
+            named=integer(sum(named), "sum(round(published.n_params / 1000000) == published.size)"),
+            models=integer(len(named), "len(published.n_params)"),
+            first=integer(sum(first), "sum(round(published.n_params / 1000000) == published.first_size)"),
+            loaded=integer(loaded, "size(*)"),
         ),
     )
 
@@ -117,14 +124,16 @@ def _four_shapes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         x += wide + 2
     return (
         Note(
-            Words(
+            LocalizedText(
                 "A larger GPT-2 has more blocks, more heads and wider vectors; nothing else in it is new. A box's "
                 "height stands for the number of blocks, its width for the width of a vector.",
                 "更大的 GPT-2 只是块更多、头更多、向量更宽，没有别的新东西。方框的高表示块数，宽表示向量的宽度。",
             )
         ),
-        Drawing(Words("blocks (height) and width", "块数（高）与向量宽度（宽）"), shapes),
-        Table(Words("shapes", "形状"), [Words("model", "模型"), *(words for _, words in FIELDS[:3])], rows),
+        Drawing(LocalizedText("blocks (height) and width", "块数（高）与向量宽度（宽）"), shapes),
+        Table(
+            LocalizedText("shapes", "形状"), [LocalizedText("model", "模型"), *(words for _, words in FIELDS[:3])], rows
+        ),
     )
 
 
@@ -134,18 +143,24 @@ def _loaded(trace: Trace) -> Table:
 
 
 def _check_shapes(trace: Trace, chosen: Selection) -> Check:
-    """The configuration that is shown, beside the shapes of the weights themselves."""
+    """Compare the configuration that is shown with the shapes of the weights themselves."""
     weights, config, heads = trace.weights, trace.config, len(trace["q.0"])
     (tokens, width), (slots, wide) = weights["wte.weight"].shape, weights["wpe.weight"].shape
     blocks = sum(name.endswith(".attn.c_attn.weight") for name in weights)
     layers = sorted({name.split(".")[2] for name in weights if name.startswith("h.0.")})
     return Check(
         (tokens, width, slots, wide, blocks, heads) == _expected(config) and layers == ["attn", "ln_1", "ln_2", "mlp"],
-        Words(
-            f"the weights are {many(blocks, 'block')} of {', '.join(layers)} with {many(heads, 'head')}, "
-            f"{many(tokens, 'token')} and {many(slots, 'slot')} of {many(width, 'number')}",
-            f"权重共有 {blocks} 个块，每块含 {'、'.join(layers)}，有 {heads} 个头；{tokens:,} 个词元和 {slots:,} 个位置"
-            f"各有 {width:,} 个数",
+        Statement(
+            "the weights are {blocks:block} of {layers} with {heads:head}, {tokens:token} and {slots:slot} of "
+            "{width:number}",
+            "权重共有 {blocks} 个块，每块含 {layers}，有 {heads} 个头；"
+            "{tokens} 个词元和 {slots} 个位置各有 {width} 个数",
+            blocks=integer(blocks, "tensors(h.*.attn.c_attn.weight)"),
+            layers=LocalizedText(", ".join(layers), "、".join(layers)),
+            heads=integer(heads, "len(q.0)"),
+            tokens=integer(tokens, "shape(wte.weight)[0]"),
+            slots=integer(slots, "shape(wpe.weight)[0]"),
+            width=integer(width, "shape(wte.weight)[1]"),
         ),
     )
 
@@ -155,28 +170,28 @@ def _expected(config: GPT2Config) -> tuple[int, ...]:
 
 
 def _decoder_only(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    names = [Words(f"decoder block {n}", f"解码器块 {n}") for n in (6, 2, 1)]
+    names = [LocalizedText(f"decoder block {n}", f"解码器块 {n}") for n in (6, 2, 1)]
     shapes: Shapes = [
         *tower(0, 1, 24, [names[0], MORE, *names[1:]], "query"),
         Line(11, 13, 11, 11),
-        Label(0, 14, Words("slots 1, 2, 3, … 4,000", "位置 1、2、3……4,000")),
+        Label(0, 14, LocalizedText("slots 1, 2, 3, … 4,000", "位置 1、2、3……4,000")),
         Line(25, 9, 31, 9),
         Box(32, 1, 34, 12),
-        Label(34, 2, Words("in every block", "每个块里")),
+        Label(34, 2, LocalizedText("in every block", "每个块里")),
         *tower(36, 4, 26, [FEED_FORWARD], "mlp"),
         Line(48, 8, 48, 7),
         *tower(36, 9, 26, [MASKED_ATTENTION], "query"),
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 "In 2018 a model threw the encoder away and kept one stack of decoder blocks; the article draws it "
                 "with 6 blocks and 4,000 slots. GPT-2 is built the same way.",
                 "2018 年有一个模型去掉了编码器，只留下一叠解码器块；文章把它画成 6 个块、4,000 个位置。"
                 "GPT-2 也是这样搭起来的。",
             )
         ),
-        Drawing(Words("the article's example", "文章中的例子"), shapes),
+        Drawing(LocalizedText("the article's example", "文章中的例子"), shapes),
         _loaded(trace),
     )
 
@@ -185,7 +200,7 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     names = layer_names(trace)
     top = tower_height(names) + 2
     shapes: Shapes = [
-        Label(22, 0, Words("the next token", "下一个词元")),
+        Label(22, 0, LocalizedText("the next token", "下一个词元")),
         Line(28, 2, 28, 1),
         *tower(14, 2, 30, names, "query"),
         Line(28, top + 1, 28, top),
@@ -193,7 +208,7 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 "GPT-2 opened: a stack of decoder blocks over a row of slots. Each token of the text takes one slot; "
                 "the others stay empty. Layers are counted from 0, as in the tensors' names.",
                 "打开 GPT-2：一排位置，上面是一叠解码器块。文本的每个词元占一个位置，其余的空着。"
@@ -209,7 +224,7 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def layer_names(trace: Trace) -> list[Text]:
     """The model's layers from the top down, of many only the last and the first."""
     layers = range(trace.config.n_layer - 1, -1, -1)
-    names: list[Text] = [Words(f"layer {layer}", f"第 {layer} 层") for layer in layers]
+    names: list[Text] = [LocalizedText(f"layer {layer}", f"第 {layer} 层") for layer in layers]
     return [names[0], MORE, names[-1]] if len(names) > 3 else names
 
 
@@ -224,7 +239,7 @@ def _slots(trace: Trace, y: int) -> Shapes:
         x += width(label) + 5
     last = trace.config.n_ctx
     if last > len(shapes):
-        shapes += [Label(x, y + 1, "…"), Box(x + 2, y, 14, 3, Words(f"slot {last}", f"位置 {last}"))]
+        shapes += [Label(x, y + 1, "…"), Box(x + 2, y, 14, 3, LocalizedText(f"slot {last}", f"位置 {last}"))]
     return shapes
 
 
@@ -232,22 +247,24 @@ def slots_in_use(trace: Trace) -> Grid:
     """The whole context, a cell for each slot: 1 where a token of the text stands."""
     used = (np.arange(trace.config.n_ctx) < len(trace)).astype(np.float32)
     return Grid(
-        Words("all slots: in use (1) or empty (0)", "所有位置：已用（1）或空着（0）"),
+        LocalizedText("all slots: in use (1) or empty (0)", "所有位置：已用（1）或空着（0）"),
         computed("arange(config.n_ctx) < len(ids)", used),
         "share",
     )
 
 
 def _check_slots(trace: Trace, chosen: Selection) -> Check:
-    off = largest_difference(trace["pos_emb"], trace.weights["wpe.weight"][: len(trace)])
-    count, slots = len(trace), len(trace.weights["wpe.weight"])
+    off = max_difference(trace["pos_emb"], trace.weights["wpe.weight"][: len(trace)])
+    slots = len(trace.weights["wpe.weight"])
     return Check(
         off == 0 and slots == trace.config.n_ctx,
-        Words(
-            f"{many(count, 'token')} in the first {count} of {many(slots, 'slot')}: pos_emb is those rows of "
-            f"wpe.weight (largest difference {off:g})",
-            f"{count} 个词元占用 {slots:,} 个位置中的前 {count} 个："
-            f"pos_emb 就是 wpe.weight 的那些行（最大差异 {off:g}）",
+        Statement(
+            "{tokens:token} in the first {tokens} of {slots:slot}: pos_emb is those rows of wpe.weight (largest "
+            "difference {off})",
+            "{tokens} 个词元占用 {slots} 个位置中的前 {tokens} 个：pos_emb 就是 wpe.weight 的那些行（最大差异 {off}）",
+            tokens=integer(len(trace), "len(ids)"),
+            slots=integer(slots, "len(wpe.weight)"),
+            off=Number(off, "difference(pos_emb, wpe.weight[:len(ids)])", form="g"),
         ),
     )
 
@@ -255,7 +272,7 @@ def _check_slots(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F03",
-        Words("The four sizes of GPT-2", "GPT-2 的四种尺寸"),
+        LocalizedText("The four sizes of GPT-2", "GPT-2 的四种尺寸"),
         part=1,
         picture=4,
         draw=_four_sizes,
@@ -263,7 +280,7 @@ FIGURES = (
     ),
     Figure(
         "F07",
-        Words("More blocks, wider vectors", "更多的块，更宽的向量"),
+        LocalizedText("More blocks, wider vectors", "更多的块，更宽的向量"),
         part=1,
         picture=7,
         tensors=("wte.weight", "wpe.weight"),
@@ -272,7 +289,7 @@ FIGURES = (
     ),
     Figure(
         "F14",
-        Words("A stack of decoder blocks only", "只有解码器块的一叠"),
+        LocalizedText("A stack of decoder blocks only", "只有解码器块的一叠"),
         part=1,
         picture=12,
         tensors=("wte.weight", "wpe.weight"),
@@ -281,7 +298,7 @@ FIGURES = (
     ),
     Figure(
         "F15",
-        Words("GPT-2 opened: its slots", "打开 GPT-2：它的位置"),
+        LocalizedText("GPT-2 opened: its slots", "打开 GPT-2：它的位置"),
         part=1,
         picture=13,
         tensors=("ids", "pos_emb", "wpe.weight"),

@@ -6,17 +6,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from cutaway.figures.article.excerpts import TOLERANCE, apart, within
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.part1_model_output import falling, read_out
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import ID, TOKEN, token_label
-from cutaway.figures.panels import Entry, Note, Number, Panel, Table, Text, Words
+from cutaway.figures.panels import Entry, LocalizedText, Note, Number, Panel, Table, Text, integer
+from cutaway.figures.statement import Statement
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import choose, distribution
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
-ALL, CUT_OFF = Words("all", "全部"), Words("cut", "截去")
+ALL, CUT_OFF = LocalizedText("all", "全部"), LocalizedText("cut", "截去")
 CUTS: Mapping[Text, GenerationConfig] = {
     ALL: GenerationConfig(top_k=0),
     "k = 40": GenerationConfig(top_k=40),
@@ -53,7 +54,7 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     p = chosen.position
     return (
         Note(
-            Words(
+            LocalizedText(
                 "The next token is drawn by chance, each with its probability. top-k first leaves only the k highest "
                 "scores, and what is left is made to sum to 1 again: k = 1 is always the likeliest token, 40 is the "
                 "article's advice and the default here, and 0 in the settings means no cut.",
@@ -61,9 +62,11 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "k = 1 永远选最可能的词元，40 是文章的建议，也是这里的默认值；设置里的 0 表示不截断。",
             )
         ),
-        _candidates(trace, p, Words("the candidates, and where they are cut", "候选词元，以及在哪里截断"), CUTS),
+        _candidates(
+            trace, p, LocalizedText("the candidates, and where they are cut", "候选词元，以及在哪里截断"), CUTS
+        ),
         Note(
-            Words(
+            LocalizedText(
                 "There are three settings, and they are applied in this order. The temperature t divides the logits: "
                 "below 1 the likely tokens gain. Then top-k cuts. Then top-p keeps the likeliest of what is left, as "
                 "few as sum to at least p. Each column is what the settings up to it leave.",
@@ -72,11 +75,13 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "每一列是依次用到该项设置之后的结果。",
             )
         ),
-        _candidates(trace, p, Words("temperature, then top-k, then top-p", "先温度，再 top-k，再 top-p"), IN_ORDER),
+        _candidates(
+            trace, p, LocalizedText("temperature, then top-k, then top-p", "先温度，再 top-k，再 top-p"), IN_ORDER
+        ),
     )
 
 
-def _candidates(trace: Trace, position: int, title: Words, settings: Mapping[Text, GenerationConfig]) -> Table:
+def _candidates(trace: Trace, position: int, title: LocalizedText, settings: Mapping[Text, GenerationConfig]) -> Table:
     """The candidates by rank, a column for each of the settings, with a line where it cuts."""
     logits = read_out(trace, position)["logits"]
     order, columns = falling(logits), [_column(logits, each, position) for each in settings.values()]
@@ -90,9 +95,9 @@ def _candidates(trace: Trace, position: int, title: Words, settings: Mapping[Tex
         rows.append((str(rank + 1), token_label(trace, order[rank]), str(order[rank]), *shares))
     left = (Number(len(column.shares), f"len({column.formula})", form=",") for column in columns)
     drawn = (token_label(trace, column.drawn) for column in columns)
-    rows.append(("", Words("tokens that are left", "剩下的词元数"), "", *left))
-    rows.append(("", Words(f"drawn with seed {SEED}", f"种子 {SEED} 抽到的词元"), "", *drawn))
-    return Table(title, (Words("rank", "名次"), TOKEN, ID, *settings), rows)
+    rows.append(("", LocalizedText("tokens that are left", "剩下的词元数"), "", *left))
+    rows.append(("", LocalizedText(f"drawn with seed {SEED}", f"种子 {SEED} 抽到的词元"), "", *drawn))
+    return Table(title, (LocalizedText("rank", "名次"), TOKEN, ID, *settings), rows)
 
 
 def _column(logits: FloatArray, sampling: GenerationConfig, position: int) -> Column:
@@ -114,31 +119,39 @@ def _between(before: int, rank: int, borders: Mapping[int, Text], columns: int) 
     """What stands between the rows of two candidates: a line where something cuts, dots where some are left out."""
     if rank in borders:
         name = borders[rank]
-        return [("──", Words(f"cut at {name}", f"在 {name} 处截断"), *("──",) * (columns + 1))]
+        return [("──", LocalizedText(f"cut at {name}", f"在 {name} 处截断"), *("──",) * (columns + 1))]
     return [("…",) * (columns + 3)] if rank > before + 1 else []
 
 
 def _check_cut(trace: Trace, chosen: Selection) -> Check:
-    """Each cut against the sorted scores and the softmax of them all, and the three settings one after the other."""
-    read = read_out(trace, chosen.position)
+    """Compare each cut with the sorted scores and the softmax of them all, and the three settings one by one."""
+    p, read = chosen.position, read_out(trace, chosen.position)
     logits, kept, as_sorted, off = read["logits"], {}, True, 0.0
     for k in (1, 40):
         ids, share = distribution(logits, GenerationConfig(top_k=k))
-        kept[k] = len(ids)
         border = np.sort(logits)[-min(k, len(logits))]
         as_sorted &= np.array_equal(ids, np.flatnonzero(logits >= border))
-        off = max(off, apart(share, read["probs"][ids] / read["probs"][ids].sum()))
+        off = max(off, relative_error(share, read["probs"][ids] / read["probs"][ids].sum()))
+        kept[k] = integer(len(ids), f"sum(logits[{p}] >= sort(logits[{p}])[-min({k}, config.n_vocab)])")
     in_order = _out_of_order(logits)
-    size, near, steps = f"{len(logits):,}", within(off), within(in_order)
+    scaled = f"top_k(probs[{p}], k) / sum(top_k(probs[{p}], k))"
+    settings = f"temperature={LAST.temperature:g}, top_k={LAST.top_k}, top_p={LAST.top_p:g}"
+    one_by_one = f"top_p(softmax(top_k(logits[{p}] / {LAST.temperature:g}, {LAST.top_k})), {LAST.top_p:g})"
     return Check(
         as_sorted and max(off, in_order) <= TOLERANCE,
-        Words(
-            f"of {size} tokens k = 1 leaves {kept[1]} and k = 40 leaves {kept[40]}, "
-            f"{'the' if as_sorted else 'not the'} highest scores; their probabilities are those of all, scaled to sum "
-            f"to 1, {near.en}; temperature, top-k and top-p one after the other give the last column {steps.en}",
-            f"{size} 个词元中，k = 1 留下 {kept[1]} 个，k = 40 留下 {kept[40]} 个，"
-            f"{'正是' if as_sorted else '并非'}分数最高的；它们的概率是把原概率按比例放大到和为 1，{near.zh}；"
-            f"依次用温度、top-k、top-p 计算，结果与最后一列一致，{steps.zh}",
+        Statement(
+            "of {size} tokens k = 1 leaves {one} and k = 40 leaves {forty}, {sorted} highest scores; their "
+            "probabilities are those of all, scaled to sum to 1, {near}; temperature, top-k and top-p one after the "
+            "other give the last column {steps}",
+            "{size} 个词元中，k = 1 留下 {one} 个，k = 40 留下 {forty} 个，{sorted}分数最高的；"
+            "它们的概率是把原概率按比例放大到和为 1，{near}；"
+            "依次用温度、top-k、top-p 计算，结果与最后一列一致，{steps}",
+            size=integer(len(logits), "config.n_vocab"),
+            one=kept[1],
+            forty=kept[40],
+            sorted=LocalizedText("the", "正是") if as_sorted else LocalizedText("not the", "并非"),
+            near=within(off, f"max([error(softmax(top_k(logits[{p}], k)), {scaled}) for k in [1, 40]])"),
+            steps=within(in_order, f"error(sort(distribution(logits[{p}], {settings})), sort({one_by_one}))"),
         ),
     )
 
@@ -153,13 +166,13 @@ def _out_of_order(logits: FloatArray) -> float:
     given = np.zeros(len(logits))
     ids, given_shares = distribution(logits, LAST)
     given[ids] = given_shares
-    return apart(given, shares / shares.sum())
+    return relative_error(given, shares / shares.sum())
 
 
 FIGURES = (
     Figure(
         "F28",
-        Words("Choosing the next token: top-k", "选出下一个词元：top-k"),
+        LocalizedText("Choosing the next token: top-k", "选出下一个词元：top-k"),
         part=1,
         picture=26,
         tensors=("logits",),

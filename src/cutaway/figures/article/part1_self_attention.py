@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.article.excerpts import TOLERANCE, part, within
+from cutaway.figures.article.accuracy import TOLERANCE, within
+from cutaway.figures.article.excerpts import at, part
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import many, place, token_label, token_labels
-from cutaway.figures.panels import Arcs, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.labels import plural, position_text, token_label, token_labels
+from cutaway.figures.panels import Arcs, Grid, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
@@ -41,35 +43,35 @@ def _looks(trace: Trace, position: int) -> list[Look]:
 def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     p = chosen.position
     looks = _looks(trace, p)
-    of_the_chosen = _lines(trace, chosen.layer, chosen.head, p, Words("the chosen head", "选定的头"))
+    of_the_chosen = _lines(trace, chosen.layer, chosen.head, p, LocalizedText("the chosen head", "选定的头"))
     if not looks:
-        alone = Words(
-            f"The token at {place(p).en} has nothing to look at but itself and the first token.",
-            f"{place(p).zh}的词元除了自己和第一个词元，没有别的可看。",
+        alone = LocalizedText(
+            f"The token at {position_text(p).en} has nothing to look at but itself and the first token.",
+            f"{position_text(p).zh}的词元除了自己和第一个词元，没有别的可看。",
         )
         return Note(alone), of_the_chosen
     best, label = looks[0], token_label(trace, trace.ids[p])
     n_heads = trace.config.n_layer * trace.config.n_head
     return (
         Note(
-            Words(
-                f"What {label} at {place(p).en} looks at. Of {many(n_heads, 'head')} (layers and heads are counted "
-                f"from 0), head {best.head} of layer {best.layer} gives the most weight to a single token other than "
-                "itself and the first, on which many heads rest.",
-                f"{place(p).zh}的 {label} 在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
+            LocalizedText(
+                f"What {label} at {position_text(p).en} looks at. Of {plural(n_heads, 'head')} (layers and heads are "
+                f"counted from 0), head {best.head} of layer {best.layer} gives the most weight to a single token "
+                "other than itself and the first, on which many heads rest.",
+                f"{position_text(p).zh}的 {label} 在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
                 f"在全部 {n_heads} 个头里（层和头都从 0 数起），"
                 f"第 {best.layer} 层第 {best.head} 个头给单个词元的权重最大。",
             )
         ),
-        _lines(trace, best.layer, best.head, p, Words("the best head", "权重最大的头")),
+        _lines(trace, best.layer, best.head, p, LocalizedText("the best head", "权重最大的头")),
         of_the_chosen,
         _best_heads(trace, looks[:BEST], p),
     )
 
 
-def _lines(trace: Trace, layer: int, head: int, position: int, name: Words) -> Panel:
+def _lines(trace: Trace, layer: int, head: int, position: int, name: LocalizedText) -> Panel:
     """How one head's query spreads its weight: as lines, or in a long text as one strip."""
-    title = Words(f"{name.en}: layer {layer}, head {head}", f"{name.zh}：第 {layer} 层第 {head} 个头")
+    title = LocalizedText(f"{name.en}: layer {layer}, head {head}", f"{name.zh}：第 {layer} 层第 {head} 个头")
     weights = part(trace, f"attn.{layer}", head, position)
     if len(trace) > MOST_LINES:
         return Grid(title, weights, "share")
@@ -78,20 +80,20 @@ def _lines(trace: Trace, layer: int, head: int, position: int, name: Words) -> P
 
 def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
     return Table(
-        Words("the heads that look most at one token", "最集中看某一个词元的几个头"),
+        LocalizedText("the heads that look most at one token", "最集中看某一个词元的几个头"),
         (
-            Words("layer", "层"),
-            Words("head", "头"),
-            Words("looks at", "看的词元"),
-            Words("at", "所在位置"),
-            Words("weight", "权重"),
+            LocalizedText("layer", "层"),
+            LocalizedText("head", "头"),
+            LocalizedText("looks at", "看的词元"),
+            LocalizedText("at", "所在位置"),
+            LocalizedText("weight", "权重"),
         ),
         [
             (
                 str(look.layer),
                 str(look.head),
                 token_label(trace, trace.ids[look.key]),
-                place(look.key),
+                position_text(look.key),
                 Number(look.weight, f"attn.{look.layer}", (look.head, position, look.key), ".2%"),
             )
             for look in looks
@@ -100,25 +102,29 @@ def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
 
 
 def _check_arcs(trace: Trace, chosen: Selection) -> Check:
-    """The largest weight once more, from the queries and keys of all heads alone."""
+    """Compute the largest weight once more, from the queries and keys of all heads alone."""
     p, looks = chosen.position, _looks(trace, chosen.position)
     if not looks:
         total = float(trace[f"attn.{chosen.layer}"][chosen.head, p].sum())
-        alone = Words(
-            f"there is no other token to look at; the weights sum to {total:.6f}",
-            f"没有别的词元可看；权重之和为 {total:.6f}",
+        alone = Statement(
+            "there is no other token to look at; the weights sum to {total}",
+            "没有别的词元可看；权重之和为 {total}",
+            total=Number(total, f"sum(attn.{chosen.layer}[{chosen.head}, {p}])", form=".6f"),
         )
         return Check(abs(total - 1) < 1e-5, alone)
     best, heads = looks[0], trace.config.n_layer * trace.config.n_head
     exact = _weights(trace, p)  # (L, H, p + 1)
     there = exact[best.layer, best.head, best.key] if best.key <= p else 0.0  # a later token should have none
     off = float(max(abs(best.weight - there), abs(best.weight - exact[:, :, 1:p].max(initial=0.0))))
-    found, near = f"attn.{best.layer}[{best.head}, {p}, {best.key}] = {best.weight:.4f}", within(off)
     return Check(
         off < TOLERANCE,
-        Words(
-            f"of {many(heads, 'head')}, {found} is the largest; from all q and k alone it is the same {near.en}",
-            f"在 {heads} 个头中，{found} 最大；只由所有的 q 和 k 计算，结果相同，{near.zh}",
+        Statement(
+            "of {heads:head}, {name} = {weight} is the largest; from all q and k alone it is the same {near}",
+            "在 {heads} 个头中，{name} = {weight} 最大；只由所有的 q 和 k 计算，结果相同，{near}",
+            heads=integer(heads, "config.n_layer * config.n_head"),
+            name=f"attn.{best.layer}[{best.head}, {p}, {best.key}]",
+            weight=at(trace, f"attn.{best.layer}", best.head, p, best.key),
+            near=within(off, _look_error(best, p)),
         ),
     )
 
@@ -132,10 +138,21 @@ def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
     return softmax(np.array(scores) / np.sqrt(trace.config.d_head))
 
 
+def _look_error(best: Look, position: int) -> str:
+    """The formula of how far a weight is from its own computed anew, and from the largest of all heads'."""
+    weight = f"attn.{best.layer}[{best.head}, {position}, {best.key}]"
+    shares = f"softmax(sum(q.L[:, {position}, None] * k.L[:, :{position + 1}], -1) / sqrt(config.d_head))"
+    there = f"stack([{shares} for L in layers])[{best.layer}, {best.head}, {best.key}]"
+    if best.key > position:
+        there = "0"
+    largest = f"max(stack([{shares} for L in layers])[:, :, 1:{position}])"
+    return f"max([abs({weight} - {there}), abs({weight} - {largest})])"
+
+
 FIGURES = (
     Figure(
         "F22",
-        Words("What a word looks at", "一个词在看哪些词"),
+        LocalizedText("What a word looks at", "一个词在看哪些词"),
         part=1,
         picture=20,
         tensors=("attn.L",),

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.errors import UsageError
+from cutaway.figures.article.accuracy import TOLERANCE, max_difference, relative_error, within
 from cutaway.figures.article.decoding import beginning, first_logits, go_on
-from cutaway.figures.article.excerpts import TOLERANCE, apart, largest_difference, within
 from cutaway.figures.article.part1_model_sizes import slots_in_use
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import HOW_MANY, WHAT, many, token_label
-from cutaway.figures.panels import Entry, Note, Number, Panel, Table, Words
+from cutaway.figures.labels import HOW_MANY, WHAT, token_label
+from cutaway.figures.panels import Entry, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.statement import Statement
 from cutaway.layout import visible
 from cutaway.numerics import FloatArray, softmax
 from cutaway.tokenizer import bpe
@@ -21,7 +22,9 @@ ROUNDS = 4  # of the loop whose end is shown
 MOST_PIECES = 24
 MOST_TOKENS = 12  # that are read one at a time
 
-NO_TOKENIZER = Words("This model has no tokenizer: its ids stand for no text.", "本模型没有分词器，编号不对应文字。")
+NO_TOKENIZER = LocalizedText(
+    "This model has no tokenizer: its ids stand for no text.", "本模型没有分词器，编号不对应文字。"
+)
 
 
 def _counted(value: int, origin: str) -> Number:
@@ -33,20 +36,23 @@ def _counted(value: int, origin: str) -> Number:
 
 def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     rows: list[list[Entry]] = [
-        [Words("tokens in the text", "文本的词元数"), _counted(len(trace), "len(ids)")],
-        [Words("slots", "位置数"), _counted(trace.config.n_ctx, "config.n_ctx")],
-        [Words("slots left", "剩下的位置"), _counted(trace.config.n_ctx - len(trace), "config.n_ctx - len(ids)")],
+        [LocalizedText("tokens in the text", "文本的词元数"), _counted(len(trace), "len(ids)")],
+        [LocalizedText("slots", "位置数"), _counted(trace.config.n_ctx, "config.n_ctx")],
+        [
+            LocalizedText("slots left", "剩下的位置"),
+            _counted(trace.config.n_ctx - len(trace), "config.n_ctx - len(ids)"),
+        ],
     ]
     end = trace.tokenizer.eos if trace.tokenizer else None
     if end is not None:
         probability = float(softmax(trace.logits_at(-1).astype(np.float64))[end])
         ends = Number(probability, "probs", (len(trace) - 1, end), ".4%")
-        rows.append([Words("probability that the text ends here", "文本在此结束的概率"), ends])
-    asked = Words(f"asked for {ROUNDS} tokens, it stops because", f"要求写 {ROUNDS} 个词元，停下的原因")
+        rows.append([LocalizedText("probability that the text ends here", "文本在此结束的概率"), ends])
+    asked = LocalizedText(f"asked for {ROUNDS} tokens, it stops because", f"要求写 {ROUNDS} 个词元，停下的原因")
     rows.append([asked, _stop_reason(trace)])
     return (
         Note(
-            Words(
+            LocalizedText(
                 "Writing stops when the end-of-text token is chosen, when as many tokens have come as were asked for, "
                 "or when all slots are full. OpenAI's own script writes a fixed number of tokens and does not stop at "
                 "the end-of-text token.",
@@ -55,18 +61,18 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         slots_in_use(trace),
-        Table(Words("the counter", "计数"), [WHAT, HOW_MANY], rows),
+        Table(LocalizedText("the counter", "计数"), [WHAT, HOW_MANY], rows),
     )
 
 
-def _stop_reason(trace: Trace) -> Words:
+def _stop_reason(trace: Trace) -> LocalizedText:
     """Why the loop with the likeliest token each time ends, if it is asked for so many tokens."""
     steps, last = go_on(trace, ROUNDS)
     if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
-        return Words("the end-of-text token was chosen", "选中了文本结束词元")
+        return LocalizedText("the end-of-text token was chosen", "选中了文本结束词元")
     if len(last) == trace.config.n_ctx and len(steps) < ROUNDS:
-        return Words("all slots are full", "所有位置都已占满")
-    return Words("that many were written", "写够了个数")
+        return LocalizedText("all slots are full", "所有位置都已占满")
+    return LocalizedText("that many were written", "写够了个数")
 
 
 def _check_stops(trace: Trace, chosen: Selection) -> Check:
@@ -74,11 +80,14 @@ def _check_stops(trace: Trace, chosen: Selection) -> Check:
     refused = _refused(trace, room + 1)
     return Check(
         refused and tokens <= room,
-        Words(
-            f"{tokens:,} of {many(room, 'slot')} in use; a text of {many(room + 1, 'token')} is "
-            f"{'refused' if refused else 'read'}; the loop stopped because {reason.en}",
-            f"{room:,} 个位置用了 {tokens} 个；{room + 1:,} 个词元的文本{'被拒绝' if refused else '被读入'}；"
-            f"循环停下的原因：{reason.zh}",
+        Statement(
+            "{tokens} of {room:slot} in use; a text of {more:token} is {refused}; the loop stopped because {reason}",
+            "{room} 个位置用了 {tokens} 个；{more} 个词元的文本{refused}；循环停下的原因：{reason}",
+            tokens=integer(tokens, "len(ids)"),
+            room=integer(room, "config.n_ctx"),
+            more=integer(room + 1, "config.n_ctx + 1"),
+            refused=LocalizedText("refused", "被拒绝") if refused else LocalizedText("read", "被读入"),
+            reason=reason,
         ),
     )
 
@@ -100,7 +109,7 @@ def _tokens(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     pieces = _pieces(trace, trace.tokenizer)
     return (
         Note(
-            Words(
+            LocalizedText(
                 "GPT-2 reads tokens, not words. A text is cut into pieces, a piece into bytes, and neighbours are "
                 "merged, those first that were learnt first; what is left are the tokens.",
                 "GPT-2 读的是词元，不是单词。文本先切成片段，片段再拆成字节，然后按学到的先后次序合并相邻的部分，"
@@ -126,13 +135,13 @@ def _cut_up(pieces: Sequence[bpe.PreToken]) -> Table:
         for piece in pieces
     ]
     headings = [
-        Words("piece", "片段"),
-        Words("bytes", "字节数"),
-        Words("merges", "合并次数"),
-        Words("tokens", "词元"),
-        Words("bytes in hexadecimal", "十六进制字节"),
+        LocalizedText("piece", "片段"),
+        LocalizedText("bytes", "字节数"),
+        LocalizedText("merges", "合并次数"),
+        LocalizedText("tokens", "词元"),
+        LocalizedText("bytes in hexadecimal", "十六进制字节"),
     ]
-    return Table(Words("the text's pieces", "文本的各个片段"), headings, rows)
+    return Table(LocalizedText("the text's pieces", "文本的各个片段"), headings, rows)
 
 
 def _pieces(trace: Trace, tokenizer: Tokenizer) -> list[bpe.PreToken]:
@@ -155,41 +164,51 @@ def _merges(piece: bpe.PreToken) -> list[Table]:
         for step in piece.steps[:MOST_PIECES]
     ]
     shown = visible(piece.text.encode())
-    headings = [Words("left", "左"), Words("right", "右"), Words("learnt as number", "学到的次序")]
-    return [Table(Words(f"the merges of {shown}", f"{shown} 的合并过程"), headings, rows)] if rows else []
+    headings = [
+        LocalizedText("left", "左"),
+        LocalizedText("right", "右"),
+        LocalizedText("learnt as number", "学到的次序"),
+    ]
+    return [Table(LocalizedText(f"the merges of {shown}", f"{shown} 的合并过程"), headings, rows)] if rows else []
 
 
 def _vocabulary(tokenizer: Tokenizer) -> Table:
     vocabulary = tokenizer.vocabulary
     looked_up = len(vocabulary.control) + len(vocabulary.added)
     rows: list[list[Entry]] = [
-        [Words("single bytes", "单个字节"), _counted(256, "len(bytes)")],
-        [Words("merges", "合并"), _counted(len(vocabulary.merges), "len(tokenizer.merges)")],
+        [LocalizedText("single bytes", "单个字节"), _counted(256, "len(bytes)")],
+        [LocalizedText("merges", "合并"), _counted(len(vocabulary.merges), "len(tokenizer.merges)")],
         [
-            Words("looked up: the end of text", "直接查表：文本结束"),
+            LocalizedText("looked up: the end of text", "直接查表：文本结束"),
             _counted(looked_up, "len(tokenizer.control)"),
         ],
-        [Words("ids in all", "编号总数"), _counted(tokenizer.n_vocab, "tokenizer.n_vocab")],
+        [LocalizedText("ids in all", "编号总数"), _counted(tokenizer.n_vocab, "tokenizer.n_vocab")],
     ]
-    return Table(Words("what the vocabulary is made of", "词表的构成"), [WHAT, HOW_MANY], rows)
+    return Table(LocalizedText("what the vocabulary is made of", "词表的构成"), [WHAT, HOW_MANY], rows)
 
 
 def _check_tokens(trace: Trace, chosen: Selection) -> Check:
     if not isinstance(trace.tokenizer, Tokenizer):
-        return Check(True, NO_TOKENIZER)
+        return Check(True, Statement(NO_TOKENIZER.en, NO_TOKENIZER.zh))
     text, pieces = _text(trace, trace.tokenizer), _pieces(trace, trace.tokenizer)
     ids = [token for piece in pieces for token in piece.ids]
     back = trace.tokenizer.decode(ids) == text
     same, read = ids == trace.tokenizer.encode(text, allow_special=True), tuple(ids) == trace.ids
     return Check(
         back and same,
-        Words(
-            f"{many(len(pieces), 'piece')} of {many(len(text.encode()), 'byte')} become {many(len(ids), 'token')}, "
-            f"which are {'the text again' if back else 'another text'}; merge by merge and fast give "
-            f"{'the same' if same else 'different'} ids, {'those' if read else 'not those'} that the model reads",
-            f"{len(pieces)} 个片段、{len(text.encode())} 个字节变成 {len(ids)} 个词元，"
-            f"{'还原后就是原文' if back else '还原后不是原文'}；"
-            f"逐次合并与快速编码得到的编号{'相同' if same else '不同'}，{'正是' if read else '但不是'}模型读入的编号",
+        Statement(
+            "{pieces:piece} of {bytes:byte} become {tokens:token}, which are {back}; merge by merge and fast give "
+            "{same} ids, {those} that the model reads",
+            "{pieces} 个片段、{bytes} 个字节变成 {tokens} 个词元，{back}；逐次合并与快速编码得到的编号{same}，"
+            "{those}模型读入的编号",
+            pieces=integer(len(pieces), "len(pieces(text))"),
+            bytes=integer(len(text.encode()), "len(bytes(text))"),
+            tokens=integer(len(ids), "len(encode(text))"),
+            back=LocalizedText("the text again", "还原后就是原文")
+            if back
+            else LocalizedText("another text", "还原后不是原文"),
+            same=LocalizedText("the same", "相同") if same else LocalizedText("different", "不同"),
+            those=LocalizedText("those", "正是") if read else LocalizedText("not those", "但不是"),
         ),
     )
 
@@ -217,40 +236,44 @@ def _batch(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             token_label(trace, int(at_once.argmax())),
             token_label(trace, int(one.argmax())),
             _counted(computed, "work.positions_computed"),
-            Number(largest_difference(at_once, one), f"abs(logits[{n}] - logits({n + 1} ids)[-1]).max()", form=".2g"),
+            Number(max_difference(at_once, one), f"abs(logits[{n}] - logits({n + 1} ids)[-1]).max()", form=".2g"),
         ]
         for n, (at_once, one, computed) in enumerate(_both_ways(trace))
     ]
     headings = [
-        Words("after", "在此之后"),
-        Words("all at once", "一次全读"),
-        Words("one at a time", "逐个读入"),
-        Words("computed", "计算数"),
-        Words("difference", "最大差异"),
+        LocalizedText("after", "在此之后"),
+        LocalizedText("all at once", "一次全读"),
+        LocalizedText("one at a time", "逐个读入"),
+        LocalizedText("computed", "计算数"),
+        LocalizedText("difference", "最大差异"),
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 "In training all positions of a text are computed in one pass, and each learns from the token after "
                 "it. In writing there is one new position at a time. The mask makes both give the same logits.",
                 "训练时一遍就算完文本的所有位置，每个位置都从它后面的词元学习；写作时每次只算一个新位置。"
                 "有了掩码，两种做法得到的 logit 相同。",
             )
         ),
-        Table(Words("the likeliest next token, both ways", "两种做法各自认为概率最大的下一个词元"), headings, rows),
+        Table(
+            LocalizedText("the likeliest next token, both ways", "两种做法各自认为概率最大的下一个词元"), headings, rows
+        ),
     )
 
 
 def _check_batch(trace: Trace, chosen: Selection) -> Check:
     at_once, one, computed = zip(*_both_ways(trace), strict=True)
-    off = apart(np.stack(one), np.stack(at_once))
-    near = within(off)
+    off = relative_error(np.stack(one), np.stack(at_once))
+    count = len(one)
     return Check(
         off <= TOLERANCE,
-        Words(
-            f"{many(len(one), 'position')} at once, and one at a time ({sum(computed)} computed), have the same logits "
-            f"{near.en}",
-            f"{len(one)} 个位置一次算完，与逐个计算（共计算 {sum(computed)} 个），logit 相同，{near.zh}",
+        Statement(
+            "{positions:position} at once, and one at a time ({computed} computed), have the same logits {near}",
+            "{positions} 个位置一次算完，与逐个计算（共计算 {computed} 个），logit 相同，{near}",
+            positions=integer(count, f"min({MOST_TOKENS}, len(ids))"),
+            computed=integer(sum(computed), f"sum([positions_computed(step(i)) for i in range({count})])"),
+            near=within(off, f"error(stack([logits(step(i))[-1] for i in range({count})]), logits(ids[:{count}]))"),
         ),
     )
 
@@ -258,7 +281,7 @@ def _check_batch(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "T2",
-        Words("When writing stops", "什么时候停笔"),
+        LocalizedText("When writing stops", "什么时候停笔"),
         part=1,
         picture=None,
         tensors=("ids", "probs"),
@@ -267,7 +290,7 @@ FIGURES = (
     ),
     Figure(
         "T3",
-        Words("Tokens are not words", "词元不是单词"),
+        LocalizedText("Tokens are not words", "词元不是单词"),
         part=1,
         picture=None,
         tensors=("ids",),
@@ -276,7 +299,7 @@ FIGURES = (
     ),
     Figure(
         "T4",
-        Words("All positions at once, or one at a time", "一次算完，还是逐个计算"),
+        LocalizedText("All positions at once, or one at a time", "一次算完，还是逐个计算"),
         part=1,
         picture=None,
         tensors=("logits",),

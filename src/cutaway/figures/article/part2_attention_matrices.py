@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engines.reference import MASKED
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, span, within
 from cutaway.figures.article.article_numbers import NUMBERS, WORDS, article_cells
-from cutaway.figures.article.excerpts import MOST_BARS, TOLERANCE, apart, cut, part, span, window, within
+from cutaway.figures.article.excerpts import MOST_BARS, at, omitted_tokens, part, window
 from cutaway.figures.article.part2_masked_self_attention import HIDDEN
 from cutaway.figures.article.part2_self_attention import ILLUSTRATION
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import LOOKS, QUERY_KEY_VALUE, SEEN, many, place, token_labels
-from cutaway.figures.panels import Grid, Note, Panel, Words, computed
+from cutaway.figures.labels import LOOKS, QUERY_KEY_VALUE, SEEN, plural, position_text, token_labels
+from cutaway.figures.panels import Grid, LocalizedText, Note, Number, Panel, computed, integer
+from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
@@ -23,17 +25,17 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shown, tokens, width = window(trace, query), token_labels(trace), trace.config.d_head
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"Every query times every key, layer {layer}, head {head} (counted from 0). Below, one cell is opened, "
-                f"the heaviest of its row: {place(query).en} looks at {place(key).en}. Its score is the sum of "
-                f"{many(width, 'product')}. {cut(trace).en}",
+                f"the heaviest of its row: {position_text(query).en} looks at {position_text(key).en}. Its score is "
+                f"the sum of {plural(width, 'product')}. {omitted_tokens(trace).en}",
                 f"每个查询乘以每个键，第 {layer} 层第 {head} 个头（从 0 数起）。"
-                f"下面拆开一格，即这一行里权重最大的一格：{place(query).zh}看{place(key).zh}。"
-                f"它的分数是 {width} 个乘积之和。{cut(trace).zh}",
+                f"下面拆开一格，即这一行里权重最大的一格：{position_text(query).zh}看{position_text(key).zh}。"
+                f"它的分数是 {width} 个乘积之和。{omitted_tokens(trace).zh}",
             )
         ),
         Grid(
-            Words("q · k, before scaling and mask", "q · k，缩放和掩码之前"),
+            LocalizedText("q · k, before scaling and mask", "q · k，缩放和掩码之前"),
             part(trace, f"scores_raw.{layer}", head, shown, shown),
             "signed",
             tokens[shown],
@@ -51,11 +53,11 @@ def _opened(trace: Trace, chosen: Selection, key: int) -> Sequence[Grid]:
     strips, names = [], []
     for kind, position in (("q", chosen.position), ("k", key)):
         cells, name = part(trace, f"{kind}.{chosen.layer}", head, position), QUERY_KEY_VALUE[kind]
-        title = Words(f"{name.en} of {tokens[position]}", f"{tokens[position]} 的{name.zh}")
+        title = LocalizedText(f"{name.en} of {tokens[position]}", f"{tokens[position]} 的{name.zh}")
         strips.append(Grid(title, cells, "signed"))
         names.append(f"{kind}.{chosen.layer}[{head}, {position}]")
     products = strips[0].cells.values * strips[1].cells.values
-    title = Words("their products, number by number", "逐个相乘")
+    title = LocalizedText("their products, number by number", "逐个相乘")
     return *strips, Grid(title, computed(" * ".join(names), products), "signed")
 
 
@@ -65,20 +67,24 @@ def _best_key(trace: Trace, chosen: Selection) -> int:
 
 
 def _check_dot_products(trace: Trace, chosen: Selection) -> Check:
-    q, k = (trace[f"{kind}.{chosen.layer}"][chosen.head].astype(np.float64) for kind in "qk")
-    raw, key = trace[f"scores_raw.{chosen.layer}"][chosen.head], _best_key(trace, chosen)
-    terms = q[chosen.position] * k[key]
-    off = apart(raw, q @ k.T)
-    near = within(off)
-    score = f"scores_raw.{chosen.layer}[{chosen.head}, {chosen.position}, {key}]"
-    total, printed = f"{terms.sum():.4f}", f"{raw[chosen.position, key]:.4f}"
+    layer, head, position = chosen.layer, chosen.head, chosen.position
+    q, k = (trace[f"{kind}.{layer}"][head].astype(np.float64) for kind in "qk")
+    raw, key = trace[f"scores_raw.{layer}"][head], _best_key(trace, chosen)
+    terms = q[position] * k[key]
+    off = relative_error(raw, q @ k.T)
+    here = f"{layer}[{head}]"
     return Check(
         off < TOLERANCE,
-        Words(
-            f"{many(terms.size, 'product')} sum to {total} and {score} is {printed}; {many(raw.size, 'score')} of the "
-            f"head: each is q · k, {near.en}",
-            f"{terms.size} 个乘积之和为 {total}，{score} 为 {printed}；这个头的全部 {raw.size} 个分数都是 q · k，"
-            f"{near.zh}",
+        Statement(
+            "{products:product} sum to {total} and {score} is {printed}; {scores:score} of the head: each is q · k, "
+            "{near}",
+            "{products} 个乘积之和为 {total}，{score} 为 {printed}；这个头的全部 {scores} 个分数都是 q · k，{near}",
+            products=integer(terms.size, "config.d_head"),
+            total=Number(float(terms.sum()), f"q.{layer}[{head}, {position}] @ k.{layer}[{head}, {key}]"),
+            score=f"scores_raw.{layer}[{head}, {position}, {key}]",
+            printed=at(trace, f"scores_raw.{layer}", head, position, key),
+            scores=integer(raw.size, "len(ids) * len(ids)"),
+            near=within(off, f"error(scores_raw.{here}, q.{here} @ transpose(k.{here}))"),
         ),
     )
 
@@ -90,15 +96,15 @@ def _mask(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, head = chosen.layer, chosen.head
     shown = window(trace, chosen.position)
     tokens = token_labels(trace)[shown]
-    names = Words("scores", "分数"), Words("masked scores", "掩码后的分数")
+    names = LocalizedText("scores", "分数"), LocalizedText("masked scores", "掩码后的分数")
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The mask, layer {layer}, head {head} (counted from 0): every score above the diagonal becomes "
                 f"{HIDDEN}, as in OpenAI's code; all others stay. The article draws minus infinity, and prints its "
-                f"scores before they are scaled. {cut(trace).en}",
+                f"scores before they are scaled. {omitted_tokens(trace).en}",
                 f"掩码，第 {layer} 层第 {head} 个头（从 0 数起）：对角线右上方的分数都变成 {HIDDEN}，"
-                f"与 OpenAI 的代码相同，其余不变。文章画的是负无穷，给出的是缩放之前的分数。{cut(trace).zh}",
+                f"与 OpenAI 的代码相同，其余不变。文章画的是负无穷，给出的是缩放之前的分数。{omitted_tokens(trace).zh}",
             )
         ),
         *(
@@ -107,7 +113,7 @@ def _mask(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         *(
             Grid(
-                Words(f"{ILLUSTRATION.en}: {name.en}", f"{ILLUSTRATION.zh}：{name.zh}"),
+                LocalizedText(f"{ILLUSTRATION.en}: {name.en}", f"{ILLUSTRATION.zh}：{name.zh}"),
                 article_cells(f"article.{kind}"),
                 "signed",
                 WORDS,
@@ -119,24 +125,30 @@ def _mask(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_mask(trace: Trace, chosen: Selection) -> Check:
-    scores, masked, attn = (trace[f"{kind}.{chosen.layer}"] for kind in ("scores", "masked", "attn"))
+    layer = chosen.layer
+    scores, masked, attn = (trace[f"{kind}.{layer}"] for kind in ("scores", "masked", "attn"))
     earlier = np.tri(len(trace), dtype=bool)
     kept = bool(np.array_equal(masked[:, earlier], scores[:, earlier]))
     hidden, leaked = masked[:, ~earlier], attn[:, ~earlier]
-    others = Words("stay bit for bit", "逐位不变") if kept else Words("change", "有变化")
+    others = LocalizedText("stay bit for bit", "逐位不变") if kept else LocalizedText("change", "有变化")
     if not hidden.size:
-        alone = Words(
-            f"no score of one token is masked: the scores {others.en}", f"只有一个词元，没有分数被遮住：分数{others.zh}"
+        alone = Statement(
+            "no score of one token is masked: the scores {others}",
+            "只有一个词元，没有分数被遮住：分数{others}",
+            others=others,
         )
         return Check(kept, alone)
-    above, size, now, most = hidden.size // len(masked), earlier.size, span(hidden), f"{leaked.max():g}"
     return Check(
         kept and bool((hidden == MASKED).all()) and not leaked.any(),
-        Words(
-            f"{above} of {size} scores a head are above the diagonal: they become {now} and their weights are at most "
-            f"{most}; the others {others.en}",
-            f"每个头的 {size} 个分数中，对角线右上方有 {above} 个：它们变成 {now}，权重最大为 {most}；"
-            f"其余的{others.zh}",
+        Statement(
+            "{above} of {size} scores a head are above the diagonal: they become {now} and their weights are at most "
+            "{most}; the others {others}",
+            "每个头的 {size} 个分数中，对角线右上方有 {above} 个：它们变成 {now}，权重最大为 {most}；其余的{others}",
+            above=integer(hidden.size // len(masked), "len(ids) * (len(ids) - 1) / 2"),
+            size=integer(earlier.size, "len(ids) * len(ids)"),
+            now=span(hidden, f"above_diagonal(masked.{layer})"),
+            most=Number(float(leaked.max()), f"max(above_diagonal(attn.{layer}))", form="g"),
+            others=others,
         ),
     )
 
@@ -150,7 +162,7 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     sums = computed(f"{name}[{chosen.head}].sum(-1)", trace[name][chosen.head].sum(axis=-1, keepdims=fits))
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The softmax of each row of masked scores, layer {chosen.layer}, head {chosen.head} (counted from 0): "
                 "how much of each token's value a token takes. Weights right of the diagonal are 0.",
                 f"第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起）：对掩码后的每一行分数取 softmax，"
@@ -158,7 +170,7 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Grid(
-            Words("this model: attention weights", "本模型：注意力权重"),
+            LocalizedText("this model: attention weights", "本模型：注意力权重"),
             part(trace, name, chosen.head),
             "share",
             tokens,
@@ -166,7 +178,7 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LOOKS,
             SEEN,
         ),
-        Grid(Words("sum of each row", "每行之和"), sums, "share", tokens if fits else ()),
+        Grid(LocalizedText("sum of each row", "每行之和"), sums, "share", tokens if fits else ()),
         *_the_articles(),
     )
 
@@ -176,7 +188,7 @@ def _the_articles() -> Sequence[Panel]:
     return (
         Grid(ILLUSTRATION, article_cells("article.softmax"), "share", WORDS, WORDS, LOOKS, SEEN),
         Note(
-            Words(
+            LocalizedText(
                 "The article's scores give its weights when they are first divided by 4, the square root of 16, and "
                 "not as they are: GPT-2 divides by the square root of a head's width, which the article does not "
                 "mention.",
@@ -188,18 +200,22 @@ def _the_articles() -> Sequence[Panel]:
 
 
 def _check_softmax(trace: Trace, chosen: Selection) -> Check:
-    attn, name = trace[f"attn.{chosen.layer}"], f"attn.{chosen.layer}"
+    name = f"attn.{chosen.layer}"
+    attn = trace[name]
     off = float(np.abs(attn.sum(axis=-1) - 1).max())
-    later, near = float(np.abs(np.triu(attn, 1)).max()), within(off)
+    later = float(np.abs(np.triu(attn, 1)).max())
     printed = np.round(softmax(np.where(np.tri(4, dtype=bool), NUMBERS["article.scores"] / 4, MASKED)), 2)
     follows = bool(np.allclose(printed, NUMBERS["article.softmax"], atol=1e-6))
     return Check(
         off < 1e-5 and later == 0 and follows,
-        Words(
-            f"rows of {name} sum to 1 {near.en}, weights of later tokens are at most {later:g}, the article's table "
-            f"{'follows' if follows else 'does not follow'} from its scores divided by 4",
-            f"{name} 每行之和为 1，{near.zh}；对后面词元的权重最大为 {later:g}；文章的表"
-            f"{'可以' if follows else '不能'}由它的分数除以 4 得出",
+        Statement(
+            "rows of {name} sum to 1 {near}, weights of later tokens are at most {later}, the article's table "
+            "{follows} from its scores divided by 4",
+            "{name} 每行之和为 1，{near}；对后面词元的权重最大为 {later}；文章的表{follows}由它的分数除以 4 得出",
+            name=name,
+            near=within(off, f"max(abs(sum({name}, -1) - 1))"),
+            later=Number(later, f"max(abs(above_diagonal({name})))", form="g"),
+            follows=LocalizedText("follows", "可以") if follows else LocalizedText("does not follow", "不能"),
         ),
     )
 
@@ -207,7 +223,7 @@ def _check_softmax(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F38",
-        Words("Queries times keys", "查询乘以键"),
+        LocalizedText("Queries times keys", "查询乘以键"),
         part=2,
         picture=36,
         tensors=("q.L", "k.L", "scores_raw.L"),
@@ -216,7 +232,7 @@ FIGURES = (
     ),
     Figure(
         "F39",
-        Words("The mask hides later scores", "掩码遮住后面的分数"),
+        LocalizedText("The mask hides later scores", "掩码遮住后面的分数"),
         part=2,
         picture=37,
         tensors=("scores.L", "masked.L"),
@@ -225,7 +241,7 @@ FIGURES = (
     ),
     Figure(
         "F40",
-        Words("Softmax: scores become weights", "Softmax：分数变成权重"),
+        LocalizedText("Softmax: scores become weights", "Softmax：分数变成权重"),
         part=2,
         picture=38,
         tensors=("attn.L",),

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.figures.article.excerpts import TOLERANCE, apart, at, cut, part, window, within
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
+from cutaway.figures.article.excerpts import at, omitted_tokens, part, window
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
-from cutaway.figures.panels import Grid, Note, Panel, Table, Words, cells
+from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, token_labels
+from cutaway.figures.panels import Grid, LocalizedText, Note, Panel, Table, cells, integer
+from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
 HEADS = 3  # of which the article draws as many
@@ -19,12 +21,12 @@ def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, position, config = chosen.layer, chosen.position, trace.config
     qkv, heads = trace[f"qkv.{layer}"], [str(head) for head in range(config.n_head)]
     thirds = [qkv[position, i * config.n_embd : (i + 1) * config.n_embd] for i in range(3)]
-    spot = place(position)
+    spot = position_text(position)
     return (
         Note(
-            Words(
-                f"Splitting into heads moves no number: {many(config.n_embd, 'number')} become "
-                f"{many(config.n_head, 'row')} of {config.d_head}, a row for each head. Layer {layer} (layers and "
+            LocalizedText(
+                f"Splitting into heads moves no number: {plural(config.n_embd, 'number')} become "
+                f"{plural(config.n_head, 'row')} of {config.d_head}, a row for each head. Layer {layer} (layers and "
                 f"heads counted from 0), {spot.en}.",
                 f"分头并不改动任何数字：{config.n_embd:,} 个数排成 {config.n_head} 行，每行 {config.d_head} 个，"
                 f"每个头一行。第 {layer} 层（层和头都从 0 数起），{spot.zh}。",
@@ -33,7 +35,7 @@ def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         _index_map(trace, chosen),
         *(
             Grid(
-                Words(f"{name.en}, a row for each head", f"{name.zh}，每个头一行"),
+                LocalizedText(f"{name.en}, a row for each head", f"{name.zh}，每个头一行"),
                 cells(f"qkv.{layer}", qkv, third.reshape(config.n_head, config.d_head)),
                 "signed",
                 heads,
@@ -54,8 +56,8 @@ def _index_map(trace: Trace, chosen: Selection) -> Table:
             before = at(trace, f"qkv.{layer}", position, column)
             names = f"{kind}.{layer}[{head}, {position}, {i}]", f"qkv.{layer}[{position}, {column}]"
             rows.append((names[0], after, names[1], before))
-    columns = Words("in its head", "在头里"), "", Words("before", "分头之前"), ""
-    return Table(Words("the index map", "下标对应"), columns, rows)
+    columns = LocalizedText("in its head", "在头里"), "", LocalizedText("before", "分头之前"), ""
+    return Table(LocalizedText("the index map", "下标对应"), columns, rows)
 
 
 def _check_split(trace: Trace, chosen: Selection) -> Check:
@@ -66,14 +68,23 @@ def _check_split(trace: Trace, chosen: Selection) -> Check:
         for head in range(config.n_head):
             start = third * n_embd + head * width
             wrong += int((trace[f"{kind}.{layer}"][head] != qkv[:, start : start + width]).sum())
-    right, size = f"{qkv.size - wrong:,}", f"{qkv.size:,}"
+    merged = ", ".join(f"merge_heads({kind}.{layer})" for kind in "qkv")
     return Check(
         wrong == 0,
-        Words(
-            f"{right} of {size} numbers of q.{layer}, k.{layer} and v.{layer} stand in qkv.{layer} at {width} h + i, "
-            f"k from {n_embd} and v from {2 * n_embd} on, for number i of head h",
-            f"q.{layer}、k.{layer}、v.{layer} 的 {size} 个数中有 {right} 个在 qkv.{layer} 中位置相符："
-            f"第 h 个头的第 i 个数在 {width} h + i，k 再加 {n_embd}，v 再加 {2 * n_embd}",
+        Statement(
+            "{right} of {size} numbers of {q}, {k} and {v} stand in {qkv} at {width} h + i, k from {keys} and v from "
+            "{values} on, for number i of head h",
+            "{q}、{k}、{v} 的 {size} 个数中有 {right} 个在 {qkv} 中位置相符："
+            "第 h 个头的第 i 个数在 {width} h + i，k 再加 {keys}，v 再加 {values}",
+            right=integer(qkv.size - wrong, f"sum(concat({merged}) == qkv.{layer})"),
+            size=integer(qkv.size, "len(ids) * 3 * config.n_embd"),
+            q=f"q.{layer}",
+            k=f"k.{layer}",
+            v=f"v.{layer}",
+            qkv=f"qkv.{layer}",
+            width=integer(width, "config.d_head"),
+            keys=integer(n_embd, "config.n_embd"),
+            values=integer(2 * n_embd, "2 * config.n_embd"),
         ),
     )
 
@@ -88,16 +99,16 @@ def _some_heads(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shown_heads = _of_how_many(heads, trace.config.n_head)
     return (
         Note(
-            Words(
+            LocalizedText(
                 "Each head has its own query for every token and goes its own way from here. Layer "
-                f"{chosen.layer}, {shown_heads.en} (both counted from 0). {cut(trace).en}",
+                f"{chosen.layer}, {shown_heads.en} (both counted from 0). {omitted_tokens(trace).en}",
                 "每个头对每个词元都有自己的查询，从这里起各算各的。"
-                f"第 {chosen.layer} 层，{shown_heads.zh}（都从 0 数起）。{cut(trace).zh}",
+                f"第 {chosen.layer} 层，{shown_heads.zh}（都从 0 数起）。{omitted_tokens(trace).zh}",
             )
         ),
         *(
             Grid(
-                Words(f"queries of head {head}", f"第 {head} 个头的查询"),
+                LocalizedText(f"queries of head {head}", f"第 {head} 个头的查询"),
                 part(trace, f"q.{chosen.layer}", head, shown),
                 "signed",
                 tokens,
@@ -113,31 +124,37 @@ def _chosen_heads(trace: Trace, chosen: Selection) -> list[int]:
     return sorted((chosen.head + i) % trace.config.n_head for i in range(count))
 
 
-def _of_how_many(heads: Sequence[int], of: int) -> Words:
+def _of_how_many(heads: Sequence[int], of: int) -> LocalizedText:
     """Which heads are shown: 3 of 6 heads (0, 1, 5)."""
     if of == 1:
-        return Words("its only head (0)", "唯一的头（0）")
+        return LocalizedText("its only head (0)", "唯一的头（0）")
     listed = ", ".join(map(str, heads)), "、".join(map(str, heads))
     every = len(heads) == of
-    return Words(
+    return LocalizedText(
         f"{'all' if every else f'{len(heads)} of'} {of} heads ({listed[0]})",
         f"{f'全部 {of} 个头' if every else f'{of} 个头中的 {len(heads)} 个'}（{listed[1]}）",
     )
 
 
 def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
-    heads, config = _chosen_heads(trace, chosen), trace.config
-    q, k, raw = (trace[f"{kind}.{chosen.layer}"][heads] for kind in ("q", "k", "scores_raw"))
-    off = apart(raw, q.astype(np.float64) @ k.swapaxes(1, 2))
-    n_head, width, near = config.n_head, config.d_head, within(off)
+    heads, config, layer = _chosen_heads(trace, chosen), trace.config, chosen.layer
+    q, k, raw = (trace[f"{kind}.{layer}"][heads] for kind in ("q", "k", "scores_raw"))
+    off = relative_error(raw, q.astype(np.float64) @ k.swapaxes(1, 2))
+    which = f"sort((head + arange({len(heads)})) % config.n_head)"
     return Check(
-        off < TOLERANCE and n_head * width == config.n_embd,
-        Words(
-            f"{many(n_head, 'head')} of {width} hold {many(config.n_embd, 'number')}; "
-            f"{'head' if len(heads) == 1 else 'heads'} {', '.join(map(str, heads))} of layer {chosen.layer} score with "
-            f"their own {width} alone, {near.en}",
-            f"{n_head} 个头各 {width} 个数，共 {config.n_embd:,} 个；第 {chosen.layer} 层第 "
-            f"{'、'.join(map(str, heads))} 个头都只用自己的 {width} 个数打分，{near.zh}",
+        off < TOLERANCE and config.n_head * config.d_head == config.n_embd,
+        Statement(
+            "{n_head:head} of {width} hold {n_embd:number}; {noun} {heads} of layer {layer} score with their own "
+            "{width} alone, {near}",
+            "{n_head} 个头各 {width} 个数，共 {n_embd} 个；"
+            "第 {layer} 层第 {heads} 个头都只用自己的 {width} 个数打分，{near}",
+            n_head=integer(config.n_head, "config.n_head"),
+            width=integer(config.d_head, "config.d_head"),
+            n_embd=integer(config.n_embd, "config.n_embd"),
+            noun="head" if len(heads) == 1 else "heads",
+            heads=[integer(head, f"{which}[{i}]") for i, head in enumerate(heads)],
+            layer=integer(layer, "layer"),
+            near=within(off, f"error(scores_raw.{layer}[{heads}], q.{layer}[{heads}] @ transpose(k.{layer}[{heads}]))"),
         ),
     )
 
@@ -147,12 +164,12 @@ def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
 
 def _merge(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, position, config = chosen.layer, chosen.position, trace.config
-    spot = place(position)
+    spot = position_text(position)
     return (
         Note(
-            Words(
-                f"{many(config.n_head, 'head')} of layer {layer} (counted from 0) for {spot.en}, one after the other: "
-                f"{many(config.n_head, 'row')} of {many(config.d_head, 'number')} become one vector of "
+            LocalizedText(
+                f"{plural(config.n_head, 'head')} of layer {layer} (counted from 0) for {spot.en}, one after the "
+                f"other: {plural(config.n_head, 'row')} of {plural(config.d_head, 'number')} become one vector of "
                 f"{config.n_embd:,}. Again no number changes.",
                 f"第 {layer} 层（从 0 数起）的 {config.n_head} 个头在{spot.zh}的结果首尾相接："
                 f"{config.n_head} 行、每行 {config.d_head} 个数，变成一个有 {config.n_embd:,} 个数的向量。"
@@ -160,25 +177,28 @@ def _merge(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Grid(
-            Words("a row for each head", "每个头一行"),
+            LocalizedText("a row for each head", "每个头一行"),
             part(trace, f"z.{layer}", slice(None), position),
             "signed",
             [str(head) for head in range(config.n_head)],
         ),
-        Grid(Words("one vector", "一个向量"), part(trace, f"zcat.{layer}", position), "signed"),
+        Grid(LocalizedText("one vector", "一个向量"), part(trace, f"zcat.{layer}", position), "signed"),
     )
 
 
 def _check_merge(trace: Trace, chosen: Selection) -> Check:
     z, merged = trace[f"z.{chosen.layer}"], trace[f"zcat.{chosen.layer}"]
     wrong = int((np.concatenate(list(z), axis=-1) != merged).sum())
-    right, size = f"{merged.size - wrong:,}", f"{merged.size:,}"
     return Check(
         wrong == 0,
-        Words(
-            f"{right} of {size} numbers of zcat.{chosen.layer} are those of z.{chosen.layer}, {many(len(z), 'head')}, "
-            "one after the other",
-            f"zcat.{chosen.layer} 的 {size} 个数中有 {right} 个与首尾相接的 z.{chosen.layer} 的 {len(z)} 个头相同",
+        Statement(
+            "{right} of {size} numbers of {zcat} are those of {z}, {heads:head}, one after the other",
+            "{zcat} 的 {size} 个数中有 {right} 个与首尾相接的 {z} 的 {heads} 个头相同",
+            right=integer(merged.size - wrong, f"sum(merge_heads(z.{chosen.layer}) == zcat.{chosen.layer})"),
+            size=integer(merged.size, "len(ids) * config.n_embd"),
+            zcat=f"zcat.{chosen.layer}",
+            z=f"z.{chosen.layer}",
+            heads=integer(len(z), "config.n_head"),
         ),
     )
 
@@ -186,7 +206,7 @@ def _check_merge(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F47",
-        Words("Splitting into heads", "分成多个头"),
+        LocalizedText("Splitting into heads", "分成多个头"),
         part=2,
         picture=45,
         tensors=("qkv.L", "q.L", "k.L", "v.L"),
@@ -195,7 +215,7 @@ FIGURES = (
     ),
     Figure(
         "F48",
-        Words("Some of the heads", "其中几个头"),
+        LocalizedText("Some of the heads", "其中几个头"),
         part=2,
         picture=46,
         tensors=("q.L",),
@@ -204,7 +224,7 @@ FIGURES = (
     ),
     Figure(
         "F52",
-        Words("Merging the heads", "合并各个头"),
+        LocalizedText("Merging the heads", "合并各个头"),
         part=2,
         picture=50,
         tensors=("z.L", "zcat.L"),

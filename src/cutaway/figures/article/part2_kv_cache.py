@@ -5,20 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engines.reference import block, embed, head
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.decoding import beginning
-from cutaway.figures.article.excerpts import TOLERANCE, apart, part, within
+from cutaway.figures.article.excerpts import part
 from cutaway.figures.article.part2_query_key_value import three_parts
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_labels
-from cutaway.figures.panels import Box, Drawing, Entry, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, token_labels
+from cutaway.figures.panels import Box, Drawing, Entry, Grid, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.render.text import short
+from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 BYTES = 4  # of a float32
 MOST_LAYERS = 12  # that have a row in the grid of the cache
-ALONE = Words(
+ALONE = LocalizedText(
     "The text has one token: no key and no value can be used again.", "文本只有一个词元：没有可以复用的键和值。"
 )
 COLOURS = {"q": "query", "k": "key", "v": "value"}
@@ -45,10 +47,10 @@ def first_word(trace: Trace) -> int:
 
 def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position, layer, head = first_word(trace), chosen.layer, chosen.head
-    spot, token = place(position), token_labels(trace)[position]
+    spot, token = position_text(position), token_labels(trace)[position]
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"{token}, {spot.en}, is read alone: in every layer its query, key and value are computed, as one "
                 f"vector. Shown is layer {layer}, first the whole vector, then what head {head} has of it (both "
                 "counted from 0).",
@@ -59,7 +61,7 @@ def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         *three_parts(trace, layer, position),
         *(
             Grid(
-                Words(f"{name.en} of head {head}", f"第 {head} 个头的{name.zh}"),
+                LocalizedText(f"{name.en} of head {head}", f"第 {head} 个头的{name.zh}"),
                 part(trace, f"{kind}.{layer}", head, position),
                 "signed",
             )
@@ -73,7 +75,7 @@ def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
     names = [str(layer) for layer in range(trace.config.n_layer)]
     return [
         Grid(
-            Words(f"{QUERY_KEY_VALUE[kind].en}, a row for each layer", f"{QUERY_KEY_VALUE[kind].zh}，每层一行"),
+            LocalizedText(f"{QUERY_KEY_VALUE[kind].en}, a row for each layer", f"{QUERY_KEY_VALUE[kind].zh}，每层一行"),
             part(trace, f"cache.{kind}", slice(None), chosen.head, position),
             "signed",
             names,
@@ -88,15 +90,18 @@ def _check_first_step(trace: Trace, chosen: Selection) -> Check:
     names = [f"{kind}.{layer}" for kind in "qkv" for layer in layers]
     parts = (np.stack([read[name][:, position] for name in names]) for read in (alone, together))
     whole = (np.stack([read[f"qkv.{layer}"][position] for layer in layers]) for read in (alone, together))
-    off = max(apart(*parts), apart(*whole))
-    now, near = alone.work.positions_computed, within(off)
+    off = max(relative_error(*parts), relative_error(*whole))
+    now = alone.work.positions_computed
     return Check(
         off < TOLERANCE and now == 1,
-        Words(
-            f"{now} of {many(position + 1, 'position')} computed; its qkv, q, k and v in {many(len(layers), 'layer')} "
-            f"are those of the whole text read at once, {near.en}",
-            f"{position + 1} 个位置中计算了 {now} 个；它在 {len(layers)} 层里的 qkv、q、k、v "
-            f"与一次读完整段文本时相同，{near.zh}",
+        Statement(
+            "{now} of {positions:position} computed; its qkv, q, k and v in {layers:layer} are those of the whole text "
+            "read at once, {near}",
+            "{positions} 个位置中计算了 {now} 个；它在 {layers} 层里的 qkv、q、k、v 与一次读完整段文本时相同，{near}",
+            now=integer(now, f"positions_computed(step({position}))"),
+            positions=integer(position + 1, "min(2, len(ids))"),
+            layers=integer(len(layers), "config.n_layer"),
+            near=within(off, _decode_error(position)),
         ),
     )
 
@@ -106,10 +111,10 @@ def _check_first_step(trace: Trace, chosen: Selection) -> Check:
 
 def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = first_word(trace)
-    spot, token = place(position), token_labels(trace)[position]
+    spot, token = position_text(position), token_labels(trace)[position]
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"Every layer keeps the key and the value of {token}, {spot.en}. The query is not kept: no later token "
                 f"asks for it. Shown is head {chosen.head} of each layer (both counted from 0).",
                 f"每一层都保留{spot.zh}的 {token} 的键和值。查询不保留：后面的词元用不到它。"
@@ -117,11 +122,11 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Table(
-            Words(f"the cache after {many(position + 1, 'token')}", f"读入 {position + 1} 个词元之后的缓存"),
+            LocalizedText(f"the cache after {plural(position + 1, 'token')}", f"读入 {position + 1} 个词元之后的缓存"),
             (
-                Words("tensor", "张量"),
-                Words("layers × heads × tokens × width", "层 × 头 × 词元 × 宽度"),
-                Words("bytes", "字节"),
+                LocalizedText("tensor", "张量"),
+                LocalizedText("layers × heads × tokens × width", "层 × 头 × 词元 × 宽度"),
+                LocalizedText("bytes", "字节"),
             ),
             [_size(trace, kind, position + 1) for kind in "kv"],
         ),
@@ -132,15 +137,15 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _grid_of_cells(trace: Trace, position: int) -> Table:
     """A row for each layer, a column for each token: what stood in the cache before, and what this step put there."""
-    old, new = Words("kept", "保留"), Words("new", "新")
+    old, new = LocalizedText("kept", "保留"), LocalizedText("new", "新")
     layers = [str(layer) for layer in range(trace.config.n_layer)]
     if len(layers) > MOST_LAYERS:
         layers = [*layers[: MOST_LAYERS - 2], "…", layers[-1]]
     tokens = [short(token) for token in token_labels(trace)[: position + 1]]
     rows: list[Sequence[Entry]] = [(layer, *[old] * position, new) for layer in layers]
     return Table(
-        Words("the cache: in each cell a key and a value of every head", "缓存：每格是每个头的一个键和一个值"),
-        (Words("layer", "层"), *tokens),
+        LocalizedText("the cache: in each cell a key and a value of every head", "缓存：每格是每个头的一个键和一个值"),
+        (LocalizedText("layer", "层"), *tokens),
         rows,
     )
 
@@ -156,20 +161,30 @@ def _size(trace: Trace, kind: str, tokens: int) -> Sequence[str | Number]:
 
 
 def _check_cache(trace: Trace, chosen: Selection) -> Check:
-    position = first_word(trace)
+    position, config = first_word(trace), trace.config
     step = decode(trace, position)
     names = [name for name in step.shapes() if name.startswith("cache.")]
     shapes = {step[name].shape for name in names}
-    size, shape = sum(step[name].nbytes for name in names), ", ".join(map(str, sorted(shapes)))
-    off = apart(_from_cache(trace, len(trace) - 1), trace.logits_at(-1))
-    tokens, each, near = position + 1, size // (position + 1), within(off)
+    size = sum(step[name].nbytes for name in names)
+    off = relative_error(_from_cache(trace, len(trace) - 1), trace.logits_at(-1))
+    tokens = position + 1
+    per_token = f"{BYTES} * 2 * config.n_layer * config.n_head * config.d_head"
     return Check(
         names == ["cache.k", "cache.v"] and shapes == {_shape(trace, tokens)} and off < TOLERANCE,
-        Words(
-            f"the cache at length {tokens} is {' and '.join(names)}, each of shape {shape}: {size:,} bytes, {each:,} a "
-            f"token; from keys and values alone, without any q before it, the last token has the same logits {near.en}",
-            f"长度为 {tokens} 时，缓存由 {'、'.join(names)} 组成，形状都是 {shape}：共 {size:,} 字节，"
-            f"每个词元 {each:,} 字节；只凭键和值、不用前面的任何 q，最后一个词元的 logit 相同，{near.zh}",
+        Statement(
+            "the cache at length {tokens} is {names}, each of shape ({layers}, {heads}, {tokens}, {width}): {size} "
+            "bytes, {each} a token; from keys and values alone, without any q before it, the last token has the same "
+            "logits {near}",
+            "长度为 {tokens} 时，缓存由 {names} 组成，形状都是 ({layers}, {heads}, {tokens}, {width})：共 {size} 字节，"
+            "每个词元 {each} 字节；只凭键和值、不用前面的任何 q，最后一个词元的 logit 相同，{near}",
+            tokens=integer(tokens, "min(2, len(ids))"),
+            names=LocalizedText(" and ".join(names), "、".join(names)),
+            layers=integer(config.n_layer, f"shape(cache.k(step({position})))[0]"),
+            heads=integer(config.n_head, f"shape(cache.k(step({position})))[1]"),
+            width=integer(config.d_head, f"shape(cache.k(step({position})))[3]"),
+            size=integer(size, f"{per_token} * {tokens}"),
+            each=integer(size // tokens, per_token),
+            near=within(off, f"error(logits_from_cache({len(trace) - 1}), logits[-1])"),
         ),
     )
 
@@ -192,13 +207,13 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     if len(trace) == 1:
         return (Note(ALONE),)
     position = _second_word(trace)
-    token, spot = token_labels(trace)[position], place(position)
+    token, spot = token_labels(trace)[position], position_text(position)
     per_token = BYTES * 2 * trace.config.n_layer * trace.config.n_embd
     formula = f"{BYTES} * 2 * {trace.config.n_layer} * {trace.config.n_embd}"
     again = Number(per_token * position, f"{formula} * {position}", form=",")
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"{token}, {spot.en}, comes next. Only its own query, key and value are computed; the keys and values "
                 "of the tokens before it are in the cache, in every layer, and stay as they are.",
                 f"接着是{spot.zh}的 {token}。只计算它自己的查询、键和值；"
@@ -207,8 +222,8 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         _columns(trace, position),
         Table(
-            Words("bytes of keys and values, all layers", "键和值的字节数（所有层）"),
-            (Words("used again", "复用"), Words("computed now", "新计算")),
+            LocalizedText("bytes of keys and values, all layers", "键和值的字节数（所有层）"),
+            (LocalizedText("used again", "复用"), LocalizedText("computed now", "新计算")),
             [(again, Number(per_token, formula, form=","))],
         ),
     )
@@ -230,38 +245,56 @@ def _columns(trace: Trace, position: int) -> Drawing:
         for y, kind in enumerate("qkv" if new else "kv", 1 if new else 2):
             shapes.append(Box(x, 4 * y, wide, 3, _state(kind, new), COLOURS[kind] if new else "reused"))
         x += wide + 2
-    return Drawing(Words("in every layer", "在每一层"), shapes)
+    return Drawing(LocalizedText("in every layer", "在每一层"), shapes)
 
 
-def _state(kind: str, new: bool) -> Words:
+def _state(kind: str, new: bool) -> LocalizedText:
     name = QUERY_KEY_VALUE[kind]
-    return Words(f"{name.en}: {'new' if new else 'kept'}", f"{name.zh}：{'新' if new else '保留'}")
+    return LocalizedText(f"{name.en}: {'new' if new else 'kept'}", f"{name.zh}：{'新' if new else '保留'}")
 
 
 def _check_second_step(trace: Trace, chosen: Selection) -> Check:
     if len(trace) == 1:
-        return Check(True, ALONE)
+        return Check(True, Statement(ALONE.en, ALONE.zh))
     position = _second_word(trace)
     before = decode(trace, position - 1)
     after = beginning(trace, position + 1, before)
     old = [(before[name], after[name][:, :, :position]) for name in ("cache.k", "cache.v")]
     same = all(np.array_equal(mine, kept) for mine, kept in old)
-    now, reused, size = after.work.positions_computed, after.work.positions_reused, sum(kept.nbytes for _, kept in old)
+    now, reused = after.work.positions_computed, after.work.positions_reused
     return Check(
         same and now == 1 and reused == position,
-        Words(
-            f"{now} position computed and {reused} taken over; the {size:,} bytes of their keys and values are "
-            f"{'the same bit for bit' if same else 'not the same'}",
-            f"计算了 {now} 个位置，沿用了 {reused} 个；沿用的键和值共 {size:,} 字节，"
-            f"{'逐位相同' if same else '并不相同'}",
+        Statement(
+            "{now} position computed and {reused} reused; the {size} bytes of their keys and values are {same}",
+            "计算了 {now} 个位置，沿用了 {reused} 个；沿用的键和值共 {size} 字节，{same}",
+            now=integer(now, f"positions_computed(step({position}))"),
+            reused=integer(reused, f"positions_reused(step({position}))"),
+            size=integer(
+                sum(kept.nbytes for _, kept in old),
+                f"{BYTES} * 2 * config.n_layer * config.n_head * config.d_head * {position}",
+            ),
+            same=LocalizedText("the same bit for bit", "逐位相同")
+            if same
+            else LocalizedText("not the same", "并不相同"),
         ),
+    )
+
+
+def _decode_error(position: int) -> str:
+    """The formula of how far the vectors of a token read alone are from those of the text read at once."""
+    step = f"step({position})"
+    heads = ", ".join(f"{kind}.L[:, {position}]" for kind in "qkv")
+    heads_alone = ", ".join(f"{kind}.L({step})[:, {position}]" for kind in "qkv")
+    return (
+        f"max([error(stack([stack([{heads_alone}]) for L in layers]), stack([stack([{heads}]) for L in layers])), "
+        f"error(stack([qkv.L({step})[{position}] for L in layers]), stack([qkv.L[{position}] for L in layers]))])"
     )
 
 
 FIGURES = (
     Figure(
         "F41",
-        Words("Reading one token: its query, key and value", "读入一个词元：它的查询、键和值"),
+        LocalizedText("Reading one token: its query, key and value", "读入一个词元：它的查询、键和值"),
         part=2,
         picture=39,
         tensors=("qkv.L", "q.L", "k.L", "v.L"),
@@ -270,7 +303,7 @@ FIGURES = (
     ),
     Figure(
         "F42",
-        Words("What every layer keeps: keys and values", "每一层保留什么：键和值"),
+        LocalizedText("What every layer keeps: keys and values", "每一层保留什么：键和值"),
         part=2,
         picture=40,
         tensors=("cache.k", "cache.v"),
@@ -279,7 +312,7 @@ FIGURES = (
     ),
     Figure(
         "F43",
-        Words("The next token uses them again", "下一个词元复用它们"),
+        LocalizedText("The next token uses them again", "下一个词元复用它们"),
         part=2,
         picture=41,
         tensors=("cache.k", "cache.v"),

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engines.reference import MASKED
+from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, relative_error, span, within
 from cutaway.figures.article.decoding import beginning, tail
-from cutaway.figures.article.excerpts import TOLERANCE, apart, at, exact_scores, span, within
+from cutaway.figures.article.excerpts import at
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import TOKEN, many, place, token_label, token_labels
-from cutaway.figures.panels import Note, Number, Panel, Table, Words
+from cutaway.figures.labels import TOKEN, plural, position_text, token_label, token_labels
+from cutaway.figures.panels import LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.render.text import number
+from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 from cutaway.trace.lens import surprisal
@@ -18,7 +20,7 @@ from cutaway.trace.lens import surprisal
 HIDDEN = number(float(MASKED), "signed")  # what a masked score is, in words
 FIRST = 4  # tokens of the text, as many as the article's examples have
 EXAMPLES = 12  # rows of the data set that are shown
-ALONE = Words("One token alone has no next token to learn from.", "只有一个词元，没有可供学习的下一个词元。")
+ALONE = LocalizedText("One token alone has no next token to learn from.", "只有一个词元，没有可供学习的下一个词元。")
 PREFIX = 40  # columns of a prefix that are shown
 
 
@@ -28,8 +30,8 @@ PREFIX = 40  # columns of a prefix that are shown
 def _second_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = min(1, len(trace) - 1)
     layer, here, tokens = chosen.layer, (chosen.head, position), token_labels(trace)
-    spot = place(position)
-    columns = TOKEN, Words("score", "分数"), Words("masked", "掩码后"), Words("weight", "权重")
+    spot = position_text(position)
+    columns = TOKEN, LocalizedText("score", "分数"), LocalizedText("masked", "掩码后"), LocalizedText("weight", "权重")
     rows = [
         (
             tokens[key],
@@ -41,7 +43,7 @@ def _second_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"What the token at {spot.en} looks at, layer {layer}, head {chosen.head} (counted from 0). Tokens "
                 f"after it have scores too, but these become {HIDDEN} before the softmax, so their weights are 0. "
                 "A score of 0 would not do: its weight would be exp(0) over the sum.",
@@ -54,12 +56,12 @@ def _second_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _first_tokens(trace: Trace) -> Words:
+def _first_tokens(trace: Trace) -> LocalizedText:
     n = min(FIRST, len(trace))
     return (
-        Words(f"the first {n} tokens of the text", f"文本的前 {n} 个词元")
+        LocalizedText(f"the first {n} tokens of the text", f"文本的前 {n} 个词元")
         if n > 1
-        else Words("the only token", "唯一的词元")
+        else LocalizedText("the only token", "唯一的词元")
     )
 
 
@@ -69,29 +71,37 @@ def _check_second_token(trace: Trace, chosen: Selection) -> Check:
     exact = exact_scores(trace, layer, position, len(trace))
     earlier, later = slice(position + 1), slice(position + 1, None)
     off = max(
-        apart(scores, exact),
-        apart(masked[:, earlier], exact[:, earlier]),
-        apart(attn[:, earlier], softmax(exact[:, earlier])),
+        relative_error(scores, exact),
+        relative_error(masked[:, earlier], exact[:, earlier]),
+        relative_error(attn[:, earlier], softmax(exact[:, earlier])),
     )
-    root, near = f"√{trace.config.d_head}", within(off)
-    made = Words(
-        f"the scores are q · k / {root}, and the weights of the tokens up to it their softmax, {near.en}",
-        f"分数是 q · k / {root}，到它为止的词元的权重是这些分数的 softmax，{near.zh}",
+    made = Statement(
+        "the scores are q · k / √{width}, and the weights of the tokens up to it their softmax, {near}",
+        "分数是 q · k / √{width}，到它为止的词元的权重是这些分数的 softmax，{near}",
+        width=integer(trace.config.d_head, "config.d_head"),
+        near=within(off, _score_error(layer, position)),
     )
     if not attn[:, later].size:
-        nothing = Words(
-            f"nothing comes after the second token that could be masked; {made.en}",
-            f"第二个词元之后没有词元，没有可遮住的分数；{made.zh}",
+        nothing = Statement(
+            "nothing comes after the second token that could be masked; {made}",
+            "第二个词元之后没有词元，没有可遮住的分数；{made}",
+            made=made,
         )
         return Check(off < TOLERANCE, nothing)
-    name, hidden, leaked = f"attn.{layer}[:, 1, 2:]", masked[:, later], attn[:, later]
+    name = f"attn.{layer}[:, 1, 2:]"
+    hidden, leaked = masked[:, later], attn[:, later]
     return Check(
         bool((hidden == MASKED).all()) and not leaked.any() and off < TOLERANCE,
-        Words(
-            f"{name}, {many(leaked.size, 'weight')} in {many(len(attn), 'head')}, is at most {leaked.max():g}; the "
-            f"masked scores there are {span(hidden)}; {made.en}",
-            f"{name} 是 {len(attn)} 个头中的 {leaked.size} 个权重，最大为 {leaked.max():g}；"
-            f"那里掩码后的分数是 {span(hidden)}；{made.zh}",
+        Statement(
+            "{name}, {count:weight} in {heads:head}, is at most {largest}; the masked scores there are {hidden}; "
+            "{made}",
+            "{name} 是 {heads} 个头中的 {count} 个权重，最大为 {largest}；那里掩码后的分数是 {hidden}；{made}",
+            name=name,
+            count=integer(leaked.size, f"len(flat({name}))"),
+            heads=integer(len(attn), "config.n_head"),
+            largest=Number(float(leaked.max()), f"max({name})", form="g"),
+            hidden=span(hidden, f"masked.{layer}[:, 1, 2:]"),
+            made=made,
         ),
     )
 
@@ -115,7 +125,7 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 "Every token but the last ends an example: the text up to it is read, the next token is to be "
                 "predicted, and the loss says how badly that went. The article draws each example as a row of a batch; "
                 "GPT-2 reads the text once, and thanks to the mask that one pass has all the rows.",
@@ -124,8 +134,13 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Table(
-            Words(f"{count} of {many(len(losses), 'example')}", f"{len(losses):,} 个样本中的 {count} 个"),
-            (Words("row", "行"), Words("read", "读入"), Words("next", "下一个"), Words("loss, nats", "损失（nat）")),
+            LocalizedText(f"{count} of {plural(len(losses), 'example')}", f"{len(losses):,} 个样本中的 {count} 个"),
+            (
+                LocalizedText("row", "行"),
+                LocalizedText("read", "读入"),
+                LocalizedText("next", "下一个"),
+                LocalizedText("loss, nats", "损失（nat）"),
+            ),
             rows,
         ),
     )
@@ -134,25 +149,42 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _check_data_set(trace: Trace, chosen: Selection) -> Check:
     count = min(FIRST, len(trace) - 1)
     if not count:
-        return Check(True, ALONE)
+        return Check(True, Statement(ALONE.en, ALONE.zh))
     read = [(trace.logits_at(i), beginning(trace, i + 1).logits_at(-1)) for i in range(count)]
-    off = apart(*map(np.stack, zip(*read, strict=True)))
-    near, mean = within(off), float(surprisal(trace).mean())
+    off = relative_error(*map(np.stack, zip(*read, strict=True)))
     return Check(
         off < TOLERANCE,
-        Words(
-            f"one pass gives {many(len(trace) - 1, 'example')}, mean loss {mean:.3f} nats; the first {count} prefixes, "
-            f"each read alone, have the same logits {near.en}",
-            f"读一遍得到 {len(trace) - 1} 个样本，平均损失 {mean:.3f} nat；前 {count} 个前缀各自单独读入，"
-            f"logit 相同，{near.zh}",
+        Statement(
+            "one pass gives {examples:example}, mean loss {mean} nats; the first {count} prefixes, each read alone, "
+            "have the same logits {near}",
+            "读一遍得到 {examples} 个样本，平均损失 {mean} nat；前 {count} 个前缀各自单独读入，logit 相同，{near}",
+            examples=integer(len(trace) - 1, "len(ids) - 1"),
+            mean=Number(
+                float(surprisal(trace).mean()),
+                "-mean(log(softmax(logits)[arange(len(ids) - 1), ids[1:]]))",
+                form=".3f",
+            ),
+            count=integer(count, f"min({FIRST}, len(ids) - 1)"),
+            near=within(off, f"error(logits[:{count}], stack([logits(ids[:i + 1])[-1] for i in range({count})]))"),
         ),
+    )
+
+
+def _score_error(layer: int, position: int) -> str:
+    """The formula of how far scores, masked scores and weights of a token are from those that its q and k give."""
+    scores = f"sum(q.{layer}[:, {position}, None] * k.{layer}, -1) / sqrt(config.d_head)"
+    seen = f"({scores})[:, :{position + 1}]"
+    return (
+        f"max([error(scores.{layer}[:, {position}], {scores}), "
+        f"error(masked.{layer}[:, {position}, :{position + 1}], {seen}), "
+        f"error(attn.{layer}[:, {position}, :{position + 1}], softmax({seen}))])"
     )
 
 
 FIGURES = (
     Figure(
         "F36",
-        Words("The second token: later ones are masked", "第二个词元：后面的被遮住"),
+        LocalizedText("The second token: later ones are masked", "第二个词元：后面的被遮住"),
         part=2,
         picture=34,
         tensors=("scores.L", "masked.L", "attn.L"),
@@ -161,7 +193,7 @@ FIGURES = (
     ),
     Figure(
         "F37",
-        Words("One text, many examples", "一段文本，许多样本"),
+        LocalizedText("One text, many examples", "一段文本，许多样本"),
         part=2,
         picture=35,
         tensors=("ids", "logits"),

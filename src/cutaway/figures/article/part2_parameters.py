@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.config import GPT2Config
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import many
+from cutaway.figures.labels import plural
 from cutaway.figures.panels import (
     Bars,
     Box,
@@ -14,20 +14,22 @@ from cutaway.figures.panels import (
     Entry,
     Label,
     Line,
+    LocalizedText,
     Note,
     Number,
     Panel,
     Shapes,
     Table,
-    Words,
     computed,
+    integer,
 )
+from cutaway.figures.statement import Statement
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table, published_as
 from cutaway.trace import Trace
 
 WIDEST = 56  # characters of the widest matrix of a block
 LEAST = 7, 3  # characters and lines of the smallest box
-NOT_THE_ARTICLES = Words(
+NOT_THE_ARTICLES = LocalizedText(
     "The article's table is that of GPT-2 small (124M). This model has another shape, so the article has no numbers to "
     "stand beside these.",
     "文章的表是 GPT-2 small（124M）的参数表。这个模型的形状不同，文章里没有可以并列的数字。",
@@ -42,7 +44,7 @@ def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shares = np.array([*sizes, table.block_parameters - sum(sizes)]) / table.block_parameters
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The weights of block {layer} (counted from 0), to scale: four matrices, a bias for each of their "
                 "columns (the line below a matrix), and two LayerNorms with a gain and a bias for each number.",
                 f"第 {layer} 个块（从 0 数起）的权重，按比例绘制：四个矩阵，每一列各有一个偏置（矩阵下方的线），"
@@ -50,11 +52,13 @@ def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Drawing(
-            Words("a matrix has a row for each input, a column for each output", "矩阵的行对应输入，列对应输出"),
+            LocalizedText(
+                "a matrix has a row for each input, a column for each output", "矩阵的行对应输入，列对应输出"
+            ),
             _drawn_block(trace.config),
         ),
         Bars(
-            Words(
+            LocalizedText(
                 f"shares of the block's {table.block_parameters:,} parameters",
                 f"在这个块的 {table.block_parameters:,} 个参数中各占多少",
             ),
@@ -106,10 +110,18 @@ def _check_block(trace: Trace, chosen: Selection) -> Check:
     held, counted = sum(int(np.prod(shape)) for shape in loaded.values()), table.block_parameters
     return Check(
         loaded == {row.tensor: row.shape for row in table.block} and held == counted,
-        Words(
-            f"the {len(loaded)} tensors of h.{chosen.layer} that are loaded hold {held:,} numbers; counted from the "
-            f"shapes they are {counted:,}",
-            f"已加载的 h.{chosen.layer} 的 {len(loaded)} 个张量共有 {held:,} 个数；按形状计算是 {counted:,} 个",
+        Statement(
+            "the {tensors} tensors of {block} that are loaded hold {held} numbers; counted from the shapes they are "
+            "{counted}",
+            "已加载的 {block} 的 {tensors} 个张量共有 {held} 个数；按形状计算是 {counted} 个",
+            tensors=integer(len(loaded), f"tensors({prefix}*)"),
+            block=f"h.{chosen.layer}",
+            held=_count(f"{prefix}*", held),
+            counted=integer(
+                counted,
+                "4 * config.n_embd * (config.n_embd + 1) + 2 * config.n_embd * config.n_inner + config.n_inner "
+                "+ 5 * config.n_embd",
+            ),
         ),
     )
 
@@ -120,7 +132,7 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     rest = {name: size for name, size in groups.items() if not name.startswith("h.")}
     return (
         Note(
-            Words(
+            LocalizedText(
                 "All weights of the model: the two embedding matrices, the blocks, all of one size (one in F57), and "
                 "the last LayerNorm. The bars stand for the part that each has of all parameters. The narrower and "
                 "lower the model, the larger the part of wte.",
@@ -129,17 +141,17 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         Bars(
-            Words("share of all parameters", "在全部参数中所占的份额"),
+            LocalizedText("share of all parameters", "在全部参数中所占的份额"),
             list(groups),
             computed("size / sum of sizes", np.array(list(groups.values())) / total),
         ),
         Table(
-            Words("shapes, rows × columns, and numbers", "形状（行 × 列）与个数"),
-            (Words("weights", "权重"), Words("shape", "形状"), Words("parameters", "参数")),
+            LocalizedText("shapes, rows × columns, and numbers", "形状（行 × 列）与个数"),
+            (LocalizedText("weights", "权重"), LocalizedText("shape", "形状"), LocalizedText("parameters", "参数")),
             [
                 *((name, _shapes(trace, name), _count(name, size)) for name, size in rest.items()),
                 (_blocks(len(blocks)), f"{len(blocks)} × {blocks[0]:,}", _count("h.*", sum(blocks))),
-                (Words("total", "合计"), "", _count("*", sum(groups.values()))),
+                (LocalizedText("total", "合计"), "", _count("*", sum(groups.values()))),
             ],
         ),
     )
@@ -171,17 +183,23 @@ def _count(what: str, size: int) -> Number:
 
 def _check_model(trace: Trace, chosen: Selection) -> Check:
     groups, n_layer = _loaded(trace), trace.config.n_layer
-    blocks = {size for name, size in groups.items() if name.startswith("h.")}
+    blocks = {size: name for name, size in groups.items() if name.startswith("h.")}
     loaded, counted = sum(groups.values()), trace.config.n_params
-    sizes, shapes = [f"{size:,}" for size in sorted(blocks)], trace.config.tensor_shapes()
+    shapes = trace.config.tensor_shapes()
     fitting = sum(trace[name].shape == tuple(shapes.get(name, ())) for name in trace.weights)
     return Check(
         len(blocks) == 1 and loaded == counted and fitting == len(shapes),
-        Words(
-            f"{loaded:,} numbers are loaded, {counted:,} counted from the shape; {many(n_layer, 'block')} of "
-            f"{', '.join(sizes)}; {fitting} of {len(shapes)} tensors have the shape that the config gives",
-            f"加载了 {loaded:,} 个数，按形状计算是 {counted:,} 个；{n_layer} 个块，每块 {'、'.join(sizes)} 个；"
-            f"{len(shapes)} 个张量中，{fitting} 个的形状与配置相符",
+        Statement(
+            "{loaded} numbers are loaded, {counted} counted from the shape; {blocks:block} of {sizes}; {fitting} of "
+            "{tensors} tensors have the shape that the config gives",
+            "加载了 {loaded} 个数，按形状计算是 {counted} 个；{blocks} 个块，每块 {sizes} 个；"
+            "{tensors} 个张量中，{fitting} 个的形状与配置相符",
+            loaded=_count("*", loaded),
+            counted=integer(counted, "config.n_params"),
+            blocks=integer(n_layer, "config.n_layer"),
+            sizes=[_count(f"{blocks[size]}.*", size) for size in sorted(blocks)],
+            fitting=integer(fitting, "fitting_tensors(config)"),
+            tensors=integer(len(shapes), "tensors(*)"),
         ),
     )
 
@@ -193,16 +211,16 @@ def _table(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
     """The parameters of a shape, tensor by tensor; beside the article's numbers where they are of the same shape."""
-    title = Words("parameters of the loaded model", "已加载模型的参数")
-    columns = [Words("tensor", "张量"), Words("shape", "形状"), Words("parameters", "参数")]
+    title = LocalizedText("parameters of the loaded model", "已加载模型的参数")
+    columns = [LocalizedText("tensor", "张量"), LocalizedText("shape", "形状"), LocalizedText("parameters", "参数")]
     if table.matches_article:
-        columns += [Words("the article", "文章"), Words("differs", "有出入")]
-    explained = (Note(Words(en, zh)) for en, zh in zip(notes(table), _notes_zh(table), strict=True))
+        columns += [LocalizedText("the article", "文章"), LocalizedText("differs", "有出入")]
+    explained = (Note(LocalizedText(en, zh)) for en, zh in zip(notes(table), _notes_zh(table), strict=True))
     return Table(title, columns, list(_rows(table))), *explained
 
 
 def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
-    def line(name: str | Words, what: str, shape: tuple[int, ...], ours: int, articles: int) -> Sequence[Entry]:
+    def line(name: str | LocalizedText, what: str, shape: tuple[int, ...], ours: int, articles: int) -> Sequence[Entry]:
         entries = (name, " × ".join(f"{n:,}" for n in shape), _count(what, ours))
         if not table.matches_article:
             return entries
@@ -214,11 +232,11 @@ def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
     n_layer = table.config.n_layer
     yield from map(tensor, table.embeddings)
     yield from (tensor(row, "h.*.") for row in table.block)
-    yield line(Words("one block", "一个块"), "h.0", (), table.block_parameters, table.article_block)
-    blocks = Words(f"all {many(n_layer, 'block')}", f"全部 {n_layer} 个块")
+    yield line(LocalizedText("one block", "一个块"), "h.0", (), table.block_parameters, table.article_block)
+    blocks = LocalizedText(f"all {plural(n_layer, 'block')}", f"全部 {n_layer} 个块")
     yield line(blocks, "h.*", (), table.blocks_parameters, table.article_blocks)
     yield from map(tensor, table.final)
-    yield line(Words("total", "合计"), "*", (), table.parameters, table.article_parameters)
+    yield line(LocalizedText("total", "合计"), "*", (), table.parameters, table.article_parameters)
 
 
 def _notes_zh(table: ParameterTable) -> list[str]:
@@ -247,20 +265,26 @@ def _notes_zh(table: ParameterTable) -> list[str]:
 
 def _check_table(trace: Trace, chosen: Selection) -> Check:
     table, loaded = parameter_table(trace.config), sum(_loaded(trace).values())
-    en = f"the table comes to {table.parameters:,} parameters; {loaded:,} numbers are loaded"
-    zh = f"表中合计 {table.parameters:,} 个参数；加载了 {loaded:,} 个数"
+    statement = Statement(
+        "the table comes to {counted} parameters; {loaded} numbers are loaded",
+        "表中合计 {counted} 个参数；加载了 {loaded} 个数",
+        counted=integer(table.parameters, "config.n_params"),
+        loaded=_count("*", loaded),
+    )
     if table.matches_article:
-        en, zh = (
-            f"{en}; the article's comes to {table.article_parameters:,}",
-            f"{zh}；文章的表合计 {table.article_parameters:,}",
+        statement = Statement(
+            "{ours}; the article's comes to {total}",
+            "{ours}；文章的表合计 {total}",
+            ours=statement,
+            total=integer(table.article_parameters, "article.parameters"),
         )
-    return Check(table.parameters == loaded, Words(en, zh))
+    return Check(table.parameters == loaded, statement)
 
 
 FIGURES = (
     Figure(
         "F57",
-        Words("The weights of one block", "一个块的权重"),
+        LocalizedText("The weights of one block", "一个块的权重"),
         part=2,
         picture=55,
         tensors=("h.L.*",),
@@ -269,7 +293,7 @@ FIGURES = (
     ),
     Figure(
         "F58",
-        Words("The weights of the whole model", "整个模型的权重"),
+        LocalizedText("The weights of the whole model", "整个模型的权重"),
         part=2,
         picture=56,
         tensors=("wte.weight", "wpe.weight", "h.*", "ln_f.*"),
@@ -278,7 +302,7 @@ FIGURES = (
     ),
     Figure(
         "F59",
-        Words("The table of parameters", "参数表"),
+        LocalizedText("The table of parameters", "参数表"),
         part=2,
         picture=57,
         tensors=("*",),

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.figures.article.excerpts import TOLERANCE, apart, part, product, sheet, weights_and_bias, within
-from cutaway.figures.article.layer_norm import norm_difference, norm_numbers, normalised
+from cutaway.figures.article.accuracy import TOLERANCE, linear, relative_error, within
+from cutaway.figures.article.excerpts import part, sheet, weights_and_bias
+from cutaway.figures.article.layer_norm import norm_difference, norm_error, norm_numbers, normalised
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import place
-from cutaway.figures.panels import Cells, Grid, Note, Panel, Words
+from cutaway.figures.labels import position_text
+from cutaway.figures.panels import Cells, Grid, LocalizedText, Note, Number, Panel, integer
+from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
 GELU = "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))"  # OpenAI's form
 GELU_TOLERANCE = 1e-5  # the other form of GELU, with erf, is up to 5e-4 away
 
 
-def _strip(title: Words, cells: Cells) -> Grid:
+def _strip(title: LocalizedText, cells: Cells) -> Grid:
     return Grid(title, cells, "signed")
 
 
@@ -26,7 +28,7 @@ def _projection(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, n_embd = chosen.layer, trace.config.n_embd
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The second matrix of layer {layer} (counted from 0) mixes what the heads found: {n_embd:,} numbers "
                 f"in, {n_embd:,} out, and a bias added.",
                 f"第 {layer} 层（从 0 数起）的第二个矩阵把各个头的结果混合起来：输入 {n_embd:,} 个数，"
@@ -40,13 +42,20 @@ def _projection(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _check_projection(trace: Trace, chosen: Selection) -> Check:
     layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
     matrix, out, merged = f"h.{layer}.attn.c_proj", f"attn_out.{layer}[{position}]", f"zcat.{layer}[{position}]"
-    off = apart(trace[f"attn_out.{layer}"][position], product(trace, f"zcat.{layer}", matrix, position))
-    (rows, columns), biases, near = trace[f"{matrix}.weight"].shape, trace[f"{matrix}.bias"].size, within(off)
+    off = relative_error(trace[f"attn_out.{layer}"][position], linear(trace, f"zcat.{layer}", matrix, position))
+    rows, columns = trace[f"{matrix}.weight"].shape
     return Check(
         (rows, columns) == (n_embd, n_embd) and off < TOLERANCE,
-        Words(
-            f"{out} is {merged} times {matrix}, {rows:,} × {columns:,}, plus its {biases:,} biases, {near.en}",
-            f"{out} 等于 {merged} 乘以 {matrix}（{rows:,} × {columns:,}），再加它的 {biases:,} 个偏置，{near.zh}",
+        Statement(
+            "{out} is {merged} times {matrix}, {rows} × {columns}, plus its {biases} biases, {near}",
+            "{out} 等于 {merged} 乘以 {matrix}（{rows} × {columns}），再加它的 {biases} 个偏置，{near}",
+            out=out,
+            merged=merged,
+            matrix=matrix,
+            rows=integer(rows, f"shape({matrix}.weight)[0]"),
+            columns=integer(columns, f"shape({matrix}.weight)[1]"),
+            biases=integer(trace[f"{matrix}.bias"].size, f"len({matrix}.bias)"),
+            near=within(off, f"error({out}, {merged} @ {matrix}.weight + {matrix}.bias)"),
         ),
     )
 
@@ -55,15 +64,15 @@ def _check_projection(trace: Trace, chosen: Selection) -> Check:
 
 
 def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, spot = chosen.layer, place(chosen.position)
+    layer, spot = chosen.layer, position_text(chosen.position)
     names = (
-        Words("the token's vector before attention", "注意力之前该词元的向量"),
-        Words("what attention adds", "注意力加上的部分"),
-        Words("their sum, which goes on", "二者之和，继续往下"),
+        LocalizedText("the token's vector before attention", "注意力之前该词元的向量"),
+        LocalizedText("what attention adds", "注意力加上的部分"),
+        LocalizedText("their sum, which goes on", "二者之和，继续往下"),
     )
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"What leaves attention does not replace the token's vector but is added to it: layer {layer} (counted "
                 f"from 0), {spot.en}. The article leaves this residual addition out. It also leaves out dropout, which "
                 "in training sets random numbers to 0 before this addition, before that of the MLP, in the attention "
@@ -77,10 +86,10 @@ def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _three(trace: Trace, names: Sequence[Words], tensors: Sequence[str], position: int) -> list[Grid]:
+def _three(trace: Trace, names: Sequence[LocalizedText], tensors: Sequence[str], position: int) -> list[Grid]:
     """Two vectors and their sum."""
     return [
-        _strip(Words(f"{name.en}, {tensor}", f"{name.zh}，{tensor}"), part(trace, tensor, position))
+        _strip(LocalizedText(f"{name.en}, {tensor}", f"{name.zh}，{tensor}"), part(trace, tensor, position))
         for name, tensor in zip(names, tensors, strict=True)
     ]
 
@@ -91,17 +100,27 @@ def _check_leaving_attention(trace: Trace, chosen: Selection) -> Check:
 
 
 def _added(trace: Trace, before: str, update: str, after: str, position: int) -> Check:
-    """Whether a vector is the sum of two, at all positions; the chosen position says how large they are."""
-    off = apart(trace[after], trace[before] + trace[update])
-    lengths = [f"{np.linalg.norm(trace[name][position]):.2f}" for name in (before, update, after)]
-    near = within(off)
+    """Check that a vector is the sum of two at all positions; the statement gives their lengths at one of them."""
+    off = relative_error(trace[after], trace[before] + trace[update])
+    lengths = [
+        Number(float(np.linalg.norm(trace[name][position])), f"norm({name}[{position}])", form=".2f")
+        for name in (before, update, after)
+    ]
     return Check(
         off < TOLERANCE,
-        Words(
-            f"{after} is {before} + {update} {near.en}; at index {position} their lengths are {lengths[0]} and "
-            f"{lengths[1]}, and the sum's is {lengths[2]}",
-            f"{after} 等于 {before} + {update}，{near.zh}；在下标 {position} 处，二者的长度为 {lengths[0]} 和 "
-            f"{lengths[1]}，和的长度为 {lengths[2]}",
+        Statement(
+            "{after} is {before} + {update} {near}; at index {position} their lengths are {first} and {second}, and "
+            "the sum's is {total}",
+            "{after} 等于 {before} + {update}，{near}；在下标 {position} 处，二者的长度为 {first} 和 {second}，"
+            "和的长度为 {total}",
+            after=after,
+            before=before,
+            update=update,
+            near=within(off, f"error({after}, {before} + {update})"),
+            position=integer(position, "position"),
+            first=lengths[0],
+            second=lengths[1],
+            total=lengths[2],
         ),
     )
 
@@ -111,10 +130,10 @@ def _added(trace: Trace, before: str, update: str, after: str, position: int) ->
 
 def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, position, width = chosen.layer, chosen.position, trace.config.n_inner
-    spot = place(position)
+    spot = position_text(position)
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The MLP of layer {layer} (counted from 0) at {spot.en}: the vector is normalised and multiplied by a "
                 f"matrix into {width:,} units; then each unit x becomes GELU(x) = {GELU}. "
                 "The article draws neither the LayerNorm nor the GELU.",
@@ -124,8 +143,8 @@ def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         norm_numbers(trace, "ln2", layer, position),
         normalised(trace, "ln2", layer, position),
-        _strip(Words("the units before GELU", "GELU 之前的各单元"), sheet(trace, f"mlp_pre.{layer}", position)),
-        _strip(Words("the units after GELU", "GELU 之后的各单元"), sheet(trace, f"mlp_act.{layer}", position)),
+        _strip(LocalizedText("the units before GELU", "GELU 之前的各单元"), sheet(trace, f"mlp_pre.{layer}", position)),
+        _strip(LocalizedText("the units after GELU", "GELU 之后的各单元"), sheet(trace, f"mlp_act.{layer}", position)),
     )
 
 
@@ -136,19 +155,28 @@ def _check_hidden_layer(trace: Trace, chosen: Selection) -> Check:
     tanh_form = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     off = (
         norm_difference(trace, "ln2", f"resid.mid.{layer}", layer, position),
-        apart(pre, product(trace, f"ln2.{layer}", f"h.{layer}.mlp.c_fc", position)),
+        relative_error(pre, linear(trace, f"ln2.{layer}", f"h.{layer}.mlp.c_fc", position)),
         float((np.abs(act - tanh_form) / np.maximum(1, np.abs(tanh_form))).max()),
     )
-    norm, hidden, gelu = map(within, off)
-    units, above = f"{pre.size:,}", f"{int((pre > 0).sum()):,}"
+    here = f"{layer}[{position}]"
+    matrix = f"h.{layer}.mlp.c_fc"
+    gelu = f"gelu(mlp_pre.{here})"
     return Check(
         all(each < TOLERANCE for each in off) and off[2] < GELU_TOLERANCE,
-        Words(
-            f"{units} units, {above} above 0; ln2.{layer} is the LayerNorm of resid.mid.{layer} {norm.en}, "
-            f"mlp_pre.{layer} its product with the matrix plus the bias {hidden.en}, mlp_act.{layer} the GELU of that "
-            f"in its tanh form {gelu.en}",
-            f"{units} 个单元，其中 {above} 个大于 0；ln2.{layer} 是 resid.mid.{layer} 的层归一化，{norm.zh}；"
-            f"mlp_pre.{layer} 是它与矩阵的乘积加偏置，{hidden.zh}；mlp_act.{layer} 是其 tanh 形式的 GELU，{gelu.zh}",
+        Statement(
+            "{units} units, {above} above 0; {ln2} is the LayerNorm of {x} {norm}, {pre} its product with the matrix "
+            "plus the bias {hidden}, {act} the GELU of that in its tanh form {gelu}",
+            "{units} 个单元，其中 {above} 个大于 0；{ln2} 是 {x} 的层归一化，{norm}；"
+            "{pre} 是它与矩阵的乘积加偏置，{hidden}；{act} 是其 tanh 形式的 GELU，{gelu}",
+            units=integer(pre.size, f"len(mlp_pre.{here})"),
+            above=integer(int((pre > 0).sum()), f"sum(mlp_pre.{here} > 0)"),
+            ln2=f"ln2.{layer}",
+            x=f"resid.mid.{layer}",
+            norm=within(off[0], norm_error("ln2", f"resid.mid.{here}", f"h.{layer}.ln_2", f".{here}")),
+            pre=f"mlp_pre.{layer}",
+            hidden=within(off[1], f"error(mlp_pre.{here}, ln2.{here} @ {matrix}.weight + {matrix}.bias)"),
+            act=f"mlp_act.{layer}",
+            gelu=within(off[2], f"max(abs(mlp_act.{here} - {gelu}) / maximum(1, abs({gelu})))"),
         ),
     )
 
@@ -157,15 +185,15 @@ def _check_hidden_layer(trace: Trace, chosen: Selection) -> Check:
 
 
 def _leaving_the_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, spot = chosen.layer, place(chosen.position)
+    layer, spot = chosen.layer, position_text(chosen.position)
     names = (
-        Words("before the MLP", "MLP 之前"),
-        Words("what the MLP adds", "MLP 加上的部分"),
-        Words("their sum, which leaves the block", "二者之和，离开这一层"),
+        LocalizedText("before the MLP", "MLP 之前"),
+        LocalizedText("what the MLP adds", "MLP 加上的部分"),
+        LocalizedText("their sum, which leaves the block", "二者之和，离开这一层"),
     )
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"A last matrix, h.{layer}.mlp.c_proj, brings the units back to {trace.config.n_embd:,} numbers; with "
                 f"its bias they are added to the token's vector: layer {layer} (counted from 0), {spot.en}. The "
                 "block's output is this sum, not the product alone as the article has it.",
@@ -181,14 +209,19 @@ def _leaving_the_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _check_leaving_the_block(trace: Trace, chosen: Selection) -> Check:
     layer, position = chosen.layer, chosen.position
     added = _added(trace, f"resid.mid.{layer}", f"mlp_out.{layer}", f"resid.post.{layer}", position)
-    matrix, whole = f"h.{layer}.mlp.c_proj", added.statement
-    off = apart(trace[f"mlp_out.{layer}"][position], product(trace, f"mlp_act.{layer}", matrix, position))
-    near = within(off)
+    matrix = f"h.{layer}.mlp.c_proj"
+    off = relative_error(trace[f"mlp_out.{layer}"][position], linear(trace, f"mlp_act.{layer}", matrix, position))
+    expected = f"mlp_act.{layer}[{position}] @ {matrix}.weight + {matrix}.bias"
     return Check(
         added.ok and off < TOLERANCE,
-        Words(
-            f"mlp_out.{layer} is mlp_act.{layer} times {matrix} plus the bias {near.en}; {whole.en}",
-            f"mlp_out.{layer} 等于 mlp_act.{layer} 乘以 {matrix} 再加偏置，{near.zh}；{whole.zh}",
+        Statement(
+            "{out} is {act} times {matrix} plus the bias {near}; {added}",
+            "{out} 等于 {act} 乘以 {matrix} 再加偏置，{near}；{added}",
+            out=f"mlp_out.{layer}",
+            act=f"mlp_act.{layer}",
+            matrix=matrix,
+            near=within(off, f"error(mlp_out.{layer}[{position}], {expected})"),
+            added=added.statement,
         ),
     )
 
@@ -196,7 +229,7 @@ def _check_leaving_the_block(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F53",
-        Words("The projection matrix", "投影矩阵"),
+        LocalizedText("The projection matrix", "投影矩阵"),
         part=2,
         picture=51,
         tensors=("h.L.attn.c_proj.weight", "h.L.attn.c_proj.bias"),
@@ -205,7 +238,7 @@ FIGURES = (
     ),
     Figure(
         "F54",
-        Words("Attention's output is added", "加上注意力的输出"),
+        LocalizedText("Attention's output is added", "加上注意力的输出"),
         part=2,
         picture=52,
         tensors=("resid.pre.L", "attn_out.L", "resid.mid.L"),
@@ -214,7 +247,7 @@ FIGURES = (
     ),
     Figure(
         "F55",
-        Words("MLP, layer 1: four times as wide", "MLP 第 1 层：宽度四倍"),
+        LocalizedText("MLP, layer 1: four times as wide", "MLP 第 1 层：宽度四倍"),
         part=2,
         picture=53,
         tensors=("ln2.L", "mlp_pre.L", "mlp_act.L"),
@@ -223,7 +256,7 @@ FIGURES = (
     ),
     Figure(
         "F56",
-        Words("MLP, layer 2: back, and added", "MLP 第 2 层：变回原宽并相加"),
+        LocalizedText("MLP, layer 2: back, and added", "MLP 第 2 层：变回原宽并相加"),
         part=2,
         picture=54,
         tensors=("mlp_out.L", "resid.post.L"),

@@ -2,12 +2,27 @@
 
 from collections.abc import Sequence
 
-from cutaway.figures.article.excerpts import TOLERANCE, apart, part, product, weights_and_bias, within
-from cutaway.figures.article.layer_norm import norm_difference, norm_numbers, normalised
+from cutaway.figures.article.accuracy import TOLERANCE, linear, relative_error, within
+from cutaway.figures.article.excerpts import at, part, weights_and_bias
+from cutaway.figures.article.layer_norm import norm_difference, norm_error, norm_numbers, normalised
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import QUERY_KEY_VALUE, many, place, token_label
-from cutaway.figures.panels import Box, Drawing, Grid, Label, Line, Note, Panel, Shapes, Words, cells
+from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, token_label
+from cutaway.figures.panels import (
+    Box,
+    Drawing,
+    Grid,
+    Label,
+    Line,
+    LocalizedText,
+    Note,
+    Number,
+    Panel,
+    Shapes,
+    cells,
+    integer,
+)
 from cutaway.figures.render.text import short
+from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace
 
@@ -18,10 +33,10 @@ AROUND = 5  # slots of the input that are drawn
 
 def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = chosen.position
-    token, spot, slots = token_label(trace, trace.ids[position]), place(position), trace.config.n_ctx
+    token, spot, slots = token_label(trace, trace.ids[position]), position_text(position), trace.config.n_ctx
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"{token} at {spot.en} enters the bottom block as one vector, in slot {position + 1} of {slots:,}: its "
                 "row of wte plus the position's row of wpe (F20). The block normalises it first, which the article "
                 "does not draw.",
@@ -31,7 +46,7 @@ def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         _slots(trace, position),
         Grid(
-            Words(
+            LocalizedText(
                 f"slot {position + 1}: {token}, resid.pre.0[{position}]",
                 f"第 {position + 1} 个位置：{token}，resid.pre.0[{position}]",
             ),
@@ -55,22 +70,25 @@ def _slots(trace: Trace, position: int) -> Drawing:
         if i == position:
             shapes.append(Line(x + wide // 2 + 1, 5, x + wide // 2 + 1, 4))
         x += wide + 1
-    return Drawing(Words("the input, a slot for each token", "输入，每个词元占一个位置"), shapes)
+    return Drawing(LocalizedText("the input, a slot for each token", "输入，每个词元占一个位置"), shapes)
 
 
 def _check_input(trace: Trace, chosen: Selection) -> Check:
     position, token = chosen.position, trace.ids[chosen.position]
-    off = apart(trace["resid.pre.0"][position], trace["wte.weight"][token] + trace["wpe.weight"][position])
+    total = f"resid.pre.0[{position}]"
+    off = relative_error(trace["resid.pre.0"][position], trace["wte.weight"][token] + trace["wpe.weight"][position])
     norm = norm_difference(trace, "ln1", "resid.pre.0", 0, position)
-    mean, rstd = (f"{trace[f'ln1.{kind}.0'][position, 0]:.4f}" for kind in ("mean", "rstd"))
-    total, near, exact = f"resid.pre.0[{position}]", within(off), within(norm)
     return Check(
         off == 0 and norm < TOLERANCE,
-        Words(
-            f"{total} is wte[{token}] + wpe[{position}] {near.en}; ln1.0 takes away its mean {mean} and multiplies by "
-            f"rstd {rstd}, {exact.en}",
-            f"{total} 等于 wte[{token}] + wpe[{position}]，{near.zh}；ln1.0 减去均值 {mean}，再乘以 rstd {rstd}，"
-            f"{exact.zh}",
+        Statement(
+            "{total} is {parts} {near}; ln1.0 takes away its mean {mean} and multiplies by rstd {rstd}, {exact}",
+            "{total} 等于 {parts}，{near}；ln1.0 减去均值 {mean}，再乘以 rstd {rstd}，{exact}",
+            total=total,
+            parts=f"wte[{token}] + wpe[{position}]",
+            near=within(off, f"error({total}, wte.weight[{token}] + wpe.weight[{position}])"),
+            mean=at(trace, "ln1.mean.0", position, 0),
+            rstd=at(trace, "ln1.rstd.0", position, 0),
+            exact=within(norm, norm_error("ln1", total, "h.0.ln_1", f".0[{position}]")),
         ),
     )
 
@@ -82,7 +100,7 @@ def _query_key_value_matrix(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     n_embd = trace.config.n_embd
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"One matrix of layer {chosen.layer} (counted from 0) makes all three vectors: its first {n_embd:,} "
                 f"columns the query, the next {n_embd:,} the key, the last {n_embd:,} the value. "
                 "The bias, which the article leaves out of the picture, is added to the product.",
@@ -100,33 +118,45 @@ def _thirds(n_embd: int) -> Drawing:
     boxes = []
     for i, name in enumerate(QUERY_KEY_VALUE.values()):
         columns = f"{i * n_embd} … {(i + 1) * n_embd - 1}"
-        boxes.append(Box(26 * i, 0, 26, 3, Words(f"{name.en}: {columns}", f"{name.zh}：{columns}"), name.en))
-    title = Words(f"{3 * n_embd:,} numbers, counted from 0", f"{3 * n_embd:,} 个数（从 0 数起）")
+        boxes.append(Box(26 * i, 0, 26, 3, LocalizedText(f"{name.en}: {columns}", f"{name.zh}：{columns}"), name.en))
+    title = LocalizedText(f"{3 * n_embd:,} numbers, counted from 0", f"{3 * n_embd:,} 个数（从 0 数起）")
     return Drawing(title, boxes)
 
 
 def three_parts(trace: Trace, layer: int, position: int) -> tuple[Drawing, Grid]:
     """The vector qkv of a token with its parts named: query, key and value."""
     n_embd, qkv = trace.config.n_embd, trace[f"qkv.{layer}"]
-    title = Words(f"qkv.{layer}[{position}], a line for each part", f"qkv.{layer}[{position}]，每部分占一行")
+    title = LocalizedText(f"qkv.{layer}[{position}], a line for each part", f"qkv.{layer}[{position}]，每部分占一行")
     parts = cells(f"qkv.{layer}", qkv, qkv[position].reshape(3, n_embd))
     names = [f"{kind} {i * n_embd}…{(i + 1) * n_embd - 1}" for i, kind in enumerate("qkv")]
     return _thirds(n_embd), Grid(title, parts, "signed", names)
 
 
 def _check_matrix(trace: Trace, chosen: Selection) -> Check:
-    matrix, n_embd = f"h.{chosen.layer}.attn.c_attn", trace.config.n_embd
+    layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
+    matrix = f"h.{layer}.attn.c_attn"
     weight, bias = trace[f"{matrix}.weight"], trace[f"{matrix}.bias"]
-    exact = product(trace, f"ln1.{chosen.layer}", matrix, chosen.position)
-    off = apart(trace[f"qkv.{chosen.layer}"][chosen.position], exact)
-    shape, near, without = " × ".join(f"{n:,}" for n in weight.shape), within(off), f"{apart(exact - bias, exact):.2g}"
-    x, made = f"ln1.{chosen.layer}[{chosen.position}]", f"qkv.{chosen.layer}[{chosen.position}]"
+    exact = linear(trace, f"ln1.{layer}", matrix, position)
+    off = relative_error(trace[f"qkv.{layer}"][position], exact)
+    x, made = f"ln1.{layer}[{position}]", f"qkv.{layer}[{position}]"
+    expected = f"{x} @ {matrix}.weight + {matrix}.bias"
     return Check(
         weight.shape == (n_embd, 3 * n_embd) and bias.shape == (3 * n_embd,) and off < TOLERANCE,
-        Words(
-            f"{matrix} is {shape} with {bias.size:,} biases; {x} times it is {made} {near.en}, and {without} off "
+        Statement(
+            "{matrix} is {rows} × {columns} with {biases} biases; {x} times it is {made} {near}, and {without} off "
             "without the bias",
-            f"{matrix} 为 {shape}，有 {bias.size:,} 个偏置；{x} 乘以它得到 {made}，{near.zh}；不加偏置则相差 {without}",
+            "{matrix} 为 {rows} × {columns}，有 {biases} 个偏置；{x} 乘以它得到 {made}，{near}；"
+            "不加偏置则相差 {without}",
+            matrix=matrix,
+            rows=integer(weight.shape[0], f"shape({matrix}.weight)[0]"),
+            columns=integer(weight.shape[1], f"shape({matrix}.weight)[1]"),
+            biases=integer(bias.size, f"len({matrix}.bias)"),
+            x=x,
+            made=made,
+            near=within(off, f"error({made}, {expected})"),
+            without=Number(
+                relative_error(exact - bias, exact), f"error({x} @ {matrix}.weight, {expected})", form=".2g"
+            ),
         ),
     )
 
@@ -136,12 +166,12 @@ def _check_matrix(trace: Trace, chosen: Selection) -> Check:
 
 def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
-    spot = place(position)
+    spot = position_text(position)
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The product for {spot.en} in layer {layer} (counted from 0) is one vector of "
-                f"{many(3 * n_embd, 'number')}: query, key and value, one after the other. What is multiplied is the "
+                f"{plural(3 * n_embd, 'number')}: query, key and value, one after the other. What is multiplied is the "
                 "vector after the LayerNorm.",
                 f"第 {layer} 层（从 0 数起）{spot.zh}的乘积是一个有 {3 * n_embd:,} 个数的向量：依次是查询、键和值。"
                 "被乘的是层归一化之后的向量。",
@@ -156,15 +186,21 @@ def _check_one_vector(trace: Trace, chosen: Selection) -> Check:
     layer, position = chosen.layer, chosen.position
     x, matrix = f"resid.pre.{layer}", f"h.{layer}.attn.c_attn"
     norm = norm_difference(trace, "ln1", x, layer, position)
-    off = apart(trace[f"qkv.{layer}"][position], product(trace, f"ln1.{layer}", matrix, position))
-    normal, made, size = f"ln1.{layer}[{position}]", f"qkv.{layer}[{position}]", f"{3 * trace.config.n_embd:,}"
-    first, second = within(norm), within(off)
+    off = relative_error(trace[f"qkv.{layer}"][position], linear(trace, f"ln1.{layer}", matrix, position))
+    normal, made = f"ln1.{layer}[{position}]", f"qkv.{layer}[{position}]"
     return Check(
         norm < TOLERANCE and off < TOLERANCE,
-        Words(
-            f"{normal} is the LayerNorm of {x} {first.en}, and {made}, {size} numbers, is its product with {matrix} "
-            f"{second.en}",
-            f"{normal} 是 {x} 的层归一化，{first.zh}；{made} 有 {size} 个数，是它与 {matrix} 的乘积，{second.zh}",
+        Statement(
+            "{normal} is the LayerNorm of {x} {first}, and {made}, {size} numbers, is its product with {matrix} "
+            "{second}",
+            "{normal} 是 {x} 的层归一化，{first}；{made} 有 {size} 个数，是它与 {matrix} 的乘积，{second}",
+            normal=normal,
+            x=x,
+            first=within(norm, norm_error("ln1", f"{x}[{position}]", f"h.{layer}.ln_1", f".{layer}[{position}]")),
+            made=made,
+            size=integer(3 * trace.config.n_embd, f"len({made})"),
+            matrix=matrix,
+            second=within(off, f"error({made}, {normal} @ {matrix}.weight + {matrix}.bias)"),
         ),
     )
 
@@ -172,7 +208,7 @@ def _check_one_vector(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F44",
-        Words("A token enters the bottom block", "一个词元进入最底层"),
+        LocalizedText("A token enters the bottom block", "一个词元进入最底层"),
         part=2,
         picture=42,
         tensors=("resid.pre.0", "ln1.0"),
@@ -181,7 +217,7 @@ FIGURES = (
     ),
     Figure(
         "F45",
-        Words("The matrix for query, key and value", "查询、键和值的权重矩阵"),
+        LocalizedText("The matrix for query, key and value", "查询、键和值的权重矩阵"),
         part=2,
         picture=43,
         tensors=("h.L.attn.c_attn.weight", "h.L.attn.c_attn.bias"),
@@ -190,7 +226,7 @@ FIGURES = (
     ),
     Figure(
         "F46",
-        Words("Query, key and value as one vector", "查询、键和值连成的向量"),
+        LocalizedText("Query, key and value as one vector", "查询、键和值连成的向量"),
         part=2,
         picture=44,
         tensors=("ln1.mean.L", "ln1.rstd.L", "qkv.L"),

@@ -4,22 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.figures.article.excerpts import (
-    MOST_ROWS,
-    TOLERANCE,
-    apart,
-    at,
-    exact_scores,
-    largest_difference,
-    part,
-    where,
-    within,
-)
+from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, max_difference, relative_error, within
+from cutaway.figures.article.excerpts import MOST_ROWS, at, part, selection_text
 from cutaway.figures.article.part2_kv_cache import at_once, decode
 from cutaway.figures.article.part2_three_steps import check_sum
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import THIS_MODEL, TOKEN, many, token_labels
-from cutaway.figures.panels import Bars, Entry, Grid, Note, Number, Panel, Table, Words
+from cutaway.figures.labels import THIS_MODEL, TOKEN, token_labels
+from cutaway.figures.panels import Bars, Entry, Grid, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.statement import Statement
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
@@ -31,41 +23,49 @@ SHOWN = 3  # numbers of a value that stand in the table of F51
 def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, head, position = chosen.layer, chosen.head, chosen.position
     shown = slice(max(0, position + 1 - MOST_ROWS), position + 1)
-    tokens, spot = token_labels(trace)[shown], where(chosen)
+    tokens, spot = token_labels(trace)[shown], selection_text(chosen)
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"One query meets all keys up to its own: {spot.en}. The score of a token is q · k divided by "
                 f"√{trace.config.d_head}. {_latest(shown).en}",
                 f"一个查询遇上直到它自己为止的所有键：{spot.zh}。一个词元的分数是 q · k 除以 √{trace.config.d_head}。"
                 f"{_latest(shown).zh}",
             )
         ),
-        Grid(Words("the query", "查询"), part(trace, f"q.{layer}", head, position), "signed"),
-        Grid(Words("the keys", "键"), part(trace, f"k.{layer}", head, shown), "signed", tokens),
-        Bars(Words("scores", "分数"), tokens, part(trace, f"scores.{layer}", head, position, shown), "signed"),
+        Grid(LocalizedText("the query", "查询"), part(trace, f"q.{layer}", head, position), "signed"),
+        Grid(LocalizedText("the keys", "键"), part(trace, f"k.{layer}", head, shown), "signed", tokens),
+        Bars(LocalizedText("scores", "分数"), tokens, part(trace, f"scores.{layer}", head, position, shown), "signed"),
     )
 
 
-def _latest(shown: slice) -> Words:
+def _latest(shown: slice) -> LocalizedText:
     """What a figure says that shows the last tokens only."""
     if shown.start == 0:
-        return Words("", "")
+        return LocalizedText("", "")
     n = shown.stop - shown.start
-    return Words(f"The last {n} of {shown.stop:,} tokens are shown.", f"图中是 {shown.stop:,} 个词元里的最后 {n} 个。")
+    return LocalizedText(
+        f"The last {n} of {shown.stop:,} tokens are shown.", f"图中是 {shown.stop:,} 个词元里的最后 {n} 个。"
+    )
 
 
 def _check_one_query(trace: Trace, chosen: Selection) -> Check:
     layer, head, position = chosen.layer, chosen.head, chosen.position
     query = trace[f"q.{layer}"][head, position].astype(np.float64)
     exact = trace[f"k.{layer}"][head, : position + 1] @ query / np.sqrt(query.size)
-    off = apart(trace[f"scores.{layer}"][head, position, : position + 1], exact)
-    name, low, high, near = f"scores.{layer}[{head}, {position}]", exact.min(), exact.max(), within(off)
+    off = relative_error(trace[f"scores.{layer}"][head, position, : position + 1], exact)
+    expected = f"k.{layer}[{head}, :{position + 1}] @ q.{layer}[{head}, {position}] / sqrt(config.d_head)"
     return Check(
         off < TOLERANCE,
-        Words(
-            f"{name}: {many(len(exact), 'score')}, {low:.3f} to {high:.3f}, each q · k / √{query.size}, {near.en}",
-            f"{name} 中的 {len(exact)} 个分数（{low:.3f} 至 {high:.3f}）都等于 q · k / √{query.size}，{near.zh}",
+        Statement(
+            "{name}: {count:score}, {low} to {high}, each q · k / √{width}, {near}",
+            "{name} 中的 {count} 个分数（{low} 至 {high}）都等于 q · k / √{width}，{near}",
+            name=f"scores.{layer}[{head}, {position}]",
+            count=integer(len(exact), "position + 1"),
+            low=Number(float(exact.min()), f"min({expected})", form=".3f"),
+            high=Number(float(exact.max()), f"max({expected})", form=".3f"),
+            width=integer(query.size, "config.d_head"),
+            near=within(off, f"error(scores.{layer}[{head}, {position}, :{position + 1}], {expected})"),
         ),
     )
 
@@ -76,8 +76,8 @@ def _check_one_query(trace: Trace, chosen: Selection) -> Check:
 def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, head, position = chosen.layer, chosen.head, chosen.position
     shown = slice(max(0, position + 1 - MOST_ROWS), position + 1)
-    tokens, spot = token_labels(trace), where(chosen)
-    kept, new = Words("kept", "保留"), Words("new", "新")
+    tokens, spot = token_labels(trace), selection_text(chosen)
+    kept, new = LocalizedText("kept", "保留"), LocalizedText("new", "新")
     rows = [
         (
             tokens[key],
@@ -89,7 +89,7 @@ def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     ]
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"The same scores as weights: {spot.en}. The keys of earlier tokens come out of the cache; only the "
                 f"last is new. With or without a cache the weights are the same. {_latest(shown).en}",
                 f"同样的分数变成权重：{spot.zh}。前面各个词元的键取自缓存，只有最后一个是新的。"
@@ -98,7 +98,7 @@ def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         Table(
             THIS_MODEL,
-            (TOKEN, Words("key", "键"), Words("score", "分数"), Words("weight", "权重")),
+            (TOKEN, LocalizedText("key", "键"), LocalizedText("score", "分数"), LocalizedText("weight", "权重")),
             rows,
         ),
     )
@@ -109,20 +109,32 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
     cached = decode(trace, position)
     with_cache = cached[f"attn.{layer}"][:, position]  # (H, position + 1)
     without = at_once(trace)[f"attn.{layer}"][:, position, : position + 1]
-    off, reused = largest_difference(with_cache, without), cached.work.positions_reused
+    off, reused = max_difference(with_cache, without), cached.work.positions_reused
     exact = exact_scores(trace, layer, position, position + 1)
     scores, attn = (trace[f"{kind}.{layer}"][:, position, : position + 1] for kind in ("scores", "attn"))
-    wrong = max(apart(scores, exact), apart(attn, softmax(exact)))
-    root, near = f"√{trace.config.d_head}", within(wrong)
+    wrong = max(relative_error(scores, exact), relative_error(attn, softmax(exact)))
+    seen = f"[:, {position}, :{position + 1}]"
+    expected = f"sum(q.{layer}[:, {position}, None] * k.{layer}[:, :{position + 1}], -1) / sqrt(config.d_head)"
     return Check(
         off < TOLERANCE and wrong < TOLERANCE and cached.work.positions_computed == 1,
-        Words(
-            f"attn.{layer}[:, {position}] of {many(len(without), 'head')}: the token read alone after a cache of "
-            f"{reused}, and the whole text of {many(len(trace), 'token')} at once, differ by at most {off:.1e}; the "
-            f"scores are q · k / {root} and the weights their softmax, {near.en}",
-            f"{len(without)} 个头的 attn.{layer}[:, {position}]：在 {reused} 个词元的缓存之后单独读入这个词元，"
-            f"与一次读完全部 {len(trace)} 个词元，最大相差 {off:.1e}；"
-            f"分数是 q · k / {root}，权重是这些分数的 softmax，{near.zh}",
+        Statement(
+            "{name} of {heads:head}: the token read alone after a cache of {reused}, and the whole text of "
+            "{tokens:token} at once, differ by at most {off}; the scores are q · k / √{width} and the weights their "
+            "softmax, {near}",
+            "{heads} 个头的 {name}：在 {reused} 个词元的缓存之后单独读入这个词元，与一次读完全部 {tokens} 个词元，"
+            "最大相差 {off}；分数是 q · k / √{width}，权重是这些分数的 softmax，{near}",
+            name=f"attn.{layer}[:, {position}]",
+            heads=integer(len(without), "config.n_head"),
+            reused=integer(reused, "position"),
+            tokens=integer(len(trace), "len(ids)"),
+            off=Number(
+                off, f"difference(attn.{layer}(step({position}))[:, {position}], attn.{layer}{seen})", form=".1e"
+            ),
+            width=integer(trace.config.d_head, "config.d_head"),
+            near=within(
+                wrong,
+                f"max([error(scores.{layer}{seen}, {expected}), error(attn.{layer}{seen}, softmax({expected}))])",
+            ),
         ),
     )
 
@@ -132,26 +144,26 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
 
 def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, head, position = chosen.layer, chosen.head, chosen.position
-    spot, shown, width = where(chosen), min(SHOWN, trace.config.d_head), trace.config.d_head
-    few = Words(f"of {width} numbers the first {shown}", f"{width} 个数中的前 {shown} 个")
+    spot, shown, width = selection_text(chosen), min(SHOWN, trace.config.d_head), trace.config.d_head
+    few = LocalizedText(f"of {width} numbers the first {shown}", f"{width} 个数中的前 {shown} 个")
     if shown == width:
-        few = Words(f"all {width} numbers", f"全部 {width} 个数")
+        few = LocalizedText(f"all {width} numbers", f"全部 {width} 个数")
     numbers = [f"v[{i}]" for i in range(shown)], [f"w · v[{i}]" for i in range(shown)]
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"What the head passes on for the token: {spot.en}. Each value v is multiplied by its weight w, and "
                 "the products are added: the sum is z, the head's output.",
                 f"这个头为该词元传下去的内容：{spot.zh}。每个值 v 乘以权重 w，再把乘积相加：和就是 z，即这个头的输出。",
             )
         ),
         Table(
-            Words(f"word, weight, value, weight × value: {few.en}", f"词元、权重、值、权重 × 值：{few.zh}"),
+            LocalizedText(f"word, weight, value, weight × value: {few.en}", f"词元、权重、值、权重 × 值：{few.zh}"),
             (TOKEN, "w", *numbers[0], *numbers[1]),
             _terms(trace, chosen, shown),
         ),
         Grid(
-            Words("the sum of all products, z", "所有乘积之和，z"),
+            LocalizedText("the sum of all products, z", "所有乘积之和，z"),
             part(trace, f"z.{layer}", head, position),
             "signed",
         ),
@@ -173,7 +185,7 @@ def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Ent
         )
     others = np.setdiff1d(np.arange(len(trace)), heaviest)
     if len(others):
-        name = Words(f"{len(others):,} others", f"其余 {len(others):,} 个")
+        name = LocalizedText(f"{len(others):,} others", f"其余 {len(others):,} 个")
         rows.append(_total(name, chosen, weights[others], values[others], shown, "the others"))
     z = trace[f"z.{layer}"][head, position]
     off = float(np.abs(weights @ values - z).max())
@@ -185,14 +197,14 @@ def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Ent
     nothing = [""] * shown
     return [
         *rows,
-        _total(Words("sum", "和"), chosen, weights, values, shown, "all"),
+        _total(LocalizedText("sum", "和"), chosen, weights, values, shown, "all"),
         ("z", "", *nothing, *(at(trace, f"z.{layer}", head, position, i, form=".3f") for i in range(shown))),
-        (Words("largest |sum − z|", "最大 |和 − z|"), "", *nothing, largest, *nothing[1:]),
+        (LocalizedText("largest |sum − z|", "最大 |和 − z|"), "", *nothing, largest, *nothing[1:]),
     ]
 
 
 def _total(
-    name: Words, chosen: Selection, weights: FloatArray, values: FloatArray, shown: int, which: str
+    name: LocalizedText, chosen: Selection, weights: FloatArray, values: FloatArray, shown: int, which: str
 ) -> Sequence[Entry]:
     """The weights and the products of several tokens, each added up."""
     factor = f"attn.{chosen.layer}[{chosen.head}, {chosen.position}, j]"
@@ -207,7 +219,7 @@ def _total(
 FIGURES = (
     Figure(
         "F49",
-        Words("One query, all keys", "一个查询与所有的键"),
+        LocalizedText("One query, all keys", "一个查询与所有的键"),
         part=2,
         picture=47,
         tensors=("q.L", "k.L", "scores.L"),
@@ -216,7 +228,7 @@ FIGURES = (
     ),
     Figure(
         "F50",
-        Words("Scores against cached keys", "与缓存中的键打分"),
+        LocalizedText("Scores against cached keys", "与缓存中的键打分"),
         part=2,
         picture=48,
         tensors=("scores.L", "attn.L"),
@@ -225,7 +237,7 @@ FIGURES = (
     ),
     Figure(
         "F51",
-        Words("The sum of one head", "一个头的加权和"),
+        LocalizedText("The sum of one head", "一个头的加权和"),
         part=2,
         picture=49,
         tensors=("attn.L", "v.L", "z.L"),

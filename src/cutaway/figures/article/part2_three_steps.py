@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engines.reference import MASKED
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.article_numbers import article_cells
-from cutaway.figures.article.excerpts import TOLERANCE, apart, at, cut, part, where, window, within
+from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, window
 from cutaway.figures.article.part2_self_attention import ILLUSTRATION
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import QUERY_KEY_VALUE, THIS_MODEL, TOKEN, many, token_labels
-from cutaway.figures.panels import Bars, Grid, Note, Number, Panel, Table, Words, computed
+from cutaway.figures.labels import QUERY_KEY_VALUE, THIS_MODEL, TOKEN, token_labels
+from cutaway.figures.panels import Bars, Grid, LocalizedText, Note, Number, Panel, Table, computed, integer
+from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
@@ -22,16 +24,17 @@ def _queries_keys_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     tokens = token_labels(trace)[shown]
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"Step 1, layer {chosen.layer}, head {chosen.head} (counted from 0): a token's normalised vector times "
-                f"three parts of one matrix, plus a bias, is its query, its key and its value. {cut(trace).en}",
+                f"three parts of one matrix, plus a bias, is its query, its key and its value. "
+                f"{omitted_tokens(trace).en}",
                 f"第 1 步，第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起）："
-                f"词元归一化后的向量分别乘以同一个矩阵的三部分，再加偏置，就得到它的查询、键和值。{cut(trace).zh}",
+                f"词元归一化后的向量分别乘以同一个矩阵的三部分，再加偏置，就得到它的查询、键和值。{omitted_tokens(trace).zh}",
             )
         ),
         *(
             Grid(
-                Words(f"{name.en} of each token", f"每个词元的{name.zh}"),
+                LocalizedText(f"{name.en} of each token", f"每个词元的{name.zh}"),
                 part(trace, f"{kind}.{chosen.layer}", chosen.head, shown),
                 "signed",
                 tokens,
@@ -42,17 +45,23 @@ def _queries_keys_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_queries_keys_values(trace: Trace, chosen: Selection) -> Check:
-    x, matrix = f"ln1.{chosen.layer}", f"h.{chosen.layer}.attn.c_attn"
+    layer = chosen.layer
+    x = f"ln1.{layer}"
+    matrix = f"h.{layer}.attn.c_attn"
     qkv = trace[x].astype(np.float64) @ trace[f"{matrix}.weight"] + trace[f"{matrix}.bias"]  # (T, 3d)
-    ours = [np.concatenate(list(trace[f"{kind}.{chosen.layer}"]), axis=-1) for kind in "qkv"]
-    off = apart(np.concatenate(ours, axis=-1), qkv)
-    width, near = trace.config.n_embd, within(off)
+    ours = [np.concatenate(list(trace[f"{kind}.{layer}"]), axis=-1) for kind in "qkv"]
+    off = relative_error(np.concatenate(ours, axis=-1), qkv)
+    merged = ", ".join(f"merge_heads({kind}.{layer})" for kind in "qkv")
     return Check(
         off < TOLERANCE,
-        Words(
-            f"q, k and v of {many(len(trace), 'token')} are three times {width} columns of {x} @ {matrix}.weight + "
-            f"bias, {near.en}",
-            f"{len(trace)} 个词元的 q、k、v 各是 {x} @ {matrix}.weight + bias 中的 {width} 列，{near.zh}",
+        Statement(
+            "q, k and v of {tokens:token} are three times {width} columns of {x} @ {matrix}.weight + bias, {near}",
+            "{tokens} 个词元的 q、k、v 各是 {x} @ {matrix}.weight + bias 中的 {width} 列，{near}",
+            tokens=integer(len(trace), "len(ids)"),
+            width=integer(trace.config.n_embd, "config.n_embd"),
+            x=x,
+            matrix=matrix,
+            near=within(off, f"error(concat({merged}), {x} @ {matrix}.weight + {matrix}.bias)"),
         ),
     )
 
@@ -61,22 +70,23 @@ def _check_queries_keys_values(trace: Trace, chosen: Selection) -> Check:
 
 
 def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    spot, width = where(chosen), trace.config.d_head
+    spot, width = selection_text(chosen), trace.config.d_head
     columns = (
         TOKEN,
         "q · k",
         f"÷ √{width}",
-        Words("weight", "权重"),
-        Words("without mask", "不加掩码"),
+        LocalizedText("weight", "权重"),
+        LocalizedText("without mask", "不加掩码"),
     )
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"Step 2: {spot.en}. The query times each key is a score; divided by √{width}, the square root of a "
                 "head's width, and put through the softmax, it is a weight. The article draws this step unmasked, as "
-                f"in the last column; in GPT-2 later tokens have no weight. {cut(trace).en}",
+                f"in the last column; in GPT-2 later tokens have no weight. {omitted_tokens(trace).en}",
                 f"第 2 步：{spot.zh}。查询与每个键的点积是分数；除以 √{width}（每个头宽度的平方根），再经过 softmax，"
-                f"就是权重。文章这一步没有画掩码，即最后一列；在 GPT-2 里，后面的词元没有权重。{cut(trace).zh}",
+                f"就是权重。文章这一步没有画掩码，即最后一列；在 GPT-2 里，后面的词元没有权重。"
+                f"{omitted_tokens(trace).zh}",
             )
         ),
         Table(THIS_MODEL, columns, _score_rows(trace, chosen)),
@@ -105,16 +115,19 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
     raw, scores, attn = (trace[f"{kind}.{chosen.layer}"][chosen.head] for kind in ("scores_raw", "scores", "attn"))
     scaled = raw.astype(np.float64) / np.sqrt(trace.config.d_head)
     may_see = np.tri(len(trace), dtype=bool)
-    off = apart(scores, scaled), apart(attn, softmax(np.where(may_see, scaled, MASKED)))
-    here, root = f"{chosen.layer}[{chosen.head}]", f"√{trace.config.d_head}"
-    divided, shares = map(within, off)
+    off = relative_error(scores, scaled), relative_error(attn, softmax(np.where(may_see, scaled, MASKED)))
+    here = f"{chosen.layer}[{chosen.head}]"
+    quotient = f"scores_raw.{here} / sqrt(config.d_head)"
     return Check(
         all(each < TOLERANCE for each in off),
-        Words(
-            f"scores.{here} is q · k divided by {root}, {divided.en}, and attn.{here} is the softmax of each row up to "
-            f"the diagonal, {shares.en}",
-            f"scores.{here} 等于 q · k 除以 {root}，{divided.zh}；attn.{here} 等于每一行到对角线为止的 softmax，"
-            f"{shares.zh}",
+        Statement(
+            "scores.{here} is q · k divided by √{width}, {divided}, and attn.{here} is the softmax of each row up to "
+            "the diagonal, {shares}",
+            "scores.{here} 等于 q · k 除以 √{width}，{divided}；attn.{here} 等于每一行到对角线为止的 softmax，{shares}",
+            here=here,
+            width=integer(trace.config.d_head, "config.d_head"),
+            divided=within(off[0], f"error(scores.{here}, {quotient})"),
+            shares=within(off[1], f"error(attn.{here}, softmax(causal({quotient})))"),
         ),
     )
 
@@ -124,16 +137,18 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
 
 def _weighted_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer, head, position = chosen.layer, chosen.head, chosen.position
-    shown, spot = window(trace, position), where(chosen)
+    shown, spot = window(trace, position), selection_text(chosen)
     return (
         Note(
-            Words(
+            LocalizedText(
                 f"Step 3: {spot.en}. The smaller a token's weight, the paler its value; what is left of all values "
-                f"is added up. {cut(trace).en}",
-                f"第 3 步：{spot.zh}。权重越小，值就越淡；再把所有词元剩下的部分加起来。{cut(trace).zh}",
+                f"is added up. {omitted_tokens(trace).en}",
+                f"第 3 步：{spot.zh}。权重越小，值就越淡；再把所有词元剩下的部分加起来。{omitted_tokens(trace).zh}",
             )
         ),
-        Grid(Words("values", "值"), part(trace, f"v.{layer}", head, shown), "signed", token_labels(trace)[shown]),
+        Grid(
+            LocalizedText("values", "值"), part(trace, f"v.{layer}", head, shown), "signed", token_labels(trace)[shown]
+        ),
         *weighted_values(trace, chosen),
     )
 
@@ -145,24 +160,29 @@ def weighted_values(trace: Trace, chosen: Selection) -> tuple[Grid, Grid]:
     products = trace[f"attn.{layer}"][head, position, shown, None] * trace[f"v.{layer}"][head, shown]
     span = f"{shown.start}:{shown.stop}"
     formula = f"attn.{layer}[{head}, {position}, {span}, None] * v.{layer}[{head}, {span}]"
-    title = Words("values times weights", "值乘以权重")
+    title = LocalizedText("values times weights", "值乘以权重")
     return (
         Grid(title, computed(formula, products), "signed", token_labels(trace)[shown]),
-        Grid(Words("their sum", "它们的和"), part(trace, f"z.{layer}", head, position), "signed", ("z",)),
+        Grid(LocalizedText("their sum", "它们的和"), part(trace, f"z.{layer}", head, position), "signed", ("z",)),
     )
 
 
 def check_sum(trace: Trace, chosen: Selection) -> Check:
-    """Whether a head's output for a token is the sum of all values, each times its weight."""
+    """Check that a head's output for a token is the sum of all values, each times its weight."""
     layer, head, position = chosen.layer, chosen.head, chosen.position
     terms = trace[f"attn.{layer}"][head, position, :, None].astype(np.float64) * trace[f"v.{layer}"][head]  # (T, dh)
-    off = apart(trace[f"z.{layer}"][head, position], terms.sum(axis=0))
-    name, near, (count, width) = f"z.{layer}[{head}, {position}]", within(off), terms.shape
+    off = relative_error(trace[f"z.{layer}"][head, position], terms.sum(axis=0))
+    count, width = terms.shape
+    name = f"z.{layer}[{head}, {position}]"
     return Check(
         off <= 1e-5,
-        Words(
-            f"{name} is the sum of {many(count, 'value')} of {many(width, 'number')}, each times its weight, {near.en}",
-            f"{name} 等于 {count} 个值（每个 {width} 个数）乘以各自的权重之和，{near.zh}",
+        Statement(
+            "{name} is the sum of {count:value} of {width:number}, each times its weight, {near}",
+            "{name} 等于 {count} 个值（每个 {width} 个数）乘以各自的权重之和，{near}",
+            name=name,
+            count=integer(count, "len(ids)"),
+            width=integer(width, "config.d_head"),
+            near=within(off, f"error({name}, attn.{layer}[{head}, {position}] @ v.{layer}[{head}])"),
         ),
     )
 
@@ -170,7 +190,7 @@ def check_sum(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "F32",
-        Words("Step 1: query, key and value", "第 1 步：查询、键和值"),
+        LocalizedText("Step 1: query, key and value", "第 1 步：查询、键和值"),
         part=2,
         picture=30,
         tensors=("q.L", "k.L", "v.L"),
@@ -179,7 +199,7 @@ FIGURES = (
     ),
     Figure(
         "F33",
-        Words("Step 2: scores and weights", "第 2 步：分数与权重"),
+        LocalizedText("Step 2: scores and weights", "第 2 步：分数与权重"),
         part=2,
         picture=31,
         tensors=("scores_raw.L", "scores.L", "attn.L"),
@@ -188,7 +208,7 @@ FIGURES = (
     ),
     Figure(
         "F34",
-        Words("Step 3: the sum of weighted values", "第 3 步：加权求和"),
+        LocalizedText("Step 3: the sum of weighted values", "第 3 步：加权求和"),
         part=2,
         picture=32,
         tensors=("attn.L", "v.L", "z.L"),

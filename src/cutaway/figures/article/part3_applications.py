@@ -1,11 +1,11 @@
 """Part 3 of the article: what else a decoder can be trained to do. These figures wait for models that do it."""
 
 from cutaway.figures.figure import Figure
-from cutaway.figures.panels import Words
+from cutaway.figures.panels import LocalizedText
 
 
 def _later(name: str, picture: int | None, en: str, zh: str) -> Figure:
-    return Figure(name, Words(en, zh), part=3, picture=picture)
+    return Figure(name, LocalizedText(en, zh), part=3, picture=picture)
 
 
 FIGURES = (

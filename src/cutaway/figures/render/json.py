@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, Number, Panel, Table, Text, Words
+from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, LocalizedText, Number, Panel, Table, Text
 
 
 def panel_document(panel: Panel) -> dict[str, object]:
@@ -40,7 +40,7 @@ def _numbers(values: NDArray[np.float32]) -> list[list[float | None]]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Words):
+    if isinstance(value, LocalizedText):
         return asdict(value)
     return list(value) if isinstance(value, tuple | list) else value
 

@@ -7,10 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.figures.colours import named_colour
-from cutaway.figures.panels import Arcs, Bars, Box, Drawing, Grid, Label, Line, Note, Number, Panel, Table
+from cutaway.figures.panels import Arcs, Bars, Box, Drawing, Grid, Label, Line, Note, Number, Panel, Table, localize
 from cutaway.figures.render.svg_grid import draw_grid
-from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Piece, origin, where, words
-from cutaway.figures.render.text import entry, number, numeric_columns, plain, short, wrap_prose
+from cutaway.figures.render.svg_marks import (
+    CHAR,
+    LABELS,
+    LINE,
+    Fragment,
+    cell_attributes,
+    number_attributes,
+    text_element,
+)
+from cutaway.figures.render.text import entry, number, numeric_columns, short, wrap_prose
 from cutaway.layout import width
 
 PAGE = 100  # characters that prose may have on a line
@@ -50,7 +58,7 @@ def draw_svg(title: str, panels: Sequence[Panel], language: str, verdict: str = 
     pieces = [_draw(panel, language) for panel in panels]
     if verdict:
         pieces.append(_prose(verdict, "good" if holds else "bad"))
-    y, body = 34.0, [words(12, 20, title, "title")]
+    y, body = 34.0, [text_element(12, 20, title, "title")]
     for piece in pieces:
         body.append(f'<g transform="translate(12,{y:g})">{piece.markup}</g>')
         y += piece.height + 16
@@ -62,9 +70,9 @@ def draw_svg(title: str, panels: Sequence[Panel], language: str, verdict: str = 
     )
 
 
-def _draw(panel: Panel, language: str) -> Piece:
+def _draw(panel: Panel, language: str) -> Fragment:
     if isinstance(panel, Note):
-        return _prose(plain(panel.words, language))
+        return _prose(localize(panel.words, language))
     if isinstance(panel, Grid):
         piece = draw_grid(panel, language)
     elif isinstance(panel, Bars):
@@ -75,21 +83,21 @@ def _draw(panel: Panel, language: str) -> Piece:
         piece = _table(panel, language)
     else:
         piece = _drawing(panel, language)
-    return _under(plain(panel.title, language), piece)
+    return _under(localize(panel.title, language), piece)
 
 
-def _under(title: str, piece: Piece) -> Piece:
-    moved = f'{words(0, 12, title)}<g transform="translate(0,20)">{piece.markup}</g>'
-    return Piece(moved, max(piece.width, width(title) * CHAR), piece.height + 20)
+def _under(title: str, piece: Fragment) -> Fragment:
+    moved = f'{text_element(0, 12, title)}<g transform="translate(0,20)">{piece.markup}</g>'
+    return Fragment(moved, max(piece.width, width(title) * CHAR), piece.height + 20)
 
 
-def _prose(prose: str, name: str = "") -> Piece:
+def _prose(prose: str, name: str = "") -> Fragment:
     lines = wrap_prose(prose, PAGE)
-    markup = "".join(words(0, 12 + i * LINE, line, name) for i, line in enumerate(lines))
-    return Piece(markup, max(width(line) for line in lines) * CHAR, len(lines) * LINE)
+    markup = "".join(text_element(0, 12 + i * LINE, line, name) for i, line in enumerate(lines))
+    return Fragment(markup, max(width(line) for line in lines) * CHAR, len(lines) * LINE)
 
 
-def _bars(bars: Bars) -> Piece:
+def _bars(bars: Bars) -> Fragment:
     values = bars.cells.values
     flat = values.reshape(-1)
     across = values.shape[1]
@@ -100,16 +108,16 @@ def _bars(bars: Bars) -> Piece:
     for i, value in enumerate(flat):
         y, length = i * 22, max(1.0, unit * abs(float(value)))
         fill = named_colour("score" if i in bars.marked else "token")
-        number_of = where(bars.cells, *divmod(i, across))
+        number_of = cell_attributes(bars.cells, *divmod(i, across))
         shown = f"{value:.2%}" if bars.scale == "share" else number(float(value), bars.scale)
         x = zero - length if value < 0 else zero
-        marks.append(words(LABELS - 6, y + 14, short(bars.labels[i]), anchor="end"))
+        marks.append(text_element(LABELS - 6, y + 14, short(bars.labels[i]), anchor="end"))
         marks.append(f'<rect x="{x:g}" y="{y + 2}" width="{length:g}" height="16" fill="{fill}" {number_of}/>')
-        marks.append(words(LABELS + BAR + 6 if both_sides else zero + length + 6, y + 14, shown, "quiet"))
-    return Piece("".join(marks), LABELS + BAR + 80, 22 * len(flat))
+        marks.append(text_element(LABELS + BAR + 6 if both_sides else zero + length + 6, y + 14, shown, "quiet"))
+    return Fragment("".join(marks), LABELS + BAR + 80, 22 * len(flat))
 
 
-def _arcs(arcs: Arcs) -> Piece:
+def _arcs(arcs: Arcs) -> Fragment:
     """The text on one line, with a curve from the query to each token that it looks at."""
     starts = np.cumsum([0.0, *(max(4, width(token)) * CHAR + 12 for token in arcs.tokens)])  # 4 for the weight below
     middle = (starts[:-1] + starts[1:] - 12) / 2
@@ -118,10 +126,10 @@ def _arcs(arcs: Arcs) -> Piece:
     lines = [int(i) for i in np.flatnonzero(weights) if i != arcs.query]
     marks = [_arc(arcs, i, float(weights[i]), middle, top) for i in lines]
     for i, token in enumerate(arcs.tokens):
-        marks.append(words(float(middle[i]), top + 18, token, "title" if i == arcs.query else "", "middle"))
+        marks.append(text_element(float(middle[i]), top + 18, token, "title" if i == arcs.query else "", "middle"))
         if i < len(weights):
-            marks.append(words(float(middle[i]), top + 34, f"{weights[i]:.2f}", "quiet", "middle"))
-    return Piece("".join(marks), float(starts[-1]), top + 42)
+            marks.append(text_element(float(middle[i]), top + 34, f"{weights[i]:.2f}", "quiet", "middle"))
+    return Fragment("".join(marks), float(starts[-1]), top + 42)
 
 
 def _arc(arcs: Arcs, i: int, weight: float, middle: NDArray[np.float64], top: float) -> str:
@@ -131,29 +139,31 @@ def _arc(arcs: Arcs, i: int, weight: float, middle: NDArray[np.float64], top: fl
     return (
         f'<path d="M{begin:.1f} {top:.1f}C{begin:.1f} {lift:.1f} {end:.1f} {lift:.1f} {end:.1f} {top:.1f}" fill="none" '
         f'stroke="{named_colour("score")}" stroke-width="{0.3 + 9 * weight:.2f}" opacity="{opacity:.2f}" '
-        f"{where(arcs.cells, 0, i)}/>"
+        f"{cell_attributes(arcs.cells, 0, i)}/>"
     )
 
 
-def _table(table: Table, language: str) -> Piece:
+def _table(table: Table, language: str) -> Fragment:
     rows = [[entry(cell, language) for cell in row] for row in table.rows]
-    lines = [[plain(heading, language) for heading in table.columns], *rows]
+    lines = [[localize(heading, language) for heading in table.columns], *rows]
     widths = [max(width(row[i]) for row in lines) * CHAR + 18 for i in range(len(table.columns))]
     starts = np.cumsum([0.0, *widths])
     marks = []
     for y, line in enumerate(lines):
         for i, (shown, right) in enumerate(zip(line, numeric_columns(table), strict=True)):
             x = float(starts[i + 1]) - 18 if right else float(starts[i])
-            mark = words(x, 12 + y * LINE, shown, "" if y else "quiet", "end" if right else "start")
+            mark = text_element(x, 12 + y * LINE, shown, "" if y else "quiet", "end" if right else "start")
             cell = table.rows[y - 1][i] if y else ""
-            marks.append(f"<g {origin(cell.tensor, cell.index)}>{mark}</g>" if isinstance(cell, Number) else mark)
-    return Piece("".join(marks), float(starts[-1]), len(lines) * LINE)
+            marks.append(
+                f"<g {number_attributes(cell.tensor, cell.index)}>{mark}</g>" if isinstance(cell, Number) else mark
+            )
+    return Fragment("".join(marks), float(starts[-1]), len(lines) * LINE)
 
 
-def _drawing(drawing: Drawing, language: str) -> Piece:
+def _drawing(drawing: Drawing, language: str) -> Fragment:
     marks = [_shape(shape, language) for shape in drawing.shapes]
     edges = [_edges(shape, language) for shape in drawing.shapes]
-    return Piece("".join(marks), max(x for x, _ in edges) * CHAR + 8, max(y for _, y in edges) * LINE + 8)
+    return Fragment("".join(marks), max(x for x, _ in edges) * CHAR + 8, max(y for _, y in edges) * LINE + 8)
 
 
 def _shape(shape: Box | Line | Label, language: str) -> str:
@@ -161,7 +171,7 @@ def _shape(shape: Box | Line | Label, language: str) -> str:
         return _box(shape, language)
     if isinstance(shape, Line):
         return _line(shape)
-    return words(shape.x * CHAR, shape.y * LINE + 13, plain(shape.text, language))
+    return text_element(shape.x * CHAR, shape.y * LINE + 13, localize(shape.text, language))
 
 
 def _edges(shape: Box | Line | Label, language: str) -> tuple[int, int]:
@@ -170,13 +180,13 @@ def _edges(shape: Box | Line | Label, language: str) -> tuple[int, int]:
         return shape.x + shape.width, shape.y + shape.height
     if isinstance(shape, Line):
         return max(shape.x, shape.to_x) + 1, max(shape.y, shape.to_y) + 1
-    return shape.x + width(plain(shape.text, language)), shape.y + 1
+    return shape.x + width(localize(shape.text, language)), shape.y + 1
 
 
 def _box(box: Box, language: str) -> str:
     x, y, wide, high = box.x * CHAR, box.y * LINE, box.width * CHAR, box.height * LINE
     colour = named_colour(box.colour)
-    middle = words(x + wide / 2, y + high / 2 + 4, plain(box.text, language), anchor="middle")
+    middle = text_element(x + wide / 2, y + high / 2 + 4, localize(box.text, language), anchor="middle")
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" rx="4" fill="{colour}" '
         f'fill-opacity="0.15" stroke="{colour}"/>{middle}'

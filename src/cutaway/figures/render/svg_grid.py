@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.figures.colours import is_masked, named_colour, paint, scale_colours, scale_ends
-from cutaway.figures.panels import Grid, Words
-from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Piece, where, words
-from cutaway.figures.render.text import cut, number, plain, short
+from cutaway.figures.panels import Grid, LocalizedText, localize
+from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Fragment, cell_attributes, text_element
+from cutaway.figures.render.text import cut, number, short
 from cutaway.layout import width
 
 MOST_RECTANGLES = 2000  # a larger grid is one picture, a pixel for each cell
@@ -18,7 +18,7 @@ LEAST_NUMBERED = 30  # a cell must be so wide to hold its number
 SCALE_WIDTH = 120  # pixels of the scale's colours
 
 
-def draw_grid(grid: Grid, language: str) -> Piece:
+def draw_grid(grid: Grid, language: str) -> Fragment:
     """The cells with their labels, and the scale of their colours."""
     values = grid.cells.values
     count, across = values.shape
@@ -30,7 +30,7 @@ def draw_grid(grid: Grid, language: str) -> Piece:
     high = max(high, min(16.0, 480 / count))  # few rows of many numbers can be read when they are high enough
     body = _picture(grid, size, high) if values.size > MOST_RECTANGLES else _rectangles(grid, size, high)
     labels, bottom, scale = _labels(grid, language, size, high, left, top), top + high * count, _scale(grid, language)
-    return Piece(
+    return Fragment(
         f'{labels}<g transform="translate({left},{top})">{body}</g>'
         f'<g transform="translate({left},{bottom:g})">{scale.markup}</g>',
         left + max(size * across, scale.width),
@@ -38,28 +38,28 @@ def draw_grid(grid: Grid, language: str) -> Piece:
     )
 
 
-def _scale(grid: Grid, language: str) -> Piece:
+def _scale(grid: Grid, language: str) -> Fragment:
     """The colours with the numbers at their ends, and grey where a cell is masked."""
     hidden = is_masked(grid.cells.values)
-    painted = Piece("", 0, 0) if hidden.all() else _colours(grid, language)
+    painted = Fragment("", 0, 0) if hidden.all() else _colours(grid, language)
     if not hidden.any():
-        return Piece(painted.markup, painted.width, 22)
-    x, name = painted.width, plain(Words("masked", "被遮住"), language)
+        return Fragment(painted.markup, painted.width, 22)
+    x, name = painted.width, localize(LocalizedText("masked", "被遮住"), language)
     grey = f'<rect class="scale" x="{x:g}" y="10" width="8" height="8" fill="{named_colour("masked")}"/>'
-    return Piece(painted.markup + grey + words(x + 14, 18, name, "quiet"), x + 14 + width(name) * CHAR, 22)
+    return Fragment(painted.markup + grey + text_element(x + 14, 18, name, "quiet"), x + 14 + width(name) * CHAR, 22)
 
 
-def _colours(grid: Grid, language: str) -> Piece:
+def _colours(grid: Grid, language: str) -> Fragment:
     """A strip of the colours between the two numbers that they stand for, and the range shown where that is another."""
     seen = grid.cells.values[~is_masked(grid.cells.values)]
     low, high = ends = _named(*scale_ends(seen, grid.scale))
     least, largest = reach = _named(float(seen.min()), float(seen.max()))
-    said = plain(Words(f"   shown: {least} to {largest}", f"   图中：{least} 至 {largest}"), language)
+    said = localize(LocalizedText(f"   shown: {least} to {largest}", f"   图中：{least} 至 {largest}"), language)
     after = high if reach == ends else high + said
     start = (width(low) + 1) * CHAR
     strip = _image(scale_colours(grid.scale), start, SCALE_WIDTH, 8, 10)
-    markup = words(0, 18, low, "quiet") + strip + words(start + SCALE_WIDTH + CHAR, 18, after, "quiet")
-    return Piece(markup, start + SCALE_WIDTH + (width(after) + 4) * CHAR, 22)
+    markup = text_element(0, 18, low, "quiet") + strip + text_element(start + SCALE_WIDTH + CHAR, 18, after, "quiet")
+    return Fragment(markup, start + SCALE_WIDTH + (width(after) + 4) * CHAR, 22)
 
 
 def _named(low: float, high: float) -> tuple[str, str]:
@@ -78,16 +78,16 @@ def _image(pixels: NDArray[np.uint8], x: float, wide: float, high: float, y: flo
 def _labels(grid: Grid, language: str, size: float, high: float, left: float, top: float) -> str:
     marks = []
     if grid.row_axis and grid.column_axis:
-        axes = f"↓ {plain(grid.row_axis, language)}   → {plain(grid.column_axis, language)}"
-        marks.append(words(0, 12, axes, "quiet"))
+        axes = f"↓ {localize(grid.row_axis, language)}   → {localize(grid.column_axis, language)}"
+        marks.append(text_element(0, 12, axes, "quiet"))
     every = max(1, round(14 / high))
     marks += [
-        words(left - 6, top + (i + 0.5) * high + 4, short(grid.rows[i]), anchor="end")
+        text_element(left - 6, top + (i + 0.5) * high + 4, short(grid.rows[i]), anchor="end")
         for i in range(0, len(grid.rows), every)
     ]
     room = int(size / CHAR)
     for i, label in enumerate(grid.columns if room >= 2 else ()):
-        marks.append(words(left + (i + 0.5) * size, top - 5, cut(label, room), "quiet", "middle"))
+        marks.append(text_element(left + (i + 0.5) * size, top - 5, cut(label, room), "quiet", "middle"))
     return "".join(marks)
 
 
@@ -97,19 +97,23 @@ def _rectangles(grid: Grid, size: float, high: float) -> str:
     for row, column in np.ndindex(*grid.cells.values.shape):
         x, y, rgb = column * size, row * high, colours[row, column]
         fill = "#" + "".join(f"{channel:02x}" for channel in rgb)
-        origin = where(grid.cells, row, column)
+        origin = cell_attributes(grid.cells, row, column)
         marks.append(f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{high:g}" fill="{fill}" {origin}/>')
         if size >= LEAST_NUMBERED:
             shown = number(float(grid.cells.values[row, column]), grid.scale)
             tone = "on-light" if rgb @ np.array([0.3, 0.59, 0.11]) > 140 else "on-dark"
-            marks.append(words(x + size / 2, y + high / 2 + 4, shown, tone, "middle"))
+            marks.append(text_element(x + size / 2, y + high / 2 + 4, shown, tone, "middle"))
     return "".join(marks)
 
 
 def _picture(grid: Grid, size: float, high: float) -> str:
     count, across = grid.cells.values.shape
     return _image(
-        paint(grid.cells.values, grid.scale), 0, size * across, high * count, attributes=f" {where(grid.cells, 0, 0)}"
+        paint(grid.cells.values, grid.scale),
+        0,
+        size * across,
+        high * count,
+        attributes=f" {cell_attributes(grid.cells, 0, 0)}",
     )
 
 

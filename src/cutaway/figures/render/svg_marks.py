@@ -10,7 +10,7 @@ LABELS = 112  # pixels for the labels of rows
 
 
 @dataclass(frozen=True)
-class Piece:
+class Fragment:
     """A part of the picture: its markup from (0, 0), and its size."""
 
     markup: str
@@ -18,18 +18,18 @@ class Piece:
     height: float
 
 
-def words(x: float, y: float, text: str, name: str = "", anchor: str = "start") -> str:
+def text_element(x: float, y: float, text: str, name: str = "", anchor: str = "start") -> str:
     """Text of the class `name` on the line y."""
     kind = f' class="{name}"' if name else ""
     side = f' text-anchor="{anchor}"' if anchor != "start" else ""
     return f'<text x="{x:g}" y="{y:g}"{kind}{side}>{escape(text)}</text>'
 
 
-def origin(tensor: str, index: tuple[int, ...]) -> str:
+def number_attributes(tensor: str, index: tuple[int, ...]) -> str:
     """The attributes that say which number is drawn."""
     return f'data-tensor={quoteattr(tensor)} data-index="{",".join(map(str, index))}"'
 
 
-def where(cells: Cells, row: int, column: int) -> str:
+def cell_attributes(cells: Cells, row: int, column: int) -> str:
     """The same, for a number of a panel's cells."""
-    return origin(cells.tensor, cells.index(row, column))
+    return number_attributes(cells.tensor, cells.index(row, column))

@@ -15,13 +15,13 @@ from cutaway.figures.panels import (
     Entry,
     Grid,
     Line,
+    LocalizedText,
     Note,
     Number,
     Panel,
     Scale,
     Table,
-    Text,
-    Words,
+    localize,
 )
 from cutaway.layout import bar, table, width
 from cutaway.numerics import FloatArray
@@ -49,11 +49,6 @@ def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]
     return lines[:-1]
 
 
-def plain(text: Text, language: str) -> str:
-    """Prose in one of its languages; anything else as it is."""
-    return (text.zh if language == "zh" else text.en) if isinstance(text, Words) else text
-
-
 def number(value: float, scale: Scale) -> str:
     """A cell's number, in few characters."""
     if not np.isfinite(value) or abs(value) >= 1e5:
@@ -63,9 +58,9 @@ def number(value: float, scale: Scale) -> str:
 
 def _draw(panel: Panel, language: str, columns: int) -> Iterator[str]:
     if isinstance(panel, Note):
-        yield from wrap_prose(plain(panel.words, language), columns)
+        yield from wrap_prose(localize(panel.words, language), columns)
         return
-    yield from wrap_prose(plain(panel.title, language), columns)
+    yield from wrap_prose(localize(panel.title, language), columns)
     if isinstance(panel, Grid):
         yield from _grid(panel, language, columns)
     elif isinstance(panel, Bars):
@@ -90,7 +85,7 @@ def wrap_prose(prose: str, columns: int) -> list[str]:
 
 def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
     if grid.row_axis and grid.column_axis:
-        yield f"↓ {plain(grid.row_axis, language)}   → {plain(grid.column_axis, language)}"
+        yield f"↓ {localize(grid.row_axis, language)}   → {localize(grid.column_axis, language)}"
     rows, across = grid.cells.values.shape
     if rows <= MAX_ROWS and across <= columns // NARROWEST and (lines := _numbers(grid, columns)):
         yield from lines
@@ -151,8 +146,8 @@ def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
         gap = " " * (LABEL_COLUMNS + 2 - width(label)) if grid.rows else ""
         yield (label + gap + row).rstrip()
     rows, across = grid.cells.values.shape
-    numbers = Words(f"{rows:,} × {across:,} numbers", f"{rows:,} × {across:,} 个数")
-    yield plain(numbers, language) + _range(grid.cells.values, grid.scale, language)
+    numbers = LocalizedText(f"{rows:,} × {across:,} numbers", f"{rows:,} × {across:,} 个数")
+    yield localize(numbers, language) + _range(grid.cells.values, grid.scale, language)
 
 
 def _marks(values: FloatArray, scale: Scale, levels: str) -> list[str]:
@@ -168,7 +163,7 @@ def _range(values: FloatArray, scale: Scale, language: str) -> str:
     if not seen.size:
         return ""
     low, high = (number(float(end), scale) for end in (seen.min(), seen.max()))
-    return plain(Words(f", {low} to {high}", f"，{low} 至 {high}"), language)
+    return localize(LocalizedText(f", {low} to {high}", f"，{low} 至 {high}"), language)
 
 
 def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
@@ -214,7 +209,7 @@ def _arcs(arcs: Arcs) -> Iterator[str]:
 def _table(panel: Table, language: str) -> Iterator[str]:
     rows = [[entry(cell, language) for cell in row] for row in panel.rows]
     align = "".join(">" if right else "<" for right in numeric_columns(panel))
-    yield from table([[plain(heading, language) for heading in panel.columns], *rows], align)
+    yield from table([[localize(heading, language) for heading in panel.columns], *rows], align)
 
 
 def numeric_columns(panel: Table) -> list[bool]:
@@ -224,7 +219,7 @@ def numeric_columns(panel: Table) -> list[bool]:
 
 def entry(cell: Entry, language: str) -> str:
     """What stands in a cell of a table."""
-    return format(cell.value, cell.form) if isinstance(cell, Number) else plain(cell, language)
+    return format(cell.value, cell.form) if isinstance(cell, Number) else localize(cell, language)
 
 
 def _drawing(drawing: Drawing, language: str) -> Iterator[str]:
@@ -237,7 +232,7 @@ def _drawing(drawing: Drawing, language: str) -> Iterator[str]:
         elif isinstance(shape, Line):
             _line(canvas, shape, arms)
         else:
-            _write(canvas, shape.x, shape.y, plain(shape.text, language))
+            _write(canvas, shape.x, shape.y, localize(shape.text, language))
     for y in range(max(y for _, y in canvas) + 1):
         row = {x: char for (x, line), char in canvas.items() if line == y}
         yield "".join(row.get(x, " ") for x in range(max(row, default=-1) + 1)).rstrip()
@@ -252,7 +247,7 @@ def _box(canvas: dict[tuple[int, int], str], box: Box, language: str) -> None:
     corners = ((box.x, box.y, "┌"), (right, box.y, "┐"), (box.x, bottom, "└"), (right, bottom, "┘"))
     for x, y, corner in corners:
         canvas[x, y] = corner
-    text = plain(box.text, language)
+    text = localize(box.text, language)
     _write(canvas, box.x + max(1, (box.width - width(text)) // 2), box.y + box.height // 2, text)
 
 

@@ -1,0 +1,53 @@
+"""What the model should have computed, in float64, and how far it is off."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.figures.panels import Number
+from cutaway.figures.statement import Statement
+from cutaway.trace import Trace
+
+TOLERANCE = 1e-4  # the engines' float32 is tested with the same
+
+
+def relative_error(numbers: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """The largest difference, as a part of the largest expected number where that is above 1; 0 of no numbers."""
+    assert numbers.shape == expected.shape, (numbers.shape, expected.shape)
+    if not numbers.size:
+        return 0.0
+    return float(np.abs(numbers - expected).max() / max(1.0, float(np.abs(expected).max())))
+
+
+def max_difference(numbers: NDArray[np.floating], others: NDArray[np.floating]) -> float:
+    """0 where there is nothing to compare."""
+    return float(np.abs(numbers - others).max(initial=0))
+
+
+def within(difference: float, formula: str) -> Statement:
+    """Put a difference into words; `formula` says which one."""
+    if not difference:
+        return Statement("exactly", "没有误差")
+    return Statement("within {off}", "误差在 {off} 以内", off=Number(difference, formula, form=".1e"))
+
+
+def span(values: NDArray[np.floating], tensor: str) -> Statement:
+    """Put the range of a tensor's numbers into words: the smallest and the largest, or the one that all are."""
+    low = Number(float(values.min()), f"min({tensor})", form="g")
+    high = Number(float(values.max()), f"max({tensor})", form="g")
+    if low.value == high.value:
+        return Statement("{low}", "{low}", low=low)
+    return Statement("{low} … {high}", "{low} … {high}", low=low, high=high)
+
+
+def linear(trace: Trace, x: str, matrix: str, position: int) -> NDArray[np.float64]:
+    """A token's vector times a weight matrix, plus the bias, in float64: what the model should have computed."""
+    row = trace[x][position].astype(np.float64)
+    exact: NDArray[np.float64] = row @ trace[f"{matrix}.weight"] + trace[f"{matrix}.bias"]
+    return exact
+
+
+def exact_scores(trace: Trace, layer: int, position: int, keys: int) -> NDArray[np.float64]:
+    """What a token's query and each of the first keys give in every head (H, keys), before the mask, in float64."""
+    q, k = (trace[f"{kind}.{layer}"].astype(np.float64) for kind in "qk")
+    scores: NDArray[np.float64] = np.einsum("hd,htd->ht", q[:, position], k[:, :keys]) / np.sqrt(q.shape[-1])
+    return scores
