@@ -1,4 +1,5 @@
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -96,9 +97,13 @@ def test_the_list_is_json_too(tiny: str) -> None:
 
 def test_the_documentation_shows_what_the_built_in_model_gives() -> None:
     page = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
-    assert (
-        f"```\n$ cutaway figure F24 --layer 4 --head 1\n{figure('F24', '--layer', '4', '--head', '1').out}```" in page
-    )
+    shown = figure("F24", "--layer", "4", "--head", "1").out
+    assert _without_rounding(f"```\n$ cutaway figure F24 --layer 4 --head 1\n{shown}```") in _without_rounding(page)
+
+
+def _without_rounding(text: str) -> str:
+    """The text on one line, without differences: how a sum is rounded depends on the machine."""
+    return re.sub(r"exactly|within [\d.]+e-\d+", "≈", " ".join(text.split()))
 
 
 def test_works_without_a_tokenizer(mute: str) -> None:

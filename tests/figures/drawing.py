@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 import cutaway
 from cutaway.figures import DrawnFigure, Figure, Selection, check_figure
-from cutaway.figures.panels import Arcs, Bars, Cells, Grid, Number, Panel, Table
+from cutaway.figures.article.decoding import Candidate
+from cutaway.figures.panels import Arcs, Bars, Box, Cells, Drawing, Grid, Number, Panel, Table
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 from tests.tiny import random_ids, tiny_weights
 
@@ -111,6 +113,32 @@ def make_trace(name: str) -> Trace:
     return Trace(weights.config, tensors, None, random_ids(weights.config, int(tokens)))
 
 
+def of_shape(tokens: Sequence[int], tokenizer: Tokenizer | None = None, **shape: int) -> Trace:
+    """A trace of a random model of that shape."""
+    weights = tiny_weights(**shape)
+    tensors = {name: weights.read(name) for name in weights.config.tensor_shapes()}
+    return Trace(weights.config, tensors, tokenizer, tokens)
+
+
+def second_best(trace: Trace, count: int) -> list[Candidate]:
+    """The candidates for the next token without the likeliest."""
+    logits = trace.logits_at(-1)
+    order = np.argsort(-logits)[1 : count + 1]
+    return [Candidate(int(token), float(logits[token]), 0.0) for token in order]
+
+
+def numbers(panel: Panel) -> list[list[float]]:
+    """The numbers of a table, row by row."""
+    assert isinstance(panel, Table)
+    return [[entry.value for entry in row if isinstance(entry, Number)] for row in panel.rows]
+
+
+def boxes(panel: Panel) -> list[str]:
+    """The texts in a diagram's boxes that are tokens or names."""
+    assert isinstance(panel, Drawing)
+    return [shape.text for shape in panel.shapes if isinstance(shape, Box) and isinstance(shape.text, str)]
+
+
 class Falsified(Trace):
     """A trace in which some tensors are not what the model computed."""
 
@@ -132,7 +160,7 @@ def falsify(trace: Trace, name: str) -> Falsified:
 
 
 def draw(trace: Trace, figure: Figure, selection: Selection = FIRST) -> DrawnFigure:
-    """As `trace.figure` does, without the registry."""
+    """Draw a figure as `cutaway.figures.draw` does, without the registry."""
     assert figure.draw
     chosen = selection.resolve(trace.config, len(trace))
     return DrawnFigure(figure, chosen, trace.ids, figure.draw(trace, chosen), check_figure(figure, trace, chosen))

@@ -35,6 +35,27 @@ def test_pictures_are_numbered_once() -> None:
     assert all(figure.picture is None for name, figure in all_figures().items() if name.startswith("T"))
 
 
+def test_pictures_are_numbered_as_in_the_article() -> None:
+    pictures = {name: figure.picture for name, figure in all_figures().items() if name.startswith("F")}
+    assert [pictures[name] for name in numbered(1, 17)] == [
+        2,
+        1,
+        4,
+        None,
+        5,
+        6,
+        7,
+        None,
+        3,
+        8,
+        9,
+        10,
+        11,
+        *range(12, 16),
+    ]
+    assert [pictures[name] for name in numbered(18, 66)] == [*range(16, 28), *range(28, 65)]
+
+
 def test_parts_follow_one_another() -> None:
     parts = [figure.part for figure in all_figures().values()]
     assert parts == sorted(parts)

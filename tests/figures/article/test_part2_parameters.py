@@ -4,33 +4,13 @@ import numpy as np
 import pytest
 
 from cutaway.config import GPT2Config
-from cutaway.figures import Figure, Selection
+from cutaway.figures import Figure, find_figure
 from cutaway.figures.article.part2_parameters import FIGURES, parameter_panels
-from cutaway.figures.panels import Bars, Box, Drawing, Line, Note, Number, Panel, Table
+from cutaway.figures.panels import Bars, Box, Drawing, Line, Note, Table
 from cutaway.figures.render.text import draw_text
 from cutaway.parameters import parameter_table
 from cutaway.trace import Trace
-from tests.figures.drawing import TRACES, assert_drawn, draw, is_ok, make_trace
-
-BY_ID = {figure.id: figure for figure in FIGURES}
-
-
-def numbers(panel: Panel) -> list[list[float]]:
-    assert isinstance(panel, Table)
-    return [[entry.value for entry in row if isinstance(entry, Number)] for row in panel.rows]
-
-
-def test_these_are_all() -> None:
-    assert [(figure.id, figure.picture) for figure in FIGURES] == [("F57", 55), ("F58", 56), ("F59", 57)]
-    assert all(figure.part == 2 and figure.status == "live" for figure in FIGURES)
-
-
-@pytest.mark.parametrize("name", TRACES)
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
-def test_holds_and_can_be_drawn(figure: Figure, name: str) -> None:
-    trace = make_trace(name)
-    assert_drawn(trace, figure)
-    assert_drawn(trace, figure, Selection(layer=trace.config.n_layer - 1))
+from tests.figures.drawing import draw, is_ok, make_trace, numbers
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
@@ -44,7 +24,7 @@ def test_a_parameter_too_many_is_found(figure: Figure) -> None:
 
 
 def test_shapes_stand_beside_the_sizes() -> None:
-    table = draw(make_trace("untied 7"), BY_ID["F58"]).panels[2]
+    table = draw(make_trace("untied 7"), find_figure("F58")).panels[2]
     assert isinstance(table, Table)
     assert [row[1] for row in table.rows] == ["101 × 33", "48 × 33", "33, 33", "101 × 33", "3 × 5,792", ""]
 
@@ -53,15 +33,15 @@ def test_a_matrix_on_its_side_is_found() -> None:
     trace = make_trace("tiny 7")
     turned = Trace(trace.config, trace.weights, None, trace.ids)
     turned.weights = dict(trace.weights) | {"wpe.weight": trace.weights["wpe.weight"].T}
-    assert not is_ok(turned, BY_ID["F58"])
+    assert not is_ok(turned, find_figure("F58"))
 
 
 def test_it_says_why_there_is_no_column_of_the_articles() -> None:
-    assert "This model has another shape" in draw(make_trace("tiny 7"), BY_ID["F59"]).text(columns=500)
+    assert "This model has another shape" in draw(make_trace("tiny 7"), find_figure("F59")).text(columns=500)
 
 
 def test_matrices_are_drawn_to_scale() -> None:
-    drawing = draw(make_trace("tiny 7"), BY_ID["F57"]).panels[1]
+    drawing = draw(make_trace("tiny 7"), find_figure("F57")).panels[1]
     assert isinstance(drawing, Drawing)
     boxes = [shape for shape in drawing.shapes if isinstance(shape, Box)]
     widths = {box.width for box in boxes}
@@ -77,7 +57,7 @@ def test_matrices_are_drawn_to_scale() -> None:
 def test_no_matrix_covers_another(inner: int) -> None:
     config = GPT2Config(n_vocab=5, n_ctx=4, n_embd=24, n_head=2, n_layer=1, n_inner=inner)
     weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
-    drawing = draw(Trace(config, weights, None, [1, 2]), BY_ID["F57"]).panels[1]
+    drawing = draw(Trace(config, weights, None, [1, 2]), find_figure("F57")).panels[1]
     assert isinstance(drawing, Drawing)
     boxes = [shape for shape in drawing.shapes if isinstance(shape, Box)]
     places = [(x, y) for b in boxes for x in range(b.x, b.x + b.width) for y in range(b.y, b.y + b.height)]
@@ -86,7 +66,7 @@ def test_no_matrix_covers_another(inner: int) -> None:
 
 def test_shares_are_those_of_all_parameters() -> None:
     trace = make_trace("untied 7")
-    bars = draw(trace, BY_ID["F58"]).panels[1]
+    bars = draw(trace, find_figure("F58")).panels[1]
     assert isinstance(bars, Bars)
     assert list(bars.labels) == ["wte", "wpe", "h.0", "h.1", "h.2", "ln_f", "lm_head"]
     assert bars.cells.values.sum() == pytest.approx(1)
@@ -105,7 +85,7 @@ def test_the_articles_table_stands_beside_the_articles_model() -> None:
 
 def test_other_models_have_no_article() -> None:
     trace = make_trace("tiny 7")
-    table, *explained = draw(trace, BY_ID["F59"]).panels
+    table, *explained = draw(trace, find_figure("F59")).panels
     assert numbers(table)[-1] == [trace.config.n_params]
     assert len(explained) == 2  # the head, and why the article has no numbers here
     assert isinstance(table, Table)

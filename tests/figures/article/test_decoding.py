@@ -1,0 +1,24 @@
+"""Steps of the loop."""
+
+import pytest
+
+from cutaway.figures import find_figure
+from cutaway.figures.article import (
+    decoding,
+)
+from cutaway.trace import Trace
+from tests.figures.drawing import is_ok, make_trace, second_best
+
+
+@pytest.mark.parametrize("name", ["F08", "T1"])
+def test_a_loop_that_takes_other_tokens_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "candidates", second_best)
+    trace = make_trace("tiny 7")
+    assert not is_ok(Trace(trace.config, trace.weights, None, trace.ids), find_figure(name))
+
+
+def test_the_loop_ends_with_the_context() -> None:
+    trace = make_trace("one head 7")
+    steps_, last = decoding.go_on(trace, 12)
+    assert (len(steps_), len(last)) == (3, trace.config.n_ctx)
+    assert [step.computed for step in steps_[1:]] == [1, 1]

@@ -1,0 +1,35 @@
+"""F22: what a word looks at."""
+
+import numpy as np
+import pytest
+
+from cutaway.figures import Selection, find_figure
+from cutaway.figures.article import (
+    part1_self_attention,
+)
+from cutaway.figures.panels import Arcs
+from tests.figures.drawing import draw, is_ok, make_trace
+
+
+def test_a_head_that_is_not_the_best_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, looks = make_trace("tiny 7"), part1_self_attention._looks
+    monkeypatch.setattr(part1_self_attention, "_looks", lambda trace, position: looks(trace, position)[1:])
+    assert not is_ok(trace, find_figure("F22"))
+
+
+def test_the_best_head_is_the_best_of_all() -> None:
+    trace, position = make_trace("built-in"), 8
+    weights = np.stack([trace[f"attn.{layer}"][:, position] for layer in range(trace.config.n_layer)])  # (L, H, T)
+    weights[:, :, [0, position]] = 0
+    best = part1_self_attention._looks(trace, position)[0]
+    assert best.weight == weights.max() == weights[best.layer, best.head, best.key]
+    assert np.abs(part1_self_attention._weights(trace, position)[:, :, 1:position].max() - best.weight) < 1e-6
+    lines = draw(trace, find_figure("F22")).panels[1]
+    assert isinstance(lines, Arcs)
+    assert lines.cells.index(0, best.key) == (best.head, position, best.key)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_the_first_two_tokens_have_nothing_else_to_look_at(position: int) -> None:
+    panels = draw(make_trace("tiny 7"), find_figure("F22"), Selection(position=position)).panels
+    assert [type(panel).__name__ for panel in panels] == ["Note", "Arcs"]
