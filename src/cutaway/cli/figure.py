@@ -27,7 +27,7 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Which figure, of which text, from which layer, head and token, and in which form."""
+    """Add the figure, the text, the layer, head and token, and the output format."""
     parser.description = "Draw one of the article's figures with the numbers of a model, and check what it\nclaims."
     parser.epilog = EXAMPLES
     parser.add_argument("figure", nargs="?", metavar="FIGURE", help="F01 to F66 or T1 to T5")

@@ -15,13 +15,13 @@ _FILE = Path(__file__).with_name("colours.json")
 
 @cache
 def colours() -> dict[str, str | list[str]]:
-    """Everything in colours.json: two scales as lists of colours, and the colours that mean something by name."""
+    """Load colours.json: two scales as lists of colours, and named colours."""
     table: dict[str, str | list[str]] = json.loads(_FILE.read_text(encoding="utf-8"))
     return table
 
 
 def named_colour(name: str) -> str:
-    """The colour of that name, as #rrggbb."""
+    """Return the colour of that name, as #rrggbb."""
     colour = colours()[name]
     assert isinstance(colour, str), name
     return colour
@@ -37,7 +37,7 @@ def scale_table(name: str) -> NDArray[np.uint8]:
 
 
 def is_masked(values: FloatArray) -> NDArray[np.bool_]:
-    """Which scores are none: set to -1e10 by the mask, or minus infinity as the article draws them."""
+    """Find masked scores: -1e10, or minus infinity as the article draws them."""
     return ~(np.isfinite(values) & (values > -1e9))
 
 

@@ -26,13 +26,25 @@ class DrawnFigure:
     check: Check | None
 
     def text(self, language: str = "en", columns: int = 80) -> str:
-        """Render for a terminal of `columns` characters; `language` is "en" or "zh"."""
+        """Render for a terminal of `columns` characters; `language` is "en" or "zh".
+
+        >>> import cutaway
+        >>> trace = cutaway.load(engine="reference").trace("A robot must obey")
+        >>> draw(trace, "F40").text("zh").splitlines()[0]
+        'F40  Softmax：分数变成权重'
+        """
         lines = draw_text(self.panels, _known(language), columns)
         said = ["", *wrap_prose(self._verdict(language), columns)] if self.check else []
         return "\n".join([self.title(language), "", *lines, *said])
 
     def svg(self, language: str = "en") -> str:
-        """Render as a stand-alone SVG file."""
+        """Render as a stand-alone SVG file; `language` is "en" or "zh".
+
+        >>> import cutaway
+        >>> trace = cutaway.load(engine="reference").trace("A robot must obey")
+        >>> draw(trace, "F40").svg()[:4]
+        '<svg'
+        """
         holds = self.check is None or self.check.ok
         return draw_svg(self.title(language), self.panels, _known(language), self._verdict(language), holds=holds)
 
@@ -51,7 +63,7 @@ class DrawnFigure:
         }
 
     def title(self, language: str = "en") -> str:
-        """The figure's id and name."""
+        """Return the figure's id and title."""
         return f"{self.figure.id}  {localize(self.figure.title, _known(language))}"
 
     def _verdict(self, language: str) -> str:

@@ -1,4 +1,4 @@
-"""How a trace's tokens are written beside the numbers, and the words that several figures need."""
+"""Labels of tokens and positions, and words that several figures share."""
 
 from cutaway.figures.panels import LocalizedText, integer
 from cutaway.figures.statement import Statement
@@ -21,27 +21,27 @@ SEEN = LocalizedText("key: the token that is looked at", "键：被看的词元"
 
 
 def token_label(trace: Trace, token: int) -> str:
-    """A token as it can be read, a leading space as ␣; its id where no tokenizer knows it."""
+    """Return a token in readable form, with spaces as ␣, or its id if the tokenizer does not know it."""
     return trace.tokenizer.label(token) if trace.tokenizer else f"#{token}"
 
 
 def token_labels(trace: Trace) -> list[str]:
-    """All tokens of the text."""
+    """Label all tokens of the text."""
     return [token_label(trace, token) for token in trace.ids]
 
 
 def plural(count: int, thing: str) -> str:
-    """A number of things in English: 1 token, 1,024 tokens."""
+    """Count things in English: 1 token, 1,024 tokens."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def position_text(position: int) -> LocalizedText:
-    """A position as the article counts, from 1, and as arrays do, from 0."""
+    """Name a position as the article counts, from 1, and as an index, from 0."""
     return LocalizedText(f"position {position + 1} (index {position})", f"第 {position + 1} 个位置（下标 {position}）")
 
 
 def position_statement(position: int, formula: str) -> Statement:
-    """A position as in `position_text`, with numbers; the formula gives the index."""
+    """Name a position as `position_text` does, in numbers that know the formula of the index."""
     return Statement(
         "position {place} (index {index})",
         "第 {place} 个位置（下标 {index}）",

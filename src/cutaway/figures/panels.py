@@ -1,4 +1,4 @@
-"""What a figure consists of before anybody draws it: panels, whose every number says where it comes from.
+"""The panels of a figure, independent of how they are rendered; every number names its tensor and index.
 
 The terminal, SVG, JSON, a notebook and the page all draw these same panels, so a figure is written once.
 """
@@ -18,7 +18,7 @@ Scale = Literal["share", "signed", "size"]  # 0 to 1; around 0; from the smalles
 
 @dataclass(frozen=True)
 class LocalizedText:
-    """A piece of prose in the two languages of the project."""
+    """Text in English and in Chinese."""
 
     en: str
     zh: str
@@ -50,13 +50,13 @@ class Cells:
     steps: tuple[int, int] = (0, 0)
 
     def index(self, row: int, column: int) -> tuple[int, ...]:
-        """Where in the tensor the number of that row and column stands."""
+        """Return the index in the tensor of the cell in that row and column."""
         flat = self.offset + row * self.steps[0] + column * self.steps[1]
         return tuple(int(i) for i in np.unravel_index(flat, self.shape))
 
 
 def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | None = None) -> Cells:
-    """The cells of `part`, a view of the tensor's C-contiguous `array`, with 0, 1 or 2 axes; of all of it without."""
+    """Make cells of `part`, a view of the tensor's C-contiguous `array`, with 0, 1 or 2 axes; of all of it without."""
     part = array if part is None else part
     assert array.flags.c_contiguous
     assert part.size == 0 or np.shares_memory(array, part), "a copy does not know where it comes from"
@@ -68,7 +68,7 @@ def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | N
 
 
 def computed(formula: str, values: NDArray[np.generic]) -> Cells:
-    """Cells of numbers, of 0 to 2 axes, that were computed for the picture by that formula."""
+    """Make cells of numbers, of 0 to 2 axes, that were computed by a formula."""
     table = np.atleast_2d(np.asarray(values, np.float32))
     return Cells(table, formula, table.shape, 0, (table.shape[1], 1))
 
@@ -114,7 +114,7 @@ class Arcs:
 
 @dataclass(frozen=True)
 class Number:
-    """One number in a table, how many decimals to show ("" for a whole number), and where it comes from.
+    """A number in a table or a statement, its format, and the tensor and index that it comes from.
 
     `tensor` and `index` as in `Cells`; a formula has no index.
     """
@@ -126,7 +126,7 @@ class Number:
 
 
 def integer(value: int, formula: str) -> Number:
-    """A whole number that was computed by that formula.
+    """Make a whole number that was computed by a formula.
 
     >>> integer(1024, "config.n_ctx")
     Number(value=1024, tensor='config.n_ctx', index=(), form=',')
@@ -171,7 +171,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Label:
-    """Words that begin at a place."""
+    """Text that starts at (x, y)."""
 
     x: int
     y: int
@@ -191,7 +191,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence or two."""
+    """A paragraph of prose."""
 
     words: LocalizedText
 
@@ -200,6 +200,6 @@ Panel = Grid | Bars | Arcs | Table | Drawing | Note
 
 
 def signed_limit(values: FloatArray) -> float:
-    """The number at the ends of a signed scale: the largest magnitude, and 1 where all are 0."""
+    """Return the largest magnitude, at which a signed scale ends; 1 if all are 0."""
     finite = np.abs(values[np.isfinite(values)])
     return float(finite.max()) if finite.size and finite.max() > 0 else 1.0

@@ -1,4 +1,4 @@
-"""What the model should have computed, in float64, and how far it is off."""
+"""Reference values in float64, and errors relative to them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ TOLERANCE = 1e-4  # the engines' float32 is tested with the same
 
 
 def relative_error(numbers: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
-    """The largest difference, as a part of the largest expected number where that is above 1; 0 of no numbers."""
+    """Return max |numbers - expected| / max(1, max |expected|); 0 for empty arrays."""
     assert numbers.shape == expected.shape, (numbers.shape, expected.shape)
     if not numbers.size:
         return 0.0
@@ -19,7 +19,7 @@ def relative_error(numbers: NDArray[np.floating], expected: NDArray[np.floating]
 
 
 def max_difference(numbers: NDArray[np.floating], others: NDArray[np.floating]) -> float:
-    """0 where there is nothing to compare."""
+    """Return max |numbers - others|; 0 for empty arrays."""
     return float(np.abs(numbers - others).max(initial=0))
 
 
@@ -40,14 +40,14 @@ def span(values: NDArray[np.floating], tensor: str) -> Statement:
 
 
 def linear(trace: Trace, x: str, matrix: str, position: int) -> NDArray[np.float64]:
-    """A token's vector times a weight matrix, plus the bias, in float64: what the model should have computed."""
+    """Multiply a token's vector by a weight matrix and add the bias, in float64: (columns,)."""
     row = trace[x][position].astype(np.float64)
     exact: NDArray[np.float64] = row @ trace[f"{matrix}.weight"] + trace[f"{matrix}.bias"]
     return exact
 
 
 def exact_scores(trace: Trace, layer: int, position: int, keys: int) -> NDArray[np.float64]:
-    """What a token's query and each of the first keys give in every head (H, keys), before the mask, in float64."""
+    """Scaled scores (H, keys) of a token's query with the first keys, before the mask, in float64."""
     q, k = (trace[f"{kind}.{layer}"].astype(np.float64) for kind in "qk")
     scores: NDArray[np.float64] = np.einsum("hd,htd->ht", q[:, position], k[:, :keys]) / np.sqrt(q.shape[-1])
     return scores

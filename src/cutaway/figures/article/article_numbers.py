@@ -34,5 +34,5 @@ ATTENDED = ("robot", "a", "it")
 
 
 def article_cells(name: str) -> Cells:
-    """One of the article's own tables."""
+    """Return one of the article's own tables."""
     return cells(name, NUMBERS[name])

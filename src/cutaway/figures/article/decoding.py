@@ -1,4 +1,4 @@
-"""What figures do with a trace besides reading it: ask for the next token, go on, and read the beginning alone."""
+"""Greedy decoding from a trace: candidates for the next token, steps of the loop, and prefixes read alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Step:
 
 
 def candidates(trace: Trace, count: int, position: int = -1) -> list[Candidate]:
-    """The likeliest tokens after a position, or the last, likeliest first; of equals the lowest id."""
+    """Return the most likely next tokens after a position, most likely first; of equal ones the lowest id first."""
     logits = trace.logits_at(position)
     probabilities = softmax(logits.astype(np.float64))
     likeliest = top_k(probabilities, count)
@@ -41,7 +41,7 @@ def candidates(trace: Trace, count: int, position: int = -1) -> list[Candidate]:
 
 
 def candidate_table(trace: Trace, position: int, likely: Sequence[Candidate]) -> Table:
-    """What may come after that position, with logits and probabilities."""
+    """Tabulate the candidates after a position, with logits and probabilities."""
     rows: list[list[Entry]] = [
         [
             token_label(trace, each.id),
@@ -57,15 +57,15 @@ def candidate_table(trace: Trace, position: int, likely: Sequence[Candidate]) ->
 
 
 def likely(step: Step) -> Number:
-    """The probability of what a step chose; its text may be longer than the figure's."""
+    """Return the probability of the token that a step chose."""
     return Number(step.chosen.probability, f"softmax(logits({len(step.ids)} ids)[-1])[{step.chosen.id}]", form=".2%")
 
 
 def go_on(
     trace: Trace, most: int, enough: Callable[[list[int]], bool] = lambda written: False
 ) -> tuple[list[Step], Trace]:
-    """At most `most` rounds of the loop with the likeliest token each time, until the ids written are `enough`, and the
-    trace of the last round.
+    """Decode greedily for at most `most` steps, until `enough` of the ids written is true; return the steps and the
+    trace of the last one.
 
     The loop ends early where the context is full: the token chosen last then has no place to be read.
     """
@@ -79,7 +79,7 @@ def go_on(
 
 
 def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
-    """The first tokens as a text of their own, read anew or after `base`; a change to a token beyond falls away."""
+    """Trace the first `count` tokens alone, from nothing or from `base`, without interventions at later tokens."""
     kept = fitting(trace.interventions, count)
     return Trace(
         trace.config, trace.weights, trace.tokenizer, trace.ids[:count], kept, base=base, progress=trace.on_progress
@@ -87,12 +87,12 @@ def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
 
 
 def first_logits(trace: Trace, count: int) -> FloatArray:
-    """The logits (count, V) after each of the first tokens."""
+    """Return the logits (count, V) after each of the first tokens."""
     return trace.read_out(trace[trace.final_residual][:count])["logits"]
 
 
 def tail(trace: Trace, ids: Sequence[int], columns: int) -> str:
-    """The end of a text from a whole token on, in at most so many columns; "…" stands for what is before it."""
+    """Return the end of a text, cut at a token and marked with "…", in at most `columns` columns."""
     end = ""
     for token in reversed(ids):
         label = short(token_label(trace, token))

@@ -15,13 +15,13 @@ SHEET = 96  # numbers in a row of a long vector's sheet
 
 
 def part(trace: Trace, name: str, *index: int | slice) -> Cells:
-    """A row or a table of a tensor: `part(trace, "attn.5", 1, 8)` is attn.5[1, 8]."""
+    """Return a row or a table of a tensor: `part(trace, "attn.5", 1, 8)` is attn.5[1, 8]."""
     array = np.ascontiguousarray(trace[name])
     return cells(name, array, array[index])
 
 
 def at(trace: Trace, name: str, *index: int, form: str = ".4f") -> Number:
-    """One number of a tensor."""
+    """Return one number of a tensor."""
     return Number(float(trace[name][index]), name, index, form)
 
 
@@ -35,7 +35,7 @@ def sheet(trace: Trace, name: str, position: int) -> Cells:
 
 
 def weight_grid(trace: Trace, name: str) -> Grid:
-    """A weight matrix: all of it where it is small, or every n-th row and column."""
+    """Draw a weight matrix, or of a large one every n-th row and column."""
     rows, columns = trace[name].shape
     down, across = (-(-size // most) for size, most in zip((rows, columns), MOST_WEIGHTS, strict=True))
     thinned = [(down, "row", "行"), (across, "column", "列")]
@@ -47,7 +47,7 @@ def weight_grid(trace: Trace, name: str) -> Grid:
 
 
 def weights_and_bias(trace: Trace, matrix: str) -> tuple[Grid, Grid]:
-    """A weight matrix, and the biases of those of its columns that are shown."""
+    """Draw a weight matrix, and the biases of the columns shown."""
     weight, name, size = weight_grid(trace, f"{matrix}.weight"), f"{matrix}.bias", trace[f"{matrix}.bias"].size
     step = weight.cells.steps[1]
     words = LocalizedText(f"{name}, one in {step} of {size:,}", f"{name}，{size:,} 个，每 {step} 个取一个")
@@ -55,7 +55,7 @@ def weights_and_bias(trace: Trace, matrix: str) -> tuple[Grid, Grid]:
 
 
 def few_columns(width: int) -> tuple[slice, LocalizedText]:
-    """The numbers of each vector that are shown where many stand under one another, and what a title says of it."""
+    """Return the columns shown of wide vectors under one another, and the words that say so in a title."""
     said = LocalizedText(
         f", the first {MOST_COLUMNS} of {width:,} numbers", f"，{width:,} 个数中的前 {MOST_COLUMNS} 个"
     )
@@ -63,20 +63,20 @@ def few_columns(width: int) -> tuple[slice, LocalizedText]:
 
 
 def token_weights(trace: Trace, title: Text, weights: Cells, marked: tuple[int, ...] = ()) -> Bars | Grid:
-    """A bar for the weight of each token; one strip where they are too many for bars."""
+    """Draw a bar for the weight of each token, or one strip if there are more than `MOST_BARS`."""
     if weights.values.size > MOST_BARS:
         return Grid(title, weights, "share")
     return Bars(title, token_labels(trace)[: weights.values.size], weights, "share", marked)
 
 
 def window(trace: Trace, position: int) -> slice:
-    """The tokens that have a row where not all can: those up to a position, and some after it."""
+    """Return the tokens shown of a long text: `MOST_ROWS` around a position."""
     start = max(0, min(position - 3 * MOST_ROWS // 4, len(trace) - MOST_ROWS))
     return slice(start, min(start + MOST_ROWS, len(trace)))
 
 
 def omitted_tokens(trace: Trace) -> LocalizedText:
-    """What a figure says where it has no room for all tokens."""
+    """Say how many tokens are shown; empty if all are."""
     rows = len(range(*window(trace, 0).indices(len(trace))))
     if rows == len(trace):
         return LocalizedText("", "")
@@ -84,7 +84,7 @@ def omitted_tokens(trace: Trace) -> LocalizedText:
 
 
 def selection_text(chosen: Selection) -> LocalizedText:
-    """The layer and head, and the position as words and as an index."""
+    """Name the layer, the head and the position, the latter counted from 1 and as an index."""
     spot = position_text(chosen.position)
     return LocalizedText(
         f"layer {chosen.layer}, head {chosen.head} (counted from 0), {spot.en}",

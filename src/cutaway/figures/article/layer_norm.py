@@ -1,4 +1,4 @@
-"""A LayerNorm as a figure shows it, and as the formula has it."""
+"""Panels of a LayerNorm, and its formula in float64."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,13 @@ Float64 = NDArray[np.float64]
 
 
 def norm_numbers(trace: Trace, name: str, layer: int, position: int) -> Table:
-    """The two numbers that a block's LayerNorm takes from a token's vector."""
+    """Tabulate the mean and the rstd that a block's LayerNorm computes for a token."""
     mean, rstd = (at(trace, f"{name}.{kind}.{layer}", position, 0) for kind in ("mean", "rstd"))
     return norm_table(f"{name}.{layer}", mean, rstd)
 
 
 def norm_table(name: str, mean: Number, rstd: Number) -> Table:
-    """The same for any LayerNorm."""
+    """Tabulate a mean and an rstd under the formula of LayerNorm."""
     formula = "(x - mean) · rstd · weight + bias"
     return Table(
         LocalizedText(f"LayerNorm {name}: {formula}", f"层归一化 {name}：{formula}"),
@@ -29,13 +29,13 @@ def norm_table(name: str, mean: Number, rstd: Number) -> Table:
 
 
 def normalised(trace: Trace, name: str, layer: int, position: int) -> Grid:
-    """What a LayerNorm makes of a token's vector."""
+    """Draw a LayerNorm's output for a token."""
     title = LocalizedText(f"the normalised vector {name}.{layer}", f"归一化后的向量 {name}.{layer}")
     return Grid(title, part(trace, f"{name}.{layer}", position), "signed")
 
 
 def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) -> float:
-    """How far a LayerNorm's output is from the formula, computed anew in float64 from its input."""
+    """Return the relative error of a LayerNorm's output, compared with the formula in float64."""
     mean, rstd, normal = exact_norm(trace, f"h.{layer}.ln_{name[-1]}", trace[x][position])
     return max(
         relative_error(trace[f"{name}.mean.{layer}"][position], mean),
@@ -45,8 +45,9 @@ def norm_difference(trace: Trace, name: str, x: str, layer: int, position: int) 
 
 
 def exact_norm(trace: Trace, tensor: str, row: FloatArray) -> tuple[Float64, Float64, Float64]:
-    """The mean (1,), 1 / standard deviation (1,) and output (d,) of a LayerNorm, whose weights have that name, for a
-    vector (d,), in float64.
+    """Compute mean (1,), 1 / standard deviation (1,) and output (d,) of a LayerNorm for a vector (d,), in float64.
+
+    `tensor` names its weights, as in "h.0.ln_1".
     """
     exact = row.astype(np.float64)
     mean, rstd = exact.mean(keepdims=True), 1 / np.sqrt(exact.var(keepdims=True) + trace.config.layer_norm_epsilon)
@@ -54,7 +55,7 @@ def exact_norm(trace: Trace, tensor: str, row: FloatArray) -> tuple[Float64, Flo
 
 
 def norm_error(name: str, x: str, tensor: str, suffix: str) -> str:
-    """The formula of how far the mean, the rstd and the output of a LayerNorm are from those of the vector `x`.
+    """Return the formula of the error of a LayerNorm's mean, rstd and output, given its input vector `x`.
 
     `name` is that of the output and `tensor` that of the weights; `suffix` is the layer and the index.
     """

@@ -81,7 +81,7 @@ def _loop(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _round(trace: Trace, step: Step, y: int, *, first: bool, last: bool) -> Shapes:
-    """What was read, the model, what was chosen, and the line back to the next step's input."""
+    """Draw one step: the input, the model, the token chosen, and the line back to the next input."""
     old, new = (step.ids, "") if first else (step.ids[:-1], short(token_label(trace, step.ids[-1])))
     before, out = tail(trace, old, TAIL), short(token_label(trace, step.chosen.id))
     shapes: Shapes = [Label(TAIL + 1 - width(before), y + 1, before)]

@@ -1,4 +1,4 @@
-"""Part 1 of the article: where the likeliest token every time leads, and how another choice leads out of it."""
+"""Part 1 of the article: greedy decoding, which can repeat itself for ever, and the way out by another choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ _WALKS: WeakKeyDictionary[Trace, Walk] = WeakKeyDictionary()  # the figure and i
 
 
 def walk(trace: Trace) -> Walk:
-    """Writing goes on from the trace; a second time it is only looked up."""
+    """Decode greedily from a trace; cached, because the figure and its check need the same one."""
     if trace not in _WALKS:
         _WALKS[trace] = _walk(trace)
     return _WALKS[trace]
@@ -77,7 +77,7 @@ def _walk(trace: Trace) -> Walk:
 
 
 def find_lap(ids: Sequence[int]) -> int:
-    """How many tokens the run has that stands several times in a row at the end; 0 where there is none."""
+    """Return the length of the run that is repeated at the end of the ids; 0 if there is none."""
     for lap in range(1, len(ids) // TIMES + 1):
         end = ids[-max(TIMES * lap, LEAST) :]
         if len(end) >= LEAST and end[lap:] == end[:-lap]:
@@ -86,12 +86,12 @@ def find_lap(ids: Sequence[int]) -> int:
 
 
 def _begins(ids: Sequence[int], lap: int) -> int:
-    """From where on the tokens repeat with that distance, to the end."""
+    """Return the index from which the ids have period `lap`, to the end."""
     return next((i + 1 for i in range(len(ids) - lap - 1, -1, -1) if ids[i] != ids[i + lap]), 0)
 
 
 def seen_before(ids: Sequence[int]) -> int:
-    """How many of the last tokens stood in this order before."""
+    """Return the length of the longest suffix that occurs earlier in the ids."""
     lengths = range(len(ids) - 1, 0, -1)
     return next((n for n in lengths if any(ids[i : i + n] == ids[-n:] for i in range(len(ids) - n))), 0)
 
@@ -119,7 +119,7 @@ def _greedy(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _laps(trace: Trace, found: Walk) -> Table:
-    """What was written: a row for each lap of the circle, before it for every few tokens."""
+    """Tabulate the ids written: a row for each lap of the circle, and before it for every few tokens."""
     count = len(found.steps)
     before = found.start if found.lap else count
     cuts = [*range(0, before, TOGETHER), *range(before, count, found.lap or count), count]
@@ -147,7 +147,7 @@ def _span(first: int, end: int) -> str:
 
 
 def _outcome(trace: Trace, found: Walk) -> LocalizedText:
-    """Where the writing led, as it was measured."""
+    """Say whether greedy decoding ran into a circle, and where."""
     count, start, lap = len(found.steps), found.start, found.lap
     if not lap:
         steps = LocalizedText(plural(count, "step"), f"{count} 步")

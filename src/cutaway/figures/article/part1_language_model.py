@@ -1,4 +1,4 @@
-"""Part 1 of the article: a language model from outside, which says what may come next."""
+"""Part 1 of the article: a language model seen from outside, as a predictor of the next token."""
 
 from collections.abc import Sequence
 
@@ -157,7 +157,7 @@ def _gap(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _guess(name: str, y: int, *, both: bool = False) -> Shapes:
-    """A gap between words, with arrows from where the model looks."""
+    """Draw a gap between words, with arrows from the words that the model sees."""
     shapes: Shapes = [
         Label(0, y, name),
         Box(0, y + 1, 20, 3, LocalizedText("words before it", "前面的词"), "key"),
@@ -175,7 +175,7 @@ def _hidden(trace: Trace, chosen: Selection) -> int:
 
 
 def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
-    """Why another position is hidden than the chosen one, where it is."""
+    """Say why a position other than the chosen one is hidden; empty if it is the chosen one."""
     hidden, wanted = _hidden(trace, chosen), position_text(chosen.position)
     if hidden in (0, chosen.position):
         return LocalizedText("", "")
@@ -191,7 +191,7 @@ def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
 
 
 def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:
-    """What the model gives the hidden token, with nothing on its right and with the whole text."""
+    """Tabulate the hidden token's probability, read alone up to it and in the whole text."""
     hidden = _hidden(trace, chosen)
     if hidden == 0:
         return []

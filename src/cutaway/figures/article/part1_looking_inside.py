@@ -1,4 +1,4 @@
-"""Part 1 of the article: which positions' paths are active in the first two steps, seen from above."""
+"""Part 1 of the article: looking inside GPT-2, at the positions that are computed in the first two steps."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
 NO_SECOND_STEP = LocalizedText("This model has one slot: there is no second step.", "本模型只有一个位置，没有第二步。")
-COMPUTED, REUSED = LocalizedText("computed now", "本步计算"), LocalizedText("taken over", "沿用")
+COMPUTED, REUSED = LocalizedText("computed now", "本步计算"), LocalizedText("reused", "沿用")
 EMPTY = "", "plain", "", LocalizedText("empty", "空着")  # a slot that no token has reached
 
 
@@ -106,7 +106,7 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _measured(first: Trace, second: Trace) -> Table:
-    """What the second step computed, and what it did to the first token's vectors."""
+    """Tabulate what the second step computes, and how it changes the first token's vectors."""
     work, anew = second.work, beginning(second, 2)
     formula = "abs(resid[0] {} - resid[0] before).max()"
     rows: list[list[Entry]] = [
@@ -115,7 +115,7 @@ def _measured(first: Trace, second: Trace) -> Table:
             Number(work.positions_computed, "work.positions_computed", form=""),
         ],
         [
-            LocalizedText("positions taken over", "沿用的位置数"),
+            LocalizedText("positions reused", "沿用的位置数"),
             Number(work.positions_reused, "work.positions_reused", form=""),
         ],
         [
@@ -162,7 +162,7 @@ def _check_second_step(trace: Trace, chosen: Selection) -> Check:
 
 
 def _change(last: str, step: str) -> str:
-    """The formula of the largest change of the first token's residual stream when a second token is read."""
+    """Return the formula of the largest change of the first token's residual stream when a second token is read."""
     before = f"max([difference(resid.pre.L({step})[0], resid.pre.L(ids[:1])[0]) for L in layers])"
     return f"max([{before}, difference({last}({step})[0], {last}(ids[:1])[0])])"
 

@@ -1,4 +1,4 @@
-"""Part 1 of the article: what a position may look at, with the mask and without it."""
+"""Part 1 of the article: attention with and without the causal mask."""
 
 from collections.abc import Sequence
 
@@ -46,7 +46,7 @@ def _with_later(trace: Trace, chosen: Selection) -> int:
 
 
 def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
-    """Why another position is shown than the chosen one, where it is."""
+    """Say why a position other than the chosen one is shown; empty if it is the chosen one."""
     shown, last = _with_later(trace, chosen), position_text(chosen.position)
     if shown == chosen.position:
         return LocalizedText("", "")

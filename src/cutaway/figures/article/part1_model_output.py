@@ -34,17 +34,17 @@ def _row(trace: Trace, tensor: str, row: FloatArray, position: int) -> Cells:
 
 
 def falling(logits: FloatArray) -> list[int]:
-    """The ids of all tokens, the likeliest first; of equals the lowest id."""
+    """Sort all ids by logit, largest first; of equal ones the lowest id first."""
     return [int(token) for token in top_k(logits, len(logits))]
 
 
 def output_matrix(trace: Trace) -> str:
-    """The name of the matrix whose rows the last vector is multiplied by."""
+    """Return the name of the output matrix: wte if it is tied."""
     return "wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"
 
 
 def expected_logits(trace: Trace, position: int) -> FloatArray:
-    """The logits (V,) of a position from the vector that leaves the last block: the LayerNorm by its formula in
+    """Compute the logits (V,) of a position from the vector that leaves the last block: the LayerNorm by its formula in
     float64, the product in float32, since a copy of the matrix in float64 would take hundreds of megabytes.
     """
     last = trace[trace.final_residual][position]

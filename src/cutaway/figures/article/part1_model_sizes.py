@@ -1,4 +1,4 @@
-"""Part 1 of the article: how large the published models and the loaded one are, and the slots that a text fills."""
+"""Part 1 of the article: sizes of the published models and of the loaded one, and the slots of the context."""
 
 from collections.abc import Sequence
 
@@ -222,7 +222,7 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def layer_names(trace: Trace) -> list[Text]:
-    """The model's layers from the top down, of many only the last and the first."""
+    """Name the layers from the top down; of more than three only the last and the first."""
     layers = range(trace.config.n_layer - 1, -1, -1)
     names: list[Text] = [LocalizedText(f"layer {layer}", f"第 {layer} 层") for layer in layers]
     return [names[0], MORE, names[-1]] if len(names) > 3 else names

@@ -1,4 +1,4 @@
-"""Part 1 of the article: what a token looks at, told as a search through folders."""
+"""Part 1 of the article: query, key and value, explained as a search through folders."""
 
 from collections.abc import Sequence
 

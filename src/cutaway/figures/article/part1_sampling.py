@@ -44,7 +44,7 @@ class Column:
     drawn: int
 
     def share(self, token: int) -> Entry:
-        """What a table says of the token."""
+        """Return the token's probability, or that it is cut."""
         if token not in self.shares:
             return CUT_OFF
         return Number(self.shares[token], f"{self.formula}[{token}]", form=".2%")
@@ -110,13 +110,13 @@ def _column(logits: FloatArray, sampling: GenerationConfig, position: int) -> Co
 
 
 def _ranks(size: int, borders: Iterable[int]) -> list[int]:
-    """Which candidates have a row: the likeliest, and those on both sides of a cut; no cut is behind the last."""
+    """Return the ranks that have a row: the most likely tokens, and those on both sides of a cut."""
     near = {rank for border in borders if border < size for rank in range(border - AROUND, border + AROUND)}
     return sorted(rank for rank in {*range(LIKELIEST), *near} if 0 <= rank < size)
 
 
 def _between(before: int, rank: int, borders: Mapping[int, Text], columns: int) -> list[Sequence[Entry]]:
-    """What stands between the rows of two candidates: a line where something cuts, dots where some are left out."""
+    """Return the row between two candidates: a line at a cut, dots where some are left out."""
     if rank in borders:
         name = borders[rank]
         return [("──", LocalizedText(f"cut at {name}", f"在 {name} 处截断"), *("──",) * (columns + 1))]
@@ -157,7 +157,7 @@ def _check_cut(trace: Trace, chosen: Selection) -> Check:
 
 
 def _out_of_order(logits: FloatArray) -> float:
-    """How far the probabilities (V,) with all three settings are from those computed one setting after the other."""
+    """Return the error of the probabilities (V,), compared with temperature, top-k and top-p applied one by one."""
     shares = softmax(logits / np.float64(LAST.temperature))
     shares[logits < np.sort(logits)[-min(LAST.top_k, len(logits))]] = 0
     shares /= shares.sum()

@@ -1,4 +1,4 @@
-"""Part 1 of the article: which words a word looks at, by the head that says it best and by any other."""
+"""Part 1 of the article: the words that a word attends to, in the most focused head and in any other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _lines(trace: Trace, layer: int, head: int, position: int, name: LocalizedText) -> Panel:
-    """How one head's query spreads its weight: as lines, or in a long text as one strip."""
+    """Draw the weights of one query: as lines, or as one strip for a long text."""
     title = LocalizedText(f"{name.en}: layer {layer}, head {head}", f"{name.zh}：第 {layer} 层第 {head} 个头")
     weights = part(trace, f"attn.{layer}", head, position)
     if len(trace) > MOST_LINES:
@@ -130,7 +130,7 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
 
 
 def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
-    """What every head gives (L, H, position + 1), from its query and keys."""
+    """Compute the attention weights (L, H, position + 1) of a position from queries and keys alone."""
     scores = [
         np.einsum("hd,htd->ht", trace[f"q.{layer}"][:, position], trace[f"k.{layer}"][:, : position + 1])
         for layer in range(trace.config.n_layer)
@@ -139,7 +139,7 @@ def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
 
 
 def _look_error(best: Look, position: int) -> str:
-    """The formula of how far a weight is from its own computed anew, and from the largest of all heads'."""
+    """Return the formula of a weight's error, compared with itself and with the largest of all heads, recomputed."""
     weight = f"attn.{best.layer}[{best.head}, {position}, {best.key}]"
     shares = f"softmax(sum(q.L[:, {position}, None] * k.L[:, :{position + 1}], -1) / sqrt(config.d_head))"
     there = f"stack([{shares} for L in layers])[{best.layer}, {best.head}, {best.key}]"

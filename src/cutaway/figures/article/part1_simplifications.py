@@ -1,4 +1,4 @@
-"""Part 1 of the article: what it says of GPT-2 without a picture, measured."""
+"""Part 1 of the article: statements about GPT-2 that it simplifies and does not draw, measured."""
 
 from collections.abc import Sequence
 
@@ -66,7 +66,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _stop_reason(trace: Trace) -> LocalizedText:
-    """Why the loop with the likeliest token each time ends, if it is asked for so many tokens."""
+    """Say why greedy decoding of `ROUNDS` tokens ends."""
     steps, last = go_on(trace, ROUNDS)
     if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
         return LocalizedText("the end-of-text token was chosen", "选中了文本结束词元")
@@ -149,7 +149,7 @@ def _pieces(trace: Trace, tokenizer: Tokenizer) -> list[bpe.PreToken]:
 
 
 def _text(trace: Trace, tokenizer: Tokenizer) -> str:
-    """What the ids stand for; a vocabulary can be padded with ids that stand for nothing."""
+    """Decode the ids, without those of a padded vocabulary."""
     return tokenizer.decode(token for token in trace.ids if token < tokenizer.n_vocab)
 
 

@@ -15,7 +15,7 @@ FEED_FORWARD = LocalizedText("feed-forward network", "前馈网络")
 
 
 def tower(x: int, y: int, width: int, names: Sequence[Text], colour: str) -> Shapes:
-    """Boxes on top of one another, named from the top down."""
+    """Stack boxes, named from the top down."""
     shapes: Shapes = []
     for name in names:
         if name == MORE:
@@ -28,7 +28,7 @@ def tower(x: int, y: int, width: int, names: Sequence[Text], colour: str) -> Sha
 
 
 def tower_height(names: Sequence[Text]) -> int:
-    """Lines that a tower takes."""
+    """Return the height of a tower in lines."""
     return sum(1 if name == MORE else 3 for name in names)
 
 

@@ -62,7 +62,7 @@ def _opened(trace: Trace, chosen: Selection, key: int) -> Sequence[Grid]:
 
 
 def _best_key(trace: Trace, chosen: Selection) -> int:
-    """The key that the position gives most weight to."""
+    """Return the key with the largest weight at the position."""
     return int(trace[f"attn.{chosen.layer}"][chosen.head, chosen.position].argmax())
 
 

@@ -1,4 +1,4 @@
-"""Part 2 of the article: the heads - how a vector is split into them, some of them, and how they are merged."""
+"""Part 2 of the article: splitting a vector into heads, and merging them."""
 
 from collections.abc import Sequence
 
@@ -46,7 +46,7 @@ def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _index_map(trace: Trace, chosen: Selection) -> Table:
-    """Where the first and the last number of the chosen head stood before."""
+    """Tabulate the indices of the chosen head's first and last number, before and after splitting."""
     layer, head, position, config = chosen.layer, chosen.head, chosen.position, trace.config
     rows = []
     for third, kind in enumerate("qkv"):
@@ -125,7 +125,7 @@ def _chosen_heads(trace: Trace, chosen: Selection) -> list[int]:
 
 
 def _of_how_many(heads: Sequence[int], of: int) -> LocalizedText:
-    """Which heads are shown: 3 of 6 heads (0, 1, 5)."""
+    """List the heads shown: 3 of 6 heads (0, 1, 5)."""
     if of == 1:
         return LocalizedText("its only head (0)", "唯一的头（0）")
     listed = ", ".join(map(str, heads)), "、".join(map(str, heads))

@@ -1,4 +1,4 @@
-"""Part 2 of the article: one token at a time - what is computed for it, what is kept, and what is used again."""
+"""Part 2 of the article: the KV cache - decoding one token at a time and reusing keys and values."""
 
 from collections.abc import Sequence
 
@@ -27,18 +27,18 @@ COLOURS = {"q": "query", "k": "key", "v": "value"}
 
 
 def decode(trace: Trace, position: int) -> Trace:
-    """The text up to that position, read as a model with a cache does: all tokens before it are taken over."""
+    """Trace the text up to a position as a model with a KV cache does: all tokens before it are reused."""
     before = beginning(trace, position, trace) if position else None
     return beginning(trace, position + 1, before)
 
 
 def at_once(trace: Trace) -> Trace:
-    """The text read in one pass: the trace itself, unless it took over a part from another."""
+    """Trace the text in one pass: the trace itself, unless it reused another."""
     return beginning(trace, len(trace)) if trace.work.positions_reused else trace
 
 
 def first_word(trace: Trace) -> int:
-    """The token after the one that starts the text, where there is one; the article's "a"."""
+    """Return the position of the token after the first, if there is one; the article's "a"."""
     return min(1, len(trace) - 1)
 
 
@@ -190,7 +190,7 @@ def _check_cache(trace: Trace, chosen: Selection) -> Check:
 
 
 def _from_cache(trace: Trace, position: int) -> FloatArray:
-    """The logits (V,) of one token that is read with nothing but the keys and values of those before it."""
+    """Compute the logits (V,) of one token from the cached keys and values of those before it."""
     config, weights, hook = trace.config, trace.weights, trace.edits(position)
     x = embed(weights, [trace.ids[position]], position, hook)  # (1, d)
     for layer in range(config.n_layer):
@@ -281,7 +281,7 @@ def _check_second_step(trace: Trace, chosen: Selection) -> Check:
 
 
 def _decode_error(position: int) -> str:
-    """The formula of how far the vectors of a token read alone are from those of the text read at once."""
+    """Return the formula of the error of a token's vectors, decoded alone, compared with one pass."""
     step = f"step({position})"
     heads = ", ".join(f"{kind}.L[:, {position}]" for kind in "qkv")
     heads_alone = ", ".join(f"{kind}.L({step})[:, {position}]" for kind in "qkv")

@@ -1,4 +1,4 @@
-"""Part 2 of the article: masked self-attention, in which no token sees a later one."""
+"""Part 2 of the article: masked self-attention, in which no token attends to a later one."""
 
 from collections.abc import Sequence
 
@@ -171,7 +171,7 @@ def _check_data_set(trace: Trace, chosen: Selection) -> Check:
 
 
 def _score_error(layer: int, position: int) -> str:
-    """The formula of how far scores, masked scores and weights of a token are from those that its q and k give."""
+    """Return the formula of the error of a token's scores, masked scores and weights, compared with its q and k."""
     scores = f"sum(q.{layer}[:, {position}, None] * k.{layer}, -1) / sqrt(config.d_head)"
     seen = f"({scores})[:, :{position + 1}]"
     return (

@@ -1,4 +1,4 @@
-"""Part 2 of the article, its end: where the parameters of the model are."""
+"""Part 2 of the article: the parameters of a block and of the model."""
 
 from collections.abc import Iterator, Sequence
 
@@ -158,7 +158,7 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _loaded(trace: Trace) -> dict[str, int]:
-    """How many numbers are loaded for wte, wpe, each block (h.0 ...), ln_f and a head of its own."""
+    """Count the numbers loaded for wte, wpe, each block (h.0 ...), ln_f and an untied head."""
     sizes: dict[str, int] = {}
     for name in trace.weights:
         parts = name.split(".")
@@ -240,7 +240,7 @@ def _rows(table: ParameterTable) -> Iterator[Sequence[Entry]]:
 
 
 def _notes_zh(table: ParameterTable) -> list[str]:
-    """What `cutaway.parameters.notes` says, in Chinese."""
+    """Translate `cutaway.parameters.notes` into Chinese."""
     said = []
     if table.matches_article:
         missing, left_out = table.parameters - table.article_parameters, sum(row.difference for row in table.final)

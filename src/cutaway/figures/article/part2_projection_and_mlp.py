@@ -1,4 +1,4 @@
-"""Part 2 of the article: the way out of attention, the MLP, and what both add to the token's vector."""
+"""Part 2 of the article: the projection, the MLP, and the residual additions after both."""
 
 from collections.abc import Sequence
 

@@ -114,7 +114,7 @@ def _query_key_value_matrix(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _thirds(n_embd: int) -> Drawing:
-    """Which columns are whose, in the colours of query, key and value."""
+    """Draw the columns of query, key and value in their colours."""
     boxes = []
     for i, name in enumerate(QUERY_KEY_VALUE.values()):
         columns = f"{i * n_embd} … {(i + 1) * n_embd - 1}"
@@ -124,7 +124,7 @@ def _thirds(n_embd: int) -> Drawing:
 
 
 def three_parts(trace: Trace, layer: int, position: int) -> tuple[Drawing, Grid]:
-    """The vector qkv of a token with its parts named: query, key and value."""
+    """Draw the vector qkv of a token, a line for each part."""
     n_embd, qkv = trace.config.n_embd, trace[f"qkv.{layer}"]
     title = LocalizedText(f"qkv.{layer}[{position}], a line for each part", f"qkv.{layer}[{position}]，每部分占一行")
     parts = cells(f"qkv.{layer}", qkv, qkv[position].reshape(3, n_embd))

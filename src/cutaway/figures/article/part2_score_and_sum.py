@@ -1,4 +1,4 @@
-"""Part 2 of the article: what one head does for one token - scores, weights, sum."""
+"""Part 2 of the article: one head at one token - scores, weights, weighted sum."""
 
 from collections.abc import Sequence
 
@@ -40,7 +40,7 @@ def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _latest(shown: slice) -> LocalizedText:
-    """What a figure says that shows the last tokens only."""
+    """Say how many of the last tokens are shown; empty if all are."""
     if shown.start == 0:
         return LocalizedText("", "")
     n = shown.stop - shown.start

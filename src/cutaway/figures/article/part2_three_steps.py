@@ -154,7 +154,7 @@ def _weighted_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def weighted_values(trace: Trace, chosen: Selection) -> tuple[Grid, Grid]:
-    """Each token's value times its weight, and the sum over all tokens."""
+    """Draw each token's value times its weight, and the sum over all tokens."""
     layer, head, position = chosen.layer, chosen.head, chosen.position
     shown = window(trace, position)
     products = trace[f"attn.{layer}"][head, position, shown, None] * trace[f"v.{layer}"][head, shown]

@@ -1,4 +1,4 @@
-"""Part 3 of the article: what else a decoder can be trained to do. These figures wait for models that do it."""
+"""Part 3 of the article: other applications of decoders, which are not built yet."""
 
 from cutaway.figures.figure import Figure
 from cutaway.figures.panels import LocalizedText

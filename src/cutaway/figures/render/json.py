@@ -9,7 +9,7 @@ from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, LocalizedTe
 
 
 def panel_document(panel: Panel) -> dict[str, object]:
-    """A panel with its kind; numbers stand as `Cells` has them, and one that is not finite is null."""
+    """Convert a panel to JSON types, with its kind; numbers that are not finite become null."""
     kind = {"kind": type(panel).__name__.lower()}
     if isinstance(panel, Grid | Bars | Arcs):
         fields = {name: value for name, value in vars(panel).items() if name != "cells"}
@@ -24,7 +24,7 @@ def panel_document(panel: Panel) -> dict[str, object]:
 
 
 def cells_document(cells: Cells) -> dict[str, object]:
-    """The numbers row by row, and where each stands."""
+    """Convert cells to JSON types: the values row by row, and the layout that gives the index of each."""
     return {
         "tensor": cells.tensor,
         "shape": cells.shape,
@@ -35,7 +35,7 @@ def cells_document(cells: Cells) -> dict[str, object]:
 
 
 def _numbers(values: NDArray[np.float32]) -> list[list[float | None]]:
-    """Each float32 by the few digits that are it and no other."""
+    """Round to the fewest digits that identify each float32."""
     return [[float(str(value)) if np.isfinite(value) else None for value in row] for row in values]
 
 

@@ -54,7 +54,7 @@ STYLE = f"{_rules(LIGHT)}@media(prefers-color-scheme:dark){{{_rules(DARK)}}}"
 
 
 def draw_svg(title: str, panels: Sequence[Panel], language: str, verdict: str = "", *, holds: bool = True) -> str:
-    """The panels under one another and the check's verdict below them, as one SVG file."""
+    """Render the panels under one another, and the check's verdict below them, as one SVG file."""
     pieces = [_draw(panel, language) for panel in panels]
     if verdict:
         pieces.append(_prose(verdict, "good" if holds else "bad"))

@@ -19,7 +19,7 @@ SCALE_WIDTH = 120  # pixels of the scale's colours
 
 
 def draw_grid(grid: Grid, language: str) -> Fragment:
-    """The cells with their labels, and the scale of their colours."""
+    """Render the cells with their labels, and the scale of their colours."""
     values = grid.cells.values
     count, across = values.shape
     left, top = (LABELS if grid.rows else 0), (LINE if grid.columns else 0)
@@ -118,7 +118,7 @@ def _picture(grid: Grid, size: float, high: float) -> str:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of RGB pixels (height, width, 3)."""
+    """Encode RGB pixels (height, width, 3) as a PNG file."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""What the parts of an SVG are made of: a piece of the picture, words in it, and where a number comes from."""
+"""Building blocks of an SVG: fragments, text elements, and attributes with the origin of a number."""
 
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
@@ -19,17 +19,17 @@ class Fragment:
 
 
 def text_element(x: float, y: float, text: str, name: str = "", anchor: str = "start") -> str:
-    """Text of the class `name` on the line y."""
+    """Return a text element of the class `name` with its baseline at y."""
     kind = f' class="{name}"' if name else ""
     side = f' text-anchor="{anchor}"' if anchor != "start" else ""
     return f'<text x="{x:g}" y="{y:g}"{kind}{side}>{escape(text)}</text>'
 
 
 def number_attributes(tensor: str, index: tuple[int, ...]) -> str:
-    """The attributes that say which number is drawn."""
+    """Return the attributes that name the tensor and the index of a number."""
     return f'data-tensor={quoteattr(tensor)} data-index="{",".join(map(str, index))}"'
 
 
 def cell_attributes(cells: Cells, row: int, column: int) -> str:
-    """The same, for a number of a panel's cells."""
+    """Return the same attributes for a cell."""
     return number_attributes(cells.tensor, cells.index(row, column))

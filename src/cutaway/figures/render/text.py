@@ -42,7 +42,10 @@ UNBROKEN = re.compile(  # what stays on one line
 
 
 def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]:
-    """Lines of at most `columns` characters, but for a table that has no narrower form; `language` is "en" or "zh"."""
+    """Render lines of at most `columns` characters, except for a table that has no narrower form.
+
+    `language` is "en" or "zh".
+    """
     lines: list[str] = []
     for panel in panels:
         lines += [*_draw(panel, language, columns), ""]
@@ -50,7 +53,7 @@ def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]
 
 
 def number(value: float, scale: Scale) -> str:
-    """A cell's number, in few characters."""
+    """Format a cell's number in few characters."""
     if not np.isfinite(value) or abs(value) >= 1e5:
         return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
     return f"{value:.3f}" if scale == "share" else f"{value:.2f}"
@@ -74,7 +77,7 @@ def _draw(panel: Panel, language: str, columns: int) -> Iterator[str]:
 
 
 def wrap_prose(prose: str, columns: int) -> list[str]:
-    """Prose on lines; Chinese, which has no spaces, breaks before any of its characters but punctuation."""
+    """Wrap prose; Chinese, which has no spaces, breaks before any of its characters but punctuation."""
     lines = [""]
     for piece in UNBROKEN.findall(prose):
         if width((lines[-1] + piece).rstrip()) > columns and lines[-1]:
@@ -115,12 +118,12 @@ def _numbers(grid: Grid, columns: int) -> list[str]:
 
 
 def short(label: str) -> str:
-    """A label cut to its place."""
+    """Cut a label to `LABEL_COLUMNS`."""
     return cut(label, LABEL_COLUMNS)
 
 
 def cut(label: str, columns: int) -> str:
-    """As much of a label as fits, with … where there is more."""
+    """Cut a label to a width, ending with … if it is longer."""
     if width(label) <= columns:
         return label
     return label[: next(n for n in range(len(label), -1, -1) if width(label[:n]) < columns)] + "…"
@@ -213,12 +216,12 @@ def _table(panel: Table, language: str) -> Iterator[str]:
 
 
 def numeric_columns(panel: Table) -> list[bool]:
-    """Which columns have a number in them, and so stand to the right."""
+    """Find the columns with numbers, which are aligned to the right."""
     return [any(isinstance(row[i], Number) for row in panel.rows) for i in range(len(panel.columns))]
 
 
 def entry(cell: Entry, language: str) -> str:
-    """What stands in a cell of a table."""
+    """Format a cell of a table."""
     return format(cell.value, cell.form) if isinstance(cell, Number) else localize(cell, language)
 
 
@@ -259,7 +262,7 @@ def _places(line: Line) -> list[tuple[int, int]]:
 
 
 def _arms(lines: Iterable[Line]) -> dict[tuple[int, int], set[str]]:
-    """To which sides (left, right, up, down) lines leave each of their characters."""
+    """Map each character of the lines to the sides (left, right, up, down) by which they leave it."""
     arms: dict[tuple[int, int], set[str]] = {}
     for line in lines:
         on, back = "rl" if line.y == line.to_y else "du"
