@@ -18,7 +18,7 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the source, the target directory and what to change."""
-    parser.description = "Convert a checkpoint to another precision. transformers reads the result, except int8."
+    parser.description = "Convert a checkpoint; transformers reads the result, except int8."
     parser.epilog = EXAMPLES
     parser.add_argument("source", metavar="SOURCE", help=SOURCES)
     parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="target directory")
