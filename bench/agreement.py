@@ -20,13 +20,13 @@ PROMPT_TOKENS = 48
 
 @dataclass(frozen=True)
 class Continuations:
-    """What an engine writes: the next token after each prompt, and greedy continuations of the first few."""
+    """An engine's output: the next token after each prompt, and greedy continuations of the first few."""
 
     next_tokens: list[int]
     greedy: list[list[int]]
 
     def agreement(self, truth: "Continuations") -> dict[str, int]:
-        """How many tokens are the same; a continuation counts up to the first other token, and then is another text."""
+        """Count equal tokens; a continuation counts up to the first other token, and is another text after it."""
         pairs = zip(self.greedy, truth.greedy, strict=True)
         return {
             "next_same": sum(a == b for a, b in zip(self.next_tokens, truth.next_tokens, strict=True)),
@@ -52,7 +52,8 @@ def continuations(peer: PeerProcess) -> Continuations:
 
 def check(engine: Engine, found: Mapping[str, int]) -> None:
     """Raises PeerFailedError where the tokens are those of another model."""
-    same, greedy_same = found["next_same"] / found["next"], found["greedy_same"] / found["greedy"]
+    same = found["next_same"] / found["next"]
+    greedy_same = found["greedy_same"] / found["greedy"]
     if same < (0.9 if engine.exact else 0.5) or (engine.exact and greedy_same < 0.7):
         raise PeerFailedError(
             f"computes another model: {found['next_same']} of {found['next']} next tokens and "

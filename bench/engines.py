@@ -1,4 +1,4 @@
-"""Who is compared: each library at each precision, where its model lies, and the settings that won the sweep.
+"""The engines that are compared: each library at each precision, its model, and the settings that won the sweep.
 
 The alternatives that lost are in `bench.sweep`, what both measured in docs/comparison.md.
 """
@@ -75,7 +75,7 @@ TASKS = (DECODE, DECODE_16, DECODE_LATE, DECODE_LATE_16, PREFILL)
 
 @dataclass(frozen=True)
 class Plan:
-    """How often each engine does each task (in turns with the others), and how often it starts from nothing."""
+    """Number of rounds of each task (engines take turns), and of starts from nothing."""
 
     name: str
     repeats: Mapping[Task, int]

@@ -1,4 +1,4 @@
-"""How quickly the explorer answers: what a person waits for, in the browser, from the moment of asking.
+"""Measure the explorer's waits in the browser, from the moment of asking.
 
     python -m bench.explore MODEL [--out FILE.json]      MODEL as in `cutaway explore --model`, best one of 124M
 
@@ -113,7 +113,8 @@ def edits(page: Page, text: list[int]) -> Iterator[float]:
 
 def heads(page: Page, text: list[int]) -> Iterator[float]:
     """Look at one head after the other of a long text."""
-    layer, size = 5, len(text) ** 2
+    layer = 5
+    size = len(text) ** 2
     shown = f'canvas[data-tensor="attn.{layer}"][data-rows="{len(text)}"]'
     wait(page, text, f"attention?layer={layer}", shown, is_new_text=True)
     for head in range(1, TRIES + 1):

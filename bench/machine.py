@@ -1,4 +1,4 @@
-"""What the figures were measured on, and how much of it other programs used meanwhile. Linux tells most."""
+"""Describe the machine, and the share of it that other programs used meanwhile. Linux tells most."""
 
 import os
 import platform

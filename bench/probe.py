@@ -1,4 +1,4 @@
-"""How many bytes a second a plain read reaches here: the yardstick for decoding, which reads all weights each token."""
+"""Measure the bytes a second of a plain read: the yardstick for decoding, which reads all weights each token."""
 
 import json
 import subprocess

@@ -24,7 +24,7 @@ class PeerFailedError(CutawayError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a peer generated, and how long that took: see `bench.peers.worker`."""
+    """A peer's output and its times: see `bench.peers.worker`."""
 
     tokens: list[list[int]]
     first: float
@@ -36,7 +36,8 @@ class PeerProcess:
     """One engine in a process of its own."""
 
     def __init__(self, engine: Engine, threads: int) -> None:
-        self._engine, self._threads = engine, threads
+        self._engine = engine
+        self._threads = threads
         python = PEERS / engine.library / "bin" / "python"
         if not python.exists():
             raise PeerFailedError(f"not installed: there is no {python.relative_to(ROOT)}; run `make peers`")
@@ -78,7 +79,8 @@ class PeerProcess:
         self._process.communicate()
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
-        stdin, stdout = self._process.stdin, self._process.stdout
+        stdin = self._process.stdin
+        stdout = self._process.stdout
         assert stdin is not None
         assert stdout is not None
         watchdog = Timer(TIMEOUT, self._process.kill)
@@ -97,7 +99,7 @@ class PeerProcess:
         return answer
 
     def _last_words(self) -> str:
-        """Why the process is no more."""
+        """Return the reason for which the process ended."""
         code = self._process.wait()
         if code == -signal.SIGKILL:
             return f"killed: no answer in {TIMEOUT:.0f} s, or no memory"

@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 @dataclass
 class Record:
-    """What is known of one engine so far; `failed` says why nothing more was measured."""
+    """The measurements of one engine so far; `failed` says why nothing more was measured."""
 
     engine: Engine
     version: str = ""
@@ -62,7 +62,7 @@ def merge(old: Document, new: Document, names: Sequence[str]) -> Document:
 
 
 def weight_bytes() -> int:
-    """What our int8 model reads for a token: its file, but for the positions, of which it reads one."""
+    """Bytes that our int8 model reads for a token: its file, but only one of the positions."""
     size = (PEERS / "models" / "int8" / "model.safetensors").stat().st_size
     return size - 1024 * 768 * 4
 
@@ -96,7 +96,7 @@ def _summary(seconds: Sequence[float], tokens: int) -> Document:
 
 
 def _ratios(ours: Document, theirs: Document) -> dict[str, float]:
-    """How many times faster ours is at each task that both did, and at the start."""
+    """Speed of ours over theirs at each task that both did, and at the start."""
     ratios = {
         name: ours["tasks"][name]["tokens_per_second"] / task["tokens_per_second"]
         for name, task in theirs["tasks"].items()
@@ -108,7 +108,7 @@ def _ratios(ours: Document, theirs: Document) -> dict[str, float]:
 
 
 def _installed(library: str) -> int | None:
-    """What a person who installs the library has on the disk, but for Python and pip themselves."""
+    """Size of an installed library with its dependencies, without Python and pip."""
     packages = next((PEERS / library).glob("lib/python*/site-packages"), None)
     if packages is None:
         return None

@@ -15,12 +15,13 @@ from bench.results import Document
 
 RESULTS = ROOT / "bench" / "results" / "peers.json"
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
-START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+START = "<!-- bench:start -->"
+END = "<!-- bench:end -->"
 COLUMNS = ("decode-128", "decode-900", "decode-128-batch-16", "decode-900-batch-16", "prefill-512")
 
 
 class Words(TypedDict):
-    """What a language says around the figures."""
+    """A language's words around the figures."""
 
     head: tuple[str, ...]
     seconds: str
@@ -126,7 +127,8 @@ def _megabytes(n_bytes: int | None) -> str:
 
 
 def _notes(document: Document, words: Words) -> Iterator[str]:
-    machine, read = document["machine"], document["plain_read"]
+    machine = document["machine"]
+    read = document["plain_read"]
     others = machine["others"]
     share = words["unknown"] if others is None else f"{others:.0%}"
     yield words["note"].format(

@@ -164,7 +164,7 @@ ARTICLES = (
 
 
 def git(*arguments: str) -> str:
-    """What git prints; CorpusError with its last line where it fails."""
+    """Return what git prints. Raises CorpusError with its last line if it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -174,7 +174,8 @@ def git(*arguments: str) -> str:
 
 def new_books() -> Callable[[Record], bool]:
     """A test for books of which neither author and title nor a sixth of the windows have been."""
-    keys, seen = set[tuple[str, ...]](), set[str]()
+    keys = set[tuple[str, ...]]()
+    seen = set[str]()
 
     def is_new(book: Record) -> bool:
         key = (*sorted(words(book["author"])), "|", *words(book["title"]))  # "Eliot, George" is "George Eliot"
@@ -228,7 +229,8 @@ def gather(sources: Iterable[Source], clones: Path, is_new: Callable[[Record], b
 
 def split(records: Iterable[Record]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
     """Training lines, each with the hash of its title, and validation lines; 0 and 1 of 100 titles are kept aside."""
-    train, valid = [], []
+    train = []
+    valid = []
     for record in records:
         digest = hashlib.sha256(record["title"].encode()).hexdigest()
         line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
@@ -242,7 +244,8 @@ def split(records: Iterable[Record]) -> tuple[list[tuple[str, bytes]], list[byte
 def shards(train: list[tuple[str, bytes]]) -> list[list[bytes]]:
     """The lines in the order of their hashes, in `BOOK_SHARDS` parts of about as many bytes."""
     parts: list[list[bytes]] = [[] for _ in range(BOOK_SHARDS)]
-    total, before = sum(len(line) for _, line in train), 0
+    total = sum(len(line) for _, line in train)
+    before = 0
     for _, line in sorted(train, key=lambda item: item[0]):
         parts[BOOK_SHARDS * before // total].append(line)
         before += len(line)

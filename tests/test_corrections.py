@@ -1,4 +1,4 @@
-"""Where the article's words or numbers are not GPT-2's: what docs/corrections.md says, item by item, measured."""
+"""docs/corrections.md, item by item, measured: the article's words or numbers that are not GPT-2's."""
 
 from functools import cache
 
@@ -158,7 +158,8 @@ def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(ignore_eos: b
 
 def test_12_the_events_of_music() -> None:
     note_on = note_off = 2**7  # a MIDI byte of data has seven bits: 0 to 127
-    velocities, steps = 32, 100
+    velocities = 32
+    steps = 100
     assert note_on + note_off + velocities + steps == 388
     assert [velocity // 4 for velocity in (0, 127)] == [0, velocities - 1]
 

@@ -1,4 +1,4 @@
-"""What `import cutaway` shows."""
+"""The public names of the package."""
 
 import cutaway
 

@@ -1,4 +1,4 @@
-"""What the guard makes of whatever goes wrong: one line and an exit code."""
+"""The guard turns every error into one line and an exit code."""
 
 import pytest
 

@@ -157,3 +157,22 @@ def test_files_hold_tensors_and_json_never_code(path: Path) -> None:
         assert ast.unparse(call.func) != "torch.load", f"line {call.lineno}"
         pickled = [k.value for k in call.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"]
         assert pickled == [], f"line {call.lineno}"
+
+
+PYTHON = sorted(path for folder in ("src", "tests", "bench", "recipes") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_line_binds_one_value(path: Path) -> None:
+    """`a, b = f()` takes one value apart; `a, b = x, y` binds two at once."""
+    assignments = [node for node in nodes(path) if isinstance(node, ast.Assign)]
+    several = [a.lineno for a in assignments if isinstance(a.targets[0], ast.Tuple) and isinstance(a.value, ast.Tuple)]
+    assert several == []
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_begin_with_a_verb_or_a_name(path: Path) -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = [ast.get_docstring(node) or "" for node in nodes(path) if isinstance(node, documented)]
+    questions = ("What", "How", "Whether", "Where", "Who", "When", "Why")
+    assert [line for line in docstrings if line.split(" ")[0] in questions] == []

@@ -172,7 +172,7 @@ def test_scores_and_logits_use_float32_activations_whatever_the_weights() -> Non
 
 
 def quantised(name: str, array: FloatArray) -> FloatArray:
-    """What is left of a tensor after int8."""
+    """Round a tensor to int8 and back."""
     spec = WEIGHTS.config.tensors[name]
     if not spec.quantisable:
         return array

@@ -1,4 +1,4 @@
-"""What `pip install` gets: the compiled library (hatch_build.py), the wheel and the source distribution."""
+"""Installed files: the compiled library (hatch_build.py), the wheel and the source distribution."""
 
 import ctypes
 import os
@@ -149,7 +149,8 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("sdist")
     with tarfile.open(build(ROOT, "sdist", directory)) as archive:
         for member in archive:  # not extractall: its safe form came with Python 3.11.4
-            path, content = directory / member.name, archive.extractfile(member)
+            path = directory / member.name
+            content = archive.extractfile(member)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.read() if content else b"")
     (unpacked,) = (path for path in directory.iterdir() if path.is_dir())

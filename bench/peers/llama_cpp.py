@@ -31,7 +31,8 @@ class LlamaCpp:
             raise RuntimeError(f"llama.cpp cannot load {path}")
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.model))
         self.options = llama_cpp.llama_context_default_params()
-        self.options.n_batch, self.options.n_ubatch = n_batch, n_ubatch
+        self.options.n_batch = n_batch
+        self.options.n_ubatch = n_ubatch
         self.options.n_threads = self.options.n_threads_batch = threads
         self.options.flash_attn_type = flash_attention  # -1: llama.cpp decides
         self.batch = llama_cpp.llama_batch_init(n_batch, 0, 1)
@@ -54,7 +55,8 @@ class LlamaCpp:
         return Generated([list(row) for row in zip(*steps, strict=True)], first - start, perf_counter() - first)
 
     def _new_context(self, rows: int) -> llama_cpp.llama_context_p:
-        self.options.n_seq_max, self.options.n_ctx = rows, rows * CONTEXT
+        self.options.n_seq_max = rows
+        self.options.n_ctx = rows * CONTEXT
         return llama_cpp.llama_init_from_model(self.model, self.options)
 
     def _read(self, entries: list[Entry]) -> list[int]:
@@ -66,7 +68,10 @@ class LlamaCpp:
         batch = self.batch
         batch.n_tokens = len(entries)
         for i, (token, position, row, wanted) in enumerate(entries):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = token, position, 1, row
+            batch.token[i] = token
+            batch.pos[i] = position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = row
             batch.logits[i] = wanted
         if llama_cpp.llama_decode(self.context, batch) != 0:
             raise RuntimeError("llama_decode failed")

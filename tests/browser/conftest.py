@@ -39,7 +39,7 @@ ROBOT = "A robot must obey the orders given it"
 
 
 def find_chromium() -> str | None:
-    """Where a browser is that the tests can use."""
+    """Find a browser that the tests can use."""
     named = os.environ.get("CUTAWAY_CHROMIUM")
     return named or next((path for path in map(shutil.which, NAMES) if path), None)
 

@@ -1,4 +1,4 @@
-"""Whether what a page shows is what the model computes: numbers that are printed, and the colours of cells."""
+"""Compare a page with what the model computes: numbers that are printed, and the colours of cells."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,14 @@ NEAR = 2  # how far a channel of a colour may be off: a picture's colours are ro
 
 
 def is_tensor(trace: Trace, name: str) -> bool:
-    """Whether that names a tensor of the trace or of the checkpoint; otherwise it is a formula."""
+    """True if that names a tensor of the trace or of the checkpoint; otherwise it is a formula."""
     return name in trace.shapes() or name in trace.config.tensor_shapes()
 
 
 def value_at(trace: Trace, entry: Entry) -> float:
     """The number itself; fails where the index has not as many places as the tensor has axes."""
-    array, index = trace[entry["tensor"]], tuple(map(int, entry["index"].split(",")))
+    array = trace[entry["tensor"]]
+    index = tuple(map(int, entry["index"].split(",")))
     assert len(index) == array.ndim, entry
     return float(array[index])
 
@@ -41,7 +42,8 @@ def wrong_numbers(trace: Trace, entries: Iterable[Entry]) -> list[str]:
     wrong = []
     for entry in entries:
         if is_tensor(trace, entry["tensor"]):
-            value, (shown, within) = value_at(trace, entry), printed(entry["text"])
+            value = value_at(trace, entry)
+            (shown, within) = printed(entry["text"])
             masked = shown == -np.inf and value <= -1e9  # a score that the mask takes out is drawn as none
             if not masked and abs(value - shown) > within + 2e-6 * max(1.0, abs(value)):
                 wrong.append(f"{entry['tensor']}[{entry['index']}] is {value}, and {entry['text']!r} is shown")
@@ -51,7 +53,8 @@ def wrong_numbers(trace: Trace, entries: Iterable[Entry]) -> list[str]:
 def grid_values(trace: Trace, grid: Mapping[str, object]) -> FloatArray:
     """The numbers (rows, columns) that a grid says it shows."""
     tensor = np.asarray(trace[str(grid["tensor"])])
-    offset, (down, across) = int(str(grid["offset"])), map(int, str(grid["steps"]).split(","))
+    offset = int(str(grid["offset"]))
+    (down, across) = map(int, str(grid["steps"]).split(","))
     assert ",".join(map(str, tensor.shape)) == grid["shape"]
     rows, columns = np.ogrid[: int(str(grid["rows"])), : int(str(grid["columns"]))]
     values: FloatArray = tensor.reshape(-1)[offset + rows * down + columns * across]
@@ -60,12 +63,14 @@ def grid_values(trace: Trace, grid: Mapping[str, object]) -> FloatArray:
 
 def wrong_cells(trace: Trace, grid: Mapping[str, object]) -> list[str]:
     """The cells whose readout is another number than the tensor has there, or whose colour is another number's."""
-    values, wrong = grid_values(trace, grid), []
+    values = grid_values(trace, grid)
+    wrong = []
     painted = paint(values, grid["scale"])  # type: ignore[arg-type]
     cells = grid["cells"]
     assert isinstance(cells, list)
     for cell in cells:
-        value, (shown, _) = value_at(trace, cell), printed(cell["text"])
+        value = value_at(trace, cell)
+        (shown, _) = printed(cell["text"])
         at = cell["row"], cell["column"]
         if value != values[at] or (np.float32(shown) != np.float32(value) and not (shown == -np.inf and value <= -1e9)):
             wrong.append(f"{cell['tensor']}[{cell['index']}] is {value}, {values[at]} and {cell['text']!r} are shown")

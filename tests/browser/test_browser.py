@@ -1,4 +1,4 @@
-"""Whether the page can be looked at here at all."""
+"""A browser opens the page."""
 
 import pytest
 

@@ -47,7 +47,8 @@ def unmarked(found: Found, mark: str) -> Found:
 
 def check_sides(visit: Visit, a: Trace, b: Trace) -> None:
     """Every number and some cells of both sides; those of B have its letter before the tensor."""
-    entries, grids = visit.page.evaluate("look.numbers()"), visit.page.evaluate("look.grids(8)")
+    entries = visit.page.evaluate("look.numbers()")
+    grids = visit.page.evaluate("look.grids(8)")
     for trace, mark in ((a, ""), (b, "B: ")):
         own, pictures = (
             [unmarked(each, mark) for each in found if each["tensor"].startswith("B: ") == bool(mark)]

@@ -32,7 +32,8 @@ def file(browser: Browser, exported: ExportedPage, tmp_path: Path) -> Iterator[V
 
 
 def check_numbers(explorer: Explorer, frame: Frame) -> int:
-    entries, grids = frame.evaluate("look.numbers()"), frame.evaluate("look.grids(8)")
+    entries = frame.evaluate("look.numbers()")
+    grids = frame.evaluate("look.grids(8)")
     grids = [grid for grid in grids if is_tensor(explorer.trace, grid["tensor"])]
     assert wrong_numbers(explorer.trace, entries) == []
     assert [wrong for grid in grids for wrong in wrong_cells(explorer.trace, grid)] == []

@@ -46,7 +46,8 @@ def test_keys_move_the_cursor_of_a_grid(visit: Visit, explorer: Explorer) -> Non
     grid = visit.page.locator("cell-grid").filter(has=visit.page.locator("canvas[data-rows='9']")).first
     number = grid.locator(".readout .number")
     grid.locator("canvas").focus()
-    here, (rows, columns) = (0, 0), explorer.trace["q.3"].shape[1:]
+    here = (0, 0)
+    (rows, columns) = explorer.trace["q.3"].shape[1:]
     moves = {
         "ArrowDown": (1, 0), "ArrowRight": (0, 1), "End": (0, columns), "PageDown": (10, 0), "ArrowLeft": (0, -1),
         "ArrowUp": (-1, 0), "Home": (0, -columns), "PageUp": (-10, 0),

@@ -61,7 +61,8 @@ def test_a_link_brings_back_what_was_seen(visit: Visit, view: str) -> None:
 
 def test_back_and_forward(visit: Visit) -> None:
     visit.open("#1/play")
-    tokens, heading = visit.page.locator(".tokens button"), visit.page.locator("h1")
+    tokens = visit.page.locator(".tokens button")
+    heading = visit.page.locator("h1")
     first = visit.everything()
     visit.page.get_by_role("link", name="Attention").click()
     visit.settle()

@@ -22,7 +22,7 @@ PLACE = "layer=2&head=1&position=5"
 
 
 def check_numbers(visit: Visit, trace: Trace) -> int:
-    """How many grids and numbers of the page were compared, each with the trace."""
+    """Return how many grids and numbers of the page were compared, each with the trace."""
     entries = visit.page.evaluate("look.numbers()")
     grids = [grid for grid in visit.page.evaluate("(n) => look.grids(n)", CELLS) if is_tensor(trace, grid["tensor"])]
     assert wrong_numbers(trace, entries) == []

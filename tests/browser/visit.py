@@ -17,7 +17,8 @@ WORDS: dict[str, dict[str, str]] = {
 }
 LOADING = list(WORDS["loading"].values())
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}  # as the page calls them, and as HTML does
-WIDE, PHONE = 1280, 360
+WIDE = 1280
+PHONE = 360
 
 Found = dict[str, object]
 
@@ -40,7 +41,8 @@ class Visit:
     """A browser's page on the explorer at `address`. `complaints` are errors, and requests that leave the origin."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
-        self.address, self.complaints = address, list[str]()
+        self.address = address
+        self.complaints = list[str]()
         context.add_init_script(LOOK)
         self.page: Page = context.new_page()
         self.page.on("console", self._said)
@@ -85,12 +87,12 @@ class Visit:
         return found
 
     def overflow(self) -> int:
-        """How many pixels the page is wider than the window."""
+        """Return how many pixels the page is wider than the window."""
         wider: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         return wider
 
     def accessibility_faults(self) -> list[str]:
-        """What axe finds, a line for each element."""
+        """Return what axe finds, a line for each element."""
         self.page.evaluate(AXE)
         found = self.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
         return [

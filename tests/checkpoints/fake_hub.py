@@ -29,7 +29,8 @@ class FakeHub(ThreadingHTTPServer):
 
     def __init__(self, repositories: dict[str, Files], gated: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.repositories, self.gated = repositories, gated
+        self.repositories = repositories
+        self.gated = gated
         self.asked: list[str] = []  # "HEAD /path" or "GET /path"
         self.large = {sha256(data): data for files in repositories.values() for data in files.values()}
 

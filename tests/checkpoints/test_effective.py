@@ -1,4 +1,4 @@
-"""What a looker-in is shown is what an engine computes with, at every precision."""
+"""Traces show the weights that an engine computes with, at every precision."""
 
 from pathlib import Path
 
@@ -72,7 +72,8 @@ class Counted:
     """Weights that say what was read of them."""
 
     def __init__(self) -> None:
-        self.config, self.dtype = WEIGHTS.config, WEIGHTS.dtype
+        self.config = WEIGHTS.config
+        self.dtype = WEIGHTS.dtype
         self.names: list[str] = []
 
     def read(self, name: str) -> FloatArray:

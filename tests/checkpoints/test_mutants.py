@@ -54,7 +54,8 @@ def insert(rng: random.Random, data: bytes) -> bytes:
 
 def move(rng: random.Random, data: bytes) -> bytes:
     """A piece is cut out, doubled, or put somewhere else."""
-    start, at = rng.randrange(len(data)), rng.randrange(len(data))
+    start = rng.randrange(len(data))
+    at = rng.randrange(len(data))
     piece = data[start : start + rng.choice((1, 4, 16, 64))]
     rest = rng.choice((data, data[:start] + data[start + len(piece) :]))
     return rest[:at] + piece * rng.randrange(2) + rest[at:]
@@ -79,10 +80,13 @@ def shuffle_values(rng: random.Random, text: bytes) -> bytes:
     holder = value.get("weight_map", value)
     if isinstance(rng.choice(list(holder.values())), dict):
         holder = rng.choice([item for item in holder.values() if isinstance(item, dict)] + [holder])
-    one, other = rng.choice(list(holder)), rng.choice(list(holder))
+    one = rng.choice(list(holder))
+    other = rng.choice(list(holder))
     match rng.randrange(4):
         case 0:
-            holder[one], holder[other] = holder[other], holder[one]
+            first = holder[one]
+            holder[one] = holder[other]
+            holder[other] = first
         case 1:
             holder[one] = holder[other]
         case 2:
@@ -99,7 +103,8 @@ TEXT: tuple[Mutate, ...] = (hostile_number, hostile_text, shuffle_values, *RAW)
 def mutate_safetensors(rng: random.Random, data: bytes) -> bytes:
     """Either the bytes as they lie are changed, or the header, with its length made right again or made hostile."""
     length = int.from_bytes(data[:8], "little")
-    header, tensors = data[8 : 8 + length], data[8 + length :]
+    header = data[8 : 8 + length]
+    tensors = data[8 + length :]
     match rng.randrange(8):
         case 0:
             return rng.choice(RAW)(rng, data)
@@ -128,7 +133,7 @@ def checkpoints(tmp_path: Path) -> list[Path]:
 
 
 def load(directory: Path) -> str:
-    """What came of it: "loaded", or the error's line."""
+    """Return "loaded", or the error's line."""
     try:
         checkpoint = Checkpoint(directory, "mutant")
         for name, shape in checkpoint.config.tensor_shapes().items():

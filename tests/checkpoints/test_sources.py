@@ -1,4 +1,4 @@
-"""What a source may be: a directory first, then a name; and what is said where it is neither."""
+"""A source is a directory or else a name; anything else is refused in one line."""
 
 from pathlib import Path
 

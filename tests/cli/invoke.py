@@ -17,7 +17,7 @@ class Result:
 
     @property
     def document(self) -> dict[str, object]:
-        """What --json wrote: one document, one line, nothing else on either stream."""
+        """Parse what --json wrote: one document, one line, nothing else on either stream."""
         assert (self.code, self.err) == (0, "")
         assert self.out.endswith("\n")
         document: dict[str, object] = json.loads(self.out, parse_constant=_refuse)

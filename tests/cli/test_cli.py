@@ -57,7 +57,7 @@ COMMON = ("--model", "--dtype", "--engine", "--threads", "--json", "--file", "--
 
 
 class TestStart:
-    """What is not imported costs no time."""
+    """Modules that are not needed are not imported."""
 
     @pytest.mark.parametrize(
         ("arguments", "unwanted"),
@@ -169,7 +169,8 @@ class TestStreams:
     def test_ctrl_c_keeps_what_was_written(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
         from cutaway.engines.reference import ReferenceEngine
 
-        forward, calls = ReferenceEngine.forward, []
+        forward = ReferenceEngine.forward
+        calls = []
 
         def interrupted(*arguments: object, **options: object) -> object:
             calls.append(1)

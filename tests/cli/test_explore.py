@@ -19,7 +19,7 @@ from tests.cli.invoke import invoke
 
 @dataclass
 class Served:
-    """What would have been served."""
+    """Records what would have been served."""
 
     models: list[str] = field(default_factory=list)
     against: list[str] = field(default_factory=list)

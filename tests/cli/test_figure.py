@@ -56,7 +56,8 @@ def test_svg_stands_alone(tiny: str, language: str) -> None:
 
 def test_lists_every_figure_and_whether_it_holds(tiny: str) -> None:
     lines = figure("--model", tiny, "--list").out.splitlines()
-    rows, last = lines[:-2], lines[-1]
+    rows = lines[:-2]
+    last = lines[-1]
     assert len(rows) == 71
     live = [row for row in rows if row.startswith("✓")]
     assert not any(row.startswith("✗") for row in rows)

@@ -8,7 +8,7 @@ from tests.cli.invoke import invoke
 
 
 def put_in_the_cache(directory: str, repository: str, cache: Path) -> None:
-    """What `huggingface_hub` leaves behind: a folder for each repository and commit, and which commit is main."""
+    """Lay out the hub's cache: a folder for each repository and commit, and which commit is main."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     home = cache / f"models--{repository.replace('/', '--')}"
     shutil.copytree(directory, home / "snapshots" / commit)

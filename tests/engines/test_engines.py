@@ -59,9 +59,12 @@ def test_cached_equals_uncached_at_every_position(make: Make, shape: dict[str, i
 @every_engine
 def test_greedy_tokens_equal_the_peers(make: Make) -> None:
     weights = tiny_weights(seed=3)
-    peer, engine = peer_model(weights), make(weights)
-    ids, cache = random_ids(weights.config, 5), engine.new_cache(1)
-    new, theirs = list(ids), list(ids)
+    peer = peer_model(weights)
+    engine = make(weights)
+    ids = random_ids(weights.config, 5)
+    cache = engine.new_cache(1)
+    new = list(ids)
+    theirs = list(ids)
     while len(ids) < 40:
         new = [int(engine.forward([new], cache)[0].argmax())]
         ids.append(new[0])
@@ -92,7 +95,8 @@ def test_decoding_gives_the_same_bits_in_any_batch(make: Make) -> None:
     prompts = [random_ids(engine.config, length, seed=length) for length in (1, 30, 7, 16, 17, 3, 3, 9, 10, 11, 12)]
     together = engine.new_cache(len(prompts))
     alone = [engine.new_cache(1) for _ in prompts]
-    inputs, inputs_alone = prompts, prompts
+    inputs = prompts
+    inputs_alone = prompts
     for _ in range(8):
         logits = engine.forward(inputs, together)
         logits_alone = np.concatenate([engine.forward([ids], c) for ids, c in zip(inputs_alone, alone, strict=True)])
@@ -288,7 +292,8 @@ def test_linear_weights_are_in_out(make: Make) -> None:
     weights = tiny_weights()
     name = "h.0.attn.c_proj.weight"
     turned = ArrayWeights(weights.config, {**weights.arrays, name: weights.arrays[name].T})
-    right, wrong = make(weights).forward([[1, 2, 3]]), make(turned).forward([[1, 2, 3]])
+    right = make(weights).forward([[1, 2, 3]])
+    wrong = make(turned).forward([[1, 2, 3]])
     assert np.abs(right - wrong).max() > 1e-2
 
 

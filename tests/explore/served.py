@@ -1,4 +1,4 @@
-"""What the tests of the explorer share: small models behind a test client, and what comes back, taken apart."""
+"""Helpers for the explorer's tests: small models behind a test client, and what comes back, taken apart."""
 
 import json
 import threading
@@ -63,7 +63,7 @@ def get(client: TestClient, path: str, **query: object) -> Json:
 
 
 def tensors(client: TestClient, trace: str, *selections: str, enc: str = "f32") -> dict[str, NDArray[Any]]:
-    """What the `safetensors` library reads in the answer."""
+    """Read the answer with the `safetensors` library."""
     query = urlencode({"sel": selections, "enc": enc}, doseq=True)
     response = client.get(f"/api/traces/{trace}/tensors?{query}")
     assert response.status_code == 200, response.text
@@ -85,7 +85,8 @@ class SlowWeights(EffectiveWeights):
 
     def __init__(self, weights: Weights) -> None:
         super().__init__(weights, "float32")
-        self.reached, self.go_on = threading.Event(), threading.Event()
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
         self.asked: list[str] = []
 
     def __getitem__(self, name: str) -> FloatArray:
@@ -97,6 +98,7 @@ class SlowWeights(EffectiveWeights):
 
 
 def slow(n_layer: int = 3) -> tuple[Model, SlowWeights]:
-    model, weights = mute(n_layer=n_layer), SlowWeights(tiny_weights(n_layer=n_layer))
+    model = mute(n_layer=n_layer)
+    weights = SlowWeights(tiny_weights(n_layer=n_layer))
     model.weights = weights
     return model, weights

@@ -48,7 +48,8 @@ class TestAgainst:
     """Another model of the same shape, which the page compares with."""
 
     def test_uses_the_second_models_weights_and_cache(self) -> None:
-        model, other = mute(), mute(seed=1)
+        model = mute()
+        other = mute(seed=1)
         with client_of(model, against=other) as client:
             mine = read_name(client, ids=[5, 6, 7])
             found = read(client, ids=[5, 6, 7, 8], base=mine, against=True)
@@ -242,7 +243,8 @@ class TestManyAtOnce:
             return outgoing
 
         async def main() -> list[list[Message]]:
-            gone, stays = asyncio.Event(), asyncio.Event()
+            gone = asyncio.Event()
+            stays = asyncio.Event()
             reading = asyncio.create_task(ask("POST", "/api/traces", b'{"ids": [1]}', gone))
             await asyncio.to_thread(weights.reached.wait, 20)
             waiting = [asyncio.create_task(ask("GET", "/api/vocabulary", b"", event)) for event in (gone, gone, stays)]
@@ -381,10 +383,12 @@ def test_the_built_in_model_answers_everything() -> None:
     client = client_of(model)
     *progress, last = lines(client.post("/api/traces", json={"text": ROBOT, "prepend_bos": True}).text)
     assert len(progress) == model.config.n_layer
-    name, trace = last["trace"], model.trace(ROBOT, prepend_bos=True)
+    name = last["trace"]
+    trace = model.trace(ROBOT, prepend_bos=True)
     assert last["ids"] == list(trace.ids)
     for selection in ("attn.5[1,:,:]", "resid.post.7", "wte.weight[340,:]"):
-        tensor, places = selection.split("[")[0], parse_slice(selection).indices
+        tensor = selection.split("[")[0]
+        places = parse_slice(selection).indices
         np.testing.assert_array_equal(tensors(client, str(name), selection)[selection], trace[tensor][places])
     np.testing.assert_array_equal(tensors(client, str(name), "logits[8,:]")["logits[8,:]"], trace.logits_at(8))
     for path in ("heads?layer=1", "units?units=3", "search?query=8&keys=2", "lens", "attribution?token=3", "surprise"):

@@ -101,7 +101,8 @@ def test_its_figures_are_the_traces_with_each_row_of_numbers_once() -> None:
             found = json.loads(files[f"api/traces/text/figures/{figure.id}?layer=1&head=2&position=3"])
             expected = json.loads(json.dumps(draw(trace, figure.id, layer=1, head=2, position=3).document()))
             for panel in (panel for panel in found["panels"] if "cells" in panel):
-                columns, rows = panel["cells"]["values"]["columns"], panel["cells"]["values"]["rows"]
+                columns = panel["cells"]["values"]["columns"]
+                rows = panel["cells"]["values"]["rows"]
                 held += columns * len(rows)
                 panel["cells"]["values"] = [numbers[first : first + columns].tolist() for first in rows]
             for panel in (panel for panel in expected["panels"] if "cells" in panel):
@@ -139,7 +140,8 @@ def test_the_same_trace_gives_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, write = tmp_path / "page.html", Path.write_text
+    file = tmp_path / "page.html"
+    write = Path.write_text
     file.write_text("precious")
 
     def half(path: Path, text: str, encoding: str) -> int:

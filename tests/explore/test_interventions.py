@@ -23,7 +23,7 @@ console.log(JSON.stringify({{ FIELDS, offered }}));
 
 @pytest.fixture(scope="module")
 def page() -> Json:
-    """What the page makes of the kinds that the API sends."""
+    """Run the page's reading of the kinds that the API sends."""
     kinds = json.dumps(model_document(mute(), 0)["interventions"])
     command = ["--input-type=module", "-e", SCRIPT, kinds]
     found: Json = json.loads(

@@ -38,7 +38,7 @@ FORBIDDEN = re.compile(
 
 
 def vectors() -> dict[str, object]:
-    """What Python says the answers are."""
+    """Compute the answers in Python."""
     random = np.random.default_rng(0)
     return {
         "exact": [[str(x), float(x)] for x in random.standard_normal(200).astype(np.float32) * np.float32(10) ** 3],

@@ -100,7 +100,8 @@ def test_fitting_drops_interventions_at_positions_that_the_text_lacks() -> None:
 
 
 def test_cached_traces_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    service, sent = TraceService(mute(), TraceCache()), list[Json]()
+    service = TraceService(mute(), TraceCache())
+    sent = list[Json]()
     wanted = read_trace_request(CONFIG, Params({"ids": [1, 2]}))
     service.run(wanted, sent.append)
     assert sent[:-1] == [{"layers_done": layer, "layers": 2} for layer in (1, 2)]
@@ -111,7 +112,8 @@ def test_cached_traces_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_evicted_base_is_ignored() -> None:
-    service, sent = TraceService(mute(), TraceCache()), list[Json]()
+    service = TraceService(mute(), TraceCache())
+    sent = list[Json]()
     service.run(read_trace_request(CONFIG, Params({"ids": [1, 2], "base": "gone"})), sent.append)
     base = sent[-1]["trace"]
     service.run(read_trace_request(CONFIG, Params({"ids": [1, 2, 3], "base": base})), sent.append)

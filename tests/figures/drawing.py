@@ -167,7 +167,7 @@ def draw(trace: Trace, figure: Figure, selection: Selection = FIRST) -> DrawnFig
 
 
 def is_ok(trace: Trace, figure: Figure, selection: Selection = FIRST) -> bool:
-    """What the figure's check says."""
+    """Return the verdict of the figure's check."""
     check = check_figure(figure, trace, selection.resolve(trace.config, len(trace)))
     assert check is not None
     assert all(said.strip() for said in (check.statement.en, check.statement.zh))

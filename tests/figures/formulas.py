@@ -43,7 +43,7 @@ OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
 
 
 def value_of(number: Number, trace: Trace, selection: Selection) -> float:
-    """What the number should be; `selection` is the one that the figure was drawn for."""
+    """Compute the number; `selection` is the one that the figure was drawn for."""
     if number.index:
         return float(trace[number.tensor][number.index])
     return float(Formula(trace, selection.resolve(trace.config, len(trace))).evaluate(number.tensor))

@@ -1,4 +1,4 @@
-"""What every figure shows and says of three traces, in golden.json, so that none shows another head, layer, place or
+"""golden.json holds what every figure shows and says of three traces, so that none shows another head, layer, place or
 tensor, or labels that are not its own, without anybody noticing.
 
 After a deliberate change write it anew, and read the difference before it is committed:
@@ -52,11 +52,13 @@ DIFFERENCE = re.compile(r"within \S+?e-\d+|exactly|误差在 \S+ 以内|没有�
 MEASURED = re.compile(r"-?\d[\d,]*\.\d+(?:e-?\d+)?%?|\d+e-?\d+")
 FIGURES = [figure for figure in all_figures().values() if figure.draw]
 LONGEST = 96  # characters of a string that stand as they are
-RELATIVE, ABSOLUTE = 1e-5, 2e-4  # ten times as far as any two of OpenBLAS's kernels are apart
+# ten times as far as any two of OpenBLAS's kernels are apart
+RELATIVE = 1e-5
+ABSOLUTE = 2e-4
 
 
 def records(figure: Figure, name: str) -> list[Record]:
-    """What the figure shows of that trace, panel by panel, and what its check says."""
+    """Record what the figure shows of that trace, panel by panel, and what its check says."""
     drawn = draw(make_trace(name), figure, SELECTIONS[name])
     sentence = [_sentence(drawn.check.statement)] if drawn.check else []
     return [*(_record(panel) for panel in drawn.panels), *sentence]
@@ -157,7 +159,8 @@ def _differences(was: Sequence[Record], now: Sequence[Record]) -> Iterator[str]:
         yield f"there were {len(was)} panels, there are {len(now)}"
     for number, (old, new) in enumerate(zip(was, now, strict=False)):
         for name in dict.fromkeys((*old, *new)):
-            before, after = old.get(name, "nothing"), new.get(name, "nothing")
+            before = old.get(name, "nothing")
+            after = new.get(name, "nothing")
             if not _same(before, after):
                 yield f"panel {number}, {old['kind']} {old.get('title', '')!r}: {name}\n  was {before}\n  is  {after}"
 

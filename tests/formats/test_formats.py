@@ -1,4 +1,4 @@
-"""What is stored for each parameter, and that it is so on the disk."""
+"""Each parameter's stored arrays, in memory and on the disk."""
 
 from pathlib import Path
 

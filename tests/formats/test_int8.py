@@ -55,7 +55,8 @@ def test_outlier_channels_change_nothing() -> None:
     matrix = normal(48, 96)
     gains = np.ones(96, np.float32)
     gains[[3, 40, 95]] = [128, 1 / 256, 1024]
-    plain, scaled = quantise(matrix), quantise(matrix * gains)
+    plain = quantise(matrix)
+    scaled = quantise(matrix * gains)
     assert np.array_equal(plain.values, scaled.values)
     assert np.array_equal(plain.scales, scaled.scales)
     assert np.array_equal(plain.input_scales * gains, scaled.input_scales)
@@ -63,7 +64,8 @@ def test_outlier_channels_change_nothing() -> None:
 
 def test_zeros_stay_zero() -> None:
     matrix = normal(8, 64)
-    matrix[2], matrix[:, 5] = 0, 0
+    matrix[2] = 0
+    matrix[:, 5] = 0
     quantised = quantise(matrix)
     assert (quantised.scales[2] == 0).all()
     assert quantised.input_scales[5] == 1

@@ -26,7 +26,8 @@ def logits_of(seed: int, size: int = 50) -> FloatArray:
 
 def peer_distribution(logits: FloatArray, config: GenerationConfig, seen: list[int]) -> NDArray[np.float64]:
     """transformers' processors in our documented order."""
-    scores, ids = torch.from_numpy(logits.copy())[None], torch.tensor([seen])
+    scores = torch.from_numpy(logits.copy())[None]
+    ids = torch.tensor([seen])
     for processor in (
         RepetitionPenaltyLogitsProcessor(config.repetition_penalty),
         TemperatureLogitsWarper(config.temperature),

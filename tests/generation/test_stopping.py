@@ -15,7 +15,9 @@ from cutaway.generation.stopping import StopMatcher
 )
 def test_stop_matching_does_not_depend_on_how_the_text_is_cut(text: str, cuts: list[int], stop: list[str]) -> None:
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    matcher, shown, stopped = StopMatcher(stop), "", False
+    matcher = StopMatcher(stop)
+    shown = ""
+    stopped = False
     for start, end in pairwise(edges):
         part, stopped = matcher.push(text[start:end])
         shown += part

@@ -41,9 +41,11 @@ def test_tokens_are_those_of_the_whole_text(text: str) -> None:
 @st.composite
 def vocabularies(draw: st.DrawFn) -> Tokenizer:
     """Merges of a few letters in any order, as training would never give them."""
-    tokens, merges = ["a", "b", "c"], {}
+    tokens = ["a", "b", "c"]
+    merges = {}
     for _ in range(draw(st.integers(1, 25))):
-        left, right = draw(st.sampled_from(tokens)), draw(st.sampled_from(tokens))
+        left = draw(st.sampled_from(tokens))
+        right = draw(st.sampled_from(tokens))
         if len(left + right) < 9:
             merges[left, right] = True
             tokens.append(left + right)

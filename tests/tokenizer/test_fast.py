@@ -82,7 +82,8 @@ def test_published_vectors() -> None:
     assert len(blocks) == 64
     for block in blocks:
         _, sample, encoded = block.split("\n")
-        text, ids = sample.removeprefix("Sample: "), json.loads(encoded.removeprefix("Encoded: "))
+        text = sample.removeprefix("Sample: ")
+        ids = json.loads(encoded.removeprefix("Encoded: "))
         assert TOKENIZER.encode(text) == ids
         assert TOKENIZER.decode(ids) == text
         assert [index for piece in TOKENIZER.explain(text) for index in piece.ids] == ids
@@ -157,7 +158,8 @@ def test_a_stream_ends_up_with_what_decode_gives(ids: list[int]) -> None:
 
 @given(TEXTS)
 def test_a_stream_never_shows_half_a_character(text: str) -> None:
-    stream, shown = TOKENIZER.stream(), ""
+    stream = TOKENIZER.stream()
+    shown = ""
     for index in TOKENIZER.encode(text):
         shown += stream.push(index)
         assert text.startswith(shown)

@@ -21,7 +21,7 @@ SMALL = Vocabulary(IDS, MERGES, control={END_OF_TEXT: 259}, end_of_text=259)
 
 
 def tokenizer_json() -> FastTokenizer:
-    """What the `tokenizers` library makes of the small vocabulary."""
+    """Write the small vocabulary with the `tokenizers` library."""
     fast = FastTokenizer(models.BPE(IDS | {END_OF_TEXT: 259}, MERGES))
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()

@@ -29,7 +29,7 @@ def counts(work: ReuseStats) -> tuple[int, int, int, int]:
 
 @pytest.fixture
 def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many tokens each call of a block really reads."""
+    """Record how many tokens each call of a block reads."""
     rows: list[int] = []
 
     def counting(*arguments: object) -> object:
@@ -102,7 +102,8 @@ def test_how_often_and_in_which_order_matters() -> None:
 
 
 def test_another_text_and_other_interventions_at_once() -> None:
-    intervention, ids = Intervention("zero_ablate_mlp", layer=1), [*IDS[:15], 1, 2]
+    intervention = Intervention("zero_ablate_mlp", layer=1)
+    ids = [*IDS[:15], 1, 2]
     both = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, [intervention], base=BASE)
     assert (both.work.positions_computed, both.work.layers_computed, both.work.changed_layer) == (2, 3, 1)
     assert_same_trace(both, trace_of(WEIGHTS, ids, intervention))
@@ -122,7 +123,8 @@ def test_nothing_of_another_text_is_taken_over_where_all_tokens_are_needed(kind:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].needs_all])
 def test_an_edit_keeps_the_interventions(kind: str) -> None:
-    changed, ids = BASE.intervene(EXAMPLES[kind]), [*IDS[:12], 5, *IDS[13:]]
+    changed = BASE.intervene(EXAMPLES[kind])
+    ids = [*IDS[:12], 5, *IDS[13:]]
     edited = changed.edit(ids)
     assert edited.work.positions_reused == 12
     assert_same_trace(edited, trace_of(WEIGHTS, ids, EXAMPLES[kind]))
@@ -136,7 +138,8 @@ def test_the_first_changed_layer_is_told_and_where_none_is_changed_the_number_of
 
 
 def test_cutting_a_tokens_every_edge_leaves_it_blind_to_later_edits() -> None:
-    changed, ids = BASE.intervene(Intervention("attention_knockout", query=0, key=0)), [*IDS[:19], 5]
+    changed = BASE.intervene(Intervention("attention_knockout", query=0, key=0))
+    ids = [*IDS[:19], 5]
     assert_same_trace(changed.edit(ids), trace_of(WEIGHTS, ids, Intervention("attention_knockout", query=0, key=0)))
 
 
@@ -144,7 +147,8 @@ Step = Callable[[st.DataObject, Trace], Trace]
 
 
 def edit(data: st.DataObject, trace: Trace) -> Trace:
-    ids, place = list(trace.ids), data.draw(st.integers(0, len(trace) - 1))
+    ids = list(trace.ids)
+    place = data.draw(st.integers(0, len(trace) - 1))
     ids[place] = data.draw(st.integers(0, trace.config.n_vocab - 1))
     return trace.edit(ids)
 

@@ -104,7 +104,8 @@ def by_loops(attn: FloatArray, ids: list[int]) -> list[float | None]:
 @given(data=st.data(), weights=small_models())
 def test_statistics_equal_the_definitions(data: st.DataObject, weights: ArrayWeights) -> None:
     ids = data.draw(texts(weights.config))
-    trace, layer = trace_of(weights, ids), data.draw(st.integers(0, weights.config.n_layer - 1))
+    trace = trace_of(weights, ids)
+    layer = data.draw(st.integers(0, weights.config.n_layer - 1))
     for head, found in enumerate(head_statistics(trace, layer)):
         assert (found.layer, found.head) == (layer, head)
         ours = [found.entropy, found.first, found.previous, found.duplicate, found.induction, found.largest]
@@ -165,7 +166,8 @@ def test_a_small_texts_picture_has_a_cell_a_weight() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 29])
 def test_a_cell_of_a_larger_text_is_its_largest_weight(size: int) -> None:
-    cells, attn = pictures(TRACE, 0, size), TRACE["attn.0"]
+    cells = pictures(TRACE, 0, size)
+    attn = TRACE["attn.0"]
     edges = [i * 30 // size for i in range(size + 1)]
     for row in range(size):
         for column in range(size):

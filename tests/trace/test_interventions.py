@@ -48,13 +48,15 @@ def test_zero_ablate_head() -> None:
 
 
 def test_mean_ablate_head() -> None:
-    z, plain = CHANGED["mean_ablate_head"]["z.1"], PLAIN["z.1"]
+    z = CHANGED["mean_ablate_head"]["z.1"]
+    plain = PLAIN["z.1"]
     same(z[2], np.broadcast_to(plain[2].mean(axis=0), plain[2].shape))
     same(others(z), others(plain))
 
 
 def test_scale_head() -> None:
-    z, plain = CHANGED["scale_head"]["z.1"], PLAIN["z.1"]
+    z = CHANGED["scale_head"]["z.1"]
+    plain = PLAIN["z.1"]
     same(z[2], plain[2] * np.float32(-0.5))
     same(others(z), others(plain))
 
@@ -73,7 +75,8 @@ def test_zero_mlp() -> None:
 
 
 def test_attention_knockout() -> None:
-    attn, plain = CHANGED["attention_knockout"]["attn.1"].copy(), PLAIN["attn.1"].copy()
+    attn = CHANGED["attention_knockout"]["attn.1"].copy()
+    plain = PLAIN["attn.1"].copy()
     assert attn[2, 5, 3] == 0
     plain[2, 5, 3] = 0
     plain[2, 5] /= plain[2, 5].sum()
@@ -132,7 +135,8 @@ def test_no_positions() -> None:
 
 
 def test_previous_queries() -> None:
-    q, plain = CHANGED["previous_queries"]["q.1"], PLAIN["q.1"]
+    q = CHANGED["previous_queries"]["q.1"]
+    plain = PLAIN["q.1"]
     same(q[:, 0], plain[:, 0])
     same(q[:, 1:], plain[:, :-1])
     alone = Intervention("previous_queries")
@@ -150,7 +154,8 @@ def test_no_residual_mlp() -> None:
 
 
 def test_patch_residual() -> None:
-    trace, example = CHANGED["patch_residual"], EXAMPLES["patch_residual"]
+    trace = CHANGED["patch_residual"]
+    example = EXAMPLES["patch_residual"]
     assert example.source
     other = trace_of(WEIGHTS, list(example.source))
     expected = PLAIN["resid.post.1"].copy()
@@ -174,14 +179,16 @@ def test_a_patch_of_the_same_text_changes_nothing() -> None:
 def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from cutaway.trace import forward as forward_module
 
-    plain, read = forward_module.forward, []
+    plain = forward_module.forward
+    read = []
 
     def noted(config: GPT2Config, weights: object, ids: Sequence[int], *rest: object, **options: object) -> object:
         read.append((config.n_layer, tuple(ids)))
         return plain(config, weights, ids, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(forward_module, "forward", noted)
-    source, other = tuple(range(20)), tuple(range(20, 40))
+    source = tuple(range(20))
+    other = tuple(range(20, 40))
     patches = [
         Intervention("patch_residual", layer=0, position=2, source=source),
         Intervention("patch_residual", layer=0, position=5, source=source),
@@ -194,7 +201,8 @@ def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.M
 def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     from cutaway.trace import forward as forward_module
 
-    plain, read = forward_module.forward, []
+    plain = forward_module.forward
+    read = []
 
     def counted(*arguments: object, **options: object) -> object:
         read.append(arguments[2])

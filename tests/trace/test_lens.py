@@ -35,7 +35,8 @@ def test_boundaries_lie_between_the_parts() -> None:
 @pytest.mark.parametrize("shape", [{}, {"tie_word_embeddings": False}])
 def test_the_lens_is_the_peers_last_layers_at_every_boundary(shape: dict[str, bool]) -> None:
     weights = tiny_weights(**shape)
-    trace, peer = trace_of(weights, IDS), peer_model(weights)
+    trace = trace_of(weights, IDS)
+    peer = peer_model(weights)
     for reading in logit_lens(trace, 5):
         x = torch.from_numpy(trace[reading.boundary].copy())
         with torch.no_grad():
@@ -129,7 +130,9 @@ def test_models_with_other_boundaries_or_tokens_are_not_held_against_each_other(
 @pytest.mark.parametrize("shape", [{}, {"tie_word_embeddings": False}])
 def test_what_units_promote_is_their_share_of_the_logits(shape: dict[str, bool]) -> None:
     trace = trace_of(tiny_weights(**shape), IDS)
-    position, layer, config = 11, 1, trace.config
+    position = 11
+    layer = 1
+    config = trace.config
     ids, amounts = neuron_logit_effects(trace, layer, range(config.n_inner), config.n_vocab)
     per_token = np.take_along_axis(amounts, np.argsort(ids, axis=-1), axis=-1)  # (n_inner, V)
     written = trace[f"mlp_act.{layer}"][position] @ per_token * trace["ln_f.rstd"][position]
@@ -172,7 +175,8 @@ def test_the_parts_of_a_logit_sum_to_it(data: st.DataObject, weights: ArrayWeigh
 
 
 def test_each_part_is_what_it_writes_read_with_the_scale_held_fixed() -> None:
-    position, token = 20, 9
+    position = 20
+    token = 9
 
     def read(part: FloatArray) -> float:
         normal = (part - part.mean()) * TRACE["ln_f.rstd"][position] * TRACE["ln_f.weight"]

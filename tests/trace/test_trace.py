@@ -27,7 +27,8 @@ IDS = random_ids(WEIGHTS.config, 30)
 def test_every_tensor_is_what_the_reference_computes(data: st.DataObject, weights: ArrayWeights) -> None:
     ids = data.draw(texts(weights.config))
     changes = data.draw(st.lists(interventions(weights.config, len(ids)), max_size=2))
-    trace, seen = trace_of(weights, ids, *changes), seen_in_one_go(weights, ids, *changes)
+    trace = trace_of(weights, ids, *changes)
+    seen = seen_in_one_go(weights, ids, *changes)
     assert trace["ids"].tolist() == ids
     for name, array in seen.items():
         assert_logits_close(trace[name], array)
@@ -36,7 +37,8 @@ def test_every_tensor_is_what_the_reference_computes(data: st.DataObject, weight
 @pytest.mark.parametrize("shape", [{}, {"tie_word_embeddings": False}, {"n_embd": 48, "n_head": 12, "n_layer": 3}])
 def test_tensors_equal_the_peers(shape: dict[str, int | bool]) -> None:
     weights = tiny_weights(**shape)
-    trace, peer = trace_of(weights, IDS), peer_model(weights)
+    trace = trace_of(weights, IDS)
+    peer = peer_model(weights)
     peer.set_attn_implementation("eager")
     with torch.no_grad():
         theirs = peer(torch.tensor([IDS]), output_hidden_states=True, output_attentions=True, use_cache=True)
@@ -73,7 +75,9 @@ def test_the_residual_stream_is_a_sum() -> None:
 
 def test_a_layer_norm_is_its_mean_and_its_scale() -> None:
     trace = trace_of(WEIGHTS, IDS)
-    x, gain, bias = trace["resid.mid.1"], trace["h.1.ln_2.weight"], trace["h.1.ln_2.bias"]
+    x = trace["resid.mid.1"]
+    gain = trace["h.1.ln_2.weight"]
+    bias = trace["h.1.ln_2.bias"]
     normal = (x - trace["ln2.mean.1"]) * trace["ln2.rstd.1"]
     np.testing.assert_array_equal(trace["ln2.1"], normal * gain + bias)
     np.testing.assert_allclose(normal.mean(axis=-1), 0, atol=1e-6)
@@ -134,7 +138,8 @@ def test_a_text_that_is_none_is_refused(ids: list[int], complaint: str) -> None:
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_some_heads_and_one_row_of_a_changed_model_are_those_of_all(kind: str) -> None:
     trace = trace_of(WEIGHTS, IDS, EXAMPLES[kind])
-    some, whole = trace.attention(1, 1, 3), trace["attn.1"]
+    some = trace.attention(1, 1, 3)
+    whole = trace["attn.1"]
     np.testing.assert_array_equal(some["attn"], whole[1:3])
     np.testing.assert_array_equal(some["z"], trace["z.1"][1:3])
     np.testing.assert_allclose(trace.attention_of(1, 5), whole[:, 5], atol=1e-6)
@@ -142,7 +147,8 @@ def test_some_heads_and_one_row_of_a_changed_model_are_those_of_all(kind: str) -
 
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_whoever_calls_the_reference_makes_the_same_changes(kind: str) -> None:
-    trace, seen = trace_of(WEIGHTS, IDS, EXAMPLES[kind]), trace_of(WEIGHTS, IDS, EXAMPLES[kind]).edits()
+    trace = trace_of(WEIGHTS, IDS, EXAMPLES[kind])
+    seen = trace_of(WEIGHTS, IDS, EXAMPLES[kind]).edits()
     x = embed(WEIGHTS.arrays, IDS, 0, seen)
     for layer in range(WEIGHTS.config.n_layer):
         x, _ = block(WEIGHTS.config, WEIGHTS.arrays, layer, x, None, seen)
@@ -225,7 +231,8 @@ def test_what_was_asked_for_is_kept_a_while() -> None:
 
 
 def test_what_was_asked_for_takes_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    trace, seen = trace_of(WEIGHTS, IDS), seen_in_one_go(WEIGHTS, IDS)
+    trace = trace_of(WEIGHTS, IDS)
+    seen = seen_in_one_go(WEIGHTS, IDS)
     monkeypatch.setattr(trace_module, "DERIVED_BYTES", 100_000)
     group = sum(seen[f"{kind}.0"].nbytes for kind in ATTENDED)
     for name in [*trace.shapes(), "scores.0", "z.1", "attn.0", "ln1.1", "logits", "scores.0"]:

@@ -1,4 +1,4 @@
-"""What the tests of traces share: small traces, what the reference sees in one go, and comparing."""
+"""Helpers for the tests of traces: small traces, the reference's tensors in one pass, comparison."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -38,7 +38,8 @@ def trace_of(weights: ArrayWeights, ids: list[int], *interventions: Intervention
 
 def seen_in_one_go(weights: ArrayWeights, ids: list[int], *interventions: Intervention) -> dict[str, FloatArray]:
     """Every tensor of a plain run of the reference, by its name and in its order."""
-    config, arrays = weights.config, weights.arrays
+    config = weights.config
+    arrays = weights.arrays
     edits = Edits(interventions, patches={each: _patch(weights, each) for each in interventions if each.source})
     seen: dict[str, FloatArray] = {}
 

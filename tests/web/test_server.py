@@ -40,7 +40,8 @@ def test_loopback_addresses_need_no_token(host: str, start: str) -> None:
 
 
 def test_other_addresses_contain_a_token() -> None:
-    first, second = listen("0.0.0.0", 0), listen("0.0.0.0", 0)
+    first = listen("0.0.0.0", 0)
+    second = listen("0.0.0.0", 0)
     with first.socket, second.socket:
         assert first.token
         assert len(first.token) == 32

@@ -59,7 +59,9 @@ def test_a_job_cancelled_before_it_starts_does_nothing() -> None:
 
 
 def test_a_cancelled_job_stops_at_its_next_document() -> None:
-    job, begun, told = Job(), threading.Event(), threading.Event()
+    job = Job()
+    begun = threading.Event()
+    told = threading.Event()
     reached: list[int] = []
 
     def compute(send: Send) -> None:
@@ -83,7 +85,8 @@ def test_a_cancelled_job_stops_at_its_next_document() -> None:
 
 
 def test_closing_cancels_running_and_queued_jobs() -> None:
-    begun, told = threading.Event(), threading.Event()
+    begun = threading.Event()
+    told = threading.Event()
 
     def compute(send: Send) -> None:
         begun.set()
@@ -104,26 +107,32 @@ def test_closing_cancels_running_and_queued_jobs() -> None:
 
 class TestLatestJob:
     def test_a_newer_job_cancels_the_one_before(self) -> None:
-        latest, jobs = LatestJob(), [Job() for _ in range(3)]
+        latest = LatestJob()
+        jobs = [Job() for _ in range(3)]
         for sequence, job in enumerate(jobs):
             latest.begin("main", sequence, job)
         assert [is_cancelled(job) for job in jobs] == [True, True, False]
 
     def test_an_older_job_that_arrives_late_is_cancelled(self) -> None:
-        latest, newer, older = LatestJob(), Job(), Job()
+        latest = LatestJob()
+        newer = Job()
+        older = Job()
         latest.begin("main", 2, newer)
         latest.begin("main", 1, older)
         assert is_cancelled(older)
         assert not is_cancelled(newer)
 
     def test_other_clients_are_independent(self) -> None:
-        latest, jobs = LatestJob(), [Job(), Job()]
+        latest = LatestJob()
+        jobs = [Job(), Job()]
         for view, job in zip("ab", jobs, strict=True):
             latest.begin(view, 1, job)
         assert not any(map(is_cancelled, jobs))
 
     def test_finished_jobs_are_removed(self) -> None:
-        latest, done, job = LatestJob(), Job(), Job()
+        latest = LatestJob()
+        done = Job()
+        job = Job()
         latest.begin("main", 9, done)
         latest.end(done)
         latest.begin("main", 1, job)

@@ -202,7 +202,8 @@ def _build_header(kinds: Mapping[str, StoredAs]) -> tuple[bytes, dict[str, int]]
     end = 0
     widest_first = sorted(kinds.items(), key=lambda item: -ITEM_BYTES[item[1][0]])  # so every tensor is aligned
     for name, (dtype, shape) in widest_first:
-        offsets[name], end = end, end + size_of((dtype, shape))
+        offsets[name] = end
+        end = end + size_of((dtype, shape))
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offsets[name], end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -16,7 +16,8 @@ from cutaway.errors import UsageError
 if TYPE_CHECKING:
     from cutaway.model import Model
 
-HOST, PORT = "127.0.0.1", 8477
+HOST = "127.0.0.1"
+PORT = 8477
 
 EXAMPLES = """\
 examples:

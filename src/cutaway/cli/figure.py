@@ -89,7 +89,8 @@ def _lines(listed: "Sequence[tuple[Figure, Check | None]]", language: str) -> li
     """A line for each figure, what was measured where a claim does not hold, and how many figures are live."""
     from cutaway.figures.panels import localize
 
-    rows, failures = [], []
+    rows = []
+    failures = []
     for figure, check in listed:
         mark = "" if check is None else "✓" if check.ok else "✗"
         status = STATUS_ZH[figure.status] if language == "zh" else figure.status

@@ -22,7 +22,8 @@ def write_shard(path: Path, documents: Iterable[str], tokenizer: Tokenizer) -> i
     """Tokenize documents into one shard; returns the number of tokens. An existing file is replaced only by a whole
     one.
     """
-    raw, finished = path.with_suffix(".ids"), path.with_suffix(".tmp")
+    raw = path.with_suffix(".ids")
+    finished = path.with_suffix(".tmp")
     try:
         count = _write_ids(raw, documents, tokenizer)
         if count == 0:

@@ -4,12 +4,11 @@ from cutaway.figures.panels import LocalizedText, integer
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-TOKEN, ID, PROBABILITY = (
-    LocalizedText("token", "词元"),
-    LocalizedText("id", "编号"),
-    LocalizedText("probability", "概率"),
-)
-WHAT, HOW_MANY = LocalizedText("what", "项目"), LocalizedText("how many", "数目")
+TOKEN = LocalizedText("token", "词元")
+ID = LocalizedText("id", "编号")
+PROBABILITY = LocalizedText("probability", "概率")
+WHAT = LocalizedText("what", "项目")
+HOW_MANY = LocalizedText("how many", "数目")
 THIS_MODEL = LocalizedText("this model", "本模型")
 QUERY_KEY_VALUE = {
     "q": LocalizedText("query", "查询"),

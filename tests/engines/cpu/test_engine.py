@@ -209,7 +209,8 @@ def test_beyond_float16_is_held_as_its_largest_number(isa: str, sign: int, chann
 def test_a_row_that_overflows_leaves_later_calls_alone(isa: str, dtype: str) -> None:
     weights = tiny_weights()
     weights.arrays["wte.weight"][5] = 3e38
-    engine, ids = CpuEngine(weights, dtype, threads=1, isa=isa), random_ids(weights.config, 20)
+    engine = CpuEngine(weights, dtype, threads=1, isa=isa)
+    ids = random_ids(weights.config, 20)
     fine = [token for token in ids if token != 5]
     before = engine.forward([fine], logits="all")
     engine.forward([[5] * 20])

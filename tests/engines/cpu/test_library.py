@@ -10,7 +10,7 @@ from cutaway.errors import EngineError
 
 @pytest.fixture
 def library_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the library is looked for instead."""
+    """Move the path of the library to a temporary folder."""
     path = tmp_path / "_native.so"
     monkeypatch.setattr(module, "PATH", path)
     return path

@@ -23,14 +23,17 @@ def test_export_gives_back_what_was_loaded(tied: bool) -> None:
 
 def test_loss_and_gradients_equal_the_peers() -> None:
     weights = tiny_weights()
-    model, peer = GPT2(weights.config), peer_model(weights)
+    model = GPT2(weights.config)
+    peer = peer_model(weights)
     model.load(weights)
     ids = torch.tensor([random_ids(weights.config, 21, seed) for seed in (1, 2)])
-    loss, peer_loss = model.loss(ids[:, :-1], ids[:, 1:]), peer(ids, labels=ids).loss
+    loss = model.loss(ids[:, :-1], ids[:, 1:])
+    peer_loss = peer(ids, labels=ids).loss
     assert loss.item() == pytest.approx(peer_loss.item(), abs=1e-5)
     loss.backward()  # type: ignore[no-untyped-call]
     peer_loss.backward()
-    gradient, peers = model.h[0].attn.c_attn.weight.grad, peer.transformer.h[0].attn.c_attn.weight.grad  # type: ignore[union-attr]
+    gradient = model.h[0].attn.c_attn.weight.grad  # type: ignore[union-attr]
+    peers = peer.transformer.h[0].attn.c_attn.weight.grad
     assert isinstance(gradient, torch.Tensor)
     torch.testing.assert_close(gradient, peers.T, atol=1e-5, rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""What the model should have computed, and how far it is off."""
+"""Exact values, and the difference of the model's from them."""
 
 import numpy as np
 
@@ -7,7 +7,8 @@ from tests.figures.drawing import make_trace
 
 
 def test_differences_are_relative_to_the_largest_number() -> None:
-    small, large = np.array([0.5, -0.25]), np.array([500.0, -250.0])
+    small = np.array([0.5, -0.25])
+    large = np.array([500.0, -250.0])
     assert relative_error(small + 0.125, small) == 0.125
     assert relative_error(large + 0.125, large) == 0.125 / 500
     assert relative_error(np.empty(0), np.empty(0)) == 0

@@ -78,7 +78,8 @@ def test_wide_vectors_under_one_another_show_their_first_numbers() -> None:
 
 
 def test_weights_have_bars_while_they_fit() -> None:
-    few, many = make_trace("tiny 7"), make_trace("long 70")
+    few = make_trace("tiny 7")
+    many = make_trace("long 70")
     assert isinstance(token_weights(few, "", part(few, "attn.0", 0, 6)), Bars)
     assert isinstance(token_weights(many, "", part(many, "attn.0", 0, 6)), Grid)
 

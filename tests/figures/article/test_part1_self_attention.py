@@ -12,13 +12,15 @@ from tests.figures.drawing import draw, is_ok, make_trace
 
 
 def test_a_head_that_is_not_the_best_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    trace, looks = make_trace("tiny 7"), part1_self_attention._looks
+    trace = make_trace("tiny 7")
+    looks = part1_self_attention._looks
     monkeypatch.setattr(part1_self_attention, "_looks", lambda trace, position: looks(trace, position)[1:])
     assert not is_ok(trace, find_figure("F22"))
 
 
 def test_the_best_head_is_the_best_of_all() -> None:
-    trace, position = make_trace("built-in"), 8
+    trace = make_trace("built-in")
+    position = 8
     weights = np.stack([trace[f"attn.{layer}"][:, position] for layer in range(trace.config.n_layer)])  # (L, H, T)
     weights[:, :, [0, position]] = 0
     best = part1_self_attention._looks(trace, position)[0]

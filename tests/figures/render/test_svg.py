@@ -62,10 +62,12 @@ def origin(mark: ET.Element) -> tuple[str, tuple[int, ...]]:
 def pixels_of(data: bytes) -> NDArray[np.uint8]:
     """An RGB image whose lines have filter 0, read as the format says, checksums included."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    place, chunks = 8, {}
+    place = 8
+    chunks = {}
     while place < len(data):
         (length,) = struct.unpack(">I", data[place : place + 4])
-        kind, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
+        kind = data[place + 4 : place + 8]
+        body = data[place + 8 : place + 8 + length]
         assert data[place + 8 + length : place + 12 + length] == struct.pack(">I", zlib.crc32(kind + body))
         chunks[kind] = body
         place += 12 + length
@@ -166,12 +168,14 @@ def test_arcs_go_to_every_token_with_weight_and_are_as_thick_as_it() -> None:
 
 
 def test_no_arc_rises_above_its_place() -> None:
-    tokens, last = ["<|endoftext|>"] * 40, 39
+    tokens = ["<|endoftext|>"] * 40
+    last = 39
     markup = draw_svg("F22", [Arcs(TITLE, tokens, computed("x", np.full(40, 1 / 40)), last)], "en")
     for line in ET.fromstring(markup).iter(f"{SVG}path"):
         _, curve = line.get("d", "").split("C")
         heights = [float(number) for number in curve.split()[1::2]]
-        bottom, lift = heights[-1], min(heights)
+        bottom = heights[-1]
+        lift = min(heights)
         assert bottom - 0.75 * (bottom - lift) > 0
 
 

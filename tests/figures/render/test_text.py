@@ -178,7 +178,8 @@ def test_a_drawing_is_made_of_characters() -> None:
 
 
 def test_lines_join() -> None:
-    down, along = Line(2, 0, 2, 2, arrow=False), Line(0, 2, 4, 2, arrow=False)
+    down = Line(2, 0, 2, 2, arrow=False)
+    along = Line(0, 2, 4, 2, arrow=False)
     assert drawn(Drawing(TITLE, [down, along])).splitlines()[1:] == ["  │", "  │", "──┴──"]
 
 

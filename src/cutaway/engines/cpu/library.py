@@ -62,7 +62,8 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(PATH))
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(loaded, name)
-            function.restype, function.argtypes = result, arguments
+            function.restype = result
+            function.argtypes = arguments
     except (OSError, AttributeError) as error:
         raise EngineError(f"the CPU engine cannot be loaded: {error}; install cutaway again to rebuild it") from error
     return loaded

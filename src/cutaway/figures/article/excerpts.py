@@ -48,7 +48,9 @@ def weight_grid(trace: Trace, name: str) -> Grid:
 
 def weights_and_bias(trace: Trace, matrix: str) -> tuple[Grid, Grid]:
     """Draw a weight matrix, and the biases of the columns shown."""
-    weight, name, size = weight_grid(trace, f"{matrix}.weight"), f"{matrix}.bias", trace[f"{matrix}.bias"].size
+    weight = weight_grid(trace, f"{matrix}.weight")
+    name = f"{matrix}.bias"
+    size = trace[f"{matrix}.bias"].size
     step = weight.cells.steps[1]
     words = LocalizedText(f"{name}, one in {step} of {size:,}", f"{name}，{size:,} 个，每 {step} 个取一个")
     return weight, Grid(words if step > 1 else name, part(trace, name, slice(None, None, step)), "signed")

@@ -50,7 +50,8 @@ def exact_norm(trace: Trace, tensor: str, row: FloatArray) -> tuple[Float64, Flo
     `tensor` names its weights, as in "h.0.ln_1".
     """
     exact = row.astype(np.float64)
-    mean, rstd = exact.mean(keepdims=True), 1 / np.sqrt(exact.var(keepdims=True) + trace.config.layer_norm_epsilon)
+    mean = exact.mean(keepdims=True)
+    rstd = 1 / np.sqrt(exact.var(keepdims=True) + trace.config.layer_norm_epsilon)
     return mean, rstd, (exact - mean) * rstd * trace[f"{tensor}.weight"] + trace[f"{tensor}.bias"]
 
 
@@ -59,7 +60,9 @@ def norm_error(name: str, x: str, tensor: str, suffix: str) -> str:
 
     `name` is that of the output and `tensor` that of the weights; `suffix` is the layer and the index.
     """
-    mean, rstd, normal = f"{name}.mean{suffix}", f"{name}.rstd{suffix}", f"{name}{suffix}"
+    mean = f"{name}.mean{suffix}"
+    rstd = f"{name}.rstd{suffix}"
+    normal = f"{name}{suffix}"
     return (
         f"max([error({mean}, mean({x})), error({rstd}, rstd({x})), "
         f"error({normal}, layer_norm({x}, {tensor}.weight, {tensor}.bias))])"

@@ -14,7 +14,10 @@ from cutaway.trace import Trace
 
 ROUNDS = 4  # of the loop, in the figures that show it
 TAIL = 26  # characters of the text that are shown before a new token
-NEW, MODEL, OUT = 29, 50, 61  # where in a line of F09 the new token, the model and what it chose stand
+# where in a line of F09 the new token, the model and what it chose stand
+NEW = 29
+MODEL = 50
+OUT = 61
 
 STEP = LocalizedText("step", "步")
 CHOSEN = LocalizedText("chosen", "选出的词元")
@@ -83,7 +86,8 @@ def _loop(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _round(trace: Trace, step: Step, y: int, *, first: bool, last: bool) -> Shapes:
     """Draw one step: the input, the model, the token chosen, and the line back to the next input."""
     old, new = (step.ids, "") if first else (step.ids[:-1], short(token_label(trace, step.ids[-1])))
-    before, out = tail(trace, old, TAIL), short(token_label(trace, step.chosen.id))
+    before = tail(trace, old, TAIL)
+    out = short(token_label(trace, step.chosen.id))
     shapes: Shapes = [Label(TAIL + 1 - width(before), y + 1, before)]
     start = NEW
     if new:

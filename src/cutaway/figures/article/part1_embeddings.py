@@ -18,9 +18,11 @@ ZOOMS = 3, 12  # cells of the article's small pictures of a vector
 
 
 def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    token, (rows, columns) = trace.ids[chosen.position], trace["wte.weight"].shape
+    token = trace.ids[chosen.position]
+    (rows, columns) = trace["wte.weight"].shape
     first = max(0, min(token - NEIGHBOURS // 2, rows - NEIGHBOURS))
-    shown, (numbers, cut) = range(first, min(first + NEIGHBOURS, rows)), few_columns(columns)
+    shown = range(first, min(first + NEIGHBOURS, rows))
+    (numbers, cut) = few_columns(columns)
     label = token_label(trace, token)
     return (
         Note(
@@ -66,7 +68,8 @@ def _check_token_embeddings(trace: Trace, chosen: Selection) -> Check:
 
 
 def _position_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    slots, where = len(trace["wpe.weight"]), position_text(chosen.position)
+    slots = len(trace["wpe.weight"])
+    where = position_text(chosen.position)
     return (
         Note(
             LocalizedText(
@@ -101,7 +104,8 @@ def _check_position_embeddings(trace: Trace, chosen: Selection) -> Check:
 
 
 def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    label, where = token_label(trace, trace.ids[chosen.position]), position_text(chosen.position)
+    label = token_label(trace, trace.ids[chosen.position])
+    where = position_text(chosen.position)
     strips = {
         "tok_emb": LocalizedText(f"the token {label}", f"词元 {label}"),
         "pos_emb": LocalizedText(f"+ {where.en}", f"+ {where.zh}"),
@@ -139,7 +143,9 @@ def _check_sum(trace: Trace, chosen: Selection) -> Check:
 
 
 def _stack(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layers, p, where = range(trace.config.n_layer), chosen.position, position_text(chosen.position)
+    layers = range(trace.config.n_layer)
+    p = chosen.position
+    where = position_text(chosen.position)
     names = "resid.pre.0", *(f"resid.post.{layer}" for layer in layers)
     vectors = np.stack([trace[name][p] for name in names])  # (L + 1, d)
     formula = f"resid.pre.0[{p}], then resid.post.l[{p}] for l = 0 ... {layers[-1]}"
@@ -186,7 +192,9 @@ def _check_stack(trace: Trace, chosen: Selection) -> Check:
 
 
 def _zoom(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    name, p, where = f"resid.pre.{chosen.layer}", chosen.position, position_text(chosen.position)
+    name = f"resid.pre.{chosen.layer}"
+    p = chosen.position
+    where = position_text(chosen.position)
     vector = trace[name][p]
     return (
         Note(
@@ -225,7 +233,8 @@ def _check_zoom(trace: Trace, chosen: Selection) -> Check:
     """Compare the mean of the vector with that of its pooled cells, weighted by how many numbers each stands for."""
     name = f"resid.pre.{chosen.layer}[{chosen.position}]"
     vector = trace[f"resid.pre.{chosen.layer}"][chosen.position]
-    mean, off = float(vector.mean(dtype=np.float64)), 0.0
+    mean = float(vector.mean(dtype=np.float64))
+    off = 0.0
     for count in ZOOMS:
         sizes = [len(part) for part in np.array_split(vector, min(count, len(vector)))]
         off = max(off, abs(float(np.average(_pooled(vector, count), weights=sizes)) - mean))

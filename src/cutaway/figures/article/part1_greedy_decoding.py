@@ -14,9 +14,12 @@ from cutaway.figures.panels import Entry, LocalizedText, Note, Number, Panel, Ta
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-MOST_STEPS, FEWEST_STEPS = 44, 12
+MOST_STEPS = 44
+FEWEST_STEPS = 12
 MOST_READ = 5_000_000_000  # parameters, each as often as a step reads it: 40 steps of 124M, which take seconds
-TIMES, LEAST = 3, 8  # so often must a run stand in a row, and so many tokens must that be, to be a circle
+# so often must a run stand in a row, and so many tokens must that be, to be a circle
+TIMES = 3
+LEAST = 8
 AFTER = 6  # steps after another choice
 TOGETHER = 8  # tokens in a row of the table, outside a circle
 TEXT = 40  # characters of what was written
@@ -148,7 +151,9 @@ def _span(first: int, end: int) -> str:
 
 def _outcome(trace: Trace, found: Walk) -> LocalizedText:
     """Say whether greedy decoding ran into a circle, and where."""
-    count, start, lap = len(found.steps), found.start, found.lap
+    count = len(found.steps)
+    start = found.start
+    lap = found.lap
     if not lap:
         steps = LocalizedText(plural(count, "step"), f"{count} 步")
         full = (
@@ -173,7 +178,8 @@ def _outcome(trace: Trace, found: Walk) -> LocalizedText:
 
 def _two_ways(trace: Trace, found: Walk, other: Candidate) -> Table:
     """The likeliest and the second likeliest token where the circle closes, and what each leads to."""
-    closing, then = found.steps[found.closed], slice(found.closed + 1, found.closed + 1 + AFTER)
+    closing = found.steps[found.closed]
+    then = slice(found.closed + 1, found.closed + 1 + AFTER)
     before = found.written[: found.closed]
     ways = [
         (LocalizedText("the likeliest", "概率最大"), closing.chosen, found.written[then]),
@@ -197,7 +203,8 @@ def _two_ways(trace: Trace, found: Walk, other: Candidate) -> Table:
 
 def _check_greedy(trace: Trace, chosen: Selection) -> Check:
     found = walk(trace)
-    best, count = sum(map(int.__eq__, found.written, found.largest)), len(found.steps)
+    best = sum(map(int.__eq__, found.written, found.largest))
+    count = len(found.steps)
     greedy = f"greedy({count})"
     statement = Statement(
         "{best} of {count} greedy tokens have the largest logit; {led}",

@@ -63,14 +63,17 @@ def _check_candidates(trace: Trace, count: int) -> Check:
     """Check that the likeliest tokens have the largest logits, and that their logits and their shares of the whole
     vocabulary follow from the vector that leaves the last block.
     """
-    logits, shown, expected = trace.logits_at(-1), candidates(trace, count), expected_logits(trace, -1)
+    logits = trace.logits_at(-1)
+    shown = candidates(trace, count)
+    expected = expected_logits(trace, -1)
     ids = [each.id for each in shown]
     above = int((logits > min(each.logit for each in shown)).sum())
     off = (
         relative_error(np.array([each.logit for each in shown]), expected[ids]),
         relative_error(np.array([each.probability for each in shown]), softmax(expected.astype(np.float64))[ids]),
     )
-    last, matrix = f"{trace.final_residual}[-1]", output_matrix(trace)
+    last = f"{trace.final_residual}[-1]"
+    matrix = output_matrix(trace)
     product = f"layer_norm({last}, ln_f.weight, ln_f.bias) @ transpose({matrix})"
     return Check(
         above < len(shown) and all(each < TOLERANCE for each in off),
@@ -176,7 +179,8 @@ def _hidden(trace: Trace, chosen: Selection) -> int:
 
 def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
     """Say why a position other than the chosen one is hidden; empty if it is the chosen one."""
-    hidden, wanted = _hidden(trace, chosen), position_text(chosen.position)
+    hidden = _hidden(trace, chosen)
+    wanted = position_text(chosen.position)
     if hidden in (0, chosen.position):
         return LocalizedText("", "")
     why = LocalizedText("nothing before it", "前面没有内容")
@@ -210,7 +214,8 @@ def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:
             Number(-float(np.log(whole)), f"-log(probs[{hidden - 1}, {token}])"),
         ],
     ]
-    where, label = position_text(hidden), token_label(trace, token)
+    where = position_text(hidden)
+    label = token_label(trace, token)
     title = LocalizedText(f"{label} hidden, at {where.en}", f"遮住{where.zh}的 {label}")
     headings = [
         LocalizedText("the model reads", "模型读到的"),

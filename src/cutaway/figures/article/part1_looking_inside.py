@@ -27,7 +27,8 @@ from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
 NO_SECOND_STEP = LocalizedText("This model has one slot: there is no second step.", "本模型只有一个位置，没有第二步。")
-COMPUTED, REUSED = LocalizedText("computed now", "本步计算"), LocalizedText("reused", "沿用")
+COMPUTED = LocalizedText("computed now", "本步计算")
+REUSED = LocalizedText("reused", "沿用")
 EMPTY = "", "plain", "", LocalizedText("empty", "空着")  # a slot that no token has reached
 
 
@@ -50,7 +51,8 @@ def _paths(trace: Trace, columns: Sequence[tuple[str, str, str, LocalizedText]])
 
 def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shown = candidates(beginning(trace, 1), 5)
-    token, best = short(token_label(trace, trace.ids[0])), short(token_label(trace, shown[0].id))
+    token = short(token_label(trace, trace.ids[0]))
+    best = short(token_label(trace, shown[0].id))
     return (
         Note(
             LocalizedText(
@@ -107,7 +109,8 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _measured(first: Trace, second: Trace) -> Table:
     """Tabulate what the second step computes, and how it changes the first token's vectors."""
-    work, anew = second.work, beginning(second, 2)
+    work = second.work
+    anew = beginning(second, 2)
     formula = "abs(resid[0] {} - resid[0] before).max()"
     rows: list[list[Entry]] = [
         [
@@ -142,11 +145,15 @@ def _moved(before: Trace, after: Trace) -> float:
 def _check_second_step(trace: Trace, chosen: Selection) -> Check:
     if trace.config.n_ctx == 1:
         return Check(True, Statement(NO_SECOND_STEP.en, NO_SECOND_STEP.zh))
-    first, last = beginning(trace, 1), trace.final_residual
+    first = beginning(trace, 1)
+    last = trace.final_residual
     second = first.append(candidates(first, 1)[0].id)
     again = beginning(second, 2)
-    moved, anew, off = _moved(first, second), _moved(first, again), relative_error(again[last][:1], first[last])
-    now, reused = second.work.positions_computed, second.work.positions_reused
+    moved = _moved(first, second)
+    anew = _moved(first, again)
+    off = relative_error(again[last][:1], first[last])
+    now = second.work.positions_computed
+    reused = second.work.positions_reused
     return Check(
         now == 1 and moved == 0 and off <= TOLERANCE,
         Statement(

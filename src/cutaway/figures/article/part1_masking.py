@@ -15,9 +15,11 @@ from cutaway.trace import Intervention, Trace
 
 
 def _path(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    name, position = f"attn.{chosen.layer}", _with_later(trace, chosen)
+    name = f"attn.{chosen.layer}"
+    position = _with_later(trace, chosen)
     attn = trace[name]
-    where, instead = position_text(position), _instead(trace, chosen)
+    where = position_text(position)
+    instead = _instead(trace, chosen)
     return (
         Note(
             LocalizedText(
@@ -47,7 +49,8 @@ def _with_later(trace: Trace, chosen: Selection) -> int:
 
 def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
     """Say why a position other than the chosen one is shown; empty if it is the chosen one."""
-    shown, last = _with_later(trace, chosen), position_text(chosen.position)
+    shown = _with_later(trace, chosen)
+    last = position_text(chosen.position)
     if shown == chosen.position:
         return LocalizedText("", "")
     return LocalizedText(
@@ -57,10 +60,12 @@ def _instead(trace: Trace, chosen: Selection) -> LocalizedText:
 
 
 def _check_path(trace: Trace, chosen: Selection) -> Check:
-    name, position = f"attn.{chosen.layer}", _with_later(trace, chosen)
+    name = f"attn.{chosen.layer}"
+    position = _with_later(trace, chosen)
     attn = trace[name]
     later = attn[:, position, position + 1 :]
-    largest, off = float(later.max(initial=0)), float(np.abs(attn[:, position].sum(axis=-1) - 1).max())
+    largest = float(later.max(initial=0))
+    off = float(np.abs(attn[:, position].sum(axis=-1) - 1).max())
     which = "position" if position == chosen.position else "min(3, len(ids) - 1)"
     return Check(
         largest == 0 and off < 1e-5,
@@ -78,7 +83,8 @@ def _check_path(trace: Trace, chosen: Selection) -> Check:
 
 
 def _two_masks(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head = chosen.layer, chosen.head
+    layer = chosen.layer
+    head = chosen.head
     name = f"attn.{layer}"
     attn = trace[name]
     return (
@@ -109,7 +115,8 @@ def _free(trace: Trace, chosen: Selection) -> Cells:
 
 def _check_masks(trace: Trace, chosen: Selection) -> Check:
     """Compare with the model run without the layer's mask; the first token is the one that all others come after."""
-    name, alone = f"attn.{chosen.layer}", len(trace) == 1
+    name = f"attn.{chosen.layer}"
+    alone = len(trace) == 1
     other = trace.intervene(*trace.interventions, Intervention("no_mask", layer=chosen.layer))
     masked, free = (float(np.triu(each[name], 1).sum(axis=-1).mean()) for each in (trace, other))
     moved = max_difference(other.logits_at(0), trace.logits_at(0))

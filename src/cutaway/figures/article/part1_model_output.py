@@ -53,7 +53,8 @@ def expected_logits(trace: Trace, position: int) -> FloatArray:
 
 
 def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    p, matrix = chosen.position, output_matrix(trace)
+    p = chosen.position
+    matrix = output_matrix(trace)
     read = read_out(trace, p)
     best = falling(read["logits"])
     label = token_label(trace, best[0])
@@ -107,9 +108,12 @@ def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
     """Compare the last LayerNorm with its formula and the logits with the whole product; where the head is tied also
     those of the text's own tokens with the vectors that they came in with.
     """
-    read, name, p = read_out(trace, chosen.position), output_matrix(trace), chosen.position
+    read = read_out(trace, chosen.position)
+    name = output_matrix(trace)
+    p = chosen.position
     last = trace.final_residual
-    names, exact = ("ln_f.mean", "ln_f.rstd", "ln_f"), exact_norm(trace, "ln_f", trace[last][p])
+    names = ("ln_f.mean", "ln_f.rstd", "ln_f")
+    exact = exact_norm(trace, "ln_f", trace[last][p])
     norm = max(relative_error(read[each], expected) for each, expected in zip(names, exact, strict=True))
     off = relative_error(trace[name] @ read["ln_f"], read["logits"])
     made = Statement(
@@ -138,8 +142,10 @@ def _check_unembedding(trace: Trace, chosen: Selection) -> Check:
 
 
 def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    p, logits = chosen.position, trace.logits_at(chosen.position)
-    size, shown = len(logits), min(FIRST_IDS, len(logits))
+    p = chosen.position
+    logits = trace.logits_at(chosen.position)
+    size = len(logits)
+    shown = min(FIRST_IDS, len(logits))
     return (
         Note(
             LocalizedText(
@@ -162,8 +168,10 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_scores(trace: Trace, chosen: Selection) -> Check:
     """Compare the probabilities with a softmax in float64, which is the one that tokens are drawn from."""
-    p, read = chosen.position, read_out(trace, chosen.position)
-    logits, total = read["logits"], float(read["probs"].sum(dtype=np.float64))
+    p = chosen.position
+    read = read_out(trace, chosen.position)
+    logits = read["logits"]
+    total = float(read["probs"].sum(dtype=np.float64))
     off = relative_error(read["probs"], distribution(logits, GenerationConfig(top_k=0))[1])
     return Check(
         len(logits) == trace.config.n_vocab and off <= TOLERANCE and abs(total - 1) <= TOLERANCE,

@@ -32,7 +32,9 @@ from cutaway.layout import width
 from cutaway.trace import Trace
 
 LEAST_AREA = 24  # of the smallest model's box in F03, in characters
-BLOCKS_A_LINE, WIDTH_A_CHARACTER = 4, 64  # the scale of F07
+# the scale of F07
+BLOCKS_A_LINE = 4
+WIDTH_A_CHARACTER = 64
 ROOM = 72  # characters that a row of slots may take
 
 FIELDS = (
@@ -119,7 +121,8 @@ def _four_shapes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shapes: Shapes = []
     x = 0
     for model in PUBLISHED:
-        high, wide = model.config.n_layer // BLOCKS_A_LINE, model.config.n_embd // WIDTH_A_CHARACTER
+        high = model.config.n_layer // BLOCKS_A_LINE
+        wide = model.config.n_embd // WIDTH_A_CHARACTER
         shapes.append(Box(x, base - high, wide, high, model.name, "query"))
         x += wide + 2
     return (
@@ -144,8 +147,11 @@ def _loaded(trace: Trace) -> Table:
 
 def _check_shapes(trace: Trace, chosen: Selection) -> Check:
     """Compare the configuration that is shown with the shapes of the weights themselves."""
-    weights, config, heads = trace.weights, trace.config, len(trace["q.0"])
-    (tokens, width), (slots, wide) = weights["wte.weight"].shape, weights["wpe.weight"].shape
+    weights = trace.weights
+    config = trace.config
+    heads = len(trace["q.0"])
+    (tokens, width) = weights["wte.weight"].shape
+    (slots, wide) = weights["wpe.weight"].shape
     blocks = sum(name.endswith(".attn.c_attn.weight") for name in weights)
     layers = sorted({name.split(".")[2] for name in weights if name.startswith("h.0.")})
     return Check(

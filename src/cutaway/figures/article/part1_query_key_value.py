@@ -20,8 +20,12 @@ MOST_ROWS = 12  # of the table of weights and values
 
 
 def _folders(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, h, p = chosen.layer, chosen.head, chosen.position
-    shown, tokens, spot = window(trace, p), token_labels(trace), selection_text(chosen)
+    layer = chosen.layer
+    h = chosen.head
+    p = chosen.position
+    shown = window(trace, p)
+    tokens = token_labels(trace)
+    spot = selection_text(chosen)
     return (
         Note(
             LocalizedText(
@@ -49,7 +53,9 @@ def _folders(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_folders(trace: Trace, chosen: Selection) -> Check:
     """Check that queries, keys and values are three different slices of one tensor."""
-    layer, head, width = chosen.layer, chosen.head, trace.config.d_head
+    layer = chosen.layer
+    head = chosen.head
+    width = trace.config.d_head
     columns = trace[f"qkv.{layer}"].reshape(len(trace), 3, trace.config.n_head, width)[:, :, head]  # (T, 3, dh)
     ours = np.stack([trace[f"{kind}.{layer}"][head] for kind in "qkv"], axis=1)
     off = max_difference(ours, columns)
@@ -75,8 +81,12 @@ def _check_folders(trace: Trace, chosen: Selection) -> Check:
 
 
 def _percentages(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, h, p = chosen.layer, chosen.head, chosen.position
-    label, spot, width = token_label(trace, trace.ids[p]), selection_text(chosen), trace.config.d_head
+    layer = chosen.layer
+    h = chosen.head
+    p = chosen.position
+    label = token_label(trace, trace.ids[p])
+    spot = selection_text(chosen)
+    width = trace.config.d_head
     return (
         Note(
             LocalizedText(
@@ -115,8 +125,11 @@ def _weighted_sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _terms(trace: Trace, chosen: Selection) -> Table:
     """A row for each token, of a long text for those with most weight, and one for all the others."""
-    layer, h, p = chosen.layer, chosen.head, chosen.position
-    weights, values = trace[f"attn.{layer}"][h, p], trace[f"v.{layer}"][h, :, 0]
+    layer = chosen.layer
+    h = chosen.head
+    p = chosen.position
+    weights = trace[f"attn.{layer}"][h, p]
+    values = trace[f"v.{layer}"][h, :, 0]
     heaviest = np.sort(top_k(weights, MOST_ROWS))
 
     def term(j: int | str) -> str:

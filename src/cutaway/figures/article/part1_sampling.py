@@ -17,7 +17,8 @@ from cutaway.generation.sampling import choose, distribution
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 
-ALL, CUT_OFF = LocalizedText("all", "全部"), LocalizedText("cut", "截去")
+ALL = LocalizedText("all", "全部")
+CUT_OFF = LocalizedText("cut", "截去")
 CUTS: Mapping[Text, GenerationConfig] = {
     ALL: GenerationConfig(top_k=0),
     "k = 40": GenerationConfig(top_k=40),
@@ -84,7 +85,8 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def _candidates(trace: Trace, position: int, title: LocalizedText, settings: Mapping[Text, GenerationConfig]) -> Table:
     """The candidates by rank, a column for each of the settings, with a line where it cuts."""
     logits = read_out(trace, position)["logits"]
-    order, columns = falling(logits), [_column(logits, each, position) for each in settings.values()]
+    order = falling(logits)
+    columns = [_column(logits, each, position) for each in settings.values()]
     borders: dict[int, Text] = {}
     for name, column in zip(settings, columns, strict=True):
         borders.setdefault(len(column.shares), name)
@@ -125,8 +127,12 @@ def _between(before: int, rank: int, borders: Mapping[int, Text], columns: int) 
 
 def _check_cut(trace: Trace, chosen: Selection) -> Check:
     """Compare each cut with the sorted scores and the softmax of them all, and the three settings one by one."""
-    p, read = chosen.position, read_out(trace, chosen.position)
-    logits, kept, as_sorted, off = read["logits"], {}, True, 0.0
+    p = chosen.position
+    read = read_out(trace, chosen.position)
+    logits = read["logits"]
+    kept = {}
+    as_sorted = True
+    off = 0.0
     for k in (1, 40):
         ids, share = distribution(logits, GenerationConfig(top_k=k))
         border = np.sort(logits)[-min(k, len(logits))]

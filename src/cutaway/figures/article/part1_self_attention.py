@@ -50,7 +50,8 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             f"{position_text(p).zh}的词元除了自己和第一个词元，没有别的可看。",
         )
         return Note(alone), of_the_chosen
-    best, label = looks[0], token_label(trace, trace.ids[p])
+    best = looks[0]
+    label = token_label(trace, trace.ids[p])
     n_heads = trace.config.n_layer * trace.config.n_head
     return (
         Note(
@@ -103,7 +104,8 @@ def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
 
 def _check_arcs(trace: Trace, chosen: Selection) -> Check:
     """Compute the largest weight once more, from the queries and keys of all heads alone."""
-    p, looks = chosen.position, _looks(trace, chosen.position)
+    p = chosen.position
+    looks = _looks(trace, chosen.position)
     if not looks:
         total = float(trace[f"attn.{chosen.layer}"][chosen.head, p].sum())
         alone = Statement(
@@ -112,7 +114,8 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
             total=Number(total, f"sum(attn.{chosen.layer}[{chosen.head}, {p}])", form=".6f"),
         )
         return Check(abs(total - 1) < 1e-5, alone)
-    best, heads = looks[0], trace.config.n_layer * trace.config.n_head
+    best = looks[0]
+    heads = trace.config.n_layer * trace.config.n_head
     exact = _weights(trace, p)  # (L, H, p + 1)
     there = exact[best.layer, best.head, best.key] if best.key <= p else 0.0  # a later token should have none
     off = float(max(abs(best.weight - there), abs(best.weight - exact[:, :, 1:p].max(initial=0.0))))

@@ -76,7 +76,9 @@ def _stop_reason(trace: Trace) -> LocalizedText:
 
 
 def _check_stops(trace: Trace, chosen: Selection) -> Check:
-    room, tokens, reason = trace.config.n_ctx, len(trace), _stop_reason(trace)
+    room = trace.config.n_ctx
+    tokens = len(trace)
+    reason = _stop_reason(trace)
     refused = _refused(trace, room + 1)
     return Check(
         refused and tokens <= room,
@@ -190,10 +192,12 @@ def _vocabulary(tokenizer: Tokenizer) -> Table:
 def _check_tokens(trace: Trace, chosen: Selection) -> Check:
     if not isinstance(trace.tokenizer, Tokenizer):
         return Check(True, Statement(NO_TOKENIZER.en, NO_TOKENIZER.zh))
-    text, pieces = _text(trace, trace.tokenizer), _pieces(trace, trace.tokenizer)
+    text = _text(trace, trace.tokenizer)
+    pieces = _pieces(trace, trace.tokenizer)
     ids = [token for piece in pieces for token in piece.ids]
     back = trace.tokenizer.decode(ids) == text
-    same, read = ids == trace.tokenizer.encode(text, allow_special=True), tuple(ids) == trace.ids
+    same = ids == trace.tokenizer.encode(text, allow_special=True)
+    read = tuple(ids) == trace.ids
     return Check(
         back and same,
         Statement(

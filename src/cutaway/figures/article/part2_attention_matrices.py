@@ -21,8 +21,13 @@ from cutaway.trace import Trace
 
 
 def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head, query, key = chosen.layer, chosen.head, chosen.position, _best_key(trace, chosen)
-    shown, tokens, width = window(trace, query), token_labels(trace), trace.config.d_head
+    layer = chosen.layer
+    head = chosen.head
+    query = chosen.position
+    key = _best_key(trace, chosen)
+    shown = window(trace, query)
+    tokens = token_labels(trace)
+    width = trace.config.d_head
     return (
         Note(
             LocalizedText(
@@ -49,10 +54,13 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _opened(trace: Trace, chosen: Selection, key: int) -> Sequence[Grid]:
     """A query, a key, and the numbers whose sum is their score."""
-    head, tokens = chosen.head, token_labels(trace)
-    strips, names = [], []
+    head = chosen.head
+    tokens = token_labels(trace)
+    strips = []
+    names = []
     for kind, position in (("q", chosen.position), ("k", key)):
-        cells, name = part(trace, f"{kind}.{chosen.layer}", head, position), QUERY_KEY_VALUE[kind]
+        cells = part(trace, f"{kind}.{chosen.layer}", head, position)
+        name = QUERY_KEY_VALUE[kind]
         title = LocalizedText(f"{name.en} of {tokens[position]}", f"{tokens[position]} 的{name.zh}")
         strips.append(Grid(title, cells, "signed"))
         names.append(f"{kind}.{chosen.layer}[{head}, {position}]")
@@ -67,9 +75,12 @@ def _best_key(trace: Trace, chosen: Selection) -> int:
 
 
 def _check_dot_products(trace: Trace, chosen: Selection) -> Check:
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     q, k = (trace[f"{kind}.{layer}"][head].astype(np.float64) for kind in "qk")
-    raw, key = trace[f"scores_raw.{layer}"][head], _best_key(trace, chosen)
+    raw = trace[f"scores_raw.{layer}"][head]
+    key = _best_key(trace, chosen)
     terms = q[position] * k[key]
     off = relative_error(raw, q @ k.T)
     here = f"{layer}[{head}]"
@@ -93,7 +104,8 @@ def _check_dot_products(trace: Trace, chosen: Selection) -> Check:
 
 
 def _mask(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head = chosen.layer, chosen.head
+    layer = chosen.layer
+    head = chosen.head
     shown = window(trace, chosen.position)
     tokens = token_labels(trace)[shown]
     names = LocalizedText("scores", "分数"), LocalizedText("masked scores", "掩码后的分数")
@@ -129,7 +141,8 @@ def _check_mask(trace: Trace, chosen: Selection) -> Check:
     scores, masked, attn = (trace[f"{kind}.{layer}"] for kind in ("scores", "masked", "attn"))
     earlier = np.tri(len(trace), dtype=bool)
     kept = bool(np.array_equal(masked[:, earlier], scores[:, earlier]))
-    hidden, leaked = masked[:, ~earlier], attn[:, ~earlier]
+    hidden = masked[:, ~earlier]
+    leaked = attn[:, ~earlier]
     others = LocalizedText("stay bit for bit", "逐位不变") if kept else LocalizedText("change", "有变化")
     if not hidden.size:
         alone = Statement(
@@ -157,7 +170,8 @@ def _check_mask(trace: Trace, chosen: Selection) -> Check:
 
 
 def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    name, tokens = f"attn.{chosen.layer}", token_labels(trace)
+    name = f"attn.{chosen.layer}"
+    tokens = token_labels(trace)
     fits = len(tokens) <= MOST_BARS  # a line for each token; else all on one
     sums = computed(f"{name}[{chosen.head}].sum(-1)", trace[name][chosen.head].sum(axis=-1, keepdims=fits))
     return (

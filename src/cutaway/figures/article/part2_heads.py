@@ -18,8 +18,11 @@ HEADS = 3  # of which the article draws as many
 
 
 def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, position, config = chosen.layer, chosen.position, trace.config
-    qkv, heads = trace[f"qkv.{layer}"], [str(head) for head in range(config.n_head)]
+    layer = chosen.layer
+    position = chosen.position
+    config = trace.config
+    qkv = trace[f"qkv.{layer}"]
+    heads = [str(head) for head in range(config.n_head)]
     thirds = [qkv[position, i * config.n_embd : (i + 1) * config.n_embd] for i in range(3)]
     spot = position_text(position)
     return (
@@ -47,7 +50,10 @@ def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _index_map(trace: Trace, chosen: Selection) -> Table:
     """Tabulate the indices of the chosen head's first and last number, before and after splitting."""
-    layer, head, position, config = chosen.layer, chosen.head, chosen.position, trace.config
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
+    config = trace.config
     rows = []
     for third, kind in enumerate("qkv"):
         for i in dict.fromkeys((0, config.d_head - 1)):
@@ -61,8 +67,11 @@ def _index_map(trace: Trace, chosen: Selection) -> Table:
 
 
 def _check_split(trace: Trace, chosen: Selection) -> Check:
-    layer, config = chosen.layer, trace.config
-    qkv, width, n_embd = trace[f"qkv.{layer}"], config.d_head, config.n_embd
+    layer = chosen.layer
+    config = trace.config
+    qkv = trace[f"qkv.{layer}"]
+    width = config.d_head
+    n_embd = config.n_embd
     wrong = 0
     for third, kind in enumerate("qkv"):
         for head in range(config.n_head):
@@ -137,7 +146,9 @@ def _of_how_many(heads: Sequence[int], of: int) -> LocalizedText:
 
 
 def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
-    heads, config, layer = _chosen_heads(trace, chosen), trace.config, chosen.layer
+    heads = _chosen_heads(trace, chosen)
+    config = trace.config
+    layer = chosen.layer
     q, k, raw = (trace[f"{kind}.{layer}"][heads] for kind in ("q", "k", "scores_raw"))
     off = relative_error(raw, q.astype(np.float64) @ k.swapaxes(1, 2))
     which = f"sort((head + arange({len(heads)})) % config.n_head)"
@@ -163,7 +174,9 @@ def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
 
 
 def _merge(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, position, config = chosen.layer, chosen.position, trace.config
+    layer = chosen.layer
+    position = chosen.position
+    config = trace.config
     spot = position_text(position)
     return (
         Note(
@@ -187,7 +200,8 @@ def _merge(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_merge(trace: Trace, chosen: Selection) -> Check:
-    z, merged = trace[f"z.{chosen.layer}"], trace[f"zcat.{chosen.layer}"]
+    z = trace[f"z.{chosen.layer}"]
+    merged = trace[f"zcat.{chosen.layer}"]
     wrong = int((np.concatenate(list(z), axis=-1) != merged).sum())
     return Check(
         wrong == 0,

@@ -46,8 +46,11 @@ def first_word(trace: Trace) -> int:
 
 
 def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    position, layer, head = first_word(trace), chosen.layer, chosen.head
-    spot, token = position_text(position), token_labels(trace)[position]
+    position = first_word(trace)
+    layer = chosen.layer
+    head = chosen.head
+    spot = position_text(position)
+    token = token_labels(trace)[position]
     return (
         Note(
             LocalizedText(
@@ -85,8 +88,10 @@ def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
 
 
 def _check_first_step(trace: Trace, chosen: Selection) -> Check:
-    position, layers = first_word(trace), range(trace.config.n_layer)
-    alone, together = decode(trace, position), at_once(trace)
+    position = first_word(trace)
+    layers = range(trace.config.n_layer)
+    alone = decode(trace, position)
+    together = at_once(trace)
     names = [f"{kind}.{layer}" for kind in "qkv" for layer in layers]
     parts = (np.stack([read[name][:, position] for name in names]) for read in (alone, together))
     whole = (np.stack([read[f"qkv.{layer}"][position] for layer in layers]) for read in (alone, together))
@@ -111,7 +116,8 @@ def _check_first_step(trace: Trace, chosen: Selection) -> Check:
 
 def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = first_word(trace)
-    spot, token = position_text(position), token_labels(trace)[position]
+    spot = position_text(position)
+    token = token_labels(trace)[position]
     return (
         Note(
             LocalizedText(
@@ -137,7 +143,8 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _grid_of_cells(trace: Trace, position: int) -> Table:
     """A row for each layer, a column for each token: what stood in the cache before, and what this step put there."""
-    old, new = LocalizedText("kept", "保留"), LocalizedText("new", "新")
+    old = LocalizedText("kept", "保留")
+    new = LocalizedText("new", "新")
     layers = [str(layer) for layer in range(trace.config.n_layer)]
     if len(layers) > MOST_LAYERS:
         layers = [*layers[: MOST_LAYERS - 2], "…", layers[-1]]
@@ -161,7 +168,8 @@ def _size(trace: Trace, kind: str, tokens: int) -> Sequence[str | Number]:
 
 
 def _check_cache(trace: Trace, chosen: Selection) -> Check:
-    position, config = first_word(trace), trace.config
+    position = first_word(trace)
+    config = trace.config
     step = decode(trace, position)
     names = [name for name in step.shapes() if name.startswith("cache.")]
     shapes = {step[name].shape for name in names}
@@ -191,7 +199,9 @@ def _check_cache(trace: Trace, chosen: Selection) -> Check:
 
 def _from_cache(trace: Trace, position: int) -> FloatArray:
     """Compute the logits (V,) of one token from the cached keys and values of those before it."""
-    config, weights, hook = trace.config, trace.weights, trace.edits(position)
+    config = trace.config
+    weights = trace.weights
+    hook = trace.edits(position)
     x = embed(weights, [trace.ids[position]], position, hook)  # (1, d)
     for layer in range(config.n_layer):
         past = trace["cache.k"][layer][:, :position], trace["cache.v"][layer][:, :position]
@@ -207,7 +217,8 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     if len(trace) == 1:
         return (Note(ALONE),)
     position = _second_word(trace)
-    token, spot = token_labels(trace)[position], position_text(position)
+    token = token_labels(trace)[position]
+    spot = position_text(position)
     per_token = BYTES * 2 * trace.config.n_layer * trace.config.n_embd
     formula = f"{BYTES} * 2 * {trace.config.n_layer} * {trace.config.n_embd}"
     again = Number(per_token * position, f"{formula} * {position}", form=",")
@@ -261,7 +272,8 @@ def _check_second_step(trace: Trace, chosen: Selection) -> Check:
     after = beginning(trace, position + 1, before)
     old = [(before[name], after[name][:, :, :position]) for name in ("cache.k", "cache.v")]
     same = all(np.array_equal(mine, kept) for mine, kept in old)
-    now, reused = after.work.positions_computed, after.work.positions_reused
+    now = after.work.positions_computed
+    reused = after.work.positions_reused
     return Check(
         same and now == 1 and reused == position,
         Statement(

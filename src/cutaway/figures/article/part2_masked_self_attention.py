@@ -29,7 +29,9 @@ PREFIX = 40  # columns of a prefix that are shown
 
 def _second_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = min(1, len(trace) - 1)
-    layer, here, tokens = chosen.layer, (chosen.head, position), token_labels(trace)
+    layer = chosen.layer
+    here = (chosen.head, position)
+    tokens = token_labels(trace)
     spot = position_text(position)
     columns = TOKEN, LocalizedText("score", "分数"), LocalizedText("masked", "掩码后"), LocalizedText("weight", "权重")
     rows = [
@@ -66,10 +68,12 @@ def _first_tokens(trace: Trace) -> LocalizedText:
 
 
 def _check_second_token(trace: Trace, chosen: Selection) -> Check:
-    layer, position = chosen.layer, min(1, len(trace) - 1)
+    layer = chosen.layer
+    position = min(1, len(trace) - 1)
     scores, masked, attn = (trace[f"{kind}.{layer}"][:, position] for kind in ("scores", "masked", "attn"))  # (H, T)
     exact = exact_scores(trace, layer, position, len(trace))
-    earlier, later = slice(position + 1), slice(position + 1, None)
+    earlier = slice(position + 1)
+    later = slice(position + 1, None)
     off = max(
         relative_error(scores, exact),
         relative_error(masked[:, earlier], exact[:, earlier]),
@@ -89,7 +93,8 @@ def _check_second_token(trace: Trace, chosen: Selection) -> Check:
         )
         return Check(off < TOLERANCE, nothing)
     name = f"attn.{layer}[:, 1, 2:]"
-    hidden, leaked = masked[:, later], attn[:, later]
+    hidden = masked[:, later]
+    leaked = attn[:, later]
     return Check(
         bool((hidden == MASKED).all()) and not leaked.any() and off < TOLERANCE,
         Statement(

@@ -38,7 +38,8 @@ ASPECT = 7.3 / 18  # a character is so much narrower than a line is high
 
 
 def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, table = chosen.layer, parameter_table(trace.config)
+    layer = chosen.layer
+    table = parameter_table(trace.config)
     matrices = [row for row in table.block if len(row.shape) == 2]
     sizes = [row.parameters for row in matrices]
     shares = np.array([*sizes, table.block_parameters - sum(sizes)]) / table.block_parameters
@@ -70,7 +71,8 @@ def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _drawn_block(config: GPT2Config) -> Shapes:
     """Attention above, the MLP below it, and its second matrix, as high as the first is wide, beside both."""
-    d, inner = config.n_embd, config.n_inner
+    d = config.n_embd
+    inner = config.n_inner
     unit = WIDEST / max(3 * d, inner)
     attention, attention_height = _drawn_matrix("attn.c_attn", d, 3 * d, 0, 3, unit, "query")
     beside = _right_edge(attention) + 3
@@ -85,7 +87,8 @@ def _drawn_block(config: GPT2Config) -> Shapes:
 
 def _drawn_matrix(name: str, rows: int, columns: int, x: int, y: int, unit: float, colour: str) -> tuple[Shapes, int]:
     """A matrix under its name and shape, with its bias below, and how many lines it takes."""
-    wide, high = max(LEAST[0], round(columns * unit)), max(LEAST[1], round(rows * unit * ASPECT))
+    wide = max(LEAST[0], round(columns * unit))
+    high = max(LEAST[1], round(rows * unit * ASPECT))
     shapes: Shapes = [
         Label(x, y, name),
         Label(x, y + 1, f"{rows:,} × {columns:,}"),
@@ -105,9 +108,11 @@ def _right_edge(shapes: Shapes) -> int:
 
 
 def _check_block(trace: Trace, chosen: Selection) -> Check:
-    table, prefix = parameter_table(trace.config), f"h.{chosen.layer}."
+    table = parameter_table(trace.config)
+    prefix = f"h.{chosen.layer}."
     loaded = {name.removeprefix(prefix): trace[name].shape for name in trace.weights if name.startswith(prefix)}
-    held, counted = sum(int(np.prod(shape)) for shape in loaded.values()), table.block_parameters
+    held = sum(int(np.prod(shape)) for shape in loaded.values())
+    counted = table.block_parameters
     return Check(
         loaded == {row.tensor: row.shape for row in table.block} and held == counted,
         Statement(
@@ -127,7 +132,8 @@ def _check_block(trace: Trace, chosen: Selection) -> Check:
 
 
 def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    groups, total = _loaded(trace), trace.config.n_params
+    groups = _loaded(trace)
+    total = trace.config.n_params
     blocks = [size for name, size in groups.items() if name.startswith("h.")]
     rest = {name: size for name, size in groups.items() if not name.startswith("h.")}
     return (
@@ -182,9 +188,11 @@ def _count(what: str, size: int) -> Number:
 
 
 def _check_model(trace: Trace, chosen: Selection) -> Check:
-    groups, n_layer = _loaded(trace), trace.config.n_layer
+    groups = _loaded(trace)
+    n_layer = trace.config.n_layer
     blocks = {size: name for name, size in groups.items() if name.startswith("h.")}
-    loaded, counted = sum(groups.values()), trace.config.n_params
+    loaded = sum(groups.values())
+    counted = trace.config.n_params
     shapes = trace.config.tensor_shapes()
     fitting = sum(trace[name].shape == tuple(shapes.get(name, ())) for name in trace.weights)
     return Check(
@@ -243,7 +251,8 @@ def _notes_zh(table: ParameterTable) -> list[str]:
     """Translate `cutaway.parameters.notes` into Chinese."""
     said = []
     if table.matches_article:
-        missing, left_out = table.parameters - table.article_parameters, sum(row.difference for row in table.final)
+        missing = table.parameters - table.article_parameters
+        left_out = sum(row.difference for row in table.final)
         wrong = [row for row in table.block if row.difference]
         slips = "、".join(f"{row.tensor} 记为 {row.article:,}（实为 {row.parameters:,}）" for row in wrong)
         per_block = sum(row.difference for row in wrong)
@@ -264,7 +273,8 @@ def _notes_zh(table: ParameterTable) -> list[str]:
 
 
 def _check_table(trace: Trace, chosen: Selection) -> Check:
-    table, loaded = parameter_table(trace.config), sum(_loaded(trace).values())
+    table = parameter_table(trace.config)
+    loaded = sum(_loaded(trace).values())
     statement = Statement(
         "the table comes to {counted} parameters; {loaded} numbers are loaded",
         "表中合计 {counted} 个参数；加载了 {loaded} 个数",

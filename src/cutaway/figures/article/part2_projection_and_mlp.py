@@ -25,7 +25,8 @@ def _strip(title: LocalizedText, cells: Cells) -> Grid:
 
 
 def _projection(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, n_embd = chosen.layer, trace.config.n_embd
+    layer = chosen.layer
+    n_embd = trace.config.n_embd
     return (
         Note(
             LocalizedText(
@@ -40,8 +41,12 @@ def _projection(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_projection(trace: Trace, chosen: Selection) -> Check:
-    layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
-    matrix, out, merged = f"h.{layer}.attn.c_proj", f"attn_out.{layer}[{position}]", f"zcat.{layer}[{position}]"
+    layer = chosen.layer
+    position = chosen.position
+    n_embd = trace.config.n_embd
+    matrix = f"h.{layer}.attn.c_proj"
+    out = f"attn_out.{layer}[{position}]"
+    merged = f"zcat.{layer}[{position}]"
     off = relative_error(trace[f"attn_out.{layer}"][position], linear(trace, f"zcat.{layer}", matrix, position))
     rows, columns = trace[f"{matrix}.weight"].shape
     return Check(
@@ -64,7 +69,8 @@ def _check_projection(trace: Trace, chosen: Selection) -> Check:
 
 
 def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, spot = chosen.layer, position_text(chosen.position)
+    layer = chosen.layer
+    spot = position_text(chosen.position)
     names = (
         LocalizedText("the token's vector before attention", "注意力之前该词元的向量"),
         LocalizedText("what attention adds", "注意力加上的部分"),
@@ -95,7 +101,8 @@ def _three(trace: Trace, names: Sequence[LocalizedText], tensors: Sequence[str],
 
 
 def _check_leaving_attention(trace: Trace, chosen: Selection) -> Check:
-    layer, position = chosen.layer, chosen.position
+    layer = chosen.layer
+    position = chosen.position
     return _added(trace, f"resid.pre.{layer}", f"attn_out.{layer}", f"resid.mid.{layer}", position)
 
 
@@ -129,7 +136,9 @@ def _added(trace: Trace, before: str, update: str, after: str, position: int) ->
 
 
 def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, position, width = chosen.layer, chosen.position, trace.config.n_inner
+    layer = chosen.layer
+    position = chosen.position
+    width = trace.config.n_inner
     spot = position_text(position)
     return (
         Note(
@@ -149,7 +158,8 @@ def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_hidden_layer(trace: Trace, chosen: Selection) -> Check:
-    layer, position = chosen.layer, chosen.position
+    layer = chosen.layer
+    position = chosen.position
     pre, act = (trace[f"mlp_{kind}.{layer}"][position] for kind in ("pre", "act"))
     x = pre.astype(np.float64)
     tanh_form = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
@@ -185,7 +195,8 @@ def _check_hidden_layer(trace: Trace, chosen: Selection) -> Check:
 
 
 def _leaving_the_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, spot = chosen.layer, position_text(chosen.position)
+    layer = chosen.layer
+    spot = position_text(chosen.position)
     names = (
         LocalizedText("before the MLP", "MLP 之前"),
         LocalizedText("what the MLP adds", "MLP 加上的部分"),
@@ -207,7 +218,8 @@ def _leaving_the_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_leaving_the_block(trace: Trace, chosen: Selection) -> Check:
-    layer, position = chosen.layer, chosen.position
+    layer = chosen.layer
+    position = chosen.position
     added = _added(trace, f"resid.mid.{layer}", f"mlp_out.{layer}", f"resid.post.{layer}", position)
     matrix = f"h.{layer}.mlp.c_proj"
     off = relative_error(trace[f"mlp_out.{layer}"][position], linear(trace, f"mlp_act.{layer}", matrix, position))

@@ -33,7 +33,9 @@ AROUND = 5  # slots of the input that are drawn
 
 def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = chosen.position
-    token, spot, slots = token_label(trace, trace.ids[position]), position_text(position), trace.config.n_ctx
+    token = token_label(trace, trace.ids[position])
+    spot = position_text(position)
+    slots = trace.config.n_ctx
     return (
         Note(
             LocalizedText(
@@ -74,7 +76,8 @@ def _slots(trace: Trace, position: int) -> Drawing:
 
 
 def _check_input(trace: Trace, chosen: Selection) -> Check:
-    position, token = chosen.position, trace.ids[chosen.position]
+    position = chosen.position
+    token = trace.ids[chosen.position]
     total = f"resid.pre.0[{position}]"
     off = relative_error(trace["resid.pre.0"][position], trace["wte.weight"][token] + trace["wpe.weight"][position])
     norm = norm_difference(trace, "ln1", "resid.pre.0", 0, position)
@@ -125,7 +128,8 @@ def _thirds(n_embd: int) -> Drawing:
 
 def three_parts(trace: Trace, layer: int, position: int) -> tuple[Drawing, Grid]:
     """Draw the vector qkv of a token, a line for each part."""
-    n_embd, qkv = trace.config.n_embd, trace[f"qkv.{layer}"]
+    n_embd = trace.config.n_embd
+    qkv = trace[f"qkv.{layer}"]
     title = LocalizedText(f"qkv.{layer}[{position}], a line for each part", f"qkv.{layer}[{position}]，每部分占一行")
     parts = cells(f"qkv.{layer}", qkv, qkv[position].reshape(3, n_embd))
     names = [f"{kind} {i * n_embd}…{(i + 1) * n_embd - 1}" for i, kind in enumerate("qkv")]
@@ -133,12 +137,16 @@ def three_parts(trace: Trace, layer: int, position: int) -> tuple[Drawing, Grid]
 
 
 def _check_matrix(trace: Trace, chosen: Selection) -> Check:
-    layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
+    layer = chosen.layer
+    position = chosen.position
+    n_embd = trace.config.n_embd
     matrix = f"h.{layer}.attn.c_attn"
-    weight, bias = trace[f"{matrix}.weight"], trace[f"{matrix}.bias"]
+    weight = trace[f"{matrix}.weight"]
+    bias = trace[f"{matrix}.bias"]
     exact = linear(trace, f"ln1.{layer}", matrix, position)
     off = relative_error(trace[f"qkv.{layer}"][position], exact)
-    x, made = f"ln1.{layer}[{position}]", f"qkv.{layer}[{position}]"
+    x = f"ln1.{layer}[{position}]"
+    made = f"qkv.{layer}[{position}]"
     expected = f"{x} @ {matrix}.weight + {matrix}.bias"
     return Check(
         weight.shape == (n_embd, 3 * n_embd) and bias.shape == (3 * n_embd,) and off < TOLERANCE,
@@ -165,7 +173,9 @@ def _check_matrix(trace: Trace, chosen: Selection) -> Check:
 
 
 def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, position, n_embd = chosen.layer, chosen.position, trace.config.n_embd
+    layer = chosen.layer
+    position = chosen.position
+    n_embd = trace.config.n_embd
     spot = position_text(position)
     return (
         Note(
@@ -183,11 +193,14 @@ def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_one_vector(trace: Trace, chosen: Selection) -> Check:
-    layer, position = chosen.layer, chosen.position
-    x, matrix = f"resid.pre.{layer}", f"h.{layer}.attn.c_attn"
+    layer = chosen.layer
+    position = chosen.position
+    x = f"resid.pre.{layer}"
+    matrix = f"h.{layer}.attn.c_attn"
     norm = norm_difference(trace, "ln1", x, layer, position)
     off = relative_error(trace[f"qkv.{layer}"][position], linear(trace, f"ln1.{layer}", matrix, position))
-    normal, made = f"ln1.{layer}[{position}]", f"qkv.{layer}[{position}]"
+    normal = f"ln1.{layer}[{position}]"
+    made = f"qkv.{layer}[{position}]"
     return Check(
         norm < TOLERANCE and off < TOLERANCE,
         Statement(

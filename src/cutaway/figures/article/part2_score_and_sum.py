@@ -21,9 +21,12 @@ SHOWN = 3  # numbers of a value that stand in the table of F51
 
 
 def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     shown = slice(max(0, position + 1 - MOST_ROWS), position + 1)
-    tokens, spot = token_labels(trace)[shown], selection_text(chosen)
+    tokens = token_labels(trace)[shown]
+    spot = selection_text(chosen)
     return (
         Note(
             LocalizedText(
@@ -50,7 +53,9 @@ def _latest(shown: slice) -> LocalizedText:
 
 
 def _check_one_query(trace: Trace, chosen: Selection) -> Check:
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     query = trace[f"q.{layer}"][head, position].astype(np.float64)
     exact = trace[f"k.{layer}"][head, : position + 1] @ query / np.sqrt(query.size)
     off = relative_error(trace[f"scores.{layer}"][head, position, : position + 1], exact)
@@ -74,10 +79,14 @@ def _check_one_query(trace: Trace, chosen: Selection) -> Check:
 
 
 def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     shown = slice(max(0, position + 1 - MOST_ROWS), position + 1)
-    tokens, spot = token_labels(trace), selection_text(chosen)
-    kept, new = LocalizedText("kept", "保留"), LocalizedText("new", "新")
+    tokens = token_labels(trace)
+    spot = selection_text(chosen)
+    kept = LocalizedText("kept", "保留")
+    new = LocalizedText("new", "新")
     rows = [
         (
             tokens[key],
@@ -105,11 +114,13 @@ def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
-    layer, position = chosen.layer, chosen.position
+    layer = chosen.layer
+    position = chosen.position
     cached = decode(trace, position)
     with_cache = cached[f"attn.{layer}"][:, position]  # (H, position + 1)
     without = at_once(trace)[f"attn.{layer}"][:, position, : position + 1]
-    off, reused = max_difference(with_cache, without), cached.work.positions_reused
+    off = max_difference(with_cache, without)
+    reused = cached.work.positions_reused
     exact = exact_scores(trace, layer, position, position + 1)
     scores, attn = (trace[f"{kind}.{layer}"][:, position, : position + 1] for kind in ("scores", "attn"))
     wrong = max(relative_error(scores, exact), relative_error(attn, softmax(exact)))
@@ -143,8 +154,12 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
 
 
 def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head, position = chosen.layer, chosen.head, chosen.position
-    spot, shown, width = selection_text(chosen), min(SHOWN, trace.config.d_head), trace.config.d_head
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
+    spot = selection_text(chosen)
+    shown = min(SHOWN, trace.config.d_head)
+    width = trace.config.d_head
     few = LocalizedText(f"of {width} numbers the first {shown}", f"{width} 个数中的前 {shown} 个")
     if shown == width:
         few = LocalizedText(f"all {width} numbers", f"全部 {width} 个数")
@@ -172,13 +187,19 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Entry]]:
     """A row for each token, of a long text for those with most weight; their sum, z, and the largest difference."""
-    layer, head, position = chosen.layer, chosen.head, chosen.position
-    weights, values, tokens = trace[f"attn.{layer}"][head, position], trace[f"v.{layer}"][head], token_labels(trace)
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
+    weights = trace[f"attn.{layer}"][head, position]
+    values = trace[f"v.{layer}"][head]
+    tokens = token_labels(trace)
     heaviest = np.sort(top_k(weights, MOST_ROWS))
     rows: list[Sequence[Entry]] = []
     for key in map(int, heaviest):
-        factor, value = f"attn.{layer}[{head}, {position}, {key}]", f"v.{layer}[{head}, {key}"
-        weight, columns = at(trace, f"attn.{layer}", head, position, key, form=".3f"), range(shown)
+        factor = f"attn.{layer}[{head}, {position}, {key}]"
+        value = f"v.{layer}[{head}, {key}"
+        weight = at(trace, f"attn.{layer}", head, position, key, form=".3f")
+        columns = range(shown)
         terms = [Number(float(weights[key] * values[key, i]), f"{factor} * {value}, {i}]", form=".3f") for i in columns]
         rows.append(
             (tokens[key], weight, *(at(trace, f"v.{layer}", head, key, i, form=".3f") for i in columns), *terms)

@@ -22,7 +22,8 @@ ILLUSTRATION = LocalizedText("the article's numbers, an illustration", "文章�
 
 
 def _over_the_sentence(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    name, spot = f"attn.{chosen.layer}", selection_text(chosen)
+    name = f"attn.{chosen.layer}"
+    spot = selection_text(chosen)
     return (
         Note(
             LocalizedText(
@@ -76,7 +77,9 @@ def check_weights(trace: Trace, chosen: Selection) -> Check:
 
 
 def _three_steps(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     spot = selection_text(chosen)
     return (
         Note(
@@ -133,8 +136,10 @@ def _check_three_steps(trace: Trace, chosen: Selection) -> Check:
 
 
 def _every_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head = chosen.layer, chosen.head
-    shown, tokens = window(trace, chosen.position), token_labels(trace)
+    layer = chosen.layer
+    head = chosen.head
+    shown = window(trace, chosen.position)
+    tokens = token_labels(trace)
     return (
         Note(
             LocalizedText(

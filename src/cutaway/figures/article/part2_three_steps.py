@@ -70,7 +70,8 @@ def _check_queries_keys_values(trace: Trace, chosen: Selection) -> Check:
 
 
 def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    spot, width = selection_text(chosen), trace.config.d_head
+    spot = selection_text(chosen)
+    width = trace.config.d_head
     columns = (
         TOKEN,
         "q · k",
@@ -95,7 +96,8 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _score_rows(trace: Trace, chosen: Selection) -> Sequence[Sequence[str | Number]]:
-    layer, here = chosen.layer, (chosen.head, chosen.position)
+    layer = chosen.layer
+    here = (chosen.head, chosen.position)
     unmasked = softmax(trace[f"scores.{layer}"][here])
     formula = f"softmax(scores.{layer}[{chosen.head}, {chosen.position}])"
     tokens = token_labels(trace)
@@ -136,8 +138,11 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
 
 
 def _weighted_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    layer, head, position = chosen.layer, chosen.head, chosen.position
-    shown, spot = window(trace, position), selection_text(chosen)
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
+    shown = window(trace, position)
+    spot = selection_text(chosen)
     return (
         Note(
             LocalizedText(
@@ -155,7 +160,9 @@ def _weighted_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def weighted_values(trace: Trace, chosen: Selection) -> tuple[Grid, Grid]:
     """Draw each token's value times its weight, and the sum over all tokens."""
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     shown = window(trace, position)
     products = trace[f"attn.{layer}"][head, position, shown, None] * trace[f"v.{layer}"][head, shown]
     span = f"{shown.start}:{shown.stop}"
@@ -169,7 +176,9 @@ def weighted_values(trace: Trace, chosen: Selection) -> tuple[Grid, Grid]:
 
 def check_sum(trace: Trace, chosen: Selection) -> Check:
     """Check that a head's output for a token is the sum of all values, each times its weight."""
-    layer, head, position = chosen.layer, chosen.head, chosen.position
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
     terms = trace[f"attn.{layer}"][head, position, :, None].astype(np.float64) * trace[f"v.{layer}"][head]  # (T, dh)
     off = relative_error(trace[f"z.{layer}"][head, position], terms.sum(axis=0))
     count, width = terms.shape

@@ -58,7 +58,8 @@ def draw_svg(title: str, panels: Sequence[Panel], language: str, verdict: str = 
     pieces = [_draw(panel, language) for panel in panels]
     if verdict:
         pieces.append(_prose(verdict, "good" if holds else "bad"))
-    y, body = 34.0, [text_element(12, 20, title, "title")]
+    y = 34.0
+    body = [text_element(12, 20, title, "title")]
     for piece in pieces:
         body.append(f'<g transform="translate(12,{y:g})">{piece.markup}</g>')
         y += piece.height + 16
@@ -106,7 +107,8 @@ def _bars(bars: Bars) -> Fragment:
     unit = (BAR / 2 if both_sides else BAR) / (float(np.abs(flat).max()) or 1.0)
     marks = []
     for i, value in enumerate(flat):
-        y, length = i * 22, max(1.0, unit * abs(float(value)))
+        y = i * 22
+        length = max(1.0, unit * abs(float(value)))
         fill = named_colour("score" if i in bars.marked else "token")
         number_of = cell_attributes(bars.cells, *divmod(i, across))
         shown = f"{value:.2%}" if bars.scale == "share" else number(float(value), bars.scale)
@@ -133,7 +135,8 @@ def _arcs(arcs: Arcs) -> Fragment:
 
 
 def _arc(arcs: Arcs, i: int, weight: float, middle: NDArray[np.float64], top: float) -> str:
-    begin, end = float(middle[arcs.query]), float(middle[i])
+    begin = float(middle[arcs.query])
+    end = float(middle[i])
     lift = top - abs(begin - end) / 3  # the curve rises to three quarters of this
     opacity = 0.2 + 0.8 * weight**0.5
     return (
@@ -184,7 +187,10 @@ def _edges(shape: Box | Line | Label, language: str) -> tuple[int, int]:
 
 
 def _box(box: Box, language: str) -> str:
-    x, y, wide, high = box.x * CHAR, box.y * LINE, box.width * CHAR, box.height * LINE
+    x = box.x * CHAR
+    y = box.y * LINE
+    wide = box.width * CHAR
+    high = box.height * LINE
     colour = named_colour(box.colour)
     middle = text_element(x + wide / 2, y + high / 2 + 4, localize(box.text, language), anchor="middle")
     return (
@@ -194,16 +200,15 @@ def _box(box: Box, language: str) -> str:
 
 
 def _line(line: Line) -> str:
-    x, y, to_x, to_y = (
-        (line.x + 0.5) * CHAR,
-        (line.y + 0.5) * LINE,
-        (line.to_x + 0.5) * CHAR,
-        (line.to_y + 0.5) * LINE,
-    )
+    x = (line.x + 0.5) * CHAR
+    y = (line.y + 0.5) * LINE
+    to_x = (line.to_x + 0.5) * CHAR
+    to_y = (line.to_y + 0.5) * LINE
     path = f'<path class="frame" d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}"/>'
     if not line.arrow:
         return path
-    along, across = (np.sign(to_x - x) * 6, np.sign(to_y - y) * 6)
+    along = np.sign(to_x - x) * 6
+    across = np.sign(to_y - y) * 6
     corner = f"M{to_x:.1f} {to_y:.1f}l{-along - across / 2:.1f} {-across - along / 2:.1f}"
     other = f"M{to_x:.1f} {to_y:.1f}l{-along + across / 2:.1f} {-across + along / 2:.1f}"
     return path + f'<path class="frame" d="{corner}{other}"/>'

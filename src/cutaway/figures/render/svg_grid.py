@@ -22,14 +22,17 @@ def draw_grid(grid: Grid, language: str) -> Fragment:
     """Render the cells with their labels, and the scale of their colours."""
     values = grid.cells.values
     count, across = values.shape
-    left, top = (LABELS if grid.rows else 0), (LINE if grid.columns else 0)
+    left = LABELS if grid.rows else 0
+    top = LINE if grid.columns else 0
     if grid.row_axis and grid.column_axis:
         top += LINE
     size = max(1.0, min(56.0, 900 / across))
     high = min(size, 24.0) if size >= LEAST_NUMBERED or count == 1 else size
     high = max(high, min(16.0, 480 / count))  # few rows of many numbers can be read when they are high enough
     body = _picture(grid, size, high) if values.size > MOST_RECTANGLES else _rectangles(grid, size, high)
-    labels, bottom, scale = _labels(grid, language, size, high, left, top), top + high * count, _scale(grid, language)
+    labels = _labels(grid, language, size, high, left, top)
+    bottom = top + high * count
+    scale = _scale(grid, language)
     return Fragment(
         f'{labels}<g transform="translate({left},{top})">{body}</g>'
         f'<g transform="translate({left},{bottom:g})">{scale.markup}</g>',
@@ -44,7 +47,8 @@ def _scale(grid: Grid, language: str) -> Fragment:
     painted = Fragment("", 0, 0) if hidden.all() else _colours(grid, language)
     if not hidden.any():
         return Fragment(painted.markup, painted.width, 22)
-    x, name = painted.width, localize(LocalizedText("masked", "被遮住"), language)
+    x = painted.width
+    name = localize(LocalizedText("masked", "被遮住"), language)
     grey = f'<rect class="scale" x="{x:g}" y="10" width="8" height="8" fill="{named_colour("masked")}"/>'
     return Fragment(painted.markup + grey + text_element(x + 14, 18, name, "quiet"), x + 14 + width(name) * CHAR, 22)
 
@@ -95,7 +99,9 @@ def _rectangles(grid: Grid, size: float, high: float) -> str:
     colours = paint(grid.cells.values, grid.scale)
     marks = []
     for row, column in np.ndindex(*grid.cells.values.shape):
-        x, y, rgb = column * size, row * high, colours[row, column]
+        x = column * size
+        y = row * high
+        rgb = colours[row, column]
         fill = "#" + "".join(f"{channel:02x}" for channel in rgb)
         origin = cell_attributes(grid.cells, row, column)
         marks.append(f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{high:g}" fill="{fill}" {origin}/>')

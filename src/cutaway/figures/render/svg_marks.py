@@ -5,7 +5,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from cutaway.figures.panels import Cells
 
-CHAR, LINE = 7.3, 18  # of the 12 px monospaced face: a character's width, and the distance of lines
+# of the 12 px monospaced face: a character's width, and the distance of lines
+CHAR = 7.3
+LINE = 18
 LABELS = 112  # pixels for the labels of rows
 
 

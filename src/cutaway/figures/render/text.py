@@ -132,7 +132,9 @@ def cut(label: str, columns: int) -> str:
 def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Iterator[str]:
     """A vector as a line of bars, each the largest in magnitude of its part, and its range."""
     yield _marks(pool(values[None], 1, columns), scale, LEVELS)[0]
-    size, first, more = f"{len(values):,}", [number(float(value), scale) for value in values[:6]], len(values) > 6
+    size = f"{len(values):,}"
+    first = [number(float(value), scale) for value in values[:6]]
+    more = len(values) > 6
     if language == "zh":
         yield f"{size} 个数{_range(values, scale, language)}：{'、'.join(first)}{'……' if more else ''}"
     else:
@@ -242,7 +244,8 @@ def _drawing(drawing: Drawing, language: str) -> Iterator[str]:
 
 
 def _box(canvas: dict[tuple[int, int], str], box: Box, language: str) -> None:
-    right, bottom = box.x + box.width - 1, box.y + box.height - 1
+    right = box.x + box.width - 1
+    bottom = box.y + box.height - 1
     for x in range(box.x, right + 1):
         canvas[x, box.y] = canvas[x, bottom] = "─"
     for y in range(box.y, bottom + 1):
