@@ -11,6 +11,8 @@ The steps, in this order; each is off at its neutral value:
    (Holtzman et al. 2019). The token that crosses p stays. OpenAI's `sample.py` drops it;
 5. the draw: one number u in [0, 1) from the sequence's own generator picks the first token whose cumulative
    probability exceeds u.
+
+Steps 1 to 4 equal transformers' processors, run in this order. Probabilities are computed in float64.
 """
 
 from collections.abc import Sequence

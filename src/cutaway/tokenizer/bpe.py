@@ -2,7 +2,13 @@
 
 Text is split into pre-tokens (OpenAI's pattern), a pre-token becomes UTF-8 bytes, and each byte a printable symbol. The
 symbols are merged pair by pair, pairs that were learnt first before others, until no learnt pair is left: these are the
-tokens. Only the standard library is used. Source: `src/encoder.py` of openai/gpt-2.
+tokens. Only the standard library is used.
+
+Letters and numbers depend on the version of Unicode: Python 3.11 has version 14, `tokenizers` 0.23 has 16. All
+characters that this Python knows are of the same kind in both; one that was assigned later counts as "other" here, so
+that it may be split differently from the fast tokenizer, which counts.
+
+Source: `src/encoder.py` of openai/gpt-2.
 """
 
 import heapq

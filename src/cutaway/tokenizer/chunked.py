@@ -2,7 +2,24 @@
 
 `tokenizers` takes some 300 bytes of memory a token, and O(n log n) time for a pre-token of n bytes (a million spaces,
 say). So a long text is encoded window by window: a window's tokens are the whole text's up to a cut, where the next
-window begins. Each cut is sound by the way GPT-2 splits text, or it is checked: see docs/chunked.md.
+window begins, and the cut must not change a token.
+
+*Before a pre-token* it does not. OpenAI's pattern reads from left to right, looks back at nothing and forgets a
+pre-token once it is matched; no merge crosses from one pre-token to the next. It does look ahead: a pre-token is final
+once the window shows where it ends, one character more (`\\s+(?!\\S)`), and three characters from its start (`'re`).
+So everything before the last pre-token that begins at least three characters before the window's end is final.
+
+*Within a pre-token* of more than half a window the cut is between two tokens. Let the bytes left of it have, merged
+alone, the tokens ..., s, and those right of it t, .... Merging picks the pair of lowest rank, leftmost, anywhere in the
+pre-token. As long as no merge crosses the cut, or a border between tokens that came out separate, the bytes of each
+token go through the merges that they go through alone, in the same order. So a first merge across the cut, if there is
+one, joins the end of what s has become so far with the beginning of what t has become so far, and merging just the
+bytes of s and t comes to the same point. Hence, if these give the two tokens s and t, no merge crosses in the whole
+pre-token. Nothing is assumed about the vocabulary.
+
+That is one small check a cut. It fails rarely; then the tokens before are tried, and in the end the text is encoded in
+one go. The rest of the pre-token is split as one when it stands alone, because at least a dozen of its characters, all
+of one kind, follow the cut, so that it cannot be taken for a contraction.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,9 @@
 """Byte-level BPE by the `tokenizers` library: text to GPT-2 token ids and back. `bpe.py` is the same to be read.
 
-Tokens stand for bytes, not characters, so a stream of them is decoded without ever showing half a character.
+Tokens stand for bytes, not characters, so a stream of them is decoded without ever showing half a character. Names of
+control tokens never enter `tokenizers`; where they are asked for, the text is cut at them first, so that text from
+outside can never end a document. Nothing here starts a thread, and TOKENIZERS_PARALLELISM is not touched, so that a
+process may be forked afterwards.
 """
 
 import codecs
