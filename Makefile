@@ -3,6 +3,7 @@
 #   make run      read what the built-in model writes
 #   make test     everything: lint, types, all tests (installs PyTorch for the tests)
 #   make check    lint, types and the quick tests, in under a minute
+#   make docs     build the documentation into site/ (installs MkDocs)
 #   make browser  the browser that the tests of the page need, where Debian's packages can be installed
 #   make native   compile the C++ after editing it
 #   make format   lay the Python out
@@ -24,7 +25,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/engines/cpu/native/*) \
 	$(if $(wildcard src/cutaway/engines/cpu/_native.so)$(filter 0,$(CUTAWAY_NATIVE)),,library-is-missing)
 
-.PHONY: run test check lint browser native format peers clean library-is-missing
+.PHONY: run test check lint docs browser native format peers clean library-is-missing
 
 run: $(VENV)/core.stamp
 	@$(BIN)/cutaway generate --stream "A robot must obey the orders given it"
@@ -39,6 +40,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/mkdocs build --strict
 
 browser:
 	@for name in $(or $(CUTAWAY_CHROMIUM),chromium chromium-browser google-chrome); do command -v $$name >/dev/null && exit; done; \
@@ -57,7 +61,7 @@ peers: $(VENV)/dev.stamp
 	bash bench/setup_peers.sh
 
 clean:
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VENV)/*.stamp src/cutaway/engines/cpu/_native.so
+	rm -rf build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VENV)/*.stamp src/cutaway/engines/cpu/_native.so
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/core.stamp: $(MADE_FROM) | $(BIN)/pip
@@ -68,6 +72,11 @@ $(VENV)/core.stamp: $(MADE_FROM) | $(BIN)/pip
 $(VENV)/dev.stamp: $(MADE_FROM) | $(BIN)/pip
 	@echo "Installing Cutaway, PyTorch and the tools into $(VENV) ..."
 	@$(PIP_INSTALL) --editable '.[train,dev]'
+	@touch $(VENV)/core.stamp $@
+
+$(VENV)/docs.stamp: $(MADE_FROM) | $(BIN)/pip
+	@echo "Installing MkDocs into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[docs]'
 	@touch $(VENV)/core.stamp $@
 
 $(BIN)/pip:
