@@ -12,7 +12,7 @@ TEXT = "A robot must obey the orders given it"
 
 # The picture, the address after the #, and what must be there before it is taken.
 PICTURES = (
-    ("attention", "1/attention?layer=4&head=1", "svg.arcs"),
+    ("attention", "1/attention?layer=6&head=3", "svg.arcs"),
     ("whatif", "1/whatif?do=values_are_keys", ".bars :text('␣to')"),
 )
 

@@ -85,6 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     model = cutaway.load("builtin")
     log = [json.loads(line) for line in (options.run / "log.jsonl").read_text().splitlines()]
+    recipe = json.loads((options.run / "recipe.json").read_text())
     losses = {
         name: [event["valid"][name] for event in log if "valid" in event and event["step"] > 0]
         for name in ("stories", "books")
@@ -95,11 +96,13 @@ def main() -> None:
         megabytes=(BUILTIN / "model.safetensors").stat().st_size / 1e6,
         scores=score_rows(model, options.corpus),
         seen=log[-1]["tokens"] / 1e6,
+        hold=recipe["hold"] / 1e6,
         steps=log[-1]["step"],
-        recipe=json.loads((options.run / "recipe.json").read_text()),
+        recipe=recipe,
         hours=sum(event["seconds"] for event in log) / 3600,
         points=len(losses["stories"]),
         losses=losses,
+        last={name: values[-1] for name, values in losses.items()},
         stories_curve=curve(losses["stories"]),
         books_curve=curve(losses["books"]),
         samples="\n".join(sample(model, prompt) for prompt in OPENINGS),

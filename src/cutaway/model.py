@@ -53,7 +53,7 @@ class Model:
         self.weights = EffectiveWeights(weights, engine.dtype)
 
     def __repr__(self) -> str:
-        """Short: `<Model builtin: 8 layers, 6 heads, 192 wide, int8 on cpu>`."""
+        """Short: `<Model builtin: 8 layers, 4 heads, 256 wide, int8 on cpu>`."""
         config = self.config
         shape = f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
         return f"<Model {self.name}: {shape}, {self.engine.dtype} on {self.engine.name}>"
@@ -213,7 +213,7 @@ class Model:
         >>> import cutaway
         >>> trace = cutaway.load().trace("A robot must obey the orders given it")
         >>> trace["attn.3"].shape
-        (6, 9, 9)
+        (4, 9, 9)
         """
         from cutaway.trace import Trace
 

@@ -15,7 +15,7 @@ from cutaway.generation.sampling import (
     top_k_ids,
     top_p_keep,
 )
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, softmax
 
 ARTICLE = np.log(np.array([0.50, 0.30, 0.19, 0.01], dtype=np.float32))  # its example: 50 %, 30 %, 19 %
 
@@ -113,3 +113,14 @@ def test_the_order_is_temperature_before_top_p() -> None:
     """At temperature 5 the example is nearly flat, so p = 0.6 needs three tokens where it needed two."""
     assert len(distribution(ARTICLE, GenerationConfig(top_k=0, top_p=0.6))[0]) == 2
     assert len(distribution(ARTICLE, GenerationConfig(temperature=5, top_k=0, top_p=0.6))[0]) == 3
+
+
+@given(
+    st.lists(st.floats(0, 30), min_size=1, max_size=60),
+    st.floats(0.01, 0.999),
+)
+def test_top_p_sorts_no_more_than_it_must_and_keeps_the_same(logits: list[float], p: float) -> None:
+    probabilities = softmax(np.array(logits, np.float32))
+    order = np.argsort(-probabilities, kind="stable")
+    n_kept = int(np.searchsorted(np.cumsum(probabilities[order]), p, side="left")) + 1
+    assert top_p_keep(probabilities, p).tolist() == order[:n_kept].tolist()

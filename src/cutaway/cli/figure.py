@@ -21,7 +21,7 @@ STATUS_ZH = {"live": "实时", "drawn": "示意", "later": "以后"}
 EXAMPLES = """\
 examples:
   cutaway figure --list
-  cutaway figure F40 --layer 5 --head 1
+  cutaway figure F40 --layer 6 --head 3
   cutaway figure F22 --text "It fell" --format svg > it.svg
   cutaway figure F55 --language zh"""
 

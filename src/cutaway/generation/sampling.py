@@ -57,7 +57,9 @@ def top_p_keep(probabilities: Float64, p: float) -> Ids:
     >>> top_p_keep(np.array([0.1, 0.5, 0.3, 0.1]), 0.6).tolist()
     [1, 2]
     """
-    order = top_k(probabilities, len(probabilities))
+    # All that are less likely than this have less than 1 - p together, so none of them is kept or needs sorting.
+    candidates = np.flatnonzero(probabilities >= (1 - p) / (2 * len(probabilities)))
+    order = candidates[top_k(probabilities[candidates], len(candidates))]
     n_kept = int(np.searchsorted(np.cumsum(probabilities[order]), p, side="left")) + 1
     return order[:n_kept]
 

@@ -146,7 +146,7 @@ def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribu
     >>> trace = cutaway.load().trace([464, 9379, 318])
     >>> parts = direct_logit_attribution(trace, position=-1, token=257)
     >>> bool(abs(parts.logit - trace.logits_at(-1)[257]) < 1e-3), parts.heads.shape
-    (True, (8, 6))
+    (True, (8, 4))
     """
     position = trace.check_position(position)
     check_int("token", token, 0, trace.config.n_vocab - 1)

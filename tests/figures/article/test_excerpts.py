@@ -47,7 +47,7 @@ def test_a_sheet_has_all_numbers_of_a_vector(name: str, shape: tuple[int, int]) 
 
 def test_a_long_vector_has_several_lines_and_one_that_cannot_be_cut_has_one() -> None:
     trace = make_trace("built-in")
-    assert sheet(trace, "mlp_act.0", 3).values.shape == (8, 96)
+    assert sheet(trace, "mlp_act.0", 3).values.shape == (16, 64)
     assert sheet(make_trace("one head 7"), "ln1.0", 0).values.shape == (1, 5)
 
 
@@ -58,18 +58,18 @@ def test_a_small_matrix_is_shown_whole_and_a_large_one_thinned() -> None:
     trace = make_trace("built-in")
     large = weight_grid(trace, "h.0.mlp.c_fc.weight")
     assert isinstance(large.title, LocalizedText)
-    assert large.title.en == "h.0.mlp.c_fc.weight, 192 × 768: one row in 12 and one column in 8"
-    assert large.title.zh == "h.0.mlp.c_fc.weight, 192 × 768：每 12 行取一行、每 8 列取一列"
-    np.testing.assert_array_equal(large.cells.values, trace["h.0.mlp.c_fc.weight"][::12, ::8])
-    assert large.cells.index(2, 3) == (24, 24)
+    assert large.title.en == "h.0.mlp.c_fc.weight, 256 × 1,024: one row in 16 and one column in 11"
+    assert large.title.zh == "h.0.mlp.c_fc.weight, 256 × 1,024：每 16 行取一行、每 11 列取一列"
+    np.testing.assert_array_equal(large.cells.values, trace["h.0.mlp.c_fc.weight"][::16, ::11])
+    assert large.cells.index(2, 3) == (32, 33)
 
 
 def test_a_bias_has_its_place_below_the_matrix() -> None:
     whole = weights_and_bias(make_trace("one head 7"), "h.0.attn.c_attn")[1]
     assert (whole.title, whole.cells.values.shape) == ("h.0.attn.c_attn.bias", (1, 15))
     thinned = weights_and_bias(make_trace("built-in"), "h.0.attn.c_attn")[1]
-    said = LocalizedText("h.0.attn.c_attn.bias, one in 6 of 576", "h.0.attn.c_attn.bias，576 个，每 6 个取一个")
-    assert (thinned.title, thinned.cells.values.shape, thinned.cells.index(0, 95)) == (said, (1, 96), (570,))
+    said = LocalizedText("h.0.attn.c_attn.bias, one in 8 of 768", "h.0.attn.c_attn.bias，768 个，每 8 个取一个")
+    assert (thinned.title, thinned.cells.values.shape, thinned.cells.index(0, 95)) == (said, (1, 96), (760,))
 
 
 def test_wide_vectors_under_one_another_show_their_first_numbers() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import cutaway
 from cutaway.figures import find_figure
 from cutaway.figures.article import (
     decoding,
@@ -51,10 +52,10 @@ def test_a_model_that_runs_in_circles() -> None:
 
 
 def test_the_built_in_model_runs_in_a_circle_and_leaves_it() -> None:
-    trace = make_trace("built-in")
+    trace = cutaway.load(engine="reference").trace("The door opened, and")
     found = part1_greedy_decoding.walk(trace)
     assert trace.tokenizer
-    assert trace.tokenizer.decode(found.written[-found.lap :]).split(",")[0].strip() in "and the United States"
+    assert "the door opened" in trace.tokenizer.decode(found.written[-2 * found.lap :])
     assert found.written[found.start : -found.lap] == found.written[found.closed :]
     second = decoding.candidates(trace.edit([*trace.ids, *found.written[: found.closed]]), 2)[1]
     assert found.other

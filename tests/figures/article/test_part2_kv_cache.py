@@ -62,8 +62,8 @@ def test_the_cache_keeps_keys_and_values_of_every_layer() -> None:
     drawn = draw(trace, find_figure("F42"), Selection(head=3))
     table, layers, keys, values = drawn.panels[1:]
     assert isinstance(table, Table)
-    assert [row[:2] for row in table.rows] == [("cache.k", "8 × 6 × 2 × 32"), ("cache.v", "8 × 6 × 2 × 32")]
-    assert [entry.value for row in table.rows for entry in row if isinstance(entry, Number)] == [12_288, 12_288]
+    assert [row[:2] for row in table.rows] == [("cache.k", "8 × 4 × 2 × 64"), ("cache.v", "8 × 4 × 2 × 64")]
+    assert [entry.value for row in table.rows for entry in row if isinstance(entry, Number)] == [16_384, 16_384]
     assert isinstance(layers, Table)
     assert [str(heading) for heading in layers.columns[1:]] == ["<|endoftext|>", "A"]
     assert [row[0] for row in layers.rows] == [str(layer) for layer in range(8)]
@@ -72,7 +72,7 @@ def test_the_cache_keeps_keys_and_values_of_every_layer() -> None:
         assert isinstance(grid, Grid)
         np.testing.assert_array_equal(grid.cells.values, trace[f"cache.{kind}"][:, 3, 1])
     assert drawn.check is not None
-    assert "24,576 bytes, 12,288 a token" in drawn.check.statement.en
+    assert "32,768 bytes, 16,384 a token" in drawn.check.statement.en
 
 
 def test_the_whole_vector_stands_before_the_part_of_a_head() -> None:
@@ -81,7 +81,7 @@ def test_the_whole_vector_stands_before_the_part_of_a_head() -> None:
     whole, *heads = grids
     np.testing.assert_array_equal(whole.cells.values.reshape(-1), trace["qkv.2"][1])
     for third, grid in zip(whole.cells.values, heads, strict=True):
-        np.testing.assert_array_equal(grid.cells.values[0], third[3 * 32 : 4 * 32])
+        np.testing.assert_array_equal(grid.cells.values[0], third[3 * 64 : 4 * 64])
 
 
 def test_only_the_new_token_has_a_query() -> None:
