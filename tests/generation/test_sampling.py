@@ -120,7 +120,7 @@ def test_the_order_is_temperature_before_top_p() -> None:
     st.floats(0.01, 0.999),
 )
 def test_top_p_sorts_no_more_than_it_must_and_keeps_the_same(logits: list[float], p: float) -> None:
-    probabilities = softmax(np.array(logits, np.float32))
+    probabilities = softmax(np.array(logits))
     order = np.argsort(-probabilities, kind="stable")
     n_kept = int(np.searchsorted(np.cumsum(probabilities[order]), p, side="left")) + 1
     assert top_p_keep(probabilities, p).tolist() == order[:n_kept].tolist()
