@@ -161,7 +161,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_source_distribution_has_what_the_package_is_made_from(sdist: Path) -> None:
     for name in ("README.md", "LICENSE", "NOTICE", "Makefile", "constraints.txt", "tests", "docs", hatch_build.SOURCES):
         assert (sdist / name).exists(), name
-    assert {path.suffix for path in (sdist / hatch_build.SOURCES).iterdir()} == {".cpp", ".h"}
+    assert {path.suffix for path in (sdist / hatch_build.SOURCES).iterdir()} == {".cpp", ".h", ".inl"}
     assert not (sdist / hatch_build.LIBRARY).exists()
 
 

@@ -74,9 +74,9 @@ def test_every_module_is_inside_and_calls_the_others_by_name(robot: ExportedPage
 def test_it_holds_every_figure_that_is_drawn(robot: ExportedPage) -> None:
     files = unpacked(robot)
     start = json.loads(files["start"])["address"]
-    assert start.endswith("&layer=6&head=3&position=8")
+    assert start.endswith("&layer=5&head=1&position=8")
     for figure in all_figures().values():
-        path = f"api/traces/text/figures/{figure.id}?layer=6&head=3&position=8"
+        path = f"api/traces/text/figures/{figure.id}?layer=5&head=1&position=8"
         assert (path in files) == (figure.draw is not None), figure.id
 
 
