@@ -1,6 +1,6 @@
-"""Rebuild the corpus of the built-in model from the five public repositories that it was made of.
+"""Rebuild the corpus of the built-in model from the public repositories that it was made of.
 
-    python recipes/corpus.py --out recipes/out/corpus --sources recipes/out/sources
+    python -m recipes.corpus --out recipes/out/corpus --sources recipes/out/sources
 
 clones what `--sources` does not hold yet, writes `books-*.jsonl.xz` and `wikipedia-*.jsonl.xz` into `--out`, and says
 of each file whether it is the text that the built-in model was trained on. docs/corpus.md tells what is known of that.
@@ -11,7 +11,6 @@ import hashlib
 import json
 import lzma
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 from zlib import crc32
 
-Record = dict[str, str]  # title, author, year, source, text of a book; title, source, text of an article
+from recipes.origins import CorpusError, Record, clone
 
 MIN_ARTICLE = 400  # characters; the shorter ones are mostly redirects, and lists whose items the extractor dropped
 WINDOW = 12  # words; books share so many by quoting, not by chance
@@ -38,27 +37,23 @@ RECORDED = {
 }
 
 
-class CorpusError(Exception):
-    """A source that is not what it should be: what, where, what to do."""
-
-
 def read(path: Path) -> str:
-    """The text of a file with newlines as one character; bytes that are no UTF-8 (lost accents) are dropped."""
+    """Return the text of a file with newlines as one character; invalid UTF-8 (lost accents) is dropped."""
     return path.read_text(encoding="utf-8", errors="ignore").removeprefix("\ufeff")
 
 
 def clean(text: str, blanks: str = " \t\n\xa0") -> str:
-    """One line, one blank between words. Rarer spaces (thin, em) stay as the source has them."""
+    """Return one line with one blank between words. Rarer spaces (thin, em) stay as the source has them."""
     return re.sub(f"[{blanks}]+", " ", text).strip()
 
 
 def paragraphs(parts: Iterable[str]) -> str:
-    """The parts that are not empty, a blank line between any two."""
+    """Join the parts that are not empty, a blank line between any two."""
     return "\n\n".join(part for part in parts if part)
 
 
 def markdown(path: Path) -> Iterator[Record]:
-    """One book of classic-books-markdown: a head of `# Title:`, `## Author:`, `## Year:`, a line of dashes, the text.
+    """Yield one book of classic-books-markdown: `# Title:`, `## Author:`, `## Year:`, a line of dashes, the text.
 
     Headings lose their marks, and emphasis that opens and closes on one line its own; two hyphens become a dash.
     A file without the head yields nothing.
@@ -74,7 +69,7 @@ def markdown(path: Path) -> Iterator[Record]:
 
 
 def tei(path: Path) -> Iterator[Record]:
-    """One novel of ELTeC, level 1: the headings, paragraphs and verse lines of its body.
+    """Yield one novel of ELTeC, level 1: the headings, paragraphs and verse lines of its body.
 
     A verse line inside a paragraph comes with the paragraph and once more by itself, as in the recorded text.
     """
@@ -97,12 +92,12 @@ def tei(path: Path) -> Iterator[Record]:
 
 
 def flat(element: ET.Element) -> str:
-    """All text inside an element on one line; its line ends and indentation mean nothing."""
+    """Return all text inside an element on one line; its line ends and indentation mean nothing."""
     return " ".join("".join(element.itertext()).split())
 
 
 def plain(path: Path) -> Iterator[Record]:
-    """One novel of 100_english_novels, `Author_Title_year.txt`, where a new line or four blanks begin a paragraph.
+    """Yield one novel of 100_english_novels, `Author_Title_year.txt`: a new line or four blanks begin a paragraph.
 
     Many of these files have two blanks where a line ended, so an empty line became four.
     """
@@ -112,7 +107,7 @@ def plain(path: Path) -> Iterator[Record]:
 
 
 def wiki(path: Path) -> Iterator[Record]:
-    """The English articles of a file that WikiExtractor wrote: a line is a paragraph, the first repeats the title."""
+    """Yield the English articles of a file by WikiExtractor: a line is a paragraph, the first repeats the title."""
     document = r'^<doc id="[^"\n]*" url="([^"\n]*)" title="([^\n]*)">\n(.*?)^</doc>'
     for url, title, body in re.findall(document, read(path), re.MULTILINE | re.DOTALL):
         if "//" not in url or "//en." in url:
@@ -134,18 +129,12 @@ class Source:
         return self.repository.split("/")[1]
 
     def clone(self, clones: Path) -> Path:
-        """The clone inside `clones`, made now if it is not there; one that is there must be at the commit."""
-        folder = clones / self.name
-        if not folder.exists():
-            git("clone", "--quiet", "--no-checkout", f"https://github.com/{self.repository}", str(folder))
-            git("-C", str(folder), "checkout", "--quiet", self.commit)
-        elif (folder / ".git").exists() and not git("-C", str(folder), "rev-parse", "HEAD").startswith(self.commit):
-            raise CorpusError(f"{folder} is not at its commit; run git -C {folder} checkout {self.commit}")
-        return folder
+        """Return the clone inside `clones`, made now if it is missing; an existing one must be at the commit."""
+        return clone(clones, self.repository, self.commit)
 
-    def records(self, clone: Path) -> Iterator[Record]:
-        """Every book or article, in the order of the paths."""
-        for path in sorted(clone.glob(self.pattern)):
+    def records(self, folder: Path) -> Iterator[Record]:
+        """Yield every book or article, in the order of the paths."""
+        for path in sorted(folder.glob(self.pattern)):
             if path.is_file() and ".git" not in path.parts:
                 for record in self.parse(path):
                     text = record.pop("text")
@@ -163,17 +152,8 @@ ARTICLES = (
 )
 
 
-def git(*arguments: str) -> str:
-    """Return what git prints. Raises CorpusError with its last line if it fails."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CorpusError(f"git {' '.join(arguments)}: {reason}; or clone it yourself into the folder of --sources")
-    return done.stdout.strip()
-
-
 def new_books() -> Callable[[Record], bool]:
-    """A test for books of which neither author and title nor a sixth of the windows have been."""
+    """Return a test for books of which neither author and title nor a sixth of the windows have been."""
     keys = set[tuple[str, ...]]()
     seen = set[str]()
 
@@ -190,18 +170,18 @@ def new_books() -> Callable[[Record], bool]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without punctuation, which is what editions differ in most."""
+    """Return the lower-case words without punctuation, which is what editions differ in most."""
     return re.findall(r"\w+", text.lower())
 
 
 def sample(tokens: list[str]) -> set[str]:
-    """One in `SAMPLED` of the runs of `WINDOW` words, chosen by the words themselves."""
+    """Return one in `SAMPLED` of the runs of `WINDOW` words, chosen by the words themselves."""
     windows = (" ".join(tokens[i : i + WINDOW]) for i in range(len(tokens) - WINDOW + 1))
     return {window for window in windows if crc32(window.encode()) % SAMPLED == 0}
 
 
 def new_articles() -> Callable[[Record], bool]:
-    """A test for articles that are long enough and whose title has not been."""
+    """Return a test for articles that are long enough and whose title has not been."""
     titles = set[str]()
 
     def is_new(article: Record) -> bool:
@@ -214,7 +194,7 @@ def new_articles() -> Callable[[Record], bool]:
 
 
 def gather(sources: Iterable[Source], clones: Path, is_new: Callable[[Record], bool]) -> Iterator[Record]:
-    """The new records of one source after another, with a line about each."""
+    """Yield the new records of one source after another, and print a line about each."""
     for source in sources:
         found = kept = 0
         for record in source.records(source.clone(clones)):
@@ -228,7 +208,7 @@ def gather(sources: Iterable[Source], clones: Path, is_new: Callable[[Record], b
 
 
 def split(records: Iterable[Record]) -> tuple[list[tuple[str, bytes]], list[bytes]]:
-    """Training lines, each with the hash of its title, and validation lines; 0 and 1 of 100 titles are kept aside."""
+    """Return training lines, each with the hash of its title, and validation lines; two titles of 100 are left out."""
     train = []
     valid = []
     for record in records:
@@ -242,7 +222,7 @@ def split(records: Iterable[Record]) -> tuple[list[tuple[str, bytes]], list[byte
 
 
 def shards(train: list[tuple[str, bytes]]) -> list[list[bytes]]:
-    """The lines in the order of their hashes, in `BOOK_SHARDS` parts of about as many bytes."""
+    """Return the lines in the order of their hashes, in `BOOK_SHARDS` parts of about as many bytes."""
     parts: list[list[bytes]] = [[] for _ in range(BOOK_SHARDS)]
     total = sum(len(line) for _, line in train)
     before = 0
@@ -262,7 +242,7 @@ def write(out: Path, name: str, lines: list[bytes]) -> None:
 
 
 def build(clones: Path, out: Path) -> None:
-    """Read all sources, then write all files."""
+    """Read all sources of books and articles, then write their files."""
     train, valid = split(gather(BOOKS, clones, new_books()))
     files = {f"books-train-{i}": part for i, part in enumerate(shards(train))} | {"books-valid": valid}
     train, valid = split(gather(ARTICLES, clones, new_articles()))
@@ -273,13 +253,14 @@ def build(clones: Path, out: Path) -> None:
 
 
 def main() -> int:
-    """Build what the command line asks for; exit status 1 where a source is refused."""
+    """Build everything; exit status 1 for an invalid or missing source."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the .jsonl.xz files")
     parser.add_argument("--sources", type=Path, help="folder of the clones, where missing ones are made")
     arguments = parser.parse_args()
+    clones = arguments.sources or arguments.out.with_name("sources")
     try:
-        build(arguments.sources or arguments.out.with_name("sources"), arguments.out)
+        build(clones, arguments.out)
     except CorpusError as error:
         print(f"corpus.py: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,7 @@ out=${OUT:-recipes/out}
 python=${PYTHON:-.venv/bin/python}
 mkdir -p "$out"
 
-[ -f "$out/corpus/wikipedia-valid.jsonl.xz" ] || "$python" recipes/corpus.py --out "$out/corpus"
+[ -f "$out/corpus/wikipedia-valid.jsonl.xz" ] || "$python" -m recipes.corpus --out "$out/corpus"
 [ -f "$out/corpus/simple-train.jsonl.xz" ] || { echo "put the simple corpus into $out/corpus (docs/corpus.md)" >&2; exit 1; }
 "$python" -m recipes.builtin.prepare --corpus "$out/corpus" --out "$out/shards"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from recipes import corpus
+from recipes.origins import CorpusError, Record
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -29,12 +30,12 @@ def put(path: Path, text: str) -> Path:
     return path
 
 
-def only(records: Iterable[corpus.Record]) -> corpus.Record:
+def only(records: Iterable[Record]) -> Record:
     [record] = records
     return record
 
 
-def book(path: Path, body: str) -> corpus.Record:
+def book(path: Path, body: str) -> Record:
     return only(corpus.markdown(put(path, f"# Title: A\n\n## Author: B\n\n## Year: \n\n-------\n{body}")))
 
 
@@ -103,7 +104,7 @@ def test_a_tei_novel_is_the_headings_paragraphs_and_verse_of_its_body(tmp_path: 
     ],
 )
 def test_xml_that_is_no_novel_is_refused(tmp_path: Path, source: str, complaint: str) -> None:
-    with pytest.raises(corpus.CorpusError, match=complaint):
+    with pytest.raises(CorpusError, match=complaint):
         list(corpus.tei(put(tmp_path / "a.xml", source)))
 
 
@@ -173,7 +174,7 @@ def clones(folder: Path) -> Path:
     return folder
 
 
-def lines_of(path: Path) -> list[corpus.Record]:
+def lines_of(path: Path) -> list[Record]:
     with lzma.open(path, "rt") as file:
         return [json.loads(line) for line in file]
 
@@ -205,12 +206,12 @@ def test_the_recorded_text_is_recognised(
 def test_a_clone_without_books_and_one_at_another_commit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "ELTeC-eng").mkdir()
     [tei] = (source for source in corpus.BOOKS if source.name == "ELTeC-eng")
-    with pytest.raises(corpus.CorpusError, match="nothing to read in .*ELTeC-eng"):
+    with pytest.raises(CorpusError, match="nothing to read in .*ELTeC-eng"):
         list(corpus.gather([tei], tmp_path, corpus.new_books()))
     commit = ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a", "--allow-empty")
     for arguments in (("init", "-q"), commit):
         subprocess.run(["git", "-C", str(tmp_path / "ELTeC-eng"), *arguments], check=True)
-    with pytest.raises(corpus.CorpusError, match="not at its commit; run git -C .* checkout 3db3b6738a"):
+    with pytest.raises(CorpusError, match="not at its commit; run git -C .* checkout 3db3b6738a"):
         tei.clone(tmp_path)
 
 
