@@ -2,8 +2,9 @@
 
     python -m recipes.corpus --out recipes/out/corpus --sources recipes/out/sources
 
-clones what `--sources` does not hold yet, writes `books-*.jsonl.xz` and `wikipedia-*.jsonl.xz` into `--out`, and says
-of each file whether it is the text that the built-in model was trained on. docs/corpus.md tells what is known of that.
+clones what `--sources` does not hold yet, writes `books-*.jsonl.xz`, `wikipedia-*.jsonl.xz` and `simple-*.jsonl.xz`
+(recipes/simple_corpus.py) into `--out`, and says of each part whether it is the text that the built-in model was
+trained on. docs/corpus.md tells what is known of that.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 from zlib import crc32
 
+from recipes import simple_corpus
 from recipes.origins import CorpusError, Record, clone
 
 MIN_ARTICLE = 400  # characters; the shorter ones are mostly redirects, and lists whose items the extractor dropped
@@ -261,6 +263,7 @@ def main() -> int:
     clones = arguments.sources or arguments.out.with_name("sources")
     try:
         build(clones, arguments.out)
+        simple_corpus.build(clones, arguments.out)
     except CorpusError as error:
         print(f"corpus.py: {error}", file=sys.stderr)
         return 1
