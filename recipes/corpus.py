@@ -13,6 +13,7 @@ import json
 import lzma
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from xml.etree import ElementTree as ET
 from zlib import crc32
 
 from recipes import simple_corpus
-from recipes.origins import CorpusError, Record, clone
+from recipes.origins import CorpusError, Record, clone, is_small
 
 MIN_ARTICLE = 400  # characters; the shorter ones are mostly redirects, and lists whose items the extractor dropped
 WINDOW = 12  # words; books share so many by quoting, not by chance
@@ -41,12 +42,12 @@ RECORDED = {
 
 def read(path: Path) -> str:
     """Return the text of a file with newlines as one character; invalid UTF-8 (lost accents) is dropped."""
-    return path.read_text(encoding="utf-8", errors="ignore").removeprefix("\ufeff")
+    return unicodedata.normalize("NFC", path.read_text(encoding="utf-8", errors="ignore").removeprefix("\ufeff"))
 
 
-def clean(text: str, blanks: str = " \t\n\xa0") -> str:
-    """Return one line with one blank between words. Rarer spaces (thin, em) stay as the source has them."""
-    return re.sub(f"[{blanks}]+", " ", text).strip()
+def clean(text: str) -> str:
+    """Return one line, one blank between words. Rarer spaces (thin, em, a tab inside a line) stay as they are."""
+    return re.sub("[ \n\xa0]+", " ", "\n".join(line.strip() for line in text.split("\n"))).strip()
 
 
 def paragraphs(parts: Iterable[str]) -> str:
@@ -57,15 +58,18 @@ def paragraphs(parts: Iterable[str]) -> str:
 def markdown(path: Path) -> Iterator[Record]:
     """Yield one book of classic-books-markdown: `# Title:`, `## Author:`, `## Year:`, a line of dashes, the text.
 
-    Headings lose their marks, and emphasis that opens and closes on one line its own; two hyphens become a dash.
+    Headings lose their marks, and emphasis that opens and closes on one line its own (with either mark); rules go, and
+    two hyphens become a dash.
     A file without the head yields nothing.
     """
     head, *rest = re.split(r"^-{3,}[ \t]*$", read(path), maxsplit=1, flags=re.MULTILINE)
     fields = {name: value.strip() for name, value in re.findall(r"^#+ (Title|Author|Year):(.*)$", head, re.MULTILINE)}
     if rest and "Title" in fields:
-        body = re.sub(r"^#+[ \t]*", "", rest[0].replace("--", "—"), flags=re.MULTILINE)
+        body = re.sub(r"\\([-.+*])", r"\1", rest[0].replace("\ufeff", ""))
+        body = re.sub(r"^#+[ \t]*", "", body, flags=re.MULTILINE)
         body = re.sub(r"\*\*(.+?)\*\*", r"\1", body)
-        body = re.sub(r"(?<!\w)([*_])(\S.*?\S|\S)\1(?!\w)", r"\2", body)
+        body = re.sub(r"(?<!\w)[*_](\S.*?\S|\S)[*_](?!\w)", r"\1", body)
+        body = re.sub(r"^-{3,}[ \t]*$", "", body, flags=re.MULTILINE).replace("--", "—")
         text = paragraphs(map(clean, re.split(r"\n\s*\n", body)))
         yield {"title": "", "author": "", "year": "", **{k.lower(): v for k, v in fields.items()}, "text": text}
 
@@ -86,7 +90,7 @@ def tei(path: Path) -> Iterator[Record]:
     if title is None or author is None or body is None:
         raise CorpusError(f"{path} lacks a title, an author or a body; check that it is a TEI edition of level 1")
     yield {
-        "title": re.sub(r"\s*:?\s*ELTeC.*", "", flat(title)),
+        "title": flat(title).partition(":")[0].strip(),
         "author": re.sub(r"\s*\(.*", "", flat(author)),  # without the years of a life
         "year": "",
         "text": paragraphs(flat(part) for part in body.iter() if part.tag.rpartition("}")[2] in ("head", "p", "l")),
@@ -99,12 +103,9 @@ def flat(element: ET.Element) -> str:
 
 
 def plain(path: Path) -> Iterator[Record]:
-    """Yield one novel of 100_english_novels, `Author_Title_year.txt`: a new line or four blanks begin a paragraph.
-
-    Many of these files have two blanks where a line ended, so an empty line became four.
-    """
+    """Yield one novel of 100_english_novels, `Author_Title_year.txt`: an empty line parts paragraphs."""
     author, _, title = path.stem.partition("_")
-    text = paragraphs(clean(part, blanks=" \xa0") for part in re.split(r"\n| {4,}", read(path)))
+    text = paragraphs(map(clean, re.split(r"\n\s*\n", read(path))))
     yield {"title": title.replace("_", " "), "author": author, "year": "", "text": text}
 
 
@@ -132,12 +133,12 @@ class Source:
 
     def clone(self, clones: Path) -> Path:
         """Return the clone inside `clones`, made now if it is missing; an existing one must be at the commit."""
-        return clone(clones, self.repository, self.commit)
+        return clone(clones, self.repository, self.commit, (f"/{self.pattern}",))
 
     def records(self, folder: Path) -> Iterator[Record]:
         """Yield every book or article, in the order of the paths."""
         for path in sorted(folder.glob(self.pattern)):
-            if path.is_file() and ".git" not in path.parts:
+            if path.is_file() and ".git" not in path.parts and is_small(path):
                 for record in self.parse(path):
                     text = record.pop("text")
                     yield {**record, "source": self.label or self.name, "text": text}

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from recipes.origins import Document, existing
+from recipes.origins import Document, existing, is_small
 
-MAX_BYTES = 4 * 2**20
 MAX_CHARACTERS = 5_000_000  # of the dialogues with assistants
 MIN_TURNS = 6  # of the self-dialogues
 
@@ -39,7 +38,7 @@ def assistant_dialogues(folder: Path) -> Iterator[Document]:
     """Yield dialogues with an assistant, titled by its services, until they are `MAX_CHARACTERS` long."""
     total = 0
     for part in ("dev", "test", "train"):
-        for path in small_files(folder / part, "dialogues_*.json"):
+        for path in sorted(filter(is_small, (folder / part).glob("dialogues_*.json"))):
             for item in json.loads(path.read_bytes()):
                 turns = (("A" if turn["speaker"] == "USER" else "B", turn["utterance"]) for turn in item["turns"])
                 text = dialogue(turns)
@@ -51,15 +50,10 @@ def assistant_dialogues(folder: Path) -> Iterator[Document]:
 
 def topical_dialogues(folder: Path) -> Iterator[Document]:
     """Yield dialogues about an article that both speakers have read, without titles."""
-    for path in small_files(folder / "conversations", "*.json"):
+    for path in sorted(filter(is_small, folder.glob("conversations/*.json"))):
         for item in json.loads(path.read_bytes()).values():
             turns = (("A" if turn["agent"] == "agent_1" else "B", turn["message"]) for turn in item["content"])
             yield Document("", path.relative_to(folder).as_posix(), dialogue(turns))
-
-
-def small_files(folder: Path, pattern: str) -> list[Path]:
-    """Return the files below 4 MiB, in the order of their names. Larger ones were not read when the text was made."""
-    return sorted(path for path in folder.glob(pattern) if path.stat().st_size < MAX_BYTES)
 
 
 def _rows(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Record = dict[str, str]
+MAX_BYTES = 4 * 2**20
 
 
 class CorpusError(Exception):
@@ -21,18 +22,17 @@ class Document:
     text: str
 
 
-def clone(clones: Path, repository: str, commit: str, patterns: tuple[str, ...] = ()) -> Path:
+def clone(clones: Path, repository: str, commit: str, patterns: tuple[str, ...]) -> Path:
     """Return the clone of owner/name inside `clones`, made now if it is missing.
 
-    With `patterns` (as in .gitignore), only what matches is downloaded and checked out. Raises CorpusError for a clone
-    at another commit. A folder without .git is taken as it is.
+    Only what matches `patterns` (as in .gitignore) is downloaded and checked out. Raises CorpusError for a clone at
+    another commit. A folder without .git is taken as it is.
     """
     folder = clones / repository.split("/")[1]
     if not folder.exists():
-        partial = ("--filter=blob:none", "--sparse") if patterns else ()
-        git("clone", "--quiet", "--no-checkout", *partial, f"https://github.com/{repository}", str(folder))
-        if patterns:
-            git("-C", str(folder), "sparse-checkout", "set", "--no-cone", *patterns)
+        url = f"https://github.com/{repository}"
+        git("clone", "--quiet", "--filter=blob:none", "--no-checkout", url, str(folder))
+        git("-C", str(folder), "sparse-checkout", "set", "--no-cone", *patterns)
         git("-C", str(folder), "checkout", "--quiet", commit)
     elif (folder / ".git").exists() and not git("-C", str(folder), "rev-parse", "HEAD").startswith(commit):
         raise CorpusError(f"{folder} is not at its commit; run git -C {folder} checkout {commit}")
@@ -53,6 +53,11 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise CorpusError(f"{path} is missing; check that the clone is whole and at its commit")
     return path
+
+
+def is_small(path: Path) -> bool:
+    """Tell whether a file is below 4 MiB. Larger ones were not read when the recorded text was made."""
+    return path.stat().st_size < MAX_BYTES
 
 
 def bucket(key: str) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import corpus
+from recipes import corpus, origins
 from recipes.origins import CorpusError, Record
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -70,7 +70,11 @@ def test_a_markdown_book_has_its_fields_in_its_head(tmp_path: Path) -> None:
         ("__both__ 120_l._", "_both_ 120_l._"),
         ("* * *", "* * *"),
         ("***", "*"),
-        ("----", "——"),
+        ("a\n---\nb", "a\n\nb"),
+        ("_---_\n", ""),
+        ("\\--No. 1650\\. \ufeff--", "—No. 1650. —"),
+        ("_a *wise* man_ said", "a *wise man_ said"),
+        ("e\u0301t\u00e9", "\u00e9t\u00e9"),
         ("### ### II", "### II"),
         ("> said\xa0he;\n>  I\u2009went", "> said he; > I\u2009went"),
     ],
@@ -88,7 +92,9 @@ def test_a_tei_novel_is_the_headings_paragraphs_and_verse_of_its_body(tmp_path: 
         "<div><head> I.<lb/>THE WEIR</head>\n<p>It <pb n='6'/> was\n   <hi>cold</hi>, [1] <q>\n<l>so cold</l></q></p>"
     )
     record = only(
-        corpus.tei(put(tmp_path / "a.xml", TEI.format(title="The Weir", body=body + "<trailer>END</trailer></div>")))
+        corpus.tei(
+            put(tmp_path / "a.xml", TEI.format(title="The Weir: A Tale", body=body + "<trailer>END</trailer></div>"))
+        )
     )
     assert record["title"] == "The Weir"
     assert (record["author"], record["year"]) == ("Reed, Ann", "")
@@ -108,12 +114,12 @@ def test_xml_that_is_no_novel_is_refused(tmp_path: Path, source: str, complaint:
         list(corpus.tei(put(tmp_path / "a.xml", source)))
 
 
-def test_a_plain_novel_breaks_at_lines_and_at_four_blanks(tmp_path: Path) -> None:
+def test_a_plain_novel_breaks_at_empty_lines(tmp_path: Path) -> None:
     path = tmp_path / "Reed_Cold_Weir_1880.txt"
-    path.write_bytes(b'The Weir\n I\n It was  cold,   very\xe9 cold.    "Yes."\n\nEND\n')
+    path.write_bytes(b'The Weir\r\n \t\r\n\tIt was  cold, \tvery\xe9\n cold.\n\n\n"Yes."\n\nEND\n')
     record = only(corpus.plain(path))
     assert record == {"title": "Cold Weir 1880", "author": "Reed", "year": "", "text": record["text"]}
-    assert record["text"].split("\n\n") == ["The Weir", "I", "It was cold, very cold.", '"Yes."', "END"]
+    assert record["text"].split("\n\n") == ["The Weir", "It was cold, \tvery cold.", '"Yes."', "END"]
 
 
 def test_a_wiki_file_yields_its_english_articles(tmp_path: Path) -> None:
@@ -200,6 +206,15 @@ def test_the_recorded_text_is_recognised(
     monkeypatch.setitem(corpus.RECORDED, "books-valid", (hashlib.sha256(b"{}\n").hexdigest(), 1))
     corpus.write(tmp_path, "books-valid", [b"{}\n"])
     assert capsys.readouterr().out == "books-valid: 1 lines, the recorded text\n"
+
+
+def test_files_of_four_mebibytes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [plain] = (source for source in corpus.BOOKS if source.name == "100_english_novels")
+    path = put(tmp_path / "corpus" / "Reed_Weir_1880.txt", "It was cold.")
+    monkeypatch.setattr(origins, "MAX_BYTES", path.stat().st_size + 1)
+    assert len(list(plain.records(tmp_path))) == 1
+    monkeypatch.setattr(origins, "MAX_BYTES", path.stat().st_size)
+    assert list(plain.records(tmp_path)) == []
 
 
 @needs_git

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import dialogues
+from recipes import dialogues, origins
 from recipes.origins import CorpusError
 
 HELLO = ["Hello.", "Hi!", "How  are you?", "Well.\ufeff", "{}", "So am I.", "Bye.", ""]
@@ -75,6 +75,6 @@ def test_topical_dialogues_go_by_the_agent_and_large_files_are_not_read(
     content = [{"agent": "agent_1", "message": "Hello!"}, {"agent": "agent_1", "message": "Anybody there?"}]
     put_json(tmp_path / "conversations" / "test_freq.json", {"t_1": {"content": content}})
     put_json(tmp_path / "conversations" / "train.json", {"t_2": {"content": content * 9}})
-    monkeypatch.setattr(dialogues, "MAX_BYTES", 300)
+    monkeypatch.setattr(origins, "MAX_BYTES", 300)
     [document] = dialogues.topical_dialogues(tmp_path)
     assert (document.title, document.text) == ("", "A: Hello!\nA: Anybody there?")

@@ -40,9 +40,9 @@ def test_a_clone_holds_what_the_patterns_match_at_the_commit(tmp_path: Path, mon
         assert files == ["473.txt", "Reed, Ann/Weir.txt"]
         assert (folder / "473.txt").read_text(encoding="utf-8") == "first\n"
     with pytest.raises(origins.CorpusError, match="not at its commit; run git -C .* checkout 0123456789"):
-        origins.clone(clones, "reed/weir", "0123456789")
+        origins.clone(clones, "reed/weir", "0123456789", ("/473.txt",))
 
 
 def test_a_folder_without_history_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "weir").mkdir()
-    assert origins.clone(tmp_path, "reed/weir", "0123456789") == tmp_path / "weir"
+    assert origins.clone(tmp_path, "reed/weir", "0123456789", ("/473.txt",)) == tmp_path / "weir"
