@@ -7,8 +7,7 @@ out=${OUT:-recipes/out}
 python=${PYTHON:-.venv/bin/python}
 mkdir -p "$out"
 
-[ -f "$out/corpus/wikipedia-valid.jsonl.xz" ] || "$python" -m recipes.corpus --out "$out/corpus"
-[ -f "$out/corpus/simple-train.jsonl.xz" ] || { echo "put the simple corpus into $out/corpus (docs/corpus.md)" >&2; exit 1; }
+[ -f "$out/corpus/simple-books.txt" ] || "$python" -m recipes.corpus --out "$out/corpus" # writes that file last
 "$python" -m recipes.builtin.prepare --corpus "$out/corpus" --out "$out/shards"
 
 # bfloat16 is several times faster where the processor multiplies it (`grep -o avx512_bf16 /proc/cpuinfo`), and slower
