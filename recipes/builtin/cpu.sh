@@ -7,7 +7,8 @@ out=${OUT:-recipes/out}
 python=${PYTHON:-.venv/bin/python}
 mkdir -p "$out"
 
-[ -f "$out/corpus/simple-books.txt" ] || "$python" -m recipes.corpus --out "$out/corpus" # writes that file last
+[ -f "$out/corpus/simple-valid.jsonl.xz" ] || "$python" -m recipes.corpus --out "$out/corpus"
+[ -f "$out/corpus/simple-books.txt" ] || { echo "put simple-books.txt into $out/corpus (docs/corpus.md)" >&2; exit 1; }
 "$python" -m recipes.builtin.prepare --corpus "$out/corpus" --out "$out/shards"
 
 # bfloat16 is several times faster where the processor multiplies it (`grep -o avx512_bf16 /proc/cpuinfo`), and slower
