@@ -42,6 +42,18 @@ def test_epochs_are_shuffled_and_cut_anew(part: Part) -> None:
     assert len({str(sorted(epoch)) for epoch in epochs}) == 3
 
 
+def test_every_epoch_starts_at_another_offset(part: Part) -> None:
+    offsets = [int(part._shuffled(3, 8, epoch)[1].min()) for epoch in range(12)]
+    assert len(set(offsets)) > 3
+    assert all(0 <= offset < 8 for offset in offsets)
+
+
+def test_parts_of_the_same_documents_are_shuffled_differently(tmp_path: Path) -> None:
+    path = shard(tmp_path / "a.npy", [list(range(100 * i, 100 * i + 9)) for i in range(1, 9)])
+    first, second = (Part([path], number, 0) for number in (0, 1))
+    assert [first.window(1, 8, k).tolist() for k in range(8)] != [second.window(1, 8, k).tolist() for k in range(8)]
+
+
 def test_documents_stay_whole(part: Part) -> None:
     stream, _ = part._shuffled(5, 8, 0)
     begins = np.flatnonzero(stream == 0)

@@ -36,8 +36,8 @@ def test_matrices_of_one_shape_are_stepped_as_if_alone() -> None:
     def stepped(names: list[str]) -> list[torch.Tensor]:
         parameters = with_gradients({name: named[name] for name in names})
         optimizer = NorMuon(parameters, torch.float32)
-        for number in range(3):
-            optimizer.step(number, 0.1, 0.95, 0.1)
+        for _ in range(3):
+            optimizer.step(0.1, 0.95, 0.1)
         return [p.detach() for p in parameters.values()]
 
     torch.testing.assert_close(stepped(list(named)), [stepped([name])[0] for name in named])
@@ -57,7 +57,7 @@ def test_queries_keys_and_values_are_made_orthogonal_apart() -> None:
 def test_an_update_has_the_size_that_its_rate_says_and_weights_decay() -> None:
     start = normal(8, 16)
     parameters = with_gradients({"w": start})
-    NorMuon(parameters, torch.float32).step(0, lr=0.5, momentum=0.9, weight_decay=0.2)
+    NorMuon(parameters, torch.float32).step(lr=0.5, momentum=0.9, weight_decay=0.2)
     update = parameters["w"].detach() - start * (1 - 0.5 * 0.2)
     assert float(update.square().mean().sqrt()) == pytest.approx(0.5 * ADAMW_RMS, rel=1e-4)
 
@@ -77,9 +77,9 @@ def test_momentum_is_nesterovs() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cutaway.training.muon.orthogonalise", record)
         first = gradient.clone()
-        optimizer.step(0, 0.1, 0.9, 0.0)
+        optimizer.step(0.1, 0.9, 0.0)
         second = gradient.mul_(-2).clone()
-        optimizer.step(1, 0.1, 0.9, 0.0)
+        optimizer.step(0.1, 0.9, 0.0)
     velocity = 0.1 * first
     torch.testing.assert_close(seen[0], 0.1 * first + 0.9 * velocity)
     velocity = 0.9 * velocity + 0.1 * second
@@ -90,5 +90,25 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
     parameters = with_gradients({"w": normal(4, 4)})
     parameters["w"].grad = torch.zeros(4, 4)
     start = parameters["w"].detach().clone()
-    NorMuon(parameters, torch.float32).step(0, lr=0.5, momentum=0.9, weight_decay=0.0)
+    NorMuon(parameters, torch.float32).step(lr=0.5, momentum=0.9, weight_decay=0.0)
     torch.testing.assert_close(parameters["w"].detach(), start)
+
+
+def test_each_output_has_a_second_moment_of_its_own() -> None:
+    """Three steps of a wide matrix, whose orthogonal columns are of unequal length, beside the steps written out."""
+    weights = normal(3, 7)
+    gradients = [normal(3, 7, seed=seed) for seed in (1, 2, 3)]
+    parameters = with_gradients({"w": weights})
+    optimizer = NorMuon(parameters, torch.float32)
+    expected = weights.clone()
+    velocity = torch.zeros(3, 7)
+    second = torch.zeros(7)
+    for gradient in gradients:
+        parameters["w"].grad = gradient.clone()
+        optimizer.step(lr=0.1, momentum=0.9, weight_decay=0.2)
+        velocity = 0.9 * velocity + 0.1 * gradient
+        direction = orthogonalise((0.1 * gradient + 0.9 * velocity)[None])[0]
+        second = 0.95 * second + 0.05 * (direction**2).mean(0)
+        scaled = direction / second.sqrt()
+        expected = expected * (1 - 0.1 * 0.2) - 0.1 * ADAMW_RMS * scaled / (scaled**2).mean().sqrt()
+    torch.testing.assert_close(parameters["w"].detach(), expected)

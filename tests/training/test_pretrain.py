@@ -11,6 +11,9 @@ import torch
 import cutaway
 from cutaway.data.mixture import Mixture
 from cutaway.errors import CutawayError, UsageError
+from cutaway.training.averaging import SHARE
+from cutaway.training.losses import SampledVocabulary
+from cutaway.training.muon import NorMuon
 from cutaway.training.pretrain import END_OF_TEXT, Run, main, open_mixture
 from cutaway.training.recipe import Recipe
 
@@ -86,6 +89,106 @@ def test_a_stopped_run_ends_bit_for_bit_as_an_unstopped_one(mixture: Mixture, tm
     assert first + [resumed.advance() for _ in range(11 - stop)] == losses
     assert state_of(resumed) == state_of(straight)
     assert straight.average.values, "the last steps are averaged"
+
+
+def test_a_crash_loses_no_more_than_the_steps_since_the_last_save(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = Run.advance
+
+    def fail_at_four(run: Run, progress: float | None = None) -> float:
+        if run.step == 4:
+            raise RuntimeError("power cut")
+        return advance(run, progress)
+
+    monkeypatch.setattr(Run, "advance", fail_at_four)
+    with pytest.raises(RuntimeError, match="power cut"):
+        main(arguments(data, save_minutes=0))
+    resumed = Run(RECIPE, open_mixture(data, ROWS), data.parent / "run")
+    assert resumed.resume()
+    assert resumed.step == 4
+
+
+def test_the_average_starts_near_the_end_and_is_blended_into_the_weights(mixture: Mixture, tmp_path: Path) -> None:
+    run = Run(RECIPE, mixture, tmp_path / "run")
+    started = []
+    for _ in range(11):
+        progress = run.progress()
+        run.advance()
+        started.append((progress >= 0.87, bool(run.average.values)))
+    assert all(expected == there for expected, there in started)
+    assert [there for _, there in started].count(True) == 1
+    run.average.values = {name: torch.zeros_like(value) for name, value in run.average.values.items()}
+    kept = run.weights().read("wte.weight")
+    np.testing.assert_allclose(kept, (1 - SHARE) * run.parameters["wte.weight"].detach().numpy(), rtol=1e-6)
+
+
+def test_every_step_draws_another_sample_of_the_vocabulary(
+    mixture: Mixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    class Recording(SampledVocabulary):
+        def __init__(self, *given: object) -> None:
+            generator = given[-1]
+            assert isinstance(generator, torch.Generator)
+            drawn.append(generator.initial_seed())
+            super().__init__(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("cutaway.training.pretrain.SampledVocabulary", Recording)
+    recipe = replace(RECIPE, negatives=2000)
+    run = Run(recipe, mixture, tmp_path / "run")
+    run.advance()
+    run.save()
+    run.advance()
+    resumed = Run(recipe, mixture, tmp_path / "run")
+    resumed.resume()
+    resumed.advance()
+    assert drawn[0] != drawn[1]
+    assert drawn[1] == drawn[2]
+
+
+def test_steps_are_those_of_the_optimizers_written_out(mixture: Mixture, tmp_path: Path) -> None:
+    """Three steps of a table, a vector and a matrix, from gradients of PyTorch's own loss.
+
+    Of the table the rows of the corpus' tokens: the gradients of all others are near 1e-9, mostly rounding, which AdamW
+    scales up as it does any gradient.
+    """
+    rows = {"wte.weight": slice(100, 116)}
+    recipe = replace(RECIPE, full=1, weight_decay=0.3)
+    run = Run(recipe, mixture, tmp_path / "run")
+    rates = {"wte.weight": recipe.table_lr, "ln_f.weight": recipe.vector_lr}
+    expected = {name: run.parameters[name].detach().clone() for name in (*rates, "h.0.mlp.c_fc.weight")}
+    first = {name: torch.zeros_like(expected[name]) for name in rates}
+    second = {name: torch.zeros_like(expected[name]) for name in rates}
+    matrix = {"h.0.mlp.c_fc.weight": expected["h.0.mlp.c_fc.weight"].clone().requires_grad_()}
+    muon = NorMuon(matrix, torch.float32)
+    for step in range(3):
+        gradients = clipped_gradients(run)
+        rate = recipe.rate(step, run.progress())
+        for name, lr in rates.items():
+            first[name] = 0.9 * first[name] + 0.1 * gradients[name]
+            second[name] = 0.98 * second[name] + 0.02 * gradients[name] ** 2
+            mean = first[name] / (1 - 0.9 ** (step + 1))
+            square = second[name] / (1 - 0.98 ** (step + 1))
+            expected[name] -= lr * rate * mean / (square.sqrt() + 1e-10)
+        matrix["h.0.mlp.c_fc.weight"].grad = gradients["h.0.mlp.c_fc.weight"]
+        muon.step(recipe.matrix_lr * rate, recipe.momentum(step), weight_decay=0.3)
+        run.advance()
+    expected["h.0.mlp.c_fc.weight"] = matrix["h.0.mlp.c_fc.weight"].detach()
+    for name, value in expected.items():
+        shown = rows.get(name, slice(None))
+        torch.testing.assert_close(run.parameters[name].detach()[shown], value[shown], rtol=1e-4, atol=1e-5)
+
+
+def clipped_gradients(run: Run) -> dict[str, torch.Tensor]:
+    """The gradients of the run's next step, scaled to a norm of at most 1, by PyTorch's own loss."""
+    ids, targets = run.mixture.batch(RECIPE.seed, RECIPE.batch_number(run.step), RECIPE.length(run.step))
+    hidden = run.forward.hidden(torch.from_numpy(ids))
+    logits = hidden @ run.parameters["wte.weight"].T
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets.copy()).flatten())
+    gradients = torch.autograd.grad(loss, list(run.parameters.values()), allow_unused=True)
+    there = {name: g for name, g in zip(run.parameters, gradients, strict=True) if g is not None}
+    norm = float(torch.sqrt(sum((g.square().sum() for g in there.values()), torch.zeros(()))))
+    return {name: g / max(1.0, norm) for name, g in there.items()}
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing(mixture: Mixture, tmp_path: Path) -> None:

@@ -47,15 +47,13 @@ class NorMuon:
         self.second = {name: p.new_zeros(p.shape[1]) for name, p in parameters.items()}
 
     @torch.no_grad()
-    def step(self, number: int, lr: float, momentum: float, weight_decay: float) -> None:
-        """Apply the gradients of step `number`, counted from 0."""
-        correction = 1 - SECOND_MOMENT ** (number + 1)
+    def step(self, lr: float, momentum: float, weight_decay: float) -> None:
+        """Apply the gradients: each update has the root mean square `lr * ADAMW_RMS`, so moments need no correction."""
         for name, update in self._orthogonal(momentum).items():
             p = self.parameters[name]
-            size = update.norm()
             second = self.second[name].lerp_(update.square().mean(0), 1 - SECOND_MOMENT)
-            update = update / (second / correction).sqrt().add(1e-8)
-            update *= ADAMW_RMS * math.sqrt(p.numel()) / update.norm().clamp_min(1e-12) * (size > 0)
+            update = update / second.sqrt().add(1e-8)
+            update *= ADAMW_RMS * math.sqrt(p.numel()) / update.norm().clamp_min(1e-12)
             p.mul_(1 - lr * weight_decay).add_(update, alpha=-lr)
 
     def _orthogonal(self, momentum: float) -> dict[str, Tensor]:

@@ -107,7 +107,7 @@ class Run:
         if not math.isfinite(float(norm)):
             raise CutawayError(f"step {self.step}: the gradient is not finite; resume with a lower learning rate")
         rate = recipe.rate(self.step, progress)
-        self.muon.step(self.step, recipe.matrix_lr * rate, recipe.momentum(self.step), recipe.weight_decay)
+        self.muon.step(recipe.matrix_lr * rate, recipe.momentum(self.step), recipe.weight_decay)
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * rate
         self.adamw.step()
