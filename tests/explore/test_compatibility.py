@@ -1,4 +1,4 @@
-"""Models that can be held against each other, and those that cannot."""
+"""Models that can be compared, and those that cannot."""
 
 import re
 from dataclasses import replace

@@ -232,6 +232,11 @@ def test_a_run_resumes_in_its_own_shape_only(data: Path, capsys: pytest.CaptureF
         ({"mixture": "stories=3"}, "the mixture has 3 rows, the recipe 4"),
         ({"mixture": "stories=3,poems=1"}, "no shard poems.npy"),
         ({"valid": "nothing"}, "nothing-valid.npy: not a token shard"),
+        ({"mixture": "stories=3,books=x"}, "--mixture must look like stories=15,books=8, not 'stories=3,books=x'"),
+        ({"mixture": "stories=4,books=0"}, "rows of books must be at least 1"),
+        ({"valid": ""}, "-valid.npy: not a token shard"),
+        ({"max_time": 0}, "max_time must be from 1 to 1e.09"),
+        ({"n_ctx": 204}, "stories.npy: 204 tokens are too few for windows of 204; 409 are needed"),
         ({"validate": 0}, "validate must be at least 1"),
         ({"hold": 500}, "hold .500. must be below tokens"),
     ],
@@ -244,8 +249,29 @@ def test_invalid_commands_are_refused_before_anything_is_written(
     assert not (data.parent / "run").exists()
 
 
+def test_a_part_or_a_validation_shard_shorter_than_a_window_is_refused(data: Path) -> None:
+    np.save(data / "stories-valid.npy", np.array([END_OF_TEXT, *range(15)], np.uint16))
+    with pytest.raises(UsageError, match="stories-valid.npy: 16 tokens are too few for a window of 17"):
+        main(arguments(data))
+    np.save(data / "stories.npy", np.array([END_OF_TEXT, *range(15)], np.uint16))
+    with pytest.raises(
+        UsageError, match="stories.npy: 16 tokens are too few for windows of (8|16); (17|33) are needed"
+    ):
+        main(arguments(data))
+    assert not (data.parent / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_cuda_device_is_named(data: Path) -> None:
+    with pytest.raises(UsageError, match="PyTorch finds no CUDA device here; train with --device cpu"):
+        main(arguments(data, device="cuda"))
+
+
 def test_the_schedule_can_follow_the_clock(data: Path) -> None:
-    main(arguments(data, max_time=1e-9))
+    moments = iter([0.0, 2.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cutaway.training.pretrain.time.monotonic", lambda: next(moments))
+        main(arguments(data, max_time=1))
     assert (data.parent / "run" / "log.jsonl").read_text() == ""
 
 

@@ -22,6 +22,7 @@ class Part:
     """
 
     def __init__(self, paths: Sequence[Path], number: int, separator: int) -> None:
+        self.path = paths[0]
         self.ids = np.concatenate([open_shard(path) for path in paths])
         self.number = number
         self.begins = np.flatnonzero(self.ids == separator)
@@ -31,8 +32,17 @@ class Part:
         self._epoch: tuple[tuple[int, int, int], NDArray[np.uint16], NDArray[np.int64]] | None = None
 
     def windows_per_epoch(self, length: int) -> int:
-        """Number of windows of `length` inputs (and one more target) in one pass over the part."""
-        return (len(self.ids) - length - 1) // length
+        """Count the windows of `length` inputs (and one more target) in one pass over the part.
+
+        Raises UsageError if the part is too short for one at every offset.
+        """
+        count = (len(self.ids) - length - 1) // length
+        if count < 1:
+            least = 2 * length + 1
+            raise UsageError(
+                f"{self.path}: {len(self.ids)} tokens are too few for windows of {length}; {least} are needed"
+            )
+        return count
 
     def window(self, seed: int, length: int, k: int) -> Ids:
         """Return window k of the endless row of epochs, (length + 1,)."""

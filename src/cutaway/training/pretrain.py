@@ -221,12 +221,18 @@ def train(run: Run, valid: dict[str, NDArray[np.uint16]], options: argparse.Name
 
 
 def parse_mixture(text: str) -> dict[str, int]:
-    """Read "stories=15,books=8" as rows a batch by part."""
-    pairs = [entry.partition("=") for entry in text.split(",")]
-    try:
-        return {name: check_int(f"rows of {name}", int(count), 1) for name, _, count in pairs}
-    except ValueError:
-        raise UsageError(f"--mixture must look like stories=15,books=8, not {text!r:.60}") from None
+    """Read rows a batch by part. Raises UsageError for another form.
+
+    >>> parse_mixture("stories=15,books=8")
+    {'stories': 15, 'books': 8}
+    """
+    rows = {}
+    for entry in text.split(","):
+        name, _, count = entry.partition("=")
+        if not name or not count.isdecimal():
+            raise UsageError(f"--mixture must look like stories=15,books=8, not {text!r:.60}")
+        rows[name] = check_int(f"rows of {name}", int(count), 1)
+    return rows
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -235,7 +241,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m cutaway.training.pretrain", description="Train a GPT-2 from scratch."
     )
     parser.add_argument("--data", type=Path, required=True, help="directory of shards: NAME.npy and NAME-valid.npy")
-    parser.add_argument("--mixture", type=parse_mixture, required=True, help="rows of a batch from each part")
+    parser.add_argument("--mixture", required=True, help="rows of a batch from each part, as in stories=15,books=8")
     parser.add_argument("--out", type=Path, required=True, help="run directory; resumes if it exists")
     parser.add_argument("--valid", default="stories,books", help="parts to measure on; default: %(default)s")
     parser.add_argument("--validate", type=int, default=250, help="steps between measurements; default: %(default)s")
@@ -267,21 +273,36 @@ def check_recipe(recipe: Recipe, mixture: dict[str, int], directory: Path) -> No
             )
 
 
+def check_lengths(recipe: Recipe, mixture: Mixture, valid: dict[str, NDArray[np.uint16]]) -> None:
+    """Raise UsageError for a shard that is too short for the run, before anything is written."""
+    for length in (recipe.length(0), recipe.n_ctx):
+        mixture.batch(recipe.seed, 0, length)
+    for name, ids in valid.items():
+        if len(ids) <= recipe.n_ctx:
+            raise UsageError(f"{name}-valid.npy: {len(ids)} tokens are too few for a window of {recipe.n_ctx + 1}")
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Train, and leave a Hugging Face checkpoint in RUN/checkpoint."""
     options = arguments(given)
     recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
     check_int("validate", options.validate, 1)
     check_float("save_minutes", options.save_minutes, 0, 1e6)
-    check_recipe(recipe, options.mixture, options.out)
-    mixture = open_mixture(options.data, options.mixture)
+    if options.max_time != math.inf:
+        check_float("max_time", options.max_time, 1, 1e9)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("PyTorch finds no CUDA device here; train with --device cpu")
+    rows = parse_mixture(options.mixture)
+    check_recipe(recipe, rows, options.out)
+    mixture = open_mixture(options.data, rows)
     valid = {name: open_shard(options.data / f"{name}-valid.npy") for name in options.valid.split(",")}
+    check_lengths(recipe, mixture, valid)
     torch.set_num_threads(check_int("threads", options.threads, 1))
     torch.set_float32_matmul_precision("high")
     machine = Machine(options.device, getattr(torch, options.dtype), options.compile, options.chunk)
     run = Run(recipe, mixture, options.out, machine)
     resumed = run.resume()
-    told = asdict(recipe) | {"mixture": options.mixture}
+    told = asdict(recipe) | {"mixture": rows}
     (options.out / "recipe.json").write_text(json.dumps(told, indent=2) + "\n")
     print(json.dumps({"parameters": run.config.n_params, "resumed": resumed, "step": run.step}), flush=True)
     with (options.out / "log.jsonl").open("a") as log:
