@@ -71,7 +71,7 @@ $(VENV)/core.stamp: $(MADE_FROM) | $(BIN)/pip
 
 $(VENV)/dev.stamp: $(MADE_FROM) | $(BIN)/pip
 	@echo "Installing Cutaway, PyTorch and the tools into $(VENV) ..."
-	@$(PIP_INSTALL) --editable '.[train,dev]'
+	@$(PIP_INSTALL) --editable '.[train,data,ray,dev]'
 	@touch $(VENV)/core.stamp $@
 
 $(VENV)/docs.stamp: $(MADE_FROM) | $(BIN)/pip
