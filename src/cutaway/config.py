@@ -67,7 +67,11 @@ class GPT2Config:
         )
 
     def tensor_shapes(self) -> dict[str, Shape]:
-        """Shapes of all tensors in OpenAI's order, by their name in a checkpoint; linear weights are (in, out)."""
+        """List the shapes of all tensors in OpenAI's order, by name in a checkpoint; linear weights are (in, out).
+
+        >>> GPT2Config().tensor_shapes()["h.0.attn.c_attn.weight"]
+        (768, 2304)
+        """
         return {name: spec.shape for name, spec in self.tensors.items()}
 
     @property

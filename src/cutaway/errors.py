@@ -44,7 +44,13 @@ class EngineError(CutawayError):
 
 
 def complain(message: str) -> None:
-    """Print a message as one line on standard error."""
+    """Print a message as one line on standard error.
+
+    >>> from contextlib import redirect_stderr
+    >>> with redirect_stderr(sys.stdout):
+    ...     complain("no such figure: F99")
+    cutaway: no such figure: F99
+    """
     print("cutaway:", " ".join(message.splitlines()), file=sys.stderr)
 
 

@@ -8,7 +8,7 @@ _NAMED = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def width(text: str) -> int:
-    """Number of columns that a text occupies on a terminal.
+    """Count the columns that a text occupies on a terminal.
 
     >>> width("café"), width("机器人")
     (4, 6)

@@ -40,7 +40,11 @@ def load(
 def make_engine(
     weights: Weights, dtype: str | None = None, engine: str | None = None, threads: int | None = None
 ) -> Engine:
-    """Make an engine by name for some weights; see `load`."""
+    """Make an engine by name for some weights; see `load`.
+
+    >>> make_engine(open_checkpoint(BUILTIN), dtype="float32").name in ENGINES
+    True
+    """
     if engine is None and (missing := _why_no_library()):
         try:
             reference = make_reference(weights, dtype, threads)
@@ -60,7 +64,7 @@ def make_engine(
 
 
 def _why_no_library() -> str:
-    """The reason why the CPU engine's library cannot be used; empty if it can."""
+    """Return the reason why the CPU engine's library cannot be used; empty if it can."""
     from cutaway.engines.cpu.library import library
 
     try:
@@ -71,7 +75,12 @@ def _why_no_library() -> str:
 
 
 def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:
-    """Make the reference engine, which has one precision and leaves threads to NumPy."""
+    """Make the reference engine, which has one precision and leaves threads to NumPy.
+
+    >>> make_reference(open_checkpoint(BUILTIN), "int8", None)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: the reference engine computes in float32 only, not int8
+    """
     from cutaway.engines.reference import ReferenceEngine
 
     if dtype not in (None, "float32"):

@@ -53,7 +53,7 @@ class Model:
         self.weights = EffectiveWeights(weights, engine.dtype)
 
     def __repr__(self) -> str:
-        """Short: `<Model builtin: 8 layers, 4 heads, 256 wide, int8 on cpu>`."""
+        """Describe the model in one line: `<Model builtin: 8 layers, 4 heads, 256 wide, int8 on cpu>`."""
         config = self.config
         shape = f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
         return f"<Model {self.name}: {shape}, {self.engine.dtype} on {self.engine.name}>"
@@ -119,7 +119,13 @@ class Model:
     def stream(
         self, prompt: Prompt = "", config: GenerationConfig | None = None, **overrides: object
     ) -> Iterator[Chunk]:
-        """Continue a prompt as `generate` does, a chunk at a time."""
+        """Continue a prompt as `generate` does, a chunk at a time.
+
+        >>> import cutaway
+        >>> chunks = cutaway.load().stream("A robot must obey", max_new_tokens=5, ignore_eos=True)
+        >>> [len(chunk.ids) for chunk in chunks]
+        [1, 1, 1, 1, 1]
+        """
         settings = self._settings(config, overrides)
         return (chunk for _, chunk in self.stream_batch([prompt], settings))
 
@@ -135,6 +141,12 @@ class Model:
 
         At most 4,096 sequences in all: each has logits over the whole vocabulary in memory. Sequence i uses the seed
         `seed + i`, and `generate` with that seed returns the same text.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> completions = model.generate_batch(["A robot", "Once"], samples=2, max_new_tokens=3, seed=7)
+        >>> [completion.seed for completion in completions]
+        [7, 8, 9, 10]
         """
         config = self._settings(config, overrides)
         seeds = self._seeds(prompts, samples, config)
@@ -148,7 +160,13 @@ class Model:
         samples: int = 1,
         **overrides: object,
     ) -> Iterator[tuple[int, Chunk]]:
-        """Continue prompts as `generate_batch` does, as (sequence, chunk) in the order of generation."""
+        """Continue prompts as `generate_batch` does, as (sequence, chunk) in the order of generation.
+
+        >>> import cutaway
+        >>> chunks = cutaway.load().stream_batch(["A robot", "Once"], max_new_tokens=2, ignore_eos=True)
+        >>> [sequence for sequence, chunk in chunks]
+        [0, 1, 0, 1]
+        """
         config = self._settings(config, overrides)
         return self._generate(prompts, config, self._seeds(prompts, samples, config))
 
@@ -221,7 +239,7 @@ class Model:
         return Trace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
 
     def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
-        """Token ids that `score`, `logits` and `trace` read.
+        """Return the token ids that `score`, `logits` and `trace` read.
 
         A text follows `<|endoftext|>`, which opened every document that the model was trained on; token ids are read as
         given. `prepend_bos` overrides either. An empty prompt is `<|endoftext|>` alone.
@@ -236,7 +254,12 @@ class Model:
         return [self._bos(self.generation_config), *ids] if wants_bos or not ids else ids
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """Return the token ids of a text; ids pass through."""
+        """Return the token ids of a text; ids pass through.
+
+        >>> import cutaway
+        >>> cutaway.load().encode("A robot")
+        [32, 9379]
+        """
         if not isinstance(prompt, str):
             return self._checked_ids(prompt)
         if self.tokenizer is None:
@@ -249,11 +272,22 @@ class Model:
         return [check_int("a token id", token, 0, self.config.n_vocab - 1) for token in prompt]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, empty where the model has no tokenizer."""
+        """Return the text of token ids, empty where the model has no tokenizer.
+
+        >>> import cutaway
+        >>> cutaway.load().decode([32, 9379])
+        'A robot'
+        """
         return self.tokenizer.decode(ids) if self.tokenizer else ""
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2."""
+        """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> model.prompt_ids("A robot"), model.prompt_ids("")
+        ([32, 9379], [50256])
+        """
         return self.encode(prompt) or [self._bos(self.generation_config)]
 
     def _settings(self, config: GenerationConfig | None, overrides: Mapping[str, object]) -> GenerationConfig:

@@ -13,7 +13,7 @@ Floating = TypeVar("Floating", bound=np.floating)
 
 
 def softmax(x: NDArray[Floating]) -> NDArray[Floating]:
-    """Softmax over the last axis, in the precision of `x`.
+    """Apply softmax over the last axis, in the precision of `x`.
 
     >>> softmax(np.array([0.0, 0.0, -np.inf])).tolist()
     [0.5, 0.5, 0.0]
@@ -24,7 +24,7 @@ def softmax(x: NDArray[Floating]) -> NDArray[Floating]:
 
 
 def log_softmax(x: NDArray[np.floating]) -> Float64Array:
-    """Logarithm of the softmax over the last axis (nats, where `x` are logits), in float64.
+    """Compute the logarithm of the softmax over the last axis (nats, where `x` are logits), in float64.
 
     >>> log_softmax(np.array([1000.0, 1000.0])).round(4).tolist()
     [-0.6931, -0.6931]
@@ -35,7 +35,7 @@ def log_softmax(x: NDArray[np.floating]) -> Float64Array:
 
 
 def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.integer]) -> Float64Array:
-    """Cross-entropy (nats) of each row of logits (N, V) with its target id: (N,).
+    """Compute the cross-entropy (nats) of each row of logits (N, V) with its target id: (N,).
 
     >>> negative_log_likelihood(np.zeros((2, 4)), np.array([3, 0])).round(4).tolist()
     [1.3863, 1.3863]
@@ -45,7 +45,7 @@ def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.in
 
 
 def top_k(x: NDArray[np.number], k: int) -> IndexArray:
-    """Indices of the k largest entries of the last axis, largest first; of equal entries the lowest index comes first.
+    """Find the indices of the k largest entries of the last axis, largest first; among equals the lowest index first.
 
     All entries are sorted where there are no more than k.
 

@@ -115,12 +115,20 @@ def _rows(config: GPT2Config, *prefixes: str) -> tuple[Row, ...]:
 
 
 def published_as(config: GPT2Config) -> PublishedModel | None:
-    """Find the one of OpenAI's four models with these tensors; None if it is another."""
+    """Find the one of OpenAI's four models with these tensors; None if it is another.
+
+    >>> published_as(GPT2Config(n_embd=1600, n_head=25, n_layer=48)).name
+    'gpt2-xl'
+    """
     return next((model for model in PUBLISHED if model.config.tensor_shapes() == config.tensor_shapes()), None)
 
 
 def notes(table: ParameterTable) -> list[str]:
-    """Explain the total, a paragraph each: the errors of the article, OpenAI's two names, the tied output matrix."""
+    """Explain the total, a paragraph each: the errors of the article, OpenAI's two names, the tied output matrix.
+
+    >>> notes(parameter_table(GPT2Config(n_layer=1)))[-1][:60]
+    'The output matrix is wte once more (a tied head), so it is c'
+    """
     paragraphs = [_on_the_article(table)] if table.matches_article else []
     model = published_as(table.config)
     if model is not None:

@@ -48,7 +48,7 @@ class TensorSpec:
 def gpt2_tensors(
     *, n_vocab: int, n_ctx: int, n_embd: int, n_layer: int, n_inner: int, tied: bool
 ) -> dict[str, TensorSpec]:
-    """Specs of all tensors in OpenAI's order, by name.
+    """Return the specs of all tensors in OpenAI's order, by name.
 
     >>> specs = gpt2_tensors(n_vocab=50257, n_ctx=1024, n_embd=768, n_layer=12, n_inner=3072, tied=True)
     >>> len(specs), specs["h.0.attn.c_attn.weight"].shape

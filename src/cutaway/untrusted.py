@@ -52,12 +52,22 @@ def quote_path(path: Path) -> str:
 
 
 def raise_checkpoint_error(path: Path, reason: str) -> NoReturn:
-    """Raise a CheckpointError of one line about a file."""
+    """Raise a CheckpointError of one line about a file.
+
+    >>> raise_checkpoint_error(Path("config.json"), "n_layer is missing")
+    Traceback (most recent call last):
+    cutaway.errors.CheckpointError: config.json: n_layer is missing
+    """
     raise CheckpointError(f"{quote_path(path)}: {reason}")
 
 
 def open_ordinary(path: Path) -> FileIO:
-    """Open a regular file for unbuffered reading. Raises CheckpointError for anything else: a pipe could block."""
+    """Open a regular file for unbuffered reading. Raises CheckpointError for anything else: a pipe could block.
+
+    >>> open_ordinary(Path("/"))
+    Traceback (most recent call last):
+    cutaway.errors.CheckpointError: /: is not a file
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise_checkpoint_error(path, "is not a file")
@@ -67,7 +77,12 @@ def open_ordinary(path: Path) -> FileIO:
 
 
 def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
-    """Read a whole file. Raises CheckpointError if it cannot be read or is larger than `limit` bytes."""
+    """Read a whole file. Raises CheckpointError if it cannot be read or is larger than `limit` bytes.
+
+    >>> read_bytes(Path("no such file"))
+    Traceback (most recent call last):
+    cutaway.errors.CheckpointError: no such file: cannot be read: No such file or directory
+    """
     with open_ordinary(path) as file:
         try:
             data: bytes = file.read(limit + 1)
@@ -79,7 +94,16 @@ def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
 
 
 def read_object(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, object]:
-    """Read a file that holds one JSON object. Raises CheckpointError for anything else, or above `limit` bytes."""
+    """Read a file that holds one JSON object. Raises CheckpointError for anything else, or above `limit` bytes.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "config.json"
+    ...     path.write_text('{"n_layer": 12}')
+    ...     read_object(path)
+    15
+    {'n_layer': 12}
+    """
     return parse_object(read_bytes(path, limit), path)
 
 

@@ -43,11 +43,25 @@ class Checkpoint:
         return FLOAT_CODES[codes.pop()].name if len(codes) == 1 else FLOAT32.name
 
     def read(self, name: str) -> FloatArray:
-        """A tensor as a fresh float32 array. Raises CheckpointError if it cannot be read or is not finite."""
+        """Read a tensor as a fresh float32 array. Raises CheckpointError if it cannot be read or is not finite.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.loading import BUILTIN
+        >>> checkpoint = open_checkpoint(BUILTIN)
+        >>> checkpoint.read("ln_f.bias").shape == (checkpoint.config.n_embd,)
+        True
+        """
         return self.stored(name).dequantise()
 
     def stored(self, name: str) -> StoredTensor:
-        """A tensor in its format. Raises CheckpointError if it cannot be read or is invalid."""
+        """Read a tensor in its stored format. Raises CheckpointError if it cannot be read or is invalid.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.loading import BUILTIN
+        >>> stored = open_checkpoint(BUILTIN).stored("h.0.mlp.c_fc.weight")
+        >>> stored.format.name, list(stored.arrays)
+        ('int8', ['', '.scales', '.input_scales'])
+        """
         if name not in self.config.tensors:
             raise UsageError(f"{quote_name(name)} is not a tensor of this GPT-2")
         spec = self.config.tensors[name]
@@ -62,7 +76,13 @@ class Checkpoint:
             raise_checkpoint_error(self._stored[name].file.path, str(error))
 
     def tokenizer(self) -> Tokenizer | None:
-        """The tokenizer beside the weights; without one GPT-2's own where the vocabulary has its size, or None."""
+        """Read the tokenizer beside the weights; without one GPT-2's own if the vocabulary has its size, else None.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.loading import BUILTIN
+        >>> open_checkpoint(BUILTIN).tokenizer().encode("A robot")
+        [32, 9379]
+        """
         if not any((self.path / file).is_file() for file in ("tokenizer.json", "vocab.json")):
             gpt2 = Tokenizer.gpt2()
             return gpt2 if gpt2.n_vocab == self.config.n_vocab else None

@@ -46,7 +46,12 @@ class StoredConfig:
 
 
 def read_config(path: Path) -> StoredConfig:
-    """Read a `config.json`. Raises CheckpointError naming the key and the value that are not GPT-2's."""
+    """Read a `config.json`. Raises CheckpointError naming the key and the value that are not GPT-2's.
+
+    >>> from cutaway.loading import BUILTIN
+    >>> read_config(BUILTIN / "config.json").format.name
+    'int8'
+    """
     raw = read_object(path)
     for key, allowed in _FIXED.items():
         if key in raw and raw[key] not in allowed:
@@ -118,7 +123,7 @@ def _check_scheme(scheme: Json, ours: Mapping[str, object], path: Path) -> None:
 
 
 def _end_of_text(raw: Json, config: GPT2Config) -> int | None:
-    """The first end-of-text token that the file names, if it is in the vocabulary."""
+    """Return the first end-of-text token that the file names, if it is in the vocabulary."""
     value = raw.get("eos_token_id")
     first = value[0] if isinstance(value, list) and value else value
     return first if type(first) is int and 0 <= first < config.n_vocab else None

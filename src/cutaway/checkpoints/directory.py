@@ -39,11 +39,11 @@ class Location(NamedTuple):
         return self.file.entries[self.name]
 
     def read(self) -> FloatArray:
-        """The tensor as float32. Raises CheckpointError if it holds NaN or infinity."""
+        """Read the tensor as float32. Raises CheckpointError if it holds NaN or infinity."""
         return self.file.read(self.name)
 
     def read_unchecked(self) -> Array:
-        """The tensor in its own dtype."""
+        """Read the tensor in its own dtype."""
         return self.file.read_unchecked(self.name)
 
 
@@ -51,7 +51,12 @@ Locations = dict[str, Location]  # by the tensors' names without prefix
 
 
 def open_files(directory: Path) -> list[TensorFile]:
-    """Open the files with the weights. Raises CheckpointError if there are none or an index lists others."""
+    """Open the files with the weights. Raises CheckpointError if there are none or an index lists others.
+
+    >>> from cutaway.loading import BUILTIN
+    >>> [file.path.name for file in open_files(BUILTIN)]
+    ['model.safetensors']
+    """
     if (directory / WEIGHTS).exists():
         return [TensorFile(directory / WEIGHTS)]
     if not (directory / INDEX).exists():
@@ -82,7 +87,14 @@ def _open_shards(directory: Path) -> list[TensorFile]:
 
 
 def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> Locations:
-    """Locate every stored array. Raises CheckpointError unless names, shapes and dtypes are those of the config."""
+    """Locate every stored array. Raises CheckpointError unless names, shapes and dtypes are those of the config.
+
+    >>> from cutaway.checkpoints.config_json import read_config
+    >>> from cutaway.loading import BUILTIN
+    >>> found = find_tensors(open_files(BUILTIN), read_config(BUILTIN / CONFIG), BUILTIN)
+    >>> found["ln_f.bias"].name, found["ln_f.bias"].entry.dtype
+    ('transformer.ln_f.bias', 'F32')
+    """
     found = _locations(files)
     config = stored.config
     if config.n_layer > len(found):  # or a hostile number of layers becomes a list of all their tensors

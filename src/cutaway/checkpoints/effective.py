@@ -16,6 +16,12 @@ class EffectiveWeights(Mapping[str, FloatArray]):
     With another `dtype` ("float32", "float16", "bfloat16" or "int8") than that of the weights every tensor is
     converted; with the same one each stays in the format that it is stored in. As a mapping, tensors are read when
     they are first asked for, and kept.
+
+    >>> from cutaway.checkpoints import open_checkpoint
+    >>> from cutaway.loading import BUILTIN
+    >>> weights = EffectiveWeights(open_checkpoint(BUILTIN), "int8")
+    >>> weights["ln_f.bias"].dtype, weights["ln_f.bias"] is weights["ln_f.bias"]
+    (dtype('float32'), True)
     """
 
     def __init__(self, weights: Weights, dtype: str) -> None:
@@ -38,9 +44,24 @@ class EffectiveWeights(Mapping[str, FloatArray]):
         return len(self.config.tensors)
 
     def read(self, name: str) -> FloatArray:
+        """Read a tensor as a fresh float32 array, which is not kept.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.loading import BUILTIN
+        >>> weights = EffectiveWeights(open_checkpoint(BUILTIN), "float32")
+        >>> weights.read("ln_f.bias") is weights.read("ln_f.bias")
+        False
+        """
         return np.array(self.stored(name).dequantise())
 
     def stored(self, name: str) -> StoredTensor:
+        """Read a tensor in the format that the engine holds it in.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.loading import BUILTIN
+        >>> EffectiveWeights(open_checkpoint(BUILTIN), "float16").stored("h.0.mlp.c_fc.weight").format.name
+        'float16'
+        """
         stored = self._weights.stored(name)
         if self.dtype == self._weights.dtype:
             return stored

@@ -29,6 +29,12 @@ def fetch_published(name: str) -> Path:
     """Fetch one of OpenAI's models ("gpt2-xl") and return its directory. Raises HubError if that fails.
 
     The models have moved on the hub, but never changed: what the cache holds under the old name is used.
+
+    >>> from unittest.mock import patch
+    >>> with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
+    ...     fetch_published("gpt2-xxl")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cutaway.errors.HubError: openai-community/gpt2-xxl is not in the cache, and HF_HUB_OFFLINE is set: unset it to ...
     """
     from huggingface_hub import snapshot_download
 
@@ -43,6 +49,12 @@ def fetch(repository: str) -> Path:
     """Fetch the newest version of a model and return its directory, the cached one if the hub is out of reach.
 
     Raises HubError if there is no such model, if it is stored as pickles, or without network and cache.
+
+    >>> from unittest.mock import patch
+    >>> with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
+    ...     fetch("nobody/nothing")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cutaway.errors.HubError: nobody/nothing is not in the cache, and HF_HUB_OFFLINE is set: unset it to ...
     """
     from huggingface_hub import snapshot_download
 

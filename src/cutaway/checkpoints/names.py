@@ -8,7 +8,12 @@ PREFIX = "transformer."  # before every name but the head's where a model was sa
 
 
 def stored_as(config: GPT2Config, wanted: Format) -> dict[str, dict[str, StoredAs]]:
-    """For each parameter the arrays that store it in a format: dtype and shape by name, without prefix."""
+    """List the arrays that store each parameter in a format: dtype and shape by name, without prefix.
+
+    >>> from cutaway.formats import FORMATS
+    >>> list(stored_as(GPT2Config(), FORMATS["int8"])["wte.weight"])
+    ['wte.weight', 'wte.weight.scales', 'wte.weight.input_scales']
+    """
     return {
         spec.name: {spec.name + suffix: kind for suffix, kind in format_for(spec, wanted).layout(spec).items()}
         for spec in config.tensors.values()
@@ -16,12 +21,17 @@ def stored_as(config: GPT2Config, wanted: Format) -> dict[str, dict[str, StoredA
 
 
 def format_for(spec: TensorSpec, wanted: Format) -> Format:
-    """Return `wanted` if it takes such a tensor, else float32."""
+    """Return `wanted` if it takes such a tensor, else float32.
+
+    >>> from cutaway.formats import FORMATS
+    >>> format_for(GPT2Config().tensors["ln_f.bias"], FORMATS["int8"]).name
+    'float32'
+    """
     return wanted if wanted.takes(spec) else FLOAT32
 
 
 def with_prefix(name: str) -> str:
-    """A tensor's name as transformers writes it.
+    """Return a tensor's name as transformers writes it.
 
     >>> with_prefix("wte.weight"), with_prefix("lm_head.weight")
     ('transformer.wte.weight', 'lm_head.weight')

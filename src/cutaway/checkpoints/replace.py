@@ -25,6 +25,14 @@ def replacing(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
 
     Of the files that `target` held before, those whose name `belongs` to what is replaced go, and all others stay.
     `target` must be absolute. Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     for text in ("old", "new"):
+    ...         with replacing(Path(directory) / "run", belongs=lambda name: name == "state.txt") as staging:
+    ...             _ = (staging / "state.txt").write_text(text)
+    ...     (Path(directory) / "run" / "state.txt").read_text()
+    'new'
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.saving-{os.getpid()}-{secrets.token_hex(4)}")
@@ -69,7 +77,7 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 def _leftovers(target: Path) -> list[Path]:
-    """Directories that this or an interrupted replacement left beside the target; not those of running processes."""
+    """List what this or an interrupted replacement left beside the target; not the directories of running processes."""
     name = re.compile(rf"\.{re.escape(target.name)}\.saving-(\d+)-[0-9a-f]{{8}}(-old)?")
     found = [(path, name.fullmatch(path.name)) for path in target.parent.iterdir()]
     return [path for path, match in found if match and not _is_busy(int(match[1]))]

@@ -53,7 +53,7 @@ class TensorEntry:
 
 
 def size_of(kind: StoredAs) -> int:
-    """Bytes that a tensor of that dtype and shape takes in a file.
+    """Count the bytes that a tensor of that dtype and shape takes in a file.
 
     >>> size_of(("F16", (3, 4)))
     24
@@ -67,6 +67,14 @@ class TensorFile:
 
     It stays open until nothing refers to it, so that replacing the file on disk changes nothing for a model that is
     being loaded. Thread-safe.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "half.safetensors"
+    ...     write_tensors(path, {"half": ("F16", (2,))}, [("half", np.array([0.5, 1], np.float32))])
+    ...     file = TensorFile(path)
+    >>> file.entries["half"].n_bytes, file.read("half").tolist()
+    (4, [0.5, 1.0])
     """
 
     def __init__(self, path: Path) -> None:
@@ -184,6 +192,13 @@ def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[t
 
     FloatArray arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
     CheckpointError naming the tensor where that would make a number infinite, OSError where the disk refuses.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "gain.safetensors"
+    ...     write_tensors(path, {"gain": ("F32", (3,))}, [("gain", np.ones(3, np.float32))])
+    ...     path.read_bytes()[8:60]
+    b'{"__metadata__":{"format":"pt"},"gain":{"dtype":"F32'
     """
     header, starts = _build_header(kinds)
     with path.open("xb") as file:

@@ -17,6 +17,10 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
     A directory takes precedence over a name. Raises CheckpointError if there is no valid checkpoint, HubError if a name
     cannot be fetched.
+
+    >>> open_checkpoint("gpt3")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cutaway.errors.CheckpointError: 'gpt3' is neither a directory nor a model name (gpt2, gpt2-medium, ...)
     """
     if source == "":  # which Path would take for the directory we are in
         raise CheckpointError("the name of a model must not be empty")

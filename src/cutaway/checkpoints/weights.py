@@ -27,10 +27,10 @@ class Weights(Protocol):
         """Format of the matrices: "float32", "float16", "bfloat16" or "int8"."""
 
     def read(self, name: str) -> FloatArray:
-        """A tensor as a fresh float32 array of its shape in the config, de-quantised if it is stored quantised."""
+        """Read a tensor as a fresh float32 array of its shape in the config, de-quantised if it is stored quantised."""
 
     def stored(self, name: str) -> StoredTensor:
-        """A tensor in the format that it is stored in; floats of any width come as float32."""
+        """Read a tensor in the format that it is stored in; floats of any width come as float32."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,22 @@ class ArrayWeights:
                 raise UsageError(f"{name} must have the shape {shape}, not {self.arrays[name].shape}")
 
     def read(self, name: str) -> FloatArray:
+        """Copy a tensor as float32.
+
+        >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+        >>> zeros = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+        >>> weights = ArrayWeights(config, zeros)
+        >>> weights.read("wpe.weight") is zeros["wpe.weight"]
+        False
+        """
         return np.array(self.arrays[name], np.float32)
 
     def stored(self, name: str) -> StoredTensor:
+        """Return a tensor as float32, without copying it.
+
+        >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+        >>> zeros = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+        >>> ArrayWeights(config, zeros).stored("wpe.weight").format.name
+        'float32'
+        """
         return StoredTensor(self.config.tensors[name], FLOAT32, {"": np.asarray(self.arrays[name], np.float32)})

@@ -54,7 +54,7 @@ def load_model(options: Namespace, name: str | None = None) -> "Model":
 
 
 def describe(model: "Model") -> dict[str, object]:
-    """Fields that identify the model in a JSON document."""
+    """Return the fields that identify the model in a JSON document."""
     return {"model": model.name, "engine": model.engine.name, "dtype": model.engine.dtype}
 
 

@@ -86,7 +86,7 @@ def _row(figure: "Figure", check: "Check | None") -> dict[str, object]:
 
 
 def _lines(listed: "Sequence[tuple[Figure, Check | None]]", language: str) -> list[str]:
-    """A line for each figure, what was measured where a claim does not hold, and how many figures are live."""
+    """Yield a line for each figure, the measurement where a claim does not hold, and how many figures are live."""
     from cutaway.figures.panels import localize
 
     rows = []

@@ -58,7 +58,7 @@ def _find() -> Iterator[Listed]:
 
 
 def _cached() -> Iterator[tuple[str, GPT2Config]]:
-    """Names and configurations of the GPT-2s in the cache of `huggingface_hub`."""
+    """List the names and configurations of the GPT-2s in the cache of `huggingface_hub`."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

@@ -75,7 +75,7 @@ def _page(name: str, counted: ParameterTable) -> Iterator[str]:
 
 
 def _cells(counted: ParameterTable) -> Iterator[list[str]]:
-    """Cells of the table, with the article's counts where they apply and a mark where they differ."""
+    """List the cells of the table, with the article's counts where they apply and a mark where they differ."""
 
     def line(label: str, shape: tuple[int, ...], ours: int, articles: int) -> list[str]:
         cells = [label, " × ".join(f"{n:,}" for n in shape), f"{ours:,}"]

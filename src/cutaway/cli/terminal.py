@@ -52,7 +52,7 @@ def style(text: str, code: str, stream: TextIO) -> str:
 
 
 def columns() -> int:
-    """Width of a line: that of the terminal, at most MAX_COLUMNS."""
+    """Return the width of a line: that of the terminal, at most MAX_COLUMNS."""
     return min(shutil.get_terminal_size((80, 24)).columns, MAX_COLUMNS)
 
 

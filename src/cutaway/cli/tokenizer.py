@@ -24,7 +24,7 @@ _JSON_MARKS = str.maketrans("{[:,]}", " " * 6)  # a JSON list of ids is read too
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """An action, and what it acts on."""
+    """Declare the actions and their arguments."""
     parser.description = "Turn text into token ids and back, or show how that is done."
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -62,7 +62,7 @@ def run(options: Namespace) -> None:
 
 
 def encode(options: Namespace) -> None:
-    """Text to token ids."""
+    """Print the token ids of a text."""
     ids = _tokenizer(options).encode(_text(options), allow_special=options.special)
     if options.json:
         write_json({"ids": ids})
@@ -71,7 +71,7 @@ def encode(options: Namespace) -> None:
 
 
 def decode(options: Namespace) -> None:
-    """Token ids to text, to the letter in a pipe: encode and decode are a round trip."""
+    """Print the text of token ids, in a pipe without a new line added: encode and decode are a round trip."""
     given = " ".join(options.ids) if options.ids else read_stdin()
     words = given.translate(_JSON_MARKS).split()
     text = _tokenizer(options).decode([_id(word) for word in words if word != '"ids"'])
@@ -84,7 +84,7 @@ def decode(options: Namespace) -> None:
 
 
 def explain(options: Namespace) -> None:
-    """Text to token ids, with every step."""
+    """Print every step from a text to its token ids."""
     pieces = _tokenizer(options).explain(_text(options), allow_special=options.special)
     if options.json:
         write_json({"pieces": [asdict(piece) for piece in pieces]})
@@ -94,7 +94,7 @@ def explain(options: Namespace) -> None:
 
 
 def _lines(piece: PreToken) -> Iterator[str]:
-    """A piece from its bytes to its ids; every merge with its rank (how early it was learnt) and what it leaves."""
+    """Show a pre-token from its bytes to its ids; every merge with its rank (0 was learnt first) and what it leaves."""
     yield style(visible(piece.text.encode()), BOLD, sys.stdout)
     yield from _labelled("bytes", [f"{byte:02x}" for byte in piece.bytes])
     for step, state in zip((None, *piece.steps), piece.states(), strict=True):
@@ -115,7 +115,7 @@ def _shown(tokens: tuple[str, ...]) -> list[str]:
 
 
 def _tokenizer(options: Namespace) -> Tokenizer:
-    """GPT-2's own, for which nothing is fetched, or that of a checkpoint or of a directory with nothing else in it."""
+    """Load GPT-2's own, for which nothing is fetched, or that of a checkpoint or a directory of tokenizer files."""
     if options.model is None:
         return Tokenizer.gpt2()
     from cutaway.config import published
@@ -132,7 +132,7 @@ def _tokenizer(options: Namespace) -> Tokenizer:
 
 
 def _text(options: Namespace) -> str:
-    """The text to the letter: here every new line counts."""
+    """Read the text without changing it: here every new line counts."""
     if options.file is not None:
         return read_file(options.file)
     return read_stdin() if options.text in (None, "-") else utf8(options.text, "the text")

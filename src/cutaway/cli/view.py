@@ -23,7 +23,7 @@ def add_view(parser: ArgumentParser) -> None:
 
 
 def view_ids(model: "Model", options: Namespace) -> list[int]:
-    """Token ids of the text or of `--ids`, as `Model.input_ids` reads them."""
+    """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them."""
     if options.ids:
         return model.input_ids(options.ids)
     if model.tokenizer is None:
@@ -32,7 +32,7 @@ def view_ids(model: "Model", options: Namespace) -> list[int]:
 
 
 def view_selection(options: Namespace) -> "Selection":
-    """Layer, head and position of the arguments."""
+    """Return the layer, head and position of the arguments."""
     from cutaway.figures import Selection
 
     return Selection(options.layer, options.head, options.position)

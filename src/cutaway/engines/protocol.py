@@ -45,7 +45,7 @@ class Engine(Protocol):
     threads: int | None  # None where the engine has none of its own
 
     def new_cache(self, rows: int) -> Cache:
-        """An empty cache for a batch of that many rows; it grows as needed up to `config.n_ctx` tokens a row."""
+        """Make an empty cache for a batch of that many rows; it grows as needed up to `config.n_ctx` tokens a row."""
 
     def forward(
         self,
@@ -72,7 +72,12 @@ class Engine(Protocol):
 def check_sequences(
     config: GPT2Config, sequences: Sequence[Sequence[int]], lengths: Sequence[int], logits: str = "last"
 ) -> None:
-    """Check the arguments of `Engine.forward`; `lengths` are the tokens that the row of each sequence holds."""
+    """Check the arguments of `Engine.forward`; `lengths` are the tokens that the row of each sequence holds.
+
+    >>> check_sequences(GPT2Config(), [[32, 9379], [50257]], lengths=[0, 0])
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: sequence 1 holds a token id outside 0 to 50256
+    """
     if logits not in ("last", "all"):
         raise UsageError(f'logits must be "last" or "all", not {logits!r}')
     if len(sequences) != len(lengths):
@@ -106,12 +111,21 @@ def check_rows(rows: Sequence[int] | None, count: int) -> list[int]:
 
 
 def check_row(row: int, count: int) -> int:
-    """Return a row of a cache of `count` rows; raises UsageError for another number."""
+    """Return a row of a cache of `count` rows; raises UsageError for another number.
+
+    >>> check_row(3, 3)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: a row of the cache must be from 0 to 2, not 3
+    """
     return check_int("a row of the cache", row, 0, count - 1)
 
 
 def check_truncate(lengths: Sequence[int], held: Sequence[int]) -> list[int]:
-    """Return the lengths that `Cache.truncate` leaves of rows that hold so many tokens."""
+    """Return the lengths that `Cache.truncate` leaves of rows that hold so many tokens.
+
+    >>> check_truncate([2, 9], held=[5, 5])
+    [2, 5]
+    """
     kept = _whole_numbers("lengths to truncate to", lengths)
     if len(kept) != len(held) or kept.min() < 0:
         raise UsageError(f"a cache of lengths {list(held)} cannot be truncated to {list(lengths)}")

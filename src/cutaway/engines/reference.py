@@ -23,12 +23,21 @@ MASKED = np.float32(-1e10)  # OpenAI's value; after softmax it is exactly zero
 
 
 def no_hook(name: str, array: FloatArray) -> FloatArray:
-    """The hook that changes nothing."""
+    """Return the array: the hook that changes nothing.
+
+    >>> no_hook("attn.0", np.ones(2, np.float32))
+    array([1., 1.], dtype=float32)
+    """
     return array
 
 
 def linear(weights: Mapping[str, FloatArray], name: str, x: FloatArray) -> FloatArray:
-    """Multiply x (T, in) by the named matrix (in, out) and add its bias: (T, out)."""
+    """Multiply x (T, in) by the named matrix (in, out) and add its bias: (T, out).
+
+    >>> weights = {"c_fc.weight": np.array([[1, 2], [3, 4]], np.float32), "c_fc.bias": np.array([10, 20], np.float32)}
+    >>> linear(weights, "c_fc", np.array([[1, 1]], np.float32))
+    array([[14., 26.]], dtype=float32)
+    """
     out: FloatArray = x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
     return out
 
@@ -36,6 +45,10 @@ def linear(weights: Mapping[str, FloatArray], name: str, x: FloatArray) -> Float
 def layer_norm(weights: Mapping[str, FloatArray], name: str, x: FloatArray, epsilon: float, hook: Hook) -> FloatArray:
     """Normalise each row of x (T, d) to mean 0 and variance 1, then scale and shift; `hook` gets the mean and the
     reciprocal standard deviation of each row.
+
+    >>> weights = {"ln_f.weight": np.ones(2, np.float32), "ln_f.bias": np.zeros(2, np.float32)}
+    >>> layer_norm(weights, "ln_f", np.array([[3, 5]], np.float32), 1e-5, no_hook).round(3)
+    array([[-1.,  1.]], dtype=float32)
     """
     mean = hook("mean", x.mean(axis=-1, keepdims=True))
     variance = np.square(x - mean).mean(axis=-1, keepdims=True)
@@ -55,17 +68,32 @@ def gelu(x: FloatArray) -> FloatArray:
 
 
 def split_heads(x: FloatArray, n_head: int) -> FloatArray:
-    """(T, d) -> (H, T, dh)."""
+    """Split a vector for each token into one for each head: (T, d) -> (H, T, dh).
+
+    >>> split_heads(np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32), 2).tolist()
+    [[[1.0, 2.0], [5.0, 6.0]], [[3.0, 4.0], [7.0, 8.0]]]
+    """
     return x.reshape(len(x), n_head, -1).swapaxes(0, 1)
 
 
 def merge_heads(x: FloatArray) -> FloatArray:
-    """(H, T, dh) -> (T, d)."""
+    """Join the vectors of all heads, the inverse of `split_heads`: (H, T, dh) -> (T, d).
+
+    >>> merge_heads(np.array([[[1, 2]], [[3, 4]]], np.float32)).tolist()
+    [[1.0, 2.0, 3.0, 4.0]]
+    """
     return x.swapaxes(0, 1).reshape(x.shape[1], -1)
 
 
 def embed(weights: Mapping[str, FloatArray], ids: Sequence[int], start: int, hook: Hook = no_hook) -> FloatArray:
-    """Add each token's row of wte and each position's row of wpe, from position `start` on: (T, d)."""
+    """Add each token's row of wte and each position's row of wpe, from position `start` on: (T, d).
+
+    >>> wte = np.array([[1, 2], [3, 4]], np.float32)
+    >>> wpe = np.array([[0, 10], [0, 20]], np.float32)
+    >>> weights = {"wte.weight": wte, "wpe.weight": wpe}
+    >>> embed(weights, [1, 0], start=0).tolist()
+    [[3.0, 14.0], [1.0, 22.0]]
+    """
     tok_emb = hook("tok_emb", weights["wte.weight"][list(ids)])
     pos_emb = hook("pos_emb", weights["wpe.weight"][start : start + len(ids)])
     return tok_emb + pos_emb
@@ -81,6 +109,12 @@ def block(
 ) -> tuple[FloatArray, KeysValues]:
     """Run one decoder block over x (T, d), with the cached keys and values of P earlier tokens; returns x and all keys
     and values.
+
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> x, (k, v) = block(config, weights, 0, np.array([[1, 2], [3, 4]], np.float32))
+    >>> x.tolist(), k.shape  # a block of zeros adds nothing to the residual stream
+    ([[1.0, 2.0], [3.0, 4.0]], (1, 2, 2))
     """
     x = hook(f"resid.pre.{layer}", x)
     q, k, v = project_qkv(config, weights, layer, x, hook)
@@ -96,7 +130,14 @@ def block(
 def project_qkv(
     config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, x: FloatArray, hook: Hook = no_hook
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Query, key and value projections for every head: x (T, d) -> q, k and v, each (H, T, dh)."""
+    """Project x (T, d) to queries, keys and values of every head: q, k and v, each (H, T, dh).
+
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> q, k, v = project_qkv(config, weights, 0, np.array([[3, 5]], np.float32))
+    >>> q.round(3).tolist()
+    [[[3.0, 3.0]]]
+    """
     x = block_norm(config, weights, layer, 1, x, hook)
     qkv = hook(f"qkv.{layer}", linear(weights, f"h.{layer}.attn.c_attn", x))  # (T, 3d)
     q, k, v = (split_heads(part, config.n_head) for part in np.split(qkv, 3, axis=-1))
@@ -104,7 +145,12 @@ def project_qkv(
 
 
 def attention(q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hook = no_hook) -> FloatArray:
-    """Masked self-attention: q (H, T, dh) of the last T tokens, k and v (H, S, dh) of all S -> z (H, T, dh)."""
+    """Apply masked self-attention: q (H, T, dh) of the last T tokens, k and v (H, S, dh) of all S -> z (H, T, dh).
+
+    >>> v = np.array([[[1, 0], [0, 1]]], np.float32)
+    >>> attention(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.float32), v, layer=0).tolist()
+    [[[1.0, 0.0], [0.5, 0.5]]]
+    """
     scores_raw = hook(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
     scores = hook(f"scores.{layer}", scores_raw / np.float32(np.sqrt(q.shape[-1])))
     n_new, n_all = scores.shape[1:]
@@ -116,7 +162,13 @@ def attention(q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hoo
 def mlp(
     config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, x: FloatArray, hook: Hook = no_hook
 ) -> FloatArray:
-    """Feed-forward layers, 4d wide in between: x (T, d) -> the update of the residual stream (T, d)."""
+    """Run the feed-forward layers, 4d wide in between: x (T, d) -> the update of the residual stream (T, d).
+
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> mlp(config, weights, 0, np.array([[3, 5]], np.float32)).round().tolist()
+    [[25.0, 25.0]]
+    """
     x = block_norm(config, weights, layer, 2, x, hook)
     hidden = hook(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
     hidden = hook(f"mlp_act.{layer}", gelu(hidden))
@@ -126,7 +178,13 @@ def mlp(
 def block_norm(
     config: GPT2Config, weights: Mapping[str, FloatArray], layer: int, number: int, x: FloatArray, hook: Hook
 ) -> FloatArray:
-    """Apply LayerNorm 1 or 2 of a block: (T, d) -> (T, d)."""
+    """Apply LayerNorm 1 or 2 of a block: (T, d) -> (T, d).
+
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> block_norm(config, weights, 0, 1, np.array([[3, 5]], np.float32), no_hook).round(3).tolist()
+    [[0.0, 2.0]]
+    """
 
     def part_hook(part: str, array: FloatArray) -> FloatArray:
         return hook(f"ln{number}.{part}.{layer}", array)
@@ -136,7 +194,13 @@ def block_norm(
 
 
 def head(config: GPT2Config, weights: Mapping[str, FloatArray], x: FloatArray, hook: Hook = no_hook) -> FloatArray:
-    """Apply the final LayerNorm and the output matrix, which is wte unless untied: (T, d) -> logits (T, V)."""
+    """Apply the final LayerNorm and the output matrix, which is wte unless untied: (T, d) -> logits (T, V).
+
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> head(config, weights, np.array([[3, 5]], np.float32)).round(3).tolist()
+    [[2.0, 2.0, 2.0]]
+    """
 
     def part_hook(part: str, array: FloatArray) -> FloatArray:
         return hook(f"ln_f.{part}", array)
@@ -172,7 +236,16 @@ class ReferenceCache:
 
 
 class ReferenceEngine:
-    """The functions above as an engine: one sequence at a time, in float32 throughout."""
+    """The functions above as an engine: one sequence at a time, in float32 throughout.
+
+    >>> from cutaway.checkpoints import ArrayWeights
+    >>> config = GPT2Config(n_vocab=3, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> engine = ReferenceEngine(ArrayWeights(config, ones))
+    >>> cache = engine.new_cache(rows=2)
+    >>> engine.forward([[0, 1], [2]], cache).shape, cache.lengths
+    ((2, 3), (2, 1))
+    """
 
     name = "reference"
     dtype = "float32"

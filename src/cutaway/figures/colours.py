@@ -29,7 +29,7 @@ def named_colour(name: str) -> str:
 
 @cache
 def scale_table(name: str) -> NDArray[np.uint8]:
-    """The 256 colours (256, 3) of "sequential" or "signed", evenly between those in the file."""
+    """Interpolate the 256 colours (256, 3) of "sequential" or "signed" between those in the file."""
     stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in colours()[name]], np.float64)
     places = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(places, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
@@ -42,7 +42,7 @@ def is_masked(values: FloatArray) -> NDArray[np.bool_]:
 
 
 def shades(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
-    """For each number its place 0 to 255 on the scale: a share by its square root, others evenly; a number that is not
+    """Place each number on the scale, 0 to 255: a share by its square root, others evenly; a number that is not
     finite, or masked, is at the lower end.
     """
     usable = ~is_masked(values)
@@ -60,7 +60,7 @@ def shades(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
 
 
 def scale_ends(values: FloatArray, scale: Scale) -> tuple[float, float]:
-    """The numbers at the two ends of the scale that these are painted by; some must be unmasked."""
+    """Return the numbers at the two ends of the scale that these are painted by; some must be unmasked."""
     if scale == "share":
         return 0.0, 1.0
     seen = values[~is_masked(values)]
@@ -71,7 +71,7 @@ def scale_ends(values: FloatArray, scale: Scale) -> tuple[float, float]:
 
 
 def scale_colours(scale: Scale) -> NDArray[np.uint8]:
-    """The colours (1, 256, 3) from one end of a scale to the other, by the size of the number."""
+    """Return the colours (1, 256, 3) from one end of a scale to the other, by the size of the number."""
     places = np.linspace(0, 1, 256)
     table = scale_table("signed" if scale == "signed" else "sequential")
     colours: NDArray[np.uint8] = table[np.rint(255 * (np.sqrt(places) if scale == "share" else places)).astype(int)]
@@ -79,7 +79,7 @@ def scale_colours(scale: Scale) -> NDArray[np.uint8]:
 
 
 def paint(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
-    """The colour (..., 3) of each number; one that is masked is grey."""
+    """Colour each number: (..., 3); one that is masked is grey."""
     table = scale_table("signed" if scale == "signed" else "sequential")
     painted: NDArray[np.uint8] = table[shades(values, scale)]
     grey = np.array([int(named_colour("masked")[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)

@@ -58,7 +58,7 @@ MODULES = (  # by the first figure of each
 
 
 def all_figures() -> dict[str, Figure]:
-    """All figures by id, in the article's order.
+    """List all figures by id, in the article's order.
 
     >>> list(all_figures())[:3]
     ['F01', 'F02', 'F03']
@@ -68,7 +68,7 @@ def all_figures() -> dict[str, Figure]:
 
 
 def _order(figure_id: str) -> tuple[int, int]:
-    """F01 to F66 by number; T1 to T5 follow the figure that they belong to."""
+    """Order F01 to F66 by number; T1 to T5 follow the figure that they belong to."""
     after = {"T1": 17, "T2": 28, "T3": 28, "T4": 28, "T5": 62}
     number = int(figure_id[1:])
     return (after[figure_id], number) if figure_id in after else (number, 0)

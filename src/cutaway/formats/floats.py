@@ -14,17 +14,21 @@ Bytes = NDArray[np.uint8]
 
 
 class FloatFormat(Format):
-    """A float type; `code` is its name in safetensors. Rounding is to the nearest, half to even."""
+    """A float type; `code` is its name in safetensors. Rounding is to the nearest, half to even.
+
+    >>> BFloat16().decode(BFloat16().encode(np.array([1.005], np.float32)))
+    array([1.0078125], dtype=float32)
+    """
 
     code: ClassVar[str]
 
     @abstractmethod
     def encode(self, numbers: Array) -> Bytes:
-        """The bytes of float32 numbers in this type; what is too large becomes infinite."""
+        """Convert float32 numbers to the bytes of this type; what is too large becomes infinite."""
 
     @abstractmethod
     def decode(self, data: Bytes) -> FloatArray:
-        """The numbers as float32, exactly: (n,)."""
+        """Convert bytes of this type to float32, exactly: (n,)."""
 
     def layout(self, spec: TensorSpec) -> dict[str, StoredAs]:
         return {"": (self.code, spec.shape)}

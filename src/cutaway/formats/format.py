@@ -22,7 +22,13 @@ StoredAs = tuple[str, Shape]  # a dtype of safetensors, such as "F16", and a sha
 
 
 class Format(ABC):
-    """A way of storing a parameter."""
+    """A way of storing a parameter.
+
+    >>> from cutaway.formats import FORMATS
+    >>> spec = TensorSpec("h.0.ln_1.bias", (768,), "bias")
+    >>> FORMATS["int8"].takes(spec), FORMATS["float16"].layout(spec)
+    (False, {'': ('F16', (768,))})
+    """
 
     name: ClassVar[str]  # the `dtype` that users ask for
     quantization: ClassVar[Mapping[str, object] | None] = None  # `quantization_config` of config.json
@@ -33,7 +39,7 @@ class Format(ABC):
 
     @abstractmethod
     def layout(self, spec: TensorSpec) -> dict[str, StoredAs]:
-        """Dtype and shape of each array that stores a parameter, by suffix."""
+        """Return the dtype and the shape of each array that stores a parameter, by suffix."""
 
     @abstractmethod
     def store(self, spec: TensorSpec, tensor: FloatArray) -> Arrays:
@@ -45,27 +51,35 @@ class Format(ABC):
 
     @abstractmethod
     def dequantise(self, spec: TensorSpec, arrays: Arrays) -> FloatArray:
-        """The float32 tensor that the arrays stand for; floats may share their memory."""
+        """Compute the float32 tensor that the arrays stand for; floats may share their memory."""
 
     @abstractmethod
     def pack(self, spec: TensorSpec, arrays: Arrays) -> list[Array]:
-        """The arrays in the order of the compiled kernel, matrices as (out, in) views: it packs them into panels."""
+        """List the arrays in the compiled kernel's order, matrices as (out, in) views: it packs them into panels."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A parameter in the format that it is stored in."""
+    """A parameter in the format that it is stored in.
+
+    >>> from cutaway.formats import FORMATS
+    >>> spec = TensorSpec("wte.weight", (2, 2), "embedding")
+    >>> stored = StoredTensor(spec, FORMATS["float32"], {"": np.array([[0.5, -100], [1, 25]], np.float32)})
+    >>> stored.to(FORMATS["int8"]).dequantise().round(2)
+    array([[   0.5 , -100.09],
+           [   1.  ,   25.22]], dtype=float32)
+    """
 
     spec: TensorSpec
     format: Format
     arrays: Arrays
 
     def dequantise(self) -> FloatArray:
-        """The parameter as float32; it may share memory with `arrays`."""
+        """Compute the parameter as float32; it may share memory with `arrays`."""
         return self.format.dequantise(self.spec, self.arrays)
 
     def pack(self) -> list[Array]:
-        """The arrays that the compiled kernel of this format packs."""
+        """List the arrays that the compiled kernel of this format packs."""
         return self.format.pack(self.spec, self.arrays)
 
     def to(self, target: Format) -> "StoredTensor":
@@ -76,5 +90,10 @@ class StoredTensor:
 
 
 def as_matrix(spec: TensorSpec, array: Array) -> Array:
-    """An array in the parameter's orientation as (out, in), or the other way round: a view."""
+    """View an array in the parameter's orientation as (out, in), or the other way round.
+
+    >>> spec = TensorSpec("h.0.mlp.c_fc.weight", (768, 3072), "linear")
+    >>> as_matrix(spec, np.zeros(spec.shape, np.float32)).shape
+    (3072, 768)
+    """
     return array.T if spec.transposed else array

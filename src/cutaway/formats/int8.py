@@ -38,7 +38,12 @@ class QuantisedMatrix:
     input_scales: FloatArray  # (in,)
 
     def dequantise(self) -> FloatArray:
-        """The matrix that an engine computes with: (out, in) float32, multiplied in exactly the order above."""
+        """Compute the matrix that an engine computes with: (out, in) float32, multiplied in exactly the order above.
+
+        >>> quantise(np.array([[0.5, -100.0], [1.0, 25.0]], np.float32)).dequantise().round(2)
+        array([[   0.5 , -100.09],
+               [   1.  ,   25.22]], dtype=float32)
+        """
         outputs, inputs = self.values.shape
         matrix = np.empty((outputs, inputs), np.float32)
         for rows in _row_chunks(outputs, inputs):
@@ -92,7 +97,11 @@ class Int8(Format):
 
 
 def block_count(inputs: int) -> int:
-    """Number of blocks of 32 inputs; the last may be short."""
+    """Count the blocks of 32 inputs; the last may be short.
+
+    >>> block_count(768), block_count(33)
+    (24, 2)
+    """
     return -(-inputs // BLOCK_SIZE)
 
 
@@ -115,7 +124,7 @@ def quantise(matrix: FloatArray) -> QuantisedMatrix:
 
 
 def _input_scales(matrix: FloatArray) -> FloatArray:
-    """The largest magnitude of each input channel, 1 for a channel of zeros: (in,)."""
+    """Find the largest magnitude of each input channel, 1 for a channel of zeros: (in,)."""
     peaks = np.zeros(matrix.shape[1], np.float32)
     for rows in _row_chunks(*matrix.shape):
         np.maximum(peaks, np.abs(matrix[rows]).max(axis=0), out=peaks)
@@ -140,7 +149,7 @@ def _quantise_rows(
 
 
 def _scales(peaks: FloatArray) -> NDArray[np.float16]:
-    """peaks / 127 as float16, rounded up: 127 steps always reach the peak, and a tiny block gets no scale of zero."""
+    """Divide peaks by 127, rounding up to float16: 127 steps always reach the peak, a tiny peak has no scale of 0."""
     exact = peaks / np.float32(127)
     scales = exact.astype(np.float16)
     return np.where(scales < exact, np.nextafter(scales, np.float16(1)), scales)

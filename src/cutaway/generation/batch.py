@@ -43,6 +43,12 @@ class DecodingBatch:
 
         Rows that are added between two steps with the same prompt read it once. Raises UsageError for an empty prompt,
         and for one longer than the context unless `config.context_shift`, which keeps its end.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> batch = DecodingBatch(model.engine, model.tokenizer)
+        >>> batch.add([32, 9379], GenerationConfig(), seed=1), batch.add([32], GenerationConfig(), seed=2), len(batch)
+        (0, 1, 2)
         """
         prompt_ids = list(prompt_ids)
         n_ctx = self._engine.config.n_ctx
@@ -59,7 +65,15 @@ class DecodingBatch:
         return row_id
 
     def cancel(self, row_id: int) -> None:
-        """Remove a row before it has finished. Raises UsageError for an unknown or finished row."""
+        """Remove a row before it has finished. Raises UsageError for an unknown or finished row.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> batch = DecodingBatch(model.engine, model.tokenizer)
+        >>> batch.cancel(batch.add([32, 9379], GenerationConfig(), seed=1))
+        >>> len(batch)
+        0
+        """
         if row_id not in self._rows:
             raise UsageError(f"row {row_id} is not in the batch")
         self._remove([row_id])
@@ -68,6 +82,13 @@ class DecodingBatch:
         """Generate the next token of every row; return (row id, chunk) in the order in which the rows were added.
 
         A row whose chunk has a `finish_reason` has left the batch. Raises EngineError where the engine cannot go on.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> batch = DecodingBatch(model.engine, model.tokenizer)
+        >>> row_id = batch.add([32, 9379], GenerationConfig(max_new_tokens=2), seed=1)
+        >>> [[chunk.finish_reason for _, chunk in batch.step()] for _ in range(2)]
+        [[None], ['length']]
         """
         if not self._rows:
             return []
@@ -83,7 +104,15 @@ class DecodingBatch:
         return chunks
 
     def run(self) -> Iterator[tuple[int, Chunk]]:
-        """Step until every row has finished."""
+        """Step until every row has finished.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> batch = DecodingBatch(model.engine, model.tokenizer)
+        >>> rows = [batch.add([32, 9379], GenerationConfig(max_new_tokens=n, ignore_eos=True), seed=n) for n in (1, 2)]
+        >>> [row_id for row_id, chunk in batch.run()]
+        [0, 1, 1]
+        """
         while self._rows:
             yield from self.step()
 
@@ -199,6 +228,13 @@ def generate(
     """Continue each prompt len(seeds) / len(prompts) times, as (sequence, chunk) in the order of generation.
 
     Sequence i has seed i and prompt i // samples. Raises as `DecodingBatch.add` does, before the first chunk.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> greedy = GenerationConfig(temperature=0, max_new_tokens=3, ignore_eos=True)
+    >>> chunks = list(generate(model.engine, model.tokenizer, [[32, 9379]], greedy, seeds=[1, 2]))
+    >>> [row for row, chunk in chunks], chunks[0][1].ids == chunks[1][1].ids
+    ([0, 1, 0, 1, 0, 1], True)
     """
     batch = DecodingBatch(engine, codec)
     for i, seed in enumerate(seeds):

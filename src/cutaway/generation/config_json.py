@@ -76,7 +76,7 @@ def generation_config_json(config: GenerationConfig) -> dict[str, object]:
 
 
 def _token_ids(raw: Mapping[str, object], key: str, n_vocab: int, path: Path) -> list[int]:
-    """The ids of the vocabulary under a key that holds one id, a list or nothing."""
+    """Return the ids of the vocabulary under a key that holds one id, a list or nothing."""
     value = raw.get(key, [])
     ids: list[int] = []
     for token in value if isinstance(value, list) else [value]:

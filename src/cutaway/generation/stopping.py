@@ -18,7 +18,11 @@ class StopMatcher:
         self._held = ""
 
     def push(self, text: str) -> tuple[str, bool]:
-        """Return the text that is safe to show, and whether a stop string was found."""
+        """Return the text that is safe to show, and whether a stop string was found.
+
+        >>> StopMatcher(["\\n\\n"]).push("The end.\\n")
+        ('The end.', False)
+        """
         self._held += text
         found = [start for start in map(self._held.find, self._stop) if start >= 0]
         if found:
@@ -36,7 +40,14 @@ class StopMatcher:
         return next((n for n in range(longest, 0, -1) if self._held.endswith(stop[:n])), 0)
 
     def finish(self) -> str:
-        """Return the text that was held back, when there is no more."""
+        """Return the text that was held back, when there is no more.
+
+        >>> matcher = StopMatcher(["END"])
+        >>> matcher.push("THE E")
+        ('THE ', False)
+        >>> matcher.finish()
+        'E'
+        """
         shown = self._held
         self._held = ""
         return shown

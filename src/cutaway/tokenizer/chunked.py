@@ -36,7 +36,14 @@ _TRIES = 8  # cuts within a pre-token before windows are given up; the first is 
 
 
 def encode(fast: "Tokenizer", text: str) -> list[int]:
-    """Return the ids of `fast.encode(text)`, for a tokenizer that splits as GPT-2 does and has no added tokens."""
+    """Return the ids of `fast.encode(text)`, for a tokenizer that splits as GPT-2 does and has no added tokens.
+
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> fast = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    >>> fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    >>> encode(fast, "abba")
+    [2, 1, 0]
+    """
     ids: list[int] = []
     start = 0
     window = fast.encode(text[:WINDOW])

@@ -43,7 +43,11 @@ class Tokenizer:
 
     @staticmethod
     def gpt2() -> "Tokenizer":
-        """Return GPT-2's own tokenizer: 50,257 tokens, from the vocabulary inside this package (cached)."""
+        """Return GPT-2's own tokenizer: 50,257 tokens, from the vocabulary inside this package (cached).
+
+        >>> Tokenizer.gpt2().n_vocab, Tokenizer.gpt2().eos
+        (50257, 50256)
+        """
         return _gpt2()
 
     @classmethod
@@ -51,6 +55,12 @@ class Tokenizer:
         """Read the tokenizer of a checkpoint directory: `tokenizer.json`, or else `vocab.json` and `merges.txt`.
 
         Raises CheckpointError where these are missing, malformed or not GPT-2's byte-level BPE.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as directory:
+        ...     Tokenizer.gpt2().save(directory)
+        ...     Tokenizer.from_files(directory).encode("A robot")
+        [32, 9379]
         """
         from cutaway.tokenizer.files import holds_gpt2, read_vocabulary
 
@@ -58,13 +68,25 @@ class Tokenizer:
         return _gpt2() if holds_gpt2(path) else cls(read_vocabulary(path))
 
     def save(self, directory: str | Path) -> None:
-        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`. Raises CheckpointError if that fails."""
+        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`. Raises CheckpointError if that fails.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as directory:
+        ...     Tokenizer.gpt2().save(directory)
+        ...     sorted(path.name for path in Path(directory).iterdir())
+        ['merges.txt', 'tokenizer_config.json', 'vocab.json']
+        """
         from cutaway.tokenizer.files import save_vocabulary
 
         save_vocabulary(self.vocabulary, Path(directory))
 
     def write(self, directory: Path) -> None:
-        """Write the files of `save`. Raises OSError if that fails."""
+        """Write the files of `save`. Raises OSError if that fails.
+
+        >>> Tokenizer.gpt2().write(Path("no such directory"))
+        Traceback (most recent call last):
+        FileNotFoundError: [Errno 2] No such file or directory: 'no such directory/vocab.json.part'
+        """
         from cutaway.tokenizer.files import write_vocabulary
 
         write_vocabulary(self.vocabulary, directory)
@@ -88,7 +110,11 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of token ids; invalid UTF-8 is replaced by U+FFFD. Raises UsageError for an unknown id."""
+        """Return the text of token ids; invalid UTF-8 is replaced by U+FFFD. Raises UsageError for an unknown id.
+
+        >>> Tokenizer.gpt2().decode([32, 9379]), Tokenizer.gpt2().decode([447])
+        ('A robot', '�')
+        """
         if not hasattr(ids, "__iter__"):
             raise UsageError(f"token ids must be a list, not {ids!r:.60}")
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
@@ -117,7 +143,12 @@ class Tokenizer:
             return f"#{index}"
 
     def stream(self) -> "TextStream":
-        """Return a decoder for tokens that come one by one."""
+        """Return a decoder for tokens that come one by one.
+
+        >>> stream = Tokenizer.gpt2().stream()
+        >>> [stream.push(index) for index in (32, 9379)]
+        ['A', ' robot']
+        """
         return TextStream(self)
 
     def explain(self, text: str, *, allow_special: bool = False) -> list[bpe.PreToken]:

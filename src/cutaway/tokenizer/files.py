@@ -31,6 +31,11 @@ def holds_gpt2(directory: Path) -> bool:
     """Return True if the tokenizer files of a checkpoint directory are OpenAI's, so that nothing need be parsed.
 
     False says nothing: `read_vocabulary` may find the same vocabulary, spelled in another way.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     holds_gpt2(Path(directory))
+    False
     """
     names = ("tokenizer.json",) if (directory / "tokenizer.json").is_file() else ("vocab.json", "merges.txt")
     paths = [directory / name for name in names]
@@ -56,7 +61,15 @@ def _read_settings(directory: Path) -> Json:
 
 
 def read_vocabulary(directory: Path) -> Vocabulary:
-    """Read the vocabulary of a checkpoint directory. Raises CheckpointError if it is missing or not GPT-2's kind."""
+    """Read the vocabulary of a checkpoint directory. Raises CheckpointError if it is missing or not GPT-2's kind.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
+    >>> with TemporaryDirectory() as directory:
+    ...     save_vocabulary(gpt2_vocabulary(), Path(directory))
+    ...     read_vocabulary(Path(directory)) == gpt2_vocabulary()
+    True
+    """
     settings = _read_settings(directory)
     if (directory / "tokenizer.json").is_file():
         return _read_whole(directory / "tokenizer.json", settings)
@@ -191,7 +204,15 @@ def _end_of_text(path: Path, known: Mapping[str, int], settings: Json) -> tuple[
 
 
 def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write the vocabulary's files into a directory, which is created if missing. Raises CheckpointError."""
+    """Write the vocabulary's files into a directory, which is created if missing. Raises CheckpointError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
+    >>> with TemporaryDirectory() as directory:
+    ...     save_vocabulary(gpt2_vocabulary(), Path(directory) / "new")
+    ...     (Path(directory) / "new" / "merges.txt").read_text(encoding="utf-8").splitlines()[:2]
+    ['#version: 0.2', 'Ġ t']
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_vocabulary(vocabulary, directory)
@@ -200,7 +221,15 @@ def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
 
 
 def write_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`, each replaced atomically. Raises OSError."""
+    """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`, each replaced atomically. Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
+    >>> with TemporaryDirectory() as directory:
+    ...     write_vocabulary(gpt2_vocabulary(), Path(directory))
+    ...     json.loads((Path(directory) / "vocab.json").read_bytes())["Ġrobot"]
+    9379
+    """
     tokens = sorted({**vocabulary.ids, **vocabulary.control}.items(), key=lambda entry: entry[1])
     merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
     settings = json.dumps(_settings(vocabulary), indent=2)

@@ -26,7 +26,12 @@ _PUBLISHED = {
 
 
 class MergeRanks(Mapping[tuple[str, str], int]):
-    """Ranks of the merges, looked up by line: the pair ("Ġ", "t") is the line "Ġ t"."""
+    """Ranks of the merges, looked up by line: the pair ("Ġ", "t") is the line "Ġ t".
+
+    >>> ranks = MergeRanks(["Ġ t", "Ġ a"])
+    >>> ranks["Ġ", "a"], ("Ġ", "b") in ranks
+    (1, False)
+    """
 
     def __init__(self, lines: list[str]) -> None:
         self._ranks = dict(zip(lines, range(len(lines)), strict=True))
@@ -42,7 +47,14 @@ class MergeRanks(Mapping[tuple[str, str], int]):
 
 
 class ShortTexts:
-    """Encoder of short ASCII texts (all versions of Unicode agree on how these are split), and decoder of any token."""
+    """Encoder of short ASCII texts (all versions of Unicode agree on how these are split), and decoder of any token.
+
+    >>> short = ShortTexts()
+    >>> short.takes("A robot"), short.takes("机器人")
+    (True, False)
+    >>> short.encode("A robot"), short.token_bytes(9379)
+    ([32, 9379], b' robot')
+    """
 
     def __init__(self) -> None:
         self._lines = gpt2_merge_lines()
@@ -56,7 +68,7 @@ class ShortTexts:
         return self._left >= 0 and text.isascii()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text."""
+        """Return the token ids of a text."""
         ids: list[int] = []
         for piece in bpe.split(text):
             tokens, steps = bpe.merge(bpe.to_symbols(piece.encode()), self._ranks)
@@ -65,7 +77,7 @@ class ShortTexts:
         return ids
 
     def token_bytes(self, index: int) -> bytes:
-        """The bytes of a token."""
+        """Return the bytes of a token."""
         if index == N_VOCAB - 1:
             return END_OF_TEXT.encode()
         merged = self._lines[index - N_BYTES].replace(" ", "") if index >= N_BYTES else self._symbols[index]
@@ -73,6 +85,15 @@ class ShortTexts:
 
 
 def is_published(path: Path) -> bool:
-    """Return True if a tokenizer file is one of OpenAI's models', byte for byte."""
+    """Return True if a tokenizer file is one of OpenAI's models', byte for byte.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "merges.txt"
+    ...     path.write_text("#version: 0.2")
+    ...     is_published(path)
+    13
+    False
+    """
     digest, size = _PUBLISHED[path.name]
     return path.stat().st_size == size and hashlib.sha256(read_bytes(path, size)).hexdigest() == digest

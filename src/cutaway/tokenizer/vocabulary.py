@@ -20,6 +20,10 @@ class Vocabulary:
     `ids` are the tokens that merging can make, written in symbols (`bpe.to_symbols`), every single byte among them;
     `merges` the pairs in the order they were learnt. Tokens that are looked up instead are written in plain text:
     `control` tokens are found in a text only on request, `added` ones always; `end_of_text` is a control token's id.
+
+    >>> vocabulary = Vocabulary({"a": 0, "b": 1, "ab": 2}, [("a", "b")], control={"<end>": 3}, end_of_text=3)
+    >>> vocabulary.n_vocab, vocabulary.tokens[2], vocabulary.ranks
+    (4, 'ab', {('a', 'b'): 0})
     """
 
     ids: dict[str, int]
@@ -46,7 +50,12 @@ class Vocabulary:
 
 
 def gpt2_merge_lines() -> list[str]:
-    """Read OpenAI's 50,000 merges as the file in this package has them: "Ġ t" first."""
+    """Read OpenAI's 50,000 merges as the file in this package has them: "Ġ t" first.
+
+    >>> lines = gpt2_merge_lines()
+    >>> len(lines), lines[0]
+    (50000, 'Ġ t')
+    """
     return (Path(__file__).parent / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]
 
 

@@ -6,7 +6,7 @@ Cached are the residual stream before, inside and after each block, and each lay
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -61,14 +61,27 @@ def forward(
     interventions: Sequence[Intervention] = (),
     base: TracedForward | None = None,
     progress: Progress | None = None,
+    *,
+    n_layers: int | None = None,
 ) -> TracedForward:
-    """Run T token ids, at least one, through the model, reusing from `base` whatever is the same there."""
+    """Run T token ids, at least one, through the model, reusing from `base` whatever is the same there.
+
+    With `n_layers` the pass ends after so many layers.
+
+    >>> config = GPT2Config(n_vocab=3, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
+    >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> base = forward(config, weights, [0, 1])
+    >>> longer = forward(config, weights, [0, 1, 2], base=base)
+    >>> longer.work.positions_reused, longer.cached["resid.post.0"].shape
+    (2, (3, 2))
+    """
     began = time.perf_counter()
+    n_layers = config.n_layer if n_layers is None else n_layers
     ids = tuple(int(i) for i in ids)
     interventions = tuple(interventions)
     shared = _shared_positions(ids, interventions, base)
     changed = _changed_layer(config, interventions, base)
-    starts = [shared if layer < changed else 0 for layer in range(config.n_layer)]
+    starts = [shared if layer < changed else 0 for layer in range(n_layers)]
     patches = _patches(config, weights, interventions, starts, progress)
     x = embed(weights, ids[starts[0] :], starts[0], Edits(interventions, starts[0]))
     cached = {"resid.pre.0": _joined(base, "resid.pre.0", x, starts[0])}
@@ -76,12 +89,12 @@ def forward(
         edits = Edits(interventions, start, patches)
         cached |= _read_layer(config, weights, layer, cached[f"resid.pre.{layer}"], start, edits, base)
         if progress:
-            progress(layer + 1, config.n_layer)
+            progress(layer + 1, n_layers)
     reused = starts.count(len(ids))
     work = ReuseStats(
         positions_computed=len(ids) - starts[0],
         positions_reused=starts[0],
-        layers_computed=config.n_layer - reused,
+        layers_computed=n_layers - reused,
         layers_reused=reused,
         changed_layer=changed,
         seconds=time.perf_counter() - began,
@@ -103,28 +116,27 @@ def _patches(
         if each.source and _target(each)[1] >= starts[_target(each)[0]]:
             by_source.setdefault(each.source, []).append(each)
     for source, own in by_source.items():
-        patches |= _rows_of(config, weights, source, own, progress)
+        patches |= _source_rows(config, weights, source, own, progress)
     return patches
 
 
-def _rows_of(
+def _source_rows(
     config: GPT2Config,
     weights: Mapping[str, FloatArray],
     source: Sequence[int],
     patches: Sequence[Intervention],
     progress: Progress | None,
 ) -> dict[str | Intervention, FloatArray]:
-    """Residual stream (d,) of the source text after each patch's layer, at its position; no more of it is computed."""
+    """Compute the source text's residual stream (d,) after each patch's layer, at its position, and no more of it."""
     targets = {patch: _target(patch) for patch in patches}
     n_layers = 1 + max(layer for layer, _ in targets.values())
     n_tokens = 1 + max(position for _, position in targets.values())
-    below = replace(config, n_layer=n_layers)
-    cached = forward(below, weights, source[:n_tokens], progress=progress).cached
-    return {patch: cached[boundary(below, layer + 1)][position].copy() for patch, (layer, position) in targets.items()}
+    cached = forward(config, weights, source[:n_tokens], progress=progress, n_layers=n_layers).cached
+    return {patch: cached[boundary(config, layer + 1)][position].copy() for patch, (layer, position) in targets.items()}
 
 
 def _target(patch: Intervention) -> tuple[int, int]:
-    """Layer and position of a patch."""
+    """Return the layer and the position of a patch."""
     assert patch.layer is not None
     assert patch.position is not None
     return patch.layer, patch.position
@@ -156,7 +168,7 @@ def _read_layer(
 
 
 def _first(array: FloatArray, tokens: int) -> FloatArray:
-    """Rows of the first tokens; a copy where there are more, since a view would keep all of them in memory."""
+    """Return the rows of the first tokens; a copy if there are more, since a view would keep all of them in memory."""
     return array if array.shape[-2] == tokens else array[..., :tokens, :].copy()
 
 
@@ -177,7 +189,7 @@ def _shared_positions(ids: tuple[int, ...], interventions: tuple[Intervention, .
 
 
 def _changed_layer(config: GPT2Config, interventions: tuple[Intervention, ...], base: TracedForward | None) -> int:
-    """First layer in which the interventions differ from those of `base`; n_layer if none does."""
+    """Find the first layer in which the interventions differ from those of `base`; n_layer if none does."""
     if base is None:
         return 0
     same = (made_in(layer, interventions) == made_in(layer, base.interventions) for layer in range(config.n_layer))

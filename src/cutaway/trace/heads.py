@@ -142,7 +142,7 @@ def without_first(attn: FloatArray) -> FloatArray:
 
 
 def _pictures(attn: FloatArray, n: int) -> NDArray[np.uint8]:
-    """(H, T, T) -> (H, n, n)."""
+    """Make thumbnails of patterns: (H, T, T) -> (H, n, n)."""
     starts = np.arange(n) * attn.shape[-1] // n
     pooled = np.maximum.reduceat(np.maximum.reduceat(attn, starts, axis=1), starts, axis=2)
     cells: NDArray[np.uint8] = np.rint(255 * np.sqrt(pooled)).astype(np.uint8)
@@ -154,13 +154,13 @@ def _weights(trace: Trace, layer: int) -> FloatArray:
 
 
 def _entropy(weights: FloatArray) -> float:
-    """Mean entropy of the rows, in nats; a weight of 0 adds nothing."""
+    """Compute the mean entropy of the rows, in nats; a weight of 0 adds nothing."""
     logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
     return float(-(weights * logs).sum(axis=-1).mean())
 
 
 def _mean_share(weights: FloatArray, pairs: Pairs) -> float | None:
-    """Share of the weights (T, T) on the chosen keys, averaged over the queries that have one."""
+    """Average the share of the weights (T, T) on the selected keys over the queries that have one."""
     queries = pairs.any(axis=-1)
     return float((weights * pairs).sum(axis=-1)[queries].mean()) if queries.any() else None
 

@@ -197,18 +197,32 @@ def _check_source(config: GPT2Config, source: Sequence[int], position: int) -> N
 
 
 def fitting(interventions: Sequence[Intervention], tokens: int) -> list[Intervention]:
-    """Select the interventions whose positions exist in a text of `tokens` tokens."""
+    """Select the interventions whose positions exist in a text of `tokens` tokens.
+
+    >>> edges = [Intervention("attention_knockout", query=query, key=0) for query in (2, 8)]
+    >>> [edge.query for edge in fitting(edges, tokens=5)]
+    [2]
+    """
     return [each for each in interventions if max(each.query or 0, each.key or 0, each.position or 0) < tokens]
 
 
 def made_in(layer: int, interventions: Sequence[Intervention]) -> list[Intervention]:
-    """Select the interventions that change a layer's tensors, in their order."""
+    """Select the interventions that change a layer's tensors, in their order.
+
+    >>> interventions = [Intervention("zero_ablate_mlp", layer=3), Intervention("no_mask")]
+    >>> [each.kind for each in made_in(3, interventions)], [each.kind for each in made_in(4, interventions)]
+    (['zero_ablate_mlp', 'no_mask'], ['no_mask'])
+    """
     return [each for each in interventions if each.layer in (None, layer) and KINDS[each.kind].tensor != "ln_f"]
 
 
 class Edits:
     """A hook that applies interventions; `start` is the position of the first token that is computed, `patches` the
     rows that each patch inserts.
+
+    >>> edits = Edits([Intervention("scale_head", layer=0, head=1, value=0.5)])
+    >>> edits("z.0", np.ones((2, 1, 1), np.float32)).tolist()
+    [[[1.0]], [[0.5]]]
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class LensReading:
 
 
 def boundaries(layers: int) -> list[str]:
-    """Names of the residual stream at the 2 L + 1 boundaries between a model's parts.
+    """Name the residual stream at the 2 L + 1 boundaries between a model's parts.
 
     >>> boundaries(1)
     ['resid.pre.0', 'resid.mid.0', 'resid.post.0']
@@ -58,7 +58,7 @@ def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: in
 
 
 def _read(trace: Trace, positions: slice, k: int) -> tuple[IndexArray, FloatArray]:
-    """Most likely tokens at each boundary after some tokens, and their probabilities: two arrays (2L + 1, N, k)."""
+    """Find the most likely tokens at each boundary after some tokens, with probabilities: two arrays (2L + 1, N, k)."""
     stream = _stream(trace, positions)  # (2L + 1, N, d)
     ids, probabilities = _largest(map(softmax, _logits(trace, stream.reshape(-1, stream.shape[-1]))), k)
     shape = (*stream.shape[:-1], k)
@@ -66,12 +66,12 @@ def _read(trace: Trace, positions: slice, k: int) -> tuple[IndexArray, FloatArra
 
 
 def _stream(trace: Trace, positions: int | slice) -> FloatArray:
-    """Residual stream of a token (2L + 1, d), or of several (2L + 1, N, d), at each boundary."""
+    """Stack the residual stream of a token (2L + 1, d), or of several (2L + 1, N, d), at each boundary."""
     return np.stack([trace[name][positions] for name in boundaries(trace.config.n_layer)])
 
 
 def _largest(parts: Iterable[FloatArray], k: int) -> tuple[IndexArray, FloatArray]:
-    """Indices and values of the k largest entries of each row: chunks of (N, V) -> two arrays (N, k)."""
+    """Find indices and values of the k largest entries of each row: chunks of (N, V) -> two arrays (N, k)."""
     ids: list[IndexArray] = []
     values: list[FloatArray] = []
     for rows in parts:
@@ -81,12 +81,12 @@ def _largest(parts: Iterable[FloatArray], k: int) -> tuple[IndexArray, FloatArra
 
 
 def _logits(trace: Trace, x: FloatArray) -> Iterator[FloatArray]:
-    """Logits of any x (N, d) after the final LayerNorm, CHUNK rows at a time."""
+    """Compute the logits of any x (N, d) after the final LayerNorm, CHUNK rows at a time."""
     return (trace.read_out(x[start : start + CHUNK])["logits"] for start in range(0, len(x), CHUNK))
 
 
 def divergence(trace: Trace, other: Trace, position: int, other_position: int) -> Float64Array:
-    """KL divergence KL(trace ‖ other) between the lens readings of two traces at each boundary, in nats: (2L + 1,).
+    """Compute the divergence KL(trace ‖ other) of the lens readings of two traces at each boundary, in nats: (2L + 1,).
 
     The sum over the vocabulary of p (log p - log q), with p predicted by `trace` after `position`, and q by `other`
     after `other_position`. Raises UsageError for models with different numbers of layers or vocabularies.
@@ -107,7 +107,7 @@ def divergence(trace: Trace, other: Trace, position: int, other_position: int) -
 
 
 def _divergence(logits: FloatArray, others: FloatArray) -> float:
-    """KL divergence between the distributions of two rows of logits (V,), in nats."""
+    """Compute the KL divergence between the distributions of two rows of logits (V,), in nats."""
     ours = log_softmax(logits.astype(np.float64))
     theirs = log_softmax(others.astype(np.float64))
     return float((np.exp(ours) * (ours - theirs)).sum())
@@ -177,7 +177,7 @@ def _check_sum(trace: Trace, position: int) -> None:
 
 
 def _direction(trace: Trace, position: int, token: int) -> Float64Array:
-    """Direction (d,) whose product with the residual stream is the logit, without the bias of ln_f.
+    """Compute the direction (d,) whose product with the residual stream is the logit, without the bias of ln_f.
 
     LayerNorm subtracts the mean first; subtracting it from the direction instead is equivalent.
     """
@@ -189,7 +189,7 @@ def _direction(trace: Trace, position: int, token: int) -> Float64Array:
 
 
 def _output_row(trace: Trace, token: int) -> Float64Array:
-    """Row (d,) of the output matrix for a token."""
+    """Return the row (d,) of the output matrix for a token."""
     row: Float64Array = _output_matrix(trace)[token].astype(np.float64)
     return row
 
@@ -200,7 +200,7 @@ def _output_matrix(trace: Trace) -> FloatArray:
 
 
 def _heads(trace: Trace, layer: int, position: int, direction: Float64Array) -> Float64Array:
-    """Contribution (H,) of each head through its rows of c_proj; zero where the layer's attention is ablated."""
+    """Compute the contribution (H,) of each head through its rows of c_proj, zero if the attention is ablated."""
     if _is_silent(trace, layer):
         return np.zeros(trace.config.n_head)
     z = trace.attention(layer, 0, trace.config.n_head)["z"][:, position]  # (H, dh)
@@ -218,7 +218,7 @@ def _is_silent(trace: Trace, layer: int) -> bool:
 
 
 def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int = 10) -> tuple[IndexArray, FloatArray]:
-    """Tokens whose logits N neurons of a layer's MLP raise most, and by how much: two arrays (N, k), largest first.
+    """Find the tokens whose logits N neurons of an MLP raise most, and by how much: two arrays (N, k), largest first.
 
     A neuron adds its row of `mlp.c_proj`, times its activation, to the residual stream; its effect on the logits is
     that row less its mean, times the gain of `ln_f`, times the output matrix. Effects are per unit of activation and
@@ -240,7 +240,7 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
 
 
 def surprisal(trace: Trace) -> FloatArray:
-    """Surprisal of each token after the first, in nats: minus the logarithm of its probability, (T - 1,).
+    """Compute the surprisal of each token after the first, in nats: minus the logarithm of its probability, (T - 1,).
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])

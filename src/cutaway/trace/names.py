@@ -19,7 +19,7 @@ FINAL = ("ln_f.mean", "ln_f.rstd", "ln_f", "logits", "probs")
 
 
 def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
-    """Shape of each tensor of `BLOCK` for a text of T `tokens`.
+    """Return the shape of each tensor of `BLOCK` for a text of T `tokens`.
 
     >>> block_shapes(GPT2Config(), 8)["attn"]
     (12, 8, 8)

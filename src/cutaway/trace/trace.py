@@ -98,11 +98,11 @@ class Trace:
         return sum(array.nbytes for array in (*self._forward.cached.values(), *self._derived.values()))
 
     def __len__(self) -> int:
-        """Number of tokens."""
+        """Count the tokens."""
         return len(self.ids)
 
     def __iter__(self) -> Iterator[str]:
-        """Every name, in order of computation."""
+        """Yield every name, in order of computation."""
         return iter(self.shapes())
 
     def __contains__(self, name: object) -> bool:
@@ -120,42 +120,92 @@ class Trace:
         """Validate a position, which may count from the end (-1 is the last token), and return it counted from 0.
 
         Raises UsageError, with `name` in its message, outside the text.
+
+        >>> import cutaway
+        >>> cutaway.load().trace([464, 9379, 318]).check_position(-1)
+        2
         """
         return check_int(name, position, -len(self), len(self) - 1) % len(self)
 
     def shapes(self) -> dict[str, Shape]:
-        """Every name and its shape, in order of computation; computes nothing."""
+        """List every name and its shape, in order of computation; computes nothing.
+
+        >>> import cutaway
+        >>> shapes = cutaway.load().trace([464, 9379, 318]).shapes()
+        >>> list(shapes)[:3], shapes["logits"]
+        (['ids', 'tok_emb', 'pos_emb'], (3, 50257))
+        """
         return trace_shapes(self.config, len(self.ids))
 
     def edits(self, start: int = 0) -> Edits:
-        """Interventions as a hook for `reference.py`, for the tokens from position `start` on."""
+        """Make a hook of the interventions for `reference.py`, for the tokens from position `start` on.
+
+        >>> import cutaway
+        >>> trace = cutaway.load().trace([464, 9379, 318]).intervene(Intervention("zero_ablate_head", layer=0, head=0))
+        >>> trace.edits()("z.0", np.ones((2, 1, 1), np.float32)).tolist()
+        [[[0.0]], [[1.0]]]
+        """
         patches = [intervention for intervention in self.interventions if intervention.source]
         return Edits(
             self.interventions, start, {each: self[f"resid.post.{each.layer}"][each.position] for each in patches}
         )
 
     def with_cancellation(self, check: Callable[[], None]) -> Self:
-        """Copy this trace so that `check()` is called before each computation; an exception from it cancels that."""
+        """Copy this trace so that `check()` is called before each computation; an exception from it cancels that.
+
+        >>> import cutaway
+        >>> def check() -> None:
+        ...     raise TimeoutError
+        >>> cutaway.load().trace([464, 9379, 318]).with_cancellation(check)["logits"]
+        Traceback (most recent call last):
+        TimeoutError
+        """
         cancellable = copy(self)
         cancellable._check_cancelled = check
         return cancellable
 
     def on_progress(self, done: int, layers: int) -> None:
-        """Check for cancellation; the default `progress` of traces that are made from this one."""
+        """Check for cancellation; the default `progress` of traces that are made from this one.
+
+        >>> import cutaway
+        >>> trace = cutaway.load().trace([464, 9379, 318])
+        >>> trace.with_cancellation(lambda: print("still wanted")).on_progress(done=1, layers=8)
+        still wanted
+        """
         self._check_cancelled()
 
     # Further traces, which reuse what does not change.
 
     def edit(self, ids: Sequence[int], progress: Progress | None = None) -> Self:
-        """Trace other tokens with the same interventions, reusing the positions before the first difference."""
+        """Trace other tokens with the same interventions, reusing the positions before the first difference.
+
+        >>> import cutaway
+        >>> trace = cutaway.load().trace([464, 9379, 318])
+        >>> trace.edit([464, 9379, 373]).work.positions_computed
+        1
+        """
         return self._next(ids, self.interventions, progress)
 
     def append(self, token: int) -> Self:
-        """Trace the text with one more token, reusing all others as a KV cache does."""
+        """Trace the text with one more token, reusing all others as a KV cache does.
+
+        >>> import cutaway
+        >>> trace = cutaway.load().trace([464, 9379, 318])
+        >>> longer = trace.append(257)
+        >>> longer.ids, longer.work.positions_reused
+        ((464, 9379, 318, 257), 3)
+        """
         return self.edit([*self.ids, token])
 
     def intervene(self, *interventions: Intervention, progress: Progress | None = None) -> Self:
-        """Trace the same tokens with these interventions and no others, reusing the layers before them."""
+        """Trace the same tokens with these interventions and no others, reusing the layers before them.
+
+        >>> import cutaway
+        >>> trace = cutaway.load().trace([464, 9379, 318])
+        >>> without = trace.intervene(Intervention("zero_ablate_head", layer=5, head=1))
+        >>> without.work.layers_reused, without["z.5"][1].any()
+        (5, np.False_)
+        """
         return self._next(self.ids, interventions, progress)
 
     def _next(self, ids: Sequence[int], interventions: Sequence[Intervention], progress: Progress | None) -> Self:
@@ -173,6 +223,11 @@ class Trace:
         """Compute scores_raw, scores, masked, attn and z, by name, of heads `first` to `stop` - 1: (heads, T, ...).
 
         One head of 1,024 tokens takes milliseconds, a whole layer tenths of a second.
+
+        >>> import cutaway
+        >>> heads = cutaway.load().trace([464, 9379, 318]).attention(layer=3, first=1, stop=3)
+        >>> list(heads), heads["attn"].shape
+        (['scores_raw', 'scores', 'masked', 'attn', 'z'], (2, 3, 3))
         """
         check_int("layer", layer, 0, self.config.n_layer - 1)
         check_int("first", first, 0, self.config.n_head - 1)
@@ -181,7 +236,13 @@ class Trace:
         return {kind: _read_only(arrays[f"{kind}.{layer}"]) for kind in ATTENDED}
 
     def attention_of(self, layer: int, position: int) -> FloatArray:
-        """Attention weights (H, T) of one query position in each head of a layer; no other row is computed."""
+        """Compute the attention weights (H, T) of one query position in each head of a layer, and no other row.
+
+        >>> import cutaway
+        >>> weights = cutaway.load().trace([464, 9379, 318]).attention_of(layer=3, position=0)
+        >>> weights[0].tolist()  # the first token has only itself to attend to
+        [1.0, 0.0, 0.0]
+        """
         check_int("layer", layer, 0, self.config.n_layer - 1)
         position = self.check_position(position)
         if self.interventions:
@@ -193,13 +254,25 @@ class Trace:
         return _read_only(weights)
 
     def logits_at(self, position: int) -> FloatArray:
-        """Logits (V,) after the token at a position."""
+        """Compute the logits (V,) after the token at a position.
+
+        >>> import cutaway
+        >>> cutaway.load().trace([464, 9379, 318]).logits_at(-1).shape
+        (50257,)
+        """
         x = self._residual(self.config.n_layer)[self.check_position(position)]
         logits: FloatArray = self.read_out(x[None])["logits"][0]
         return logits
 
     def read_out(self, x: FloatArray) -> dict[str, FloatArray]:
-        """Apply the final LayerNorm and the output matrix to any x (N, d): ln_f.mean, ln_f.rstd, ln_f and logits."""
+        """Apply the final LayerNorm and the output matrix to any x (N, d): ln_f.mean, ln_f.rstd, ln_f and logits.
+
+        >>> import cutaway
+        >>> trace = cutaway.load().trace([464, 9379, 318])
+        >>> early = trace.read_out(trace["resid.post.2"])
+        >>> list(early), early["logits"].shape
+        (['ln_f.mean', 'ln_f.rstd', 'ln_f', 'logits'], (3, 50257))
+        """
         edits = Edits(self.interventions)
         edits.remember(boundary(self.config, self.config.n_layer), x)
         recorded = self._record(lambda hook: head(self.config, self.weights, x, hook), edits)
@@ -294,14 +367,19 @@ def _nothing() -> None:
 
 
 def check_text(config: GPT2Config, ids: Sequence[int]) -> None:
-    """Validate a text: known token ids, at least one, that fit the context. Raises UsageError."""
+    """Validate a text: known token ids, at least one, that fit the context. Raises UsageError.
+
+    >>> check_text(GPT2Config(n_ctx=2), [464, 9379, 318])
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: the text is 3 tokens long; the context holds 2; shorten it
+    """
     if len(ids) > config.n_ctx:
         raise UsageError(f"the text is {len(ids)} tokens long; the context holds {config.n_ctx}; shorten it")
     check_sequences(config, [ids], [0])
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """View that raises on writing."""
+    """View an array so that writing raises."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -89,6 +89,13 @@ class CpuEngine:
     instruction set than the best one, for tests and measurements. Forward passes of several Python threads wait for
     each other. The engine does not survive `os.fork()`: load it in the child.
     Raises UsageError for an argument out of range, EngineError where the library is not built or memory runs out.
+
+    >>> from cutaway.checkpoints import open_checkpoint
+    >>> from cutaway.loading import BUILTIN
+    >>> engine = CpuEngine(open_checkpoint(BUILTIN), "float32", threads=1)
+    >>> cache = engine.new_cache(rows=2)
+    >>> engine.forward([[32, 9379], [32]], cache).shape, cache.lengths
+    ((2, 50257), (2, 1))
     """
 
     name = "cpu"
@@ -107,7 +114,7 @@ class CpuEngine:
             self._load(effective.stored(name))
 
     def new_cache(self, rows: int) -> CpuCache:
-        """An empty cache for a batch of that many rows; memory is taken as rows fill."""
+        """Make an empty cache for a batch of that many rows; memory is taken as rows fill."""
         rows = check_int("rows of a cache", rows, 1, MAX_ROWS)
         handle = c_void_p()
         check(library().cutaway_cache_new(self._handle, rows, ctypes.byref(handle)))
@@ -190,7 +197,7 @@ class CpuEngine:
 
 
 def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
-    """Strides of a matrix, or of a vector as one row, in elements."""
+    """Return the strides of a matrix, or of a vector as one row, in elements."""
     rows = np.atleast_2d(array)
     return rows.strides[0] // rows.itemsize, rows.strides[1] // rows.itemsize
 

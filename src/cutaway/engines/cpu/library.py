@@ -51,7 +51,11 @@ _STATUS = {
 
 @cache
 def library() -> ctypes.CDLL:
-    """Load the library. Raises EngineError if it was not built or cannot be loaded."""
+    """Load the library. Raises EngineError if it was not built or cannot be loaded.
+
+    >>> library().cutaway_has_format(b"int8")
+    1
+    """
     if not PATH.exists():
         raise EngineError(
             f"the CPU engine is not built ({PATH.name} is missing beside {PATH.parent.name}/library.py); "
@@ -70,6 +74,12 @@ def library() -> ctypes.CDLL:
 
 
 def check(status: int) -> None:
-    """Raise EngineError unless a status is 0."""
+    """Raise EngineError unless a status is 0.
+
+    >>> check(0)
+    >>> check(3)
+    Traceback (most recent call last):
+    cutaway.errors.EngineError: the CPU engine has no such tensor or format
+    """
     if status:
         raise EngineError(_STATUS[status])

@@ -67,13 +67,21 @@ class PyTorchCache:
             group.lengths[: len(part)] = torch.tensor(part, device=group.lengths.device)
 
     def row(self, row: int) -> KVCache:
-        """One row alone, in the same memory."""
+        """Select one row, in the same memory."""
         slot = row % DECODE_ROWS
         return self.groups[row // DECODE_ROWS].rows(slice(slot, slot + 1))
 
 
 class PyTorchEngine:
-    """GPT-2 on the best device that PyTorch has here."""
+    """GPT-2 on the best device that PyTorch has here.
+
+    >>> from cutaway.checkpoints import open_checkpoint
+    >>> from cutaway.loading import BUILTIN
+    >>> engine = PyTorchEngine(open_checkpoint(BUILTIN))
+    >>> cache = engine.new_cache(rows=2)
+    >>> engine.forward([[32, 9379], [32]], cache).shape, cache.lengths
+    ((2, 50257), (2, 1))
+    """
 
     name = "pytorch"
 
@@ -154,13 +162,21 @@ class PyTorchEngine:
 
 
 def to_numpy(logits: torch.Tensor) -> FloatArray:
-    """Logits as every engine returns them."""
+    """Convert logits to the float32 array that every engine returns.
+
+    >>> to_numpy(torch.tensor([0.5, 1.0], dtype=torch.bfloat16))
+    array([0.5, 1. ], dtype=float32)
+    """
     array: FloatArray = logits.to("cpu", torch.float32).numpy()
     return array
 
 
 def best_device() -> str:
-    """ "cuda", "mps" or "cpu", the first that is there."""
+    """Choose "cuda", "mps" or "cpu", the first that is there.
+
+    >>> best_device() in ("cuda", "mps", "cpu")
+    True
+    """
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

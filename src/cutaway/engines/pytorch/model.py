@@ -29,18 +29,18 @@ class KVCache:
 
     @classmethod
     def empty(cls, config: GPT2Config, batch: int, like: Tensor) -> "KVCache":
-        """A cache for `batch` sequences with the device and dtype of `like`."""
+        """Make a cache for `batch` sequences with the device and dtype of `like`."""
         shape = (config.n_layer, batch, config.n_head, config.n_ctx, config.d_head)
         return cls(
             like.new_zeros(shape), like.new_zeros(shape), torch.zeros(batch, dtype=torch.long, device=like.device)
         )
 
     def positions(self, n_new: int) -> Tensor:
-        """The positions of the next `n_new` tokens of each sequence: (B, T)."""
+        """Return the positions of the next `n_new` tokens of each sequence: (B, T)."""
         return self.lengths[:, None] + torch.arange(n_new, device=self.lengths.device)
 
     def rows(self, rows: slice) -> "KVCache":
-        """Those sequences alone, in the same memory."""
+        """Select some sequences, in the same memory."""
         return KVCache(self.k[:, rows], self.v[:, rows], self.lengths[rows])
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +105,14 @@ class Block(nn.Module):
 
 
 class GPT2(nn.Module):
-    """The whole model: token and position embeddings, the blocks, the last LayerNorm and the output matrix."""
+    """The whole model: token and position embeddings, the blocks, the last LayerNorm and the output matrix.
+
+    >>> model = GPT2(GPT2Config(n_vocab=61, n_ctx=8, n_embd=4, n_head=2, n_layer=1))
+    >>> model(torch.tensor([[3, 4, 5]])).shape
+    torch.Size([1, 3, 61])
+    >>> model.export()["h.0.mlp.c_fc.weight"].shape
+    (4, 16)
+    """
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
@@ -119,7 +126,7 @@ class GPT2(nn.Module):
             self.lm_head.weight = self.wte.weight
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Output of `ln_f` for token ids (B, T): (B, T, d). Reads and extends the cache, if given."""
+        """Compute the output of `ln_f` for token ids (B, T): (B, T, d). Reads and extends the cache, if given."""
         n_new = ids.shape[1]
         if cache is None:
             positions = torch.arange(n_new, device=ids.device)
@@ -137,12 +144,12 @@ class GPT2(nn.Module):
         return out
 
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Logits of the next token after each of (B, T) tokens: (B, T, V)."""
+        """Compute the logits of the next token after each of (B, T) tokens: (B, T, V)."""
         logits: Tensor = self.lm_head(self.hidden(ids, cache))
         return logits
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of (B, T) targets in nats."""
+        """Compute the mean cross-entropy of (B, T) targets in nats."""
         return F.cross_entropy(self(ids).flatten(0, 1), targets.flatten())
 
     def initialise(self, seed: int) -> None:
@@ -169,11 +176,11 @@ class GPT2(nn.Module):
                 parameter.copy_(torch.from_numpy(array.T if self.config.tensors[name].transposed else array))
 
     def export(self) -> dict[str, NDArray[np.float32]]:
-        """The parameters as a checkpoint holds them: float32 arrays by name, linear weights (in, out)."""
+        """Return the parameters as a checkpoint holds them: float32 arrays by name, linear weights (in, out)."""
         arrays = {name: p.detach().to("cpu", torch.float32).numpy() for name, p in self.tensors()}
         specs = self.config.tensors
         return {name: np.array(a.T if specs[name].transposed else a, order="C") for name, a in arrays.items()}
 
     def tensors(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
+        """Yield every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
         return self.named_parameters()

@@ -26,7 +26,7 @@ def at(trace: Trace, name: str, *index: int, form: str = ".4f") -> Number:
 
 
 def sheet(trace: Trace, name: str, position: int) -> Cells:
-    """A long vector on several lines of equal length, the longest that it can be cut into; on one where there is none
+    """Fold a long vector into lines of equal length, the longest that it can be cut into; into one where there are none
     but short ones.
     """
     array = trace[name]

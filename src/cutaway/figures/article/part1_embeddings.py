@@ -225,7 +225,7 @@ def _zoom(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _pooled(vector: FloatArray, count: int) -> FloatArray:
-    """The means of `count` parts of a vector, as equal as can be; of a shorter vector its numbers."""
+    """Average `count` parts of a vector, as equal as can be; of a shorter vector return its numbers."""
     return np.array([part.mean() for part in np.array_split(vector, min(count, len(vector)))], np.float32)
 
 

@@ -177,7 +177,7 @@ def _outcome(trace: Trace, found: Walk) -> LocalizedText:
 
 
 def _two_ways(trace: Trace, found: Walk, other: Candidate) -> Table:
-    """The likeliest and the second likeliest token where the circle closes, and what each leads to."""
+    """Compare the most and the second most likely token where the circle closes, and what each leads to."""
     closing = found.steps[found.closed]
     then = slice(found.closed + 1, found.closed + 1 + AFTER)
     before = found.written[: found.closed]

@@ -172,7 +172,7 @@ def _guess(name: str, y: int, *, both: bool = False) -> Shapes:
 
 
 def _hidden(trace: Trace, chosen: Selection) -> int:
-    """The position that is hidden: the chosen one if it has words on both sides, else one in the middle."""
+    """Choose the position that is hidden: the selected one if it has words on both sides, else one in the middle."""
     inside = 0 < chosen.position < len(trace) - 1
     return min(chosen.position if inside else len(trace) // 2, MOST_HIDDEN)
 

@@ -33,7 +33,7 @@ EMPTY = "", "plain", "", LocalizedText("empty", "空着")  # a slot that no toke
 
 
 def _paths(trace: Trace, columns: Sequence[tuple[str, str, str, LocalizedText]]) -> Drawing:
-    """Slots as columns: each with its token, its colour, what comes out and what is done there."""
+    """Draw slots as columns: each with its token, its colour, what comes out and what is done there."""
     names = layer_names(trace)
     floor = 5 + tower_height(names)
     shapes: Shapes = []
@@ -136,7 +136,7 @@ def _measured(first: Trace, second: Trace) -> Table:
 
 
 def _moved(before: Trace, after: Trace) -> float:
-    """The largest change of the residual stream of the first token, before any layer or after the last."""
+    """Measure the largest change of the residual stream of the first token, before any layer or after the last."""
     layers = range(before.config.n_layer)
     names = [*(f"resid.pre.{layer}" for layer in layers), f"resid.post.{layers[-1]}"]
     return max(max_difference(before[name][0], after[name][0]) for name in names)

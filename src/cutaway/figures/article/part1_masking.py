@@ -43,7 +43,7 @@ def _path(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _with_later(trace: Trace, chosen: Selection) -> int:
-    """The chosen position, or the article's fourth where the chosen one is the last and has no later ones."""
+    """Return the selected position, or the article's fourth if the selected one is the last."""
     return chosen.position if chosen.position < len(trace) - 1 else min(3, len(trace) - 1)
 
 
@@ -107,7 +107,7 @@ def _weights(trace: Trace, title: LocalizedText, shown: Cells) -> Grid:
 
 
 def _free(trace: Trace, chosen: Selection) -> Cells:
-    """The weights of one head (T, T) with its scores left as they were where the mask hides them."""
+    """Compute the weights (T, T) of one head without the mask."""
     seen = trace.attention(chosen.layer, chosen.head, chosen.head + 1)
     scores = np.where(seen["masked"] == MASKED, seen["scores"], seen["masked"])[0]
     return computed(f"softmax(scores.{chosen.layer}[{chosen.head}])", softmax(scores))

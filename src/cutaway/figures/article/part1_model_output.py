@@ -22,14 +22,14 @@ FIRST_IDS = 12  # entries of the vocabulary that are shown in their order
 
 
 def read_out(trace: Trace, position: int) -> dict[str, FloatArray]:
-    """ln_f (d,), logits (V,) and probs (V,) of one position; those of all positions can be hundreds of megabytes."""
+    """Compute ln_f (d,), logits (V,) and probs (V,) of one position; those of all could take hundreds of megabytes."""
     last = trace[trace.final_residual]
     read = {name: array[0] for name, array in trace.read_out(last[position][None]).items()}
     return read | {"probs": softmax(read["logits"])}
 
 
 def _row(trace: Trace, tensor: str, row: FloatArray, position: int) -> Cells:
-    """The cells of a tensor's row that was computed without the others."""
+    """Make the cells of a tensor's row that was computed without the others."""
     return Cells(row[None], tensor, (len(trace), len(row)), position * len(row), (0, 1))
 
 
@@ -86,7 +86,7 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _products(trace: Trace, read: dict[str, FloatArray], best: Sequence[int], position: int) -> Table:
-    """The scores of a few tokens: each its dot product, and what the model computed."""
+    """Tabulate the scores of a few tokens: each its dot product, and what the model computed."""
     name = output_matrix(trace)
     rows = [
         (

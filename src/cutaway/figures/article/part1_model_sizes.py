@@ -77,7 +77,7 @@ def _four_sizes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _boxes_by_parameters() -> Shapes:
-    """Four boxes on one base line, about three characters wide for each line of height."""
+    """Draw four boxes on one base line, about three characters wide for each line of height."""
     shapes: Shapes = []
     areas = [LEAST_AREA * model.config.n_params / PUBLISHED[0].config.n_params for model in PUBLISHED]
     base = round((areas[-1] / 3) ** 0.5)
@@ -235,7 +235,7 @@ def layer_names(trace: Trace) -> list[Text]:
 
 
 def _slots(trace: Trace, y: int) -> Shapes:
-    """A row of boxes: as many tokens as there is room for, and the last slot of the context."""
+    """Draw a row of boxes: as many tokens as there is room for, and the last slot of the context."""
     shapes: Shapes = []
     x = 0
     for label in map(short, token_labels(trace)):
@@ -250,7 +250,7 @@ def _slots(trace: Trace, y: int) -> Shapes:
 
 
 def slots_in_use(trace: Trace) -> Grid:
-    """The whole context, a cell for each slot: 1 where a token of the text stands."""
+    """Draw the whole context, a cell for each slot: 1 for each token of the text."""
     used = (np.arange(trace.config.n_ctx) < len(trace)).astype(np.float32)
     return Grid(
         LocalizedText("all slots: in use (1) or empty (0)", "所有位置：已用（1）或空着（0）"),

@@ -124,7 +124,7 @@ def _weighted_sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _terms(trace: Trace, chosen: Selection) -> Table:
-    """A row for each token, of a long text for those with most weight, and one for all the others."""
+    """Tabulate each token, of a long text those with most weight, and all the others in one row."""
     layer = chosen.layer
     h = chosen.head
     p = chosen.position

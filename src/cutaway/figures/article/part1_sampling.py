@@ -83,7 +83,7 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _candidates(trace: Trace, position: int, title: LocalizedText, settings: Mapping[Text, GenerationConfig]) -> Table:
-    """The candidates by rank, a column for each of the settings, with a line where it cuts."""
+    """Tabulate the candidates by rank, a column for each of the settings, with a line where it cuts."""
     logits = read_out(trace, position)["logits"]
     order = falling(logits)
     columns = [_column(logits, each, position) for each in settings.values()]

@@ -30,7 +30,7 @@ class Look:
 
 
 def _looks(trace: Trace, position: int) -> list[Look]:
-    """One for each head of the model that has such a token, the heaviest first; a layer at a time is in memory."""
+    """Find one for each head of the model that has such a token, the heaviest first; a layer at a time is in memory."""
     found = []
     for layer in range(trace.config.n_layer):
         weights = trace.attention(layer, 0, trace.config.n_head)["attn"][:, position].copy()  # (H, T)

@@ -49,7 +49,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ends = Number(probability, "probs", (len(trace) - 1, end), ".4%")
         rows.append([LocalizedText("probability that the text ends here", "文本在此结束的概率"), ends])
     asked = LocalizedText(f"asked for {ROUNDS} tokens, it stops because", f"要求写 {ROUNDS} 个词元，停下的原因")
-    rows.append([asked, _stop_reason(trace)])
+    rows.append([asked, _finish_reason(trace)])
     return (
         Note(
             LocalizedText(
@@ -65,7 +65,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _stop_reason(trace: Trace) -> LocalizedText:
+def _finish_reason(trace: Trace) -> LocalizedText:
     """Say why greedy decoding of `ROUNDS` tokens ends."""
     steps, last = go_on(trace, ROUNDS)
     if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
@@ -78,7 +78,7 @@ def _stop_reason(trace: Trace) -> LocalizedText:
 def _check_stops(trace: Trace, chosen: Selection) -> Check:
     room = trace.config.n_ctx
     tokens = len(trace)
-    reason = _stop_reason(trace)
+    reason = _finish_reason(trace)
     refused = _refused(trace, room + 1)
     return Check(
         refused and tokens <= room,
@@ -125,7 +125,7 @@ def _tokens(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _cut_up(pieces: Sequence[bpe.PreToken]) -> Table:
-    """Each piece with its bytes and its tokens."""
+    """Tabulate each pre-token with its bytes and its tokens."""
     rows: list[list[Entry]] = [
         [
             visible(piece.text.encode()),
@@ -156,7 +156,7 @@ def _text(trace: Trace, tokenizer: Tokenizer) -> str:
 
 
 def _merges(piece: bpe.PreToken) -> list[Table]:
-    """The merges of one piece, if it has any, in the order in which they are made."""
+    """Tabulate the merges of one pre-token, if it has any, in the order in which they are made."""
     rows: list[list[Entry]] = [
         [
             visible(bpe.from_symbols(step.left)),
@@ -221,8 +221,8 @@ def _check_tokens(trace: Trace, chosen: Selection) -> Check:
 
 
 def _both_ways(trace: Trace) -> list[tuple[FloatArray, FloatArray, int]]:
-    """After each of the first tokens: the logits (V,) where all were read at once, those where they were read one by
-    one, and how many positions that step computed.
+    """List, for each of the first tokens, the logits (V,) after it if all are read at once, those if read one by one,
+    and how many positions that step computed.
     """
     count = min(len(trace), MOST_TOKENS)
     pairs = []

@@ -125,7 +125,7 @@ def _encoder_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _block(width: int, name: Text, *layers: Text) -> Shapes:
-    """A block opened, with its name, its layers from the feed-forward network down, and the way out at its top."""
+    """Draw the inside of a block: name, layers from the feed-forward network down, and the output at its top."""
     inner = [FEED_FORWARD, *layers]
     middle = width // 2
     shapes: Shapes = [Box(0, 2, width, 5 * len(inner) + 2), Label(2, 3, name), Line(middle, 1, middle, 0)]

@@ -53,7 +53,7 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _opened(trace: Trace, chosen: Selection, key: int) -> Sequence[Grid]:
-    """A query, a key, and the numbers whose sum is their score."""
+    """Draw a query, a key, and the products whose sum is their score."""
     head = chosen.head
     tokens = token_labels(trace)
     strips = []
@@ -198,7 +198,7 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _the_articles() -> Sequence[Panel]:
-    """The article's table of weights, and by what its scores must be divided to give it."""
+    """Draw the article's table of weights, and say by what its scores must be divided to give it."""
     return (
         Grid(ILLUSTRATION, article_cells("article.softmax"), "share", WORDS, WORDS, LOOKS, SEEN),
         Note(

@@ -128,7 +128,7 @@ def _some_heads(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _chosen_heads(trace: Trace, chosen: Selection) -> list[int]:
-    """The chosen head and those after it, the first again after the last."""
+    """List the selected head and those after it, the first again after the last."""
     count = min(HEADS, trace.config.n_head)
     return sorted((chosen.head + i) % trace.config.n_head for i in range(count))
 

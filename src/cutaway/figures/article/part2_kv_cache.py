@@ -74,7 +74,7 @@ def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _kept(trace: Trace, chosen: Selection, position: int) -> Sequence[Panel]:
-    """The key and the value of a token in every layer."""
+    """Draw the key and the value of a token in every layer."""
     names = [str(layer) for layer in range(trace.config.n_layer)]
     return [
         Grid(
@@ -142,7 +142,7 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _grid_of_cells(trace: Trace, position: int) -> Table:
-    """A row for each layer, a column for each token: what stood in the cache before, and what this step put there."""
+    """Draw a row for each layer and a column for each token: what the cache held before, and what this step added."""
     old = LocalizedText("kept", "保留")
     new = LocalizedText("new", "新")
     layers = [str(layer) for layer in range(trace.config.n_layer)]
@@ -241,12 +241,12 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _second_word(trace: Trace) -> int:
-    """The token after the first word, where there is one."""
+    """Find the token after the first word, if there is one."""
     return min(2, len(trace) - 1)
 
 
 def _columns(trace: Trace, position: int) -> Drawing:
-    """A column for each token: its key and its value, and for the one that is read now its query."""
+    """Draw a column for each token: its key and its value, and for the one that is read now its query."""
     shapes: list[Box] = []
     x = 0
     for i, token in enumerate(map(short, token_labels(trace)[: position + 1])):

@@ -70,7 +70,7 @@ def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _drawn_block(config: GPT2Config) -> Shapes:
-    """Attention above, the MLP below it, and its second matrix, as high as the first is wide, beside both."""
+    """Draw attention above, the MLP below it, and its second matrix, as high as the first is wide, beside both."""
     d = config.n_embd
     inner = config.n_inner
     unit = WIDEST / max(3 * d, inner)
@@ -86,7 +86,7 @@ def _drawn_block(config: GPT2Config) -> Shapes:
 
 
 def _drawn_matrix(name: str, rows: int, columns: int, x: int, y: int, unit: float, colour: str) -> tuple[Shapes, int]:
-    """A matrix under its name and shape, with its bias below, and how many lines it takes."""
+    """Draw a matrix under its name and shape, with its bias below; return the number of its lines too."""
     wide = max(LEAST[0], round(columns * unit))
     high = max(LEAST[1], round(rows * unit * ASPECT))
     shapes: Shapes = [
@@ -174,7 +174,7 @@ def _loaded(trace: Trace) -> dict[str, int]:
 
 
 def _shapes(trace: Trace, group: str) -> str:
-    """The shape of each of a group's tensors; wte, wpe and a head of its own have one, ln_f two."""
+    """List the shape of each of a group's tensors; wte, wpe and an untied head have one, ln_f two."""
     loaded = (trace.weights[name].shape for name in trace.weights if name.split(".")[0] == group)
     return ", ".join(" × ".join(f"{n:,}" for n in shape) for shape in loaded)
 
@@ -218,7 +218,7 @@ def _table(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
-    """The parameters of a shape, tensor by tensor; beside the article's numbers where they are of the same shape."""
+    """Tabulate the parameters of a model, tensor by tensor; beside the article's numbers if the model has its shape."""
     title = LocalizedText("parameters of the loaded model", "已加载模型的参数")
     columns = [LocalizedText("tensor", "张量"), LocalizedText("shape", "形状"), LocalizedText("parameters", "参数")]
     if table.matches_article:

@@ -93,7 +93,7 @@ def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _three(trace: Trace, names: Sequence[LocalizedText], tensors: Sequence[str], position: int) -> list[Grid]:
-    """Two vectors and their sum."""
+    """Draw two vectors and their sum."""
     return [
         _strip(LocalizedText(f"{name.en}, {tensor}", f"{name.zh}，{tensor}"), part(trace, tensor, position))
         for name, tensor in zip(names, tensors, strict=True)

@@ -61,7 +61,7 @@ def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _slots(trace: Trace, position: int) -> Drawing:
-    """The tokens around the chosen one in their numbered slots."""
+    """Draw the tokens around the selected one in their numbered slots."""
     first = max(0, min(position - AROUND // 2, len(trace) - AROUND))
     shapes: Shapes = []
     x = 0

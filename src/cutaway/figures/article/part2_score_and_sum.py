@@ -186,7 +186,7 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Entry]]:
-    """A row for each token, of a long text for those with most weight; their sum, z, and the largest difference."""
+    """Tabulate each token, of a long text those with most weight; then their sum, z, and the largest difference."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
@@ -227,7 +227,7 @@ def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Ent
 def _total(
     name: LocalizedText, chosen: Selection, weights: FloatArray, values: FloatArray, shown: int, which: str
 ) -> Sequence[Entry]:
-    """The weights and the products of several tokens, each added up."""
+    """Add up the weights and the products of several tokens."""
     factor = f"attn.{chosen.layer}[{chosen.head}, {chosen.position}, j]"
     sums = weights @ values[:, :shown]
     products = [

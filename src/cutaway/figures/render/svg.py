@@ -120,7 +120,7 @@ def _bars(bars: Bars) -> Fragment:
 
 
 def _arcs(arcs: Arcs) -> Fragment:
-    """The text on one line, with a curve from the query to each token that it looks at."""
+    """Draw the text on one line, with a curve from the query to each token that it attends to."""
     starts = np.cumsum([0.0, *(max(4, width(token)) * CHAR + 12 for token in arcs.tokens)])  # 4 for the weight below
     middle = (starts[:-1] + starts[1:] - 12) / 2
     weights = arcs.cells.values.reshape(-1)
@@ -178,7 +178,7 @@ def _shape(shape: Box | Line | Label, language: str) -> str:
 
 
 def _edges(shape: Box | Line | Label, language: str) -> tuple[int, int]:
-    """The first column and line after the shape."""
+    """Return the first column and line after the shape."""
     if isinstance(shape, Box):
         return shape.x + shape.width, shape.y + shape.height
     if isinstance(shape, Line):

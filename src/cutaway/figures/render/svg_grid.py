@@ -42,7 +42,7 @@ def draw_grid(grid: Grid, language: str) -> Fragment:
 
 
 def _scale(grid: Grid, language: str) -> Fragment:
-    """The colours with the numbers at their ends, and grey where a cell is masked."""
+    """Draw the colours with the numbers at their ends, and grey if a cell is masked."""
     hidden = is_masked(grid.cells.values)
     painted = Fragment("", 0, 0) if hidden.all() else _colours(grid, language)
     if not hidden.any():
@@ -54,7 +54,7 @@ def _scale(grid: Grid, language: str) -> Fragment:
 
 
 def _colours(grid: Grid, language: str) -> Fragment:
-    """A strip of the colours between the two numbers that they stand for, and the range shown where that is another."""
+    """Draw a strip of the colours between the numbers at their ends, and the range of the values if it is narrower."""
     seen = grid.cells.values[~is_masked(grid.cells.values)]
     low, high = ends = _named(*scale_ends(seen, grid.scale))
     least, largest = reach = _named(float(seen.min()), float(seen.max()))
@@ -71,7 +71,7 @@ def _named(low: float, high: float) -> tuple[str, str]:
 
 
 def _image(pixels: NDArray[np.uint8], x: float, wide: float, high: float, y: float = 0, attributes: str = "") -> str:
-    """Pixels (height, width, 3) drawn out to a rectangle."""
+    """Stretch pixels (height, width, 3) to a rectangle."""
     data = base64.b64encode(png(pixels)).decode()
     return (
         f'<image x="{x:g}" y="{y:g}" width="{wide:g}" height="{high:g}" preserveAspectRatio="none" '

@@ -99,7 +99,7 @@ def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
 
 
 def _numbers(grid: Grid, columns: int) -> list[str]:
-    """Rows of numbers, with what there is room for of the names above them; no lines where the numbers do not fit."""
+    """List rows of numbers, with what there is room for of the names above them; no lines if the numbers do not fit."""
     cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.values]
     names = [short(label) for label in grid.rows]
     digits = max(width(cell) for row in cells for cell in row)
@@ -130,7 +130,7 @@ def cut(label: str, columns: int) -> str:
 
 
 def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Iterator[str]:
-    """A vector as a line of bars, each the largest in magnitude of its part, and its range."""
+    """Draw a vector as a line of bars, each the largest in magnitude of its part, and its range."""
     yield _marks(pool(values[None], 1, columns), scale, LEVELS)[0]
     size = f"{len(values):,}"
     first = [number(float(value), scale) for value in values[:6]]
@@ -142,7 +142,7 @@ def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Ite
 
 
 def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
-    """A matrix as shades; where it is larger than the terminal each shade is the largest magnitude of its part."""
+    """Draw a matrix as shades; if it is larger than the terminal, each shade is the largest magnitude of its part."""
     room = columns - (LABEL_COLUMNS + 2 if grid.rows else 0)
     pooled = pool(grid.cells.values, MAX_ROWS, max(1, room))
     firsts = [int(part[0]) for part in np.array_split(np.arange(len(grid.cells.values)), len(pooled))]
@@ -156,7 +156,7 @@ def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
 
 
 def _marks(values: FloatArray, scale: Scale, levels: str) -> list[str]:
-    """A matrix with a character for each number, one string a row."""
+    """Convert a matrix to characters, one string a row."""
     if scale == "signed":
         levels = SIGNED
     marks = np.array(list(levels))[shades(values, scale).astype(int) * len(levels) // 256]
@@ -172,7 +172,7 @@ def _range(values: FloatArray, scale: Scale, language: str) -> str:
 
 
 def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
-    """A matrix of at most so many rows and columns, each number the one of largest magnitude in its part, and a masked
+    """Shrink a matrix to so many rows and columns, each number the one of largest magnitude in its part, and a masked
     one only where all are.
     """
     for axis, most in enumerate((rows, columns)):
@@ -197,7 +197,7 @@ def _bars(bars: Bars) -> Iterator[str]:
 
 
 def _length(share: float, signed: bool) -> str:
-    """A bar, or where some are negative half as long on either side of a line."""
+    """Draw a bar, or if some are negative half as long on either side of a line."""
     if not signed:
         return bar(share, BAR_COLUMNS)
     half = BAR_COLUMNS // 2
@@ -206,7 +206,7 @@ def _length(share: float, signed: bool) -> str:
 
 
 def _arcs(arcs: Arcs) -> Iterator[str]:
-    """Lines cannot be drawn between words; a bar for each word says the same."""
+    """Draw a bar for each word instead: a terminal cannot draw lines between words."""
     marked = Bars("", arcs.tokens, arcs.cells, marked=(arcs.query,))
     yield from _bars(marked)
 
@@ -228,7 +228,7 @@ def entry(cell: Entry, language: str) -> str:
 
 
 def _drawing(drawing: Drawing, language: str) -> Iterator[str]:
-    """The shapes in characters, the later ones over the earlier."""
+    """Draw the shapes in characters, the later ones over the earlier."""
     canvas: dict[tuple[int, int], str] = {}
     arms = _arms(shape for shape in drawing.shapes if isinstance(shape, Line))
     for shape in drawing.shapes:
@@ -258,7 +258,7 @@ def _box(canvas: dict[tuple[int, int], str], box: Box, language: str) -> None:
 
 
 def _places(line: Line) -> list[tuple[int, int]]:
-    """The characters of a line, from the left or from the top."""
+    """List the characters (x, y) of a line, from the left or from the top."""
     if line.y == line.to_y:
         return [(x, line.y) for x in range(min(line.x, line.to_x), max(line.x, line.to_x) + 1)]
     return [(line.x, y) for y in range(min(line.y, line.to_y), max(line.y, line.to_y) + 1)]
