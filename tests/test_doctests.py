@@ -1,4 +1,4 @@
-"""The examples in docstrings run; those of `figures` have a test of their own."""
+"""The examples in docstrings run."""
 
 import doctest
 import importlib
@@ -9,11 +9,7 @@ import pytest
 import cutaway
 
 PACKAGE = Path(cutaway.__file__).parent
-EXAMPLES = [
-    path
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if ">>> " in path.read_text(encoding="utf-8") and PACKAGE / "figures" not in path.parents
-]
+EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -1,6 +1,7 @@
 """The rules the house is built on (docs/architecture.md), read off the source itself."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -176,3 +177,101 @@ def test_docstrings_begin_with_a_verb_or_a_name(path: Path) -> None:
     docstrings = [ast.get_docstring(node) or "" for node in nodes(path) if isinstance(node, documented)]
     questions = ("What", "How", "Whether", "Where", "Who", "When", "Why")
     assert [line for line in docstrings if line.split(" ")[0] in questions] == []
+
+
+WITHOUT_EXAMPLES = {"data", "evaluation", "training"}  # rooms whose functions do not all have one yet
+WITH_EXAMPLES = [path for path in FILES if room_of(path) not in WITHOUT_EXAMPLES]
+
+# A function's docstring begins with what it does. A noun is found by its article or its plural, or is listed here.
+NO_VERB = re.compile(
+    r"[^A-Z].*|.*[^s]s|A|An|The|This|That|It|Every|Any|One|Two|Three|Four|Some|Most|First|Last|Of|For|In|On|At|By|After"
+    r"|Before|With|Without|From|None|True|False|Whoever|Number|Token|Text|Size|Width|Height|Length|Mean|Row|Column|Layer"
+    r"|Head|Key|Query|Masked|Scaled|Residual|Direction|Contribution|Probability|Surprisal|Logarithm|Softmax|KL|Dtype"
+    r"|Cross-entropy|Path|File|Directory|Random|Negative|Short|Long"
+)
+
+
+def first_word(docstring: str) -> str:
+    return docstring.split(maxsplit=1)[0].strip(",:;.")
+
+
+def function_docstrings(path: Path) -> Iterator[str]:
+    """Yield the first line of each function's docstring; not a property's, which names a value."""
+    for node in nodes(path):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node)
+            if docstring and "property" not in " ".join(map(ast.unparse, node.decorator_list)):
+                yield docstring.splitlines()[0]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstrings_of_functions_begin_with_a_verb(path: Path) -> None:
+    assert [line for line in function_docstrings(path) if NO_VERB.fullmatch(first_word(line))] == []
+
+
+def test_a_noun_at_the_beginning_is_found() -> None:
+    nouns = ("The weights of a head.", "Tokens of a text.", "(T, d) -> (H, T, dh).", "Softmax over the last axis.")
+    verbs = ("Pass text on.", "Compress files.", "Compute the logits.", "Return: nothing is left.")
+    assert [bool(NO_VERB.fullmatch(first_word(line))) for line in (*nouns, *verbs)] == [True] * 4 + [False] * 4
+
+
+# What a person calls (CONTRIBUTING.md): functions without an underscore and these classes' methods. Not what is called
+# by the command line, by `figures.draw` or by a server, unless another room imports it.
+CALLED_BY_US = ("cli/", "figures/article/")
+REQUESTS = ("Request", "TraceRequest")
+WITHOUT_END = {"serve"}  # runs until Ctrl-C
+PUBLIC_CLASSES = {
+    "ArrayWeights",
+    "Checkpoint",
+    "DecodingBatch",
+    "EffectiveWeights",
+    "GPT2Config",
+    "GenerationConfig",
+    "Model",
+    "Params",
+    "Tokenizer",
+    "Trace",
+}
+
+
+@cache
+def imported_elsewhere(room: str) -> set[str]:
+    """Return the full names that other rooms import from a room."""
+    return {name for path in FILES if room_of(path) != room for name in imports(path) if f"cutaway.{room}" in name}
+
+
+def is_handler(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    first = next(iter(function.args.args), None)
+    return first is not None and first.annotation is not None and ast.unparse(first.annotation) in REQUESTS
+
+
+def methods(node: ast.ClassDef) -> Iterator[ast.FunctionDef]:
+    """Yield what is called by its name: no properties, nothing private, and the last of several overloads."""
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and not each.name.startswith("_"):
+            decorators = " ".join(map(ast.unparse, each.decorator_list))
+            if "overload" not in decorators and "property" not in decorators:
+                yield each
+
+
+def public_functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield the functions and methods of a file that a person calls, by name."""
+    called_by_us = path.relative_to(PACKAGE).as_posix().startswith(CALLED_BY_US)
+    module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for node in ast.iter_child_nodes(nodes(path)[0]):
+        if isinstance(node, ast.ClassDef) and node.name in PUBLIC_CLASSES:
+            yield from ((f"{node.name}.{each.name}", each) for each in methods(node))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            ours = called_by_us or is_handler(node)
+            if not ours or f"{module}.{node.name}" in imported_elsewhere(room_of(path)):
+                yield node.name, node
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_public_functions_have_an_example(path: Path) -> None:
+    without = {name for name, function in public_functions(path) if ">>> " not in (ast.get_docstring(function) or "")}
+    assert without - WITHOUT_END == set()
+
+
+def test_public_classes_are_there() -> None:
+    assert {node.name for path in FILES for node in nodes(path) if isinstance(node, ast.ClassDef)} >= PUBLIC_CLASSES

@@ -19,7 +19,7 @@ from cutaway.explore.assets import PAGE
 from cutaway.explore.encoding import encode, tensors_content
 from cutaway.explore.schemas import parameters_document
 from cutaway.figures.colours import colours, paint
-from cutaway.figures.render.text import number
+from cutaway.figures.labels import number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.tokenizer.fast import Tokenizer

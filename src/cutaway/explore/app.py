@@ -29,7 +29,13 @@ T = TypeVar("T")
 
 
 def make_app(explorer: "Explorer", port: int, token: str | None = None) -> ASGIApp:
-    """Make the guarded application for a port; without a token it serves this machine only (`web/security.py`)."""
+    """Make the guarded application for a port; without a token it serves this machine only (`web/security.py`).
+
+    >>> import cutaway
+    >>> explorer = Explorer(cutaway.load(), checkpoint_bytes=0)
+    >>> type(make_app(explorer, port=8477)).__name__
+    'Guard'
+    """
     app = Starlette(
         routes=explorer.routes(), exception_handlers={**EXCEPTION_HANDLERS, UnknownTrace: error_response(404)}
     )

@@ -18,7 +18,13 @@ SETTINGS = [name for name in FIELDS if name not in ("context_shift", "logprobs",
 
 
 def read_request(model: Model, body: Params) -> tuple[list[int], GenerationConfig]:
-    """Return the prompt ids and the settings in a request; raises UsageError where these are invalid or too long."""
+    """Return the prompt ids and the settings in a request; raises UsageError where these are invalid or too long.
+
+    >>> import cutaway
+    >>> ids, config = read_request(cutaway.load(), Params({"ids": [32, 9379], "max_new_tokens": 3}))
+    >>> ids, config.max_new_tokens, config.top_logprobs
+    ([32, 9379], 3, 10)
+    """
     ids = model.prompt_ids(body.token_ids("ids", model.config))
     overrides = {name: body.get(name) for name in SETTINGS if name in body}
     body.end()
@@ -33,6 +39,12 @@ def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator
 
     The model's engine computes, as in `Model.generate`: the same seed gives the same text. `cache_length` is the number
     of tokens in the KV cache when the token was chosen, `seconds` the time of reading the one before and choosing.
+
+    >>> import cutaway
+    >>> greedy = GenerationConfig(temperature=0, max_new_tokens=2, seed=7, ignore_eos=True, top_logprobs=3)
+    >>> *tokens, last = generate(cutaway.load(), [32, 9379], greedy)
+    >>> [(token["cache_length"], len(token["top"])) for token in tokens], last
+    ([(2, 3), (3, 3)], {'finish_reason': 'length', 'seed': 7})
     """
     seed = config.pick_seed()
     batch = DecodingBatch(model.engine, model.tokenizer)

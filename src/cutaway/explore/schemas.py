@@ -28,6 +28,11 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
     """Describe the model, the interventions that it accepts, and the second model that it can be compared with.
 
     An intervention `needs` some fields and `allows` others; `example` is the text of a page that names none.
+
+    >>> import cutaway
+    >>> document = model_document(cutaway.load(), checkpoint_bytes=0)
+    >>> document["name"], document["interventions"]["mask_value"]
+    ('builtin', {'needs': ('value',), 'allows': ('layer', 'value')})
     """
     published = published_as(model.config)
     names = {"name": published.name, "size": published.size, "first_size": published.first_size} if published else None
@@ -80,7 +85,11 @@ def page_address(view: str, ids: Sequence[int], selection: Selection) -> str:
 
 
 def figures_document() -> Document:
-    """List the figures of the article."""
+    """List the figures of the article.
+
+    >>> figures_document()["figures"][0]["id"]
+    'F01'
+    """
     return {
         "figures": [
             {
@@ -97,7 +106,12 @@ def figures_document() -> Document:
 
 
 def parameters_document(config: GPT2Config) -> Document:
-    """List the parameter count of each tensor, beside the article's counts if the model has the article's shape."""
+    """List the parameter count of each tensor, beside the article's counts if the model has the article's shape.
+
+    >>> document = parameters_document(GPT2Config())
+    >>> document["parameters"], document["article"]
+    (124439808, 124410624)
+    """
     table = parameter_table(config)
     sections = ((table.embeddings, "", 1), (table.block, "h.*.", config.n_layer), (table.final, "", 1))
     tensors: list[Document] = [
@@ -154,12 +168,23 @@ def token_document(tokenizer: Codec | None, token: int) -> Document:
 
 
 def vocabulary_document(model: Model) -> Document:
-    """List the readable text of every token."""
+    """List the readable text of every token.
+
+    >>> import cutaway
+    >>> vocabulary_document(cutaway.load())["tokens"][9379]
+    '␣robot'
+    """
     return {"tokens": [token_text(model.tokenizer, token) for token in range(model.config.n_vocab)]}
 
 
 def explain_document(model: Model, text: str) -> Document:
-    """Explain the tokenization of a text: its pre-tokens, their bytes, merges and ids."""
+    """Explain the tokenization of a text: its pre-tokens, their bytes, merges and ids.
+
+    >>> import cutaway
+    >>> document = explain_document(cutaway.load(), "A robot")
+    >>> document["ids"], [piece["text"] for piece in document["pieces"]]
+    ([32, 9379], ['A', ' robot'])
+    """
     if not isinstance(model.tokenizer, Tokenizer):
         raise UsageError(f"{model.name} has no tokenizer files, so it cannot read text")
     pieces = model.tokenizer.explain(text)
@@ -167,7 +192,12 @@ def explain_document(model: Model, text: str) -> Document:
 
 
 def nearest_document(model: Model, token: int, k: int) -> Document:
-    """List the k tokens whose embeddings are most similar to a token's, by cosine."""
+    """List the k tokens whose embeddings are most similar to a token's, by cosine.
+
+    >>> import cutaway
+    >>> [len(token) for token in nearest_document(cutaway.load(), token=9379, k=2)["tokens"]]
+    [3, 3]
+    """
     neighbours = zip(*nearest_rows(model.weights["wte.weight"], token, k), strict=True)
     return {
         "tokens": [
@@ -178,7 +208,13 @@ def nearest_document(model: Model, token: int, k: int) -> Document:
 
 
 def trace_document(name: str, trace: Trace, stored: bool) -> Document:
-    """Describe a trace and the work it took; `stored` says that it was cached, so nothing was computed."""
+    """Describe a trace and the work it took; `stored` says that it was cached, so nothing was computed.
+
+    >>> import cutaway
+    >>> document = trace_document("0123", cutaway.load().trace([32, 9379]), stored=False)
+    >>> document["tokens"][1], document["work"]["positions_computed"]
+    ({'id': 9379, 'text': '␣robot', 'bytes': [32, 114, 111, 98, 111, 116]}, 2)
+    """
     return {
         "trace": name,
         "ids": trace.ids,

@@ -117,6 +117,11 @@ def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -
 
     Raises UsageError for invalid syntax, an unknown tensor, an index out of range, and more than `MAX_SLICES` or
     `MAX_BYTES`.
+
+    >>> import cutaway
+    >>> found = read_slices(cutaway.load().trace([32, 9379]), ["attn.5[1]"], check=lambda: None)
+    >>> found["attn.5[1]"].values.shape, found["attn.5[1]"].origin.offset
+    ((2, 2), 4)
     """
     slices = {text: parse_slice(text) for text in texts}
     if not 0 < len(slices) <= MAX_SLICES:

@@ -29,6 +29,10 @@ def fingerprint(model: Model) -> str:
 
     The sample is all biases and LayerNorms and a row of `wte`: a large model has gigabytes of weights, and no two
     trained models share these.
+
+    >>> import cutaway
+    >>> fingerprint(cutaway.load()) == fingerprint(cutaway.load())
+    True
     """
     digest = hashlib.sha256(repr((model.config, model.engine.dtype)).encode())
     for name, shape in model.config.tensor_shapes().items():
@@ -49,7 +53,14 @@ def trace_name(model_fingerprint: str, ids: Sequence[int], interventions: Sequen
 
 
 class TraceCache:
-    """An LRU cache of at most `limit` bytes; the last two used stay, however large, so that they can be compared."""
+    """An LRU cache of at most `limit` bytes; the last two used stay, however large, so that they can be compared.
+
+    >>> import cutaway
+    >>> cache = TraceCache()
+    >>> cache.put("first", cutaway.load().trace([32, 9379]))
+    >>> len(cache["first"]), cache.find("second")
+    (2, None)
+    """
 
     def __init__(self, limit: int = MAX_BYTES) -> None:
         self._limit = limit

@@ -84,7 +84,13 @@ def _intervention(item: object) -> Intervention:
 
 
 def resolve_ids(model: Model, body: TraceRequestBody) -> list[int]:
-    """Return the token ids to trace; raises UsageError if they do not fit the model."""
+    """Return the token ids to trace; raises UsageError if they do not fit the model.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> resolve_ids(model, read_trace_request(model.config, Params({"text": "A robot", "prepend_bos": True})))
+    [50256, 32, 9379]
+    """
     ids = model.encode(body.prompt)
     if body.prepend_bos or not ids:
         ids = [*model.prompt_ids(""), *ids]
@@ -93,7 +99,15 @@ def resolve_ids(model: Model, body: TraceRequestBody) -> list[int]:
 
 
 def resolve_interventions(model: Model, body: TraceRequestBody, length: int) -> tuple[Intervention, ...]:
-    """Return the interventions in a text of so many tokens; raises UsageError if they do not fit model or text."""
+    """Return the interventions in a text of so many tokens; raises UsageError if they do not fit model or text.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> knockout = {"kind": "attention_knockout", "query": 8, "key": 0}
+    >>> body = read_trace_request(model.config, Params({"ids": [32], "interventions": [knockout], "fitting": True}))
+    >>> resolve_interventions(model, body, length=9) == body.interventions, resolve_interventions(model, body, length=5)
+    (True, ())
+    """
     interventions = tuple(fitting(body.interventions, length)) if body.fitting else body.interventions
     for intervention in interventions:
         check_intervention(model.config, intervention, length)
@@ -101,7 +115,16 @@ def resolve_interventions(model: Model, body: TraceRequestBody, length: int) -> 
 
 
 class TraceService:
-    """Computes the traces of one model, and caches them."""
+    """Computes the traces of one model, and caches them.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> service = TraceService(model, TraceCache())
+    >>> sent = []
+    >>> service.run(read_trace_request(model.config, Params({"ids": [32, 9379]})), sent.append)
+    >>> sent[0]["layers_done"], sent[-1]["ids"]
+    (1, (32, 9379))
+    """
 
     def __init__(self, model: Model, cache: TraceCache) -> None:
         self._model = model

@@ -15,13 +15,21 @@ _FILE = Path(__file__).with_name("colours.json")
 
 @cache
 def colours() -> dict[str, str | list[str]]:
-    """Load colours.json: two scales as lists of colours, and named colours."""
+    """Load colours.json: two scales as lists of colours, and named colours.
+
+    >>> sorted(name for name, colour in colours().items() if isinstance(colour, list))
+    ['sequential', 'signed']
+    """
     table: dict[str, str | list[str]] = json.loads(_FILE.read_text(encoding="utf-8"))
     return table
 
 
 def named_colour(name: str) -> str:
-    """Return the colour of that name, as #rrggbb."""
+    """Return the colour of that name, as #rrggbb.
+
+    >>> named_colour("masked")
+    '#d3d6db'
+    """
     colour = colours()[name]
     assert isinstance(colour, str), name
     return colour
@@ -29,7 +37,11 @@ def named_colour(name: str) -> str:
 
 @cache
 def scale_table(name: str) -> NDArray[np.uint8]:
-    """Interpolate the 256 colours (256, 3) of "sequential" or "signed" between those in the file."""
+    """Interpolate the 256 colours (256, 3) of "sequential" or "signed" between those in the file.
+
+    >>> scale_table("sequential").shape
+    (256, 3)
+    """
     stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in colours()[name]], np.float64)
     places = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(places, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
@@ -37,13 +49,20 @@ def scale_table(name: str) -> NDArray[np.uint8]:
 
 
 def is_masked(values: FloatArray) -> NDArray[np.bool_]:
-    """Find masked scores: -1e10, or minus infinity as the article draws them."""
+    """Find masked scores: -1e10, or minus infinity as the article draws them.
+
+    >>> is_masked(np.array([0.5, -1e10, -np.inf], np.float32)).tolist()
+    [False, True, True]
+    """
     return ~(np.isfinite(values) & (values > -1e9))
 
 
 def shades(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
     """Place each number on the scale, 0 to 255: a share by its square root, others evenly; a number that is not
     finite, or masked, is at the lower end.
+
+    >>> shades(np.array([0, 0.25, 1], np.float32), "share").tolist()
+    [0, 128, 255]
     """
     usable = ~is_masked(values)
     if scale == "share":
@@ -60,7 +79,11 @@ def shades(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
 
 
 def scale_ends(values: FloatArray, scale: Scale) -> tuple[float, float]:
-    """Return the numbers at the two ends of the scale that these are painted by; some must be unmasked."""
+    """Return the numbers at the two ends of the scale that these are painted by; some must be unmasked.
+
+    >>> scale_ends(np.array([-0.5, 2], np.float32), "signed")
+    (-2.0, 2.0)
+    """
     if scale == "share":
         return 0.0, 1.0
     seen = values[~is_masked(values)]
@@ -71,7 +94,11 @@ def scale_ends(values: FloatArray, scale: Scale) -> tuple[float, float]:
 
 
 def scale_colours(scale: Scale) -> NDArray[np.uint8]:
-    """Return the colours (1, 256, 3) from one end of a scale to the other, by the size of the number."""
+    """Return the colours (1, 256, 3) from one end of a scale to the other, by the size of the number.
+
+    >>> scale_colours("share").shape
+    (1, 256, 3)
+    """
     places = np.linspace(0, 1, 256)
     table = scale_table("signed" if scale == "signed" else "sequential")
     colours: NDArray[np.uint8] = table[np.rint(255 * (np.sqrt(places) if scale == "share" else places)).astype(int)]
@@ -79,7 +106,11 @@ def scale_colours(scale: Scale) -> NDArray[np.uint8]:
 
 
 def paint(values: FloatArray, scale: Scale) -> NDArray[np.uint8]:
-    """Colour each number: (..., 3); one that is masked is grey."""
+    """Colour each number: (..., 3); one that is masked is grey.
+
+    >>> paint(np.array([[0, -1e10]], np.float32), "size").tolist()
+    [[[252, 253, 191], [211, 214, 219]]]
+    """
     table = scale_table("signed" if scale == "signed" else "sequential")
     painted: NDArray[np.uint8] = table[shades(values, scale)]
     grey = np.array([int(named_colour("masked")[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)

@@ -49,7 +49,13 @@ class DrawnFigure:
         return draw_svg(self.title(language), self.panels, _known(language), self._verdict(language), holds=holds)
 
     def document(self) -> dict[str, object]:
-        """Convert to JSON types, in both languages, every number of the panels with its tensor and index."""
+        """Convert to JSON types, in both languages, every number of the panels with its tensor and index.
+
+        >>> import cutaway
+        >>> document = draw(cutaway.load(engine="reference").trace("A robot"), "F40").document()
+        >>> document["id"], document["part"], document["check"]["ok"]
+        ('F40', 2, True)
+        """
         return {
             "id": self.figure.id,
             "title": asdict(self.figure.title),
@@ -63,7 +69,12 @@ class DrawnFigure:
         }
 
     def title(self, language: str = "en") -> str:
-        """Return the figure's id and title."""
+        """Return the figure's id and title.
+
+        >>> import cutaway
+        >>> draw(cutaway.load(engine="reference").trace("A robot"), "F40").title()
+        'F40  Softmax: scores become weights'
+        """
         return f"{self.figure.id}  {localize(self.figure.title, _known(language))}"
 
     def _verdict(self, language: str) -> str:

@@ -1,8 +1,13 @@
-"""Labels of tokens and positions, and words that several figures share."""
+"""Labels of tokens, positions and numbers, and words that several figures share."""
 
-from cutaway.figures.panels import LocalizedText, integer
+import numpy as np
+
+from cutaway.figures.panels import LocalizedText, Scale, integer
 from cutaway.figures.statement import Statement
+from cutaway.layout import width
 from cutaway.trace import Trace
+
+LABEL_COLUMNS = 14
 
 TOKEN = LocalizedText("token", "词元")
 ID = LocalizedText("id", "编号")
@@ -20,30 +25,83 @@ SEEN = LocalizedText("key: the token that is looked at", "键：被看的词元"
 
 
 def token_label(trace: Trace, token: int) -> str:
-    """Return a token in readable form, with spaces as ␣, or its id if the tokenizer does not know it."""
+    """Return a token in readable form, with spaces as ␣, or its id if the tokenizer does not know it.
+
+    >>> import cutaway
+    >>> token_label(cutaway.load().trace("A robot"), 9379)
+    '␣robot'
+    """
     return trace.tokenizer.label(token) if trace.tokenizer else f"#{token}"
 
 
 def token_labels(trace: Trace) -> list[str]:
-    """Label all tokens of the text."""
+    """Label all tokens of the text.
+
+    >>> import cutaway
+    >>> token_labels(cutaway.load().trace("A robot"))
+    ['<|endoftext|>', 'A', '␣robot']
+    """
     return [token_label(trace, token) for token in trace.ids]
 
 
 def plural(count: int, thing: str) -> str:
-    """Count things in English: 1 token, 1,024 tokens."""
+    """Count things in English: 1 token, 1,024 tokens.
+
+    >>> plural(1, "token"), plural(1024, "token")
+    ('1 token', '1,024 tokens')
+    """
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def position_text(position: int) -> LocalizedText:
-    """Name a position as the article counts, from 1, and as an index, from 0."""
+    """Name a position as the article counts, from 1, and as an index, from 0.
+
+    >>> position_text(3).en
+    'position 4 (index 3)'
+    """
     return LocalizedText(f"position {position + 1} (index {position})", f"第 {position + 1} 个位置（下标 {position}）")
 
 
 def position_statement(position: int, formula: str) -> Statement:
-    """Name a position as `position_text` does, in numbers that know the formula of the index."""
+    """Name a position as `position_text` does, in numbers that know the formula of the index.
+
+    >>> position_statement(3, "position").zh
+    '第 4 个位置（下标 3）'
+    """
     return Statement(
         "position {place} (index {index})",
         "第 {place} 个位置（下标 {index}）",
         place=integer(position + 1, f"{formula} + 1"),
         index=integer(position, formula),
     )
+
+
+def number(value: float, scale: Scale) -> str:
+    """Format a cell's number in few characters.
+
+    >>> number(0.25, "share"), number(-1.5, "signed"), number(-1e10, "signed")
+    ('0.250', '-1.50', '-1e10')
+    """
+    if not np.isfinite(value) or abs(value) >= 1e5:
+        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
+    return f"{value:.3f}" if scale == "share" else f"{value:.2f}"
+
+
+def short(label: str) -> str:
+    """Cut a label to `LABEL_COLUMNS`.
+
+    >>> short("the orders given it")
+    'the orders gi…'
+    """
+    return cut(label, LABEL_COLUMNS)
+
+
+def cut(label: str, columns: int) -> str:
+    """Cut a label to a width, ending with … if it is longer.
+
+    >>> cut("obey", 4), cut("robot", 4)
+    ('obey', 'rob…')
+    """
+    if width(label) <= columns:
+        return label
+    return label[: next(n for n in range(len(label), -1, -1) if width(label[:n]) < columns)] + "…"

@@ -28,7 +28,11 @@ Text = str | LocalizedText  # a token, a name or a number as it is, or prose
 
 
 def localize(text: Text, language: str) -> str:
-    """Return the text in a language, "en" or "zh"; a plain string as it is."""
+    """Return the text in a language, "en" or "zh"; a plain string as it is.
+
+    >>> localize(LocalizedText("token", "词元"), "zh"), localize("logits", "zh")
+    ('词元', 'logits')
+    """
     if isinstance(text, str):
         return text
     return text.zh if language == "zh" else text.en
@@ -50,13 +54,25 @@ class Cells:
     steps: tuple[int, int] = (0, 0)
 
     def index(self, row: int, column: int) -> tuple[int, ...]:
-        """Return the index in the tensor of the cell in that row and column."""
+        """Return the index in the tensor of the cell in that row and column.
+
+        >>> array = np.arange(12, dtype=np.float32).reshape(3, 4)
+        >>> part = cells("attn", array, array[1:, 2:])
+        >>> float(part.values[1, 0]), part.index(1, 0)
+        (10.0, (2, 2))
+        """
         flat = self.offset + row * self.steps[0] + column * self.steps[1]
         return tuple(int(i) for i in np.unravel_index(flat, self.shape))
 
 
 def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | None = None) -> Cells:
-    """Make cells of `part`, a view of the tensor's C-contiguous `array`, with 0, 1 or 2 axes; of all of it without."""
+    """Make cells of `part`, a view of the tensor's C-contiguous `array`, with 0, 1 or 2 axes; of all of it without.
+
+    >>> array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    >>> part = cells("attn", array, array[1:, 2:])
+    >>> part.values.tolist(), part.offset, part.steps
+    ([[6.0, 7.0], [10.0, 11.0]], 6, (4, 1))
+    """
     part = array if part is None else part
     assert array.flags.c_contiguous
     assert part.size == 0 or np.shares_memory(array, part), "a copy does not know where it comes from"
@@ -68,7 +84,11 @@ def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | N
 
 
 def computed(formula: str, values: NDArray[np.generic]) -> Cells:
-    """Make cells of numbers, of 0 to 2 axes, that were computed by a formula."""
+    """Make cells of numbers, of 0 to 2 axes, that were computed by a formula.
+
+    >>> computed("q * k", np.array([0.5, 2])).shape
+    (1, 2)
+    """
     table = np.atleast_2d(np.asarray(values, np.float32))
     return Cells(table, formula, table.shape, 0, (table.shape[1], 1))
 
@@ -200,6 +220,10 @@ Panel = Grid | Bars | Arcs | Table | Drawing | Note
 
 
 def signed_limit(values: FloatArray) -> float:
-    """Return the largest magnitude, at which a signed scale ends; 1 if all are 0."""
+    """Return the largest magnitude, at which a signed scale ends; 1 if all are 0.
+
+    >>> signed_limit(np.array([-2, 1], np.float32)), signed_limit(np.zeros(2, np.float32))
+    (2.0, 1.0)
+    """
     finite = np.abs(values[np.isfinite(values)])
     return float(finite.max()) if finite.size and finite.max() > 0 else 1.0

@@ -40,12 +40,20 @@ class Statement:
         return self.text("zh")
 
     def text(self, language: str) -> str:
-        """Fill the template of a language, "en" or "zh"."""
+        """Fill the template of a language, "en" or "zh".
+
+        >>> Statement("{n:token}", "{n} 个词元", n=Number(1, "len(ids)", form=",")).text("zh")
+        '1 个词元'
+        """
         values = {name: _localize(value, language) for name, value in self._values.items()}
         return _FORMATTER.vformat(self._templates[language], (), values)
 
     def numbers(self) -> Iterator[Number]:
-        """Yield all numbers of the sentence, those of statements in it included."""
+        """Yield all numbers of the sentence, those of statements in it included.
+
+        >>> list(Statement("{n:token}", "{n} 个词元", n=Number(1, "len(ids)", form=",")).numbers())
+        [Number(value=1, tensor='len(ids)', index=(), form=',')]
+        """
         for value in self._values.values():
             if isinstance(value, Number):
                 yield value

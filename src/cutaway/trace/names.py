@@ -38,7 +38,7 @@ def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
 
 
 def trace_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
-    """Name and shape of every tensor of a trace of T `tokens`, in order of computation; without the checkpoint's own.
+    """List name and shape of every tensor of a trace of T `tokens`, in order of computation; not the checkpoint's own.
 
     >>> shapes = trace_shapes(GPT2Config(), 8)
     >>> shapes["resid.mid.11"], shapes["logits"]

@@ -35,7 +35,11 @@ class Params:
         return self._values.get(name) is not None
 
     def get(self, name: str, default: object = REQUIRED) -> object:
-        """Return the value as it was sent."""
+        """Return the value as it was sent.
+
+        >>> Params({"seed": None, "stop": ["END"]}).get("stop"), Params({"seed": None}).get("seed", 7)
+        (['END'], 7)
+        """
         if name in self:
             return self._values[name]
         if default is REQUIRED:
@@ -43,15 +47,28 @@ class Params:
         return default
 
     def integer(self, name: str, minimum: int, maximum: int | None = None, default: object = REQUIRED) -> int:
-        """Return an integer from `minimum` to `maximum`."""
+        """Return an integer from `minimum` to `maximum`.
+
+        >>> Params({"top_k": 200}).integer("top_k", 0, 100)
+        Traceback (most recent call last):
+        cutaway.errors.UsageError: top_k must be from 0 to 100, not 200
+        """
         return check_int(name, self.get(name, default), minimum, maximum)
 
     def number(self, name: str, minimum: float, maximum: float, default: object = REQUIRED) -> float:
-        """Return a finite number from `minimum` to `maximum`."""
+        """Return a finite number from `minimum` to `maximum`.
+
+        >>> Params({"temperature": 1}).number("temperature", 0, 100)
+        1.0
+        """
         return check_float(name, self.get(name, default), minimum, maximum)
 
     def integers(self, name: str, max_count: int) -> list[int]:
-        """Return 1 to `max_count` non-negative integers, which are sent as text with commas between them."""
+        """Return 1 to `max_count` non-negative integers, which are sent as text with commas between them.
+
+        >>> Params({"keys": "2,3"}).integers("keys", max_count=9)
+        [2, 3]
+        """
         text = self.text(name)
         if not _INTS.fullmatch(text):
             raise UsageError(f"{name} must be integers such as 2,3, not {text!r:.60}")
@@ -61,42 +78,72 @@ class Params:
         return numbers
 
     def text(self, name: str, default: object = REQUIRED) -> str:
-        """Return a string."""
+        """Return a string.
+
+        >>> Params({}).text("text")
+        Traceback (most recent call last):
+        cutaway.errors.UsageError: text is missing
+        """
         value = self.get(name, default)
         if not isinstance(value, str):
             raise UsageError(f"{name} must be text, not {quote(value)}")
         return value
 
     def choice(self, name: str, choices: Sequence[str], default: str) -> str:
-        """Return one of the choices."""
+        """Return one of the choices.
+
+        >>> Params({}).choice("format", ("json", "svg"), default="json")
+        'json'
+        """
         value = self.text(name, default)
         if value not in choices:
             raise UsageError(f"{name} must be one of {', '.join(choices)}, not {quote(value)}")
         return value
 
     def flag(self, name: str) -> bool:
-        """Return a boolean; the default is false."""
+        """Return a boolean; the default is false.
+
+        >>> Params({"fitting": True}).flag("fitting"), Params({}).flag("fitting")
+        (True, False)
+        """
         value = self.get(name, False)
         if not isinstance(value, bool):
             raise UsageError(f"{name} must be true or false, not {quote(value)}")
         return value
 
     def array(self, name: str, default: object = REQUIRED) -> list[object]:
-        """Return a list of any values."""
+        """Return a list of any values.
+
+        >>> Params({"sel": ["attn.5"]}).array("sel")
+        ['attn.5']
+        """
         value = self.get(name, default)
         if not isinstance(value, list):
             raise UsageError(f"{name} must be a list, not {quote(value)}")
         return value
 
     def token_ids(self, name: str, config: GPT2Config) -> list[int]:
-        """Return token ids of the vocabulary, at most `n_ctx` of them."""
+        """Return token ids of the vocabulary, at most `n_ctx` of them.
+
+        >>> Params({"ids": [50257]}).token_ids("ids", GPT2Config())
+        Traceback (most recent call last):
+        cutaway.errors.UsageError: a token id must be from 0 to 50256, not 50257
+        """
         ids = self.array(name)
         if len(ids) > config.n_ctx:
             raise UsageError(f"the text is {len(ids)} tokens long; the context holds {config.n_ctx}")
         return [check_int("a token id", token, 0, config.n_vocab - 1) for token in ids]
 
     def end(self) -> None:
-        """Raise UsageError if a parameter was sent that nobody read, suggesting the closest known name."""
+        """Raise UsageError if a parameter was sent that nobody read, suggesting the closest known name.
+
+        >>> params = Params({"sede": 5})
+        >>> params.integer("seed", 0, default=1)
+        1
+        >>> params.end()
+        Traceback (most recent call last):
+        cutaway.errors.UsageError: unknown parameter 'sede'; did you mean seed?
+        """
         for name in self._values:
             if name not in self._known:
                 close = get_close_matches(name, sorted(self._known), 1)

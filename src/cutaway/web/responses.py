@@ -110,7 +110,13 @@ ExceptionHandler = Callable[[Request, Exception], Response]
 
 
 def error_response(status: int) -> ExceptionHandler:
-    """Make an exception handler that sends the message with that status code."""
+    """Make an exception handler that sends the message with that status code.
+
+    >>> answer = error_response(400)
+    >>> response = answer(Request({"type": "http"}), UsageError("k is missing"))
+    >>> response.status_code, response.body
+    (400, b'{"error":"k is missing"}')
+    """
     return lambda request, error: respond(json_content({"error": one_line(error)}), status)
 
 

@@ -106,6 +106,13 @@ async def read_object(request: Request) -> dict[str, object]:
 
     Only `application/json` is accepted: a page of another origin cannot send it without a preflight, which fails.
     Raises HTTPException (413, 415) for a body that is too large or of another type, UsageError for invalid JSON.
+
+    >>> import asyncio
+    >>> async def receive() -> Message:
+    ...     return {"type": "http.request", "body": b'{"text": "A robot"}'}
+    >>> headers = [(b"content-type", b"application/json")]
+    >>> asyncio.run(read_object(Request({"type": "http", "headers": headers}, receive)))
+    {'text': 'A robot'}
     """
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "the body must be application/json")

@@ -1,7 +1,6 @@
 """Figures in a terminal."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -24,7 +23,7 @@ from cutaway.figures.panels import (
     Table,
     computed,
 )
-from cutaway.figures.render.text import cut, draw_text, number, pool, wrap_prose
+from cutaway.figures.render.text import draw_text, pool, wrap_prose
 from cutaway.layout import width
 from cutaway.numerics import FloatArray
 
@@ -191,20 +190,6 @@ def test_panels_stand_apart() -> None:
     assert draw_text([Note(TITLE), Note(LocalizedText("b", "乙"))], "zh", 80) == ["权重", "", "乙"]
 
 
-@pytest.mark.parametrize(
-    ("value", "scale", "shown"),
-    [
-        (0.12345, "share", "0.123"),
-        (-1.5, "signed", "-1.50"),
-        (-1e10, "signed", "-1e10"),
-        (-np.inf, "signed", "-inf"),
-        (99_999, "size", "99999.00"),
-    ],
-)
-def test_numbers_are_short(value: float, scale: Scale, shown: str) -> None:
-    assert number(value, scale) == shown
-
-
 def test_english_breaks_between_words_and_chinese_between_characters() -> None:
     assert wrap_prose("how much of each token", 9) == ["how much", "of each", "token"]
     assert wrap_prose("先取 softmax，再求和（共两步）。", 12) == ["先取", "softmax，再", "求和（共两", "步）。"]
@@ -215,13 +200,6 @@ def test_wrapping_keeps_every_character_and_the_width(prose: str, columns: int) 
     lines = wrap_prose(prose, columns)
     assert "".join(lines).replace(" ", "") == prose.replace(" ", "")
     assert all(width(line) <= columns or " " not in line for line in lines)
-
-
-@given(st.text("ab词…", max_size=30), st.integers(1, 20))
-def test_a_label_is_cut_to_its_columns(label: str, columns: int) -> None:
-    short = cut(label, columns)
-    assert width(short) <= columns
-    assert short == label or short.endswith("…")
 
 
 @given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=30), elements=st.floats(-9, 9, width=32)))

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.figures.labels import ID, PROBABILITY, TOKEN, token_label
+from cutaway.figures.labels import ID, PROBABILITY, TOKEN, short, token_label
 from cutaway.figures.panels import Entry, LocalizedText, Number, Table
-from cutaway.figures.render.text import short
 from cutaway.layout import width
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace

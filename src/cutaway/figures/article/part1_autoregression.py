@@ -5,9 +5,8 @@ from itertools import pairwise
 
 from cutaway.figures.article.decoding import Step, go_on, likely, tail
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import PROBABILITY, token_label
+from cutaway.figures.labels import PROBABILITY, short, token_label
 from cutaway.figures.panels import Box, Drawing, Entry, Label, Line, LocalizedText, Note, Panel, Shapes, Table, integer
-from cutaway.figures.render.text import short
 from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace

@@ -8,7 +8,7 @@ from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.decoding import beginning, candidate_table, candidates, first_logits, tail
 from cutaway.figures.article.part1_model_output import expected_logits, output_matrix
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import PROBABILITY, position_text, token_label
+from cutaway.figures.labels import PROBABILITY, position_text, short, token_label
 from cutaway.figures.panels import (
     Bars,
     Box,
@@ -25,7 +25,6 @@ from cutaway.figures.panels import (
     computed,
     integer,
 )
-from cutaway.figures.render.text import short
 from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace

@@ -7,7 +7,7 @@ from cutaway.figures.article.decoding import beginning, candidate_table, candida
 from cutaway.figures.article.part1_model_sizes import layer_names
 from cutaway.figures.article.part1_transformer_blocks import tower, tower_height
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import WHAT, token_label
+from cutaway.figures.labels import WHAT, short, token_label
 from cutaway.figures.panels import (
     Box,
     Drawing,
@@ -22,7 +22,6 @@ from cutaway.figures.panels import (
     Table,
     integer,
 )
-from cutaway.figures.render.text import short
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 

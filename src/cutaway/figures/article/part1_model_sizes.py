@@ -8,7 +8,7 @@ from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.figures.article.accuracy import max_difference
 from cutaway.figures.article.part1_transformer_blocks import FEED_FORWARD, MASKED_ATTENTION, MORE, tower, tower_height
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, token_labels
+from cutaway.figures.labels import HOW_MANY, THIS_MODEL, WHAT, short, token_labels
 from cutaway.figures.panels import (
     Box,
     Drawing,
@@ -26,7 +26,6 @@ from cutaway.figures.panels import (
     computed,
     integer,
 )
-from cutaway.figures.render.text import short
 from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace

@@ -10,9 +10,8 @@ from cutaway.figures.article.decoding import beginning
 from cutaway.figures.article.excerpts import part
 from cutaway.figures.article.part2_query_key_value import three_parts
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, token_labels
+from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, short, token_labels
 from cutaway.figures.panels import Box, Drawing, Entry, Grid, LocalizedText, Note, Number, Panel, Table, integer
-from cutaway.figures.render.text import short
 from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.numerics import FloatArray

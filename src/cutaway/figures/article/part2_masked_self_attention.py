@@ -9,9 +9,8 @@ from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, relative_e
 from cutaway.figures.article.decoding import beginning, tail
 from cutaway.figures.article.excerpts import at
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import TOKEN, plural, position_text, token_label, token_labels
+from cutaway.figures.labels import TOKEN, number, plural, position_text, token_label, token_labels
 from cutaway.figures.panels import LocalizedText, Note, Number, Panel, Table, integer
-from cutaway.figures.render.text import number
 from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace

@@ -218,7 +218,13 @@ def _table(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 
 def parameter_panels(table: ParameterTable) -> Sequence[Panel]:
-    """Tabulate the parameters of a model, tensor by tensor; beside the article's numbers if the model has its shape."""
+    """Tabulate the parameters of a model, tensor by tensor; beside the article's numbers if the model has its shape.
+
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.parameters import parameter_table
+    >>> [type(panel).__name__ for panel in parameter_panels(parameter_table(GPT2Config()))]
+    ['Table', 'Note', 'Note', 'Note']
+    """
     title = LocalizedText("parameters of the loaded model", "已加载模型的参数")
     columns = [LocalizedText("tensor", "张量"), LocalizedText("shape", "形状"), LocalizedText("parameters", "参数")]
     if table.matches_article:

@@ -6,7 +6,7 @@ from cutaway.figures.article.accuracy import TOLERANCE, linear, relative_error, 
 from cutaway.figures.article.excerpts import at, part, weights_and_bias
 from cutaway.figures.article.layer_norm import norm_difference, norm_error, norm_numbers, normalised
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, token_label
+from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, short, token_label
 from cutaway.figures.panels import (
     Box,
     Drawing,
@@ -21,7 +21,6 @@ from cutaway.figures.panels import (
     cells,
     integer,
 )
-from cutaway.figures.render.text import short
 from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace

@@ -9,7 +9,12 @@ from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, LocalizedTe
 
 
 def panel_document(panel: Panel) -> dict[str, object]:
-    """Convert a panel to JSON types, with its kind; numbers that are not finite become null."""
+    """Convert a panel to JSON types, with its kind; numbers that are not finite become null.
+
+    >>> from cutaway.figures.panels import integer
+    >>> panel_document(Table("sizes", ["n_ctx"], [[integer(1024, "config.n_ctx")]]))["rows"]
+    [[{'value': 1024, 'tensor': 'config.n_ctx', 'index': (), 'form': ','}]]
+    """
     kind = {"kind": type(panel).__name__.lower()}
     if isinstance(panel, Grid | Bars | Arcs):
         fields = {name: value for name, value in vars(panel).items() if name != "cells"}
@@ -24,7 +29,12 @@ def panel_document(panel: Panel) -> dict[str, object]:
 
 
 def cells_document(cells: Cells) -> dict[str, object]:
-    """Convert cells to JSON types: the values row by row, and the layout that gives the index of each."""
+    """Convert cells to JSON types: the values row by row, and the layout that gives the index of each.
+
+    >>> from cutaway.figures.panels import computed
+    >>> cells_document(computed("q * k", np.array([0.1, np.inf])))["values"]
+    [[0.1, None]]
+    """
     return {
         "tensor": cells.tensor,
         "shape": cells.shape,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.figures.colours import named_colour
+from cutaway.figures.labels import number, short
 from cutaway.figures.panels import Arcs, Bars, Box, Drawing, Grid, Label, Line, Note, Number, Panel, Table, localize
 from cutaway.figures.render.svg_grid import draw_grid
 from cutaway.figures.render.svg_marks import (
@@ -18,7 +19,7 @@ from cutaway.figures.render.svg_marks import (
     number_attributes,
     text_element,
 )
-from cutaway.figures.render.text import entry, number, numeric_columns, short, wrap_prose
+from cutaway.figures.render.text import entry, numeric_columns, wrap_prose
 from cutaway.layout import width
 
 PAGE = 100  # characters that prose may have on a line
@@ -54,7 +55,13 @@ STYLE = f"{_rules(LIGHT)}@media(prefers-color-scheme:dark){{{_rules(DARK)}}}"
 
 
 def draw_svg(title: str, panels: Sequence[Panel], language: str, verdict: str = "", *, holds: bool = True) -> str:
-    """Render the panels under one another, and the check's verdict below them, as one SVG file."""
+    """Render the panels under one another, and the check's verdict below them, as one SVG file.
+
+    >>> from cutaway.figures.panels import LocalizedText
+    >>> svg = draw_svg("F99", [Note(LocalizedText("a note", "说明"))], "zh")
+    >>> "说明" in svg, "a note" in svg
+    (True, False)
+    """
     pieces = [_draw(panel, language) for panel in panels]
     if verdict:
         pieces.append(_prose(verdict, "good" if holds else "bad"))

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.figures.colours import is_masked, named_colour, paint, scale_colours, scale_ends
+from cutaway.figures.labels import cut, number, short
 from cutaway.figures.panels import Grid, LocalizedText, localize
 from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Fragment, cell_attributes, text_element
-from cutaway.figures.render.text import cut, number, short
 from cutaway.layout import width
 
 MOST_RECTANGLES = 2000  # a larger grid is one picture, a pixel for each cell
@@ -19,7 +19,13 @@ SCALE_WIDTH = 120  # pixels of the scale's colours
 
 
 def draw_grid(grid: Grid, language: str) -> Fragment:
-    """Render the cells with their labels, and the scale of their colours."""
+    """Render the cells with their labels, and the scale of their colours.
+
+    >>> from cutaway.figures.panels import computed
+    >>> fragment = draw_grid(Grid("weights", computed("attn", np.eye(2)), "share"), "en")
+    >>> fragment.markup.count('data-tensor="attn"')
+    4
+    """
     values = grid.cells.values
     count, across = values.shape
     left = LABELS if grid.rows else 0
@@ -124,7 +130,11 @@ def _picture(grid: Grid, size: float, high: float) -> str:
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode RGB pixels (height, width, 3) as a PNG file."""
+    """Encode RGB pixels (height, width, 3) as a PNG file.
+
+    >>> png(np.zeros((2, 3, 3), np.uint8))[:4]
+    b'\\x89PNG'
+    """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from cutaway.figures.colours import is_masked, shades
+from cutaway.figures.labels import LABEL_COLUMNS, cut, number, short
 from cutaway.figures.panels import (
     Arcs,
     Bars,
@@ -33,7 +34,6 @@ SIGNED = "▁▂▃▄▅▆▇"  # an odd number of them, so that numbers near 
 # By the sides to which lines leave: down, left, right, up.
 JOINTS = dict(zip(("dr", "dl", "ru", "lu", "dru", "dlu", "dlr", "lru", "dlru"), "┌┐└┘├┤┬┴┼", strict=True))
 BAR_COLUMNS = 30
-LABEL_COLUMNS = 14
 MAX_ROWS = 40
 NARROWEST = 5  # a number and the space before it
 UNBROKEN = re.compile(  # what stays on one line
@@ -45,18 +45,19 @@ def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]
     """Render lines of at most `columns` characters, except for a table that has no narrower form.
 
     `language` is "en" or "zh".
+
+    >>> from cutaway.figures.panels import computed
+    >>> grid = Grid("weights", computed("attn", np.array([[1, 0], [0.25, 0.75]])), "share", rows=("A", "␣robot"))
+    >>> for line in draw_text([grid], "en", columns=40):
+    ...     print(line)
+    weights
+    A       1.000  0.000
+    ␣robot  0.250  0.750
     """
     lines: list[str] = []
     for panel in panels:
         lines += [*_draw(panel, language, columns), ""]
     return lines[:-1]
-
-
-def number(value: float, scale: Scale) -> str:
-    """Format a cell's number in few characters."""
-    if not np.isfinite(value) or abs(value) >= 1e5:
-        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
-    return f"{value:.3f}" if scale == "share" else f"{value:.2f}"
 
 
 def _draw(panel: Panel, language: str, columns: int) -> Iterator[str]:
@@ -77,7 +78,11 @@ def _draw(panel: Panel, language: str, columns: int) -> Iterator[str]:
 
 
 def wrap_prose(prose: str, columns: int) -> list[str]:
-    """Wrap prose; Chinese, which has no spaces, breaks before any of its characters but punctuation."""
+    """Wrap prose; Chinese, which has no spaces, breaks before any of its characters but punctuation.
+
+    >>> wrap_prose("a robot must obey", 9), wrap_prose("机器人必须服从", 8)
+    (['a robot', 'must obey'], ['机器人必', '须服从'])
+    """
     lines = [""]
     for piece in UNBROKEN.findall(prose):
         if width((lines[-1] + piece).rstrip()) > columns and lines[-1]:
@@ -115,18 +120,6 @@ def _numbers(grid: Grid, columns: int) -> list[str]:
     return table(
         [heading, *cells] if grid.columns else cells, ("<" if names else "") + ">" * len(grid.cells.values[0]), gap
     )
-
-
-def short(label: str) -> str:
-    """Cut a label to `LABEL_COLUMNS`."""
-    return cut(label, LABEL_COLUMNS)
-
-
-def cut(label: str, columns: int) -> str:
-    """Cut a label to a width, ending with … if it is longer."""
-    if width(label) <= columns:
-        return label
-    return label[: next(n for n in range(len(label), -1, -1) if width(label[:n]) < columns)] + "…"
 
 
 def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Iterator[str]:
@@ -174,6 +167,9 @@ def _range(values: FloatArray, scale: Scale, language: str) -> str:
 def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
     """Shrink a matrix to so many rows and columns, each number the one of largest magnitude in its part, and a masked
     one only where all are.
+
+    >>> pool(np.array([[1, -5, 2, 3]], np.float32), rows=1, columns=2).tolist()
+    [[-5.0, 3.0]]
     """
     for axis, most in enumerate((rows, columns)):
         if values.shape[axis] > most:
@@ -218,12 +214,20 @@ def _table(panel: Table, language: str) -> Iterator[str]:
 
 
 def numeric_columns(panel: Table) -> list[bool]:
-    """Find the columns with numbers, which are aligned to the right."""
+    """Find the columns with numbers, which are aligned to the right.
+
+    >>> numeric_columns(Table("sizes", ["", "n_ctx"], [["gpt2", Number(1024, "config.n_ctx")]]))
+    [False, True]
+    """
     return [any(isinstance(row[i], Number) for row in panel.rows) for i in range(len(panel.columns))]
 
 
 def entry(cell: Entry, language: str) -> str:
-    """Format a cell of a table."""
+    """Format a cell of a table.
+
+    >>> entry(Number(0.25, "probs", (3, 5), ".2%"), "en"), entry(LocalizedText("token", "词元"), "zh")
+    ('25.00%', '词元')
+    """
     return format(cell.value, cell.form) if isinstance(cell, Number) else localize(cell, language)
 
 
