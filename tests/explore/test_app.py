@@ -106,12 +106,12 @@ class TestTraces:
         client = client_of(mute())
         change = {"kind": "scale_head", "layer": 0, "head": 1, "value": 2}
         found = [read(client, ids=[token], interventions=[change]) for token in range(3)]
-        gone = f"/api/traces/{found[0]['trace']}/surprise"
+        gone = f"/api/traces/{found[0]['trace']}/surprisal"
         assert "post its token ids again" in error_of(client, gone, 404)
         again = read(client, ids=found[0]["ids"], interventions=found[0]["interventions"])
         assert (again["trace"], again["stored"]) == (found[0]["trace"], False)
         assert client.get(gone).status_code == 200
-        assert client.get(f"/api/traces/{found[2]['trace']}/surprise").status_code == 200
+        assert client.get(f"/api/traces/{found[2]['trace']}/surprisal").status_code == 200
 
     def test_reject_interventions_that_overflow(self, client: TestClient) -> None:
         change = {"kind": "scale_head", "layer": 0, "head": 0, "value": 1e12}
@@ -391,7 +391,14 @@ def test_the_built_in_model_answers_everything() -> None:
         places = parse_slice(selection).indices
         np.testing.assert_array_equal(tensors(client, str(name), selection)[selection], trace[tensor][places])
     np.testing.assert_array_equal(tensors(client, str(name), "logits[8,:]")["logits[8,:]"], trace.logits_at(8))
-    for path in ("heads?layer=1", "units?units=3", "search?query=8&keys=2", "lens", "attribution?token=3", "surprise"):
+    for path in (
+        "heads?layer=1",
+        "units?units=3",
+        "search?query=8&keys=2",
+        "logit_lens",
+        "direct_logit_attribution?token=3",
+        "surprisal",
+    ):
         assert client.get(f"/api/traces/{name}/{path}").status_code == 200
-    assert client.post(f"/api/traces/{name}/proof", json={}).json()["max_difference"] < 1e-3
+    assert client.post(f"/api/traces/{name}/cache_benchmark", json={}).json()["max_difference"] < 1e-3
     assert lines(client.post("/api/generate", json={"ids": last["ids"], "max_new_tokens": 2}).text)[-1]["finish_reason"]

@@ -76,7 +76,7 @@ def test_search_ranks_every_head(client: TestClient, trace: str) -> None:
 
 
 def test_lens_reads_at_every_boundary(client: TestClient, trace: str) -> None:
-    positions = get(client, f"{trace}/lens", position=3, count=4, k=2)["positions"]
+    positions = get(client, f"{trace}/logit_lens", position=3, count=4, k=2)["positions"]
     assert [each["position"] for each in positions] == [3, 4, 5, 6]
     for row, each in enumerate(positions):
         for document, reading in zip(each["boundaries"], logit_lens(TRACE, 2, 3, 4), strict=True):
@@ -87,9 +87,9 @@ def test_lens_reads_at_every_boundary(client: TestClient, trace: str) -> None:
 
 
 def test_lens_defaults_to_the_last_position_and_ten_tokens(client: TestClient, trace: str) -> None:
-    assert get(client, f"{trace}/lens") == get(client, f"{trace}/lens", position=LAST, count=1, k=10)
+    assert get(client, f"{trace}/logit_lens") == get(client, f"{trace}/logit_lens", position=LAST, count=1, k=10)
     small = client_of(mute(n_vocab=3))
-    (only,) = get(small, f"/api/traces/{read_name(small, ids=[1])}/lens")["positions"]
+    (only,) = get(small, f"/api/traces/{read_name(small, ids=[1])}/logit_lens")["positions"]
     assert len(only["boundaries"][0]["top"]) == 3
 
 
@@ -118,15 +118,15 @@ def test_units_promote_tokens(client: TestClient, trace: str) -> None:
 
 
 def test_attribution_is_every_part(client: TestClient, trace: str) -> None:
-    document = get(client, f"{trace}/attribution", position=-1, token=7)
+    document = get(client, f"{trace}/direct_logit_attribution", position=-1, token=7)
     found = direct_logit_attribution(TRACE, LAST, 7)
     assert (document.pop("position"), document.pop("token"), document.pop("logit")) == (LAST, 7, found.logit)
     assert document == {name: np.asarray(part).tolist() for name, part in vars(found).items()}
 
 
 def test_surprise_has_a_number_for_every_token_after_the_first(client: TestClient, trace: str) -> None:
-    assert get(client, f"{trace}/surprise") == {"nats": surprisal(TRACE).tolist()}
-    assert get(client, f"/api/traces/{read_name(client, ids=[1])}/surprise") == {"nats": []}
+    assert get(client, f"{trace}/surprisal") == {"nats": surprisal(TRACE).tolist()}
+    assert get(client, f"/api/traces/{read_name(client, ids=[1])}/surprisal") == {"nats": []}
 
 
 def test_a_figure_is_what_python_draws(client: TestClient, trace: str) -> None:
@@ -146,15 +146,15 @@ def test_a_figure_is_what_python_draws(client: TestClient, trace: str) -> None:
 
 class TestProof:
     def test_that_the_cache_changes_nothing(self, client: TestClient, trace: str) -> None:
-        proof = client.post(f"{trace}/proof", json={}).json()
-        assert proof["with_cache"]["positions"] == 1
-        assert proof["without_cache"]["positions"] == len(IDS)
-        assert proof["with_cache"]["seconds"] > 0
-        assert proof["without_cache"]["seconds"] > 0
-        assert 0 <= proof["max_difference"] < 1e-4 * np.abs(TRACE.logits_at(-1)).max()
+        measured = client.post(f"{trace}/cache_benchmark", json={}).json()
+        assert measured["with_cache"]["positions"] == 1
+        assert measured["without_cache"]["positions"] == len(IDS)
+        assert measured["with_cache"]["seconds"] > 0
+        assert measured["without_cache"]["seconds"] > 0
+        assert 0 <= measured["max_difference"] < 1e-4 * np.abs(TRACE.logits_at(-1)).max()
 
     def test_needs_a_token_before_the_last(self, client: TestClient) -> None:
-        response = client.post(f"/api/traces/{read_name(client, ids=[1])}/proof", json={})
+        response = client.post(f"/api/traces/{read_name(client, ids=[1])}/cache_benchmark", json={})
         assert response.status_code == 400
         assert "at least two" in response.json()["error"]
 
@@ -168,26 +168,26 @@ class TestProof:
     def test_works_with_an_intervention_at_the_last_token(self, client: TestClient, change: dict[str, object]) -> None:
         assert len(IDS) == 9
         name = read_name(client, ids=IDS, interventions=[change])
-        proof = client.post(f"/api/traces/{name}/proof", json={}).json()
-        assert proof["max_difference"] < 1e-3
+        measured = client.post(f"/api/traces/{name}/cache_benchmark", json={}).json()
+        assert measured["max_difference"] < 1e-3
 
     def test_recomputes_all_positions_without_a_causal_mask(self, client: TestClient) -> None:
         name = read_name(client, ids=IDS, interventions=[{"kind": "no_mask"}])
-        assert client.post(f"/api/traces/{name}/proof", json={}).json()["with_cache"]["positions"] == len(IDS)
+        assert client.post(f"/api/traces/{name}/cache_benchmark", json={}).json()["with_cache"]["positions"] == len(IDS)
 
 
 def test_at_most_100_candidates_are_listed() -> None:
     client = client_of(mute(n_vocab=200))
     trace = f"/api/traces/{read_name(client, ids=[1])}"
-    assert len(get(client, f"{trace}/lens", k=100)["positions"][0]["boundaries"][0]["top"]) == 100
-    assert error_of(client, f"{trace}/lens?k=101") == "k must be from 1 to 100, not 101"
+    assert len(get(client, f"{trace}/logit_lens", k=100)["positions"][0]["boundaries"][0]["top"]) == 100
+    assert error_of(client, f"{trace}/logit_lens?k=101") == "k must be from 1 to 100, not 101"
     assert error_of(client, f"{trace}/units?units=1&k=101") == "k must be from 1 to 100, not 101"
 
 
 def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
     client = client_of(talking())
     trace = f"/api/traces/{read_name(client, text=ROBOT, prepend_bos=True)}"
-    (only,) = get(client, f"{trace}/lens", position=2)["positions"]
+    (only,) = get(client, f"{trace}/logit_lens", position=2)["positions"]
     (unit,) = get(client, f"{trace}/units", units=2)["units"]
     for top in (only["boundaries"][0]["top"], unit["top"]):
         assert all(not candidate["text"].startswith("#") for candidate in top[:3])
@@ -210,17 +210,17 @@ def test_a_model_with_a_tokenizer_names_its_tokens() -> None:
         ("search?query=1&keys=9", "a key position must be from -9 to 8, not 9"),
         ("search?query=1&keys=0,0,0,0,0,0,0,0,0,0", "keys takes at most 9 integers, not 10"),
         ("search?query=9&keys=1", "query must be from 0 to 8, not 9"),
-        ("lens?k=62", "k must be from 1 to 61, not 62"),
-        ("lens?position=9", "position must be from -9 to 8, not 9"),
-        ("lens?position=7&count=3", "count must be from 1 to 2, not 3"),
+        ("logit_lens?k=62", "k must be from 1 to 61, not 62"),
+        ("logit_lens?position=9", "position must be from -9 to 8, not 9"),
+        ("logit_lens?position=7&count=3", "count must be from 1 to 2, not 3"),
         ("divergence", "with is missing"),
         ("units", "units is missing"),
         ("units?units=-1", "units must be integers such as 2,3, not '-1'"),
         ("units?units=96", "a unit must be from 0 to 95, not 96"),
         ("units?units=1&k=62", "k must be from 1 to 61, not 62"),
-        ("attribution?position=1", "token is missing"),
-        ("attribution?token=61", "token must be from 0 to 60, not 61"),
-        ("surprise?position=1", "unknown parameter 'position'"),
+        ("direct_logit_attribution?position=1", "token is missing"),
+        ("direct_logit_attribution?token=61", "token must be from 0 to 60, not 61"),
+        ("surprisal?position=1", "unknown parameter 'position'"),
         ("figures/F99", "unknown figure: 'F99'"),
         ("figures/F40?format=png", "format must be one of json, svg, text, not 'png'"),
         ("figures/F40?language=de", "language must be one of en, zh, not 'de'"),

@@ -151,4 +151,4 @@ class TestBody:
     def test_may_be_empty(self, client: TestClient) -> None:
         headers = {"content-type": "application/json"}
         name = lines(client.post("/api/traces", json={"ids": [1, 2]}).text)[-1]["trace"]
-        assert client.post(f"/api/traces/{name}/proof", headers=headers).status_code == 200
+        assert client.post(f"/api/traces/{name}/cache_benchmark", headers=headers).status_code == 200

@@ -76,7 +76,7 @@ class Explorer:
             Route("/api/tokens", self.tokens),
             Route("/api/nearest", self.nearest),
             Route("/api/traces", self.trace, methods=["POST"]),
-            Route("/api/traces/{trace}/proof", self.benchmark_cache, methods=["POST"]),
+            Route("/api/traces/{trace}/cache_benchmark", self.benchmark_cache, methods=["POST"]),
             Route("/api/generate", self.generate, methods=["POST"]),
             *traces,
         ]

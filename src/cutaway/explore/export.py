@@ -165,7 +165,7 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
     for figure in all_figures().values():
         if figure.draw:
             yield f"figures/{figure.id}", where
-    yield "surprise", []
+    yield "surprisal", []
     for layer in range(trace.config.n_layer) if _is_small(trace) else ():
         for without_first in "01":
             yield "heads", [("layer", str(layer)), ("without_first", without_first)]

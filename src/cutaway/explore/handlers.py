@@ -15,17 +15,9 @@ from cutaway.explore.schemas import candidates, token_text
 from cutaway.explore.slices import read_slices
 from cutaway.figures import draw
 from cutaway.numerics import FloatArray
-from cutaway.trace import Trace
+from cutaway.trace import Trace, lens
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
-from cutaway.trace.lens import (
-    boundaries,
-    direct_logit_attribution,
-    divergence,
-    logit_lens,
-    neuron_logit_effects,
-    surprisal,
-)
 from cutaway.web.params import Params
 from cutaway.web.responses import Content, json_content
 from cutaway.web.worker import Document
@@ -134,14 +126,14 @@ def search_heads(request: TraceRequest) -> Content:
     return json_content({"heads": [{"layer": layer, "head": head, "weight": w} for layer, head, w in ranking]})
 
 
-def lens(request: TraceRequest) -> Content:
+def logit_lens(request: TraceRequest) -> Content:
     """Return the logit lens: the most likely next tokens at each boundary, after `count` tokens from a position on."""
     trace = request.trace
     position = request.position()
     k = request.top_k()
     count = request.params.integer("count", 1, min(MAX_LENS_POSITIONS, len(trace) - position), 1)
     request.params.end()
-    readings = logit_lens(trace, k, position, count)
+    readings = lens.logit_lens(trace, k, position, count)
 
     def document(row: int) -> Document:
         tops = [candidates(trace.tokenizer, each.ids[row], each.probabilities[row]) for each in readings]
@@ -151,14 +143,14 @@ def lens(request: TraceRequest) -> Content:
     return json_content({"positions": [document(row) for row in range(count)]})
 
 
-def divergences(request: TraceRequest) -> Content:
+def divergence(request: TraceRequest) -> Content:
     """Return the KL divergence from another trace at each boundary, in nats."""
     other = request.find(request.params.text("with"))
     position = request.position()
     other_position = request.position_in("other_position", other)
     request.params.end()
-    nats = divergence(request.trace, other, position, other_position).tolist()
-    names = boundaries(request.trace.config.n_layer)
+    nats = lens.divergence(request.trace, other, position, other_position).tolist()
+    names = lens.boundaries(request.trace.config.n_layer)
     return json_content(
         {"boundaries": [{"name": name, "nats": value} for name, value in zip(names, nats, strict=True)]}
     )
@@ -176,24 +168,24 @@ def neurons(request: TraceRequest) -> Content:
         pairs = zip(ids.tolist(), effects.tolist(), strict=True)
         return [{"id": token, "text": token_text(trace.tokenizer, token), "adds": effect} for token, effect in pairs]
 
-    found = zip(chosen, *neuron_logit_effects(trace, layer, chosen, k), strict=True)
+    found = zip(chosen, *lens.neuron_logit_effects(trace, layer, chosen, k), strict=True)
     return json_content({"units": [{"unit": unit, "top": top(ids, effects)} for unit, ids, effects in found]})
 
 
-def attribution(request: TraceRequest) -> Content:
+def direct_logit_attribution(request: TraceRequest) -> Content:
     """Return the direct logit attribution of a token: what each component of the model adds to its logit."""
     position = request.position()
     token = request.params.integer("token", 0, request.trace.config.n_vocab - 1)
     request.params.end()
-    found = direct_logit_attribution(request.trace, position, token)
+    found = lens.direct_logit_attribution(request.trace, position, token)
     parts = {name: np.asarray(part).tolist() for name, part in vars(found).items()}
     return json_content({"position": position, "token": token, **parts, "logit": found.logit})
 
 
-def surprisals(request: TraceRequest) -> Content:
+def surprisal(request: TraceRequest) -> Content:
     """Return the surprisal of each token after the first, in nats."""
     request.params.end()
-    return json_content({"nats": surprisal(request.trace).tolist()})
+    return json_content({"nats": lens.surprisal(request.trace).tolist()})
 
 
 def cache_benchmark(request: TraceRequest) -> Content:
@@ -231,9 +223,9 @@ HANDLERS: Mapping[str, Handler] = {
     "figures/{figure}": figure,
     "heads": heads,
     "search": search_heads,
-    "lens": lens,
-    "divergence": divergences,
+    "logit_lens": logit_lens,
+    "divergence": divergence,
     "units": neurons,
-    "attribution": attribution,
-    "surprise": surprisals,
+    "direct_logit_attribution": direct_logit_attribution,
+    "surprisal": surprisal,
 }

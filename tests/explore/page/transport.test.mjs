@@ -37,9 +37,9 @@ const three = async () => {
 test("a trace that the server has let go of is read again, as it was, and answers", async () => {
   const [lost] = await three();
   posted = [];
-  assert.deepEqual(await httpTransport.json(`traces/${lost}/surprise`), { path: `api/traces/${lost}/surprise` });
+  assert.deepEqual(await httpTransport.json(`traces/${lost}/surprisal`), { path: `api/traces/${lost}/surprisal` });
   assert.deepEqual(posted, [{ ids: [1, 2], interventions: CHANGE }]);
-  assert.deepEqual(await httpTransport.post(`traces/${lost}/proof`, {}), { path: `api/traces/${lost}/proof` });
+  assert.deepEqual(await httpTransport.post(`traces/${lost}/cache_benchmark`, {}), { path: `api/traces/${lost}/cache_benchmark` });
   assert.equal(posted.length, 1);
 });
 

@@ -13,7 +13,7 @@ export function readOther(request, view, signal) {
   return transport().trace({ ...request, base, view: `${PAGE} ${view}`, sequence: ++sequence }, () => {}, signal);
 }
 
-/** JSON about a trace by name, such as "surprise". */
+/** JSON about a trace by name, such as "surprisal". */
 export const askOf = (id, path) => answer(`${id}/${path}`, () => transport().json(`traces/${id}/${path}`));
 
 /** A tensor slice of a trace by name: {shape, data, origin}. */

@@ -137,7 +137,7 @@ function layers(found) {
 }
 
 /** The most likely token at each boundary. */
-const lens = (id, position) => askOf(id, `lens?${new URLSearchParams({ position, k: 1 })}`)?.positions[0].boundaries.map(({ top }) => top[0]);
+const lens = (id, position) => askOf(id, `logit_lens?${new URLSearchParams({ position, k: 1 })}`)?.positions[0].boundaries.map(({ top }) => top[0]);
 
 function threshold() {
   const nats = Number(state.value.more.kl ?? THRESHOLD);

@@ -101,7 +101,7 @@ function kindOf(layer, place) {
 async function measure() {
   try {
     const id = trace.peek().trace;
-    measured.value = { id, ...(await post(`traces/${id}/proof`, {})) };
+    measured.value = { id, ...(await post(`traces/${id}/cache_benchmark`, {})) };
   } catch (error) {
     report(error);
   }

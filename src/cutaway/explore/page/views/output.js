@@ -1,4 +1,4 @@
-// From the last hidden state to logits: ln_f, the output matrix, softmax; logit attribution and the logit lens.
+// From the last hidden state to logits: ln_f, the output matrix, softmax; direct logit attribution and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, select } from "../lib/cells.js";
@@ -94,14 +94,14 @@ function parts(logits, position, token) {
   const heading = html`<h2>${t("output.parts", { token: word(token) })}</h2>`;
   const spoilt = trace.value.interventions.find((change) => NO_SUM.includes(change.kind) || change.position === position); // patched here
   if (spoilt) return html`${heading}<p>${t("output.nosum", { kind: t(`whatif.kind.${spoilt.kind}`) })}</p>`;
-  const found = askTrace(`attribution?${new URLSearchParams({ position, token })}`);
+  const found = askTrace(`direct_logit_attribution?${new URLSearchParams({ position, token })}`);
   if (!found) return html`${heading}${waiting()}`;
   const logit = logits[token];
   const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
-    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(attribution)", [position, token])};
+    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])};
       <code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])};
-      ${t("output.off")} ${numeral(apart(off), "sum(attribution) - logits", [position, token])}</p>
+      ${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
     <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
 }
 
@@ -143,7 +143,7 @@ function largestAt(values, columns) {
 /** The logit lens at each boundary. */
 function lens(position, final) {
   const k = Math.min(READ, model.value.config.n_vocab);
-  const found = askTrace(`lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;
+  const found = askTrace(`logit_lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;
   return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
     ${found ? scrolling(t("output.lens"), html`<table class="lens">
       <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>

@@ -40,7 +40,7 @@ const kept = computed(() => logits.value && distribution(logits.value, likely(lo
 
 function draw() {
   if (!logits.value) return waiting();
-  return html`<div class="two">${candidates()}${sliders()}</div>${history()}${surprise()}`;
+  return html`<div class="two">${candidates()}${sliders()}</div>${history()}${surprisal()}`;
 }
 
 function candidates() {
@@ -150,14 +150,14 @@ const branches = (nodes, before) => html`<ul class="ways">${nodes.map((node) => 
     ${node.below.length ? branches(node.below, text) : nothing}</li>`;
 })}</ul>`;
 
-/** How much each token surprised the model, in nats. */
-function surprise() {
+/** The surprisal of each token, in nats. */
+function surprisal() {
   const { n_vocab } = model.value.config;
-  const found = tokens.value.length > 1 && askTrace("surprise")?.nats;
+  const found = tokens.value.length > 1 && askTrace("surprisal")?.nats;
   if (!found) return nothing;
   const largest = Math.max(...found, 1);
-  return html`<section aria-labelledby="surprise"><h2 id="surprise">${t("play.surprise")}</h2>
-    <p class="note">${t("play.surprise.note", { guess: Math.log(n_vocab).toFixed(1), n: n_vocab.toLocaleString("en") })}</p>
-    <ol class="surprise">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><span class="token">${text}</span>
+  return html`<section aria-labelledby="surprisal"><h2 id="surprisal">${t("play.surprisal")}</h2>
+    <p class="note">${t("play.surprisal.note", { guess: Math.log(n_vocab).toFixed(1), n: n_vocab.toLocaleString("en") })}</p>
+    <ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><span class="token">${text}</span>
       ${meter(found[i], largest)}${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</li>`)}</ol></section>`;
 }

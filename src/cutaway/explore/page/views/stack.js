@@ -90,7 +90,7 @@ function measured(streams, measure, i, p, layer, readings) {
 function readings() {
   const { first, count } = shownPositions();
   const k = Math.min(READ, model.value.config.n_vocab);
-  const found = askTrace(`lens?position=${first}&count=${count}&k=${k}`)?.positions;
+  const found = askTrace(`logit_lens?position=${first}&count=${count}&k=${k}`)?.positions;
   return found?.map(({ boundaries }) => new Map(boundaries.map(({ name, top }) => [name, top])));
 }
 

@@ -59,7 +59,7 @@ function damage() {
   if (!live() || !areInForce()) return nothing;
   const before = other({ ids: ids.value, interventions: [] });
   const { position } = chosen.value;
-  const nats = before && [before, trace.value].map((found) => askOf(found.trace, "surprise")?.nats);
+  const nats = before && [before, trace.value].map((found) => askOf(found.trace, "surprisal")?.nats);
   const logits = before && [before, trace.value].map((found) => tensorOf(found.trace, select("logits", position, ":"))?.data);
   if (!before || !nats[0] || !nats[1] || !logits[0] || !logits[1]) return waiting();
   return html`${losses(nats[0], nats[1], "probs")}${choices(["position"])}
@@ -138,7 +138,7 @@ async function measure() {
 async function damageOf(text, interventions, stop) {
   const found = await readOther({ ids: text, interventions }, "myth", stop);
   const selection = select("logits", text.length - 1, ":");
-  const { nats } = await transport().json(`traces/${found.trace}/surprise`);
+  const { nats } = await transport().json(`traces/${found.trace}/surprisal`);
   const logits = (await transport().tensors(found.trace, [selection]))[selection].data;
   return { nats, top: likeliest(logits) };
 }
