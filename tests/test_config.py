@@ -37,7 +37,7 @@ def test_the_width_of_the_mlp_follows_the_width_of_the_model_unless_given() -> N
     assert repr(medium.n_inner) == "4096"
 
 
-def test_an_untied_head_is_counted() -> None:
+def test_counts_an_untied_head() -> None:
     assert GPT2Config(tie_word_embeddings=False).n_params == 163_037_184
 
 

@@ -39,7 +39,7 @@ def later(attn: FloatArray) -> FloatArray:
     return shares
 
 
-def test_1_the_table_of_parameters() -> None:
+def test_1_parameter_table() -> None:
     table = parameter_table(GPT2Config())
     wrong = {row.tensor: (row.article, row.parameters) for row in (*table.block, *table.final) if row.difference}
     assert wrong == {"mlp.c_fc.bias": (768, 3072), "ln_f.weight": (0, 768), "ln_f.bias": (0, 768)}
@@ -49,7 +49,7 @@ def test_1_the_table_of_parameters() -> None:
     assert table.parameters - table.article_parameters == 12 * (3072 - 768) + 1536 == 29_184
 
 
-def test_2_the_names_of_the_sizes() -> None:
+def test_2_names_of_the_sizes() -> None:
     assert [(m.first_size, m.size) for m in PUBLISHED] == [
         ("117M", "124M"),
         ("345M", "355M"),
@@ -136,14 +136,14 @@ def test_9_one_example_is_counted_one_way() -> None:
     np.testing.assert_allclose(heads(trace)[:, :, 8].sum(axis=-1), 1, atol=1e-5)
 
 
-def test_10_one_pass_has_every_prefix() -> None:
+def test_10_one_pass_computes_every_prefix() -> None:
     trace = builtin()
     for count in range(1, len(trace) + 1):
         np.testing.assert_allclose(beginning(trace, count).logits_at(-1), trace["logits"][count - 1], atol=1e-3)
 
 
 @pytest.mark.parametrize("ignore_eos", [False, True])
-def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(ignore_eos: bool) -> None:
+def test_11_the_end_token_ends_a_text_only_on_request(ignore_eos: bool) -> None:
     class Ending(ReferenceEngine):
         def forward(self, *args: object, **more: object) -> FloatArray:
             logits = super().forward(*args, **more)  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def test_11_the_end_token_ends_a_text_only_where_that_is_asked_for(ignore_eos: b
     assert (len(written.ids), written.finish_reason) == ((5, "length") if ignore_eos else (0, "eos"))
 
 
-def test_12_the_events_of_music() -> None:
+def test_12_number_of_music_events() -> None:
     note_on = note_off = 2**7  # a MIDI byte of data has seven bits: 0 to 127
     velocities = 32
     steps = 100

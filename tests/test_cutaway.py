@@ -3,7 +3,7 @@
 import cutaway
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in cutaway.__all__:
         assert getattr(cutaway, name) is not None
     assert set(cutaway.__all__) <= set(dir(cutaway))

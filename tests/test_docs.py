@@ -120,7 +120,7 @@ def test_every_room_is_in_the_reference() -> None:
     assert all((PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").is_file() for room in rooms)
 
 
-def test_the_reference_names_what_the_package_exports() -> None:
+def test_the_reference_page_lists_the_packages_exports() -> None:
     page = (DOCS / "reference" / "index.md").read_text("utf-8")
     paragraph = page.split("What `import cutaway` gives:")[1].split("\n\n")[0]
     assert sorted(re.findall(r"`(\w+)`", paragraph)) == sorted(cutaway.__all__)

@@ -21,7 +21,7 @@ from cutaway.errors import BROKEN_PIPE, INTERRUPTED, OUTSIDE, CheckpointError, U
         (BrokenPipeError(), BROKEN_PIPE, None),
     ],
 )
-def test_what_goes_wrong_is_one_line_and_a_code(
+def test_errors_are_one_line_and_an_exit_code(
     error: BaseException, code: int, line: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -31,7 +31,7 @@ def test_what_goes_wrong_is_one_line_and_a_code(
     assert capsys.readouterr().err == (f"cutaway: {line}\n" if line else "")
 
 
-def test_what_goes_well_is_silent_and_what_is_a_bug_is_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+def test_success_is_silent_and_bugs_are_raised(capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(lambda: None) == 0
     assert capsys.readouterr().err == ""
     with pytest.raises(ZeroDivisionError):
@@ -40,7 +40,7 @@ def test_what_goes_well_is_silent_and_what_is_a_bug_is_not_hidden(capsys: pytest
         guarded(lambda: exit("terminated"))
 
 
-def test_a_line_that_cannot_be_told_changes_no_code() -> None:
+def test_an_error_while_reporting_keeps_the_exit_code() -> None:
     def fail(message: str) -> None:
         raise OSError(message)
 

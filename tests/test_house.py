@@ -113,7 +113,7 @@ def test_no_file_imports_another_in_a_circle() -> None:
     assert [str(path.relative_to(PACKAGE)) for path in circle(graph)] == []
 
 
-def test_a_circle_is_found() -> None:
+def test_finds_a_circle() -> None:
     a, b, c, d = (Path(name) for name in "abcd")
     assert circle({a: {b}, b: {c, d}, c: {d}, d: set()}) == []
     assert circle({a: {b}, b: {c}, c: {b}, d: {a}}) == [b, c]

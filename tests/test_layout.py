@@ -23,7 +23,7 @@ def test_bar_is_drawn_in_eighths() -> None:
     assert [bar(share, 2) for share in (0, 1 / 16, 0.5, 0.75, 1)] == ["", "▏", "█", "█▌", "██"]
 
 
-def test_visible_shows_spaces_and_bytes_that_are_no_characters() -> None:
+def test_visible_shows_spaces_and_invalid_utf8() -> None:
     assert visible(b" caf\xc3\xa9") == "␣café"
     assert visible(b"\xe2\x80") == "\\xe2\\x80"
     assert visible(b"\n\t\x1b[0m\x7f") == "\\n\\t\\x1b[0m\\x7f"

@@ -21,7 +21,7 @@ WEIGHTS = tiny_weights()
         (lambda: cutaway.load(engine="steam"), "engine must be one of"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(wrong: object, complaint: str) -> None:
+def test_rejects_invalid_input_in_one_line(wrong: object, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
         wrong()  # type: ignore[operator]
     assert "\n" not in str(caught.value)
@@ -45,7 +45,7 @@ def test_without_the_library_the_reference_runs_and_says_why() -> None:
         make_engine(WEIGHTS, "int8")
 
 
-def test_another_error_of_the_cpu_engine_is_no_reason_to_run_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_replaces_the_cpu_engine_only_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*_: object) -> None:
         raise EngineError("out of memory")
 
@@ -54,7 +54,7 @@ def test_another_error_of_the_cpu_engine_is_no_reason_to_run_the_reference(monke
         make_engine(WEIGHTS)
 
 
-def test_a_first_token_needs_no_tokenizers_no_hub_and_no_figures() -> None:
+def test_a_first_token_imports_neither_tokenizers_nor_hub_nor_figures() -> None:
     code = """
 import sys, cutaway
 next(cutaway.load().stream("A robot must obey", seed=1))

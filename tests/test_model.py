@@ -33,7 +33,7 @@ def peer_nats(ids: list[int]) -> list[float]:
     return [float(loss) for loss in losses]
 
 
-def test_stream_and_generate_say_the_same() -> None:
+def test_stream_and_generate_give_the_same_text() -> None:
     chunks = list(MODEL.stream(ROBOT, max_new_tokens=20, seed=3))
     completion = MODEL.generate(ROBOT, max_new_tokens=20, seed=3)
     assert "".join(chunk.text for chunk in chunks) == completion.text
@@ -42,13 +42,13 @@ def test_stream_and_generate_say_the_same() -> None:
     assert completion.engine == "reference float32"
 
 
-def test_a_drawn_seed_is_told_and_writes_the_text_again() -> None:
+def test_reports_a_random_seed_that_reproduces_the_text() -> None:
     completion = MODEL.generate(ROBOT, max_new_tokens=10)
     assert MODEL.generate(ROBOT, max_new_tokens=10, seed=completion.seed) == completion
     assert MODEL.generate(ROBOT, max_new_tokens=10).seed != completion.seed
 
 
-def test_a_batch_equals_its_sequences() -> None:
+def test_a_batch_equals_its_sequences_one_by_one() -> None:
     batch = MODEL.generate_batch([ROBOT, "Two"], GenerationConfig(top_k=5), max_new_tokens=6, samples=2, seed=7)
     again = [
         MODEL.generate(p, max_new_tokens=6, top_k=5, seed=7 + i) for i, p in enumerate([ROBOT, ROBOT, "Two", "Two"])
@@ -85,7 +85,7 @@ def test_logits_equal_the_peers() -> None:
     np.testing.assert_allclose(logits, peer_logits(peer_model(WEIGHTS), ids), atol=1e-4)
 
 
-def test_next_tokens_are_the_likeliest_of_the_whole_vocabulary() -> None:
+def test_next_tokens_are_the_most_likely_of_the_vocabulary() -> None:
     candidates = MODEL.next_tokens(ROBOT)
     probabilities = torch.softmax(torch.from_numpy(peer_logits(peer_model(WEIGHTS), MODEL.encode(ROBOT))[-1]), -1)
     best = probabilities.topk(10)
@@ -106,7 +106,7 @@ def test_a_text_is_read_after_end_of_text_and_ids_as_given() -> None:
 
 @pytest.mark.parametrize("prompt", ["", []])
 @pytest.mark.parametrize("prepend_bos", [None, True, False])
-def test_an_empty_prompt_is_end_of_text_alone(prompt: str | list[int], prepend_bos: bool | None) -> None:
+def test_an_empty_prompt_is_the_start_token(prompt: str | list[int], prepend_bos: bool | None) -> None:
     assert MODEL.input_ids(prompt, prepend_bos) == [50256]
     assert MODEL.trace(prompt, prepend_bos=prepend_bos).ids == (50256,)
     np.testing.assert_array_equal(MODEL.logits(prompt, prepend_bos=prepend_bos), MODEL.logits([50256]))
@@ -181,7 +181,7 @@ def quantised(name: str, array: FloatArray) -> FloatArray:
     return quantise(array).dequantise()
 
 
-def test_a_stop_string_can_be_given_bare() -> None:
+def test_stop_accepts_a_single_string() -> None:
     stop = MODEL.generate(ROBOT, max_new_tokens=20, seed=3).text[8:12]
     bare, listed = (MODEL.generate(ROBOT, max_new_tokens=20, seed=3, stop=s) for s in (stop, [stop]))
     assert bare == listed
@@ -216,7 +216,7 @@ def test_a_stop_string_can_be_given_bare() -> None:
         (lambda: MODEL.logits([60000]), "a token id must be from 0 to 50256"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(wrong: object, complaint: str) -> None:
+def test_rejects_invalid_input_in_one_line(wrong: object, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
         wrong()  # type: ignore[operator]
     assert "\n" not in str(caught.value)
@@ -224,7 +224,7 @@ def test_bad_input_is_refused_in_one_line(wrong: object, complaint: str) -> None
 
 @pytest.mark.parametrize("dtype", [None, "float16", "int8"])
 @pytest.mark.parametrize("make", [ReferenceEngine, lambda weights: CpuEngine(weights, "int8", threads=1)])
-def test_a_saved_model_is_the_model(
+def test_a_saved_model_equals_the_model(
     tmp_path: Path, dtype: str | None, make: Callable[[ArrayWeights], ReferenceEngine | CpuEngine]
 ) -> None:
     engine = make(WEIGHTS)
@@ -245,7 +245,7 @@ def test_a_saved_model_is_the_model(
     model.save(tmp_path / "saved", dtype, overwrite=True)
 
 
-def test_the_weights_of_a_model_can_be_saved_by_themselves(tmp_path: Path) -> None:
+def test_saves_the_weights_of_a_model(tmp_path: Path) -> None:
     int8 = Model(CpuEngine(WEIGHTS, "int8", threads=1), WEIGHTS, None, "int8")
     save_checkpoint(tmp_path / "saved", int8.weights)
     saved = Checkpoint(tmp_path / "saved", "saved")
@@ -255,7 +255,7 @@ def test_the_weights_of_a_model_can_be_saved_by_themselves(tmp_path: Path) -> No
     np.testing.assert_array_equal(CpuEngine(saved, threads=1).forward([[1, 2, 3]]), int8.engine.forward([[1, 2, 3]]))
 
 
-def test_a_tensor_that_is_read_is_a_copy() -> None:
+def test_read_returns_a_copy() -> None:
     weights = Model(ReferenceEngine(WEIGHTS), WEIGHTS, None, "tiny").weights
     weights.read("ln_f.bias")[:] = 7
     assert (weights.read("ln_f.bias") == WEIGHTS.arrays["ln_f.bias"]).all()

@@ -35,7 +35,7 @@ def test_log_softmax_is_in_float64(dtype: DTypeLike) -> None:
     arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 20)), elements=st.integers(-3, 3).map(float)),
     st.integers(1, 25),
 )
-def test_top_k_is_the_beginning_of_a_stable_sort(x: np.ndarray, k: int) -> None:
+def test_top_k_equals_the_start_of_a_stable_sort(x: np.ndarray, k: int) -> None:
     expected = np.argsort(-x, axis=-1, kind="stable")[:, :k]
     np.testing.assert_array_equal(top_k(x, k), expected)
     np.testing.assert_array_equal(top_k(x[0], k), expected[0])

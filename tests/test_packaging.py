@@ -81,7 +81,7 @@ def test_a_compiler_that_fails_is_an_error_that_says_what_to_do(tree: Path, comp
     assert not (tree / hatch_build.LIBRARY).exists()
 
 
-def test_a_compiler_asked_for_must_work(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_compiler_must_work(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler -O1")
     with pytest.raises(BuildError, match=r"^CXX=no-such-compiler -O1 cannot build"):
         hatch_build.ensure_library(tree)
@@ -94,7 +94,9 @@ def test_without_a_compiler_there_is_no_library(tree: Path, monkeypatch: pytest.
     assert not (tree / hatch_build.LIBRARY).exists()
 
 
-def test_on_request_none_is_made_and_one_that_is_there_stays(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_request_nothing_is_compiled_and_an_existing_library_stays(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hatch_build, "find_compiler", lambda: pytest.fail("looked for a compiler"))
     monkeypatch.setenv("CUTAWAY_NATIVE", "0")
     assert not hatch_build.ensure_library(tree)
@@ -104,7 +106,7 @@ def test_on_request_none_is_made_and_one_that_is_there_stays(tree: Path, monkeyp
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_make_installs_again_where_the_library_is_gone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_reinstalls_if_the_library_is_missing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def installs(*arguments: str) -> bool:
         command = ["make", "--dry-run", "run", *arguments]
         return "pip install" in subprocess.run(command, check=True, cwd=tree, capture_output=True, text=True).stdout

@@ -22,7 +22,7 @@ SHAPES = st.builds(
 
 
 @given(SHAPES)
-def test_the_table_adds_up_to_what_the_tensors_hold(config: GPT2Config) -> None:
+def test_the_table_sums_to_the_size_of_the_tensors(config: GPT2Config) -> None:
     table = parameter_table(config)
     assert table.parameters == config.n_params
     names = [row.tensor for row in (*table.embeddings, *table.final)]
@@ -30,13 +30,13 @@ def test_the_table_adds_up_to_what_the_tensors_hold(config: GPT2Config) -> None:
     assert sorted(names) == sorted(config.tensor_shapes())
 
 
-def test_it_is_the_number_of_numbers_that_are_loaded() -> None:
+def test_the_count_equals_the_numbers_in_the_checkpoint() -> None:
     weights = random_weights(GPT2Config(n_vocab=30, n_ctx=8, n_embd=12, n_head=3, n_layer=2))
     loaded = sum(weights.read(name).size for name in weights.config.tensor_shapes())
     assert parameter_table(weights.config).parameters == loaded
 
 
-def test_the_article_is_29184_short() -> None:
+def test_the_articles_count_is_29184_too_small() -> None:
     table = parameter_table(GPT2Config())
     assert table.matches_article
     assert (table.block_parameters, table.article_block) == (7_087_872, 7_085_568)
@@ -47,7 +47,7 @@ def test_the_article_is_29184_short() -> None:
     assert "12 × 2,304 + 1,536 = 29,184" in notes(table)[0]
 
 
-def test_the_puzzle_of_117_is_explained() -> None:
+def test_explains_117_million_parameters() -> None:
     told = " ".join(notes(parameter_table(GPT2Config())))
     for fact in ("124,410,624", "117M", "124M", "wrong due to an error", "163,037,184"):
         assert fact in told
@@ -68,6 +68,6 @@ def test_an_untied_head_is_a_matrix_of_its_own() -> None:
     assert "124,439,808" in note
 
 
-def test_rows_know_their_size() -> None:
+def test_rows_have_their_size() -> None:
     table = parameter_table(GPT2Config())
     assert all(row.parameters == math.prod(row.shape) for row in table.block)

@@ -9,7 +9,7 @@ from cutaway.errors import CheckpointError
 from cutaway.untrusted import MAX_JSON_BYTES, quote, quote_name, quote_path, read_object
 
 
-def test_an_object_is_read(tmp_path: Path) -> None:
+def test_reads_a_json_object(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": [1, 2.5, null, true, "é"], "b": {"a": -3}}', encoding="utf-8")
     assert read_object(tmp_path / "x.json") == {"a": [1, 2.5, None, True, "é"], "b": {"a": -3}}
 
@@ -28,14 +28,14 @@ def test_an_object_is_read(tmp_path: Path) -> None:
         (b" " * (MAX_JSON_BYTES + 1), "is larger than the 1048576 bytes"),
     ],
 )
-def test_what_is_no_object_is_an_error_of_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_rejects_other_json_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"x\.json: .*{reason}") as error:
         read_object(tmp_path / "x.json")
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_no_depth_runs_out_of_stack(tmp_path: Path) -> None:
+def test_deeply_nested_json_does_not_exhaust_the_stack(tmp_path: Path) -> None:
     for depth in range(700, 1010):  # the parser gives up where about 1,000 calls are open, this one included
         path = tmp_path / "x.json"
         path.write_text('{"a": ' + "[" * depth + "]" * depth + "}")
@@ -43,7 +43,7 @@ def test_no_depth_runs_out_of_stack(tmp_path: Path) -> None:
             assert len(quote(read_object(path))) <= 80
 
 
-def test_no_file_and_no_permission(tmp_path: Path) -> None:
+def test_rejects_missing_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"x\.json: cannot be read: No such file or directory$"):
         read_object(tmp_path / "x.json")
     with pytest.raises(CheckpointError, match=r"is not a file$"):

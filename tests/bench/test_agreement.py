@@ -16,7 +16,7 @@ def test_a_continuation_counts_as_far_as_it_is_the_same() -> None:
     assert found == {"next_same": 3, "next": 4, "greedy_same": 4, "greedy": 6}
 
 
-def test_the_same_tokens_pass_and_those_of_another_model_do_not() -> None:
+def test_accepts_equal_tokens_and_rejects_those_of_another_model() -> None:
     check(EXACT, TRUTH.agreement(TRUTH))
     other = Continuations([0] * 4, [[0] * 3] * 2)
     for engine in (EXACT, ROUNDED):
@@ -24,13 +24,13 @@ def test_the_same_tokens_pass_and_those_of_another_model_do_not() -> None:
             check(engine, other.agreement(TRUTH))
 
 
-def test_rounded_weights_may_choose_otherwise_now_and_then() -> None:
+def test_greedy_tokens_of_rounded_weights_mostly_agree() -> None:
     found = Continuations([1, 2, 3, 0], [[5, 6, 0], [0, 9, 10]]).agreement(TRUTH)
     check(ROUNDED, found)
     with pytest.raises(PeerFailedError):
         check(EXACT, found)
 
 
-def test_prompts_are_the_same_for_all_and_other_ones_each_time() -> None:
+def test_prompts_are_equal_for_all_engines_and_differ_between_runs() -> None:
     assert random_prompts(1, 2, 8) == random_prompts(1, 2, 8) != random_prompts(2, 2, 8)
     assert all(0 <= token < END_OF_TEXT for prompt in random_prompts(3, 16, 64) for token in prompt)

@@ -38,7 +38,7 @@ def test_a_peer_that_failed_is_in_the_table_with_its_reason() -> None:
     assert "a peer failed: not installed." in text
 
 
-def test_the_notes_say_what_machine_it_was_and_that_it_was_shared() -> None:
+def test_notes_name_the_machine_and_that_it_was_shared() -> None:
     text = markdown(document(entry(OURS, 1200)), "en")
     assert "A processor (avx2), 2 cores, shared: other programs took 12%" in text
     assert "80% of the 34.0 GB/s" in text
@@ -57,7 +57,7 @@ def test_the_table_replaces_what_is_between_the_markers() -> None:
     assert with_table(once, "new") == once
 
 
-def test_measuring_one_again_replaces_that_one_only() -> None:
+def test_measuring_again_replaces_only_that_result() -> None:
     old = document(entry(OURS, 1200), entry("a", failed="died"), entry("b", 5))
     new = document(entry(OURS, 900), entry("a", 7))
     merged = merge(old, new, ["a"])

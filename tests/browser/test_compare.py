@@ -61,7 +61,7 @@ def check_sides(visit: Visit, a: Trace, b: Trace) -> None:
 
 
 @pytest.mark.parametrize("tensor", ["attn", "mlp_act"])
-def test_two_models(visit_two: Visit, two: Explorer, other: Path, tensor: str) -> None:
+def test_compares_two_models(visit_two: Visit, two: Explorer, other: Path, tensor: str) -> None:
     visit_two.open(f"#1/compare?ids={IDS}&x-with=model&x-tensor={tensor}")
     ids = list(map(int, IDS.split(",")))
     check_sides(visit_two, two.trace_of(ids), cutaway.load(other, engine="reference").trace(ids))
@@ -69,7 +69,7 @@ def test_two_models(visit_two: Visit, two: Explorer, other: Path, tensor: str) -
 
 
 @pytest.mark.parametrize("tensor", ["attn", "mlp_act"])
-def test_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> None:
+def test_compares_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> None:
     visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60,1,7&x-tensor={tensor}")
     mine = two.trace_of(list(map(int, IDS.split(","))))
     check_sides(
@@ -77,7 +77,7 @@ def test_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> None:
     )  # from A, as the server reads it: the last bits depend on that
 
 
-def test_a_text_too_short_for_a_change_is_read_without_it(visit_two: Visit, two: Explorer) -> None:
+def test_interventions_beyond_a_short_text_are_dropped(visit_two: Visit, two: Explorer) -> None:
     visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60&do=attention_knockout:query=3,key=0")
     mine = two.trace_of(list(map(int, IDS.split(","))))
     changed = mine.intervene(Intervention("attention_knockout", query=3, key=0))

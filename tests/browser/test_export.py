@@ -40,11 +40,11 @@ def check_numbers(explorer: Explorer, frame: Frame) -> int:
     return len(grids) + len(entries)
 
 
-def test_it_is_small(exported: ExportedPage) -> None:
+def test_an_export_is_small(exported: ExportedPage) -> None:
     assert len(exported.text.encode()) <= LARGEST
 
 
-def test_it_opens_from_a_disk_and_shows_the_traces_numbers(file: Visit, explorer: Explorer) -> None:
+def test_an_export_opens_from_disk_with_the_traces_numbers(file: Visit, explorer: Explorer) -> None:
     file.open("")
     views = file.page.locator("nav a")
     assert views.count() >= 4
@@ -59,7 +59,7 @@ def test_it_opens_from_a_disk_and_shows_the_traces_numbers(file: Visit, explorer
             assert file.accessibility_faults() == []
 
 
-def test_every_figure_and_step_is_in_it(file: Visit, explorer: Explorer) -> None:
+def test_the_article_view_has_every_figure_and_step(file: Visit, explorer: Explorer) -> None:
     file.open("")
     for view, buttons in (("The article", ".contents button"), ("Attention", ".stages button")):
         file.page.get_by_role("link", name=view).click()
@@ -70,7 +70,7 @@ def test_every_figure_and_step_is_in_it(file: Visit, explorer: Explorer) -> None
     assert check_numbers(explorer, file.page.main_frame) > 0
 
 
-def test_another_head_is_looked_at_and_the_figures_stay(file: Visit, explorer: Explorer) -> None:
+def test_selecting_another_head_keeps_the_figures(file: Visit, explorer: Explorer) -> None:
     file.open("#1/heads")
     file.page.locator(".atlas button[data-layer='1'][data-head='3']").click()
     file.settle()
@@ -83,7 +83,7 @@ def test_another_head_is_looked_at_and_the_figures_stay(file: Visit, explorer: E
         assert check_numbers(explorer, file.page.main_frame) > 0
 
 
-def test_a_notebook_shows_it_in_a_frame(browser: Browser, exported: ExportedPage, explorer: Explorer) -> None:
+def test_notebooks_show_the_page_in_a_frame(browser: Browser, exported: ExportedPage, explorer: Explorer) -> None:
     for visit in visiting(browser, "about:blank"):
         visit.page.set_content(f"<!doctype html><title>Notebook</title>{exported._repr_html_()}")
         visit.page.context.set_offline(True)

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_tab_key_reaches_everything(visit: Visit, view: str) -> None:
+def test_the_tab_key_reaches_every_control(visit: Visit, view: str) -> None:
     visit.open(f"#1/{view}")
     wanted = visit.page.evaluate("look.focusable()")
     for _ in wanted:

@@ -41,7 +41,7 @@ def differing(found: Found, before: Found) -> list[str]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_link_brings_back_what_was_seen(visit: Visit, view: str) -> None:
+def test_a_link_restores_the_view(visit: Visit, view: str) -> None:
     visit.page.set_viewport_size({"width": 1280, "height": 4000})  # what is out of sight is not asked for
     visit.open(f"#1/{view}")
     for at in range(visit.page.locator(SETTINGS).count()):
@@ -82,7 +82,7 @@ def test_back_and_forward(visit: Visit) -> None:
     assert differing(visit.everything(), second) == []
 
 
-def test_a_written_token_is_a_step_that_can_be_taken_back(visit: Visit) -> None:
+def test_a_chosen_token_can_be_undone(visit: Visit) -> None:
     visit.open("#1/play")
     tokens = visit.page.locator(".tokens button")
     before = tokens.count()
@@ -109,7 +109,7 @@ def test_back_shows_the_text_of_the_link_again(visit: Visit) -> None:
     assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "hi"]
 
 
-def test_what_went_wrong_is_told_no_longer_than_it_is_wrong(visit: Visit) -> None:
+def test_an_error_message_disappears_after_recovery(visit: Visit) -> None:
     visit.open("#1/attention?ids=50256,32,9379")
     visit.page.evaluate("location.hash = '#1/attention?ids=50256,32,9379&do=zero_ablate_head:layer=99,head=0'")
     visit.page.locator(".failure").wait_for()
@@ -118,7 +118,7 @@ def test_what_went_wrong_is_told_no_longer_than_it_is_wrong(visit: Visit) -> Non
     visit.complaints.clear()
 
 
-def test_a_link_may_have_a_text(visit: Visit) -> None:
+def test_a_link_may_contain_a_text(visit: Visit) -> None:
     visit.open("#1/article?text=It%20was%20a%20dark&layer=2&x-figure=F40")
     assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "It", "␣was", "␣a", "␣dark"]
     assert "ids=50256,1026," in visit.page.url
@@ -126,7 +126,7 @@ def test_a_link_may_have_a_text(visit: Visit) -> None:
     assert visit.page.locator("article").get_attribute("data-figure") == "F40"
 
 
-def test_the_ways_that_were_left_are_kept_as_a_tree(visit: Visit) -> None:
+def test_abandoned_branches_are_kept_as_a_tree(visit: Visit) -> None:
     visit.open("#1/play")
     for choice in ("0", "1", "back", "back", "2"):
         if choice == "back":
@@ -143,7 +143,7 @@ def test_the_ways_that_were_left_are_kept_as_a_tree(visit: Visit) -> None:
     assert visit.page.locator(".ways button").count() == 3  # what both have in common, and the two ends
 
 
-def test_a_digit_takes_a_candidate(visit: Visit) -> None:
+def test_a_digit_key_chooses_a_candidate(visit: Visit) -> None:
     visit.open("#1/play")
     third = visit.page.locator("ol.candidates button").nth(2)
     word = third.locator(".token").inner_text()
@@ -178,7 +178,7 @@ NONSENSE = (
 )
 
 
-def test_a_link_that_makes_no_sense_opens_all_the_same(visit: Visit) -> None:
+def test_an_invalid_link_opens_the_page(visit: Visit) -> None:
     for link in NONSENSE:
         visit.leave_and_open(visit.address + link)
         assert visit.page.locator("h1").inner_text()
@@ -188,7 +188,7 @@ def test_a_link_that_makes_no_sense_opens_all_the_same(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("ids", ["999999999", "1,50257", ",".join(["1"] * 600)])
-def test_tokens_that_cannot_be_are_refused_in_a_line(visit: Visit, ids: str) -> None:
+def test_rejects_invalid_tokens_in_one_line(visit: Visit, ids: str) -> None:
     visit.page.goto(f"{visit.address}#1/play?ids={ids}")
     failure = visit.page.locator(".failure")
     failure.wait_for()

@@ -33,7 +33,7 @@ def check_numbers(visit: Visit, trace: Trace) -> int:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_what_is_shown_is_what_the_model_computes(visit: Visit, explorer: Explorer, view: str) -> None:
+def test_the_page_shows_what_the_model_computes(visit: Visit, explorer: Explorer, view: str) -> None:
     compared = 0
     for state in ["", *STATES.get(view, [])]:
         visit.open(f"#1/{view}?{PLACE}&{state}")
@@ -58,7 +58,7 @@ def test_every_figure_of_the_article(visit: Visit, explorer: Explorer) -> None:
         assert visit.page.locator(".check.fails").count() == 0
 
 
-def test_the_pictures_of_heads(visit: Visit, explorer: Explorer) -> None:
+def test_thumbnails_of_heads(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/heads")
     pictures = visit.page.evaluate("look.pictures()")
     assert len(pictures) >= explorer.model.config.n_head

@@ -48,7 +48,7 @@ def wait_for_tokens(visit: Visit, explorer: Explorer, text: str) -> None:
     visit.settle()
 
 
-def test_a_long_text_says_how_far_it_is(visit: Visit, explorer: Explorer) -> None:
+def test_reports_progress_on_a_long_text(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/play")
     visit.page.evaluate(WATCH)
     submit(visit, LONG)
@@ -59,7 +59,7 @@ def test_a_long_text_says_how_far_it_is(visit: Visit, explorer: Explorer) -> Non
     assert visit.page.locator(".news progress").count() == 0
 
 
-def test_stop_stops_and_leaves_what_was_there(visit: Visit) -> None:
+def test_stop_keeps_the_text_so_far(visit: Visit) -> None:
     visit.open("#1/attention")
     before = visit.everything()
     visit.page.evaluate(STOP)
@@ -83,7 +83,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_text_is_only_text(visit: Visit, explorer: Explorer, kind: str) -> None:
+def test_hostile_text_is_escaped(visit: Visit, explorer: Explorer, kind: str) -> None:
     visit.page.set_viewport_size({"width": PHONE, "height": 800})
     ids = [*explorer.model.prompt_ids(""), *explorer.model.encode(HOSTILE[kind])][:500]
     visit.open(f"#1/{VIEWS[0]}?ids={','.join(map(str, ids))}")
@@ -106,7 +106,7 @@ def _invisible(label: str) -> bool:
     return any(unicodedata.category(char) == "Cc" for char in label)
 
 
-def test_a_text_that_is_typed_in_is_what_is_read(visit: Visit, explorer: Explorer) -> None:
+def test_the_page_reads_the_text_that_is_typed(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/play")
     for text in (HOSTILE["markup"], HOSTILE["letters"]):
         submit(visit, text)
@@ -114,7 +114,7 @@ def test_a_text_that_is_typed_in_is_what_is_read(visit: Visit, explorer: Explore
         assert visit.page.locator("[name=text]").input_value() == text
 
 
-def test_a_model_that_reads_no_text_is_given_ids(mute_visit: Visit) -> None:
+def test_a_model_without_tokenizer_is_given_ids(mute_visit: Visit) -> None:
     mute_visit.open("#1/play")
     submit(mute_visit, "7, 60 0\n31")
     mute_visit.page.wait_for_function("() => location.hash.includes('ids=7,60,0,31')")
@@ -126,7 +126,7 @@ def test_a_model_that_reads_no_text_is_given_ids(mute_visit: Visit) -> None:
     mute_visit.complaints.clear()
 
 
-def test_of_a_long_text_the_header_has_the_tokens_around_the_chosen_one(visit: Visit) -> None:
+def test_headers_of_long_texts_show_the_tokens_around_the_selected_one(visit: Visit) -> None:
     visit.open(f"#1/attention?ids={','.join(['5'] * 300)}&position=299")
     assert tokens(visit).last.get_attribute("aria-pressed") == "true"
     assert tokens(visit).count() == 257
@@ -136,7 +136,7 @@ def test_of_a_long_text_the_header_has_the_tokens_around_the_chosen_one(visit: V
     assert visit.page.locator(".tokens [aria-pressed=true]").get_attribute("title") == "position 44 (index 43)"
 
 
-def test_a_text_that_is_too_long_is_refused_in_a_line(visit: Visit) -> None:
+def test_rejects_a_text_that_is_too_long_in_one_line(visit: Visit) -> None:
     visit.open("#1/play")
     submit(visit, " ".join(["robot"] * 600))
     failure = visit.page.locator(".failure")
@@ -146,7 +146,7 @@ def test_a_text_that_is_too_long_is_refused_in_a_line(visit: Visit) -> None:
     visit.complaints.clear()  # a browser reports every answer that is an error
 
 
-def test_a_server_that_goes_away_and_comes_back(browser: Browser, mute_model: Path) -> None:
+def test_the_page_reconnects_to_a_restarted_server(browser: Browser, mute_model: Path) -> None:
     address, process = start("--model", str(mute_model))
     for visit in visiting(browser, address):
         visit.open("#1/attention?ids=7,60,0")
@@ -166,7 +166,7 @@ def test_a_server_that_goes_away_and_comes_back(browser: Browser, mute_model: Pa
             again.kill()
 
 
-def test_nothing_moves_by_itself_for_who_wants_that(visit: Visit) -> None:
+def test_respects_reduced_motion(visit: Visit) -> None:
     visit.page.emulate_media(reduced_motion="reduce")
     visit.open(f"#1/{VIEWS[0]}")
     for i in range(len(VIEWS)):

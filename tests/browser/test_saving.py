@@ -26,7 +26,7 @@ def saved(visit: Visit, room: Locator, button: str, folder: Path) -> Path:
     return path
 
 
-def test_a_grid_in_every_form(visit: Visit, explorer: Explorer, tmp_path: Path) -> None:
+def test_draws_a_grid_in_every_format(visit: Visit, explorer: Explorer, tmp_path: Path) -> None:
     visit.open("#1/attention?layer=2&head=1&x-step=softmax")
     grid = (
         visit.page.locator("cell-grid")
@@ -82,7 +82,7 @@ def pixels(visit: Visit, href: str) -> list[list[int]]:
         ("parameters", "parameters", "rect"),
     ],
 )
-def test_a_drawing_keeps_its_look(visit: Visit, tmp_path: Path, state: str, name: str, marks: str) -> None:
+def test_saved_drawings_keep_their_colours(visit: Visit, tmp_path: Path, state: str, name: str, marks: str) -> None:
     visit.page.emulate_media(color_scheme="dark")
     visit.open(f"#1/{state}")
     picture = visit.page.locator(".picture").first

@@ -29,7 +29,7 @@ def look_at(visit: Visit, view: str, dresses: list[tuple[int, bool, str]]) -> No
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_in_every_dress(visit: Visit, view: str) -> None:
+def test_views_work_in_every_theme_and_language(visit: Visit, view: str) -> None:
     visit.open(f"#1/{view}")
     look_at(visit, view, DRESSES)
 
@@ -42,7 +42,7 @@ def test_a_model_without_a_tokenizer(mute_visit: Visit, view: str) -> None:
     look_at(mute_visit, view, EXAMINED)
 
 
-def test_a_vector_is_patched_in_from_another_text(visit: Visit, explorer: Explorer) -> None:
+def test_the_page_patches_a_vector_from_another_text(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/whatif?layer=2&position=3")
     form = visit.page.locator("form", has=visit.page.locator("input[name=source]"))
     form.locator("input[name=source]").fill("A cat will")

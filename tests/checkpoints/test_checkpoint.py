@@ -25,7 +25,7 @@ def saved(directory: Path, dtype: str) -> Checkpoint:
     return Checkpoint(directory, "tiny")
 
 
-def test_what_a_checkpoint_says_of_itself(tmp_path: Path) -> None:
+def test_a_checkpoint_has_its_name_dtype_and_size(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path, "float16")
     assert checkpoint.config == WEIGHTS.config
     assert checkpoint.dtype == "float16"
@@ -35,7 +35,7 @@ def test_what_a_checkpoint_says_of_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "relative"), [("float32", 0), ("float16", 2**-11), ("bfloat16", 2**-8)])
-def test_floats_come_back_as_close_as_their_dtype_allows(tmp_path: Path, dtype: str, relative: float) -> None:
+def test_floats_survive_a_round_trip_within_their_precision(tmp_path: Path, dtype: str, relative: float) -> None:
     checkpoint = saved(tmp_path, dtype)
     for name, tensor in WEIGHTS.arrays.items():
         back = checkpoint.read(name)
@@ -45,7 +45,7 @@ def test_floats_come_back_as_close_as_their_dtype_allows(tmp_path: Path, dtype: 
         assert checkpoint.stored(name).format is FLOAT32
 
 
-def test_int8_is_what_quantise_says(tmp_path: Path) -> None:
+def test_stored_int8_equals_quantise(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path, "int8")
     assert checkpoint.dtype == "int8"
     specs = WEIGHTS.config.tensors
@@ -87,7 +87,7 @@ def test_invalid_int8_is_rejected(tmp_path: Path, part: str, value: float, compl
         checkpoint.read("wte.weight")
 
 
-def test_the_former_name_of_input_scales_is_read(tmp_path: Path) -> None:
+def test_reads_the_former_name_of_input_scales(tmp_path: Path) -> None:
     saved(tmp_path, "int8")
     stored = safetensors.numpy.load_file(tmp_path / "model.safetensors")
     former = {name.replace(".input_scales", ".columns"): tensor for name, tensor in stored.items()}
@@ -98,7 +98,7 @@ def test_the_former_name_of_input_scales_is_read(tmp_path: Path) -> None:
         assert np.array_equal(Checkpoint(tmp_path, "x").read(name), expected.read(name))
 
 
-def test_floats_of_several_dtypes(tmp_path: Path) -> None:
+def test_reads_floats_of_several_dtypes(tmp_path: Path) -> None:
     saved(tmp_path, "float32")
     stored: dict[str, NDArray[np.generic]] = dict(safetensors.numpy.load_file(tmp_path / "model.safetensors"))
     stored["transformer.wte.weight"] = stored["transformer.wte.weight"].astype(np.float16)
@@ -123,7 +123,7 @@ def test_files_are_closed_when_the_checkpoint_is_dropped(tmp_path: Path) -> None
     assert weights not in [path.resolve() for path in OPEN_FILES.iterdir()]
 
 
-def test_the_tokenizer_beside_the_weights(tmp_path: Path) -> None:
+def test_reads_the_tokenizer_beside_the_weights(tmp_path: Path) -> None:
     weights = tiny_weights(n_vocab=50300, n_embd=2, n_head=1, n_layer=1)
     save_checkpoint(tmp_path / "padded", weights, tokenizer=Tokenizer.gpt2())
     checkpoint = Checkpoint(tmp_path / "padded", "x")

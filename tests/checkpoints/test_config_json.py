@@ -43,7 +43,7 @@ def read(directory: Path, changes: dict[str, object], *, without: str = "") -> S
     return read_config(path)
 
 
-def test_the_published_file(tmp_path: Path) -> None:
+def test_reads_the_published_file(tmp_path: Path) -> None:
     assert read(tmp_path, {}) == StoredConfig(GPT2Config(), FLOAT32, end_of_text=50256)
 
 
@@ -60,7 +60,7 @@ def test_the_published_file(tmp_path: Path) -> None:
         ({"scale_attn_weights": True, "quantization_config": None, "pruned_heads": {}}, GPT2Config()),
     ],
 )
-def test_what_is_a_gpt2_too(tmp_path: Path, changes: dict[str, object], config: GPT2Config) -> None:
+def test_accepts_other_gpt2_shapes(tmp_path: Path, changes: dict[str, object], config: GPT2Config) -> None:
     assert read(tmp_path, changes).config == config
 
 
@@ -94,13 +94,13 @@ def test_other_names_of_the_sizes(tmp_path: Path) -> None:
         ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false, not 1"),
     ],
 )
-def test_what_is_no_gpt2_names_the_key_and_the_value(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+def test_rejects_other_models_naming_key_and_value(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
     with pytest.raises(CheckpointError, match=rf"config\.json: .*{reason}"):
         read(tmp_path, changes)
 
 
 @pytest.mark.parametrize("key", ["vocab_size", "n_embd", "n_head", "n_layer"])
-def test_a_size_must_be_there(tmp_path: Path, key: str) -> None:
+def test_sizes_are_required(tmp_path: Path, key: str) -> None:
     with pytest.raises(CheckpointError, match=f"{key} is missing"):
         read(tmp_path, {}, without=key)
 
@@ -108,11 +108,11 @@ def test_a_size_must_be_there(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("value", "token"), [(None, None), (5, 5), ([7, 8], 7), ([], None), (50257, None), (-1, None), ("x", None)]
 )
-def test_the_token_that_ends_a_text(tmp_path: Path, value: object, token: int | None) -> None:
+def test_finds_the_token_that_ends_a_text(tmp_path: Path, value: object, token: int | None) -> None:
     assert read(tmp_path, {"eos_token_id": value}).end_of_text == token
 
 
-def test_our_own_scheme_is_taken_exactly(tmp_path: Path) -> None:
+def test_our_own_quantisation_scheme_must_match_exactly(tmp_path: Path) -> None:
     scheme: dict[str, object] = {"quant_method": "cutaway", "bits": 8, "block_size": 32}
     assert read(tmp_path, {"quantization_config": scheme}).format is FORMATS["int8"]
     with pytest.raises(CheckpointError, match=r"bits is 4; this version reads 8$"):
@@ -127,7 +127,7 @@ def test_our_own_scheme_is_taken_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", [*(model.config for model in PUBLISHED), GPT2Config(n_vocab=99, n_inner=5)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
-def test_what_we_write_we_read(tmp_path: Path, config: GPT2Config, dtype: str) -> None:
+def test_we_read_what_we_write(tmp_path: Path, config: GPT2Config, dtype: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config_json(config, FORMATS[dtype], 7)))
     assert read_config(tmp_path / "config.json") == StoredConfig(
         config, FORMATS["int8"] if dtype == "int8" else FLOAT32, end_of_text=7

@@ -57,7 +57,7 @@ def test_the_masks_of_the_published_files_are_skipped(tmp_path: Path) -> None:
     assert_equal(Checkpoint(directory_of(tmp_path, prefixed | masks), "x"), WEIGHTS.arrays)
 
 
-def test_a_tied_head_may_be_stored_if_it_is_the_embedding(tmp_path: Path) -> None:
+def test_a_stored_tied_head_must_equal_the_embedding(tmp_path: Path) -> None:
     head = WEIGHTS.arrays["wte.weight"].copy()
     checkpoint = Checkpoint(directory_of(tmp_path, tensors() | {"lm_head.weight": head}), "x")
     assert "lm_head.weight" not in checkpoint.config.tensor_shapes()
@@ -79,7 +79,7 @@ def test_an_untied_head(tmp_path: Path) -> None:
     refuse(tmp_path, r"model\.safetensors: lm_head\.weight is missing$")
 
 
-def test_foreign_tensors_are_named_with_the_nearest_known_name(tmp_path: Path) -> None:
+def test_unknown_tensors_are_reported_with_the_nearest_known_name(tmp_path: Path) -> None:
     stored = tensors()
     stored["h.0.attn.c_atn.weight"] = stored.pop("h.0.attn.c_attn.weight")
     refuse(
@@ -92,7 +92,7 @@ def test_foreign_tensors_are_named_with_the_nearest_known_name(tmp_path: Path) -
     refuse(directory_of(tmp_path, tensors() | {"x\n" * 500: np.zeros(4)}), r"'x\\nx\\n.*\.\.\..*' is not a tensor")
 
 
-def test_a_tensor_that_is_missing_doubled_misshapen_or_of_no_float(tmp_path: Path) -> None:
+def test_rejects_missing_duplicate_misshapen_and_non_float_tensors(tmp_path: Path) -> None:
     stored = tensors()
     bias = stored.pop("h.1.ln_2.bias")
     refuse(directory_of(tmp_path, stored), r"model\.safetensors: h\.1\.ln_2\.bias is missing$")
@@ -103,7 +103,7 @@ def test_a_tensor_that_is_missing_doubled_misshapen_or_of_no_float(tmp_path: Pat
     refuse(directory_of(tmp_path, stored), "h.1.ln_2.bias is stored as F64, and not as F32 or F16 or BF16$")
 
 
-def test_a_hostile_number_of_layers_is_no_list_of_their_names(tmp_path: Path) -> None:
+def test_a_hostile_number_of_layers_allocates_no_names(tmp_path: Path) -> None:
     directory_of(tmp_path, tensors())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"n_layer": 2**31 - 1}))
@@ -127,7 +127,7 @@ def test_a_hostile_number_of_layers_is_no_list_of_their_names(tmp_path: Path) ->
         ("model-00002-of-00002.safetensors", "transformer.wte.weight lies unlisted in|is listed for, but not in,"),
     ],
 )
-def test_an_index_names_files_of_its_directory_and_nothing_else(tmp_path: Path, shard: object, reason: str) -> None:
+def test_an_index_may_name_only_files_of_its_directory(tmp_path: Path, shard: object, reason: str) -> None:
     save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=1200)
     path = tmp_path / "model.safetensors.index.json"
     index = json.loads(path.read_text())
@@ -136,7 +136,7 @@ def test_an_index_names_files_of_its_directory_and_nothing_else(tmp_path: Path, 
     refuse(tmp_path, reason)
 
 
-def test_an_index_lists_all_that_its_files_hold(tmp_path: Path) -> None:
+def test_an_index_must_list_every_tensor_of_its_files(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=1200)
     path = tmp_path / "model.safetensors.index.json"
     index = json.loads(path.read_text())
@@ -152,7 +152,7 @@ def test_an_index_lists_all_that_its_files_hold(tmp_path: Path) -> None:
         refuse(tmp_path, "weight_map must say which file each tensor is in")
 
 
-def test_a_single_file_goes_before_an_index(tmp_path: Path) -> None:
+def test_a_single_file_takes_precedence_over_an_index(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=1200)
     safetensors.numpy.save_file(tensors(), tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text("not read")

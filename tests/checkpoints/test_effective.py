@@ -39,7 +39,7 @@ def test_int8_is_what_the_cpu_engine_computes_with(shape: dict[str, int | bool])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
-def test_the_same_comes_back_from_a_file_of_that_precision(tmp_path: Path, dtype: str) -> None:
+def test_a_file_of_a_precision_equals_conversion_on_load(tmp_path: Path, dtype: str) -> None:
     save_checkpoint(tmp_path, WEIGHTS, dtype)
     saved = Checkpoint(tmp_path, "x")
     assert_same(EffectiveWeights(WEIGHTS, dtype), saved)
@@ -84,7 +84,7 @@ class Counted:
         return StoredTensor(self.config.tensors[name], FLOAT32, {"": self.read(name)})
 
 
-def test_a_tensor_is_read_when_it_is_asked_for_and_once() -> None:
+def test_tensors_are_read_lazily_and_once() -> None:
     counted = Counted()
     weights = EffectiveWeights(counted, "int8")
     assert (len(weights), "wte.weight" in list(weights), counted.names) == (2 + 2 * 12 + 2, True, [])
@@ -93,7 +93,7 @@ def test_a_tensor_is_read_when_it_is_asked_for_and_once() -> None:
     assert counted.names == ["wpe.weight", "wte.weight"]
 
 
-def test_a_name_that_is_none_is_a_key_that_is_missing() -> None:
+def test_an_unknown_name_is_a_key_error() -> None:
     weights = EffectiveWeights(WEIGHTS, "int8")
     assert "lm_head.weight" not in weights
     with pytest.raises(KeyError):

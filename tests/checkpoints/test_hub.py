@@ -98,7 +98,7 @@ def test_a_published_model_by_each_of_its_names_online_and_offline(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_what_the_cache_holds_under_the_old_name_is_used(tmp_path: Path, published: Files) -> None:
+def test_uses_the_cached_model_of_the_old_name(tmp_path: Path, published: Files) -> None:
     with fake_hub({"gpt2": published}) as hub:
         code = "import sys; from huggingface_hub import hf_hub_download as get; [get('gpt2', f) for f in sys.argv[1:]]"
         environment = os.environ | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.url}

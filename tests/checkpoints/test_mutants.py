@@ -153,7 +153,7 @@ def rewrite(path: Path, data: bytes) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quarter", range(4))
-def test_ten_thousand_mutants(checkpoints: list[Path], quarter: int) -> None:
+def test_ten_thousand_mutated_files(checkpoints: list[Path], quarter: int) -> None:
     outcomes = {"loaded": 0, "refused": 0}
     for number in range(quarter * MUTANTS // 4, (quarter + 1) * MUTANTS // 4):
         rng = random.Random(number)

@@ -99,7 +99,7 @@ def test_a_save_that_is_interrupted_at_any_step(tmp_path: Path, fault: str, exch
     assert int(result.stdout.split()[0]) > 15
 
 
-def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_synced_before_they_are_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     install = replace._install
 
@@ -121,7 +121,7 @@ def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkey
     assert events[2:] == [staging.name, "install", tmp_path.name]
 
 
-def test_another_save_at_work_is_left_alone(tmp_path: Path) -> None:
+def test_another_running_save_is_left_alone(tmp_path: Path) -> None:
     busy = tmp_path / ".x.saving-1-01234567"  # of a process that is there
     dead = tmp_path / ".x.saving-4194305-01234567-old"  # of one that cannot be: the number is too large
     ours = tmp_path / f".x.saving-{os.getpid()}-01234567"  # of one that had our number before us

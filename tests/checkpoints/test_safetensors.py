@@ -46,7 +46,7 @@ def test_we_read_what_the_library_writes(tmp_path: Path, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
-def test_the_library_reads_what_we_write(tmp_path: Path, dtype: str) -> None:
+def test_the_safetensors_library_reads_our_files(tmp_path: Path, dtype: str) -> None:
     tensors = {"a": numbers(50, 70), "b": numbers(3), "c": numbers(1, 1, 4)}
     write_tensors(tmp_path / "x", {name: (dtype, t.shape) for name, t in tensors.items()}, tensors.items())
     loaded = safetensors.torch.load_file(tmp_path / "x")
@@ -83,7 +83,7 @@ def test_a_number_that_would_become_infinite_is_an_error(tmp_path: Path, dtype: 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_neither_written_nor_read(tmp_path: Path, value: float) -> None:
+def test_non_finite_numbers_are_neither_written_nor_read(tmp_path: Path, value: float) -> None:
     tensor = np.array([1, value], np.float32)
     with pytest.raises(CheckpointError, match=r"^a holds NaN or infinity"):
         write_tensors(tmp_path / "x", {"a": ("F32", (2,))}, [("a", tensor)])
@@ -130,7 +130,7 @@ BAD_HEADERS: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize(("header", "reason"), BAD_HEADERS)
-def test_a_bad_header_is_one_line(tmp_path: Path, header: object, reason: str) -> None:
+def test_rejects_invalid_headers_in_one_line(tmp_path: Path, header: object, reason: str) -> None:
     path = raw_file(tmp_path / "x.safetensors", header, bytes(8))
     with pytest.raises(CheckpointError, match=rf"x\.safetensors: .*{reason}") as error:
         TensorFile(path)
@@ -138,7 +138,7 @@ def test_a_bad_header_is_one_line(tmp_path: Path, header: object, reason: str) -
     assert len(str(error.value)) < len(str(path)) + 250
 
 
-def test_every_truncation_and_every_addition_is_found(tmp_path: Path) -> None:
+def test_rejects_every_truncation_and_addition(tmp_path: Path) -> None:
     path = raw_file(tmp_path / "x", {"a": GOOD}, bytes(8))
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -160,20 +160,20 @@ def test_every_truncation_and_every_addition_is_found(tmp_path: Path) -> None:
         ((2**20 + 1).to_bytes(8, "little") + b" " * (2**20 + 1), "claims a header of 1048577 bytes"),
     ],
 )
-def test_what_is_not_safetensors(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_rejects_other_files(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError, match=f"x: .*{reason}"):
         TensorFile(tmp_path / "x")
 
 
-def test_no_file_a_directory_and_a_pipe(tmp_path: Path) -> None:
+def test_rejects_missing_files_directories_and_pipes(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, reason in [("none", "cannot be read: No such file"), (".", "is not a file"), ("pipe", "is not a file")]:
         with pytest.raises(CheckpointError, match=reason):
             TensorFile(tmp_path / name)
 
 
-def test_a_file_that_shrinks_is_an_error_and_one_that_is_replaced_is_not(tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error_and_a_replaced_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "x"
     safetensors.numpy.save_file({"a": numbers(100)}, path)
     file = TensorFile(path)

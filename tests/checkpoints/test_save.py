@@ -51,7 +51,7 @@ def test_we_load_what_transformers_saves(tmp_path: Path, shape: dict[str, int | 
 
 
 @pytest.mark.parametrize(("dtype", "theirs"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)])
-def test_narrow_floats_agree_with_transformers(tmp_path: Path, dtype: str, theirs: torch.dtype) -> None:
+def test_16_bit_floats_equal_transformers(tmp_path: Path, dtype: str, theirs: torch.dtype) -> None:
     weights = tiny_weights()
     save_checkpoint(tmp_path / "ours", weights, dtype)
     peer_model(weights).to(theirs).save_pretrained(tmp_path / "theirs")
@@ -63,7 +63,7 @@ def test_narrow_floats_agree_with_transformers(tmp_path: Path, dtype: str, their
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 @pytest.mark.parametrize("max_shard_bytes", [None, 1, 20_000])
-def test_what_is_kept_is_kept_to_the_bit(tmp_path: Path, dtype: str, max_shard_bytes: int | None) -> None:
+def test_saving_a_checkpoint_again_is_bit_identical(tmp_path: Path, dtype: str, max_shard_bytes: int | None) -> None:
     save_checkpoint(tmp_path / "one", tiny_weights(), dtype)
     first = Checkpoint(tmp_path / "one", "x")
     save_checkpoint(tmp_path / "two", first, max_shard_bytes=max_shard_bytes)
@@ -93,7 +93,7 @@ def test_config_and_tokenizer_files(tmp_path: Path) -> None:
     assert (config["bos_token_id"], config["eos_token_id"], config["n_inner"]) == (50256, 50256, None)
 
 
-def test_a_checkpoint_is_not_overwritten_by_accident(tmp_path: Path) -> None:
+def test_a_checkpoint_is_overwritten_only_on_request(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "x", tiny_weights(0))
     with pytest.raises(
         CheckpointError, match=r"x: holds config\.json already: choose another directory, or --overwrite"
@@ -105,7 +105,7 @@ def test_a_checkpoint_is_not_overwritten_by_accident(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "generation_config.json", "model.safetensors"])
-def test_no_file_that_would_be_replaced_is_lost_by_accident(tmp_path: Path, name: str) -> None:
+def test_existing_checkpoint_files_are_overwritten_only_on_request(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(CheckpointError, match=f"holds {name} already"):
         save_checkpoint(tmp_path, tiny_weights())
@@ -137,7 +137,7 @@ def test_overwriting_leaves_no_file_of_the_old_and_every_other_file(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_directory_with_other_files_only(tmp_path: Path) -> None:
+def test_files_of_other_names_stay(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     save_checkpoint(tmp_path, tiny_weights())
     assert (tmp_path / "README.md").read_text() == "mine"
@@ -163,7 +163,7 @@ def test_one_tensor_in_memory_at_a_time(tmp_path: Path, dtype: str) -> None:
     assert peak < 3 * 4 * 8000 * 128
 
 
-def test_numbers_that_the_dtype_cannot_hold(tmp_path: Path) -> None:
+def test_rejects_numbers_that_the_dtype_cannot_hold(tmp_path: Path) -> None:
     arrays = dict(tiny_weights().arrays)
     arrays["h.1.mlp.c_fc.weight"] = arrays["h.1.mlp.c_fc.weight"] * np.float32(1e6)
     large = ArrayWeights(tiny_weights().config, arrays)
@@ -178,14 +178,14 @@ def test_numbers_that_the_dtype_cannot_hold(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_arguments_out_of_range(tmp_path: Path) -> None:
+def test_rejects_arguments_out_of_range(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^dtype must be one of float32, float16, bfloat16, int8, not 'int4'$"):
         save_checkpoint(tmp_path, tiny_weights(), "int4")
     with pytest.raises(UsageError, match=r"^max_shard_bytes must be positive, not 0$"):
         save_checkpoint(tmp_path, tiny_weights(), max_shard_bytes=0)
 
 
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_rejects_an_unwritable_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointError, match=r"file: is not a directory$"):
         save_checkpoint(tmp_path / "file" / "sub", tiny_weights())
@@ -198,7 +198,7 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(
+def test_a_full_disk_leaves_the_old_checkpoint_and_no_leftovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     save_checkpoint(tmp_path / "x", tiny_weights(0))

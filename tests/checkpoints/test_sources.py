@@ -24,7 +24,7 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_directory_as_text_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepts_a_directory_as_text_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "mine", tiny_weights())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -40,12 +40,14 @@ def test_each_name_of_a_published_model(fetched: list[str], name: str) -> None:
     assert fetched == ["gpt2"]
 
 
-def test_a_hub_name(fetched: list[str]) -> None:
+def test_opens_a_hub_name(fetched: list[str]) -> None:
     assert open_checkpoint("someone/their-gpt2.5_x").name == "someone/their-gpt2.5_x"
     assert fetched == ["someone/their-gpt2.5_x"]
 
 
-def test_a_directory_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: list[str]) -> None:
+def test_a_directory_takes_precedence_over_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: list[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("gpt2", "someone/model"):
         save_checkpoint(tmp_path / name, tiny_weights())
@@ -57,7 +59,7 @@ def test_a_directory_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.Monkey
     "source",
     ["gpt3", "/no/such/place", "./gpt2", "../a/b", "a/b/c", "a/", "-a/b", "a b/c", "é/a", "a\0b", "a\nb", Path("gpt2")],
 )
-def test_what_is_neither(
+def test_rejects_what_is_neither_directory_nor_name(
     fetched: list[str], source: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path / "cache")
@@ -68,13 +70,13 @@ def test_what_is_neither(
 
 
 @pytest.mark.parametrize("source", ["a" * 300, "~no-such-user/x", Path("b" * 5000)])
-def test_what_no_file_system_takes(source: str | Path) -> None:
+def test_rejects_invalid_paths(source: str | Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read: ") as error:
         open_checkpoint(source)
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_file_and_an_empty_directory(tmp_path: Path) -> None:
+def test_rejects_a_file_and_an_empty_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="file: is a file; give the directory that it is in$"):
@@ -83,6 +85,6 @@ def test_a_file_and_an_empty_directory(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "empty")
 
 
-def test_an_empty_name_is_not_the_directory_we_are_in() -> None:
+def test_an_empty_name_is_not_the_current_directory() -> None:
     with pytest.raises(CheckpointError, match="must not be empty"):
         open_checkpoint("")

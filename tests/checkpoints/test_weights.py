@@ -38,7 +38,7 @@ def test_random_weights_depend_on_the_seed_and_the_name_only() -> None:
     assert not np.array_equal(again.read("h.0.attn.c_attn.weight"), again.read("h.1.attn.c_attn.weight"))
 
 
-def test_spread_moves_biases_and_gains() -> None:
+def test_spread_perturbs_biases_and_gains() -> None:
     weights = random_weights(SMALL, spread=0.1)
     assert 0.02 < weights.read("h.0.attn.c_attn.bias").std() < 0.2
     assert 0.02 < (weights.read("ln_f.weight") - 1).std() < 0.2

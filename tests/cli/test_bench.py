@@ -30,7 +30,7 @@ def test_json_has_every_run(mute: str) -> None:
         assert m["tokens_per_second"] == m["tokens"] / m["median_seconds"]
 
 
-def test_refuses_what_does_not_fit(mute: str) -> None:
+def test_rejects_arguments_out_of_range(mute: str) -> None:
     wrong = (
         ("--depth", "15"),
         ("--depth", "0"),

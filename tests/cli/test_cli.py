@@ -47,7 +47,7 @@ class TestHelp:
         for option in options - {"--help", *COMMON}:
             assert f"`{option}" in section
 
-    def test_gives_the_version(self) -> None:
+    def test_prints_the_version(self) -> None:
         import cutaway
 
         assert invoke("--version").out == f"cutaway {cutaway.__version__}\n"
@@ -118,13 +118,13 @@ class TestErrors:
         assert result.code == 2
         assert "'steam'" in result.error
 
-    def test_that_memory_ran_out_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_running_out_of_memory_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cutaway.loading.load", _raise(MemoryError()))
         result = invoke("next", "--model", tiny, "x")
         assert result.code == errors.EngineError.exit_code
         assert "memory" in result.error
 
-    def test_that_loading_warned_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_warning_of_loading_is_one_line(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cutaway.engines.cpu.library.library", _raise(errors.EngineError("not built")))
         result = invoke("next", "--model", tiny, "x", "--json")
         assert result.code == 0
@@ -145,7 +145,7 @@ class TestStreams:
         assert result.returncode == 0
         assert "768 × 2,304" in result.stdout
 
-    def test_a_reader_that_goes_away_is_no_error(self) -> None:
+    def test_a_closed_pipe_is_not_an_error(self) -> None:
         command = [sys.executable, "-m", "cutaway", "params", "gpt2"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None
@@ -155,7 +155,7 @@ class TestStreams:
         assert process.returncode == BROKEN_PIPE
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-    def test_a_full_disk_is_one_line(self) -> None:
+    def test_a_full_disk_is_an_error_of_one_line(self) -> None:
         with Path("/dev/full").open("wb") as full:
             command = [sys.executable, "-m", "cutaway", "params", "gpt2"]
             result = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, encoding="utf-8")

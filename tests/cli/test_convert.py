@@ -31,7 +31,7 @@ def test_writes_several_files(tiny: str, tmp_path: Path) -> None:
     }
 
 
-def test_overwrites_only_when_asked(tiny: str, tmp_path: Path) -> None:
+def test_overwrites_only_on_request(tiny: str, tmp_path: Path) -> None:
     arguments = ("convert", tiny, str(tmp_path / "out"))
     assert invoke(*arguments).code == 0
     refused = invoke(*arguments)

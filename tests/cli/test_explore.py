@@ -54,7 +54,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     return served
 
 
-def test_says_the_address_and_serves(served: Served, tiny: str) -> None:
+def test_prints_the_address_and_serves(served: Served, tiny: str) -> None:
     result = invoke("explore", "--port", "0", "--model", tiny)
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("http://127.0.0.1:")
@@ -82,7 +82,7 @@ def test_opens_the_file_on_request(served: Served, tiny: str, tmp_path: Path) ->
     assert served.opened == [file.as_uri()]
 
 
-def test_holds_another_model_against_it(served: Served, tiny: str, mute: str) -> None:
+def test_compares_with_another_model(served: Served, tiny: str, mute: str) -> None:
     assert invoke("explore", "--port", "0", "--model", tiny, "--against", tiny).code == 0
     assert (served.models, served.against) == (["tiny"], ["tiny"])
     assert "cannot be compared with tiny" in invoke("explore", "--port", "0", "--model", tiny, "--against", mute).error
@@ -117,7 +117,7 @@ def test_the_document_has_the_address(served: Served, tiny: str) -> None:
         ),
     ],
 )
-def test_what_cannot_be_served_is_one_line(
+def test_an_unavailable_address_is_one_line(
     arguments: tuple[str, ...], code: int, part: str, served: Served, tiny: str
 ) -> None:
     result = invoke("explore", "--model", tiny, *arguments)
@@ -126,7 +126,7 @@ def test_what_cannot_be_served_is_one_line(
     assert served.models == []
 
 
-def test_a_text_needs_a_tokenizer(served: Served, mute: str) -> None:
+def test_text_requires_a_tokenizer(served: Served, mute: str) -> None:
     result = invoke("explore", "--port", "0", "--model", mute, "--text", "A robot")
     assert result.code == 2
     assert "no tokenizer files" in result.error
@@ -172,7 +172,7 @@ def test_writes_the_page_into_one_file(tiny: str, tmp_path: Path) -> None:
     assert invoke(*arguments, "--json").document["bytes"] == file.stat().st_size
 
 
-def test_what_cannot_be_exported_is_refused(tiny: str, tmp_path: Path) -> None:
+def test_rejects_invalid_exports(tiny: str, tmp_path: Path) -> None:
     export = ("explore", "--model", tiny, "--text", "A robot", "--export")
     assert invoke(*export, str(tmp_path / "x.html"), "--head", "99").code == 2
     assert not (tmp_path / "x.html").exists()

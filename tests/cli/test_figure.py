@@ -33,7 +33,7 @@ def test_draws_any_text_and_token(tiny: str) -> None:
     assert (document["id"], document["position"], document["ids"]) == ("F20", 1, [50256, *ids])
 
 
-def test_json_has_the_numbers_and_where_they_stand(tiny: str) -> None:
+def test_json_has_the_numbers_and_their_layout(tiny: str) -> None:
     document = figure("--model", tiny, "F40", "--json").document
     assert (document["model"], document["engine"], document["status"]) == (Path(tiny).name, "reference", "live")
     assert document["check"]["ok"] is True  # type: ignore[index]
@@ -46,7 +46,7 @@ def test_json_has_the_numbers_and_where_they_stand(tiny: str) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_svg_stands_alone(tiny: str, language: str) -> None:
+def test_an_svg_is_self_contained(tiny: str, language: str) -> None:
     result = figure("--model", tiny, "F40", "--format", "svg", "--language", language)
     assert (result.code, result.err) == (0, "")
     assert ET.fromstring(result.out).tag == "{http://www.w3.org/2000/svg}svg"
@@ -130,7 +130,7 @@ def test_works_without_a_tokenizer(mute: str) -> None:
         (["F40", "--language", "de"], "invalid choice: 'de'"),
     ],
 )
-def test_refuses_in_one_line(tiny: str, arguments: list[str], message: str) -> None:
+def test_rejects_in_one_line(tiny: str, arguments: list[str], message: str) -> None:
     result = figure("--model", tiny, *arguments)
     assert result.code == 2
     assert message in result.error

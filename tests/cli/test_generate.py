@@ -30,7 +30,7 @@ def expected(model: str, prompt: str, seed: int) -> cutaway.Completion:
 
 
 class TestText:
-    def test_is_what_python_gives(self, tiny: str) -> None:
+    def test_equals_python(self, tiny: str) -> None:
         result = generate(tiny, "--seed", "1", PROMPT)
         assert result.code == 0
         assert result.out == expected(tiny, PROMPT, 1).text + "\n"
@@ -41,7 +41,7 @@ class TestText:
         assert " tokens/s, first after " in line
         assert line.endswith(" s, seed 1, reference float32, finished by length")
 
-    def test_can_be_written_again_with_the_seed_it_names(self, tiny: str) -> None:
+    def test_the_reported_seed_reproduces_the_text(self, tiny: str) -> None:
         first = generate(tiny, PROMPT)
         seed = first.err.split("seed ")[1].split(",")[0]
         assert generate(tiny, "--seed", seed, PROMPT).out == first.out
@@ -81,7 +81,7 @@ class TestText:
         assert [int(line[0]) for line in lines] == list(full.ids)
         assert [line[1] for line in lines] == [f"{value:.3f}" for value in full.logprobs]
 
-    def test_is_made_of_ids_where_there_is_no_tokenizer(self, mute: str) -> None:
+    def test_is_made_of_ids_without_a_tokenizer(self, mute: str) -> None:
         result = generate(mute, "--ids", "4", "2", "--seed", "1")
         ids = cutaway.load(mute, engine="reference").generate([4, 2], max_new_tokens=6, seed=1).ids
         assert [int(word) for word in result.out.split()] == list(ids)
@@ -101,10 +101,10 @@ class TestPrompt:
         result = generate(tiny, "--seed", "1", "--file", str(tmp_path / "prompt.txt"))
         assert result.out == expected(tiny, "Café 机器人\r\n", 1).text + "\n"
 
-    def test_given_as_an_argument_leaves_the_pipe_alone(self, tiny: str) -> None:
+    def test_a_prompt_argument_does_not_read_the_pipe(self, tiny: str) -> None:
         assert generate(tiny, "--seed", "1", PROMPT, stdin=b"\xff").out == expected(tiny, PROMPT, 1).text + "\n"
 
-    def test_that_is_empty_begins_a_new_text(self, tiny: str) -> None:
+    def test_an_empty_prompt_begins_a_new_text(self, tiny: str) -> None:
         new = expected(tiny, "", 1).text + "\n"
         assert generate(tiny, "--seed", "1", "").out == generate(tiny, "--seed", "1", stdin=b"").out == new
 
@@ -128,14 +128,14 @@ class TestTerminal:
         assert lines[0] == f"\x1b[1m{PROMPT}\x1b[0m"
         assert len(lines) == 7
 
-    def test_is_never_driven_by_the_text(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_text_cannot_control_the_terminal(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cutaway.Tokenizer.gpt2().decode([215]) == "\x1b"
         monkeypatch.setattr("cutaway.generation.batch.choose", lambda *_: 215)
         assert generate(tiny, "\x1b]0;title\x07", terminal=True).out == f"\x1b[1m␛]0;title␇\x1b[0m{'␛' * 6}\n"
         assert generate(tiny, PROMPT).out == "\x1b" * 6 + "\n"
 
     @pytest.mark.parametrize(("arguments", "terminal"), [(["--stream"], False), ([], True), ([], False)])
-    def test_or_stream_makes_every_piece_appear_at_once(
+    def test_every_chunk_appears_at_once(
         self, tiny: str, arguments: list[str], terminal: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         held: list[int] = []
@@ -195,7 +195,7 @@ def test_top_log_probabilities_are_in_the_document(tiny: str) -> None:
     assert {len(top) for top in samples[0]["top_logprobs"]} == {2}
 
 
-def test_in_order_holds_back_what_comes_too_early() -> None:
+def test_in_order_holds_back_early_chunks() -> None:
     events = [(0, Chunk("a")), (1, Chunk("x")), (0, Chunk("b", finish_reason="length")), (1, Chunk("y"))]
     events += [(1, Chunk("z", finish_reason="stop"))]
     shown = [(row, chunk.text) for row, chunk in in_order(iter(events), 2)]

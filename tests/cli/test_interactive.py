@@ -27,13 +27,13 @@ def test_a_prompt_in_the_arguments_comes_first(tiny: str) -> None:
     )
 
 
-def test_an_empty_line_goes_on_with_the_text(tiny: str) -> None:
+def test_an_empty_line_continues_the_text(tiny: str) -> None:
     greedy = ("--temperature", "0")
     twice = converse(tiny, *greedy, "A robot", stdin=b"\n").out.split("\n")
     assert "".join(twice) == converse(tiny, *greedy, "--max-new-tokens", "6", stdin=b"A robot").out.strip("\n")
 
 
-def test_an_error_ends_one_text_only(tiny: str) -> None:
+def test_an_error_ends_only_its_own_text(tiny: str) -> None:
     result = converse(tiny, stdin=b"x" * 500 + b"\nOne\n")
     assert result.code == 0
     first, second = result.err.splitlines()
@@ -53,7 +53,7 @@ def test_only_a_new_line_ends_a_prompt_and_it_must_be_utf8(tiny: str) -> None:
     ]
 
 
-def test_a_person_is_told_how_it_works(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interactive_session_explains_itself(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     answers: Iterator[str] = iter(["One", "Caf\udce9", "Two"])
 

@@ -19,7 +19,7 @@ def test_shows_the_ten_likeliest_tokens(tiny: str) -> None:
     assert lines[0].count("█") == 30
 
 
-def test_gives_the_whole_truth_as_json(tiny: str) -> None:
+def test_json_has_every_field(tiny: str) -> None:
     document = invoke("next", "--engine", "reference", "--model", tiny, "-k", "3", "--json", PROMPT).document
     candidates = cutaway.load(tiny, engine="reference").next_tokens(PROMPT, 3)
     assert document["prompt_ids"] == cutaway.Tokenizer.gpt2().encode(PROMPT)
@@ -34,13 +34,13 @@ def test_works_without_a_tokenizer(mute: str) -> None:
 
 
 @pytest.mark.parametrize("count", ["0", "51", "-1"])
-def test_refuses_a_count_that_is_none(mute: str, count: str) -> None:
+def test_rejects_an_invalid_count(mute: str, count: str) -> None:
     result = invoke("next", "--engine", "reference", "--model", mute, "--ids", "1", "-k", count)
     assert result.code == 2
     assert "k must be" in result.error
 
 
-def test_refuses_a_prompt_that_is_too_long(tiny: str) -> None:
+def test_rejects_a_prompt_that_is_too_long(tiny: str) -> None:
     result = invoke("next", "--engine", "reference", "--model", tiny, "robot " * 40)
     assert "42 tokens long; the context holds 32" in result.error
 

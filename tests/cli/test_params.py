@@ -64,7 +64,7 @@ def test_json_has_every_tensor(model: object) -> None:
     assert any(model.first_size in note for note in document["notes"])  # type: ignore[attr-defined]
 
 
-def test_a_checkpoint_is_counted_too(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_counts_the_parameters_of_a_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = tmp_path_factory.mktemp("model") / "untied"
     config = GPT2Config(n_vocab=60, n_ctx=8, n_embd=8, n_head=2, n_layer=3, tie_word_embeddings=False)
     save_checkpoint(directory, random_weights(config))

@@ -55,7 +55,7 @@ def test_an_infinite_perplexity_is_null(tiny: str, monkeypatch: pytest.MonkeyPat
     assert "perplexity inf per token" in invoke(*command).out
 
 
-def test_refuses_a_text_without_a_token_to_score(tiny: str, tmp_path: Path) -> None:
+def test_rejects_a_text_without_a_token_to_score(tiny: str, tmp_path: Path) -> None:
     command = ("score", "--engine", "reference", "--model", tiny)
     for source in (("--text", ""), ("--ids", "5"), ("-",)):
         assert "nothing to score: the text is empty, or a single token" in invoke(*command, *source).error
@@ -63,6 +63,6 @@ def test_refuses_a_text_without_a_token_to_score(tiny: str, tmp_path: Path) -> N
     assert "No such file" in invoke(*command, str(tmp_path / "none.txt")).error
 
 
-def test_refuses_a_model_without_tokenizer_files(mute: str) -> None:
+def test_rejects_a_model_without_tokenizer_files(mute: str) -> None:
     result = invoke("score", "--engine", "reference", "--model", mute, "--ids", "1", "2")
     assert "no bytes to count" in result.error

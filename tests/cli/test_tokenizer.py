@@ -16,7 +16,7 @@ def test_encode_gives_ids() -> None:
     assert invoke("tokenizer", "encode", "--special", "<|endoftext|>").out == "50256\n"
 
 
-def test_decode_gives_text_to_the_letter() -> None:
+def test_decode_prints_the_exact_text() -> None:
     assert invoke("tokenizer", "decode", "32", "9379").out == "A robot"
     assert invoke("tokenizer", "decode", stdin=b"[32, 9379]\n").out == "A robot"
     assert invoke("tokenizer", "decode", "50256").out == "<|endoftext|>"
@@ -26,7 +26,7 @@ def test_decode_gives_text_to_the_letter() -> None:
 
 
 @pytest.mark.parametrize("word", ["x", "٣", "1_0", "-5", "1.0", "9" * 5000])
-def test_what_is_no_id_is_refused(word: str) -> None:
+def test_rejects_invalid_ids(word: str) -> None:
     result = invoke("tokenizer", "decode", "--", word)
     assert result.code == 2
     assert "is not a token id" in result.error
@@ -74,7 +74,7 @@ def test_explain_fits_the_terminal() -> None:
     assert max(map(len, lines[1:])) <= 80
 
 
-def test_another_tokenizer_is_used_when_asked(tiny: str, mute: str, tmp_path: Path) -> None:
+def test_uses_another_tokenizer_on_request(tiny: str, mute: str, tmp_path: Path) -> None:
     Tokenizer.gpt2().save(tmp_path)
     for model in (str(tmp_path), tiny, "builtin", "gpt2", "124M"):
         assert invoke("tokenizer", "encode", "--model", model, "A robot").out == "32 9379\n"

@@ -73,7 +73,7 @@ def test_greedy_tokens_equal_the_peers(make: Make) -> None:
 
 
 @every_engine
-def test_reading_in_pieces_equals_reading_at_once(make: Make) -> None:
+def test_prefill_in_parts_equals_prefill_at_once(make: Make) -> None:
     engine = make(tiny_weights())
     ids = random_ids(engine.config, 40)
     cache = engine.new_cache(1)
@@ -105,7 +105,7 @@ def test_decoding_gives_the_same_bits_in_any_batch(make: Make) -> None:
 
 
 @every_engine
-def test_rows_that_read_much_and_rows_that_decode_share_a_step(make: Make) -> None:
+def test_prefill_and_decode_share_a_step(make: Make) -> None:
     engine = make(tiny_weights())
     cache = engine.new_cache(3)
     engine.forward([[1, 2], [3], [4, 5, 6]], cache)
@@ -117,7 +117,7 @@ def test_rows_that_read_much_and_rows_that_decode_share_a_step(make: Make) -> No
 
 
 @every_engine
-def test_a_copied_row_goes_its_own_way(make: Make) -> None:
+def test_a_copied_row_is_independent(make: Make) -> None:
     engine = make(tiny_weights())
     cache = engine.new_cache(3)
     engine.forward([[1, 2, 3], [4, 5], [6]], cache)
@@ -139,7 +139,7 @@ def test_added_rows_are_empty(make: Make) -> None:
 
 
 @every_engine
-def test_rows_that_are_not_read_into_stay_as_they_are(make: Make) -> None:
+def test_rows_that_are_not_read_are_unchanged(make: Make) -> None:
     engine = make(tiny_weights())
     cache = engine.new_cache(11)
     engine.forward([[1, 2], [3], [4, 5]], cache, rows=[1, 0, 9])
@@ -152,7 +152,7 @@ def test_rows_that_are_not_read_into_stay_as_they_are(make: Make) -> None:
 
 
 @every_engine
-def test_a_full_row_stays_as_it_is_while_others_are_read(make: Make) -> None:
+def test_a_full_row_is_unchanged_while_others_are_read(make: Make) -> None:
     engine = make(tiny_weights())
     full = random_ids(engine.config, 48)
     cache = engine.new_cache(2)
@@ -199,7 +199,7 @@ def test_truncating_never_lengthens(make: Make) -> None:
         ([[1.5]], "sequence 0 must be whole numbers"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(make: Make, sequences: list[list[int]], complaint: str) -> None:
+def test_rejects_invalid_input_in_one_line(make: Make, sequences: list[list[int]], complaint: str) -> None:
     engine = make(tiny_weights())
     with pytest.raises(UsageError, match=complaint) as caught:
         engine.forward(sequences, engine.new_cache(1))
@@ -255,7 +255,7 @@ class Foreign:
 
 
 @every_engine
-def test_a_full_context_can_be_read_but_not_passed(make: Make) -> None:
+def test_a_full_context_can_be_read_but_not_exceeded(make: Make) -> None:
     engine = make(tiny_weights())
     cache = engine.new_cache(1)
     engine.forward([random_ids(engine.config, 48)], cache)

@@ -137,7 +137,7 @@ class TestGenerate:
 
 
 class TestOtherAddresses:
-    def test_model_figures_parameters_vocabulary_tokens_and_nearest(self) -> None:
+    def test_documents_of_model_figures_parameters_vocabulary_tokens_and_neighbours(self) -> None:
         client = client_of(talking())
         assert get(client, "/api/model")["checkpoint"] == {"name": "talking", "bytes": 1234}
         assert get(client, "/api/figures")["figures"]
@@ -305,7 +305,7 @@ class TestHostileRequests:
         )
     )
     @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_to_read(self, client: TestClient, body: dict[str, object]) -> None:
+    def test_fuzz_traces(self, client: TestClient, body: dict[str, object]) -> None:
         self.post(client, "/api/traces", body)
 
     @given(
@@ -320,7 +320,7 @@ class TestHostileRequests:
         )
     )
     @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_to_write(self, client: TestClient, body: dict[str, object]) -> None:
+    def test_fuzz_generate(self, client: TestClient, body: dict[str, object]) -> None:
         self.post(client, "/api/generate", body)
 
     @given(st.binary(max_size=40))
@@ -360,7 +360,7 @@ class TestHostileRequests:
         st.text(max_size=5),
     )
     @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_to_look(self, client: TestClient, path: str, query: list[tuple[str, str]], figure: str) -> None:
+    def test_fuzz_handlers(self, client: TestClient, path: str, query: list[tuple[str, str]], figure: str) -> None:
         name = read_name(client, ids=[1, 2, 3])
         path = path.replace("{figure}", quote(figure, safe=""))
         response = client.get(f"/api/traces/{name}/{path}?{urlencode(query)}")
@@ -378,7 +378,7 @@ class TestHostileRequests:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BUILTIN.exists(), reason="a build without the built-in model")
-def test_the_built_in_model_answers_everything() -> None:
+def test_the_built_in_model_handles_every_request() -> None:
     model = load("builtin")
     client = client_of(model)
     *progress, last = lines(client.post("/api/traces", json={"text": ROBOT, "prepend_bos": True}).text)

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return page
 
 
-def test_every_file_of_the_page_is_served_as_what_it_is(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_file_of_the_page_has_its_media_type(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mimetypes, "guess_type", None)  # what the system believes does not matter
     for name in FILES:
         response = client.get(f"/page/{name}")
@@ -39,7 +39,7 @@ def test_every_file_of_the_page_is_served_as_what_it_is(client: TestClient, monk
         assert response.headers["content-type"] == assets.MEDIA_TYPES[Path(name).suffix]
 
 
-def test_a_script_is_what_browsers_run(client: TestClient) -> None:
+def test_scripts_have_the_media_type_that_browsers_require(client: TestClient) -> None:
     kinds = {client.get(f"/page/{name}").headers["content-type"] for name in FILES if name.endswith(".js")}
     assert kinds == {"text/javascript; charset=utf-8"}
 

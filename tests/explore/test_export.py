@@ -40,20 +40,20 @@ def robot() -> ExportedPage:
 
 
 @pytest.mark.slow
-def test_a_sentence_takes_less_than_half_a_megabyte(robot: ExportedPage) -> None:
+def test_an_export_of_a_sentence_is_below_half_a_megabyte(robot: ExportedPage) -> None:
     assert len(robot.text.encode()) < 500_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tokens", [22, 60])  # the most of which all heads are in it, and more than most sentences have
-def test_a_long_sentence_too(tokens: int) -> None:
+def test_an_export_of_a_long_text_is_below_half_a_megabyte(tokens: int) -> None:
     model = cutaway.load(engine="reference")
     ids = model.encode(" It was the best of times, and the worst: 1859." * 5)[:tokens]
     assert len(export_page(model, model.trace(ids), Selection(2, 1)).text.encode()) < 500_000
 
 
 @pytest.mark.slow
-def test_exports_reference_nothing_external(robot: ExportedPage) -> None:
+def test_exports_request_nothing(robot: ExportedPage) -> None:
     outside = robot.text.replace(re.search(r'id="packed">([^<]*)<', robot.text)[1], "")  # type: ignore[index]
     assert re.findall(r"https?:|\bsrc=|\bhref=|@import|url\(", outside) == []
     assert f'content="{POLICY}"' in outside
@@ -61,7 +61,7 @@ def test_exports_reference_nothing_external(robot: ExportedPage) -> None:
 
 
 @pytest.mark.slow
-def test_every_module_is_inside_and_calls_the_others_by_name(robot: ExportedPage) -> None:
+def test_every_module_is_embedded_and_imports_by_absolute_names(robot: ExportedPage) -> None:
     files = unpacked(robot)
     modules = {name for name in assets() if name.endswith(".js")} - {UNPACK}
     assert {name for name in files if name.endswith(".js")} == modules
@@ -71,7 +71,7 @@ def test_every_module_is_inside_and_calls_the_others_by_name(robot: ExportedPage
 
 
 @pytest.mark.slow
-def test_it_holds_every_figure_that_is_drawn(robot: ExportedPage) -> None:
+def test_an_export_holds_every_figure(robot: ExportedPage) -> None:
     files = unpacked(robot)
     start = json.loads(files["start"])["address"]
     assert start.endswith("&layer=5&head=1&position=8")
@@ -80,7 +80,7 @@ def test_it_holds_every_figure_that_is_drawn(robot: ExportedPage) -> None:
         assert (path in files) == (figure.draw is not None), figure.id
 
 
-def test_its_answers_are_the_traces_numbers() -> None:
+def test_an_exports_responses_equal_the_traces_numbers() -> None:
     ids = random_ids(WEIGHTS.config, 6)
     trace = MUTE.trace(ids)
     files = unpacked(export_page(MUTE, trace, Selection(1, 2, 3)))
@@ -91,7 +91,7 @@ def test_its_answers_are_the_traces_numbers() -> None:
     assert not any(name.startswith("api/tokens") for name in files)
 
 
-def test_its_figures_are_the_traces_with_each_row_of_numbers_once() -> None:
+def test_an_exports_figures_store_each_row_of_numbers_once() -> None:
     trace = MUTE.trace(random_ids(WEIGHTS.config, 6))
     files = unpacked(export_page(MUTE, trace, Selection(1, 2, 3)))
     numbers = np.frombuffer(files["numbers"], np.uint8).reshape(4, -1).T.copy().view(np.float32).ravel()
@@ -115,7 +115,7 @@ def _nan_as_none(panels: object) -> str:
     return json.dumps(panels).replace("NaN", "null")
 
 
-def test_a_long_text_holds_the_patterns_of_one_head_only() -> None:
+def test_exports_of_long_texts_hold_the_patterns_of_one_head() -> None:
     weights = tiny_weights(n_ctx=128)
     model = Model(ReferenceEngine(weights), weights, None, "mute")
     files = unpacked(export_page(model, model.trace(random_ids(weights.config, 120)), Selection()))

@@ -15,7 +15,7 @@ def generated(model: Model, **request: object) -> list[Json]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0}, {"top_k": 5, "top_p": 0.7, "repetition_penalty": 1.5}])
-def test_generates_what_the_model_does(settings: dict[str, float]) -> None:
+def test_generates_what_the_model_generates(settings: dict[str, float]) -> None:
     model = talking()
     expected = model.generate([32, 9379], GenerationConfig(max_new_tokens=6, seed=3).replace(**settings))
     *tokens, last = generated(model, ids=[32, 9379], max_new_tokens=6, seed=3, **settings)
@@ -23,7 +23,7 @@ def test_generates_what_the_model_does(settings: dict[str, float]) -> None:
     assert last == {"finish_reason": expected.finish_reason, "seed": 3}
 
 
-def test_each_token_says_what_was_likeliest_and_what_the_cache_held() -> None:
+def test_each_token_has_its_candidates_and_the_cache_length() -> None:
     model = mute()
     *tokens, _ = generated(model, ids=[4, 5, 6], max_new_tokens=3, temperature=0)
     read = [4, 5, 6]
@@ -53,7 +53,7 @@ def test_ends_where_the_model_ends_the_text() -> None:
     assert generated(model, ids=[5], temperature=0, seed=1) == [last]
 
 
-def test_a_seed_is_drawn_where_none_is_given() -> None:
+def test_a_missing_seed_is_random() -> None:
     (*_, one), (*_, other) = (generated(mute(), ids=[1], max_new_tokens=1) for _ in range(2))
     assert one["seed"] != other["seed"]
 
@@ -75,7 +75,7 @@ def test_a_seed_is_drawn_where_none_is_given() -> None:
         ({"ids": [1], "max_tokens": 1}, "unknown parameter 'max_tokens'; did you mean max_new_tokens?"),
     ],
 )
-def test_invalid_requests_are_refused(request_: dict[str, object], error: str) -> None:
+def test_rejects_invalid_requests(request_: dict[str, object], error: str) -> None:
     with pytest.raises(UsageError) as refusal:
         generated(mute(), **request_)
     assert str(refusal.value).startswith(error)

@@ -29,7 +29,7 @@ def trace(client: TestClient) -> str:
     return f"/api/traces/{read_name(client, ids=IDS)}"
 
 
-def test_every_tensor_is_the_traces_own(client: TestClient) -> None:
+def test_every_tensor_equals_the_traces(client: TestClient) -> None:
     names = [*TRACE.shapes(), *MODEL.config.tensor_shapes()]
     found = tensors(client, read_name(client, ids=IDS), *names)
     assert set(found) == set(names)
@@ -37,7 +37,7 @@ def test_every_tensor_is_the_traces_own(client: TestClient) -> None:
         np.testing.assert_array_equal(found[name], TRACE[name])
 
 
-def test_a_slice_is_sent_with_its_place_in_the_tensor(client: TestClient, trace: str) -> None:
+def test_a_slice_is_sent_with_its_origin_in_the_tensor(client: TestClient, trace: str) -> None:
     body = client.get(f"{trace}/tensors?sel=attn.1[2,:,:]&sel=resid.mid.0[3,:]").content
     metadata = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])["__metadata__"]
     assert {name: json.loads(text) for name, text in metadata.items()} == {
@@ -108,7 +108,7 @@ def test_divergence_from_an_unknown_trace_is_404(client: TestClient, trace: str)
     assert "unknown trace '0123456789abcdef'" in error_of(client, asked, 404)
 
 
-def test_units_promote_tokens(client: TestClient, trace: str) -> None:
+def test_neurons_raise_tokens(client: TestClient, trace: str) -> None:
     found = get(client, f"{trace}/units", layer=1, units="5,0,5", k=3)["units"]
     assert [each["unit"] for each in found] == [5, 0, 5]
     for document, ids, amounts in zip(found, *neuron_logit_effects(TRACE, 1, [5, 0, 5], 3), strict=True):
@@ -117,19 +117,19 @@ def test_units_promote_tokens(client: TestClient, trace: str) -> None:
         assert [top["text"] for top in document["top"]] == [f"#{token}" for token in ids]
 
 
-def test_attribution_is_every_part(client: TestClient, trace: str) -> None:
+def test_direct_logit_attribution_lists_every_part(client: TestClient, trace: str) -> None:
     document = get(client, f"{trace}/direct_logit_attribution", position=-1, token=7)
     found = direct_logit_attribution(TRACE, LAST, 7)
     assert (document.pop("position"), document.pop("token"), document.pop("logit")) == (LAST, 7, found.logit)
     assert document == {name: np.asarray(part).tolist() for name, part in vars(found).items()}
 
 
-def test_surprise_has_a_number_for_every_token_after_the_first(client: TestClient, trace: str) -> None:
+def test_surprisal_has_a_number_for_every_token_after_the_first(client: TestClient, trace: str) -> None:
     assert get(client, f"{trace}/surprisal") == {"nats": surprisal(TRACE).tolist()}
     assert get(client, f"/api/traces/{read_name(client, ids=[1])}/surprisal") == {"nats": []}
 
 
-def test_a_figure_is_what_python_draws(client: TestClient, trace: str) -> None:
+def test_the_figure_handler_returns_what_draw_returns(client: TestClient, trace: str) -> None:
     drawn = draw(TRACE, "F40", layer=1, head=2, position=3)
     query = "layer=1&head=2&position=3"
     document = client.get(f"{trace}/figures/F40?{query}").json()
@@ -145,7 +145,7 @@ def test_a_figure_is_what_python_draws(client: TestClient, trace: str) -> None:
 
 
 class TestProof:
-    def test_that_the_cache_changes_nothing(self, client: TestClient, trace: str) -> None:
+    def test_the_cache_changes_no_logits(self, client: TestClient, trace: str) -> None:
         measured = client.post(f"{trace}/cache_benchmark", json={}).json()
         assert measured["with_cache"]["positions"] == 1
         assert measured["without_cache"]["positions"] == len(IDS)

@@ -43,7 +43,7 @@ def test_addresses_have_every_field(page: Json) -> None:
     assert {*page["FIELDS"], "kind"} == {field.name for field in fields(Intervention)}
 
 
-def test_every_kind_is_offered_and_has_words() -> None:
+def test_every_kind_is_offered_and_translated() -> None:
     words = json.loads((PAGE / "i18n" / "whatif.json").read_text(encoding="utf-8"))
     view = (PAGE / "views" / "whatif.js").read_text(encoding="utf-8")
     groups = view.split("const GROUPS = {")[1].split("};")[0]

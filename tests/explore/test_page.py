@@ -116,7 +116,7 @@ def _formats() -> Iterator[tuple[str, float]]:
 
 
 @pytest.mark.parametrize("path", NODE_TESTS, ids=lambda path: path.name)
-def test_the_pages_arithmetic_is_pythons(path: Path, tmp_path: Path) -> None:
+def test_the_pages_arithmetic_equals_pythons(path: Path, tmp_path: Path) -> None:
     (tmp_path / "vectors.json").write_text(json.dumps(vectors()))
     environment = os.environ | {"CUTAWAY_VECTORS": str(tmp_path / "vectors.json")}
     result = node(["--test", str(path)], return_completed_process=True, env=environment, capture_output=True, text=True)
@@ -184,7 +184,7 @@ def several_bindings(*paths: Path) -> list[str]:
     return str(result.stdout).splitlines()
 
 
-def test_a_statement_binds_one_name(tmp_path: Path) -> None:
+def test_statements_bind_one_name(tmp_path: Path) -> None:
     assert several_bindings(*MODULES, *NODE_TESTS) == []
     bad = tmp_path / "bad.js"
     bad.write_text(
@@ -194,14 +194,14 @@ def test_a_statement_binds_one_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)
-def test_all_words_are_in_both_languages(path: Path) -> None:
+def test_all_texts_are_in_both_languages(path: Path) -> None:
     for name, words in json.loads(path.read_text(encoding="utf-8")).items():
         assert set(words) == {"en", "zh"}, name
         assert all(words.values()), name
         assert set(re.findall(r"\{\w+\}", words["en"])) == set(re.findall(r"\{\w+\}", words["zh"])), name
 
 
-def test_every_word_that_is_used_is_there() -> None:
+def test_every_text_that_is_used_is_defined() -> None:
     known = {name for path in WORDS for name in json.loads(path.read_text(encoding="utf-8"))}
     for path in MODULES:
         used = set(re.findall(r'\bt\("([\w.]+)"', path.read_text(encoding="utf-8")))

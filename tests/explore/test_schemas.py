@@ -96,12 +96,12 @@ def test_the_articles_parameters_are_listed_for_its_shape() -> None:
 @pytest.mark.parametrize(
     ("token", "text"), [(9379, "␣robot"), (50256, "<|endoftext|>"), (198, "\\n"), (447, "␣\\xe2\\x80"), (0, "!")]
 )
-def test_a_token_can_be_read_and_has_its_bytes(token: int, text: str) -> None:
+def test_a_token_has_readable_text_and_bytes(token: int, text: str) -> None:
     document = token_document(GPT2, token)
     assert (document["id"], document["text"].removeprefix("␣")) == (token, text.removeprefix("␣"))  # type: ignore[attr-defined]
 
 
-def test_a_token_without_text_is_its_number() -> None:
+def test_a_token_without_text_is_shown_as_its_id() -> None:
     assert token_document(None, 5) == {"id": 5, "text": "#5", "bytes": []}
     assert token_document(GPT2, 50257) == {"id": 50257, "text": "#50257", "bytes": []}
 
@@ -116,7 +116,7 @@ def test_the_vocabulary_has_every_id_of_the_model() -> None:
     assert vocabulary_document(mute())["tokens"] == [f"#{token}" for token in range(61)]
 
 
-def test_a_text_is_explained() -> None:
+def test_explains_a_text() -> None:
     document = explain_document(talking(), ROBOT)
     assert document["ids"] == GPT2.encode(ROBOT)
     assert document["pieces"] == [asdict(piece) for piece in GPT2.explain(ROBOT)]

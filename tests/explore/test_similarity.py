@@ -4,7 +4,7 @@ from cutaway.explore.similarity import nearest_rows
 from tests.tiny import tiny_weights
 
 
-def test_is_the_cosine_of_every_other_row() -> None:
+def test_ranks_every_other_row_by_cosine() -> None:
     matrix = tiny_weights().arrays["wte.weight"]
     wide = matrix.astype(np.float64)
     unit = wide / np.linalg.norm(wide, axis=1, keepdims=True)

@@ -115,7 +115,7 @@ def test_any_text_is_parsed_or_rejected(text: str) -> None:
         selected(text)
 
 
-def test_a_single_head_is_computed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computes_a_single_head(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int, int]] = []
     whole = Trace.attention
 
@@ -146,12 +146,12 @@ def test_only_the_requested_rows_are_read_out(name: str, monkeypatch: pytest.Mon
     assert rows == [1, 2]
 
 
-def test_a_row_of_logits_is_the_traces_own() -> None:
+def test_a_slice_of_logits_equals_the_traces() -> None:
     np.testing.assert_array_equal(selected("logits[3,:]"), TRACE.logits_at(3))
     np.testing.assert_array_equal(selected("probs[3]"), softmax(TRACE.logits_at(3)[None])[0])
 
 
-def test_interventions_are_in_what_is_selected() -> None:
+def test_slices_include_the_interventions() -> None:
     changes = (Intervention("no_final_norm"), Intervention("zero_ablate_head", layer=0, head=1))
     trace = Trace(WEIGHTS.config, WEIGHTS.arrays, None, IDS, changes)
     assert not selected("z.0[1]", trace).any()

@@ -38,7 +38,7 @@ def test_the_growth_of_traces_counts() -> None:
     assert [name for name in "abc" if cache.find(name)] == ["b", "c"]
 
 
-def test_the_last_two_used_stay() -> None:
+def test_the_last_two_used_traces_stay() -> None:
     cache = TraceCache(1)
     for name in "abc":
         cache.put(name, trace_of(1, 2))
@@ -51,7 +51,7 @@ def test_an_unknown_trace_is_an_error_that_says_what_to_do() -> None:
         TraceCache()["a"]
 
 
-def test_a_name_is_made_from_model_tokens_and_interventions() -> None:
+def test_trace_names_depend_on_model_tokens_and_interventions() -> None:
     model = fingerprint(mute())
     change = Intervention("zero_ablate_mlp", layer=0)
     names = {
@@ -72,7 +72,7 @@ def test_a_name_is_made_from_model_tokens_and_interventions() -> None:
 
 
 @pytest.mark.parametrize("tensor", ["h.1.ln_2.bias", "wte.weight", "ln_f.weight"])
-def test_models_that_differ_have_other_fingerprints(tensor: str) -> None:
+def test_different_models_have_different_fingerprints(tensor: str) -> None:
     weights = tiny_weights()
     weights.arrays[tensor].reshape(-1)[-1] += np.float32(0.001)
     assert fingerprint(Model(ReferenceEngine(weights), weights, None, "mute")) != fingerprint(mute())

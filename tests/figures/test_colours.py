@@ -30,7 +30,7 @@ def test_every_colour_is_six_hexadecimal_digits() -> None:
             assert re.fullmatch("#[0-9a-f]{6}", stop)
 
 
-def test_a_scale_begins_and_ends_with_the_colours_of_the_file() -> None:
+def test_scales_begin_and_end_with_the_colours_of_the_file() -> None:
     for name in ("sequential", "signed"):
         table = scale_table(name)
         assert table.shape == (256, 3)
@@ -38,12 +38,12 @@ def test_a_scale_begins_and_ends_with_the_colours_of_the_file() -> None:
         assert ends == [colours()[name][0], colours()[name][-1]]
 
 
-def test_more_is_darker() -> None:
+def test_larger_values_are_darker() -> None:
     lights = [luminance(colour) for colour in scale_table("sequential")]
     assert all(darker <= lighter + 1e-3 for lighter, darker in pairwise(lights))
 
 
-def test_nothing_is_lightest_on_a_signed_scale() -> None:
+def test_zero_is_lightest_on_a_signed_scale() -> None:
     lights = [luminance(colour) for colour in scale_table("signed")]
     assert 126 <= int(np.argmax(lights)) <= 129
 
@@ -53,21 +53,21 @@ LINES = [name for name, colour in colours().items() if isinstance(colour, str) a
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_named_colours_stand_out_from_white_and_from_black(name: str) -> None:
+def test_named_colours_contrast_with_white_and_black(name: str) -> None:
     rgb = np.frombuffer(bytes.fromhex(named_colour(name)[1:]), np.uint8)
     light = luminance(rgb)
     assert 1.05 / (light + 0.05) >= 3
     assert (light + 0.05) / 0.05 >= 3
 
 
-def test_what_is_masked_is_grey_behind_dark_numbers() -> None:
+def test_masked_cells_are_grey_with_dark_numbers() -> None:
     grey = np.frombuffer(bytes.fromhex(named_colour("masked")[1:]), np.uint8)
     assert np.ptp(grey.astype(int)) < 12
     assert (luminance(grey) + 0.05) / (luminance(np.array([0x1F, 0x24, 0x30], np.uint8)) + 0.05) >= 4.5
     assert (paint(np.array([0, MASKED, -np.inf], np.float32), "signed")[1:] == grey).all()
 
 
-def test_a_share_is_shown_by_its_square_root() -> None:
+def test_shares_are_coloured_by_their_square_root() -> None:
     assert shades(np.array([0, 0.01, 0.25, 1], np.float32), "share").tolist() == [0, 26, 128, 255]
 
 
@@ -75,20 +75,20 @@ def test_zero_is_in_the_middle_of_a_signed_scale() -> None:
     assert shades(np.array([-2, 0, 1, 2], np.float32), "signed").tolist() == [0, 128, 191, 255]
 
 
-def test_a_size_runs_from_the_smallest_to_the_largest() -> None:
+def test_the_size_scale_runs_from_the_smallest_to_the_largest() -> None:
     assert shades(np.array([10, 15, 20], np.float32), "size").tolist() == [0, 128, 255]
     assert shades(np.array([3, 3], np.float32), "size").tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_what_is_masked_or_not_finite_is_at_the_lower_end(scale: Scale) -> None:
+def test_masked_and_non_finite_values_are_at_the_lower_end(scale: Scale) -> None:
     values = np.array([-1, 0.5, 1, MASKED, -np.inf, np.inf, np.nan], np.float32)
     assert shades(values, scale)[3:].tolist() == [0, 0, 0, 0]
     assert shades(values[3:], scale).tolist() == [0, 0, 0, 0]
 
 
 @given(arrays(np.float32, st.integers(1, 30), elements=st.floats(-100, 100, width=32)), st.sampled_from(SCALES))
-def test_a_larger_number_is_never_lower(values: FloatArray, scale: Scale) -> None:
+def test_shades_are_monotonic(values: FloatArray, scale: Scale) -> None:
     levels = shades(np.sort(values), scale)
     assert (np.diff(levels.astype(int)) >= 0).all()
     assert (paint(np.sort(values), scale) == scale_table("signed" if scale == "signed" else "sequential")[levels]).all()

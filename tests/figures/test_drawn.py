@@ -23,13 +23,13 @@ def example(check: Check | None = None) -> DrawnFigure:
     return DrawnFigure(figure, Selection(1, 2, 3), (5, 6), [Note(LocalizedText("Words.", "文字。"))], check)
 
 
-def test_as_text_it_has_a_title_its_panels_and_the_verdict() -> None:
+def test_text_has_a_title_the_panels_and_the_verdict() -> None:
     assert example().text() == "F99  An example\n\nWords."
     assert example(Check(True, SUM)).text("zh") == "F99  一个例子\n\n文字。\n\n✓ 每行之和为 1"
     assert example(Check(False, SUM)).text().endswith("\n\n✗ rows sum to 1")
 
 
-def test_a_long_verdict_fits_the_terminal() -> None:
+def test_long_verdicts_fit_the_terminal() -> None:
     drawn = example(Check(True, Statement("the sum of the rows is 1 " * 9, "每行之和为 1，" * 15)))
     for language in LANGUAGES:
         lines = drawn.text(language, columns=40).splitlines()
@@ -43,7 +43,7 @@ def test_an_svg_has_the_verdict() -> None:
     assert not {"✓", "✗"} & set(example().svg("en"))
 
 
-def test_as_a_document_it_says_what_it_is_about() -> None:
+def test_a_document_names_figure_selection_and_text() -> None:
     document = json.loads(json.dumps(example(Check(True, SUM)).document(), allow_nan=False))
     assert document == {
         "id": "F99",
@@ -61,18 +61,18 @@ def test_as_a_document_it_says_what_it_is_about() -> None:
     assert example().document()["check"] is None
 
 
-def test_in_python_it_prints_as_text_and_says_in_a_line_what_it_is() -> None:
+def test_str_is_the_text_and_repr_one_line() -> None:
     assert str(example()) == example().text()
     assert repr(example()) == "<F99  An example, layer 1, head 2, position 3>"
 
 
-def test_a_notebook_shows_the_svg() -> None:
+def test_notebooks_show_the_svg() -> None:
     assert example()._repr_svg_() == example().svg("en")
     ET.fromstring(example().svg("zh"))
 
 
 @pytest.mark.parametrize("language", ["de", "", "EN"])
-def test_another_language_is_refused_in_one_line(language: str) -> None:
+def test_rejects_an_unknown_language_in_one_line(language: str) -> None:
     for form in (example().text, example().svg, example().title):
         with pytest.raises(UsageError, match=r"^a language is one of en, zh, not '\w*'$"):
             form(language)
@@ -96,7 +96,7 @@ def test_draw_resolves_the_selection() -> None:
         ("F40", {"position": 7}, "position must be from -7 to 6, not 7"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_line(name: str, where: dict[str, int], message: str) -> None:
+def test_rejects_invalid_figures_in_one_line(name: str, where: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError) as refusal:
         draw(make_trace("tiny 7"), name, **where)
     assert str(refusal.value) == message
@@ -109,7 +109,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(name: str, where: dict[str,
         Intervention("attention_knockout", query=6, key=2),
     ],
 )
-def test_a_change_at_the_last_token_can_be_drawn(change: Intervention) -> None:
+def test_draws_an_intervention_at_the_last_token(change: Intervention) -> None:
     trace = make_trace("tiny 7").intervene(change)
     for figure in all_figures().values():
         if figure.draw:
@@ -119,7 +119,7 @@ def test_a_change_at_the_last_token_can_be_drawn(change: Intervention) -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny 1", "tiny 7", "untied 7", "one wide 4"])
-def test_every_figure_is_drawn_in_every_form_and_holds(name: str) -> None:
+def test_every_figure_is_drawn_in_every_format_and_holds(name: str) -> None:
     trace = make_trace(name)
     for figure in all_figures().values():
         if figure.status == "later":

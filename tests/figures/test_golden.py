@@ -178,7 +178,7 @@ def _golden() -> Mapping[str, Mapping[str, Sequence[Record]]]:
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
-def test_it_shows_what_it_showed(figure: Figure) -> None:
+def test_figures_equal_the_recorded_ones(figure: Figure) -> None:
     told = [
         f"{figure.id} of {name}, {line}"
         for name in SELECTIONS
@@ -187,11 +187,11 @@ def test_it_shows_what_it_showed(figure: Figure) -> None:
     assert not told, "\n".join(["what it shows is not what is in golden.json", *told])
 
 
-def test_these_are_all() -> None:
+def test_every_figure_is_recorded() -> None:
     assert list(_golden()) == [figure.id for figure in FIGURES]
 
 
-def test_other_numbers_labels_and_panels_are_told() -> None:
+def test_golden_reports_changed_numbers_labels_and_panels() -> None:
     grid: dict[str, str | Sequence[float]] = {
         "kind": "Grid",
         "title": "keys",

@@ -25,7 +25,7 @@ def test_numbers_are_short(value: float, scale: Scale, shown: str) -> None:
 
 
 @given(st.text("ab词…", max_size=30), st.integers(1, 20))
-def test_a_label_is_cut_to_its_columns(label: str, columns: int) -> None:
+def test_cut_truncates_a_label_to_its_columns(label: str, columns: int) -> None:
     short = cut(label, columns)
     assert width(short) <= columns
     assert short == label or short.endswith("…")

@@ -19,7 +19,7 @@ def tensors_and_parts(draw: st.DrawFn) -> tuple[np.ndarray[tuple[int, ...], np.d
 
 
 @given(tensors_and_parts())
-def test_every_cell_leads_back_to_its_number(
+def test_every_cell_has_the_index_of_its_number(
     case: tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], object],
 ) -> None:
     array, index = case
@@ -33,20 +33,20 @@ def test_every_cell_leads_back_to_its_number(
         assert array[shown.index(row, column)] == shown.values[row, column]
 
 
-def test_a_tensor_of_up_to_two_axes_is_shown_whole() -> None:
+def test_cells_accept_up_to_two_axes() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert (cells("x", array).values == array).all()
     assert cells("x", array).index(1, 2) == (1, 2)
     assert cells("x", array[0]).values.shape == (1, 3)
 
 
-def test_a_copy_is_refused() -> None:
+def test_rejects_a_copy() -> None:
     array = np.arange(6, dtype=np.float32)
     with pytest.raises(AssertionError, match="a copy does not know where it comes from"):
         cells("x", array, array[[1, 2]])
 
 
-def test_a_tensor_must_be_laid_out_in_order() -> None:
+def test_cells_require_a_contiguous_tensor() -> None:
     with pytest.raises(AssertionError):
         cells("x", np.zeros((2, 3), np.float32).T)
 
@@ -56,7 +56,7 @@ def test_whole_numbers_are_shown_as_floats() -> None:
 
 
 @given(st.integers(1, 5), st.integers(1, 5))
-def test_a_computed_number_is_counted_in_its_own_table(rows: int, columns: int) -> None:
+def test_a_computed_number_has_an_index_in_its_own_table(rows: int, columns: int) -> None:
     table = np.arange(rows * columns).reshape(rows, columns)
     shown = computed("x + y", table)
     assert shown.tensor == "x + y"
@@ -65,7 +65,7 @@ def test_a_computed_number_is_counted_in_its_own_table(rows: int, columns: int) 
 
 
 @pytest.mark.parametrize(("values", "shape"), [(2.5, (1, 1)), ([1, 2], (1, 2)), ([[1], [2]], (2, 1))])
-def test_numbers_and_rows_are_tables_too(values: object, shape: tuple[int, int]) -> None:
+def test_scalars_and_vectors_become_tables(values: object, shape: tuple[int, int]) -> None:
     assert computed("x", np.asarray(values)).values.shape == shape
 
 
@@ -77,5 +77,5 @@ def test_a_signed_scale_ends_at_the_largest_magnitude(values: list[float], limit
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 heads"), (1, "1 head"), (2, "2 heads"), (50_257, "50,257 heads")])
-def test_a_number_of_things_agrees_with_them(count: int, said: str) -> None:
+def test_plural_agrees_with_its_number(count: int, said: str) -> None:
     assert plural(count, "head") == said

@@ -19,12 +19,12 @@ def numbered(first: int, last: int) -> list[str]:
     return [f"F{number:02}" for number in range(first, last + 1)]
 
 
-def test_all_figures_stand_in_the_articles_order() -> None:
+def test_figures_are_in_the_articles_order() -> None:
     asides = [*numbered(1, 17), "T1", *numbered(18, 28), "T2", "T3", "T4", "F29"]
     assert list(all_figures()) == [*asides, *numbered(30, 62), "T5", *numbered(63, 66)]
 
 
-def test_each_figure_is_listed_once() -> None:
+def test_figures_are_listed_once() -> None:
     assert all(name == figure.id for name, figure in all_figures().items())
     assert len(all_figures()) == 66 + 5
 
@@ -71,7 +71,7 @@ def test_titles_are_there_and_distinct_in_both_languages(language: str) -> None:
     assert [title for title, count in Counter(titles).items() if count > 1] == []
 
 
-def test_a_title_is_in_its_language() -> None:
+def test_titles_are_in_the_requested_language() -> None:
     for figure in all_figures().values():
         assert not any("\u4e00" <= char <= "\u9fff" for char in figure.title.en), figure.id
         assert any("\u4e00" <= char <= "\u9fff" for char in figure.title.zh), figure.id
@@ -88,13 +88,13 @@ def test_every_figure_is_live_but_for_four_diagrams_and_the_applications() -> No
     assert all(statuses[figure.id] == "live" for figure in all_figures().values() if figure.verify or figure.tensors)
 
 
-def test_a_figure_is_found_by_its_id_in_any_case() -> None:
+def test_finds_a_figure_by_its_id_in_any_case() -> None:
     assert find_figure("F40").id == "F40"
     assert find_figure("f40") is find_figure("F40")
 
 
 @pytest.mark.parametrize("name", ["F00", "F67", "T6", "", "attention", "F40\n" * 40])
-def test_another_id_is_refused_in_one_line(name: str) -> None:
+def test_rejects_an_unknown_id_in_one_line(name: str) -> None:
     with pytest.raises(UsageError, match="F01 to F66 and T1 to T5") as refusal:
         find_figure(name)
     assert "\n" not in str(refusal.value)
@@ -119,7 +119,7 @@ def test_a_position_is_counted_from_the_first_or_from_the_last() -> None:
         (Selection(position=-8), "position"),
     ],
 )
-def test_what_a_model_or_a_text_does_not_have_is_refused_in_one_line(selection: Selection, wrong: str) -> None:
+def test_rejects_an_invalid_layer_head_or_position_in_one_line(selection: Selection, wrong: str) -> None:
     with pytest.raises(UsageError, match=f"^{wrong} ") as refusal:
         selection.resolve(make_trace("tiny 7").config, 7)
     assert "\n" not in str(refusal.value)
@@ -153,7 +153,7 @@ def count(panel: Panel) -> int:
 
 
 @pytest.mark.parametrize("trace", [make_trace("built-in"), as_wide_as_124m()], ids=["built-in", "124M"])
-def test_a_figure_has_no_more_numbers_than_can_be_looked_at(trace: Trace) -> None:
+def test_figures_have_a_bounded_number_of_cells(trace: Trace) -> None:
     drawn = {name: figure.draw for name, figure in all_figures().items() if figure.draw}
     counts = {
         name: sum(map(count, draw(trace, Selection(1, 1).resolve(trace.config, len(trace)))))

@@ -49,14 +49,14 @@ def digits(text: str) -> Counter[str]:
 
 @pytest.mark.parametrize("name", SELECTIONS)
 @pytest.mark.parametrize("figure", LIVE, ids=lambda figure: figure.id)
-def test_every_number_is_the_tensors_or_the_formulas(figure: Figure, name: str) -> None:
+def test_every_number_equals_its_tensor_or_its_formula(figure: Figure, name: str) -> None:
     for selection in SELECTIONS[name]:
         statement = statement_of(figure, make_trace(name), selection)
         assert list(wrong(statement, make_trace(name), selection)) == []
 
 
 @pytest.mark.parametrize(("name", "tensor"), WRONG_NUMBERS)
-def test_the_differences_of_a_wrong_tensor_are_measured(name: str, tensor: str) -> None:
+def test_measures_the_differences_of_a_wrong_tensor(name: str, tensor: str) -> None:
     """In a trace that is right all differences are nearly 0, whatever is compared."""
     trace = falsify(make_trace("tiny 7"), tensor)
     selection = Selection(0, 0, 3)
@@ -79,7 +79,7 @@ def test_both_languages_have_the_same_digits(figure: Figure, name: str) -> None:
         assert digits(statement.en) == digits(statement.zh)
 
 
-def test_a_noun_agrees_with_its_number() -> None:
+def test_nouns_agree_with_their_numbers() -> None:
     for count, text in ((0, "0 heads"), (1, "1 head"), (50_257, "50,257 heads")):
         assert Statement("{n:head}", "{n}", n=Number(count, "n", form=",")).en == text
 

@@ -21,7 +21,7 @@ def test_a_parameter_as_floats_is_one_tensor(dtype: str, code: str) -> None:
     assert kinds == {name: {name: (code, shape)} for name, shape in shapes.items()}
 
 
-def test_a_matrix_as_int8_is_three() -> None:
+def test_an_int8_matrix_is_stored_as_three_arrays() -> None:
     kinds = stored_as(GPT2Config(), FORMATS["int8"])
     assert kinds["h.3.mlp.c_proj.weight"] == {
         "h.3.mlp.c_proj.weight": ("I8", (3072, 768)),

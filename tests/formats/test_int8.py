@@ -38,7 +38,7 @@ def test_every_entry_is_within_half_a_step(matrix: FloatArray) -> None:
 
 
 @given(MATRICES)
-def test_dequantised_is_the_formula(matrix: FloatArray) -> None:
+def test_dequantise_is_the_documented_formula(matrix: FloatArray) -> None:
     q = quantise(matrix)
     for o, i in np.ndindex(*matrix.shape):
         expected = np.float32(q.values[o, i]) * np.float32(q.scales[o, i // BLOCK_SIZE]) * q.input_scales[i]
@@ -73,14 +73,14 @@ def test_zeros_stay_zero() -> None:
     assert not quantised.dequantise()[:, 5].any()
 
 
-def test_a_tiny_block_is_not_lost() -> None:
+def test_a_block_of_tiny_weights_does_not_become_zero() -> None:
     matrix = normal(2, 64)
     matrix[0, :32] *= np.float32(1e-5)  # its scale is far below float16's smallest normal number
     tiny = quantise(matrix).dequantise()[0, :32]
     assert np.abs(tiny - matrix[0, :32]).max() < 0.2 * np.abs(matrix[0, :32]).max()
 
 
-def test_a_transposed_view_and_a_matrix_of_many_chunks_give_the_same() -> None:
+def test_quantises_views_and_large_matrices_alike() -> None:
     matrix = normal(3000, 700)
     whole = quantise(matrix)
     view = quantise(np.asfortranarray(matrix))
@@ -93,7 +93,7 @@ def test_a_transposed_view_and_a_matrix_of_many_chunks_give_the_same() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(value: float) -> None:
+def test_rejects_non_finite_numbers(value: float) -> None:
     matrix = normal(4, 40)
     matrix[1, 33] = value
     with pytest.raises(UsageError, match="NaN or infinity"):

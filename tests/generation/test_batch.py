@@ -110,7 +110,7 @@ def count_copies(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
 
 
 @every_engine
-def test_a_row_that_leaves_or_joins_costs_the_others_no_copy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_leave_or_join_copy_no_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = count_copies(engine, monkeypatch)
     batch = DecodingBatch(engine, None)
     for row in range(12):
@@ -124,7 +124,7 @@ def test_a_row_that_leaves_or_joins_costs_the_others_no_copy(engine: Engine, mon
     assert copies == []
 
 
-def test_keys_and_values_of_the_pytorch_engine_stay_where_they_are() -> None:
+def test_the_pytorch_engine_never_moves_keys_and_values() -> None:
     engine = ENGINES["pytorch"]
     batch = DecodingBatch(engine, None)
     for row in range(12):
@@ -138,7 +138,7 @@ def test_keys_and_values_of_the_pytorch_engine_stay_where_they_are() -> None:
     assert [group.k.data_ptr() for group in cache.groups] == held
 
 
-def test_the_place_of_a_row_that_left_is_taken_by_the_next() -> None:
+def test_a_new_row_takes_the_place_of_one_that_left() -> None:
     batch = DecodingBatch(ENGINE, None)
     for row in range(20):
         batch.add([row], GenerationConfig(max_new_tokens=2), seed=row)
@@ -179,7 +179,7 @@ def test_a_row_can_be_cancelled_before_its_first_step() -> None:
     assert [row for row, _ in batch.run()] == [second]
 
 
-def test_a_seed_says_the_same_in_any_batch() -> None:
+def test_a_seed_gives_the_same_text_in_any_batch() -> None:
     prompts = [random_ids(ENGINE.config, length, seed=length) for length in (3, 11, 1, 7)]
     together = write(prompts, [5, 6, 7, 8])
     for i, prompt in enumerate(prompts):
@@ -266,7 +266,7 @@ def test_rows_that_shift_do_not_disturb_their_neighbours() -> None:
         assert write([prompt], [seed], max_new_tokens=60, context_shift=True) == [together[seed - 1]]
 
 
-def test_a_prompt_that_is_too_long_is_refused_or_cut() -> None:
+def test_a_prompt_that_is_too_long_is_rejected_or_truncated() -> None:
     prompt = random_ids(ENGINE.config, 40)
     with pytest.raises(UsageError, match="prompt is 40 tokens long, the context holds 32"):
         write([prompt], [0])
@@ -276,7 +276,7 @@ def test_a_prompt_that_is_too_long_is_refused_or_cut() -> None:
         write([[]], [0])
 
 
-def test_a_prompt_that_was_cut_is_penalised_for_all_of_it() -> None:
+def test_the_repetition_penalty_counts_a_truncated_prompt_whole() -> None:
     kept = random_ids(ENGINE.config, 32)
     penalised = {"max_new_tokens": 1, "temperature": 0, "repetition_penalty": 1000}
     (likeliest,) = write([kept], [0], **penalised)[0].ids
@@ -308,20 +308,20 @@ def test_ids_work_without_a_tokenizer() -> None:
     assert (len(completion.ids), completion.text) == (5, "")
 
 
-def test_the_penalty_counts_the_tokens_of_the_text() -> None:
+def test_the_repetition_penalty_counts_the_tokens_of_the_text() -> None:
     """The prompt's tokens and the new ones: with a large enough penalty none comes twice."""
     ids = write([[1, 2, 3]], [0], max_new_tokens=20, temperature=0, repetition_penalty=1000, ignore_eos=True)[0].ids
     assert len({1, 2, 3, *ids}) == 23
 
 
-def test_weights_that_give_no_numbers_are_an_error() -> None:
+def test_weights_that_give_nan_are_an_error() -> None:
     broken = ReferenceEngine(tiny_weights())
     broken.weights["ln_f.weight"][:] = float("nan")
     with pytest.raises(EngineError, match="not finite"):
         list(generate(broken, None, [[1]], GenerationConfig(max_new_tokens=3), [0]))
 
 
-def test_ids_that_pad_a_vocabulary_are_never_written() -> None:
+def test_padding_ids_of_a_vocabulary_are_never_generated() -> None:
     """A head of 50,304 rows (a round number, as some trainers like) has 47 that are no token's."""
     padded = ReferenceEngine(tiny_weights(n_vocab=50304, n_ctx=32, n_embd=12))
     padded.weights["wte.weight"][50257:] *= 100

@@ -39,13 +39,13 @@ from cutaway.generation.config import GenerationConfig
         {"eos_token_id": "50256"},
     ],
 )
-def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+def test_rejects_values_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))) as caught:
         GenerationConfig().replace(**wrong)
     assert "\n" not in str(caught.value)
 
 
-def test_one_stop_string_and_one_end_token_are_lists_of_one() -> None:
+def test_a_single_stop_string_and_end_token_become_tuples() -> None:
     assert GenerationConfig(stop="END", eos_token_id=7) == GenerationConfig(stop=["END"], eos_token_id=[7])
 
 
@@ -54,12 +54,12 @@ def test_overrides_keep_the_other_settings() -> None:
     assert config.replace(top_k=6) == GenerationConfig(top_k=6, stop=["a"], seed=3)
 
 
-def test_a_drawn_seed_differs_from_draw_to_draw() -> None:
+def test_random_seeds_differ() -> None:
     assert GenerationConfig().pick_seed() != GenerationConfig().pick_seed()
     assert GenerationConfig(seed=0).pick_seed() == 0
 
 
-def test_the_tokens_that_end_a_text() -> None:
+def test_end_tokens() -> None:
     assert GenerationConfig().end_tokens(9) == {9}
     assert GenerationConfig().end_tokens(None) == set()
     assert GenerationConfig(eos_token_id=[3, 4]).end_tokens(9) == {3, 4}

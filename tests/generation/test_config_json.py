@@ -40,7 +40,7 @@ def test_known_keys_are_read_and_others_ignored(tmp_path: Path, text: str, expec
     assert read(tmp_path, text) == GenerationConfig().replace(**expected)
 
 
-def test_what_transformers_writes_is_read(tmp_path: Path) -> None:
+def test_reads_what_transformers_writes(tmp_path: Path) -> None:
     transformers.GenerationConfig(do_sample=True, top_k=7, eos_token_id=[3, 4]).save_pretrained(tmp_path)
     assert read_generation_config(tmp_path, 50257) == GenerationConfig(top_k=7, eos_token_id=[3, 4])
 
@@ -59,7 +59,7 @@ def test_what_transformers_writes_is_read(tmp_path: Path) -> None:
         ('{"top_p": NaN}', "not valid JSON"),
     ],
 )
-def test_malformed_files_are_refused_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+def test_rejects_malformed_files_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(CheckpointError, match=complaint) as caught:
         read(tmp_path, text)
     assert "generation_config.json: " in str(caught.value)
@@ -75,5 +75,5 @@ def test_malformed_files_are_refused_in_one_line(tmp_path: Path, text: str, comp
         GenerationConfig(eos_token_id=(6, 7), bos_token_id=5),
     ],
 )
-def test_what_is_written_is_read(tmp_path: Path, config: GenerationConfig) -> None:
+def test_round_trip(tmp_path: Path, config: GenerationConfig) -> None:
     assert read(tmp_path, json.dumps(generation_config_json(config))) == config

@@ -92,7 +92,7 @@ def test_the_articles_example_is_drawn_at_its_rates() -> None:
     np.testing.assert_allclose(drawn, np.array([0.50, 0.30, 0.19, 0]) / 0.99, atol=0.015)
 
 
-def test_a_repeated_token_gets_less_likely_whatever_its_sign() -> None:
+def test_the_repetition_penalty_lowers_positive_and_negative_logits() -> None:
     logits = np.array([2.0, -2.0, 0.0], dtype=np.float32)
     before = distribution(logits, GenerationConfig(top_k=0), [0, 1])[1]
     after = distribution(logits, GenerationConfig(top_k=0, repetition_penalty=1.5), [0, 1])[1]
@@ -119,7 +119,7 @@ def test_the_order_is_temperature_before_top_p() -> None:
     st.lists(st.floats(0, 30), min_size=1, max_size=60),
     st.floats(0.01, 0.999),
 )
-def test_top_p_sorts_no_more_than_it_must_and_keeps_the_same(logits: list[float], p: float) -> None:
+def test_top_p_sorts_only_candidates_and_keeps_the_same(logits: list[float], p: float) -> None:
     probabilities = softmax(np.array(logits))
     order = np.argsort(-probabilities, kind="stable")
     n_kept = int(np.searchsorted(np.cumsum(probabilities[order]), p, side="left")) + 1

@@ -83,11 +83,11 @@ def test_the_story_ends_at_the_last_end() -> None:
     assert told(*["It ran."] * 9, "End of Project Gutenberg's The Weir, by Ann Reed.", "It ran.") == ["It ran."] * 9
 
 
-def test_bytes_that_are_no_utf8_are_windows_1252() -> None:
+def test_invalid_utf8_is_read_as_windows_1252() -> None:
     assert gutenberg.decode("\ufeff“Æsop”\r\n".encode()) == "“Æsop”\n"
     assert gutenberg.decode("“Æsop”\r".encode("cp1252")) == "“Æsop”\n"
 
 
-def test_a_missing_field_is_empty() -> None:
+def test_missing_fields_are_empty() -> None:
     assert gutenberg.field("Title: The Weir\n  Retold\n", "Title") == "The Weir\n  Retold"
     assert gutenberg.field("Author: Ann Reed\n", "Title") == ""

@@ -81,7 +81,7 @@ def test_a_fairy_tale_is_its_sections(tmp_path: Path, monkeypatch: pytest.Monkey
     assert document.text == 'She said, "No."\n\nIt ran.'
 
 
-def test_news_come_once_and_without_their_level(tmp_path: Path) -> None:
+def test_news_articles_come_once_and_without_their_level(tmp_path: Path) -> None:
     folder = tmp_path / "Texts-SeparatedByReadingLevel"
     put(folder / "Ele-Txt" / "Weir-ele.txt", "\ufeffElementary \r\nThe\xa0weir \t is old.\r\n \r\nIt’s cold.\r\n")
     put(folder / "Int-Txt" / "Weir-int.txt", "Intermediate\nThe weir is very old.\n")

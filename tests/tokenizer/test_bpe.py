@@ -63,7 +63,7 @@ def test_a_space_is_not_a_symbol() -> None:
         ("", []),
     ],
 )
-def test_pieces(text: str, pieces: list[str]) -> None:
+def test_pre_tokens(text: str, pieces: list[str]) -> None:
     assert bpe.split(text) == fast_split(text) == pieces
 
 
@@ -95,7 +95,7 @@ def openai_merge(symbols: str) -> list[str]:
 
 
 @given(WORDS | st.text(max_size=20))
-def test_merging_is_openais(text: str) -> None:
+def test_merges_equal_openais(text: str) -> None:
     symbols = bpe.to_symbols(text.encode(errors="replace"))
     assert bpe.merge(symbols, VOCABULARY.ranks)[0] == openai_merge(symbols)
 
@@ -116,7 +116,7 @@ def test_merges_come_in_the_order_of_their_ranks() -> None:
 
 
 @given(st.text(max_size=30))
-def test_an_explanation_holds_together(text: str) -> None:
+def test_an_explanation_is_consistent(text: str) -> None:
     text = text.encode(errors="replace").decode()
     pieces = bpe.explain(text, VOCABULARY.ids, VOCABULARY.ranks)
     assert "".join(piece.text for piece in pieces) == text
@@ -133,7 +133,7 @@ def test_an_explanation_holds_together(text: str) -> None:
     assert [piece["ids"] for piece in as_json] == [list(piece.ids) for piece in pieces]
 
 
-def test_a_long_piece_is_merged_without_delay() -> None:
+def test_merging_a_long_pre_token_takes_n_log_n_steps() -> None:
     """A loop like OpenAI's would take minutes here: its time grows with the square of the length."""
     tokens, steps = bpe.merge("a" * 50_000, VOCABULARY.ranks)
     assert "".join(tokens) == "a" * 50_000

@@ -58,7 +58,7 @@ def test_the_order_of_the_merges_does_not_matter(fast: Tokenizer, text: str) -> 
     assert chunked.encode(fast, text) == fast.encode(text).ids
 
 
-def test_without_a_sound_cut_the_text_is_taken_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_valid_cut_the_text_is_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked, "_stay_apart", lambda fast, left, right: False)
     text = "words and " + "o" * 200
     assert chunked.encode(GPT2, text) == GPT2.encode(text).ids

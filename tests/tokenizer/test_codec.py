@@ -73,7 +73,7 @@ def test_a_stop_string_is_found_in_the_text_of_any_codec() -> None:
     assert MODEL.generate("19", max_new_tokens=20, seed=1, stop=text[3:5]).finish_reason == "stop"
 
 
-def test_what_a_codec_does_not_have_is_an_error_of_one_line() -> None:
+def test_missing_features_of_a_codec_are_errors_of_one_line() -> None:
     with pytest.raises(UsageError, match="digits has no start token"):
         MODEL.generate("")
     assert len(MODEL.generate("", bos_token_id=3, max_new_tokens=2).ids) == 2

@@ -71,7 +71,7 @@ def peer(saved: Path) -> Iterator[tiktoken.Encoding]:
         yield tiktoken.Encoding(**openai_public.gpt2())
 
 
-def test_what_the_article_says_of_its_prompt() -> None:
+def test_the_articles_claim_about_its_prompt() -> None:
     ids = TOKENIZER.encode("A robot must obey the orders given it")
     assert ids == [32, 9379, 1276, 22389, 262, 6266, 1813, 340]
     assert [TOKENIZER.token_bytes(index) for index in ids][:3] == [b"A", b" robot", b" must"]
@@ -90,7 +90,7 @@ def test_published_vectors() -> None:
 
 
 @given(TEXTS)
-def test_ids_are_tiktokens_and_text_comes_back(peer: tiktoken.Encoding, text: str) -> None:
+def test_ids_equal_tiktokens_and_decode_to_the_text(peer: tiktoken.Encoding, text: str) -> None:
     ids = TOKENIZER.encode(text)
     assert ids == peer.encode_ordinary(text)
     assert TOKENIZER.decode(ids) == text
@@ -105,7 +105,7 @@ def test_control_tokens_on_request(peer: tiktoken.Encoding, text: str) -> None:
 
 
 @given(st.text(KNOWN, max_size=40) | st.lists(SNIPPETS, max_size=20).map("".join), st.booleans())
-def test_the_twin_has_the_same_ids(text: str, allow_special: bool) -> None:
+def test_the_readable_tokenizer_has_the_same_ids(text: str, allow_special: bool) -> None:
     pieces = TOKENIZER.explain(text, allow_special=allow_special)
     assert [index for piece in pieces for index in piece.ids] == TOKENIZER.encode(text, allow_special=allow_special)
     assert "".join(piece.text for piece in pieces) == text
@@ -127,13 +127,13 @@ def test_special_text_is_plain_text_unless_asked() -> None:
     assert (piece.ids, piece.text, list(piece.states())) == ((50256,), END, [(END,)])
 
 
-def test_of_added_tokens_that_begin_at_one_place_the_longest_is_found() -> None:
+def test_the_longest_of_overlapping_added_tokens_is_found() -> None:
     added = {"<a>": 50257, "<a><b>": 50258, "<a": 50259}
     tokenizer = Tokenizer(replace(TOKENIZER.vocabulary, added=added))
     assert tokenizer.encode("<a><b><a><a") == [50258, 50257, 50259]
 
 
-def test_every_token_has_the_bytes_that_tiktoken_gives_it(peer: tiktoken.Encoding) -> None:
+def test_token_bytes_equal_tiktokens(peer: tiktoken.Encoding) -> None:
     for index in range(TOKENIZER.n_vocab):
         data = TOKENIZER.token_bytes(index)
         assert data == peer.decode_single_token_bytes(index)
@@ -141,7 +141,7 @@ def test_every_token_has_the_bytes_that_tiktoken_gives_it(peer: tiktoken.Encodin
 
 
 @pytest.mark.parametrize("index", [-1, 50257, 10**30])
-def test_an_id_outside_the_vocabulary_is_refused(index: int) -> None:
+def test_rejects_an_id_outside_the_vocabulary(index: int) -> None:
     message = f"^a token id must be from 0 to 50256, not {index}$"
     with pytest.raises(UsageError, match=message):
         TOKENIZER.decode([64, index])
@@ -150,7 +150,7 @@ def test_an_id_outside_the_vocabulary_is_refused(index: int) -> None:
 
 
 @given(st.lists(st.integers(0, 50256) | st.integers(94, 255), max_size=30))
-def test_a_stream_ends_up_with_what_decode_gives(ids: list[int]) -> None:
+def test_a_stream_equals_decode(ids: list[int]) -> None:
     """Of any tokens at all; 94 to 255 are the bytes that make up, and break up, characters."""
     stream = TOKENIZER.stream()
     assert "".join(map(stream.push, ids)) + stream.finish() == TOKENIZER.decode(ids)
@@ -167,7 +167,7 @@ def test_a_stream_never_shows_half_a_character(text: str) -> None:
     assert stream.finish() == ""
 
 
-def test_a_stream_says_when_a_character_was_cut_off() -> None:
+def test_a_stream_marks_an_incomplete_character() -> None:
     stream = TOKENIZER.stream()
     half = TOKENIZER.encode("🌍")[:-1]
     assert [stream.push(index) for index in half] == ["", ""]
@@ -229,7 +229,7 @@ class Counted:
 
 
 @pytest.mark.parametrize("kind", LONG)
-def test_work_grows_with_the_length(kind: str) -> None:
+def test_encoding_takes_linear_work(kind: str) -> None:
     """No character is encoded more than a few times, and never more than a window, also within one pre-token."""
     text = LONG[kind](100_000)
     counted = Counted()

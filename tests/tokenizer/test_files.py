@@ -51,7 +51,7 @@ ADDED = [
 
 
 @pytest.mark.parametrize("vocabulary", ADDED)
-def test_what_is_written_is_read_again(tmp_path: Path, vocabulary: Vocabulary) -> None:
+def test_write_and_read_round_trip(tmp_path: Path, vocabulary: Vocabulary) -> None:
     write_vocabulary(vocabulary, tmp_path)
     assert read_vocabulary(tmp_path) == vocabulary
     assert {path.name for path in tmp_path.iterdir()} == {"vocab.json", "merges.txt", "tokenizer_config.json"}
@@ -62,7 +62,7 @@ def test_a_tokenizer_json_is_read(tmp_path: Path) -> None:
     assert read_vocabulary(tmp_path) == SMALL
 
 
-def test_a_bare_pair_is_read_whatever_its_line_ends(tmp_path: Path) -> None:
+def test_reads_vocab_and_merges_with_any_line_endings(tmp_path: Path) -> None:
     assert read_vocabulary(pair(tmp_path)) == SMALL
     assert read_vocabulary(pair(tmp_path, merges__txt="a b\r\nab c\r\nĠ abc\r\n")) == SMALL
 
@@ -74,7 +74,7 @@ def test_merges_may_be_pairs_or_lines(tmp_path: Path) -> None:
         assert read_vocabulary(write(tmp_path, tokenizer__json=data)) == SMALL
 
 
-def test_added_words_are_found_before_bpe_and_control_tokens_on_request(tmp_path: Path) -> None:
+def test_added_tokens_are_found_before_bpe_and_control_tokens_on_request(tmp_path: Path) -> None:
     fast = tokenizer_json()
     fast.add_tokens(["größer", AddedToken("cab", normalized=False)])
     fast.add_special_tokens(["<pad>"])
@@ -176,7 +176,7 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
+def test_rejects_a_malformed_file_in_one_line(tmp_path: Path, case: str) -> None:
     files, message = BROKEN[case]
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
@@ -190,14 +190,14 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, case: str) -> None
     assert len(line) < len(str(tmp_path)) + 200
 
 
-def test_a_file_of_absurd_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_read_files_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MAX_BYTES", 100)
     with pytest.raises(CheckpointError, match=r"vocab\.json: is larger than the 100 bytes"):
         Tokenizer.from_files(pair(tmp_path))
 
 
 @pytest.mark.parametrize("layout", ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"])
-def test_damaged_files_are_read_or_refused(tmp_path: Path, layout: str) -> None:
+def test_damaged_files_are_read_or_rejected(tmp_path: Path, layout: str) -> None:
     """Whatever bytes are changed, cut out or doubled: a vocabulary that works, or a CheckpointError of one line."""
     write_vocabulary(SMALL, tmp_path)
     if layout == "tokenizer.json":
@@ -244,6 +244,6 @@ def test_saving_makes_the_directory_and_says_in_one_line_where_it_cannot(tmp_pat
             save_vocabulary(SMALL, place)
 
 
-def test_a_directory_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere: no such directory"):
         read_vocabulary(tmp_path / "nowhere")

@@ -84,7 +84,7 @@ def test_long_texts_and_other_alphabets_are_for_the_fast_tokenizer() -> None:
     assert not short.takes("")
 
 
-def test_control_tokens_are_found_only_where_they_are_allowed() -> None:
+def test_control_tokens_are_found_only_if_allowed() -> None:
     text = "a<|endoftext|>b"
     assert Tokenizer.gpt2().encode(text, allow_special=True) == [64, 50256, 65]
     assert Tokenizer.gpt2().encode(text) == FULL.encode(text)
@@ -106,7 +106,7 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_changed_files_are_read(directory: Path) -> None:
+def test_modified_published_files_are_parsed(directory: Path) -> None:
     change(directory / "vocab.json", '"!": 0, "\\"": 1', '"!": 1, "\\"": 0')
     assert not holds_gpt2(directory)
     assert Tokenizer.from_files(directory).encode("!") == [1]

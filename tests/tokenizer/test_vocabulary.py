@@ -23,13 +23,13 @@ def test_the_packaged_file_is_openais() -> None:
     assert sha256(Path(cutaway.tokenizer.vocabulary.__file__).parent / "vocab.bpe") == MERGES_SHA256
 
 
-def test_what_is_derived_from_it_is_openais_to_the_byte(tmp_path: Path) -> None:
+def test_derived_vocabulary_equals_openais_byte_for_byte(tmp_path: Path) -> None:
     write_vocabulary(gpt2_vocabulary(), tmp_path)
     assert sha256(tmp_path / "merges.txt") == MERGES_SHA256
     assert sha256(tmp_path / "vocab.json") == IDS_SHA256
 
 
-def test_the_shape_of_it() -> None:
+def test_the_shape_of_gpt2s_vocabulary() -> None:
     vocabulary = gpt2_vocabulary()
     assert vocabulary.n_vocab == 50257
     assert len(vocabulary.merges) == 50000
@@ -41,7 +41,7 @@ def test_the_shape_of_it() -> None:
 
 
 @pytest.mark.slow
-def test_every_token_is_what_its_own_bytes_become() -> None:
+def test_encoding_a_tokens_bytes_gives_the_token() -> None:
     vocabulary = gpt2_vocabulary()
     for token in vocabulary.ids:
         assert merge(token, vocabulary.ranks)[0] == [token]

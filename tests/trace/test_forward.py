@@ -40,7 +40,7 @@ def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return rows
 
 
-def test_a_first_pass_computes_everything(rows_read: list[int]) -> None:
+def test_the_first_pass_computes_every_position(rows_read: list[int]) -> None:
     trace = trace_of(WEIGHTS, IDS)
     assert counts(trace.work) == (20, 0, 3, 0)
     assert trace.work.seconds > 0
@@ -48,7 +48,7 @@ def test_a_first_pass_computes_everything(rows_read: list[int]) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 12, 19])
-def test_an_edit_computes_from_the_first_difference_on(place: int, rows_read: list[int]) -> None:
+def test_edit_computes_from_the_first_difference_on(place: int, rows_read: list[int]) -> None:
     ids = [*IDS]
     ids[place] = (ids[place] + 1) % 61
     edited = BASE.edit(ids)
@@ -57,7 +57,7 @@ def test_an_edit_computes_from_the_first_difference_on(place: int, rows_read: li
     assert_same_trace(edited, trace_of(WEIGHTS, ids))
 
 
-def test_an_appended_token_is_the_only_one_computed(rows_read: list[int]) -> None:
+def test_append_computes_one_position(rows_read: list[int]) -> None:
     longer = BASE.append(7)
     assert counts(longer.work) == (1, 20, 3, 0)
     assert rows_read == [1, 1, 1]
@@ -65,7 +65,7 @@ def test_an_appended_token_is_the_only_one_computed(rows_read: list[int]) -> Non
 
 
 @pytest.mark.parametrize("length", [1, 11, 20])
-def test_a_shorter_text_is_there_already(length: int, rows_read: list[int]) -> None:
+def test_a_shorter_text_computes_nothing(length: int, rows_read: list[int]) -> None:
     shorter = BASE.edit(IDS[:length])
     assert counts(shorter.work) == (0, length, 0, 3)
     assert rows_read == []
@@ -73,7 +73,7 @@ def test_a_shorter_text_is_there_already(length: int, rows_read: list[int]) -> N
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_an_intervention_takes_over_the_layers_before(layer: int, rows_read: list[int]) -> None:
+def test_intervene_reuses_the_layers_before(layer: int, rows_read: list[int]) -> None:
     intervention = Intervention("zero_ablate_attention", layer)
     changed = BASE.intervene(intervention)
     assert (changed.work.layers_computed, changed.work.layers_reused) == (3 - layer, layer)
@@ -83,14 +83,14 @@ def test_an_intervention_takes_over_the_layers_before(layer: int, rows_read: lis
     assert_same_trace(changed.intervene(), BASE)
 
 
-def test_an_intervention_after_the_last_layer_computes_none(rows_read: list[int]) -> None:
+def test_intervening_after_the_last_layer_computes_no_layer(rows_read: list[int]) -> None:
     changed = BASE.intervene(Intervention("no_final_norm"))
     assert counts(changed.work) == (0, 20, 0, 3)
     assert rows_read == []
     assert_same_trace(changed, trace_of(WEIGHTS, IDS, Intervention("no_final_norm")))
 
 
-def test_how_often_and_in_which_order_matters() -> None:
+def test_count_and_order_of_interventions_matter() -> None:
     half = Intervention("scale_head", layer=1, head=0, value=0.5)
     twice = BASE.intervene(half).intervene(half, half)
     assert twice.work.changed_layer == 1
@@ -101,7 +101,7 @@ def test_how_often_and_in_which_order_matters() -> None:
     assert_same_trace(turned, trace_of(WEIGHTS, IDS, high, low))
 
 
-def test_another_text_and_other_interventions_at_once() -> None:
+def test_edits_text_and_interventions_at_once() -> None:
     intervention = Intervention("zero_ablate_mlp", layer=1)
     ids = [*IDS[:15], 1, 2]
     both = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, [intervention], base=BASE)
@@ -110,7 +110,7 @@ def test_another_text_and_other_interventions_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].needs_all])
-def test_nothing_of_another_text_is_taken_over_where_all_tokens_are_needed(kind: str) -> None:
+def test_interventions_on_all_tokens_reuse_nothing_of_another_text(kind: str) -> None:
     changed = BASE.intervene(EXAMPLES[kind])
     assert changed.work.layers_reused == 1
     for ids in ([*IDS[:-1], 3], [*IDS, 3], IDS[:7]):
@@ -122,7 +122,7 @@ def test_nothing_of_another_text_is_taken_over_where_all_tokens_are_needed(kind:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].needs_all])
-def test_an_edit_keeps_the_interventions(kind: str) -> None:
+def test_edit_keeps_the_interventions(kind: str) -> None:
     changed = BASE.intervene(EXAMPLES[kind])
     ids = [*IDS[:12], 5, *IDS[13:]]
     edited = changed.edit(ids)
@@ -130,14 +130,14 @@ def test_an_edit_keeps_the_interventions(kind: str) -> None:
     assert_same_trace(edited, trace_of(WEIGHTS, ids, EXAMPLES[kind]))
 
 
-def test_the_first_changed_layer_is_told_and_where_none_is_changed_the_number_of_layers() -> None:
+def test_reports_the_first_changed_layer_or_the_number_of_layers() -> None:
     layers = WEIGHTS.config.n_layer
     assert BASE.append(1).work.changed_layer == layers
     for layer in range(layers):
         assert BASE.intervene(Intervention("zero_ablate_mlp", layer=layer)).work.changed_layer == layer
 
 
-def test_cutting_a_tokens_every_edge_leaves_it_blind_to_later_edits() -> None:
+def test_a_token_without_edges_does_not_depend_on_the_others() -> None:
     changed = BASE.intervene(Intervention("attention_knockout", query=0, key=0))
     ids = [*IDS[:19], 5]
     assert_same_trace(changed.edit(ids), trace_of(WEIGHTS, ids, Intervention("attention_knockout", query=0, key=0)))
@@ -169,7 +169,7 @@ def intervene(data: st.DataObject, trace: Trace) -> Trace:
 
 @settings(max_examples=25)
 @given(data=st.data(), weights=small_models())
-def test_any_chain_of_changes_equals_a_fresh_trace(data: st.DataObject, weights: ArrayWeights) -> None:
+def test_any_chain_of_edits_equals_a_new_trace(data: st.DataObject, weights: ArrayWeights) -> None:
     trace = trace_of(weights, data.draw(texts(weights.config)))
     steps: list[Step] = data.draw(st.lists(st.sampled_from([edit, append, truncate, intervene]), max_size=5))
     for step in steps:
@@ -177,7 +177,7 @@ def test_any_chain_of_changes_equals_a_fresh_trace(data: st.DataObject, weights:
     assert_same_trace(trace, trace_of(weights, list(trace.ids), *trace.interventions))
 
 
-def test_a_change_leaves_the_trace_that_it_was_made_from() -> None:
+def test_intervening_leaves_the_base_trace_unchanged() -> None:
     trace = trace_of(WEIGHTS, IDS)
     before = {name: trace[name].copy() for name in trace.shapes()}
     trace.edit([0, 1]).append(2).intervene(Intervention("no_mask")).append(3)
@@ -185,13 +185,13 @@ def test_a_change_leaves_the_trace_that_it_was_made_from() -> None:
         np.testing.assert_array_equal(trace[name], array)
 
 
-def test_progress_is_told_of_every_layer() -> None:
+def test_progress_reports_every_layer() -> None:
     told: list[tuple[int, int]] = []
     BASE.edit([1, 2], progress=lambda done, layers: told.append((done, layers)))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_progress_may_end_a_pass_and_the_trace_before_goes_on() -> None:
+def test_an_exception_from_progress_leaves_the_base_trace_usable() -> None:
     class Enough(Exception):
         pass
 
@@ -208,7 +208,7 @@ def test_progress_may_end_a_pass_and_the_trace_before_goes_on() -> None:
     assert_same_trace(trace.append(4), trace_of(WEIGHTS, [*IDS, 4]))
 
 
-def test_what_cannot_be_done_from_here_is_refused() -> None:
+def test_rejects_invalid_edits_and_interventions() -> None:
     with pytest.raises(UsageError, match="query must be from 0 to 4, not 9"):
         BASE.intervene(Intervention("attention_knockout", query=9, key=0)).edit(IDS[:5])
     with pytest.raises(UsageError, match="the context holds 48"):
@@ -225,7 +225,7 @@ def kept_bytes(config: GPT2Config, tokens: int) -> int:
 @pytest.mark.parametrize(
     "change", [lambda t: t, lambda t: t.append(3), lambda t: t.edit([5, 6]), lambda t: t.edit(IDS)]
 )
-def test_kept_are_the_residuals_and_queries_keys_and_values(change: Callable[[Trace], Trace]) -> None:
+def test_caches_residuals_queries_keys_and_values(change: Callable[[Trace], Trace]) -> None:
     trace = change(trace_of(WEIGHTS, IDS[:10]))
     assert trace.n_bytes == kept_bytes(WEIGHTS.config, len(trace))
     shapes = trace_shapes(WEIGHTS.config, len(trace))
@@ -234,7 +234,7 @@ def test_kept_are_the_residuals_and_queries_keys_and_values(change: Callable[[Tr
     }
 
 
-def test_a_short_trace_does_not_hold_the_memory_of_the_long_one_it_reuses() -> None:
+def test_a_short_trace_does_not_keep_a_long_ones_memory() -> None:
     short = BASE.edit(IDS[:5])
     assert short.work.layers_reused == WEIGHTS.config.n_layer
     assert all(array.flags.owndata for array in short._forward.cached.values())

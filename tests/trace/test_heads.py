@@ -47,13 +47,13 @@ def statistics(looks: dict[int, dict[int, float]], ids: list[int] = TEXT) -> Hea
     return head_statistics(painted(ids, looks), 0)[0]
 
 
-def test_a_head_on_the_first_token() -> None:
+def test_share_on_the_first_token() -> None:
     found = statistics({query: {0: 1.0} for query in range(1, 6)}, NO_TWO_ALIKE)
     assert (found.first, found.largest, found.entropy) == (1, 0, 0)
     assert found.labels == {"first token": 1.0}
 
 
-def test_a_head_on_the_token_before() -> None:
+def test_share_on_the_previous_token() -> None:
     found = statistics({query: {query - 1: 0.75, query: 0.25} for query in range(1, 6)}, NO_TWO_ALIKE)
     assert (found.previous, found.largest) == (0.75, 0.75)
     assert found.first == pytest.approx(0.75 / 5)
@@ -61,19 +61,19 @@ def test_a_head_on_the_token_before() -> None:
     assert found.labels == {"previous token": 0.75}
 
 
-def test_a_head_on_the_same_token() -> None:
+def test_share_on_duplicate_tokens() -> None:
     found = statistics({3: {0: 1.0}, 4: {1: 1.0}, 5: {0: 0.25, 3: 0.5, 5: 0.25}})
     assert found.duplicate == pytest.approx(2.75 / 3)
     assert found.labels == {"duplicate token": found.duplicate}
 
 
-def test_a_head_on_what_came_after_the_same_token() -> None:
+def test_share_of_induction() -> None:
     found = statistics({3: {1: 1.0}, 4: {2: 0.5, 4: 0.5}, 5: {1: 0.25, 4: 0.5, 5: 0.25}})
     assert found.induction == pytest.approx((1 + 0.5 + 0.75) / 3)
     assert found.labels == {"induction": found.induction}
 
 
-def test_what_cannot_be_measured_is_none() -> None:
+def test_unavailable_measurements_are_none() -> None:
     alone = head_statistics(trace_of(WEIGHTS, [5]), 1)[2]
     assert alone == HeadStatistics(1, 2, 0.0, None, None, None, None, None)
     assert alone.labels == {}
@@ -113,7 +113,7 @@ def test_statistics_equal_the_definitions(data: st.DataObject, weights: ArrayWei
             assert number == (None if expected is None else pytest.approx(expected, abs=1e-5))
 
 
-def test_a_search_finds_every_head_in_the_order_of_its_weight() -> None:
+def test_search_ranks_every_head_by_its_weight() -> None:
     found = search(TRACE, 20, [3, 5, 3])
     assert {place[:2] for place in found} == {(layer, head) for layer in range(2) for head in range(3)}
     assert [weight for *_, weight in found] == sorted((weight for *_, weight in found), reverse=True)
@@ -121,7 +121,7 @@ def test_a_search_finds_every_head_in_the_order_of_its_weight() -> None:
         assert weight == pytest.approx(float(TRACE[f"attn.{layer}"][head, 20, [3, 5]].sum()), abs=1e-6)
 
 
-def test_no_head_looks_ahead() -> None:
+def test_no_head_attends_to_later_tokens() -> None:
     assert {weight for *_, weight in search(TRACE, 4, [5, 29])} == {0}
 
 
@@ -137,13 +137,13 @@ def test_no_head_looks_ahead() -> None:
         (0, [], "at least one key position"),
     ],
 )
-def test_positions_that_are_not_there_are_refused(query: int, keys: list[int], complaint: str) -> None:
+def test_rejects_invalid_positions(query: int, keys: list[int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
         search(TRACE, query, keys)
     assert "\n" not in str(caught.value)
 
 
-def test_a_layer_that_is_not_there_is_refused() -> None:
+def test_rejects_an_invalid_layer() -> None:
     for look in (head_statistics, atlas):
         with pytest.raises(UsageError, match="layer must be from 0 to 1"):
             look(TRACE, 2)
@@ -153,11 +153,11 @@ def pictures(trace: Trace, layer: int, size: int = 64) -> NDArray[np.uint8]:
     return atlas(trace, layer, size)[1]
 
 
-def test_an_atlas_has_the_statistics_with_the_pictures() -> None:
+def test_an_atlas_has_statistics_and_thumbnails() -> None:
     assert atlas(TRACE, 1)[0] == atlas(TRACE, 1, 8, leave_first=True)[0] == head_statistics(TRACE, 1)
 
 
-def test_a_small_texts_picture_has_a_cell_a_weight() -> None:
+def test_thumbnails_of_short_texts_have_a_cell_for_each_weight() -> None:
     cells = pictures(TRACE, 1)
     assert cells.shape == (3, 30, 30)
     assert cells.dtype == np.uint8
@@ -165,7 +165,7 @@ def test_a_small_texts_picture_has_a_cell_a_weight() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 29])
-def test_a_cell_of_a_larger_text_is_its_largest_weight(size: int) -> None:
+def test_thumbnails_of_long_texts_are_max_pooled(size: int) -> None:
     cells = pictures(TRACE, 0, size)
     attn = TRACE["attn.0"]
     edges = [i * 30 // size for i in range(size + 1)]
@@ -175,26 +175,26 @@ def test_a_cell_of_a_larger_text_is_its_largest_weight(size: int) -> None:
             np.testing.assert_array_equal(cells[:, row, column], np.rint(255 * np.sqrt(part.max(axis=(1, 2)))))
 
 
-def test_a_head_is_named_from_half_of_its_weight_on() -> None:
+def test_labels_need_half_of_the_weight() -> None:
     below = float(np.nextafter(0.5, 0))
     found = HeadStatistics(0, 0, entropy=1.0, first=0.5, previous=below, duplicate=0.55, induction=None, largest=1.0)
     assert found.labels == {"first token": 0.5, "duplicate token": 0.55}
 
 
-def test_a_strong_single_link_stays_visible() -> None:
+def test_max_pooling_keeps_a_single_large_weight() -> None:
     trace = painted(random_ids(WEIGHTS.config, 48), {40: {2: 1.0}})
     assert pictures(trace, 0, 16)[0, 13, 0] == 255
     assert pictures(painted([1, 2], {1: {0: 0.0001, 1: 0.9999}}), 0)[0, 1, 0] == 3
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5])
-def test_a_size_that_is_none_is_refused(size: int) -> None:
+def test_rejects_invalid_sizes(size: int) -> None:
     with pytest.raises(UsageError, match="size must be"):
         atlas(TRACE, 0, size)
 
 
 @pytest.mark.parametrize("size", [7, 30])
-def test_pictures_without_the_first_token_are_of_weights_that_sum_to_one_again(size: int) -> None:
+def test_thumbnails_without_the_first_token_show_renormalised_weights(size: int) -> None:
     shown = without_first(TRACE["attn.1"])
     starts = np.arange(size) * 30 // size
     largest = np.maximum.reduceat(np.maximum.reduceat(shown, starts, axis=1), starts, axis=2)

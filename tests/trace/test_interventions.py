@@ -29,7 +29,7 @@ def test_there_is_an_example_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_changes_what_the_model_says_and_no_tensor_before(kind: str) -> None:
+def test_every_kind_changes_the_logits_and_no_earlier_tensor(kind: str) -> None:
     tensor = KINDS[kind].tensor if KINDS[kind].tensor in ("pos_emb", "ln_f") else f"{KINDS[kind].tensor}.1"
     names = list(PLAIN.shapes())
     for name in names[: names.index(tensor)]:
@@ -61,14 +61,14 @@ def test_scale_head() -> None:
     same(others(z), others(plain))
 
 
-def test_zero_attention() -> None:
+def test_zero_ablate_attention() -> None:
     trace = CHANGED["zero_ablate_attention"]
     assert not trace["attn_out.1"].any()
     same(trace["resid.mid.1"], trace["resid.pre.1"])
     same(trace["z.1"], PLAIN["z.1"])
 
 
-def test_zero_mlp() -> None:
+def test_zero_ablate_mlp() -> None:
     trace = CHANGED["zero_ablate_mlp"]
     assert not trace["mlp_out.1"].any()
     same(trace["resid.post.1"], trace["resid.mid.1"])
@@ -85,14 +85,14 @@ def test_attention_knockout() -> None:
     same(attn, plain)
 
 
-def test_an_edge_is_cut_in_every_head_and_layer_unless_they_are_given() -> None:
+def test_a_knockout_is_in_every_head_and_layer_by_default() -> None:
     trace = trace_of(WEIGHTS, IDS, Intervention("attention_knockout", query=5, key=3))
     assert not trace["attn.0"][:, 5, 3].any()
     assert not trace["attn.1"][:, 5, 3].any()
     assert trace["attn.1"][:, 5, 2].all()
 
 
-def test_a_token_whose_every_edge_is_cut_looks_at_all_alike_and_at_no_later_one() -> None:
+def test_a_token_without_edges_attends_equally_to_all_earlier_tokens() -> None:
     cuts = [Intervention("attention_knockout", layer=0, head=1, query=2, key=key) for key in range(9)]
     same(trace_of(WEIGHTS, IDS, *cuts)["attn.0"][1, 2], np.array([1 / 3] * 3 + [0] * 6, np.float32))
 
@@ -103,7 +103,7 @@ def test_no_mask() -> None:
     assert trace["attn.1"][:, FUTURE].all()
 
 
-def test_a_knocked_out_edge_stays_out_whatever_becomes_of_the_mask() -> None:
+def test_a_knocked_out_edge_stays_removed_without_the_mask() -> None:
     for off in (EXAMPLES["no_mask"], EXAMPLES["mask_value"]):
         for both in ([EXAMPLES["attention_knockout"], off], [off, EXAMPLES["attention_knockout"]]):
             masked = trace_of(WEIGHTS, IDS, *both)["masked.1"]
@@ -163,7 +163,7 @@ def test_patch_residual() -> None:
     same(trace["resid.post.1"], expected)
 
 
-def test_a_patch_of_every_layer_and_position_makes_it_the_other_text() -> None:
+def test_patching_every_layer_and_position_gives_the_other_text() -> None:
     source = tuple(reversed(IDS))
     patches = [
         Intervention("patch_residual", layer=0, position=position, source=source) for position in range(len(IDS))
@@ -176,7 +176,7 @@ def test_a_patch_of_the_same_text_changes_nothing() -> None:
     assert_logits_close(trace_of(WEIGHTS, IDS, patch)["logits"], PLAIN["logits"])
 
 
-def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_only_as_much_of_a_source_as_the_patches_need(monkeypatch: pytest.MonkeyPatch) -> None:
     from cutaway.trace import forward as forward_module
 
     plain = forward_module.forward
@@ -198,7 +198,7 @@ def test_no_more_of_a_source_is_read_than_is_taken_from_it(monkeypatch: pytest.M
     assert read == [(1, source[:6]), (2, other[:1])]
 
 
-def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_of_a_reused_patch_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     from cutaway.trace import forward as forward_module
 
     plain = forward_module.forward
@@ -226,12 +226,12 @@ def test_a_patch_that_is_taken_over_is_not_read_again(monkeypatch: pytest.Monkey
         (None, "the intervention patch_residual needs a source"),
     ],
 )
-def test_a_source_that_is_none_is_refused(source: tuple[int, ...] | None, complaint: str) -> None:
+def test_rejects_an_invalid_source(source: tuple[int, ...] | None, complaint: str) -> None:
     with pytest.raises(UsageError, match=re.escape(complaint)):
         trace_of(WEIGHTS, IDS, Intervention("patch_residual", layer=0, position=3, source=source))
 
 
-def test_what_is_no_intervention_is_refused() -> None:
+def test_rejects_invalid_interventions() -> None:
     with pytest.raises(UsageError, match="^each intervention must be an Intervention, not \\["):
         PLAIN.intervene([Intervention("no_mask")])  # type: ignore[arg-type]
 
@@ -243,7 +243,7 @@ def test_no_final_norm() -> None:
     assert_logits_close(trace.logits_at(3), trace["logits"][3])
 
 
-def test_without_a_layer_it_is_made_in_all() -> None:
+def test_without_a_layer_an_intervention_is_in_all() -> None:
     trace = trace_of(WEIGHTS, IDS, Intervention("zero_ablate_mlp"))
     assert not trace["mlp_out.0"].any()
     assert not trace["mlp_out.1"].any()
@@ -260,7 +260,7 @@ LOOKING_AHEAD = ("mean_ablate_head", "no_mask", "mask_value")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_those_that_look_ahead_let_a_token_depend_on_later_ones(kind: str) -> None:
+def test_only_interventions_that_look_ahead_make_tokens_depend_on_later_ones(kind: str) -> None:
     def early(trace: Trace) -> FloatArray:
         return trace["logits"][:5]
 
@@ -269,7 +269,7 @@ def test_only_those_that_look_ahead_let_a_token_depend_on_later_ones(kind: str) 
     assert difference > 1e-3 if kind in LOOKING_AHEAD else difference < 1e-4
 
 
-def test_what_is_made_in_a_layer() -> None:
+def test_made_in_selects_by_layer() -> None:
     given = [EXAMPLES["no_final_norm"], EXAMPLES["zero_ablate_mlp"], Intervention("no_scale")]
     assert made_in(0, given) == given[2:]
     assert made_in(1, given) == given[1:]
@@ -301,14 +301,14 @@ def test_what_is_made_in_a_layer() -> None:
         (Intervention("mask_value", value="0"), "value must be a number"),  # type: ignore[arg-type]
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_line(intervention: Intervention, complaint: str) -> None:
+def test_rejects_invalid_fields_in_one_line(intervention: Intervention, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
         trace_of(WEIGHTS, IDS, intervention)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [-1e12, -1e4, 1e12])
-def test_large_values_overflow_nothing(value: float) -> None:
+def test_large_values_do_not_overflow(value: float) -> None:
     for intervention in (
         Intervention("scale_head", layer=0, head=0, value=value),
         Intervention("mask_value", value=value),

@@ -45,7 +45,7 @@ def test_the_lens_is_the_peers_last_layers_at_every_boundary(shape: dict[str, bo
         np.testing.assert_allclose(reading.probabilities, best.values, atol=1e-5)
 
 
-def test_the_last_reading_is_what_the_model_says() -> None:
+def test_the_last_reading_is_the_models_prediction() -> None:
     last = logit_lens(TRACE, 61)[-1]
     np.testing.assert_allclose(np.take_along_axis(TRACE["probs"], last.ids, axis=-1), last.probabilities, atol=1e-6)
     assert (np.sort(last.ids, axis=-1) == np.arange(61)).all()
@@ -54,26 +54,26 @@ def test_the_last_reading_is_what_the_model_says() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 4, 13])
-def test_some_positions_are_rows_of_all(count: int) -> None:
+def test_some_positions_equal_the_rows_of_all(count: int) -> None:
     for some, every in zip(logit_lens(TRACE, 3, 17, count), logit_lens(TRACE, 3), strict=True):
         assert some.boundary == every.boundary
         np.testing.assert_array_equal(some.ids, every.ids[17 : 17 + count])
         np.testing.assert_allclose(some.probabilities, every.probabilities[17 : 17 + count], atol=1e-6)
 
 
-def test_among_equals_the_lowest_id_comes_first() -> None:
+def test_the_lowest_id_comes_first_among_equals() -> None:
     arrays = {**WEIGHTS.arrays, "wte.weight": np.zeros_like(WEIGHTS.arrays["wte.weight"])}
     same = trace_of(ArrayWeights(WEIGHTS.config, arrays), IDS)
     np.testing.assert_array_equal(logit_lens(same, 61)[0].ids, [list(range(61))] * 30)
 
 
-def test_the_lens_reads_a_changed_model() -> None:
+def test_the_lens_includes_interventions() -> None:
     changed = TRACE.intervene(Intervention("no_final_norm"))
     assert logit_lens(changed, 1)[-1].ids[:, 0].tolist() == changed["logits"].argmax(axis=-1).tolist()
 
 
 @pytest.mark.parametrize("arguments", [(0,), (62,), (1.0,), (1, 30), (1, -31), (1, True), (1, 17, 0), (1, 17, 14)])
-def test_a_lens_on_nothing_is_refused(arguments: tuple[int, ...]) -> None:
+def test_rejects_invalid_lens_arguments(arguments: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="must be"):
         logit_lens(TRACE, *arguments)
 
@@ -116,19 +116,19 @@ def test_divergence_holds_where_probabilities_underflow() -> None:
 
 
 @pytest.mark.parametrize("positions", [(30, 0), (-31, 0), (0, 30), (0, -31), (0.0, 0), (0, True)])
-def test_a_divergence_at_no_token_is_refused(positions: tuple[int, int]) -> None:
+def test_rejects_a_divergence_at_an_invalid_position(positions: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="must be"):
         divergence(TRACE, TRACE, *positions)
 
 
 @pytest.mark.parametrize("shape", [{"n_layer": 1}, {"n_vocab": 60}])
-def test_models_with_other_boundaries_or_tokens_are_not_held_against_each_other(shape: dict[str, int]) -> None:
+def test_rejects_a_divergence_between_incompatible_models(shape: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="different layers or vocabularies"):
         divergence(TRACE, trace_of(tiny_weights(**shape), IDS), 0, 0)
 
 
 @pytest.mark.parametrize("shape", [{}, {"tie_word_embeddings": False}])
-def test_what_units_promote_is_their_share_of_the_logits(shape: dict[str, bool]) -> None:
+def test_neuron_logit_effects_are_the_share_of_the_logits(shape: dict[str, bool]) -> None:
     trace = trace_of(tiny_weights(**shape), IDS)
     position = 11
     layer = 1
@@ -145,7 +145,7 @@ def test_what_units_promote_is_their_share_of_the_logits(shape: dict[str, bool])
         )
 
 
-def test_promoted_tokens_come_best_first_and_unit_by_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neuron_logit_effects_are_sorted_for_each_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     ids, amounts = neuron_logit_effects(TRACE, 0, [5, 1, 5], 4)
     assert ids.shape == amounts.shape == (3, 4)
     assert (np.diff(amounts, axis=-1) <= 0).all()
@@ -158,14 +158,14 @@ def test_promoted_tokens_come_best_first_and_unit_by_unit(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("place", [(2, [0]), (0, [96]), (0, [-1]), (0, [0.0]), (0, [0], 0), (0, [0], 62)])
-def test_units_that_are_not_there_are_refused(place: tuple[int, list[int]]) -> None:
+def test_rejects_invalid_units(place: tuple[int, list[int]]) -> None:
     with pytest.raises(UsageError, match="must be"):
         neuron_logit_effects(TRACE, *place)
 
 
 @settings(max_examples=15)
 @given(data=st.data(), weights=small_models())
-def test_the_parts_of_a_logit_sum_to_it(data: st.DataObject, weights: ArrayWeights) -> None:
+def test_attribution_sums_to_the_logit(data: st.DataObject, weights: ArrayWeights) -> None:
     trace = trace_of(weights, data.draw(texts(weights.config)))
     position = data.draw(st.integers(0, len(trace) - 1))
     token = data.draw(st.integers(0, weights.config.n_vocab - 1))
@@ -174,7 +174,7 @@ def test_the_parts_of_a_logit_sum_to_it(data: st.DataObject, weights: ArrayWeigh
     np.testing.assert_allclose(parts.heads.sum(axis=-1) + parts.attention_bias, parts.attention, atol=1e-3)
 
 
-def test_each_part_is_what_it_writes_read_with_the_scale_held_fixed() -> None:
+def test_attribution_of_each_part_is_its_output_at_a_fixed_scale() -> None:
     position = 20
     token = 9
 
@@ -197,7 +197,7 @@ def test_each_part_is_what_it_writes_read_with_the_scale_held_fixed() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind not in NO_SUM])
-def test_the_parts_of_a_changed_models_logit_sum_to_it(kind: str) -> None:
+def test_attribution_sums_to_the_logit_with_interventions(kind: str) -> None:
     changed = TRACE.intervene(EXAMPLES[kind])
     parts = direct_logit_attribution(changed, 12, 5)
     assert parts.logit == pytest.approx(float(changed["logits"][12, 5]), abs=1e-3)
@@ -205,12 +205,12 @@ def test_the_parts_of_a_changed_models_logit_sum_to_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NO_SUM)
-def test_a_logit_that_is_no_sum_is_not_taken_apart(kind: str) -> None:
+def test_rejects_attribution_of_a_logit_that_is_not_a_sum(kind: str) -> None:
     with pytest.raises(UsageError, match=f"{kind}: it is not a sum of parts"):
         direct_logit_attribution(TRACE.intervene(EXAMPLES[kind]), 0, 0)
 
 
-def test_a_patched_vector_is_not_taken_apart_and_those_after_it_are() -> None:
+def test_rejects_attribution_at_a_patched_position_only() -> None:
     trace = trace_of(WEIGHTS, [1, 2, 3, 4], Intervention("patch_residual", layer=0, position=2, source=(5, 6, 7)))
     with pytest.raises(UsageError, match="patch_residual: it is not a sum of parts"):
         direct_logit_attribution(trace, 2, 0)
@@ -218,14 +218,14 @@ def test_a_patched_vector_is_not_taken_apart_and_those_after_it_are() -> None:
 
 
 @pytest.mark.parametrize("place", [(30, 0), (-31, 0), (0, 61), (0, -1), (0.0, 0), (0, 1.5)])
-def test_a_logit_that_is_not_there_is_refused(place: tuple[int, int]) -> None:
+def test_rejects_attribution_of_an_unknown_token(place: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="must be"):
         direct_logit_attribution(TRACE, *place)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 30])
 @pytest.mark.parametrize("chunk", [1, 7, 128])
-def test_surprise_is_the_peers_loss(tokens: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_surprisal_equals_the_peers_loss(tokens: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lens_module, "CHUNK", chunk)
     nats = surprisal(trace_of(WEIGHTS, IDS[:tokens]))
     logits = torch.from_numpy(peer_logits(peer_model(WEIGHTS), IDS[:tokens]))

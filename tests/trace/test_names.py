@@ -39,7 +39,7 @@ def test_shapes_of_the_smallest_gpt2() -> None:
     assert shapes["cache.k"] == (12, 12, 1024, 64)
 
 
-def test_a_name_is_a_kind_and_a_layer() -> None:
+def test_splits_a_name_into_kind_and_layer() -> None:
     assert split_name(CONFIG, "resid.mid.1") == ("resid.mid", 1)
     assert split_name(CONFIG, "ln1.mean.0") == ("ln1.mean", 0)
 
@@ -49,7 +49,7 @@ NO_NAMES = """. attn attn. attn.2 attn.-1 attn.01 attn.1.0 attn.٠ attn.² Attn.
 
 
 @pytest.mark.parametrize("name", [*NO_NAMES.split(), "", "attn. 1", "attn.0\n", "attn." + "9" * 5000])
-def test_an_unknown_name_is_refused_in_one_line(name: str) -> None:
+def test_rejects_an_unknown_name_in_one_line(name: str) -> None:
     with pytest.raises(UsageError, match="unknown tensor") as caught:
         trace_of(tiny_weights(), [1, 2])[name]
     assert "\n" not in str(caught.value)

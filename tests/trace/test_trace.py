@@ -24,7 +24,7 @@ IDS = random_ids(WEIGHTS.config, 30)
 
 @settings(max_examples=20)
 @given(data=st.data(), weights=small_models())
-def test_every_tensor_is_what_the_reference_computes(data: st.DataObject, weights: ArrayWeights) -> None:
+def test_every_tensor_equals_the_references(data: st.DataObject, weights: ArrayWeights) -> None:
     ids = data.draw(texts(weights.config))
     changes = data.draw(st.lists(interventions(weights.config, len(ids)), max_size=2))
     trace = trace_of(weights, ids, *changes)
@@ -54,7 +54,7 @@ def test_tensors_equal_the_peers(shape: dict[str, int | bool]) -> None:
 
 @settings(max_examples=20)
 @given(data=st.data(), weights=small_models())
-def test_attention_shares_one_among_what_came_before(data: st.DataObject, weights: ArrayWeights) -> None:
+def test_attention_sums_to_one_over_earlier_tokens(data: st.DataObject, weights: ArrayWeights) -> None:
     trace = trace_of(weights, data.draw(texts(weights.config)))
     for layer in range(weights.config.n_layer):
         attn = trace[f"attn.{layer}"]
@@ -73,7 +73,7 @@ def test_the_residual_stream_is_a_sum() -> None:
     np.testing.assert_array_equal(trace["resid.post.0"], trace["resid.pre.1"])
 
 
-def test_a_layer_norm_is_its_mean_and_its_scale() -> None:
+def test_a_layer_norm_has_its_mean_and_its_scale() -> None:
     trace = trace_of(WEIGHTS, IDS)
     x = trace["resid.mid.1"]
     gain = trace["h.1.ln_2.weight"]
@@ -84,13 +84,13 @@ def test_a_layer_norm_is_its_mean_and_its_scale() -> None:
     np.testing.assert_allclose(normal.var(axis=-1), 1, atol=1e-3)
 
 
-def test_a_checkpoints_tensors_have_their_own_names() -> None:
+def test_checkpoint_tensors_keep_their_names() -> None:
     trace = trace_of(WEIGHTS, IDS)
     for name, array in WEIGHTS.arrays.items():
         np.testing.assert_array_equal(trace[name], array)
 
 
-def test_some_heads_alone_are_those_of_the_layer() -> None:
+def test_some_heads_equal_those_of_the_layer() -> None:
     trace = trace_of(WEIGHTS, IDS)
     some = trace.attention(1, 1, 3)
     assert list(some) == list(ATTENDED)
@@ -104,7 +104,7 @@ def test_logits_after_one_token() -> None:
         assert_logits_close(trace.logits_at(position), trace["logits"][position])
 
 
-def test_anything_can_be_read_out() -> None:
+def test_read_out_accepts_any_vectors() -> None:
     trace = trace_of(WEIGHTS, IDS)
     assert_logits_close(trace.read_out(trace["resid.post.1"][4:6])["logits"], trace["logits"][4:6])
     early = trace.read_out(trace["resid.pre.0"])
@@ -129,14 +129,14 @@ def test_a_trace_says_its_text() -> None:
         ("text", "whole numbers"),
     ],
 )
-def test_a_text_that_is_none_is_refused(ids: list[int], complaint: str) -> None:
+def test_rejects_an_invalid_text(ids: list[int], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint) as caught:
         trace_of(WEIGHTS, ids)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
-def test_some_heads_and_one_row_of_a_changed_model_are_those_of_all(kind: str) -> None:
+def test_some_heads_and_one_row_equal_those_of_all_with_interventions(kind: str) -> None:
     trace = trace_of(WEIGHTS, IDS, EXAMPLES[kind])
     some = trace.attention(1, 1, 3)
     whole = trace["attn.1"]
@@ -146,7 +146,7 @@ def test_some_heads_and_one_row_of_a_changed_model_are_those_of_all(kind: str) -
 
 
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
-def test_whoever_calls_the_reference_makes_the_same_changes(kind: str) -> None:
+def test_edits_work_as_a_hook_of_the_reference(kind: str) -> None:
     trace = trace_of(WEIGHTS, IDS, EXAMPLES[kind])
     seen = trace_of(WEIGHTS, IDS, EXAMPLES[kind]).edits()
     x = embed(WEIGHTS.arrays, IDS, 0, seen)
@@ -205,18 +205,18 @@ def test_positions_may_be_counted_from_the_end() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(2, 0, 1), (-1, 0, 1), (0, 3, 4), (0, 0, 4), (0, 1, 1), (0, 2, 1), (0.5, 0, 1)])
-def test_heads_that_are_not_there_are_refused(arguments: tuple[int, int, int]) -> None:
+def test_rejects_invalid_heads(arguments: tuple[int, int, int]) -> None:
     with pytest.raises(UsageError, match="must be"):
         trace_of(WEIGHTS, IDS).attention(*arguments)
 
 
 @pytest.mark.parametrize("position", [30, -31, 1.0, True])
-def test_logits_of_a_position_that_is_not_there_are_refused(position: int) -> None:
+def test_rejects_logits_of_an_invalid_position(position: int) -> None:
     with pytest.raises(UsageError, match="position must be"):
         trace_of(WEIGHTS, IDS).logits_at(position)
 
 
-def test_nothing_can_be_written_into() -> None:
+def test_arrays_are_read_only() -> None:
     trace = trace_of(WEIGHTS, IDS[:4])
     arrays: list[FloatArray] = [trace[name] for name in (*trace.shapes(), *WEIGHTS.arrays)]
     arrays += [*trace.attention(0, 0, 1).values(), *trace.read_out(trace["ln_f"]).values(), trace.logits_at(0)]
@@ -225,12 +225,12 @@ def test_nothing_can_be_written_into() -> None:
             array[...] = 0
 
 
-def test_what_was_asked_for_is_kept_a_while() -> None:
+def test_derived_tensors_are_cached() -> None:
     trace = trace_of(WEIGHTS, IDS)
     assert np.shares_memory(trace["attn.0"], trace["attn.0"])
 
 
-def test_what_was_asked_for_takes_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_derived_tensors_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = trace_of(WEIGHTS, IDS)
     seen = seen_in_one_go(WEIGHTS, IDS)
     monkeypatch.setattr(trace_module, "DERIVED_BYTES", 100_000)
@@ -244,7 +244,7 @@ def test_what_was_asked_for_takes_bounded_room(monkeypatch: pytest.MonkeyPatch) 
     assert sum(array.nbytes for array in trace._derived.values()) <= group
 
 
-def test_what_was_computed_in_parts_is_the_same_under_every_name() -> None:
+def test_tensors_computed_in_parts_are_consistent() -> None:
     """q, k and v are kept from when few tokens were read, so qkv must not be computed anew from all of them."""
     trace = trace_of(WEIGHTS, IDS[:4]).append(IDS[4]).append(IDS[5])
     for layer in range(trace.config.n_layer):

@@ -17,7 +17,7 @@ def make(dtype: str = "float32") -> CpuEngine:
 
 
 @every_dtype
-def test_a_copied_row_goes_its_own_way(dtype: str) -> None:
+def test_a_copied_row_is_independent(dtype: str) -> None:
     engine = make(dtype)
     ids = random_ids(engine.config, 40)
     cache = engine.new_cache(2)
@@ -35,7 +35,7 @@ def test_a_copied_row_goes_its_own_way(dtype: str) -> None:
 
 
 @every_dtype
-def test_a_long_row_can_replace_a_short_one_and_the_other_way_round(dtype: str) -> None:
+def test_copies_rows_of_different_lengths(dtype: str) -> None:
     engine = make(dtype)
     ids = random_ids(engine.config, 100)
     cache = engine.new_cache(3)
@@ -48,7 +48,7 @@ def test_a_long_row_can_replace_a_short_one_and_the_other_way_round(dtype: str) 
 
 
 @every_dtype
-def test_a_truncated_row_has_forgotten(dtype: str) -> None:
+def test_a_truncated_row_equals_a_shorter_one(dtype: str) -> None:
     engine = make(dtype)
     ids = random_ids(engine.config, 60)
     cache = engine.new_cache(2)
@@ -92,7 +92,7 @@ def test_exact_and_quantised_calls_share_a_cache() -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_an_emptied_cache_takes_on_the_precision_of_the_next_call(exact: bool) -> None:
+def test_an_empty_cache_takes_the_precision_of_the_next_call(exact: bool) -> None:
     engine = make("int8")
     ids = random_ids(engine.config, 60)
     cache = engine.new_cache(1)
@@ -109,13 +109,13 @@ def test_keys_beyond_float16_do_not_become_infinite() -> None:
     assert np.isfinite(logits).all()
 
 
-def test_a_cache_outlives_its_engines_name() -> None:
+def test_a_cache_keeps_its_engine_alive() -> None:
     cache = make().new_cache(1)  # the engine has no other owner
     assert_logits_close(cache.engine.forward([[1]], cache), make().forward([[1]]))
 
 
 @pytest.mark.parametrize("lengths", [[-1, 1], [2], [2, 1, 0]])
-def test_wrong_lengths_are_refused(lengths: list[int]) -> None:
+def test_rejects_wrong_lengths(lengths: list[int]) -> None:
     engine = make()
     cache = engine.new_cache(2)
     engine.forward([[1, 2], [3]], cache)
@@ -151,6 +151,6 @@ def test_threads_that_share_a_cache_never_pass_the_context() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, -1, 2**32 + 1, 1.5])
-def test_a_cache_of_no_sane_number_of_rows_is_refused(rows: int) -> None:
+def test_rejects_an_invalid_number_of_cache_rows(rows: int) -> None:
     with pytest.raises(UsageError, match="rows of a cache"):
         CpuEngine(tiny_weights(), "float32", threads=1).new_cache(rows)

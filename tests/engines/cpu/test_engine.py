@@ -143,7 +143,7 @@ def test_bits_do_not_depend_on_batch_or_threads(isa: str, dtype: str) -> None:
 
 
 @every_dtype
-def test_a_long_batch_is_cut_without_a_trace(dtype: str) -> None:
+def test_splitting_a_long_batch_changes_nothing(dtype: str) -> None:
     """More tokens than go through the layers at once, with rows that end and begin anywhere."""
     engine = CpuEngine(tiny_weights(n_ctx=700), dtype, 2)
     batch = ragged(engine, (200, 700, 30, 500, 1))
@@ -192,7 +192,7 @@ def test_instruction_sets_round_keys_and_values_to_the_same_float16(size: float)
 @every_isa
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("channel", [24, 48], ids=["key", "value"])
-def test_beyond_float16_is_held_as_its_largest_number(isa: str, sign: int, channel: int) -> None:
+def test_values_beyond_float16_are_clamped_to_its_largest(isa: str, sign: int, channel: int) -> None:
     weights = tiny_weights()
     logits = []
     for size in (7e4, 1e6):
@@ -206,7 +206,7 @@ def test_beyond_float16_is_held_as_its_largest_number(isa: str, sign: int, chann
 
 @every_isa
 @every_dtype
-def test_a_row_that_overflows_leaves_later_calls_alone(isa: str, dtype: str) -> None:
+def test_a_row_that_overflows_does_not_affect_later_calls(isa: str, dtype: str) -> None:
     weights = tiny_weights()
     weights.arrays["wte.weight"][5] = 3e38
     engine = CpuEngine(weights, dtype, threads=1, isa=isa)
@@ -245,7 +245,7 @@ def test_int8_weights_run_as_float32_too() -> None:
     assert_logits_close(exact, engine.forward([ids], logits="all"))
 
 
-def test_what_an_engine_says_of_itself() -> None:
+def test_an_engine_has_its_name_dtype_threads_and_isa() -> None:
     engine = CpuEngine(tiny_weights(), threads=3, isa="portable")
     assert (engine.name, engine.dtype, engine.threads, engine.isa) == ("cpu", "float32", 3, "portable")
     assert CpuEngine(tiny_weights()).isa == AVAILABLE[-1]
@@ -269,7 +269,7 @@ def test_what_an_engine_says_of_itself() -> None:
         (lambda e: CpuEngine(tiny_weights(), isa="mmx"), "mmx"),
     ],
 )
-def test_wrong_arguments_are_refused(call: Callable[[CpuEngine], object], message: str) -> None:
+def test_rejects_wrong_arguments(call: Callable[[CpuEngine], object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call(CpuEngine(tiny_weights()))
 
@@ -277,7 +277,7 @@ def test_wrong_arguments_are_refused(call: Callable[[CpuEngine], object], messag
 @every_isa
 @pytest.mark.parametrize("channel", [3, 20])
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_what_is_no_number_stays_none_in_int8(isa: str, broken: float, channel: int) -> None:
+def test_nan_stays_nan_in_int8(isa: str, broken: float, channel: int) -> None:
     weights = tiny_weights()
     arrays = dict(weights.arrays)
     arrays["h.1.ln_2.weight"] = np.where(np.arange(24) == channel, np.float32(broken), arrays["h.1.ln_2.weight"])
@@ -332,7 +332,7 @@ def test_mixed_weights_are_converted_to_the_format_asked_for(isa: str) -> None:
     )
 
 
-def test_an_unknown_tensor_or_format_is_refused_by_the_library() -> None:
+def test_the_library_rejects_unknown_tensors_and_formats() -> None:
     engine = CpuEngine(tiny_weights(), threads=1)
     values = np.zeros((61, 24), np.float32)
     arrays = (StoredArray * 1)(StoredArray(values.ctypes.data, 24, 1))

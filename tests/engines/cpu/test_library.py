@@ -16,13 +16,13 @@ def library_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_missing_library_is_one_line_that_says_how_to_build_it(library_path: Path) -> None:
+def test_a_missing_library_is_an_error_that_says_how_to_build_it(library_path: Path) -> None:
     with pytest.raises(EngineError, match="not built") as caught:
         module.library.__wrapped__()
     assert "\n" not in str(caught.value)
 
 
-def test_a_broken_library_is_one_line(library_path: Path) -> None:
+def test_an_unloadable_library_is_an_error_of_one_line(library_path: Path) -> None:
     library_path.write_bytes(b"not a library")
     with pytest.raises(EngineError, match="cannot be loaded") as caught:
         module.library.__wrapped__()

@@ -33,7 +33,7 @@ def make() -> CpuEngine:
     return CpuEngine(tiny_weights(n_embd=16, n_head=1, n_inner=6000, n_ctx=600), "float32", threads=2)
 
 
-def test_a_call_that_finds_no_memory_leaves_the_cache_as_it_was() -> None:
+def test_a_failed_allocation_leaves_the_cache_unchanged() -> None:
     engine = make()
     ids = random_ids(engine.config, 600)
     expected = make().forward([ids, ids[:300]])
@@ -56,7 +56,7 @@ def test_threads_that_cannot_be_started_are_an_engine_error() -> None:
     CpuEngine(tiny_weights(), "float32", threads=2).forward([[1, 2, 3]])
 
 
-def test_what_goes_gives_its_memory_back() -> None:
+def test_dropped_engines_and_caches_free_their_memory() -> None:
     ids = [1] * 600
     with room_for(1 << 28):
         for _ in range(20):
@@ -68,7 +68,7 @@ def test_what_goes_gives_its_memory_back() -> None:
                 cache.copy_row(0, row)
 
 
-def test_an_emptied_row_gives_its_memory_back() -> None:
+def test_an_empty_row_frees_its_memory() -> None:
     engine = CpuEngine(tiny_weights(n_embd=48, n_ctx=1000), "float32", threads=2)
     cache = engine.new_cache(200)
     engine.forward([[1] * 1000], cache, rows=[0])

@@ -15,7 +15,7 @@ def test_every_table_is_named_as_the_articles_and_can_be_shown() -> None:
         np.testing.assert_array_equal(article_cells(name).values, np.atleast_2d(numbers))
 
 
-def test_the_tables_fit_their_words() -> None:
+def test_tables_have_the_shape_of_their_words() -> None:
     for name in ("article.scores", "article.masked", "article.softmax"):
         assert NUMBERS[name].shape == (len(WORDS), len(WORDS))
     assert NUMBERS["article.attention"].shape == (len(ATTENDED),)
@@ -34,7 +34,7 @@ def test_the_masked_scores_are_the_scores() -> None:
 
 
 @pytest.mark.parametrize("name", ["F30", "F33", "F39", "F40"])
-def test_a_panel_has_either_the_articles_numbers_or_the_models(name: str) -> None:
+def test_panels_never_mix_the_articles_numbers_with_the_models(name: str) -> None:
     panels = draw(make_trace("tiny 7"), name).panels
     of_the_article = [panel for panel in panels if _names(panel) and _is_the_articles(panel)]
     assert of_the_article

@@ -11,7 +11,7 @@ from tests.figures.drawing import is_ok, make_trace, second_best
 
 
 @pytest.mark.parametrize("name", ["F08", "T1"])
-def test_a_loop_that_takes_other_tokens_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_if_the_loop_chooses_other_tokens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "candidates", second_best)
     trace = make_trace("tiny 7")
     assert not is_ok(Trace(trace.config, trace.weights, None, trace.ids), find_figure(name))

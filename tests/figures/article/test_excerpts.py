@@ -20,7 +20,7 @@ from cutaway.figures.panels import Bars, Grid, LocalizedText
 from tests.figures.drawing import make_trace
 
 
-def test_a_part_knows_where_it_stands_though_the_tensor_lies_otherwise_in_memory() -> None:
+def test_a_part_of_a_non_contiguous_tensor_has_the_right_index() -> None:
     trace = make_trace("tiny 7")
     assert not trace["q.1"].flags.c_contiguous
     cells = part(trace, "q.1", 2, slice(3, 6))
@@ -29,7 +29,7 @@ def test_a_part_knows_where_it_stands_though_the_tensor_lies_otherwise_in_memory
         assert cells.values[row, column] == trace["q.1"][2, 3 + row, column]
 
 
-def test_one_number() -> None:
+def test_at_returns_one_number() -> None:
     trace = make_trace("tiny 7")
     number = at(trace, "attn.0", 1, 6, 2, form=".2f")
     assert (number.tensor, number.index, number.form) == ("attn.0", (1, 6, 2), ".2f")
@@ -37,7 +37,7 @@ def test_one_number() -> None:
 
 
 @pytest.mark.parametrize(("name", "shape"), [("tiny 7", (1, 96)), ("untied 7", (1, 17)), ("one head 7", (1, 20))])
-def test_a_sheet_has_all_numbers_of_a_vector(name: str, shape: tuple[int, int]) -> None:
+def test_sheet_holds_all_numbers_of_a_vector(name: str, shape: tuple[int, int]) -> None:
     trace = make_trace(name)
     cells = sheet(trace, "mlp_act.0", 3)
     assert cells.values.shape == shape
@@ -45,13 +45,13 @@ def test_a_sheet_has_all_numbers_of_a_vector(name: str, shape: tuple[int, int]) 
     assert cells.index(shape[0] - 1, shape[1] - 1) == (3, shape[0] * shape[1] - 1)
 
 
-def test_a_long_vector_has_several_lines_and_one_that_cannot_be_cut_has_one() -> None:
+def test_sheet_folds_a_long_vector_if_it_can() -> None:
     trace = make_trace("built-in")
     assert sheet(trace, "mlp_act.0", 3).values.shape == (16, 64)
     assert sheet(make_trace("one head 7"), "ln1.0", 0).values.shape == (1, 5)
 
 
-def test_a_small_matrix_is_shown_whole_and_a_large_one_thinned() -> None:
+def test_small_matrices_are_shown_whole_and_large_ones_sampled() -> None:
     small = weight_grid(make_trace("one head 7"), "h.0.attn.c_proj.weight")
     assert small.title == "h.0.attn.c_proj.weight, 5 × 5"
     assert small.cells.values.shape == (5, 5)
@@ -64,7 +64,7 @@ def test_a_small_matrix_is_shown_whole_and_a_large_one_thinned() -> None:
     assert large.cells.index(2, 3) == (32, 33)
 
 
-def test_a_bias_has_its_place_below_the_matrix() -> None:
+def test_a_bias_is_drawn_below_its_matrix() -> None:
     whole = weights_and_bias(make_trace("one head 7"), "h.0.attn.c_attn")[1]
     assert (whole.title, whole.cells.values.shape) == ("h.0.attn.c_attn.bias", (1, 15))
     thinned = weights_and_bias(make_trace("built-in"), "h.0.attn.c_attn")[1]
@@ -72,7 +72,7 @@ def test_a_bias_has_its_place_below_the_matrix() -> None:
     assert (thinned.title, thinned.cells.values.shape, thinned.cells.index(0, 95)) == (said, (1, 96), (760,))
 
 
-def test_wide_vectors_under_one_another_show_their_first_numbers() -> None:
+def test_wide_vectors_show_their_first_numbers() -> None:
     assert few_columns(192) == (slice(192), LocalizedText("", ""))
     assert few_columns(768)[1] == LocalizedText(", the first 192 of 768 numbers", "，768 个数中的前 192 个")
 
@@ -98,10 +98,10 @@ def test_a_window_contains_the_position(name: str, position: int, rows: tuple[in
     assert window(make_trace(name), position) == slice(*rows)
 
 
-def test_what_is_left_out_is_said() -> None:
+def test_says_what_is_omitted() -> None:
     assert omitted_tokens(make_trace("tiny 7")) == LocalizedText("", "")
     assert omitted_tokens(make_trace("long 70")).en == "16 of 70 tokens are shown."
 
 
-def test_places_are_counted_from_1_in_words_and_from_0_as_indices() -> None:
+def test_positions_are_counted_from_1_in_prose_and_from_0_as_indices() -> None:
     assert selection_text(Selection(2, 1, 8)).en == "layer 2, head 1 (counted from 0), position 9 (index 8)"

@@ -10,14 +10,14 @@ from cutaway.figures.article import (
 from tests.figures.drawing import boxes, draw, is_ok, make_trace
 
 
-def test_a_loop_that_forgets_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_if_the_loop_drops_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace("tiny 7")
     step = decoding.Step(trace.ids, 7, decoding.Candidate(1, 0.0, 0.0))
     monkeypatch.setattr(part1_autoregression, "go_on", lambda trace, most: ([step] * most, trace))
     assert not is_ok(trace, find_figure("F09"))
 
 
-def test_what_comes_out_goes_in() -> None:
+def test_each_output_is_the_next_input() -> None:
     trace = make_trace("built-in")
     texts = boxes(draw(trace, find_figure("F09")).panels[1])
     out = [texts[1], texts[4], texts[7]]

@@ -14,13 +14,13 @@ from cutaway.trace import Trace
 from tests.figures.drawing import draw, is_ok, make_trace
 
 
-def test_wrong_pooling_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_on_wrong_pooling(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace("tiny 7")
     monkeypatch.setattr(part1_embeddings, "_pooled", lambda vector, count: vector[:count])
     assert not is_ok(trace, find_figure("F29"))
 
 
-def test_the_row_of_the_token_stands_among_its_neighbours() -> None:
+def test_shows_the_tokens_row_among_its_neighbours() -> None:
     trace = make_trace("built-in")
     grid, row = draw(trace, find_figure("F18")).panels[1:]
     assert isinstance(grid, Grid)
@@ -29,7 +29,7 @@ def test_the_row_of_the_token_stands_among_its_neighbours() -> None:
     assert grid.cells.index(4, 0) == row.cells.index(0, 0) == (trace.ids[-1], 0)
 
 
-def test_a_vector_is_pooled_as_it_says() -> None:
+def test_pooled_vectors_are_averages() -> None:
     trace = make_trace("tiny 7")
     three, twelve, all_numbers = (panel for panel in draw(trace, find_figure("F29")).panels if isinstance(panel, Grid))
     vector = trace["resid.pre.0"][-1]
@@ -42,7 +42,7 @@ def test_a_vector_is_pooled_as_it_says() -> None:
         assert "池化" in pooled.title.zh
 
 
-def test_rows_beyond_the_tokenizer_are_called_by_their_id() -> None:
+def test_ids_beyond_the_tokenizer_are_shown_as_numbers() -> None:
     tokenizer = Tokenizer.gpt2()
     config = GPT2Config(n_vocab=tokenizer.n_vocab + 3, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
     weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}

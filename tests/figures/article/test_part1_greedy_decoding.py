@@ -18,7 +18,7 @@ from tests.figures.drawing import draw, make_trace, numbers
     ("ids", "run"),
     [([], 0), ([1], 0), ([1, 2], 0), ([1, 1], 1), ([1, 2, 1], 1), ([1, 2, 3, 1, 2], 2), ([1, 2, 1, 2, 1], 3)],
 )
-def test_a_run_that_stood_before_is_found(ids: list[int], run: int) -> None:
+def test_finds_a_loop_with_a_beginning(ids: list[int], run: int) -> None:
     assert part1_greedy_decoding.seen_before(ids) == run
 
 
@@ -36,11 +36,11 @@ def test_a_run_that_stood_before_is_found(ids: list[int], run: int) -> None:
         ([5, 6, 7, 8] * 3 + [9], 0),
     ],
 )
-def test_a_lap_is_found_where_it_stands_three_times_in_a_row(ids: list[int], lap: int) -> None:
+def test_finds_a_loop_that_repeats_three_times(ids: list[int], lap: int) -> None:
     assert part1_greedy_decoding.find_lap(ids) == lap
 
 
-def test_a_model_that_runs_in_circles() -> None:
+def test_a_model_that_repeats_itself() -> None:
     trace = make_trace("tiny 7")
     nothing = {name: np.zeros_like(tensor) for name, tensor in trace.weights.items()}
     drawn = draw(Trace(trace.config, nothing, None, trace.ids), find_figure("T1"))
@@ -51,7 +51,7 @@ def test_a_model_that_runs_in_circles() -> None:
     assert "From step 1 on the same token stands 8 times in a row" in drawn.text(columns=200)
 
 
-def test_the_built_in_model_runs_in_a_circle_and_leaves_it() -> None:
+def test_the_built_in_model_repeats_itself_greedily_and_not_when_sampling() -> None:
     trace = cutaway.load(engine="reference").trace("The door opened, and")
     found = part1_greedy_decoding.walk(trace)
     assert trace.tokenizer
@@ -63,7 +63,7 @@ def test_the_built_in_model_runs_in_a_circle_and_leaves_it() -> None:
     assert [step.chosen.id for step in found.after] != found.written[found.closed + 1 :][: len(found.after)]
 
 
-def test_where_there_is_no_circle_it_says_so() -> None:
+def test_says_that_there_is_no_loop() -> None:
     drawn = draw(make_trace("one head 7"), find_figure("T1"))
     assert "In 3 steps, which fill the context, no run of tokens stands 3 times in a row" in drawn.text(columns=200)
     assert len(drawn.panels) == 3

@@ -15,13 +15,13 @@ from tests.figures.drawing import boxes, draw, is_ok, make_trace, numbers, secon
 
 
 @pytest.mark.parametrize("name", ["F01", "F04"])
-def test_other_candidates_than_the_likeliest_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_on_wrong_candidates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part1_language_model, "candidates", second_best)
     assert not is_ok(make_trace("tiny 7"), find_figure(name))
 
 
 @pytest.mark.parametrize("name", ["F01", "F04"])
-def test_shares_of_other_tokens_than_all_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_on_shares_of_some_tokens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part1_language_model, "candidates", among_the_shown)
     assert not is_ok(make_trace("tiny 7"), find_figure(name))
 
@@ -44,13 +44,13 @@ def test_candidates_are_the_largest_logits() -> None:
         np.testing.assert_allclose([row[1] for row in numbers(table)], softmax(logits)[order[:count]], rtol=1e-4)
 
 
-def test_suggestions_stand_on_keys_above_the_text() -> None:
+def test_shows_candidates_on_keys_above_the_text() -> None:
     keys = boxes(draw(make_trace("built-in"), find_figure("F01")).panels[1])
     assert len(keys) == 4
     assert keys[-1].startswith("<|endoftext|>A␣robot")
 
 
-def test_a_word_is_hidden_between_others() -> None:
+def test_hides_a_word_between_others() -> None:
     trace = make_trace("tiny 7")
     for position, hidden in ((-1, 3), (0, 3), (2, 2), (5, 5)):
         table = draw(trace, find_figure("F02"), Selection(position=position)).panels[2]
@@ -62,12 +62,12 @@ def test_a_word_is_hidden_between_others() -> None:
 
 @pytest.mark.parametrize("name", ["F02", "F12"])
 @pytest.mark.parametrize(("position", "another"), [(6, True), (-1, True), (4, False), (1, False)])
-def test_it_says_when_it_shows_another_position(name: str, position: int, another: bool) -> None:
+def test_says_if_it_shows_another_position(name: str, position: int, another: bool) -> None:
     said = draw(make_trace("tiny 7"), find_figure(name), Selection(position=position)).text(columns=1000)
     assert ("position 7 (index 6)" in said.lower()) == another
     assert ("position 4 (index 3)" in said) == another
 
 
-def test_the_first_word_and_a_very_late_one_are_not_hidden() -> None:
+def test_neither_the_first_word_nor_a_late_one_is_hidden() -> None:
     for position, why in ((0, "nothing before it"), (60, "too much before it")):
         assert why in draw(make_trace("long 70"), find_figure("F02"), Selection(position=position)).text(columns=1000)

@@ -8,7 +8,7 @@ from cutaway.numerics import softmax
 from tests.figures.drawing import draw, make_trace
 
 
-def test_the_last_position_gives_way_to_one_that_has_later_ones() -> None:
+def test_the_last_position_is_replaced_by_one_with_later_tokens() -> None:
     trace = make_trace("tiny 7")
     for position, shown in ((-1, 3), (6, 3), (5, 5), (0, 0)):
         grid = draw(trace, find_figure("F12"), Selection(position=position)).panels[1]
@@ -17,7 +17,7 @@ def test_the_last_position_gives_way_to_one_that_has_later_ones() -> None:
         assert (grid.cells.values[:, shown + 1 :] == 0).all()
 
 
-def test_the_mask_is_taken_off_one_layer() -> None:
+def test_removes_the_mask_of_one_layer() -> None:
     trace = make_trace("tiny 7")
     free = draw(trace, find_figure("F13"), Selection(1, 2, 3)).panels[2]
     assert isinstance(free, Grid)

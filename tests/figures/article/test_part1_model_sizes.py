@@ -20,7 +20,7 @@ from tests.figures.drawing import draw, is_ok, make_trace, numbers
         ("F15", "wpe.weight", (49, 24)),
     ],
 )
-def test_weights_of_another_shape_are_found(name: str, tensor: str, shape: tuple[int, ...]) -> None:
+def test_check_fails_on_weights_of_another_shape(name: str, tensor: str, shape: tuple[int, ...]) -> None:
     trace = make_trace("tiny 7")
     other = Trace(trace.config, trace.weights, None, trace.ids)
     other.weights = dict(trace.weights) | {tensor: np.zeros(shape, np.float32)}

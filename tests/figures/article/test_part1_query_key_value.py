@@ -7,7 +7,7 @@ from cutaway.figures.panels import LocalizedText, Number, Table
 from tests.figures.drawing import draw, make_trace
 
 
-def test_a_long_text_has_a_row_for_the_heaviest_weights_and_one_for_the_others() -> None:
+def test_long_texts_tabulate_the_largest_weights_and_the_sum_of_the_others() -> None:
     trace = make_trace("long 70")
     table = draw(trace, find_figure("F25")).panels[1]
     assert isinstance(table, Table)

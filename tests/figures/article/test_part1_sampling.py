@@ -29,7 +29,7 @@ from tests.figures.drawing import (
         lambda logits, each: distribution(logits, replace(each, top_p=1.0)),
     ],
 )
-def test_a_wrong_choice_is_found(wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_on_a_wrong_choice(wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace("tiny 7")
     assert is_ok(trace, find_figure("F28"))
     monkeypatch.setattr(part1_sampling, "distribution", wrong)
@@ -42,7 +42,7 @@ def top_rows(trace: Trace, k: int) -> list[float]:
     return [float(share[i]) for i in np.argsort(-trace.logits_at(-1)[ids], kind="stable")[:10]]
 
 
-def test_the_cuts_are_those_of_sampling() -> None:
+def test_candidates_are_cut_as_in_sampling() -> None:
     trace = make_trace("tiny 7")
     table = draw(trace, find_figure("F28")).panels[1]
     assert isinstance(table, Table)
@@ -54,7 +54,7 @@ def test_the_cuts_are_those_of_sampling() -> None:
 
 
 @pytest.mark.parametrize(("panel", "cuts"), [(1, {"k = 1": 1, "k = 40": 40}), (3, {"p = 0.9": None, "k = 40": 40})])
-def test_a_line_stands_where_the_candidates_are_cut(panel: int, cuts: dict[str, int | None]) -> None:
+def test_draws_a_line_where_candidates_are_cut(panel: int, cuts: dict[str, int | None]) -> None:
     table = draw(make_trace("tiny 7"), find_figure("F28")).panels[panel]
     assert isinstance(table, Table)
     lines = {row[1].en: i for i, row in enumerate(table.rows[:-2]) if isinstance(row[1], LocalizedText)}
@@ -66,7 +66,7 @@ def test_a_line_stands_where_the_candidates_are_cut(panel: int, cuts: dict[str, 
         assert rank is None or table.rows[i - 1][0] == str(rank)
 
 
-def test_where_nothing_is_cut_there_is_no_line() -> None:
+def test_draws_no_line_without_a_cut() -> None:
     trace = make_trace("one head 7")  # of 7 tokens
     table = draw(trace, find_figure("F28")).panels[1]
     assert isinstance(table, Table)

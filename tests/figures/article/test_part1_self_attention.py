@@ -11,14 +11,14 @@ from cutaway.figures.panels import Arcs
 from tests.figures.drawing import draw, is_ok, make_trace
 
 
-def test_a_head_that_is_not_the_best_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_on_a_head_that_is_not_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace("tiny 7")
     looks = part1_self_attention._looks
     monkeypatch.setattr(part1_self_attention, "_looks", lambda trace, position: looks(trace, position)[1:])
     assert not is_ok(trace, find_figure("F22"))
 
 
-def test_the_best_head_is_the_best_of_all() -> None:
+def test_the_shown_head_is_the_best_of_all() -> None:
     trace = make_trace("built-in")
     position = 8
     weights = np.stack([trace[f"attn.{layer}"][:, position] for layer in range(trace.config.n_layer)])  # (L, H, T)
@@ -32,6 +32,6 @@ def test_the_best_head_is_the_best_of_all() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_the_first_two_tokens_have_nothing_else_to_look_at(position: int) -> None:
+def test_the_first_two_tokens_have_no_other_token_to_attend_to(position: int) -> None:
     panels = draw(make_trace("tiny 7"), find_figure("F22"), Selection(position=position)).panels
     assert [type(panel).__name__ for panel in panels] == ["Note", "Arcs"]

@@ -39,7 +39,7 @@ def drawings(name: str) -> list[Drawing]:
     return [panel for panel in panels if isinstance(panel, Drawing)]
 
 
-def test_these_are_all() -> None:
+def test_registers_these_figures() -> None:
     assert [(each.id, each.picture) for each in part1_transformer_blocks.FIGURES] == [
         ("F05", 5),
         ("F06", 6),
@@ -60,7 +60,7 @@ def test_can_be_drawn(each: Figure) -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("name", TRACES)
-def test_a_text_has_room_in_its_box(name: str, language: str) -> None:
+def test_labels_fit_their_boxes(name: str, language: str) -> None:
     for drawing in drawings(name):
         for box in (shape for shape in drawing.shapes if isinstance(shape, Box)):
             assert box.height >= 2
@@ -69,13 +69,13 @@ def test_a_text_has_room_in_its_box(name: str, language: str) -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("name", TRACES)
-def test_a_diagram_fits_a_terminal(name: str, language: str) -> None:
+def test_diagrams_fit_the_terminal(name: str, language: str) -> None:
     for drawing in drawings(name):
         assert max(map(width, draw_text([drawing], language, 80))) <= 80, drawing.title
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_no_label_is_written_over(language: str) -> None:
+def test_labels_do_not_overlap(language: str) -> None:
     for drawing in drawings("built-in"):
         shown = "\n".join(draw_text([drawing], language, 80))
         for shape in drawing.shapes:
@@ -83,7 +83,7 @@ def test_no_label_is_written_over(language: str) -> None:
 
 
 @pytest.mark.parametrize("n_layer", [1, 2, 3, 4, 48])
-def test_a_tower_is_as_high_as_its_names(n_layer: int) -> None:
+def test_a_tower_is_as_high_as_its_labels(n_layer: int) -> None:
     names = ["a", part1_transformer_blocks.MORE, "b"] if n_layer > 3 else ["a"] * n_layer
     shapes = part1_transformer_blocks.tower(0, 0, 9, names, "query")
     bottoms = [shape.y + (shape.height if isinstance(shape, Box) else 1) for shape in shapes]

@@ -21,7 +21,7 @@ def test_the_sums_are_of_the_chosen_heads_rows() -> None:
     np.testing.assert_allclose(sums.cells.values[:, 0], other["attn.1"][2].sum(axis=-1), rtol=1e-5)
 
 
-def test_the_opened_cell_is_the_sum_of_its_products() -> None:
+def test_the_detailed_cell_is_the_sum_of_its_products() -> None:
     trace = make_trace("tiny 7")
     matrix, query, key, products = draw(trace, find_figure("F38"), Selection(1, 2, 5)).panels[1:]
     assert isinstance(matrix, Grid)
@@ -40,7 +40,7 @@ def test_the_sums_of_many_rows_are_on_one_line(name: str, shape: tuple[int, int]
     np.testing.assert_allclose(sums.cells.values, np.ones(shape), atol=1e-5)
 
 
-def test_masked_scores_have_a_mark_and_a_colour_of_their_own() -> None:
+def test_masked_scores_have_their_own_mark_and_colour() -> None:
     hidden = draw(make_trace("tiny 7"), find_figure("F39"))
     assert hidden.text().count(" -1e10") == 21 + 2  # of 7 × 7 cells, and twice in words
     assert hidden.text(columns=40).count("×") == 21 + 2  # there as shades, and "7 × 7" twice
@@ -53,7 +53,7 @@ def test_masked_scores_have_a_mark_and_a_colour_of_their_own() -> None:
     assert {panel.scale for panel in grids if isinstance(panel, Grid)} == {"signed"}
 
 
-def test_all_scores_but_the_first_are_compared_where_there_is_one_token() -> None:
+def test_a_trace_of_one_token_compares_its_only_score() -> None:
     check = draw(make_trace("tiny 1"), find_figure("F39")).check
     assert check is not None
     assert check.statement.en == "no score of one token is masked: the scores stay bit for bit"

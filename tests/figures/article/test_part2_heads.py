@@ -41,5 +41,5 @@ def test_up_to_three_heads_are_shown() -> None:
     ("name", "said"),
     [("built-in", "3 of 4 heads (0, 1, 2)"), ("tiny 7", "all 3 heads"), ("one head 7", "its only head")],
 )
-def test_it_says_which_heads_of_how_many(name: str, said: str) -> None:
+def test_says_which_heads_are_shown(name: str, said: str) -> None:
     assert said in draw(make_trace(name), find_figure("F48")).text(columns=500)

@@ -29,13 +29,13 @@ def test_holds_where_a_later_edge_is_cut(figure: Figure) -> None:
     assert is_ok(cut, figure)
 
 
-def test_where_tokens_look_ahead_nothing_can_be_used_again() -> None:
+def test_nothing_is_reused_if_tokens_attend_ahead() -> None:
     ahead = make_trace("tiny 7").intervene(Intervention("no_mask"))
     assert not is_ok(ahead, find_figure("F41"))
     assert not is_ok(ahead, find_figure("F43"))
 
 
-def test_reading_everything_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_fails_without_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(trace: Trace, count: int, base: Trace | None = None) -> Trace:
         return decoding.beginning(trace, count)
 
@@ -45,7 +45,7 @@ def test_reading_everything_again_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     assert not is_ok(trace, find_figure("F43"))
 
 
-def test_a_query_is_never_asked_for_again() -> None:
+def test_queries_are_not_cached() -> None:
     """The queries of the tokens before can be anything at all."""
     trace = make_trace("tiny 7")
     before = decode(trace, 5)
@@ -75,7 +75,7 @@ def test_the_cache_keeps_keys_and_values_of_every_layer() -> None:
     assert "32,768 bytes, 16,384 a token" in drawn.check.statement.en
 
 
-def test_the_whole_vector_stands_before_the_part_of_a_head() -> None:
+def test_shows_the_whole_vector_before_a_heads_part() -> None:
     trace = make_trace("built-in")
     grids = [panel for panel in draw(trace, find_figure("F41"), Selection(2, 3)).panels if isinstance(panel, Grid)]
     whole, *heads = grids
@@ -91,14 +91,14 @@ def test_only_the_new_token_has_a_query() -> None:
     assert colours == ["token", "reused", "reused"] * 2 + ["token", "query", "key", "value"]
 
 
-def test_one_token_has_nothing_to_use_again() -> None:
+def test_a_single_token_has_nothing_to_reuse() -> None:
     drawn = draw(make_trace("tiny 1"), find_figure("F43"))
     assert "one token" in drawn.text()
     assert drawn.check is not None
     assert drawn.check.statement.en == part2_kv_cache.ALONE.en
 
 
-def test_a_trace_that_took_nothing_over_was_read_at_once() -> None:
+def test_a_trace_without_reuse_computed_every_position() -> None:
     whole = make_trace("tiny 7")
     assert at_once(whole) is whole
     again = at_once(whole.edit(whole.ids[:6]))

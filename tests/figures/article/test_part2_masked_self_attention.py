@@ -45,7 +45,7 @@ def test_examples_are_prefixes_and_the_token_after_them() -> None:
         np.testing.assert_allclose(loss.value, -np.log(trace["probs"][place, trace.ids[place + 1]]), rtol=1e-4)
 
 
-def test_a_score_of_zero_is_no_mask() -> None:
+def test_a_score_of_zero_is_not_masked() -> None:
     zero = make_trace("tiny 7").intervene(Intervention("mask_value", value=0))
     assert not is_ok(zero, find_figure("F36"))
     assert not is_ok(zero, find_figure("F39"))

@@ -14,7 +14,7 @@ from tests.figures.drawing import draw, is_ok, make_trace, numbers
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
-def test_a_parameter_too_many_is_found(figure: Figure) -> None:
+def test_check_fails_on_an_additional_parameter(figure: Figure) -> None:
     trace = make_trace("tiny 7")
     assert is_ok(trace, figure)
     longer = dict(trace.weights) | {"h.0.mlp.c_fc.bias": np.zeros(97, np.float32)}
@@ -23,20 +23,20 @@ def test_a_parameter_too_many_is_found(figure: Figure) -> None:
     assert not is_ok(grown, figure)
 
 
-def test_shapes_stand_beside_the_sizes() -> None:
+def test_shapes_are_listed_beside_the_sizes() -> None:
     table = draw(make_trace("untied 7"), find_figure("F58")).panels[2]
     assert isinstance(table, Table)
     assert [row[1] for row in table.rows] == ["101 × 33", "48 × 33", "33, 33", "101 × 33", "3 × 5,792", ""]
 
 
-def test_a_matrix_on_its_side_is_found() -> None:
+def test_check_fails_on_a_transposed_matrix() -> None:
     trace = make_trace("tiny 7")
     turned = Trace(trace.config, trace.weights, None, trace.ids)
     turned.weights = dict(trace.weights) | {"wpe.weight": trace.weights["wpe.weight"].T}
     assert not is_ok(turned, find_figure("F58"))
 
 
-def test_it_says_why_there_is_no_column_of_the_articles() -> None:
+def test_says_why_the_articles_column_is_missing() -> None:
     assert "This model has another shape" in draw(make_trace("tiny 7"), find_figure("F59")).text(columns=500)
 
 
@@ -54,7 +54,7 @@ def test_matrices_are_drawn_to_scale() -> None:
 
 
 @pytest.mark.parametrize("inner", [1, 24, 5000])
-def test_no_matrix_covers_another(inner: int) -> None:
+def test_matrices_do_not_overlap(inner: int) -> None:
     config = GPT2Config(n_vocab=5, n_ctx=4, n_embd=24, n_head=2, n_layer=1, n_inner=inner)
     weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
     drawing = draw(Trace(config, weights, None, [1, 2]), find_figure("F57")).panels[1]
@@ -64,7 +64,7 @@ def test_no_matrix_covers_another(inner: int) -> None:
     assert len(places) == len(set(places))
 
 
-def test_shares_are_those_of_all_parameters() -> None:
+def test_shares_are_of_all_parameters() -> None:
     trace = make_trace("untied 7")
     bars = draw(trace, find_figure("F58")).panels[1]
     assert isinstance(bars, Bars)
@@ -73,7 +73,7 @@ def test_shares_are_those_of_all_parameters() -> None:
     assert bars.cells.values[0, 0] == pytest.approx(101 * 33 / trace.config.n_params)
 
 
-def test_the_articles_table_stands_beside_the_articles_model() -> None:
+def test_the_articles_table_is_beside_the_smallest_model() -> None:
     table, *explained = parameter_panels(parameter_table(GPT2Config()))
     assert numbers(table)[-1] == [124_439_808, 124_410_624]
     assert [124_439_808 - 124_410_624] == [29_184]
@@ -83,7 +83,7 @@ def test_the_articles_table_stands_beside_the_articles_model() -> None:
         assert all(figure in note.words.en and figure in note.words.zh for figure in figures)
 
 
-def test_other_models_have_no_article() -> None:
+def test_other_models_have_no_counts_of_the_article() -> None:
     trace = make_trace("tiny 7")
     table, *explained = draw(trace, find_figure("F59")).panels
     assert numbers(table)[-1] == [trace.config.n_params]

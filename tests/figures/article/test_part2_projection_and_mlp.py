@@ -12,7 +12,7 @@ from tests.figures.drawing import (
 )
 
 
-def test_the_other_form_of_gelu_is_found() -> None:
+def test_check_fails_on_the_exact_gelu() -> None:
     trace = make_trace("tiny 7")
     exact = [x / 2 * (1 + math.erf(x / math.sqrt(2))) for x in trace["mlp_pre.0"].ravel().tolist()]
     other = falsify(trace, "mlp_act.0")

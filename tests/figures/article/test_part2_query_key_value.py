@@ -9,7 +9,7 @@ from tests.figures.drawing import draw, make_trace
 
 
 @pytest.mark.parametrize(("name", "norm"), [("F44", "ln1"), ("F46", "ln1"), ("F55", "ln2")])
-def test_what_layer_norm_takes_from_the_vector_is_shown(name: str, norm: str) -> None:
+def test_shows_what_layer_norm_subtracts(name: str, norm: str) -> None:
     trace = make_trace("built-in")
     drawn = draw(trace, find_figure(name))
     tables = [panel for panel in drawn.panels if isinstance(panel, Table)]
@@ -39,7 +39,7 @@ def test_matrices_are_shown_with_their_biases(name: str, tensor: str, shown: int
 
 
 @pytest.mark.parametrize(("position", "slots"), [(0, "12345"), (3, "23456"), (6, "34567")])
-def test_the_slots_around_the_token_have_their_numbers(position: int, slots: str) -> None:
+def test_slots_around_the_token_are_numbered(position: int, slots: str) -> None:
     drawn = draw(make_trace("tiny 7"), find_figure("F44"), Selection(position=position))
     drawing = drawn.panels[1]
     assert isinstance(drawing, Drawing)

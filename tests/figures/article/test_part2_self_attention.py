@@ -10,13 +10,13 @@ from tests.figures.drawing import (
 )
 
 
-def test_a_token_alone_gives_itself_all_its_attention() -> None:
+def test_a_single_token_attends_to_itself() -> None:
     bars = draw(make_trace("tiny 1"), find_figure("F30")).panels[1]
     assert isinstance(bars, Bars)
     assert bars.cells.values.tolist() == [[1]]
 
 
-def test_many_tokens_have_a_strip_instead_of_bars() -> None:
+def test_many_tokens_are_drawn_as_a_strip() -> None:
     trace = make_trace("long 70")
     strip = draw(trace, find_figure("F30")).panels[1]
     assert isinstance(strip, Grid)

@@ -5,7 +5,7 @@ from cutaway.figures.panels import Grid, Table
 from tests.figures.drawing import draw, make_trace
 
 
-def test_what_the_mask_hides_is_in_the_last_column_only() -> None:
+def test_masked_weights_are_in_the_last_column_only() -> None:
     table = draw(make_trace("tiny 7"), find_figure("F33"), Selection(position=2)).panels[1]
     assert isinstance(table, Table)
     *_, weight, without_mask = table.rows[5]
@@ -15,7 +15,7 @@ def test_what_the_mask_hides_is_in_the_last_column_only() -> None:
     assert without_mask.value > 0  # type: ignore[union-attr]
 
 
-def test_a_long_text_is_cut_and_says_so() -> None:
+def test_truncates_a_long_text_and_says_so() -> None:
     drawn = draw(make_trace("long 70"), find_figure("F32"))
     queries = drawn.panels[1]
     assert isinstance(queries, Grid)

@@ -43,7 +43,7 @@ def test_every_panel_is_json(kind: str) -> None:
     assert json.loads(json.dumps(document, allow_nan=False))["kind"] == kind
 
 
-def test_cells_lead_back_to_the_tensor() -> None:
+def test_cells_index_into_their_tensor() -> None:
     document = json.loads(json.dumps(cells_document(CELLS)))
     assert document == {
         "tensor": "attn.0",
@@ -56,19 +56,19 @@ def test_cells_lead_back_to_the_tensor() -> None:
     assert ARRAY.reshape(-1)[flat] == document["values"][2][3]
 
 
-def test_a_grid_keeps_its_labels_and_both_languages() -> None:
+def test_a_grids_document_has_its_labels_in_both_languages() -> None:
     document = json.loads(json.dumps(panel_document(PANELS["grid"])))
     assert document["title"] == document["row_axis"] == {"en": "title", "zh": "标题"}
     assert (document["rows"], document["columns"], document["scale"]) == (["a", "b", "c"], [], "signed")
 
 
-def test_a_table_says_where_its_numbers_come_from() -> None:
+def test_numbers_of_a_table_name_their_tensor() -> None:
     rows = json.loads(json.dumps(panel_document(PANELS["table"])))["rows"]
     assert rows[0] == ["b", {"value": 0.25, "tensor": "attn.0", "index": [1, 2, 3], "form": ".4f"}]
     assert rows[1] == [{"en": "title", "zh": "标题"}, ""]
 
 
-def test_a_drawing_lists_its_shapes_in_order() -> None:
+def test_a_drawings_document_lists_its_shapes_in_order() -> None:
     shapes = json.loads(json.dumps(panel_document(PANELS["drawing"])))["shapes"]
     assert [shape["kind"] for shape in shapes] == ["box", "line", "label"]
     assert shapes[0]["text"] == {"en": "title", "zh": "标题"}

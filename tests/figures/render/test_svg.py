@@ -96,7 +96,7 @@ def test_every_cell_has_its_origin_and_its_colour(tensor: FloatArray, scale: Sca
         assert mark.get("fill") == "#" + bytes(colours[index[1:]]).hex()
 
 
-def test_a_large_grid_is_a_picture_of_the_same_colours() -> None:
+def test_a_large_grid_is_an_image_of_the_same_colours() -> None:
     tensor = np.random.default_rng(0).normal(size=(2, 50, 60)).astype(np.float32)
     tensor[1, 3, 4] = MASKED
     root = parsed(Grid(TITLE, cells("wte", tensor, tensor[1]), "signed"))
@@ -109,7 +109,7 @@ def test_a_large_grid_is_a_picture_of_the_same_colours() -> None:
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-def test_a_png_holds_its_pixels(pixels: NDArray[np.uint8]) -> None:
+def test_a_png_decodes_to_its_pixels(pixels: NDArray[np.uint8]) -> None:
     assert (pixels_of(png(pixels)) == pixels).all()
 
 
@@ -129,7 +129,7 @@ def test_wide_cells_hold_their_numbers_and_narrow_ones_do_not() -> None:
         ("signed", [MASKED, MASKED], ["masked"]),
     ],
 )
-def test_a_scale_says_what_its_colours_stand_for(scale: Scale, values: list[float], said: list[str]) -> None:
+def test_a_scale_has_the_numbers_at_its_ends(scale: Scale, values: list[float], said: list[str]) -> None:
     root = parsed(Grid(TITLE, computed("x", np.array([values])), scale))
     assert texts(root)[-len(said) :] == said
     strips = list(root.iter(f"{SVG}image"))
@@ -157,7 +157,7 @@ def test_bars_are_as_long_as_their_numbers(values: list[float]) -> None:
     assert ends[0] == pytest.approx(ends[1], abs=1e-3)  # they begin at one line
 
 
-def test_arcs_go_to_every_token_with_weight_and_are_as_thick_as_it() -> None:
+def test_arcs_go_to_every_token_with_weight_and_are_as_thick() -> None:
     attn = np.array([0.5, 0.1, 0.4, 0], np.float32)
     root = parsed(Arcs(TITLE, ["a", "robot", "it", "later"], cells("attn.0", attn), 2))
     lines = list(root.iter(f"{SVG}path"))
@@ -167,7 +167,7 @@ def test_arcs_go_to_every_token_with_weight_and_are_as_thick_as_it() -> None:
     assert {"0.50", "0.10", "0.40", "0.00"} <= set(texts(root))
 
 
-def test_no_arc_rises_above_its_place() -> None:
+def test_arcs_stay_within_their_fragment() -> None:
     tokens = ["<|endoftext|>"] * 40
     last = 39
     markup = draw_svg("F22", [Arcs(TITLE, tokens, computed("x", np.full(40, 1 / 40)), last)], "en")
@@ -186,7 +186,7 @@ def test_numbers_of_a_table_have_their_origin() -> None:
     assert marks == [(("attn.0", (1, 2)), "0.5000"), (("size(wte)", ()), "2")]
 
 
-def test_a_drawing_has_boxes_words_and_arrows() -> None:
+def test_a_drawing_has_boxes_labels_and_arrows() -> None:
     shapes: list[Box | Line | Label] = [
         Box(0, 0, 9, 3, LocalizedText("wte", "词嵌入"), "query"),
         Line(4, 3, 4, 5),
@@ -199,7 +199,7 @@ def test_a_drawing_has_boxes_words_and_arrows() -> None:
     assert len(list(root.iter(f"{SVG}path"))) == 3  # two lines, and one arrow's head
 
 
-def test_words_are_never_markup() -> None:
+def test_text_is_escaped() -> None:
     nasty = "<|endoftext|>&\"'"
     panels: list[Panel] = [
         Note(LocalizedText(nasty, nasty)),
@@ -214,18 +214,18 @@ def test_words_are_never_markup() -> None:
     assert {origin(mark)[0] for mark in numbered(parsed(panels[1]), "rect")} == {nasty}
 
 
-def test_nothing_sticks_out_on_the_right() -> None:
+def test_nothing_exceeds_the_width() -> None:
     title = "很长的中文标题" * 12
     root = parsed(Note(TITLE), "zh", title)
     assert float(root.get("width", 0)) > 2 * 7 * len(title)
 
 
-def test_a_figure_names_itself_to_a_screen_reader() -> None:
+def test_an_svg_has_an_accessible_name() -> None:
     root = parsed(Note(TITLE), title='F40 "softmax"')
     assert (root.get("role"), root.get("aria-label")) == ("img", 'F40 "softmax"')
 
 
-def test_it_paints_its_ground_and_restyles_no_other_picture() -> None:
+def test_an_svg_paints_its_background_and_styles_only_itself() -> None:
     root = parsed(Note(TITLE))
     ground = next(root.iter(f"{SVG}rect"))
     assert [ground.get(side) for side in ("class", "width", "height")] == [

@@ -69,7 +69,7 @@ a       3.00   4.00"""
     )
 
 
-def test_names_give_way_to_numbers() -> None:
+def test_labels_are_cut_to_make_room_for_numbers() -> None:
     grid = Grid(TITLE, computed("x", np.eye(3)), "share", ["<|endoftext|>", "a", "b"], ["<|endoftext|>", "obey", "it"])
     wide, narrow, narrower = (drawn(grid, columns=columns).splitlines()[1] for columns in (60, 40, 31))
     assert wide == "               <|endoftext|>   obey     it"
@@ -90,7 +90,7 @@ second          ▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×
     )
 
 
-def test_rows_that_are_put_together_are_named_after_the_first() -> None:
+def test_pooled_rows_are_labelled_after_the_first() -> None:
     values = np.zeros((60, 8), np.float32)
     lines = drawn(Grid(TITLE, computed("x", values), "share", [str(i) for i in range(60)])).splitlines()[1:-1]
     names = [line.split()[0] for line in lines]
@@ -98,7 +98,7 @@ def test_rows_that_are_put_together_are_named_after_the_first() -> None:
     assert names[:3] + names[-3:] == ["0", "2", "4", "57", "58", "59"]
 
 
-def test_a_long_vector_is_a_line_of_bars() -> None:
+def test_draws_a_long_vector_as_a_line_of_bars() -> None:
     vector = computed("x", np.arange(16))
     assert (
         drawn(Grid(TITLE, vector, "size"))
@@ -109,7 +109,7 @@ weights
     )
 
 
-def test_what_is_masked_does_not_hide_what_is_not() -> None:
+def test_pooling_prefers_unmasked_values() -> None:
     strip = drawn(Grid(TITLE, computed("x", np.array([[0, 2, MASKED, MASKED] * 10 + [0, 1] * 20])), "size"), columns=40)
     assert strip.splitlines()[1] == "█×" * 10 + "▁" * 20
     assert "80 numbers, 0.00 to 2.00" in strip
@@ -125,7 +125,7 @@ weights
     )
 
 
-def test_negative_bars_go_to_the_other_side() -> None:
+def test_negative_bars_extend_to_the_left() -> None:
     assert (
         drawn(Bars(TITLE, ["a", "b"], computed("x", np.array([2, -1])), "signed"))
         == f"""\
@@ -141,7 +141,7 @@ def test_arcs_are_bars_with_the_query_marked() -> None:
     assert drawn(arcs) == drawn(bars)
 
 
-def test_columns_with_numbers_stand_to_the_right() -> None:
+def test_columns_of_numbers_are_right_aligned() -> None:
     rows: list[list[Entry]] = [
         ["wte", Number(38_597_376, "size", form=",d")],
         [LocalizedText("none", "无"), LocalizedText("cut", "截去")],
@@ -156,7 +156,7 @@ wte   38,597,376
     )
 
 
-def test_a_drawing_is_made_of_characters() -> None:
+def test_draws_a_diagram_in_characters() -> None:
     shapes: list[Box | Line | Label] = [
         Box(0, 0, 9, 3, LocalizedText("wte", "词嵌入")),
         Line(4, 3, 4, 4),
@@ -176,17 +176,17 @@ def test_a_drawing_is_made_of_characters() -> None:
     )
 
 
-def test_lines_join() -> None:
+def test_connected_lines_join() -> None:
     down = Line(2, 0, 2, 2, arrow=False)
     along = Line(0, 2, 4, 2, arrow=False)
     assert drawn(Drawing(TITLE, [down, along])).splitlines()[1:] == ["  │", "  │", "──┴──"]
 
 
-def test_a_mark_above_a_letter_takes_no_column() -> None:
+def test_combining_marks_have_no_width() -> None:
     assert drawn(Drawing("x", [Label(0, 0, "cafe\u0301!"), Label(6, 0, "|")])).splitlines()[1] == "cafe\u0301! |"
 
 
-def test_panels_stand_apart() -> None:
+def test_panels_are_separated_by_a_line() -> None:
     assert draw_text([Note(TITLE), Note(LocalizedText("b", "乙"))], "zh", 80) == ["权重", "", "乙"]
 
 
@@ -215,7 +215,7 @@ def test_pooling_keeps_the_largest(values: FloatArray) -> None:
     st.sampled_from(["share", "signed", "size"]),
     st.integers(30, 100),
 )
-def test_a_grid_fits_the_terminal(values: FloatArray, scale: Scale, columns: int) -> None:
+def test_grids_fit_the_terminal(values: FloatArray, scale: Scale, columns: int) -> None:
     labels = ["机器人" * 4] * len(values)
     lines = draw_text([Grid(TITLE, computed("x", values), scale, labels)], "zh", columns)
     assert all(width(line) <= columns for line in lines if "个数" not in line)
