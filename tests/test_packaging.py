@@ -74,7 +74,7 @@ def test_compiles_when_something_changed_and_only_then(
 
 
 @pytest.mark.slow
-def test_a_compiler_that_fails_is_an_error_that_says_what_to_do(tree: Path, compiler: Compiler) -> None:
+def test_a_failing_compiler_is_an_error_that_says_what_to_do(tree: Path, compiler: Compiler) -> None:
     (tree / hatch_build.SOURCES / "broken.cpp").write_text("int f() { return unheard_of; }\n")
     with pytest.raises(BuildError, match=r"unheard_of(.|\n)*set CXX to another one, or CUTAWAY_NATIVE=0"):
         hatch_build.ensure_library(tree)

@@ -139,7 +139,7 @@ def test_without_tokenizer_files_only_the_size_of_gpt2_has_a_tokenizer(tmp_path:
     assert saved(tmp_path / "other", "float32").tokenizer() is None
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
+def test_rejects_a_tokenizer_with_more_tokens_than_the_model(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path, "float32")
     write_vocabulary(Tokenizer.gpt2().vocabulary, tmp_path)
     with pytest.raises(CheckpointError, match=r"the tokenizer has 50257 tokens, the model only 40$"):

@@ -29,7 +29,7 @@ def assert_same(ours: EffectiveWeights, theirs: Weights) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_int8_is_what_the_cpu_engine_computes_with(shape: dict[str, int | bool]) -> None:
+def test_int8_equals_the_weights_of_the_cpu_engine(shape: dict[str, int | bool]) -> None:
     weights = tiny_weights(**shape)
     int8 = as_weights(EffectiveWeights(weights, "int8"), weights)
     ids = random_ids(weights.config, 30)
@@ -47,14 +47,14 @@ def test_a_file_of_a_precision_equals_conversion_on_load(tmp_path: Path, dtype: 
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_floats_are_what_the_pytorch_engine_holds(dtype: str) -> None:
+def test_16_bit_floats_equal_those_of_the_pytorch_engine(dtype: str) -> None:
     held = PyTorchEngine(WEIGHTS, dtype).model.state_dict()
     for name, ours in EffectiveWeights(WEIGHTS, dtype).items():
         theirs = held[name].float().numpy()
         np.testing.assert_array_equal(ours, theirs.T if WEIGHTS.config.tensors[name].transposed else theirs)
 
 
-def test_float32_is_what_is_stored(tmp_path: Path) -> None:
+def test_float32_equals_the_stored_weights(tmp_path: Path) -> None:
     assert_same(EffectiveWeights(WEIGHTS, "float32"), WEIGHTS)
     save_checkpoint(tmp_path, WEIGHTS, "int8")
     assert_same(EffectiveWeights(Checkpoint(tmp_path, "x"), "float32"), Checkpoint(tmp_path, "x"))

@@ -113,7 +113,7 @@ class TestErrors:
         assert part in result.error
         assert "\x1b" not in result.err
 
-    def test_of_the_engine_are_told(self, tiny: str) -> None:
+    def test_reports_an_unknown_engine(self, tiny: str) -> None:
         result = invoke("generate", "--model", tiny, "--engine", "steam", "x")
         assert result.code == 2
         assert "'steam'" in result.error

@@ -69,7 +69,7 @@ def test_begins_with_a_text(served: Served, tiny: str) -> None:
     assert address.endswith("/#1/play?ids=50256,32,9379,1276&layer=0&head=0&position=3\n")
 
 
-def test_begins_where_it_is_told_to(served: Served, tiny: str, mute: str) -> None:
+def test_begins_at_the_given_text_layer_head_and_position(served: Served, tiny: str, mute: str) -> None:
     out = invoke("explore", "--port", "0", "--model", tiny, "--layer", "1", "--head", "1", "--position", "-2").out
     assert re.fullmatch(r"http://\S+/#1/play\?ids=50256,32,9379,[\d,]+&layer=1&head=1&position=7\n", out)
     out = invoke("explore", "--port", "0", "--model", mute, "--ids", "5", "6").out

@@ -71,7 +71,7 @@ def test_the_list_speaks_chinese(tiny: str) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_list_says_what_was_measured_where_a_claim_does_not_hold(
+def test_the_list_shows_the_measurement_of_a_claim_that_does_not_hold(
     tiny: str, language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = Statement("rows sum to 2", "每行之和为 2")

@@ -90,7 +90,7 @@ def test_ctrl_c_stops_the_text_and_then_the_loop(tiny: str, monkeypatch: pytest.
     assert converse(tiny, terminal=True).code == 130
 
 
-def test_enter_goes_on_with_a_text_that_ctrl_c_stopped(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enter_continues_a_text_that_ctrl_c_stopped(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = iter([64, 65, KeyboardInterrupt, 66, 66, 66])
     seen: list[tuple[int, ...]] = []
 

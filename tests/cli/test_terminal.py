@@ -24,7 +24,7 @@ def test_no_control_character_reaches_a_terminal() -> None:
         (False, {}, False),
     ],
 )
-def test_colour_is_for_terminals_and_can_be_refused(
+def test_colour_is_for_terminals_and_can_be_disabled(
     terminal: bool, environment: dict[str, str], styled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():

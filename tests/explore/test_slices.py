@@ -48,7 +48,7 @@ def selections_of(draw: st.DrawFn) -> tuple[str, tuple[Index, ...]]:
 
 @given(selections_of())
 @settings(deadline=None, max_examples=100)
-def test_selects_what_numpy_does(chosen: tuple[str, tuple[Index, ...]]) -> None:
+def test_slices_equal_numpys(chosen: tuple[str, tuple[Index, ...]]) -> None:
     name, places = chosen
     text = f"{name}[{','.join(map(written, places))}]" if places else name
     expected = TRACE[name][places]

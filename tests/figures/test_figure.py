@@ -44,7 +44,7 @@ def test_holds_for_a_context_of_one_token(figure: Figure) -> None:
 
 
 @pytest.mark.parametrize("name", ["F01", "F02", "F04", "F08", "F12", "F13", "F16", "F17", "T1", "T4", "F41", "F42"])
-def test_holds_where_a_late_token_does_not_see_the_one_before(name: str) -> None:
+def test_holds_if_a_late_token_does_not_attend_to_the_previous_one(name: str) -> None:
     assert_drawn(make_trace("tiny 7").intervene(Intervention("attention_knockout", query=6, key=5)), find_figure(name))
 
 

@@ -218,7 +218,7 @@ def test_files_of_four_mebibytes_are_not_read(tmp_path: Path, monkeypatch: pytes
 
 
 @needs_git
-def test_a_clone_without_books_and_one_at_another_commit_are_refused(tmp_path: Path) -> None:
+def test_rejects_a_clone_without_books_or_at_another_commit(tmp_path: Path) -> None:
     (tmp_path / "ELTeC-eng").mkdir()
     [tei] = (source for source in corpus.BOOKS if source.name == "ELTeC-eng")
     with pytest.raises(CorpusError, match="nothing to read in .*ELTeC-eng"):
@@ -231,7 +231,7 @@ def test_a_clone_without_books_and_one_at_another_commit_are_refused(tmp_path: P
 
 
 @needs_git
-def test_a_failing_git_is_told_in_one_line(
+def test_a_failing_git_is_an_error_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "none")  # no test reaches the network

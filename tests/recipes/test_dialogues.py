@@ -48,7 +48,7 @@ def test_self_dialogues_that_are_rejected_short_shouted_or_repeated_are_left_out
     assert len(list(dialogues.self_dialogues(tmp_path))) == 1
 
 
-def test_an_incomplete_clone_is_refused(tmp_path: Path) -> None:
+def test_rejects_an_incomplete_clone(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="blocked_workers.txt is missing; check that the clone is whole"):
         list(dialogues.self_dialogues(tmp_path))
 

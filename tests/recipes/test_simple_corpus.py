@@ -99,7 +99,7 @@ def test_tiny_stories_end_like_a_sentence(tmp_path: Path) -> None:
     assert document.text == "Tim ran.\n\nHe fell!"
 
 
-def test_an_empty_repository_is_refused(tmp_path: Path) -> None:
+def test_rejects_an_empty_repository(tmp_path: Path) -> None:
     (tmp_path / "Topical-Chat").mkdir()
     with pytest.raises(CorpusError, match="nothing to read in .*Topical-Chat; check that it is a clone at 7c939229cb"):
         list(simple_corpus.TOPICAL.records(tmp_path))

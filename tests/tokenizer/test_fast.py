@@ -258,7 +258,7 @@ def test_a_forked_process_encodes_without_a_warning() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, b"bytes", 5])
-def test_encode_rejects_what_is_not_text(wrong: str) -> None:
+def test_encode_rejects_anything_but_text(wrong: str) -> None:
     with pytest.raises(UsageError, match="text must be a str"):
         TOKENIZER.encode(wrong)
 

@@ -235,7 +235,7 @@ def damage(data: bytes, rng: random.Random) -> bytes:
     )
 
 
-def test_saving_makes_the_directory_and_says_in_one_line_where_it_cannot(tmp_path: Path) -> None:
+def test_save_creates_the_directory_or_raises_one_line(tmp_path: Path) -> None:
     save_vocabulary(SMALL, tmp_path / "a" / "b")
     assert read_vocabulary(tmp_path / "a" / "b") == SMALL
     (tmp_path / "file").touch()

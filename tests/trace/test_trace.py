@@ -186,7 +186,7 @@ def test_a_trace_has_its_names_and_the_checkpoints() -> None:
     assert 3 not in trace
 
 
-def test_a_trace_says_what_it_is_of() -> None:
+def test_a_traces_repr_is_one_line() -> None:
     trace = trace_of(WEIGHTS, IDS[:4])
     assert repr(trace) == "<Trace of 4 tokens: 2 layers, 3 heads, 24 wide>"
     assert repr(trace.intervene(Intervention("no_mask"))).endswith("24 wide, 1 interventions>")

@@ -22,7 +22,7 @@ def test_holds_for_a_trace_that_was_decoded(figure: Figure) -> None:
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
-def test_holds_where_a_later_edge_is_cut(figure: Figure) -> None:
+def test_holds_if_a_later_edge_is_knocked_out(figure: Figure) -> None:
     cut = make_trace("tiny 7").intervene(
         Intervention("attention_knockout", query=6, key=1), Intervention("no_positions")
     )
