@@ -12,7 +12,8 @@ from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Engine
 from cutaway.errors import UsageError
-from cutaway.evaluation.perplexity import Score, token_losses
+from cutaway.evaluation.evaluate import score_windows
+from cutaway.evaluation.perplexity import Score, total
 from cutaway.generation.batch import MAX_SEQUENCES, generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json
@@ -189,8 +190,7 @@ class Model:
         ids = self.input_ids(text, prepend_bos)
         if len(ids) < 2:
             raise UsageError("nothing to score: the text is empty, or a single token with none before it")
-        n_bytes = sum(len(self._token_bytes(token)) for token in ids[1:])
-        return Score(float(token_losses(self.engine, ids).sum()), len(ids) - 1, n_bytes)
+        return total(score_windows(self, ids))
 
     def logits(self, prompt: Prompt, *, prepend_bos: bool | None = None) -> FloatArray:
         """Compute the logits after each of T tokens, float32 (T, vocab), with float32 activations.
@@ -280,6 +280,19 @@ class Model:
         """
         return self.tokenizer.decode(ids) if self.tokenizer else ""
 
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes that a token stands for. Raises UsageError for a token that stands for none.
+
+        >>> import cutaway
+        >>> cutaway.load().token_bytes(9379)
+        b' robot'
+        """
+        found = self.tokenizer.token_bytes(token) if self.tokenizer else None
+        if found is None:
+            reason = "tokens that stand for bytes" if self.tokenizer else "tokenizer files, so no bytes to count"
+            raise UsageError(f"{self.name} has no {reason}")
+        return found
+
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2.
 
@@ -322,10 +335,3 @@ class Model:
             reason = "start token" if self.tokenizer else "tokenizer files, so no start token"
             raise UsageError(f"{self.name} has no {reason}; give a prompt of at least one token id")
         return check_int("bos_token_id", token, 0, self.config.n_vocab - 1)
-
-    def _token_bytes(self, token: int) -> bytes:
-        found = self.tokenizer.token_bytes(token) if self.tokenizer else None
-        if found is None:
-            reason = "tokens that stand for bytes" if self.tokenizer else "tokenizer files, so no bytes to count"
-            raise UsageError(f"{self.name} has no {reason}")
-        return found

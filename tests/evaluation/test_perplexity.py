@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cutaway.engines.reference import ReferenceEngine
+from cutaway.errors import UsageError
 from cutaway.evaluation import perplexity
-from cutaway.evaluation.perplexity import Score, token_losses
+from cutaway.evaluation.perplexity import Score, token_losses, window_losses
 from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
 
 WEIGHTS = tiny_weights(n_ctx=32)
@@ -30,6 +31,34 @@ def test_a_long_text_is_read_in_windows_that_overlap_by_half(length: int) -> Non
     assert losses.dtype == np.float64
     assert len(losses) == length - 1
     np.testing.assert_allclose(losses, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 5, 31, 32])
+@pytest.mark.parametrize("length", [2, 32, 33, 34, 66, 80])
+def test_every_token_is_scored_once_with_the_context_that_the_stride_leaves(length: int, stride: int) -> None:
+    ids = random_ids(WEIGHTS.config, length)
+    expected = peer_losses(ids[:33])
+    while len(expected) < length - 1:
+        first = len(expected) + 1 - (33 - stride)  # the tokens before those that the window adds
+        window = ids[first : first + 33]
+        expected += peer_losses(window)[32 - stride :]
+    losses = list(window_losses(ENGINE, ids, stride))
+    assert [len(each) for each in losses[1:-1]] == [stride] * len(losses[1:-1])
+    np.testing.assert_allclose(np.concatenate(losses), expected, atol=1e-4)
+
+
+def test_disjoint_windows_read_one_token_of_the_window_before() -> None:
+    """As lm-evaluation-harness' rolling windows do."""
+    ids = random_ids(WEIGHTS.config, 65)
+    np.testing.assert_allclose(
+        token_losses(ENGINE, ids, stride=32), peer_losses(ids[:33]) + peer_losses(ids[32:]), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("stride", [0, 33, 1.5])
+def test_refuses_an_invalid_stride(stride: int) -> None:
+    with pytest.raises(UsageError, match="stride"):
+        token_losses(ENGINE, [1, 2], stride)
 
 
 def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,19 @@
-"""Perplexity: negative log-likelihood of a text, read in overlapping windows where it is longer than the context."""
+"""Perplexity: negative log-likelihood of a text, read in windows where it is longer than the context.
+
+Windows start every `stride` tokens. A window reads as many tokens as the context holds and scores those that no window
+before it has scored: all of the first window, and `stride` tokens of each later one. With a stride of the context's
+length the windows are disjoint, and a window's first token has one token before it; with a smaller one they overlap,
+and every token after the first window has at least `n_ctx - stride` tokens before it. A smaller stride gives a lower
+loss at a higher cost, so a perplexity is only comparable to one with the same stride.
+"""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine
 from cutaway.numerics import Float64Array, negative_log_likelihood
 
@@ -26,10 +34,14 @@ class Score:
     bytes: int
 
     @property
+    def nats_per_token(self) -> float:
+        """Mean negative log-likelihood, the loss of training."""
+        return self.nats / self.tokens
+
+    @property
     def perplexity(self) -> float:
         """Exponential of the mean per token; infinite where a float cannot hold it."""
-        mean = self.nats / self.tokens
-        return math.exp(mean) if mean < 709 else math.inf
+        return exponential(self.nats_per_token)
 
     @property
     def bits_per_byte(self) -> float:
@@ -37,37 +49,67 @@ class Score:
         return self.nats / math.log(2) / self.bytes
 
 
-def token_losses(engine: Engine, ids: Sequence[int]) -> Float64Array:
+def total(scores: Iterable[Score]) -> Score:
+    """Score of several texts together.
+
+    >>> total([Score(1.0, 1, 4), Score(2.5, 2, 6)])
+    Score(nats=3.5, tokens=3, bytes=10)
+    """
+    parts = list(scores)
+    return Score(sum(p.nats for p in parts), sum(p.tokens for p in parts), sum(p.bytes for p in parts))
+
+
+def exponential(nats: float) -> float:
+    """Exponential of a mean loss; infinite where a float cannot hold it."""
+    return math.exp(nats) if nats < 709 else math.inf
+
+
+def default_stride(n_ctx: int) -> int:
+    """Stride of windows that overlap by half."""
+    return max(1, n_ctx // 2)
+
+
+def token_losses(engine: Engine, ids: Sequence[int], stride: int | None = None) -> Float64Array:
     """Negative log-likelihood (nats) of each of T token ids after the first, (T - 1,), with float32 activations.
 
-    A text longer than the context is read in windows that overlap by half: every token is scored once, and after the
-    first window with at least half a context before it.
+    `stride` is that of the windows, 1 to `n_ctx`; by default they overlap by half.
 
     >>> import cutaway
     >>> token_losses(cutaway.load().engine, [50256, 464, 9379]).shape
     (2,)
     """
-    losses = [np.empty(0)]
-    for window, n_context in _windows(ids, engine.config.n_ctx):
-        losses.append(_window_losses(engine, window)[n_context:])
-    return np.concatenate(losses)
+    return np.concatenate([np.empty(0), *window_losses(engine, ids, stride)])
 
 
-def _windows(ids: Sequence[int], n_ctx: int) -> Iterator[tuple[Sequence[int], int]]:
-    """Split ids into windows of at most n_ctx inputs and one target more; with each the number of losses to drop,
-    which belong to tokens that the window before has scored.
+def window_losses(engine: Engine, ids: Sequence[int], stride: int | None = None) -> Iterator[Float64Array]:
+    """Yield the losses of `token_losses` window by window. Raises UsageError for an invalid stride.
+
+    >>> import cutaway
+    >>> engine = cutaway.load().engine
+    >>> [len(losses) for losses in window_losses(engine, [50256] * 1001, stride=400)]
+    [512, 400, 88]
     """
-    stride = max(1, n_ctx // 2)
+    n_ctx = engine.config.n_ctx
+    stride = default_stride(n_ctx) if stride is None else check_int("stride", stride, 1, n_ctx)
+    return (_window_losses(engine, window, n_context) for window, n_context in _windows(ids, n_ctx, stride))
+
+
+def _windows(ids: Sequence[int], n_ctx: int, stride: int) -> Iterator[tuple[Sequence[int], int]]:
+    """Split ids into windows of at most n_ctx inputs and one target more; with each the number of tokens that are only
+    read, since the window before has scored what follows them.
+    """
     overlap = n_ctx - stride
     for start in range(0, max(1, len(ids) - 1 - overlap), stride):
         yield ids[start : start + n_ctx + 1], overlap if start else 0
 
 
-def _window_losses(engine: Engine, window: Sequence[int]) -> Float64Array:
-    """Losses (nats) of all tokens of a window after its first."""
+def _window_losses(engine: Engine, window: Sequence[int], n_context: int) -> Float64Array:
+    """Losses (nats) of the tokens of a window after its first `n_context + 1`."""
     cache = engine.new_cache(1)
+    if n_context:
+        engine.forward([window[:n_context]], cache, exact=True)  # no logits but the last
     losses = [np.empty(0)]
-    for start in range(0, len(window) - 1, CHUNK):
+    for start in range(n_context, len(window) - 1, CHUNK):
         targets = window[start + 1 : start + 1 + CHUNK]
         inputs = window[start : start + len(targets)]
         logits = engine.forward([inputs], cache, logits="all", exact=True)

@@ -1,0 +1,62 @@
+"""Logits of continuations of one context, for tasks that compare candidates: the context is read once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutaway.engines.protocol import Engine
+from cutaway.errors import UsageError
+from cutaway.numerics import Float64Array, FloatArray, negative_log_likelihood
+
+
+def continuation_logits(
+    engine: Engine, context: Sequence[int], continuations: Sequence[Sequence[int]]
+) -> list[FloatArray]:
+    """Logits that predict each token of each continuation of a context: a list of (length, n_vocab).
+
+    Float32 activations. Of a context that is too long for the model only the end is read. Raises UsageError for an
+    empty context or continuation, and for a continuation longer than the model's context.
+
+    >>> import cutaway
+    >>> engine = cutaway.load().engine
+    >>> [logits.shape for logits in continuation_logits(engine, [50256, 32], [[9379], [6155, 13]])]
+    [(1, 50257), (2, 50257)]
+    """
+    longest = max(len(continuation) for continuation in continuations)
+    room = engine.config.n_ctx + 1 - longest  # the last token of a continuation is not read
+    if room < 1:
+        raise UsageError(f"a continuation of {longest} tokens is too long for a context of {engine.config.n_ctx}")
+    cache = engine.new_cache(len(continuations))
+    first = engine.forward([context[-room:]], cache, rows=[0], exact=True)  # (1, V)
+    for row in range(1, len(continuations)):
+        cache.copy_row(0, row)
+    rows = [row for row, continuation in enumerate(continuations) if len(continuation) > 1]
+    inputs = [continuations[row][:-1] for row in rows]
+    later = engine.forward(inputs, cache, logits="all", rows=rows, exact=True) if rows else first[:0]
+    parts = iter(np.split(later, np.cumsum([len(ids) for ids in inputs])[:-1])) if rows else iter(())
+    return [np.concatenate([first, next(parts)]) if len(ids) > 1 else first for ids in continuations]
+
+
+def continuation_losses(
+    engine: Engine, context: Sequence[int], continuations: Sequence[Sequence[int]]
+) -> list[Float64Array]:
+    """Negative log-likelihood (nats) of each token of each continuation: a list of (length,).
+
+    >>> import cutaway
+    >>> [losses.shape for losses in continuation_losses(cutaway.load().engine, [50256], [[32, 9379], [464]])]
+    [(2,), (1,)]
+    """
+    logits = continuation_logits(engine, context, continuations)
+    return [
+        negative_log_likelihood(rows, np.asarray(ids, np.intp)) for rows, ids in zip(logits, continuations, strict=True)
+    ]
+
+
+def common_prefix(texts: Sequence[Sequence[int]]) -> int:
+    """Number of tokens with which all texts begin, leaving at least one of each.
+
+    >>> common_prefix([[1, 2, 3, 4], [1, 2, 5], [1, 2]])
+    1
+    """
+    most = min(len(ids) for ids in texts) - 1
+    return next((i for i in range(most) if len({ids[i] for ids in texts}) > 1), most)

@@ -1,0 +1,114 @@
+"""Evaluation on documents: each is scored apart, opened by the start token, with a standard error over documents."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cutaway.errors import UsageError
+from cutaway.evaluation.perplexity import Score, default_stride, total, window_losses
+from cutaway.evaluation.protocol import LanguageModel, Progress, no_progress
+from cutaway.evaluation.uncertainty import ratio_error
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of documents, and of the windows that they were read in.
+
+    Standard errors are over documents where there are two or more. Of a single document they are over its windows,
+    which follow each other in one text and are not independent: such an error is too small, and None for one window.
+    """
+
+    documents: tuple[Score, ...]  # those with a token to score
+    windows: tuple[Score, ...]
+    n_ctx: int
+    stride: int
+
+    @property
+    def score(self) -> Score:
+        """All documents together."""
+        return total(self.documents)
+
+    @property
+    def units_are_documents(self) -> bool:
+        """False if the standard errors are over windows."""
+        return len(self.documents) > 1
+
+    @property
+    def units(self) -> tuple[Score, ...]:
+        """Scores of the units that the standard errors are over."""
+        return self.documents if self.units_are_documents else self.windows
+
+    @property
+    def nats_per_token_error(self) -> float | None:
+        """Standard error of `score.nats_per_token`."""
+        return ratio_error([u.nats for u in self.units], [u.tokens for u in self.units])
+
+    @property
+    def perplexity_error(self) -> float | None:
+        """Standard error of `score.perplexity`: that of its logarithm times the perplexity (delta method)."""
+        error = self.nats_per_token_error
+        return None if error is None else self.score.perplexity * error
+
+    @property
+    def bits_per_byte_error(self) -> float | None:
+        """Standard error of `score.bits_per_byte`."""
+        error = ratio_error([u.nats for u in self.units], [u.bytes for u in self.units])
+        return None if error is None else error / math.log(2)
+
+
+def evaluate(
+    model: LanguageModel,
+    documents: Sequence[str | Sequence[int]],
+    stride: int | None = None,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Score documents apart from each other: texts after the start token, token ids after the first of them.
+
+    `stride` is that of the windows of long documents: see `cutaway.evaluation.perplexity`. Empty documents are skipped.
+    `progress` counts bytes of text. Raises UsageError if there is nothing to score.
+
+    >>> import cutaway
+    >>> evaluation = evaluate(cutaway.load(), ["A robot must obey.", "So must I.", ""])
+    >>> len(evaluation.documents), evaluation.score.tokens, evaluation.score.bytes
+    (2, 9, 28)
+    """
+    sizes = [_count_bytes(model, document) for document in documents]
+    windows: list[Score] = []
+    scores: list[Score] = []
+    before = 0  # bytes of the documents before this one
+    for document, size in zip(documents, sizes, strict=True):
+        first = len(windows)
+        done = before
+        for window in score_windows(model, model.input_ids(document), stride):
+            windows.append(window)
+            done += window.bytes
+            progress(min(done, before + size), sum(sizes))
+        if len(windows) > first:
+            scores.append(total(windows[first:]))
+        before += size
+    if not scores:
+        raise UsageError("nothing to score: there is no document with text in it")
+    n_ctx = model.engine.config.n_ctx
+    return Evaluation(tuple(scores), tuple(windows), n_ctx, default_stride(n_ctx) if stride is None else stride)
+
+
+def score_windows(model: LanguageModel, ids: Sequence[int], stride: int | None = None) -> Iterator[Score]:
+    """Yield the score of the tokens of each window of a text; the first token is only read.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> [window.tokens for window in score_windows(model, model.input_ids("A robot " * 300))]
+    [512, 89]
+    """
+    start = 1
+    for losses in window_losses(model.engine, ids, stride):
+        scored = ids[start : start + len(losses)]
+        start += len(losses)
+        if scored:
+            yield Score(float(losses.sum()), len(scored), _count_bytes(model, scored))
+
+
+def _count_bytes(model: LanguageModel, document: str | Sequence[int]) -> int:
+    if isinstance(document, str):
+        return len(document.encode("utf-8", "surrogatepass"))
+    return sum(len(model.token_bytes(token)) for token in document)

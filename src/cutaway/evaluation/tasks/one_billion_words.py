@@ -1,0 +1,47 @@
+"""One Billion Word Benchmark: perplexity per word of shuffled sentences of news (Chelba et al. 2013).
+
+File: `news.en.heldout-00000-of-00050`, the usual test shard: one tokenized sentence a line. Words: all tokens and one
+`</S>` a line.
+
+Recipe: the de-tokenizer below; sentences are shuffled, which "removes all long-range structure" (section 3.1 of the
+paper), so each is a document of its own, after the start token; the new line that ends it stands for `</S>`; nats per
+word exponentiated. The paper has 75.20 for 124M.
+"""
+
+from cutaway.evaluation.corpus import decode_text
+from cutaway.evaluation.detokenize import Conventions, Detokenizer
+from cutaway.evaluation.protocol import LanguageModel, Progress
+from cutaway.evaluation.tasks.running_text import count_words, split_lines, word_perplexity
+from cutaway.evaluation.tasks.task import Result, Task
+
+SHARD = "news.en.heldout-00000-of-00050"
+CONVENTIONS = Conventions(closing=",.;:!?)]}%'", opening="([{$£#", quote='"', clitics="'(?:s|t|m|d|re|ve|ll)")
+
+
+def clean(text: str) -> list[str]:
+    """De-tokenize a file: a document for each sentence.
+
+    >>> clean('" They aren \\'t here , " he said ( on Friday ) .\\nGo !\\n')
+    ['"They aren\\'t here," he said (on Friday).\\n', 'Go!\\n']
+    """
+    lines = split_lines(text)
+    detokenizer = Detokenizer(CONVENTIONS, (token for line in lines for token in line.split(" ")))
+    return [f"{detokenizer.detokenize(line)}\n" for line in lines]
+
+
+def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
+    """Score a shard."""
+    text = decode_text(data, "One Billion Word Benchmark")
+    words = [count_words(line) for line in split_lines(text)]
+    return word_perplexity(model, clean(text), words, stride, progress)
+
+
+TASK = Task(
+    "1bw",
+    "One Billion Word Benchmark",
+    (
+        SHARD,
+        f"1-billion-word-language-modeling-benchmark-r13output/heldout-monolingual.tokenized.shuffled/{SHARD}",
+    ),
+    run,
+)

@@ -1,0 +1,79 @@
+"""Running text: perplexity per token of the corpus, bits per byte or per character.
+
+The loss is divided by the number of units that the corpus itself counts (its words and ends of lines, or its bytes),
+and then exponentiated (openai/gpt-2#78). The paper does not say how it placed windows; those who came near its
+numbers used disjoint ones (transformers#13761, karpathy/llm.c#276), so that is the default of these tasks.
+"""
+
+from collections.abc import Sequence
+
+from cutaway.errors import UsageError
+from cutaway.evaluation.evaluate import Evaluation, evaluate
+from cutaway.evaluation.perplexity import exponential
+from cutaway.evaluation.protocol import LanguageModel, Progress
+from cutaway.evaluation.tasks.task import Metric, Result
+from cutaway.evaluation.uncertainty import ratio_error
+
+
+def word_perplexity(
+    model: LanguageModel, documents: Sequence[str], words: Sequence[int], stride: int | None, progress: Progress
+) -> Result:
+    """Score documents of which each is `words[i]` tokens of the corpus long."""
+    evaluation = _evaluate(model, documents, stride, progress)
+    per_word = _ratio(evaluation, words)
+    score = evaluation.score
+    perplexity = exponential(per_word.value)
+    metrics = (
+        Metric("perplexity", perplexity, None if per_word.error is None else perplexity * per_word.error),
+        Metric("perplexity_per_model_token", score.perplexity, evaluation.perplexity_error),
+    )
+    return _result(evaluation, metrics, {"words": sum(words), "tokens": score.tokens, "bytes": score.bytes})
+
+
+def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress: Progress) -> Result:
+    """Score one text in bits per byte."""
+    evaluation = _evaluate(model, [text], stride, progress)
+    score = evaluation.score
+    metrics = (Metric("bits_per_byte", score.bits_per_byte, evaluation.bits_per_byte_error),)
+    return _result(evaluation, metrics, {"tokens": score.tokens, "bytes": score.bytes})
+
+
+def count_words(line: str) -> int:
+    """Number of tokens of a line of a tokenized corpus, with one for its end.
+
+    >>> count_words(" no it was n't black monday ")
+    7
+    """
+    return len(line.split()) + 1
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines of a corpus, which end in "\\n" and nothing else. Raises UsageError if there are none.
+
+    >>> split_lines(" a b \\n c \\n")
+    [' a b ', ' c ']
+    """
+    if not text.strip():
+        raise UsageError("nothing to score: the file is empty")
+    return text.removesuffix("\n").split("\n")
+
+
+def _evaluate(model: LanguageModel, documents: Sequence[str], stride: int | None, progress: Progress) -> Evaluation:
+    return evaluate(model, documents, model.engine.config.n_ctx if stride is None else stride, progress)
+
+
+def _ratio(evaluation: Evaluation, words: Sequence[int]) -> Metric:
+    """Mean nats per word. How many words a window has is not known: its share of the tokens stands for them."""
+    score = evaluation.score
+    if evaluation.units_are_documents:
+        error = ratio_error([document.nats for document in evaluation.documents], words)
+    else:
+        per_token = evaluation.nats_per_token_error
+        error = None if per_token is None else per_token * score.tokens / sum(words)
+    return Metric("nats_per_word", score.nats / sum(words), error)
+
+
+def _result(evaluation: Evaluation, metrics: tuple[Metric, ...], counts: dict[str, int]) -> Result:
+    units = "documents" if evaluation.units_are_documents else "windows"
+    counts = {"documents": len(evaluation.documents), "windows": len(evaluation.windows), **counts}
+    return Result(metrics, units, counts, evaluation.stride)

@@ -1,0 +1,59 @@
+"""A task: the recipe that turns a file of test data into the numbers that papers report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutaway.errors import UsageError
+from cutaway.evaluation.corpus import DataFile, read_data
+from cutaway.evaluation.protocol import LanguageModel, Progress, no_progress
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number with its standard error, which is None where there are fewer than two units."""
+
+    name: str  # "perplexity", "accuracy" (a share of 1), "bits_per_byte", ...
+    value: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Metrics of a model on a task, the first of them the task's own; and what they were computed from."""
+
+    metrics: tuple[Metric, ...]
+    error_of: str  # the units that the standard errors are over: "examples", "documents" or "windows"
+    counts: dict[str, int]  # of examples, tokens, ...
+    stride: int | None = None  # of the windows, where running text was read
+
+
+Run = Callable[[LanguageModel, bytes, int | None, Progress], Result]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task by name; `run(model, data, stride, progress)` scores the bytes of its file."""
+
+    name: str
+    title: str
+    files: tuple[str, ...]  # paths below a data folder under which the file is known, the preferred one first
+    run: Run
+    takes_stride: bool = True  # False where no running text is read
+
+    def evaluate(
+        self, model: LanguageModel, path: Path, stride: int | None = None, progress: Progress = no_progress
+    ) -> tuple[DataFile, Result]:
+        """Score a file, plain or as .xz or .gz; `stride` is that of the windows, None for the task's own.
+
+        Raises UsageError for a file in another form, and for a stride where no running text is read.
+        """
+        if stride is not None and not self.takes_stride:
+            raise UsageError(f"{self.name} reads no running text: it takes neither --window nor --stride")
+        file, data = read_data(path)
+        return file, self.run(model, data, stride, progress)
+
+    def find(self, directory: Path) -> Path | None:
+        """Return the task's file in a data folder, None if it is not there."""
+        names = [f"{name}{suffix}" for name in self.files for suffix in ("", ".xz", ".gz")]
+        return next((directory / name for name in names if (directory / name).is_file()), None)

@@ -1,0 +1,21 @@
+"""text8: bits per character of Wikipedia without markup, in 27 characters (Mahoney 2006).
+
+File: `text8`, 100,000,000 characters: the letters a to z and the space; numbers are spelled out.
+
+Recipe: the last 5,000,000 characters, the usual test part, as they are, as one document; a file of another size is
+taken whole. A character is a byte. The paper has 1.17 for 124M and does not say which part it read.
+"""
+
+from cutaway.evaluation.corpus import decode_text
+from cutaway.evaluation.protocol import LanguageModel, Progress
+from cutaway.evaluation.tasks.enwik8 import test_part
+from cutaway.evaluation.tasks.running_text import bits_per_byte
+from cutaway.evaluation.tasks.task import Result, Task
+
+
+def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
+    """Score the test part."""
+    return bits_per_byte(model, decode_text(test_part(data), "text8"), stride, progress)
+
+
+TASK = Task("text8", "text8", ("text8",), run)
