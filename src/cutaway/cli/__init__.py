@@ -24,7 +24,7 @@ COMMANDS = {
     "tokenizer": "turn text into token ids and back, or explain how",
     "models": "list the models there are",
     "convert": "write a checkpoint in another precision or layout",
-    "score": "measure how well a model predicts a text",
+    "eval": "measure how well a model predicts texts, and the paper's tasks",
     "bench": "measure how fast a model runs here",
 }
 

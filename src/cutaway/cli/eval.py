@@ -1,0 +1,158 @@
+"""`cutaway eval`: measure how well a model predicts texts, or how it does on the tasks of the GPT-2 paper."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, read_stdin, utf8, write_json
+from cutaway.cli.progress_line import ProgressLine
+from cutaway.errors import UsageError
+
+if TYPE_CHECKING:
+    from cutaway.evaluation.corpus import DataFile
+    from cutaway.evaluation.tasks import Result, Task
+    from cutaway.model import Model
+
+PAPER = "paper"
+
+EXAMPLES = """\
+tasks:
+  lambada, cbt-cn, cbt-ne, wikitext-2, ptb, enwik8, text8, wikitext-103, 1bw,
+  hellaswag
+
+examples:
+  cutaway eval book.txt articles.jsonl.xz
+  cutaway eval --text "A robot must obey the orders given it" --json
+  cutaway eval wikitext-2 wiki.test.tokens --model gpt2
+  cutaway eval paper --data sets/ --model gpt2"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the data, the windows and the model."""
+    parser.description = "Score how well a model predicts texts, or run the tasks of the GPT-2 paper."
+    parser.epilog = EXAMPLES
+    meaning = (
+        'text files, or .jsonl with a "text" a line, also as .xz and .gz; - is standard input, and so is a pipe; '
+        "or a task's name and its FILE; or paper"
+    )
+    parser.add_argument("what", nargs="*", metavar="FILE", help=meaning)
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", help="a text, in place of files")
+    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, of which the first is not scored")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="of paper: the folder with the tasks' files")
+    windows = parser.add_argument_group("windows", "for a text that is longer than the context")
+    pace = windows.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--window",
+        choices=("overlap", "disjoint"),
+        help="overlap by half, or not at all; default: overlap, of a task disjoint",
+    )
+    pace.add_argument("--stride", type=int, metavar="N", help="tokens from one window's start to the next one's")
+    add_json(parser)
+    add_model(parser)
+
+
+def run(options: Namespace) -> None:
+    """Evaluate what the arguments name."""
+    from cutaway.evaluation.tasks import TASKS
+
+    first = options.what[0] if options.what else ""
+    if options.data is not None and first != PAPER:
+        raise UsageError("--data goes with paper, as in: cutaway eval paper --data DIR")
+    if first == PAPER:
+        _run_paper(options)
+    elif first in TASKS:
+        _run_task(options, TASKS[first])
+    else:
+        _run_documents(options)
+
+
+def _run_documents(options: Namespace) -> None:
+    from cutaway.cli.scores import evaluation_document, evaluation_lines
+    from cutaway.evaluation.evaluate import evaluate
+
+    documents, files = _read_documents(options)
+    model = load_model(options)
+    with ProgressLine("bytes") as progress:
+        evaluation = evaluate(model, documents, _stride(options, model), progress)
+    if options.json:
+        write_json({**describe(model), **evaluation_document(evaluation, files)})
+    else:
+        _print(evaluation_lines(evaluation, files))
+
+
+def _run_task(options: Namespace, task: "Task") -> None:
+    from cutaway.cli.scores import published_document, task_document, task_lines
+
+    if len(options.what) != 2 or options.text is not None or options.ids is not None:
+        raise UsageError(f"{task.name} takes one file, as in: cutaway eval {task.name} {task.files[0]}")
+    model = load_model(options)
+    file, result = _evaluate_task(model, task, Path(options.what[1]), _stride(options, model))
+    if options.json:
+        document = {"task": task.name, **task_document(file, result), "published": published_document(task.name)}
+        write_json({**describe(model), **document})
+    else:
+        _print(task_lines(task.name, file, result, model.config.n_ctx))
+
+
+def _run_paper(options: Namespace) -> None:
+    from cutaway.cli.scores import paper_document, paper_lines
+    from cutaway.evaluation.paper import COLUMNS
+    from cutaway.evaluation.tasks import TASKS
+
+    if len(options.what) > 1 or options.text is not None or options.ids is not None:
+        raise UsageError("paper takes no files: put them into a folder, and give it as --data DIR")
+    if options.data is not None and not options.data.is_dir():
+        raise UsageError(f"--data {options.data}: no such folder")
+    model = load_model(options)
+    results = {}
+    for task in [TASKS[name] for name in dict.fromkeys(column.task for column in COLUMNS)] if options.data else []:
+        path = task.find(options.data)
+        if path is not None:
+            stride = _stride(options, model) if task.takes_stride else None
+            results[task.name] = _evaluate_task(model, task, path, stride)
+    if options.json:
+        write_json({**describe(model), **paper_document(results)})
+    else:
+        _print(paper_lines(model.name, results))
+
+
+def _evaluate_task(model: "Model", task: "Task", path: Path, stride: int | None) -> "tuple[DataFile, Result]":
+    with ProgressLine("bytes" if task.takes_stride else "examples", task.name) as progress:
+        return task.evaluate(model, path, stride, progress)
+
+
+def _stride(options: Namespace, model: "Model") -> int | None:
+    """Return the stride that the arguments ask for; None for the default."""
+    from cutaway.evaluation.perplexity import default_stride
+
+    n_ctx = model.config.n_ctx
+    named = {"overlap": default_stride(n_ctx), "disjoint": n_ctx}
+    stride: int | None = named[options.window] if options.window else options.stride
+    return stride
+
+
+def _read_documents(options: Namespace) -> "tuple[Sequence[str | list[int]], list[DataFile]]":
+    """Read the documents from the place that the arguments name; nothing of them is stripped."""
+    from cutaway.evaluation.corpus import data_file, read_corpus
+
+    if options.what and (options.text is not None or options.ids is not None):
+        raise UsageError("give files, or --text, or --ids")
+    if options.ids is not None:
+        return [list(options.ids)], []
+    if options.text is not None:
+        text = utf8(options.text, "the text")
+        return [text], [data_file("--text", text.encode())]
+    if options.what not in ([], ["-"]):
+        corpus = read_corpus([Path(name) for name in options.what])
+        return corpus.documents, corpus.files
+    if not options.what and sys.stdin.isatty():
+        raise UsageError("nothing to score: give a FILE, --text or --ids, or pipe a text in")
+    text = read_stdin()
+    return [text], [data_file("-", text.encode())]
+
+
+def _print(lines: Sequence[str]) -> None:
+    print("\n".join(lines))

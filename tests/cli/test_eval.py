@@ -1,0 +1,190 @@
+import hashlib
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+import cutaway
+from cutaway.errors import INTERRUPTED
+from cutaway.evaluation.evaluate import Evaluation, evaluate
+from cutaway.evaluation.tasks import TASKS
+from cutaway.model import Model
+from tests.cli.invoke import invoke
+
+TEXT = "A robot must obey the orders given it\n"
+PTB = " no it was n't black monday \n but mr. <unk> did n't \n"
+
+
+@pytest.fixture
+def model(tiny: str) -> Model:
+    return cutaway.load(tiny, engine="reference")
+
+
+def command(tiny: str) -> tuple[str, ...]:
+    return ("eval", "--engine", "reference", "--model", tiny)
+
+
+def sha256(text: str | bytes) -> str:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+class TestDocuments:
+    def test_prints_scores_errors_windows_and_the_hash(self, tiny: str, tmp_path: Path, model: Model) -> None:
+        path = tmp_path / "two.jsonl"
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in (TEXT, "So must I.")), encoding="utf-8")
+        evaluation = evaluate(model, [TEXT, "So must I."])
+        score = evaluation.score
+        result = invoke(*command(tiny), str(path))
+        assert (result.code, result.err) == (0, "")
+        assert result.out.splitlines() == [
+            "2 documents, 13 tokens, 48 bytes",
+            f"nats per token  {score.nats_per_token:,.4f} ± {evaluation.nats_per_token_error:,.4f}",
+            f"perplexity      {score.perplexity:,.3f} ± {evaluation.perplexity_error:,.3f}",
+            f"bits per byte   {score.bits_per_byte:.4f} ± {evaluation.bits_per_byte_error:.4f}",
+            "windows of 32 tokens, overlapping by 16 (stride 16)",
+            "±: one standard error, over 2 documents",
+            f"sha256 {sha256(path.read_bytes())}  {path}",
+        ]
+
+    @pytest.mark.parametrize("source", [("--text", TEXT), ("-",), ()])
+    def test_reads_a_text_from_an_argument_or_a_pipe(self, tiny: str, source: tuple[str, ...], model: Model) -> None:
+        score = model.score(TEXT)
+        assert invoke(*command(tiny), "--json", *source, stdin=TEXT.encode()).document == {
+            "model": "tiny",
+            "engine": "reference",
+            "dtype": "float32",
+            "files": [{"path": "--text" if "--text" in source else "-", "bytes": 38, "sha256": sha256(TEXT)}],
+            "documents": 1,
+            "tokens": 9,
+            "bytes": 38,
+            "nats": score.nats,
+            "nats_per_token": score.nats / 9,
+            "perplexity": score.perplexity,
+            "bits_per_byte": score.bits_per_byte,
+            "standard_error": {
+                "of": "windows",
+                "units": 1,
+                "nats_per_token": None,
+                "perplexity": None,
+                "bits_per_byte": None,
+            },
+            "n_ctx": 32,
+            "stride": 16,
+        }
+
+    def test_files_of_several_kinds_are_one_corpus(self, tiny: str, tmp_path: Path) -> None:
+        plain = tmp_path / "a.txt"
+        plain.write_text(TEXT)
+        packed = tmp_path / "b.jsonl.xz"
+        packed.write_bytes(lzma.compress(json.dumps({"text": TEXT}).encode()))
+        document = invoke(*command(tiny), "--json", str(plain), str(packed)).document
+        assert (document["documents"], document["tokens"]) == (2, 18)
+        assert document["files"] == [
+            {"path": str(path), "bytes": len(path.read_bytes()), "sha256": sha256(path.read_bytes())}
+            for path in (plain, packed)
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "stride"),
+        [((), 16), (("--window", "overlap"), 16), (("--window", "disjoint"), 32), (("--stride", "3"), 3)],
+    )
+    def test_windows(self, tiny: str, model: Model, arguments: tuple[str, ...], stride: int) -> None:
+        text = TEXT * 6
+        document = invoke(*command(tiny), "--json", "--text", text, *arguments).document
+        assert document["stride"] == stride
+        assert document["nats"] == evaluate(model, [text], stride).score.nats
+
+    def test_ids_are_scored_after_the_first(self, tiny: str, model: Model) -> None:
+        ids = model.encode(TEXT)
+        document = invoke(*command(tiny), "--json", "--ids", *map(str, ids)).document
+        assert document["nats"] == model.score(ids).nats
+        assert document["files"] == []
+
+    def test_an_infinite_perplexity_is_null(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        scores = (cutaway.Score(1e6, 1, 1), cutaway.Score(2e6, 1, 1))
+        monkeypatch.setattr("cutaway.evaluation.evaluate.evaluate", lambda *_: Evaluation(scores, scores, 32, 16))
+        document = invoke(*command(tiny), "--text", TEXT, "--json").document
+        assert document["perplexity"] is None
+        assert "perplexity      inf ± inf" in invoke(*command(tiny), "--text", TEXT).out
+
+    def test_ctrl_c_says_how_far_it_came(self, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("cutaway.evaluation.evaluate.window_losses", interrupt)
+        result = invoke(*command(tiny), "--text", TEXT)
+        assert (result.code, result.out) == (INTERRUPTED, "")
+        assert result.err == "cutaway: interrupted after 0 bytes\n"
+
+    def test_refuses_what_cannot_be_scored(self, tiny: str, mute: str, tmp_path: Path) -> None:
+        for source in (("--text", ""), ("--ids", "5"), ("-",)):
+            assert "nothing to score: there is no document with text" in invoke(*command(tiny), *source).error
+        assert "nothing to score: give a FILE" in invoke(*command(tiny), terminal=True).error
+        assert "No such file" in invoke(*command(tiny), str(tmp_path / "none.txt")).error
+        assert "give files, or --text, or --ids" in invoke(*command(tiny), "a.txt", "--text", "b").error
+        assert "stride must be from 1 to 32" in invoke(*command(tiny), "--text", TEXT, "--stride", "33").error
+        assert "not allowed with" in invoke("eval", "a", "--window", "overlap", "--stride", "3").error
+        assert "no bytes to count" in invoke(*command(mute), "--ids", "1", "2").error
+
+
+class TestTasks:
+    @pytest.mark.parametrize("arguments", [(), ("--stride", "3")])
+    def test_prints_metrics_beside_the_papers(self, tiny: str, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+        path = tmp_path / "ptb.test.txt"
+        path.write_text(PTB)
+        document = invoke(*command(tiny), "ptb", str(path), "--json", *arguments).document
+        perplexity = document["metrics"]["perplexity"]["value"]  # type: ignore[index]
+        assert document["task"] == "ptb"
+        assert document["published"] == {"perplexity": {"124M": 65.85, "355M": 47.33, "774M": 40.31, "1558M": 35.76}}
+        assert document["stride"] == (3 if arguments else 32)
+        assert document["counts"]["words"] == 13  # type: ignore[index]
+        lines = invoke(*command(tiny), "ptb", str(path), *arguments).out.splitlines()
+        assert lines[0].startswith("Penn Treebank: 1 document, 1 window, 13 words, ")
+        assert lines[1].split()[:2] == ["perplexity", f"{perplexity:,.2f}"]
+        assert f"sha256 {sha256(PTB)}  {path}" in lines
+        assert lines[-1] == "paper, PTB ppl: 65.85 (124M), 47.33 (355M), 40.31 (774M), 35.76 (1558M)"
+
+    def test_accuracies_are_in_percent(self, tiny: str, tmp_path: Path) -> None:
+        path = tmp_path / "lambada_test_plain_text.txt"
+        path.write_text("the robot said to him\nhe said no to her\n")
+        lines = invoke(*command(tiny), "lambada", str(path)).out.splitlines()
+        assert lines[0] == "LAMBADA: 2 examples"
+        assert lines[2].split() == ["accuracy", "0.00", "±", "0.00", "%"]
+        assert "±: one standard error, over 2 examples" in lines
+
+    @pytest.mark.parametrize("name", TASKS)
+    def test_takes_one_file(self, name: str) -> None:
+        assert f"{name} takes one file, as in: cutaway eval {name} " in invoke("eval", name).error
+        assert f"{name} takes one file" in invoke("eval", name, "a", "b").error
+
+
+class TestPaper:
+    def test_the_table_tells_what_was_not_run(self, tiny: str, tmp_path: Path) -> None:
+        (tmp_path / "ptb.test.txt").write_text(PTB)
+        document = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--json", "--window", "overlap").document
+        columns = {column["title"]: column for column in document["columns"]}  # type: ignore[attr-defined]
+        assert len(columns) == 10
+        assert [title for title, column in columns.items() if column["score"]] == ["PTB ppl"]
+        assert document["tasks"]["ptb"]["stride"] == 16  # type: ignore[index]
+        result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
+        lines = result.out.splitlines()
+        assert lines[0].split() == ["124M", "355M", "774M", "1558M", "tiny"]
+        assert lines[2].split() == ["LAMBADA", "acc", "45.99", "55.48", "60.12", "63.24", "not", "run"]
+        assert lines[6].split()[:6] == ["PTB", "ppl", "65.85", "47.33", "40.31", "35.76"]
+        assert result.out.count("not run: put ") == 8
+        assert f"ptb: sha256 {sha256(PTB)}  {tmp_path / 'ptb.test.txt'}, stride 32" in lines
+
+    def test_two_columns_come_from_one_file(self, tiny: str, tmp_path: Path) -> None:
+        (tmp_path / "lambada_test.jsonl").write_text('{"text": "the robot said to him"}\n')
+        out = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--stride", "8").out
+        assert out.count("not run: put ") == 8
+        assert out.count("  not run\n") == 8
+
+    def test_without_data_nothing_is_run(self, tiny: str) -> None:
+        assert invoke(*command(tiny), "paper").out.count("  not run\n") == 10
+
+    def test_refuses_other_arguments(self, tmp_path: Path) -> None:
+        assert "paper takes no files" in invoke("eval", "paper", "x").error
+        assert "no such folder" in invoke("eval", "paper", "--data", str(tmp_path / "none")).error
+        assert "--data goes with paper" in invoke("eval", "x", "--data", str(tmp_path)).error
