@@ -71,7 +71,11 @@ def data_file(path: str, data: bytes) -> DataFile:
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """Decode UTF-8. Raises UsageError naming the file and the first invalid byte."""
+    """Decode UTF-8. Raises UsageError naming the file and the first invalid byte.
+
+    >>> decode_text(b"A robot", "a.txt")
+    'A robot'
+    """
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -79,7 +83,11 @@ def decode_text(data: bytes, name: str) -> str:
 
 
 def json_lines(data: bytes, name: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield each line's place ("file:line") and JSON object. Raises UsageError for a line that is not one."""
+    """Yield each line's place ("file:line") and JSON object. Raises UsageError for a line that is not one.
+
+    >>> list(json_lines(b'{"label": 3}', "a.jsonl"))
+    [('a.jsonl:1', {'label': 3})]
+    """
     for number, line in enumerate(data.splitlines(), start=1):
         place = f"{name}:{number}"
         try:
@@ -92,7 +100,11 @@ def json_lines(data: bytes, name: str) -> Iterator[tuple[str, dict[str, object]]
 
 
 def text_field(record: dict[str, object], key: str, place: str) -> str:
-    """Return a string of a JSON object. Raises UsageError if it is missing, or not text."""
+    """Return a string of a JSON object. Raises UsageError if it is missing, or not text.
+
+    >>> text_field({"text": "A robot"}, "text", "a.jsonl:1")
+    'A robot'
+    """
     value = record.get(key)
     if not isinstance(value, str) or (not value.isascii() and not _is_text(value)):
         raise UsageError(f'{place}: "{key}" is missing or is not text')

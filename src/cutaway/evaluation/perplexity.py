@@ -60,12 +60,20 @@ def total(scores: Iterable[Score]) -> Score:
 
 
 def exponential(nats: float) -> float:
-    """Exponential of a mean loss; infinite where a float cannot hold it."""
+    """Exponential of a mean loss; infinite where a float cannot hold it.
+
+    >>> exponential(0.0), exponential(1000.0)
+    (1.0, inf)
+    """
     return math.exp(nats) if nats < 709 else math.inf
 
 
 def default_stride(n_ctx: int) -> int:
-    """Stride of windows that overlap by half."""
+    """Stride of windows that overlap by half.
+
+    >>> default_stride(1024)
+    512
+    """
     return max(1, n_ctx // 2)
 
 

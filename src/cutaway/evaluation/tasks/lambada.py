@@ -79,7 +79,13 @@ def preprocess(text: str) -> str:
 
 
 def stop_tokens(model: LanguageModel) -> list[int]:
-    """Return the tokens that are a stop word, with a space before it, in lower case or capitalised."""
+    """Return the tokens that are a stop word, with a space before it, in lower case or capitalised.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> model.encode(" the")[0] in stop_tokens(model), model.encode(" robot")[0] in stop_tokens(model)
+    (True, False)
+    """
     words = [word for lower in STOP_WORDS.split() for word in (lower, lower.capitalize())]
     return sorted({ids[0] for ids in (model.encode(f" {word}") for word in words) if len(ids) == 1})
 

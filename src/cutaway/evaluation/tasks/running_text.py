@@ -18,7 +18,12 @@ from cutaway.evaluation.uncertainty import ratio_error
 def word_perplexity(
     model: LanguageModel, documents: Sequence[str], words: Sequence[int], stride: int | None, progress: Progress
 ) -> Result:
-    """Score documents of which each is `words[i]` tokens of the corpus long."""
+    """Score documents of which each is `words[i]` tokens of the corpus long.
+
+    >>> import cutaway
+    >>> word_perplexity(cutaway.load(), ["It isn't.\\n"], [5], None, lambda done, total: None).counts
+    {'documents': 1, 'windows': 1, 'words': 5, 'tokens': 5, 'bytes': 10}
+    """
     evaluation = _evaluate(model, documents, stride, progress)
     per_word = _ratio(evaluation, words)
     score = evaluation.score
@@ -31,7 +36,12 @@ def word_perplexity(
 
 
 def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress: Progress) -> Result:
-    """Score one text in bits per byte."""
+    """Score one text in bits per byte.
+
+    >>> import cutaway
+    >>> bits_per_byte(cutaway.load(), "one nine zero five", None, lambda done, total: None).counts["bytes"]
+    18
+    """
     evaluation = _evaluate(model, [text], stride, progress)
     score = evaluation.score
     metrics = (Metric("bits_per_byte", score.bits_per_byte, evaluation.bits_per_byte_error),)
