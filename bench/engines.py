@@ -75,12 +75,11 @@ TASKS = (DECODE, DECODE_16, DECODE_LATE, DECODE_LATE_16, PREFILL)
 
 @dataclass(frozen=True)
 class Plan:
-    """Number of rounds of each task (engines take turns), and of starts from nothing."""
+    """Number of rounds of each task; in a round the engines take turns."""
 
     name: str
     repeats: Mapping[Task, int]
-    starts: int
 
 
-QUICK = Plan("quick", {DECODE: 3, PREFILL: 3, DECODE_16: 1}, starts=1)
-FULL = Plan("full", {DECODE: 5, PREFILL: 5, DECODE_LATE: 3, DECODE_16: 2, DECODE_LATE_16: 1}, starts=2)
+QUICK = Plan("quick", {DECODE: 3, PREFILL: 3, DECODE_16: 1})
+FULL = Plan("full", {DECODE: 5, PREFILL: 5, DECODE_LATE: 3, DECODE_16: 2, DECODE_LATE_16: 1})

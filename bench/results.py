@@ -22,7 +22,6 @@ class Record:
     version: str = ""
     agreement: Mapping[str, int] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)  # by the task's name
-    starts: list[float] = field(default_factory=list)
     peak: int = 0
     failed: str | None = None
 
@@ -42,7 +41,7 @@ def document(
         "machine": machine.describe() | {"others": neighbours},
         "plan": plan.name,
         "threads": threads,
-        "commit": _commit(),
+        "commit": commit(),
         "tasks": [asdict(task) for task in TASKS],
         "plain_read": {
             "bytes": weights,
@@ -79,7 +78,6 @@ def _entry(record: Record) -> Document:
         "failed": record.failed,
         "agreement": dict(record.agreement),
         "tasks": {name: _summary(seconds, tokens[name]) for name, seconds in record.seconds.items()},
-        "start_seconds": {"median": median(record.starts), "all": record.starts} if record.starts else {},
         "peak_bytes": record.peak or None,
         "model_bytes": _size(PEERS / "models" / e.model),
         "installed_bytes": _installed(e.library),
@@ -96,15 +94,12 @@ def _summary(seconds: Sequence[float], tokens: int) -> Document:
 
 
 def _ratios(ours: Document, theirs: Document) -> dict[str, float]:
-    """Speed of ours over theirs at each task that both did, and at the start."""
-    ratios = {
+    """Speed of ours over theirs at each task that both did."""
+    return {
         name: ours["tasks"][name]["tokens_per_second"] / task["tokens_per_second"]
         for name, task in theirs["tasks"].items()
         if name in ours["tasks"]
     }
-    if ours["start_seconds"] and theirs["start_seconds"]:
-        ratios["start"] = theirs["start_seconds"]["median"] / ours["start_seconds"]["median"]
-    return ratios
 
 
 def _installed(library: str) -> int | None:
@@ -123,6 +118,7 @@ def _size(path: Path) -> int:
     return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Name of the commit that is checked out, with \"-dirty\" after changes."""
     command = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True).stdout.strip()

@@ -3,7 +3,9 @@
 # all run in the format of each. Everything goes to .peers/: 4 GB, and half an hour on two cores, most of it to compile
 # llama.cpp. What is there already is kept; a peer that cannot be installed is left out, and compare.py reports it.
 #
-#   bench/setup_peers.sh            PYTHON=python3.12, TORCH_INDEX=... and JOBS=2 (to compile with) may be set
+#   bench/setup_peers.sh [NAME ...]     only these libraries of transformers, ctranslate2, openvino and llama_cpp
+#
+# PYTHON=python3.12, TORCH_INDEX=... and JOBS=2 (to compile with) may be set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,8 +13,11 @@ PYTHON=${PYTHON:-python3}
 JOBS=${JOBS:-2}
 PEERS=.peers
 MODELS=$PEERS/models
+LIBRARIES=" ${*:-transformers ctranslate2 openvino llama_cpp} "
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 mkdir -p "$MODELS"
+
+wanted() { [[ $LIBRARIES == *" $1 "* ]]; }
 
 # environment NAME ARGUMENTS...: a virtual environment with what `pip install ARGUMENTS` brings, made once.
 environment() {
@@ -50,23 +55,34 @@ llama_flags() {
     done
 }
 
-environment cutaway --constraint constraints.txt --editable .
-environment convert ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement bench/peers/convert.txt || true
-environment transformers ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --requirement bench/peers/transformers.txt || true
-environment ctranslate2 --requirement bench/peers/ctranslate2.txt || true
-environment openvino --requirement bench/peers/openvino.txt || true
-CMAKE_ARGS="$(llama_flags) -DGGML_LLAMAFILE=ON -DLLAVA_BUILD=OFF" CMAKE_BUILD_PARALLEL_LEVEL=$JOBS \
-    environment llama_cpp --no-binary llama-cpp-python --requirement bench/peers/llama_cpp.txt || true
+torch=(${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"})
 
+environment cutaway --constraint constraints.txt --editable .
+environment convert "${torch[@]}" --requirement bench/peers/convert.txt || true
 model float16 run cutaway bench.models.checkpoints random
 model float32 run cutaway bench.models.checkpoints float32 "$MODELS/float16"
 model int8 run cutaway bench.models.checkpoints int8 "$MODELS/float16"
-model ctranslate2-float32 "$PEERS/convert/bin/ct2-transformers-converter" --model "$MODELS/float32" --output_dir || true
-model ctranslate2-int8 "$PEERS/convert/bin/ct2-transformers-converter" --model "$MODELS/float32" --quantization int8 --output_dir || true
-model gpt2-F16.gguf run convert bench.models.gguf_f16 "$MODELS/float32" || true
-model gpt2-Q8_0.gguf run llama_cpp bench.models.gguf_q8_0 "$MODELS/gpt2-F16.gguf" || true
-model openvino-float16 run convert bench.models.openvino float16 "$MODELS/float32" || true
-model openvino-int8 run convert bench.models.openvino int8 "$MODELS/float32" || true
+
+if wanted transformers; then
+    environment transformers "${torch[@]}" --requirement bench/peers/transformers.txt || true
+fi
+if wanted ctranslate2; then
+    environment ctranslate2 --requirement bench/peers/ctranslate2.txt || true
+    convert=$PEERS/convert/bin/ct2-transformers-converter
+    model ctranslate2-float32 "$convert" --model "$MODELS/float32" --output_dir || true
+    model ctranslate2-int8 "$convert" --model "$MODELS/float32" --quantization int8 --output_dir || true
+fi
+if wanted openvino; then
+    environment openvino --requirement bench/peers/openvino.txt || true
+    model openvino-float16 run convert bench.models.openvino float16 "$MODELS/float32" || true
+    model openvino-int8 run convert bench.models.openvino int8 "$MODELS/float32" || true
+fi
+if wanted llama_cpp; then
+    CMAKE_ARGS="$(llama_flags) -DGGML_LLAMAFILE=ON -DLLAVA_BUILD=OFF" CMAKE_BUILD_PARALLEL_LEVEL=$JOBS \
+        environment llama_cpp --no-binary llama-cpp-python --requirement bench/peers/llama_cpp.txt || true
+    model gpt2-F16.gguf run convert bench.models.gguf_f16 "$MODELS/float32" || true
+    model gpt2-Q8_0.gguf run llama_cpp bench.models.gguf_q8_0 "$MODELS/gpt2-F16.gguf" || true
+fi
 
 cc -O3 -march=native -pthread -o "$PEERS/probe" bench/probe.c || true
 echo "Ready: .venv/bin/python -m bench.compare"

@@ -16,7 +16,7 @@ from bench.results import Record
 from bench.turns import Bench
 from cutaway.errors import guarded
 
-PLAN = Plan("sweep", {DECODE: 3, PREFILL: 3, DECODE_16: 2}, starts=0)
+PLAN = Plan("sweep", {DECODE: 3, PREFILL: 3, DECODE_16: 2})
 
 # What to try instead: names that start with CT2_ are environment variables, others go to the `load` of the peer.
 ALTERNATIVES: Mapping[str, tuple[dict[str, bool | int | str], ...]] = {

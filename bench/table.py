@@ -1,4 +1,4 @@
-"""The READMEs' table of speeds, generated from the JSON of `bench.compare`.
+"""The READMEs' table of speeds, generated from the JSON of `bench.compare` and `bench.start`.
 
 python -m bench.table           write it between the markers in README.md and README.zh-CN.md
 python -m bench.table --check   end with status 1 where a README holds anything else
@@ -7,13 +7,14 @@ python -m bench.table --check   end with status 1 where a README holds anything 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypedDict
 
 from bench.engines import OURS, ROOT
 from bench.results import Document
 
 RESULTS = ROOT / "bench" / "results" / "peers.json"
+STARTS = ROOT / "bench" / "results" / "start.json"
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 START = "<!-- bench:start -->"
 END = "<!-- bench:end -->"
@@ -26,6 +27,7 @@ class Words(TypedDict):
     head: tuple[str, ...]
     seconds: str
     note: str
+    start: str
     read: str
     failed: str
     unknown: str
@@ -49,6 +51,11 @@ WORDS: dict[str, Words] = {
             "Tokens per second; {threads} threads, greedy, the same random weights; medians of interleaved runs. In "
             "brackets: how many times faster Cutaway int8 is; below 1×, it is slower. {cpu}, {cores} cores, shared: "
             "other programs took {others} of the processor during the run."
+        ),
+        "start": (
+            "Start: from starting a process to its first token, the fastest of {rounds} starts in turns, on {cpu}, "
+            "while other programs took {others} of the processor. `cutaway generate`, which reads its prompt as text: "
+            "{seconds:.2f} s."
         ),
         "read": (
             "Decoding with int8 reads the weights at {share} of the {speed:.1f} GB/s that a plain read of as many "
@@ -75,6 +82,10 @@ WORDS: dict[str, Words] = {
             "括号内为 Cutaway int8 快多少倍，小于 1× 表示更慢。"
             "{cpu}，{cores} 核，与他人共用：测量期间其他程序占用处理器 {others}。"
         ),
+        "start": (
+            "启动：从启动进程到首个词元，轮流启动 {rounds} 次取最快一次；{cpu}，期间其他程序占用处理器 {others}。"
+            "`cutaway generate`（提示词为文字）：{seconds:.2f} 秒。"
+        ),
         "read": "int8 解码读取权重的速度，是同样字节数、同样线程数纯读取（{speed:.1f} GB/s）的 {share}。",
         "failed": "{name} 失败：{reason}。",
         "unknown": "未知",
@@ -82,13 +93,20 @@ WORDS: dict[str, Words] = {
 }
 
 
-def markdown(document: Document, language: str) -> str:
+def start_document() -> Document:
+    """The results of `bench.start`."""
+    document: Document = json.loads(STARTS.read_text(encoding="utf-8"))
+    return document
+
+
+def markdown(document: Document, starts: Document, language: str) -> str:
     """The table, and under it what it was measured on and which engines failed."""
     words = WORDS[language]
+    seconds = {entry["name"]: entry["wall_seconds"]["min"] for entry in starts["starts"]}
     head: tuple[str, ...] = words["head"]
-    rows = [head, ("---", *["---:"] * (len(head) - 1)), *(_row(entry, words) for entry in document["engines"])]
+    rows = [head, ("---", *["---:"] * (len(head) - 1)), *(_row(entry, seconds, words) for entry in document["engines"])]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return "\n\n".join([table, *_notes(document, words)])
+    return "\n\n".join([table, *_notes(document, starts, words)])
 
 
 def with_table(readme: str, table: str) -> str:
@@ -100,16 +118,22 @@ def with_table(readme: str, table: str) -> str:
     return f"{before}{START}\n{table}\n{END}{after}"
 
 
-def _row(entry: Document, words: Words) -> tuple[str, ...]:
-    name = f"**{entry['name']}**" if entry["name"] == OURS else f"{entry['name']}"
-    start = entry["start_seconds"].get("median")
+def _row(entry: Document, starts: Mapping[str, float], words: Words) -> tuple[str, ...]:
+    name = entry["name"]
     return (
-        name,
+        f"**{name}**" if name == OURS else name,
         *(_rate(entry, column) for column in COLUMNS),
-        "–" if start is None else words["seconds"].format(start) + _faster(entry, "start"),
+        _start(name, starts, words),
         _megabytes(entry["peak_bytes"]),
         _megabytes(entry["installed_bytes"]),
     )
+
+
+def _start(name: str, starts: Mapping[str, float], words: Words) -> str:
+    if name not in starts:
+        return "–"
+    faster = "" if name == OURS else f" ({starts[name] / starts[OURS]:.2g}×)"
+    return words["seconds"].format(starts[name]) + faster
 
 
 def _rate(entry: Document, task: str) -> str:
@@ -126,22 +150,36 @@ def _megabytes(n_bytes: int | None) -> str:
     return "–" if n_bytes is None else f"{n_bytes / 1e6:,.0f} MB"
 
 
-def _notes(document: Document, words: Words) -> Iterator[str]:
+def _notes(document: Document, starts: Document, words: Words) -> Iterator[str]:
     machine = document["machine"]
     read = document["plain_read"]
-    others = machine["others"]
-    share = words["unknown"] if others is None else f"{others:.0%}"
     yield words["note"].format(
-        cpu=f"{machine['cpu']} ({', '.join(machine['simd'])})",
+        cpu=_processor(machine),
         cores=machine["cores"],
         threads=document["threads"],
-        others=share,
+        others=_share(machine, words),
+    )
+    command = starts["starts"][-1]["wall_seconds"]  # after the engines
+    yield words["start"].format(
+        rounds=len(command["all"]),
+        cpu=_processor(starts["machine"]),
+        others=_share(starts["machine"], words),
+        seconds=command["min"],
     )
     if read["reached_by_decode"]:
         yield words["read"].format(share=f"{read['reached_by_decode']:.0%}", speed=read["bytes_per_second"] / 1e9)
     for entry in document["engines"]:
         if entry["failed"]:
             yield words["failed"].format(name=entry["name"], reason=entry["failed"])
+
+
+def _processor(machine: Document) -> str:
+    return f"{machine['cpu']} ({', '.join(machine['simd'])})"
+
+
+def _share(machine: Document, words: Words) -> str:
+    """Share of the processors that other programs took."""
+    return words["unknown"] if machine["others"] is None else f"{machine['others']:.0%}"
 
 
 def main() -> int:
@@ -152,10 +190,11 @@ def main() -> int:
     )
     check = parser.parse_args().check
     document: Document = json.loads(RESULTS.read_text(encoding="utf-8"))
+    starts = start_document()
     stale = False
     for language, path in READMES.items():
         text = path.read_text(encoding="utf-8")
-        wanted = with_table(text, markdown(document, language))
+        wanted = with_table(text, markdown(document, starts, language))
         if check and text != wanted:
             print(f"{path.name} does not hold the table of {RESULTS.name}: run python -m bench.table", file=sys.stderr)
             stale = True

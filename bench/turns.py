@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from time import perf_counter
 
 from bench import machine
 from bench.agreement import Continuations, check, continuations, random_prompts
@@ -14,7 +13,6 @@ from bench.probe import read_bandwidth
 from bench.process import PeerFailedError, PeerProcess
 from bench.results import Record, weight_bytes
 
-START = Task("start", prompt=8, batch=1, new_tokens=1)
 USE = Task("use", prompt=128, batch=1, new_tokens=65)  # what memory is measured over
 
 
@@ -28,7 +26,7 @@ class Bench:
         self._processes: dict[str, PeerProcess] = {}
 
     def run(self, plan: Plan) -> None:
-        """Load all, measure all in turns, and then each from nothing."""
+        """Load all, measure all in turns, and then the memory of each in a new process."""
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # or stopped peers would stay for ever
         try:
             self._load()
@@ -36,8 +34,7 @@ class Bench:
         finally:
             for process in self._processes.values():
                 process.close()
-        for turn in range(plan.starts):
-            self._each(f"start {turn + 1} of {plan.starts}", self._start)
+        self._each("memory", self._measure_memory)
 
     def _load(self) -> None:
         """Start each engine and compare its tokens with those of transformers; both are its warm-up."""
@@ -70,15 +67,11 @@ class Bench:
             answer = process.generate(random_prompts(turn + 1, task.batch, task.prompt), task.new_tokens)
         record.seconds.setdefault(task.name, []).append(answer.first if task.prefill else answer.rest)
 
-    def _start(self, record: Record) -> None:
-        """From no process to the first token, then a short use of the model to see what memory it takes."""
-        began = perf_counter()
+    def _measure_memory(self, record: Record) -> None:
+        """Peak memory of one load and one short generation."""
         with closing(PeerProcess(record.engine, self.threads)) as process:
             process.load()
-            process.generate(random_prompts(0, START.batch, START.prompt), START.new_tokens)
-            record.starts.append(perf_counter() - began)
-            answer = process.generate(random_prompts(0, USE.batch, USE.prompt), USE.new_tokens)
-            record.peak = max(record.peak, answer.peak)
+            record.peak = process.generate(random_prompts(0, USE.batch, USE.prompt), USE.new_tokens).peak
 
     def _each(self, title: str, do: Callable[[Record], None]) -> None:
         """Let every engine that has not failed do something."""

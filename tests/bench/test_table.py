@@ -4,20 +4,29 @@ import pytest
 
 from bench.engines import OURS, TASKS
 from bench.results import Document, merge
-from bench.table import END, READMES, RESULTS, START, WORDS, markdown, with_table
+from bench.table import END, READMES, RESULTS, START, WORDS, markdown, start_document, with_table
 
 
 def entry(name: str, rate: float | None = None, ratio: float = 1.0, failed: str | None = None) -> Document:
     tasks = {} if rate is None else {task.name: {"tokens_per_second": rate} for task in TASKS}
-    ratios = dict.fromkeys([*tasks, "start"], ratio)
+    ratios = dict.fromkeys(tasks, ratio)
     sizes = {"peak_bytes": 250_000_000, "installed_bytes": None}
-    return {"name": name, "tasks": tasks, "ratio": ratios, "start_seconds": {"median": 0.25}, "failed": failed, **sizes}
+    return {"name": name, "tasks": tasks, "ratio": ratios, "failed": failed, **sizes}
 
 
 def document(*engines: Document, others: float | None = 0.125) -> Document:
     machine = {"cpu": "A processor", "cores": 2, "simd": ["avx2"], "others": others}
     plain_read = {"reached_by_decode": 0.8, "bytes_per_second": 34e9}
     return {"machine": machine, "threads": 2, "plain_read": plain_read, "engines": list(engines)}
+
+
+def starts(others: float | None = 0.5, **seconds: float) -> Document:
+    machine = {"cpu": "Another", "simd": ["avx512f"], "others": others}
+    entries = [{"name": name, "wall_seconds": {"min": s, "all": [s, s + 1]}} for name, s in seconds.items()]
+    return {"machine": machine, "starts": entries}
+
+
+STARTS = starts(**{OURS: 0.25, "a peer": 0.5, "cutaway generate": 0.3})
 
 
 def rows(table: str) -> list[list[str]]:
@@ -27,27 +36,38 @@ def rows(table: str) -> list[list[str]]:
 
 
 def test_every_engine_has_a_row_with_its_rates_and_how_many_times_faster_ours_is() -> None:
-    table = rows(markdown(document(entry(OURS, 1200.4), entry("a peer", 300, ratio=4.0)), "en"))
+    table = rows(markdown(document(entry(OURS, 1200.4), entry("a peer", 300, ratio=4.0)), STARTS, "en"))
     assert table[2] == [f"**{OURS}**", *["1,200"] * 5, "0.25 s", "250 MB", "–"]
-    assert table[3] == ["a peer", *["300 (4×)"] * 5, "0.25 s (4×)", "250 MB", "–"]
+    assert table[3] == ["a peer", *["300 (4×)"] * 5, "0.50 s (2×)", "250 MB", "–"]
 
 
 def test_a_peer_that_failed_is_in_the_table_with_its_reason() -> None:
-    text = markdown(document(entry(OURS, 1200), entry("a peer", failed="not installed")), "en")
+    text = markdown(document(entry(OURS, 1200), entry("a peer", failed="not installed")), STARTS, "en")
     assert rows(text)[3][:2] == ["a peer", "–"]
     assert "a peer failed: not installed." in text
 
 
 def test_notes_name_the_machine_and_that_it_was_shared() -> None:
-    text = markdown(document(entry(OURS, 1200)), "en")
+    text = markdown(document(entry(OURS, 1200)), STARTS, "en")
     assert "A processor (avx2), 2 cores, shared: other programs took 12%" in text
     assert "80% of the 34.0 GB/s" in text
-    assert WORDS["en"]["unknown"] in markdown(document(entry(OURS, 1200), others=None), "en")
+    assert WORDS["en"]["unknown"] in markdown(document(entry(OURS, 1200), others=None), STARTS, "en")
+
+
+def test_notes_describe_the_starts() -> None:
+    text = markdown(document(entry(OURS, 1200)), STARTS, "en")
+    assert "fastest of 2 starts in turns, on Another (avx512f), while other programs took 50%" in text
+    assert "`cutaway generate`, which reads its prompt as text: 0.30 s." in text
+
+
+def test_start_is_a_dash_if_it_was_not_measured() -> None:
+    table = rows(markdown(document(entry(OURS, 1200), entry("another", 300)), STARTS, "en"))
+    assert table[3][6] == "–"
 
 
 def test_both_languages_have_the_same_columns() -> None:
     assert set(WORDS) == set(READMES)
-    english, chinese = (rows(markdown(document(entry(OURS, 1200)), language)) for language in ("en", "zh"))
+    english, chinese = (rows(markdown(document(entry(OURS, 1200)), STARTS, language)) for language in ("en", "zh"))
     assert len(english[0]) == len(chinese[0]) == len(english[2]) == len(chinese[2])
 
 
@@ -70,4 +90,5 @@ def test_measuring_again_replaces_only_that_result() -> None:
 @pytest.mark.parametrize("language", READMES)
 def test_the_readmes_hold_the_table_of_the_results(language: str) -> None:
     text = READMES[language].read_text(encoding="utf-8")
-    assert text == with_table(text, markdown(json.loads(RESULTS.read_text(encoding="utf-8")), language))
+    peers = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert text == with_table(text, markdown(peers, start_document(), language))

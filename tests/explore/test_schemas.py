@@ -43,6 +43,7 @@ def test_model_document() -> None:
         "vocabulary": {"bytes": 256, "merges": 50_000, "special": 1},
         "checkpoint": {"name": "talking", "bytes": 77},
         "example": ROBOT,
+        "max_text": 2000,
         "against": None,
     }
     assert isinstance(note, dict)

@@ -11,6 +11,7 @@ from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention, Trace
 from cutaway.trace import lens as lens_module
+from cutaway.trace.interventions import KINDS
 from cutaway.trace.lens import (
     boundaries,
     direct_logit_attribution,
@@ -25,7 +26,7 @@ from tests.trace.tracing import EXAMPLES, small_models, texts, trace_of
 WEIGHTS = tiny_weights()
 IDS = random_ids(WEIGHTS.config, 30)
 TRACE = trace_of(WEIGHTS, IDS)
-NO_SUM = ("no_residual_attention", "no_residual_mlp", "no_final_norm")
+NO_SUM = tuple(name for name, kind in KINDS.items() if kind.breaks_sum)
 
 
 def test_boundaries_lie_between_the_parts() -> None:

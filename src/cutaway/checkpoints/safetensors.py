@@ -200,7 +200,9 @@ def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[t
     ...     path.read_bytes()[8:60]
     b'{"__metadata__":{"format":"pt"},"gain":{"dtype":"F32'
     """
-    header, starts = _build_header(kinds)
+    header, starts = build_header(kinds, {"format": "pt"})  # transformers asks for the framework's name
+    if len(header) - 8 > MAX_JSON_BYTES:
+        raise CheckpointError(f"{len(kinds)} tensors are too many for one file: save it in several")
     with path.open("xb") as file:
         file.write(header)
         for name, tensor in tensors:
@@ -210,20 +212,27 @@ def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[t
             _write_numbers(file, name, tensor.reshape(-1), dtype)
 
 
-def _build_header(kinds: Mapping[str, StoredAs]) -> tuple[bytes, dict[str, int]]:
-    """Return the header with its length before it, and the byte in the file at which each tensor starts."""
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}  # transformers asks for the framework's name
+def build_header(
+    kinds: Mapping[str, StoredAs], metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, dict[str, int]]:
+    """Build the header with its length before it, padded to 8 bytes, and the byte at which each tensor starts.
+
+    `starts` has the tensors in the order of the file, the widest dtypes first, so that every tensor is aligned.
+
+    >>> header, starts = build_header({"ids": ("I32", (2,)), "x": ("F64", (3,))})
+    >>> len(header) % 8, starts["x"] == len(header), starts["ids"] - starts["x"]
+    (0, True, 24)
+    """
+    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     offsets: dict[str, int] = {}
     end = 0
-    widest_first = sorted(kinds.items(), key=lambda item: -ITEM_BYTES[item[1][0]])  # so every tensor is aligned
+    widest_first = sorted(kinds.items(), key=lambda item: -ITEM_BYTES[item[1][0]])
     for name, (dtype, shape) in widest_first:
         offsets[name] = end
         end = end + size_of((dtype, shape))
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offsets[name], end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    if len(text) > MAX_JSON_BYTES:
-        raise CheckpointError(f"{len(kinds)} tensors are too many for one file: save it in several")
     return len(text).to_bytes(8, "little") + text, {name: 8 + len(text) + offset for name, offset in offsets.items()}
 
 

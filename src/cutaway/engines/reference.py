@@ -121,9 +121,12 @@ def block(
     if past is not None:
         k = np.concatenate([past[0], k], axis=1)  # (H, S, dh)
         v = np.concatenate([past[1], v], axis=1)
-    zcat = hook(f"zcat.{layer}", merge_heads(attention(q, k, v, layer, hook)))  # (T, d)
-    x = hook(f"resid.mid.{layer}", x + hook(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat)))
-    x = hook(f"resid.post.{layer}", x + mlp(config, weights, layer, x, hook))
+    z = attention(q, k, v, layer, hook)
+    zcat = hook(f"zcat.{layer}", merge_heads(z))  # (T, d)
+    attn_out = hook(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat))
+    x = hook(f"resid.mid.{layer}", x + attn_out)
+    mlp_out = mlp(config, weights, layer, x, hook)
+    x = hook(f"resid.post.{layer}", x + mlp_out)
     return x, (k, v)
 
 
@@ -155,7 +158,8 @@ def attention(q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hoo
     scores = hook(f"scores.{layer}", scores_raw / np.float32(np.sqrt(q.shape[-1])))
     n_new, n_all = scores.shape[1:]
     causal = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token attends to itself and to earlier tokens
-    attn = hook(f"attn.{layer}", softmax(hook(f"masked.{layer}", np.where(causal, scores, MASKED))))
+    masked = hook(f"masked.{layer}", np.where(causal, scores, MASKED))
+    attn = hook(f"attn.{layer}", softmax(masked))
     return hook(f"z.{layer}", attn @ v)
 
 
@@ -170,9 +174,9 @@ def mlp(
     [[25.0, 25.0]]
     """
     x = block_norm(config, weights, layer, 2, x, hook)
-    hidden = hook(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
-    hidden = hook(f"mlp_act.{layer}", gelu(hidden))
-    return hook(f"mlp_out.{layer}", linear(weights, f"h.{layer}.mlp.c_proj", hidden))
+    mlp_pre = hook(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
+    mlp_act = hook(f"mlp_act.{layer}", gelu(mlp_pre))
+    return hook(f"mlp_out.{layer}", linear(weights, f"h.{layer}.mlp.c_proj", mlp_act))
 
 
 def block_norm(

@@ -59,9 +59,9 @@ class Explorer:
         self.cache = TraceCache()
         self.worker = Worker()
         self.latest = LatestJob()
-        self.services = {
-            is_second: TraceService(each, self.cache) for is_second, each in ((False, model), (True, against)) if each
-        }
+        self.services = {False: TraceService(model, self.cache)}  # by the request's `against`
+        if against:
+            self.services[True] = TraceService(against, self.cache)
 
     def routes(self) -> list[Route]:
         """List the routes of the API and of the page."""

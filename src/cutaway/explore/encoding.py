@@ -5,12 +5,12 @@ Token ids are sent as I32, other tensors in the requested encoding: `f32` exactl
 at most 1/127 apart. Source: the section "Format" of the README of huggingface/safetensors.
 """
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.checkpoints.safetensors import build_header
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 from cutaway.web.responses import Content
@@ -28,21 +28,9 @@ def tensors_content(tensors: Mapping[str, EncodedTensor], metadata: Mapping[str,
     >>> int.from_bytes(body[:8], "little"), body[-8:]
     (56, b'\\x03\\x00\\x00\\x00\\x04\\x00\\x00\\x00')
     """
-    widest_first = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))  # which aligns every tensor
-    bodies = [np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data for tensor in widest_first.values()]
-    return Content(b"".join([_header(widest_first, metadata), *bodies]), "application/octet-stream")
-
-
-def _header(tensors: Mapping[str, EncodedTensor], metadata: Mapping[str, str] | None) -> bytes:
-    """Serialise the length of the header, 8 bytes, and the header, padded to a multiple of 8."""
-    entries: dict[str, object] = {"__metadata__": metadata} if metadata else {}
-    end = 0
-    for name, tensor in tensors.items():
-        offsets = [end, end := end + tensor.nbytes]
-        entries[name] = {"dtype": _DTYPES[tensor.dtype.name], "shape": tensor.shape, "data_offsets": offsets}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    header, starts = build_header({name: (_DTYPES[t.dtype.name], t.shape) for name, t in tensors.items()}, metadata)
+    bodies = [np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data for name in starts]
+    return Content(b"".join([header, *bodies]), "application/octet-stream")
 
 
 def encode(name: str, values: FloatArray | NDArray[np.int64], encoding: str) -> EncodedTensor:

@@ -42,7 +42,6 @@ _PAGE = """<!doctype html>
 <title>Cutaway</title><style>{style}</style></head><body>
 <script type="application/gzip" id="packed">{packed}</script><script>{unpack}</script></body></html>
 """
-MAX_TEXT = 2000  # characters, as in views/tokens.js
 HEIGHT = 900  # pixels, of the frame in a notebook
 
 _IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
@@ -152,7 +151,7 @@ def _text(tokenizer: Codec, trace: Trace) -> str:
     """Return the text that the view of tokens requests: without the start token, at most `MAX_TEXT` characters."""
     after = trace.ids[trace.ids[0] == tokenizer.bos :]
     data = b"".join(schemas.token_bytes(tokenizer, token) or b"" for token in after)
-    return data.decode("utf-8", "replace")[:MAX_TEXT]
+    return data.decode("utf-8", "replace")[: schemas.MAX_TEXT]
 
 
 def _is_small(trace: Trace) -> bool:

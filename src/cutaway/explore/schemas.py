@@ -23,16 +23,20 @@ from cutaway.trace import Trace
 from cutaway.trace.interventions import KINDS
 from cutaway.web.worker import Document
 
+MAX_TEXT = 2000  # characters whose tokenization the page explains
+
 
 def model_document(model: Model, checkpoint_bytes: int, against: Model | None = None) -> Document:
     """Describe the model, the interventions that it accepts, and the second model that it can be compared with.
 
-    An intervention `needs` some fields and `allows` others; `example` is the text of a page that names none.
+    An intervention `needs` some fields and `allows` others, and `breaks_sum` if a logit is no longer a sum over the
+    components. `example` is the text of a page that names none; of a longer one than `max_text` characters the page
+    explains the tokenization only so far.
 
     >>> import cutaway
     >>> document = model_document(cutaway.load(), checkpoint_bytes=0)
     >>> document["name"], document["interventions"]["mask_value"]
-    ('builtin', {'needs': ('value',), 'allows': ('layer', 'value')})
+    ('builtin', {'needs': ('value',), 'allows': ('layer', 'value'), 'breaks_sum': False})
     """
     published = published_as(model.config)
     names = {"name": published.name, "size": published.size, "first_size": published.first_size} if published else None
@@ -50,8 +54,12 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         if isinstance(model.tokenizer, Tokenizer)
         else None,
         "checkpoint": {"name": model.name, "bytes": checkpoint_bytes},
-        "interventions": {name: {"needs": kind.needs, "allows": kind.allows} for name, kind in KINDS.items()},
+        "interventions": {
+            name: {"needs": kind.needs, "allows": kind.allows, "breaks_sum": kind.breaks_sum}
+            for name, kind in KINDS.items()
+        },
         "example": EXAMPLE_TEXT,
+        "max_text": MAX_TEXT,
         "against": {"name": against.name, "dtype": against.engine.dtype} if against else None,
     }
 

@@ -1,12 +1,12 @@
 """Byte-level BPE, step by step: GPT-2's tokenizer written to be read; the fast one is tested against it.
 
 Text is split into pre-tokens (OpenAI's pattern), a pre-token becomes UTF-8 bytes, and each byte a printable symbol. The
-symbols are merged pair by pair, pairs that were learnt first before others, until no learnt pair is left: these are the
-tokens. Only the standard library is used.
+symbols are merged pair by pair, the pair that was learnt first before others, until no learnt pair is left: the parts
+are the tokens. Only the standard library is used.
 
-Letters and numbers depend on the version of Unicode: Python 3.11 has version 14, `tokenizers` 0.23 has 16. All
-characters that this Python knows are of the same kind in both; one that was assigned later counts as "other" here, so
-that it may be split differently from the fast tokenizer, which counts.
+Letters and numbers depend on the version of Unicode: Python 3.11 has version 14, `tokenizers` 0.23 has 16. Characters
+known to both are of the same kind in both. One that was assigned later counts as "other" here and may be split
+differently; the fast tokenizer is authoritative.
 
 Source: `src/encoder.py` of openai/gpt-2.
 """
@@ -144,33 +144,40 @@ def merge(symbols: str, ranks: Ranks) -> tuple[list[str], list[MergeStep]]:
     >>> merge("hello", {("l", "l"): 0, ("e", "ll"): 1})[0]
     ['h', 'ell', 'o']
     """
+    # The parts form a doubly linked list: a merge extends the left part and unlinks the right one.
     size = len(symbols)
-    parts = [*symbols, ""]  # an empty part ends the list or was merged away; it pairs with nothing
-    before = list(range(-1, size))
-    after = list(range(1, size + 2))
-    heap: list[tuple[int, int]] = []  # (rank, index of the left part)
+    parts = [*symbols, ""]  # unlinked parts, and the end of the list, are empty: they are in no learnt pair
+    previous = list(range(-1, size))
+    following = list(range(1, size + 2))
 
-    def offer(index: int) -> None:
-        rank = ranks.get((parts[index], parts[after[index]]))
+    # The heap holds every learnt pair of neighbours as (rank, index of its left part).
+    heap: list[tuple[int, int]] = []
+
+    def push_pair(left: int) -> None:
+        rank = ranks.get((parts[left], parts[following[left]]))
         if rank is not None:
-            heapq.heappush(heap, (rank, index))
+            heapq.heappush(heap, (rank, left))
 
     for index in range(size):
-        offer(index)
+        push_pair(index)
+
     steps: list[MergeStep] = []
     while heap:
-        rank, index = heapq.heappop(heap)
-        gone = after[index]
-        if ranks.get((parts[index], parts[gone])) != rank:
-            continue  # an earlier merge has used one of the two
-        steps.append(MergeStep(rank, parts[index], parts[gone], index))
-        parts[index] += parts[gone]
-        parts[gone] = ""
-        after[index] = after[gone]
-        before[after[index]] = index
-        offer(index)
-        if before[index] >= 0:
-            offer(before[index])
+        rank, left = heapq.heappop(heap)
+        right = following[left]
+        if ranks.get((parts[left], parts[right])) != rank:
+            continue  # stale: an earlier merge has changed one of the two
+        steps.append(MergeStep(rank, parts[left], parts[right], left))
+
+        parts[left] += parts[right]
+        parts[right] = ""
+        following[left] = following[right]
+        previous[following[left]] = left
+
+        # The new part has two new neighbour pairs.
+        push_pair(left)
+        if previous[left] >= 0:
+            push_pair(previous[left])
     return [part for part in parts if part], steps
 
 

@@ -54,6 +54,7 @@ class Kind:
     """Tensor that a kind of intervention replaces, by which function, and the fields it needs and allows.
 
     `needs_all` marks a change that needs the rows of all tokens at once, so that nothing of another text can be reused.
+    `breaks_sum` marks one after which a logit is no longer the sum of what the components add to it.
     """
 
     tensor: str
@@ -61,6 +62,7 @@ class Kind:
     needs: tuple[str, ...] = ()
     allows: tuple[str, ...] = ("layer",)
     needs_all: bool = False
+    breaks_sum: bool = False
 
 
 def _heads(array: FloatArray, head: int | None) -> slice:
@@ -149,9 +151,9 @@ KINDS: Mapping[str, Kind] = {
     "values_are_keys": Kind("v", _instead("k")),
     "previous_queries": Kind("q", _previous_queries, needs_all=True),
     "no_positions": Kind("pos_emb", _zero, allows=()),
-    "no_residual_attention": Kind("resid.mid", _instead("attn_out")),
-    "no_residual_mlp": Kind("resid.post", _instead("mlp_out")),
-    "no_final_norm": Kind("ln_f", _instead("resid.post"), allows=()),
+    "no_residual_attention": Kind("resid.mid", _instead("attn_out"), breaks_sum=True),
+    "no_residual_mlp": Kind("resid.post", _instead("mlp_out"), breaks_sum=True),
+    "no_final_norm": Kind("ln_f", _instead("resid.post"), allows=(), breaks_sum=True),
     "patch_residual": Kind(
         "resid.post", _patch_residual, needs=("layer", "position", "source"), allows=("layer", "position", "source")
     ),

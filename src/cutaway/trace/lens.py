@@ -8,7 +8,7 @@ import numpy as np
 from cutaway.checks import check_int
 from cutaway.errors import UsageError
 from cutaway.numerics import Float64Array, FloatArray, IndexArray, log_softmax, negative_log_likelihood, softmax, top_k
-from cutaway.trace.interventions import made_in
+from cutaway.trace.interventions import KINDS, made_in
 from cutaway.trace.trace import Trace
 
 CHUNK = 128  # vectors whose logits are in memory at a time
@@ -170,7 +170,7 @@ def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribu
 def _check_sum(trace: Trace, position: int) -> None:
     for intervention in trace.interventions:
         patched = intervention.kind == "patch_residual" and intervention.position == position
-        if patched or intervention.kind in ("no_residual_attention", "no_residual_mlp", "no_final_norm"):
+        if patched or KINDS[intervention.kind].breaks_sum:
             raise UsageError(
                 f"a logit cannot be attributed with the intervention {intervention.kind}: it is not a sum of parts"
             )

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { START, changeToText, fromAddress, textToChange, toAddress } from "../../../src/cutaway/explore/page/lib/address.js";
+import { vectors } from "./vectors.mjs";
 
 const STATES = [
   START,
@@ -16,6 +17,10 @@ for (const state of STATES) {
   test(`an address gives back the state that it was made from: ${toAddress(state)}`, () => {
     assert.deepEqual(fromAddress(toAddress(state)), { ...state });
   });
+}
+
+for (const { address, state } of vectors.addresses) {
+  test(`Python's addresses are read: ${address}`, () => assert.deepEqual(fromAddress(address), { ...START, ...state }));
 }
 
 test("ids stand above a text, which is what they were read from", () => {

@@ -22,7 +22,4 @@ scales and quantised in blocks of 32; dot products within a block are exact inte
 de-quantised on the fly and activations stay float32. Each row of the cache has a buffer of its own, which grows as the
 row fills and is given back when it is emptied. Work is cut into chunks that threads take as they come; a thread that
 finds none spins for 0.1 ms and then sleeps.
-
-The AVX-512 kernels have been run in an emulator only (112 cases against the portable ones), with its one missing
-instruction replaced by its definition; their speed has not been measured.
 """

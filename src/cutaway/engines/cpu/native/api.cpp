@@ -1,5 +1,5 @@
-// The C interface that cutaway/engines/cpu/library.py declares. Arguments have been checked there; what can still go wrong is that
-// memory or threads run out, which comes back as a status.
+// The C interface, declared for Python in cutaway/engines/cpu/library.py. engine.py validates the arguments; the errors that
+// remain (out of memory, no more threads, an unknown name) are returned as a status.
 
 #include <new>
 #include <stdexcept>
@@ -13,10 +13,11 @@ namespace {
 
 enum Status { kOk = 0, kNoMemory = 1, kNoThreads = 2, kUnknownName = 3 };
 
-template <class Work>
-int guarded(const Work& work) {
+// Call `body` and turn its exception into a status.
+template <class Body>
+int guarded(const Body& body) {
     try {
-        work();
+        body();
         return kOk;
     } catch (const std::bad_alloc&) {
         return kNoMemory;
@@ -33,7 +34,7 @@ int guarded(const Work& work) {
 
 #define CUTAWAY_API extern "C" __attribute__((visibility("default")))
 
-// The name of the instruction set that `wanted` (nullptr: the best) stands for, or nullptr where this processor lacks it.
+// Name of the instruction set `wanted` (nullptr: the best available); nullptr if this processor does not support it.
 CUTAWAY_API const char* cutaway_isa(const char* wanted) {
     const Kernels* kernels = find_kernels(wanted);
     return kernels ? kernels->name : nullptr;
@@ -47,22 +48,22 @@ CUTAWAY_API int cutaway_model_new(int n_vocab, int n_ctx, int n_embd, int n_head
 
 CUTAWAY_API void cutaway_model_free(Model* model) { delete model; }
 
-// Whether matrices can be of that format.
+// 1 if matrices can be stored in this format, else 0.
 CUTAWAY_API int cutaway_has_format(const char* name) { return find_format(*find_kernels(nullptr), name) != nullptr; }
 
 CUTAWAY_API int cutaway_load(Model* model, const char* name, const char* format, const StoredArray* arrays) {
     return guarded([&] {
-        std::lock_guard<std::mutex> lock(model->busy);
+        std::lock_guard<std::mutex> lock(model->mutex);
         load(*model, name, format, arrays);
     });
 }
 
-CUTAWAY_API int cutaway_forward(Model* model, Cache* cache, const int32_t* tokens, const int* counts, const int* cache_rows, int rows,
-                                int all, int exact, float* logits) {
+CUTAWAY_API int cutaway_forward(Model* model, Cache* cache, const int32_t* tokens, const int* counts, const int* cache_rows,
+                                int rows, int all, int exact, float* logits) {
     return guarded([&] {
-        std::lock_guard<std::mutex> lock(model->busy);
-        const Batch batch{tokens, std::vector<int>(counts, counts + rows), std::vector<int>(cache_rows, cache_rows + rows), all != 0,
-                          exact != 0};
+        std::lock_guard<std::mutex> lock(model->mutex);
+        const Batch batch{tokens, std::vector<int>(counts, counts + rows), std::vector<int>(cache_rows, cache_rows + rows),
+                          all != 0, exact != 0};
         forward(*model, cache, batch, logits);
     });
 }

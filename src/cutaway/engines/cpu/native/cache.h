@@ -1,5 +1,5 @@
-// Keys and values of what the rows of a batch have read. Each row has a buffer of its own, with room for what comes
-// next: a prompt is read once, and its first new token must not wait for the whole row to be copied.
+// The KV cache. Each row has its own buffers with spare capacity, so that the first decode step after a prefill does not copy the
+// whole row.
 
 #pragma once
 
@@ -9,14 +9,13 @@
 
 namespace cutaway {
 
-enum class Stored { kFloat, kHalf };
-
-// One sequence. Keys: (layer, head, position / 16, d_head, 16); values: (layer, head, d_head / 16, position, 16). What lies
-// beyond the length is finite (zeros, or what was truncated), as attention multiplies it by zero.
+// One sequence. Keys: (layer, head, position / 16, d_head, 16); values: (layer, head, d_head / 16, position, 16). Elements past the
+// length are finite (zeros or truncated positions): attention multiplies them by zero.
 struct CacheRow {
     int length = 0;
     size_t capacity = 0;  // a multiple of kLanes
-    Bytes keys, values;
+    Bytes keys;
+    Bytes values;
 };
 
 class Cache {
@@ -25,27 +24,27 @@ class Cache {
 
     std::vector<CacheRow> rows;
 
-    // While it is empty a cache takes on the precision that the next call wants; after that it keeps its own.
-    void prefer(Stored);
-    // Make room for `length` positions in a row.
+    // Set the type if all rows are empty; otherwise the cache keeps its type.
+    void set_type_if_empty(KvType);
+    // Grow a row to a capacity of at least `length` positions.
     void reserve(int row, int length);
-    // Forget what a row holds from this length on; an empty row gives its memory back.
+    // Drop the positions of a row from `length` on; an empty row frees its memory.
     void truncate(int row, int length);
     void copy_row(int source, int target);
 
-    Stored stored() const { return stored_; }
     HeadCache head(int row, int layer, int head) const;
 
   private:
-    size_t element() const { return stored_ == Stored::kHalf ? sizeof(Half) : sizeof(float); }
+    size_t element_bytes() const { return type_ == KvType::kFloat16 ? sizeof(Half) : sizeof(float); }
     size_t value_panels() const { return divide_up(d_head_, kLanes); }
-    CacheRow copied(const CacheRow&, size_t capacity) const;
-    size_t roomy(int length) const;  // capacity for a row that has grown to this length, and a half more
+    CacheRow with_capacity(const CacheRow&, size_t capacity) const;
+    size_t grown_capacity(int length) const;  // half as much again as the length, to amortise copies
 
     Shape shape_;
     int d_head_;
-    size_t n_head_, heads_;  // heads in a layer, in all layers
-    Stored stored_ = Stored::kFloat;
+    size_t n_head_;
+    size_t heads_;  // of all layers
+    KvType type_ = KvType::kFloat32;
 };
 
 }  // namespace cutaway

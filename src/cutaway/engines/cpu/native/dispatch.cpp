@@ -1,4 +1,4 @@
-// Detection of the instruction sets that this processor has and whose registers the operating system saves.
+// Run-time detection of instruction sets: supported by the processor, and enabled by the operating system.
 
 #include <cstring>
 #include <initializer_list>
@@ -15,7 +15,10 @@ namespace cutaway {
 namespace {
 
 struct Registers {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    unsigned eax = 0;
+    unsigned ebx = 0;
+    unsigned ecx = 0;
+    unsigned edx = 0;
 };
 
 Registers cpuid(unsigned leaf) {
@@ -30,10 +33,11 @@ bool has_bits(unsigned value, std::initializer_list<int> bits) {
     return true;
 }
 
-// The register sets that the operating system saves: bits 1-2 SSE and AVX, 5-7 AVX-512.
+// XCR0, the register state that the operating system saves: bits 1-2 SSE and AVX, 5-7 AVX-512.
 unsigned saved_registers() {
     if (!has_bits(cpuid(1).ecx, {27})) return 0;
-    unsigned low, high;
+    unsigned low;
+    unsigned high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return low;
 }

@@ -5,36 +5,35 @@
 namespace cutaway {
 namespace {
 
-// As many tokens go through the layers together. More would only cost memory: the weights are already read far less often than
-// they are multiplied. As prefill equals decode bit for bit, how a batch is cut changes nothing.
-constexpr int kSlabTokens = 512;
-constexpr int kQueriesPerTask = 48;
-constexpr size_t kPanelGroupBytes = 256 << 10;  // weights that a thread takes through all rows at once: within the L2 cache
+// Tokens that pass through the layers together. More would only take memory: the product is compute-bound already. The division
+// into micro-batches does not change the results, as prefill and decode give the same bits.
+constexpr int kMicroBatchTokens = 512;
+constexpr int kQueriesPerChunk = 48;
+constexpr size_t kPanelGroupBytes = 256 << 10;  // weights that a thread multiplies by all rows at once: they fit the L2 cache
 constexpr int kChunksPerThread = 4;
-constexpr int kSerialRows = 2;  // so few rows are done before another thread has noticed that there is work
+constexpr int kSerialRows = 2;  // up to this many are finished before another thread would have started
 
-// Consecutive tokens of one sequence of the batch.
+// Consecutive tokens of one sequence, all in one micro-batch.
 struct Segment {
-    int row;    // of the cache
-    int past;   // positions before the first of them
+    int row;   // of the cache
+    int past;  // positions before the first token
     int count;
-    bool last;  // reaches the end of the sequence
+    bool last;  // the segment ends the sequence
 };
 
-// Consecutive queries of one segment; their results go to rows `out` .. of the slab.
-struct Queries {
+// Consecutive queries of one segment, processed by one thread for each head.
+struct QueryChunk {
     const Segment* segment;
-    int first, count;  // within the segment
-    int token;         // of the first query, within the slab
-    int out;
+    int first;  // query, within the segment
+    int count;
+    int token;  // of the first query, within the micro-batch
+    int out;    // row of its result
 };
 
-size_t padded(int width) { return round_up(width, kBlock); }
-
-// One slab of tokens on its way through the model.
-class Pass {
+// The forward pass of one micro-batch.
+class ForwardPass {
   public:
-    Pass(Model& model, Cache& cache, bool exact)
+    ForwardPass(Model& model, Cache& cache, bool exact)
         : model_(model), shape_(model.shape), kernels_(model.kernels), work_(model.workspace), cache_(cache),
           width_(padded(model.shape.n_embd)), exact_(exact) {}
 
@@ -43,7 +42,7 @@ class Pass {
         for (const Segment& s : segments) tokens_ += s.count;
         embed(tokens, segments);
         for (int layer = 0; layer < shape_.n_layer; layer++) block(layer, segments, all || layer + 1 < shape_.n_layer);
-        head(logits);
+        lm_head(logits);
     }
 
   private:
@@ -51,41 +50,41 @@ class Pass {
         std::vector<int> positions;
         for (const Segment& s : segments)
             for (int i = 0; i < s.count; i++) positions.push_back(s.past + i);
-        each_row(tokens_, [&](int row) {
+        for_each_row(tokens_, [&](int row) {
             float* x = work_.x.data() + row * width_;
             const float* position = model_.wpe + positions[row] * width_;
             model_.wte.format->dequantise_row(model_.wte, tokens[row], x);
             for (int i = 0; i < shape_.n_embd; i++) x[i] += position[i];
-            std::fill(x + shape_.n_embd, x + width_, 0.0f);  // an earlier call may have left NaN in the padding
+            std::fill(x + shape_.n_embd, x + width_, 0.0f);  // an earlier call may have left NaN there
         });
     }
 
-    // One layer. Unless `all`, only the last token of each row is followed beyond the keys and values.
+    // One transformer block. Unless `all`, only the last token of each sequence continues after keys and values are stored.
     void block(int index, const std::vector<Segment>& segments, bool all) {
         const Layer& layer = model_.layers[index];
-        normalise(layer.ln_1_gain, layer.ln_1_bias, layer.c_attn);
+        layer_norm(layer.ln_1_gain, layer.ln_1_bias, layer.c_attn);
         linear(layer.c_attn, layer.c_attn_bias, work_.normed, work_.qkv, Epilogue::kStore);
         store_kv(index, segments);
-        attend(index, queries(segments, all));
-        if (!all) keep_last(segments);
+        attend(index, query_chunks(segments, all));
+        if (!all) gather_last_tokens(segments);
         quantise(layer.attn_proj, work_.normed);
         linear(layer.attn_proj, layer.attn_proj_bias, work_.normed, work_.x, Epilogue::kAdd);
 
-        normalise(layer.ln_2_gain, layer.ln_2_bias, layer.c_fc);
+        layer_norm(layer.ln_2_gain, layer.ln_2_bias, layer.c_fc);
         linear(layer.c_fc, layer.c_fc_bias, work_.normed, work_.hidden, Epilogue::kGelu);
         quantise(layer.mlp_proj, work_.hidden);
         linear(layer.mlp_proj, layer.mlp_proj_bias, work_.hidden, work_.x, Epilogue::kAdd);
     }
 
-    void head(float* logits) {
-        normalise(model_.ln_f_gain, model_.ln_f_bias, model_.head());
+    void lm_head(float* logits) {
+        layer_norm(model_.ln_f_gain, model_.ln_f_bias, model_.head());
         const Outputs to{logits, size_t(shape_.n_vocab), shape_.n_vocab, nullptr, Epilogue::kStore};
         linear(model_.head(), work_.normed, to);
     }
 
-    // x normalised, and quantised for the matrix that reads it.
-    void normalise(Vector gain, Vector bias, const Matrix& reader) {
-        each_row(tokens_, [&](int row) {
+    // Layer norm of x into normed, quantised if the matrix that reads it multiplies integers.
+    void layer_norm(Vector gain, Vector bias, const Matrix& reader) {
+        for_each_row(tokens_, [&](int row) {
             kernels_.layer_norm(work_.x.data() + row * width_, gain, bias, shape_.n_embd, shape_.epsilon,
                                 work_.normed.data() + row * width_);
             if (quantises_for(reader)) quantise(reader, work_.normed, row);
@@ -95,7 +94,7 @@ class Pass {
     bool quantises_for(const Matrix& reader) const { return !exact_ && reader.format->multiply; }
 
     void quantise(const Matrix& reader, const Buffer<float>& from) {
-        if (quantises_for(reader)) each_row(tokens_, [&](int row) { quantise(reader, from, row); });
+        if (quantises_for(reader)) for_each_row(tokens_, [&](int row) { quantise(reader, from, row); });
     }
 
     void quantise(const Matrix& reader, const Buffer<float>& from, int row) {
@@ -116,18 +115,19 @@ class Pass {
         const size_t width = padded(matrix.depth);
         const Format& format = *matrix.format;
         const bool quantised = quantises_for(matrix);
-        each_panel_group(matrix, [&](PanelRange range, int thread) {
+        for_each_panel_group(matrix, [&](PanelRange range, int thread) {
             if (quantised) format.multiply(matrix, range, quantised_rows(width), tokens_, to);
             else format.multiply_exact(matrix, range, {from.data(), width}, tokens_, to, work_.panels[thread].data());
         });
     }
 
-    // The keys and values of the slab into the cache.
+    // Write the keys and values of the micro-batch to the cache.
     void store_kv(int layer, const std::vector<Segment>& segments) {
-        const int d = shape_.n_embd, d_head = shape_.d_head();
+        const int d = shape_.n_embd;
+        const int d_head = shape_.d_head();
         int first = 0;
         for (const Segment& s : segments) {
-            each(shape_.n_head, s.count * d > 8192, [&](int head, int) {
+            for_each(shape_.n_head, s.count * d > 8192, [&](int head, int) {
                 const HeadCache to = cache_.head(s.row, layer, head);
                 for (int i = 0; i < s.count; i++) {
                     const float* key = work_.qkv.data() + (first + i) * padded(3 * d) + d + head * d_head;
@@ -138,34 +138,37 @@ class Pass {
         }
     }
 
-    std::vector<Queries> queries(const std::vector<Segment>& segments, bool all) const {
-        std::vector<Queries> queries;
-        int token = 0, ends = 0;
+    std::vector<QueryChunk> query_chunks(const std::vector<Segment>& segments, bool all) const {
+        std::vector<QueryChunk> chunks;
+        int token = 0;
+        int ends = 0;
         for (const Segment& s : segments) {
             if (all)
-                for (int first = 0; first < s.count; first += kQueriesPerTask)
-                    queries.push_back({&s, first, std::min(kQueriesPerTask, s.count - first), token + first, token + first});
+                for (int first = 0; first < s.count; first += kQueriesPerChunk)
+                    chunks.push_back({&s, first, std::min(kQueriesPerChunk, s.count - first), token + first, token + first});
             else if (s.last)
-                queries.push_back({&s, s.count - 1, 1, token + s.count - 1, ends++});
+                chunks.push_back({&s, s.count - 1, 1, token + s.count - 1, ends++});
             token += s.count;
         }
-        return queries;
+        return chunks;
     }
 
-    void attend(int layer, const std::vector<Queries>& queries) {
+    void attend(int layer, const std::vector<QueryChunk>& chunks) {
         const size_t qkv_width = padded(3 * shape_.n_embd);
-        each(int(queries.size()) * shape_.n_head, true, [&](int task, int thread) {
-            const Queries& q = queries[queries.size() - 1 - task / shape_.n_head];  // the longest ones of a sequence first
-            const int head = task % shape_.n_head, column = head * shape_.d_head();
+        for_each(int(chunks.size()) * shape_.n_head, true, [&](int task, int thread) {
+            const QueryChunk& q = chunks[chunks.size() - 1 - task / shape_.n_head];  // those with the most positions first
+            const int head = task % shape_.n_head;
+            const int column = head * shape_.d_head();
             kernels_.attend({cache_.head(q.segment->row, layer, head), work_.qkv.data() + q.token * qkv_width + column, qkv_width,
                              work_.normed.data() + q.out * width_ + column, width_, q.count, q.segment->past + q.first,
                              work_.scores[thread].data(), work_.positions});
         });
     }
 
-    // Move the residuals of the last token of each row to the front, and go on with these alone.
-    void keep_last(const std::vector<Segment>& segments) {
-        int token = 0, kept = 0;
+    // Reduce x to the last token of each sequence.
+    void gather_last_tokens(const std::vector<Segment>& segments) {
+        int token = 0;
+        int kept = 0;
         for (const Segment& s : segments) {
             token += s.count;
             if (!s.last) continue;
@@ -174,24 +177,25 @@ class Pass {
         tokens_ = kept;
     }
 
-    template <class Work>
-    void each(int count, bool worth_sharing, const Work& work) {
-        if (worth_sharing) return model_.pool.run(count, work);
-        for (int i = 0; i < count; i++) work(i, 0);
+    template <class Body>
+    void for_each(int count, bool parallel, const Body& body) {
+        if (parallel) return model_.pool.parallel_for(count, body);
+        for (int i = 0; i < count; i++) body(i, 0);
     }
 
-    template <class Work>
-    void each_row(int rows, const Work& work) {
-        each(rows, rows > kSerialRows, [&](int row, int) { work(row); });
+    template <class Body>
+    void for_each_row(int rows, const Body& body) {
+        for_each(rows, rows > kSerialRows, [&](int row, int) { body(row); });
     }
 
-    template <class Work>
-    void each_panel_group(const Matrix& matrix, const Work& work) {
+    // Divide the panels into groups: several per thread, and each small enough for kPanelGroupBytes.
+    template <class Body>
+    void for_each_panel_group(const Matrix& matrix, const Body& body) {
         const int panels = matrix.panel_count();
-        const int fair = int(divide_up(panels, model_.pool.size() * kChunksPerThread));
-        const int group = std::max(1, std::min(fair, int(kPanelGroupBytes / matrix.panel_bytes())));
-        each(int(divide_up(panels, group)), true, [&](int chunk, int thread) {
-            work(PanelRange{chunk * group, std::min(panels, (chunk + 1) * group)}, thread);
+        const int balanced = int(divide_up(panels, model_.pool.size() * kChunksPerThread));
+        const int group = std::max(1, std::min(balanced, int(kPanelGroupBytes / matrix.panel_bytes())));
+        for_each(int(divide_up(panels, group)), true, [&](int chunk, int thread) {
+            body(PanelRange{chunk * group, std::min(panels, (chunk + 1) * group)}, thread);
         });
     }
 
@@ -202,16 +206,19 @@ class Pass {
     Cache& cache_;
     const size_t width_;  // of a row of x
     const bool exact_;    // float32 activations for all matrices
-    int tokens_ = 0;  // rows of x in use
+    int tokens_ = 0;      // rows of x in use
 };
 
-void make_room(Model& model, int tokens, int positions) {
+// Grow the workspace to micro-batches of `tokens` tokens that attend to `positions` positions.
+void reserve_workspace(Model& model, int tokens, int positions) {
     Workspace& work = model.workspace;
     const Shape& s = model.shape;
-    const size_t d = padded(s.n_embd), inner = padded(s.n_inner), widest = std::max(d, inner);
+    const size_t d = padded(s.n_embd);
+    const size_t inner = padded(s.n_inner);
+    const size_t widest = std::max(d, inner);
     const size_t threads = model.pool.size();
     if (tokens > work.tokens) {
-        work.tokens = 0;
+        work.tokens = 0;  // in case an allocation throws
         work.x = Buffer<float>(tokens * d);
         work.normed = Buffer<float>(tokens * d);
         work.qkv = Buffer<float>(tokens * padded(3 * s.n_embd));
@@ -225,71 +232,73 @@ void make_room(Model& model, int tokens, int positions) {
     }
     const size_t extent = round_up(positions, kLanes);
     if (extent > work.positions) {
-        work.positions = 0;
+        work.positions = 0;  // in case an allocation throws
         work.scores.clear();
         for (size_t i = 0; i < threads; i++) work.scores.emplace_back(kMaxTileRows * extent);
         work.positions = extent;
     }
 }
 
-// Cut the batch into slabs of at most kSlabTokens tokens; sequences in order, long ones in several slabs.
-std::vector<std::vector<Segment>> cut(const Batch& batch, const Cache& cache) {
-    std::vector<std::vector<Segment>> slabs(1);
-    int room = kSlabTokens;
+// Divide a batch into micro-batches of at most kMicroBatchTokens tokens, sequences in order; a long one is in several.
+std::vector<std::vector<Segment>> micro_batches(const Batch& batch, const Cache& cache) {
+    std::vector<std::vector<Segment>> micro_batches(1);
+    int room = kMicroBatchTokens;
     for (size_t i = 0; i < batch.counts.size(); i++) {
-        const int row = batch.cache_rows[i], past = cache.rows[row].length;
+        const int row = batch.cache_rows[i];
+        const int past = cache.rows[row].length;
         for (int done = 0; done < batch.counts[i];) {
             if (room == 0) {
-                slabs.emplace_back();
-                room = kSlabTokens;
+                micro_batches.emplace_back();
+                room = kMicroBatchTokens;
             }
             const int count = std::min(room, batch.counts[i] - done);
-            slabs.back().push_back({row, past + done, count, done + count == batch.counts[i]});
+            micro_batches.back().push_back({row, past + done, count, done + count == batch.counts[i]});
             done += count;
             room -= count;
         }
     }
-    return slabs;
+    return micro_batches;
 }
 
 }  // namespace
 
 void forward(Model& model, Cache* cache, const Batch& batch, float* logits) {
     const size_t sequences = batch.counts.size();
-    Cache passing(model.shape, cache ? 0 : int(sequences));  // without a cache each row is kept only until its last token is read
-    Cache& kept = cache ? *cache : passing;
+    Cache temporary(model.shape, cache ? 0 : int(sequences));  // without a cache a row is freed after its last token
+    Cache& kv = cache ? *cache : temporary;
 
-    std::vector<int> lengths(kept.rows.size());  // of the rows that are read into, afterwards
-    int tokens = 0, longest = 0;
+    std::vector<int> lengths(kv.rows.size());  // after the forward pass, of the rows in use
+    int tokens = 0;
+    int longest = 0;
     for (size_t i = 0; i < sequences; i++) {
         int& length = lengths[batch.cache_rows[i]];
-        length = kept.rows[batch.cache_rows[i]].length + batch.counts[i];
+        length = kv.rows[batch.cache_rows[i]].length + batch.counts[i];
         longest = std::max(longest, length);
         tokens += batch.counts[i];
     }
-    const bool halves = !batch.exact && model.quantises_activations;
-    make_room(model, std::min(tokens, kSlabTokens), longest);
-    kept.prefer(halves ? Stored::kHalf : Stored::kFloat);
+    reserve_workspace(model, std::min(tokens, kMicroBatchTokens), longest);
+    kv.set_type_if_empty(!batch.exact && model.quantises_activations ? KvType::kFloat16 : KvType::kFloat32);
     if (cache)
-        for (const int row : batch.cache_rows) kept.reserve(row, lengths[row]);
+        for (const int row : batch.cache_rows) kv.reserve(row, lengths[row]);
 
-    Pass pass(model, kept, batch.exact);
+    ForwardPass pass(model, kv, batch.exact);
     const int32_t* next = batch.tokens;
-    for (const std::vector<Segment>& slab : cut(batch, kept)) {
-        int tokens = 0, ends = 0;
-        for (const Segment& s : slab) {
-            if (!cache) kept.reserve(s.row, lengths[s.row]);
+    for (const std::vector<Segment>& segments : micro_batches(batch, kv)) {
+        int tokens = 0;
+        int ends = 0;
+        for (const Segment& s : segments) {
+            if (!cache) kv.reserve(s.row, lengths[s.row]);
             tokens += s.count;
             ends += s.last;
         }
-        pass.run(next, slab, batch.all, logits);
+        pass.run(next, segments, batch.all, logits);
         next += tokens;
         logits += size_t(batch.all ? tokens : ends) * model.shape.n_vocab;
         if (!cache)
-            for (const Segment& s : slab)
-                if (s.last) kept.rows[s.row] = CacheRow();
+            for (const Segment& s : segments)
+                if (s.last) kv.rows[s.row] = CacheRow();
     }
-    for (const int row : batch.cache_rows) kept.rows[row].length = lengths[row];
+    for (const int row : batch.cache_rows) kv.rows[row].length = lengths[row];
 }
 
 }  // namespace cutaway

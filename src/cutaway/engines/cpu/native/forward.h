@@ -1,4 +1,4 @@
-// The forward pass of a ragged batch.
+// The forward pass of a batch of sequences of unequal length.
 
 #pragma once
 
@@ -7,15 +7,15 @@
 namespace cutaway {
 
 struct Batch {
-    const int32_t* tokens;  // of all rows, one after the other
-    std::vector<int> counts;
+    const int32_t* tokens;        // of all sequences, concatenated
+    std::vector<int> counts;      // tokens of each sequence
     std::vector<int> cache_rows;  // the row of the cache that each sequence continues
-    bool all;    // logits after every token, not only after the last of a row
-    bool exact;  // float32 activations also where the weights are int8
+    bool all;                     // logits for every token, not only the last of each sequence
+    bool exact;                   // float32 activations for int8 weights too
 };
 
-// Read the tokens after what `cache` holds (nullptr: from the start) and write the logits, (rows or tokens, n_vocab).
-// Throws std::bad_alloc; the cache then still holds what it held, in as far as it was told: its lengths.
+// Run the model on the tokens that follow those in `cache` (nullptr: none), append to it, and write the logits: (tokens, n_vocab)
+// if `all`, else (sequences, n_vocab). Throws std::bad_alloc; the lengths of the cache are then unchanged.
 void forward(Model&, Cache* cache, const Batch&, float* logits);
 
 }  // namespace cutaway

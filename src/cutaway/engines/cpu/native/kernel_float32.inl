@@ -1,4 +1,4 @@
-// Weights as float32: [panel][k][16].
+// The float32 format: [panel][k][16].
 
 namespace cutaway {
 namespace {
@@ -6,9 +6,11 @@ namespace {
 size_t float32_panel_bytes(int depth) { return size_t(depth) * kLanes * sizeof(float); }
 
 void pack_float32(const StoredArray* arrays, const PackedMatrix& to, PanelRange range) {
-    const ptrdiff_t output_stride = arrays->output_stride, depth_stride = arrays->depth_stride;
-    for (int panel = range.first; panel < range.last; panel++) {
-        const int first = panel * kLanes, count = to.outputs - first < kLanes ? to.outputs - first : kLanes;
+    const ptrdiff_t output_stride = arrays->output_stride;
+    const ptrdiff_t depth_stride = arrays->depth_stride;
+    for (int panel = range.begin; panel < range.end; panel++) {
+        const int first = panel * kLanes;
+        const int count = to.outputs - first < kLanes ? to.outputs - first : kLanes;
         const float* from = static_cast<const float*>(arrays->data) + first * output_stride;
         float* out = reinterpret_cast<float*>(to.panels + panel * float32_panel_bytes(to.depth));
         for (int k = 0; k < to.depth; k++)

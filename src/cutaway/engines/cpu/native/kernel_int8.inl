@@ -1,5 +1,5 @@
-// Weights as int8 in blocks of 32 inputs: [panel][block] Int8Block. Stored are the values, the scales of the blocks as
-// float16, and the scales of the inputs.
+// The int8 format, with a scale per block of 32 inputs: [panel][block] Int8Block. Stored arrays: int8 values, float16 block
+// scales, float32 input scales.
 
 namespace cutaway {
 namespace {
@@ -10,22 +10,24 @@ Int8Block* int8_panel(const PackedMatrix& matrix, int panel) {
     return reinterpret_cast<Int8Block*>(matrix.panels + panel * int8_panel_bytes(matrix.depth));
 }
 
-// A whole block of a matrix that is stored as (out, in), and of one stored as (in, out): four bytes at a time.
+// Pack a whole block of a matrix stored as (out, in), four bytes at a time.
 inline void pack_rows(Int8Block& block, const int8_t* from, ptrdiff_t output_stride) {
     for (int i = 0; i < kLanes; i++)
         for (int g = 0; g < kBlock / 4; g++) std::memcpy(block.values[g][i], from + i * output_stride + 4 * g, 4);
 }
 
+// The same for a matrix stored as (in, out).
 inline void pack_columns(Int8Block& block, const int8_t* from, ptrdiff_t depth_stride) {
     for (int g = 0; g < kBlock / 4; g++)
         for (int i = 0; i < kLanes; i++) {
             const uint8_t* k = reinterpret_cast<const uint8_t*>(from) + 4 * g * depth_stride + i;
-            // Little-endian, as are all processors that this runs on: the checkpoint's own numbers are.
+            // Little-endian, as checkpoints are and every supported processor is.
             const uint32_t four = k[0] | k[depth_stride] << 8 | k[2 * depth_stride] << 16 | uint32_t(k[3 * depth_stride]) << 24;
             std::memcpy(block.values[g][i], &four, 4);
         }
 }
 
+// Pack an incomplete block, at the edge of a matrix.
 inline void pack_part(Int8Block& block, int outputs, int depth, const int8_t* from, ptrdiff_t output_stride,
                       ptrdiff_t depth_stride) {
     for (int k = 0; k < depth; k++)
@@ -34,7 +36,8 @@ inline void pack_part(Int8Block& block, int outputs, int depth, const int8_t* fr
 
 void pack_block(const StoredArray& from, const StoredArray& scales, const PackedMatrix& to, int panel, int b) {
     Int8Block& block = int8_panel(to, panel)[b];
-    const int first = panel * kLanes, k = b * kBlock;
+    const int first = panel * kLanes;
+    const int k = b * kBlock;
     const int outputs = to.outputs - first < kLanes ? to.outputs - first : kLanes;
     const int depth = to.depth - k < kBlock ? to.depth - k : kBlock;
     const bool whole = outputs == kLanes && depth == kBlock;
@@ -47,7 +50,7 @@ void pack_block(const StoredArray& from, const StoredArray& scales, const Packed
 }
 
 void pack_int8(const StoredArray* arrays, const PackedMatrix& to, PanelRange range) {
-    for (int panel = range.first; panel < range.last; panel++)
+    for (int panel = range.begin; panel < range.end; panel++)
         for (int b = 0; b < int(divide_up(to.depth, kBlock)); b++) pack_block(arrays[0], arrays[1], to, panel, b);
 }
 
@@ -62,7 +65,7 @@ void dequantise_int8_row(const PackedMatrix& matrix, int output, float* row) {
     }
 }
 
-// M rows through one panel of int8: exact dot products within a block, a float sum over the blocks.
+// Multiply M rows by one panel: exact integer dot products within a block, a float32 sum over the blocks.
 template <int M>
 inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int row, int panel, const Outputs& to) {
     const size_t per_row = x.stride / kBlock;
@@ -83,7 +86,7 @@ void multiply_int8(const PackedMatrix& matrix, PanelRange range, QuantisedRows x
     for (int row = 0; row < rows; row += kInt8Rows) {
         const QuantisedRows tile = skip_rows(x, row);
         with_count<kInt8Rows>(rows - row, [&](auto m) {
-            for (int panel = range.first; panel < range.last; panel++)
+            for (int panel = range.begin; panel < range.end; panel++)
                 int8_tile<decltype(m)::value>(int8_panel(matrix, panel), count, tile, row, panel, to);
         });
     }
@@ -100,13 +103,13 @@ void dequantise_panel(const Int8Block* blocks, const float* input_scales, int de
 }
 
 void multiply_int8_exact(const PackedMatrix& matrix, PanelRange range, FloatRows x, int rows, const Outputs& to, float* scratch) {
-    for (int panel = range.first; panel < range.last; panel++) {
+    for (int panel = range.begin; panel < range.end; panel++) {
         dequantise_panel(int8_panel(matrix, panel), matrix.input_scales, matrix.depth, scratch);
-        Outputs there = to;
-        there.data += size_t(panel) * kLanes;
-        there.width -= panel * kLanes;
-        if (there.bias) there.bias += size_t(panel) * kLanes;
-        linear_float(scratch, matrix.depth, {0, 1}, x, rows, there);
+        Outputs panel_out = to;
+        panel_out.data += size_t(panel) * kLanes;
+        panel_out.width -= panel * kLanes;
+        if (panel_out.bias) panel_out.bias += size_t(panel) * kLanes;
+        linear_float(scratch, matrix.depth, {0, 1}, x, rows, panel_out);
     }
 }
 

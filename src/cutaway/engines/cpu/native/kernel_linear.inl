@@ -1,10 +1,10 @@
-// Linear layers, y = x W. A tile of rows is taken through the panels of a range; the range is small enough to stay in the cache
-// while the tiles of rows go by, so that weights are read from memory once for any number of rows.
+// Linear layers, y = x W. Each tile of rows is multiplied by a range of panels small enough to stay in the cache, so weights are
+// read from memory once for any number of rows.
 
 namespace cutaway {
 namespace {
 
-// sums[m][p] += x[m] . panel p, over `depth` terms in order.
+// sums[m][p] += x[m] . panel p, adding `depth` terms in ascending order.
 template <int M, int P, class Weight>
 inline void multiply(const float* x, size_t x_stride, const Weight* panels, size_t panel_size, int depth, Vec (&sums)[M][P]) {
     for (int k = 0; k < depth; k++) {
@@ -23,7 +23,7 @@ inline void clear(Vec (&sums)[M][P]) {
         for (int p = 0; p < P; p++) sums[m][p] = broadcast(0.0f);
 }
 
-// Write one vector of outputs: row `row`, panel `panel`.
+// Add the bias, apply the epilogue and store one vector of outputs: row `row`, panel `panel`.
 inline void apply_epilogue(const Outputs& to, int row, int panel, Vec v) {
     float* y = to.data + row * to.stride + size_t(panel) * kLanes;
     if (to.bias) v = v + load(to.bias + size_t(panel) * kLanes);
@@ -41,19 +41,19 @@ inline void apply_epilogue(const Outputs& to, int row, int panel, const Vec (&su
         for (int p = 0; p < P; p++) apply_epilogue(to, row + m, panel + p, sums[m][p]);
 }
 
-// M rows through a range of panels, P panels at a time and the rest one by one.
+// Multiply M rows by a range of panels, P at a time and the remaining ones one by one.
 template <int M, int P>
 inline void float_tile(const float* panels, int depth, PanelRange range, FloatRows x, int row, const Outputs& to) {
     const size_t panel_size = size_t(depth) * kLanes;
-    int panel = range.first;
-    for (; panel + P <= range.last; panel += P) {
+    int panel = range.begin;
+    for (; panel + P <= range.end; panel += P) {
         Vec sums[M][P];
         clear(sums);
         multiply(x.data + row * x.stride, x.stride, panels + panel * panel_size, panel_size, depth, sums);
         apply_epilogue(to, row, panel, sums);
     }
     if constexpr (P > 1) {
-        if (panel < range.last) float_tile<M, 1>(panels, depth, {panel, range.last}, x, row, to);
+        if (panel < range.end) float_tile<M, 1>(panels, depth, {panel, range.end}, x, row, to);
     }
 }
 

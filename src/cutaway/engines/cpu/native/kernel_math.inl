@@ -1,16 +1,17 @@
-// What the kernels share beyond single vectors. This file and the other kernel_*.inl are compiled once for every instruction set,
-// after that set's simd_*.h; everything in them is in an unnamed namespace, so that no copy built with newer instructions can
-// stand in for another when the library is linked.
+// Vector functions that all kernels use. This file and the other kernel_*.inl are compiled once per instruction set, after its
+// simd_*.h. Everything is in an unnamed namespace: otherwise the linker could merge copies, and code with newer instructions would
+// run on older processors.
 
 namespace cutaway {
 namespace {
 
-// Compile-time row counts as values, to turn a number known at run time into one the compiler can unroll for.
+// A compile-time row count, passed as a value.
 template <int N>
 struct Count {
     static constexpr int value = N;
 };
 
+// Call f(Count<min(n, Max)>), so that the compiler can unroll loops over a row count known at run time.
 template <int Max, class F>
 inline void with_count(int n, const F& f) {
     if constexpr (Max > 1) {
@@ -19,7 +20,7 @@ inline void with_count(int n, const F& f) {
     f(Count<Max>{});
 }
 
-// Sum and maximum over the lanes, always in the same order.
+// Sum over the lanes, always in the same order.
 inline float sum_of_lanes(Vec v) {
     float lane[kLanes];
     store(lane, v);
@@ -36,7 +37,7 @@ inline float max_of_lanes(Vec v) {
     return lane[0];
 }
 
-// e**x to about one part in 10**7 (the polynomial of Cephes' expf); 0 below -87, e**88 above 88.
+// e**x with a relative error of about 1e-7 (the polynomial of Cephes' expf); 0 below -87, e**88 above 88.
 inline Vec exp(Vec x) {
     const Vec bounded = max(broadcast(-87.0f), min(broadcast(88.0f), x));
     const Vec n = round(bounded * broadcast(1.44269504088896341f));

@@ -1,4 +1,4 @@
-// What is done to one row of activations at a time.
+// Layer norm and quantisation of one row of activations.
 
 namespace cutaway {
 namespace {
@@ -24,8 +24,10 @@ void layer_norm(const float* x, const float* gain, const float* bias, int width,
     for (int i = 0; i < width; i += kLanes) store(y + i, fma((load(x + i) - mean) * inverse, load(gain + i), load(bias + i)));
 }
 
+// The same rows without the first `rows`.
 inline QuantisedRows skip_rows(QuantisedRows x, int rows) {
-    const size_t values = rows * x.stride, blocks = values / kBlock;
+    const size_t values = rows * x.stride;
+    const size_t blocks = values / kBlock;
     return {static_cast<Quantised*>(x.values) + values, x.scales + blocks, x.sums + blocks, x.stride};
 }
 
@@ -33,21 +35,23 @@ void quantise(const float* x, const float* input_scales, QuantisedRows to, int r
     to = skip_rows(to, row);
     Quantised* values = static_cast<Quantised*>(to.values);
     for (size_t b = 0; b < to.stride / kBlock; b++, x += kBlock, input_scales += kBlock, values += kBlock) {
-        const Vec lo = load(x) * load(input_scales), hi = load(x + kLanes) * load(input_scales + kLanes);
-        if (sum_of_lanes((lo - lo) + (hi - hi)) != 0.0f) {  // 0, but where one of them is infinite or no number
+        const Vec lo = load(x) * load(input_scales);
+        const Vec hi = load(x + kLanes) * load(input_scales + kLanes);
+        if (sum_of_lanes((lo - lo) + (hi - hi)) != 0.0f) {  // NaN if a value is infinite or NaN, else 0
             store_quantised(values, broadcast(0.0f));
             store_quantised(values + kLanes, broadcast(0.0f));
-            to.scales[b] = __builtin_nanf("");  // so that what comes of it is no number either
+            to.scales[b] = __builtin_nanf("");  // propagates NaN to the outputs
             to.sums[b] = 0;
             continue;
         }
         const float largest = max_of_lanes(max(abs(lo), abs(hi)));
         const Vec inverse = broadcast(largest > 0.0f ? 127.0f / largest : 0.0f);
-        const Vec lo_whole = round(lo * inverse), hi_whole = round(hi * inverse);
-        store_quantised(values, lo_whole);
-        store_quantised(values + kLanes, hi_whole);
-        to.scales[b] = largest / 127.0f * kDotUnit;  // dot_block counts in units of that
-        to.sums[b] = int32_t(sum_of_lanes(lo_whole + hi_whole));
+        const Vec lo_rounded = round(lo * inverse);
+        const Vec hi_rounded = round(hi * inverse);
+        store_quantised(values, lo_rounded);
+        store_quantised(values + kLanes, hi_rounded);
+        to.scales[b] = largest / 127.0f * kDotUnit;  // dot_block divides its results by kDotUnit
+        to.sums[b] = int32_t(sum_of_lanes(lo_rounded + hi_rounded));
     }
 }
 

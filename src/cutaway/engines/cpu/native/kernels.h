@@ -1,5 +1,5 @@
-// What is compiled once for every instruction set: a table of functions, chosen when a model is made.
-// None of them allocates, locks or starts a thread; each works on a part of a stage that the caller has cut.
+// The kernels: a table of functions, compiled once per instruction set and chosen when a model is created.
+// Kernels do not allocate, lock or start threads; the caller divides the work between threads.
 
 #pragma once
 
@@ -7,48 +7,51 @@
 
 namespace cutaway {
 
-constexpr size_t kQuantisedBytes = 2;  // at most, of a quantised activation
+constexpr size_t kQuantisedBytes = 2;  // upper bound for one quantised activation
 
-// Rows of activations. Rows are padded with zeros to a multiple of kBlock.
+// Rows of activations, each zero-padded to a multiple of kBlock.
 struct FloatRows {
     const float* data;
     size_t stride;
 };
 
-// The same rows quantised in blocks of kBlock to whole numbers of at most 127. How these and their scales are written is the
-// instruction set's own affair: one byte a value or two, in the order that its products want. `sums` holds the sum of each block.
+// The same rows quantised to integers in [-127, 127], in blocks of kBlock with a scale each. Their layout depends on the
+// instruction set: one or two bytes a value, in the order in which its dot products read them. `sums` holds the sum of each block.
 struct QuantisedRows {
     void* values;  // stride * kQuantisedBytes a row
     float* scales;
     int32_t* sums;
-    size_t stride;  // in values; scales and sums have stride / kBlock
+    size_t stride;  // in values; in blocks, stride / kBlock, for scales and sums
 };
 
 enum class Epilogue { kStore, kGelu, kAdd };  // y = v, y = gelu(v), y += v, where v = x W + bias
 
-// Where the outputs of a linear layer go.
+// The output of a linear layer.
 struct Outputs {
     float* data;
     size_t stride;
-    int width;          // columns that may be written
-    const float* bias;  // padded to whole panels; nullptr where there is none
+    int width;          // columns to write; the last panel may have more
+    const float* bias;  // padded to whole panels; nullptr without a bias
     Epilogue epilogue;
 };
 
 struct PanelRange {
-    int first, last;
+    int begin;
+    int end;  // exclusive
 };
 
-// The cached keys and values of one head of one sequence, as float16 or float32.
+enum class KvType { kFloat32, kFloat16 };
+
+// The cached keys and values of one head of one sequence.
 struct HeadCache {
-    bool half;
+    KvType type;
     int d_head;
-    size_t capacity;  // positions that there is room for, a multiple of kLanes
+    size_t capacity;  // positions allocated, a multiple of kLanes
     void* keys;       // [position / 16][d_head][16]
     void* values;     // [d_head / 16][position][16]
 };
 
-// Consecutive queries of one head, each against the keys and values of its own position and all before it.
+// Causal attention of consecutive queries of one head.
 struct AttentionTask {
     HeadCache cache;
     const float* queries;  // (count, d_head)
@@ -63,46 +66,48 @@ struct AttentionTask {
 
 constexpr int kMaxTileRows = 16;
 
-// One of the arrays that a matrix is stored as, with strides in elements.
+// One of the arrays in which a format stores a matrix; strides in elements.
 struct StoredArray {
     const void* data;
-    ptrdiff_t output_stride, depth_stride;
+    ptrdiff_t output_stride;
+    ptrdiff_t depth_stride;
 };
 
-// The weights of a linear layer in panels of 16 outputs, in whatever way its format has them.
+// The weights of a linear layer, packed into panels of 16 outputs; the format defines the layout of a panel.
 struct PackedMatrix {
-    int outputs, depth;
+    int outputs;
+    int depth;  // number of inputs
     char* panels;
-    float* input_scales;  // what activations are multiplied by, zero-padded to whole blocks; only some formats have them
+    float* input_scales;  // per input, multiplied into the activations, zero-padded to whole blocks; nullptr without
 };
 
-// A stored format with the code of one instruction set. Each is a file kernel_*.inl, which kernels.inl lists.
+// A storage format of weights, with its kernels for one instruction set. Each is a file kernel_*.inl, listed in kernels.inl.
 struct Format {
     const char* name;
-    int input_scales;  // which of the stored arrays holds the float32 input scales; -1 for a format without
+    int input_scales;  // index of the stored array with the float32 input scales; -1 if the format has none
 
     size_t (*panel_bytes)(int depth);
-    // Fill some panels, which are zero, from the stored arrays.
+    // Pack a range of panels, zero before, from the stored arrays.
     void (*pack)(const StoredArray* arrays, const PackedMatrix& to, PanelRange);
-    // The weights of one output as float32: (depth).
+    // Write the float32 weights of one output, (depth).
     void (*dequantise_row)(const PackedMatrix&, int output, float* row);
-    // y = x W for the outputs of some panels and `rows` rows of x, quantised; nullptr for a format that multiplies floats only.
+    // y = x W for a range of panels and `rows` quantised rows of x; nullptr if the format has no integer product.
     void (*multiply)(const PackedMatrix&, PanelRange, QuantisedRows, int rows, const Outputs&);
-    // The same with float32 activations and weights, which may be de-quantised a panel at a time in `scratch` (depth x 16).
+    // The same with float32 rows. Weights may be de-quantised panel by panel into `scratch`, (depth, 16).
     void (*multiply_exact)(const PackedMatrix&, PanelRange, FloatRows, int rows, const Outputs&, float* scratch);
 };
 
 struct Kernels {
     const char* name;
-    const Format* const* formats;  // ends with nullptr
+    const Format* const* formats;  // null-terminated
 
     void (*attend)(const AttentionTask&);
-    // Write key and value of one position, each (d_head), into the cache.
+    // Write the key and the value of one position, each (d_head), to the cache.
     void (*store_kv)(const HeadCache&, int position, const float* key, const float* value);
 
-    // y = (x - mean) / sqrt(variance + epsilon) * gain + bias for one row.
+    // One row of y = (x - mean) / sqrt(variance + epsilon) * gain + bias.
     void (*layer_norm)(const float* x, const float* gain, const float* bias, int width, float epsilon, float* y);
-    // x * input_scales, quantised with a scale a block, to row `row` of `to`.
+    // Quantise x * input_scales, with a scale per block, into row `row` of `to`.
     void (*quantise)(const float* x, const float* input_scales, QuantisedRows to, int row);
 };
 
@@ -112,10 +117,11 @@ extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
 #endif
 
-// The table of that name ("portable", "avx2", "avx512"), or the best one for nullptr; nullptr where this processor cannot run it.
+// The kernels for an instruction set ("portable", "avx2", "avx512"; nullptr: the best available); nullptr if this processor does
+// not support it.
 const Kernels* find_kernels(const char* name);
 
-// The format of that name; nullptr if there is none.
+// The format of this name; nullptr if unknown.
 const Format* find_format(const Kernels&, const char* name);
 
 }  // namespace cutaway

@@ -1,4 +1,4 @@
-// All kernels of one instruction set: what a kernels_*.cpp includes after its simd_*.h. A new format is listed here.
+// All kernels of one instruction set, included by kernels_*.cpp after its simd_*.h. A new format is listed here.
 
 #include "kernels.h"
 

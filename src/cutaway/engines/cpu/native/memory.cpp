@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = 2 << 20;
-constexpr size_t kLarge = 2 * kHugePage;  // from here on memory comes from the system directly: zeroed, and when it is touched
+constexpr size_t kLarge = 2 * kHugePage;  // from this size on memory is mapped: the system zeroes pages when they are touched
 
 void* map_pages(size_t size) {
     char* start = static_cast<char*>(mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));

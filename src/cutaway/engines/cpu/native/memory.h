@@ -1,5 +1,5 @@
-// Zeroed, aligned memory. Large buffers ask for huge pages: a model is read from end to end for every token, and with small
-// pages the address translations alone cost a noticeable share of the time.
+// Zeroed, aligned memory. Large buffers request huge pages: decoding reads the whole model for every token, and with 4 KiB pages
+// TLB misses take a noticeable share of the time.
 
 #pragma once
 
@@ -51,31 +51,31 @@ class Buffer {
     size_t count_ = 0;
 };
 
-// Many arrays that live as long as their arena. The matrices of a model are smaller than the huge pages are worth asking for;
-// side by side in an arena they share them.
+// A bump allocator for arrays that live as long as the arena. A single matrix is too small for huge pages; in an arena many
+// matrices share them.
 class Arena {
   public:
     template <class T>
-    T* take(size_t count) {
+    T* allocate(size_t count) {
         const size_t size = round_up(count * sizeof(T), kCacheLine);
-        if (size > room_) {
+        if (size > free_) {
             chunk_size_ = std::max(size, std::min(2 * chunk_size_, kLargestChunk));
             chunks_.emplace_back(chunk_size_);
             next_ = static_cast<char*>(chunks_.back().data());
-            room_ = chunk_size_;
+            free_ = chunk_size_;
         }
-        room_ -= size;
+        free_ -= size;
         return reinterpret_cast<T*>(std::exchange(next_, next_ + size));
     }
 
   private:
     static constexpr size_t kCacheLine = 64;
-    static constexpr size_t kLargestChunk = 64 << 20;  // what is not used of it is never touched, and so takes no memory
+    static constexpr size_t kLargestChunk = 64 << 20;  // the unused end is never touched, so the system provides no pages for it
 
     std::vector<Bytes> chunks_;
     size_t chunk_size_ = 2 << 20;
     char* next_ = nullptr;
-    size_t room_ = 0;
+    size_t free_ = 0;
 };
 
 }  // namespace cutaway

@@ -7,19 +7,17 @@
 namespace cutaway {
 namespace {
 
-constexpr int kPanelsPerChunk = 8;  // neighbours share the cache lines of a matrix that is stored as (in, out)
-
-size_t padded(int width) { return round_up(width, kBlock); }
+constexpr int kPanelsPerChunk = 8;  // adjacent panels share the cache lines of a matrix stored as (in, out)
 
 void load_matrix(Model& model, Matrix& to, const Format& format, const StoredArray* arrays) {
     to.format = &format;
-    to.panels = model.arena.take<char>(to.panel_count() * to.panel_bytes());
+    to.panels = model.arena.allocate<char>(to.panel_count() * to.panel_bytes());
     if (format.input_scales >= 0) {
-        to.input_scales = model.arena.take<float>(padded(to.depth));
+        to.input_scales = model.arena.allocate<float>(padded(to.depth));
         std::memcpy(to.input_scales, arrays[format.input_scales].data, to.depth * sizeof(float));
     }
     if (format.multiply) model.quantises_activations = true;
-    model.pool.run(int(divide_up(to.panel_count(), kPanelsPerChunk)), [&](int chunk, int) {
+    model.pool.parallel_for(int(divide_up(to.panel_count(), kPanelsPerChunk)), [&](int chunk, int) {
         const int first = chunk * kPanelsPerChunk;
         format.pack(arrays, to, {first, std::min(to.panel_count(), first + kPanelsPerChunk)});
     });
@@ -27,7 +25,7 @@ void load_matrix(Model& model, Matrix& to, const Format& format, const StoredArr
 
 void load_rows(Model& model, const Parameter& to, const StoredArray& from) {
     const size_t stride = padded(to.width);
-    *to.vector = model.arena.take<float>(to.rows * stride);
+    *to.vector = model.arena.allocate<float>(to.rows * stride);
     for (int row = 0; row < to.rows; row++)
         std::memcpy(*to.vector + row * stride, static_cast<const float*>(from.data) + row * from.output_stride,
                     to.width * sizeof(float));

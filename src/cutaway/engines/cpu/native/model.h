@@ -1,4 +1,4 @@
-// The weights of a GPT-2, packed, and the pool that works on them.
+// The packed weights of a GPT-2, and the thread pool that computes with them.
 
 #pragma once
 
@@ -21,7 +21,7 @@ struct Shape {
     int d_head() const { return n_embd / n_head; }
 };
 
-// The weights of a linear layer, and the format that they are in.
+// The packed weights of a linear layer, with their format.
 struct Matrix : PackedMatrix {
     const Format* format = nullptr;
 
@@ -33,26 +33,38 @@ struct Matrix : PackedMatrix {
 using Vector = float*;  // zero-padded to whole blocks
 
 struct Layer {
-    Vector ln_1_gain = nullptr, ln_1_bias = nullptr, ln_2_gain = nullptr, ln_2_bias = nullptr;
-    Matrix c_attn, attn_proj, c_fc, mlp_proj;
-    Vector c_attn_bias = nullptr, attn_proj_bias = nullptr, c_fc_bias = nullptr, mlp_proj_bias = nullptr;
+    Vector ln_1_gain = nullptr;
+    Vector ln_1_bias = nullptr;
+    Matrix c_attn;
+    Vector c_attn_bias = nullptr;
+    Matrix attn_proj;
+    Vector attn_proj_bias = nullptr;
+    Vector ln_2_gain = nullptr;
+    Vector ln_2_bias = nullptr;
+    Matrix c_fc;
+    Vector c_fc_bias = nullptr;
+    Matrix mlp_proj;
+    Vector mlp_proj_bias = nullptr;
 
     explicit Layer(const Shape&);
 };
 
-// What one forward pass works in; kept between passes.
+// Buffers for the activations of a forward pass, reused by the next.
 struct Workspace {
     int tokens = 0;
     size_t positions = 0;
-    Buffer<float> x, normed, qkv, hidden;                  // (tokens, width)
-    Buffer<char> quantised;                                // (tokens, widest) of kQuantisedBytes
-    Buffer<float> quantised_scales;                        // (tokens, widest / kBlock)
-    Buffer<int32_t> quantised_sums;                        // (tokens, widest / kBlock)
-    std::vector<Buffer<float>> scores;                     // a thread: (kMaxTileRows, positions)
-    std::vector<Buffer<float>> panels;                     // a thread: one de-quantised panel
+    Buffer<float> x;                    // (tokens, n_embd), the residual stream
+    Buffer<float> normed;               // (tokens, n_embd)
+    Buffer<float> qkv;                  // (tokens, 3 n_embd)
+    Buffer<float> hidden;               // (tokens, n_inner)
+    Buffer<char> quantised;             // (tokens, widest) of kQuantisedBytes
+    Buffer<float> quantised_scales;     // (tokens, widest / kBlock)
+    Buffer<int32_t> quantised_sums;     // (tokens, widest / kBlock)
+    std::vector<Buffer<float>> scores;  // per thread: (kMaxTileRows, positions)
+    std::vector<Buffer<float>> panels;  // per thread: one de-quantised panel, (widest, kLanes)
 };
 
-// Where a tensor of the checkpoint goes: into a matrix, or into rows of float32, each zero-padded to whole blocks.
+// The destination of a tensor of the checkpoint: a matrix, or float32 rows, each zero-padded to whole blocks.
 struct Parameter {
     Matrix* matrix = nullptr;
     Vector* vector = nullptr;
@@ -64,22 +76,24 @@ struct Model {
     const Shape shape;
     const Kernels& kernels;
     ThreadPool pool;
-    std::mutex busy;  // one forward pass or load at a time
+    std::mutex mutex;  // held by a forward pass or a load
 
     Arena arena;
-    Matrix wte, lm_head;   // lm_head is empty where it is tied to wte
+    Matrix wte;
+    Matrix lm_head;        // empty if tied to wte
     Vector wpe = nullptr;  // (n_ctx, padded n_embd)
     std::vector<Layer> layers;
-    Vector ln_f_gain = nullptr, ln_f_bias = nullptr;
-    std::unordered_map<std::string, Parameter> parameters;  // by their names in a checkpoint
-    bool quantises_activations = false;                     // for at least one of its matrices
+    Vector ln_f_gain = nullptr;
+    Vector ln_f_bias = nullptr;
+    std::unordered_map<std::string, Parameter> parameters;  // by name in the checkpoint
+    bool quantises_activations = false;                     // for at least one matrix
     Workspace workspace;
 
     Model(const Shape&, const Kernels&, int threads);
     const Matrix& head() const { return shape.tied ? wte : lm_head; }
 };
 
-// Load a tensor from the arrays that a format stores it as, seen as (outputs, depth). Throws std::invalid_argument for an
+// Load a tensor from the arrays that its format stores, each viewed as (outputs, depth). Throws std::invalid_argument for an
 // unknown name or format.
 void load(Model&, const char* name, const char* format, const StoredArray* arrays);
 

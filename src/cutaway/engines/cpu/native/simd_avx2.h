@@ -11,8 +11,8 @@
 namespace cutaway {
 namespace {
 
-// A tile of M rows x P panels keeps 2 M P sums in the sixteen registers; a single row takes four panels at once, so that
-// enough sums are on their way to hide the latency of an addition.
+// A tile of M rows x P panels needs 2 M P of the 16 registers for its sums. A single row takes four panels at once: with fewer
+// independent sums the latency of the addition would limit the speed.
 constexpr int kFloatRows = 6;
 constexpr int kInt8Rows = 4;
 constexpr int panels_at_once(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
@@ -34,7 +34,7 @@ inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_m
 inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
 
-// Of max and min, the second operand is returned where one is not a number.
+// max and min return the second operand if either is NaN.
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
 inline Vec abs(Vec a) {
@@ -42,19 +42,19 @@ inline Vec abs(Vec a) {
     return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
 }
 
-// `v` where x >= limit, else 0.
+// v where x >= limit, else 0.
 inline Vec select_ge(Vec x, float limit, Vec v) {
     const __m256 l = _mm256_set1_ps(limit);
     return {_mm256_and_ps(v.lo, _mm256_cmp_ps(x.lo, l, _CMP_GE_OQ)), _mm256_and_ps(v.hi, _mm256_cmp_ps(x.hi, l, _CMP_GE_OQ))};
 }
 
-// To the nearest whole number, ties to even.
+// Round to the nearest integer, ties to even.
 inline Vec round(Vec x) {
     return {_mm256_round_ps(x.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
             _mm256_round_ps(x.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 
-// v * 2**n for whole n; the result must be a normal number.
+// v * 2**n for integer n; the result must be a normal number.
 inline __m256 times_power_of_two(__m256 v, __m256 n) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
 }
@@ -65,18 +65,18 @@ inline Vec load(const Half* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
 }
 inline void store(Half* p, Vec v) {
-    v = max(broadcast(-65504.0f), min(broadcast(65504.0f), v));  // a key too large for float16 must not become infinite
+    v = max(broadcast(-65504.0f), min(broadcast(65504.0f), v));  // clamped: a key out of float16's range must not become infinite
     __m128i* q = reinterpret_cast<__m128i*>(p);
     _mm_storeu_si128(q, _mm256_cvtps_ph(v.lo, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128(q + 1, _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 
-// Quantised activations are 16-bit here, of every four first the even and then the odd ones: see dot_block.
+// Quantised activations are int16 here, each four (k0 k1 k2 k3) in the order k0 k2 k1 k3: see dot_block.
 using Quantised = int16_t;
-constexpr float kDotUnit = 1.0f / 256;
+constexpr float kDotUnit = 1.0f / 256;  // dot_block returns the dot products divided by kDotUnit
 
-inline void store_quantised(Quantised* p, Vec whole) {
-    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(whole.lo), _mm256_cvtps_epi32(whole.hi));
+inline void store_quantised(Quantised* p, Vec rounded) {
+    const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(rounded.lo), _mm256_cvtps_epi32(rounded.hi));
     const __m256i ordered = _mm256_permute4x64_epi64(words, _MM_SHUFFLE(3, 1, 2, 0));
     const __m256i even_odd = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
                                               0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
@@ -89,31 +89,39 @@ inline __m256i broadcast_2xi16(const Quantised* p) {
     return _mm256_set1_epi32(bits);
 }
 
-// Keeps a sum in its register. Left alone GCC regroups the additions and has to put the sums in memory.
+// Keep a sum in its register. Otherwise GCC reassociates the integer additions and spills the sums.
 inline void pin_register(__m256i& sum) { __asm__("" : "+x"(sum)); }
 
-// The exact dot products of a block with M rows, times 256.
+// Exact dot products of a block with M rows, times 256.
 //
-// AVX2 has no product of signed bytes. That of unsigned by signed ones needs its signs moved about, by an instruction that
-// waits for the multipliers; 16-bit products do not. A register of weights holds (k0 k1 k2 k3) as bytes of each output: shifted
-// up by a byte it is 256 (k0, k2) as 16-bit numbers, and with its low bytes cleared 256 (k1, k3).
+// AVX2 multiplies unsigned by signed bytes only; moving the signs needs an instruction that competes for the multiplier ports, so
+// products are 16-bit. A register of weights holds the bytes (k0 k1 k2 k3) of each output: shifted left by a byte it is
+// 256 (k0, k2) in 16 bits, and with the low bytes cleared 256 (k1, k3).
 template <int M>
 inline void dot_block(const Int8Block& block, const Quantised* x, size_t stride, const int32_t*, size_t, Vec (&dots)[M]) {
     const __m256i high_bytes = _mm256_set1_epi16(-256);
-    __m256i lo[M], hi[M];
-    for (int m = 0; m < M; m++) lo[m] = hi[m] = _mm256_setzero_si256();
+    __m256i lo[M];
+    __m256i hi[M];
+    for (int m = 0; m < M; m++) {
+        lo[m] = _mm256_setzero_si256();
+        hi[m] = _mm256_setzero_si256();
+    }
     for (int g = 0; g < kBlock / 4; g++) {
         const __m256i w_lo = _mm256_load_si256(reinterpret_cast<const __m256i*>(block.values[g][0]));
         const __m256i w_hi = _mm256_load_si256(reinterpret_cast<const __m256i*>(block.values[g][8]));
-        const __m256i even_lo = _mm256_slli_epi16(w_lo, 8), odd_lo = _mm256_and_si256(w_lo, high_bytes);
-        const __m256i even_hi = _mm256_slli_epi16(w_hi, 8), odd_hi = _mm256_and_si256(w_hi, high_bytes);
+        const __m256i even_lo = _mm256_slli_epi16(w_lo, 8);
+        const __m256i odd_lo = _mm256_and_si256(w_lo, high_bytes);
+        const __m256i even_hi = _mm256_slli_epi16(w_hi, 8);
+        const __m256i odd_hi = _mm256_and_si256(w_hi, high_bytes);
         for (int m = 0; m < M; m++) {
-            const __m256i even = broadcast_2xi16(x + m * stride + 4 * g), odd = broadcast_2xi16(x + m * stride + 4 * g + 2);
+            const __m256i even = broadcast_2xi16(x + m * stride + 4 * g);
+            const __m256i odd = broadcast_2xi16(x + m * stride + 4 * g + 2);
             lo[m] = _mm256_add_epi32(lo[m], _mm256_madd_epi16(even_lo, even));
             hi[m] = _mm256_add_epi32(hi[m], _mm256_madd_epi16(even_hi, even));
             lo[m] = _mm256_add_epi32(lo[m], _mm256_madd_epi16(odd_lo, odd));
             hi[m] = _mm256_add_epi32(hi[m], _mm256_madd_epi16(odd_hi, odd));
-            pin_register(lo[m]), pin_register(hi[m]);
+            pin_register(lo[m]);
+            pin_register(hi[m]);
         }
     }
     for (int m = 0; m < M; m++) dots[m] = {_mm256_cvtepi32_ps(lo[m]), _mm256_cvtepi32_ps(hi[m])};

@@ -1,4 +1,4 @@
-// Sixteen floats as one AVX-512 register; byte products by VNNI.
+// Sixteen floats as one AVX-512 register; int8 dot products by VNNI.
 
 #pragma once
 
@@ -11,7 +11,7 @@
 namespace cutaway {
 namespace {
 
-// Of the 32 registers a tile of 12 rows x 2 panels keeps 24 sums.
+// A tile of 12 rows x 2 panels needs 24 of the 32 registers for its sums.
 constexpr int kFloatRows = 12;
 constexpr int kInt8Rows = 12;
 constexpr int panels_at_once(int rows) { return rows == 1 ? 4 : 2; }
@@ -30,30 +30,30 @@ inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 
-// Of max and min, the second operand is returned where one is not a number.
+// max and min return the second operand if either is NaN.
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 
-// `v` where x >= limit, else 0.
+// v where x >= limit, else 0.
 inline Vec select_ge(Vec x, float limit, Vec v) {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_GE_OQ), v.v)};
 }
 
-// To the nearest whole number, ties to even.
+// Round to the nearest integer, ties to even.
 inline Vec round(Vec x) { return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 
-// v * 2**n for whole n; the result must be a normal number.
+// v * 2**n for integer n; the result must be a normal number.
 inline Vec times_power_of_two(Vec v, Vec n) { return {_mm512_scalef_ps(v.v, n.v)}; }
 
 inline Vec load(const Half* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
 inline void store(Half* p, Vec a) {
-    a = max(broadcast(-65504.0f), min(broadcast(65504.0f), a));  // a key too large for float16 must not become infinite
+    a = max(broadcast(-65504.0f), min(broadcast(65504.0f), a));  // clamped: a key out of float16's range must not become infinite
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
 
 using Quantised = int8_t;
-constexpr float kDotUnit = 1.0f;
+constexpr float kDotUnit = 1.0f;  // dot_block returns the dot products divided by kDotUnit
 
 inline void store_quantised(Quantised* p, Vec a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
@@ -65,8 +65,8 @@ inline __m512i broadcast_4xi8(const int8_t* p) {
     return _mm512_set1_epi32(bits);
 }
 
-// The exact dot products of a block with M rows of 32 bytes. VNNI multiplies unsigned by signed bytes: the weights get 128
-// added (their top bit flipped), and the sums start 128 times the sum of x too low.
+// Exact dot products of a block with M rows of 32 bytes. VNNI multiplies unsigned by signed bytes: 128 is added to the weights (by
+// flipping the top bit), and the sums start at -128 times the sum of x to compensate.
 template <int M>
 inline void dot_block(const Int8Block& block, const int8_t* x, size_t stride, const int32_t* x_sums, size_t sum_stride,
                       Vec (&dots)[M]) {

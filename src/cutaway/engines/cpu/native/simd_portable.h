@@ -1,4 +1,4 @@
-// Sixteen floats in plain C++: four of the compiler's generic 128-bit vectors, which SSE2, NEON and everything else can hold.
+// Sixteen floats in portable C++: four 128-bit vectors by the compiler's vector extensions, on SSE2, NEON and others.
 
 #pragma once
 
@@ -9,7 +9,7 @@
 namespace cutaway {
 namespace {
 
-constexpr int kFloatRows = 2;  // rows of a tile of float outputs, so that the sums stay in sixteen 128-bit registers
+constexpr int kFloatRows = 2;  // rows of a tile of float32 outputs: their sums fit sixteen 128-bit registers
 constexpr int kInt8Rows = 4;
 constexpr int panels_at_once(int) { return 1; }
 
@@ -51,10 +51,10 @@ inline Vec operator*(Vec a, Vec b) {
 inline Vec operator/(Vec a, Vec b) {
     return each([&](int i) { return a.q[i] / b.q[i]; });
 }
-// Not fused here: without the instruction a fused product is a slow library call.
+// Not fused: without the instruction a fused multiply-add is a slow library call.
 inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 
-// Of max and min, the second operand is returned where one is not a number.
+// max and min return the second operand if either is NaN.
 inline Vec max(Vec a, Vec b) {
     return each([&](int i) { return a.q[i] > b.q[i] ? a.q[i] : b.q[i]; });
 }
@@ -65,24 +65,24 @@ inline Vec abs(Vec a) {
     return each([&](int i) { return (Quad)((QuadInt)a.q[i] & 0x7fffffff); });
 }
 
-// `v` where x >= limit, else 0.
+// v where x >= limit, else 0.
 inline Vec select_ge(Vec x, float limit, Vec v) {
     return each([&](int i) { return (Quad)((QuadInt)v.q[i] & (x.q[i] >= limit)); });
 }
 
-// To the nearest whole number, ties to even, for |x| < 2**22: above 1.5 * 2**23 a float has no fraction left.
+// Round to the nearest integer, ties to even, for |x| < 2**22: near 1.5 * 2**23 a float has no fraction bits.
 inline Vec round(Vec x) {
     const Vec magic = broadcast(12582912.0f);
     return (x + magic) - magic;
 }
 
-// v * 2**n for whole n; the result must be a normal number.
+// v * 2**n for integer n; the result must be a normal number.
 inline Vec times_power_of_two(Vec v, Vec n) {
     return each([&](int i) { return (Quad)((QuadInt)v.q[i] + (__builtin_convertvector(n.q[i], QuadInt) << 23)); });
 }
 
 inline Vec load(const Half* p) {
-    // Moving the exponent and mantissa into place leaves a number 2**112 times too small, subnormal numbers included.
+    // With exponent and mantissa shifted into place the value is 2**112 times too small, subnormal numbers included.
     return each([&](int i) {
         const Half* h = p + 4 * i;
         const QuadInt bits = {h[0].bits, h[1].bits, h[2].bits, h[3].bits};
@@ -97,7 +97,7 @@ inline Half half_of(float x) {
     std::memcpy(&bits, &x, 4);
     const uint32_t sign = bits & 0x80000000u;
     bits ^= sign;
-    if (bits < 0x38800000u) {  // subnormal as float16: adding 0.5 makes the addition do the rounding
+    if (bits < 0x38800000u) {  // subnormal as float16: adding 0.5 rounds to the right bit
         float f;
         std::memcpy(&f, &bits, 4);
         f += 0.5f;
@@ -113,14 +113,17 @@ inline void store(Half* p, Vec v) {
     for (int i = 0; i < 16; i++) p[i] = half_of(v.q[i / 4][i % 4]);
 }
 
-// Quantised activations are 16-bit here, of every four first the even and then the odd ones: see dot_block.
+// Quantised activations are int16 here, each four (k0 k1 k2 k3) in the order k0 k2 k1 k3: see dot_block.
 using Quantised = int16_t;
-constexpr float kDotUnit = 1.0f;
+constexpr float kDotUnit = 1.0f;  // dot_block returns the dot products divided by kDotUnit
 
-inline void store_quantised(Quantised* p, Vec whole) {
+inline void store_quantised(Quantised* p, Vec rounded) {
     for (int i = 0; i < 4; i++, p += 4) {
-        const QuadInt x = __builtin_convertvector(whole.q[i], QuadInt);
-        p[0] = int16_t(x[0]), p[1] = int16_t(x[2]), p[2] = int16_t(x[1]), p[3] = int16_t(x[3]);
+        const QuadInt x = __builtin_convertvector(rounded.q[i], QuadInt);
+        p[0] = int16_t(x[0]);
+        p[1] = int16_t(x[2]);
+        p[2] = int16_t(x[1]);
+        p[3] = int16_t(x[3]);
     }
 }
 
@@ -132,8 +135,8 @@ inline Shorts broadcast_2xi16(const Quantised* p) {
     return (Shorts)QuadInt{bits, bits, bits, bits};
 }
 
-// The exact dot products of a block with M rows, four outputs at a time. Of the bytes (k0 k1 k2 k3) of an output, shifts make
-// (k0, k2) and (k1, k3) in 16 bits, in which two products have room: 2 * 127 * 127 < 2**15.
+// Exact dot products of a block with M rows, four outputs at a time. Shifts widen the bytes (k0 k1 k2 k3) of an output to
+// (k0, k2) and (k1, k3) in 16 bits, which hold the sum of two products: 2 * 127 * 127 < 2**15.
 template <int M>
 inline void dot_block(const Int8Block& block, const Quantised* x, size_t stride, const int32_t*, size_t, Vec (&dots)[M]) {
     for (int i = 0; i < 4; i++) {
@@ -141,7 +144,8 @@ inline void dot_block(const Int8Block& block, const Quantised* x, size_t stride,
         for (int g = 0; g < kBlock / 4; g++) {
             Shorts w;
             std::memcpy(&w, block.values[g][4 * i], sizeof w);
-            const Shorts even = (w << 8) >> 8, odd = w >> 8;
+            const Shorts even = (w << 8) >> 8;
+            const Shorts odd = w >> 8;
             for (int m = 0; m < M; m++) {
                 const Quantised* four = x + m * stride + 4 * g;
                 const QuadInt both = (QuadInt)(even * broadcast_2xi16(four) + odd * broadcast_2xi16(four + 2));

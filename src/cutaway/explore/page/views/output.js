@@ -18,7 +18,6 @@ export const output = { id: "output", draw };
 const SHOWN = 10; // candidates
 const MOST_FOUND = 12; // tokens that a search shows
 const READ = 5; // tokens at each boundary of the lens
-const NO_SUM = ["no_residual_attention", "no_residual_mlp", "no_final_norm"]; // interventions under which a logit is not a sum over components
 
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
 
@@ -92,7 +91,8 @@ function sums(vector, row, logits, position, token) {
 /** Direct logit attribution: what each component adds to a logit. */
 function parts(logits, position, token) {
   const heading = html`<h2>${t("output.parts", { token: word(token) })}</h2>`;
-  const spoilt = trace.value.interventions.find((change) => NO_SUM.includes(change.kind) || change.position === position); // patched here
+  const kinds = model.value.interventions;
+  const spoilt = trace.value.interventions.find((change) => kinds[change.kind].breaks_sum || change.position === position); // patched here
   if (spoilt) return html`${heading}<p>${t("output.nosum", { kind: t(`whatif.kind.${spoilt.kind}`) })}</p>`;
   const found = askTrace(`direct_logit_attribution?${new URLSearchParams({ position, token })}`);
   if (!found) return html`${heading}${waiting()}`;

@@ -11,7 +11,6 @@ import { scrolling, waiting } from "../ui/widgets.js";
 
 export const tokensView = { id: "tokens", draw };
 
-const MOST_TEXT = 2000; // characters of the text that are explained; an exported file holds as many
 const MOST = 64; // pre-tokens that are shown
 const MOST_SYMBOLS = 64; // of a pre-token whose merges are shown: each takes a line as long as the pre-token
 
@@ -46,10 +45,11 @@ function vocabulary() {
 
 /** BPE of the text, or of one that is typed in. */
 function pieces() {
-  const read = state.value.more.text ?? [...text.value].slice(0, MOST_TEXT).join("");
+  const { max_text: most } = model.value;
+  const read = state.value.more.text ?? [...text.value].slice(0, most).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
   return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t("tokens.pieces.note")}</p>
-    <label class="wide">${t("tokens.text")} <input maxlength=${MOST_TEXT} .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
+    <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
     ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
 }
 
