@@ -164,6 +164,6 @@ def test_pickles_are_never_read(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").unlink()
     refuse(tmp_path, r"holds no model\.safetensors$")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.")
-    refuse(tmp_path, r"pytorch_model\.bin: is a pickle, which can run code, and is never read")
+    refuse(tmp_path, r"pytorch_model\.bin: is a pickle, which can run code, and is never loaded; `cutaway convert")
     (tmp_path / "pytorch_model.bin").rename(tmp_path / "model.safetensors")
     refuse(tmp_path, r"model\.safetensors: is cut short or not safetensors")

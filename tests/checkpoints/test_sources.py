@@ -79,7 +79,7 @@ def test_rejects_invalid_paths(source: str | Path) -> None:
 def test_rejects_a_file_and_an_empty_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="file: is a file; give the directory that it is in$"):
+    with pytest.raises(CheckpointError, match="file: is a file; give the directory that it is in, or convert"):
         open_checkpoint(tmp_path / "file")
     with pytest.raises(CheckpointError, match=r"empty: holds no checkpoint: config\.json is missing$"):
         open_checkpoint(tmp_path / "empty")

@@ -83,12 +83,21 @@ class Checkpoint:
         >>> open_checkpoint(BUILTIN).tokenizer().encode("A robot")
         [32, 9379]
         """
-        if not any((self.path / file).is_file() for file in ("tokenizer.json", "vocab.json")):
-            gpt2 = Tokenizer.gpt2()
-            return gpt2 if gpt2.n_vocab == self.config.n_vocab else None
-        tokenizer = Tokenizer.from_files(self.path)
-        if tokenizer.n_vocab > self.config.n_vocab:
-            raise_checkpoint_error(
-                self.path, f"the tokenizer has {tokenizer.n_vocab} tokens, the model only {self.config.n_vocab}"
-            )
-        return tokenizer
+        return tokenizer_beside(self.path, self.config.n_vocab)
+
+
+def tokenizer_beside(directory: Path, n_vocab: int) -> Tokenizer | None:
+    """Read the tokenizer of the files in a directory; without any GPT-2's own if it has `n_vocab` tokens, else None.
+
+    Raises CheckpointError if the files are invalid, or have more tokens.
+
+    >>> tokenizer_beside(Path("nowhere"), 50257).n_vocab
+    50257
+    """
+    if not any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        gpt2 = Tokenizer.gpt2()
+        return gpt2 if gpt2.n_vocab == n_vocab else None
+    tokenizer = Tokenizer.from_files(directory)
+    if tokenizer.n_vocab > n_vocab:
+        raise_checkpoint_error(directory, f"the tokenizer has {tokenizer.n_vocab} tokens, the model only {n_vocab}")
+    return tokenizer

@@ -22,7 +22,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
 # Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
-_MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
+MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
 _FORMER_SUFFIX = ".columns"  # of input scales, in int8 files of Cutaway 0.1
 _HEAD = "lm_head.weight"
 _EMBEDDING = "wte.weight"
@@ -60,9 +60,10 @@ def open_files(directory: Path) -> list[TensorFile]:
     if (directory / WEIGHTS).exists():
         return [TensorFile(directory / WEIGHTS)]
     if not (directory / INDEX).exists():
-        for pickle in sorted(directory.glob("pytorch_model*.bin")):
+        for path in sorted(directory.glob("pytorch_model*.bin")):
             raise_checkpoint_error(
-                pickle, "is a pickle, which can run code, and is never read; have transformers save it as safetensors"
+                path,
+                "is a pickle, which can run code, and is never loaded; `cutaway convert --allow-pickle` converts it",
             )
         raise_checkpoint_error(directory, f"holds no {WEIGHTS}")
     return _open_shards(directory)
@@ -126,7 +127,7 @@ def _locations(files: list[TensorFile]) -> Locations:
                 raise_checkpoint_error(
                     file.path, f"{quote_name(name)} is stored twice, with and without the prefix {PREFIX}"
                 )
-            if not _MASK.fullmatch(name):
+            if not MASK.fullmatch(name):
                 found[name] = Location(file, stored_name)
     return found
 

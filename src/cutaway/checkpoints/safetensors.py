@@ -36,7 +36,7 @@ _MAX_RANK = 8
 _CHUNK = 1 << 18  # numbers converted at a time, so that converting needs no second copy of a tensor
 _NOT_SAFETENSORS = {
     b"version ": "is a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull`",
-    b"PK\x03\x04": "is a zip archive, as pickled PyTorch checkpoints are, not safetensors; pickles are never read",
+    b"PK\x03\x04": "is a zip archive, as pickled PyTorch checkpoints are, not safetensors; pickles are never loaded",
 }
 
 Bytes = NDArray[np.uint8]
@@ -188,10 +188,7 @@ def _parse_entry(name: str, value: object, path: Path, data_start: int) -> Tenso
 
 
 def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[tuple[str, Array]]) -> None:
-    """Write a new safetensors file; `tensors` come in any order and are let go one by one.
-
-    FloatArray arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
-    CheckpointError naming the tensor where that would make a number infinite, OSError where the disk refuses.
+    """Write a new safetensors file; see `write_tensors_to`. Raises OSError where the disk refuses.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -200,16 +197,31 @@ def write_tensors(path: Path, kinds: Mapping[str, StoredAs], tensors: Iterable[t
     ...     path.read_bytes()[8:60]
     b'{"__metadata__":{"format":"pt"},"gain":{"dtype":"F32'
     """
+    with path.open("xb") as file:
+        write_tensors_to(file, kinds, tensors)
+
+
+def write_tensors_to(file: BinaryIO, kinds: Mapping[str, StoredAs], tensors: Iterable[tuple[str, Array]]) -> None:
+    """Write into an empty file; `tensors` come in any order and are let go one by one.
+
+    FloatArray arrays are converted to the dtype that `kinds` asks for, rounding to the nearest, half to even. Raises
+    CheckpointError naming the tensor where that would make a number infinite.
+
+    >>> from io import BytesIO
+    >>> file = BytesIO()
+    >>> write_tensors_to(file, {"gain": ("F16", (2,))}, [("gain", np.ones(2, np.float32))])
+    >>> file.getvalue()[-4:].hex()
+    '003c003c'
+    """
     header, starts = build_header(kinds, {"format": "pt"})  # transformers asks for the framework's name
     if len(header) - 8 > MAX_JSON_BYTES:
         raise CheckpointError(f"{len(kinds)} tensors are too many for one file: save it in several")
-    with path.open("xb") as file:
-        file.write(header)
-        for name, tensor in tensors:
-            dtype, shape = kinds[name]
-            assert tensor.shape == shape, name
-            file.seek(starts[name])
-            _write_numbers(file, name, tensor.reshape(-1), dtype)
+    file.write(header)
+    for name, tensor in tensors:
+        dtype, shape = kinds[name]
+        assert tensor.shape == shape, name
+        file.seek(starts[name])
+        _write_numbers(file, name, tensor.reshape(-1), dtype)
 
 
 def build_header(

@@ -33,7 +33,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         if path.is_dir():
             return Checkpoint(path, path.resolve().name)
         if path.exists():
-            raise_checkpoint_error(path, "is a file; give the directory that it is in")
+            raise_checkpoint_error(path, "is a file; give the directory that it is in, or convert a pickle first")
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
         raise_checkpoint_error(path, f"cannot be read: {error}")
     if isinstance(source, str):

@@ -1,18 +1,25 @@
-"""`cutaway convert`: write a checkpoint in another precision or in smaller files."""
+"""`cutaway convert`: write a checkpoint in another precision or in smaller files, or turn a pickle into safetensors."""
 
 import re
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import SOURCES, add_json, open_source, write_json
-from cutaway.cli.terminal import safe
+from cutaway.cli.terminal import note, safe
 from cutaway.errors import UsageError
+
+if TYPE_CHECKING:
+    from cutaway.checkpoints.foreign import ForeignWeights
 
 EXAMPLES = """\
 examples:
   cutaway convert gpt2 gpt2-int8 --dtype int8
-  cutaway convert gpt2-xl xl --dtype float16 --max-shard-size 1GB"""
+  cutaway convert gpt2-xl xl --dtype float16 --max-shard-size 1GB
+  cutaway convert ckpt.pt mine --allow-pickle --n-vocab 50257"""
 
+PADDED = 50304  # to a multiple of 64
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -26,10 +33,28 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max-shard-size", metavar="SIZE", help="maximum size of a file, such as 500MB or 2GB")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")
     add_json(parser)
+    add = parser.add_argument_group(
+        "pickles of nanoGPT, minGPT and transformers: ckpt.pt, pytorch_model.bin"
+    ).add_argument
+    add("--allow-pickle", action="store_true", help="read one, in a process that can do nothing else")
+    add("--n-head", type=int, metavar="N", help="attention heads, where the file does not tell")
+    add("--n-vocab", type=int, metavar="N", help="keep the first N tokens of a padded vocabulary")
 
 
 def run(options: Namespace) -> None:
     """Write the checkpoint, then open it and report its dtype and size."""
+    from cutaway.checkpoints.pickles import find_pickle
+
+    path = find_pickle(options.source)
+    if path is None and options.allow_pickle and Path(options.source).is_file():
+        path = Path(options.source)  # of another kind; the reading process will say what is wrong
+    if path is None and not (options.n_head is None and options.n_vocab is None):
+        raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints tell their sizes")
+    notes = _convert(options) if path is None else _convert_pickle(path, options)
+    _report(options, str(options.directory.expanduser().resolve()), notes)
+
+
+def _convert(options: Namespace) -> list[str]:
     from cutaway.checkpoints import save_checkpoint
     from cutaway.generation.config_json import generation_config_json, read_generation_config
 
@@ -44,15 +69,61 @@ def run(options: Namespace) -> None:
         max_shard_bytes=max_shard_bytes,
         overwrite=options.overwrite,
     )
-    _report(options, str(options.directory.expanduser().resolve()))
+    return []
 
 
-def _report(options: Namespace, directory: str) -> None:
+def _convert_pickle(path: Path, options: Namespace) -> list[str]:
+    """Write the checkpoint that a pickle holds; returns what there is to know about it."""
+    from cutaway.checkpoints import save_checkpoint
+    from cutaway.checkpoints.checkpoint import tokenizer_beside
+    from cutaway.checkpoints.config_json import read_config
+    from cutaway.checkpoints.foreign import Overrides, foreign_weights
+    from cutaway.checkpoints.pickles import unpickled
+    from cutaway.errors import CheckpointError
+    from cutaway.untrusted import quote_path
+
+    if not options.allow_pickle:
+        raise CheckpointError(
+            f"{quote_path(path)}: is a pickle, which can run code; --allow-pickle reads it in a process without rights"
+        )
+    max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
+    config = path.with_name("config.json")
+    stated = read_config(config).config if config.exists() else None
+    overrides = Overrides(options.n_head, options.n_vocab)
+    with unpickled(path) as found:
+        weights = foreign_weights(path, found.file, found.settings, stated, overrides)
+        save_checkpoint(
+            options.directory,
+            weights,
+            options.dtype,
+            tokenizer=tokenizer_beside(path.parent, weights.config.n_vocab),
+            max_shard_bytes=max_shard_bytes,
+            overwrite=options.overwrite,
+        )
+        return list(_notes(weights, from_nanogpt=bool(found.settings)))
+
+
+def _notes(weights: "ForeignWeights", *, from_nanogpt: bool) -> Iterator[str]:
+    config = weights.config
+    if weights.dropped:
+        yield f"dropped {len(weights.dropped)} attention masks, {weights.dropped[0]} the first of them"
+    if "ln_f.bias" not in weights.names:
+        yield "there are no biases in the file; all are zero"
+    if from_nanogpt:
+        yield "nanoGPT computes GELU exactly and GPT-2 its tanh approximation, so logits differ a little"
+    if config.n_vocab == PADDED:
+        yield f"the vocabulary has {PADDED} tokens, as nanoGPT pads GPT-2's 50257; --n-vocab 50257 drops the padding"
+
+
+def _report(options: Namespace, directory: str, notes: list[str]) -> None:
     written = open_source(directory)
     files = sorted(path.name for path in written.path.glob("*.safetensors"))
     if options.json:
-        write_json({"directory": directory, "dtype": written.dtype, "bytes": written.n_bytes, "files": files})
+        document = {"directory": directory, "dtype": written.dtype, "bytes": written.n_bytes, "files": files}
+        write_json(document | ({"notes": notes} if notes else {}))
     else:
+        for line in notes:
+            note(line)
         print(f"{safe(directory)}: {written.dtype}, {written.n_bytes:,} bytes in {', '.join(files)}")
 
 

@@ -1,0 +1,187 @@
+"""The tensors of nanoGPT, minGPT and transformers under GPT-2's names and in its orientation.
+
+All three call their tensors as OpenAI does, with prefixes that wrappers add. nanoGPT and minGPT store linear layers as
+(out, in); one shape tells. A model without biases has biases of zero. Stored attention masks are dropped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cutaway.checkpoints.directory import MASK
+from cutaway.checkpoints.safetensors import FLOAT_CODES, TensorFile
+from cutaway.config import GPT2Config
+from cutaway.errors import UsageError
+from cutaway.formats import FLOAT32, StoredTensor
+from cutaway.numerics import FloatArray
+from cutaway.tensors import Shape, TensorSpec
+from cutaway.untrusted import quote_name, raise_checkpoint_error
+
+PREFIXES = ("_orig_mod.", "module.", "transformer.")  # of torch.compile, of DistributedDataParallel, and of the model
+HEAD = "lm_head.weight"
+EMBEDDING = "wte.weight"
+# The name in nanoGPT's model_args of each of our sizes.
+SETTINGS = {"n_layer": "n_layer", "n_embd": "n_embd", "n_ctx": "block_size", "n_vocab": "vocab_size"}
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Sizes that a user states: heads, which no tensor's shape tells, and the tokens to keep of a padded vocabulary."""
+
+    n_head: int | None = None
+    n_vocab: int | None = None
+
+
+@dataclass(frozen=True)
+class ForeignWeights:
+    """Weights read from a file under other names. `names` maps ours to the file's; what is missing there is zero."""
+
+    config: GPT2Config
+    file: TensorFile
+    names: Mapping[str, str]
+    turned: bool  # linear layers are stored as (out, in)
+    dropped: tuple[str, ...]  # masks
+
+    @property
+    def dtype(self) -> str:
+        codes = {self.file.entries[name].dtype for name in self.names.values()}
+        return FLOAT_CODES[codes.pop()].name if len(codes) == 1 else FLOAT32.name
+
+    def read(self, name: str) -> FloatArray:
+        spec = self.config.tensors[name]
+        if name not in self.names:
+            return np.zeros(spec.shape, np.float32)
+        tensor = self.file.read(self.names[name])
+        if spec.transposed and self.turned:
+            return np.ascontiguousarray(tensor.T)
+        return tensor[: self.config.n_vocab] if spec.kind == "embedding" else tensor
+
+    def stored(self, name: str) -> StoredTensor:
+        return StoredTensor(self.config.tensors[name], FLOAT32, {"": self.read(name)})
+
+
+def foreign_weights(
+    source: Path,
+    file: TensorFile,
+    settings: Mapping[str, int],
+    stated: GPT2Config | None = None,
+    overrides: Overrides = Overrides(),
+) -> ForeignWeights:
+    """Find a GPT-2 in a file of tensors. Raises CheckpointError naming `source` if it is not one.
+
+    `settings` are nanoGPT's `model_args`, `stated` is the config of a `config.json` beside the file; where they say
+    something, the tensors must agree.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.checkpoints.safetensors import write_tensors
+    >>> config = GPT2Config(n_vocab=5, n_ctx=3, n_embd=2, n_head=1, n_layer=1)
+    >>> arrays = {f"_orig_mod.{name}": np.ones(spec.shape, np.float32) for name, spec in config.tensors.items()}
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "tensors")
+    ...     write_tensors(path, {name: ("F32", array.shape) for name, array in arrays.items()}, arrays.items())
+    ...     foreign_weights(Path("ckpt.pt"), TensorFile(path), {"n_head": 1}).config == config
+    True
+    """
+    names = _plain_names(source, file)
+    masks = tuple(name for name in names if MASK.fullmatch(name))
+    names = {name: stored for name, stored in names.items() if name not in masks}
+    config = _config(source, file, names, settings, stated, overrides)
+    if HEAD in names and config.tie_word_embeddings:
+        del names[HEAD]
+    turned = file.entries[names["h.0.attn.c_attn.weight"]].shape[0] != config.n_embd
+    _check_names(source, names, config)
+    for name, stored in names.items():
+        _check_shape(source, config.tensors[name], file.entries[stored].shape, turned=turned, config=config)
+    return ForeignWeights(config, file, names, turned, masks)
+
+
+def _plain_names(source: Path, file: TensorFile) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for stored in file.entries:
+        name = stored
+        while prefix := next(filter(name.startswith, PREFIXES), None):
+            name = name.removeprefix(prefix)
+        if name in names:
+            raise_checkpoint_error(source, f"{quote_name(name)} is there twice, under two prefixes")
+        names[name] = stored
+    return names
+
+
+def _config(
+    source: Path,
+    file: TensorFile,
+    names: Mapping[str, str],
+    settings: Mapping[str, int],
+    stated: GPT2Config | None,
+    overrides: Overrides,
+) -> GPT2Config:
+    """Read the sizes off the tensors' shapes; the number of heads is stated somewhere else."""
+    shapes = {name: file.entries[stored].shape for name, stored in names.items()}
+    n_vocab, n_embd = _matrix(source, shapes, EMBEDDING)
+    sizes = {
+        "n_vocab": n_vocab,
+        "n_embd": n_embd,
+        "n_ctx": _matrix(source, shapes, "wpe.weight")[0],
+        "n_layer": len({name.split(".")[1] for name in names if name.startswith("h.") and name.count(".") > 1}),
+    }
+    _matrix(source, shapes, "h.0.attn.c_attn.weight")
+    for field, size in sizes.items():
+        claims = {"model_args": settings.get(SETTINGS[field]), "config.json": getattr(stated, field, None)}
+        for where, claim in claims.items():
+            if claim not in (None, size):
+                raise_checkpoint_error(source, f"{where} says {field} is {claim}, but the tensors have {size}")
+    if overrides.n_vocab is not None and not 0 < overrides.n_vocab <= n_vocab:
+        raise UsageError(f"n_vocab must be from 1 to the {n_vocab} tokens that are there, not {overrides.n_vocab}")
+    n_head = overrides.n_head or settings.get("n_head") or getattr(stated, "n_head", None)
+    if n_head is None:
+        raise UsageError(f"{source.name} does not tell its number of heads: state it as --n-head")
+    try:
+        return GPT2Config(
+            **sizes | {"n_vocab": overrides.n_vocab or n_vocab},
+            n_head=n_head,
+            n_inner=max(_matrix(source, shapes, "h.0.mlp.c_fc.weight"), key=lambda size: size != n_embd),
+            layer_norm_epsilon=stated.layer_norm_epsilon if stated else 1e-5,
+            tie_word_embeddings=HEAD not in names or _is_tied(source, file, names),
+        )
+    except UsageError as error:
+        raise_checkpoint_error(source, str(error))
+
+
+def _matrix(source: Path, shapes: Mapping[str, Shape], name: str) -> Shape:
+    if name not in shapes:
+        example = quote_name(min(shapes, default="nothing"))
+        raise_checkpoint_error(source, f"is not a GPT-2 of nanoGPT, minGPT or transformers: no {name}, but {example}")
+    if len(shapes[name]) != 2 or 0 in shapes[name]:
+        raise_checkpoint_error(source, f"{name} has the shape {shapes[name]}, and not that of a matrix")
+    return shapes[name]
+
+
+def _is_tied(source: Path, file: TensorFile, names: Mapping[str, str]) -> bool:
+    """Return True if the head is a copy of the embedding."""
+    head = names[HEAD]
+    embedding = names[EMBEDDING]
+    if file.entries[head].shape != file.entries[embedding].shape:
+        raise_checkpoint_error(source, f"{HEAD} has the shape {file.entries[head].shape}, unlike {EMBEDDING}")
+    return all(np.array_equal(a, b) for a, b in zip(file.chunks(head), file.chunks(embedding), strict=True))
+
+
+def _check_names(source: Path, names: Mapping[str, str], config: GPT2Config) -> None:
+    for name in names:
+        if name not in config.tensors:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name[:80], config.tensors, n=1, cutoff=0)[0]
+            raise_checkpoint_error(source, f"{quote_name(name)} is not a tensor of a GPT-2; did you mean {near}?")
+    missing = [name for name in config.tensors if name not in names]
+    biases = {name for name, spec in config.tensors.items() if spec.kind == "bias"}
+    if missing and set(missing) != biases:  # all biases may be missing, together
+        raise_checkpoint_error(source, f"{missing[0]} is missing")
+
+
+def _check_shape(source: Path, spec: TensorSpec, shape: Shape, *, turned: bool, config: GPT2Config) -> None:
+    expected = spec.shape[::-1] if turned and spec.transposed else spec.shape
+    found = (config.n_vocab, *shape[1:]) if spec.kind == "embedding" else shape
+    if found != expected:
+        raise_checkpoint_error(source, f"{spec.name} has the shape {shape}, where {expected} is expected")

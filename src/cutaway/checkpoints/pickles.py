@@ -1,0 +1,141 @@
+"""Pickled PyTorch checkpoints of others, turned into safetensors by a process that can do nothing else.
+
+Only `cutaway convert --allow-pickle` comes here. This process never opens the pickle: it starts `unpickle`, and reads
+the safetensors file that it wrote, as sceptically as any other.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cutaway.checkpoints.directory import INDEX, WEIGHTS
+from cutaway.checkpoints.safetensors import TensorFile
+from cutaway.errors import EngineError
+from cutaway.untrusted import open_ordinary, quote, raise_checkpoint_error, read_object
+
+SECONDS = 120  # that reading may take, and one more for each `BYTES_A_SECOND`
+BYTES_A_SECOND = 5 << 20
+_MAGIC = (b"PK\x03\x04", b"\x80")  # of a zip archive, and of a pickle since protocol 2
+_KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")  # which PyTorch may need to be found
+_BOOT = """\
+import sys, json
+paths, arguments = json.loads(sys.argv[1])
+sys.path[:] = paths
+from cutaway.checkpoints import sandbox
+sandbox.leave_network()
+from cutaway.checkpoints import unpickle
+unpickle.main(*arguments)
+"""
+
+
+@dataclass(frozen=True)
+class Unpickled:
+    """The float tensors of a pickle, the names of its other tensors, and nanoGPT's hyperparameters, if it has them."""
+
+    file: TensorFile
+    skipped: tuple[str, ...]
+    settings: Mapping[str, int]
+
+
+def find_pickle(source: str) -> Path | None:
+    """Return the pickle that a source is, or holds in place of safetensors files; None if it is something else.
+
+    >>> find_pickle("gpt2") is None
+    True
+    """
+    try:
+        path = Path(source).expanduser()
+        if path.is_file():
+            with open_ordinary(path) as file:
+                return path if file.read(4).startswith(_MAGIC) else None
+        if path.is_dir() and not any((path / name).exists() for name in (WEIGHTS, INDEX)):
+            return next(iter(sorted(path.glob("pytorch_model*.bin"))), None)
+    except (OSError, RuntimeError):  # no permission, too long a name, no such user's home: `open_checkpoint` says so
+        pass
+    return None
+
+
+@contextmanager
+def unpickled(path: Path) -> Iterator[Unpickled]:
+    """Read a pickle in a process of its own; the tensors are there until the context ends.
+
+    Raises CheckpointError if it is not a checkpoint of tensors alone, EngineError without PyTorch.
+
+    >>> from cutaway.errors import CheckpointError
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "ckpt.pt")
+    ...     _ = path.write_bytes(b"cposix\\nsystem\\n(S'echo'\\ntR.")
+    ...     try:
+    ...         with unpickled(path):
+    ...             pass
+    ...     except CheckpointError as error:
+    ...         print(str(error).removeprefix(directory))
+    /ckpt.pt: asks for posix.system, and not only for tensors
+    """
+    if find_spec("torch") is None:
+        raise EngineError("reading a pickle needs PyTorch: pip install 'cutaway[train]'")
+    open_ordinary(path).close()
+    with TemporaryDirectory(prefix="cutaway-unpickle-") as directory:
+        answer = _run(path, Path(directory))
+        file = TensorFile(Path(directory) / "tensors")
+        yield Unpickled(file, _names(answer.get("skipped")), _settings(answer.get("settings")))
+
+
+def _run(path: Path, directory: Path) -> dict[str, object]:
+    """Run the program in an empty directory, and return what it answers."""
+    result = directory / "result.json"
+    empty = directory / "empty"
+    empty.mkdir()
+    arguments = [str(path.resolve()), str(directory / "tensors"), str(result)]
+    paths = [str(Path(entry).resolve()) for entry in sys.path if entry]
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    alone = {"HOME": str(empty), "TMPDIR": str(empty), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-I", "-B", "-W", "ignore", "-c", _BOOT, json.dumps([paths, arguments])]
+    try:
+        process = subprocess.run(
+            command,
+            cwd=empty,
+            env=kept | alone,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=SECONDS + path.stat().st_size / BYTES_A_SECOND,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise_checkpoint_error(path, "took too long to be read")
+    answer = read_object(result) if result.exists() and result.stat().st_size else {}
+    if "error" in answer:
+        raise_checkpoint_error(path, _line(answer["error"]))
+    if process.returncode or not answer:
+        raise_checkpoint_error(path, f"made the process that reads it {_end(process.returncode)}")
+    return answer
+
+
+def _line(text: object) -> str:
+    """Quote text of the other process for a message, unless it is short and printable."""
+    shown = str(text)
+    return shown if shown.isprintable() and len(shown) <= 200 else quote(shown)
+
+
+def _end(code: int) -> str:
+    if code == -signal.SIGXCPU:
+        return "run out of processor time"
+    return f"die of {signal.Signals(-code).name}" if code < 0 else f"end with status {code}"
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _settings(value: object) -> dict[str, int]:
+    items = value.items() if isinstance(value, dict) else ()
+    return {name: number for name, number in items if isinstance(number, int)}

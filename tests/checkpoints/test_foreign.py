@@ -1,0 +1,196 @@
+"""Checkpoints of nanoGPT, minGPT and transformers: written as they write them, then compared with transformers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import cutaway
+from cutaway.checkpoints import ArrayWeights, open_checkpoint
+from cutaway.checkpoints.foreign import ForeignWeights, Overrides, foreign_weights
+from cutaway.checkpoints.safetensors import TensorFile, write_tensors
+from cutaway.config import GPT2Config
+from cutaway.errors import CheckpointError, UsageError
+from cutaway.numerics import FloatArray
+from tests.cli.invoke import invoke
+from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
+
+MODEL_ARGS = {"n_layer": 2, "n_head": 3, "n_embd": 24, "block_size": 48, "bias": True, "vocab_size": 61, "dropout": 0.0}
+
+
+def linear_state(weights: ArrayWeights, prefix: str = "transformer.", *, masks: bool = False) -> dict[str, FloatArray]:
+    """The tensors as nanoGPT and minGPT have them: linear layers (out, in), a head, and masks if asked for."""
+    config = weights.config
+    state = {}
+    for name, spec in config.tensors.items():
+        array = weights.read(name)
+        state[name if name == "lm_head.weight" else f"transformer.{name}"] = (
+            array.T.copy() if spec.transposed else array
+        )
+    state.setdefault("lm_head.weight", state["transformer.wte.weight"])
+    if masks:
+        mask = np.tril(np.ones((1, 1, config.n_ctx, config.n_ctx), np.float32))
+        state |= {f"transformer.h.{layer}.attn.bias": mask for layer in range(config.n_layer)}
+    return {prefix.removesuffix("transformer.") + name: array for name, array in state.items()}
+
+
+def as_torch(state: dict[str, FloatArray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in state.items()}
+
+
+def without_biases(weights: ArrayWeights) -> ArrayWeights:
+    zeros = {name: array * (weights.config.tensors[name].kind != "bias") for name, array in weights.arrays.items()}
+    return ArrayWeights(weights.config, zeros)
+
+
+def found(
+    tmp_path: Path, state: dict[str, FloatArray], settings: dict[str, int] | None = None, **more: Any
+) -> ForeignWeights:
+    """Read a state through a file, without the process that unpickles."""
+    path = tmp_path / "tensors"
+    write_tensors(path, {name: ("F32", array.shape) for name, array in state.items()}, state.items())
+    settings = {"n_head": 3} if settings is None else settings
+    return foreign_weights(Path("ckpt.pt"), TensorFile(path), settings, **more)
+
+
+def assert_equals_transformers(directory: Path, weights: ArrayWeights) -> None:
+    ids = random_ids(weights.config, 20)
+    model = cutaway.load(directory, engine="reference")
+    assert_logits_close(model.logits(ids), peer_logits(peer_model(weights), ids))
+
+
+def test_a_checkpoint_of_nanogpt(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    state = as_torch(linear_state(weights, "_orig_mod.transformer.", masks=True))
+    optimizer = {"state": {0: {"step": torch.tensor(5.0), "exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 6e-4}]}
+    checkpoint = {
+        "model": state,
+        "optimizer": optimizer,
+        "model_args": MODEL_ARGS,
+        "iter_num": 5,
+        "config": {"out_dir": "out"},
+    }
+    torch.save(checkpoint | {"best_val_loss": torch.tensor(3.0)}, tmp_path / "ckpt.pt")
+    result = invoke("convert", str(tmp_path / "ckpt.pt"), str(tmp_path / "out"), "--allow-pickle")
+    assert result.code == 0
+    assert result.err.splitlines() == [
+        "cutaway: dropped 2 attention masks, h.0.attn.bias the first of them",
+        "cutaway: nanoGPT computes GELU exactly and GPT-2 its tanh approximation, so logits differ a little",
+    ]
+    assert open_checkpoint(tmp_path / "out").config == weights.config
+    assert_equals_transformers(tmp_path / "out", weights)
+
+
+def test_a_state_dict_of_mingpt(tmp_path: Path) -> None:
+    weights = tiny_weights(tie_word_embeddings=False)
+    torch.save(as_torch(linear_state(weights)), tmp_path / "model.pt", _use_new_zipfile_serialization=False)
+    arguments = ("convert", str(tmp_path / "model.pt"), str(tmp_path / "out"), "--allow-pickle")
+    assert "does not tell its number of heads: state it as --n-head" in invoke(*arguments).error
+    document = invoke(*arguments, "--n-head", "3", "--dtype", "float32", "--json").document
+    assert "notes" not in document
+    assert not open_checkpoint(tmp_path / "out").config.tie_word_embeddings
+    assert_equals_transformers(tmp_path / "out", weights)
+
+
+def test_a_directory_of_transformers_with_a_pickle(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    peer = peer_model(weights)
+    peer.config.save_pretrained(tmp_path)
+    torch.save({name: value.half() for name, value in peer.state_dict().items()}, tmp_path / "pytorch_model.bin")
+    result = invoke("convert", str(tmp_path), str(tmp_path / "out"), "--allow-pickle")
+    assert (result.code, result.err) == (0, "")
+    written = open_checkpoint(tmp_path / "out")
+    assert (written.config, written.dtype) == (weights.config, "float16")
+    np.testing.assert_allclose(written.read("h.1.mlp.c_fc.weight"), weights.read("h.1.mlp.c_fc.weight"), atol=1e-3)
+
+
+def test_the_padding_of_a_vocabulary_is_cut_on_request_only(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    state = linear_state(weights)
+    kept = found(tmp_path, state)
+    assert kept.config.n_vocab == 61
+    (tmp_path / "tensors").unlink()
+    cut = found(tmp_path, state, overrides=Overrides(n_vocab=60))
+    assert cut.config.n_vocab == 60
+    np.testing.assert_array_equal(cut.read("wte.weight"), weights.read("wte.weight")[:60])
+    (tmp_path / "tensors").unlink()
+    with pytest.raises(UsageError, match="n_vocab must be from 1 to the 61 tokens that are there, not 62"):
+        found(tmp_path, state, overrides=Overrides(n_vocab=62))
+
+
+def test_a_model_without_biases_has_zeros(tmp_path: Path) -> None:
+    weights = without_biases(tiny_weights())
+    state = {name: array for name, array in linear_state(weights).items() if not name.endswith(".bias")}
+    read = found(tmp_path, state)
+    for name in weights.config.tensors:
+        np.testing.assert_array_equal(read.read(name), weights.read(name))
+
+
+def test_float16_stays_float16(tmp_path: Path) -> None:
+    state = linear_state(tiny_weights())
+    write_tensors(tmp_path / "t", {name: ("F16", array.shape) for name, array in state.items()}, state.items())
+    assert foreign_weights(Path("x.pt"), TensorFile(tmp_path / "t"), {"n_head": 3}).dtype == "float16"
+
+
+def rename(state: dict[str, FloatArray], old: str, new: str) -> dict[str, FloatArray]:
+    return {new if name == old else name: array for name, array in state.items()}
+
+
+STATE = linear_state(tiny_weights())
+C_FC = "transformer.h.1.mlp.c_fc.weight"
+
+
+@pytest.mark.parametrize(
+    ("state", "settings", "message"),
+    [
+        (
+            {"a.weight": np.ones((2, 2), np.float32)},
+            {},
+            "is not a GPT-2 of nanoGPT, minGPT or transformers: no wte.weight",
+        ),
+        (
+            rename(STATE, C_FC, "transformer.h.1.mlp.c_fx.weight"),
+            {},
+            "h.1.mlp.c_fx.weight is not a tensor of a GPT-2; did you",
+        ),
+        ({n: a for n, a in STATE.items() if n != C_FC}, {}, "h.1.mlp.c_fc.weight is missing"),
+        ({n: a for n, a in STATE.items() if n != "transformer.ln_f.bias"}, {}, "ln_f.bias is missing"),
+        (
+            STATE | {C_FC: np.ones((96, 25), np.float32)},
+            {},
+            r"h.1.mlp.c_fc.weight has the shape \(96, 25\), where \(96, 24\)",
+        ),
+        (
+            STATE | {"lm_head.weight": np.ones((60, 24), np.float32)},
+            {},
+            r"lm_head.weight has the shape \(60, 24\), unlike wte",
+        ),
+        (STATE | {"wte.weight": STATE["transformer.wte.weight"]}, {}, "wte.weight is there twice, under two prefixes"),
+        (
+            STATE | {"transformer.wpe.weight": np.ones(4, np.float32)},
+            {},
+            r"wpe.weight has the shape \(4,\), and not that of",
+        ),
+        (STATE, {"n_layer": 3}, "model_args says n_layer is 3, but the tensors have 2"),
+        (STATE, {"block_size": 1024}, "model_args says n_ctx is 1024, but the tensors have 48"),
+        (STATE, {"n_head": 5}, r"n_embd \(24\) must be a multiple of n_head \(5\)"),
+    ],
+)
+def test_what_is_not_a_gpt2_is_one_line(
+    tmp_path: Path, state: dict[str, FloatArray], settings: dict[str, int], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=rf"^ckpt.pt: {message}"):
+        found(tmp_path, state, {"n_head": 3} | settings)
+
+
+def test_a_config_beside_the_tensors_must_agree(tmp_path: Path) -> None:
+    stated = GPT2Config(n_vocab=61, n_ctx=48, n_embd=24, n_head=3, n_layer=4)
+    with pytest.raises(CheckpointError, match=r"config.json says n_layer is 4, but the tensors have 2"):
+        found(tmp_path, STATE, {}, stated=stated)
+
+
+def test_flags_for_pickles_are_refused_elsewhere(tmp_path: Path) -> None:
+    result = invoke("convert", "builtin", str(tmp_path / "out"), "--n-vocab", "5")
+    assert (result.code, "--n-head and --n-vocab are for pickles" in result.error) == (2, True)
