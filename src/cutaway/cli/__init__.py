@@ -26,6 +26,7 @@ COMMANDS = {
     "convert": "write a checkpoint in another precision or layout",
     "eval": "measure how well a model predicts texts, and the paper's tasks",
     "bench": "measure how fast a model runs here",
+    "plan": "compute what training takes: memory, hours, cost",
 }
 
 DESCRIPTION = "GPT-2 with the casing cut open: run it, and look inside."

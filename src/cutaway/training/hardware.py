@@ -1,0 +1,107 @@
+"""Devices to plan a training run for: published peaks, memories, prices and utilisations, and this machine, measured.
+
+A utilisation (MFU) is the share of the peak that a published run reached, computed from its throughput with the same
+FLOPs per token as in `plan`.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from cutaway.errors import UsageError
+
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Utilisation:
+    """A share of the peak, and the run that reached it."""
+
+    mfu: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device: peak in FLOP/s with the origin of the figure, bytes of memory, and dollars an hour, if one was paid."""
+
+    name: str
+    peak: float
+    peak_basis: str
+    peak_source: str
+    memory: int
+    utilisations: tuple[Utilisation, ...]
+    dollars: float | None = None
+    dollars_source: str = ""
+
+
+_LLM_C_XL = Utilisation(0.49, "llm.c, 1558M, 8 H100: 2.80 s for 1,048,576 tokens")
+_H100 = (Utilisation(0.398, "autoresearch, 50M, one H100, PyTorch compiled"), _LLM_C_XL)
+_A100 = (
+    Utilisation(0.29, "nanoGPT, 124M, 8 A100: 300 billion tokens in 4 days"),
+    Utilisation(0.38, "build-nanogpt, 124M, 8 A100: 1.1 million tokens a second"),
+    Utilisation(0.60, "llm.c, 124M, 8 A100: 300 ms for 524,288 tokens"),
+)
+_BFLOAT16 = "NVIDIA, dense bfloat16"
+
+PUBLISHED_HARDWARE = (
+    Hardware(
+        "a100", 312e12, "published", _BFLOAT16, 80 * GB, _A100, 1.58, "llm.c, 124M: about $20 for 95 minutes of 8 A100"
+    ),
+    Hardware("h100", 989e12, "published", _BFLOAT16, 80 * GB, _H100, 3.50, "llm.c, 1558M: $672 for 24 hours of 8 H100"),
+    Hardware("h200", 989e12, "published", _BFLOAT16, 141 * GB, _H100),
+)
+CPU = "cpu"
+NAMES = (*(hardware.name for hardware in PUBLISHED_HARDWARE), CPU)
+
+
+def find_hardware(name: str) -> Hardware:
+    """Return the hardware of that name; "cpu" is this machine, whose peak is measured now. Raises UsageError.
+
+    >>> find_hardware("h100").memory
+    80000000000
+    """
+    if name == CPU:
+        return this_machine()
+    found = next((hardware for hardware in PUBLISHED_HARDWARE if hardware.name == name), None)
+    if found is None:
+        raise UsageError(f"hardware must be one of {', '.join(NAMES)}, not {name!r}")
+    return found
+
+
+def this_machine() -> Hardware:
+    """Measure this machine's float32 matrix products with NumPy, on as many threads as its library uses."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    reached = (Utilisation(0.58, "nanoGPT's model, 124M, float32, two cores: 240 tokens a second of 0.32 TFLOP/s"),)
+    source = "products of 1,024 x 1,024 matrices in float32, the fastest of some"
+    return Hardware(CPU, matmul_peak(), "measured", source, memory, reached)
+
+
+def matmul_peak(size: int = 1024, seconds: float = 0.5) -> float:
+    """Measure FLOP/s of float32 matrix products for about so many seconds; the fastest one counts."""
+    matrix = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
+    out = np.empty_like(matrix)
+    times: list[float] = []
+    np.matmul(matrix, matrix, out=out)  # wakes the threads
+    while len(times) < 3 or sum(times) < seconds:
+        start = perf_counter()
+        np.matmul(matrix, matrix, out=out)
+        times.append(perf_counter() - start)
+    return 2 * size**3 / min(times)
+
+
+def utilisations(hardware: Hardware, mfu: float | None) -> Sequence[tuple[Utilisation, str]]:
+    """Return the utilisations to plan with, each with its basis: the one that is given, or the published ones.
+
+    >>> utilisations(find_hardware("h100"), 0.5)
+    [(Utilisation(mfu=0.5, source='--mfu'), 'assumed')]
+    """
+    if mfu is not None:
+        return [(Utilisation(mfu, "--mfu"), "assumed")]
+    if hardware.name == CPU:
+        return [(reached, "assumed") for reached in hardware.utilisations]  # measured, but on another machine
+    basis = "published" if hardware.dollars else "assumed"  # an H200 as an H100, of which it has the arithmetic
+    return [(reached, basis) for reached in hardware.utilisations]
