@@ -43,6 +43,7 @@ exit codes:
   3    a checkpoint or its tokenizer is missing, not sound or cannot be written
   4    the hub cannot give the model
   5    the engine cannot run here
+  6    a run directory is in use or damaged, or training cannot continue
   130  interrupted with Ctrl-C
   141  the reader of standard output went away"""
 
