@@ -25,9 +25,13 @@ COMMANDS = {
     "data": "prepare text to train on, and show what a model reads of it",
     "models": "list the models there are",
     "convert": "write a checkpoint in another precision or layout",
+    "train": "train a model from scratch, or draw the curves of runs",
     "eval": "measure how well a model predicts texts, and the paper's tasks",
     "bench": "measure how fast a model runs here",
 }
+
+# Commands of two words, in a module called FIRST_SECOND.
+SUBCOMMANDS = {("train", "plot")}
 
 DESCRIPTION = "GPT-2 with the casing cut open: run it, and look inside."
 EPILOG = """\
@@ -85,16 +89,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    if arguments and arguments[0] in COMMANDS:
-        command = import_module(f"cutaway.cli.{arguments[0]}")
-        command.run(make_parser(arguments[0]).parse_args(arguments[1:]))
+    if tuple(arguments[:2]) in SUBCOMMANDS:
+        _run_command("_".join(arguments[:2]), arguments[2:])
+    elif arguments and arguments[0] in COMMANDS:
+        _run_command(arguments[0], arguments[1:])
     else:
         _front_parser().parse_args(arguments or ["--help"])
 
 
+def _run_command(name: str, arguments: Sequence[str]) -> None:
+    command = import_module(f"cutaway.cli.{name}")
+    command.run(make_parser(name).parse_args(arguments))
+
+
 def make_parser(name: str) -> Parser:
     """Build the parser of one command."""
-    parser = Parser(f"cutaway {name}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(
+        f"cutaway {name.replace('_', ' ')}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     import_module(f"cutaway.cli.{name}").add_arguments(parser)
     return parser
 

@@ -1,5 +1,7 @@
 """Arithmetic of a training step, and the most of it that this processor was measured to do."""
 
+import resource
+import sys
 import time
 
 import torch
@@ -23,6 +25,14 @@ def flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) 
     head = (n_vocab or config.n_vocab) * config.n_embd
     attention = config.n_layer * 2 * config.n_embd * (n_ctx + 1)  # of scores and of values, forward
     return 6 * (blocks + head) + 3 * attention
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Return the largest memory that this process has had: on the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
 
 
 def measure_matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
