@@ -42,15 +42,13 @@ class ProgressLine:
 
     def start(self, trainer: "Trainer", bytes_per_token: float | None) -> None:
         """Measure the processor, and say what is trained."""
-        import torch
-
         from cutaway.training.throughput import measure_matmul_peak
 
         self.trainer = trainer
         self.bytes_per_token = bytes_per_token
         self.tokens = trainer.tokens
         config = trainer.config
-        self.peak = measure_matmul_peak(trainer.device, getattr(torch, config.dtype))
+        self.peak = measure_matmul_peak(trainer.device, config.dtype)
         n_params = trainer.model.config.n_params
         steps = "" if config.step_limit is None else f", {config.step_limit:,} steps"
         self._line(
@@ -140,7 +138,7 @@ def duration(seconds: float) -> str:
     """Write a time with its two largest units.
 
     >>> duration(59.4), duration(3700), duration(172800)
-    ('59s', '1h02m', '2d00h')
+    ('59s', '1h01m', '2d00h')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

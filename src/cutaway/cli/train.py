@@ -15,15 +15,17 @@ from cutaway.training.config import TrainingConfig, convert, read_toml, value_ty
 EXAMPLES = """\
 examples:
   cutaway train --data shards --out run --max-steps 1000
-  cutaway train small.toml --data shards/books shards/stories --weights 1 3 --out run --max-time 30m
+  cutaway train small.toml --data books stories --weights 1 3 --out run
   cutaway train plot run
 
-The same command on a run that exists resumes it. Ctrl-C saves and stops; a second one stops at once."""
+The same command on a run that exists resumes it. Ctrl-C saves and stops; a
+second one stops at once."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the files, and a flag for each setting."""
     parser.description = "Train a GPT-2 on text that `cutaway data prepare` has prepared."
+    parser.usage = "cutaway train [CONFIG.toml] --data DIR [DIR ...] --out RUN [--SETTING VALUE ...]"
     parser.epilog = EXAMPLES
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="settings; flags take precedence")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")

@@ -18,7 +18,7 @@ Event = Mapping[str, object]
 
 
 class Observer(Protocol):
-    """Who follows a run."""
+    """A follower of a run, such as the progress line."""
 
     def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
         """Begin, with a trainer that is ready to take its next step and the mean size of a token in its batches."""

@@ -35,9 +35,9 @@ def memory_bytes(device: torch.device) -> int:
     return largest if sys.platform == "darwin" else largest * 1024
 
 
-def measure_matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+def measure_matmul_peak(device: torch.device, dtype: str) -> float:
     """Return the floating-point operations a second of large matrix products, the best of some tries."""
-    a = torch.ones(SIZE, SIZE, device=device, dtype=dtype)
+    a = torch.ones(SIZE, SIZE, device=device, dtype=getattr(torch, dtype))
     best = float("inf")
     end = time.perf_counter() + SECONDS
     while time.perf_counter() < end or best == float("inf"):

@@ -164,9 +164,11 @@ class Trainer:
         return float(total)
 
     def clip(self) -> float:
-        """Scale the gradients to a norm of at most `grad_clip`; return their norm before."""
-        limit = self.config.grad_clip or math.inf
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+        """Scale the gradients to a norm of at most `grad_clip` if their norm is finite; return that norm."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        if self.config.grad_clip and norm.isfinite():
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.grad_clip, norm)
+        return float(norm)
 
     def _drop_gradients(self) -> None:
         for p in self.parameters.values():
