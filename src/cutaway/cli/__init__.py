@@ -89,17 +89,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    if tuple(arguments[:2]) in SUBCOMMANDS:
-        _run_command("_".join(arguments[:2]), arguments[2:])
-    elif arguments and arguments[0] in COMMANDS:
-        _run_command(arguments[0], arguments[1:])
+    if arguments and arguments[0] in COMMANDS:
+        name, rest = split_command(arguments)
+        import_module(f"cutaway.cli.{name}").run(make_parser(name).parse_args(rest))
     else:
         _front_parser().parse_args(arguments or ["--help"])
 
 
-def _run_command(name: str, arguments: Sequence[str]) -> None:
-    command = import_module(f"cutaway.cli.{name}")
-    command.run(make_parser(name).parse_args(arguments))
+def split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the module of the command that arguments begin with, and the rest of them.
+
+    >>> split_command(["train", "plot", "run"]), split_command(["train", "--out", "run"])
+    (('train_plot', ['run']), ('train', ['--out', 'run']))
+    """
+    n_words = 2 if tuple(arguments[:2]) in SUBCOMMANDS else 1
+    return "_".join(arguments[:n_words]), arguments[n_words:]
 
 
 def make_parser(name: str) -> Parser:

@@ -25,7 +25,7 @@ second one stops at once."""
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the files, and a flag for each setting."""
     parser.description = "Train a GPT-2 on text that `cutaway data prepare` has prepared."
-    parser.usage = "cutaway train [CONFIG.toml] --data DIR [DIR ...] --out RUN [--SETTING VALUE ...]"
+    parser.usage = "cutaway train [CONFIG.toml] --data DIR... --out RUN [--SETTING VALUE]..."
     parser.epilog = EXAMPLES
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="settings; flags take precedence")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")
