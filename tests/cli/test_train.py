@@ -101,6 +101,13 @@ def test_an_unknown_setting_of_a_file_is_named_with_the_nearest(tmp_path: Path, 
     assert "unknown setting 'n_layers'; did you mean n_layer?" in result.error
 
 
+def test_a_model_to_start_from_gives_the_shape(tmp_path: Path, data: str, tiny: str) -> None:
+    flags = ["--init", tiny, "--n-ctx", "16", "--max-steps", "1", "--batch-size", "2", "--device", "cpu"]
+    assert invoke("train", "--data", data, "--out", str(tmp_path / "run"), *flags).code == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert [config[name] for name in ("n_layer", "n_head", "n_embd", "n_ctx")] == [2, 2, 8, 16]
+
+
 def test_curves_are_drawn(tmp_path: Path, data: str) -> None:
     invoke("train", "--data", data, "--out", str(tmp_path / "run"), *FLAGS)
     result = invoke("train", "plot", str(tmp_path / "run"))

@@ -162,7 +162,21 @@ def test_a_time_limit_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("cutaway.training.trainer.time.monotonic", lambda: next(moments))
     trainer, outcome = session(tmp_path, max_steps=None, max_time=1.0)
     assert outcome.steps == 4
-    assert trainer.seconds == 1.0
+    assert trainer.seconds == 1.25  # with the evaluation at the end
+
+
+def test_an_observer_can_end_a_run(tmp_path: Path) -> None:
+    trainer = make_trainer(average=0.0)
+
+    class Stopping(Recorder):
+        def event(self, event: Event) -> None:
+            trainer.stopping = event["step"] == 4
+
+    with RunDirectory.open(tmp_path) as run:
+        outcome = run_to_end(trainer, run, Stopping())
+    assert outcome == Outcome(4, tmp_path / "model", None)
+    assert checkpoints(tmp_path) == [4]
+    assert [event["kind"] for event in log(tmp_path)][-2:] == ["eval", "save"]
 
 
 def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from cutaway.cli.arguments import add_json, write_json
+from cutaway.cli.arguments import add_json, open_source, write_json
 from cutaway.cli.progress import ProgressLine, Silent
 from cutaway.cli.terminal import note, safe
 from cutaway.errors import EngineError
-from cutaway.training.config import TrainingConfig, convert, read_toml, value_type
+from cutaway.training.config import SCRATCH, TrainingConfig, convert, read_toml, value_type
 
 EXAMPLES = """\
 examples:
@@ -58,8 +58,16 @@ def read_config(options: Namespace) -> TrainingConfig:
     """Read the settings of the TOML file, if one is given, and of the flags, which take precedence."""
     document = {} if options.config is None else read_toml(options.config)
     given = vars(options)
-    flags = {setting.name: convert(setting, given[setting.name]) for setting in _given(given)}
-    return TrainingConfig.from_document(document | flags)
+    document |= {setting.name: convert(setting, given[setting.name]) for setting in _given(given)}
+    return TrainingConfig.from_document(_shape(document.get("init", SCRATCH)) | document)
+
+
+def _shape(init: object) -> dict[str, object]:
+    """Return the settings that a model to start from gives, if there is one."""
+    if init == SCRATCH:
+        return {}
+    config = open_source(str(init)).config
+    return {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx")}
 
 
 def _given(given: dict[str, Any]) -> "list[Field[Any]]":

@@ -19,6 +19,7 @@ from cutaway.checks import check_float, check_int
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
 
+SCRATCH = "scratch"  # as `init`: start with GPT-2's first weights
 DEFAULT_STEPS = 1000  # of a run for which neither steps nor time are given
 
 CHOICES = {
@@ -43,7 +44,7 @@ class TrainingConfig:
 
     data: tuple[str, ...] = _setting((), "directories that `cutaway data prepare` wrote", "data")
     weights: tuple[float, ...] = _setting((), "share of each directory in a batch; default: by tokens", "data")
-    init: str = _setting("scratch", "start from scratch, or from a model's name or directory", "model")
+    init: str = _setting(SCRATCH, "start from scratch, or from a model's name or directory", "model")
     n_layer: int = _setting(8, "blocks", "model")
     n_head: int = _setting(4, "attention heads of a block", "model")
     n_embd: int = _setting(256, "width of the residual stream", "model")

@@ -56,9 +56,9 @@ def run_to_end(trainer: Trainer, run: RunDirectory, observer: Observer) -> Outco
     """
     loop = _Loop(trainer, run, observer)
     with closing(loop), StopSignals() as signals:
-        while trainer.progress() < 1 and signals.received is None:
+        while not trainer.done and signals.received is None:
             loop.step(signals.take_save())
-        if trainer.progress() < 1:
+        if not trainer.done:
             loop.save()
             return Outcome(trainer.steps, None, signals.received)
         return Outcome(trainer.steps, loop.finish(), None)
@@ -88,9 +88,9 @@ class _Loop:
                 "seconds": round(done.seconds, 4),
             }
         )
-        last = trainer.progress() >= 1
-        is_best = (_is_due(config.eval_every, trainer.steps) or last) and self._evaluate()
-        if wants_save or _is_due(config.save_every, trainer.steps) or last or (is_best and config.keep_best):
+        evaluates = _is_due(config.eval_every, trainer.steps) or trainer.done
+        is_best = evaluates and self._evaluate()
+        if wants_save or _is_due(config.save_every, trainer.steps) or trainer.done or (is_best and config.keep_best):
             self.save()
 
     def _evaluate(self) -> bool:

@@ -18,14 +18,14 @@ from cutaway.data.dataset import Dataset, open_dataset
 from cutaway.engines.pytorch.engine import best_device
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import RunError, UsageError
-from cutaway.training.config import TrainingConfig
+from cutaway.loading import BUILTIN
+from cutaway.training.config import SCRATCH, TrainingConfig
 from cutaway.training.loop import Observer, Outcome, resume, run_to_end
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer, Validation
 from cutaway.untrusted import quote, quote_path
 
-SCRATCH = "scratch"
 COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
 
 # Settings that change nothing that is computed, and those that change its last bits only.
@@ -120,10 +120,11 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
     device = _device(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    torch.set_float32_matmul_precision("high")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     corpus = Corpus.open(config)
     source = corpus.windows(config.seed)
-    init = None if config.init == SCRATCH else open_checkpoint(config.init)
+    init = None if config.init == SCRATCH else open_checkpoint(BUILTIN if config.init == "builtin" else config.init)
     shape = model_config(config, corpus, init)
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus

@@ -111,7 +111,8 @@ class Trainer:
         self.schedule = Schedule(config)
         self.steps = 0
         self.tokens = 0  # read in all steps
-        self.seconds = 0.0  # of training in all steps, evaluations aside
+        self.seconds = 0.0  # of all steps and evaluations
+        self.stopping = False  # set to end the run at this step, as if its schedule did
         self.best: tuple[int, float] | None = None  # step and validation loss
 
     # A step
@@ -125,6 +126,11 @@ class Trainer:
     def progress(self) -> float:
         """Return the share of the run that is done; 1 or more ends it."""
         return self.schedule.progress(self.steps, self.seconds)
+
+    @property
+    def done(self) -> bool:
+        """True if there are no more steps to take."""
+        return self.stopping or self.progress() >= 1
 
     def step(self) -> Step:
         """Take one step. Raises RunError, with parameters and optimizer as they were, if loss or gradient are not
@@ -153,7 +159,7 @@ class Trainer:
 
         The sum of losses is divided by the targets of the whole step, so that the rows in memory change nothing.
         """
-        n_targets = batch.targets.size if batch.learned is None else int(batch.learned.sum())
+        n_targets = self.count_targets(batch)
         sample = self._sample(batch.targets) if plan.samples_vocabulary else None
         total = torch.zeros((), device=self.device)
         for number, part in enumerate(split_rows(batch, self.config.micro_rows)):
@@ -162,6 +168,10 @@ class Trainer:
             loss.backward()
             total += loss.detach()
         return float(total)
+
+    def count_targets(self, batch: Batch) -> int:
+        """Return the number of targets of a step that count in its loss."""
+        return batch.targets.size if batch.learned is None else int(batch.learned.sum())
 
     def clip(self) -> float:
         """Scale the gradients to a norm of at most `grad_clip` if their norm is finite; return that norm."""
@@ -205,6 +215,7 @@ class Trainer:
 
         Touches no randomness of training. Windows have the length of the current step.
         """
+        began = time.monotonic()
         self.model.eval()
         n_ctx = self.schedule.plan(self.steps, self.progress()).n_ctx
         measured = [(self._mean_loss(part.windows(n_ctx)), part) for part in self.validation]
@@ -216,6 +227,7 @@ class Trainer:
             bits = [loss / math.log(2) / (part.bytes_per_token or 1) * part.weight for loss, part in measured]
             found["bits_per_byte"] = sum(bits) / total
         found["sample"] = self.sample()
+        self.seconds += time.monotonic() - began
         return found
 
     def _mean_loss(self, windows: Sequence[Batch]) -> float:
@@ -223,11 +235,10 @@ class Trainer:
         count = 0
         for batch in windows:
             for part in split_rows(batch, self.config.micro_rows):
-                n_targets = part.targets.size if part.learned is None else int(part.learned.sum())
                 whole = len(part.inputs) == self.config.micro_rows
                 with torch.compiler.set_stance("default" if whole else "force_eager"):  # of each shape that is trained
                     total += float(self.objective(*self._tensors(part)))
-                count += n_targets
+                count += self.count_targets(part)
         return total / max(1, count)
 
     def sample(self) -> str:
