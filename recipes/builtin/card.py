@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cutaway
+from cutaway.data.batches import allot
 from cutaway.loading import BUILTIN
 from cutaway.model import Model
+from cutaway.training.optimizers import VECTOR_LR
 from recipes.builtin.prepare import Record, is_dialogue
 
 OPENINGS = (
@@ -84,27 +86,27 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the .jsonl.xz files")
     options = parser.parse_args()
     model = cutaway.load("builtin")
-    log = [json.loads(line) for line in (options.run / "log.jsonl").read_text().splitlines()]
-    recipe = json.loads((options.run / "recipe.json").read_text())
-    losses = {
-        name: [event["valid"][name] for event in log if "valid" in event and event["step"] > 0]
-        for name in ("stories", "books")
-    }
+    log = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
+    steps = [event for event in log if event["kind"] == "train"]
+    losses = [event["valid_loss"] for event in log if event["kind"] == "eval"]
+    config = json.loads((options.run / "config.json").read_text())
+    rows = allot(config["weights"], config["batch_size"])
     card = CARD.read_text(encoding="utf-8").format(
         parameters=model.config.n_params,
         config=model.config,
         megabytes=(BUILTIN / "model.safetensors").stat().st_size / 1e6,
         scores=score_rows(model, options.corpus),
-        seen=log[-1]["tokens"] / 1e6,
-        hold=recipe["hold"] / 1e6,
-        steps=log[-1]["step"],
-        recipe=recipe,
-        hours=sum(event["seconds"] for event in log) / 3600,
-        points=len(losses["stories"]),
+        seen=steps[-1]["tokens"] / 1e6,
+        hold=config["hold"] * steps[-1]["tokens"] / 1e6,
+        steps=steps[-1]["step"],
+        run=config,
+        rows={Path(name).name: count for name, count in zip(config["data"], rows, strict=True)},
+        vector_lr=VECTOR_LR * config["lr"],
+        hours=sum(event["seconds"] for event in steps) / 3600,
         losses=losses,
-        last={name: values[-1] for name, values in losses.items()},
-        stories_curve=curve(losses["stories"]),
-        books_curve=curve(losses["books"]),
+        last=losses[-1],
+        points=len(losses),
+        curve=curve(losses),
         samples="\n".join(sample(model, prompt) for prompt in OPENINGS),
     )
     (BUILTIN / "README.md").write_text(card, encoding="utf-8")

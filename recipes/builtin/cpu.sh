@@ -13,13 +13,13 @@ mkdir -p "$out"
 
 # bfloat16 is several times faster where the processor multiplies it (`grep -o avx512_bf16 /proc/cpuinfo`), and slower
 # elsewhere: there DTYPE=float32. --compile needs a C++ compiler.
-"$python" -m cutaway.training.pretrain --data "$out/shards" --out "$out/run" \
-    --mixture stories=15,simple-books=5,dialogues=2,books=8,wikipedia=2 \
-    --dtype "${DTYPE:-bfloat16}" --compile --threads 2 --tokens 23e6 --hold 14e6 \
-    --n-layer 8 --n-head 4 --n-embd 256 --n-ctx 512 --rows 32 --short 256 --short-tokens 10e6 \
-    --matrix-lr 0.006 --table-lr 0.004 --vector-lr 0.01 --full 0.04 --seed 1
+"$python" -m cutaway train --out "$out/run" \
+    --data "$out"/shards/{stories,simple-books,dialogues,books,wikipedia} --weights 15 5 2 8 2 \
+    --dtype "${DTYPE:-bfloat16}" --compile --threads 2 --max-steps 2014 --hold 0.609 \
+    --n-layer 8 --n-head 4 --n-embd 256 --n-ctx 512 --batch-size 32 --short-ctx 256 --short-steps 1220 \
+    --matrix-lr 0.006 --lr 0.004 --sampled-vocab 8192 --full-softmax 0.04 --eval-every 250 --seed 1
 
-cp recipes/builtin/generation_config.json "$out/run/checkpoint/"
-"$python" -m cutaway convert "$out/run/checkpoint" src/cutaway/builtin --dtype int8 --overwrite
+cp recipes/builtin/generation_config.json "$out/run/model/"
+"$python" -m cutaway convert "$out/run/model" src/cutaway/builtin --dtype int8 --overwrite
 rm -f src/cutaway/builtin/{vocab.json,merges.txt,tokenizer_config.json} # the package has them already
 "$python" -m recipes.builtin.card --run "$out/run" --corpus "$out/corpus"

@@ -21,21 +21,21 @@ collect)
 train)
     out=${OUT:?a folder for the results}
     shards=${SHARDS:-/tmp/cutaway-shards}
-    [ -f "$shards/books-0.npy" ] || "$python" -m recipes.builtin.prepare --unpack "$kept" --out "$shards"
+    [ -f "$shards/books/manifest.json" ] || "$python" -m recipes.builtin.prepare --unpack "$kept" --out "$shards"
     if [ -n "${DRY:-}" ]; then
-        machine=(--device cpu --dtype float32 --max-time 20 --chunk 64)
-        shape=(--n-layer 2 --n-head 2 --n-embd 64 --n-ctx 64 --rows 8 --short 64)
-        mixture=stories=4,simple-books=1,dialogues=1,books=1,wikipedia=1
+        machine=(--device cpu --dtype float32 --max-time 20s)
+        shape=(--n-layer 2 --n-head 2 --n-embd 64 --n-ctx 64 --batch-size 8)
+        weights=(4 1 1 1 1)
     else
-        machine=(--device cuda --dtype bfloat16 --compile --max-time "${MAX_TIME:-520}" --chunk 8192)
-        shape=(--n-layer 9 --n-head 6 --n-embd 384 --n-ctx 1024 --rows 128 --short 1024)
-        mixture=stories=56,simple-books=20,dialogues=8,books=34,wikipedia=10
+        machine=(--device cuda --dtype bfloat16 --compile --max-time "${MAX_TIME:-520}s")
+        shape=(--n-layer 9 --n-head 6 --n-embd 384 --n-ctx 1024 --batch-size 128)
+        weights=(56 20 8 34 10)
     fi
-    "$python" -m cutaway.training.pretrain --data "$shards" --out /tmp/cutaway-run --mixture "$mixture" \
-        "${machine[@]}" "${shape[@]}" --short-tokens 0 --tokens 2e9 --hold 0.6e9 --full 1 --validate 500 \
-        --matrix-lr 0.008 --table-lr 0.006 --vector-lr 0.015 --save-minutes 30 --seed 1 | tail -n 3
-    cp /tmp/cutaway-run/{log.jsonl,recipe.json} "$out"
-    "$python" -m recipes.builtin.parts /tmp/cutaway-run/checkpoint "$out"
+    "$python" -m cutaway train --out /tmp/cutaway-run "${machine[@]}" "${shape[@]}" \
+        --data "$shards"/{stories,simple-books,dialogues,books,wikipedia} --weights "${weights[@]}" \
+        --hold 0.3 --matrix-lr 0.008 --lr 0.006 --eval-every 500 --save-every 0 --seed 1
+    cp /tmp/cutaway-run/{metrics.jsonl,config.json} "$out"
+    "$python" -m recipes.builtin.parts /tmp/cutaway-run/model "$out"
     ;;
 *) echo "gpu.sh: collect FOLDER or train, not $1" >&2 && exit 2 ;;
 esac

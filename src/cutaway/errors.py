@@ -43,6 +43,12 @@ class EngineError(CutawayError):
     exit_code = 5
 
 
+class RunError(CutawayError):
+    """A run directory is in use, damaged or cannot be written, or training cannot continue (NaN)."""
+
+    exit_code = 6
+
+
 def complain(message: str) -> None:
     """Print a message as one line on standard error.
 

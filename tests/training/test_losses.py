@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cutaway.training.losses import CrossEntropy, SampledVocabulary
+from cutaway.engines.pytorch.model import GPT2
+from cutaway.training.losses import ChunkedCrossEntropy, CrossEntropy, Objective, SampledVocabulary
+from tests.tiny import random_ids, tiny_weights
 
 
 def example(n: int = 7, n_vocab: int = 50, d: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -20,9 +22,43 @@ def example(n: int = 7, n_vocab: int = 50, d: int = 6) -> tuple[torch.Tensor, to
 def test_loss_and_gradients_equal_pytorchs(chunk: int) -> None:
     h, w, targets = example()
     ours = CrossEntropy(chunk, compiled=False)(h, w, targets)
-    expected = F.cross_entropy(h @ w.T, targets)
+    expected = F.cross_entropy(h @ w.T, targets, reduction="sum")
     torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(torch.autograd.grad(3 * ours, (h, w)), torch.autograd.grad(3 * expected, (h, w)))
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_negative_targets_count_for_nothing(sampled: bool) -> None:
+    h, w, targets = example()
+    targets[2:5] = -1
+    cross_entropy = CrossEntropy(3, compiled=False)
+    sample = SampledVocabulary(50, targets.clamp(min=0), torch.arange(4), 50, torch.Generator().manual_seed(1))
+    ours = cross_entropy.sampled(h, w, targets, sample) if sampled else cross_entropy(h, w, targets)
+    expected = F.cross_entropy(h @ w.T, targets, ignore_index=-1, reduction="sum")
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(torch.autograd.grad(ours, (h, w)), torch.autograd.grad(expected, (h, w)))
+
+
+def test_without_gradients_none_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    h, w, targets = example()
+    monkeypatch.delattr(ChunkedCrossEntropy, "forward")
+    with torch.no_grad():
+        loss = CrossEntropy(3, compiled=False)(h, w, targets)
+        torch.testing.assert_close(loss, F.cross_entropy(h @ w.T, targets, reduction="sum"))
+
+
+@pytest.mark.parametrize("n_learned", [0, 1, 9, 14])
+def test_the_objective_is_over_learned_targets_only(n_learned: int) -> None:
+    weights = tiny_weights()
+    model = GPT2(weights.config)
+    model.load(weights)
+    ids = torch.tensor([random_ids(weights.config, 8, seed) for seed in (1, 2)])
+    learned = (torch.arange(14) % 14 < n_learned).view(2, 7)
+    ours = Objective(model, CrossEntropy(4, compiled=False))(ids[:, :-1], ids[:, 1:], learned)
+    expected = F.cross_entropy(model(ids[:, :-1])[learned], ids[:, 1:][learned], reduction="sum")
+    torch.testing.assert_close(ours, expected)
+    gradients = torch.autograd.grad(ours, list(model.parameters()), retain_graph=True)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, list(model.parameters())), rtol=1e-4, atol=1e-5)
 
 
 def test_a_sample_of_everything_is_the_whole_vocabulary() -> None:
@@ -30,7 +66,7 @@ def test_a_sample_of_everything_is_the_whole_vocabulary() -> None:
     sample = SampledVocabulary(50, targets, torch.arange(4), 50, torch.Generator().manual_seed(1))
     assert sample.ids.sort().values.tolist() == list(range(50))
     loss = CrossEntropy(4, compiled=False).sampled(h, w, targets, sample)
-    torch.testing.assert_close(loss, F.cross_entropy(h @ w.T, targets))
+    torch.testing.assert_close(loss, F.cross_entropy(h @ w.T, targets, reduction="sum"))
 
 
 def test_the_sum_of_the_softmax_is_estimated_without_bias() -> None:

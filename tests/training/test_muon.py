@@ -44,13 +44,13 @@ def test_matrices_of_one_shape_are_stepped_as_if_alone() -> None:
 
 
 def test_queries_keys_and_values_are_made_orthogonal_apart() -> None:
-    parameters = with_gradients({"h.0.attn.c_attn.weight": normal(4, 12)})
+    parameters = with_gradients({"h.0.attn.c_attn.weight": normal(12, 4)})
     gradient = parameters["h.0.attn.c_attn.weight"].grad
     assert gradient is not None
-    gradient[:, :4] *= 1000  # larger queries must not make the keys' and values' share of the update smaller
+    gradient[:4] *= 1000  # larger queries must not make the keys' and values' share of the update smaller
     optimizer = NorMuon(parameters, torch.float32)
     update = optimizer._orthogonal(0.0)["h.0.attn.c_attn.weight"]
-    norms = [float(part.norm()) for part in update.chunk(3, dim=1)]
+    norms = [float(part.norm()) for part in update.chunk(3, dim=0)]
     assert norms == pytest.approx([2.0, 2.0, 2.0], rel=0.1)
 
 
@@ -95,20 +95,20 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
 
 
 def test_each_output_has_a_second_moment_of_its_own() -> None:
-    """Three steps of a wide matrix, whose orthogonal columns are of unequal length, beside the steps written out."""
-    weights = normal(3, 7)
-    gradients = [normal(3, 7, seed=seed) for seed in (1, 2, 3)]
+    """Three steps of a tall matrix, whose orthogonal rows are of unequal length, beside the steps written out."""
+    weights = normal(7, 3)
+    gradients = [normal(7, 3, seed=seed) for seed in (1, 2, 3)]
     parameters = with_gradients({"w": weights})
     optimizer = NorMuon(parameters, torch.float32)
     expected = weights.clone()
-    velocity = torch.zeros(3, 7)
+    velocity = torch.zeros(7, 3)
     second = torch.zeros(7)
     for gradient in gradients:
         parameters["w"].grad = gradient.clone()
         optimizer.step(lr=0.1, momentum=0.9, weight_decay=0.2)
         velocity = 0.9 * velocity + 0.1 * gradient
         direction = orthogonalise((0.1 * gradient + 0.9 * velocity)[None])[0]
-        second = 0.95 * second + 0.05 * (direction**2).mean(0)
-        scaled = direction / second.sqrt()
+        second = 0.95 * second + 0.05 * (direction**2).mean(1)
+        scaled = direction / second.sqrt()[:, None]
         expected = expected * (1 - 0.1 * 0.2) - 0.1 * ADAMW_RMS * scaled / (scaled**2).mean().sqrt()
     torch.testing.assert_close(parameters["w"].detach(), expected)

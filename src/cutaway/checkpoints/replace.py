@@ -40,13 +40,13 @@ def replacing(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
     try:
         yield staging
         for path in (*staging.iterdir(), staging):
-            _sync(path)
+            sync(path)
         _install(staging, target)
     except BaseException:
         with suppress(OSError):
             _retire(staging, target, belongs)
         raise
-    _sync(target.parent)
+    sync(target.parent)
     for leftover in _leftovers(target):
         _retire(leftover, target, belongs)
 
@@ -104,7 +104,8 @@ def _retire(leftover: Path, target: Path, belongs: Callable[[str], bool]) -> Non
         leftover.rmdir()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """See a file's or a directory's content onto the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,21 @@ ITEM_BYTES = {
     **dict.fromkeys(("I64", "U64", "F64"), 8),
 }
 FLOAT_CODES = {stored.code: stored for stored in FLOATS}
-_NUMPY = {"F32": "<f4", "F16": "<f2", "I8": "i1"}
+_NUMPY = {
+    "BOOL": "?",
+    "U8": "u1",
+    "U16": "<u2",
+    "U32": "<u4",
+    "U64": "<u8",
+    "I8": "i1",
+    "I16": "<i2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+}
+_CODES = {np.dtype(code): name for name, code in _NUMPY.items()}
 _MAX_RANK = 8
 _CHUNK = 1 << 18  # numbers converted at a time, so that converting needs no second copy of a tensor
 _NOT_SAFETENSORS = {
@@ -107,7 +121,7 @@ class TensorFile:
             yield chunk
 
     def read_unchecked(self, name: str) -> Array:
-        """Read an F32, F16 or I8 tensor in its own dtype; the caller checks the values."""
+        """Read a tensor of a dtype that NumPy has, as it is; the caller checks the values."""
         entry = self.entries[name]
         array: Array = self._read_bytes(entry.start, entry.n_bytes).view(_NUMPY[entry.dtype]).reshape(entry.shape)
         return array
@@ -222,6 +236,33 @@ def write_tensors_to(file: BinaryIO, kinds: Mapping[str, StoredAs], tensors: Ite
         assert tensor.shape == shape, name
         file.seek(starts[name])
         _write_numbers(file, name, tensor.reshape(-1), dtype)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as a new safetensors file, each in its own dtype. Raises as `write_tensors`.
+
+    CheckpointError too for a dtype that safetensors has not.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "arrays.safetensors")
+    ...     write_arrays(path, {"step": np.array(7), "seen": np.array([True, False])})
+    ...     read_arrays(path)
+    {'step': array(7), 'seen': array([ True, False])}
+    """
+    for name, array in arrays.items():
+        if array.dtype not in _CODES:
+            raise CheckpointError(f"{name} has the dtype {array.dtype}, which safetensors has not")
+    write_tensors(path, {name: (_CODES[a.dtype], a.shape) for name, a in arrays.items()}, arrays.items())
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of a safetensors file, each in its own dtype. Raises CheckpointError if it is invalid."""
+    file = TensorFile(path)
+    for name, entry in file.entries.items():
+        if entry.dtype not in _NUMPY:
+            raise_checkpoint_error(path, f"{quote_name(name)} is stored as {entry.dtype}, which NumPy has not")
+    return {name: file.read_unchecked(name) for name in file.entries}
 
 
 def build_header(

@@ -63,18 +63,48 @@ def save_checkpoint(
     if max_shard_bytes is not None and max_shard_bytes < 1:
         raise UsageError(f"max_shard_bytes must be positive, not {max_shard_bytes}")
     path = _target(Path(directory), overwrite)
-    parameters = stored_as(weights.config, target)
-    config = config_json(weights.config, target, _end_of_text(weights.config, tokenizer))
     try:
         with replacing(path, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
-            _write_weights(staging, weights, target, max_shard_bytes)
-            if tokenizer is not None:
-                tokenizer.write(staging)
-            if generation_config:
-                _write_json(staging / "generation_config.json", generation_config)
-            _write_json(staging / CONFIG, config)
+            write_checkpoint(staging, weights, target, tokenizer, generation_config, max_shard_bytes)
     except OSError as error:
-        raise_checkpoint_error(path, f"cannot be saved: {_reason(error, path, parameters)}")
+        raise_checkpoint_error(path, f"cannot be saved: {save_failure(error, path, weights_bytes(weights, target))}")
+
+
+def write_checkpoint(
+    directory: Path,
+    weights: Weights,
+    target: Format,
+    tokenizer: Codec | None = None,
+    generation_config: Mapping[str, object] | None = None,
+    max_shard_bytes: int | None = None,
+) -> None:
+    """Write the files of a checkpoint into an empty directory, neither atomically nor seen onto the disk.
+
+    Raises OSError where the disk refuses, CheckpointError if the weights cannot be saved.
+    """
+    config = config_json(weights.config, target, _end_of_text(weights.config, tokenizer))
+    _write_weights(directory, weights, target, max_shard_bytes)
+    if tokenizer is not None:
+        tokenizer.write(directory)
+    if generation_config:
+        _write_json(directory / "generation_config.json", generation_config)
+    _write_json(directory / CONFIG, config)
+
+
+def weights_bytes(weights: Weights, target: Format) -> int:
+    """Return the bytes that the weights take in that format."""
+    return sum(map(_n_bytes, stored_as(weights.config, target).values()))
+
+
+def save_failure(error: OSError, target: Path, needed: int) -> str:
+    """Return the reason of an error in words; on a full disk with the bytes needed and free."""
+    reason = error.strerror or str(error)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return reason
+    import shutil  # not needed for a first token
+
+    disk = next(parent for parent in target.parents if parent.exists())
+    return f"{reason} ({needed} bytes needed, {shutil.disk_usage(disk).free} free)"
 
 
 def _target(directory: Path, overwrite: bool) -> Path:
@@ -102,17 +132,6 @@ def _end_of_text(config: GPT2Config, tokenizer: Codec | None) -> int | None:
         return tokenizer.eos
     gpt2 = gpt2_vocabulary()
     return gpt2.end_of_text if gpt2.n_vocab == config.n_vocab else None
-
-
-def _reason(error: OSError, target: Path, parameters: Parameters) -> str:
-    reason = error.strerror or str(error)
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return reason
-    needed = sum(map(_n_bytes, parameters.values()))
-    import shutil  # not needed for a first token
-
-    disk = next(parent for parent in target.parents if parent.exists())
-    return f"{reason} ({needed} bytes needed, {shutil.disk_usage(disk).free} free)"
 
 
 def _write_weights(directory: Path, weights: Weights, target: Format, max_shard_bytes: int | None) -> None:

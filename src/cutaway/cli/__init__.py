@@ -22,12 +22,17 @@ COMMANDS = {
     "explore": "look inside the model, in a browser",
     "params": "count the parameters, beside the article's table",
     "tokenizer": "turn text into token ids and back, or explain how",
+    "data": "prepare text to train on, and show what a model reads of it",
     "models": "list the models there are",
     "convert": "write a checkpoint in another precision or layout",
+    "train": "train a model from scratch, or draw the curves of runs",
     "eval": "measure how well a model predicts texts, and the paper's tasks",
     "bench": "measure how fast a model runs here",
     "plan": "compute what training takes: memory, hours, cost",
 }
+
+# Commands of two words, in a module called FIRST_SECOND.
+SUBCOMMANDS = {("train", "plot")}
 
 DESCRIPTION = "GPT-2 with the casing cut open: run it, and look inside."
 EPILOG = """\
@@ -43,6 +48,7 @@ exit codes:
   3    a checkpoint or its tokenizer is missing, not sound or cannot be written
   4    the hub cannot give the model
   5    the engine cannot run here
+  6    a run directory is in use or damaged, or training cannot continue
   130  interrupted with Ctrl-C
   141  the reader of standard output went away"""
 
@@ -85,15 +91,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] in COMMANDS:
-        command = import_module(f"cutaway.cli.{arguments[0]}")
-        command.run(make_parser(arguments[0]).parse_args(arguments[1:]))
+        name, rest = split_command(arguments)
+        import_module(f"cutaway.cli.{name}").run(make_parser(name).parse_args(rest))
     else:
         _front_parser().parse_args(arguments or ["--help"])
 
 
+def split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the module of the command that arguments begin with, and the rest of them.
+
+    >>> split_command(["train", "plot", "run"]), split_command(["train", "--out", "run"])
+    (('train_plot', ['run']), ('train', ['--out', 'run']))
+    """
+    n_words = 2 if tuple(arguments[:2]) in SUBCOMMANDS else 1
+    return "_".join(arguments[:n_words]), arguments[n_words:]
+
+
 def make_parser(name: str) -> Parser:
     """Build the parser of one command."""
-    parser = Parser(f"cutaway {name}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(
+        f"cutaway {name.replace('_', ' ')}", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     import_module(f"cutaway.cli.{name}").add_arguments(parser)
     return parser
 

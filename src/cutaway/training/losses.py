@@ -1,4 +1,4 @@
-"""Cross-entropy over GPT-2's 50,257 tokens, without ever holding all logits.
+"""The training objective: cross-entropy over GPT-2's 50,257 tokens, without ever holding all logits.
 
 The output matrix takes most of a small model's arithmetic. Its loss and gradients are made together, some tokens at a
 time; and where even that is too slow, over a sample of the vocabulary (`SampledVocabulary`).
@@ -9,28 +9,33 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cutaway.engines.pytorch.model import GPT2
+
+ROWS = 128  # a masked batch has a multiple of so many rows
 
 Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def cross_entropy_slope(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its derivative by
-    the logits, (n, k) in their dtype.
+    the logits, (n, k) in their dtype. Rows whose target is negative count for nothing.
     """
     x = logits.float() + offset
     largest = x.amax(-1, keepdim=True)
     exp = (x - largest).exp()
     total = exp.sum(-1, keepdim=True)
     target = targets[:, None]
-    loss = (largest + total.log() - x.gather(1, target)).sum()
+    counts = (target >= 0).float()
+    loss = ((largest + total.log() - x.gather(1, target.clamp(min=0))) * counts).sum()
     is_target = torch.arange(logits.shape[1], device=logits.device)[None, :] == target
-    return loss, (exp / total - is_target.float()).to(logits.dtype)
+    return loss, ((exp / total - is_target.float()) * counts).to(logits.dtype)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """Mean cross-entropy of h @ w.T + offset, `chunk` rows at a time; the gradients are made in the forward pass."""
+    """Summed cross-entropy of h @ w.T + offset, `chunk` rows at a time; the gradients are made in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor, chunk: int, slope_of: Slope) -> Tensor:
@@ -45,25 +50,31 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             dh[rows] = slope @ w_cast
             dw += slope.t() @ h[rows]
         ctx.save_for_backward(dh, dw)
-        ctx.n_tokens = len(h)
-        return total / len(h)
+        return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         dh, dw = ctx.saved_tensors
-        scale = gradients[0] / ctx.n_tokens
+        scale = gradients[0]
         return dh * scale.to(dh.dtype), dw * scale, None, None, None, None
 
 
 class CrossEntropy:
-    """The loss of the tied head `w` (V, d) after hidden states (n, d), over all tokens or over some of them."""
+    """The summed loss in nats of an output matrix `w` (V, d) after hidden states (n, d), `chunk` rows at a time.
+
+    Targets (n,) that are negative count for nothing.
+
+    >>> loss = CrossEntropy(compiled=False)(torch.zeros(2, 3), torch.ones(4, 3), torch.tensor([1, -1]))
+    >>> round(loss.item(), 4)
+    1.3863
+    """
 
     def __init__(self, chunk: int = 512, *, compiled: bool) -> None:
         self.chunk = chunk
         self.slope = torch.compile(cross_entropy_slope, dynamic=False) if compiled else cross_entropy_slope
 
     def __call__(self, h: Tensor, w: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss in nats over the whole vocabulary, which is padded to a multiple of 64 for speed."""
+        """Return the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""
         padding = -len(w) % 64
         offset = F.pad(torch.zeros(len(w), device=w.device), (0, padding), value=-math.inf)
         return self._apply(h, F.pad(w, (0, 0, 0, padding)), offset, targets)
@@ -74,9 +85,59 @@ class CrossEntropy:
         return self._apply(h, table, sample.offset, sample.places(targets))
 
     def _apply(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._without_gradients(h, w.to(h.dtype), offset, targets)
         arguments = (h, w, offset, targets, self.chunk, self.slope)
         loss: Tensor = ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
         return loss
+
+    def _without_gradients(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
+        total = torch.zeros((), device=h.device)
+        for start in range(0, len(h), self.chunk):
+            rows = slice(start, start + self.chunk)
+            total += self.slope(F.linear(h[rows], w), offset, targets[rows])[0]
+        return total
+
+
+class Objective(nn.Module):
+    """A model together with its loss, as one module: its forward pass is what DDP and FSDP wrap.
+
+    >>> from cutaway.config import GPT2Config
+    >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    >>> ids = torch.tensor([[0, 1, 2]])
+    >>> loss = Objective(model, CrossEntropy(compiled=False))(ids[:, :-1], ids[:, 1:])
+    >>> bool(torch.isclose(loss, 2 * model.loss(ids[:, :-1], ids[:, 1:])))
+    True
+    """
+
+    def __init__(self, model: GPT2, cross_entropy: CrossEntropy) -> None:
+        super().__init__()
+        self.model = model
+        self.cross_entropy = cross_entropy
+
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        learned: Tensor | None = None,
+        sample: "SampledVocabulary | None" = None,
+    ) -> Tensor:
+        """Return the summed loss in nats of targets (B, T) after ids (B, T), of those that are `learned` if given."""
+        h = self.model.hidden(ids).flatten(0, 1)
+        targets = targets.flatten()
+        if learned is not None:
+            h, targets = _learned_rows(h, targets, learned.flatten())
+        w = self.model.lm_head.weight
+        if sample is None:
+            return self.cross_entropy(h, w, targets)
+        return self.cross_entropy.sampled(h, w, targets, sample)
+
+
+def _learned_rows(h: Tensor, targets: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the learned rows, padded to a multiple of ROWS by rows that count for nothing: few shapes to compile."""
+    rows = learned.nonzero().flatten()
+    padding = -len(rows) % ROWS
+    return F.pad(h[rows], (0, 0, 0, padding)), F.pad(targets[rows], (0, padding), value=-1)
 
 
 class SampledVocabulary:
@@ -84,6 +145,7 @@ class SampledVocabulary:
 
     Each token that was drawn stands for all others that were not, so its term counts as many times in the softmax's
     sum: the estimate of the sum is unbiased. `size` is rounded up to a multiple of 1,024, with at least 1,024 drawn.
+    `targets` and `frequent` are on the CPU; the sample can be moved `to` a device.
     """
 
     def __init__(self, n_vocab: int, targets: Tensor, frequent: Tensor, size: int, generator: torch.Generator) -> None:
@@ -101,6 +163,13 @@ class SampledVocabulary:
         self._place = torch.empty(n_vocab, dtype=torch.long)
         self._place[self.ids] = torch.arange(len(self.ids))
 
+    def to(self, device: torch.device) -> "SampledVocabulary":
+        """Move the sample to a device, and return it."""
+        self.ids = self.ids.to(device)
+        self.offset = self.offset.to(device)
+        self._place = self._place.to(device)
+        return self
+
     def places(self, targets: Tensor) -> Tensor:
-        """Return where in `ids` the targets stand, in their shape."""
-        return self._place[targets]
+        """Return where in `ids` the targets stand, in their shape; a negative target stays negative."""
+        return torch.where(targets < 0, targets, self._place[targets.clamp(min=0)])

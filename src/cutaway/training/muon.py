@@ -35,7 +35,7 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 class NorMuon:
-    """An optimizer for the matrices (in, out) of the blocks; queries, keys and values are made orthogonal apart.
+    """An optimizer for the matrices (out, in) of the blocks; queries, keys and values are made orthogonal apart.
 
     `dtype` is what matrices are multiplied in. Moments are kept by name, so that a run can save and restore them.
     """
@@ -44,15 +44,15 @@ class NorMuon:
         self.parameters = parameters
         self.dtype = dtype
         self.momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
-        self.second = {name: p.new_zeros(p.shape[1]) for name, p in parameters.items()}
+        self.second = {name: p.new_zeros(p.shape[0]) for name, p in parameters.items()}
 
     @torch.no_grad()
     def step(self, lr: float, momentum: float, weight_decay: float) -> None:
         """Apply the gradients: each update has the root mean square `lr * ADAMW_RMS`, so moments need no correction."""
         for name, update in self._orthogonal(momentum).items():
             p = self.parameters[name]
-            second = self.second[name].lerp_(update.square().mean(0), 1 - SECOND_MOMENT)
-            update = update / second.sqrt().add(1e-8)
+            second = self.second[name].lerp_(update.square().mean(1), 1 - SECOND_MOMENT)
+            update = update / second.sqrt().add(1e-8)[:, None]
             update *= ADAMW_RMS * math.sqrt(p.numel()) / update.norm().clamp_min(1e-12)
             p.mul_(1 - lr * weight_decay).add_(update, alpha=-lr)
 
@@ -63,11 +63,11 @@ class NorMuon:
             assert p.grad is not None
             velocity = self.momentum[name].lerp_(p.grad, 1 - momentum)
             direction = p.grad.lerp(velocity, momentum)  # Nesterov's
-            for part in direction.chunk(3, dim=1) if "c_attn" in name else (direction,):
+            for part in direction.chunk(3, dim=0) if "c_attn" in name else (direction,):
                 by_shape.setdefault(part.shape, []).append((name, part))
         parts: dict[str, list[Tensor]] = {name: [] for name in self.parameters}
         for entries in by_shape.values():
             orthogonal = orthogonalise(torch.stack([part for _, part in entries]), self.dtype)
             for (name, _), part in zip(entries, orthogonal, strict=True):
                 parts[name].append(part)
-        return {name: torch.cat(columns, dim=1) for name, columns in parts.items()}
+        return {name: torch.cat(rows, dim=0) for name, rows in parts.items()}

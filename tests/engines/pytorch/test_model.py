@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
+from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engines.pytorch.model import GPT2
+from cutaway.engines.pytorch.model import GPT2, QUERIES, causal_attention
 from tests.tiny import peer_model, random_ids, tiny_weights
 
 
@@ -32,10 +34,123 @@ def test_loss_and_gradients_equal_the_peers() -> None:
     assert loss.item() == pytest.approx(peer_loss.item(), abs=1e-5)
     loss.backward()  # type: ignore[no-untyped-call]
     peer_loss.backward()
-    gradient = model.h[0].attn.c_attn.weight.grad  # type: ignore[union-attr]
-    peers = peer.transformer.h[0].attn.c_attn.weight.grad
-    assert isinstance(gradient, torch.Tensor)
-    torch.testing.assert_close(gradient, peers.T, atol=1e-5, rtol=1e-4)
+    assert_gradients_equal(model, peer)
+
+
+def assert_gradients_equal(model: GPT2, peer: GPT2LMHeadModel) -> None:
+    """Of every parameter; transformers' linear layers are (in, out)."""
+    theirs = {name.removeprefix("transformer."): p.grad for name, p in peer.named_parameters()}
+    for name, p in model.named_parameters():
+        expected = theirs[name].T if model.config.tensors[name].transposed else theirs[name]
+        torch.testing.assert_close(p.grad, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_tokens", [1, QUERIES - 1, QUERIES, QUERIES + 1, 3 * QUERIES])
+def test_attention_equals_pytorchs_with_its_gradients(n_tokens: int) -> None:
+    generator = torch.Generator().manual_seed(n_tokens)
+    q, k, v = (torch.randn(2, 3, n_tokens, 8, generator=generator).requires_grad_() for _ in range(3))
+    ours = causal_attention(q, k, v)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(ours, expected)
+    weight = torch.randn(ours.shape, generator=generator)
+    grads = torch.autograd.grad((ours * weight).sum(), (q, k, v))
+    torch.testing.assert_close(grads, torch.autograd.grad((expected * weight).sum(), (q, k, v)))
+
+
+def test_dropout_is_of_training_only_and_follows_the_seed() -> None:
+    weights = tiny_weights()
+    model = GPT2(weights.config, dropout=0.3)
+    plain = GPT2(weights.config)
+    model.load(weights)
+    plain.load(weights)
+    ids = torch.tensor([random_ids(weights.config, 21)])
+
+    def seeded(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        hidden: torch.Tensor = model.hidden(ids)
+        return hidden
+
+    torch.testing.assert_close(seeded(1), seeded(1), rtol=0, atol=0)
+    assert not torch.allclose(seeded(1), seeded(2))
+    ones = torch.ones(1, 1, 4, 1)
+    mean = torch.stack([causal_attention(ones, ones, ones, 0.3) for _ in range(300)]).mean(0)
+    torch.testing.assert_close(mean, torch.ones(1, 1, 4, 1), rtol=0.15, atol=0)  # what stays is scaled up
+    torch.testing.assert_close(model.eval().hidden(ids), plain.hidden(ids), rtol=0, atol=0)
+
+
+def test_dropout_falls_where_transformers_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the embeddings, and in each block on attention weights, on attention's output and on the MLP's."""
+    weights = tiny_weights()
+    model = GPT2(weights.config, dropout=0.1)
+    shapes = []
+    dropout = F.dropout
+
+    def recording(x: torch.Tensor, p: float = 0.5, training: bool = True) -> torch.Tensor:
+        shapes.append(tuple(x.shape) if p and training else None)
+        return dropout(x, p, training)
+
+    monkeypatch.setattr(F, "dropout", recording)
+    model.hidden(torch.tensor([random_ids(weights.config, 7)]))
+    stream = (1, 7, 24)
+    assert shapes == [stream, *[(1, 3, 7, 7), stream, stream] * 2]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_activation_checkpointing_changes_no_gradient(dropout: float) -> None:
+    weights = tiny_weights()
+    ids = torch.tensor([random_ids(weights.config, 22, seed) for seed in (1, 2)])
+    gradients = []
+    for checkpointing in (False, True):
+        model = GPT2(weights.config, dropout=dropout, activation_checkpointing=checkpointing)
+        model.load(weights)
+        torch.manual_seed(3)
+        gradients.append(torch.autograd.grad(model.loss(ids[:, :-1], ids[:, 1:]), list(model.parameters())))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+
+
+def test_matrices_are_multiplied_in_the_compute_dtype_only() -> None:
+    weights = tiny_weights()
+    model = GPT2(weights.config, compute_dtype=torch.bfloat16)
+    plain = GPT2(weights.config)
+    model.load(weights)
+    plain.load(weights)
+    ids = torch.tensor([random_ids(weights.config, 21)])
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    hidden = model.hidden(ids)
+    assert hidden.dtype == torch.bfloat16
+    exact = plain.hidden(ids)
+    error = float((hidden.float() - exact).detach().abs().max() / exact.detach().abs().max())
+    assert 1e-5 < error < 0.05
+    model.loss(ids[:, :-1], ids[:, 1:]).backward()  # type: ignore[no-untyped-call]
+    assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+
+
+def test_a_cache_holds_the_compute_dtype() -> None:
+    weights = tiny_weights()
+    model = GPT2(weights.config, compute_dtype=torch.bfloat16).eval()
+    model.load(weights)
+    ids = torch.tensor([random_ids(weights.config, 9)])
+    cache = model.new_cache(1)
+    assert cache.k.dtype == torch.bfloat16
+    parts = [model.hidden(ids[:, :5], cache), model.hidden(ids[:, 5:], cache)]
+    torch.testing.assert_close(torch.cat(parts, 1), model.hidden(ids), rtol=0.05, atol=0.1)
+
+
+@pytest.mark.slow  # torch.compile runs a C++ compiler
+@pytest.mark.filterwarnings("ignore")  # of PyTorch itself while it compiles
+def test_compiled_blocks_equal_eager_ones() -> None:
+    weights = tiny_weights(n_layer=3)
+    ids = torch.tensor([random_ids(weights.config, 22, seed) for seed in (1, 2)])
+    models = [GPT2(weights.config), GPT2(weights.config)]
+    for model in models:
+        model.load(weights)
+    models[1].compile_blocks()
+    losses = [model.loss(ids[:, :-1], ids[:, 1:]) for model in models]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-6)
+    gradients = [
+        torch.autograd.grad(loss, list(model.parameters())) for loss, model in zip(losses, models, strict=True)
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)
 
 
 def test_first_weights_are_gpt2s() -> None:

@@ -93,15 +93,37 @@ class PyTorchEngine:
         if threads is not None:
             torch.set_num_threads(check_int("threads", threads, 1, MAX_THREADS))
         self.threads: int | None = torch.get_num_threads()
-        self.config = weights.config
         self.device = best_device()
         with torch.device(self.device):
-            self.model = GPT2(self.config).to(DTYPES[self.dtype]).eval().requires_grad_(False)
-        self.model.load(weights)
+            model = GPT2(weights.config).to(DTYPES[self.dtype]).eval().requires_grad_(False)
+        model.load(weights)
+        self._use(model)
+
+    @classmethod
+    def from_module(cls, model: GPT2) -> "PyTorchEngine":
+        """Run a module that is in memory, as it is: on its device, in its dtype, with the weights that it has when the
+        engine is asked. It must be in evaluation mode.
+
+        >>> from cutaway.config import GPT2Config
+        >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)).eval()
+        >>> PyTorchEngine.from_module(model).forward([[1, 2]]).shape
+        (1, 5)
+        """
+        engine = cls.__new__(cls)
+        weight = model.wpe.weight
+        engine.dtype = next(name for name, dtype in DTYPES.items() if dtype == (model.compute_dtype or weight.dtype))
+        engine.threads = torch.get_num_threads()
+        engine.device = weight.device.type
+        engine._use(model)
+        return engine
+
+    def _use(self, model: GPT2) -> None:
+        self.model = model
+        self.config = model.config
 
     def new_cache(self, rows: int) -> PyTorchCache:
         rows = check_int("rows of a cache", rows, 1)
-        return PyTorchCache(lambda: KVCache.empty(self.config, DECODE_ROWS, self.model.wpe.weight), rows)
+        return PyTorchCache(lambda: self.model.new_cache(DECODE_ROWS), rows)
 
     @torch.inference_mode()
     def forward(

@@ -1,0 +1,92 @@
+"""`cutaway train`: train a GPT-2 on prepared text, from scratch or from a model; the same command resumes."""
+
+import signal
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from cutaway.cli.arguments import add_json, open_source, write_json
+from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.terminal import note, safe
+from cutaway.errors import EngineError
+from cutaway.training.config import SCRATCH, TrainingConfig, convert, read_toml, value_type
+
+EXAMPLES = """\
+examples:
+  cutaway train --data shards --out run --max-steps 1000
+  cutaway train small.toml --data books stories --weights 1 3 --out run
+  cutaway train plot run
+
+The same command on a run that exists resumes it. Ctrl-C saves and stops; a
+second one stops at once."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the files, and a flag for each setting."""
+    parser.description = "Train a GPT-2 on text that `cutaway data prepare` has prepared."
+    parser.usage = "cutaway train [CONFIG.toml] --data DIR... --out RUN [--SETTING VALUE]..."
+    parser.epilog = EXAMPLES
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="settings; flags take precedence")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")
+    add_json(parser)
+    groups: dict[str, Any] = {}
+    for setting in fields(TrainingConfig):
+        title = setting.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_setting(groups[title], setting)
+
+
+def _add_setting(group: Any, setting: "Field[Any]") -> None:
+    flag = "--" + setting.name.replace("_", "-")
+    meaning = setting.metadata["help"].replace("%", "%%")
+    kind = value_type(setting)
+    if setting.default not in (None, (), ""):
+        meaning += f"; default: {setting.default}"
+    if kind is bool:
+        group.add_argument(flag, action=BooleanOptionalAction, default=SUPPRESS, help=meaning)
+    elif kind in (int, float, str):
+        group.add_argument(flag, default=SUPPRESS, metavar="NAME" if kind is str else "N", help=meaning)
+    else:
+        group.add_argument(
+            flag, nargs="+", default=SUPPRESS, metavar="DIR" if setting.name == "data" else "X", help=meaning
+        )
+
+
+def read_config(options: Namespace) -> TrainingConfig:
+    """Read the settings of the TOML file, if one is given, and of the flags, which take precedence."""
+    document = {} if options.config is None else read_toml(options.config)
+    given = vars(options)
+    document |= {setting.name: convert(setting, given[setting.name]) for setting in _given(given)}
+    return TrainingConfig.from_document(_shape(document.get("init", SCRATCH)) | document)
+
+
+def _shape(init: object) -> dict[str, object]:
+    """Return the settings that a model to start from gives, if there is one."""
+    if init == SCRATCH:
+        return {}
+    config = open_source(str(init)).config
+    return {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx")}
+
+
+def _given(given: dict[str, Any]) -> "list[Field[Any]]":
+    return [setting for setting in fields(TrainingConfig) if setting.name in given]
+
+
+def run(options: Namespace) -> None:
+    """Train, and say what came of it. After SIGINT the exit code is 130, after SIGTERM 0: the run is saved."""
+    config = read_config(options)
+    try:
+        from cutaway.training.pretraining import train
+    except ModuleNotFoundError as error:
+        raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
+    outcome = train(config, options.out, Silent() if options.json else ProgressLine())
+    if options.json:
+        write_json({"run": str(options.out), "steps": outcome.steps, "model": outcome.model and str(outcome.model)})
+    elif outcome.model is not None:
+        print(f"{safe(str(outcome.model))}: step {outcome.steps}; cutaway generate --model {safe(str(outcome.model))}")
+    else:
+        note(f"{options.out}: saved at step {outcome.steps}; the same command resumes")
+    if outcome.signal is signal.SIGINT:
+        raise KeyboardInterrupt

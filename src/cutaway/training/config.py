@@ -1,0 +1,250 @@
+"""The configuration of a run: every number that decides what it computes. Each field is a flag and a TOML key.
+
+n_layer = 8             # --n-layer 8
+max_time = "30m"        # --max-time 30m
+data = ["shards/books", "shards/stories"]
+"""
+
+import math
+import re
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+from cutaway.checks import check_float, check_int
+from cutaway.errors import UsageError
+from cutaway.untrusted import quote, quote_path
+
+SCRATCH = "scratch"  # as `init`: start with GPT-2's first weights
+DEFAULT_STEPS = 1000  # of a run for which neither steps nor time are given
+
+CHOICES = {
+    "optimizer": ("muon", "adamw"),
+    "schedule": ("hold", "cosine"),
+    "dtype": ("float32", "bfloat16"),
+}
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _setting(default: Any, meaning: str, group: str = "training") -> Any:
+    return field(default=default, metadata={"help": meaning, "group": group})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a run. Raises UsageError if they are invalid.
+
+    >>> TrainingConfig(n_layer=2, n_embd=64).micro_rows
+    32
+    """
+
+    data: tuple[str, ...] = _setting((), "directories that `cutaway data prepare` wrote", "data")
+    weights: tuple[float, ...] = _setting((), "share of each directory in a batch; default: by tokens", "data")
+    init: str = _setting(SCRATCH, "start from scratch, or from a model's name or directory", "model")
+    n_layer: int = _setting(8, "blocks", "model")
+    n_head: int = _setting(4, "attention heads of a block", "model")
+    n_embd: int = _setting(256, "width of the residual stream", "model")
+    n_ctx: int = _setting(512, "tokens of a sequence", "model")
+    dropout: float = _setting(0.0, "share of activations that is dropped", "model")
+    batch_size: int = _setting(32, "sequences of a step")
+    micro_batch_size: int | None = _setting(None, "sequences in memory at a time; default: all of a step")
+    max_steps: int | None = _setting(None, f"steps of the run; default: {DEFAULT_STEPS}, or what --max-time allows")
+    max_time: float | None = _setting(None, "time of the run (90s, 30m, 9h), which then drives the schedule")
+    short_ctx: int | None = _setting(None, "tokens of a sequence in the first --short-steps steps")
+    short_steps: int = _setting(0, "steps with short sequences")
+    optimizer: str = _setting("muon", "muon (for matrices of blocks, AdamW for the rest) or adamw", "optimizer")
+    lr: float = _setting(0.004, "peak learning rate of AdamW", "optimizer")
+    matrix_lr: float = _setting(0.006, "peak learning rate of Muon", "optimizer")
+    beta1: float = _setting(0.9, "AdamW's decay of the first moment", "optimizer")
+    beta2: float = _setting(0.98, "AdamW's decay of the second moment", "optimizer")
+    weight_decay: float = _setting(0.05, "weight decay, on matrices only", "optimizer")
+    grad_clip: float = _setting(1.0, "largest norm of the gradient; 0: any", "optimizer")
+    warmup_steps: int = _setting(100, "steps in which the rate rises", "schedule")
+    schedule: str = _setting("hold", "hold the rate and let it fall linearly, or cosine", "schedule")
+    hold: float = _setting(0.4, "share of the run until which the rate holds", "schedule")
+    min_lr: float = _setting(0.05, "share of the peak rate at the end", "schedule")
+    average: float = _setting(0.13, "last share of the run whose weights are averaged; 0: none", "schedule")
+    sampled_vocab: int = _setting(0, "tokens of the vocabulary that the loss is over; 0: all", "speed")
+    full_softmax: float = _setting(0.08, "last share of the run over the whole vocabulary", "speed")
+    dtype: str = _setting("float32", "dtype of matrix products: float32 or bfloat16", "speed")
+    compile: bool = _setting(False, "fuse each block with torch.compile (needs a C++ compiler)", "speed")
+    activation_checkpointing: bool = _setting(False, "recompute activations: less memory, a third slower", "speed")
+    device: str = _setting("auto", "cpu, cuda, mps; auto: cuda where there is one, else cpu", "speed")
+    threads: int | None = _setting(None, "CPU threads; default: PyTorch's", "speed")
+    eval_every: int = _setting(100, "steps between evaluations; 0: only at the end", "reports")
+    eval_tokens: int = _setting(32768, "tokens of the validation text to evaluate on", "reports")
+    sample_prompt: str = _setting("", "prompt of the sample at each evaluation", "reports")
+    save_every: int = _setting(100, "steps between checkpoints; 0: only at the end", "reports")
+    keep_last: int = _setting(2, "checkpoints to keep", "reports")
+    keep_best: bool = _setting(True, "keep the checkpoint of the lowest validation loss too", "reports")
+    tensorboard: bool = _setting(False, "write event files for TensorBoard", "reports")
+    seed: int = _setting(1, "seed of weights, batches, dropout and samples of the vocabulary")
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+        _check_shares(self)
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} must be {' or '.join(choices)}, not {quote(getattr(self, name))}")
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise UsageError(
+                f"micro_batch_size ({self.micro_batch_size}) must be at most batch_size ({self.batch_size})"
+            )
+        if (self.short_ctx is None) != (self.short_steps == 0):
+            raise UsageError("short_ctx and short_steps belong together: give both or neither")
+        if self.short_ctx is not None and self.short_ctx > self.n_ctx:
+            raise UsageError(f"short_ctx ({self.short_ctx}) must be at most n_ctx ({self.n_ctx})")
+        if self.weights and len(self.weights) != len(self.data):
+            raise UsageError(
+                f"weights: {len(self.weights)} for {len(self.data)} directories of data; give one for each"
+            )
+
+    @property
+    def micro_rows(self) -> int:
+        """Sequences in memory at a time."""
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def step_limit(self) -> int | None:
+        """Steps of the run; None where only the clock ends it."""
+        return DEFAULT_STEPS if self.max_steps is None and self.max_time is None else self.max_steps
+
+    def to_document(self) -> dict[str, object]:
+        """Return the settings as JSON holds them.
+
+        >>> TrainingConfig(data=("books",)).to_document()["data"]
+        ['books']
+        """
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, object]) -> "TrainingConfig":
+        """Make a configuration from keys of a file. Raises UsageError for an unknown one, with the nearest name.
+
+        >>> TrainingConfig.from_document({"n_layers": 2})
+        Traceback (most recent call last):
+        cutaway.errors.UsageError: unknown setting 'n_layers'; did you mean n_layer?
+        """
+        known = {setting.name: setting for setting in fields(cls)}
+        for name in document:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                raise UsageError(f"unknown setting {quote(name)}{f'; did you mean {near[0]}?' if near else ''}")
+        values: dict[str, Any] = {name: convert(known[name], value) for name, value in document.items()}
+        return cls(**values)
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """Read the settings of a TOML file. Raises UsageError if it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {quote_path(path)}: {error.strerror}") from None
+    except ValueError as error:  # of TOML, or of UTF-8
+        raise UsageError(f"{quote_path(path)}: not TOML: {error}") from None
+
+
+def convert(setting: "Field[Any]", value: object) -> object:
+    """Convert a value from a file or the command line to the type of a field. Raises UsageError if that fails.
+
+    >>> max_time = next(f for f in fields(TrainingConfig) if f.name == "max_time")
+    >>> convert(max_time, "30m")
+    1800.0
+    """
+    if value is None and type(None) in get_args(setting.type):
+        return None
+    return _CONVERTERS[value_type(setting)](setting.name, value)
+
+
+def value_type(setting: "Field[Any]") -> object:
+    """Return the type of a field's value when there is one: int for `int | None`, and tuple types as they are."""
+    if isinstance(setting.type, types.UnionType):
+        return next(part for part in get_args(setting.type) if part is not type(None))
+    return setting.type
+
+
+def parse_duration(text: str) -> float:
+    """Read a time in seconds. Raises UsageError for another form.
+
+    >>> parse_duration("90"), parse_duration("1.5h")
+    (90.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise UsageError(f"a time must look like 90s, 30m or 9h, not {quote(text)}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _integer(name: str, value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value):
+        return int(value)
+    return check_int(name, value, -(2**63))
+
+
+def _number(name: str, value: object) -> object:
+    if isinstance(value, str) and name == "max_time":
+        return parse_duration(value)
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise UsageError(f"{name} must be a number, not {quote(value)}") from None
+    return check_float(name, value, -math.inf, math.inf)
+
+
+def _text(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        raise UsageError(f"{name} must be text, not {quote(value)}")
+    return value
+
+
+def _truth(name: str, value: object) -> object:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} must be true or false, not {quote(value)}")
+    return value
+
+
+def _list_of(convert_item: Callable[[str, object], object]) -> Callable[[str, object], object]:
+    def convert_list(name: str, value: object) -> object:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(convert_item(name, item) for item in items)
+
+    return convert_list
+
+
+_CONVERTERS: Mapping[object, Callable[[str, object], object]] = {
+    int: _integer,
+    float: _number,
+    str: _text,
+    bool: _truth,
+    tuple[str, ...]: _list_of(_text),
+    tuple[float, ...]: _list_of(_number),
+}
+
+
+def _check_counts(config: TrainingConfig) -> None:
+    for name in ("batch_size", "n_ctx", "warmup_steps", "eval_tokens", "keep_last"):
+        check_int(name, getattr(config, name), 1)
+    for name in ("micro_batch_size", "max_steps", "short_ctx", "threads"):
+        if getattr(config, name) is not None:
+            check_int(name, getattr(config, name), 1)
+    for name in ("short_steps", "sampled_vocab", "eval_every", "save_every", "seed"):
+        check_int(name, getattr(config, name), 0)
+    if config.max_time is not None:
+        check_float("max_time", config.max_time, 1, 1e9)
+    for weight in config.weights:
+        if not 0 < weight < math.inf:
+            raise UsageError(f"weights must be positive, not {weight:g}")
+
+
+def _check_shares(config: TrainingConfig) -> None:
+    for name in ("lr", "matrix_lr", "hold", "min_lr", "average", "full_softmax", "weight_decay"):
+        check_float(name, getattr(config, name), 0, 1)
+    for name in ("dropout", "beta1", "beta2"):
+        if not 0 <= check_float(name, getattr(config, name), 0, 1) < 1:
+            raise UsageError(f"{name} must be below 1")
+    check_float("grad_clip", config.grad_clip, 0, 1e9)

@@ -1,0 +1,38 @@
+"""Naming the first tensor of a forward pass that is not finite."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutaway.engines.pytorch.model import GPT2
+
+
+@torch.no_grad()
+def first_not_finite(model: GPT2, ids: Tensor) -> str | None:
+    """Return the name of the first parameter, or else of the first module's output for ids (B, T), that holds NaN or
+    infinity; None if all is finite.
+
+    >>> from cutaway.config import GPT2Config
+    >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    >>> _ = model.ln_f.bias.data.fill_(float("nan"))
+    >>> first_not_finite(model, torch.tensor([[0, 1]]))
+    'ln_f.bias'
+    """
+    found = [name for name, p in model.named_parameters() if not p.isfinite().all()]
+    if not found:
+        hooks = [module.register_forward_hook(_recorder(name, found)) for name, module in model.named_modules() if name]
+        with torch.compiler.set_stance("force_eager"):
+            model.hidden(ids)
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
+
+
+def _recorder(name: str, found: list[str]) -> Callable[[nn.Module, Any, Tensor], None]:
+    def record(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if not output.isfinite().all():
+            found.append(f"the output of {name}")
+
+    return record

@@ -1,0 +1,176 @@
+"""Lock of a run directory: one trainer at a time, and a dead trainer's lock can be taken over.
+
+A lock is a file that names its owner: host, boot, process and the time at which the process started, so that another
+process with the same number is not mistaken for it. It is made with `os.link`, which fails where a lock exists already
+and never shows a half-written one. It does not rely on flock, which some network file systems ignore.
+
+Taking over a dead owner's lock must not remove the lock of a third process that was faster. So a successor first makes
+`trainer.lock.after-TOKEN`, named after the dead owner's unique token: only one process can. If the chain from
+`trainer.lock` along these files then ends with the successor, it owns the directory, and renames its file to
+`trainer.lock`; if not, the dead lock had been replaced before, and it starts again.
+"""
+
+import json
+import os
+import platform
+import secrets
+import subprocess
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cutaway.errors import CheckpointError, RunError
+from cutaway.untrusted import quote_name, quote_path, read_object
+
+NAME = "trainer.lock"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_ATTEMPTS = 1000
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that owns a lock. `started` and `boot` are compared as text; "" where the system does not tell."""
+
+    pid: int
+    started: str
+    host: str
+    boot: str
+    token: str
+
+    @classmethod
+    def this_process(cls) -> "Owner":
+        """Return this process as a new owner."""
+        boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
+        return cls(os.getpid(), _start_time(os.getpid()), platform.node(), boot, secrets.token_hex(8))
+
+    def is_alive(self) -> bool:
+        """Return False if the owner is known to be dead; one on another host counts as living."""
+        here = Owner.this_process()
+        if self.host != here.host or not self.started:
+            return True
+        return self.boot == here.boot and self.started == _start_time(self.pid)
+
+
+def _start_time(pid: int) -> str:
+    """Return the time at which a process started in words of the system, "" if there is no such process."""
+    if _BOOT.exists():  # Linux: clock ticks since boot, the 22nd field; the second, in brackets, may hold spaces
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            return "" if fields[0] in "ZX" else fields[19]  # a zombie is dead, although its parent has yet to look
+        return ""
+    listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return listed.stdout.strip()
+
+
+class Lock:
+    """The lock of one directory. Raises RunError if a living process, or one on another host, holds it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     lock = Lock(Path(directory))
+    ...     (Path(directory) / "trainer.lock").exists()
+    ...     lock.release()
+    ...     (Path(directory) / "trainer.lock").exists()
+    True
+    False
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / NAME
+        self.owner = Owner.this_process()
+        candidate = self._beside(f"{os.getpid()}-{self.owner.token}")
+        try:
+            self._acquire(candidate)
+        finally:
+            candidate.unlink(missing_ok=True)
+        self._remove_leftovers()
+
+    def release(self) -> None:
+        """Let go of the lock. In a forked child this does nothing: the lock is the parent's."""
+        if self.owner.pid == os.getpid():
+            with suppress(CheckpointError, FileNotFoundError):
+                if _read_owner(self.path) == self.owner:
+                    self.path.unlink()
+
+    def _acquire(self, candidate: Path) -> None:
+        for _ in range(_ATTEMPTS):  # each turn that fails is another process's success
+            self._write(candidate)
+            chain = self._chain()
+            if chain and chain[-1].is_alive():
+                self._refuse(chain[-1])
+            if self._claim(candidate, chain):
+                return
+        raise RunError(f"{quote_path(self.path)} is contended by too many processes")
+
+    def _write(self, candidate: Path) -> None:
+        """Write the file that will be the lock, seen onto the disk: a lock must not be empty after a power cut."""
+        if candidate.exists():
+            return
+        with candidate.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(self.owner)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _claim(self, candidate: Path, chain: list[Owner]) -> bool:
+        """Try to become the first owner, or the one after the last of the chain, who is dead."""
+        place = self._beside(f"after-{chain[-1].token}") if chain else self.path
+        try:
+            os.link(candidate, place)
+        except (FileExistsError, FileNotFoundError):  # another was faster, or took the candidate for a leftover
+            return False
+        if not chain:
+            return True
+        if self.owner not in self._chain():  # the dead lock had been replaced before
+            place.unlink(missing_ok=True)
+            return False
+        place.replace(self.path)
+        return True
+
+    def _chain(self) -> list[Owner]:
+        """Return the owner that the lock names, and the successors of dead ones; [] without a lock."""
+        owners: list[Owner] = []
+        place = self.path
+        while (owner := _read_owner(place)) is not None:
+            owners.append(owner)
+            place = self._beside(f"after-{owner.token}")
+        return owners
+
+    def _beside(self, suffix: str) -> Path:
+        return self.directory / f"{NAME}.{suffix}"
+
+    def _refuse(self, owner: Owner) -> None:
+        name = quote_path(self.directory)
+        if owner.host == self.owner.host:
+            raise RunError(
+                f"{name} is in use by process {owner.pid} on {quote_name(owner.host)}: "
+                "stop it, wait for it, or choose another directory"
+            )
+        raise RunError(
+            f"{name} is in use by process {owner.pid} on another host, {quote_name(owner.host)}: "
+            f"wait for it, or delete {NAME} if it is dead"
+        )
+
+    def _remove_leftovers(self) -> None:
+        """Remove files of processes that died while they acquired the lock."""
+        for path in self.directory.glob(f"{NAME}.*"):
+            with suppress(OSError, RunError):
+                owner = _read_owner(path)
+                if owner is not None and not owner.is_alive():
+                    path.unlink()
+
+
+def _read_owner(path: Path) -> Owner | None:
+    """Read a lock, None if there is none. Raises RunError if it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        match read_object(path):
+            case {"pid": int(pid), "started": str(started), "host": str(host), "boot": str(boot), "token": str(token)}:
+                if token.isalnum():
+                    return Owner(pid, started, host, boot, token)
+    except CheckpointError as error:
+        if not path.exists():  # released in between
+            return None
+        raise RunError(f"{error}; delete it if no trainer is running") from None
+    raise RunError(f"{quote_path(path)}: is not a lock; delete it if no trainer is running")

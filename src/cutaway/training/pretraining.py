@@ -1,0 +1,242 @@
+"""A run from its configuration: the corpora that it reads, its model, and what may change when it is resumed."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.config import GPT2Config
+from cutaway.data.batches import Windows, evaluation_windows
+from cutaway.data.dataset import Dataset, open_dataset
+from cutaway.engines.pytorch.engine import best_device
+from cutaway.engines.pytorch.model import GPT2
+from cutaway.errors import RunError, UsageError
+from cutaway.loading import BUILTIN
+from cutaway.training.config import SCRATCH, TrainingConfig
+from cutaway.training.loop import Observer, Outcome, resume, run_to_end
+from cutaway.training.runs import RunDirectory, SavedCheckpoint
+from cutaway.training.schedule import Schedule
+from cutaway.training.trainer import Trainer, Validation
+from cutaway.untrusted import quote, quote_path
+
+COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
+
+# Settings that change nothing that is computed, and those that change its last bits only.
+REPORTS = frozenset(
+    {"eval_every", "eval_tokens", "sample_prompt", "save_every", "keep_last", "keep_best", "tensorboard", "data"}
+)
+ROUNDING = frozenset({"micro_batch_size", "dtype", "compile", "activation_checkpointing", "device", "threads"})
+# Settings of the schedule: they may change as long as no step that was taken would have been another.
+SCHEDULE = frozenset(
+    {
+        "max_steps",
+        "max_time",
+        "short_ctx",
+        "short_steps",
+        "warmup_steps",
+        "schedule",
+        "hold",
+        "min_lr",
+        "average",
+        "full_softmax",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The corpora of a run, opened, with their weights."""
+
+    datasets: Sequence[Dataset]
+    weights: Sequence[float]
+
+    @classmethod
+    def open(cls, config: TrainingConfig) -> "Corpus":
+        """Open the corpora of a configuration. Raises UsageError if one is missing, or their tokenizers differ."""
+        if not config.data:
+            raise UsageError("no data: give --data DIR, a directory that `cutaway data prepare` wrote")
+        datasets = [open_dataset(directory) for directory in config.data]
+        first = datasets[0]
+        for other in datasets[1:]:
+            if other.manifest.tokenizer.sha256 != first.manifest.tokenizer.sha256:
+                raise UsageError(
+                    f"{quote_path(other.directory)} and {quote_path(first.directory)} have different tokenizers: "
+                    "prepare them with the same one"
+                )
+        tokens = [float(dataset.split("train").n_tokens) for dataset in datasets]
+        return cls(datasets, config.weights or tokens)
+
+    def windows(self, seed: int) -> Windows:
+        """Return the batches of a run."""
+        return Windows([dataset.split("train") for dataset in self.datasets], self.weights, seed)
+
+    def hashes(self) -> list[str]:
+        """Return a SHA-256 for each corpus: of the hashes of its shards to train on."""
+        shards = [dataset.manifest.splits["train"].shards for dataset in self.datasets]
+        return [sha256(" ".join(f"{s.sha256}:{s.tokens}" for s in part).encode()).hexdigest() for part in shards]
+
+    def bytes_per_token(self) -> float | None:
+        """Return the mean size of a token in a batch; None if it is unknown."""
+        sizes = [dataset.split("train") for dataset in self.datasets]
+        shares = np.asarray(self.weights) / np.sum(self.weights)
+        mean = float(sum(share * split.n_bytes / split.n_tokens for share, split in zip(shares, sizes, strict=True)))
+        return mean or None
+
+    def validation(self, n_tokens: int) -> list[Validation]:
+        """Return the held-out text of each corpus that has some; the tokens are divided among them by weight."""
+        held = [(d, w) for d, w in zip(self.datasets, self.weights, strict=True) if "valid" in d.manifest.splits]
+        total = sum(weight for _, weight in held)
+        found = []
+        for dataset, weight in held:
+            split = dataset.split("valid")
+            share = max(1, int(n_tokens * weight / total))
+            windows = partial(evaluation_windows, split, n_tokens=share)
+            size = split.n_bytes / split.n_tokens if split.n_bytes else None
+            found.append(Validation(windows, size, weight / total))
+        return found
+
+    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+        """Return the ids of the most frequent tokens of the mixture, (count,) at most."""
+        counts = np.zeros(n_vocab, np.float64)
+        for dataset, weight in zip(self.datasets, self.weights, strict=True):
+            part = dataset.split("train").token_counts(n_vocab, COUNTED_TOKENS)
+            counts += weight * part / part.sum()
+        return torch.from_numpy(np.argsort(-counts, kind="stable")[:count].copy())
+
+
+def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcome:
+    """Train as configured in a run directory, from its last checkpoint if it has one, to the end or a signal.
+
+    Raises UsageError, before anything is written, for what cannot be trained, and RunError for what goes wrong in the
+    run.
+    """
+    device = _device(config)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    corpus = Corpus.open(config)
+    source = corpus.windows(config.seed)
+    init = None if config.init == SCRATCH else open_checkpoint(BUILTIN if config.init == "builtin" else config.init)
+    shape = model_config(config, corpus, init)
+    for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
+        source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
+    with RunDirectory.open(directory, observer.note) as run:
+        saved = run.newest()
+        if saved is not None:
+            check_resumable(config, corpus.hashes(), saved, observer.note)
+        (directory / "config.json").write_text(json.dumps(config.to_document(), indent=2) + "\n")
+        model = make_model(config, shape, device, None if saved else init)
+        trainer = Trainer(
+            config,
+            model,
+            source,
+            validation=corpus.validation(config.eval_tokens),
+            codec=corpus.datasets[0].codec,
+            frequent=corpus.frequent(shape.n_vocab, config.sampled_vocab // 2) if config.sampled_vocab else None,
+            about={"corpora": corpus.hashes()},
+        )
+        if saved is not None:
+            resume(trainer, saved, run)
+            observer.note(f"{quote_path(directory)}: resumed at step {saved.step}")
+        observer.start(trainer, corpus.bytes_per_token())
+        return run_to_end(trainer, run, observer)
+
+
+def _device(config: TrainingConfig) -> torch.device:
+    if config.device == "auto":
+        best = best_device()
+        return torch.device("cuda" if best == "cuda" else "cpu")
+    try:
+        return torch.empty(0, device=config.device).device
+    except (RuntimeError, AssertionError):
+        raise UsageError(f"PyTorch finds no device {quote(config.device)} here; train with --device cpu") from None
+
+
+def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -> GPT2Config:
+    """Return the shape of the model: that of the configuration, or of the checkpoint to start from."""
+    n_vocab = corpus.datasets[0].codec.n_vocab
+    if init is None:
+        return GPT2Config(n_vocab, config.n_ctx, config.n_embd, config.n_head, config.n_layer)
+    shape = init.config
+    if shape.n_vocab < n_vocab:
+        raise UsageError(
+            f"init: {config.init} has {shape.n_vocab} tokens, the data {n_vocab}: prepare it for the model"
+        )
+    for name in ("n_layer", "n_head", "n_embd"):
+        if getattr(config, name) != getattr(shape, name):
+            raise UsageError(f"init: {config.init} has {name} {getattr(shape, name)}, not {getattr(config, name)}")
+    if config.n_ctx > shape.n_ctx:
+        raise UsageError(f"n_ctx ({config.n_ctx}) must be at most that of {config.init} ({shape.n_ctx})")
+    return shape
+
+
+def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, init: Weights | None) -> GPT2:
+    """Make the model of a run on its device: GPT-2's first weights, or those of a checkpoint."""
+    with torch.device(device):
+        model = GPT2(
+            shape,
+            dropout=config.dropout,
+            compute_dtype=None if config.dtype == "float32" else getattr(torch, config.dtype),
+            activation_checkpointing=config.activation_checkpointing,
+        )
+    if init is None:
+        model.initialise(config.seed)
+    else:
+        model.load(init)
+    return model
+
+
+def check_resumable(
+    config: TrainingConfig, corpora: Sequence[str], saved: SavedCheckpoint, note: Callable[[str], None]
+) -> None:
+    """Raise UsageError unless a configuration continues a run: no step taken so far would have been another one."""
+    place = quote_path(saved.directory.parent.parent)
+    begun = TrainingConfig.from_document(_part(saved, "config"))
+    if _part(saved, "about").get("corpora") != list(corpora):
+        raise UsageError(f"{place}: the run began with other data: use another --out")
+    for field in fields(TrainingConfig):
+        name = field.name
+        before = getattr(begun, name)
+        now = getattr(config, name)
+        if before == now or name in REPORTS or name in SCHEDULE:
+            continue
+        if name not in ROUNDING:
+            raise UsageError(f"{place}: the run has {name} {_show(before)}, not {_show(now)}: use another --out")
+        note(f"{name} was {_show(before)} and is {_show(now)}: the run goes on, but not bit for bit")
+    _check_schedule(config, begun, saved, place)
+
+
+def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedCheckpoint, place: str) -> None:
+    changed = [name for name in sorted(SCHEDULE) if getattr(begun, name) != getattr(config, name)]
+    if not changed:
+        return
+    seconds = float(str(saved.document["seconds"]))
+    old = Schedule(begun)
+    new = Schedule(config)
+    for step in range(saved.step):
+        spent = seconds * step / saved.step  # where the clock drives the schedule; exact otherwise
+        if old.plan(step, old.progress(step, spent)) != new.plan(step, new.progress(step, spent)):
+            raise UsageError(
+                f"{place}: with {changed[0]} {_show(getattr(config, changed[0]))} instead of "
+                f"{_show(getattr(begun, changed[0]))} step {step + 1} of the {saved.step} taken would have been "
+                "another one: use another --out, or --init RUN/model"
+            )
+
+
+def _part(saved: SavedCheckpoint, name: str) -> Mapping[str, Any]:
+    part = saved.document.get(name)
+    if not isinstance(part, dict):
+        raise RunError(f"{quote_path(saved.directory)}: its state lacks {name}")
+    return part
+
+
+def _show(value: object) -> str:
+    return "none" if value is None else quote(value) if isinstance(value, str) else str(value)

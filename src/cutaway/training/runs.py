@@ -1,0 +1,300 @@
+"""Run directory: checkpoints that are whole or not there, the log, and the finished model. Needs no PyTorch.
+
+    RUN/config.json    RUN/metrics.jsonl    RUN/trainer.lock    RUN/model/ (at the end)
+    RUN/checkpoints/step-00000100/    a Hugging Face directory, and beside its files
+        optimizer.safetensors  state.json  manifest.json
+
+A checkpoint is written beside its place, every file is seen onto the disk, then the manifest, then the directory; one
+rename gives it its name; when that is on the disk too it counts as saved. Which is the newest is found by looking, not
+stored. The one who has the directory open is alone in it (`lock`), so whatever half-written things lie in it are of the
+dead, and are removed.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from cutaway.checkpoints import Checkpoint, Weights, save_checkpoint
+from cutaway.checkpoints.replace import sync
+from cutaway.checkpoints.safetensors import read_arrays, write_arrays
+from cutaway.checkpoints.save import save_failure, weights_bytes, write_checkpoint
+from cutaway.checks import check_int
+from cutaway.errors import CheckpointError, RunError, UsageError, complain
+from cutaway.formats import FORMATS
+from cutaway.tokenizer.codec import Codec
+from cutaway.training.faults import fault
+from cutaway.training.lock import Lock
+from cutaway.training.manifest import check_manifest, write_manifest
+from cutaway.training.metrics_log import MetricsLog
+from cutaway.untrusted import parse_object, quote_path, read_object
+
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+_STEP = re.compile(r"step-(\d{8,})")
+_ASIDE = re.compile(r"(step-\d{8,})\.old-\d+-[0-9a-f]{8}")
+_HALF = re.compile(r"step-\d{8,}\.(tmp|old)-\d+-[0-9a-f]{8}")
+
+
+class SavedCheckpoint:
+    """A checkpoint of a run, every byte of it checked when it was found."""
+
+    def __init__(self, directory: Path, step: int) -> None:
+        self.directory = directory
+        self.step = step
+        manifest = check_manifest(directory, step)
+        self.document = read_object(directory / STATE)
+        self.environment = manifest["environment"]
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Read the arrays that were saved beside the weights."""
+        return read_arrays(self.directory / OPTIMIZER)
+
+    def weights(self) -> Weights:
+        """Open the weights."""
+        return Checkpoint(self.directory, self.directory.name)
+
+
+class RunDirectory:
+    """The directory of one run, locked until it is closed.
+
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.checkpoints import ArrayWeights
+    >>> from cutaway.config import GPT2Config
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     path = run.save(100, ArrayWeights(config, ones), {"momentum": np.zeros(2)}, {"consumed": 6400})
+    ...     saved = run.newest()
+    >>> path.name, saved.step, saved.document
+    ('step-00000100', 100, {'consumed': 6400})
+    """
+
+    def __init__(self, path: Path, lock: Lock, warn: Callable[[str], None]) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._lock = lock
+        self._warn = warn
+        self._metrics = MetricsLog(path)
+
+    @classmethod
+    def open(cls, path: str | Path, warn: Callable[[str], None] = complain) -> Self:
+        """Create the directory if it is missing, lock it, and remove what an interrupted trainer left half-written.
+
+        `warn` is called with one line for each damaged checkpoint that is skipped. Raises RunError if a living trainer
+        holds the directory, or it cannot be written.
+        """
+        path = Path(path)
+        with _run_errors(path, "cannot be used as a run directory"):
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            sync(path)
+            sync(path.parent)
+            run = cls(path, Lock(path), warn)
+            try:
+                run._remove_leftovers()
+            except BaseException:
+                run.close()
+                raise
+        return run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the log and unlock the directory."""
+        self._metrics.close()
+        self._lock.release()
+
+    def steps(self) -> list[int]:
+        """Return the steps of all checkpoints, valid or not, in order."""
+        found = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(
+        self,
+        step: int,
+        weights: Weights,
+        arrays: Mapping[str, NDArray[Any]],
+        document: Mapping[str, object],
+        codec: Codec | None = None,
+    ) -> Path:
+        """Save a checkpoint, and return its directory when it is on the disk with all lines of the log before it.
+
+        `arrays` may have any names and shapes; `document` is what JSON can hold. A checkpoint of that step is replaced.
+        The log gets a line {"kind": "save", "step": step}. Raises RunError if it cannot be saved; all checkpoints that
+        were there are still there then.
+        """
+        check_int("step", step, 0)
+        target = self._place(step)
+        staging = self._beside(target, "tmp")
+        needed = sum(array.nbytes for array in arrays.values()) + weights_bytes(weights, FORMATS[weights.dtype])
+        with _run_errors(target, "cannot be saved", needed):
+            try:
+                staging.mkdir()
+                write_checkpoint(staging, weights, FORMATS[weights.dtype], codec)
+                write_arrays(staging / OPTIMIZER, arrays)
+                (staging / STATE).write_bytes(_encode(document, staging / STATE))
+                write_manifest(staging, step)
+                fault("save.after_write")
+                for path in sorted(staging.iterdir()):
+                    sync(path)
+                sync(staging)
+                self._metrics.sync()
+                fault("save.before_rename")
+                self._install(staging, target)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+        self.append_metrics(_saved(step))
+        return target
+
+    def _install(self, staging: Path, target: Path) -> None:
+        """Give a checkpoint its name, and see that onto the disk; one that has the name already is put aside first."""
+        aside = self._beside(target, "old")
+        if target.exists():
+            target.rename(aside)
+            fault("save.after_aside")
+        try:
+            staging.rename(target)
+        except OSError:
+            if aside.exists():
+                aside.rename(target)
+            raise
+        fault("save.after_rename")
+        sync(self.checkpoints)
+        fault("save.after_sync")
+        if aside.exists():
+            shutil.rmtree(
+                aside, ignore_errors=True
+            )  # the new one is saved; what is left goes when the run is next opened
+
+    def newest(self, *, strict: bool = False) -> SavedCheckpoint | None:
+        """Return the newest valid checkpoint, None if the run has none yet.
+
+        A damaged one is skipped with a warning that names it, or with `strict` raises RunError. Raises RunError if all
+        are damaged: to start anew would overwrite what may be saved by hand.
+        """
+        damaged = ""
+        for step in reversed(self.steps()):
+            try:
+                return SavedCheckpoint(self._place(step), step)
+            except CheckpointError as error:
+                damaged = str(error)
+            if strict:
+                raise RunError(f"{damaged}; move {self._place(step).name} away to resume from the one before")
+            self._warn(f"{damaged}; {self._place(step).name} is skipped")
+        if damaged:
+            raise RunError(f"{damaged}; no valid checkpoint is left, choose another directory to start anew")
+        return None
+
+    def prune(self, keep_last: int, best: int | None = None) -> None:
+        """Delete all checkpoints but the last `keep_last` and that of step `best`.
+
+        If none of those is valid, the newest valid one stays as well. Raises RunError if one cannot be deleted.
+        """
+        check_int("keep_last", keep_last, 1)
+        steps = self.steps()
+        kept = [step for step in steps if step in (*steps[-keep_last:], best)]
+        rest = [step for step in steps if step not in kept]
+        if not rest:
+            return
+        valid = next(filter(self._is_valid, [*reversed(kept), *reversed(rest)]), None)
+        for step in rest:
+            if valid is not None and step != valid:
+                self._delete(self._place(step))
+
+    def _is_valid(self, step: int) -> bool:
+        try:
+            check_manifest(self._place(step), step)
+        except CheckpointError:
+            return False
+        return True
+
+    def _delete(self, target: Path) -> None:
+        """Delete a checkpoint; first it loses its name, so that no half-deleted one has it."""
+        with _run_errors(target, "cannot be deleted"):
+            leftover = self._beside(target, "tmp")
+            target.rename(leftover)
+            fault("prune.after_rename")
+            sync(self.checkpoints)
+            shutil.rmtree(leftover)
+
+    def append_metrics(self, event: Mapping[str, object]) -> None:
+        """Append one event, with its "step" and "kind", to the log. Raises RunError.
+
+        All events of a step come before it is saved, for the log is cut off there when the run resumes.
+        """
+        self._metrics.append(event)
+
+    def rewind_metrics(self, step: int) -> None:
+        """Cut the log back to where the checkpoint of `step` was saved; for step 0 without a checkpoint, empty it.
+
+        The line that says so is added if the trainer was killed before it wrote it. Raises RunError.
+        """
+        if self._place(step).exists():
+            self._metrics.rewind(step, _saved(step))
+        elif step == 0:
+            self._metrics.clear()
+        else:
+            raise UsageError(f"{quote_path(self._place(step))}: no such checkpoint")
+
+    def finish(
+        self, weights: Weights, codec: Codec | None = None, generation_config: Mapping[str, object] | None = None
+    ) -> Path:
+        """Write the finished model as a Hugging Face directory, RUN/model. Raises RunError."""
+        target = self.path / "model"
+        with _run_errors(target, "cannot be saved"):
+            save_checkpoint(target, weights, tokenizer=codec, generation_config=generation_config, overwrite=True)
+        return target
+
+    def _place(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}"
+
+    def _beside(self, target: Path, kind: str) -> Path:
+        return target.with_name(f"{target.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
+
+    def _remove_leftovers(self) -> None:
+        """Give a checkpoint that was put aside its name back if its place is empty; remove what is half-written."""
+        for path in sorted(self.checkpoints.iterdir()):
+            aside = _ASIDE.fullmatch(path.name)
+            if aside and not path.with_name(aside[1]).exists():
+                path.rename(path.with_name(aside[1]))
+                sync(self.checkpoints)
+            elif _HALF.fullmatch(path.name):
+                shutil.rmtree(path)
+
+
+def _saved(step: int) -> dict[str, object]:
+    return {"kind": "save", "step": step}
+
+
+@contextmanager
+def _run_errors(path: Path, what: str, needed: int = 0) -> Iterator[None]:
+    """Turn the errors of saving and deleting into RunErrors of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{quote_path(path)}: {what}: {save_failure(error, path, needed)}") from None
+    except CheckpointError as error:
+        raise RunError(f"{quote_path(path)}: {what}: {error}") from None
+
+
+def _encode(document: Mapping[str, object], path: Path) -> bytes:
+    """Return a document as JSON. Raises CheckpointError for one that could not be read back, such as with NaN."""
+    data = (json.dumps(document, indent=2) + "\n").encode()
+    parse_object(data, path)
+    return data

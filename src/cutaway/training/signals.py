@@ -1,0 +1,48 @@
+"""Signals that end a run in good order: SIGINT and SIGTERM stop it at the end of a step, a second one at once."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Self
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """Records signals while it is entered; `received` is the first that asks to stop, `wants_save` is SIGUSR1's.
+
+    >>> with StopSignals() as signals:
+    ...     os.kill(os.getpid(), signal.SIGTERM)
+    ...     signals.received.name
+    'SIGTERM'
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.wants_save = False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._stop) for number in STOPPING}
+        self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._save)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def take_save(self) -> bool:
+        """Return True once for each SIGUSR1, or for several together."""
+        wanted = self.wants_save
+        self.wants_save = False
+        return wanted
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:  # the second: die of it, as if it had never been handled
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.received = signal.Signals(number)
+
+    def _save(self, number: int, frame: FrameType | None) -> None:
+        self.wants_save = True

@@ -1,0 +1,48 @@
+"""Arithmetic of a training step, and the most of it that this processor was measured to do."""
+
+import resource
+import sys
+import time
+
+import torch
+
+from cutaway.config import GPT2Config
+
+SIZE = 1024  # rows and columns of the matrices that are multiplied to measure the peak
+SECONDS = 0.3  # of that measurement
+
+
+def flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) -> int:
+    """Return the floating-point operations of forward and backward pass for a token of a sequence of `n_ctx`.
+
+    Counted are matrix products: 6 for each weight of a block and of the output matrix over `n_vocab` tokens (default:
+    all), and attention to the tokens before, of which there are (n_ctx + 1) / 2 on average.
+
+    >>> flops_per_token(GPT2Config(), 1024)
+    797870592
+    """
+    blocks = sum(spec.size for spec in config.tensors.values() if spec.kind == "linear")
+    head = (n_vocab or config.n_vocab) * config.n_embd
+    attention = config.n_layer * 2 * config.n_embd * (n_ctx + 1)  # of scores and of values, forward
+    return 6 * (blocks + head) + 3 * attention
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Return the largest memory that this process has had: on the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
+def measure_matmul_peak(device: torch.device, dtype: str) -> float:
+    """Return the floating-point operations a second of large matrix products, the best of some tries."""
+    a = torch.ones(SIZE, SIZE, device=device, dtype=getattr(torch, dtype))
+    best = float("inf")
+    end = time.perf_counter() + SECONDS
+    while time.perf_counter() < end or best == float("inf"):
+        began = time.perf_counter()
+        product = a @ a
+        product[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - began)
+    return 2 * SIZE**3 / best

@@ -1,0 +1,336 @@
+"""The training loop: steps, evaluations and checkpoints of one run.
+
+A step is a function of the configuration, its number and the weights before it: its batch, the dropped activations and
+the sampled vocabulary are addressed by (seed, step), never drawn from a stream that something else could advance. So a
+run that was stopped anywhere ends as one that was not, and evaluating changes nothing.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cutaway.checkpoints import ArrayWeights, Weights
+from cutaway.data.batches import Batch, BatchSource
+from cutaway.engines.pytorch.engine import PyTorchEngine
+from cutaway.engines.pytorch.model import GPT2
+from cutaway.errors import CheckpointError, RunError
+from cutaway.generation.batch import generate
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.stream import collect
+from cutaway.tokenizer.codec import Codec
+from cutaway.training.averaging import TailAverage
+from cutaway.training.config import TrainingConfig
+from cutaway.training.finite import first_not_finite
+from cutaway.training.losses import CrossEntropy, Objective, SampledVocabulary
+from cutaway.training.optimizers import make_optimizer
+from cutaway.training.schedule import Schedule, StepPlan
+from cutaway.training.throughput import flops_per_token
+
+SAMPLE = GenerationConfig(max_new_tokens=48, temperature=0.8, top_p=0.95)
+SAMPLE_SEED = 0
+GPU_CHUNK = 8192  # tokens whose logits are in memory at a time
+CPU_CHUNK = 512
+
+Event = Mapping[str, object]
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out text: its windows for a context length, and its bytes a token if those are known."""
+
+    windows: Callable[[int], Sequence[Batch]]
+    bytes_per_token: float | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Result of a step: loss (nats a target), share of the peak rates, norm of the gradient before clipping, time."""
+
+    loss: float
+    rate: float
+    grad_norm: float
+    seconds: float
+
+
+class Trainer:
+    """A model in training. `steps` is the number of steps that it has taken.
+
+    `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples. `frequent` (ids) are
+    the tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained are all parameters of
+    `model` that require gradients.
+
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.data.batches import Windows
+    >>> from cutaway.data.dataset import Split
+    >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
+    >>> model.initialise(seed=1)
+    >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
+    >>> config = TrainingConfig(n_ctx=4, batch_size=2, max_steps=10, lr=0.05, matrix_lr=0.05, warmup_steps=1)
+    >>> trainer = Trainer(config, model, source)
+    >>> losses = [trainer.step().loss for _ in range(10)]
+    >>> losses[-1] < losses[0]
+    True
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: GPT2,
+        source: BatchSource,
+        *,
+        validation: Sequence[Validation] = (),
+        codec: Codec | None = None,
+        frequent: Tensor | None = None,
+        about: Mapping[str, object] | None = None,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.source = source
+        self.validation = validation
+        self.codec = codec
+        self.about = about or {}
+        self.frequent = torch.empty(0, dtype=torch.long) if frequent is None else frequent
+        self.device = model.wpe.weight.device
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        chunk = GPU_CHUNK if self.device.type == "cuda" else CPU_CHUNK
+        self.objective = Objective(model, CrossEntropy(chunk, compiled=config.compile))
+        if config.compile:
+            model.compile_blocks()
+        self.optimizer = make_optimizer(config, self.parameters)
+        self.average = TailAverage()
+        self.schedule = Schedule(config)
+        self.steps = 0
+        self.tokens = 0  # read in all steps
+        self.seconds = 0.0  # of all steps and evaluations
+        self.stopping = False  # set to end the run at this step, as if its schedule did
+        self.best: tuple[int, float] | None = None  # step and validation loss
+
+    # A step
+
+    def flops(self, step: int) -> int:
+        """Return the floating-point operations of the matrix products of a step, with its progress as it is now."""
+        plan = self.schedule.plan(step, self.progress())
+        n_vocab = self.config.sampled_vocab if plan.samples_vocabulary else None
+        return self.config.batch_size * plan.n_ctx * flops_per_token(self.model.config, plan.n_ctx, n_vocab)
+
+    def progress(self) -> float:
+        """Return the share of the run that is done; 1 or more ends it."""
+        return self.schedule.progress(self.steps, self.seconds)
+
+    @property
+    def done(self) -> bool:
+        """True if there are no more steps to take."""
+        return self.stopping or self.progress() >= 1
+
+    def step(self) -> Step:
+        """Take one step. Raises RunError, with parameters and optimizer as they were, if loss or gradient are not
+        finite.
+        """
+        began = time.monotonic()
+        plan = self.schedule.plan(self.steps, self.progress())
+        batch = self.source.batch(plan.batch, self.config.batch_size, plan.n_ctx)
+        self.model.train()
+        loss = self.accumulate(batch, plan)
+        norm = self.clip()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self._refuse(batch, loss)
+        self.optimizer.step(plan.rate, plan.momentum)
+        self._drop_gradients()
+        if plan.averages:
+            self.average.update(self.parameters)
+        self.steps += 1
+        self.tokens += batch.inputs.size
+        seconds = time.monotonic() - began
+        self.seconds += seconds
+        return Step(loss, plan.rate, norm, seconds)
+
+    def accumulate(self, batch: Batch, plan: StepPlan) -> float:
+        """Add the gradients of a batch, some rows at a time; return the mean loss in nats of its learned targets.
+
+        The sum of losses is divided by the targets of the whole step, so that the rows in memory change nothing.
+        """
+        n_targets = self.count_targets(batch)
+        sample = self._sample(batch.targets) if plan.samples_vocabulary else None
+        total = torch.zeros((), device=self.device)
+        for number, part in enumerate(split_rows(batch, self.config.micro_rows)):
+            torch.manual_seed(address(self.config.seed, self.steps, number))
+            loss = self.objective(*self._tensors(part), sample) / max(1, n_targets)
+            loss.backward()
+            total += loss.detach()
+        return float(total)
+
+    def count_targets(self, batch: Batch) -> int:
+        """Return the number of targets of a step that count in its loss."""
+        return batch.targets.size if batch.learned is None else int(batch.learned.sum())
+
+    def clip(self) -> float:
+        """Scale the gradients to a norm of at most `grad_clip` if their norm is finite; return that norm."""
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        if self.config.grad_clip and norm.isfinite():
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.grad_clip, norm)
+        return float(norm)
+
+    def _drop_gradients(self) -> None:
+        for p in self.parameters.values():
+            p.grad = None
+
+    def _sample(self, targets: NDArray[np.int64]) -> SampledVocabulary:
+        generator = torch.Generator().manual_seed(address(self.config.seed, self.steps, -1))
+        n_vocab = self.model.config.n_vocab
+        ids = torch.from_numpy(np.ascontiguousarray(targets))
+        sample = SampledVocabulary(n_vocab, ids, self.frequent, self.config.sampled_vocab, generator)
+        return sample.to(self.device)
+
+    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        inputs, targets = (torch.from_numpy(np.ascontiguousarray(part)) for part in (batch.inputs, batch.targets))
+        learned = None if batch.learned is None else torch.from_numpy(np.ascontiguousarray(batch.learned))
+        return inputs.to(self.device), targets.to(self.device), None if learned is None else learned.to(self.device)
+
+    def _refuse(self, batch: Batch, loss: float) -> NoReturn:
+        graded = [name for name, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+        self._drop_gradients()
+        parts = split_rows(batch, self.config.micro_rows)
+        forward = next(filter(None, (first_not_finite(self.model, self._tensors(part)[0]) for part in parts)), None)
+        culprit = forward or (f"the gradient of {graded[0]}" if graded else "the loss")
+        raise RunError(
+            f"step {self.steps + 1}: {culprit} is not finite (loss {loss:g}); the last checkpoints are as they were: "
+            "start again with a lower learning rate"
+        )
+
+    # An evaluation
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, object]:
+        """Measure the mean loss in nats on held-out text, and bits per byte where its size is known; write a sample.
+
+        Touches no randomness of training. Windows have the length of the current step.
+        """
+        began = time.monotonic()
+        self.model.eval()
+        n_ctx = self.schedule.plan(self.steps, self.progress()).n_ctx
+        measured = [(self._mean_loss(part.windows(n_ctx)), part) for part in self.validation]
+        total = sum(part.weight for _, part in measured)
+        found: dict[str, object] = {}
+        if measured:
+            found["valid_loss"] = sum(loss * part.weight for loss, part in measured) / total
+        if measured and all(part.bytes_per_token for _, part in measured):
+            bits = [loss / math.log(2) / (part.bytes_per_token or 1) * part.weight for loss, part in measured]
+            found["bits_per_byte"] = sum(bits) / total
+        found["sample"] = self.sample()
+        self.seconds += time.monotonic() - began
+        return found
+
+    def _mean_loss(self, windows: Sequence[Batch]) -> float:
+        total = 0.0
+        count = 0
+        for batch in windows:
+            for part in split_rows(batch, self.config.micro_rows):
+                whole = len(part.inputs) == self.config.micro_rows
+                with torch.compiler.set_stance("default" if whole else "force_eager"):  # of each shape that is trained
+                    total += float(self.objective(*self._tensors(part)))
+                count += self.count_targets(part)
+        return total / max(1, count)
+
+    def sample(self) -> str:
+        """Continue the configured prompt with the weights as they are."""
+        if self.codec is None:
+            return ""
+        engine = PyTorchEngine.from_module(self.model.eval())
+        ids = self.codec.encode(self.config.sample_prompt) or [self.codec.bos or 0]
+        with torch.compiler.set_stance("force_eager"):
+            chunks = generate(engine, self.codec, [ids], SAMPLE, [SAMPLE_SEED])
+            return collect(chunks, [SAMPLE_SEED], engine.name)[0].text
+
+    # What is saved
+
+    def weights(self) -> Weights:
+        """Return the weights as they are, as a checkpoint holds them."""
+        return ArrayWeights(self.model.config, self.model.export())
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the state of optimizer and average, by name."""
+        state = self.optimizer.state() | {f"average.{name}": value for name, value in self.average.values.items()}
+        return {name: value.detach().cpu().numpy() for name, value in state.items()}
+
+    def state(self) -> dict[str, object]:
+        """Return the rest of the state as JSON holds it: counts, the best evaluation, the configuration."""
+        return {
+            "step": self.steps,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "best": None if self.best is None else {"step": self.best[0], "valid_loss": self.best[1]},
+            "randomness": {"seed": self.config.seed, "step": self.steps},  # which address all that is random
+            "config": self.config.to_document(),
+            "about": dict(self.about),
+        }
+
+    def restore(self, weights: Weights, arrays: Mapping[str, Array], document: Mapping[str, object]) -> None:
+        """Continue from what `weights`, `arrays` and `state` returned. Raises CheckpointError if a part is missing."""
+        counts = _read_counts(document)
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        self.model.load(weights)
+        self.optimizer.restore(tensors)
+        averaged = {name: value for name, value in tensors.items() if name.startswith("average.")}
+        self.average.values = {name.removeprefix("average."): v.to(self.device) for name, v in averaged.items()}
+        self.steps = counts.steps
+        self.tokens = counts.tokens
+        self.seconds = counts.seconds
+        self.best = counts.best
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Train's last act: the model holds the weights to keep, those of the tail average blended with the last."""
+        kept = {name: p.detach().clone() for name, p in self.parameters.items()}
+        blended = self.average.blend(self.parameters)
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(blended[name])
+            try:
+                yield
+            finally:
+                for name, p in self.parameters.items():
+                    p.copy_(kept[name])
+
+
+@dataclass(frozen=True)
+class _Counts:
+    steps: int
+    tokens: int
+    seconds: float
+    best: tuple[int, float] | None
+
+
+def _read_counts(document: Mapping[str, Any]) -> _Counts:
+    try:
+        best = document["best"]
+        found = None if best is None else (int(best["step"]), float(best["valid_loss"]))
+        return _Counts(int(document["step"]), int(document["tokens"]), float(document["seconds"]), found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the state of the run is incomplete: {error!r}") from None
+
+
+def address(seed: int, step: int, number: int) -> int:
+    """Return the seed of what is random in part `number` of a step.
+
+    >>> address(1, 2, 0) == address(1, 2, 0) != address(1, 2, 1)
+    True
+    """
+    return int(np.random.SeedSequence([seed, step, number + 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def split_rows(batch: Batch, n_rows: int) -> Iterator[Batch]:
+    """Yield a batch in parts of at most `n_rows` rows."""
+    for start in range(0, len(batch.inputs), n_rows):
+        rows = slice(start, start + n_rows)
+        learned = None if batch.learned is None else batch.learned[rows]
+        yield Batch(batch.inputs[rows], batch.targets[rows], learned)

@@ -1,0 +1,35 @@
+"""The live line of a run."""
+
+import io
+
+import pytest
+
+from cutaway.cli.progress import ProgressLine
+from tests.training.runs_of import make_trainer
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO) -> None:
+    trainer = make_trainer()
+    progress = ProgressLine(stream)
+    progress.start(trainer, 4.0)
+    progress.peak = 1e9
+    for _ in range(3):
+        trainer.steps += 1
+        trainer.tokens += 32
+        progress.shown = -100.0
+        event = {"kind": "train", "step": trainer.steps, "tokens": trainer.tokens, "loss": 2.0, "seconds": 0.5}
+        progress.event(event)
+    progress.event({"kind": "save", "step": 3})
+    progress.event({"kind": "eval", "step": 3, "valid_loss": 2.5, "sample": "A\nrobot\x1b[2J"})
+    text = stream.getvalue()
+    share = f"{trainer.flops(0) / 0.5 / 1e9:.0%}"
+    assert f"step 3/20  loss 2.000  0.721 bits/byte  64 tokens/s  {share} of peak  8s left  " in text
+    assert "step 3  validation loss 2.5000\n" in text
+    assert "A robot␛[2J" in text
+    assert ("\r" in text) == stream.isatty()

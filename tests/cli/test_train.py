@@ -1,0 +1,115 @@
+"""`cutaway train`."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from cutaway.training.trainer import Trainer
+from tests.cli.invoke import invoke
+from tests.data.corpora import write_corpus
+
+STORY = [50256, *range(100, 112)]
+SMALL = {
+    "n-layer": 1,
+    "n-head": 2,
+    "n-embd": 8,
+    "n-ctx": 8,
+    "batch-size": 4,
+    "max-steps": 4,
+    "eval-every": 2,
+    "average": 0.3,
+}
+FLAGS = ["--device", "cpu", *(part for name, value in SMALL.items() for part in (f"--{name}", str(value)))]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    return str(write_corpus(tmp_path / "data", {"train": [[STORY] * 20], "valid": [[STORY] * 4]}))
+
+
+def test_a_run_is_shown_and_leaves_a_model(tmp_path: Path, data: str) -> None:
+    result = invoke("train", "--data", data, "--out", str(tmp_path / "run"), *FLAGS)
+    assert result.code == 0
+    model = tmp_path / "run" / "model"
+    assert result.out == f"{model}: step 4; cutaway generate --model {model}\n"
+    lines = result.err.splitlines()
+    assert "parameters, 4 steps of 4 x 8 tokens; cpu multiplies at most" in lines[0]
+    assert lines[1].startswith("step 1/4  loss 10.8")
+    for word in ("bits/byte", "tokens/s", "of peak", "left", "GiB"):
+        assert word in lines[1]
+    assert [line.split("  ")[0] for line in lines if "validation loss" in line] == ["step 2", "step 4", "step 4"]
+    assert sum(line.startswith("  | ") for line in lines) == 3
+
+
+def test_a_file_gives_settings_and_flags_take_precedence(tmp_path: Path, data: str) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text('n_layer = 1\nn_head = 2\nn_embd = 8\nn_ctx = 8\nbatch_size = 4\nmax_steps = 9\ndevice = "cpu"\n')
+    flags = ["--max-steps", "2", "--no-keep-best", "--weights", "2"]
+    result = invoke("train", str(path), "--data", data, "--out", str(tmp_path / "run"), "--json", *flags)
+    assert result.document == {"run": str(tmp_path / "run"), "steps": 2, "model": str(tmp_path / "run" / "model")}
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert [config[name] for name in ("n_embd", "max_steps", "keep_best", "weights")] == [8, 2, False, [2.0]]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_saves_and_the_same_command_resumes(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    command = ("train", "--data", data, "--out", str(tmp_path / "run"), *FLAGS)
+    step = Trainer.step
+
+    def interrupted(trainer: Trainer) -> object:
+        if trainer.steps == 2:
+            os.kill(os.getpid(), number)
+        return step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        stopped = invoke(*command)
+    assert stopped.code == code
+    assert stopped.out == ""
+    assert stopped.err.endswith(f"cutaway: {tmp_path / 'run'}: saved at step 3; the same command resumes\n")
+    resumed = invoke(*command)
+    assert f"cutaway: {tmp_path / 'run'}: resumed at step 3\n" in resumed.err
+    assert resumed.code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--n-layr", "3"], "unrecognized arguments: --n-layr; did you mean --n-layer?"),
+        (["--n-layer", "three"], "n_layer must be a whole number, not 'three'"),
+        (["--max-time", "soon"], "a time must look like 90s, 30m or 9h, not 'soon'"),
+        (["missing.toml"], "cannot read missing.toml: No such file"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_line(
+    tmp_path: Path, data: str, arguments: list[str], complaint: str
+) -> None:
+    result = invoke("train", "--data", data, "--out", str(tmp_path / "run"), *arguments)
+    assert result.code == 2
+    assert complaint in result.error
+
+
+def test_an_unknown_setting_of_a_file_is_named_with_the_nearest(tmp_path: Path, data: str) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text("n_layers = 1\n")
+    result = invoke("train", str(path), "--data", data, "--out", str(tmp_path / "run"))
+    assert "unknown setting 'n_layers'; did you mean n_layer?" in result.error
+
+
+def test_a_model_to_start_from_gives_the_shape(tmp_path: Path, data: str, tiny: str) -> None:
+    flags = ["--init", tiny, "--n-ctx", "16", "--max-steps", "1", "--batch-size", "2", "--device", "cpu"]
+    assert invoke("train", "--data", data, "--out", str(tmp_path / "run"), *flags).code == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert [config[name] for name in ("n_layer", "n_head", "n_embd", "n_ctx")] == [2, 2, 8, 16]
+
+
+def test_curves_are_drawn(tmp_path: Path, data: str) -> None:
+    invoke("train", "--data", data, "--out", str(tmp_path / "run"), *FLAGS)
+    result = invoke("train", "plot", str(tmp_path / "run"))
+    assert result.code == 0
+    assert "Loss, nats per token" in result.out

@@ -1,0 +1,191 @@
+"""A run in its directory: what is saved, kept, logged and resumed."""
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cutaway.checkpoints import open_checkpoint
+from cutaway.errors import RunError
+from cutaway.training.loop import Event, Outcome, resume, run_to_end
+from cutaway.training.runs import RunDirectory
+from cutaway.training.trainer import Trainer
+from tests.training.runs_of import make_trainer, state_of
+
+
+class Recorder:
+    """An observer that keeps what it is told, and can act on an event."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.signals: Mapping[int, signal.Signals] = {}
+
+    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
+        raise AssertionError("the loop does not start its observer")
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+        if event["kind"] == "train" and event["step"] in self.signals:
+            os.kill(os.getpid(), self.signals[int(str(event["step"]))])
+
+    def note(self, message: str) -> None:
+        raise AssertionError(message)
+
+
+def session(path: Path, signals: Mapping[int, signal.Signals] | None = None, **changes: Any) -> tuple[Trainer, Outcome]:
+    """Run a trainer in a directory, resuming if it has a checkpoint."""
+    trainer = make_trainer(**changes)
+    recorder = Recorder()
+    recorder.signals = signals or {}
+    with RunDirectory.open(path) as run:
+        saved = run.newest()
+        if saved is not None:
+            resume(trainer, saved, run)
+        return trainer, run_to_end(trainer, run, recorder)
+
+
+def log(path: Path) -> list[dict[str, Any]]:
+    events = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in event.items() if key != "seconds"} for event in events]
+
+
+def checkpoints(path: Path) -> list[int]:
+    return sorted(int(each.name.removeprefix("step-")) for each in (path / "checkpoints").iterdir())
+
+
+def test_a_run_logs_evaluates_saves_and_leaves_a_model(tmp_path: Path) -> None:
+    trainer, outcome = session(tmp_path, eval_every=8, save_every=6, keep_last=2, keep_best=False)
+    assert outcome == Outcome(20, tmp_path / "model", None)
+    events = log(tmp_path)
+    assert [event["step"] for event in events if event["kind"] == "train"] == list(range(1, 21))
+    assert [event["step"] for event in events if event["kind"] == "eval"] == [8, 16, 20]
+    assert [event["step"] for event in events if event["kind"] == "save"] == [6, 12, 18, 20]
+    assert [event["kind"] for event in events][-1] == "final"
+    assert events[0].keys() == {"step", "kind", "tokens", "loss", "lr", "grad_norm"}
+    assert events[0]["tokens"] == 32
+    assert events[0]["lr"] == pytest.approx(0.02 / 3)
+    assert checkpoints(tmp_path) == [18, 20]
+    kept = open_checkpoint(tmp_path / "model").read("wte.weight")
+    blended = trainer.average.blend(trainer.parameters)["wte.weight"]
+    np.testing.assert_array_equal(kept, blended.numpy())
+
+
+@pytest.mark.parametrize("stop", [1, 5, 6, 13, 19])
+def test_a_run_stopped_by_a_signal_ends_bit_for_bit_as_one_never_stopped(tmp_path: Path, stop: int) -> None:
+    settings: dict[str, Any] = {"dropout": 0.1, "eval_every": 6, "save_every": 6}
+    straight, _ = session(tmp_path / "straight", **settings)
+    stopped, outcome = session(tmp_path / "stopped", {stop: signal.SIGTERM}, **settings)
+    assert outcome == Outcome(stop, None, signal.SIGTERM)
+    assert stopped.steps == stop
+    assert not (tmp_path / "stopped" / "model").exists()
+    resumed, _ = session(tmp_path / "stopped", **settings)
+    assert state_of(resumed) == state_of(straight)
+    extra = {"step": stop, "kind": "save"}  # of the signal; the rest of the log is that of a run never stopped
+    logs = [[event for event in log(tmp_path / name) if event != extra] for name in ("straight", "stopped")]
+    assert logs[0] == logs[1]
+
+
+def test_a_crash_loses_no_more_than_the_steps_since_the_last_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, _ = session(tmp_path / "straight", save_every=6)
+    step = Trainer.step
+
+    def fail(trainer: Trainer) -> object:
+        if trainer.steps == 9:
+            raise RuntimeError("power cut")
+        return step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", fail)
+        with pytest.raises(RuntimeError, match="power cut"):
+            session(tmp_path / "crashed", save_every=6)
+    assert checkpoints(tmp_path / "crashed") == [6]
+    resumed, _ = session(tmp_path / "crashed", save_every=6)
+    assert state_of(resumed) == state_of(straight)
+    assert log(tmp_path / "crashed") == log(tmp_path / "straight")
+
+
+def test_a_signal_can_ask_for_a_checkpoint_only(tmp_path: Path) -> None:
+    _, outcome = session(tmp_path, {4: signal.SIGUSR1}, save_every=0, keep_last=9)
+    assert outcome.steps == 20
+    assert checkpoints(tmp_path) == [5, 20]
+
+
+def test_the_best_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 1.0, 2.0, 2.5])
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: {"valid_loss": next(losses)})
+    trainer, _ = session(tmp_path, eval_every=5, save_every=0, keep_last=1, average=0.0)
+    assert trainer.best == (10, 1.0)
+    assert checkpoints(tmp_path) == [10, 20]
+
+
+def test_nan_stops_with_the_best_checkpoint_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accumulate = Trainer.accumulate
+
+    def poisoned(trainer: Trainer, *given: Any) -> float:
+        if trainer.steps == 7:
+            trainer.model.get_parameter("h.0.ln_1.weight").data[0] = float("inf")
+        return accumulate(trainer, *given)
+
+    monkeypatch.setattr(Trainer, "accumulate", poisoned)
+    with pytest.raises(RunError, match=r"step 8: h.0.ln_1.weight is not finite"):
+        session(tmp_path, eval_every=5, save_every=3)
+    assert checkpoints(tmp_path) == [5, 6]
+    with RunDirectory.open(tmp_path) as run:
+        saved = run.newest(strict=True)
+        assert saved is not None
+        assert np.isfinite(saved.weights().read("h.0.ln_1.weight")).all()
+
+
+def test_a_finished_run_that_is_asked_again_changes_nothing(tmp_path: Path) -> None:
+    session(tmp_path)
+    before = log(tmp_path)
+    _, outcome = session(tmp_path)
+    assert outcome.steps == 20
+    assert log(tmp_path) == before
+
+
+def test_event_files_are_written_on_request(tmp_path: Path) -> None:
+    session(tmp_path, tensorboard=True, max_steps=3)
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_time_limit_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(0.25 * n for n in range(1000))
+    monkeypatch.setattr("cutaway.training.trainer.time.monotonic", lambda: next(moments))
+    trainer, outcome = session(tmp_path, max_steps=None, max_time=1.0)
+    assert outcome.steps == 4
+    assert trainer.seconds == 1.25  # with the evaluation at the end
+
+
+def test_an_observer_can_end_a_run(tmp_path: Path) -> None:
+    trainer = make_trainer(average=0.0)
+
+    class Stopping(Recorder):
+        def event(self, event: Event) -> None:
+            trainer.stopping = event["step"] == 4
+
+    with RunDirectory.open(tmp_path) as run:
+        outcome = run_to_end(trainer, run, Stopping())
+    assert outcome == Outcome(4, tmp_path / "model", None)
+    assert checkpoints(tmp_path) == [4]
+    assert [event["kind"] for event in log(tmp_path)][-2:] == ["eval", "save"]
+
+
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
+    trainer = make_trainer()
+    trainer.step()
+    arrays = {name: array for name, array in trainer.arrays().items() if "second" not in name}
+    with RunDirectory.open(tmp_path) as run:
+        run.save(1, trainer.weights(), arrays, trainer.state())
+        saved = run.newest()
+        assert saved is not None
+        with pytest.raises(RunError, match=r"step-00000001: the optimizer's state lacks muon.second"):
+            resume(make_trainer(), saved, run)

@@ -1,0 +1,215 @@
+"""A run from its configuration: corpora, model, and what may change on the way."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2LMHeadModel
+
+import cutaway
+from cutaway.checkpoints import save_checkpoint
+from cutaway.config import GPT2Config
+from cutaway.errors import CutawayError, UsageError
+from cutaway.training.config import TrainingConfig
+from cutaway.training.loop import Event, Outcome
+from cutaway.training.pretraining import Corpus, train
+from cutaway.training.trainer import Trainer
+from tests.data.corpora import write_corpus
+from tests.random_weights import random_weights
+
+STORY = [50256, *range(100, 112)]
+CONFIG = TrainingConfig(
+    n_layer=1,
+    n_head=2,
+    n_embd=8,
+    n_ctx=8,
+    batch_size=4,
+    max_steps=6,
+    warmup_steps=2,
+    eval_every=4,
+    eval_tokens=32,
+    save_every=4,
+    sampled_vocab=64,
+    hold=0.7,
+    average=0.0,
+    full_softmax=0.2,
+    device="cpu",
+)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.notes: list[str] = []
+        self.bytes_per_token: float | None = None
+
+    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
+        self.bytes_per_token = bytes_per_token
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    root = tmp_path_factory.mktemp("corpora")
+    stories = write_corpus(root / "stories", {"train": [[STORY] * 20], "valid": [[STORY] * 4]})
+    books = write_corpus(root / "books", {"train": [[[50256, *range(200, 230)]] * 5]})
+    return str(stories), str(books)
+
+
+def run(out: Path, config: TrainingConfig, **changes: Any) -> tuple[Outcome, Recorder]:
+    recorder = Recorder()
+    return train(replace(config, **changes), out, recorder), recorder
+
+
+def test_a_run_ends_with_a_model_that_cutaway_and_transformers_open(tmp_path: Path, corpora: tuple[str, str]) -> None:
+    outcome, recorder = run(tmp_path, CONFIG, data=corpora, weights=(3.0, 1.0))
+    assert outcome.model == tmp_path / "model"
+    assert json.loads((tmp_path / "config.json").read_text())["weights"] == [3.0, 1.0]
+    assert recorder.bytes_per_token == pytest.approx(5.0)
+    evaluation = next(event for event in recorder.events if event["kind"] == "eval")
+    assert evaluation["bits_per_byte"] == pytest.approx(float(str(evaluation["valid_loss"])) / np.log(2) / 5)
+    assert isinstance(evaluation["sample"], str)
+    model = cutaway.load(outcome.model, engine="reference")
+    assert model.config == GPT2Config(n_ctx=8, n_embd=8, n_head=2, n_layer=1)
+    assert model.tokenizer is not None
+    peer, report = GPT2LMHeadModel.from_pretrained(outcome.model, output_loading_info=True)
+    assert not any(report.values())
+    with torch.no_grad():
+        theirs = peer(torch.tensor([STORY[:8]])).logits[0].numpy()
+    np.testing.assert_allclose(model.logits(STORY[:8]), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_of_a_run_is_a_model_too(tmp_path: Path, corpora: tuple[str, str]) -> None:
+    run(tmp_path, CONFIG, data=corpora[:1])
+    model = cutaway.load(tmp_path / "checkpoints" / "step-00000004", engine="reference")
+    assert model.generate("A robot", max_new_tokens=3, seed=1).text
+
+
+def test_a_run_continues_a_model(tmp_path: Path, corpora: tuple[str, str]) -> None:
+    shape = GPT2Config(n_ctx=16, n_embd=8, n_head=2, n_layer=1)
+    save_checkpoint(tmp_path / "first", random_weights(shape))
+    changes: dict[str, Any] = {"init": str(tmp_path / "first"), "data": corpora[:1]}
+    run(tmp_path / "run", CONFIG, **changes, max_steps=1, lr=0.0, matrix_lr=0.0)
+    after = cutaway.load(tmp_path / "run" / "model", engine="reference")
+    assert after.config == shape
+    np.testing.assert_array_equal(after.weights["wte.weight"], random_weights(shape).read("wte.weight"))
+    with pytest.raises(UsageError, match=r"init: .*first has n_layer 1, not 2"):
+        run(tmp_path / "other", CONFIG, **changes, n_layer=2)
+    with pytest.raises(UsageError, match=r"n_ctx .32. must be at most that of .*first .16."):
+        run(tmp_path / "other", CONFIG, **changes, n_ctx=32)
+
+
+def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, str]) -> None:
+    corpus = Corpus.open(replace(CONFIG, data=corpora))
+    assert corpus.weights == [260.0, 155.0]
+    assert len(corpus.validation(100)) == 1  # the books have no text to validate on
+    assert corpus.frequent(50257, 3).tolist() == [50256, 100, 101]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"data": ()}, "no data: give --data DIR"),
+        ({"data": ("nowhere",)}, "nowhere: not a prepared corpus"),
+        ({"n_ctx": 512}, "260 tokens are too few for windows of 512"),
+        ({"n_head": 3}, "n_embd .8. must be a multiple of n_head .3."),
+        ({"device": "abacus"}, "PyTorch finds no device 'abacus' here; train with --device cpu"),
+        ({"weights": (1.0, 2.0)}, "weights: 2 for 1 directories"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    tmp_path: Path, corpora: tuple[str, str], changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(CutawayError, match=complaint):
+        run(tmp_path / "run", CONFIG, **({"data": corpora[:1]} | changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, corpora: tuple[str, str]) -> Path:
+    """A run of 4 steps of 6, all of which held the rate."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        step = Trainer.step
+
+        def stop_at_four(trainer: Trainer) -> object:
+            if trainer.steps == 4:
+                raise KeyboardInterrupt
+            return step(trainer)
+
+        patch.setattr(Trainer, "step", stop_at_four)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, CONFIG, data=corpora[:1])
+    return out
+
+
+def resumed(begun: Path, tmp_path: Path, corpora: tuple[str, str], **changes: Any) -> tuple[Outcome, Recorder]:
+    import shutil
+
+    shutil.copytree(begun, tmp_path / "run")
+    return run(tmp_path / "run", CONFIG, **({"data": corpora[:1]} | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_steps": 9},
+        {"hold": 0.8, "min_lr": 0.5},
+        {"average": 0.1, "full_softmax": 0.1},
+        {"save_every": 1, "eval_every": 1, "keep_last": 5, "sample_prompt": "A"},
+    ],
+)
+def test_what_changes_no_step_that_was_taken_may_change(
+    begun: Path, tmp_path: Path, corpora: tuple[str, str], changes: dict[str, Any]
+) -> None:
+    outcome, recorder = resumed(begun, tmp_path, corpora, **changes)
+    assert outcome.steps == changes.get("max_steps", 6)
+    assert [note.partition(": ")[2] for note in recorder.notes] == ["resumed at step 4"]
+
+
+def test_a_run_with_a_changed_schedule_equals_one_begun_with_it(
+    begun: Path, tmp_path: Path, corpora: tuple[str, str]
+) -> None:
+    resumed(begun, tmp_path, corpora, max_steps=8)
+    run(tmp_path / "whole", CONFIG, data=corpora[:1], max_steps=8)
+    files = [tmp_path / name / "model" / "model.safetensors" for name in ("run", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_other_arithmetic_is_said(begun: Path, tmp_path: Path, corpora: tuple[str, str]) -> None:
+    _, recorder = resumed(begun, tmp_path, corpora, micro_batch_size=2, dtype="bfloat16")
+    assert "micro_batch_size was none and is 2: the run goes on, but not bit for bit" in recorder.notes
+    assert "dtype was 'float32' and is 'bfloat16': the run goes on, but not bit for bit" in recorder.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"n_layer": 2}, "run: the run has n_layer 1, not 2: use another --out"),
+        ({"lr": 0.1}, "run: the run has lr 0.004, not 0.1: use another --out"),
+        ({"seed": 5}, "run: the run has seed 1, not 5"),
+        ({"max_steps": 3}, "with max_steps 3 instead of 6 step 4 of the 4 taken would have been another one"),
+        ({"warmup_steps": 4}, "with warmup_steps 4 instead of 2 step 1 of the 4 taken"),
+        ({"schedule": "cosine"}, "with schedule 'cosine' instead of 'hold' step 2 of the 4 taken"),
+        ({"short_ctx": 4, "short_steps": 1}, "step 1 of the 4 taken would have been another one"),
+    ],
+)
+def test_what_changes_a_step_that_was_taken_is_refused(
+    begun: Path, tmp_path: Path, corpora: tuple[str, str], changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        resumed(begun, tmp_path, corpora, **changes)
+
+
+def test_other_data_is_refused(begun: Path, tmp_path: Path, corpora: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match="run: the run began with other data: use another --out"):
+        resumed(begun, tmp_path, corpora, data=corpora[1:])

@@ -1,0 +1,304 @@
+"""The trainer: equal to transformers', to itself in smaller parts, and to itself resumed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cutaway.checkpoints import ArrayWeights, Weights
+from cutaway.data.batches import Batch
+from cutaway.errors import CheckpointError, RunError
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.training.trainer import Trainer, address, split_rows
+from tests.tiny import peer_model
+from tests.training.runs_of import CONFIG, documents, make_trainer, state_of
+
+
+def test_losses_equal_those_of_transformers_trained_on_the_same_batches() -> None:
+    trainer = make_trainer(optimizer="adamw", max_steps=100, lr=0.003, weight_decay=0.1, beta2=0.95, average=0.0)
+    config = trainer.config
+    peer = peer_model(trainer.weights()).train()
+    peer.config.attn_pdrop = peer.config.embd_pdrop = peer.config.resid_pdrop = 0.0
+    for module in peer.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    decayed = [p for p in peer.parameters() if p.ndim == 2]
+    others = [p for p in peer.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=1e-8)
+    ours = []
+    theirs = []
+    for step in range(100):
+        plan = trainer.schedule.plan(step, trainer.progress())
+        batch = trainer.source.batch(step, config.batch_size, config.n_ctx)
+        logits = peer(torch.from_numpy(batch.inputs)).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(batch.targets.flatten()))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(peer.parameters(), config.grad_clip)
+        for group in adamw.param_groups:
+            group["lr"] = config.lr * plan.rate
+        adamw.step()
+        adamw.zero_grad()
+        theirs.append(loss.item())
+        ours.append(trainer.step().loss)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+    assert ours[-1] < ours[0] - 0.5
+
+
+def gradients_of(trainer: Trainer, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+    plan = trainer.schedule.plan(0, 0.0)
+    loss = trainer.accumulate(batch, plan)
+    return loss, {name: p.grad for name, p in trainer.parameters.items() if p.grad is not None}
+
+
+@settings(max_examples=20)
+@given(rows=st.integers(1, 4), seed=st.integers(0, 99), masked=st.booleans(), sampled=st.booleans())
+def test_accumulation_changes_nothing(rows: int, seed: int, masked: bool, sampled: bool) -> None:
+    """Rows in memory at a time: 4 or fewer, with different numbers of learned targets."""
+    whole = make_trainer(sampled_vocab=30 * sampled, full_softmax=0.0)
+    parts = make_trainer(micro_batch_size=rows, sampled_vocab=30 * sampled, full_softmax=0.0)
+    batch = whole.source.batch(seed, 4, 8)
+    if masked:
+        learned = np.random.default_rng(seed).random((4, 8)) < [[0.9], [0.5], [0.2], [0.0]]
+        batch = Batch(batch.inputs, batch.targets, learned | (np.arange(32) == 0).reshape(4, 8))
+    loss, gradients = gradients_of(whole, batch)
+    loss_of_parts, gradients_of_parts = gradients_of(parts, batch)
+    assert loss_of_parts == pytest.approx(loss, abs=1e-6)
+    torch.testing.assert_close(gradients_of_parts, gradients, rtol=0, atol=1e-6)
+
+
+def test_the_loss_is_the_mean_over_learned_targets() -> None:
+    trainer = make_trainer()
+    batch = trainer.source.batch(0, 4, 8)
+    learned = np.zeros((4, 8), np.bool_)
+    learned[1, 3] = learned[2, 5] = True
+    loss, _ = gradients_of(trainer, Batch(batch.inputs, batch.targets, learned))
+    logits = trainer.model(torch.from_numpy(batch.inputs))[torch.from_numpy(learned)]
+    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(batch.targets[learned]))
+    assert loss == pytest.approx(expected.item(), abs=1e-6)
+
+
+class Saved:
+    """A trainer's state, copied as a checkpoint on disk would hold it."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.weights: Weights = trainer.weights()
+        self.arrays: dict[str, NDArray[np.generic]] = {k: np.array(v) for k, v in trainer.arrays().items()}
+        self.document = trainer.state()
+
+    def restored(self, **changes: Any) -> Trainer:
+        trainer = make_trainer(CONFIG, **changes)
+        trainer.restore(self.weights, self.arrays, self.document)
+        return trainer
+
+
+RUNS: Sequence[dict[str, Any]] = (
+    {"dropout": 0.1, "micro_batch_size": 2, "average": 0.3},
+    {"optimizer": "adamw", "short_ctx": 4, "short_steps": 7, "sampled_vocab": 20, "full_softmax": 0.3},
+)
+
+
+@pytest.mark.parametrize("changes", RUNS)
+def test_resuming_from_every_step_ends_bit_for_bit_as_if_never_stopped(changes: dict[str, Any]) -> None:
+    steps = 24  # the corpus has 7 windows of 4 rows each an epoch
+    straight = make_trainer(max_steps=steps, **changes)
+    assert straight.source.tokens_per_epoch < steps * 4 * 4
+    saved = []
+    losses = []
+    for _ in range(steps):
+        saved.append(Saved(straight))
+        losses.append(straight.step().loss)
+    end = state_of(straight)
+    for step, state in enumerate(saved):
+        resumed = state.restored(max_steps=steps, **changes)
+        assert [resumed.step().loss for _ in range(steps - step)] == losses[step:]
+        assert state_of(resumed) == end
+        assert resumed.tokens == straight.tokens
+
+
+@pytest.mark.slow  # sixty runs
+@pytest.mark.parametrize("changes", RUNS)
+def test_resuming_from_each_of_sixty_steps(changes: dict[str, Any]) -> None:
+    straight = make_trainer(max_steps=60, **changes)
+    saved = []
+    for _ in range(60):
+        saved.append(Saved(straight))
+        straight.step()
+    for step, state in enumerate(saved):
+        resumed = state.restored(max_steps=60, **changes)
+        for _ in range(60 - step):
+            resumed.step()
+        assert state_of(resumed) == state_of(straight)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_evaluating_changes_nothing(every: int) -> None:
+    plain = make_trainer(dropout=0.1)
+    evaluated = make_trainer(dropout=0.1)
+    for step in range(8):
+        if step % every == 0:
+            evaluated.evaluate()
+        assert evaluated.step().loss == plain.step().loss
+    assert state_of(evaluated) == state_of(plain)
+
+
+def test_an_evaluation_measures_held_out_text_without_dropout() -> None:
+    trainer = make_trainer(dropout=0.5, micro_batch_size=3)
+    found = trainer.evaluate()
+    ids = np.asarray(documents(8, seed=1).ids).astype(np.int64)
+    n_windows = min(8, (len(ids) - 1) // 8)
+    starts = np.arange(n_windows) * ((len(ids) - 1) // 8) // n_windows * 8
+    inputs = torch.from_numpy(np.stack([ids[start : start + 8] for start in starts]))
+    targets = torch.from_numpy(np.stack([ids[start + 1 : start + 9] for start in starts]))
+    assert found["valid_loss"] == pytest.approx(trainer.model.eval().loss(inputs, targets).item(), abs=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(float(str(found["valid_loss"])) / math.log(2) / 4.0)
+    assert found == trainer.evaluate()
+
+
+def test_a_sample_continues_the_prompt_with_the_weights_as_they_are() -> None:
+    weights = {name: np.zeros(shape, np.float32) for name, shape in replace_vocab().tensor_shapes().items()}
+    weights["ln_f.bias"][:] = 1.0
+    weights["wte.weight"][464] = 9.0  # " The" wins whatever was read
+    trainer = make_trainer(sample_prompt="A robot")
+    trainer.model = type(trainer.model)(replace_vocab(), compute_dtype=torch.bfloat16)
+    trainer.model.load(ArrayWeights(replace_vocab(), weights))
+    trainer.codec = Tokenizer.gpt2()
+    assert trainer.sample() == "The" * 48
+
+
+def replace_vocab() -> Any:
+    return replace(make_trainer().model.config, n_vocab=50257, n_ctx=64)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("h.1.ln_2.bias", "step 3: h.1.ln_2.bias is not finite"),
+        ("wte.weight", "step 3: wte.weight is not finite"),
+    ],
+)
+def test_a_weight_that_is_not_finite_stops_the_run_by_name(name: str, complaint: str) -> None:
+    trainer = make_trainer()
+    trainer.step()
+    trainer.step()
+    with torch.no_grad():
+        trainer.model.get_parameter(name).view(-1)[0] = float("nan")
+    before = state_of(trainer)
+    with pytest.raises(RunError, match=complaint):
+        trainer.step()
+    assert state_of(trainer) == before
+    assert trainer.steps == 2
+    assert all(p.grad is None for p in trainer.model.parameters())
+
+
+def test_an_overflow_names_the_module_and_a_gradient_its_parameter() -> None:
+    trainer = make_trainer()
+    with torch.no_grad():
+        trainer.model.h[1].mlp.c_fc.weight.fill_(3e38)  # type: ignore[union-attr,operator]
+    with pytest.raises(RunError, match=r"step 1: the output of h.1.mlp.c_fc is not finite"):
+        trainer.step()
+    trainer = make_trainer()
+    trainer.model.ln_f.weight.register_hook(lambda g: g * float("nan"))  # type: ignore[no-untyped-call]
+    with pytest.raises(RunError, match=r"step 1: the gradient of ln_f.weight is not finite .loss \d"):
+        trainer.step()
+
+
+def test_gradients_are_clipped_to_the_norm() -> None:
+    trainer = make_trainer(grad_clip=0.01)
+    trainer.accumulate(trainer.source.batch(0, 4, 8), trainer.schedule.plan(0, 0.0))
+    before = trainer.clip()
+    gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+    assert before > 0.01
+    assert torch.cat(gradients).norm().item() == pytest.approx(0.01, rel=1e-3)
+    assert make_trainer(grad_clip=0).step().grad_norm == pytest.approx(before)
+
+
+def test_checkpointing_activations_changes_no_bit() -> None:
+    plain = make_trainer(dropout=0.2)
+    checkpointed = make_trainer(dropout=0.2, activation_checkpointing=True)
+    assert [plain.step().loss for _ in range(4)] == [checkpointed.step().loss for _ in range(4)]
+    assert state_of(plain) == state_of(checkpointed)
+
+
+def test_a_run_in_bfloat16_learns_with_float32_weights() -> None:
+    trainer = make_trainer(dtype="bfloat16")
+    losses = [trainer.step().loss for _ in range(20)]
+    assert losses[-1] < losses[0] - 0.5
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow  # torch.compile runs a C++ compiler
+@pytest.mark.filterwarnings("ignore")  # of PyTorch itself while it compiles
+def test_a_compiled_run_follows_an_eager_one() -> None:
+    compiled = make_trainer(compile=True)
+    eager = make_trainer()
+    for _ in range(5):
+        assert compiled.step().loss == pytest.approx(eager.step().loss, abs=1e-4)
+    assert compiled.evaluate()["valid_loss"] == pytest.approx(eager.evaluate()["valid_loss"], abs=1e-4)
+
+
+def test_the_average_is_of_the_last_share_and_in_the_weights_while_it_is_asked_for() -> None:
+    trainer = make_trainer(average=0.25)
+    started = []
+    for _ in range(20):
+        trainer.step()
+        started.append(bool(trainer.average.values))
+    assert started == [False] * 15 + [True] * 5
+    last = trainer.model.export()
+    with trainer.averaged():
+        kept = trainer.model.export()
+    expected = trainer.average.blend(trainer.parameters)["ln_f.bias"].numpy()
+    np.testing.assert_array_equal(kept["ln_f.bias"], expected)
+    assert not np.array_equal(kept["ln_f.bias"], last["ln_f.bias"])
+    np.testing.assert_array_equal(trainer.model.export()["ln_f.bias"], last["ln_f.bias"])
+
+
+@pytest.mark.parametrize(
+    "name", ["muon.second.h.0.mlp.c_fc.weight", "adamw.exp_avg.wte.weight", "adamw.step.ln_f.bias"]
+)
+def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
+    trainer = make_trainer()
+    trainer.step()
+    saved = Saved(trainer)
+    del saved.arrays[name]
+    with pytest.raises(CheckpointError, match=f"lacks {name}"):
+        saved.restored()
+
+
+@pytest.mark.parametrize("key", ["step", "tokens", "seconds", "best"])
+def test_a_state_that_lacks_a_count_is_refused(key: str) -> None:
+    saved = Saved(make_trainer())
+    del saved.document[key]
+    with pytest.raises(CheckpointError, match=f"incomplete: KeyError.'{key}'"):
+        saved.restored()
+
+
+def test_frozen_parameters_stay() -> None:
+    trainer = make_trainer()
+    trainer.model.requires_grad_(False)
+    trainer.model.ln_f.requires_grad_(True)
+    frozen = Trainer(CONFIG, trainer.model, trainer.source)
+    before = trainer.model.export()
+    frozen.step()
+    changed = {name for name, array in trainer.model.export().items() if not np.array_equal(array, before[name])}
+    assert changed == {"ln_f.weight", "ln_f.bias"}
+
+
+def test_what_is_random_is_addressed_by_seed_step_and_part() -> None:
+    addresses = {address(seed, step, part) for seed in range(3) for step in range(3) for part in range(-1, 3)}
+    assert len(addresses) == 36
+    assert max(addresses) < 2**63
+
+
+def test_rows_are_split_with_their_masks() -> None:
+    inputs = np.arange(10).reshape(5, 2)
+    parts = list(split_rows(Batch(inputs, inputs + 1, inputs > 3), 2))
+    assert [len(part.inputs) for part in parts] == [2, 2, 1]
+    assert [part.learned.tolist() for part in parts if part.learned is not None][1] == [[True, True], [True, True]]
