@@ -1,0 +1,239 @@
+"""Training batches addressed by their number: batch k is a pure function of (seed, k, rows, context).
+
+So a run that was stopped continues with the batches that it would have read, and nothing that happens between two
+batches (an evaluation, a sample) changes the next one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.checks import check_int
+from cutaway.data.dataset import Split
+from cutaway.errors import UsageError
+
+EVALUATION_ROWS = 8  # of a batch of evaluation windows
+
+Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and targets, (B, T) each; `learned`, (B, T), is True for targets that count in the loss (None: all)."""
+
+    inputs: Ids
+    targets: Ids
+    learned: Mask | None
+
+
+class BatchSource(Protocol):
+    """Batches by number."""
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Number of tokens in one pass over the data."""
+
+    def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
+        """Return batch k, of n_rows rows of n_ctx tokens at most: the same for the same arguments, always."""
+
+
+class Windows:
+    """Windows of token ids from several splits, mixed by weight.
+
+    Row by row a split is read epoch by epoch: in every epoch its documents are shuffled, joined, and cut anew into
+    windows at another offset. The rows of a batch are allotted to the splits by largest remainder and stay so.
+
+    >>> split = Split.from_documents([[0, 1, 2, 3], [0, 4, 5], [0, 6, 7, 8, 9]])
+    >>> batch = Windows([split], [1.0], seed=1).batch(0, n_rows=2, n_ctx=3)
+    >>> batch.inputs.shape, bool((batch.inputs[:, 1:] == batch.targets[:, :-1]).all())
+    ((2, 3), True)
+    """
+
+    def __init__(self, splits: Sequence[Split], weights: Sequence[float], seed: int) -> None:
+        if not splits or len(splits) != len(weights):
+            raise UsageError(f"each dataset needs one weight: {len(splits)} datasets, {len(weights)} weights")
+        if not all(0 < weight < float("inf") for weight in weights):
+            raise UsageError(f"weights must be positive, not {', '.join(f'{weight:g}' for weight in weights)}")
+        self.seed = check_int("seed", seed, 0)
+        self.splits = tuple(splits)
+        self.weights = tuple(weights)
+        self._readers = [_WindowReader(split, self.seed, number) for number, split in enumerate(splits)]
+        self._masked = any(split.learned is not None for split in splits)
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Number of tokens of all splits."""
+        return sum(split.n_tokens for split in self.splits)
+
+    def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
+        """Return batch k. Raises UsageError if a split is too short for a window, or gets no row."""
+        check_int("the number of a batch", k, 0)
+        counts = allot(self.weights, check_int("n_rows", n_rows, 1))
+        rows = [
+            (reader, reader.window(n_ctx, k * count + row))
+            for reader, count in zip(self._readers, counts, strict=True)
+            for row in range(count)
+        ]
+        ids = np.stack([reader.ids(window) for reader, window in rows])
+        learned = np.stack([reader.learned(window) for reader, window in rows])[:, 1:] if self._masked else None
+        return Batch(ids[:, :-1], ids[:, 1:], learned)
+
+
+def allot(weights: Sequence[float], n_rows: int) -> list[int]:
+    """Divide rows by weight, by largest remainder. Raises UsageError if one gets none.
+
+    >>> allot([3, 1], 6), allot([1, 1, 1], 4)
+    ([5, 1], [2, 1, 1])
+    """
+    exact = np.asarray(weights, np.float64) / np.sum(weights) * n_rows
+    rows = np.floor(exact).astype(np.int64)
+    largest = np.argsort(-(exact - rows), kind="stable")[: n_rows - rows.sum()]
+    rows[largest] += 1
+    if not rows.all():
+        least = weights[int(np.argmin(rows))]
+        raise UsageError(f"the weight {least:g} gives no row of a batch of {n_rows}: raise it, or the batch size")
+    return [int(count) for count in rows]
+
+
+Pieces = list[slice]  # of a split's ids, which joined are a window
+
+
+class _WindowReader:
+    """Windows of one split. `number` lets equal splits be shuffled differently."""
+
+    def __init__(self, split: Split, seed: int, number: int) -> None:
+        self._split = split
+        self._seed = seed
+        self._number = number
+        self._lengths = np.diff(split.begins, append=split.n_tokens)
+        self._epoch: tuple[tuple[int, int], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def windows_per_epoch(self, n_ctx: int) -> int:
+        """Count the windows of n_ctx inputs and one more target. Raises UsageError if no window fits at some offset."""
+        count = (self._split.n_tokens - n_ctx - 1) // n_ctx
+        if count < 1:
+            raise UsageError(
+                f"{self._split.name}: {self._split.n_tokens} tokens are too few for windows of {n_ctx}; "
+                f"{2 * n_ctx + 1} are needed"
+            )
+        return count
+
+    def window(self, n_ctx: int, k: int) -> Pieces:
+        """Return the pieces of window k of the endless row of epochs, n_ctx + 1 tokens."""
+        epoch, index = divmod(k, self.windows_per_epoch(check_int("n_ctx", n_ctx, 1)))
+        order, ends, starts = self._shuffled(n_ctx, epoch)
+        start = int(starts[index])
+        stop = start + n_ctx + 1
+        number = int(np.searchsorted(ends, start, side="right"))
+        pieces = []
+        while start < stop:
+            end = int(ends[number])
+            shift = int(self._split.begins[order[number]] + self._lengths[order[number]]) - end
+            pieces.append(slice(start + shift, min(stop, end) + shift))
+            start = end
+            number += 1
+        return pieces
+
+    def ids(self, window: Pieces) -> Ids:
+        """Read a window, (n_ctx + 1,)."""
+        return np.concatenate([self._split.ids[piece] for piece in window]).astype(np.int64)
+
+    def learned(self, window: Pieces) -> Mask:
+        """Read the mask of a window, (n_ctx + 1,)."""
+        mask = self._split.learned
+        if mask is None:
+            return np.ones(sum(piece.stop - piece.start for piece in window), np.bool_)
+        return np.concatenate([mask[piece] for piece in window])
+
+    def _shuffled(self, n_ctx: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return an epoch's order of documents, their ends when joined, and where its windows start (cached)."""
+        key = (n_ctx, epoch)
+        if self._epoch is None or self._epoch[0] != key:
+            rng = np.random.default_rng([self._seed, self._number, n_ctx, epoch])
+            order = rng.permutation(self._split.n_documents)
+            ends = np.cumsum(self._lengths[order])
+            starts = rng.integers(0, n_ctx) + n_ctx * rng.permutation(self.windows_per_epoch(n_ctx))
+            self._epoch = (key, order, ends, starts)
+        return self._epoch[1:]
+
+
+class TrainingExample(Protocol):
+    """Token ids of one example, and for each True if it counts as a target (the first never is one)."""
+
+    @property
+    def ids(self) -> Sequence[int] | NDArray[np.integer]: ...
+
+    @property
+    def learned(self) -> Sequence[bool] | NDArray[np.bool_]: ...
+
+
+class Rows:
+    """One example a row, padded at its end to the longest of the batch; every epoch in another order."""
+
+    def __init__(self, examples: Sequence[TrainingExample], seed: int, pad: int) -> None:
+        if not examples:
+            raise UsageError("no examples to train on")
+        self.examples = examples
+        self.seed = check_int("seed", seed, 0)
+        self.pad = pad
+        self._epoch: tuple[int, NDArray[np.int64]] | None = None
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Number of tokens of all examples, padding aside."""
+        return sum(len(example.ids) for example in self.examples)
+
+    def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
+        """Return batch k; targets are learned where the example says so, and never on padding.
+
+        Raises UsageError for an example of less than two tokens, or more than n_ctx + 1.
+        """
+        check_int("the number of a batch", k, 0)
+        rows = [self._example(number) for number in range(k * n_rows, (k + 1) * n_rows)]
+        longest = max(len(example.ids) for example in rows)
+        if longest > n_ctx + 1 or min(len(example.ids) for example in rows) < 2:
+            raise UsageError(f"an example must have from 2 to {n_ctx + 1} tokens, not {longest}")
+        ids = np.full((n_rows, longest), self.pad, np.int64)
+        learned = np.zeros((n_rows, longest), np.bool_)
+        for row, example in enumerate(rows):
+            ids[row, : len(example.ids)] = example.ids
+            learned[row, : len(example.ids)] = example.learned
+        return Batch(ids[:, :-1], ids[:, 1:], learned[:, 1:])
+
+    def _example(self, number: int) -> TrainingExample:
+        epoch, index = divmod(number, len(self.examples))
+        if self._epoch is None or self._epoch[0] != epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            self._epoch = (epoch, rng.permutation(len(self.examples)))
+        return self.examples[int(self._epoch[1][index])]
+
+
+def evaluation_windows(split: Split, n_ctx: int, n_tokens: int) -> list[Batch]:
+    """Return windows of n_ctx targets that do not overlap, spread evenly over a split: at most n_tokens targets of it.
+
+    There is at least one window, and nothing random. Raises UsageError for a split of less than two tokens.
+
+    >>> split = Split.from_documents([list(range(10))])
+    >>> [batch.inputs.tolist() for batch in evaluation_windows(split, n_ctx=3, n_tokens=6)]
+    [[[0, 1, 2], [3, 4, 5]]]
+    """
+    if split.n_tokens < 2:
+        raise UsageError(f"{split.name}: {split.n_tokens} tokens are too few to evaluate on")
+    length = min(check_int("n_ctx", n_ctx, 1), split.n_tokens - 1)
+    there = (split.n_tokens - 1) // length
+    count = max(1, min(there, n_tokens // length))
+    starts = (np.arange(count) * there // count * length).tolist()
+    parts = [starts[first : first + EVALUATION_ROWS] for first in range(0, count, EVALUATION_ROWS)]
+    return [_evaluation_batch(split, part, length) for part in parts]
+
+
+def _evaluation_batch(split: Split, starts: Sequence[int], length: int) -> Batch:
+    ids = np.stack([split.ids[start : start + length + 1] for start in starts]).astype(np.int64)
+    learned = None
+    if split.learned is not None:
+        learned = np.stack([split.learned[start : start + length + 1] for start in starts])[:, 1:]
+    return Batch(ids[:, :-1], ids[:, 1:], learned)

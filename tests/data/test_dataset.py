@@ -1,0 +1,134 @@
+"""Opening prepared corpora."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutaway.data.dataset import Joined, Split, open_dataset
+from cutaway.errors import CutawayError, UsageError
+from tests.data.corpora import write_corpus
+
+DOCUMENTS = [[50256, 1, 2, 3], [50256, 4], [50256, 5, 6]]
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=6), data=st.data())
+def test_joined_arrays_are_sliced_like_one(parts: list[list[int]], data: st.DataObject) -> None:
+    joined = Joined([np.array(part, np.int64) for part in parts])
+    flat = [value for part in parts for value in part]
+    bounds = st.none() | st.integers(-len(flat) - 2, len(flat) + 2)
+    piece = slice(data.draw(bounds), data.draw(bounds))
+    assert joined[piece].tolist() == flat[piece]
+    assert np.asarray(joined).tolist() == flat
+    assert len(joined) == len(flat)
+
+
+def test_a_step_is_refused() -> None:
+    with pytest.raises(UsageError, match="step"):
+        Joined([np.arange(5)])[::2]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_a_split_joins_its_shards(tmp_path: Path, dtype: str) -> None:
+    dataset = open_dataset(write_corpus(tmp_path, {"train": [DOCUMENTS[:2], DOCUMENTS[2:]]}, dtype=dtype))
+    split = dataset.split("train")
+    assert np.asarray(split.ids).tolist() == [token for document in DOCUMENTS for token in document]
+    assert split.ids.dtype == dtype
+    assert split.begins.tolist() == [0, 4, 6]
+    assert [split.ids[split.document(i)].tolist() for i in range(3)] == DOCUMENTS
+    assert (split.n_tokens, split.n_documents, split.n_bytes, split.learned) == (9, 3, 45, None)
+    assert dataset.codec.eos == 50256
+
+
+def test_shards_are_memory_mapped(tmp_path: Path) -> None:
+    split = open_dataset(write_corpus(tmp_path, {"train": [DOCUMENTS]})).split("train")
+    assert isinstance(split.ids[1:3].base, np.memmap)
+
+
+def test_a_masked_corpus_says_which_targets_are_learned(tmp_path: Path) -> None:
+    split = open_dataset(write_corpus(tmp_path, {"train": [DOCUMENTS[:1], DOCUMENTS[1:]]}, masked=True)).split("train")
+    assert split.learned is not None
+    assert np.asarray(split.learned).tolist() == [token % 2 == 1 for document in DOCUMENTS for token in document]
+
+
+def test_tokens_are_counted() -> None:
+    split = Split.from_documents(DOCUMENTS)
+    assert split.token_counts(50257)[[1, 50256]].tolist() == [1, 3]
+    assert split.token_counts(50257, most=4).sum() == 4
+
+
+def test_documents_in_memory_make_a_split() -> None:
+    learned = [[token > 2 for token in document] for document in DOCUMENTS]
+    split = Split.from_documents(DOCUMENTS, name="valid", learned=learned)
+    assert split.learned is not None
+    assert [split.learned[split.document(i)].tolist() for i in range(3)] == learned
+
+
+def refusal(directory: Path, split: str = "train") -> str:
+    """The one line with which a corpus, or a split of it, is refused."""
+    with pytest.raises(CutawayError) as caught:
+        open_dataset(directory).split(split)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_corpus_or_split_is_refused(tmp_path: Path) -> None:
+    assert "not a prepared corpus" in refusal(tmp_path)
+    write_corpus(tmp_path, {"train": [DOCUMENTS], "valid": []})
+    assert "no split 'test', only train, valid" in refusal(tmp_path, "test")
+    assert "the split valid has no documents" in refusal(tmp_path, "valid")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("format", "other/1", "format must be 'cutaway-tokens/1'"),
+        ("dtype", "int8", "dtype must be uint16 or uint32"),
+        ("splits", {"valid": {}}, "splits must be train and perhaps valid"),
+        ("splits", {"train": 1}, "train must be a JSON object"),
+        ("splits", {"train": {"shards": 1}}, "shards must be a JSON list"),
+        ("sources", [1], "an entry of sources must be a JSON object"),
+        ("control_literals", -1, "control_literals must be at least 0"),
+        ("tokenizer", {"name": 1}, "name must be text"),
+        ("tokenizer", {"name": "x", "n_vocab": 5, "sha256": ""}, "has 50257 tokens, the manifest says 5"),
+    ],
+)
+def test_an_invalid_manifest_is_refused(tmp_path: Path, key: str, value: object, part: str) -> None:
+    path = write_corpus(tmp_path, {"train": [DOCUMENTS]}) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert part in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../train-00000.tokens.npy", "train.npy", "/etc/passwd"])
+def test_a_shard_outside_the_directory_is_refused(tmp_path: Path, name: str) -> None:
+    path = write_corpus(tmp_path, {"train": [DOCUMENTS]}) / "manifest.json"
+    path.write_text(path.read_text().replace("train-00000.tokens.npy", name))
+    assert "a shard must be a file NAME.tokens.npy" in refusal(tmp_path)
+
+
+def test_counts_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, {"train": [DOCUMENTS]}) / "manifest.json"
+    path.write_text(path.read_text().replace('"documents": 3', '"documents": 4', 1))
+    assert "must be those of its shards" in refusal(tmp_path)
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    write_corpus(tmp_path, {"train": [DOCUMENTS]})
+    path = tmp_path / "train-00000.tokens.npy"
+    np.save(path, np.zeros(9))
+    assert "must hold 9 of uint16, not float64 of shape (9,)" in refusal(tmp_path)
+    for data in (b"", b"text", path.read_bytes()[:100]):
+        path.write_bytes(data)
+        assert "train-00000.tokens.npy: missing or damaged" in refusal(tmp_path)
+    path.unlink()
+    assert "train-00000.tokens.npy: missing or damaged" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("offsets", [[1, 4, 6], [0, 6, 4], [0, 4, 9]])
+def test_offsets_that_do_not_rise_are_refused(tmp_path: Path, offsets: list[int]) -> None:
+    write_corpus(tmp_path, {"train": [DOCUMENTS]})
+    np.save(tmp_path / "train-00000.documents.npy", np.array(offsets, np.int64))
+    assert "rising offsets" in refusal(tmp_path)
