@@ -33,7 +33,7 @@ def test_rejects_invalid_ids(word: str) -> None:
     assert len(result.error) < 100
 
 
-@pytest.mark.parametrize("action", ["encode", "decode", "explain"])
+@pytest.mark.parametrize("action", ["encode", "decode", "explain", "train"])
 def test_help_of_an_action_has_examples_and_fits(action: str) -> None:
     shown = invoke("tokenizer", action, "--help").out
     assert f"\n  cutaway tokenizer {action} " in shown
@@ -82,6 +82,30 @@ def test_uses_another_tokenizer_on_request(tiny: str, mute: str, tmp_path: Path)
     result = invoke("tokenizer", "encode", "--model", mute, "A robot")
     assert result.code == 3
     assert "no tokenizer" in result.error
+
+
+def test_train_writes_a_tokenizer_that_the_other_actions_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A robot must obey the orders given it. " * 9)
+    (tmp_path / "b.jsonl").write_text('{"text": "A robot may not"}\n' * 9)
+    files = [str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")]
+    out = str(tmp_path / "mine")
+    shown = invoke("tokenizer", "train", *files, "--vocab-size", "280", "--out", out).out
+    assert shown.startswith(f"{out}: 280 tokens, 23 merges\nlongest: ")
+    text = "A robot must not obey"
+    ids = invoke("tokenizer", "encode", "--model", out, text).out
+    assert len(ids.split()) < len(text)
+    assert invoke("tokenizer", "decode", "--model", out, stdin=ids.encode()).out == text
+    again = invoke("tokenizer", "train", *files, "--vocab-size", "280", "--out", out)
+    assert "is not an empty directory" in again.error
+    document = invoke("tokenizer", "train", *files, "--vocab-size", "270", "--out", f"{out}2", "--json").document
+    assert document == {"directory": f"{out}2", "n_vocab": 270, "merges": 13}
+
+
+def test_train_names_the_line_that_is_invalid(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\nnothing\n')
+    command = ["tokenizer", "train", str(tmp_path / "a.jsonl"), "--vocab-size", "280", "--out", str(tmp_path / "mine")]
+    assert "a.jsonl:2: not valid JSON" in invoke(*command).error
+    assert not (tmp_path / "mine").exists()
 
 
 @settings(max_examples=60)

@@ -1,47 +1,282 @@
-"""JSON lines to a shard."""
+"""Whole preparations: the same bytes whoever does them, however often they are stopped."""
 
+import hashlib
 import json
 import lzma
-import os
+import random
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cutaway.data.prepare import documents, main
-from cutaway.data.shards import open_shard
+from cutaway.data.dataset import open_dataset
+from cutaway.data.prepare import Progress, prepare
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from tests.data.test_sources import write_parquet
+
+WORDS = [*Path(__file__).read_text(encoding="utf-8").split(), "<|endoftext|>", "naïve", "机器人"]
 
 
-def test_files_become_one_shard_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [json.dumps({"text": text, "title": "any"}) + "\n" for text in ("One.", "Zwei – 二")]
-    (tmp_path / "a.jsonl").write_text(lines[0], encoding="utf-8")
-    (tmp_path / "b.jsonl.xz").write_bytes(lzma.compress(lines[1].encode()))
-    main([str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl.xz"), "--out", str(tmp_path / "shard.npy")])
-    text = Tokenizer.gpt2().decode(open_shard(tmp_path / "shard.npy").tolist())
-    assert text == "<|endoftext|>One.<|endoftext|>Zwei – 二"
-    assert "shard.npy: " in capsys.readouterr().out
+def text(seed: int, words: int) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=words))
 
 
-def test_a_truncated_xz_file_is_named(tmp_path: Path) -> None:
-    whole = lzma.compress(b'{"text": "fine"}\n' * 1000)
-    for data in (b"plain", whole[: len(whole) // 2]):
-        (tmp_path / "a.jsonl.xz").write_bytes(data)
-        with pytest.raises(UsageError, match=r"a\.jsonl\.xz: truncated or invalid .xz file"):
-            list(documents(tmp_path / "a.jsonl.xz"))
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Text of every kind: 120 documents and one long text."""
+    folder = tmp_path_factory.mktemp("corpus")
+    records = [json.dumps({"text": text(seed, 60)}) + "\n" for seed in range(80)]
+    (folder / "a.jsonl").write_text("".join(records[:40]), encoding="utf-8")
+    (folder / "b.jsonl.xz").write_bytes(lzma.compress("".join(records[40:]).encode()))
+    (folder / "c.txt").write_text(text(1000, 8000), encoding="utf-8")
+    write_parquet(folder / "d.parquet", text=[text(seed, 60) for seed in range(2000, 2040)])
+    return folder
 
 
-def test_a_mistake_is_one_line() -> None:
-    command = [sys.executable, "-m", "cutaway.data.prepare", "no-such.jsonl", "--out", os.devnull]
-    result = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert len(result.stderr.splitlines()) == 1
+prepare_small = partial(prepare, block_bytes=3000, part_bytes=20_000)
 
 
-def test_a_line_that_is_no_document_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n["no text"]\n')
-    with pytest.raises(UsageError, match=r"a\.jsonl:2: not a JSON object"):
-        main([str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "shard.npy")])
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+def digests(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file below a directory."""
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def expected(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("expected") / "tokens"
+    prepare_small([corpus], out, valid=0.1)
+    return digests(out)
+
+
+def test_the_corpus_holds_every_document_once(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    manifest = prepare_small([corpus], tmp_path / "tokens", valid=0.1)
+    assert digests(tmp_path / "tokens") == expected
+    dataset = open_dataset(tmp_path / "tokens")
+    assert dataset.manifest == manifest
+    texts = []
+    for name in ("train", "valid"):
+        split = dataset.split(name)
+        ids = [split.ids[split.document(index)].tolist() for index in range(split.n_documents)]
+        assert all(document[0] == 50256 and 50256 not in document[1:] for document in ids)
+        texts += [dataset.codec.decode(document[1:]) for document in ids]
+        assert split.n_bytes == sum(len(dataset.codec.decode(document[1:]).encode()) for document in ids)
+        assert split.n_tokens == manifest.splits[name].learned_tokens
+    short = [text(seed, 60) for seed in (*range(80), *range(2000, 2040))]
+    assert set(short) <= set(texts)
+    assert "".join(part for part in texts if part not in short) == text(1000, 8000)
+    assert manifest.control_literals == sum(part.count("<|endoftext|>") for part in [*short, text(1000, 8000)]) > 0
+    assert len(manifest.splits["train"].shards) > 3
+
+
+def test_the_hashes_are_those_of_the_files(corpus: Path, tmp_path: Path) -> None:
+    manifest = prepare([corpus / "a.jsonl"], tmp_path / "tokens")
+    [shard] = manifest.splits["train"].shards
+    stem = tmp_path / "tokens" / shard.file.removesuffix(".tokens.npy")
+    data = b"".join(Path(f"{stem}{suffix}").read_bytes() for suffix in (".tokens.npy", ".documents.npy"))
+    assert shard.sha256 == hashlib.sha256(data).hexdigest()
+    files = sorted((tmp_path / "tokens" / "tokenizer").iterdir())
+    assert manifest.tokenizer.sha256 == hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_bytes_are_the_same_whatever_the_number_of_workers(
+    corpus: Path, expected: dict[str, str], tmp_path: Path, workers: int
+) -> None:
+    prepare_small([corpus], tmp_path / "tokens", valid=0.1, workers=workers)
+    assert digests(tmp_path / "tokens") == expected
+
+
+class Stopped(Exception):
+    """Raised in place of a signal."""
+
+
+@pytest.mark.parametrize("after", [1, 5, 12, 25])
+def test_stopped_and_resumed_equals_uninterrupted(
+    corpus: Path, expected: dict[str, str], tmp_path: Path, after: int
+) -> None:
+    def stop_at(count: int) -> list[Progress]:
+        seen: list[Progress] = []
+
+        def stop(progress: Progress) -> None:
+            seen.append(progress)
+            if len(seen) == count:
+                raise Stopped
+
+        try:
+            prepare_small([corpus], tmp_path / "tokens", valid=0.1, progress=stop)
+        except Stopped:
+            assert not (tmp_path / "tokens" / "manifest.json").exists()
+        return seen
+
+    stopped_at = stop_at(after)[-1]
+    resumed_at = stop_at(10**9)[0]
+    assert digests(tmp_path / "tokens") == expected
+    assert resumed_at.tokens > stopped_at.tokens - 15_000  # those of a part, which is encoded again
+
+
+def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
+    """With workers, which must end too, at moments that nobody chose."""
+    script = (
+        "import sys, time; from cutaway.data.prepare import prepare\n"
+        "if __name__ == '__main__': prepare([sys.argv[1]], sys.argv[2], valid=0.1, workers=2, block_bytes=3000, "
+        "part_bytes=20000, progress=lambda _: time.sleep(0.02))"
+    )
+    (tmp_path / "run.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "run.py"), str(corpus), str(tmp_path / "tokens")]
+    log = tmp_path / "tokens" / "progress.jsonl"
+    for parts, number in ((2, signal.SIGKILL), (4, signal.SIGINT)):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") > parts):
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait() != 0
+    with log.open("ab") as file:
+        file.write(b'{"part": [')  # as a crash of the machine can leave it
+    assert subprocess.run(command, check=True).returncode == 0
+    assert digests(tmp_path / "tokens") == expected
+
+
+def test_valid_may_be_files_of_its_own(corpus: Path, tmp_path: Path) -> None:
+    prepare([corpus / "a.jsonl"], tmp_path / "tokens", valid=[corpus / "d.parquet"])
+    dataset = open_dataset(tmp_path / "tokens")
+    assert dataset.split("train").n_documents == dataset.split("valid").n_documents == 40
+
+
+def test_one_text_gives_both_splits(corpus: Path, tmp_path: Path) -> None:
+    prepare([corpus / "c.txt"], tmp_path / "tokens", valid=0.2)
+    dataset = open_dataset(tmp_path / "tokens")
+    train = dataset.split("train").n_bytes
+    valid = dataset.split("valid").n_bytes
+    assert train + valid == len(text(1000, 8000).encode())
+    assert 0.05 < valid / (train + valid) < 0.4
+
+
+def test_masks_of_some_shards_become_masks_of_all(tmp_path: Path) -> None:
+    pairs = [{"prompt": text(seed, 30), "completion": " yes"} for seed in range(5)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text(seed, 30)}) + "\n" for seed in range(5)))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    manifest = prepare(
+        [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "tokens", part_bytes=300, block_bytes=100
+    )
+    assert manifest.masked
+    assert len(manifest.splits["train"].shards) > 2
+    split = open_dataset(tmp_path / "tokens").split("train")
+    assert split.learned is not None
+    learned = [split.learned[split.document(index)].tolist() for index in range(10)]
+    assert all(all(mask) for mask in learned[:5])
+    assert all(mask[0] and mask[-1] and not any(mask[1:-1]) for mask in learned[5:])
+    assert manifest.splits["train"].learned_tokens == sum(map(sum, learned))
+
+
+def test_a_directory_with_something_else_in_it_is_left_alone(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="is not an empty directory"):
+        prepare([corpus], tmp_path)
+    with pytest.raises(UsageError, match="mine.txt: is not a directory"):
+        prepare([corpus], tmp_path / "mine.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    prepare([corpus / "a.jsonl"], tmp_path / "tokens")
+    with pytest.raises(UsageError, match="holds a prepared corpus already"):
+        prepare([corpus / "a.jsonl"], tmp_path / "tokens")
+
+
+def stopped(corpus: Path, out: Path) -> None:
+    """Stop a preparation after its first shards."""
+    seen = []
+
+    def stop(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == 10:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        prepare_small([corpus], out, progress=stop)
+
+
+def test_other_options_do_not_continue_a_corpus(corpus: Path, tmp_path: Path) -> None:
+    stopped(corpus, tmp_path / "tokens")
+    others = (
+        partial(prepare_small, valid=0.1),
+        partial(prepare_small, name="other"),
+        partial(prepare_small, field="body"),
+        prepare,
+    )
+    for other in others:
+        with pytest.raises(UsageError, match="holds part of another corpus"):
+            other([corpus], tmp_path / "tokens")
+
+
+def test_a_shard_that_was_changed_is_found(corpus: Path, tmp_path: Path) -> None:
+    stopped(corpus, tmp_path / "tokens")
+    path = tmp_path / "tokens" / "train-00000.tokens.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="train-00000.tokens.npy: missing or changed"):
+        prepare_small([corpus], tmp_path / "tokens")
+
+
+@pytest.mark.parametrize("valid", [-0.1, 0.6, float("nan")])
+def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float) -> None:
+    with pytest.raises(UsageError, match="valid must be from 0 to 0.5"):
+        prepare([corpus], tmp_path / "tokens", valid=valid)
+
+
+def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one document"}\n')
+    (tmp_path / "b.jsonl").write_text("\n")
+    with pytest.raises(UsageError, match="no document was drawn for valid"):
+        prepare([tmp_path / "a.jsonl"], tmp_path / "one", valid=0.01)
+    with pytest.raises(UsageError, match="no text to train on"):
+        prepare([tmp_path / "b.jsonl"], tmp_path / "two")
+
+
+def test_an_error_in_a_worker_is_the_same_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' * 500 + "nothing\n")
+    messages = set()
+    for workers in (1, 2):
+        with pytest.raises(UsageError, match=r"a\.jsonl:501: not valid JSON") as caught:
+            prepare([tmp_path / "a.jsonl"], tmp_path / f"out{workers}", workers=workers, block_bytes=500)
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+
+
+def test_another_tokenizer_is_written_with_the_corpus(corpus: Path, tmp_path: Path) -> None:
+    Tokenizer.gpt2().save(tmp_path / "mine")
+    tokenizer = Tokenizer.from_files(tmp_path / "mine")
+    manifest = prepare([corpus / "a.jsonl"], tmp_path / "tokens", tokenizer=tokenizer, name="mine", workers=2)
+    assert manifest.tokenizer.name == "mine"
+    assert open_dataset(tmp_path / "tokens").codec.encode("A robot") == [32, 9379]
+
+
+MEASURED = """
+import resource, sys
+from cutaway.data.prepare import prepare
+prepare([sys.argv[1]], sys.argv[2], valid=0.1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prepare([sys.argv[3]], sys.argv[4], valid=0.1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, kind: str) -> None:
+    """A text of 50 MB takes at most 130 MB more than one of a megabyte: a part's ids twice, and a block or two."""
+    line = text(7, 3000).replace("\n", " ")
+    for name, count in (("small", 50), ("large", 2700)):
+        lines = [f"{number} {line}" for number in range(count)]
+        with (tmp_path / f"{name}.{kind}").open("w", encoding="utf-8") as file:
+            file.writelines((json.dumps({"text": part}) if kind == "jsonl" else part) + "\n" for part in lines)
+    assert (tmp_path / f"large.{kind}").stat().st_size > 50_000_000
+    files = [str(tmp_path / name) for name in (f"small.{kind}", "out-small", f"large.{kind}", "out-large")]
+    result = subprocess.run([sys.executable, "-c", MEASURED, *files], check=True, capture_output=True, text=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(result.stdout) * unit < 130_000_000
+    assert open_dataset(tmp_path / "out-large").split("train").n_bytes > 40_000_000

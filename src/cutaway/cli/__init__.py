@@ -22,6 +22,7 @@ COMMANDS = {
     "explore": "look inside the model, in a browser",
     "params": "count the parameters, beside the article's table",
     "tokenizer": "turn text into token ids and back, or explain how",
+    "data": "prepare text to train on, and show what a model reads of it",
     "models": "list the models there are",
     "convert": "write a checkpoint in another precision or layout",
     "eval": "measure how well a model predicts texts, and the paper's tasks",

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.cli import terminal
-from cutaway.errors import UsageError
+from cutaway.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer  # a parser, or a group of its arguments
 
     from cutaway.checkpoints import Checkpoint
     from cutaway.model import Model
+    from cutaway.tokenizer.fast import Tokenizer
 
 SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
 
@@ -64,6 +65,27 @@ def open_source(source: str) -> "Checkpoint":
     from cutaway.loading import BUILTIN
 
     return open_checkpoint(BUILTIN if source == "builtin" else source)
+
+
+def read_tokenizer(name: str | None) -> "Tokenizer":
+    """Read the tokenizer of a model, or of a directory with nothing else in it; None is GPT-2's own.
+
+    For that, by any of its models' names, nothing is fetched. Raises CheckpointError for a model without one.
+    """
+    from cutaway.config import published
+    from cutaway.tokenizer.fast import Tokenizer
+
+    if name is None:
+        return Tokenizer.gpt2()
+    path = Path(name)
+    if path.is_dir() and not (path / "config.json").exists():
+        return Tokenizer.from_files(path)
+    if published(name) and not path.is_dir():
+        return Tokenizer.gpt2()
+    tokenizer = open_source(name).tokenizer()
+    if tokenizer is None:
+        raise CheckpointError(f"{name} has no tokenizer files")
+    return tokenizer
 
 
 def add_prompt(parser: ArgumentParser) -> None:

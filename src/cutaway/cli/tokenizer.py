@@ -1,4 +1,4 @@
-"""`cutaway tokenizer`: text to token ids, ids to text, and every step in between."""
+"""`cutaway tokenizer`: text to token ids, ids to text, every step in between, and tokenizers of one's own."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -6,47 +6,58 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from cutaway.cli.arguments import SOURCES, add_json, open_source, read_file, read_stdin, utf8, write_json
+from cutaway.cli.arguments import SOURCES, add_json, read_file, read_stdin, read_tokenizer, utf8, write_json
 from cutaway.cli.terminal import BOLD, columns, safe, style
-from cutaway.errors import CheckpointError, UsageError
+from cutaway.errors import UsageError
 from cutaway.layout import visible, wrap
 from cutaway.tokenizer.bpe import PreToken, from_symbols
-from cutaway.tokenizer.fast import Tokenizer
 
 EXAMPLES = """\
 examples:
   cutaway tokenizer encode "A robot must obey"
   cutaway tokenizer explain "a café"
   cutaway tokenizer decode 32 9379 1276 22389
-  cutaway tokenizer encode < book.txt | cutaway tokenizer decode"""
+  cutaway tokenizer encode < book.txt | cutaway tokenizer decode
+  cutaway tokenizer train books/ --vocab-size 8000 --out mine"""
 
 _JSON_MARKS = str.maketrans("{[:,]}", " " * 6)  # a JSON list of ids is read too, and what encode --json writes
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their arguments."""
-    parser.description = "Turn text into token ids and back, or show how that is done."
+    parser.description = "Turn text into token ids and back, show how that is done, or train a tokenizer."
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
-    def add(name: str, action: Callable[[Namespace], None], summary: str) -> ArgumentParser:
+    def add(name: str, action: Callable[[Namespace], None], summary: str, verb: str = "Show") -> ArgumentParser:
         chosen: ArgumentParser = actions.add_parser(
             name,
             help=summary,
-            description=f"Show {summary}.",
+            description=f"{verb} {summary}.",
             epilog="\n".join(line for line in EXAMPLES.splitlines() if name in line or line == "examples:"),
             formatter_class=parser.formatter_class,
             allow_abbrev=False,
         )
         chosen.set_defaults(action=action)
-        chosen.add_argument("--model", metavar="NAME", help=f"whose tokenizer: {SOURCES}; default: GPT-2's own")
         add_json(chosen)
         return chosen
 
-    _add_text(add("encode", encode, "the token ids of a text"))
-    decoder = add("decode", decode, "the text of token ids")
+    _add_text(_add_model(add("encode", encode, "the token ids of a text")))
+    decoder = _add_model(add("decode", decode, "the text of token ids"))
     decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
-    _add_text(add("explain", explain, "how a text becomes token ids, merge by merge"))
+    _add_text(_add_model(add("explain", explain, "how a text becomes token ids, merge by merge")))
+    trainer = add("train", train, "a byte-level BPE that splits text as GPT-2's does", verb="Train")
+    trainer.add_argument("files", nargs="+", type=Path, metavar="FILE", help="text files, as data prepare takes")
+    trainer.add_argument(
+        "--vocab-size", type=int, required=True, metavar="N", help="tokens: bytes, merges, and one more"
+    )
+    trainer.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to write")
+    trainer.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
+
+
+def _add_model(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("--model", metavar="NAME", help=f"whose tokenizer: {SOURCES}; default: GPT-2's own")
+    return parser
 
 
 def _add_text(parser: ArgumentParser) -> None:
@@ -63,7 +74,7 @@ def run(options: Namespace) -> None:
 
 def encode(options: Namespace) -> None:
     """Print the token ids of a text."""
-    ids = _tokenizer(options).encode(_text(options), allow_special=options.special)
+    ids = read_tokenizer(options.model).encode(_text(options), allow_special=options.special)
     if options.json:
         write_json({"ids": ids})
     else:
@@ -74,7 +85,7 @@ def decode(options: Namespace) -> None:
     """Print the text of token ids, in a pipe without a new line added: encode and decode are a round trip."""
     given = " ".join(options.ids) if options.ids else read_stdin()
     words = given.translate(_JSON_MARKS).split()
-    text = _tokenizer(options).decode([_id(word) for word in words if word != '"ids"'])
+    text = read_tokenizer(options.model).decode([_id(word) for word in words if word != '"ids"'])
     if options.json:
         write_json({"text": text})
     elif sys.stdout.isatty():
@@ -85,12 +96,29 @@ def decode(options: Namespace) -> None:
 
 def explain(options: Namespace) -> None:
     """Print every step from a text to its token ids."""
-    pieces = _tokenizer(options).explain(_text(options), allow_special=options.special)
+    pieces = read_tokenizer(options.model).explain(_text(options), allow_special=options.special)
     if options.json:
         write_json({"pieces": [asdict(piece) for piece in pieces]})
     else:
         for piece in pieces:
             print("\n".join(_lines(piece)))
+
+
+def train(options: Namespace) -> None:
+    """Train a tokenizer on text files and write it."""
+    from cutaway.data.prepare import read_texts
+    from cutaway.tokenizer.train import train_vocabulary, write_trained
+
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise UsageError(f"{options.out}: is not an empty directory; choose another --out")
+    vocabulary = train_vocabulary(read_texts(options.files, options.field), options.vocab_size)
+    write_trained(vocabulary, options.out)
+    longest = sorted(map(from_symbols, vocabulary.ids), key=len)[-5:]
+    if options.json:
+        write_json({"directory": str(options.out), "n_vocab": vocabulary.n_vocab, "merges": len(vocabulary.merges)})
+    else:
+        print(f"{safe(str(options.out))}: {vocabulary.n_vocab:,} tokens, {len(vocabulary.merges):,} merges")
+        print(f"longest: {' '.join(map(visible, longest))}")
 
 
 def _lines(piece: PreToken) -> Iterator[str]:
@@ -112,23 +140,6 @@ def _labelled(label: str, words: Iterator[str] | list[str]) -> Iterator[str]:
 
 def _shown(tokens: tuple[str, ...]) -> list[str]:
     return [visible(from_symbols(token)) for token in tokens]
-
-
-def _tokenizer(options: Namespace) -> Tokenizer:
-    """Load GPT-2's own, for which nothing is fetched, or that of a checkpoint or a directory of tokenizer files."""
-    if options.model is None:
-        return Tokenizer.gpt2()
-    from cutaway.config import published
-
-    path = Path(options.model)
-    if path.is_dir() and not (path / "config.json").exists():
-        return Tokenizer.from_files(path)
-    if published(options.model) and not path.is_dir():
-        return Tokenizer.gpt2()
-    tokenizer = open_source(options.model).tokenizer()
-    if tokenizer is None:
-        raise CheckpointError(f"{options.model} has no tokenizer files")
-    return tokenizer
 
 
 def _text(options: Namespace) -> str:

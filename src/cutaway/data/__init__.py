@@ -1,1 +1,1 @@
-"""Token shards on disk, and training batches drawn from them."""
+"""Text to token ids in shards, and training batches drawn from them."""

@@ -1,44 +1,95 @@
-"""Tokenize text files into a shard: `python -m cutaway.data.prepare books.jsonl.xz --out books.npy`."""
+"""Preparing a corpus: text files to shards of token ids, with the same bytes whatever the number of workers."""
 
-import argparse
-import json
-import lzma
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from cutaway.data.shards import write_shard
-from cutaway.errors import UsageError, guarded
+from cutaway.checks import check_float, check_int
+from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot, make_lots
+from cutaway.data.dataset import TOKENIZER
+from cutaway.data.encode import EncodedBlock, Encoder, passages, valid_unicode
+from cutaway.data.manifest import Manifest
+from cutaway.data.sources import find_sources
+from cutaway.data.workers import encode_blocks
+from cutaway.data.writer import CorpusWriter, Inputs
+from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 
 
-def documents(path: Path) -> Iterator[str]:
-    """Yield the `text` of each line of a JSON-lines file, .xz or plain. Raises UsageError naming an invalid line."""
-    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                yield _text(line, f"{path}:{number}")
-        except (lzma.LZMAError, EOFError) as error:
-            raise UsageError(f"{path}: truncated or invalid .xz file: {error}") from error
+@dataclass(frozen=True)
+class Progress:
+    """Bytes of the files that were read, of how many, and tokens written so far."""
+
+    done: int
+    total: int
+    tokens: int
 
 
-def _text(line: bytes, place: str) -> str:
-    try:
-        return str(json.loads(line)["text"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f'{place}: not a JSON object with a "text"') from error
+def prepare(
+    files: Sequence[str | Path],
+    out: str | Path,
+    *,
+    tokenizer: Tokenizer | None = None,
+    name: str = "gpt2",
+    valid: float | Sequence[str | Path] = 0,
+    field: str = "text",
+    workers: int = 1,
+    ray: str | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    block_bytes: int = BLOCK_BYTES,
+    part_bytes: int = PART_BYTES,
+) -> Manifest:
+    """Write the corpus in `files` (plain text, JSON Lines, Parquet, folders of them) into the directory `out`.
+
+    `valid` is the share of documents that are drawn for validation, or the files that are. `name` is what the manifest
+    calls the tokenizer, which is GPT-2's by default. With `ray`, the address of a cluster or "local", that encodes.
+    A preparation that was interrupted continues when it is called again. With more than one worker the calling script
+    needs `if __name__ == "__main__":`. Raises UsageError for invalid files or arguments.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(f"{directory}/a.txt").write_text("A robot must obey")
+    ...     prepare([f"{directory}/a.txt"], f"{directory}/tokens").splits["train"].tokens
+    5
+    """
+    share = valid if isinstance(valid, int | float) else 0.0
+    check_float("valid", share, 0, 0.5)
+    sources = find_sources([Path(path) for path in files])
+    if not isinstance(valid, int | float):
+        sources += find_sources([Path(path) for path in valid], "valid")
+    if not sources:
+        raise UsageError("no files to prepare")
+    lots = make_lots(sources, field, share, check_int("block_bytes", block_bytes, 1), part_bytes)
+    codec = Tokenizer.gpt2() if tokenizer is None else tokenizer
+    writer = CorpusWriter(
+        Path(out).expanduser(), codec, name, Inputs(tuple(sources), share, field, block_bytes, part_bytes)
+    )
+    if ray is None:
+        blocks = (block for lot in lots for block in lot.blocks(writer.done))
+        encoded = encode_blocks(blocks, writer.directory / TOKENIZER, share, field, check_int("workers", workers, 1))
+    else:
+        from cutaway.data.ray_workers import encode_on_ray
+
+        encoded = encode_on_ray(lots, writer.done, Encoder(codec, share, field), ray)
+    with closing(encoded):
+        for block in encoded:
+            writer.add(block)
+            progress(_progress(lots, block, writer.tokens))
+    return writer.finish()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write all files into one shard, in their order."""
-    parser = argparse.ArgumentParser(prog="python -m cutaway.data.prepare", description="Turn text into a token shard.")
-    parser.add_argument("files", nargs="+", type=Path, help='JSON lines with a "text" each, .xz or plain')
-    parser.add_argument("--out", type=Path, required=True, help="the shard to write (.npy)")
-    options = parser.parse_args(arguments)
-    texts = (text for path in options.files for text in documents(path))
-    count = write_shard(options.out, texts, Tokenizer.gpt2())
-    print(f"{options.out}: {count:,} tokens")
+def _progress(lots: Sequence[Lot], block: EncodedBlock, tokens: int) -> Progress:
+    sizes = [sum(source.n_bytes for source in lot.sources) for lot in lots]
+    return Progress(sum(sizes[: block.part[0]]) + block.position, sum(sizes), tokens)
 
 
-if __name__ == "__main__":
-    sys.exit(guarded(main))
+def read_texts(files: Sequence[str | Path], field: str = "text") -> Iterator[str]:
+    """Yield the text of files that `prepare` takes, in pieces that are cut before white space.
+
+    Raises UsageError for files that are invalid.
+    """
+    for lot in make_lots(find_sources([Path(path) for path in files]), field, share=0):
+        for block in lot.blocks():
+            for passage in passages(block, field):
+                yield from (valid_unicode(passage.text), valid_unicode(passage.completion or ""))

@@ -1,0 +1,261 @@
+"""`cutaway data`: text files to a corpus of token ids, and a look at what the model will read of it."""
+
+import os
+import re
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
+from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
+from cutaway.errors import UsageError
+from cutaway.layout import width
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from cutaway.data.dataset import Dataset, Split
+    from cutaway.data.prepare import Progress
+
+EXAMPLES = """\
+examples:
+  cutaway data prepare books/ more.jsonl.xz --out corpus --valid 1%
+  cutaway data prepare train.parquet --out corpus --valid valid.parquet
+  cutaway data show corpus --split valid --n 2"""
+
+_BOUNDARY = "│"
+_SECONDS = 10  # between lines of progress where there is no terminal
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the actions and their options."""
+    parser.description = "Prepare text to train on, or show what the model will read of it."
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    _add_prepare(_action(actions, parser, "prepare", "Write text as shards of token ids."))
+    _add_show(_action(actions, parser, "show", "Show documents as the model reads them, token by token."))
+
+
+def _action(
+    actions: "_SubParsersAction[ArgumentParser]", parser: ArgumentParser, name: str, description: str
+) -> ArgumentParser:
+    chosen: ArgumentParser = actions.add_parser(
+        name,
+        help=description.rstrip(".").lower(),
+        description=description,
+        epilog="\n".join(line for line in EXAMPLES.splitlines() if f"data {name}" in line or line == "examples:"),
+        formatter_class=parser.formatter_class,
+        allow_abbrev=False,
+    )
+    add_json(chosen)
+    return chosen
+
+
+def _add_prepare(parser: ArgumentParser) -> None:
+    files = "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these"
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to write; continues there")
+    parser.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
+    valid = "share of the documents to validate on, as in 1%%, or the file that holds them; default: none"
+    parser.add_argument("--valid", action="append", default=[], metavar="SHARE", help=valid)
+    parser.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
+    parser.add_argument("--workers", type=int, default=_cores(), metavar="N", help="processes; default: all cores")
+    ray = "encode on a Ray cluster; without an address on one that is started here"
+    parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray)
+    parser.set_defaults(action=prepare)
+
+
+def _add_show(parser: ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR", help="what cutaway data prepare wrote")
+    parser.add_argument("--split", default="train", help="train or valid; default: %(default)s")
+    parser.add_argument("--n", type=int, default=3, help="documents to show; default: %(default)s")
+    parser.add_argument("--document", type=int, default=0, metavar="I", help="the first, counted from 0")
+    parser.add_argument("--tokens", type=int, default=100, metavar="N", help="at most, of each; default: %(default)s")
+    parser.set_defaults(action=show)
+
+
+def run(options: Namespace) -> None:
+    """Do what the chosen action does."""
+    options.action(options)
+
+
+def prepare(options: Namespace) -> None:
+    """Write the corpus, with progress on standard error, and report its counts."""
+    from cutaway.data.prepare import prepare as prepare_corpus
+
+    meter = ProgressMeter()
+    try:
+        manifest = prepare_corpus(
+            options.files,
+            options.out,
+            tokenizer=read_tokenizer(options.tokenizer),
+            name=options.tokenizer or "gpt2",
+            valid=_valid(options.valid),
+            field=options.field,
+            workers=options.workers,
+            ray=options.ray,
+            progress=meter.update,
+        )
+    except KeyboardInterrupt:
+        meter.clear()
+        note("interrupted; the same command continues")
+        raise
+    meter.clear()
+    splits = {name: {**vars(entry), "shards": len(entry.shards)} for name, entry in manifest.splits.items()}
+    if options.json:
+        write_json({"directory": str(options.out), "splits": splits, "control_literals": manifest.control_literals})
+        return
+    for name, entry in manifest.splits.items():
+        print(f"{name}: {entry.tokens:,} tokens in {entry.documents:,} documents, {entry.bytes:,} bytes of text")
+    if manifest.control_literals:
+        note(f"{manifest.control_literals:,} names of control tokens stand in the text; they stay text")
+
+
+def _valid(given: Sequence[str]) -> float | list[Path]:
+    """Read --valid: a percentage, or files."""
+    share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", given[0], re.ASCII) if len(given) == 1 else None
+    if share:
+        return float(share[1]) / 100
+    for path in given:
+        if not Path(path).exists():
+            raise UsageError(f"--valid must be a share such as 1%, or a file, not {path!r:.60}")
+    return [Path(path) for path in given] or 0.0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ProgressMeter:
+    """Shows progress and the time left on standard error: on one line of a terminal, else on a line now and then."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._shown = self._began
+        self._first: int | None = None
+        self._live = sys.stderr.isatty()
+
+    def update(self, progress: "Progress") -> None:
+        """Show the progress if the last was shown some time ago."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = progress.done
+        if now - self._shown < (0.2 if self._live else _SECONDS):
+            return
+        self._shown = now
+        text = progress_line(progress, progress.done - self._first, now - self._began)
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{text[: columns() - 1]}")
+            sys.stderr.flush()
+        else:
+            note(text)
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def progress_line(progress: "Progress", read: int, seconds: float) -> str:
+    """Describe the progress, of which `read` bytes took `seconds`.
+
+    >>> from cutaway.data.prepare import Progress
+    >>> progress_line(Progress(done=50_000_000, total=200_000_000, tokens=12_000_000), 50_000_000, 10)
+    '25 %, 50.0 of 200.0 MB, 12,000,000 tokens, 5.0 MB/s, 0:30 left'
+    """
+    rate = read / max(seconds, 1e-9)
+    left = round((progress.total - progress.done) / rate) if rate else 0
+    clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}" if left >= 3600 else f"{left // 60}:{left % 60:02}"
+    share = progress.done / max(progress.total, 1)
+    return (
+        f"{share:.0%}, {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB, {progress.tokens:,} tokens, "
+        f"{rate / 1e6:.1f} MB/s, {clock} left"
+    ).replace("%", " %", 1)
+
+
+def show(options: Namespace) -> None:
+    """Show documents of a split, every token apart."""
+    from cutaway.checks import check_int
+    from cutaway.data.dataset import open_dataset
+
+    dataset = open_dataset(options.directory)
+    split = dataset.split(options.split)
+    first = check_int("--document", options.document, 0, split.n_documents - 1)
+    check_int("--tokens", options.tokens, 1)
+    indices = range(first, min(first + check_int("--n", options.n, 1), split.n_documents))
+    if options.json:
+        write_json(_document(dataset, split, indices, options.tokens))
+        return
+    bytes_per_token = split.n_bytes / split.n_tokens
+    print(
+        f"{split.name}: {split.n_tokens:,} tokens in {split.n_documents:,} documents, "
+        f"{split.n_bytes:,} bytes of text ({bytes_per_token:.2f} a token)"
+    )
+    if split.learned is not None:
+        print(f"tokens that count in the loss are shown {_marked('like this', True)}")
+    for index in indices:
+        print()
+        print("\n".join(_lines(dataset, split, index, options.tokens)))
+
+
+def _document(dataset: "Dataset", split: "Split", indices: Sequence[int], most: int) -> dict[str, object]:
+    shown = []
+    for index in indices:
+        place = split.document(index)
+        piece = slice(place.start, min(place.stop, place.start + most))
+        ids = split.ids[piece].tolist()
+        learned = None if split.learned is None else split.learned[piece].tolist()
+        labels = [dataset.codec.label(token) for token in ids]
+        length = place.stop - place.start
+        shown.append({"document": index, "tokens": length, "ids": ids, "labels": labels, "learned": learned})
+    return {
+        "directory": str(dataset.directory),
+        "split": split.name,
+        "tokens": split.n_tokens,
+        "documents": split.n_documents,
+        "bytes": split.n_bytes,
+        "tokenizer": dataset.manifest.tokenizer.name,
+        "control_literals": dataset.manifest.control_literals,
+        "shown": shown,
+    }
+
+
+def _lines(dataset: "Dataset", split: "Split", index: int, most: int) -> Iterator[str]:
+    """Yield the lines of a document: its number, its tokens, and the count of those left out."""
+    place = split.document(index)
+    count = place.stop - place.start
+    yield style(f"document {index:,}, {count:,} tokens", BOLD, sys.stdout)
+    piece = slice(place.start, min(place.stop, place.start + most))
+    labels = [safe(dataset.codec.label(token)) for token in split.ids[piece].tolist()]
+    learned = [None] * len(labels) if split.learned is None else split.learned[piece].tolist()
+    line: list[tuple[str, bool | None]] = []
+    for label, counts in zip(labels, learned, strict=True):
+        if line and sum(width(word) + 1 for word, _ in line) + width(label) > columns() - 2:
+            yield _joined(line)
+            line = []
+        line.append((label, counts))
+        if label.endswith("\\n"):
+            yield _joined(line)
+            line = []
+    if line:
+        yield _joined(line)
+    if count > most:
+        yield style(f"… {count - most:,} more tokens", DIM, sys.stdout)
+
+
+def _joined(line: Sequence[tuple[str, bool | None]]) -> str:
+    return style(_BOUNDARY, DIM, sys.stdout).join(_marked(label, learned) for label, learned in line)
+
+
+def _marked(label: str, learned: bool | None) -> str:
+    if not learned:
+        return label
+    return style(label, BLUE, sys.stdout) if _coloured() else f"⟦{label}⟧"
+
+
+def _coloured() -> bool:
+    return style("", BLUE, sys.stdout) != ""

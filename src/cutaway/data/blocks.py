@@ -1,0 +1,279 @@
+"""Blocks of text, the unit of work in preparing a corpus: about a megabyte, cut where no token can be.
+
+Blocks depend on the files alone, never on who reads or encodes them; so does everything that is made of them.
+"""
+
+import codecs
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cutaway.data.sources import LINES, PARQUET, SourceFile, open_bytes, parquet_texts
+from cutaway.errors import UsageError
+from cutaway.untrusted import quote_path
+
+BLOCK_BYTES = 1 << 20
+PART_BYTES = 1 << 26  # of text, from which a shard of each split is made
+MAX_UNCUT = 1 << 24  # characters without white space, after which a text is cut anywhere
+PASSAGE = 1 << 12  # characters that are drawn for a split together, of a corpus that is one text
+_KEY = 1 << 14  # characters of a document that decide its split
+
+PartId = tuple[int, int]  # the lot, and the part of it
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Text of a document: all of it, or a piece of a long one, in which case only the first `opens` it.
+
+    Of a pair, `text` is the prompt, which is not learned, and `completion` is. `split` is None until it is drawn.
+    """
+
+    text: str
+    split: str | None = None
+    opens: bool = True
+    completion: str | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Passages, or JSON lines (the first of number `first_line`) still to be parsed, of the file `path`.
+
+    `position` counts the bytes of all files read so far in the lot.
+    """
+
+    path: Path
+    position: int
+    part: PartId = (0, 0)
+    passages: tuple[Passage, ...] = ()
+    lines: bytes = b""
+    first_line: int = 1
+    split: str | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of its lines, or characters of its text."""
+        return len(self.lines) + sum(len(passage.text) for passage in self.passages)
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Files to read one after the other: a large one, or several small ones."""
+
+    number: int
+    sources: tuple[SourceFile, ...]
+    field: str = "text"
+    share: float = 0  # of documents, drawn for valid
+    by_passage: bool = False  # of passages instead
+    block_bytes: int = BLOCK_BYTES
+    part_bytes: int = PART_BYTES
+
+    def blocks(self, done: frozenset[PartId] = frozenset()) -> Iterator[Block]:
+        """Read the files in blocks, each with its part; those of the parts `done` are left out.
+
+        Raises UsageError naming the file, and the line, that is invalid.
+        """
+        part = 0
+        filled = 0
+        before = 0
+        for source in self.sources:
+            for block in self._read(source):
+                if filled >= self.part_bytes:
+                    part += 1
+                    filled = 0
+                first = filled == 0
+                filled += block.n_bytes
+                placed = replace(block, part=(self.number, part), position=before + block.position)
+                if placed.part not in done:
+                    yield _reopened(placed) if first else placed
+            before += source.n_bytes
+
+    def _read(self, source: SourceFile) -> Iterator[Block]:
+        if source.kind in LINES:
+            return read_lines(source, self.block_bytes)
+        if source.kind in PARQUET:
+            return read_parquet(source, self.field, self.block_bytes)
+        return read_text(source, self.block_bytes, self.share, by_passage=self.by_passage)
+
+
+def make_lots(
+    sources: Sequence[SourceFile],
+    field: str,
+    share: float,
+    block_bytes: int = BLOCK_BYTES,
+    part_bytes: int = PART_BYTES,
+) -> list[Lot]:
+    """Group files, in their order, into lots of about `part_bytes`."""
+    lone = len(sources) == 1 and sources[0].split is None and sources[0].kind not in (*LINES, *PARQUET)
+    groups: list[list[SourceFile]] = []
+    filled = 0
+    for source in sources:
+        if not groups or filled + source.n_bytes > part_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(source)
+        filled += source.n_bytes
+    return [
+        Lot(number, tuple(group), field, share, lone, block_bytes, part_bytes) for number, group in enumerate(groups)
+    ]
+
+
+def _reopened(block: Block) -> Block:
+    """Let a document that a part begins within begin there, so that a shard can be read without the one before."""
+    if not block.passages:
+        return block
+    first, *rest = block.passages
+    return replace(block, passages=(replace(first, opens=True), *rest))
+
+
+def read_lines(source: SourceFile, block_bytes: int) -> Iterator[Block]:
+    """Read blocks of whole lines."""
+    line = 1
+    rest = b""
+    with open_bytes(source.path) as (stream, position):
+        while data := stream.read(block_bytes):
+            data = rest + data
+            end = data.rfind(b"\n") + 1
+            rest = data[end:]
+            if end:
+                yield Block(source.path, position(), lines=data[:end], first_line=line, split=source.split)
+                line += data.count(b"\n", 0, end)
+        if rest:
+            yield Block(source.path, position(), lines=rest, first_line=line, split=source.split)
+
+
+def read_parquet(source: SourceFile, field: str, block_bytes: int) -> Iterator[Block]:
+    """Read blocks of rows, each a document."""
+    return text_blocks((text for _, text in parquet_texts(source, field)), source, block_bytes)
+
+
+def text_blocks(texts: Iterable[str], source: SourceFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Group documents into blocks, in their order.
+
+    >>> source = SourceFile(Path("memory"), 0, "train")
+    >>> [len(block.passages) for block in text_blocks(["one", "two", "three"], source, block_bytes=6)]
+    [2, 1]
+    """
+    passages: list[Passage] = []
+    filled = 0
+    for text in texts:
+        passages.append(Passage(text, source.split))
+        filled += len(text)
+        if filled >= block_bytes:
+            yield Block(source.path, 0, passages=tuple(passages))
+            passages = []
+            filled = 0
+    if passages:
+        yield Block(source.path, source.n_bytes, passages=tuple(passages))
+
+
+def read_text(source: SourceFile, block_bytes: int, share: float, *, by_passage: bool) -> Iterator[Block]:
+    """Read a plain text, which is one document and drawn for valid with probability `share`, in blocks.
+
+    With `by_passage` passages of `PASSAGE` characters are drawn instead; those between two of the other split are a
+    document.
+    """
+    reader = _TextReader(source, share, by_passage)
+    with open_bytes(source.path) as (stream, position):
+        while data := stream.read(block_bytes):
+            passages = reader.push(data)
+            if passages:
+                yield Block(source.path, position(), passages=passages)
+        passages = reader.finish()
+        if passages:
+            yield Block(source.path, position(), passages=passages)
+
+
+class _TextReader:
+    def __init__(self, source: SourceFile, share: float, by_passage: bool) -> None:
+        self._source = source
+        self._share = share
+        self._by_passage = by_passage
+        self._split: str | None = None  # of the passage before
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._rest = ""
+        self._lines = 1
+
+    def push(self, data: bytes) -> tuple[Passage, ...]:
+        """Decode data and return the passages that it completes."""
+        text = self._rest + self._decode(data, final=False)
+        self._lines += data.count(b"\n")
+        cut = last_cut(text)
+        if cut == 0 and len(text) > MAX_UNCUT:
+            cut = len(text)
+        self._rest = text[cut:]
+        return self._passages(text[:cut])
+
+    def finish(self) -> tuple[Passage, ...]:
+        """Return the passages that are left."""
+        return self._passages(self._rest + self._decode(b"", final=True))
+
+    def _decode(self, data: bytes, final: bool) -> str:
+        try:
+            return self._decoder.decode(data, final)
+        except UnicodeDecodeError as error:
+            line = self._lines + error.object.count(b"\n", 0, error.start)
+            raise UsageError(f"{quote_path(self._source.path)}:{line}: not UTF-8 ({error.reason})") from None
+
+    def _passages(self, text: str) -> tuple[Passage, ...]:
+        if not text:
+            return ()
+        return tuple(self._drawn(piece) for piece in (cut_passages(text) if self._by_passage else (text,)))
+
+    def _drawn(self, text: str) -> Passage:
+        kept = None if self._by_passage else self._split
+        split = kept or self._source.split or draw_split(text, self._share)
+        opens = split != self._split
+        self._split = split
+        return Passage(text, split, opens)
+
+
+def draw_split(document: str, share: float) -> str:
+    """Draw "valid" with probability `share` from the hash of a document's beginning, else "train".
+
+    >>> [draw_split(text, 0.5) for text in ("a robot", "must obey", "the orders")]
+    ['train', 'valid', 'train']
+    """
+    digest = hashlib.sha256(document[:_KEY].encode("utf-8", "surrogatepass")).digest()
+    return "valid" if int.from_bytes(digest[:8], "big") < share * 2**64 else "train"
+
+
+def last_cut(text: str) -> int:
+    """Return the last place where GPT-2's tokens of the text are those of its two sides; 0 if there is none.
+
+    That is before a space or a new line that follows a printable character: no pre-token crosses it, since white space
+    begins one, and the pattern looks ahead from white space only and back at nothing.
+
+    >>> last_cut("A robot must obey")
+    12
+    """
+    end = len(text)
+    while (place := max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))) > 0:
+        if _is_cut(text, place):
+            return place
+        end = place
+    return 0
+
+
+def cut_passages(text: str) -> Iterator[str]:
+    """Cut a text into passages of `PASSAGE` characters or a little more, at line ends where there are any near."""
+    start = 0
+    while len(text) - start > 2 * PASSAGE:
+        cut = _next_cut(text, "\n", start + PASSAGE, start + 2 * PASSAGE)
+        cut = cut or _next_cut(text, " ", start + PASSAGE, len(text)) or len(text)
+        yield text[start:cut]
+        start = cut
+    if start < len(text):
+        yield text[start:]
+
+
+def _next_cut(text: str, space: str, start: int, end: int) -> int:
+    while (place := text.find(space, start, end)) > 0:
+        if _is_cut(text, place):
+            return place
+        start = place + 1
+    return 0
+
+
+def _is_cut(text: str, place: int) -> bool:
+    return text[place - 1].isprintable() and text[place - 1] != " "

@@ -1,0 +1,139 @@
+"""Blocks of text to token ids: the pure function that workers run, in this process, in others, or on other machines."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.data.blocks import Block, PartId, Passage, draw_split
+from cutaway.data.dataset import ID_TYPES
+from cutaway.data.manifest import SPLITS
+from cutaway.errors import UsageError
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.untrusted import quote, quote_path
+
+_PAIR = ("prompt", "completion")
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """Token ids of a split's passages in a block, the offsets at which documents begin, and the mask of the learned."""
+
+    ids: NDArray[np.unsignedinteger]
+    begins: NDArray[np.int64]
+    learned: NDArray[np.bool_] | None
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class EncodedBlock:
+    """Encoded text of a block by split, and the count of names of control tokens that are text in it."""
+
+    part: PartId
+    position: int
+    splits: Mapping[str, EncodedSplit]
+    control_literals: int
+
+
+@dataclass
+class _Growing:
+    ids: list[int] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
+    learned: list[NDArray[np.bool_]] = field(default_factory=list)
+    n_bytes: int = 0
+
+
+class Encoder:
+    """Encodes blocks with a tokenizer; documents without a split are drawn for valid with probability `share`.
+
+    Names of control tokens in a text are encoded as text, so no text can end a document.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, share: float, field: str = "text") -> None:
+        self._tokenizer = tokenizer
+        self._share = share
+        self._field = field
+        self._start = tokenizer.bos
+        self._dtype = ID_TYPES[id_type(tokenizer.n_vocab)]
+        self._control = tuple(tokenizer.vocabulary.control)
+
+    def encode(self, block: Block) -> EncodedBlock:
+        """Encode a block. Raises UsageError naming the line of a document that is invalid."""
+        splits = {name: _Growing() for name in SPLITS}
+        literals = 0
+        masked = False
+        for passage in passages(block, self._field):
+            texts = [valid_unicode(text) for text in (passage.text, passage.completion or "")]
+            if not any(texts):
+                continue
+            split = passage.split or draw_split("".join(texts), self._share)
+            self._append(splits[split], passage.opens, texts, pair=passage.completion is not None)
+            masked = masked or passage.completion is not None
+            literals += sum(text.count(name) for text in texts for name in self._control)
+        arrays = {name: self._arrays(split, masked) for name, split in splits.items() if split.ids}
+        return EncodedBlock(block.part, block.position, arrays, literals)
+
+    def _append(self, split: _Growing, opens: bool, texts: list[str], pair: bool) -> None:
+        prompt, completion = (self._tokenizer.encode(text) for text in texts)
+        if opens:
+            split.begins.append(len(split.ids))
+            split.ids.append(self._start)
+            split.learned.append(np.ones(1, np.bool_))  # it is the end of the document before
+        split.ids += prompt
+        split.ids += completion
+        split.learned += [np.full(len(prompt), not pair), np.ones(len(completion), np.bool_)]
+        split.n_bytes += sum(len(text.encode()) for text in texts)
+
+    def _arrays(self, split: _Growing, masked: bool) -> EncodedSplit:
+        learned = np.concatenate(split.learned) if masked else None
+        ids = np.array(split.ids, self._dtype)
+        return EncodedSplit(ids, np.array(split.begins, np.int64), learned, split.n_bytes)
+
+
+def passages(block: Block, field: str) -> Iterator[Passage]:
+    """Yield the passages of a block, its JSON lines parsed. Raises UsageError naming a line that is invalid."""
+    yield from block.passages
+    if not block.lines:
+        return
+    for number, line in enumerate(block.lines.split(b"\n"), block.first_line):
+        if line.strip():
+            yield _parse(line, f"{quote_path(block.path)}:{number}", block.split, field)
+
+
+def _parse(line: bytes, place: str, split: str | None, field: str) -> Passage:
+    try:
+        record = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place}: not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: not valid JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"{place}: must be a JSON object, not {quote(record)}")
+    keys = (field,) if field in record else _PAIR
+    texts = [_field(record, key, place, field) for key in keys]
+    return Passage(texts[0], split, completion=texts[1] if len(texts) == 2 else None)
+
+
+def _field(record: Mapping[str, object], key: str, place: str, field: str) -> str:
+    if key not in record:
+        raise UsageError(f'{place}: no "{field}" (nor "prompt" and "completion"); its keys are {quote(list(record))}')
+    text = record[key]
+    if not isinstance(text, str):
+        raise UsageError(f"{place}: {key} must be text, not {quote(text)}")
+    return text
+
+
+def id_type(n_vocab: int) -> str:
+    """Return the smallest dtype for ids below n_vocab.
+
+    >>> id_type(50257), id_type(100_000)
+    ('uint16', 'uint32')
+    """
+    return "uint16" if n_vocab <= 1 << 16 else "uint32"
+
+
+def valid_unicode(text: str) -> str:
+    """Replace lone surrogates, which JSON can hold and UTF-8 cannot, by U+FFFD, as the tokenizer does."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

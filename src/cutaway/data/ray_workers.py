@@ -1,0 +1,80 @@
+"""Encoding blocks with Ray Data, on the machines of a cluster: for a corpus that outgrows one of them.
+
+The functions are those of one machine, and Ray keeps their order, so the shards are the same to the byte. Files are
+read on the cluster, so every machine must see them under the same path; shards are written by the caller.
+"""
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.data.blocks import Block, Lot, PartId
+from cutaway.data.encode import EncodedBlock, Encoder
+from cutaway.data.sources import extra
+from cutaway.errors import UsageError
+
+LOCAL = "local"
+_GROUP_BYTES = 1 << 23  # of blocks that Ray moves together
+
+Rows = dict[str, NDArray[np.object_]]
+
+
+def read_lots(rows: Rows, done: frozenset[PartId]) -> Iterator[Rows]:
+    """Read the blocks of the lots in `rows`, one at a time; a file that is invalid ends them with its error."""
+    for lot in rows["lot"]:
+        try:
+            for block in lot.blocks(done):
+                yield {"block": _objects([block])}
+        except UsageError as error:
+            yield {"block": _objects([error])}
+            return
+
+
+def encode_rows(rows: Rows, encoder: Encoder) -> Rows:
+    """Encode the blocks in `rows`; an invalid document becomes its error."""
+    return {"block": _objects([_encoded(block, encoder) for block in rows["block"]])}
+
+
+def _encoded(block: Block | UsageError, encoder: Encoder) -> EncodedBlock | UsageError:
+    try:
+        return block if isinstance(block, UsageError) else encoder.encode(block)
+    except UsageError as error:
+        return error
+
+
+def encode_on_ray(
+    lots: Sequence[Lot], done: frozenset[PartId], encoder: Encoder, address: str
+) -> Generator[EncodedBlock, None, None]:
+    """Read and encode lots, in their order, on the cluster at an address; "local" starts one on this machine.
+
+    Raises UsageError if Ray is missing, or for an invalid document.
+    """
+    ray = extra("ray", "clusters", "ray")
+    data = extra("ray.data", "clusters", "ray")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    started = not ray.is_initialized()
+    if started:
+        ray.init(address, log_to_driver=False, logging_level="error", include_dashboard=False)
+    try:
+        context = data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        context.target_max_block_size = _GROUP_BYTES
+        rows = data.from_items([{"lot": lot} for lot in lots], override_num_blocks=len(lots))
+        # With other needs than encoding, reading stays a step of its own, and the blocks of one file go to all.
+        blocks = rows.map_batches(read_lots, batch_size=1, fn_args=(done,), num_cpus=0.5)
+        for row in blocks.map_batches(encode_rows, batch_size=1, fn_args=(encoder,)).iter_rows():
+            if isinstance(row["block"], UsageError):
+                raise row["block"]
+            yield row["block"]
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _objects(values: Sequence[object]) -> NDArray[np.object_]:
+    array = np.empty(len(values), np.object_)
+    array[:] = values
+    return array

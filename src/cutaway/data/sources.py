@@ -1,0 +1,160 @@
+"""Text files to prepare: plain, JSON Lines or Parquet, compressed or not, and folders of them."""
+
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from io import BufferedReader, RawIOBase
+from pathlib import Path
+from types import ModuleType
+
+from cutaway.errors import UsageError
+from cutaway.untrusted import quote, quote_path
+
+LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet",)
+PLAIN = (".txt", ".text", ".md")  # in a folder; a file that is named may be called anything
+COMPRESSED = (".xz", ".gz", ".zst")
+_ZSTD_READ = 1 << 14  # compressed bytes at a time, which can become a thousand times as many
+_BUFFER = 1 << 20  # bytes; a buffer fills every read, which the decompressors alone do not
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read. `split` is "train" or "valid", or None if documents are drawn for them."""
+
+    path: Path
+    n_bytes: int
+    split: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Suffix that says how to read the file, without that of its compression.
+
+        >>> SourceFile(Path("a.jsonl.xz"), 0).kind
+        '.jsonl'
+        """
+        suffixes = self.path.suffixes
+        return "".join(suffixes[-2:-1] if suffixes[-1:] and suffixes[-1] in COMPRESSED else suffixes[-1:])
+
+
+def find_sources(paths: Iterable[Path], split: str | None = None) -> list[SourceFile]:
+    """List the files, and those in the folders, in the order of their paths; hidden ones are left out.
+
+    Raises UsageError for a path that is missing, or a folder without text.
+    """
+    return [source for path in paths for source in _find(path.expanduser(), split)]
+
+
+def _find(path: Path, split: str | None) -> list[SourceFile]:
+    try:
+        if path.is_dir():
+            files = [file for file in sorted(path.rglob("*")) if _is_text(file.relative_to(path)) and file.is_file()]
+            if not files:
+                known = ", ".join((*PLAIN, *LINES, *PARQUET))
+                raise UsageError(
+                    f"{quote_path(path)}: no text in this folder (files {known}, or these as .xz, .gz, .zst)"
+                )
+            return [SourceFile(file, file.stat().st_size, split) for file in files]
+        if path.is_file():
+            return [SourceFile(path, path.stat().st_size, split)]
+    except OSError as error:
+        raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror}") from None
+    raise UsageError(f"{quote_path(path)}: no such file or folder")
+
+
+def _is_text(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and SourceFile(path, 0).kind in (*PLAIN, *LINES, *PARQUET)
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[tuple[BufferedReader, Callable[[], int]]]:
+    """Open a file, decompressed by its suffix, with a function that gives the position in the file itself.
+
+    Raises UsageError, also while it is read, if the file cannot be read or decompressed.
+    """
+    invalid: tuple[type[Exception], ...] = (lzma.LZMAError, EOFError, gzip.BadGzipFile, zlib.error)
+    if path.suffix == ".zst":
+        invalid += (extra("zstandard", ".zst files").ZstdError,)
+    try:
+        with path.open("rb") as raw, _decompressed(raw, path.suffix) as stream:
+            yield stream, raw.tell
+    except invalid as error:
+        raise UsageError(f"{quote_path(path)}: truncated or invalid {path.suffix} file: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror or error}") from None
+
+
+def _decompressed(raw: BufferedReader, suffix: str) -> BufferedReader:
+    if suffix == ".xz":
+        return BufferedReader(lzma.open(raw), _BUFFER)
+    if suffix == ".gz":
+        return BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER)
+    return BufferedReader(_ZstdStream(raw), _BUFFER) if suffix == ".zst" else raw
+
+
+class _ZstdStream(RawIOBase):
+    """Decompressed bytes of frames; raises EOFError if the last one is not whole, unlike zstandard's own stream."""
+
+    def __init__(self, raw: BufferedReader) -> None:
+        self._raw = raw
+        self._decompressor = extra("zstandard", ".zst files").ZstdDecompressor()
+        self._frame = self._decompressor.decompressobj()
+        self._data = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # or another buffer
+        """Decompress into a buffer; returns the number of bytes, 0 at the end."""
+        view = memoryview(buffer)
+        while not self._data:
+            compressed = self._frame.unused_data if self._frame.eof else b""
+            compressed = compressed or self._raw.read(_ZSTD_READ)
+            if not compressed:
+                return self._end()
+            if self._frame.eof:
+                self._frame = self._decompressor.decompressobj()
+            self._data = self._frame.decompress(compressed)
+        count = min(len(self._data), len(view))
+        view[:count] = self._data[:count]
+        self._data = self._data[count:]
+        return count
+
+    def _end(self) -> int:
+        if not self._frame.eof:
+            raise EOFError("it ends within a frame")
+        return 0
+
+
+def extra(module: str, what: str, name: str = "data") -> ModuleType:
+    """Import a module of one of the package's extras. Raises UsageError that names the extra if it is missing."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError:
+        raise UsageError(f"{what} need the package {module}: pip install 'cutaway[{name}]'") from None
+
+
+def parquet_texts(source: SourceFile, field: str) -> Iterator[tuple[int, str]]:
+    """Yield the row numbers (from 1) and the texts of a Parquet file. Raises UsageError for a file without them."""
+    parquet = extra("pyarrow.parquet", "Parquet files")
+    arrow = import_module("pyarrow")
+    place = quote_path(source.path)
+    row = 0
+    try:
+        with parquet.ParquetFile(source.path) as file:
+            names: Sequence[str] = file.schema_arrow.names
+            if field not in names:
+                raise UsageError(f"{place}: no column {field!r}; its columns are {quote(list(names))} (--field)")
+            for batch in file.iter_batches(batch_size=16, columns=[field]):
+                for value in batch.column(0).to_pylist():
+                    row += 1
+                    if not isinstance(value, str):
+                        raise UsageError(f"{place}:{row}: {field} must be text, not {quote(value)}")
+                    yield row, value
+    except (arrow.ArrowException, OSError) as error:
+        raise UsageError(f"{place}: not a readable Parquet file: {quote(str(error))}") from None

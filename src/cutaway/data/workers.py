@@ -1,0 +1,70 @@
+"""Encoding blocks on all cores: in order, and with a bounded number of blocks in memory."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+
+from cutaway.data.blocks import Block
+from cutaway.data.encode import EncodedBlock, Encoder
+from cutaway.errors import CutawayError
+from cutaway.tokenizer.fast import Tokenizer
+
+_AHEAD = 3  # blocks in memory for each worker
+
+_encoder: list[Encoder] = []  # of a worker process
+
+
+def encode_blocks(
+    blocks: Iterable[Block], tokenizer: Path, share: float, field: str, workers: int
+) -> Generator[EncodedBlock, None, None]:
+    """Encode blocks, in their order, with the tokenizer in a directory: here, or in several processes.
+
+    Raises UsageError for an invalid document, CutawayError if a process dies.
+    """
+    if workers == 1:
+        yield from map(Encoder(Tokenizer.from_files(tokenizer), share, field).encode, blocks)
+        return
+    # A process that is spawned gets little with it: where it dies early, a pipe that is full would never be read.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer, share, field))
+    try:
+        yield from _in_order(pool, blocks, _AHEAD * workers)
+    except BrokenProcessPool:
+        raise CutawayError(
+            "a worker process died, perhaps of too little memory; the same command continues, with fewer --workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[Block], ahead: int) -> Iterator[EncodedBlock]:
+    waiting: deque[Future[EncodedBlock]] = deque()
+    for block in blocks:
+        waiting.append(pool.submit(_encode, block))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _start_worker(tokenizer: Path, share: float, field: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it
+    Thread(target=_end_with_parent, daemon=True).start()
+    _encoder.append(Encoder(Tokenizer.from_files(tokenizer), share, field))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it was killed, so that it does not wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _encode(block: Block) -> EncodedBlock:
+    return _encoder[0].encode(block)

@@ -1,0 +1,278 @@
+"""Writing a prepared corpus part by part, so that a preparation that was stopped continues after the last whole part.
+
+`progress.jsonl` holds the plan in its first line and then a line for each part whose shards are on the disk; the
+manifest is written last, and takes its place.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.data.blocks import PartId
+from cutaway.data.dataset import DOCUMENTS, LEARNED, TOKENIZER, TOKENS
+from cutaway.data.encode import EncodedBlock, EncodedSplit, id_type
+from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
+from cutaway.data.sources import SourceFile
+from cutaway.errors import UsageError
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.untrusted import quote_path
+
+PROGRESS = "progress.jsonl"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything but the tokenizer that the bytes of a corpus depend on."""
+
+    sources: tuple[SourceFile, ...]
+    valid_share: float
+    field: str
+    block_bytes: int
+    part_bytes: int
+
+    def document(self) -> dict[str, object]:
+        """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
+        files = [
+            [str(source.path), source.n_bytes, source.split, source.path.stat().st_mtime_ns] for source in self.sources
+        ]
+        return {**vars(self), "sources": files}
+
+
+@dataclass(frozen=True)
+class WrittenSplit:
+    """A shard that is on the disk, and the counts of its split that it has not itself."""
+
+    shard: ShardEntry
+    bytes: int
+    learned_tokens: int
+    masked: bool
+
+
+@dataclass(frozen=True)
+class WrittenPart:
+    """Shards of a part."""
+
+    part: PartId
+    splits: Mapping[str, WrittenSplit]
+    control_literals: int
+
+
+class CorpusWriter:
+    """Writes encoded blocks, in their order, into shards; a new part begins new shards.
+
+    Raises UsageError if the directory holds another corpus, or the parts of another plan.
+    """
+
+    def __init__(self, directory: Path, tokenizer: Tokenizer, name: str, inputs: Inputs) -> None:
+        self.directory = directory
+        self._inputs = inputs
+        self._parts: list[WrittenPart] = []
+        self._open: list[EncodedBlock] = []
+        self._check_directory()
+        (directory / TOKENIZER).mkdir(parents=True, exist_ok=True)
+        tokenizer.write(directory / TOKENIZER)
+        self._tokenizer = describe_tokenizer(tokenizer, name, directory / TOKENIZER)
+        plan = {"tokenizer": asdict(self._tokenizer), **inputs.document()}
+        if (directory / PROGRESS).exists():
+            self._resume(directory / PROGRESS, plan)
+        else:
+            self._log(plan)
+
+    @property
+    def done(self) -> frozenset[PartId]:
+        """Parts whose shards are on the disk."""
+        return frozenset(part.part for part in self._parts)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens added so far."""
+        written = sum(split.shard.tokens for part in self._parts for split in part.splits.values())
+        return written + sum(len(split.ids) for block in self._open for split in block.splits.values())
+
+    def add(self, block: EncodedBlock) -> None:
+        """Add a block to its part, after writing the shards of the part before. Raises OSError if that fails."""
+        if self._open and self._open[0].part != block.part:
+            self._write_part()
+        self._open.append(block)
+
+    def finish(self) -> Manifest:
+        """Write the last shards and the manifest. Raises UsageError if a split that was asked for has no text."""
+        if self._open:
+            self._write_part()
+        self._check_not_empty()
+        parts = self._masked_parts()
+        manifest = Manifest(
+            tokenizer=self._tokenizer,
+            dtype=id_type(self._tokenizer.n_vocab),
+            splits={name: entry for name in SPLITS if (entry := _summed(part.splits.get(name) for part in parts))},
+            sources=tuple(Source(str(source.path), source.n_bytes) for source in self._inputs.sources),
+            control_literals=sum(part.control_literals for part in parts),
+            masked=any(split.masked for part in parts for split in part.splits.values()),
+        )
+        manifest.write(self.directory)
+        (self.directory / PROGRESS).unlink()
+        return manifest
+
+    def _check_directory(self) -> None:
+        place = quote_path(self.directory)
+        if (self.directory / MANIFEST).exists():
+            raise UsageError(f"{place}: holds a prepared corpus already; choose another --out, or remove it")
+        if self.directory.exists() and not self.directory.is_dir():
+            raise UsageError(f"{place}: is not a directory; choose another --out")
+        ours = {TOKENIZER, PROGRESS}
+        there = {path.name for path in self.directory.iterdir()} if self.directory.exists() else set()
+        if PROGRESS not in there and there - ours:
+            raise UsageError(f"{place}: is not an empty directory; choose another --out")
+
+    def _resume(self, path: Path, plan: Mapping[str, object]) -> None:
+        lines = path.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        os.truncate(path, sum(map(len, whole)))  # a line that a crash cut short
+        if not whole:
+            self._log(plan)
+            return
+        if whole[0] != _line(plan):
+            raise UsageError(
+                f"{quote_path(self.directory)}: holds part of another corpus (other files, tokenizer or options); "
+                "choose another --out, or remove it"
+            )
+        try:
+            self._parts = [_read_part(line) for line in whole[1:]]
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{quote_path(path)}: damaged; remove {quote_path(self.directory)}") from None
+        for shard, masked in ((split.shard, split.masked) for part in self._parts for split in part.splits.values()):
+            if hash_files(self._files(shard, masked)) != shard.sha256:
+                raise UsageError(
+                    f"{quote_path(self.directory / shard.file)}: missing or changed since it was written; "
+                    f"remove {quote_path(self.directory)} and prepare again"
+                )
+
+    def _write_part(self) -> None:
+        splits = {}
+        for name in SPLITS:
+            blocks = [block.splits[name] for block in self._open if name in block.splits]
+            if blocks:
+                splits[name] = self._write_shard(f"{name}-{len(self._parts):05d}", blocks)
+        literals = sum(block.control_literals for block in self._open)
+        part = WrittenPart(self._open[0].part, splits, literals)
+        self._log(asdict(part))
+        self._parts.append(part)
+        self._open = []
+
+    def _write_shard(self, stem: str, blocks: list[EncodedSplit]) -> WrittenSplit:
+        ids = np.concatenate([block.ids for block in blocks])
+        starts = np.cumsum([0, *(len(block.ids) for block in blocks)])
+        begins = [block.begins + start for block, start in zip(blocks, starts, strict=False)]
+        masked = any(block.learned is not None for block in blocks)
+        learned = np.concatenate([_mask(block) for block in blocks]) if masked else None
+        shard = ShardEntry(f"{stem}{TOKENS}", len(ids), sum(map(len, begins)), "")
+        arrays = {TOKENS: ids, DOCUMENTS: np.concatenate(begins), **({} if learned is None else {LEARNED: learned})}
+        for suffix, array in arrays.items():
+            _write_array(self.directory / f"{stem}{suffix}", array)
+        shard = replace(shard, sha256=hash_files(self._files(shard, masked)))
+        n_learned = len(ids) if learned is None else int(learned.sum())
+        return WrittenSplit(shard, sum(block.n_bytes for block in blocks), n_learned, masked)
+
+    def _masked_parts(self) -> list[WrittenPart]:
+        """Give every shard a mask if one has."""
+        masked = [split.masked for part in self._parts for split in part.splits.values()]
+        if any(masked) == all(masked):
+            return self._parts
+        return [
+            replace(part, splits={name: self._with_mask(split) for name, split in part.splits.items()})
+            for part in self._parts
+        ]
+
+    def _with_mask(self, split: WrittenSplit) -> WrittenSplit:
+        if split.masked:
+            return split
+        [*_, path] = self._files(split.shard, masked=True)
+        _write_array(path, np.ones(split.shard.tokens, np.bool_))
+        shard = replace(split.shard, sha256=hash_files(self._files(split.shard, masked=True)))
+        return replace(split, shard=shard, masked=True)
+
+    def _check_not_empty(self) -> None:
+        counts = {name: sum(name in part.splits for part in self._parts) for name in SPLITS}
+        if not counts["train"]:
+            raise UsageError(f"{quote_path(self.directory)}: no text to train on in {len(self._inputs.sources)} files")
+        if self._inputs.valid_share and not counts["valid"]:
+            raise UsageError(
+                f"{quote_path(self.directory)}: no document was drawn for valid; "
+                "prepare again in another directory with a larger share, or give --valid a file"
+            )
+
+    def _files(self, shard: ShardEntry, masked: bool) -> list[Path]:
+        stem = shard.file.removesuffix(TOKENS)
+        suffixes = (TOKENS, DOCUMENTS, LEARNED) if masked else (TOKENS, DOCUMENTS)
+        return [self.directory / f"{stem}{suffix}" for suffix in suffixes]
+
+    def _log(self, document: Mapping[str, object]) -> None:
+        with (self.directory / PROGRESS).open("ab") as file:
+            file.write(_line(document))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of files, one after the other; "" if one is missing."""
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            while data := file.read(1 << 20):
+                digest.update(data)
+    return digest.hexdigest()
+
+
+def describe_tokenizer(tokenizer: Tokenizer, name: str, directory: Path) -> TokenizerEntry:
+    """Describe a tokenizer whose files are in a directory."""
+    sha256 = hash_files(sorted(path for path in directory.iterdir() if path.is_file()))
+    return TokenizerEntry(name, tokenizer.n_vocab, tokenizer.bos, tokenizer.eos, sha256)
+
+
+def _mask(block: EncodedSplit) -> NDArray[np.bool_]:
+    return np.ones(len(block.ids), np.bool_) if block.learned is None else block.learned
+
+
+def _write_array(path: Path, array: NDArray[np.generic]) -> None:
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _line(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
+
+
+def _read_part(line: bytes) -> WrittenPart:
+    document = json.loads(line)
+    splits = {
+        name: WrittenSplit(**{**split, "shard": ShardEntry(**split["shard"])})
+        for name, split in document["splits"].items()
+    }
+    lot, part = document["part"]
+    return WrittenPart((lot, part), splits, document["control_literals"])
+
+
+def _summed(splits: "Iterable[WrittenSplit | None]") -> SplitEntry | None:
+    there = [split for split in splits if split is not None]
+    if not there:
+        return None
+    shards = tuple(split.shard for split in there)
+    return SplitEntry(
+        tokens=sum(shard.tokens for shard in shards),
+        documents=sum(shard.documents for shard in shards),
+        bytes=sum(split.bytes for split in there),
+        learned_tokens=sum(split.learned_tokens for split in there),
+        shards=shards,
+    )

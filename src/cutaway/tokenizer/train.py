@@ -1,0 +1,90 @@
+"""Training a byte-level BPE tokenizer that splits text as GPT-2's does."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutaway.checks import check_int
+from cutaway.errors import CutawayError, UsageError
+from cutaway.tokenizer.bpe import byte_symbols
+from cutaway.tokenizer.files import write_vocabulary
+from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as FastTokenizer
+
+MIN_VOCAB = 257  # the bytes and <|endoftext|>
+MIN_FREQUENCY = 2  # of a pair that is merged
+
+
+def train_vocabulary(texts: Iterable[str], n_vocab: int) -> Vocabulary:
+    """Learn merges from texts until there are n_vocab tokens: 256 bytes, the merges, and `<|endoftext|>` as the last.
+
+    Only the words and their counts are held in memory. A text may be given in pieces that are cut before white space.
+    Raises UsageError if there is too little text for so many tokens.
+
+    >>> vocabulary = train_vocabulary(["low lower lowest", " low lower"], 260)
+    >>> vocabulary.merges, vocabulary.end_of_text
+    ([('l', 'o'), ('lo', 'w'), ('Ġ', 'low')], 259)
+    """
+    from tokenizers import Tokenizer as FastTokenizer
+    from tokenizers import models, pre_tokenizers, trainers
+
+    check_int("vocab_size", n_vocab, MIN_VOCAB)
+    symbols = list(byte_symbols().values())
+    fast = FastTokenizer(models.BPE())
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_vocab - 1, min_frequency=MIN_FREQUENCY, initial_alphabet=symbols, show_progress=False
+    )
+    given = _Given(texts)
+    fast.train_from_iterator(given, trainer)
+    if given.error is not None:
+        raise given.error
+    model = json.loads(fast.to_str())["model"]
+    ids: dict[str, int] = model["vocab"]
+    if len(ids) < n_vocab - 1:
+        raise UsageError(
+            f"the text gives only {len(ids) + 1} tokens, not {n_vocab}: give more text, or --vocab-size {len(ids) + 1}"
+        )
+    merges = [(left, right) for left, right in model["merges"]]
+    return Vocabulary(ids, merges, {END_OF_TEXT: n_vocab - 1}, n_vocab - 1)
+
+
+class _Given:
+    """Texts whose errors are kept, because `tokenizers` would change them."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            yield from self._texts
+        except (CutawayError, OSError, MemoryError, KeyboardInterrupt) as error:
+            self.error = error
+
+
+def write_trained(vocabulary: Vocabulary, directory: Path) -> None:
+    """Write a vocabulary in the files of every library: those of `write_vocabulary`, and `tokenizer.json` with
+    `special_tokens_map.json`. Raises OSError if that fails.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    [end] = vocabulary.control
+    write_vocabulary(vocabulary, directory)
+    special = json.dumps(dict.fromkeys(("bos_token", "eos_token", "unk_token"), end), indent=2)
+    (directory / "special_tokens_map.json").write_text(special + "\n", encoding="utf-8")
+    _fast(vocabulary, end).save(str(directory / "tokenizer.json"))
+
+
+def _fast(vocabulary: Vocabulary, end: str) -> "FastTokenizer":
+    from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer as FastTokenizer
+
+    fast = FastTokenizer(models.BPE(vocabulary.ids | vocabulary.control, vocabulary.merges))
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.post_processor = processors.ByteLevel(trim_offsets=False)
+    fast.decoder = decoders.ByteLevel()
+    fast.add_special_tokens([AddedToken(end, normalized=False, special=True)])
+    return fast

@@ -1,0 +1,177 @@
+"""`cutaway data`: preparing a corpus, and looking at it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cutaway.cli.data import ProgressMeter, progress_line
+from cutaway.data.dataset import open_dataset
+from cutaway.data.prepare import Progress
+from cutaway.errors import INTERRUPTED
+from tests.cli.invoke import invoke
+
+RECORDS = [{"text": "A robot must obey.\nAlways."}, {"prompt": "Who?", "completion": " A <|endoftext|>"}]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    return path
+
+
+@pytest.fixture
+def corpus(file: Path) -> str:
+    directory = str(file.parent / "tokens")
+    assert invoke("data", "prepare", str(file), "--out", directory, "--workers", "1").code == 0
+    return directory
+
+
+def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "tokens")
+    result = invoke("data", "prepare", str(file), "--out", out, "--valid", str(file))
+    assert result.code == 0
+    counts = "20 tokens in 2 documents, 46 bytes of text"
+    assert result.out == f"train: {counts}\nvalid: {counts}\n"
+    assert result.err == "cutaway: 2 names of control tokens stand in the text; they stay text\n"
+    assert open_dataset(out).split("valid").n_tokens == 20
+
+
+def test_prepare_gives_a_document(file: Path, tmp_path: Path) -> None:
+    document = invoke("data", "prepare", str(file), "--out", str(tmp_path / "tokens"), "--json").document
+    splits = document["splits"]
+    assert isinstance(splits, dict)
+    assert splits["train"]["tokens"] == 20
+    assert splits["train"]["shards"] == 1
+    assert document["control_literals"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["nothing.txt"], "nothing.txt: no such file or folder"),
+        (["a.jsonl", "--valid", "1"], "--valid must be a share such as 1%, or a file, not '1'"),
+        (["a.jsonl", "--valid", "60%"], "valid must be from 0 to 0.5"),
+        (["a.jsonl", "--workers", "0"], "workers must be at least 1"),
+        (["a.jsonl", "--field", "body"], 'a.jsonl:1: no "body"'),
+        (["a.jsonl", "--out", "."], "is not an empty directory"),
+        (["a.jsonl", "--valid", "1%"], "no document was drawn for valid"),
+    ],
+)
+def test_mistakes_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], part: str) -> None:
+    monkeypatch.chdir(file.parent)
+    result = invoke("data", "prepare", "--out", "tokens", "--workers", "1", *arguments)
+    assert result.code == 2
+    assert part in result.error
+
+
+def test_another_tokenizer_is_used(file: Path, tmp_path: Path) -> None:
+    from cutaway import Tokenizer
+
+    Tokenizer.gpt2().save(tmp_path / "mine")
+    out = tmp_path / "tokens"
+    assert invoke("data", "prepare", str(file), "--out", str(out), "--tokenizer", str(tmp_path / "mine")).code == 0
+    assert open_dataset(out).manifest.tokenizer.name == str(tmp_path / "mine")
+
+
+SHOWN = """\
+train: 20 tokens in 2 documents, 46 bytes of text (2.30 a token)
+tokens that count in the loss are shown ⟦like this⟧
+
+document 0, 9 tokens
+⟦<|endoftext|>⟧│⟦A⟧│⟦␣robot⟧│⟦␣must⟧│⟦␣obey⟧│⟦.⟧│⟦\\n⟧
+⟦Always⟧
+… 1 more tokens
+
+document 1, 11 tokens
+⟦<|endoftext|>⟧│Who│?│⟦␣A⟧│⟦␣<⟧│⟦|⟧│⟦end⟧│⟦of⟧
+… 3 more tokens
+"""
+
+
+def test_show_marks_tokens_documents_and_the_mask(corpus: str) -> None:
+    assert invoke("data", "show", corpus, "--tokens", "8").out == SHOWN
+
+
+def test_show_has_colours_on_a_terminal_only(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    coloured = invoke("data", "show", corpus, terminal=True).out
+    assert "\x1b[34m␣A\x1b[0m" in coloured
+    assert "⟦" not in coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in invoke("data", "show", corpus, terminal=True).out
+
+
+def test_show_begins_where_it_is_asked_to(corpus: str) -> None:
+    shown = invoke("data", "show", corpus, "--document", "1", "--n", "5").out
+    assert "document 0" not in shown
+    assert "document 1, 11 tokens" in shown
+
+
+def test_show_fits_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("antidisestablishmentarianism 机器人 " * 50)
+    out = str(tmp_path / "tokens")
+    assert invoke("data", "prepare", str(tmp_path / "a.txt"), "--out", out, "--workers", "1").code == 0
+    assert max(map(len, invoke("data", "show", out).out.splitlines())) <= 80
+
+
+def test_show_gives_a_document(corpus: str) -> None:
+    document = invoke("data", "show", corpus, "--json", "--n", "1", "--document", "1").document
+    shown = document["shown"]
+    assert isinstance(shown, list)
+    assert [part["document"] for part in shown] == [1]
+    assert shown[0]["labels"][:4] == ["<|endoftext|>", "Who", "?", "␣A"]
+    assert shown[0]["learned"][:4] == [True, False, False, True]
+    assert (document["tokens"], document["documents"]) == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--split", "test"], "no split 'test', only train"),
+        (["--document", "2"], "--document must be from 0 to 1, not 2"),
+        (["--n", "0"], "--n must be at least 1"),
+        (["--tokens", "0"], "--tokens must be at least 1"),
+    ],
+)
+def test_show_refuses_what_is_not_there(corpus: str, arguments: list[str], part: str) -> None:
+    assert part in invoke("data", "show", corpus, *arguments).error
+
+
+def test_ctrl_c_says_that_the_same_command_continues(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A robot must obey the orders given it. " * 400_000)
+    command = [sys.executable, "-m", "cutaway", "data", "prepare", "a.txt", "--out", "tokens", "--workers", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not (tmp_path / "tokens" / "progress.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert err == "cutaway: interrupted; the same command continues\n"
+
+
+def test_progress_is_one_line_of_a_terminal_or_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 1.0, 2.0, 30.0, 40.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    meter = ProgressMeter()
+    for done in (10, 20, 30, 40):
+        meter.update(Progress(done * 10**6, 10**8, done))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "cutaway: 30 %, 30.0 of 100.0 MB, 30 tokens, 0.7 MB/s, 1:45 left",
+        "cutaway: 40 %, 40.0 of 100.0 MB, 40 tokens, 0.8 MB/s, 1:20 left",
+    ]
+
+
+def test_hours_are_told() -> None:
+    assert progress_line(Progress(10**6, 10**10, 5), 10**6, 1).endswith("1.0 MB/s, 2:46:39 left")
+    assert progress_line(Progress(0, 0, 0), 0, 0).endswith("0:00 left")

@@ -1,0 +1,172 @@
+"""Blocks: cut where no token is, and a function of the files alone."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cutaway.data.blocks import PASSAGE, Block, Lot, cut_passages, draw_split, last_cut, make_lots
+from cutaway.data.sources import SourceFile, find_sources
+from cutaway.errors import UsageError
+from cutaway.tokenizer.fast import Tokenizer
+
+ENCODE = Tokenizer.gpt2().encode
+# Spaces of all kinds, contractions, digits and letters: everything that GPT-2's pattern tells apart.
+PIECES = st.sampled_from(
+    [
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "\r\n",
+        "\x1c",
+        "\x85",
+        "\xa0",
+        "\u2003",
+        "\u180e",
+        "'re",
+        "'",
+        "a",
+        "é",
+        "机",
+        "1",
+        ".",
+        "🤖",
+        "­",
+        " the",
+    ]
+)
+TEXTS = st.lists(PIECES, max_size=40).map("".join)
+
+
+@given(text=TEXTS)
+def test_tokens_of_both_sides_of_a_cut_are_those_of_the_whole(text: str) -> None:
+    cut = last_cut(text)
+    assert ENCODE(text[:cut]) + ENCODE(text[cut:]) == ENCODE(text)
+
+
+@given(text=TEXTS, times=st.integers(1, 3000))
+def test_tokens_of_passages_are_those_of_the_whole(text: str, times: int) -> None:
+    passages = list(cut_passages((text * times)[:40_000]))
+    assert "".join(passages) == (text * times)[:40_000]
+    assert [token for passage in passages for token in ENCODE(passage)] == ENCODE((text * times)[:40_000])
+
+
+def test_passages_end_at_line_ends() -> None:
+    passages = list(cut_passages("A line of words.\n" * 2000))
+    assert len(passages) == 8
+    assert all(PASSAGE <= len(passage) < PASSAGE + 20 for passage in passages[:-1])
+    assert all(passage.startswith("\n") for passage in passages[1:])
+
+
+def texts_of(blocks: list[Block]) -> list[str]:
+    """Documents that blocks of passages hold."""
+    documents: list[str] = []
+    for passage in (passage for block in blocks for passage in block.passages):
+        if passage.opens:
+            documents.append("")
+        documents[-1] += passage.text
+    return documents
+
+
+def lots(path: Path, share: float = 0, block_bytes: int = 50, part_bytes: int = 10**6) -> list[Lot]:
+    return make_lots([SourceFile(path, path.stat().st_size)], "text", share, block_bytes, part_bytes)
+
+
+@settings(max_examples=50)
+@given(text=TEXTS.filter(lambda text: text != ""), size=st.integers(1, 60))
+def test_a_plain_text_is_one_document(text: str, size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "plain.txt"
+    path.write_bytes(text.encode())
+    [lot] = lots(path, block_bytes=size)
+    blocks = list(lot.blocks())
+    assert texts_of(blocks) == [text]
+    assert [token for block in blocks for passage in block.passages for token in ENCODE(passage.text)] == ENCODE(text)
+    assert blocks[-1].position == len(text.encode())
+
+
+@given(
+    lines=st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), min_size=1), size=st.integers(1, 60)
+)
+def test_json_lines_are_cut_at_line_ends(
+    lines: list[bytes], size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    blocks = [block for lot in lots(path, block_bytes=size) for block in lot.blocks()]
+    assert b"".join(block.lines for block in blocks) == b"\n".join(lines)
+    counts = [block.lines.count(b"\n") for block in blocks]
+    assert [block.first_line for block in blocks] == [1 + sum(counts[:i]) for i in range(len(counts))]
+
+
+def test_a_plain_text_is_drawn_once(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.txt").write_text(f"{number} " + "word " * 100)
+    splits: list[list[str | None]] = []
+    for lot in make_lots(find_sources([tmp_path]), "text", 0.5, block_bytes=100):
+        for block in lot.blocks():
+            splits += [[] for passage in block.passages if passage.opens]
+            splits[-1] += [passage.split for passage in block.passages]
+    assert len(splits) == 40
+    assert all(len(part) > 3 and len(set(part)) == 1 for part in splits)
+    assert 5 < sum(part[0] == "valid" for part in splits) < 35
+
+
+def test_a_part_begins_a_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("word " * 200)
+    [lot] = lots(tmp_path / "a.txt", block_bytes=100, part_bytes=300)
+    blocks = list(lot.blocks())
+    assert {block.part for block in blocks} == {(0, part) for part in range(4)}
+    assert len(texts_of(blocks)) == 4
+    assert "".join(texts_of(blocks)) == "word " * 200
+
+
+def test_parts_that_are_done_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("word " * 200)
+    [lot] = lots(tmp_path / "a.txt", block_bytes=100, part_bytes=300)
+    blocks = list(lot.blocks())
+    assert list(lot.blocks(frozenset({(0, 0), (0, 2)}))) == [block for block in blocks if block.part[1] in (1, 3)]
+
+
+def test_small_files_share_a_lot(tmp_path: Path) -> None:
+    sources = [SourceFile(tmp_path / str(size), size) for size in (30, 30, 50, 500, 10, 10)]
+    groups = [[source.n_bytes for source in lot.sources] for lot in make_lots(sources, "text", 0, part_bytes=100)]
+    assert groups == [[30, 30], [50], [500], [10, 10]]
+
+
+def test_one_text_alone_is_drawn_by_passages(tmp_path: Path) -> None:
+    text = "".join(f"Sentence {number} of a text.\n" for number in range(5000))
+    (tmp_path / "a.txt").write_text(text)
+    [lot] = lots(tmp_path / "a.txt", share=0.3, block_bytes=10_000)
+    passages = [passage for block in lot.blocks() for passage in block.passages]
+    assert "".join(passage.text for passage in passages) == text
+    share = sum(passage.split == "valid" for passage in passages) / len(passages)
+    assert 0.1 < share < 0.5
+    switched = [a.split != b.split for a, b in pairwise(passages)]
+    assert [passage.opens for passage in passages] == [True, *switched]
+
+
+@given(documents=st.sets(st.text(max_size=20), min_size=1), share=st.floats(0, 1))
+def test_a_document_is_drawn_by_its_hash_alone(documents: set[str], share: float) -> None:
+    drawn = {document for document in documents if draw_split(document, share) == "valid"}
+    assert drawn <= {document for document in documents if draw_split(document, min(1, share * 1.5)) == "valid"}
+    assert {draw_split(document, 0) for document in documents} == {"train"}
+    assert {draw_split(document, 1) for document in documents} == {"valid"}
+
+
+def test_the_share_is_that_of_many_documents() -> None:
+    drawn = [draw_split(f"document {number}", 0.1) for number in range(5000)]
+    assert 430 < drawn.count("valid") < 570
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [(b"one\ntwo\n\xff three", 3), (b"\xff", 1), (b"one\n" * 100 + b"\xe2\x82", 101), (b"a\xff\nb", 1)],
+)
+def test_invalid_utf8_is_named_by_its_line(tmp_path: Path, data: bytes, line: int) -> None:
+    (tmp_path / "a.txt").write_bytes(data)
+    for size in (3, 1000):
+        with pytest.raises(UsageError, match=rf"a\.txt:{line}: not UTF-8"):
+            list(lots(tmp_path / "a.txt", block_bytes=size)[0].blocks())

@@ -1,0 +1,110 @@
+"""Files to prepare: found, opened and decompressed."""
+
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutaway.data.sources import SourceFile, extra, find_sources, open_bytes, parquet_texts
+from cutaway.errors import UsageError
+
+DATA = b"".join(b"line %d\n" % number for number in range(50_000))
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    ".xz": lzma.compress,
+    ".gz": gzip.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+def test_folders_are_read_in_order_without_what_is_no_text(tmp_path: Path) -> None:
+    names = ("b.txt", "a/z.jsonl.xz", "a/y.parquet", "c.png", ".git/d.txt", "README", "e.md.zst")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    found = [str(source.path.relative_to(tmp_path)) for source in find_sources([tmp_path])]
+    assert found == ["a/y.parquet", "a/z.jsonl.xz", "b.txt", "e.md.zst"]
+
+
+def test_a_file_that_is_named_may_be_called_anything(tmp_path: Path) -> None:
+    (tmp_path / "README").write_text("text")
+    assert find_sources([tmp_path / "README"], "valid") == [SourceFile(tmp_path / "README", 4, "valid")]
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing: no such file or folder"):
+        find_sources([tmp_path / "nothing"])
+    with pytest.raises(UsageError, match="no text in this folder"):
+        find_sources([tmp_path])
+
+
+@pytest.mark.parametrize("suffix", ["", *PACKED])
+def test_files_are_decompressed_by_their_suffix(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACKED[suffix](DATA) if suffix else DATA)
+    with open_bytes(path) as (stream, position):
+        assert stream.read(1000) == DATA[:1000]
+        assert stream.read() == DATA[1000:]
+        assert stream.read() == b""
+        assert position() == path.stat().st_size
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_concatenated_files_are_read_whole(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACKED[suffix](DATA) + PACKED[suffix](b"more"))
+    with open_bytes(path) as (stream, _):
+        assert stream.read() == DATA + b"more"
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_damaged_file_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    packed = PACKED[suffix](DATA)
+    for data in (b"plain text that is not compressed", packed[: len(packed) // 2], packed[:-1]):
+        path.write_bytes(data)
+        with (
+            pytest.raises(UsageError, match=f"a{suffix}: truncated or invalid {suffix} file"),
+            open_bytes(path) as (s, _),
+        ):
+            s.read()
+
+
+@given(data=st.binary(max_size=3000), size=st.integers(1, 500))
+def test_zst_is_read_in_pieces_of_any_size(data: bytes, size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "pieces.zst"
+    path.write_bytes(PACKED[".zst"](data))
+    with open_bytes(path) as (stream, _):
+        assert b"".join(iter(lambda: stream.read(size), b"")) == data
+
+
+def write_parquet(path: Path, **columns: list[object]) -> Path:
+    pq.write_table(pa.table(columns), path, row_group_size=7)
+    return path
+
+
+def test_parquet_gives_rows_of_text(tmp_path: Path) -> None:
+    texts: list[object] = [f"text {number}" for number in range(50)]
+    source = SourceFile(write_parquet(tmp_path / "a.parquet", body=texts, other=list(range(50))), 0)
+    assert list(parquet_texts(source, "body")) == list(enumerate(texts, 1))
+    with pytest.raises(UsageError, match=r"no column 'text'; its columns are \['body', 'other'\]"):
+        list(parquet_texts(source, "text"))
+    with pytest.raises(UsageError, match="a.parquet:1: other must be text, not 0"):
+        list(parquet_texts(source, "other"))
+
+
+def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("text")
+    with pytest.raises(UsageError, match="a.parquet: not a readable Parquet file"):
+        list(parquet_texts(SourceFile(tmp_path / "a.parquet", 4), "text"))
+
+
+def test_a_missing_package_names_its_extra() -> None:
+    with pytest.raises(UsageError, match=r"need the package no_such: pip install 'cutaway\[data\]'"):
+        extra("no_such", "Such files")
