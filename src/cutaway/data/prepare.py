@@ -88,6 +88,12 @@ def read_texts(files: Sequence[str | Path], field: str = "text") -> Iterator[str
     """Yield the text of files that `prepare` takes, in pieces that are cut before white space.
 
     Raises UsageError for files that are invalid.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(f"{directory}/a.txt").write_text("A robot must obey")
+    ...     "".join(read_texts([directory]))
+    'A robot must obey'
     """
     for lot in make_lots(find_sources([Path(path) for path in files]), field, share=0):
         for block in lot.blocks():

@@ -220,7 +220,11 @@ class CorpusWriter:
 
 
 def hash_files(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of files, one after the other; "" if one is missing."""
+    """Return the SHA-256 of files, one after the other; "" if one is missing.
+
+    >>> hash_files([])[:16], hash_files([Path("nowhere")])
+    ('e3b0c44298fc1c14', '')
+    """
     digest = hashlib.sha256()
     for path in paths:
         if not path.is_file():
@@ -232,7 +236,14 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def describe_tokenizer(tokenizer: Tokenizer, name: str, directory: Path) -> TokenizerEntry:
-    """Describe a tokenizer whose files are in a directory."""
+    """Describe a tokenizer whose files are in a directory.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     Tokenizer.gpt2().save(directory)
+    ...     describe_tokenizer(Tokenizer.gpt2(), "gpt2", Path(directory)).eos
+    50256
+    """
     sha256 = hash_files(sorted(path for path in directory.iterdir() if path.is_file()))
     return TokenizerEntry(name, tokenizer.n_vocab, tokenizer.bos, tokenizer.eos, sha256)
 
