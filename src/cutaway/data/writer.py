@@ -132,11 +132,12 @@ class CorpusWriter:
 
     def _resume(self, path: Path, plan: Mapping[str, object]) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        os.truncate(path, sum(map(len, whole)))  # a line that a crash cut short
-        if not whole:
+        whole = [line for line in lines if line.endswith(b"\n")]  # a crash can cut the last one short
+        if len(whole) < 2:  # nothing was finished
+            path.unlink()
             self._log(plan)
             return
+        os.truncate(path, sum(map(len, whole)))
         if whole[0] != _line(plan):
             raise UsageError(
                 f"{quote_path(self.directory)}: holds part of another corpus (other files, tokenizer or options); "
