@@ -199,6 +199,13 @@ def stopped(corpus: Path, out: Path) -> None:
         prepare_small([corpus], out, progress=stop)
 
 
+def test_a_corpus_may_stand_in_the_folder_that_it_is_made_of(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("word " * 9000)
+    stopped(tmp_path, tmp_path / "tokens")
+    manifest = prepare_small([tmp_path], tmp_path / "tokens")
+    assert [source.path for source in manifest.sources] == [str(tmp_path / "a.txt")]
+
+
 def test_other_options_do_not_continue_a_corpus(corpus: Path, tmp_path: Path) -> None:
     stopped(corpus, tmp_path / "tokens")
     others = (
@@ -210,6 +217,14 @@ def test_other_options_do_not_continue_a_corpus(corpus: Path, tmp_path: Path) ->
     for other in others:
         with pytest.raises(UsageError, match="holds part of another corpus"):
             other([corpus], tmp_path / "tokens")
+
+
+def test_a_corpus_without_a_finished_part_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\nnothing\n')
+    with pytest.raises(UsageError, match="not valid JSON"):
+        prepare([tmp_path / "a.jsonl"], tmp_path / "tokens")
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n')
+    assert prepare([tmp_path / "a.jsonl"], tmp_path / "tokens").splits["train"].documents == 1
 
 
 def test_a_shard_that_was_changed_is_found(corpus: Path, tmp_path: Path) -> None:

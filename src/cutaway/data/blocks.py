@@ -73,26 +73,20 @@ class Lot:
 
         Raises UsageError naming the file, and the line, that is invalid.
         """
-        part = 0
-        filled = 0
+        return in_parts(self._all(), self.number, self.part_bytes, done)
+
+    def _all(self) -> Iterator[Block]:
         before = 0
         for source in self.sources:
             for block in self._read(source):
-                if filled >= self.part_bytes:
-                    part += 1
-                    filled = 0
-                first = filled == 0
-                filled += block.n_bytes
-                placed = replace(block, part=(self.number, part), position=before + block.position)
-                if placed.part not in done:
-                    yield _reopened(placed) if first else placed
+                yield replace(block, position=before + block.position)
             before += source.n_bytes
 
     def _read(self, source: SourceFile) -> Iterator[Block]:
         if source.kind in LINES:
             return read_lines(source, self.block_bytes)
         if source.kind in PARQUET:
-            return read_parquet(source, self.field, self.block_bytes)
+            return text_blocks(parquet_texts(source, self.field), source, self.block_bytes)
         return read_text(source, self.block_bytes, self.share, by_passage=self.by_passage)
 
 
@@ -103,7 +97,12 @@ def make_lots(
     block_bytes: int = BLOCK_BYTES,
     part_bytes: int = PART_BYTES,
 ) -> list[Lot]:
-    """Group files, in their order, into lots of about `part_bytes`."""
+    """Group files, in their order, into lots of about `part_bytes`.
+
+    >>> files = [SourceFile(Path(f"{size}.txt"), size) for size in (30, 40, 500)]
+    >>> [len(lot.sources) for lot in make_lots(files, "text", share=0, part_bytes=100)]
+    [2, 1]
+    """
     lone = len(sources) == 1 and sources[0].split is None and sources[0].kind not in (*LINES, *PARQUET)
     groups: list[list[SourceFile]] = []
     filled = 0
@@ -118,6 +117,28 @@ def make_lots(
     ]
 
 
+def in_parts(
+    blocks: Iterable[Block], lot: int, part_bytes: int = PART_BYTES, done: frozenset[PartId] = frozenset()
+) -> Iterator[Block]:
+    """Divide a lot's blocks into parts of about `part_bytes`, and leave out the blocks of those that are done.
+
+    >>> source = SourceFile(Path("memory"), 0, "train")
+    >>> blocks = text_blocks(["one", "two", "three", "four"], source, block_bytes=1)
+    >>> [block.part for block in in_parts(blocks, lot=0, part_bytes=6)]
+    [(0, 0), (0, 0), (0, 1), (0, 1)]
+    """
+    part = 0
+    filled = 0
+    for block in blocks:
+        if filled >= part_bytes:
+            part += 1
+            filled = 0
+        if (lot, part) not in done:
+            placed = replace(block, part=(lot, part))
+            yield _reopened(placed) if filled == 0 else placed
+        filled += block.n_bytes
+
+
 def _reopened(block: Block) -> Block:
     """Let a document that a part begins within begin there, so that a shard can be read without the one before."""
     if not block.passages:
@@ -127,7 +148,15 @@ def _reopened(block: Block) -> Block:
 
 
 def read_lines(source: SourceFile, block_bytes: int) -> Iterator[Block]:
-    """Read blocks of whole lines."""
+    r"""Read blocks of whole lines.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(f"{directory}/a.jsonl")
+    ...     _ = path.write_text('{"text": "A robot"}\n{"text": "must obey"}\n')
+    ...     [(block.first_line, block.lines) for block in read_lines(SourceFile(path, 0), block_bytes=30)]
+    [(1, b'{"text": "A robot"}\n'), (2, b'{"text": "must obey"}\n')]
+    """
     line = 1
     rest = b""
     with open_bytes(source.path) as (stream, position):
@@ -140,11 +169,6 @@ def read_lines(source: SourceFile, block_bytes: int) -> Iterator[Block]:
                 line += data.count(b"\n", 0, end)
         if rest:
             yield Block(source.path, position(), lines=rest, first_line=line, split=source.split)
-
-
-def read_parquet(source: SourceFile, field: str, block_bytes: int) -> Iterator[Block]:
-    """Read blocks of rows, each a document."""
-    return text_blocks((text for _, text in parquet_texts(source, field)), source, block_bytes)
 
 
 def text_blocks(texts: Iterable[str], source: SourceFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -172,6 +196,14 @@ def read_text(source: SourceFile, block_bytes: int, share: float, *, by_passage:
 
     With `by_passage` passages of `PASSAGE` characters are drawn instead; those between two of the other split are a
     document.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(f"{directory}/a.txt")
+    ...     _ = path.write_text("A robot must obey")
+    ...     blocks = read_text(SourceFile(path, 0), block_bytes=10, share=0, by_passage=False)
+    ...     [(passage.text, passage.opens) for block in blocks for passage in block.passages]
+    [('A robot', True), (' must', False), (' obey', False)]
     """
     reader = _TextReader(source, share, by_passage)
     with open_bytes(source.path) as (stream, position):
@@ -256,7 +288,11 @@ def last_cut(text: str) -> int:
 
 
 def cut_passages(text: str) -> Iterator[str]:
-    """Cut a text into passages of `PASSAGE` characters or a little more, at line ends where there are any near."""
+    """Cut a text into passages of `PASSAGE` characters or a little more, at line ends where there are any near.
+
+    >>> [len(passage) for passage in cut_passages("A robot must obey. " * 600)]
+    [4097, 7303]
+    """
     start = 0
     while len(text) - start > 2 * PASSAGE:
         cut = _next_cut(text, "\n", start + PASSAGE, start + 2 * PASSAGE)

@@ -179,8 +179,13 @@ class Dataset:
 
 
 def open_dataset(directory: str | Path) -> Dataset:
-    """Open a corpus that `cutaway data prepare` wrote. Raises UsageError if it is missing or invalid, CheckpointError
-    if its tokenizer is.
+    """Open a corpus that `cutaway data prepare` wrote.
+
+    Raises UsageError if it is missing or invalid, CheckpointError if its tokenizer is.
+
+    >>> open_dataset("nowhere")
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: nowhere: not a prepared corpus (no manifest.json); write one with cutaway data prepare
     """
     path = Path(directory).expanduser()
     manifest = read_manifest(path)

@@ -49,6 +49,11 @@ class Encoder:
     """Encodes blocks with a tokenizer; documents without a split are drawn for valid with probability `share`.
 
     Names of control tokens in a text are encoded as text, so no text can end a document.
+
+    >>> from pathlib import Path
+    >>> encoder = Encoder(Tokenizer.gpt2(), share=0)
+    >>> encoder.encode(Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')).splits["train"].ids
+    array([50256,    32,  9379], dtype=uint16)
     """
 
     def __init__(self, tokenizer: Tokenizer, share: float, field: str = "text") -> None:
@@ -93,7 +98,13 @@ class Encoder:
 
 
 def passages(block: Block, field: str) -> Iterator[Passage]:
-    """Yield the passages of a block, its JSON lines parsed. Raises UsageError naming a line that is invalid."""
+    """Yield the passages of a block, its JSON lines parsed. Raises UsageError naming a line that is invalid.
+
+    >>> from pathlib import Path
+    >>> block = Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')
+    >>> [passage.text for passage in passages(block, "text")]
+    ['A robot']
+    """
     yield from block.passages
     if not block.lines:
         return
@@ -135,5 +146,9 @@ def id_type(n_vocab: int) -> str:
 
 
 def valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which JSON can hold and UTF-8 cannot, by U+FFFD, as the tokenizer does."""
+    """Replace lone surrogates, which JSON can hold and UTF-8 cannot, by U+FFFD, as the tokenizer does.
+
+    >>> valid_unicode("a" + chr(0xD800))
+    'a�'
+    """
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -75,7 +75,17 @@ class Manifest:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read `manifest.json`. Raises UsageError if it is missing, malformed or of another format."""
+    """Read `manifest.json`. Raises UsageError if it is missing, malformed or of another format.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> shard = ShardEntry("train-00000.tokens.npy", tokens=5, documents=1, sha256="")
+    >>> split = SplitEntry(tokens=5, documents=1, bytes=17, learned_tokens=5, shards=(shard,))
+    >>> tokenizer = TokenizerEntry("gpt2", 50257, 50256, 50256, sha256="")
+    >>> with TemporaryDirectory() as directory:
+    ...     Manifest(tokenizer, "uint16", {"train": split}, (), 0, False).write(Path(directory))
+    ...     read_manifest(Path(directory)).splits["train"].tokens
+    5
+    """
     path = directory / MANIFEST
     if not path.is_file():
         raise UsageError(

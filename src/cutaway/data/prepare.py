@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from cutaway.checks import check_float, check_int
-from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot, make_lots
+from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, make_lots
 from cutaway.data.dataset import TOKENIZER
-from cutaway.data.encode import EncodedBlock, Encoder, passages, valid_unicode
+from cutaway.data.encode import Encoder, passages, valid_unicode
 from cutaway.data.manifest import Manifest
 from cutaway.data.sources import find_sources
 from cutaway.data.workers import encode_blocks
@@ -58,13 +59,13 @@ def prepare(
     sources = find_sources([Path(path) for path in files])
     if not isinstance(valid, int | float):
         sources += find_sources([Path(path) for path in valid], "valid")
+    directory = Path(out).expanduser()
+    sources = [source for source in sources if directory.resolve() not in source.path.resolve().parents]
     if not sources:
         raise UsageError("no files to prepare")
     lots = make_lots(sources, field, share, check_int("block_bytes", block_bytes, 1), part_bytes)
     codec = Tokenizer.gpt2() if tokenizer is None else tokenizer
-    writer = CorpusWriter(
-        Path(out).expanduser(), codec, name, Inputs(tuple(sources), share, field, block_bytes, part_bytes)
-    )
+    writer = CorpusWriter(directory, codec, name, Inputs(tuple(sources), share, field, block_bytes, part_bytes))
     if ray is None:
         blocks = (block for lot in lots for block in lot.blocks(writer.done))
         encoded = encode_blocks(blocks, writer.directory / TOKENIZER, share, field, check_int("workers", workers, 1))
@@ -72,22 +73,24 @@ def prepare(
         from cutaway.data.ray_workers import encode_on_ray
 
         encoded = encode_on_ray(lots, writer.done, Encoder(codec, share, field), ray)
+    before = list(accumulate((sum(source.n_bytes for source in lot.sources) for lot in lots), initial=0))
     with closing(encoded):
         for block in encoded:
             writer.add(block)
-            progress(_progress(lots, block, writer.tokens))
+            progress(Progress(before[block.part[0]] + block.position, before[-1], writer.tokens))
     return writer.finish()
-
-
-def _progress(lots: Sequence[Lot], block: EncodedBlock, tokens: int) -> Progress:
-    sizes = [sum(source.n_bytes for source in lot.sources) for lot in lots]
-    return Progress(sum(sizes[: block.part[0]]) + block.position, sum(sizes), tokens)
 
 
 def read_texts(files: Sequence[str | Path], field: str = "text") -> Iterator[str]:
     """Yield the text of files that `prepare` takes, in pieces that are cut before white space.
 
     Raises UsageError for files that are invalid.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(f"{directory}/a.txt").write_text("A robot must obey")
+    ...     "".join(read_texts([directory]))
+    'A robot must obey'
     """
     for lot in make_lots(find_sources([Path(path) for path in files]), field, share=0):
         for block in lot.blocks():

@@ -22,7 +22,14 @@ Rows = dict[str, NDArray[np.object_]]
 
 
 def read_lots(rows: Rows, done: frozenset[PartId]) -> Iterator[Rows]:
-    """Read the blocks of the lots in `rows`, one at a time; a file that is invalid ends them with its error."""
+    """Read the blocks of the lots in `rows`, one at a time; a file that is invalid ends them with its error.
+
+    >>> from pathlib import Path
+    >>> from cutaway.data.sources import SourceFile
+    >>> lot = Lot(0, (SourceFile(Path("nowhere.txt"), 0),))
+    >>> [rows["block"][0] for rows in read_lots({"lot": np.array([lot], np.object_)}, frozenset())]
+    [UsageError('nowhere.txt: cannot be read: No such file or directory')]
+    """
     for lot in rows["lot"]:
         try:
             for block in lot.blocks(done):
@@ -33,7 +40,13 @@ def read_lots(rows: Rows, done: frozenset[PartId]) -> Iterator[Rows]:
 
 
 def encode_rows(rows: Rows, encoder: Encoder) -> Rows:
-    """Encode the blocks in `rows`; an invalid document becomes its error."""
+    """Encode the blocks in `rows`; an invalid document becomes its error.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> rows = {"block": np.array([UsageError("a.txt: not UTF-8")], np.object_)}
+    >>> encode_rows(rows, Encoder(Tokenizer.gpt2(), share=0))["block"]
+    array([UsageError('a.txt: not UTF-8')], dtype=object)
+    """
     return {"block": _objects([_encoded(block, encoder) for block in rows["block"]])}
 
 

@@ -1,7 +1,9 @@
 """Text files to prepare: plain, JSON Lines or Parquet, compressed or not, and folders of them."""
 
+import errno
 import gzip
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +47,10 @@ def find_sources(paths: Iterable[Path], split: str | None = None) -> list[Source
     """List the files, and those in the folders, in the order of their paths; hidden ones are left out.
 
     Raises UsageError for a path that is missing, or a folder without text.
+
+    >>> find_sources([Path("nowhere.txt")])
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: nowhere.txt: no such file or folder
     """
     return [source for path in paths for source in _find(path.expanduser(), split)]
 
@@ -76,6 +82,14 @@ def open_bytes(path: Path) -> Iterator[tuple[BufferedReader, Callable[[], int]]]
     """Open a file, decompressed by its suffix, with a function that gives the position in the file itself.
 
     Raises UsageError, also while it is read, if the file cannot be read or decompressed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(f"{directory}/a.txt.gz")
+    ...     _ = path.write_bytes(gzip.compress(b"A robot"))
+    ...     with open_bytes(path) as (stream, _):
+    ...         stream.read()
+    b'A robot'
     """
     invalid: tuple[type[Exception], ...] = (lzma.LZMAError, EOFError, gzip.BadGzipFile, zlib.error)
     if path.suffix == ".zst":
@@ -132,15 +146,25 @@ class _ZstdStream(RawIOBase):
 
 
 def extra(module: str, what: str, name: str = "data") -> ModuleType:
-    """Import a module of one of the package's extras. Raises UsageError that names the extra if it is missing."""
+    """Import a module of one of the package's extras. Raises UsageError that names the extra if it is missing.
+
+    >>> extra("no_such_module", "Such files")
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: Such files need the package no_such_module: pip install 'cutaway[data]'
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError:
         raise UsageError(f"{what} need the package {module}: pip install 'cutaway[{name}]'") from None
 
 
-def parquet_texts(source: SourceFile, field: str) -> Iterator[tuple[int, str]]:
-    """Yield the row numbers (from 1) and the texts of a Parquet file. Raises UsageError for a file without them."""
+def parquet_texts(source: SourceFile, field: str) -> Iterator[str]:
+    """Yield the texts of a Parquet file. Raises UsageError for a file without them.
+
+    >>> next(parquet_texts(SourceFile(Path("nowhere.parquet"), 0), "text"))
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: nowhere.parquet: cannot be read: No such file or directory
+    """
     parquet = extra("pyarrow.parquet", "Parquet files")
     arrow = import_module("pyarrow")
     place = quote_path(source.path)
@@ -155,6 +179,8 @@ def parquet_texts(source: SourceFile, field: str) -> Iterator[tuple[int, str]]:
                     row += 1
                     if not isinstance(value, str):
                         raise UsageError(f"{place}:{row}: {field} must be text, not {quote(value)}")
-                    yield row, value
+                    yield value
+    except FileNotFoundError as error:
+        raise UsageError(f"{place}: cannot be read: {os.strerror(error.errno or errno.ENOENT)}") from None
     except (arrow.ArrowException, OSError) as error:
         raise UsageError(f"{place}: not a readable Parquet file: {quote(str(error))}") from None

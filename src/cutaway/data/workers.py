@@ -26,6 +26,14 @@ def encode_blocks(
     """Encode blocks, in their order, with the tokenizer in a directory: here, or in several processes.
 
     Raises UsageError for an invalid document, CutawayError if a process dies.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> blocks = [Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')]
+    >>> with TemporaryDirectory() as directory:
+    ...     Tokenizer.gpt2().save(directory)
+    ...     encoded = list(encode_blocks(blocks, Path(directory), share=0, field="text", workers=1))
+    >>> encoded[0].splits["train"].ids.tolist()
+    [50256, 32, 9379]
     """
     if workers == 1:
         yield from map(Encoder(Tokenizer.from_files(tokenizer), share, field).encode, blocks)

@@ -132,11 +132,12 @@ class CorpusWriter:
 
     def _resume(self, path: Path, plan: Mapping[str, object]) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        os.truncate(path, sum(map(len, whole)))  # a line that a crash cut short
-        if not whole:
+        whole = [line for line in lines if line.endswith(b"\n")]  # a crash can cut the last one short
+        if len(whole) < 2:  # nothing was finished
+            path.unlink()
             self._log(plan)
             return
+        os.truncate(path, sum(map(len, whole)))
         if whole[0] != _line(plan):
             raise UsageError(
                 f"{quote_path(self.directory)}: holds part of another corpus (other files, tokenizer or options); "
@@ -220,7 +221,11 @@ class CorpusWriter:
 
 
 def hash_files(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of files, one after the other; "" if one is missing."""
+    """Return the SHA-256 of files, one after the other; "" if one is missing.
+
+    >>> hash_files([])[:16], hash_files([Path("nowhere")])
+    ('e3b0c44298fc1c14', '')
+    """
     digest = hashlib.sha256()
     for path in paths:
         if not path.is_file():
@@ -232,7 +237,14 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def describe_tokenizer(tokenizer: Tokenizer, name: str, directory: Path) -> TokenizerEntry:
-    """Describe a tokenizer whose files are in a directory."""
+    """Describe a tokenizer whose files are in a directory.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     Tokenizer.gpt2().save(directory)
+    ...     describe_tokenizer(Tokenizer.gpt2(), "gpt2", Path(directory)).eos
+    50256
+    """
     sha256 = hash_files(sorted(path for path in directory.iterdir() if path.is_file()))
     return TokenizerEntry(name, tokenizer.n_vocab, tokenizer.bos, tokenizer.eos, sha256)
 

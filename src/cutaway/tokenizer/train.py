@@ -69,6 +69,12 @@ class _Given:
 def write_trained(vocabulary: Vocabulary, directory: Path) -> None:
     """Write a vocabulary in the files of every library: those of `write_vocabulary`, and `tokenizer.json` with
     `special_tokens_map.json`. Raises OSError if that fails.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     write_trained(train_vocabulary(["low lower lowest"], 259), Path(directory))
+    ...     sorted(path.name for path in Path(directory).iterdir())
+    ['merges.txt', 'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json', 'vocab.json']
     """
     directory.mkdir(parents=True, exist_ok=True)
     [end] = vocabulary.control
