@@ -120,8 +120,9 @@ class RunDirectory:
         self._lock.release()
 
     def steps(self) -> list[int]:
-        """Return the steps of all checkpoints, valid or not, in order."""
-        found = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
+        """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""
+        with _run_errors(self.checkpoints, "cannot be read"):
+            found = [_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir()]
         return sorted(int(match[1]) for match in found if match)
 
     def save(
