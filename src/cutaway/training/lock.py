@@ -152,12 +152,18 @@ class Lock:
         )
 
     def _remove_leftovers(self) -> None:
-        """Remove files of processes that died while they acquired the lock."""
+        """Remove files of processes that died while they acquired the lock.
+
+        One that is not yet written may be of a living process, which then finds it missing, and writes it again.
+        """
         for path in self.directory.glob(f"{NAME}.*"):
-            with suppress(OSError, RunError):
+            try:
                 owner = _read_owner(path)
+            except RunError:
+                path.unlink(missing_ok=True)
+            else:
                 if owner is not None and not owner.is_alive():
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
 
 def _read_owner(path: Path) -> Owner | None:

@@ -120,8 +120,9 @@ class RunDirectory:
         self._lock.release()
 
     def steps(self) -> list[int]:
-        """Return the steps of all checkpoints, valid or not, in order."""
-        found = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
+        """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""
+        with _run_errors(self.checkpoints, "cannot be read"):
+            found = [_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir()]
         return sorted(int(match[1]) for match in found if match)
 
     def save(
@@ -204,15 +205,12 @@ class RunDirectory:
     def prune(self, keep_last: int, best: int | None = None) -> None:
         """Delete all checkpoints but the last `keep_last` and that of step `best`.
 
-        If none of those is valid, the newest valid one stays as well. Raises RunError if one cannot be deleted.
+        The newest valid one stays in any case, for the run resumes from it. Raises RunError if one cannot be deleted.
         """
         check_int("keep_last", keep_last, 1)
         steps = self.steps()
-        kept = [step for step in steps if step in (*steps[-keep_last:], best)]
-        rest = [step for step in steps if step not in kept]
-        if not rest:
-            return
-        valid = next(filter(self._is_valid, [*reversed(kept), *reversed(rest)]), None)
+        rest = [step for step in steps if step not in (*steps[-keep_last:], best)]
+        valid = next(filter(self._is_valid, reversed(steps)), None) if rest else None
         for step in rest:
             if valid is not None and step != valid:
                 self._delete(self._place(step))

@@ -1,0 +1,88 @@
+"""Every check with its promise, its short and its full form, and the sabotage that it must find."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from tests.reliability import crash_points, damage, disks, durability, races, traced
+from tests.reliability.harness import Result
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Check:
+    """A promise and its proof. `possible` is asked first, and what it `needs` is told where it is not."""
+
+    promise: str
+    short: Callable[[], Result]
+    full: Callable[[], Result]
+    sabotage: tuple[str, ...]
+    possible: Callable[[], bool] = _always
+    needs: str = ""
+
+
+CHECKS = {
+    "crash-points": Check(
+        "killed, disk full or I/O error at every call of a save, a prune, a start: the old or the new, whole",
+        partial(crash_points.all_crash_points, ("kill", "EIO")),
+        crash_points.all_crash_points,
+        ("write-in-place", "delete-first", "swallow-errors", "leave-leftovers"),
+    ),
+    "traced-crash-points": Check(
+        "the same at the system calls themselves",
+        partial(traced.all_traced_crash_points, 2),
+        traced.all_traced_crash_points,
+        ("delete-first", "swallow-errors", "leave-leftovers"),
+        durability.has_strace,
+        "strace",
+    ),
+    "order": Check(
+        "data, directory, name and parent are on the disk before a save is reported",
+        durability.order,
+        durability.order,
+        ("skip-file-sync", "skip-directory-sync", "skip-parent-sync"),
+    ),
+    "traced-order": Check(
+        "the same as strace sees it",
+        durability.traced_order,
+        durability.traced_order,
+        ("skip-file-sync", "skip-directory-sync", "skip-parent-sync"),
+        durability.has_strace,
+        "strace",
+    ),
+    "file-size-limits": Check(
+        "a file size limit costs a save, no checkpoint",
+        disks.file_size_limits,
+        disks.file_size_limits,
+        ("swallow-errors",),
+    ),
+    "full-disks": Check(
+        "a full disk costs a save, no checkpoint, and is named with the bytes needed and free",
+        partial(disks.full_disks, 4),
+        disks.full_disks,
+        ("swallow-errors",),
+        disks.can_mount,
+        "root, to mount a tmpfs",
+    ),
+    "damage": Check(
+        "any damaged byte is found before use: the checkpoint is named, the one before is used",
+        partial(damage.damage, 300),
+        partial(damage.damage, 10_000),
+        ("skip-verification", "check-sizes-only"),
+    ),
+    "prune": Check(
+        "whatever is damaged, pruning keeps the newest valid checkpoint",
+        partial(damage.pruned_damage, 60),
+        partial(damage.pruned_damage, 1000),
+        ("prune-unseen",),
+    ),
+    "lock-races": Check(
+        "of four trainers that start at once one gets the directory; a dead one's is free",
+        partial(races.lock_races, 20),
+        partial(races.lock_races, 100),
+        ("ignore-owner", "remove-dead-lock"),
+    ),
+}

@@ -1,0 +1,123 @@
+"""Sabotage: each takes one precaution out of the code, for the rest of this process, and some check must then fail."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cutaway.checkpoints import replace
+from cutaway.training import manifest, runs
+from cutaway.training.lock import Lock, Owner
+from cutaway.training.runs import RunDirectory
+
+_applied: list[str] = []
+
+
+def _replace(owner: object, name: str, value: object) -> None:
+    assert hasattr(owner, name)
+    setattr(owner, name, value)
+
+
+def write_in_place() -> None:
+    """Save under the final name, and delete what has one."""
+    beside = RunDirectory._beside
+    _replace(RunDirectory, "_beside", lambda run, target, kind: target if kind == "tmp" else beside(run, target, kind))
+    _replace(RunDirectory, "_install", lambda run, staging, target: None)
+
+
+def delete_first() -> None:
+    """Delete the old checkpoint of a step before the new one has its name."""
+
+    def install(run: RunDirectory, staging: Path, target: Path) -> None:
+        if target.exists():
+            shutil.rmtree(target)
+        staging.rename(target)
+        replace.sync(run.checkpoints)
+
+    _replace(RunDirectory, "_install", install)
+
+
+def swallow_errors() -> None:
+    """Report as saved what could not be saved."""
+    run_errors = runs._run_errors
+
+    @contextmanager
+    def swallow(path: Path, what: str, needed: int = 0) -> Iterator[None]:
+        with run_errors(path, what, needed) if what == "cannot be used as a run directory" else suppress(OSError):
+            yield
+
+    _replace(runs, "_run_errors", swallow)
+
+
+def leave_leftovers() -> None:
+    """Leave what a killed trainer left."""
+    _replace(RunDirectory, "_remove_leftovers", lambda run: None)
+
+
+def _sync_only(wanted: Callable[[Path], bool]) -> None:
+    sync = replace.sync
+    _replace(runs, "sync", lambda path: sync(path) if wanted(path) else None)
+
+
+def skip_file_sync() -> None:
+    """Rename files whose bytes may not be on the disk."""
+    _sync_only(Path.is_dir)
+
+
+def skip_directory_sync() -> None:
+    """Rename a directory whose entries may not be on the disk."""
+    _sync_only(lambda path: ".tmp-" not in path.name)
+
+
+def skip_parent_sync() -> None:
+    """Report a rename that may not be on the disk."""
+    _sync_only(lambda path: path.name != "checkpoints")
+
+
+def skip_verification() -> None:
+    """Believe a checkpoint."""
+    _replace(runs, "check_manifest", lambda directory, step: json.loads((directory / "manifest.json").read_bytes()))
+
+
+def check_sizes_only() -> None:
+    """Compare the files' sizes alone."""
+    _replace(manifest, "_sha256", lambda path: "")
+
+
+def prune_unseen() -> None:
+    """Prune without a look at what is kept."""
+    _replace(RunDirectory, "_is_valid", lambda run, step: True)
+
+
+def ignore_owner() -> None:
+    """Take every lock for a dead one's."""
+    _replace(Owner, "is_alive", lambda owner: False)
+
+
+def remove_dead_lock() -> None:
+    """Remove the lock of a dead owner, then make one's own, as if nobody else could do so in between."""
+
+    def claim(lock: Lock, candidate: Path, chain: list[Owner]) -> bool:
+        time.sleep(0.001)
+        if chain:
+            lock.path.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            os.link(candidate, lock.path)
+            return True
+        return False
+
+    _replace(Lock, "_claim", claim)
+
+
+def apply(name: str) -> None:
+    """Apply a sabotage by the name of its function, with hyphens."""
+    globals()[name.replace("-", "_")]()
+    _applied.append(name)
+
+
+def arguments() -> list[str]:
+    """Return the arguments that apply the same sabotage in another process."""
+    return [part for name in _applied for part in ("--sabotage", name)]

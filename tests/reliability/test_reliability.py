@@ -1,0 +1,28 @@
+"""The promises of docs/reliability.md in their short forms, and that each of their checks can fail."""
+
+import pytest
+
+from tests.reliability.checks import CHECKS
+from tests.reliability.process import run_check
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKS)
+def test_promise_is_kept(name: str) -> None:
+    check = CHECKS[name]
+    if not check.possible():
+        pytest.skip(f"needs {check.needs}")
+    result = run_check(name, "--short")
+    assert result.violations == []
+    assert result.trials > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "sabotage"), [(name, each) for name, check in CHECKS.items() for each in check.sabotage]
+)
+def test_check_fails_on_sabotaged_code(name: str, sabotage: str) -> None:
+    check = CHECKS[name]
+    if not check.possible():
+        pytest.skip(f"needs {check.needs}")
+    assert run_check(name, "--short", "--sabotage", sabotage).violations
