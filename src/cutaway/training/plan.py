@@ -52,14 +52,15 @@ def block_params(config: GPT2Config) -> int:
 def block_activation_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
     """Bytes that a block keeps of one token for the backward pass.
 
-    That is 8 vectors of width d (both LayerNorms' inputs and outputs, queries, keys, values, and the heads' outputs), 2
-    of the MLP's width (before and after GELU), and float32 statistics: one a head, two a LayerNorm.
+    That is the residual stream twice in float32 (the inputs of both LayerNorms), and in the compute dtype 6 vectors of
+    width d (the LayerNorms' outputs, queries, keys, values, the heads' outputs) and 2 of the MLP's width (before and
+    after GELU); and float32 statistics: one a head, two a LayerNorm.
 
     >>> block_activation_bytes(GPT2Config()) // 12  # one of 12 heads' share
-    2053
+    2309
     """
-    vectors = 8 * config.n_embd + 2 * config.n_inner
-    return item_bytes * vectors + FLOAT32_BYTES * (config.n_head + 4)
+    residual = 2 * config.n_embd + config.n_head + 4
+    return FLOAT32_BYTES * residual + item_bytes * (6 * config.n_embd + 2 * config.n_inner)
 
 
 def activation_bytes(config: GPT2Config, n_tokens: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES) -> int:
@@ -68,13 +69,14 @@ def activation_bytes(config: GPT2Config, n_tokens: int, *, checkpointing: bool, 
     With activation checkpointing each block keeps its input alone, and one block at a time is computed again.
 
     >>> [round(activation_bytes(GPT2Config(), 8 * 1024, checkpointing=c) / 1e9, 2) for c in (False, True)]
-    [2.45, 0.38]
+    [2.76, 0.57]
     """
     block = block_activation_bytes(config, item_bytes)
-    ends = 2 * item_bytes * config.n_embd + 2 * FLOAT32_BYTES  # input and output of ln_f, and its statistics
+    residual = FLOAT32_BYTES * config.n_embd
+    ends = residual + item_bytes * config.n_embd + 2 * FLOAT32_BYTES  # input and output of ln_f, and its statistics
     if not checkpointing:
         return n_tokens * (config.n_layer * block + ends)
-    return n_tokens * (config.n_layer * item_bytes * config.n_embd + block + ends)
+    return n_tokens * (config.n_layer * residual + block + ends)
 
 
 def logits_bytes(config: GPT2Config, chunk: int = LOGITS_CHUNK, item_bytes: int = COMPUTE_BYTES) -> int:
@@ -115,7 +117,7 @@ def replicated_memory(config: GPT2Config, n_tokens: int, *, checkpointing: bool)
     """Memory per device with DDP: each holds the whole model, and the blocks' weights in the compute dtype besides.
 
     >>> round(replicated_memory(GPT2Config(), 16 * 1024, checkpointing=False).total / 1e9, 1)
-    7.6
+    8.2
     """
     weights, gradients, optimizer = state_bytes(config.n_params)
     working = COMPUTE_BYTES * config.n_layer * block_params(config) + head_bytes(config)
@@ -128,7 +130,7 @@ def sharded_memory(config: GPT2Config, n_tokens: int, devices: int, *, checkpoin
     block's gradients are float32 until they are divided, and embeddings stay gathered.
 
     >>> round(sharded_memory(GPT2Config(), 16 * 1024, 8, checkpointing=False).total / 1e9, 1)
-    6.0
+    6.6
     """
     weights, gradients, optimizer = (math.ceil(n / devices) for n in state_bytes(config.n_params))
     block = block_params(config)

@@ -59,7 +59,7 @@ class KVCache:
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
-    """Masked attention of equally many queries, keys and values (B, H, T, dh); `dropout` is a share of its weights.
+    """Attend from equally many queries to keys and values (B, H, T, dh), masked; `dropout` is a share of its weights.
 
     On a CPU some queries at a time, so that most of the masked half is never computed: twice as fast as PyTorch's own
     there once it is compiled.
