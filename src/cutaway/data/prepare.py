@@ -13,7 +13,7 @@ from cutaway.data.encode import Encoder, passages, valid_unicode
 from cutaway.data.manifest import Manifest
 from cutaway.data.sources import find_sources
 from cutaway.data.workers import encode_blocks
-from cutaway.data.writer import CorpusWriter, Inputs
+from cutaway.data.writer import PROGRESS, CorpusWriter, Inputs
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 
@@ -60,7 +60,8 @@ def prepare(
     if not isinstance(valid, int | float):
         sources += find_sources([Path(path) for path in valid], "valid")
     directory = Path(out).expanduser()
-    sources = [source for source in sources if directory.resolve() not in source.path.resolve().parents]
+    if (directory / PROGRESS).exists():  # what was begun in one of the folders is none of its text
+        sources = [source for source in sources if directory.resolve() not in source.path.resolve().parents]
     if not sources:
         raise UsageError("no files to prepare")
     lots = make_lots(sources, field, share, check_int("block_bytes", block_bytes, 1), part_bytes)
