@@ -143,14 +143,15 @@ def test_show_refuses_what_is_not_there(corpus: str, arguments: list[str], part:
     assert part in invoke("data", "show", corpus, *arguments).error
 
 
-def test_ctrl_c_says_that_the_same_command_continues(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", [0.0, 0.1, 1.0])  # workers not there, starting, at work
+def test_ctrl_c_says_that_the_same_command_continues(tmp_path: Path, moment: float) -> None:
     (tmp_path / "a.txt").write_text("A robot must obey the orders given it. " * 400_000)
     command = [sys.executable, "-m", "cutaway", "data", "prepare", "a.txt", "--out", "tokens", "--workers", "2"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not (tmp_path / "tokens" / "progress.jsonl").exists():
             assert process.poll() is None
             time.sleep(0.01)
-        time.sleep(0.5)
+        time.sleep(moment)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
         _, err = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED

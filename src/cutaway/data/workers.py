@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
 from threading import Thread
 
@@ -52,16 +53,27 @@ def encode_blocks(
 
 def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[Block], ahead: int) -> Iterator[EncodedBlock]:
     waiting: deque[Future[EncodedBlock]] = deque()
+    resource_tracker.ensure_running()  # which is started unblocked, and would unblock
     for block in blocks:
-        waiting.append(pool.submit(_encode, block))
+        with _without_interrupt():
+            waiting.append(pool.submit(_encode, block))
         if len(waiting) == ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment; processes that are started in it never hear of one, and end when told to."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(tokenizer: Path, share: float, field: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it
     Thread(target=_end_with_parent, daemon=True).start()
     _encoder.append(Encoder(Tokenizer.from_files(tokenizer), share, field))
 
