@@ -22,7 +22,6 @@ from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
-from cutaway.tokenizer.codec import Codec
 from cutaway.untrusted import quote, quote_name, raise_checkpoint_error, read_object
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -171,7 +170,7 @@ def _is_named(target: str, name: str) -> bool:
     return target == name or target.endswith(f".{name}")
 
 
-def save_adapter(directory: Path, adapter: Adapter, codec: Codec | None = None) -> None:
+def save_adapter(directory: Path, adapter: Adapter) -> None:
     """Write an adapter directory; one that is there is replaced whole. Raises CheckpointError.
 
     >>> from tempfile import TemporaryDirectory
@@ -192,8 +191,6 @@ def save_adapter(directory: Path, adapter: Adapter, codec: Codec | None = None) 
     try:
         with replacing(target, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
             write_tensors(staging / ADAPTER_WEIGHTS, kinds, arrays.items())
-            if codec is not None:
-                codec.write(staging)
             document = json.dumps(_config_json(adapter), indent=2)
             (staging / ADAPTER_CONFIG).write_text(document + "\n", encoding="utf-8")
     except OSError as error:

@@ -25,6 +25,7 @@ COMMANDS = {
     "data": "prepare text to train on, and show what a model reads of it",
     "models": "list the models there are",
     "convert": "write a checkpoint in another precision or layout",
+    "finetune": "go on training a model on your own text",
     "train": "train a model from scratch, or draw the curves of runs",
     "eval": "measure how well a model predicts texts, and the paper's tasks",
     "bench": "measure how fast a model runs here",
