@@ -186,10 +186,11 @@ class FineTuner(Trainer):
 
     patience = 0
 
-    def progress(self) -> float:
-        """Return the share of the run that is done; 1 or more ends it."""
+    @property
+    def done(self) -> bool:
+        """True if there are no more steps to take."""
         waited = 0 if self.best is None else self.steps - self.best[0]
-        return 1.0 if 0 < self.patience * self.config.eval_every <= waited else super().progress()
+        return super().done or 0 < self.patience * self.config.eval_every <= waited
 
     def read(self, saved: SavedCheckpoint) -> None:
         """Take the weights of a checkpoint of the run."""
