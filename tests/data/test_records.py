@@ -1,9 +1,19 @@
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from cutaway.data.records import Record, Turn, cut_blocks, parse_line, read_records, render_messages, split_records
+from cutaway.data.records import (
+    Record,
+    Turn,
+    cut_blocks,
+    parse_line,
+    read_records,
+    render_messages,
+    split_records,
+    take_share,
+)
 from cutaway.errors import UsageError
 
 
@@ -130,3 +140,10 @@ def test_digests_tell_a_prompt_from_its_completion() -> None:
     one = parse_line(json.dumps({"prompt": "a", "completion": "b"}).encode(), "x:1")
     other = parse_line(json.dumps({"prompt": "ab", "completion": ""}).encode(), "x:2")
     assert one.digest != other.digest
+
+
+def test_a_smaller_share_is_part_of_a_larger_one() -> None:
+    records = numbered(50)
+    shares = [take_share(records, share) for share in (0.001, 0.1, 0.5, 1.0)]
+    assert [len(part) for part in shares] == [1, 5, 25, 50]
+    assert all(set(map(id, less)) <= set(map(id, more)) for less, more in pairwise(shares))

@@ -139,7 +139,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(base: str, tmp_path
 
 
 def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path: Path) -> None:
-    """What is learned is the opposite of what is validated on, so that the first evaluation is the best."""
+    """Learn the opposite of what is validated on, so that an early evaluation is the best."""
     data = lines(tmp_path / "a.jsonl", {"prompt": "Yes or no?", "completion": " yes"})
     valid = lines(tmp_path / "b.jsonl", {"prompt": "Yes or no?", "completion": " no"})
     settings = config(base, data, valid=valid, max_steps=100, eval_every=2, patience=3, lr=0.02)
@@ -238,3 +238,10 @@ def test_the_sampled_vocabulary_learns_too(base: str, tmp_path: Path) -> None:
     for _ in range(20):
         trainer.step()
     assert trainer.objective(*trainer._tensors(trainer.source.batch(0, 4, 64))) < before
+
+
+def test_from_scratch_only_the_shape_is_the_models(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), from_scratch=True, share=0.5)
+    trainer = tuner(settings)
+    assert not np.array_equal(trainer.model.export()["wte.weight"], open_checkpoint(base).read("wte.weight"))
+    assert trainer.source.tokens_per_epoch < tuner(replace(settings, share=1.0)).source.tokens_per_epoch

@@ -226,3 +226,15 @@ def split_records(records: Sequence[Record], share: float) -> tuple[list[Record]
     train = [record for record, digest in zip(records, digests, strict=True) if digest not in kept]
     valid = [record for record, digest in zip(records, digests, strict=True) if digest in kept]
     return train, valid
+
+
+def take_share(records: Sequence[Record], share: float) -> list[Record]:
+    """Return a share of distinct records, at least one, in their order: a smaller share is part of a larger one.
+
+    >>> records = [Record(f"numbers.jsonl:{n}", (Turn("", str(n)),)) for n in range(100)]
+    >>> len(take_share(records, 0.03)), len(take_share(records, 1.0))
+    (3, 100)
+    """
+    ordered = sorted({record.digest for record in records})
+    kept = set(ordered[: max(1, round(share * len(ordered)))])
+    return [record for record in records if record.digest in kept]

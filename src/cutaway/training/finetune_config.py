@@ -15,6 +15,7 @@ from cutaway.untrusted import quote
 
 METHODS = ("full", "last", "lora")
 LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
+SCRATCH_RATE = 1e-3
 EVALUATIONS = 10  # of a run, unless told otherwise
 MOST_WARMUP = 100  # steps
 
@@ -34,7 +35,7 @@ def _as_in_training(name: str, default: Any, meaning: str = "") -> Any:
 class FineTuneConfig:
     """Settings of a fine-tuning run. Raises UsageError if they are invalid.
 
-    >>> FineTuneConfig(method="lora").peak_lr
+    >>> FineTuneConfig(data="a.txt", method="lora").peak_lr
     0.001
     """
 
@@ -43,6 +44,8 @@ class FineTuneConfig:
         "", "text file, or JSON Lines of texts, of prompts with completions, or of messages", "model and data"
     )
     valid: str = _setting("5%", "share of the examples to validate on, or a file of its own", "model and data")
+    share: float = _setting(1.0, "share of the other examples to learn from, 0 to 1", "model and data")
+    from_scratch: bool = _setting(False, "take the shape of the model and not its weights", "model and data")
     method: str = _setting("full", "full (all weights), last (the last blocks) or lora", "method")
     last_layers: int = _setting(2, "blocks that `last` trains, with the LayerNorm after them", "method")
     lora_r: int = _setting(8, "rank of LoRA", "method")
@@ -90,13 +93,18 @@ class FineTuneConfig:
         find_targets(self.lora_targets)
         if self.merge and self.method != "lora":
             raise UsageError("merge is for the method lora; the others write a whole model anyway")
+        if self.from_scratch and self.method != "full":
+            raise UsageError("from_scratch is for the method full: the others train too little of a model")
+        if check_float("share", self.share, 0, 1) == 0:
+            raise UsageError("share must be above 0")
         self.valid_share  # noqa: B018  # raises UsageError if it is invalid
         self.training_config(GPT2Config(), 1.0)  # and so does this for the rest
 
     @property
     def peak_lr(self) -> float:
         """The peak learning rate: as given, or that of the method."""
-        return LEARNING_RATES[self.method] if self.lr is None else self.lr
+        usual = SCRATCH_RATE if self.from_scratch else LEARNING_RATES[self.method]
+        return usual if self.lr is None else self.lr
 
     @property
     def valid_share(self) -> float | None:

@@ -23,7 +23,7 @@ from cutaway.config import GPT2Config
 from cutaway.data.batches import Batch, BatchSource, Rows, Windows
 from cutaway.data.dataset import Split
 from cutaway.data.examples import Example, ExampleSet, make_examples
-from cutaway.data.records import Record, Turn, is_json_lines, read_records, split_records
+from cutaway.data.records import Record, Turn, is_json_lines, read_records, split_records, take_share
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
@@ -82,11 +82,12 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
         held = read_records(Path(config.valid).expanduser())
     else:
         train, held = split_records(records, share)
+    train = take_share(train, config.share)
     valid = make_examples(held, codec, n_ctx) if held else None
     digest = hashlib.sha256(b"".join(record.digest for record in (*train, *held))).hexdigest()
     is_text = not is_json_lines(path)
     if is_text:
-        train = join_neighbours(records, {record.digest for record in held} if share else set())
+        train = join_neighbours(records, {record.digest for record in train})
     made = make_examples(train, codec, n_ctx)
     source, texts, rows = _source(train, made, codec, n_ctx, config.seed, is_text=is_text)
     n_valid = 0 if valid is None else len(valid.examples)
@@ -123,17 +124,17 @@ def shorten(prompt: str, codec: Codec, n_tokens: int) -> str:
     return prompt if len(ids) <= n_tokens else codec.decode(ids[-n_tokens:])
 
 
-def join_neighbours(records: Sequence[Record], held: set[bytes]) -> list[Record]:
-    """Join the blocks of a text between those that are held out: each is a document.
+def join_neighbours(records: Sequence[Record], chosen: set[bytes]) -> list[Record]:
+    """Join the blocks of a text that are chosen and follow one another: each is a document.
 
     >>> blocks = [Record(f"text:{n}", (Turn("", str(n)),), is_document=True) for n in range(5)]
-    >>> [record.turns[0].completion for record in join_neighbours(blocks, {blocks[2].digest})]
-    ['01', '34']
+    >>> [record.turns[0].completion for record in join_neighbours(blocks, {blocks[n].digest for n in (0, 1, 3)})]
+    ['01', '3']
     """
     joined: list[Record] = []
     open_ended = False
     for record in records:
-        if record.digest in held:
+        if record.digest not in chosen:
             open_ended = False
         elif open_ended:
             last = joined.pop()
@@ -281,7 +282,7 @@ def make_tuner(
     """Make the model of a run with the parameters that are trained, and its trainer."""
     training = config.training_config(base.config, material.rows_per_epoch / config.batch_size)
     training = replace(training, sample_prompt=material.prompts[0])
-    model = make_model(training, base.config, device, base)
+    model = make_model(training, base.config, device, None if config.from_scratch else base)
     kind: type[FineTuner] = FineTuner
     if config.method == "lora":
         kind = LoRATuner
