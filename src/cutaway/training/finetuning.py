@@ -193,6 +193,16 @@ class FineTuner(Trainer):
         waited = 0 if self.best is None else self.steps - self.best[0]
         return super().done or 0 < self.patience * self.config.eval_every <= waited
 
+    def flops(self, step: int) -> int:
+        """Estimate the operations of a step: batches are not full, and not all weights have gradients."""
+        most = self.steps * self.config.batch_size * self.config.n_ctx
+        return int(super().flops(step) * (self.tokens / most if most else 1) * self.work())
+
+    def work(self) -> float:
+        """Return the share of the work of training all weights: a third is the forward pass."""
+        trained = sum(p.numel() for p in self.parameters.values()) / self.model.config.n_params
+        return (1 + 2 * trained) / 3
+
     def read(self, saved: SavedCheckpoint) -> None:
         """Take the weights of a checkpoint of the run."""
         self.model.load(saved.weights())
@@ -203,6 +213,9 @@ class LoRATuner(FineTuner):
 
     base: Weights
     adapter_of: Callable[[GPT2], Adapter]
+
+    def work(self) -> float:
+        return 2 / 3  # every gradient passes through, and hardly any weight has one
 
     def weights(self) -> Weights:
         return MergedWeights(self.base, self.adapter_of(self.model))
@@ -250,11 +263,11 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
         raise UsageError(f"{config.model} has no tokenizer files: put them beside its weights")
     n_ctx = config.training_config(base.config, 1.0).n_ctx
     material = open_material(config, codec, n_ctx)
+    trainer = make_tuner(config, base, codec, material, device)
     with RunDirectory.open(directory, observer.note) as run:
         saved = run.newest()
         _check_resumable(config, material, saved)
         (directory / "config.json").write_text(json.dumps(config.to_document(), indent=2) + "\n")
-        trainer = make_tuner(config, base, codec, material, device)
         observer.note(material.summary)
         observer.note(_trained(trainer))
         describe = partial(_describe, trainer, codec, material)
