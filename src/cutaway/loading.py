@@ -3,13 +3,13 @@
 import warnings
 from pathlib import Path
 
-from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.checkpoints import Weights, open_checkpoint, sources
 from cutaway.engines.protocol import Engine
 from cutaway.errors import EngineError, UsageError
 from cutaway.generation.config_json import read_generation_config
 from cutaway.model import Model
 
-BUILTIN = Path(__file__).parent / "builtin"
+BUILTIN = sources.BUILTIN
 ENGINES = ("cpu", "pytorch", "reference")
 
 

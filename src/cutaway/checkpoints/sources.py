@@ -4,19 +4,21 @@ import re
 from pathlib import Path
 
 from cutaway.checkpoints import hub
+from cutaway.checkpoints.adapter import AdaptedCheckpoint, is_adapter, read_adapter, read_base
 from cutaway.checkpoints.checkpoint import Checkpoint
 from cutaway.config import PUBLISHED, published
-from cutaway.errors import CheckpointError, UsageError
-from cutaway.untrusted import quote, raise_checkpoint_error
+from cutaway.errors import CheckpointError, HubError, UsageError
+from cutaway.untrusted import quote, quote_path, raise_checkpoint_error
 
+BUILTIN = Path(__file__).parents[1] / "builtin"  # the small model that is part of the package
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
     """Open a checkpoint: a directory, a published model ("gpt2", "124M", "117M", ...), or "owner/name" on the hub.
 
-    A directory takes precedence over a name. Raises CheckpointError if there is no valid checkpoint, HubError if a name
-    cannot be fetched.
+    A directory takes precedence over a name, and may be a LoRA adapter, which names its model. Raises CheckpointError
+    if there is no valid checkpoint, HubError if a name cannot be fetched.
 
     >>> open_checkpoint("gpt3")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -31,7 +33,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     try:
         path = path.expanduser()
         if path.is_dir():
-            return Checkpoint(path, path.resolve().name)
+            return _open_adapted(path.resolve()) if is_adapter(path) else Checkpoint(path, path.resolve().name)
         if path.exists():
             raise_checkpoint_error(path, "is a file; give the directory that it is in, or convert a pickle first")
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
@@ -43,3 +45,14 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             return Checkpoint(hub.fetch(source), source)
     names = ", ".join(model.name for model in PUBLISHED)
     raise CheckpointError(f"{quote(str(source))} is neither a directory nor a model name ({names}, or owner/name)")
+
+
+def _open_adapted(directory: Path) -> Checkpoint:
+    base = read_base(directory)
+    if Path(base).expanduser().is_dir() and is_adapter(Path(base).expanduser()):
+        raise_checkpoint_error(directory, f"is an adapter of {quote(base)}, which is an adapter too: merge that first")
+    try:
+        checkpoint = open_checkpoint(BUILTIN if base == "builtin" else base)
+    except (CheckpointError, HubError) as error:
+        raise CheckpointError(f"{quote_path(directory)} is an adapter, and its model: {error}") from None
+    return AdaptedCheckpoint(checkpoint, read_adapter(directory, checkpoint.config), directory)

@@ -26,6 +26,8 @@ COMMANDS = {
     "models": "list the models there are",
     "convert": "write a checkpoint in another precision or layout",
     "train": "train a model from scratch, or draw the curves of runs",
+    "finetune": "go on training a model on your own text",
+    "curve": "draw how much pre-training helps on how much data",
     "eval": "measure how well a model predicts texts, and the paper's tasks",
     "bench": "measure how fast a model runs here",
     "plan": "compute what training takes: memory, hours, cost",

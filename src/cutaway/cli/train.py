@@ -35,10 +35,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         title = setting.metadata["group"]
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        _add_setting(groups[title], setting)
+        add_setting(groups[title], setting)
 
 
-def _add_setting(group: Any, setting: "Field[Any]") -> None:
+def add_setting(group: Any, setting: "Field[Any]") -> None:
+    """Declare the flag of a setting."""
     flag = "--" + setting.name.replace("_", "-")
     meaning = setting.metadata["help"].replace("%", "%%")
     kind = value_type(setting)

@@ -46,7 +46,7 @@ def run(options: Namespace) -> None:
     elif options.output:
         print(f"{safe(str(options.output))}: {names}")
     else:
-        print("\n".join(_page(names, charts)))
+        print("\n".join(draw_page(names, charts)))
 
 
 def _entry(curves: "Curves") -> dict[str, object]:
@@ -57,15 +57,17 @@ def _entry(curves: "Curves") -> dict[str, object]:
     }
 
 
-def _page(names: str, charts: "Sequence[Chart]") -> list[str]:
+def draw_page(title: str, charts: "Sequence[Chart]") -> list[str]:
+    """Draw charts for standard output, under a title."""
     from cutaway.training.chart_text import draw_text
 
-    coloured = _paint("x", "1") != "x"
-    lines = [names]
+    coloured = paint("x", "1") != "x"
+    lines = [title]
     for chart in charts:
-        lines += ["", *draw_text(chart, columns(), _paint if coloured else None)]
+        lines += ["", *draw_text(chart, columns(), paint if coloured else None)]
     return lines
 
 
-def _paint(text: str, code: str) -> str:
+def paint(text: str, code: str) -> str:
+    """Style text if standard output is a terminal."""
     return style(text, code, sys.stdout)

@@ -1,6 +1,6 @@
 """A run from its first step, or its last checkpoint, to its end: evaluations, checkpoints, the log, signals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +48,17 @@ def resume(trainer: Trainer, saved: SavedCheckpoint, run: RunDirectory) -> None:
     run.rewind_metrics(saved.step)
 
 
-def run_to_end(trainer: Trainer, run: RunDirectory, observer: Observer) -> Outcome:
+def run_to_end(
+    trainer: Trainer,
+    run: RunDirectory,
+    observer: Observer,
+    finish: Callable[[Trainer, RunDirectory], Path] | None = None,
+) -> Outcome:
     """Train until the schedule ends or a signal stops it.
 
     SIGINT and SIGTERM save at the end of the step and stop, SIGUSR1 saves and goes on. At the end the weights to keep
-    are evaluated and written to RUN/model. Raises RunError if the run cannot continue or cannot be saved.
+    are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run cannot continue or be
+    saved.
     """
     loop = _Loop(trainer, run, observer)
     with closing(loop), StopSignals() as signals:
@@ -61,7 +67,7 @@ def run_to_end(trainer: Trainer, run: RunDirectory, observer: Observer) -> Outco
         if not trainer.done:
             loop.save()
             return Outcome(trainer.steps, None, signals.received)
-        return Outcome(trainer.steps, loop.finish(), None)
+        return Outcome(trainer.steps, finish(trainer, run) if finish else loop.finish(), None)
 
 
 class _Loop:

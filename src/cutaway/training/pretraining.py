@@ -117,7 +117,7 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
     Raises UsageError, before anything is written, for what cannot be trained, and RunError for what goes wrong in the
     run.
     """
-    device = _device(config)
+    device = find_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if device.type == "cuda":
@@ -150,14 +150,18 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
         return run_to_end(trainer, run, observer)
 
 
-def _device(config: TrainingConfig) -> torch.device:
-    if config.device == "auto":
-        best = best_device()
-        return torch.device("cuda" if best == "cuda" else "cpu")
+def find_device(name: str) -> torch.device:
+    """Return a device by name; "auto" is CUDA where there is one, else the CPU. Raises UsageError if it is missing.
+
+    >>> find_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if best_device() == "cuda" else "cpu")
     try:
-        return torch.empty(0, device=config.device).device
+        return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):
-        raise UsageError(f"PyTorch finds no device {quote(config.device)} here; train with --device cpu") from None
+        raise UsageError(f"PyTorch finds no device {quote(name)} here; train with --device cpu") from None
 
 
 def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -> GPT2Config:

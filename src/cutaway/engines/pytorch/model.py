@@ -253,4 +253,4 @@ class GPT2(nn.Module):
 
     def tensors(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
-        return self.named_parameters()
+        return ((name, p) for name, p in self.named_parameters() if name in self.config.tensors)  # no adapter's

@@ -1,0 +1,88 @@
+"""`cutaway curve`: what pre-training is worth, on shares of the same data; the same command resumes."""
+
+import signal
+from argparse import ArgumentParser, Namespace
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutaway.checks import check_int
+from cutaway.cli.arguments import add_json, write_json
+from cutaway.cli.finetune import read_config
+from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.terminal import note, safe
+from cutaway.cli.train import add_setting
+from cutaway.cli.train_plot import draw_page
+from cutaway.errors import EngineError, UsageError
+from cutaway.training.finetune_config import FineTuneConfig
+
+if TYPE_CHECKING:
+    from cutaway.training.loop import Observer
+    from cutaway.training.transfer import TransferRun
+
+SHARES = (1.0, 3.0, 10.0, 100.0)  # percent
+SVG = "curve.svg"
+EXAMPLES = """\
+examples:
+  cutaway curve --data poems.txt --out curve --max-steps 400
+  cutaway curve --model gpt2 --data answers.jsonl --out curve --shares 5 50
+
+Each run is a directory in DIR/runs. The same command goes on where it was."""
+
+OWN = ("share", "from_scratch", "seed", "merge", "sample_prompt", "tensorboard")  # what the runs differ in, or need not
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the curve, and a flag for each setting of its runs."""
+    parser.usage = "cutaway curve [--model NAME] --data FILE --out DIR [--SETTING VALUE]..."
+    parser.description = "Train from scratch and pre-trained on shares of the same data, and draw both curves."
+    parser.epilog = EXAMPLES
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory of the curve and its runs")
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=SHARES, metavar="P", help="percent; default: 1 3 10 100"
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs for each point; default: %(default)s")
+    add_json(parser)
+    groups: dict[str, Any] = {}
+    for setting in fields(FineTuneConfig):
+        title = setting.metadata["group"]
+        if title not in groups and setting.name not in OWN:
+            groups[title] = parser.add_argument_group(title)
+        if setting.name not in OWN:
+            add_setting(groups[title], setting)
+
+
+def run(options: Namespace) -> None:
+    """Make the runs that are missing, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
+    config = read_config(options)
+    if any(not 0 < share <= 100 for share in options.shares) or len(set(options.shares)) < len(options.shares):
+        raise UsageError("--shares must be different percentages above 0 and at most 100")
+    check_int("--seeds", options.seeds, 1, 1000)
+    try:
+        from cutaway.training.transfer import measure_transfer, table
+    except ModuleNotFoundError as error:
+        raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
+
+    def observe(each: "TransferRun", count: int) -> "Observer":
+        if options.json:
+            return Silent()
+        note(f"run {each.number} of {count}: {each.name}")
+        return ProgressLine()
+
+    shares = [share / 100 for share in options.shares]
+    curve = measure_transfer(config, shares, range(1, options.seeds + 1), options.out, observe)
+    if curve.signal is not None:
+        note(f"{options.out}: saved; the same command goes on")
+        if curve.signal is signal.SIGINT:
+            raise KeyboardInterrupt
+        return
+    from cutaway.training.chart_svg import draw_svg
+    from cutaway.training.plots import transfer_chart
+
+    chart = transfer_chart(curve.shares, curve.losses)
+    path = options.out / SVG
+    path.write_text(draw_svg("What pre-training is worth", [chart]), encoding="utf-8")
+    if options.json:
+        write_json({"shares": list(curve.shares), "losses": curve.losses, "file": str(path)})
+    else:
+        print("\n".join([*draw_page("What pre-training is worth", [chart]), "", *table(curve), "", safe(str(path))]))

@@ -1,0 +1,105 @@
+"""`cutaway finetune`: go on training a model on a file of one's own; the same command resumes."""
+
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutaway.cli.arguments import add_json, write_json
+from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.terminal import DIM, columns, note, safe, style
+from cutaway.cli.train import add_setting
+from cutaway.errors import EngineError
+from cutaway.training.config import convert
+from cutaway.training.finetune_config import FineTuneConfig
+
+if TYPE_CHECKING:
+    from cutaway.training.finetuning import Result
+
+EXAMPLES = """\
+examples:
+  cutaway finetune --data poems.txt --out run
+  cutaway finetune --model gpt2 --data answers.jsonl --method lora --out run
+  cutaway generate --model run/model "Shall I compare"
+
+A line of JSON Lines is {"text"}, {"prompt", "completion"} or {"messages"}.
+The same command on a run that exists resumes it."""
+
+SAMPLE_LINES = 8
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the run, and a flag for each setting."""
+    parser.usage = "cutaway finetune [--model NAME] --data FILE --out RUN [--SETTING VALUE]..."
+    parser.description = "Fine-tune a model on a text file or on JSON Lines; the best checkpoint is kept."
+    parser.epilog = EXAMPLES
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")
+    add_json(parser)
+    groups: dict[str, Any] = {}
+    for setting in fields(FineTuneConfig):
+        title = setting.metadata["group"]
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        add_setting(groups[title], setting)
+
+
+def read_config(options: Namespace) -> FineTuneConfig:
+    """Read the settings of the flags."""
+    given = vars(options)
+    values: dict[str, Any] = {
+        setting.name: convert(setting, given[setting.name])
+        for setting in fields(FineTuneConfig)
+        if setting.name in given
+    }
+    return FineTuneConfig(**values)
+
+
+def run(options: Namespace) -> None:
+    """Fine-tune, and show the model before and after. After SIGINT the exit code is 130; the run is saved."""
+    config = read_config(options)
+    try:
+        from cutaway.training.finetuning import finetune
+    except ModuleNotFoundError as error:
+        raise EngineError("fine-tuning needs PyTorch: pip install 'cutaway[train]'") from error
+    result = finetune(config, options.out, Silent() if options.json else ProgressLine())
+    if options.json:
+        write_json(_document(options.out, result))
+    elif result.after is None:
+        note(f"{options.out}: saved at step {result.outcome.steps}; the same command resumes")
+    else:
+        _show("before", result.before)
+        _show("after", result.after)
+        model = safe(str(result.outcome.model))
+        kept = f"step {result.after['step']} of {result.outcome.steps} is kept"
+        print(f"{model}: {kept}; cutaway generate --model {model}")
+    if result.outcome.signal is signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def _document(directory: Path, result: "Result") -> dict[str, object]:
+    model = result.outcome.model
+    return {
+        "run": str(directory),
+        "steps": result.outcome.steps,
+        "model": model and str(model),
+        "before": result.before,
+        "after": result.after,
+    }
+
+
+def _show(title: str, found: Mapping[str, Any]) -> None:
+    """Print a line of measurements, and the first sample under it."""
+    words = [f"{title:<6}"]
+    if "valid_loss" in found:
+        words.append(f"validation loss {found['valid_loss']:.4f}")
+    if "bits_per_byte" in found:
+        words.append(f"{found['bits_per_byte']:.4f} bits/byte")
+    if found["copy_rate"] is not None:
+        words.append(f"copy rate {found['copy_rate']:.0%}")
+    print("  ".join(words))
+    sample = found["samples"][0]
+    for line in safe(f"{sample['prompt']}{sample['text']}").split("\n")[:SAMPLE_LINES]:
+        print(style(f"  | {line}"[: columns()], DIM, sys.stdout))

@@ -1,0 +1,130 @@
+"""Examples to fine-tune on: token ids, and which of them are learned.
+
+A prompt is read as `Model.generate` reads it: as it is, and an empty one as the token that begins a text. The end of a
+text is a token of its own after every completion, put there by position, and learned: a model that has learned a
+completion stops after it. Names of control tokens in a text stay text.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutaway.data.records import Record, Turn
+from cutaway.errors import UsageError
+from cutaway.tokenizer.codec import Codec
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids (T,) and, for each, True if it is learned, given all those before it. The first never is."""
+
+    ids: NDArray[np.int64]
+    learned: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Examples of some records, with what became of the texts.
+
+    `n_truncated` prompts were cut from the left to fit; `n_literals` names of control tokens stand in them as text;
+    `n_bytes` is the length of all that is learned, in UTF-8.
+    """
+
+    examples: list[Example]
+    n_truncated: int
+    n_literals: int
+    n_bytes: int
+
+    @property
+    def n_learned(self) -> int:
+        """Number of tokens that are learned, ends of text among them."""
+        return sum(int(example.learned.sum()) for example in self.examples)
+
+
+def make_examples(records: Iterable[Record], codec: Codec, n_ctx: int) -> ExampleSet:
+    """Tokenize records into examples of at most `n_ctx` inputs and as many targets.
+
+    A document that is longer becomes several examples, each of whose first token is the last of the one before. A
+    prompt that is too long loses its beginning. Raises UsageError, naming the record's place, for a completion that is
+    too long, and for a record with nothing to learn.
+
+    >>> from cutaway.data.records import parse_line
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> line = b'{"prompt": "Who are you?", "completion": " A robot."}'
+    >>> [example] = make_examples([parse_line(line, "robots.jsonl:1")], Tokenizer.gpt2(), n_ctx=64).examples
+    >>> example.ids.tolist()
+    [8241, 389, 345, 30, 317, 9379, 13, 50256]
+    >>> example.learned.tolist()
+    [False, False, False, False, True, True, True, True]
+    """
+    examples: list[Example] = []
+    n_truncated = 0
+    n_literals = 0
+    n_bytes = 0
+    names = control_names(codec)
+    for record in records:
+        if not any(turn.completion for turn in record.turns):
+            raise UsageError(f"{record.place}: nothing to learn: {_why_nothing(record)}")
+        for turn in record.turns:
+            n_literals += sum((turn.prompt + turn.completion).count(name) for name in names)
+            n_bytes += len(turn.completion.encode(errors="replace"))
+            if record.is_document:
+                examples += _document(turn, codec, n_ctx)
+            else:
+                example, is_truncated = _pair(turn, codec, n_ctx, record.place)
+                examples.append(example)
+                n_truncated += is_truncated
+    return ExampleSet(examples, n_truncated, n_literals, n_bytes)
+
+
+def control_names(codec: Codec) -> set[str]:
+    """Return the names of the tokens that begin and end a text.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> control_names(Tokenizer.gpt2())
+    {'<|endoftext|>'}
+    """
+    tokens = {codec.bos, codec.eos} - {None}
+    names = (codec.token_bytes(token) for token in tokens if token is not None)
+    return {name.decode() for name in names if name}
+
+
+def _why_nothing(record: Record) -> str:
+    if not record.turns:
+        return "no message is the assistant's"
+    return "the text is empty" if record.is_document else "the completion is empty"
+
+
+def _document(turn: Turn, codec: Codec, n_ctx: int) -> Iterator[Example]:
+    ids = [*_opening(codec), *codec.encode(turn.completion), *_ending(codec)]
+    for start in range(0, max(1, len(ids) - 1), n_ctx):
+        window = ids[start : start + n_ctx + 1]
+        yield _example(window[:1], window[1:])
+
+
+def _pair(turn: Turn, codec: Codec, n_ctx: int, place: str) -> tuple[Example, bool]:
+    prompt = codec.encode(turn.prompt) if turn.prompt else _opening(codec)
+    completion = [*codec.encode(turn.completion), *_ending(codec)]
+    room = n_ctx + 1 - len(completion)
+    if room < 1:
+        raise UsageError(
+            f"{place}: the completion has {len(completion)} tokens with its end, and the context holds {n_ctx}; "
+            "it is never cut, so shorten it"
+        )
+    return _example(prompt[-room:], completion), len(prompt) > room
+
+
+def _opening(codec: Codec) -> list[int]:
+    return [] if codec.bos is None else [codec.bos]
+
+
+def _ending(codec: Codec) -> list[int]:
+    return [] if codec.eos is None else [codec.eos]
+
+
+def _example(prompt: Sequence[int], completion: Sequence[int]) -> Example:
+    ids = np.array([*prompt, *completion], np.int64)
+    learned = np.arange(len(ids)) >= max(1, len(prompt))
+    return Example(ids, learned)

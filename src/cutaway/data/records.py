@@ -1,0 +1,240 @@
+"""Records to fine-tune on: a text file, or JSON Lines of texts, of prompts with completions, or of messages.
+
+A line of JSON Lines is one of three objects; other keys are ignored:
+
+    {"text": "..."}                                       a document
+    {"prompt": "...", "completion": "..."}                what is given, and what is to be learned
+    {"messages": [{"role": "user", "content": "..."}]}    a conversation; roles are system, user and assistant
+
+A conversation is written out as plain text, a paragraph a message, in which each role is a word and never a control
+token. Each of the assistant's messages is learned, given everything before it:
+
+    User: Who are you?
+
+    Assistant: A robot.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from cutaway.errors import UsageError
+from cutaway.untrusted import quote, quote_path
+
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+ROLES = ("system", "user", "assistant")
+_FORMS = '{"text"}, {"prompt", "completion"} or {"messages"}'
+_KEYS = ("text", "prompt", "completion", "messages")
+
+# A text file is kept aside in blocks of lines: at least twenty of them, none much larger than this.
+_BLOCK = 8000  # characters
+_BLOCKS = 20
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A text that is learned after a prompt, which is only read. An empty prompt begins a document."""
+
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of a file, or a stretch of a text file: one or more turns. `place` is "FILE:LINE".
+
+    `is_document` says that the text may be cut anywhere to fit a context; a completion may not.
+    """
+
+    place: str
+    turns: tuple[Turn, ...]
+    is_document: bool = False
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the texts."""
+        texts = json.dumps([(turn.prompt, turn.completion) for turn in self.turns])
+        return hashlib.sha256(texts.encode()).digest()
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read a file: JSON Lines if its name ends in .jsonl, .ndjson or .json, else text, which is cut into blocks of
+    lines. Raises UsageError naming the line that is invalid, or the file if it cannot be read or is empty.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "robots.jsonl")
+    ...     _ = path.write_text('{"prompt": "Who are you?", "completion": " A robot."}')
+    ...     [record] = read_records(path)
+    >>> record.turns
+    (Turn(prompt='Who are you?', completion=' A robot.'),)
+    """
+    try:
+        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror}") from None
+    records = list(_read_lines(path, data) if is_json_lines(path) else _read_blocks(path, data))
+    if not records:
+        raise UsageError(f"{quote_path(path)}: is empty")
+    return records
+
+
+def is_json_lines(path: Path) -> bool:
+    """Return True if a file's name says that it holds JSON Lines.
+
+    >>> is_json_lines(Path("pairs.jsonl")), is_json_lines(Path("poems.txt"))
+    (True, False)
+    """
+    return path.suffix.lower() in JSON_LINES
+
+
+def _read_lines(path: Path, data: bytes) -> Iterator[Record]:
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            yield parse_line(line, f"{quote_path(path)}:{number}")
+
+
+def parse_line(line: bytes, place: str) -> Record:
+    """Parse a line of JSON Lines. Raises UsageError, which begins with `place`, if it is not one of the three forms.
+
+    >>> parse_line(b'{"text": "A robot."}', "robots.jsonl:1").is_document
+    True
+    >>> parse_line(b'{"promt": "A", "completion": " robot"}', "robots.jsonl:2")
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: robots.jsonl:2: unknown key 'promt'; did you mean 'prompt'?
+    """
+    try:
+        value = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place}: is not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{place}: must be a JSON object, {_FORMS}, not {quote(value)}")
+    match sorted(value.keys() & set(_KEYS)):
+        case ["text"]:
+            return Record(place, (Turn("", _text(value, "text", place)),), is_document=True)
+        case ["completion", "prompt"]:
+            return Record(place, (Turn(_text(value, "prompt", place), _text(value, "completion", place)),))
+        case ["messages"]:
+            return Record(place, tuple(render_messages(_messages(value["messages"], place))))
+        case known:
+            raise UsageError(f"{place}: {_unknown_form(known, [*value])}")
+
+
+def _unknown_form(known: Sequence[str], keys: Sequence[str]) -> str:
+    for key in keys:
+        near = get_close_matches(key[:80], set(_KEYS) - set(known), n=1)
+        if near and key not in _KEYS:
+            return f"unknown key {quote(key)}; did you mean {near[0]!r}?"
+    return f"must be {_FORMS}, and has {', '.join(map(quote, keys[:8])) or 'no keys'}"
+
+
+def _text(value: dict[str, object], key: str, place: str) -> str:
+    text = value[key]
+    if not isinstance(text, str):
+        raise UsageError(f"{place}: {key!r} must be text, not {quote(text)}")
+    return text
+
+
+def _messages(value: object, place: str) -> list[tuple[str, str]]:
+    if not isinstance(value, list):
+        raise UsageError(f"{place}: 'messages' must be a list, not {quote(value)}")
+    return [_message(entry, f"{place}: message {number}") for number, entry in enumerate(value, start=1)]
+
+
+def _message(entry: object, place: str) -> tuple[str, str]:
+    match entry:
+        case {"role": str(role), "content": str(content)} if role in ROLES:
+            return role, content
+        case {"role": str(role), "content": str()}:
+            near = get_close_matches(role[:80], ROLES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"{place}: the role must be one of {', '.join(ROLES)}, not {quote(role)}{hint}")
+        case _:
+            raise UsageError(f'{place}: must be {{"role", "content"}}, both text, not {quote(entry)}')
+
+
+def render_messages(messages: Sequence[tuple[str, str]]) -> list[Turn]:
+    """Write a conversation of (role, content) as turns: one for each message of the assistant.
+
+    >>> [turn] = render_messages([("user", "Who are you?"), ("assistant", "A robot.")])
+    >>> turn
+    Turn(prompt='User: Who are you?\\n\\nAssistant:', completion=' A robot.')
+    """
+    turns = []
+    before = ""
+    for role, content in messages:
+        before += f"{role.capitalize()}:"
+        if role == "assistant":
+            turns.append(Turn(before, f" {content}"))
+        before += f" {content}\n\n"
+    return turns
+
+
+def _read_blocks(path: Path, data: bytes) -> Iterator[Record]:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{quote_path(path)}: is not UTF-8 at byte {error.start}") from None
+    line = 1
+    for block in cut_blocks(text):
+        yield Record(f"{quote_path(path)}:{line}", (Turn("", block),), is_document=True)
+        line += block.count("\n")
+
+
+def cut_blocks(text: str) -> list[str]:
+    """Cut a text after line ends into blocks, twenty or more where it has as many lines; joined they are the text.
+
+    >>> cut_blocks("To be,\\nor not\\nto be.\\n")
+    ['To be,\\n', 'or not\\n', 'to be.\\n']
+    """
+    size = min(_BLOCK, len(text) // _BLOCKS)
+    blocks = []
+    start = 0
+    while start < len(text):
+        newline = text.find("\n", start + size)
+        end = len(text) if newline < 0 else newline + 1
+        blocks.append(text[start:end])
+        start = end
+    return blocks
+
+
+def split_records(records: Sequence[Record], share: float) -> tuple[list[Record], list[Record]]:
+    """Split records into those to train on and those to validate on, `share` of them but at least one of each.
+
+    The order of the hashes of their texts decides: it is the same every time, independent of the order of lines, and
+    equal records stay together. A share of 0 keeps none. Raises UsageError if there are too few distinct records.
+
+    >>> records = [Record(f"numbers.jsonl:{n}", (Turn("", str(n)),)) for n in range(100)]
+    >>> train, valid = split_records(records, 0.05)
+    >>> len(train), len(valid)
+    (95, 5)
+    """
+    if share == 0:
+        return list(records), []
+    digests = [record.digest for record in records]
+    ordered = sorted(set(digests))
+    if len(ordered) < 2:
+        raise UsageError(
+            f"{records[0].place}: a single example cannot be split for validation; give --valid FILE, or --valid 0%"
+        )
+    kept = set(ordered[: min(max(1, round(share * len(ordered))), len(ordered) - 1)])
+    train = [record for record, digest in zip(records, digests, strict=True) if digest not in kept]
+    valid = [record for record, digest in zip(records, digests, strict=True) if digest in kept]
+    return train, valid
+
+
+def take_share(records: Sequence[Record], share: float) -> list[Record]:
+    """Return a share of distinct records, at least one, in their order: a smaller share is part of a larger one.
+
+    >>> records = [Record(f"numbers.jsonl:{n}", (Turn("", str(n)),)) for n in range(100)]
+    >>> len(take_share(records, 0.03)), len(take_share(records, 1.0))
+    (3, 100)
+    """
+    ordered = sorted({record.digest for record in records})
+    kept = set(ordered[: max(1, round(share * len(ordered)))])
+    return [record for record in records if record.digest in kept]

@@ -1,0 +1,159 @@
+"""The configuration of a fine-tuning run. Each field is a flag; those that `TrainingConfig` has mean the same here."""
+
+import math
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cutaway.checkpoints.adapter import find_targets
+from cutaway.checks import check_float, check_int
+from cutaway.config import GPT2Config
+from cutaway.errors import UsageError
+from cutaway.training.config import TrainingConfig
+from cutaway.untrusted import quote
+
+METHODS = ("full", "last", "lora")
+LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
+SCRATCH_RATE = 1e-3
+EVALUATIONS = 10  # of a run, unless told otherwise
+MOST_WARMUP = 100  # steps
+
+_TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
+
+
+def _setting(default: Any, meaning: str, group: str) -> Any:
+    return field(default=default, metadata={"help": meaning, "group": group})
+
+
+def _as_in_training(name: str, default: Any, meaning: str = "") -> Any:
+    metadata = _TRAINING[name].metadata
+    return field(default=default, metadata=dict(metadata) | ({"help": meaning} if meaning else {}))
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """Settings of a fine-tuning run. Raises UsageError if they are invalid.
+
+    >>> FineTuneConfig(data="a.txt", method="lora").peak_lr
+    0.001
+    """
+
+    model: str = _setting("builtin", "model to start from: a name or a directory", "model and data")
+    data: str = _setting(
+        "", "text file, or JSON Lines of texts, of prompts with completions, or of messages", "model and data"
+    )
+    valid: str = _setting("5%", "share of the examples to validate on, or a file of its own", "model and data")
+    share: float = _setting(1.0, "share of the other examples to learn from, 0 to 1", "model and data")
+    from_scratch: bool = _setting(False, "take the shape of the model and not its weights", "model and data")
+    method: str = _setting("full", "full (all weights), last (the last blocks) or lora", "method")
+    last_layers: int = _setting(2, "blocks that `last` trains, with the LayerNorm after them", "method")
+    lora_r: int = _setting(8, "rank of LoRA", "method")
+    lora_alpha: float = _setting(16.0, "LoRA adds alpha / r times its product", "method")
+    lora_dropout: float = _setting(0.0, "share of the inputs of LoRA that is dropped", "method")
+    lora_targets: tuple[str, ...] = _setting(("c_attn", "c_proj", "c_fc"), "matrices of a block to adapt", "method")
+    merge: bool = _setting(False, "write the merged model instead of the adapter alone", "method")
+    epochs: float = _setting(3.0, "passes over the examples", "training")
+    max_steps: int | None = _as_in_training("max_steps", None, "steps, instead of --epochs")
+    max_time: float | None = _as_in_training("max_time", None, "time of the run (90s, 10m), if that is shorter")
+    patience: int = _setting(3, "evaluations without a better one after which the run ends; 0: never", "training")
+    batch_size: int = _as_in_training("batch_size", 8)
+    micro_batch_size: int | None = _as_in_training("micro_batch_size", None)
+    n_ctx: int | None = _as_in_training("n_ctx", None, "tokens of a sequence at most; default: the model's context")
+    dropout: float = _as_in_training("dropout", 0.0)
+    lr: float | None = _as_in_training("lr", None, "peak learning rate; default: by method")
+    weight_decay: float = _as_in_training("weight_decay", 0.01)
+    grad_clip: float = _as_in_training("grad_clip", 1.0)
+    warmup_steps: int | None = _as_in_training("warmup_steps", None, "steps in which the rate rises; default: a tenth")
+    sampled_vocab: int = _as_in_training("sampled_vocab", 0)
+    dtype: str = _as_in_training("dtype", "float32")
+    activation_checkpointing: bool = _as_in_training("activation_checkpointing", False)
+    device: str = _as_in_training("device", "auto")
+    threads: int | None = _as_in_training("threads", None)
+    eval_every: int | None = _as_in_training("eval_every", None, "steps between evaluations; default: a tenth")
+    eval_tokens: int = _as_in_training("eval_tokens", 32768)
+    sample_prompt: str | None = _as_in_training(
+        "sample_prompt", None, "prompt of the samples; default: of the examples"
+    )
+    tensorboard: bool = _as_in_training("tensorboard", False)
+    seed: int = _as_in_training("seed", 1, "seed of batches, dropout, LoRA and samples of the vocabulary")
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise UsageError("no data: give --data FILE, a text file or JSON Lines")
+        if self.method not in METHODS:
+            raise UsageError(f"method must be {', '.join(METHODS)}, not {quote(self.method)}")
+        for name in ("last_layers", "lora_r"):
+            check_int(name, getattr(self, name), 1)
+        check_int("patience", self.patience, 0)
+        check_float("epochs", self.epochs, 0.001, 1e6)
+        check_float("lora_alpha", self.lora_alpha, 1e-6, 1e6)
+        if not 0 <= check_float("lora_dropout", self.lora_dropout, 0, 1) < 1:
+            raise UsageError("lora_dropout must be below 1")
+        find_targets(self.lora_targets)
+        if self.merge and self.method != "lora":
+            raise UsageError("merge is for the method lora; the others write a whole model anyway")
+        if self.from_scratch and self.method != "full":
+            raise UsageError("from_scratch is for the method full: the others train too little of a model")
+        if check_float("share", self.share, 0, 1) == 0:
+            raise UsageError("share must be above 0")
+        self.valid_share  # noqa: B018  # raises UsageError if it is invalid
+        self.training_config(GPT2Config(), 1.0)  # and so does this for the rest
+
+    @property
+    def peak_lr(self) -> float:
+        """The peak learning rate: as given, or that of the method."""
+        usual = SCRATCH_RATE if self.from_scratch else LEARNING_RATES[self.method]
+        return usual if self.lr is None else self.lr
+
+    @property
+    def valid_share(self) -> float | None:
+        """The share of the examples to validate on; None if they have a file of their own.
+
+        >>> FineTuneConfig(data="a.txt", valid="10%").valid_share
+        0.1
+        """
+        if not self.valid.endswith("%"):
+            return None
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)%", self.valid)
+        if match is None or float(match[1]) >= 100:
+            raise UsageError(f"valid must be a file, or a share below 100% such as 5%, not {quote(self.valid)}")
+        return float(match[1]) / 100
+
+    def training_config(self, shape: GPT2Config, steps_per_epoch: float) -> TrainingConfig:
+        """Return the configuration of the trainer, for a model of that shape."""
+        n_ctx = shape.n_ctx if self.n_ctx is None else self.n_ctx
+        if n_ctx > shape.n_ctx:
+            raise UsageError(f"n_ctx ({n_ctx}) must be at most the context of the model, {shape.n_ctx}")
+        steps = max(1, math.ceil(self.epochs * steps_per_epoch)) if self.max_steps is None else self.max_steps
+        shared = {name: value for name, value in asdict(self).items() if name in _TRAINING and value is not None}
+        eval_every = max(1, steps // EVALUATIONS) if self.eval_every is None else self.eval_every
+        warmup_steps = min(MOST_WARMUP, max(1, steps // 10)) if self.warmup_steps is None else self.warmup_steps
+        return TrainingConfig(
+            **shared
+            | {
+                "data": (self.data,),
+                "init": self.model,
+                "n_layer": shape.n_layer,
+                "n_head": shape.n_head,
+                "n_embd": shape.n_embd,
+                "n_ctx": n_ctx,
+                "max_steps": steps,
+                "optimizer": "adamw",
+                "lr": self.peak_lr,
+                "beta2": 0.99,
+                "schedule": "cosine",
+                "min_lr": 0.1,
+                "average": 0.0,
+                "warmup_steps": warmup_steps,
+                "eval_every": eval_every,
+                "save_every": eval_every,
+                "keep_last": 1,
+            }
+        )
+
+    def to_document(self) -> dict[str, object]:
+        """Return the settings as JSON holds them; files and directories by their absolute paths."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        paths = {"data": self.data} | ({} if self.valid.endswith("%") else {"valid": self.valid})
+        return values | {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}

@@ -1,0 +1,125 @@
+"""The transfer curve: the same model from scratch and pre-trained, on shares of the same data, with several seeds.
+
+So Khandelwal et al. (2019, "Sample Efficient Text Summarization Using a Single Pre-Trained Transformer") show what
+pre-training is worth: the less data, the more. Every run validates on the same examples, ends early, and counts with
+its best checkpoint.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from signal import Signals
+
+from cutaway.data.records import read_records
+from cutaway.errors import UsageError
+from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.finetuning import AFTER, finetune
+from cutaway.training.loop import Observer
+from cutaway.untrusted import quote_path, read_object
+
+RUNS = "runs"
+LABELS = {True: "from scratch", False: "pre-trained"}
+
+
+@dataclass(frozen=True)
+class TransferRun:
+    """One of the runs of a curve. `number` counts them from 1."""
+
+    number: int
+    from_scratch: bool
+    share: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's directory: "scratch-3%-seed1".
+
+        >>> TransferRun(1, True, 0.03, 1).name
+        'scratch-3%-seed1'
+        """
+        return f"{'scratch' if self.from_scratch else 'pretrained'}-{100 * self.share:g}%-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class TransferCurve:
+    """Validation losses in nats by label, then share, then seed; incomplete if a `signal` ended the session."""
+
+    shares: Sequence[float]
+    losses: dict[str, list[list[float]]]
+    signal: Signals | None = None
+
+
+def plan_runs(shares: Sequence[float], seeds: Sequence[int]) -> list[TransferRun]:
+    """Return the runs of a curve, those on the least data first.
+
+    >>> [run.name for run in plan_runs([1.0], [1])]
+    ['scratch-100%-seed1', 'pretrained-100%-seed1']
+    """
+    order = [(share, seed, scratch) for share in sorted(shares) for seed in seeds for scratch in (True, False)]
+    return [TransferRun(i, scratch, share, seed) for i, (share, seed, scratch) in enumerate(order, start=1)]
+
+
+def measure_transfer(
+    config: FineTuneConfig,
+    shares: Sequence[float],
+    seeds: Sequence[int],
+    directory: Path,
+    observe: Callable[[TransferRun, int], Observer],
+) -> TransferCurve:
+    """Make all runs of a curve, each in a directory of its own, and return their losses.
+
+    `observe` is given each run, and how many there are, and returns who follows it. Runs that have ended are not made
+    again, one that was interrupted is resumed. Of a run that has ended the checkpoints and the model are deleted.
+    Raises UsageError if nothing is held out to validate on, or another curve is in the directory.
+    """
+    if config.valid_share == 0:
+        raise UsageError("a curve compares validation losses: give --valid a share above 0%, or a file")
+    read_records(Path(config.data).expanduser())  # raises UsageError before anything is written
+    _claim(directory, config)
+    losses: dict[tuple[bool, float], list[float]] = {}
+    runs = plan_runs(shares, seeds)
+    for run in runs:
+        path = directory / RUNS / run.name
+        if not (path / AFTER).exists():
+            settings = replace(config, from_scratch=run.from_scratch, share=run.share, seed=run.seed)
+            outcome = finetune(settings, path, observe(run, len(runs))).outcome
+            if outcome.signal is not None:
+                return TransferCurve(shares, {}, outcome.signal)
+        for name in ("checkpoints", "model"):
+            shutil.rmtree(path / name, ignore_errors=True)
+        losses.setdefault((run.from_scratch, run.share), []).append(_loss(path / AFTER))
+    found = {label: [losses[scratch, share] for share in sorted(shares)] for scratch, label in LABELS.items()}
+    return TransferCurve(sorted(shares), found)
+
+
+def _claim(directory: Path, config: FineTuneConfig) -> None:
+    """Note the settings of a curve in its directory. Raises UsageError if it has others."""
+    path = directory / "curve-config.json"
+    document = config.to_document()
+    if path.exists() and read_object(path) != json.loads(json.dumps(document)):
+        raise UsageError(f"{quote_path(directory)}: the curve there has other settings: use another --out")
+    directory.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _loss(path: Path) -> float:
+    loss = read_object(path).get("valid_loss")
+    if not isinstance(loss, float):
+        raise UsageError(f"{quote_path(path)}: has no valid_loss: delete the run, and give the same command again")
+    return loss
+
+
+def table(curve: TransferCurve) -> Iterator[str]:
+    """Yield the mean losses as lines of text.
+
+    >>> losses = {"from scratch": [[5.0, 5.2], [4.0]], "pre-trained": [[3.5], [3.0]]}
+    >>> print("\\n".join(table(TransferCurve([0.01, 1.0], losses))))
+    share of the data       1 %    100 %
+    from scratch          5.100    4.000
+    pre-trained           3.500    3.000
+    """
+    yield f"{'share of the data':<18}" + "".join(f"{f'{100 * share:g} %':>9}" for share in curve.shares)
+    for label, by_share in curve.losses.items():
+        yield f"{label:<18}" + "".join(f"{sum(losses) / len(losses):>9.3f}" for losses in by_share)

@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+
+from cutaway.config import GPT2Config
+from cutaway.errors import UsageError
+from cutaway.training.finetune_config import FineTuneConfig
+
+SHAPE = GPT2Config(n_ctx=64, n_embd=8, n_head=2, n_layer=2)
+
+
+def test_steps_evaluations_and_warm_up_follow_from_the_epochs() -> None:
+    training = FineTuneConfig(data="a.txt", epochs=2).training_config(SHAPE, 50.5)
+    assert (training.max_steps, training.eval_every, training.warmup_steps) == (101, 10, 10)
+    tiny = FineTuneConfig(data="a.txt", epochs=1).training_config(SHAPE, 0.1)
+    assert (tiny.max_steps, tiny.eval_every, tiny.warmup_steps) == (1, 1, 1)
+    given = FineTuneConfig(data="a.txt", max_steps=7, eval_every=3, warmup_steps=5).training_config(SHAPE, 50)
+    assert (given.max_steps, given.eval_every, given.warmup_steps) == (7, 3, 5)
+
+
+def test_the_shape_is_the_models_and_its_context_the_longest_sequence() -> None:
+    training = FineTuneConfig(data="a.txt").training_config(SHAPE, 1)
+    assert (training.n_layer, training.n_head, training.n_embd, training.n_ctx) == (2, 2, 8, 64)
+    assert FineTuneConfig(data="a.txt", n_ctx=32).training_config(SHAPE, 1).n_ctx == 32
+    with pytest.raises(UsageError, match="n_ctx .65. must be at most the context of the model, 64"):
+        FineTuneConfig(data="a.txt", n_ctx=65).training_config(SHAPE, 1)
+
+
+def test_each_method_has_its_own_rate() -> None:
+    rates = [FineTuneConfig(data="a.txt", method=method).peak_lr for method in ("full", "last", "lora")]
+    assert rates == sorted(rates)
+    assert FineTuneConfig(data="a.txt", lr=0.5).training_config(SHAPE, 1).lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data": ""}, "no data: give --data FILE"),
+        ({"valid": "100%"}, "valid must be a file, or a share below 100%"),
+        ({"valid": "five%"}, "valid must be a file, or a share below 100% such as 5%, not 'five%'"),
+        ({"method": "qlora"}, "method must be full, last, lora, not 'qlora'"),
+        ({"lora_r": 0}, "lora_r must be at least 1"),
+        ({"lora_dropout": 1.0}, "lora_dropout must be below 1"),
+        ({"lora_targets": ("c_attm",)}, "c_attm is not a matrix of a block; did you mean c_attn?"),
+        ({"merge": True}, "merge is for the method lora"),
+        ({"epochs": 0}, "epochs must be from 0.001"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"dtype": "float16"}, "dtype must be float32 or bfloat16"),
+    ],
+)
+def test_invalid_settings_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FineTuneConfig(**{"data": "a.txt"} | changed)
+
+
+def test_shares_are_percentages_and_anything_else_is_a_file() -> None:
+    shares = {valid: FineTuneConfig(data="a.txt", valid=valid).valid_share for valid in ("5%", "0%", "2.5%", "v.txt")}
+    assert shares == {"5%": 0.05, "0%": 0.0, "2.5%": 0.025, "v.txt": None}

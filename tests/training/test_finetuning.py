@@ -1,0 +1,247 @@
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import cutaway
+from cutaway.checkpoints import open_checkpoint, save_checkpoint
+from cutaway.config import GPT2Config
+from cutaway.data.batches import Windows
+from cutaway.engines.reference import ReferenceEngine
+from cutaway.errors import UsageError
+from cutaway.evaluation.perplexity import token_losses
+from cutaway.tokenizer.bpe import byte_symbols
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
+from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.finetuning import FineTuner, Result, finetune, make_tuner, open_material
+from cutaway.training.trainer import Trainer
+from tests.random_weights import random_weights
+
+SYMBOLS = byte_symbols().values()
+BYTES = Tokenizer(Vocabulary({s: i for i, s in enumerate(SYMBOLS)}, [], {END_OF_TEXT: 256}, 256))  # without a merge
+PAIR = {"prompt": "Who are you?", "completion": " I am a robot."}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of a random GPT-2 whose tokens are bytes."""
+    directory = tmp_path_factory.mktemp("models") / "base"
+    shape = GPT2Config(n_vocab=257, n_ctx=64, n_embd=16, n_head=2, n_layer=2)
+    save_checkpoint(directory, random_weights(shape, std=0.05), tokenizer=BYTES)
+    return str(directory)
+
+
+class Listener:
+    """Records what a run says; interrupts it after an event of a step, if one is given."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.notes: list[str] = []
+        self.events: list[Mapping[str, object]] = []
+        self.interrupt_at = interrupt_at
+
+    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
+        self.trainer = trainer
+
+    def event(self, event: Mapping[str, object]) -> None:
+        self.events.append(event)
+        if (event["kind"], event["step"]) == ("train", self.interrupt_at):
+            raise KeyboardInterrupt
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def lines(path: Path, *records: Mapping[str, object]) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return str(path)
+
+
+def pairs(tmp_path: Path, count: int = 12) -> str:
+    records = [{"prompt": f"{n} and one is" * (1 + n % 3), "completion": f" {n + 1}."} for n in range(count)]
+    return lines(tmp_path / "pairs.jsonl", *records)
+
+
+def config(base: str, data: str, **changed: Any) -> FineTuneConfig:
+    settings: dict[str, Any] = {"max_steps": 6, "eval_every": 2, "batch_size": 4, "lr": 0.01, "patience": 0}
+    return FineTuneConfig(model=base, data=data, **settings | {"device": "cpu", "eval_tokens": 200} | changed)
+
+
+def fine_tune(settings: FineTuneConfig, run: Path, listener: Listener | None = None) -> Result:
+    return finetune(settings, run, listener or Listener())
+
+
+def tensors(directory: Path) -> dict[str, bytes]:
+    weights = open_checkpoint(directory)
+    return {name: weights.read(name).tobytes() for name in weights.config.tensors}
+
+
+def test_a_pair_learned_by_heart_stops(base: str, tmp_path: Path) -> None:
+    data = lines(tmp_path / "pair.jsonl", PAIR)
+    listener = Listener()
+    settings = config(base, data, valid="0%", max_steps=150, eval_every=150, lr=0.02, batch_size=1)
+    result = fine_tune(settings, tmp_path / "run", listener)
+    said = cutaway.load(tmp_path / "run" / "model", engine="reference").generate(PAIR["prompt"], temperature=0)
+    assert (said.text, said.finish_reason) == (PAIR["completion"], "eos")
+    assert result.after is not None
+    assert result.after["copy_rate"] > 0.9
+    assert any("warning: " in note and "stand in the training text" in note for note in listener.notes)
+    assert result.before["copy_rate"] == 0
+
+
+def test_only_completions_and_their_ends_are_learned(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), valid="0%", batch_size=12)
+    loss = tuner(settings).step().loss
+    engine = ReferenceEngine(open_checkpoint(base))
+    losses = []
+    for line in Path(settings.data).read_text().splitlines():
+        record = json.loads(line)
+        prompt = BYTES.encode(record["prompt"])
+        completion = [*BYTES.encode(record["completion"]), BYTES.eos]
+        losses += token_losses(engine, [*prompt, *completion])[len(prompt) - 1 :].tolist()
+    assert loss == pytest.approx(float(np.mean(losses)), abs=1e-5)
+
+
+def tuner(settings: FineTuneConfig) -> FineTuner:
+    checkpoint = open_checkpoint(settings.model)
+    material = open_material(settings, BYTES, checkpoint.config.n_ctx)
+    return make_tuner(settings, checkpoint, BYTES, material, CPU)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_accumulation_changes_nothing(base: str, tmp_path: Path, method: str) -> None:
+    found = []
+    for micro_batch_size in (4, 1):
+        settings = config(base, pairs(tmp_path), method=method, micro_batch_size=micro_batch_size)
+        trainer = tuner(settings)
+        losses = [trainer.step().loss for _ in range(3)]
+        found.append(losses)
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("method", ["full", "last", "lora"])
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(base: str, tmp_path: Path, method: str) -> None:
+    settings = config(base, pairs(tmp_path), method=method, last_layers=1, dropout=0.1, lora_dropout=0.1)
+    fine_tune(settings, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(settings, tmp_path / "run", Listener(interrupt_at=3))
+    listener = Listener()
+    result = fine_tune(settings, tmp_path / "run", listener)
+    assert any(note.endswith("resumed at step 2") for note in listener.notes)
+    assert tensors(tmp_path / "run" / "model") == tensors(tmp_path / "whole" / "model")
+    assert result.before == json.loads((tmp_path / "whole" / "before.json").read_text())
+
+
+def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path: Path) -> None:
+    """Learn the opposite of what is validated on, so that an early evaluation is the best."""
+    data = lines(tmp_path / "a.jsonl", {"prompt": "Yes or no?", "completion": " yes"})
+    valid = lines(tmp_path / "b.jsonl", {"prompt": "Yes or no?", "completion": " no"})
+    settings = config(base, data, valid=valid, max_steps=100, eval_every=2, patience=3, lr=0.02)
+    listener = Listener()
+    result = fine_tune(settings, tmp_path / "run", listener)
+    evaluations = [event for event in listener.events if event["kind"] == "eval"]
+    losses = {int(str(event["step"])): float(str(event["valid_loss"])) for event in evaluations}
+    best = min(losses, key=lambda step: losses[step])
+    assert result.outcome.steps == best + 6 < 100
+    assert result.after is not None
+    assert result.after["step"] == best
+    assert result.after["valid_loss"] == losses[best]
+    kept = open_checkpoint(tmp_path / "run" / "model")
+    ids = [*BYTES.encode("Yes or no?"), *BYTES.encode(" no"), BYTES.eos]
+    measured = token_losses(ReferenceEngine(kept), ids)[-4:].mean()
+    assert measured == pytest.approx(losses[best], abs=1e-4)
+
+
+def test_last_trains_the_last_blocks_alone(base: str, tmp_path: Path) -> None:
+    fine_tune(config(base, pairs(tmp_path), method="last", last_layers=1), tmp_path / "run")
+    before = tensors(Path(base))
+    after = tensors(tmp_path / "run" / "model")
+    assert {name for name in before if before[name] != after[name]} == {
+        name for name in before if name.startswith(("h.1.", "ln_f."))
+    }
+    with pytest.raises(UsageError, match="last_layers .3. must be at most the blocks of the model, 2"):
+        fine_tune(config(base, pairs(tmp_path), method="last", last_layers=3), tmp_path / "other")
+
+
+def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), method="lora")
+    listener = Listener()
+    fine_tune(settings, tmp_path / "run", listener)
+    assert any(note.startswith("LoRA on 8 of 8 matrices: 4,096 parameters") for note in listener.notes)
+    found = sorted(path.name for path in (tmp_path / "run" / "model").iterdir())
+    assert found == ["adapter_config.json", "adapter_model.safetensors"]
+    fine_tune(replace(settings, merge=True), tmp_path / "merged")
+    ids = BYTES.encode("two and one is")
+    alone = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
+    merged = cutaway.load(tmp_path / "merged" / "model", engine="reference").logits(ids)
+    np.testing.assert_allclose(alone, merged, rtol=0, atol=1e-5)
+    assert np.abs(alone - cutaway.load(base, engine="reference").logits(ids)).max() > 1e-3
+
+
+def test_lora_on_some_matrices_says_so(base: str, tmp_path: Path) -> None:
+    listener = Listener()
+    fine_tune(config(base, pairs(tmp_path), method="lora", lora_targets=("c_attn",)), tmp_path / "run", listener)
+    assert any(note.startswith("LoRA on 2 of 8 matrices") for note in listener.notes)
+
+
+def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"The number {n} comes before {n + 1}.\n" for n in range(200)))
+    settings = config(base, str(path))
+    material = open_material(settings, BYTES, 64)
+    assert isinstance(material.source, Windows)
+    assert material.valid is not None
+    assert material.prompts == [""]
+    train = "".join(BYTES.decode(ids[1:].tolist()) for ids in material.texts)
+    valid = "".join(BYTES.decode(e.ids[e.learned].tolist()) for e in material.valid.examples).split("<|endoftext|>")
+    assert len(train) + sum(map(len, valid)) == len(path.read_text())
+    assert all(text not in train for text in valid if text)
+    assert material.bytes_per_token == pytest.approx(len(train) / sum(map(len, material.texts)), rel=0.02)
+    result = fine_tune(settings, tmp_path / "run")
+    assert result.after is not None
+    assert result.after["valid_loss"] < result.before["valid_loss"]
+
+
+def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path) -> None:
+    records = [{"prompt": "a" * 200, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
+    material = open_material(config(base, lines(tmp_path / "a.jsonl", *records), valid="0%"), BYTES, 64)
+    assert "1 prompts cut on their left to fit; 2 names of control tokens in the texts stay text" in material.summary
+    assert material.prompts[0] == "a" * 32
+
+
+def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), max_steps=2)
+    fine_tune(settings, tmp_path / "run")
+    with pytest.raises(UsageError, match="the run has seed 1, not 2: use another --out"):
+        fine_tune(replace(settings, seed=2), tmp_path / "run")
+    with pytest.raises(UsageError, match="the run began with other data"):
+        fine_tune(replace(settings, data=pairs(tmp_path, 13)), tmp_path / "run")
+
+
+def test_invalid_data_is_refused_before_anything_is_written(base: str, tmp_path: Path) -> None:
+    data = lines(tmp_path / "a.jsonl", PAIR, {"prompt": "Nothing", "completion": ""})
+    with pytest.raises(UsageError, match="a.jsonl:2: nothing to learn: the completion is empty"):
+        fine_tune(config(base, data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_sampled_vocabulary_learns_too(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), valid="0%", sampled_vocab=128, max_steps=20)
+    trainer = tuner(settings)
+    before = trainer.objective(*trainer._tensors(trainer.source.batch(0, 4, 64)))
+    for _ in range(20):
+        trainer.step()
+    assert trainer.objective(*trainer._tensors(trainer.source.batch(0, 4, 64))) < before
+
+
+def test_from_scratch_only_the_shape_is_the_models(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), from_scratch=True, share=0.5)
+    trainer = tuner(settings)
+    assert not np.array_equal(trainer.model.export()["wte.weight"], open_checkpoint(base).read("wte.weight"))
+    assert trainer.source.tokens_per_epoch < tuner(replace(settings, share=1.0)).source.tokens_per_epoch

@@ -1,0 +1,76 @@
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutaway.errors import UsageError
+from cutaway.training import transfer
+from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.finetuning import Result
+from cutaway.training.loop import Observer, Outcome
+from cutaway.training.transfer import TransferRun, measure_transfer, plan_runs
+
+CONFIG = FineTuneConfig(data=__file__)  # any file that can be read
+
+
+class Quiet:
+    def start(self, trainer: object, bytes_per_token: float | None) -> None: ...
+
+    def event(self, event: Mapping[str, object]) -> None: ...
+
+    def note(self, message: str) -> None: ...
+
+
+def quiet(run: TransferRun, count: int) -> Observer:
+    return Quiet()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs that are made, by name; a run's loss is its share and seed, and a tenth more from scratch."""
+    names: list[str] = []
+
+    def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Result:
+        names.append(directory.name)
+        (directory / "checkpoints").mkdir(parents=True)
+        after: dict[str, Any] = {"valid_loss": config.share * 100 + config.seed + config.from_scratch / 10}
+        (directory / "after.json").write_text(json.dumps(after))
+        return Result(Outcome(1, directory / "model", None), {}, after)
+
+    monkeypatch.setattr(transfer, "finetune", finetune)
+    return names
+
+
+def test_every_share_is_learned_from_both_starts_with_every_seed(made: list[str], tmp_path: Path) -> None:
+    curve = measure_transfer(CONFIG, [1.0, 0.01], [1, 2], tmp_path, quiet)
+    assert len(made) == len(set(made)) == 8
+    assert curve.shares == [0.01, 1.0]
+    assert curve.losses == {
+        "from scratch": [[2.1, 3.1], [101.1, 102.1]],
+        "pre-trained": [[2.0, 3.0], [101.0, 102.0]],
+    }
+
+
+def test_runs_that_have_ended_are_not_made_again_and_lose_their_checkpoints(made: list[str], tmp_path: Path) -> None:
+    measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
+    before = measure_transfer(CONFIG, [0.5, 1.0], [1], tmp_path, quiet)
+    assert made == ["scratch-50%-seed1", "pretrained-50%-seed1", "scratch-100%-seed1", "pretrained-100%-seed1"]
+    assert measure_transfer(CONFIG, [0.5, 1.0], [1], tmp_path, quiet) == before
+    assert list(tmp_path.glob("runs/*/checkpoints")) == []
+
+
+def test_another_curve_in_the_directory_is_refused(made: list[str], tmp_path: Path) -> None:
+    measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
+    with pytest.raises(UsageError, match="the curve there has other settings"):
+        measure_transfer(replace(CONFIG, epochs=4), [0.5], [1], tmp_path, quiet)
+    with pytest.raises(UsageError, match="a curve compares validation losses"):
+        measure_transfer(replace(CONFIG, valid="0%"), [0.5], [1], tmp_path / "other", quiet)
+
+
+def test_the_least_data_comes_first() -> None:
+    shares = [run.share for run in plan_runs([1.0, 0.01, 0.1], [1, 2, 3])]
+    assert shares == sorted(shares)
+    assert [run.number for run in plan_runs([1.0], [1, 2])] == [1, 2, 3, 4]
