@@ -23,7 +23,7 @@ _KILLED = -signal.SIGKILL
 _SMALL = "--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --batch-size 4 --max-steps 36 --warmup-steps 5 --device cpu"
 _VARIANTS = {
     "one thread": "--threads 1 --dropout 0.1 --micro-batch-size 3 --eval-every 20 --save-every 4 --keep-last 1",
-    "two threads": "--threads 2 --dropout 0.2 --optimizer adamw --sampled-vocab 100 --eval-every 16 --save-every 7",
+    "two threads": "--threads 2 --batch-size 8 --dropout 0.2 --optimizer adamw --sampled-vocab 100 --eval-every 16 --save-every 7",
 }
 _POINTS = (
     *("save.after_write", "save.before_rename", "save.after_rename", "save.after_sync", "prune.after_rename"),
