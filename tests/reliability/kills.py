@@ -20,10 +20,10 @@ from cutaway.training.metrics_log import read_metrics
 from tests.reliability.harness import FINISHED, Result, scratch, started
 
 _KILLED = -signal.SIGKILL
-_SMALL = "--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --batch-size 4 --max-steps 36 --warmup-steps 5 --device cpu"
+_SMALL = "--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --max-steps 36 --warmup-steps 5 --device cpu"
 _VARIANTS = {
-    "one thread": "--threads 1 --dropout 0.1 --micro-batch-size 3 --eval-every 20 --save-every 4 --keep-last 1",
-    "two threads": "--threads 2 --batch-size 8 --dropout 0.2 --optimizer adamw --sampled-vocab 100 --eval-every 16 --save-every 7",
+    "one thread": "--batch-size 4 --threads 1 --dropout 0.1 --micro-batch-size 3 --eval-every 20 --save-every 4",
+    "two threads": "--batch-size 8 --threads 2 --dropout 0.2 --optimizer adamw --sampled-vocab 99 --save-every 7",
 }
 _POINTS = (
     *("save.after_write", "save.before_rename", "save.after_rename", "save.after_sync", "prune.after_rename"),

@@ -105,7 +105,10 @@ def _retire(leftover: Path, target: Path, belongs: Callable[[str], bool]) -> Non
 
 
 def sync(path: Path) -> None:
-    """See a file's or a directory's content onto the disk. Raises OSError."""
+    """See a file's or a directory's content onto the disk. Raises OSError.
+
+    >>> sync(Path("/"))
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

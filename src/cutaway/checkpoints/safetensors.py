@@ -257,7 +257,15 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read all arrays of a safetensors file, each in its own dtype. Raises CheckpointError if it is invalid."""
+    """Read all arrays of a safetensors file, each in its own dtype. Raises CheckpointError if it is invalid.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "arrays.safetensors")
+    ...     write_arrays(path, {"loss": np.array([2.5], np.float32)})
+    ...     read_arrays(path)["loss"].dtype
+    dtype('float32')
+    """
     file = TensorFile(path)
     for name, entry in file.entries.items():
         if entry.dtype not in _NUMPY:

@@ -81,6 +81,16 @@ def write_checkpoint(
     """Write the files of a checkpoint into an empty directory, neither atomically nor seen onto the disk.
 
     Raises OSError where the disk refuses, CheckpointError if the weights cannot be saved.
+
+    >>> import numpy as np
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.checkpoints import ArrayWeights
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> with TemporaryDirectory() as directory:
+    ...     write_checkpoint(Path(directory), ArrayWeights(config, ones), FORMATS["float32"])
+    ...     sorted(path.name for path in Path(directory).iterdir())
+    ['config.json', 'model.safetensors']
     """
     config = config_json(weights.config, target, _end_of_text(weights.config, tokenizer))
     _write_weights(directory, weights, target, max_shard_bytes)
@@ -92,12 +102,24 @@ def write_checkpoint(
 
 
 def weights_bytes(weights: Weights, target: Format) -> int:
-    """Return the bytes that the weights take in that format."""
+    """Return the bytes that the weights take in that format.
+
+    >>> import numpy as np
+    >>> from cutaway.checkpoints import ArrayWeights
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    >>> weights_bytes(ArrayWeights(config, ones), FORMATS["float32"])
+    352
+    """
     return sum(map(_n_bytes, stored_as(weights.config, target).values()))
 
 
 def save_failure(error: OSError, target: Path, needed: int) -> str:
-    """Return the reason of an error in words; on a full disk with the bytes needed and free."""
+    """Return the reason of an error in words; on a full disk with the bytes needed and free.
+
+    >>> save_failure(OSError(errno.EIO, "Input/output error"), Path("/tmp/model"), needed=352)
+    'Input/output error'
+    """
     reason = error.strerror or str(error)
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return reason
