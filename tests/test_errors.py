@@ -2,7 +2,17 @@
 
 import pytest
 
-from cutaway.errors import BROKEN_PIPE, INTERRUPTED, OUTSIDE, CheckpointError, UsageError, guarded
+from cutaway.errors import (
+    BROKEN_PIPE,
+    INTERRUPTED,
+    OUTSIDE,
+    CheckpointError,
+    EngineError,
+    HubError,
+    RunError,
+    UsageError,
+    guarded,
+)
 
 
 @pytest.mark.parametrize(
@@ -10,6 +20,9 @@ from cutaway.errors import BROKEN_PIPE, INTERRUPTED, OUTSIDE, CheckpointError, U
     [
         (UsageError("no"), 2, "no"),
         (CheckpointError("a:\nb"), 3, "a: b"),
+        (HubError("no network"), 4, "no network"),
+        (EngineError("not built"), 5, "not built"),
+        (RunError("run is in use"), 6, "run is in use"),
         (MemoryError(), 5, "not enough memory; try a smaller model, fewer texts at once, or int8"),
         (
             FileNotFoundError(2, "No such file or directory", "books.jsonl"),

@@ -12,6 +12,12 @@ def _always() -> bool:
     return True
 
 
+def _kills(count: int) -> Result:
+    from tests.reliability.kills import kill_chains  # imports PyTorch, which the other checks need not
+
+    return kill_chains(count)
+
+
 @dataclass(frozen=True)
 class Check:
     """A promise and its proof. `possible` is asked first, and what it `needs` is told where it is not."""
@@ -25,6 +31,12 @@ class Check:
 
 
 CHECKS = {
+    "kills": Check(
+        "killed by -9 at any moment, a run ends bit for bit as if it never was: weights, optimizer and log",
+        partial(_kills, 10),
+        partial(_kills, 200),
+        ("forget-cursor", "forget-optimizer", "stream-randomness", "keep-log"),
+    ),
     "crash-points": Check(
         "killed, disk full or I/O error at every call of a save, a prune, a start: the old or the new, whole",
         partial(crash_points.all_crash_points, ("kill", "EIO")),

@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cutaway.checkpoints import replace
 from cutaway.training import manifest, runs
 from cutaway.training.lock import Lock, Owner
 from cutaway.training.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from cutaway.training.trainer import Trainer
 
 _applied: list[str] = []
 
@@ -110,6 +114,52 @@ def remove_dead_lock() -> None:
         return False
 
     _replace(Lock, "_claim", claim)
+
+
+def _after_restore(spoil: "Callable[[Trainer], None]") -> None:
+    from cutaway.training.trainer import Trainer
+
+    restore = Trainer.restore
+
+    def restored(trainer: Trainer, *saved: Any) -> None:
+        restore(trainer, *saved)
+        spoil(trainer)
+
+    _replace(Trainer, "restore", restored)
+
+
+def forget_cursor() -> None:
+    """Read the data from its beginning again after a restart."""
+
+    def spoil(trainer: "Trainer") -> None:
+        done = trainer.steps
+        batch = trainer.source.batch
+        _replace(trainer.source, "batch", lambda k, n_rows, n_ctx: batch(k - done, n_rows, n_ctx))
+
+    _after_restore(spoil)
+
+
+def forget_optimizer() -> None:
+    """Start with fresh moments after a restart."""
+
+    def spoil(trainer: "Trainer") -> None:
+        from cutaway.training.optimizers import make_optimizer
+
+        trainer.optimizer = make_optimizer(trainer.config, trainer.parameters)
+
+    _after_restore(spoil)
+
+
+def stream_randomness() -> None:
+    """Draw what is dropped from one stream, as if each step did not address its own."""
+    import torch
+
+    _replace(torch, "manual_seed", lambda seed: None)
+
+
+def keep_log() -> None:
+    """Leave the lines of steps that are taken again."""
+    _replace(RunDirectory, "rewind_metrics", lambda run, step: None)
 
 
 def apply(name: str) -> None:

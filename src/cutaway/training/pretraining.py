@@ -143,7 +143,9 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
             frequent=corpus.frequent(shape.n_vocab, config.sampled_vocab // 2) if config.sampled_vocab else None,
             about={"corpora": corpus.hashes()},
         )
-        if saved is not None:
+        if saved is None:
+            run.rewind_metrics(0)  # of a run that was killed before its first save
+        else:
             resume(trainer, saved, run)
             observer.note(f"{quote_path(directory)}: resumed at step {saved.step}")
         observer.start(trainer, corpus.bytes_per_token())

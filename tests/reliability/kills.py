@@ -1,0 +1,157 @@
+"""Check that a run that is killed with SIGKILL, again and again, ends bit for bit as the run that never was.
+
+Each life of a run is `cutaway train` with the same arguments, in a process forked from this one, which has imported
+PyTorch but computed nothing. Half of the lives end at a random moment, half at a named fault point.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+from cutaway.cli import main
+from cutaway.training import pretraining  # noqa: F401 - imported once, before the forks
+from cutaway.training.metrics_log import read_metrics
+from tests.reliability.harness import FINISHED, Result, scratch, started
+
+_KILLED = -signal.SIGKILL
+_SMALL = "--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --max-steps 36 --warmup-steps 5 --device cpu"
+_VARIANTS = {
+    "one thread": "--batch-size 4 --threads 1 --dropout 0.1 --micro-batch-size 3 --eval-every 20 --save-every 4",
+    "two threads": "--batch-size 8 --threads 2 --dropout 0.2 --optimizer adamw --sampled-vocab 99 --save-every 7",
+}
+_POINTS = (
+    *("save.after_write", "save.before_rename", "save.after_rename", "save.after_sync", "prune.after_rename"),
+    *("save.after_write:3", "save.after_rename:2", "save.after_sync:4", "prune.after_rename:2"),
+)
+
+
+def kill_chains(kills: int, seed: int = 1) -> Result:
+    """Kill runs until there were so many kills, half of them with each variant; a trial is a kill."""
+    generator = random.Random(seed)
+    result = Result()
+    with scratch() as directory:
+        corpus = _make_corpus(directory)
+        for variant, settings in _VARIANTS.items():
+            command = ["train", "--data", str(corpus), "--json", *_SMALL.split(), *settings.split()]
+            part = _kill_variant(directory, command, kills // len(_VARIANTS), generator)
+            result.trials += part.trials
+            result.violations += [f"{variant}, seed {seed}: {violation}" for violation in part.violations]
+    return result
+
+
+def _kill_variant(directory: Path, command: list[str], kills: int, generator: random.Random) -> Result:
+    began = time.monotonic()
+    code = _live(directory / "clean", command, "", None)
+    whole = time.monotonic() - began
+    if code != FINISHED:
+        return Result(1, [f"the run that is not killed ended with {code}: {_last_words(directory)}"])
+    expected = _digest(directory / "clean")
+    result = Result()
+    while result.trials < kills and not result.violations:
+        died, problems = _chain(directory / "killed", command, kills - result.trials, whole, generator)
+        problems += _differences(expected, _digest(directory / "killed")) if not problems else []
+        result = Result(result.trials + died, result.violations + [f"after {died} kills, {each}" for each in problems])
+        shutil.rmtree(directory / "killed")
+    shutil.rmtree(directory / "clean")
+    return result
+
+
+def _chain(
+    run: Path, command: list[str], at_most: int, whole: float, generator: random.Random
+) -> tuple[int, list[str]]:
+    """Kill one run at most so many times, then let it end; return the kills, and what went wrong."""
+    died = 0
+    while True:
+        point = ""
+        moment = None
+        if died < at_most:
+            point = generator.choice(("", generator.choice(_POINTS)))
+            moment = None if point else generator.uniform(0, 0.7 * whole)
+        code = _live(run, command, point, moment)
+        if code == FINISHED:
+            return died, []
+        if code != _KILLED:
+            return died, [f"exit code {code}: {_last_words(run.parent)}"]
+        died += 1
+
+
+def _live(run: Path, command: list[str], point: str, moment: float | None) -> int:
+    """Start a run, or start it again; kill it at a named point, or after `moment` seconds; return its exit code."""
+
+    def work() -> int:
+        os.environ["CUTAWAY_FAULT"] = point
+        words = os.open(run.parent / "words", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(words, 1)
+        os.dup2(words, 2)
+        return main([*command, "--out", str(run)])
+
+    child = started(work)
+    killer = threading.Timer(moment or 0, lambda: os.kill(child, signal.SIGKILL))
+    if moment is not None:
+        killer.start()
+    status = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # keeps the number from being given to another
+    assert status is not None
+    killer.cancel()
+    if moment is not None:
+        killer.join()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _last_words(directory: Path) -> str:
+    return " ".join((directory / "words").read_text().splitlines()[-3:])
+
+
+def _digest(run: Path) -> dict[str, str]:
+    """Return the SHA-256 of all that a run leaves, and of its log without the seconds that steps took."""
+    last = max((run / "checkpoints").iterdir())
+    files = [run / "model" / "model.safetensors", last / "model.safetensors", last / "optimizer.safetensors"]
+    found = {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    events = [{key: value for key, value in event.items() if key != "seconds"} for event in read_metrics(run)]
+    return found | {"metrics.jsonl": hashlib.sha256(json.dumps(events).encode()).hexdigest()}
+
+
+def _differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    return [
+        f"{name} differs" for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)
+    ]
+
+
+def _make_corpus(directory: Path) -> Path:
+    """Prepare a corpus of a few hundred made-up sentences, with a vocabulary of 300 tokens of their own."""
+    generator = random.Random(0)
+    words = ["".join(generator.choices("aeioulnrst", k=generator.randint(2, 6))) for _ in range(60)]
+    sentences = [" ".join(generator.choices(words, k=generator.randint(4, 12))) + "." for _ in range(80)]
+    (directory / "text").mkdir()
+    for number in range(40):
+        (directory / "text" / f"{number:02d}.txt").write_text("\n".join(sentences[2 * number : 2 * number + 2]))
+    text = str(directory / "text")
+    tokenizer = str(directory / "tokenizer")
+    corpus = str(directory / "corpus")
+
+    def work() -> int:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = main(["tokenizer", "train", text, "--vocab-size", "300", "--out", tokenizer])
+        prepare = [
+            "data",
+            "prepare",
+            text,
+            "--tokenizer",
+            tokenizer,
+            "--out",
+            corpus,
+            "--valid",
+            "10%",
+            "--workers",
+            "1",
+        ]
+        return code or main(prepare)
+
+    code = os.waitstatus_to_exitcode(os.waitpid(started(work), 0)[1])
+    assert code == FINISHED, code
+    return Path(corpus)
