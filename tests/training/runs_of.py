@@ -12,6 +12,7 @@ from cutaway.data.batches import Batch, Windows, evaluation_windows
 from cutaway.data.dataset import Split
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.training.config import TrainingConfig
+from cutaway.training.distributed import ALONE, World
 from cutaway.training.trainer import Trainer, Validation
 
 SHAPE = GPT2Config(n_vocab=40, n_ctx=8, n_embd=16, n_head=2, n_layer=2)
@@ -40,7 +41,7 @@ def documents(count: int = 30, seed: int = 0) -> Split:
     )
 
 
-def make_trainer(config: TrainingConfig = CONFIG, **changes: Any) -> Trainer:
+def make_trainer(config: TrainingConfig = CONFIG, *, world: World = ALONE, **changes: Any) -> Trainer:
     """Return a trainer of a fresh model on `documents`."""
     config = replace(config, **changes)
     dtype = None if config.dtype == "float32" else getattr(torch, config.dtype)
@@ -57,7 +58,7 @@ def make_trainer(config: TrainingConfig = CONFIG, **changes: Any) -> Trainer:
     def windows(n_ctx: int) -> Sequence[Batch]:
         return evaluation_windows(held, n_ctx, 64)
 
-    return Trainer(config, model, source, validation=[Validation(windows, 4.0)], frequent=torch.arange(4))
+    return Trainer(config, model, source, validation=[Validation(windows, 4.0)], frequent=torch.arange(4), world=world)
 
 
 def state_of(trainer: Trainer) -> dict[str, bytes]:

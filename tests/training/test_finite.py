@@ -16,7 +16,7 @@ def loaded() -> tuple[GPT2, torch.Tensor]:
 
 def test_a_finite_model_has_none_and_keeps_no_hooks() -> None:
     model, ids = loaded()
-    assert first_not_finite(model, ids) is None
+    assert first_not_finite(model, lambda: model(ids)) is None
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -24,4 +24,4 @@ def test_the_first_output_is_named() -> None:
     model, ids = loaded()
     with torch.no_grad():
         model.get_parameter("h.0.attn.c_proj.weight").fill_(3e38)
-    assert first_not_finite(model, ids) == "the output of h.0.attn.c_proj"
+    assert first_not_finite(model, lambda: model(ids)) == "the output of h.0.attn.c_proj"

@@ -134,6 +134,25 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_its_log_anew(
+    tmp_path: Path, corpora: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Trainer.step
+
+    def stop_at_two(trainer: Trainer) -> object:
+        if trainer.steps == 2:
+            raise KeyboardInterrupt
+        return step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stop_at_two)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, CONFIG, data=corpora[:1])
+    run(tmp_path, CONFIG, data=corpora[:1])
+    events = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if event["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory, corpora: tuple[str, str]) -> Path:
     """A run of 4 steps of 6, all of which held the rate."""

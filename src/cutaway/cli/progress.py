@@ -48,7 +48,7 @@ class ProgressLine:
         self.bytes_per_token = bytes_per_token
         self.tokens = trainer.tokens
         config = trainer.config
-        self.peak = measure_matmul_peak(trainer.device, config.dtype)
+        self.peak = measure_matmul_peak(trainer.device, config.dtype) * trainer.world.size
         n_params = trainer.model.config.n_params
         steps = "" if config.step_limit is None else f", {config.step_limit:,} steps"
         self._line(

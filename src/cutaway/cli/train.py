@@ -79,10 +79,13 @@ def run(options: Namespace) -> None:
     """Train, and say what came of it. After SIGINT the exit code is 130, after SIGTERM 0: the run is saved."""
     config = read_config(options)
     try:
+        from cutaway.training.distributed import is_first_process
         from cutaway.training.pretraining import train
     except ModuleNotFoundError as error:
         raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
     outcome = train(config, options.out, Silent() if options.json else ProgressLine())
+    if not is_first_process():
+        return
     if options.json:
         write_json({"run": str(options.out), "steps": outcome.steps, "model": outcome.model and str(outcome.model)})
     elif outcome.model is not None:

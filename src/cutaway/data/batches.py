@@ -29,6 +29,11 @@ class Batch:
     targets: Ids
     learned: Mask | None
 
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Return some of the rows."""
+        rows = slice(start, stop)
+        return Batch(self.inputs[rows], self.targets[rows], None if self.learned is None else self.learned[rows])
+
 
 class BatchSource(Protocol):
     """Batches by number."""

@@ -26,6 +26,7 @@ CHOICES = {
     "optimizer": ("muon", "adamw"),
     "schedule": ("hold", "cosine"),
     "dtype": ("float32", "bfloat16"),
+    "parallel": ("ddp", "fsdp"),
 }
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -75,6 +76,7 @@ class TrainingConfig:
     activation_checkpointing: bool = _setting(False, "recompute activations: less memory, a third slower", "speed")
     device: str = _setting("auto", "cpu, cuda, mps; auto: cuda where there is one, else cpu", "speed")
     threads: int | None = _setting(None, "CPU threads; default: PyTorch's", "speed")
+    parallel: str = _setting("ddp", "under torchrun: ddp (each process has the model) or fsdp (a share of it)", "speed")
     eval_every: int = _setting(100, "steps between evaluations; 0: only at the end", "reports")
     eval_tokens: int = _setting(32768, "tokens of the validation text to evaluate on", "reports")
     sample_prompt: str = _setting("", "prompt of the sample at each evaluation", "reports")

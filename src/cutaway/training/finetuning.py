@@ -276,7 +276,7 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
             resume(trainer, saved, run)
             observer.note(f"{quote_path(directory)}: resumed at step {saved.step}")
         observer.start(trainer, material.bytes_per_token)
-        outcome = run_to_end(trainer, run, observer, partial(_finish, config, base))
+        outcome = run_to_end(trainer, run, observer, partial(_finish, config, base, run))
         if outcome.model is None:
             return Result(outcome, before, None)
         after = {**describe(), "step": trainer.best[0] if trainer.best else trainer.steps}
@@ -420,7 +420,7 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
     return {**found, "copy_rate": float(np.mean(rates)) if rates else None, "samples": samples}
 
 
-def _finish(config: FineTuneConfig, base: Checkpoint, trainer: Trainer, run: RunDirectory) -> Path:
+def _finish(config: FineTuneConfig, base: Checkpoint, run: RunDirectory, trainer: Trainer) -> Path:
     """Write the best weights to RUN/model: a model, or an adapter alone. The trainer holds them afterwards."""
     assert isinstance(trainer, FineTuner)
     if trainer.best is not None and trainer.best[0] != trainer.steps:

@@ -7,24 +7,25 @@ import torch
 from torch import Tensor, nn
 
 from cutaway.engines.pytorch.model import GPT2
+from cutaway.training.sharding import whole
 
 
 @torch.no_grad()
-def first_not_finite(model: GPT2, ids: Tensor) -> str | None:
-    """Return the name of the first parameter, or else of the first module's output for ids (B, T), that holds NaN or
-    infinity; None if all is finite.
+def first_not_finite(model: GPT2, forward: Callable[[], object]) -> str | None:
+    """Return the name of the first parameter, or else of the first module's output in a forward pass, that holds NaN
+    or infinity; None if all is finite.
 
     >>> from cutaway.config import GPT2Config
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
     >>> _ = model.ln_f.bias.data.fill_(float("nan"))
-    >>> first_not_finite(model, torch.tensor([[0, 1]]))
+    >>> first_not_finite(model, lambda: model(torch.tensor([[0, 1]])))
     'ln_f.bias'
     """
-    found = [name for name, p in model.named_parameters() if not p.isfinite().all()]
+    found = [name for name, p in model.named_parameters() if not whole(p).isfinite().all()]
     if not found:
         hooks = [module.register_forward_hook(_recorder(name, found)) for name, module in model.named_modules() if name]
         with torch.compiler.set_stance("force_eager"):
-            model.hidden(ids)
+            forward()
         for hook in hooks:
             hook.remove()
     return found[0] if found else None

@@ -7,11 +7,12 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
+from cutaway.checkpoints import ArrayWeights, Weights
 from cutaway.errors import CheckpointError, RunError
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.signals import StopSignals
 from cutaway.training.tensorboard import EventWriter
-from cutaway.training.trainer import Trainer
+from cutaway.training.trainer import Array, Trainer
 from cutaway.untrusted import quote_path
 
 Event = Mapping[str, object]
@@ -32,51 +33,70 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a session: the finished model's directory, or the signal that stopped it before."""
+    """The end of a session: the finished model's directory, or the signal that stopped it before.
+
+    Of several processes only the first has the directory.
+    """
 
     steps: int
     model: Path | None
     signal: Signals | None
 
 
-def resume(trainer: Trainer, saved: SavedCheckpoint, run: RunDirectory) -> None:
-    """Restore a trainer from a checkpoint, and cut the log back to it. Raises RunError if part of it is missing."""
+def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None) -> None:
+    """Restore a trainer from a checkpoint, and cut the log back to it. Raises RunError if part of it is missing.
+
+    Under torchrun all processes call it, those without the run directory with None: process 0 sends them what it reads.
+    """
     try:
-        trainer.restore(saved.weights(), saved.arrays(), saved.document)
+        trainer.restore(*_read_state(trainer, saved))
     except CheckpointError as error:
-        raise RunError(f"{quote_path(saved.directory)}: {error}") from None
-    run.rewind_metrics(saved.step)
+        raise RunError(str(error) if saved is None else f"{quote_path(saved.directory)}: {error}") from None
+    if saved is not None and run is not None:
+        run.rewind_metrics(saved.step)
+
+
+def _read_state(
+    trainer: Trainer, saved: SavedCheckpoint | None
+) -> tuple[Weights, Mapping[str, Array], Mapping[str, object]]:
+    world = trainer.world
+    if saved is not None and world.size == 1:
+        return saved.weights(), saved.arrays(), saved.document
+    shape = trainer.model.config
+    weights = None if saved is None else saved.weights()
+    tensors = {} if weights is None else {name: weights.read(name) for name in shape.tensors}
+    arrays = {} if saved is None else saved.arrays()
+    document = world.broadcast(None if saved is None else saved.document)
+    return ArrayWeights(shape, world.broadcast_arrays(tensors)), world.broadcast_arrays(arrays), document
 
 
 def run_to_end(
-    trainer: Trainer,
-    run: RunDirectory,
-    observer: Observer,
-    finish: Callable[[Trainer, RunDirectory], Path] | None = None,
+    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[Trainer], Path] | None = None
 ) -> Outcome:
-    """Train until the schedule ends or a signal stops it.
+    """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
-    SIGINT and SIGTERM save at the end of the step and stop, SIGUSR1 saves and goes on. At the end the weights to keep
-    are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run cannot continue or be
-    saved.
+    SIGINT and SIGTERM, to any process, save at the end of the step and stop, SIGUSR1 saves and goes on. At the end the
+    weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run cannot
+    continue or be saved.
     """
     loop = _Loop(trainer, run, observer)
     with closing(loop), StopSignals() as signals:
-        while not trainer.done and signals.received is None:
-            loop.step(signals.take_save())
-        if not trainer.done:
-            loop.save()
-            return Outcome(trainer.steps, None, signals.received)
-        return Outcome(trainer.steps, finish(trainer, run) if finish else loop.finish(), None)
+        while not trainer.done:
+            request = trainer.world.agree(signals)
+            if request.stop is not None:
+                loop.save()
+                return Outcome(trainer.steps, None, request.stop)
+            loop.step(request.save)
+        return Outcome(trainer.steps, finish(trainer) if finish else loop.finish(), None)
 
 
 class _Loop:
-    def __init__(self, trainer: Trainer, run: RunDirectory, observer: Observer) -> None:
+    def __init__(self, trainer: Trainer, run: RunDirectory | None, observer: Observer) -> None:
         self.trainer = trainer
         self.run = run
         self.observer = observer
-        self.tensorboard = EventWriter(run.path, trainer.steps) if trainer.config.tensorboard else None
-        self.saved = trainer.steps if run.steps() else None  # the step of the last checkpoint
+        self.tensorboard = EventWriter(run.path, trainer.steps) if run and trainer.config.tensorboard else None
+        self.saved = trainer.restored  # the step of the last checkpoint
 
     def step(self, wants_save: bool) -> None:
         """Take a step, and evaluate and save after it where that is due."""
@@ -115,26 +135,40 @@ class _Loop:
         trainer = self.trainer
         if self.saved == trainer.steps:
             return
-        self.run.save(trainer.steps, trainer.weights(), trainer.arrays(), trainer.state(), trainer.codec)
         self.saved = trainer.steps
+        if self.run is None:
+            trainer.give_weights()
+            trainer.arrays()
+            return
+        self.run.save(trainer.steps, trainer.weights(), trainer.arrays(), trainer.state(), trainer.codec)
         self.observer.event({"step": trainer.steps, "kind": "save"})
         best = trainer.best[0] if trainer.best and trainer.config.keep_best else None
         self.run.prune(trainer.config.keep_last, best)
 
-    def finish(self) -> Path:
+    def finish(self) -> Path | None:
         """Evaluate the weights to keep where they are not the last ones, and write them."""
         trainer = self.trainer
         if not trainer.average.values:
-            return self.run.finish(trainer.weights(), trainer.codec)
+            return self._write_model()
         with trainer.averaged():
             self._log({"step": trainer.steps, "kind": "final", **trainer.evaluate()})
-            return self.run.finish(trainer.weights(), trainer.codec)
+            return self._write_model()
+
+    def _write_model(self) -> Path | None:
+        if self.run is None:
+            self.trainer.give_weights()
+            return None
+        return self.run.finish(self.trainer.weights(), self.trainer.codec)
 
     def _log(self, event: Event) -> None:
-        self.run.append_metrics(event)
-        if self.tensorboard is not None:
-            self.tensorboard.write(event)
-        self.observer.event(event)
+        """Log an event, and show it to the observer, who may end the run; all processes know of that."""
+        trainer = self.trainer
+        if self.run is not None:
+            self.run.append_metrics(event)
+            if self.tensorboard is not None:
+                self.tensorboard.write(event)
+            self.observer.event(event)
+        trainer.stopping = bool(trainer.world.largest(trainer.stopping)[0])
 
     def close(self) -> None:
         """Close the event file for TensorBoard, if there is one."""

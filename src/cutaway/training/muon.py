@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from cutaway.training.sharding import part_like, whole
+
 POLAR_EXPRESS = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
@@ -38,13 +40,14 @@ class NorMuon:
     """An optimizer for the matrices (out, in) of the blocks; queries, keys and values are made orthogonal apart.
 
     `dtype` is what matrices are multiplied in. Moments are kept by name, so that a run can save and restore them.
+    Sharded gradients are gathered and made orthogonal whole, and each process applies its part of the update.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], dtype: torch.dtype) -> None:
         self.parameters = parameters
         self.dtype = dtype
         self.momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
-        self.second = {name: p.new_zeros(p.shape[0]) for name, p in parameters.items()}
+        self.second = {name: torch.zeros(len(p), device=p.device, dtype=p.dtype) for name, p in parameters.items()}
 
     @torch.no_grad()
     def step(self, lr: float, momentum: float, weight_decay: float) -> None:
@@ -54,7 +57,7 @@ class NorMuon:
             second = self.second[name].lerp_(update.square().mean(1), 1 - SECOND_MOMENT)
             update = update / second.sqrt().add(1e-8)[:, None]
             update *= ADAMW_RMS * math.sqrt(p.numel()) / update.norm().clamp_min(1e-12)
-            p.mul_(1 - lr * weight_decay).add_(update, alpha=-lr)
+            p.mul_(1 - lr * weight_decay).add_(part_like(update, p), alpha=-lr)
 
     def _orthogonal(self, momentum: float) -> dict[str, Tensor]:
         """Return the orthogonal update of each matrix by its name; matrices of one shape are made together."""
@@ -62,7 +65,7 @@ class NorMuon:
         for name, p in self.parameters.items():
             assert p.grad is not None
             velocity = self.momentum[name].lerp_(p.grad, 1 - momentum)
-            direction = p.grad.lerp(velocity, momentum)  # Nesterov's
+            direction = whole(p.grad.lerp(velocity, momentum))  # Nesterov's
             for part in direction.chunk(3, dim=0) if "c_attn" in name else (direction,):
                 by_shape.setdefault(part.shape, []).append((name, part))
         parts: dict[str, list[Tensor]] = {name: [] for name in self.parameters}

@@ -9,6 +9,7 @@ from torch import Tensor
 from cutaway.errors import CheckpointError
 from cutaway.training.config import TrainingConfig
 from cutaway.training.muon import NorMuon
+from cutaway.training.sharding import part_like
 
 # Beside Muon, which makes every update large, gains and biases keep up with a higher rate than embeddings.
 VECTOR_LR = 2.5
@@ -90,7 +91,8 @@ def _fit(value: Tensor | None, name: str, parameter: Tensor, key: str) -> Tensor
     shape = () if key == "step" else parameter.shape
     if value is None or value.shape != shape:
         raise CheckpointError(f"the optimizer's state lacks {name}, or it has another shape")
-    return value.to(parameter.device, torch.float32, copy=True)
+    value = value.to(parameter.device, torch.float32, copy=True)
+    return value if key == "step" else part_like(value, parameter)
 
 
 class MuonWithAdamW:
@@ -119,5 +121,5 @@ class MuonWithAdamW:
                 saved = state.get(f"muon.{key}.{name}")
                 if saved is None or saved.shape != value.shape:
                     raise CheckpointError(f"the optimizer's state lacks muon.{key}.{name}, or it has another shape")
-                value.copy_(saved)
+                value.copy_(part_like(saved.to(value.device), value))
         self.adamw.restore(state)

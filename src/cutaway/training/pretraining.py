@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
@@ -20,7 +21,8 @@ from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import RunError, UsageError
 from cutaway.loading import BUILTIN
 from cutaway.training.config import SCRATCH, TrainingConfig
-from cutaway.training.loop import Observer, Outcome, resume, run_to_end
+from cutaway.training.distributed import World, joined
+from cutaway.training.loop import Event, Observer, Outcome, resume, run_to_end
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer, Validation
@@ -32,7 +34,9 @@ COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
 REPORTS = frozenset(
     {"eval_every", "eval_tokens", "sample_prompt", "save_every", "keep_last", "keep_best", "tensorboard", "data"}
 )
-ROUNDING = frozenset({"micro_batch_size", "dtype", "compile", "activation_checkpointing", "device", "threads"})
+ROUNDING = frozenset(
+    {"micro_batch_size", "dtype", "parallel", "compile", "activation_checkpointing", "device", "threads"}
+)
 # Settings of the schedule: they may change as long as no step that was taken would have been another.
 SCHEDULE = frozenset(
     {
@@ -115,24 +119,32 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
     """Train as configured in a run directory, from its last checkpoint if it has one, to the end or a signal.
 
     Raises UsageError, before anything is written, for what cannot be trained, and RunError for what goes wrong in the
-    run.
+    run. Under torchrun all of its processes train together; errors are printed here and end them with SystemExit.
     """
-    device = find_device(config.device)
+    with joined(config.parallel) as world:
+        return _train(config, directory, observer if world.is_first else Silent(), world)
+
+
+def _train(config: TrainingConfig, directory: Path, observer: Observer, world: World) -> Outcome:
+    device = _device(config, world)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+    world.check_rows(config.batch_size)
     corpus = Corpus.open(config)
     source = corpus.windows(config.seed)
     init = None if config.init == SCRATCH else open_checkpoint(BUILTIN if config.init == "builtin" else config.init)
     shape = model_config(config, corpus, init)
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
-    with RunDirectory.open(directory, observer.note) as run:
-        saved = run.newest()
+    with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
+        saved = None if run is None else run.newest()
         if saved is not None:
             check_resumable(config, corpus.hashes(), saved, observer.note)
-        (directory / "config.json").write_text(json.dumps(config.to_document(), indent=2) + "\n")
+            _note_processes(saved, world, observer)
+        if run is not None:
+            (directory / "config.json").write_text(json.dumps(config.to_document(), indent=2) + "\n")
         model = make_model(config, shape, device, None if saved else init)
         trainer = Trainer(
             config,
@@ -142,14 +154,45 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
             codec=corpus.datasets[0].codec,
             frequent=corpus.frequent(shape.n_vocab, config.sampled_vocab // 2) if config.sampled_vocab else None,
             about={"corpora": corpus.hashes()},
+            world=world,
         )
-        if saved is None:
-            run.rewind_metrics(0)  # of a run that was killed before its first save
-        else:
+        if world.broadcast(saved is not None):
             resume(trainer, saved, run)
-            observer.note(f"{quote_path(directory)}: resumed at step {saved.step}")
+            observer.note(f"{quote_path(directory)}: resumed at step {trainer.steps}")
+        elif run is not None:
+            run.rewind_metrics(0)  # of a run that was killed before its first checkpoint
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
+
+
+class Silent:
+    """An observer of the processes that print nothing: all but the first."""
+
+    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
+        """Print nothing."""
+
+    def event(self, event: Event) -> None:
+        """Print nothing."""
+
+    def note(self, message: str) -> None:
+        """Print nothing."""
+
+
+def _note_processes(saved: SavedCheckpoint, world: World, observer: Observer) -> None:
+    before = saved.document.get("processes")
+    if before != world.size:
+        observer.note(f"processes were {before} and are {world.size}: the run goes on, but not bit for bit")
+
+
+def _device(config: TrainingConfig, world: World) -> torch.device:
+    device = find_device(config.device)
+    if device.type != "cuda" or world.size == 1:
+        return device
+    count = torch.cuda.device_count()
+    if world.local_rank >= count:
+        raise UsageError(f"{count} GPUs are too few here: start one process for each with --nproc-per-node {count}")
+    torch.cuda.set_device(world.local_rank)
+    return torch.device("cuda", world.local_rank)
 
 
 def find_device(name: str) -> torch.device:

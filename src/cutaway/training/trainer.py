@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -28,10 +29,12 @@ from cutaway.generation.stream import collect
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.averaging import TailAverage
 from cutaway.training.config import TrainingConfig
+from cutaway.training.distributed import ALONE, World, accumulating
 from cutaway.training.finite import first_not_finite
 from cutaway.training.losses import CrossEntropy, Objective, SampledVocabulary
 from cutaway.training.optimizers import make_optimizer
 from cutaway.training.schedule import Schedule, StepPlan
+from cutaway.training.sharding import part_like, whole
 from cutaway.training.throughput import flops_per_token
 
 SAMPLE = GenerationConfig(max_new_tokens=48, temperature=0.8, top_p=0.95)
@@ -67,7 +70,7 @@ class Trainer:
 
     `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples. `frequent` (ids) are
     the tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained are all parameters of
-    `model` that require gradients.
+    `model` that require gradients. `world` are the processes that train together, each with a trainer of its own.
 
     >>> from cutaway.config import GPT2Config
     >>> from cutaway.data.batches import Windows
@@ -92,7 +95,11 @@ class Trainer:
         codec: Codec | None = None,
         frequent: Tensor | None = None,
         about: Mapping[str, object] | None = None,
+        world: World = ALONE,
     ) -> None:
+        world.check_rows(config.batch_size)
+        self.world = world
+        self.micro_rows = min(config.micro_rows, config.batch_size // world.size)
         self.config = config
         self.model = model
         self.source = source
@@ -101,11 +108,12 @@ class Trainer:
         self.about = about or {}
         self.frequent = torch.empty(0, dtype=torch.long) if frequent is None else frequent
         self.device = model.wpe.weight.device
-        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         chunk = GPU_CHUNK if self.device.type == "cuda" else CPU_CHUNK
         self.objective = Objective(model, CrossEntropy(chunk, compiled=config.compile))
         if config.compile:
             model.compile_blocks()
+        self.forward = world.wrap(self.objective)
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(config, self.parameters)
         self.average = TailAverage()
         self.schedule = Schedule(config)
@@ -114,6 +122,7 @@ class Trainer:
         self.seconds = 0.0  # of all steps and evaluations
         self.stopping = False  # set to end the run at this step, as if its schedule did
         self.best: tuple[int, float] | None = None  # step and validation loss
+        self.restored: int | None = None  # the step that it continues from
 
     # A step
 
@@ -150,24 +159,28 @@ class Trainer:
             self.average.update(self.parameters)
         self.steps += 1
         self.tokens += batch.inputs.size
-        seconds = time.monotonic() - began
+        seconds = self.world.largest(time.monotonic() - began)[0]
         self.seconds += seconds
         return Step(loss, plan.rate, norm, seconds)
 
     def accumulate(self, batch: Batch, plan: StepPlan) -> float:
         """Add the gradients of a batch, some rows at a time; return the mean loss in nats of its learned targets.
 
-        The sum of losses is divided by the targets of the whole step, so that the rows in memory change nothing.
+        The sum of losses is divided by the targets of the whole step, so that the rows in memory, or in this process,
+        change nothing. What is dropped is addressed by the row of the step with which a part begins.
         """
         n_targets = self.count_targets(batch)
         sample = self._sample(batch.targets) if plan.samples_vocabulary else None
         total = torch.zeros((), device=self.device)
-        for number, part in enumerate(split_rows(batch, self.config.micro_rows)):
-            torch.manual_seed(address(self.config.seed, self.steps, number))
-            loss = self.objective(*self._tensors(part), sample) / max(1, n_targets)
-            loss.backward()
+        rows = self.world.rows(len(batch.inputs))
+        for start in range(rows.start, rows.stop, self.micro_rows):
+            stop = min(start + self.micro_rows, rows.stop)
+            torch.manual_seed(address(self.config.seed, self.steps, start))
+            with accumulating(self.forward, last=stop == rows.stop):
+                loss = self.forward(*self._tensors(batch.rows(start, stop)), sample) / max(1, n_targets)
+                (loss * self.world.size).backward()  # gradients are averaged over processes, and are to be summed
             total += loss.detach()
-        return float(total)
+        return self.world.sum(float(total))[0]
 
     def count_targets(self, batch: Batch) -> int:
         """Return the number of targets of a step that count in its loss."""
@@ -175,7 +188,8 @@ class Trainer:
 
     def clip(self) -> float:
         """Scale the gradients to a norm of at most `grad_clip` if their norm is finite; return that norm."""
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         if self.config.grad_clip and norm.isfinite():
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.grad_clip, norm)
         return float(norm)
@@ -197,11 +211,13 @@ class Trainer:
         return inputs.to(self.device), targets.to(self.device), None if learned is None else learned.to(self.device)
 
     def _refuse(self, batch: Batch, loss: float) -> NoReturn:
-        graded = [name for name, p in self.parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+        gradients = {name: whole(p.grad) for name, p in self.parameters.items() if p.grad is not None}
+        graded = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
         self._drop_gradients()
-        parts = split_rows(batch, self.config.micro_rows)
-        forward = next(filter(None, (first_not_finite(self.model, self._tensors(part)[0]) for part in parts)), None)
-        culprit = forward or (f"the gradient of {graded[0]}" if graded else "the loss")
+        rows = self.world.rows(len(batch.inputs))
+        parts = split_rows(batch.rows(rows.start, rows.stop), self.micro_rows)
+        found = [first_not_finite(self.model, partial(self.forward, *self._tensors(part))) for part in parts]
+        culprit = self.world.first(found) or (f"the gradient of {graded[0]}" if graded else "the loss")
         raise RunError(
             f"step {self.steps + 1}: {culprit} is not finite (loss {loss:g}); the last checkpoints are as they were: "
             "start again with a lower learning rate"
@@ -227,25 +243,34 @@ class Trainer:
             bits = [loss / math.log(2) / (part.bytes_per_token or 1) * part.weight for loss, part in measured]
             found["bits_per_byte"] = sum(bits) / total
         found["sample"] = self.sample()
-        self.seconds += time.monotonic() - began
+        self.seconds += self.world.largest(time.monotonic() - began)[0]
         return found
 
     def _mean_loss(self, windows: Sequence[Batch]) -> float:
         total = 0.0
         count = 0
-        for batch in windows:
-            for part in split_rows(batch, self.config.micro_rows):
-                whole = len(part.inputs) == self.config.micro_rows
-                with torch.compiler.set_stance("default" if whole else "force_eager"):  # of each shape that is trained
-                    total += float(self.objective(*self._tensors(part)))
-                count += self.count_targets(part)
-        return total / max(1, count)
+        parts = [part for batch in windows for part in split_rows(batch, self.micro_rows)]
+        for part, is_mine in self.world.share(parts):
+            trained = len(part.inputs) == self.micro_rows
+            with torch.compiler.set_stance("default" if trained else "force_eager"):  # of each shape that is trained
+                loss = float(self.objective(*self._tensors(part)))
+            total += loss if is_mine else 0.0
+            count += self.count_targets(part) if is_mine else 0
+        self.world.reshard(self.forward)
+        total, n_all = self.world.sum(total, count)
+        return total / max(1.0, n_all)
 
     def sample(self) -> str:
-        """Continue the configured prompt with the weights as they are."""
+        """Continue the configured prompt with the weights as they are; "" in all processes but the first."""
         if self.codec is None:
             return ""
-        engine = PyTorchEngine.from_module(self.model.eval())
+        if not self.world.is_first:
+            self.give_weights()
+            return ""
+        if self.world.shards:
+            engine = PyTorchEngine(self.weights(), self.config.dtype)
+        else:
+            engine = PyTorchEngine.from_module(self.model.eval())
         ids = self.codec.encode(self.config.sample_prompt) or [self.codec.bos or 0]
         with torch.compiler.set_stance("force_eager"):
             chunks = generate(engine, self.codec, [ids], SAMPLE, [SAMPLE_SEED])
@@ -254,13 +279,21 @@ class Trainer:
     # What is saved
 
     def weights(self) -> Weights:
-        """Return the weights as they are, as a checkpoint holds them."""
-        return ArrayWeights(self.model.config, self.model.export())
+        """Return the weights as they are, as a checkpoint holds them. Of several processes only the first has all of
+        them, while the others `give_weights`.
+        """
+        gathered = self.world.gather(self.model.tensors())
+        return ArrayWeights(self.model.config, {name: self.model.stored(name, tensor) for name, tensor in gathered})
+
+    def give_weights(self) -> None:
+        """Give process 0 this process's part of the weights."""
+        for _ in self.world.gather(self.model.tensors()):
+            raise AssertionError("process 0 calls `weights`")
 
     def arrays(self) -> dict[str, Array]:
-        """Return the state of optimizer and average, by name."""
+        """Return the state of optimizer and average, by name; nothing in all processes but the first."""
         state = self.optimizer.state() | {f"average.{name}": value for name, value in self.average.values.items()}
-        return {name: value.detach().cpu().numpy() for name, value in state.items()}
+        return {name: value.numpy() for name, value in self.world.gather(state.items())}
 
     def state(self) -> dict[str, object]:
         """Return the rest of the state as JSON holds it: counts, the best evaluation, the configuration."""
@@ -270,6 +303,7 @@ class Trainer:
             "seconds": self.seconds,
             "best": None if self.best is None else {"step": self.best[0], "valid_loss": self.best[1]},
             "randomness": {"seed": self.config.seed, "step": self.steps},  # which address all that is random
+            "processes": self.world.size,
             "config": self.config.to_document(),
             "about": dict(self.about),
         }
@@ -278,11 +312,15 @@ class Trainer:
         """Continue from what `weights`, `arrays` and `state` returned. Raises CheckpointError if a part is missing."""
         counts = _read_counts(document)
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        self.model.load(weights)
+        for name, p in self.model.tensors():
+            p.detach().copy_(part_like(self.model.read(weights, name).to(self.device), p))
         self.optimizer.restore(tensors)
         averaged = {name: value for name, value in tensors.items() if name.startswith("average.")}
-        self.average.values = {name.removeprefix("average."): v.to(self.device) for name, v in averaged.items()}
+        for key, value in averaged.items():
+            name = key.removeprefix("average.")
+            self.average.values[name] = part_like(value.to(self.device), self.parameters[name])
         self.steps = counts.steps
+        self.restored = counts.steps
         self.tokens = counts.tokens
         self.seconds = counts.seconds
         self.best = counts.best
@@ -331,6 +369,4 @@ def address(seed: int, step: int, number: int) -> int:
 def split_rows(batch: Batch, n_rows: int) -> Iterator[Batch]:
     """Yield a batch in parts of at most `n_rows` rows."""
     for start in range(0, len(batch.inputs), n_rows):
-        rows = slice(start, start + n_rows)
-        learned = None if batch.learned is None else batch.learned[rows]
-        yield Batch(batch.inputs[rows], batch.targets[rows], learned)
+        yield batch.rows(start, start + n_rows)

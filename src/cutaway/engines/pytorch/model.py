@@ -242,14 +242,21 @@ class GPT2(nn.Module):
         """Copy a checkpoint's tensors into the parameters, one at a time."""
         with torch.no_grad():
             for name, parameter in self.tensors():
-                array = weights.read(name)
-                parameter.copy_(torch.from_numpy(array.T if self.config.tensors[name].transposed else array))
+                parameter.copy_(self.read(weights, name))
+
+    def read(self, weights: Weights, name: str) -> Tensor:
+        """Read one tensor of a checkpoint as its parameter holds it."""
+        array = weights.read(name)
+        return torch.from_numpy(array.T if self.config.tensors[name].transposed else array)
 
     def export(self) -> dict[str, NDArray[np.float32]]:
         """Return the parameters as a checkpoint holds them: float32 arrays by name, linear weights (in, out)."""
-        arrays = {name: p.detach().to("cpu", torch.float32).numpy() for name, p in self.tensors()}
-        specs = self.config.tensors
-        return {name: np.array(a.T if specs[name].transposed else a, order="C") for name, a in arrays.items()}
+        return {name: self.stored(name, p) for name, p in self.tensors()}
+
+    def stored(self, name: str, parameter: Tensor) -> NDArray[np.float32]:
+        """Return one parameter as a checkpoint holds it."""
+        array = parameter.detach().to("cpu", torch.float32).numpy()
+        return np.array(array.T if self.config.tensors[name].transposed else array, order="C")
 
     def tensors(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
