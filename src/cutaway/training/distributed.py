@@ -222,6 +222,8 @@ def joined(parallel: str) -> Iterator[World]:
         yield ALONE
         return
     store, rank, size = next(rendezvous("env://"))
+    store = PrefixStore(_attempt(), store)
+    reports = _Reports(store, rank)
     cuda = torch.cuda.is_available() and dist.is_nccl_available()
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
@@ -229,16 +231,27 @@ def joined(parallel: str) -> Iterator[World]:
     try:
         yield World(rank, size, int(os.environ["LOCAL_RANK"]), parallel)
     except Exception as error:  # noqa: BLE001  # an unexpected one is raised again there
-        _end(_Reports(store, rank), error)
+        _end(reports, error)
     dist.destroy_process_group()
+
+
+def _attempt() -> str:
+    """Return a name for this start of the processes: torchrun keeps what the last start has left in their store.
+
+    Machines count restarts apart, so only where there is one machine can the count be the name.
+    """
+    one_machine = os.environ["WORLD_SIZE"] == os.environ["LOCAL_WORLD_SIZE"]
+    return f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') if one_machine else ''}"
 
 
 class _Reports:
     """The error that ended the run, in the store that all processes share: the first to report one prints it."""
 
     def __init__(self, store: Store, rank: int) -> None:
-        self.store = PrefixStore(f"error-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        self.store = PrefixStore("error", store)
         self.rank = rank
+        if rank == 0:  # of a start before; the others can report when they have met process 0
+            self.store.delete_key("report")
 
     def report(self, code: int, message: str) -> int:
         """Print an error unless another process has reported one; return the exit code of the one that was."""
