@@ -33,7 +33,7 @@ SAMPLE_LINES = 8
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the run, and a flag for each setting."""
-    parser.usage = "cutaway finetune [--model NAME] --data FILE --out RUN [--SETTING VALUE]..."
+    parser.usage = "cutaway finetune --data FILE --out RUN [--SETTING VALUE]..."
     parser.description = "Fine-tune a model on a text file or on JSON Lines; the best checkpoint is kept."
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")

@@ -41,10 +41,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def add_setting(group: Any, setting: "Field[Any]") -> None:
     """Declare the flag of a setting."""
     flag = "--" + setting.name.replace("_", "-")
-    meaning = setting.metadata["help"].replace("%", "%%")
+    meaning = setting.metadata["help"]
     kind = value_type(setting)
     if setting.default not in (None, (), ""):
-        meaning += f"; default: {setting.default}"
+        default = " ".join(map(str, setting.default)) if isinstance(setting.default, tuple) else setting.default
+        meaning += f"; default: {default}"
+    meaning = meaning.replace("%", "%%")
     if kind is bool:
         group.add_argument(flag, action=BooleanOptionalAction, default=SUPPRESS, help=meaning)
     elif kind in (int, float, str):
