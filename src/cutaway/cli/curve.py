@@ -35,7 +35,7 @@ OWN = ("share", "from_scratch", "seed", "merge", "sample_prompt", "tensorboard")
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the curve, and a flag for each setting of its runs."""
     parser.usage = "cutaway curve --data FILE --out DIR [--SETTING VALUE]..."
-    parser.description = "Train from scratch and pre-trained on shares of the same data, and draw both curves."
+    parser.description = "Train from scratch and pre-trained on shares of some data; draw both curves."
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory of the curve and its runs")
     parser.add_argument(
