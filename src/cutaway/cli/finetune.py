@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cutaway.cli.arguments import add_json, write_json
@@ -101,5 +102,7 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
         words.append(f"copy rate {found['copy_rate']:.0%}")
     print("  ".join(words))
     sample = found["samples"][0]
-    for line in safe(f"{sample['prompt']}{sample['text']}").split("\n")[:SAMPLE_LINES]:
-        print(style(f"  | {line}"[: columns()], DIM, sys.stdout))
+    text = safe(f"{sample['prompt']}{sample['text']}")
+    lines = [part for line in text.split("\n") for part in wrap(line, columns() - 4) or [""]]
+    for line in lines[:SAMPLE_LINES]:
+        print(style(f"  | {line}", DIM, sys.stdout))
