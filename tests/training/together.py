@@ -1,6 +1,7 @@
 """One of several processes that train small models together, started by torchrun; process 0 writes what came of it."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,6 +40,16 @@ def arrays_of(trainer: Trainer) -> dict[str, np.ndarray[Any, Any]]:
     return {f"weight.{name}": tensor.numpy() for name, tensor in gathered.items()} | trainer.arrays()
 
 
+def run(world: World, out: Path, changes: Mapping[str, Any]) -> None:
+    """Train a model; process 0 writes its numbers and all that it computed with."""
+    trainer = make_trainer(world=world, **changes)
+    numbers = train(trainer)
+    arrays = arrays_of(trainer)
+    if world.is_first:
+        out.with_suffix(".json").write_text(json.dumps(numbers))
+        write_arrays(out.with_suffix(".safetensors"), arrays)
+
+
 def refusal(world: World) -> str:
     """Return the complaint about a weight that is not finite in the last process alone."""
     trainer = make_trainer(world=world)
@@ -59,14 +70,10 @@ def main(out: Path) -> None:
         for parallel in ("ddp", "fsdp"):
             world = replace(joined_world, parallel=parallel)
             for name, changes in RUNS.items():
-                trainer = make_trainer(world=world, **changes)
-                numbers = train(trainer)
-                arrays = arrays_of(trainer)
-                if world.is_first:
-                    (out / f"{parallel}-{name}.json").write_text(json.dumps(numbers))
-                    write_arrays(out / f"{parallel}-{name}.safetensors", arrays)
+                run(world, out / f"{parallel}-{name}", changes)
             (out / f"{parallel}-refusal-{world.rank}.txt").write_text(refusal(world))
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    os._exit(0)  # PyTorch's threads now and then abort an interpreter that ends after several groups
