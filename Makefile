@@ -3,6 +3,7 @@
 #   make run      read what the built-in model writes
 #   make test     everything: lint, types, all tests (installs PyTorch for the tests)
 #   make check    lint, types and the quick tests, in under a minute
+#   make reliability  prove that no run is lost: kills, crash points, damage, races; some 20 minutes, one table of figures
 #   make docs     build the documentation into site/ (installs MkDocs)
 #   make browser  the browser that the tests of the page need, where Debian's packages can be installed
 #   make native   compile the C++ after editing it
@@ -25,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/engines/cpu/native/*) \
 	$(if $(wildcard src/cutaway/engines/cpu/_native.so)$(filter 0,$(CUTAWAY_NATIVE)),,library-is-missing)
 
-.PHONY: run test check lint docs browser native format peers clean library-is-missing
+.PHONY: run test check lint reliability docs browser native format peers clean library-is-missing
 
 run: $(VENV)/core.stamp
 	@$(BIN)/cutaway generate --stream "A robot must obey the orders given it"
@@ -40,6 +41,10 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Each check runs in a process of its own; CHECKS="damage lock-races" runs those.
+reliability: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.reliability $(CHECKS)
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build --strict

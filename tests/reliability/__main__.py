@@ -10,7 +10,7 @@ from pathlib import Path
 from cutaway.training.runs import RunDirectory
 from tests.reliability import sabotage
 from tests.reliability.checks import CHECKS
-from tests.reliability.harness import save
+from tests.reliability.harness import BrokenPromiseError, Result, save
 from tests.reliability.process import run_check
 
 _ROW = "{:<20} {:>7} {:>7} {:>8} {:>12}  {}"
@@ -33,7 +33,12 @@ def main() -> int:
         sys.stdout.flush()
     elif options.here:
         check = CHECKS[options.checks[0]]
-        print(json.dumps(asdict(check.short() if options.short else check.full())))
+        Result.one_is_enough = bool(options.sabotage)
+        try:
+            result = check.short() if options.short else check.full()
+        except BrokenPromiseError as first:
+            result = Result(1, [str(first)])
+        print(json.dumps(asdict(result)))
     else:
         return _table(options.checks or list(CHECKS))
     return 0

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,15 @@ UNEXPECTED = 2
 SURVIVED = 7  # finished, although a call failed
 
 
+class BrokenPromiseError(Exception):
+    """Raised at the first violation where one is enough, as it is on sabotaged code."""
+
+
 @dataclass
 class Result:
     """Trials of one check, and in words each trial that broke the promise."""
+
+    one_is_enough: ClassVar[bool] = False
 
     trials: int = 0
     violations: list[str] = field(default_factory=list)
@@ -40,6 +46,8 @@ class Result:
         """Count a trial."""
         self.trials += 1
         self.violations += [f"{trial}: {problem}" for problem in problems]
+        if self.violations and self.one_is_enough:
+            raise BrokenPromiseError(self.violations[0])
 
     def __add__(self, other: "Result") -> "Result":
         return Result(self.trials + other.trials, self.violations + other.violations)

@@ -42,6 +42,8 @@ def kill_chains(kills: int, seed: int = 1) -> Result:
             part = _kill_variant(directory, command, kills // len(_VARIANTS), generator)
             result.trials += part.trials
             result.violations += [f"{variant}, seed {seed}: {violation}" for violation in part.violations]
+            if result.violations:
+                break
     return result
 
 

@@ -39,9 +39,9 @@ def lock_races(races: int, racers: int = 4) -> Result:
             for racer in field:
                 os.write(racer.start, b"go")
             answers = {racer.pid: racer.answer() for racer in field}
-            result.add(f"race {race}", _problems(answers, directory))
             for racer in field:
                 racer.kill()
+            result.add(f"race {race}", _problems(answers, directory))
     return result
 
 
