@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cutaway.checkpoints import ArrayWeights, Weights
 from cutaway.errors import CheckpointError, RunError
+from cutaway.training.memory import keep_freed_memory
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.signals import StopSignals
 from cutaway.training.tensorboard import EventWriter
@@ -79,6 +80,8 @@ def run_to_end(
     weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run cannot
     continue or be saved.
     """
+    if trainer.device.type == "cpu":
+        keep_freed_memory()
     loop = _Loop(trainer, run, observer)
     with closing(loop), StopSignals() as signals:
         while not trainer.done:

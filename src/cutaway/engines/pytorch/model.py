@@ -77,8 +77,17 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> T
         scores = (q[:, :, start:end] @ k[:, :, :end].transpose(-1, -2)).float()
         later = torch.arange(end, device=q.device)[None, :] > torch.arange(start, end, device=q.device)[:, None]
         weights = scores.masked_fill(later, -math.inf).softmax(-1).to(q.dtype)
-        parts.append(F.dropout(weights, dropout) @ v[:, :, :end])
+        parts.append(drop(weights, dropout) @ v[:, :, :end])
     return torch.cat(parts, 2)
+
+
+def drop(x: Tensor, share: float) -> Tensor:
+    """Drop a share of the entries of x and scale up the others; with a share of 0 return x itself, not a copy.
+
+    >>> drop(torch.ones(2), 0.0)
+    tensor([1., 1.])
+    """
+    return F.dropout(x, share) if share else x
 
 
 class Linear(nn.Linear):
@@ -108,7 +117,7 @@ class Attention(nn.Module):
             k, v = cache.write(self.layer, k, v)  # (B, H, S, dh)
             z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.c_proj(z.transpose(1, 2).reshape(x.shape))  # (B, T, d)
-        return F.dropout(out, self.dropout, self.training)
+        return drop(out, self.dropout if self.training else 0.0)
 
     def split_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.n_head, -1).transpose(1, 2)  # (B, T, d) -> (B, H, T, dh)
@@ -126,7 +135,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # OpenAI's GELU is the tanh approximation; the exact one is a slightly different model.
         out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))  # (B, T, d)
-        return F.dropout(out, self.dropout, self.training)
+        return drop(out, self.dropout if self.training else 0.0)
 
 
 class Block(nn.Module):
@@ -192,7 +201,7 @@ class GPT2(nn.Module):
             positions = cache.positions(n_new)  # (B, T)
             slots = torch.arange(self.config.n_ctx, device=ids.device)
             mask = slots <= positions[:, None, :, None]  # (B, 1, T, S): a token sees itself and what came before
-        x = F.dropout(self.wte(ids) + self.wpe(positions), self.dropout, self.training)  # (B, T, d)
+        x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
         for block in self.h:
             if self.activation_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, cache, mask, use_reentrant=False)
