@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from cutaway.checkpoints import ArrayWeights, Checkpoint, EffectiveWeights, save_checkpoint
+from cutaway.checkpoints import ArrayWeights, Checkpoint, EffectiveWeights, Weights, save_checkpoint
+from cutaway.checkpoints.metadata import Metadata
 from cutaway.engines.cpu.engine import CpuEngine
+from cutaway.engines.protocol import Engine
+from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.reference import ReferenceEngine
-from cutaway.errors import CheckpointError, UsageError
+from cutaway.errors import CheckpointError, NonFiniteError, UsageError
+from cutaway.evaluation.benchmark import measure, measure_decode
 from cutaway.formats import quantise
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import read_generation_config
@@ -141,16 +145,17 @@ def test_score_counts_the_bytes_of_tokens_not_of_decoded_text() -> None:
         if len(Tokenizer.gpt2().encode("é")) > 1
         else Tokenizer.gpt2().encode("\U0001f916")[:1]
     )
-    expected = len(Tokenizer.gpt2().token_bytes(first_half[0]))
+    expected = len(Tokenizer.gpt2().token_bytes(first_half[0]) or b"")
     assert MODEL.score(first_half, prepend_bos=True).bytes == expected
 
 
 def test_a_model_without_tokenizer_takes_ids_and_says_so() -> None:
+    assert MUTE.score([1, 2]).tokens == 1
     assert len(MUTE.generate([1, 2], max_new_tokens=3).ids) == 3
     for wrong in (
         lambda: MUTE.generate("text"),
         lambda: MUTE.generate([]),
-        lambda: MUTE.score([1, 2]),
+        lambda: MUTE.score("text"),
         lambda: MUTE.generate([1], stop=["a"]),
     ):
         with pytest.raises(UsageError, match="no tokenizer files"):
@@ -232,7 +237,7 @@ def test_a_saved_model_equals_the_model(
     model.save(tmp_path / "saved", dtype)
     saved = Checkpoint(tmp_path / "saved", "saved")
     assert saved.dtype == (dtype or engine.dtype)
-    assert saved.end_of_text == 50256
+    assert saved.special_tokens == {"bos_token_id": 50256, "eos_token_id": 50256}
     assert read_generation_config(tmp_path / "saved", 50257) == model.generation_config
     tokenizer = saved.tokenizer()
     assert tokenizer is not None
@@ -259,3 +264,79 @@ def test_read_returns_a_copy() -> None:
     weights = Model(ReferenceEngine(WEIGHTS), WEIGHTS, None, "tiny").weights
     weights.read("ln_f.bias")[:] = 7
     assert (weights.read("ln_f.bias") == WEIGHTS.arrays["ln_f.bias"]).all()
+
+
+def overflowing(engine: str) -> Model:
+    weights = tiny_weights()
+    arrays = {name: weights.read(name) for name in weights.config.tensors}
+    arrays["h.0.mlp.c_fc.weight"] *= 100 if engine == "float16" else 1e25
+    arrays["h.0.mlp.c_proj.weight"] *= 1e4 if engine == "float16" else 1e25
+    broken = ArrayWeights(weights.config, arrays)
+    made: dict[str, Callable[[Weights], Engine]] = {
+        "cpu": CpuEngine,
+        "reference": ReferenceEngine,
+        "float16": lambda weights: PyTorchEngine(weights, "float16"),
+    }
+    return Model(made[engine](broken), broken, None, "overflowing")
+
+
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_every_reader_of_logits_rejects_numbers_that_are_not_finite(engine: str) -> None:
+    model = overflowing(engine)
+    readers: list[Callable[[], object]] = [
+        lambda: model.generate([1, 2]),
+        lambda: model.generate([1, 2], temperature=0),
+        lambda: list(model.stream([1, 2])),
+        lambda: model.next_tokens([1, 2]),
+        lambda: model.logits([1, 2]),
+        lambda: model.score([1, 2]),
+        lambda: model.trace([1, 2]),
+        lambda: measure(model.engine, prefill=2, depth=2, batch=1, new_tokens=1, repeats=1),
+        lambda: measure_decode(model.engine, 1, 2, 1, 1),
+    ]
+    for read in readers:
+        with pytest.raises(NonFiniteError, match="not finite"):
+            read()
+
+
+def test_activations_beyond_float16_are_an_error_where_it_computes() -> None:
+    model = overflowing("float16")
+    with pytest.raises(NonFiniteError, match="not finite"):
+        model.generate([1, 2])
+    assert np.isfinite(model.logits([1, 2])).all()
+
+
+def special(config_ids: object, file_ids: object, codec: Tokenizer | None) -> Model:
+    """A model whose config.json and generation_config.json name end tokens (and the first as start token)."""
+    settings = GenerationConfig() if file_ids is None else GenerationConfig(eos_token_id=[7, 8], bos_token_id=7)
+    return Model(
+        ReferenceEngine(WEIGHTS),
+        WEIGHTS,
+        codec,
+        "special",
+        settings,
+        Metadata({"eos_token_id": config_ids, "bos_token_id": config_ids}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("config_ids", "file_ids", "codec", "bos", "eos"),
+    [
+        (5, [7, 8], Tokenizer.gpt2(), 7, (7, 8)),
+        ([5, 6], None, Tokenizer.gpt2(), 5, (5, 6)),
+        (5, None, None, 5, (5,)),
+        (None, None, Tokenizer.gpt2(), 50256, (50256,)),
+        (60000, None, Tokenizer.gpt2(), 50256, (50256,)),
+        (None, None, None, None, ()),
+    ],
+)
+def test_start_and_end_tokens_come_from_generation_config_config_and_tokenizer(
+    config_ids: object, file_ids: object, codec: Tokenizer | None, bos: int | None, eos: tuple[int, ...]
+) -> None:
+    model = special(config_ids, file_ids, codec)
+    assert model.bos == bos
+    assert model.settings().eos_token_id == eos
+    assert model.settings(GenerationConfig(top_k=3)).eos_token_id == eos
+    assert model.settings(eos_token_id=9).eos_token_id == (9,)
+    if bos is not None:
+        assert model.prompt_ids([]) == model.input_ids([]) == [bos]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cutaway.checkpoints import save_checkpoint
     from cutaway.config import PUBLISHED, GPT2Config
-    from cutaway.errors import CheckpointError, CutawayError, EngineError, HubError, UsageError
+    from cutaway.errors import CheckpointError, CutawayError, EngineError, HubError, NonFiniteError, UsageError
     from cutaway.evaluation.perplexity import Score
     from cutaway.generation.config import GenerationConfig
     from cutaway.generation.stream import Chunk, Completion
@@ -30,6 +30,7 @@ __all__ = [
     "HubError",
     "Intervention",
     "Model",
+    "NonFiniteError",
     "Score",
     "Tokenizer",
     "UsageError",
@@ -41,7 +42,7 @@ __all__ = [
 _HOMES = {
     "checkpoints": ("save_checkpoint",),
     "config": ("PUBLISHED", "GPT2Config"),
-    "errors": ("CheckpointError", "CutawayError", "EngineError", "HubError", "UsageError"),
+    "errors": ("CheckpointError", "CutawayError", "EngineError", "HubError", "NonFiniteError", "UsageError"),
     "evaluation.perplexity": ("Score",),
     "generation.config": ("GenerationConfig",),
     "generation.stream": ("Chunk", "Completion"),

@@ -4,6 +4,8 @@ import operator
 
 from cutaway.errors import UsageError
 
+_LONGEST = 60  # characters of a value in a message
+
 
 def check_int(name: str, value: object, least: int, most: int | None = None) -> int:
     """Return `value` as an int. Raises UsageError unless it is an integer (no bool, no float) from `least` to `most`.
@@ -19,10 +21,10 @@ def check_int(name: str, value: object, least: int, most: int | None = None) -> 
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise UsageError(f"{name} must be a whole number, not {value!r}") from None
+        raise UsageError(f"{name} must be a whole number, not {show(value)}") from None
     if number < least or (most is not None and number > most):
         span = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise UsageError(f"{name} must be {span}, not {number}")
+        raise UsageError(f"{name} must be {span}, not {show(number)}")
     return number
 
 
@@ -33,7 +35,20 @@ def check_float(name: str, value: object, least: float, most: float) -> float:
     1.0
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{name} must be a number, not {value!r}")
+        raise UsageError(f"{name} must be a number, not {show(value)}")
     if not least <= value <= most:
-        raise UsageError(f"{name} must be from {least:g} to {most:g}, not {value:g}")
+        raise UsageError(f"{name} must be from {least:g} to {most:g}, not {show(value)}")
     return float(value)
+
+
+def show(value: object) -> str:
+    """Show a value in a message: exactly, on one line, and no more than its beginning.
+
+    >>> show([[1, 2]]), show(1.0000001), len(show("x" * 1000))
+    ('[[1, 2]]', '1.0000001', 60)
+    """
+    try:
+        text = " ".join(map(str.strip, repr(value).splitlines()))
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

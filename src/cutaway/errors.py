@@ -43,6 +43,10 @@ class EngineError(CutawayError):
     exit_code = 5
 
 
+class NonFiniteError(EngineError):
+    """A model's numbers are too large for the type that it computes in, so that its logits hold NaN or infinity."""
+
+
 class RunError(CutawayError):
     """A run directory is in use, damaged or cannot be written, or training cannot continue (NaN)."""
 

@@ -3,11 +3,12 @@
 import warnings
 from pathlib import Path
 
-from cutaway.checkpoints import Weights, open_checkpoint, sources
+from cutaway.checkpoints import Checkpoint, Weights, open_checkpoint, sources
 from cutaway.engines.protocol import Engine
-from cutaway.errors import EngineError, UsageError
+from cutaway.errors import CheckpointError, EngineError, UsageError
 from cutaway.generation.config_json import read_generation_config
 from cutaway.model import Model
+from cutaway.untrusted import quote_name
 
 BUILTIN = sources.BUILTIN
 ENGINES = ("cpu", "pytorch", "reference")
@@ -24,7 +25,9 @@ def load(
     name "owner/name".
 
     `dtype` defaults to that of the checkpoint, `engine` to "cpu" ("reference" if the compiled library is missing).
-    Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says what to do.
+    Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says what to do. A tokenizer
+    that cannot be read is an error only once text is given; token ids work without it. Heads that are not the language
+    model's are left out, with a RuntimeWarning.
 
     >>> load("builtin", engine="reference").engine.dtype
     'float32'
@@ -33,8 +36,29 @@ def load(
         raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     checkpoint = open_checkpoint(BUILTIN if str(source) == "builtin" else source)
     generation_config = read_generation_config(checkpoint.path, checkpoint.config.n_vocab)
+    if checkpoint.left_out:
+        warnings.warn(left_out_message(checkpoint), RuntimeWarning, stacklevel=2)
     running = make_engine(checkpoint, dtype, engine, threads)
-    return Model(running, checkpoint, checkpoint.tokenizer(), checkpoint.name, generation_config)
+    tokenizer = None
+    reason = ""
+    try:
+        tokenizer = checkpoint.tokenizer()
+    except CheckpointError as error:
+        reason = str(error)
+    return Model(running, checkpoint, tokenizer, checkpoint.name, generation_config, checkpoint.metadata(reason))
+
+
+def left_out_message(checkpoint: Checkpoint) -> str:
+    """Say which tensors of a checkpoint are left out, for it holds more than a language model.
+
+    >>> checkpoint = open_checkpoint(BUILTIN)
+    >>> checkpoint.left_out = ("v_head.summary.weight", "v_head.summary.bias")
+    >>> left_out_message(checkpoint)
+    'builtin: v_head.summary.weight and 1 more left out: only the language model is read'
+    """
+    first, *others = checkpoint.left_out
+    named = f"{quote_name(first)} and {len(others)} more" if others else quote_name(first)
+    return f"{checkpoint.name}: {named} left out: only the language model is read"
 
 
 def make_engine(

@@ -1,6 +1,6 @@
 """A loaded GPT-2, as `cutaway.load` returns it: text or token ids in; text, scores and logits out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from cutaway.checkpoints import EffectiveWeights, Weights, save_checkpoint
-from cutaway.checks import check_int
+from cutaway.checkpoints.config_json import known_ids
+from cutaway.checkpoints.metadata import Metadata
+from cutaway.checks import check_int, show
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Engine
-from cutaway.errors import UsageError
+from cutaway.engines.protocol import Engine, check_finite
+from cutaway.errors import CheckpointError, UsageError
 from cutaway.evaluation.evaluate import score_windows
 from cutaway.evaluation.perplexity import Score, total
 from cutaway.generation.batch import MAX_SEQUENCES, generate
@@ -20,6 +22,7 @@ from cutaway.generation.config_json import generation_config_json
 from cutaway.generation.stream import Chunk, Completion, collect
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.tokenizer.codec import Codec
+from cutaway.untrusted import quote
 
 if TYPE_CHECKING:  # not needed for a first token
     from cutaway.trace import Intervention, Progress, Trace
@@ -46,11 +49,13 @@ class Model:
         tokenizer: Codec | None,
         name: str,
         generation_config: GenerationConfig = GenerationConfig(),
+        metadata: Metadata | None = None,
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
         self.name = name
         self.generation_config = generation_config  # the defaults of `generate`, which a checkpoint may set
+        self.metadata = metadata or Metadata()  # what the checkpoint says beside its weights
         self.weights = EffectiveWeights(weights, engine.dtype)
 
     def __repr__(self) -> str:
@@ -80,8 +85,9 @@ class Model:
             directory,
             self.weights,
             dtype,
-            tokenizer=self.tokenizer,
-            generation_config=generation_config_json(self.generation_config),
+            tokenizer=self.tokenizer or self.metadata.tokenizer_files,
+            generation_config=generation_config_json(self.generation_config, self.metadata.generation_config),
+            special_tokens=self.metadata.special_tokens or None,
             overwrite=overwrite,
         )
 
@@ -127,7 +133,7 @@ class Model:
         >>> [len(chunk.ids) for chunk in chunks]
         [1, 1, 1, 1, 1]
         """
-        settings = self._settings(config, overrides)
+        settings = self.settings(config, **overrides)
         return (chunk for _, chunk in self.stream_batch([prompt], settings))
 
     def generate_batch(
@@ -149,7 +155,7 @@ class Model:
         >>> [completion.seed for completion in completions]
         [7, 8, 9, 10]
         """
-        config = self._settings(config, overrides)
+        config = self.settings(config, **overrides)
         seeds = self._seeds(prompts, samples, config)
         return collect(self._generate(prompts, config, seeds), seeds, self.description)
 
@@ -168,7 +174,7 @@ class Model:
         >>> [sequence for sequence, chunk in chunks]
         [0, 1, 0, 1]
         """
-        config = self._settings(config, overrides)
+        config = self.settings(config, **overrides)
         return self._generate(prompts, config, self._seeds(prompts, samples, config))
 
     @property
@@ -179,9 +185,10 @@ class Model:
     def score(self, text: Prompt, *, prepend_bos: bool | None = None) -> Score:
         """Score how well the model predicts a text, with float32 activations.
 
-        A text is read after `<|endoftext|>`, so that its first token is scored too; of token ids, or with
-        `prepend_bos=False`, the first is only read. Texts longer than the context are read in overlapping windows:
-        see `cutaway.evaluation.perplexity`. Raises UsageError where there is no token to score.
+        A text is read after the start token, so that its first token is scored too; of token ids, or with
+        `prepend_bos=False`, the first is only read. Bytes are those of the tokens that have text. Texts longer than the
+        context are read in overlapping windows: see `cutaway.evaluation.perplexity`. Raises UsageError where there is
+        no token to score.
 
         >>> import cutaway
         >>> cutaway.load().score("A robot must obey the orders given it").tokens
@@ -201,7 +208,7 @@ class Model:
         >>> cutaway.load().logits("A robot").shape
         (3, 50257)
         """
-        return self.engine.forward([self.input_ids(prompt, prepend_bos)], logits="all", exact=True)
+        return check_finite(self.engine.forward([self.input_ids(prompt, prepend_bos)], logits="all", exact=True))
 
     def next_tokens(self, prompt: Prompt = "", k: int = 10) -> list[Candidate]:
         """Return the k most likely next tokens with their probabilities over the whole vocabulary, most likely first.
@@ -212,7 +219,8 @@ class Model:
         True
         """
         check_int("k", k, 1, self.config.n_vocab)
-        probabilities = softmax(self.engine.forward([self.prompt_ids(prompt)], exact=True)[0].astype(np.float64))
+        logits = check_finite(self.engine.forward([self.prompt_ids(prompt)], exact=True))[0]
+        probabilities = softmax(logits.astype(np.float64))
         likeliest = top_k(probabilities, k)
         return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
 
@@ -241,8 +249,8 @@ class Model:
     def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
         """Return the token ids that `score`, `logits` and `trace` read.
 
-        A text follows `<|endoftext|>`, which opened every document that the model was trained on; token ids are read as
-        given. `prepend_bos` overrides either. An empty prompt is `<|endoftext|>` alone.
+        A text follows the start token, which opened every document that the model was trained on (`<|endoftext|>` for
+        GPT-2); token ids are read as given. `prepend_bos` overrides either. An empty prompt is the start token alone.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -251,47 +259,60 @@ class Model:
         """
         ids = self.encode(prompt)
         wants_bos = isinstance(prompt, str) if prepend_bos is None else prepend_bos
-        return [self._bos(self.generation_config), *ids] if wants_bos or not ids else ids
+        return [self._start(self.bos), *ids] if wants_bos or not ids else ids
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Return the token ids of a text; ids pass through.
+    def encode(self, prompt: Prompt, *, allow_special: bool = False) -> list[int]:
+        """Return the token ids of a text; ids pass through. "<|endoftext|>" is the token only with `allow_special`.
 
         >>> import cutaway
-        >>> cutaway.load().encode("A robot")
-        [32, 9379]
+        >>> cutaway.load().encode("A robot<|endoftext|>", allow_special=True)
+        [32, 9379, 50256]
         """
         if not isinstance(prompt, str):
             return self._checked_ids(prompt)
-        if self.tokenizer is None:
-            raise UsageError(f"{self.name} has no tokenizer files; give token ids instead of text")
-        return self.tokenizer.encode(prompt)
+        return self.check_known(self.require_tokenizer().encode(prompt, allow_special=allow_special))
+
+    def check_known(self, ids: list[int]) -> list[int]:
+        """Return ids that the tokenizer made. Raises UsageError for a token that the model has no row for.
+
+        >>> import cutaway
+        >>> cutaway.load().check_known([50257])
+        Traceback (most recent call last):
+        cutaway.errors.UsageError: the token '#50257' has the id 50257, but builtin knows ids from 0 to 50256 only
+        """
+        for token in ids:
+            if token >= self.config.n_vocab:
+                label = self.require_tokenizer().label(token)
+                known = f"{self.name} knows ids from 0 to {self.config.n_vocab - 1} only"
+                raise UsageError(f"the token {quote(label)} has the id {token}, but {known}")
+        return ids
 
     def _checked_ids(self, prompt: Sequence[int]) -> list[int]:
         if isinstance(prompt, bytes | bytearray) or not hasattr(prompt, "__iter__"):
-            raise UsageError(f"a prompt must be text or token ids, not {prompt!r:.60}")
+            raise UsageError(f"a prompt must be text or token ids, not {show(prompt)}")
         return [check_int("a token id", token, 0, self.config.n_vocab - 1) for token in prompt]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, empty where the model has no tokenizer.
+        """Return the text of token ids; ids without a token have none, nor has any where there is no tokenizer.
 
         >>> import cutaway
         >>> cutaway.load().decode([32, 9379])
         'A robot'
         """
-        return self.tokenizer.decode(ids) if self.tokenizer else ""
+        ids = self._checked_ids(ids)
+        if self.tokenizer is None:
+            return ""
+        stream = self.tokenizer.stream()
+        return "".join(map(stream.push, ids)) + stream.finish()
 
     def token_bytes(self, token: int) -> bytes:
-        """Return the bytes that a token stands for. Raises UsageError for a token that stands for none.
+        """Return the bytes that a token stands for: none for an id without a token, or where there is no tokenizer.
 
         >>> import cutaway
         >>> cutaway.load().token_bytes(9379)
         b' robot'
         """
-        found = self.tokenizer.token_bytes(token) if self.tokenizer else None
-        if found is None:
-            reason = "tokens that stand for bytes" if self.tokenizer else "tokenizer files, so no bytes to count"
-            raise UsageError(f"{self.name} has no {reason}")
-        return found
+        return (self.tokenizer.token_bytes(token) if self.tokenizer else None) or b""
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2.
@@ -301,18 +322,57 @@ class Model:
         >>> model.prompt_ids("A robot"), model.prompt_ids("")
         ([32, 9379], [50256])
         """
-        return self.encode(prompt) or [self._bos(self.generation_config)]
+        return self.encode(prompt) or [self._start(self.bos)]
 
-    def _settings(self, config: GenerationConfig | None, overrides: Mapping[str, object]) -> GenerationConfig:
+    @property
+    def bos(self) -> int | None:
+        """The token that begins a text: that of `generation_config.json`, of `config.json`, or of the tokenizer."""
+        given = self.generation_config.bos_token_id
+        return next(iter(self._special("bos_token_id")), None) if given is None else given
+
+    def settings(self, config: GenerationConfig | None = None, **overrides: object) -> GenerationConfig:
+        """Return the settings that `generate` uses for a config and overrides, with the model's own end tokens.
+
+        These are those of `generation_config.json`, of `config.json`, or the tokenizer's, as for transformers.
+
+        >>> import cutaway
+        >>> cutaway.load().settings(GenerationConfig(top_k=5))
+        GenerationConfig(top_k=5, eos_token_id=(50256,))
+        """
         settings = (config or self.generation_config).replace(**overrides)
-        if settings.stop and self.tokenizer is None:
-            raise UsageError(f"{self.name} has no tokenizer files, so a stop string cannot be found")
-        return settings
+        if settings.stop:
+            self.require_tokenizer("a stop string cannot be found")
+        if settings.eos_token_id is not None:
+            return settings
+        ends = self.generation_config.eos_token_id
+        return settings.replace(eos_token_id=self._special("eos_token_id") if ends is None else ends)
+
+    def require_tokenizer(self, otherwise: str = "give token ids instead of text") -> Codec:
+        """Return the tokenizer. Raises CheckpointError if there is one that cannot be read, UsageError if none.
+
+        >>> import cutaway
+        >>> cutaway.load().require_tokenizer().n_vocab
+        50257
+        """
+        if self.tokenizer is not None:
+            return self.tokenizer
+        if self.metadata.tokenizer_error:
+            raise CheckpointError(f"{self.metadata.tokenizer_error}; {otherwise}")
+        raise UsageError(f"{self.name} has no tokenizer files; {otherwise}")
+
+    def _special(self, key: str) -> tuple[int, ...]:
+        """Return the ids under a key of `config.json`, or else the tokenizer's, that the model knows."""
+        n_vocab = self.config.n_vocab
+        named = known_ids(self.metadata.special_tokens.get(key), n_vocab)
+        if named or self.tokenizer is None:
+            return named
+        return known_ids(self.tokenizer.bos if key == "bos_token_id" else self.tokenizer.eos, n_vocab)
 
     def _generate(
         self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int]
     ) -> Iterator[tuple[int, Chunk]]:
-        ids = [self.encode(prompt) or [self._bos(config)] for prompt in prompts]
+        bos = self.bos if config.bos_token_id is None else config.bos_token_id
+        ids = [self.encode(prompt) or [self._start(bos)] for prompt in prompts]
         return generate(self.engine, self.tokenizer, ids, config, seeds)
 
     def _seeds(self, prompts: Sequence[Prompt], samples: int, config: GenerationConfig) -> range:
@@ -326,12 +386,9 @@ class Model:
         first = config.pick_seed()
         return range(first, first + count)
 
-    def _bos(self, config: GenerationConfig) -> int:
-        """Return the token that begins a text."""
-        token = config.bos_token_id
-        if token is None and self.tokenizer is not None:
-            token = self.tokenizer.bos
+    def _start(self, token: int | None) -> int:
+        """Check the token that begins a text."""
         if token is None:
-            reason = "start token" if self.tokenizer else "tokenizer files, so no start token"
-            raise UsageError(f"{self.name} has no {reason}; give a prompt of at least one token id")
+            self.require_tokenizer("give a prompt of at least one token id")
+            raise UsageError(f"{self.name} has no start token; give a prompt of at least one token id")
         return check_int("bos_token_id", token, 0, self.config.n_vocab - 1)

@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
+import cutaway
 from cutaway.checkpoints import Checkpoint, save_checkpoint
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
@@ -31,7 +32,7 @@ def test_a_checkpoint_has_its_name_dtype_and_size(tmp_path: Path) -> None:
     assert checkpoint.dtype == "float16"
     assert (checkpoint.name, checkpoint.path) == ("tiny", tmp_path)
     assert checkpoint.n_bytes == (tmp_path / "model.safetensors").stat().st_size
-    assert checkpoint.end_of_text is None
+    assert checkpoint.special_tokens == {"bos_token_id": None, "eos_token_id": None}
 
 
 @pytest.mark.parametrize(("dtype", "relative"), [("float32", 0), ("float16", 2**-11), ("bfloat16", 2**-8)])
@@ -130,7 +131,7 @@ def test_reads_the_tokenizer_beside_the_weights(tmp_path: Path) -> None:
     tokenizer = checkpoint.tokenizer()
     assert tokenizer is not None
     assert tokenizer.encode(" robot") == Tokenizer.gpt2().encode(" robot")
-    assert checkpoint.end_of_text == 50256
+    assert checkpoint.special_tokens == {"bos_token_id": 50256, "eos_token_id": 50256}
 
 
 def test_without_tokenizer_files_only_the_size_of_gpt2_has_a_tokenizer(tmp_path: Path) -> None:
@@ -139,11 +140,14 @@ def test_without_tokenizer_files_only_the_size_of_gpt2_has_a_tokenizer(tmp_path:
     assert saved(tmp_path / "other", "float32").tokenizer() is None
 
 
-def test_rejects_a_tokenizer_with_more_tokens_than_the_model(tmp_path: Path) -> None:
-    checkpoint = saved(tmp_path, "float32")
+def test_a_tokenizer_may_have_more_tokens_than_the_model(tmp_path: Path) -> None:
+    saved(tmp_path, "float32")
     write_vocabulary(Tokenizer.gpt2().vocabulary, tmp_path)
-    with pytest.raises(CheckpointError, match=r"the tokenizer has 50257 tokens, the model only 40$"):
-        checkpoint.tokenizer()
+    model = cutaway.load(tmp_path)
+    assert model.encode("!") == [0]
+    assert model.settings().eos_token_id == ()
+    with pytest.raises(UsageError, match=r"^the token '␣robot' has the id 9379, but .* knows ids from 0 to 39 only$"):
+        model.encode("! robot")
 
 
 def test_every_published_shape_is_found_by_name(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cutaway.checkpoints.config_json import StoredConfig, config_json, read_config
+from cutaway.checkpoints.config_json import StoredConfig, config_json, known_ids, read_config
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.errors import CheckpointError
 from cutaway.formats import FLOAT32, FORMATS
@@ -44,7 +44,7 @@ def read(directory: Path, changes: dict[str, object], *, without: str = "") -> S
 
 
 def test_reads_the_published_file(tmp_path: Path) -> None:
-    assert read(tmp_path, {}) == StoredConfig(GPT2Config(), FLOAT32, end_of_text=50256)
+    assert read(tmp_path, {}) == StoredConfig(GPT2Config(), FLOAT32, {"bos_token_id": 50256, "eos_token_id": 50256})
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,18 @@ def test_sizes_are_required(tmp_path: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "token"), [(None, None), (5, 5), ([7, 8], 7), ([], None), (50257, None), (-1, None), ("x", None)]
+    ("value", "known"),
+    [(None, ()), (5, (5,)), ([7, 8], (7, 8)), ([], ()), (50257, ()), ([50257, 3], (3,)), (-1, ())],
 )
-def test_finds_the_token_that_ends_a_text(tmp_path: Path, value: object, token: int | None) -> None:
-    assert read(tmp_path, {"eos_token_id": value}).end_of_text == token
+def test_ids_of_special_tokens_are_kept_as_written(tmp_path: Path, value: object, known: tuple[int, ...]) -> None:
+    stored = read(tmp_path, {"eos_token_id": value, "pad_token_id": 3})
+    assert stored.special_tokens == {"bos_token_id": 50256, "eos_token_id": value, "pad_token_id": 3}
+    assert known_ids(stored.special_tokens["eos_token_id"], stored.config.n_vocab) == known
+
+
+@pytest.mark.parametrize("value", ["x", 1.5, True, {"id": 3}, [1, "x"]])
+def test_ids_of_special_tokens_that_are_no_ids_are_ignored(tmp_path: Path, value: object) -> None:
+    assert read(tmp_path, {"eos_token_id": value}).special_tokens == {"bos_token_id": 50256}
 
 
 def test_our_own_quantisation_scheme_must_match_exactly(tmp_path: Path) -> None:
@@ -128,7 +136,8 @@ def test_our_own_quantisation_scheme_must_match_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [*(model.config for model in PUBLISHED), GPT2Config(n_vocab=99, n_inner=5)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_we_read_what_we_write(tmp_path: Path, config: GPT2Config, dtype: str) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config_json(config, FORMATS[dtype], 7)))
+    special = {"bos_token_id": None, "eos_token_id": [7, 8], "pad_token_id": 0}
+    (tmp_path / "config.json").write_text(json.dumps(config_json(config, FORMATS[dtype], special)))
     assert read_config(tmp_path / "config.json") == StoredConfig(
-        config, FORMATS["int8"] if dtype == "int8" else FLOAT32, end_of_text=7
+        config, FORMATS["int8"] if dtype == "int8" else FLOAT32, special
     )

@@ -117,6 +117,14 @@ class TestDocuments:
         assert (result.code, result.out) == (INTERRUPTED, "")
         assert result.err == "cutaway: interrupted after 0 bytes\n"
 
+    def test_ids_need_no_tokenizer(self, mute: str) -> None:
+        result = invoke(*command(mute), "--ids", "1", "2")
+        assert (result.code, result.err) == (0, "")
+        assert result.out.startswith("1 document, 1 token\nnats per token")
+        assert "byte" not in result.out
+        document = invoke(*command(mute), "--ids", "1", "2", "--json").document
+        assert (document["tokens"], document["bytes"], document["bits_per_byte"]) == (1, None, None)
+
     def test_refuses_what_cannot_be_scored(self, tiny: str, mute: str, tmp_path: Path) -> None:
         for source in (("--text", ""), ("--ids", "5"), ("-",)):
             assert "nothing to score: there is no document with text" in invoke(*command(tiny), *source).error
@@ -125,7 +133,7 @@ class TestDocuments:
         assert "give files, or --text, or --ids" in invoke(*command(tiny), "a.txt", "--text", "b").error
         assert "stride must be from 1 to 32" in invoke(*command(tiny), "--text", TEXT, "--stride", "33").error
         assert "not allowed with" in invoke("eval", "a", "--window", "overlap", "--stride", "3").error
-        assert "no bytes to count" in invoke(*command(mute), "--ids", "1", "2").error
+        assert "no tokenizer files; give token ids instead of text" in invoke(*command(mute), "--text", "a").error
 
 
 class TestTasks:

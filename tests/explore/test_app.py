@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from starlette.types import Message
 
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore.app import Explorer, make_app
 from cutaway.explore.handlers import HANDLERS
@@ -155,7 +156,7 @@ class TestOtherAddresses:
             ("/api/parameters?x=1", "unknown parameter 'x'"),
             ("/api/vocabulary?x=1", "unknown parameter 'x'"),
             ("/api/tokens", "text is missing"),
-            ("/api/tokens?text=a", "mute has no tokenizer files, so it cannot read text"),
+            ("/api/tokens?text=a", "mute has no tokenizer files; it cannot read text"),
             ("/api/nearest?token=61", "token must be from 0 to 60, not 61"),
             ("/api/nearest?token=1&k=0", "k must be from 1 to 100, not 0"),
         ],
@@ -402,3 +403,17 @@ def test_the_built_in_model_handles_every_request() -> None:
         assert client.get(f"/api/traces/{name}/{path}").status_code == 200
     assert client.post(f"/api/traces/{name}/cache_benchmark", json={}).json()["max_difference"] < 1e-3
     assert lines(client.post("/api/generate", json={"ids": last["ids"], "max_new_tokens": 2}).text)[-1]["finish_reason"]
+
+
+def test_weights_that_overflow_are_a_422_that_blames_no_intervention() -> None:
+    model = mute()
+    assert isinstance(model.engine, ReferenceEngine)
+    for held in (model.weights, model.engine.weights):
+        held["h.0.attn.c_attn.weight"][:] = 3e38
+    client = client_of(model)
+    for path, body in (("/api/traces", {"ids": [1, 2]}), ("/api/generate", {"ids": [1, 2]})):
+        response = client.post(path, json=body)
+        last = response.json() if response.status_code == 422 else json.loads(response.text.splitlines()[-1])
+        assert "not finite" in last["error"]
+        assert "intervention" not in last["error"]
+        assert response.status_code in (200, 422)

@@ -1,5 +1,7 @@
 """The int8 scheme: what it loses, what it does not, and that outlier channels cost nothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from cutaway.errors import UsageError
-from cutaway.formats import QuantisedMatrix, quantise
+from cutaway.formats import FORMATS, QuantisedMatrix, quantise
 from cutaway.formats.int8 import BLOCK_SIZE
 from cutaway.numerics import FloatArray
+from cutaway.tensors import TensorSpec
 
 MATRICES = arrays.arrays(
     np.float32,
@@ -98,3 +101,19 @@ def test_rejects_non_finite_numbers(value: float) -> None:
     matrix[1, 33] = value
     with pytest.raises(UsageError, match="NaN or infinity"):
         quantise(matrix)
+
+
+@pytest.mark.parametrize(("scale", "input_scale"), [(65504, 3e38), (65504, 1e32), (60000, 1e37)])
+def test_rejects_a_product_of_scales_beyond_float32(scale: float, input_scale: float) -> None:
+    spec = TensorSpec("wte.weight", (2, 32), "embedding")
+    arrays: dict[str, Any] = {
+        "": np.full((2, 32), 100, np.int8),
+        ".scales": np.full((2, 1), scale, np.float16),
+        ".input_scales": np.ones(32, np.float32),
+    }
+    FORMATS["int8"].load(spec, arrays)
+    arrays[".input_scales"][7] = input_scale
+    with pytest.raises(UsageError, match=r"^wte\.weight holds a number too large for float32$"):
+        FORMATS["int8"].load(spec, arrays)
+    arrays[""][:, 7] = 0
+    assert np.isfinite(FORMATS["int8"].load(spec, arrays).dequantise()).all()

@@ -321,9 +321,16 @@ def test_weights_that_give_nan_are_an_error() -> None:
         list(generate(broken, None, [[1]], GenerationConfig(max_new_tokens=3), [0]))
 
 
-def test_padding_ids_of_a_vocabulary_are_never_generated() -> None:
-    """A head of 50,304 rows (a round number, as some trainers like) has 47 that are no token's."""
+def test_padding_ids_of_a_vocabulary_have_no_text_and_count_in_probabilities() -> None:
+    """A head of 50,304 rows (a round number, as some trainers like) has 47 that are no token's; as for transformers
+    they can be generated, and the log-probabilities are those over all rows.
+    """
     padded = ReferenceEngine(tiny_weights(n_vocab=50304, n_ctx=32, n_embd=12))
     padded.weights["wte.weight"][50257:] *= 100
-    events = generate(padded, GPT2, [[1, 2, 3]], GenerationConfig(max_new_tokens=30), [0])
-    assert max(collect(events, [0], "test")[0].ids) < 50257
+    config = GenerationConfig(max_new_tokens=20, logprobs=True, repetition_penalty=1.1)
+    [completion] = collect(generate(padded, GPT2, [[1, 50300]], config, [0]), [0], "test")
+    assert max(completion.ids) >= 50257
+    assert completion.text == GPT2.decode(token for token in completion.ids if token < 50257)
+    logits = padded.forward([[1, 50300]])[0].astype(np.float64)
+    expected = logits[completion.ids[0]] - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
+    assert completion.logprobs[0] == pytest.approx(expected, abs=1e-6)

@@ -101,7 +101,7 @@ def test_control_tokens_on_request(peer: tiktoken.Encoding, text: str) -> None:
     ids = TOKENIZER.encode(text, allow_special=True)
     assert ids == peer.encode(text, allowed_special="all")
     assert TOKENIZER.decode(ids) == text
-    assert ids.count(TOKENIZER.eos) == text.count(END)
+    assert ids.count(TOKENIZER.n_vocab - 1) == text.count(END)
 
 
 @given(st.text(KNOWN, max_size=40) | st.lists(SNIPPETS, max_size=20).map("".join), st.booleans())
@@ -136,17 +136,23 @@ def test_the_longest_of_overlapping_added_tokens_is_found() -> None:
 def test_token_bytes_equal_tiktokens(peer: tiktoken.Encoding) -> None:
     for index in range(TOKENIZER.n_vocab):
         data = TOKENIZER.token_bytes(index)
+        assert data is not None
         assert data == peer.decode_single_token_bytes(index)
         assert TOKENIZER.decode([index]) == data.decode(errors="replace")
 
 
 @pytest.mark.parametrize("index", [-1, 50257, 10**30])
-def test_rejects_an_id_outside_the_vocabulary(index: int) -> None:
-    message = f"^a token id must be from 0 to 50256, not {index}$"
-    with pytest.raises(UsageError, match=message):
+def test_decode_rejects_an_id_outside_the_vocabulary(index: int) -> None:
+    with pytest.raises(UsageError, match=f"^a token id must be from 0 to 50256, not {index}$"):
         TOKENIZER.decode([64, index])
-    with pytest.raises(UsageError, match=message):
-        TOKENIZER.stream().push(index)
+
+
+@pytest.mark.parametrize("index", [50257, 10**30])
+def test_an_id_without_a_token_has_no_bytes_and_no_text(index: int) -> None:
+    assert TOKENIZER.token_bytes(index) is None
+    assert TOKENIZER.label(index) == f"#{index}"
+    stream = TOKENIZER.stream()
+    assert [stream.push(447), stream.push(index), stream.push(247)] == ["", "", "\u2019"]
 
 
 @given(st.lists(st.integers(0, 50256) | st.integers(94, 255), max_size=30))

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engines.reference import block, embed, head, merge_heads
-from cutaway.errors import UsageError
+from cutaway.errors import NonFiniteError, UsageError
 from cutaway.numerics import FloatArray
-from cutaway.trace import Intervention
+from cutaway.trace import Intervention, Trace
 from cutaway.trace import trace as trace_module
 from cutaway.trace.heads import search
 from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens
@@ -250,3 +250,19 @@ def test_tensors_computed_in_parts_are_consistent() -> None:
     for layer in range(trace.config.n_layer):
         parts = [merge_heads(trace[f"{kind}.{layer}"]) for kind in "qkv"]
         np.testing.assert_array_equal(trace[f"qkv.{layer}"], np.concatenate(parts, axis=-1))
+
+
+def test_a_trace_that_overflows_is_an_error_of_one_line() -> None:
+    """In the residual stream when it is made, elsewhere once the tensor is asked for."""
+    weights = tiny_weights()
+    arrays = {name: weights.read(name) for name in weights.config.tensors}
+    huge = {
+        name: arrays[name] * np.float32(1e25) for name in arrays if name.endswith(("c_fc.weight", "mlp.c_proj.weight"))
+    }
+    with pytest.raises(NonFiniteError, match=r"^resid\.post\.1 is not finite: the weights make numbers too large"):
+        Trace(weights.config, arrays | huge, None, [1, 2])
+    trace = Trace(weights.config, arrays | {"ln_f.weight": np.full(24, 3e38, np.float32)}, None, [1, 2])
+    assert np.isfinite(trace["attn.1"]).all()
+    for name in ("logits", "probs"):
+        with pytest.raises(NonFiniteError, match=r"is not finite"):
+            trace[name]

@@ -25,6 +25,7 @@ from tests.random_weights import random_weights
 
 SYMBOLS = byte_symbols().values()
 BYTES = Tokenizer(Vocabulary({s: i for i, s in enumerate(SYMBOLS)}, [], {END_OF_TEXT: 256}, 256))  # without a merge
+END = BYTES.n_vocab - 1
 PAIR = {"prompt": "Who are you?", "completion": " I am a robot."}
 CPU = torch.device("cpu")
 
@@ -103,7 +104,7 @@ def test_only_completions_and_their_ends_are_learned(base: str, tmp_path: Path) 
     for line in Path(settings.data).read_text().splitlines():
         record = json.loads(line)
         prompt = BYTES.encode(record["prompt"])
-        completion = [*BYTES.encode(record["completion"]), BYTES.eos]
+        completion = [*BYTES.encode(record["completion"]), END]
         losses += token_losses(engine, [*prompt, *completion])[len(prompt) - 1 :].tolist()
     assert loss == pytest.approx(float(np.mean(losses)), abs=1e-5)
 
@@ -153,7 +154,7 @@ def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path:
     assert result.after["step"] == best
     assert result.after["valid_loss"] == losses[best]
     kept = open_checkpoint(tmp_path / "run" / "model")
-    ids = [*BYTES.encode("Yes or no?"), *BYTES.encode(" no"), BYTES.eos]
+    ids = [*BYTES.encode("Yes or no?"), *BYTES.encode(" no"), END]
     measured = token_losses(ReferenceEngine(kept), ids)[-4:].mean()
     assert measured == pytest.approx(losses[best], abs=1e-4)
 

@@ -128,7 +128,9 @@ class AdaptedCheckpoint(Checkpoint):
         self.path = base.path
         self.name = path.name
         self.config = base.config
-        self.end_of_text = base.end_of_text
+        self.special_tokens = base.special_tokens
+        self.tokenizer_class = base.tokenizer_class
+        self.left_out = base.left_out
         self.n_bytes = base.n_bytes + (path / ADAPTER_WEIGHTS).stat().st_size
         self._merged = MergedWeights(base, adapter)
 

@@ -3,22 +3,26 @@
 from pathlib import Path
 
 from cutaway.checkpoints.config_json import read_config
-from cutaway.checkpoints.directory import CONFIG, find_tensors, open_files
+from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, find_tensors, open_files
+from cutaway.checkpoints.metadata import Metadata
 from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.safetensors import FLOAT_CODES
 from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.untrusted import quote_name, raise_checkpoint_error
+from cutaway.tokenizer.files import TokenizerFiles
+from cutaway.tokenizer.kinds import check_kind
+from cutaway.untrusted import quote_name, raise_checkpoint_error, read_object
 
 
 class Checkpoint:
     """The weights, hyperparameters and tokenizer of a checkpoint directory.
 
-    `n_bytes` is the size of the files with the weights; `end_of_text` the token that ends a text, if the config names
-    one. Raises CheckpointError, one line naming file, tensor and reason, where the directory holds no sound GPT-2; all
-    that can be known without reading the tensors is known when it is opened.
+    `n_bytes` is the size of the files with the weights; `special_tokens` are the ids that the config names, as written;
+    `left_out` the tensors of heads that are not the language model's. Raises CheckpointError, one line naming file,
+    tensor and reason, where the directory holds no sound GPT-2; all that can be known without reading the tensors is
+    known when it is opened. Its tokenizer is not read before it is asked for.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -28,11 +32,12 @@ class Checkpoint:
             raise_checkpoint_error(directory, f"holds no checkpoint: {CONFIG} is missing")
         stored = read_config(directory / CONFIG)
         self.config = stored.config
-        self.end_of_text = stored.end_of_text
+        self.special_tokens = stored.special_tokens
+        self.tokenizer_class = stored.tokenizer_class
         self._format = stored.format
         files = open_files(directory)
         self.n_bytes = sum(file.n_bytes for file in files)
-        self._stored = find_tensors(files, stored, directory)
+        self._stored, self.left_out = find_tensors(files, stored, directory)
 
     @property
     def dtype(self) -> str:
@@ -78,26 +83,62 @@ class Checkpoint:
     def tokenizer(self) -> Tokenizer | None:
         """Read the tokenizer beside the weights; without one GPT-2's own if the vocabulary has its size, else None.
 
+        Raises CheckpointError for a tokenizer that is malformed, or of another kind than GPT-2's byte-level BPE.
+
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.loading import BUILTIN
         >>> open_checkpoint(BUILTIN).tokenizer().encode("A robot")
         [32, 9379]
         """
-        return tokenizer_beside(self.path, self.config.n_vocab)
+        return tokenizer_beside(self.path, self.config.n_vocab, self.tokenizer_class)
+
+    def tokenizer_files(self) -> Tokenizer | TokenizerFiles | None:
+        """Return what writes the tokenizer of this checkpoint: its files, of whatever kind, or GPT-2's own.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.loading import BUILTIN
+        >>> type(open_checkpoint(BUILTIN).tokenizer_files()).__name__
+        '_Gpt2Tokenizer'
+        """
+        return tokenizer_files_beside(self.path, self.config.n_vocab, self.tokenizer_class)
+
+    def metadata(self, tokenizer_error: str = "") -> Metadata:
+        """Read what is beside the weights; with the reason why the tokenizer cannot be read, its files too.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.loading import BUILTIN
+        >>> open_checkpoint(BUILTIN).metadata().special_tokens
+        {'bos_token_id': 50256, 'eos_token_id': 50256}
+        """
+        path = self.path / GENERATION_CONFIG
+        generation_config = read_object(path) if path.exists() else {}
+        files = TokenizerFiles.read(self.path) if tokenizer_error else None
+        return Metadata(self.special_tokens, generation_config, tokenizer_error, files)
 
 
-def tokenizer_beside(directory: Path, n_vocab: int) -> Tokenizer | None:
+def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> Tokenizer | None:
     """Read the tokenizer of the files in a directory; without any GPT-2's own if it has `n_vocab` tokens, else None.
 
-    Raises CheckpointError if the files are invalid, or have more tokens.
+    `tokenizer_class` is the kind that `config.json` names, if any. Raises CheckpointError for files that are invalid,
+    or of another kind than GPT-2's byte-level BPE.
 
     >>> tokenizer_beside(Path("nowhere"), 50257).n_vocab
     50257
     """
-    if not any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+    check_kind(directory, tokenizer_class)
+    if not any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json", "merges.txt")):
         gpt2 = Tokenizer.gpt2()
         return gpt2 if gpt2.n_vocab == n_vocab else None
-    tokenizer = Tokenizer.from_files(directory)
-    if tokenizer.n_vocab > n_vocab:
-        raise_checkpoint_error(directory, f"the tokenizer has {tokenizer.n_vocab} tokens, the model only {n_vocab}")
-    return tokenizer
+    return Tokenizer.from_files(directory, tokenizer_class)
+
+
+def tokenizer_files_beside(
+    directory: Path, n_vocab: int, tokenizer_class: str | None = None
+) -> Tokenizer | TokenizerFiles | None:
+    """Return what writes the tokenizer of a directory: its files as they are, or without any `tokenizer_beside`.
+
+    >>> type(tokenizer_files_beside(Path("nowhere"), 50257)).__name__
+    '_Gpt2Tokenizer'
+    """
+    files = TokenizerFiles.read(directory)
+    return files if files.contents else tokenizer_beside(directory, n_vocab, tokenizer_class)

@@ -1,7 +1,8 @@
 """Reading and writing `config.json`, as transformers has it.
 
 transformers writes dozens of keys. The sizes are taken, the few that could ask for other mathematics than GPT-2's are
-checked, and all others (dropout, classification heads, token ids, versions, ...) change nothing here and are ignored.
+checked, and all others (dropout, classification heads, versions, ...) change nothing here and are ignored. The ids of
+special tokens are kept as they are written, since a checkpoint that is saved again must say the same.
 """
 
 from collections.abc import Mapping
@@ -36,13 +37,20 @@ _FIXED: dict[str, tuple[object, ...]] = {
 }
 
 
+# Ids of special tokens: one id, a list or null. A model can have them without a tokenizer.
+_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "decoder_start_token_id")
+
+
 @dataclass(frozen=True)
 class StoredConfig:
-    """Hyperparameters, the format of the matrices (float32 for floats of any width), and the end-of-text token."""
+    """Hyperparameters, the format of the matrices (float32 for floats of any width), the ids of special tokens as they
+    are written, and the class of the tokenizer, where the file names one.
+    """
 
     config: GPT2Config
     format: Format
-    end_of_text: int | None
+    special_tokens: Mapping[str, object]
+    tokenizer_class: str | None = None
 
 
 def read_config(path: Path) -> StoredConfig:
@@ -67,7 +75,11 @@ def read_config(path: Path) -> StoredConfig:
         config = GPT2Config(**sizes, n_inner=inner, layer_norm_epsilon=_epsilon(raw, path), tie_word_embeddings=tied)
     except UsageError as error:
         raise_checkpoint_error(path, str(error))
-    return StoredConfig(config, _format(raw, path), _end_of_text(raw, config))
+    special = {key: raw[key] for key in _SPECIAL if key in raw and _is_ids(raw[key])}
+    tokenizer_class = raw.get("tokenizer_class")
+    return StoredConfig(
+        config, _format(raw, path), special, tokenizer_class if isinstance(tokenizer_class, str) else None
+    )
 
 
 def _size(raw: Json, names: tuple[str, ...], path: Path) -> int:
@@ -122,18 +134,25 @@ def _check_scheme(scheme: Json, ours: Mapping[str, object], path: Path) -> None:
             )
 
 
-def _end_of_text(raw: Json, config: GPT2Config) -> int | None:
-    """Return the first end-of-text token that the file names, if it is in the vocabulary."""
-    value = raw.get("eos_token_id")
-    first = value[0] if isinstance(value, list) and value else value
-    return first if type(first) is int and 0 <= first < config.n_vocab else None
+def _is_ids(value: object) -> bool:
+    return value is None or all(type(token) is int for token in (value if isinstance(value, list) else [value]))
 
 
-def config_json(config: GPT2Config, stored: Format, end_of_text: int | None) -> Json:
-    """Return the `config.json` of a checkpoint in a format.
+def known_ids(value: object, n_vocab: int) -> tuple[int, ...]:
+    """Return the ids of a vocabulary in a value that is one id, a list or null: GPT-2's 50256 is written for any size.
 
-    >>> config_json(GPT2Config(), FLOAT32, end_of_text=50256)["n_embd"]
-    768
+    >>> known_ids([0, 50256], n_vocab=300), known_ids(None, n_vocab=300)
+    ((0,), ())
+    """
+    listed = value if isinstance(value, list) else [value]
+    return tuple(token for token in listed if type(token) is int and 0 <= token < n_vocab)
+
+
+def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str, object]) -> Json:
+    """Return the `config.json` of a checkpoint in a format, with the ids of special tokens.
+
+    >>> config_json(GPT2Config(), FLOAT32, {"eos_token_id": 50256})["eos_token_id"]
+    50256
     """
     scheme = stored.quantization
     return {
@@ -149,7 +168,8 @@ def config_json(config: GPT2Config, stored: Format, end_of_text: int | None) -> 
         "n_inner": None if config.n_inner == 4 * config.n_embd else config.n_inner,
         "layer_norm_epsilon": config.layer_norm_epsilon,
         "tie_word_embeddings": config.tie_word_embeddings,
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        **special_tokens,
         "dtype": "float32" if scheme else stored.name,
     } | ({"quantization_config": scheme} if scheme else {})

@@ -20,9 +20,13 @@ from cutaway.untrusted import quote, quote_name, raise_checkpoint_error, read_ob
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+GENERATION_CONFIG = "generation_config.json"
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
 # Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
 MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
+# First parts of the language model's names; what begins otherwise is another head ("v_head.", "score.").
+_LANGUAGE_MODEL = ("transformer", "wte", "wpe", "h", "ln_f", "lm_head")
+_NAME = re.compile(r"[A-Za-z_]\w{,99}(\.\w{1,99}){1,9}", re.ASCII)
 _FORMER_SUFFIX = ".columns"  # of input scales, in int8 files of Cutaway 0.1
 _HEAD = "lm_head.weight"
 _EMBEDDING = "wte.weight"
@@ -80,23 +84,25 @@ def _open_shards(directory: Path) -> list[TensorFile]:
                 index, f"{quote_name(name)} must be in a .safetensors file of this directory, not in {quote(shard)}"
             )
     files = [TensorFile(directory / shard) for shard in sorted(set(listed.values()))]
-    held = {(name, file.path.name) for file in files for name in file.entries}
-    for name, shard in sorted(held ^ listed.items()):
-        reason = "lies unlisted in" if (name, shard) in held else "is listed for, but not in,"
-        raise_checkpoint_error(index, f"{quote_name(name)} {reason} {shard}")
     return files
 
 
-def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> Locations:
-    """Locate every stored array. Raises CheckpointError unless names, shapes and dtypes are those of the config.
+def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> tuple[Locations, tuple[str, ...]]:
+    """Locate every stored array, and name those of other heads than the language model's, which are left out.
+
+    As for transformers, an index says which files there are, and the files what they hold. Raises CheckpointError
+    unless names, shapes and dtypes are those of the config.
 
     >>> from cutaway.checkpoints.config_json import read_config
     >>> from cutaway.loading import BUILTIN
-    >>> found = find_tensors(open_files(BUILTIN), read_config(BUILTIN / CONFIG), BUILTIN)
-    >>> found["ln_f.bias"].name, found["ln_f.bias"].entry.dtype
-    ('transformer.ln_f.bias', 'F32')
+    >>> found, left_out = find_tensors(open_files(BUILTIN), read_config(BUILTIN / CONFIG), BUILTIN)
+    >>> found["ln_f.bias"].name, found["ln_f.bias"].entry.dtype, left_out
+    ('transformer.ln_f.bias', 'F32', ())
     """
     found = _locations(files)
+    left_out = tuple(name for name, location in found.items() if _is_other_head(location.name))
+    for name in left_out:
+        del found[name]
     config = stored.config
     if config.n_layer > len(found):  # or a hostile number of layers becomes a list of all their tensors
         raise_checkpoint_error(
@@ -112,7 +118,11 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
         _check_kind(found[name], kind, any_float=not quantised)
     if head_is_copy:
         _check_copy(found.pop(_HEAD), found[_EMBEDDING])
-    return found
+    return found, left_out
+
+
+def _is_other_head(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name.split(".", 1)[0] not in _LANGUAGE_MODEL
 
 
 def _locations(files: list[TensorFile]) -> Locations:

@@ -7,22 +7,11 @@ are left where they are.
 from contextlib import suppress
 from pathlib import Path
 
-from cutaway.checkpoints.directory import CONFIG, INDEX, WEIGHTS
+from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, INDEX, WEIGHTS
 from cutaway.errors import HubError
+from cutaway.tokenizer.files import FILES
 
-_FILES = [
-    CONFIG,
-    WEIGHTS,
-    INDEX,
-    "model-*.safetensors",
-    "generation_config.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-]
+_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", GENERATION_CONFIG, *FILES]
 
 
 def fetch_published(name: str) -> Path:

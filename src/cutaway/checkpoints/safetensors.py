@@ -162,7 +162,8 @@ def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, Tenso
     if not header.startswith(b"{"):
         raise_checkpoint_error(path, "is not safetensors: its header is not a JSON object")
     raw = parse_object(header, path, "the header")
-    metadata = raw.pop("__metadata__", {})
+    metadata = raw.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise_checkpoint_error(path, "the header's __metadata__ must map text to text")
     data_start = 8 + len(header)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cutaway.checkpoints.config_json import config_json
-from cutaway.checkpoints.directory import CONFIG, INDEX, WEIGHTS
+from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, INDEX, WEIGHTS
 from cutaway.checkpoints.names import format_for, stored_as, with_prefix
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import size_of, write_tensors
@@ -16,15 +16,17 @@ from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import FORMATS, Array, Format, StoredAs
 from cutaway.tokenizer.codec import Codec
-from cutaway.tokenizer.vocabulary import gpt2_vocabulary
+from cutaway.tokenizer.files import FILES, TokenizerFiles
+from cutaway.tokenizer.gpt2 import N_VOCAB
 from cutaway.untrusted import quote_path, raise_checkpoint_error
 
 Parameters = Mapping[str, Mapping[str, StoredAs]]  # for each parameter the arrays that store it
 
 # What a checkpoint consists of: overwriting one replaces these files, and removes those that the new one has not.
 _OURS = re.compile(
-    r"(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|vocab\.json|merges\.txt"
-    r"|(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json)(\.part)?"
+    r"(model(-\d+-of-\d+)?\.safetensors|"
+    + "|".join(map(re.escape, (CONFIG, INDEX, GENERATION_CONFIG, *FILES)))
+    + r")(\.part)?"
 )
 
 
@@ -33,15 +35,17 @@ def save_checkpoint(
     weights: Weights,
     dtype: str | None = None,
     *,
-    tokenizer: Codec | None = None,
+    tokenizer: Codec | TokenizerFiles | None = None,
     generation_config: Mapping[str, object] | None = None,
+    special_tokens: Mapping[str, object] | None = None,
     max_shard_bytes: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a checkpoint directory; no more than one tensor is in memory at a time.
 
     `dtype` is "float32", "float16", "bfloat16" or "int8", by default that of the weights. The files of `tokenizer` and
-    the keys of `generation_config`, if given, are written beside the weights. With `max_shard_bytes` the weights are
+    the keys of `generation_config`, if given, are written beside the weights; `config.json` has the `special_tokens`
+    (`bos_token_id`, ...), by default those of the tokenizer. With `max_shard_bytes` the weights are
     split into several files, none within a parameter. A checkpoint that exists is replaced only with `overwrite`, and
     only by one that is whole and on the disk; files of other names stay. The current directory and those above it are
     refused. Raises UsageError for invalid arguments, CheckpointError if the weights cannot be saved.
@@ -65,7 +69,7 @@ def save_checkpoint(
     path = _target(Path(directory), overwrite)
     try:
         with replacing(path, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
-            write_checkpoint(staging, weights, target, tokenizer, generation_config, max_shard_bytes)
+            write_checkpoint(staging, weights, target, tokenizer, generation_config, special_tokens, max_shard_bytes)
     except OSError as error:
         raise_checkpoint_error(path, f"cannot be saved: {save_failure(error, path, weights_bytes(weights, target))}")
 
@@ -74,8 +78,9 @@ def write_checkpoint(
     directory: Path,
     weights: Weights,
     target: Format,
-    tokenizer: Codec | None = None,
+    tokenizer: Codec | TokenizerFiles | None = None,
     generation_config: Mapping[str, object] | None = None,
+    special_tokens: Mapping[str, object] | None = None,
     max_shard_bytes: int | None = None,
 ) -> None:
     """Write the files of a checkpoint into an empty directory, neither atomically nor seen onto the disk.
@@ -92,12 +97,13 @@ def write_checkpoint(
     ...     sorted(path.name for path in Path(directory).iterdir())
     ['config.json', 'model.safetensors']
     """
-    config = config_json(weights.config, target, _end_of_text(weights.config, tokenizer))
+    special = _special_tokens(weights.config, tokenizer) if special_tokens is None else special_tokens
+    config = config_json(weights.config, target, special)
     _write_weights(directory, weights, target, max_shard_bytes)
     if tokenizer is not None:
         tokenizer.write(directory)
     if generation_config:
-        _write_json(directory / "generation_config.json", generation_config)
+        _write_json(directory / GENERATION_CONFIG, generation_config)
     _write_json(directory / CONFIG, config)
 
 
@@ -146,11 +152,12 @@ def _target(directory: Path, overwrite: bool) -> Path:
     return target
 
 
-def _end_of_text(config: GPT2Config, tokenizer: Codec | None) -> int | None:
-    if tokenizer is not None:
-        return tokenizer.eos
-    gpt2 = gpt2_vocabulary()
-    return gpt2.end_of_text if gpt2.n_vocab == config.n_vocab else None
+def _special_tokens(config: GPT2Config, tokenizer: Codec | TokenizerFiles | None) -> dict[str, object]:
+    """Return the start and end token of a tokenizer; without one GPT-2's, where the vocabulary has its size."""
+    if tokenizer is None or isinstance(tokenizer, TokenizerFiles):
+        gpt2 = N_VOCAB - 1 if config.n_vocab == N_VOCAB else None
+        return {"bos_token_id": gpt2, "eos_token_id": gpt2}
+    return {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
 
 
 def _write_weights(directory: Path, weights: Weights, target: Format, max_shard_bytes: int | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from cutaway.checkpoints import hub
 from cutaway.checkpoints.adapter import AdaptedCheckpoint, is_adapter, read_adapter, read_base
 from cutaway.checkpoints.checkpoint import Checkpoint
+from cutaway.checks import show
 from cutaway.config import PUBLISHED, published
 from cutaway.errors import CheckpointError, HubError, UsageError
 from cutaway.untrusted import quote, quote_path, raise_checkpoint_error
@@ -29,7 +30,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     try:
         path = Path(source)
     except TypeError:
-        raise UsageError(f"a model must be a name or a path, not {source!r:.60}") from None
+        raise UsageError(f"a model must be a name or a path, not {show(source)}") from None
     try:
         path = path.expanduser()
         if path.is_dir():

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.cli import terminal
-from cutaway.errors import CheckpointError, UsageError
+from cutaway.errors import CheckpointError, NonFiniteError, UsageError
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer  # a parser, or a group of its arguments
 
     from cutaway.checkpoints import Checkpoint
-    from cutaway.model import Model
+    from cutaway.model import Model, Prompt
     from cutaway.tokenizer.fast import Tokenizer
 
+BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
 SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
 
 
@@ -27,8 +28,12 @@ def add_json(parser: "_ActionsContainer") -> None:
 
 
 def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
-    """Print the document on one line of standard output."""
-    print(json.dumps(document, ensure_ascii=False, allow_nan=False))
+    """Print the document on one line of standard output. Raises NonFiniteError for numbers that JSON lacks."""
+    try:
+        line = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise NonFiniteError("the result holds numbers that are not finite, which JSON lacks") from None
+    print(line)
 
 
 def add_model(parser: ArgumentParser) -> None:
@@ -95,30 +100,45 @@ def add_prompt(parser: ArgumentParser) -> None:
     group.add_argument("prompt", nargs="?", metavar="PROMPT", help=meaning)
     group.add_argument("--file", type=Path, metavar="PATH", help="read the prompt from a file")
     group.add_argument("--ids", type=int, nargs="+", metavar="ID", help="a prompt of token ids")
+    parser.add_argument(
+        "--special", action="store_true", help="<|endoftext|> in the prompt is the token, not plain text"
+    )
 
 
 def read_prompt(options: Namespace) -> str | list[int]:
-    """Read the prompt of `add_prompt`'s arguments, without one new line at the end of a file; "" starts a new text."""
+    """Read the prompt of `add_prompt`'s arguments, without one line end at the end of a file; "" starts a new text."""
     if options.ids is not None:
         return list(options.ids)
     if options.file is not None:
-        return read_file(options.file).removesuffix("\n")
+        return _without_line_end(read_file(options.file))
     if options.prompt == "-" or (options.prompt is None and not sys.stdin.isatty()):
-        return read_stdin().removesuffix("\n")
+        return _without_line_end(read_stdin())
     return utf8(options.prompt or "", "the prompt")
 
 
+def special_ids(model: "Model", options: Namespace, prompt: "Prompt") -> "Prompt":
+    """Return the prompt, or with `--special` its token ids, in which the names of control tokens are these tokens."""
+    if not options.special or not isinstance(prompt, str):
+        return prompt
+    return model.encode(prompt, allow_special=True)
+
+
+def _without_line_end(text: str) -> str:
+    """Remove one line end, of Unix or of Windows."""
+    return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+
+
 def read_file(path: Path) -> str:
-    """Read a text file. Raises UsageError if it cannot be read or is not UTF-8."""
+    """Read a text file without the byte order mark of Windows. Raises UsageError unless it can be read and is UTF-8."""
     try:
-        return _strict(path.read_bytes(), str(path))
+        return _strict(path.read_bytes(), str(path)).removeprefix(BOM)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def read_stdin() -> str:
-    """Read standard input. Raises UsageError if it is not UTF-8."""
-    return utf8(sys.stdin.read(), "standard input")
+    """Read standard input, without the byte order mark of Windows. Raises UsageError if it is not UTF-8."""
+    return utf8(sys.stdin.read(), "standard input").removeprefix(BOM)
 
 
 def utf8(text: str, name: str) -> str:
@@ -133,4 +153,6 @@ def _strict(data: bytes, name: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # what PowerShell and Notepad call Unicode
+            raise UsageError(f"{name} is UTF-16; save it as UTF-8") from None
         raise UsageError(f"{name} is not UTF-8 at byte {error.start}") from None

@@ -56,16 +56,19 @@ def run(options: Namespace) -> None:
 
 def _convert(options: Namespace) -> list[str]:
     from cutaway.checkpoints import save_checkpoint
-    from cutaway.generation.config_json import generation_config_json, read_generation_config
+    from cutaway.loading import left_out_message
 
     max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
     source = open_source(options.source)
+    if source.left_out:
+        note(f"warning: {left_out_message(source)}")
     save_checkpoint(
         options.directory,
         source,
         options.dtype,
-        tokenizer=source.tokenizer(),
-        generation_config=generation_config_json(read_generation_config(source.path, source.config.n_vocab)),
+        tokenizer=source.tokenizer_files(),
+        generation_config=source.metadata().generation_config,
+        special_tokens=source.special_tokens,
         max_shard_bytes=max_shard_bytes,
         overwrite=options.overwrite,
     )
@@ -75,7 +78,7 @@ def _convert(options: Namespace) -> list[str]:
 def _convert_pickle(path: Path, options: Namespace) -> list[str]:
     """Write the checkpoint that a pickle holds; returns what there is to know about it."""
     from cutaway.checkpoints import save_checkpoint
-    from cutaway.checkpoints.checkpoint import tokenizer_beside
+    from cutaway.checkpoints.checkpoint import tokenizer_files_beside
     from cutaway.checkpoints.config_json import read_config
     from cutaway.checkpoints.foreign import Overrides, foreign_weights
     from cutaway.checkpoints.pickles import unpickled
@@ -88,7 +91,8 @@ def _convert_pickle(path: Path, options: Namespace) -> list[str]:
         )
     max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
     config = path.with_name("config.json")
-    stated = read_config(config).config if config.exists() else None
+    stored = read_config(config) if config.exists() else None
+    stated = stored.config if stored else None
     overrides = Overrides(options.n_head, options.n_vocab)
     with unpickled(path) as found:
         weights = foreign_weights(path, found.file, found.settings, stated, overrides)
@@ -96,7 +100,10 @@ def _convert_pickle(path: Path, options: Namespace) -> list[str]:
             options.directory,
             weights,
             options.dtype,
-            tokenizer=tokenizer_beside(path.parent, weights.config.n_vocab),
+            tokenizer=tokenizer_files_beside(
+                path.parent, weights.config.n_vocab, stored.tokenizer_class if stored else None
+            ),
+            special_tokens=stored.special_tokens if stored else None,
             max_shard_bytes=max_shard_bytes,
             overwrite=options.overwrite,
         )

@@ -7,7 +7,16 @@ says how fast that was, and the seed that reproduces the text.
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
 
-from cutaway.cli.arguments import add_json, add_model, add_prompt, load_model, read_prompt, utf8, write_json
+from cutaway.cli.arguments import (
+    add_json,
+    add_model,
+    add_prompt,
+    load_model,
+    read_prompt,
+    special_ids,
+    utf8,
+    write_json,
+)
 from cutaway.errors import UsageError
 from cutaway.generation.config import FIELDS, GenerationConfig
 
@@ -81,11 +90,12 @@ def _converse(options: Namespace, overrides: Mapping[str, object]) -> None:
 def _generate(options: Namespace, overrides: Mapping[str, object]) -> None:
     from cutaway.cli.samples import print_samples, sample_document
 
-    prompt = read_prompt(options)
+    given = read_prompt(options)
     model = load_model(options)
+    prompt = special_ids(model, options, given)
     config = model.generation_config.replace(**overrides)
     if options.json:
         write_json(sample_document(model, prompt, config, options.samples))
     else:
-        echo = options.prompt == prompt
+        echo = options.prompt if options.prompt == given else ""
         print_samples(model, prompt, config, options.samples, flush=options.stream, echo=echo)

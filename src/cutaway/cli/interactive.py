@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from cutaway.cli import terminal
-from cutaway.cli.arguments import load_model, read_prompt, utf8
+from cutaway.cli.arguments import BOM, load_model, read_prompt, special_ids, utf8
 from cutaway.cli.samples import print_samples
 from cutaway.errors import CutawayError
 from cutaway.model import Prompt
@@ -22,7 +22,8 @@ def converse(options: Namespace, overrides: Mapping[str, object]) -> None:
     written: list[int] = []  # the last text, with its prompt
     for prompt in _prompts(options):
         try:
-            checked = utf8(prompt, "the line") if isinstance(prompt, str) else prompt
+            text = utf8(prompt, "the line") if isinstance(prompt, str) else prompt
+            checked = special_ids(model, options, text)
             print_samples(
                 model,
                 checked or written,
@@ -42,7 +43,8 @@ def _prompts(options: Namespace) -> Iterator[Prompt]:
     if options.prompt or options.file or options.ids:
         yield read_prompt(options)
     if not sys.stdin.isatty():
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        for number, line in enumerate(sys.stdin):
+            yield line.rstrip("\r\n").removeprefix("" if number else BOM)
         return
     print(terminal.style(HELP, terminal.DIM, sys.stderr), file=sys.stderr)
     with suppress(ImportError):

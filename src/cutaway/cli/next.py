@@ -4,7 +4,16 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, add_prompt, describe, load_model, read_prompt, write_json
+from cutaway.cli.arguments import (
+    add_json,
+    add_model,
+    add_prompt,
+    describe,
+    load_model,
+    read_prompt,
+    special_ids,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from cutaway.model import Candidate, Model, Prompt
@@ -29,8 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the candidates."""
-    prompt = read_prompt(options)
+    given = read_prompt(options)
     model = load_model(options)
+    prompt = special_ids(model, options, given)
     candidates = model.next_tokens(prompt, options.k)
     if options.json:
         write_json(_document(model, prompt, candidates))

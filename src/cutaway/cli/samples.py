@@ -20,19 +20,19 @@ def print_samples(
     samples: int,
     *,
     flush: bool = False,
-    echo: bool = False,
+    echo: str = "",
     written: list[int] | None = None,
 ) -> None:
     """Print the texts as they are generated, and a line about them on standard error.
 
-    `flush` writes each chunk into a pipe at once, as on a terminal. `echo` shows the prompt before each text, on a
+    `flush` writes each chunk into a pipe at once, as on a terminal. `echo` is shown before each text, on a
     terminal only: a pipe gets the new text and nothing else. `written` is filled with the ids of the last text and its
     prompt as they come, so that Ctrl-C leaves what there is.
     """
     pace = ThroughputMeter()
     config = config.replace(seed=config.pick_seed())
     printer = TextPrinter(model, config, samples, flush)
-    shown_prompt = style(safe(str(prompt)), BOLD, sys.stdout) if echo and sys.stdout.isatty() else ""
+    shown_prompt = style(safe(echo), BOLD, sys.stdout) if echo and sys.stdout.isatty() else ""
     prompt_ids = model.prompt_ids(prompt)
     written = [] if written is None else written
     try:

@@ -20,7 +20,7 @@ def evaluation_document(evaluation: Evaluation, files: Sequence[DataFile]) -> di
         "files": [asdict(file) for file in files],
         "documents": len(evaluation.documents),
         "tokens": score.tokens,
-        "bytes": score.bytes,
+        "bytes": score.bytes or None,
         "nats": score.nats,
         "nats_per_token": score.nats_per_token,
         "perplexity": _finite(score.perplexity),
@@ -40,11 +40,16 @@ def evaluation_document(evaluation: Evaluation, files: Sequence[DataFile]) -> di
 def evaluation_lines(evaluation: Evaluation, files: Sequence[DataFile]) -> list[str]:
     """Return the scores of documents, to be read."""
     score = evaluation.score
+    counts = [_count(len(evaluation.documents), "documents"), _count(score.tokens, "tokens")]
+    bits: list[str] = []
+    if score.bits_per_byte is not None:
+        counts.append(f"{score.bytes:,} bytes")
+        bits = [f"bits per byte   {_with_error(score.bits_per_byte, evaluation.bits_per_byte_error, 4)}"]
     return [
-        f"{_count(len(evaluation.documents), 'documents')}, {_count(score.tokens, 'tokens')}, {score.bytes:,} bytes",
+        ", ".join(counts),
         f"nats per token  {_with_error(score.nats_per_token, evaluation.nats_per_token_error, 4)}",
         f"perplexity      {_with_error(score.perplexity, evaluation.perplexity_error, 3)}",
-        f"bits per byte   {_with_error(score.bits_per_byte, evaluation.bits_per_byte_error, 4)}",
+        *bits,
         _windows(evaluation.n_ctx, evaluation.stride),
         *_error_note(len(evaluation.units), _units(evaluation)),
         *map(_hash_line, files),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from cutaway.checks import show
 from cutaway.cli.arguments import SOURCES, add_json, read_file, read_stdin, read_tokenizer, utf8, write_json
 from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import UsageError
@@ -151,5 +152,5 @@ def _text(options: Namespace) -> str:
 
 def _id(word: str) -> int:
     if not (word.isascii() and word.isdigit() and len(word) < 20):
-        raise UsageError(f"{word!r:.60} is not a token id")
+        raise UsageError(f"{show(word)} is not a token id")
     return int(word)

@@ -4,7 +4,6 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import utf8
-from cutaway.errors import UsageError
 from cutaway.explore import EXAMPLE_TEXT
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ def view_ids(model: "Model", options: Namespace) -> list[int]:
     """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them."""
     if options.ids:
         return model.input_ids(options.ids)
-    if model.tokenizer is None:
-        raise UsageError(f"{model.name} has no tokenizer files; give --ids")
+    model.require_tokenizer("give --ids")
     return model.input_ids(EXAMPLE_TEXT if options.text is None else utf8(options.text, "the text"))
 
 

@@ -60,6 +60,8 @@ class Encoder:
         self._tokenizer = tokenizer
         self._share = share
         self._field = field
+        if tokenizer.bos is None:
+            raise UsageError("the tokenizer has no start token to open documents with")
         self._start = tokenizer.bos
         self._dtype = ID_TYPES[id_type(tokenizer.n_vocab)]
         self._control = tuple(tokenizer.vocabulary.control)

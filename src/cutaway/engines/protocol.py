@@ -9,9 +9,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.checks import check_int
+from cutaway.checks import check_int, show
 from cutaway.config import GPT2Config
-from cutaway.errors import UsageError
+from cutaway.errors import NonFiniteError, UsageError
 from cutaway.numerics import FloatArray
 
 Logits = Literal["last", "all"]
@@ -61,8 +61,8 @@ class Engine(Protocol):
         `rows` are all rows of the cache in their order unless given; the others stay as they are. Returns (sequences,
         n_vocab) logits after the last token of each sequence, or with "all" the logits after every token, the sequences
         one under the other: (sum of lengths, n_vocab). The cache, where given, is extended in place. `exact` asks for
-        float32 activations where the engine would quantise them. Raises UsageError for an empty sequence, an id outside
-        the vocabulary, an invalid row, or a row that would become longer than `config.n_ctx`.
+        float32 activations where the engine would quantise or round them. Raises UsageError for an empty sequence, an
+        id outside the vocabulary, an invalid row, or a row that would become longer than `config.n_ctx`.
         """
 
 
@@ -106,7 +106,7 @@ def check_rows(rows: Sequence[int] | None, count: int) -> list[int]:
         return list(range(count))
     chosen = [check_row(row, count) for row in _whole_numbers("rows", rows)]
     if len(set(chosen)) < len(chosen):
-        raise UsageError(f"rows must differ from each other, not {list(rows)!r:.60}")
+        raise UsageError(f"rows must differ from each other, not {show(list(rows))}")
     return chosen
 
 
@@ -132,8 +132,20 @@ def check_truncate(lengths: Sequence[int], held: Sequence[int]) -> list[int]:
     return [min(int(new), old) for new, old in zip(kept, held, strict=True)]
 
 
+def check_finite(logits: FloatArray) -> FloatArray:
+    """Return logits; raises NonFiniteError if they hold NaN or infinity, so that whoever reads them need not look.
+
+    >>> check_finite(np.array([0.5, np.nan], np.float32))
+    Traceback (most recent call last):
+    cutaway.errors.NonFiniteError: the logits are not finite: the weights or their dtype make numbers too large
+    """
+    if not np.isfinite(logits).all():
+        raise NonFiniteError("the logits are not finite: the weights or their dtype make numbers too large")
+    return logits
+
+
 def _whole_numbers(what: str, values: Sequence[int]) -> NDArray[np.integer]:
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise UsageError(f"{what} must be whole numbers, not {values!r:.60}")
+        raise UsageError(f"{what} must be whole numbers, not {show(values)}")
     return array

@@ -277,7 +277,9 @@ class ReferenceEngine:
         lengths = cache.lengths
         rows = check_rows(rows, len(lengths))
         check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
-        return np.concatenate([self._forward_row(*pair, cache, logits) for pair in zip(sequences, rows, strict=True)])
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever reads the logits checks them
+            found = [self._forward_row(*pair, cache, logits) for pair in zip(sequences, rows, strict=True)]
+        return np.concatenate(found)
 
     def _forward_row(self, ids: Sequence[int], row: int, cache: ReferenceCache, logits: Logits) -> FloatArray:
         x = embed(self.weights, ids, cache.lengths[row])

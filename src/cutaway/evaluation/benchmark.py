@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from cutaway.checks import check_int
-from cutaway.engines.protocol import Engine
+from cutaway.engines.protocol import Engine, check_finite
 from cutaway.generation.batch import MAX_SEQUENCES
 from cutaway.generation.stream import Chunk
 
@@ -95,7 +95,7 @@ def measure_prefill(engine: Engine, prefill: int, repeats: int) -> Measurement:
     """Measure reading a prompt of `prefill` tokens into an empty cache."""
     _check(engine, repeats, prefill=prefill)
     prompt = _prompt(engine, prefill)
-    seconds = _time(lambda: engine.forward([prompt], engine.new_cache(1)), repeats)
+    seconds = _time(lambda: check_finite(engine.forward([prompt], engine.new_cache(1))), repeats)
     return Measurement("prefill", 1, 0, prefill, seconds)
 
 
@@ -112,7 +112,7 @@ def measure_decode(engine: Engine, batch: int, depth: int, new_tokens: int, repe
         cache.truncate([depth] * batch)
         tokens = prompt[-1:] * batch
         for _ in range(new_tokens):
-            logits = engine.forward([[token] for token in tokens], cache)  # (batch, V)
+            logits = check_finite(engine.forward([[token] for token in tokens], cache))  # (batch, V)
             tokens = [int(token) for token in logits.argmax(axis=-1)]
 
     return Measurement("decode", batch, depth, batch * new_tokens, _time(run, repeats))

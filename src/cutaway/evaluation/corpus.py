@@ -123,7 +123,7 @@ def _documents(path: Path, data: bytes) -> list[str]:
     name = path.name.removesuffix(path.suffix) if path.suffix in _DECOMPRESS else path.name
     if name.endswith(".jsonl"):
         return [text_field(record, "text", place) for place, record in json_lines(data, str(path))]
-    return [decode_text(data, str(path))]
+    return [decode_text(data, str(path)).removeprefix("\ufeff")]  # the byte order mark of Windows
 
 
 def _decompress(path: Path, stored: bytes) -> bytes:

@@ -52,6 +52,8 @@ class Evaluation:
     @property
     def bits_per_byte_error(self) -> float | None:
         """Standard error of `score.bits_per_byte`."""
+        if not self.score.bytes:
+            return None
         error = ratio_error([u.nats for u in self.units], [u.bytes for u in self.units])
         return None if error is None else error / math.log(2)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cutaway.checks import check_int
-from cutaway.engines.protocol import Engine
+from cutaway.engines.protocol import Engine, check_finite
 from cutaway.numerics import Float64Array, negative_log_likelihood
 
 CHUNK = 128  # tokens whose logits are in memory at a time
@@ -22,7 +22,8 @@ CHUNK = 128  # tokens whose logits are in memory at a time
 
 @dataclass(frozen=True)
 class Score:
-    """Total negative log-likelihood (nats) of `tokens` scored tokens, whose text is `bytes` bytes long.
+    """Total negative log-likelihood (nats) of `tokens` scored tokens, whose text is `bytes` bytes long: 0 without
+    a tokenizer.
 
     >>> score = Score(nats=6.0, tokens=2, bytes=6)
     >>> round(score.perplexity, 3), round(score.bits_per_byte, 3)
@@ -44,9 +45,9 @@ class Score:
         return exponential(self.nats_per_token)
 
     @property
-    def bits_per_byte(self) -> float:
-        """Comparable between models with different tokenizers, as perplexity is not."""
-        return self.nats / math.log(2) / self.bytes
+    def bits_per_byte(self) -> float | None:
+        """Comparable between models with different tokenizers, as perplexity is not; None where there are no bytes."""
+        return self.nats / math.log(2) / self.bytes if self.bytes else None
 
 
 def total(scores: Iterable[Score]) -> Score:
@@ -121,5 +122,5 @@ def _window_losses(engine: Engine, window: Sequence[int], n_context: int) -> Flo
         targets = window[start + 1 : start + 1 + CHUNK]
         inputs = window[start : start + len(targets)]
         logits = engine.forward([inputs], cache, logits="all", exact=True)
-        losses.append(negative_log_likelihood(logits, np.asarray(targets)))
+        losses.append(negative_log_likelihood(check_finite(logits), np.asarray(targets)))
     return np.concatenate(losses)

@@ -23,7 +23,6 @@ from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
-from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 from cutaway.web.params import QueryParams
@@ -138,7 +137,7 @@ def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: 
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(schemas.trace_document(TRACE, trace, stored=True))
     if isinstance(model.tokenizer, Tokenizer):
-        text = _text(model.tokenizer, trace)
+        text = _text(model, trace)
         yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
     for path, query in _requests(trace, chosen):
         yield _name(path, query), _response(trace, path, query).body
@@ -147,10 +146,10 @@ def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: 
     yield "start", json_content({"address": address, "views": views}).body
 
 
-def _text(tokenizer: Codec, trace: Trace) -> str:
+def _text(model: Model, trace: Trace) -> str:
     """Return the text that the view of tokens requests: without the start token, at most `MAX_TEXT` characters."""
-    after = trace.ids[trace.ids[0] == tokenizer.bos :]
-    data = b"".join(schemas.token_bytes(tokenizer, token) or b"" for token in after)
+    after = trace.ids[trace.ids[0] == model.bos :]
+    data = b"".join(schemas.token_bytes(model.tokenizer, token) or b"" for token in after)
     return data.decode("utf-8", "replace")[: schemas.MAX_TEXT]
 
 

@@ -31,7 +31,7 @@ def read_request(model: Model, body: Params) -> tuple[list[int], GenerationConfi
     n_ctx = model.config.n_ctx
     overrides.setdefault("max_new_tokens", min(model.generation_config.max_new_tokens, n_ctx))
     check_int("max_new_tokens", overrides["max_new_tokens"], 1, n_ctx)
-    return ids, model.generation_config.replace(**overrides, logprobs=False, top_logprobs=TOP_LOGPROBS)
+    return ids, model.settings(None, **overrides, logprobs=False, top_logprobs=TOP_LOGPROBS)
 
 
 def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator[Document]:

@@ -49,7 +49,7 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         "n_params": model.config.n_params,
         "published": names,
         "has_tokenizer": model.tokenizer is not None,
-        "end_of_text": model.tokenizer.bos if model.tokenizer else None,
+        "end_of_text": model.bos,
         "vocabulary": _vocabulary_counts(model.tokenizer.vocabulary)
         if isinstance(model.tokenizer, Tokenizer)
         else None,
@@ -156,10 +156,7 @@ def token_bytes(tokenizer: Codec | None, token: int) -> bytes | None:
     >>> token_bytes(Tokenizer.gpt2(), 9379)
     b' robot'
     """
-    try:
-        return tokenizer.token_bytes(token) if tokenizer else None
-    except UsageError:
-        return None
+    return tokenizer.token_bytes(token) if tokenizer else None
 
 
 def token_document(tokenizer: Codec | None, token: int) -> Document:
@@ -194,7 +191,8 @@ def explain_document(model: Model, text: str) -> Document:
     ([32, 9379], ['A', ' robot'])
     """
     if not isinstance(model.tokenizer, Tokenizer):
-        raise UsageError(f"{model.name} has no tokenizer files, so it cannot read text")
+        model.require_tokenizer("it cannot read text")
+        raise UsageError(f"{model.name} has a tokenizer of another kind than byte-level BPE, which cannot be explained")
     pieces = model.tokenizer.explain(text)
     return {"ids": [token for piece in pieces for token in piece.ids], "pieces": [asdict(piece) for piece in pieces]}
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.checks import show
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray, softmax
 from cutaway.trace import Trace
@@ -130,7 +131,7 @@ def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -
     for part in slices.values():
         if part.name not in tensors:
             raise UsageError(
-                f"unknown tensor {part.name!r:.60}; a trace has resid.pre.0, attn.0, logits and others, "
+                f"unknown tensor {show(part.name)}; a trace has resid.pre.0, attn.0, logits and others, "
                 "a checkpoint wte.weight and others"
             )
     shapes = {text: part.shape_in(tensors[part.name]) for text, part in slices.items()}

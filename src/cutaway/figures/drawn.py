@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from cutaway.errors import UsageError
 from cutaway.figures.figure import Check, Figure, Selection, check_figure
 from cutaway.figures.panels import Panel, localize
@@ -120,5 +122,6 @@ def draw(trace: Trace, figure_id: str, *, layer: int = 0, head: int = 0, positio
     if figure.draw is None:
         raise UsageError(f"{figure.id} ({figure.title.en}) is not built yet")
     selection = Selection(layer, head, position).resolve(trace.config, len(trace))
-    panels = figure.draw(trace, selection)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        panels = figure.draw(trace, selection)
     return DrawnFigure(figure, selection, trace.ids, panels, check_figure(figure, trace, selection))

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+import numpy as np
+
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.figures.panels import LocalizedText, Panel
@@ -82,4 +84,7 @@ def check_figure(figure: Figure, trace: Trace, selection: Selection) -> Check | 
     >>> check_figure(find_figure("F40"), trace, Selection()).ok
     True
     """
-    return figure.verify(trace, selection.resolve(trace.config, len(trace))) if figure.verify else None
+    if figure.verify is None:
+        return None
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return figure.verify(trace, selection.resolve(trace.config, len(trace)))

@@ -23,6 +23,7 @@ from cutaway.tensors import TensorSpec
 
 BLOCK_SIZE = 32
 _CHUNK = 1 << 17  # elements worked on at a time: small enough for the cache, and no copy of a whole matrix is ever made
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 _LARGEST_HALF = 0x7BFF  # bits of 65504; those of negative numbers, NaN and infinity are larger
 
 
@@ -48,7 +49,8 @@ class QuantisedMatrix:
         matrix = np.empty((outputs, inputs), np.float32)
         for rows in _row_chunks(outputs, inputs):
             scales = np.repeat(self.scales[rows].astype(np.float32), BLOCK_SIZE, axis=1)[:, :inputs]
-            matrix[rows] = self.values[rows] * scales * self.input_scales
+            with np.errstate(over="ignore"):  # `Int8.load` refuses what overflows
+                matrix[rows] = self.values[rows] * scales * self.input_scales
         return matrix
 
 
@@ -86,7 +88,11 @@ class Int8(Format):
         input_scales = arrays[".input_scales"]
         if not ((input_scales > 0) & (input_scales < np.inf)).all():
             raise UsageError(f"{spec.name}.input_scales holds a number that is not positive or not finite")
-        return StoredTensor(spec, self, arrays)
+        stored = StoredTensor(spec, self, arrays)
+        largest = 127 * float(arrays[".scales"].max()) * float(input_scales.max())
+        if largest > _LARGEST_FLOAT and not np.isfinite(stored.dequantise()).all():
+            raise UsageError(f"{spec.name} holds a number too large for float32")
+        return stored
 
     def dequantise(self, spec: TensorSpec, arrays: Arrays) -> FloatArray:
         matrix = QuantisedMatrix(*self.pack(spec, arrays)).dequantise()  # type: ignore[arg-type]  # of these dtypes

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cutaway.engines.protocol import Engine
-from cutaway.errors import EngineError, UsageError
+from cutaway.engines.protocol import Engine, check_finite
+from cutaway.errors import UsageError
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import choose
 from cutaway.generation.stopping import StopMatcher
@@ -172,17 +172,13 @@ class _Row:
         self._n_ctx = n_ctx
         self._config = config
         self._rng = np.random.default_rng(seed)
-        self._n_vocab = codec.n_vocab if codec else None
         self._end_tokens = config.end_tokens(codec.eos if codec else None)
         self._text = codec.stream() if codec else None
         self._stop = StopMatcher(config.stop)
 
     def advance(self, logits: FloatArray, is_full: bool) -> Chunk:
         """Choose the next token from logits (V,); `is_full` means that the context cannot hold it."""
-        logits = logits[: self._n_vocab]  # ids that only pad a model's vocabulary stand for no token
-        if not np.isfinite(logits).all():
-            raise EngineError("the logits are not finite: the weights hold NaN, infinity or far too large values")
-        token = choose(logits, self._config, self._rng, self._ids)
+        token = choose(check_finite(logits), self._config, self._rng, self._ids)
         if token in self._end_tokens:
             return Chunk(self._rest(), finish_reason="eos")
         self._ids.append(token)

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cutaway.checks import check_float, check_int
+from cutaway.checks import check_float, check_int, show
 from cutaway.errors import UsageError
 
 
@@ -101,7 +101,7 @@ FIELDS = tuple(field.name for field in dataclasses.fields(GenerationConfig))
 def _strings(stop: object) -> tuple[str, ...]:
     strings = (stop,) if isinstance(stop, str) else stop
     if not isinstance(strings, Sequence) or not all(isinstance(text, str) and text for text in strings):
-        raise UsageError(f"stop must be non-empty strings, not {stop!r:.60}")
+        raise UsageError(f"stop must be non-empty strings, not {show(stop)}")
     return tuple(strings)
 
 

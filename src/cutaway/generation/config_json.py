@@ -7,11 +7,11 @@ not GPT-2's, and its files list only what differs from them. Keys that only tran
 from collections.abc import Mapping
 from pathlib import Path
 
+from cutaway.checkpoints.config_json import known_ids
+from cutaway.checkpoints.directory import GENERATION_CONFIG
 from cutaway.errors import UsageError
 from cutaway.generation.config import GenerationConfig
 from cutaway.untrusted import quote, raise_checkpoint_error, read_object
-
-GENERATION_CONFIG = "generation_config.json"
 
 # Keys that are read, and the fields that they set.
 _KEYS = {
@@ -53,12 +53,15 @@ def read_generation_config(directory: Path, n_vocab: int) -> GenerationConfig:
         raise_checkpoint_error(path, str(error))
 
 
-def generation_config_json(config: GenerationConfig) -> dict[str, object]:
-    """Return the keys of `generation_config.json` whose values are not our defaults.
+def generation_config_json(config: GenerationConfig, stored: Mapping[str, object] = {}) -> dict[str, object]:
+    """Return the keys of `generation_config.json` whose values are not our defaults, and those of a `stored` file that
+    only transformers knows.
 
-    >>> generation_config_json(GenerationConfig(temperature=0, eos_token_id=5))
-    {'do_sample': False, 'eos_token_id': [5]}
+    >>> generation_config_json(GenerationConfig(temperature=0, eos_token_id=5), stored={"pad_token_id": 7})
+    {'pad_token_id': 7, 'do_sample': False, 'eos_token_id': [5]}
     """
+    ours = {*_KEYS, "do_sample", "eos_token_id", "bos_token_id"}
+    others = {key: value for key, value in stored.items() if key not in ours}
     default = GenerationConfig()
     fields = {key: field for key, field in _KEYS.items() if key != "temperature"}
     fields |= {"eos_token_id": "eos_token_id", "bos_token_id": "bos_token_id"}
@@ -72,15 +75,14 @@ def generation_config_json(config: GenerationConfig) -> dict[str, object]:
         for key, field in fields.items()
         if getattr(config, field) != getattr(default, field)
     }
-    return sampling | {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return (
+        others | sampling | {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    )
 
 
-def _token_ids(raw: Mapping[str, object], key: str, n_vocab: int, path: Path) -> list[int]:
+def _token_ids(raw: Mapping[str, object], key: str, n_vocab: int, path: Path) -> tuple[int, ...]:
     """Return the ids of the vocabulary under a key that holds one id, a list or nothing."""
     value = raw.get(key, [])
-    ids: list[int] = []
-    for token in value if isinstance(value, list) else [value]:
-        if type(token) is not int:
-            raise_checkpoint_error(path, f"{key} must be a token id or a list of them, not {quote(value)}")
-        ids.append(token)
-    return [token for token in ids if 0 <= token < n_vocab]
+    if any(type(token) is not int for token in (value if isinstance(value, list) else [value])):
+        raise_checkpoint_error(path, f"{key} must be a token id or a list of them, not {quote(value)}")
+    return known_ids(value, n_vocab)

@@ -9,7 +9,7 @@ class TextDecoder(Protocol):
     """Decodes tokens one by one; the parts that it returns, joined, are the text of all."""
 
     def push(self, index: int) -> str:
-        """Return the text that this token completes, perhaps none."""
+        """Return the text that this token completes, perhaps none; an id without a token has no text."""
 
     def finish(self) -> str:
         """Return what is left when no more tokens come."""
@@ -18,7 +18,8 @@ class TextDecoder(Protocol):
 class Codec(Protocol):
     """Converts text to token ids and back; byte-level BPE (`fast.Tokenizer`) is one.
 
-    Its ids are 0 to n_vocab - 1. A model may have more, with which its vocabulary is padded.
+    Its ids and those of a model are two sets. A model may have ids that stand for no token (its vocabulary is padded,
+    or has gaps) and generate them: they have no text. A codec may have tokens that a model has no row for.
     """
 
     @property
@@ -33,8 +34,8 @@ class Codec(Protocol):
     def eos(self) -> int | None:
         """The token that ends a text, if there is one."""
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text."""
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Return the token ids of a text; names of control tokens in it are plain text unless `allow_special`."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of token ids; raises UsageError for an unknown id."""
@@ -43,7 +44,7 @@ class Codec(Protocol):
         """Return a decoder for tokens that come one by one."""
 
     def token_bytes(self, index: int) -> bytes | None:
-        """Return the bytes that a token stands for, None where it stands for none; UsageError for an unknown id."""
+        """Return the bytes that a token stands for; None where it stands for none, and for an id without a token."""
 
     def label(self, index: int) -> str:
         """Return a token on one line and with white space made visible, "#id" for an unknown id."""

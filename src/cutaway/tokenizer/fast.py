@@ -7,21 +7,23 @@ process may be forked afterwards.
 """
 
 import codecs
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.checks import check_int
+from cutaway.checks import check_int, show
 from cutaway.errors import UsageError
 from cutaway.layout import visible
 from cutaway.tokenizer import bpe, chunked
+from cutaway.tokenizer.added import WordFinder
 from cutaway.tokenizer.gpt2 import N_VOCAB, ShortTexts
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary, gpt2_vocabulary
 
 if TYPE_CHECKING:  # not needed for a first token
     from tokenizers import Tokenizer as FastTokenizer
+
+    from cutaway.tokenizer.files import TokenizerFiles
 
 
 class Tokenizer:
@@ -34,11 +36,15 @@ class Tokenizer:
     ' robot'
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    bos: int | None
+    eos: int | None
+
+    def __init__(self, vocabulary: Vocabulary, files: "TokenizerFiles | None" = None) -> None:
         self.vocabulary = vocabulary
         self.n_vocab = vocabulary.n_vocab
-        self.bos = vocabulary.end_of_text  # one token begins and ends a text
         self.eos = vocabulary.end_of_text
+        self.bos = self.eos if vocabulary.start_of_text is None else vocabulary.start_of_text
+        self._files = files
         self._bytes: dict[int, bytes] = {}  # cache of `token_bytes`
 
     @staticmethod
@@ -51,10 +57,11 @@ class Tokenizer:
         return _gpt2()
 
     @classmethod
-    def from_files(cls, directory: str | Path) -> "Tokenizer":
+    def from_files(cls, directory: str | Path, tokenizer_class: str | None = None) -> "Tokenizer":
         """Read the tokenizer of a checkpoint directory: `tokenizer.json`, or else `vocab.json` and `merges.txt`.
 
-        Raises CheckpointError where these are missing, malformed or not GPT-2's byte-level BPE.
+        `tokenizer_class` is the kind that `config.json` names, if any. Raises CheckpointError where the files are
+        missing, malformed or not GPT-2's byte-level BPE.
 
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as directory:
@@ -62,13 +69,18 @@ class Tokenizer:
         ...     Tokenizer.from_files(directory).encode("A robot")
         [32, 9379]
         """
-        from cutaway.tokenizer.files import holds_gpt2, read_vocabulary
+        from cutaway.tokenizer.files import TokenizerFiles, holds_gpt2, read_vocabulary
+        from cutaway.tokenizer.kinds import check_kind
 
         path = Path(directory)
-        return _gpt2() if holds_gpt2(path) else cls(read_vocabulary(path))
+        check_kind(path, tokenizer_class)
+        files = TokenizerFiles.read(path)
+        return _Gpt2Tokenizer(files) if holds_gpt2(path) else cls(read_vocabulary(path), files)
 
     def save(self, directory: str | Path) -> None:
-        """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`. Raises CheckpointError if that fails.
+        """Write the files that the tokenizer was read from, or `vocab.json`, `merges.txt` and `tokenizer_config.json`.
+
+        Raises CheckpointError if that fails.
 
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as directory:
@@ -76,9 +88,9 @@ class Tokenizer:
         ...     sorted(path.name for path in Path(directory).iterdir())
         ['merges.txt', 'tokenizer_config.json', 'vocab.json']
         """
-        from cutaway.tokenizer.files import save_vocabulary
+        from cutaway.tokenizer.files import save_tokenizer
 
-        save_vocabulary(self.vocabulary, Path(directory))
+        save_tokenizer(self, Path(directory))
 
     def write(self, directory: Path) -> None:
         """Write the files of `save`. Raises OSError if that fails.
@@ -89,7 +101,10 @@ class Tokenizer:
         """
         from cutaway.tokenizer.files import write_vocabulary
 
-        write_vocabulary(self.vocabulary, directory)
+        if self._files is None:
+            write_vocabulary(self.vocabulary, directory)
+        else:
+            self._files.write(directory)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the token ids of a text; "<|endoftext|>" in it is a control token only with `allow_special`.
@@ -116,20 +131,26 @@ class Tokenizer:
         ('A robot', '�')
         """
         if not hasattr(ids, "__iter__"):
-            raise UsageError(f"token ids must be a list, not {ids!r:.60}")
-        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+            raise UsageError(f"token ids must be a list, not {show(ids)}")
+        return b"".join(map(self._known_bytes, ids)).decode("utf-8", "replace")
 
-    def token_bytes(self, index: int) -> bytes:
-        """Return the bytes of a token, often not whole characters. Raises UsageError for an unknown id.
+    def token_bytes(self, index: int) -> bytes | None:
+        """Return the bytes of a token, often not whole characters; None for an id that has no token.
 
-        >>> Tokenizer.gpt2().token_bytes(447)
-        b'\\xe2\\x80'
+        >>> Tokenizer.gpt2().token_bytes(447), Tokenizer.gpt2().token_bytes(50257)
+        (b'\\xe2\\x80', None)
         """
-        index = check_int("a token id", index, 0, self.n_vocab - 1)
+        index = check_int("a token id", index, 0)
         known = self._bytes.get(index)
-        if known is None:
-            known = self._bytes[index] = self._look_up(index)
+        if known is None and (known := self._look_up(index)) is not None:
+            self._bytes[index] = known
         return known
+
+    def _known_bytes(self, index: int) -> bytes:
+        data = self.token_bytes(check_int("a token id", index, 0, self.n_vocab - 1))
+        if data is None:
+            raise UsageError(f"unknown token id {index}: this vocabulary has a gap there")
+        return data
 
     def label(self, index: int) -> str:
         """Return a token on one line and with white space made visible, "#id" for an unknown id.
@@ -137,10 +158,8 @@ class Tokenizer:
         >>> [Tokenizer.gpt2().label(index) for index in (9379, 198, 447, 50257)]
         ['␣robot', '\\\\n', '\\\\xe2\\\\x80', '#50257']
         """
-        try:
-            return visible(self.token_bytes(index))
-        except UsageError:
-            return f"#{index}"
+        data = self.token_bytes(index)
+        return f"#{index}" if data is None else visible(data)
 
     def stream(self) -> "TextStream":
         """Return a decoder for tokens that come one by one.
@@ -178,34 +197,35 @@ class Tokenizer:
         fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         return fast
 
-    def _looked_up(self, allow_special: bool) -> Mapping[str, int]:
-        """Return the tokens that are found in a text before BPE begins."""
-        return self.vocabulary.added | (self.vocabulary.control if allow_special else {})
+    @cached_property
+    def _added(self) -> WordFinder:
+        return WordFinder(self.vocabulary.added)
+
+    @cached_property
+    def _added_and_control(self) -> WordFinder:
+        return WordFinder(self.vocabulary.added | self.vocabulary.control)
 
     def _encode_run(self, run: str) -> list[int]:
         return chunked.encode(self._fast, run)
 
-    def _look_up(self, index: int) -> bytes:
+    def _look_up(self, index: int) -> bytes | None:
         vocabulary = self.vocabulary
         if index in vocabulary.tokens:
             return bpe.from_symbols(vocabulary.tokens[index])
-        for text, other in (vocabulary.control | vocabulary.added).items():
-            if index == other:
-                return text.encode()
-        raise UsageError(f"unknown token id {index}: this vocabulary has a gap there")
+        return vocabulary.texts[index].encode() if index in vocabulary.texts else None
 
     def _runs(self, text: str, allow_special: bool) -> Iterator[tuple[str, int | None]]:
         """Yield the text in runs: (run, None) is text for BPE, (run, id) a token that is looked up."""
-        looked_up = self._looked_up(allow_special)
-        for part in _split_out(_valid_unicode(text), looked_up):
-            yield part, looked_up.get(part)
+        finder = self._added_and_control if allow_special else self._added
+        return finder.split(_valid_unicode(text))
 
 
 class _Gpt2Tokenizer(Tokenizer):
     """GPT-2's own tokenizer, whose vocabulary is only parsed if more is asked of it than a few short texts."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: "TokenizerFiles | None" = None) -> None:
         self._short = ShortTexts()
+        self._files = files
         self._bytes = {}
         self.n_vocab = N_VOCAB
         self.bos = N_VOCAB - 1
@@ -215,14 +235,19 @@ class _Gpt2Tokenizer(Tokenizer):
     def vocabulary(self) -> Vocabulary:  # type: ignore[override]  # an attribute of other tokenizers
         return gpt2_vocabulary()
 
-    def _looked_up(self, allow_special: bool) -> Mapping[str, int]:
-        return {END_OF_TEXT: self.bos} if allow_special else {}
+    @cached_property
+    def _added(self) -> WordFinder:
+        return WordFinder({})
+
+    @cached_property
+    def _added_and_control(self) -> WordFinder:
+        return WordFinder({END_OF_TEXT: N_VOCAB - 1})
 
     def _encode_run(self, run: str) -> list[int]:
         return self._short.encode(run) if self._short.takes(run) else super()._encode_run(run)
 
-    def _look_up(self, index: int) -> bytes:
-        return self._short.token_bytes(index)
+    def _look_up(self, index: int) -> bytes | None:
+        return self._short.token_bytes(index) if index < N_VOCAB else None
 
 
 @cache
@@ -243,8 +268,8 @@ class TextStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, index: int) -> str:
-        """Return the characters that this token completes, perhaps none."""
-        return self._decoder.decode(self._tokenizer.token_bytes(index))
+        """Return the characters that this token completes, perhaps none; an id without a token has no text."""
+        return self._decoder.decode(self._tokenizer.token_bytes(index) or b"")
 
     def finish(self) -> str:
         """Return U+FFFD if the tokens ended inside a character, else nothing, and reset the stream."""
@@ -260,9 +285,3 @@ def _valid_unicode(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _split_out(text: str, tokens: Iterable[str]) -> list[str]:
-    """Split a text before and after each of the tokens, preferring the longest where several begin at one place."""
-    pattern = "|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))
-    return [part for part in re.split(f"({pattern})", text) if part] if pattern else [text]

@@ -1,17 +1,21 @@
 """Reading and writing the tokenizer files of GPT-2 checkpoints.
 
 Read are `tokenizer.json`, or else OpenAI's pair, `vocab.json` and `merges.txt`, with `tokenizer_config.json` and its
-predecessors beside them; written is the pair with `tokenizer_config.json`. A file that is malformed, or describes
-anything but GPT-2's byte-level BPE, is a CheckpointError of one line, so that no text gets the ids of other tokens.
+predecessors beside them. A tokenizer that was read from files is written as these files, byte for byte; another one as
+the pair with `tokenizer_config.json`. A file that is malformed, or describes anything but GPT-2's byte-level BPE, is a
+CheckpointError of one line, so that no text gets the ids of other tokens.
 """
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cutaway.tokenizer.bpe import byte_symbols, is_symbols
+from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.gpt2 import N_VOCAB, is_published
 from cutaway.tokenizer.parts import (
+    MAX_BYTES,
     AddedToken,
     Json,
     Pair,
@@ -24,7 +28,48 @@ from cutaway.tokenizer.parts import (
     to_object,
 )
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
-from cutaway.untrusted import quote, raise_checkpoint_error
+from cutaway.untrusted import quote, raise_checkpoint_error, read_bytes
+
+FILES = (  # of every kind of tokenizer that transformers saves beside a GPT-2
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """The tokenizer files of a directory as they are, of whatever kind: their contents by name.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     (Path(directory) / "vocab.txt").write_bytes(b"[PAD]")
+    ...     TokenizerFiles.read(Path(directory)).contents
+    5
+    {'vocab.txt': b'[PAD]'}
+    """
+
+    contents: Mapping[str, bytes]
+
+    @classmethod
+    def read(cls, directory: Path) -> "TokenizerFiles":
+        """Read the files that there are. Raises CheckpointError if one cannot be read."""
+        paths = [directory / name for name in FILES]
+        return cls({path.name: read_bytes(path, MAX_BYTES) for path in paths if path.is_file()})
+
+    def write(self, directory: Path) -> None:
+        """Write the files, each replaced atomically. Raises OSError if that fails."""
+        for name, content in self.contents.items():
+            _replace(directory / name, content)
 
 
 def holds_gpt2(directory: Path) -> bool:
@@ -41,19 +86,23 @@ def holds_gpt2(directory: Path) -> bool:
     paths = [directory / name for name in names]
     if not all(path.is_file() and is_published(path) for path in paths):
         return False
-    settings = _read_settings(directory)
-    end = settings.get("eos_token", END_OF_TEXT)
-    if (end.get("content") if isinstance(end, dict) else end) != END_OF_TEXT:
+    settings = read_settings(directory)
+    if any(_named(settings, role) not in (None, END_OF_TEXT) for role in ("bos_token", "eos_token")):
         return False
-    if names == ("tokenizer.json",):
-        return True
-    added = _added_beside(directory, settings)
+    added = (
+        _added_in_settings(directory, settings) if names == ("tokenizer.json",) else _added_beside(directory, settings)
+    )
     return not settings.get("add_prefix_space") and all(
         (token.text, token.index) == (END_OF_TEXT, N_VOCAB - 1) for token in added
     )
 
 
-def _read_settings(directory: Path) -> Json:
+def read_settings(directory: Path) -> Json:
+    """Read `tokenizer_config.json` over the older `special_tokens_map.json`; empty where there is neither.
+
+    >>> read_settings(Path("no such directory"))
+    {}
+    """
     settings: dict[str, object] = {}
     for path in (directory / "special_tokens_map.json", directory / "tokenizer_config.json"):  # the newer one prevails
         settings |= read_json(path) if path.is_file() else {}
@@ -66,11 +115,13 @@ def read_vocabulary(directory: Path) -> Vocabulary:
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
     >>> with TemporaryDirectory() as directory:
-    ...     save_vocabulary(gpt2_vocabulary(), Path(directory))
+    ...     write_vocabulary(gpt2_vocabulary(), Path(directory))
     ...     read_vocabulary(Path(directory)) == gpt2_vocabulary()
     True
     """
-    settings = _read_settings(directory)
+    settings = read_settings(directory)
+    if settings.get("add_prefix_space"):
+        raise_checkpoint_error(directory / "tokenizer_config.json", "sets add_prefix_space; GPT-2 takes text as it is")
     if (directory / "tokenizer.json").is_file():
         return _read_whole(directory / "tokenizer.json", settings)
     if not directory.is_dir():
@@ -87,40 +138,78 @@ def _read_whole(path: Path, settings: Json) -> Vocabulary:
     _check_kind(path, data, model)
     known = parse_ids(path, to_object(path, "model.vocab", model.get("vocab")))
     merges = enumerate(to_list(path, "model.merges", model.get("merges")), 1)
-    added = to_list(path, "added_tokens", data.get("added_tokens", []))
+    added = [parse_added(path, entry) for entry in to_list(path, "added_tokens", data.get("added_tokens", []))]
+    listed = {(token.text, token.index) for token in added}
+    _check_unique(path, [*known.items(), *listed])
+    more = [t for t in _added_in_settings(path.parent, settings) if (t.text, t.index) not in listed]
+    _check_unique(
+        path.with_name("tokenizer_config.json"), [*known.items(), *listed, *((t.text, t.index) for t in more)]
+    )
     return _assemble(
         path,
         known,
         [parse_pair(path, f"merge {number}", entry) for number, entry in merges],
-        [parse_added(path, entry) for entry in added],
+        [*added, *more],
         settings,
     )
 
 
 def _read_pair(directory: Path, settings: Json) -> Vocabulary:
     """Read OpenAI's two files, which Hugging Face calls `vocab.json` and `merges.txt`."""
-    if settings.get("add_prefix_space"):
-        raise_checkpoint_error(directory / "tokenizer_config.json", "sets add_prefix_space; GPT-2 takes text as it is")
     path = directory / "merges.txt"
+    known = parse_ids(directory / "vocab.json", read_json(directory / "vocab.json"))
+    _check_unique(directory / "vocab.json", known.items())
+    added = _added_beside(directory, settings)
+    source = "tokenizer_config.json" if "added_tokens_decoder" in settings else "added_tokens.json"
+    _check_unique(directory / source, [*known.items(), *((token.text, token.index) for token in added)])
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(read_text(path).split("\n"), 1)]
     return _assemble(
         path,
-        parse_ids(directory / "vocab.json", read_json(directory / "vocab.json")),
+        known,
         [parse_pair(path, f"line {n}", line) for n, line in lines if line and not line.startswith("#version")],
-        _added_beside(directory, settings),
+        added,
         settings,
     )
 
 
 def _added_beside(directory: Path, settings: Json) -> list[AddedToken]:
-    """Read the tokens added to `vocab.json`: from `tokenizer_config.json`, or the older `added_tokens.json`."""
-    path = directory / "tokenizer_config.json"
+    """Read the tokens added to `vocab.json`: from `tokenizer_config.json`, or the older `added_tokens.json`.
+
+    The older file says no more than their ids: control tokens are those that the settings give a role.
+    """
     older = directory / "added_tokens.json"
-    if "added_tokens_decoder" in settings:
-        entries = to_object(path, "added_tokens_decoder", settings["added_tokens_decoder"])
-        return [parse_added(path, entry, key) for key, entry in entries.items()]
-    ids = parse_ids(older, read_json(older)) if older.is_file() else {}
-    return [AddedToken(text, index, control=True) for text, index in ids.items()]
+    if "added_tokens_decoder" in settings or not older.is_file():
+        return _added_in_settings(directory, settings)
+    control = _control_names(settings)
+    ids = parse_ids(older, read_json(older))
+    return [AddedToken(text, index, control=text in control) for text, index in ids.items()]
+
+
+def _added_in_settings(directory: Path, settings: Json) -> list[AddedToken]:
+    path = directory / "tokenizer_config.json"
+    entries = to_object(path, "added_tokens_decoder", settings.get("added_tokens_decoder", {}))
+    return [parse_added(path, entry, key) for key, entry in entries.items()]
+
+
+def _control_names(settings: Json) -> set[str]:
+    """Return the tokens that have a role, "<|endoftext|>" among them: nothing else is a control token."""
+    more: list[object] = []
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        listed = settings.get(key)
+        more += listed.values() if isinstance(listed, dict) else listed if isinstance(listed, list) else []
+    names = [*(_named(settings, role) for role in _ROLES), *map(_text_of, more)]
+    return {END_OF_TEXT, *(name for name in names if name is not None)}
+
+
+def _named(settings: Json, role: str) -> str | None:
+    """Return the token that the settings give a role, such as "eos_token"."""
+    return _text_of(settings.get(role))
+
+
+def _text_of(token: object) -> str | None:
+    """Return the text of a token, which transformers writes as a string or as an object."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
 
 
 _FOREIGN = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges", "dropout")
@@ -150,14 +239,23 @@ def _assemble(
     path: Path, known: Mapping[str, int], merges: list[Pair], added: list[AddedToken], settings: Json
 ) -> Vocabulary:
     """Separate the tokens that merging makes from those that are looked up, and check that they are consistent."""
-    _check_unique(path, [*known.items(), *((token.text, token.index) for token in added)])
     ids = _mergeable(path, known, merges)
     looked_up = {text: index for text, index in known.items() if text not in ids}
     looked_up |= {token.text: token.index for token in added}
-    end, end_of_text = _end_of_text(path, {**known, **looked_up}, settings)
-    always = {token.text: token.index for token in added if not token.control and token.text != end}
-    control = {text: index for text, index in looked_up.items() if text not in always}
-    return Vocabulary(ids, merges, control | {end: end_of_text}, end_of_text, always)
+    everything = {**known, **looked_up}
+    end = _with_role(everything, settings, "eos_token")
+    start = _with_role(everything, settings, "bos_token") or end
+    roles = {text: everything[text] for text in (start, end) if text is not None}
+    always = {token.text: token.index for token in added if not token.control and token.text not in roles}
+    control = {text: index for text, index in looked_up.items() if text not in always} | roles
+    return Vocabulary(
+        ids,
+        merges,
+        control,
+        None if end is None else everything[end],
+        always,
+        None if start == end or start is None else everything[start],
+    )
 
 
 def _check_unique(path: Path, entries: Iterable[tuple[str, int]]) -> None:
@@ -191,31 +289,23 @@ def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict
     return ids
 
 
-def _end_of_text(path: Path, known: Mapping[str, int], settings: Json) -> tuple[str, int]:
-    """Return the token that ends a text and its id: the checkpoint's `eos_token`, or else OpenAI's."""
-    own = settings.get("eos_token")
-    own = own.get("content") if isinstance(own, dict) else own
-    end = next((text for text in (own, END_OF_TEXT) if isinstance(text, str) and text in known), None)
-    if end is None:
-        raise_checkpoint_error(
-            path, f"has no token to end a text: neither {END_OF_TEXT} nor an eos_token is in the vocabulary"
-        )
-    return end, known[end]
+def _with_role(known: Mapping[str, int], settings: Json, role: str) -> str | None:
+    """Return the token that begins or ends a text: the one that the settings name, or else OpenAI's, if it is known."""
+    return next((text for text in (_named(settings, role), END_OF_TEXT) if text is not None and text in known), None)
 
 
-def save_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write the vocabulary's files into a directory, which is created if missing. Raises CheckpointError.
+def save_tokenizer(tokenizer: Codec | TokenizerFiles, directory: Path) -> None:
+    """Write a tokenizer's files into a directory, which is created if missing. Raises CheckpointError.
 
     >>> from tempfile import TemporaryDirectory
-    >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
     >>> with TemporaryDirectory() as directory:
-    ...     save_vocabulary(gpt2_vocabulary(), Path(directory) / "new")
-    ...     (Path(directory) / "new" / "merges.txt").read_text(encoding="utf-8").splitlines()[:2]
-    ['#version: 0.2', 'Ġ t']
+    ...     save_tokenizer(TokenizerFiles({"vocab.txt": b"[PAD]"}), Path(directory) / "new")
+    ...     (Path(directory) / "new" / "vocab.txt").read_text(encoding="utf-8")
+    '[PAD]'
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_vocabulary(vocabulary, directory)
+        tokenizer.write(directory)
     except OSError as error:
         raise_checkpoint_error(directory, f"cannot be saved: {error.strerror}")
 
@@ -230,21 +320,25 @@ def write_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
     ...     json.loads((Path(directory) / "vocab.json").read_bytes())["Ġrobot"]
     9379
     """
-    tokens = sorted({**vocabulary.ids, **vocabulary.control}.items(), key=lambda entry: entry[1])
+    # All tokens: transformers would number those that are missing here anew where a higher id is taken.
+    tokens = sorted({**vocabulary.ids, **vocabulary.control, **vocabulary.added}.items(), key=lambda entry: entry[1])
     merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
     settings = json.dumps(_settings(vocabulary), indent=2)
-    _replace(directory / "vocab.json", json.dumps(dict(tokens)))
-    _replace(directory / "merges.txt", "#version: 0.2\n" + merges)
-    _replace(directory / "tokenizer_config.json", settings + "\n")
+    _replace(directory / "vocab.json", json.dumps(dict(tokens)).encode())
+    _replace(directory / "merges.txt", ("#version: 0.2\n" + merges).encode())
+    _replace(directory / "tokenizer_config.json", (settings + "\n").encode())
 
 
 def _settings(vocabulary: Vocabulary) -> Json:
-    end = next(text for text, index in vocabulary.control.items() if index == vocabulary.end_of_text)
+    end = vocabulary.texts[vocabulary.end_of_text] if vocabulary.end_of_text is not None else None
+    start = vocabulary.texts[vocabulary.start_of_text] if vocabulary.start_of_text is not None else end
     exact = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized"), False)
     return {
         "tokenizer_class": "GPT2Tokenizer",
         "add_prefix_space": False,
-        **dict.fromkeys(("bos_token", "eos_token", "unk_token"), end),
+        "bos_token": start,
+        "eos_token": end,
+        "unk_token": end,
         "added_tokens_decoder": {
             str(index): {"content": text, "special": text in vocabulary.control, **exact}
             for text, index in (vocabulary.control | vocabulary.added).items()
@@ -252,7 +346,7 @@ def _settings(vocabulary: Vocabulary) -> Json:
     }
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_bytes(text.encode())
+    part.write_bytes(content)
     part.replace(path)

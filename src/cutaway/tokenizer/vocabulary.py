@@ -19,7 +19,8 @@ class Vocabulary:
 
     `ids` are the tokens that merging can make, written in symbols (`bpe.to_symbols`), every single byte among them;
     `merges` the pairs in the order they were learnt. Tokens that are looked up instead are written in plain text:
-    `control` tokens are found in a text only on request, `added` ones always; `end_of_text` is a control token's id.
+    `control` tokens are found in a text only on request, `added` ones always. `end_of_text` is the control token that
+    ends a text, if there is one, and begins it too unless `start_of_text` is another.
 
     >>> vocabulary = Vocabulary({"a": 0, "b": 1, "ab": 2}, [("a", "b")], control={"<end>": 3}, end_of_text=3)
     >>> vocabulary.n_vocab, vocabulary.tokens[2], vocabulary.ranks
@@ -29,8 +30,9 @@ class Vocabulary:
     ids: dict[str, int]
     merges: list[tuple[str, str]]
     control: dict[str, int]
-    end_of_text: int
+    end_of_text: int | None = None
     added: dict[str, int] = field(default_factory=dict)
+    start_of_text: int | None = None
 
     @cached_property
     def ranks(self) -> dict[tuple[str, str], int]:
@@ -41,6 +43,11 @@ class Vocabulary:
     def tokens(self) -> dict[int, str]:
         """The inverse of `ids`."""
         return dict(zip(self.ids.values(), self.ids, strict=True))
+
+    @cached_property
+    def texts(self) -> dict[int, str]:
+        """The tokens that are looked up, by id."""
+        return {index: text for text, index in (self.added | self.control).items()}
 
     @cached_property
     def n_vocab(self) -> int:

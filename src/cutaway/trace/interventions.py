@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.checks import check_float, check_int
+from cutaway.checks import check_float, check_int, show
 from cutaway.config import GPT2Config
 from cutaway.engines.reference import MASKED
 from cutaway.errors import UsageError
@@ -168,10 +168,10 @@ def check_intervention(config: GPT2Config, intervention: Intervention, tokens: i
     cutaway.errors.UsageError: layer must be from 0 to 11, not 12
     """
     if not isinstance(intervention, Intervention):
-        raise UsageError(f"each intervention must be an Intervention, not {intervention!r:.60}")
+        raise UsageError(f"each intervention must be an Intervention, not {show(intervention)}")
     kind = KINDS.get(intervention.kind)
     if kind is None:
-        raise UsageError(f"unknown intervention {intervention.kind!r:.60}: use one of {', '.join(KINDS)}")
+        raise UsageError(f"unknown intervention {show(intervention.kind)}: use one of {', '.join(KINDS)}")
     limits = {"layer": config.n_layer - 1, "head": config.n_head - 1}
     limits |= dict.fromkeys(("query", "key", "position"), tokens - 1)
     for name in (*limits, "value", "source"):
@@ -192,7 +192,7 @@ def _check_source(config: GPT2Config, source: Sequence[int], position: int) -> N
     if not isinstance(source, tuple) or not position < len(source) <= config.n_ctx:
         raise UsageError(
             f"the source of a patch must be token ids, {position + 1} to {config.n_ctx} of them in a tuple,"
-            f" not {source!r:.60}"
+            f" not {show(source)}"
         )
     for token in source:
         check_int("a token id of the source", token, 0, config.n_vocab - 1)

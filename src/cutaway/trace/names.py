@@ -4,6 +4,7 @@ A number at the end is the layer, from 0. T tokens, H heads of dh, d = n_embd, V
 the contents of a KV cache after these tokens. A checkpoint's tensors keep their names ("h.0.attn.c_attn.weight").
 """
 
+from cutaway.checks import show
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 
@@ -63,6 +64,6 @@ def split_name(config: GPT2Config, name: str) -> tuple[str, int]:
     if kind in BLOCK and number in map(str, range(config.n_layer)):
         return kind, int(number)
     raise UsageError(
-        f"unknown tensor {name!r:.60}: a trace has ids, tok_emb, pos_emb, resid.pre.0 ... probs, cache.k and cache.v, "
+        f"unknown tensor {show(name)}: a trace has ids, tok_emb, pos_emb, resid.pre.0 ... probs, cache.k and cache.v, "
         f"with layers 0 to {config.n_layer - 1}, and the checkpoint's tensors"
     )

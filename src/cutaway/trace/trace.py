@@ -25,7 +25,7 @@ from cutaway.engines.reference import (
     mlp,
     project_qkv,
 )
-from cutaway.errors import UsageError
+from cutaway.errors import NonFiniteError, UsageError
 from cutaway.numerics import FloatArray, softmax
 from cutaway.tokenizer.codec import Codec
 from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
@@ -39,7 +39,7 @@ class Trace:
     """All tensors that a GPT-2 computes for T tokens, by the names of `trace.shapes()`: `trace["attn.3"]`.
 
     Arrays are read-only, and float32 except `ids`. Raises UsageError for a text that is empty or exceeds the context,
-    an invalid intervention, and an unknown name.
+    an invalid intervention, and an unknown name; NonFiniteError where the weights make numbers too large for float32.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -67,10 +67,12 @@ class Trace:
         self.weights = weights
         self.tokenizer = tokenizer
         self._check_cancelled: Callable[[], None] = base._check_cancelled if base else _nothing
-        self._forward: TracedForward = forward(
-            config, weights, ids, interventions, base._forward if base else None, progress or self.on_progress
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._forward: TracedForward = forward(
+                config, weights, ids, interventions, base._forward if base else None, progress or self.on_progress
+            )
         self._derived: OrderedDict[str, FloatArray] = OrderedDict()
+        self._check_finite(self.final_residual, self._residual(config.n_layer))
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -330,8 +332,18 @@ class Trace:
             return recorded[name]
 
         self._check_cancelled()
-        compute(hook)
+        with np.errstate(over="ignore", invalid="ignore"):
+            compute(hook)
+        for name, array in recorded.items():
+            self._check_finite(name, array)
         return recorded
+
+    def _check_finite(self, name: str, array: FloatArray) -> None:
+        if np.isfinite(array).all():
+            return
+        if self.interventions:
+            raise UsageError("with these interventions numbers grow too large for float32; use smaller values")
+        raise NonFiniteError(f"{name} is not finite: the weights make numbers too large for float32")
 
     def _attended(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
         q, k, v = (self._forward.cached[f"{kind}.{layer}"] for kind in "qkv")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
-from cutaway.checks import check_float, check_int
+from cutaway.checks import check_float, check_int, show
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote
@@ -71,7 +71,7 @@ class Params:
         """
         text = self.text(name)
         if not _INTS.fullmatch(text):
-            raise UsageError(f"{name} must be integers such as 2,3, not {text!r:.60}")
+            raise UsageError(f"{name} must be integers such as 2,3, not {show(text)}")
         numbers = [int(number) for number in text.split(",")]
         if len(numbers) > max_count:
             raise UsageError(f"{name} takes at most {max_count} integers, not {len(numbers)}")

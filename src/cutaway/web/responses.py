@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from cutaway.errors import CutawayError, UsageError
+from cutaway.errors import CutawayError, NonFiniteError, UsageError
 from cutaway.web.worker import Cancelled, Document
 
 MAX_ERROR_CHARACTERS = 400
@@ -137,6 +137,7 @@ def _internal_error(request: Request, error: Exception) -> Response:
 # By exception class; the most specific one applies.
 EXCEPTION_HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
     UsageError: error_response(400),
+    NonFiniteError: error_response(422),  # the model cannot answer, and the server has no bug
     CutawayError: error_response(500),
     RecursionError: error_response(400),  # a message quotes JSON that is nested too deeply
     ClientDisconnect: error_response(400),

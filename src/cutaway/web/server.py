@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
+from cutaway.checks import show
 from cutaway.errors import UsageError
 from cutaway.web.security import LOOPBACK_ADDRESSES
 from cutaway.web.worker import Worker
@@ -38,7 +39,7 @@ def listen(host: str, port: int) -> Listener:
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"{host} port {port}") from None
     except UnicodeError:
-        raise UsageError(f"invalid hostname: {host!r:.60}") from None
+        raise UsageError(f"invalid hostname: {show(host)}") from None
     number, port = listening.getsockname()[:2]
     token = None if number in LOOPBACK_ADDRESSES else secrets.token_urlsafe(24)
     query = f"?token={token}" if token else ""

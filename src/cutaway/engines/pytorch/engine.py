@@ -1,6 +1,8 @@
 """The PyTorch model as an engine: CUDA, Apple's MPS or the CPU, in float32, bfloat16 or float16."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -65,6 +67,12 @@ class PyTorchCache:
         for number, group in enumerate(self.groups):
             part = kept[number * DECODE_ROWS : (number + 1) * DECODE_ROWS]
             group.lengths[: len(part)] = torch.tensor(part, device=group.lengths.device)
+
+    def convert(self, dtype: torch.dtype) -> None:
+        """Hold keys and values in another dtype from here on."""
+        for group in self.groups:
+            group.k = group.k.to(dtype)
+            group.v = group.v.to(dtype)
 
     def row(self, row: int) -> KVCache:
         """Select one row, in the same memory."""
@@ -135,38 +143,48 @@ class PyTorchEngine:
         rows: Sequence[int] | None = None,
         exact: bool = False,
     ) -> FloatArray:
+        model = self._float32_model if exact else self.model
         if cache is None:
             check_sequences(self.config, sequences, [0] * len(sequences), logits)
-            return np.concatenate([self._read(ids, None, logits) for ids in sequences])
+            return np.concatenate([self._read(model, ids, None, logits) for ids in sequences])
         if not isinstance(cache, PyTorchCache):
             raise UsageError("a cache serves only the engine that made it")
         lengths = cache.lengths
         rows = check_rows(rows, cache.count)
         check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
+        cache.convert(model.compute_dtype or model.wpe.weight.dtype)
         single = {row: ids[0] for row, ids in zip(rows, sequences, strict=True) if len(ids) == 1}
-        parts = self._decode(single, cache)
+        parts = self._decode(model, single, cache)
         for row, ids in zip(rows, sequences, strict=True):
             if len(ids) > 1:
-                parts[row] = self._read(ids, cache.row(row), logits)
+                parts[row] = self._read(model, ids, cache.row(row), logits)
         return np.concatenate([parts[row] for row in rows])
 
-    def _read(self, ids: Sequence[int], kv: KVCache | None, logits: Logits) -> FloatArray:
-        """Read one sequence by itself, so that its length alone decides the shapes of the products."""
-        hidden = self.model.hidden(torch.tensor([ids], device=self.device), kv)[0]  # (T, d)
-        return to_numpy(self.model.lm_head(hidden if logits == "all" else hidden[-1:]))
+    @cached_property
+    def _float32_model(self) -> GPT2:
+        """The model for `exact`: the same weights, as rounded as they are, with float32 arithmetic.
 
-    def _decode(self, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
+        A module whose parameters are float32 runs as it is, in its `compute_dtype` if it has one.
+        """
+        return self.model if self.model.wpe.weight.dtype == torch.float32 else copy.deepcopy(self.model).float()
+
+    def _read(self, model: GPT2, ids: Sequence[int], kv: KVCache | None, logits: Logits) -> FloatArray:
+        """Read one sequence by itself, so that its length alone decides the shapes of the products."""
+        hidden = model.hidden(torch.tensor([ids], device=self.device), kv)[0]  # (T, d)
+        return to_numpy(model.lm_head(hidden if logits == "all" else hidden[-1:]))
+
+    def _decode(self, model: GPT2, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
         """Read one token in each of some rows; return the logits (1, V) of these rows."""
         found: dict[int, FloatArray] = {}
         for number, group in enumerate(cache.groups):
             first = number * DECODE_ROWS
             slots = {row - first: token for row, token in tokens.items() if 0 <= row - first < DECODE_ROWS}
             if slots:
-                logits = to_numpy(self._decode_group(slots, group))
+                logits = to_numpy(self._decode_group(model, slots, group))
                 found |= {first + slot: logits[slot : slot + 1] for slot in slots}
         return found
 
-    def _decode_group(self, tokens: Mapping[int, int], group: KVCache) -> torch.Tensor:
+    def _decode_group(self, model: GPT2, tokens: Mapping[int, int], group: KVCache) -> torch.Tensor:
         """Read one token in some slots of a group; return logits (DECODE_ROWS, V), of which those slots count.
 
         The other slots are multiplied along. What they write lies behind their end, where their next token overwrites
@@ -177,7 +195,7 @@ class PyTorchEngine:
         ids[slots, 0] = torch.tensor(list(tokens.values()), device=self.device)
         lengths = group.lengths.clone()
         group.lengths.clamp_(max=self.config.n_ctx - 1)
-        logits: torch.Tensor = self.model(ids, group)[:, 0]
+        logits: torch.Tensor = model(ids, group)[:, 0]
         lengths[slots] += 1
         group.lengths.copy_(lengths)
         return logits
