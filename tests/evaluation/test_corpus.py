@@ -24,9 +24,9 @@ def written(directory: Path, name: str, data: bytes) -> Path:
         ("no-suffix", b'{"text": "one"}', ['{"text": "one"}']),
         ("a.jsonl", LINES, ["one", "two\u2028lines"]),
         ("a.jsonl.xz", lzma.compress(LINES), ["one", "two\u2028lines"]),
-        ("a.jsonl.gz", gzip.compress(LINES), ["one", "two\u2028lines"]),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0), ["one", "two\u2028lines"]),
         ("a.txt.xz", lzma.compress(b"text"), ["text"]),
-        ("a.gz", gzip.compress(b"text"), ["text"]),
+        ("a.gz", gzip.compress(b"text", mtime=0), ["text"]),
         ("empty.jsonl", b"", []),
     ],
 )
@@ -53,7 +53,7 @@ def test_reads_documents_and_hashes_the_file_on_disk(
         ("a.jsonl", b'{"text": "\\ud83e"}\n', 'a.jsonl:1: "text" is missing or is not text'),
         ("a.jsonl", b"[" * 100_000, "a.jsonl:1: not JSON"),
         ("a.jsonl.xz", lzma.compress(LINES)[:-5], "truncated or invalid .xz file"),
-        ("a.jsonl.gz", gzip.compress(LINES)[:-5], "truncated or invalid .gz file"),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-5], "truncated or invalid .gz file"),
         ("a.gz", b"no gzip", "truncated or invalid .gz file"),
     ],
 )
