@@ -167,7 +167,7 @@ class TestJson:
             assert sample["finish_reason"] in ("length", "stop")
 
     @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(prompt=st.text(st.characters(codec=None), max_size=8).filter(lambda text: not text.startswith("-")))
+    @given(prompt=st.text(st.characters(codec="utf-8"), max_size=8).filter(lambda text: not text.startswith("-")))
     def test_always_parses(self, tiny: str, prompt: str) -> None:
         document = generate(tiny, "--json", "--max-new-tokens", "2", prompt).document
         assert isinstance(document["samples"], list)
