@@ -1,5 +1,6 @@
 """One trainer a directory: living owners are named, dead ones are succeeded by exactly one process."""
 
+import errno
 import json
 import os
 import subprocess
@@ -99,6 +100,21 @@ def test_a_process_that_was_slower_than_another_successor_is_refused(
         Lock(tmp_path)
     assert json.loads((tmp_path / "trainer.lock").read_text()) == asdict(faster[0].owner)
     assert [path.name for path in tmp_path.iterdir()] == ["trainer.lock"]
+
+
+def test_a_process_that_cannot_tell_its_start_makes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dead()
+    write(tmp_path / "trainer.lock", before)
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        assert before.is_alive()  # as far as can be seen
+        with pytest.raises(OSError, match="Too many open files"):
+            Lock(tmp_path)
+    Lock(tmp_path).release()
 
 
 def test_files_of_dead_contenders_are_removed_and_of_living_ones_left(tmp_path: Path) -> None:

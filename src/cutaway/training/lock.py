@@ -39,27 +39,36 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> "Owner":
-        """Return this process as a new owner."""
-        boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
-        return cls(os.getpid(), _start_time(os.getpid()), platform.node(), boot, secrets.token_hex(8))
+        """Return this process as a new owner. Raises OSError."""
+        return cls(os.getpid(), _start_time(os.getpid()), platform.node(), _boot(), secrets.token_hex(8))
 
     def is_alive(self) -> bool:
-        """Return False if the owner is known to be dead; one on another host counts as living."""
-        here = Owner.this_process()
-        if self.host != here.host or not self.started:
+        """Return False if the owner is known to be dead; one on another host, or not to be seen, counts as living."""
+        if self.host != platform.node() or not self.started:
             return True
-        return self.boot == here.boot and self.started == _start_time(self.pid)
+        try:
+            return self.boot == _boot() and self.started == _start_time(self.pid)
+        except OSError:  # too many open files, for one
+            return True
+
+
+def _boot() -> str:
+    return _BOOT.read_text().strip() if _BOOT.exists() else ""
 
 
 def _start_time(pid: int) -> str:
-    """Return the time at which a process started in words of the system, "" if there is no such process."""
-    if _BOOT.exists():  # Linux: clock ticks since boot, the 22nd field; the second, in brackets, may hold spaces
-        with suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-            return "" if fields[0] in "ZX" else fields[19]  # a zombie is dead, although its parent has yet to look
+    """Return the time at which a process started in words of the system, "" if there is none that lives.
+
+    Raises OSError if the system does not say: a lock without that time could never be taken over.
+    """
+    if not _BOOT.exists():
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    try:  # Linux: clock ticks since boot, the 22nd field; the second, in brackets, may hold spaces
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
         return ""
-    listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return listed.stdout.strip()
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie is dead, although its parent has yet to look
 
 
 class Lock:
