@@ -343,6 +343,21 @@ def test_the_library_rejects_unknown_tensors_and_formats() -> None:
             check(library().cutaway_load(engine._handle, name, stored_format, arrays))
 
 
+@every_isa
+@pytest.mark.parametrize("gain", [0.0, 1e-45, 1e-39, 1e-38, 1e-37, 3e-37, 1e-36, 1e-30])
+def test_activations_next_to_zero_are_quantised_to_next_to_zero(isa: str, gain: float) -> None:
+    weights = tiny_weights(n_embd=64, n_head=2, tie_word_embeddings=False)
+    weights.arrays["ln_f.weight"][:] = gain
+    weights.arrays["ln_f.bias"][:] = 0
+    engine = CpuEngine(weights, "int8", threads=1, isa=isa)
+    logits = engine.forward([[1, 2, 3]])
+    exact = engine.forward([[1, 2, 3]], exact=True)
+    largest = 8 * np.float64(gain)  # of the activations: the square root of the width
+    step = max(largest / 127, 4e-37)  # a block of smaller numbers becomes 0
+    bound = step * np.abs(weights.arrays["lm_head.weight"], dtype=np.float64).sum(axis=1)
+    assert (np.abs(logits[0].astype(np.float64) - exact[0]) <= bound).all()
+
+
 RELOAD_AFTER_FORK = """
 import os, signal, sys
 from cutaway.engines.cpu.engine import CpuEngine
