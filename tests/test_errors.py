@@ -1,10 +1,13 @@
 """The guard turns every error into one line and an exit code."""
 
+from importlib import import_module
+
 import pytest
 
 from cutaway.errors import (
     BROKEN_PIPE,
     INTERRUPTED,
+    NO_MEMORY,
     OUTSIDE,
     CheckpointError,
     EngineError,
@@ -23,13 +26,19 @@ from cutaway.errors import (
         (HubError("no network"), 4, "no network"),
         (EngineError("not built"), 5, "not built"),
         (RunError("run is in use"), 6, "run is in use"),
-        (MemoryError(), 5, "not enough memory; try a smaller model, fewer texts at once, or int8"),
+        (MemoryError(), 5, NO_MEMORY),
         (
             FileNotFoundError(2, "No such file or directory", "books.jsonl"),
             OUTSIDE,
             "books.jsonl: No such file or directory",
         ),
         (OSError("out of order"), OUTSIDE, "out of order"),
+        (
+            ImportError("advice\nlibquadmath.so: failed to map segment from shared object"),
+            5,
+            NO_MEMORY,
+        ),
+        (ImportError("libx.so: cannot open shared object file: Cannot allocate memory"), 5, NO_MEMORY),
         (KeyboardInterrupt(), INTERRUPTED, None),
         (BrokenPipeError(), BROKEN_PIPE, None),
     ],
@@ -49,6 +58,8 @@ def test_success_is_silent_and_bugs_are_raised(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == ""
     with pytest.raises(ZeroDivisionError):
         guarded(lambda: print(1 / 0))
+    with pytest.raises(ImportError):
+        guarded(lambda: print(import_module("no_such_module")))
     with pytest.raises(SystemExit):
         guarded(lambda: exit("terminated"))
 

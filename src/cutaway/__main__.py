@@ -1,7 +1,32 @@
-"""`python -m cutaway` is the `cutaway` command."""
+"""`python -m cutaway` and the `cutaway` script: the command line, with Ctrl-C answered while it is imported."""
 
+import signal
 import sys
 
-from cutaway.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command that the process's arguments name and return its exit code.
+
+    Until `cutaway.cli` is imported Ctrl-C ends the process at once and in silence, as it ends any other program.
+
+    >>> from unittest.mock import patch
+    >>> with patch("sys.argv", ["cutaway", "tokenizer", "encode", "A robot"]):
+    ...     main()
+    32 9379
+    0
+    """
+    heeds_ctrl_c = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not with nohup, say
+    if heeds_ctrl_c:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from cutaway import cli, errors
+
+    try:
+        if heeds_ctrl_c:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return cli.main()
+    except KeyboardInterrupt:  # before or after the guard of `cli.main`
+        return errors.INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ Every expected error is a `CutawayError` whose message is one line: what is wron
 exception that escapes is a bug in Cutaway.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,9 @@ from contextlib import suppress
 OUTSIDE = 1
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+NO_MEMORY = "not enough memory; try a smaller model, fewer texts at once, or int8"
+_OUT_OF_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)  # of a library to import
 
 
 class CutawayError(Exception):
@@ -80,7 +84,12 @@ def guarded(action: Callable[[], None], tell: Callable[[str], None] = complain) 
         message = str(error)
         code = error.exit_code
     except MemoryError:
-        message = "not enough memory; try a smaller model, fewer texts at once, or int8"
+        message = NO_MEMORY
+        code = EngineError.exit_code
+    except ImportError as error:
+        if not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        message = NO_MEMORY
         code = EngineError.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

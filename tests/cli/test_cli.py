@@ -1,7 +1,9 @@
 import os
 import re
+import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,19 @@ class TestStreams:
         assert result.returncode == OUTSIDE
         assert result.stderr == "cutaway: No space left on device\n"
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["next", "--help"], ["params", "gpt2"]])
+    def test_a_full_disk_is_an_error_whatever_is_written(self, arguments: list[str], unbuffered: str) -> None:
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        command = [sys.executable, "-m", "cutaway", *arguments]
+        with Path("/dev/full").open("wb") as full:
+            result = subprocess.run(
+                command, check=False, stdout=full, stderr=subprocess.PIPE, encoding="utf-8", env=environment
+            )
+        assert result.returncode == OUTSIDE
+        assert result.stderr == "cutaway: No space left on device\n"
+
     def test_may_be_closed(self) -> None:
         command = f'"{sys.executable}" -m cutaway tokenizer encode - <&- >&- 2>&-'
         assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
@@ -186,3 +201,51 @@ class TestStreams:
         full = invoke("generate", "--model", tiny, "--engine", "reference", "--seed", "1", "A robot")
         assert len(result.out) > 4
         assert full.out.startswith(result.out.rstrip("\n"))
+
+
+# Ctrl-C at the moment at which a module is imported.
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+
+module = sys.argv[1]
+
+class Interrupt(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.SIG_IGN if sys.argv[2] == "ignored" else signal.default_int_handler)
+for name in [name for name in sys.modules if name.startswith("cutaway") or name in ("argparse", "gettext")]:
+    del sys.modules[name]
+from cutaway.__main__ import main
+sys.meta_path.insert(0, Interrupt())
+sys.argv[1:] = ["params", "gpt2"]
+sys.exit(main())
+"""
+
+
+class TestCtrlC:
+    @pytest.mark.parametrize("module", ["cutaway.cli", "argparse", "cutaway.errors", "cutaway.cli.terminal"])
+    def test_while_the_command_line_is_imported_is_silent(self, module: str) -> None:
+        command = [sys.executable, "-c", INTERRUPTED_IMPORT, module, "heeded"]
+        result = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
+        assert (result.stdout, result.stderr) == ("", "")
+        assert result.returncode in (-signal.SIGINT, INTERRUPTED)
+
+    @pytest.mark.parametrize("module", ["cutaway.cli.params", "cutaway.parameters"])
+    def test_while_a_command_is_imported_has_its_exit_code(self, module: str) -> None:
+        command = [sys.executable, "-c", INTERRUPTED_IMPORT, module, "heeded"]
+        result = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
+        assert (result.returncode, result.stdout, result.stderr) == (INTERRUPTED, "", "")
+
+    @pytest.mark.parametrize("module", ["cutaway.cli", "cutaway.cli.params"])
+    def test_stays_ignored_where_it_was_ignored(self, module: str) -> None:
+        command = [sys.executable, "-c", INTERRUPTED_IMPORT, module, "ignored"]
+        result = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert "parameters" in result.stdout
+
+    def test_the_installed_script_is_guarded(self) -> None:
+        scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+        assert scripts["project"]["scripts"] == {"cutaway": "cutaway.__main__:main"}

@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,22 @@ def test_lists_the_built_in_model(tiny: str, monkeypatch: pytest.MonkeyPatch) ->
     assert listed()["builtin"]["here"]
     monkeypatch.setattr("cutaway.loading.BUILTIN", Path(tiny) / "nothing")
     assert "builtin" not in listed()
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
+@pytest.mark.parametrize("command", [["models"], ["next", "--model", "gpt2", "x"], ["next", "--model", "a/b", "x"]])
+def test_an_invalid_variable_of_the_hub_is_an_error_of_one_line(variable: str, command: list[str]) -> None:
+    environment = {**os.environ, variable: "abc", "HF_HUB_OFFLINE": "1"}
+    arguments = [sys.executable, "-m", "cutaway", *command]
+    result = subprocess.run(arguments, check=False, capture_output=True, encoding="utf-8", env=environment)
+    assert result.returncode == 4
+    assert result.stderr.count("\n") == 1
+    assert "'abc'; check the variables HF_*" in result.stderr
+
+
+def test_a_cache_that_is_a_file_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hub").touch()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    result = invoke("models")
+    assert result.code == 4
+    assert "expects a directory but found a file" in result.error

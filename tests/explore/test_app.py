@@ -156,6 +156,7 @@ class TestOtherAddresses:
             ("/api/parameters?x=1", "unknown parameter 'x'"),
             ("/api/vocabulary?x=1", "unknown parameter 'x'"),
             ("/api/tokens", "text is missing"),
+            (f"/api/tokens?text={'a' * 2001}", "a text to explain must have at most 2000 characters, not 2001"),
             ("/api/tokens?text=a", "mute has no tokenizer files; it cannot read text"),
             ("/api/nearest?token=61", "token must be from 0 to 60, not 61"),
             ("/api/nearest?token=1&k=0", "k must be from 1 to 100, not 0"),

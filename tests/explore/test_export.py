@@ -4,7 +4,9 @@ import base64
 import errno
 import gzip
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 
@@ -139,20 +141,90 @@ def test_the_same_trace_gives_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "one.html").read_text(encoding="utf-8") == export_page(MUTE, trace, Selection()).text
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "page.html"
-    write = Path.write_text
-    file.write_text("precious")
+PAGE = ExportedPage("<html>" * 9)
 
-    def half(path: Path, text: str, encoding: str) -> int:
-        write(path, text[: len(text) // 2], encoding)
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(OSError, match="No space left on device.*page.html"):
-        ExportedPage("<html>" * 9).save(file)
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-    assert file.read_text() == "precious"
+@pytest.mark.parametrize("step", ["chmod", "fsync", "replace"])
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_save_keeps_the_old_file_and_leaves_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: BaseException
+) -> None:
+    file = tmp_path / "one.html"
+    file.write_text("before")
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise failure
+
+    if step == "chmod":
+        monkeypatch.setattr(Path, "chmod", fail)
+    else:
+        monkeypatch.setattr(os, step, fail)
+    with pytest.raises(type(failure)) as error:
+        PAGE.save(file)
+    if isinstance(error.value, OSError):
+        assert error.value.filename == str(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.html"]
+    assert file.read_text() == "before"
+
+
+def test_save_keeps_the_mode(tmp_path: Path) -> None:
+    file = tmp_path / "one.html"
+    for mode in (0o600, 0o644, 0o640):
+        file.touch()
+        file.chmod(mode)
+        PAGE.save(file)
+        assert file.stat().st_mode & 0o777 == mode
+        assert file.read_text() == PAGE.text
+
+
+def test_save_replaces_the_target_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "target.html"
+    for link in (tmp_path / "one.html", tmp_path / "two.html"):
+        link.symlink_to(target)  # which does not exist at first
+        PAGE.save(link)
+        assert link.is_symlink()
+        assert target.read_text() == PAGE.text
+
+
+def test_save_writes_into_a_pipe_and_a_device(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        PAGE.save(pipe)
+        assert read.result(timeout=20) == PAGE.text
+    assert pipe.is_fifo()
+    (tmp_path / "null").symlink_to("/dev/null")
+    PAGE.save(tmp_path / "null")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+def test_save_rejects_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="Is a directory"):
+        PAGE.save(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_rejects_links_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="symbolic links"):
+        PAGE.save(tmp_path / "a")
+    assert (tmp_path / "a").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "y" * 250 + ".html"])
+def test_save_accepts_the_longest_names(tmp_path: Path, name: str) -> None:
+    PAGE.save(tmp_path / name)
+    assert (tmp_path / name).read_text() == PAGE.text
+
+
+def test_two_exports_are_the_same_bytes() -> None:
+    ids = random_ids(WEIGHTS.config, 5)
+    assert export_page(MUTE, MUTE.trace(ids), Selection()) == export_page(MUTE, MUTE.trace(ids), Selection())
 
 
 def test_rejects_an_unknown_head() -> None:

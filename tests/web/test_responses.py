@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from cutaway.errors import CheckpointError, EngineError, UsageError
-from cutaway.web.responses import EXCEPTION_HANDLERS, JsonLines, json_content, one_line
+from cutaway.web import responses
+from cutaway.web.responses import EXCEPTION_HANDLERS, Content, JsonLines, SendingBudget, json_content, one_line
 from cutaway.web.worker import Cancelled, Document
 from tests.explore.served import lines
 
@@ -87,3 +89,46 @@ def test_an_error_is_one_short_line() -> None:
     assert one_line(ValueError("two\n lines")) == "two lines"
     assert one_line(MemoryError()) == "MemoryError"
     assert len(one_line(ValueError("x" * 9999))) == 400
+
+
+class TestSendingBudget:
+    @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 30])
+    def test_sends_the_whole_body(self, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+        monkeypatch.setattr(responses, "CHUNK_BYTES", 10)
+        body = bytes(range(size))
+
+        async def endpoint(request: Request) -> Response:
+            return SendingBudget().respond(Content(body, "application/octet-stream"))
+
+        response = TestClient(Starlette(routes=[Route("/", endpoint)])).get("/")
+        assert response.content == body
+        assert response.headers["content-length"] == str(size)
+        assert response.headers["content-type"] == "application/octet-stream"
+
+    def test_bounds_what_is_being_sent_until_the_client_has_read_or_is_gone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(responses, "CHUNK_BYTES", 10)
+        budget = SendingBudget(limit=100)
+        content = Content(bytes(60), "text/plain")
+        sent = []
+
+        async def send(message: Message) -> None:
+            sent.append(len(message.get("body", b"")))
+            with pytest.raises(HTTPException, match="still being sent") as error:
+                budget.respond(content)
+            assert error.value.status_code == 503
+            budget.respond(Content(bytes(40), "text/plain"))  # there is room for this one
+            if len(sent) == 4:
+                raise OSError("the client is gone")
+
+        async def receive() -> Message:
+            raise AssertionError
+
+        with pytest.raises(OSError, match="gone"):
+            asyncio.run(budget.respond(content)({"type": "http"}, receive, send))
+        assert sent == [0, 10, 10, 10]
+        assert budget.held == 0
+
+    def test_a_single_response_may_be_larger_than_the_budget(self) -> None:
+        assert SendingBudget(limit=1).respond(Content(bytes(60), "text/plain")).status_code == 200

@@ -52,10 +52,47 @@ class TestOrigin:
         assert client.post("/api/traces", json={"ids": [1]}, headers=origin).status_code == 200
 
     def test_allows_no_cross_origin_reads(self, client: TestClient) -> None:
-        response = client.get("/api/model", headers={"origin": "http://evil.example"})
+        response = client.get("/api/model", headers={"sec-fetch-site": "none"})
         assert not [name for name in response.headers if name.startswith("access-control")]
         preflight = {"origin": "http://evil.example", "access-control-request-method": "POST"}
         assert client.options("/api/traces", headers=preflight).status_code == 403
+
+
+PAGE = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+IMAGE = {"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+
+
+class TestFetchMetadata:
+    """Browsers say in Sec-Fetch-* from where a request comes, also where they send no Origin."""
+
+    @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "anything"])
+    @pytest.mark.parametrize("kind", [IMAGE, PAGE, {}, {**PAGE, "sec-fetch-dest": "iframe"}])
+    @pytest.mark.parametrize("path", ["/api/tokens?text=aaa", "/api/model", "/page/main.js", "/nothing"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_rejects_what_other_pages_load(
+        self, client: TestClient, method: str, path: str, kind: dict[str, str], site: str
+    ) -> None:
+        response = client.request(method, path, headers={**kind, "sec-fetch-site": site})
+        assert response.status_code == 403
+
+    @pytest.mark.parametrize("kind", [IMAGE, {}, {**PAGE, "sec-fetch-dest": "iframe"}])
+    def test_rejects_the_page_in_another_page(self, client: TestClient, kind: dict[str, str]) -> None:
+        assert client.get("/", headers={**kind, "sec-fetch-site": "cross-site"}).status_code == 403
+
+    def test_rejects_gets_with_another_origin(self, client: TestClient) -> None:
+        assert client.get("/api/model", headers={"origin": "http://evil.example"}).status_code == 403
+
+    def test_rejects_contradicting_headers(self, client: TestClient) -> None:
+        both = [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")]
+        assert client.get("/api/model", headers=both).status_code == 403
+
+    @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "same-origin"])
+    def test_accepts_a_link_to_the_page(self, client: TestClient, site: str) -> None:
+        assert client.get("/", headers={**PAGE, "sec-fetch-site": site}).status_code == 200
+
+    @pytest.mark.parametrize("site", ["same-origin", "none"])
+    def test_accepts_the_page_and_typed_addresses(self, client: TestClient, site: str) -> None:
+        assert client.get("/api/model", headers={"sec-fetch-site": site}).status_code == 200
 
 
 class TestToken:

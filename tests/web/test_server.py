@@ -1,5 +1,8 @@
+import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -9,10 +12,11 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cutaway.errors import UsageError
 from cutaway.explore.app import Explorer, make_app
+from cutaway.web import server
 from cutaway.web.server import Listener, listen, serve
 from cutaway.web.worker import Worker
 from tests.explore.served import slow
@@ -84,9 +88,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextmanager
-def serving(listener: Listener, servers: list[uvicorn.Server]) -> Iterator[None]:
-    """Serve `echo` in a thread, which has ended afterwards."""
-    thread = threading.Thread(target=serve, args=(listener, echo, Worker()))
+def serving(listener: Listener, servers: list[uvicorn.Server], app: ASGIApp = echo) -> Iterator[None]:
+    """Serve an app in a thread, which has ended afterwards."""
+    thread = threading.Thread(target=serve, args=(listener, app, Worker()))
     thread.start()
     try:
         yield
@@ -133,3 +137,117 @@ def test_shutdown_cancels_running_jobs(
 
 def is_closed(listener: Listener) -> bool:
     return listener.socket.fileno() == -1
+
+
+def connect(listener: Listener) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", listener.port), timeout=20)
+
+
+def is_disconnected(connection: socket.socket) -> bool:
+    """Read to the end; raises TimeoutError if the server keeps the connection open."""
+    try:
+        while connection.recv(1 << 16):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+GET = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n"
+
+
+def test_a_client_that_does_not_read_is_disconnected(
+    listener: Listener, servers: list[uvicorn.Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.1)
+    ended = threading.Event()
+
+    async def send_much(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        ended.set()
+
+    with serving(listener, servers, send_much), connect(listener) as connection:
+        connection.sendall(GET)
+        assert ended.wait(20)
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET / HT", GET[:-2], POST, POST + b"half", GET + b"GET /"])
+def test_a_client_that_does_not_finish_its_request_is_disconnected(
+    listener: Listener, servers: list[uvicorn.Server], monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.1)
+
+    async def read_body(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+        await JSONResponse({})(scope, receive, send)
+
+    with serving(listener, servers, read_body), connect(listener) as connection:
+        connection.sendall(begin)
+        assert is_disconnected(connection)
+
+
+def test_a_complete_request_may_be_computed_for_longer(
+    listener: Listener, servers: list[uvicorn.Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.05)
+
+    async def compute(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.3)
+        await echo(scope, receive, send)
+
+    with serving(listener, servers, compute), urllib.request.urlopen(listener.address, timeout=20) as response:
+        assert response.status == 200
+
+
+HOSTILE = (
+    b"\x16\x03\x01\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    GET[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n",
+    GET[:-2] + b"x: " + b"a" * 100_000 + b"\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("request_bytes", HOSTILE)
+def test_nothing_is_logged_about_invalid_requests(
+    listener: Listener, servers: list[uvicorn.Server], caplog: pytest.LogCaptureFixture, request_bytes: bytes
+) -> None:
+    with serving(listener, servers), connect(listener) as connection:
+        connection.sendall(request_bytes)
+        assert connection.recv(12).startswith(b"HTTP/1.1 ")
+    assert [record for record in caplog.records if record.levelname not in ("DEBUG", "INFO")] == []
+
+
+SERVE_WITH_FEW_DESCRIPTORS = """
+import resource
+from cutaway.web.server import listen, serve
+from cutaway.web.worker import Worker
+from tests.web.test_server import echo
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
+listener = listen("127.0.0.1", 0)
+print(listener.port, flush=True)
+serve(listener, echo, Worker())
+"""
+
+
+def test_a_flood_of_connections_is_told_in_one_line() -> None:
+    command = [sys.executable, "-c", SERVE_WITH_FEW_DESCRIPTORS]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    port = int(process.stdout.readline())
+    flood = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(60)]
+    told = process.stderr.readline()
+    for connection in flood:
+        connection.close()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as response:
+        assert response.status == 200
+    process.terminate()
+    _, rest = process.communicate(timeout=30)
+    assert told == "cutaway: no more connections can be accepted for now: Too many open files\n"
+    assert rest == ""

@@ -14,6 +14,17 @@ from cutaway.tokenizer.files import FILES
 _FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", GENERATION_CONFIG, *FILES]
 
 
+def check_hub() -> None:
+    """Let `huggingface_hub` read its variables; raises HubError if one is invalid.
+
+    >>> check_hub()
+    """
+    try:
+        import huggingface_hub.constants  # noqa: F401  # it reads them when it is imported
+    except ValueError as error:
+        raise HubError(f"the hub's client cannot start: {_line(error)}; check the variables HF_*") from error
+
+
 def fetch_published(name: str) -> Path:
     """Fetch one of OpenAI's models ("gpt2-xl") and return its directory. Raises HubError if that fails.
 
@@ -25,6 +36,7 @@ def fetch_published(name: str) -> Path:
     Traceback (most recent call last):
     cutaway.errors.HubError: openai-community/gpt2-xxl is not in the cache, and HF_HUB_OFFLINE is set: unset it to ...
     """
+    check_hub()
     from huggingface_hub import snapshot_download
 
     with suppress(OSError):  # not in the cache
@@ -45,6 +57,7 @@ def fetch(repository: str) -> Path:
     Traceback (most recent call last):
     cutaway.errors.HubError: nobody/nothing is not in the cache, and HF_HUB_OFFLINE is set: unset it to ...
     """
+    check_hub()
     from huggingface_hub import snapshot_download
 
     try:

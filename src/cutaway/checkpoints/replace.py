@@ -1,8 +1,9 @@
 """Atomic replacement of a directory: all or nothing, even if the process is killed or the machine crashes.
 
-Everything is written in a directory beside the target and seen onto the disk; then that directory takes the target's
-name in one step. Where the target holds files already, the two directories are exchanged (one system call on Linux;
-elsewhere three renames, and a crash between them leaves both whole beside each other, as `.NAME.saving-*`).
+Everything is written in a directory beside the target and synced to the disk; then that directory takes the target's
+name in one step. Where the target holds files already, those that stay are linked into the new directory first, and
+the two directories are exchanged (one system call on Linux; elsewhere two renames, and a crash between them leaves both
+whole beside each other, as `.NAME.saving-*`, until the next replacement puts the old one back).
 """
 
 import ctypes
@@ -17,6 +18,9 @@ from pathlib import Path
 # from Linux's fcntl.h and fs.h
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+_OLD = "-old"  # at the end of the name of a directory that was moved aside
+_STAGING: set[Path] = set()  # directories that threads of this process are writing
 
 
 @contextmanager
@@ -35,24 +39,59 @@ def replacing(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
     'new'
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target, belongs)  # first: they may fill the disk
     staging = target.with_name(f".{target.name}.saving-{os.getpid()}-{secrets.token_hex(4)}")
-    staging.mkdir()
+    _STAGING.add(staging)
     try:
-        yield staging
-        for path in (*staging.iterdir(), staging):
-            sync(path)
-        _install(staging, target)
-    except BaseException:
-        with suppress(OSError):
-            _retire(staging, target, belongs)
-        raise
-    sync(target.parent)
-    for leftover in _leftovers(target):
-        _retire(leftover, target, belongs)
+        staging.mkdir()
+        try:
+            yield staging
+            for path in staging.iterdir():
+                sync(path)
+            _link_others(target, staging, belongs)
+            sync(staging)
+            _install(staging, target)
+        except BaseException:
+            with suppress(OSError):
+                _retire(staging, target, belongs)
+            raise
+    finally:
+        _STAGING.discard(staging)
+    with suppress(OSError):  # the new directory is in place: what fails from here on is left to the next replacement
+        sync(target.parent)
+        _remove_leftovers(target, belongs)
+
+
+def _link_others(target: Path, staging: Path, belongs: Callable[[str], bool]) -> None:
+    """Link what stays of `target` into `staging`, so that it is in place at the moment of the exchange."""
+    for path in target.iterdir() if target.is_dir() else ():
+        if path.is_dir() or not belongs(path.name):
+            if os.path.lexists(staging / path.name):
+                raise OSError(errno.EEXIST, f"{path.name} is not a file", str(path))
+            _link(path, staging / path.name)
+
+
+def _link(path: Path, to: Path) -> None:
+    import shutil  # not needed for a first token
+
+    if path.is_dir() and not path.is_symlink():
+        if path.is_mount():
+            raise OSError(errno.EBUSY, f"{path.name} is a mount point", str(path))
+        to.mkdir()
+        for each in path.iterdir():
+            _link(each, to / each.name)
+        shutil.copystat(path, to)
+        return
+    try:
+        os.link(path, to, follow_symlinks=False)
+    except OSError:  # a file system without links, or another user's file
+        shutil.copy2(path, to, follow_symlinks=False)
+        if not to.is_symlink():
+            sync(to)
 
 
 def _install(staging: Path, target: Path) -> None:
-    """Give `staging` the name of `target`; what was there is under the name of `staging` afterwards."""
+    """Give `staging` the name of `target`; what was there is under a name that `_leftovers` finds afterwards."""
     try:
         staging.rename(target)
     except OSError as error:
@@ -62,25 +101,35 @@ def _install(staging: Path, target: Path) -> None:
         _exchange(staging, target)
 
 
-def _exchange(one: Path, other: Path) -> None:
+def _exchange(staging: Path, target: Path) -> None:
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    if renameat2 and not renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+    if renameat2 and not renameat2(_AT_FDCWD, os.fsencode(staging), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE):
         return
-    aside = one.with_name(f"{one.name}-old")
-    other.rename(aside)
+    aside = staging.with_name(f"{staging.name}{_OLD}")
+    target.rename(aside)
     try:
-        one.rename(other)
+        staging.rename(target)
     except OSError:
-        aside.rename(other)
+        aside.rename(target)
         raise
-    aside.rename(one)
+
+
+def _remove_leftovers(target: Path, belongs: Callable[[str], bool]) -> None:
+    """Remove what this or an interrupted replacement left beside the target, as far as it can be removed."""
+    for leftover in _leftovers(target):
+        with suppress(OSError):
+            if leftover.name.endswith(_OLD) and not target.exists():  # a crash between the two renames
+                leftover.rename(target)
+            else:
+                _retire(leftover, target, belongs)
 
 
 def _leftovers(target: Path) -> list[Path]:
-    """List what this or an interrupted replacement left beside the target; not the directories of running processes."""
-    name = re.compile(rf"\.{re.escape(target.name)}\.saving-(\d+)-[0-9a-f]{{8}}(-old)?")
+    """List the directories of ended replacements beside the target, those moved aside first."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.saving-(\d+)-[0-9a-f]{{8}}({_OLD})?")
     found = [(path, name.fullmatch(path.name)) for path in target.parent.iterdir()]
-    return [path for path, match in found if match and not _is_busy(int(match[1]))]
+    ended = [path for path, match in found if match and path not in _STAGING and not _is_busy(int(match[1]))]
+    return sorted(ended, key=lambda path: not path.name.endswith(_OLD))
 
 
 def _is_busy(process: int) -> bool:
@@ -94,14 +143,37 @@ def _is_busy(process: int) -> bool:
 
 
 def _retire(leftover: Path, target: Path, belongs: Callable[[str], bool]) -> None:
-    """Remove a directory that was replaced; what is not ours to remove moves to where it was."""
+    """Remove a directory that was replaced; a file that is not ours, and not linked yet, moves to where it was."""
     for path in leftover.iterdir():
-        if belongs(path.name):
+        if belongs(path.name) and not path.is_dir():
             path.unlink()
-        elif not (target / path.name).exists():
-            path.rename(target / path.name)
+        elif target.exists():
+            _give_back(path, target / path.name)
     if not any(leftover.iterdir()):
         leftover.rmdir()
+
+
+def _give_back(path: Path, to: Path) -> None:
+    """Move a file or directory to its place, or remove it if it is there already; one that differs is left."""
+    if not os.path.lexists(to):
+        path.rename(to)
+    elif _is_same(path, to):
+        path.unlink()
+    elif all(each.is_dir() and not each.is_symlink() for each in (path, to)):
+        for each in path.iterdir():
+            _give_back(each, to / each.name)
+        if not any(path.iterdir()):
+            path.rmdir()
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    import filecmp  # not needed for a first token
+
+    if one.is_symlink() or other.is_symlink():
+        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+    if not (one.is_file() and other.is_file()):
+        return not one.is_dir() and one.samefile(other)  # a device, a pipe
+    return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
 
 
 def sync(path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import cutaway
 from cutaway.cli import terminal
@@ -60,6 +60,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: TextIO | None = None) -> None:  # type: ignore[override]  # narrower
+        """Write help or version; argparse's own method ignores errors, such as those of a full disk."""
+        (file or sys.stderr).write(message)
 
     def parse_known_args(  # type: ignore[override]  # argparse's has an overload for other namespaces
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

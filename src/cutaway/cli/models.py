@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cutaway.cli.arguments import add_json, open_source, write_json
 from cutaway.config import PUBLISHED, GPT2Config
-from cutaway.errors import CheckpointError
+from cutaway.errors import CheckpointError, HubError
 from cutaway.layout import table
 
 EXAMPLES = """\
@@ -59,15 +59,19 @@ def _find() -> Iterator[Listed]:
 
 def _cached() -> Iterator[tuple[str, GPT2Config]]:
     """List the names and configurations of the GPT-2s in the cache of `huggingface_hub`."""
+    from cutaway.checkpoints.config_json import read_config
+    from cutaway.checkpoints.hub import check_hub
+
+    check_hub()
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
-
-    from cutaway.checkpoints.config_json import read_config
 
     try:
         repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return
+    except ValueError as error:  # it is not a directory
+        raise HubError(" ".join(str(error).split())) from error
     for repository in sorted(repositories, key=lambda repository: repository.repo_id):
         for revision in repository.revisions:
             if _has_weights(revision.snapshot_path) and "main" in revision.refs:

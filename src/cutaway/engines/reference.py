@@ -160,7 +160,24 @@ def attention(q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hoo
     causal = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token attends to itself and to earlier tokens
     masked = hook(f"masked.{layer}", np.where(causal, scores, MASKED))
     attn = hook(f"attn.{layer}", softmax(masked))
-    return hook(f"z.{layer}", attn @ v)
+    return hook(f"z.{layer}", weighted_sum(attn, v))
+
+
+def weighted_sum(attn: FloatArray, v: FloatArray) -> FloatArray:
+    """Sum v (H, S, dh) with the weights attn (H, T, S) -> (H, T, dh); a weight of 0 leaves its value out.
+
+    So a token whose numbers overflow cannot reach an earlier one through the mask: 0 times infinity would be NaN.
+
+    >>> v = np.array([[[1, 2], [np.inf, np.nan]]], np.float32)
+    >>> weighted_sum(np.array([[[1, 0], [0.5, 0.5]]], np.float32), v).tolist()
+    [[[1.0, 2.0], [nan, nan]]]
+    """
+    finite = np.isfinite(v)
+    if finite.all():
+        return attn @ v
+    total: FloatArray = attn @ np.where(finite, v, 0)
+    total[(attn != 0).astype(np.float32) @ (~finite).astype(np.float32) > 0] = np.nan
+    return total
 
 
 def mlp(

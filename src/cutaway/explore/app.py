@@ -21,7 +21,15 @@ from cutaway.explore.trace_cache import TraceCache, UnknownTrace
 from cutaway.explore.traces import TraceService, read_trace_request
 from cutaway.model import Model
 from cutaway.web.params import Params, QueryParams
-from cutaway.web.responses import EXCEPTION_HANDLERS, Content, JsonLines, error_response, json_content, respond
+from cutaway.web.responses import (
+    EXCEPTION_HANDLERS,
+    Content,
+    JsonLines,
+    SendingBudget,
+    error_response,
+    json_content,
+    respond,
+)
 from cutaway.web.security import Guard, read_object
 from cutaway.web.worker import Cancelled, Job, LatestJob, Send, Worker
 
@@ -59,6 +67,7 @@ class Explorer:
         self.cache = TraceCache()
         self.worker = Worker()
         self.latest = LatestJob()
+        self.sending = SendingBudget()
         self.services = {False: TraceService(model, self.cache)}  # by the request's `against`
         if against:
             self.services[True] = TraceService(against, self.cache)
@@ -105,6 +114,8 @@ class Explorer:
         params = QueryParams(request.query_params.multi_items())
         text = params.text("text")
         params.end()
+        if len(text) > schemas.MAX_TEXT:  # explaining takes far longer than encoding
+            raise UsageError(f"a text to explain must have at most {schemas.MAX_TEXT} characters, not {len(text)}")
         return await self._compute(request, lambda job: json_content(schemas.explain_document(self.model, text)))
 
     async def nearest(self, request: Request) -> Response:
@@ -136,7 +147,8 @@ class Explorer:
 
     async def _compute(self, request: Request, compute: Callable[[Job], Content]) -> Response:
         job = Job()
-        return respond(await _cancel_on_disconnect(request, job, self.worker.run(job, lambda: compute(job))))
+        content = await _cancel_on_disconnect(request, job, self.worker.run(job, lambda: compute(job)))
+        return self.sending.respond(content)
 
     # Streams of JSON lines.
 

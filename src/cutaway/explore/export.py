@@ -11,6 +11,8 @@ import json
 import os
 import posixpath
 import re
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 from cutaway.web.params import QueryParams
 from cutaway.web.responses import Content, json_content, json_line
+from cutaway.web.worker import Document
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -53,14 +56,12 @@ class ExportedPage:
     text: str
 
     def save(self, path: str | Path) -> None:
-        """Write the file atomically; raises OSError with the file's name."""
-        path = Path(path)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        """Write the file atomically, with the mode of the file that it replaces; a link stays, and its target is
+        replaced. A device or a pipe is written into. Raises OSError with the file's name.
+        """
         try:
-            unfinished.write_text(self.text, encoding="utf-8")
-            os.replace(unfinished, path)
+            _write(Path(os.path.realpath(path)), self.text.encode("utf-8"))
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(path)) from None
 
     def __repr__(self) -> str:
@@ -69,6 +70,28 @@ class ExportedPage:
     def _repr_html_(self) -> str:
         frame = f'<iframe sandbox="allow-scripts allow-downloads" width="100%" height="{HEIGHT}" srcdoc='
         return f'{frame}"{html.escape(self.text)}" title="Cutaway"></iframe>'
+
+
+def _write(target: Path, data: bytes) -> None:
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
+        target.write_bytes(data)
+        return
+    unfinished = target.with_name(f".cutaway-{os.getpid()}-{secrets.token_hex(4)}")  # the longest name fits too
+    try:
+        with unfinished.open("xb") as file:
+            if mode is not None:
+                unfinished.chmod(stat.S_IMODE(mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def export_page(model: Model, trace: Trace, selection: Selection, checkpoint_bytes: int = 0) -> ExportedPage:
@@ -135,7 +158,7 @@ def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: 
             yield f"page/{name}", file.read_bytes()
     yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
-    yield "api/traces", json_line(schemas.trace_document(TRACE, trace, stored=True))
+    yield "api/traces", json_line(_trace_document(trace))
     if isinstance(model.tokenizer, Tokenizer):
         text = _text(model, trace)
         yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
@@ -144,6 +167,13 @@ def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: 
     views = ["article", "attention", "tokens"] + (["heads"] if _is_small(trace) else [])
     address = schemas.page_address("article", trace.ids, chosen)
     yield "start", json_content({"address": address, "views": views}).body
+
+
+def _trace_document(trace: Trace) -> Document:
+    """Describe the trace without the time that it took, so that two exports are the same bytes."""
+    document = schemas.trace_document(TRACE, trace, stored=True)
+    work = {name: count for name, count in vars(trace.work).items() if name != "seconds"}
+    return {**document, "work": work}
 
 
 def _text(model: Model, trace: Trace) -> str:

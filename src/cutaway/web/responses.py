@@ -14,6 +14,8 @@ from cutaway.errors import CutawayError, NonFiniteError, UsageError
 from cutaway.web.worker import Cancelled, Document
 
 MAX_ERROR_CHARACTERS = 400
+MAX_SENDING_BYTES = 512 << 20
+CHUNK_BYTES = 256 << 10  # as much as one write timeout is for, and as one slow client's connection buffers
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,46 @@ def respond(content: Content, status: int = 200, headers: Mapping[str, str] | No
     200
     """
     return Response(content.body, status, headers, content.media_type)
+
+
+class SendingBudget:
+    """Responses whose bodies hold at most `limit` bytes together while they are sent; a single one may be larger.
+
+    A client that does not read keeps its body in memory until the connection's write timeout (`web/server.py`).
+
+    >>> budget = SendingBudget(limit=100)
+    >>> budget.respond(Content(b"hi", "text/plain")).status_code
+    200
+    """
+
+    def __init__(self, limit: int = MAX_SENDING_BYTES) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def respond(self, content: Content) -> Response:
+        """Make a response of a body; raises HTTPException (503) if too much is being sent already."""
+        if self.held and self.held + len(content.body) > self.limit:
+            raise HTTPException(503, "other responses are still being sent; try again", {"retry-after": "5"})
+        return _ChunkedResponse(content, self)
+
+
+class _ChunkedResponse(Response):
+    """A response that is sent in chunks, each when the client has read most of the one before."""
+
+    def __init__(self, content: Content, budget: SendingBudget) -> None:
+        super().__init__(content.body, media_type=content.media_type)
+        self._budget = budget
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._budget.held += len(self.body)
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for first in range(0, len(self.body) or 1, CHUNK_BYTES):
+                chunk = self.body[first : first + CHUNK_BYTES]
+                more = first + CHUNK_BYTES < len(self.body)
+                await send({"type": "http.response.body", "body": chunk, "more_body": more})
+        finally:
+            self._budget.held -= len(self.body)
 
 
 class JsonLines(StreamingResponse):

@@ -2,7 +2,8 @@
 
 Any page that is open in a browser can send requests to this machine, and can point a hostname of its own at it (DNS
 rebinding). So by default only requests for this machine's own hostnames are accepted; where other machines can reach
-the server, a token is required. Pages of another origin can neither post nor read.
+the server, a token is required. Pages of another origin can neither post nor read, nor keep the server busy: all that
+they may do is link to the page.
 """
 
 import hmac
@@ -70,7 +71,7 @@ class Guard:
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or (self._token is None and hosts[0].lower() not in self._hosts):
             return _forbidden("the Host header is not one of this server's hostnames")
-        if request.method not in ("GET", "HEAD") and not _is_same_origin(request, hosts[0]):
+        if not _is_same_origin(request, hosts[0]) or _is_embedded_elsewhere(request):
             return _forbidden("the request comes from a page of another origin")
         return self._authenticate(request) if self._token else None
 
@@ -90,6 +91,19 @@ def _is_same_origin(request: Request, host: str) -> bool:
     """Accept our own origin, or none: browsers send `Origin` with every POST, other clients need not."""
     origins = request.headers.getlist("origin")
     return origins in ([], [f"http://{host}"], [f"https://{host}"])
+
+
+def _is_embedded_elsewhere(request: Request) -> bool:
+    """Recognise what a page of another origin loads (an image, say), or opens except the page itself.
+
+    Browsers send `Sec-Fetch-Site` with every request to this machine, also where they send no `Origin`. Other clients
+    need not.
+    """
+    headers = request.headers
+    if all(site in ("same-origin", "none") for site in headers.getlist("sec-fetch-site")):
+        return False
+    opened = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+    return not (opened and request.method == "GET" and request.scope["path"] == "/")
 
 
 def _matches(given: str | None, token: str) -> bool:

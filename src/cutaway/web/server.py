@@ -1,17 +1,27 @@
 """The server process: the listening socket, its address, and uvicorn until Ctrl-C."""
 
+import asyncio
+import errno
 import ipaddress
 import secrets
 import socket
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cutaway.checks import show
-from cutaway.errors import UsageError
+from cutaway.errors import UsageError, complain
 from cutaway.web.security import LOOPBACK_ADDRESSES
 from cutaway.web.worker import Worker
+
+REQUEST_TIMEOUT = 60.0  # seconds that a client may take to send a request, header and body
+WRITE_TIMEOUT = 30.0  # seconds that a client may take to read what is in its connection's buffer
+_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+QUIET = 60.0  # seconds in which the same complaint is not made again
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,17 @@ def _display_host(number: str) -> str:
 
 
 def serve(listener: Listener, app: ASGIApp, worker: Worker) -> None:
-    """Serve until Ctrl-C, which is raised as KeyboardInterrupt; only errors are logged, to standard error."""
+    """Serve until Ctrl-C, which is raised as KeyboardInterrupt; only errors are logged, to standard error.
+
+    A client that sends its request or reads its response too slowly is disconnected.
+    """
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=_Connection,
         ws="none",
         log_config=None,
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing is known of a proxy, so X-Forwarded-* headers are any client's to write
@@ -71,12 +85,64 @@ def serve(listener: Listener, app: ASGIApp, worker: Worker) -> None:
     _Server(config, worker).run(sockets=[listener.socket])
 
 
+class _Connection(H11Protocol):
+    """A connection with timeouts for the client's part: its request, and reading the response."""
+
+    _request_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
+        super().connection_made(transport)
+        self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete:
+            self._stop_request_timer()  # the request is complete
+        elif self._request_timer is None:
+            self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_request_timer()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+        super().connection_lost(exc)
+
+    def _stop_request_timer(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+
 class _Server(uvicorn.Server):
     """A server that cancels running jobs before it waits for open responses."""
 
     def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
         super().__init__(config)
         self._worker = worker
+        self._complained = -QUIET
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._handle_exception)
+        await super().startup(sockets)
+
+    def _handle_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Complain in one line, and not each time, of a connection that the system has no resources for."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _NO_RESOURCES or "socket" not in context:
+            loop.default_exception_handler(context)
+        elif time.monotonic() >= self._complained + QUIET:
+            self._complained = time.monotonic()
+            complain(f"no more connections can be accepted for now: {error.strerror}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._worker.close()

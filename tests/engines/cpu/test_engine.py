@@ -1,5 +1,7 @@
 """The compiled engine: every instruction set of this processor, both dtypes, and the promise of equal bits."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -339,3 +341,44 @@ def test_the_library_rejects_unknown_tensors_and_formats() -> None:
     for name, stored_format in ((b"h.2.ln_1.weight", b"float32"), (b"wte.weight", b"int3")):
         with pytest.raises(EngineError, match="no such tensor or format"):
             check(library().cutaway_load(engine._handle, name, stored_format, arrays))
+
+
+@every_isa
+@pytest.mark.parametrize("gain", [0.0, 1e-45, 1e-39, 1e-38, 1e-37, 3e-37, 1e-36, 1e-30])
+def test_activations_next_to_zero_are_quantised_to_next_to_zero(isa: str, gain: float) -> None:
+    weights = tiny_weights(n_embd=64, n_head=2, tie_word_embeddings=False)
+    weights.arrays["ln_f.weight"][:] = gain
+    weights.arrays["ln_f.bias"][:] = 0
+    engine = CpuEngine(weights, "int8", threads=1, isa=isa)
+    logits = engine.forward([[1, 2, 3]])
+    exact = engine.forward([[1, 2, 3]], exact=True)
+    largest = 8 * np.float64(gain)  # of the activations: the square root of the width
+    step = max(largest / 127, 4e-37)  # a block of smaller numbers becomes 0
+    bound = step * np.abs(weights.arrays["lm_head.weight"], dtype=np.float64).sum(axis=1)
+    assert (np.abs(logits[0].astype(np.float64) - exact[0]) <= bound).all()
+
+
+RELOAD_AFTER_FORK = """
+import os, signal, sys
+from cutaway.engines.cpu.engine import CpuEngine
+from tests.tiny import tiny_weights
+
+engine = CpuEngine(tiny_weights(), threads=int(sys.argv[1]))
+cache = engine.new_cache(1)
+expected = engine.forward([[1, 2]], cache)
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    engine = CpuEngine(tiny_weights(), threads=int(sys.argv[1]))  # frees the inherited one
+    cache = engine.new_cache(1)
+    os._exit(0 if (engine.forward([[1, 2]], cache) == expected).all() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert (engine.forward([[1, 2]]) == expected).all()  # the parent's is untouched
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "8"])
+def test_engine_loads_again_in_a_forked_child(threads: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", RELOAD_AFTER_FORK, threads]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -203,8 +203,17 @@ def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
 
 
 def _free_with(owner: object, free: Callable[[c_void_p], None], handle: c_void_p) -> None:
-    """Call `free` when `owner` is collected; at exit the operating system is quicker."""
-    weakref.finalize(owner, free, handle).atexit = False
+    """Call `free` when `owner` is collected; at exit the operating system is quicker.
+
+    Not in a child of `os.fork()`: it has none of the threads that freeing would wait for.
+    """
+    process = os.getpid()
+
+    def free_here() -> None:
+        if os.getpid() == process:
+            free(handle)
+
+    weakref.finalize(owner, free_here).atexit = False
 
 
 def _chosen_dtype(wanted: str | None, stored: str) -> str:

@@ -37,11 +37,13 @@ DECODE_ROWS = 8
 class PyTorchCache:
     """A static KV cache in groups of `DECODE_ROWS` rows, so that it grows without being copied.
 
-    Of the last group only so many rows are in use that there are `count` in all.
+    Of the last group only so many rows are in use that there are `count` in all. `overflowed` is true once a key or
+    value may be infinite or NaN.
     """
 
     def __init__(self, new_group: Callable[[], KVCache], rows: int) -> None:
         self._new_group = new_group
+        self.overflowed = False
         self.groups: list[KVCache] = []
         self.count = 0
         self.add_rows(rows)
@@ -146,7 +148,7 @@ class PyTorchEngine:
         model = self._float32_model if exact else self.model
         if cache is None:
             check_sequences(self.config, sequences, [0] * len(sequences), logits)
-            return np.concatenate([self._read(model, ids, None, logits) for ids in sequences])
+            return np.concatenate([self._read(model, ids, None, 0, logits) for ids in sequences])
         if not isinstance(cache, PyTorchCache):
             raise UsageError("a cache serves only the engine that made it")
         lengths = cache.lengths
@@ -157,7 +159,7 @@ class PyTorchEngine:
         parts = self._decode(model, single, cache)
         for row, ids in zip(rows, sequences, strict=True):
             if len(ids) > 1:
-                parts[row] = self._read(model, ids, cache.row(row), logits)
+                parts[row] = self._read(model, ids, cache, row, logits)
         return np.concatenate([parts[row] for row in rows])
 
     @cached_property
@@ -168,9 +170,12 @@ class PyTorchEngine:
         """
         return self.model if self.model.wpe.weight.dtype == torch.float32 else copy.deepcopy(self.model).float()
 
-    def _read(self, model: GPT2, ids: Sequence[int], kv: KVCache | None, logits: Logits) -> FloatArray:
+    def _read(
+        self, model: GPT2, ids: Sequence[int], cache: PyTorchCache | None, row: int, logits: Logits
+    ) -> FloatArray:
         """Read one sequence by itself, so that its length alone decides the shapes of the products."""
-        hidden = model.hidden(torch.tensor([ids], device=self.device), kv)[0]  # (T, d)
+        kv = cache.row(row) if cache else None
+        hidden = _hidden(model, torch.tensor([ids], device=self.device), kv, [0], cache)[0]  # (T, d)
         return to_numpy(model.lm_head(hidden if logits == "all" else hidden[-1:]))
 
     def _decode(self, model: GPT2, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
@@ -180,11 +185,13 @@ class PyTorchEngine:
             first = number * DECODE_ROWS
             slots = {row - first: token for row, token in tokens.items() if 0 <= row - first < DECODE_ROWS}
             if slots:
-                logits = to_numpy(self._decode_group(model, slots, group))
+                logits = to_numpy(self._decode_group(model, slots, group, cache))
                 found |= {first + slot: logits[slot : slot + 1] for slot in slots}
         return found
 
-    def _decode_group(self, model: GPT2, tokens: Mapping[int, int], group: KVCache) -> torch.Tensor:
+    def _decode_group(
+        self, model: GPT2, tokens: Mapping[int, int], group: KVCache, cache: PyTorchCache
+    ) -> torch.Tensor:
         """Read one token in some slots of a group; return logits (DECODE_ROWS, V), of which those slots count.
 
         The other slots are multiplied along. What they write lies behind their end, where their next token overwrites
@@ -195,10 +202,29 @@ class PyTorchEngine:
         ids[slots, 0] = torch.tensor(list(tokens.values()), device=self.device)
         lengths = group.lengths.clone()
         group.lengths.clamp_(max=self.config.n_ctx - 1)
-        logits: torch.Tensor = model(ids, group)[:, 0]
+        logits: torch.Tensor = model.lm_head(_hidden(model, ids, group, slots, cache)[:, 0])
         lengths[slots] += 1
         group.lengths.copy_(lengths)
         return logits
+
+
+def _hidden(
+    model: GPT2, ids: torch.Tensor, kv: KVCache | None, rows: list[int], cache: PyTorchCache | None
+) -> torch.Tensor:
+    """Compute the output of `ln_f` (B, T, d), of which some rows count, and extend `kv`, a part of `cache`.
+
+    Once numbers overflow it is computed again, slower, and from then on so for this cache: the usual attention lets
+    NaN through the mask, and PyTorch's fused one may lose it where there is no mask.
+    """
+    if cache is None or not cache.overflowed:
+        hidden = model.hidden(ids, kv)
+        if hidden[rows].isfinite().all():
+            return hidden
+        if kv is not None:
+            kv.lengths -= ids.shape[1]
+    if cache is not None:
+        cache.overflowed = True
+    return model.hidden(ids, kv, despite_overflow=True)
 
 
 def to_numpy(logits: torch.Tensor) -> FloatArray:

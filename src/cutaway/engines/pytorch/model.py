@@ -81,6 +81,25 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> T
     return torch.cat(parts, 2)
 
 
+def attention_despite_overflow(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attend as `reference.attention` does: q (B, H, T, dh), k and v (B, H, S, dh), mask (B, 1, T, S), causal if None.
+
+    A token that is masked has no effect even if it is NaN. The other attentions multiply what is masked by 0, and 0
+    times NaN is NaN; this one is slower, and holds all scores.
+
+    >>> v = torch.tensor([[[[1.0], [float("nan")]]]])
+    >>> attention_despite_overflow(torch.zeros(1, 1, 2, 1), torch.zeros(1, 1, 2, 1), v, None).flatten()
+    tensor([1., nan])
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, S)
+    if mask is None:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
+    finite = v.isfinite()
+    reached = (weights != 0).to(v.dtype) @ (~finite).to(v.dtype) > 0
+    return (weights @ v.where(finite, 0)).masked_fill(reached, math.nan)
+
+
 def drop(x: Tensor, share: float) -> Tensor:
     """Drop a share of the entries of x and scale up the others; with a share of 0 return x itself, not a copy.
 
@@ -109,12 +128,15 @@ class Attention(nn.Module):
         self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None, despite_overflow: bool = False) -> Tensor:
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
-        if cache is None:
-            z = causal_attention(q, k, v, self.dropout if self.training else 0.0)  # (B, H, T, dh)
-        else:
+        if cache is not None:
             k, v = cache.write(self.layer, k, v)  # (B, H, S, dh)
+        if despite_overflow:
+            z = attention_despite_overflow(q, k, v, mask)  # (B, H, T, dh)
+        elif cache is None:
+            z = causal_attention(q, k, v, self.dropout if self.training else 0.0)
+        else:
             z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.c_proj(z.transpose(1, 2).reshape(x.shape))  # (B, T, d)
         return drop(out, self.dropout if self.training else 0.0)
@@ -149,9 +171,9 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config, dropout)
 
-    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None, despite_overflow: bool = False) -> Tensor:
         dtype = self.compute_dtype or x.dtype
-        x = x + self.attn(self.ln_1(x).to(dtype), cache, mask)
+        x = x + self.attn(self.ln_1(x).to(dtype), cache, mask, despite_overflow)
         x = x + self.mlp(self.ln_2(x).to(dtype))
         return x  # (B, T, d)
 
@@ -191,8 +213,11 @@ class GPT2(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.wte.weight
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Compute the output of `ln_f` for token ids (B, T): (B, T, d). Reads and extends the cache, if given."""
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, *, despite_overflow: bool = False) -> Tensor:
+        """Compute the output of `ln_f` for token ids (B, T): (B, T, d). Reads and extends the cache, if given.
+
+        With `despite_overflow` infinity and NaN stay behind the mask, at the price of speed.
+        """
         n_new = ids.shape[1]
         if cache is None:
             positions = torch.arange(n_new, device=ids.device)
@@ -206,7 +231,7 @@ class GPT2(nn.Module):
             if self.activation_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, cache, mask, use_reentrant=False)
             else:
-                x = block(x, cache, mask)
+                x = block(x, cache, mask, despite_overflow)
         if cache is not None:
             cache.lengths += n_new
         out: Tensor = self.ln_f(x)

@@ -10,7 +10,7 @@
 namespace cutaway {
 
 // One sequence. Keys: (layer, head, position / 16, d_head, 16); values: (layer, head, d_head / 16, position, 16). Elements past the
-// length are finite (zeros or truncated positions): attention multiplies them by zero.
+// length are zeros or truncated positions, which attention does not use.
 struct CacheRow {
     int length = 0;
     size_t capacity = 0;  // a multiple of kLanes

@@ -38,7 +38,20 @@ inline float exp_scores(float* scores, int valid, int positions, float scale) {
     return sum_of_lanes(sum);
 }
 
-// out[m] = sum over positions t of p[m][t] value[t], divided by totals[m], the sum of p[m].
+// sums[m][p] += x[m] . panel p over M - 1 terms, of which row m has the first m: the causal mask within a tile. A term that is masked
+// is left out: its value may be infinite or NaN, which times 0 is NaN.
+template <int Row, int M, int P, class Weight>
+inline void multiply_masked(const float* x, size_t x_stride, const Weight* panels, size_t panel_size, Vec (&sums)[M][P]) {
+    if constexpr (Row < M) {
+        for (int p = 0; p < P; p++) {
+            const Vec w = load(panels + p * panel_size);
+            for (int m = Row; m < M; m++) sums[m][p] = fma(broadcast(x[m * x_stride]), w, sums[m][p]);
+        }
+        multiply_masked<Row + 1>(x + 1, x_stride, panels + kLanes, panel_size, sums);
+    }
+}
+
+// out[m] = sum over the positions t that row m sees of p[m][t] value[t], divided by totals[m], the sum of p[m].
 template <int M, int P, class Element>
 inline void weigh_values(const AttentionTask& task, int query, int positions, const float* totals, int panel = 0) {
     const size_t panel_size = task.cache.capacity * kLanes;
@@ -47,8 +60,10 @@ inline void weigh_values(const AttentionTask& task, int query, int positions, co
     for (; panel + P <= panels; panel += P) {
         Vec sums[M][P];
         clear(sums);
-        multiply(task.scores, task.score_stride, static_cast<const Element*>(task.cache.values) + panel * panel_size, panel_size,
-                 positions, sums);
+        const Element* values = static_cast<const Element*>(task.cache.values) + panel * panel_size;
+        const int shared = positions - (M - 1);  // seen by all rows of the tile
+        multiply(task.scores, task.score_stride, values, panel_size, shared, sums);
+        multiply_masked<1>(task.scores + shared, task.score_stride, values + size_t(shared) * kLanes, panel_size, sums);
         for (int m = 0; m < M; m++) {
             const Outputs to{out, task.out_stride, task.cache.d_head, nullptr, Epilogue::kStore};
             for (int p = 0; p < P; p++) apply_epilogue(to, m, panel + p, sums[m][p] / broadcast(totals[m]));

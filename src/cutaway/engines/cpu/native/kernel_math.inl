@@ -37,7 +37,7 @@ inline float max_of_lanes(Vec v) {
     return lane[0];
 }
 
-// e**x with a relative error of about 1e-7 (the polynomial of Cephes' expf); 0 below -87, e**88 above 88.
+// e**x with a relative error of about 1e-7 (the polynomial of Cephes' expf); 0 below -87, e**88 above 88, NaN for NaN.
 inline Vec exp(Vec x) {
     const Vec bounded = max(broadcast(-87.0f), min(broadcast(88.0f), x));
     const Vec n = round(bounded * broadcast(1.44269504088896341f));
@@ -49,7 +49,7 @@ inline Vec exp(Vec x) {
     p = fma(p, r, broadcast(1.6666665459e-1f));
     p = fma(p, r, broadcast(5.0000001201e-1f));
     p = fma(p, r * r, r + broadcast(1.0f));
-    return select_ge(x, -87.0f, times_power_of_two(p, n));
+    return zero_below(x, -87.0f, times_power_of_two(p, n));
 }
 
 // GPT-2's GELU, x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), written as x / (1 + e^(-2u)).

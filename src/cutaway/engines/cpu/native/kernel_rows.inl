@@ -22,6 +22,7 @@ void layer_norm(const float* x, const float* gain, const float* bias, int width,
     }
     const Vec inverse = broadcast(1.0f / __builtin_sqrtf(sum_of_lanes(squares) / float(width) + epsilon));
     for (int i = 0; i < width; i += kLanes) store(y + i, fma((load(x + i) - mean) * inverse, load(gain + i), load(bias + i)));
+    for (int i = width; i % kLanes; i++) y[i] = 0.0f;  // NaN times a padded gain of 0 would be NaN
 }
 
 // The same rows without the first `rows`.
@@ -30,6 +31,8 @@ inline QuantisedRows skip_rows(QuantisedRows x, int rows) {
     const size_t blocks = values / kBlock;
     return {static_cast<Quantised*>(x.values) + values, x.scales + blocks, x.sums + blocks, x.stride};
 }
+
+constexpr float kSmallest = 4e-37f;  // 127 / x is finite down to here; a block of smaller numbers becomes 0
 
 void quantise(const float* x, const float* input_scales, QuantisedRows to, int row) {
     to = skip_rows(to, row);
@@ -45,7 +48,7 @@ void quantise(const float* x, const float* input_scales, QuantisedRows to, int r
             continue;
         }
         const float largest = max_of_lanes(max(abs(lo), abs(hi)));
-        const Vec inverse = broadcast(largest > 0.0f ? 127.0f / largest : 0.0f);
+        const Vec inverse = broadcast(largest > kSmallest ? 127.0f / largest : 0.0f);
         const Vec lo_rounded = round(lo * inverse);
         const Vec hi_rounded = round(hi * inverse);
         store_quantised(values, lo_rounded);

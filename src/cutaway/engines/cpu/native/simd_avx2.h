@@ -42,10 +42,10 @@ inline Vec abs(Vec a) {
     return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
 }
 
-// v where x >= limit, else 0.
-inline Vec select_ge(Vec x, float limit, Vec v) {
+// 0 where x < limit, else v, also where x is NaN.
+inline Vec zero_below(Vec x, float limit, Vec v) {
     const __m256 l = _mm256_set1_ps(limit);
-    return {_mm256_and_ps(v.lo, _mm256_cmp_ps(x.lo, l, _CMP_GE_OQ)), _mm256_and_ps(v.hi, _mm256_cmp_ps(x.hi, l, _CMP_GE_OQ))};
+    return {_mm256_and_ps(v.lo, _mm256_cmp_ps(x.lo, l, _CMP_NLT_UQ)), _mm256_and_ps(v.hi, _mm256_cmp_ps(x.hi, l, _CMP_NLT_UQ))};
 }
 
 // Round to the nearest integer, ties to even.

@@ -35,9 +35,9 @@ inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 
-// v where x >= limit, else 0.
-inline Vec select_ge(Vec x, float limit, Vec v) {
-    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_GE_OQ), v.v)};
+// 0 where x < limit, else v, also where x is NaN.
+inline Vec zero_below(Vec x, float limit, Vec v) {
+    return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_NLT_UQ), v.v)};
 }
 
 // Round to the nearest integer, ties to even.

@@ -65,9 +65,9 @@ inline Vec abs(Vec a) {
     return each([&](int i) { return (Quad)((QuadInt)a.q[i] & 0x7fffffff); });
 }
 
-// v where x >= limit, else 0.
-inline Vec select_ge(Vec x, float limit, Vec v) {
-    return each([&](int i) { return (Quad)((QuadInt)v.q[i] & (x.q[i] >= limit)); });
+// 0 where x < limit, else v, also where x is NaN.
+inline Vec zero_below(Vec x, float limit, Vec v) {
+    return each([&](int i) { return (Quad)((QuadInt)v.q[i] & ~(x.q[i] < limit)); });
 }
 
 // Round to the nearest integer, ties to even, for |x| < 2**22: near 1.5 * 2**23 a float has no fraction bits.
@@ -81,17 +81,20 @@ inline Vec times_power_of_two(Vec v, Vec n) {
     return each([&](int i) { return (Quad)((QuadInt)v.q[i] + (__builtin_convertvector(n.q[i], QuadInt) << 23)); });
 }
 
+constexpr uint16_t kHalfNaN = 0x7fff;  // of the NaNs only this one is stored, and infinity never
+
 inline Vec load(const Half* p) {
     // With exponent and mantissa shifted into place the value is 2**112 times too small, subnormal numbers included.
-    return each([&](int i) {
+    return each([=](int i) {
         const Half* h = p + 4 * i;
         const QuadInt bits = {h[0].bits, h[1].bits, h[2].bits, h[3].bits};
-        const Quad magnitude = (Quad)((bits & 0x7fff) << 13) * 0x1p112f;
-        return (Quad)((QuadInt)magnitude | ((bits & 0x8000) << 16));
+        const QuadInt shifted = ((bits << 16) >> 3) & int32_t(0x8fffffff);  // the copies of the sign bit are cleared
+        return (Quad)((QuadInt)((Quad)shifted * 0x1p112f) | (bits == kHalfNaN));  // all bits set are a NaN
     });
 }
 
 inline Half half_of(float x) {
+    if (x != x) return Half{kHalfNaN};
     x = x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x;
     uint32_t bits;
     std::memcpy(&bits, &x, 4);
