@@ -139,6 +139,15 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(base: str, tmp_path
     assert result.before == json.loads((tmp_path / "whole" / "before.json").read_text())
 
 
+def test_a_run_interrupted_before_its_first_checkpoint_begins_its_log_anew(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), max_steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(settings, tmp_path / "run", Listener(interrupt_at=1))
+    fine_tune(settings, tmp_path / "run")
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if event["kind"] == "train"] == [1, 2, 3]
+
+
 def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path: Path) -> None:
     """Learn the opposite of what is validated on, so that an early evaluation is the best."""
     data = lines(tmp_path / "a.jsonl", {"prompt": "Yes or no?", "completion": " yes"})

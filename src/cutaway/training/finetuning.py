@@ -275,6 +275,8 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
         if saved is not None:
             resume(trainer, saved, run)
             observer.note(f"{quote_path(directory)}: resumed at step {saved.step}")
+        else:
+            run.rewind_metrics(0)  # of a run that was killed before its first checkpoint
         observer.start(trainer, material.bytes_per_token)
         outcome = run_to_end(trainer, run, observer, partial(_finish, config, base, run))
         if outcome.model is None:
