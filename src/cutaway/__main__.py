@@ -1,5 +1,6 @@
 """`python -m cutaway` and the `cutaway` script: the command line, with Ctrl-C answered while it is imported."""
 
+import os
 import signal
 import sys
 
@@ -29,4 +30,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # One of torchrun's processes: threads that PyTorch leaves behind now and then abort an interpreter at its end.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
