@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process, resource_tracker
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 
 from cutaway.data.blocks import Block
 from cutaway.data.encode import EncodedBlock, Encoder
@@ -65,12 +65,25 @@ def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[Block], ahead: int) ->
 
 @contextmanager
 def _without_interrupt() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment; processes that are started in it never hear of one, and end when told to."""
+    """Hold Ctrl-C back for a moment; processes that are started in it never hear of one, and end when told to.
+
+    They inherit the blocked signal. Blocking holds it back in this thread alone: where NumPy's threads take it, Python
+    would still interrupt this one, in the middle of what a new process is told, so the handler waits too.
+    """
+    held: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    is_main = current_thread() is main_thread()  # no other thread is interrupted, or may set a handler
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if is_main:
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
     try:
         yield
     finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _start_worker(tokenizer: Path, share: float, field: str) -> None:
