@@ -53,7 +53,15 @@ def read_corpus(paths: Sequence[Path]) -> Corpus:
 
 
 def read_data(path: Path) -> tuple[DataFile, bytes]:
-    """Read a file and decompress it if it ends in .xz or .gz. Raises UsageError if that fails."""
+    """Read a file and decompress it if it ends in .xz or .gz. Raises UsageError if that fails.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "robot.txt.gz"
+    ...     _ = path.write_bytes(gzip.compress(b"A robot"))
+    ...     read_data(path)[1]
+    b'A robot'
+    """
     try:
         stored = path.read_bytes()
     except OSError as error:
@@ -112,7 +120,7 @@ def text_field(record: dict[str, object], key: str, place: str) -> str:
 
 
 def _is_text(value: str) -> bool:
-    """False for half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    """Return False for half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
     try:
         return bool(value.encode())
     except UnicodeEncodeError:

@@ -125,7 +125,7 @@ def _tick_places(places: Callable[[Points], Points], ticks: Sequence[tuple[float
 
 
 def _points(chart: Chart, x: Points, y: Points, across: float, down: float) -> list[str]:
-    """Coordinates in the plot of the points that lie in it."""
+    """Return the coordinates of the points that lie in the plot."""
     right = chart.x.places(x)
     up = chart.y.places(y)
     inside = (up >= -0.001) & (up <= 1.001)

@@ -61,7 +61,7 @@ def _styled(text: str, line: Line, style: Style | None) -> str:
 
 
 def _row_labels(chart: Chart) -> list[str]:
-    """The tick label of each row, or ""."""
+    """Return the tick label of each row, or ""."""
     labels = [""] * max(3, round(ROWS * chart.height))
     for value, label in chart.y.ticks:
         labels[_row_of(chart, value, len(labels))] = label
@@ -78,7 +78,7 @@ def _last_row(chart: Chart, line: Line, labels: Sequence[str]) -> int:
 
 
 def _x_axis(chart: Chart, before: int, across: int) -> list[str]:
-    """The axis with its ticks, their labels, and the label of the axis; labels that would touch are left out."""
+    """Render the axis with its ticks, their labels, and its own label; tick labels that would touch are left out."""
     rule = ["─"] * across
     labels = ""
     for value, label in chart.x.ticks:

@@ -141,7 +141,15 @@ class TrainingConfig:
 
 
 def read_toml(path: Path) -> dict[str, object]:
-    """Read the settings of a TOML file. Raises UsageError if it cannot be read or is not TOML."""
+    """Read the settings of a TOML file. Raises UsageError if it cannot be read or is not TOML.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "small.toml"
+    ...     _ = path.write_text('n_layer = 2\\nmax_time = "30m"\\n')
+    ...     read_toml(path)
+    {'n_layer': 2, 'max_time': '30m'}
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -163,7 +171,12 @@ def convert(setting: "Field[Any]", value: object) -> object:
 
 
 def value_type(setting: "Field[Any]") -> object:
-    """Return the type of a field's value when there is one: int for `int | None`, and tuple types as they are."""
+    """Return the type of a field without None: int for `int | None`.
+
+    >>> threads = next(f for f in fields(TrainingConfig) if f.name == "threads")
+    >>> value_type(threads)
+    <class 'int'>
+    """
     if isinstance(setting.type, types.UnionType):
         return next(part for part in get_args(setting.type) if part is not type(None))
     return setting.type

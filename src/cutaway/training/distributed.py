@@ -181,7 +181,14 @@ ALONE = World()
 
 
 def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """Return a context in which DDP leaves the gradients of a part of a step in its process, unless it is the last."""
+    """Return a context in which DDP does not reduce the gradients of a micro-batch, unless it is the last of a step.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> with accumulating(layer, last=False):
+    ...     layer(torch.ones(1, 2)).sum().backward()
+    >>> layer.bias.grad
+    tensor([1.])
+    """
     if last or not isinstance(module, DistributedDataParallel):
         return nullcontext()
     held: AbstractContextManager[None] = module.no_sync()
@@ -217,6 +224,10 @@ def joined(parallel: str) -> Iterator[World]:
     """Join the processes that torchrun started, if it did; leave them at the end.
 
     An expected error of one process ends all: one of them prints it, and SystemExit is raised in each.
+
+    >>> with joined("ddp") as world:
+    ...     world.size, world.is_first
+    (1, True)
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE

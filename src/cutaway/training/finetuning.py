@@ -73,7 +73,16 @@ class Material:
 
 
 def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
-    """Read, split and tokenize the files of a run. Raises UsageError, which names file and line, if one is invalid."""
+    """Read, split and tokenize the files of a run. Raises UsageError, which names file and line, if one is invalid.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "robots.jsonl"
+    ...     _ = path.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
+    ...     open_material(FineTuneConfig(data=str(path), valid="50%"), Tokenizer.gpt2(), n_ctx=16).summary
+    '6 tokens to learn in 1 examples, 1 to validate on'
+    """
     path = Path(config.data).expanduser()
     records = read_records(path)
     share = config.valid_share
@@ -253,6 +262,21 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
 
     Raises UsageError, before anything is written, for what cannot be trained on, and RunError for what goes wrong in
     the run.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.checkpoints import ArrayWeights, save_checkpoint
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> from cutaway.training.pretraining import Silent
+    >>> shape = GPT2Config(n_ctx=8, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = ArrayWeights(shape, {name: np.ones(s, np.float32) for name, s in shape.tensor_shapes().items()})
+    >>> with TemporaryDirectory() as directory:
+    ...     save_checkpoint(f"{directory}/tiny", ones, tokenizer=Tokenizer.gpt2())
+    ...     data = Path(directory) / "robots.jsonl"
+    ...     _ = data.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
+    ...     config = FineTuneConfig(model=f"{directory}/tiny", data=str(data), valid="50%", max_steps=2, n_ctx=8)
+    ...     result = finetune(config, Path(directory) / "run", Silent())
+    >>> result.outcome.steps, result.after["valid_loss"] < result.before["valid_loss"]
+    (2, True)
     """
     device = find_device(config.device)
     if config.threads is not None:
@@ -294,7 +318,20 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
 def make_tuner(
     config: FineTuneConfig, base: Checkpoint, codec: Codec, material: Material, device: torch.device
 ) -> FineTuner:
-    """Make the model of a run with the parameters that are trained, and its trainer."""
+    """Make the model of a run with the parameters that are trained, and its trainer.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> base = open_checkpoint(BUILTIN)
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "robots.jsonl"
+    ...     _ = path.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
+    ...     config = FineTuneConfig(data=str(path), valid="50%", method="last", last_layers=1)
+    ...     material = open_material(config, Tokenizer.gpt2(), n_ctx=16)
+    >>> tuner = make_tuner(config, base, Tokenizer.gpt2(), material, torch.device("cpu"))
+    >>> sorted({name.split(".")[1] for name in tuner.parameters if name.startswith("h.")})
+    ['7']
+    """
     training = config.training_config(base.config, material.rows_per_epoch / config.batch_size)
     training = replace(training, sample_prompt=material.prompts[0])
     model = make_model(training, base.config, device, None if config.from_scratch else base)

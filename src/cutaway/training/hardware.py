@@ -73,7 +73,12 @@ def find_hardware(name: str) -> Hardware:
 
 
 def this_machine() -> Hardware:
-    """Measure this machine's float32 matrix products with NumPy, on as many threads as its library uses."""
+    """Measure this machine's float32 matrix products with NumPy, on as many threads as its BLAS uses.
+
+    >>> machine = this_machine()
+    >>> machine.name, machine.peak_basis, machine.peak > 1e8
+    ('cpu', 'measured', True)
+    """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     reached = (Utilisation(0.58, "nanoGPT's model, 124M, float32, two cores: 240 tokens a second of 0.32 TFLOP/s"),)
     source = "products of 1,024 x 1,024 matrices in float32, the fastest of some"
@@ -81,7 +86,11 @@ def this_machine() -> Hardware:
 
 
 def matmul_peak(size: int = 1024, seconds: float = 0.5) -> float:
-    """Measure FLOP/s of float32 matrix products for about so many seconds; the fastest one counts."""
+    """Measure the FLOP/s of float32 matrix products for about so many seconds; the fastest one counts.
+
+    >>> matmul_peak(size=64, seconds=0.01) > 1e6
+    True
+    """
     matrix = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
     out = np.empty_like(matrix)
     times: list[float] = []

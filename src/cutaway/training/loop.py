@@ -45,9 +45,27 @@ class Outcome:
 
 
 def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None) -> None:
-    """Restore a trainer from a checkpoint, and cut the log back to it. Raises RunError if part of it is missing.
+    """Restore a trainer from a checkpoint, and truncate the log to it. Raises RunError if part of it is missing.
 
     Under torchrun all processes call it, those without the run directory with None: process 0 sends them what it reads.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.data.batches import Windows
+    >>> from cutaway.data.dataset import Split
+    >>> from cutaway.engines.pytorch.model import GPT2
+    >>> from cutaway.training.config import TrainingConfig
+    >>> from cutaway.training.pretraining import Silent
+    >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
+    >>> model.initialise(seed=1)
+    >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
+    >>> trainer = Trainer(TrainingConfig(n_ctx=4, batch_size=2, max_steps=3), model, source)
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     _ = run_to_end(trainer, run, Silent())
+    ...     resumed = Trainer(trainer.config, model, source)
+    ...     resume(resumed, run.newest(), run)
+    >>> resumed.steps, resumed.tokens
+    (3, 24)
     """
     try:
         trainer.restore(*_read_state(trainer, saved))
@@ -79,6 +97,23 @@ def run_to_end(
     SIGINT and SIGTERM, to any process, save at the end of the step and stop, SIGUSR1 saves and goes on. At the end the
     weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run cannot
     continue or be saved.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.data.batches import Windows
+    >>> from cutaway.data.dataset import Split
+    >>> from cutaway.engines.pytorch.model import GPT2
+    >>> from cutaway.training.config import TrainingConfig
+    >>> from cutaway.training.pretraining import Silent
+    >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
+    >>> model.initialise(seed=1)
+    >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
+    >>> trainer = Trainer(TrainingConfig(n_ctx=4, batch_size=2, max_steps=3), model, source)
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     outcome = run_to_end(trainer, run, Silent())
+    ...     saved = run.steps()
+    >>> outcome.steps, outcome.model.name, saved
+    (3, 'model', [3])
     """
     if trainer.device.type == "cpu":
         keep_freed_memory()

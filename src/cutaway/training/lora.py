@@ -66,12 +66,27 @@ def add_lora(
 
 
 def lora_layers(model: GPT2) -> Iterator[tuple[str, LoRALinear]]:
-    """Yield the adapted matrices by name."""
+    """Yield the adapted matrices by name.
+
+    >>> from cutaway.config import GPT2Config
+    >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    >>> _ = add_lora(model, r=1, alpha=2, targets=["c_attn"], seed=1)
+    >>> [(name, tuple(layer.lora_B.shape)) for name, layer in lora_layers(model)]
+    [('h.0.attn.c_attn', (6, 1))]
+    """
     return ((name, layer) for name, layer in model.named_modules() if isinstance(layer, LoRALinear))
 
 
 def read_lora(model: GPT2, *, base: str, r: int, alpha: float, dropout: float, targets: Sequence[str]) -> Adapter:
-    """Return what the adapted matrices of a model have learned, as a copy."""
+    """Return a copy of the adapter that a model has learned; `base` is the name of the model that it adapts.
+
+    >>> from cutaway.config import GPT2Config
+    >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    >>> _ = add_lora(model, r=1, alpha=2, targets=["c_attn"], seed=1)
+    >>> adapter = read_lora(model, base="gpt2", r=1, alpha=2, dropout=0.0, targets=["c_attn"])
+    >>> adapter.pairs["h.0.attn.c_attn"].b.any()  # zero before the first step
+    np.False_
+    """
     pairs = {
         name: Pair(*(factor.detach().to("cpu", torch.float32, copy=True).numpy() for factor in (a.lora_A, a.lora_B)))
         for name, a in lora_layers(model)

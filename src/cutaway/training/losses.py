@@ -20,8 +20,12 @@ Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def cross_entropy_slope(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its derivative by
-    the logits, (n, k) in their dtype. Rows whose target is negative count for nothing.
+    """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its gradient with
+    respect to the logits, (n, k) in their dtype. Rows with a negative target are ignored.
+
+    >>> loss, slope = cross_entropy_slope(torch.zeros(2, 4), torch.zeros(4), torch.tensor([1, -1]))
+    >>> round(loss.item(), 4), slope.tolist()
+    (1.3863, [[0.25, -0.75, 0.25, 0.25], [0.0, 0.0, 0.0, 0.0]])
     """
     x = logits.float() + offset
     largest = x.amax(-1, keepdim=True)

@@ -20,7 +20,16 @@ _CHUNK = 1 << 20
 
 
 def write_manifest(directory: Path, step: int) -> None:
-    """Write the manifest of the files that a directory holds. Raises OSError."""
+    """Write the manifest of the files that a directory holds. Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(directory, "state.json").write_text("{}")
+    ...     write_manifest(Path(directory), step=100)
+    ...     manifest = json.loads(Path(directory, "manifest.json").read_text())
+    >>> manifest["step"], manifest["files"]["state.json"]["bytes"]
+    (100, 2)
+    """
     files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(directory.iterdir())}
     body = {"format": FORMAT, "step": step, "files": files, "environment": fingerprint()}
     (directory / NAME).write_bytes(_encode(body))
@@ -31,6 +40,14 @@ def check_manifest(directory: Path, step: int) -> dict[str, object]:
 
     Raises CheckpointError naming the first file that is missing, unlisted, or not as it was written, and for another
     step than `step`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(directory, "state.json").write_text("{}")
+    ...     write_manifest(Path(directory), step=100)
+    ...     manifest = check_manifest(Path(directory), step=100)
+    >>> list(manifest["files"])
+    ['state.json']
     """
     path = directory / NAME
     data = read_bytes(path)

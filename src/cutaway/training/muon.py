@@ -25,7 +25,12 @@ ADAMW_RMS = 0.2  # root mean square of an update at rate 1, near AdamW's (Moonli
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return roughly the nearest orthogonal matrix to each of (n, rows, columns): singular values come near 1."""
+    """Return roughly the nearest orthogonal matrix to each of (n, rows, columns): singular values come near 1.
+
+    >>> orthogonal = orthogonalise(torch.tensor([[[3.0, 0.0], [0.0, 0.5]]]))
+    >>> bool(((torch.linalg.svdvals(orthogonal) - 1).abs() < 0.2).all())
+    True
+    """
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).to(dtype)

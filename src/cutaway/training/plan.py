@@ -23,7 +23,7 @@ WEBTEXT_TOKENS = 9_035_582_198  # of OpenWebText, WebText's public reproduction,
 
 
 def flops_per_token(config: GPT2Config, n_ctx: int) -> int:
-    """FLOPs of one token's forward and backward pass in sequences of `n_ctx` tokens: 6 N + 12 L d T.
+    """Compute the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens: 6 N + 12 L d T.
 
     >>> flops_per_token(GPT2Config(), 1024)
     859885056
@@ -32,7 +32,7 @@ def flops_per_token(config: GPT2Config, n_ctx: int) -> int:
 
 
 def state_bytes(n_params: int) -> tuple[int, int, int]:
-    """Bytes of float32 weights, their gradients, and AdamW's two moments.
+    """Compute the bytes of float32 weights, their gradients, and AdamW's two moments.
 
     >>> state_bytes(1000)
     (4000, 4000, 8000)
@@ -41,7 +41,7 @@ def state_bytes(n_params: int) -> tuple[int, int, int]:
 
 
 def block_params(config: GPT2Config) -> int:
-    """Parameters of one block.
+    """Count the parameters of one block.
 
     >>> block_params(GPT2Config())
     7087872
@@ -50,7 +50,7 @@ def block_params(config: GPT2Config) -> int:
 
 
 def block_activation_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes that a block keeps of one token for the backward pass.
+    """Compute the bytes per token that a block stores for the backward pass.
 
     That is the residual stream twice in float32 (the inputs of both LayerNorms), and in the compute dtype 6 vectors of
     width d (the LayerNorms' outputs, queries, keys, values, the heads' outputs) and 2 of the MLP's width (before and
@@ -64,9 +64,9 @@ def block_activation_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) 
 
 
 def activation_bytes(config: GPT2Config, n_tokens: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes of activations of a micro-batch of `n_tokens` tokens at the end of its forward pass.
+    """Compute the bytes of activations of a micro-batch of `n_tokens` tokens at the end of its forward pass.
 
-    With activation checkpointing each block keeps its input alone, and one block at a time is computed again.
+    With activation checkpointing each block stores its input alone, and is recomputed in the backward pass.
 
     >>> [round(activation_bytes(GPT2Config(), 8 * 1024, checkpointing=c) / 1e9, 2) for c in (False, True)]
     [2.76, 0.57]
@@ -80,7 +80,7 @@ def activation_bytes(config: GPT2Config, n_tokens: int, *, checkpointing: bool, 
 
 
 def logits_bytes(config: GPT2Config, chunk: int = LOGITS_CHUNK, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes of one chunk of logits: in the compute dtype, in float32, their exponentials, and the slope.
+    """Compute the bytes of one chunk of logits: in the compute dtype, in float32, exponentiated, their gradient.
 
     >>> logits_bytes(GPT2Config())
     308779008
@@ -89,7 +89,7 @@ def logits_bytes(config: GPT2Config, chunk: int = LOGITS_CHUNK, item_bytes: int 
 
 
 def head_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes of the output matrix in the compute dtype, and of its float32 gradient while the loss makes it.
+    """Compute the bytes of the output matrix in the compute dtype, and of its float32 gradient.
 
     >>> head_bytes(GPT2Config())
     231584256
@@ -114,7 +114,7 @@ class Memory:
 
 
 def replicated_memory(config: GPT2Config, n_tokens: int, *, checkpointing: bool) -> Memory:
-    """Memory per device with DDP: each holds the whole model, and the blocks' weights in the compute dtype besides.
+    """Compute the memory per device with DDP: the whole model, and its blocks' weights in the compute dtype.
 
     >>> round(replicated_memory(GPT2Config(), 16 * 1024, checkpointing=False).total / 1e9, 1)
     8.2
@@ -126,8 +126,8 @@ def replicated_memory(config: GPT2Config, n_tokens: int, *, checkpointing: bool)
 
 
 def sharded_memory(config: GPT2Config, n_tokens: int, devices: int, *, checkpointing: bool) -> Memory:
-    """Memory per device with FSDP2: weights, gradients and moments are divided; two blocks are gathered at a time, one
-    block's gradients are float32 until they are divided, and embeddings stay gathered.
+    """Compute the memory per device with FSDP2: weights, gradients and moments are sharded; two blocks are gathered at
+    a time, one block's gradients are float32 until they are sharded, and embeddings stay gathered.
 
     >>> round(sharded_memory(GPT2Config(), 16 * 1024, 8, checkpointing=False).total / 1e9, 1)
     6.6
@@ -141,7 +141,7 @@ def sharded_memory(config: GPT2Config, n_tokens: int, devices: int, *, checkpoin
 
 
 def hours(flops: float, devices: int, peak: float, mfu: float) -> float:
-    """Hours that so many FLOPs take on devices that reach a share `mfu` of their peak.
+    """Compute the hours that so many FLOPs take on devices that reach a share `mfu` of their peak.
 
     >>> round(hours(1e19, 8, 989e12, 0.4), 2)
     0.88

@@ -120,6 +120,18 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
 
     Raises UsageError, before anything is written, for what cannot be trained, and RunError for what goes wrong in the
     run. Under torchrun all of its processes train together; errors are printed here and end them with SystemExit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.data.prepare import prepare
+    >>> with TemporaryDirectory() as directory:
+    ...     text = Path(directory) / "a.txt"
+    ...     _ = text.write_text("A robot must obey. " * 10)
+    ...     shards = f"{directory}/shards"
+    ...     _ = prepare([text], shards)
+    ...     config = TrainingConfig(data=(shards,), n_layer=1, n_embd=4, n_ctx=8, batch_size=2, max_steps=2)
+    ...     outcome = train(config, Path(directory) / "run", Silent())
+    >>> outcome.steps, outcome.model.name
+    (2, 'model')
     """
     with joined(config.parallel) as world:
         return _train(config, directory, observer if world.is_first else Silent(), world)
@@ -210,7 +222,22 @@ def find_device(name: str) -> torch.device:
 
 
 def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -> GPT2Config:
-    """Return the shape of the model: that of the configuration, or of the checkpoint to start from."""
+    """Return the shape of the model: that of the configuration, or of the checkpoint to start from.
+
+    Raises UsageError if the checkpoint does not fit the configuration or the data.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.data.prepare import prepare
+    >>> with TemporaryDirectory() as directory:
+    ...     text = Path(directory) / "a.txt"
+    ...     _ = text.write_text("A robot must obey. " * 10)
+    ...     shards = f"{directory}/shards"
+    ...     _ = prepare([text], shards)
+    ...     config = TrainingConfig(data=(shards,), n_layer=2)
+    ...     shape = model_config(config, Corpus.open(config), init=None)
+    >>> shape.n_layer, shape.n_vocab
+    (2, 50257)
+    """
     n_vocab = corpus.datasets[0].codec.n_vocab
     if init is None:
         return GPT2Config(n_vocab, config.n_ctx, config.n_embd, config.n_head, config.n_layer)
@@ -228,7 +255,12 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -
 
 
 def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, init: Weights | None) -> GPT2:
-    """Make the model of a run on its device: GPT-2's first weights, or those of a checkpoint."""
+    """Make the model of a run on its device, with GPT-2's random initialisation or the weights of a checkpoint.
+
+    >>> shape = GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
+    >>> make_model(TrainingConfig(), shape, torch.device("cpu"), init=None).wpe.weight.shape
+    torch.Size([4, 2])
+    """
     with torch.device(device):
         model = GPT2(
             shape,
@@ -246,7 +278,20 @@ def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, 
 def check_resumable(
     config: TrainingConfig, corpora: Sequence[str], saved: SavedCheckpoint, note: Callable[[str], None]
 ) -> None:
-    """Raise UsageError unless a configuration continues a run: no step taken so far would have been another one."""
+    """Raise UsageError unless a configuration continues a run: every step so far would have been the same.
+
+    `note` is given a line for each setting that changes rounding only.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.checkpoints import ArrayWeights
+    >>> shape = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = {name: np.ones(size, np.float32) for name, size in shape.tensor_shapes().items()}
+    >>> document = {"config": TrainingConfig().to_document(), "about": {"corpora": []}}
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     _ = run.save(100, ArrayWeights(shape, ones), {"momentum": np.zeros(2)}, document)
+    ...     check_resumable(TrainingConfig(threads=1), [], run.newest(), note=print)
+    threads was none and is 1: the run goes on, but not bit for bit
+    """
     place = quote_path(saved.directory.parent.parent)
     begun = TrainingConfig.from_document(_part(saved, "config"))
     if _part(saved, "about").get("corpora") != list(corpora):

@@ -28,7 +28,11 @@ def flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) 
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Return the largest memory that this process has had: on the device, or of the process on a CPU."""
+    """Return the peak memory in bytes: allocated on a CUDA device, else resident in this process.
+
+    >>> memory_bytes(torch.device("cpu")) > 2**20
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -36,7 +40,11 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def measure_matmul_peak(device: torch.device, dtype: str) -> float:
-    """Return the floating-point operations a second of large matrix products, the best of some tries."""
+    """Measure the FLOP/s of large matrix products, the best of several.
+
+    >>> measure_matmul_peak(torch.device("cpu"), "float32") > 1e8
+    True
+    """
     a = torch.ones(SIZE, SIZE, device=device, dtype=getattr(torch, dtype))
     best = float("inf")
     end = time.perf_counter() + SECONDS

@@ -327,7 +327,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Train's last act: the model holds the weights to keep, those of the tail average blended with the last."""
+        """Enter a context in which the model has the weights to keep: tail average and last weights blended."""
         kept = {name: p.detach().clone() for name, p in self.parameters.items()}
         blended = self.average.blend(self.parameters)
         with torch.no_grad():
@@ -367,6 +367,11 @@ def address(seed: int, step: int, number: int) -> int:
 
 
 def split_rows(batch: Batch, n_rows: int) -> Iterator[Batch]:
-    """Yield a batch in parts of at most `n_rows` rows."""
+    """Split a batch into micro-batches of at most `n_rows` rows.
+
+    >>> batch = Batch(np.zeros((5, 3), np.int64), np.zeros((5, 3), np.int64), learned=None)
+    >>> [len(part.inputs) for part in split_rows(batch, 2)]
+    [2, 2, 1]
+    """
     for start in range(0, len(batch.inputs), n_rows):
         yield batch.rows(start, start + n_rows)

@@ -1,10 +1,10 @@
 """One Billion Word Benchmark: perplexity per word of shuffled sentences of news (Chelba et al. 2013).
 
-File: `news.en.heldout-00000-of-00050`, the usual test shard: one tokenized sentence a line. Words: all tokens and one
-`</S>` a line.
+File: `news.en.heldout-00000-of-00050`, the usual test shard: one tokenized sentence per line. Words: all tokens and
+one `</S>` per line.
 
 Recipe: the de-tokenizer below; sentences are shuffled, which "removes all long-range structure" (section 3.1 of the
-paper), so each is a document of its own, after the start token; the new line that ends it stands for `</S>`; nats per
+paper), so each is a document of its own, after the start token; the newline that ends it stands for `</S>`; nats per
 word exponentiated. The paper has 75.20 for 124M.
 """
 
@@ -30,7 +30,13 @@ def clean(text: str) -> list[str]:
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a shard."""
+    """Score a shard.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> run(cutaway.load(), b"They stopped .\\nGo !\\n", None, no_progress).counts["words"]
+    7
+    """
     text = decode_text(data, "One Billion Word Benchmark")
     words = [count_words(line) for line in split_lines(text)]
     return word_perplexity(model, clean(text), words, stride, progress)

@@ -29,7 +29,13 @@ def clean(text: str) -> str:
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a file of the Penn Treebank."""
+    """Score a file of the Penn Treebank.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> run(cutaway.load(), b"no it was n't \\n", None, no_progress).counts["words"]
+    5
+    """
     text = decode_text(data, "Penn Treebank")
     words = sum(map(count_words, split_lines(text)))
     return word_perplexity(model, [clean(text)], [words], stride, progress)

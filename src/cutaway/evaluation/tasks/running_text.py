@@ -18,7 +18,7 @@ from cutaway.evaluation.uncertainty import ratio_error
 def word_perplexity(
     model: LanguageModel, documents: Sequence[str], words: Sequence[int], stride: int | None, progress: Progress
 ) -> Result:
-    """Score documents of which each is `words[i]` tokens of the corpus long.
+    """Score documents, of which each has `words[i]` words as the corpus counts them.
 
     >>> import cutaway
     >>> word_perplexity(cutaway.load(), ["It isn't.\\n"], [5], None, lambda done, total: None).counts
@@ -51,7 +51,7 @@ def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress:
 
 
 def count_words(line: str) -> int:
-    """Number of tokens of a line of a tokenized corpus, with one for its end.
+    """Count the tokens of a line of a tokenized corpus, and one for its end.
 
     >>> count_words(" no it was n't black monday ")
     7
@@ -60,7 +60,7 @@ def count_words(line: str) -> int:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines of a corpus, which end in "\\n" and nothing else. Raises UsageError if there are none.
+    """Split a corpus into lines, which end in "\\n" and nothing else. Raises UsageError if there are none.
 
     >>> split_lines(" a b \\n c \\n")
     [' a b ', ' c ']
@@ -75,7 +75,7 @@ def _evaluate(model: LanguageModel, documents: Sequence[str], stride: int | None
 
 
 def _ratio(evaluation: Evaluation, words: Sequence[int]) -> Metric:
-    """Mean nats per word. How many words a window has is not known: its share of the tokens stands for them."""
+    """Compute the mean nats per word. The words of a window are unknown: its share of the tokens stands for them."""
     score = evaluation.score
     if evaluation.units_are_documents:
         error = ratio_error([document.nats for document in evaluation.documents], words)

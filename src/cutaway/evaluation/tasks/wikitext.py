@@ -37,7 +37,13 @@ def clean(text: str) -> str:
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a file of WikiText."""
+    """Score a file of WikiText.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> run(cutaway.load(), b" It is well @-@ known . \\n", None, no_progress).counts["words"]
+    7
+    """
     text = decode_text(data, "WikiText")
     words = sum(map(count_words, split_lines(text)))
     return word_perplexity(model, [clean(text)], [words], stride, progress)
