@@ -39,7 +39,7 @@ def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
     assert result.code == 0
     counts = "20 tokens in 2 documents, 46 bytes of text"
     assert result.out == f"train: {counts}\nvalid: {counts}\n"
-    assert result.err == "cutaway: 2 names of control tokens stand in the text; they stay text\n"
+    assert result.err == "cutaway: 2 names of control tokens occur in the text; they are encoded as text\n"
     assert open_dataset(out).split("valid").n_tokens == 20
 
 
@@ -81,7 +81,7 @@ def test_another_tokenizer_is_used(file: Path, tmp_path: Path) -> None:
 
 
 SHOWN = """\
-train: 20 tokens in 2 documents, 46 bytes of text (2.30 a token)
+train: 20 tokens in 2 documents, 46 bytes of text (2.30 per token)
 tokens that count in the loss are shown ⟦like this⟧
 
 document 0, 9 tokens

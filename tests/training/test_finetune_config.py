@@ -42,7 +42,7 @@ def test_each_method_has_its_own_rate() -> None:
         ({"lora_r": 0}, "lora_r must be at least 1"),
         ({"lora_dropout": 1.0}, "lora_dropout must be below 1"),
         ({"lora_targets": ("c_attm",)}, "c_attm is not a matrix of a block; did you mean c_attn?"),
-        ({"merge": True}, "merge is for the method lora"),
+        ({"merge": True}, "merge needs the method lora: the others always write a whole model"),
         ({"epochs": 0}, "epochs must be from 0.001"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16"),

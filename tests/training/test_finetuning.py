@@ -92,7 +92,7 @@ def test_a_pair_learned_by_heart_stops(base: str, tmp_path: Path) -> None:
     assert (said.text, said.finish_reason) == (PAIR["completion"], "eos")
     assert result.after is not None
     assert result.after["copy_rate"] > 0.9
-    assert any("warning: " in note and "stand in the training text" in note for note in listener.notes)
+    assert any("warning: " in note and "occur in the training text" in note for note in listener.notes)
     assert result.before["copy_rate"] == 0
 
 
@@ -221,7 +221,10 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
 def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path) -> None:
     records = [{"prompt": "a" * 200, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
     material = open_material(config(base, lines(tmp_path / "a.jsonl", *records), valid="0%"), BYTES, 64)
-    assert "1 prompts cut on their left to fit; 2 names of control tokens in the texts stay text" in material.summary
+    assert (
+        "1 prompts truncated on the left to fit; 2 names of control tokens in the texts are encoded as text"
+        in material.summary
+    )
     assert material.prompts[0] == "a" * 32
 
 
@@ -230,7 +233,7 @@ def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) ->
     fine_tune(settings, tmp_path / "run")
     with pytest.raises(UsageError, match="the run has seed 1, not 2: use another --out"):
         fine_tune(replace(settings, seed=2), tmp_path / "run")
-    with pytest.raises(UsageError, match="the run began with other data"):
+    with pytest.raises(UsageError, match="the run was started on other data"):
         fine_tune(replace(settings, data=pairs(tmp_path, 13)), tmp_path / "run")
 
 

@@ -187,5 +187,5 @@ def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
         run.save(1, trainer.weights(), arrays, trainer.state())
         saved = run.newest()
         assert saved is not None
-        with pytest.raises(RunError, match=r"step-00000001: the optimizer's state lacks muon.second"):
+        with pytest.raises(RunError, match=r"step-00000001: the optimizer's state is missing muon.second"):
             resume(make_trainer(), saved, run)

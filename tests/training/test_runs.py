@@ -111,7 +111,7 @@ def test_where_all_are_damaged_nothing_is_started_anew(tmp_path: Path) -> None:
     save(run, 1, 2)
     spoil(run, 1)
     spoil(run, 2)
-    with pytest.raises(RunError, match=r"no valid checkpoint is left, choose another directory to start anew$"):
+    with pytest.raises(RunError, match=r"no valid checkpoint is left, choose another directory to start over$"):
         run.newest()
 
 

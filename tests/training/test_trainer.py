@@ -268,7 +268,7 @@ def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
     trainer.step()
     saved = Saved(trainer)
     del saved.arrays[name]
-    with pytest.raises(CheckpointError, match=f"lacks {name}"):
+    with pytest.raises(CheckpointError, match=f"is missing {name}"):
         saved.restored()
 
 

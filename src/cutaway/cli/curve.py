@@ -27,9 +27,16 @@ examples:
   cutaway curve --data poems.txt --out curve --max-steps 400
   cutaway curve --model gpt2 --data answers.jsonl --out curve --shares 5 50
 
-Each run is a directory in DIR/runs. The same command goes on where it was."""
+Each run is a directory in DIR/runs. The same command resumes."""
 
-OWN = ("share", "from_scratch", "seed", "merge", "sample_prompt", "tensorboard")  # what the runs differ in, or need not
+OWN = (
+    "share",
+    "from_scratch",
+    "seed",
+    "merge",
+    "sample_prompt",
+    "tensorboard",
+)  # set for each run by the curve, or without a use in it
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Make the runs that are missing, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
+    """Train the missing runs, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
     config = read_config(options)
     if any(not 0 < share <= 100 for share in options.shares) or len(set(options.shares)) < len(options.shares):
         raise UsageError("--shares must be different percentages above 0 and at most 100")
@@ -72,7 +79,7 @@ def run(options: Namespace) -> None:
     shares = [share / 100 for share in options.shares]
     curve = measure_transfer(config, shares, range(1, options.seeds + 1), options.out, observe)
     if curve.signal is not None:
-        note(f"{options.out}: saved; the same command goes on")
+        note(f"{options.out}: saved; the same command resumes")
         if curve.signal is signal.SIGINT:
             raise KeyboardInterrupt
         return

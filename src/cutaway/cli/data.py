@@ -1,4 +1,4 @@
-"""`cutaway data`: text files to a corpus of token ids, and a look at what the model will read of it."""
+"""`cutaway data`: prepare text files as a corpus of token ids, and show what the model will read of it."""
 
 import os
 import re
@@ -57,13 +57,15 @@ def _action(
 def _add_prepare(parser: ArgumentParser) -> None:
     files = "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these"
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to write; continues there")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="directory to write; resumes if it exists"
+    )
     parser.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
-    valid = "share of the documents to validate on, as in 1%%, or the file that holds them; default: none"
+    valid = "share of the documents to hold out for validation, such as 1%%, or a file of them; default: none"
     parser.add_argument("--valid", action="append", default=[], metavar="SHARE", help=valid)
     parser.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
     parser.add_argument("--workers", type=int, default=_cores(), metavar="N", help="processes; default: all cores")
-    ray = "encode on a Ray cluster; without an address on one that is started here"
+    ray = "encode on a Ray cluster; without an address, on a local one"
     parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray)
     parser.set_defaults(action=prepare)
 
@@ -72,13 +74,21 @@ def _add_show(parser: ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="what cutaway data prepare wrote")
     parser.add_argument("--split", default="train", help="train or valid; default: %(default)s")
     parser.add_argument("--n", type=int, default=3, help="documents to show; default: %(default)s")
-    parser.add_argument("--document", type=int, default=0, metavar="I", help="the first, counted from 0")
-    parser.add_argument("--tokens", type=int, default=100, metavar="N", help="at most, of each; default: %(default)s")
+    parser.add_argument(
+        "--document",
+        type=int,
+        default=0,
+        metavar="I",
+        help="first document to show, counted from 0; default: %(default)s",
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=100, metavar="N", help="maximum per document; default: %(default)s"
+    )
     parser.set_defaults(action=show)
 
 
 def run(options: Namespace) -> None:
-    """Do what the chosen action does."""
+    """Run the chosen action."""
     options.action(options)
 
 
@@ -111,7 +121,7 @@ def prepare(options: Namespace) -> None:
     for name, entry in manifest.splits.items():
         print(f"{name}: {entry.tokens:,} tokens in {entry.documents:,} documents, {entry.bytes:,} bytes of text")
     if manifest.control_literals:
-        note(f"{manifest.control_literals:,} names of control tokens stand in the text; they stay text")
+        note(f"{manifest.control_literals:,} names of control tokens occur in the text; they are encoded as text")
 
 
 def _valid(given: Sequence[str]) -> float | list[Path]:
@@ -130,7 +140,7 @@ def _cores() -> int:
 
 
 class ProgressMeter:
-    """Shows progress and the time left on standard error: on one line of a terminal, else on a line now and then."""
+    """Shows progress and the time left on standard error: as a live line on a terminal, else as a line now and then."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -139,7 +149,7 @@ class ProgressMeter:
         self._live = sys.stderr.isatty()
 
     def update(self, progress: "Progress") -> None:
-        """Show the progress if the last was shown some time ago."""
+        """Show the progress, at most every 0.2 s on a terminal and every 10 s elsewhere."""
         now = time.monotonic()
         if self._first is None:
             self._first = progress.done
@@ -178,7 +188,7 @@ def progress_line(progress: "Progress", read: int, seconds: float) -> str:
 
 
 def show(options: Namespace) -> None:
-    """Show documents of a split, every token apart."""
+    """Show documents of a split, token by token."""
     from cutaway.checks import check_int
     from cutaway.data.dataset import open_dataset
 
@@ -193,7 +203,7 @@ def show(options: Namespace) -> None:
     bytes_per_token = split.n_bytes / split.n_tokens
     print(
         f"{split.name}: {split.n_tokens:,} tokens in {split.n_documents:,} documents, "
-        f"{split.n_bytes:,} bytes of text ({bytes_per_token:.2f} a token)"
+        f"{split.n_bytes:,} bytes of text ({bytes_per_token:.2f} per token)"
     )
     if split.learned is not None:
         print(f"tokens that count in the loss are shown {_marked('like this', True)}")

@@ -1,4 +1,4 @@
-"""`cutaway finetune`: go on training a model on a file of one's own; the same command resumes."""
+"""`cutaway finetune`: fine-tune a model on a text file or JSON Lines; the same command resumes."""
 
 import signal
 import sys

@@ -19,7 +19,7 @@ examples:
   cutaway train plot run
 
 The same command on a run that exists resumes it. Ctrl-C saves and stops; a
-second one stops at once."""
+second one stops immediately."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def _given(given: dict[str, Any]) -> "list[Field[Any]]":
 
 
 def run(options: Namespace) -> None:
-    """Train, and say what came of it. After SIGINT the exit code is 130, after SIGTERM 0: the run is saved."""
+    """Train, and report the result. After SIGINT the exit code is 130, after SIGTERM 0: the run is saved."""
     config = read_config(options)
     try:
         from cutaway.training.distributed import is_first_process

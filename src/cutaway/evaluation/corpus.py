@@ -32,7 +32,7 @@ class Corpus:
 
 
 def read_corpus(paths: Sequence[Path]) -> Corpus:
-    """Read the documents of files: a text file is one, a .jsonl file has one a line. All are held in memory.
+    """Read the documents of files: a text file is one, a .jsonl file has one per line. All are held in memory.
 
     Raises UsageError, naming file and line, for what cannot be read.
 

@@ -1,7 +1,7 @@
-"""Fine-tuning: a model goes on learning from a file, and the best of its checkpoints is kept.
+"""Fine-tuning: a model is trained further on a file, and the best of its checkpoints is kept.
 
-It is the trainer of `cutaway train` with another source of batches: same steps, checkpoints, log and signals. The run
-ends early when the validation loss has not improved for some evaluations.
+It is the trainer of `cutaway train` with another source of batches: the same steps, checkpoints, log and signals. The
+run ends early when the validation loss has not improved for some evaluations.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ SAMPLES = 3
 SAMPLE = GenerationConfig(max_new_tokens=96, temperature=0.8, top_p=0.95)
 EVALUATION_ROWS = 8
 
-# Settings that a resumed run may have changed: they change nothing that is computed, or its last bits only.
+# Settings that may change when a run is resumed: they do not affect the computation, or its rounding only.
 MAY_CHANGE = frozenset(
     {"model", "data", "valid", "tensorboard", "sample_prompt", "threads", "device", "micro_batch_size"}
     | {"dtype", "activation_checkpointing"}
@@ -104,9 +104,9 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
     truncated = made.n_truncated + (0 if valid is None else valid.n_truncated)
     literals = made.n_literals + (0 if valid is None else valid.n_literals)
     if truncated:
-        summary += f"; {truncated:,} prompts cut on their left to fit"
+        summary += f"; {truncated:,} prompts truncated on the left to fit"
     if literals:
-        summary += f"; {literals:,} names of control tokens in the texts stay text"
+        summary += f"; {literals:,} names of control tokens in the texts are encoded as text"
     prompts = [turn.prompt for record in (*held, *train) for turn in record.turns if turn.prompt][:SAMPLES]
     if config.sample_prompt is not None:
         prompts = [config.sample_prompt]
@@ -309,8 +309,8 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
         _write_json(directory / AFTER, after)
         if (after["copy_rate"] or 0) >= COPIES:
             observer.note(
-                f"warning: {after['copy_rate']:.0%} of the 8-grams of the samples stand in the training text: "
-                "the model has learned it by heart; unless that is wanted, train for fewer epochs, or on more text"
+                f"warning: {after['copy_rate']:.0%} of the 8-grams of the samples occur in the training text: "
+                "the model has memorised it; unless that is intended, train for fewer epochs, or on more text"
             )
         return Result(outcome, before, after)
 
@@ -424,9 +424,9 @@ def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedChe
     if not isinstance(about, dict) or not isinstance(begun, dict):
         raise UsageError(f"{place}: is not a fine-tuning run: use another --out")
     if about.get("digest") != material.digest:
-        raise UsageError(f"{place}: the run began with other data: use another --out")
+        raise UsageError(f"{place}: the run was started on other data: use another --out")
     if _base_name(str(begun.get("model"))) != _base_name(config.model):
-        raise UsageError(f"{place}: the run began with the model {begun.get('model')}: use another --out")
+        raise UsageError(f"{place}: the run was started from the model {begun.get('model')}: use another --out")
     for name, now in config.to_document().items():
         if name not in MAY_CHANGE and begun.get(name) != now:
             raise UsageError(

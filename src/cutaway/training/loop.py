@@ -34,7 +34,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a session: the finished model's directory, or the signal that stopped it before.
+    """The end of a session: the finished model's directory, or the signal that stopped it.
 
     Of several processes only the first has the directory.
     """
@@ -94,9 +94,9 @@ def run_to_end(
 ) -> Outcome:
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
-    SIGINT and SIGTERM, to any process, save at the end of the step and stop, SIGUSR1 saves and goes on. At the end the
-    weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run cannot
-    continue or be saved.
+    SIGINT and SIGTERM, to any process, save at the end of the step and stop; SIGUSR1 saves and continues. At the end
+    the weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run
+    cannot continue or be saved.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.config import GPT2Config
@@ -137,7 +137,7 @@ class _Loop:
         self.saved = trainer.restored  # the step of the last checkpoint
 
     def step(self, wants_save: bool) -> None:
-        """Take a step, and evaluate and save after it where that is due."""
+        """Take a step, then evaluate and save if that is due."""
         trainer = self.trainer
         config = trainer.config
         done = trainer.step()
@@ -199,7 +199,7 @@ class _Loop:
         return self.run.finish(self.trainer.weights(), self.trainer.codec)
 
     def _log(self, event: Event) -> None:
-        """Log an event, and show it to the observer, who may end the run; all processes know of that."""
+        """Log an event, and pass it to the observer, which may end the run in all processes."""
         trainer = self.trainer
         if self.run is not None:
             self.run.append_metrics(event)

@@ -1,7 +1,7 @@
-"""Low-rank adaptation (LoRA): each adapted matrix stays as it is, and the product of two small ones is added to it.
+"""Low-rank adaptation (LoRA): each adapted matrix is frozen, and the product of two small ones is added to it.
 
-A (r, in) is drawn and B (out, r) is zero, so that before the first step the model is the base, exactly.
-Source: Hu et al. 2021, "LoRA", arXiv:2106.09685; names, scale and first values are those of huggingface/peft.
+A (r, in) is random and B (out, r) is zero, so that before the first step the model is the base, exactly.
+Source: Hu et al. 2021, "LoRA", arXiv:2106.09685; names, scale and initialisation are those of huggingface/peft.
 """
 
 import math
@@ -19,7 +19,7 @@ from cutaway.engines.pytorch.model import GPT2, Linear
 class LoRALinear(Linear):
     """A linear layer x W^T + b with scale * (x A^T) B^T added. Only A (r, in) and B (out, r) are trained.
 
-    It takes over the parameters of the layer in whose place it comes, under their names.
+    It shares the parameters of the layer that it replaces, under their names.
     """
 
     def __init__(self, linear: nn.Linear, r: int, alpha: float, dropout: float, generator: torch.Generator) -> None:
@@ -43,7 +43,7 @@ class LoRALinear(Linear):
 def add_lora(
     model: GPT2, *, r: int, alpha: float, dropout: float = 0.0, targets: Sequence[str], seed: int
 ) -> list[str]:
-    """Put LoRA on the target matrices of every block, freeze everything else, and return the names of the matrices.
+    """Add LoRA to the target matrices of every block, freeze everything else, and return the names of the matrices.
 
     `targets` are names such as "c_attn" or "mlp.c_proj"; raises UsageError for an unknown one.
 

@@ -1,7 +1,7 @@
-"""Manifest of a saved checkpoint: size and SHA-256 of every file, so that any changed byte is found before use.
+"""Manifest of a saved checkpoint: size and SHA-256 of every file, so that corruption is detected before use.
 
-It is written last. It carries the SHA-256 of itself and has exactly one valid spelling, so that a flipped bit in it is
-found as well.
+It is written last. It holds the SHA-256 of itself and has exactly one valid spelling, so that a flipped bit in it is
+detected as well.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ def write_manifest(directory: Path, step: int) -> None:
 def check_manifest(directory: Path, step: int) -> dict[str, object]:
     """Check every byte of a saved checkpoint and return its manifest.
 
-    Raises CheckpointError naming the first file that is missing, unlisted, or not as it was written, and for another
-    step than `step`.
+    Raises CheckpointError naming the first file that is missing, unlisted or damaged, and for another step than
+    `step`.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -54,7 +54,7 @@ def check_manifest(directory: Path, step: int) -> dict[str, object]:
     manifest = parse_object(data, path)
     body = {key: value for key, value in manifest.items() if key != "sha256"}
     if data != _encode(body):
-        raise_checkpoint_error(path, "is damaged: its SHA-256 is not that of its text")
+        raise_checkpoint_error(path, "is damaged: its SHA-256 does not match its text")
     if manifest.get("format") != FORMAT:
         raise_checkpoint_error(path, f"has the format {quote(manifest.get('format'))}; this version reads {FORMAT}")
     if manifest.get("step") != step:
@@ -78,7 +78,7 @@ def _check_files(directory: Path, files: Mapping[str, Mapping[str, object]]) -> 
         if (n_bytes := path.stat().st_size) != kept["bytes"]:
             raise_checkpoint_error(path, f"is damaged: {n_bytes} bytes long, not {kept['bytes']}")
         if _sha256(path) != kept["sha256"]:
-            raise_checkpoint_error(path, "is damaged: its SHA-256 is not that of what was saved")
+            raise_checkpoint_error(path, "is damaged: its SHA-256 differs from that of the saved file")
 
 
 def _encode(body: Mapping[str, object]) -> bytes:
@@ -94,7 +94,7 @@ def _sha256(path: Path) -> str:
 
 @cache
 def fingerprint() -> dict[str, str]:
-    """Return what decides the last bits of a computation: versions, machine and processor.
+    """Return what the rounding of a computation depends on: versions, machine and processor.
 
     >>> sorted(fingerprint())
     ['cutaway', 'machine', 'numpy', 'processor', 'python', 'torch']

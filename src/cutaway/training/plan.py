@@ -1,7 +1,7 @@
 """Cost of a training run, by arithmetic: FLOPs, memory per device, hours, dollars.
 
 Parameters, gradients and AdamW's two moments are float32; matrix products run in a compute dtype of `COMPUTE_BYTES`.
-Formulas: 6 N + 12 L d T FLOPs a token (forward and backward, attention without its causal saving; PaLM, appendix B);
+Formulas: 6 N + 12 L d T FLOPs per token (forward and backward, attention as if it were not causal; PaLM, appendix B);
 activations are counted tensor by tensor for this package's block, with attention that stores no (T, T) scores.
 """
 
@@ -193,7 +193,7 @@ class Training:
 def plan(training: Training, hardware: Hardware, mfu: float | None = None, dollars: float | None = None) -> list[Row]:
     """Plan a run on a kind of hardware: all figures, in the order in which they follow from each other.
 
-    `mfu` is used instead of the published utilisations, `dollars` an hour of a device instead of a price that was paid.
+    `mfu` is used instead of the published utilisations, `dollars` per device-hour instead of a published price.
 
     >>> from cutaway.training.hardware import find_hardware
     >>> rows = plan(Training(GPT2Config(), tokens=10e9), find_hardware("h100"))

@@ -30,14 +30,14 @@ from cutaway.untrusted import quote, quote_path
 
 COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
 
-# Settings that change nothing that is computed, and those that change its last bits only.
+# Settings that do not affect the computation, and those that affect its rounding only.
 REPORTS = frozenset(
     {"eval_every", "eval_tokens", "sample_prompt", "save_every", "keep_last", "keep_best", "tensorboard", "data"}
 )
 ROUNDING = frozenset(
     {"micro_batch_size", "dtype", "parallel", "compile", "activation_checkpointing", "device", "threads"}
 )
-# Settings of the schedule: they may change as long as no step that was taken would have been another.
+# Settings of the schedule: they may change as long as every step taken would have been the same.
 SCHEDULE = frozenset(
     {
         "max_steps",
@@ -172,7 +172,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             resume(trainer, saved, run)
             observer.note(f"{quote_path(directory)}: resumed at step {trainer.steps}")
         elif run is not None:
-            run.rewind_metrics(0)  # of a run that was killed before its first checkpoint
+            run.rewind_metrics(0)  # a run killed before its first checkpoint leaves a log
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
 
@@ -193,7 +193,7 @@ class Silent:
 def _note_processes(saved: SavedCheckpoint, world: World, observer: Observer) -> None:
     before = saved.document.get("processes")
     if before != world.size:
-        observer.note(f"processes were {before} and are {world.size}: the run goes on, but not bit for bit")
+        observer.note(f"processes were {before} and are {world.size}: the run continues, but not bit for bit")
 
 
 def _device(config: TrainingConfig, world: World) -> torch.device:
@@ -290,12 +290,12 @@ def check_resumable(
     >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
     ...     _ = run.save(100, ArrayWeights(shape, ones), {"momentum": np.zeros(2)}, document)
     ...     check_resumable(TrainingConfig(threads=1), [], run.newest(), note=print)
-    threads was none and is 1: the run goes on, but not bit for bit
+    threads was none and is 1: the run continues, but not bit for bit
     """
     place = quote_path(saved.directory.parent.parent)
     begun = TrainingConfig.from_document(_part(saved, "config"))
     if _part(saved, "about").get("corpora") != list(corpora):
-        raise UsageError(f"{place}: the run began with other data: use another --out")
+        raise UsageError(f"{place}: the run was started on other data: use another --out")
     for field in fields(TrainingConfig):
         name = field.name
         before = getattr(begun, name)
@@ -304,7 +304,7 @@ def check_resumable(
             continue
         if name not in ROUNDING:
             raise UsageError(f"{place}: the run has {name} {_show(before)}, not {_show(now)}: use another --out")
-        note(f"{name} was {_show(before)} and is {_show(now)}: the run goes on, but not bit for bit")
+        note(f"{name} was {_show(before)} and is {_show(now)}: the run continues, but not bit for bit")
     _check_schedule(config, begun, saved, place)
 
 
@@ -321,14 +321,14 @@ def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedC
             raise UsageError(
                 f"{place}: with {changed[0]} {_show(getattr(config, changed[0]))} instead of "
                 f"{_show(getattr(begun, changed[0]))} step {step + 1} of the {saved.step} taken would have been "
-                "another one: use another --out, or --init RUN/model"
+                "different: use another --out, or --init RUN/model"
             )
 
 
 def _part(saved: SavedCheckpoint, name: str) -> Mapping[str, Any]:
     part = saved.document.get(name)
     if not isinstance(part, dict):
-        raise RunError(f"{quote_path(saved.directory)}: its state lacks {name}")
+        raise RunError(f"{quote_path(saved.directory)}: its state is missing {name}")
     return part
 
 

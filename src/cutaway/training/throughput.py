@@ -1,4 +1,4 @@
-"""Arithmetic of a training step, and the most of it that this processor was measured to do."""
+"""FLOPs of a training step, and the measured peak of this device."""
 
 import resource
 import sys
@@ -13,7 +13,7 @@ SECONDS = 0.3  # of that measurement
 
 
 def flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) -> int:
-    """Return the floating-point operations of forward and backward pass for a token of a sequence of `n_ctx`.
+    """Return the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens.
 
     Counted are matrix products: 6 for each weight of a block and of the output matrix over `n_vocab` tokens (default:
     all), and attention to the tokens before, of which there are (n_ctx + 1) / 2 on average.

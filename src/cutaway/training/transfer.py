@@ -1,8 +1,8 @@
 """The transfer curve: the same model from scratch and pre-trained, on shares of the same data, with several seeds.
 
 So Khandelwal et al. (2019, "Sample Efficient Text Summarization Using a Single Pre-Trained Transformer") show what
-pre-training is worth: the less data, the more. Every run validates on the same examples, ends early, and counts with
-its best checkpoint.
+pre-training is worth: the less data, the more. Every run is validated on the same examples, stops early, and counts
+with its best checkpoint.
 """
 
 import json
@@ -112,11 +112,11 @@ def measure_transfer(
 
 
 def _claim(directory: Path, config: FineTuneConfig) -> None:
-    """Note the settings of a curve in its directory. Raises UsageError if it has others."""
+    """Record the settings of a curve in its directory. Raises UsageError if it has others."""
     path = directory / "curve-config.json"
     document = config.to_document()
     if path.exists() and read_object(path) != json.loads(json.dumps(document)):
-        raise UsageError(f"{quote_path(directory)}: the curve there has other settings: use another --out")
+        raise UsageError(f"{quote_path(directory)}: the curve there has different settings: use another --out")
     directory.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -124,7 +124,7 @@ def _claim(directory: Path, config: FineTuneConfig) -> None:
 def _loss(path: Path) -> float:
     loss = read_object(path).get("valid_loss")
     if not isinstance(loss, float):
-        raise UsageError(f"{quote_path(path)}: has no valid_loss: delete the run, and give the same command again")
+        raise UsageError(f"{quote_path(path)}: has no valid_loss: delete the run, and run the same command again")
     return loss
 
 

@@ -67,7 +67,7 @@ def read_questions(text: str) -> Iterator[Question]:
             yield _question(sentences, fields, number)
             sentences = []
     if sentences:
-        raise UsageError(f"Children's Book Test: the file ends at line {number} without the question of its sentences")
+        raise UsageError(f"Children's Book Test: the file ends at line {number} without a question for its sentences")
 
 
 def _question(sentences: list[str], fields: list[str], number: int) -> Question:

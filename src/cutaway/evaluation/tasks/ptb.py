@@ -1,7 +1,7 @@
 """Penn Treebank: perplexity per word of newspaper text, in the form of Mikolov et al. (2010).
 
 File: `ptb.test.txt`: sentences in lower case, without punctuation, numbers as `N`, rare words as `<unk>`. Words: all
-tokens and one `<eos>` a line, 82,430 in the test file.
+tokens and one `<eos>` per line, 82,430 in the test file.
 
 Recipe: the de-tokenizer below; `N` and `<unk>` stay, since what they replaced is lost; sentences stand in the order of
 the articles, so the file is one document; nats per word exponentiated. The paper has 65.85 for 124M; transformers#13786

@@ -45,7 +45,7 @@ def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress:
     evaluation = _evaluate(model, [text], stride, progress)
     score = evaluation.score
     if score.bits_per_byte is None:
-        raise UsageError("there are no bytes to count: no token of this text stands for any")
+        raise UsageError("bits per byte are undefined: the tokens of this text decode to no bytes")
     metrics = (Metric("bits_per_byte", score.bits_per_byte, evaluation.bits_per_byte_error),)
     return _result(evaluation, metrics, {"tokens": score.tokens, "bytes": score.bytes})
 

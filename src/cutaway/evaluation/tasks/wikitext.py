@@ -1,7 +1,7 @@
 """WikiText-2 and WikiText-103: perplexity per word of good articles of Wikipedia (Merity et al. 2016).
 
 File: `wiki.test.tokens`, or `wiki.test.raw` without `<unk>`: lines of tokens between spaces, `@-@`, `@,@` and `@.@`
-inside words, ` = Title = ` for headings. Words: all tokens and one `<eos>` a line, 245,569 in each test file and
+inside words, ` = Title = ` for headings. Words: all tokens and one `<eos>` per line, 245,569 in each test file and
 217,646 in each validation file. The test articles of both are the same; the vocabularies, so the `<unk>`, differ.
 
 Recipe: the de-tokenizer below; `<unk>` stays; one document; nats per word exponentiated. The paper has 29.41 and 37.50
