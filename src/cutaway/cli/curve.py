@@ -2,16 +2,14 @@
 
 import signal
 from argparse import ArgumentParser, Namespace
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.finetune import read_config
 from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import note, safe
-from cutaway.cli.train import add_setting
 from cutaway.cli.train_plot import draw_page
 from cutaway.errors import EngineError, UsageError
 from cutaway.training.finetune_config import FineTuneConfig
@@ -50,18 +48,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs for each point; default: %(default)s")
     add_json(parser)
-    groups: dict[str, Any] = {}
-    for setting in fields(FineTuneConfig):
-        title = setting.metadata["group"]
-        if title not in groups and setting.name not in OWN:
-            groups[title] = parser.add_argument_group(title)
-        if setting.name not in OWN:
-            add_setting(groups[title], setting)
+    add_settings(parser, FineTuneConfig, without=OWN)
 
 
 def run(options: Namespace) -> None:
     """Train the missing runs, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
-    config = read_config(options)
+    config = FineTuneConfig(**read_settings(options, FineTuneConfig))
     if any(not 0 < share <= 100 for share in options.shares) or len(set(options.shares)) < len(options.shares):
         raise UsageError("--shares must be different percentages above 0 and at most 100")
     check_int("--seeds", options.seeds, 1, 1000)

@@ -4,17 +4,15 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cutaway.cli.arguments import add_json, write_json
 from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import DIM, columns, note, safe, style
-from cutaway.cli.train import add_setting
 from cutaway.errors import EngineError
-from cutaway.training.config import convert
 from cutaway.training.finetune_config import FineTuneConfig
 
 if TYPE_CHECKING:
@@ -39,28 +37,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")
     add_json(parser)
-    groups: dict[str, Any] = {}
-    for setting in fields(FineTuneConfig):
-        title = setting.metadata["group"]
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        add_setting(groups[title], setting)
-
-
-def read_config(options: Namespace) -> FineTuneConfig:
-    """Read the settings of the flags."""
-    given = vars(options)
-    values: dict[str, Any] = {
-        setting.name: convert(setting, given[setting.name])
-        for setting in fields(FineTuneConfig)
-        if setting.name in given
-    }
-    return FineTuneConfig(**values)
+    add_settings(parser, FineTuneConfig)
 
 
 def run(options: Namespace) -> None:
     """Fine-tune, and show the model before and after. After SIGINT the exit code is 130; the run is saved."""
-    config = read_config(options)
+    config = FineTuneConfig(**read_settings(options, FineTuneConfig))
     try:
         from cutaway.training.finetuning import finetune
     except ModuleNotFoundError as error:
