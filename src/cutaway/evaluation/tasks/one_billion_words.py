@@ -9,9 +9,9 @@ word exponentiated. The paper has 75.20 for 124M.
 """
 
 from cutaway.evaluation.corpus import decode_text
-from cutaway.evaluation.detokenize import Conventions, Detokenizer
+from cutaway.evaluation.detokenize import Conventions
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.running_text import count_words, split_lines, word_perplexity
+from cutaway.evaluation.tasks.running_text import count_words, detokenize_lines, split_lines, word_perplexity
 from cutaway.evaluation.tasks.task import Result, Task
 
 SHARD = "news.en.heldout-00000-of-00050"
@@ -24,9 +24,7 @@ def clean(text: str) -> list[str]:
     >>> clean('" They aren \\'t here , " he said ( on Friday ) .\\nGo !\\n')
     ['"They aren\\'t here," he said (on Friday).\\n', 'Go!\\n']
     """
-    lines = split_lines(text)
-    detokenizer = Detokenizer(CONVENTIONS, (token for line in lines for token in line.split(" ")))
-    return [f"{detokenizer.detokenize(line)}\n" for line in lines]
+    return detokenize_lines(split_lines(text), CONVENTIONS)
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:

@@ -5,9 +5,11 @@ and then exponentiated (openai/gpt-2#78). The paper does not say how it placed w
 numbers used disjoint ones (transformers#13761, karpathy/llm.c#276), so that is the default of these tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cutaway.errors import UsageError
+from cutaway.evaluation.corpus import decode_text
+from cutaway.evaluation.detokenize import Conventions, Detokenizer
 from cutaway.evaluation.evaluate import Evaluation, evaluate
 from cutaway.evaluation.perplexity import exponential
 from cutaway.evaluation.protocol import LanguageModel, Progress
@@ -33,6 +35,29 @@ def word_perplexity(
         Metric("perplexity_per_model_token", score.perplexity, evaluation.perplexity_error),
     )
     return _result(evaluation, metrics, {"words": sum(words), "tokens": score.tokens, "bytes": score.bytes})
+
+
+def document_perplexity(
+    model: LanguageModel,
+    data: bytes,
+    stride: int | None,
+    progress: Progress,
+    *,
+    title: str,
+    clean: Callable[[str], str],
+) -> Result:
+    """Score a tokenized corpus as one document, which `clean` makes of its text. `title` names it in errors.
+
+    >>> import cutaway
+    >>> data = b"It is n't .\\n"
+    >>> clean = {"It is n't .\\n": "It isn't."}.__getitem__
+    >>> result = document_perplexity(cutaway.load(), data, None, lambda done, total: None, title="a.txt", clean=clean)
+    >>> result.counts["words"], result.counts["bytes"]
+    (5, 9)
+    """
+    text = decode_text(data, title)
+    words = sum(map(count_words, split_lines(text)))
+    return word_perplexity(model, [clean(text)], [words], stride, progress)
 
 
 def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress: Progress) -> Result:
@@ -68,6 +93,16 @@ def split_lines(text: str) -> list[str]:
     if not text.strip():
         raise UsageError("nothing to score: the file is empty")
     return text.removesuffix("\n").split("\n")
+
+
+def detokenize_lines(lines: Sequence[str], conventions: Conventions) -> list[str]:
+    """De-tokenize lines of a corpus, whose tokens are its vocabulary; each gets its line end.
+
+    >>> detokenize_lines(["a b , c"], Conventions(closing=","))
+    ['a b, c\\n']
+    """
+    detokenizer = Detokenizer(conventions, (token for line in lines for token in line.split(" ")))
+    return [f"{detokenizer.detokenize(line)}\n" for line in lines]
 
 
 def _evaluate(model: LanguageModel, documents: Sequence[str], stride: int | None, progress: Progress) -> Evaluation:
