@@ -19,8 +19,10 @@ from cutaway.tokenizer.bpe import byte_symbols
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
 from cutaway.training.finetune_config import FineTuneConfig
-from cutaway.training.finetuning import FineTuner, Result, finetune, make_tuner, open_material
+from cutaway.training.finetuning import Result, finetune
+from cutaway.training.material import open_material
 from cutaway.training.trainer import Trainer
+from cutaway.training.tuners import FineTuner, make_tuner
 from tests.random_weights import random_weights
 
 SYMBOLS = byte_symbols().values()

@@ -16,13 +16,12 @@ from cutaway.checkpoints import Weights, open_checkpoint
 from cutaway.config import GPT2Config
 from cutaway.data.batches import Windows, evaluation_windows
 from cutaway.data.dataset import Dataset, open_dataset
-from cutaway.engines.pytorch.engine import best_device
-from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import RunError, UsageError
 from cutaway.loading import BUILTIN
 from cutaway.training.config import SCRATCH, TrainingConfig
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Event, Observer, Outcome, resume, run_to_end
+from cutaway.training.model import find_device, make_model
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer, Validation
@@ -207,20 +206,6 @@ def _device(config: TrainingConfig, world: World) -> torch.device:
     return torch.device("cuda", world.local_rank)
 
 
-def find_device(name: str) -> torch.device:
-    """Return a device by name; "auto" is CUDA where there is one, else the CPU. Raises UsageError if it is missing.
-
-    >>> find_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if best_device() == "cuda" else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):
-        raise UsageError(f"PyTorch finds no device {quote(name)} here; train with --device cpu") from None
-
-
 def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -> GPT2Config:
     """Return the shape of the model: that of the configuration, or of the checkpoint to start from.
 
@@ -252,27 +237,6 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -
     if config.n_ctx > shape.n_ctx:
         raise UsageError(f"n_ctx ({config.n_ctx}) must be at most that of {config.init} ({shape.n_ctx})")
     return shape
-
-
-def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, init: Weights | None) -> GPT2:
-    """Make the model of a run on its device, with GPT-2's random initialisation or the weights of a checkpoint.
-
-    >>> shape = GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
-    >>> make_model(TrainingConfig(), shape, torch.device("cpu"), init=None).wpe.weight.shape
-    torch.Size([4, 2])
-    """
-    with torch.device(device):
-        model = GPT2(
-            shape,
-            dropout=config.dropout,
-            compute_dtype=None if config.dtype == "float32" else getattr(torch, config.dtype),
-            activation_checkpointing=config.activation_checkpointing,
-        )
-    if init is None:
-        model.initialise(config.seed)
-    else:
-        model.load(init)
-    return model
 
 
 def check_resumable(
