@@ -26,12 +26,10 @@ from cutaway.generation.stream import collect
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.copy_rate import copy_rate
 from cutaway.training.finetune_config import FineTuneConfig
-from cutaway.training.loop import Observer, Outcome, resume, run_to_end
-from cutaway.training.lora import lora_layers
+from cutaway.training.loop import Observer, Outcome, resume_or_begin, run_to_end
 from cutaway.training.material import SAMPLES, Material, open_material
 from cutaway.training.model import find_device
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
-from cutaway.training.trainer import Trainer
 from cutaway.training.tuners import FineTuner, LoRATuner, base_name, make_tuner
 from cutaway.untrusted import quote, quote_path, read_object
 
@@ -91,18 +89,14 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
     with RunDirectory.open(directory, observer.note) as run:
         saved = run.newest()
         _check_resumable(config, material, saved)
-        (directory / "config.json").write_text(json.dumps(config.to_document(), indent=2) + "\n")
+        run.write_config(config.to_document())
         observer.note(material.summary)
-        observer.note(_trained(trainer))
+        observer.note(trainer.summary())
         describe = partial(_describe, trainer, codec, material)
         before = _before(describe, directory / BEFORE)
-        if saved is not None:
-            resume(trainer, saved, run)
-            observer.note(f"{quote_path(directory)}: resumed at step {saved.step}")
-        else:
-            run.rewind_metrics(0)  # of a run that was killed before its first checkpoint
+        resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, material.bytes_per_token)
-        outcome = run_to_end(trainer, run, observer, partial(_finish, config, base, run))
+        outcome = run_to_end(trainer, run, observer, partial(_finish, trainer, base, run))
         if outcome.model is None:
             return Result(outcome, before, None)
         after = {**describe(), "step": trainer.best[0] if trainer.best else trainer.steps}
@@ -113,16 +107,6 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
                 "the model has memorised it; unless that is intended, train for fewer epochs, or on more text"
             )
         return Result(outcome, before, after)
-
-
-def _trained(trainer: FineTuner) -> str:
-    count = sum(p.numel() for p in trainer.parameters.values())
-    whole = trainer.model.config.n_params
-    text = f"{count:,} parameters are trained, of {whole:,}"
-    if isinstance(trainer, LoRATuner):
-        total = sum(spec.kind == "linear" for spec in trainer.model.config.tensors.values())
-        text = f"LoRA on {len(list(lora_layers(trainer.model)))} of {total} matrices: {text}"
-    return text
 
 
 def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedCheckpoint | None) -> None:
@@ -169,15 +153,13 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
     return {**found, "copy_rate": float(np.mean(rates)) if rates else None, "samples": samples}
 
 
-def _finish(config: FineTuneConfig, base: Checkpoint, run: RunDirectory, trainer: Trainer) -> Path:
+def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory) -> Path:
     """Write the best weights to RUN/model: a model, or an adapter alone. The trainer holds them afterwards."""
-    assert isinstance(trainer, FineTuner)
     if trainer.best is not None and trainer.best[0] != trainer.steps:
-        step = trainer.best[0]
-        trainer.read(SavedCheckpoint(run.checkpoints / f"step-{step:08d}", step))
-    if isinstance(trainer, LoRATuner) and not config.merge:
+        trainer.read(run.checkpoint(trainer.best[0]))
+    if isinstance(trainer, LoRATuner) and not trainer.settings.merge:
         path = run.path / "model"
-        save_adapter(path, trainer.adapter_of(trainer.model))
+        save_adapter(path, trainer.adapter())
         return path
     settings = generation_config_json(read_generation_config(base.path, base.config.n_vocab))
     return run.finish(trainer.weights(), trainer.codec, settings)

@@ -75,6 +75,18 @@ def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | 
         run.rewind_metrics(saved.step)
 
 
+def resume_or_begin(
+    trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None, observer: Observer
+) -> None:
+    """Resume from a checkpoint, or begin with an empty log. Under torchrun as `resume` is called."""
+    if trainer.world.broadcast(saved is not None):
+        resume(trainer, saved, run)
+        if run is not None:
+            observer.note(f"{quote_path(run.path)}: resumed at step {trainer.steps}")
+    elif run is not None:
+        run.rewind_metrics(0)  # a run killed before its first checkpoint leaves a log
+
+
 def _read_state(
     trainer: Trainer, saved: SavedCheckpoint | None
 ) -> tuple[Weights, Mapping[str, Array], Mapping[str, object]]:
@@ -90,7 +102,7 @@ def _read_state(
 
 
 def run_to_end(
-    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[Trainer], Path] | None = None
+    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[], Path] | None = None
 ) -> Outcome:
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
@@ -125,7 +137,7 @@ def run_to_end(
                 loop.save()
                 return Outcome(trainer.steps, None, request.stop)
             loop.step(request.save)
-        return Outcome(trainer.steps, finish(trainer) if finish else loop.finish(), None)
+        return Outcome(trainer.steps, finish() if finish else loop.finish(), None)
 
 
 class _Loop:

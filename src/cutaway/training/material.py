@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from cutaway.data.batches import Batch, BatchSource, Rows, Windows
+from cutaway.data.batches import BatchSource, Rows, Windows, padded_batches
 from cutaway.data.dataset import Split
-from cutaway.data.examples import Example, ExampleSet, make_examples
+from cutaway.data.examples import ExampleSet, make_examples
 from cutaway.data.records import Record, Turn, is_json_lines, read_records, split_records, take_share
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.trainer import Validation
 
 SAMPLES = 3
-EVALUATION_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,18 @@ class Material:
     bytes_per_token: float
     digest: str
     summary: str
+
+    def validation(self, n_tokens: int) -> list[Validation]:
+        """Return the held-out examples, if there are any, with at most `n_tokens` learned tokens."""
+        if self.valid is None:
+            return []
+        batches = padded_batches(self.valid.examples, n_tokens)
+        return [Validation(lambda n_ctx: batches, self.valid.n_bytes / self.valid.n_learned)]
+
+    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+        """Return the ids of the most frequent tokens, (count,) at most."""
+        counts = sum(np.bincount(text, minlength=n_vocab) for text in self.texts)
+        return torch.from_numpy(np.argsort(-np.asarray(counts), kind="stable")[:count].copy())
 
 
 def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
@@ -130,26 +143,3 @@ def _source(
         return Windows([split], [1.0], seed), [np.array(ids) for ids in documents], split.n_tokens / n_ctx
     rows = Rows(made.examples, seed, pad=0 if codec.eos is None else codec.eos)
     return rows, [example.ids for example in made.examples], len(made.examples)
-
-
-def padded_batches(examples: Sequence[Example], n_tokens: int) -> list[Batch]:
-    """Return examples in batches of like lengths, at most `n_tokens` learned tokens of them but at least one example.
-
-    >>> example = Example(np.array([5, 6, 7]), np.array([False, False, True]))
-    >>> [batch] = padded_batches([example], 100)
-    >>> batch.inputs, batch.learned
-    (array([[5, 6]]), array([[False,  True]]))
-    """
-    counts = np.cumsum([int(example.learned.sum()) for example in examples])
-    chosen = sorted(examples[: max(1, int(np.searchsorted(counts, n_tokens, "right")))], key=lambda e: len(e.ids))
-    return [_pad(chosen[i : i + EVALUATION_ROWS]) for i in range(0, len(chosen), EVALUATION_ROWS)]
-
-
-def _pad(examples: Sequence[Example]) -> Batch:
-    shape = (len(examples), max(len(example.ids) for example in examples))
-    ids = np.zeros(shape, np.int64)
-    learned = np.zeros(shape, np.bool_)
-    for row, example in enumerate(examples):
-        ids[row, : len(example.ids)] = example.ids
-        learned[row, : len(example.ids)] = example.learned
-    return Batch(ids[:, :-1], ids[:, 1:], learned[:, 1:])

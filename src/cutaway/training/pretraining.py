@@ -1,6 +1,5 @@
 """A run from its configuration: the corpora that it reads, its model, and what may change when it is resumed."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
@@ -20,7 +19,7 @@ from cutaway.errors import RunError, UsageError
 from cutaway.loading import BUILTIN
 from cutaway.training.config import SCRATCH, TrainingConfig
 from cutaway.training.distributed import World, joined
-from cutaway.training.loop import Event, Observer, Outcome, resume, run_to_end
+from cutaway.training.loop import Event, Observer, Outcome, resume_or_begin, run_to_end
 from cutaway.training.model import find_device, make_model
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
@@ -155,7 +154,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             check_resumable(config, corpus.hashes(), saved, observer.note)
             _note_processes(saved, world, observer)
         if run is not None:
-            (directory / "config.json").write_text(json.dumps(config.to_document(), indent=2) + "\n")
+            run.write_config(config.to_document())
         model = make_model(config, shape, device, None if saved else init)
         trainer = Trainer(
             config,
@@ -167,11 +166,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             about={"corpora": corpus.hashes()},
             world=world,
         )
-        if world.broadcast(saved is not None):
-            resume(trainer, saved, run)
-            observer.note(f"{quote_path(directory)}: resumed at step {trainer.steps}")
-        elif run is not None:
-            run.rewind_metrics(0)  # a run killed before its first checkpoint leaves a log
+        resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
 

@@ -37,6 +37,7 @@ from cutaway.training.manifest import check_manifest, write_manifest
 from cutaway.training.metrics_log import MetricsLog
 from cutaway.untrusted import parse_object, quote_path, read_object
 
+CONFIG = "config.json"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 _STEP = re.compile(r"step-(\d{8,})")
@@ -119,6 +120,10 @@ class RunDirectory:
         self._metrics.close()
         self._lock.release()
 
+    def write_config(self, document: Mapping[str, object]) -> None:
+        """Write the settings of the run, RUN/config.json."""
+        (self.path / CONFIG).write_text(json.dumps(document, indent=2) + "\n")
+
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""
         with _run_errors(self.checkpoints, "cannot be read"):
@@ -192,7 +197,7 @@ class RunDirectory:
         damaged = ""
         for step in reversed(self.steps()):
             try:
-                return SavedCheckpoint(self._place(step), step)
+                return self.checkpoint(step)
             except CheckpointError as error:
                 damaged = str(error)
             if strict:
@@ -201,6 +206,10 @@ class RunDirectory:
         if damaged:
             raise RunError(f"{damaged}; no valid checkpoint is left, choose another directory to start over")
         return None
+
+    def checkpoint(self, step: int) -> SavedCheckpoint:
+        """Open the checkpoint of a step. Raises CheckpointError if it is missing or damaged."""
+        return SavedCheckpoint(self._place(step), step)
 
     def prune(self, keep_last: int, best: int | None = None) -> None:
         """Delete all checkpoints but the last `keep_last` and that of step `best`.

@@ -1,32 +1,47 @@
 """Trainers of a fine-tuning run, one for each method: which parameters they train, and when they end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, Weights
 from cutaway.checkpoints.adapter import Adapter, MergedWeights
-from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
 from cutaway.tokenizer.codec import Codec
+from cutaway.training.config import TrainingConfig
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.lora import add_lora, lora_layers, read_lora
-from cutaway.training.material import Material, padded_batches
+from cutaway.training.material import Material
 from cutaway.training.model import make_model
 from cutaway.training.runs import SavedCheckpoint
-from cutaway.training.trainer import Array, Trainer, Validation
+from cutaway.training.trainer import Array, Trainer
 
 
 class FineTuner(Trainer):
-    """A trainer that ends when `patience` evaluations in a row were not better than the best before them."""
+    """A trainer that ends when `patience` evaluations in a row were not better than the best before them.
 
-    patience = 0
+    `settings` are those of the run, `training` those of the trainer that are derived from them.
+    """
+
+    def __init__(
+        self, settings: FineTuneConfig, training: TrainingConfig, model: GPT2, codec: Codec, material: Material
+    ) -> None:
+        n_frequent = settings.sampled_vocab // 2
+        super().__init__(
+            training,
+            model,
+            material.source,
+            validation=material.validation(training.eval_tokens),
+            codec=codec,
+            frequent=material.frequent(model.config.n_vocab, n_frequent) if settings.sampled_vocab else None,
+            about={"finetune": settings.to_document(), "digest": material.digest},
+        )
+        self.settings = settings
+        self.patience = settings.patience if material.valid else 0
 
     @property
     def done(self) -> bool:
@@ -48,21 +63,57 @@ class FineTuner(Trainer):
         """Take the weights of a checkpoint of the run."""
         self.model.load(saved.weights())
 
+    def summary(self) -> str:
+        """Say in a line what is trained."""
+        count = sum(p.numel() for p in self.parameters.values())
+        return f"{count:,} parameters are trained, of {self.model.config.n_params:,}"
+
 
 class LoRATuner(FineTuner):
-    """A trainer of LoRA: its checkpoints hold the merged weights, and the adapter beside the optimizer's state."""
+    """A trainer of LoRA: its checkpoints hold the merged weights, and the adapter beside the optimizer's state.
 
-    base: Weights
-    adapter_of: Callable[[GPT2], Adapter]
+    It puts LoRA on the model, whose weights are those of `base`.
+    """
+
+    def __init__(
+        self,
+        settings: FineTuneConfig,
+        training: TrainingConfig,
+        model: GPT2,
+        codec: Codec,
+        material: Material,
+        base: Weights,
+    ) -> None:
+        add_lora(
+            model,
+            r=settings.lora_r,
+            alpha=settings.lora_alpha,
+            dropout=settings.lora_dropout,
+            targets=settings.lora_targets,
+            seed=settings.seed,
+        )
+        super().__init__(settings, training, model, codec, material)
+        self.base = base
+
+    def adapter(self) -> Adapter:
+        """Return what LoRA has learned, as a copy."""
+        return read_lora(
+            self.model,
+            base=base_name(self.settings.model),
+            r=self.settings.lora_r,
+            alpha=self.settings.lora_alpha,
+            dropout=self.settings.lora_dropout,
+            targets=self.settings.lora_targets,
+        )
 
     def work(self) -> float:
         return 2 / 3  # every gradient passes through, and hardly any weight has one
 
     def weights(self) -> Weights:
-        return MergedWeights(self.base, self.adapter_of(self.model))
+        return MergedWeights(self.base, self.adapter())
 
     def arrays(self) -> dict[str, Array]:
-        pairs = self.adapter_of(self.model).pairs
+        pairs = self.adapter().pairs
         factors = {f"lora.{name}.{side}": a for name, p in pairs.items() for side, a in (("A", p.a), ("B", p.b))}
         return {**super().arrays(), **factors}
 
@@ -72,6 +123,10 @@ class LoRATuner(FineTuner):
 
     def read(self, saved: SavedCheckpoint) -> None:
         self._take(saved.arrays())
+
+    def summary(self) -> str:
+        total = sum(spec.kind == "linear" for spec in self.model.config.tensors.values())
+        return f"LoRA on {len(list(lora_layers(self.model)))} of {total} matrices: {super().summary()}"
 
     def _take(self, arrays: Mapping[str, Array]) -> None:
         with torch.no_grad():
@@ -103,45 +158,17 @@ def make_tuner(
     training = config.training_config(base.config, material.rows_per_epoch / config.batch_size)
     training = replace(training, sample_prompt=material.prompts[0])
     model = make_model(training, base.config, device, None if config.from_scratch else base)
-    kind: type[FineTuner] = FineTuner
     if config.method == "lora":
-        kind = LoRATuner
-        add_lora(
-            model,
-            r=config.lora_r,
-            alpha=config.lora_alpha,
-            dropout=config.lora_dropout,
-            targets=config.lora_targets,
-            seed=config.seed,
-        )
-    elif config.method == "last":
+        return LoRATuner(config, training, model, codec, material, base)
+    if config.method == "last":
         freeze_all_but_last(model, config.last_layers)
-    trainer = kind(
-        training,
-        model,
-        material.source,
-        validation=_validation(material, training.eval_tokens),
-        codec=codec,
-        frequent=_frequent(material.texts, base.config, config.sampled_vocab // 2) if config.sampled_vocab else None,
-        about={"finetune": config.to_document(), "digest": material.digest},
-    )
-    trainer.patience = config.patience if material.valid else 0
-    if isinstance(trainer, LoRATuner):
-        trainer.base = base
-        trainer.adapter_of = partial(
-            read_lora,
-            base=base_name(config.model),
-            r=config.lora_r,
-            alpha=config.lora_alpha,
-            dropout=config.lora_dropout,
-            targets=config.lora_targets,
-        )
-    return trainer
+    return FineTuner(config, training, model, codec, material)
 
 
 def freeze_all_but_last(model: GPT2, n_layers: int) -> None:
     """Let only the last blocks and the LayerNorm after them be trained. Raises UsageError if there are fewer blocks.
 
+    >>> from cutaway.config import GPT2Config
     >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=2))
     >>> freeze_all_but_last(model, 1)
     >>> sorted({name.rsplit(".", 1)[0] for name, p in model.named_parameters() if p.requires_grad})
@@ -153,19 +180,6 @@ def freeze_all_but_last(model: GPT2, n_layers: int) -> None:
     model.ln_f.requires_grad_(True)
     for block in model.h[-n_layers:]:
         block.requires_grad_(True)
-
-
-def _validation(material: Material, n_tokens: int) -> list[Validation]:
-    valid = material.valid
-    if valid is None:
-        return []
-    batches = padded_batches(valid.examples, n_tokens)
-    return [Validation(lambda n_ctx: batches, valid.n_bytes / valid.n_learned)]
-
-
-def _frequent(texts: Sequence[NDArray[np.integer]], shape: GPT2Config, count: int) -> torch.Tensor:
-    counts = sum(np.bincount(text, minlength=shape.n_vocab) for text in texts)
-    return torch.from_numpy(np.argsort(-np.asarray(counts), kind="stable")[:count].copy())
 
 
 def base_name(model: str) -> str:
