@@ -22,10 +22,10 @@ LOGITS_CHUNK = 512  # rows of logits that `losses` holds at a time
 WEBTEXT_TOKENS = 9_035_582_198  # of OpenWebText, WebText's public reproduction, as nanoGPT counts them
 
 
-def flops_per_token(config: GPT2Config, n_ctx: int) -> int:
+def palm_flops_per_token(config: GPT2Config, n_ctx: int) -> int:
     """Compute the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens: 6 N + 12 L d T.
 
-    >>> flops_per_token(GPT2Config(), 1024)
+    >>> palm_flops_per_token(GPT2Config(), 1024)
     859885056
     """
     return 6 * config.n_params + 12 * config.n_layer * config.n_embd * n_ctx
@@ -183,7 +183,7 @@ class Training:
 
     @property
     def flops(self) -> float:
-        return self.tokens * flops_per_token(self.config, self.n_ctx)
+        return self.tokens * palm_flops_per_token(self.config, self.n_ctx)
 
     @property
     def micro_tokens(self) -> int:
@@ -211,7 +211,7 @@ def _work(training: Training) -> Iterator[Row]:
     yield Row("tokens", training.tokens, "", "assumed" if given else "published", source)
     yield Row("tokens per step", step, "", "exact", f"{training.batch_size} x {training.n_ctx}")
     yield Row("steps", math.ceil(training.tokens / step), "", "exact", "tokens / tokens per step")
-    per_token = flops_per_token(training.config, training.n_ctx)
+    per_token = palm_flops_per_token(training.config, training.n_ctx)
     yield Row("FLOPs per token", per_token, "FLOP", "computed", "6 N + 12 L d T")
     yield Row("FLOPs", training.flops, "FLOP", "computed", "FLOPs per token x tokens")
 

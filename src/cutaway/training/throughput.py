@@ -12,13 +12,13 @@ SIZE = 1024  # rows and columns of the matrices that are multiplied to measure t
 SECONDS = 0.3  # of that measurement
 
 
-def flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) -> int:
+def matmul_flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) -> int:
     """Return the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens.
 
     Counted are matrix products: 6 for each weight of a block and of the output matrix over `n_vocab` tokens (default:
     all), and attention to the tokens before, of which there are (n_ctx + 1) / 2 on average.
 
-    >>> flops_per_token(GPT2Config(), 1024)
+    >>> matmul_flops_per_token(GPT2Config(), 1024)
     797870592
     """
     blocks = sum(spec.size for spec in config.tensors.values() if spec.kind == "linear")

@@ -35,7 +35,7 @@ from cutaway.training.losses import CrossEntropy, Objective, SampledVocabulary
 from cutaway.training.optimizers import make_optimizer
 from cutaway.training.schedule import Schedule, StepPlan
 from cutaway.training.sharding import part_like, whole
-from cutaway.training.throughput import flops_per_token
+from cutaway.training.throughput import matmul_flops_per_token
 
 SAMPLE = GenerationConfig(max_new_tokens=48, temperature=0.8, top_p=0.95)
 SAMPLE_SEED = 0
@@ -130,7 +130,7 @@ class Trainer:
         """Return the floating-point operations of the matrix products of a step, with its progress as it is now."""
         plan = self.schedule.plan(step, self.progress())
         n_vocab = self.config.sampled_vocab if plan.samples_vocabulary else None
-        return self.config.batch_size * plan.n_ctx * flops_per_token(self.model.config, plan.n_ctx, n_vocab)
+        return self.config.batch_size * plan.n_ctx * matmul_flops_per_token(self.model.config, plan.n_ctx, n_vocab)
 
     def progress(self) -> float:
         """Return the share of the run that is done; 1 or more ends it."""
