@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.progress import ProgressLine, Silent
 from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import note, safe
 from cutaway.cli.train_plot import draw_page
+from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError, UsageError
 from cutaway.training.finetune_config import FineTuneConfig
 
@@ -58,6 +58,7 @@ def run(options: Namespace) -> None:
         raise UsageError("--shares must be different percentages above 0 and at most 100")
     check_int("--seeds", options.seeds, 1, 1000)
     try:
+        from cutaway.training.loop import Silent
         from cutaway.training.transfer import measure_transfer, table
     except ModuleNotFoundError as error:
         raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
@@ -66,7 +67,7 @@ def run(options: Namespace) -> None:
         if options.json:
             return Silent()
         note(f"run {each.number} of {count}: {each.name}")
-        return ProgressLine()
+        return TrainingProgress()
 
     shares = [share / 100 for share in options.shares]
     curve = measure_transfer(config, shares, range(1, options.seeds + 1), options.out, observe)

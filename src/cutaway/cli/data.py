@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
+from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import width
@@ -144,30 +145,26 @@ class ProgressMeter:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._shown = self._began
+        self._line = LiveLine(quiet=_SECONDS, shown=self._began)
         self._first: int | None = None
-        self._live = sys.stderr.isatty()
 
     def update(self, progress: "Progress") -> None:
         """Show the progress, at most every 0.2 s on a terminal and every 10 s elsewhere."""
         now = time.monotonic()
         if self._first is None:
             self._first = progress.done
-        if now - self._shown < (0.2 if self._live else _SECONDS):
+        if not self._line.is_due(now):
             return
-        self._shown = now
+        self._line.shown = now
         text = progress_line(progress, progress.done - self._first, now - self._began)
-        if self._live:
-            sys.stderr.write(f"\r\x1b[K{text[: columns() - 1]}")
-            sys.stderr.flush()
+        if self._line.is_live:
+            self._line.draw(text)
         else:
             note(text)
 
     def clear(self) -> None:
         """Remove the line from the terminal."""
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._line.clear()
 
 
 def progress_line(progress: "Progress", read: int, seconds: float) -> str:
@@ -175,15 +172,14 @@ def progress_line(progress: "Progress", read: int, seconds: float) -> str:
 
     >>> from cutaway.data.prepare import Progress
     >>> progress_line(Progress(done=50_000_000, total=200_000_000, tokens=12_000_000), 50_000_000, 10)
-    '25 %, 50.0 of 200.0 MB, 12,000,000 tokens, 5.0 MB/s, 0:30 left'
+    '25 %, 50.0 of 200.0 MB, 12,000,000 tokens, 5.0 MB/s, 30s left'
     """
     rate = read / max(seconds, 1e-9)
-    left = round((progress.total - progress.done) / rate) if rate else 0
-    clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}" if left >= 3600 else f"{left // 60}:{left % 60:02}"
+    left = (progress.total - progress.done) / rate if rate else 0
     share = progress.done / max(progress.total, 1)
     return (
         f"{share:.0%}, {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB, {progress.tokens:,} tokens, "
-        f"{rate / 1e6:.1f} MB/s, {clock} left"
+        f"{rate / 1e6:.1f} MB/s, {duration(left)} left"
     ).replace("%", " %", 1)
 
 

@@ -9,9 +9,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.progress import ProgressLine, Silent
 from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import DIM, columns, note, safe, style
+from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError
 from cutaway.training.finetune_config import FineTuneConfig
 
@@ -45,9 +45,10 @@ def run(options: Namespace) -> None:
     config = FineTuneConfig(**read_settings(options, FineTuneConfig))
     try:
         from cutaway.training.finetuning import finetune
+        from cutaway.training.loop import Silent
     except ModuleNotFoundError as error:
         raise EngineError("fine-tuning needs PyTorch: pip install 'cutaway[train]'") from error
-    result = finetune(config, options.out, Silent() if options.json else ProgressLine())
+    result = finetune(config, options.out, Silent() if options.json else TrainingProgress())
     if options.json:
         write_json(_document(options.out, result))
     elif result.after is None:

@@ -5,9 +5,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from cutaway.cli.arguments import add_json, open_source, write_json
-from cutaway.cli.progress import ProgressLine, Silent
 from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import note, safe
+from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError
 from cutaway.training.config import SCRATCH, TrainingConfig, read_toml
 
@@ -52,10 +52,11 @@ def run(options: Namespace) -> None:
     config = read_config(options)
     try:
         from cutaway.training.distributed import is_first_process
+        from cutaway.training.loop import Silent
         from cutaway.training.pretraining import train
     except ModuleNotFoundError as error:
         raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
-    outcome = train(config, options.out, Silent() if options.json else ProgressLine())
+    outcome = train(config, options.out, Silent() if options.json else TrainingProgress())
     if not is_first_process():
         return
     if options.json:

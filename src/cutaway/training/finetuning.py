@@ -64,7 +64,7 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
     >>> from cutaway.checkpoints import ArrayWeights, save_checkpoint
     >>> from cutaway.config import GPT2Config
     >>> from cutaway.tokenizer.fast import Tokenizer
-    >>> from cutaway.training.pretraining import Silent
+    >>> from cutaway.training.loop import Silent
     >>> shape = GPT2Config(n_ctx=8, n_embd=2, n_head=1, n_layer=1)
     >>> ones = ArrayWeights(shape, {name: np.ones(s, np.float32) for name, s in shape.tensor_shapes().items()})
     >>> with TemporaryDirectory() as directory:

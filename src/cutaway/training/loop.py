@@ -32,6 +32,19 @@ class Observer(Protocol):
         """Take a line that a person should read."""
 
 
+class Silent:
+    """An observer that prints nothing: that of a command whose result is JSON, and of all processes but the first."""
+
+    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
+        """Print nothing."""
+
+    def event(self, event: Event) -> None:
+        """Print nothing."""
+
+    def note(self, message: str) -> None:
+        """Print nothing."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of a session: the finished model's directory, or the signal that stopped it.
@@ -55,7 +68,6 @@ def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | 
     >>> from cutaway.data.dataset import Split
     >>> from cutaway.engines.pytorch.model import GPT2
     >>> from cutaway.training.config import TrainingConfig
-    >>> from cutaway.training.pretraining import Silent
     >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
     >>> model.initialise(seed=1)
     >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
@@ -116,7 +128,6 @@ def run_to_end(
     >>> from cutaway.data.dataset import Split
     >>> from cutaway.engines.pytorch.model import GPT2
     >>> from cutaway.training.config import TrainingConfig
-    >>> from cutaway.training.pretraining import Silent
     >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
     >>> model.initialise(seed=1)
     >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)

@@ -19,7 +19,7 @@ from cutaway.errors import RunError, UsageError
 from cutaway.loading import BUILTIN
 from cutaway.training.config import SCRATCH, TrainingConfig
 from cutaway.training.distributed import World, joined
-from cutaway.training.loop import Event, Observer, Outcome, resume_or_begin, run_to_end
+from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
 from cutaway.training.model import find_device, make_model
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
@@ -169,19 +169,6 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
         resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
-
-
-class Silent:
-    """An observer of the processes that print nothing: all but the first."""
-
-    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
-        """Print nothing."""
-
-    def event(self, event: Event) -> None:
-        """Print nothing."""
-
-    def note(self, message: str) -> None:
-        """Print nothing."""
 
 
 def _note_processes(saved: SavedCheckpoint, world: World, observer: Observer) -> None:
