@@ -20,7 +20,7 @@ FILE_SET = set(FILES)
 # "__init__" is what `import cutaway` shows; the rooms under the roof may use it like anybody else.
 ROOMS = (
     ("errors", "tensors"),
-    ("checks", "config", "layout", "numerics", "untrusted"),
+    ("checks", "config", "disk", "layout", "numerics", "untrusted"),
     ("formats", "tokenizer"),
     ("checkpoints", "data"),
     ("engines",),

@@ -12,11 +12,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cutaway.disk import hash_files
 from cutaway.untrusted import parse_object, quote, quote_name, raise_checkpoint_error, read_bytes
 
 NAME = "manifest.json"
 FORMAT = "cutaway-checkpoint/1"
-_CHUNK = 1 << 20
 
 
 def write_manifest(directory: Path, step: int) -> None:
@@ -30,7 +30,8 @@ def write_manifest(directory: Path, step: int) -> None:
     >>> manifest["step"], manifest["files"]["state.json"]["bytes"]
     (100, 2)
     """
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(directory.iterdir())}
+    paths = sorted(directory.iterdir())
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": hash_files([path])} for path in paths}
     body = {"format": FORMAT, "step": step, "files": files, "environment": fingerprint()}
     (directory / NAME).write_bytes(_encode(body))
 
@@ -77,7 +78,7 @@ def _check_files(directory: Path, files: Mapping[str, Mapping[str, object]]) -> 
         path = directory / name
         if (n_bytes := path.stat().st_size) != kept["bytes"]:
             raise_checkpoint_error(path, f"is damaged: {n_bytes} bytes long, not {kept['bytes']}")
-        if _sha256(path) != kept["sha256"]:
+        if hash_files([path]) != kept["sha256"]:
             raise_checkpoint_error(path, "is damaged: its SHA-256 differs from that of the saved file")
 
 
@@ -85,11 +86,6 @@ def _encode(body: Mapping[str, object]) -> bytes:
     """Return the one valid spelling of a manifest."""
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     return (json.dumps({**body, "sha256": digest}, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

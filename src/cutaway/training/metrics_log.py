@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from cutaway.checkpoints.replace import sync
+from cutaway.disk import sync
 from cutaway.errors import CheckpointError, RunError
 from cutaway.untrusted import parse_object, quote_path
 
@@ -84,9 +84,8 @@ class MetricsLog:
         return lines[:end]
 
     def _truncate(self, end: int) -> None:
-        with self.path.open("r+b") as file:
-            file.truncate(end)
-            os.fsync(file.fileno())
+        os.truncate(self.path, end)
+        sync(self.path)
 
     @contextmanager
     def _run_errors(self, what: str) -> Iterator[None]:

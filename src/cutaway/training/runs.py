@@ -24,10 +24,10 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, Weights, save_checkpoint
-from cutaway.checkpoints.replace import sync
 from cutaway.checkpoints.safetensors import read_arrays, write_arrays
 from cutaway.checkpoints.save import save_failure, weights_bytes, write_checkpoint
 from cutaway.checks import check_int
+from cutaway.disk import sync
 from cutaway.errors import CheckpointError, RunError, UsageError, complain
 from cutaway.formats import FORMATS
 from cutaway.tokenizer.codec import Codec
