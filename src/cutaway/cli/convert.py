@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import SOURCES, add_json, open_source, write_json
+from cutaway.cli.arguments import SOURCES, add_json, write_json
 from cutaway.cli.terminal import note, safe
 from cutaway.errors import UsageError
 
@@ -55,7 +55,7 @@ def run(options: Namespace) -> None:
 
 
 def _convert(options: Namespace) -> list[str]:
-    from cutaway.checkpoints import save_checkpoint
+    from cutaway.checkpoints import open_source, save_checkpoint
     from cutaway.loading import left_out_message
 
     max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
@@ -123,6 +123,8 @@ def _notes(weights: "ForeignWeights", *, from_nanogpt: bool) -> Iterator[str]:
 
 
 def _report(options: Namespace, directory: str, notes: list[str]) -> None:
+    from cutaway.checkpoints import open_source
+
     written = open_source(directory)
     files = sorted(path.name for path in written.path.glob("*.safetensors"))
     if options.json:

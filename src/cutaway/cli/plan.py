@@ -3,12 +3,10 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import SOURCES, add_json, open_source, write_json
+from cutaway.cli.arguments import SOURCES, add_json, find_config, write_json
 from cutaway.cli.terminal import safe
-from cutaway.config import GPT2Config, published
 from cutaway.layout import table
 
 if TYPE_CHECKING:
@@ -46,7 +44,7 @@ def run(options: Namespace) -> None:
     from cutaway.training.hardware import find_hardware
     from cutaway.training.plan import WEBTEXT_TOKENS, Training, plan
 
-    config = _find_config(options.model)
+    config = find_config(options.model)
     training = Training(
         config,
         WEBTEXT_TOKENS if options.tokens is None else options.tokens,
@@ -64,11 +62,6 @@ def run(options: Namespace) -> None:
         write_json(about | {"rows": [asdict(row) for row in rows]})
     else:
         print("\n".join(_page(options.model, hardware.name, training, rows)))
-
-
-def _find_config(source: str) -> GPT2Config:
-    known = published(source)
-    return known.config if known and not Path(source).is_dir() else open_source(source).config
 
 
 def _page(model: str, hardware: str, training: "Training", rows: "Sequence[Row]") -> list[str]:

@@ -4,7 +4,7 @@ import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from cutaway.cli.arguments import add_json, open_source, write_json
+from cutaway.cli.arguments import add_json, write_json
 from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import note, safe
 from cutaway.cli.training_progress import TrainingProgress
@@ -43,6 +43,8 @@ def _shape(init: object) -> dict[str, object]:
     """Return the settings that a model to start from gives, if there is one."""
     if init == SCRATCH:
         return {}
+    from cutaway.checkpoints import open_source
+
     config = open_source(str(init)).config
     return {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx")}
 

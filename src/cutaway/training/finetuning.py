@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cutaway.checkpoints import Checkpoint, open_checkpoint
+from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.checkpoints.adapter import save_adapter
-from cutaway.checkpoints.sources import BUILTIN
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import generate
@@ -79,7 +78,7 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
     device = find_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    base = open_checkpoint(BUILTIN if config.model == "builtin" else config.model)
+    base = open_source(config.model)
     codec = base.tokenizer()
     if codec is None:
         raise UsageError(f"{config.model} has no tokenizer files: put them beside its weights")

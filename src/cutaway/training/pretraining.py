@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.checkpoints import Weights, open_source
 from cutaway.config import GPT2Config
 from cutaway.data.batches import Windows, evaluation_windows
 from cutaway.data.dataset import Dataset, open_dataset
 from cutaway.errors import RunError, UsageError
-from cutaway.loading import BUILTIN
 from cutaway.training.config import SCRATCH, TrainingConfig
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
@@ -144,7 +143,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     world.check_rows(config.batch_size)
     corpus = Corpus.open(config)
     source = corpus.windows(config.seed)
-    init = None if config.init == SCRATCH else open_checkpoint(BUILTIN if config.init == "builtin" else config.init)
+    init = None if config.init == SCRATCH else open_source(config.init)
     shape = model_config(config, corpus, init)
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
