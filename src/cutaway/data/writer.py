@@ -16,32 +16,14 @@ from numpy.typing import NDArray
 from cutaway.data.blocks import PartId
 from cutaway.data.dataset import DOCUMENTS, LEARNED, TOKENIZER, TOKENS
 from cutaway.data.encode import EncodedBlock, EncodedSplit, id_type
+from cutaway.data.inputs import Inputs
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
-from cutaway.data.sources import SourceFile
 from cutaway.disk import hash_files, replacing_file, sync
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.untrusted import quote_path
 
 PROGRESS = "progress.jsonl"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything but the tokenizer that the bytes of a corpus depend on."""
-
-    sources: tuple[SourceFile, ...]
-    valid_share: float
-    field: str
-    block_bytes: int
-    part_bytes: int
-
-    def document(self) -> dict[str, object]:
-        """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
-        files = [
-            [str(source.path), source.n_bytes, source.split, source.path.stat().st_mtime_ns] for source in self.sources
-        ]
-        return {**vars(self), "sources": files}
 
 
 @dataclass(frozen=True)
