@@ -2,13 +2,14 @@
 
 import gzip
 import hashlib
-import json
 import lzma
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cutaway.data.json_lines import parse_json_line
 from cutaway.errors import UsageError
 
 _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz": gzip.decompress}
@@ -96,15 +97,9 @@ def json_lines(data: bytes, name: str) -> Iterator[tuple[str, dict[str, object]]
     >>> list(json_lines(b'{"label": 3}', "a.jsonl"))
     [('a.jsonl:1', {'label': 3})]
     """
-    for number, line in enumerate(data.splitlines(), start=1):
+    for number, line in enumerate(data.removeprefix(BOM_UTF8).splitlines(), start=1):
         place = f"{name}:{number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise UsageError(f"{place}: not JSON") from None
-        if not isinstance(record, dict):
-            raise UsageError(f"{place}: not a JSON object")
-        yield place, record
+        yield place, parse_json_line(line, place)
 
 
 def text_field(record: dict[str, object], key: str, place: str) -> str:
