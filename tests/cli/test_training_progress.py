@@ -3,8 +3,8 @@
 import io
 
 import pytest
-from cutaway.cli.training_progress import TrainingProgress
 
+from cutaway.cli.training_progress import TrainingProgress
 from tests.training.runs_of import make_trainer
 
 

@@ -90,7 +90,22 @@ def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | 
 def resume_or_begin(
     trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None, observer: Observer
 ) -> None:
-    """Resume from a checkpoint, or begin with an empty log. Under torchrun as `resume` is called."""
+    """Resume from a checkpoint if there is one, else begin with an empty log. All processes call it, as `resume`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.data.batches import Windows
+    >>> from cutaway.data.dataset import Split
+    >>> from cutaway.engines.pytorch.model import GPT2
+    >>> from cutaway.training.config import TrainingConfig
+    >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
+    >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
+    >>> trainer = Trainer(TrainingConfig(n_ctx=4, batch_size=2, max_steps=3), model, source)
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     resume_or_begin(trainer, run.newest(), run, Silent())
+    >>> trainer.steps
+    0
+    """
     if trainer.world.broadcast(saved is not None):
         resume(trainer, saved, run)
         if run is not None:

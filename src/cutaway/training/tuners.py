@@ -141,11 +141,10 @@ def make_tuner(
     """Make the model of a run with the parameters that are trained, and its trainer.
 
     >>> from tempfile import TemporaryDirectory
-    >>> from cutaway.checkpoints import open_checkpoint
-    >>> from cutaway.checkpoints.sources import BUILTIN
+    >>> from cutaway.checkpoints import open_source
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> from cutaway.training.material import open_material
-    >>> base = open_checkpoint(BUILTIN)
+    >>> base = open_source("builtin")
     >>> with TemporaryDirectory() as directory:
     ...     path = Path(directory) / "robots.jsonl"
     ...     _ = path.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
