@@ -59,7 +59,7 @@ def add_lora(
     for name in names:
         linear = model.get_submodule(name)
         assert isinstance(linear, nn.Linear), name
-        generator = torch.Generator().manual_seed(seed << 32 | zlib.crc32(name.encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # it uses 32 bits
         parent, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent), attribute, LoRALinear(linear, r, alpha, dropout, generator))
     return names
