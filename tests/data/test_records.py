@@ -54,6 +54,7 @@ def test_each_message_of_the_assistant_is_learned_after_all_before_it() -> None:
         ("{}", '2: must be {"text"}, {"prompt", "completion"} or {"messages"}, and has no keys'),
         ('{"prompt": "a"}', "2: must be"),
         ('{"text": "a", "messages": []}', "2: must be"),
+        ('{"text": "a", "prompt": "b", "completion": "c"}', "2: must be"),
         ('{"prompt": "a", "competion": "b"}', "2: unknown key 'competion'; did you mean 'completion'?"),
         ('{"text": 1}', "2: 'text' must be text, not 1"),
         ('{"messages": {}}', "2: 'messages' must be a list, not {}"),
