@@ -264,3 +264,14 @@ def test_from_scratch_only_the_shape_is_the_models(base: str, tmp_path: Path) ->
     trainer = tuner(settings)
     assert not np.array_equal(trainer.model.export()["wte.weight"], open_checkpoint(base).read("wte.weight"))
     assert trainer.source.tokens_per_epoch < tuner(replace(settings, share=1.0)).source.tokens_per_epoch
+
+
+def test_another_file_to_validate_on_is_other_data(base: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    files = [lines(tmp_path / f"{n}.jsonl", {"text": f"number {n}"}) for n in range(2)]
+    assert len({open_material(config(base, data, valid=valid), BYTES, 64).digest for valid in files}) == 2
+
+
+def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:
+    settings = config(base, lines(tmp_path / "a.jsonl", {"text": "aaaabbbcc"}), valid="0%", sampled_vocab=6)
+    assert tuner(settings).frequent.tolist() == [*BYTES.encode("abc")]

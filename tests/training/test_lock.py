@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -49,10 +50,18 @@ def test_a_dead_owner_is_succeeded(tmp_path: Path, change: dict[str, str]) -> No
 
 def test_a_lock_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    fsync = os.fsync
-    link = os.link
-    monkeypatch.setattr(os, "fsync", lambda *arguments: (calls.append("fsync"), fsync(*arguments)))
-    monkeypatch.setattr(os, "link", lambda *arguments: (calls.append("link"), link(*arguments)))
+
+    def observed(name: str) -> Callable[..., None]:
+        function = getattr(os, name)
+
+        def call(*arguments: object) -> None:
+            calls.append(name)
+            function(*arguments)
+
+        return call
+
+    for name in ("fsync", "link"):
+        monkeypatch.setattr(os, name, observed(name))
     Lock(tmp_path).release()
     assert calls == ["fsync", "link"]
 
