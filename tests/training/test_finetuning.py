@@ -215,6 +215,9 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     assert len(train) + sum(map(len, valid)) == len(path.read_text())
     assert all(text not in train for text in valid if text)
     assert material.bytes_per_token == pytest.approx(len(train) / sum(map(len, material.texts)), rel=0.02)
+    assert material.rows_per_epoch == pytest.approx(sum(map(len, material.texts)) / 64)
+    [held] = tuner(settings).validation
+    assert held.bytes_per_token == pytest.approx(sum(map(len, valid)) / material.valid.n_learned)
     result = fine_tune(settings, tmp_path / "run")
     assert result.after is not None
     assert result.after["valid_loss"] < result.before["valid_loss"]
