@@ -5,7 +5,6 @@ import subprocess
 import sys
 import urllib.request
 import webbrowser
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,14 +129,6 @@ def test_text_requires_a_tokenizer(served: Served, mute: str) -> None:
     result = invoke("explore", "--port", "0", "--model", mute, "--text", "A robot")
     assert result.code == 2
     assert "no tokenizer files" in result.error
-
-
-@pytest.fixture
-def heeded_ctrl_c() -> Iterator[None]:
-    """A shell's background job does not heed it, nor do its children; with a handler here, they do."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeded_ctrl_c")

@@ -120,6 +120,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert resumed_at.tokens > stopped_at.tokens - 15_000  # those of a part, which is encoded again
 
 
+@pytest.mark.usefixtures("heeded_ctrl_c")
 def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
     """With workers, which must end too, at moments that nobody chose."""
     script = (

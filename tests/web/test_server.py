@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import urllib.request
+from asyncio.constants import ACCEPT_RETRY_DELAY
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -222,25 +223,37 @@ def test_nothing_is_logged_about_invalid_requests(
     assert [record for record in caplog.records if record.levelname not in ("DEBUG", "INFO")] == []
 
 
+async def answer_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer when asyncio has tried again to accept the connections that it could not accept when the request came."""
+    await asyncio.sleep(2 * ACCEPT_RETRY_DELAY)
+    await echo(scope, receive, send)
+
+
 SERVE_WITH_FEW_DESCRIPTORS = """
-import resource
+import resource, sys
 from cutaway.web.server import listen, serve
 from cutaway.web.worker import Worker
-from tests.web.test_server import echo
+from tests.web import test_server
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))
 listener = listen("127.0.0.1", 0)
 print(listener.port, flush=True)
-serve(listener, echo, Worker())
+serve(listener, getattr(test_server, sys.argv[1]), Worker())
 """
+COMPLAINT = "cutaway: no more connections can be accepted for now: Too many open files\n"
+
+
+def serve_with_few_descriptors(app: str) -> tuple[subprocess.Popen[str], int]:
+    """Start a server of an app of this module in a process; returns it with its port."""
+    command = [sys.executable, "-c", SERVE_WITH_FEW_DESCRIPTORS, app]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
 
 
 def test_a_flood_of_connections_is_told_in_one_line() -> None:
-    command = [sys.executable, "-c", SERVE_WITH_FEW_DESCRIPTORS]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    process, port = serve_with_few_descriptors("echo")
     assert process.stderr is not None
-    port = int(process.stdout.readline())
     flood = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(60)]
     told = process.stderr.readline()
     for connection in flood:
@@ -249,5 +262,18 @@ def test_a_flood_of_connections_is_told_in_one_line() -> None:
         assert response.status == 200
     process.terminate()
     _, rest = process.communicate(timeout=30)
-    assert told == "cutaway: no more connections can be accepted for now: Too many open files\n"
+    assert told == COMPLAINT
     assert rest == ""
+
+
+def test_a_server_that_exits_soon_after_a_flood_prints_nothing_more() -> None:
+    process, port = serve_with_few_descriptors("answer_late")
+    with process, socket.create_connection(("127.0.0.1", port), timeout=20) as open_request:
+        open_request.sendall(GET)
+        flood = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(60)]
+        assert process.stderr is not None
+        assert process.stderr.readline() == COMPLAINT
+        process.terminate()
+        assert process.communicate(timeout=30) == ("", "")
+        for connection in flood:
+            connection.close()

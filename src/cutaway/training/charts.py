@@ -100,6 +100,8 @@ def _ticks(low: float, high: float, count: int) -> tuple[tuple[float, str], ...]
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
+    if first > last:  # a step of 5, or of 10, can skip the range
+        return _ticks(low, high, count + 1)
     return tuple((i * step, tick_label(i * step, step)) for i in range(first, last + 1))
 
 

@@ -136,8 +136,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
     def _handle_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Complain in one line, and not each time, of a connection that the system has no resources for."""
+        """Complain in one line, and not each time, of a connection that the system has no resources for.
+
+        asyncio tries again to accept it after a second, also where the server has closed its sockets in the meantime.
+        """
         error = context.get("exception")
+        if self.should_exit and "_start_serving" in context["message"]:
+            return
         if not isinstance(error, OSError) or error.errno not in _NO_RESOURCES or "socket" not in context:
             loop.default_exception_handler(context)
         elif time.monotonic() >= self._complained + QUIET:
