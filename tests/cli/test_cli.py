@@ -90,6 +90,8 @@ class TestErrors:
             (["generate", "a", "b"], 2, "unrecognized arguments: b; put a text of several words in quotes"),
             (["tokenizer", "encode", "-x"], 2, "unrecognized arguments: -x (see cutaway tokenizer encode --help)"),
             (["generate", "--max", "1"], 2, "unrecognized arguments: --max"),
+            (["convert", "a", "b", "c"], 2, "unrecognized arguments: c (see cutaway convert --help)"),
+            (["train", "plt", "run"], 2, "no such file: plt; did you mean cutaway train plot?"),
             (["generate", "-n", "x"], 2, "invalid int value"),
             (["generate", "--temperature", "-1"], 2, "temperature"),
             (["generate", "--top-p", "0"], 2, "not 0"),
@@ -114,6 +116,22 @@ class TestErrors:
         assert result.code == code
         assert part in result.error
         assert "\x1b" not in result.err
+
+    @pytest.mark.parametrize(
+        ("command", "arguments", "name", "files"),
+        [
+            ("eval", "lambada --model gpt2 a", "what", ["lambada", "a"]),
+            ("eval", "a.txt --stride 64 b.jsonl --json c", "what", ["a.txt", "b.jsonl", "c"]),
+            ("eval", "--json -- -a b", "what", ["-a", "b"]),
+            ("data", "prepare books --out o a.jsonl --field f", "files", ["books", "a.jsonl"]),
+            ("tokenizer", "train books --vocab-size 300 --out t a.jsonl", "files", ["books", "a.jsonl"]),
+            ("tokenizer", "decode 1 --json 2", "ids", ["1", "2"]),
+            ("train_plot", "run -o y.svg r1", "runs", ["run", "r1"]),
+        ],
+    )
+    def test_options_may_stand_between_files(self, command: str, arguments: str, name: str, files: list[str]) -> None:
+        options = vars(make_parser(command).parse_args(arguments.split()))
+        assert [str(file) for file in options[name]] == files
 
     def test_reports_an_unknown_engine(self, tiny: str) -> None:
         result = invoke("generate", "--model", tiny, "--engine", "steam", "x")

@@ -130,6 +130,7 @@ class TestDocuments:
             assert "nothing to score: all documents are empty" in invoke(*command(tiny), *source).error
         assert "nothing to score: give a FILE" in invoke(*command(tiny), terminal=True).error
         assert "No such file" in invoke(*command(tiny), str(tmp_path / "none.txt")).error
+        assert "no such file: lambda; did you mean the task lambada?" in invoke("eval", "lambda", "f").error
         assert "give files, or --text, or --ids" in invoke(*command(tiny), "a.txt", "--text", "b").error
         assert "stride must be from 1 to 32" in invoke(*command(tiny), "--text", TEXT, "--stride", "33").error
         assert "not allowed with" in invoke("eval", "a", "--window", "overlap", "--stride", "3").error

@@ -14,6 +14,7 @@ import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.config import GPT2Config
 from cutaway.errors import CutawayError, UsageError
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
 from cutaway.training.loop import Event, Outcome
 from cutaway.training.pretraining import Corpus, train
@@ -106,6 +107,21 @@ def test_a_run_continues_a_model(tmp_path: Path, corpora: tuple[str, str]) -> No
         run(tmp_path / "other", CONFIG, **changes, n_layer=2)
     with pytest.raises(UsageError, match=r"n_ctx .32. must be at most that of .*first .16."):
         run(tmp_path / "other", CONFIG, **changes, n_ctx=32)
+
+
+def test_a_model_with_another_tokenizer_than_the_data_is_refused(tmp_path: Path, corpora: tuple[str, str]) -> None:
+    gpt2 = Tokenizer.gpt2().vocabulary
+    swapped = dict(zip(gpt2.ids, [1, 0, *range(2, len(gpt2.ids))], strict=True))
+    shape = GPT2Config(n_ctx=16, n_embd=8, n_head=2, n_layer=1)
+    for name, ids in (("same", gpt2.ids), ("other", swapped)):
+        tokenizer = Tokenizer(replace(gpt2, ids=ids))
+        save_checkpoint(tmp_path / name, random_weights(shape), tokenizer=tokenizer)
+    changes: dict[str, Any] = {"data": corpora[:1], "max_steps": 1}
+    assert run(tmp_path / "run", CONFIG, init=str(tmp_path / "same"), **changes)[0].steps == 1
+    complaint = "stories and .*other have different tokenizers: prepare the data with --tokenizer .*other$"
+    with pytest.raises(UsageError, match=complaint):
+        run(tmp_path / "refused", CONFIG, init=str(tmp_path / "other"), **changes)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, str]) -> None:

@@ -55,8 +55,16 @@ exit codes:
   141  the reader of standard output went away"""
 
 
+_TEXTS = ("PROMPT", "TEXT")  # placeholders of arguments that are a text, of which a shell may have made several
+
+
 class Parser(argparse.ArgumentParser):
-    """ArgumentParser whose errors are UsageErrors of one line, with the nearest option for a mistyped one."""
+    """ArgumentParser whose errors are UsageErrors of one line, with the nearest option for a mistyped one.
+
+    Options may stand between the files of a command that takes several.
+    """
+
+    _is_intermixed = False  # while argparse parses the options, and then the rest
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -69,7 +77,17 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as argparse does, but refuse an unknown argument here, in the (sub)command that does not know it."""
-        known, unknown = super().parse_known_args(args, namespace)
+        given = sys.argv[1:] if args is None else list(args)
+        if self._is_intermixed:
+            return super().parse_known_args(given, namespace)
+        if "--" not in given and any(action.nargs in ("*", "+") for action in self._get_positional_actions()):
+            self._is_intermixed = True
+            try:
+                known, unknown = self.parse_known_intermixed_args(given, namespace)
+            finally:
+                self._is_intermixed = False
+        else:
+            known, unknown = super().parse_known_args(given, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._guess(unknown[0])}")
         return known, unknown
@@ -78,7 +96,8 @@ class Parser(argparse.ArgumentParser):
         from difflib import get_close_matches
 
         if not unknown.startswith("-"):
-            return "; put a text of several words in quotes"
+            takes_text = any(action.metavar in _TEXTS for action in self._get_positional_actions())
+            return "; put a text of several words in quotes" if takes_text else ""
         near = get_close_matches(unknown.partition("=")[0], self._option_string_actions, n=1)
         return f"; did you mean {near[0]}?" if near else ""
 
@@ -106,11 +125,24 @@ def _run(arguments: Sequence[str]) -> None:
 def split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     """Return the module of the command that arguments begin with, and the rest of them.
 
+    Raises UsageError for a mistyped second word.
+
     >>> split_command(["train", "plot", "run"]), split_command(["train", "--out", "run"])
     (('train_plot', ['run']), ('train', ['--out', 'run']))
     """
     n_words = 2 if tuple(arguments[:2]) in SUBCOMMANDS else 1
+    if n_words == 1 and len(arguments) > 1 and any(arguments[0] == first for first, _ in SUBCOMMANDS):
+        _check_subcommand(*arguments[:2])
     return "_".join(arguments[:n_words]), arguments[n_words:]
+
+
+def _check_subcommand(first: str, second: str) -> None:
+    """Raise UsageError for a word that is almost a subcommand, and not a file."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(second, [name for command, name in SUBCOMMANDS if command == first], n=1)
+    if near and not os.path.lexists(second):
+        raise UsageError(f"no such file: {second}; did you mean cutaway {first} {near[0]}?")
 
 
 def make_parser(name: str) -> Parser:

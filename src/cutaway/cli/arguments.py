@@ -101,7 +101,7 @@ def add_prompt(parser: ArgumentParser) -> None:
     meaning = "text; - is standard input, and so is a pipe without a PROMPT"
     group.add_argument("prompt", nargs="?", metavar="PROMPT", help=meaning)
     group.add_argument("--file", type=Path, metavar="PATH", help="read the prompt from a file")
-    group.add_argument("--ids", type=int, nargs="+", metavar="ID", help="a prompt of token ids")
+    group.add_argument("--ids", action="extend", type=int, nargs="+", metavar="ID", help="a prompt of token ids")
     parser.add_argument(
         "--special", action="store_true", help="<|endoftext|> in the prompt is the token, not plain text"
     )

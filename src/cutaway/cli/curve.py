@@ -44,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory of the curve and its runs")
     parser.add_argument(
-        "--shares", type=float, nargs="+", default=SHARES, metavar="P", help="percent; default: 1 3 10 100"
+        "--shares", action="extend", type=float, nargs="+", metavar="P", help="percent; default: 1 3 10 100"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs for each point; default: %(default)s")
     add_json(parser)
@@ -54,7 +54,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     """Train the missing runs, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
     config = FineTuneConfig(**read_settings(options, FineTuneConfig))
-    if any(not 0 < share <= 100 for share in options.shares) or len(set(options.shares)) < len(options.shares):
+    percentages = options.shares or SHARES
+    if any(not 0 < share <= 100 for share in percentages) or len(set(percentages)) < len(percentages):
         raise UsageError("--shares must be different percentages above 0 and at most 100")
     check_int("--seeds", options.seeds, 1, 1000)
     try:
@@ -69,7 +70,7 @@ def run(options: Namespace) -> None:
         note(f"run {each.number} of {count}: {each.name}")
         return TrainingProgress()
 
-    shares = [share / 100 for share in options.shares]
+    shares = [share / 100 for share in percentages]
     curve = measure_transfer(config, shares, range(1, options.seeds + 1), options.out, observe)
     if curve.signal is not None:
         note(f"{options.out}: saved; the same command resumes")

@@ -40,7 +40,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("what", nargs="*", metavar="FILE", help=meaning)
     text = parser.add_mutually_exclusive_group()
     text.add_argument("--text", help="a text, instead of files")
-    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, of which the first is not scored")
+    text.add_argument(
+        "--ids",
+        action="extend",
+        type=int,
+        nargs="+",
+        metavar="ID",
+        help="token ids, of which the first is not scored",
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="for paper: the folder with the tasks' files")
     windows = parser.add_argument_group("windows", "for a text that is longer than the context")
     pace = windows.add_mutually_exclusive_group()
@@ -66,7 +73,19 @@ def run(options: Namespace) -> None:
     elif first in TASKS:
         _run_task(options, TASKS[first])
     else:
+        _check_name(first)
         _run_documents(options)
+
+
+def _check_name(first: str) -> None:
+    """Raise UsageError for a word that is almost a task's name, and not a file."""
+    from difflib import get_close_matches
+
+    from cutaway.evaluation.tasks import TASKS
+
+    near = get_close_matches(first, [*TASKS, PAPER], n=1)
+    if near and not Path(first).exists():
+        raise UsageError(f"no such file: {first}; did you mean the task {near[0]}?")
 
 
 def _run_documents(options: Namespace) -> None:

@@ -1,7 +1,7 @@
 """The settings of a configuration as flags: a flag for each of its fields, in its groups."""
 
-from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Container
+from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Container, Sequence
 from dataclasses import Field, fields
 from typing import Any
 
@@ -30,11 +30,22 @@ def _add_setting(group: Any, setting: "Field[Any]") -> None:
     if kind is bool:
         group.add_argument(flag, action=BooleanOptionalAction, default=SUPPRESS, help=meaning)
     elif kind in (int, float, str):
-        group.add_argument(flag, default=SUPPRESS, metavar="NAME" if kind is str else "N", help=meaning)
+        metavar = "NAME" if kind is str else "N"
+        group.add_argument(flag, action=_StoreOnce, default=SUPPRESS, metavar=metavar, help=meaning)
     else:
-        group.add_argument(
-            flag, nargs="+", default=SUPPRESS, metavar="DIR" if setting.name == "data" else "X", help=meaning
-        )
+        metavar = "DIR" if setting.name == "data" else "X"
+        group.add_argument(flag, action="extend", nargs="+", default=SUPPRESS, metavar=metavar, help=meaning)
+
+
+class _StoreOnce(Action):
+    """Stores a value; refuses a second one, which would otherwise silently replace it."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: str | Sequence[Any] | None, flag: str | None = None
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            raise ArgumentError(self, "given twice")
+        setattr(namespace, self.dest, values)
 
 
 def read_settings(options: Namespace, config: type) -> dict[str, Any]:

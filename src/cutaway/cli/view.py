@@ -15,7 +15,7 @@ def add_view(parser: ArgumentParser) -> None:
     """Declare the text or token ids, and the layer, head and position."""
     text = parser.add_mutually_exclusive_group()
     text.add_argument("--text", help=f'text, read after <|endoftext|>; default: "{EXAMPLE_TEXT}"')
-    text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, read as given")
+    text.add_argument("--ids", action="extend", type=int, nargs="+", metavar="ID", help="token ids, read as given")
     parser.add_argument("--layer", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
     parser.add_argument("--head", type=int, default=0, metavar="N", help="from 0; default: %(default)s")
     parser.add_argument("--position", type=int, default=-1, metavar="N", help="token, from 0; -1 (default): the last")

@@ -17,6 +17,7 @@ from cutaway.errors import UsageError
 from cutaway.layout import visible
 from cutaway.tokenizer import bpe, chunked
 from cutaway.tokenizer.added import WordFinder
+from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.gpt2 import N_VOCAB, ShortTexts
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary, gpt2_vocabulary
 
@@ -123,6 +124,19 @@ class Tokenizer:
             else:
                 ids.append(index)
         return ids
+
+    def encodes_like(self, other: Codec) -> bool:
+        """Return True if another codec gives every text the same ids, and begins texts with the same token.
+
+        >>> Tokenizer.gpt2().encodes_like(Tokenizer(Vocabulary({"a": 0}, [], control={})))
+        False
+        """
+        if not isinstance(other, Tokenizer):
+            return False
+        ours = self.vocabulary
+        theirs = other.vocabulary
+        same_ids = (ours.ids, ours.merges, ours.added) == (theirs.ids, theirs.merges, theirs.added)
+        return same_ids and self.bos == other.bos
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of token ids; invalid UTF-8 is replaced by U+FFFD. Raises UsageError for an unknown id.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cutaway.checkpoints import Weights, open_source
+from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.config import GPT2Config
 from cutaway.data.batches import Windows, evaluation_windows
 from cutaway.data.dataset import Dataset, open_dataset
@@ -187,7 +187,7 @@ def _device(config: TrainingConfig, world: World) -> torch.device:
     return torch.device("cuda", world.local_rank)
 
 
-def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -> GPT2Config:
+def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None) -> GPT2Config:
     """Return the shape of the model: that of the configuration, or of the checkpoint to start from.
 
     Raises UsageError if the checkpoint does not fit the configuration or the data.
@@ -212,12 +212,23 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -
         raise UsageError(
             f"init: {config.init} has {shape.n_vocab} tokens, the data {n_vocab}: prepare it for the model"
         )
+    _check_tokenizer(config, corpus.datasets[0], init)
     for name in ("n_layer", "n_head", "n_embd"):
         if getattr(config, name) != getattr(shape, name):
             raise UsageError(f"init: {config.init} has {name} {getattr(shape, name)}, not {getattr(config, name)}")
     if config.n_ctx > shape.n_ctx:
         raise UsageError(f"n_ctx ({config.n_ctx}) must be at most that of {config.init} ({shape.n_ctx})")
     return shape
+
+
+def _check_tokenizer(config: TrainingConfig, data: Dataset, init: Checkpoint) -> None:
+    """Raise UsageError if a checkpoint to start from has another tokenizer than the data."""
+    tokenizer = init.tokenizer()
+    if tokenizer is not None and not tokenizer.encodes_like(data.codec):
+        raise UsageError(
+            f"{quote_path(data.directory)} and {config.init} have different tokenizers: "
+            f"prepare the data with --tokenizer {config.init}"
+        )
 
 
 def check_resumable(
