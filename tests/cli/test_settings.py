@@ -1,0 +1,38 @@
+"""Settings as flags."""
+
+import argparse
+
+import pytest
+
+from cutaway.cli import COMMANDS, SUBCOMMANDS, make_parser
+from cutaway.cli.settings import read_settings
+from cutaway.training.config import TrainingConfig
+from tests.cli.invoke import invoke
+
+NAMES = [*COMMANDS, *("_".join(words) for words in SUBCOMMANDS)]
+
+
+def test_a_list_given_twice_is_joined() -> None:
+    options = make_parser("train").parse_args(["--out", "run", "--data", "a", "b", "--data", "c"])
+    assert read_settings(options, TrainingConfig)["data"] == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("flag", ["--data", "--max-steps"])
+def test_a_single_value_given_twice_is_refused(flag: str) -> None:
+    result = invoke("finetune", "--out", "run", flag, "1", flag, "2")
+    assert result.code == 2
+    assert f"argument {flag}: given twice" in result.error
+
+
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Return a parser and those of its actions."""
+    actions = [action.choices.values() for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [parser, *(each for choices in actions for inner in choices for each in parsers(inner))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_flag_of_a_list_drops_what_it_was_given_before(name: str) -> None:
+    flags = [action for each in parsers(make_parser(name)) for action in each._actions if action.option_strings]
+    dropping = [action.option_strings for action in flags if action.nargs in ("+", "*")]
+    kept = [action.option_strings for action in flags if isinstance(action, argparse._ExtendAction)]
+    assert dropping == kept
