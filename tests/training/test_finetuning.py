@@ -242,7 +242,7 @@ def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) ->
         fine_tune(replace(settings, data=pairs(tmp_path, 13)), tmp_path / "run")
     settings = replace(settings, data=pairs(tmp_path))
     save_checkpoint(tmp_path / "other", open_checkpoint(base), tokenizer=BYTES)
-    with pytest.raises(UsageError, match="the run began with the model .*base: use another --out"):
+    with pytest.raises(UsageError, match="the run was started from the model .*base: use another --out"):
         fine_tune(replace(settings, model=str(tmp_path / "other")), tmp_path / "run")
 
 
