@@ -66,11 +66,14 @@ def describe(model: "Model") -> dict[str, object]:
 
 def find_config(source: str) -> "GPT2Config":
     """Return the shape of a model; those of OpenAI are known without their files."""
-    from cutaway.checkpoints import open_source
     from cutaway.config import published
 
     known = published(source)
-    return known.config if known and not Path(source).is_dir() else open_source(source).config
+    if known and not Path(source).is_dir():
+        return known.config
+    from cutaway.checkpoints import open_source  # which needs NumPy
+
+    return open_source(source).config
 
 
 def read_tokenizer(name: str | None) -> "Tokenizer":
@@ -78,7 +81,6 @@ def read_tokenizer(name: str | None) -> "Tokenizer":
 
     For that, by any of its models' names, nothing is fetched. Raises CheckpointError for a model without one.
     """
-    from cutaway.checkpoints import open_source
     from cutaway.config import published
     from cutaway.tokenizer.fast import Tokenizer
 
@@ -89,6 +91,8 @@ def read_tokenizer(name: str | None) -> "Tokenizer":
         return Tokenizer.from_files(path)
     if published(name) and not path.is_dir():
         return Tokenizer.gpt2()
+    from cutaway.checkpoints import open_source  # which needs NumPy
+
     tokenizer = open_source(name).tokenizer()
     if tokenizer is None:
         raise CheckpointError(f"{name} has no tokenizer files")

@@ -83,8 +83,9 @@ def _check_name(first: str) -> None:
 
     from cutaway.evaluation.tasks import TASKS
 
+    is_name = not Path(first).suffix and not Path(first).exists()
     near = get_close_matches(first, [*TASKS, PAPER], n=1)
-    if near and not Path(first).exists():
+    if near and is_name:
         raise UsageError(f"no such file: {first}; did you mean the task {near[0]}?")
 
 
