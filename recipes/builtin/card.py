@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cutaway
+from cutaway.checkpoints.sources import BUILTIN
 from cutaway.data.batches import allot
-from cutaway.loading import BUILTIN
 from cutaway.model import Model
 from cutaway.training.optimizers import VECTOR_LR
 from recipes.builtin.prepare import Record, is_dialogue

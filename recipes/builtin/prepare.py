@@ -20,10 +20,11 @@ from pathlib import Path
 
 from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Block, PartId, in_parts, text_blocks
 from cutaway.data.dataset import TOKENIZER
+from cutaway.data.inputs import Inputs
 from cutaway.data.manifest import MANIFEST
 from cutaway.data.sources import SourceFile
 from cutaway.data.workers import encode_blocks
-from cutaway.data.writer import CorpusWriter, Inputs
+from cutaway.data.writer import CorpusWriter
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 

@@ -3,14 +3,13 @@
 import warnings
 from pathlib import Path
 
-from cutaway.checkpoints import Checkpoint, Weights, open_checkpoint, sources
+from cutaway.checkpoints import Checkpoint, Weights, open_source
 from cutaway.engines.protocol import Engine
 from cutaway.errors import CheckpointError, EngineError, UsageError
 from cutaway.generation.config_json import read_generation_config
 from cutaway.model import Model
 from cutaway.untrusted import quote_name
 
-BUILTIN = sources.BUILTIN
 ENGINES = ("cpu", "pytorch", "reference")
 
 
@@ -34,7 +33,7 @@ def load(
     """
     if engine not in (None, *ENGINES):
         raise UsageError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-    checkpoint = open_checkpoint(BUILTIN if str(source) == "builtin" else source)
+    checkpoint = open_source(source)
     generation_config = read_generation_config(checkpoint.path, checkpoint.config.n_vocab)
     if checkpoint.left_out:
         warnings.warn(left_out_message(checkpoint), RuntimeWarning, stacklevel=2)
@@ -51,7 +50,7 @@ def load(
 def left_out_message(checkpoint: Checkpoint) -> str:
     """Say which tensors of a checkpoint are left out, for it holds more than a language model.
 
-    >>> checkpoint = open_checkpoint(BUILTIN)
+    >>> checkpoint = open_source("builtin")
     >>> checkpoint.left_out = ("v_head.summary.weight", "v_head.summary.bias")
     >>> left_out_message(checkpoint)
     'builtin: v_head.summary.weight and 1 more left out: only the language model is read'
@@ -66,7 +65,7 @@ def make_engine(
 ) -> Engine:
     """Make an engine by name for some weights; see `load`.
 
-    >>> make_engine(open_checkpoint(BUILTIN), dtype="float32").name in ENGINES
+    >>> make_engine(open_source("builtin"), dtype="float32").name in ENGINES
     True
     """
     if engine is None and (missing := _why_no_library()):
@@ -101,7 +100,7 @@ def _why_no_library() -> str:
 def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:
     """Make the reference engine, which has one precision and leaves threads to NumPy.
 
-    >>> make_reference(open_checkpoint(BUILTIN), "int8", None)
+    >>> make_reference(open_source("builtin"), "int8", None)
     Traceback (most recent call last):
     cutaway.errors.UsageError: the reference engine computes in float32 only, not int8
     """

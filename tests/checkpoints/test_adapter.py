@@ -178,6 +178,23 @@ def test_an_adapter_without_its_model_says_so(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "another")
 
 
+def test_the_config_is_pefts(tmp_path: Path) -> None:
+    save_adapter(tmp_path / "adapter", Adapter("gpt2", 1, 2.0, ("c_attn",), {}, dropout=0.25, is_rank_stabilised=True))
+    assert json.loads((tmp_path / "adapter" / ADAPTER_CONFIG).read_text()) == {
+        "base_model_name_or_path": "gpt2",
+        "bias": "none",
+        "fan_in_fan_out": True,  # or PEFT warns that it takes it for true
+        "inference_mode": True,
+        "lora_alpha": 2.0,
+        "lora_dropout": 0.25,
+        "peft_type": "LORA",
+        "r": 1,
+        "target_modules": ["c_attn"],
+        "task_type": "CAUSAL_LM",
+        "use_rslora": True,
+    }
+
+
 def test_the_adapter_is_read_back_as_it_was_saved(adapted: Path) -> None:
     found = read_adapter(adapted, CONFIG)
     made = random_adapter()

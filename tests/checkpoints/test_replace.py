@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cutaway import disk
 from cutaway.checkpoints import replace
 
 # Runs in a process of its own, because what watches every file operation (an audit hook) can never be taken away again.
@@ -241,7 +242,7 @@ def test_other_files_stay_when_a_step_fails(
 
 
 def test_a_save_succeeds_when_only_the_parent_cannot_be_synced(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sync = replace.sync
+    sync = disk.sync
 
     def sync_but_the_parent(path: Path) -> None:
         if path == target.parent:

@@ -39,7 +39,7 @@ def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
     assert result.code == 0
     counts = "20 tokens in 2 documents, 46 bytes of text"
     assert result.out == f"train: {counts}\nvalid: {counts}\n"
-    assert result.err == "cutaway: 2 names of control tokens stand in the text; they stay text\n"
+    assert result.err == "cutaway: 2 names of control tokens occur in the text; they are encoded as text\n"
     assert open_dataset(out).split("valid").n_tokens == 20
 
 
@@ -81,7 +81,7 @@ def test_another_tokenizer_is_used(file: Path, tmp_path: Path) -> None:
 
 
 SHOWN = """\
-train: 20 tokens in 2 documents, 46 bytes of text (2.30 a token)
+train: 20 tokens in 2 documents, 46 bytes of text (2.30 per token)
 tokens that count in the loss are shown ⟦like this⟧
 
 document 0, 9 tokens
@@ -168,11 +168,11 @@ def test_progress_is_one_line_of_a_terminal_or_a_line_now_and_then(
         meter.update(Progress(done * 10**6, 10**8, done))
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "cutaway: 30 %, 30.0 of 100.0 MB, 30 tokens, 0.7 MB/s, 1:45 left",
-        "cutaway: 40 %, 40.0 of 100.0 MB, 40 tokens, 0.8 MB/s, 1:20 left",
+        "cutaway: 30 %, 30.0 of 100.0 MB, 30 tokens, 0.7 MB/s, 1m45s left",
+        "cutaway: 40 %, 40.0 of 100.0 MB, 40 tokens, 0.8 MB/s, 1m20s left",
     ]
 
 
 def test_hours_are_told() -> None:
-    assert progress_line(Progress(10**6, 10**10, 5), 10**6, 1).endswith("1.0 MB/s, 2:46:39 left")
-    assert progress_line(Progress(0, 0, 0), 0, 0).endswith("0:00 left")
+    assert progress_line(Progress(10**6, 10**10, 5), 10**6, 1).endswith("1.0 MB/s, 2h46m left")
+    assert progress_line(Progress(0, 0, 0), 0, 0).endswith(" 0s left")

@@ -127,7 +127,7 @@ class TestDocuments:
 
     def test_refuses_what_cannot_be_scored(self, tiny: str, mute: str, tmp_path: Path) -> None:
         for source in (("--text", ""), ("--ids", "5"), ("-",)):
-            assert "nothing to score: there is no document with text" in invoke(*command(tiny), *source).error
+            assert "nothing to score: all documents are empty" in invoke(*command(tiny), *source).error
         assert "nothing to score: give a FILE" in invoke(*command(tiny), terminal=True).error
         assert "No such file" in invoke(*command(tiny), str(tmp_path / "none.txt")).error
         assert "give files, or --text, or --ids" in invoke(*command(tiny), "a.txt", "--text", "b").error

@@ -58,9 +58,9 @@ def test_lists_what_is_in_the_cache(tiny: str, mute: str, tmp_path: Path) -> Non
 
 
 def test_lists_the_built_in_model(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.loading.BUILTIN", Path(tiny))
+    monkeypatch.setattr("cutaway.checkpoints.sources.BUILTIN", Path(tiny))
     assert listed()["builtin"]["here"]
-    monkeypatch.setattr("cutaway.loading.BUILTIN", Path(tiny) / "nothing")
+    monkeypatch.setattr("cutaway.checkpoints.sources.BUILTIN", Path(tiny) / "nothing")
     assert "builtin" not in listed()
 
 

@@ -16,7 +16,7 @@ def test_shows_how_far_and_how_long_on_a_terminal(monkeypatch: pytest.MonkeyPatc
     with ProgressLine("bytes", "ptb") as progress:
         progress(1000, 4000)
         progress(1001, 4000)  # too early for another
-    assert stream.text() == "\rptb: 1,000 of 4,000 bytes, 25 %, 9 s left\x1b[K\r\x1b[K"
+    assert stream.text() == "\rptb: 1,000 of 4,000 bytes, 25 %, 9s left\x1b[K\r\x1b[K"
 
 
 def test_is_silent_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,7 @@ def test_a_signal_saves_and_the_same_command_resumes(
     [
         (["--n-layr", "3"], "unrecognized arguments: --n-layr; did you mean --n-layer?"),
         (["--n-layer", "three"], "n_layer must be a whole number, not 'three'"),
-        (["--max-time", "soon"], "a time must look like 90s, 30m or 9h, not 'soon'"),
+        (["--max-time", "soon"], "a duration must look like 90s, 30m or 9h, not 'soon'"),
         (["missing.toml"], "cannot read missing.toml: No such file"),
     ],
 )

@@ -45,5 +45,5 @@ def test_json_has_the_points(run: str, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_only_svg_is_written(run: str) -> None:
-    with pytest.raises(UsageError, match=r"must be a file called .svg, not losses.png"):
+    with pytest.raises(UsageError, match=r"must end in .svg, not losses.png"):
         plot(run, "-o", "losses.png")

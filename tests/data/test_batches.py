@@ -90,6 +90,14 @@ def test_epochs_and_seeds_differ() -> None:
     assert len({str(sorted(epoch.tolist())) for epoch in epochs}) == 6
 
 
+def test_no_two_batches_of_an_epoch_share_a_row() -> None:
+    split = numbered([10] * 20)
+    windows = Windows([split, split], [3, 1], 1)
+    first = [windows.batch(k, 4, 8).targets[:3] for k in range(7)]  # 21 of the 23 windows of an epoch
+    seen = [token for rows in first for token in rows.flatten().tolist() if token]
+    assert len(seen) == len(set(seen)) > 7 * 3 * 6
+
+
 def test_equal_splits_are_shuffled_differently() -> None:
     split = numbered([10] * 20)
     batch = Windows([split, split], [1, 1], 1).batch(0, 8, 8)

@@ -45,9 +45,10 @@ def test_a_long_document_is_learned_whole_in_several_examples() -> None:
 
 @given(n_prompt=st.integers(1, 30), n_completion=st.integers(1, 8))
 def test_truncation_cuts_the_prompt_from_its_left_and_never_the_completion(n_prompt: int, n_completion: int) -> None:
-    prompt = GPT2.encode(" the" * n_prompt)
+    text = "".join(f" {number}" for number in range(n_prompt))  # each token is another
+    prompt = GPT2.encode(text)
     completion = GPT2.encode(" end" * n_completion)
-    made = make_examples([Record("data.jsonl:7", (Turn(" the" * n_prompt, " end" * n_completion),))], GPT2, 9)
+    made = make_examples([Record("data.jsonl:7", (Turn(text, " end" * n_completion),))], GPT2, 9)
     [example] = made.examples
     assert example.ids[-n_completion - 1 :].tolist() == [*completion, END]
     assert int(example.learned.sum()) == n_completion + 1

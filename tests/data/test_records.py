@@ -49,11 +49,12 @@ def test_each_message_of_the_assistant_is_learned_after_all_before_it() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "2: is not valid JSON: Expecting property name"),
+        ("{", "2: not valid JSON: Expecting property name"),
         ('"text"', '2: must be a JSON object, {"text"}, {"prompt", "completion"} or {"messages"}, not \'text\''),
         ("{}", '2: must be {"text"}, {"prompt", "completion"} or {"messages"}, and has no keys'),
         ('{"prompt": "a"}', "2: must be"),
         ('{"text": "a", "messages": []}', "2: must be"),
+        ('{"text": "a", "prompt": "b", "completion": "c"}', "2: must be"),
         ('{"prompt": "a", "competion": "b"}', "2: unknown key 'competion'; did you mean 'completion'?"),
         ('{"text": 1}', "2: 'text' must be text, not 1"),
         ('{"messages": {}}', "2: 'messages' must be a list, not {}"),
@@ -77,7 +78,7 @@ def test_files_that_are_missing_empty_or_not_utf8_are_refused(tmp_path: Path) ->
         read_records(tmp_path / "none.txt")
     with pytest.raises(UsageError, match="data.jsonl: is empty"):
         read_records(written(tmp_path, "", ""))
-    for name, place in (("latin.txt", "latin.txt: is"), ("latin.jsonl", "latin.jsonl:1: is")):
+    for name, place in (("latin.txt", "latin.txt: is"), ("latin.jsonl", "latin.jsonl:1:")):
         (tmp_path / name).write_bytes('{"text": "é"}'.encode("latin-1"))
         with pytest.raises(UsageError, match=f"{place} not UTF-8 at byte 10"):
             read_records(tmp_path / name)

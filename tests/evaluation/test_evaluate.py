@@ -92,6 +92,12 @@ def test_errors_are_over_documents() -> None:
     assert evaluation.bits_per_byte_error == pytest.approx(per_byte / math.log(2))
 
 
+def test_errors_of_two_documents_are_over_them() -> None:
+    evaluation = evaluate(MODEL, [DOCUMENTS[0], DOCUMENTS[3]], stride=64)
+    assert len(evaluation.windows) > 2
+    assert evaluation.units == evaluation.documents
+
+
 def test_errors_of_one_document_are_over_its_windows_and_those_of_one_window_unknown() -> None:
     evaluation = evaluate(MODEL, [DOCUMENTS[3]], stride=64)
     assert not evaluation.units_are_documents

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from cutaway.checkpoints import EffectiveWeights
+from cutaway.engines.cpu.engine import CpuEngine
+from cutaway.engines.protocol import Engine
+from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.evaluation import perplexity
@@ -66,6 +70,16 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = token_losses(ENGINE, ids)
     monkeypatch.setattr(perplexity, "CHUNK", 5)
     np.testing.assert_allclose(token_losses(ENGINE, ids), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [8, 32])
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_activations_are_float32_whatever_the_weights_are(dtype: str, stride: int) -> None:
+    """Rounded or quantised weights, computed with float32 activations, are the loss to the last digits."""
+    ids = random_ids(WEIGHTS.config, 50)
+    engine: Engine = CpuEngine(WEIGHTS, "int8") if dtype == "int8" else PyTorchEngine(WEIGHTS, dtype)
+    expected = token_losses(ReferenceEngine(EffectiveWeights(WEIGHTS, dtype)), ids, stride)
+    np.testing.assert_allclose(token_losses(engine, ids, stride), expected, rtol=1e-5)
 
 
 def test_a_single_token_has_no_loss() -> None:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from starlette.types import Message
 
+from cutaway.checkpoints.sources import BUILTIN
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore.app import Explorer, make_app
 from cutaway.explore.handlers import HANDLERS
 from cutaway.explore.slices import parse_slice
 from cutaway.explore.trace_cache import TraceCache
-from cutaway.loading import BUILTIN, load
+from cutaway.loading import load
 from cutaway.trace.interventions import KINDS
 from cutaway.web.worker import Job, LatestJob
 from tests.explore.served import (

@@ -6,6 +6,8 @@ import gzip
 import json
 import os
 import re
+import resource
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
@@ -163,6 +165,23 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_litter(
         PAGE.save(file)
     if isinstance(error.value, OSError):
         assert error.value.filename == str(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.html"]
+    assert file.read_text() == "before"
+
+
+def test_a_write_that_fails_halfway_keeps_the_old_file_and_leaves_no_litter(tmp_path: Path) -> None:
+    file = tmp_path / "one.html"
+    file.write_text("before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            ExportedPage("<html>" * 9_000).save(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert error.value.filename == str(file)
     assert [path.name for path in tmp_path.iterdir()] == ["one.html"]
     assert file.read_text() == "before"
 

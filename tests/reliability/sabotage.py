@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cutaway.checkpoints import replace
+from cutaway import disk
 from cutaway.training import manifest, runs
 from cutaway.training.lock import Lock, Owner
 from cutaway.training.runs import RunDirectory
@@ -39,7 +39,7 @@ def delete_first() -> None:
         if target.exists():
             shutil.rmtree(target)
         staging.rename(target)
-        replace.sync(run.checkpoints)
+        disk.sync(run.checkpoints)
 
     _replace(RunDirectory, "_install", install)
 
@@ -62,7 +62,7 @@ def leave_leftovers() -> None:
 
 
 def _sync_only(wanted: Callable[[Path], bool]) -> None:
-    sync = replace.sync
+    sync = disk.sync
     _replace(runs, "sync", lambda path: sync(path) if wanted(path) else None)
 
 
@@ -88,7 +88,7 @@ def skip_verification() -> None:
 
 def check_sizes_only() -> None:
     """Compare the files' sizes alone."""
-    _replace(manifest, "_sha256", lambda path: "")
+    _replace(manifest, "hash_files", lambda paths: "")
 
 
 def prune_unseen() -> None:

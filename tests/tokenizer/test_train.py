@@ -1,5 +1,6 @@
 """Training a tokenizer, whose ids are the same in every library."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,3 +106,9 @@ def test_an_error_of_the_texts_is_kept() -> None:
 
     with pytest.raises(UsageError, match="a.txt:3: not UTF-8"):
         train_vocabulary(texts(), 300)
+
+
+def test_the_end_of_text_has_every_role(directory: Path) -> None:
+    end = "<|endoftext|>"
+    special = json.loads((directory / "special_tokens_map.json").read_text())
+    assert special == {"bos_token": end, "eos_token": end, "unk_token": end}

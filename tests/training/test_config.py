@@ -68,7 +68,7 @@ def test_values_are_converted(name: str, given: object, expected: object) -> Non
         ({"n_layer": None}, "n_layer must be a whole number, not None"),
         ({"lr": "fast"}, "lr must be a number, not 'fast'"),
         ({"lr": True}, "lr must be a number, not True"),
-        ({"max_time": "soon"}, "a time must look like 90s, 30m or 9h, not 'soon'"),
+        ({"max_time": "soon"}, "a duration must look like 90s, 30m or 9h, not 'soon'"),
         ({"compile": "yes"}, "compile must be true or false, not 'yes'"),
         ({"init": 5}, "init must be text, not 5"),
         ({"batch_size": 0}, "batch_size must be at least 1"),

@@ -204,7 +204,7 @@ def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, 
     assert complaints(error) == [f"cutaway: {tmp_path / 'run'}: saved at step {stopped}; the same command resumes"]
     resumed = invoke(*command(data, tmp_path / "run"))
     assert resumed.code == 0
-    assert "processes were 2 and are 1: the run goes on, but not bit for bit" in resumed.err
+    assert "processes were 2 and are 1: the run continues, but not bit for bit" in resumed.err
     assert f"resumed at step {stopped}" in resumed.err
     alone = invoke(*command(data, tmp_path / "alone"))
     assert alone.code == 0

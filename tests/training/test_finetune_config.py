@@ -28,8 +28,15 @@ def test_the_shape_is_the_models_and_its_context_the_longest_sequence() -> None:
 
 def test_each_method_has_its_own_rate() -> None:
     rates = [FineTuneConfig(data="a.txt", method=method).peak_lr for method in ("full", "last", "lora")]
-    assert rates == sorted(rates)
+    assert rates == [2e-4, 5e-4, 1e-3]
+    assert FineTuneConfig(data="a.txt", from_scratch=True).peak_lr == 1e-3
     assert FineTuneConfig(data="a.txt", lr=0.5).training_config(SHAPE, 1).lr == 0.5
+
+
+def test_the_optimizer_is_adamw_with_a_cosine_to_a_tenth() -> None:
+    training = FineTuneConfig(data="a.txt").training_config(SHAPE, 1)
+    assert (training.optimizer, training.beta1, training.beta2, training.weight_decay) == ("adamw", 0.9, 0.99, 0.01)
+    assert (training.schedule, training.min_lr, training.average) == ("cosine", 0.1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,7 @@ def test_each_method_has_its_own_rate() -> None:
         ({"lora_r": 0}, "lora_r must be at least 1"),
         ({"lora_dropout": 1.0}, "lora_dropout must be below 1"),
         ({"lora_targets": ("c_attm",)}, "c_attm is not a matrix of a block; did you mean c_attn?"),
-        ({"merge": True}, "merge is for the method lora"),
+        ({"merge": True}, "merge needs the method lora: the others always write a whole model"),
         ({"epochs": 0}, "epochs must be from 0.001"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16"),

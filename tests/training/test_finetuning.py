@@ -19,8 +19,10 @@ from cutaway.tokenizer.bpe import byte_symbols
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
 from cutaway.training.finetune_config import FineTuneConfig
-from cutaway.training.finetuning import FineTuner, Result, finetune, make_tuner, open_material
+from cutaway.training.finetuning import Result, finetune
+from cutaway.training.material import open_material
 from cutaway.training.trainer import Trainer
+from cutaway.training.tuners import FineTuner, make_tuner
 from tests.random_weights import random_weights
 
 SYMBOLS = byte_symbols().values()
@@ -92,7 +94,7 @@ def test_a_pair_learned_by_heart_stops(base: str, tmp_path: Path) -> None:
     assert (said.text, said.finish_reason) == (PAIR["completion"], "eos")
     assert result.after is not None
     assert result.after["copy_rate"] > 0.9
-    assert any("warning: " in note and "stand in the training text" in note for note in listener.notes)
+    assert any("warning: " in note and "occur in the training text" in note for note in listener.notes)
     assert result.before["copy_rate"] == 0
 
 
@@ -213,6 +215,9 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     assert len(train) + sum(map(len, valid)) == len(path.read_text())
     assert all(text not in train for text in valid if text)
     assert material.bytes_per_token == pytest.approx(len(train) / sum(map(len, material.texts)), rel=0.02)
+    assert material.rows_per_epoch == pytest.approx(sum(map(len, material.texts)) / 64)
+    [held] = tuner(settings).validation
+    assert held.bytes_per_token == pytest.approx(sum(map(len, valid)) / material.valid.n_learned)
     result = fine_tune(settings, tmp_path / "run")
     assert result.after is not None
     assert result.after["valid_loss"] < result.before["valid_loss"]
@@ -221,7 +226,10 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
 def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path) -> None:
     records = [{"prompt": "a" * 200, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
     material = open_material(config(base, lines(tmp_path / "a.jsonl", *records), valid="0%"), BYTES, 64)
-    assert "1 prompts cut on their left to fit; 2 names of control tokens in the texts stay text" in material.summary
+    assert (
+        "1 prompts truncated on the left to fit; 2 names of control tokens in the texts are encoded as text"
+        in material.summary
+    )
     assert material.prompts[0] == "a" * 32
 
 
@@ -230,8 +238,12 @@ def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) ->
     fine_tune(settings, tmp_path / "run")
     with pytest.raises(UsageError, match="the run has seed 1, not 2: use another --out"):
         fine_tune(replace(settings, seed=2), tmp_path / "run")
-    with pytest.raises(UsageError, match="the run began with other data"):
+    with pytest.raises(UsageError, match="the run was started on other data"):
         fine_tune(replace(settings, data=pairs(tmp_path, 13)), tmp_path / "run")
+    settings = replace(settings, data=pairs(tmp_path))
+    save_checkpoint(tmp_path / "other", open_checkpoint(base), tokenizer=BYTES)
+    with pytest.raises(UsageError, match="the run began with the model .*base: use another --out"):
+        fine_tune(replace(settings, model=str(tmp_path / "other")), tmp_path / "run")
 
 
 def test_invalid_data_is_refused_before_anything_is_written(base: str, tmp_path: Path) -> None:
@@ -255,3 +267,14 @@ def test_from_scratch_only_the_shape_is_the_models(base: str, tmp_path: Path) ->
     trainer = tuner(settings)
     assert not np.array_equal(trainer.model.export()["wte.weight"], open_checkpoint(base).read("wte.weight"))
     assert trainer.source.tokens_per_epoch < tuner(replace(settings, share=1.0)).source.tokens_per_epoch
+
+
+def test_another_file_to_validate_on_is_other_data(base: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    files = [lines(tmp_path / f"{n}.jsonl", {"text": f"number {n}"}) for n in range(2)]
+    assert len({open_material(config(base, data, valid=valid), BYTES, 64).digest for valid in files}) == 2
+
+
+def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:
+    settings = config(base, lines(tmp_path / "a.jsonl", {"text": "aaaabbbcc"}), valid="0%", sampled_vocab=6)
+    assert tuner(settings).frequent.tolist() == [*BYTES.encode("abc")]

@@ -5,13 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from cutaway.errors import RunError
-from cutaway.training.lock import Lock, Owner
+from cutaway.training.lock import Lock, Owner, _start_time
 
 
 def write(path: Path, owner: Owner) -> None:
@@ -45,6 +46,37 @@ def test_a_dead_owner_is_succeeded(tmp_path: Path, change: dict[str, str]) -> No
     lock = Lock(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["trainer.lock"]
     assert json.loads((tmp_path / "trainer.lock").read_text()) == asdict(lock.owner)
+
+
+def test_a_lock_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def observed(name: str) -> Callable[..., None]:
+        function = getattr(os, name)
+
+        def call(*arguments: object) -> None:
+            calls.append(name)
+            function(*arguments)
+
+        return call
+
+    for name in ("fsync", "link"):
+        monkeypatch.setattr(os, name, observed(name))
+    Lock(tmp_path).release()
+    assert calls == ["fsync", "link"]
+
+
+def test_the_lock_of_another_owner_is_not_released(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    write(tmp_path / "trainer.lock", dead())
+    lock.release()
+    assert json.loads((tmp_path / "trainer.lock").read_text()) == asdict(dead())
+
+
+def test_processes_that_start_at_different_times_are_told_apart() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert _start_time(child.pid) not in ("", "0", _start_time(os.getpid()))
+        child.kill()
 
 
 LOCK = "import os, sys, time, pathlib, cutaway.training.lock as l; lock = l.Lock(pathlib.Path(sys.argv[1]))"

@@ -12,10 +12,10 @@ BASE = tiny_weights()
 IDS = torch.tensor([random_ids(BASE.config, 12)])
 
 
-def adapted_model(dropout: float = 0.0, targets: tuple[str, ...] = TARGETS) -> GPT2:
+def adapted_model(dropout: float = 0.0, targets: tuple[str, ...] = TARGETS, seed: int = 1) -> GPT2:
     model = GPT2(BASE.config)
     model.load(BASE)
-    add_lora(model, r=4, alpha=8, dropout=dropout, targets=targets, seed=1)
+    add_lora(model, r=4, alpha=8, dropout=dropout, targets=targets, seed=seed)
     return model.eval()
 
 
@@ -73,6 +73,16 @@ def test_first_values_depend_on_the_seed_and_the_name_alone() -> None:
     one, other = (dict(lora_layers(adapted_model(targets=targets))) for targets in (("c_fc",), TARGETS))
     assert torch.equal(one["h.1.mlp.c_fc"].lora_A, other["h.1.mlp.c_fc"].lora_A)
     assert not torch.equal(other["h.0.mlp.c_fc"].lora_A, other["h.1.mlp.c_fc"].lora_A)
+    seeded = dict(lora_layers(adapted_model(seed=2)))
+    assert not torch.equal(seeded["h.1.mlp.c_fc"].lora_A, other["h.1.mlp.c_fc"].lora_A)
+
+
+def test_first_values_have_the_range_of_pefts() -> None:
+    """PEFT draws A by `kaiming_uniform_(a=sqrt(5))`: uniform between -1 and 1 over the root of the inputs."""
+    for _, layer in lora_layers(adapted_model()):
+        bound = layer.in_features**-0.5
+        assert 0.9 * bound < float(layer.lora_A.detach().abs().max()) <= bound
+        assert float(layer.lora_A.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.2)
 
 
 def test_dropout_acts_in_training_only() -> None:

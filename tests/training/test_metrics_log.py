@@ -38,6 +38,19 @@ def test_later_lines_go(log: MetricsLog) -> None:
     assert steps(log) == [1, 2, 2, 2, 3]
 
 
+def test_what_was_cut_off_is_cut_off_on_the_disk(log: MetricsLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        fsync(descriptor)
+        sizes.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    log.rewind(2, SAVED)
+    assert sizes == [log.path.stat().st_size]
+
+
 def test_the_last_line_is_added_if_it_is_missing(log: MetricsLog) -> None:
     log.path.write_bytes(b'{"step": 1}\n{"step": 2}\n')
     log.rewind(2, SAVED)

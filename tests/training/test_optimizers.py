@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cutaway.errors import CheckpointError
 from cutaway.training.config import TrainingConfig
 from cutaway.training.muon import NorMuon
 from cutaway.training.optimizers import VECTOR_LR, make_optimizer
@@ -76,3 +77,27 @@ def test_a_state_continues_where_it_was(kind: str) -> None:
         set_gradients(named, 1)
         each.step(1.0, 0.9)
     assert {name: p.tolist() for name, p in resumed.items()} == {name: p.tolist() for name, p in straight.items()}
+
+
+@pytest.mark.parametrize(
+    "name", ["muon.second.h.0.mlp.c_fc.weight", "adamw.exp_avg.wte.weight", "adamw.step.ln_f.weight"]
+)
+def test_a_state_of_another_shape_is_refused(name: str) -> None:
+    named = parameters()
+    optimizer = make_optimizer(replace(CONFIG, optimizer="muon"), named)
+    set_gradients(named, 0)
+    optimizer.step(1.0, 0.9)
+    state = {key: value.clone() for key, value in optimizer.state().items()}
+    state[name] = torch.zeros(3, 3)
+    with pytest.raises(CheckpointError, match=f"{name}, or it has another shape"):
+        optimizer.restore(state)
+
+
+@pytest.mark.parametrize(("kind", "share"), [("adamw", 0.5), ("muon", 1 / 1.01)])
+def test_epsilon_is_smaller_beside_muon(kind: str, share: float) -> None:
+    """A first step of AdamW goes `lr * |g| / (|g| + epsilon)` far: the gradient here is 1e-8."""
+    weight = torch.nn.Parameter(torch.zeros(2, 3))
+    optimizer = make_optimizer(replace(CONFIG, optimizer=kind), {"wte.weight": weight})
+    weight.grad = torch.full((2, 3), 1e-8)
+    optimizer.step(1.0, 0.9)
+    assert weight.detach().numpy() == pytest.approx(-0.01 * share, rel=1e-3)

@@ -61,13 +61,14 @@ def test_smoothing_keeps_a_line_straight_and_its_ends() -> None:
 
 
 def test_one_run_has_a_colour_for_each_loss_and_several_have_one_each(tmp_path: Path) -> None:
-    events = [{"kind": "train", "step": step, "loss": 4.0, "lr": 0.1} for step in range(1, 200)]
+    events = [{"kind": "train", "step": step, "loss": 4.0 + step % 2, "lr": 0.1} for step in range(1, 200)]
     events.append({"kind": "eval", "step": 199, "valid_loss": 4.5})
     one = read_curves(write(tmp_path / "one", *events))
     two = read_curves(write(tmp_path / "two", *events))
     loss, rate = training_charts([one])
     assert [(line.label, line.colour) for line in loss.lines] == [("training", 0), ("validation", 1)]
     assert loss.lines[0].raw is not None
+    np.testing.assert_array_equal(loss.lines[0].y, smooth(one.loss, 3))  # of 199 steps, a fiftieth on either side
     loss, rate = training_charts([one, two])
     assert [(line.label, line.colour) for line in loss.lines] == [
         ("one, training", 0),

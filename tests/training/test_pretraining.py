@@ -206,8 +206,8 @@ def test_a_run_with_a_changed_schedule_equals_one_begun_with_it(
 
 def test_other_arithmetic_is_said(begun: Path, tmp_path: Path, corpora: tuple[str, str]) -> None:
     _, recorder = resumed(begun, tmp_path, corpora, micro_batch_size=2, dtype="bfloat16")
-    assert "micro_batch_size was none and is 2: the run goes on, but not bit for bit" in recorder.notes
-    assert "dtype was 'float32' and is 'bfloat16': the run goes on, but not bit for bit" in recorder.notes
+    assert "micro_batch_size was none and is 2: the run continues, but not bit for bit" in recorder.notes
+    assert "dtype was 'float32' and is 'bfloat16': the run continues, but not bit for bit" in recorder.notes
 
 
 @pytest.mark.parametrize(
@@ -216,10 +216,10 @@ def test_other_arithmetic_is_said(begun: Path, tmp_path: Path, corpora: tuple[st
         ({"n_layer": 2}, "run: the run has n_layer 1, not 2: use another --out"),
         ({"lr": 0.1}, "run: the run has lr 0.004, not 0.1: use another --out"),
         ({"seed": 5}, "run: the run has seed 1, not 5"),
-        ({"max_steps": 3}, "with max_steps 3 instead of 6 step 4 of the 4 taken would have been another one"),
+        ({"max_steps": 3}, "with max_steps 3 instead of 6 step 4 of the 4 taken would have been different"),
         ({"warmup_steps": 4}, "with warmup_steps 4 instead of 2 step 1 of the 4 taken"),
         ({"schedule": "cosine"}, "with schedule 'cosine' instead of 'hold' step 2 of the 4 taken"),
-        ({"short_ctx": 4, "short_steps": 1}, "step 1 of the 4 taken would have been another one"),
+        ({"short_ctx": 4, "short_steps": 1}, "step 1 of the 4 taken would have been different"),
     ],
 )
 def test_what_changes_a_step_that_was_taken_is_refused(
@@ -230,5 +230,5 @@ def test_what_changes_a_step_that_was_taken_is_refused(
 
 
 def test_other_data_is_refused(begun: Path, tmp_path: Path, corpora: tuple[str, str]) -> None:
-    with pytest.raises(UsageError, match="run: the run began with other data: use another --out"):
+    with pytest.raises(UsageError, match="run: the run was started on other data: use another --out"):
         resumed(begun, tmp_path, corpora, data=corpora[1:])

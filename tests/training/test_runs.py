@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,82 @@ def test_a_checkpoint_is_a_hugging_face_directory(run: RunDirectory) -> None:
 
 def test_the_newest_is_by_number(run: RunDirectory) -> None:
     assert run.newest() is None
-    save(run, 9, 100_000_000, 10)
-    assert run.steps() == [9, 10, 100_000_000]
+    save(run, 9, 100_000_000, 99_999_999, 10)
+    assert run.steps() == [9, 10, 99_999_999, 100_000_000]
     newest = run.newest()
     assert newest is not None
     assert newest.step == 100_000_000
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The syncs and renames from here on, each with the name of its file or directory."""
+    calls: list[tuple[str, str]] = []
+
+    def observed(name: str) -> Callable[..., Any]:
+        function = getattr(os, name)
+
+        def call(place: Any, *more: Any) -> Any:
+            path = Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else Path(place)
+            calls.append((name, path.name))
+            return function(place, *more)
+
+        return call
+
+    for name in ("fsync", "rename"):
+        monkeypatch.setattr(os, name, observed(name))
+    return calls
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_save_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_counts(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.append_metrics({"kind": "train", "step": 1})
+    calls = calls_of(monkeypatch)
+    save(run, 1)
+    [(renamed, staging)] = [(i, name) for i, (call, name) in enumerate(calls) if call == "rename"]
+    before = [name for _, name in calls[:renamed]]
+    files = {path.name for path in (run.checkpoints / "step-00000001").iterdir()}
+    assert files <= set(before[: before.index(staging)])
+    assert {"metrics.jsonl", "run"} <= set(before)
+    assert ("fsync", "checkpoints") in calls[renamed:]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_pruned_checkpoint_loses_its_name_on_the_disk_first(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(run, 1, 2)
+    calls = calls_of(monkeypatch)
+    run.prune(keep_last=1)
+    assert calls == [("rename", "step-00000001"), ("fsync", "checkpoints")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_new_run_is_on_the_disk_with_the_directory_that_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = calls_of(monkeypatch)
+    RunDirectory.open(tmp_path / "run").close()
+    assert {("fsync", "run"), ("fsync", tmp_path.name)} <= set(calls)
+
+
+def test_a_step_that_cannot_take_its_name_again_leaves_the_old_one(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(run, 1)
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if ".tmp-" in path.name:
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(RunError, match="Input/output error"):
+        save(run, 1)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000001"]
+    assert run.newest(strict=True) is not None
 
 
 def test_other_files_are_no_checkpoints(run: RunDirectory) -> None:
@@ -111,7 +183,7 @@ def test_where_all_are_damaged_nothing_is_started_anew(tmp_path: Path) -> None:
     save(run, 1, 2)
     spoil(run, 1)
     spoil(run, 2)
-    with pytest.raises(RunError, match=r"no valid checkpoint is left, choose another directory to start anew$"):
+    with pytest.raises(RunError, match=r"no valid checkpoint is left, choose another directory to start over$"):
         run.newest()
 
 

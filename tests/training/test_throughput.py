@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cutaway.engines.pytorch.model import GPT2
-from cutaway.training.throughput import flops_per_token, measure_matmul_peak, memory_bytes
+from cutaway.training.throughput import matmul_flops_per_token, measure_matmul_peak, memory_bytes
 from tests.tiny import random_ids, tiny_weights
 
 
@@ -17,12 +17,12 @@ def test_flops_are_those_that_pytorch_counts() -> None:
     with FlopCounterMode(display=False) as counter:
         model.loss(ids[:, :-1], ids[:, 1:]).backward()  # type: ignore[no-untyped-call]
     masked = 3 * 2 * 2 * weights.config.n_layer * weights.config.n_embd * (40 - 41 / 2)  # scores and values, not needed
-    assert counter.get_total_flops() == pytest.approx(40 * (flops_per_token(weights.config, 40) + masked))
+    assert counter.get_total_flops() == pytest.approx(40 * (matmul_flops_per_token(weights.config, 40) + masked))
 
 
 def test_a_sampled_vocabulary_has_a_smaller_head() -> None:
     config = tiny_weights().config
-    assert flops_per_token(config, 40) - flops_per_token(config, 40, 11) == 6 * 50 * 24
+    assert matmul_flops_per_token(config, 40) - matmul_flops_per_token(config, 40, 11) == 6 * 50 * 24
 
 
 def test_a_peak_and_memory_are_measured() -> None:

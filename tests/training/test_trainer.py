@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import ArrayWeights, Weights
-from cutaway.data.batches import Batch
+from cutaway.data.batches import Batch, evaluation_windows
 from cutaway.errors import CheckpointError, RunError
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.training.trainer import Trainer, address, split_rows
+from cutaway.training.losses import SampledVocabulary
+from cutaway.training.trainer import Trainer, Validation, address, split_rows
 from tests.tiny import peer_model
 from tests.training.runs_of import CONFIG, documents, make_trainer, state_of
 
@@ -268,7 +269,7 @@ def test_a_state_that_lacks_a_tensor_is_refused(name: str) -> None:
     trainer.step()
     saved = Saved(trainer)
     del saved.arrays[name]
-    with pytest.raises(CheckpointError, match=f"lacks {name}"):
+    with pytest.raises(CheckpointError, match=f"is missing {name}"):
         saved.restored()
 
 
@@ -295,6 +296,55 @@ def test_what_is_random_is_addressed_by_seed_step_and_part() -> None:
     addresses = {address(seed, step, part) for seed in range(3) for step in range(3) for part in range(-1, 3)}
     assert len(addresses) == 36
     assert max(addresses) < 2**63
+
+
+def test_dropout_is_addressed_by_seed_step_and_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(seed=5, micro_batch_size=2, dropout=0.1)
+    seeds: list[int] = []
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    trainer.step()
+    trainer.step()
+    assert seeds == [address(5, step, row) for step in (0, 1) for row in (0, 2)]
+
+
+def test_the_sampled_vocabulary_is_addressed_by_seed_and_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(seed=5, sampled_vocab=20, full_softmax=0.0)
+    seeds: list[int] = []
+
+    def recorded(n_vocab: int, *arguments: Any) -> SampledVocabulary:
+        seeds.append(arguments[-1].initial_seed())
+        return SampledVocabulary(n_vocab, *arguments)
+
+    monkeypatch.setattr("cutaway.training.trainer.SampledVocabulary", recorded)
+    trainer.step()
+    trainer.step()
+    assert seeds == [address(5, step, -1) for step in (0, 1)]
+
+
+def test_held_out_texts_count_by_their_weights() -> None:
+    def held(seed: int, bytes_per_token: float, weight: float) -> Validation:
+        return Validation(lambda n_ctx: evaluation_windows(documents(8, seed), n_ctx, 64), bytes_per_token, weight)
+
+    trainer = make_trainer()
+    parts = [held(1, 4.0, 3.0), held(2, 2.0, 1.0)]
+    found = []
+    for validation in ([parts[0]], [parts[1]], parts):
+        trainer.validation = validation
+        evaluation = trainer.evaluate()
+        found.append([float(str(evaluation[name])) for name in ("valid_loss", "bits_per_byte")])
+    assert found[0] != found[1]
+    assert found[2] == pytest.approx([(3 * a + b) / 4 for a, b in zip(found[0], found[1], strict=True)])
+
+
+def test_counts_and_the_best_evaluation_are_restored() -> None:
+    trainer = make_trainer()
+    trainer.steps = 7
+    trainer.tokens = 224
+    trainer.seconds = 12.5
+    trainer.best = (4, 2.25)
+    restored = Saved(trainer).restored()
+    assert (restored.steps, restored.restored, restored.tokens) == (7, 7, 224)
+    assert (restored.seconds, restored.best) == (12.5, (4, 2.25))
 
 
 def test_rows_are_split_with_their_masks() -> None:

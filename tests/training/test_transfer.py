@@ -64,7 +64,7 @@ def test_runs_that_have_ended_are_not_made_again_and_lose_their_checkpoints(made
 
 def test_another_curve_in_the_directory_is_refused(made: list[str], tmp_path: Path) -> None:
     measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
-    with pytest.raises(UsageError, match="the curve there has other settings"):
+    with pytest.raises(UsageError, match="the curve there has different settings"):
         measure_transfer(replace(CONFIG, epochs=4), [0.5], [1], tmp_path, quiet)
     with pytest.raises(UsageError, match="a curve compares validation losses"):
         measure_transfer(replace(CONFIG, valid="0%"), [0.5], [1], tmp_path / "other", quiet)

@@ -3,7 +3,7 @@
 from cutaway.checkpoints.checkpoint import Checkpoint
 from cutaway.checkpoints.effective import EffectiveWeights
 from cutaway.checkpoints.save import save_checkpoint
-from cutaway.checkpoints.sources import open_checkpoint
+from cutaway.checkpoints.sources import open_checkpoint, open_source
 from cutaway.checkpoints.weights import ArrayWeights, Weights
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "EffectiveWeights",
     "Weights",
     "open_checkpoint",
+    "open_source",
     "save_checkpoint",
 ]

@@ -51,7 +51,7 @@ class Checkpoint:
         """Read a tensor as a fresh float32 array. Raises CheckpointError if it cannot be read or is not finite.
 
         >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.loading import BUILTIN
+        >>> from cutaway.checkpoints.sources import BUILTIN
         >>> checkpoint = open_checkpoint(BUILTIN)
         >>> checkpoint.read("ln_f.bias").shape == (checkpoint.config.n_embd,)
         True
@@ -62,7 +62,7 @@ class Checkpoint:
         """Read a tensor in its stored format. Raises CheckpointError if it cannot be read or is invalid.
 
         >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.loading import BUILTIN
+        >>> from cutaway.checkpoints.sources import BUILTIN
         >>> stored = open_checkpoint(BUILTIN).stored("h.0.mlp.c_fc.weight")
         >>> stored.format.name, list(stored.arrays)
         ('int8', ['', '.scales', '.input_scales'])
@@ -86,7 +86,7 @@ class Checkpoint:
         Raises CheckpointError for a tokenizer that is malformed, or of another kind than GPT-2's byte-level BPE.
 
         >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.loading import BUILTIN
+        >>> from cutaway.checkpoints.sources import BUILTIN
         >>> open_checkpoint(BUILTIN).tokenizer().encode("A robot")
         [32, 9379]
         """
@@ -96,7 +96,7 @@ class Checkpoint:
         """Return what writes the tokenizer of this checkpoint: its files, of whatever kind, or GPT-2's own.
 
         >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.loading import BUILTIN
+        >>> from cutaway.checkpoints.sources import BUILTIN
         >>> type(open_checkpoint(BUILTIN).tokenizer_files()).__name__
         '_Gpt2Tokenizer'
         """
@@ -106,7 +106,7 @@ class Checkpoint:
         """Read what is beside the weights; with the reason why the tokenizer cannot be read, its files too.
 
         >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.loading import BUILTIN
+        >>> from cutaway.checkpoints.sources import BUILTIN
         >>> open_checkpoint(BUILTIN).metadata().special_tokens
         {'bos_token_id': 50256, 'eos_token_id': 50256}
         """

@@ -56,7 +56,7 @@ class StoredConfig:
 def read_config(path: Path) -> StoredConfig:
     """Read a `config.json`. Raises CheckpointError naming the key and the value that are not GPT-2's.
 
-    >>> from cutaway.loading import BUILTIN
+    >>> from cutaway.checkpoints.sources import BUILTIN
     >>> read_config(BUILTIN / "config.json").format.name
     'int8'
     """

@@ -57,7 +57,7 @@ Locations = dict[str, Location]  # by the tensors' names without prefix
 def open_files(directory: Path) -> list[TensorFile]:
     """Open the files with the weights. Raises CheckpointError if there are none or an index lists others.
 
-    >>> from cutaway.loading import BUILTIN
+    >>> from cutaway.checkpoints.sources import BUILTIN
     >>> [file.path.name for file in open_files(BUILTIN)]
     ['model.safetensors']
     """
@@ -94,7 +94,7 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
     unless names, shapes and dtypes are those of the config.
 
     >>> from cutaway.checkpoints.config_json import read_config
-    >>> from cutaway.loading import BUILTIN
+    >>> from cutaway.checkpoints.sources import BUILTIN
     >>> found, left_out = find_tensors(open_files(BUILTIN), read_config(BUILTIN / CONFIG), BUILTIN)
     >>> found["ln_f.bias"].name, found["ln_f.bias"].entry.dtype, left_out
     ('transformer.ln_f.bias', 'F32', ())

@@ -18,7 +18,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
     they are first asked for, and kept.
 
     >>> from cutaway.checkpoints import open_checkpoint
-    >>> from cutaway.loading import BUILTIN
+    >>> from cutaway.checkpoints.sources import BUILTIN
     >>> weights = EffectiveWeights(open_checkpoint(BUILTIN), "int8")
     >>> weights["ln_f.bias"].dtype, weights["ln_f.bias"] is weights["ln_f.bias"]
     (dtype('float32'), True)
@@ -47,7 +47,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
         """Read a tensor as a fresh float32 array, which is not kept.
 
         >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.loading import BUILTIN
+        >>> from cutaway.checkpoints.sources import BUILTIN
         >>> weights = EffectiveWeights(open_checkpoint(BUILTIN), "float32")
         >>> weights.read("ln_f.bias") is weights.read("ln_f.bias")
         False
@@ -58,7 +58,7 @@ class EffectiveWeights(Mapping[str, FloatArray]):
         """Read a tensor in the format that the engine holds it in.
 
         >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.loading import BUILTIN
+        >>> from cutaway.checkpoints.sources import BUILTIN
         >>> EffectiveWeights(open_checkpoint(BUILTIN), "float16").stored("h.0.mlp.c_fc.weight").format.name
         'float16'
         """

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cutaway.disk import sync
+
 # from Linux's fcntl.h and fs.h
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -174,17 +176,3 @@ def _is_same(one: Path, other: Path) -> bool:
     if not (one.is_file() and other.is_file()):
         return not one.is_dir() and one.samefile(other)  # a device, a pipe
     return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
-
-
-def sync(path: Path) -> None:
-    """See a file's or a directory's content onto the disk. Raises OSError.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as directory:
-    ...     sync(Path(directory))
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

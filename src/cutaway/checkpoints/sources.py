@@ -48,12 +48,21 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     raise CheckpointError(f"{quote(str(source))} is neither a directory nor a model name ({names}, or owner/name)")
 
 
+def open_source(source: str | Path) -> Checkpoint:
+    """Open the checkpoint that `cutaway.load` loads: "builtin", or what `open_checkpoint` opens, with its errors.
+
+    >>> open_source("builtin").dtype
+    'int8'
+    """
+    return open_checkpoint(BUILTIN if str(source) == "builtin" else source)
+
+
 def _open_adapted(directory: Path) -> Checkpoint:
     base = read_base(directory)
     if Path(base).expanduser().is_dir() and is_adapter(Path(base).expanduser()):
         raise_checkpoint_error(directory, f"is an adapter of {quote(base)}, which is an adapter too: merge that first")
     try:
-        checkpoint = open_checkpoint(BUILTIN if base == "builtin" else base)
+        checkpoint = open_source(base)
     except (CheckpointError, HubError) as error:
         raise CheckpointError(f"{quote_path(directory)} is an adapter, and its model: {error}") from None
     return AdaptedCheckpoint(checkpoint, read_adapter(directory, checkpoint.config), directory)

@@ -14,7 +14,7 @@ from cutaway.errors import CheckpointError, NonFiniteError, UsageError
 if TYPE_CHECKING:
     from argparse import _ActionsContainer  # a parser, or a group of its arguments
 
-    from cutaway.checkpoints import Checkpoint
+    from cutaway.config import GPT2Config
     from cutaway.model import Model, Prompt
     from cutaway.tokenizer.fast import Tokenizer
 
@@ -64,12 +64,13 @@ def describe(model: "Model") -> dict[str, object]:
     return {"model": model.name, "engine": model.engine.name, "dtype": model.engine.dtype}
 
 
-def open_source(source: str) -> "Checkpoint":
-    """Open the checkpoint that `cutaway.load` would load, without reading its tensors."""
-    from cutaway.checkpoints import open_checkpoint
-    from cutaway.loading import BUILTIN
+def find_config(source: str) -> "GPT2Config":
+    """Return the shape of a model; those of OpenAI are known without their files."""
+    from cutaway.checkpoints import open_source
+    from cutaway.config import published
 
-    return open_checkpoint(BUILTIN if source == "builtin" else source)
+    known = published(source)
+    return known.config if known and not Path(source).is_dir() else open_source(source).config
 
 
 def read_tokenizer(name: str | None) -> "Tokenizer":
@@ -77,6 +78,7 @@ def read_tokenizer(name: str | None) -> "Tokenizer":
 
     For that, by any of its models' names, nothing is fetched. Raises CheckpointError for a model without one.
     """
+    from cutaway.checkpoints import open_source
     from cutaway.config import published
     from cutaway.tokenizer.fast import Tokenizer
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import SOURCES, add_json, open_source, write_json
+from cutaway.cli.arguments import SOURCES, add_json, write_json
 from cutaway.cli.terminal import note, safe
 from cutaway.errors import UsageError
 
@@ -36,8 +36,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument_group(
         "pickles of nanoGPT, minGPT and transformers: ckpt.pt, pytorch_model.bin"
     ).add_argument
-    add("--allow-pickle", action="store_true", help="read one, in a process that can do nothing else")
-    add("--n-head", type=int, metavar="N", help="attention heads, where the file does not tell")
+    add("--allow-pickle", action="store_true", help="read a pickle, in a sandboxed process")
+    add("--n-head", type=int, metavar="N", help="attention heads, if the file does not state them")
     add("--n-vocab", type=int, metavar="N", help="keep the first N tokens of a padded vocabulary")
 
 
@@ -47,15 +47,15 @@ def run(options: Namespace) -> None:
 
     path = find_pickle(options.source)
     if path is None and options.allow_pickle and Path(options.source).is_file():
-        path = Path(options.source)  # of another kind; the reading process will say what is wrong
+        path = Path(options.source)  # of another kind; the process that reads it reports what is wrong
     if path is None and not (options.n_head is None and options.n_vocab is None):
-        raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints tell their sizes")
+        raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints state their sizes")
     notes = _convert(options) if path is None else _convert_pickle(path, options)
     _report(options, str(options.directory.expanduser().resolve()), notes)
 
 
 def _convert(options: Namespace) -> list[str]:
-    from cutaway.checkpoints import save_checkpoint
+    from cutaway.checkpoints import open_source, save_checkpoint
     from cutaway.loading import left_out_message
 
     max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
@@ -76,7 +76,7 @@ def _convert(options: Namespace) -> list[str]:
 
 
 def _convert_pickle(path: Path, options: Namespace) -> list[str]:
-    """Write the checkpoint that a pickle holds; returns what there is to know about it."""
+    """Write the checkpoint that a pickle holds, and return notes on it."""
     from cutaway.checkpoints import save_checkpoint
     from cutaway.checkpoints.checkpoint import tokenizer_files_beside
     from cutaway.checkpoints.config_json import read_config
@@ -115,7 +115,7 @@ def _notes(weights: "ForeignWeights", *, from_nanogpt: bool) -> Iterator[str]:
     if weights.dropped:
         yield f"dropped {len(weights.dropped)} attention masks, {weights.dropped[0]} the first of them"
     if "ln_f.bias" not in weights.names:
-        yield "there are no biases in the file; all are zero"
+        yield "the file has no biases; all are set to zero"
     if from_nanogpt:
         yield "nanoGPT computes GELU exactly and GPT-2 its tanh approximation, so logits differ a little"
     if config.n_vocab == PADDED:
@@ -123,6 +123,8 @@ def _notes(weights: "ForeignWeights", *, from_nanogpt: bool) -> Iterator[str]:
 
 
 def _report(options: Namespace, directory: str, notes: list[str]) -> None:
+    from cutaway.checkpoints import open_source
+
     written = open_source(directory)
     files = sorted(path.name for path in written.path.glob("*.safetensors"))
     if options.json:

@@ -2,17 +2,15 @@
 
 import signal
 from argparse import ArgumentParser, Namespace
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.finetune import read_config
-from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import note, safe
-from cutaway.cli.train import add_setting
 from cutaway.cli.train_plot import draw_page
+from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError, UsageError
 from cutaway.training.finetune_config import FineTuneConfig
 
@@ -27,9 +25,16 @@ examples:
   cutaway curve --data poems.txt --out curve --max-steps 400
   cutaway curve --model gpt2 --data answers.jsonl --out curve --shares 5 50
 
-Each run is a directory in DIR/runs. The same command goes on where it was."""
+Each run is a directory in DIR/runs. The same command resumes."""
 
-OWN = ("share", "from_scratch", "seed", "merge", "sample_prompt", "tensorboard")  # what the runs differ in, or need not
+OWN = (
+    "share",
+    "from_scratch",
+    "seed",
+    "merge",
+    "sample_prompt",
+    "tensorboard",
+)  # set for each run by the curve, or without a use in it
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -43,22 +48,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs for each point; default: %(default)s")
     add_json(parser)
-    groups: dict[str, Any] = {}
-    for setting in fields(FineTuneConfig):
-        title = setting.metadata["group"]
-        if title not in groups and setting.name not in OWN:
-            groups[title] = parser.add_argument_group(title)
-        if setting.name not in OWN:
-            add_setting(groups[title], setting)
+    add_settings(parser, FineTuneConfig, without=OWN)
 
 
 def run(options: Namespace) -> None:
-    """Make the runs that are missing, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
-    config = read_config(options)
+    """Train the missing runs, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
+    config = FineTuneConfig(**read_settings(options, FineTuneConfig))
     if any(not 0 < share <= 100 for share in options.shares) or len(set(options.shares)) < len(options.shares):
         raise UsageError("--shares must be different percentages above 0 and at most 100")
     check_int("--seeds", options.seeds, 1, 1000)
     try:
+        from cutaway.training.loop import Silent
         from cutaway.training.transfer import measure_transfer, table
     except ModuleNotFoundError as error:
         raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
@@ -67,12 +67,12 @@ def run(options: Namespace) -> None:
         if options.json:
             return Silent()
         note(f"run {each.number} of {count}: {each.name}")
-        return ProgressLine()
+        return TrainingProgress()
 
     shares = [share / 100 for share in options.shares]
     curve = measure_transfer(config, shares, range(1, options.seeds + 1), options.out, observe)
     if curve.signal is not None:
-        note(f"{options.out}: saved; the same command goes on")
+        note(f"{options.out}: saved; the same command resumes")
         if curve.signal is signal.SIGINT:
             raise KeyboardInterrupt
         return

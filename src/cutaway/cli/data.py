@@ -1,4 +1,4 @@
-"""`cutaway data`: text files to a corpus of token ids, and a look at what the model will read of it."""
+"""`cutaway data`: prepare text files as a corpus of token ids, and show what the model will read of it."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
+from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import width
@@ -57,13 +58,15 @@ def _action(
 def _add_prepare(parser: ArgumentParser) -> None:
     files = "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these"
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to write; continues there")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="directory to write; resumes if it exists"
+    )
     parser.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
-    valid = "share of the documents to validate on, as in 1%%, or the file that holds them; default: none"
+    valid = "share of the documents to hold out for validation, such as 1%%, or a file of them; default: none"
     parser.add_argument("--valid", action="append", default=[], metavar="SHARE", help=valid)
     parser.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
     parser.add_argument("--workers", type=int, default=_cores(), metavar="N", help="processes; default: all cores")
-    ray = "encode on a Ray cluster; without an address on one that is started here"
+    ray = "encode on a Ray cluster; without an address, on a local one"
     parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray)
     parser.set_defaults(action=prepare)
 
@@ -72,13 +75,21 @@ def _add_show(parser: ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="what cutaway data prepare wrote")
     parser.add_argument("--split", default="train", help="train or valid; default: %(default)s")
     parser.add_argument("--n", type=int, default=3, help="documents to show; default: %(default)s")
-    parser.add_argument("--document", type=int, default=0, metavar="I", help="the first, counted from 0")
-    parser.add_argument("--tokens", type=int, default=100, metavar="N", help="at most, of each; default: %(default)s")
+    parser.add_argument(
+        "--document",
+        type=int,
+        default=0,
+        metavar="I",
+        help="first document to show, counted from 0; default: %(default)s",
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=100, metavar="N", help="maximum per document; default: %(default)s"
+    )
     parser.set_defaults(action=show)
 
 
 def run(options: Namespace) -> None:
-    """Do what the chosen action does."""
+    """Run the chosen action."""
     options.action(options)
 
 
@@ -111,7 +122,7 @@ def prepare(options: Namespace) -> None:
     for name, entry in manifest.splits.items():
         print(f"{name}: {entry.tokens:,} tokens in {entry.documents:,} documents, {entry.bytes:,} bytes of text")
     if manifest.control_literals:
-        note(f"{manifest.control_literals:,} names of control tokens stand in the text; they stay text")
+        note(f"{manifest.control_literals:,} names of control tokens occur in the text; they are encoded as text")
 
 
 def _valid(given: Sequence[str]) -> float | list[Path]:
@@ -130,34 +141,30 @@ def _cores() -> int:
 
 
 class ProgressMeter:
-    """Shows progress and the time left on standard error: on one line of a terminal, else on a line now and then."""
+    """Shows progress and the time left on standard error: as a live line on a terminal, else as a line now and then."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._shown = self._began
+        self._line = LiveLine(quiet=_SECONDS, shown=self._began)
         self._first: int | None = None
-        self._live = sys.stderr.isatty()
 
     def update(self, progress: "Progress") -> None:
-        """Show the progress if the last was shown some time ago."""
+        """Show the progress, at most every 0.2 s on a terminal and every 10 s elsewhere."""
         now = time.monotonic()
         if self._first is None:
             self._first = progress.done
-        if now - self._shown < (0.2 if self._live else _SECONDS):
+        if not self._line.is_due(now):
             return
-        self._shown = now
+        self._line.shown = now
         text = progress_line(progress, progress.done - self._first, now - self._began)
-        if self._live:
-            sys.stderr.write(f"\r\x1b[K{text[: columns() - 1]}")
-            sys.stderr.flush()
+        if self._line.is_live:
+            self._line.draw(text)
         else:
             note(text)
 
     def clear(self) -> None:
         """Remove the line from the terminal."""
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._line.clear()
 
 
 def progress_line(progress: "Progress", read: int, seconds: float) -> str:
@@ -165,20 +172,19 @@ def progress_line(progress: "Progress", read: int, seconds: float) -> str:
 
     >>> from cutaway.data.prepare import Progress
     >>> progress_line(Progress(done=50_000_000, total=200_000_000, tokens=12_000_000), 50_000_000, 10)
-    '25 %, 50.0 of 200.0 MB, 12,000,000 tokens, 5.0 MB/s, 0:30 left'
+    '25 %, 50.0 of 200.0 MB, 12,000,000 tokens, 5.0 MB/s, 30s left'
     """
     rate = read / max(seconds, 1e-9)
-    left = round((progress.total - progress.done) / rate) if rate else 0
-    clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}" if left >= 3600 else f"{left // 60}:{left % 60:02}"
+    left = (progress.total - progress.done) / rate if rate else 0
     share = progress.done / max(progress.total, 1)
     return (
         f"{share:.0%}, {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB, {progress.tokens:,} tokens, "
-        f"{rate / 1e6:.1f} MB/s, {clock} left"
+        f"{rate / 1e6:.1f} MB/s, {duration(left)} left"
     ).replace("%", " %", 1)
 
 
 def show(options: Namespace) -> None:
-    """Show documents of a split, every token apart."""
+    """Show documents of a split, token by token."""
     from cutaway.checks import check_int
     from cutaway.data.dataset import open_dataset
 
@@ -193,7 +199,7 @@ def show(options: Namespace) -> None:
     bytes_per_token = split.n_bytes / split.n_tokens
     print(
         f"{split.name}: {split.n_tokens:,} tokens in {split.n_documents:,} documents, "
-        f"{split.n_bytes:,} bytes of text ({bytes_per_token:.2f} a token)"
+        f"{split.n_bytes:,} bytes of text ({bytes_per_token:.2f} per token)"
     )
     if split.learned is not None:
         print(f"tokens that count in the loss are shown {_marked('like this', True)}")

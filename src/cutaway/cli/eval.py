@@ -1,4 +1,4 @@
-"""`cutaway eval`: measure how well a model predicts texts, or how it does on the tasks of the GPT-2 paper."""
+"""`cutaway eval`: score how well a model predicts texts, or run the tasks of the GPT-2 paper."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -34,20 +34,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Score how well a model predicts texts, or run the tasks of the GPT-2 paper."
     parser.epilog = EXAMPLES
     meaning = (
-        'text files, or .jsonl with a "text" a line, also as .xz and .gz; - is standard input, and so is a pipe; '
+        'text files, or .jsonl with a "text" per line, also as .xz and .gz; - is standard input, and so is a pipe; '
         "or a task's name and its FILE; or paper"
     )
     parser.add_argument("what", nargs="*", metavar="FILE", help=meaning)
     text = parser.add_mutually_exclusive_group()
-    text.add_argument("--text", help="a text, in place of files")
+    text.add_argument("--text", help="a text, instead of files")
     text.add_argument("--ids", type=int, nargs="+", metavar="ID", help="token ids, of which the first is not scored")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="of paper: the folder with the tasks' files")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="for paper: the folder with the tasks' files")
     windows = parser.add_argument_group("windows", "for a text that is longer than the context")
     pace = windows.add_mutually_exclusive_group()
     pace.add_argument(
         "--window",
         choices=("overlap", "disjoint"),
-        help="overlap by half, or not at all; default: overlap, of a task disjoint",
+        help="overlap by half, or not at all; default: overlap, for a task disjoint",
     )
     pace.add_argument("--stride", type=int, metavar="N", help="tokens from one window's start to the next one's")
     add_json(parser)
@@ -135,7 +135,7 @@ def _stride(options: Namespace, model: "Model") -> int | None:
 
 
 def _read_documents(options: Namespace) -> "tuple[Sequence[str | list[int]], list[DataFile]]":
-    """Read the documents from the place that the arguments name; nothing of them is stripped."""
+    """Read the documents that the arguments name, without stripping white space."""
     from cutaway.evaluation.corpus import data_file, read_corpus
 
     if options.what and (options.text is not None or options.ids is not None):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, open_source, write_json
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
 from cutaway.cli.terminal import safe
 from cutaway.cli.view import add_view, view_ids, view_selection
 from cutaway.errors import UsageError
@@ -52,6 +52,8 @@ def run(options: Namespace) -> None:
     """Serve the page, or write the file."""
     # NumPy's threads are faster for long texts only, and far slower on a busy machine (docs/log.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from cutaway.checkpoints import open_source
+
     if options.export and (options.host, options.port, options.against) != (None, None, None):
         raise UsageError("--export cannot be combined with --host, --port or --against")
     port = check_int("port", PORT if options.port is None else options.port, 0, 65535)

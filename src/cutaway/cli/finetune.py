@@ -1,20 +1,18 @@
-"""`cutaway finetune`: go on training a model on a file of one's own; the same command resumes."""
+"""`cutaway finetune`: fine-tune a model on a text file or JSON Lines; the same command resumes."""
 
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import DIM, columns, note, safe, style
-from cutaway.cli.train import add_setting
+from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError
-from cutaway.training.config import convert
 from cutaway.training.finetune_config import FineTuneConfig
 
 if TYPE_CHECKING:
@@ -39,33 +37,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")
     add_json(parser)
-    groups: dict[str, Any] = {}
-    for setting in fields(FineTuneConfig):
-        title = setting.metadata["group"]
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        add_setting(groups[title], setting)
-
-
-def read_config(options: Namespace) -> FineTuneConfig:
-    """Read the settings of the flags."""
-    given = vars(options)
-    values: dict[str, Any] = {
-        setting.name: convert(setting, given[setting.name])
-        for setting in fields(FineTuneConfig)
-        if setting.name in given
-    }
-    return FineTuneConfig(**values)
+    add_settings(parser, FineTuneConfig)
 
 
 def run(options: Namespace) -> None:
     """Fine-tune, and show the model before and after. After SIGINT the exit code is 130; the run is saved."""
-    config = read_config(options)
+    config = FineTuneConfig(**read_settings(options, FineTuneConfig))
     try:
         from cutaway.training.finetuning import finetune
+        from cutaway.training.loop import Silent
     except ModuleNotFoundError as error:
         raise EngineError("fine-tuning needs PyTorch: pip install 'cutaway[train]'") from error
-    result = finetune(config, options.out, Silent() if options.json else ProgressLine())
+    result = finetune(config, options.out, Silent() if options.json else TrainingProgress())
     if options.json:
         write_json(_document(options.out, result))
     elif result.after is None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cutaway.cli.arguments import add_json, open_source, write_json
+from cutaway.cli.arguments import add_json, write_json
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.errors import CheckpointError, HubError
 from cutaway.layout import table
@@ -47,6 +47,8 @@ def run(options: Namespace) -> None:
 
 
 def _find() -> Iterator[Listed]:
+    from cutaway.checkpoints import open_source
+
     with suppress(CheckpointError):  # a build without it
         yield Listed(("builtin",), open_source("builtin").config, here=True)
     cached = dict(_cached())

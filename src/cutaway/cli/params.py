@@ -4,11 +4,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
-from cutaway.cli.arguments import SOURCES, add_json, open_source, write_json
+from cutaway.cli.arguments import SOURCES, add_json, find_config, write_json
 from cutaway.cli.terminal import YELLOW, columns, safe, style
-from cutaway.config import GPT2Config, published
 from cutaway.layout import table, wrap
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table
 
@@ -28,16 +26,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the table."""
-    counted = parameter_table(_find_config(options.model))
+    counted = parameter_table(find_config(options.model))
     if options.json:
         write_json(_document(options.model, counted))
     else:
         print("\n".join(_page(options.model, counted)))
-
-
-def _find_config(source: str) -> GPT2Config:
-    known = published(source)
-    return known.config if known and not Path(source).is_dir() else open_source(source).config
 
 
 def _document(name: str, counted: ParameterTable) -> dict[str, object]:

@@ -1,14 +1,12 @@
-"""`cutaway plan`: what training a GPT-2 takes, on named hardware, by arithmetic."""
+"""`cutaway plan`: compute the cost of training a GPT-2 on named hardware."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import SOURCES, add_json, open_source, write_json
+from cutaway.cli.arguments import SOURCES, add_json, find_config, write_json
 from cutaway.cli.terminal import safe
-from cutaway.config import GPT2Config, published
 from cutaway.layout import table
 
 if TYPE_CHECKING:
@@ -29,14 +27,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("run").add_argument
     add("--model", metavar="NAME", default="gpt2", help=f"{SOURCES}; default: %(default)s")
     add("--tokens", type=float, metavar="N", help="tokens to read; default: one epoch of OpenWebText")
-    add("--batch-size", type=int, default=512, metavar="N", help="sequences a step; default: %(default)s")
-    add("--micro-batch-size", type=int, default=8, metavar="N", help="at once on a device; default: %(default)s")
-    add("--n-ctx", type=int, metavar="N", help="tokens of a sequence; default: the model's context")
+    add("--batch-size", type=int, default=512, metavar="N", help="sequences per step; default: %(default)s")
+    add("--micro-batch-size", type=int, default=8, metavar="N", help="per device; default: %(default)s")
+    add("--n-ctx", type=int, metavar="N", help="context length, in tokens; default: the model's")
     add = parser.add_argument_group("hardware").add_argument
     add("--hardware", default="h100", metavar="NAME", help="a100, h100, h200, or cpu, measured; default: %(default)s")
     add("--devices", type=int, default=8, metavar="N", help="default: %(default)s")
-    add("--mfu", type=float, metavar="SHARE", help="share of the peak that is reached; default: published ones")
-    add("--dollars", type=float, metavar="PRICE", help="of a device, an hour; default: one that was paid")
+    add("--mfu", type=float, metavar="SHARE", help="model FLOPs utilisation, 0 to 1; default: published")
+    add("--dollars", type=float, metavar="PRICE", help="per device-hour; default: a published price")
     add_json(parser)
 
 
@@ -46,7 +44,7 @@ def run(options: Namespace) -> None:
     from cutaway.training.hardware import find_hardware
     from cutaway.training.plan import WEBTEXT_TOKENS, Training, plan
 
-    config = _find_config(options.model)
+    config = find_config(options.model)
     training = Training(
         config,
         WEBTEXT_TOKENS if options.tokens is None else options.tokens,
@@ -64,11 +62,6 @@ def run(options: Namespace) -> None:
         write_json(about | {"rows": [asdict(row) for row in rows]})
     else:
         print("\n".join(_page(options.model, hardware.name, training, rows)))
-
-
-def _find_config(source: str) -> GPT2Config:
-    known = published(source)
-    return known.config if known and not Path(source).is_dir() else open_source(source).config
 
 
 def _page(model: str, hardware: str, training: "Training", rows: "Sequence[Row]") -> list[str]:

@@ -1,16 +1,15 @@
 """`cutaway train`: train a GPT-2 on prepared text, from scratch or from a model; the same command resumes."""
 
 import signal
-from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
-from dataclasses import Field, fields
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
 
-from cutaway.cli.arguments import add_json, open_source, write_json
-from cutaway.cli.progress import ProgressLine, Silent
+from cutaway.cli.arguments import add_json, write_json
+from cutaway.cli.settings import add_settings, read_settings
 from cutaway.cli.terminal import note, safe
+from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError
-from cutaway.training.config import SCRATCH, TrainingConfig, convert, read_toml, value_type
+from cutaway.training.config import SCRATCH, TrainingConfig, read_toml
 
 EXAMPLES = """\
 examples:
@@ -19,7 +18,7 @@ examples:
   cutaway train plot run
 
 The same command on a run that exists resumes it. Ctrl-C saves and stops; a
-second one stops at once."""
+second one stops immediately."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,38 +29,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="settings; flags take precedence")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run directory; resumes if it exists")
     add_json(parser)
-    groups: dict[str, Any] = {}
-    for setting in fields(TrainingConfig):
-        title = setting.metadata["group"]
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        add_setting(groups[title], setting)
-
-
-def add_setting(group: Any, setting: "Field[Any]") -> None:
-    """Declare the flag of a setting."""
-    flag = "--" + setting.name.replace("_", "-")
-    meaning = setting.metadata["help"]
-    kind = value_type(setting)
-    if setting.default not in (None, (), ""):
-        default = " ".join(map(str, setting.default)) if isinstance(setting.default, tuple) else setting.default
-        meaning += f"; default: {default}"
-    meaning = meaning.replace("%", "%%")
-    if kind is bool:
-        group.add_argument(flag, action=BooleanOptionalAction, default=SUPPRESS, help=meaning)
-    elif kind in (int, float, str):
-        group.add_argument(flag, default=SUPPRESS, metavar="NAME" if kind is str else "N", help=meaning)
-    else:
-        group.add_argument(
-            flag, nargs="+", default=SUPPRESS, metavar="DIR" if setting.name == "data" else "X", help=meaning
-        )
+    add_settings(parser, TrainingConfig)
 
 
 def read_config(options: Namespace) -> TrainingConfig:
     """Read the settings of the TOML file, if one is given, and of the flags, which take precedence."""
     document = {} if options.config is None else read_toml(options.config)
-    given = vars(options)
-    document |= {setting.name: convert(setting, given[setting.name]) for setting in _given(given)}
+    document |= read_settings(options, TrainingConfig)
     return TrainingConfig.from_document(_shape(document.get("init", SCRATCH)) | document)
 
 
@@ -69,23 +43,22 @@ def _shape(init: object) -> dict[str, object]:
     """Return the settings that a model to start from gives, if there is one."""
     if init == SCRATCH:
         return {}
+    from cutaway.checkpoints import open_source
+
     config = open_source(str(init)).config
     return {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx")}
 
 
-def _given(given: dict[str, Any]) -> "list[Field[Any]]":
-    return [setting for setting in fields(TrainingConfig) if setting.name in given]
-
-
 def run(options: Namespace) -> None:
-    """Train, and say what came of it. After SIGINT the exit code is 130, after SIGTERM 0: the run is saved."""
+    """Train, and report the result. After SIGINT the exit code is 130, after SIGTERM 0: the run is saved."""
     config = read_config(options)
     try:
         from cutaway.training.distributed import is_first_process
+        from cutaway.training.loop import Silent
         from cutaway.training.pretraining import train
     except ModuleNotFoundError as error:
         raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
-    outcome = train(config, options.out, Silent() if options.json else ProgressLine())
+    outcome = train(config, options.out, Silent() if options.json else TrainingProgress())
     if not is_first_process():
         return
     if options.json:

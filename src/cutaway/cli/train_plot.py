@@ -35,7 +35,7 @@ def run(options: Namespace) -> None:
     from cutaway.training.plots import read_curves, training_charts
 
     if options.output and options.output.suffix.lower() != ".svg":
-        raise UsageError(f"--output must be a file called .svg, not {safe(str(options.output))}")
+        raise UsageError(f"--output must end in .svg, not {safe(str(options.output))}")
     runs = [read_curves(path) for path in options.runs]
     charts = training_charts(runs)
     names = ", ".join(safe(each.name) for each in runs)

@@ -15,7 +15,7 @@ from cutaway.checks import check_int
 from cutaway.data.dataset import Split
 from cutaway.errors import UsageError
 
-EVALUATION_ROWS = 8  # of a batch of evaluation windows
+EVALUATION_ROWS = 8  # of a batch to evaluate on
 
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -202,12 +202,7 @@ class Rows:
         longest = max(len(example.ids) for example in rows)
         if longest > n_ctx + 1 or min(len(example.ids) for example in rows) < 2:
             raise UsageError(f"an example must have from 2 to {n_ctx + 1} tokens, not {longest}")
-        ids = np.full((n_rows, longest), self.pad, np.int64)
-        learned = np.zeros((n_rows, longest), np.bool_)
-        for row, example in enumerate(rows):
-            ids[row, : len(example.ids)] = example.ids
-            learned[row, : len(example.ids)] = example.learned
-        return Batch(ids[:, :-1], ids[:, 1:], learned[:, 1:])
+        return _padded(rows, self.pad)
 
     def _example(self, number: int) -> TrainingExample:
         epoch, index = divmod(number, len(self.examples))
@@ -215,6 +210,30 @@ class Rows:
             rng = np.random.default_rng([self.seed, epoch])
             self._epoch = (epoch, rng.permutation(len(self.examples)))
         return self.examples[int(self._epoch[1][index])]
+
+
+def _padded(examples: Sequence[TrainingExample], pad: int) -> Batch:
+    shape = (len(examples), max(len(example.ids) for example in examples))
+    ids = np.full(shape, pad, np.int64)
+    learned = np.zeros(shape, np.bool_)
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)] = example.ids
+        learned[row, : len(example.ids)] = example.learned
+    return Batch(ids[:, :-1], ids[:, 1:], learned[:, 1:])
+
+
+def padded_batches(examples: Sequence[TrainingExample], n_tokens: int) -> list[Batch]:
+    """Return examples in batches of like lengths, at most `n_tokens` learned tokens of them but at least one example.
+
+    >>> from cutaway.data.examples import Example
+    >>> example = Example(np.array([5, 6, 7]), np.array([False, False, True]))
+    >>> [batch] = padded_batches([example], 100)
+    >>> batch.inputs, batch.learned
+    (array([[5, 6]]), array([[False,  True]]))
+    """
+    counts = np.cumsum([np.count_nonzero(example.learned) for example in examples])
+    chosen = sorted(examples[: max(1, int(np.searchsorted(counts, n_tokens, "right")))], key=lambda e: len(e.ids))
+    return [_padded(chosen[i : i + EVALUATION_ROWS], pad=0) for i in range(0, len(chosen), EVALUATION_ROWS)]
 
 
 def evaluation_windows(split: Split, n_ctx: int, n_tokens: int) -> list[Batch]:

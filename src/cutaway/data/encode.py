@@ -1,6 +1,5 @@
 """Blocks of text to token ids: the pure function that workers run, in this process, in others, or on other machines."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from cutaway.data.blocks import Block, PartId, Passage, draw_split
 from cutaway.data.dataset import ID_TYPES
+from cutaway.data.json_lines import parse_json_line
 from cutaway.data.manifest import SPLITS
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
@@ -116,14 +116,7 @@ def passages(block: Block, field: str) -> Iterator[Passage]:
 
 
 def _parse(line: bytes, place: str, split: str | None, field: str) -> Passage:
-    try:
-        record = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{place}: not UTF-8 at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{place}: not valid JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise UsageError(f"{place}: must be a JSON object, not {quote(record)}")
+    record = parse_json_line(line, place)
     keys = (field,) if field in record else _PAIR
     texts = [_field(record, key, place, field) for key in keys]
     return Passage(texts[0], split, completion=texts[1] if len(texts) == 2 else None)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cutaway.checks import check_int
+from cutaway.disk import replacing_file
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.untrusted import quote, quote_path, read_object
 
@@ -18,7 +19,7 @@ _MAX_BYTES = 1 << 28  # a source takes about 100 bytes
 
 @dataclass(frozen=True)
 class TokenizerEntry:
-    """The tokenizer that made the ids; `sha256` is that of its files (`shards.hash_files`)."""
+    """The tokenizer that made the ids; `sha256` is that of its files (`disk.hash_files`)."""
 
     name: str
     n_vocab: int
@@ -69,9 +70,8 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`, replacing another only by a whole one. Raises OSError if that fails."""
-        part = directory / f"{MANIFEST}.part"
-        part.write_text(json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n", encoding="utf-8")
-        part.replace(directory / MANIFEST)
+        with replacing_file(directory / MANIFEST) as file:
+            file.write((json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n").encode())
 
 
 def read_manifest(directory: Path) -> Manifest:

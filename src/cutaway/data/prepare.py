@@ -1,19 +1,19 @@
 """Preparing a corpus: text files to shards of token ids, with the same bytes whatever the number of workers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from cutaway.checks import check_float, check_int
-from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, make_lots
+from cutaway.checks import check_int
+from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot
 from cutaway.data.dataset import TOKENIZER
-from cutaway.data.encode import Encoder, passages, valid_unicode
+from cutaway.data.encode import EncodedBlock, Encoder, passages, valid_unicode
+from cutaway.data.inputs import Inputs, find_inputs
 from cutaway.data.manifest import Manifest
-from cutaway.data.sources import find_sources
 from cutaway.data.workers import encode_blocks
-from cutaway.data.writer import PROGRESS, CorpusWriter, Inputs
+from cutaway.data.writer import PROGRESS, CorpusWriter
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 
@@ -54,32 +54,33 @@ def prepare(
     ...     prepare([f"{directory}/a.txt"], f"{directory}/tokens").splits["train"].tokens
     5
     """
-    share = valid if isinstance(valid, int | float) else 0.0
-    check_float("valid", share, 0, 0.5)
-    sources = find_sources([Path(path) for path in files])
-    if not isinstance(valid, int | float):
-        sources += find_sources([Path(path) for path in valid], "valid")
     directory = Path(out).expanduser()
+    inputs = find_inputs(files, valid, field, block_bytes, part_bytes)
     if (directory / PROGRESS).exists():  # what was begun in one of the folders is none of its text
-        sources = [source for source in sources if directory.resolve() not in source.path.resolve().parents]
-    if not sources:
+        inputs = inputs.without(directory)
+    if not inputs.sources:
         raise UsageError("no files to prepare")
-    lots = make_lots(sources, field, share, check_int("block_bytes", block_bytes, 1), part_bytes)
     codec = Tokenizer.gpt2() if tokenizer is None else tokenizer
-    writer = CorpusWriter(directory, codec, name, Inputs(tuple(sources), share, field, block_bytes, part_bytes))
-    if ray is None:
-        blocks = (block for lot in lots for block in lot.blocks(writer.done))
-        encoded = encode_blocks(blocks, writer.directory / TOKENIZER, share, field, check_int("workers", workers, 1))
-    else:
-        from cutaway.data.ray_workers import encode_on_ray
-
-        encoded = encode_on_ray(lots, writer.done, Encoder(codec, share, field), ray)
+    lots = inputs.lots()
+    writer = CorpusWriter(directory, codec, name, inputs)
     before = list(accumulate((sum(source.n_bytes for source in lot.sources) for lot in lots), initial=0))
-    with closing(encoded):
+    with closing(_encode(lots, writer, codec, inputs, check_int("workers", workers, 1), ray)) as encoded:
         for block in encoded:
             writer.add(block)
             progress(Progress(before[block.part[0]] + block.position, before[-1], writer.tokens))
     return writer.finish()
+
+
+def _encode(
+    lots: Sequence[Lot], writer: CorpusWriter, codec: Tokenizer, inputs: Inputs, workers: int, ray: str | None
+) -> Generator[EncodedBlock, None, None]:
+    """Encode the blocks of what is not written yet, in their order."""
+    if ray is None:
+        blocks = (block for lot in lots for block in lot.blocks(writer.done))
+        return encode_blocks(blocks, writer.directory / TOKENIZER, inputs.valid_share, inputs.field, workers)
+    from cutaway.data.ray_workers import encode_on_ray
+
+    return encode_on_ray(lots, writer.done, Encoder(codec, inputs.valid_share, inputs.field), ray)
 
 
 def read_texts(files: Sequence[str | Path], field: str = "text") -> Iterator[str]:
@@ -93,7 +94,7 @@ def read_texts(files: Sequence[str | Path], field: str = "text") -> Iterator[str
     ...     "".join(read_texts([directory]))
     'A robot must obey'
     """
-    for lot in make_lots(find_sources([Path(path) for path in files]), field, share=0):
+    for lot in find_inputs(files, field=field).lots():
         for block in lot.blocks():
             for passage in passages(block, field):
                 yield from (valid_unicode(passage.text), valid_unicode(passage.completion or ""))

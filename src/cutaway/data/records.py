@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from cutaway.data.json_lines import parse_json_line
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
 
@@ -106,14 +107,7 @@ def parse_line(line: bytes, place: str) -> Record:
     Traceback (most recent call last):
     cutaway.errors.UsageError: robots.jsonl:2: unknown key 'promt'; did you mean 'prompt'?
     """
-    try:
-        value = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{place}: is not UTF-8 at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{place}: is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{place}: must be a JSON object, {_FORMS}, not {quote(value)}")
+    value = parse_json_line(line, place, f"a JSON object, {_FORMS}")
     match sorted(value.keys() & set(_KEYS)):
         case ["text"]:
             return Record(place, (Turn("", _text(value, "text", place)),), is_document=True)

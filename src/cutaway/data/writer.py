@@ -4,7 +4,6 @@
 manifest is written last, and takes its place.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -17,31 +16,14 @@ from numpy.typing import NDArray
 from cutaway.data.blocks import PartId
 from cutaway.data.dataset import DOCUMENTS, LEARNED, TOKENIZER, TOKENS
 from cutaway.data.encode import EncodedBlock, EncodedSplit, id_type
+from cutaway.data.inputs import Inputs
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
-from cutaway.data.sources import SourceFile
+from cutaway.disk import hash_files, replacing_file, sync
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.untrusted import quote_path
 
 PROGRESS = "progress.jsonl"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything but the tokenizer that the bytes of a corpus depend on."""
-
-    sources: tuple[SourceFile, ...]
-    valid_share: float
-    field: str
-    block_bytes: int
-    part_bytes: int
-
-    def document(self) -> dict[str, object]:
-        """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
-        files = [
-            [str(source.path), source.n_bytes, source.split, source.path.stat().st_mtime_ns] for source in self.sources
-        ]
-        return {**vars(self), "sources": files}
 
 
 @dataclass(frozen=True)
@@ -148,7 +130,8 @@ class CorpusWriter:
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{quote_path(path)}: damaged; remove {quote_path(self.directory)}") from None
         for shard, masked in ((split.shard, split.masked) for part in self._parts for split in part.splits.values()):
-            if hash_files(self._files(shard, masked)) != shard.sha256:
+            files = self._files(shard, masked)
+            if not all(path.is_file() for path in files) or hash_files(files) != shard.sha256:
                 raise UsageError(
                     f"{quote_path(self.directory / shard.file)}: missing or changed since it was written; "
                     f"remove {quote_path(self.directory)} and prepare again"
@@ -216,24 +199,7 @@ class CorpusWriter:
     def _log(self, document: Mapping[str, object]) -> None:
         with (self.directory / PROGRESS).open("ab") as file:
             file.write(_line(document))
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def hash_files(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of files, one after the other; "" if one is missing.
-
-    >>> hash_files([])[:16], hash_files([Path("nowhere")])
-    ('e3b0c44298fc1c14', '')
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            while data := file.read(1 << 20):
-                digest.update(data)
-    return digest.hexdigest()
+        sync(self.directory / PROGRESS)
 
 
 def describe_tokenizer(tokenizer: Tokenizer, name: str, directory: Path) -> TokenizerEntry:
@@ -254,12 +220,8 @@ def _mask(block: EncodedSplit) -> NDArray[np.bool_]:
 
 
 def _write_array(path: Path, array: NDArray[np.generic]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
+    with replacing_file(path) as file:
         np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _line(document: Mapping[str, object]) -> bytes:

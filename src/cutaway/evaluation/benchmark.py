@@ -92,7 +92,13 @@ def measure(
 
 
 def measure_prefill(engine: Engine, prefill: int, repeats: int) -> Measurement:
-    """Measure reading a prompt of `prefill` tokens into an empty cache."""
+    """Measure reading a prompt of `prefill` tokens into an empty cache.
+
+    >>> import cutaway
+    >>> measured = measure_prefill(cutaway.load().engine, prefill=8, repeats=2)
+    >>> measured.tokens, len(measured.seconds)
+    (8, 2)
+    """
     _check(engine, repeats, prefill=prefill)
     prompt = _prompt(engine, prefill)
     seconds = _time(lambda: check_finite(engine.forward([prompt], engine.new_cache(1))), repeats)
@@ -100,7 +106,13 @@ def measure_prefill(engine: Engine, prefill: int, repeats: int) -> Measurement:
 
 
 def measure_decode(engine: Engine, batch: int, depth: int, new_tokens: int, repeats: int) -> Measurement:
-    """Measure generating `new_tokens` greedily with each of `batch` sequences that hold `depth` tokens."""
+    """Measure generating `new_tokens` greedily with each of `batch` sequences that hold `depth` tokens.
+
+    >>> import cutaway
+    >>> measured = measure_decode(cutaway.load().engine, batch=2, depth=4, new_tokens=3, repeats=1)
+    >>> measured.depth, measured.tokens
+    (4, 6)
+    """
     _check(engine, repeats, batch=batch, depth=depth, new_tokens=new_tokens)
     prompt = _prompt(engine, depth)
     cache = engine.new_cache(batch)
@@ -130,7 +142,7 @@ def _check(engine: Engine, repeats: int, prefill: int = 1, batch: int = 1, depth
 
 
 def _prompt(engine: Engine, length: int) -> list[int]:
-    """Random token ids, the same ones in every run."""
+    """Draw random token ids, the same in every run."""
     return [int(token) for token in np.random.default_rng(0).integers(engine.config.n_vocab, size=length)]
 
 

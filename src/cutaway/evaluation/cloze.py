@@ -12,9 +12,9 @@ from cutaway.numerics import Float64Array, FloatArray, negative_log_likelihood
 def continuation_logits(
     engine: Engine, context: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> list[FloatArray]:
-    """Logits that predict each token of each continuation of a context: a list of (length, n_vocab).
+    """Compute the logits that predict each token of each continuation of a context: a list of (length, n_vocab).
 
-    Float32 activations. Of a context that is too long for the model only the end is read. Raises UsageError for an
+    Activations are float32. A context that is too long for the model is truncated on the left. Raises UsageError for an
     empty context or continuation, and for a continuation longer than the model's context.
 
     >>> import cutaway
@@ -40,7 +40,7 @@ def continuation_logits(
 def continuation_losses(
     engine: Engine, context: Sequence[int], continuations: Sequence[Sequence[int]]
 ) -> list[Float64Array]:
-    """Negative log-likelihood (nats) of each token of each continuation: a list of (length,).
+    """Compute the negative log-likelihood (nats) of each token of each continuation: a list of (length,).
 
     >>> import cutaway
     >>> [losses.shape for losses in continuation_losses(cutaway.load().engine, [50256], [[32, 9379], [464]])]
@@ -53,7 +53,7 @@ def continuation_losses(
 
 
 def common_prefix(texts: Sequence[Sequence[int]]) -> int:
-    """Number of tokens with which all texts begin, leaving at least one of each.
+    """Count the leading tokens that all texts share, leaving at least one of each.
 
     >>> common_prefix([[1, 2, 3, 4], [1, 2, 5], [1, 2]])
     1

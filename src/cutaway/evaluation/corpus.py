@@ -2,13 +2,14 @@
 
 import gzip
 import hashlib
-import json
 import lzma
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cutaway.data.json_lines import parse_json_line
 from cutaway.errors import UsageError
 
 _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz": gzip.decompress}
@@ -32,7 +33,7 @@ class Corpus:
 
 
 def read_corpus(paths: Sequence[Path]) -> Corpus:
-    """Read the documents of files: a text file is one, a .jsonl file has one a line. All are held in memory.
+    """Read the documents of files: a text file is one, a .jsonl file has one per line. All are held in memory.
 
     Raises UsageError, naming file and line, for what cannot be read.
 
@@ -53,7 +54,15 @@ def read_corpus(paths: Sequence[Path]) -> Corpus:
 
 
 def read_data(path: Path) -> tuple[DataFile, bytes]:
-    """Read a file and decompress it if it ends in .xz or .gz. Raises UsageError if that fails."""
+    """Read a file and decompress it if it ends in .xz or .gz. Raises UsageError if that fails.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "robot.txt.gz"
+    ...     _ = path.write_bytes(gzip.compress(b"A robot"))
+    ...     read_data(path)[1]
+    b'A robot'
+    """
     try:
         stored = path.read_bytes()
     except OSError as error:
@@ -88,15 +97,9 @@ def json_lines(data: bytes, name: str) -> Iterator[tuple[str, dict[str, object]]
     >>> list(json_lines(b'{"label": 3}', "a.jsonl"))
     [('a.jsonl:1', {'label': 3})]
     """
-    for number, line in enumerate(data.splitlines(), start=1):
+    for number, line in enumerate(data.removeprefix(BOM_UTF8).splitlines(), start=1):
         place = f"{name}:{number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise UsageError(f"{place}: not JSON") from None
-        if not isinstance(record, dict):
-            raise UsageError(f"{place}: not a JSON object")
-        yield place, record
+        yield place, parse_json_line(line, place)
 
 
 def text_field(record: dict[str, object], key: str, place: str) -> str:
@@ -112,7 +115,7 @@ def text_field(record: dict[str, object], key: str, place: str) -> str:
 
 
 def _is_text(value: str) -> bool:
-    """False for half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    """Return False for half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
     try:
         return bool(value.encode())
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
-"""De-tokenizers that can be inverted: they remove the marks of a corpus's tokenization, and can put them back.
+"""Invertible de-tokenizers: they remove the artifacts of a corpus's tokenization, and can restore them.
 
 The GPT-2 paper scores tokenized corpora "using invertible de-tokenizers which remove as many of these tokenization /
 pre-processing artifacts as possible" (section 3.1): as they are invertible, the probability of the cleaned text is that
 of the corpus. OpenAI did not release them. Here a line's tokens are joined greedily, and two are joined only if
-`split` takes the result apart into the same tokens. A token that looks like several, such as "St.", is an *exception*:
+`split` splits the result into the same tokens. A token that looks like several, such as "St.", is an *exception*:
 the exceptions of a corpus are part of its de-tokenizer, as its vocabulary is.
 """
 
@@ -15,11 +15,11 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Conventions:
-    """The marks that a tokenization leaves, and the characters that stand for them in ordinary text."""
+    """The artifacts that a tokenization leaves, and the characters that stand for them in ordinary text."""
 
     closing: str = ""  # characters that follow a word without a space: , . )
     opening: str = ""  # characters that a word follows without a space: ( $
-    quote: str = ""  # a character that is an opening mark and a closing one by turns
+    quote: str = ""  # a character that is alternately an opening and a closing mark
     repeated: str = ""  # a character of which several in a row are one mark, as in WikiText's headings
     clitics: str = ""  # pattern of the ends of words that are tokens of their own: 's
     infixes: Mapping[str, str] = field(default_factory=dict)  # token to the character between two words: @-@
@@ -70,13 +70,13 @@ class Detokenizer:
         return " ".join(token for chunk in text.split(" ") for token in self._split(chunk))
 
     def _belongs(self, chunk: Sequence[str], token: str, following: str, inside_quote: bool) -> bool:
-        """True if a token is written without a space after a chunk, and the result can be taken apart again."""
+        """Return True if a token follows a chunk without a space, and the result can be split again."""
         if token in self._rules.infixes:
             return self._inverts([*chunk, token, following])  # between two words, or not at all
         return self._joins(chunk[-1], token, inside_quote) and self._inverts([*chunk, token])
 
     def _joins(self, last: str, token: str, inside_quote: bool) -> bool:
-        """True if ordinary text has no space between two tokens; `inside_quote` holds after the second."""
+        """Return True if ordinary text has no space between two tokens; `inside_quote` holds after the second."""
         rules = self._rules
         if token == rules.quote:
             return not inside_quote
@@ -100,7 +100,7 @@ class Detokenizer:
         return "".join(self._written.get(token, token) for token in chunk) if self._inverts(chunk) else chunk[0]
 
     def _split(self, chunk: str) -> list[str]:
-        """Take apart what stands between two spaces."""
+        """Split what stands between two spaces into tokens."""
         before: list[str] = []
         after: list[str] = []
         while len(chunk) > 1 and chunk not in self.exceptions:

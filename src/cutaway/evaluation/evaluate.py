@@ -1,4 +1,4 @@
-"""Evaluation on documents: each is scored apart, opened by the start token, with a standard error over documents."""
+"""Evaluation on documents: each is scored on its own, after the start token, with a standard error over documents."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ def evaluate(
     stride: int | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Score documents apart from each other: texts after the start token, token ids after the first of them.
+    """Score documents independently: texts after the start token, token ids after the first of them.
 
     `stride` is that of the windows of long documents: see `cutaway.evaluation.perplexity`. Empty documents are skipped.
     `progress` counts bytes of text. Raises UsageError if there is nothing to score.
@@ -89,13 +89,13 @@ def evaluate(
             scores.append(total(windows[first:]))
         before += size
     if not scores:
-        raise UsageError("nothing to score: there is no document with text in it")
+        raise UsageError("nothing to score: all documents are empty")
     n_ctx = model.engine.config.n_ctx
     return Evaluation(tuple(scores), tuple(windows), n_ctx, default_stride(n_ctx) if stride is None else stride)
 
 
 def score_windows(model: LanguageModel, ids: Sequence[int], stride: int | None = None) -> Iterator[Score]:
-    """Yield the score of the tokens of each window of a text; the first token is only read.
+    """Yield the score of the tokens of each window of a text; the first token is context only.
 
     >>> import cutaway
     >>> model = cutaway.load()

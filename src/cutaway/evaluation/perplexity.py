@@ -41,7 +41,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """Exponential of the mean per token; infinite where a float cannot hold it."""
+        """Exponential of the mean per token; infinite where that overflows."""
         return exponential(self.nats_per_token)
 
     @property
@@ -51,7 +51,7 @@ class Score:
 
 
 def total(scores: Iterable[Score]) -> Score:
-    """Score of several texts together.
+    """Add up the scores of several texts.
 
     >>> total([Score(1.0, 1, 4), Score(2.5, 2, 6)])
     Score(nats=3.5, tokens=3, bytes=10)
@@ -61,7 +61,7 @@ def total(scores: Iterable[Score]) -> Score:
 
 
 def exponential(nats: float) -> float:
-    """Exponential of a mean loss; infinite where a float cannot hold it.
+    """Exponentiate a mean loss; infinite where that overflows.
 
     >>> exponential(0.0), exponential(1000.0)
     (1.0, inf)
@@ -70,7 +70,7 @@ def exponential(nats: float) -> float:
 
 
 def default_stride(n_ctx: int) -> int:
-    """Stride of windows that overlap by half.
+    """Return the stride of windows that overlap by half.
 
     >>> default_stride(1024)
     512
@@ -79,9 +79,9 @@ def default_stride(n_ctx: int) -> int:
 
 
 def token_losses(engine: Engine, ids: Sequence[int], stride: int | None = None) -> Float64Array:
-    """Negative log-likelihood (nats) of each of T token ids after the first, (T - 1,), with float32 activations.
+    """Compute the negative log-likelihood (nats) of each of T token ids after the first, (T - 1,).
 
-    `stride` is that of the windows, 1 to `n_ctx`; by default they overlap by half.
+    Activations are float32. `stride` is that of the windows, 1 to `n_ctx`; by default they overlap by half.
 
     >>> import cutaway
     >>> token_losses(cutaway.load().engine, [50256, 464, 9379]).shape
@@ -113,7 +113,7 @@ def _windows(ids: Sequence[int], n_ctx: int, stride: int) -> Iterator[tuple[Sequ
 
 
 def _window_losses(engine: Engine, window: Sequence[int], n_context: int) -> Float64Array:
-    """Losses (nats) of the tokens of a window after its first `n_context + 1`."""
+    """Compute the losses (nats) of the tokens of a window after its first `n_context + 1`."""
     cache = engine.new_cache(1)
     if n_context:
         engine.forward([window[:n_context]], cache, exact=True)  # no logits but the last

@@ -27,4 +27,7 @@ class LanguageModel(Protocol):
 
 
 def no_progress(done: int, total: int) -> None:
-    """Report nothing."""
+    """Report nothing.
+
+    >>> no_progress(done=1, total=2)
+    """

@@ -17,7 +17,7 @@ import numpy as np
 
 
 def ratio_error(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:
-    """Standard error of sum(numerators) / sum(denominators) over independent units; None with fewer than two.
+    """Estimate the standard error of sum(numerators) / sum(denominators) over independent units; None for fewer than 2.
 
     >>> ratio_error([1.0, 3.0], [1.0, 1.0])
     1.0
@@ -34,7 +34,7 @@ def ratio_error(numerators: Sequence[float], denominators: Sequence[float]) -> f
 
 
 def mean_error(values: Sequence[float]) -> float | None:
-    """Standard error of a mean; None with fewer than two values.
+    """Estimate the standard error of a mean; None for fewer than two values.
 
     >>> mean_error([True, False, True, False])
     0.28867513459481287

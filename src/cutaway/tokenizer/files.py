@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cutaway.disk import replacing_file
 from cutaway.tokenizer.bpe import byte_symbols, is_symbols
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.gpt2 import N_VOCAB, is_published
@@ -347,6 +348,5 @@ def _settings(vocabulary: Vocabulary) -> Json:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    with replacing_file(path) as file:
+        file.write(content)

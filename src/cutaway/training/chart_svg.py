@@ -15,12 +15,12 @@ RIGHT = 30
 HEIGHT = 300  # of the plot of a main chart
 ABOVE = 30  # between a chart's title and its plot
 BELOW = 46  # for tick labels and the x axis's label
-CHAR = 6.6  # of the 12 px face, on the average
+CHAR = 6.6  # average width of a character at 12 px
 MOST_POINTS = 1200
 MOST_RAW = 2000
 MOST_DOTS = 60
 
-# Told apart by most colour-blind readers; every other one of a pair for the dark ground.
+# Distinct for most colour-blind readers; of each pair, the first is for a light and the second for a dark background.
 COLOURS = (
     ("#2271b2", "#63b3ed"),
     ("#d55e00", "#f6a15b"),
@@ -31,7 +31,7 @@ COLOURS = (
 )
 
 # Every rule names the root's class, or it would restyle other pictures of the page that the file is put into; and the
-# ground is painted, for an image cannot know the colour of the page behind it.
+# background is painted, for an image cannot know the colour of the page behind it.
 LIGHT = {
     "text": "font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#1f2430",
     ".title": "font-size:15px;font-weight:600",
@@ -125,7 +125,7 @@ def _tick_places(places: Callable[[Points], Points], ticks: Sequence[tuple[float
 
 
 def _points(chart: Chart, x: Points, y: Points, across: float, down: float) -> list[str]:
-    """Coordinates in the plot of the points that lie in it."""
+    """Return the coordinates of the points that lie in the plot."""
     right = chart.x.places(x)
     up = chart.y.places(y)
     inside = (up >= -0.001) & (up <= 1.001)

@@ -11,10 +11,10 @@ from cutaway.training.charts import Chart, Line, Points
 ROWS = 14  # of a main chart's plot
 DOT_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)  # by row and column of a cell
 BRAILLE = 0x2800
-COLOURS = ("34", "33", "32", "35", "36", "31")  # parameters of "select graphic rendition", in the palette's order
+COLOURS = ("34", "33", "32", "35", "36", "31")  # parameters of the terminal's SGR sequence, in the palette's order
 FAINT = "2"
 
-Style = Callable[[str, str], str]  # text and such a parameter to what the terminal shows
+Style = Callable[[str, str], str]  # from a text and an SGR parameter to styled text
 
 
 def draw_text(chart: Chart, columns: int, style: Style | None = None) -> list[str]:
@@ -61,7 +61,7 @@ def _styled(text: str, line: Line, style: Style | None) -> str:
 
 
 def _row_labels(chart: Chart) -> list[str]:
-    """The tick label of each row, or ""."""
+    """Return the tick label of each row, or ""."""
     labels = [""] * max(3, round(ROWS * chart.height))
     for value, label in chart.y.ticks:
         labels[_row_of(chart, value, len(labels))] = label
@@ -78,7 +78,7 @@ def _last_row(chart: Chart, line: Line, labels: Sequence[str]) -> int:
 
 
 def _x_axis(chart: Chart, before: int, across: int) -> list[str]:
-    """The axis with its ticks, their labels, and the label of the axis; labels that would touch are left out."""
+    """Render the axis with its ticks, their labels, and its own label; tick labels that would touch are left out."""
     rule = ["─"] * across
     labels = ""
     for value, label in chart.x.ticks:

@@ -12,7 +12,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """A line through points (n,). `raw` are the values (n,) of which `y` is the smoothed course, drawn faintly; `low`
+    """A line through points (n,). `raw` are the values (n,) of which `y` is the smoothed curve, drawn faintly; `low`
     and `high` are the edges (n,) of a band around it. `colour` counts through the palette; lines of one colour differ
     in `marked`, which draws a dot at each point. A line without a label is left out of the legend.
     """
@@ -94,7 +94,7 @@ def logarithmic_axis(label: str, ticks: Sequence[tuple[float, str]]) -> Axis:
 
 
 def _ticks(low: float, high: float, count: int) -> tuple[tuple[float, str], ...]:
-    """Round numbers between two ends: multiples of 1, 2 or 5 times a power of ten."""
+    """Return round numbers between two ends: multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -104,7 +104,7 @@ def _ticks(low: float, high: float, count: int) -> tuple[tuple[float, str], ...]
 
 
 def tick_label(value: float, step: float) -> str:
-    """Write a tick with the digits that tell it from its neighbours, `step` away.
+    """Format a tick with the digits that distinguish it from its neighbours, `step` away.
 
     >>> tick_label(2.5, 0.5), tick_label(0.0006, 0.0002), tick_label(40000, 20000)
     ('2.5', '6e-4', '40,000')

@@ -19,7 +19,7 @@ from cutaway.checks import check_float, check_int
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
 
-SCRATCH = "scratch"  # as `init`: start with GPT-2's first weights
+SCRATCH = "scratch"  # as `init`: start from GPT-2's random initialisation
 DEFAULT_STEPS = 1000  # of a run for which neither steps nor time are given
 
 CHOICES = {
@@ -45,46 +45,46 @@ class TrainingConfig:
 
     data: tuple[str, ...] = _setting((), "directories that `cutaway data prepare` wrote", "data")
     weights: tuple[float, ...] = _setting((), "share of each directory in a batch; default: by tokens", "data")
-    init: str = _setting(SCRATCH, "start from scratch, or from a model's name or directory", "model")
+    init: str = _setting(SCRATCH, "initial weights: scratch, or a model's name or directory", "model")
     n_layer: int = _setting(8, "blocks", "model")
-    n_head: int = _setting(4, "attention heads of a block", "model")
+    n_head: int = _setting(4, "attention heads per block", "model")
     n_embd: int = _setting(256, "width of the residual stream", "model")
-    n_ctx: int = _setting(512, "tokens of a sequence", "model")
-    dropout: float = _setting(0.0, "share of activations that is dropped", "model")
-    batch_size: int = _setting(32, "sequences of a step")
-    micro_batch_size: int | None = _setting(None, "sequences in memory at a time; default: all of a step")
+    n_ctx: int = _setting(512, "context length, in tokens", "model")
+    dropout: float = _setting(0.0, "dropout probability", "model")
+    batch_size: int = _setting(32, "sequences per step")
+    micro_batch_size: int | None = _setting(None, "sequences per forward pass; default: all of a step")
     max_steps: int | None = _setting(None, f"steps of the run; default: {DEFAULT_STEPS}, or what --max-time allows")
-    max_time: float | None = _setting(None, "time of the run (90s, 30m, 9h), which then drives the schedule")
-    short_ctx: int | None = _setting(None, "tokens of a sequence in the first --short-steps steps")
-    short_steps: int = _setting(0, "steps with short sequences")
+    max_time: float | None = _setting(None, "time budget (90s, 30m, 9h), which then drives the schedule")
+    short_ctx: int | None = _setting(None, "context length in the first --short-steps steps")
+    short_steps: int = _setting(0, "steps with the shorter context")
     optimizer: str = _setting("muon", "muon (for matrices of blocks, AdamW for the rest) or adamw", "optimizer")
     lr: float = _setting(0.004, "peak learning rate of AdamW", "optimizer")
     matrix_lr: float = _setting(0.006, "peak learning rate of Muon", "optimizer")
     beta1: float = _setting(0.9, "AdamW's decay of the first moment", "optimizer")
     beta2: float = _setting(0.98, "AdamW's decay of the second moment", "optimizer")
     weight_decay: float = _setting(0.05, "weight decay, on matrices only", "optimizer")
-    grad_clip: float = _setting(1.0, "largest norm of the gradient; 0: any", "optimizer")
-    warmup_steps: int = _setting(100, "steps in which the rate rises", "schedule")
-    schedule: str = _setting("hold", "hold the rate and let it fall linearly, or cosine", "schedule")
-    hold: float = _setting(0.4, "share of the run until which the rate holds", "schedule")
-    min_lr: float = _setting(0.05, "share of the peak rate at the end", "schedule")
-    average: float = _setting(0.13, "last share of the run whose weights are averaged; 0: none", "schedule")
-    sampled_vocab: int = _setting(0, "tokens of the vocabulary that the loss is over; 0: all", "speed")
-    full_softmax: float = _setting(0.08, "last share of the run over the whole vocabulary", "speed")
+    grad_clip: float = _setting(1.0, "clip the gradient to this norm; 0: no clipping", "optimizer")
+    warmup_steps: int = _setting(100, "steps of linear learning rate warm-up", "schedule")
+    schedule: str = _setting("hold", "hold (constant, then linear decay) or cosine", "schedule")
+    hold: float = _setting(0.4, "share of the run before the linear decay", "schedule")
+    min_lr: float = _setting(0.05, "final learning rate, as a share of the peak", "schedule")
+    average: float = _setting(0.13, "final share of the run whose weights are averaged; 0: none", "schedule")
+    sampled_vocab: int = _setting(0, "vocabulary size of a sampled softmax; 0: full softmax", "speed")
+    full_softmax: float = _setting(0.08, "final share of the run with the full softmax", "speed")
     dtype: str = _setting("float32", "dtype of matrix products: float32 or bfloat16", "speed")
     compile: bool = _setting(False, "fuse each block with torch.compile (needs a C++ compiler)", "speed")
     activation_checkpointing: bool = _setting(False, "recompute activations: less memory, a third slower", "speed")
-    device: str = _setting("auto", "cpu, cuda, mps; auto: cuda where there is one, else cpu", "speed")
+    device: str = _setting("auto", "cpu, cuda or mps; auto: cuda if available, else cpu", "speed")
     threads: int | None = _setting(None, "CPU threads; default: PyTorch's", "speed")
-    parallel: str = _setting("ddp", "under torchrun: ddp (each process has the model) or fsdp (a share of it)", "speed")
+    parallel: str = _setting("ddp", "under torchrun: ddp (replicated model) or fsdp (sharded model)", "speed")
     eval_every: int = _setting(100, "steps between evaluations; 0: only at the end", "reports")
-    eval_tokens: int = _setting(32768, "tokens of the validation text to evaluate on", "reports")
-    sample_prompt: str = _setting("", "prompt of the sample at each evaluation", "reports")
+    eval_tokens: int = _setting(32768, "held-out tokens per evaluation", "reports")
+    sample_prompt: str = _setting("", "prompt of the sample written at each evaluation", "reports")
     save_every: int = _setting(100, "steps between checkpoints; 0: only at the end", "reports")
-    keep_last: int = _setting(2, "checkpoints to keep", "reports")
-    keep_best: bool = _setting(True, "keep the checkpoint of the lowest validation loss too", "reports")
+    keep_last: int = _setting(2, "number of latest checkpoints to keep", "reports")
+    keep_best: bool = _setting(True, "also keep the checkpoint with the lowest validation loss", "reports")
     tensorboard: bool = _setting(False, "write event files for TensorBoard", "reports")
-    seed: int = _setting(1, "seed of weights, batches, dropout and samples of the vocabulary")
+    seed: int = _setting(1, "random seed of weights, batches, dropout and sampled softmax")
 
     def __post_init__(self) -> None:
         _check_counts(self)
@@ -141,7 +141,15 @@ class TrainingConfig:
 
 
 def read_toml(path: Path) -> dict[str, object]:
-    """Read the settings of a TOML file. Raises UsageError if it cannot be read or is not TOML."""
+    """Read the settings of a TOML file. Raises UsageError if it cannot be read or is not TOML.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "small.toml"
+    ...     _ = path.write_text('n_layer = 2\\nmax_time = "30m"\\n')
+    ...     read_toml(path)
+    {'n_layer': 2, 'max_time': '30m'}
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -163,21 +171,26 @@ def convert(setting: "Field[Any]", value: object) -> object:
 
 
 def value_type(setting: "Field[Any]") -> object:
-    """Return the type of a field's value when there is one: int for `int | None`, and tuple types as they are."""
+    """Return the type of a field without None: int for `int | None`.
+
+    >>> threads = next(f for f in fields(TrainingConfig) if f.name == "threads")
+    >>> value_type(threads)
+    <class 'int'>
+    """
     if isinstance(setting.type, types.UnionType):
         return next(part for part in get_args(setting.type) if part is not type(None))
     return setting.type
 
 
 def parse_duration(text: str) -> float:
-    """Read a time in seconds. Raises UsageError for another form.
+    """Parse a duration into seconds. Raises UsageError if it is invalid.
 
     >>> parse_duration("90"), parse_duration("1.5h")
     (90.0, 5400.0)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if match is None:
-        raise UsageError(f"a time must look like 90s, 30m or 9h, not {quote(text)}")
+        raise UsageError(f"a duration must look like 90s, 30m or 9h, not {quote(text)}")
     return float(match[1]) * _UNITS[match[2]]
 
 

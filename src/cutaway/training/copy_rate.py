@@ -1,7 +1,7 @@
-"""Copy rate: the share of a sample that stands, word for word, in the text that a model was trained on.
+"""Copy rate: the share of a sample that occurs, word for word, in the text that a model was trained on.
 
-Counted in 8-grams of tokens, none of which crosses the end of a text. A model that has learned a text by heart has a
-rate near 1; text that was never read has hardly any in common by chance.
+Counted in 8-grams of tokens, none of which crosses the end of a text. A model that has memorised a text has a rate
+near 1; unseen text has a rate near 0, for such overlaps are rare by chance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ Ids = Sequence[int] | NDArray[np.integer]
 
 
 def copy_rate(sample: Ids, training: Iterable[Ids]) -> float | None:
-    """Return the share of the sample's 8-grams of tokens that stand in one of the training texts, from 0 to 1.
+    """Return the share of the sample's 8-grams of tokens that occur in one of the training texts, from 0 to 1.
 
     None if the sample has fewer than eight tokens. Takes one pass over the training texts, and memory for a part.
 

@@ -1,9 +1,9 @@
 """Training in several processes, which torchrun starts on one machine or on several.
 
-The batch of a step is the one that a single process would read: each process takes as many of its rows, the loss is
-divided by the targets of all rows, and gradients are summed. So the number of processes changes nothing but rounding.
-With DDP every process holds the whole model; with FSDP2 each holds some rows of every parameter, gradient and moment,
-and has those of one block at a time together.
+The batch of a step is the one that a single process would read: each process takes an equal share of its rows, the loss
+is divided by the targets of all rows, and gradients are summed. So the number of processes affects rounding only. With
+DDP every process holds the whole model; with FSDP2 each holds some rows of every parameter, gradient and moment, and
+gathers one block at a time.
 
 Process 0 alone opens the run directory, prints, samples and saves. What it reads there it sends to the others.
 """
@@ -31,7 +31,7 @@ from cutaway.training.losses import Objective
 from cutaway.training.sharding import whole
 from cutaway.training.signals import StopSignals
 
-PATIENCE = timedelta(minutes=30)  # with a process that is late, such as with process 0 while it saves
+PATIENCE = timedelta(minutes=30)  # to wait for other processes, such as process 0 while it saves
 GRACE = timedelta(seconds=3)  # in which process 0 may report an error that others have too
 LOST = "another process of the run has ended; the same command resumes from the last checkpoint"
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """A signal to stop, and a wish to save, that any of the processes has received."""
+    """Requests to stop and to save, made by a signal to any of the processes."""
 
     stop: Signals | None
     save: bool
@@ -72,7 +72,7 @@ class World:
         return self.size > 1 and self.parallel == "fsdp"
 
     def rows(self, n_rows: int) -> slice:
-        """Return this process's rows of a batch; `check_rows` has seen that all get as many."""
+        """Return this process's rows of a batch; `check_rows` has checked that all get equally many."""
         share = n_rows // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
@@ -82,7 +82,7 @@ class World:
             raise UsageError(f"batch_size ({n_rows}) must be a multiple of the number of processes ({self.size})")
 
     def share(self, items: Sequence[T]) -> Iterator[tuple[T, bool]]:
-        """Yield this process's items, as many in each process; False for one that only keeps it in step.
+        """Yield this process's items, equally many in each process; with False one that is only there as padding.
 
         >>> list(World(rank=1, size=2).share("abc"))
         [('b', True), ('a', False)]
@@ -114,7 +114,7 @@ class World:
         return objective
 
     def reshard(self, module: nn.Module) -> None:
-        """Divide the parameters again that FSDP2 leaves together after a forward pass, for the backward pass."""
+        """Reshard the parameters that FSDP2 leaves gathered after a forward pass, for the backward pass."""
         if self.shards:
             from torch.distributed.fsdp import FSDPModule
 
@@ -181,7 +181,14 @@ ALONE = World()
 
 
 def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """Return a context in which DDP leaves the gradients of a part of a step in its process, unless it is the last."""
+    """Return a context in which DDP does not reduce the gradients of a micro-batch, unless it is the last of a step.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> with accumulating(layer, last=False):
+    ...     layer(torch.ones(1, 2)).sum().backward()
+    >>> layer.bias.grad
+    tensor([1.])
+    """
     if last or not isinstance(module, DistributedDataParallel):
         return nullcontext()
     held: AbstractContextManager[None] = module.no_sync()
@@ -189,9 +196,10 @@ def accumulating(module: nn.Module, *, last: bool) -> AbstractContextManager[Non
 
 
 def _settle_buckets(module: DistributedDataParallel) -> None:
-    """Take one backward pass, after which DDP divides gradients among messages in their order in it, once and for all.
+    """Run one backward pass, after which DDP rebuilds its gradient buckets in the order of that pass, once and for all.
 
-    Of more than two numbers the sum depends on the place in a message, so a resumed run must begin with that division.
+    The rounding of a sum over more than two processes depends on the place in a bucket, so a resumed run must start
+    with the same buckets.
     """
     ids = torch.zeros(1, 1, dtype=torch.long, device=module.device)
     with torch.compiler.set_stance("force_eager"):
@@ -217,6 +225,10 @@ def joined(parallel: str) -> Iterator[World]:
     """Join the processes that torchrun started, if it did; leave them at the end.
 
     An expected error of one process ends all: one of them prints it, and SystemExit is raised in each.
+
+    >>> with joined("ddp") as world:
+    ...     world.size, world.is_first
+    (1, True)
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE

@@ -7,9 +7,16 @@ _reached: dict[str, int] = {}
 
 
 def fault(name: str) -> None:
-    """Kill this process with SIGKILL if CUTAWAY_FAULT names this point; else nothing.
+    """Kill this process with SIGKILL if CUTAWAY_FAULT names this point; else do nothing.
 
-    CUTAWAY_FAULT=save.after_rename kills at the first time that the point is reached, save.after_rename:3 at the third.
+    CUTAWAY_FAULT=save.after_rename kills when the point is first reached, save.after_rename:3 at the third time.
+
+    >>> import subprocess
+    >>> import sys
+    >>> code = "from cutaway.training.faults import fault; fault('save.after_rename')"
+    >>> environment = {**os.environ, "CUTAWAY_FAULT": "save.after_rename"}
+    >>> subprocess.run([sys.executable, "-c", code], env=environment).returncode == -signal.SIGKILL
+    True
     """
     wanted = os.environ.get("CUTAWAY_FAULT")
     if not wanted:

@@ -43,28 +43,30 @@ class FineTuneConfig:
     data: str = _setting(
         "", "text file, or JSON Lines of texts, of prompts with completions, or of messages", "model and data"
     )
-    valid: str = _setting("5%", "share of the examples to validate on, or a file of its own", "model and data")
-    share: float = _setting(1.0, "share of the other examples to learn from, 0 to 1", "model and data")
-    from_scratch: bool = _setting(False, "take the shape of the model and not its weights", "model and data")
+    valid: str = _setting("5%", "share of the examples to hold out for validation, or a file", "model and data")
+    share: float = _setting(1.0, "share of the other examples to train on, 0 to 1", "model and data")
+    from_scratch: bool = _setting(False, "train a model of the same shape from random weights", "model and data")
     method: str = _setting("full", "full (all weights), last (the last blocks) or lora", "method")
-    last_layers: int = _setting(2, "blocks that `last` trains, with the LayerNorm after them", "method")
+    last_layers: int = _setting(2, "blocks that `last` trains, with the final LayerNorm", "method")
     lora_r: int = _setting(8, "rank of LoRA", "method")
-    lora_alpha: float = _setting(16.0, "LoRA adds alpha / r times its product", "method")
-    lora_dropout: float = _setting(0.0, "share of the inputs of LoRA that is dropped", "method")
+    lora_alpha: float = _setting(16.0, "scale of LoRA's update: alpha / r", "method")
+    lora_dropout: float = _setting(0.0, "dropout probability of LoRA's inputs", "method")
     lora_targets: tuple[str, ...] = _setting(("c_attn", "c_proj", "c_fc"), "matrices of a block to adapt", "method")
     merge: bool = _setting(False, "write the merged model instead of the adapter alone", "method")
-    epochs: float = _setting(3.0, "passes over the examples", "training")
+    epochs: float = _setting(3.0, "passes over the training examples", "training")
     max_steps: int | None = _as_in_training("max_steps", None, "steps, instead of --epochs")
-    max_time: float | None = _as_in_training("max_time", None, "time of the run (90s, 10m), if that is shorter")
-    patience: int = _setting(3, "evaluations without a better one after which the run ends; 0: never", "training")
+    max_time: float | None = _as_in_training("max_time", None, "time limit of the run (90s, 10m)")
+    patience: int = _setting(3, "evaluations without improvement before early stopping; 0: never", "training")
     batch_size: int = _as_in_training("batch_size", 8)
     micro_batch_size: int | None = _as_in_training("micro_batch_size", None)
-    n_ctx: int | None = _as_in_training("n_ctx", None, "tokens of a sequence at most; default: the model's context")
+    n_ctx: int | None = _as_in_training("n_ctx", None, "maximum context length, in tokens; default: the model's")
     dropout: float = _as_in_training("dropout", 0.0)
     lr: float | None = _as_in_training("lr", None, "peak learning rate; default: by method")
     weight_decay: float = _as_in_training("weight_decay", 0.01)
     grad_clip: float = _as_in_training("grad_clip", 1.0)
-    warmup_steps: int | None = _as_in_training("warmup_steps", None, "steps in which the rate rises; default: a tenth")
+    warmup_steps: int | None = _as_in_training(
+        "warmup_steps", None, "steps of linear learning rate warm-up; default: a tenth"
+    )
     sampled_vocab: int = _as_in_training("sampled_vocab", 0)
     dtype: str = _as_in_training("dtype", "float32")
     activation_checkpointing: bool = _as_in_training("activation_checkpointing", False)
@@ -73,10 +75,10 @@ class FineTuneConfig:
     eval_every: int | None = _as_in_training("eval_every", None, "steps between evaluations; default: a tenth")
     eval_tokens: int = _as_in_training("eval_tokens", 32768)
     sample_prompt: str | None = _as_in_training(
-        "sample_prompt", None, "prompt of the samples; default: of the examples"
+        "sample_prompt", None, "prompt of the samples; default: prompts of the examples"
     )
     tensorboard: bool = _as_in_training("tensorboard", False)
-    seed: int = _as_in_training("seed", 1, "seed of batches, dropout, LoRA and samples of the vocabulary")
+    seed: int = _as_in_training("seed", 1, "random seed of batches, dropout, LoRA and sampled softmax")
 
     def __post_init__(self) -> None:
         if not self.data:
@@ -92,9 +94,9 @@ class FineTuneConfig:
             raise UsageError("lora_dropout must be below 1")
         find_targets(self.lora_targets)
         if self.merge and self.method != "lora":
-            raise UsageError("merge is for the method lora; the others write a whole model anyway")
+            raise UsageError("merge needs the method lora: the others always write a whole model")
         if self.from_scratch and self.method != "full":
-            raise UsageError("from_scratch is for the method full: the others train too little of a model")
+            raise UsageError("from_scratch needs the method full: the others train only part of the model")
         if check_float("share", self.share, 0, 1) == 0:
             raise UsageError("share must be above 0")
         self.valid_share  # noqa: B018  # raises UsageError if it is invalid

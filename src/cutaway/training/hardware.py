@@ -18,7 +18,7 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class Utilisation:
-    """A share of the peak, and the run that reached it."""
+    """An MFU, and the run that reached it."""
 
     mfu: float
     source: str
@@ -26,7 +26,7 @@ class Utilisation:
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device: peak in FLOP/s with the origin of the figure, bytes of memory, and dollars an hour, if one was paid."""
+    """A device: peak in FLOP/s with the origin of the figure, bytes of memory, and dollars an hour, if published."""
 
     name: str
     peak: float
@@ -42,7 +42,7 @@ _LLM_C_XL = Utilisation(0.49, "llm.c, 1558M, 8 H100: 2.80 s for 1,048,576 tokens
 _H100 = (Utilisation(0.398, "autoresearch, 50M, one H100, PyTorch compiled"), _LLM_C_XL)
 _A100 = (
     Utilisation(0.29, "nanoGPT, 124M, 8 A100: 300 billion tokens in 4 days"),
-    Utilisation(0.38, "build-nanogpt, 124M, 8 A100: 1.1 million tokens a second"),
+    Utilisation(0.38, "build-nanogpt, 124M, 8 A100: 1.1 million tokens per second"),
     Utilisation(0.60, "llm.c, 124M, 8 A100: 300 ms for 524,288 tokens"),
 )
 _BFLOAT16 = "NVIDIA, dense bfloat16"
@@ -73,15 +73,24 @@ def find_hardware(name: str) -> Hardware:
 
 
 def this_machine() -> Hardware:
-    """Measure this machine's float32 matrix products with NumPy, on as many threads as its library uses."""
+    """Measure this machine's float32 matrix products with NumPy, on as many threads as its BLAS uses.
+
+    >>> machine = this_machine()
+    >>> machine.name, machine.peak_basis, machine.peak > 1e8
+    ('cpu', 'measured', True)
+    """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    reached = (Utilisation(0.58, "nanoGPT's model, 124M, float32, two cores: 240 tokens a second of 0.32 TFLOP/s"),)
-    source = "products of 1,024 x 1,024 matrices in float32, the fastest of some"
+    reached = (Utilisation(0.58, "nanoGPT's model, 124M, float32, two cores: 240 tokens per second of 0.32 TFLOP/s"),)
+    source = "products of 1,024 x 1,024 matrices in float32, the fastest of several"
     return Hardware(CPU, matmul_peak(), "measured", source, memory, reached)
 
 
 def matmul_peak(size: int = 1024, seconds: float = 0.5) -> float:
-    """Measure FLOP/s of float32 matrix products for about so many seconds; the fastest one counts."""
+    """Measure the FLOP/s of float32 matrix products for about so many seconds; the fastest one counts.
+
+    >>> matmul_peak(size=64, seconds=0.01) > 1e6
+    True
+    """
     matrix = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
     out = np.empty_like(matrix)
     times: list[float] = []

@@ -1,10 +1,10 @@
-"""Lock of a run directory: one trainer at a time, and a dead trainer's lock can be taken over.
+"""Lock of a run directory: one trainer at a time; the stale lock of a dead one is replaced.
 
 A lock is a file that names its owner: host, boot, process and the time at which the process started, so that another
 process with the same number is not mistaken for it. It is made with `os.link`, which fails where a lock exists already
 and never shows a half-written one. It does not rely on flock, which some network file systems ignore.
 
-Taking over a dead owner's lock must not remove the lock of a third process that was faster. So a successor first makes
+Replacing a stale lock must not remove the lock of a third process that was faster. So a successor first makes
 `trainer.lock.after-TOKEN`, named after the dead owner's unique token: only one process can. If the chain from
 `trainer.lock` along these files then ends with the successor, it owns the directory, and renames its file to
 `trainer.lock`; if not, the dead lock had been replaced before, and it starts again.
@@ -57,9 +57,9 @@ def _boot() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Return the time at which a process started in words of the system, "" if there is none that lives.
+    """Return the time at which a process started as the system writes it, "" if there is none that lives.
 
-    Raises OSError if the system does not say: a lock without that time could never be taken over.
+    Raises OSError if the system does not say: a lock without that time could never be recognised as stale.
     """
     if not _BOOT.exists():
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
@@ -68,7 +68,7 @@ def _start_time(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return "" if fields[0] in "ZX" else fields[19]  # a zombie is dead, although its parent has yet to look
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie is dead, although its parent has not reaped it yet
 
 
 class Lock:
@@ -96,7 +96,7 @@ class Lock:
         self._remove_leftovers()
 
     def release(self) -> None:
-        """Let go of the lock. In a forked child this does nothing: the lock is the parent's."""
+        """Release the lock. In a forked child this does nothing: the lock is the parent's."""
         if self.owner.pid == os.getpid():
             with suppress(CheckpointError, FileNotFoundError):
                 if _read_owner(self.path) == self.owner:
@@ -113,7 +113,7 @@ class Lock:
         raise RunError(f"{quote_path(self.path)} is contended by too many processes")
 
     def _write(self, candidate: Path) -> None:
-        """Write the file that will be the lock, seen onto the disk: a lock must not be empty after a power cut."""
+        """Write the file that will be the lock, and sync it to disk: a lock must not be empty after a power failure."""
         if candidate.exists():
             return
         with candidate.open("x", encoding="utf-8") as file:

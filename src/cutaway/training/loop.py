@@ -32,9 +32,22 @@ class Observer(Protocol):
         """Take a line that a person should read."""
 
 
+class Silent:
+    """An observer that prints nothing: that of a command whose result is JSON, and of all processes but the first."""
+
+    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
+        """Print nothing."""
+
+    def event(self, event: Event) -> None:
+        """Print nothing."""
+
+    def note(self, message: str) -> None:
+        """Print nothing."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a session: the finished model's directory, or the signal that stopped it before.
+    """The end of a session: the finished model's directory, or the signal that stopped it.
 
     Of several processes only the first has the directory.
     """
@@ -45,9 +58,26 @@ class Outcome:
 
 
 def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None) -> None:
-    """Restore a trainer from a checkpoint, and cut the log back to it. Raises RunError if part of it is missing.
+    """Restore a trainer from a checkpoint, and truncate the log to it. Raises RunError if part of it is missing.
 
     Under torchrun all processes call it, those without the run directory with None: process 0 sends them what it reads.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.data.batches import Windows
+    >>> from cutaway.data.dataset import Split
+    >>> from cutaway.engines.pytorch.model import GPT2
+    >>> from cutaway.training.config import TrainingConfig
+    >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
+    >>> model.initialise(seed=1)
+    >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
+    >>> trainer = Trainer(TrainingConfig(n_ctx=4, batch_size=2, max_steps=3), model, source)
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     _ = run_to_end(trainer, run, Silent())
+    ...     resumed = Trainer(trainer.config, model, source)
+    ...     resume(resumed, run.newest(), run)
+    >>> resumed.steps, resumed.tokens
+    (3, 24)
     """
     try:
         trainer.restore(*_read_state(trainer, saved))
@@ -55,6 +85,33 @@ def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | 
         raise RunError(str(error) if saved is None else f"{quote_path(saved.directory)}: {error}") from None
     if saved is not None and run is not None:
         run.rewind_metrics(saved.step)
+
+
+def resume_or_begin(
+    trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | None, observer: Observer
+) -> None:
+    """Resume from a checkpoint if there is one, else begin with an empty log. All processes call it, as `resume`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.data.batches import Windows
+    >>> from cutaway.data.dataset import Split
+    >>> from cutaway.engines.pytorch.model import GPT2
+    >>> from cutaway.training.config import TrainingConfig
+    >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
+    >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
+    >>> trainer = Trainer(TrainingConfig(n_ctx=4, batch_size=2, max_steps=3), model, source)
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     resume_or_begin(trainer, run.newest(), run, Silent())
+    >>> trainer.steps
+    0
+    """
+    if trainer.world.broadcast(saved is not None):
+        resume(trainer, saved, run)
+        if run is not None:
+            observer.note(f"{quote_path(run.path)}: resumed at step {trainer.steps}")
+    elif run is not None:
+        run.rewind_metrics(0)  # a run killed before its first checkpoint leaves a log
 
 
 def _read_state(
@@ -72,13 +129,29 @@ def _read_state(
 
 
 def run_to_end(
-    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[Trainer], Path] | None = None
+    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[], Path] | None = None
 ) -> Outcome:
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
-    SIGINT and SIGTERM, to any process, save at the end of the step and stop, SIGUSR1 saves and goes on. At the end the
-    weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run cannot
-    continue or be saved.
+    SIGINT and SIGTERM, to any process, save at the end of the step and stop; SIGUSR1 saves and continues. At the end
+    the weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run
+    cannot continue or be saved.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.data.batches import Windows
+    >>> from cutaway.data.dataset import Split
+    >>> from cutaway.engines.pytorch.model import GPT2
+    >>> from cutaway.training.config import TrainingConfig
+    >>> model = GPT2(GPT2Config(n_vocab=8, n_ctx=4, n_embd=4, n_head=1, n_layer=1))
+    >>> model.initialise(seed=1)
+    >>> source = Windows([Split.from_documents([[0, 1, 2, 3, 4, 5, 6, 7, 1, 2]])], [1.0], seed=1)
+    >>> trainer = Trainer(TrainingConfig(n_ctx=4, batch_size=2, max_steps=3), model, source)
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     outcome = run_to_end(trainer, run, Silent())
+    ...     saved = run.steps()
+    >>> outcome.steps, outcome.model.name, saved
+    (3, 'model', [3])
     """
     if trainer.device.type == "cpu":
         keep_freed_memory()
@@ -90,7 +163,7 @@ def run_to_end(
                 loop.save()
                 return Outcome(trainer.steps, None, request.stop)
             loop.step(request.save)
-        return Outcome(trainer.steps, finish(trainer) if finish else loop.finish(), None)
+        return Outcome(trainer.steps, finish() if finish else loop.finish(), None)
 
 
 class _Loop:
@@ -102,7 +175,7 @@ class _Loop:
         self.saved = trainer.restored  # the step of the last checkpoint
 
     def step(self, wants_save: bool) -> None:
-        """Take a step, and evaluate and save after it where that is due."""
+        """Take a step, then evaluate and save if that is due."""
         trainer = self.trainer
         config = trainer.config
         done = trainer.step()
@@ -164,7 +237,7 @@ class _Loop:
         return self.run.finish(self.trainer.weights(), self.trainer.codec)
 
     def _log(self, event: Event) -> None:
-        """Log an event, and show it to the observer, who may end the run; all processes know of that."""
+        """Log an event, and pass it to the observer, which may end the run in all processes."""
         trainer = self.trainer
         if self.run is not None:
             self.run.append_metrics(event)

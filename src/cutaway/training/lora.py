@@ -1,7 +1,7 @@
-"""Low-rank adaptation (LoRA): each adapted matrix stays as it is, and the product of two small ones is added to it.
+"""Low-rank adaptation (LoRA): each adapted matrix is frozen, and the product of two small ones is added to it.
 
-A (r, in) is drawn and B (out, r) is zero, so that before the first step the model is the base, exactly.
-Source: Hu et al. 2021, "LoRA", arXiv:2106.09685; names, scale and first values are those of huggingface/peft.
+A (r, in) is random and B (out, r) is zero, so that before the first step the model is the base, exactly.
+Source: Hu et al. 2021, "LoRA", arXiv:2106.09685; names, scale and initialisation are those of huggingface/peft.
 """
 
 import math
@@ -19,7 +19,7 @@ from cutaway.engines.pytorch.model import GPT2, Linear
 class LoRALinear(Linear):
     """A linear layer x W^T + b with scale * (x A^T) B^T added. Only A (r, in) and B (out, r) are trained.
 
-    It takes over the parameters of the layer in whose place it comes, under their names.
+    It shares the parameters of the layer that it replaces, under their names.
     """
 
     def __init__(self, linear: nn.Linear, r: int, alpha: float, dropout: float, generator: torch.Generator) -> None:
@@ -43,7 +43,7 @@ class LoRALinear(Linear):
 def add_lora(
     model: GPT2, *, r: int, alpha: float, dropout: float = 0.0, targets: Sequence[str], seed: int
 ) -> list[str]:
-    """Put LoRA on the target matrices of every block, freeze everything else, and return the names of the matrices.
+    """Add LoRA to the target matrices of every block, freeze everything else, and return the names of the matrices.
 
     `targets` are names such as "c_attn" or "mlp.c_proj"; raises UsageError for an unknown one.
 
@@ -59,19 +59,34 @@ def add_lora(
     for name in names:
         linear = model.get_submodule(name)
         assert isinstance(linear, nn.Linear), name
-        generator = torch.Generator().manual_seed(seed << 32 | zlib.crc32(name.encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # it uses 32 bits
         parent, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(parent), attribute, LoRALinear(linear, r, alpha, dropout, generator))
     return names
 
 
 def lora_layers(model: GPT2) -> Iterator[tuple[str, LoRALinear]]:
-    """Yield the adapted matrices by name."""
+    """Yield the adapted matrices by name.
+
+    >>> from cutaway.config import GPT2Config
+    >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    >>> _ = add_lora(model, r=1, alpha=2, targets=["c_attn"], seed=1)
+    >>> [(name, tuple(layer.lora_B.shape)) for name, layer in lora_layers(model)]
+    [('h.0.attn.c_attn', (6, 1))]
+    """
     return ((name, layer) for name, layer in model.named_modules() if isinstance(layer, LoRALinear))
 
 
 def read_lora(model: GPT2, *, base: str, r: int, alpha: float, dropout: float, targets: Sequence[str]) -> Adapter:
-    """Return what the adapted matrices of a model have learned, as a copy."""
+    """Return a copy of the adapter that a model has learned; `base` is the name of the model that it adapts.
+
+    >>> from cutaway.config import GPT2Config
+    >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    >>> _ = add_lora(model, r=1, alpha=2, targets=["c_attn"], seed=1)
+    >>> adapter = read_lora(model, base="gpt2", r=1, alpha=2, dropout=0.0, targets=["c_attn"])
+    >>> adapter.pairs["h.0.attn.c_attn"].b.any()  # zero before the first step
+    np.False_
+    """
     pairs = {
         name: Pair(*(factor.detach().to("cpu", torch.float32, copy=True).numpy() for factor in (a.lora_A, a.lora_B)))
         for name, a in lora_layers(model)

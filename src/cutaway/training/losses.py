@@ -1,7 +1,7 @@
 """The training objective: cross-entropy over GPT-2's 50,257 tokens, without ever holding all logits.
 
-The output matrix takes most of a small model's arithmetic. Its loss and gradients are made together, some tokens at a
-time; and where even that is too slow, over a sample of the vocabulary (`SampledVocabulary`).
+The output matrix takes most of a small model's arithmetic. Its loss and gradients are computed together, a chunk of
+tokens at a time; and where even that is too slow, over a sample of the vocabulary (`SampledVocabulary`).
 """
 
 import math
@@ -20,8 +20,12 @@ Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def cross_entropy_slope(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its derivative by
-    the logits, (n, k) in their dtype. Rows whose target is negative count for nothing.
+    """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its gradient with
+    respect to the logits, (n, k) in their dtype. Rows with a negative target are ignored.
+
+    >>> loss, slope = cross_entropy_slope(torch.zeros(2, 4), torch.zeros(4), torch.tensor([1, -1]))
+    >>> round(loss.item(), 4), slope.tolist()
+    (1.3863, [[0.25, -0.75, 0.25, 0.25], [0.0, 0.0, 0.0, 0.0]])
     """
     x = logits.float() + offset
     largest = x.amax(-1, keepdim=True)
@@ -35,7 +39,7 @@ def cross_entropy_slope(logits: Tensor, offset: Tensor, targets: Tensor) -> tupl
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of h @ w.T + offset, `chunk` rows at a time; the gradients are made in the forward pass."""
+    """Summed cross-entropy of h @ w.T + offset, `chunk` rows at a time; gradients are computed in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor, chunk: int, slope_of: Slope) -> Tensor:
@@ -63,7 +67,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 class CrossEntropy:
     """The summed loss in nats of an output matrix `w` (V, d) after hidden states (n, d), `chunk` rows at a time.
 
-    Targets (n,) that are negative count for nothing.
+    Negative targets, of (n,), are ignored.
 
     >>> loss = CrossEntropy(compiled=False)(torch.zeros(2, 3), torch.ones(4, 3), torch.tensor([1, -1]))
     >>> round(loss.item(), 4)
@@ -135,17 +139,17 @@ class Objective(nn.Module):
 
 
 def _learned_rows(h: Tensor, targets: Tensor, learned: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the learned rows, padded to a multiple of ROWS by rows that count for nothing: few shapes to compile."""
+    """Return the learned rows, padded to a multiple of ROWS with rows that are ignored: few shapes to compile."""
     rows = learned.nonzero().flatten()
     padding = -len(rows) % ROWS
     return F.pad(h[rows], (0, 0, 0, padding)), F.pad(targets[rows], (0, padding), value=-1)
 
 
 class SampledVocabulary:
-    """Some of the vocabulary for one step: the step's targets, the frequent tokens, and a draw of the others.
+    """A sampled softmax's vocabulary for one step: its targets, the frequent tokens, and a random sample of the others.
 
-    Each token that was drawn stands for all others that were not, so its term counts as many times in the softmax's
-    sum: the estimate of the sum is unbiased. `size` is rounded up to a multiple of 1,024, with at least 1,024 drawn.
+    A randomly drawn token is weighted by the inverse of its probability of being drawn, so the estimate of the
+    softmax's sum is unbiased. `size` is rounded up to a multiple of 1,024, with at least 1,024 drawn.
     `targets` and `frequent` are on the CPU; the sample can be moved `to` a device.
     """
 
@@ -172,5 +176,5 @@ class SampledVocabulary:
         return self
 
     def places(self, targets: Tensor) -> Tensor:
-        """Return where in `ids` the targets stand, in their shape; a negative target stays negative."""
+        """Return the indices of the targets in `ids`, in their shape; a negative target stays negative."""
         return torch.where(targets < 0, targets, self._place[targets.clamp(min=0)])

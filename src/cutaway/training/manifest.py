@@ -1,7 +1,7 @@
-"""Manifest of a saved checkpoint: size and SHA-256 of every file, so that any changed byte is found before use.
+"""Manifest of a saved checkpoint: size and SHA-256 of every file, so that corruption is detected before use.
 
-It is written last. It carries the SHA-256 of itself and has exactly one valid spelling, so that a flipped bit in it is
-found as well.
+It is written last. It holds the SHA-256 of itself and has exactly one valid spelling, so that a flipped bit in it is
+detected as well.
 """
 
 import hashlib
@@ -12,16 +12,26 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cutaway.disk import hash_files
 from cutaway.untrusted import parse_object, quote, quote_name, raise_checkpoint_error, read_bytes
 
 NAME = "manifest.json"
 FORMAT = "cutaway-checkpoint/1"
-_CHUNK = 1 << 20
 
 
 def write_manifest(directory: Path, step: int) -> None:
-    """Write the manifest of the files that a directory holds. Raises OSError."""
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(directory.iterdir())}
+    """Write the manifest of the files that a directory holds. Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(directory, "state.json").write_text("{}")
+    ...     write_manifest(Path(directory), step=100)
+    ...     manifest = json.loads(Path(directory, "manifest.json").read_text())
+    >>> manifest["step"], manifest["files"]["state.json"]["bytes"]
+    (100, 2)
+    """
+    paths = sorted(directory.iterdir())
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": hash_files([path])} for path in paths}
     body = {"format": FORMAT, "step": step, "files": files, "environment": fingerprint()}
     (directory / NAME).write_bytes(_encode(body))
 
@@ -29,15 +39,23 @@ def write_manifest(directory: Path, step: int) -> None:
 def check_manifest(directory: Path, step: int) -> dict[str, object]:
     """Check every byte of a saved checkpoint and return its manifest.
 
-    Raises CheckpointError naming the first file that is missing, unlisted, or not as it was written, and for another
-    step than `step`.
+    Raises CheckpointError naming the first file that is missing, unlisted or damaged, and for another step than
+    `step`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(directory, "state.json").write_text("{}")
+    ...     write_manifest(Path(directory), step=100)
+    ...     manifest = check_manifest(Path(directory), step=100)
+    >>> list(manifest["files"])
+    ['state.json']
     """
     path = directory / NAME
     data = read_bytes(path)
     manifest = parse_object(data, path)
     body = {key: value for key, value in manifest.items() if key != "sha256"}
     if data != _encode(body):
-        raise_checkpoint_error(path, "is damaged: its SHA-256 is not that of its text")
+        raise_checkpoint_error(path, "is damaged: its SHA-256 does not match its text")
     if manifest.get("format") != FORMAT:
         raise_checkpoint_error(path, f"has the format {quote(manifest.get('format'))}; this version reads {FORMAT}")
     if manifest.get("step") != step:
@@ -60,8 +78,8 @@ def _check_files(directory: Path, files: Mapping[str, Mapping[str, object]]) -> 
         path = directory / name
         if (n_bytes := path.stat().st_size) != kept["bytes"]:
             raise_checkpoint_error(path, f"is damaged: {n_bytes} bytes long, not {kept['bytes']}")
-        if _sha256(path) != kept["sha256"]:
-            raise_checkpoint_error(path, "is damaged: its SHA-256 is not that of what was saved")
+        if hash_files([path]) != kept["sha256"]:
+            raise_checkpoint_error(path, "is damaged: its SHA-256 differs from that of the saved file")
 
 
 def _encode(body: Mapping[str, object]) -> bytes:
@@ -70,14 +88,9 @@ def _encode(body: Mapping[str, object]) -> bytes:
     return (json.dumps({**body, "sha256": digest}, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @cache
 def fingerprint() -> dict[str, str]:
-    """Return what decides the last bits of a computation: versions, machine and processor.
+    """Return what the rounding of a computation depends on: versions, machine and processor.
 
     >>> sorted(fingerprint())
     ['cutaway', 'machine', 'numpy', 'processor', 'python', 'torch']

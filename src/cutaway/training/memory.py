@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process, so that a step does not fault in its large tensors' pages anew."""
+"""Keeping freed memory in the process, so that a step does not fault in the pages of its large tensors again."""
 
 import ctypes
 

@@ -1,7 +1,7 @@
-"""The log of a run, `metrics.jsonl`: one JSON object a line, each with its "step" and "kind".
+"""The log of a run, `metrics.jsonl`: one JSON object per line, each with its "step" and "kind".
 
-Lines come in the order of their steps. A line is appended by one write; what a crash left after the last save is cut
-off when the run resumes from that save, so that a run that was killed has the log of one that was not.
+Lines come in the order of their steps. A line is appended by one write; what a crash left after the last save is
+truncated when the run resumes from that save, so that a run that was killed has the log of one that was not.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from cutaway.checkpoints.replace import sync
+from cutaway.disk import sync
 from cutaway.errors import CheckpointError, RunError
 from cutaway.untrusted import parse_object, quote_path
 
@@ -46,13 +46,13 @@ class MetricsLog:
             raise
 
     def sync(self) -> None:
-        """See all lines, and the file's name, onto the disk. Raises OSError."""
+        """Sync all lines, and the directory entry of the file, to disk. Raises OSError."""
         if self._file is not None:
             os.fsync(self._file)
             sync(self.path.parent)
 
     def rewind(self, step: int, last: Mapping[str, object]) -> None:
-        """Cut off all that follows the line `last`, which is the last one of `step`; it is added if it is missing.
+        """Truncate the log after the line `last`, the last one of `step`, which is added if it is missing.
 
         Raises RunError if a line before it is damaged: what follows that line would be lost.
         """
@@ -84,9 +84,8 @@ class MetricsLog:
         return lines[:end]
 
     def _truncate(self, end: int) -> None:
-        with self.path.open("r+b") as file:
-            file.truncate(end)
-            os.fsync(file.fileno())
+        os.truncate(self.path, end)
+        sync(self.path)
 
     @contextmanager
     def _run_errors(self, what: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Muon: momentum whose every matrix is made orthogonal before it is applied, with a second moment for each output.
+"""Muon: momentum that is orthogonalised, matrix by matrix, before it is applied, with a second moment per output.
 
 Sources: Keller Jordan 2024 (Muon); Amsel et al. 2025 (the coefficients, "Polar Express"); Li et al. 2025 (the second
 moment, "NorMuon"). PyTorch's own Muon always orthogonalises in bfloat16, which on a CPU without bfloat16 arithmetic
@@ -20,12 +20,17 @@ POLAR_EXPRESS = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-SECOND_MOMENT = 0.95  # share of an output's second moment that the next step keeps
-ADAMW_RMS = 0.2  # root mean square of an update at rate 1, near AdamW's (Moonlight, 2025)
+SECOND_MOMENT = 0.95  # decay of an output's second moment
+ADAMW_RMS = 0.2  # root mean square of an update at learning rate 1, near AdamW's (Moonlight, 2025)
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return roughly the nearest orthogonal matrix to each of (n, rows, columns): singular values come near 1."""
+    """Return roughly the nearest orthogonal matrix to each of (n, rows, columns): singular values come near 1.
+
+    >>> orthogonal = orthogonalise(torch.tensor([[[3.0, 0.0], [0.0, 0.5]]]))
+    >>> bool(((torch.linalg.svdvals(orthogonal) - 1).abs() < 0.2).all())
+    True
+    """
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).to(dtype)
@@ -37,10 +42,10 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 class NorMuon:
-    """An optimizer for the matrices (out, in) of the blocks; queries, keys and values are made orthogonal apart.
+    """An optimizer for the matrices (out, in) of the blocks; queries, keys and values are orthogonalised apart.
 
     `dtype` is what matrices are multiplied in. Moments are kept by name, so that a run can save and restore them.
-    Sharded gradients are gathered and made orthogonal whole, and each process applies its part of the update.
+    Sharded gradients are gathered to be orthogonalised, and each process applies its part of the update.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], dtype: torch.dtype) -> None:
@@ -60,7 +65,7 @@ class NorMuon:
             p.mul_(1 - lr * weight_decay).add_(part_like(update, p), alpha=-lr)
 
     def _orthogonal(self, momentum: float) -> dict[str, Tensor]:
-        """Return the orthogonal update of each matrix by its name; matrices of one shape are made together."""
+        """Return the orthogonal update of each matrix by its name; matrices of one shape are computed in one batch."""
         by_shape: dict[torch.Size, list[tuple[str, Tensor]]] = {}
         for name, p in self.parameters.items():
             assert p.grad is not None

@@ -11,7 +11,7 @@ from cutaway.training.config import TrainingConfig
 from cutaway.training.muon import NorMuon
 from cutaway.training.sharding import part_like
 
-# Beside Muon, which makes every update large, gains and biases keep up with a higher rate than embeddings.
+# Beside Muon, whose updates are large, gains and biases need a higher learning rate than embeddings.
 VECTOR_LR = 2.5
 ADAMW_EPSILON = 1e-8
 EPSILON_BESIDE_MUON = 1e-10
@@ -90,7 +90,7 @@ class AdamW:
 def _fit(value: Tensor | None, name: str, parameter: Tensor, key: str) -> Tensor:
     shape = () if key == "step" else parameter.shape
     if value is None or value.shape != shape:
-        raise CheckpointError(f"the optimizer's state lacks {name}, or it has another shape")
+        raise CheckpointError(f"the optimizer's state is missing {name}, or it has another shape")
     value = value.to(parameter.device, torch.float32, copy=True)
     return value if key == "step" else part_like(value, parameter)
 
@@ -120,6 +120,8 @@ class MuonWithAdamW:
             for name, value in store.items():
                 saved = state.get(f"muon.{key}.{name}")
                 if saved is None or saved.shape != value.shape:
-                    raise CheckpointError(f"the optimizer's state lacks muon.{key}.{name}, or it has another shape")
+                    raise CheckpointError(
+                        f"the optimizer's state is missing muon.{key}.{name}, or it has another shape"
+                    )
                 value.copy_(part_like(saved.to(value.device), value))
         self.adamw.restore(state)

@@ -1,7 +1,7 @@
 """Cost of a training run, by arithmetic: FLOPs, memory per device, hours, dollars.
 
 Parameters, gradients and AdamW's two moments are float32; matrix products run in a compute dtype of `COMPUTE_BYTES`.
-Formulas: 6 N + 12 L d T FLOPs a token (forward and backward, attention without its causal saving; PaLM, appendix B);
+Formulas: 6 N + 12 L d T FLOPs per token (forward and backward, attention as if it were not causal; PaLM, appendix B);
 activations are counted tensor by tensor for this package's block, with attention that stores no (T, T) scores.
 """
 
@@ -22,17 +22,17 @@ LOGITS_CHUNK = 512  # rows of logits that `losses` holds at a time
 WEBTEXT_TOKENS = 9_035_582_198  # of OpenWebText, WebText's public reproduction, as nanoGPT counts them
 
 
-def flops_per_token(config: GPT2Config, n_ctx: int) -> int:
-    """FLOPs of one token's forward and backward pass in sequences of `n_ctx` tokens: 6 N + 12 L d T.
+def palm_flops_per_token(config: GPT2Config, n_ctx: int) -> int:
+    """Compute the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens: 6 N + 12 L d T.
 
-    >>> flops_per_token(GPT2Config(), 1024)
+    >>> palm_flops_per_token(GPT2Config(), 1024)
     859885056
     """
     return 6 * config.n_params + 12 * config.n_layer * config.n_embd * n_ctx
 
 
 def state_bytes(n_params: int) -> tuple[int, int, int]:
-    """Bytes of float32 weights, their gradients, and AdamW's two moments.
+    """Compute the bytes of float32 weights, their gradients, and AdamW's two moments.
 
     >>> state_bytes(1000)
     (4000, 4000, 8000)
@@ -41,7 +41,7 @@ def state_bytes(n_params: int) -> tuple[int, int, int]:
 
 
 def block_params(config: GPT2Config) -> int:
-    """Parameters of one block.
+    """Count the parameters of one block.
 
     >>> block_params(GPT2Config())
     7087872
@@ -50,7 +50,7 @@ def block_params(config: GPT2Config) -> int:
 
 
 def block_activation_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes that a block keeps of one token for the backward pass.
+    """Compute the bytes per token that a block stores for the backward pass.
 
     That is the residual stream twice in float32 (the inputs of both LayerNorms), and in the compute dtype 6 vectors of
     width d (the LayerNorms' outputs, queries, keys, values, the heads' outputs) and 2 of the MLP's width (before and
@@ -64,9 +64,9 @@ def block_activation_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) 
 
 
 def activation_bytes(config: GPT2Config, n_tokens: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes of activations of a micro-batch of `n_tokens` tokens at the end of its forward pass.
+    """Compute the bytes of activations of a micro-batch of `n_tokens` tokens at the end of its forward pass.
 
-    With activation checkpointing each block keeps its input alone, and one block at a time is computed again.
+    With activation checkpointing each block stores its input alone, and is recomputed in the backward pass.
 
     >>> [round(activation_bytes(GPT2Config(), 8 * 1024, checkpointing=c) / 1e9, 2) for c in (False, True)]
     [2.76, 0.57]
@@ -80,7 +80,7 @@ def activation_bytes(config: GPT2Config, n_tokens: int, *, checkpointing: bool, 
 
 
 def logits_bytes(config: GPT2Config, chunk: int = LOGITS_CHUNK, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes of one chunk of logits: in the compute dtype, in float32, their exponentials, and the slope.
+    """Compute the bytes of one chunk of logits: in the compute dtype, in float32, exponentiated, their gradient.
 
     >>> logits_bytes(GPT2Config())
     308779008
@@ -89,7 +89,7 @@ def logits_bytes(config: GPT2Config, chunk: int = LOGITS_CHUNK, item_bytes: int 
 
 
 def head_bytes(config: GPT2Config, item_bytes: int = COMPUTE_BYTES) -> int:
-    """Bytes of the output matrix in the compute dtype, and of its float32 gradient while the loss makes it.
+    """Compute the bytes of the output matrix in the compute dtype, and of its float32 gradient.
 
     >>> head_bytes(GPT2Config())
     231584256
@@ -114,7 +114,7 @@ class Memory:
 
 
 def replicated_memory(config: GPT2Config, n_tokens: int, *, checkpointing: bool) -> Memory:
-    """Memory per device with DDP: each holds the whole model, and the blocks' weights in the compute dtype besides.
+    """Compute the memory per device with DDP: the whole model, and its blocks' weights in the compute dtype.
 
     >>> round(replicated_memory(GPT2Config(), 16 * 1024, checkpointing=False).total / 1e9, 1)
     8.2
@@ -126,8 +126,8 @@ def replicated_memory(config: GPT2Config, n_tokens: int, *, checkpointing: bool)
 
 
 def sharded_memory(config: GPT2Config, n_tokens: int, devices: int, *, checkpointing: bool) -> Memory:
-    """Memory per device with FSDP2: weights, gradients and moments are divided; two blocks are gathered at a time, one
-    block's gradients are float32 until they are divided, and embeddings stay gathered.
+    """Compute the memory per device with FSDP2: weights, gradients and moments are sharded; two blocks are gathered at
+    a time, one block's gradients are float32 until they are sharded, and embeddings stay gathered.
 
     >>> round(sharded_memory(GPT2Config(), 16 * 1024, 8, checkpointing=False).total / 1e9, 1)
     6.6
@@ -141,7 +141,7 @@ def sharded_memory(config: GPT2Config, n_tokens: int, devices: int, *, checkpoin
 
 
 def hours(flops: float, devices: int, peak: float, mfu: float) -> float:
-    """Hours that so many FLOPs take on devices that reach a share `mfu` of their peak.
+    """Compute the hours that so many FLOPs take on devices that reach a share `mfu` of their peak.
 
     >>> round(hours(1e19, 8, 989e12, 0.4), 2)
     0.88
@@ -183,7 +183,7 @@ class Training:
 
     @property
     def flops(self) -> float:
-        return self.tokens * flops_per_token(self.config, self.n_ctx)
+        return self.tokens * palm_flops_per_token(self.config, self.n_ctx)
 
     @property
     def micro_tokens(self) -> int:
@@ -193,7 +193,7 @@ class Training:
 def plan(training: Training, hardware: Hardware, mfu: float | None = None, dollars: float | None = None) -> list[Row]:
     """Plan a run on a kind of hardware: all figures, in the order in which they follow from each other.
 
-    `mfu` is used instead of the published utilisations, `dollars` an hour of a device instead of a price that was paid.
+    `mfu` is used instead of the published utilisations, `dollars` per device-hour instead of a published price.
 
     >>> from cutaway.training.hardware import find_hardware
     >>> rows = plan(Training(GPT2Config(), tokens=10e9), find_hardware("h100"))
@@ -211,7 +211,7 @@ def _work(training: Training) -> Iterator[Row]:
     yield Row("tokens", training.tokens, "", "assumed" if given else "published", source)
     yield Row("tokens per step", step, "", "exact", f"{training.batch_size} x {training.n_ctx}")
     yield Row("steps", math.ceil(training.tokens / step), "", "exact", "tokens / tokens per step")
-    per_token = flops_per_token(training.config, training.n_ctx)
+    per_token = palm_flops_per_token(training.config, training.n_ctx)
     yield Row("FLOPs per token", per_token, "FLOP", "computed", "6 N + 12 L d T")
     yield Row("FLOPs", training.flops, "FLOP", "computed", "FLOPs per token x tokens")
 

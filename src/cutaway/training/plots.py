@@ -73,14 +73,14 @@ def _events(data: bytes, path: Path) -> Iterator[Event]:
 
 
 def _columns(events: Sequence[Event], kind: str, names: tuple[str, ...]) -> Points:
-    """The steps and the named numbers of all events of a kind that have them: (1 + names, n)."""
+    """Return the steps and the named numbers of all events of a kind that have them: (1 + names, n)."""
     chosen = [[event.get(name) for name in ("step", *names)] for event in events if event.get("kind") == kind]
     rows = [row for row in chosen if all(isinstance(value, int | float) and math.isfinite(value) for value in row)]
     return np.array(rows, np.float64).reshape(-1, 1 + len(names)).T
 
 
 def smooth(values: Points, half: int) -> Points:
-    """Mean of each value (n,) and its neighbours, as many on either side as there are, at most `half`.
+    """Average each value (n,) with its neighbours, equally many on either side, at most `half`.
 
     >>> smooth(np.array([1.0, 2.0, 6.0, 4.0]), 1)
     array([1., 3., 4., 4.])

@@ -1,6 +1,5 @@
 """A run from its configuration: the corpora that it reads, its model, and what may change when it is resumed."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
@@ -12,17 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from cutaway.checkpoints import Weights, open_checkpoint
+from cutaway.checkpoints import Weights, open_source
 from cutaway.config import GPT2Config
 from cutaway.data.batches import Windows, evaluation_windows
 from cutaway.data.dataset import Dataset, open_dataset
-from cutaway.engines.pytorch.engine import best_device
-from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import RunError, UsageError
-from cutaway.loading import BUILTIN
 from cutaway.training.config import SCRATCH, TrainingConfig
 from cutaway.training.distributed import World, joined
-from cutaway.training.loop import Event, Observer, Outcome, resume, run_to_end
+from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
+from cutaway.training.model import find_device, make_model
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer, Validation
@@ -30,14 +27,14 @@ from cutaway.untrusted import quote, quote_path
 
 COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
 
-# Settings that change nothing that is computed, and those that change its last bits only.
+# Settings that do not affect the computation, and those that affect its rounding only.
 REPORTS = frozenset(
     {"eval_every", "eval_tokens", "sample_prompt", "save_every", "keep_last", "keep_best", "tensorboard", "data"}
 )
 ROUNDING = frozenset(
     {"micro_batch_size", "dtype", "parallel", "compile", "activation_checkpointing", "device", "threads"}
 )
-# Settings of the schedule: they may change as long as no step that was taken would have been another.
+# Settings of the schedule: they may change as long as every step taken would have been the same.
 SCHEDULE = frozenset(
     {
         "max_steps",
@@ -120,6 +117,18 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
 
     Raises UsageError, before anything is written, for what cannot be trained, and RunError for what goes wrong in the
     run. Under torchrun all of its processes train together; errors are printed here and end them with SystemExit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.data.prepare import prepare
+    >>> with TemporaryDirectory() as directory:
+    ...     text = Path(directory) / "a.txt"
+    ...     _ = text.write_text("A robot must obey. " * 10)
+    ...     shards = f"{directory}/shards"
+    ...     _ = prepare([text], shards)
+    ...     config = TrainingConfig(data=(shards,), n_layer=1, n_embd=4, n_ctx=8, batch_size=2, max_steps=2)
+    ...     outcome = train(config, Path(directory) / "run", Silent())
+    >>> outcome.steps, outcome.model.name
+    (2, 'model')
     """
     with joined(config.parallel) as world:
         return _train(config, directory, observer if world.is_first else Silent(), world)
@@ -134,7 +143,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     world.check_rows(config.batch_size)
     corpus = Corpus.open(config)
     source = corpus.windows(config.seed)
-    init = None if config.init == SCRATCH else open_checkpoint(BUILTIN if config.init == "builtin" else config.init)
+    init = None if config.init == SCRATCH else open_source(config.init)
     shape = model_config(config, corpus, init)
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
@@ -144,7 +153,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             check_resumable(config, corpus.hashes(), saved, observer.note)
             _note_processes(saved, world, observer)
         if run is not None:
-            (directory / "config.json").write_text(json.dumps(config.to_document(), indent=2) + "\n")
+            run.write_config(config.to_document())
         model = make_model(config, shape, device, None if saved else init)
         trainer = Trainer(
             config,
@@ -156,32 +165,15 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             about={"corpora": corpus.hashes()},
             world=world,
         )
-        if world.broadcast(saved is not None):
-            resume(trainer, saved, run)
-            observer.note(f"{quote_path(directory)}: resumed at step {trainer.steps}")
-        elif run is not None:
-            run.rewind_metrics(0)  # of a run that was killed before its first checkpoint
+        resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
-
-
-class Silent:
-    """An observer of the processes that print nothing: all but the first."""
-
-    def start(self, trainer: Trainer, bytes_per_token: float | None) -> None:
-        """Print nothing."""
-
-    def event(self, event: Event) -> None:
-        """Print nothing."""
-
-    def note(self, message: str) -> None:
-        """Print nothing."""
 
 
 def _note_processes(saved: SavedCheckpoint, world: World, observer: Observer) -> None:
     before = saved.document.get("processes")
     if before != world.size:
-        observer.note(f"processes were {before} and are {world.size}: the run goes on, but not bit for bit")
+        observer.note(f"processes were {before} and are {world.size}: the run continues, but not bit for bit")
 
 
 def _device(config: TrainingConfig, world: World) -> torch.device:
@@ -195,22 +187,23 @@ def _device(config: TrainingConfig, world: World) -> torch.device:
     return torch.device("cuda", world.local_rank)
 
 
-def find_device(name: str) -> torch.device:
-    """Return a device by name; "auto" is CUDA where there is one, else the CPU. Raises UsageError if it is missing.
-
-    >>> find_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if best_device() == "cuda" else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):
-        raise UsageError(f"PyTorch finds no device {quote(name)} here; train with --device cpu") from None
-
-
 def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -> GPT2Config:
-    """Return the shape of the model: that of the configuration, or of the checkpoint to start from."""
+    """Return the shape of the model: that of the configuration, or of the checkpoint to start from.
+
+    Raises UsageError if the checkpoint does not fit the configuration or the data.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.data.prepare import prepare
+    >>> with TemporaryDirectory() as directory:
+    ...     text = Path(directory) / "a.txt"
+    ...     _ = text.write_text("A robot must obey. " * 10)
+    ...     shards = f"{directory}/shards"
+    ...     _ = prepare([text], shards)
+    ...     config = TrainingConfig(data=(shards,), n_layer=2)
+    ...     shape = model_config(config, Corpus.open(config), init=None)
+    >>> shape.n_layer, shape.n_vocab
+    (2, 50257)
+    """
     n_vocab = corpus.datasets[0].codec.n_vocab
     if init is None:
         return GPT2Config(n_vocab, config.n_ctx, config.n_embd, config.n_head, config.n_layer)
@@ -227,30 +220,27 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Weights | None) -
     return shape
 
 
-def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, init: Weights | None) -> GPT2:
-    """Make the model of a run on its device: GPT-2's first weights, or those of a checkpoint."""
-    with torch.device(device):
-        model = GPT2(
-            shape,
-            dropout=config.dropout,
-            compute_dtype=None if config.dtype == "float32" else getattr(torch, config.dtype),
-            activation_checkpointing=config.activation_checkpointing,
-        )
-    if init is None:
-        model.initialise(config.seed)
-    else:
-        model.load(init)
-    return model
-
-
 def check_resumable(
     config: TrainingConfig, corpora: Sequence[str], saved: SavedCheckpoint, note: Callable[[str], None]
 ) -> None:
-    """Raise UsageError unless a configuration continues a run: no step taken so far would have been another one."""
+    """Raise UsageError unless a configuration continues a run: every step so far would have been the same.
+
+    `note` is given a line for each setting that changes rounding only.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.checkpoints import ArrayWeights
+    >>> shape = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = {name: np.ones(size, np.float32) for name, size in shape.tensor_shapes().items()}
+    >>> document = {"config": TrainingConfig().to_document(), "about": {"corpora": []}}
+    >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
+    ...     _ = run.save(100, ArrayWeights(shape, ones), {"momentum": np.zeros(2)}, document)
+    ...     check_resumable(TrainingConfig(threads=1), [], run.newest(), note=print)
+    threads was none and is 1: the run continues, but not bit for bit
+    """
     place = quote_path(saved.directory.parent.parent)
     begun = TrainingConfig.from_document(_part(saved, "config"))
     if _part(saved, "about").get("corpora") != list(corpora):
-        raise UsageError(f"{place}: the run began with other data: use another --out")
+        raise UsageError(f"{place}: the run was started on other data: use another --out")
     for field in fields(TrainingConfig):
         name = field.name
         before = getattr(begun, name)
@@ -259,7 +249,7 @@ def check_resumable(
             continue
         if name not in ROUNDING:
             raise UsageError(f"{place}: the run has {name} {_show(before)}, not {_show(now)}: use another --out")
-        note(f"{name} was {_show(before)} and is {_show(now)}: the run goes on, but not bit for bit")
+        note(f"{name} was {_show(before)} and is {_show(now)}: the run continues, but not bit for bit")
     _check_schedule(config, begun, saved, place)
 
 
@@ -276,14 +266,14 @@ def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedC
             raise UsageError(
                 f"{place}: with {changed[0]} {_show(getattr(config, changed[0]))} instead of "
                 f"{_show(getattr(begun, changed[0]))} step {step + 1} of the {saved.step} taken would have been "
-                "another one: use another --out, or --init RUN/model"
+                "different: use another --out, or --init RUN/model"
             )
 
 
 def _part(saved: SavedCheckpoint, name: str) -> Mapping[str, Any]:
     part = saved.document.get(name)
     if not isinstance(part, dict):
-        raise RunError(f"{quote_path(saved.directory)}: its state lacks {name}")
+        raise RunError(f"{quote_path(saved.directory)}: its state is missing {name}")
     return part
 
 

@@ -1,13 +1,13 @@
-"""Run directory: checkpoints that are whole or not there, the log, and the finished model. Needs no PyTorch.
+"""Run directory: atomic checkpoints, the log, and the finished model. Needs no PyTorch.
 
     RUN/config.json    RUN/metrics.jsonl    RUN/trainer.lock    RUN/model/ (at the end)
     RUN/checkpoints/step-00000100/    a Hugging Face directory, and beside its files
         optimizer.safetensors  state.json  manifest.json
 
-A checkpoint is written beside its place, every file is seen onto the disk, then the manifest, then the directory; one
-rename gives it its name; when that is on the disk too it counts as saved. Which is the newest is found by looking, not
-stored. The one who has the directory open is alone in it (`lock`), so whatever half-written things lie in it are of the
-dead, and are removed.
+A checkpoint is written to a temporary directory, every file is synced to disk, then the manifest, then the directory;
+one rename gives it its name, and it counts as saved when that is synced too. The newest one is found by listing the
+directory, not stored. Only one process has the directory open (`lock`), so half-written files in it are left over from
+a dead one, and are removed.
 """
 
 import json
@@ -24,10 +24,10 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, Weights, save_checkpoint
-from cutaway.checkpoints.replace import sync
 from cutaway.checkpoints.safetensors import read_arrays, write_arrays
 from cutaway.checkpoints.save import save_failure, weights_bytes, write_checkpoint
 from cutaway.checks import check_int
+from cutaway.disk import sync
 from cutaway.errors import CheckpointError, RunError, UsageError, complain
 from cutaway.formats import FORMATS
 from cutaway.tokenizer.codec import Codec
@@ -37,6 +37,7 @@ from cutaway.training.manifest import check_manifest, write_manifest
 from cutaway.training.metrics_log import MetricsLog
 from cutaway.untrusted import parse_object, quote_path, read_object
 
+CONFIG = "config.json"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 _STEP = re.compile(r"step-(\d{8,})")
@@ -119,6 +120,10 @@ class RunDirectory:
         self._metrics.close()
         self._lock.release()
 
+    def write_config(self, document: Mapping[str, object]) -> None:
+        """Write the settings of the run, RUN/config.json."""
+        (self.path / CONFIG).write_text(json.dumps(document, indent=2) + "\n")
+
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""
         with _run_errors(self.checkpoints, "cannot be read"):
@@ -133,11 +138,11 @@ class RunDirectory:
         document: Mapping[str, object],
         codec: Codec | None = None,
     ) -> Path:
-        """Save a checkpoint, and return its directory when it is on the disk with all lines of the log before it.
+        """Save a checkpoint, and return its directory once it and all lines of the log before it are synced to disk.
 
-        `arrays` may have any names and shapes; `document` is what JSON can hold. A checkpoint of that step is replaced.
-        The log gets a line {"kind": "save", "step": step}. Raises RunError if it cannot be saved; all checkpoints that
-        were there are still there then.
+        `arrays` may have any names and shapes; `document` must be valid as JSON. A checkpoint of that step is replaced.
+        The log gets a line {"kind": "save", "step": step}. Raises RunError if it cannot be saved; existing
+        checkpoints are then unchanged.
         """
         check_int("step", step, 0)
         target = self._place(step)
@@ -164,7 +169,7 @@ class RunDirectory:
         return target
 
     def _install(self, staging: Path, target: Path) -> None:
-        """Give a checkpoint its name, and see that onto the disk; one that has the name already is put aside first."""
+        """Rename a checkpoint into place, and sync that to disk; an existing one of that name is moved aside first."""
         aside = self._beside(target, "old")
         if target.exists():
             target.rename(aside)
@@ -187,25 +192,29 @@ class RunDirectory:
         """Return the newest valid checkpoint, None if the run has none yet.
 
         A damaged one is skipped with a warning that names it, or with `strict` raises RunError. Raises RunError if all
-        are damaged: to start anew would overwrite what may be saved by hand.
+        are damaged: starting over would overwrite what may be recovered by hand.
         """
         damaged = ""
         for step in reversed(self.steps()):
             try:
-                return SavedCheckpoint(self._place(step), step)
+                return self.checkpoint(step)
             except CheckpointError as error:
                 damaged = str(error)
             if strict:
                 raise RunError(f"{damaged}; move {self._place(step).name} away to resume from the one before")
             self._warn(f"{damaged}; {self._place(step).name} is skipped")
         if damaged:
-            raise RunError(f"{damaged}; no valid checkpoint is left, choose another directory to start anew")
+            raise RunError(f"{damaged}; no valid checkpoint is left, choose another directory to start over")
         return None
+
+    def checkpoint(self, step: int) -> SavedCheckpoint:
+        """Open the checkpoint of a step. Raises CheckpointError if it is missing or damaged."""
+        return SavedCheckpoint(self._place(step), step)
 
     def prune(self, keep_last: int, best: int | None = None) -> None:
         """Delete all checkpoints but the last `keep_last` and that of step `best`.
 
-        The newest valid one stays in any case, for the run resumes from it. Raises RunError if one cannot be deleted.
+        The newest valid one is always kept, for the run resumes from it. Raises RunError if one cannot be deleted.
         """
         check_int("keep_last", keep_last, 1)
         steps = self.steps()
@@ -223,7 +232,7 @@ class RunDirectory:
         return True
 
     def _delete(self, target: Path) -> None:
-        """Delete a checkpoint; first it loses its name, so that no half-deleted one has it."""
+        """Delete a checkpoint, renaming it first, so that no half-deleted one has its name."""
         with _run_errors(target, "cannot be deleted"):
             leftover = self._beside(target, "tmp")
             target.rename(leftover)
@@ -234,14 +243,14 @@ class RunDirectory:
     def append_metrics(self, event: Mapping[str, object]) -> None:
         """Append one event, with its "step" and "kind", to the log. Raises RunError.
 
-        All events of a step come before it is saved, for the log is cut off there when the run resumes.
+        All events of a step come before it is saved, for the log is truncated there when the run resumes.
         """
         self._metrics.append(event)
 
     def rewind_metrics(self, step: int) -> None:
-        """Cut the log back to where the checkpoint of `step` was saved; for step 0 without a checkpoint, empty it.
+        """Truncate the log to where the checkpoint of `step` was saved; for step 0 without a checkpoint, empty it.
 
-        The line that says so is added if the trainer was killed before it wrote it. Raises RunError.
+        The line of that save is added if the trainer was killed before it wrote it. Raises RunError.
         """
         if self._place(step).exists():
             self._metrics.rewind(step, _saved(step))
@@ -266,7 +275,7 @@ class RunDirectory:
         return target.with_name(f"{target.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
 
     def _remove_leftovers(self) -> None:
-        """Give a checkpoint that was put aside its name back if its place is empty; remove what is half-written."""
+        """Restore a checkpoint that was moved aside if it was not replaced; remove what is half-written."""
         for path in sorted(self.checkpoints.iterdir()):
             aside = _ASIDE.fullmatch(path.name)
             if aside and not path.with_name(aside[1]).exists():

@@ -1,4 +1,4 @@
-"""The schedule of a run: what each step reads and how far it goes, as a function of its number and the progress."""
+"""The schedule of a run: context length, batch and learning rate of each step, from its number and the progress."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ MOMENTUM_WARMUP = 300  # steps in which Muon's momentum rises from 0.85 to 0.95
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One step: sequences of `n_ctx` tokens from batch `batch` of that length, a share `rate` of the peak rates."""
+    """One step: batch `batch` of sequences of `n_ctx` tokens, at a share `rate` of the peak learning rates."""
 
     n_ctx: int
     batch: int
@@ -60,7 +60,7 @@ class Schedule:
         )
 
     def _decay(self, progress: float) -> float:
-        """Return the share of the peak rate, between 1 and `min_lr`."""
+        """Return the share of the peak learning rate, between 1 and `min_lr`."""
         config = self.config
         progress = min(progress, 1.0)
         if config.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""Signals that end a run in good order: SIGINT and SIGTERM stop it at the end of a step, a second one at once."""
+"""Graceful shutdown: SIGINT and SIGTERM stop a run at the end of a step, a second one immediately."""
 
 import os
 import signal

@@ -72,7 +72,7 @@ class EventWriter:
         self._file.close()
 
     def _append(self, data: bytes) -> None:
-        """Write a record and pass it to the operating system, so that a page that is open shows it."""
+        """Write a record and pass it to the operating system, so that an open page shows it."""
         self._file.write(record(data))
         self._file.flush()
 

@@ -1,4 +1,4 @@
-"""Arithmetic of a training step, and the most of it that this processor was measured to do."""
+"""FLOPs of a training step, and the measured peak of this device."""
 
 import resource
 import sys
@@ -12,13 +12,13 @@ SIZE = 1024  # rows and columns of the matrices that are multiplied to measure t
 SECONDS = 0.3  # of that measurement
 
 
-def flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) -> int:
-    """Return the floating-point operations of forward and backward pass for a token of a sequence of `n_ctx`.
+def matmul_flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) -> int:
+    """Return the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens.
 
     Counted are matrix products: 6 for each weight of a block and of the output matrix over `n_vocab` tokens (default:
     all), and attention to the tokens before, of which there are (n_ctx + 1) / 2 on average.
 
-    >>> flops_per_token(GPT2Config(), 1024)
+    >>> matmul_flops_per_token(GPT2Config(), 1024)
     797870592
     """
     blocks = sum(spec.size for spec in config.tensors.values() if spec.kind == "linear")
@@ -28,7 +28,11 @@ def flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None = None) 
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Return the largest memory that this process has had: on the device, or of the process on a CPU."""
+    """Return the peak memory in bytes: allocated on a CUDA device, else resident in this process.
+
+    >>> memory_bytes(torch.device("cpu")) > 2**20
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -36,7 +40,11 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def measure_matmul_peak(device: torch.device, dtype: str) -> float:
-    """Return the floating-point operations a second of large matrix products, the best of some tries."""
+    """Measure the FLOP/s of large matrix products, the best of several.
+
+    >>> measure_matmul_peak(torch.device("cpu"), "float32") > 1e8
+    True
+    """
     a = torch.ones(SIZE, SIZE, device=device, dtype=getattr(torch, dtype))
     best = float("inf")
     end = time.perf_counter() + SECONDS

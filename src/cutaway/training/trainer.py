@@ -35,7 +35,7 @@ from cutaway.training.losses import CrossEntropy, Objective, SampledVocabulary
 from cutaway.training.optimizers import make_optimizer
 from cutaway.training.schedule import Schedule, StepPlan
 from cutaway.training.sharding import part_like, whole
-from cutaway.training.throughput import flops_per_token
+from cutaway.training.throughput import matmul_flops_per_token
 
 SAMPLE = GenerationConfig(max_new_tokens=48, temperature=0.8, top_p=0.95)
 SAMPLE_SEED = 0
@@ -48,7 +48,7 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out text: its windows for a context length, and its bytes a token if those are known."""
+    """Held-out text: its windows for a context length, and its bytes per token if those are known."""
 
     windows: Callable[[int], Sequence[Batch]]
     bytes_per_token: float | None = None
@@ -57,7 +57,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Step:
-    """Result of a step: loss (nats a target), share of the peak rates, norm of the gradient before clipping, time."""
+    """Result of a step: loss (nats per target), share of the peak rates, norm of the gradient before clipping, time."""
 
     loss: float
     rate: float
@@ -130,7 +130,7 @@ class Trainer:
         """Return the floating-point operations of the matrix products of a step, with its progress as it is now."""
         plan = self.schedule.plan(step, self.progress())
         n_vocab = self.config.sampled_vocab if plan.samples_vocabulary else None
-        return self.config.batch_size * plan.n_ctx * flops_per_token(self.model.config, plan.n_ctx, n_vocab)
+        return self.config.batch_size * plan.n_ctx * matmul_flops_per_token(self.model.config, plan.n_ctx, n_vocab)
 
     def progress(self) -> float:
         """Return the share of the run that is done; 1 or more ends it."""
@@ -142,8 +142,8 @@ class Trainer:
         return self.stopping or self.progress() >= 1
 
     def step(self) -> Step:
-        """Take one step. Raises RunError, with parameters and optimizer as they were, if loss or gradient are not
-        finite.
+        """Take one step. Raises RunError, with parameters and optimizer unchanged, if the loss or the gradient is
+        not finite.
         """
         began = time.monotonic()
         plan = self.schedule.plan(self.steps, self.progress())
@@ -164,10 +164,10 @@ class Trainer:
         return Step(loss, plan.rate, norm, seconds)
 
     def accumulate(self, batch: Batch, plan: StepPlan) -> float:
-        """Add the gradients of a batch, some rows at a time; return the mean loss in nats of its learned targets.
+        """Accumulate the gradients of a batch over micro-batches; return the mean loss in nats of its learned targets.
 
-        The sum of losses is divided by the targets of the whole step, so that the rows in memory, or in this process,
-        change nothing. What is dropped is addressed by the row of the step with which a part begins.
+        The summed loss is divided by the targets of the whole step, so that neither the size of a micro-batch nor the
+        number of processes matters. Dropout is seeded by the first row of each micro-batch.
         """
         n_targets = self.count_targets(batch)
         sample = self._sample(batch.targets) if plan.samples_vocabulary else None
@@ -219,7 +219,7 @@ class Trainer:
         found = [first_not_finite(self.model, partial(self.forward, *self._tensors(part))) for part in parts]
         culprit = self.world.first(found) or (f"the gradient of {graded[0]}" if graded else "the loss")
         raise RunError(
-            f"step {self.steps + 1}: {culprit} is not finite (loss {loss:g}); the last checkpoints are as they were: "
+            f"step {self.steps + 1}: {culprit} is not finite (loss {loss:g}); the last checkpoints are unchanged: "
             "start again with a lower learning rate"
         )
 
@@ -227,9 +227,9 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, object]:
-        """Measure the mean loss in nats on held-out text, and bits per byte where its size is known; write a sample.
+        """Measure the mean loss in nats on held-out text, and bits per byte if its size is known; generate a sample.
 
-        Touches no randomness of training. Windows have the length of the current step.
+        Does not advance the random state of training. Windows have the context length of the current step.
         """
         began = time.monotonic()
         self.model.eval()
@@ -327,7 +327,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Train's last act: the model holds the weights to keep, those of the tail average blended with the last."""
+        """Enter a context in which the model has the weights to keep: tail average and last weights blended."""
         kept = {name: p.detach().clone() for name, p in self.parameters.items()}
         blended = self.average.blend(self.parameters)
         with torch.no_grad():
@@ -358,7 +358,7 @@ def _read_counts(document: Mapping[str, Any]) -> _Counts:
 
 
 def address(seed: int, step: int, number: int) -> int:
-    """Return the seed of what is random in part `number` of a step.
+    """Return the random seed of part `number` of a step.
 
     >>> address(1, 2, 0) == address(1, 2, 0) != address(1, 2, 1)
     True
@@ -367,6 +367,11 @@ def address(seed: int, step: int, number: int) -> int:
 
 
 def split_rows(batch: Batch, n_rows: int) -> Iterator[Batch]:
-    """Yield a batch in parts of at most `n_rows` rows."""
+    """Split a batch into micro-batches of at most `n_rows` rows.
+
+    >>> batch = Batch(np.zeros((5, 3), np.int64), np.zeros((5, 3), np.int64), learned=None)
+    >>> [len(part.inputs) for part in split_rows(batch, 2)]
+    [2, 2, 1]
+    """
     for start in range(0, len(batch.inputs), n_rows):
         yield batch.rows(start, start + n_rows)

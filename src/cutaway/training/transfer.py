@@ -1,8 +1,8 @@
 """The transfer curve: the same model from scratch and pre-trained, on shares of the same data, with several seeds.
 
 So Khandelwal et al. (2019, "Sample Efficient Text Summarization Using a Single Pre-Trained Transformer") show what
-pre-training is worth: the less data, the more. Every run validates on the same examples, ends early, and counts with
-its best checkpoint.
+pre-training is worth: the less data, the more. Every run is validated on the same examples, stops early, and counts
+with its best checkpoint.
 """
 
 import json
@@ -68,11 +68,28 @@ def measure_transfer(
     directory: Path,
     observe: Callable[[TransferRun, int], Observer],
 ) -> TransferCurve:
-    """Make all runs of a curve, each in a directory of its own, and return their losses.
+    """Train all models of a curve, each in a run directory of its own, and return their validation losses.
 
-    `observe` is given each run, and how many there are, and returns who follows it. Runs that have ended are not made
-    again, one that was interrupted is resumed. Of a run that has ended the checkpoints and the model are deleted.
-    Raises UsageError if nothing is held out to validate on, or another curve is in the directory.
+    `observe` is given each run and their number, and returns its observer. Finished runs are skipped, an interrupted
+    one is resumed. The checkpoints and the model of a finished run are deleted. Raises UsageError if there are no
+    held-out examples, or another curve is in the directory.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from cutaway.checkpoints import ArrayWeights, save_checkpoint
+    >>> from cutaway.config import GPT2Config
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> from cutaway.training.loop import Silent
+    >>> shape = GPT2Config(n_ctx=8, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = ArrayWeights(shape, {name: np.ones(s, np.float32) for name, s in shape.tensor_shapes().items()})
+    >>> with TemporaryDirectory() as directory:
+    ...     save_checkpoint(f"{directory}/tiny", ones, tokenizer=Tokenizer.gpt2())
+    ...     data = Path(directory) / "robots.jsonl"
+    ...     _ = data.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
+    ...     config = FineTuneConfig(model=f"{directory}/tiny", data=str(data), valid="50%", max_steps=1)
+    ...     curve = measure_transfer(config, [1.0], [1], Path(directory) / "curve", lambda run, count: Silent())
+    >>> {label: len(losses) for label, losses in curve.losses.items()}
+    {'from scratch': 1, 'pre-trained': 1}
     """
     if config.valid_share == 0:
         raise UsageError("a curve compares validation losses: give --valid a share above 0%, or a file")
@@ -95,11 +112,11 @@ def measure_transfer(
 
 
 def _claim(directory: Path, config: FineTuneConfig) -> None:
-    """Note the settings of a curve in its directory. Raises UsageError if it has others."""
+    """Record the settings of a curve in its directory. Raises UsageError if it has others."""
     path = directory / "curve-config.json"
     document = config.to_document()
     if path.exists() and read_object(path) != json.loads(json.dumps(document)):
-        raise UsageError(f"{quote_path(directory)}: the curve there has other settings: use another --out")
+        raise UsageError(f"{quote_path(directory)}: the curve there has different settings: use another --out")
     directory.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -107,7 +124,7 @@ def _claim(directory: Path, config: FineTuneConfig) -> None:
 def _loss(path: Path) -> float:
     loss = read_object(path).get("valid_loss")
     if not isinstance(loss, float):
-        raise UsageError(f"{quote_path(path)}: has no valid_loss: delete the run, and give the same command again")
+        raise UsageError(f"{quote_path(path)}: has no valid_loss: delete the run, and run the same command again")
     return loss
 
 

@@ -108,6 +108,17 @@ def test_activation_checkpointing_changes_no_gradient(dropout: float) -> None:
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("checkpointing", "times"), [(False, 1), (True, 2)])
+def test_activation_checkpointing_computes_each_block_again_for_the_gradients(checkpointing: bool, times: int) -> None:
+    model = GPT2(tiny_weights().config, activation_checkpointing=checkpointing)
+    computed: list[int] = []
+    for layer, block in enumerate(model.h):
+        block.register_forward_pre_hook(lambda *arguments, layer=layer: computed.append(layer))
+    ids = torch.tensor([random_ids(model.config, 9)])
+    model.loss(ids[:, :-1], ids[:, 1:]).backward()  # type: ignore[no-untyped-call]
+    assert sorted(computed) == sorted([0, 1] * times)
+
+
 def test_matrices_are_multiplied_in_the_compute_dtype_only() -> None:
     weights = tiny_weights()
     model = GPT2(weights.config, compute_dtype=torch.bfloat16)

@@ -71,7 +71,7 @@ def test_accuracy_is_over_all_questions(tmp_path: Path) -> None:
         ("1 a .\n2 The XXXXX .\tdog\t\tcow|hen\n", "line 2: a question needs XXXXX"),
         ("1 a .\n2 The dog .\tdog\t\tcow|dog\n", "line 2: a question needs XXXXX"),
         ("1 The XXXXX .\tdog\t\tdog\n", "line 1: a question needs XXXXX"),
-        ("1 a .\n2 b .\n", "the file ends at line 3 without the question"),
+        ("1 a .\n2 b .\n", "the file ends at line 3 without a question for its sentences"),
     ],
 )
 def test_refuses_another_format(data: str, part: str) -> None:

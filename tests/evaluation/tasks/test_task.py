@@ -23,7 +23,7 @@ def test_files_are_found_by_their_known_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["lambada", "cbt-cn", "cbt-ne", "hellaswag"])
 def test_a_task_without_running_text_takes_no_stride(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"{name} reads no running text"):
+    with pytest.raises(UsageError, match=f"{name} does not read running text"):
         TASKS[name].evaluate(MODEL, tmp_path / "none", stride=8)
 
 

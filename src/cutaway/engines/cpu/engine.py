@@ -91,7 +91,7 @@ class CpuEngine:
     Raises UsageError for an argument out of range, EngineError where the library is not built or memory runs out.
 
     >>> from cutaway.checkpoints import open_checkpoint
-    >>> from cutaway.loading import BUILTIN
+    >>> from cutaway.checkpoints.sources import BUILTIN
     >>> engine = CpuEngine(open_checkpoint(BUILTIN), "float32", threads=1)
     >>> cache = engine.new_cache(rows=2)
     >>> engine.forward([[32, 9379], [32]], cache).shape, cache.lengths

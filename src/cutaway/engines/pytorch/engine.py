@@ -86,7 +86,7 @@ class PyTorchEngine:
     """GPT-2 on the best device that PyTorch has here.
 
     >>> from cutaway.checkpoints import open_checkpoint
-    >>> from cutaway.loading import BUILTIN
+    >>> from cutaway.checkpoints.sources import BUILTIN
     >>> engine = PyTorchEngine(open_checkpoint(BUILTIN))
     >>> cache = engine.new_cache(rows=2)
     >>> engine.forward([[32, 9379], [32]], cache).shape, cache.lengths

@@ -67,7 +67,7 @@ def read_questions(text: str) -> Iterator[Question]:
             yield _question(sentences, fields, number)
             sentences = []
     if sentences:
-        raise UsageError(f"Children's Book Test: the file ends at line {number} without the question of its sentences")
+        raise UsageError(f"Children's Book Test: the file ends at line {number} without a question for its sentences")
 
 
 def _question(sentences: list[str], fields: list[str], number: int) -> Question:
@@ -81,7 +81,15 @@ def _question(sentences: list[str], fields: list[str], number: int) -> Question:
 
 
 def choice(model: LanguageModel, question: Question, detokenizer: Detokenizer) -> Choice:
-    """Return a question's texts as ids, from where they differ."""
+    """Tokenize a question: the context that its texts share, and the rest of each.
+
+    >>> import cutaway
+    >>> [question] = read_questions("1 It was .\\n2 A XXXXX !\\tcow\\t\\tcow|hen\\n")
+    >>> model = cutaway.load()
+    >>> example = choice(model, question, Detokenizer(CONVENTIONS, question.tokens))
+    >>> model.decode(example.context), [model.decode(ids) for ids in example.continuations], example.answer
+    ('<|endoftext|>It was. A', [' cow!', ' hen!'], 0)
+    """
     before = detokenizer.detokenize(" ".join(question.sentences[:-1]))
     queries = [detokenizer.detokenize(question.query(word)) for word in question.candidates]
     texts = [model.input_ids(f"{before} {query}") for query in queries]
@@ -90,7 +98,14 @@ def choice(model: LanguageModel, question: Question, detokenizer: Detokenizer) -
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a file of the Children's Book Test."""
+    """Score a file of the Children's Book Test.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> data = b"1 The cow says moo .\\n2 Moo , says the XXXXX .\\tcow\\t\\tcow|hen\\n"
+    >>> run(cutaway.load(), data, None, no_progress).counts
+    {'examples': 1}
+    """
     questions = list(read_questions(decode_text(data, "Children's Book Test")))
     if not questions:
         raise UsageError("Children's Book Test: the file has no questions")

@@ -17,7 +17,7 @@ class Choice:
 
 
 def accuracy(name: str, correct: Sequence[bool]) -> Metric:
-    """Share of correct examples with its standard error.
+    """Compute the share of correct examples with its standard error.
 
     >>> accuracy("accuracy", [True, True, False, True]).value
     0.75

@@ -2,9 +2,9 @@
 
 File: `enwik8`, the first 100,000,000 bytes of a dump of the English Wikipedia of 2006.
 
-Recipe: the last 5,000,000 bytes, the usual test part, as they are, as one document; a file of another size is taken
-whole. Up to three bytes of a character that is cut in two at either end are left out. The paper has 1.16 for 124M and
-does not say which part it read.
+Recipe: the last 5,000,000 bytes, the usual test split, unchanged, as one document; a file of another size is used
+whole. An incomplete character at either end, of up to three bytes, is dropped. The paper has 1.16 for 124M and does not
+say which split it used.
 """
 
 from cutaway.evaluation.corpus import decode_text
@@ -17,7 +17,7 @@ TEST_SIZE = 5_000_000
 
 
 def test_part(data: bytes) -> bytes:
-    """Return the test part of a file of `FULL_SIZE` bytes, and another file whole.
+    """Return the test split of a file of `FULL_SIZE` bytes, and all of any other file.
 
     >>> test_part(b"<page>")
     b'<page>'
@@ -26,7 +26,7 @@ def test_part(data: bytes) -> bytes:
 
 
 def whole_characters(data: bytes) -> bytes:
-    """Leave out the parts of UTF-8 characters at both ends.
+    """Drop incomplete UTF-8 characters at both ends.
 
     >>> whole_characters("é".encode()[1:] + b"a" + "é".encode()[:1])
     b'a'
@@ -42,7 +42,14 @@ def whole_characters(data: bytes) -> bytes:
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score the test part."""
+    """Score the test split.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> result = run(cutaway.load(), b"<title>Robot</title>", None, no_progress)
+    >>> result.metrics[0].name, result.counts["bytes"]
+    ('bits_per_byte', 20)
+    """
     text = decode_text(whole_characters(test_part(data)), "enwik8")
     return bits_per_byte(model, text, stride, progress)
 

@@ -1,8 +1,8 @@
-"""HellaSwag: the right ending of a description, of four (Zellers et al. 2019). Not in the paper: it is younger.
+"""HellaSwag: the right ending of a description, of four (Zellers et al. 2019). The GPT-2 paper is older.
 
 File: `hellaswag_val.jsonl`: `ctx`, `endings` (four) and `label` (the index of the right one).
 
-Recipe of karpathy/llm.c and build-nanogpt: each ending follows the context and a space; nothing stands before the
+Recipe of karpathy/llm.c and build-nanogpt: each ending follows the context and a space; no start token comes before the
 context. `accuracy` compares sums of log-probabilities, `accuracy_norm` means per token. They give 28.59 % and 29.55 %
 for 124M, and 38.42 % and 48.93 % for 1558M. lm-evaluation-harness cleans the texts and takes means per byte of the
 ending: 28.92 % and 31.14 %.
@@ -17,7 +17,14 @@ from cutaway.evaluation.tasks.task import Result, Task
 
 
 def choice(model: LanguageModel, record: dict[str, object], place: str) -> Choice:
-    """Return an example as ids. Raises UsageError naming the line that is not in the file's form."""
+    """Tokenize an example. Raises UsageError, naming the place, for an invalid one.
+
+    >>> import cutaway
+    >>> record = {"ctx": "The robot", "endings": ["stopped.", "sang."], "label": 1}
+    >>> example = choice(cutaway.load(), record, "a.jsonl:1")
+    >>> example.context, example.continuations, example.answer
+    ([464, 9379], [[5025, 13], [25889, 13]], 1)
+    """
     endings = record.get("endings")
     label = record.get("label")
     if not isinstance(endings, list) or len(endings) < 2 or not all(isinstance(text, str) for text in endings):
@@ -29,7 +36,15 @@ def choice(model: LanguageModel, record: dict[str, object], place: str) -> Choic
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a file of HellaSwag."""
+    """Score a file of HellaSwag.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> data = b'{"ctx": "The robot", "endings": ["stopped.", "sang."], "label": 1}'
+    >>> result = run(cutaway.load(), data, None, no_progress)
+    >>> [metric.name for metric in result.metrics], result.counts
+    (['accuracy_norm', 'accuracy'], {'examples': 1})
+    """
     records = list(json_lines(data, "HellaSwag"))
     if not records:
         raise UsageError("HellaSwag: the file has no examples")

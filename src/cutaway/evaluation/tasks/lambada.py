@@ -1,11 +1,11 @@
 """LAMBADA: the last word of a passage that can only be guessed from all of it (Paperno et al. 2016).
 
-File: `lambada_test.jsonl`, OpenAI's version, a `{"text"}` a line with case and punctuation; or
-`lambada_test_plain_text.txt`, the authors' version, a tokenized passage in lower case a line, on which 124M gets 34 %
-instead of 46 % (openai/gpt-2#131). 5,153 passages in both.
+File: `lambada_test.jsonl`, OpenAI's version, one `{"text"}` per line with case and punctuation; or
+`lambada_test_plain_text.txt`, the authors' version, one tokenized passage in lower case per line, on which 124M gets
+34 % instead of 46 % (openai/gpt-2#131). 5,153 passages in both.
 
-Recipe: as OpenAI's preprocessing there, curved double quotes become straight, the passage is stripped, and a new line
-is put before it; the start token opens it. The last word with the space before it is scored.
+Recipe: as OpenAI's preprocessing there, curly double quotes become straight, the passage is stripped, and a newline is
+put before it; it follows the start token. The last word with the space before it is scored.
 
 - `perplexity`: exponential of the mean nats per last word. The paper has 35.13 for 124M; lm-evaluation-harness, 40.06.
 - `accuracy`: the word is the model's most likely text: each of its tokens is the most likely one.
@@ -70,7 +70,7 @@ def read_passages(data: bytes) -> list[str]:
 
 
 def preprocess(text: str) -> str:
-    """Return a passage as it is scored.
+    """Normalise a passage as OpenAI does.
 
     >>> preprocess(" “Go,” he said ")
     '\\n"Go," he said'
@@ -108,7 +108,14 @@ def judge(logits: FloatArray, word: Sequence[int], banned: Sequence[int]) -> Pre
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a file of LAMBADA."""
+    """Score a file of LAMBADA.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> result = run(cutaway.load(), b"he said : go\\nthen they go\\n", None, no_progress)
+    >>> result.metrics[0].name, result.counts
+    ('perplexity', {'examples': 2})
+    """
     passages = read_passages(data)
     banned = stop_tokens(model)
     predictions: list[Prediction] = []

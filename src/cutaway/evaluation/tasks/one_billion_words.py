@@ -1,17 +1,17 @@
 """One Billion Word Benchmark: perplexity per word of shuffled sentences of news (Chelba et al. 2013).
 
-File: `news.en.heldout-00000-of-00050`, the usual test shard: one tokenized sentence a line. Words: all tokens and one
-`</S>` a line.
+File: `news.en.heldout-00000-of-00050`, the usual test shard: one tokenized sentence per line. Words: all tokens and
+one `</S>` per line.
 
 Recipe: the de-tokenizer below; sentences are shuffled, which "removes all long-range structure" (section 3.1 of the
-paper), so each is a document of its own, after the start token; the new line that ends it stands for `</S>`; nats per
+paper), so each is a document of its own, after the start token; the newline that ends it stands for `</S>`; nats per
 word exponentiated. The paper has 75.20 for 124M.
 """
 
 from cutaway.evaluation.corpus import decode_text
-from cutaway.evaluation.detokenize import Conventions, Detokenizer
+from cutaway.evaluation.detokenize import Conventions
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.running_text import count_words, split_lines, word_perplexity
+from cutaway.evaluation.tasks.running_text import count_words, detokenize_lines, split_lines, word_perplexity
 from cutaway.evaluation.tasks.task import Result, Task
 
 SHARD = "news.en.heldout-00000-of-00050"
@@ -24,13 +24,17 @@ def clean(text: str) -> list[str]:
     >>> clean('" They aren \\'t here , " he said ( on Friday ) .\\nGo !\\n')
     ['"They aren\\'t here," he said (on Friday).\\n', 'Go!\\n']
     """
-    lines = split_lines(text)
-    detokenizer = Detokenizer(CONVENTIONS, (token for line in lines for token in line.split(" ")))
-    return [f"{detokenizer.detokenize(line)}\n" for line in lines]
+    return detokenize_lines(split_lines(text), CONVENTIONS)
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a shard."""
+    """Score a shard.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> run(cutaway.load(), b"They stopped .\\nGo !\\n", None, no_progress).counts["words"]
+    7
+    """
     text = decode_text(data, "One Billion Word Benchmark")
     words = [count_words(line) for line in split_lines(text)]
     return word_perplexity(model, clean(text), words, stride, progress)

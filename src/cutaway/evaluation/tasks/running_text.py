@@ -5,9 +5,11 @@ and then exponentiated (openai/gpt-2#78). The paper does not say how it placed w
 numbers used disjoint ones (transformers#13761, karpathy/llm.c#276), so that is the default of these tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cutaway.errors import UsageError
+from cutaway.evaluation.corpus import decode_text
+from cutaway.evaluation.detokenize import Conventions, Detokenizer
 from cutaway.evaluation.evaluate import Evaluation, evaluate
 from cutaway.evaluation.perplexity import exponential
 from cutaway.evaluation.protocol import LanguageModel, Progress
@@ -18,7 +20,7 @@ from cutaway.evaluation.uncertainty import ratio_error
 def word_perplexity(
     model: LanguageModel, documents: Sequence[str], words: Sequence[int], stride: int | None, progress: Progress
 ) -> Result:
-    """Score documents of which each is `words[i]` tokens of the corpus long.
+    """Score documents, of which each has `words[i]` words as the corpus counts them.
 
     >>> import cutaway
     >>> word_perplexity(cutaway.load(), ["It isn't.\\n"], [5], None, lambda done, total: None).counts
@@ -35,6 +37,29 @@ def word_perplexity(
     return _result(evaluation, metrics, {"words": sum(words), "tokens": score.tokens, "bytes": score.bytes})
 
 
+def document_perplexity(
+    model: LanguageModel,
+    data: bytes,
+    stride: int | None,
+    progress: Progress,
+    *,
+    title: str,
+    clean: Callable[[str], str],
+) -> Result:
+    """Score a tokenized corpus as one document, which `clean` makes of its text. `title` names it in errors.
+
+    >>> import cutaway
+    >>> data = b"It is n't .\\n"
+    >>> clean = {"It is n't .\\n": "It isn't."}.__getitem__
+    >>> result = document_perplexity(cutaway.load(), data, None, lambda done, total: None, title="a.txt", clean=clean)
+    >>> result.counts["words"], result.counts["bytes"]
+    (5, 9)
+    """
+    text = decode_text(data, title)
+    words = sum(map(count_words, split_lines(text)))
+    return word_perplexity(model, [clean(text)], [words], stride, progress)
+
+
 def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress: Progress) -> Result:
     """Score one text in bits per byte.
 
@@ -45,13 +70,13 @@ def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress:
     evaluation = _evaluate(model, [text], stride, progress)
     score = evaluation.score
     if score.bits_per_byte is None:
-        raise UsageError("there are no bytes to count: no token of this text stands for any")
+        raise UsageError("bits per byte are undefined: the tokens of this text decode to no bytes")
     metrics = (Metric("bits_per_byte", score.bits_per_byte, evaluation.bits_per_byte_error),)
     return _result(evaluation, metrics, {"tokens": score.tokens, "bytes": score.bytes})
 
 
 def count_words(line: str) -> int:
-    """Number of tokens of a line of a tokenized corpus, with one for its end.
+    """Count the tokens of a line of a tokenized corpus, and one for its end.
 
     >>> count_words(" no it was n't black monday ")
     7
@@ -60,7 +85,7 @@ def count_words(line: str) -> int:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines of a corpus, which end in "\\n" and nothing else. Raises UsageError if there are none.
+    """Split a corpus into lines, which end in "\\n" and nothing else. Raises UsageError if there are none.
 
     >>> split_lines(" a b \\n c \\n")
     [' a b ', ' c ']
@@ -70,12 +95,22 @@ def split_lines(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
+def detokenize_lines(lines: Sequence[str], conventions: Conventions) -> list[str]:
+    """De-tokenize lines of a corpus, whose tokens are its vocabulary; each gets its line end.
+
+    >>> detokenize_lines(["a b , c"], Conventions(closing=","))
+    ['a b, c\\n']
+    """
+    detokenizer = Detokenizer(conventions, (token for line in lines for token in line.split(" ")))
+    return [f"{detokenizer.detokenize(line)}\n" for line in lines]
+
+
 def _evaluate(model: LanguageModel, documents: Sequence[str], stride: int | None, progress: Progress) -> Evaluation:
     return evaluate(model, documents, model.engine.config.n_ctx if stride is None else stride, progress)
 
 
 def _ratio(evaluation: Evaluation, words: Sequence[int]) -> Metric:
-    """Mean nats per word. How many words a window has is not known: its share of the tokens stands for them."""
+    """Compute the mean nats per word. The words of a window are unknown: its share of the tokens stands for them."""
     score = evaluation.score
     if evaluation.units_are_documents:
         error = ratio_error([document.nats for document in evaluation.documents], words)

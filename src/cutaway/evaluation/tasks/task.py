@@ -49,7 +49,7 @@ class Task:
         Raises UsageError for a file in another form, and for a stride where no running text is read.
         """
         if stride is not None and not self.takes_stride:
-            raise UsageError(f"{self.name} reads no running text: it takes neither --window nor --stride")
+            raise UsageError(f"{self.name} does not read running text: it takes neither --window nor --stride")
         file, data = read_data(path)
         return file, self.run(model, data, stride, progress)
 

@@ -2,8 +2,8 @@
 
 File: `text8`, 100,000,000 characters: the letters a to z and the space; numbers are spelled out.
 
-Recipe: the last 5,000,000 characters, the usual test part, as they are, as one document; a file of another size is
-taken whole. A character is a byte. The paper has 1.17 for 124M and does not say which part it read.
+Recipe: the last 5,000,000 characters, the usual test split, unchanged, as one document; a file of another size is
+used whole. A character is a byte. The paper has 1.17 for 124M and does not say which split it used.
 """
 
 from cutaway.evaluation.corpus import decode_text
@@ -14,7 +14,14 @@ from cutaway.evaluation.tasks.task import Result, Task
 
 
 def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score the test part."""
+    """Score the test split.
+
+    >>> import cutaway
+    >>> from cutaway.evaluation.protocol import no_progress
+    >>> result = run(cutaway.load(), b"one nine zero five", None, no_progress)
+    >>> result.metrics[0].name, result.counts["bytes"]
+    ('bits_per_byte', 18)
+    """
     return bits_per_byte(model, decode_text(test_part(data), "text8"), stride, progress)
 
 

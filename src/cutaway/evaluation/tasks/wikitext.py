@@ -1,7 +1,7 @@
 """WikiText-2 and WikiText-103: perplexity per word of good articles of Wikipedia (Merity et al. 2016).
 
 File: `wiki.test.tokens`, or `wiki.test.raw` without `<unk>`: lines of tokens between spaces, `@-@`, `@,@` and `@.@`
-inside words, ` = Title = ` for headings. Words: all tokens and one `<eos>` a line, 245,569 in each test file and
+inside words, ` = Title = ` for headings. Words: all tokens and one `<eos>` per line, 245,569 in each test file and
 217,646 in each validation file. The test articles of both are the same; the vocabularies, so the `<unk>`, differ.
 
 Recipe: the de-tokenizer below; `<unk>` stays; one document; nats per word exponentiated. The paper has 29.41 and 37.50
@@ -9,11 +9,11 @@ for 124M: with the same articles, transformers#13761 got 29.94 per token of GPT-
 number seems to be per token. Both are metrics here.
 """
 
-from cutaway.evaluation.corpus import decode_text
-from cutaway.evaluation.detokenize import Conventions, Detokenizer
-from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.running_text import count_words, split_lines, word_perplexity
-from cutaway.evaluation.tasks.task import Result, Task
+from functools import partial
+
+from cutaway.evaluation.detokenize import Conventions
+from cutaway.evaluation.tasks.running_text import detokenize_lines, document_perplexity, split_lines
+from cutaway.evaluation.tasks.task import Task
 
 CONVENTIONS = Conventions(
     closing=",.;:!?)]}%'°",
@@ -31,17 +31,10 @@ def clean(text: str) -> str:
     >>> clean(' It is 1 @,@ 000 m " high " , says J. Ford . \\n')
     'It is 1,000 m "high", says J. Ford.\\n'
     """
-    lines = [line.strip(" ") for line in split_lines(text)]
-    detokenizer = Detokenizer(CONVENTIONS, (token for line in lines for token in line.split(" ")))
-    return "".join(f"{detokenizer.detokenize(line)}\n" for line in lines)
+    return "".join(detokenize_lines([line.strip(" ") for line in split_lines(text)], CONVENTIONS))
 
 
-def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
-    """Score a file of WikiText."""
-    text = decode_text(data, "WikiText")
-    words = sum(map(count_words, split_lines(text)))
-    return word_perplexity(model, [clean(text)], [words], stride, progress)
-
+run = partial(document_perplexity, title="WikiText", clean=clean)
 
 WIKITEXT_2 = Task("wikitext-2", "WikiText-2", ("wikitext-2/wiki.test.tokens", "wikitext-2-raw/wiki.test.raw"), run)
 WIKITEXT_103 = Task(

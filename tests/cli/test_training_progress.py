@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from cutaway.cli.progress import ProgressLine
+from cutaway.cli.training_progress import TrainingProgress
 from tests.training.runs_of import make_trainer
 
 
@@ -16,13 +16,13 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
 def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO) -> None:
     trainer = make_trainer()
-    progress = ProgressLine(stream)
+    progress = TrainingProgress(stream)
     progress.start(trainer, 4.0)
     progress.peak = 1e9
     for _ in range(3):
         trainer.steps += 1
         trainer.tokens += 32
-        progress.shown = -100.0
+        progress.line.shown = -100.0
         event = {"kind": "train", "step": trainer.steps, "tokens": trainer.tokens, "loss": 2.0, "seconds": 0.5}
         progress.event(event)
     progress.event({"kind": "save", "step": 3})

@@ -1,0 +1,62 @@
+"""Inputs of a prepared corpus: everything but the tokenizer that its bytes depend on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cutaway.checks import check_float, check_int
+from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot, make_lots
+from cutaway.data.sources import SourceFile, find_sources
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything but the tokenizer that the bytes of a corpus depend on."""
+
+    sources: tuple[SourceFile, ...]
+    valid_share: float
+    field: str
+    block_bytes: int
+    part_bytes: int
+
+    def document(self) -> dict[str, object]:
+        """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
+        files = [
+            [str(source.path), source.n_bytes, source.split, source.path.stat().st_mtime_ns] for source in self.sources
+        ]
+        return {**vars(self), "sources": files}
+
+    def lots(self) -> list[Lot]:
+        """Return the files in lots to read."""
+        return make_lots(self.sources, self.field, self.valid_share, self.block_bytes, self.part_bytes)
+
+    def without(self, directory: Path) -> "Inputs":
+        """Return the inputs without the files in a directory."""
+        own = directory.resolve()
+        sources = tuple(source for source in self.sources if own not in source.path.resolve().parents)
+        return replace(self, sources=sources)
+
+
+def find_inputs(
+    files: Sequence[str | Path],
+    valid: float | Sequence[str | Path] = 0,
+    field: str = "text",
+    block_bytes: int = BLOCK_BYTES,
+    part_bytes: int = PART_BYTES,
+) -> Inputs:
+    """Find the files of a corpus. `valid` is the share of documents that are drawn for validation, or the files.
+
+    Raises UsageError if one is missing, or a number out of range.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(f"{directory}/a.txt").write_text("A robot must obey")
+    ...     [source.n_bytes for source in find_inputs([directory]).sources]
+    [17]
+    """
+    share = valid if isinstance(valid, int | float) else 0.0
+    check_float("valid", share, 0, 0.5)
+    sources = find_sources([Path(path) for path in files])
+    if not isinstance(valid, int | float):
+        sources += find_sources([Path(path) for path in valid], "valid")
+    return Inputs(tuple(sources), share, field, check_int("block_bytes", block_bytes, 1), part_bytes)

@@ -1,0 +1,26 @@
+"""JSON Lines: a line of a file is a JSON object."""
+
+import json
+
+from cutaway.errors import UsageError
+from cutaway.untrusted import quote
+
+
+def parse_json_line(line: bytes, place: str, what: str = "a JSON object") -> dict[str, object]:
+    """Parse a line, which must be `what`. Raises UsageError, which begins with `place`, for another.
+
+    >>> parse_json_line(b'{"text": "A robot"}', "a.jsonl:1")
+    {'text': 'A robot'}
+    >>> parse_json_line(b'"A robot"', "a.jsonl:2")
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: a.jsonl:2: must be a JSON object, not 'A robot'
+    """
+    try:
+        value = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place}: not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{place}: must be {what}, not {quote(value)}")
+    return value

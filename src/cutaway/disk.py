@@ -1,0 +1,60 @@
+"""Files that are whole on the disk or not there, and their hashes."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_CHUNK = 1 << 20  # bytes that are hashed at a time
+
+
+def sync(path: Path) -> None:
+    """See a file's or a directory's content onto the disk. Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     sync(Path(directory))
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write in, `NAME.part`, which becomes `path` when the block ends well and it is on the disk.
+
+    Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     for text in (b"old", b"new"):
+    ...         with replacing_file(Path(directory) / "a.txt") as file:
+    ...             _ = file.write(text)
+    ...     [(path.name, path.read_text()) for path in Path(directory).iterdir()]
+    [('a.txt', 'new')]
+    """
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of files, one after the other. Raises OSError.
+
+    >>> hash_files([])[:16]
+    'e3b0c44298fc1c14'
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while data := file.read(_CHUNK):
+                digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,145 @@
+"""Material of a fine-tuning run: everything that is read from its files, tokenized and split."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cutaway.data.batches import BatchSource, Rows, Windows, padded_batches
+from cutaway.data.dataset import Split
+from cutaway.data.examples import ExampleSet, make_examples
+from cutaway.data.records import Record, Turn, is_json_lines, read_records, split_records, take_share
+from cutaway.tokenizer.codec import Codec
+from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.trainer import Validation
+
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that is read from the files of a run: batches, held-out examples, and what the samples begin with.
+
+    `texts` are the token ids to train on, `digest` the SHA-256 of the files.
+    """
+
+    source: BatchSource
+    valid: ExampleSet | None
+    texts: Sequence[NDArray[np.integer]]
+    prompts: Sequence[str]
+    rows_per_epoch: float
+    bytes_per_token: float
+    digest: str
+    summary: str
+
+    def validation(self, n_tokens: int) -> list[Validation]:
+        """Return the held-out examples, if there are any, with at most `n_tokens` learned tokens."""
+        if self.valid is None:
+            return []
+        batches = padded_batches(self.valid.examples, n_tokens)
+        return [Validation(lambda n_ctx: batches, self.valid.n_bytes / self.valid.n_learned)]
+
+    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+        """Return the ids of the most frequent tokens, (count,) at most."""
+        counts = sum(np.bincount(text, minlength=n_vocab) for text in self.texts)
+        return torch.from_numpy(np.argsort(-np.asarray(counts), kind="stable")[:count].copy())
+
+
+def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
+    """Read, split and tokenize the files of a run. Raises UsageError, which names file and line, if one is invalid.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "robots.jsonl"
+    ...     _ = path.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
+    ...     open_material(FineTuneConfig(data=str(path), valid="50%"), Tokenizer.gpt2(), n_ctx=16).summary
+    '6 tokens to learn in 1 examples, 1 to validate on'
+    """
+    path = Path(config.data).expanduser()
+    records = read_records(path)
+    share = config.valid_share
+    if share is None:
+        train = records
+        held = read_records(Path(config.valid).expanduser())
+    else:
+        train, held = split_records(records, share)
+    train = take_share(train, config.share)
+    valid = make_examples(held, codec, n_ctx) if held else None
+    digest = hashlib.sha256(b"".join(record.digest for record in (*train, *held))).hexdigest()
+    is_text = not is_json_lines(path)
+    if is_text:
+        train = join_neighbours(records, {record.digest for record in train})
+    made = make_examples(train, codec, n_ctx)
+    source, texts, rows = _source(train, made, codec, n_ctx, config.seed, is_text=is_text)
+    n_valid = 0 if valid is None else len(valid.examples)
+    summary = f"{made.n_learned:,} tokens to learn in {len(made.examples):,} examples, {n_valid:,} to validate on"
+    truncated = made.n_truncated + (0 if valid is None else valid.n_truncated)
+    literals = made.n_literals + (0 if valid is None else valid.n_literals)
+    if truncated:
+        summary += f"; {truncated:,} prompts truncated on the left to fit"
+    if literals:
+        summary += f"; {literals:,} names of control tokens in the texts are encoded as text"
+    prompts = [turn.prompt for record in (*held, *train) for turn in record.turns if turn.prompt][:SAMPLES]
+    if config.sample_prompt is not None:
+        prompts = [config.sample_prompt]
+    return Material(
+        source,
+        valid,
+        texts,
+        [shorten(prompt, codec, n_ctx // 2) for prompt in prompts or [""]],
+        rows,
+        made.n_bytes / made.n_learned,
+        digest,
+        summary,
+    )
+
+
+def shorten(prompt: str, codec: Codec, n_tokens: int) -> str:
+    """Return the end of a prompt that has no more than so many tokens.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> shorten("A robot must obey", Tokenizer.gpt2(), 2)
+    ' must obey'
+    """
+    ids = codec.encode(prompt)
+    return prompt if len(ids) <= n_tokens else codec.decode(ids[-n_tokens:])
+
+
+def join_neighbours(records: Sequence[Record], chosen: set[bytes]) -> list[Record]:
+    """Join the blocks of a text that are chosen and follow one another: each is a document.
+
+    >>> blocks = [Record(f"text:{n}", (Turn("", str(n)),), is_document=True) for n in range(5)]
+    >>> [record.turns[0].completion for record in join_neighbours(blocks, {blocks[n].digest for n in (0, 1, 3)})]
+    ['01', '3']
+    """
+    joined: list[Record] = []
+    open_ended = False
+    for record in records:
+        if record.digest not in chosen:
+            open_ended = False
+        elif open_ended:
+            last = joined.pop()
+            text = last.turns[0].completion + record.turns[0].completion
+            joined.append(Record(last.place, (Turn("", text),), is_document=True))
+        else:
+            joined.append(record)
+            open_ended = True
+    return joined
+
+
+def _source(
+    records: Sequence[Record], made: ExampleSet, codec: Codec, n_ctx: int, seed: int, *, is_text: bool
+) -> tuple[BatchSource, Sequence[NDArray[np.integer]], float]:
+    """Return the batches, the texts and the rows of an epoch: windows of a text that is long enough, else examples."""
+    if is_text and made.n_learned > 4 * n_ctx:
+        bos = [] if codec.bos is None else [codec.bos]
+        documents = [[*bos, *codec.encode(record.turns[0].completion)] for record in records]
+        split = Split.from_documents(documents)
+        return Windows([split], [1.0], seed), [np.array(ids) for ids in documents], split.n_tokens / n_ctx
+    rows = Rows(made.examples, seed, pad=0 if codec.eos is None else codec.eos)
+    return rows, [example.ids for example in made.examples], len(made.examples)

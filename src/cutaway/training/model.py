@@ -1,0 +1,46 @@
+"""The model of a run on its device."""
+
+import torch
+
+from cutaway.checkpoints import Weights
+from cutaway.config import GPT2Config
+from cutaway.engines.pytorch.engine import best_device
+from cutaway.engines.pytorch.model import GPT2
+from cutaway.errors import UsageError
+from cutaway.training.config import TrainingConfig
+from cutaway.untrusted import quote
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name; "auto" is CUDA where there is one, else the CPU. Raises UsageError if it is missing.
+
+    >>> find_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if best_device() == "cuda" else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        raise UsageError(f"PyTorch finds no device {quote(name)} here; train with --device cpu") from None
+
+
+def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, init: Weights | None) -> GPT2:
+    """Make the model of a run on its device, with GPT-2's random initialisation or the weights of a checkpoint.
+
+    >>> shape = GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
+    >>> make_model(TrainingConfig(), shape, torch.device("cpu"), init=None).wpe.weight.shape
+    torch.Size([4, 2])
+    """
+    with torch.device(device):
+        model = GPT2(
+            shape,
+            dropout=config.dropout,
+            compute_dtype=None if config.dtype == "float32" else getattr(torch, config.dtype),
+            activation_checkpointing=config.activation_checkpointing,
+        )
+    if init is None:
+        model.initialise(config.seed)
+    else:
+        model.load(init)
+    return model
