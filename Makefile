@@ -29,7 +29,7 @@ MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutawa
 .PHONY: run test check lint reliability docs browser native format peers clean library-is-missing
 
 run: $(VENV)/core.stamp
-	@$(BIN)/cutaway generate --stream "A robot must obey the orders given it"
+	@$(BIN)/cutaway generate --stream "Once upon a time there was a little girl who"
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -15,9 +15,9 @@ mkdir -p "$out"
 # elsewhere: there DTYPE=float32. --compile needs a C++ compiler.
 "$python" -m cutaway train --out "$out/run" \
     --data "$out"/shards/{stories,simple-books,dialogues,books,wikipedia} --weights 15 5 2 8 2 \
-    --dtype "${DTYPE:-bfloat16}" --compile --threads 2 --max-steps 2014 --hold 0.609 \
+    --dtype "${DTYPE:-bfloat16}" --compile --threads 2 --max-steps 3906 --hold 0.6111 \
     --n-layer 8 --n-head 4 --n-embd 256 --n-ctx 512 --batch-size 32 --short-ctx 256 --short-steps 1220 \
-    --matrix-lr 0.006 --lr 0.004 --sampled-vocab 8192 --full-softmax 0.04 --eval-every 250 --seed 1
+    --matrix-lr 0.006 --lr 0.004 --sampled-vocab 8192 --full-softmax 0.05 --eval-every 500 --seed 1
 
 cp recipes/builtin/generation_config.json "$out/run/model/"
 "$python" -m cutaway convert "$out/run/model" src/cutaway/builtin --dtype int8 --overwrite
