@@ -3,7 +3,7 @@
 # all run in the format of each. Everything goes to .peers/: 4 GB, and half an hour on two cores, most of it to compile
 # llama.cpp. What is there already is kept; a peer that cannot be installed is left out, and compare.py reports it.
 #
-#   bench/setup_peers.sh [NAME ...]     only these libraries of transformers, ctranslate2, openvino and llama_cpp
+#   bench/setup_peers.sh [NAME ...]     only these of transformers, ctranslate2, openvino, llama_cpp and nanogpt
 #
 # PYTHON=python3.12, TORCH_INDEX=... and JOBS=2 (to compile with) may be set.
 set -euo pipefail
@@ -13,7 +13,8 @@ PYTHON=${PYTHON:-python3}
 JOBS=${JOBS:-2}
 PEERS=.peers
 MODELS=$PEERS/models
-LIBRARIES=" ${*:-transformers ctranslate2 openvino llama_cpp} "
+LIBRARIES=" ${*:-transformers ctranslate2 openvino llama_cpp nanogpt} "
+NANOGPT=3adf61e154c3fe3fca428ad6bc3818b27a3b8291
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 mkdir -p "$MODELS"
 
@@ -56,6 +57,12 @@ llama_flags() {
 }
 
 torch=(${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"})
+
+if wanted nanogpt && [ ! -e "$PEERS/nanoGPT/model.py" ]; then # which `python -m bench.train` imports
+    git clone --quiet https://github.com/karpathy/nanoGPT "$PEERS/nanoGPT" || true
+    git -C "$PEERS/nanoGPT" checkout --quiet "$NANOGPT" || true
+fi
+[ "$LIBRARIES" = " nanogpt " ] && exit
 
 environment cutaway --constraint constraints.txt --editable .
 environment convert "${torch[@]}" --requirement bench/peers/convert.txt || true
