@@ -1,4 +1,4 @@
-"""What every trainer is asked for: batches of real text, a few steps to warm up, and a few that are timed."""
+"""The task of every trainer: batches of real text, a few steps to warm up, and a few that are timed."""
 
 import argparse
 import json
