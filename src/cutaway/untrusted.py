@@ -15,6 +15,7 @@ from cutaway.errors import CheckpointError
 
 # Ten times the configuration, index or header of the largest GPT-2; parsed JSON can take 25 times its size in memory.
 MAX_JSON_BYTES = 1 << 20
+_CHUNK = 1 << 20  # `FileIO.read` allocates as many bytes as it is asked for
 _MAX_DIGITS = 40  # transformers writes a length of 10**30 into tokenizer_config.json
 _MAX_QUOTED = 80
 
@@ -83,14 +84,16 @@ def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
     Traceback (most recent call last):
     cutaway.errors.CheckpointError: no such file: cannot be read: No such file or directory
     """
+    data = bytearray()
     with open_ordinary(path) as file:
         try:
-            data: bytes = file.read(limit + 1)
+            while len(data) <= limit and (chunk := file.read(min(_CHUNK, limit + 1 - len(data)))):
+                data += chunk
         except OSError as error:
             raise_checkpoint_error(path, f"cannot be read: {error.strerror}")
     if len(data) > limit:
         raise_checkpoint_error(path, f"is larger than the {limit} bytes that a file of this kind may have")
-    return data
+    return bytes(data)
 
 
 def read_object(path: Path, limit: int = MAX_JSON_BYTES) -> dict[str, object]:

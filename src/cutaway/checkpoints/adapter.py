@@ -253,7 +253,9 @@ def read_adapter(directory: Path, config: GPT2Config) -> Adapter:
     for key, value in raw.items():
         plain = _PLAIN.get(key)
         if key not in _FREE and value not in (plain, None, False) and value != [] and value != {}:
-            raise_checkpoint_error(path, f"{key} is {quote(value)}; only plain LoRA on the matrices of blocks is read")
+            raise_checkpoint_error(
+                path, f"{quote_name(key)} is {quote(value)}; only plain LoRA on the matrices of blocks is read"
+            )
     r = raw.get("r")
     alpha = raw.get("lora_alpha")
     targets = raw.get("target_modules")

@@ -8,6 +8,7 @@ documents begin; `NAME.learned.npy`, in a masked corpus, a bool for each token: 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -165,7 +166,7 @@ class Dataset:
         path = self._path(shard, suffix)
         try:
             array: NDArray[Scalar] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # NumPy parses a header as Python
             raise UsageError(f"{quote_path(path)}: missing or damaged ({error}); prepare the corpus again") from None
         if array.dtype != dtype or array.shape != (length,):
             found = f"{array.dtype} of shape {array.shape}"
