@@ -4,7 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tests.reliability import crash_points, damage, disks, durability, races, traced
+from tests.reliability import (
+    crash_points,
+    damage,
+    disks,
+    durability,
+    environments,
+    inputs,
+    races,
+    requests,
+    sanitizers,
+    traced,
+)
 from tests.reliability.harness import Result
 
 
@@ -96,5 +107,41 @@ CHECKS = {
         partial(races.lock_races, 20),
         partial(races.lock_races, 100),
         ("ignore-owner", "remove-dead-lock"),
+    ),
+    "broken-files": Check(
+        "a broken file of any kind is read or refused in one line: no bug, no wait, no more than 64 MiB",
+        partial(inputs.broken_files, 1_500),
+        partial(inputs.broken_files, 100_000),
+        ("believe-shapes",),
+    ),
+    "hostile-requests": Check(
+        "whatever is sent to the explorer, it answers the others as before, and nobody from elsewhere",
+        partial(requests.hostile_requests, 400),
+        partial(requests.hostile_requests, 20_000),
+        ("open-the-door", "serve-any-file", "answer-with-bugs"),
+        requests.can_serve,
+        "/proc",
+    ),
+    "odd-environments": Check(
+        "whatever surrounds a command, it works or says in one line why not",
+        partial(environments.odd_environments, 1),
+        environments.odd_environments,
+        ("let-errors-out",),
+    ),
+    "address-sanitizer": Check(
+        "no call of the C++ engine reads or writes where it must not, and its logits are right",
+        partial(sanitizers.sanitized_calls, "address", 30),
+        partial(sanitizers.sanitized_calls, "address", 2_000),
+        ("shrink-the-cache",),
+        sanitizers.can_sanitize,
+        "g++ with libasan and libtsan",
+    ),
+    "thread-sanitizer": Check(
+        "several threads may use the C++ engine at once",
+        partial(sanitizers.sanitized_calls, "thread", 30),
+        partial(sanitizers.sanitized_calls, "thread", 2_000),
+        ("unlock-the-engine",),
+        sanitizers.can_sanitize,
+        "g++ with libasan and libtsan",
     ),
 }

@@ -15,6 +15,10 @@ from cutaway.training.lock import Lock, Owner
 from cutaway.training.runs import RunDirectory
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from cutaway.checkpoints.safetensors import TensorEntry
     from cutaway.training.trainer import Trainer
 
 _applied: list[str] = []
@@ -162,10 +166,100 @@ def keep_log() -> None:
     _replace(RunDirectory, "rewind_metrics", lambda run, step: None)
 
 
+def let_errors_out() -> None:
+    """Let an error end the command line as Python ends it."""
+    from cutaway import cli
+
+    def unguarded(action: Callable[[], None], tell: Callable[[str], None]) -> int:
+        action()
+        return 0
+
+    _replace(cli, "guarded", unguarded)
+
+
+def believe_shapes() -> None:
+    """Believe a safetensors file about where its tensors lie."""
+    from cutaway.checkpoints import safetensors
+
+    _replace(safetensors, "_parse_header", _believed_header)
+
+
+def _believed_header(header: bytes, path: Path, file_bytes: int) -> "dict[str, TensorEntry]":
+    from cutaway.checkpoints.safetensors import TensorEntry, size_of
+
+    raw = {name: value for name, value in json.loads(header).items() if name != "__metadata__"}
+    start = 8 + len(header)
+    entries = {}
+    for name, value in raw.items():
+        shape = tuple(value["shape"])
+        first = start + value["data_offsets"][0]
+        entries[name] = TensorEntry(value["dtype"], shape, first, size_of((value["dtype"], shape)))
+    return entries
+
+
+def open_the_door() -> None:
+    """Answer whoever asks."""
+    from cutaway.web.security import Guard
+
+    _replace(Guard, "_intercept", lambda guard, request: None)
+
+
+def serve_any_file() -> None:
+    """Serve what a path leads to."""
+    from starlette.responses import FileResponse
+
+    from cutaway.explore import app, assets
+
+    async def asset(request: "Request") -> "Response":
+        return FileResponse(assets.PAGE / request.path_params.get("path", "index.html"))
+
+    _replace(app, "asset", asset)
+
+
+def answer_with_bugs() -> None:
+    """Take a wrong parameter for a bug of the server."""
+    from cutaway.errors import UsageError
+    from cutaway.explore import app
+    from cutaway.web.responses import EXCEPTION_HANDLERS
+
+    handlers = {kind: handler for kind, handler in EXCEPTION_HANDLERS.items() if kind is not UsageError}
+    _replace(app, "EXCEPTION_HANDLERS", handlers)
+
+
+def _edit(sources: Path, file: str, old: str, new: str) -> None:
+    text = (sources / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{file}: {old!r}"
+    (sources / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def shrink_the_cache(sources: Path) -> None:
+    """Allocate for as many tokens as there are, not for whole panels of them."""
+    _edit(sources, "cache.cpp", "round_up(std::min(shape_.n_ctx, length + length / 2 + 4 * kLanes), kLanes)", "length")
+
+
+def unlock_the_engine(sources: Path) -> None:
+    """Let two threads use the engine's workspace at once."""
+    lock = "        std::lock_guard<std::mutex> lock(model->mutex);\n"
+    _edit(sources, "api.cpp", f"{lock}        const Batch", "        const Batch")
+
+
+# Sabotage of the C++ sources, which are compiled once more.
+NATIVE: dict[str, Callable[[Path], None]] = {
+    "shrink-the-cache": shrink_the_cache,
+    "unlock-the-engine": unlock_the_engine,
+}
+
+
 def apply(name: str) -> None:
-    """Apply a sabotage by the name of its function, with hyphens."""
-    globals()[name.replace("-", "_")]()
+    """Apply a sabotage by the name of its function, with hyphens, or note that one of `NATIVE` is wanted."""
+    if name not in NATIVE:
+        globals()[name.replace("-", "_")]()
     _applied.append(name)
+
+
+def applied() -> list[str]:
+    """Return the names of what was applied here."""
+    return list(_applied)
 
 
 def arguments() -> list[str]:
