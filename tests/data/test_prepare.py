@@ -238,6 +238,16 @@ def test_a_shard_that_was_changed_is_found(corpus: Path, tmp_path: Path) -> None
         prepare_small([corpus], tmp_path / "tokens")
 
 
+@pytest.mark.parametrize("held", ["a.jsonl", "copy.jsonl", "link.jsonl", "."])
+def test_a_file_to_train_on_is_not_one_to_validate_on(tmp_path: Path, held: str) -> None:
+    for name in ("a.jsonl", "copy.jsonl"):
+        (tmp_path / name).write_text('{"text": "one"}\n', encoding="utf-8")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "a.jsonl")
+    with pytest.raises(UsageError, match="is to be validated on, and.* to be trained on; take it out of one of them"):
+        prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", valid=[tmp_path / held])
+    assert not (tmp_path / "tokens").exists()
+
+
 @pytest.mark.parametrize("valid", [-0.1, 0.6, float("nan")])
 def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float) -> None:
     with pytest.raises(UsageError, match="valid must be from 0 to 0.5"):

@@ -275,6 +275,18 @@ def test_another_file_to_validate_on_is_other_data(base: str, tmp_path: Path) ->
     assert len({open_material(config(base, data, valid=valid), BYTES, 64).digest for valid in files}) == 2
 
 
+def test_examples_to_validate_on_are_not_those_to_train_on(base: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path, 5)
+    held = tmp_path / "held.jsonl"
+    held.write_text("".join(Path(data).read_text().splitlines(keepends=True)[1:3]))
+    for valid in (data, str(held)):
+        with pytest.raises(UsageError, match=r"jsonl: every example in it is in .*pairs.jsonl too"):
+            fine_tune(config(base, data, valid=valid), tmp_path / "run")
+    held.write_text(held.read_text() + json.dumps(PAIR) + "\n")
+    summary = open_material(config(base, data, valid=str(held)), BYTES, 64).summary
+    assert "3 to validate on; 2 of those to validate on are to be trained on too" in summary
+
+
 def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:
     settings = config(base, lines(tmp_path / "a.jsonl", {"text": "aaaabbbcc"}), valid="0%", sampled_vocab=6)
     assert tuner(settings).frequent.tolist() == [*BYTES.encode("abc")]

@@ -13,9 +13,11 @@ from cutaway.data.batches import BatchSource, Rows, Windows, padded_batches
 from cutaway.data.dataset import Split
 from cutaway.data.examples import ExampleSet, make_examples
 from cutaway.data.records import Record, Turn, is_json_lines, read_records, split_records, take_share
+from cutaway.errors import UsageError
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.trainer import Validation
+from cutaway.untrusted import quote_path
 
 SAMPLES = 3
 
@@ -63,9 +65,16 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
     path = Path(config.data).expanduser()
     records = read_records(path)
     share = config.valid_share
+    n_both = 0
     if share is None:
         train = records
         held = read_records(Path(config.valid).expanduser())
+        n_both = _count_common(held, records)
+        if n_both == len(held):
+            raise UsageError(
+                f"{quote_path(Path(config.valid))}: every example in it is in {quote_path(path)} too: "
+                "validate on other examples, or hold out a share of these with --valid 5%"
+            )
     else:
         train, held = split_records(records, share)
     train = take_share(train, config.share)
@@ -80,6 +89,8 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
     summary = f"{made.n_learned:,} tokens to learn in {len(made.examples):,} examples, {n_valid:,} to validate on"
     truncated = made.n_truncated + (0 if valid is None else valid.n_truncated)
     literals = made.n_literals + (0 if valid is None else valid.n_literals)
+    if n_both:
+        summary += f"; {n_both:,} of those to validate on are to be trained on too"
     if truncated:
         summary += f"; {truncated:,} prompts truncated on the left to fit"
     if literals:
@@ -97,6 +108,11 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
         digest,
         summary,
     )
+
+
+def _count_common(held: Sequence[Record], records: Sequence[Record]) -> int:
+    digests = {record.digest for record in records}
+    return sum(record.digest in digests for record in held)
 
 
 def shorten(prompt: str, codec: Codec, n_tokens: int) -> str:
