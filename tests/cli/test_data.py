@@ -35,7 +35,9 @@ def corpus(file: Path) -> str:
 
 def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "tokens")
-    result = invoke("data", "prepare", str(file), "--out", out, "--valid", str(file))
+    held = tmp_path / "held.jsonl"
+    held.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    result = invoke("data", "prepare", str(file), "--out", out, "--valid", str(held))
     assert result.code == 0
     counts = "20 tokens in 2 documents, 46 bytes of text"
     assert result.out == f"train: {counts}\nvalid: {counts}\n"
@@ -61,7 +63,7 @@ def test_prepare_gives_a_document(file: Path, tmp_path: Path) -> None:
         (["a.jsonl", "--workers", "0"], "workers must be at least 1"),
         (["a.jsonl", "--field", "body"], 'a.jsonl:1: no "body"'),
         (["a.jsonl", "--out", "."], "is not an empty directory"),
-        (["a.jsonl", "--valid", "1%"], "no document was drawn for valid"),
+        (["a.jsonl", "--valid", "1%"], "--valid 1% draws none of 2 documents;"),
     ],
 )
 def test_mistakes_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], part: str) -> None:
