@@ -60,6 +60,9 @@ class Listener:
     def note(self, message: str) -> None:
         self.notes.append(message)
 
+    def end(self) -> None:
+        pass
+
 
 def lines(path: Path, *records: Mapping[str, object]) -> str:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")

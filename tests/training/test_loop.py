@@ -36,6 +36,9 @@ class Recorder:
     def note(self, message: str) -> None:
         raise AssertionError(message)
 
+    def end(self) -> None:
+        pass
+
 
 def session(path: Path, signals: Mapping[int, signal.Signals] | None = None, **changes: Any) -> tuple[Trainer, Outcome]:
     """Run a trainer in a directory, resuming if it has a checkpoint."""

@@ -57,6 +57,9 @@ class Recorder:
     def note(self, message: str) -> None:
         self.notes.append(message)
 
+    def end(self) -> None:
+        pass
+
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:

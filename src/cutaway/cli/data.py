@@ -114,7 +114,8 @@ def prepare(options: Namespace) -> None:
         meter.clear()
         note("interrupted; the same command continues")
         raise
-    meter.clear()
+    finally:
+        meter.clear()  # before the line of an error too
     splits = {name: {**vars(entry), "shards": len(entry.shards)} for name, entry in manifest.splits.items()}
     if options.json:
         write_json({"directory": str(options.out), "splits": splits, "control_literals": manifest.control_literals})

@@ -51,6 +51,10 @@ class TrainingProgress:
         self.line.clear()
         note(message)
 
+    def end(self) -> None:
+        """Remove the live line, so that what is printed next begins a line."""
+        self.line.clear()
+
     def _train(self, event: Mapping[str, object]) -> None:
         tokens = int(str(event["tokens"]))
         seconds = float(str(event["seconds"]))

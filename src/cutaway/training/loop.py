@@ -31,6 +31,9 @@ class Observer(Protocol):
     def note(self, message: str) -> None:
         """Take a line that a person should read."""
 
+    def end(self) -> None:
+        """End: the session has no more events, whether it finished, failed or was stopped."""
+
 
 class Silent:
     """An observer that prints nothing: that of a command whose result is JSON, and of all processes but the first."""
@@ -42,6 +45,9 @@ class Silent:
         """Print nothing."""
 
     def note(self, message: str) -> None:
+        """Print nothing."""
+
+    def end(self) -> None:
         """Print nothing."""
 
 
@@ -247,7 +253,8 @@ class _Loop:
         trainer.stopping = bool(trainer.world.largest(trainer.stopping)[0])
 
     def close(self) -> None:
-        """Close the event file for TensorBoard, if there is one."""
+        """End the observer, and close the event file for TensorBoard, if there is one."""
+        self.observer.end()
         if self.tensorboard is not None:
             self.tensorboard.close()
 
