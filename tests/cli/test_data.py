@@ -41,7 +41,7 @@ def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
     assert result.code == 0
     counts = "20 tokens in 2 documents, 46 bytes of text"
     assert result.out == f"train: {counts}\nvalid: {counts}\n"
-    assert result.err == "cutaway: 2 names of control tokens occur in the text; they are encoded as text\n"
+    assert result.err == "cutaway: control tokens occur by name in the text, 2 times, and are encoded as text\n"
     assert open_dataset(out).split("valid").n_tokens == 20
 
 
@@ -89,7 +89,7 @@ tokens that count in the loss are shown ⟦like this⟧
 document 0, 9 tokens
 ⟦<|endoftext|>⟧│⟦A⟧│⟦␣robot⟧│⟦␣must⟧│⟦␣obey⟧│⟦.⟧│⟦\\n⟧
 ⟦Always⟧
-… 1 more tokens
+… 1 more token
 
 document 1, 11 tokens
 ⟦<|endoftext|>⟧│Who│?│⟦␣A⟧│⟦␣<⟧│⟦|⟧│⟦end⟧│⟦of⟧

@@ -93,7 +93,7 @@ def test_all_processes_name_the_tensor_that_is_not_finite_in_one(together: Path,
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"batch_size .4. must be a multiple of the number of processes .3."):
+    with pytest.raises(UsageError, match=r"--batch-size .4. must be a multiple of the number of processes .3."):
         make_trainer(world=World(0, 3))
 
 
@@ -115,7 +115,6 @@ SETTINGS = {
     "eval-every": 6,
     "save-every": 3,
 }
-FLAGS = [part for name, value in SETTINGS.items() for part in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +123,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_corpus(path, {"train": [[STORY] * 20], "valid": [[STORY] * 4]}))
 
 
-def command(data: str, out: Path, *flags: str) -> Sequence[str]:
-    return ("train", "--data", data, "--out", str(out), *FLAGS, *flags)
+def command(data: str, out: Path, **changes: object) -> Sequence[str]:
+    settings = SETTINGS | {name.replace("_", "-"): value for name, value in changes.items()}
+    flags = (part for name, value in settings.items() for part in (f"--{name}", str(value)))
+    return ("train", "--data", data, "--out", str(out), *flags)
 
 
-def train_together(data: str, out: Path, *flags: str) -> "subprocess.Popen[str]":
-    return start("-m", "cutaway", *command(data, out, *flags))
+def train_together(data: str, out: Path, **changes: object) -> "subprocess.Popen[str]":
+    return start("-m", "cutaway", *command(data, out, **changes))
 
 
 def log(out: Path) -> list[dict[str, Any]]:
@@ -173,20 +174,20 @@ def test_a_run_of_which_one_process_is_killed_ends_bit_for_bit_as_one_never_kill
 ) -> None:
     straight = tmp_path / "straight"
     killed = tmp_path / "killed"
-    process = train_together(data, straight, "--parallel", parallel)
+    process = train_together(data, straight, parallel=parallel)
     out, error = finish(process)
     assert process.returncode == 0, error
     assert out == f"{straight}/model: step 12; cutaway generate --model {straight}/model\n"
     rng = random.Random(parallel)
     for step in sorted(rng.sample(range(1, 11), n_kills)):
-        process = train_together(data, killed, "--parallel", parallel)
+        process = train_together(data, killed, parallel=parallel)
         wait_for_step(process, killed, step)
         os.kill(rng.choice(workers(process.pid)), signal.SIGKILL)
         _, error = finish(process)
         assert process.returncode != 0
         ends = [line for line in complaints(error) if "resumed at" not in line]
         assert ends in ([], [f"cutaway: {LOST}"])  # none if torchrun ends the other one before it sees
-    process = train_together(data, killed, "--parallel", parallel)
+    process = train_together(data, killed, parallel=parallel)
     _, error = finish(process)
     assert process.returncode == 0, error
     assert files(killed) == files(straight)
@@ -195,7 +196,7 @@ def test_a_run_of_which_one_process_is_killed_ends_bit_for_bit_as_one_never_kill
 
 @pytest.mark.slow  # three processes and two more
 def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, data: str) -> None:
-    process = train_together(data, tmp_path / "run", "--parallel", "fsdp")
+    process = train_together(data, tmp_path / "run", parallel="fsdp")
     wait_for_step(process, tmp_path / "run", 4)
     os.kill(workers(process.pid)[1], signal.SIGTERM)
     _, error = finish(process)
@@ -204,7 +205,7 @@ def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, 
     assert complaints(error) == [f"cutaway: {tmp_path / 'run'}: saved at step {stopped}; the same command resumes"]
     resumed = invoke(*command(data, tmp_path / "run"))
     assert resumed.code == 0
-    assert "processes were 2 and are 1: the run continues, but not bit for bit" in resumed.err
+    assert "1 processes instead of 2: the run continues, but not bit for bit" in resumed.err
     assert f"resumed at step {stopped}" in resumed.err
     alone = invoke(*command(data, tmp_path / "alone"))
     assert alone.code == 0
@@ -212,10 +213,10 @@ def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, 
 
 
 def test_an_error_of_all_processes_is_one_line(tmp_path: Path, data: str) -> None:
-    process = train_together(data, tmp_path / "run", "--batch-size", "5")
+    process = train_together(data, tmp_path / "run", batch_size=5)
     out, error = finish(process)
     assert out == ""
-    assert complaints(error) == ["cutaway: batch_size (5) must be a multiple of the number of processes (2)"]
+    assert complaints(error) == ["cutaway: --batch-size (5) must be a multiple of the number of processes (2)"]
     assert "exitcode  : 2" in error
     assert not (tmp_path / "run").exists()
 

@@ -13,7 +13,7 @@ from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
 from cutaway.errors import UsageError
-from cutaway.layout import width
+from cutaway.layout import counted, width
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -121,9 +121,11 @@ def prepare(options: Namespace) -> None:
         write_json({"directory": str(options.out), "splits": splits, "control_literals": manifest.control_literals})
         return
     for name, entry in manifest.splits.items():
-        print(f"{name}: {entry.tokens:,} tokens in {entry.documents:,} documents, {entry.bytes:,} bytes of text")
+        documents = counted(entry.documents, "document")
+        print(f"{name}: {counted(entry.tokens, 'token')} in {documents}, {entry.bytes:,} bytes of text")
     if manifest.control_literals:
-        note(f"{manifest.control_literals:,} names of control tokens occur in the text; they are encoded as text")
+        times = counted(manifest.control_literals, "time")
+        note(f"control tokens occur by name in the text, {times}, and are encoded as text")
 
 
 def _valid(given: Sequence[str]) -> float | list[Path]:
@@ -199,7 +201,7 @@ def show(options: Namespace) -> None:
         return
     bytes_per_token = split.n_bytes / split.n_tokens
     print(
-        f"{split.name}: {split.n_tokens:,} tokens in {split.n_documents:,} documents, "
+        f"{split.name}: {counted(split.n_tokens, 'token')} in {counted(split.n_documents, 'document')}, "
         f"{split.n_bytes:,} bytes of text ({bytes_per_token:.2f} per token)"
     )
     if split.learned is not None:
@@ -235,7 +237,7 @@ def _lines(dataset: "Dataset", split: "Split", index: int, most: int) -> Iterato
     """Yield the lines of a document: its number, its tokens, and the count of those left out."""
     place = split.document(index)
     count = place.stop - place.start
-    yield style(f"document {index:,}, {count:,} tokens", BOLD, sys.stdout)
+    yield style(f"document {index:,}, {counted(count, 'token')}", BOLD, sys.stdout)
     piece = slice(place.start, min(place.stop, place.start + most))
     labels = [safe(dataset.codec.label(token)) for token in split.ids[piece].tolist()]
     learned = [None] * len(labels) if split.learned is None else split.learned[piece].tolist()
@@ -251,7 +253,7 @@ def _lines(dataset: "Dataset", split: "Split", index: int, most: int) -> Iterato
     if line:
         yield _joined(line)
     if count > most:
-        yield style(f"… {count - most:,} more tokens", DIM, sys.stdout)
+        yield style(f"… {counted(count - most, 'more token')}", DIM, sys.stdout)
 
 
 def _joined(line: Sequence[tuple[str, bool | None]]) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from cutaway.checkpoints import Checkpoint, open_source
-from cutaway.checkpoints.adapter import save_adapter
+from cutaway.checkpoints.adapter import remove_adapter, save_adapter
+from cutaway.checkpoints.save import remove_checkpoint
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import generate
@@ -28,9 +29,10 @@ from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.loop import Observer, Outcome, resume_or_begin, run_to_end
 from cutaway.training.material import SAMPLES, Material, open_material
 from cutaway.training.model import find_device
+from cutaway.training.resumption import Difference, refuse_differences, run_about
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.tuners import FineTuner, LoRATuner, base_name, make_tuner
-from cutaway.untrusted import quote, quote_path, read_object
+from cutaway.untrusted import quote_name, read_object
 
 BEFORE = "before.json"
 AFTER = "after.json"
@@ -39,7 +41,7 @@ SAMPLE = GenerationConfig(max_new_tokens=96, temperature=0.8, top_p=0.95)
 
 # Settings that may change when a run is resumed: they do not affect the computation, or its rounding only.
 MAY_CHANGE = frozenset(
-    {"model", "data", "valid", "tensorboard", "sample_prompt", "threads", "device", "micro_batch_size"}
+    {"model", "data", "valid", "tensorboard", "sample_prompt", "merge", "threads", "device", "micro_batch_size"}
     | {"dtype", "activation_checkpointing"}
 )
 
@@ -111,20 +113,12 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
 def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedCheckpoint | None) -> None:
     if saved is None:
         return
-    place = quote_path(saved.directory.parent.parent)
-    about = saved.document.get("about")
-    begun = about.get("finetune") if isinstance(about, dict) else None
-    if not isinstance(about, dict) or not isinstance(begun, dict):
-        raise UsageError(f"{place}: is not a fine-tuning run: use another --out")
-    if about.get("digest") != material.digest:
-        raise UsageError(f"{place}: the run was started on other data: use another --out")
+    about = run_about(saved, "finetune")
+    begun = about["finetune"]
+    others = [] if about.get("digest") == material.digest else ["on other data"]
     if base_name(str(begun.get("model"))) != base_name(config.model):
-        raise UsageError(f"{place}: the run was started from the model {begun.get('model')}: use another --out")
-    for name, now in config.to_document().items():
-        if name not in MAY_CHANGE and begun.get(name) != now:
-            raise UsageError(
-                f"{place}: the run has {name} {quote(begun.get(name))}, not {quote(now)}: use another --out"
-            )
+        others.append(f"from the model {quote_name(str(begun.get('model')))}")
+    refuse_differences(saved, Difference.between(begun, config.to_document(), without=MAY_CHANGE), others)
 
 
 def _before(describe: Callable[[], dict[str, Any]], path: Path) -> Mapping[str, Any]:
@@ -153,12 +147,17 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
 
 
 def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory) -> Path:
-    """Write the best weights to RUN/model: a model, or an adapter alone. The trainer holds them afterwards."""
+    """Write the best weights to RUN/model: a model, or an adapter alone, in place of what a run that has ended before
+    left there. The trainer holds them afterwards.
+    """
     if trainer.best is not None and trainer.best[0] != trainer.steps:
         trainer.read(run.checkpoint(trainer.best[0]))
     if isinstance(trainer, LoRATuner) and not trainer.settings.merge:
         path = run.path / "model"
+        remove_checkpoint(path)
         save_adapter(path, trainer.adapter())
         return path
     settings = generation_config_json(read_generation_config(base.path, base.config.n_vocab))
-    return run.finish(trainer.weights(), trainer.codec, settings)
+    path = run.finish(trainer.weights(), trainer.codec, settings)
+    remove_adapter(path)
+    return path

@@ -174,7 +174,7 @@ def freeze_all_but_last(model: GPT2, n_layers: int) -> None:
     ['h.1.attn.c_attn', 'h.1.attn.c_proj', 'h.1.ln_1', 'h.1.ln_2', 'h.1.mlp.c_fc', 'h.1.mlp.c_proj', 'ln_f']
     """
     if n_layers > len(model.h):
-        raise UsageError(f"last_layers ({n_layers}) must be at most the blocks of the model, {len(model.h)}")
+        raise UsageError(f"--last-layers ({n_layers}) must be at most the blocks of the model, {len(model.h)}")
     model.requires_grad_(False)
     model.ln_f.requires_grad_(True)
     for block in model.h[-n_layers:]:
