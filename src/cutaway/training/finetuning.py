@@ -17,6 +17,7 @@ import torch
 from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.checkpoints.adapter import remove_adapter, save_adapter
 from cutaway.checkpoints.save import remove_checkpoint
+from cutaway.disk import replacing_file
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import generate
@@ -129,7 +130,8 @@ def _before(describe: Callable[[], dict[str, Any]], path: Path) -> Mapping[str, 
 
 
 def _write_json(path: Path, document: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing_file(path) as file:
+        file.write((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str, Any]:

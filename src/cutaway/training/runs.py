@@ -27,7 +27,7 @@ from cutaway.checkpoints import Checkpoint, Weights, save_checkpoint
 from cutaway.checkpoints.safetensors import read_arrays, write_arrays
 from cutaway.checkpoints.save import save_failure, weights_bytes, write_checkpoint
 from cutaway.checks import check_int
-from cutaway.disk import sync
+from cutaway.disk import replacing_file, sync
 from cutaway.errors import CheckpointError, RunError, UsageError, complain
 from cutaway.formats import FORMATS
 from cutaway.tokenizer.codec import Codec
@@ -121,8 +121,9 @@ class RunDirectory:
         self._lock.release()
 
     def write_config(self, document: Mapping[str, object]) -> None:
-        """Write the settings of the run, RUN/config.json."""
-        (self.path / CONFIG).write_text(json.dumps(document, indent=2) + "\n")
+        """Write the settings of the run, RUN/config.json. Raises RunError."""
+        with _run_errors(self.path / CONFIG, "cannot be written"), replacing_file(self.path / CONFIG) as file:
+            file.write((json.dumps(document, indent=2) + "\n").encode())
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from signal import Signals
 
 from cutaway.data.records import read_records
+from cutaway.disk import replacing_file
 from cutaway.errors import CutawayError, UsageError
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import AFTER, finetune
@@ -131,7 +132,8 @@ def _claim(directory: Path, config: FineTuneConfig) -> None:
     if different:
         raise UsageError(f"{quote_path(directory)}: this curve would have {different}: use another --out")
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with replacing_file(path) as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())
 
 
 def _loss(path: Path) -> float:
