@@ -30,7 +30,8 @@ def counted(count: int, noun: str) -> str:
     >>> counted(1, "step"), counted(1000, "step")
     ('1 step', '1,000 steps')
     """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    plural = f"{noun}es" if noun.endswith("ss") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def table(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[str]:

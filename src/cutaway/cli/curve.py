@@ -1,5 +1,6 @@
 """`cutaway curve`: what pre-training is worth, on shares of the same data; the same command resumes."""
 
+import os
 import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -58,6 +59,8 @@ def run(options: Namespace) -> None:
     if any(not 0 < share <= 100 for share in percentages) or len(set(percentages)) < len(percentages):
         raise UsageError("--shares must be different percentages above 0 and at most 100")
     check_int("--seeds", options.seeds, 1, 1000)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError("a curve trains its runs one by one in one process; start it without torchrun")
     try:
         from cutaway.training.loop import Silent
         from cutaway.training.transfer import measure_transfer, table

@@ -44,11 +44,14 @@ def run(options: Namespace) -> None:
     """Fine-tune, and show the model before and after. After SIGINT the exit code is 130; the run is saved."""
     config = fine_tune_config(options)
     try:
+        from cutaway.training.distributed import is_first_process
         from cutaway.training.finetuning import finetune
         from cutaway.training.loop import Silent
     except ModuleNotFoundError as error:
         raise EngineError("fine-tuning needs PyTorch: pip install 'cutaway[train]'") from error
     result = finetune(config, options.out, Silent() if options.json else TrainingProgress())
+    if not is_first_process():
+        return
     if options.json:
         write_json(_document(options.out, result))
     elif result.after is None:

@@ -86,7 +86,7 @@ def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | 
     (3, 24)
     """
     try:
-        trainer.restore(*_read_state(trainer, saved))
+        trainer.restore(*read_state(trainer, saved))
     except CheckpointError as error:
         raise RunError(str(error) if saved is None else f"{quote_path(saved.directory)}: {error}") from None
     if saved is not None and run is not None:
@@ -120,9 +120,16 @@ def resume_or_begin(
         run.rewind_metrics(0)  # a run killed before its first checkpoint leaves a log
 
 
-def _read_state(
+def read_state(
     trainer: Trainer, saved: SavedCheckpoint | None
 ) -> tuple[Weights, Mapping[str, Array], Mapping[str, object]]:
+    """Return weights, arrays and document of a checkpoint. All processes call it, as `resume`.
+
+    >>> from types import SimpleNamespace
+    >>> saved = SimpleNamespace(weights=lambda: "weights", arrays=dict, document={"step": 1})
+    >>> read_state(SimpleNamespace(world=SimpleNamespace(size=1)), saved)
+    ('weights', {}, {'step': 1})
+    """
     world = trainer.world
     if saved is not None and world.size == 1:
         return saved.weights(), saved.arrays(), saved.document
@@ -135,7 +142,7 @@ def _read_state(
 
 
 def run_to_end(
-    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[], Path] | None = None
+    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[], Path | None] | None = None
 ) -> Outcome:
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 

@@ -19,8 +19,8 @@ from cutaway.layout import counted
 from cutaway.training.config import SCRATCH, TrainingConfig, flag
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
-from cutaway.training.model import find_device, make_model
-from cutaway.training.resumption import Difference, refuse_differences, run_about, run_place, saved_part
+from cutaway.training.model import make_model, process_device
+from cutaway.training.resumption import Difference, note_processes, refuse_differences, run_about, run_place, saved_part
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer, Validation
@@ -136,7 +136,7 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
 
 
 def _train(config: TrainingConfig, directory: Path, observer: Observer, world: World) -> Outcome:
-    device = _device(config, world)
+    device = process_device(config.device, world)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if device.type == "cuda":
@@ -152,7 +152,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
         saved = None if run is None else run.newest()
         if saved is not None:
             check_resumable(config, corpus.hashes(), saved, observer.note)
-            _note_processes(saved, world, observer)
+            note_processes(saved, world.size, observer.note)
         if run is not None:
             run.write_config(config.to_document())
         model = make_model(config, shape, device, None if saved else init)
@@ -169,23 +169,6 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
         resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
-
-
-def _note_processes(saved: SavedCheckpoint, world: World, observer: Observer) -> None:
-    before = saved.document.get("processes")
-    if before != world.size:
-        observer.note(f"{world.size} processes instead of {before}: the run continues, but not bit for bit")
-
-
-def _device(config: TrainingConfig, world: World) -> torch.device:
-    device = find_device(config.device)
-    if device.type != "cuda" or world.size == 1:
-        return device
-    count = torch.cuda.device_count()
-    if world.local_rank >= count:
-        raise UsageError(f"{count} GPUs are too few here: start one process for each with --nproc-per-node {count}")
-    torch.cuda.set_device(world.local_rank)
-    return torch.device("cuda", world.local_rank)
 
 
 def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None) -> GPT2Config:

@@ -1,10 +1,11 @@
 """Resuming a run: the command that started it, and the settings in which another configuration differs."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from cutaway.errors import RunError, UsageError
+from cutaway.layout import counted
 from cutaway.training.config import show_flags
 from cutaway.training.runs import SavedCheckpoint
 from cutaway.untrusted import quote_path
@@ -78,6 +79,18 @@ def run_about(saved: SavedCheckpoint, command: str) -> Mapping[str, Any]:
     raise UsageError(
         f"{run_place(saved)}: is a run of `cutaway {other}`, not of `cutaway {command}`: use another --out"
     )
+
+
+def note_processes(saved: SavedCheckpoint, n_processes: int, note: Callable[[str], None]) -> None:
+    """Give `note` a line if a run is resumed by another number of processes, which changes its rounding.
+
+    >>> from types import SimpleNamespace
+    >>> note_processes(SimpleNamespace(document={"processes": 2}), 1, note=print)
+    1 process instead of 2: the run continues, but not bit for bit
+    """
+    before = saved.document.get("processes")
+    if before != n_processes:
+        note(f"{counted(n_processes, 'process')} instead of {before}: the run continues, but not bit for bit")
 
 
 def refuse_differences(saved: SavedCheckpoint, settings: Difference, others: Sequence[str]) -> None:
