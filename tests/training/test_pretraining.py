@@ -13,7 +13,7 @@ from transformers import GPT2LMHeadModel
 import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.config import GPT2Config
-from cutaway.errors import CutawayError, UsageError
+from cutaway.errors import CutawayError, RunError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
 from cutaway.training.loop import Event, Outcome
@@ -251,6 +251,19 @@ def test_what_changes_a_step_that_was_taken_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         resumed(begun, tmp_path, corpora, **changes)
+
+
+def test_a_damaged_newest_checkpoint_is_skipped_unless_that_is_refused(
+    tmp_path: Path, corpora: tuple[str, str]
+) -> None:
+    run(tmp_path, CONFIG, data=corpora[:1])
+    (tmp_path / "checkpoints" / "step-00000006" / "state.json").write_text("{}")
+    with pytest.raises(
+        RunError, match="state.json: is damaged.*; move step-00000006 away to resume from the one before"
+    ):
+        run(tmp_path, CONFIG, data=corpora[:1], strict=True)
+    _, recorder = run(tmp_path, CONFIG, data=corpora[:1])
+    assert any("resumed at step 4" in note for note in recorder.notes)
 
 
 def test_other_data_is_refused(begun: Path, tmp_path: Path, corpora: tuple[str, str]) -> None:

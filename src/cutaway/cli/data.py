@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutaway.checks import check_float, check_int
 from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
@@ -97,6 +98,7 @@ def prepare(options: Namespace) -> None:
     """Write the corpus, with progress on standard error, and report its counts."""
     from cutaway.data.prepare import prepare as prepare_corpus
 
+    check_int("--workers", options.workers, 1)
     meter = ProgressMeter()
     try:
         manifest = prepare_corpus(
@@ -132,7 +134,7 @@ def _valid(given: Sequence[str]) -> float | list[Path]:
     """Read --valid: a percentage, or files."""
     share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", given[0], re.ASCII) if len(given) == 1 else None
     if share:
-        return float(share[1]) / 100
+        return check_float("--valid", float(share[1]), 0, 50) / 100
     for path in given:
         if not Path(path).exists():
             raise UsageError(f"--valid must be a share such as 1%, or a file, not {path!r:.60}")
@@ -188,7 +190,6 @@ def progress_line(progress: "Progress", read: int, seconds: float) -> str:
 
 def show(options: Namespace) -> None:
     """Show documents of a split, token by token."""
-    from cutaway.checks import check_int
     from cutaway.data.dataset import open_dataset
 
     dataset = open_dataset(options.directory)

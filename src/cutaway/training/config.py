@@ -28,6 +28,7 @@ CHOICES = {
     "schedule": ("hold", "cosine"),
     "dtype": ("float32", "bfloat16"),
     "parallel": ("ddp", "fsdp"),
+    "on_save_error": ("stop", "continue"),
 }
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -84,6 +85,8 @@ class TrainingConfig:
     save_every: int = _setting(100, "steps between checkpoints; 0: only at the end", "reports")
     keep_last: int = _setting(2, "number of latest checkpoints to keep", "reports")
     keep_best: bool = _setting(True, "also keep the checkpoint with the lowest validation loss", "reports")
+    on_save_error: str = _setting("stop", "stop or continue if a checkpoint or the log cannot be written", "reports")
+    strict: bool = _setting(False, "refuse to resume from an older checkpoint if the newest is damaged", "reports")
     tensorboard: bool = _setting(False, "write event files for TensorBoard", "reports")
     seed: int = _setting(1, "random seed of weights, batches, dropout and sampled softmax")
 

@@ -77,6 +77,8 @@ class FineTuneConfig:
     sample_prompt: str | None = _as_in_training(
         "sample_prompt", None, "prompt of the samples; default: prompts of the examples"
     )
+    on_save_error: str = _as_in_training("on_save_error", "stop")
+    strict: bool = _as_in_training("strict", False)
     tensorboard: bool = _as_in_training("tensorboard", False)
     seed: int = _as_in_training("seed", 1, "random seed of batches, dropout, LoRA and sampled softmax")
 

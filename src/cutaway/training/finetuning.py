@@ -32,7 +32,7 @@ from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.loop import Observer, Outcome, Silent, read_state, resume_or_begin, run_to_end
 from cutaway.training.material import SAMPLES, Material, open_material
 from cutaway.training.model import process_device
-from cutaway.training.resumption import Difference, note_processes, refuse_differences, run_about
+from cutaway.training.resumption import Difference, note_surroundings, refuse_differences, run_about
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.tuners import FineTuner, LoRATuner, base_name, make_tuner
 from cutaway.untrusted import quote_name, read_object
@@ -44,7 +44,19 @@ SAMPLE = GenerationConfig(max_new_tokens=96, temperature=0.8, top_p=0.95)
 
 # Settings that may change when a run is resumed: they do not affect the computation, or its rounding only.
 MAY_CHANGE = frozenset(
-    {"model", "data", "valid", "tensorboard", "sample_prompt", "merge", "threads", "device", "micro_batch_size"}
+    {
+        "model",
+        "data",
+        "valid",
+        "tensorboard",
+        "sample_prompt",
+        "merge",
+        "on_save_error",
+        "strict",
+        "threads",
+        "device",
+        "micro_batch_size",
+    }
     | {"dtype", "activation_checkpointing"}
 )
 
@@ -97,10 +109,10 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
     material = open_material(config, codec, n_ctx)
     trainer = make_tuner(config, base, codec, material, device, world)
     with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
-        saved = None if run is None else run.newest()
+        saved = None if run is None else run.newest(strict=config.strict)
         if saved is not None:
             _check_resumable(config, material, saved)
-            note_processes(saved, world.size, observer.note)
+            note_surroundings(saved, world.size, observer.note)
         if run is not None:
             run.write_config(config.to_document())
         observer.note(material.summary)

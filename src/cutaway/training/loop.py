@@ -1,14 +1,14 @@
 """A run from its first step, or its last checkpoint, to its end: evaluations, checkpoints, the log, signals."""
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
 from cutaway.checkpoints import ArrayWeights, Weights
-from cutaway.errors import CheckpointError, RunError
+from cutaway.errors import CheckpointError, RunError, WriteError
 from cutaway.training.memory import keep_freed_memory
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.signals import StopSignals
@@ -173,7 +173,7 @@ def run_to_end(
         while not trainer.done:
             request = trainer.world.agree(signals)
             if request.stop is not None:
-                loop.save()
+                loop.save(is_last=True)
                 return Outcome(trainer.steps, None, request.stop)
             loop.step(request.save)
         return Outcome(trainer.steps, finish() if finish else loop.finish(), None)
@@ -186,6 +186,7 @@ class _Loop:
         self.observer = observer
         self.tensorboard = EventWriter(run.path, trainer.steps) if run and trainer.config.tensorboard else None
         self.saved = trainer.restored  # the step of the last checkpoint
+        self.trouble = ""  # the last error that did not stop the run
 
     def step(self, wants_save: bool) -> None:
         """Take a step, then evaluate and save if that is due."""
@@ -219,20 +220,40 @@ class _Loop:
         trainer.best = (trainer.steps, loss)
         return True
 
-    def save(self) -> None:
-        """Save a checkpoint of the last step unless there is one, then delete those that are not to be kept."""
+    def save(self, *, is_last: bool = False) -> None:
+        """Save a checkpoint of the last step unless there is one, then delete those that are not to be kept.
+
+        Raises RunError if it cannot be saved, unless the run is to continue and this is not its last one.
+        """
         trainer = self.trainer
         if self.saved == trainer.steps:
             return
-        self.saved = trainer.steps
         if self.run is None:
             trainer.give_weights()
-            trainer.arrays()
-            return
-        self.run.save(trainer.steps, trainer.weights(), trainer.arrays(), trainer.state(), trainer.codec)
-        self.observer.event({"step": trainer.steps, "kind": "save"})
-        best = trainer.best[0] if trainer.best and trainer.config.keep_best else None
-        self.run.prune(trainer.config.keep_last, best)
+        weights = None if self.run is None else trainer.weights()
+        arrays = trainer.arrays()
+        is_saved = False
+        if self.run is not None and weights is not None:
+            with self._tolerating(may_continue=not is_last):
+                self.run.save(trainer.steps, weights, arrays, trainer.state(), trainer.codec)
+                is_saved = True
+                self.observer.event({"step": trainer.steps, "kind": "save"})
+                best = trainer.best[0] if trainer.best and trainer.config.keep_best else None
+                self.run.prune(trainer.config.keep_last, best)
+        if trainer.world.broadcast(is_saved):
+            self.saved = trainer.steps
+
+    @contextmanager
+    def _tolerating(self, *, may_continue: bool = True) -> Iterator[None]:
+        """Enter a context in which an error of writing is a note if the run is to continue, the same one once."""
+        try:
+            yield
+        except WriteError as error:
+            if not may_continue or self.trainer.config.on_save_error != "continue":
+                raise
+            if self.trouble != str(error):
+                self.observer.note(f"warning: {error}; training continues")
+            self.trouble = str(error)
 
     def finish(self) -> Path | None:
         """Evaluate the weights to keep where they are not the last ones, and write them."""
@@ -253,7 +274,8 @@ class _Loop:
         """Log an event, and pass it to the observer, which may end the run in all processes."""
         trainer = self.trainer
         if self.run is not None:
-            self.run.append_metrics(event)
+            with self._tolerating():
+                self.run.append_metrics(event)
             if self.tensorboard is not None:
                 self.tensorboard.write(event)
             self.observer.event(event)

@@ -20,7 +20,14 @@ from cutaway.training.config import SCRATCH, TrainingConfig, flag
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
 from cutaway.training.model import make_model, process_device
-from cutaway.training.resumption import Difference, note_processes, refuse_differences, run_about, run_place, saved_part
+from cutaway.training.resumption import (
+    Difference,
+    note_surroundings,
+    refuse_differences,
+    run_about,
+    run_place,
+    saved_part,
+)
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer, Validation
@@ -31,6 +38,7 @@ COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
 # Settings that do not affect the computation, and those that affect its rounding only.
 REPORTS = frozenset(
     {"eval_every", "eval_tokens", "sample_prompt", "save_every", "keep_last", "keep_best", "tensorboard", "data"}
+    | {"on_save_error", "strict"}
 )
 ROUNDING = frozenset(
     {"micro_batch_size", "dtype", "parallel", "compile", "activation_checkpointing", "device", "threads"}
@@ -149,10 +157,10 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
     with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
-        saved = None if run is None else run.newest()
+        saved = None if run is None else run.newest(strict=config.strict)
         if saved is not None:
             check_resumable(config, corpus.hashes(), saved, observer.note)
-            note_processes(saved, world.size, observer.note)
+            note_surroundings(saved, world.size, observer.note)
         if run is not None:
             run.write_config(config.to_document())
         model = make_model(config, shape, device, None if saved else init)

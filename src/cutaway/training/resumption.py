@@ -7,6 +7,7 @@ from typing import Any, Self
 from cutaway.errors import RunError, UsageError
 from cutaway.layout import counted
 from cutaway.training.config import show_flags
+from cutaway.training.manifest import fingerprint
 from cutaway.training.runs import SavedCheckpoint
 from cutaway.untrusted import quote_path
 
@@ -81,16 +82,23 @@ def run_about(saved: SavedCheckpoint, command: str) -> Mapping[str, Any]:
     )
 
 
-def note_processes(saved: SavedCheckpoint, n_processes: int, note: Callable[[str], None]) -> None:
-    """Give `note` a line if a run is resumed by another number of processes, which changes its rounding.
+def note_surroundings(saved: SavedCheckpoint, n_processes: int, note: Callable[[str], None]) -> None:
+    """Give `note` a line for each thing outside the settings that has changed since a checkpoint, and so its rounding:
+    the number of processes, versions, the processor.
 
     >>> from types import SimpleNamespace
-    >>> note_processes(SimpleNamespace(document={"processes": 2}), 1, note=print)
+    >>> saved = SimpleNamespace(document={"processes": 2}, environment=fingerprint() | {"numpy": "1.0"})
+    >>> note_surroundings(saved, 1, note=lambda line: print(line.replace(str(fingerprint()["numpy"]), "2.0")))
     1 process instead of 2: the run continues, but not bit for bit
+    numpy 2.0 instead of 1.0: the run continues, but not bit for bit
     """
     before = saved.document.get("processes")
     if before != n_processes:
         note(f"{counted(n_processes, 'process')} instead of {before}: the run continues, but not bit for bit")
+    for name, now in fingerprint().items():
+        then = saved.environment.get(name)
+        if then != now and name != "python":
+            note(f"{name} {now} instead of {then}: the run continues, but not bit for bit")
 
 
 def refuse_differences(saved: SavedCheckpoint, settings: Difference, others: Sequence[str]) -> None:
