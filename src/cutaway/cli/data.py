@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.checks import check_float, check_int
+from cutaway.checks import check_int
 from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
@@ -133,8 +133,10 @@ def prepare(options: Namespace) -> None:
 def _valid(given: Sequence[str]) -> float | list[Path]:
     """Read --valid: a percentage, or files."""
     share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", given[0], re.ASCII) if len(given) == 1 else None
+    if share and float(share[1]) > 50:
+        raise UsageError(f"--valid must be at most 50%, not {given[0]:.60}")
     if share:
-        return check_float("--valid", float(share[1]), 0, 50) / 100
+        return float(share[1]) / 100
     for path in given:
         if not Path(path).exists():
             raise UsageError(f"--valid must be a share such as 1%, or a file, not {path!r:.60}")
