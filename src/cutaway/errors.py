@@ -57,6 +57,10 @@ class RunError(CutawayError):
     exit_code = 6
 
 
+class WriteError(RunError):
+    """A checkpoint or a line of the log cannot be written, as on a full disk."""
+
+
 def complain(message: str) -> None:
     """Print a message as one line on standard error.
 

@@ -24,6 +24,16 @@ def _char_width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun, in the plural unless it is one.
+
+    >>> counted(1, "step"), counted(1000, "step")
+    ('1 step', '1,000 steps')
+    """
+    plural = f"{noun}es" if noun.endswith("ss") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def table(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[str]:
     """Lay out rows of cells as lines; `align` has "<" or ">" for each column.
 

@@ -85,6 +85,23 @@ def test_rejects_a_file_and_an_empty_directory(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "empty")
 
 
+def test_the_directory_of_a_run_names_its_model(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for step in (9, 10):
+        (run / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+    (run / "checkpoints" / "step-00000011.tmp-1-00000000").mkdir()
+    (run / "config.json").write_text("{}")
+    with pytest.raises(
+        CheckpointError, match=r"has not ended; its last checkpoint is .*/run/checkpoints/step-00000010$"
+    ):
+        open_checkpoint(run)
+    (run / "model").mkdir()
+    for name in ("adapter_config.json", "config.json"):
+        (run / "model" / name).write_text("{}")
+        with pytest.raises(CheckpointError, match=r"/run: is a training run; give its model, .*/run/model$"):
+            open_checkpoint(run)
+
+
 def test_an_empty_name_is_not_the_current_directory() -> None:
     with pytest.raises(CheckpointError, match="must not be empty"):
         open_checkpoint("")

@@ -35,11 +35,13 @@ def corpus(file: Path) -> str:
 
 def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "tokens")
-    result = invoke("data", "prepare", str(file), "--out", out, "--valid", str(file))
+    held = tmp_path / "held.jsonl"
+    held.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    result = invoke("data", "prepare", str(file), "--out", out, "--valid", str(held))
     assert result.code == 0
     counts = "20 tokens in 2 documents, 46 bytes of text"
     assert result.out == f"train: {counts}\nvalid: {counts}\n"
-    assert result.err == "cutaway: 2 names of control tokens occur in the text; they are encoded as text\n"
+    assert result.err == "cutaway: control tokens occur by name in the text, 2 times, and are encoded as text\n"
     assert open_dataset(out).split("valid").n_tokens == 20
 
 
@@ -57,11 +59,11 @@ def test_prepare_gives_a_document(file: Path, tmp_path: Path) -> None:
     [
         (["nothing.txt"], "nothing.txt: no such file or folder"),
         (["a.jsonl", "--valid", "1"], "--valid must be a share such as 1%, or a file, not '1'"),
-        (["a.jsonl", "--valid", "60%"], "valid must be from 0 to 0.5"),
-        (["a.jsonl", "--workers", "0"], "workers must be at least 1"),
+        (["a.jsonl", "--valid", "60%"], "--valid must be at most 50%, not 60%"),
+        (["a.jsonl", "--workers", "0"], "--workers must be at least 1"),
         (["a.jsonl", "--field", "body"], 'a.jsonl:1: no "body"'),
         (["a.jsonl", "--out", "."], "is not an empty directory"),
-        (["a.jsonl", "--valid", "1%"], "no document was drawn for valid"),
+        (["a.jsonl", "--valid", "1%"], "--valid 1% draws none of 2 documents;"),
     ],
 )
 def test_mistakes_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], part: str) -> None:
@@ -87,7 +89,7 @@ tokens that count in the loss are shown ⟦like this⟧
 document 0, 9 tokens
 ⟦<|endoftext|>⟧│⟦A⟧│⟦␣robot⟧│⟦␣must⟧│⟦␣obey⟧│⟦.⟧│⟦\\n⟧
 ⟦Always⟧
-… 1 more tokens
+… 1 more token
 
 document 1, 11 tokens
 ⟦<|endoftext|>⟧│Who│?│⟦␣A⟧│⟦␣<⟧│⟦|⟧│⟦end⟧│⟦of⟧

@@ -46,7 +46,12 @@ def test_the_adapter_of_lora_generates(command: tuple[str, ...], tmp_path: Path)
 
 def test_mistakes_are_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
     assert "did you mean --lora-r" in invoke(*command, "--lora-rr", "4").error
-    assert "method must be full, last, lora" in invoke(*command, "--method", "all").error
+    assert "cutaway: --method must be full, last, lora" in invoke(*command, "--method", "all").error
+    assert (
+        "cutaway: --lora-targets must be matrices"
+        in invoke(*command, "--method", "lora", "--lora-targets", "wte").error
+    )
+    assert "cutaway: --merge needs the method lora" in invoke(*command, "--merge").error
     assert "no data: give --data FILE" in invoke("finetune", "--out", str(tmp_path / "run")).error
     (tmp_path / "data.jsonl").write_text('{"text": "a"}\n{"text": 1}\n')
     assert "data.jsonl:2: 'text' must be text, not 1" in invoke(*command).error

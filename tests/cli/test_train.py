@@ -81,24 +81,39 @@ def test_a_signal_saves_and_the_same_command_resumes(
     ("arguments", "complaint"),
     [
         (["--n-layr", "3"], "unrecognized arguments: --n-layr; did you mean --n-layer?"),
-        (["--n-layer", "three"], "n_layer must be a whole number, not 'three'"),
-        (["--max-time", "soon"], "a duration must look like 90s, 30m or 9h, not 'soon'"),
+        (["--n-layer", "three"], "--n-layer must be a whole number, not 'three'"),
+        (["--n-layer", "0"], "--n-layer must be"),
+        (["--n-head", "3"], "--n-embd (256) must be a multiple of --n-head (3)"),
+        (["--max-time", "soon"], "--max-time must be a duration such as 90s, 30m or 9h, not 'soon'"),
+        (["--hold", "2"], "--hold must be from 0 to 1"),
+        (["--weights", "1", "2"], "--weights must be as many as the directories of data"),
+        (["--short-ctx", "8"], "--short-ctx and --short-steps belong together"),
         (["missing.toml"], "cannot read missing.toml: No such file"),
     ],
 )
-def test_a_wrong_setting_is_refused_in_one_line(
+def test_a_wrong_setting_is_refused_in_one_line_by_its_flag(
     tmp_path: Path, data: str, arguments: list[str], complaint: str
 ) -> None:
     result = invoke("train", "--data", data, "--out", str(tmp_path / "run"), *arguments)
     assert result.code == 2
-    assert complaint in result.error
+    assert f"cutaway: {complaint}" in result.error
 
 
-def test_an_unknown_setting_of_a_file_is_named_with_the_nearest(tmp_path: Path, data: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("n_layers = 1", "unknown setting 'n_layers'; did you mean n_layer?"),
+        ("n_layer = 0", "n_layer must be"),
+        ("hold = 2", "hold must be from 0 to 1"),
+        ("micro_batch_size = 4", "micro_batch_size (4) must be at most --batch-size (2)"),
+    ],
+)
+def test_a_wrong_setting_of_a_file_is_named_by_its_key(tmp_path: Path, data: str, content: str, complaint: str) -> None:
     path = tmp_path / "small.toml"
-    path.write_text("n_layers = 1\n")
-    result = invoke("train", str(path), "--data", data, "--out", str(tmp_path / "run"))
-    assert "unknown setting 'n_layers'; did you mean n_layer?" in result.error
+    path.write_text(content)
+    result = invoke("train", str(path), "--data", data, "--out", str(tmp_path / "run"), "--batch-size", "2")
+    assert result.code == 2
+    assert f"cutaway: {path}: {complaint}" in result.error
 
 
 def test_a_model_to_start_from_gives_the_shape(tmp_path: Path, data: str, tiny: str) -> None:

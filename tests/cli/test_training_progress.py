@@ -1,10 +1,16 @@
 """The live line of a run."""
 
 import io
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from cutaway.cli.training_progress import TrainingProgress
+from cutaway.training.loop import run_to_end
+from cutaway.training.runs import RunDirectory
+from cutaway.training.trainer import Step
 from tests.training.runs_of import make_trainer
 
 
@@ -33,3 +39,22 @@ def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO
     assert "step 3  validation loss 2.5000\n" in text
     assert "A robot␛[2J" in text
     assert ("\r" in text) == stream.isatty()
+
+
+def test_what_is_printed_after_a_session_begins_a_line(tmp_path: Path) -> None:
+    stream = Terminal()
+    progress = TrainingProgress(stream)
+    trainer = make_trainer()
+    progress.start(trainer, 4.0)
+    take = trainer.step
+
+    def interrupted() -> Step:
+        os.kill(os.getpid(), signal.SIGINT)
+        return take()
+
+    trainer.step = interrupted  # type: ignore[method-assign]
+    with RunDirectory.open(tmp_path) as run:
+        assert run_to_end(trainer, run, progress).signal == signal.SIGINT
+    _, states = stream.getvalue().split("\n")
+    assert "step 1/20  loss " in states
+    assert states.endswith("\r\x1b[K")

@@ -238,19 +238,41 @@ def test_a_shard_that_was_changed_is_found(corpus: Path, tmp_path: Path) -> None
         prepare_small([corpus], tmp_path / "tokens")
 
 
+@pytest.mark.parametrize("held", ["a.jsonl", "copy.jsonl", "link.jsonl", "."])
+def test_a_file_to_train_on_is_not_one_to_validate_on(tmp_path: Path, held: str) -> None:
+    for name in ("a.jsonl", "copy.jsonl"):
+        (tmp_path / name).write_text('{"text": "one"}\n', encoding="utf-8")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "a.jsonl")
+    with pytest.raises(UsageError, match="is to be validated on, and.* to be trained on; take it out of one of them"):
+        prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", valid=[tmp_path / held])
+    assert not (tmp_path / "tokens").exists()
+
+
 @pytest.mark.parametrize("valid", [-0.1, 0.6, float("nan")])
 def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float) -> None:
     with pytest.raises(UsageError, match="valid must be from 0 to 0.5"):
         prepare([corpus], tmp_path / "tokens", valid=valid)
 
 
-def test_a_split_without_text_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("files", "valid", "message"),
+    [
+        (["a.jsonl"], 0.01, "--valid 1% draws none of 1 document; give a larger share, or a file to validate on"),
+        (["c.jsonl"], 0.01, "--valid 1% draws none of 2 documents"),
+        (["a.jsonl"], ["b.jsonl"], "no text to validate on in 1 file"),
+        (["b.jsonl"], 0, "no text to train on in 1 file"),
+    ],
+)
+def test_a_split_without_text_is_refused_and_leaves_nothing_in_the_way(
+    tmp_path: Path, files: list[str], valid: float | list[str], message: str
+) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one document"}\n')
     (tmp_path / "b.jsonl").write_text("\n")
-    with pytest.raises(UsageError, match="no document was drawn for valid"):
-        prepare([tmp_path / "a.jsonl"], tmp_path / "one", valid=0.01)
-    with pytest.raises(UsageError, match="no text to train on"):
-        prepare([tmp_path / "b.jsonl"], tmp_path / "two")
+    (tmp_path / "c.jsonl").write_text('{"text": "one document"}\n{"text": "another"}\n')
+    held = valid if isinstance(valid, int | float) else [tmp_path / name for name in valid]
+    with pytest.raises(UsageError, match=f"^{message}"):
+        prepare([tmp_path / name for name in files], tmp_path / "tokens", valid=held)
+    assert not (tmp_path / "tokens").exists()
 
 
 def test_an_error_in_a_worker_is_the_same_line(tmp_path: Path) -> None:

@@ -24,9 +24,15 @@ def _always() -> bool:
 
 
 def _kills(count: int) -> Result:
-    from tests.reliability.kills import kill_chains  # imports PyTorch, which the other checks need not
+    from tests.reliability.kills import training_kills  # imports PyTorch, which the other checks need not
 
-    return kill_chains(count)
+    return training_kills(count)
+
+
+def _fine_tuning_kills(count: int) -> Result:
+    from tests.reliability.kills import fine_tuning_kills
+
+    return fine_tuning_kills(count)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,12 @@ CHECKS = {
         partial(_kills, 10),
         partial(_kills, 200),
         ("forget-cursor", "forget-optimizer", "stream-randomness", "keep-log"),
+    ),
+    "fine-tuning-kills": Check(
+        "the same of fine-tuning, all weights and LoRA",
+        partial(_fine_tuning_kills, 6),
+        partial(_fine_tuning_kills, 100),
+        ("forget-cursor", "forget-optimizer", "forget-adapter", "keep-log"),
     ),
     "crash-points": Check(
         "killed, disk full or I/O error at every call of a save, a prune, a start: the old or the new, whole",

@@ -1,7 +1,7 @@
 """Check that a run that is killed with SIGKILL, again and again, ends bit for bit as the run that never was.
 
-Each life of a run is `cutaway train` with the same arguments, in a process forked from this one, which has imported
-PyTorch but computed nothing. Half of the lives end at a random moment, half at a named fault point.
+Each life of a run is `cutaway train` or `cutaway finetune` with the same arguments, in a process forked from this one,
+which has imported PyTorch but computed nothing. Half of the lives end at a random moment, half at a named fault point.
 """
 
 import hashlib
@@ -12,11 +12,16 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from cutaway.checkpoints import save_checkpoint
 from cutaway.cli import main
-from cutaway.training import pretraining  # noqa: F401 - imported once, before the forks
+from cutaway.config import GPT2Config
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.training import finetuning, pretraining  # noqa: F401 - imported once, before the forks
 from cutaway.training.metrics_log import read_metrics
+from tests.random_weights import random_weights
 from tests.reliability.harness import FINISHED, Result, scratch, started
 
 _KILLED = -signal.SIGKILL
@@ -25,25 +30,48 @@ _VARIANTS = {
     "one thread": "--batch-size 4 --threads 1 --dropout 0.1 --micro-batch-size 3 --eval-every 20 --save-every 4",
     "two threads": "--batch-size 8 --threads 2 --dropout 0.2 --optimizer adamw --sampled-vocab 99 --save-every 7",
 }
+_TUNED = "--max-steps 30 --batch-size 4 --eval-every 5 --patience 0 --lr 0.01 --device cpu"
+_TUNED_VARIANTS = {
+    "all weights": "--threads 2 --dropout 0.1 --sampled-vocab 99",
+    "LoRA": "--threads 1 --method lora --lora-dropout 0.1 --micro-batch-size 3",
+}
 _POINTS = (
     *("save.after_write", "save.before_rename", "save.after_rename", "save.after_sync", "prune.after_rename"),
     *("save.after_write:3", "save.after_rename:2", "save.after_sync:4", "prune.after_rename:2"),
 )
 
 
-def kill_chains(kills: int, seed: int = 1) -> Result:
-    """Kill runs until there were so many kills, half of them with each variant; a trial is a kill."""
+def training_kills(kills: int) -> Result:
+    """Kill runs of `cutaway train` until there were so many kills."""
+    with scratch() as directory:
+        command = ["train", "--data", str(_make_corpus(directory)), "--json", *_SMALL.split()]
+        return _kill_chains(directory, command, _VARIANTS, kills)
+
+
+def fine_tuning_kills(kills: int) -> Result:
+    """Kill runs of `cutaway finetune` until there were so many kills."""
+    with scratch() as directory:
+        _make_corpus(directory)
+        tokenizer = Tokenizer.from_files(directory / "tokenizer")
+        shape = GPT2Config(n_vocab=tokenizer.n_vocab, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
+        save_checkpoint(directory / "base", random_weights(shape, std=0.05), tokenizer=tokenizer)
+        pairs = [{"prompt": f"{n} and one is", "completion": f" {n + 1}."} for n in range(40)]
+        data = directory / "pairs.jsonl"
+        data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+        command = ["finetune", "--model", str(directory / "base"), "--data", str(data), "--json", *_TUNED.split()]
+        return _kill_chains(directory, command, _TUNED_VARIANTS, kills)
+
+
+def _kill_chains(directory: Path, command: list[str], variants: Mapping[str, str], kills: int, seed: int = 1) -> Result:
+    """Kill runs until there were so many kills, equally many with each variant; a trial is a kill."""
     generator = random.Random(seed)
     result = Result()
-    with scratch() as directory:
-        corpus = _make_corpus(directory)
-        for variant, settings in _VARIANTS.items():
-            command = ["train", "--data", str(corpus), "--json", *_SMALL.split(), *settings.split()]
-            part = _kill_variant(directory, command, kills // len(_VARIANTS), generator)
-            result.trials += part.trials
-            result.violations += [f"{variant}, seed {seed}: {violation}" for violation in part.violations]
-            if result.violations:
-                break
+    for variant, settings in variants.items():
+        part = _kill_variant(directory, [*command, *settings.split()], kills // len(variants), generator)
+        result.trials += part.trials
+        result.violations += [f"{variant}, seed {seed}: {violation}" for violation in part.violations]
+        if result.violations:
+            break
     return result
 
 
@@ -112,8 +140,8 @@ def _last_words(directory: Path) -> str:
 def _digest(run: Path) -> dict[str, str]:
     """Return the SHA-256 of all that a run leaves, and of its log without the seconds that steps took."""
     last = max((run / "checkpoints").iterdir())
-    files = [run / "model" / "model.safetensors", last / "model.safetensors", last / "optimizer.safetensors"]
-    found = {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = [*(run / "model").glob("*.safetensors"), *last.glob("*.safetensors"), *run.glob("*.json")]
+    found = {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     events = [{key: value for key, value in event.items() if key != "seconds"} for event in read_metrics(run)]
     return found | {"metrics.jsonl": hashlib.sha256(json.dumps(events).encode()).hexdigest()}
 

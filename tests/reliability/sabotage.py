@@ -154,6 +154,13 @@ def forget_optimizer() -> None:
     _after_restore(spoil)
 
 
+def forget_adapter() -> None:
+    """Start LoRA anew after a restart."""
+    from cutaway.training.tuners import LoRATuner
+
+    _replace(LoRATuner, "_take", lambda tuner, arrays: None)
+
+
 def stream_randomness() -> None:
     """Draw what is dropped from one stream, as if each step did not address its own."""
     import torch

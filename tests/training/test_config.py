@@ -43,6 +43,24 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> N
 
 
 @pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("n_layers = 1", "unknown setting 'n_layers'; did you mean n_layer?"),
+        ("lr = true", "lr must be a number, not True"),
+        ("n_layer = [2]", "n_layer must be a whole number"),
+        ("max_time = 10:00:00", "max_time must be a number"),
+        ("[model]\nn_embd = 64", r"\[model\]: settings are in no table; write n_embd = ... without \[model\]"),
+        ("[optimizer]", r"\[optimizer\]: settings are in no table"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_with_file_and_key(tmp_path: Path, content: str, complaint: str) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=f"small.toml: {complaint}"):
+        read_toml(path)
+
+
+@pytest.mark.parametrize(
     ("name", "given", "expected"),
     [
         ("n_layer", "8", 8),
@@ -68,11 +86,13 @@ def test_values_are_converted(name: str, given: object, expected: object) -> Non
         ({"n_layer": None}, "n_layer must be a whole number, not None"),
         ({"lr": "fast"}, "lr must be a number, not 'fast'"),
         ({"lr": True}, "lr must be a number, not True"),
-        ({"max_time": "soon"}, "a duration must look like 90s, 30m or 9h, not 'soon'"),
+        ({"max_time": "soon"}, "max_time must be a duration such as 90s, 30m or 9h, not 'soon'"),
         ({"compile": "yes"}, "compile must be true or false, not 'yes'"),
         ({"init": 5}, "init must be text, not 5"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"batch_size": 4, "micro_batch_size": 8}, r"micro_batch_size .8. must be at most batch_size .4."),
+        ({"n_layer": 0}, "n_layer must be"),
+        ({"n_embd": 10, "n_head": 4}, r"n_embd .10. must be a multiple of n_head .4."),
         ({"seed": -1}, "seed must be at least 0"),
         ({"lr": 2}, "lr must be from 0 to 1"),
         ({"lr": float("nan")}, "lr must be from"),
@@ -82,7 +102,7 @@ def test_values_are_converted(name: str, given: object, expected: object) -> Non
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16"),
         ({"short_ctx": 4}, "short_ctx and short_steps belong together"),
         ({"short_ctx": 600, "short_steps": 4}, r"short_ctx .600. must be at most n_ctx .512."),
-        ({"data": ["a"], "weights": [1, 2]}, "weights: 2 for 1 directories of data"),
+        ({"data": ["a"], "weights": [1, 2]}, "weights must be as many as the directories of data: they are 2 for 1"),
         ({"data": ["a"], "weights": [0]}, "weights must be positive, not 0"),
         ({"data": ["a"], "weights": ["x"]}, "weights must be a number, not 'x'"),
     ],

@@ -60,6 +60,9 @@ class Listener:
     def note(self, message: str) -> None:
         self.notes.append(message)
 
+    def end(self) -> None:
+        pass
+
 
 def lines(path: Path, *records: Mapping[str, object]) -> str:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
@@ -177,7 +180,7 @@ def test_last_trains_the_last_blocks_alone(base: str, tmp_path: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {
         name for name in before if name.startswith(("h.1.", "ln_f."))
     }
-    with pytest.raises(UsageError, match="last_layers .3. must be at most the blocks of the model, 2"):
+    with pytest.raises(UsageError, match="--last-layers .3. must be at most the blocks of the model, 2"):
         fine_tune(config(base, pairs(tmp_path), method="last", last_layers=3), tmp_path / "other")
 
 
@@ -188,10 +191,16 @@ def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Pa
     assert any(note.startswith("LoRA on 8 of 8 matrices: 4,096 parameters") for note in listener.notes)
     found = sorted(path.name for path in (tmp_path / "run" / "model").iterdir())
     assert found == ["adapter_config.json", "adapter_model.safetensors"]
-    fine_tune(replace(settings, merge=True), tmp_path / "merged")
     ids = BYTES.encode("two and one is")
     alone = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
-    merged = cutaway.load(tmp_path / "merged" / "model", engine="reference").logits(ids)
+    fine_tune(replace(settings, merge=True), tmp_path / "run")  # which has ended, and is only written anew
+    found = sorted(path.name for path in (tmp_path / "run" / "model").iterdir())
+    assert "config.json" in found
+    assert "adapter_config.json" not in found
+    merged = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
+    fine_tune(settings, tmp_path / "run")
+    again = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
+    np.testing.assert_array_equal(again, alone)
     np.testing.assert_allclose(alone, merged, rtol=0, atol=1e-5)
     assert np.abs(alone - cutaway.load(base, engine="reference").logits(ids)).max() > 1e-3
 
@@ -227,8 +236,7 @@ def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path)
     records = [{"prompt": "a" * 200, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
     material = open_material(config(base, lines(tmp_path / "a.jsonl", *records), valid="0%"), BYTES, 64)
     assert (
-        "1 prompts truncated on the left to fit; 2 names of control tokens in the texts are encoded as text"
-        in material.summary
+        "1 prompt truncated on the left to fit; control tokens occur by name in the texts, 2 times" in material.summary
     )
     assert material.prompts[0] == "a" * 32
 
@@ -236,14 +244,22 @@ def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path)
 def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) -> None:
     settings = config(base, pairs(tmp_path), max_steps=2)
     fine_tune(settings, tmp_path / "run")
-    with pytest.raises(UsageError, match="the run has seed 1, not 2: use another --out"):
-        fine_tune(replace(settings, seed=2), tmp_path / "run")
+    with pytest.raises(
+        UsageError, match="started with --batch-size 4, --seed 1, not --batch-size 2, --seed 2: use another"
+    ):
+        fine_tune(replace(settings, seed=2, batch_size=2), tmp_path / "run")
     with pytest.raises(UsageError, match="the run was started on other data"):
         fine_tune(replace(settings, data=pairs(tmp_path, 13)), tmp_path / "run")
     settings = replace(settings, data=pairs(tmp_path))
     save_checkpoint(tmp_path / "other", open_checkpoint(base), tokenizer=BYTES)
+    settings = replace(settings, model=str(tmp_path / "other"))
     with pytest.raises(UsageError, match="the run was started from the model .*base: use another --out"):
-        fine_tune(replace(settings, model=str(tmp_path / "other")), tmp_path / "run")
+        fine_tune(settings, tmp_path / "run")
+    settings = replace(settings, seed=3, data=pairs(tmp_path, 13))
+    with pytest.raises(
+        UsageError, match="on other data and from the model .*base and with --seed 1, not --seed 3: use"
+    ):
+        fine_tune(settings, tmp_path / "run")
 
 
 def test_invalid_data_is_refused_before_anything_is_written(base: str, tmp_path: Path) -> None:
@@ -273,6 +289,18 @@ def test_another_file_to_validate_on_is_other_data(base: str, tmp_path: Path) ->
     data = pairs(tmp_path)
     files = [lines(tmp_path / f"{n}.jsonl", {"text": f"number {n}"}) for n in range(2)]
     assert len({open_material(config(base, data, valid=valid), BYTES, 64).digest for valid in files}) == 2
+
+
+def test_examples_to_validate_on_are_not_those_to_train_on(base: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path, 5)
+    held = tmp_path / "held.jsonl"
+    held.write_text("".join(Path(data).read_text().splitlines(keepends=True)[1:3]))
+    for valid in (data, str(held)):
+        with pytest.raises(UsageError, match=r"jsonl: every example in it is in .*pairs.jsonl too"):
+            fine_tune(config(base, data, valid=valid), tmp_path / "run")
+    held.write_text(held.read_text() + json.dumps(PAIR) + "\n")
+    summary = open_material(config(base, data, valid=str(held)), BYTES, 64).summary
+    assert "3 to validate on; 2 of those to validate on are to be trained on too" in summary
 
 
 def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:

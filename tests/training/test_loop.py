@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cutaway.checkpoints import open_checkpoint
-from cutaway.errors import RunError
+from cutaway.errors import RunError, WriteError
 from cutaway.training.loop import Event, Outcome, resume, run_to_end
 from cutaway.training.runs import RunDirectory
 from cutaway.training.trainer import Trainer
@@ -35,6 +35,9 @@ class Recorder:
 
     def note(self, message: str) -> None:
         raise AssertionError(message)
+
+    def end(self) -> None:
+        pass
 
 
 def session(path: Path, signals: Mapping[int, signal.Signals] | None = None, **changes: Any) -> tuple[Trainer, Outcome]:
@@ -141,6 +144,62 @@ def test_nan_stops_with_the_best_checkpoint_untouched(tmp_path: Path, monkeypatc
         saved = run.newest(strict=True)
         assert saved is not None
         assert np.isfinite(saved.weights().read("h.0.ln_1.weight")).all()
+
+
+class FullDisk:
+    """Refuses the checkpoint of a step, and the lines of the log from that step to another."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
+        save = RunDirectory.save
+        append = RunDirectory.append_metrics
+
+        def failing_save(run: RunDirectory, step: int, *given: Any) -> Path:
+            if first <= step <= last:
+                raise WriteError("disk full")
+            return save(run, step, *given)
+
+        def failing_append(run: RunDirectory, event: Event) -> None:
+            if first <= int(str(event["step"])) <= last:
+                raise WriteError("disk full")
+            append(run, event)
+
+        monkeypatch.setattr(RunDirectory, "save", failing_save)
+        monkeypatch.setattr(RunDirectory, "append_metrics", failing_append)
+
+
+class Noting(Recorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_what_cannot_be_written_stops_a_run_unless_it_is_to_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, 10, 12)
+    recorder = Noting()
+    with RunDirectory.open(tmp_path / "stops") as run, pytest.raises(WriteError, match="disk full"):
+        run_to_end(make_trainer(save_every=5), run, recorder)
+    with RunDirectory.open(tmp_path / "continues") as run:
+        trainer = make_trainer(save_every=5, keep_last=9, on_save_error="continue")
+        assert run_to_end(trainer, run, recorder).steps == 20
+    assert checkpoints(tmp_path / "continues") == [5, 15, 20]
+    assert recorder.notes == ["warning: disk full; training continues"]
+    steps = [event["step"] for event in log(tmp_path / "continues") if event["kind"] == "train"]
+    assert steps == [*range(1, 10), *range(13, 21)]
+
+
+def test_a_run_that_is_stopped_says_that_it_is_saved_only_if_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, 10, 12)
+    recorder = Noting()
+    recorder.signals = {10: signal.SIGTERM}
+    with RunDirectory.open(tmp_path) as run, pytest.raises(WriteError, match="disk full"):
+        run_to_end(make_trainer(save_every=0, on_save_error="continue"), run, recorder)
 
 
 def test_a_finished_run_that_is_asked_again_changes_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from transformers import GPT2LMHeadModel
 import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.config import GPT2Config
-from cutaway.errors import CutawayError, UsageError
+from cutaway.errors import CutawayError, RunError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
 from cutaway.training.loop import Event, Outcome
@@ -56,6 +56,9 @@ class Recorder:
 
     def note(self, message: str) -> None:
         self.notes.append(message)
+
+    def end(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +106,9 @@ def test_a_run_continues_a_model(tmp_path: Path, corpora: tuple[str, str]) -> No
     after = cutaway.load(tmp_path / "run" / "model", engine="reference")
     assert after.config == shape
     np.testing.assert_array_equal(after.weights["wte.weight"], random_weights(shape).read("wte.weight"))
-    with pytest.raises(UsageError, match=r"init: .*first has n_layer 1, not 2"):
+    with pytest.raises(UsageError, match=r"--n-layer must be 1, as in .*first, not 2"):
         run(tmp_path / "other", CONFIG, **changes, n_layer=2)
-    with pytest.raises(UsageError, match=r"n_ctx .32. must be at most that of .*first .16."):
+    with pytest.raises(UsageError, match=r"--n-ctx .32. must be at most that of .*first .16."):
         run(tmp_path / "other", CONFIG, **changes, n_ctx=32)
 
 
@@ -139,7 +142,7 @@ def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, 
         ({"n_ctx": 512}, "260 tokens are too few for windows of 512"),
         ({"n_head": 3}, "n_embd .8. must be a multiple of n_head .3."),
         ({"device": "abacus"}, "PyTorch finds no device 'abacus' here; train with --device cpu"),
-        ({"weights": (1.0, 2.0)}, "weights: 2 for 1 directories"),
+        ({"weights": (1.0, 2.0)}, "weights must be as many as the directories of data"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(
@@ -222,19 +225,24 @@ def test_a_run_with_a_changed_schedule_equals_one_begun_with_it(
 
 def test_other_arithmetic_is_said(begun: Path, tmp_path: Path, corpora: tuple[str, str]) -> None:
     _, recorder = resumed(begun, tmp_path, corpora, micro_batch_size=2, dtype="bfloat16")
-    assert "micro_batch_size was none and is 2: the run continues, but not bit for bit" in recorder.notes
-    assert "dtype was 'float32' and is 'bfloat16': the run continues, but not bit for bit" in recorder.notes
+    changes = "--micro-batch-size 2, --dtype bfloat16 instead of no --micro-batch-size, --dtype float32"
+    assert f"{changes}: the run continues, but not bit for bit" in recorder.notes
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"n_layer": 2}, "run: the run has n_layer 1, not 2: use another --out"),
-        ({"lr": 0.1}, "run: the run has lr 0.004, not 0.1: use another --out"),
-        ({"seed": 5}, "run: the run has seed 1, not 5"),
-        ({"max_steps": 3}, "with max_steps 3 instead of 6 step 4 of the 4 taken would have been different"),
-        ({"warmup_steps": 4}, "with warmup_steps 4 instead of 2 step 1 of the 4 taken"),
-        ({"schedule": "cosine"}, "with schedule 'cosine' instead of 'hold' step 2 of the 4 taken"),
+        ({"n_layer": 2}, "run: the run was started with --n-layer 1, not --n-layer 2: use another --out"),
+        ({"lr": 0.1, "seed": 5}, "run: the run was started with --lr 0.004, --seed 1, not --lr 0.1, --seed 5: use"),
+        (
+            {"max_steps": 3},
+            "with --max-steps 3 instead of --max-steps 6, step 4 of the 4 taken would have been different",
+        ),
+        ({"warmup_steps": 4}, "with --warmup-steps 4 instead of --warmup-steps 2, step 1 of the 4 taken"),
+        (
+            {"schedule": "cosine", "min_lr": 0.1},
+            "with --schedule cosine, --min-lr 0.1 instead of --schedule hold, --min-lr 0.05, step 2 of the 4 taken",
+        ),
         ({"short_ctx": 4, "short_steps": 1}, "step 1 of the 4 taken would have been different"),
     ],
 )
@@ -243,6 +251,19 @@ def test_what_changes_a_step_that_was_taken_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         resumed(begun, tmp_path, corpora, **changes)
+
+
+def test_a_damaged_newest_checkpoint_is_skipped_unless_that_is_refused(
+    tmp_path: Path, corpora: tuple[str, str]
+) -> None:
+    run(tmp_path, CONFIG, data=corpora[:1])
+    (tmp_path / "checkpoints" / "step-00000006" / "state.json").write_text("{}")
+    with pytest.raises(
+        RunError, match="state.json: is damaged.*; move step-00000006 away to resume from the one before"
+    ):
+        run(tmp_path, CONFIG, data=corpora[:1], strict=True)
+    _, recorder = run(tmp_path, CONFIG, data=corpora[:1])
+    assert any("resumed at step 4" in note for note in recorder.notes)
 
 
 def test_other_data_is_refused(begun: Path, tmp_path: Path, corpora: tuple[str, str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cutaway.errors import UsageError
+from cutaway.errors import RunError, UsageError
 from cutaway.training import transfer
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import Result
@@ -22,6 +22,8 @@ class Quiet:
     def event(self, event: Mapping[str, object]) -> None: ...
 
     def note(self, message: str) -> None: ...
+
+    def end(self) -> None: ...
 
 
 def quiet(run: TransferRun, count: int) -> Observer:
@@ -64,10 +66,19 @@ def test_runs_that_have_ended_are_not_made_again_and_lose_their_checkpoints(made
 
 def test_another_curve_in_the_directory_is_refused(made: list[str], tmp_path: Path) -> None:
     measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
-    with pytest.raises(UsageError, match="the curve there has different settings"):
+    with pytest.raises(UsageError, match="this curve would have --epochs 4 instead of --epochs 3: use another --out"):
         measure_transfer(replace(CONFIG, epochs=4), [0.5], [1], tmp_path, quiet)
     with pytest.raises(UsageError, match="a curve compares validation losses"):
         measure_transfer(replace(CONFIG, valid="0%"), [0.5], [1], tmp_path / "other", quiet)
+
+
+def test_an_error_names_its_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Result:
+        raise RunError("step 3: the loss is not finite")
+
+    monkeypatch.setattr(transfer, "finetune", finetune)
+    with pytest.raises(RunError, match=r"^run scratch-50%-seed1: step 3: the loss is not finite"):
+        measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
 
 
 def test_the_least_data_comes_first() -> None:

@@ -203,6 +203,20 @@ def save_adapter(directory: Path, adapter: Adapter) -> None:
         raise_checkpoint_error(target, f"cannot be saved: {error.strerror}")
 
 
+def remove_adapter(directory: Path) -> None:
+    """Remove the files of an adapter from a directory; others stay.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     save_adapter(Path(directory), Adapter("gpt2", 1, 2, ("c_attn",), {}))
+    ...     remove_adapter(Path(directory))
+    ...     list(Path(directory).iterdir())
+    []
+    """
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        (directory / name).unlink(missing_ok=True)
+
+
 def _config_json(adapter: Adapter) -> dict[str, object]:
     return {
         "base_model_name_or_path": adapter.base,

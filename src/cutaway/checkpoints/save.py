@@ -74,6 +74,22 @@ def save_checkpoint(
         raise_checkpoint_error(path, f"cannot be saved: {save_failure(error, path, weights_bytes(weights, target))}")
 
 
+def remove_checkpoint(directory: Path) -> None:
+    """Remove the files of a checkpoint from a directory, if it has any; others stay.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory)
+    ...     for name in ("config.json", "model.safetensors", "notes.txt"):
+    ...         _ = (path / name).write_text("")
+    ...     remove_checkpoint(path)
+    ...     [path.name for path in path.iterdir()]
+    ['notes.txt']
+    """
+    for path in [path for path in directory.glob("*") if _OURS.fullmatch(path.name)]:
+        path.unlink()
+
+
 def write_checkpoint(
     directory: Path,
     weights: Weights,

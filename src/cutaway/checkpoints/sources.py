@@ -6,6 +6,7 @@ from pathlib import Path
 from cutaway.checkpoints import hub
 from cutaway.checkpoints.adapter import AdaptedCheckpoint, is_adapter, read_adapter, read_base
 from cutaway.checkpoints.checkpoint import Checkpoint
+from cutaway.checkpoints.directory import CONFIG, INDEX, WEIGHTS
 from cutaway.checks import show
 from cutaway.config import PUBLISHED, published
 from cutaway.errors import CheckpointError, HubError, UsageError
@@ -34,6 +35,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     try:
         path = path.expanduser()
         if path.is_dir():
+            _refuse_run(path)
             return _open_adapted(path.resolve()) if is_adapter(path) else Checkpoint(path, path.resolve().name)
         if path.exists():
             raise_checkpoint_error(path, "is a file; give the directory that it is in, or convert a pickle first")
@@ -55,6 +57,20 @@ def open_source(source: str | Path) -> Checkpoint:
     'int8'
     """
     return open_checkpoint(BUILTIN if str(source) == "builtin" else source)
+
+
+def _refuse_run(directory: Path) -> None:
+    """Raise CheckpointError, which names the model, if a directory is that of a training run."""
+    if any((directory / name).exists() for name in (WEIGHTS, INDEX)):
+        return
+    model = directory / "model"
+    if (model / CONFIG).exists() or is_adapter(model):
+        raise_checkpoint_error(directory, f"is a training run; give its model, {quote_path(model)}")
+    saved = sorted((directory / "checkpoints").glob(f"step-{'[0-9]' * 8}"))
+    if saved:
+        raise_checkpoint_error(
+            directory, f"is a training run that has not ended; its last checkpoint is {quote_path(saved[-1])}"
+        )
 
 
 def _open_adapted(directory: Path) -> Checkpoint:

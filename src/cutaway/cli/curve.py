@@ -1,5 +1,6 @@
 """`cutaway curve`: what pre-training is worth, on shares of the same data; the same command resumes."""
 
+import os
 import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.settings import add_settings, read_settings
+from cutaway.cli.settings import add_settings, fine_tune_config
 from cutaway.cli.terminal import note, safe
 from cutaway.cli.train_plot import draw_page
 from cutaway.cli.training_progress import TrainingProgress
@@ -53,11 +54,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Train the missing runs, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
-    config = FineTuneConfig(**read_settings(options, FineTuneConfig))
+    config = fine_tune_config(options)
     percentages = options.shares or SHARES
     if any(not 0 < share <= 100 for share in percentages) or len(set(percentages)) < len(percentages):
         raise UsageError("--shares must be different percentages above 0 and at most 100")
     check_int("--seeds", options.seeds, 1, 1000)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError("a curve trains its runs one by one in one process; start it without torchrun")
     try:
         from cutaway.training.loop import Silent
         from cutaway.training.transfer import measure_transfer, table

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutaway.checks import check_int
 from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
 from cutaway.errors import UsageError
-from cutaway.layout import width
+from cutaway.layout import counted, width
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -97,6 +98,7 @@ def prepare(options: Namespace) -> None:
     """Write the corpus, with progress on standard error, and report its counts."""
     from cutaway.data.prepare import prepare as prepare_corpus
 
+    check_int("--workers", options.workers, 1)
     meter = ProgressMeter()
     try:
         manifest = prepare_corpus(
@@ -114,20 +116,25 @@ def prepare(options: Namespace) -> None:
         meter.clear()
         note("interrupted; the same command continues")
         raise
-    meter.clear()
+    finally:
+        meter.clear()  # before the line of an error too
     splits = {name: {**vars(entry), "shards": len(entry.shards)} for name, entry in manifest.splits.items()}
     if options.json:
         write_json({"directory": str(options.out), "splits": splits, "control_literals": manifest.control_literals})
         return
     for name, entry in manifest.splits.items():
-        print(f"{name}: {entry.tokens:,} tokens in {entry.documents:,} documents, {entry.bytes:,} bytes of text")
+        documents = counted(entry.documents, "document")
+        print(f"{name}: {counted(entry.tokens, 'token')} in {documents}, {entry.bytes:,} bytes of text")
     if manifest.control_literals:
-        note(f"{manifest.control_literals:,} names of control tokens occur in the text; they are encoded as text")
+        times = counted(manifest.control_literals, "time")
+        note(f"control tokens occur by name in the text, {times}, and are encoded as text")
 
 
 def _valid(given: Sequence[str]) -> float | list[Path]:
     """Read --valid: a percentage, or files."""
     share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", given[0], re.ASCII) if len(given) == 1 else None
+    if share and float(share[1]) > 50:
+        raise UsageError(f"--valid must be at most 50%, not {given[0]:.60}")
     if share:
         return float(share[1]) / 100
     for path in given:
@@ -185,7 +192,6 @@ def progress_line(progress: "Progress", read: int, seconds: float) -> str:
 
 def show(options: Namespace) -> None:
     """Show documents of a split, token by token."""
-    from cutaway.checks import check_int
     from cutaway.data.dataset import open_dataset
 
     dataset = open_dataset(options.directory)
@@ -198,7 +204,7 @@ def show(options: Namespace) -> None:
         return
     bytes_per_token = split.n_bytes / split.n_tokens
     print(
-        f"{split.name}: {split.n_tokens:,} tokens in {split.n_documents:,} documents, "
+        f"{split.name}: {counted(split.n_tokens, 'token')} in {counted(split.n_documents, 'document')}, "
         f"{split.n_bytes:,} bytes of text ({bytes_per_token:.2f} per token)"
     )
     if split.learned is not None:
@@ -234,7 +240,7 @@ def _lines(dataset: "Dataset", split: "Split", index: int, most: int) -> Iterato
     """Yield the lines of a document: its number, its tokens, and the count of those left out."""
     place = split.document(index)
     count = place.stop - place.start
-    yield style(f"document {index:,}, {count:,} tokens", BOLD, sys.stdout)
+    yield style(f"document {index:,}, {counted(count, 'token')}", BOLD, sys.stdout)
     piece = slice(place.start, min(place.stop, place.start + most))
     labels = [safe(dataset.codec.label(token)) for token in split.ids[piece].tolist()]
     learned = [None] * len(labels) if split.learned is None else split.learned[piece].tolist()
@@ -250,7 +256,7 @@ def _lines(dataset: "Dataset", split: "Split", index: int, most: int) -> Iterato
     if line:
         yield _joined(line)
     if count > most:
-        yield style(f"… {count - most:,} more tokens", DIM, sys.stdout)
+        yield style(f"… {counted(count - most, 'more token')}", DIM, sys.stdout)
 
 
 def _joined(line: Sequence[tuple[str, bool | None]]) -> str:

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.settings import add_settings, read_settings
+from cutaway.cli.settings import add_settings, fine_tune_config
 from cutaway.cli.terminal import DIM, columns, note, safe, style
 from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError
@@ -42,13 +42,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Fine-tune, and show the model before and after. After SIGINT the exit code is 130; the run is saved."""
-    config = FineTuneConfig(**read_settings(options, FineTuneConfig))
+    config = fine_tune_config(options)
     try:
+        from cutaway.training.distributed import is_first_process
         from cutaway.training.finetuning import finetune
         from cutaway.training.loop import Silent
     except ModuleNotFoundError as error:
         raise EngineError("fine-tuning needs PyTorch: pip install 'cutaway[train]'") from error
     result = finetune(config, options.out, Silent() if options.json else TrainingProgress())
+    if not is_first_process():
+        return
     if options.json:
         write_json(_document(options.out, result))
     elif result.after is None:

@@ -1,11 +1,17 @@
 """The settings of a configuration as flags: a flag for each of its fields, in its groups."""
 
+import re
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
-from cutaway.training.config import convert, value_type
+from cutaway.errors import UsageError
+from cutaway.training.config import convert, flag, value_type
+from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.untrusted import quote_path
 
 
 def add_settings(parser: ArgumentParser, config: type, without: Container[str] = ()) -> None:
@@ -20,7 +26,7 @@ def add_settings(parser: ArgumentParser, config: type, without: Container[str] =
 
 
 def _add_setting(group: Any, setting: "Field[Any]") -> None:
-    flag = "--" + setting.name.replace("_", "-")
+    option = flag(setting.name)
     meaning = setting.metadata["help"]
     kind = value_type(setting)
     if setting.default not in (None, (), ""):
@@ -28,20 +34,24 @@ def _add_setting(group: Any, setting: "Field[Any]") -> None:
         meaning += f"; default: {default}"
     meaning = meaning.replace("%", "%%")
     if kind is bool:
-        group.add_argument(flag, action=BooleanOptionalAction, default=SUPPRESS, help=meaning)
+        group.add_argument(option, action=BooleanOptionalAction, default=SUPPRESS, help=meaning)
     elif kind in (int, float, str):
         metavar = "NAME" if kind is str else "N"
-        group.add_argument(flag, action=_StoreOnce, default=SUPPRESS, metavar=metavar, help=meaning)
+        group.add_argument(option, action=_StoreOnce, default=SUPPRESS, metavar=metavar, help=meaning)
     else:
         metavar = "DIR" if setting.name == "data" else "X"
-        group.add_argument(flag, action="extend", nargs="+", default=SUPPRESS, metavar=metavar, help=meaning)
+        group.add_argument(option, action="extend", nargs="+", default=SUPPRESS, metavar=metavar, help=meaning)
 
 
 class _StoreOnce(Action):
     """Stores a value; refuses a second one, which would otherwise silently replace it."""
 
     def __call__(
-        self, parser: ArgumentParser, namespace: Namespace, values: str | Sequence[Any] | None, flag: str | None = None
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: str | Sequence[Any] | None,
+        option: str | None = None,
     ) -> None:
         if hasattr(namespace, self.dest):
             raise ArgumentError(self, "given twice")
@@ -49,6 +59,41 @@ class _StoreOnce(Action):
 
 
 def read_settings(options: Namespace, config: type) -> dict[str, Any]:
-    """Return the values of the flags that were given. Raises UsageError for one of the wrong type."""
+    """Return the values of the flags that were given. Raises UsageError, which names the flag, for a wrong type."""
     given = vars(options)
-    return {setting.name: convert(setting, given[setting.name]) for setting in fields(config) if setting.name in given}
+    with named_as_given(config):
+        return {
+            setting.name: convert(setting, given[setting.name]) for setting in fields(config) if setting.name in given
+        }
+
+
+@contextmanager
+def named_as_given(config: type, path: Path | None = None, keys: Container[str] = ()) -> Iterator[None]:
+    """Enter a context in which a UsageError names settings as they were given: by `keys` of a file, or by their flags.
+
+    Names that are words too (`hold`) are settings at the beginning of a message only, before "must" or "needs".
+
+    >>> from cutaway.training.config import TrainingConfig
+    >>> with named_as_given(TrainingConfig, Path("small.toml"), keys=["batch_size"]):
+    ...     TrainingConfig(batch_size=4, micro_batch_size=8)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: small.toml: --micro-batch-size (8) must be at most batch_size (4)
+    """
+    names = [setting.name for setting in fields(config)]
+    compound = "|".join(name for name in names if "_" in name)
+    pattern = re.compile(rf"(?<![\w/.'-])({compound})(?![\w/.'-])|^({'|'.join(names)})(?= must | needs )")
+    try:
+        yield
+    except UsageError as error:
+        found = [match[0] for match in pattern.finditer(str(error))]
+        message = pattern.sub(lambda match: match[0] if match[0] in keys else flag(match[0]), str(error))
+        if path is not None and any(name in keys for name in found):
+            message = f"{quote_path(path)}: {message}"
+        raise UsageError(message) from None
+
+
+def fine_tune_config(options: Namespace) -> FineTuneConfig:
+    """Return the configuration of the flags. Raises UsageError, which names the flag, if it is invalid."""
+    settings = read_settings(options, FineTuneConfig)
+    with named_as_given(FineTuneConfig):
+        return FineTuneConfig(**settings)

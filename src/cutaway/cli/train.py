@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from cutaway.cli.arguments import add_json, write_json
-from cutaway.cli.settings import add_settings, read_settings
+from cutaway.cli.settings import add_settings, named_as_given, read_settings
 from cutaway.cli.terminal import note, safe
 from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError
@@ -34,9 +34,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def read_config(options: Namespace) -> TrainingConfig:
     """Read the settings of the TOML file, if one is given, and of the flags, which take precedence."""
-    document = {} if options.config is None else read_toml(options.config)
-    document |= read_settings(options, TrainingConfig)
-    return TrainingConfig.from_document(_shape(document.get("init", SCRATCH)) | document)
+    flags = read_settings(options, TrainingConfig)
+    file = {} if options.config is None else read_toml(options.config)
+    shape = _shape((file | flags).get("init", SCRATCH))
+    with named_as_given(TrainingConfig, options.config, file.keys() - flags.keys()):
+        return TrainingConfig.from_document(shape | file | flags)
 
 
 def _shape(init: object) -> dict[str, object]:

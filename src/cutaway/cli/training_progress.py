@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import DIM, columns, note, safe, style
+from cutaway.layout import counted
 
 if TYPE_CHECKING:
     from cutaway.training.trainer import Trainer
@@ -33,10 +34,11 @@ class TrainingProgress:
         config = trainer.config
         self.peak = measure_matmul_peak(trainer.device, config.dtype) * trainer.world.size
         n_params = trainer.model.config.n_params
-        steps = "" if config.step_limit is None else f", {config.step_limit:,} steps"
+        steps = "steps" if config.step_limit is None else counted(config.step_limit, "step")
+        limit = "" if config.max_time is None else f", at most {duration(config.max_time)}"
         self._print(
-            f"{n_params / 1e6:.1f}M parameters{steps} of {config.batch_size} x {config.n_ctx} tokens; {trainer.device} "
-            f"multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}"
+            f"{n_params / 1e6:.1f}M parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
+            f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}"
         )
 
     def event(self, event: Mapping[str, object]) -> None:
@@ -50,6 +52,10 @@ class TrainingProgress:
         """Print a line of its own."""
         self.line.clear()
         note(message)
+
+    def end(self) -> None:
+        """Remove the live line, so that what is printed next begins a line."""
+        self.line.clear()
 
     def _train(self, event: Mapping[str, object]) -> None:
         tokens = int(str(event["tokens"]))

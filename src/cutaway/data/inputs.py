@@ -1,5 +1,6 @@
 """Inputs of a prepared corpus: everything but the tokenizer that its bytes depend on."""
 
+import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from cutaway.checks import check_float, check_int
 from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot, make_lots
 from cutaway.data.sources import SourceFile, find_sources
+from cutaway.errors import UsageError
+from cutaway.untrusted import quote_path
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def find_inputs(
 ) -> Inputs:
     """Find the files of a corpus. `valid` is the share of documents that are drawn for validation, or the files.
 
-    Raises UsageError if one is missing, or a number out of range.
+    Raises UsageError if one is missing, or is both to train on and to validate on, or a number is out of range.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -58,5 +61,23 @@ def find_inputs(
     check_float("valid", share, 0, 0.5)
     sources = find_sources([Path(path) for path in files])
     if not isinstance(valid, int | float):
-        sources += find_sources([Path(path) for path in valid], "valid")
+        held = find_sources([Path(path) for path in valid], "valid")
+        _check_apart(sources, held)
+        sources += held
     return Inputs(tuple(sources), share, field, check_int("block_bytes", block_bytes, 1), part_bytes)
+
+
+def _check_apart(train: Sequence[SourceFile], valid: Sequence[SourceFile]) -> None:
+    """Raise UsageError if a file to validate on, or a copy of it, is to be trained on."""
+    of_size: dict[int, list[Path]] = {}
+    for source in train:
+        of_size.setdefault(source.n_bytes, []).append(source.path)
+    for held in valid:
+        for path in of_size.get(held.n_bytes, []) if held.n_bytes else []:
+            if not (path.samefile(held.path) or filecmp.cmp(path, held.path, shallow=False)):
+                continue
+            copy = "" if path == held.path else f", as {quote_path(path)},"
+            raise UsageError(
+                f"{quote_path(held.path)}: is to be validated on, and{copy} to be trained on; "
+                "take it out of one of them, or hold out a share with --valid 1%"
+            )

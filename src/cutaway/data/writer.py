@@ -6,6 +6,7 @@ manifest is written last, and takes its place.
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from cutaway.data.inputs import Inputs
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
 from cutaway.disk import hash_files, replacing_file, sync
 from cutaway.errors import UsageError
+from cutaway.layout import counted
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.untrusted import quote_path
 
@@ -84,10 +86,17 @@ class CorpusWriter:
         self._open.append(block)
 
     def finish(self) -> Manifest:
-        """Write the last shards and the manifest. Raises UsageError if a split that was asked for has no text."""
+        """Write the last shards and the manifest.
+
+        Raises UsageError if a split that was asked for has no text, after what was written is removed.
+        """
         if self._open:
             self._write_part()
-        self._check_not_empty()
+        try:
+            self._check_not_empty()
+        except UsageError:
+            self._discard()
+            raise
         parts = self._masked_parts()
         manifest = Manifest(
             tokenizer=self._tokenizer,
@@ -182,14 +191,30 @@ class CorpusWriter:
         return replace(split, shard=shard, masked=True)
 
     def _check_not_empty(self) -> None:
-        counts = {name: sum(name in part.splits for part in self._parts) for name in SPLITS}
-        if not counts["train"]:
-            raise UsageError(f"{quote_path(self.directory)}: no text to train on in {len(self._inputs.sources)} files")
-        if self._inputs.valid_share and not counts["valid"]:
+        splits = {name: [part.splits[name].shard for part in self._parts if name in part.splits] for name in SPLITS}
+        share = self._inputs.valid_share
+        if not splits["train"]:
+            n_files = counted(sum(source.split != "valid" for source in self._inputs.sources), "file")
+            drawn = "; all of it was drawn for valid, so give a smaller share" if splits["valid"] and share else ""
+            raise UsageError(f"no text to train on in {n_files}{drawn}")
+        held = sum(source.split == "valid" for source in self._inputs.sources)
+        if held and not splits["valid"]:
+            raise UsageError(f"no text to validate on in {counted(held, 'file')}")
+        if share and not splits["valid"]:
+            n_documents = counted(sum(shard.documents for shard in splits["train"]), "document")
             raise UsageError(
-                f"{quote_path(self.directory)}: no document was drawn for valid; "
-                "prepare again in another directory with a larger share, or give --valid a file"
+                f"--valid {100 * share:g}% draws none of {n_documents}; give a larger share, or a file to validate on"
             )
+
+    def _discard(self) -> None:
+        """Remove what was written, so that nothing is in the way of the next preparation."""
+        (self.directory / PROGRESS).unlink()
+        for split in (split for part in self._parts for split in part.splits.values()):
+            for path in self._files(split.shard, split.masked):
+                path.unlink(missing_ok=True)
+        shutil.rmtree(self.directory / TOKENIZER)
+        if not any(self.directory.iterdir()):
+            self.directory.rmdir()
 
     def _files(self, shard: ShardEntry, masked: bool) -> list[Path]:
         stem = shard.file.removesuffix(TOKENS)

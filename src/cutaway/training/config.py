@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cutaway.checks import check_float, check_int
+from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
-from cutaway.untrusted import quote, quote_path
+from cutaway.untrusted import quote, quote_name, quote_path
 
 SCRATCH = "scratch"  # as `init`: start from GPT-2's random initialisation
 DEFAULT_STEPS = 1000  # of a run for which neither steps nor time are given
@@ -27,6 +28,7 @@ CHOICES = {
     "schedule": ("hold", "cosine"),
     "dtype": ("float32", "bfloat16"),
     "parallel": ("ddp", "fsdp"),
+    "on_save_error": ("stop", "continue"),
 }
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -83,6 +85,8 @@ class TrainingConfig:
     save_every: int = _setting(100, "steps between checkpoints; 0: only at the end", "reports")
     keep_last: int = _setting(2, "number of latest checkpoints to keep", "reports")
     keep_best: bool = _setting(True, "also keep the checkpoint with the lowest validation loss", "reports")
+    on_save_error: str = _setting("stop", "stop or continue if a checkpoint or the log cannot be written", "reports")
+    strict: bool = _setting(False, "refuse to resume from an older checkpoint if the newest is damaged", "reports")
     tensorboard: bool = _setting(False, "write event files for TensorBoard", "reports")
     seed: int = _setting(1, "random seed of weights, batches, dropout and sampled softmax")
 
@@ -102,8 +106,9 @@ class TrainingConfig:
             raise UsageError(f"short_ctx ({self.short_ctx}) must be at most n_ctx ({self.n_ctx})")
         if self.weights and len(self.weights) != len(self.data):
             raise UsageError(
-                f"weights: {len(self.weights)} for {len(self.data)} directories of data; give one for each"
+                f"weights must be as many as the directories of data: they are {len(self.weights)} for {len(self.data)}"
             )
+        GPT2Config(n_ctx=self.n_ctx, n_embd=self.n_embd, n_head=self.n_head, n_layer=self.n_layer)  # raises UsageError
 
     @property
     def micro_rows(self) -> int:
@@ -131,31 +136,76 @@ class TrainingConfig:
         Traceback (most recent call last):
         cutaway.errors.UsageError: unknown setting 'n_layers'; did you mean n_layer?
         """
-        known = {setting.name: setting for setting in fields(cls)}
-        for name in document:
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                raise UsageError(f"unknown setting {quote(name)}{f'; did you mean {near[0]}?' if near else ''}")
-        values: dict[str, Any] = {name: convert(known[name], value) for name, value in document.items()}
-        return cls(**values)
+        return cls(**_values(document))
+
+
+def _values(document: Mapping[str, object]) -> dict[str, Any]:
+    known = {setting.name: setting for setting in fields(TrainingConfig)}
+    for name in document:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise UsageError(f"unknown setting {quote(name)}{f'; did you mean {near[0]}?' if near else ''}")
+    return {name: convert(known[name], value) for name, value in document.items()}
 
 
 def read_toml(path: Path) -> dict[str, object]:
-    """Read the settings of a TOML file. Raises UsageError if it cannot be read or is not TOML.
+    """Read the settings of a TOML file, converted to the types of `TrainingConfig`.
+
+    Raises UsageError, which names the file and the key, if it cannot be read, is not TOML, or has other keys or types.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
     ...     path = Path(directory) / "small.toml"
     ...     _ = path.write_text('n_layer = 2\\nmax_time = "30m"\\n')
     ...     read_toml(path)
-    {'n_layer': 2, 'max_time': '30m'}
+    {'n_layer': 2, 'max_time': 1800.0}
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {quote_path(path)}: {error.strerror}") from None
     except ValueError as error:  # of TOML, or of UTF-8
         raise UsageError(f"{quote_path(path)}: not TOML: {error}") from None
+    for name, value in document.items():
+        if isinstance(value, dict):
+            table = f"[{quote_name(name)}]"
+            key = quote_name(next(iter(value), "n_layer"))
+            raise UsageError(
+                f"{quote_path(path)}: {table}: settings are in no table; write {key} = ... without {table}"
+            )
+    try:
+        return _values(document)
+    except UsageError as error:
+        raise UsageError(f"{quote_path(path)}: {error}") from None
+
+
+def flag(name: str) -> str:
+    """Return the flag of a setting.
+
+    >>> flag("n_layer")
+    '--n-layer'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def show_flags(settings: Mapping[str, object]) -> str:
+    """Show settings as they are typed; one that is None or has no items is not given.
+
+    >>> show_flags({"lr": 0.1, "compile": False, "threads": None, "weights": (3.0, 1.0)})
+    '--lr 0.1, --no-compile, no --threads, --weights 3 1'
+    """
+    return ", ".join(_show_flag(name, value) for name, value in settings.items())
+
+
+def _show_flag(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return flag(name) if value else f"--no{flag(name)[1:]}"
+    items = value if isinstance(value, tuple | list) else () if value in (None, "") else (value,)
+    if not items:
+        return f"no {flag(name)}"
+    return " ".join(
+        [flag(name), *(f"{item:g}" if isinstance(item, float) else quote_name(str(item)) for item in items)]
+    )
 
 
 def convert(setting: "Field[Any]", value: object) -> object:
@@ -182,16 +232,14 @@ def value_type(setting: "Field[Any]") -> object:
     return setting.type
 
 
-def parse_duration(text: str) -> float:
-    """Parse a duration into seconds. Raises UsageError if it is invalid.
+def parse_duration(text: str) -> float | None:
+    """Parse a duration into seconds; None if it is invalid.
 
-    >>> parse_duration("90"), parse_duration("1.5h")
-    (90.0, 5400.0)
+    >>> parse_duration("90"), parse_duration("1.5h"), parse_duration("soon")
+    (90.0, 5400.0, None)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None:
-        raise UsageError(f"a duration must look like 90s, 30m or 9h, not {quote(text)}")
-    return float(match[1]) * _UNITS[match[2]]
+    return float(match[1]) * _UNITS[match[2]] if match else None
 
 
 def _integer(name: str, value: object) -> object:
@@ -202,7 +250,10 @@ def _integer(name: str, value: object) -> object:
 
 def _number(name: str, value: object) -> object:
     if isinstance(value, str) and name == "max_time":
-        return parse_duration(value)
+        seconds = parse_duration(value)
+        if seconds is None:
+            raise UsageError(f"{name} must be a duration such as 90s, 30m or 9h, not {quote(value)}")
+        return seconds
     if isinstance(value, str):
         try:
             value = float(value)

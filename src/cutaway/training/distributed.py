@@ -79,7 +79,7 @@ class World:
     def check_rows(self, n_rows: int) -> None:
         """Raise UsageError unless the rows of a batch can be divided evenly."""
         if n_rows % self.size:
-            raise UsageError(f"batch_size ({n_rows}) must be a multiple of the number of processes ({self.size})")
+            raise UsageError(f"--batch-size ({n_rows}) must be a multiple of the number of processes ({self.size})")
 
     def share(self, items: Sequence[T]) -> Iterator[tuple[T, bool]]:
         """Yield this process's items, equally many in each process; with False one that is only there as padding.

@@ -77,6 +77,8 @@ class FineTuneConfig:
     sample_prompt: str | None = _as_in_training(
         "sample_prompt", None, "prompt of the samples; default: prompts of the examples"
     )
+    on_save_error: str = _as_in_training("on_save_error", "stop")
+    strict: bool = _as_in_training("strict", False)
     tensorboard: bool = _as_in_training("tensorboard", False)
     seed: int = _as_in_training("seed", 1, "random seed of batches, dropout, LoRA and sampled softmax")
 
@@ -92,7 +94,7 @@ class FineTuneConfig:
         check_float("lora_alpha", self.lora_alpha, 1e-6, 1e6)
         if not 0 <= check_float("lora_dropout", self.lora_dropout, 0, 1) < 1:
             raise UsageError("lora_dropout must be below 1")
-        find_targets(self.lora_targets)
+        _check_targets(self.lora_targets)
         if self.merge and self.method != "lora":
             raise UsageError("merge needs the method lora: the others always write a whole model")
         if self.from_scratch and self.method != "full":
@@ -100,7 +102,8 @@ class FineTuneConfig:
         if check_float("share", self.share, 0, 1) == 0:
             raise UsageError("share must be above 0")
         self.valid_share  # noqa: B018  # raises UsageError if it is invalid
-        self.training_config(GPT2Config(), 1.0)  # and so does this for the rest
+        shape = GPT2Config() if self.n_ctx is None else GPT2Config(n_ctx=self.n_ctx)
+        self.training_config(shape, 1.0)  # and so does this for the rest
 
     @property
     def peak_lr(self) -> float:
@@ -159,3 +162,10 @@ class FineTuneConfig:
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         paths = {"data": self.data} | ({} if self.valid.endswith("%") else {"valid": self.valid})
         return values | {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}
+
+
+def _check_targets(names: tuple[str, ...]) -> None:
+    try:
+        find_targets(names)
+    except UsageError as error:
+        raise UsageError(f"lora_targets must be matrices of a block: {error}") from None

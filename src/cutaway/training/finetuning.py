@@ -6,6 +6,7 @@ run ends early when the validation loss has not improved for some evaluations.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 
 from cutaway.checkpoints import Checkpoint, open_source
-from cutaway.checkpoints.adapter import save_adapter
+from cutaway.checkpoints.adapter import remove_adapter, save_adapter
+from cutaway.checkpoints.save import remove_checkpoint
+from cutaway.disk import replacing_file
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import generate
@@ -24,13 +27,15 @@ from cutaway.generation.config_json import generation_config_json, read_generati
 from cutaway.generation.stream import collect
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.copy_rate import copy_rate
+from cutaway.training.distributed import World, joined
 from cutaway.training.finetune_config import FineTuneConfig
-from cutaway.training.loop import Observer, Outcome, resume_or_begin, run_to_end
+from cutaway.training.loop import Observer, Outcome, Silent, read_state, resume_or_begin, run_to_end
 from cutaway.training.material import SAMPLES, Material, open_material
-from cutaway.training.model import find_device
+from cutaway.training.model import process_device
+from cutaway.training.resumption import Difference, note_surroundings, refuse_differences, run_about
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.tuners import FineTuner, LoRATuner, base_name, make_tuner
-from cutaway.untrusted import quote, quote_path, read_object
+from cutaway.untrusted import quote_name, read_object
 
 BEFORE = "before.json"
 AFTER = "after.json"
@@ -39,7 +44,19 @@ SAMPLE = GenerationConfig(max_new_tokens=96, temperature=0.8, top_p=0.95)
 
 # Settings that may change when a run is resumed: they do not affect the computation, or its rounding only.
 MAY_CHANGE = frozenset(
-    {"model", "data", "valid", "tensorboard", "sample_prompt", "threads", "device", "micro_batch_size"}
+    {
+        "model",
+        "data",
+        "valid",
+        "tensorboard",
+        "sample_prompt",
+        "merge",
+        "on_save_error",
+        "strict",
+        "threads",
+        "device",
+        "micro_batch_size",
+    }
     | {"dtype", "activation_checkpointing"}
 )
 
@@ -57,7 +74,8 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
     """Fine-tune as configured in a run directory, from its last checkpoint if it has one, to the end or a signal.
 
     Raises UsageError, before anything is written, for what cannot be trained on, and RunError for what goes wrong in
-    the run.
+    the run. Under torchrun all of its processes train together, with DDP; errors are printed here and end them with
+    SystemExit.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.checkpoints import ArrayWeights, save_checkpoint
@@ -75,7 +93,12 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
     >>> result.outcome.steps, result.after["valid_loss"] < result.before["valid_loss"]
     (2, True)
     """
-    device = find_device(config.device)
+    with joined("ddp") as world:
+        return _finetune(config, directory, observer if world.is_first else Silent(), world)
+
+
+def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world: World) -> Result:
+    device = process_device(config.device, world)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     base = open_source(config.model)
@@ -84,22 +107,26 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
         raise UsageError(f"{config.model} has no tokenizer files: put them beside its weights")
     n_ctx = config.training_config(base.config, 1.0).n_ctx
     material = open_material(config, codec, n_ctx)
-    trainer = make_tuner(config, base, codec, material, device)
-    with RunDirectory.open(directory, observer.note) as run:
-        saved = run.newest()
-        _check_resumable(config, material, saved)
-        run.write_config(config.to_document())
+    trainer = make_tuner(config, base, codec, material, device, world)
+    with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
+        saved = None if run is None else run.newest(strict=config.strict)
+        if saved is not None:
+            _check_resumable(config, material, saved)
+            note_surroundings(saved, world.size, observer.note)
+        if run is not None:
+            run.write_config(config.to_document())
         observer.note(material.summary)
         observer.note(trainer.summary())
         describe = partial(_describe, trainer, codec, material)
-        before = _before(describe, directory / BEFORE)
+        before = _before(describe, directory / BEFORE, world)
         resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, material.bytes_per_token)
         outcome = run_to_end(trainer, run, observer, partial(_finish, trainer, base, run))
-        if outcome.model is None:
+        if outcome.signal is not None:
             return Result(outcome, before, None)
         after = {**describe(), "step": trainer.best[0] if trainer.best else trainer.steps}
-        _write_json(directory / AFTER, after)
+        if run is not None:
+            _write_json(directory / AFTER, after)
         if (after["copy_rate"] or 0) >= COPIES:
             observer.note(
                 f"warning: {after['copy_rate']:.0%} of the 8-grams of the samples occur in the training text: "
@@ -108,39 +135,35 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
         return Result(outcome, before, after)
 
 
-def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedCheckpoint | None) -> None:
-    if saved is None:
-        return
-    place = quote_path(saved.directory.parent.parent)
-    about = saved.document.get("about")
-    begun = about.get("finetune") if isinstance(about, dict) else None
-    if not isinstance(about, dict) or not isinstance(begun, dict):
-        raise UsageError(f"{place}: is not a fine-tuning run: use another --out")
-    if about.get("digest") != material.digest:
-        raise UsageError(f"{place}: the run was started on other data: use another --out")
+def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedCheckpoint) -> None:
+    about = run_about(saved, "finetune")
+    begun = about["finetune"]
+    others = [] if about.get("digest") == material.digest else ["on other data"]
     if base_name(str(begun.get("model"))) != base_name(config.model):
-        raise UsageError(f"{place}: the run was started from the model {begun.get('model')}: use another --out")
-    for name, now in config.to_document().items():
-        if name not in MAY_CHANGE and begun.get(name) != now:
-            raise UsageError(
-                f"{place}: the run has {name} {quote(begun.get(name))}, not {quote(now)}: use another --out"
-            )
+        others.append(f"from the model {quote_name(str(begun.get('model')))}")
+    refuse_differences(saved, Difference.between(begun, config.to_document(), without=MAY_CHANGE), others)
 
 
-def _before(describe: Callable[[], dict[str, Any]], path: Path) -> Mapping[str, Any]:
+def _before(describe: Callable[[], dict[str, Any]], path: Path, world: World) -> Mapping[str, Any]:
     """Describe the model before the first step; a run that is resumed reads what it said then."""
-    if not path.exists():
-        _write_json(path, describe())
-    return read_object(path)
+    if not world.broadcast(path.exists()):
+        found = describe()
+        if world.is_first:
+            _write_json(path, found)
+        return found
+    return read_object(path) if world.is_first else {}
 
 
 def _write_json(path: Path, document: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing_file(path) as file:
+        file.write((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str, Any]:
-    """Measure the model as it is: validation loss, and samples with their copy rate."""
+    """Measure the model as it is: validation loss, and samples with their copy rate, which process 0 alone takes."""
     found = {name: value for name, value in trainer.evaluate().items() if name != "sample"}
+    if not trainer.world.is_first:
+        return {**found, "copy_rate": None, "samples": []}
     engine = PyTorchEngine.from_module(trainer.model.eval())
     prompts = [material.prompts[i % len(material.prompts)] for i in range(SAMPLES)]
     ids = [codec.encode(prompt) or [codec.bos or 0] for prompt in prompts]
@@ -152,13 +175,22 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
     return {**found, "copy_rate": float(np.mean(rates)) if rates else None, "samples": samples}
 
 
-def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory) -> Path:
-    """Write the best weights to RUN/model: a model, or an adapter alone. The trainer holds them afterwards."""
+def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory | None) -> Path | None:
+    """Write the best weights to RUN/model: a model, or an adapter alone, in place of what a run that has ended before
+    left there. The trainer holds them afterwards, in all processes.
+    """
     if trainer.best is not None and trainer.best[0] != trainer.steps:
-        trainer.read(run.checkpoint(trainer.best[0]))
+        weights, arrays, _ = read_state(trainer, None if run is None else run.checkpoint(trainer.best[0]))
+        trainer.read(weights, arrays)
+    if run is None:
+        trainer.give_weights()
+        return None
     if isinstance(trainer, LoRATuner) and not trainer.settings.merge:
         path = run.path / "model"
+        remove_checkpoint(path)
         save_adapter(path, trainer.adapter())
         return path
     settings = generation_config_json(read_generation_config(base.path, base.config.n_vocab))
-    return run.finish(trainer.weights(), trainer.codec, settings)
+    path = run.finish(trainer.weights(), trainer.codec, settings)
+    remove_adapter(path)
+    return path

@@ -1,14 +1,14 @@
 """A run from its first step, or its last checkpoint, to its end: evaluations, checkpoints, the log, signals."""
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
 from cutaway.checkpoints import ArrayWeights, Weights
-from cutaway.errors import CheckpointError, RunError
+from cutaway.errors import CheckpointError, RunError, WriteError
 from cutaway.training.memory import keep_freed_memory
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.signals import StopSignals
@@ -31,6 +31,9 @@ class Observer(Protocol):
     def note(self, message: str) -> None:
         """Take a line that a person should read."""
 
+    def end(self) -> None:
+        """End: the session has no more events, whether it finished, failed or was stopped."""
+
 
 class Silent:
     """An observer that prints nothing: that of a command whose result is JSON, and of all processes but the first."""
@@ -42,6 +45,9 @@ class Silent:
         """Print nothing."""
 
     def note(self, message: str) -> None:
+        """Print nothing."""
+
+    def end(self) -> None:
         """Print nothing."""
 
 
@@ -80,7 +86,7 @@ def resume(trainer: Trainer, saved: SavedCheckpoint | None, run: RunDirectory | 
     (3, 24)
     """
     try:
-        trainer.restore(*_read_state(trainer, saved))
+        trainer.restore(*read_state(trainer, saved))
     except CheckpointError as error:
         raise RunError(str(error) if saved is None else f"{quote_path(saved.directory)}: {error}") from None
     if saved is not None and run is not None:
@@ -114,9 +120,16 @@ def resume_or_begin(
         run.rewind_metrics(0)  # a run killed before its first checkpoint leaves a log
 
 
-def _read_state(
+def read_state(
     trainer: Trainer, saved: SavedCheckpoint | None
 ) -> tuple[Weights, Mapping[str, Array], Mapping[str, object]]:
+    """Return weights, arrays and document of a checkpoint. All processes call it, as `resume`.
+
+    >>> from types import SimpleNamespace
+    >>> saved = SimpleNamespace(weights=lambda: "weights", arrays=dict, document={"step": 1})
+    >>> read_state(SimpleNamespace(world=SimpleNamespace(size=1)), saved)
+    ('weights', {}, {'step': 1})
+    """
     world = trainer.world
     if saved is not None and world.size == 1:
         return saved.weights(), saved.arrays(), saved.document
@@ -129,7 +142,7 @@ def _read_state(
 
 
 def run_to_end(
-    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[], Path] | None = None
+    trainer: Trainer, run: RunDirectory | None, observer: Observer, finish: Callable[[], Path | None] | None = None
 ) -> Outcome:
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
@@ -160,7 +173,7 @@ def run_to_end(
         while not trainer.done:
             request = trainer.world.agree(signals)
             if request.stop is not None:
-                loop.save()
+                loop.save(is_last=True)
                 return Outcome(trainer.steps, None, request.stop)
             loop.step(request.save)
         return Outcome(trainer.steps, finish() if finish else loop.finish(), None)
@@ -173,6 +186,7 @@ class _Loop:
         self.observer = observer
         self.tensorboard = EventWriter(run.path, trainer.steps) if run and trainer.config.tensorboard else None
         self.saved = trainer.restored  # the step of the last checkpoint
+        self.trouble = ""  # the last error that did not stop the run
 
     def step(self, wants_save: bool) -> None:
         """Take a step, then evaluate and save if that is due."""
@@ -206,20 +220,40 @@ class _Loop:
         trainer.best = (trainer.steps, loss)
         return True
 
-    def save(self) -> None:
-        """Save a checkpoint of the last step unless there is one, then delete those that are not to be kept."""
+    def save(self, *, is_last: bool = False) -> None:
+        """Save a checkpoint of the last step unless there is one, then delete those that are not to be kept.
+
+        Raises RunError if it cannot be saved, unless the run is to continue and this is not its last one.
+        """
         trainer = self.trainer
         if self.saved == trainer.steps:
             return
-        self.saved = trainer.steps
         if self.run is None:
             trainer.give_weights()
-            trainer.arrays()
-            return
-        self.run.save(trainer.steps, trainer.weights(), trainer.arrays(), trainer.state(), trainer.codec)
-        self.observer.event({"step": trainer.steps, "kind": "save"})
-        best = trainer.best[0] if trainer.best and trainer.config.keep_best else None
-        self.run.prune(trainer.config.keep_last, best)
+        weights = None if self.run is None else trainer.weights()
+        arrays = trainer.arrays()
+        is_saved = False
+        if self.run is not None and weights is not None:
+            with self._tolerating(may_continue=not is_last):
+                self.run.save(trainer.steps, weights, arrays, trainer.state(), trainer.codec)
+                is_saved = True
+                self.observer.event({"step": trainer.steps, "kind": "save"})
+                best = trainer.best[0] if trainer.best and trainer.config.keep_best else None
+                self.run.prune(trainer.config.keep_last, best)
+        if trainer.world.broadcast(is_saved):
+            self.saved = trainer.steps
+
+    @contextmanager
+    def _tolerating(self, *, may_continue: bool = True) -> Iterator[None]:
+        """Enter a context in which an error of writing is a note if the run is to continue, the same one once."""
+        try:
+            yield
+        except WriteError as error:
+            if not may_continue or self.trainer.config.on_save_error != "continue":
+                raise
+            if self.trouble != str(error):
+                self.observer.note(f"warning: {error}; training continues")
+            self.trouble = str(error)
 
     def finish(self) -> Path | None:
         """Evaluate the weights to keep where they are not the last ones, and write them."""
@@ -240,14 +274,16 @@ class _Loop:
         """Log an event, and pass it to the observer, which may end the run in all processes."""
         trainer = self.trainer
         if self.run is not None:
-            self.run.append_metrics(event)
+            with self._tolerating():
+                self.run.append_metrics(event)
             if self.tensorboard is not None:
                 self.tensorboard.write(event)
             self.observer.event(event)
         trainer.stopping = bool(trainer.world.largest(trainer.stopping)[0])
 
     def close(self) -> None:
-        """Close the event file for TensorBoard, if there is one."""
+        """End the observer, and close the event file for TensorBoard, if there is one."""
+        self.observer.end()
         if self.tensorboard is not None:
             self.tensorboard.close()
 

@@ -13,9 +13,12 @@ from cutaway.data.batches import BatchSource, Rows, Windows, padded_batches
 from cutaway.data.dataset import Split
 from cutaway.data.examples import ExampleSet, make_examples
 from cutaway.data.records import Record, Turn, is_json_lines, read_records, split_records, take_share
+from cutaway.errors import UsageError
+from cutaway.layout import counted
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.trainer import Validation
+from cutaway.untrusted import quote_path
 
 SAMPLES = 3
 
@@ -58,14 +61,21 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
     ...     path = Path(directory) / "robots.jsonl"
     ...     _ = path.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
     ...     open_material(FineTuneConfig(data=str(path), valid="50%"), Tokenizer.gpt2(), n_ctx=16).summary
-    '6 tokens to learn in 1 examples, 1 to validate on'
+    '6 tokens to learn in 1 example, 1 to validate on'
     """
     path = Path(config.data).expanduser()
     records = read_records(path)
     share = config.valid_share
+    n_both = 0
     if share is None:
         train = records
         held = read_records(Path(config.valid).expanduser())
+        n_both = _count_common(held, records)
+        if n_both == len(held):
+            raise UsageError(
+                f"{quote_path(Path(config.valid))}: every example in it is in {quote_path(path)} too: "
+                "validate on other examples, or hold out a share of these with --valid 5%"
+            )
     else:
         train, held = split_records(records, share)
     train = take_share(train, config.share)
@@ -77,13 +87,16 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
     made = make_examples(train, codec, n_ctx)
     source, texts, rows = _source(train, made, codec, n_ctx, config.seed, is_text=is_text)
     n_valid = 0 if valid is None else len(valid.examples)
-    summary = f"{made.n_learned:,} tokens to learn in {len(made.examples):,} examples, {n_valid:,} to validate on"
+    examples = counted(len(made.examples), "example")
+    summary = f"{counted(made.n_learned, 'token')} to learn in {examples}, {n_valid:,} to validate on"
     truncated = made.n_truncated + (0 if valid is None else valid.n_truncated)
     literals = made.n_literals + (0 if valid is None else valid.n_literals)
+    if n_both:
+        summary += f"; {n_both:,} of those to validate on are to be trained on too"
     if truncated:
-        summary += f"; {truncated:,} prompts truncated on the left to fit"
+        summary += f"; {counted(truncated, 'prompt')} truncated on the left to fit"
     if literals:
-        summary += f"; {literals:,} names of control tokens in the texts are encoded as text"
+        summary += f"; control tokens occur by name in the texts, {counted(literals, 'time')}, as plain text"
     prompts = [turn.prompt for record in (*held, *train) for turn in record.turns if turn.prompt][:SAMPLES]
     if config.sample_prompt is not None:
         prompts = [config.sample_prompt]
@@ -97,6 +110,11 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
         digest,
         summary,
     )
+
+
+def _count_common(held: Sequence[Record], records: Sequence[Record]) -> int:
+    digests = {record.digest for record in records}
+    return sum(record.digest in digests for record in held)
 
 
 def shorten(prompt: str, codec: Codec, n_tokens: int) -> str:

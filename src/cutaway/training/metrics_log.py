@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cutaway.disk import sync
-from cutaway.errors import CheckpointError, RunError
+from cutaway.errors import CheckpointError, RunError, WriteError
 from cutaway.untrusted import parse_object, quote_path
 
 NAME = "metrics.jsonl"
@@ -92,7 +92,7 @@ class MetricsLog:
         try:
             yield
         except OSError as error:
-            raise RunError(f"{quote_path(self.path)}: {what}: {error.strerror}") from None
+            raise WriteError(f"{quote_path(self.path)}: {what}: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the file; appending opens it again."""

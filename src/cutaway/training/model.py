@@ -8,6 +8,7 @@ from cutaway.engines.pytorch.engine import best_device
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
 from cutaway.training.config import TrainingConfig
+from cutaway.training.distributed import World
 from cutaway.untrusted import quote
 
 
@@ -23,6 +24,22 @@ def find_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):
         raise UsageError(f"PyTorch finds no device {quote(name)} here; train with --device cpu") from None
+
+
+def process_device(name: str, world: World) -> torch.device:
+    """Return this process's own device of a name, and select it. Raises UsageError if a machine has too few GPUs.
+
+    >>> process_device("cpu", World(rank=1, size=2, local_rank=1))
+    device(type='cpu')
+    """
+    device = find_device(name)
+    if device.type != "cuda" or world.size == 1:
+        return device
+    count = torch.cuda.device_count()
+    if world.local_rank >= count:
+        raise UsageError(f"{count} GPUs are too few here: start one process for each with --nproc-per-node {count}")
+    torch.cuda.set_device(world.local_rank)
+    return torch.device("cuda", world.local_rank)
 
 
 def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, init: Weights | None) -> GPT2:

@@ -1,12 +1,11 @@
 """A run from its configuration: the corpora that it reads, its model, and what may change when it is resumed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +14,31 @@ from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.config import GPT2Config
 from cutaway.data.batches import Windows, evaluation_windows
 from cutaway.data.dataset import Dataset, open_dataset
-from cutaway.errors import RunError, UsageError
-from cutaway.training.config import SCRATCH, TrainingConfig
+from cutaway.errors import UsageError
+from cutaway.layout import counted
+from cutaway.training.config import SCRATCH, TrainingConfig, flag
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
-from cutaway.training.model import find_device, make_model
+from cutaway.training.model import make_model, process_device
+from cutaway.training.resumption import (
+    Difference,
+    note_surroundings,
+    refuse_differences,
+    run_about,
+    run_place,
+    saved_part,
+)
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.trainer import Trainer, Validation
-from cutaway.untrusted import quote, quote_path
+from cutaway.untrusted import quote_path
 
 COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
 
 # Settings that do not affect the computation, and those that affect its rounding only.
 REPORTS = frozenset(
     {"eval_every", "eval_tokens", "sample_prompt", "save_every", "keep_last", "keep_best", "tensorboard", "data"}
+    | {"on_save_error", "strict"}
 )
 ROUNDING = frozenset(
     {"micro_batch_size", "dtype", "parallel", "compile", "activation_checkpointing", "device", "threads"}
@@ -135,7 +144,7 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
 
 
 def _train(config: TrainingConfig, directory: Path, observer: Observer, world: World) -> Outcome:
-    device = _device(config, world)
+    device = process_device(config.device, world)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if device.type == "cuda":
@@ -148,10 +157,10 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
     with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
-        saved = None if run is None else run.newest()
+        saved = None if run is None else run.newest(strict=config.strict)
         if saved is not None:
             check_resumable(config, corpus.hashes(), saved, observer.note)
-            _note_processes(saved, world, observer)
+            note_surroundings(saved, world.size, observer.note)
         if run is not None:
             run.write_config(config.to_document())
         model = make_model(config, shape, device, None if saved else init)
@@ -168,23 +177,6 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
         resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
-
-
-def _note_processes(saved: SavedCheckpoint, world: World, observer: Observer) -> None:
-    before = saved.document.get("processes")
-    if before != world.size:
-        observer.note(f"processes were {before} and are {world.size}: the run continues, but not bit for bit")
-
-
-def _device(config: TrainingConfig, world: World) -> torch.device:
-    device = find_device(config.device)
-    if device.type != "cuda" or world.size == 1:
-        return device
-    count = torch.cuda.device_count()
-    if world.local_rank >= count:
-        raise UsageError(f"{count} GPUs are too few here: start one process for each with --nproc-per-node {count}")
-    torch.cuda.set_device(world.local_rank)
-    return torch.device("cuda", world.local_rank)
 
 
 def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None) -> GPT2Config:
@@ -210,14 +202,16 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
     shape = init.config
     if shape.n_vocab < n_vocab:
         raise UsageError(
-            f"init: {config.init} has {shape.n_vocab} tokens, the data {n_vocab}: prepare it for the model"
+            f"{config.init}, the --init model, has {counted(shape.n_vocab, 'token')}, and the data {n_vocab:,}: "
+            f"prepare it with --tokenizer {config.init}"
         )
     _check_tokenizer(config, corpus.datasets[0], init)
     for name in ("n_layer", "n_head", "n_embd"):
-        if getattr(config, name) != getattr(shape, name):
-            raise UsageError(f"init: {config.init} has {name} {getattr(shape, name)}, not {getattr(config, name)}")
+        own = getattr(shape, name)
+        if getattr(config, name) != own:
+            raise UsageError(f"{flag(name)} must be {own}, as in {config.init}, not {getattr(config, name)}")
     if config.n_ctx > shape.n_ctx:
-        raise UsageError(f"n_ctx ({config.n_ctx}) must be at most that of {config.init} ({shape.n_ctx})")
+        raise UsageError(f"--n-ctx ({config.n_ctx}) must be at most that of {config.init} ({shape.n_ctx})")
     return shape
 
 
@@ -234,9 +228,8 @@ def _check_tokenizer(config: TrainingConfig, data: Dataset, init: Checkpoint) ->
 def check_resumable(
     config: TrainingConfig, corpora: Sequence[str], saved: SavedCheckpoint, note: Callable[[str], None]
 ) -> None:
-    """Raise UsageError unless a configuration continues a run: every step so far would have been the same.
-
-    `note` is given a line for each setting that changes rounding only.
+    """Raise UsageError, which names all that differs, unless a configuration continues a run: every step so far would
+    have been the same. `note` is given a line for settings that change rounding only.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.checkpoints import ArrayWeights
@@ -246,26 +239,21 @@ def check_resumable(
     >>> with TemporaryDirectory() as directory, RunDirectory.open(directory) as run:
     ...     _ = run.save(100, ArrayWeights(shape, ones), {"momentum": np.zeros(2)}, document)
     ...     check_resumable(TrainingConfig(threads=1), [], run.newest(), note=print)
-    threads was none and is 1: the run continues, but not bit for bit
+    --threads 1 instead of no --threads: the run continues, but not bit for bit
     """
-    place = quote_path(saved.directory.parent.parent)
-    begun = TrainingConfig.from_document(_part(saved, "config"))
-    if _part(saved, "about").get("corpora") != list(corpora):
-        raise UsageError(f"{place}: the run was started on other data: use another --out")
-    for field in fields(TrainingConfig):
-        name = field.name
-        before = getattr(begun, name)
-        now = getattr(config, name)
-        if before == now or name in REPORTS or name in SCHEDULE:
-            continue
-        if name not in ROUNDING:
-            raise UsageError(f"{place}: the run has {name} {_show(before)}, not {_show(now)}: use another --out")
-        note(f"{name} was {_show(before)} and is {_show(now)}: the run continues, but not bit for bit")
-    _check_schedule(config, begun, saved, place)
+    about = run_about(saved, "train")
+    begun = TrainingConfig.from_document(saved_part(saved, "config"))
+    fixed = Difference.between(begun.to_document(), config.to_document(), without=REPORTS | SCHEDULE | ROUNDING)
+    refuse_differences(saved, fixed, [] if about.get("corpora") == list(corpora) else ["on other data"])
+    rounding = Difference.between(begun.to_document(), config.to_document(), without=REPORTS | SCHEDULE)
+    if rounding:
+        note(f"{rounding}: the run continues, but not bit for bit")
+    _check_schedule(config, begun, saved)
 
 
-def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedCheckpoint, place: str) -> None:
-    changed = [name for name in sorted(SCHEDULE) if getattr(begun, name) != getattr(config, name)]
+def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedCheckpoint) -> None:
+    other = {field.name for field in fields(TrainingConfig)} - SCHEDULE
+    changed = Difference.between(begun.to_document(), config.to_document(), without=other)
     if not changed:
         return
     seconds = float(str(saved.document["seconds"]))
@@ -275,18 +263,6 @@ def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedC
         spent = seconds * step / saved.step  # where the clock drives the schedule; exact otherwise
         if old.plan(step, old.progress(step, spent)) != new.plan(step, new.progress(step, spent)):
             raise UsageError(
-                f"{place}: with {changed[0]} {_show(getattr(config, changed[0]))} instead of "
-                f"{_show(getattr(begun, changed[0]))} step {step + 1} of the {saved.step} taken would have been "
+                f"{run_place(saved)}: with {changed}, step {step + 1} of the {saved.step} taken would have been "
                 "different: use another --out, or --init RUN/model"
             )
-
-
-def _part(saved: SavedCheckpoint, name: str) -> Mapping[str, Any]:
-    part = saved.document.get(name)
-    if not isinstance(part, dict):
-        raise RunError(f"{quote_path(saved.directory)}: its state is missing {name}")
-    return part
-
-
-def _show(value: object) -> str:
-    return "none" if value is None else quote(value) if isinstance(value, str) else str(value)

@@ -27,8 +27,8 @@ from cutaway.checkpoints import Checkpoint, Weights, save_checkpoint
 from cutaway.checkpoints.safetensors import read_arrays, write_arrays
 from cutaway.checkpoints.save import save_failure, weights_bytes, write_checkpoint
 from cutaway.checks import check_int
-from cutaway.disk import sync
-from cutaway.errors import CheckpointError, RunError, UsageError, complain
+from cutaway.disk import replacing_file, sync
+from cutaway.errors import CheckpointError, RunError, UsageError, WriteError, complain
 from cutaway.formats import FORMATS
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.faults import fault
@@ -53,7 +53,9 @@ class SavedCheckpoint:
         self.step = step
         manifest = check_manifest(directory, step)
         self.document = read_object(directory / STATE)
-        self.environment = manifest["environment"]
+        environment = manifest["environment"]
+        assert isinstance(environment, dict)  # as it was written, or its SHA-256 would differ
+        self.environment: Mapping[str, object] = environment
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Read the arrays that were saved beside the weights."""
@@ -121,8 +123,9 @@ class RunDirectory:
         self._lock.release()
 
     def write_config(self, document: Mapping[str, object]) -> None:
-        """Write the settings of the run, RUN/config.json."""
-        (self.path / CONFIG).write_text(json.dumps(document, indent=2) + "\n")
+        """Write the settings of the run, RUN/config.json. Raises RunError."""
+        with _run_errors(self.path / CONFIG, "cannot be written"), replacing_file(self.path / CONFIG) as file:
+            file.write((json.dumps(document, indent=2) + "\n").encode())
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""
@@ -295,7 +298,7 @@ def _run_errors(path: Path, what: str, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{quote_path(path)}: {what}: {save_failure(error, path, needed)}") from None
+        raise WriteError(f"{quote_path(path)}: {what}: {save_failure(error, path, needed)}") from None
     except CheckpointError as error:
         raise RunError(f"{quote_path(path)}: {what}: {error}") from None
 

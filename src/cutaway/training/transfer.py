@@ -8,15 +8,18 @@ with its best checkpoint.
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import Signals
 
 from cutaway.data.records import read_records
-from cutaway.errors import UsageError
+from cutaway.disk import replacing_file
+from cutaway.errors import CutawayError, UsageError
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import AFTER, finetune
 from cutaway.training.loop import Observer
+from cutaway.training.resumption import Difference
 from cutaway.untrusted import quote_path, read_object
 
 RUNS = "runs"
@@ -101,7 +104,8 @@ def measure_transfer(
         path = directory / RUNS / run.name
         if not (path / AFTER).exists():
             settings = replace(config, from_scratch=run.from_scratch, share=run.share, seed=run.seed)
-            outcome = finetune(settings, path, observe(run, len(runs))).outcome
+            with _naming(run):
+                outcome = finetune(settings, path, observe(run, len(runs))).outcome
             if outcome.signal is not None:
                 return TransferCurve(shares, {}, outcome.signal)
         for name in ("checkpoints", "model"):
@@ -111,14 +115,25 @@ def measure_transfer(
     return TransferCurve(sorted(shares), found)
 
 
+@contextmanager
+def _naming(run: TransferRun) -> Iterator[None]:
+    """Enter a context in which an expected error says which run it is of."""
+    try:
+        yield
+    except CutawayError as error:
+        raise type(error)(f"run {run.name}: {error}") from None
+
+
 def _claim(directory: Path, config: FineTuneConfig) -> None:
     """Record the settings of a curve in its directory. Raises UsageError if it has others."""
     path = directory / "curve-config.json"
     document = config.to_document()
-    if path.exists() and read_object(path) != json.loads(json.dumps(document)):
-        raise UsageError(f"{quote_path(directory)}: the curve there has different settings: use another --out")
+    different = Difference.between(read_object(path), document) if path.exists() else None
+    if different:
+        raise UsageError(f"{quote_path(directory)}: this curve would have {different}: use another --out")
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with replacing_file(path) as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())
 
 
 def _loss(path: Path) -> float:

@@ -13,11 +13,11 @@ from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.config import TrainingConfig
+from cutaway.training.distributed import ALONE, World
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.lora import add_lora, lora_layers, read_lora
 from cutaway.training.material import Material
 from cutaway.training.model import make_model
-from cutaway.training.runs import SavedCheckpoint
 from cutaway.training.trainer import Array, Trainer
 
 
@@ -28,7 +28,13 @@ class FineTuner(Trainer):
     """
 
     def __init__(
-        self, settings: FineTuneConfig, training: TrainingConfig, model: GPT2, codec: Codec, material: Material
+        self,
+        settings: FineTuneConfig,
+        training: TrainingConfig,
+        model: GPT2,
+        codec: Codec,
+        material: Material,
+        world: World,
     ) -> None:
         n_frequent = settings.sampled_vocab // 2
         super().__init__(
@@ -39,6 +45,7 @@ class FineTuner(Trainer):
             codec=codec,
             frequent=material.frequent(model.config.n_vocab, n_frequent) if settings.sampled_vocab else None,
             about={"finetune": settings.to_document(), "digest": material.digest},
+            world=world,
         )
         self.settings = settings
         self.patience = settings.patience if material.valid else 0
@@ -59,9 +66,9 @@ class FineTuner(Trainer):
         trained = sum(p.numel() for p in self.parameters.values()) / self.model.config.n_params
         return (1 + 2 * trained) / 3
 
-    def read(self, saved: SavedCheckpoint) -> None:
-        """Take the weights of a checkpoint of the run."""
-        self.model.load(saved.weights())
+    def read(self, weights: Weights, arrays: Mapping[str, Array]) -> None:
+        """Take the weights of a checkpoint of the run, which has the weights and arrays."""
+        self.model.load(weights)
 
     def summary(self) -> str:
         """Say in a line what is trained."""
@@ -82,6 +89,7 @@ class LoRATuner(FineTuner):
         model: GPT2,
         codec: Codec,
         material: Material,
+        world: World,
         base: Weights,
     ) -> None:
         add_lora(
@@ -92,7 +100,7 @@ class LoRATuner(FineTuner):
             targets=settings.lora_targets,
             seed=settings.seed,
         )
-        super().__init__(settings, training, model, codec, material)
+        super().__init__(settings, training, model, codec, material, world)
         self.base = base
 
     def adapter(self) -> Adapter:
@@ -121,8 +129,8 @@ class LoRATuner(FineTuner):
         super().restore(self.base, arrays, document)
         self._take(arrays)
 
-    def read(self, saved: SavedCheckpoint) -> None:
-        self._take(saved.arrays())
+    def read(self, weights: Weights, arrays: Mapping[str, Array]) -> None:
+        self._take(arrays)
 
     def summary(self) -> str:
         total = sum(spec.kind == "linear" for spec in self.model.config.tensors.values())
@@ -136,7 +144,12 @@ class LoRATuner(FineTuner):
 
 
 def make_tuner(
-    config: FineTuneConfig, base: Checkpoint, codec: Codec, material: Material, device: torch.device
+    config: FineTuneConfig,
+    base: Checkpoint,
+    codec: Codec,
+    material: Material,
+    device: torch.device,
+    world: World = ALONE,
 ) -> FineTuner:
     """Make the model of a run with the parameters that are trained, and its trainer.
 
@@ -158,10 +171,10 @@ def make_tuner(
     training = replace(training, sample_prompt=material.prompts[0])
     model = make_model(training, base.config, device, None if config.from_scratch else base)
     if config.method == "lora":
-        return LoRATuner(config, training, model, codec, material, base)
+        return LoRATuner(config, training, model, codec, material, world, base)
     if config.method == "last":
         freeze_all_but_last(model, config.last_layers)
-    return FineTuner(config, training, model, codec, material)
+    return FineTuner(config, training, model, codec, material, world)
 
 
 def freeze_all_but_last(model: GPT2, n_layers: int) -> None:
@@ -174,7 +187,7 @@ def freeze_all_but_last(model: GPT2, n_layers: int) -> None:
     ['h.1.attn.c_attn', 'h.1.attn.c_proj', 'h.1.ln_1', 'h.1.ln_2', 'h.1.mlp.c_fc', 'h.1.mlp.c_proj', 'ln_f']
     """
     if n_layers > len(model.h):
-        raise UsageError(f"last_layers ({n_layers}) must be at most the blocks of the model, {len(model.h)}")
+        raise UsageError(f"--last-layers ({n_layers}) must be at most the blocks of the model, {len(model.h)}")
     model.requires_grad_(False)
     model.ln_f.requires_grad_(True)
     for block in model.h[-n_layers:]:
