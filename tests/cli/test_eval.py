@@ -1,6 +1,7 @@
 import hashlib
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import cutaway
 from cutaway.errors import INTERRUPTED
 from cutaway.evaluation.evaluate import Evaluation, evaluate
-from cutaway.evaluation.tasks import TASKS
+from cutaway.evaluation.tasks import TASKS, Result
 from cutaway.model import Model
 from tests.cli.invoke import invoke
 
@@ -189,6 +190,55 @@ class TestPaper:
         out = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--stride", "8").out
         assert out.count("not run: put ") == 8
         assert out.count("  not run\n") == 8
+
+    def test_a_task_that_fails_does_not_lose_the_others(self, tiny: str, tmp_path: Path) -> None:
+        (tmp_path / "ptb.test.txt").write_text(PTB)
+        (tmp_path / "text8").write_bytes(b"one \xff two")
+        (tmp_path / "lambada_test.jsonl").write_text('{"text": "one"}\n')
+        result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
+        assert result.code == 2
+        lines = result.out.splitlines()
+        assert [line.split()[-1] for line in lines[1:3]] == ["failed", "failed"]
+        assert lines[6].split()[-1] not in ("run", "failed")
+        assert "text8: failed: " in result.out
+        *failures, last = result.err.splitlines()
+        assert [line.split(": ")[1] for line in failures] == ["lambada", "text8"]
+        assert last == "cutaway: 2 of 3 tasks failed; the others are above"
+        assert "text8: not run" not in result.out
+        written = json.loads(invoke(*command(tiny), "paper", "--data", str(tmp_path), "--json").out)
+        assert [*written["failed"]] == ["lambada", "text8"]
+        assert [*written["tasks"]] == ["ptb"]
+
+    def test_so_does_one_for_which_memory_is_too_small(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def run(*_: object) -> Result:
+            raise MemoryError
+
+        monkeypatch.setitem(TASKS, "ptb", replace(TASKS["ptb"], run=run))
+        (tmp_path / "ptb.test.txt").write_text(PTB)
+        (tmp_path / "text8").write_text("one two")
+        result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
+        assert (result.code, "text8: sha256" in result.out, "ptb: not enough memory" in result.err) == (5, True, True)
+
+    def test_ctrl_c_prints_the_tasks_that_are_finished(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*_: object) -> Result:
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(TASKS, "enwik8", replace(TASKS["enwik8"], run=interrupt))
+        for name in ("ptb.test.txt", "enwik8", "text8"):
+            (tmp_path / name).write_text(PTB)
+        result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
+        assert result.code == INTERRUPTED
+        assert "ptb: sha256" in result.out
+        assert "text8: sha256" not in result.out
+
+    def test_an_invalid_stride_is_refused_before_any_task(self, tiny: str, tmp_path: Path) -> None:
+        (tmp_path / "ptb.test.txt").write_text(PTB)
+        refused = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--stride", "33")
+        assert "stride must be from 1 to 32" in refused.error
 
     def test_without_data_nothing_is_run(self, tiny: str) -> None:
         assert invoke(*command(tiny), "paper").out.count("  not run\n") == 10
