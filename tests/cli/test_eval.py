@@ -148,11 +148,14 @@ class TestTasks:
         assert document["task"] == "ptb"
         assert document["published"] == {"perplexity": {"124M": 65.85, "355M": 47.33, "774M": 40.31, "1558M": 35.76}}
         assert document["stride"] == (3 if arguments else 32)
+        assert document["is_published_file"] is False
         assert document["counts"]["words"] == 13  # type: ignore[index]
         lines = invoke(*command(tiny), "ptb", str(path), *arguments).out.splitlines()
         assert lines[0].startswith("Penn Treebank: 1 document, 1 window, 13 words, ")
         assert lines[1].split()[:2] == ["perplexity", f"{perplexity:,.2f}"]
         assert f"sha256 {sha256(PTB)}  {path}" in lines
+        difference = "has 13 words, not the 82,430 of the published file: do not compare its scores with published ones"
+        assert f"{path} {difference}" in lines
         assert lines[-1] == "paper, PTB ppl: 65.85 (124M), 47.33 (355M), 40.31 (774M), 35.76 (1558M)"
 
     def test_accuracies_are_in_percent(self, tiny: str, tmp_path: Path) -> None:
@@ -184,6 +187,7 @@ class TestPaper:
         assert lines[6].split()[:6] == ["PTB", "ppl", "65.85", "47.33", "40.31", "35.76"]
         assert result.out.count("not run: put ") == 8
         assert f"ptb: sha256 {sha256(PTB)}  {tmp_path / 'ptb.test.txt'}, stride 32" in lines
+        assert f"ptb: {tmp_path / 'ptb.test.txt'} has 13 words, not the 82,430 of the published file" in result.out
 
     def test_two_columns_come_from_one_file(self, tiny: str, tmp_path: Path) -> None:
         (tmp_path / "lambada_test.jsonl").write_text('{"text": "the robot said to him"}\n')

@@ -65,6 +65,7 @@ def task_document(file: DataFile, result: Result) -> dict[str, object]:
         "standard_error_of": result.error_of,
         "counts": result.counts,
         "stride": result.stride,
+        "is_published_file": not result.difference,
     }
 
 
@@ -77,6 +78,7 @@ def task_lines(name: str, file: DataFile, result: Result, n_ctx: int) -> list[st
         *([] if result.stride is None else [_windows(n_ctx, result.stride)]),
         *_error_note(result.counts[result.error_of], result.error_of),
         _hash_line(file),
+        *_difference_note(file, result),
         *(f"paper, {column.title}: {_published_line(column)}" for column in COLUMNS if column.task == name),
     ]
 
@@ -113,6 +115,7 @@ def paper_lines(model: str, results: Results, failures: Mapping[str, str]) -> li
         *rows,
         "ppl: perplexity; acc: percent; bpb, bpc: bits per byte, per character",
         *(_source_line(name, file, result) for name, (file, result) in results.items()),
+        *(f"{name}: {line}" for name, found in results.items() for line in _difference_note(*found)),
         *(f"{name}: failed: {safe(message)}" for name, message in failures.items()),
         *(f"{name}: not run: put {TASKS[name].files[0]} into the folder of --data" for name in missing),
     ]
@@ -150,6 +153,13 @@ def _error_note(units: int, name: str) -> list[str]:
 
 def _hash_line(file: DataFile) -> str:
     return f"sha256 {file.sha256}  {file.path}"
+
+
+def _difference_note(file: DataFile, result: Result) -> list[str]:
+    """Return the line that warns of a comparison, if the file is not the one that papers report on."""
+    if not result.difference:
+        return []
+    return [f"{safe(file.path)} has {result.difference}: do not compare its scores with published ones"]
 
 
 def _source_line(name: str, file: DataFile, result: Result) -> str:

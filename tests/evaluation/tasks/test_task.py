@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def test_files_are_found_by_their_known_names(tmp_path: Path) -> None:
 def test_a_task_without_running_text_takes_no_stride(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{name} does not read running text"):
         TASKS[name].evaluate(MODEL, tmp_path / "none", stride=8)
+
+
+@pytest.mark.parametrize(("noun", "count"), [("words", 3), ("bytes", 5)])
+def test_another_file_than_the_published_one_is_told_by_its_count(tmp_path: Path, noun: str, count: int) -> None:
+    path = tmp_path / "ptb.test.txt"
+    path.write_text(" a b\n")
+    task = replace(TASKS["ptb"], unit=noun, published=(count, 99))
+    assert task.evaluate(MODEL, path)[1].difference == ""
+    path.write_text(" a b c\n")
+    more = count + (1 if noun == "words" else 2)
+    assert task.evaluate(MODEL, path)[1].difference == f"{more} {noun}, not the {count} of the published file"
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -123,7 +123,7 @@ def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progres
 def _task(kind: str, title: str) -> Task:
     name = f"cbt-{kind.lower()}"
     file = f"cbtest_{kind}_valid_2000ex.txt"
-    return Task(name, title, (file, f"CBTest/data/{file}"), run, takes_stride=False)
+    return Task(name, title, (file, f"CBTest/data/{file}"), run, "examples", (2000,), takes_stride=False)
 
 
 COMMON_NOUNS = _task("CN", "Children's Book Test, common nouns")

@@ -54,4 +54,4 @@ def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progres
     return bits_per_byte(model, text, stride, progress)
 
 
-TASK = Task("enwik8", "enwik8", ("enwik8",), run)
+TASK = Task("enwik8", "enwik8", ("enwik8",), run, "bytes", (FULL_SIZE, TEST_SIZE))

@@ -62,4 +62,4 @@ def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progres
     return Result(metrics, "examples", {"examples": len(by_sum)})
 
 
-TASK = Task("hellaswag", "HellaSwag", ("hellaswag_val.jsonl",), run, takes_stride=False)
+TASK = Task("hellaswag", "HellaSwag", ("hellaswag_val.jsonl",), run, "examples", (10_042,), takes_stride=False)

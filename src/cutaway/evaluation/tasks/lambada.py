@@ -141,4 +141,12 @@ def _result(predictions: Sequence[Prediction]) -> Result:
     return Result(metrics, "examples", {"examples": len(predictions)})
 
 
-TASK = Task("lambada", "LAMBADA", ("lambada_test.jsonl", "lambada_test_plain_text.txt"), run, takes_stride=False)
+TASK = Task(
+    "lambada",
+    "LAMBADA",
+    ("lambada_test.jsonl", "lambada_test_plain_text.txt"),
+    run,
+    "examples",
+    (5153,),
+    takes_stride=False,
+)

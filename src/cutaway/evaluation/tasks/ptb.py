@@ -28,4 +28,4 @@ def clean(text: str) -> str:
 
 run = partial(document_perplexity, title="Penn Treebank", clean=clean)
 
-TASK = Task("ptb", "Penn Treebank", ("ptb.test.txt", "simple-examples/data/ptb.test.txt"), run)
+TASK = Task("ptb", "Penn Treebank", ("ptb.test.txt", "simple-examples/data/ptb.test.txt"), run, "words", (82_430,))

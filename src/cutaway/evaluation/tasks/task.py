@@ -1,7 +1,7 @@
 """A task: the recipe that turns a file of test data into the numbers that papers report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cutaway.errors import UsageError
@@ -26,6 +26,7 @@ class Result:
     error_of: str  # the units that the standard errors are over: "examples", "documents" or "windows"
     counts: dict[str, int]  # of examples, tokens, ...
     stride: int | None = None  # of the windows, where running text was read
+    difference: str = ""  # from the published file, such as "13 words, not the 82,430 of the published file"
 
 
 Run = Callable[[LanguageModel, bytes, int | None, Progress], Result]
@@ -39,6 +40,8 @@ class Task:
     title: str
     files: tuple[str, ...]  # paths below a data folder under which the file is known, the preferred one first
     run: Run
+    unit: str  # of what a published file is known to have `published`: one of `Result.counts`, or "bytes" of the file
+    published: tuple[int, ...]  # several where both a whole file and its test split are published
     takes_stride: bool = True  # False where no running text is read
 
     def evaluate(
@@ -51,7 +54,13 @@ class Task:
         if stride is not None and not self.takes_stride:
             raise UsageError(f"{self.name} does not read running text: it takes neither --window nor --stride")
         file, data = read_data(path)
-        return file, self.run(model, data, stride, progress)
+        result = self.run(model, data, stride, progress)
+        return file, replace(result, difference=self._compare(len(data), result))
+
+    def _compare(self, n_bytes: int, result: Result) -> str:
+        found = n_bytes if self.unit == "bytes" else result.counts[self.unit]
+        published = self.published[0]
+        return "" if found in self.published else f"{found:,} {self.unit}, not the {published:,} of the published file"
 
     def find(self, directory: Path) -> Path | None:
         """Return the task's file in a data folder, None if it is not there."""

@@ -8,7 +8,7 @@ used whole. A character is a byte. The paper has 1.17 for 124M and does not say 
 
 from cutaway.evaluation.corpus import decode_text
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.enwik8 import test_part
+from cutaway.evaluation.tasks.enwik8 import FULL_SIZE, TEST_SIZE, test_part
 from cutaway.evaluation.tasks.running_text import bits_per_byte
 from cutaway.evaluation.tasks.task import Result, Task
 
@@ -25,4 +25,4 @@ def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progres
     return bits_per_byte(model, decode_text(test_part(data), "text8"), stride, progress)
 
 
-TASK = Task("text8", "text8", ("text8",), run)
+TASK = Task("text8", "text8", ("text8",), run, "bytes", (FULL_SIZE, TEST_SIZE))

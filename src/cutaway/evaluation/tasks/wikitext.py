@@ -36,7 +36,12 @@ def clean(text: str) -> str:
 
 run = partial(document_perplexity, title="WikiText", clean=clean)
 
-WIKITEXT_2 = Task("wikitext-2", "WikiText-2", ("wikitext-2/wiki.test.tokens", "wikitext-2-raw/wiki.test.raw"), run)
-WIKITEXT_103 = Task(
-    "wikitext-103", "WikiText-103", ("wikitext-103/wiki.test.tokens", "wikitext-103-raw/wiki.test.raw"), run
-)
+
+def _task(number: int) -> Task:
+    name = f"wikitext-{number}"
+    files = (f"{name}/wiki.test.tokens", f"{name}-raw/wiki.test.raw")
+    return Task(name, f"WikiText-{number}", files, run, "words", (245_569,))
+
+
+WIKITEXT_2 = _task(2)
+WIKITEXT_103 = _task(103)
