@@ -96,6 +96,16 @@ class TestDocuments:
         assert document["stride"] == stride
         assert document["nats"] == evaluate(model, [text], stride).score.nats
 
+    def test_of_a_pair_the_completion_is_scored_given_the_prompt(self, tiny: str, tmp_path: Path, model: Model) -> None:
+        path = tmp_path / "pairs.jsonl"
+        path.write_text('{"prompt": "A robot must", "completion": " obey the orders"}\n')
+        document = invoke(*command(tiny), "--json", str(path)).document
+        prompt = model.encode("A robot must")
+        completion = model.encode(" obey the orders")
+        nats = model.score([*prompt, *completion]).nats - model.score(prompt).nats
+        assert document["nats"] == pytest.approx(nats)
+        assert (document["tokens"], document["bytes"]) == (len(completion), len(" obey the orders"))
+
     def test_ids_are_scored_after_the_first(self, tiny: str, model: Model) -> None:
         ids = model.encode(TEXT)
         document = invoke(*command(tiny), "--json", "--ids", *map(str, ids)).document
@@ -130,7 +140,7 @@ class TestDocuments:
         for source in (("--text", ""), ("--ids", "5"), ("-",)):
             assert "nothing to score: all documents are empty" in invoke(*command(tiny), *source).error
         assert "nothing to score: give a FILE" in invoke(*command(tiny), terminal=True).error
-        assert "No such file" in invoke(*command(tiny), str(tmp_path / "none.txt")).error
+        assert "none.txt: no such file or folder" in invoke(*command(tiny), str(tmp_path / "none.txt")).error
         assert "no such file: lambda; did you mean the task lambada?" in invoke("eval", "lambda", "f").error
         assert "give files, or --text, or --ids" in invoke(*command(tiny), "a.txt", "--text", "b").error
         assert "stride must be from 1 to 32" in invoke(*command(tiny), "--text", TEXT, "--stride", "33").error

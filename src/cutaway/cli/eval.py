@@ -13,6 +13,7 @@ from cutaway.cli.terminal import note
 from cutaway.errors import INTERRUPTED, CutawayError, UsageError, guarded
 
 if TYPE_CHECKING:
+    from cutaway.data.records import Record
     from cutaway.evaluation.corpus import DataFile
     from cutaway.evaluation.tasks import Result, Task
     from cutaway.model import Model
@@ -36,8 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Score how well a model predicts texts, or run the tasks of the GPT-2 paper."
     parser.epilog = EXAMPLES
     meaning = (
-        'text files, or .jsonl with a "text" per line, also as .xz and .gz; - is standard input, and so is a pipe; '
-        "or a task's name and its FILE; or paper"
+        "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these; - is standard input, and so is a "
+        "pipe; or a task's name and its FILE; or paper"
     )
     parser.add_argument("what", nargs="*", metavar="FILE", help=meaning)
     text = parser.add_mutually_exclusive_group()
@@ -196,7 +197,7 @@ def _stride(options: Namespace, model: "Model") -> int | None:
     return None if options.stride is None else check_int("stride", options.stride, 1, n_ctx)
 
 
-def _read_documents(options: Namespace) -> "tuple[Sequence[str | list[int]], list[DataFile]]":
+def _read_documents(options: Namespace) -> "tuple[Sequence[str | list[int] | Record], list[DataFile]]":
     """Read the documents that the arguments name, without stripping white space."""
     from cutaway.evaluation.corpus import data_file, read_corpus
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cutaway.data.sources import COMPRESSED
 from cutaway.errors import UsageError
 from cutaway.evaluation.corpus import DataFile, read_data
 from cutaway.evaluation.protocol import LanguageModel, Progress, no_progress
+from cutaway.untrusted import quote_path
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class Result:
     difference: str = ""  # from the published file, such as "13 words, not the 82,430 of the published file"
 
 
-Run = Callable[[LanguageModel, bytes, int | None, Progress], Result]
+Run = Callable[[LanguageModel, bytes, str, int | None, Progress], Result]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task by name; `run(model, data, stride, progress)` scores the bytes of its file."""
+    """A task by name; `run(model, data, place, stride, progress)` scores the bytes of a file at a place."""
 
     name: str
     title: str
@@ -47,14 +49,14 @@ class Task:
     def evaluate(
         self, model: LanguageModel, path: Path, stride: int | None = None, progress: Progress = no_progress
     ) -> tuple[DataFile, Result]:
-        """Score a file, plain or as .xz or .gz; `stride` is that of the windows, None for the task's own.
+        """Score a file, plain or as .xz, .gz or .zst; `stride` is that of the windows, None for the task's own.
 
-        Raises UsageError for a file in another form, and for a stride where no running text is read.
+        Raises UsageError, with file and line, for a file in another form, and for a stride without running text.
         """
         if stride is not None and not self.takes_stride:
             raise UsageError(f"{self.name} does not read running text: it takes neither --window nor --stride")
         file, data = read_data(path)
-        result = self.run(model, data, stride, progress)
+        result = self.run(model, data, quote_path(path), stride, progress)
         return file, replace(result, difference=self._compare(len(data), result))
 
     def _compare(self, n_bytes: int, result: Result) -> str:
@@ -64,5 +66,5 @@ class Task:
 
     def find(self, directory: Path) -> Path | None:
         """Return the task's file in a data folder, None if it is not there."""
-        names = [f"{name}{suffix}" for name in self.files for suffix in ("", ".xz", ".gz")]
+        names = [f"{name}{suffix}" for name in self.files for suffix in ("", *COMPRESSED)]
         return next((directory / name for name in names if (directory / name).is_file()), None)

@@ -25,16 +25,16 @@ CONVENTIONS = Conventions(
 )
 
 
-def clean(text: str) -> str:
+def clean(text: str, place: str) -> str:
     """De-tokenize the lines of a file; the space at both ends of each is dropped.
 
-    >>> clean(' It is 1 @,@ 000 m " high " , says J. Ford . \\n')
+    >>> clean(' It is 1 @,@ 000 m " high " , says J. Ford . \\n', "wiki.test.raw")
     'It is 1,000 m "high", says J. Ford.\\n'
     """
-    return "".join(detokenize_lines([line.strip(" ") for line in split_lines(text)], CONVENTIONS))
+    return "".join(detokenize_lines([line.strip(" ") for line in split_lines(text, place)], CONVENTIONS))
 
 
-run = partial(document_perplexity, title="WikiText", clean=clean)
+run = partial(document_perplexity, clean=clean)
 
 
 def _task(number: int) -> Task:
