@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutaway.checks import show
 from cutaway.cli import terminal
 from cutaway.errors import CheckpointError, NonFiniteError, UsageError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cutaway.tokenizer.fast import Tokenizer
 
 BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
+_FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
 
 
@@ -57,6 +59,32 @@ def load_model(options: Namespace, name: str | None = None) -> "Model":
     for warning in caught:
         terminal.note(f"warning: {warning.message}")
     return model
+
+
+def read_count(name: str, given: str) -> float:
+    """Read a number with a suffix for thousands, millions, billions or trillions. Raises UsageError for another.
+
+    >>> read_count("tokens", "10B"), read_count("tokens", "1,500"), read_count("tokens", "2.5e6")
+    (10000000000.0, 1500.0, 2500000.0)
+    """
+    factor = _FACTORS.get(given[-1:].upper(), 1.0)
+    digits = (given[:-1] if factor > 1 else given).strip().replace(",", "")
+    try:
+        return float(digits) * factor
+    except ValueError:
+        raise UsageError(f"{name} must be a number, such as 300000, 10M or 2.5B, not {show(given)}") from None
+
+
+def read_share(name: str, given: str) -> float:
+    """Read a share, in percent or as a number from 0 to 1. Raises UsageError for what is no number.
+
+    >>> read_share("mfu", "40%"), read_share("mfu", "0.4")
+    (0.4, 0.4)
+    """
+    try:
+        return float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{name} must be a share, such as 40% or 0.4, not {show(given)}") from None
 
 
 def describe(model: "Model") -> dict[str, object]:
