@@ -59,9 +59,9 @@ def test_every_value_has_its_unit() -> None:
     assert all(any(unit in line[24:60] for unit in units) for line in lines[3:])
 
 
-def test_a_checkpoint_is_planned_at_its_own_context(tiny: str) -> None:
+def test_a_checkpoint_is_planned_by_its_name_at_its_own_context(tiny: str) -> None:
     result = invoke("plan", "--model", tiny, "--hardware", "a100", "--devices", "1")
-    assert f"{tiny} on 1 a100, sequences of 32 tokens" in result.out
+    assert result.out.startswith("tiny on 1 a100, sequences of 32 tokens")
 
 
 @pytest.mark.parametrize(

@@ -92,16 +92,17 @@ def describe(model: "Model") -> dict[str, object]:
     return {"model": model.name, "engine": model.engine.name, "dtype": model.engine.dtype}
 
 
-def find_config(source: str) -> "GPT2Config":
-    """Return the shape of a model; those of OpenAI are known without their files."""
+def find_config(source: str) -> "tuple[str, GPT2Config]":
+    """Return the name of a model, as `load` gives it, and its shape; those of OpenAI are known without their files."""
     from cutaway.config import published
 
     known = published(source)
     if known and not Path(source).is_dir():
-        return known.config
+        return known.name, known.config
     from cutaway.checkpoints import open_source  # which needs NumPy
 
-    return open_source(source).config
+    checkpoint = open_source(source)
+    return checkpoint.name, checkpoint.config
 
 
 def read_tokenizer(name: str | None) -> "Tokenizer":
@@ -121,9 +122,10 @@ def read_tokenizer(name: str | None) -> "Tokenizer":
         return Tokenizer.gpt2()
     from cutaway.checkpoints import open_source  # which needs NumPy
 
-    tokenizer = open_source(name).tokenizer()
+    checkpoint = open_source(name)
+    tokenizer = checkpoint.tokenizer()
     if tokenizer is None:
-        raise CheckpointError(f"{name} has no tokenizer files")
+        raise CheckpointError(f"{checkpoint.name} has no tokenizer files")
     return tokenizer
 
 

@@ -52,7 +52,7 @@ def run(options: Namespace) -> None:
     hardware = find_hardware(options.hardware)
     given = {name: getattr(options, name) for name in ("model", "batch_size", "micro_batch_size", "devices")}
     run = replace(hardware.defaults, **{name: value for name, value in given.items() if value is not None})
-    config = find_config(run.model)
+    name, config = find_config(run.model)
     training = Training(
         config,
         run.tokens if tokens is None else tokens,
@@ -64,10 +64,10 @@ def run(options: Namespace) -> None:
     dollars = None if options.dollars is None else check_float("dollars", options.dollars, 0, 1e6)
     rows = plan(training, hardware, mfu, dollars)
     if options.json:
-        about = {"model": run.model, "hardware": hardware.name, "devices": training.devices}
+        about = {"model": name, "hardware": hardware.name, "devices": training.devices}
         write_json(about | {"rows": [asdict(row) for row in rows]})
     else:
-        print("\n".join(_page(run.model, hardware.name, training, rows)))
+        print("\n".join(_page(name, hardware.name, training, rows)))
 
 
 def _page(model: str, hardware: str, training: "Training", rows: "Sequence[Row]") -> list[str]:
