@@ -1,11 +1,14 @@
 """Hostile pickles: none runs anything, each is an error of one line."""
 
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from cutaway.checkpoints.pickles import find_pickle, unpickled
 from cutaway.errors import CheckpointError
@@ -62,6 +65,72 @@ def test_a_pickle_is_found_as_a_file_or_in_place_of_safetensors(tmp_path: Path) 
     (tmp_path / "model.safetensors").touch()
     assert find_pickle(str(tmp_path)) is None
     assert find_pickle(str(tmp_path / "model.safetensors")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("module.pt", torch.nn.Linear(2, 2), "asks for torch.nn.modules.linear.Linear, and not only for tensors; save"),
+        ("list.pt", [1, 2], "holds no tensors by name; save the model's state_dict alone"),
+        (
+            "other.pt",
+            {"a": torch.ones(2)},
+            "is not a GPT-2 of nanoGPT, minGPT or transformers: no wte.weight (it",
+        ),
+        ("text.pt", b"A robot", "is not a checkpoint that torch.save wrote, or is cut short"),
+        ("empty.pt", b"", "is not a checkpoint that torch.save wrote, or is cut short (EOFError)"),
+        ("python.pkl", pickle.dumps({"a": [1]}), "is not a checkpoint that torch.save wrote, or is cut short (Unpick"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_says_what_to_do(tmp_path: Path, name: str, content: object, reason: str) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    result = invoke("convert", str(path), str(tmp_path / "out"), "--allow-pickle", "--n-head", "1")
+    assert result.code == 3
+    assert f"{path}: {reason}" in result.error
+
+
+def test_a_torchscript_archive_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    with zipfile.ZipFile(path, "w") as archive:  # as torch.jit.save writes it
+        for name in ("data.pkl", "constants.pkl", "code/a.py", "version"):
+            archive.writestr(f"script/{name}", "3")
+    result = invoke("convert", str(path), str(tmp_path / "out"), "--allow-pickle")
+    assert f"{path}: is a TorchScript program, and not only tensors; save the model's state_dict alone" in result.error
+
+
+def test_of_a_directory_the_one_pickle_that_may_be_the_model_is_read(tmp_path: Path) -> None:
+    def error() -> str:
+        return invoke("convert", str(tmp_path), str(tmp_path / "out")).error
+
+    assert "holds no checkpoint: config.json is missing" in error()
+    (tmp_path / "ckpt.pt").write_bytes(b"PK\x03\x04")
+    assert f"{tmp_path / 'ckpt.pt'}: is a pickle" in error()
+    (tmp_path / "best.pt").write_bytes(b"PK\x03\x04")
+    assert f"{tmp_path}: holds 2 pickles; name the one to convert: best.pt, ckpt.pt" in error()
+    for number in (1, 2):
+        (tmp_path / f"pytorch_model-0000{number}-of-00002.bin").touch()
+    assert f"{tmp_path}: is a pickle in 2 files; save it as safetensors with transformers first" in error()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"PK\x03\x04")  # as a Trainer leaves it, beside optimizer.pt
+    assert "pytorch_model.bin: is a pickle, which can run code; --allow-pickle reads it" in error()
+    (tmp_path / "adapter_model.safetensors").touch()
+    assert find_pickle(str(tmp_path)) is None
+
+
+def test_a_file_that_is_no_pickle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("A robot")
+    refused = invoke("convert", str(tmp_path / "notes.txt"), str(tmp_path / "out"))
+    assert "notes.txt: is neither a directory with a checkpoint nor a pickle" in refused.error
+
+
+def test_without_pytorch_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.checkpoints.pickles.find_spec", lambda _: None)
+    (tmp_path / "ckpt.pt").write_bytes(b"PK\x03\x04")
+    result = invoke("convert", str(tmp_path / "ckpt.pt"), str(tmp_path / "out"), "--allow-pickle")
+    assert (result.code, "reading a pickle needs PyTorch: pip install 'cutaway[train]'" in result.error) == (5, True)
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:

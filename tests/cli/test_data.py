@@ -61,7 +61,7 @@ def test_prepare_gives_a_document(file: Path, tmp_path: Path) -> None:
         (["a.jsonl", "--valid", "1"], "--valid must be a share such as 1%, or a file, not '1'"),
         (["a.jsonl", "--valid", "60%"], "--valid must be at most 50%, not 60%"),
         (["a.jsonl", "--workers", "0"], "--workers must be at least 1"),
-        (["a.jsonl", "--field", "body"], 'a.jsonl:1: no "body"'),
+        (["a.jsonl", "--field", "body"], 'a.jsonl:1: must be {"body"}, '),
         (["a.jsonl", "--out", "."], "is not an empty directory"),
         (["a.jsonl", "--valid", "1%"], "--valid 1% draws none of 2 documents;"),
     ],

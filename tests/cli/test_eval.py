@@ -1,6 +1,7 @@
 import hashlib
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import cutaway
 from cutaway.errors import INTERRUPTED
 from cutaway.evaluation.evaluate import Evaluation, evaluate
-from cutaway.evaluation.tasks import TASKS
+from cutaway.evaluation.tasks import TASKS, Result
 from cutaway.model import Model
 from tests.cli.invoke import invoke
 
@@ -95,6 +96,16 @@ class TestDocuments:
         assert document["stride"] == stride
         assert document["nats"] == evaluate(model, [text], stride).score.nats
 
+    def test_of_a_pair_the_completion_is_scored_given_the_prompt(self, tiny: str, tmp_path: Path, model: Model) -> None:
+        path = tmp_path / "pairs.jsonl"
+        path.write_text('{"prompt": "A robot must", "completion": " obey the orders"}\n')
+        document = invoke(*command(tiny), "--json", str(path)).document
+        prompt = model.encode("A robot must")
+        completion = model.encode(" obey the orders")
+        nats = model.score([*prompt, *completion]).nats - model.score(prompt).nats
+        assert document["nats"] == pytest.approx(nats)
+        assert (document["tokens"], document["bytes"]) == (len(completion), len(" obey the orders"))
+
     def test_ids_are_scored_after_the_first(self, tiny: str, model: Model) -> None:
         ids = model.encode(TEXT)
         document = invoke(*command(tiny), "--json", "--ids", *map(str, ids)).document
@@ -129,7 +140,7 @@ class TestDocuments:
         for source in (("--text", ""), ("--ids", "5"), ("-",)):
             assert "nothing to score: all documents are empty" in invoke(*command(tiny), *source).error
         assert "nothing to score: give a FILE" in invoke(*command(tiny), terminal=True).error
-        assert "No such file" in invoke(*command(tiny), str(tmp_path / "none.txt")).error
+        assert "none.txt: no such file or folder" in invoke(*command(tiny), str(tmp_path / "none.txt")).error
         assert "no such file: lambda; did you mean the task lambada?" in invoke("eval", "lambda", "f").error
         assert "give files, or --text, or --ids" in invoke(*command(tiny), "a.txt", "--text", "b").error
         assert "stride must be from 1 to 32" in invoke(*command(tiny), "--text", TEXT, "--stride", "33").error
@@ -147,11 +158,14 @@ class TestTasks:
         assert document["task"] == "ptb"
         assert document["published"] == {"perplexity": {"124M": 65.85, "355M": 47.33, "774M": 40.31, "1558M": 35.76}}
         assert document["stride"] == (3 if arguments else 32)
+        assert document["is_published_file"] is False
         assert document["counts"]["words"] == 13  # type: ignore[index]
         lines = invoke(*command(tiny), "ptb", str(path), *arguments).out.splitlines()
         assert lines[0].startswith("Penn Treebank: 1 document, 1 window, 13 words, ")
         assert lines[1].split()[:2] == ["perplexity", f"{perplexity:,.2f}"]
         assert f"sha256 {sha256(PTB)}  {path}" in lines
+        difference = "has 13 words, not the 82,430 of the published file: do not compare its scores with published ones"
+        assert f"{path} {difference}" in lines
         assert lines[-1] == "paper, PTB ppl: 65.85 (124M), 47.33 (355M), 40.31 (774M), 35.76 (1558M)"
 
     def test_accuracies_are_in_percent(self, tiny: str, tmp_path: Path) -> None:
@@ -183,12 +197,62 @@ class TestPaper:
         assert lines[6].split()[:6] == ["PTB", "ppl", "65.85", "47.33", "40.31", "35.76"]
         assert result.out.count("not run: put ") == 8
         assert f"ptb: sha256 {sha256(PTB)}  {tmp_path / 'ptb.test.txt'}, stride 32" in lines
+        assert f"ptb: {tmp_path / 'ptb.test.txt'} has 13 words, not the 82,430 of the published file" in result.out
 
     def test_two_columns_come_from_one_file(self, tiny: str, tmp_path: Path) -> None:
         (tmp_path / "lambada_test.jsonl").write_text('{"text": "the robot said to him"}\n')
         out = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--stride", "8").out
         assert out.count("not run: put ") == 8
         assert out.count("  not run\n") == 8
+
+    def test_a_task_that_fails_does_not_lose_the_others(self, tiny: str, tmp_path: Path) -> None:
+        (tmp_path / "ptb.test.txt").write_text(PTB)
+        (tmp_path / "text8").write_bytes(b"one \xff two")
+        (tmp_path / "lambada_test.jsonl").write_text('{"text": "one"}\n')
+        result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
+        assert result.code == 2
+        lines = result.out.splitlines()
+        assert [line.split()[-1] for line in lines[1:3]] == ["failed", "failed"]
+        assert lines[6].split()[-1] not in ("run", "failed")
+        assert "text8: failed: " in result.out
+        *failures, last = result.err.splitlines()
+        assert [line.split(": ")[1] for line in failures] == ["lambada", "text8"]
+        assert last == "cutaway: 2 of 3 tasks failed; the others are above"
+        assert "text8: not run" not in result.out
+        written = json.loads(invoke(*command(tiny), "paper", "--data", str(tmp_path), "--json").out)
+        assert [*written["failed"]] == ["lambada", "text8"]
+        assert [*written["tasks"]] == ["ptb"]
+
+    def test_so_does_one_for_which_memory_is_too_small(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def run(*_: object) -> Result:
+            raise MemoryError
+
+        monkeypatch.setitem(TASKS, "ptb", replace(TASKS["ptb"], run=run))
+        (tmp_path / "ptb.test.txt").write_text(PTB)
+        (tmp_path / "text8").write_text("one two")
+        result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
+        assert (result.code, "text8: sha256" in result.out, "ptb: not enough memory" in result.err) == (5, True, True)
+
+    def test_ctrl_c_prints_the_tasks_that_are_finished(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*_: object) -> Result:
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(TASKS, "enwik8", replace(TASKS["enwik8"], run=interrupt))
+        for name in ("ptb.test.txt", "enwik8", "text8"):
+            (tmp_path / name).write_text(PTB)
+        result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
+        assert result.code == INTERRUPTED
+        assert "ptb: sha256" in result.out
+        assert "text8: sha256" not in result.out
+
+    def test_an_invalid_stride_is_refused_before_any_task(self, tiny: str, tmp_path: Path) -> None:
+        (tmp_path / "ptb.test.txt").write_text(PTB)
+        refused = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--stride", "33")
+        assert "stride must be from 1 to 32" in refused.error
 
     def test_without_data_nothing_is_run(self, tiny: str) -> None:
         assert invoke(*command(tiny), "paper").out.count("  not run\n") == 10

@@ -2,6 +2,8 @@ from typing import Any
 
 import pytest
 
+from cutaway.config import GPT2Config
+from cutaway.training.plan import activation_bytes
 from tests.cli.invoke import invoke
 
 
@@ -23,16 +25,43 @@ def test_json_has_the_rows() -> None:
     assert rows["parameters"] == {
         "name": "parameters",
         "value": 124_439_808,
-        "unit": "",
+        "unit": "parameters",
         "basis": "exact",
         "source": "the tensors' shapes",
     }
     assert rows["share of the peak"]["value"] == 0.5
 
 
-def test_a_checkpoint_is_planned_at_its_own_context(tiny: str) -> None:
+def test_a_cpu_is_planned_for_one_machine_in_float32() -> None:
+    result = invoke("plan", "--hardware", "cpu")
+    lines = result.out.splitlines()
+    assert lines[0] == "builtin on 1 cpu, sequences of 512 tokens"
+    assert any("54,001,664 tokens" in line and "as many as the built-in model read" in line for line in lines)
+    assert any("16,384 tokens" in line and "32 x 512" in line for line in lines)
+    assert "FSDP2" not in result.out
+    document: Any = invoke("plan", "--hardware", "cpu", "--model", "gpt2", "--batch-size", "2", "--json").document
+    rows = {row["name"]: row for row in document["rows"]}
+    assert rows["activations"]["source"] == "2,048 tokens at once"
+    assert rows["activations"]["value"] == activation_bytes(GPT2Config(), 2048, checkpointing=False, item_bytes=4)
+    assert rows["compute dtype"]["value"] == 2 * 4 * 50257 * 768
+
+
+@pytest.mark.parametrize(
+    ("given", "same"), [(("--mfu", "40%"), ("--mfu", "0.4")), (("--tokens", "10B"), ("--tokens", "10e9"))]
+)
+def test_percent_and_suffixes_are_numbers(given: tuple[str, ...], same: tuple[str, ...]) -> None:
+    assert invoke("plan", *given, "--json").document == invoke("plan", *same, "--json").document
+
+
+def test_every_value_has_its_unit() -> None:
+    lines = invoke("plan", "--tokens", "1k", "--devices", "1").out.splitlines()
+    units = ("parameters", "tokens", "steps", "FLOP", "GB", "FLOP/s", "$", "/h", "%", " h", "tokens/s")
+    assert all(any(unit in line[24:60] for unit in units) for line in lines[3:])
+
+
+def test_a_checkpoint_is_planned_by_its_name_at_its_own_context(tiny: str) -> None:
     result = invoke("plan", "--model", tiny, "--hardware", "a100", "--devices", "1")
-    assert f"{tiny} on 1 a100, sequences of 32 tokens" in result.out
+    assert result.out.startswith("tiny on 1 a100, sequences of 32 tokens")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +69,8 @@ def test_a_checkpoint_is_planned_at_its_own_context(tiny: str) -> None:
     [
         (("--hardware", "tpu"), "hardware must be one of a100, h100, h200, cpu, not 'tpu'"),
         (("--mfu", "2"), "mfu must be from 0.001 to 1, not 2"),
+        (("--mfu", "half"), "mfu must be a share, such as 40% or 0.4, not 'half'"),
+        (("--tokens", "10X"), "tokens must be a number, such as 300000, 10M or 2.5B, not '10X'"),
         (("--n-ctx", "4096"), "n_ctx must be at most 1024"),
         (("--tokens", "nan"), "tokens must be a positive number"),
     ],

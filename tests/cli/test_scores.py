@@ -23,13 +23,13 @@ def test_an_accuracy_is_a_share_in_json_and_percent_to_read() -> None:
 
 
 def test_the_papers_units_are_used_in_its_table() -> None:
-    row = next(line for line in paper_lines("mine", {"cbt-cn": (FILE, RESULT)}) if line.startswith("CBT-CN"))
+    row = next(line for line in paper_lines("mine", {"cbt-cn": (FILE, RESULT)}, {}) if line.startswith("CBT-CN"))
     assert row.split() == ["CBT-CN", "acc", "87.65", "92.35", "93.45", "93.30", "87.65"]
-    assert max(map(len, paper_lines("builtin", {})[:12])) <= 80
+    assert max(map(len, paper_lines("builtin", {}, {})[:12])) <= 80
 
 
 def test_infinity_is_null_in_json() -> None:
-    document = json.loads(json.dumps(paper_document({"ptb": (FILE, INFINITE)}), allow_nan=False))
+    document = json.loads(json.dumps(paper_document({"ptb": (FILE, INFINITE)}, {}), allow_nan=False))
     assert document["tasks"]["ptb"]["metrics"]["perplexity"] == {"value": None, "standard_error": None}
 
 

@@ -74,14 +74,27 @@ def test_of_a_pair_the_completion_and_the_end_are_learned() -> None:
     assert train.learned.tolist() == [True] + [False] * prompt + [True] * (len(train.ids) - prompt - 1)
 
 
+def test_of_a_conversation_what_the_assistant_says_is_learned() -> None:
+    talk = [("user", "1?"), ("assistant", "2"), ("user", "3?"), ("assistant", "4")]
+    record = {"messages": [{"role": role, "content": content} for role, content in talk]}
+    encoded = Encoder(GPT2, share=0.5).encode(lines(*[record] * 3, {"messages": [{"role": "user", "content": "1?"}]}))
+    [(_, part)] = encoded.splits.items()  # all turns of equal conversations are drawn for one split
+    assert len(part.begins) == 3
+    text = "User: 1?\n\nAssistant: 2\n\nUser: 3?\n\nAssistant: 4"
+    ids = part.ids[: part.begins[1]]
+    assert GPT2.decode(ids.tolist()) == f"<|endoftext|>{text}"
+    assert part.learned is not None
+    assert GPT2.decode(ids[part.learned[: part.begins[1]]].tolist()) == "<|endoftext|> 2 4"
+
+
 @pytest.mark.parametrize(
     ("record", "part"),
     [
-        (["text"], r"must be a JSON object, not \['text'\]"),
-        ({"txt": "a"}, r"""no "text" \(nor "prompt" and "completion"\); its keys are \['txt'\]"""),
-        ({"prompt": "a"}, r"""no "text" \(nor"""),
-        ({"text": 3}, "text must be text, not 3"),
-        ({"prompt": "a", "completion": None}, "completion must be text, not None"),
+        (["text"], r"must be a JSON object, .*, not \['text'\]"),
+        ({"txt": "a"}, "unknown key 'txt'; did you mean 'text'"),
+        ({"prompt": "a"}, r'must be {"text"}, {"prompt", "completion"} or {"messages"}, and has \'prompt\''),
+        ({"text": 3}, "'text' must be text, not 3"),
+        ({"prompt": "a", "completion": None}, "'completion' must be text, not None"),
     ],
 )
 def test_an_invalid_line_is_named(record: object, part: str) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cutaway.data.records import (
     take_share,
 )
 from cutaway.errors import UsageError
+from tests.data.test_sources import PACKED, write_parquet
 
 
 def written(tmp_path: Path, *lines: str) -> Path:
@@ -78,10 +80,32 @@ def test_files_that_are_missing_empty_or_not_utf8_are_refused(tmp_path: Path) ->
         read_records(tmp_path / "none.txt")
     with pytest.raises(UsageError, match="data.jsonl: is empty"):
         read_records(written(tmp_path, "", ""))
-    for name, place in (("latin.txt", "latin.txt: is"), ("latin.jsonl", "latin.jsonl:1:")):
+    for name, place in (("latin.txt", "latin.txt:1:"), ("latin.jsonl", "latin.jsonl:1:")):
         (tmp_path / name).write_bytes('{"text": "é"}'.encode("latin-1"))
         with pytest.raises(UsageError, match=f"{place} not UTF-8 at byte 10"):
             read_records(tmp_path / name)
+
+
+LINES = [
+    {"text": "a"},
+    {"prompt": "b", "completion": " c"},
+    {"messages": [{"role": "user", "content": "d"}, {"role": "assistant", "content": "e"}]},
+]
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_compressed_files_give_the_same_records(tmp_path: Path, suffix: str) -> None:
+    path = written(tmp_path, *map(json.dumps, LINES))
+    packed = tmp_path / f"data.jsonl{suffix}"
+    packed.write_bytes(PACKED[suffix](path.read_bytes()))
+    assert [record.turns for record in read_records(packed)] == [record.turns for record in read_records(path)]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_row_of_parquet_is_the_line_with_its_columns(tmp_path: Path, line: dict[str, object]) -> None:
+    path = write_parquet(tmp_path / "data.parquet", **{key: [value] for key, value in line.items()}, id=[1])
+    [record] = read_records(path)
+    assert record == replace(parse_line(json.dumps(line).encode(), "x"), place=f"{path}:1")
 
 
 def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.data.sources import SourceFile, extra, find_sources, open_bytes, parquet_texts
+from cutaway.data.sources import SourceFile, extra, find_sources, open_bytes, parquet_rows
 from cutaway.errors import UsageError
 
 DATA = b"".join(b"line %d\n" % number for number in range(50_000))
@@ -84,6 +85,16 @@ def test_zst_is_read_in_pieces_of_any_size(data: bytes, size: int, tmp_path_fact
         assert b"".join(iter(lambda: stream.read(size), b"")) == data
 
 
+@pytest.mark.parametrize("suffix", ["", *PACKED])
+def test_a_tap_gets_the_bytes_on_disk_and_a_byte_order_mark_is_skipped(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(PACKED[suffix](BOM_UTF8 + DATA) if suffix else BOM_UTF8 + DATA)
+    stored = bytearray()
+    with open_bytes(path, stored.extend) as (stream, _):
+        assert stream.read() == DATA
+    assert stored == path.read_bytes()
+
+
 def write_parquet(path: Path, **columns: list[object]) -> Path:
     pq.write_table(pa.table(columns), path, row_group_size=7)
     return path
@@ -91,18 +102,16 @@ def write_parquet(path: Path, **columns: list[object]) -> Path:
 
 def test_parquet_gives_rows_of_text(tmp_path: Path) -> None:
     texts: list[object] = [f"text {number}" for number in range(50)]
-    source = SourceFile(write_parquet(tmp_path / "a.parquet", body=texts, other=list(range(50))), 0)
-    assert list(parquet_texts(source, "body")) == texts
-    with pytest.raises(UsageError, match=r"no column 'text'; its columns are \['body', 'other'\]"):
-        list(parquet_texts(source, "text"))
-    with pytest.raises(UsageError, match="a.parquet:1: other must be text, not 0"):
-        list(parquet_texts(source, "other"))
+    path = write_parquet(tmp_path / "a.parquet", body=texts, other=list(range(50)))
+    assert [row["body"] for row in parquet_rows(path, ["body", "title"])] == texts
+    with pytest.raises(UsageError, match=r"no column of text; its columns are \['body', 'other'\]"):
+        list(parquet_rows(path, ["text"]))
 
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("text")
     with pytest.raises(UsageError, match="a.parquet: not a readable Parquet file"):
-        list(parquet_texts(SourceFile(tmp_path / "a.parquet", 4), "text"))
+        list(parquet_rows(tmp_path / "a.parquet", ["text"]))
 
 
 def test_a_missing_package_names_its_extra() -> None:

@@ -17,7 +17,7 @@ from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
 from cutaway.tensors import Shape, TensorSpec
-from cutaway.untrusted import quote_name, raise_checkpoint_error
+from cutaway.untrusted import quote_name, quote_path, raise_checkpoint_error
 
 PREFIXES = ("_orig_mod.", "module.", "transformer.")  # of torch.compile, of DistributedDataParallel, and of the model
 HEAD = "lm_head.weight"
@@ -136,7 +136,7 @@ def _config(
         raise UsageError(f"n_vocab must be from 1 to the {n_vocab} tokens that are there, not {overrides.n_vocab}")
     n_head = overrides.n_head or settings.get("n_head") or getattr(stated, "n_head", None)
     if n_head is None:
-        raise UsageError(f"{source.name} does not tell its number of heads: state it as --n-head")
+        raise UsageError(f"{quote_path(source)} does not tell its number of heads: state it as --n-head N")
     try:
         return GPT2Config(
             **sizes | {"n_vocab": overrides.n_vocab or n_vocab},
@@ -152,7 +152,9 @@ def _config(
 def _matrix(source: Path, shapes: Mapping[str, Shape], name: str) -> Shape:
     if name not in shapes:
         example = quote_name(min(shapes, default="nothing"))
-        raise_checkpoint_error(source, f"is not a GPT-2 of nanoGPT, minGPT or transformers: no {name}, but {example}")
+        raise_checkpoint_error(
+            source, f"is not a GPT-2 of nanoGPT, minGPT or transformers: no {name} (it has {example})"
+        )
     if len(shapes[name]) != 2 or 0 in shapes[name]:
         raise_checkpoint_error(source, f"{name} has the shape {shapes[name]}, and not that of a matrix")
     return shapes[name]

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cutaway.checkpoints.directory import INDEX, WEIGHTS
+from cutaway.checkpoints.directory import INDEX
 from cutaway.checkpoints.safetensors import TensorFile
 from cutaway.errors import EngineError
 from cutaway.untrusted import open_ordinary, quote, raise_checkpoint_error, read_object
@@ -56,11 +56,23 @@ def find_pickle(source: str) -> Path | None:
         if path.is_file():
             with open_ordinary(path) as file:
                 return path if file.read(4).startswith(_MAGIC) else None
-        if path.is_dir() and not any((path / name).exists() for name in (WEIGHTS, INDEX)):
-            return next(iter(sorted(path.glob("pytorch_model*.bin"))), None)
+        if path.is_dir() and not (path / INDEX).exists() and not any(path.glob("*.safetensors")):
+            return next(iter(pickles_in(path)), None)
     except (OSError, RuntimeError):  # no permission, too long a name, no such user's home: `open_checkpoint` says so
         pass
     return None
+
+
+def pickles_in(directory: Path) -> list[Path]:
+    """List the pickles that may be the model in a directory: transformers' one, or its parts, or else all.
+
+    >>> pickles_in(Path("nowhere"))
+    []
+    """
+    for patterns in (("pytorch_model.bin",), ("pytorch_model-*.bin",), ("*.pt", "*.pth", "*.ckpt")):
+        if found := [path for pattern in patterns for path in sorted(directory.glob(pattern))]:
+            return found
+    return []
 
 
 @contextmanager
@@ -78,7 +90,7 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
     ...             pass
     ...     except CheckpointError as error:
     ...         print(str(error).removeprefix(directory))
-    /ckpt.pt: asks for posix.system, and not only for tensors
+    /ckpt.pt: asks for posix.system, and not only for tensors; save the model's state_dict alone
     """
     if find_spec("torch") is None:
         raise EngineError("reading a pickle needs PyTorch: pip install 'cutaway[train]'")

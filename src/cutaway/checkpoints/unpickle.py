@@ -17,7 +17,7 @@ from cutaway.checkpoints import sandbox
 from cutaway.checkpoints.safetensors import write_tensors_to
 from cutaway.errors import CheckpointError
 from cutaway.formats import Array
-from cutaway.untrusted import quote, quote_name
+from cutaway.untrusted import quote_name
 
 # Keys under which a training loop's checkpoint holds the model's tensors, and the hyperparameters of nanoGPT's.
 MODEL_KEYS = ("model", "state_dict", "model_state_dict")
@@ -27,6 +27,8 @@ SETTINGS = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "bias")
 MOST_TENSORS = 10_000
 SPARE_MEMORY = 512 << 20
 CODES = {torch.float32: "F32", torch.float64: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_INSTEAD = "save the model's state_dict alone"
+_BOILERPLATE = ("Weights only load failed", "Please file an issue", "Check the documentation")  # of PyTorch's messages
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -72,7 +74,7 @@ def _find_state(loaded: object) -> dict[str, torch.Tensor]:
         state = {name: value for name, value in inner.items() if isinstance(value, torch.Tensor)}
         if state and all(isinstance(name, str) for name in state):
             return state
-    raise CheckpointError("holds no tensors by name, as a model's state_dict has them")
+    raise CheckpointError(f"holds no tensors by name; {_INSTEAD}")
 
 
 def _find_settings(loaded: object) -> dict[str, int]:
@@ -119,10 +121,12 @@ class Answer:
 
 
 def describe(error: BaseException) -> str:
-    """Describe an error in a line: what the pickle asked for, if it was refused that.
+    """Describe an error in a line: what is wrong with the file, and what to save instead.
 
     >>> describe(ValueError("Unsupported global: GLOBAL posix.system was not allowed"))
-    'asks for posix.system, and not only for tensors'
+    "asks for posix.system, and not only for tensors; save the model's state_dict alone"
+    >>> describe(EOFError())
+    'is not a checkpoint that torch.save wrote, or is cut short (EOFError)'
     """
     text = str(error)
     asked = _GLOBAL.search(text)
@@ -131,6 +135,9 @@ def describe(error: BaseException) -> str:
     if isinstance(error, MemoryError) or "allocate" in text:
         return "needs more memory than its size allows"
     if asked:
-        return f"asks for {quote_name(asked[1])}, and not only for tensors"
-    lines = [line for line in text.splitlines() if line.strip()]
-    return f"cannot be read as a PyTorch checkpoint: {quote(lines[-1] if lines else type(error).__name__)}"
+        return f"asks for {quote_name(asked[1])}, and not only for tensors; {_INSTEAD}"
+    if "TorchScript" in text:
+        return f"is a TorchScript program, and not only tensors; {_INSTEAD}"
+    lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(_BOILERPLATE)]
+    reason = ": ".join([type(error).__name__, *(quote_name(line) for line in lines[-1:])])
+    return f"is not a checkpoint that torch.save wrote, or is cut short ({reason})"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cutaway.checks import show
 from cutaway.cli import terminal
 from cutaway.errors import CheckpointError, NonFiniteError, UsageError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cutaway.tokenizer.fast import Tokenizer
 
 BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
+_FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
 
 
@@ -59,21 +61,48 @@ def load_model(options: Namespace, name: str | None = None) -> "Model":
     return model
 
 
+def read_count(name: str, given: str) -> float:
+    """Read a number with a suffix for thousands, millions, billions or trillions. Raises UsageError for another.
+
+    >>> read_count("tokens", "10B"), read_count("tokens", "1,500"), read_count("tokens", "2.5e6")
+    (10000000000.0, 1500.0, 2500000.0)
+    """
+    factor = _FACTORS.get(given[-1:].upper(), 1.0)
+    digits = (given[:-1] if factor > 1 else given).strip().replace(",", "")
+    try:
+        return float(digits) * factor
+    except ValueError:
+        raise UsageError(f"{name} must be a number, such as 300000, 10M or 2.5B, not {show(given)}") from None
+
+
+def read_share(name: str, given: str) -> float:
+    """Read a share, in percent or as a number from 0 to 1. Raises UsageError for what is no number.
+
+    >>> read_share("mfu", "40%"), read_share("mfu", "0.4")
+    (0.4, 0.4)
+    """
+    try:
+        return float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{name} must be a share, such as 40% or 0.4, not {show(given)}") from None
+
+
 def describe(model: "Model") -> dict[str, object]:
     """Return the fields that identify the model in a JSON document."""
     return {"model": model.name, "engine": model.engine.name, "dtype": model.engine.dtype}
 
 
-def find_config(source: str) -> "GPT2Config":
-    """Return the shape of a model; those of OpenAI are known without their files."""
+def find_config(source: str) -> "tuple[str, GPT2Config]":
+    """Return the name of a model, as `load` gives it, and its shape; those of OpenAI are known without their files."""
     from cutaway.config import published
 
     known = published(source)
     if known and not Path(source).is_dir():
-        return known.config
+        return known.name, known.config
     from cutaway.checkpoints import open_source  # which needs NumPy
 
-    return open_source(source).config
+    checkpoint = open_source(source)
+    return checkpoint.name, checkpoint.config
 
 
 def read_tokenizer(name: str | None) -> "Tokenizer":
@@ -93,9 +122,10 @@ def read_tokenizer(name: str | None) -> "Tokenizer":
         return Tokenizer.gpt2()
     from cutaway.checkpoints import open_source  # which needs NumPy
 
-    tokenizer = open_source(name).tokenizer()
+    checkpoint = open_source(name)
+    tokenizer = checkpoint.tokenizer()
     if tokenizer is None:
-        raise CheckpointError(f"{name} has no tokenizer files")
+        raise CheckpointError(f"{checkpoint.name} has no tokenizer files")
     return tokenizer
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import SOURCES, add_json, write_json
 from cutaway.cli.terminal import note, safe
-from cutaway.errors import UsageError
+from cutaway.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from cutaway.checkpoints.foreign import ForeignWeights
@@ -46,7 +46,9 @@ def run(options: Namespace) -> None:
     from cutaway.checkpoints.pickles import find_pickle
 
     path = find_pickle(options.source)
-    if path is None and options.allow_pickle and Path(options.source).is_file():
+    if path is None and Path(options.source).is_file():
+        if not options.allow_pickle:
+            raise _error(Path(options.source), "is neither a directory with a checkpoint nor a pickle")
         path = Path(options.source)  # of another kind; the process that reads it reports what is wrong
     if path is None and not (options.n_head is None and options.n_vocab is None):
         raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints state their sizes")
@@ -82,13 +84,10 @@ def _convert_pickle(path: Path, options: Namespace) -> list[str]:
     from cutaway.checkpoints.config_json import read_config
     from cutaway.checkpoints.foreign import Overrides, foreign_weights
     from cutaway.checkpoints.pickles import unpickled
-    from cutaway.errors import CheckpointError
-    from cutaway.untrusted import quote_path
 
+    _check_whole(Path(options.source), path)
     if not options.allow_pickle:
-        raise CheckpointError(
-            f"{quote_path(path)}: is a pickle, which can run code; --allow-pickle reads it in a process without rights"
-        )
+        raise _error(path, "is a pickle, which can run code; --allow-pickle reads it in a process without rights")
     max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
     config = path.with_name("config.json")
     stored = read_config(config) if config.exists() else None
@@ -108,6 +107,24 @@ def _convert_pickle(path: Path, options: Namespace) -> list[str]:
             overwrite=options.overwrite,
         )
         return list(_notes(weights, from_nanogpt=bool(found.settings)))
+
+
+def _check_whole(source: Path, path: Path) -> None:
+    """Raise CheckpointError for a directory with several pickles, of which `path` is the first."""
+    from cutaway.checkpoints.pickles import pickles_in
+
+    if source.is_file() or len(found := pickles_in(source)) == 1:
+        return
+    if re.search(r"-\d+-of-\d+\.bin$", path.name):
+        raise _error(source, f"is a pickle in {len(found)} files; save it as safetensors with transformers first")
+    names = ", ".join(each.name for each in found[:3])
+    raise _error(source, f"holds {len(found)} pickles; name the one to convert: {names}")
+
+
+def _error(path: Path, reason: str) -> CheckpointError:
+    from cutaway.untrusted import quote_path
+
+    return CheckpointError(f"{quote_path(path)}: {reason}")
 
 
 def _notes(weights: "ForeignWeights", *, from_nanogpt: bool) -> Iterator[str]:

@@ -3,14 +3,17 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import add_json, add_model, describe, load_model, read_stdin, utf8, write_json
 from cutaway.cli.progress_line import ProgressLine
-from cutaway.errors import UsageError
+from cutaway.cli.terminal import note
+from cutaway.errors import INTERRUPTED, CutawayError, UsageError, guarded
 
 if TYPE_CHECKING:
+    from cutaway.data.records import Record
     from cutaway.evaluation.corpus import DataFile
     from cutaway.evaluation.tasks import Result, Task
     from cutaway.model import Model
@@ -34,8 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Score how well a model predicts texts, or run the tasks of the GPT-2 paper."
     parser.epilog = EXAMPLES
     meaning = (
-        'text files, or .jsonl with a "text" per line, also as .xz and .gz; - is standard input, and so is a pipe; '
-        "or a task's name and its FILE; or paper"
+        "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these; - is standard input, and so is a "
+        "pipe; or a task's name and its FILE; or paper"
     )
     parser.add_argument("what", nargs="*", metavar="FILE", help=meaning)
     text = parser.add_mutually_exclusive_group()
@@ -127,16 +130,54 @@ def _run_paper(options: Namespace) -> None:
     if options.data is not None and not options.data.is_dir():
         raise UsageError(f"--data {options.data}: no such folder")
     model = load_model(options)
-    results = {}
-    for task in [TASKS[name] for name in dict.fromkeys(column.task for column in COLUMNS)] if options.data else []:
-        path = task.find(options.data)
-        if path is not None:
-            stride = _stride(options, model) if task.takes_stride else None
-            results[task.name] = _evaluate_task(model, task, path, stride)
+    tasks = [TASKS[name] for name in dict.fromkeys(column.task for column in COLUMNS)] if options.data else []
+    outcomes = _evaluate_tasks(model, tasks, options.data, _stride(options, model))
     if options.json:
-        write_json({**describe(model), **paper_document(results)})
+        write_json({**describe(model), **paper_document(outcomes.results, outcomes.failures)})
     else:
-        _print(paper_lines(model.name, results))
+        _print(paper_lines(model.name, outcomes.results, outcomes.failures))
+    if outcomes.code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if outcomes.code:
+        n_found = len(outcomes.results) + len(outcomes.failures)
+        raise _exit_with(outcomes.code, f"{len(outcomes.failures)} of {n_found} tasks failed; the others are above")
+
+
+@dataclass
+class _Outcomes:
+    """Results of tasks by name, the errors of those that failed, and the exit code of the first error: 0 if none."""
+
+    results: "dict[str, tuple[DataFile, Result]]" = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    code: int = 0
+
+
+def _evaluate_tasks(model: "Model", tasks: "Sequence[Task]", directory: Path, stride: int | None) -> _Outcomes:
+    """Evaluate the tasks whose files are in a folder. An error ends its task alone, and Ctrl-C the rest of them."""
+    outcomes = _Outcomes()
+    for task in tasks:
+
+        def evaluate(task: "Task" = task) -> None:
+            path = task.find(directory)
+            if path is not None:
+                outcomes.results[task.name] = _evaluate_task(model, task, path, stride if task.takes_stride else None)
+
+        def tell(message: str, name: str = task.name) -> None:
+            outcomes.failures[name] = message
+            note(f"{name}: {message}")
+
+        code = guarded(evaluate, tell)
+        outcomes.code = outcomes.code or code
+        if code == INTERRUPTED:
+            outcomes.code = code
+            break
+    return outcomes
+
+
+def _exit_with(code: int, message: str) -> CutawayError:
+    error = CutawayError(message)
+    error.exit_code = code
+    return error
 
 
 def _evaluate_task(model: "Model", task: "Task", path: Path, stride: int | None) -> "tuple[DataFile, Result]":
@@ -145,16 +186,18 @@ def _evaluate_task(model: "Model", task: "Task", path: Path, stride: int | None)
 
 
 def _stride(options: Namespace, model: "Model") -> int | None:
-    """Return the stride that the arguments ask for; None for the default."""
+    """Return the stride that the arguments ask for; None for the default. Raises UsageError if it is invalid."""
+    from cutaway.checks import check_int
     from cutaway.evaluation.perplexity import default_stride
 
     n_ctx = model.config.n_ctx
     named = {"overlap": default_stride(n_ctx), "disjoint": n_ctx}
-    stride: int | None = named[options.window] if options.window else options.stride
-    return stride
+    if options.window:
+        return named[options.window]
+    return None if options.stride is None else check_int("stride", options.stride, 1, n_ctx)
 
 
-def _read_documents(options: Namespace) -> "tuple[Sequence[str | list[int]], list[DataFile]]":
+def _read_documents(options: Namespace) -> "tuple[Sequence[str | list[int] | Record], list[DataFile]]":
     """Read the documents that the arguments name, without stripping white space."""
     from cutaway.evaluation.corpus import data_file, read_corpus
 

@@ -26,11 +26,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the table."""
-    counted = parameter_table(find_config(options.model))
+    name, config = find_config(options.model)
+    counted = parameter_table(config)
     if options.json:
-        write_json(_document(options.model, counted))
+        write_json(_document(name, counted))
     else:
-        print("\n".join(_page(options.model, counted)))
+        print("\n".join(_page(name, counted)))
 
 
 def _document(name: str, counted: ParameterTable) -> dict[str, object]:

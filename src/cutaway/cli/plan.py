@@ -2,10 +2,10 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import SOURCES, add_json, find_config, write_json
+from cutaway.cli.arguments import SOURCES, add_json, find_config, read_count, read_share, write_json
 from cutaway.cli.terminal import safe
 from cutaway.layout import table
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  cutaway plan --model gpt2 --hardware cpu --devices 1
-  cutaway plan --model gpt2-xl --tokens 10e9 --hardware h100 --devices 8"""
+  cutaway plan --hardware cpu
+  cutaway plan --model gpt2-xl --tokens 10B --hardware h100 --devices 8"""
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+_COUNTS = ("parameters", "tokens", "steps", "tokens/s")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,16 +27,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Compute FLOPs, memory per device, hours and cost of training a GPT-2."
     parser.epilog = EXAMPLES
     add = parser.add_argument_group("run").add_argument
-    add("--model", metavar="NAME", default="gpt2", help=f"{SOURCES}; default: %(default)s")
-    add("--tokens", type=float, metavar="N", help="tokens to read; default: one epoch of OpenWebText")
-    add("--batch-size", type=int, default=512, metavar="N", help="sequences per step; default: %(default)s")
-    add("--micro-batch-size", type=int, default=8, metavar="N", help="per device; default: %(default)s")
+    add("--model", metavar="NAME", help=f"{SOURCES}; default: gpt2, for cpu builtin")
+    epoch = "one epoch of OpenWebText, for cpu what the built-in model read"
+    add("--tokens", metavar="N", help=f"tokens to read, such as 10B or 300M; default: {epoch}")
+    add("--batch-size", type=int, metavar="N", help="sequences per step; default: 512, for cpu 32")
+    add("--micro-batch-size", type=int, metavar="N", help="sequences at once per device; default: 8, for cpu 32")
     add("--n-ctx", type=int, metavar="N", help="context length, in tokens; default: the model's")
     add = parser.add_argument_group("hardware").add_argument
     add("--hardware", default="h100", metavar="NAME", help="a100, h100, h200, or cpu, measured; default: %(default)s")
-    add("--devices", type=int, default=8, metavar="N", help="default: %(default)s")
-    add("--mfu", type=float, metavar="SHARE", help="model FLOPs utilisation, 0 to 1; default: published")
-    add("--dollars", type=float, metavar="PRICE", help="per device-hour; default: a published price")
+    add("--devices", type=int, metavar="N", help="default: 8, for cpu 1")
+    add("--mfu", metavar="SHARE", help="model FLOPs utilisation, such as 40%% or 0.4; default: published")
+    add("--dollars", type=float, metavar="PRICE", help="dollars per device-hour; default: a published price")
     add_json(parser)
 
 
@@ -42,26 +45,29 @@ def run(options: Namespace) -> None:
     """Print the plan."""
     from cutaway.checks import check_float
     from cutaway.training.hardware import find_hardware
-    from cutaway.training.plan import WEBTEXT_TOKENS, Training, plan
+    from cutaway.training.plan import Training, plan
 
-    config = find_config(options.model)
+    mfu = None if options.mfu is None else check_float("mfu", read_share("mfu", options.mfu), 0.001, 1)
+    tokens = None if options.tokens is None else read_count("tokens", options.tokens)
+    hardware = find_hardware(options.hardware)
+    given = {name: getattr(options, name) for name in ("model", "batch_size", "micro_batch_size", "devices")}
+    run = replace(hardware.defaults, **{name: value for name, value in given.items() if value is not None})
+    name, config = find_config(run.model)
     training = Training(
         config,
-        WEBTEXT_TOKENS if options.tokens is None else options.tokens,
-        options.batch_size,
-        options.micro_batch_size,
+        run.tokens if tokens is None else tokens,
+        run.batch_size,
+        min(run.micro_batch_size, run.batch_size) if options.micro_batch_size is None else run.micro_batch_size,
         config.n_ctx if options.n_ctx is None else options.n_ctx,
-        options.devices,
+        run.devices,
     )
-    mfu = None if options.mfu is None else check_float("mfu", options.mfu, 0.001, 1)
     dollars = None if options.dollars is None else check_float("dollars", options.dollars, 0, 1e6)
-    hardware = find_hardware(options.hardware)
     rows = plan(training, hardware, mfu, dollars)
     if options.json:
-        about = {"model": options.model, "hardware": hardware.name, "devices": training.devices}
+        about = {"model": name, "hardware": hardware.name, "devices": training.devices}
         write_json(about | {"rows": [asdict(row) for row in rows]})
     else:
-        print("\n".join(_page(options.model, hardware.name, training, rows)))
+        print("\n".join(_page(name, hardware.name, training, rows)))
 
 
 def _page(model: str, hardware: str, training: "Training", rows: "Sequence[Row]") -> list[str]:
@@ -79,11 +85,11 @@ def _value(row: "Row") -> str:
     if row.unit == "$/h":
         return f"${row.value:.2f}/h"
     if row.unit == "h":
-        return f"{row.value:,.1f} h" if row.value < 1000 else f"{row.value / 24:,.0f} d"
+        return f"{row.value:,.1f} h" if row.value < 100 else f"{row.value:,.0f} h ({row.value / 24:,.0f} days)"
     if row.unit == "B":
         return f"{row.value / 1e9:,.2f} GB"
-    if not row.unit:
-        return f"{row.value:,.0f}"
+    if row.unit in _COUNTS:
+        return f"{row.value:,.0f} {row.unit}"
     if row.value >= 1e18:
         return f"{row.value:.2e} {row.unit}"
     size, letter = next(((s, letter) for s, letter in _SCALES if row.value >= s), (1.0, ""))

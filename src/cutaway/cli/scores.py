@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from cutaway.cli.terminal import safe
 from cutaway.config import PUBLISHED
 from cutaway.evaluation.corpus import DataFile
 from cutaway.evaluation.evaluate import Evaluation
@@ -64,6 +65,7 @@ def task_document(file: DataFile, result: Result) -> dict[str, object]:
         "standard_error_of": result.error_of,
         "counts": result.counts,
         "stride": result.stride,
+        "is_published_file": not result.difference,
     }
 
 
@@ -76,6 +78,7 @@ def task_lines(name: str, file: DataFile, result: Result, n_ctx: int) -> list[st
         *([] if result.stride is None else [_windows(n_ctx, result.stride)]),
         *_error_note(result.counts[result.error_of], result.error_of),
         _hash_line(file),
+        *_difference_note(file, result),
         *(f"paper, {column.title}: {_published_line(column)}" for column in COLUMNS if column.task == name),
     ]
 
@@ -85,8 +88,8 @@ def published_document(name: str) -> dict[str, dict[str, float]]:
     return {column.metric: column.by_size for column in COLUMNS if column.task == name}
 
 
-def paper_document(results: Results) -> dict[str, object]:
-    """Return the paper's table with a model's scores, null where the task was not run, for JSON."""
+def paper_document(results: Results, failures: Mapping[str, str]) -> dict[str, object]:
+    """Return the paper's table with a model's scores, null where the task has none, and the errors, for JSON."""
     columns = [
         {
             "title": column.title,
@@ -97,19 +100,23 @@ def paper_document(results: Results) -> dict[str, object]:
         }
         for column in COLUMNS
     ]
-    return {"columns": columns, "tasks": {name: task_document(*found) for name, found in results.items()}}
+    tasks = {name: task_document(*found) for name, found in results.items()}
+    return {"columns": columns, "tasks": tasks, "failed": dict(failures)}
 
 
-def paper_lines(model: str, results: Results) -> list[str]:
+def paper_lines(model: str, results: Results, failures: Mapping[str, str]) -> list[str]:
     """Return the paper's table with a model's scores, to be read: a line for each of its columns."""
     names = [*(published.size for published in PUBLISHED), model]
     widths = [max(8, len(name)) for name in names]
-    missing = dict.fromkeys(column.task for column in COLUMNS if column.task not in results)
+    missing = dict.fromkeys(column.task for column in COLUMNS if column.task not in {**results, **failures})
+    rows = [_row(c.title, [*map(_published, c.scores), _own(results, failures, c)], widths) for c in COLUMNS]
     return [
         _row("", names, widths),
-        *(_row(column.title, [*map(_published, column.scores), _own(results, column)], widths) for column in COLUMNS),
+        *rows,
         "ppl: perplexity; acc: percent; bpb, bpc: bits per byte, per character",
         *(_source_line(name, file, result) for name, (file, result) in results.items()),
+        *(f"{name}: {line}" for name, found in results.items() for line in _difference_note(*found)),
+        *(f"{name}: failed: {safe(message)}" for name, message in failures.items()),
         *(f"{name}: not run: put {TASKS[name].files[0]} into the folder of --data" for name in missing),
     ]
 
@@ -148,6 +155,13 @@ def _hash_line(file: DataFile) -> str:
     return f"sha256 {file.sha256}  {file.path}"
 
 
+def _difference_note(file: DataFile, result: Result) -> list[str]:
+    """Return the line that warns of a comparison, if the file is not the one that papers report on."""
+    if not result.difference:
+        return []
+    return [f"{safe(file.path)} has {result.difference}: do not compare its scores with published ones"]
+
+
 def _source_line(name: str, file: DataFile, result: Result) -> str:
     windows = "" if result.stride is None else f", stride {result.stride:,}"
     return f"{name}: {_hash_line(file)}{windows}"
@@ -164,10 +178,10 @@ def _find(results: Results, column: Column) -> Metric:
     return next(metric for metric in results[column.task][1].metrics if metric.name == column.metric)
 
 
-def _own(results: Results, column: Column) -> str:
+def _own(results: Results, failures: Mapping[str, str], column: Column) -> str:
     """Return the cell of the model that was evaluated, in the paper's unit."""
     if column.task not in results:
-        return "not run"
+        return "failed" if column.task in failures else "not run"
     metric = _find(results, column)
     return f"{metric.value * (100 if metric.name.startswith('accuracy') else 1):,.2f}"
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cutaway.data.sources import LINES, PARQUET, SourceFile, open_bytes, parquet_texts
+from cutaway.data.records import Record, read_documents
+from cutaway.data.sources import LINES, PARQUET, SourceFile, is_plain_text, open_bytes
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote_path
 
@@ -34,6 +35,11 @@ class Passage:
     opens: bool = True
     completion: str | None = None
 
+    @property
+    def n_characters(self) -> int:
+        """Characters of the text, and of the completion."""
+        return len(self.text) + len(self.completion or "")
+
 
 @dataclass(frozen=True)
 class Block:
@@ -53,7 +59,7 @@ class Block:
     @property
     def n_bytes(self) -> int:
         """Bytes of its lines, or characters of its text."""
-        return len(self.lines) + sum(len(passage.text) for passage in self.passages)
+        return len(self.lines) + sum(passage.n_characters for passage in self.passages)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,8 @@ class Lot:
         if source.kind in LINES:
             return read_lines(source, self.block_bytes)
         if source.kind in PARQUET:
-            return text_blocks(parquet_texts(source, self.field), source, self.block_bytes)
+            records = read_documents(source.path, self.field)
+            return _grouped((passages_of(record, source.split) for record in records), source, self.block_bytes)
         return read_text(source, self.block_bytes, self.share, by_passage=self.by_passage)
 
 
@@ -103,7 +110,7 @@ def make_lots(
     >>> [len(lot.sources) for lot in make_lots(files, "text", share=0, part_bytes=100)]
     [2, 1]
     """
-    lone = len(sources) == 1 and sources[0].split is None and sources[0].kind not in (*LINES, *PARQUET)
+    lone = len(sources) == 1 and sources[0].split is None and is_plain_text(sources[0].path)
     groups: list[list[SourceFile]] = []
     filled = 0
     for source in sources:
@@ -178,11 +185,34 @@ def text_blocks(texts: Iterable[str], source: SourceFile, block_bytes: int = BLO
     >>> [len(block.passages) for block in text_blocks(["one", "two", "three"], source, block_bytes=6)]
     [2, 1]
     """
+    return _grouped(([Passage(text, source.split)] for text in texts), source, block_bytes)
+
+
+def passages_of(record: Record, split: str | None = None) -> Iterator[Passage]:
+    """Yield a record's passages: one, or of a conversation one for each message of the assistant.
+
+    >>> from cutaway.data.records import parse_line
+    >>> record = parse_line(b'{"prompt": "Who are you?", "completion": " A robot."}', "robots.jsonl:1")
+    >>> next(passages_of(record)).completion
+    ' A robot.'
+    """
+    before = ""
+    for turn in record.turns:
+        if record.is_document:
+            yield Passage(turn.completion, split)
+        else:
+            yield Passage(turn.prompt.removeprefix(before), split, opens=not before, completion=turn.completion)
+        before = turn.prompt + turn.completion
+
+
+def _grouped(documents: Iterable[Iterable[Passage]], source: SourceFile, block_bytes: int) -> Iterator[Block]:
+    """Group the passages of documents into blocks, each of which has whole documents."""
     passages: list[Passage] = []
     filled = 0
-    for text in texts:
-        passages.append(Passage(text, source.split))
-        filled += len(text)
+    for document in documents:
+        for passage in document:
+            passages.append(passage)
+            filled += passage.n_characters
         if filled >= block_bytes:
             yield Block(source.path, 0, passages=tuple(passages))
             passages = []

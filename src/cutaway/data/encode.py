@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.data.blocks import Block, PartId, Passage, draw_split
+from cutaway.data.blocks import Block, PartId, Passage, draw_split, passages_of
 from cutaway.data.dataset import ID_TYPES
-from cutaway.data.json_lines import parse_json_line
 from cutaway.data.manifest import SPLITS
+from cutaway.data.records import parse_line
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.untrusted import quote, quote_path
-
-_PAIR = ("prompt", "completion")
+from cutaway.untrusted import quote_path
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,14 @@ class Encoder:
         """Encode a block. Raises UsageError naming the line of a document that is invalid."""
         splits = {name: _Growing() for name in SPLITS}
         literals = 0
+        split = ""  # of a passage, and of those that continue it
         masked = False
         for passage in passages(block, self._field):
-            texts = [valid_unicode(text) for text in (passage.text, passage.completion or "")]
+            texts = [passage.text, passage.completion or ""]
             if not any(texts):
                 continue
-            split = passage.split or draw_split("".join(texts), self._share)
+            if passage.opens or passage.split:
+                split = passage.split or draw_split("".join(texts), self._share)
             self._append(splits[split], passage.opens, texts, pair=passage.completion is not None)
             masked = masked or passage.completion is not None
             literals += sum(text.count(name) for text in texts for name in self._control)
@@ -112,23 +112,7 @@ def passages(block: Block, field: str) -> Iterator[Passage]:
         return
     for number, line in enumerate(block.lines.split(b"\n"), block.first_line):
         if line.strip():
-            yield _parse(line, f"{quote_path(block.path)}:{number}", block.split, field)
-
-
-def _parse(line: bytes, place: str, split: str | None, field: str) -> Passage:
-    record = parse_json_line(line, place)
-    keys = (field,) if field in record else _PAIR
-    texts = [_field(record, key, place, field) for key in keys]
-    return Passage(texts[0], split, completion=texts[1] if len(texts) == 2 else None)
-
-
-def _field(record: Mapping[str, object], key: str, place: str, field: str) -> str:
-    if key not in record:
-        raise UsageError(f'{place}: no "{field}" (nor "prompt" and "completion"); its keys are {quote(list(record))}')
-    text = record[key]
-    if not isinstance(text, str):
-        raise UsageError(f"{place}: {key} must be text, not {quote(text)}")
-    return text
+            yield from passages_of(parse_line(line, f"{quote_path(block.path)}:{number}", field), block.split)
 
 
 def id_type(n_vocab: int) -> str:
@@ -138,12 +122,3 @@ def id_type(n_vocab: int) -> str:
     ('uint16', 'uint32')
     """
     return "uint16" if n_vocab <= 1 << 16 else "uint32"
-
-
-def valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which JSON can hold and UTF-8 cannot, by U+FFFD, as the tokenizer does.
-
-    >>> valid_unicode("a" + chr(0xD800))
-    'a�'
-    """
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -9,7 +9,7 @@ from pathlib import Path
 from cutaway.checks import check_int
 from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot
 from cutaway.data.dataset import TOKENIZER
-from cutaway.data.encode import EncodedBlock, Encoder, passages, valid_unicode
+from cutaway.data.encode import EncodedBlock, Encoder, passages
 from cutaway.data.inputs import Inputs, find_inputs
 from cutaway.data.manifest import Manifest
 from cutaway.data.workers import encode_blocks
@@ -97,4 +97,4 @@ def read_texts(files: Sequence[str | Path], field: str = "text") -> Iterator[str
     for lot in find_inputs(files, field=field).lots():
         for block in lot.blocks():
             for passage in passages(block, field):
-                yield from (valid_unicode(passage.text), valid_unicode(passage.completion or ""))
+                yield from (passage.text, passage.completion or "")

@@ -1,6 +1,7 @@
-"""Records to fine-tune on: a text file, or JSON Lines of texts, of prompts with completions, or of messages.
+"""Records: what a file of text holds, for training, fine-tuning and evaluation alike.
 
-A line of JSON Lines is one of three objects; other keys are ignored:
+A text file is one record. A line of JSON Lines is one, and so is a row of Parquet with columns of these names; each is
+one of three objects, whose other keys are ignored:
 
     {"text": "..."}                                       a document
     {"prompt": "...", "completion": "..."}                what is given, and what is to be learned
@@ -16,19 +17,19 @@ token. Each of the assistant's messages is learned, given everything before it:
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from cutaway.data.json_lines import parse_json_line
+from cutaway.data.sources import LINES, PARQUET, Tap, decode_text, is_plain_text, kind_of, open_bytes, parquet_rows
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
 
-JSON_LINES = (".jsonl", ".ndjson", ".json")
 ROLES = ("system", "user", "assistant")
-_FORMS = '{"text"}, {"prompt", "completion"} or {"messages"}'
-_KEYS = ("text", "prompt", "completion", "messages")
+PAIR = ("prompt", "completion")
+MESSAGES = ("messages",)
 
 # A text file is kept aside in blocks of lines: at least twenty of them, none much larger than this.
 _BLOCK = 8000  # characters
@@ -45,7 +46,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Record:
-    """A line of a file, or a stretch of a text file: one or more turns. `place` is "FILE:LINE".
+    """A line or row of a file, a text file, or a stretch of it: its turns. `place` is "FILE:LINE".
 
     `is_document` says that the text may be cut anywhere to fit a context; a completion may not.
     """
@@ -61,44 +62,56 @@ class Record:
         return hashlib.sha256(texts.encode()).digest()
 
 
-def read_records(path: Path) -> list[Record]:
-    """Read a file: JSON Lines if its name ends in .jsonl, .ndjson or .json, else text, which is cut into blocks of
-    lines. Raises UsageError naming the line that is invalid, or the file if it cannot be read or is empty.
+def read_documents(path: Path, field: str = "text", tap: Tap | None = None) -> Iterator[Record]:
+    """Yield the records of a file of any kind: a text file is one, whole. `field` is the key of a text.
+
+    `tap` is called with the bytes of the file itself. Raises UsageError naming the line that is invalid, or the file if
+    it cannot be read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
     ...     path = Path(directory, "robots.jsonl")
     ...     _ = path.write_text('{"prompt": "Who are you?", "completion": " A robot."}')
-    ...     [record] = read_records(path)
+    ...     [record] = read_documents(path)
     >>> record.turns
     (Turn(prompt='Who are you?', completion=' A robot.'),)
     """
-    try:
-        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror}") from None
-    records = list(_read_lines(path, data) if is_json_lines(path) else _read_blocks(path, data))
+    place = quote_path(path)
+    kind = kind_of(path)
+    if kind in PARQUET:
+        rows = parquet_rows(path, (field, *PAIR, *MESSAGES), tap)
+        yield from (parse_record(row, f"{place}:{number}", field) for number, row in enumerate(rows, start=1))
+        return
+    with open_bytes(path, tap) as (stream, _):
+        if kind in LINES:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield parse_line(line, f"{place}:{number}", field)
+        else:
+            yield Record(f"{place}:1", (Turn("", decode_text(stream.read(), place)),), is_document=True)
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read a file to fine-tune on: its records, of which a text is cut into blocks of lines.
+
+    Raises UsageError as `read_documents` does, and if the file is empty.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "poem.txt")
+    ...     _ = path.write_text("To be,\\nor not\\n")
+    ...     [record.turns[0].completion for record in read_records(path)]
+    ['To be,\\n', 'or not\\n']
+    """
+    records = list(read_documents(path))
+    if is_plain_text(path):
+        records = list(_blocks(path, records[0].turns[0].completion))
     if not records:
         raise UsageError(f"{quote_path(path)}: is empty")
     return records
 
 
-def is_json_lines(path: Path) -> bool:
-    """Return True if a file's name says that it holds JSON Lines.
-
-    >>> is_json_lines(Path("pairs.jsonl")), is_json_lines(Path("poems.txt"))
-    (True, False)
-    """
-    return path.suffix.lower() in JSON_LINES
-
-
-def _read_lines(path: Path, data: bytes) -> Iterator[Record]:
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if line.strip():
-            yield parse_line(line, f"{quote_path(path)}:{number}")
-
-
-def parse_line(line: bytes, place: str) -> Record:
+def parse_line(line: bytes, place: str, field: str = "text") -> Record:
     """Parse a line of JSON Lines. Raises UsageError, which begins with `place`, if it is not one of the three forms.
 
     >>> parse_line(b'{"text": "A robot."}', "robots.jsonl:1").is_document
@@ -107,31 +120,52 @@ def parse_line(line: bytes, place: str) -> Record:
     Traceback (most recent call last):
     cutaway.errors.UsageError: robots.jsonl:2: unknown key 'promt'; did you mean 'prompt'?
     """
-    value = parse_json_line(line, place, f"a JSON object, {_FORMS}")
-    match sorted(value.keys() & set(_KEYS)):
-        case ["text"]:
-            return Record(place, (Turn("", _text(value, "text", place)),), is_document=True)
-        case ["completion", "prompt"]:
-            return Record(place, (Turn(_text(value, "prompt", place), _text(value, "completion", place)),))
-        case ["messages"]:
-            return Record(place, tuple(render_messages(_messages(value["messages"], place))))
-        case known:
-            raise UsageError(f"{place}: {_unknown_form(known, [*value])}")
+    return parse_record(parse_json_line(line, place, f"a JSON object, {_forms(field)}"), place, field)
 
 
-def _unknown_form(known: Sequence[str], keys: Sequence[str]) -> str:
+def parse_record(value: Mapping[str, object], place: str, field: str = "text") -> Record:
+    """Parse an object. Raises UsageError, which begins with `place`, if it is none of the three forms, or several.
+
+    >>> parse_record({"body": "A robot."}, "robots.jsonl:1", field="body").turns
+    (Turn(prompt='', completion='A robot.'),)
+    """
+    forms = [keys for keys in ((field,), PAIR, MESSAGES) if all(key in value for key in keys)]
+    if len(forms) != 1:
+        raise UsageError(f"{place}: {_unknown_form([*value], field)}")
+    if forms == [MESSAGES]:
+        return Record(place, tuple(render_messages(_messages(value["messages"], place))))
+    if forms == [PAIR]:
+        return Record(place, (Turn(_text(value, "prompt", place), _text(value, "completion", place)),))
+    return Record(place, (Turn("", _text(value, field, place)),), is_document=True)
+
+
+def _forms(field: str) -> str:
+    return f'{{"{field}"}}, {{"prompt", "completion"}} or {{"messages"}}'
+
+
+def _unknown_form(keys: Sequence[str], field: str) -> str:
+    known = {field, *PAIR, *MESSAGES}
     for key in keys:
-        near = get_close_matches(key[:80], set(_KEYS) - set(known), n=1)
-        if near and key not in _KEYS:
+        near = get_close_matches(key[:80], known - set(keys), n=1)
+        if near and key not in known:
             return f"unknown key {quote(key)}; did you mean {near[0]!r}?"
-    return f"must be {_FORMS}, and has {', '.join(map(quote, keys[:8])) or 'no keys'}"
+    return f"must be {_forms(field)}, and has {', '.join(map(quote, keys[:8])) or 'no keys'}"
 
 
-def _text(value: dict[str, object], key: str, place: str) -> str:
+def _text(value: Mapping[str, object], key: str, place: str) -> str:
     text = value[key]
     if not isinstance(text, str):
         raise UsageError(f"{place}: {key!r} must be text, not {quote(text)}")
-    return text
+    return valid_unicode(text)
+
+
+def valid_unicode(text: str) -> str:
+    """Replace lone surrogates, which JSON can hold and UTF-8 cannot, by U+FFFD, as the tokenizer does.
+
+    >>> valid_unicode("a" + chr(0xD800))
+    'a�'
+    """
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _messages(value: object, place: str) -> list[tuple[str, str]]:
@@ -143,7 +177,7 @@ def _messages(value: object, place: str) -> list[tuple[str, str]]:
 def _message(entry: object, place: str) -> tuple[str, str]:
     match entry:
         case {"role": str(role), "content": str(content)} if role in ROLES:
-            return role, content
+            return role, valid_unicode(content)
         case {"role": str(role), "content": str()}:
             near = get_close_matches(role[:80], ROLES, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -169,11 +203,7 @@ def render_messages(messages: Sequence[tuple[str, str]]) -> list[Turn]:
     return turns
 
 
-def _read_blocks(path: Path, data: bytes) -> Iterator[Record]:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{quote_path(path)}: is not UTF-8 at byte {error.start}") from None
+def _blocks(path: Path, text: str) -> Iterator[Record]:
     line = 1
     for block in cut_blocks(text):
         yield Record(f"{quote_path(path)}:{line}", (Turn("", block),), is_document=True)

@@ -1,11 +1,12 @@
-"""Text files to prepare: plain, JSON Lines or Parquet, compressed or not, and folders of them."""
+"""Files of text: plain, JSON Lines or Parquet, compressed or not, and folders of them."""
 
 import errno
 import gzip
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,9 +17,11 @@ from types import ModuleType
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
 
-LINES = (".jsonl", ".ndjson")
+LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
-PLAIN = (".txt", ".text", ".md")  # in a folder; a file that is named may be called anything
+PLAIN = (".txt", ".text", ".md")
+_IN_FOLDERS = (*PLAIN, ".jsonl", ".ndjson", *PARQUET)  # a file that is named may be called anything
+Tap = Callable[[memoryview], object]
 COMPRESSED = (".xz", ".gz", ".zst")
 _ZSTD_READ = 1 << 14  # compressed bytes at a time, which can become a thousand times as many
 _BUFFER = 1 << 20  # bytes; a buffer fills every read, which the decompressors alone do not
@@ -39,8 +42,26 @@ class SourceFile:
         >>> SourceFile(Path("a.jsonl.xz"), 0).kind
         '.jsonl'
         """
-        suffixes = self.path.suffixes
-        return "".join(suffixes[-2:-1] if suffixes[-1:] and suffixes[-1] in COMPRESSED else suffixes[-1:])
+        return kind_of(self.path)
+
+
+def kind_of(path: Path) -> str:
+    """Return the suffix that says how to read a file, in lower case, without that of its compression.
+
+    >>> kind_of(Path("a.jsonl.xz")), kind_of(Path("README"))
+    ('.jsonl', '')
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return "".join(suffixes[-2:-1] if suffixes[-1:] and suffixes[-1] in COMPRESSED else suffixes[-1:])
+
+
+def is_plain_text(path: Path) -> bool:
+    """Return True for a file that is one text, and no records.
+
+    >>> is_plain_text(Path("poems.txt.xz")), is_plain_text(Path("pairs.jsonl"))
+    (True, False)
+    """
+    return kind_of(path) not in (*LINES, *PARQUET)
 
 
 def find_sources(paths: Iterable[Path], split: str | None = None) -> list[SourceFile]:
@@ -60,12 +81,12 @@ def _find(path: Path, split: str | None) -> list[SourceFile]:
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if _is_text(file.relative_to(path)) and file.is_file()]
             if not files:
-                known = ", ".join((*PLAIN, *LINES, *PARQUET))
+                known = ", ".join(_IN_FOLDERS)
                 raise UsageError(
                     f"{quote_path(path)}: no text in this folder (files {known}, or these as .xz, .gz, .zst)"
                 )
             return [SourceFile(file, file.stat().st_size, split) for file in files]
-        if path.is_file():
+        if path.exists():
             return [SourceFile(path, path.stat().st_size, split)]
     except OSError as error:
         raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror}") from None
@@ -74,13 +95,15 @@ def _find(path: Path, split: str | None) -> list[SourceFile]:
 
 def _is_text(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and SourceFile(path, 0).kind in (*PLAIN, *LINES, *PARQUET)
+    return not hidden and kind_of(path) in _IN_FOLDERS
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[tuple[BufferedReader, Callable[[], int]]]:
-    """Open a file, decompressed by its suffix, with a function that gives the position in the file itself.
+def open_bytes(path: Path, tap: Tap | None = None) -> Iterator[tuple[BufferedReader, Callable[[], int]]]:
+    """Open a file, decompressed by its suffix and without the byte order mark of Windows, with a function that gives
+    the position in the file itself.
 
+    `tap` is called with the bytes of the file itself as they are read: with all of them, once the stream has ended.
     Raises UsageError, also while it is read, if the file cannot be read or decompressed.
 
     >>> from tempfile import TemporaryDirectory
@@ -92,15 +115,57 @@ def open_bytes(path: Path) -> Iterator[tuple[BufferedReader, Callable[[], int]]]
     b'A robot'
     """
     invalid: tuple[type[Exception], ...] = (lzma.LZMAError, EOFError, gzip.BadGzipFile, zlib.error)
-    if path.suffix == ".zst":
+    suffix = path.suffix.lower()
+    if suffix == ".zst":
         invalid += (extra("zstandard", ".zst files").ZstdError,)
     try:
-        with path.open("rb") as raw, _decompressed(raw, path.suffix) as stream:
+        with path.open("rb") as raw, _decompressed(_tapped(raw, tap), suffix) as stream:
+            if stream.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+                stream.read(len(BOM_UTF8))
             yield stream, raw.tell
     except invalid as error:
-        raise UsageError(f"{quote_path(path)}: truncated or invalid {path.suffix} file: {error}") from None
+        raise UsageError(f"{quote_path(path)}: truncated or invalid {suffix} file: {error}") from None
     except OSError as error:
         raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror or error}") from None
+
+
+def decode_text(data: bytes, place: str, first_line: int = 1) -> str:
+    """Decode UTF-8, of which the first line is of that number. Raises UsageError naming line and byte of what is not.
+
+    >>> decode_text(b"A robot", "a.txt")
+    'A robot'
+    >>> decode_text(b"A robot" + bytes([10, 255]), "a.txt")
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: a.txt:2: not UTF-8 at byte 0
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise UsageError(f"{place}: is UTF-16; save it as UTF-8") from None
+        start = data.rfind(b"\n", 0, error.start) + 1
+        line = first_line + data.count(b"\n", 0, start)
+        raise UsageError(f"{place}:{line}: not UTF-8 at byte {error.start - start}") from None
+
+
+class _Tapped(RawIOBase):
+    """A stream whose bytes are also given to a function."""
+
+    def __init__(self, raw: BufferedReader, tap: Tap) -> None:
+        self._raw = raw
+        self._tap = tap
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # or another buffer
+        count = self._raw.readinto(buffer)
+        self._tap(memoryview(buffer)[:count])
+        return count
+
+
+def _tapped(raw: BufferedReader, tap: Tap | None) -> BufferedReader:
+    return raw if tap is None else BufferedReader(_Tapped(raw, tap), _BUFFER)
 
 
 def _decompressed(raw: BufferedReader, suffix: str) -> BufferedReader:
@@ -158,28 +223,28 @@ def extra(module: str, what: str, name: str = "data") -> ModuleType:
         raise UsageError(f"{what} need the package {module}: pip install 'cutaway[{name}]'") from None
 
 
-def parquet_texts(source: SourceFile, field: str) -> Iterator[str]:
-    """Yield the texts of a Parquet file. Raises UsageError for a file without them.
+def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> Iterator[dict[str, object]]:
+    """Yield the rows of a Parquet file, their wanted columns alone. Raises UsageError if there are none of these.
 
-    >>> next(parquet_texts(SourceFile(Path("nowhere.parquet"), 0), "text"))
+    >>> next(parquet_rows(Path("nowhere.parquet"), ["text"]))
     Traceback (most recent call last):
     cutaway.errors.UsageError: nowhere.parquet: cannot be read: No such file or directory
     """
     parquet = extra("pyarrow.parquet", "Parquet files")
     arrow = import_module("pyarrow")
-    place = quote_path(source.path)
-    row = 0
+    place = quote_path(path)
     try:
-        with parquet.ParquetFile(source.path) as file:
+        if tap is not None:
+            with path.open("rb") as raw:
+                while data := raw.read(_BUFFER):
+                    tap(memoryview(data))
+        with parquet.ParquetFile(path) as file:
             names: Sequence[str] = file.schema_arrow.names
-            if field not in names:
-                raise UsageError(f"{place}: no column {field!r}; its columns are {quote(list(names))} (--field)")
-            for batch in file.iter_batches(batch_size=16, columns=[field]):
-                for value in batch.column(0).to_pylist():
-                    row += 1
-                    if not isinstance(value, str):
-                        raise UsageError(f"{place}:{row}: {field} must be text, not {quote(value)}")
-                    yield value
+            columns = [name for name in names if name in wanted]
+            if not columns:
+                raise UsageError(f"{place}: no column of text; its columns are {quote(list(names))}")
+            for batch in file.iter_batches(batch_size=16, columns=columns):
+                yield from batch.to_pylist()
     except FileNotFoundError as error:
         raise UsageError(f"{place}: cannot be read: {os.strerror(error.errno or errno.ENOENT)}") from None
     except (arrow.ArrowException, OSError) as error:

@@ -1,18 +1,14 @@
-"""Test data on disk: text, or JSON Lines with a "text" each, plain or as .xz or .gz, with the SHA-256 of each file."""
+"""Test data on disk: the records of files, with the SHA-256 of each file."""
 
-import gzip
 import hashlib
-import lzma
-import zlib
-from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cutaway.data.json_lines import parse_json_line
+from cutaway.data.records import Record, read_documents, valid_unicode
+from cutaway.data.sources import find_sources, open_bytes
 from cutaway.errors import UsageError
-
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.decompress, ".gz": gzip.decompress}
 
 
 @dataclass(frozen=True)
@@ -28,34 +24,51 @@ class DataFile:
 class Corpus:
     """Documents, and the files that they come from."""
 
-    documents: list[str]
+    documents: list[Record]
     files: list[DataFile]
 
 
-def read_corpus(paths: Sequence[Path]) -> Corpus:
-    """Read the documents of files: a text file is one, a .jsonl file has one per line. All are held in memory.
+class _Hash:
+    """The size and the hash of bytes that are read."""
 
-    Raises UsageError, naming file and line, for what cannot be read.
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._count = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        self._digest.update(data)
+        self._count += len(data)
+
+    def file(self, path: str) -> DataFile:
+        return DataFile(path, self._count, self._digest.hexdigest())
+
+
+def read_corpus(paths: Sequence[Path]) -> Corpus:
+    """Read the documents of files and folders, as training reads them: see `cutaway.data.records`.
+
+    Files are decompressed as they are read; their texts are held in memory. Raises UsageError, naming file and line,
+    for what cannot be read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
     ...     path = Path(directory) / "two.jsonl"
     ...     _ = path.write_text('{"text": "one"}\\n{"text": "two"}\\n')
-    ...     read_corpus([path]).documents
+    ...     [document.turns[0].completion for document in read_corpus([path]).documents]
     ['one', 'two']
     """
-    documents: list[str] = []
+    documents: list[Record] = []
     files: list[DataFile] = []
-    for path in paths:
-        file, data = read_data(path)
-        files.append(file)
-        documents.extend(_documents(path, data))
+    for source in find_sources(paths):
+        read = _Hash()
+        documents.extend(read_documents(source.path, tap=read.update))
+        files.append(read.file(str(source.path)))
     return Corpus(documents, files)
 
 
 def read_data(path: Path) -> tuple[DataFile, bytes]:
-    """Read a file and decompress it if it ends in .xz or .gz. Raises UsageError if that fails.
+    """Read a file, decompressed as its suffix says. Raises UsageError if that fails.
 
+    >>> import gzip
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
     ...     path = Path(directory) / "robot.txt.gz"
@@ -63,11 +76,10 @@ def read_data(path: Path) -> tuple[DataFile, bytes]:
     ...     read_data(path)[1]
     b'A robot'
     """
-    try:
-        stored = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    return data_file(str(path), stored), _decompress(path, stored)
+    read = _Hash()
+    with open_bytes(path, read.update) as (stream, _):
+        data = stream.read()
+    return read.file(str(path)), data
 
 
 def data_file(path: str, data: bytes) -> DataFile:
@@ -76,30 +88,21 @@ def data_file(path: str, data: bytes) -> DataFile:
     >>> data_file("-", b"A robot").sha256[:16]
     '8cbbd9219db8a180'
     """
-    return DataFile(path, len(data), hashlib.sha256(data).hexdigest())
-
-
-def decode_text(data: bytes, name: str) -> str:
-    """Decode UTF-8. Raises UsageError naming the file and the first invalid byte.
-
-    >>> decode_text(b"A robot", "a.txt")
-    'A robot'
-    """
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 at byte {error.start}") from None
+    read = _Hash()
+    read.update(data)
+    return read.file(path)
 
 
 def json_lines(data: bytes, name: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield each line's place ("file:line") and JSON object. Raises UsageError for a line that is not one.
+    """Yield each line's place ("file:line") and JSON object; empty lines are skipped. Raises UsageError for another.
 
     >>> list(json_lines(b'{"label": 3}', "a.jsonl"))
     [('a.jsonl:1', {'label': 3})]
     """
-    for number, line in enumerate(data.removeprefix(BOM_UTF8).splitlines(), start=1):
-        place = f"{name}:{number}"
-        yield place, parse_json_line(line, place)
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            place = f"{name}:{number}"
+            yield place, parse_json_line(line, place)
 
 
 def text_field(record: dict[str, object], key: str, place: str) -> str:
@@ -109,28 +112,6 @@ def text_field(record: dict[str, object], key: str, place: str) -> str:
     'A robot'
     """
     value = record.get(key)
-    if not isinstance(value, str) or (not value.isascii() and not _is_text(value)):
+    if not isinstance(value, str):
         raise UsageError(f'{place}: "{key}" is missing or is not text')
-    return value
-
-
-def _is_text(value: str) -> bool:
-    """Return False for half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
-    try:
-        return bool(value.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _documents(path: Path, data: bytes) -> list[str]:
-    name = path.name.removesuffix(path.suffix) if path.suffix in _DECOMPRESS else path.name
-    if name.endswith(".jsonl"):
-        return [text_field(record, "text", place) for place, record in json_lines(data, str(path))]
-    return [decode_text(data, str(path)).removeprefix("\ufeff")]  # the byte order mark of Windows
-
-
-def _decompress(path: Path, stored: bytes) -> bytes:
-    try:
-        return _DECOMPRESS[path.suffix](stored) if path.suffix in _DECOMPRESS else stored
-    except (lzma.LZMAError, OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path}: truncated or invalid {path.suffix} file: {error}") from None
+    return valid_unicode(value)

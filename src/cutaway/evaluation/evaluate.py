@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cutaway.data.records import Record, Turn
 from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import Score, default_stride, total, window_losses
 from cutaway.evaluation.protocol import LanguageModel, Progress, no_progress
@@ -60,11 +61,12 @@ class Evaluation:
 
 def evaluate(
     model: LanguageModel,
-    documents: Sequence[str | Sequence[int]],
+    documents: Sequence[str | Sequence[int] | Record],
     stride: int | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Score documents independently: texts after the start token, token ids after the first of them.
+    """Score documents independently: texts after the start token, token ids after the first of them, and of a record's
+    prompts with completions the completions, each after its prompt.
 
     `stride` is that of the windows of long documents: see `cutaway.evaluation.perplexity`. Empty documents are skipped.
     `progress` counts bytes of text. Raises UsageError if there is nothing to score.
@@ -81,10 +83,11 @@ def evaluate(
     for document, size in zip(documents, sizes, strict=True):
         first = len(windows)
         done = before
-        for window in score_windows(model, model.input_ids(document), stride):
-            windows.append(window)
-            done += window.bytes
-            progress(min(done, before + size), sum(sizes))
+        for ids, n_given in _token_ids(model, document):
+            for window in score_windows(model, ids, stride, n_given):
+                windows.append(window)
+                done += window.bytes
+                progress(min(done, before + size), sum(sizes))
         if len(windows) > first:
             scores.append(total(windows[first:]))
         before += size
@@ -94,8 +97,10 @@ def evaluate(
     return Evaluation(tuple(scores), tuple(windows), n_ctx, default_stride(n_ctx) if stride is None else stride)
 
 
-def score_windows(model: LanguageModel, ids: Sequence[int], stride: int | None = None) -> Iterator[Score]:
-    """Yield the score of the tokens of each window of a text; the first token is context only.
+def score_windows(
+    model: LanguageModel, ids: Sequence[int], stride: int | None = None, n_given: int = 1
+) -> Iterator[Score]:
+    """Yield the score of the tokens of each window of a text; the first `n_given` are context only.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -104,13 +109,28 @@ def score_windows(model: LanguageModel, ids: Sequence[int], stride: int | None =
     """
     start = 1
     for losses in window_losses(model.engine, ids, stride):
-        scored = ids[start : start + len(losses)]
-        start += len(losses)
+        first = max(start, n_given)
+        scored = ids[first : start + len(losses)]
         if scored:
-            yield Score(float(losses.sum()), len(scored), _count_bytes(model, scored))
+            yield Score(float(losses[first - start :].sum()), len(scored), _count_bytes(model, scored))
+        start += len(losses)
 
 
-def _count_bytes(model: LanguageModel, document: str | Sequence[int]) -> int:
+def _token_ids(model: LanguageModel, document: str | Sequence[int] | Record) -> Iterator[tuple[Sequence[int], int]]:
+    """Yield the ids of the texts of a document, and the count of those that are given."""
+    if isinstance(document, str):
+        document = Record("", (Turn("", document),))
+    if not isinstance(document, Record):
+        yield model.input_ids(document), 1
+        return
+    for turn in document.turns:
+        prompt = model.encode(turn.prompt) if turn.prompt else model.input_ids("")
+        yield [*prompt, *model.encode(turn.completion)], max(1, len(prompt))
+
+
+def _count_bytes(model: LanguageModel, document: str | Sequence[int] | Record) -> int:
+    if isinstance(document, Record):
+        return sum(_count_bytes(model, turn.completion) for turn in document.turns)
     if isinstance(document, str):
         return len(document.encode("utf-8", "surrogatepass"))
     return sum(len(model.token_bytes(token)) for token in document)

@@ -14,6 +14,7 @@ import numpy as np
 from cutaway.errors import UsageError
 
 GB = 10**9
+FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,28 @@ class Utilisation:
 
 
 @dataclass(frozen=True)
+class Defaults:
+    """A run that suits a device: the model, tokens to read, sequences of a step and of a micro-batch, devices."""
+
+    model: str
+    tokens: float
+    batch_size: int
+    micro_batch_size: int
+    devices: int
+
+
+WEBTEXT_TOKENS = 9_035_582_198  # of OpenWebText, WebText's public reproduction, as nanoGPT counts them
+BUILTIN_TOKENS = 54_001_664  # that the built-in model read, on a CPU
+GPU_RUN = Defaults("gpt2", WEBTEXT_TOKENS, batch_size=512, micro_batch_size=8, devices=8)
+CPU_RUN = Defaults("builtin", BUILTIN_TOKENS, batch_size=32, micro_batch_size=32, devices=1)
+
+
+@dataclass(frozen=True)
 class Hardware:
-    """A device: peak in FLOP/s with the origin of the figure, bytes of memory, and dollars an hour, if published."""
+    """A device: peak in FLOP/s with the origin of the figure, bytes of memory, and dollars an hour, if published.
+
+    `compute_bytes` are those of a number of the type that the peak is of.
+    """
 
     name: str
     peak: float
@@ -36,6 +57,8 @@ class Hardware:
     utilisations: tuple[Utilisation, ...]
     dollars: float | None = None
     dollars_source: str = ""
+    compute_bytes: int = 2
+    defaults: Defaults = GPU_RUN
 
 
 _LLM_C_XL = Utilisation(0.49, "llm.c, 1558M, 8 H100: 2.80 s for 1,048,576 tokens")
@@ -82,7 +105,9 @@ def this_machine() -> Hardware:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     reached = (Utilisation(0.58, "nanoGPT's model, 124M, float32, two cores: 240 tokens per second of 0.32 TFLOP/s"),)
     source = "products of 1,024 x 1,024 matrices in float32, the fastest of several"
-    return Hardware(CPU, matmul_peak(), "measured", source, memory, reached)
+    return Hardware(
+        CPU, matmul_peak(), "measured", source, memory, reached, compute_bytes=FLOAT32_BYTES, defaults=CPU_RUN
+    )
 
 
 def matmul_peak(size: int = 1024, seconds: float = 0.5) -> float:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cutaway.data.batches import BatchSource, Rows, Windows, padded_batches
 from cutaway.data.dataset import Split
 from cutaway.data.examples import ExampleSet, make_examples
-from cutaway.data.records import Record, Turn, is_json_lines, read_records, split_records, take_share
+from cutaway.data.records import Record, Turn, read_records, split_records, take_share
+from cutaway.data.sources import is_plain_text
 from cutaway.errors import UsageError
 from cutaway.layout import counted
 from cutaway.tokenizer.codec import Codec
@@ -81,7 +82,7 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
     train = take_share(train, config.share)
     valid = make_examples(held, codec, n_ctx) if held else None
     digest = hashlib.sha256(b"".join(record.digest for record in (*train, *held))).hexdigest()
-    is_text = not is_json_lines(path)
+    is_text = is_plain_text(path)
     if is_text:
         train = join_neighbours(records, {record.digest for record in train})
     made = make_examples(train, codec, n_ctx)

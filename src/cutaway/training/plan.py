@@ -12,14 +12,23 @@ from typing import Literal
 
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
-from cutaway.training.hardware import Hardware, Utilisation, utilisations
+from cutaway.training.hardware import (
+    BUILTIN_TOKENS,
+    FLOAT32_BYTES,
+    WEBTEXT_TOKENS,
+    Hardware,
+    Utilisation,
+    utilisations,
+)
 
 Basis = Literal["exact", "computed", "measured", "published", "assumed"]
 
-FLOAT32_BYTES = 4
 COMPUTE_BYTES = 2  # bfloat16
 LOGITS_CHUNK = 512  # rows of logits that `losses` holds at a time
-WEBTEXT_TOKENS = 9_035_582_198  # of OpenWebText, WebText's public reproduction, as nanoGPT counts them
+TOKENS: dict[float, tuple[Basis, str]] = {
+    WEBTEXT_TOKENS: ("published", "one epoch of OpenWebText, in nanoGPT's count"),
+    BUILTIN_TOKENS: ("exact", "as many as the built-in model read"),
+}
 
 
 def palm_flops_per_token(config: GPT2Config, n_ctx: int) -> int:
@@ -113,19 +122,25 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.working + self.activations + self.logits
 
 
-def replicated_memory(config: GPT2Config, n_tokens: int, *, checkpointing: bool) -> Memory:
-    """Compute the memory per device with DDP: the whole model, and its blocks' weights in the compute dtype.
+def replicated_memory(
+    config: GPT2Config, n_tokens: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES
+) -> Memory:
+    """Compute the memory per device with DDP, or of one device: the whole model, and its blocks' weights in the compute
+    dtype, if that is not float32.
 
     >>> round(replicated_memory(GPT2Config(), 16 * 1024, checkpointing=False).total / 1e9, 1)
     8.2
     """
     weights, gradients, optimizer = state_bytes(config.n_params)
-    working = COMPUTE_BYTES * config.n_layer * block_params(config) + head_bytes(config)
-    activations = activation_bytes(config, n_tokens, checkpointing=checkpointing)
-    return Memory(weights, gradients, optimizer, working, activations, logits_bytes(config))
+    copied = 0 if item_bytes == FLOAT32_BYTES else item_bytes
+    working = copied * config.n_layer * block_params(config) + head_bytes(config, item_bytes)
+    activations = activation_bytes(config, n_tokens, checkpointing=checkpointing, item_bytes=item_bytes)
+    return Memory(weights, gradients, optimizer, working, activations, logits_bytes(config, item_bytes=item_bytes))
 
 
-def sharded_memory(config: GPT2Config, n_tokens: int, devices: int, *, checkpointing: bool) -> Memory:
+def sharded_memory(
+    config: GPT2Config, n_tokens: int, devices: int, *, checkpointing: bool, item_bytes: int = COMPUTE_BYTES
+) -> Memory:
     """Compute the memory per device with FSDP2: weights, gradients and moments are sharded; two blocks are gathered at
     a time, one block's gradients are float32 until they are sharded, and embeddings stay gathered.
 
@@ -135,9 +150,10 @@ def sharded_memory(config: GPT2Config, n_tokens: int, devices: int, *, checkpoin
     weights, gradients, optimizer = (math.ceil(n / devices) for n in state_bytes(config.n_params))
     block = block_params(config)
     root = config.n_params - config.n_layer * block
-    working = (2 * COMPUTE_BYTES + FLOAT32_BYTES) * block + (COMPUTE_BYTES + FLOAT32_BYTES) * root + head_bytes(config)
-    activations = activation_bytes(config, n_tokens, checkpointing=checkpointing)
-    return Memory(weights, gradients, optimizer, working, activations, logits_bytes(config))
+    gathered = (2 * item_bytes + FLOAT32_BYTES) * block + (item_bytes + FLOAT32_BYTES) * root
+    working = gathered + head_bytes(config, item_bytes)
+    activations = activation_bytes(config, n_tokens, checkpointing=checkpointing, item_bytes=item_bytes)
+    return Memory(weights, gradients, optimizer, working, activations, logits_bytes(config, item_bytes=item_bytes))
 
 
 def hours(flops: float, devices: int, peak: float, mfu: float) -> float:
@@ -205,12 +221,11 @@ def plan(training: Training, hardware: Hardware, mfu: float | None = None, dolla
 
 def _work(training: Training) -> Iterator[Row]:
     step = training.batch_size * training.n_ctx
-    yield Row("parameters", training.config.n_params, "", "exact", "the tensors' shapes")
-    given = training.tokens != WEBTEXT_TOKENS
-    source = "--tokens" if given else "one epoch of OpenWebText, in nanoGPT's count"
-    yield Row("tokens", training.tokens, "", "assumed" if given else "published", source)
-    yield Row("tokens per step", step, "", "exact", f"{training.batch_size} x {training.n_ctx}")
-    yield Row("steps", math.ceil(training.tokens / step), "", "exact", "tokens / tokens per step")
+    yield Row("parameters", training.config.n_params, "parameters", "exact", "the tensors' shapes")
+    basis, source = TOKENS.get(training.tokens, ("assumed", "--tokens"))
+    yield Row("tokens", training.tokens, "tokens", basis, source)
+    yield Row("tokens per step", step, "tokens", "exact", f"{training.batch_size} x {training.n_ctx}")
+    yield Row("steps", math.ceil(training.tokens / step), "steps", "exact", "tokens / tokens per step")
     per_token = palm_flops_per_token(training.config, training.n_ctx)
     yield Row("FLOPs per token", per_token, "FLOP", "computed", "6 N + 12 L d T")
     yield Row("FLOPs", training.flops, "FLOP", "computed", "FLOPs per token x tokens")
@@ -220,22 +235,28 @@ def _memories(training: Training, hardware: Hardware) -> Iterator[Row]:
     config = training.config
     tokens = training.micro_tokens
     shards = training.devices
-    yield Row("memory per device", hardware.memory, "B", "measured" if hardware.name == "cpu" else "published", "")
-    whole = replicated_memory(config, tokens, checkpointing=False)
-    divided = sharded_memory(config, tokens, shards, checkpointing=False)
-    kept = activation_bytes(config, tokens, checkpointing=True)
-    both = "the blocks' weights, the output matrix and its gradient"
-    units = "two blocks gathered, embeddings, the output matrix and its gradient"
-    for name, memory, share, gathered in (("DDP", whole, "", both), ("FSDP2", divided, f" / {shards}", units)):
-        yield Row(f"{name}: weights", memory.weights, "B", "computed", f"4 N{share}")
-        yield Row(f"{name}: gradients", memory.gradients, "B", "computed", f"4 N{share}")
-        yield Row(f"{name}: optimizer", memory.optimizer, "B", "computed", f"8 N{share}")
-        yield Row(f"{name}: compute dtype", memory.working, "B", "computed", gathered)
-        yield Row(f"{name}: activations", memory.activations, "B", "computed", f"{tokens} tokens at once")
-        yield Row(f"{name}: logits", memory.logits, "B", "computed", f"{LOGITS_CHUNK} tokens at a time")
-        yield Row(f"{name}: total", memory.total, "B", "computed", _fits(memory.total, hardware))
+    size = hardware.compute_bytes
+    own: Basis = "measured" if hardware.peak_basis == "measured" else "published"
+    yield Row("memory per device", hardware.memory, "B", own, "this machine" if own == "measured" else "the maker")
+    whole = replicated_memory(config, tokens, checkpointing=False, item_bytes=size)
+    kept = activation_bytes(config, tokens, checkpointing=True, item_bytes=size)
+    head = "the output matrix and its gradient"
+    both = head if size == FLOAT32_BYTES else f"the blocks' weights, {head}"
+    schemes = [("", whole, "", both)]
+    if shards > 1:
+        divided = sharded_memory(config, tokens, shards, checkpointing=False, item_bytes=size)
+        units = f"two blocks gathered, embeddings, {head}"
+        schemes = [("DDP: ", whole, "", both), ("FSDP2: ", divided, f" / {shards}", units)]
+    for name, memory, share, gathered in schemes:
+        yield Row(f"{name}weights", memory.weights, "B", "computed", f"4 N{share}")
+        yield Row(f"{name}gradients", memory.gradients, "B", "computed", f"4 N{share}")
+        yield Row(f"{name}optimizer", memory.optimizer, "B", "computed", f"8 N{share}")
+        yield Row(f"{name}compute dtype", memory.working, "B", "computed", gathered)
+        yield Row(f"{name}activations", memory.activations, "B", "computed", f"{tokens:,} tokens at once")
+        yield Row(f"{name}logits", memory.logits, "B", "computed", f"{LOGITS_CHUNK} tokens at a time")
+        yield Row(f"{name}total", memory.total, "B", "computed", _fits(memory.total, hardware))
         total = memory.total - memory.activations + kept
-        yield Row(f"{name}: total, checkpointed", total, "B", "computed", _fits(total, hardware))
+        yield Row(f"{name}total, checkpointed", total, "B", "computed", _fits(total, hardware))
 
 
 def _fits(total: int, hardware: Hardware) -> str:
@@ -259,7 +280,7 @@ def _time(
     taken = hours(training.flops, training.devices, hardware.peak, reached.mfu)
     at = f"at {reached.mfu:.0%}"
     yield Row("share of the peak", reached.mfu, "%", basis, reached.source)
-    yield Row(f"tokens per second {at}", training.tokens / taken / 3600, "", "computed", f"{training.devices} devices")
+    yield Row(f"tokens per second {at}", training.tokens / taken / 3600, "tokens/s", "computed", "tokens / hours")
     yield Row(f"hours {at}", taken, "h", "computed", "FLOPs / (devices x peak x share)")
     if price is not None:
         yield Row(f"cost {at}", taken * training.devices * price, "$", "computed", "hours x devices x price")

@@ -22,7 +22,7 @@ FILE = (
 
 
 def test_reads_the_authors_format() -> None:
-    first, second = read_questions(FILE)
+    first, second = read_questions(FILE, "c.txt")
     assert first.sentences[1] == "The king 's coach came ."
     assert first.candidates == ("baby", "hand", "king", "coach")
     assert (first.answer, second.answer) == ("hand", "dog")
@@ -30,7 +30,7 @@ def test_reads_the_authors_format() -> None:
 
 
 def test_the_marks_of_tokenization_go_and_come_back() -> None:
-    first, _ = read_questions(FILE)
+    first, _ = read_questions(FILE, "c.txt")
     detokenizer = Detokenizer(CONVENTIONS, first.tokens)
     line = " ".join([*first.sentences[:-1], first.query("hand")])
     text = detokenizer.detokenize(line)
@@ -39,7 +39,7 @@ def test_the_marks_of_tokenization_go_and_come_back() -> None:
 
 
 def test_the_context_is_what_all_candidates_share() -> None:
-    _, second = read_questions(FILE)
+    _, second = read_questions(FILE, "c.txt")
     example = choice(MODEL, second, Detokenizer(CONVENTIONS, second.tokens))
     assert example.context == [50256, *ids("It was cold. The")]
     assert example.continuations == [ids(" cow barked."), ids(" dog barked.")]
@@ -68,12 +68,12 @@ def test_accuracy_is_over_all_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "part"),
     [
-        ("1 a .\n2 The XXXXX .\tdog\t\tcow|hen\n", "line 2: a question needs XXXXX"),
-        ("1 a .\n2 The dog .\tdog\t\tcow|dog\n", "line 2: a question needs XXXXX"),
-        ("1 The XXXXX .\tdog\t\tdog\n", "line 1: a question needs XXXXX"),
-        ("1 a .\n2 b .\n", "the file ends at line 3 without a question for its sentences"),
+        ("1 a .\n2 The XXXXX .\tdog\t\tcow|hen\n", "c.txt:2: a question needs XXXXX"),
+        ("1 a .\n2 The dog .\tdog\t\tcow|dog\n", "c.txt:2: a question needs XXXXX"),
+        ("1 The XXXXX .\tdog\t\tdog\n", "c.txt:1: a question needs XXXXX"),
+        ("1 a .\n2 b .\n", "c.txt:3: the file ends without a question for its sentences"),
     ],
 )
 def test_refuses_another_format(data: str, part: str) -> None:
     with pytest.raises(UsageError, match=part):
-        list(read_questions(data))
+        list(read_questions(data, "c.txt"))

@@ -38,5 +38,14 @@ def test_cut_characters_are_left_out_and_no_others(text: str, start: int, stop: 
 
 
 def test_other_invalid_bytes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="enwik8 is not UTF-8 at byte 1"):
-        evaluate(TASKS["enwik8"], tmp_path / "enwik8", b"a\xffbcde")
+    with pytest.raises(ValueError, match="/enwik8:2: not UTF-8 at byte 1"):
+        evaluate(TASKS["enwik8"], tmp_path / "enwik8", b"\na\xffbcde")
+
+
+def test_lines_are_those_of_the_full_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"1\n2\n3\n4 \xff\n5\n"
+    monkeypatch.setattr(enwik8, "FULL_SIZE", len(data))
+    monkeypatch.setattr(enwik8, "TEST_SIZE", 8)
+    for name in ("enwik8", "text8"):
+        with pytest.raises(ValueError, match=f"/{name}:4: not UTF-8 at byte 2"):
+            evaluate(TASKS[name], tmp_path / name, data)

@@ -53,5 +53,5 @@ def test_the_most_likely_ending_decides_by_sum_and_by_mean(
     ],
 )
 def test_refuses_another_format(change: dict[str, object], part: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"HellaSwag:1: {part}"):
+    with pytest.raises(UsageError, match=f"/h.jsonl:1: {part}"):
         evaluate(TASKS["hellaswag"], tmp_path / "h.jsonl", json.dumps({**RECORD, **change}))

@@ -18,16 +18,16 @@ JSONL = "".join(json.dumps({"text": text}) + "\n" for text in PASSAGES)
 
 
 def test_passages_are_normalised_as_openais() -> None:
-    first, second = read_passages(JSONL.encode())
+    first, second = read_passages(JSONL.encode(), "l.txt")
     assert first.startswith("\nIn my palm")
     assert '"Give me the figurine," he' in first
     assert second == f"\n{PASSAGES[1]}"
-    assert read_passages("\n".join(PASSAGES).encode()) == [first, second]
+    assert read_passages("\n".join(PASSAGES).encode(), "l.txt") == [first, second]
 
 
 def test_the_last_word_is_scored_with_the_space_before_it(tmp_path: Path) -> None:
     nats = []
-    for passage in read_passages(JSONL.encode()):
+    for passage in read_passages(JSONL.encode(), "l.txt"):
         context, _, word = passage.rpartition(" ")
         tokens = [50256, *ids(context)]
         nats.append(sum(peer_losses([*tokens, *ids(f" {word}")])[len(tokens) - 1 :]))
@@ -75,11 +75,11 @@ def test_stop_words_are_tokens_with_a_space() -> None:
 @pytest.mark.parametrize(
     ("data", "part"),
     [
-        ("one two\nthree\n", "LAMBADA, line 2: a passage needs two words"),
-        ('{"text": "one"}\n', "LAMBADA, line 1: a passage needs two words"),
-        ('{"txt": "one two"}\n', 'LAMBADA:1: "text" is missing'),
+        ("one two\nthree\n", "l.txt:2: a passage needs two words"),
+        ('{"text": "one"}\n', "l.txt:1: a passage needs two words"),
+        ('{"txt": "one two"}\n', 'l.txt:1: "text" is missing'),
     ],
 )
 def test_refuses_another_format(data: str, part: str) -> None:
     with pytest.raises(UsageError, match=part):
-        read_passages(data.encode())
+        read_passages(data.encode(), "l.txt")

@@ -20,7 +20,7 @@ SENTENCES = [
 
 
 def test_the_marks_of_tokenization_go_and_come_back() -> None:
-    assert clean(FILE) == SENTENCES
+    assert clean(FILE, "a.txt") == SENTENCES
     detokenizer = Detokenizer(CONVENTIONS, FILE.replace("\n", " ").split(" "))
     assert "".join(f"{detokenizer.retokenize(line[:-1])}\n" for line in SENTENCES) == FILE
 

@@ -24,7 +24,7 @@ TEXT = (
 
 
 def test_the_marks_of_tokenization_go_and_come_back() -> None:
-    assert clean(FILE) == TEXT
+    assert clean(FILE, "a.txt") == TEXT
     lines = [line.strip(" ") for line in FILE.split("\n")]
     detokenizer = Detokenizer(CONVENTIONS, (token for line in lines for token in line.split(" ")))
     assert [detokenizer.retokenize(line) for line in TEXT.split("\n")] == lines

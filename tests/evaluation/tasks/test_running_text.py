@@ -35,7 +35,7 @@ def test_errors_of_several_documents_are_over_their_words() -> None:
 
 def test_bits_per_byte_with_another_stride() -> None:
     evaluation = evaluate(MODEL, [TEXT], stride=16)
-    result = bits_per_byte(MODEL, TEXT, 16, no_progress)
+    result = bits_per_byte(MODEL, TEXT, "a.txt", 16, no_progress)
     assert result.metrics[0].value == evaluation.score.bits_per_byte
     assert result.metrics[0].error == evaluation.bits_per_byte_error
     assert result.stride == 16

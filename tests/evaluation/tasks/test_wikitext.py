@@ -30,7 +30,7 @@ TEXT = (
 
 
 def test_the_marks_of_tokenization_go() -> None:
-    assert clean(FILE) == TEXT
+    assert clean(FILE, "a.txt") == TEXT
 
 
 def test_every_line_is_recovered() -> None:

@@ -5,7 +5,7 @@ out), `nn.Linear` holds (out, in), and `load` and `export` turn it over. Source:
 Shapes: B sequences, T tokens, d = n_embd, H heads of dh = d / H, S = n_ctx cache slots, V = n_vocab.
 
 In training, parameters and the residual stream stay float32; what enters a matrix product is cast to `compute_dtype`.
-`bfloat16` makes a step several times faster where the processor multiplies it (AVX-512 BF16, AMX, CUDA).
+`bfloat16` makes a step faster where the processor multiplies it (AVX-512 BF16, AMX, CUDA; docs/train.md).
 """
 
 import math

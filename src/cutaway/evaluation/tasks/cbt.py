@@ -14,9 +14,9 @@ has 87.65 % and 83.4 % for 124M; transformers#13761 got 84.35 % and 73.65 %.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cutaway.data.sources import decode_text
 from cutaway.errors import UsageError
 from cutaway.evaluation.cloze import common_prefix, continuation_losses
-from cutaway.evaluation.corpus import decode_text
 from cutaway.evaluation.detokenize import Conventions, Detokenizer
 from cutaway.evaluation.protocol import LanguageModel, Progress
 from cutaway.evaluation.tasks.choices import Choice, accuracy
@@ -50,10 +50,10 @@ class Question:
         return {token for line in (*self.sentences, *self.candidates) for token in line.split(" ")}
 
 
-def read_questions(text: str) -> Iterator[Question]:
+def read_questions(text: str, place: str) -> Iterator[Question]:
     """Yield the questions of a file. Raises UsageError naming the line that is not in the file's form.
 
-    >>> [question] = read_questions("1 It was .\\n2 A XXXXX !\\tcow\\t\\tcow|hen\\n")
+    >>> [question] = read_questions("1 It was .\\n2 A XXXXX !\\tcow\\t\\tcow|hen\\n", "c.txt")
     >>> question.sentences[0], question.query(question.answer)
     ('It was .', 'A cow !')
     """
@@ -64,19 +64,17 @@ def read_questions(text: str) -> Iterator[Question]:
         sentence, *fields = line.split("\t")
         sentences.append(sentence.partition(" ")[2].strip())
         if fields:
-            yield _question(sentences, fields, number)
+            yield _question(sentences, fields, f"{place}:{number}")
             sentences = []
     if sentences:
-        raise UsageError(f"Children's Book Test: the file ends at line {number} without a question for its sentences")
+        raise UsageError(f"{place}:{number}: the file ends without a question for its sentences")
 
 
-def _question(sentences: list[str], fields: list[str], number: int) -> Question:
+def _question(sentences: list[str], fields: list[str], place: str) -> Question:
     answer = fields[0].strip()
     candidates = tuple(candidate.strip() for candidate in fields[-1].split("|") if candidate.strip())
     if answer not in candidates or len(candidates) < 2 or BLANK not in sentences[-1]:
-        raise UsageError(
-            f"Children's Book Test, line {number}: a question needs {BLANK}, an answer, and candidates with the answer"
-        )
+        raise UsageError(f"{place}: a question needs {BLANK}, an answer, and candidates with the answer")
     return Question(tuple(sentences), candidates, answer)
 
 
@@ -84,7 +82,7 @@ def choice(model: LanguageModel, question: Question, detokenizer: Detokenizer) -
     """Tokenize a question: the context that its texts share, and the rest of each.
 
     >>> import cutaway
-    >>> [question] = read_questions("1 It was .\\n2 A XXXXX !\\tcow\\t\\tcow|hen\\n")
+    >>> [question] = read_questions("1 It was .\\n2 A XXXXX !\\tcow\\t\\tcow|hen\\n", "c.txt")
     >>> model = cutaway.load()
     >>> example = choice(model, question, Detokenizer(CONVENTIONS, question.tokens))
     >>> model.decode(example.context), [model.decode(ids) for ids in example.continuations], example.answer
@@ -97,18 +95,18 @@ def choice(model: LanguageModel, question: Question, detokenizer: Detokenizer) -
     return Choice(texts[0][:shared], [ids[shared:] for ids in texts], question.candidates.index(question.answer))
 
 
-def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
+def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progress: Progress) -> Result:
     """Score a file of the Children's Book Test.
 
     >>> import cutaway
     >>> from cutaway.evaluation.protocol import no_progress
     >>> data = b"1 The cow says moo .\\n2 Moo , says the XXXXX .\\tcow\\t\\tcow|hen\\n"
-    >>> run(cutaway.load(), data, None, no_progress).counts
+    >>> run(cutaway.load(), data, "c.txt", None, no_progress).counts
     {'examples': 1}
     """
-    questions = list(read_questions(decode_text(data, "Children's Book Test")))
+    questions = list(read_questions(decode_text(data, place), place))
     if not questions:
-        raise UsageError("Children's Book Test: the file has no questions")
+        raise UsageError(f"{place}: the file has no questions")
     detokenizer = Detokenizer(CONVENTIONS, {token for question in questions for token in question.tokens})
     correct = []
     for question in questions:
@@ -123,7 +121,7 @@ def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progres
 def _task(kind: str, title: str) -> Task:
     name = f"cbt-{kind.lower()}"
     file = f"cbtest_{kind}_valid_2000ex.txt"
-    return Task(name, title, (file, f"CBTest/data/{file}"), run, takes_stride=False)
+    return Task(name, title, (file, f"CBTest/data/{file}"), run, "examples", (2000,), takes_stride=False)
 
 
 COMMON_NOUNS = _task("CN", "Children's Book Test, common nouns")

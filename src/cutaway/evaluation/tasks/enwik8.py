@@ -7,7 +7,7 @@ whole. An incomplete character at either end, of up to three bytes, is dropped. 
 say which split it used.
 """
 
-from cutaway.evaluation.corpus import decode_text
+from cutaway.data.sources import decode_text
 from cutaway.evaluation.protocol import LanguageModel, Progress
 from cutaway.evaluation.tasks.running_text import bits_per_byte
 from cutaway.evaluation.tasks.task import Result, Task
@@ -41,17 +41,25 @@ def whole_characters(data: bytes) -> bytes:
     return data
 
 
-def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
+def decode_part(data: bytes, part: bytes, place: str) -> str:
+    """Decode the part of a file that is scored. Raises UsageError naming the line of the file that is not UTF-8.
+
+    >>> decode_part(b"one nine", b"nine", "text8")
+    'nine'
+    """
+    return decode_text(part, place, first_line=1 + data.count(b"\n", 0, data.rfind(part)))
+
+
+def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progress: Progress) -> Result:
     """Score the test split.
 
     >>> import cutaway
     >>> from cutaway.evaluation.protocol import no_progress
-    >>> result = run(cutaway.load(), b"<title>Robot</title>", None, no_progress)
+    >>> result = run(cutaway.load(), b"<title>Robot</title>", "enwik8", None, no_progress)
     >>> result.metrics[0].name, result.counts["bytes"]
     ('bits_per_byte', 20)
     """
-    text = decode_text(whole_characters(test_part(data)), "enwik8")
-    return bits_per_byte(model, text, stride, progress)
+    return bits_per_byte(model, decode_part(data, whole_characters(test_part(data)), place), place, stride, progress)
 
 
-TASK = Task("enwik8", "enwik8", ("enwik8",), run)
+TASK = Task("enwik8", "enwik8", ("enwik8",), run, "bytes", (FULL_SIZE, TEST_SIZE))

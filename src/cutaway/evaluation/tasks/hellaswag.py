@@ -35,23 +35,23 @@ def choice(model: LanguageModel, record: dict[str, object], place: str) -> Choic
     return Choice(context, [model.encode(f" {ending}") for ending in endings], label)
 
 
-def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
+def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progress: Progress) -> Result:
     """Score a file of HellaSwag.
 
     >>> import cutaway
     >>> from cutaway.evaluation.protocol import no_progress
     >>> data = b'{"ctx": "The robot", "endings": ["stopped.", "sang."], "label": 1}'
-    >>> result = run(cutaway.load(), data, None, no_progress)
+    >>> result = run(cutaway.load(), data, "h.jsonl", None, no_progress)
     >>> [metric.name for metric in result.metrics], result.counts
     (['accuracy_norm', 'accuracy'], {'examples': 1})
     """
-    records = list(json_lines(data, "HellaSwag"))
+    records = list(json_lines(data, place))
     if not records:
-        raise UsageError("HellaSwag: the file has no examples")
+        raise UsageError(f"{place}: the file has no examples")
     by_sum = []
     by_mean = []
-    for place, record in records:
-        example = choice(model, record, place)
+    for where, record in records:
+        example = choice(model, record, where)
         losses = continuation_losses(model.engine, example.context, example.continuations)
         sums = [float(each.sum()) for each in losses]
         means = [float(each.mean()) for each in losses]
@@ -62,4 +62,4 @@ def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progres
     return Result(metrics, "examples", {"examples": len(by_sum)})
 
 
-TASK = Task("hellaswag", "HellaSwag", ("hellaswag_val.jsonl",), run, takes_stride=False)
+TASK = Task("hellaswag", "HellaSwag", ("hellaswag_val.jsonl",), run, "examples", (10_042,), takes_stride=False)

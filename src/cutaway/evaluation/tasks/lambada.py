@@ -20,9 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cutaway.data.sources import decode_text
 from cutaway.errors import UsageError
 from cutaway.evaluation.cloze import continuation_logits
-from cutaway.evaluation.corpus import decode_text, json_lines, text_field
+from cutaway.evaluation.corpus import json_lines, text_field
 from cutaway.evaluation.perplexity import exponential
 from cutaway.evaluation.protocol import LanguageModel, Progress
 from cutaway.evaluation.tasks.choices import accuracy
@@ -50,23 +51,24 @@ class Prediction:
     last_token_correct: bool
 
 
-def read_passages(data: bytes) -> list[str]:
+def read_passages(data: bytes, place: str) -> list[str]:
     """Read the passages of either file. Raises UsageError for one without two words.
 
-    >>> read_passages(b'{"text": "He said: go"}\\n') == read_passages(b"He said: go\\n")
+    >>> read_passages(b'{"text": "He said: go"}\\n', "l.txt") == read_passages(b"He said: go\\n", "l.txt")
     True
     """
     if data.startswith(b"{"):
-        passages = [text_field(record, "text", place) for place, record in json_lines(data, "LAMBADA")]
+        passages = [(where, text_field(record, "text", where)) for where, record in json_lines(data, place)]
     else:
-        passages = decode_text(data, "LAMBADA").removesuffix("\n").split("\n") if data else []
-    passages = [preprocess(text) for text in passages]
-    for number, text in enumerate(passages, start=1):
+        lines = decode_text(data, place).removesuffix("\n").split("\n") if data else []
+        passages = [(f"{place}:{number}", line) for number, line in enumerate(lines, start=1)]
+    found = [(where, preprocess(text)) for where, text in passages]
+    for where, text in found:
         if " " not in text:
-            raise UsageError(f"LAMBADA, line {number}: a passage needs two words")
-    if not passages:
-        raise UsageError("LAMBADA: the file has no passages")
-    return passages
+            raise UsageError(f"{where}: a passage needs two words")
+    if not found:
+        raise UsageError(f"{place}: the file has no passages")
+    return [text for _, text in found]
 
 
 def preprocess(text: str) -> str:
@@ -107,16 +109,16 @@ def judge(logits: FloatArray, word: Sequence[int], banned: Sequence[int]) -> Pre
     )
 
 
-def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
+def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progress: Progress) -> Result:
     """Score a file of LAMBADA.
 
     >>> import cutaway
     >>> from cutaway.evaluation.protocol import no_progress
-    >>> result = run(cutaway.load(), b"he said : go\\nthen they go\\n", None, no_progress)
+    >>> result = run(cutaway.load(), b"he said : go\\nthen they go\\n", "l.txt", None, no_progress)
     >>> result.metrics[0].name, result.counts
     ('perplexity', {'examples': 2})
     """
-    passages = read_passages(data)
+    passages = read_passages(data, place)
     banned = stop_tokens(model)
     predictions: list[Prediction] = []
     for text in passages:
@@ -141,4 +143,12 @@ def _result(predictions: Sequence[Prediction]) -> Result:
     return Result(metrics, "examples", {"examples": len(predictions)})
 
 
-TASK = Task("lambada", "LAMBADA", ("lambada_test.jsonl", "lambada_test_plain_text.txt"), run, takes_stride=False)
+TASK = Task(
+    "lambada",
+    "LAMBADA",
+    ("lambada_test.jsonl", "lambada_test_plain_text.txt"),
+    run,
+    "examples",
+    (5153,),
+    takes_stride=False,
+)

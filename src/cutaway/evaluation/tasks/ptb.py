@@ -17,15 +17,15 @@ from cutaway.evaluation.tasks.task import Task
 CONVENTIONS = Conventions(closing="%'", opening="$#", clitics="n't|'(?:s|m|d|re|ve|ll)")
 
 
-def clean(text: str) -> str:
+def clean(text: str, place: str) -> str:
     """De-tokenize the lines of a file; the space at both ends of each is dropped.
 
-    >>> clean(" mr. ford 's plan did n't add $ N million or N % \\n")
+    >>> clean(" mr. ford 's plan did n't add $ N million or N % \\n", "ptb.test.txt")
     "mr. ford's plan didn't add $N million or N%\\n"
     """
-    return "".join(detokenize_lines([line.strip(" ") for line in split_lines(text)], CONVENTIONS))
+    return "".join(detokenize_lines([line.strip(" ") for line in split_lines(text, place)], CONVENTIONS))
 
 
-run = partial(document_perplexity, title="Penn Treebank", clean=clean)
+run = partial(document_perplexity, clean=clean)
 
-TASK = Task("ptb", "Penn Treebank", ("ptb.test.txt", "simple-examples/data/ptb.test.txt"), run)
+TASK = Task("ptb", "Penn Treebank", ("ptb.test.txt", "simple-examples/data/ptb.test.txt"), run, "words", (82_430,))

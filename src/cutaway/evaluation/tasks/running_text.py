@@ -7,8 +7,8 @@ numbers used disjoint ones (transformers#13761, karpathy/llm.c#276), so that is 
 
 from collections.abc import Callable, Sequence
 
+from cutaway.data.sources import decode_text
 from cutaway.errors import UsageError
-from cutaway.evaluation.corpus import decode_text
 from cutaway.evaluation.detokenize import Conventions, Detokenizer
 from cutaway.evaluation.evaluate import Evaluation, evaluate
 from cutaway.evaluation.perplexity import exponential
@@ -40,37 +40,39 @@ def word_perplexity(
 def document_perplexity(
     model: LanguageModel,
     data: bytes,
+    place: str,
     stride: int | None,
     progress: Progress,
     *,
-    title: str,
-    clean: Callable[[str], str],
+    clean: Callable[[str, str], str],
 ) -> Result:
-    """Score a tokenized corpus as one document, which `clean` makes of its text. `title` names it in errors.
+    """Score a tokenized corpus as one document, which `clean` makes of its text and its place.
 
     >>> import cutaway
     >>> data = b"It is n't .\\n"
-    >>> clean = {"It is n't .\\n": "It isn't."}.__getitem__
-    >>> result = document_perplexity(cutaway.load(), data, None, lambda done, total: None, title="a.txt", clean=clean)
+    >>> clean = lambda text, place: text.replace(" n't .", "n't.").strip()
+    >>> result = document_perplexity(cutaway.load(), data, "a.txt", None, lambda done, total: None, clean=clean)
     >>> result.counts["words"], result.counts["bytes"]
     (5, 9)
     """
-    text = decode_text(data, title)
-    words = sum(map(count_words, split_lines(text)))
-    return word_perplexity(model, [clean(text)], [words], stride, progress)
+    text = decode_text(data, place)
+    words = sum(map(count_words, split_lines(text, place)))
+    return word_perplexity(model, [clean(text, place)], [words], stride, progress)
 
 
-def bits_per_byte(model: LanguageModel, text: str, stride: int | None, progress: Progress) -> Result:
-    """Score one text in bits per byte.
+def bits_per_byte(model: LanguageModel, text: str, place: str, stride: int | None, progress: Progress) -> Result:
+    """Score one text in bits per byte. Raises UsageError, naming its place, if it is empty.
 
     >>> import cutaway
-    >>> bits_per_byte(cutaway.load(), "one nine zero five", None, lambda done, total: None).counts["bytes"]
+    >>> bits_per_byte(cutaway.load(), "one nine zero five", "text8", None, lambda done, total: None).counts["bytes"]
     18
     """
+    if not text:
+        raise UsageError(f"{place}: nothing to score: the file is empty")
     evaluation = _evaluate(model, [text], stride, progress)
     score = evaluation.score
     if score.bits_per_byte is None:
-        raise UsageError("bits per byte are undefined: the tokens of this text decode to no bytes")
+        raise UsageError(f"{place}: bits per byte are undefined: the tokens of this text decode to no bytes")
     metrics = (Metric("bits_per_byte", score.bits_per_byte, evaluation.bits_per_byte_error),)
     return _result(evaluation, metrics, {"tokens": score.tokens, "bytes": score.bytes})
 
@@ -84,14 +86,14 @@ def count_words(line: str) -> int:
     return len(line.split()) + 1
 
 
-def split_lines(text: str) -> list[str]:
-    """Split a corpus into lines, which end in "\\n" and nothing else. Raises UsageError if there are none.
+def split_lines(text: str, place: str) -> list[str]:
+    """Split a corpus into lines, which end in "\\n" and nothing else. Raises UsageError with its place if it is empty.
 
-    >>> split_lines(" a b \\n c \\n")
+    >>> split_lines(" a b \\n c \\n", "a.txt")
     [' a b ', ' c ']
     """
     if not text.strip():
-        raise UsageError("nothing to score: the file is empty")
+        raise UsageError(f"{place}: nothing to score: the file is empty")
     return text.removesuffix("\n").split("\n")
 
 

@@ -6,23 +6,22 @@ Recipe: the last 5,000,000 characters, the usual test split, unchanged, as one d
 used whole. A character is a byte. The paper has 1.17 for 124M and does not say which split it used.
 """
 
-from cutaway.evaluation.corpus import decode_text
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.enwik8 import test_part
+from cutaway.evaluation.tasks.enwik8 import FULL_SIZE, TEST_SIZE, decode_part, test_part
 from cutaway.evaluation.tasks.running_text import bits_per_byte
 from cutaway.evaluation.tasks.task import Result, Task
 
 
-def run(model: LanguageModel, data: bytes, stride: int | None, progress: Progress) -> Result:
+def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progress: Progress) -> Result:
     """Score the test split.
 
     >>> import cutaway
     >>> from cutaway.evaluation.protocol import no_progress
-    >>> result = run(cutaway.load(), b"one nine zero five", None, no_progress)
+    >>> result = run(cutaway.load(), b"one nine zero five", "text8", None, no_progress)
     >>> result.metrics[0].name, result.counts["bytes"]
     ('bits_per_byte', 18)
     """
-    return bits_per_byte(model, decode_text(test_part(data), "text8"), stride, progress)
+    return bits_per_byte(model, decode_part(data, test_part(data), place), place, stride, progress)
 
 
-TASK = Task("text8", "text8", ("text8",), run)
+TASK = Task("text8", "text8", ("text8",), run, "bytes", (FULL_SIZE, TEST_SIZE))

@@ -25,18 +25,23 @@ CONVENTIONS = Conventions(
 )
 
 
-def clean(text: str) -> str:
+def clean(text: str, place: str) -> str:
     """De-tokenize the lines of a file; the space at both ends of each is dropped.
 
-    >>> clean(' It is 1 @,@ 000 m " high " , says J. Ford . \\n')
+    >>> clean(' It is 1 @,@ 000 m " high " , says J. Ford . \\n', "wiki.test.raw")
     'It is 1,000 m "high", says J. Ford.\\n'
     """
-    return "".join(detokenize_lines([line.strip(" ") for line in split_lines(text)], CONVENTIONS))
+    return "".join(detokenize_lines([line.strip(" ") for line in split_lines(text, place)], CONVENTIONS))
 
 
-run = partial(document_perplexity, title="WikiText", clean=clean)
+run = partial(document_perplexity, clean=clean)
 
-WIKITEXT_2 = Task("wikitext-2", "WikiText-2", ("wikitext-2/wiki.test.tokens", "wikitext-2-raw/wiki.test.raw"), run)
-WIKITEXT_103 = Task(
-    "wikitext-103", "WikiText-103", ("wikitext-103/wiki.test.tokens", "wikitext-103-raw/wiki.test.raw"), run
-)
+
+def _task(number: int) -> Task:
+    name = f"wikitext-{number}"
+    files = (f"{name}/wiki.test.tokens", f"{name}-raw/wiki.test.raw")
+    return Task(name, f"WikiText-{number}", files, run, "words", (245_569,))
+
+
+WIKITEXT_2 = _task(2)
+WIKITEXT_103 = _task(103)
