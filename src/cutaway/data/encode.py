@@ -11,7 +11,7 @@ from cutaway.data.dataset import ID_TYPES
 from cutaway.data.json_lines import parse_json_line
 from cutaway.data.manifest import SPLITS
 from cutaway.errors import UsageError
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import FileTokenizer
 from cutaway.untrusted import quote, quote_path
 
 _PAIR = ("prompt", "completion")
@@ -56,7 +56,7 @@ class Encoder:
     array([50256,    32,  9379], dtype=uint16)
     """
 
-    def __init__(self, tokenizer: Tokenizer, share: float, field: str = "text") -> None:
+    def __init__(self, tokenizer: FileTokenizer, share: float, field: str = "text") -> None:
         self._tokenizer = tokenizer
         self._share = share
         self._field = field
@@ -64,7 +64,7 @@ class Encoder:
             raise UsageError("the tokenizer has no start token to open documents with")
         self._start = tokenizer.bos
         self._dtype = ID_TYPES[id_type(tokenizer.n_vocab)]
-        self._control = tuple(tokenizer.vocabulary.control)
+        self._control = tuple(tokenizer.control)
 
     def encode(self, block: Block) -> EncodedBlock:
         """Encode a block. Raises UsageError naming the line of a document that is invalid."""

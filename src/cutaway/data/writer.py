@@ -20,7 +20,7 @@ from cutaway.data.inputs import Inputs
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
 from cutaway.disk import hash_files, replacing_file, sync
 from cutaway.errors import UsageError
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import FileTokenizer
 from cutaway.untrusted import quote_path
 
 PROGRESS = "progress.jsonl"
@@ -51,7 +51,7 @@ class CorpusWriter:
     Raises UsageError if the directory holds another corpus, or the parts of another plan.
     """
 
-    def __init__(self, directory: Path, tokenizer: Tokenizer, name: str, inputs: Inputs) -> None:
+    def __init__(self, directory: Path, tokenizer: FileTokenizer, name: str, inputs: Inputs) -> None:
         self.directory = directory
         self._inputs = inputs
         self._parts: list[WrittenPart] = []
@@ -202,7 +202,7 @@ class CorpusWriter:
         sync(self.directory / PROGRESS)
 
 
-def describe_tokenizer(tokenizer: Tokenizer, name: str, directory: Path) -> TokenizerEntry:
+def describe_tokenizer(tokenizer: FileTokenizer, name: str, directory: Path) -> TokenizerEntry:
     """Describe a tokenizer whose files are in a directory.
 
     >>> from tempfile import TemporaryDirectory
