@@ -51,6 +51,7 @@ class Encoder:
     Names of control tokens in a text are encoded as text, so no text can end a document.
 
     >>> from pathlib import Path
+    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> encoder = Encoder(Tokenizer.gpt2(), share=0)
     >>> encoder.encode(Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')).splits["train"].ids
     array([50256,    32,  9379], dtype=uint16)

@@ -28,6 +28,7 @@ def encode_blocks(
 
     Raises UsageError for an invalid document, CutawayError if a process dies.
 
+    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> from tempfile import TemporaryDirectory
     >>> blocks = [Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')]
     >>> with TemporaryDirectory() as directory:

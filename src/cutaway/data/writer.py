@@ -205,6 +205,7 @@ class CorpusWriter:
 def describe_tokenizer(tokenizer: FileTokenizer, name: str, directory: Path) -> TokenizerEntry:
     """Describe a tokenizer whose files are in a directory.
 
+    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
     ...     Tokenizer.gpt2().save(directory)

@@ -207,7 +207,7 @@ class LibraryTokenizer:
 
     @cached_property
     def _forbidden(self) -> frozenset[int]:
-        """The control tokens that no text becomes; anything unknown becomes the unknown token."""
+        """Ids of the control tokens that no text becomes; anything unknown becomes the unknown token."""
         model = self.description["model"]
         unknown = model.get("unk_token")
         return frozenset(
@@ -240,7 +240,7 @@ class LibraryTokenizer:
 
     @cached_property
     def _marks(self) -> list[tuple[str, str]]:
-        """What decoding replaces in every token: (mark, text)."""
+        """List the marks in tokens, and the text that decoding has in place of each."""
         return list(_marks(self.description.get("decoder")))
 
 
