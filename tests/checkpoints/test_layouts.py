@@ -280,7 +280,7 @@ def test_a_repository_is_loaded_and_computes_as_transformers_does(tmp_path: Path
 
 
 def test_start_and_end_tokens_are_those_of_the_files(tmp_path: Path) -> None:
-    """What config.json says, but for ids that the vocabulary has not: then what the tokenizer says, or none."""
+    """As config.json says, but for ids that the vocabulary has not: then as the tokenizer says, or none."""
     expected = {
         "uer/gpt2-chinese-cluecorpussmall": (None, ()),
         "ckiplab/gpt2-base-chinese": (2, (3,)),
