@@ -1,5 +1,8 @@
 """Small random GPT-2s, and transformers' own GPT-2 with the same weights to compare with."""
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,15 +10,28 @@ from transformers import GPT2Config as PeerConfig
 from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights, Weights
-from cutaway.config import GPT2Config
+from cutaway.config import ACTIVATIONS, GPT2Config
 from cutaway.numerics import FloatArray
 from tests.random_weights import random_weights
 
+# Every mathematics that transformers' GPT-2 has a setting for, but OpenAI's.
+MATHEMATICS: dict[str, dict[str, Any]] = {
+    " ".join(map(str, values)): dict(
+        zip(
+            ("activation_function", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"),
+            values,
+            strict=True,
+        )
+    )
+    for values in product(ACTIVATIONS, (True, False), (False, True), (False, True))
+    if values != ("gelu_new", True, False, False)
+}
 
-def tiny_weights(seed: int = 0, **shape: int | bool) -> ArrayWeights:
+
+def tiny_weights(seed: int = 0, **shape: Any) -> ArrayWeights:
     """A random model whose logits differ clearly between tokens, with biases and gains off their first values."""
     sizes = {"n_vocab": 61, "n_ctx": 48, "n_embd": 24, "n_head": 3, "n_layer": 2} | shape
-    return random_weights(GPT2Config(**sizes), seed, std=0.25, spread=0.2)  # type: ignore[arg-type]
+    return random_weights(GPT2Config(**sizes), seed, std=0.25, spread=0.2)
 
 
 def peer_model(weights: Weights) -> GPT2LMHeadModel:
@@ -31,6 +47,10 @@ def peer_model(weights: Weights) -> GPT2LMHeadModel:
             n_inner=config.n_inner,
             layer_norm_epsilon=config.layer_norm_epsilon,
             tie_word_embeddings=config.tie_word_embeddings,
+            activation_function=config.activation_function,
+            scale_attn_weights=config.scale_attn_weights,
+            scale_attn_by_inverse_layer_idx=config.scale_attn_by_inverse_layer_idx,
+            reorder_and_upcast_attn=config.reorder_and_upcast_attn,
             bos_token_id=0,
             eos_token_id=0,
         )

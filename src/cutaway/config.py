@@ -1,8 +1,9 @@
 """Hyperparameters of a GPT-2 under OpenAI's names, and those of the four published models.
 
-Defaults are the smallest published model. A field exists only where another value is a GPT-2 too (a different width,
-context or vocabulary, an untied head); everything else is not configurable.
-Source: `hparams.json` and `src/model.py` of openai/gpt-2.
+Defaults are the smallest published model. A field exists only where another value is a GPT-2 too: a different width,
+context or vocabulary, an untied head, and the mathematics that transformers' GPT-2 has a setting for, under its names
+(`activation_function` and the scale of attention, which Cerebras, CodeParrot and Stanford's models change). Everything
+else is not configurable. Source: `hparams.json` and `src/model.py` of openai/gpt-2.
 """
 
 import math
@@ -13,6 +14,9 @@ from functools import cached_property
 from cutaway.errors import UsageError
 from cutaway.tensors import Shape, TensorSpec, gpt2_tensors
 
+# Activations of the MLP by transformers' names: "gelu_new" is OpenAI's, GELU by a tanh; "gelu" is exact, by erf.
+ACTIVATIONS = ("gelu_new", "gelu", "relu", "silu", "tanh")
+
 
 class _DefaultWidth(int):
     """The default `n_inner`. Its type sets it apart from a given width, so that `replace` computes it anew."""
@@ -22,7 +26,9 @@ class _DefaultWidth(int):
 class GPT2Config:
     """Hyperparameters of a GPT-2. Raises UsageError if they are invalid.
 
-    `n_inner` is the width of the MLP's hidden layer; the default, 0, stands for 4 * `n_embd`.
+    `n_inner` is the width of the MLP's hidden layer; the default, 0, stands for 4 * `n_embd`. `activation_function` is
+    one of `ACTIVATIONS`. The scores of attention are q · k divided by `attention_divisor`; `reorder_and_upcast_attn`
+    asks for float32 there, which all engines have anyway: it changes nothing and is kept for others who read the file.
 
     >>> from dataclasses import replace
     >>> GPT2Config().n_inner, replace(GPT2Config(), n_embd=1024, n_head=16).n_inner
@@ -37,6 +43,10 @@ class GPT2Config:
     n_inner: int = 0
     layer_norm_epsilon: float = 1e-5
     tie_word_embeddings: bool = True
+    activation_function: str = "gelu_new"
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    reorder_and_upcast_attn: bool = False
 
     def __post_init__(self) -> None:
         for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"):
@@ -48,11 +58,23 @@ class GPT2Config:
             raise UsageError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
         if not (math.isfinite(self.layer_norm_epsilon) and self.layer_norm_epsilon > 0):
             raise UsageError(f"layer_norm_epsilon must be a positive number, not {self.layer_norm_epsilon!r}")
+        if self.activation_function not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise UsageError(f"activation_function must be one of {known}, not {self.activation_function!r}")
 
     @property
     def d_head(self) -> int:
         """Width of one attention head."""
         return self.n_embd // self.n_head
+
+    def attention_divisor(self, layer: int) -> float:
+        """Compute what a layer divides q · k by: the root of a head's width, unless the config says otherwise.
+
+        >>> GPT2Config().attention_divisor(2), GPT2Config(scale_attn_by_inverse_layer_idx=True).attention_divisor(2)
+        (8.0, 24.0)
+        """
+        root = math.sqrt(self.d_head) if self.scale_attn_weights else 1.0
+        return root * (layer + 1) if self.scale_attn_by_inverse_layer_idx else root
 
     @cached_property
     def tensors(self) -> Mapping[str, TensorSpec]:

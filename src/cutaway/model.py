@@ -250,7 +250,8 @@ class Model:
         """Return the token ids that `score`, `logits` and `trace` read.
 
         A text follows the start token, which opened every document that the model was trained on (`<|endoftext|>` for
-        GPT-2); token ids are read as given. `prepend_bos` overrides either. An empty prompt is the start token alone.
+        GPT-2), if the model has one; token ids are read as given. `prepend_bos` overrides either. An empty prompt is
+        the start token alone. Raises UsageError where a start token is asked for and there is none.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -258,7 +259,7 @@ class Model:
         ([50256, 32, 9379], [32, 9379], [50256])
         """
         ids = self.encode(prompt)
-        wants_bos = isinstance(prompt, str) if prepend_bos is None else prepend_bos
+        wants_bos = isinstance(prompt, str) and self.bos is not None if prepend_bos is None else prepend_bos
         return [self._start(self.bos), *ids] if wants_bos or not ids else ids
 
     def encode(self, prompt: Prompt, *, allow_special: bool = False) -> list[int]:

@@ -1,4 +1,4 @@
-"""Softmax, log-softmax and top-k over the last axis, and the array types that they take and return."""
+"""Softmax, log-softmax and top-k over the last axis, the complementary error function, and their array types."""
 
 from typing import TypeVar
 
@@ -42,6 +42,36 @@ def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.in
     """
     chosen: Float64Array = log_softmax(logits)[np.arange(len(targets)), targets]
     return -chosen
+
+
+# The Chebyshev fit of Numerical Recipes' erfcc, highest power first.
+_ERFC = (
+    0.17087277,
+    -0.82215223,
+    1.48851587,
+    -1.13520398,
+    0.27886807,
+    -0.18628806,
+    0.09678418,
+    0.37409196,
+    1.00002368,
+    -1.26551223,
+)
+
+
+def erfc(x: FloatArray) -> FloatArray:
+    """Compute the complementary error function of x >= 0, with a relative error of about 1.2e-7.
+
+    >>> erfc(np.array([0, 1, 3], np.float32)).tolist()
+    [1.0, 0.1572992354631424, 2.2090496713644825e-05]
+    """
+    t: FloatArray = np.float32(1) / (np.float32(1) + np.float32(0.5) * x)
+    fit = np.full_like(x, _ERFC[0])
+    for coefficient in _ERFC[1:]:
+        fit *= t
+        fit += np.float32(coefficient)
+    tail: FloatArray = t * np.exp(fit - x * x)
+    return tail
 
 
 def top_k(x: NDArray[np.number], k: int) -> IndexArray:

@@ -36,6 +36,13 @@ GPT2 = {
     "vocab_size": 50257,
 }
 
+OTHER = GPT2Config(
+    activation_function="silu",
+    scale_attn_weights=False,
+    scale_attn_by_inverse_layer_idx=True,
+    reorder_and_upcast_attn=True,
+)
+
 
 def read(directory: Path, changes: dict[str, object], *, without: str = "") -> StoredConfig:
     path = directory / "config.json"
@@ -56,7 +63,13 @@ def test_reads_the_published_file(tmp_path: Path) -> None:
         ({"layer_norm_epsilon": 1e-6}, GPT2Config(layer_norm_epsilon=1e-6)),
         ({"tie_word_embeddings": False}, GPT2Config(tie_word_embeddings=False)),
         ({"activation_function": "gelu_pytorch_tanh"}, GPT2Config()),
-        ({"reorder_and_upcast_attn": True, "use_cache": False, "dtype": "float16", "anything": [1]}, GPT2Config()),
+        ({"activation_function": "gelu_fast"}, GPT2Config()),
+        ({"activation_function": "gelu"}, GPT2Config(activation_function="gelu")),
+        ({"activation_function": "swish"}, GPT2Config(activation_function="silu")),
+        ({"scale_attn_weights": False}, GPT2Config(scale_attn_weights=False)),
+        ({"scale_attn_by_inverse_layer_idx": True}, GPT2Config(scale_attn_by_inverse_layer_idx=True)),
+        ({"reorder_and_upcast_attn": True}, GPT2Config(reorder_and_upcast_attn=True)),
+        ({"use_cache": False, "dtype": "float16", "anything": [1]}, GPT2Config()),
         ({"scale_attn_weights": True, "quantization_config": None, "pruned_heads": {}}, GPT2Config()),
     ],
 )
@@ -73,10 +86,10 @@ def test_other_names_of_the_sizes(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'; only 'gpt2' is supported"),
-        ({"activation_function": "relu"}, "activation_function is 'relu'; only 'gelu_new' or 'gelu_pytorch_tanh' is"),
-        ({"activation_function": "gelu"}, "activation_function is 'gelu'"),
-        ({"scale_attn_weights": False}, "scale_attn_weights is False; only True is supported"),
-        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
+        ({"activation_function": "mish"}, "activation_function is 'mish'; gelu_new, gelu, relu, silu, tanh and their"),
+        ({"activation_function": ["gelu"]}, r"activation_function is \['gelu'\]"),
+        ({"scale_attn_weights": 0}, "scale_attn_weights must be true or false, not 0"),
+        ({"scale_attn_by_inverse_layer_idx": "yes"}, "scale_attn_by_inverse_layer_idx must be true or false"),
         ({"add_cross_attention": True}, "add_cross_attention is True"),
         ({"pruned_heads": {"0": [1]}}, r"pruned_heads is \{'0': \[1\]\}"),
         ({"auto_map": {"AutoModel": "evil--code.Model"}}, "auto_map is"),
@@ -133,7 +146,7 @@ def test_our_own_quantisation_scheme_must_match_exactly(tmp_path: Path) -> None:
         read(tmp_path, {"quantization_config": {"quant_method": "cutaway", "bits": 8}})
 
 
-@pytest.mark.parametrize("config", [*(model.config for model in PUBLISHED), GPT2Config(n_vocab=99, n_inner=5)])
+@pytest.mark.parametrize("config", [*(model.config for model in PUBLISHED), GPT2Config(n_vocab=99, n_inner=5), OTHER])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_we_read_what_we_write(tmp_path: Path, config: GPT2Config, dtype: str) -> None:
     special = {"bos_token_id": None, "eos_token_id": [7, 8], "pad_token_id": 0}

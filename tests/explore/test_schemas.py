@@ -1,6 +1,7 @@
 import math
 import re
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from cutaway.figures import all_figures
 from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention, Trace
-from tests.explore.served import ROBOT, Json, mute, talking
+from tests.explore.served import ROBOT, Json, chinese, mute, talking
 from tests.tiny import tiny_weights
 
 GPT2 = Tokenizer.gpt2()
@@ -123,6 +124,22 @@ def test_explains_a_text() -> None:
     assert document["pieces"] == [asdict(piece) for piece in GPT2.explain(ROBOT)]
     with pytest.raises(UsageError, match="mute has no tokenizer files"):
         explain_document(mute(), ROBOT)
+
+
+def test_explains_a_text_of_a_tokenizer_of_another_kind() -> None:
+    document = explain_document(chinese(), "机器人 robots")
+    assert document["pieces"][-1] == {"text": "robots", "tokens": ("robot", "##s"), "ids": tuple(document["ids"][-2:])}  # type: ignore[index]
+    assert [token_document(chinese().tokenizer, token)["text"] for token in document["ids"]] == [  # type: ignore[attr-defined]
+        *("机", "器", "人", "robot", "##s"),
+    ]
+
+
+def test_bytes_of_a_traces_tokens_are_its_text() -> None:
+    model = chinese()
+    text = "机器人 robots 必须。"
+    tokens: Any = trace_document("0", model.trace(text), stored=False)["tokens"]
+    assert b"".join(bytes(token["bytes"]) for token in tokens).decode() == text
+    assert model_document(model, 0)["vocabulary"] is None
 
 
 def test_trace_document() -> None:

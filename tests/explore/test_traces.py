@@ -7,7 +7,7 @@ from cutaway.explore.traces import TraceService, read_trace_request, resolve_ids
 from cutaway.model import Model
 from cutaway.trace import Intervention
 from cutaway.web.params import Params
-from tests.explore.served import ROBOT, Json, mute, talking
+from tests.explore.served import ROBOT, Json, chinese, mute, talking
 
 CONFIG = mute().config
 
@@ -45,6 +45,13 @@ def test_resolves_ids_as_the_model_does() -> None:
     assert asked(model, ids=ids, prepend_bos=True) == [50256, *ids]
     assert asked(model, text="") == asked(model, text="", prepend_bos=True) == asked(model, ids=[]) == [50256]
     assert 50256 not in asked(model, text="<|endoftext|>")
+
+
+def test_a_model_without_a_start_token_reads_the_text_alone() -> None:
+    """The page asks for a start token before any text."""
+    assert asked(chinese(), text="机器人", prepend_bos=True) == chinese().encode("机器人")
+    with pytest.raises(UsageError, match="chinese has no start token"):
+        asked(chinese(), text="", prepend_bos=True)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -17,15 +18,25 @@ from cutaway.trace import Trace
 from tests.tiny import random_ids, tiny_weights
 
 TEXT = "A robot must obey the orders given it"
-SHAPES: Mapping[str, Mapping[str, int | bool]] = {
+SHAPES: Mapping[str, Mapping[str, Any]] = {
     "tiny": {},
     "one head": {"n_vocab": 7, "n_ctx": 9, "n_embd": 5, "n_head": 1, "n_layer": 1},
     "untied": {"n_vocab": 101, "n_embd": 33, "n_layer": 3, "n_inner": 17, "tie_word_embeddings": False},
     "one wide": {"n_embd": 1, "n_head": 1},
+    "by layer": {"activation_function": "gelu", "scale_attn_by_inverse_layer_idx": True, "n_layer": 3},
+    "unscaled": {"activation_function": "silu", "scale_attn_weights": False},
+    "by layer only": {
+        "activation_function": "relu",
+        "scale_attn_weights": False,
+        "scale_attn_by_inverse_layer_idx": True,
+    },
+    "tanh": {"activation_function": "tanh"},
     "long": {"n_vocab": 61, "n_ctx": 70, "n_embd": 12, "n_head": 2},
 }
 FIRST = Selection()  # the last token, in the first head of the first layer
 TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70", "appended 7", "built-in")
+
+OTHER_MATHEMATICS = ("by layer 7", "unscaled 7", "by layer only 7", "tanh 7")
 
 WRONG_NUMBERS = (  # a figure, and a tensor whose numbers it checks
     ("F01", "logits"),
@@ -99,8 +110,8 @@ WRONG_NUMBERS = (  # a figure, and a tensor whose numbers it checks
 
 @cache
 def make_trace(name: str) -> Trace:
-    """One of `TRACES`: a random model's of so many tokens, without a tokenizer, or the built-in model's of the
-    article's sentence.
+    """One of `TRACES` or `OTHER_MATHEMATICS`: a random model's of so many tokens, without a tokenizer, or the built-in
+    model's of the article's sentence.
     """
     if name == "built-in":
         return cutaway.load(engine="reference").trace(TEXT, prepend_bos=True)

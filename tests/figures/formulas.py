@@ -7,6 +7,7 @@ layers` runs over the layers. It is read with `ast` and computed in float64, by 
 
 import ast
 import fnmatch
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -247,7 +248,7 @@ def _merge_heads(x: Any) -> Any:
     return np.swapaxes(x, 0, 1).reshape(x.shape[1], -1)
 
 
-def _gelu(x: Any) -> Any:
+def _gelu_new(x: Any) -> Any:
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
@@ -295,7 +296,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "difference": lambda x, y: _largest(np.abs(np.subtract(x, y))),
     "error": _error,
     "flat": np.ravel,
-    "gelu": _gelu,
+    "gelu": lambda x: np.array([each * (1 + math.erf(each / math.sqrt(2))) / 2 for each in x]),
+    "gelu_new": _gelu_new,
     "len": len,
     "log": np.log,
     "longest_repeat": _longest_repeat,
@@ -309,13 +311,16 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "positions_computed": lambda trace: trace.work.positions_computed,
     "positions_reused": lambda trace: trace.work.positions_reused,
     "range": range,
+    "relu": lambda x: np.maximum(x, 0),
     "round": np.round,
     "shape": np.shape,
+    "silu": lambda x: x / (1 + np.exp(-x)),
     "softmax": _softmax,
     "sort": np.sort,
     "sqrt": np.sqrt,
     "stack": np.stack,
     "sum": np.sum,
+    "tanh": np.tanh,
     "top_k": _top_k,
     "top_p": _top_p,
     "triu": lambda x: np.triu(x, 1),

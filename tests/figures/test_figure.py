@@ -5,7 +5,16 @@ import pytest
 from cutaway.figures import Figure, Selection, all_figures, find_figure
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
-from tests.figures.drawing import TRACES, WRONG_NUMBERS, assert_drawn, falsify, is_ok, make_trace, of_shape
+from tests.figures.drawing import (
+    OTHER_MATHEMATICS,
+    TRACES,
+    WRONG_NUMBERS,
+    assert_drawn,
+    falsify,
+    is_ok,
+    make_trace,
+    of_shape,
+)
 
 LIVE = [figure for figure in all_figures().values() if figure.verify]
 CHANGES = (  # a figure, and a change to the model that makes its claim false
@@ -23,7 +32,7 @@ CHANGES = (  # a figure, and a change to the model that makes its claim false
 )
 
 
-@pytest.mark.parametrize("name", [*TRACES, "one head 9", "tiny 2", "tiny 3"])
+@pytest.mark.parametrize("name", [*TRACES, *OTHER_MATHEMATICS, "one head 9", "tiny 2", "tiny 3"])
 @pytest.mark.parametrize("figure", LIVE, ids=lambda figure: figure.id)
 def test_holds_and_can_be_drawn(figure: Figure, name: str) -> None:
     trace = make_trace(name)

@@ -25,6 +25,10 @@ SELECTIONS = {
     "long 70": (Selection(1, 1, 40),),
     "appended 7": (Selection(1, 1, 5),),
     "one head 1": (Selection(),),
+    "by layer 7": (Selection(2, 1, 4),),
+    "unscaled 7": (Selection(1, 2, 3),),
+    "by layer only 7": (Selection(1, 0, 5),),
+    "tanh 7": (Selection(0, 1, 3),),
 }
 
 

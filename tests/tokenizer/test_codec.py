@@ -79,7 +79,10 @@ def test_missing_features_of_a_codec_are_errors_of_one_line() -> None:
     with pytest.raises(UsageError, match="digits has no start token"):
         MODEL.generate("")
     assert len(MODEL.generate("", bos_token_id=3, max_new_tokens=2).ids) == 2
-    score = MODEL.score("19", prepend_bos=False)
+    assert MODEL.input_ids("19") == [1, 9]
+    with pytest.raises(UsageError, match="digits has no start token"):
+        MODEL.input_ids("19", prepend_bos=True)
+    score = MODEL.score("19")
     assert (score.tokens, score.bytes, score.bits_per_byte) == (1, 0, None)
 
 

@@ -12,7 +12,8 @@ from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import TokenizerFiles
-from cutaway.tokenizer.kinds import check_kind
+from cutaway.tokenizer.kinds import find_kind
+from cutaway.tokenizer.reading import FileTokenizer, read_tokenizer
 from cutaway.untrusted import quote_name, raise_checkpoint_error, read_object
 
 
@@ -80,10 +81,10 @@ class Checkpoint:
         except UsageError as error:
             raise_checkpoint_error(self._stored[name].file.path, str(error))
 
-    def tokenizer(self) -> Tokenizer | None:
+    def tokenizer(self) -> FileTokenizer | None:
         """Read the tokenizer beside the weights; without one GPT-2's own if the vocabulary has its size, else None.
 
-        Raises CheckpointError for a tokenizer that is malformed, or of another kind than GPT-2's byte-level BPE.
+        Raises CheckpointError for a tokenizer that is malformed, or of a kind that is not read.
 
         >>> from cutaway.checkpoints import open_checkpoint
         >>> from cutaway.checkpoints.sources import BUILTIN
@@ -92,7 +93,7 @@ class Checkpoint:
         """
         return tokenizer_beside(self.path, self.config.n_vocab, self.tokenizer_class)
 
-    def tokenizer_files(self) -> Tokenizer | TokenizerFiles | None:
+    def tokenizer_files(self) -> FileTokenizer | TokenizerFiles | None:
         """Return what writes the tokenizer of this checkpoint: its files, of whatever kind, or GPT-2's own.
 
         >>> from cutaway.checkpoints import open_checkpoint
@@ -116,25 +117,25 @@ class Checkpoint:
         return Metadata(self.special_tokens, generation_config, tokenizer_error, files)
 
 
-def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> Tokenizer | None:
+def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> FileTokenizer | None:
     """Read the tokenizer of the files in a directory; without any GPT-2's own if it has `n_vocab` tokens, else None.
 
     `tokenizer_class` is the kind that `config.json` names, if any. Raises CheckpointError for files that are invalid,
-    or of another kind than GPT-2's byte-level BPE.
+    or of a kind that is not read.
 
     >>> tokenizer_beside(Path("nowhere"), 50257).n_vocab
     50257
     """
-    check_kind(directory, tokenizer_class)
-    if not any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json", "merges.txt")):
-        gpt2 = Tokenizer.gpt2()
-        return gpt2 if gpt2.n_vocab == n_vocab else None
-    return Tokenizer.from_files(directory, tokenizer_class)
+    if any((directory / file).is_file() for file in ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")):
+        return read_tokenizer(directory, tokenizer_class)
+    find_kind(directory, tokenizer_class)  # none that is not read
+    gpt2 = Tokenizer.gpt2()
+    return gpt2 if gpt2.n_vocab == n_vocab else None
 
 
 def tokenizer_files_beside(
     directory: Path, n_vocab: int, tokenizer_class: str | None = None
-) -> Tokenizer | TokenizerFiles | None:
+) -> FileTokenizer | TokenizerFiles | None:
     """Return what writes the tokenizer of a directory: its files as they are, or without any `tokenizer_beside`.
 
     >>> type(tokenizer_files_beside(Path("nowhere"), 50257)).__name__

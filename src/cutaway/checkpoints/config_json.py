@@ -1,15 +1,17 @@
 """Reading and writing `config.json`, as transformers has it.
 
-transformers writes dozens of keys. The sizes are taken, the few that could ask for other mathematics than GPT-2's are
-checked, and all others (dropout, classification heads, versions, ...) change nothing here and are ignored. The ids of
-special tokens are kept as they are written, since a checkpoint that is saved again must say the same.
+transformers writes dozens of keys. The sizes and the settings of `GPT2Config` are taken, the few that could ask for
+other mathematics are checked, and all others (dropout, classification heads, versions, ...) change nothing here and are
+ignored. The ids of special tokens are kept as they are written, since a checkpoint that is saved again must say the
+same.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cutaway.config import GPT2Config
+from cutaway.config import ACTIVATIONS, GPT2Config
 from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, FORMATS, Format
 from cutaway.untrusted import quote, raise_checkpoint_error, read_object
@@ -24,12 +26,24 @@ _SIZES = {
     "n_head": ("n_head", "num_attention_heads"),
     "n_layer": ("n_layer", "num_hidden_layers"),
 }
+# Settings that are true or false, under our own names; what they are without the key.
+_FLAGS = {
+    "tie_word_embeddings": True,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "reorder_and_upcast_attn": False,
+}
+# transformers' other names of the same activations; they differ in rounding.
+_SYNONYMS = {
+    "gelu_fast": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu_python_tanh": "gelu_new",
+    "gelu_python": "gelu",
+    "swish": "silu",
+}
 # Keys that change what is computed, and the values with which it is GPT-2.
 _FIXED: dict[str, tuple[object, ...]] = {
     "model_type": ("gpt2",),
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
     "is_encoder_decoder": (False,),
     "pruned_heads": ({}, None),
@@ -66,13 +80,16 @@ def read_config(path: Path) -> StoredConfig:
             raise_checkpoint_error(
                 path, f"{key} is {quote(raw[key])}; only {' or '.join(map(repr, allowed))} is supported"
             )
-    sizes = {field: _size(raw, names, path) for field, names in _SIZES.items()}
+    settings: dict[str, Any] = {field: _size(raw, names, path) for field, names in _SIZES.items()}
     inner = 0 if raw.get("n_inner") is None else _whole(raw, "n_inner", path)
-    tied = raw.get("tie_word_embeddings", True)
-    if not isinstance(tied, bool):
-        raise_checkpoint_error(path, f"tie_word_embeddings must be true or false, not {quote(tied)}")
+    settings |= {key: _flag(raw, key, default, path) for key, default in _FLAGS.items()}
     try:
-        config = GPT2Config(**sizes, n_inner=inner, layer_norm_epsilon=_epsilon(raw, path), tie_word_embeddings=tied)
+        config = GPT2Config(
+            **settings,
+            n_inner=inner,
+            layer_norm_epsilon=_epsilon(raw, path),
+            activation_function=_activation(raw, path),
+        )
     except UsageError as error:
         raise_checkpoint_error(path, str(error))
     special = {key: raw[key] for key in _SPECIAL if key in raw and _is_ids(raw[key])}
@@ -94,6 +111,22 @@ def _whole(raw: Json, key: str, path: Path) -> int:
     if type(value) is not int or not 0 < value < 2**31:
         raise_checkpoint_error(path, f"{key} must be a positive integer below 2**31, not {quote(value)}")
     return value
+
+
+def _flag(raw: Json, key: str, default: bool, path: Path) -> bool:
+    value = raw.get(key, default)
+    if not isinstance(value, bool):
+        raise_checkpoint_error(path, f"{key} must be true or false, not {quote(value)}")
+    return value
+
+
+def _activation(raw: Json, path: Path) -> str:
+    value = raw.get("activation_function", "gelu_new")
+    name = _SYNONYMS.get(value, value) if isinstance(value, str) else None
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise_checkpoint_error(path, f"activation_function is {quote(value)}; {known} and their synonyms are supported")
+    return name
 
 
 def _epsilon(raw: Json, path: Path) -> float:
@@ -158,7 +191,7 @@ def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str,
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "activation_function": "gelu_new",
+        "activation_function": config.activation_function,
         "vocab_size": config.n_vocab,
         "n_positions": config.n_ctx,
         "n_ctx": config.n_ctx,
@@ -167,7 +200,7 @@ def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str,
         "n_layer": config.n_layer,
         "n_inner": None if config.n_inner == 4 * config.n_embd else config.n_inner,
         "layer_norm_epsilon": config.layer_norm_epsilon,
-        "tie_word_embeddings": config.tie_word_embeddings,
+        **{key: getattr(config, key) for key in _FLAGS},
         "bos_token_id": None,
         "eos_token_id": None,
         **special_tokens,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cutaway.config import GPT2Config
     from cutaway.model import Model, Prompt
-    from cutaway.tokenizer.fast import Tokenizer
+    from cutaway.tokenizer.reading import FileTokenizer
 
 BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
 _FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
@@ -105,7 +105,7 @@ def find_config(source: str) -> "tuple[str, GPT2Config]":
     return checkpoint.name, checkpoint.config
 
 
-def read_tokenizer(name: str | None) -> "Tokenizer":
+def read_tokenizer(name: str | None) -> "FileTokenizer":
     """Read the tokenizer of a model, or of a directory with nothing else in it; None is GPT-2's own.
 
     For that, by any of its models' names, nothing is fetched. Raises CheckpointError for a model without one.
@@ -117,7 +117,9 @@ def read_tokenizer(name: str | None) -> "Tokenizer":
         return Tokenizer.gpt2()
     path = Path(name)
     if path.is_dir() and not (path / "config.json").exists():
-        return Tokenizer.from_files(path)
+        from cutaway.tokenizer.reading import read_tokenizer as read_beside
+
+        return read_beside(path)
     if published(name) and not path.is_dir():
         return Tokenizer.gpt2()
     from cutaway.checkpoints import open_source  # which needs NumPy

@@ -134,7 +134,7 @@ def _notes(weights: "ForeignWeights", *, from_nanogpt: bool) -> Iterator[str]:
     if "ln_f.bias" not in weights.names:
         yield "the file has no biases; all are set to zero"
     if from_nanogpt:
-        yield "nanoGPT computes GELU exactly and GPT-2 its tanh approximation, so logits differ a little"
+        yield "nanoGPT computes GELU exactly, unlike GPT-2: activation_function is gelu"
     if config.n_vocab == PADDED:
         yield f"the vocabulary has {PADDED} tokens, as nanoGPT pads GPT-2's 50257; --n-vocab 50257 drops the padding"
 

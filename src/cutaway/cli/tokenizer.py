@@ -12,6 +12,7 @@ from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import visible, wrap
 from cutaway.tokenizer.bpe import PreToken, from_symbols
+from cutaway.tokenizer.library import Word
 
 EXAMPLES = """\
 examples:
@@ -96,13 +97,14 @@ def decode(options: Namespace) -> None:
 
 
 def explain(options: Namespace) -> None:
-    """Print every step from a text to its token ids."""
-    pieces = read_tokenizer(options.model).explain(_text(options), allow_special=options.special)
+    """Print every step from a text to its token ids; of a tokenizer that does not merge bytes, its words and tokens."""
+    tokenizer = read_tokenizer(options.model)
+    pieces = tokenizer.explain(_text(options), allow_special=options.special)
     if options.json:
         write_json({"pieces": [asdict(piece) for piece in pieces]})
-    else:
-        for piece in pieces:
-            print("\n".join(_lines(piece)))
+        return
+    for piece in pieces:
+        print("\n".join(_lines(piece) if isinstance(piece, PreToken) else _word_lines(piece)))
 
 
 def train(options: Namespace) -> None:
@@ -130,6 +132,13 @@ def _lines(piece: PreToken) -> Iterator[str]:
         yield from _labelled(f"merge {step.rank + 1:,}" if step else "start", _shown(state))
     yield from _labelled("tokens", _shown(piece.tokens))
     yield from _labelled("ids", map(str, piece.ids))
+
+
+def _word_lines(word: Word) -> Iterator[str]:
+    """Show a word of another tokenizer, with its tokens as the vocabulary writes them."""
+    yield style(visible(word.text.encode()), BOLD, sys.stdout)
+    yield from _labelled("tokens", [visible(token.encode()) for token in word.tokens])
+    yield from _labelled("ids", map(str, word.ids))
 
 
 def _labelled(label: str, words: Iterator[str] | list[str]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cutaway.data.manifest import Manifest, ShardEntry, read_manifest
 from cutaway.errors import UsageError
 from cutaway.tokenizer.codec import Codec
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import read_tokenizer
 from cutaway.untrusted import quote_path
 
 TOKENIZER = "tokenizer"  # directory with the files of the codec
@@ -190,7 +190,7 @@ def open_dataset(directory: str | Path) -> Dataset:
     """
     path = Path(directory).expanduser()
     manifest = read_manifest(path)
-    codec = Tokenizer.from_files(path / TOKENIZER)
+    codec = read_tokenizer(path / TOKENIZER)
     if codec.n_vocab != manifest.tokenizer.n_vocab:
         raise UsageError(
             f"{quote_path(path / TOKENIZER)}: has {codec.n_vocab} tokens, the manifest says "

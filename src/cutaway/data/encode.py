@@ -11,7 +11,7 @@ from cutaway.data.dataset import ID_TYPES
 from cutaway.data.manifest import SPLITS
 from cutaway.data.records import parse_line
 from cutaway.errors import UsageError
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import FileTokenizer
 from cutaway.untrusted import quote_path
 
 
@@ -49,12 +49,13 @@ class Encoder:
     Names of control tokens in a text are encoded as text, so no text can end a document.
 
     >>> from pathlib import Path
+    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> encoder = Encoder(Tokenizer.gpt2(), share=0)
     >>> encoder.encode(Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')).splits["train"].ids
     array([50256,    32,  9379], dtype=uint16)
     """
 
-    def __init__(self, tokenizer: Tokenizer, share: float, field: str = "text") -> None:
+    def __init__(self, tokenizer: FileTokenizer, share: float, field: str = "text") -> None:
         self._tokenizer = tokenizer
         self._share = share
         self._field = field
@@ -62,7 +63,7 @@ class Encoder:
             raise UsageError("the tokenizer has no start token to open documents with")
         self._start = tokenizer.bos
         self._dtype = ID_TYPES[id_type(tokenizer.n_vocab)]
-        self._control = tuple(tokenizer.vocabulary.control)
+        self._control = tuple(tokenizer.control)
 
     def encode(self, block: Block) -> EncodedBlock:
         """Encode a block. Raises UsageError naming the line of a document that is invalid."""

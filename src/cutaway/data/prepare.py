@@ -16,6 +16,7 @@ from cutaway.data.workers import encode_blocks
 from cutaway.data.writer import PROGRESS, CorpusWriter
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import FileTokenizer
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def prepare(
     files: Sequence[str | Path],
     out: str | Path,
     *,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: FileTokenizer | None = None,
     name: str = "gpt2",
     valid: float | Sequence[str | Path] = 0,
     field: str = "text",
@@ -72,7 +73,7 @@ def prepare(
 
 
 def _encode(
-    lots: Sequence[Lot], writer: CorpusWriter, codec: Tokenizer, inputs: Inputs, workers: int, ray: str | None
+    lots: Sequence[Lot], writer: CorpusWriter, codec: FileTokenizer, inputs: Inputs, workers: int, ray: str | None
 ) -> Generator[EncodedBlock, None, None]:
     """Encode the blocks of what is not written yet, in their order."""
     if ray is None:

@@ -14,7 +14,7 @@ from threading import Thread, current_thread, main_thread
 from cutaway.data.blocks import Block
 from cutaway.data.encode import EncodedBlock, Encoder
 from cutaway.errors import CutawayError
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import read_tokenizer
 
 _AHEAD = 3  # blocks in memory for each worker
 
@@ -28,6 +28,7 @@ def encode_blocks(
 
     Raises UsageError for an invalid document, CutawayError if a process dies.
 
+    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> from tempfile import TemporaryDirectory
     >>> blocks = [Block(Path("a.jsonl"), 0, lines=b'{"text": "A robot"}')]
     >>> with TemporaryDirectory() as directory:
@@ -37,7 +38,7 @@ def encode_blocks(
     [50256, 32, 9379]
     """
     if workers == 1:
-        yield from map(Encoder(Tokenizer.from_files(tokenizer), share, field).encode, blocks)
+        yield from map(Encoder(read_tokenizer(tokenizer), share, field).encode, blocks)
         return
     # A process that is spawned gets little with it: where it dies early, a pipe that is full would never be read.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer, share, field))
@@ -88,7 +89,7 @@ def _without_interrupt() -> Iterator[None]:
 
 def _start_worker(tokenizer: Path, share: float, field: str) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
-    _encoder.append(Encoder(Tokenizer.from_files(tokenizer), share, field))
+    _encoder.append(Encoder(read_tokenizer(tokenizer), share, field))
 
 
 def _end_with_parent() -> None:

@@ -22,7 +22,7 @@ from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source
 from cutaway.disk import hash_files, replacing_file, sync
 from cutaway.errors import UsageError
 from cutaway.layout import counted
-from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import FileTokenizer
 from cutaway.untrusted import quote_path
 
 PROGRESS = "progress.jsonl"
@@ -53,7 +53,7 @@ class CorpusWriter:
     Raises UsageError if the directory holds another corpus, or the parts of another plan.
     """
 
-    def __init__(self, directory: Path, tokenizer: Tokenizer, name: str, inputs: Inputs) -> None:
+    def __init__(self, directory: Path, tokenizer: FileTokenizer, name: str, inputs: Inputs) -> None:
         self.directory = directory
         self._inputs = inputs
         self._parts: list[WrittenPart] = []
@@ -227,9 +227,10 @@ class CorpusWriter:
         sync(self.directory / PROGRESS)
 
 
-def describe_tokenizer(tokenizer: Tokenizer, name: str, directory: Path) -> TokenizerEntry:
+def describe_tokenizer(tokenizer: FileTokenizer, name: str, directory: Path) -> TokenizerEntry:
     """Describe a tokenizer whose files are in a directory.
 
+    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
     ...     Tokenizer.gpt2().save(directory)

@@ -14,7 +14,7 @@ from cutaway.checks import check_int
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import Cache, Logits, check_row, check_rows, check_sequences, check_truncate
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray, softmax
+from cutaway.numerics import FloatArray, erfc, softmax
 
 KeysValues = tuple[FloatArray, FloatArray]  # each (H, S, dh)
 Hook = Callable[[str, FloatArray], FloatArray]
@@ -56,15 +56,63 @@ def layer_norm(weights: Mapping[str, FloatArray], name: str, x: FloatArray, epsi
     return (x - mean) * rstd * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
-def gelu(x: FloatArray) -> FloatArray:
+def gelu_new(x: FloatArray) -> FloatArray:
     """Apply OpenAI's GELU, the tanh approximation.
 
-    >>> gelu(np.array([-10, 0, 10], np.float32)).tolist()
+    >>> gelu_new(np.array([-10, 0, 10], np.float32)).tolist()
     [-0.0, 0.0, 10.0]
     """
     inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
     gate: FloatArray = 1 + np.tanh(inner)
     return np.float32(0.5) * x * gate
+
+
+def gelu(x: FloatArray) -> FloatArray:
+    """Apply the exact GELU, x times the share of a normal distribution below x.
+
+    >>> gelu(np.array([-1, 0, 1], np.float32)).round(2)
+    array([-0.16,  0.  ,  0.84], dtype=float32)
+    """
+    tail: FloatArray = np.float32(0.5) * erfc(np.abs(x) * np.float32(np.sqrt(0.5)))
+    return np.maximum(x, 0) - np.abs(x) * tail
+
+
+def relu(x: FloatArray) -> FloatArray:
+    """Replace negative numbers by 0.
+
+    >>> relu(np.array([-1, 0, 1], np.float32)).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    return np.maximum(x, 0)
+
+
+def silu(x: FloatArray) -> FloatArray:
+    """Apply SiLU, also called swish: x times its logistic sigmoid.
+
+    >>> silu(np.array([-1, 0, 1], np.float32)).round(2)
+    array([-0.27,  0.  ,  0.73], dtype=float32)
+    """
+    odds: FloatArray = np.exp(-np.maximum(x, np.float32(-88)))  # beyond -88 exp would overflow
+    return x / (1 + odds)
+
+
+def tanh(x: FloatArray) -> FloatArray:
+    """Apply the hyperbolic tangent.
+
+    >>> tanh(np.array([-1, 0, 1], np.float32)).round(2)
+    array([-0.76,  0.  ,  0.76], dtype=float32)
+    """
+    out: FloatArray = np.tanh(x)
+    return out
+
+
+ACTIVATE: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "gelu_new": gelu_new,
+    "gelu": gelu,
+    "relu": relu,
+    "silu": silu,
+    "tanh": tanh,
+}
 
 
 def split_heads(x: FloatArray, n_head: int) -> FloatArray:
@@ -121,7 +169,7 @@ def block(
     if past is not None:
         k = np.concatenate([past[0], k], axis=1)  # (H, S, dh)
         v = np.concatenate([past[1], v], axis=1)
-    z = attention(q, k, v, layer, hook)
+    z = attention(config, q, k, v, layer, hook)
     zcat = hook(f"zcat.{layer}", merge_heads(z))  # (T, d)
     attn_out = hook(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat))
     x = hook(f"resid.mid.{layer}", x + attn_out)
@@ -147,15 +195,21 @@ def project_qkv(
     return hook(f"q.{layer}", q), hook(f"k.{layer}", k), hook(f"v.{layer}", v)
 
 
-def attention(q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hook = no_hook) -> FloatArray:
+def attention(
+    config: GPT2Config, q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hook = no_hook
+) -> FloatArray:
     """Apply masked self-attention: q (H, T, dh) of the last T tokens, k and v (H, S, dh) of all S -> z (H, T, dh).
 
+    H may be some of the heads.
+
+    >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> q = k = np.zeros((1, 2, 2), np.float32)
     >>> v = np.array([[[1, 0], [0, 1]]], np.float32)
-    >>> attention(np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 2), np.float32), v, layer=0).tolist()
+    >>> attention(config, q, k, v, layer=0).tolist()
     [[[1.0, 0.0], [0.5, 0.5]]]
     """
     scores_raw = hook(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
-    scores = hook(f"scores.{layer}", scores_raw / np.float32(np.sqrt(q.shape[-1])))
+    scores = hook(f"scores.{layer}", scores_raw / np.float32(config.attention_divisor(layer)))
     n_new, n_all = scores.shape[1:]
     causal = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token attends to itself and to earlier tokens
     masked = hook(f"masked.{layer}", np.where(causal, scores, MASKED))
@@ -192,7 +246,7 @@ def mlp(
     """
     x = block_norm(config, weights, layer, 2, x, hook)
     mlp_pre = hook(f"mlp_pre.{layer}", linear(weights, f"h.{layer}.mlp.c_fc", x))  # (T, 4d)
-    mlp_act = hook(f"mlp_act.{layer}", gelu(mlp_pre))
+    mlp_act = hook(f"mlp_act.{layer}", ACTIVATE[config.activation_function](mlp_pre))
     return hook(f"mlp_out.{layer}", linear(weights, f"h.{layer}.mlp.c_proj", mlp_act))
 
 

@@ -2,7 +2,9 @@
 
 from cutaway.errors import UsageError
 from cutaway.model import Model
+from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.library import LibraryTokenizer
 
 SHAPE_FIELDS = ("n_layer", "n_head", "n_embd", "n_inner", "n_vocab")
 
@@ -18,6 +20,17 @@ def check_compatible(model: Model, other: Model) -> None:
         theirs = getattr(other.config, field)
         if ours != theirs:
             raise UsageError(f"{other.name} cannot be compared with {model.name}: its {field} is {theirs}, not {ours}")
-    vocabularies = [each.tokenizer.vocabulary.ids for each in (model, other) if isinstance(each.tokenizer, Tokenizer)]
-    if len(vocabularies) == 2 and vocabularies[0] != vocabularies[1]:
+    ours = _tokens(model.tokenizer)
+    theirs = _tokens(other.tokenizer)
+    if ours is not None and theirs is not None and ours != theirs:
         raise UsageError(f"{other.name} cannot be compared with {model.name}: it has another tokenizer")
+
+
+def _tokens(tokenizer: Codec | None) -> object:
+    """Return what tells two vocabularies apart; None where nothing is known."""
+    match tokenizer:
+        case Tokenizer():
+            return tokenizer.vocabulary.ids
+        case LibraryTokenizer():
+            return tokenizer.description["model"].get("vocab")
+    return None

@@ -26,6 +26,7 @@ from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.trace import Trace
 from cutaway.web.params import QueryParams
 from cutaway.web.responses import Content, json_content, json_line
@@ -159,7 +160,7 @@ def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: 
     yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(_trace_document(trace))
-    if isinstance(model.tokenizer, Tokenizer):
+    if isinstance(model.tokenizer, Tokenizer | LibraryTokenizer):
         text = _text(model, trace)
         yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
     for path, query in _requests(trace, chosen):
@@ -179,7 +180,7 @@ def _trace_document(trace: Trace) -> Document:
 def _text(model: Model, trace: Trace) -> str:
     """Return the text that the view of tokens requests: without the start token, at most `MAX_TEXT` characters."""
     after = trace.ids[trace.ids[0] == model.bos :]
-    data = b"".join(schemas.token_bytes(model.tokenizer, token) or b"" for token in after)
+    data = b"".join(schemas.joined_bytes(model.tokenizer, after))
     return data.decode("utf-8", "replace")[: schemas.MAX_TEXT]
 
 

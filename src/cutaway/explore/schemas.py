@@ -18,6 +18,7 @@ from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table, published_as
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.tokenizer.vocabulary import Vocabulary
 from cutaway.trace import Trace
 from cutaway.trace.interventions import KINDS
@@ -172,6 +173,18 @@ def token_document(tokenizer: Codec | None, token: int) -> Document:
     }
 
 
+def joined_bytes(tokenizer: Codec | None, ids: Sequence[int]) -> list[bytes]:
+    """Return the bytes of each token in a text; joined, they are the text, with the spaces that BERT's tokens lack.
+
+    >>> joined_bytes(Tokenizer.gpt2(), [32, 9379])
+    [b'A', b' robot']
+    """
+    if isinstance(tokenizer, LibraryTokenizer):
+        stream = tokenizer.stream()
+        return [stream.push(token).encode() for token in ids]
+    return [token_bytes(tokenizer, token) or b"" for token in ids]
+
+
 def vocabulary_document(model: Model) -> Document:
     """List the readable text of every token.
 
@@ -183,16 +196,17 @@ def vocabulary_document(model: Model) -> Document:
 
 
 def explain_document(model: Model, text: str) -> Document:
-    """Explain the tokenization of a text: its pre-tokens, their bytes, merges and ids.
+    """Explain the tokenization of a text: its pre-tokens, their bytes, merges and ids; of a tokenizer of another kind
+    its words, their tokens and ids.
 
     >>> import cutaway
     >>> document = explain_document(cutaway.load(), "A robot")
     >>> document["ids"], [piece["text"] for piece in document["pieces"]]
     ([32, 9379], ['A', ' robot'])
     """
-    if not isinstance(model.tokenizer, Tokenizer):
+    if not isinstance(model.tokenizer, Tokenizer | LibraryTokenizer):
         model.require_tokenizer("it cannot read text")
-        raise UsageError(f"{model.name} has a tokenizer of another kind than byte-level BPE, which cannot be explained")
+        raise UsageError(f"{model.name} has a tokenizer that cannot be explained")
     pieces = model.tokenizer.explain(text)
     return {"ids": [token for piece in pieces for token in piece.ids], "pieces": [asdict(piece) for piece in pieces]}
 
@@ -224,7 +238,10 @@ def trace_document(name: str, trace: Trace, stored: bool) -> Document:
     return {
         "trace": name,
         "ids": trace.ids,
-        "tokens": [token_document(trace.tokenizer, token) for token in trace.ids],
+        "tokens": [
+            token_document(trace.tokenizer, token) | {"bytes": list(data)}
+            for token, data in zip(trace.ids, joined_bytes(trace.tokenizer, trace.ids), strict=True)
+        ],
         "interventions": [
             {field: value for field, value in asdict(intervention).items() if value is not None}
             for intervention in trace.interventions

@@ -90,7 +90,8 @@ def resolve_ids(model: Model, body: TraceRequestBody) -> list[int]:
     [50256, 32, 9379]
     """
     ids = model.encode(body.prompt)
-    if body.prepend_bos or not ids:
+    has_none = isinstance(body.prompt, str) and model.bos is None  # then a text is read as it is
+    if (body.prepend_bos and not has_none) or not ids:
         ids = [*model.prompt_ids(""), *ids]
     check_text(model.config, ids)
     return ids

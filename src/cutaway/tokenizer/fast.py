@@ -7,7 +7,7 @@ process may be forked afterwards.
 """
 
 import codecs
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +59,10 @@ class Tokenizer:
 
     @classmethod
     def from_files(cls, directory: str | Path, tokenizer_class: str | None = None) -> "Tokenizer":
-        """Read the tokenizer of a checkpoint directory: `tokenizer.json`, or else `vocab.json` and `merges.txt`.
+        """Read byte-level BPE from a checkpoint directory: `tokenizer.json`, or else `vocab.json` and `merges.txt`.
 
         `tokenizer_class` is the kind that `config.json` names, if any. Raises CheckpointError where the files are
-        missing, malformed or not GPT-2's byte-level BPE.
+        missing, malformed or not GPT-2's byte-level BPE; `reading.read_tokenizer` reads those of other kinds too.
 
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as directory:
@@ -70,13 +70,33 @@ class Tokenizer:
         ...     Tokenizer.from_files(directory).encode("A robot")
         [32, 9379]
         """
-        from cutaway.tokenizer.files import TokenizerFiles, holds_gpt2, read_vocabulary
-        from cutaway.tokenizer.kinds import check_kind
+        from cutaway.tokenizer.kinds import find_kind
+        from cutaway.untrusted import raise_checkpoint_error
 
         path = Path(directory)
-        check_kind(path, tokenizer_class)
+        if find_kind(path, tokenizer_class) == "bert":
+            raise_checkpoint_error(path, "has BERT's WordPiece, not GPT-2's byte-level BPE")
+        return cls.from_known_files(path)
+
+    @classmethod
+    def from_known_files(cls, path: Path) -> "Tokenizer":
+        """Read the same without asking for the kind of the files.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as directory:
+        ...     Tokenizer.gpt2().save(directory)
+        ...     Tokenizer.from_known_files(Path(directory)).n_vocab
+        50257
+        """
+        from cutaway.tokenizer.files import TokenizerFiles, holds_gpt2, read_vocabulary
+
         files = TokenizerFiles.read(path)
         return _Gpt2Tokenizer(files) if holds_gpt2(path) else cls(read_vocabulary(path), files)
+
+    @property
+    def control(self) -> Mapping[str, int]:
+        """Control tokens, by text."""
+        return self.vocabulary.control
 
     def save(self, directory: str | Path) -> None:
         """Write the files that the tokenizer was read from, or `vocab.json`, `merges.txt` and `tokenizer_config.json`.
@@ -231,7 +251,7 @@ class Tokenizer:
     def _runs(self, text: str, allow_special: bool) -> Iterator[tuple[str, int | None]]:
         """Yield the text in runs: (run, None) is text for BPE, (run, id) a token that is looked up."""
         finder = self._added_and_control if allow_special else self._added
-        return finder.split(_valid_unicode(text))
+        return finder.split(valid_unicode(text))
 
 
 class _Gpt2Tokenizer(Tokenizer):
@@ -292,8 +312,12 @@ class TextStream:
         return rest
 
 
-def _valid_unicode(text: str) -> str:
-    """Replace each lone surrogate by U+FFFD and each pair by its character, as tiktoken does."""
+def valid_unicode(text: str) -> str:
+    """Replace each lone surrogate by U+FFFD and each pair by its character, as tiktoken does.
+
+    >>> valid_unicode("a" + chr(0xD800)) == "a\ufffd"
+    True
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -88,10 +88,10 @@ def holds_gpt2(directory: Path) -> bool:
     if not all(path.is_file() and is_published(path) for path in paths):
         return False
     settings = read_settings(directory)
-    if any(_named(settings, role) not in (None, END_OF_TEXT) for role in ("bos_token", "eos_token")):
+    if any(name_of_role(settings, role) not in (None, END_OF_TEXT) for role in ("bos_token", "eos_token")):
         return False
     added = (
-        _added_in_settings(directory, settings) if names == ("tokenizer.json",) else _added_beside(directory, settings)
+        added_in_settings(directory, settings) if names == ("tokenizer.json",) else _added_beside(directory, settings)
     )
     return not settings.get("add_prefix_space") and all(
         (token.text, token.index) == (END_OF_TEXT, N_VOCAB - 1) for token in added
@@ -136,13 +136,15 @@ def _read_whole(path: Path, settings: Json) -> Vocabulary:
     """Read a `tokenizer.json`, as the `tokenizers` library writes it."""
     data = read_json(path)
     model = to_object(path, "model", data.get("model"))
-    _check_kind(path, data, model)
+    difference = difference_from_gpt2(data, model)
+    if difference is not None:
+        raise_checkpoint_error(path, difference)
     known = parse_ids(path, to_object(path, "model.vocab", model.get("vocab")))
     merges = enumerate(to_list(path, "model.merges", model.get("merges")), 1)
     added = [parse_added(path, entry) for entry in to_list(path, "added_tokens", data.get("added_tokens", []))]
     listed = {(token.text, token.index) for token in added}
     _check_unique(path, [*known.items(), *listed])
-    more = [t for t in _added_in_settings(path.parent, settings) if (t.text, t.index) not in listed]
+    more = [t for t in added_in_settings(path.parent, settings) if (t.text, t.index) not in listed]
     _check_unique(
         path.with_name("tokenizer_config.json"), [*known.items(), *listed, *((t.text, t.index) for t in more)]
     )
@@ -180,30 +182,43 @@ def _added_beside(directory: Path, settings: Json) -> list[AddedToken]:
     """
     older = directory / "added_tokens.json"
     if "added_tokens_decoder" in settings or not older.is_file():
-        return _added_in_settings(directory, settings)
-    control = _control_names(settings)
+        return added_in_settings(directory, settings)
+    control = control_names(settings)
     ids = parse_ids(older, read_json(older))
     return [AddedToken(text, index, control=text in control) for text, index in ids.items()]
 
 
-def _added_in_settings(directory: Path, settings: Json) -> list[AddedToken]:
+def added_in_settings(directory: Path, settings: Json) -> list[AddedToken]:
+    """Parse the tokens that a `tokenizer_config.json`, read as settings, adds.
+
+    >>> added_in_settings(Path("."), {"added_tokens_decoder": {"7": {"content": "<end>", "special": True}}})
+    [AddedToken(text='<end>', index=7, control=True)]
+    """
     path = directory / "tokenizer_config.json"
     entries = to_object(path, "added_tokens_decoder", settings.get("added_tokens_decoder", {}))
     return [parse_added(path, entry, key) for key, entry in entries.items()]
 
 
-def _control_names(settings: Json) -> set[str]:
-    """Return the tokens that have a role, "<|endoftext|>" among them: nothing else is a control token."""
+def control_names(settings: Json) -> set[str]:
+    """Return the tokens that have a role, "<|endoftext|>" among them: nothing else is a control token.
+
+    >>> sorted(control_names({"pad_token": "[PAD]"}))
+    ['<|endoftext|>', '[PAD]']
+    """
     more: list[object] = []
     for key in ("additional_special_tokens", "extra_special_tokens"):
         listed = settings.get(key)
         more += listed.values() if isinstance(listed, dict) else listed if isinstance(listed, list) else []
-    names = [*(_named(settings, role) for role in _ROLES), *map(_text_of, more)]
+    names = [*(name_of_role(settings, role) for role in _ROLES), *map(_text_of, more)]
     return {END_OF_TEXT, *(name for name in names if name is not None)}
 
 
-def _named(settings: Json, role: str) -> str | None:
-    """Return the token that the settings give a role, such as "eos_token"."""
+def name_of_role(settings: Json, role: str) -> str | None:
+    """Return the token that the settings give a role, such as "eos_token".
+
+    >>> name_of_role({"eos_token": {"content": "<end>"}}, "eos_token")
+    '<end>'
+    """
     return _text_of(settings.get(role))
 
 
@@ -216,24 +231,25 @@ def _text_of(token: object) -> str | None:
 _FOREIGN = ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges", "dropout")
 
 
-def _check_kind(path: Path, data: Json, model: Json) -> None:
-    """Raise CheckpointError unless a `tokenizer.json` is byte-level BPE with GPT-2's pattern."""
+def difference_from_gpt2(data: Json, model: Json) -> str | None:
+    """Say what sets a `tokenizer.json` apart from byte-level BPE with GPT-2's pattern; None if nothing does.
+
+    >>> difference_from_gpt2({}, {"type": "Unigram"})
+    "is a 'Unigram' tokenizer; GPT-2's is byte-level BPE"
+    """
     if model.get("type", "BPE") != "BPE":
-        raise_checkpoint_error(path, f"is a {quote(model['type'])} tokenizer; GPT-2's is byte-level BPE")
+        return f"is a {quote(model['type'])} tokenizer; GPT-2's is byte-level BPE"
     for key in _FOREIGN:
         if model.get(key):
-            raise_checkpoint_error(
-                path, f"sets model.{key} to {quote(model[key])}; GPT-2's byte-level BPE has no such thing"
-            )
+            return f"sets model.{key} to {quote(model[key])}; GPT-2's byte-level BPE has no such thing"
     if data.get("normalizer") is not None:
-        raise_checkpoint_error(path, "has a normalizer; GPT-2 takes text as it is")
+        return "has a normalizer; GPT-2 takes text as it is"
     splitter = data.get("pre_tokenizer")
     if not isinstance(splitter, dict) or splitter.get("type") != "ByteLevel":
-        raise_checkpoint_error(path, f"splits text with {quote(splitter)}; GPT-2's pre_tokenizer is ByteLevel")
+        return f"splits text with {quote(splitter)}; GPT-2's pre_tokenizer is ByteLevel"
     if splitter.get("add_prefix_space") is not False or splitter.get("use_regex", True) is not True:
-        raise_checkpoint_error(
-            path, "the pre_tokenizer must have add_prefix_space false and use_regex true, as GPT-2's has"
-        )
+        return "the pre_tokenizer must have add_prefix_space false and use_regex true, as GPT-2's has"
+    return None
 
 
 def _assemble(
@@ -292,7 +308,9 @@ def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict
 
 def _with_role(known: Mapping[str, int], settings: Json, role: str) -> str | None:
     """Return the token that begins or ends a text: the one that the settings name, or else OpenAI's, if it is known."""
-    return next((text for text in (_named(settings, role), END_OF_TEXT) if text is not None and text in known), None)
+    return next(
+        (text for text in (name_of_role(settings, role), END_OF_TEXT) if text is not None and text in known), None
+    )
 
 
 def save_tokenizer(tokenizer: Codec | TokenizerFiles, directory: Path) -> None:

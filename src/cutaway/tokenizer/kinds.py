@@ -1,9 +1,14 @@
 """The kind of tokenizer that a checkpoint directory has, so that none is taken for another."""
 
 from pathlib import Path
+from typing import Literal
 
-from cutaway.tokenizer.files import read_settings
+from cutaway.tokenizer.files import difference_from_gpt2, read_settings
+from cutaway.tokenizer.gpt2 import is_published
+from cutaway.tokenizer.parts import Json, read_json
 from cutaway.untrusted import quote, raise_checkpoint_error
+
+Kind = Literal["gpt2", "bert", "library"]  # OpenAI's byte-level BPE, BERT's WordPiece, whatever tokenizer.json says
 
 # Classes of transformers that read GPT-2's files, or whatever tokenizer.json says.
 _GPT2 = (
@@ -13,36 +18,43 @@ _GPT2 = (
     "PreTrainedTokenizerFast",
     "TokenizersBackend",
 )
-# Vocabularies of other kinds, by the names that transformers gives their files.
-_FOREIGN = {
-    "vocab.txt": "WordPiece, BERT's",
-    "spiece.model": "SentencePiece",
-    "spm.model": "SentencePiece",
-    "sentencepiece.bpe.model": "SentencePiece",
-    "tokenizer.model": "SentencePiece",
-}
+_BERT = ("BertTokenizer", "BertTokenizerFast")
+# Vocabularies that no reader is here for.
+_SENTENCE_PIECE = ("spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model")
+_READ = "what is read: any tokenizer.json, vocab.json with merges.txt, and BERT's vocab.txt"
 
 
-def check_kind(directory: Path, tokenizer_class: str | None = None) -> None:
-    """Raise CheckpointError if the files of a directory are of another kind of tokenizer than GPT-2's.
+def find_kind(directory: Path, tokenizer_class: str | None = None) -> Kind:
+    """Return the kind of the tokenizer files of a directory. Raises CheckpointError for one that is not read.
 
-    `tokenizer_class` is the one that `config.json` names, if any; that of `tokenizer_config.json` prevails. A
-    `tokenizer.json` says by itself what it is, when it is read.
+    `tokenizer_class` is the one that `config.json` names, if any; that of `tokenizer_config.json` prevails. BERT's
+    classes say by settings what they do with a text, whatever their `tokenizer.json` says, as in transformers; else
+    a `tokenizer.json` says by itself what it is.
 
-    >>> check_kind(Path("no such directory"), "BertTokenizer")
+    >>> find_kind(Path("nowhere"), "XLNetTokenizer")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cutaway.errors.CheckpointError: no such directory: has a 'BertTokenizer'; only GPT-2's byte-level BPE is read
+    cutaway.errors.CheckpointError: nowhere: has a 'XLNetTokenizer' without a tokenizer.json; what is read: ...
     """
-    if (directory / "tokenizer.json").is_file():
-        return
     own = read_settings(directory).get("tokenizer_class") or tokenizer_class
+    whole = directory / "tokenizer.json"
+    if own in _BERT and (whole.is_file() or (directory / "vocab.txt").is_file()):
+        return "bert"
+    if whole.is_file():
+        return "gpt2" if is_published(whole) or not _is_other(read_json(whole)) else "library"
     if own is not None and own not in _GPT2:
-        raise_checkpoint_error(directory, f"has a {quote(own)}; only GPT-2's byte-level BPE is read")
+        raise_checkpoint_error(directory, f"has a {quote(own)} without a tokenizer.json; {_READ}")
     if (directory / "vocab.json").is_file():
-        return
-    for name, kind in _FOREIGN.items():
+        return "gpt2"
+    if (directory / "vocab.txt").is_file():
+        return "bert"
+    for name in _SENTENCE_PIECE:
         if (directory / name).is_file():
             raise_checkpoint_error(
-                directory / name,
-                f"is the vocabulary of another tokenizer ({kind}); only GPT-2's byte-level BPE is read",
+                directory / name, f"is a vocabulary of SentencePiece without a tokenizer.json; {_READ}"
             )
+    return "gpt2"
+
+
+def _is_other(description: Json) -> bool:
+    model = description.get("model")
+    return isinstance(model, dict) and difference_from_gpt2(description, model) is not None

@@ -251,7 +251,7 @@ class Trace:
             return _read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
         q, k, v = (self._forward.cached[f"{kind}.{layer}"][:, : position + 1] for kind in "qkv")
         weights = np.zeros((self.config.n_head, len(self)), np.float32)
-        recorded = self._record(lambda hook: attention(q[:, -1:], k, v, layer, hook))
+        recorded = self._record(lambda hook: attention(self.config, q[:, -1:], k, v, layer, hook))
         weights[:, : position + 1] = recorded[f"attn.{layer}"][:, 0]
         return _read_only(weights)
 
@@ -349,10 +349,9 @@ class Trace:
         q, k, v = (self._forward.cached[f"{kind}.{layer}"] for kind in "qkv")
         chosen = slice(first, stop)
         if not self.interventions:
-            return self._record(lambda hook: attention(q[chosen], k[chosen], v[chosen], layer, hook))
-        recorded = self._record(
-            lambda hook: attention(q, k, v, layer, hook)
-        )  # interventions count heads from the first
+            return self._record(lambda hook: attention(self.config, q[chosen], k[chosen], v[chosen], layer, hook))
+        # interventions count heads from the first
+        recorded = self._record(lambda hook: attention(self.config, q, k, v, layer, hook))
         return {name: array[chosen] for name, array in recorded.items()}
 
     def _projected(self, layer: int) -> dict[str, FloatArray]:

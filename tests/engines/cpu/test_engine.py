@@ -1,15 +1,17 @@
 """The compiled engine: every instruction set of this processor, both dtypes, and the promise of equal bits."""
 
+import math
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.config import GPT2Config
+from cutaway.config import ACTIVATIONS, GPT2Config
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
 from cutaway.engines.cpu.library import StoredArray, check, library
 from cutaway.engines.reference import ReferenceEngine
@@ -17,7 +19,7 @@ from cutaway.errors import EngineError, UsageError
 from cutaway.formats import FORMATS, StoredTensor, quantise
 from cutaway.numerics import FloatArray
 from tests.random_weights import random_weights
-from tests.tiny import assert_logits_close, random_ids, tiny_weights
+from tests.tiny import MATHEMATICS, assert_logits_close, random_ids, tiny_weights
 
 AVAILABLE = [isa for isa in ISAS if library().cutaway_isa(isa.encode())]
 
@@ -30,6 +32,14 @@ SHAPES: dict[str, dict[str, int | bool]] = {
     "heads of 64, whole blocks": {"n_vocab": 64, "n_embd": 128, "n_head": 2, "n_ctx": 70},
     "panels beyond a thread's share": {"n_embd": 3, "n_head": 1, "n_layer": 1, "n_inner": 4100},
     "50257 tokens, untied": {"n_vocab": 50257, "n_embd": 32, "n_head": 8, "n_layer": 1, "tie_word_embeddings": False},
+}
+
+TRUE_ACTIVATIONS: dict[str, Callable[[float], float]] = {  # in float64
+    "gelu_new": lambda x: x / (1 + math.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) if x > -9 else 0,
+    "gelu": lambda x: x / 2 * math.erfc(-x / math.sqrt(2)),
+    "relu": lambda x: max(0.0, x),
+    "silu": lambda x: x / (1 + math.exp(-x)),
+    "tanh": math.tanh,
 }
 
 every_isa = pytest.mark.parametrize("isa", AVAILABLE)
@@ -84,6 +94,35 @@ def test_exact_int8_equals_the_reference_over_the_dequantised_weights(isa: str, 
     expected = ReferenceEngine(dequantised(weights)).forward(batch, logits="all")
     assert_logits_close(engine.forward(batch, logits="all", exact=True), expected)
     assert_logits_close(engine.forward(batch, engine.new_cache(4), logits="all", exact=True), expected)
+
+
+@every_isa
+@pytest.mark.parametrize("mathematics", MATHEMATICS.values(), ids=MATHEMATICS)
+def test_other_mathematics_equal_the_reference(isa: str, mathematics: dict[str, Any]) -> None:
+    weights = tiny_weights(n_layer=3, **mathematics)
+    engine = CpuEngine(weights, "float32", 1, isa=isa)
+    batch = ragged(engine)
+    assert_logits_close(engine.forward(batch, logits="all"), ReferenceEngine(weights).forward(batch, logits="all"))
+    ids = random_ids(engine.config, 20)
+    np.testing.assert_array_equal(one_by_one(engine, ids), engine.forward([ids], logits="all"))
+
+
+@every_isa
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_are_exact_near_0_and_far_from_it(isa: str, activation: str) -> None:
+    """The one hidden unit is x, and the residual stream (f(x), -f(x)); the last LayerNorm leaves it nearly linear."""
+    sizes: dict[str, Any] = {"n_vocab": 1, "n_ctx": 2, "n_embd": 2, "n_head": 1, "n_layer": 1, "n_inner": 1}
+    config = GPT2Config(**sizes, activation_function=activation, layer_norm_epsilon=0.9, tie_word_embeddings=False)
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    arrays["h.0.mlp.c_proj.weight"] = np.array([[1, -1]], np.float32)
+    arrays["ln_f.weight"] = np.ones(2, np.float32)
+    arrays["lm_head.weight"] = np.array([[1, 0]], np.float32)
+    function = TRUE_ACTIVATIONS[activation]
+    for x in (-30.0, -5.0, -1.0, -0.7, -0.6, -1e-3, 0.0, 1e-4, 0.6, 0.7, 1.0, 5.0, 30.0):
+        arrays["h.0.mlp.c_fc.bias"] = np.array([x], np.float32)
+        expected = function(x) / math.sqrt(function(x) ** 2 + 0.9)
+        logits = CpuEngine(ArrayWeights(config, arrays), "float32", 1, isa=isa).forward([[0]])
+        assert logits[0, 0] == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
 @every_isa

@@ -1,6 +1,7 @@
 """The PyTorch module: its weights in and out, its loss and its first weights. Logits: test_engines.py."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,16 @@ def test_export_gives_back_what_was_loaded(tied: bool) -> None:
         np.testing.assert_array_equal(exported.arrays[name], array)
 
 
-def test_loss_and_gradients_equal_the_peers() -> None:
-    weights = tiny_weights()
+@pytest.mark.parametrize(
+    "mathematics",
+    [
+        {},
+        {"activation_function": "gelu", "scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
+        {"activation_function": "silu", "scale_attn_weights": False},
+    ],
+)
+def test_loss_and_gradients_equal_the_peers(mathematics: dict[str, Any]) -> None:
+    weights = tiny_weights(**mathematics)
     model = GPT2(weights.config)
     peer = peer_model(weights)
     model.load(weights)
@@ -35,6 +44,17 @@ def test_loss_and_gradients_equal_the_peers() -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     peer_loss.backward()
     assert_gradients_equal(model, peer)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bit_weights_leave_the_number_of_a_layer_whole(dtype: torch.dtype) -> None:
+    model = GPT2(tiny_weights(n_layer=3, scale_attn_by_inverse_layer_idx=True).config).to(dtype)
+    assert [str(dict(block.named_buffers())["attn.number"]) for block in model.h] == [
+        "tensor(1)",
+        "tensor(2)",
+        "tensor(3)",
+    ]
+    assert "number" not in " ".join(model.state_dict())
 
 
 def assert_gradients_equal(model: GPT2, peer: GPT2LMHeadModel) -> None:

@@ -34,6 +34,7 @@ from cutaway.numerics import FloatArray
 
 ISAS = ("portable", "avx2", "avx512")
 MAX_ROWS = 1 << 20
+ACTIVATION_NUMBERS = {"gelu_new": 2, "gelu": 3, "relu": 4, "silu": 5, "tanh": 6}  # of the enum in native/kernels.h
 
 
 class CpuCache:
@@ -181,9 +182,17 @@ class CpuEngine:
         c = self.config
         handle = c_void_p()
         shape = (c.n_vocab, c.n_ctx, c.n_embd, c.n_head, c.n_layer, c.n_inner, c.layer_norm_epsilon)
+        activation = ACTIVATION_NUMBERS[c.activation_function]
+        scores = (c.attention_divisor(0), c.scale_attn_by_inverse_layer_idx)
         check(
             library().cutaway_model_new(
-                *shape, c.tie_word_embeddings, self.isa.encode(), self.threads, ctypes.byref(handle)
+                *shape,
+                c.tie_word_embeddings,
+                activation,
+                *scores,
+                self.isa.encode(),
+                self.threads,
+                ctypes.byref(handle),
             )
         )
         _free_with(self, library().cutaway_model_free, handle)

@@ -24,8 +24,12 @@ _HANDLE = POINTER(c_void_p)
 _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     # wanted set or NULL -> its name, or NULL if this processor lacks it
     "cutaway_isa": (c_char_p, [c_char_p]),
-    # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied, isa, threads, -> model
-    "cutaway_model_new": (c_int, [c_int] * 6 + [c_float, c_int, c_char_p, c_int, _HANDLE]),
+    # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied, activation, divisor of the scores in the first
+    # layer, multiplied by the layer's number from 1, isa, threads, -> model
+    "cutaway_model_new": (
+        c_int,
+        [c_int] * 6 + [c_float, c_int, c_int, c_float, c_int, c_char_p, c_int, _HANDLE],
+    ),
     "cutaway_model_free": (None, [c_void_p]),
     "cutaway_has_format": (c_int, [c_char_p]),
     # model, name of the tensor, name of its format, the arrays that it is stored as

@@ -9,7 +9,7 @@ In training, parameters and the residual stream stay float32; what enters a matr
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,16 +120,23 @@ class Linear(nn.Linear):
 class Attention(nn.Module):
     """Masked multi-head self-attention."""
 
+    number: Tensor | None  # of the layer, from 1, where the scores are divided by it
+
     def __init__(self, config: GPT2Config, layer: int, dropout: float) -> None:
         super().__init__()
         self.layer = layer
         self.n_head = config.n_head
         self.dropout = dropout
+        self.is_scaled = config.scale_attn_weights
+        # A tensor, and whole, so that compiled blocks share their code and rounding to 16 bits leaves it as it is.
+        number = torch.tensor(layer + 1) if config.scale_attn_by_inverse_layer_idx else None
+        self.register_buffer("number", number, persistent=False)
         self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = Linear(config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None, despite_overflow: bool = False) -> Tensor:
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
+        q = self.rescale(q)
         if cache is not None:
             k, v = cache.write(self.layer, k, v)  # (B, H, S, dh)
         if despite_overflow:
@@ -141,22 +148,46 @@ class Attention(nn.Module):
         out: Tensor = self.c_proj(z.transpose(1, 2).reshape(x.shape))  # (B, T, d)
         return drop(out, self.dropout if self.training else 0.0)
 
+    def rescale(self, q: Tensor) -> Tensor:
+        """Scale queries for attention, which divides by √dh, where the config asks for another divisor."""
+        if not self.is_scaled:
+            q = q * math.sqrt(q.shape[-1])
+        return q if self.number is None else q / self.number
+
     def split_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.n_head, -1).transpose(1, 2)  # (B, T, d) -> (B, H, T, dh)
 
 
+def gelu_new(x: Tensor) -> Tensor:
+    """Apply OpenAI's GELU, the tanh approximation.
+
+    >>> gelu_new(torch.tensor([-10.0, 0.0, 10.0])).tolist()
+    [-0.0, 0.0, 10.0]
+    """
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATE: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu_new": gelu_new,
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
 class MLP(nn.Module):
-    """Two linear layers around a GELU: what the article calls the fully-connected network."""
+    """Two linear layers around an activation, GPT-2's GELU: what the article calls the fully-connected network."""
 
     def __init__(self, config: GPT2Config, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
+        self.activate = ACTIVATE[config.activation_function]
         self.c_fc = Linear(config.n_embd, config.n_inner)
         self.c_proj = Linear(config.n_inner, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
-        # OpenAI's GELU is the tanh approximation; the exact one is a slightly different model.
-        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))  # (B, T, d)
+        out: Tensor = self.c_proj(self.activate(self.c_fc(x)))  # (B, T, d)
         return drop(out, self.dropout if self.training else 0.0)
 
 

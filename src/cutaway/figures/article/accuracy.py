@@ -49,5 +49,5 @@ def linear(trace: Trace, x: str, matrix: str, position: int) -> NDArray[np.float
 def exact_scores(trace: Trace, layer: int, position: int, keys: int) -> NDArray[np.float64]:
     """Compute the scaled scores (H, keys) of a token's query with the first keys, before the mask, in float64."""
     q, k = (trace[f"{kind}.{layer}"].astype(np.float64) for kind in "qk")
-    scores: NDArray[np.float64] = np.einsum("hd,htd->ht", q[:, position], k[:, :keys]) / np.sqrt(q.shape[-1])
-    return scores
+    scores: NDArray[np.float64] = np.einsum("hd,htd->ht", q[:, position], k[:, :keys])
+    return scores / trace.config.attention_divisor(layer)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.figures.article.accuracy import TOLERANCE, within
+from cutaway.figures.article.attention_scale import divisor_formula
 from cutaway.figures.article.excerpts import at, part
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import plural, position_text, token_label, token_labels
@@ -127,7 +128,7 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
             heads=integer(heads, "config.n_layer * config.n_head"),
             name=f"attn.{best.layer}[{best.head}, {p}, {best.key}]",
             weight=at(trace, f"attn.{best.layer}", best.head, p, best.key),
-            near=within(off, _look_error(best, p)),
+            near=within(off, _look_error(trace, best, p)),
         ),
     )
 
@@ -138,13 +139,15 @@ def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
         np.einsum("hd,htd->ht", trace[f"q.{layer}"][:, position], trace[f"k.{layer}"][:, : position + 1])
         for layer in range(trace.config.n_layer)
     ]
-    return softmax(np.array(scores) / np.sqrt(trace.config.d_head))
+    divisors = [trace.config.attention_divisor(layer) for layer in range(trace.config.n_layer)]
+    return softmax(np.array(scores) / np.array(divisors)[:, None, None])
 
 
-def _look_error(best: Look, position: int) -> str:
+def _look_error(trace: Trace, best: Look, position: int) -> str:
     """Return the formula of a weight's error, compared with itself and with the largest of all heads, recomputed."""
     weight = f"attn.{best.layer}[{best.head}, {position}, {best.key}]"
-    shares = f"softmax(sum(q.L[:, {position}, None] * k.L[:, :{position + 1}], -1) / sqrt(config.d_head))"
+    divisor = divisor_formula(trace.config, "L")
+    shares = f"softmax(sum(q.L[:, {position}, None] * k.L[:, :{position + 1}], -1) / {divisor})"
     there = f"stack([{shares} for L in layers])[{best.layer}, {best.head}, {best.key}]"
     if best.key > position:
         there = "0"

@@ -1,8 +1,11 @@
 """Part 2 of the article: the projection, the MLP, and the residual additions after both."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cutaway.figures.article.accuracy import TOLERANCE, linear, relative_error, within
 from cutaway.figures.article.excerpts import part, sheet, weights_and_bias
@@ -13,8 +16,46 @@ from cutaway.figures.panels import Cells, Grid, LocalizedText, Note, Number, Pan
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-GELU = "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))"  # OpenAI's form
-GELU_TOLERANCE = 1e-5  # the other form of GELU, with erf, is up to 5e-4 away
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation: its name, its formula, how a sentence calls it, and its value in float64."""
+
+    name: str
+    formula: str
+    spoken: LocalizedText
+    compute: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _gelu_new(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    gate: NDArray[np.float64] = 1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return x / 2 * gate
+
+
+def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([each / 2 * math.erfc(-each / math.sqrt(2)) for each in x])
+
+
+ACTIVATIONS = {
+    "gelu_new": Activation(
+        "GELU",
+        "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))",
+        LocalizedText("the GELU of that in its tanh form", "其 tanh 形式的 GELU"),
+        _gelu_new,
+    ),
+    "gelu": Activation(
+        "GELU",
+        "x/2 · (1 + erf(x/√2))",
+        LocalizedText("the GELU of that in its exact form", "其精确形式的 GELU"),
+        _gelu,
+    ),
+    "relu": Activation("ReLU", "max(0, x)", LocalizedText("the ReLU of that", "其 ReLU"), lambda x: np.maximum(x, 0)),
+    "silu": Activation(
+        "SiLU", "x / (1 + e⁻ˣ)", LocalizedText("the SiLU of that", "其 SiLU"), lambda x: x / (1 + np.exp(-x))
+    ),
+    "tanh": Activation("tanh", "tanh(x)", LocalizedText("the tanh of that", "其 tanh"), np.tanh),
+}
+ACTIVATION_TOLERANCE = 1e-5  # the two forms of GELU are up to 5e-4 apart
 
 
 def _strip(title: LocalizedText, cells: Cells) -> Grid:
@@ -140,20 +181,39 @@ def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = chosen.position
     width = trace.config.n_inner
     spot = position_text(position)
+    activation = ACTIVATIONS[trace.config.activation_function]
+    name = activation.name
+    other = _other_activation(trace)
     return (
         Note(
             LocalizedText(
                 f"The MLP of layer {layer} (counted from 0) at {spot.en}: the vector is normalised and multiplied by a "
-                f"matrix into {width:,} units; then each unit x becomes GELU(x) = {GELU}. "
-                "The article draws neither the LayerNorm nor the GELU.",
+                f"matrix into {width:,} units; then each unit x becomes {name}(x) = {activation.formula}. "
+                f"The article draws neither the LayerNorm nor the {name}.{other.en}",
                 f"第 {layer} 层（从 0 数起）的 MLP，{spot.zh}：向量先归一化，再乘以矩阵得到 {width:,} 个单元，"
-                f"每个单元 x 再变成 GELU(x) = {GELU}。文章没有画层归一化，也没有画 GELU。",
+                f"每个单元 x 再变成 {name}(x) = {activation.formula}。文章没有画层归一化，也没有画 {name}。{other.zh}",
             )
         ),
         norm_numbers(trace, "ln2", layer, position),
         normalised(trace, "ln2", layer, position),
-        _strip(LocalizedText("the units before GELU", "GELU 之前的各单元"), sheet(trace, f"mlp_pre.{layer}", position)),
-        _strip(LocalizedText("the units after GELU", "GELU 之后的各单元"), sheet(trace, f"mlp_act.{layer}", position)),
+        *(
+            _strip(
+                LocalizedText(f"the units {when} {name}", f"{name} {zh}的各单元"),
+                sheet(trace, f"{kind}.{layer}", position),
+            )
+            for kind, when, zh in (("mlp_pre", "before", "之前"), ("mlp_act", "after", "之后"))
+        ),
+    )
+
+
+def _other_activation(trace: Trace) -> LocalizedText:
+    """Say what OpenAI's GPT-2 has here, where the model has another activation."""
+    if trace.config.activation_function == "gelu_new":
+        return LocalizedText("", "")
+    gpt2 = ACTIVATIONS["gelu_new"]
+    return LocalizedText(
+        f" OpenAI's GPT-2 has {gpt2.name}(x) = {gpt2.formula} here.",
+        f"OpenAI 的 GPT-2 这里用的是 {gpt2.name}(x) = {gpt2.formula}。",
     )
 
 
@@ -162,22 +222,24 @@ def _check_hidden_layer(trace: Trace, chosen: Selection) -> Check:
     position = chosen.position
     pre, act = (trace[f"mlp_{kind}.{layer}"][position] for kind in ("pre", "act"))
     x = pre.astype(np.float64)
-    tanh_form = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    function = trace.config.activation_function
+    activation = ACTIVATIONS[function]
+    exact = activation.compute(x)
     off = (
         norm_difference(trace, "ln2", f"resid.mid.{layer}", layer, position),
         relative_error(pre, linear(trace, f"ln2.{layer}", f"h.{layer}.mlp.c_fc", position)),
-        float((np.abs(act - tanh_form) / np.maximum(1, np.abs(tanh_form))).max()),
+        float((np.abs(act - exact) / np.maximum(1, np.abs(exact))).max()),
     )
     here = f"{layer}[{position}]"
     matrix = f"h.{layer}.mlp.c_fc"
-    gelu = f"gelu(mlp_pre.{here})"
+    activated = f"{function}(mlp_pre.{here})"
     return Check(
-        all(each < TOLERANCE for each in off) and off[2] < GELU_TOLERANCE,
+        all(each < TOLERANCE for each in off) and off[2] < ACTIVATION_TOLERANCE,
         Statement(
             "{units} units, {above} above 0; {ln2} is the LayerNorm of {x} {norm}, {pre} its product with the matrix "
-            "plus the bias {hidden}, {act} the GELU of that in its tanh form {gelu}",
+            "plus the bias {hidden}, {act} {activation} {activated}",
             "{units} 个单元，其中 {above} 个大于 0；{ln2} 是 {x} 的层归一化，{norm}；"
-            "{pre} 是它与矩阵的乘积加偏置，{hidden}；{act} 是其 tanh 形式的 GELU，{gelu}",
+            "{pre} 是它与矩阵的乘积加偏置，{hidden}；{act} 是{activation}，{activated}",
             units=integer(pre.size, f"len(mlp_pre.{here})"),
             above=integer(int((pre > 0).sum()), f"sum(mlp_pre.{here} > 0)"),
             ln2=f"ln2.{layer}",
@@ -186,7 +248,8 @@ def _check_hidden_layer(trace: Trace, chosen: Selection) -> Check:
             pre=f"mlp_pre.{layer}",
             hidden=within(off[1], f"error(mlp_pre.{here}, ln2.{here} @ {matrix}.weight + {matrix}.bias)"),
             act=f"mlp_act.{layer}",
-            gelu=within(off[2], f"max(abs(mlp_act.{here} - {gelu}) / maximum(1, abs({gelu})))"),
+            activation=activation.spoken,
+            activated=within(off[2], f"max(abs(mlp_act.{here} - {activated}) / maximum(1, abs({activated})))"),
         ),
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, max_difference, relative_error, within
+from cutaway.figures.article.attention_scale import difference, divisor, divisor_formula, divisor_statement
 from cutaway.figures.article.excerpts import MOST_ROWS, at, part, selection_text
 from cutaway.figures.article.part2_kv_cache import at_once, decode
 from cutaway.figures.article.part2_three_steps import check_sum
@@ -31,8 +32,9 @@ def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         Note(
             LocalizedText(
                 f"One query meets all keys up to its own: {spot.en}. The score of a token is q · k divided by "
-                f"√{trace.config.d_head}. {_latest(shown).en}",
-                f"一个查询遇上直到它自己为止的所有键：{spot.zh}。一个词元的分数是 q · k 除以 √{trace.config.d_head}。"
+                f"{divisor(trace.config, layer)}.{difference(trace.config).en} {_latest(shown).en}",
+                f"一个查询遇上直到它自己为止的所有键：{spot.zh}。"
+                f"一个词元的分数是 q · k 除以 {divisor(trace.config, layer)}。{difference(trace.config).zh}"
                 f"{_latest(shown).zh}",
             )
         ),
@@ -57,19 +59,20 @@ def _check_one_query(trace: Trace, chosen: Selection) -> Check:
     head = chosen.head
     position = chosen.position
     query = trace[f"q.{layer}"][head, position].astype(np.float64)
-    exact = trace[f"k.{layer}"][head, : position + 1] @ query / np.sqrt(query.size)
+    exact = trace[f"k.{layer}"][head, : position + 1] @ query / trace.config.attention_divisor(layer)
     off = relative_error(trace[f"scores.{layer}"][head, position, : position + 1], exact)
-    expected = f"k.{layer}[{head}, :{position + 1}] @ q.{layer}[{head}, {position}] / sqrt(config.d_head)"
+    divided = divisor_formula(trace.config, layer)
+    expected = f"k.{layer}[{head}, :{position + 1}] @ q.{layer}[{head}, {position}] / {divided}"
     return Check(
         off < TOLERANCE,
         Statement(
-            "{name}: {count:score}, {low} to {high}, each q · k / √{width}, {near}",
-            "{name} 中的 {count} 个分数（{low} 至 {high}）都等于 q · k / √{width}，{near}",
+            "{name}: {count:score}, {low} to {high}, each q · k / {divisor}, {near}",
+            "{name} 中的 {count} 个分数（{low} 至 {high}）都等于 q · k / {divisor}，{near}",
             name=f"scores.{layer}[{head}, {position}]",
             count=integer(len(exact), "position + 1"),
             low=Number(float(exact.min()), f"min({expected})", form=".3f"),
             high=Number(float(exact.max()), f"max({expected})", form=".3f"),
-            width=integer(query.size, "config.d_head"),
+            divisor=divisor_statement(trace.config, layer),
             near=within(off, f"error(scores.{layer}[{head}, {position}, :{position + 1}], {expected})"),
         ),
     )
@@ -125,15 +128,16 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
     scores, attn = (trace[f"{kind}.{layer}"][:, position, : position + 1] for kind in ("scores", "attn"))
     wrong = max(relative_error(scores, exact), relative_error(attn, softmax(exact)))
     seen = f"[:, {position}, :{position + 1}]"
-    expected = f"sum(q.{layer}[:, {position}, None] * k.{layer}[:, :{position + 1}], -1) / sqrt(config.d_head)"
+    divided = divisor_formula(trace.config, layer)
+    expected = f"sum(q.{layer}[:, {position}, None] * k.{layer}[:, :{position + 1}], -1) / {divided}"
     return Check(
         off < TOLERANCE and wrong < TOLERANCE and cached.work.positions_computed == 1,
         Statement(
             "{name} of {heads:head}: the token read alone after a cache of {reused}, and the whole text of "
-            "{tokens:token} at once, differ by at most {off}; the scores are q · k / √{width} and the weights their "
+            "{tokens:token} at once, differ by at most {off}; the scores are q · k / {divisor} and the weights their "
             "softmax, {near}",
             "{heads} 个头的 {name}：在 {reused} 个词元的缓存之后单独读入这个词元，与一次读完全部 {tokens} 个词元，"
-            "最大相差 {off}；分数是 q · k / √{width}，权重是这些分数的 softmax，{near}",
+            "最大相差 {off}；分数是 q · k / {divisor}，权重是这些分数的 softmax，{near}",
             name=f"attn.{layer}[:, {position}]",
             heads=integer(len(without), "config.n_head"),
             reused=integer(reused, "position"),
@@ -141,7 +145,7 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
             off=Number(
                 off, f"difference(attn.{layer}(step({position}))[:, {position}], attn.{layer}{seen})", form=".1e"
             ),
-            width=integer(trace.config.d_head, "config.d_head"),
+            divisor=divisor_statement(trace.config, layer),
             near=within(
                 wrong,
                 f"max([error(scores.{layer}{seen}, {expected}), error(attn.{layer}{seen}, softmax({expected}))])",

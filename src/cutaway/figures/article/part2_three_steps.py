@@ -7,6 +7,13 @@ import numpy as np
 from cutaway.engines.reference import MASKED
 from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.article_numbers import article_cells
+from cutaway.figures.article.attention_scale import (
+    difference,
+    divisor,
+    divisor_formula,
+    divisor_meaning,
+    divisor_statement,
+)
 from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, window
 from cutaway.figures.article.part2_self_attention import ILLUSTRATION
 from cutaway.figures.figure import Check, Figure, Selection
@@ -71,22 +78,23 @@ def _check_queries_keys_values(trace: Trace, chosen: Selection) -> Check:
 
 def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     spot = selection_text(chosen)
-    width = trace.config.d_head
+    config = trace.config
+    meaning = divisor_meaning(config, chosen.layer)
     columns = (
         TOKEN,
         "q · k",
-        f"÷ √{width}",
+        f"÷ {divisor(config, chosen.layer)}",
         LocalizedText("weight", "权重"),
         LocalizedText("without mask", "不加掩码"),
     )
     return (
         Note(
             LocalizedText(
-                f"Step 2: {spot.en}. The query times each key is a score; divided by √{width}, the square root of a "
-                "head's width, and put through the softmax, it is a weight. The article draws this step unmasked, as "
-                f"in the last column; in GPT-2 later tokens have no weight. {omitted_tokens(trace).en}",
-                f"第 2 步：{spot.zh}。查询与每个键的点积是分数；除以 √{width}（每个头宽度的平方根），再经过 softmax，"
-                f"就是权重。文章这一步没有画掩码，即最后一列；在 GPT-2 里，后面的词元没有权重。"
+                f"Step 2: {spot.en}. The query times each key is a score; divided by {meaning.en}, and put through "
+                "the softmax, it is a weight. The article draws this step unmasked, as in the last column; in GPT-2 "
+                f"later tokens have no weight.{difference(config).en} {omitted_tokens(trace).en}",
+                f"第 2 步：{spot.zh}。查询与每个键的点积是分数；除以 {meaning.zh}，再经过 softmax，"
+                f"就是权重。文章这一步没有画掩码，即最后一列；在 GPT-2 里，后面的词元没有权重。{difference(config).zh}"
                 f"{omitted_tokens(trace).zh}",
             )
         ),
@@ -115,19 +123,20 @@ def _score_rows(trace: Trace, chosen: Selection) -> Sequence[Sequence[str | Numb
 
 def _check_scores(trace: Trace, chosen: Selection) -> Check:
     raw, scores, attn = (trace[f"{kind}.{chosen.layer}"][chosen.head] for kind in ("scores_raw", "scores", "attn"))
-    scaled = raw.astype(np.float64) / np.sqrt(trace.config.d_head)
+    scaled = raw.astype(np.float64) / trace.config.attention_divisor(chosen.layer)
     may_see = np.tri(len(trace), dtype=bool)
     off = relative_error(scores, scaled), relative_error(attn, softmax(np.where(may_see, scaled, MASKED)))
     here = f"{chosen.layer}[{chosen.head}]"
-    quotient = f"scores_raw.{here} / sqrt(config.d_head)"
+    quotient = f"scores_raw.{here} / {divisor_formula(trace.config, chosen.layer)}"
     return Check(
         all(each < TOLERANCE for each in off),
         Statement(
-            "scores.{here} is q · k divided by √{width}, {divided}, and attn.{here} is the softmax of each row up to "
+            "scores.{here} is q · k divided by {divisor}, {divided}, and attn.{here} is the softmax of each row up to "
             "the diagonal, {shares}",
-            "scores.{here} 等于 q · k 除以 √{width}，{divided}；attn.{here} 等于每一行到对角线为止的 softmax，{shares}",
+            "scores.{here} 等于 q · k 除以 {divisor}，{divided}；"
+            "attn.{here} 等于每一行到对角线为止的 softmax，{shares}",
             here=here,
-            width=integer(trace.config.d_head, "config.d_head"),
+            divisor=divisor_statement(trace.config, chosen.layer),
             divided=within(off[0], f"error(scores.{here}, {quotient})"),
             shares=within(off[1], f"error(attn.{here}, softmax(causal({quotient})))"),
         ),

@@ -41,8 +41,9 @@ CUTAWAY_API const char* cutaway_isa(const char* wanted) {
 }
 
 CUTAWAY_API int cutaway_model_new(int n_vocab, int n_ctx, int n_embd, int n_head, int n_layer, int n_inner, float epsilon, int tied,
-                                  const char* isa, int threads, Model** out) {
-    const Shape shape{n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied != 0};
+                                  int activation, float score_divisor, int divide_by_layer, const char* isa, int threads, Model** out) {
+    const Shape shape{n_vocab, n_ctx,     n_embd,        n_head, n_layer, n_inner, epsilon, tied != 0, Epilogue(activation),
+                      score_divisor, divide_by_layer != 0};
     return guarded([&] { *out = new Model(shape, *find_kernels(isa), threads); });
 }
 

@@ -71,7 +71,7 @@ class ForwardPass {
         linear(layer.attn_proj, layer.attn_proj_bias, work_.normed, work_.x, Epilogue::kAdd);
 
         layer_norm(layer.ln_2_gain, layer.ln_2_bias, layer.c_fc);
-        linear(layer.c_fc, layer.c_fc_bias, work_.normed, work_.hidden, Epilogue::kGelu);
+        linear(layer.c_fc, layer.c_fc_bias, work_.normed, work_.hidden, shape_.activation);
         quantise(layer.mlp_proj, work_.hidden);
         linear(layer.mlp_proj, layer.mlp_proj_bias, work_.hidden, work_.x, Epilogue::kAdd);
     }
@@ -161,7 +161,7 @@ class ForwardPass {
             const int column = head * shape_.d_head();
             kernels_.attend({cache_.head(q.segment->row, layer, head), work_.qkv.data() + q.token * qkv_width + column, qkv_width,
                              work_.normed.data() + q.out * width_ + column, width_, q.count, q.segment->past + q.first,
-                             work_.scores[thread].data(), work_.positions});
+                             shape_.divisor(layer), work_.scores[thread].data(), work_.positions});
         });
     }
 

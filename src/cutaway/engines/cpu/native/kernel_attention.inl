@@ -76,7 +76,7 @@ inline void weigh_values(const AttentionTask& task, int query, int positions, co
 
 template <class Element>
 void attend_as(const AttentionTask& task) {
-    const float scale = 1.0f / __builtin_sqrtf(float(task.cache.d_head));
+    const float scale = 1.0f / task.divisor;
     for (int query = 0; query < task.count; query += kFloatRows) {
         with_count<kFloatRows>(task.count - query, [&](auto count) {
             constexpr int M = decltype(count)::value;

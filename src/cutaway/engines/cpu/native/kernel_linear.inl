@@ -27,8 +27,9 @@ inline void clear(Vec (&sums)[M][P]) {
 inline void apply_epilogue(const Outputs& to, int row, int panel, Vec v) {
     float* y = to.data + row * to.stride + size_t(panel) * kLanes;
     if (to.bias) v = v + load(to.bias + size_t(panel) * kLanes);
-    if (to.epilogue == Epilogue::kGelu) v = gelu(v);
     if (to.epilogue == Epilogue::kAdd) v = load(y) + v;
+    if (to.epilogue == Epilogue::kGeluNew) v = gelu_new(v);
+    if (to.epilogue > Epilogue::kGeluNew) v = activate(to.epilogue, v);
     if ((panel + 1) * kLanes <= to.width) return store(y, v);
     float lane[kLanes];
     store(lane, v);

@@ -24,7 +24,8 @@ struct QuantisedRows {
     size_t stride;  // in values; in blocks, stride / kBlock, for scales and sums
 };
 
-enum class Epilogue { kStore, kGelu, kAdd };  // y = v, y = gelu(v), y += v, where v = x W + bias
+// y = v, y += v or y = f(v), where v = x W + bias. Numbered as in engine.py.
+enum class Epilogue { kStore, kAdd, kGeluNew, kGelu, kRelu, kSilu, kTanh };
 
 // The output of a linear layer.
 struct Outputs {
@@ -60,6 +61,7 @@ struct AttentionTask {
     size_t out_stride;
     int count;
     int past;       // positions before the first query
+    float divisor;  // of q . k
     float* scores;  // scratch: kMaxTileRows rows of score_stride floats
     size_t score_stride;
 };

@@ -17,8 +17,12 @@ struct Shape {
     int n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner;
     float epsilon;
     bool tied;
+    Epilogue activation;  // of the MLP
+    float score_divisor;  // of q . k in the first layer
+    bool divide_by_layer;  // the divisor is multiplied by the number of the layer, from 1
 
     int d_head() const { return n_embd / n_head; }
+    float divisor(int layer) const { return divide_by_layer ? score_divisor * float(layer + 1) : score_divisor; }
 };
 
 // The packed weights of a linear layer, with their format.

@@ -3,6 +3,7 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
+import { divisorOf } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { chosen, ids, labels, live, model } from "../state/session.js";
@@ -24,7 +25,7 @@ function draw() {
   return html`${choices(["layer", "head", "position"])}
     <ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === step ? "step" : nothing}
       @click=${() => goMore({ step: name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
-    <p class="note">${t(`attention.${step}.note`, { width: model.value.config.n_embd / model.value.config.n_head })}</p>
+    <p class="note">${t(noteOf(step), scale())}</p>
     ${DRAW[step]?.() ?? matrix(step)}
     ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;
 }
@@ -54,6 +55,17 @@ function looks(row, names, position) {
   const count = reach(row.values, position);
   return arcs({ title: t("attention.looks", { token: names[position] }), tokens: names.slice(0, count), cells: firstOf(row, count),
     query: position, pick: (key) => goMore({ key }) });
+}
+
+/** The text about a step; for scaling it depends on the model. */
+function noteOf(step) {
+  const { kind } = divisorOf(model.value.config, 0);
+  return step === "scaled" && kind !== "root" ? `attention.scaled.note.${kind}` : `attention.${step}.note`;
+}
+
+function scale() {
+  const { config } = model.value;
+  return { width: config.n_embd / config.n_head, divisor: divisorOf(config, chosen.value.layer).text };
 }
 
 /** Number of tokens that `position` attends to: up to itself, or further if an intervention changed the mask. */

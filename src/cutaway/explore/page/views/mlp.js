@@ -1,8 +1,9 @@
-// The MLP of a layer for one token: up projection, GELU, down projection, residual.
+// The MLP of a layer for one token: up projection, activation (GELU), down projection, residual.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { farthest, fold, rowsOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
+import { ACTIVATIONS } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber } from "../state/navigation.js";
 import { askTrace, chosen, ids, labels, model } from "../state/session.js";
@@ -21,12 +22,16 @@ const NAMED = 4; // promoted tokens of each
 const PROMOTED = 12; // promoted tokens of the selected neuron
 const MOST_TOKENS = 24; // for which a neuron's activations are shown
 
+/** The model's activation: {name, at}. */
+const activation = () => ACTIVATIONS[model.value.config.activation_function];
+const act = () => activation().name;
+
 function draw() {
   const { position } = chosen.value;
-  const { n_inner, n_embd } = model.value.config;
+  const { n_inner, n_embd, activation_function } = model.value.config;
   const [before, after] = ["mlp_pre", "mlp_act"].map(part);
   return html`${choices(["layer", "position"])}
-    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}</p>
+    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })} ${t(`mlp.bends.${activation_function}`)} ${t("mlp.way.back", { d: n_embd })}</p>
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}
     <h2>${t("mlp.back")}</h2><p class="note">${t("mlp.back.note")}</p>
@@ -46,8 +51,8 @@ function units(before, after) {
     pick: (row, column) => goMore({ unit: row * columns + column }) });
   return html`<h2>${t("mlp.units", { n: after.columns })}</h2>
     <p class="note">${t("mlp.units.note", { rows: after.columns / columns, columns })} ${positive(after)}</p>
-    <div class="two">${folded(before, t("mlp.pre"))}${folded(after, t("mlp.act"))}</div>
-    <div class="two">${strongest(order, unit, before, after)}<div>${gelu(order, before, after)}</div></div>
+    <div class="two">${folded(before, t("mlp.pre", { act: act() }))}${folded(after, t("mlp.act", { act: act() }))}</div>
+    <div class="two">${strongest(order, unit, before, after)}<div>${curveOf(order, before, after)}</div></div>
     <h2>${t("mlp.one", { unit })}</h2><div class="two">${promotes(unit)}${inText(unit)}</div>`;
 }
 
@@ -61,7 +66,7 @@ function foldColumns(n) {
 function positive(after) {
   const { layer, position } = chosen.value;
   const count = after.values.reduce((sum, value) => sum + (value > 0), 0);
-  return html`${t("mlp.positive")} ${numeral(String(count), `count(mlp_act.${layer} > 0)`, [position])}`;
+  return html`${t("mlp.positive", { act: act() })} ${numeral(String(count), `count(mlp_act.${layer} > 0)`, [position])}`;
 }
 
 function strongest(order, unit, before, after) {
@@ -71,7 +76,7 @@ function strongest(order, unit, before, after) {
   const number = (cells, kind, i) => html`<td class="right">${numeral(cells.values[i].toFixed(3), `${kind}.${layer}`, [position, i])}</td>`;
   const names = (i) => (found ? found[i].map(({ text }) => html`<span class="token symbol">${text}</span>`) : "…");
   return html`<section><h3>${title}</h3>${scrolling(title, html`<table>
-    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col" class="right">${t("mlp.pre")}</th><th scope="col" class="right">${t("mlp.act")}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
+    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col" class="right">${t("mlp.pre", { act: act() })}</th><th scope="col" class="right">${t("mlp.act", { act: act() })}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
     <tbody>${order.map((i, row) => html`<tr><th scope="row">
       <button type="button" class="quiet" aria-pressed=${i === unit} @click=${() => goMore({ unit: i })}>${i}</button></th>
       ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}<td class="names">${names(row)}</td></tr>`)}</tbody></table>`)}</section>`;
@@ -98,22 +103,20 @@ function promotes(unit) {
 const WIDE = 320; // pixels, of the curve
 const HIGH = 200;
 
-/** GELU as GPT-2 computes it, with tanh. */
-const geluOf = (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
-
 /** The curve with the token's most active neurons on it: pre-activation on x, activation on y. */
-function gelu(order, before, after) {
+function curveOf(order, before, after) {
   const { layer, position } = chosen.value;
   const most = 1.05 * Math.max(3, ...order.map((i) => before.values[i]));
   const x = (value) => (WIDE * (value + 3)) / (most + 3);
-  const y = (value) => HIGH - 8 - ((HIGH - 16) * (value + 0.3)) / (most + 0.3);
-  const curve = Array.from({ length: 81 }, (_, i) => -3 + (i * (most + 3)) / 80).map((at) => `${x(at).toFixed(1)} ${y(geluOf(at)).toFixed(1)}`);
-  const title = t("mlp.gelu");
+  const low = Math.max(0.3, 0.05 - activation().at(-3)); // of all but tanh the lowest value is above -0.3
+  const y = (value) => HIGH - 8 - ((HIGH - 16) * (value + low)) / (most + low);
+  const curve = Array.from({ length: 81 }, (_, i) => -3 + (i * (most + 3)) / 80).map((at) => `${x(at).toFixed(1)} ${y(activation().at(at)).toFixed(1)}`);
+  const title = t("mlp.gelu", { act: act() });
   return html`<figure><figcaption>${title}</figcaption>
-    ${picture("gelu", html`<svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { n: order.length })}>
+    ${picture("gelu", html`<svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { act: act(), n: order.length })}>
       <path class="axis" d="M0 ${y(0)}H${WIDE}M${x(0)} 0V${HIGH}"></path><path class="curve" d="M${curve.join("L")}"></path>
       ${order.map((i) => svg`<circle r="4" cx=${x(before.values[i])} cy=${y(after.values[i])} data-tensor=${`mlp_act.${layer}`} data-index="${position},${i}"></circle>`)}
-    </svg>`)}<p class="note">${t("mlp.gelu.note")}</p></figure>`;
+    </svg>`)}<p class="note">${t("mlp.gelu.note")} ${t(`mlp.form.${model.value.config.activation_function}`)}</p></figure>`;
 }
 
 /** A neuron's activation at each token. */
@@ -123,7 +126,7 @@ function inText(unit) {
   const first = windowStart();
   const count = Math.min(MOST_TOKENS, ids.value.length);
   const end = first + count;
-  const title = t("mlp.text", { unit, from: first + 1, to: end, all: ids.value.length });
+  const title = t("mlp.text", { act: act(), unit, from: first + 1, to: end, all: ids.value.length });
   return bars({ title, labels: labels.value.slice(first, end), cells: rowsOf(column, first, end), scale: "size" });
 }
 

@@ -37,8 +37,9 @@ const hex = (byte) => byte.toString(16).padStart(2, "0");
 /** Vocabulary size by origin; models may have more rows than their tokenizer has tokens. */
 function vocabulary() {
   const { config, vocabulary } = model.value;
-  const { bytes, merges, special } = vocabulary;
   const n = config.n_vocab.toLocaleString("en");
+  if (!vocabulary) return html`<p class="note">${t("tokens.other", { n })}</p>`;
+  const { bytes, merges, special } = vocabulary;
   const isAll = bytes + merges + special === config.n_vocab;
   return html`<p class="note">${t(isAll ? "tokens.sum" : "tokens.size", { n, bytes, merges: merges.toLocaleString("en"), special })}</p>`;
 }
@@ -48,7 +49,7 @@ function pieces() {
   const { max_text: most } = model.value;
   const read = state.value.more.text ?? [...text.value].slice(0, most).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
-  return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t("tokens.pieces.note")}</p>
+  return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t(model.value.vocabulary ? "tokens.pieces.note" : "tokens.words.note")}</p>
     <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
     ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
 }
@@ -57,10 +58,18 @@ function choosePiece(pieces) {
   const open = ownNumber("piece", pieces.length, 0);
   return html`<ol class="chips">${pieces.map((piece, i) => html`<li><button type="button" aria-pressed=${i === open}
       @click=${() => goMore({ piece: i })}><span class="token">${visible(piece.text)}</span><small>${t("tokens.count", { n: piece.ids.length })}</small></button></li>`)}</ol>
-    ${pieces.length ? merges(pieces[open]) : nothing}`;
+    ${pieces.length ? (pieces[open].steps ? merges : word)(pieces[open]) : nothing}`;
 }
 
 const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+
+/** A word of a tokenizer that does not merge bytes: its tokens, as the vocabulary writes them, and their ids. */
+function word({ text, tokens, ids }) {
+  return html`<h3>${t("tokens.word", { piece: visible(text) })}</h3>${scrolling(t("tokens.pieces"), html`<table class="merges"><tbody>
+    <tr><th scope="row">${t("tokens.of")}</th><td>${tokens.map((token) => html`<span class="token symbol">${visible(token)}</span>`)}</td></tr>
+    <tr><th scope="row">${t("tokens.result")}</th><td>${ids.map((id, i) => html`<span class="symbol">${numeral(id, "encode(text)", [i])}</span>`)}</td></tr>
+  </tbody></table>`)}`;
+}
 
 function merges(piece) {
   const rows = piece.symbols.length > MOST_SYMBOLS ? [] : states(piece);

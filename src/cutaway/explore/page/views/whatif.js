@@ -5,6 +5,7 @@ import { signal } from "../vendor/signals-core.js";
 import { changeToText } from "../lib/address.js";
 import { select } from "../lib/cells.js";
 import { fieldsOf } from "../lib/interventions.js";
+import { divisorOf } from "../lib/mathematics.js";
 import { typedIds } from "../lib/token-ids.js";
 import { likeliest, onlyIn } from "../state/candidates.js";
 import { areInForce, areWanted, describe, make, takeBack } from "../state/changes.js";
@@ -103,17 +104,23 @@ function myth(name, changes, found) {
   const { none, [name]: result } = found;
   const last = ids.value.length - 1;
   const probs = `(probs with ${changes.map(changeToText).join(", ")})`;
-  return html`<li><h3>${t(`whatif.myth.${name}`)}</h3><p>${t(`whatif.why.${name}`, width())}</p>
+  return html`<li><h3>${t(`whatif.myth.${name}`)}</h3><p>${t(whyOf(name), scale())}</p>
     <p><button type="button" role="switch" aria-checked=${on} aria-label=${t("whatif.believe", { myth: t(`whatif.myth.${name}`) })} ?disabled=${!live()}
       @click=${() => (on ? takeBack(changes) : make(changes))}><span>${t(on ? "whatif.on" : "whatif.off")}</span></button>
       <code>${changes.map(changeToText).join(" ")}</code></p>
     ${none && result ? html`${losses(none.nats, result.nats, probs)}<details><summary>${t("whatif.top")}</summary>${pairs(none.top, result.top, last, probs)}</details>` : nothing}</li>`;
 }
 
-function width() {
-  const { n_embd, n_head } = model.value.config;
-  const wide = n_embd / n_head;
-  return { width: wide, root: Number(Math.sqrt(wide).toFixed(2)) };
+/** The text about a misconception; that about scaling depends on the model. */
+function whyOf(name) {
+  const { kind } = divisorOf(model.value.config, 0);
+  return name === "scale" && kind !== "root" ? `whatif.why.scale.${kind}` : `whatif.why.${name}`;
+}
+
+function scale() {
+  const { config } = model.value;
+  const { text, value } = divisorOf(config, chosen.value.layer);
+  return { width: config.n_embd / config.n_head, divisor: text, root: Number(value.toFixed(2)) };
 }
 
 /** Trace the text unchanged and once for each misconception, sequentially, so that the page stays responsive. */

@@ -1,0 +1,72 @@
+"""The divisor of q · k in a layer: in words, in a statement, and in a formula. OpenAI's is √dh in every layer."""
+
+from cutaway.config import GPT2Config
+from cutaway.figures.panels import LocalizedText, integer
+from cutaway.figures.statement import Statement
+
+
+def divisor(config: GPT2Config, layer: int) -> str:
+    """Write the divisor of a layer's scores.
+
+    >>> divisor(GPT2Config(), 2), divisor(GPT2Config(scale_attn_by_inverse_layer_idx=True), 2)
+    ('√64', '(3 · √64)')
+    """
+    return divisor_statement(config, layer).en
+
+
+def divisor_statement(config: GPT2Config, layer: int) -> Statement:
+    """Write the same with numbers that name their formulas; the layer is the selected one.
+
+    >>> divisor_statement(GPT2Config(scale_attn_weights=False), 2).en
+    '1'
+    """
+    width = integer(config.d_head, "config.d_head")
+    number = integer(layer + 1, "layer + 1")
+    if not config.scale_attn_by_inverse_layer_idx:
+        return Statement("√{width}", "√{width}", width=width) if config.scale_attn_weights else Statement("1", "1")
+    if not config.scale_attn_weights:
+        return Statement("{number}", "{number}", number=number)
+    return Statement("({number} · √{width})", "({number} · √{width})", number=number, width=width)
+
+
+def divisor_formula(config: GPT2Config, layer: int | str) -> str:
+    """Write the divisor as a formula; `layer` is a number or the name of a variable.
+
+    >>> divisor_formula(GPT2Config(), 2), divisor_formula(GPT2Config(scale_attn_by_inverse_layer_idx=True), "L")
+    ('sqrt(config.d_head)', '(sqrt(config.d_head) * (L + 1))')
+    """
+    root = "sqrt(config.d_head)" if config.scale_attn_weights else "1"
+    return f"({root} * ({layer} + 1))" if config.scale_attn_by_inverse_layer_idx else root
+
+
+def divisor_meaning(config: GPT2Config, layer: int) -> LocalizedText:
+    """Explain the divisor.
+
+    >>> divisor_meaning(GPT2Config(), 2).en
+    "√64, the square root of a head's width"
+    """
+    written = divisor(config, layer)
+    if config.scale_attn_by_inverse_layer_idx and config.scale_attn_weights:
+        return LocalizedText(
+            f"{written}, the layer's number (from 1) times the square root of a head's width",
+            f"{written}（从 1 数起的层号乘以每个头宽度的平方根）",
+        )
+    if config.scale_attn_by_inverse_layer_idx:
+        return LocalizedText(f"{written}, the layer's number (from 1)", f"{written}（从 1 数起的层号）")
+    if config.scale_attn_weights:
+        return LocalizedText(f"{written}, the square root of a head's width", f"{written}（每个头宽度的平方根）")
+    return LocalizedText("1, that is, not at all", "1，也就是不除")
+
+
+def difference(config: GPT2Config) -> LocalizedText:
+    """Say what OpenAI's GPT-2 divides by, where the model does otherwise; else nothing.
+
+    >>> difference(GPT2Config()).en, difference(GPT2Config(scale_attn_weights=False)).en
+    ('', " OpenAI's GPT-2 divides by √64 in every layer.")
+    """
+    if config.scale_attn_weights and not config.scale_attn_by_inverse_layer_idx:
+        return LocalizedText("", "")
+    return LocalizedText(
+        f" OpenAI's GPT-2 divides by √{config.d_head} in every layer.",
+        f"OpenAI 的 GPT-2 在每一层都除以 √{config.d_head}。",
+    )

@@ -1,0 +1,152 @@
+"""Reading the tokenizer of a checkpoint directory, of whatever kind."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.files import (
+    TokenizerFiles,
+    added_in_settings,
+    control_names,
+    name_of_role,
+    read_settings,
+)
+from cutaway.tokenizer.kinds import find_kind
+from cutaway.tokenizer.library import LibraryTokenizer, Roles
+from cutaway.tokenizer.parts import AddedToken, Json, parse_ids, read_json, read_text, to_list, to_object
+from cutaway.untrusted import quote, raise_checkpoint_error
+
+FileTokenizer = Tokenizer | LibraryTokenizer
+
+# The control tokens of BERT where no file names others, by their roles.
+_BERT_ROLES = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+
+
+def read_tokenizer(directory: str | Path, tokenizer_class: str | None = None) -> FileTokenizer:
+    """Read the tokenizer of a checkpoint directory.
+
+    `tokenizer_class` is the one that `config.json` names, if any. Raises CheckpointError where the files are missing,
+    malformed or of a kind that is not read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     text = "\\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "机", "器", "人"])
+    ...     _ = Path(directory, "vocab.txt").write_text(text, encoding="utf-8")
+    ...     read_tokenizer(directory).encode("机器人[SEP]")
+    [4, 5, 6, 1, 1, 1]
+    """
+    path = Path(directory)
+    kind = find_kind(path, tokenizer_class)
+    if kind == "gpt2":
+        return Tokenizer.from_known_files(path)
+    settings = read_settings(path)
+    description = _bert(path, settings) if kind == "bert" else dict(read_json(path / "tokenizer.json"))
+    return _assemble(path, description, settings)
+
+
+def _bert(directory: Path, settings: Json) -> dict[str, Any]:
+    """Describe BERT's tokenizer as a tokenizer.json would: as transformers' BertTokenizer makes it of its settings."""
+    source = directory / ("tokenizer.json" if (directory / "tokenizer.json").is_file() else "vocab.txt")
+    added: object = []
+    if source.suffix == ".json":
+        whole = read_json(source)
+        added = whole.get("added_tokens", [])
+        model = to_object(source, "model", whole.get("model"))
+        vocabulary = parse_ids(source, to_object(source, "model.vocab", model.get("vocab")))
+    else:
+        lines = read_text(source).replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+        vocabulary = {line: index for index, line in enumerate(lines)}
+    unknown = name_of_role(settings, "unk_token") or _BERT_ROLES["unk_token"]
+    if unknown not in vocabulary:
+        raise_checkpoint_error(source, f"has no {quote(unknown)}, the token for everything unknown")
+    return {
+        "added_tokens": added,
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": _setting(directory, settings, "tokenize_chinese_chars", True),
+            "strip_accents": _setting(directory, settings, "strip_accents", None),
+            "lowercase": _setting(directory, settings, "do_lower_case", True),
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": unknown,
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocabulary,
+        },
+    }
+
+
+def _setting(directory: Path, settings: Json, name: str, default: bool | None) -> bool | None:
+    value = settings.get(name, default)
+    if not isinstance(value, bool | None):
+        raise_checkpoint_error(directory / "tokenizer_config.json", f"{name} must be true or false, not {quote(value)}")
+    return value
+
+
+def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> LibraryTokenizer:
+    """Add the tokens that the settings name, and check that the library gives all of them the ids that are written."""
+    place = directory / ("tokenizer.json" if (directory / "tokenizer.json").is_file() else "vocab.txt")
+    named = control_names(settings)
+    if description["model"].get("type") == "WordPiece":
+        named |= {name_of_role(settings, role) or name for role, name in _BERT_ROLES.items()}
+    tokens = {str(token["content"]): token for token in _added(place, description)}
+    for token in _beside(directory, settings):
+        tokens.setdefault(token.text, _as_added(token.text, token.index, special=token.control))
+    known = _vocabulary(description["model"])
+    for name in named & known.keys():
+        tokens.setdefault(name, _as_added(name, known[name], special=True))
+    description["added_tokens"] = sorted(tokens.values(), key=lambda token: int(token["id"]))
+    control = {text: token["id"] for text, token in tokens.items() if token["special"] or text in named}
+    everything = {text: token["id"] for text, token in tokens.items()}
+    roles = Roles(control, *(everything.get(name_of_role(settings, role) or "") for role in ("bos_token", "eos_token")))
+    clean_up = settings.get("clean_up_tokenization_spaces") is True
+    codec = LibraryTokenizer(description, roles, clean_up=clean_up, files=TokenizerFiles.read(directory), place=place)
+    for text, index in everything.items():
+        if codec.token_id(text) != index:
+            raise_checkpoint_error(
+                place,
+                f"the added token {quote(text)} cannot have the id {index}: the next one is {codec.token_id(text)}",
+            )
+    return codec
+
+
+def _added(path: Path, description: Json) -> Iterator[dict[str, Any]]:
+    for entry in to_list(path, "added_tokens", description.get("added_tokens", [])):
+        token = dict(to_object(path, "an added token", entry))
+        index = token.get("id")
+        text = token.get("content")
+        if not isinstance(text, str) or type(index) is not int or index < 0:
+            raise_checkpoint_error(path, f"has an added token without text and id: {quote(entry)}")
+        yield _as_added(text, index, special=bool(token.get("special", False))) | token
+
+
+def _beside(directory: Path, settings: Json) -> list[AddedToken]:
+    """Read the tokens that `tokenizer_config.json` adds, or the older `added_tokens.json`."""
+    older = directory / "added_tokens.json"
+    if "added_tokens_decoder" in settings or not older.is_file():
+        return added_in_settings(directory, settings)
+    control = control_names(settings)
+    return [AddedToken(text, index, text in control) for text, index in parse_ids(older, read_json(older)).items()]
+
+
+def _as_added(text: str, index: int, *, special: bool) -> dict[str, Any]:
+    exact = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": index, "content": text, **exact, "normalized": not special, "special": special}
+
+
+def _vocabulary(model: Mapping[str, Any]) -> dict[str, int]:
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, list):  # Unigram's: pieces with their scores
+        return {str(entry[0]): index for index, entry in enumerate(vocabulary) if isinstance(entry, list) and entry}
+    return dict(vocabulary) if isinstance(vocabulary, dict) else {}
