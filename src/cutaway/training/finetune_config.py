@@ -20,6 +20,7 @@ EVALUATIONS = 10  # of a run, unless told otherwise
 MOST_WARMUP = 100  # steps
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
+_FILES = ("valid",)  # which the trainer does not read itself
 
 
 def _setting(default: Any, meaning: str, group: str) -> Any:
@@ -131,7 +132,8 @@ class FineTuneConfig:
         if n_ctx > shape.n_ctx:
             raise UsageError(f"n_ctx ({n_ctx}) must be at most the context of the model, {shape.n_ctx}")
         steps = max(1, math.ceil(self.epochs * steps_per_epoch)) if self.max_steps is None else self.max_steps
-        shared = {name: value for name, value in asdict(self).items() if name in _TRAINING and value is not None}
+        given = {name: value for name, value in asdict(self).items() if name not in _FILES and value is not None}
+        shared = {name: value for name, value in given.items() if name in _TRAINING}
         eval_every = max(1, steps // EVALUATIONS) if self.eval_every is None else self.eval_every
         warmup_steps = min(MOST_WARMUP, max(1, steps // 10)) if self.warmup_steps is None else self.warmup_steps
         return TrainingConfig(
