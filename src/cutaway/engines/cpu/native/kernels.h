@@ -51,7 +51,7 @@ struct HeadCache {
     void* values;     // [d_head / 16][position][16]
 };
 
-// Causal attention of consecutive queries of one head.
+// Attention of consecutive queries of one head: causal, or where `seen` is not 0 to the first `seen` positions for each of them.
 struct AttentionTask {
     HeadCache cache;
     const float* queries;  // (count, d_head)
@@ -60,6 +60,7 @@ struct AttentionTask {
     size_t out_stride;
     int count;
     int past;       // positions before the first query
+    int seen;
     float* scores;  // scratch: kMaxTileRows rows of score_stride floats
     size_t score_stride;
 };
