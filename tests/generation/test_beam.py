@@ -46,7 +46,7 @@ def test_equals_brute_force_where_nothing_is_pruned(alpha: float, seed: int, n_p
     everything = [(*ids, END) for length in range(4) for ids in product(range(3), repeat=length)]
     scores = {ids[:-1]: logprob(TOY, prompt, ids) / length_penalty(len(ids), alpha) for ids in everything}
     expected = sorted(scores.items(), key=lambda entry: -entry[1])[:5]
-    found = search(TOY, prompt, beams=27, alpha=alpha, n_best=5)
+    found = search(TOY, prompt, beams=108, alpha=alpha, n_best=5)
     assert [each.ids for each in found] == [ids for ids, _ in expected]
     assert [each.score for each in found] == pytest.approx([score for _, score in expected], abs=1e-4)
     assert all(each.is_finished for each in found)
@@ -59,7 +59,8 @@ def plain_beam(engine: Engine, prompt: BeamPrompt, beams: int, alpha: float, end
     for _ in range(prompt.max_new_tokens):
         extended = [(*ids, token) for ids in alive for token in range(engine.config.n_vocab)]
         scored = sorted(((logprob(engine, prompt, ids), ids) for ids in extended), key=lambda entry: -entry[0])
-        finished += [(nats / length_penalty(len(ids), alpha), ids[:-1]) for nats, ids in scored if ids[-1] == end]
+        ended = [(nats, ids) for nats, ids in scored[:beams] if ids[-1] == end]
+        finished += [(nats / length_penalty(len(ids), alpha), ids[:-1]) for nats, ids in ended]
         alive = [ids for _, ids in scored if ids[-1] != end][:beams]
     return [ids for _, ids in sorted(finished, key=lambda entry: -entry[0])][:beams]
 
@@ -68,8 +69,11 @@ def plain_beam(engine: Engine, prompt: BeamPrompt, beams: int, alpha: float, end
 @pytest.mark.parametrize("beams", [1, 2, 4])
 def test_equals_a_search_without_a_cache(engine: Engine, beams: int) -> None:
     prompt = BeamPrompt(random_ids(SMALL.config, 5, seed=beams), 5, n_prefix=4)
-    expected = plain_beam(engine, prompt, beams, 0.6, end=7)
-    assert [each.ids for each in search(engine, prompt, end=7, beams=beams, n_best=beams)] == expected
+    end = int(engine.forward([list(prompt.ids)], n_prefix=[4])[0].argsort()[-2])
+    expected = plain_beam(engine, prompt, beams, 0.6, end)
+    found = search(engine, prompt, end=end, beams=beams, n_best=beams)
+    assert [each.ids for each in found if each.is_finished] == expected
+    assert expected or beams == 1
 
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
@@ -118,7 +122,7 @@ def test_prompts_without_room_are_refused(ids: list[int]) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"beams": 0}, "beams must be from 1 to 64"),
+        ({"beams": 0}, "beams must be from 1 to 128"),
         ({"beams": 2, "n_best": 3}, r"n_best \(3\) must be at most beams \(2\)"),
         ({"alpha": -1}, "alpha must be from 0 to 10"),
     ],

@@ -61,7 +61,7 @@ def test_builtin_tasks_are_named_as_their_files(name: str) -> None:
         (changed("[choices]", 'metrics = ["blue"]\n[choices]'), "metrics must be bleu or exact or rouge, not 'blue'"),
         (changed("[choices]", 'codec = "midi"\n[choices]'), "codec must be bpe, not 'midi'"),
         (changed("[choices]", 'learn = "all"\nattention = "prefix"\n[choices]'), 'attention "prefix" shows each token'),
-        (SMALL + "[decoding]\nbeams = 0\n", "decoding.beams must be from 1 to 64, not 0"),
+        (SMALL + "[decoding]\nbeams = 0\n", "decoding.beams must be from 1 to 128, not 0"),
         (SMALL + '[decoding]\nbeams = "5"\n', "decoding.beams must be a whole number"),
     ],
 )

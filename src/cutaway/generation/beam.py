@@ -15,6 +15,7 @@ from cutaway.numerics import Float64Array, FloatArray, log_softmax, top_k
 class BeamConfig:
     """Settings of a beam search: `beams` sequences are kept at each step, `n_best` are returned at its end.
 
+    A sequence is finished where its end is among the `beams` best continuations of a step. One beam is greedy decoding.
     The score of a sequence is its log-probability divided by `length_penalty` of its length to the power `alpha`.
     """
 
@@ -23,7 +24,7 @@ class BeamConfig:
     n_best: int = 1
 
     def __post_init__(self) -> None:
-        check_int("beams", self.beams, 1, 64)
+        check_int("beams", self.beams, 1, 128)
         check_float("alpha", self.alpha, 0, 10)
         check_int("n_best", self.n_best, 1)
         if self.n_best > self.beams:
@@ -121,10 +122,10 @@ class _Search:
         """Extend every beam by a token; those that end move to the finished ones."""
         nats = self._logprobs[:, None] + log_softmax(logits)  # (beams, V)
         ends = self._end_tokens[self._end_tokens < nats.shape[1]]
-        if len(ends):
-            self._finish(nats[:, ends].max(axis=1))
-            nats[:, ends] = -np.inf
+        ended = nats[:, ends].max(axis=1, initial=-np.inf)
+        nats[:, ends] = -np.inf
         parents, tokens = self._best(nats)
+        self._finish(ended, nats[parents, tokens])
         self._ids = [(*self._ids[parent], token) for parent, token in zip(parents, tokens, strict=True)]
         self._logprobs = nats[parents, tokens]
         self._move(parents, cache)
@@ -138,9 +139,14 @@ class _Search:
         by_score = sorted(open_ended, key=lambda each: -each.score)
         return [*self._finished, *by_score][: self._config.n_best]
 
-    def _finish(self, nats: Float64Array) -> None:
-        """Add the beams with their likeliest end, of log-probability `nats` (beams,); the best of all are kept."""
-        ended = [self._hypothesis(i, nats[i], len(self._ids[i]) + 1, True) for i in range(len(self._ids))]
+    def _finish(self, nats: Float64Array, others: Float64Array) -> None:
+        """Add the beams whose likeliest end, of log-probability `nats` (beams,), is among the best continuations.
+
+        `others` are the log-probabilities of those that do not end. The best of all finished sequences are kept.
+        """
+        best = np.argsort(-np.concatenate([nats, others]), kind="stable")[: self._config.beams]
+        chosen = [i for i in sorted(best.tolist()) if i < len(nats) and np.isfinite(nats[i])]
+        ended = [self._hypothesis(i, nats[i], len(self._ids[i]) + 1, True) for i in chosen]
         by_score = sorted([*self._finished, *ended], key=lambda each: -each.score)
         self._finished = by_score[: self._config.beams]
 

@@ -83,7 +83,7 @@ class Task:
         _check_choice("attention", self.attention, ("causal", "prefix"))
         _check_choice("truncation.side", self.truncation.side, SIDES)
         check_float("truncation.target_share", self.truncation.target_share, 0.01, 0.99)
-        check_int("decoding.beams", self.decoding.beams, 1, 64)
+        check_int("decoding.beams", self.decoding.beams, 1, 128)
         for metric in self.metrics:
             _check_choice("metrics", metric, METRICS)
         for floor in self.floors:
