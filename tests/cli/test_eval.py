@@ -9,7 +9,7 @@ import pytest
 import cutaway
 from cutaway.errors import INTERRUPTED
 from cutaway.evaluation.evaluate import Evaluation, evaluate
-from cutaway.evaluation.tasks import TASKS, Result
+from cutaway.evaluation.paper_tasks import TASKS, Result
 from cutaway.model import Model
 from tests.cli.invoke import invoke
 

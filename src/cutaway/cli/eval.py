@@ -15,7 +15,7 @@ from cutaway.errors import INTERRUPTED, CutawayError, UsageError, guarded
 if TYPE_CHECKING:
     from cutaway.data.records import Record
     from cutaway.evaluation.corpus import DataFile
-    from cutaway.evaluation.tasks import Result, Task
+    from cutaway.evaluation.paper_tasks import PaperTask, Result
     from cutaway.model import Model
 
 PAPER = "paper"
@@ -66,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Evaluate what the arguments name."""
-    from cutaway.evaluation.tasks import TASKS
+    from cutaway.evaluation.paper_tasks import TASKS
 
     first = options.what[0] if options.what else ""
     if options.data is not None and first != PAPER:
@@ -84,7 +84,7 @@ def _check_name(first: str) -> None:
     """Raise UsageError for a word that is almost a task's name, and not a file."""
     from difflib import get_close_matches
 
-    from cutaway.evaluation.tasks import TASKS
+    from cutaway.evaluation.paper_tasks import TASKS
 
     is_name = not Path(first).suffix and not Path(first).exists()
     near = get_close_matches(first, [*TASKS, PAPER], n=1)
@@ -106,7 +106,7 @@ def _run_documents(options: Namespace) -> None:
         _print(evaluation_lines(evaluation, files))
 
 
-def _run_task(options: Namespace, task: "Task") -> None:
+def _run_task(options: Namespace, task: "PaperTask") -> None:
     from cutaway.cli.scores import published_document, task_document, task_lines
 
     if len(options.what) != 2 or options.text is not None or options.ids is not None:
@@ -123,7 +123,7 @@ def _run_task(options: Namespace, task: "Task") -> None:
 def _run_paper(options: Namespace) -> None:
     from cutaway.cli.scores import paper_document, paper_lines
     from cutaway.evaluation.paper import COLUMNS
-    from cutaway.evaluation.tasks import TASKS
+    from cutaway.evaluation.paper_tasks import TASKS
 
     if len(options.what) > 1 or options.text is not None or options.ids is not None:
         raise UsageError("paper takes no files: put them into a folder, and give it as --data DIR")
@@ -152,12 +152,12 @@ class _Outcomes:
     code: int = 0
 
 
-def _evaluate_tasks(model: "Model", tasks: "Sequence[Task]", directory: Path, stride: int | None) -> _Outcomes:
+def _evaluate_tasks(model: "Model", tasks: "Sequence[PaperTask]", directory: Path, stride: int | None) -> _Outcomes:
     """Evaluate the tasks whose files are in a folder. An error ends its task alone, and Ctrl-C the rest of them."""
     outcomes = _Outcomes()
     for task in tasks:
 
-        def evaluate(task: "Task" = task) -> None:
+        def evaluate(task: "PaperTask" = task) -> None:
             path = task.find(directory)
             if path is not None:
                 outcomes.results[task.name] = _evaluate_task(model, task, path, stride if task.takes_stride else None)
@@ -180,7 +180,7 @@ def _exit_with(code: int, message: str) -> CutawayError:
     return error
 
 
-def _evaluate_task(model: "Model", task: "Task", path: Path, stride: int | None) -> "tuple[DataFile, Result]":
+def _evaluate_task(model: "Model", task: "PaperTask", path: Path, stride: int | None) -> "tuple[DataFile, Result]":
     with ProgressLine("bytes" if task.takes_stride else "examples", task.name) as progress:
         return task.evaluate(model, path, stride, progress)
 

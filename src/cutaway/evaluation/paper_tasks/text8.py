@@ -6,10 +6,10 @@ Recipe: the last 5,000,000 characters, the usual test split, unchanged, as one d
 used whole. A character is a byte. The paper has 1.17 for 124M and does not say which split it used.
 """
 
+from cutaway.evaluation.paper_tasks.enwik8 import FULL_SIZE, TEST_SIZE, decode_part, test_part
+from cutaway.evaluation.paper_tasks.running_text import bits_per_byte
+from cutaway.evaluation.paper_tasks.task import PaperTask, Result
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.enwik8 import FULL_SIZE, TEST_SIZE, decode_part, test_part
-from cutaway.evaluation.tasks.running_text import bits_per_byte
-from cutaway.evaluation.tasks.task import Result, Task
 
 
 def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progress: Progress) -> Result:
@@ -24,4 +24,4 @@ def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progr
     return bits_per_byte(model, decode_part(data, test_part(data), place), place, stride, progress)
 
 
-TASK = Task("text8", "text8", ("text8",), run, "bytes", (FULL_SIZE, TEST_SIZE))
+TASK = PaperTask("text8", "text8", ("text8",), run, "bytes", (FULL_SIZE, TEST_SIZE))

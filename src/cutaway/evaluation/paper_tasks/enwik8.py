@@ -8,9 +8,9 @@ say which split it used.
 """
 
 from cutaway.data.sources import decode_text
+from cutaway.evaluation.paper_tasks.running_text import bits_per_byte
+from cutaway.evaluation.paper_tasks.task import PaperTask, Result
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.running_text import bits_per_byte
-from cutaway.evaluation.tasks.task import Result, Task
 
 FULL_SIZE = 100_000_000
 TEST_SIZE = 5_000_000
@@ -62,4 +62,4 @@ def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progr
     return bits_per_byte(model, decode_part(data, whole_characters(test_part(data)), place), place, stride, progress)
 
 
-TASK = Task("enwik8", "enwik8", ("enwik8",), run, "bytes", (FULL_SIZE, TEST_SIZE))
+TASK = PaperTask("enwik8", "enwik8", ("enwik8",), run, "bytes", (FULL_SIZE, TEST_SIZE))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.evaluation.tasks import TASKS
-from cutaway.evaluation.tasks.lambada import STOP_WORDS, judge, read_passages, stop_tokens
+from cutaway.evaluation.paper_tasks import TASKS
+from cutaway.evaluation.paper_tasks.lambada import STOP_WORDS, judge, read_passages, stop_tokens
 from tests.evaluation.scored import MODEL, evaluate, ids, metric, peer_losses
 
 PASSAGES = [

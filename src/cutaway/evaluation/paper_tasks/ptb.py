@@ -11,8 +11,8 @@ got 79.65 per word without a de-tokenizer.
 from functools import partial
 
 from cutaway.evaluation.detokenize import Conventions
-from cutaway.evaluation.tasks.running_text import detokenize_lines, document_perplexity, split_lines
-from cutaway.evaluation.tasks.task import Task
+from cutaway.evaluation.paper_tasks.running_text import detokenize_lines, document_perplexity, split_lines
+from cutaway.evaluation.paper_tasks.task import PaperTask
 
 CONVENTIONS = Conventions(closing="%'", opening="$#", clitics="n't|'(?:s|m|d|re|ve|ll)")
 
@@ -28,4 +28,4 @@ def clean(text: str, place: str) -> str:
 
 run = partial(document_perplexity, clean=clean)
 
-TASK = Task("ptb", "Penn Treebank", ("ptb.test.txt", "simple-examples/data/ptb.test.txt"), run, "words", (82_430,))
+TASK = PaperTask("ptb", "Penn Treebank", ("ptb.test.txt", "simple-examples/data/ptb.test.txt"), run, "words", (82_430,))

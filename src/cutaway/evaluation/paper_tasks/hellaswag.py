@@ -11,9 +11,9 @@ ending: 28.92 % and 31.14 %.
 from cutaway.errors import UsageError
 from cutaway.evaluation.cloze import continuation_losses
 from cutaway.evaluation.corpus import json_lines, text_field
+from cutaway.evaluation.paper_tasks.choices import Choice, accuracy
+from cutaway.evaluation.paper_tasks.task import PaperTask, Result
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.choices import Choice, accuracy
-from cutaway.evaluation.tasks.task import Result, Task
 
 
 def choice(model: LanguageModel, record: dict[str, object], place: str) -> Choice:
@@ -62,4 +62,4 @@ def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progr
     return Result(metrics, "examples", {"examples": len(by_sum)})
 
 
-TASK = Task("hellaswag", "HellaSwag", ("hellaswag_val.jsonl",), run, "examples", (10_042,), takes_stride=False)
+TASK = PaperTask("hellaswag", "HellaSwag", ("hellaswag_val.jsonl",), run, "examples", (10_042,), takes_stride=False)

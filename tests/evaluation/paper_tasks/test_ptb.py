@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from cutaway.evaluation.detokenize import Detokenizer
-from cutaway.evaluation.tasks import TASKS
-from cutaway.evaluation.tasks.ptb import CONVENTIONS, clean
+from cutaway.evaluation.paper_tasks import TASKS
+from cutaway.evaluation.paper_tasks.ptb import CONVENTIONS, clean
 from tests.evaluation.scored import MODEL, evaluate, metric
 
 # In the form of ptb.test.txt: lower case, no punctuation, N, <unk>, a space at both ends of a line.

@@ -18,9 +18,9 @@ from cutaway.data.sources import decode_text
 from cutaway.errors import UsageError
 from cutaway.evaluation.cloze import common_prefix, continuation_losses
 from cutaway.evaluation.detokenize import Conventions, Detokenizer
+from cutaway.evaluation.paper_tasks.choices import Choice, accuracy
+from cutaway.evaluation.paper_tasks.task import PaperTask, Result
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.choices import Choice, accuracy
-from cutaway.evaluation.tasks.task import Result, Task
 
 BLANK = "XXXXX"
 CONVENTIONS = Conventions(
@@ -118,10 +118,10 @@ def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progr
     return Result((accuracy("accuracy", correct),), "examples", {"examples": len(correct)})
 
 
-def _task(kind: str, title: str) -> Task:
+def _task(kind: str, title: str) -> PaperTask:
     name = f"cbt-{kind.lower()}"
     file = f"cbtest_{kind}_valid_2000ex.txt"
-    return Task(name, title, (file, f"CBTest/data/{file}"), run, "examples", (2000,), takes_stride=False)
+    return PaperTask(name, title, (file, f"CBTest/data/{file}"), run, "examples", (2000,), takes_stride=False)
 
 
 COMMON_NOUNS = _task("CN", "Children's Book Test, common nouns")

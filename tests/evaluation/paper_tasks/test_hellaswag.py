@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.evaluation.tasks import TASKS
+from cutaway.evaluation.paper_tasks import TASKS
 from tests.evaluation.scored import evaluate, ids, metric, peer_losses
 
 # In the form of hellaswag_val.jsonl.

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.evaluation.tasks import TASKS, enwik8
-from cutaway.evaluation.tasks.enwik8 import whole_characters
+from cutaway.evaluation.paper_tasks import TASKS, enwik8
+from cutaway.evaluation.paper_tasks.enwik8 import whole_characters
 from tests.evaluation.scored import MODEL, evaluate
 
 # In the form of enwik8: the source of an XML dump.

@@ -5,8 +5,8 @@ import pytest
 
 from cutaway.errors import UsageError
 from cutaway.evaluation.detokenize import Detokenizer
-from cutaway.evaluation.tasks import TASKS
-from cutaway.evaluation.tasks.cbt import CONVENTIONS, choice, read_questions
+from cutaway.evaluation.paper_tasks import TASKS
+from cutaway.evaluation.paper_tasks.cbt import CONVENTIONS, choice, read_questions
 from tests.evaluation.scored import MODEL, evaluate, ids, peer_losses
 
 # In the form of cbtest_CN_valid_2000ex.txt, with fewer sentences and candidates.

@@ -10,9 +10,9 @@ word exponentiated. The paper has 75.20 for 124M.
 
 from cutaway.data.sources import decode_text
 from cutaway.evaluation.detokenize import Conventions
+from cutaway.evaluation.paper_tasks.running_text import count_words, detokenize_lines, split_lines, word_perplexity
+from cutaway.evaluation.paper_tasks.task import PaperTask, Result
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.running_text import count_words, detokenize_lines, split_lines, word_perplexity
-from cutaway.evaluation.tasks.task import Result, Task
 
 SHARD = "news.en.heldout-00000-of-00050"
 CONVENTIONS = Conventions(closing=",.;:!?)]}%'", opening="([{$£#", quote='"', clitics="'(?:s|t|m|d|re|ve|ll)")
@@ -40,7 +40,7 @@ def run(model: LanguageModel, data: bytes, place: str, stride: int | None, progr
     return word_perplexity(model, clean(text, place), words, stride, progress)
 
 
-TASK = Task(
+TASK = PaperTask(
     "1bw",
     "One Billion Word Benchmark",
     (

@@ -35,7 +35,7 @@ Run = Callable[[LanguageModel, bytes, str, int | None, Progress], Result]
 
 
 @dataclass(frozen=True)
-class Task:
+class PaperTask:
     """A task by name; `run(model, data, place, stride, progress)` scores the bytes of a file at a place."""
 
     name: str

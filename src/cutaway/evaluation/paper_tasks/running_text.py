@@ -11,9 +11,9 @@ from cutaway.data.sources import decode_text
 from cutaway.errors import UsageError
 from cutaway.evaluation.detokenize import Conventions, Detokenizer
 from cutaway.evaluation.evaluate import Evaluation, evaluate
+from cutaway.evaluation.paper_tasks.task import Metric, Result
 from cutaway.evaluation.perplexity import exponential
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.task import Metric, Result
 from cutaway.evaluation.uncertainty import ratio_error
 
 

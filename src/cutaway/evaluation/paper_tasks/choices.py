@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cutaway.evaluation.tasks.task import Metric
+from cutaway.evaluation.paper_tasks.task import Metric
 from cutaway.evaluation.uncertainty import mean_error
 
 

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from cutaway.evaluation.evaluate import evaluate
+from cutaway.evaluation.paper_tasks.running_text import bits_per_byte, word_perplexity
 from cutaway.evaluation.protocol import no_progress
-from cutaway.evaluation.tasks.running_text import bits_per_byte, word_perplexity
 from cutaway.evaluation.uncertainty import ratio_error
 from tests.evaluation.scored import MODEL, metric
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cutaway.evaluation.tasks import TASKS, enwik8
+from cutaway.evaluation.paper_tasks import TASKS, enwik8
 from tests.evaluation.scored import MODEL, evaluate
 
 FILE = " anarchism originated as a term of abuse first used against early working class radicals in one nine zero five"

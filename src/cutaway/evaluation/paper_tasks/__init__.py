@@ -1,9 +1,9 @@
 """Tasks of the GPT-2 paper, and HellaSwag, each on a file in the form in which its authors publish it."""
 
-from cutaway.evaluation.tasks import cbt, enwik8, hellaswag, lambada, one_billion_words, ptb, text8, wikitext
-from cutaway.evaluation.tasks.task import Metric, Result, Task
+from cutaway.evaluation.paper_tasks import cbt, enwik8, hellaswag, lambada, one_billion_words, ptb, text8, wikitext
+from cutaway.evaluation.paper_tasks.task import Metric, PaperTask, Result
 
-TASKS: dict[str, Task] = {
+TASKS: dict[str, PaperTask] = {
     task.name: task
     for task in (
         lambada.TASK,
@@ -19,4 +19,4 @@ TASKS: dict[str, Task] = {
     )
 }
 
-__all__ = ["TASKS", "Metric", "Result", "Task"]
+__all__ = ["TASKS", "Metric", "PaperTask", "Result"]

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from cutaway.evaluation.tasks.choices import accuracy
+from cutaway.evaluation.paper_tasks.choices import accuracy
 
 
 def test_accuracy_has_the_standard_error_of_a_share() -> None:

@@ -6,7 +6,7 @@ import pytest
 from zstandard import ZstdCompressor
 
 from cutaway.errors import UsageError
-from cutaway.evaluation.tasks import TASKS
+from cutaway.evaluation.paper_tasks import TASKS
 from tests.evaluation.scored import MODEL
 
 

@@ -24,10 +24,10 @@ from cutaway.data.sources import decode_text
 from cutaway.errors import UsageError
 from cutaway.evaluation.cloze import continuation_logits
 from cutaway.evaluation.corpus import json_lines, text_field
+from cutaway.evaluation.paper_tasks.choices import accuracy
+from cutaway.evaluation.paper_tasks.task import Metric, PaperTask, Result
 from cutaway.evaluation.perplexity import exponential
 from cutaway.evaluation.protocol import LanguageModel, Progress
-from cutaway.evaluation.tasks.choices import accuracy
-from cutaway.evaluation.tasks.task import Metric, Result, Task
 from cutaway.evaluation.uncertainty import mean_error
 from cutaway.numerics import FloatArray, negative_log_likelihood
 
@@ -143,7 +143,7 @@ def _result(predictions: Sequence[Prediction]) -> Result:
     return Result(metrics, "examples", {"examples": len(predictions)})
 
 
-TASK = Task(
+TASK = PaperTask(
     "lambada",
     "LAMBADA",
     ("lambada_test.jsonl", "lambada_test_plain_text.txt"),

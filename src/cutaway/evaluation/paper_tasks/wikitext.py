@@ -12,8 +12,8 @@ number seems to be per token. Both are metrics here.
 from functools import partial
 
 from cutaway.evaluation.detokenize import Conventions
-from cutaway.evaluation.tasks.running_text import detokenize_lines, document_perplexity, split_lines
-from cutaway.evaluation.tasks.task import Task
+from cutaway.evaluation.paper_tasks.running_text import detokenize_lines, document_perplexity, split_lines
+from cutaway.evaluation.paper_tasks.task import PaperTask
 
 CONVENTIONS = Conventions(
     closing=",.;:!?)]}%'°",
@@ -37,10 +37,10 @@ def clean(text: str, place: str) -> str:
 run = partial(document_perplexity, clean=clean)
 
 
-def _task(number: int) -> Task:
+def _task(number: int) -> PaperTask:
     name = f"wikitext-{number}"
     files = (f"{name}/wiki.test.tokens", f"{name}-raw/wiki.test.raw")
-    return Task(name, f"WikiText-{number}", files, run, "words", (245_569,))
+    return PaperTask(name, f"WikiText-{number}", files, run, "words", (245_569,))
 
 
 WIKITEXT_2 = _task(2)
