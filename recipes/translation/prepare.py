@@ -33,9 +33,14 @@ def plain(sentence: str) -> str:
     return "".join(character for character in sentence.casefold() if character.isalnum())
 
 
+def digest(key: str) -> bytes:
+    """Return the SHA-256 of a sentence, which decides what is held out."""
+    return sha256(key.encode()).digest()
+
+
 def split(pairs: list[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
     """Split pairs into those to train on, to validate on and to test on."""
-    ordered = sorted({plain(en) for en, _ in pairs}, key=lambda key: sha256(key.encode()).digest())
+    ordered = sorted({plain(en) for en, _ in pairs}, key=digest)
     test = held(pairs, set(ordered[:N_TEST]))
     valid = held(pairs, set(ordered[N_TEST : N_TEST + N_VALID]))
     english = set(ordered[: N_TEST + N_VALID])
@@ -45,12 +50,12 @@ def split(pairs: list[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
 
 
 def held(pairs: list[Pair], english: set[str]) -> list[Pair]:
-    """Return the first pair of each of some English sentences."""
+    """Return the first pair of each of some English sentences, in the order of their hashes."""
     first: dict[str, Pair] = {}
     for en, de in pairs:
         if plain(en) in english:
             first.setdefault(plain(en), (en, de))
-    return list(first.values())
+    return [first[key] for key in sorted(first, key=digest)]
 
 
 def both_ways(pairs: Iterable[Pair]) -> Iterator[dict[str, str]]:
