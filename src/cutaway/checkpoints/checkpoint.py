@@ -110,13 +110,7 @@ class Checkpoint:
         >>> print(open_checkpoint(BUILTIN).task())
         None
         """
-        path = self.path / TASK
-        if not path.exists():
-            return None
-        try:
-            return read_bytes(path).decode()
-        except UnicodeDecodeError as error:
-            raise_checkpoint_error(path, f"not UTF-8 at byte {error.start}")
+        return read_task(self.path)
 
     def metadata(self, tokenizer_error: str = "") -> Metadata:
         """Read what is beside the weights; with the reason why the tokenizer cannot be read, its files too.
@@ -130,6 +124,21 @@ class Checkpoint:
         generation_config = read_object(path) if path.exists() else {}
         files = TokenizerFiles.read(self.path) if tokenizer_error else None
         return Metadata(self.special_tokens, generation_config, tokenizer_error, files, self.task())
+
+
+def read_task(directory: Path) -> str | None:
+    """Read the text of `task.toml` in a directory; None if there is none. Raises CheckpointError if it is not UTF-8.
+
+    >>> print(read_task(Path("nowhere")))
+    None
+    """
+    path = directory / TASK
+    if not path.exists():
+        return None
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise_checkpoint_error(path, f"not UTF-8 at byte {error.start}")
 
 
 def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> Tokenizer | None:

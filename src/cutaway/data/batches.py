@@ -287,9 +287,9 @@ def _cut_by_tokens(lengths: NDArray[np.int64], n_tokens: int) -> list[int]:
     """Cut ascending lengths so that in each part the number of them times the longest is at most n_tokens."""
     starts = [0]
     while starts[-1] < len(lengths):
-        start = starts[-1]
-        most = min(len(lengths), start + max(1, n_tokens // int(lengths[start])))
-        starts.append(min(most, start + max(1, n_tokens // int(lengths[most - 1]))))
+        part = lengths[starts[-1] :][: n_tokens // int(lengths[starts[-1]])]
+        sizes = part * np.arange(1, len(part) + 1)
+        starts.append(starts[-1] + max(1, int(np.searchsorted(sizes, n_tokens, side="right"))))
     return starts
 
 

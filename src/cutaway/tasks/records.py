@@ -1,5 +1,7 @@
 """Records of a task: JSON Lines, an object a line whose keys are the fields of its template."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,6 +19,11 @@ class TaskRecord:
 
     place: str
     fields: Mapping[str, str]
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the fields."""
+        return hashlib.sha256(json.dumps(sorted(self.fields.items())).encode()).digest()
 
 
 def read_task_records(path: Path, task: Task) -> list[TaskRecord]:

@@ -60,7 +60,7 @@ def parse_template(template: str) -> tuple[Part, ...]:
     (Control(name='<|{}|>', choice='from'), Field(name='source', after_space=True))
     >>> parse_template("{body}\\nTL;DR:{")
     Traceback (most recent call last):
-    cutaway.errors.UsageError: template: unexpected '{' at character 14: a field is {name} or { name}
+    cutaway.errors.UsageError: template: unexpected '{' at character 13: a field is {name} or { name}
     """
     parts: list[Part] = []
     for match in _PART.finditer(template):

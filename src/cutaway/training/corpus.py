@@ -15,7 +15,7 @@ from cutaway.errors import UsageError
 from cutaway.tasks.task import Task
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.config import TrainingConfig
-from cutaway.training.trainer import Validation
+from cutaway.training.trainer import SamplePrompt, Validation
 from cutaway.untrusted import quote_path
 
 COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
@@ -34,6 +34,9 @@ class Corpus(Protocol):
 
     def source(self, seed: int) -> BatchSource:
         """Return the batches of a run."""
+
+    def prompt(self) -> SamplePrompt | None:
+        """Return what samples continue; None for the configured text."""
 
     def hashes(self) -> list[str]:
         """Return SHA-256 hashes of what is trained on."""
@@ -72,6 +75,9 @@ class WindowCorpus:
         return cls(datasets, config.weights or tokens)
 
     task = None
+
+    def prompt(self) -> None:
+        """Return None: samples continue the configured text."""
 
     @property
     def codec(self) -> Codec:

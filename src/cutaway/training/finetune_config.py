@@ -20,7 +20,7 @@ EVALUATIONS = 10  # of a run, unless told otherwise
 MOST_WARMUP = 100  # steps
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
-_FILES = ("valid",)  # which the trainer does not read itself
+_FILES = ("valid", "task")  # which the trainer does not read itself
 
 
 def _setting(default: Any, meaning: str, group: str) -> Any:
@@ -44,6 +44,7 @@ class FineTuneConfig:
     data: str = _setting(
         "", "text file, or JSON Lines of texts, of prompts with completions, or of messages", "model and data"
     )
+    task: str = _setting("", "task to learn from JSON Lines of its fields: a name, or a .toml file", "model and data")
     valid: str = _setting("5%", "share of the examples to hold out for validation, or a file", "model and data")
     share: float = _setting(1.0, "share of the other examples to train on, 0 to 1", "model and data")
     from_scratch: bool = _setting(False, "train a model of the same shape from random weights", "model and data")
@@ -64,6 +65,7 @@ class FineTuneConfig:
     dropout: float = _as_in_training("dropout", 0.0)
     lr: float | None = _as_in_training("lr", None, "peak learning rate; default: by method")
     weight_decay: float = _as_in_training("weight_decay", 0.01)
+    label_smoothing: float = _as_in_training("label_smoothing", 0.0)
     grad_clip: float = _as_in_training("grad_clip", 1.0)
     warmup_steps: int | None = _as_in_training(
         "warmup_steps", None, "steps of linear learning rate warm-up; default: a tenth"

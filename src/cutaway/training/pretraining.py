@@ -105,6 +105,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             validation=corpus.validation(config.eval_tokens),
             codec=corpus.codec,
             task=corpus.task,
+            prompt=corpus.prompt(),
             frequent=corpus.frequent(shape.n_vocab, config.sampled_vocab // 2) if config.sampled_vocab else None,
             about={"corpora": corpus.hashes()},
             world=world,

@@ -17,7 +17,7 @@ from cutaway.tasks.records import read_task_records
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
-from cutaway.training.trainer import Validation
+from cutaway.training.trainer import SamplePrompt, Validation
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ class TaskCorpus:
         """Return the batches of a run."""
         return LengthBuckets(self.train.examples, seed, pad=self.codec.eos or 0)
 
+    def prompt(self) -> SamplePrompt:
+        """Return the prompt of the first held-out example, or else of the first."""
+        return example_prompt((self.valid or self.train).examples[0], self.codec)
+
     def hashes(self) -> list[str]:
         """Return the SHA-256 of all examples, as they are encoded."""
         digest = sha256()
@@ -79,6 +83,17 @@ class TaskCorpus:
         """Return the ids of the most frequent tokens, (count,) at most."""
         counts = np.bincount(_all_ids(self.train.examples), minlength=n_vocab)
         return torch.from_numpy(np.argsort(-counts, kind="stable")[:count].copy())
+
+
+def example_prompt(example: Example, codec: Codec) -> SamplePrompt:
+    """Return the prompt of an example: the tokens before those that are learned.
+
+    >>> example = Example(np.array([32, 9379, 1276]), np.array([False, False, True]), n_prefix=2)
+    >>> example_prompt(example, Tokenizer.gpt2())
+    SamplePrompt(text='A robot', ids=[32, 9379], n_prefix=2)
+    """
+    ids = example.ids[: int(np.argmax(example.learned))].tolist()
+    return SamplePrompt(codec.decode(ids), ids, example.n_prefix)
 
 
 def _all_ids(examples: Sequence[Example]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

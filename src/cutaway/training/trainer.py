@@ -57,6 +57,25 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class SamplePrompt:
+    """A prompt of samples: its text to be shown, its ids, and how many of the first of them see each other."""
+
+    text: str
+    ids: Sequence[int]
+    n_prefix: int = 0
+
+
+def text_prompt(text: str, codec: Codec) -> SamplePrompt:
+    """Return a text as a prompt; an empty one is the token that begins a text.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> text_prompt("", Tokenizer.gpt2()).ids
+    [50256]
+    """
+    return SamplePrompt(text, codec.encode(text) or [codec.bos or 0])
+
+
+@dataclass(frozen=True)
 class Step:
     """Result of a step: loss (nats per target), share of the peak rates, norm of the gradient before clipping, time."""
 
@@ -70,9 +89,9 @@ class Trainer:
     """A model in training. `steps` is the number of steps that it has taken.
 
     `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples, `task` what the
-    batches are examples of. `frequent` (ids) are the tokens that every sample of the vocabulary holds; `about` is saved
-    with the state. Trained are all parameters of `model` that require gradients. `world` are the processes that train
-    together, each with a trainer of its own.
+    batches are examples of, `prompt` what samples continue (by default the configured text). `frequent` (ids) are the
+    tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained are all parameters of
+    `model` that require gradients. `world` are the processes that train together, each with a trainer of its own.
 
     >>> from cutaway.config import GPT2Config
     >>> from cutaway.data.batches import Windows
@@ -96,6 +115,7 @@ class Trainer:
         validation: Sequence[Validation] = (),
         codec: Codec | None = None,
         task: Task | None = None,
+        prompt: SamplePrompt | None = None,
         frequent: Tensor | None = None,
         about: Mapping[str, object] | None = None,
         world: World = ALONE,
@@ -109,6 +129,7 @@ class Trainer:
         self.validation = validation
         self.codec = codec
         self.task = task
+        self.prompt = prompt
         self.about = about or {}
         self.frequent = torch.empty(0, dtype=torch.long) if frequent is None else frequent
         self.device = model.wpe.weight.device
@@ -270,7 +291,7 @@ class Trainer:
 
     def sample(self) -> str:
         """Continue the configured prompt with the weights as they are; "" in all processes but the first."""
-        if self.codec is None or self.task is not None:
+        if self.codec is None:
             return ""
         if not self.world.is_first:
             self.give_weights()
@@ -279,9 +300,9 @@ class Trainer:
             engine = PyTorchEngine(self.weights(), self.config.dtype)
         else:
             engine = PyTorchEngine.from_module(self.model.eval())
-        ids = self.codec.encode(self.config.sample_prompt) or [self.codec.bos or 0]
+        prompt = self.prompt or text_prompt(self.config.sample_prompt, self.codec)
         with torch.compiler.set_stance("force_eager"):
-            chunks = generate(engine, self.codec, [ids], SAMPLE, [SAMPLE_SEED])
+            chunks = generate(engine, self.codec, [prompt.ids], SAMPLE, [SAMPLE_SEED], [prompt.n_prefix])
             return collect(chunks, [SAMPLE_SEED], engine.name)[0].text
 
     # What is saved
