@@ -30,7 +30,7 @@ examples:
   cutaway eval --text "A robot must obey the orders given it" --json
   cutaway eval wikitext-2 wiki.test.tokens --model gpt2
   cutaway eval paper --data sets/ --model gpt2
-  cutaway eval --task translation test.jsonl --train train.jsonl --model run/model"""
+  cutaway eval --task translation test.jsonl --model run/model"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -38,15 +38,37 @@ def read_task_records(path: Path, task: Task) -> list[TaskRecord]:
     >>> record.fields
     {'source': 'a b', 'target': 'b a'}
     """
+    return _records(read_record_bytes(path), quote_path(path), (*task.choices, *task.sources, task.target))
+
+
+def read_record_bytes(path: Path) -> bytes:
+    """Read a file of records, without the byte order mark of Windows. Raises UsageError if it cannot be read.
+
+    >>> read_record_bytes(Path("no such file"))
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: no such file: cannot be read: No such file or directory
+    """
     try:
-        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror}") from None
-    names = (*task.choices, *task.sources, task.target)
+
+
+def parse_task_records(data: bytes, place: str, task: Task) -> list[TaskRecord]:
+    """Parse records to write targets for: those of `read_task_records`, which need not have a target.
+
+    >>> from cutaway.tasks.sources import open_task
+    >>> parse_task_records(b'{"source": "a b"}', "standard input", open_task("reverse"))
+    [TaskRecord(place='standard input:1', fields={'source': 'a b'})]
+    """
+    return _records(data, place, (*task.choices, *task.sources))
+
+
+def _records(data: bytes, place: str, names: tuple[str, ...]) -> list[TaskRecord]:
     lines = enumerate(data.split(b"\n"), start=1)
-    records = [_record(line, f"{quote_path(path)}:{number}", names) for number, line in lines if line.strip()]
+    records = [_record(line, f"{place}:{number}", names) for number, line in lines if line.strip()]
     if not records:
-        raise UsageError(f"{quote_path(path)}: is empty")
+        raise UsageError(f"{place}: is empty")
     return records
 
 
