@@ -25,6 +25,7 @@ ROOMS = (
     ("checkpoints", "data"),
     ("engines",),
     ("generation", "trace"),
+    ("tasks",),
     ("evaluation", "parameters"),
     ("figures", "model"),
     ("loading",),

@@ -25,6 +25,7 @@ from cutaway.tokenizer.codec import Codec
 from cutaway.untrusted import quote
 
 if TYPE_CHECKING:  # not needed for a first token
+    from cutaway.tasks import Task, TaskEncoder
     from cutaway.trace import Intervention, Progress, Trace
 
 Prompt = str | Sequence[int]
@@ -88,6 +89,7 @@ class Model:
             tokenizer=self.tokenizer or self.metadata.tokenizer_files,
             generation_config=generation_config_json(self.generation_config, self.metadata.generation_config),
             special_tokens=self.metadata.special_tokens or None,
+            task=self.metadata.task,
             overwrite=overwrite,
         )
 
@@ -324,6 +326,30 @@ class Model:
         ([32, 9379], [50256])
         """
         return self.encode(prompt) or [self._start(self.bos)]
+
+    @property
+    def task(self) -> "Task | None":
+        """The task that the model has learned, from `task.toml` beside its weights."""
+        from cutaway.tasks import Task  # not needed for a first token
+
+        return None if self.metadata.task is None else Task.parse(self.metadata.task)
+
+    def encoder(self, task: "Task | None" = None) -> "TaskEncoder":
+        """Return what encodes examples of a task for this model: by default of the one that it has learned.
+
+        Raises UsageError for a model that has learned none.
+
+        >>> import cutaway
+        >>> from cutaway.tasks import open_task
+        >>> cutaway.load().encoder(open_task("reverse")).prompt({"source": "a b"})
+        [64, 275, 198]
+        """
+        from cutaway.tasks import TaskEncoder
+
+        task = task or self.task
+        if task is None:
+            raise UsageError(f"{self.name} has no task.toml: train one with `cutaway train --task`, or name a task")
+        return TaskEncoder(task, self.require_tokenizer(), self.config.n_ctx)
 
     @property
     def bos(self) -> int | None:

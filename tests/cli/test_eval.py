@@ -9,9 +9,10 @@ import pytest
 import cutaway
 from cutaway.errors import INTERRUPTED
 from cutaway.evaluation.evaluate import Evaluation, evaluate
-from cutaway.evaluation.tasks import TASKS, Result
+from cutaway.evaluation.paper_tasks import TASKS, Result
 from cutaway.model import Model
 from tests.cli.invoke import invoke
+from tests.tasks.models import save_translator
 
 TEXT = "A robot must obey the orders given it\n"
 PTB = " no it was n't black monday \n but mr. <unk> did n't \n"
@@ -261,3 +262,38 @@ class TestPaper:
         assert "paper takes no files" in invoke("eval", "paper", "x").error
         assert "no such folder" in invoke("eval", "paper", "--data", str(tmp_path / "none")).error
         assert "--data goes with paper" in invoke("eval", "x", "--data", str(tmp_path)).error
+
+
+class TestLearnedTasks:
+    @pytest.fixture
+    def model(self, tmp_path: Path) -> str:
+        return str(save_translator(tmp_path / "translator"))
+
+    @pytest.fixture
+    def pairs(self, tmp_path: Path) -> str:
+        path = tmp_path / "pairs.jsonl"
+        lines = [
+            {"from": "en", "to": "de", "source": text, "target": "eine kleine Nacht ist es"} for text in ("night", "a")
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return str(path)
+
+    def test_the_table_has_scores_floors_control_hash_and_seed(self, model: str, pairs: str) -> None:
+        arguments = ("eval", "--task", "translation", pairs, "--model", model, "--beams", "1", "--train", pairs)
+        out = invoke(*arguments).out
+        assert out.startswith("translation, en to de: 2 examples\n")
+        for word in ("model  ", "copy  ", "nearest  ", "shuffled source", "100.00", "seed 1", "tok:13a", "sha256 "):
+            assert word in out
+        document = json.loads(invoke(*arguments, "--json", "--limit", "1").out)
+        [result] = document["results"]
+        assert (document["seed"], document["decoding"]["beams"], result["examples"]) == (1, 1, 1)
+        assert result["scores"]["nearest"]["bleu"]["value"] == pytest.approx(100)
+        assert len(result["outputs"]) == 1
+
+    def test_invalid_arguments_are_one_line(self, model: str, pairs: str) -> None:
+        of_task = ("eval", "--task", "translation", "--model", model)
+        assert "--task takes one FILE" in invoke(*of_task).error
+        assert "unknown task 'translate'" in invoke("eval", "--task", "translate", pairs, "--model", model).error
+        assert "beams must be from 1" in invoke(*of_task, pairs, "--beams", "0").error
+        no_tokens = invoke("eval", "--task", "translation", pairs, "--engine", "reference")
+        assert "no control token <|en|>" in no_tokens.error

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from cutaway.generation import sampling
 from cutaway.generation.config import FIELDS
 from cutaway.generation.stream import Chunk
 from tests.cli.invoke import Result, Stream, invoke
+from tests.tasks.models import save_translator
 
 PROMPT = "A robot must obey"
 
@@ -207,3 +209,40 @@ def test_in_order_holds_back_early_chunks() -> None:
     events += [(1, Chunk("z", finish_reason="stop"))]
     shown = [(row, chunk.text) for row, chunk in in_order(iter(events), 2)]
     assert shown == [(0, "a"), (0, "b"), (1, "x"), (1, "y"), (1, "z")]
+
+
+class TestTasks:
+    def test_records_are_answered_line_by_line(self, tmp_path: Path) -> None:
+        model = str(save_translator(tmp_path / "translator"))
+        record = json.dumps({"from": "en", "to": "de", "source": "night"})
+        path = tmp_path / "records.jsonl"
+        path.write_text(f"{record}\n{record}\n")
+        arguments = ("generate", "--task", "translation", "--model", model, "--engine", "reference")
+        one = invoke(*arguments, record).out
+        assert invoke(*arguments, "--file", str(path)).out == 2 * one
+        assert invoke(*arguments, stdin=path.read_bytes()).out == 2 * one
+        assert one == invoke("translate", "night", "--model", model, "--engine", "reference").out
+        document = json.loads(invoke(*arguments, record, "-n", "2", "--temperature", "1", "--seed", "3", "--json").out)
+        [answered] = document["records"]
+        assert answered["fields"]["source"] == "night"
+        assert document["decoding"]["beams"] == 1
+        assert len(answered["outputs"]) == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("{}",), "PROMPT:1: missing key 'from'"),
+            (("{}", "--interactive"), "--task reads records: leave out --ids, --interactive"),
+            (("--file", "no such file"), "no such file: cannot be read"),
+        ],
+    )
+    def test_invalid_arguments_are_one_line(self, arguments: tuple[str, ...], message: str) -> None:
+        result = invoke("generate", "--task", "translation", *arguments)
+        assert result.code == 2
+        assert message in result.error
+
+    def test_settings_of_texts_do_not_go_with_tasks(self, tmp_path: Path) -> None:
+        model = str(save_translator(tmp_path / "translator"))
+        record = json.dumps({"from": "en", "to": "de", "source": "night"})
+        result = invoke("generate", "--task", "translation", record, "--stop", "x", "--model", model)
+        assert "--stop does not go with --task" in result.error

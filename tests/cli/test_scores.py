@@ -6,8 +6,8 @@ import pytest
 from cutaway.cli.scores import evaluation_lines, paper_document, paper_lines, task_document, task_lines
 from cutaway.evaluation.corpus import data_file
 from cutaway.evaluation.evaluate import Evaluation
+from cutaway.evaluation.paper_tasks import Metric, Result
 from cutaway.evaluation.perplexity import Score
-from cutaway.evaluation.tasks import Metric, Result
 
 FILE = data_file("cbt", b"")
 RESULT = Result((Metric("accuracy", 0.8765, 0.0073),), "examples", {"examples": 2000})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cutaway.data.batches import Batch, Rows, Windows, allot, evaluation_windows
+from cutaway.data.batches import Batch, LengthBuckets, Rows, Windows, allot, evaluation_windows, padded_batches
 from cutaway.data.dataset import Joined, Split
 from cutaway.errors import UsageError
 
@@ -17,6 +17,7 @@ from cutaway.errors import UsageError
 class Example:
     ids: list[int]
     learned: list[bool]
+    n_prefix: int = 0
 
 
 def numbered(lengths: list[int], shards: int = 1) -> Split:
@@ -210,3 +211,47 @@ def test_evaluation_windows_keep_the_mask() -> None:
 def test_a_split_of_one_token_cannot_be_evaluated() -> None:
     with pytest.raises(UsageError, match="too few to evaluate"):
         evaluation_windows(numbered([1]), 2, 4)
+
+
+def bucketed(lengths: list[int], seed: int = 1) -> LengthBuckets:
+    """Examples of these lengths, each with tokens of its own number."""
+    examples = [Example([i] * n, [False] + [True] * (n - 1)) for i, n in enumerate(lengths)]
+    return LengthBuckets(examples, seed, pad=99)
+
+
+@given(lengths=st.lists(st.integers(2, 9), min_size=1, max_size=40), n_rows=st.integers(1, 4), seed=st.integers(0, 5))
+def test_buckets_have_every_example_once_an_epoch_and_keep_to_their_tokens(
+    lengths: list[int], n_rows: int, seed: int
+) -> None:
+    source = bucketed(lengths, seed)
+    count = source.batches_per_epoch(n_rows * 8)
+    for epoch in range(2):
+        batches = [source.batch(epoch * count + k, n_rows, 8) for k in range(count)]
+        assert all(batch.inputs.size <= n_rows * 8 for batch in batches)
+        assert sorted(int(row[0]) for batch in batches for row in batch.inputs) == list(range(len(lengths)))
+    fresh = bucketed(lengths, seed)
+    assert as_lists(fresh.batch(count, n_rows, 8)) == as_lists(source.batch(count, n_rows, 8))
+
+
+def test_buckets_of_another_epoch_are_others() -> None:
+    source = bucketed([5] * 30)
+    count = source.batches_per_epoch(32)
+    epochs = [[as_lists(source.batch(epoch * count + k, 4, 8)) for k in range(count)] for epoch in range(2)]
+    assert epochs[0] != epochs[1]
+
+
+def test_prefixes_are_of_the_batch_and_of_its_rows() -> None:
+    examples = [Example([1, 2, 3], [False, False, True], n_prefix=n) for n in (2, 1)]
+    [batch] = padded_batches(examples, 10)
+    assert batch.n_prefix is not None
+    assert batch.n_prefix.tolist() == [2, 1]
+    last = batch.rows(1, 2).n_prefix
+    assert last is not None
+    assert last.tolist() == [1]
+    [causal] = padded_batches([Example([1, 2], [False, True])], 10)
+    assert causal.n_prefix is None
+
+
+def test_too_long_an_example_for_the_context_is_refused() -> None:
+    with pytest.raises(UsageError, match="from 2 to 5 tokens, not 9"):
+        bucketed([3, 9]).batch(0, 2, 4)

@@ -6,7 +6,7 @@ import torch
 
 from cutaway import Tokenizer
 from cutaway.engines.reference import ReferenceEngine
-from cutaway.evaluation.tasks import Metric, Result, Task
+from cutaway.evaluation.paper_tasks import Metric, PaperTask, Result
 from cutaway.model import Model
 from tests.tiny import peer_logits, peer_model, tiny_weights
 
@@ -26,7 +26,7 @@ def peer_losses(tokens: list[int]) -> list[float]:
     return [float(loss) for loss in losses]
 
 
-def evaluate(task: Task, path: Path, data: str | bytes, stride: int | None = None) -> Result:
+def evaluate(task: PaperTask, path: Path, data: str | bytes, stride: int | None = None) -> Result:
     """Write a task's file and score it."""
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     return task.evaluate(MODEL, path, stride)[1]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutaway.evaluation.detokenize import Conventions, Detokenizer
-from cutaway.evaluation.tasks import cbt, one_billion_words, ptb, wikitext
+from cutaway.evaluation.paper_tasks import cbt, one_billion_words, ptb, wikitext
 
 CORPORA = {
     "wikitext": wikitext.CONVENTIONS,

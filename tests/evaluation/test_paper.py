@@ -1,5 +1,5 @@
 from cutaway.evaluation.paper import COLUMNS
-from cutaway.evaluation.tasks import TASKS
+from cutaway.evaluation.paper_tasks import TASKS
 
 
 def test_every_column_but_hellaswag_has_a_task() -> None:

@@ -334,3 +334,27 @@ def test_padding_ids_of_a_vocabulary_have_no_text_and_count_in_probabilities() -
     logits = padded.forward([[1, 50300]])[0].astype(np.float64)
     expected = logits[completion.ids[0]] - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
     assert completion.logprobs[0] == pytest.approx(expected, abs=1e-6)
+
+
+@every_engine
+def test_prefixes_in_a_batch_equal_one_by_one(engine: Engine) -> None:
+    greedy = GenerationConfig(max_new_tokens=4, temperature=0, ignore_eos=True)
+    prompts = [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [9, 8, 7]]
+    prefixes = [5, 0, 2]
+
+    def ids_of(prompt: list[int], n_prefix: int) -> tuple[int, ...]:
+        return collect(generate(engine, None, [prompt], greedy, [0], [n_prefix]), [0], "test")[0].ids
+
+    together = collect(generate(engine, None, prompts, greedy, [0, 1, 2], prefixes), [0, 1, 2], "test")
+    alone = [ids_of(prompt, count) for prompt, count in zip(prompts, prefixes, strict=True)]
+    assert [completion.ids for completion in together] == alone
+    first = engine.forward([prompts[0]], n_prefix=[5])[0].argmax()
+    assert together[0].ids[0] == first
+
+
+def test_a_prefix_cannot_be_shifted_out() -> None:
+    batch = DecodingBatch(ENGINE, GPT2)
+    with pytest.raises(UsageError, match="a prefix is read whole and stays"):
+        batch.add([1, 2], GenerationConfig(context_shift=True), 1, n_prefix=2)
+    with pytest.raises(UsageError, match="n_prefix must be from 0 to 2, not 3"):
+        batch.add([1, 2], GenerationConfig(), 1, n_prefix=3)

@@ -15,6 +15,12 @@ from cutaway.data.batches import Windows
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import token_losses
+from cutaway.evaluation.task_evaluation import likelihood
+from cutaway.tasks import TaskEncoder, open_task
+from cutaway.tasks.decoding import decode_fields
+from cutaway.tasks.generators import generate_records
+from cutaway.tasks.records import TaskRecord
+from cutaway.tasks.task import Decoding
 from cutaway.tokenizer.bpe import byte_symbols
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
@@ -218,7 +224,7 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     material = open_material(settings, BYTES, 64)
     assert isinstance(material.source, Windows)
     assert material.valid is not None
-    assert material.prompts == [""]
+    assert [prompt.text for prompt in material.prompts] == [""]
     train = "".join(BYTES.decode(ids[1:].tolist()) for ids in material.texts)
     valid = "".join(BYTES.decode(e.ids[e.learned].tolist()) for e in material.valid.examples).split("<|endoftext|>")
     assert len(train) + sum(map(len, valid)) == len(path.read_text())
@@ -238,7 +244,7 @@ def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path)
     assert (
         "1 prompt truncated on the left to fit; control tokens occur by name in the texts, 2 times" in material.summary
     )
-    assert material.prompts[0] == "a" * 32
+    assert material.prompts[0].text == "a" * 32
 
 
 def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) -> None:
@@ -306,3 +312,45 @@ def test_examples_to_validate_on_are_not_those_to_train_on(base: str, tmp_path: 
 def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:
     settings = config(base, lines(tmp_path / "a.jsonl", {"text": "aaaabbbcc"}), valid="0%", sampled_vocab=6)
     assert tuner(settings).frequent.tolist() == [*BYTES.encode("abc")]
+
+
+def reversals(tmp_path: Path, count: int = 12) -> str:
+    return lines(tmp_path / "reverse.jsonl", *generate_records("reverse", count, seed=1))
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_task_is_learned_and_stays_beside_the_weights(base: str, tmp_path: Path, method: str) -> None:
+    settings = config(
+        base, reversals(tmp_path), task="reverse", method=method, max_steps=30, eval_every=10, valid="20%"
+    )
+    result = fine_tune(settings, tmp_path / "run")
+    assert result.after is not None
+    assert result.after["valid_loss"] < result.before["valid_loss"]
+    assert result.after["samples"][0]["prompt"].endswith("\n")
+    model = cutaway.load(tmp_path / "run" / "model", engine="reference")
+    assert model.task == open_task("reverse")
+    record = generate_records("reverse", 1, seed=2)[0]
+    [[output]] = decode_fields(model.engine, model.encoder(), [record], Decoding(max_new_extra=4))
+    assert output.logprob < 0
+
+
+def test_the_first_steps_loss_of_a_task_is_of_targets_after_prefixes(base: str, tmp_path: Path) -> None:
+    settings = config(base, reversals(tmp_path), task="reverse", valid="0%", batch_size=12, label_smoothing=0.1)
+    loss = tuner(settings).step().loss
+    records = [TaskRecord("", record) for record in generate_records("reverse", 12, seed=1)]
+    encoder = TaskEncoder(open_task("reverse"), BYTES, 64)
+    assert loss == pytest.approx(likelihood(ReferenceEngine(open_checkpoint(base)), encoder, records).nats_per_token)
+
+
+def test_another_task_is_other_data(base: str, tmp_path: Path) -> None:
+    settings = config(base, reversals(tmp_path), task="reverse", max_steps=2)
+    fine_tune(settings, tmp_path / "run")
+    with pytest.raises(UsageError, match="was started on other data"):
+        fine_tune(replace(settings, task="number-words"), tmp_path / "run")
+
+
+def test_records_of_a_task_that_do_not_fit_are_named(base: str, tmp_path: Path) -> None:
+    data = lines(tmp_path / "a.jsonl", {"source": "a", "target": "b" * 99})
+    with pytest.raises(UsageError, match=r"a.jsonl:1: the target has 100 tokens with its end, and 63 fit"):
+        fine_tune(config(base, data, task="reverse", valid="0%"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

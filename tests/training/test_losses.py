@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from cutaway.data.batches import padded_batches
+from cutaway.data.examples import Example
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.training.losses import ChunkedCrossEntropy, CrossEntropy, Objective, SampledVocabulary
 from tests.tiny import random_ids, tiny_weights
@@ -39,6 +42,15 @@ def test_negative_targets_count_for_nothing(sampled: bool) -> None:
     torch.testing.assert_close(torch.autograd.grad(ours, (h, w)), torch.autograd.grad(expected, (h, w)))
 
 
+def test_label_smoothing_has_pytorchs_gradients_and_the_plain_loss() -> None:
+    h, w, targets = example()
+    ours = CrossEntropy(3, compiled=False, smoothing=0.1)(h, w, targets)
+    plain = F.cross_entropy(h @ w.T, targets, reduction="sum")
+    torch.testing.assert_close(ours, plain)
+    smoothed = F.cross_entropy(h @ w.T, targets, reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(torch.autograd.grad(ours, (h, w)), torch.autograd.grad(smoothed, (h, w)))
+
+
 def test_without_gradients_none_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     h, w, targets = example()
     monkeypatch.delattr(ChunkedCrossEntropy, "forward")
@@ -59,6 +71,29 @@ def test_the_objective_is_over_learned_targets_only(n_learned: int) -> None:
     torch.testing.assert_close(ours, expected)
     gradients = torch.autograd.grad(ours, list(model.parameters()), retain_graph=True)
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, list(model.parameters())), rtol=1e-4, atol=1e-5)
+
+
+def test_the_objective_of_padded_prefixes_is_that_of_each_row_alone() -> None:
+    weights = tiny_weights()
+    model = GPT2(weights.config)
+    model.load(weights)
+    objective = Objective(model, CrossEntropy(4, compiled=False))
+    rows = [random_ids(weights.config, length, length) for length in (4, 7, 9)]
+    prefixes = [3, 2, 0]
+    batch = padded_batches([_example(ids, n) for ids, n in zip(rows, prefixes, strict=True)], 100)[0]
+    assert batch.learned is not None
+    assert batch.n_prefix is not None
+    parts = (batch.inputs, batch.targets, batch.learned, batch.n_prefix)
+    together = objective(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+    alone = torch.zeros(())
+    for ids, n in zip(rows, prefixes, strict=True):
+        learned = torch.arange(1, len(ids))[None] >= max(1, n)
+        alone += objective(torch.tensor([ids[:-1]]), torch.tensor([ids[1:]]), learned, torch.tensor([n]))
+    torch.testing.assert_close(together, alone)
+
+
+def _example(ids: list[int], n_prefix: int) -> Example:
+    return Example(np.array(ids), np.arange(len(ids)) >= max(1, n_prefix), n_prefix)
 
 
 def test_a_sample_of_everything_is_the_whole_vocabulary() -> None:

@@ -52,7 +52,7 @@ def test_weights_gradients_and_moments_are_what_pytorch_allocates(config: GPT2Co
     assert config.n_layer * block_params(config) == sum(p.numel() for p in model.h.parameters())
 
 
-def fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _: float) -> torch.Tensor:
+def fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: object) -> torch.Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 

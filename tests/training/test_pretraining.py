@@ -16,8 +16,9 @@ from cutaway.config import GPT2Config
 from cutaway.errors import CutawayError, RunError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
+from cutaway.training.corpus import WindowCorpus
 from cutaway.training.loop import Event, Outcome
-from cutaway.training.pretraining import Corpus, train
+from cutaway.training.pretraining import train
 from cutaway.training.trainer import Trainer
 from tests.data.corpora import write_corpus
 from tests.random_weights import random_weights
@@ -128,7 +129,7 @@ def test_a_model_with_another_tokenizer_than_the_data_is_refused(tmp_path: Path,
 
 
 def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, str]) -> None:
-    corpus = Corpus.open(replace(CONFIG, data=corpora))
+    corpus = WindowCorpus.open(replace(CONFIG, data=corpora))
     assert corpus.weights == [260.0, 155.0]
     assert len(corpus.validation(100)) == 1  # the books have no text to validate on
     assert corpus.frequent(50257, 3).tolist() == [50256, 100, 101]

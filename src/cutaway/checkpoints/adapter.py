@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.checkpoints.checkpoint import Checkpoint
+from cutaway.checkpoints.checkpoint import Checkpoint, read_task
+from cutaway.checkpoints.directory import TASK
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import TensorFile, write_tensors
 from cutaway.checkpoints.weights import Weights
@@ -29,7 +30,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TARGETS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # the matrices of a block
 
 _TENSOR = re.compile(r"base_model\.model\.transformer\.(h\.[0-9]+\.(?:attn|mlp)\.c_[a-z]+)\.lora_([AB])\.weight")
-_OURS = re.compile(r"adapter_(config\.json|model\.safetensors)")
+_OURS = re.compile(r"adapter_(config\.json|model\.safetensors)|task\.toml")
 
 # Keys of adapter_config.json that change nothing here; any other must be null, false, empty, or have its plain value.
 _FREE = {
@@ -131,6 +132,7 @@ class AdaptedCheckpoint(Checkpoint):
         self.special_tokens = base.special_tokens
         self.tokenizer_class = base.tokenizer_class
         self.left_out = base.left_out
+        self.directory = path
         self.n_bytes = base.n_bytes + (path / ADAPTER_WEIGHTS).stat().st_size
         self._merged = MergedWeights(base, adapter)
 
@@ -143,6 +145,9 @@ class AdaptedCheckpoint(Checkpoint):
 
     def stored(self, name: str) -> StoredTensor:
         return self._merged.stored(name)
+
+    def task(self) -> str | None:
+        return read_task(self.directory) or self.base.task()
 
 
 def is_adapter(directory: Path) -> bool:
@@ -176,8 +181,10 @@ def _is_named(target: str, name: str) -> bool:
     return target == name or target.endswith(f".{name}")
 
 
-def save_adapter(directory: Path, adapter: Adapter) -> None:
+def save_adapter(directory: Path, adapter: Adapter, task: str | None = None) -> None:
     """Write an adapter directory; one that is there is replaced whole. Raises CheckpointError.
+
+    `task` is the text of `task.toml`, if the adapter has learned a task.
 
     >>> from tempfile import TemporaryDirectory
     >>> pair = Pair(np.ones((1, 2), np.float32), np.ones((6, 1), np.float32))
@@ -199,6 +206,8 @@ def save_adapter(directory: Path, adapter: Adapter) -> None:
             write_tensors(staging / ADAPTER_WEIGHTS, kinds, arrays.items())
             document = json.dumps(_config_json(adapter), indent=2)
             (staging / ADAPTER_CONFIG).write_text(document + "\n", encoding="utf-8")
+            if task is not None:
+                (staging / TASK).write_text(task, encoding="utf-8")
     except OSError as error:
         raise_checkpoint_error(target, f"cannot be saved: {error.strerror}")
 

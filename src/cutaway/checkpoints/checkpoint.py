@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cutaway.checkpoints.config_json import read_config
-from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, find_tensors, open_files
+from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, TASK, find_tensors, open_files
 from cutaway.checkpoints.metadata import Metadata
 from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.safetensors import FLOAT_CODES
@@ -14,7 +14,7 @@ from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import TokenizerFiles
 from cutaway.tokenizer.kinds import find_kind
 from cutaway.tokenizer.reading import FileTokenizer, read_tokenizer
-from cutaway.untrusted import quote_name, raise_checkpoint_error, read_object
+from cutaway.untrusted import quote_name, raise_checkpoint_error, read_bytes, read_object
 
 
 class Checkpoint:
@@ -103,6 +103,16 @@ class Checkpoint:
         """
         return tokenizer_files_beside(self.path, self.config.n_vocab, self.tokenizer_class)
 
+    def task(self) -> str | None:
+        """Read the text of `task.toml`, if there is one. Raises CheckpointError if it cannot be read.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.checkpoints.sources import BUILTIN
+        >>> print(open_checkpoint(BUILTIN).task())
+        None
+        """
+        return read_task(self.path)
+
     def metadata(self, tokenizer_error: str = "") -> Metadata:
         """Read what is beside the weights; with the reason why the tokenizer cannot be read, its files too.
 
@@ -114,7 +124,22 @@ class Checkpoint:
         path = self.path / GENERATION_CONFIG
         generation_config = read_object(path) if path.exists() else {}
         files = TokenizerFiles.read(self.path) if tokenizer_error else None
-        return Metadata(self.special_tokens, generation_config, tokenizer_error, files)
+        return Metadata(self.special_tokens, generation_config, tokenizer_error, files, self.task())
+
+
+def read_task(directory: Path) -> str | None:
+    """Read the text of `task.toml` in a directory; None if there is none. Raises CheckpointError if it is not UTF-8.
+
+    >>> print(read_task(Path("nowhere")))
+    None
+    """
+    path = directory / TASK
+    if not path.exists():
+        return None
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise_checkpoint_error(path, f"not UTF-8 at byte {error.start}")
 
 
 def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> FileTokenizer | None:

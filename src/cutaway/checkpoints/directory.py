@@ -21,6 +21,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 GENERATION_CONFIG = "generation_config.json"
+TASK = "task.toml"
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
 # Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
 MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")

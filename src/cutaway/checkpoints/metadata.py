@@ -10,11 +10,13 @@ from cutaway.tokenizer.files import TokenizerFiles
 class Metadata:
     """All that a checkpoint says beside its weights and its tokenizer, kept so that it is saved with them again.
 
-    `special_tokens` are the ids in `config.json`, `generation_config` is `generation_config.json`, both as written. A
-    tokenizer that cannot be read has a reason, `tokenizer_error`, and its files. Token ids work without it.
+    `special_tokens` are the ids in `config.json`, `generation_config` is `generation_config.json`, `task` the text of
+    `task.toml`, all as written. A tokenizer that cannot be read has a reason, `tokenizer_error`, and its files. Token
+    ids work without it.
     """
 
     special_tokens: Mapping[str, object] = field(default_factory=dict)
     generation_config: Mapping[str, object] = field(default_factory=dict)
     tokenizer_error: str = ""
     tokenizer_files: TokenizerFiles | None = None
+    task: str | None = None

@@ -17,12 +17,14 @@ from cutaway.errors import UsageError, guarded
 
 COMMANDS = {
     "generate": "continue a text",
+    "translate": "translate sentences, line by line",
     "next": "show the most likely next tokens",
     "figure": "draw a figure of the article from the model",
     "explore": "look inside the model, in a browser",
     "params": "count the parameters, beside the article's table",
     "tokenizer": "turn text into token ids and back, or explain how",
     "data": "prepare text to train on, and show what a model reads of it",
+    "task": "list the tasks to train on, and check how they read a file",
     "models": "list the models there are",
     "convert": "write a checkpoint in another precision or layout",
     "train": "train a model from scratch, or draw the curves of runs",

@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from cutaway.errors import INTERRUPTED, CutawayError, UsageError, guarded
 if TYPE_CHECKING:
     from cutaway.data.records import Record
     from cutaway.evaluation.corpus import DataFile
-    from cutaway.evaluation.tasks import Result, Task
+    from cutaway.evaluation.paper_tasks import PaperTask, Result
     from cutaway.model import Model
 
 PAPER = "paper"
@@ -29,7 +29,8 @@ examples:
   cutaway eval book.txt articles.jsonl.xz
   cutaway eval --text "A robot must obey the orders given it" --json
   cutaway eval wikitext-2 wiki.test.tokens --model gpt2
-  cutaway eval paper --data sets/ --model gpt2"""
+  cutaway eval paper --data sets/ --model gpt2
+  cutaway eval --task translation test.jsonl --model run/model"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,6 +52,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="ID",
         help="token ids, of which the first is not scored",
     )
+    task = parser.add_argument_group("task", "for a model that has learned a task")
+    task.add_argument("--task", metavar="NAME", help="evaluate a task on a FILE of JSON Lines of its fields")
+    task.add_argument("--train", type=Path, metavar="FILE", help="records for the floor of the nearest source")
+    task.add_argument("--beams", type=int, metavar="N", help="beams of the search, 1: greedy; default: the task's")
+    task.add_argument("--limit", type=int, metavar="N", help="only the first records")
+    task.add_argument("--seed", type=int, default=1, metavar="N", help="of samples and controls; default: %(default)s")
     parser.add_argument("--data", type=Path, metavar="DIR", help="for paper: the folder with the tasks' files")
     windows = parser.add_argument_group("windows", "for a text that is longer than the context")
     pace = windows.add_mutually_exclusive_group()
@@ -66,9 +73,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Evaluate what the arguments name."""
-    from cutaway.evaluation.tasks import TASKS
+    from cutaway.evaluation.paper_tasks import TASKS
 
     first = options.what[0] if options.what else ""
+    if options.task is not None:
+        _run_learned_task(options)
+        return
     if options.data is not None and first != PAPER:
         raise UsageError("--data goes with paper, as in: cutaway eval paper --data DIR")
     if first == PAPER:
@@ -84,7 +94,7 @@ def _check_name(first: str) -> None:
     """Raise UsageError for a word that is almost a task's name, and not a file."""
     from difflib import get_close_matches
 
-    from cutaway.evaluation.tasks import TASKS
+    from cutaway.evaluation.paper_tasks import TASKS
 
     is_name = not Path(first).suffix and not Path(first).exists()
     near = get_close_matches(first, [*TASKS, PAPER], n=1)
@@ -106,7 +116,7 @@ def _run_documents(options: Namespace) -> None:
         _print(evaluation_lines(evaluation, files))
 
 
-def _run_task(options: Namespace, task: "Task") -> None:
+def _run_task(options: Namespace, task: "PaperTask") -> None:
     from cutaway.cli.scores import published_document, task_document, task_lines
 
     if len(options.what) != 2 or options.text is not None or options.ids is not None:
@@ -120,10 +130,41 @@ def _run_task(options: Namespace, task: "Task") -> None:
         _print(task_lines(task.name, file, result, model.config.n_ctx))
 
 
+def _run_learned_task(options: Namespace) -> None:
+    from cutaway.cli.scores import learned_task_document, learned_task_lines
+    from cutaway.evaluation.corpus import data_file
+    from cutaway.evaluation.task_evaluation import evaluate_task
+    from cutaway.generation.beam import BeamConfig
+    from cutaway.tasks import open_task
+    from cutaway.tasks.records import read_task_records
+
+    if len(options.what) != 1 or options.text is not None or options.ids is not None:
+        raise UsageError("--task takes one FILE, as in: cutaway eval --task translation test.jsonl")
+    task = open_task(options.task)
+    path = Path(options.what[0])
+    records = read_task_records(path, task)[: options.limit]
+    train = read_task_records(options.train, task) if options.train else []
+    model = load_model(options)
+    own = model.task
+    encoder = model.encoder(own if own is not None and own.name == task.name else task)
+    decoding = encoder.task.decoding
+    if options.beams is not None:
+        decoding = replace(decoding, beams=BeamConfig(options.beams).beams, temperature=0.0)
+    with ProgressLine("examples", task.name) as progress:
+        found = evaluate_task(
+            model.engine, encoder, records, train=train, decoding=decoding, seed=options.seed, progress=progress
+        )
+    file = data_file(str(path), path.read_bytes())
+    if options.json:
+        write_json({**describe(model), **learned_task_document(task, found, file, decoding, options.seed)})
+    else:
+        _print(learned_task_lines(task, found, file, decoding, options.seed))
+
+
 def _run_paper(options: Namespace) -> None:
     from cutaway.cli.scores import paper_document, paper_lines
     from cutaway.evaluation.paper import COLUMNS
-    from cutaway.evaluation.tasks import TASKS
+    from cutaway.evaluation.paper_tasks import TASKS
 
     if len(options.what) > 1 or options.text is not None or options.ids is not None:
         raise UsageError("paper takes no files: put them into a folder, and give it as --data DIR")
@@ -152,12 +193,12 @@ class _Outcomes:
     code: int = 0
 
 
-def _evaluate_tasks(model: "Model", tasks: "Sequence[Task]", directory: Path, stride: int | None) -> _Outcomes:
+def _evaluate_tasks(model: "Model", tasks: "Sequence[PaperTask]", directory: Path, stride: int | None) -> _Outcomes:
     """Evaluate the tasks whose files are in a folder. An error ends its task alone, and Ctrl-C the rest of them."""
     outcomes = _Outcomes()
     for task in tasks:
 
-        def evaluate(task: "Task" = task) -> None:
+        def evaluate(task: "PaperTask" = task) -> None:
             path = task.find(directory)
             if path is not None:
                 outcomes.results[task.name] = _evaluate_task(model, task, path, stride if task.takes_stride else None)
@@ -180,7 +221,7 @@ def _exit_with(code: int, message: str) -> CutawayError:
     return error
 
 
-def _evaluate_task(model: "Model", task: "Task", path: Path, stride: int | None) -> "tuple[DataFile, Result]":
+def _evaluate_task(model: "Model", task: "PaperTask", path: Path, stride: int | None) -> "tuple[DataFile, Result]":
     with ProgressLine("bytes" if task.takes_stride else "examples", task.name) as progress:
         return task.evaluate(model, path, stride, progress)
 

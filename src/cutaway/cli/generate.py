@@ -35,6 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     add_prompt(parser)
     parser.add_argument("--interactive", action="store_true", help="prompt for one text after the other")
+    parser.add_argument(
+        "--task", metavar="NAME", help="write targets of a task; the prompt is JSON Lines of its fields"
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--stream", action="store_true", help="flush each chunk into a pipe too")
     add_json(output)
@@ -73,7 +76,11 @@ def read_overrides(options: Namespace) -> dict[str, object]:
 def run(options: Namespace) -> None:
     """Generate once, or run the interactive loop."""
     overrides = read_overrides(options)
-    if options.interactive:
+    if options.task is not None:
+        from cutaway.cli.targets import print_targets
+
+        print_targets(options, overrides)
+    elif options.interactive:
         _converse(options, overrides)
     else:
         _generate(options, overrides)

@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from cutaway.cli.terminal import safe
+from cutaway.cli.terminal import MAX_COLUMNS, safe
 from cutaway.config import PUBLISHED
+from cutaway.evaluation.bleu import SIGNATURE
 from cutaway.evaluation.corpus import DataFile
 from cutaway.evaluation.evaluate import Evaluation
 from cutaway.evaluation.paper import COLUMNS, Column
-from cutaway.evaluation.tasks import TASKS, Metric, Result
+from cutaway.evaluation.paper_tasks import TASKS, Metric, Result
+from cutaway.evaluation.task_evaluation import MODEL, TaskEvaluation
+from cutaway.layout import table
+from cutaway.tasks.task import Decoding, Task
 
 Results = Mapping[str, tuple[DataFile, Result]]
 """Results by the name of their task, each with the file that was scored."""
@@ -201,3 +205,71 @@ def _published_line(column: Column) -> str:
 
 def _row(title: str, cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([f"{title:16}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
+
+
+SHOWN = 5  # examples under a task's scores
+
+
+def learned_task_document(
+    task: Task, found: Sequence[TaskEvaluation], file: DataFile, decoding: Decoding, seed: int
+) -> dict[str, object]:
+    """Return what a model that has learned a task scores on it, for JSON."""
+    return {
+        "task": task.name,
+        "file": asdict(file),
+        "decoding": asdict(decoding),
+        "seed": seed,
+        "signature": SIGNATURE if "bleu" in task.metrics else None,
+        "results": [
+            {
+                "choices": each.choices,
+                "examples": len(each.records),
+                "scores": {
+                    name: {metric: {"value": value, "standard_error": error} for metric, (value, error) in row.items()}
+                    for name, row in each.scores.items()
+                },
+                "likelihood": {
+                    name: {**asdict(nll), "nats_per_token": nll.nats_per_token, "bits_per_byte": nll.bits_per_byte}
+                    for name, nll in each.likelihoods.items()
+                },
+                "outputs": [output.text for output in each.outputs],
+            }
+            for each in found
+        ],
+    }
+
+
+def learned_task_lines(
+    task: Task, found: Sequence[TaskEvaluation], file: DataFile, decoding: Decoding, seed: int
+) -> list[str]:
+    """Return what a model that has learned a task scores on it, to be read: scores, floors, control, examples."""
+    lines: list[str] = []
+    for each in found:
+        named = " to ".join(each.choices.values())
+        lines += [f"{task.name}{f', {named}' if named else ''}: {_count(len(each.records), 'examples')}", ""]
+        metrics = list(each.scores[MODEL])
+        rows = [["", *metrics, "nats per token", "bits per byte"]]
+        for name, row in each.scores.items():
+            nll = each.likelihoods.get(name)
+            bits = "" if nll is None or nll.bits_per_byte is None else f"{nll.bits_per_byte:.4f}"
+            nats = "" if nll is None else f"{nll.nats_per_token:.4f}"
+            rows.append([name, *(_with_error(*row[metric], 2) for metric in metrics), nats, bits])
+        lines += [*table(rows, "<" + ">" * (len(metrics) + 2)), ""]
+        for record, output in zip(each.records[:SHOWN], each.outputs, strict=False):
+            end = "" if output.is_finished else " (did not end)"
+            source = record.fields[task.truncation.field]
+            lines += [
+                f"  source     {_one_line(source)}",
+                f"  reference  {_one_line(record.fields[task.target])}",
+                f"  model      {_one_line(output.text)}{end}",
+                "",
+            ]
+    search = f"beams {decoding.beams}, alpha {decoding.alpha:g}"
+    how = f"temperature {decoding.temperature:g}" if decoding.temperature else search
+    signature = f"; BLEU {SIGNATURE}" if "bleu" in task.metrics else ""
+    return [*lines, f"{how}; seed {seed}{signature}", _hash_line(file)]
+
+
+def _one_line(text: str) -> str:
+    shown = " ".join(safe(text).split())
+    return shown if len(shown) <= MAX_COLUMNS else f"{shown[: MAX_COLUMNS - 1]}…"

@@ -53,6 +53,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     trainer.add_argument(
         "--vocab-size", type=int, required=True, metavar="N", help="tokens: bytes, merges, and one more"
     )
+    trainer.add_argument(
+        "--control", nargs="+", default=[], metavar="TOKEN", help="further control tokens, such as '<|en|>'"
+    )
     trainer.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to write")
     trainer.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
 
@@ -114,7 +117,7 @@ def train(options: Namespace) -> None:
 
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise UsageError(f"{options.out}: is not an empty directory; choose another --out")
-    vocabulary = train_vocabulary(read_texts(options.files, options.field), options.vocab_size)
+    vocabulary = train_vocabulary(read_texts(options.files, options.field), options.vocab_size, options.control)
     write_trained(vocabulary, options.out)
     longest = sorted(map(from_symbols, vocabulary.ids), key=len)[-5:]
     if options.json:

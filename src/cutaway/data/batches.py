@@ -23,16 +23,22 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and targets, (B, T) each; `learned`, (B, T), is True for targets that count in the loss (None: all)."""
+    """Inputs and targets, (B, T) each; `learned`, (B, T), is True for targets that count in the loss (None: all).
+
+    The first `n_prefix`, (B,), inputs of a row see each other (None: attention is causal).
+    """
 
     inputs: Ids
     targets: Ids
     learned: Mask | None
+    n_prefix: Ids | None = None
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Return some of the rows."""
         rows = slice(start, stop)
-        return Batch(self.inputs[rows], self.targets[rows], None if self.learned is None else self.learned[rows])
+        learned = None if self.learned is None else self.learned[rows]
+        n_prefix = None if self.n_prefix is None else self.n_prefix[rows]
+        return Batch(self.inputs[rows], self.targets[rows], learned, n_prefix)
 
 
 class BatchSource(Protocol):
@@ -167,13 +173,19 @@ class _WindowReader:
 
 
 class TrainingExample(Protocol):
-    """Token ids of one example, and for each True if it counts as a target (the first never is one)."""
+    """Token ids of one example, and for each True if it counts as a target (the first never is one).
+
+    The first `n_prefix` tokens see each other.
+    """
 
     @property
     def ids(self) -> Sequence[int] | NDArray[np.integer]: ...
 
     @property
     def learned(self) -> Sequence[bool] | NDArray[np.bool_]: ...
+
+    @property
+    def n_prefix(self) -> int: ...
 
 
 class Rows:
@@ -212,6 +224,75 @@ class Rows:
         return self.examples[int(self._epoch[1][index])]
 
 
+class LengthBuckets:
+    """Examples of like length together, padded to the longest of the batch: at most n_rows * n_ctx tokens in each.
+
+    Every epoch examples of one length are shuffled, and so are the batches.
+
+    >>> from cutaway.data.examples import Example
+    >>> examples = [Example(np.arange(n), np.arange(n) > 0) for n in (9, 3, 3, 9, 3)]
+    >>> source = LengthBuckets(examples, seed=1, pad=0)
+    >>> sorted(source.batch(k, n_rows=2, n_ctx=8).inputs.shape for k in range(2))
+    [(2, 8), (3, 2)]
+    """
+
+    def __init__(self, examples: Sequence[TrainingExample], seed: int, pad: int) -> None:
+        if not examples:
+            raise UsageError("no examples to train on")
+        self.examples = examples
+        self.seed = check_int("seed", seed, 0)
+        self.pad = pad
+        self._lengths = np.array([len(example.ids) - 1 for example in examples])  # of their inputs
+        self._cuts: tuple[int, NDArray[np.int64]] | None = None
+        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Number of tokens of all examples, padding aside."""
+        return int(self._lengths.sum()) + len(self.examples)
+
+    def batches_per_epoch(self, n_tokens: int) -> int:
+        """Return the number of batches of at most so many tokens in a pass over the examples."""
+        return len(self._starts(n_tokens)) - 1
+
+    def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
+        """Return batch k. Raises UsageError for an example of less than two tokens, or more than n_ctx + 1."""
+        check_int("the number of a batch", k, 0)
+        if self._lengths.max() > n_ctx or self._lengths.min() < 1:
+            raise UsageError(f"an example must have from 2 to {n_ctx + 1} tokens, not {self._lengths.max() + 1}")
+        starts = self._starts(n_rows * n_ctx)
+        epoch, index = divmod(k, len(starts) - 1)
+        order, batches = self._shuffled(epoch, len(starts) - 1)
+        number = int(batches[index])
+        chosen = order[starts[number] : starts[number + 1]]
+        return _padded([self.examples[int(example)] for example in chosen], self.pad)
+
+    def _starts(self, n_tokens: int) -> NDArray[np.int64]:
+        """Return where the batches start among the examples in order of length, and the end of the last (cached)."""
+        if self._cuts is None or self._cuts[0] != n_tokens:
+            self._cuts = (n_tokens, np.array(_cut_by_tokens(np.sort(self._lengths), n_tokens)))
+        return self._cuts[1]
+
+    def _shuffled(self, epoch: int, n_batches: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return an epoch's order of examples, by length, and its order of batches (cached)."""
+        if self._epoch is None or self._epoch[0] != epoch or len(self._epoch[2]) != n_batches:
+            rng = np.random.default_rng([self.seed, epoch])
+            order = rng.permutation(len(self.examples))
+            order = order[np.argsort(self._lengths[order], kind="stable")]
+            self._epoch = (epoch, order, rng.permutation(n_batches))
+        return self._epoch[1:]
+
+
+def _cut_by_tokens(lengths: NDArray[np.int64], n_tokens: int) -> list[int]:
+    """Cut ascending lengths so that in each part the number of them times the longest is at most n_tokens."""
+    starts = [0]
+    while starts[-1] < len(lengths):
+        part = lengths[starts[-1] :][: n_tokens // int(lengths[starts[-1]])]
+        sizes = part * np.arange(1, len(part) + 1)
+        starts.append(starts[-1] + max(1, int(np.searchsorted(sizes, n_tokens, side="right"))))
+    return starts
+
+
 def _padded(examples: Sequence[TrainingExample], pad: int) -> Batch:
     shape = (len(examples), max(len(example.ids) for example in examples))
     ids = np.full(shape, pad, np.int64)
@@ -219,7 +300,8 @@ def _padded(examples: Sequence[TrainingExample], pad: int) -> Batch:
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = example.ids
         learned[row, : len(example.ids)] = example.learned
-    return Batch(ids[:, :-1], ids[:, 1:], learned[:, 1:])
+    n_prefix = np.array([example.n_prefix for example in examples], np.int64)
+    return Batch(ids[:, :-1], ids[:, 1:], learned[:, 1:], n_prefix if n_prefix.any() else None)
 
 
 def padded_batches(examples: Sequence[TrainingExample], n_tokens: int) -> list[Batch]:

@@ -18,10 +18,14 @@ from cutaway.tokenizer.codec import Codec
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids (T,) and, for each, True if it is learned, given all those before it. The first never is."""
+    """Token ids (T,) and, for each, True if it is learned, given all those before it. The first never is.
+
+    The first `n_prefix` tokens see each other; with 0 attention is causal.
+    """
 
     ids: NDArray[np.int64]
     learned: NDArray[np.bool_]
+    n_prefix: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from cutaway.data.json_lines import parse_json_line
 from cutaway.data.sources import LINES, PARQUET, Tap, decode_text, is_plain_text, kind_of, open_bytes, parquet_rows
@@ -227,7 +228,20 @@ def cut_blocks(text: str) -> list[str]:
     return blocks
 
 
-def split_records(records: Sequence[Record], share: float) -> tuple[list[Record], list[Record]]:
+class Digested(Protocol):
+    """A record by the place where it stands and the SHA-256 of what it holds."""
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def digest(self) -> bytes: ...
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Digested)
+
+
+def split_records(records: Sequence[AnyRecord], share: float) -> tuple[list[AnyRecord], list[AnyRecord]]:
     """Split records into those to train on and those to validate on, `share` of them but at least one of each.
 
     The order of the hashes of their texts decides: it is the same every time, independent of the order of lines, and
@@ -252,7 +266,7 @@ def split_records(records: Sequence[Record], share: float) -> tuple[list[Record]
     return train, valid
 
 
-def take_share(records: Sequence[Record], share: float) -> list[Record]:
+def take_share(records: Sequence[AnyRecord], share: float) -> list[AnyRecord]:
     """Return a share of distinct records, at least one, in their order: a smaller share is part of a larger one.
 
     >>> records = [Record(f"numbers.jsonl:{n}", (Turn("", str(n)),)) for n in range(100)]

@@ -55,14 +55,17 @@ class Engine(Protocol):
         *,
         rows: Sequence[int] | None = None,
         exact: bool = False,
+        n_prefix: Sequence[int] | None = None,
     ) -> FloatArray:
         """Read `sequences[i]` after the tokens in row `rows[i]` of the cache; return the logits of the next tokens.
 
         `rows` are all rows of the cache in their order unless given; the others stay as they are. Returns (sequences,
         n_vocab) logits after the last token of each sequence, or with "all" the logits after every token, the sequences
         one under the other: (sum of lengths, n_vocab). The cache, where given, is extended in place. `exact` asks for
-        float32 activations where the engine would quantise or round them. Raises UsageError for an empty sequence, an
-        id outside the vocabulary, an invalid row, or a row that would become longer than `config.n_ctx`.
+        float32 activations where the engine would quantise or round them. The first `n_prefix[i]` tokens of sequence i
+        see each other (prefix attention); every other token sees itself and what came before. Raises UsageError for an
+        empty sequence, an id outside the vocabulary, an invalid row, a row that would become longer than
+        `config.n_ctx`, or a prefix that does not begin its row or is not all in this call.
         """
 
 
@@ -108,6 +111,31 @@ def check_rows(rows: Sequence[int] | None, count: int) -> list[int]:
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"rows must differ from each other, not {show(list(rows))}")
     return chosen
+
+
+def check_prefixes(
+    n_prefix: Sequence[int] | None, sequences: Sequence[Sequence[int]], lengths: Sequence[int]
+) -> list[int]:
+    """Return the number of tokens at the beginning of each sequence that see each other; 0 is causal attention.
+
+    `lengths` are the tokens that the row of each sequence holds.
+
+    >>> check_prefixes(None, [[5, 6]], [0]), check_prefixes([2], [[5, 6]], [0])
+    ([0], [2])
+    >>> check_prefixes([2], [[5, 6]], [3])
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: the prefix of sequence 0 must begin its row, which holds 3 tokens already
+    """
+    if n_prefix is None:
+        return [0] * len(sequences)
+    counts = [int(count) for count in _whole_numbers("n_prefix", n_prefix)]
+    if len(counts) != len(sequences):
+        raise UsageError(f"n_prefix: {len(counts)} numbers for {len(sequences)} sequences")
+    for row, (count, ids, length) in enumerate(zip(counts, sequences, lengths, strict=True)):
+        check_int(f"the prefix of sequence {row}", count, 0, len(ids))
+        if count and length:
+            raise UsageError(f"the prefix of sequence {row} must begin its row, which holds {length} tokens already")
+    return counts
 
 
 def check_row(row: int, count: int) -> int:

@@ -12,7 +12,15 @@ import numpy as np
 from cutaway.checkpoints.weights import Weights
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import Cache, Logits, check_row, check_rows, check_sequences, check_truncate
+from cutaway.engines.protocol import (
+    Cache,
+    Logits,
+    check_prefixes,
+    check_row,
+    check_rows,
+    check_sequences,
+    check_truncate,
+)
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray, erfc, softmax
 
@@ -154,9 +162,10 @@ def block(
     x: FloatArray,
     past: KeysValues | None = None,
     hook: Hook = no_hook,
+    n_prefix: int = 0,
 ) -> tuple[FloatArray, KeysValues]:
     """Run one decoder block over x (T, d), with the cached keys and values of P earlier tokens; returns x and all keys
-    and values.
+    and values. The first `n_prefix` of all tokens see each other.
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> weights = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
@@ -169,7 +178,7 @@ def block(
     if past is not None:
         k = np.concatenate([past[0], k], axis=1)  # (H, S, dh)
         v = np.concatenate([past[1], v], axis=1)
-    z = attention(config, q, k, v, layer, hook)
+    z = attention(config, q, k, v, layer, hook, n_prefix)
     zcat = hook(f"zcat.{layer}", merge_heads(z))  # (T, d)
     attn_out = hook(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat))
     x = hook(f"resid.mid.{layer}", x + attn_out)
@@ -196,11 +205,18 @@ def project_qkv(
 
 
 def attention(
-    config: GPT2Config, q: FloatArray, k: FloatArray, v: FloatArray, layer: int, hook: Hook = no_hook
+    config: GPT2Config,
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    layer: int,
+    hook: Hook = no_hook,
+    n_prefix: int = 0,
 ) -> FloatArray:
     """Apply masked self-attention: q (H, T, dh) of the last T tokens, k and v (H, S, dh) of all S -> z (H, T, dh).
 
-    H may be some of the heads.
+    A token attends to itself and to earlier tokens, and to the first `n_prefix` tokens wherever it is. H may be some of
+    the heads.
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> q = k = np.zeros((1, 2, 2), np.float32)
@@ -211,8 +227,9 @@ def attention(
     scores_raw = hook(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
     scores = hook(f"scores.{layer}", scores_raw / np.float32(config.attention_divisor(layer)))
     n_new, n_all = scores.shape[1:]
-    causal = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token attends to itself and to earlier tokens
-    masked = hook(f"masked.{layer}", np.where(causal, scores, MASKED))
+    visible = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token itself and earlier ones
+    visible[:, :n_prefix] = True
+    masked = hook(f"masked.{layer}", np.where(visible, scores, MASKED))
     attn = hook(f"attn.{layer}", softmax(masked))
     return hook(f"z.{layer}", weighted_sum(attn, v))
 
@@ -341,23 +358,30 @@ class ReferenceEngine:
         *,
         rows: Sequence[int] | None = None,
         exact: bool = False,
+        n_prefix: Sequence[int] | None = None,
     ) -> FloatArray:
         cache = ReferenceCache([None] * len(sequences)) if cache is None else cache
         if not isinstance(cache, ReferenceCache):
             raise UsageError("a cache serves only the engine that made it")
         lengths = cache.lengths
         rows = check_rows(rows, len(lengths))
-        check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
+        past = [lengths[row] for row in rows]
+        check_sequences(self.config, sequences, past, logits)
+        prefixes = check_prefixes(n_prefix, sequences, past)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever reads the logits checks them
-            found = [self._forward_row(*pair, cache, logits) for pair in zip(sequences, rows, strict=True)]
+            each = zip(sequences, rows, prefixes, strict=True)
+            found = [self._forward_row(ids, row, cache, logits, count) for ids, row, count in each]
         return np.concatenate(found)
 
-    def _forward_row(self, ids: Sequence[int], row: int, cache: ReferenceCache, logits: Logits) -> FloatArray:
+    def _forward_row(
+        self, ids: Sequence[int], row: int, cache: ReferenceCache, logits: Logits, n_prefix: int
+    ) -> FloatArray:
         x = embed(self.weights, ids, cache.lengths[row])
         past = cache.rows[row]
         present = []
         for layer in range(self.config.n_layer):
-            x, keys_values = block(self.config, self.weights, layer, x, past[layer] if past else None)
+            before = past[layer] if past else None
+            x, keys_values = block(self.config, self.weights, layer, x, before, n_prefix=n_prefix)
             present.append(keys_values)
         cache.rows[row] = present
         return head(self.config, self.weights, x if logits == "all" else x[-1:])

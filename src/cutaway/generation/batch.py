@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine, check_finite
 from cutaway.errors import UsageError
 from cutaway.generation.config import GenerationConfig
@@ -38,11 +39,12 @@ class DecodingBatch:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, prompt_ids: Sequence[int], config: GenerationConfig, seed: int) -> int:
+    def add(self, prompt_ids: Sequence[int], config: GenerationConfig, seed: int, n_prefix: int = 0) -> int:
         """Add a row and return its id; ids count from 0. The next `step` reads its prompt.
 
-        Rows that are added between two steps with the same prompt read it once. Raises UsageError for an empty prompt,
-        and for one longer than the context unless `config.context_shift`, which keeps its end.
+        Rows that are added between two steps with the same prompt read it once. The first `n_prefix` tokens of the
+        prompt see each other. Raises UsageError for an empty prompt, for one longer than the context unless
+        `config.context_shift`, which keeps its end, and for that together with a prefix.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -59,8 +61,11 @@ class DecodingBatch:
                 f"the prompt is {len(prompt_ids)} tokens long, the context holds {n_ctx}; shorten it"
                 " or keep its end with --context-shift (context_shift=True)"
             )
+        check_int("n_prefix", n_prefix, 0, len(prompt_ids))
+        if n_prefix and config.context_shift:
+            raise UsageError("a prefix is read whole and stays: leave out --context-shift (context_shift=True)")
         row_id = self._next_id
-        self._rows[row_id] = _Row(prompt_ids, config, seed, self._codec, n_ctx)
+        self._rows[row_id] = _Row(prompt_ids, config, seed, self._codec, n_ctx, n_prefix)
         self._next_id += 1
         return row_id
 
@@ -119,17 +124,20 @@ class DecodingBatch:
     def _read(self) -> dict[int, FloatArray]:
         """Feed every row its unread tokens; return the logits (V,) of each row."""
         readers: dict[int, _Row] = {}
-        first_reader: dict[tuple[int, ...], int] = {}  # of each new prompt
+        first_reader: dict[tuple[int, tuple[int, ...]], int] = {}  # of each new prompt
         followers: dict[int, int] = {}  # rows with the same prompt as a reader
         for row_id, row in self._rows.items():
-            if row.slot < 0 and (leader := first_reader.setdefault(tuple(row.unread), row_id)) != row_id:
+            key = (row.n_prefix, tuple(row.unread))
+            if row.slot < 0 and (leader := first_reader.setdefault(key, row_id)) != row_id:
                 followers[row_id] = leader
             else:
                 readers[row_id] = row
+        prefixes = [row.n_prefix if row.slot < 0 else 0 for row in readers.values()]
         self._place([row for row in readers.values() if row.slot < 0])
         unread = [row.unread for row in readers.values()]
         slots = [row.slot for row in readers.values()]
-        logits = dict(zip(readers, self._engine.forward(unread, self._cache, rows=slots), strict=True))
+        found = self._engine.forward(unread, self._cache, rows=slots, n_prefix=prefixes)
+        logits = dict(zip(readers, found, strict=True))
         self._place([self._rows[row_id] for row_id in followers])
         for row_id, leader in followers.items():
             self._cache.copy_row(self._rows[leader].slot, self._rows[row_id].slot)
@@ -163,8 +171,15 @@ class _Row:
     """One sequence: its tokens, its generator and what it has not shown yet."""
 
     def __init__(
-        self, prompt_ids: list[int], config: GenerationConfig, seed: int, codec: Codec | None, n_ctx: int
+        self,
+        prompt_ids: list[int],
+        config: GenerationConfig,
+        seed: int,
+        codec: Codec | None,
+        n_ctx: int,
+        n_prefix: int,
     ) -> None:
+        self.n_prefix = n_prefix  # tokens of the prompt that see each other
         self.slot = -1  # row of the cache, once the prompt is read
         self.unread = prompt_ids[-n_ctx:]  # tokens that the model reads next
         self._ids = prompt_ids  # and the new tokens
@@ -220,10 +235,12 @@ def generate(
     prompts: Sequence[Sequence[int]],
     config: GenerationConfig,
     seeds: Sequence[int],
+    n_prefix: Sequence[int] | None = None,
 ) -> Iterator[tuple[int, Chunk]]:
     """Continue each prompt len(seeds) / len(prompts) times, as (sequence, chunk) in the order of generation.
 
-    Sequence i has seed i and prompt i // samples. Raises as `DecodingBatch.add` does, before the first chunk.
+    Sequence i has seed i and prompt i // samples. The first `n_prefix[j]` tokens of prompt j see each other. Raises as
+    `DecodingBatch.add` does, before the first chunk.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -234,5 +251,6 @@ def generate(
     """
     batch = DecodingBatch(engine, codec)
     for i, seed in enumerate(seeds):
-        batch.add(prompts[i * len(prompts) // len(seeds)], config, seed)
+        number = i * len(prompts) // len(seeds)
+        batch.add(prompts[number], config, seed, n_prefix[number] if n_prefix else 0)
     return batch.run()

@@ -45,14 +45,20 @@ class TrainingConfig:
     32
     """
 
-    data: tuple[str, ...] = _setting((), "directories that `cutaway data prepare` wrote", "data")
+    data: tuple[str, ...] = _setting(
+        (), "directories that `cutaway data prepare` wrote; JSON Lines with --task", "data"
+    )
     weights: tuple[float, ...] = _setting((), "share of each directory in a batch; default: by tokens", "data")
+    task: str = _setting("", "task to learn from examples: a name, or a .toml file", "data")
+    valid: str = _setting("", "with --task: JSON Lines of the examples to validate on", "data")
+    tokenizer: str = _setting("", "with --task: tokenizer, a directory or a model's; default: that of --init", "data")
     init: str = _setting(SCRATCH, "initial weights: scratch, or a model's name or directory", "model")
     n_layer: int = _setting(8, "blocks", "model")
     n_head: int = _setting(4, "attention heads per block", "model")
     n_embd: int = _setting(256, "width of the residual stream", "model")
     n_ctx: int = _setting(512, "context length, in tokens", "model")
     dropout: float = _setting(0.0, "dropout probability", "model")
+    label_smoothing: float = _setting(0.0, "share of each target spread over the vocabulary")
     batch_size: int = _setting(32, "sequences per step")
     micro_batch_size: int | None = _setting(None, "sequences per forward pass; default: all of a step")
     max_steps: int | None = _setting(None, f"steps of the run; default: {DEFAULT_STEPS}, or what --max-time allows")
@@ -104,11 +110,25 @@ class TrainingConfig:
             raise UsageError("short_ctx and short_steps belong together: give both or neither")
         if self.short_ctx is not None and self.short_ctx > self.n_ctx:
             raise UsageError(f"short_ctx ({self.short_ctx}) must be at most n_ctx ({self.n_ctx})")
+        self._check_task()
         if self.weights and len(self.weights) != len(self.data):
             raise UsageError(
                 f"weights must be as many as the directories of data: they are {len(self.weights)} for {len(self.data)}"
             )
         GPT2Config(n_ctx=self.n_ctx, n_embd=self.n_embd, n_head=self.n_head, n_layer=self.n_layer)  # raises UsageError
+
+    def _check_task(self) -> None:
+        if self.label_smoothing and self.sampled_vocab:
+            raise UsageError("label_smoothing spreads targets over the whole vocabulary: leave out sampled_vocab")
+        if not self.task:
+            for name in ("valid", "tokenizer"):
+                if getattr(self, name):
+                    raise UsageError(f"{name} belongs to a task: give --task too, or leave it out")
+            return
+        if self.weights or self.short_steps or self.compile:
+            raise UsageError("a task's rows have many lengths: leave out weights, short_steps and compile")
+        if self.tokenizer and self.init != SCRATCH:
+            raise UsageError("init has a tokenizer of its own: leave out tokenizer")
 
     @property
     def micro_rows(self) -> int:
@@ -310,7 +330,7 @@ def _check_counts(config: TrainingConfig) -> None:
 def _check_shares(config: TrainingConfig) -> None:
     for name in ("lr", "matrix_lr", "hold", "min_lr", "average", "full_softmax", "weight_decay"):
         check_float(name, getattr(config, name), 0, 1)
-    for name in ("dropout", "beta1", "beta2"):
+    for name in ("dropout", "label_smoothing", "beta1", "beta2"):
         if not 0 <= check_float(name, getattr(config, name), 0, 1) < 1:
             raise UsageError(f"{name} must be below 1")
     check_float("grad_clip", config.grad_clip, 0, 1e9)

@@ -20,6 +20,7 @@ EVALUATIONS = 10  # of a run, unless told otherwise
 MOST_WARMUP = 100  # steps
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
+_FILES = ("valid", "task")  # which the trainer does not read itself
 
 
 def _setting(default: Any, meaning: str, group: str) -> Any:
@@ -43,6 +44,7 @@ class FineTuneConfig:
     data: str = _setting(
         "", "text file, or JSON Lines of texts, of prompts with completions, or of messages", "model and data"
     )
+    task: str = _setting("", "task to learn from JSON Lines of its fields: a name, or a .toml file", "model and data")
     valid: str = _setting("5%", "share of the examples to hold out for validation, or a file", "model and data")
     share: float = _setting(1.0, "share of the other examples to train on, 0 to 1", "model and data")
     from_scratch: bool = _setting(False, "train a model of the same shape from random weights", "model and data")
@@ -63,6 +65,7 @@ class FineTuneConfig:
     dropout: float = _as_in_training("dropout", 0.0)
     lr: float | None = _as_in_training("lr", None, "peak learning rate; default: by method")
     weight_decay: float = _as_in_training("weight_decay", 0.01)
+    label_smoothing: float = _as_in_training("label_smoothing", 0.0)
     grad_clip: float = _as_in_training("grad_clip", 1.0)
     warmup_steps: int | None = _as_in_training(
         "warmup_steps", None, "steps of linear learning rate warm-up; default: a tenth"
@@ -131,7 +134,8 @@ class FineTuneConfig:
         if n_ctx > shape.n_ctx:
             raise UsageError(f"n_ctx ({n_ctx}) must be at most the context of the model, {shape.n_ctx}")
         steps = max(1, math.ceil(self.epochs * steps_per_epoch)) if self.max_steps is None else self.max_steps
-        shared = {name: value for name, value in asdict(self).items() if name in _TRAINING and value is not None}
+        given = {name: value for name, value in asdict(self).items() if name not in _FILES and value is not None}
+        shared = {name: value for name, value in given.items() if name in _TRAINING}
         eval_every = max(1, steps // EVALUATIONS) if self.eval_every is None else self.eval_every
         warmup_steps = min(MOST_WARMUP, max(1, steps // 10)) if self.warmup_steps is None else self.warmup_steps
         return TrainingConfig(

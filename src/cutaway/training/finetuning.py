@@ -166,12 +166,12 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
         return {**found, "copy_rate": None, "samples": []}
     engine = PyTorchEngine.from_module(trainer.model.eval())
     prompts = [material.prompts[i % len(material.prompts)] for i in range(SAMPLES)]
-    ids = [codec.encode(prompt) or [codec.bos or 0] for prompt in prompts]
     seeds = range(SAMPLES)
-    completions = collect(generate(engine, codec, ids, SAMPLE, seeds), seeds, engine.name)
+    chunks = generate(engine, codec, [p.ids for p in prompts], SAMPLE, seeds, [p.n_prefix for p in prompts])
+    completions = collect(chunks, seeds, engine.name)
     rates = [rate for c in completions if (rate := copy_rate(c.ids, material.texts)) is not None]
     pairs = zip(prompts, completions, strict=True)
-    samples = [{"prompt": prompt, "text": c.text, "finish_reason": c.finish_reason} for prompt, c in pairs]
+    samples = [{"prompt": prompt.text, "text": c.text, "finish_reason": c.finish_reason} for prompt, c in pairs]
     return {**found, "copy_rate": float(np.mean(rates)) if rates else None, "samples": samples}
 
 
@@ -188,9 +188,9 @@ def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory | None) -> P
     if isinstance(trainer, LoRATuner) and not trainer.settings.merge:
         path = run.path / "model"
         remove_checkpoint(path)
-        save_adapter(path, trainer.adapter())
+        save_adapter(path, trainer.adapter(), trainer.task.toml if trainer.task else None)
         return path
     settings = generation_config_json(read_generation_config(base.path, base.config.n_vocab))
-    path = run.finish(trainer.weights(), trainer.codec, settings)
+    path = run.finish(trainer.weights(), trainer.codec, settings, trainer.task)
     remove_adapter(path)
     return path

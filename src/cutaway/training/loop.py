@@ -235,7 +235,7 @@ class _Loop:
         is_saved = False
         if self.run is not None and weights is not None:
             with self._tolerating(may_continue=not is_last):
-                self.run.save(trainer.steps, weights, arrays, trainer.state(), trainer.codec)
+                self.run.save(trainer.steps, weights, arrays, trainer.state(), trainer.codec, trainer.task)
                 is_saved = True
                 self.observer.event({"step": trainer.steps, "kind": "save"})
                 best = trainer.best[0] if trainer.best and trainer.config.keep_best else None
@@ -268,7 +268,7 @@ class _Loop:
         if self.run is None:
             self.trainer.give_weights()
             return None
-        return self.run.finish(self.trainer.weights(), self.trainer.codec)
+        return self.run.finish(self.trainer.weights(), self.trainer.codec, task=self.trainer.task)
 
     def _log(self, event: Event) -> None:
         """Log an event, and pass it to the observer, which may end the run in all processes."""

@@ -6,6 +6,7 @@ tokens at a time; and where even that is too slow, over a sample of the vocabula
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,9 +20,14 @@ ROWS = 128  # a masked batch has a multiple of so many rows
 Slope = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def cross_entropy_slope(logits: Tensor, offset: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy_slope(
+    logits: Tensor, offset: Tensor, targets: Tensor, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy in nats of logits (n, k) + offset (k,) for targets (n,), and its gradient with
     respect to the logits, (n, k) in their dtype. Rows with a negative target are ignored.
+
+    With label smoothing the gradient is that of the smoothed loss: a share `smoothing` of each target is spread evenly
+    over the vocabulary, where the offset is finite. The loss that is returned, and logged, is always without.
 
     >>> loss, slope = cross_entropy_slope(torch.zeros(2, 4), torch.zeros(4), torch.tensor([1, -1]))
     >>> round(loss.item(), 4), slope.tolist()
@@ -35,7 +41,11 @@ def cross_entropy_slope(logits: Tensor, offset: Tensor, targets: Tensor) -> tupl
     counts = (target >= 0).float()
     loss = ((largest + total.log() - x.gather(1, target.clamp(min=0))) * counts).sum()
     is_target = torch.arange(logits.shape[1], device=logits.device)[None, :] == target
-    return loss, ((exp / total - is_target.float()) * counts).to(logits.dtype)
+    wanted = is_target.float()
+    if smoothing:
+        there = offset.isfinite().float()
+        wanted = wanted * (1 - smoothing) + there * (smoothing / there.sum())
+    return loss, ((exp / total - wanted) * counts).to(logits.dtype)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -67,16 +77,17 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 class CrossEntropy:
     """The summed loss in nats of an output matrix `w` (V, d) after hidden states (n, d), `chunk` rows at a time.
 
-    Negative targets, of (n,), are ignored.
+    Negative targets, of (n,), are ignored. Label `smoothing` changes the gradient alone.
 
     >>> loss = CrossEntropy(compiled=False)(torch.zeros(2, 3), torch.ones(4, 3), torch.tensor([1, -1]))
     >>> round(loss.item(), 4)
     1.3863
     """
 
-    def __init__(self, chunk: int = 512, *, compiled: bool) -> None:
+    def __init__(self, chunk: int = 512, *, compiled: bool, smoothing: float = 0.0) -> None:
         self.chunk = chunk
-        self.slope = torch.compile(cross_entropy_slope, dynamic=False) if compiled else cross_entropy_slope
+        slope = torch.compile(cross_entropy_slope, dynamic=False) if compiled else cross_entropy_slope
+        self.slope = partial(slope, smoothing=smoothing)
 
     def __call__(self, h: Tensor, w: Tensor, targets: Tensor) -> Tensor:
         """Return the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""
@@ -125,10 +136,14 @@ class Objective(nn.Module):
         ids: Tensor,
         targets: Tensor,
         learned: Tensor | None = None,
+        n_prefix: Tensor | None = None,
         sample: "SampledVocabulary | None" = None,
     ) -> Tensor:
-        """Return the summed loss in nats of targets (B, T) after ids (B, T), of those that are `learned` if given."""
-        h = self.model.hidden(ids).flatten(0, 1)
+        """Return the summed loss in nats of targets (B, T) after ids (B, T), of those that are `learned` if given.
+
+        The first `n_prefix` (B,) ids of a row see each other.
+        """
+        h = self.model.hidden(ids, n_prefix=n_prefix).flatten(0, 1)
         targets = targets.flatten()
         if learned is not None:
             h, targets = _learned_rows(h, targets, learned.flatten())

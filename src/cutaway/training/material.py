@@ -1,7 +1,7 @@
 """Material of a fine-tuning run: everything that is read from its files, tokenized and split."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from cutaway.data.batches import BatchSource, Rows, Windows, padded_batches
 from cutaway.data.dataset import Split
 from cutaway.data.examples import ExampleSet, make_examples
-from cutaway.data.records import Record, Turn, read_records, split_records, take_share
+from cutaway.data.records import AnyRecord, Record, Turn, read_records, split_records, take_share
 from cutaway.data.sources import is_plain_text
 from cutaway.errors import UsageError
 from cutaway.layout import counted
+from cutaway.tasks import Task, TaskEncoder, open_task
+from cutaway.tasks.records import TaskRecord, read_task_records
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.finetune_config import FineTuneConfig
-from cutaway.training.trainer import Validation
+from cutaway.training.task_corpus import example_prompt
+from cutaway.training.trainer import SamplePrompt, Validation, text_prompt
 from cutaway.untrusted import quote_path
 
 SAMPLES = 3
@@ -34,11 +37,12 @@ class Material:
     source: BatchSource
     valid: ExampleSet | None
     texts: Sequence[NDArray[np.integer]]
-    prompts: Sequence[str]
+    prompts: Sequence[SamplePrompt]
     rows_per_epoch: float
     bytes_per_token: float
     digest: str
     summary: str
+    task: Task | None = None
 
     def validation(self, n_tokens: int) -> list[Validation]:
         """Return the held-out examples, if there are any, with at most `n_tokens` learned tokens."""
@@ -64,22 +68,11 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
     ...     open_material(FineTuneConfig(data=str(path), valid="50%"), Tokenizer.gpt2(), n_ctx=16).summary
     '6 tokens to learn in 1 example, 1 to validate on'
     """
+    if config.task:
+        return _open_task_material(config, codec, n_ctx)
     path = Path(config.data).expanduser()
     records = read_records(path)
-    share = config.valid_share
-    n_both = 0
-    if share is None:
-        train = records
-        held = read_records(Path(config.valid).expanduser())
-        n_both = _count_common(held, records)
-        if n_both == len(held):
-            raise UsageError(
-                f"{quote_path(Path(config.valid))}: every example in it is in {quote_path(path)} too: "
-                "validate on other examples, or hold out a share of these with --valid 5%"
-            )
-    else:
-        train, held = split_records(records, share)
-    train = take_share(train, config.share)
+    train, held, n_both = _divide(config, records, read_records)
     valid = make_examples(held, codec, n_ctx) if held else None
     digest = hashlib.sha256(b"".join(record.digest for record in (*train, *held))).hexdigest()
     is_text = is_plain_text(path)
@@ -87,17 +80,6 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
         train = join_neighbours(records, {record.digest for record in train})
     made = make_examples(train, codec, n_ctx)
     source, texts, rows = _source(train, made, codec, n_ctx, config.seed, is_text=is_text)
-    n_valid = 0 if valid is None else len(valid.examples)
-    examples = counted(len(made.examples), "example")
-    summary = f"{counted(made.n_learned, 'token')} to learn in {examples}, {n_valid:,} to validate on"
-    truncated = made.n_truncated + (0 if valid is None else valid.n_truncated)
-    literals = made.n_literals + (0 if valid is None else valid.n_literals)
-    if n_both:
-        summary += f"; {n_both:,} of those to validate on are to be trained on too"
-    if truncated:
-        summary += f"; {counted(truncated, 'prompt')} truncated on the left to fit"
-    if literals:
-        summary += f"; control tokens occur by name in the texts, {counted(literals, 'time')}, as plain text"
     prompts = [turn.prompt for record in (*held, *train) for turn in record.turns if turn.prompt][:SAMPLES]
     if config.sample_prompt is not None:
         prompts = [config.sample_prompt]
@@ -105,17 +87,73 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
         source,
         valid,
         texts,
-        [shorten(prompt, codec, n_ctx // 2) for prompt in prompts or [""]],
+        [text_prompt(shorten(prompt, codec, n_ctx // 2), codec) for prompt in prompts or [""]],
         rows,
         made.n_bytes / made.n_learned,
         digest,
-        summary,
+        _summary(made, valid, n_both, "left"),
     )
 
 
-def _count_common(held: Sequence[Record], records: Sequence[Record]) -> int:
+def _divide(
+    config: FineTuneConfig, records: list[AnyRecord], read: Callable[[Path], list[AnyRecord]]
+) -> tuple[list[AnyRecord], list[AnyRecord], int]:
+    """Return the records to train on and to validate on, and how many of these are among those.
+
+    Raises UsageError if all are.
+    """
+    share = config.valid_share
+    if share is not None:
+        train, held = split_records(records, share)
+        return take_share(train, config.share), held, 0
+    path = Path(config.valid).expanduser()
+    held = read(path)
     digests = {record.digest for record in records}
-    return sum(record.digest in digests for record in held)
+    n_both = sum(record.digest in digests for record in held)
+    if n_both == len(held):
+        raise UsageError(
+            f"{quote_path(Path(config.valid))}: every example in it is in {quote_path(Path(config.data).expanduser())} "
+            "too: validate on other examples, or hold out a share of these with --valid 5%"
+        )
+    return take_share(records, config.share), held, n_both
+
+
+def _open_task_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
+    """Read, split and encode the records of a task."""
+    task = open_task(config.task)
+    encoder = TaskEncoder(task, codec, n_ctx)
+
+    def read(path: Path) -> list[TaskRecord]:
+        return read_task_records(path, task)
+
+    train, held, n_both = _divide(config, read(Path(config.data).expanduser()), read)
+    made = encoder.encode_all(train)
+    valid = encoder.encode_all(held) if held else None
+    return Material(
+        Rows(made.examples, config.seed, pad=codec.eos or 0),
+        valid,
+        [example.ids for example in made.examples],
+        [example_prompt(example, codec) for example in (valid or made).examples[:SAMPLES]],
+        len(made.examples),
+        made.n_bytes / made.n_learned,
+        hashlib.sha256(b"".join([task.toml.encode(), *(record.digest for record in (*train, *held))])).hexdigest(),
+        _summary(made, valid, n_both, task.truncation.side),
+        task,
+    )
+
+
+def _summary(made: ExampleSet, valid: ExampleSet | None, n_both: int, side: str) -> str:
+    sets = [made] if valid is None else [made, valid]
+    n_valid = 0 if valid is None else len(valid.examples)
+    examples = counted(len(made.examples), "example")
+    summary = f"{counted(made.n_learned, 'token')} to learn in {examples}, {n_valid:,} to validate on"
+    if n_both:
+        summary += f"; {n_both:,} of those to validate on are to be trained on too"
+    if truncated := sum(each.n_truncated for each in sets):
+        summary += f"; {counted(truncated, 'prompt')} truncated on the {side} to fit"
+    if literals := sum(each.n_literals for each in sets):
+        summary += f"; control tokens occur by name in the texts, {counted(literals, 'time')}, as plain text"
+    return summary
 
 
 def shorten(prompt: str, codec: Codec, n_tokens: int) -> str:

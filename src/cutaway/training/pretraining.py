@@ -2,21 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
-from functools import partial
-from hashlib import sha256
+from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.config import GPT2Config
-from cutaway.data.batches import Windows, evaluation_windows
-from cutaway.data.dataset import Dataset, open_dataset
 from cutaway.errors import UsageError
 from cutaway.layout import counted
 from cutaway.training.config import SCRATCH, TrainingConfig, flag
+from cutaway.training.corpus import Corpus, WindowCorpus
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
 from cutaway.training.model import make_model, process_device
@@ -30,10 +26,9 @@ from cutaway.training.resumption import (
 )
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.schedule import Schedule
-from cutaway.training.trainer import Trainer, Validation
+from cutaway.training.task_corpus import TaskCorpus
+from cutaway.training.trainer import Trainer
 from cutaway.untrusted import quote_path
-
-COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
 
 # Settings that do not affect the computation, and those that affect its rounding only.
 REPORTS = frozenset(
@@ -58,67 +53,6 @@ SCHEDULE = frozenset(
         "full_softmax",
     }
 )
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The corpora of a run, opened, with their weights."""
-
-    datasets: Sequence[Dataset]
-    weights: Sequence[float]
-
-    @classmethod
-    def open(cls, config: TrainingConfig) -> "Corpus":
-        """Open the corpora of a configuration. Raises UsageError if one is missing, or their tokenizers differ."""
-        if not config.data:
-            raise UsageError("no data: give --data DIR, a directory that `cutaway data prepare` wrote")
-        datasets = [open_dataset(directory) for directory in config.data]
-        first = datasets[0]
-        for other in datasets[1:]:
-            if other.manifest.tokenizer.sha256 != first.manifest.tokenizer.sha256:
-                raise UsageError(
-                    f"{quote_path(other.directory)} and {quote_path(first.directory)} have different tokenizers: "
-                    "prepare them with the same one"
-                )
-        tokens = [float(dataset.split("train").n_tokens) for dataset in datasets]
-        return cls(datasets, config.weights or tokens)
-
-    def windows(self, seed: int) -> Windows:
-        """Return the batches of a run."""
-        return Windows([dataset.split("train") for dataset in self.datasets], self.weights, seed)
-
-    def hashes(self) -> list[str]:
-        """Return a SHA-256 for each corpus: of the hashes of its shards to train on."""
-        shards = [dataset.manifest.splits["train"].shards for dataset in self.datasets]
-        return [sha256(" ".join(f"{s.sha256}:{s.tokens}" for s in part).encode()).hexdigest() for part in shards]
-
-    def bytes_per_token(self) -> float | None:
-        """Return the mean size of a token in a batch; None if it is unknown."""
-        sizes = [dataset.split("train") for dataset in self.datasets]
-        shares = np.asarray(self.weights) / np.sum(self.weights)
-        mean = float(sum(share * split.n_bytes / split.n_tokens for share, split in zip(shares, sizes, strict=True)))
-        return mean or None
-
-    def validation(self, n_tokens: int) -> list[Validation]:
-        """Return the held-out text of each corpus that has some; the tokens are divided among them by weight."""
-        held = [(d, w) for d, w in zip(self.datasets, self.weights, strict=True) if "valid" in d.manifest.splits]
-        total = sum(weight for _, weight in held)
-        found = []
-        for dataset, weight in held:
-            split = dataset.split("valid")
-            share = max(1, int(n_tokens * weight / total))
-            windows = partial(evaluation_windows, split, n_tokens=share)
-            size = split.n_bytes / split.n_tokens if split.n_bytes else None
-            found.append(Validation(windows, size, weight / total))
-        return found
-
-    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
-        """Return the ids of the most frequent tokens of the mixture, (count,) at most."""
-        counts = np.zeros(n_vocab, np.float64)
-        for dataset, weight in zip(self.datasets, self.weights, strict=True):
-            part = dataset.split("train").token_counts(n_vocab, COUNTED_TOKENS)
-            counts += weight * part / part.sum()
-        return torch.from_numpy(np.argsort(-counts, kind="stable")[:count].copy())
 
 
 def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcome:
@@ -150,9 +84,9 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     world.check_rows(config.batch_size)
-    corpus = Corpus.open(config)
-    source = corpus.windows(config.seed)
     init = None if config.init == SCRATCH else open_source(config.init)
+    corpus = open_corpus(config, init, world)
+    source = corpus.source(config.seed)
     shape = model_config(config, corpus, init)
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
@@ -169,7 +103,9 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             model,
             source,
             validation=corpus.validation(config.eval_tokens),
-            codec=corpus.datasets[0].codec,
+            codec=corpus.codec,
+            task=corpus.task,
+            prompt=corpus.prompt(),
             frequent=corpus.frequent(shape.n_vocab, config.sampled_vocab // 2) if config.sampled_vocab else None,
             about={"corpora": corpus.hashes()},
             world=world,
@@ -177,6 +113,20 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
         resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, corpus.bytes_per_token())
         return run_to_end(trainer, run, observer)
+
+
+def open_corpus(config: TrainingConfig, init: Checkpoint | None, world: World) -> Corpus:
+    """Open what a run trains on: prepared text, or the examples of a task. Raises UsageError if it is invalid.
+
+    >>> open_corpus(TrainingConfig(), None, World())
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: no data: give --data DIR, a directory that `cutaway data prepare` wrote
+    """
+    if not config.task:
+        return WindowCorpus.open(config)
+    if world.size > 1:
+        raise UsageError("a task is trained in one process: its batches have different numbers of rows")
+    return TaskCorpus.open(config, init)
 
 
 def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None) -> GPT2Config:
@@ -192,11 +142,11 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
     ...     shards = f"{directory}/shards"
     ...     _ = prepare([text], shards)
     ...     config = TrainingConfig(data=(shards,), n_layer=2)
-    ...     shape = model_config(config, Corpus.open(config), init=None)
+    ...     shape = model_config(config, WindowCorpus.open(config), init=None)
     >>> shape.n_layer, shape.n_vocab
     (2, 50257)
     """
-    n_vocab = corpus.datasets[0].codec.n_vocab
+    n_vocab = corpus.codec.n_vocab
     if init is None:
         return GPT2Config(n_vocab, config.n_ctx, config.n_embd, config.n_head, config.n_layer)
     shape = init.config
@@ -205,7 +155,7 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
             f"{config.init}, the --init model, has {counted(shape.n_vocab, 'token')}, and the data {n_vocab:,}: "
             f"prepare it with --tokenizer {config.init}"
         )
-    _check_tokenizer(config, corpus.datasets[0], init)
+    _check_tokenizer(config, corpus, init)
     for name in ("n_layer", "n_head", "n_embd"):
         own = getattr(shape, name)
         if getattr(config, name) != own:
@@ -215,12 +165,12 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
     return shape
 
 
-def _check_tokenizer(config: TrainingConfig, data: Dataset, init: Checkpoint) -> None:
+def _check_tokenizer(config: TrainingConfig, corpus: Corpus, init: Checkpoint) -> None:
     """Raise UsageError if a checkpoint to start from has another tokenizer than the data."""
     tokenizer = init.tokenizer()
-    if tokenizer is not None and not tokenizer.encodes_like(data.codec):
+    if tokenizer is not None and not tokenizer.encodes_like(corpus.codec):
         raise UsageError(
-            f"{quote_path(data.directory)} and {config.init} have different tokenizers: "
+            f"{quote_path(Path(config.data[0]))} and {config.init} have different tokenizers: "
             f"prepare the data with --tokenizer {config.init}"
         )
 
@@ -232,6 +182,7 @@ def check_resumable(
     have been the same. `note` is given a line for settings that change rounding only.
 
     >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
     >>> from cutaway.checkpoints import ArrayWeights
     >>> shape = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> ones = {name: np.ones(size, np.float32) for name, size in shape.tensor_shapes().items()}

@@ -30,6 +30,7 @@ from cutaway.checks import check_int
 from cutaway.disk import replacing_file, sync
 from cutaway.errors import CheckpointError, RunError, UsageError, WriteError, complain
 from cutaway.formats import FORMATS
+from cutaway.tasks.task import Task
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.faults import fault
 from cutaway.training.lock import Lock
@@ -140,6 +141,7 @@ class RunDirectory:
         arrays: Mapping[str, NDArray[Any]],
         document: Mapping[str, object],
         codec: Codec | None = None,
+        task: Task | None = None,
     ) -> Path:
         """Save a checkpoint, and return its directory once it and all lines of the log before it are synced to disk.
 
@@ -154,7 +156,7 @@ class RunDirectory:
         with _run_errors(target, "cannot be saved", needed):
             try:
                 staging.mkdir()
-                write_checkpoint(staging, weights, FORMATS[weights.dtype], codec)
+                write_checkpoint(staging, weights, FORMATS[weights.dtype], codec, task=task.toml if task else None)
                 write_arrays(staging / OPTIMIZER, arrays)
                 (staging / STATE).write_bytes(_encode(document, staging / STATE))
                 write_manifest(staging, step)
@@ -263,12 +265,23 @@ class RunDirectory:
             raise UsageError(f"{quote_path(self._place(step))}: no such checkpoint")
 
     def finish(
-        self, weights: Weights, codec: Codec | None = None, generation_config: Mapping[str, object] | None = None
+        self,
+        weights: Weights,
+        codec: Codec | None = None,
+        generation_config: Mapping[str, object] | None = None,
+        task: Task | None = None,
     ) -> Path:
         """Write the finished model as a Hugging Face directory, RUN/model. Raises RunError."""
         target = self.path / "model"
         with _run_errors(target, "cannot be saved"):
-            save_checkpoint(target, weights, tokenizer=codec, generation_config=generation_config, overwrite=True)
+            save_checkpoint(
+                target,
+                weights,
+                tokenizer=codec,
+                generation_config=generation_config,
+                task=task.toml if task else None,
+                overwrite=True,
+            )
         return target
 
     def _place(self, step: int) -> Path:

@@ -26,6 +26,7 @@ from cutaway.errors import CheckpointError, RunError
 from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import collect
+from cutaway.tasks.task import Task
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.averaging import TailAverage
 from cutaway.training.config import TrainingConfig
@@ -56,6 +57,25 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class SamplePrompt:
+    """A prompt of samples: its text to be shown, its ids, and how many of the first of them see each other."""
+
+    text: str
+    ids: Sequence[int]
+    n_prefix: int = 0
+
+
+def text_prompt(text: str, codec: Codec) -> SamplePrompt:
+    """Return a text as a prompt; an empty one is the token that begins a text.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> text_prompt("", Tokenizer.gpt2()).ids
+    [50256]
+    """
+    return SamplePrompt(text, codec.encode(text) or [codec.bos or 0])
+
+
+@dataclass(frozen=True)
 class Step:
     """Result of a step: loss (nats per target), share of the peak rates, norm of the gradient before clipping, time."""
 
@@ -68,8 +88,9 @@ class Step:
 class Trainer:
     """A model in training. `steps` is the number of steps that it has taken.
 
-    `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples. `frequent` (ids) are
-    the tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained are all parameters of
+    `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples, `task` what the
+    batches are examples of, `prompt` what samples continue (by default the configured text). `frequent` (ids) are the
+    tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained are all parameters of
     `model` that require gradients. `world` are the processes that train together, each with a trainer of its own.
 
     >>> from cutaway.config import GPT2Config
@@ -93,6 +114,8 @@ class Trainer:
         *,
         validation: Sequence[Validation] = (),
         codec: Codec | None = None,
+        task: Task | None = None,
+        prompt: SamplePrompt | None = None,
         frequent: Tensor | None = None,
         about: Mapping[str, object] | None = None,
         world: World = ALONE,
@@ -105,11 +128,15 @@ class Trainer:
         self.source = source
         self.validation = validation
         self.codec = codec
+        self.task = task
+        self.prompt = prompt
         self.about = about or {}
         self.frequent = torch.empty(0, dtype=torch.long) if frequent is None else frequent
         self.device = model.wpe.weight.device
         chunk = GPU_CHUNK if self.device.type == "cuda" else CPU_CHUNK
-        self.objective = Objective(model, CrossEntropy(chunk, compiled=config.compile))
+        self.objective = Objective(
+            model, CrossEntropy(chunk, compiled=config.compile, smoothing=config.label_smoothing)
+        )
         if config.compile:
             model.compile_blocks()
         self.forward = world.wrap(self.objective)
@@ -173,8 +200,9 @@ class Trainer:
         sample = self._sample(batch.targets) if plan.samples_vocabulary else None
         total = torch.zeros((), device=self.device)
         rows = self.world.rows(len(batch.inputs))
-        for start in range(rows.start, rows.stop, self.micro_rows):
-            stop = min(start + self.micro_rows, rows.stop)
+        micro_rows = self.micro_rows * plan.n_ctx // batch.inputs.shape[1]  # shorter rows: more of them
+        for start in range(rows.start, rows.stop, micro_rows):
+            stop = min(start + micro_rows, rows.stop)
             torch.manual_seed(address(self.config.seed, self.steps, start))
             with accumulating(self.forward, last=stop == rows.stop):
                 loss = self.forward(*self._tensors(batch.rows(start, stop)), sample) / max(1, n_targets)
@@ -205,10 +233,11 @@ class Trainer:
         sample = SampledVocabulary(n_vocab, ids, self.frequent, self.config.sampled_vocab, generator)
         return sample.to(self.device)
 
-    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        inputs, targets = (torch.from_numpy(np.ascontiguousarray(part)) for part in (batch.inputs, batch.targets))
-        learned = None if batch.learned is None else torch.from_numpy(np.ascontiguousarray(batch.learned))
-        return inputs.to(self.device), targets.to(self.device), None if learned is None else learned.to(self.device)
+    def _tensors(self, batch: Batch) -> tuple[Tensor | None, ...]:
+        """Return inputs, targets, `learned` and `n_prefix` on the device."""
+        parts = (batch.inputs, batch.targets, batch.learned, batch.n_prefix)
+        tensors = (None if part is None else torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+        return tuple(None if tensor is None else tensor.to(self.device) for tensor in tensors)
 
     def _refuse(self, batch: Batch, loss: float) -> NoReturn:
         gradients = {name: whole(p.grad) for name, p in self.parameters.items() if p.grad is not None}
@@ -271,9 +300,9 @@ class Trainer:
             engine = PyTorchEngine(self.weights(), self.config.dtype)
         else:
             engine = PyTorchEngine.from_module(self.model.eval())
-        ids = self.codec.encode(self.config.sample_prompt) or [self.codec.bos or 0]
+        prompt = self.prompt or text_prompt(self.config.sample_prompt, self.codec)
         with torch.compiler.set_stance("force_eager"):
-            chunks = generate(engine, self.codec, [ids], SAMPLE, [SAMPLE_SEED])
+            chunks = generate(engine, self.codec, [prompt.ids], SAMPLE, [SAMPLE_SEED], [prompt.n_prefix])
             return collect(chunks, [SAMPLE_SEED], engine.name)[0].text
 
     # What is saved

@@ -43,6 +43,8 @@ class FineTuner(Trainer):
             material.source,
             validation=material.validation(training.eval_tokens),
             codec=codec,
+            task=material.task,
+            prompt=material.prompts[0],
             frequent=material.frequent(model.config.n_vocab, n_frequent) if settings.sampled_vocab else None,
             about={"finetune": settings.to_document(), "digest": material.digest},
             world=world,
@@ -168,7 +170,7 @@ def make_tuner(
     ['7']
     """
     training = config.training_config(base.config, material.rows_per_epoch / config.batch_size)
-    training = replace(training, sample_prompt=material.prompts[0])
+    training = replace(training, sample_prompt=material.prompts[0].text)
     model = make_model(training, base.config, device, None if config.from_scratch else base)
     if config.method == "lora":
         return LoRATuner(config, training, model, codec, material, world, base)

@@ -50,9 +50,9 @@ def test_a_cache_in_which_numbers_overflowed_is_read_the_slow_way_from_then_on(m
     slowly: list[bool] = []
     hidden = GPT2.hidden
 
-    def recorded(model: GPT2, *arguments: Any, despite_overflow: bool = False) -> torch.Tensor:
+    def recorded(model: GPT2, *arguments: Any, despite_overflow: bool = False, **more: Any) -> torch.Tensor:
         slowly.append(despite_overflow)
-        return hidden(model, *arguments, despite_overflow=despite_overflow)
+        return hidden(model, *arguments, despite_overflow=despite_overflow, **more)
 
     monkeypatch.setattr(GPT2, "hidden", recorded)
     cache = engine.new_cache(1)

@@ -77,6 +77,41 @@ def test_attention_equals_pytorchs_with_its_gradients(n_tokens: int) -> None:
     torch.testing.assert_close(grads, torch.autograd.grad((expected * weight).sum(), (q, k, v)))
 
 
+@pytest.mark.parametrize("n_tokens", [5, QUERIES, 2 * QUERIES + 3])
+def test_prefix_attention_equals_a_plain_mask_with_its_gradients(n_tokens: int) -> None:
+    generator = torch.Generator().manual_seed(n_tokens)
+    q, k, v = (
+        torch.randn(4, 3, n_tokens, 8, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(3)
+    )
+    n_prefix = torch.tensor([0, 2, n_tokens - 1, n_tokens])
+    mask = torch.zeros(4, 1, n_tokens, n_tokens, dtype=torch.bool)
+    for row, count in enumerate(n_prefix.tolist()):
+        mask[row, 0] = torch.ones(n_tokens, n_tokens).tril().bool()
+        mask[row, 0, :count, :count] = True
+    ours = causal_attention(q, k, v, n_prefix=n_prefix)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)  # the softmax is of float32
+    weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+    grads = torch.autograd.grad((ours * weight).sum(), (q, k, v))
+    wanted = torch.autograd.grad((expected * weight).sum(), (q, k, v))
+    torch.testing.assert_close(grads, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_late_source_token_changes_the_first_state_and_no_target_token_does() -> None:
+    weights = tiny_weights()
+    model = GPT2(weights.config)
+    model.load(weights)
+    ids = torch.tensor([random_ids(weights.config, 9)])
+    changed = {place: ids.clone() for place in (4, 7)}
+    for place, other in changed.items():
+        other[0, place] = (other[0, place] + 1) % weights.config.n_vocab
+    n_prefix = torch.tensor([5])
+    hidden = model.hidden(ids, n_prefix=n_prefix)
+    assert not torch.equal(model.hidden(changed[4], n_prefix=n_prefix)[0, 0], hidden[0, 0])
+    torch.testing.assert_close(model.hidden(changed[7], n_prefix=n_prefix)[0, :7], hidden[0, :7])
+    torch.testing.assert_close(model.hidden(changed[4])[0, :4], model.hidden(ids)[0, :4])
+
+
 def test_dropout_is_of_training_only_and_follows_the_seed() -> None:
     weights = tiny_weights()
     model = GPT2(weights.config, dropout=0.3)

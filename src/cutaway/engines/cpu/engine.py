@@ -23,6 +23,7 @@ from cutaway.engines.protocol import (
     MAX_THREADS,
     Cache,
     Logits,
+    check_prefixes,
     check_row,
     check_rows,
     check_sequences,
@@ -129,6 +130,7 @@ class CpuEngine:
         *,
         rows: Sequence[int] | None = None,
         exact: bool = False,
+        n_prefix: Sequence[int] | None = None,
     ) -> FloatArray:
         """Read `sequences[i]` after the tokens in row `rows[i]` of the cache; see `protocol.Engine.forward`.
 
@@ -141,12 +143,15 @@ class CpuEngine:
         with self.lock:  # from the look at the lengths on, or two threads could fill one row past its end
             lengths = held.lengths if held else (0,) * len(sequences)
             rows = check_rows(rows, len(lengths))
-            check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
-            return self._forward(sequences, held, rows, logits, exact)
+            past = [lengths[row] for row in rows]
+            check_sequences(self.config, sequences, past, logits)
+            prefixes = check_prefixes(n_prefix, sequences, past)
+            return self._forward(sequences, prefixes, held, rows, logits, exact)
 
     def _forward(
         self,
         sequences: Sequence[Sequence[int]],
+        n_prefix: Sequence[int],
         held: CpuCache | None,
         rows: Sequence[int],
         logits: Logits,
@@ -154,6 +159,7 @@ class CpuEngine:
     ) -> FloatArray:
         cache_rows = np.array(rows, np.int32)
         counts = np.array([len(sequence) for sequence in sequences], np.int32)
+        prefixes = np.array(n_prefix, np.int32)
         tokens = np.concatenate([np.asarray(sequence, np.int32) for sequence in sequences])
         out = np.empty((len(tokens) if logits == "all" else len(counts), self.config.n_vocab), np.float32)
         check(
@@ -162,6 +168,7 @@ class CpuEngine:
                 held.handle if held else None,
                 tokens.ctypes.data,
                 counts.ctypes.data,
+                prefixes.ctypes.data,
                 cache_rows.ctypes.data,
                 len(counts),
                 logits == "all",

@@ -34,8 +34,8 @@ _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "cutaway_has_format": (c_int, [c_char_p]),
     # model, name of the tensor, name of its format, the arrays that it is stored as
     "cutaway_load": (c_int, [c_void_p, c_char_p, c_char_p, POINTER(StoredArray)]),
-    # model, cache or NULL, tokens, counts, rows of the cache, number of sequences, all, exact, -> logits
-    "cutaway_forward": (c_int, [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p]),
+    # model, cache or NULL, tokens, counts, prefixes, rows of the cache, number of sequences, all, exact, -> logits
+    "cutaway_forward": (c_int, [c_void_p] * 6 + [c_int, c_int, c_int, c_void_p]),
     "cutaway_cache_new": (c_int, [c_void_p, c_int, _HANDLE]),
     "cutaway_cache_free": (None, [c_void_p]),
     "cutaway_cache_lengths": (None, [c_void_p, c_void_p]),

@@ -12,6 +12,7 @@ from cutaway.engines.protocol import (
     MAX_THREADS,
     Cache,
     Logits,
+    check_prefixes,
     check_row,
     check_rows,
     check_sequences,
@@ -144,22 +145,27 @@ class PyTorchEngine:
         *,
         rows: Sequence[int] | None = None,
         exact: bool = False,
+        n_prefix: Sequence[int] | None = None,
     ) -> FloatArray:
         model = self._float32_model if exact else self.model
         if cache is None:
-            check_sequences(self.config, sequences, [0] * len(sequences), logits)
-            return np.concatenate([self._read(model, ids, None, 0, logits) for ids in sequences])
+            past = [0] * len(sequences)
+            check_sequences(self.config, sequences, past, logits)
+            each = zip(sequences, check_prefixes(n_prefix, sequences, past), strict=True)
+            return np.concatenate([self._read(model, ids, None, 0, logits, count) for ids, count in each])
         if not isinstance(cache, PyTorchCache):
             raise UsageError("a cache serves only the engine that made it")
         lengths = cache.lengths
         rows = check_rows(rows, cache.count)
-        check_sequences(self.config, sequences, [lengths[row] for row in rows], logits)
+        past = [lengths[row] for row in rows]
+        check_sequences(self.config, sequences, past, logits)
+        prefixes = check_prefixes(n_prefix, sequences, past)
         cache.convert(model.compute_dtype or model.wpe.weight.dtype)
         single = {row: ids[0] for row, ids in zip(rows, sequences, strict=True) if len(ids) == 1}
         parts = self._decode(model, single, cache)
-        for row, ids in zip(rows, sequences, strict=True):
+        for row, ids, count in zip(rows, sequences, prefixes, strict=True):
             if len(ids) > 1:
-                parts[row] = self._read(model, ids, cache, row, logits)
+                parts[row] = self._read(model, ids, cache, row, logits, count)
         return np.concatenate([parts[row] for row in rows])
 
     @cached_property
@@ -171,11 +177,12 @@ class PyTorchEngine:
         return self.model if self.model.wpe.weight.dtype == torch.float32 else copy.deepcopy(self.model).float()
 
     def _read(
-        self, model: GPT2, ids: Sequence[int], cache: PyTorchCache | None, row: int, logits: Logits
+        self, model: GPT2, ids: Sequence[int], cache: PyTorchCache | None, row: int, logits: Logits, n_prefix: int
     ) -> FloatArray:
         """Read one sequence by itself, so that its length alone decides the shapes of the products."""
         kv = cache.row(row) if cache else None
-        hidden = _hidden(model, torch.tensor([ids], device=self.device), kv, [0], cache)[0]  # (T, d)
+        prefix = torch.tensor([n_prefix], device=self.device) if n_prefix else None
+        hidden = _hidden(model, torch.tensor([ids], device=self.device), kv, [0], cache, prefix)[0]  # (T, d)
         return to_numpy(model.lm_head(hidden if logits == "all" else hidden[-1:]))
 
     def _decode(self, model: GPT2, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
@@ -209,7 +216,12 @@ class PyTorchEngine:
 
 
 def _hidden(
-    model: GPT2, ids: torch.Tensor, kv: KVCache | None, rows: list[int], cache: PyTorchCache | None
+    model: GPT2,
+    ids: torch.Tensor,
+    kv: KVCache | None,
+    rows: list[int],
+    cache: PyTorchCache | None,
+    n_prefix: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Compute the output of `ln_f` (B, T, d), of which some rows count, and extend `kv`, a part of `cache`.
 
@@ -217,14 +229,14 @@ def _hidden(
     NaN through the mask, and PyTorch's fused one may lose it where there is no mask.
     """
     if cache is None or not cache.overflowed:
-        hidden = model.hidden(ids, kv)
+        hidden = model.hidden(ids, kv, n_prefix=n_prefix)
         if hidden[rows].isfinite().all():
             return hidden
         if kv is not None:
             kv.lengths -= ids.shape[1]
     if cache is not None:
         cache.overflowed = True
-    return model.hidden(ids, kv, despite_overflow=True)
+    return model.hidden(ids, kv, n_prefix=n_prefix, despite_overflow=True)
 
 
 def to_numpy(logits: torch.Tensor) -> FloatArray:

@@ -58,8 +58,10 @@ class KVCache:
         return self.k[layer], self.v[layer]
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, n_prefix: Tensor | None = None) -> Tensor:
     """Attend from equally many queries to keys and values (B, H, T, dh), masked; `dropout` is a share of its weights.
+
+    The first `n_prefix` (B,) tokens of a sequence see each other.
 
     On a CPU some queries at a time, so that most of the masked half is never computed: twice as fast as PyTorch's own
     there once it is compiled.
@@ -68,17 +70,35 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> T
     >>> causal_attention(x, x, x).flatten().tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
+    n = q.shape[2]
     if q.is_cuda:
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        mask = None if n_prefix is None else visible(torch.arange(n, device=q.device), n, n_prefix)
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
     q = q * q.shape[-1] ** -0.5
+    longest = 0 if n_prefix is None else int(n_prefix.max())
     parts = []
-    for start in range(0, q.shape[2], QUERIES):
-        end = min(start + QUERIES, q.shape[2])
-        scores = (q[:, :, start:end] @ k[:, :, :end].transpose(-1, -2)).float()
-        later = torch.arange(end, device=q.device)[None, :] > torch.arange(start, end, device=q.device)[:, None]
-        weights = scores.masked_fill(later, -math.inf).softmax(-1).to(q.dtype)
-        parts.append(drop(weights, dropout) @ v[:, :, :end])
+    for start in range(0, n, QUERIES):
+        end = min(start + QUERIES, n)
+        seen = max(end, longest)
+        scores = (q[:, :, start:end] @ k[:, :, :seen].transpose(-1, -2)).float()
+        mask = visible(torch.arange(start, end, device=q.device), seen, n_prefix)
+        weights = scores.masked_fill(~mask, -math.inf).softmax(-1).to(q.dtype)
+        parts.append(drop(weights, dropout) @ v[:, :, :seen])
     return torch.cat(parts, 2)
+
+
+def visible(positions: Tensor, n_keys: int, n_prefix: Tensor | None) -> Tensor:
+    """Return the mask of attention, (..., T, n_keys): True for the tokens that those at `positions` (..., T) see.
+
+    These are a token itself and what came before it; and the first `n_prefix` (B,) of a sequence for each, which makes
+    the mask (B, 1, T, n_keys).
+
+    >>> visible(torch.arange(3), 3, torch.tensor([2])).int().tolist()
+    [[[[1, 1, 0], [1, 1, 0], [1, 1, 1]]]]
+    """
+    keys = torch.arange(n_keys, device=positions.device)
+    mask = keys <= positions[..., None]
+    return mask if n_prefix is None else mask | (keys < n_prefix[:, None, None, None])
 
 
 def attention_despite_overflow(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -134,7 +154,14 @@ class Attention(nn.Module):
         self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None, despite_overflow: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cache: KVCache | None,
+        mask: Tensor | None,
+        n_prefix: Tensor | None = None,
+        despite_overflow: bool = False,
+    ) -> Tensor:
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
         q = self.rescale(q)
         if cache is not None:
@@ -142,7 +169,7 @@ class Attention(nn.Module):
         if despite_overflow:
             z = attention_despite_overflow(q, k, v, mask)  # (B, H, T, dh)
         elif cache is None:
-            z = causal_attention(q, k, v, self.dropout if self.training else 0.0)
+            z = causal_attention(q, k, v, self.dropout if self.training else 0.0, n_prefix)
         else:
             z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.c_proj(z.transpose(1, 2).reshape(x.shape))  # (B, T, d)
@@ -202,9 +229,16 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config, dropout)
 
-    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None, despite_overflow: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cache: KVCache | None,
+        mask: Tensor | None,
+        n_prefix: Tensor | None = None,
+        despite_overflow: bool = False,
+    ) -> Tensor:
         dtype = self.compute_dtype or x.dtype
-        x = x + self.attn(self.ln_1(x).to(dtype), cache, mask, despite_overflow)
+        x = x + self.attn(self.ln_1(x).to(dtype), cache, mask, n_prefix, despite_overflow)
         x = x + self.mlp(self.ln_2(x).to(dtype))
         return x  # (B, T, d)
 
@@ -244,25 +278,32 @@ class GPT2(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.wte.weight
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None, *, despite_overflow: bool = False) -> Tensor:
+    def hidden(
+        self,
+        ids: Tensor,
+        cache: KVCache | None = None,
+        *,
+        n_prefix: Tensor | None = None,
+        despite_overflow: bool = False,
+    ) -> Tensor:
         """Compute the output of `ln_f` for token ids (B, T): (B, T, d). Reads and extends the cache, if given.
 
+        The first `n_prefix` (B,) tokens of a sequence see each other; all of them must be in `ids`.
         With `despite_overflow` infinity and NaN stay behind the mask, at the price of speed.
         """
         n_new = ids.shape[1]
         if cache is None:
             positions = torch.arange(n_new, device=ids.device)
-            mask = None
+            mask = visible(positions, n_new, n_prefix) if despite_overflow else None
         else:
             positions = cache.positions(n_new)  # (B, T)
-            slots = torch.arange(self.config.n_ctx, device=ids.device)
-            mask = slots <= positions[:, None, :, None]  # (B, 1, T, S): a token sees itself and what came before
+            mask = visible(positions[:, None], self.config.n_ctx, n_prefix)  # (B, 1, T, S)
         x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
         for block in self.h:
             if self.activation_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, cache, mask, use_reentrant=False)
+                x = checkpoint(block, x, cache, mask, n_prefix, use_reentrant=False)
             else:
-                x = block(x, cache, mask, despite_overflow)
+                x = block(x, cache, mask, n_prefix, despite_overflow)
         if cache is not None:
             cache.lengths += n_new
         out: Tensor = self.ln_f(x)

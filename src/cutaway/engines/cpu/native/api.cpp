@@ -59,12 +59,16 @@ CUTAWAY_API int cutaway_load(Model* model, const char* name, const char* format,
     });
 }
 
-CUTAWAY_API int cutaway_forward(Model* model, Cache* cache, const int32_t* tokens, const int* counts, const int* cache_rows,
-                                int rows, int all, int exact, float* logits) {
+CUTAWAY_API int cutaway_forward(Model* model, Cache* cache, const int32_t* tokens, const int* counts, const int* prefixes,
+                                const int* cache_rows, int rows, int all, int exact, float* logits) {
     return guarded([&] {
         std::lock_guard<std::mutex> lock(model->mutex);
-        const Batch batch{tokens, std::vector<int>(counts, counts + rows), std::vector<int>(cache_rows, cache_rows + rows),
-                          all != 0, exact != 0};
+        const Batch batch{tokens,
+                          std::vector<int>(counts, counts + rows),
+                          std::vector<int>(prefixes, prefixes + rows),
+                          std::vector<int>(cache_rows, cache_rows + rows),
+                          all != 0,
+                          exact != 0};
         forward(*model, cache, batch, logits);
     });
 }

@@ -18,16 +18,19 @@ struct Segment {
     int row;   // of the cache
     int past;  // positions before the first token
     int count;
-    bool last;  // the segment ends the sequence
+    int prefix;  // tokens at its beginning that see each other, all of them in this segment
+    bool last;   // the segment ends the sequence
 };
 
-// Consecutive queries of one segment, processed by one thread for each head.
+// Consecutive queries of one segment, all or none in its prefix, processed by one thread for each head.
 struct QueryChunk {
     const Segment* segment;
     int first;  // query, within the segment
     int count;
     int token;  // of the first query, within the micro-batch
     int out;    // row of its result
+
+    int seen() const { return first < segment->prefix ? segment->prefix : 0; }
 };
 
 // The forward pass of one micro-batch.
@@ -144,8 +147,10 @@ class ForwardPass {
         int ends = 0;
         for (const Segment& s : segments) {
             if (all)
-                for (int first = 0; first < s.count; first += kQueriesPerChunk)
-                    chunks.push_back({&s, first, std::min(kQueriesPerChunk, s.count - first), token + first, token + first});
+                for (int first = 0, end; first < s.count; first = end) {
+                    end = std::min(first + kQueriesPerChunk, first < s.prefix ? s.prefix : s.count);
+                    chunks.push_back({&s, first, end - first, token + first, token + first});
+                }
             else if (s.last)
                 chunks.push_back({&s, s.count - 1, 1, token + s.count - 1, ends++});
             token += s.count;
@@ -161,7 +166,7 @@ class ForwardPass {
             const int column = head * shape_.d_head();
             kernels_.attend({cache_.head(q.segment->row, layer, head), work_.qkv.data() + q.token * qkv_width + column, qkv_width,
                              work_.normed.data() + q.out * width_ + column, width_, q.count, q.segment->past + q.first,
-                             shape_.divisor(layer), work_.scores[thread].data(), work_.positions});
+                             shape_.divisor(layer), q.seen(), work_.scores[thread].data(), work_.positions});
         });
     }
 
@@ -239,7 +244,15 @@ void reserve_workspace(Model& model, int tokens, int positions) {
     }
 }
 
-// Divide a batch into micro-batches of at most kMicroBatchTokens tokens, sequences in order; a long one is in several.
+// Tokens of the largest micro-batch of a batch: a prefix is never divided.
+int most_tokens(const Batch& batch) {
+    int most = kMicroBatchTokens;
+    for (const int prefix : batch.prefixes) most = std::max(most, prefix);
+    return most;
+}
+
+// Divide a batch into micro-batches of at most kMicroBatchTokens tokens, sequences in order; a long one is in several, but its
+// prefix in one.
 std::vector<std::vector<Segment>> micro_batches(const Batch& batch, const Cache& cache) {
     std::vector<std::vector<Segment>> micro_batches(1);
     int room = kMicroBatchTokens;
@@ -247,12 +260,13 @@ std::vector<std::vector<Segment>> micro_batches(const Batch& batch, const Cache&
         const int row = batch.cache_rows[i];
         const int past = cache.rows[row].length;
         for (int done = 0; done < batch.counts[i];) {
-            if (room == 0) {
-                micro_batches.emplace_back();
-                room = kMicroBatchTokens;
+            const int prefix = done == 0 ? batch.prefixes[i] : 0;
+            if (room < std::max(1, prefix)) {
+                if (!micro_batches.back().empty()) micro_batches.emplace_back();
+                room = std::max(kMicroBatchTokens, prefix);
             }
             const int count = std::min(room, batch.counts[i] - done);
-            micro_batches.back().push_back({row, past + done, count, done + count == batch.counts[i]});
+            micro_batches.back().push_back({row, past + done, count, prefix, done + count == batch.counts[i]});
             done += count;
             room -= count;
         }
@@ -276,7 +290,7 @@ void forward(Model& model, Cache* cache, const Batch& batch, float* logits) {
         longest = std::max(longest, length);
         tokens += batch.counts[i];
     }
-    reserve_workspace(model, std::min(tokens, kMicroBatchTokens), longest);
+    reserve_workspace(model, std::min(tokens, most_tokens(batch)), longest);
     kv.set_type_if_empty(!batch.exact && model.quantises_activations ? KvType::kFloat16 : KvType::kFloat32);
     if (cache)
         for (const int row : batch.cache_rows) kv.reserve(row, lengths[row]);

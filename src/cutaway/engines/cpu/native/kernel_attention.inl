@@ -1,4 +1,4 @@
-// Causal attention of a few queries of one head. q.K and p.V use the matrix product of the linear layers: a panel of keys is 16
+// Attention of a few queries of one head. q.K and p.V use the matrix product of the linear layers: a panel of keys is 16
 // positions, a panel of values 16 elements of the head. `Element` is the type of the cache, float or Half.
 
 namespace cutaway {
@@ -61,9 +61,10 @@ inline void weigh_values(const AttentionTask& task, int query, int positions, co
         Vec sums[M][P];
         clear(sums);
         const Element* values = static_cast<const Element*>(task.cache.values) + panel * panel_size;
-        const int shared = positions - (M - 1);  // seen by all rows of the tile
+        const int shared = task.seen ? positions : positions - (M - 1);  // seen by all rows of the tile
         multiply(task.scores, task.score_stride, values, panel_size, shared, sums);
-        multiply_masked<1>(task.scores + shared, task.score_stride, values + size_t(shared) * kLanes, panel_size, sums);
+        if (!task.seen)
+            multiply_masked<1>(task.scores + shared, task.score_stride, values + size_t(shared) * kLanes, panel_size, sums);
         for (int m = 0; m < M; m++) {
             const Outputs to{out, task.out_stride, task.cache.d_head, nullptr, Epilogue::kStore};
             for (int p = 0; p < P; p++) apply_epilogue(to, m, panel + p, sums[m][p] / broadcast(totals[m]));
@@ -80,11 +81,14 @@ void attend_as(const AttentionTask& task) {
     for (int query = 0; query < task.count; query += kFloatRows) {
         with_count<kFloatRows>(task.count - query, [&](auto count) {
             constexpr int M = decltype(count)::value;
-            const int positions = task.past + query + M;  // visible to the last query of the tile; later ones are skipped
+            const int first = task.past + query + 1;  // positions that the first query of the tile sees
+            const int positions = task.seen ? task.seen : first + M - 1;  // that the last one sees; later ones are skipped
             compute_scores<M, panels_at_once(M), Element>(task, query, positions);
             float totals[M];
-            for (int m = 0; m < M; m++)
-                totals[m] = exp_scores(task.scores + m * task.score_stride, task.past + query + m + 1, positions, scale);
+            for (int m = 0; m < M; m++) {
+                const int valid = task.seen ? task.seen : first + m;
+                totals[m] = exp_scores(task.scores + m * task.score_stride, valid, positions, scale);
+            }
             weigh_values<M, panels_at_once(M), Element>(task, query, positions, totals);
         });
     }

@@ -52,7 +52,7 @@ struct HeadCache {
     void* values;     // [d_head / 16][position][16]
 };
 
-// Causal attention of consecutive queries of one head.
+// Attention of consecutive queries of one head: causal, or where `seen` is not 0 to the first `seen` positions for each of them.
 struct AttentionTask {
     HeadCache cache;
     const float* queries;  // (count, d_head)
@@ -62,6 +62,7 @@ struct AttentionTask {
     int count;
     int past;       // positions before the first query
     float divisor;  // of q . k
+    int seen;
     float* scores;  // scratch: kMaxTileRows rows of score_stride floats
     size_t score_stride;
 };

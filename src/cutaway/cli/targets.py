@@ -1,0 +1,77 @@
+"""`cutaway generate --task`: the targets that a model writes for the records of a task."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from cutaway.checks import check_int
+from cutaway.cli.arguments import describe, load_model, read_stdin, write_json
+from cutaway.cli.terminal import safe
+from cutaway.errors import UsageError
+from cutaway.tasks import Task, open_task
+from cutaway.tasks.decoding import decode_fields
+from cutaway.tasks.records import TaskRecord, parse_task_records, read_record_bytes
+from cutaway.tasks.task import Decoding
+from cutaway.untrusted import quote_path
+
+SAMPLING = ("temperature", "top_k", "top_p")
+
+
+def print_targets(options: Namespace, overrides: Mapping[str, Any]) -> None:
+    """Print what the model writes for each record of a file or a pipe: a line each, or one JSON document.
+
+    Raises UsageError for settings that a task has no use for.
+    """
+    task = open_task(options.task)
+    records = _read(options, task)
+    n_samples = check_int("--samples", options.samples, 1)
+    model = load_model(options)
+    own = model.task
+    encoder = model.encoder(own if own is not None and own.name == task.name else task)
+    decoding = find_decoding(encoder.task, overrides, n_samples)
+    fields = [record.fields for record in records]
+    found = decode_fields(model.engine, encoder, fields, decoding, n_best=n_samples, seed=int(overrides.get("seed", 0)))
+    if options.json:
+        targets = [
+            {"fields": dict(each), "outputs": [asdict(output) for output in outputs]}
+            for each, outputs in zip(fields, found, strict=True)
+        ]
+        write_json({**describe(model), "task": task.name, "decoding": asdict(decoding), "records": targets})
+        return
+    for outputs in found:
+        for output in outputs:
+            print(safe(output.text.replace("\n", " ")))
+
+
+def find_decoding(task: Task, overrides: Mapping[str, Any], n_samples: int) -> Decoding:
+    """Return the decoding of a task with other settings: those of sampling take the place of its beams.
+
+    >>> find_decoding(open_task("translation"), {"temperature": 0.5}, 1).beams
+    1
+    """
+    for name in overrides:
+        if name not in (*SAMPLING, "max_new_tokens", "seed"):
+            raise UsageError(f"--{name.replace('_', '-')} does not go with --task")
+    decoding = task.decoding
+    if any(name in overrides for name in SAMPLING):
+        sampling = {"temperature": 1.0, **{name: overrides[name] for name in SAMPLING if name in overrides}}
+        decoding = replace(decoding, beams=1, **sampling)
+    if decoding.temperature == 0:
+        decoding = replace(decoding, beams=max(decoding.beams, n_samples))
+    if "max_new_tokens" in overrides:
+        decoding = replace(decoding, max_new_factor=0.0, max_new_extra=overrides["max_new_tokens"])
+    return decoding
+
+
+def _read(options: Namespace, task: Task) -> list[TaskRecord]:
+    if options.ids is not None or options.interactive or options.stream or options.special:
+        raise UsageError("--task reads records: leave out --ids, --interactive, --stream and --special")
+    if options.file is not None:
+        return parse_task_records(read_record_bytes(options.file), quote_path(options.file), task)
+    if options.prompt is not None and options.prompt != "-":
+        return parse_task_records(options.prompt.encode("utf-8", "surrogateescape"), "PROMPT", task)
+    if options.prompt is None and sys.stdin.isatty():
+        raise UsageError("--task reads records: give one as the PROMPT, a --file of JSON Lines, or pipe them in")
+    return parse_task_records(read_stdin().encode(), "standard input", task)

@@ -1,0 +1,174 @@
+"""`cutaway translate`: translate sentences with a model that has learned to."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutaway.checks import check_int
+from cutaway.cli.arguments import (
+    BOM,
+    add_json,
+    add_model,
+    describe,
+    load_model,
+    read_file,
+    read_stdin,
+    utf8,
+    write_json,
+)
+from cutaway.cli.terminal import DIM, note, safe, style
+from cutaway.errors import CutawayError, UsageError
+
+if TYPE_CHECKING:
+    from cutaway.model import Model
+    from cutaway.tasks.decoding import Output
+    from cutaway.tasks.task import Decoding, Task
+
+EXAMPLES = """\
+examples:
+  cutaway translate "Where is the station?" --model run/model
+  cutaway translate "Wo ist der Bahnhof?" --from de --model run/model
+  cutaway translate --file lines.txt --model run/model > translated.txt
+  cutaway translate --interactive --beams 1 --model run/model"""
+
+HELP = "A sentence and Enter; Ctrl-D ends."
+FROM = "from"
+TO = "to"
+AT_ONCE = 256  # lines of a file that are translated before the first is printed
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the text, the languages, the search and the model."""
+    parser.description = "Translate with a model that has learned to: a line in, a line out."
+    parser.epilog = EXAMPLES
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("text", nargs="?", metavar="TEXT", help="- is standard input, and so is a pipe without a TEXT")
+    text.add_argument("--file", type=Path, metavar="PATH", help="translate each line of a file")
+    text.add_argument("--interactive", action="store_true", help="prompt for one sentence after the other")
+    parser.add_argument("--from", dest="source", metavar="LANG", help="language of the text; default: the task's first")
+    parser.add_argument("--to", dest="target", metavar="LANG", help="language to translate to; default: another one")
+    parser.add_argument("--beams", type=int, metavar="N", help="beams of the search, 1: greedy; default: the task's")
+    parser.add_argument("--alpha", type=float, metavar="A", help="length penalty, 0: none; default: the task's")
+    parser.add_argument("--n-best", type=int, default=1, metavar="N", help="translations of each; default: %(default)s")
+    add_json(parser)
+    add_model(parser)
+
+
+def run(options: Namespace) -> None:
+    """Translate a text, the lines of a file or of a pipe, or one sentence after the other."""
+    check_int("--n-best", options.n_best, 1)
+    if options.interactive and options.json:
+        raise UsageError("--json is one document; --interactive cannot write one")
+    lines = [] if options.interactive else _lines(options)
+    model = load_model(options)
+    translator = Translator(model, options)
+    if options.interactive:
+        _converse(translator)
+    elif options.json:
+        write_json(translator.document(lines))
+    else:
+        for start in range(0, len(lines), AT_ONCE):
+            for found in translator.translate(lines[start : start + AT_ONCE]):
+                translator.show(found)
+
+
+class Translator:
+    """A model that has learned to translate, with the languages and the search that the arguments name."""
+
+    def __init__(self, model: "Model", options: Namespace) -> None:
+        self.model = model
+        self.encoder = model.encoder()
+        task = self.encoder.task
+        if not {FROM, TO} <= set(task.choices) or task.sources != ("source",):
+            raise UsageError(f"{model.name} has learned {task.name}, and not to translate")
+        self.languages = find_languages(task, options.source, options.target)
+        self.decoding = _decoding(task, options)
+        self.n_best = options.n_best
+
+    def translate(self, lines: Sequence[str]) -> "list[list[Output]]":
+        """Return the translations of each line, best first; an empty line has an empty one."""
+        from cutaway.tasks.decoding import Output, decode_fields
+
+        fields = [{**self.languages, "source": line.strip()} for line in lines]
+        wanted = [each for each in fields if each["source"]]
+        found = decode_fields(self.model.engine, self.encoder, wanted, self.decoding, n_best=self.n_best)
+        results = iter(found)
+        return [next(results) if each["source"] else [Output("", 0.0, 0.0, True)] for each in fields]
+
+    def show(self, found: "Sequence[Output]") -> None:
+        """Print a line for each translation, with its score if several were asked for."""
+        for each in found:
+            text = safe(each.text.replace("\n", " "))
+            print(text if self.n_best == 1 else f"{each.score:8.3f}  {text}", flush=True)
+
+    def document(self, lines: Sequence[str]) -> dict[str, object]:
+        """Return what `--json` writes."""
+        translations = [
+            {
+                "source": line,
+                "translations": [
+                    {"text": each.text, "logprob": each.logprob, "score": each.score, "finished": each.is_finished}
+                    for each in found
+                ],
+            }
+            for line, found in zip(lines, self.translate(lines), strict=True)
+        ]
+        return {**describe(self.model), **self.languages, "beams": self.decoding.beams, "lines": translations}
+
+
+def find_languages(task: "Task", source: str | None, target: str | None) -> Mapping[str, str]:
+    """Return the languages to translate from and to: those given, and else the task's first that fit.
+
+    >>> from cutaway.tasks import open_task
+    >>> find_languages(open_task("translation"), None, None), find_languages(open_task("translation"), "de", None)
+    ({'from': 'en', 'to': 'de'}, {'from': 'de', 'to': 'en'})
+    """
+    for flag, value, known in (("--from", source, task.choices[FROM]), ("--to", target, task.choices[TO])):
+        if value is not None and value not in known:
+            raise UsageError(f"{flag}: {task.name} knows {', '.join(known)}, not {value!r}")
+    if source is None:
+        source = next(language for language in task.choices[FROM] if language != target)
+    if target is None:
+        target = next(language for language in task.choices[TO] if language != source)
+    return {FROM: source, TO: target}
+
+
+def _decoding(task: "Task", options: Namespace) -> "Decoding":
+    from cutaway.generation.beam import BeamConfig
+
+    beams = max(task.decoding.beams, options.n_best) if options.beams is None else options.beams
+    alpha = task.decoding.alpha if options.alpha is None else options.alpha
+    BeamConfig(beams, alpha, options.n_best)  # raises UsageError for settings that are out of range
+    return replace(task.decoding, beams=beams, alpha=alpha, temperature=0.0)
+
+
+def _lines(options: Namespace) -> list[str]:
+    if options.file is not None:
+        text = read_file(options.file)
+    elif options.text == "-" or (options.text is None and not sys.stdin.isatty()):
+        text = read_stdin()
+    elif options.text is None:
+        raise UsageError("nothing to translate: give a TEXT, --file or --interactive, or pipe lines in")
+    else:
+        text = utf8(options.text, "the text")
+    lines = text.split("\n")
+    return lines[:-1] if len(lines) > 1 and not lines[-1] else lines
+
+
+def _converse(translator: Translator) -> None:
+    print(style(HELP, DIM, sys.stderr), file=sys.stderr)
+    with suppress(ImportError):
+        import readline  # noqa: F401  # gives input() line editing and a history
+    while True:
+        try:
+            line = input("> " if sys.stdout.isatty() else "")
+            for found in translator.translate([utf8(line, "the line").removeprefix(BOM)]):
+                translator.show(found)
+        except EOFError:
+            return
+        except CutawayError as error:
+            note(str(error))

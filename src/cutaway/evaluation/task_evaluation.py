@@ -1,0 +1,224 @@
+"""Evaluation of a task: what a model writes, scored beside floors, and beside what it writes for another's source."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cutaway.engines.protocol import Engine, check_finite
+from cutaway.evaluation.bleu import corpus_bleu, score_statistics
+from cutaway.evaluation.floors import make_floors, other_records
+from cutaway.evaluation.protocol import Progress, no_progress
+from cutaway.evaluation.rouge import KINDS, best_rouge, novel_bigrams
+from cutaway.evaluation.uncertainty import mean_error
+from cutaway.numerics import negative_log_likelihood
+from cutaway.tasks.decoding import Output, decode_fields
+from cutaway.tasks.encoder import TaskEncoder
+from cutaway.tasks.records import TaskRecord
+from cutaway.tasks.task import Decoding
+
+MODEL = "model"
+SHUFFLED = "shuffled source"
+BOOTSTRAP = 300  # samples, for the standard error of BLEU
+
+Scores = Mapping[str, tuple[float, float | None]]
+"""Values of metrics by name, in percent, each with its standard error."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The negative log-likelihood of targets, in nats, with the tokens and bytes that it is of."""
+
+    nats: float
+    tokens: int
+    bytes: int
+
+    @property
+    def nats_per_token(self) -> float:
+        """Nats for each token of the targets, their ends among them."""
+        return self.nats / self.tokens
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits for each byte of the targets; None if they are empty."""
+        return self.nats / float(np.log(2)) / self.bytes if self.bytes else None
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """Results for records with the same choices, such as one direction of translation.
+
+    `scores` are those of the model first, then of floors and of the model with shuffled sources; `likelihoods` are of
+    the targets, for the model with its source and with a shuffled one. `outputs` are the model's, one for each record.
+    """
+
+    choices: Mapping[str, str]
+    records: Sequence[TaskRecord]
+    outputs: Sequence[Output]
+    scores: Mapping[str, Scores]
+    likelihoods: Mapping[str, Likelihood]
+
+
+def evaluate_task(
+    engine: Engine,
+    encoder: TaskEncoder,
+    records: Sequence[TaskRecord],
+    *,
+    train: Sequence[TaskRecord] = (),
+    decoding: Decoding | None = None,
+    seed: int = 1,
+    progress: Progress = no_progress,
+) -> list[TaskEvaluation]:
+    """Evaluate a model on the records of a task, one result for each combination of choices.
+
+    `train` are the records of the nearest-source floor. The control decodes each record with the source of another:
+    a model that reads its source gets much worse. Raises UsageError, naming the record, for one that does not fit.
+
+    >>> import cutaway
+    >>> from cutaway.tasks import open_task
+    >>> model = cutaway.load()
+    >>> encoder = model.encoder(open_task("reverse"))
+    >>> pairs = [TaskRecord("", {"source": a, "target": b}) for a, b in (("a b", "b a"), ("c d", "d c"))]
+    >>> [found] = evaluate_task(model.engine, encoder, pairs, decoding=Decoding(max_new_extra=3))
+    >>> list(found.scores), found.likelihoods["model"].tokens
+    (['model', 'copy', 'shuffled source'], 6)
+    """
+    groups: dict[tuple[str, ...], list[TaskRecord]] = {}
+    for record in records:
+        groups.setdefault(tuple(record.fields[name] for name in encoder.task.choices), []).append(record)
+    floors = make_floors(encoder.task, train, seed)
+    results = []
+    done = 0
+    for key, chosen in groups.items():
+        report = _Counted(progress, 2 * len(records), done)
+        shuffled = shuffle_sources(chosen, encoder, seed)
+        own = _best_outputs(engine, encoder, chosen, decoding, seed, report)
+        report.before += len(chosen)
+        control = _best_outputs(engine, encoder, shuffled, decoding, seed, report)
+        done += 2 * len(chosen)
+        texts = {MODEL: [output.text for output in own]}
+        texts |= {name: floor(chosen) for name, floor in floors.items()}
+        texts |= {SHUFFLED: [output.text for output in control]}
+        results.append(
+            TaskEvaluation(
+                dict(zip(encoder.task.choices, key, strict=True)),
+                chosen,
+                own,
+                {name: score_texts(written, chosen, encoder) for name, written in texts.items()},
+                {MODEL: likelihood(engine, encoder, chosen), SHUFFLED: likelihood(engine, encoder, shuffled)},
+            )
+        )
+    return results
+
+
+@dataclass
+class _Counted:
+    """Reports progress of a part, after the examples `before` it."""
+
+    progress: Progress
+    total: int
+    before: int
+
+    def __call__(self, done: int) -> None:
+        self.progress(self.before + done, self.total)
+
+
+def _best_outputs(
+    engine: Engine,
+    encoder: TaskEncoder,
+    records: Sequence[TaskRecord],
+    decoding: Decoding | None,
+    seed: int,
+    report: _Counted,
+) -> list[Output]:
+    fields = [record.fields for record in records]
+    return [found[0] for found in decode_fields(engine, encoder, fields, decoding, seed=seed, progress=report)]
+
+
+def shuffle_sources(records: Sequence[TaskRecord], encoder: TaskEncoder, seed: int) -> list[TaskRecord]:
+    """Return records with their own targets and the sources of others.
+
+    >>> from cutaway.tasks import open_task
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), 64)
+    >>> pairs = [TaskRecord("", {"source": text, "target": text}) for text in "ab"]
+    >>> [dict(record.fields) for record in shuffle_sources(pairs, encoder, seed=1)]
+    [{'source': 'b', 'target': 'a'}, {'source': 'a', 'target': 'b'}]
+    """
+    sources = encoder.task.sources
+    others = [records[other].fields for other in other_records(len(records), seed)]
+    return [
+        replace(record, fields={**record.fields, **{name: other[name] for name in sources}})
+        for record, other in zip(records, others, strict=True)
+    ]
+
+
+def score_texts(texts: Sequence[str], records: Sequence[TaskRecord], encoder: TaskEncoder) -> Scores:
+    """Score texts against the targets of records by the metrics of a task.
+
+    >>> from cutaway.tasks import open_task
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), 64)
+    >>> pairs = [TaskRecord("", {"source": text, "target": text}) for text in "ab"]
+    >>> score_texts(["a", "x"], pairs, encoder)
+    {'exact': (50.0, 50.0)}
+    """
+    targets = [record.fields[encoder.task.target] for record in records]
+    scores: dict[str, tuple[float, float | None]] = {}
+    for metric in encoder.task.metrics:
+        if metric == "bleu":
+            bleu = corpus_bleu(texts, [[target] for target in targets])
+            scores["bleu"] = (bleu.score, _bleu_error(bleu.statistics))
+        elif metric == "exact":
+            hits = [100.0 * (text == target) for text, target in zip(texts, targets, strict=True)]
+            scores["exact"] = (float(np.mean(hits)), mean_error(hits))
+        else:
+            scores |= _rouge_scores(texts, targets, [record.fields for record in records], encoder)
+    return scores
+
+
+def _bleu_error(statistics: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float | None:
+    """Estimate the standard error of BLEU by drawing sentences with replacement."""
+    n = len(statistics)
+    if n < 2:
+        return None
+    rng = np.random.default_rng(0)
+    drawn = [score_statistics(statistics[rng.integers(0, n, n)]).score for _ in range(BOOTSTRAP)]
+    return float(np.std(drawn, ddof=1))
+
+
+def _rouge_scores(
+    texts: Sequence[str], targets: Sequence[str], fields: Sequence[Mapping[str, str]], encoder: TaskEncoder
+) -> Scores:
+    each = [best_rouge(text, [target]) for text, target in zip(texts, targets, strict=True)]
+    values = {kind: [100 * scores[kind] for scores in each] for kind in KINDS}
+    name = encoder.task.truncation.field
+    novel = [novel_bigrams(text, field[name]) for text, field in zip(texts, fields, strict=True)]
+    values["novel bigrams"] = [100 * share for share in novel if share is not None]
+    return {kind: (float(np.mean(found)), mean_error(found)) for kind, found in values.items() if found}
+
+
+def likelihood(engine: Engine, encoder: TaskEncoder, records: Sequence[TaskRecord]) -> Likelihood:
+    """Measure the negative log-likelihood of the targets of records, each after its prompt.
+
+    >>> import cutaway
+    >>> from cutaway.tasks import open_task
+    >>> model = cutaway.load()
+    >>> pair = TaskRecord("", {"source": "a b", "target": "b a"})
+    >>> found = likelihood(model.engine, model.encoder(open_task("reverse")), [pair])
+    >>> found.tokens, found.bytes
+    (3, 3)
+    """
+    nats = 0.0
+    tokens = 0
+    n_bytes = 0
+    for record in records:
+        prompt = encoder.prompt(record.fields)
+        target = encoder.encode(record.fields).ids[len(prompt) :]
+        cache = engine.new_cache(1)
+        first = engine.forward([prompt], cache, n_prefix=[encoder.n_prefix(prompt)], exact=True)
+        rest = engine.forward([target[:-1].tolist()], cache, logits="all", exact=True) if len(target) > 1 else first[:0]
+        nats += float(negative_log_likelihood(check_finite(np.concatenate([first, rest])), target).sum())
+        tokens += len(target)
+        n_bytes += len(record.fields[encoder.task.target].encode(errors="replace"))
+    return Likelihood(nats, tokens, n_bytes)

@@ -1,0 +1,127 @@
+"""Decoding: the target that a model writes for the fields of an example, by beam search or by sampling."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cutaway.checks import check_int
+from cutaway.engines.protocol import Engine
+from cutaway.errors import UsageError
+from cutaway.generation.batch import generate
+from cutaway.generation.beam import BeamConfig, BeamPrompt, Hypothesis, beam_search
+from cutaway.generation.config import GenerationConfig
+from cutaway.generation.stream import Completion, collect
+from cutaway.tasks.encoder import TaskEncoder
+from cutaway.tasks.task import Decoding
+
+GROUP = 16  # prompts of like length that are decoded side by side
+
+
+@dataclass(frozen=True)
+class Output:
+    """A target that a model wrote; its log-probability in nats, and its score in a beam search.
+
+    `is_finished` is False where the model did not come to an end.
+    """
+
+    text: str
+    logprob: float
+    score: float
+    is_finished: bool
+
+
+def decode_fields(
+    engine: Engine,
+    encoder: TaskEncoder,
+    fields: Sequence[Mapping[str, str]],
+    decoding: Decoding | None = None,
+    *,
+    n_best: int = 1,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[list[Output]]:
+    """Return for each example the `n_best` targets, best first, of different texts: perhaps fewer.
+
+    `decoding` is by default that of the task; with a temperature each is a sample with a seed of its own, from `seed`
+    on, else the result of a beam search. `progress` is called with the number of examples that are done. Raises
+    UsageError as `TaskEncoder.prompt` does.
+
+    >>> import cutaway
+    >>> from cutaway.tasks import open_task
+    >>> model = cutaway.load()
+    >>> encoder = TaskEncoder(open_task("reverse"), model.tokenizer, model.config.n_ctx)
+    >>> [[output]] = decode_fields(model.engine, encoder, [{"source": "a b"}], Decoding(max_new_extra=3))
+    >>> output.logprob < 0
+    True
+    """
+    decoding = encoder.task.decoding if decoding is None else decoding
+    check_int("n_best", n_best, 1)
+    prompts = [encoder.prompt(each) for each in fields]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    found: list[list[Output]] = [[] for _ in prompts]
+    for start in range(0, len(order), GROUP):
+        chosen = order[start : start + GROUP]
+        parts = [prompts[i] for i in chosen]
+        if decoding.temperature > 0:
+            outputs = _sample(engine, encoder, parts, decoding, [seed + n_best * i for i in chosen], n_best)
+        else:
+            outputs = _search(engine, encoder, parts, decoding, n_best)
+        for i, output in zip(chosen, outputs, strict=True):
+            found[i] = _distinct(output)
+        progress(start + len(chosen))
+    return found
+
+
+def _search(
+    engine: Engine, encoder: TaskEncoder, prompts: Sequence[list[int]], decoding: Decoding, n_best: int
+) -> list[list[Output]]:
+    config = BeamConfig(decoding.beams, decoding.alpha, n_best)
+    wanted = [BeamPrompt(ids, decoding.max_new_tokens(len(ids)), encoder.n_prefix(ids)) for ids in prompts]
+    found = beam_search(engine, wanted, config, _ends(encoder))
+    return [[_output(encoder, each) for each in hypotheses] for hypotheses in found]
+
+
+def _output(encoder: TaskEncoder, found: Hypothesis) -> Output:
+    return Output(encoder.decode(found.ids), found.logprob, found.score, found.is_finished)
+
+
+def _sample(
+    engine: Engine,
+    encoder: TaskEncoder,
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    seeds: Sequence[int],
+    n_samples: int,
+) -> list[list[Output]]:
+    found = []
+    for ids, first in zip(prompts, seeds, strict=True):
+        config = GenerationConfig(
+            max_new_tokens=decoding.max_new_tokens(len(ids)),
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+            eos_token_id=sorted(_ends(encoder)),
+            logprobs=True,
+        )
+        own = range(first, first + n_samples)
+        events = generate(engine, None, [ids], config, own, [encoder.n_prefix(ids)])
+        found.append([_sampled(encoder, completion) for completion in collect(events, own, engine.name)])
+    return found
+
+
+def _sampled(encoder: TaskEncoder, completion: Completion) -> Output:
+    logprob = sum(completion.logprobs)  # of the tokens without the end, which is not in them
+    return Output(encoder.decode(completion.ids), logprob, logprob, completion.finish_reason == "eos")
+
+
+def _ends(encoder: TaskEncoder) -> frozenset[int]:
+    if encoder.codec.eos is None:
+        raise UsageError("the tokenizer has no end token, at which a target ends")
+    return frozenset({encoder.codec.eos})
+
+
+def _distinct(outputs: Sequence[Output]) -> list[Output]:
+    """Keep the first of outputs with the same text."""
+    found: dict[str, Output] = {}
+    for output in outputs:
+        found.setdefault(output.text, output)
+    return list(found.values())

@@ -1,0 +1,151 @@
+"""Encoding: the fields of an example to token ids, for a model's tokenizer and context."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from cutaway.data.examples import Example, ExampleSet
+from cutaway.errors import UsageError
+from cutaway.tasks.records import TaskRecord
+from cutaway.tasks.task import Task
+from cutaway.tasks.template import Control, Field, Part
+from cutaway.tokenizer.codec import Codec
+from cutaway.untrusted import quote
+
+
+class TaskEncoder:
+    """Encodes examples of a task for one tokenizer, in contexts of `n_ctx` tokens.
+
+    The ids of a prompt are exactly the first ids of the example that it belongs to. Raises UsageError if the tokenizer
+    is missing a control token of the task.
+
+    >>> from cutaway.tasks.sources import open_task
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
+    >>> example = encoder.encode({"source": "a b c", "target": "c b a"})
+    >>> example.ids.tolist(), example.n_prefix
+    ([64, 275, 269, 198, 66, 275, 257, 50256], 4)
+    >>> encoder.prompt({"source": "a b c"})
+    [64, 275, 269, 198]
+    """
+
+    def __init__(self, task: Task, codec: Codec, n_ctx: int) -> None:
+        self.task = task
+        self.codec = codec
+        self.n_ctx = n_ctx
+        self._controls = {name: _control_id(name, codec, task.name) for name in task.controls}
+        names = [part.name if isinstance(part, Field) else "" for part in task.parts]
+        start = names.index(task.target)
+        self._before = task.parts[:start]
+        self._after = task.parts[start:]
+        self.room = max(1, int(n_ctx * (1 - task.truncation.target_share)))  # of a prompt, in tokens
+
+    def prompt(self, fields: Mapping[str, str]) -> list[int]:
+        """Return the ids before the target, at most `room`; the field that gives way is truncated to fit.
+
+        Raises UsageError for a missing field, an unknown choice, or if the rest alone is too long.
+        """
+        return self._prompt(fields)[0]
+
+    def n_prefix(self, prompt: list[int]) -> int:
+        """Return how many of a prompt's tokens see each other: all of them, or none if attention is causal."""
+        return len(prompt) if self.task.attention == "prefix" else 0
+
+    def encode(self, fields: Mapping[str, str]) -> Example:
+        """Return an example. Raises UsageError as `prompt` does, and if the target does not fit the context."""
+        return self.encode_and_count(fields)[0]
+
+    def encode_and_count(self, fields: Mapping[str, str]) -> tuple[Example, int]:
+        """Return an example, and the number of tokens by which its prompt was truncated."""
+        prompt, cut = self._prompt(fields)
+        completion = [token for part in self._after for token in self._ids(part, fields)]
+        ids = np.array([*prompt, *completion], np.int64)
+        if len(ids) > self.n_ctx + 1:
+            raise UsageError(
+                f"the {self.task.target} has {len(completion)} tokens with its end, and {self.n_ctx + 1 - len(prompt)} "
+                f"fit a context of {self.n_ctx}; it is never cut, so shorten it"
+            )
+        first = len(prompt) if self.task.learn == "completion" else 1
+        return Example(ids, np.arange(len(ids)) >= first, self.n_prefix(prompt)), cut
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the target of generated ids, those up to the end of the text."""
+        [target] = [part for part in self._after if isinstance(part, Field) and part.name == self.task.target]
+        text = self.codec.decode(ids)
+        return text.removeprefix(" ") if target.after_space else text
+
+    def encode_all(self, records: Iterable[TaskRecord]) -> ExampleSet:
+        """Encode records. Raises UsageError, which begins with the place of the record that cannot be encoded.
+
+        >>> from cutaway.tasks.sources import open_task
+        >>> from cutaway.tokenizer.fast import Tokenizer
+        >>> encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
+        >>> encoder.encode_all([TaskRecord("a.jsonl:1", {"source": "a b c", "target": "c b a"})]).n_learned
+        4
+        """
+        examples: list[Example] = []
+        n_truncated = 0
+        n_literals = 0
+        n_bytes = 0
+        for record in records:
+            try:
+                example, cut = self.encode_and_count(record.fields)
+            except UsageError as error:
+                raise UsageError(f"{record.place}: {error}") from None
+            examples.append(example)
+            n_truncated += cut > 0
+            n_literals += sum(text.count(name) for text in record.fields.values() for name in self._controls)
+            n_bytes += len(record.fields[self.task.target].encode(errors="replace"))
+        return ExampleSet(examples, n_truncated, n_literals, n_bytes)
+
+    def _prompt(self, fields: Mapping[str, str]) -> tuple[list[int], int]:
+        parts = [self._ids(part, fields) for part in self._before]
+        excess = sum(map(len, parts)) - self.room
+        if excess <= 0:
+            return [token for ids in parts for token in ids], 0
+        truncation = self.task.truncation
+        names = [part.name if isinstance(part, Field) else "" for part in self._before]
+        place = names.index(truncation.field)
+        kept = len(parts[place]) - excess
+        if kept < 1:
+            raise UsageError(
+                f"without its {truncation.field} the prompt has {self.room - kept} tokens, and {self.room} fit"
+            )
+        parts[place] = parts[place][:kept] if truncation.side == "right" else parts[place][-kept:]
+        return [token for ids in parts for token in ids], excess
+
+    def _ids(self, part: Part, fields: Mapping[str, str]) -> list[int]:
+        if isinstance(part, Control):
+            return [self._controls[part.named(self._choice(part.choice, fields))]]
+        if isinstance(part, Field):
+            text = _field(fields, part.name)
+            return self.codec.encode(f" {text}" if part.after_space else text)
+        return self.codec.encode(part.text)
+
+    def _choice(self, name: str, fields: Mapping[str, str]) -> str:
+        if not name:
+            return ""
+        value = _field(fields, name)
+        values = self.task.choices[name]
+        if value not in values:
+            raise UsageError(f"{name} must be {' or '.join(values)}, not {quote(value)}")
+        return value
+
+
+def _field(fields: Mapping[str, str], name: str) -> str:
+    if name not in fields:
+        raise UsageError(f"missing field {name!r}")
+    return fields[name]
+
+
+def _control_id(name: str, codec: Codec, task: str) -> int:
+    """Return the id of a control token: `<|endoftext|>` is the tokenizer's own end, whatever its name."""
+    if name == "<|endoftext|>" and codec.eos is not None:
+        return codec.eos
+    ids = codec.encode(name, allow_special=True)
+    if len(ids) == 1 and codec.token_bytes(ids[0]) == name.encode() and codec.encode(name) != ids:
+        return ids[0]
+    raise UsageError(
+        f"the tokenizer has no control token {name}, which the task {task} needs: "
+        f'train one with `cutaway tokenizer train --control "{name}"`'
+    )

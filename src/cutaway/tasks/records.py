@@ -1,0 +1,86 @@
+"""Records of a task: JSON Lines, an object a line whose keys are the fields of its template."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from cutaway.data.json_lines import parse_json_line
+from cutaway.errors import UsageError
+from cutaway.tasks.task import Task
+from cutaway.untrusted import quote, quote_path
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """The fields of an example; `place` is "FILE:LINE"."""
+
+    place: str
+    fields: Mapping[str, str]
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the fields."""
+        return hashlib.sha256(json.dumps(sorted(self.fields.items())).encode()).digest()
+
+
+def read_task_records(path: Path, task: Task) -> list[TaskRecord]:
+    """Read the records of a file; keys that are no fields are ignored. Raises UsageError naming the invalid line.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tasks.sources import open_task
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "pairs.jsonl")
+    ...     _ = path.write_text('{"source": "a b", "target": "b a"}')
+    ...     [record] = read_task_records(path, open_task("reverse"))
+    >>> record.fields
+    {'source': 'a b', 'target': 'b a'}
+    """
+    return _records(read_record_bytes(path), quote_path(path), (*task.choices, *task.sources, task.target))
+
+
+def read_record_bytes(path: Path) -> bytes:
+    """Read a file of records, without the byte order mark of Windows. Raises UsageError if it cannot be read.
+
+    >>> read_record_bytes(Path("no such file"))
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: no such file: cannot be read: No such file or directory
+    """
+    try:
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise UsageError(f"{quote_path(path)}: cannot be read: {error.strerror}") from None
+
+
+def parse_task_records(data: bytes, place: str, task: Task) -> list[TaskRecord]:
+    """Parse records to write targets for: those of `read_task_records`, which need not have a target.
+
+    >>> from cutaway.tasks.sources import open_task
+    >>> parse_task_records(b'{"source": "a b"}', "standard input", open_task("reverse"))
+    [TaskRecord(place='standard input:1', fields={'source': 'a b'})]
+    """
+    return _records(data, place, (*task.choices, *task.sources))
+
+
+def _records(data: bytes, place: str, names: tuple[str, ...]) -> list[TaskRecord]:
+    lines = enumerate(data.split(b"\n"), start=1)
+    records = [_record(line, f"{place}:{number}", names) for number, line in lines if line.strip()]
+    if not records:
+        raise UsageError(f"{place}: is empty")
+    return records
+
+
+def _record(line: bytes, place: str, names: tuple[str, ...]) -> TaskRecord:
+    value = parse_json_line(line, place)
+    fields: dict[str, str] = {}
+    for name in names:
+        text = value.get(name)
+        if text is None:
+            near = get_close_matches(name, [key[:80] for key in value if key not in names], n=1)
+            raise UsageError(f"{place}: missing key {name!r}{f'; is {quote(near[0])} meant?' if near else ''}")
+        if not isinstance(text, str):
+            raise UsageError(f"{place}: {name!r} must be text, not {quote(text)}")
+        fields[name] = text
+    return TaskRecord(place, fields)

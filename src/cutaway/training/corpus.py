@@ -1,0 +1,122 @@
+"""The corpora that a run trains on: their batches, their held-out part, their tokenizer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from cutaway.data.batches import BatchSource, Windows, evaluation_windows
+from cutaway.data.dataset import Dataset, open_dataset
+from cutaway.errors import UsageError
+from cutaway.tasks.task import Task
+from cutaway.tokenizer.codec import Codec
+from cutaway.training.config import TrainingConfig
+from cutaway.training.trainer import SamplePrompt, Validation
+from cutaway.untrusted import quote_path
+
+COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
+
+
+class Corpus(Protocol):
+    """The material of a run: prepared text, or the examples of a task."""
+
+    @property
+    def codec(self) -> Codec:
+        """The tokenizer of its ids."""
+
+    @property
+    def task(self) -> Task | None:
+        """The task of its examples, if they are a task's."""
+
+    def source(self, seed: int) -> BatchSource:
+        """Return the batches of a run."""
+
+    def prompt(self) -> SamplePrompt | None:
+        """Return what samples continue; None for the configured text."""
+
+    def hashes(self) -> list[str]:
+        """Return SHA-256 hashes of what is trained on."""
+
+    def bytes_per_token(self) -> float | None:
+        """Return the mean size of a learned token; None if it is unknown."""
+
+    def validation(self, n_tokens: int) -> list[Validation]:
+        """Return the held-out part, with at most so many learned tokens."""
+
+    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+        """Return the ids of the most frequent tokens, (count,) at most."""
+
+
+@dataclass(frozen=True)
+class WindowCorpus:
+    """Prepared corpora, opened, with their weights: a `Corpus`."""
+
+    datasets: Sequence[Dataset]
+    weights: Sequence[float]
+
+    @classmethod
+    def open(cls, config: TrainingConfig) -> "WindowCorpus":
+        """Open the corpora of a configuration. Raises UsageError if one is missing, or their tokenizers differ."""
+        if not config.data:
+            raise UsageError("no data: give --data DIR, a directory that `cutaway data prepare` wrote")
+        datasets = [open_dataset(directory) for directory in config.data]
+        first = datasets[0]
+        for other in datasets[1:]:
+            if other.manifest.tokenizer.sha256 != first.manifest.tokenizer.sha256:
+                raise UsageError(
+                    f"{quote_path(other.directory)} and {quote_path(first.directory)} have different tokenizers: "
+                    "prepare them with the same one"
+                )
+        tokens = [float(dataset.split("train").n_tokens) for dataset in datasets]
+        return cls(datasets, config.weights or tokens)
+
+    task = None
+
+    def prompt(self) -> None:
+        """Return None: samples continue the configured text."""
+
+    @property
+    def codec(self) -> Codec:
+        """The tokenizer of all of them."""
+        return self.datasets[0].codec
+
+    def source(self, seed: int) -> Windows:
+        """Return the batches of a run."""
+        return Windows([dataset.split("train") for dataset in self.datasets], self.weights, seed)
+
+    def hashes(self) -> list[str]:
+        """Return a SHA-256 for each corpus: of the hashes of its shards to train on."""
+        shards = [dataset.manifest.splits["train"].shards for dataset in self.datasets]
+        return [sha256(" ".join(f"{s.sha256}:{s.tokens}" for s in part).encode()).hexdigest() for part in shards]
+
+    def bytes_per_token(self) -> float | None:
+        """Return the mean size of a token in a batch; None if it is unknown."""
+        sizes = [dataset.split("train") for dataset in self.datasets]
+        shares = np.asarray(self.weights) / np.sum(self.weights)
+        mean = float(sum(share * split.n_bytes / split.n_tokens for share, split in zip(shares, sizes, strict=True)))
+        return mean or None
+
+    def validation(self, n_tokens: int) -> list[Validation]:
+        """Return the held-out text of each corpus that has some; the tokens are divided among them by weight."""
+        held = [(d, w) for d, w in zip(self.datasets, self.weights, strict=True) if "valid" in d.manifest.splits]
+        total = sum(weight for _, weight in held)
+        found = []
+        for dataset, weight in held:
+            split = dataset.split("valid")
+            share = max(1, int(n_tokens * weight / total))
+            windows = partial(evaluation_windows, split, n_tokens=share)
+            size = split.n_bytes / split.n_tokens if split.n_bytes else None
+            found.append(Validation(windows, size, weight / total))
+        return found
+
+    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+        """Return the ids of the most frequent tokens of the mixture, (count,) at most."""
+        counts = np.zeros(n_vocab, np.float64)
+        for dataset, weight in zip(self.datasets, self.weights, strict=True):
+            part = dataset.split("train").token_counts(n_vocab, COUNTED_TOKENS)
+            counts += weight * part / part.sum()
+        return torch.from_numpy(np.argsort(-counts, kind="stable")[:count].copy())

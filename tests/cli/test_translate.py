@@ -1,0 +1,73 @@
+"""`cutaway translate`: an argument, a file, a pipe, a conversation."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.invoke import invoke
+from tests.tasks.models import save_translator
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_translator(tmp_path_factory.mktemp("models") / "translator"))
+
+
+def test_lines_of_all_kinds_are_translated_alike(model: str, tmp_path: Path) -> None:
+    arguments = ("translate", "--model", model, "--engine", "reference", "--beams", "2")
+    one = invoke(*arguments, "night").out
+    other = invoke(*arguments, "kleine").out
+    assert one != other
+    path = tmp_path / "lines.txt"
+    path.write_text("night\n\nkleine\n")
+    expected = f"{one}\n{other}"
+    assert invoke(*arguments, "--file", str(path)).out == expected
+    assert invoke(*arguments, stdin=path.read_bytes()).out == expected
+    assert invoke(*arguments, "--interactive", stdin=path.read_bytes()).out == expected
+
+
+def test_n_best_has_scores_and_json_has_all(model: str) -> None:
+    arguments = ("translate", "night", "--model", model, "--engine", "reference", "--n-best", "3")
+    lines = invoke(*arguments).out.splitlines()
+    document = json.loads(invoke(*arguments, "--json").out)
+    assert (document["from"], document["to"], document["beams"]) == ("en", "de", 5)
+    [line] = document["lines"]
+    assert line["source"] == "night"
+    assert len(line["translations"]) == len(lines)
+    assert [f"{each['score']:8.3f}" for each in line["translations"]] == [line[:8] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "languages"),
+    [((), ("en", "de")), (("--from", "de"), ("de", "en")), (("--to", "en"), ("de", "en"))],
+)
+def test_languages_follow_from_one_another(model: str, arguments: tuple[str, ...], languages: tuple[str, str]) -> None:
+    document = json.loads(invoke("translate", "a", "--model", model, "--beams", "1", "--json", *arguments).out)
+    assert (document["from"], document["to"]) == languages
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a", "--from", "fr"), "--from: translation knows en, de, not 'fr'"),
+        (("a", "--beams", "0"), "beams must be from 1 to 128"),
+        (("a", "--beams", "2", "--n-best", "3"), "n_best (3) must be at most beams (2)"),
+        (("--interactive", "--json"), "--interactive cannot write one"),
+        (("--file", "no such file"), "cannot read no such file"),
+    ],
+)
+def test_invalid_arguments_are_one_line(model: str, arguments: tuple[str, ...], message: str) -> None:
+    result = invoke("translate", "--model", model, *arguments)
+    assert result.code == 2
+    assert message in result.error
+
+
+def test_other_models_cannot_translate(tmp_path: Path) -> None:
+    from cutaway.tasks import open_task
+
+    assert "builtin has no task.toml: train one" in invoke("translate", "a").error
+    reverser = save_translator(tmp_path / "reverser", open_task("reverse"))
+    result = invoke("translate", "a", "--model", str(reverser))
+    assert result.code == 2
+    assert "reverser has learned reverse, and not to translate" in result.error
