@@ -54,7 +54,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--vocab-size", type=int, required=True, metavar="N", help="tokens: bytes, merges, and one more"
     )
     trainer.add_argument(
-        "--control", nargs="+", default=[], metavar="TOKEN", help="further control tokens, such as '<|en|>'"
+        "--control",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="TOKEN",
+        help="further control tokens, such as '<|en|>'",
     )
     trainer.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory to write")
     trainer.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
