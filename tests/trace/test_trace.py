@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engines.reference import block, embed, head, merge_heads
+from cutaway.engines.reference import block, embed, lm_head, merge_heads
 from cutaway.errors import NonFiniteError, UsageError
 from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention, Trace
@@ -152,7 +152,7 @@ def test_edits_work_as_a_hook_of_the_reference(kind: str) -> None:
     x = embed(WEIGHTS.arrays, IDS, 0, seen)
     for layer in range(WEIGHTS.config.n_layer):
         x, _ = block(WEIGHTS.config, WEIGHTS.arrays, layer, x, None, seen)
-    np.testing.assert_array_equal(head(WEIGHTS.config, WEIGHTS.arrays, x, seen), trace["logits"])
+    np.testing.assert_array_equal(lm_head(WEIGHTS.config, WEIGHTS.arrays, x, seen), trace["logits"])
 
 
 def test_computing_can_be_ended() -> None:

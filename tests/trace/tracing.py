@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from cutaway.checkpoints import ArrayWeights
 from cutaway.config import GPT2Config
-from cutaway.engines.reference import block, embed, head
+from cutaway.engines.reference import block, embed, lm_head
 from cutaway.numerics import FloatArray, softmax
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import KINDS, Edits
@@ -50,7 +50,7 @@ def seen_in_one_go(weights: ArrayWeights, ids: list[int], *interventions: Interv
     x = embed(arrays, ids, 0, hook)
     for layer in range(config.n_layer):
         x, _ = block(config, arrays, layer, x, None, hook)
-    head(config, arrays, x, hook)
+    lm_head(config, arrays, x, hook)
     seen["probs"] = softmax(seen["logits"])
     for name in "kv":
         seen[f"cache.{name}"] = np.stack([seen[f"{name}.{layer}"] for layer in range(config.n_layer)])

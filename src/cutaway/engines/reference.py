@@ -285,12 +285,12 @@ def block_norm(
     return hook(f"ln{number}.{layer}", normal)
 
 
-def head(config: GPT2Config, weights: Mapping[str, FloatArray], x: FloatArray, hook: Hook = no_hook) -> FloatArray:
+def lm_head(config: GPT2Config, weights: Mapping[str, FloatArray], x: FloatArray, hook: Hook = no_hook) -> FloatArray:
     """Apply the final LayerNorm and the output matrix, which is wte unless untied: (T, d) -> logits (T, V).
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
-    >>> head(config, weights, np.array([[3, 5]], np.float32)).round(3).tolist()
+    >>> lm_head(config, weights, np.array([[3, 5]], np.float32)).round(3).tolist()
     [[2.0, 2.0, 2.0]]
     """
 
@@ -384,4 +384,4 @@ class ReferenceEngine:
             x, keys_values = block(self.config, self.weights, layer, x, before, n_prefix=n_prefix)
             present.append(keys_values)
         cache.rows[row] = present
-        return head(self.config, self.weights, x if logits == "all" else x[-1:])
+        return lm_head(self.config, self.weights, x if logits == "all" else x[-1:])

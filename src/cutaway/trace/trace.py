@@ -19,8 +19,8 @@ from cutaway.engines.reference import (
     Hook,
     attention,
     embed,
-    head,
     linear,
+    lm_head,
     merge_heads,
     mlp,
     project_qkv,
@@ -277,7 +277,7 @@ class Trace:
         """
         edits = Edits(self.interventions)
         edits.remember(boundary(self.config, self.config.n_layer), x)
-        recorded = self._record(lambda hook: head(self.config, self.weights, x, hook), edits)
+        recorded = self._record(lambda hook: lm_head(self.config, self.weights, x, hook), edits)
         return {name: _read_only(array) for name, array in recorded.items()}
 
     def _find(self, name: str) -> FloatArray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.reference import block, embed, head
+from cutaway.engines.reference import block, embed, lm_head
 from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.decoding import beginning
 from cutaway.figures.article.excerpts import part
@@ -205,7 +205,7 @@ def _from_cache(trace: Trace, position: int) -> FloatArray:
     for layer in range(config.n_layer):
         past = trace["cache.k"][layer][:, :position], trace["cache.v"][layer][:, :position]
         x, _ = block(config, weights, layer, x, past if position else None, hook)
-    logits: FloatArray = head(config, weights, x, hook)[0]
+    logits: FloatArray = lm_head(config, weights, x, hook)[0]
     return logits
 
 
