@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.joining import decode_by
 from cutaway.tokenizer.library import LibraryTokenizer, Roles, Word
 from cutaway.tokenizer.reading import read_tokenizer
 from tests.tokenizer.other_kinds import KINDS, random_text, unigram, write_json
@@ -223,6 +224,11 @@ def threads() -> int:
         (lambda d: d["model"].update(type="Bigram"), "the tokenizers library cannot read it"),
         (lambda d: d.update(normalizer={"type": "Lower"}), "the tokenizers library cannot read it"),
         (lambda d: d["model"].pop("vocab"), "the tokenizers library cannot read it"),
+        (lambda d: d.update(model=7), "model must be a JSON object, not 7"),
+        (
+            lambda d: d["model"].update(type="BPE", vocab={}, merges=["a b"], continuing_subword_prefix="##"),
+            "merge 1 is of 'b', which does not begin with '##'",
+        ),
         (lambda d: d.update(added_tokens=[{"id": 7, "content": "<new>"}]), "cannot have the id 7: the next one is"),
         (lambda d: d.update(added_tokens=[{"id": "7", "content": "<new>"}]), "an added token without text and id"),
         (lambda d: d.update(added_tokens={}), "added_tokens must be a JSON list"),
@@ -238,6 +244,54 @@ def test_a_malformed_description_is_an_error_of_one_line(
     with pytest.raises(CheckpointError, match=rf"tokenizer\.json: .*{reason}") as caught:
         read_tokenizer(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, -1, 1, 1.5, 2**31, 2**40, "", "x", "▁", "[", "(?:", r"\p{L}+", [], {}, [[]], {"a": 0}),
+    *([["a", 0.0]], {"type": "Sequence", "normalizers": []}),
+]
+
+
+def places(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the place of everything in a JSON document; of long lists and objects of their beginning."""
+    if place:
+        yield place
+    if isinstance(value, dict | list):
+        keys = list(value)[:40] if isinstance(value, dict) else range(min(len(value), 12))
+        for key in keys:
+            yield from places(value[key], (*place, key))
+
+
+def damage(document: Any, generator: random.Random) -> None:
+    found = list(places(document))
+    place = generator.choice([each for each in found if len(each) < 3 or each[0] != "model"] + found[-20:])
+    for key in place[:-1]:
+        document = document[key]
+    if isinstance(document, dict) and generator.random() < 0.2:
+        del document[place[-1]]
+    else:
+        document[place[-1]] = generator.choice(VALUES)
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "Unigram", "BPE of words", "BPE with byte fallback", "WordLevel"])
+def test_damaged_descriptions_are_read_or_rejected_in_one_line(tmp_path: Path, kind: str) -> None:
+    KINDS[kind](tmp_path)
+    path = tmp_path / "tokenizer.json"
+    whole = path.read_text(encoding="utf-8")
+    generator = random.Random(5)
+    outcomes = set()
+    for _ in range(150):
+        description = json.loads(whole)
+        damage(description, generator)
+        path.write_text(json.dumps(description))
+        try:
+            ours = read_tokenizer(tmp_path)
+            ids = ours.encode("the robot </s> [SEP] 从前 🌍", allow_special=True)
+            assert decode_by(ours.stream(), ids) == ours.decode(ids)
+            outcomes.add("read")
+        except (CheckpointError, UsageError) as error:
+            outcomes.add(f"rejected with {str(error).count(chr(10))} line ends")
+    assert outcomes == {"read", "rejected with 0 line ends"}
 
 
 def test_a_text_that_cannot_be_encoded_is_an_error_of_one_line() -> None:

@@ -6,7 +6,8 @@ unless they are asked for, and then no part of a text gets the id of a control t
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -20,7 +21,8 @@ from cutaway.tokenizer.bpe import from_symbols, is_symbols
 from cutaway.tokenizer.codec import Codec, TextDecoder
 from cutaway.tokenizer.fast import valid_unicode
 from cutaway.tokenizer.joining import CleanedStream, WindowStream, WordPieceStream, clean_up, decode_by
-from cutaway.untrusted import quote, quote_path
+from cutaway.tokenizer.parts import parse_pair, to_list
+from cutaway.untrusted import quote, quote_path, raise_checkpoint_error
 
 if TYPE_CHECKING:  # not needed for a first token
     from tokenizers import Encoding
@@ -71,6 +73,7 @@ class LibraryTokenizer:
         place: Path = Path("tokenizer.json"),
     ) -> None:
         self.description = _without_extras(description)
+        _check_merges(self.description["model"], place)
         self.control = roles.control
         self.bos = roles.bos
         self.eos = roles.eos
@@ -106,7 +109,7 @@ class LibraryTokenizer:
         checked = [self._check_known(index) for index in ids]
         if self._is_word_piece:
             return decode_by(self.stream(), checked)
-        text: str = self._library.decode(checked, skip_special_tokens=False)
+        text = self._decode(checked)
         return clean_up(text) if self._clean_up else text
 
     def stream(self) -> TextDecoder:
@@ -116,7 +119,7 @@ class LibraryTokenizer:
             decoder = self.description["decoder"]
             stream = WordPieceStream(self._token, decoder.get("prefix", "##"), cleanup=decoder.get("cleanup", True))
         else:
-            stream = WindowStream(self._token, lambda ids: self._library.decode(ids, skip_special_tokens=False))
+            stream = WindowStream(self._token, self._decode)
         return CleanedStream(stream) if self._clean_up else stream
 
     def token_bytes(self, index: int) -> bytes | None:
@@ -175,10 +178,13 @@ class LibraryTokenizer:
         return self._run(self._guarded, text) if any(index in forbidden for index in encoding.ids) else encoding
 
     def _run(self, library: "Library", text: str) -> "Encoding":
-        try:
+        with _one_line(UsageError, f"{quote_path(self._place)}: the text cannot be encoded"):
             return library.encode(text, add_special_tokens=False)
-        except Exception as error:  # the library's own, such as for a character that has no token
-            raise UsageError(f"{quote_path(self._place)}: the text cannot be encoded: {_line(error)}") from error
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        with _one_line(UsageError, f"{quote_path(self._place)}: the ids cannot be decoded"):
+            text: str = self._library.decode(list(ids), skip_special_tokens=False)
+            return text
 
     @cached_property
     def _library(self) -> "Library":
@@ -217,12 +223,8 @@ class LibraryTokenizer:
     def _load(self, description: Description) -> "Library":
         from tokenizers import Tokenizer as Library
 
-        try:
+        with _one_line(CheckpointError, f"{quote_path(self._place)}: the tokenizers library cannot read it"):
             return Library.from_str(json.dumps(description))
-        except Exception as error:
-            raise CheckpointError(
-                f"{quote_path(self._place)}: the tokenizers library cannot read it: {_line(error)}"
-            ) from error
 
     def _token(self, index: int) -> str | None:
         token: str | None = self._library.id_to_token(index)
@@ -250,6 +252,21 @@ def _without_extras(description: Description) -> dict[str, Any]:
     if isinstance(model, dict) and model.get("dropout") is not None:
         description = {**description, "model": {**model, "dropout": None}}
     return {**description, "truncation": None, "padding": None, "post_processor": None}
+
+
+def _check_merges(model: Any, place: Path) -> None:
+    """Raise CheckpointError for merges that the library would end the process on, instead of refusing them."""
+    if not isinstance(model, dict):
+        raise_checkpoint_error(place, f"model must be a JSON object, not {quote(model)}")
+    prefix = model.get("continuing_subword_prefix")
+    if model.get("type", "BPE") != "BPE" or not isinstance(prefix, str):
+        return
+    for number, entry in enumerate(to_list(place, "model.merges", model.get("merges")), 1):
+        _, right = parse_pair(place, f"merge {number}", entry)
+        if not right.startswith(prefix):
+            raise_checkpoint_error(
+                place, f"merge {number} is of {quote(right)}, which does not begin with {quote(prefix)}"
+            )
 
 
 def _components(decoder: Any) -> Iterator[Description]:
@@ -294,5 +311,12 @@ def _words(text: str, pieces: Iterable[Piece]) -> Iterator[Word]:
         yield Word(text[first:last], tuple(token for _, _, token, _ in word), tuple(index for _, _, _, index in word))
 
 
-def _line(error: Exception) -> str:
-    return quote(" ".join(str(error).split()) or type(error).__name__)
+@contextmanager
+def _one_line(kind: type[CheckpointError | UsageError], what: str) -> Iterator[None]:
+    """Turn an error of the library into one of one line. Its panics are not Exceptions."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
+        raise kind(f"{what}: {quote(' '.join(str(error).split()) or type(error).__name__)}") from error

@@ -98,7 +98,7 @@ def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> L
     """Add the tokens that the settings name, and check that the library gives all of them the ids that are written."""
     place = directory / ("tokenizer.json" if (directory / "tokenizer.json").is_file() else "vocab.txt")
     named = control_names(settings)
-    if description["model"].get("type") == "WordPiece":
+    if to_object(place, "model", description.get("model")).get("type") == "WordPiece":
         named |= {name_of_role(settings, role) or name for role, name in _BERT_ROLES.items()}
     tokens = {str(token["content"]): token for token in _added(place, description)}
     for token in _beside(directory, settings):
