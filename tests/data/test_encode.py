@@ -9,9 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutaway.data.blocks import Block, Passage
+from cutaway.data.dataset import open_dataset
 from cutaway.data.encode import EncodedBlock, Encoder, id_type
+from cutaway.data.prepare import prepare
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import read_tokenizer
+from tests.tokenizer.other_kinds import CHINESE, write_bert
 
 GPT2 = Tokenizer.gpt2()
 ENCODER = Encoder(GPT2, share=0)
@@ -118,3 +122,16 @@ def test_another_field_holds_the_text() -> None:
 def test_ids_have_the_smallest_type_that_holds_them(n_vocab: int, name: str) -> None:
     assert id_type(n_vocab) == name
     assert np.iinfo(name).max >= n_vocab - 1
+
+
+def test_a_chinese_corpus_is_prepared_with_berts_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(CHINESE * 20, encoding="utf-8")
+    write_bert()(tmp_path)
+    with pytest.raises(UsageError, match=r"no start token to open documents with; name a bos_token in its tokenizer_"):
+        prepare([tmp_path / "a.txt"], tmp_path / "none", tokenizer=read_tokenizer(tmp_path), workers=2)
+    write_bert(bos_token="[CLS]", eos_token="[SEP]")(tmp_path)
+    tokenizer = read_tokenizer(tmp_path)
+    prepare([tmp_path / "a.txt"], tmp_path / "tokens", tokenizer=tokenizer, workers=2)
+    dataset = open_dataset(tmp_path / "tokens")
+    assert tokenizer.encodes_like(dataset.codec)
+    assert dataset.manifest.splits["train"].tokens == 1 + len(tokenizer.encode(CHINESE * 20))

@@ -59,9 +59,7 @@ class Encoder:
         self._tokenizer = tokenizer
         self._share = share
         self._field = field
-        if tokenizer.bos is None:
-            raise UsageError("the tokenizer has no start token to open documents with")
-        self._start = tokenizer.bos
+        self._start = start_token(tokenizer)
         self._dtype = ID_TYPES[id_type(tokenizer.n_vocab)]
         self._control = tuple(tokenizer.control)
 
@@ -98,6 +96,20 @@ class Encoder:
         learned = np.concatenate(split.learned) if masked else None
         ids = np.array(split.ids, self._dtype)
         return EncodedSplit(ids, np.array(split.begins, np.int64), learned, split.n_bytes)
+
+
+def start_token(tokenizer: FileTokenizer) -> int:
+    """Return the token that opens documents. Raises UsageError if the tokenizer has none.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> start_token(Tokenizer.gpt2())
+    50256
+    """
+    if tokenizer.bos is None:
+        raise UsageError(
+            "the tokenizer has no start token to open documents with; name a bos_token in its tokenizer_config.json"
+        )
+    return tokenizer.bos
 
 
 def passages(block: Block, field: str) -> Iterator[Passage]:

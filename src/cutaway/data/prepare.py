@@ -9,7 +9,7 @@ from pathlib import Path
 from cutaway.checks import check_int
 from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot
 from cutaway.data.dataset import TOKENIZER
-from cutaway.data.encode import EncodedBlock, Encoder, passages
+from cutaway.data.encode import EncodedBlock, Encoder, passages, start_token
 from cutaway.data.inputs import Inputs, find_inputs
 from cutaway.data.manifest import Manifest
 from cutaway.data.workers import encode_blocks
@@ -62,6 +62,7 @@ def prepare(
     if not inputs.sources:
         raise UsageError("no files to prepare")
     codec = Tokenizer.gpt2() if tokenizer is None else tokenizer
+    start_token(codec)  # before workers ask for it
     lots = inputs.lots()
     writer = CorpusWriter(directory, codec, name, inputs)
     before = list(accumulate((sum(source.n_bytes for source in lot.sources) for lot in lots), initial=0))
