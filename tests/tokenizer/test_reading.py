@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
 from cutaway.errors import CheckpointError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.tokenizer.reading import read_tokenizer
+from tests.checkpoints.test_special_tokens import byte_level_bpe
 from tests.tokenizer.other_kinds import bert_vocabulary, unigram, word_piece, write_bert, write_json
 
 
@@ -33,6 +35,31 @@ def test_the_class_may_be_named_by_the_config_alone(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text(bert_vocabulary(), encoding="utf-8")
     named = read_tokenizer(tmp_path, "BertTokenizerFast")
     assert named.encode("Robots") == read_tokenizer(tmp_path).encode("Robots") == named.encode("robots")
+
+
+@pytest.mark.parametrize("files", ["pair", "whole", "whole with a space"])
+@pytest.mark.parametrize("settings", [{}, {"add_prefix_space": False}, {"add_prefix_space": True}])
+@pytest.mark.parametrize("name", [None, "GPT2Tokenizer", "GPT2TokenizerFast", "PreTrainedTokenizerFast"])
+def test_a_space_before_a_text_is_what_transformers_makes_of_the_files(
+    tmp_path: Path, files: str, settings: dict[str, object], name: str | None
+) -> None:
+    """GPT-2's classes follow the settings, and the others the tokenizer.json."""
+    tokenizer = byte_level_bpe()
+    if files == "pair":
+        if name == "PreTrainedTokenizerFast":
+            return
+        tokenizer.model.save(str(tmp_path))
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=files == "whole with a space")
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | ({"tokenizer_class": name} if name else {})))
+    ours = read_tokenizer(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("robot x", " robot", "", "a\n b<s>c"):
+        assert ours.encode(text) == theirs(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    ids = ours.encode("robot x")
+    assert ours.decode(ids) == theirs.decode(ids)
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])

@@ -35,16 +35,20 @@ def find_kind(directory: Path, tokenizer_class: str | None = None) -> Kind:
     Traceback (most recent call last):
     cutaway.errors.CheckpointError: nowhere: has a 'XLNetTokenizer' without a tokenizer.json; what is read: ...
     """
-    own = read_settings(directory).get("tokenizer_class") or tokenizer_class
+    settings = read_settings(directory)
+    own = settings.get("tokenizer_class") or tokenizer_class
+    prefixed = bool(settings.get("add_prefix_space"))  # which GPT-2's tokenizer here has not
     whole = directory / "tokenizer.json"
     if own in _BERT and (whole.is_file() or (directory / "vocab.txt").is_file()):
         return "bert"
     if whole.is_file():
+        if prefixed:
+            return "library"
         return "gpt2" if is_published(whole) or not _is_other(read_json(whole)) else "library"
     if own is not None and own not in _GPT2:
         raise_checkpoint_error(directory, f"has a {quote(own)} without a tokenizer.json; {_READ}")
     if (directory / "vocab.json").is_file():
-        return "gpt2"
+        return "library" if prefixed else "gpt2"
     if (directory / "vocab.txt").is_file():
         return "bert"
     for name in _SENTENCE_PIECE:

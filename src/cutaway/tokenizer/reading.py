@@ -15,7 +15,10 @@ from cutaway.tokenizer.files import (
 from cutaway.tokenizer.kinds import find_kind
 from cutaway.tokenizer.library import LibraryTokenizer, Roles
 from cutaway.tokenizer.parts import AddedToken, Json, parse_ids, read_json, read_text, to_list, to_object
+from cutaway.tokenizer.vocabulary import END_OF_TEXT
 from cutaway.untrusted import quote, raise_checkpoint_error
+
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
 
 FileTokenizer = Tokenizer | LibraryTokenizer
 
@@ -47,8 +50,30 @@ def read_tokenizer(directory: str | Path, tokenizer_class: str | None = None) ->
     if kind == "gpt2":
         return Tokenizer.from_known_files(path)
     settings = read_settings(path)
-    description = _bert(path, settings) if kind == "bert" else dict(read_json(path / "tokenizer.json"))
+    if kind == "bert":
+        return _assemble(path, _bert(path, settings), settings)
+    description = dict(read_json(path / "tokenizer.json")) if (path / "tokenizer.json").is_file() else _pair(path)
+    if settings.get("tokenizer_class", tokenizer_class) in (None, "GPT2Tokenizer", "GPT2TokenizerFast"):
+        description["pre_tokenizer"] = _with_prefix_space(description.get("pre_tokenizer"), settings)
     return _assemble(path, description, settings)
+
+
+def _pair(directory: Path) -> dict[str, Any]:
+    """Describe byte-level BPE in OpenAI's two files as a tokenizer.json would."""
+    lines = read_text(directory / "merges.txt").split("\n")
+    merges = [line.rstrip("\r") for line in lines if line.rstrip("\r") and not line.startswith("#version")]
+    return {
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "vocab": dict(read_json(directory / "vocab.json")), "merges": merges},
+    }
+
+
+def _with_prefix_space(pre_tokenizer: object, settings: Json) -> object:
+    """Put the `add_prefix_space` of the settings in place of that of a tokenizer.json, as GPT-2's class does."""
+    if not isinstance(pre_tokenizer, dict) or pre_tokenizer.get("type") != "ByteLevel":
+        return pre_tokenizer
+    return {**pre_tokenizer, "add_prefix_space": bool(settings.get("add_prefix_space"))}
 
 
 def _bert(directory: Path, settings: Json) -> dict[str, Any]:
@@ -96,7 +121,7 @@ def _setting(directory: Path, settings: Json, name: str, default: bool | None) -
 
 def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> LibraryTokenizer:
     """Add the tokens that the settings name, and check that the library gives all of them the ids that are written."""
-    place = directory / ("tokenizer.json" if (directory / "tokenizer.json").is_file() else "vocab.txt")
+    place = next(filter(Path.is_file, (directory / name for name in _VOCABULARIES)))
     named = control_names(settings)
     if to_object(place, "model", description.get("model")).get("type") == "WordPiece":
         named |= {name_of_role(settings, role) or name for role, name in _BERT_ROLES.items()}
@@ -109,7 +134,8 @@ def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> L
     description["added_tokens"] = sorted(tokens.values(), key=lambda token: int(token["id"]))
     control = {text: token["id"] for text, token in tokens.items() if token["special"] or text in named}
     everything = {text: token["id"] for text, token in tokens.items()}
-    roles = Roles(control, *(everything.get(name_of_role(settings, role) or "") for role in ("bos_token", "eos_token")))
+    bos, eos = (_with_role(everything, settings, role) for role in ("bos_token", "eos_token"))
+    roles = Roles(control, bos, eos)
     clean_up = settings.get("clean_up_tokenization_spaces") is True
     codec = LibraryTokenizer(description, roles, clean_up=clean_up, files=TokenizerFiles.read(directory), place=place)
     for text, index in everything.items():
@@ -119,6 +145,12 @@ def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> L
                 f"the added token {quote(text)} cannot have the id {index}: the next one is {codec.token_id(text)}",
             )
     return codec
+
+
+def _with_role(known: Mapping[str, int], settings: Json, role: str) -> int | None:
+    """Return the token that begins or ends a text: the one that the settings name, or else OpenAI's, if it is known."""
+    names = (name_of_role(settings, role), END_OF_TEXT)
+    return next((known[name] for name in names if name is not None and name in known), None)
 
 
 def _added(path: Path, description: Json) -> Iterator[dict[str, Any]]:
