@@ -126,6 +126,19 @@ def search_heads(request: TraceRequest) -> Content:
     return json_content({"heads": [{"layer": layer, "head": head, "weight": w} for layer, head, w in ranking]})
 
 
+def strongest(request: TraceRequest) -> Content:
+    """Return, for each layer, the largest weight that a token pays to each token up to itself, and the head that pays it."""
+    position = request.position()
+    request.params.end()
+    trace = request.trace
+    layers = []
+    for layer in range(trace.config.n_layer):
+        request.check()
+        weights = trace.attention_of(layer, position)  # (H, position + 1)
+        layers.append({"weights": weights.max(axis=0).tolist(), "heads": weights.argmax(axis=0).tolist()})
+    return json_content({"position": position, "layers": layers})
+
+
 def logit_lens(request: TraceRequest) -> Content:
     """Return the logit lens: the most likely next tokens at each boundary, after `count` tokens from a position on."""
     trace = request.trace
@@ -223,6 +236,7 @@ HANDLERS: Mapping[str, Handler] = {
     "figures/{figure}": figure,
     "heads": heads,
     "search": search_heads,
+    "strongest": strongest,
     "logit_lens": logit_lens,
     "divergence": divergence,
     "units": neurons,

@@ -9,6 +9,7 @@ import { LANGUAGES, language, setWords, t } from "./state/i18n.js";
 import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
 import { httpTransport } from "./state/transport.js";
+import { forget, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
 
 const MOST_TOKENS = 256; // in the header; of longer texts, those around the selected one
@@ -25,43 +26,55 @@ async function begin() {
     document.title = `${t(`${shown().id}.title`)} · Cutaway`;
     here.beginDrawing();
     render(page(), document.body);
-    showPlace();
+    showPlace("nav [aria-current]");
+    showPlace(".tokens [aria-pressed=true]");
   });
 }
 
-let inMenu = "";
+const inSight = new Map(); // what was scrolled to
 
-/** On a phone, where the menu is a strip, scroll it to the current view without scrolling the page. */
-function showPlace() {
-  const place = document.querySelector("nav [aria-current]");
-  const menu = place?.closest("nav");
-  if (!menu || inMenu === place.textContent) return;
-  inMenu = place.textContent;
-  menu.scrollLeft = place.offsetLeft - menu.offsetLeft - (menu.clientWidth - place.offsetWidth) / 2;
+/** Scroll the line that an element stands in to it, without scrolling the page; once, until it is another. */
+function showPlace(selector) {
+  const place = document.querySelector(selector);
+  if (!place || inSight.get(selector) === place) return;
+  inSight.set(selector, place);
+  const line = place.closest("nav, ol");
+  line.scrollLeft = place.offsetLeft - line.offsetLeft - (line.clientWidth - place.offsetWidth) / 2;
 }
 
 /** The available views: an exported file does not have all. */
 const views = () => VIEWS.filter((view) => here.transport().views?.includes(view.id) ?? true);
 const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
 
+let current = "";
+
 function page() {
   const view = shown();
+  if (view.id !== current) forget();
+  current = view.id;
   return html`
     <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
-    <header>${title()}${prompt()}${tokens()}${news()}</header>
-    <nav aria-label=${t("views")}><ul>${views().map((each) => html`
-      <li><a href="#" aria-current=${each === view ? "page" : nothing} @click=${(event) => open(event, each.id)}>${t(`${each.id}.title`)}</a></li>`)}
-    </ul></nav>
+    <header>${title()}${failed()}</header>
+    <div class="strip">${tokens()}${news()}${changed()}</div>
+    <nav aria-label=${t("views")}>${menu(view)}</nav>
     <main id="main" tabindex="-1" data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1>${t(`${view.id}.title`)}</h1>
       <p class="lead">${t(`${view.id}.lead`)}</p>
-      ${here.trace.value ? view.draw() : nothing}
+      ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
     </main>`;
+}
+
+/** The views in their groups. */
+function menu(current) {
+  return [...Map.groupBy(views(), (view) => view.group)].map(([group, members]) => html`<section aria-labelledby="group-${group}">
+    <p id="group-${group}">${t(`group.${group}`)}</p><ul>${members.map((each) => html`
+      <li><a href="#" aria-current=${each === current ? "page" : nothing} @click=${(event) => open(event, each.id)}>${t(`${each.id}.title`)}</a></li>`)}</ul></section>`);
 }
 
 function open(event, id) {
   event.preventDefault();
   go({ view: id });
+  scrollTo(0, 0);
 }
 
 function skip(event) {
@@ -71,12 +84,13 @@ function skip(event) {
 
 function title() {
   const { name, engine, dtype } = here.model.value;
-  return html`<div class="title">
-    <a class="brand" href="#" @click=${(event) => open(event, "play")}>Cutaway</a>
-    <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span>
+  return html`<div class="title"><div>
+    <a class="brand" href="#" @click=${(event) => open(event, views()[0].id)}>Cutaway</a>
+    <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span></div>
+    <div class="controls">${prompt()}
     <select aria-label=${t("language")} @change=${(event) => go({ language: event.target.value }, { replace: true })}>
       ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} ?selected=${code === language.value}>${name}</option>`)}
-    </select></div>`;
+    </select></div></div>`;
 }
 
 function prompt() {
@@ -105,30 +119,35 @@ function readText(event) {
   here.read(here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : { ids: typedIds(typed) });
 }
 
-/** The tokens as buttons; the pressed one is the selected position. */
+/** The tokens in one line, as buttons; the pressed one is the selected position. */
 function tokens() {
   const found = here.tokens.value;
   if (!found.length) return nothing;
-  const at = here.chosen.value.position;
+  const at = here.position.value;
   const first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS));
   const after = first + MOST_TOKENS;
-  return html`<ol class="tokens" aria-label=${t("tokens.title")} start=${first + 1}>
+  return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" aria-label=${t("tokens.title")} start=${first + 1}>
     ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
     ${found.slice(first, after).map((token, i) => html`
     <li><button type="button" class="token" aria-pressed=${first + i === at} ?disabled=${!here.live()} title=${t("place", { n: first + i + 1, i: first + i })}
       @click=${() => go({ position: first + i })}>${token.text}</button></li>`)}
-    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>`;
+    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>
+    ${step(at + 1, "next.token", "→")}`;
 }
 
+const step = (position, words, arrow) => html`<button type="button" class="quiet arrow" aria-label=${t(words)}
+  ?disabled=${!here.live() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;
+
+/** Progress of a reading, over the line of tokens, which does not move. */
 function news() {
   const running = here.progress.value;
-  const failed = here.failure.value;
   return html`<div class="news" role="status" aria-live="polite">
     ${running ? html`<progress max=${running.layers} value=${running.done} aria-label=${t("reading")}></progress>
       <span>${t("reading.layers", running)}</span>
-      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}
-    ${failed ? html`<p class="failure">${failed}</p>` : nothing}${changed()}</div>`;
+      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}</div>`;
 }
+
+const failed = () => html`<div role="alert">${here.failure.value ? html`<p class="failure">${here.failure.value}</p>` : nothing}</div>`;
 
 /** Notice of the active interventions, and of requested ones that are not active yet. */
 function changed() {

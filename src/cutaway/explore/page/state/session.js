@@ -3,6 +3,7 @@
 
 import { batch, computed, effect, signal } from "../vendor/signals-core.js";
 import { changeToText, fromAddress } from "../lib/address.js";
+import { telling } from "../lib/patterns.js";
 import { t } from "./i18n.js";
 import { go, state } from "./navigation.js";
 
@@ -19,6 +20,7 @@ export const live = () => current.live;
 export const transport = () => current;
 
 const answers = new Map(); // key -> signal
+let lacking = 0; // responses that the current render had to do without
 let shown = new Set(); // keys of the responses that the current render used
 let shownBefore = shown; // and the one before
 const failed = new Map(); // keys of failed requests -> the state then: in another state they are retried
@@ -27,6 +29,21 @@ const failed = new Map(); // keys of failed requests -> the state then: in anoth
 export function beginDrawing() {
   shownBefore = shown;
   shown = new Set();
+}
+
+/** Note that the current render lacks something that is on its way. */
+export const lack = () => { lacking += 1; };
+
+/** What `draw` returns, and whether it had everything: {drawn, isWhole}. Renders may be nested. */
+export function watched(draw) {
+  const before = lacking;
+  lacking = 0;
+  try {
+    const drawn = draw();
+    return { drawn, isWhole: lacking === 0 };
+  } finally {
+    lacking = before;
+  }
 }
 
 /** The response of `load`, cached under a key. */
@@ -44,7 +61,9 @@ export function answer(key, load) {
       report(error);
     });
   }
-  return answers.get(key).value;
+  const found = answers.get(key).value;
+  if (found === undefined && !failed.has(key)) lack();
+  return found;
 }
 
 function makeRoom() {
@@ -131,20 +150,47 @@ export function textOf(tokens) {
 /** The text of the current trace. */
 export const text = computed(() => textOf(tokens.value));
 
-/** The only layer, head and position that an exported file contains, except in the view of heads; null if live. */
-const fixed = () => (live() || state.value.view === "heads" ? null : ownPlace());
+/** The layer, head and position of an exported file. */
 const ownPlace = () => fromAddress(current.address);
+
+/** Whether only those are here; an exported file has the patterns of all heads. */
+const isOwn = () => !live() && state.value.view !== "heads";
 
 /** Whether the details of a head are available: of every head if live. */
 export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
 
+const within = (value, count) => Math.max(0, Math.min(value, count - 1));
+
+/** The selected position, clamped to the text; an exported file has one, except in the views of all tokens. */
+export const position = computed(() => {
+  const wanted = isOwn() ? ownPlace().position : state.value.position;
+  const n = ids.value.length;
+  return within(wanted < 0 ? n - 1 : wanted, n);
+});
+
+/** Of each layer the largest weight that a token pays to each token, and the head that pays it; undefined until it arrives. */
+export const strongest = (position) => askTrace(`strongest?position=${position}`)?.layers;
+
+/** The link that the model itself singles out for the last token: {layer, head, key, weight}. Undefined until it arrives. */
+export function singledOut() {
+  const query = ids.value.length - 1;
+  const layers = strongest(query);
+  if (layers) return telling(layers, query) ?? NONE;
+  return failed.has(`${trace.value?.trace}/strongest?position=${query}`) ? NONE : undefined;
+}
+
+const NONE = Object.freeze({ layer: 0, head: 0, key: 0, weight: 0 });
+
+/** Whether layer and head are known: those of the address, or the ones that the model singles out. */
+export const isPlaced = () => !live() || (state.value.layer !== null && state.value.head !== null) || singledOut() !== undefined;
+
 /** The selected layer, head and position, clamped to the model and the text. */
 export const chosen = computed(() => {
-  const { layer, head, position } = fixed() ?? state.value;
   const { n_layer, n_head } = model.value.config;
-  const n = ids.value.length;
-  const within = (value, count) => Math.max(0, Math.min(value, count - 1));
-  return { layer: within(layer, n_layer), head: within(head, n_head), position: within(position < 0 ? n - 1 : position, n) };
+  const wanted = isOwn() ? ownPlace() : state.value;
+  const isAuto = wanted.layer === null || wanted.head === null;
+  const usual = isAuto ? (live() ? singledOut() : ownPlace()) ?? NONE : NONE;
+  return { layer: within(wanted.layer ?? usual.layer, n_layer), head: within(wanted.head ?? usual.head, n_head), position: position.value };
 });
 
 /** Load the model's description, and trace the state's text from now on. */

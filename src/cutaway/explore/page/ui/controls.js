@@ -3,7 +3,7 @@
 import { html } from "../vendor/lit-html.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, isOn } from "../state/navigation.js";
-import { chosen, live, model, tokens } from "../state/session.js";
+import { chosen, live, model, position, tokens } from "../state/session.js";
 
 function number(name, value, count, label) {
   const change = (event) => {
@@ -17,7 +17,7 @@ function number(name, value, count, label) {
 
 export const chooseLayer = () => number("layer", chosen.value.layer, model.value.config.n_layer, t("layer"));
 export const chooseHead = () => number("head", chosen.value.head, model.value.config.n_head, t("head"));
-export const choosePosition = () => number("position", chosen.value.position, tokens.value.length, t("position"));
+export const choosePosition = () => number("position", position.value, tokens.value.length, t("position"));
 
 /** A row of the controls that `what` names. */
 export function choices(what) {

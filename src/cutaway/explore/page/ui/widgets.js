@@ -3,10 +3,28 @@
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { colour } from "../lib/colours.js";
 import { say, t } from "../state/i18n.js";
-import { failure } from "../state/session.js";
+import { failure, lack, watched } from "../state/session.js";
 
 /** Placeholder for a response that has not arrived. */
-export const waiting = () => html`<p class="note">${t(failure.value ? "absent" : "loading")}</p>`;
+export function waiting() {
+  if (!failure.value) lack();
+  return html`<p class="note waiting">${t(failure.value ? "absent" : "loading")}</p>`;
+}
+
+const pictures = new Map(); // name -> the last template that had everything
+
+/** Forget what was kept: of another view, or another file. */
+export const forget = () => pictures.clear();
+
+/**
+ * What `draw` returns; but the picture before it, marked as busy, until all that it needs has arrived. So nothing on the
+ * page is taken away before its successor is there: scroll, focus and buttons stay.
+ */
+export function keep(name, draw) {
+  const { drawn, isWhole } = watched(draw);
+  if (isWhole) pictures.set(name, drawn);
+  return html`<div class="kept" aria-busy=${isWhole ? "false" : "true"}>${pictures.get(name) ?? drawn}</div>`;
+}
 
 /** Container of content that may be wider than the page; scrolls by keyboard too. */
 export const scrolling = (name, inside) => html`<div class="scroll" tabindex="0" role="region" aria-label=${name}>${inside}</div>`;

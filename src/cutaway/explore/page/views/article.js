@@ -8,7 +8,7 @@ import { choices } from "../ui/controls.js";
 import { panel } from "../ui/panels.js";
 import { claim, waiting } from "../ui/widgets.js";
 
-export const article = { id: "article", draw };
+export const article = { id: "article", group: "look", isPlaced: true, draw };
 
 function draw() {
   const listed = ask("figures")?.figures;

@@ -14,7 +14,7 @@ import { numeral } from "../ui/numeral.js";
 import { arcs, table } from "../ui/panels.js";
 import { waiting } from "../ui/widgets.js";
 
-export const attention = { id: "attention", draw };
+export const attention = { id: "attention", group: "inside", isPlaced: true, draw };
 
 const STEPS = ["vectors", "scores", "scaled", "masked", "softmax", "sum", "merge"];
 const MATRIX = { scores: "scores_raw", scaled: "scores", masked: "masked", softmax: "attn" };

@@ -17,7 +17,7 @@ import { checkbox, choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const compare = { id: "compare", draw };
+export const compare = { id: "compare", group: "try", isPlaced: true, draw };
 
 const MOST_TOKENS = 96; // of each text that are listed
 const THRESHOLD = 0.1; // nats

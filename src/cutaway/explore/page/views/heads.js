@@ -13,9 +13,9 @@ import { grid } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
 import { atlas, headsOf, shownName } from "../ui/head-atlas.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, waiting } from "../ui/widgets.js";
+import { keep, meter, waiting } from "../ui/widgets.js";
 
-export const heads = { id: "heads", draw };
+export const heads = { id: "heads", group: "inside", isPlaced: true, draw };
 
 const LISTED = 10; // heads of a search
 
@@ -25,7 +25,7 @@ function draw() {
     ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
     <div class="heads"><section class="beside" aria-labelledby="chosen-head">${large()}</section>
       <div>${live() ? search() : nothing}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
-      <p class="note">${t("heads.atlas.note")}</p>${atlas(openHead)}</section></div></div>`;
+      <p class="note">${t("heads.atlas.note")}</p>${keep("heads.atlas", () => atlas(openHead))}</section></div></div>`;
 }
 
 const openHead = (layer, head) => isWhole(layer, head) && go({ view: "attention", layer, head });

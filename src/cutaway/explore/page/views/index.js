@@ -1,4 +1,5 @@
-// All views in the order of the menu: {id, draw}; the id is the prefix of the view's words.
+// All views in the order of the menu: {id, group, draw}, and perhaps {isPlaced}, of those that show one layer and head.
+// The id is the prefix of the view's words.
 
 import { article } from "./article.js";
 import { attention } from "./attention.js";
@@ -14,4 +15,4 @@ import { stack } from "./stack.js";
 import { tokensView } from "./tokens.js";
 import { whatif } from "./whatif.js";
 
-export const VIEWS = [play, loop, tokensView, input, stack, attention, heads, mlp, output, parameters, compare, whatif, article];
+export const VIEWS = [play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, parameters, article];

@@ -5,7 +5,7 @@ import { computedCells, farthest, fold } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { isOn } from "../state/navigation.js";
-import { ask, chosen, model, tensor, tokens } from "../state/session.js";
+import { ask, model, position as selected, tensor, tokens } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
@@ -13,12 +13,12 @@ import { numeral } from "../ui/numeral.js";
 import { bars } from "../ui/panels.js";
 import { waiting } from "../ui/widgets.js";
 
-export const input = { id: "input", draw };
+export const input = { id: "input", group: "inside", draw };
 
 const POSITIONS = 96; // in the map of similarities
 
 function draw() {
-  const { position } = chosen.value;
+  const position = selected.value;
   const token = tokens.value[position];
   const { n_embd } = model.value.config;
   const parts = [

@@ -11,7 +11,7 @@ import { ids, labels, live, model, post, progress, report, tensor, trace } from 
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const loop = { id: "loop", draw };
+export const loop = { id: "loop", group: "start", draw };
 
 const SHOWN = 48; // positions of the cache that are drawn
 const PAUSE = 900; // milliseconds between steps that go by themselves
@@ -28,16 +28,16 @@ function draw() {
 
 function controls() {
   const full = ids.value.length >= model.value.config.n_ctx;
-  const wait = progress.value !== null || likeliest.value === undefined;
   return html`<p class="buttons">
-    <button type="button" ?disabled=${!live() || full || wait} @click=${step}>${t("loop.step")}</button>
+    <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
     <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "loop.pause" : "loop.play")}</button>
     <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button></p>
     <p class="note">${t("loop.note")}</p>`;
 }
 
+/** One token; not before the last one is read. The button stays enabled meanwhile, so that it keeps the focus. */
 function step() {
-  if (likeliest.value !== undefined) go({ ids: [...ids.value, likeliest.value], position: -1 });
+  if (progress.peek() === null && likeliest.value !== undefined) go({ ids: [...ids.value, likeliest.value], position: -1 });
 }
 
 function toggle() {
@@ -50,7 +50,7 @@ function tick() {
     playing.value = false;
     return;
   }
-  if (progress.peek() === null && likeliest.peek() !== undefined) step();
+  step();
   setTimeout(tick, PAUSE);
 }
 

@@ -15,7 +15,7 @@ import { bars } from "../ui/panels.js";
 import { picture } from "../ui/svg-file.js";
 import { meter, scrolling, waiting } from "../ui/widgets.js";
 
-export const mlp = { id: "mlp", draw };
+export const mlp = { id: "mlp", group: "inside", isPlaced: true, draw };
 
 const TOP = 10; // neurons in the list
 const NAMED = 4; // promoted tokens of each

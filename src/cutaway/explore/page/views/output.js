@@ -6,14 +6,14 @@ import { apart, share } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
-import { ask, askTrace, chosen, labels, model, tensor, trace } from "../state/session.js";
+import { ask, askTrace, labels, model, position as selected, tensor, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
 
-export const output = { id: "output", draw };
+export const output = { id: "output", group: "inside", draw };
 
 const SHOWN = 10; // candidates
 const MOST_FOUND = 12; // tokens that a search shows
@@ -22,7 +22,7 @@ const READ = 5; // tokens at each boundary of the lens
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
 
 function draw() {
-  const { position } = chosen.value;
+  const position = selected.value;
   const logits = tensor(select("logits", position, ":"))?.data;
   if (!logits) return html`${choices(["position"])}${waiting()}`;
   const token = ownNumber("token", logits.length, likely(logits).order[0]); // the selected one, or the most likely

@@ -13,9 +13,9 @@ import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { askTrace, generate, ids, live, model, progress, report, tensor, tokens, trace } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, waiting } from "../ui/widgets.js";
+import { keep, meter, waiting } from "../ui/widgets.js";
 
-export const play = { id: "play", draw };
+export const play = { id: "play", group: "start", draw };
 
 const SHOWN = 10; // candidates
 const MOST_WAYS = 12; // that are kept
@@ -40,7 +40,7 @@ const kept = computed(() => logits.value && distribution(logits.value, likely(lo
 
 function draw() {
   if (!logits.value) return waiting();
-  return html`<div class="two">${candidates()}${sliders()}</div>${history()}${surprisal()}`;
+  return html`<div class="two">${candidates()}${sliders()}</div>${history()}${keep("play.surprisal", surprisal)}`;
 }
 
 function candidates() {
@@ -88,7 +88,7 @@ function lot() {
   const isChanged = state.value.changes.length > 0;
   return html`<p class="choices"><label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)}
       @change=${(event) => goMore({ seed: event.target.value })}></label>
-    <button type="button" ?disabled=${isChanged || isFull() || progress.value !== null} @click=${() => drawOne(seed)}>${t("play.draw")}</button></p>
+    <button type="button" ?disabled=${isChanged || isFull()} @click=${() => drawOne(seed)}>${t("play.draw")}</button></p>
     <p class="note" role="status">${isChanged ? t("play.unchanged") : lastDraw() ?? t("play.seed.note")}</p>`;
 }
 
@@ -99,6 +99,7 @@ function lastDraw() {
 }
 
 async function drawOne(seed) {
+  if (progress.peek()) return;
   const before = ids.peek();
   const { temperature, topK, topP } = settings.peek();
   try {

@@ -12,7 +12,7 @@ import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, waiting } from "../ui/widgets.js";
 
-export const stack = { id: "stack", draw };
+export const stack = { id: "stack", group: "inside", isPlaced: true, draw };
 
 const MOST = 14; // positions side by side
 const READ = 5; // candidates at each boundary

@@ -5,11 +5,11 @@ import { together, written } from "../lib/graphemes.js";
 import { states } from "../lib/merges.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { ask, chosen, model, text, tokens } from "../state/session.js";
+import { ask, model, position as selected, text, tokens } from "../state/session.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const tokensView = { id: "tokens", draw };
+export const tokensView = { id: "tokens", group: "inside", draw };
 
 const MOST = 64; // pre-tokens that are shown
 const MOST_SYMBOLS = 64; // of a pre-token whose merges are shown: each takes a line as long as the pre-token
@@ -26,7 +26,7 @@ function ids() {
 }
 
 function chip([token, i]) {
-  return html`<button type="button" aria-pressed=${i === chosen.value.position} @click=${() => go({ position: i }, { replace: true })}>
+  return html`<button type="button" aria-pressed=${i === selected.value} @click=${() => go({ position: i }, { replace: true })}>
     <span class="token">${token.text}</span>
     <span class="bytes">${token.bytes.map(hex).join(" ")}</span>
     ${numeral(token.id, "ids", [i])}</button>`;

@@ -18,7 +18,7 @@ import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { waiting } from "../ui/widgets.js";
 
-export const whatif = { id: "whatif", draw };
+export const whatif = { id: "whatif", group: "try", isPlaced: true, draw };
 
 /** Common misconceptions, as the interventions that would make them true. */
 const MYTHS = {
