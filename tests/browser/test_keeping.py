@@ -40,7 +40,7 @@ def test_the_picture_stays_until_the_next_one_is_there(visit: Visit, view: str) 
     visit.settle()
     seen = visit.page.evaluate("seen")
     assert seen["waits"] == 0
-    assert set(seen["scrolls"]) == {before}
+    assert max(abs(each - before) for each in seen["scrolls"]) <= 1  # of a fraction of a pixel, rounded
     assert min(seen["heights"]) >= before + 600
     assert pressed.evaluate("(each) => each === document.activeElement")
 

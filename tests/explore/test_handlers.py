@@ -70,6 +70,18 @@ def test_heads_are_statistics_label_and_picture(
         assert all(found.labels[label] >= share for share in found.labels.values())
 
 
+@pytest.mark.parametrize("position", [0, 5, LAST])
+def test_strongest_names_the_heaviest_head_of_each_layer_for_each_key(
+    client: TestClient, trace: str, position: int
+) -> None:
+    layers = get(client, f"{trace}/strongest", position=position)["layers"]
+    assert len(layers) == MODEL.config.n_layer
+    for layer, found in enumerate(layers):
+        weights = TRACE[f"attn.{layer}"][:, position, : position + 1]
+        np.testing.assert_allclose(found["weights"], weights.max(axis=0), rtol=1e-6)
+        assert found["heads"] == weights.argmax(axis=0).tolist()
+
+
 def test_search_ranks_every_head(client: TestClient, trace: str) -> None:
     found = get(client, f"{trace}/search", query=5, keys="2,3")["heads"]
     assert found == [{"layer": layer, "head": head, "weight": w} for layer, head, w in search(TRACE, 5, [2, 3])]

@@ -127,7 +127,7 @@ def search_heads(request: TraceRequest) -> Content:
 
 
 def strongest(request: TraceRequest) -> Content:
-    """Return, for each layer, the largest weight that a token pays to each token up to itself, and the head that pays it."""
+    """Return the largest weight of each layer from a token to each token up to itself, and the head that gives it."""
     position = request.position()
     request.params.end()
     trace = request.trace

@@ -60,8 +60,22 @@ function page() {
     <main id="main" tabindex="-1" data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1>${t(`${view.id}.title`)}</h1>
       <p class="lead">${t(`${view.id}.lead`)}</p>
+      ${here.trace.value ? tryThis(view) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
+      ${onward(view)}
     </main>`;
+}
+
+/** One button that sets a telling state of the view. */
+function tryThis(view) {
+  const found = here.live() && view.attempt?.();
+  return html`<p class="try">${found ? html`<button type="button" @click=${() => (found.run ? found.run() : go(found.change))}><b>${t("try")}</b> ${t(`${view.id}.try`, found.words)}</button>` : nothing}</p>`;
+}
+
+/** Where the story goes on. */
+function onward(view) {
+  const next = views()[views().indexOf(view) + 1];
+  return next ? html`<p class="onward"><a href="#" @click=${(event) => open(event, next.id)}>${t("next", { view: t(`${next.id}.title`) })} →</a></p>` : nothing;
 }
 
 /** The views in their groups. */

@@ -139,6 +139,8 @@ export function cancel() {
 
 export const ids = computed(() => trace.value?.ids ?? []);
 export const tokens = computed(() => trace.value?.tokens ?? []);
+/** Whether no token fits any more. */
+export const isFull = () => ids.value.length >= model.value.config.n_ctx;
 export const labels = computed(() => tokens.value.map((token) => token.text));
 
 /** Decode tokens, without the start token. */
@@ -177,6 +179,14 @@ export function singledOut() {
   const layers = strongest(query);
   if (layers) return telling(layers, query) ?? NONE;
   return failed.has(`${trace.value?.trace}/strongest?position=${query}`) ? NONE : undefined;
+}
+
+/** The same in words: {layer, head, query, key, words: {query, key}}; null if there is none, or not yet. */
+export function singledLink() {
+  const found = singledOut();
+  if (!found?.weight) return null;
+  const query = ids.value.length - 1;
+  return { ...found, query, words: { query: labels.value[query], key: labels.value[found.key] } };
 }
 
 const NONE = Object.freeze({ layer: 0, head: 0, key: 0, weight: 0 });

@@ -1,9 +1,14 @@
 // Small widgets that views share.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
+import { signal } from "../vendor/signals-core.js";
 import { colour } from "../lib/colours.js";
 import { say, t } from "../state/i18n.js";
 import { failure, lack, watched } from "../state/session.js";
+
+/** The width of the window. */
+export const viewport = signal(innerWidth);
+addEventListener("resize", () => { viewport.value = innerWidth; });
 
 /** Placeholder for a response that has not arrived. */
 export function waiting() {

@@ -3,12 +3,18 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { language, say, t } from "../state/i18n.js";
 import { goMore, state } from "../state/navigation.js";
-import { ask, askTrace, chosen, live, trace, transport } from "../state/session.js";
+import { ask, askTrace, chosen, live, singledLink, trace, transport } from "../state/session.js";
 import { choices } from "../ui/controls.js";
 import { panel } from "../ui/panels.js";
 import { claim, waiting } from "../ui/widgets.js";
 
-export const article = { id: "article", group: "look", isPlaced: true, draw };
+export const article = { id: "article", group: "look", isPlaced: true, draw, attempt };
+
+/** The figure of attention, in the head that the model singles out. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { figure: "F22" } } };
+}
 
 function draw() {
   const listed = ask("figures")?.figures;

@@ -6,7 +6,7 @@ import { apart } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { chosen, ids, labels, live, model } from "../state/session.js";
+import { chosen, ids, labels, live, model, singledLink } from "../state/session.js";
 import { headCells, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
@@ -14,11 +14,17 @@ import { numeral } from "../ui/numeral.js";
 import { arcs, table } from "../ui/panels.js";
 import { waiting } from "../ui/widgets.js";
 
-export const attention = { id: "attention", group: "inside", isPlaced: true, draw };
+export const attention = { id: "attention", group: "inside", isPlaced: true, draw, attempt };
 
 const STEPS = ["vectors", "scores", "scaled", "masked", "softmax", "sum", "merge"];
 const MATRIX = { scores: "scores_raw", scaled: "scores", masked: "masked", softmax: "attn" };
 const MOST_ROWS = 64; // of the table of the weighted sum
+
+/** The head that the model singles out. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { ...state.value.more, key: link.key } } };
+}
 
 function draw() {
   const step = STEPS.includes(state.value.more.step) ? state.value.more.step : "softmax";

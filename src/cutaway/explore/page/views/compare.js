@@ -17,7 +17,7 @@ import { checkbox, choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const compare = { id: "compare", group: "try", isPlaced: true, draw };
+export const compare = { id: "compare", group: "try", isPlaced: true, draw, attempt };
 
 const MOST_TOKENS = 96; // of each text that are listed
 const THRESHOLD = 0.1; // nats
@@ -25,6 +25,10 @@ const MATRICES = ["attn", "scores"];
 const OF_HEADS = ["q", "k", "v", "z"];
 const OF_TOKENS = ["resid.pre", "ln1", "attn_out", "resid.mid", "ln2", "mlp_act", "mlp_out", "resid.post"];
 const KINDS = [...MATRICES, ...OF_HEADS, ...OF_TOKENS];
+
+function attempt() {
+  return ids.value.length > 1 ? { change: { more: { with: "text", ids: ids.value.slice(0, -1).join(",") } } } : null;
+}
 
 function draw() {
   if (!live()) return html`<p>${t("compare.live")}</p>`;

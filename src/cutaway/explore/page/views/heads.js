@@ -7,7 +7,7 @@ import { percent } from "../lib/format.js";
 import { withoutFirst } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, isOn, ownNumber, state } from "../state/navigation.js";
-import { askTrace, chosen, ids, isWhole, labels, live, model } from "../state/session.js";
+import { askTrace, chosen, ids, isWhole, labels, live, model, singledLink } from "../state/session.js";
 import { headCells } from "../state/slices.js";
 import { grid } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
@@ -15,9 +15,15 @@ import { atlas, headsOf, shownName } from "../ui/head-atlas.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
 
-export const heads = { id: "heads", group: "inside", isPlaced: true, draw };
+export const heads = { id: "heads", group: "inside", isPlaced: true, draw, attempt };
 
 const LISTED = 10; // heads of a search
+
+/** Search for the link that the model singles out. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, more: { ...state.value.more, from: link.query, to: String(link.key) } } };
+}
 
 function draw() {
   return html`${choices(["layer", "head"])}

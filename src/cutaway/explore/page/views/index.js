@@ -9,10 +9,11 @@ import { input } from "./input.js";
 import { loop } from "./loop.js";
 import { mlp } from "./mlp.js";
 import { output } from "./output.js";
+import { overview } from "./overview.js";
 import { parameters } from "./parameters.js";
 import { play } from "./play.js";
 import { stack } from "./stack.js";
 import { tokensView } from "./tokens.js";
 import { whatif } from "./whatif.js";
 
-export const VIEWS = [play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, parameters, article];
+export const VIEWS = [overview, play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, parameters, article];

@@ -5,7 +5,7 @@ import { computedCells, farthest, fold } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { isOn } from "../state/navigation.js";
-import { ask, model, position as selected, tensor, tokens } from "../state/session.js";
+import { ask, model, position as selected, singledLink, tensor, tokens } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
@@ -13,9 +13,15 @@ import { numeral } from "../ui/numeral.js";
 import { bars } from "../ui/panels.js";
 import { waiting } from "../ui/widgets.js";
 
-export const input = { id: "input", group: "inside", draw };
+export const input = { id: "input", group: "inside", draw, attempt };
 
 const POSITIONS = 96; // in the map of similarities
+
+/** The token that the last one looks at. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { position: link.key } };
+}
 
 function draw() {
   const position = selected.value;

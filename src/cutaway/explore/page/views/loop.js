@@ -11,7 +11,7 @@ import { ids, labels, live, model, post, progress, report, tensor, trace } from 
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const loop = { id: "loop", group: "start", draw };
+export const loop = { id: "loop", group: "start", draw, attempt };
 
 const SHOWN = 48; // positions of the cache that are drawn
 const PAUSE = 900; // milliseconds between steps that go by themselves
@@ -21,6 +21,10 @@ const measured = signal(null); // the last proof, and of which trace
 
 const logits = computed(() => trace.value && tensor(select("logits", ids.value.length - 1, ":"))?.data);
 const likeliest = computed(() => logits.value && likely(logits.value).order[0]);
+
+function attempt() {
+  return { run: toggle };
+}
 
 function draw() {
   return html`${controls()}${last()}${cache()}${proof()}`;

@@ -15,7 +15,7 @@ import { bars } from "../ui/panels.js";
 import { picture } from "../ui/svg-file.js";
 import { meter, scrolling, waiting } from "../ui/widgets.js";
 
-export const mlp = { id: "mlp", group: "inside", isPlaced: true, draw };
+export const mlp = { id: "mlp", group: "inside", isPlaced: true, draw, attempt };
 
 const TOP = 10; // neurons in the list
 const NAMED = 4; // promoted tokens of each
@@ -25,6 +25,10 @@ const MOST_TOKENS = 24; // for which a neuron's activations are shown
 /** The model's activation: {name, at}. */
 const activation = () => ACTIVATIONS[model.value.config.activation_function];
 const act = () => activation().name;
+
+function attempt() {
+  return { change: { layer: model.value.config.n_layer - 1, position: -1, more: {} } };
+}
 
 function draw() {
   const { position } = chosen.value;

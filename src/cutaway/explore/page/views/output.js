@@ -13,13 +13,20 @@ import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
 
-export const output = { id: "output", group: "inside", draw };
+export const output = { id: "output", group: "inside", draw, attempt };
 
 const SHOWN = 10; // candidates
 const MOST_FOUND = 12; // tokens that a search shows
 const READ = 5; // tokens at each boundary of the lens
 
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
+
+/** The token in second place. */
+function attempt() {
+  const logits = tensor(select("logits", selected.value, ":"))?.data;
+  const second = logits && likely(logits).order[1];
+  return logits && { words: { token: word(second) }, change: { more: { ...state.value.more, token: second } } };
+}
 
 function draw() {
   const position = selected.value;

@@ -10,12 +10,12 @@ import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { askTrace, generate, ids, live, model, progress, report, tensor, tokens, trace } from "../state/session.js";
+import { askTrace, generate, ids, isFull, live, model, progress, report, tensor, tokens, trace } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
 
-export const play = { id: "play", group: "start", draw };
+export const play = { id: "play", group: "start", draw, attempt };
 
 const SHOWN = 10; // candidates
 const MOST_WAYS = 12; // that are kept
@@ -37,6 +37,10 @@ const settings = computed(() => {
 });
 
 const kept = computed(() => logits.value && distribution(logits.value, likely(logits.value).order, settings.value));
+
+function attempt() {
+  return { change: { more: { ...state.value.more, t: 0 } } };
+}
 
 function draw() {
   if (!logits.value) return waiting();
@@ -79,8 +83,6 @@ function sliders() {
     ${likelyList(top.map((id, i) => ({ id, probability: kept.value.probabilities[i] })), "distribution(logits)", ids.value.length - 1)}${lot()}</section>`;
 }
 
-const isFull = () => ids.value.length >= model.value.config.n_ctx;
-
 /** One token drawn by Python with these settings and a seed; the next draw has the next seed. */
 function lot() {
   if (!live()) return nothing;
@@ -119,7 +121,7 @@ function append(id) {
 
 const begins = (text, beginning) => beginning.every((id, i) => id === text[i]);
 
-function keep(text) {
+function keepWay(text) {
   if (!ways.peek().some((way) => String(way) === String(text))) ways.value = [...ways.peek(), text].slice(-MOST_WAYS);
 }
 
@@ -128,7 +130,7 @@ let last = [];
 /** A text that is left without going on from it is a way that was tried; what it goes through on the way back is none. */
 effect(() => {
   const now = ids.value;
-  if (now.length && !begins(now, last) && !ways.peek().some((way) => begins(way, last))) keep(last);
+  if (now.length && !begins(now, last) && !ways.peek().some((way) => begins(way, last))) keepWay(last);
   last = now;
 });
 
@@ -138,7 +140,7 @@ const undo = () => go({ ids: ids.value.slice(0, -1), position: -1 });
 function history() {
   return html`<section aria-labelledby="ways"><h2 id="ways">${t("play.ways")}</h2>
     <p class="buttons"><button type="button" ?disabled=${ids.value.length < 2 || !live()} @click=${undo}>${t("play.undo")}</button>
-    <button type="button" @click=${() => keep(ids.value)}>${t("play.keep")}</button></p>
+    <button type="button" @click=${() => keepWay(ids.value)}>${t("play.keep")}</button></p>
     ${ways.value.length ? branches(tree(ways.value), []) : nothing}</section>`;
 }
 

@@ -1,7 +1,6 @@
 // The residual stream of all tokens at all layers: norms, updates and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { signal } from "../vendor/signals-core.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { askTrace, chosen, ids, labels, model, tensor, trace } from "../state/session.js";
@@ -10,13 +9,17 @@ import { likelyList } from "../ui/candidates.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, scrolling, waiting } from "../ui/widgets.js";
+import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
 
-export const stack = { id: "stack", group: "inside", isPlaced: true, draw };
+export const stack = { id: "stack", group: "inside", isPlaced: true, draw, attempt };
 
 const MOST = 14; // positions side by side
 const READ = 5; // candidates at each boundary
 const MEASURES = ["reading", "norm", "attention", "mlp", "cosine"];
+
+function attempt() {
+  return { change: { more: { measure: "mlp" } } };
+}
 
 function draw() {
   const measure = MEASURES.includes(state.value.more.measure) ? state.value.more.measure : "reading";
@@ -29,12 +32,9 @@ function draw() {
     ${node()}`;
 }
 
-const width = signal(innerWidth);
-addEventListener("resize", () => { width.value = innerWidth; });
-
 /** Number of columns that fit beside the menu and the row names; narrower ones on a phone. */
 function columns() {
-  const room = width.value > 832 ? (Math.min(width.value - 192, 1312) - 140) / 81 : (width.value - 80) / 72;
+  const room = viewport.value > 832 ? (Math.min(viewport.value - 192, 1312) - 140) / 81 : (viewport.value - 80) / 72;
   return Math.max(3, Math.min(MOST, Math.floor(room)));
 }
 

@@ -9,10 +9,14 @@ import { ask, model, position as selected, text, tokens } from "../state/session
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const tokensView = { id: "tokens", group: "inside", draw };
+export const tokensView = { id: "tokens", group: "inside", draw, attempt };
 
 const MOST = 64; // pre-tokens that are shown
 const MOST_SYMBOLS = 64; // of a pre-token whose merges are shown: each takes a line as long as the pre-token
+
+function attempt() {
+  return model.value.has_tokenizer ? { change: { more: { text: " unbelievably robotic", piece: 0 } } } : null;
+}
 
 function draw() {
   if (!model.value.has_tokenizer) return html`<p>${t("tokens.none")}</p>`;

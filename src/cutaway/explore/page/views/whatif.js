@@ -12,13 +12,13 @@ import { areInForce, areWanted, describe, make, takeBack } from "../state/change
 import { t } from "../state/i18n.js";
 import { go, state } from "../state/navigation.js";
 import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
-import { chosen, ids, live, model, report, text, trace, transport } from "../state/session.js";
+import { chosen, ids, live, model, report, singledLink, text, trace, transport } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { waiting } from "../ui/widgets.js";
 
-export const whatif = { id: "whatif", group: "try", isPlaced: true, draw };
+export const whatif = { id: "whatif", group: "try", isPlaced: true, draw, attempt };
 
 /** Common misconceptions, as the interventions that would make them true. */
 const MYTHS = {
@@ -40,6 +40,12 @@ const GROUPS = {
 
 const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" for the unchanged model
 const measuring = signal(null); // {stop: AbortController, done: count}
+
+/** Without the head that the model singles out. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { changes: [{ kind: "zero_ablate_head", layer: link.layer, head: link.head }] } };
+}
 
 function draw() {
   return html`${live() ? nothing : html`<p>${t("whatif.live")}</p>`}${active()}${myths()}${all()}`;
