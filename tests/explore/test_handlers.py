@@ -77,7 +77,7 @@ def test_strongest_names_the_heaviest_head_of_each_layer_for_each_key(
     layers = get(client, f"{trace}/strongest", position=position)["layers"]
     assert len(layers) == MODEL.config.n_layer
     for layer, found in enumerate(layers):
-        weights = TRACE[f"attn.{layer}"][:, position, : position + 1]
+        weights = TRACE[f"attn.{layer}"][:, position]
         np.testing.assert_allclose(found["weights"], weights.max(axis=0), rtol=1e-6)
         assert found["heads"] == weights.argmax(axis=0).tolist()
 

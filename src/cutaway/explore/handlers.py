@@ -127,14 +127,14 @@ def search_heads(request: TraceRequest) -> Content:
 
 
 def strongest(request: TraceRequest) -> Content:
-    """Return the largest weight of each layer from a token to each token up to itself, and the head that gives it."""
+    """Return the largest weight of each layer from a token to each token, and the head that gives it."""
     position = request.position()
     request.params.end()
     trace = request.trace
     layers = []
     for layer in range(trace.config.n_layer):
         request.check()
-        weights = trace.attention_of(layer, position)  # (H, position + 1)
+        weights = trace.attention_of(layer, position)  # (H, T)
         layers.append({"weights": weights.max(axis=0).tolist(), "heads": weights.argmax(axis=0).tolist()})
     return json_content({"position": position, "layers": layers})
 
