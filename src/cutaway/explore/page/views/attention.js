@@ -4,15 +4,18 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
+import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { chosen, ids, labels, live, model, singledLink } from "../state/session.js";
+import { chosen, ids, labels, live, model, singledLink, strongest } from "../state/session.js";
 import { headCells, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { arcs, table } from "../ui/panels.js";
+import { player } from "../ui/player.js";
 import { waiting } from "../ui/widgets.js";
+import { picture } from "./attention-picture.js";
 
 export const attention = { id: "attention", group: "inside", isPlaced: true, draw, attempt };
 
@@ -27,13 +30,35 @@ function attempt() {
 }
 
 function draw() {
-  const step = STEPS.includes(state.value.more.step) ? state.value.more.step : "softmax";
-  return html`${choices(["layer", "head", "position"])}
-    <ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === step ? "step" : nothing}
-      @click=${() => goMore({ step: name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
-    <p class="note">${t(noteOf(step), scale())}</p>
+  const chosenStep = STEPS.includes(state.value.more.step) ? state.value.more.step : undefined;
+  const step = chosenStep ?? "softmax";
+  return html`${telling()}${choices(["layer", "head", "position"])}
+    ${picture(chosenStep, ownNumber("key", ids.value.length, undefined))}
+    <div class="stepper"><ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === chosenStep ? "step" : nothing}
+      @click=${() => goMore({ step: name === chosenStep ? null : name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
+    ${player({ name: "attention", count: STEPS.length, at: STEPS.indexOf(chosenStep), pause: 2500, title: t(`attention.${step}`), show: (at) => goMore({ step: STEPS[at] }) })}</div>
+    <p class="note explains">${t(noteOf(step), scale())}</p>
     ${DRAW[step]?.() ?? matrix(step)}
     ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;
+}
+
+const MOST_LINKS = 4; // that are offered
+
+/** Links from the selected token that are worth seeing, by the heads that make them. */
+function telling() {
+  const { layer, head, position } = chosen.value;
+  const layers = live() ? strongest(position) : undefined;
+  if (!layers || position === 0) return nothing;
+  const all = links(layers);
+  const others = all.filter(({ key }) => key > 0 && key < position - 1);
+  const heaviest = others.filter(({ key }, i) => others.findIndex((link) => link.key === key) === i).slice(0, MOST_LINKS); // one for each key
+  const previous = all.find(({ key }) => key === position - 1);
+  const first = all.find(({ key }) => key === 0);
+  return html`<p class="links"><span>${t("attention.links")}</span>${[...heaviest, previous, ...(position > 1 ? [first] : [])].map((link) => html`
+    <button type="button" class="quiet" aria-pressed=${link.layer === layer && link.head === head && state.value.more.key === String(link.key)}
+      @click=${() => { go({ layer: link.layer, head: link.head }, { replace: true }); goMore({ key: link.key }); }}>
+      <span class="token">${labels.value[position]} → ${labels.value[link.key]}</span>
+      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} L${link.layer}H${link.head} · ${numeral(link.weight.toFixed(2), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
 }
 
 function head(kind) {
@@ -51,7 +76,6 @@ function matrix(step) {
   const row = rowOf(cells, position);
   return html`
     ${step === "softmax" ? looks(row, names, position) : nothing}
-    ${grid({ title: t("attention.vector", { token: names[position] }), cells: row, scale, columnLabels: names, columnAxis: t("key") })}
     ${grid({ title: t("attention.matrix"), cells, scale, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
       cursor: [position, keyPosition()], pick: (query, key) => { go({ position: query }, { replace: true }); goMore({ key }); } })}
     ${step === "scores" ? terms() : nothing}`;
