@@ -10,7 +10,7 @@ import { numeral } from "./numeral.js";
 class NumberStrip extends HTMLElement {
   #options = null;
 
-  /** {cells, ends: {low, high}, width, fade}: cells of one row, the domain of the colours, pixels, and an opacity. */
+  /** {cells, ends: {low, high}, width, isUpright}: cells of one row or column, the domain of the colours, pixels along it. */
   set options(options) {
     const before = this.#options;
     this.#options = options;
@@ -24,19 +24,21 @@ class NumberStrip extends HTMLElement {
   }
 
   #draw() {
-    const { cells, ends, width } = this.#options;
+    const { cells, ends, width, isUpright } = this.#options;
     const canvas = document.createElement("canvas");
-    canvas.width = cells.columns;
-    canvas.height = 1;
-    canvas.style.width = `${width}px`;
-    canvas.getContext("2d").putImageData(new ImageData(paintAll(cells.values, "signed", ends), cells.columns, 1), 0, 0);
+    const count = cells.values.length;
+    canvas.width = isUpright ? 1 : count;
+    canvas.height = isUpright ? count : 1;
+    canvas.style[isUpright ? "height" : "width"] = `${width}px`;
+    canvas.getContext("2d").putImageData(new ImageData(paintAll(cells.values, "signed", ends), canvas.width, canvas.height), 0, 0);
     this.replaceChildren(canvas);
   }
 
   #point = (event) => {
-    const { cells, width } = this.#options;
-    const column = Math.max(0, Math.min(cells.columns - 1, Math.floor((event.offsetX * cells.columns) / width)));
-    const detail = { tensor: cells.tensor, index: indexOf(cells, 0, column), value: cells.values[column] };
+    const { cells, width, isUpright } = this.#options;
+    const count = cells.values.length;
+    const at = Math.max(0, Math.min(count - 1, Math.floor(((isUpright ? event.offsetY : event.offsetX) * count) / width)));
+    const detail = { tensor: cells.tensor, index: indexOf(cells, Math.floor(at / cells.columns), at % cells.columns), value: cells.values[at] };
     this.dispatchEvent(new CustomEvent("cell", { detail, bubbles: true }));
   };
 }
@@ -54,6 +56,9 @@ customElements.define("read-out", ReadOut);
 
 /** A strip of one row of cells; `name` is said to those who cannot see it. */
 export const strip = (cells, ends, width, name) => html`<number-strip role="img" aria-label=${name} .options=${{ cells, ends, width }}></number-strip>`;
+
+/** The same from top to bottom. */
+export const uprightStrip = (cells, ends, width, name) => html`<number-strip class="upright" role="img" aria-label=${name} .options=${{ cells, ends, width, isUpright: true }}></number-strip>`;
 
 /** Everything in `inside`, and a line below that tells the number under the pointer. */
 export const withReadout = (inside, hint) => html`<div @cell=${(event) => event.currentTarget.querySelector("read-out").show(event.detail)}>${inside}

@@ -7,6 +7,7 @@ import { ask, askTrace, chosen, live, singledLink, trace, transport } from "../s
 import { choices } from "../ui/controls.js";
 import { panel } from "../ui/panels.js";
 import { claim, waiting } from "../ui/widgets.js";
+import { motion } from "./article-motion.js";
 
 export const article = { id: "article", group: "look", isPlaced: true, draw, attempt };
 
@@ -32,11 +33,17 @@ let inSight = null;
 function keepInSight(id) {
   if (id === inSight) return;
   inSight = id;
-  requestAnimationFrame(() => document.querySelector(".contents [aria-current]")?.scrollIntoView({ block: "nearest" }));
+  requestAnimationFrame(() => {
+    const item = document.querySelector(".contents [aria-current]");
+    const list = item?.closest(".contents");
+    if (!list) return;
+    const top = item.getBoundingClientRect().top - list.getBoundingClientRect().top;
+    if (top < 0 || top > list.clientHeight - 60) list.scrollTop += top - list.clientHeight / 3;
+  });
 }
 
 function item(figure, isOpen) {
-  return html`<li><button type="button" class="quiet" aria-current=${isOpen ? "true" : nothing} @click=${() => goMore({ figure: figure.id })}>
+  return html`<li><button type="button" class="quiet" aria-current=${isOpen ? "true" : nothing} @click=${() => goMore({ figure: figure.id, frame: null })}>
     <b>${figure.id}</b> ${say(figure.title)} <small class=${figure.status}>${t(`status.${figure.status}`)}</small></button></li>`;
 }
 
@@ -51,7 +58,7 @@ function body(open) {
   const query = { layer, head, position };
   const found = askTrace(`figures/${open.id}?${new URLSearchParams(query)}`);
   if (!found) return waiting();
-  return html`${found.panels.map(panel)}${claim(found.check)}${save(open, query)}`;
+  return html`${motion(open.id, found) ?? nothing}${found.panels.map(panel)}${claim(found.check)}${save(open, query)}`;
 }
 
 function save(open, query) {
@@ -62,6 +69,6 @@ function save(open, query) {
 }
 
 function around(listed, at) {
-  const step = (i, label) => (listed[i] ? html`<button type="button" @click=${() => goMore({ figure: listed[i].id })}>${label}</button>` : nothing);
+  const step = (i, label) => (listed[i] ? html`<button type="button" @click=${() => goMore({ figure: listed[i].id, frame: null })}>${label}</button>` : nothing);
   return html`<div class="steps">${step(at - 1, `← ${listed[at - 1]?.id}`)}${step(at + 1, `${listed[at + 1]?.id} →`)}</div>`;
 }

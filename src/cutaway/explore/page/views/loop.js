@@ -3,20 +3,22 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { computed, signal } from "../vendor/signals-core.js";
 import { select } from "../lib/cells.js";
-import { apart, share } from "../lib/format.js";
+import { apart } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
 import { ids, labels, live, model, post, progress, report, tensor, trace } from "../state/session.js";
+import { loopMotion } from "../ui/loop-motion.js";
 import { numeral } from "../ui/numeral.js";
-import { scrolling, waiting } from "../ui/widgets.js";
+import { scrolling, viewport, waiting } from "../ui/widgets.js";
 
 export const loop = { id: "loop", group: "start", draw, attempt };
 
 const SHOWN = 48; // positions of the cache that are drawn
-const PAUSE = 900; // milliseconds between steps that go by themselves
+const PAUSE = 900; // milliseconds between steps that go by themselves, at speed 1
 
 const playing = signal(false);
+const speed = signal(1);
 const measured = signal(null); // the last proof, and of which trace
 
 const logits = computed(() => trace.value && tensor(select("logits", ids.value.length - 1, ":"))?.data);
@@ -35,7 +37,8 @@ function controls() {
   return html`<p class="buttons">
     <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
     <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "loop.pause" : "loop.play")}</button>
-    <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button></p>
+    <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button>
+    <label class="choice">${t("loop.speed")} <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed.value)} @input=${(event) => { speed.value = Number(event.target.value); }}></label></p>
     <p class="note">${t("loop.note")}</p>`;
 }
 
@@ -55,18 +58,20 @@ function tick() {
     return;
   }
   step();
-  setTimeout(tick, PAUSE);
+  setTimeout(tick, PAUSE / speed.peek());
 }
 
-/** Output becomes input: the likeliest next token, and where it goes. */
+/** Output becomes input: the columns of the last tokens, the likeliest next one above the newest, and where it goes. */
 function last() {
   const id = likeliest.value;
   if (id === undefined) return waiting();
-  const at = ids.value.length;
+  const n = ids.value.length;
+  const count = viewport.value < 832 ? 4 : 7;
+  const first = Math.max(0, Math.ceil((n - count) / 3) * 3); // so that most steps move the token, not the picture
   const { probabilities } = likely(logits.value);
-  return html`<p class="becomes"><span class="token">${labels.value.slice(-6).join(" ")}</span>
-    <span aria-hidden="true">→</span> <b class="token">${word(id)}</b> ${numeral(share(probabilities[id]), "probs", [at - 1, id])}
-    <span>${t("loop.becomes", { n: at + 1, i: at })}</span></p>`;
+  const output = { text: word(id), probability: probabilities[id], tensor: "probs", index: [n - 1, id] };
+  return html`<div class="motion">${loopMotion({ tokens: [...labels.value.slice(first), null], current: n - 1 - first, phase: "out", output, title: t("loop.title") })}
+    <p class="becomes">${t("loop.out", { token: word(id) })} ${t("loop.becomes", { n: n + 1, i: n })}</p></div>`;
 }
 
 /** Layers × positions: computed in the last step, reused, or empty. */
@@ -87,8 +92,9 @@ const MARKS = { computed: "●", reused: "○", empty: "·" };
 
 function slots() {
   const { n_layer, n_ctx } = model.value.config;
-  const first = Math.max(0, ids.value.length - SHOWN + 6);
-  const places = Array.from({ length: Math.min(SHOWN, n_ctx - first) }, (_, i) => first + i);
+  const shown = Math.min(SHOWN, Math.floor((viewport.value < 832 ? viewport.value - 90 : Math.min(viewport.value - 192, 1312) - 130) / 37));
+  const first = Math.max(0, ids.value.length - shown + 2); // the newest is in sight, and two that are empty
+  const places = Array.from({ length: Math.min(shown, n_ctx - first) }, (_, i) => first + i);
   const slot = (kind) => html`<td class=${kind}><span>${MARKS[kind]}</span></td>`;
   return html`<table class="cache">
     <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${labels.value[place] ?? place}</th>`)}</tr></thead>
