@@ -28,7 +28,10 @@ def value_at(trace: Trace, entry: Entry) -> float:
 
 
 def printed(text: str) -> tuple[float, float]:
-    """A number as it is printed, and half of its last place."""
+    """A number as it is printed, and half of its last place; of "< 0.01 %" the middle, and what lies around it."""
+    if text.startswith("< "):
+        most, _ = printed(text[2:])
+        return most / 2, most / 2
     digits = text.replace(",", "").replace("−", "-").replace("∞", "inf").removesuffix("%").strip()
     scale = 0.01 if text.endswith("%") else 1.0
     match = re.fullmatch(r"[-+]?(?:inf|\d+(?:\.(\d+))?(?:e([-+]?\d+))?)", digits)

@@ -97,7 +97,7 @@ def test_a_chosen_token_can_be_undone(visit: Visit) -> None:
 def test_back_shows_the_text_of_the_link_again(visit: Visit) -> None:
     visit.open("#1/attention?ids=50256,32,9379")
     visit.page.locator("[name=text]").fill("hi")
-    visit.page.get_by_role("button", name="Read", exact=True).click()
+    visit.page.get_by_role("button", name="Run", exact=True).click()
     visit.page.wait_for_function("() => location.hash.includes('ids=50256,5303')")
     visit.settle()
     visit.page.go_back()

@@ -141,6 +141,12 @@ def test_surprisal_has_a_number_for_every_token_after_the_first(client: TestClie
     assert get(client, f"/api/traces/{read_name(client, ids=[1])}/surprisal") == {"nats": []}
 
 
+@pytest.mark.parametrize("first", [1, 2, 5, LAST])
+def test_surprisal_of_the_last_tokens_is_that_of_the_whole(client: TestClient, trace: str, first: int) -> None:
+    found = get(client, f"{trace}/surprisal", first=first)["nats"]
+    np.testing.assert_allclose(found, surprisal(TRACE)[first - 1 :], rtol=1e-5)
+
+
 def test_the_figure_handler_returns_what_draw_returns(client: TestClient, trace: str) -> None:
     drawn = draw(TRACE, "F40", layer=1, head=2, position=3)
     query = "layer=1&head=2&position=3"

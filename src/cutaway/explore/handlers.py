@@ -14,7 +14,7 @@ from cutaway.explore.encoding import ENCODINGS, encode, tensors_content
 from cutaway.explore.schemas import candidates, token_text
 from cutaway.explore.slices import read_slices
 from cutaway.figures import draw
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, negative_log_likelihood
 from cutaway.trace import Trace, lens
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
@@ -27,6 +27,7 @@ MAX_LENS_POSITIONS = 64
 MAX_NEURONS = 64
 MAX_THUMBNAIL = 1024  # pixels along a side
 THUMBNAIL = 64
+FEW_TOKENS = 8  # whose surprisal is computed one by one
 
 
 @dataclass(frozen=True)
@@ -196,9 +197,18 @@ def direct_logit_attribution(request: TraceRequest) -> Content:
 
 
 def surprisal(request: TraceRequest) -> Content:
-    """Return the surprisal of each token after the first, in nats."""
+    """Return the surprisal of each token from `first` on, in nats; the default is all that have one.
+
+    Those of a few new tokens take a row of logits each, whatever the length of the text.
+    """
+    trace = request.trace
+    first = request.params.integer("first", 1, max(1, len(trace) - 1), 1)
     request.params.end()
-    return json_content({"nats": lens.surprisal(request.trace).tolist()})
+    if first == 1 or len(trace) - first > FEW_TOKENS:
+        return json_content({"nats": lens.surprisal(trace)[first - 1 :].tolist()})
+    logits = np.stack([trace.logits_at(position - 1) for position in range(first, len(trace))])
+    nats = negative_log_likelihood(logits, np.array(trace.ids[first:])).astype(np.float32)
+    return json_content({"nats": nats.tolist()})
 
 
 def cache_benchmark(request: TraceRequest) -> Content:

@@ -26,6 +26,7 @@ async function begin() {
     document.title = `${t(`${shown().id}.title`)} · Cutaway`;
     here.beginDrawing();
     render(page(), document.body);
+    here.endDrawing();
     showPlace("nav [aria-current]");
     showPlace(".tokens [aria-pressed=true]");
   });

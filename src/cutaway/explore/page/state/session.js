@@ -23,12 +23,23 @@ const answers = new Map(); // key -> signal
 let lacking = 0; // responses that the current render had to do without
 let shown = new Set(); // keys of the responses that the current render used
 let shownBefore = shown; // and the one before
+const pending = new Map(); // key -> AbortController of a request that is on its way
 const failed = new Map(); // keys of failed requests -> the state then: in another state they are retried
 
 /** Start a render: responses that it does not use may be evicted afterwards. */
 export function beginDrawing() {
   shownBefore = shown;
   shown = new Set();
+}
+
+/** End a render: what it did not ask for and has not arrived is dropped, so that nothing waits behind it. */
+export function endDrawing() {
+  for (const [key, request] of pending) {
+    if (shown.has(key)) continue;
+    pending.delete(key);
+    answers.delete(key);
+    request.abort();
+  }
 }
 
 /** Note that the current render lacks something that is on its way. */
@@ -46,7 +57,7 @@ export function watched(draw) {
   }
 }
 
-/** The response of `load`, cached under a key. */
+/** The response of `load(signal)`, cached under a key; `signal` is aborted when no render asks for it any more. */
 export function answer(key, load) {
   shown.add(key);
   if (failed.has(key) && failed.get(key) !== state.peek()) answers.delete(key);
@@ -54,8 +65,11 @@ export function answer(key, load) {
     failed.delete(key);
     makeRoom();
     const value = signal(undefined);
+    const request = new AbortController();
     answers.set(key, value);
-    load().then((found) => { value.value = found; }, (error) => {
+    pending.set(key, request);
+    const arrived = () => { if (pending.get(key) === request) pending.delete(key); };
+    load(request.signal).finally(arrived).then((found) => { value.value = found; }, (error) => {
       if (answers.get(key) !== value) return;
       failed.set(key, state.peek());
       report(error);
@@ -78,12 +92,12 @@ export function report(error) {
 }
 
 /** JSON about the model, such as "figures". */
-export const ask = (path) => answer(path, () => current.json(path));
+export const ask = (path) => answer(path, (signal) => current.json(path, signal));
 
 /** JSON about the current trace, such as "heads?layer=3". */
 export function askTrace(path) {
   const id = trace.value?.trace;
-  return id && answer(`${id}/${path}`, () => current.json(`traces/${id}/${path}`));
+  return id && answer(`${id}/${path}`, (signal) => current.json(`traces/${id}/${path}`, signal));
 }
 
 let wanted = null; // slices to request together at the end of this turn
@@ -91,20 +105,24 @@ let wanted = null; // slices to request together at the end of this turn
 /** A slice of the current trace, "attn.5[1,:,:]": {shape, data, origin}. */
 export function tensor(selection) {
   const id = trace.value?.trace;
-  return id && answer(`${id}|${selection}`, () => together(id, selection));
+  return id && answer(`${id}|${selection}`, (signal) => together(id, selection, signal));
 }
 
-function together(id, selection) {
-  wanted ??= { id, selections: new Set(), promise: Promise.resolve().then(send) };
-  if (wanted.id !== id) return current.tensors(id, [selection]).then((found) => found[selection]);
+function together(id, selection, signal) {
+  wanted ??= { id, selections: new Set(), signals: [], promise: Promise.resolve().then(send) };
+  if (wanted.id !== id) return current.tensors(id, [selection], signal).then((found) => found[selection]);
   wanted.selections.add(selection);
+  wanted.signals.push(signal);
   return wanted.promise.then((found) => found[selection]);
 }
 
+/** Request the slices; given up when none of them is wanted any more. */
 function send() {
-  const { id, selections } = wanted;
+  const { id, selections, signals } = wanted;
+  const request = new AbortController();
   wanted = null;
-  return current.tensors(id, [...selections]);
+  for (const signal of signals) signal.addEventListener("abort", () => { if (signals.every((each) => each.aborted)) request.abort(); });
+  return current.tensors(id, [...selections], request.signal);
 }
 
 export const post = (path, body) => current.post(path, body);
@@ -194,14 +212,16 @@ const NONE = Object.freeze({ layer: 0, head: 0, key: 0, weight: 0 });
 /** Whether layer and head are known: those of the address, or the ones that the model singles out. */
 export const isPlaced = () => !live() || (state.value.layer !== null && state.value.head !== null) || singledOut() !== undefined;
 
-/** The selected layer, head and position, clamped to the model and the text. */
-export const chosen = computed(() => {
+/** The selected layer, head and position, clamped to the model and the text. Not a signal of its own, whose value would hide what it asks for. */
+export const chosen = { get value() { return choose(); } };
+
+function choose() {
   const { n_layer, n_head } = model.value.config;
   const wanted = isOwn() ? ownPlace() : state.value;
   const isAuto = wanted.layer === null || wanted.head === null;
   const usual = isAuto ? (live() ? singledOut() : ownPlace()) ?? NONE : NONE;
   return { layer: within(wanted.layer ?? usual.layer, n_layer), head: within(wanted.head ?? usual.head, n_head), position: position.value };
-});
+}
 
 /** Load the model's description, and trace the state's text from now on. */
 export async function start(from) {
