@@ -203,13 +203,13 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
 
 
 def _slices(trace: Trace, chosen: Selection) -> Iterator[str]:
-    """Yield the tensor slices that the views of attention and of heads request."""
+    """Yield the tensor slices that attention, heads and the moving figures request."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
     for kind in ("q", "k", "v", "scores_raw", "scores", "masked", "attn", "z"):
         yield f"{kind}.{layer}[{head},:,:]"
-    for kind in ("zcat", "attn_out", "resid.pre", "resid.mid"):
+    for kind in ("zcat", "attn_out", "resid.pre", "resid.mid", "ln2", "mlp_pre", "mlp_act", "mlp_out", "resid.post"):
         yield f"{kind}.{layer}[{position},:]"
     yield f"h.{layer}.attn.c_proj.bias[:]"
     for other in range(trace.config.n_layer) if _is_small(trace) else ():

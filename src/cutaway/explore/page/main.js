@@ -1,13 +1,15 @@
 // The page: header, menu and the current view.
 
 import { html, nothing, render } from "./vendor/lit-html.js";
-import { effect } from "./vendor/signals-core.js";
+import { effect, signal } from "./vendor/signals-core.js";
 import { setColours } from "./lib/colours.js";
+import { inWords } from "./lib/errors.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
 import { LANGUAGES, language, setWords, t } from "./state/i18n.js";
 import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
+import { isDark, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
 import { forget, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
@@ -19,7 +21,9 @@ async function begin() {
   followAddress(transport.address);
   const words = ["app", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
   setWords(Object.assign({}, ...(await Promise.all(words))));
-  setColours(await transport.colours());
+  const colours = await transport.colours();
+  setColours(colours, isDark());
+  watchTheme(() => setColours(colours, isDark()));
   await here.start(transport);
   effect(() => {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
@@ -47,7 +51,16 @@ function showPlace(selector) {
 const views = () => VIEWS.filter((view) => here.transport().views?.includes(view.id) ?? true);
 const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
 
+/** Menus close with Escape, and with a press elsewhere. */
+function closeMenus({ type, key, target }) {
+  if (type === "keydown" && key !== "Escape") return;
+  for (const menu of document.querySelectorAll(".tools details[open]")) if (type === "keydown" || !menu.contains(target)) menu.open = false;
+}
+
+for (const kind of ["keydown", "click"]) addEventListener(kind, closeMenus);
+
 let current = "";
+const draft = signal(null); // what is written in the box and has not been run
 
 function page() {
   const view = shown();
@@ -55,10 +68,11 @@ function page() {
   current = view.id;
   return html`
     <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
-    <header>${title()}${failed()}</header>
-    <div class="strip">${tokens()}${news()}${changed()}</div>
+    <header>${title()}${unread()}${failed()}</header>
+    <section class="strip" aria-label=${t("tokens.title")}>${tokens()}${news()}${changed()}
+      <p class="said" role="status">${here.tokens.value.length ? t("said", { n: here.tokens.value.length, token: here.labels.value.at(-1) }) : nothing}</p></section>
     <nav aria-label=${t("views")}>${menu(view)}</nav>
-    <main id="main" tabindex="-1" data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
+    <main id="main" tabindex="-1" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1>${t(`${view.id}.title`)}</h1>
       <p class="lead">${t(`${view.id}.lead`)}</p>
       ${here.trace.value ? tryThis(view) : nothing}
@@ -111,9 +125,11 @@ function title() {
 function prompt() {
   if (!here.live()) return nothing;
   const readsText = here.model.value.has_tokenizer;
-  const value = readsText ? here.text.value : here.ids.value.join(" ");
+  const shown = readsText ? here.text.value : here.ids.value.join(" ");
+  const value = draft.value ?? shown;
+  const typed = ({ target }) => { draft.value = target.value === shown ? null : target.value; };
   return html`<form class="prompt" @submit=${readText}>
-    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @keydown=${enter}></textarea>
+    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enter}></textarea>
     <button>${t("read")}</button></form>`;
 }
 
@@ -130,6 +146,7 @@ function enter(event) {
 function readText(event) {
   event.preventDefault();
   const typed = new FormData(event.target).get("text");
+  draft.value = null;
   go({ position: -1 }, { replace: true });
   here.read(here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : { ids: typedIds(typed) });
 }
@@ -162,15 +179,33 @@ function news() {
       <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}</div>`;
 }
 
-const failed = () => html`<div role="alert">${here.failure.value ? html`<p class="failure">${here.failure.value}</p>` : nothing}</div>`;
+/** The last error, in the page's language; and that what is below is not of the text in the box. */
+function failed() {
+  const message = here.failure.value;
+  const { name, values } = message === here.UNREACHABLE ? { name: message } : inWords(message ?? "");
+  const isEmpty = message && !here.trace.value && here.live();
+  return html`<div role="alert">${message ? html`<p class="failure">${t(name, values)} ${here.isPrevious.value ? html`<span class="note">${t("previous")}</span>` : nothing}
+    ${isEmpty ? html`<button type="button" @click=${() => go({ ids: null, text: null, position: -1, changes: [] })}>${t("restart")}</button>` : nothing}</p>` : nothing}</div>`;
+}
+
+/** What is written in the box, where it is not the text that is shown. */
+function unread() {
+  const typed = draft.value;
+  if (typed === null || !here.model.value.has_tokenizer) return nothing;
+  const count = typed && [...typed].length <= here.model.value.max_text ? here.ask(`tokens?${new URLSearchParams({ text: typed })}`)?.ids.length + 1 : undefined;
+  return html`<p class="draft" role="status"><span>${t("draft")}</span>
+    ${count ? html`<span>${t("draft.tokens", { n: count, all: here.model.value.config.n_ctx })}</span>` : nothing}
+    ${/[^\s] $/.test(typed) ? html`<span>${t("draft.space")} <button type="button" class="quiet" @click=${() => { draft.value = typed.trimEnd(); }}>${t("draft.trim")}</button></span>` : nothing}
+    <button type="button" class="quiet" @click=${() => { draft.value = null; }}>${t("draft.discard")}</button></p>`;
+}
 
 /** Notice of the active interventions, and of requested ones that are not active yet. */
 function changed() {
   const made = here.trace.value?.interventions ?? [];
   const { changes } = state.value;
   if (!made.length && !changes.length) return nothing;
-  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })} <b>${made.map(describe).join("; ")}</b>` : nothing}
-    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join("; ") || "–" }) : nothing}
+  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })} <b>${made.map(describe).join(t("sep.and"))}</b>` : nothing}
+    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join(t("sep.and")) || "–" }) : nothing}
     <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>`;
 }
 

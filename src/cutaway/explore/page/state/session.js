@@ -4,7 +4,6 @@
 import { batch, computed, effect, signal } from "../vendor/signals-core.js";
 import { changeToText, fromAddress } from "../lib/address.js";
 import { telling } from "../lib/patterns.js";
-import { t } from "./i18n.js";
 import { go, state } from "./navigation.js";
 
 const KEPT = 400; // responses, beyond those that the page shows
@@ -14,7 +13,8 @@ let current; // the transport
 export const model = signal(null); // api/model
 export const trace = signal(null); // the current trace
 export const progress = signal(null); // {done, layers} of a pending trace
-export const failure = signal(null); // the last error message
+export const failure = signal(null); // the last error message; "unreachable" if the server does not answer
+export const isPrevious = signal(false); // whether the text that was asked for could not be read, and the one before is shown
 
 export const live = () => current.live;
 export const transport = () => current;
@@ -87,8 +87,10 @@ function makeRoom() {
   }
 }
 
+export const UNREACHABLE = "unreachable";
+
 export function report(error) {
-  if (error.name !== "AbortError") failure.value = error.status === 0 ? t("unreachable") : error.message;
+  if (error.name !== "AbortError") failure.value = error.status === 0 ? UNREACHABLE : error.message;
 }
 
 /** JSON about the model, such as "figures". */
@@ -141,9 +143,10 @@ export async function read(request) {
   try {
     const ask = { ...request, interventions: state.peek().changes, base, view: PAGE, sequence: ++sequence };
     const found = await current.trace(ask, (done, layers) => { progress.value = { done, layers }; }, mine.signal);
-    batch(() => { trace.value = found; failure.value = null; });
+    batch(() => { trace.value = found; failure.value = null; isPrevious.value = false; });
     if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null }, { replace: !state.peek().ids });
   } catch (error) {
+    isPrevious.value = error.name !== "AbortError" && trace.peek() !== null;
     report(error);
   } finally {
     if (mine === reading) progress.value = null;
@@ -243,6 +246,7 @@ export async function start(from) {
 function settle() {
   reading?.abort();
   failure.value = null;
+  isPrevious.value = false;
 }
 
 const traceKey = (found) => `${found.ids}|${found.interventions.map(changeToText).join(" ")}`;

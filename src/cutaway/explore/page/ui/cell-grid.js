@@ -10,6 +10,7 @@ import { extent, isLight, kindOf, paint, paintAll, range } from "../lib/colours.
 import { exact, short } from "../lib/format.js";
 import { writeTensor } from "../lib/safetensors.js";
 import { language, t } from "../state/i18n.js";
+import { isDark } from "../state/theme.js";
 import { download } from "./download.js";
 import { numeral } from "./numeral.js";
 import { SvgInk } from "./svg-file.js";
@@ -21,6 +22,7 @@ const MOST_IN_TABLE = 1200; // numbers; of larger matrices, the table shows thos
 const AROUND = 4; // rows and columns on each side of the cursor
 const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // [characters of the longest row label, pixels]
 const LINE = 18; // pixels per line of labels
+const TICKS = [["0", 0], ["0.05", 22.4], ["0.25", 50], ["1", 100]]; // of shares, whose colours go by the square root: [text, per cent]
 
 export class CellGrid extends HTMLElement {
   #cursor = { row: 0, column: 0 };
@@ -42,7 +44,7 @@ export class CellGrid extends HTMLElement {
 
   connectedCallback() {
     this.#watch.observe(this);
-    this.#stop = effect(() => { language.value; if (this.#options) this.#draw(); });
+    this.#stop = effect(() => { language.value; isDark(); if (this.#options) this.#draw(); });
   }
 
   disconnectedCallback() {
@@ -62,8 +64,8 @@ export class CellGrid extends HTMLElement {
           @keydown=${this.#key} @pointermove=${this.#point} @click=${this.#pick}></canvas>
         <p class="readout" aria-live="polite">${this.#readout()}</p>
         <div class="tools">
-          <button type="button" class="quiet" aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
-          <details><summary>${t("save")}</summary>
+          <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
+          <details><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
             <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
             <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
             <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>
@@ -87,7 +89,7 @@ export class CellGrid extends HTMLElement {
     if (!cells.values.length) return nothing;
     const value = valueAt(cells, row, column);
     const index = indexOf(cells, row, column);
-    const place = (labels, axis, i) => (labels?.length ? `${axis ? `${axis} ` : ""}${labels[i]}, ` : "");
+    const place = (labels, axis, i) => (labels?.length ? `${axis ? `${axis} ` : ""}${labels[i]}${t("sep.comma")}` : "");
     return html`${place(rowLabels, rowAxis, row)}${place(columnLabels, columnAxis, column)}
       <code>${cells.tensor}[${index.join(", ")}]</code> =
       ${numeral(exact(value), cells.tensor, index)}`;
@@ -96,6 +98,7 @@ export class CellGrid extends HTMLElement {
   #legend() {
     const { scale } = this.#options;
     const { low, high } = this.#painted().ends;
+    if (scale === "share") return html`<span class="legend share"><i aria-hidden="true"></i>${TICKS.map(([text, at]) => html`<small class="tick" .style=${`left: ${at}%`}>${text}</small>`)}</span>`;
     return html`<span class="legend ${scale}"><span>${short(low, scale)}</span><i aria-hidden="true"></i><span>${short(high, scale)}</span></span>`;
   }
 
@@ -140,12 +143,23 @@ export class CellGrid extends HTMLElement {
     const { cells, scale } = this.#options;
     const { values } = cells;
     const last = this.#picture;
-    if (last?.values === values && last.scale === scale && last.columns === cells.columns) return last;
+    if (last?.values === values && last.scale === scale && last.columns === cells.columns && last.isDark === isDark()) return last;
     const ends = range(values, scale);
     const canvas = new OffscreenCanvas(Math.max(1, cells.columns), Math.max(1, cells.rows));
-    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(values, scale, ends), cells.columns, cells.rows), 0, 0);
-    this.#picture = { values, scale, columns: cells.columns, canvas, ends, extent: extent(values) };
+    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(this.#unmasked(), scale, ends), cells.columns, cells.rows), 0, 0);
+    this.#picture = { values, scale, isDark: isDark(), columns: cells.columns, canvas, ends, extent: extent(values) };
     return this.#picture;
+  }
+
+  /** The numbers, without those that a causal mask leaves no weight: they are no small numbers, but none. */
+  #unmasked() {
+    const { cells, isCausal } = this.#options;
+    return isCausal ? cells.values.map((value, i) => (this.#isMasked(i) ? -Infinity : value)) : cells.values;
+  }
+
+  #isMasked(i) {
+    const { cells, isCausal } = this.#options;
+    return isCausal && cells.values[i] === 0 && i % cells.columns > Math.floor(i / cells.columns);
   }
 
   #write(ink, { left, top, across, down }) {
@@ -175,6 +189,7 @@ export class CellGrid extends HTMLElement {
     for (let i = 0; i < cells.values.length; i++) {
       const row = Math.floor(i / cells.columns);
       const column = i % cells.columns;
+      if (this.#isMasked(i)) continue;
       ink.fillStyle = isLight(paint(cells.values[i], scale, ends)) ? "#1f2430" : "#fff";
       ink.fillText(short(cells.values[i], scale), left + (column + 0.5) * across, top + (row + 0.5) * down);
     }

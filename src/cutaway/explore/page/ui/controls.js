@@ -8,10 +8,15 @@ import { chosen, live, model, position, tokens } from "../state/session.js";
 function number(name, value, count, label) {
   const change = (event) => {
     const wanted = Number(event.target.value);
-    if (Number.isInteger(wanted) && wanted >= 0 && wanted < count) go({ [name]: wanted }, { replace: true });
+    if (event.target.value !== "" && Number.isInteger(wanted) && wanted >= 0 && wanted < count) go({ [name]: wanted }, { replace: true });
+  };
+  const settle = (event) => { // what was typed last, made to fit
+    const wanted = event.target.value === "" ? value : Math.max(0, Math.min(count - 1, Math.round(event.target.valueAsNumber)));
+    event.target.value = String(wanted);
+    go({ [name]: wanted }, { replace: true });
   };
   return html`<label class="choice">${label}
-    <input type="number" ?disabled=${!live()} min="0" max=${count - 1} .value=${String(value)} @input=${change}>
+    <input type="number" ?disabled=${!live()} min="0" max=${count - 1} .value=${String(value)} @input=${change} @change=${settle}>
     <small>0 … ${count - 1}</small></label>`;
 }
 

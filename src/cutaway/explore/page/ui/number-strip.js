@@ -5,6 +5,7 @@ import { html, render } from "../vendor/lit-html.js";
 import { indexOf } from "../lib/cells.js";
 import { paintAll } from "../lib/colours.js";
 import { exact } from "../lib/format.js";
+import { isDark } from "../state/theme.js";
 import { numeral } from "./numeral.js";
 
 class NumberStrip extends HTMLElement {
@@ -14,8 +15,8 @@ class NumberStrip extends HTMLElement {
   set options(options) {
     const before = this.#options;
     this.#options = options;
-    if (before && before.cells.values === options.cells.values && before.ends.high === options.ends.high && before.width === options.width && before.scheme === scheme()) return;
-    this.#options.scheme = scheme();
+    if (before && before.cells.values === options.cells.values && before.ends.high === options.ends.high && before.width === options.width && before.isDark === isDark()) return;
+    this.#options.isDark = isDark();
     this.#draw();
   }
 
@@ -42,8 +43,6 @@ class NumberStrip extends HTMLElement {
     this.dispatchEvent(new CustomEvent("cell", { detail, bubbles: true }));
   };
 }
-
-const scheme = () => matchMedia("(prefers-color-scheme: dark)").matches;
 
 class ReadOut extends HTMLElement {
   show({ tensor, index, value }) {

@@ -76,7 +76,7 @@ function matrix(step) {
   const row = rowOf(cells, position);
   return html`
     ${step === "softmax" ? looks(row, names, position) : nothing}
-    ${grid({ title: t("attention.matrix"), cells, scale, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
+    ${grid({ title: t("attention.matrix"), cells, scale, isCausal: step === "softmax", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
       cursor: [position, keyPosition()], pick: (query, key) => { go({ position: query }, { replace: true }); goMore({ key }); } })}
     ${step === "scores" ? terms() : nothing}`;
 }
@@ -120,7 +120,7 @@ function terms() {
   const sum = products.values.reduce((a, b) => a + b, 0);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
     ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
-    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])};
+    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}
       <code>scores_raw.${layer}</code>: ${numeral(scores.values[position * scores.columns + key].toFixed(4), `scores_raw.${layer}`, [number, position, key])}</p>`;
 }
 

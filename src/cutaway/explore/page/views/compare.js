@@ -90,7 +90,7 @@ function texts(found) {
   const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
   const [mine, theirs] = names[mode()] ?? ["A", "B"];
   const left = mode() === "text" ? state.value.changes.filter((change) => !found.interventions.some((made) => changeToText(made) === changeToText(change))) : [];
-  return html`${left.length ? html`<p class="note">${t("compare.left", { changes: left.map(describe).join("; ") })}</p>` : nothing}
+  return html`${left.length ? html`<p class="note">${t("compare.left", { changes: left.map(describe).join(t("sep.and")) })}</p>` : nothing}
     <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }
 

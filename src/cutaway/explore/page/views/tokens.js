@@ -54,7 +54,7 @@ function pieces() {
   const read = state.value.more.text ?? [...text.value].slice(0, most).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
   return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t(model.value.vocabulary ? "tokens.pieces.note" : "tokens.words.note")}</p>
-    <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
+    <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @input=${(event) => goMore({ text: event.target.value, piece: null })}></label>
     ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
 }
 
@@ -82,7 +82,7 @@ function merges(piece) {
     ${rows.length ? nothing : html`<p class="note">${t("tokens.long", { n: piece.symbols.length, most: MOST_SYMBOLS })}</p>`}
     ${scrolling(t("tokens.pieces"), html`<table class="merges"><tbody>
       ${rows.map((symbols, i) => html`<tr><th scope="row">${i === 0 ? t("tokens.start") : t("tokens.merge", { n: i, rank: piece.steps[i - 1].rank })}</th>
-        <td>${symbols.map((symbol) => html`<span class="token symbol">${symbol}</span>`)}</td></tr>`)}
+        <td>${symbols.map((symbol) => html`<span class="token symbol">${symbol.replaceAll("Ġ", "␣").replaceAll("Ċ", "\\n")}</span>`)}</td></tr>`)}
       <tr><th scope="row">${t("tokens.result")}</th><td>${piece.ids.map((id, i) => html`<span class="symbol">${numeral(id, "encode(text)", [i])}</span>`)}</td></tr>
     </tbody></table>`)}`;
 }
