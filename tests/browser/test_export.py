@@ -50,7 +50,7 @@ def test_an_export_opens_from_disk_with_the_traces_numbers(file: Visit, explorer
     assert views.count() >= 4
     for i in range(views.count()):
         views.nth(i).click()
-        file.settle()
+        file.dress(1280, False, "en")  # in the theme whose colours Python has
         assert file.page.locator(".failure").count() == 0
         assert check_numbers(explorer, file.page.main_frame) > 0
         for dark in (False, True):

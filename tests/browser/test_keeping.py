@@ -84,3 +84,104 @@ def test_the_line_of_tokens_stays_in_sight_and_shows_the_chosen_one(visit: Visit
     line = visit.page.locator(".tokens").bounding_box()
     assert line
     assert line["height"] < 60  # one line, however long the text
+
+
+def test_what_was_typed_and_not_run_stays(visit: Visit) -> None:
+    visit.open("#1/play")
+    box = visit.page.locator("[name=text]")
+    box.fill("The old man ")
+    visit.page.locator(".draft").get_by_text("5 of 512 tokens").wait_for()
+    visit.page.locator("ol.candidates button").first.click()
+    visit.settle()
+    assert box.input_value() == "The old man "
+    visit.page.get_by_role("button", name="Remove the space").click()
+    assert box.input_value() == "The old man"
+    visit.page.get_by_role("button", name="Discard").click()
+    assert box.input_value().startswith("A robot")
+    assert visit.page.locator(".draft").count() == 0
+
+
+@pytest.mark.parametrize(("language", "message"), [("en", "shorten it"), ("zh", "请缩短")])
+def test_an_error_is_in_the_language_of_the_page_and_names_what_is_still_shown(
+    visit: Visit, language: str, message: str
+) -> None:
+    visit.open(f"#1/play?language={language}")
+    visit.page.locator("[name=text]").fill("robot " * 600)
+    visit.page.locator("form.prompt button").click()
+    failure = visit.page.locator(".failure")
+    failure.wait_for()
+    assert message in failure.inner_text()
+    assert "512" in failure.inner_text()
+    assert {"en": "still the text before", "zh": "之前的文本"}[language] in failure.inner_text()
+    assert visit.page.locator("main.previous").count() == 1
+    visit.complaints.clear()  # a browser reports every answer that is an error
+
+
+def test_a_link_that_cannot_be_read_offers_a_beginning(visit: Visit) -> None:
+    visit.page.goto(f"{visit.address}#1/play?ids=999999")
+    visit.page.get_by_role("button", name="Start with the example").click()
+    visit.settle()
+    assert visit.page.locator(".tokens .token").count() == 9
+    visit.complaints.clear()
+
+
+def test_menus_close_with_escape_and_with_a_press_elsewhere(visit: Visit) -> None:
+    visit.open("#1/input")
+    for close in (lambda: visit.page.keyboard.press("Escape"), lambda: visit.page.locator("h1").click()):
+        visit.page.locator("summary").first.click()
+        assert visit.page.locator(".tools details[open]").count() == 1
+        close()
+        assert visit.page.locator(".tools details[open]").count() == 0
+
+
+def test_a_number_out_of_range_is_marked_and_made_to_fit(visit: Visit) -> None:
+    visit.open("#1/attention?layer=3")
+    field = visit.page.get_by_role("spinbutton", name="Layer")
+    field.fill("")
+    assert "layer=3" in visit.page.url
+    field.fill("99")
+    assert field.evaluate("(each) => each.matches(':invalid')")
+    field.press("Enter")
+    field.blur()
+    visit.settle()
+    assert field.input_value() == "7"
+    assert "layer=7" in visit.page.url
+
+
+def test_requests_of_a_view_that_was_left_are_dropped(visit: Visit) -> None:
+    """The head that is chosen is not asked for behind the thousand that are no longer shown."""
+    dropped = list[str]()
+    visit.page.on("requestfailed", lambda request: dropped.append(request.url))
+    visit.open(f"#1/play?ids={','.join(['9379', '262'] * 150)}")
+    visit.page.evaluate("location.hash = location.hash.replace('/play', '/article') + '&x-figure=T1'")
+    visit.page.locator("article[data-figure=T1]").wait_for()
+    visit.page.evaluate("location.hash = location.hash.replace('T1', 'F18')")
+    visit.settle()
+    assert any("/figures/T1" in url for url in dropped)
+    assert visit.page.locator(".failure").count() == 0
+
+
+def test_a_new_token_asks_for_its_own_surprisal_only(visit: Visit) -> None:
+    visit.open("#1/play")
+    asked = list[str]()
+    visit.page.on("request", lambda request: asked.append(request.url) if "surprisal" in request.url else None)
+    for _ in range(2):
+        visit.page.locator("ol.candidates button").first.click()
+        visit.settle()
+    assert [url.rpartition("?")[2] for url in asked] == ["first=9", "first=10"]
+
+
+def test_an_earlier_token_shows_what_was_expected_after_it_and_writes_on_from_there(visit: Visit) -> None:
+    visit.open("#1/play?position=3")
+    came = visit.page.locator(".candidates .came .token")
+    assert came.inner_text().startswith("␣obey")
+    visit.page.locator("ol.candidates button").first.click()
+    visit.settle()
+    assert visit.page.locator(".tokens .token").count() == 5
+
+
+def test_the_pieces_of_a_character_stand_together(visit: Visit) -> None:
+    visit.open("#1/attention?text=%E6%9C%BA%E5%99%A8")
+    assert visit.page.locator(".tokens .joined > span").all_inner_texts() == ["机", "器"]
+    assert "机·1" in visit.page.locator(".meeting").inner_text()
+    assert visit.page.locator(".tokens button").first.get_attribute("aria-label") == "<|endoftext|>"

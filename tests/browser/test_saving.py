@@ -78,7 +78,7 @@ def pixels(visit: Visit, href: str) -> list[list[int]]:
 @pytest.mark.parametrize(
     ("state", "name", "marks"),
     [
-        ("attention", "attn.0", "path"),
+        ("attention", "attn.6", "path"),
         ("article?x-figure=F05", "", "rect"),
         ("mlp", "gelu", "circle"),
         ("parameters", "parameters", "rect"),

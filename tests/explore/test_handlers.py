@@ -80,6 +80,8 @@ def test_strongest_names_the_heaviest_head_of_each_layer_for_each_key(
         weights = TRACE[f"attn.{layer}"][:, position]
         np.testing.assert_allclose(found["weights"], weights.max(axis=0), rtol=1e-6)
         assert found["heads"] == weights.argmax(axis=0).tolist()
+        others = [key for key in range(len(IDS)) if key not in (0, position)]
+        np.testing.assert_allclose(found["most"], weights[:, others].max(axis=1), rtol=1e-6)
 
 
 def test_search_ranks_every_head(client: TestClient, trace: str) -> None:

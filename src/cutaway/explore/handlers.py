@@ -128,7 +128,10 @@ def search_heads(request: TraceRequest) -> Content:
 
 
 def strongest(request: TraceRequest) -> Content:
-    """Return the largest weight of each layer from a token to each token, and the head that gives it."""
+    """Return the largest weight of each layer from a token to each token, and the head that gives it.
+
+    `most` is the largest weight of each head on a token that is neither the first nor the token itself.
+    """
     position = request.position()
     request.params.end()
     trace = request.trace
@@ -136,7 +139,11 @@ def strongest(request: TraceRequest) -> Content:
     for layer in range(trace.config.n_layer):
         request.check()
         weights = trace.attention_of(layer, position)  # (H, T)
-        layers.append({"weights": weights.max(axis=0).tolist(), "heads": weights.argmax(axis=0).tolist()})
+        others = np.delete(weights, [0, position], axis=1)
+        most = others.max(axis=1, initial=0.0)
+        layers.append(
+            {"weights": weights.max(axis=0).tolist(), "heads": weights.argmax(axis=0).tolist(), "most": most.tolist()}
+        )
     return json_content({"position": position, "layers": layers})
 
 

@@ -4,6 +4,7 @@ import { html, nothing, render } from "./vendor/lit-html.js";
 import { effect, signal } from "./vendor/signals-core.js";
 import { setColours } from "./lib/colours.js";
 import { inWords } from "./lib/errors.js";
+import { together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
 import { LANGUAGES, language, setWords, t } from "./state/i18n.js";
@@ -158,14 +159,17 @@ function tokens() {
   const at = here.position.value;
   const first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS));
   const after = first + MOST_TOKENS;
-  return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" aria-label=${t("tokens.title")} start=${first + 1}>
+  return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" tabindex=${here.live() ? nothing : 0} aria-label=${t("tokens.title")} start=${first + 1}>
     ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
-    ${found.slice(first, after).map((token, i) => html`
-    <li><button type="button" class="token" aria-pressed=${first + i === at} ?disabled=${!here.live()} title=${t("place", { n: first + i + 1, i: first + i })}
-      @click=${() => go({ position: first + i })}>${token.text}</button></li>`)}
+    ${together(found.slice(first, after)).map((group) => (group.length === 1 ? html`<li>${chip(first + group[0][1], group[0][0].text, at)}</li>` : html`
+    <li class="joined"><span class="token">${written(group).trim()}</span>${group.map(([, i], part) => chip(first + i, `${part + 1}`, at))}</li>`))}
     ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>
     ${step(at + 1, "next.token", "→")}`;
 }
+
+/** A token as a button; of several that make up one character, its number among them. */
+const chip = (i, words, at) => html`<button type="button" class="token" aria-pressed=${i === at} ?disabled=${!here.live()} aria-label=${here.labels.value[i]}
+  title=${t("place", { n: i + 1, i })} @click=${() => go({ position: i })}>${words}</button>`;
 
 const step = (position, words, arrow) => html`<button type="button" class="quiet arrow" aria-label=${t(words)}
   ?disabled=${!here.live() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;

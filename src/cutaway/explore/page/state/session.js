@@ -3,6 +3,7 @@
 
 import { batch, computed, effect, signal } from "../vendor/signals-core.js";
 import { changeToText, fromAddress } from "../lib/address.js";
+import { names } from "../lib/graphemes.js";
 import { telling } from "../lib/patterns.js";
 import { go, state } from "./navigation.js";
 
@@ -162,7 +163,7 @@ export const ids = computed(() => trace.value?.ids ?? []);
 export const tokens = computed(() => trace.value?.tokens ?? []);
 /** Whether no token fits any more. */
 export const isFull = () => ids.value.length >= model.value.config.n_ctx;
-export const labels = computed(() => tokens.value.map((token) => token.text));
+export const labels = computed(() => names(tokens.value));
 
 /** Decode tokens, without the start token. */
 export function textOf(tokens) {

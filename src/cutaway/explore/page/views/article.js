@@ -5,8 +5,9 @@ import { language, say, t } from "../state/i18n.js";
 import { goMore, state } from "../state/navigation.js";
 import { ask, askTrace, chosen, live, singledLink, trace, transport } from "../state/session.js";
 import { choices } from "../ui/controls.js";
+import { headMap } from "../ui/head-map.js";
 import { panel } from "../ui/panels.js";
-import { claim, waiting } from "../ui/widgets.js";
+import { claim, viewport, waiting } from "../ui/widgets.js";
 import { motion } from "./article-motion.js";
 
 export const article = { id: "article", group: "look", isPlaced: true, draw, attempt };
@@ -22,8 +23,9 @@ function draw() {
   if (!listed) return waiting();
   const open = listed.find((figure) => figure.id === state.value.more.figure) ?? listed[0];
   keepInSight(open.id);
-  return html`${choices(["layer", "head", "position"])}
-    <div class="article"><ol class="contents">${listed.map((figure) => item(figure, figure === open))}</ol>
+  return html`<div class="chooser"><div>${choices(["layer", "head", "position"])}</div><div>${headMap()}</div></div>
+    <div class="article"><details class="fold" .open=${viewport.value >= 832}><summary>${t("article.contents", { n: listed.length })}</summary>
+      <ol class="contents">${listed.map((figure) => item(figure, figure === open))}</ol></details>
     <article class="figure" data-figure=${open.id}>${figure(open)}${around(listed, listed.indexOf(open))}</article></div>`;
 }
 
@@ -41,6 +43,20 @@ function keepInSight(id) {
     if (top < 0 || top > list.clientHeight - 60) list.scrollTop += top - list.clientHeight / 3;
   });
 }
+
+/** Another figure, from its top. */
+function turnTo(id) {
+  goMore({ figure: id, frame: null });
+  const top = document.querySelector("article.figure")?.getBoundingClientRect().top ?? 0;
+  if (top < 0) scrollBy(0, top - 64);
+}
+
+/** The arrow keys turn the pages, where they mean nothing else. */
+addEventListener("keydown", ({ key, target, altKey, ctrlKey, metaKey }) => {
+  const way = { ArrowLeft: "back", ArrowRight: "on" }[key];
+  if (!way || altKey || ctrlKey || metaKey || target.closest("input, textarea, select, canvas, [role=group], .scroll")) return;
+  document.querySelector(`article.figure [data-way="${way}"]`)?.click();
+});
 
 function item(figure, isOpen) {
   return html`<li><button type="button" class="quiet" aria-current=${isOpen ? "true" : nothing} @click=${() => goMore({ figure: figure.id, frame: null })}>
@@ -69,6 +85,6 @@ function save(open, query) {
 }
 
 function around(listed, at) {
-  const step = (i, label) => (listed[i] ? html`<button type="button" @click=${() => goMore({ figure: listed[i].id, frame: null })}>${label}</button>` : nothing);
+  const step = (i, label) => (listed[i] ? html`<button type="button" data-way=${i < at ? "back" : "on"} @click=${() => turnTo(listed[i].id)}>${label}</button>` : nothing);
   return html`<div class="steps">${step(at - 1, `← ${listed[at - 1]?.id}`)}${step(at + 1, `${listed[at + 1]?.id} →`)}</div>`;
 }

@@ -11,6 +11,7 @@ import { chosen, ids, labels, live, model, singledLink, strongest } from "../sta
 import { headCells, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
+import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
 import { arcs, table } from "../ui/panels.js";
 import { player } from "../ui/player.js";
@@ -32,7 +33,7 @@ function attempt() {
 function draw() {
   const chosenStep = STEPS.includes(state.value.more.step) ? state.value.more.step : undefined;
   const step = chosenStep ?? "softmax";
-  return html`${telling()}${choices(["layer", "head", "position"])}
+  return html`<div class="chooser"><div>${telling()}${choices(["layer", "head", "position"])}</div><div>${headMap()}</div></div>
     ${picture(chosenStep, ownNumber("key", ids.value.length, undefined))}
     <div class="stepper"><ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === chosenStep ? "step" : nothing}
       @click=${() => goMore({ step: name === chosenStep ? null : name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
