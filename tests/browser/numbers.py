@@ -68,7 +68,9 @@ def wrong_cells(trace: Trace, grid: Mapping[str, object]) -> list[str]:
     """The cells whose readout is another number than the tensor has there, or whose colour is another number's."""
     values = grid_values(trace, grid)
     wrong = []
-    painted = paint(values, grid["scale"])  # type: ignore[arg-type]
+    limit = float(str(grid["limit"])) if "limit" in grid else 0.0  # of a scale that several vectors share
+    all_values = np.append(values.ravel().clip(-limit, limit), [limit, -limit]) if limit else values.ravel()
+    painted = paint(all_values, grid["scale"])[: values.size].reshape(*values.shape, 3)  # type: ignore[arg-type]
     cells = grid["cells"]
     assert isinstance(cells, list)
     for cell in cells:

@@ -12,6 +12,7 @@ import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
 import { isDark, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
+import { glossary } from "./ui/glossary.js";
 import { forget, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
 
@@ -20,7 +21,7 @@ const MOST_TOKENS = 256; // in the header; of longer texts, those around the sel
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
   followAddress(transport.address);
-  const words = ["app", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
+  const words = ["app", "glossary", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
   setWords(Object.assign({}, ...(await Promise.all(words))));
   const colours = await transport.colours();
   setColours(colours, isDark());
@@ -78,7 +79,7 @@ function page() {
       <p class="lead">${t(`${view.id}.lead`)}</p>
       ${here.trace.value ? tryThis(view) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
-      ${onward(view)}
+      ${glossary(view.id)}${onward(view)}
     </main>`;
 }
 

@@ -36,11 +36,11 @@ export function picture(step, key) {
     ${scrolling(t("attention.picture"), html`<table class="meeting" data-step=${step ?? nothing}>
     <thead>
       <tr><th scope="row" class="right">${swatch("query")} ${t("attention.query.of", { token })}</th><td class=${is("k") || is("raw")}>${strip(query, range(query.values, "signed"), wide, t("attention.query.of", { token }))}</td><td colspan="5"></td></tr>
-      <tr><th></th><th scope="col" class=${is("k")}>${swatch("key")} ${t("attention.col.k")}</th><th scope="col" class=${is("raw")}>q · k</th><th scope="col" class="spare ${is("scaled")}">÷ √${width}</th>
+      <tr><td></td><th scope="col" class=${is("k")}>${swatch("key")} ${t("attention.col.k")}</th><th scope="col" class=${is("raw")}>q · k</th><th scope="col" class="spare ${is("scaled")}">÷ √${width}</th>
         <th scope="col" class=${is("w")}>${swatch("score")} softmax</th><th scope="col" class="spare ${is("v")}">${swatch("value")} ${t("attention.col.v")}</th><th scope="col" class=${is("wv")}>${t("attention.col.wv")}</th></tr>
     </thead>
     <tbody>${shown.map((j) => row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, largest, is, isKey: j === key }))}</tbody>
-    <tfoot><tr><th></th><td></td><td></td><td class="spare"></td><td class=${is("w")}><span class="number">Σ = ${total(attn, position)}</span></td><td class="right spare">Σ</td>
+    <tfoot><tr><td></td><td></td><td></td><td class="spare"></td><td class=${is("w")}><span class="number">Σ = ${total(attn, position)}</span></td><td class="right spare">Σ</td>
       <td class=${is("z")}>${strip(rowOf(z, position), values.ends, wide, `z.${layer}`)} <small>z</small></td></tr></tfoot></table>`)}`, t("attention.hint"));
 }
 

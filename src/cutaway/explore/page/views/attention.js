@@ -1,7 +1,7 @@
 // Self-attention of one head in the article's steps, for the selected token and for all tokens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
+import { commonLimit, computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
@@ -182,7 +182,9 @@ function merge() {
   const { layer, position } = chosen.value;
   const bias = vectorCells(`h.${layer}.attn.c_proj.bias`);
   const parts = { zcat: "attention.zcat", attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
-  return html`${Object.entries(parts).map(([kind, words]) => signedGrid(t(words), rowCells(`${kind}.${layer}`, position)))}
+  const rows = Object.entries(parts).map(([kind, words]) => [words, rowCells(`${kind}.${layer}`, position)]);
+  const limit = commonLimit(...rows.slice(1).map(([, cells]) => cells)); // of those that are added
+  return html`${rows.map(([words, cells], i) => signedGrid(t(words), cells, { limit: i ? limit : undefined }))}
     ${signedGrid(t("attention.bias"), bias)}`;
 }
 

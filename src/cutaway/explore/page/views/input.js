@@ -1,7 +1,7 @@
 // The input of the first block: the token's row of wte plus its position's row of wpe.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, farthest, fold } from "../lib/cells.js";
+import { commonLimit, computedCells, farthest, fold } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { isOn } from "../state/navigation.js";
@@ -36,7 +36,7 @@ function draw() {
   const shown = (cells) => (cells && isOn("folded") ? fold(cells, columns) : cells);
   return html`${choices(["position"])}
     <p>${checkbox("folded", t("input.fold", { rows: n_embd / columns, columns }))}</p>
-    ${parts.map(([title, cells], i) => html`${sign(i)}${signedGrid(title, shown(cells))}`)}
+    ${parts.map(([title, cells], i) => html`${sign(i)}${signedGrid(title, shown(cells), { limit: commonLimit(...parts.map(([, each]) => each)) })}`)}
     ${proof(parts.map(([, cells]) => cells), position)}
     <div class="two">${nearest(token)}${similar(position)}</div>`;
 }

@@ -1,6 +1,7 @@
 // The residual stream of all tokens at all layers: norms, updates and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
+import { commonLimit } from "../lib/cells.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { askTrace, chosen, ids, labels, model, tensor, trace } from "../state/session.js";
@@ -171,14 +172,14 @@ function node() {
   const open = (view, words) => html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>`;
   return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>
     <p class="buttons">${open("attention", "stack.open.attention")}${open("mlp", "stack.open.mlp")}</p>
-    ${pre && mid && post ? html`<div class="two"><div>${strip(pre, "stack.pre")}${strip(difference(mid, pre), "stack.attn_out")}${strip(mid, "stack.mid")}
-      ${strip(difference(post, mid), "stack.mlp_out")}${strip(post, "stack.post")}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
+    ${pre && mid && post ? html`<div class="two"><div>${[[pre, "pre"], [difference(mid, pre), "attn_out"], [mid, "mid"], [difference(post, mid), "mlp_out"], [post, "post"]]
+      .map(([cells, words]) => strip(cells, `stack.${words}`, commonLimit(pre, mid, post)))}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
 }
 
 /** The update between two points; requesting attn_out and mlp_out would recompute the layer for all tokens. */
 const difference = (to, from) => ({ ...to, tensor: `${to.tensor} - ${from.tensor}`, values: to.values.map((value, i) => value - from.values[i]) });
 
-const strip = (cells, words) => html`${signedGrid(t(words), cells)}
+const strip = (cells, words, limit) => html`${signedGrid(t(words), cells, { limit })}
   <p class="note size">${t("stack.size")} ${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</p>`;
 
 function lensHere(layer, position) {
