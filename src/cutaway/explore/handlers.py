@@ -14,7 +14,7 @@ from cutaway.explore.encoding import ENCODINGS, encode, tensors_content
 from cutaway.explore.schemas import candidates, token_text
 from cutaway.explore.slices import read_slices
 from cutaway.figures import draw
-from cutaway.numerics import FloatArray, negative_log_likelihood
+from cutaway.numerics import FloatArray, negative_log_likelihood, softmax, top_k
 from cutaway.trace import Trace, lens
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
@@ -127,24 +127,49 @@ def search_heads(request: TraceRequest) -> Content:
     return json_content({"heads": [{"layer": layer, "head": head, "weight": w} for layer, head, w in ranking]})
 
 
-def strongest(request: TraceRequest) -> Content:
-    """Return the largest weight of each layer from a token to each token, and the head that gives it.
+def summary(request: TraceRequest) -> Content:
+    """Return what each layer does with a token.
 
-    `most` is the largest weight of each head on a token that is neither the first nor the token itself.
+    `weights` are the largest of any head on each token, `heads` those that give them; `most` is each head's largest
+    weight on a token that is neither the first nor the token itself; `mlp` is the length of what the MLP adds.
     """
     position = request.position()
     request.params.end()
     trace = request.trace
-    layers = []
+    layers: list[Document] = []
     for layer in range(trace.config.n_layer):
         request.check()
         weights = trace.attention_of(layer, position)  # (H, T)
         others = np.delete(weights, [0, position], axis=1)
-        most = others.max(axis=1, initial=0.0)
+        added = trace[f"resid.post.{layer}"][position] - trace[f"resid.mid.{layer}"][position]
         layers.append(
-            {"weights": weights.max(axis=0).tolist(), "heads": weights.argmax(axis=0).tolist(), "most": most.tolist()}
+            {
+                "weights": _shortest(weights.max(axis=0)),
+                "heads": weights.argmax(axis=0).tolist(),
+                "most": _shortest(others.max(axis=1, initial=0.0)),
+                "mlp": float(np.linalg.norm(added)),
+            }
         )
     return json_content({"position": position, "layers": layers})
+
+
+def _shortest(values: FloatArray) -> list[float]:
+    """Return float32 values as the shortest decimals that are the same float32: half as long in JSON."""
+    return [float(str(value)) for value in values]
+
+
+def next_tokens(request: TraceRequest) -> Content:
+    """Return the most likely tokens after a position, with their probability and their logit."""
+    trace = request.trace
+    position = request.position()
+    k = request.top_k()
+    request.params.end()
+    logits = trace.logits_at(position)
+    ids = top_k(logits, k)
+    found = candidates(trace.tokenizer, ids, softmax(logits)[ids])
+    return json_content(
+        {"candidates": [{**each, "logit": float(logits[id_])} for each, id_ in zip(found, ids, strict=True)]}
+    )
 
 
 def logit_lens(request: TraceRequest) -> Content:
@@ -253,7 +278,8 @@ HANDLERS: Mapping[str, Handler] = {
     "figures/{figure}": figure,
     "heads": heads,
     "search": search_heads,
-    "strongest": strongest,
+    "summary": summary,
+    "next_tokens": next_tokens,
     "logit_lens": logit_lens,
     "divergence": divergence,
     "units": neurons,

@@ -25,8 +25,9 @@ async function begin() {
   setWords(Object.assign({}, ...(await Promise.all(words))));
   const colours = await transport.colours();
   setColours(colours, isDark());
-  watchTheme(() => setColours(colours, isDark()));
+  watchTheme((dark) => setColours(colours, dark));
   await here.start(transport);
+  for (const part of document.querySelectorAll("body > [id^=frame]")) part.remove(); // what stood there until now
   effect(() => {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
     document.title = `${t(`${shown().id}.title`)} · Cutaway`;
@@ -56,7 +57,7 @@ const shown = () => views().find((view) => view.id === state.value.view) ?? view
 /** Menus close with Escape, and with a press elsewhere. */
 function closeMenus({ type, key, target }) {
   if (type === "keydown" && key !== "Escape") return;
-  for (const menu of document.querySelectorAll(".tools details[open]")) if (type === "keydown" || !menu.contains(target)) menu.open = false;
+  for (const menu of document.querySelectorAll(".tools details[open], .share[open]")) if (type === "keydown" || !menu.contains(target)) menu.open = false;
 }
 
 for (const kind of ["keydown", "click"]) addEventListener(kind, closeMenus);
@@ -119,9 +120,28 @@ function title() {
     <a class="brand" href="#" @click=${(event) => open(event, views()[0].id)}>Cutaway</a>
     <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span></div>
     <div class="controls">${prompt()}
+    ${here.live() && here.trace.value ? share() : nothing}
     <select aria-label=${t("language")} @change=${(event) => go({ language: event.target.value }, { replace: true })}>
       ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} ?selected=${code === language.value}>${name}</option>`)}
     </select></div></div>`;
+}
+
+/** The text as a link, and as a file. */
+function share() {
+  const { layer, head } = state.value;
+  const place = new URLSearchParams({ layer: layer ?? here.singledOut()?.layer ?? 0, head: head ?? here.singledOut()?.head ?? 0, position: here.position.value });
+  return html`<details class="share"><summary>${t("share")}</summary><div>
+    <button type="button" class="quiet" @click=${copyLink}>${t(copied.value ? "share.copied" : "share.link")}</button>
+    <a class="quiet" href="api/traces/${here.trace.value.trace}/page?${place}" download="cutaway.html">${t("share.file")}</a>
+    <small>${t("share.note")}</small></div></details>`;
+}
+
+const copied = signal(false);
+
+async function copyLink() {
+  await navigator.clipboard.writeText(location.href);
+  copied.value = true;
+  setTimeout(() => { copied.value = false; }, 2000);
 }
 
 function prompt() {
@@ -160,7 +180,7 @@ function tokens() {
   const at = here.position.value;
   const first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS));
   const after = first + MOST_TOKENS;
-  return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" tabindex=${here.live() ? nothing : 0} aria-label=${t("tokens.title")} start=${first + 1}>
+  return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" tabindex=${here.isFree() ? nothing : 0} aria-label=${t("tokens.title")} start=${first + 1}>
     ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
     ${together(found.slice(first, after)).map((group) => (group.length === 1 ? html`<li>${chip(first + group[0][1], group[0][0].text, at)}</li>` : html`
     <li class="joined"><span class="token">${written(group).trim()}</span>${group.map(([, i], part) => chip(first + i, `${part + 1}`, at))}</li>`))}
@@ -169,11 +189,11 @@ function tokens() {
 }
 
 /** A token as a button; of several that make up one character, its number among them. */
-const chip = (i, words, at) => html`<button type="button" class="token" aria-pressed=${i === at} ?disabled=${!here.live()} aria-label=${here.labels.value[i]}
+const chip = (i, words, at) => html`<button type="button" class="token" aria-pressed=${i === at} ?disabled=${!here.isFree()} aria-label=${here.labels.value[i]}
   title=${t("place", { n: i + 1, i })} @click=${() => go({ position: i })}>${words}</button>`;
 
 const step = (position, words, arrow) => html`<button type="button" class="quiet arrow" aria-label=${t(words)}
-  ?disabled=${!here.live() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;
+  ?disabled=${!here.isFree() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;
 
 /** Progress of a reading, over the line of tokens, which does not move. */
 function news() {

@@ -12,7 +12,7 @@ export function withoutFirst(weights, n) {
   return shown;
 }
 
-/** Every link of `strongest`, [{weights, heads}] by layer: {layer, head, key, weight}, the heaviest first. */
+/** Every link of `summary`, [{weights, heads}] by layer: {layer, head, key, weight}, the heaviest first. */
 export function links(layers) {
   const all = layers.flatMap(({ weights, heads }, layer) => weights.map((weight, key) => ({ layer, head: heads[key], key, weight })));
   return all.sort((a, b) => b.weight - a.weight);

@@ -177,8 +177,13 @@ export const text = computed(() => textOf(tokens.value));
 /** The layer, head and position of an exported file. */
 const ownPlace = () => fromAddress(current.address);
 
-/** Whether only those are here; an exported file has the patterns of all heads. */
-const isOwn = () => !live() && state.value.view !== "heads";
+/** Whether only those are here: in an exported file, in most views. */
+const isOwn = () => !live() && !FREE.includes(state.value.view);
+
+const FREE = ["overview", "play", "heads"]; // views of which a file has every position
+
+/** Whether another token can be selected. */
+export const isFree = () => !isOwn();
 
 /** Whether the details of a head are available: of every head if live. */
 export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
@@ -192,15 +197,15 @@ export const position = computed(() => {
   return within(wanted < 0 ? n - 1 : wanted, n);
 });
 
-/** Of each layer the largest weight that a token pays to each token, and the head that pays it; undefined until it arrives. */
-export const strongest = (position) => askTrace(`strongest?position=${position}`)?.layers;
+/** What each layer does with a token, {weights, heads, most, mlp}; undefined until it arrives. */
+export const summary = (position) => askTrace(`summary?position=${position}`)?.layers;
 
 /** The link that the model itself singles out for the last token: {layer, head, key, weight}. Undefined until it arrives. */
 export function singledOut() {
   const query = ids.value.length - 1;
-  const layers = strongest(query);
+  const layers = summary(query);
   if (layers) return telling(layers, query) ?? NONE;
-  return failed.has(`${trace.value?.trace}/strongest?position=${query}`) ? NONE : undefined;
+  return failed.has(`${trace.value?.trace}/summary?position=${query}`) ? NONE : undefined;
 }
 
 /** The same in words: {layer, head, query, key, words: {query, key}}; null if there is none, or not yet. */

@@ -8,10 +8,10 @@ const current = signal(dark.matches);
 /** Whether the page is dark; what reads it is drawn again when that changes. */
 export const isDark = () => current.value;
 
-/** Call `change` whenever the theme changes, before anything is drawn in it. */
+/** Call `change(isDark)` whenever the theme changes, before anything is drawn in it. */
 export function watchTheme(change) {
   dark.addEventListener("change", () => {
+    change(dark.matches);
     current.value = dark.matches;
-    change();
   });
 }

@@ -1,10 +1,10 @@
 // Those figures of the article that move there, as they move here.
 
 import { html } from "../vendor/lit-html.js";
+import { cellsFromDocument } from "../lib/cells.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber } from "../state/navigation.js";
-import { chosen, labels } from "../state/session.js";
-import { rowCells } from "../state/slices.js";
+import { askTrace, chosen, labels } from "../state/session.js";
 import { FRAMES, matrixMotion } from "../ui/matrix-motion.js";
 import { PHASES, loopMotion } from "../ui/loop-motion.js";
 import { player } from "../ui/player.js";
@@ -57,25 +57,27 @@ function paths(id, found) {
   return columns(id, inputs.slice(0, 1), 0, [...inputs.slice(1), output].map((text) => ({ text })), id === "F17" ? PHASES.indexOf("out") : 0);
 }
 
-function row(kind) {
-  const { layer, position } = chosen.value;
-  return rowCells(`${kind}.${layer}`, position);
+/** The vector of a figure's grid, which may be folded there, as one row. */
+function row(found, kind) {
+  const { cells } = found.panels.find((panel) => panel.kind === "grid" && panel.cells.tensor === `${kind}.${chosen.value.layer}`);
+  const folded = cellsFromDocument(cells);
+  const columns = folded.values.length;
+  return { ...folded, rows: 1, columns, steps: [columns, 1] };
 }
 
-function sweep(id, from, name, matrix, kinds) {
-  const vector = row(from);
-  const results = kinds.map(([kind, words]) => [t(words), row(kind)]);
-  if (!vector || results.some(([, cells]) => !cells)) return waiting();
+function sweep(id, found, vector, name, matrix, kinds) {
+  const results = kinds.map(([kind, words]) => [t(words), row(found, kind)]);
   const at = frame(FRAMES);
   return html`<figure class="motion">${matrixMotion({ vector, name: t(name), matrix: `h.${chosen.value.layer}.mlp.${matrix}.weight`, results, at })}${controls(id, FRAMES, at)}</figure>`;
 }
 
 /** F55: the normalised vector meets the first matrix, and each number goes through GELU. */
-function widening(id) {
-  return sweep(id, "ln2", "motion.normalised", "c_fc", [["mlp_pre", "motion.before"], ["mlp_act", "motion.after"]]);
+function widening(id, found) {
+  return sweep(id, found, row(found, "ln2"), "motion.normalised", "c_fc", [["mlp_pre", "motion.before"], ["mlp_act", "motion.after"]]);
 }
 
 /** F56: the units meet the second matrix; the result is added to the token's vector. */
-function narrowing(id) {
-  return sweep(id, "mlp_act", "motion.units", "c_proj", [["mlp_out", "motion.out"], ["resid.mid", "motion.mid"], ["resid.post", "motion.post"]]);
+function narrowing(id, found) {
+  const before = askTrace(`figures/F55?${new URLSearchParams(chosen.value)}`);
+  return before ? sweep(id, found, row(before, "mlp_act"), "motion.units", "c_proj", [["mlp_out", "motion.out"], ["resid.mid", "motion.mid"], ["resid.post", "motion.post"]]) : waiting();
 }

@@ -7,7 +7,7 @@ import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { chosen, ids, labels, live, model, singledLink, strongest } from "../state/session.js";
+import { chosen, ids, labels, live, model, singledLink, summary } from "../state/session.js";
 import { headCells, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
@@ -48,7 +48,7 @@ const MOST_LINKS = 4; // that are offered
 /** Links from the selected token that are worth seeing, by the heads that make them. */
 function telling() {
   const { layer, head, position } = chosen.value;
-  const layers = live() ? strongest(position) : undefined;
+  const layers = live() ? summary(position) : undefined;
   if (!layers || position === 0) return nothing;
   const all = links(layers);
   const others = all.filter(({ key }) => key > 0 && key < position - 1);

@@ -3,13 +3,11 @@
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { colour, paint, range } from "../lib/colours.js";
-import { select } from "../lib/cells.js";
 import { share } from "../lib/format.js";
 import { links } from "../lib/patterns.js";
-import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
-import { askTrace, ids, isFull, labels, live, model, position, singledLink, strongest, tensor, tokens } from "../state/session.js";
+import { askTrace, ids, isFull, labels, live, model, position, singledLink, summary, tensor, tokens } from "../state/session.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
 
@@ -33,35 +31,25 @@ function draw() {
   if (!found) return waiting();
   const isNarrow = viewport.value < NARROW;
   return html`<div class="machine"><div>${scrolling(t("overview.picture"), isNarrow ? downwards(found) : across(found))}
-    <p class="note">${t("overview.note", { token: labels.value[position.value], n: CELLS })}</p></div>${next(found.logits)}</div>`;
+    <p class="note">${t("overview.note", { token: labels.value[position.value], n: CELLS })}</p></div>${next(found.top)}</div>`;
 }
 
 /** All that is shown; undefined until everything has arrived. */
 function read() {
   const at = position.value;
-  const n = model.value.config.n_layer;
-  const looks = strongest(at);
+  const looks = summary(at);
   const lens = askTrace(`logit_lens?position=${at}&k=1`)?.positions[0].boundaries;
-  const logits = tensor(select("logits", at, ":"))?.data;
-  const middle = rowsOf("resid.mid", at, n);
-  const after = rowsOf("resid.post", at, n);
-  const shown = window(at);
-  const vectors = tensor(`resid.pre.0[${shown.first}:${shown.end},:]`);
-  if (!looks || !lens || !logits || !middle || !after || !vectors) return undefined;
+  const top = askTrace(`next_tokens?position=${at}&k=${Math.min(10, model.value.config.n_vocab)}`)?.candidates;
+  const vectors = tensor(`resid.pre.0[:,0:${Math.min(CELLS, model.value.config.n_embd)}]`);
+  if (!looks || !lens || !top || !vectors) return undefined;
   const said = new Map(lens.map(({ name, top }) => [name, top[0]]));
-  const layers = looks.map(({ weights, heads }, layer) => ({
+  const layers = looks.map(({ weights, heads, mlp }, layer) => ({
     weights, heads, layer,
     most: links([{ weights, heads }]).find(({ key }) => key > 0 && key < at) ?? links([{ weights, heads }])[0],
-    added: Math.hypot(...after[layer].map((value, i) => value - middle[layer][i])),
+    added: mlp,
     says: said.get(`resid.post.${layer}`),
   }));
-  return { at, logits, layers, vectors, ...shown };
-}
-
-/** A token's row of a tensor of every layer; undefined until all have arrived. */
-function rowsOf(kind, at, n) {
-  const found = Array.from({ length: n }, (_, layer) => tensor(`${kind}.${layer}[${at},:]`)?.data);
-  return found.every(Boolean) ? found : undefined;
+  return { at, top, layers, vectors, ...window(at) };
 }
 
 /** The tokens that are drawn: the last ones up to the selected one, or the first ones of the text. */
@@ -102,8 +90,8 @@ function across({ at, first, end, layers, vectors }) {
     ${station(0, 1, "tokens", t("tokens.title"))}${station(TOKEN + 8, 2, "input", t("overview.vectors"))}
     ${station(left, 3, "stack", t("overview.blocks", { n: many }))}
     ${layers.map(({ layer }) => svg`<text class="quiet" x=${x(layer) + block / 2} y=${TOP - 14} text-anchor="middle">${block < 70 ? layer : `${t("layer")} ${layer}`}</text>`)}
-    ${range2(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${left - 14} ${y(token)}H${token > at ? x(0) : wide - 8}"></path>
-      ${chip(token, at, TOKEN - 6, y(token) + 5)}${cells(vectors, token - first, TOKEN + 10, y(token) - 8)}`)}
+    ${span(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${left - 14} ${y(token)}H${token > at ? x(0) : wide - 8}"></path>
+      ${chip(token, at, TOKEN - 6, y(token) + 5)}${cells(vectors, token, TOKEN + 10, y(token) - 8)}`)}
     ${layers.map((each) => inside(each, at, first, (token) => [x(each.layer) + 6, y(token)], [x(each.layer) + 0.62 * block, y(at)], false))}
     ${layers.map(({ layer, most, heads }) => door({ view: "attention", layer, head: heads[most.key] }, t("overview.attention", names(layer, most)), svg`
       <rect class="zone" x=${x(layer) + 2} y=${TOP} width=${0.6 * block} height=${bottom - TOP - 8} rx="5"></rect>`))}
@@ -115,22 +103,20 @@ function across({ at, first, end, layers, vectors }) {
   </svg>`;
 }
 
-const range2 = (first, end) => Array.from({ length: end - first }, (_, i) => first + i);
+const span = (first, end) => Array.from({ length: end - first }, (_, i) => first + i);
 const names = (layer, { key, weight }) => ({ layer, token: labels.value[position.value], key: labels.value[key], weight: weight.toFixed(2) });
 
 const station = (x, n, view, words) => door({ view }, words, svg`<text class="station" x=${x} y="20"><tspan class="quiet">${n}</tspan> ${words}</text>`);
 
 function chip(token, at, x, y) {
-  return svg`<text class=${token === at ? "strong here" : token > at ? "quiet" : ""} x=${x} y=${y} text-anchor="end" @click=${() => live() && go({ position: token })}>
+  return svg`<text class=${token === at ? "strong here" : token > at ? "quiet" : ""} x=${x} y=${y} text-anchor="end" @click=${() => go({ position: token })}>
     ${cut(labels.value[token], 13)}</text>`;
 }
 
 /** The first numbers of a token's vector, in colours. */
-function cells({ shape, data }, row, x, y) {
-  const width = shape[1];
+function cells({ shape: [, width], data }, token, x, y) {
   const ends = range(data, "signed");
-  const token = row + window(position.value).first;
-  return range2(0, Math.min(CELLS, width)).map((i) => svg`<rect x=${x + i * 7} y=${y} width="6.4" height="16" fill="rgb(${[...paint(data[row * width + i], "signed", ends)].join(" ")})"
+  return span(0, width).map((i) => svg`<rect x=${x + i * 7} y=${y} width="6.4" height="16" fill="rgb(${[...paint(data[token * width + i], "signed", ends)].join(" ")})"
     data-tensor="resid.pre.0" data-index="${token},${i}"></rect>`);
 }
 
@@ -172,7 +158,7 @@ function downwards({ at, first, end, layers, vectors }) {
   const high = HEAD + BLOCK * layers.length + 6;
   const y = (layer) => HEAD + layer * BLOCK;
   return html`<svg class="flow" width=${room} height=${high} role="group" aria-label=${t("overview.picture")}>
-    ${range2(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${x(token)} ${HEAD - 20}V${token > at ? HEAD : high}"></path>
+    ${span(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${x(token)} ${HEAD - 20}V${token > at ? HEAD : high}"></path>
       <text class=${token === at ? "strong here" : token > at ? "quiet" : ""} transform="translate(${x(token) + 4} ${HEAD - 26}) rotate(-62)">${cut(labels.value[token], 10)}</text>`)}
     ${layers.map((each) => svg`<text class="quiet" x="0" y=${y(each.layer) + 24}>${each.layer}</text>
       ${inside(each, at, first, (token) => [x(token), y(each.layer)], [x(at), y(each.layer) + 0.68 * BLOCK], true)}
@@ -188,14 +174,13 @@ function downwards({ at, first, end, layers, vectors }) {
 }
 
 /** The scores at the end: the likeliest next tokens; the likeliest one, or another, is written. */
-function next(logits) {
-  const { order, probabilities } = likely(logits);
+function next(top) {
   const at = position.value;
   const isLast = at === tokens.value.length - 1;
   return html`<section aria-labelledby="next"><h2 id="next"><a class="door" href="#" @click=${(event) => follow(event, { view: "output" })}><small>4</small> ${t("overview.scores")}</a>
     → <a class="door" href="#" @click=${(event) => follow(event, { view: "play" })}><small>5</small> ${t("overview.next")}</a></h2>
-    <ol class="candidates short">${Array.from(order.subarray(0, SHOWN), (id) => html`<li><button type="button" ?disabled=${!live() || isFull()}
-      @click=${() => go({ ids: [...ids.value.slice(0, at + 1), id], position: -1 })}><span class="token">${word(id)}</span>${meter(probabilities[id])}
-      ${numeral(share(probabilities[id]), "probs", [at, id])}</button></li>`)}</ol>
+    <ol class="candidates short">${top.slice(0, SHOWN).map(({ id, text, probability }) => html`<li><button type="button" ?disabled=${!live() || isFull()}
+      @click=${() => go({ ids: [...ids.value.slice(0, at + 1), id], position: -1 })}><span class="token">${text}</span>${meter(probability)}
+      ${numeral(share(probability), "probs", [at, id])}</button></li>`)}</ol>
     <p class="note">${t(isLast ? "overview.write" : "overview.write.here", { token: labels.value[at] })}</p></section>`;
 }

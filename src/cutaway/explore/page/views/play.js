@@ -10,8 +10,9 @@ import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { generate, ids, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
+import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
 import { surprisal } from "../state/surprisal.js";
+import { likelyList } from "../ui/candidates.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
 
@@ -51,7 +52,18 @@ function attempt() {
   return { change: { more: { ...state.value.more, t: 0 } } };
 }
 
+/** What a file has: the ten likeliest tokens after each token, and what surprised the model. */
+function recorded() {
+  const at = position.value;
+  const top = askTrace(`next_tokens?position=${at}&k=${Math.min(SHOWN, model.value.config.n_vocab)}`)?.candidates;
+  if (!top) return waiting();
+  const came = ids.value[at + 1];
+  return html`<section aria-labelledby="candidates"><h2 id="candidates">${isAtEnd() ? t("play.candidates") : t("play.candidates.after", { token: labels.value[at] })}</h2>
+    ${likelyList(top, "probs", at, new Set([came]))}</section>${keep("play.surprisal", surprises)}`;
+}
+
 function draw() {
+  if (!live()) return recorded();
   const scores = logits();
   if (!scores) return waiting();
   return html`<div class="two play">${candidates(scores)}${sliders()}</div>${keep("play.surprisal", surprises)}${history()}`;
@@ -179,7 +191,7 @@ function surprises() {
   const guess = Math.log(n_vocab);
   return html`<section aria-labelledby="surprisal"><h2 id="surprisal">${t("play.surprisal")}</h2>
     <p class="note">${t("play.surprisal.note", { guess: guess.toFixed(1), n: n_vocab.toLocaleString("en") })}</p>
-    <ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><button type="button" aria-pressed=${i === position.value && !isAtEnd()} ?disabled=${!live()}
+    <ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><button type="button" aria-pressed=${i === position.value && !isAtEnd()} ?disabled=${!isFree()}
       .style=${`--heat: ${Math.round(100 * Math.min(1, (found[i] ?? guess) / guess))}%`} @click=${() => go({ position: i })}><span class="token">${text}</span>
       <small>${t("play.odds", { n: odds(found[i]) })}</small>
       ${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</button></li>`)}</ol></section>`;
