@@ -2,9 +2,10 @@
 
 import { html } from "../vendor/lit-html.js";
 import { cellsFromDocument } from "../lib/cells.js";
+import { ACTIVATIONS } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber } from "../state/navigation.js";
-import { askTrace, chosen, labels } from "../state/session.js";
+import { askTrace, chosen, labels, model } from "../state/session.js";
 import { FRAMES, matrixMotion } from "../ui/matrix-motion.js";
 import { PHASES, loopMotion } from "../ui/loop-motion.js";
 import { player } from "../ui/player.js";
@@ -66,12 +67,13 @@ function row(found, kind) {
 }
 
 function sweep(id, found, vector, name, matrix, kinds) {
-  const results = kinds.map(([kind, words]) => [t(words), row(found, kind)]);
+  const act = ACTIVATIONS[model.value.config.activation_function].name;
+  const results = kinds.map(([kind, words]) => [t(words, { act }), row(found, kind)]);
   const at = frame(FRAMES);
   return html`<figure class="motion">${matrixMotion({ vector, name: t(name), matrix: `h.${chosen.value.layer}.mlp.${matrix}.weight`, results, at })}${controls(id, FRAMES, at)}</figure>`;
 }
 
-/** F55: the normalised vector meets the first matrix, and each number goes through GELU. */
+/** F55: the normalised vector meets the first matrix, and each number goes through the activation. */
 function widening(id, found) {
   return sweep(id, found, row(found, "ln2"), "motion.normalised", "c_fc", [["mlp_pre", "motion.before"], ["mlp_act", "motion.after"]]);
 }

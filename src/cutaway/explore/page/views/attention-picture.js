@@ -5,6 +5,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, rowOf } from "../lib/cells.js";
 import { range } from "../lib/colours.js";
 import { percent } from "../lib/format.js";
+import { divisorOf } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { goMore } from "../state/navigation.js";
 import { chosen, ids, labels, model } from "../state/session.js";
@@ -28,7 +29,7 @@ export function picture(step, key) {
   const is = (name) => (step && LIT[step].includes(name) ? "lit" : "");
   const keys = { ends: range(k.values, "signed"), wide };
   const values = { ends: range(v.values, "signed"), wide };
-  const width = model.value.config.n_embd / model.value.config.n_head;
+  const { config } = model.value;
   const largest = Math.max(...shown.map((j) => Math.abs(raw.values[position * raw.columns + j]))) || 1;
   const token = labels.value[position];
   const query = rowOf(q, position);
@@ -36,7 +37,7 @@ export function picture(step, key) {
     ${scrolling(t("attention.picture"), html`<table class="meeting" data-step=${step ?? nothing}>
     <thead>
       <tr><th scope="row" class="right">${swatch("query")} ${t("attention.query.of", { token })}</th><td class=${is("k") || is("raw")}>${strip(query, range(query.values, "signed"), wide, t("attention.query.of", { token }))}</td><td colspan="5"></td></tr>
-      <tr><td></td><th scope="col" class=${is("k")}>${swatch("key")} ${t("attention.col.k")}</th><th scope="col" class=${is("raw")}>q · k</th><th scope="col" class="spare ${is("scaled")}">÷ √${width}</th>
+      <tr><td></td><th scope="col" class=${is("k")}>${swatch("key")} ${t("attention.col.k")}</th><th scope="col" class=${is("raw")}>q · k</th><th scope="col" class="spare ${is("scaled")}">÷ ${divisorOf(config, layer).text}</th>
         <th scope="col" class=${is("w")}>${swatch("score")} softmax</th><th scope="col" class="spare ${is("v")}">${swatch("value")} ${t("attention.col.v")}</th><th scope="col" class=${is("wv")}>${t("attention.col.wv")}</th></tr>
     </thead>
     <tbody>${shown.map((j) => row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, largest, is, isKey: j === key }))}</tbody>
