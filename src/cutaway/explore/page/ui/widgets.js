@@ -49,5 +49,5 @@ export const swatch = (name) => html`<svg class="swatch" viewBox="0 0 10 10" ari
 /** Result of a figure's check, {ok, statement}; nothing for a figure without one. */
 export function claim(check) {
   if (!check) return nothing;
-  return html`<p class="check ${check.ok ? "holds" : "fails"}"><b>${t(check.ok ? "check.holds" : "check.fails")}</b> ${say(check.statement)}</p>`;
+  return html`<details class="check ${check.ok ? "holds" : "fails"}" .open=${!check.ok}><summary>${check.ok ? "✓" : "✗"} ${t(check.ok ? "check.holds" : "check.fails")}</summary> ${say(check.statement)}</details>`;
 }

@@ -60,7 +60,7 @@ addEventListener("keydown", ({ key, target, altKey, ctrlKey, metaKey }) => {
 
 function item(figure, isOpen) {
   return html`<li><button type="button" class="quiet" aria-current=${isOpen ? "true" : nothing} @click=${() => goMore({ figure: figure.id, frame: null })}>
-    <b>${figure.id}</b> ${say(figure.title)} <small class=${figure.status}>${t(`status.${figure.status}`)}</small></button></li>`;
+    <b>${figure.id}</b> ${say(figure.title)} ${figure.status === "live" ? nothing : html`<small class=${figure.status}>${t(`status.${figure.status}`)}</small>`}</button></li>`;
 }
 
 function figure(open) {
@@ -80,8 +80,8 @@ function body(open) {
 function save(open, query) {
   if (!live()) return nothing;
   const file = (format) => transport().figureFile(trace.value.trace, open.id, { ...query, format, language: language.value });
-  return html`<p class="tools">${["svg", "json", "text"].map((format) => html`
-    <a class="quiet" href=${file(format)} download="${open.id}.${format === "text" ? "txt" : format}">${format.toUpperCase()}</a>`)}</p>`;
+  return html`<div class="tools"><details><summary>${t("article.save")}</summary>${["svg", "json", "text"].map((format) => html`
+    <a class="quiet" href=${file(format)} download="${open.id}.${format === "text" ? "txt" : format}">${format.toUpperCase()}</a>`)}</details></div>`;
 }
 
 function around(listed, at) {

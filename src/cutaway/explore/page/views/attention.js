@@ -7,7 +7,7 @@ import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { chosen, ids, labels, live, model, singledLink, summary } from "../state/session.js";
+import { chosen, ids, labels, live, model, singledLink, summary, trace } from "../state/session.js";
 import { headCells, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
@@ -90,6 +90,7 @@ function looks(row, names, position) {
 
 /** The text about a step; for scaling it depends on the model. */
 function noteOf(step) {
+  if (step === "softmax" && trace.value.interventions.some((change) => change.kind === "no_mask")) return "attention.softmax.note.nomask";
   const { kind } = divisorOf(model.value.config, 0);
   return step === "scaled" && kind !== "root" ? `attention.scaled.note.${kind}` : `attention.${step}.note`;
 }

@@ -48,11 +48,10 @@ function scores(logits, position, token) {
 /** The tokens of these ranks, from 0, with probability and logit. */
 function list(ranks, logits, position, token) {
   const { order, probabilities } = likely(logits);
-  const largest = probabilities[order[0]];
   return html`<ol class="candidates ranked">${Array.from(ranks, (rank) => [rank, order[rank]]).map(([rank, id]) => html`<li>
     <button type="button" aria-pressed=${id === token} @click=${() => goMore({ token: id })}>
       <small>${rank + 1}.</small><span class="token">${word(id)}</span>
-      ${meter(probabilities[id], largest)}
+      ${meter(probabilities[id])}
       ${numeral(share(probabilities[id]), "probs", [position, id])}
       ${numeral(logits[id].toFixed(2), "logits", [position, id])}</button></li>`)}</ol>`;
 }
