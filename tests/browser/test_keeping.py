@@ -1,8 +1,9 @@
 """An interaction takes nothing away: the picture stays until the next one is there, and so do scroll and focus."""
 
 import pytest
+from playwright.sync_api import Route
 
-from tests.browser.visit import Visit
+from tests.browser.visit import PHONE, VIEWS, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -188,3 +189,42 @@ def test_the_pieces_of_a_character_stand_together(visit: Visit) -> None:
     assert visit.page.locator(".tokens .joined > span").all_inner_texts() == ["机", "器"]
     assert "机·1" in visit.page.locator(".meeting").inner_text()
     assert visit.page.locator(".tokens button").first.get_attribute("aria-label") == "<|endoftext|>"
+
+
+SHIFTS = """() => {
+  globalThis.shifted = 0;
+  const add = (list) => list.getEntries().forEach((entry) => { if (!entry.hadRecentInput) shifted += entry.value; });
+  new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+}"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_shifts_while_a_view_is_opened(visit: Visit, view: str) -> None:
+    visit.page.add_init_script(f"({SHIFTS})()")
+    for width in (1440, PHONE):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.leave_and_open(f"{visit.address}#1/{view}")
+        assert visit.page.evaluate("shifted") <= 0.1
+
+
+def test_a_frame_stands_there_before_the_model_answers(visit: Visit) -> None:
+    held = list[Route]()
+    visit.page.route("**/api/model", held.append)
+    visit.page.goto(f"{visit.address}#1/play")
+    assert visit.page.locator("#frame .brand").inner_text() == "Cutaway"
+    while not held:
+        visit.page.wait_for_timeout(50)
+    held[0].continue_()
+    visit.settle()
+    assert visit.page.locator("#frame").count() == 0
+    assert visit.page.locator("ol.candidates button").count() == 10
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_words_of_a_view_are_explained(visit: Visit, language: str) -> None:
+    for view in VIEWS:
+        visit.open(f"#1/{view}?language={language}")
+        visit.page.locator(".glossary summary").click()
+        meanings = visit.page.locator(".glossary dd").all_inner_texts()
+        assert len(meanings) >= 2
+        assert all(len(meaning) > 5 for meaning in meanings), meanings

@@ -1,4 +1,4 @@
-"""What the article moves, moves: with play, step and scrub; and in steps only for those who asked for less motion."""
+"""Move what the article moves: with play, step and scrub; and in steps only for those who asked for less motion."""
 
 import pytest
 

@@ -13,7 +13,7 @@ import * as here from "./state/session.js";
 import { isDark, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
 import { glossary } from "./ui/glossary.js";
-import { forget, keep, waiting } from "./ui/widgets.js";
+import { forget, isDrawn, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
 
 const MOST_TOKENS = 256; // in the header; of longer texts, those around the selected one
@@ -80,7 +80,7 @@ function page() {
       <p class="lead">${t(`${view.id}.lead`)}</p>
       ${here.trace.value ? tryThis(view) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
-      ${glossary(view.id)}${onward(view)}
+      ${isDrawn(view.id) ? html`${glossary(view.id)}${onward(view)}` : nothing}
     </main>`;
 }
 

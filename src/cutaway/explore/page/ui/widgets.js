@@ -23,13 +23,17 @@ export const forget = () => pictures.clear();
 
 /**
  * What `draw` returns; but the picture before it, marked as busy, until all that it needs has arrived. So nothing on the
- * page is taken away before its successor is there: scroll, focus and buttons stay.
+ * page is taken away before its successor is there: scroll, focus and buttons stay. Before the first picture there is a
+ * placeholder, or, `inParts`, what has arrived.
  */
-export function keep(name, draw) {
+export function keep(name, draw, { inParts = false } = {}) {
   const { drawn, isWhole } = watched(draw);
   if (isWhole) pictures.set(name, drawn);
-  return html`<div class="kept" aria-busy=${isWhole ? "false" : "true"}>${pictures.get(name) ?? drawn}</div>`;
+  return html`<div class="kept" aria-busy=${isWhole ? "false" : "true"}>${pictures.get(name) ?? (inParts ? drawn : waiting())}</div>`;
 }
+
+/** Whether there has been a picture of that name. */
+export const isDrawn = (name) => pictures.has(name);
 
 /** Container of content that may be wider than the page; scrolls by keyboard too. */
 export const scrolling = (name, inside) => html`<div class="scroll" tabindex="0" role="region" aria-label=${name}>${inside}</div>`;

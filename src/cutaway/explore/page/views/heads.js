@@ -31,7 +31,7 @@ function draw() {
     ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
     <div class="heads"><section class="beside" aria-labelledby="chosen-head">${large()}</section>
       <div>${live() ? search() : nothing}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
-      <p class="note">${t("heads.atlas.note")}</p>${keep("heads.atlas", () => atlas(openHead))}</section></div></div>`;
+      <p class="note">${t("heads.atlas.note")}</p>${keep("heads.atlas", () => atlas(openHead), { inParts: true })}</section></div></div>`;
 }
 
 const openHead = (layer, head) => isWhole(layer, head) && go({ view: "attention", layer, head });
@@ -95,7 +95,8 @@ function search() {
 /** The search in the address; the query is the selected token by default. */
 function wanted() {
   const query = ownNumber("from", ids.value.length, chosen.value.position);
-  const { to = "" } = state.value.more;
+  const link = singledLink(); // searched for until another search is named
+  const to = state.value.more.to ?? (link?.query === query ? String(link.key) : "");
   return { query, keys: to.split(",").filter((text) => /^\d{1,9}$/.test(text)).map(Number).filter((key) => key <= query) };
 }
 
