@@ -209,7 +209,11 @@ def test_nothing_shifts_while_a_view_is_opened(visit: Visit, view: str) -> None:
 
 def test_a_frame_stands_there_before_the_model_answers(visit: Visit) -> None:
     held = list[Route]()
-    visit.page.route("**/api/model", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    visit.page.route("**/api/model", hold)
     visit.page.goto(f"{visit.address}#1/play")
     assert visit.page.locator("#frame .brand").inner_text() == "Cutaway"
     while not held:
@@ -222,9 +226,10 @@ def test_a_frame_stands_there_before_the_model_answers(visit: Visit) -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_words_of_a_view_are_explained(visit: Visit, language: str) -> None:
+    visit.open(f"#1/{VIEWS[0]}?language={language}")
+    visit.page.locator(".glossary summary").click()  # and it stays open
     for view in VIEWS:
         visit.open(f"#1/{view}?language={language}")
-        visit.page.locator(".glossary summary").click()
         meanings = visit.page.locator(".glossary dd").all_inner_texts()
         assert len(meanings) >= 2
         assert all(len(meaning) > 5 for meaning in meanings), meanings
