@@ -157,8 +157,8 @@ def test_requests_of_a_view_that_was_left_are_dropped(visit: Visit) -> None:
     dropped = list[str]()
     visit.page.on("requestfailed", lambda request: dropped.append(request.url))
     visit.open(f"#1/play?ids={','.join(['9379', '262'] * 150)}")
-    visit.page.evaluate("location.hash = location.hash.replace('/play', '/article') + '&x-figure=T1'")
-    visit.page.locator("article[data-figure=T1]").wait_for()
+    with visit.page.expect_request("**/figures/T1*"):
+        visit.page.evaluate("location.hash = location.hash.replace('/play', '/article') + '&x-figure=T1'")
     visit.page.evaluate("location.hash = location.hash.replace('T1', 'F18')")
     visit.settle()
     assert any("/figures/T1" in url for url in dropped)
@@ -226,10 +226,9 @@ def test_a_frame_stands_there_before_the_model_answers(visit: Visit) -> None:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_words_of_a_view_are_explained(visit: Visit, language: str) -> None:
-    visit.open(f"#1/{VIEWS[0]}?language={language}")
-    visit.page.locator(".glossary summary").click()  # and it stays open
     for view in VIEWS:
         visit.open(f"#1/{view}?language={language}")
+        visit.page.locator(".glossary").evaluate("(each) => { each.open = true; }")
         meanings = visit.page.locator(".glossary dd").all_inner_texts()
         assert len(meanings) >= 2
         assert all(len(meaning) > 5 for meaning in meanings), meanings

@@ -143,6 +143,16 @@ def test_abandoned_branches_are_kept_as_a_tree(visit: Visit) -> None:
     assert visit.page.locator(".ways button").count() == 3  # what both have in common, and the two ends
 
 
+def test_the_ways_outlive_a_reload(visit: Visit) -> None:
+    visit.open("#1/play")
+    visit.page.get_by_role("button", name="Keep this way").click()
+    ways = visit.page.locator(".ways button").all_inner_texts()
+    assert len(ways) == 1
+    visit.page.reload()
+    visit.settle()
+    assert visit.page.locator(".ways button").all_inner_texts() == ways
+
+
 def test_a_digit_key_chooses_a_candidate(visit: Visit) -> None:
     visit.open("#1/play")
     third = visit.page.locator("ol.candidates button").nth(2)

@@ -122,8 +122,7 @@ function terms() {
   const sum = products.values.reduce((a, b) => a + b, 0);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
     ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
-    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}
-      <code>scores_raw.${layer}</code>: ${numeral(scores.values[position * scores.columns + key].toFixed(4), `scores_raw.${layer}`, [number, position, key])}</p>`;
+    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}<code>scores_raw.${layer}</code>: ${numeral(scores.values[position * scores.columns + key].toFixed(4), `scores_raw.${layer}`, [number, position, key])}</p>`;
 }
 
 function vectors() {

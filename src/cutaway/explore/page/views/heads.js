@@ -95,8 +95,7 @@ function search() {
 /** The search in the address; the query is the selected token by default. */
 function wanted() {
   const query = ownNumber("from", ids.value.length, chosen.value.position);
-  const link = singledLink(); // searched for until another search is named
-  const to = state.value.more.to ?? (link?.query === query ? String(link.key) : "");
+  const { to = "" } = state.value.more;
   return { query, keys: to.split(",").filter((text) => /^\d{1,9}$/.test(text)).map(Number).filter((key) => key <= query) };
 }
 

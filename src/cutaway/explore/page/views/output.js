@@ -90,8 +90,7 @@ function product(logits, position, token) {
 
 function sums(vector, row, logits, position, token) {
   const sum = vector.values.reduce((total, value, i) => total + value * row.values[i], 0);
-  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}
-    <code>logits</code>: ${numeral(logits[token].toFixed(4), "logits", [position, token])}</p>`;
+  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logits[token].toFixed(4), "logits", [position, token])}</p>`;
 }
 
 /** Direct logit attribution: what each component adds to a logit. */
@@ -105,9 +104,7 @@ function parts(logits, position, token) {
   const logit = logits[token];
   const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
-    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}
-      <code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}
-      ${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
+    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
     <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
 }
 

@@ -9,6 +9,7 @@ import { share } from "../lib/format.js";
 import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
+import { recall, remember } from "../state/memory.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
 import { surprisal } from "../state/surprisal.js";
@@ -162,6 +163,19 @@ effect(() => {
   const now = ids.value;
   if (now.length && !begins(now, before) && !ways.peek().some((way) => begins(way, before))) keepWay(before);
   before = now;
+});
+
+let isRecalled = false;
+
+/** The ways outlive a reload of the page. */
+effect(() => {
+  if (!model.value || !live()) return;
+  const name = `ways ${model.value.name}`;
+  if (!isRecalled) {
+    isRecalled = true;
+    ways.value = recall(name, []);
+  }
+  remember(name, ways.value);
 });
 
 const undo = () => go({ ids: ids.value.slice(0, -1), position: -1 });
