@@ -29,7 +29,8 @@
   /** Whether everything that was asked for is there, and was for three frames, or nothing more will come; to be polled. */
   function isCalm(loading) {
     if (isBroken) return true;
-    const isQuiet = asked === 0 && document.querySelector("main :is(h2, canvas, p:not(.lead))") && !waits(loading);
+    const isQuiet = asked === 0 && document.querySelector("main :is(h2, canvas, svg, p:not(.lead))") && !waits(loading)
+      && !document.querySelector("[aria-busy=true]");
     calm = isQuiet ? calm + 1 : 0;
     if (calm < 3) return false;
     calm = 0;

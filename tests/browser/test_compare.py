@@ -78,7 +78,7 @@ def test_compares_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> Non
 
 
 def test_interventions_beyond_a_short_text_are_dropped(visit_two: Visit, two: Explorer) -> None:
-    visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60&do=attention_knockout:query=3,key=0")
+    visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60&layer=0&head=0&do=attention_knockout:query=3,key=0")
     mine = two.trace_of(list(map(int, IDS.split(","))))
     changed = mine.intervene(Intervention("attention_knockout", query=3, key=0))
     check_sides(visit_two, changed, mine.edit([7, 60]))

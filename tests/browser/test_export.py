@@ -47,10 +47,10 @@ def test_an_export_is_small(exported: ExportedPage) -> None:
 def test_an_export_opens_from_disk_with_the_traces_numbers(file: Visit, explorer: Explorer) -> None:
     file.open("")
     views = file.page.locator("nav a")
-    assert views.count() >= 4
+    assert views.count() == 6
     for i in range(views.count()):
         views.nth(i).click()
-        file.settle()
+        file.dress(1280, False, "en")  # in the theme whose colours Python has
         assert file.page.locator(".failure").count() == 0
         assert check_numbers(explorer, file.page.main_frame) > 0
         for dark in (False, True):
@@ -62,7 +62,7 @@ def test_an_export_opens_from_disk_with_the_traces_numbers(file: Visit, explorer
 def test_the_article_view_has_every_figure_and_step(file: Visit, explorer: Explorer) -> None:
     file.open("")
     for view, buttons in (("The article", ".contents button"), ("Attention", ".stages button")):
-        file.page.get_by_role("link", name=view).click()
+        file.page.locator("nav").get_by_role("link", name=view).click()
         for i in range(file.page.locator(buttons).count()):
             file.page.locator(buttons).nth(i).click()
             file.settle()
@@ -90,7 +90,38 @@ def test_notebooks_show_the_page_in_a_frame(browser: Browser, exported: Exported
         visit.page.wait_for_function("() => frames.length === 1")
         frame = visit.page.frames[1]
         frame.wait_for_function("(loading) => globalThis.look?.isCalm(loading)", arg=LOADING)
-        assert frame.locator("h1").inner_text() == "The article"
+        assert frame.locator("h1").inner_text() == "The machine"
         frame.locator("nav a").nth(1).click()
         frame.wait_for_function("(loading) => look.isCalm(loading)", arg=LOADING)
         assert check_numbers(explorer, frame) > 0
+
+
+def test_the_machine_and_play_have_every_position(file: Visit, explorer: Explorer) -> None:
+    for view, words in (("overview", "The machine"), ("play", "Play")):
+        file.page.goto(f"{file.address}#1/{view}")
+        file.settle()
+        file.page.locator("nav").get_by_role("link", name=words, exact=True).click()
+        for i in range(len(explorer.ids)):
+            file.page.locator(".tokens button").nth(i).click()
+            file.settle()
+            assert file.page.locator(".failure").count() == 0
+            assert check_numbers(explorer, file.page.main_frame) > 0
+
+
+def test_the_page_saves_itself_and_copies_its_link(visit: Visit, tmp_path: Path, browser: Browser) -> None:
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.open("#1/attention")
+    visit.page.locator(".share summary").click()
+    visit.page.get_by_role("button", name="Copy the link").click()
+    visit.page.get_by_text("Copied").wait_for()
+    assert visit.page.evaluate("navigator.clipboard.readText()") == visit.page.url
+    with visit.page.expect_download() as downloaded:
+        visit.page.get_by_role("link", name="Save as one file").click()
+    downloaded.value.save_as(tmp_path / "saved.html")
+    assert (tmp_path / "saved.html").stat().st_size <= LARGEST
+    for saved in visiting(browser, (tmp_path / "saved.html").as_uri()):
+        saved.page.context.set_offline(True)
+        saved.open("")
+        saved.page.locator("nav").get_by_role("link", name="Attention").click()
+        saved.settle()
+        assert saved.page.get_by_role("spinbutton", name="Layer").input_value() == "6"

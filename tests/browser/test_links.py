@@ -97,7 +97,7 @@ def test_a_chosen_token_can_be_undone(visit: Visit) -> None:
 def test_back_shows_the_text_of_the_link_again(visit: Visit) -> None:
     visit.open("#1/attention?ids=50256,32,9379")
     visit.page.locator("[name=text]").fill("hi")
-    visit.page.get_by_role("button", name="Read", exact=True).click()
+    visit.page.get_by_role("button", name="Run", exact=True).click()
     visit.page.wait_for_function("() => location.hash.includes('ids=50256,5303')")
     visit.settle()
     visit.page.go_back()
@@ -141,6 +141,16 @@ def test_abandoned_branches_are_kept_as_a_tree(visit: Visit) -> None:
     visit.settle()
     assert visit.page.locator(".tokens button").count() == 11
     assert visit.page.locator(".ways button").count() == 3  # what both have in common, and the two ends
+
+
+def test_the_ways_outlive_a_reload(visit: Visit) -> None:
+    visit.open("#1/play")
+    visit.page.get_by_role("button", name="Keep this way").click()
+    ways = visit.page.locator(".ways button").all_inner_texts()
+    assert len(ways) == 1
+    visit.page.reload()
+    visit.settle()
+    assert visit.page.locator(".ways button").all_inner_texts() == ways
 
 
 def test_a_digit_key_chooses_a_candidate(visit: Visit) -> None:

@@ -65,14 +65,14 @@ def test_prints_the_address_and_serves(served: Served, tiny: str) -> None:
 
 def test_begins_with_a_text(served: Served, tiny: str) -> None:
     address = invoke("explore", "--port", "0", "--model", tiny, "--text", "A robot must").out
-    assert address.endswith("/#1/play?ids=50256,32,9379,1276&layer=0&head=0&position=3\n")
+    assert address.endswith("/#1/overview?ids=50256,32,9379,1276\n")
 
 
 def test_begins_at_the_given_text_layer_head_and_position(served: Served, tiny: str, mute: str) -> None:
     out = invoke("explore", "--port", "0", "--model", tiny, "--layer", "1", "--head", "1", "--position", "-2").out
-    assert re.fullmatch(r"http://\S+/#1/play\?ids=50256,32,9379,[\d,]+&layer=1&head=1&position=7\n", out)
+    assert re.fullmatch(r"http://\S+/#1/overview\?ids=50256,32,9379,[\d,]+&layer=1&head=1&position=7\n", out)
     out = invoke("explore", "--port", "0", "--model", mute, "--ids", "5", "6").out
-    assert out.endswith("/#1/play?ids=5,6&layer=0&head=0&position=1\n")
+    assert out.endswith("/#1/overview?ids=5,6\n")
 
 
 def test_opens_the_file_on_request(served: Served, tiny: str, tmp_path: Path) -> None:

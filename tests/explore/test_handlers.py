@@ -70,6 +70,30 @@ def test_heads_are_statistics_label_and_picture(
         assert all(found.labels[label] >= share for share in found.labels.values())
 
 
+@pytest.mark.parametrize("position", [0, 5, LAST])
+def test_summary_names_the_heaviest_head_of_each_layer_for_each_key(
+    client: TestClient, trace: str, position: int
+) -> None:
+    layers = get(client, f"{trace}/summary", position=position)["layers"]
+    assert len(layers) == MODEL.config.n_layer
+    for layer, found in enumerate(layers):
+        weights = TRACE[f"attn.{layer}"][:, position]
+        np.testing.assert_allclose(found["weights"], weights.max(axis=0), rtol=1e-6)
+        assert found["heads"] == weights.argmax(axis=0).tolist()
+        others = [key for key in range(len(IDS)) if key not in (0, position)]
+        added = TRACE[f"resid.post.{layer}"][position] - TRACE[f"resid.mid.{layer}"][position]
+        np.testing.assert_allclose(found["mlp"], np.linalg.norm(added), rtol=1e-6)
+        np.testing.assert_allclose(found["most"], weights[:, others].max(axis=1), rtol=1e-6)
+
+
+def test_next_tokens_are_the_likeliest_with_their_logits(client: TestClient, trace: str) -> None:
+    found = get(client, f"{trace}/next_tokens", position=4, k=3)["candidates"]
+    logits = TRACE["logits"][4]
+    assert [each["id"] for each in found] == np.argsort(-logits, kind="stable")[:3].tolist()
+    np.testing.assert_allclose([each["logit"] for each in found], np.sort(logits)[::-1][:3], rtol=1e-5)
+    np.testing.assert_allclose([each["probability"] for each in found], np.sort(TRACE["probs"][4])[::-1][:3], rtol=1e-5)
+
+
 def test_search_ranks_every_head(client: TestClient, trace: str) -> None:
     found = get(client, f"{trace}/search", query=5, keys="2,3")["heads"]
     assert found == [{"layer": layer, "head": head, "weight": w} for layer, head, w in search(TRACE, 5, [2, 3])]
@@ -127,6 +151,12 @@ def test_direct_logit_attribution_lists_every_part(client: TestClient, trace: st
 def test_surprisal_has_a_number_for_every_token_after_the_first(client: TestClient, trace: str) -> None:
     assert get(client, f"{trace}/surprisal") == {"nats": surprisal(TRACE).tolist()}
     assert get(client, f"/api/traces/{read_name(client, ids=[1])}/surprisal") == {"nats": []}
+
+
+@pytest.mark.parametrize("first", [1, 2, 5, LAST])
+def test_surprisal_of_the_last_tokens_is_that_of_the_whole(client: TestClient, trace: str, first: int) -> None:
+    found = get(client, f"{trace}/surprisal", first=first)["nats"]
+    np.testing.assert_allclose(found, surprisal(TRACE)[first - 1 :], rtol=1e-5)
 
 
 def test_the_figure_handler_returns_what_draw_returns(client: TestClient, trace: str) -> None:
@@ -241,3 +271,11 @@ def test_invalid_parameters_are_one_line_errors(client: TestClient, trace: str, 
 def test_an_unknown_trace_is_404(client: TestClient, path: str) -> None:
     asked = path.replace("{figure}", "F40")
     assert "post its token ids again" in error_of(client, f"/api/traces/0123456789abcdef/{asked}?sel=ids", 404)
+
+
+def test_the_page_of_a_trace_is_one_file(client: TestClient, trace: str) -> None:
+    response = client.get(f"{trace}/page?layer=1&head=2&position=3")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.text.startswith("<!doctype html>")
+    assert error_of(client, f"{trace}/page?layer=9") == "layer must be from 0 to 1, not 9"
+    assert client.get("/api/traces/nothing/page").status_code == 404

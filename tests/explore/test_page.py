@@ -239,4 +239,13 @@ def test_vendored_files_match_their_hashes() -> None:
 
 
 def test_the_page_is_small() -> None:
-    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) <= 300_000
+    assert sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file()) <= 400_000
+
+
+HALF_WIDTH = re.compile(r"[一-鿿][,;:!?][ ]?[一-鿿]|[一-鿿]\([一-鿿]")
+
+
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)
+def test_no_half_width_punctuation_stands_between_chinese_words(path: Path) -> None:
+    for name, words in json.loads(path.read_text(encoding="utf-8")).items():
+        assert not HALF_WIDTH.search(words["zh"]), name

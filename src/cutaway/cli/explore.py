@@ -109,4 +109,5 @@ def _start(model: "Model", options: Namespace) -> str:
         return ""
     ids = view_ids(model, options)
     check_text(model.config, ids)
-    return page_address("play", ids, chosen.resolve(model.config, len(ids)))
+    selection = None if chosen == Selection() else chosen.resolve(model.config, len(ids))
+    return page_address("overview", ids, selection)

@@ -15,10 +15,12 @@ from cutaway.errors import UsageError
 from cutaway.explore import schemas
 from cutaway.explore.assets import asset
 from cutaway.explore.compatibility import check_compatible
+from cutaway.explore.export import export_page
 from cutaway.explore.generate import generate, read_request
 from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace
 from cutaway.explore.traces import TraceService, read_trace_request
+from cutaway.figures import Selection
 from cutaway.model import Model
 from cutaway.web.params import Params, QueryParams
 from cutaway.web.responses import (
@@ -86,6 +88,7 @@ class Explorer:
             Route("/api/nearest", self.nearest),
             Route("/api/traces", self.trace, methods=["POST"]),
             Route("/api/traces/{trace}/cache_benchmark", self.benchmark_cache, methods=["POST"]),
+            Route("/api/traces/{trace}/page", self.export),
             Route("/api/generate", self.generate, methods=["POST"]),
             *traces,
         ]
@@ -137,6 +140,23 @@ class Explorer:
 
     async def benchmark_cache(self, request: Request) -> Response:
         return await self._handle(request, Params(await read_object(request)), cache_benchmark)
+
+    async def export(self, request: Request) -> Response:
+        """Return the page of a trace as one file; raises UsageError for a trace of the second model."""
+        trace = self.cache[request.path_params["trace"]]
+        where = TraceRequest(
+            trace, QueryParams(request.query_params.multi_items()), self.cache.__getitem__, lambda: None
+        )
+        selection = Selection(where.layer(), where.head(), where.position())
+        where.params.end()
+        if trace.weights is not self.model.weights:
+            raise UsageError("only texts that the first model has read can be saved")
+
+        def compute(job: Job) -> Content:
+            page = export_page(self.model, trace, selection, self.checkpoint_bytes, job.check)
+            return Content(page.text.encode(), "text/html; charset=utf-8")
+
+        return await self._compute(request, compute)
 
     async def _handle(self, request: Request, params: Params, handler: Handler) -> Response:
         name = request.path_params["trace"]

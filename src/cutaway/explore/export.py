@@ -13,7 +13,7 @@ import posixpath
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,8 @@ POLICY = (
 )
 UNPACK = "unpack.js"  # a classic script, not a module
 TRACE = "text"  # the name of the trace in the file
+MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
+MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
 MAX_ATTENTION_WEIGHTS = 24_000  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -47,6 +49,7 @@ _PAGE = """<!doctype html>
 """
 HEIGHT = 900  # pixels, of the frame in a notebook
 
+_COMMENT = re.compile(r"^\s*(//|/\*\*.*\*/$).*\n", re.MULTILINE)  # lines that are nothing else
 _IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
 
 
@@ -95,8 +98,16 @@ def _write(target: Path, data: bytes) -> None:
         raise
 
 
-def export_page(model: Model, trace: Trace, selection: Selection, checkpoint_bytes: int = 0) -> ExportedPage:
+def export_page(
+    model: Model,
+    trace: Trace,
+    selection: Selection,
+    checkpoint_bytes: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> ExportedPage:
     """Export the explorer of one trace, with the figures for the layer, head and position of the selection.
+
+    `check` is called before each response is computed, and may raise to stop.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -106,7 +117,7 @@ def export_page(model: Model, trace: Trace, selection: Selection, checkpoint_byt
     chosen = selection.resolve(trace.config, len(trace))
     files = {name: path.read_text(encoding="utf-8") for name, path in assets().items()}
     modules = {name: _module(name, text).encode() for name, text in files.items() if _is_module(name)}
-    packed = _packed(modules | dict(_responses(model, trace, chosen, checkpoint_bytes)))
+    packed = _packed(modules | dict(_responses(model, trace, chosen, checkpoint_bytes, check)))
     return ExportedPage(_PAGE.format(policy=POLICY, style=files["style.css"], packed=packed, unpack=files[UNPACK]))
 
 
@@ -115,13 +126,13 @@ def _is_module(name: str) -> bool:
 
 
 def _module(name: str, text: str) -> str:
-    """Make the import specifiers of a module absolute, "cutaway/lib/cells.js", for the import map."""
+    """Make the import specifiers of a module absolute, "cutaway/lib/cells.js", and drop its comments."""
     folder = posixpath.dirname(name)
 
     def absolute(match: re.Match[str]) -> str:
         return f'{match[1]}"cutaway/{posixpath.normpath(posixpath.join(folder, match[2]))}"'
 
-    return _IMPORT.sub(absolute, text)
+    return _IMPORT.sub(absolute, _COMMENT.sub("", text))
 
 
 def _packed(files: Mapping[str, bytes]) -> str:
@@ -152,7 +163,9 @@ def _end(rows: dict[bytes, int]) -> int:
     return first + len(row) // 4
 
 
-def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: int) -> Iterator[tuple[str, bytes]]:
+def _responses(
+    model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: int, check: Callable[[], None]
+) -> Iterator[tuple[str, bytes]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
     for name, file in assets().items():
         if name.endswith(".json") and not name.startswith("vendor/"):
@@ -164,9 +177,14 @@ def _responses(model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: 
         text = _text(model, trace)
         yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
     for path, query in _requests(trace, chosen):
+        check()
         yield _name(path, query), _response(trace, path, query).body
-    views = ["article", "attention", "tokens"] + (["heads"] if _is_small(trace) else [])
-    address = schemas.page_address("article", trace.ids, chosen)
+    views = (
+        (["overview", "play"] if len(trace) <= MAX_POSITIONS else [])
+        + ["article", "attention", "tokens"]
+        + (["heads"] if _is_small(trace) else [])
+    )
+    address = schemas.page_address(views[0], trace.ids, chosen)
     yield "start", json_content({"address": address, "views": views}).body
 
 
@@ -195,6 +213,10 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
         if figure.draw:
             yield f"figures/{figure.id}", where
     yield "surprisal", []
+    for position in range(len(trace)) if len(trace) <= MAX_POSITIONS else ():
+        yield "summary", [("position", str(position))]
+        yield "logit_lens", [("position", str(position)), ("k", "1")]
+        yield "next_tokens", [("position", str(position)), ("k", str(min(10, trace.config.n_vocab)))]
     for layer in range(trace.config.n_layer) if _is_small(trace) else ():
         for without_first in "01":
             yield "heads", [("layer", str(layer)), ("without_first", without_first)]
@@ -203,7 +225,7 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
 
 
 def _slices(trace: Trace, chosen: Selection) -> Iterator[str]:
-    """Yield the tensor slices that the views of attention and of heads request."""
+    """Yield the tensor slices that the views of the machine, of attention and of heads request."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
@@ -212,6 +234,7 @@ def _slices(trace: Trace, chosen: Selection) -> Iterator[str]:
     for kind in ("zcat", "attn_out", "resid.pre", "resid.mid"):
         yield f"{kind}.{layer}[{position},:]"
     yield f"h.{layer}.attn.c_proj.bias[:]"
+    yield f"resid.pre.0[:,0:{min(MAX_NUMBERS, trace.config.n_embd)}]"
     for other in range(trace.config.n_layer) if _is_small(trace) else ():
         yield from (f"attn.{other}[{h},:,:]" for h in range(trace.config.n_head) if (other, h) != (layer, head))
 

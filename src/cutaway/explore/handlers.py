@@ -14,7 +14,7 @@ from cutaway.explore.encoding import ENCODINGS, encode, tensors_content
 from cutaway.explore.schemas import candidates, token_text
 from cutaway.explore.slices import read_slices
 from cutaway.figures import draw
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, negative_log_likelihood, softmax, top_k
 from cutaway.trace import Trace, lens
 from cutaway.trace.heads import HeadStatistics, atlas, search
 from cutaway.trace.interventions import fitting
@@ -27,6 +27,7 @@ MAX_LENS_POSITIONS = 64
 MAX_NEURONS = 64
 MAX_THUMBNAIL = 1024  # pixels along a side
 THUMBNAIL = 64
+FEW_TOKENS = 8  # whose surprisal is computed one by one
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,51 @@ def search_heads(request: TraceRequest) -> Content:
     return json_content({"heads": [{"layer": layer, "head": head, "weight": w} for layer, head, w in ranking]})
 
 
+def summary(request: TraceRequest) -> Content:
+    """Return what each layer does with a token.
+
+    `weights` are the largest of any head on each token, `heads` those that give them; `most` is each head's largest
+    weight on a token that is neither the first nor the token itself; `mlp` is the length of what the MLP adds.
+    """
+    position = request.position()
+    request.params.end()
+    trace = request.trace
+    layers: list[Document] = []
+    for layer in range(trace.config.n_layer):
+        request.check()
+        weights = trace.attention_of(layer, position)  # (H, T)
+        others = np.delete(weights, [0, position], axis=1)
+        added = trace[f"resid.post.{layer}"][position] - trace[f"resid.mid.{layer}"][position]
+        layers.append(
+            {
+                "weights": _shortest(weights.max(axis=0)),
+                "heads": weights.argmax(axis=0).tolist(),
+                "most": _shortest(others.max(axis=1, initial=0.0)),
+                "mlp": float(np.linalg.norm(added)),
+            }
+        )
+    return json_content({"position": position, "layers": layers})
+
+
+def _shortest(values: FloatArray) -> list[float]:
+    """Return float32 values as the shortest decimals that are the same float32: half as long in JSON."""
+    return [float(str(value)) for value in values]
+
+
+def next_tokens(request: TraceRequest) -> Content:
+    """Return the most likely tokens after a position, with their probability and their logit."""
+    trace = request.trace
+    position = request.position()
+    k = request.top_k()
+    request.params.end()
+    logits = trace.logits_at(position)
+    ids = top_k(logits, k)
+    found = candidates(trace.tokenizer, ids, softmax(logits)[ids])
+    return json_content(
+        {"candidates": [{**each, "logit": float(logits[id_])} for each, id_ in zip(found, ids, strict=True)]}
+    )
+
+
 def logit_lens(request: TraceRequest) -> Content:
     """Return the logit lens: the most likely next tokens at each boundary, after `count` tokens from a position on."""
     trace = request.trace
@@ -183,9 +229,18 @@ def direct_logit_attribution(request: TraceRequest) -> Content:
 
 
 def surprisal(request: TraceRequest) -> Content:
-    """Return the surprisal of each token after the first, in nats."""
+    """Return the surprisal of each token from `first` on, in nats; the default is all that have one.
+
+    Those of a few new tokens take a row of logits each, whatever the length of the text.
+    """
+    trace = request.trace
+    first = request.params.integer("first", 1, max(1, len(trace) - 1), 1)
     request.params.end()
-    return json_content({"nats": lens.surprisal(request.trace).tolist()})
+    if first == 1 or len(trace) - first > FEW_TOKENS:
+        return json_content({"nats": lens.surprisal(trace)[first - 1 :].tolist()})
+    logits = np.stack([trace.logits_at(position - 1) for position in range(first, len(trace))])
+    nats = negative_log_likelihood(logits, np.array(trace.ids[first:])).astype(np.float32)
+    return json_content({"nats": nats.tolist()})
 
 
 def cache_benchmark(request: TraceRequest) -> Content:
@@ -223,6 +278,8 @@ HANDLERS: Mapping[str, Handler] = {
     "figures/{figure}": figure,
     "heads": heads,
     "search": search_heads,
+    "summary": summary,
+    "next_tokens": next_tokens,
     "logit_lens": logit_lens,
     "divergence": divergence,
     "units": neurons,

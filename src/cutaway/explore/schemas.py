@@ -83,12 +83,16 @@ def _precision_note(model: Model) -> dict[str, str]:
     }
 
 
-def page_address(view: str, ids: Sequence[int], selection: Selection) -> str:
+def page_address(view: str, ids: Sequence[int], selection: Selection | None = None) -> str:
     """Return the fragment of the page's address, in the format of page/lib/address.js.
+
+    Without a selection the page opens on the last token, and on the head that the model itself singles out.
 
     >>> page_address("play", [50256, 32], Selection(layer=5, head=1, position=1))
     '#1/play?ids=50256,32&layer=5&head=1&position=1'
     """
+    if selection is None:
+        return f"#1/{view}?ids={','.join(map(str, ids))}"
     query = f"layer={selection.layer}&head={selection.head}&position={selection.position}"
     return f"#1/{view}?ids={','.join(map(str, ids))}&{query}"
 

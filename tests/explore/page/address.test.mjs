@@ -24,12 +24,12 @@ for (const { address, state } of vectors.addresses) {
 }
 
 test("ids stand above a text, which is what they were read from", () => {
-  assert.deepEqual(fromAddress("#1/play?ids=5&text=A"), { ...START, ids: [5] });
-  assert.equal(toAddress({ ...START, ids: [5], text: "A" }), "#1/play?ids=5");
+  assert.deepEqual(fromAddress("#1/play?ids=5&text=A"), { ...START, view: "play", ids: [5] });
+  assert.equal(toAddress({ ...START, ids: [5], text: "A" }), "#1/overview?ids=5");
 });
 
 test("an address names what differs from the start, readably", () => {
-  assert.equal(toAddress(START), "#1/play");
+  assert.equal(toAddress(START), "#1/overview");
   assert.equal(toAddress(STATES[1]), "#1/attention?ids=50256,32,9379&layer=5&head=1&position=2");
   assert.equal(toAddress(STATES[2]), "#1/whatif?ids=0&language=zh&do=no_mask&do=zero_ablate_head:layer=3,head=0");
 });
@@ -40,7 +40,7 @@ test("what is no address, or another version's, is the start", () => {
 
 test("what cannot be understood in an address is left out", () => {
   const state = fromAddress("#1/play?ids=1,x&layer=two&position=-3&do=%25&do=zero_ablate_head:tail=1&do=zero_ablate_mlp:layer=");
-  assert.deepEqual(state, { ...START, position: -3 });
+  assert.deepEqual(state, { ...START, view: "play", position: -3 });
 });
 
 test("changes are written as kind:field=value", () => {

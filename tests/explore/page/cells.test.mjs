@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cellsOfSlice, fold, indexOf, partOf, rowOf, rowsOf, valueAt } from "../../../src/cutaway/explore/page/lib/cells.js";
+import { cellsOfSlice, commonLimit, computedCells, fold, indexOf, partOf, rowOf, rowsOf, valueAt } from "../../../src/cutaway/explore/page/lib/cells.js";
 
 test("a cell knows where in its tensor it stands", () => {
   const cells = { shape: [3, 5, 7], offset: 35 + 2, steps: [7, 1] };
@@ -39,4 +39,12 @@ test("rows of cells keep their place", () => {
   const column = cellsOfSlice({ shape: [3, 1], data: Float32Array.of(1, 2, 3), origin: { tensor: "mlp_act.0", shape: [3, 8], offset: 5, steps: [8, 1] } });
   assert.deepEqual([...rowsOf(column, 1, 3).values], [2, 3]);
   assert.deepEqual(indexOf(rowsOf(column, 1, 3), 1, 0), [2, 5]);
+});
+
+test("a common scale ends where all but a hundredth of the numbers are", () => {
+  const many = computedCells("many", Array.from({ length: 99 }, (_, i) => (i % 2 ? i : -i)));
+  assert.equal(commonLimit(many, computedCells("one", [5000])), 98);
+  assert.equal(commonLimit(computedCells("some", [1, -3, 2])), 2);
+  assert.equal(commonLimit(many, undefined), undefined);
+  assert.equal(commonLimit(computedCells("none", [0, 0])), undefined);
 });

@@ -1,14 +1,19 @@
 // The page: header, menu and the current view.
 
 import { html, nothing, render } from "./vendor/lit-html.js";
-import { effect } from "./vendor/signals-core.js";
+import { effect, signal } from "./vendor/signals-core.js";
 import { setColours } from "./lib/colours.js";
+import { inWords } from "./lib/errors.js";
+import { together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
 import { LANGUAGES, language, setWords, t } from "./state/i18n.js";
 import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
+import { isDark, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
+import { glossary } from "./ui/glossary.js";
+import { forget, isDrawn, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
 
 const MOST_TOKENS = 256; // in the header; of longer texts, those around the selected one
@@ -16,52 +21,92 @@ const MOST_TOKENS = 256; // in the header; of longer texts, those around the sel
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
   followAddress(transport.address);
-  const words = ["app", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
+  const words = ["app", "glossary", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
   setWords(Object.assign({}, ...(await Promise.all(words))));
-  setColours(await transport.colours());
+  const colours = await transport.colours();
+  setColours(colours, isDark());
+  watchTheme((dark) => setColours(colours, dark));
   await here.start(transport);
+  for (const part of document.querySelectorAll("body > [id^=frame]")) part.remove(); // what stood there until now
   effect(() => {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
     document.title = `${t(`${shown().id}.title`)} · Cutaway`;
     here.beginDrawing();
     render(page(), document.body);
-    showPlace();
+    here.endDrawing();
+    showPlace("nav [aria-current]");
+    showPlace(".tokens [aria-pressed=true]");
   });
 }
 
-let inMenu = "";
+const inSight = new Map(); // what was scrolled to
 
-/** On a phone, where the menu is a strip, scroll it to the current view without scrolling the page. */
-function showPlace() {
-  const place = document.querySelector("nav [aria-current]");
-  const menu = place?.closest("nav");
-  if (!menu || inMenu === place.textContent) return;
-  inMenu = place.textContent;
-  menu.scrollLeft = place.offsetLeft - menu.offsetLeft - (menu.clientWidth - place.offsetWidth) / 2;
+/** Scroll the line that an element stands in to it, without scrolling the page; once, until it is another. */
+function showPlace(selector) {
+  const place = document.querySelector(selector);
+  if (!place || inSight.get(selector) === place) return;
+  inSight.set(selector, place);
+  const line = place.closest("nav, ol");
+  line.scrollLeft = place.offsetLeft - line.offsetLeft - (line.clientWidth - place.offsetWidth) / 2;
 }
 
 /** The available views: an exported file does not have all. */
 const views = () => VIEWS.filter((view) => here.transport().views?.includes(view.id) ?? true);
 const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
 
+/** Menus close with Escape, and with a press elsewhere. */
+function closeMenus({ type, key, target }) {
+  if (type === "keydown" && key !== "Escape") return;
+  for (const menu of document.querySelectorAll(".tools details[open], .share[open]")) if (type === "keydown" || !menu.contains(target)) menu.open = false;
+}
+
+for (const kind of ["keydown", "click"]) addEventListener(kind, closeMenus);
+
+let current = "";
+const draft = signal(null); // what is written in the box and has not been run
+
 function page() {
   const view = shown();
+  if (view.id !== current) forget();
+  current = view.id;
   return html`
     <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
-    <header>${title()}${prompt()}${tokens()}${news()}</header>
-    <nav aria-label=${t("views")}><ul>${views().map((each) => html`
-      <li><a href="#" aria-current=${each === view ? "page" : nothing} @click=${(event) => open(event, each.id)}>${t(`${each.id}.title`)}</a></li>`)}
-    </ul></nav>
-    <main id="main" tabindex="-1" data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
+    <header>${title()}${unread()}${failed()}</header>
+    <section class="strip" aria-label=${t("tokens.title")}>${tokens()}${news()}${changed()}
+      <p class="said" role="status">${here.tokens.value.length ? t("said", { n: here.tokens.value.length, token: here.labels.value.at(-1) }) : nothing}</p></section>
+    <nav aria-label=${t("views")}>${menu(view)}</nav>
+    <main id="main" tabindex="-1" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1>${t(`${view.id}.title`)}</h1>
       <p class="lead">${t(`${view.id}.lead`)}</p>
-      ${here.trace.value ? view.draw() : nothing}
+      ${here.trace.value ? tryThis(view) : nothing}
+      ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
+      ${isDrawn(view.id) ? html`${glossary(view.id)}${onward(view)}` : nothing}
     </main>`;
+}
+
+/** One button that sets a telling state of the view. */
+function tryThis(view) {
+  const found = here.live() && view.attempt?.();
+  return html`<p class="try">${found ? html`<button type="button" @click=${() => (found.run ? found.run() : go(found.change))}><b>${t("try")}</b> ${t(`${view.id}.try`, found.words)}</button>` : nothing}</p>`;
+}
+
+/** Where the story goes on. */
+function onward(view) {
+  const next = views()[views().indexOf(view) + 1];
+  return next ? html`<p class="onward"><a href="#" @click=${(event) => open(event, next.id)}>${t("next", { view: t(`${next.id}.title`) })} →</a></p>` : nothing;
+}
+
+/** The views in their groups. */
+function menu(current) {
+  return [...Map.groupBy(views(), (view) => view.group)].map(([group, members]) => html`<section aria-labelledby="group-${group}">
+    <p id="group-${group}">${t(`group.${group}`)}</p><ul>${members.map((each) => html`
+      <li><a href="#" aria-current=${each === current ? "page" : nothing} @click=${(event) => open(event, each.id)}>${t(`${each.id}.title`)}</a></li>`)}</ul></section>`);
 }
 
 function open(event, id) {
   event.preventDefault();
   go({ view: id });
+  scrollTo(0, 0);
 }
 
 function skip(event) {
@@ -71,20 +116,42 @@ function skip(event) {
 
 function title() {
   const { name, engine, dtype } = here.model.value;
-  return html`<div class="title">
-    <a class="brand" href="#" @click=${(event) => open(event, "play")}>Cutaway</a>
-    <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span>
+  return html`<div class="title"><div>
+    <a class="brand" href="#" @click=${(event) => open(event, views()[0].id)}>Cutaway</a>
+    <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span></div>
+    <div class="controls">${prompt()}
+    ${here.live() && here.trace.value ? share() : nothing}
     <select aria-label=${t("language")} @change=${(event) => go({ language: event.target.value }, { replace: true })}>
       ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} ?selected=${code === language.value}>${name}</option>`)}
-    </select></div>`;
+    </select></div></div>`;
+}
+
+/** The text as a link, and as a file. */
+function share() {
+  const { layer, head } = state.value;
+  const place = new URLSearchParams({ layer: layer ?? here.singledOut()?.layer ?? 0, head: head ?? here.singledOut()?.head ?? 0, position: here.position.value });
+  return html`<details class="share"><summary>${t("share")}</summary><div>
+    <button type="button" class="quiet" @click=${copyLink}>${t(copied.value ? "share.copied" : "share.link")}</button>
+    <a class="quiet" href="api/traces/${here.trace.value.trace}/page?${place}" download="cutaway.html">${t("share.file")}</a>
+    <small>${t("share.note")}</small></div></details>`;
+}
+
+const copied = signal(false);
+
+async function copyLink() {
+  await navigator.clipboard.writeText(location.href);
+  copied.value = true;
+  setTimeout(() => { copied.value = false; }, 2000);
 }
 
 function prompt() {
   if (!here.live()) return nothing;
   const readsText = here.model.value.has_tokenizer;
-  const value = readsText ? here.text.value : here.ids.value.join(" ");
+  const shown = readsText ? here.text.value : here.ids.value.join(" ");
+  const value = draft.value ?? shown;
+  const typed = ({ target }) => { draft.value = target.value === shown ? null : target.value; };
   return html`<form class="prompt" @submit=${readText}>
-    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @keydown=${enter}></textarea>
+    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enter}></textarea>
     <button>${t("read")}</button></form>`;
 }
 
@@ -101,33 +168,60 @@ function enter(event) {
 function readText(event) {
   event.preventDefault();
   const typed = new FormData(event.target).get("text");
+  draft.value = null;
   go({ position: -1 }, { replace: true });
   here.read(here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : { ids: typedIds(typed) });
 }
 
-/** The tokens as buttons; the pressed one is the selected position. */
+/** The tokens in one line, as buttons; the pressed one is the selected position. */
 function tokens() {
   const found = here.tokens.value;
   if (!found.length) return nothing;
-  const at = here.chosen.value.position;
+  const at = here.position.value;
   const first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS));
   const after = first + MOST_TOKENS;
-  return html`<ol class="tokens" aria-label=${t("tokens.title")} start=${first + 1}>
+  return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" tabindex=${here.isFree() ? nothing : 0} aria-label=${t("tokens.title")} start=${first + 1}>
     ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
-    ${found.slice(first, after).map((token, i) => html`
-    <li><button type="button" class="token" aria-pressed=${first + i === at} ?disabled=${!here.live()} title=${t("place", { n: first + i + 1, i: first + i })}
-      @click=${() => go({ position: first + i })}>${token.text}</button></li>`)}
-    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>`;
+    ${together(found.slice(first, after)).map((group) => (group.length === 1 ? html`<li>${chip(first + group[0][1], group[0][0].text, at)}</li>` : html`
+    <li class="joined"><span class="token">${written(group).trim()}</span>${group.map(([, i], part) => chip(first + i, `${part + 1}`, at))}</li>`))}
+    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>
+    ${step(at + 1, "next.token", "→")}`;
 }
 
+/** A token as a button; of several that make up one character, its number among them. */
+const chip = (i, words, at) => html`<button type="button" class="token" aria-pressed=${i === at} ?disabled=${!here.isFree()} aria-label=${here.labels.value[i]}
+  title=${t("place", { n: i + 1, i })} @click=${() => go({ position: i })}>${words}</button>`;
+
+const step = (position, words, arrow) => html`<button type="button" class="quiet arrow" aria-label=${t(words)}
+  ?disabled=${!here.isFree() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;
+
+/** Progress of a reading, over the line of tokens, which does not move. */
 function news() {
   const running = here.progress.value;
-  const failed = here.failure.value;
   return html`<div class="news" role="status" aria-live="polite">
     ${running ? html`<progress max=${running.layers} value=${running.done} aria-label=${t("reading")}></progress>
       <span>${t("reading.layers", running)}</span>
-      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}
-    ${failed ? html`<p class="failure">${failed}</p>` : nothing}${changed()}</div>`;
+      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}</div>`;
+}
+
+/** The last error, in the page's language; and that what is below is not of the text in the box. */
+function failed() {
+  const message = here.failure.value;
+  const { name, values } = message === here.UNREACHABLE ? { name: message } : inWords(message ?? "");
+  const isEmpty = message && !here.trace.value && here.live();
+  return html`<div role="alert">${message ? html`<p class="failure">${t(name, values)} ${here.isPrevious.value ? html`<span class="note">${t("previous")}</span>` : nothing}
+    ${isEmpty ? html`<button type="button" @click=${() => go({ ids: null, text: null, position: -1, changes: [] })}>${t("restart")}</button>` : nothing}</p>` : nothing}</div>`;
+}
+
+/** What is written in the box, where it is not the text that is shown. */
+function unread() {
+  const typed = draft.value;
+  if (typed === null || !here.model.value.has_tokenizer) return nothing;
+  const count = typed && [...typed].length <= here.model.value.max_text ? here.ask(`tokens?${new URLSearchParams({ text: typed })}`)?.ids.length + 1 : undefined;
+  return html`<p class="draft" role="status"><span>${t("draft")}</span>
+    ${count ? html`<span>${t("draft.tokens", { n: count, all: here.model.value.config.n_ctx })}</span>` : nothing}
+    ${/[^\s] $/.test(typed) ? html`<span>${t("draft.space")} <button type="button" class="quiet" @click=${() => { draft.value = typed.trimEnd(); }}>${t("draft.trim")}</button></span>` : nothing}
+    <button type="button" class="quiet" @click=${() => { draft.value = null; }}>${t("draft.discard")}</button></p>`;
 }
 
 /** Notice of the active interventions, and of requested ones that are not active yet. */
@@ -135,8 +229,8 @@ function changed() {
   const made = here.trace.value?.interventions ?? [];
   const { changes } = state.value;
   if (!made.length && !changes.length) return nothing;
-  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })} <b>${made.map(describe).join("; ")}</b>` : nothing}
-    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join("; ") || "–" }) : nothing}
+  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })} <b>${made.map(describe).join(t("sep.and"))}</b>` : nothing}
+    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join(t("sep.and")) || "–" }) : nothing}
     <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>`;
 }
 

@@ -9,9 +9,11 @@ import { FIELDS } from "./interventions.js";
 
 export const VERSION = "1";
 
-/** The initial state. `text` is used if there are no ids; `position` -1 is the last token; `changes` are interventions; `more` belongs to the view. */
+/**
+ * The initial state. `text` is used if there are no ids; `position` -1 is the last token; layer and head `null` are those that the
+ * model singles out; `changes` are interventions; `more` belongs to the view. */
 export const START = Object.freeze({
-  view: "play", ids: null, text: null, layer: 0, head: 0, position: -1, language: null, changes: [], more: {},
+  view: "overview", ids: null, text: null, layer: null, head: null, position: -1, language: null, changes: [], more: {},
 });
 
 const WHOLE = ["layer", "head", "position"];

@@ -69,5 +69,15 @@ export function partOf(cells) {
 /** The slice of a tensor: select("attn.5", 1, 8, ":") is "attn.5[1,8,:]". */
 export const select = (name, ...index) => `${name}[${index.join(",")}]`;
 
+/**
+ * The end of one scale for several cells: all but a hundredth of their absolute values are below, as a few numbers of a
+ * vector can be a hundred times as large as the others. Undefined while one of them is missing.
+ */
+export function commonLimit(...all) {
+  if (!all.every(Boolean)) return undefined;
+  const sizes = Float32Array.from(all.flatMap(({ values }) => Array.from(values, Math.abs))).sort();
+  return sizes[Math.floor(0.99 * (sizes.length - 1))] || undefined;
+}
+
 /** The maximum absolute difference of two lists of numbers. */
 export const farthest = (ours, theirs) => ours.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i])), 0);

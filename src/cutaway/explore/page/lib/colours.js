@@ -3,10 +3,15 @@
 let table = null;
 const scales = {};
 
-/** Set the table (colours.json): two scales, and colours by name. */
-export function setColours(colours) {
-  table = colours;
-  for (const name of ["sequential", "signed"]) scales[name] = interpolate(colours[name].map(channels));
+// On dark paper nothing is dark and much is light: the scale of one sign turned round, that of two signs with a dark middle.
+const DARK_SIGNED = ["#ffe0b0", "#fdb863", "#d9801a", "#8a4a12", "#262a32", "#1b4a7d", "#3c8dcb", "#8cc6ea", "#d5eaf8"];
+const DARK_MASKED = "#22252c";
+
+/** Set the table (colours.json): two scales, and colours by name; and whether the paper is dark. */
+export function setColours(colours, isDark = false) {
+  table = isDark ? { ...colours, masked: DARK_MASKED } : colours;
+  scales.sequential = interpolate((isDark ? colours.sequential.toReversed() : colours.sequential).map(channels));
+  scales.signed = interpolate((isDark ? DARK_SIGNED : colours.signed).map(channels));
 }
 
 export const colour = (name) => table[name] ?? table.plain;

@@ -41,8 +41,8 @@ export function exact(value) {
 
 export const percent = (value) => `${(100 * value).toFixed(2)} %`;
 
-/** A probability in percent; in scientific notation if very small. */
-export const share = (value) => (value > 0 && value < 5e-5 ? `${(100 * value).toExponential(1)} %` : percent(value));
+/** A probability in percent; "< 0.01 %" if that would be none. */
+export const share = (value) => (value > 0 && value < 5e-5 ? "< 0.01 %" : percent(value));
 
 /** A difference that should be 0. */
 export const apart = (value) => (value === 0 ? "0" : value.toExponential(1));

@@ -20,5 +20,14 @@ export function together(tokens) {
   return groups;
 }
 
+/** What to call each token: its text, or, of several that make up one character, "机·1", "机·2" and so on. */
+export function names(tokens) {
+  return together(tokens).flatMap((group) => {
+    const whole = written(group).trim();
+    const isOne = group.length > 1 && whole && !whole.includes("\ufffd");
+    return group.map(([token], part) => (isOne ? `${whole}·${part + 1}` : token.text));
+  });
+}
+
 /** Decode a group. */
 export const written = (group) => new TextDecoder().decode(Uint8Array.from(group.flatMap(([token]) => token.bytes)));

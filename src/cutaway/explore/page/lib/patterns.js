@@ -1,4 +1,4 @@
-// Attention patterns without the first token.
+// Attention patterns.
 
 /** Weights (n, n), flat, renormalised without the first key, as `cutaway.trace.heads.without_first`; the first row stays. */
 export function withoutFirst(weights, n) {
@@ -10,4 +10,22 @@ export function withoutFirst(weights, n) {
     if (rest > 0) row.forEach((weight, key) => { row[key] = weight / rest; });
   }
   return shown;
+}
+
+/** Every link of `summary`, [{weights, heads}] by layer: {layer, head, key, weight}, the heaviest first. */
+export function links(layers) {
+  const all = layers.flatMap(({ weights, heads }, layer) => weights.map((weight, key) => ({ layer, head: heads[key], key, weight })));
+  return all.sort((a, b) => b.weight - a.weight);
+}
+
+const MOST_OF_IT = 0.5; // of a head's weight
+
+/**
+ * The link that tells most: of those to tokens that are neither the first, nor the one before, nor the token itself, the
+ * last in the model that takes half of its head's weight, or else the heaviest. Undefined if there is no such token.
+ */
+export function telling(layers, query) {
+  const others = links(layers).filter(({ key }) => key > 0 && key < query - 1);
+  const heavy = others.filter(({ weight }) => weight >= MOST_OF_IT);
+  return heavy.reduce((last, each) => (last && last.layer >= each.layer ? last : each), undefined) ?? others[0];
 }

@@ -5,7 +5,7 @@ import { PAGE, answer, trace, transport } from "./session.js";
 let sequence = 0;
 
 /** The trace of {ids or text, interventions}, undefined until it is computed. A newer request cancels a pending one. */
-export const other = (request) => answer(`trace ${JSON.stringify(request)}`, () => readOther(request, "other"));
+export const other = (request) => answer(`trace ${JSON.stringify(request)}`, (signal) => readOther(request, "other", signal));
 
 /** The same as a promise; a newer request of a view cancels a pending one. */
 export function readOther(request, view, signal) {
@@ -14,8 +14,8 @@ export function readOther(request, view, signal) {
 }
 
 /** JSON about a trace by name, such as "surprisal". */
-export const askOf = (id, path) => answer(`${id}/${path}`, () => transport().json(`traces/${id}/${path}`));
+export const askOf = (id, path) => answer(`${id}/${path}`, (signal) => transport().json(`traces/${id}/${path}`, signal));
 
 /** A tensor slice of a trace by name: {shape, data, origin}. */
 export const tensorOf = (id, selection) =>
-  answer(`${id}|${selection}`, async () => (await transport().tensors(id, [selection]))[selection]);
+  answer(`${id}|${selection}`, async (signal) => (await transport().tensors(id, [selection], signal))[selection]);

@@ -3,7 +3,8 @@
 
 import { batch, computed, effect, signal } from "../vendor/signals-core.js";
 import { changeToText, fromAddress } from "../lib/address.js";
-import { t } from "./i18n.js";
+import { names } from "../lib/graphemes.js";
+import { telling } from "../lib/patterns.js";
 import { go, state } from "./navigation.js";
 
 const KEPT = 400; // responses, beyond those that the page shows
@@ -13,14 +14,17 @@ let current; // the transport
 export const model = signal(null); // api/model
 export const trace = signal(null); // the current trace
 export const progress = signal(null); // {done, layers} of a pending trace
-export const failure = signal(null); // the last error message
+export const failure = signal(null); // the last error message; "unreachable" if the server does not answer
+export const isPrevious = signal(false); // whether the text that was asked for could not be read, and the one before is shown
 
 export const live = () => current.live;
 export const transport = () => current;
 
 const answers = new Map(); // key -> signal
+let lacking = 0; // responses that the current render had to do without
 let shown = new Set(); // keys of the responses that the current render used
 let shownBefore = shown; // and the one before
+const pending = new Map(); // key -> AbortController of a request that is on its way
 const failed = new Map(); // keys of failed requests -> the state then: in another state they are retried
 
 /** Start a render: responses that it does not use may be evicted afterwards. */
@@ -29,7 +33,32 @@ export function beginDrawing() {
   shown = new Set();
 }
 
-/** The response of `load`, cached under a key. */
+/** End a render: what it did not ask for and has not arrived is dropped, so that nothing waits behind it. */
+export function endDrawing() {
+  for (const [key, request] of pending) {
+    if (shown.has(key)) continue;
+    pending.delete(key);
+    answers.delete(key);
+    request.abort();
+  }
+}
+
+/** Note that the current render lacks something that is on its way. */
+export const lack = () => { lacking += 1; };
+
+/** What `draw` returns, and whether it had everything: {drawn, isWhole}. Renders may be nested. */
+export function watched(draw) {
+  const before = lacking;
+  lacking = 0;
+  try {
+    const drawn = draw();
+    return { drawn, isWhole: lacking === 0 };
+  } finally {
+    lacking = before;
+  }
+}
+
+/** The response of `load(signal)`, cached under a key; `signal` is aborted when no render asks for it any more. */
 export function answer(key, load) {
   shown.add(key);
   if (failed.has(key) && failed.get(key) !== state.peek()) answers.delete(key);
@@ -37,14 +66,19 @@ export function answer(key, load) {
     failed.delete(key);
     makeRoom();
     const value = signal(undefined);
+    const request = new AbortController();
     answers.set(key, value);
-    load().then((found) => { value.value = found; }, (error) => {
+    pending.set(key, request);
+    const arrived = () => { if (pending.get(key) === request) pending.delete(key); };
+    load(request.signal).finally(arrived).then((found) => { value.value = found; }, (error) => {
       if (answers.get(key) !== value) return;
       failed.set(key, state.peek());
       report(error);
     });
   }
-  return answers.get(key).value;
+  const found = answers.get(key).value;
+  if (found === undefined && !failed.has(key)) lack();
+  return found;
 }
 
 function makeRoom() {
@@ -54,17 +88,19 @@ function makeRoom() {
   }
 }
 
+export const UNREACHABLE = "unreachable";
+
 export function report(error) {
-  if (error.name !== "AbortError") failure.value = error.status === 0 ? t("unreachable") : error.message;
+  if (error.name !== "AbortError") failure.value = error.status === 0 ? UNREACHABLE : error.message;
 }
 
 /** JSON about the model, such as "figures". */
-export const ask = (path) => answer(path, () => current.json(path));
+export const ask = (path) => answer(path, (signal) => current.json(path, signal));
 
 /** JSON about the current trace, such as "heads?layer=3". */
 export function askTrace(path) {
   const id = trace.value?.trace;
-  return id && answer(`${id}/${path}`, () => current.json(`traces/${id}/${path}`));
+  return id && answer(`${id}/${path}`, (signal) => current.json(`traces/${id}/${path}`, signal));
 }
 
 let wanted = null; // slices to request together at the end of this turn
@@ -72,20 +108,24 @@ let wanted = null; // slices to request together at the end of this turn
 /** A slice of the current trace, "attn.5[1,:,:]": {shape, data, origin}. */
 export function tensor(selection) {
   const id = trace.value?.trace;
-  return id && answer(`${id}|${selection}`, () => together(id, selection));
+  return id && answer(`${id}|${selection}`, (signal) => together(id, selection, signal));
 }
 
-function together(id, selection) {
-  wanted ??= { id, selections: new Set(), promise: Promise.resolve().then(send) };
-  if (wanted.id !== id) return current.tensors(id, [selection]).then((found) => found[selection]);
+function together(id, selection, signal) {
+  wanted ??= { id, selections: new Set(), signals: [], promise: Promise.resolve().then(send) };
+  if (wanted.id !== id) return current.tensors(id, [selection], signal).then((found) => found[selection]);
   wanted.selections.add(selection);
+  wanted.signals.push(signal);
   return wanted.promise.then((found) => found[selection]);
 }
 
+/** Request the slices; given up when none of them is wanted any more. */
 function send() {
-  const { id, selections } = wanted;
+  const { id, selections, signals } = wanted;
+  const request = new AbortController();
   wanted = null;
-  return current.tensors(id, [...selections]);
+  for (const signal of signals) signal.addEventListener("abort", () => { if (signals.every((each) => each.aborted)) request.abort(); });
+  return current.tensors(id, [...selections], request.signal);
 }
 
 export const post = (path, body) => current.post(path, body);
@@ -104,9 +144,10 @@ export async function read(request) {
   try {
     const ask = { ...request, interventions: state.peek().changes, base, view: PAGE, sequence: ++sequence };
     const found = await current.trace(ask, (done, layers) => { progress.value = { done, layers }; }, mine.signal);
-    batch(() => { trace.value = found; failure.value = null; });
+    batch(() => { trace.value = found; failure.value = null; isPrevious.value = false; });
     if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null }, { replace: !state.peek().ids });
   } catch (error) {
+    isPrevious.value = error.name !== "AbortError" && trace.peek() !== null;
     report(error);
   } finally {
     if (mine === reading) progress.value = null;
@@ -120,7 +161,9 @@ export function cancel() {
 
 export const ids = computed(() => trace.value?.ids ?? []);
 export const tokens = computed(() => trace.value?.tokens ?? []);
-export const labels = computed(() => tokens.value.map((token) => token.text));
+/** Whether no token fits any more. */
+export const isFull = () => ids.value.length >= model.value.config.n_ctx;
+export const labels = computed(() => names(tokens.value));
 
 /** Decode tokens, without the start token. */
 export function textOf(tokens) {
@@ -131,21 +174,63 @@ export function textOf(tokens) {
 /** The text of the current trace. */
 export const text = computed(() => textOf(tokens.value));
 
-/** The only layer, head and position that an exported file contains, except in the view of heads; null if live. */
-const fixed = () => (live() || state.value.view === "heads" ? null : ownPlace());
+/** The layer, head and position of an exported file. */
 const ownPlace = () => fromAddress(current.address);
+
+/** Whether only those are here: in an exported file, in most views. */
+const isOwn = () => !live() && !FREE.includes(state.value.view);
+
+const FREE = ["overview", "play", "heads"]; // views of which a file has every position
+
+/** Whether another token can be selected. */
+export const isFree = () => !isOwn();
 
 /** Whether the details of a head are available: of every head if live. */
 export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
 
-/** The selected layer, head and position, clamped to the model and the text. */
-export const chosen = computed(() => {
-  const { layer, head, position } = fixed() ?? state.value;
-  const { n_layer, n_head } = model.value.config;
+const within = (value, count) => Math.max(0, Math.min(value, count - 1));
+
+/** The selected position, clamped to the text; an exported file has one, except in the views of all tokens. */
+export const position = computed(() => {
+  const wanted = isOwn() ? ownPlace().position : state.value.position;
   const n = ids.value.length;
-  const within = (value, count) => Math.max(0, Math.min(value, count - 1));
-  return { layer: within(layer, n_layer), head: within(head, n_head), position: within(position < 0 ? n - 1 : position, n) };
+  return within(wanted < 0 ? n - 1 : wanted, n);
 });
+
+/** What each layer does with a token, {weights, heads, most, mlp}; undefined until it arrives. */
+export const summary = (position) => askTrace(`summary?position=${position}`)?.layers;
+
+/** The link that the model itself singles out for the last token: {layer, head, key, weight}. Undefined until it arrives. */
+export function singledOut() {
+  const query = ids.value.length - 1;
+  const layers = summary(query);
+  if (layers) return telling(layers, query) ?? NONE;
+  return failed.has(`${trace.value?.trace}/summary?position=${query}`) ? NONE : undefined;
+}
+
+/** The same in words: {layer, head, query, key, words: {query, key}}; null if there is none, or not yet. */
+export function singledLink() {
+  const found = singledOut();
+  if (!found?.weight) return null;
+  const query = ids.value.length - 1;
+  return { ...found, query, words: { query: labels.value[query], key: labels.value[found.key] } };
+}
+
+const NONE = Object.freeze({ layer: 0, head: 0, key: 0, weight: 0 });
+
+/** Whether layer and head are known: those of the address, or the ones that the model singles out. */
+export const isPlaced = () => !live() || (state.value.layer !== null && state.value.head !== null) || singledOut() !== undefined;
+
+/** The selected layer, head and position, clamped to the model and the text. Not a signal of its own, whose value would hide what it asks for. */
+export const chosen = { get value() { return choose(); } };
+
+function choose() {
+  const { n_layer, n_head } = model.value.config;
+  const wanted = isOwn() ? ownPlace() : state.value;
+  const isAuto = wanted.layer === null || wanted.head === null;
+  const usual = isAuto ? (live() ? singledOut() : ownPlace()) ?? NONE : NONE;
+  return { layer: within(wanted.layer ?? usual.layer, n_layer), head: within(wanted.head ?? usual.head, n_head), position: position.value };
+}
 
 /** Load the model's description, and trace the state's text from now on. */
 export async function start(from) {
@@ -167,6 +252,7 @@ export async function start(from) {
 function settle() {
   reading?.abort();
   failure.value = null;
+  isPrevious.value = false;
 }
 
 const traceKey = (found) => `${found.ids}|${found.interventions.map(changeToText).join(" ")}`;

@@ -43,21 +43,21 @@ function makeTransport(request, live) {
     throw new ApiError("the server closed the connection early", 500);
   }
 
-  const json = async (path) => (await get(path)).json();
-  const tensors = async (path) => readTensors(await (await get(path)).arrayBuffer());
+  const json = async (path, signal) => (await get(path, { signal })).json();
+  const tensors = async (path, signal) => readTensors(await (await get(path, { signal })).arrayBuffer());
   return {
     live, // whether new traces, texts and interventions can be requested
     trace,
     words: (name) => json(`page/i18n/${name}.json`),
     colours: () => json("page/colours.json"),
-    json: (path) => json(`api/${path}`),
+    json: (path, signal) => json(`api/${path}`, signal),
 
     /** Tensors by their slices, such as "attn.5[1,:,:]": {slice: {shape, data}}. */
-    async tensors(trace, slices) {
+    async tensors(trace, slices, signal) {
       const most = live ? MAX_SLICES : 1; // a file records the response to each slice by itself
       const groups = [];
       for (let i = 0; i < slices.length; i += most) groups.push(slices.slice(i, i + most));
-      const responses = groups.map((group) => tensors(`api/traces/${trace}/tensors?${query({ sel: group, enc: "f32" })}`));
+      const responses = groups.map((group) => tensors(`api/traces/${trace}/tensors?${query({ sel: group, enc: "f32" })}`, signal));
       return Object.assign({}, ...(await Promise.all(responses)));
     },
 

@@ -10,6 +10,6 @@ import { meter } from "./widgets.js";
 export function likelyList(top, probs, position, marked = new Set()) {
   return html`<ol class="bars likely">${top.map(({ id, probability, text }) => html`<li class=${marked.has(id) ? "marked" : ""}>
     <span class="token">${text ?? word(id)}</span>
-    ${meter(probability, top[0].probability)}
+    ${meter(probability)}
     ${numeral(share(probability), probs, [position, id])}</li>`)}</ol>`;
 }

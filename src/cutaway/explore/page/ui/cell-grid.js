@@ -10,6 +10,7 @@ import { extent, isLight, kindOf, paint, paintAll, range } from "../lib/colours.
 import { exact, short } from "../lib/format.js";
 import { writeTensor } from "../lib/safetensors.js";
 import { language, t } from "../state/i18n.js";
+import { isDark } from "../state/theme.js";
 import { download } from "./download.js";
 import { numeral } from "./numeral.js";
 import { SvgInk } from "./svg-file.js";
@@ -18,19 +19,22 @@ import { scrolling, swatch, waiting } from "./widgets.js";
 const NUMBERED = 40; // pixels: minimum width of a cell for its number
 const LINED = 6; // pixels: minimum width of a cell for a border
 const MOST_IN_TABLE = 1200; // numbers; of larger matrices, the table shows those around the cursor
+const MOST_NAME = 34; // characters of a tensor's name beside a title
 const AROUND = 4; // rows and columns on each side of the cursor
 const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // [characters of the longest row label, pixels]
 const LINE = 18; // pixels per line of labels
+const TICKS = [["0", 0], ["0.05", 22.4], ["0.25", 50], ["1", 100]]; // of shares, whose colours go by the square root: [text, per cent]
 
 export class CellGrid extends HTMLElement {
   #cursor = { row: 0, column: 0 };
   #asTable = false;
+  #isRead = false; // whether a cell has been pointed at
   #options = null;
   #picture = null; // {values, scale, columns, canvas, ends, extent}, cached while the options are the same
   #stop = null;
   #watch = new ResizeObserver(() => this.#paint());
 
-  /** {title, cells, scale, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
+  /** {title, cells, scale, limit, isCausal, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
   set options(options) {
     const moved = options.cursor && String(options.cursor) !== String(this.#options?.cursor);
     this.#options = options;
@@ -42,7 +46,7 @@ export class CellGrid extends HTMLElement {
 
   connectedCallback() {
     this.#watch.observe(this);
-    this.#stop = effect(() => { language.value; if (this.#options) this.#draw(); });
+    this.#stop = effect(() => { language.value; isDark(); if (this.#options) this.#draw(); });
   }
 
   disconnectedCallback() {
@@ -55,21 +59,20 @@ export class CellGrid extends HTMLElement {
     const kind = kindOf(cells.tensor);
     render(html`
       <figure>
-        <figcaption>${kind ? swatch(kind) : nothing} ${title}</figcaption>
+        <figcaption>${kind ? swatch(kind) : nothing} ${title} ${cells.tensor.length <= MOST_NAME ? html`<code>${cells.tensor}</code>` : nothing}</figcaption>
         <canvas tabindex="0" role="img" aria-label=${this.#sentence()} aria-roledescription=${t("grid.role")}
           data-tensor=${cells.tensor} data-shape=${cells.shape.join(",")} data-offset=${cells.offset}
-          data-steps=${cells.steps.join(",")} data-rows=${cells.rows} data-columns=${cells.columns}
+          data-steps=${cells.steps.join(",")} data-rows=${cells.rows} data-columns=${cells.columns} data-limit=${this.#options.limit ?? nothing}
           @keydown=${this.#key} @pointermove=${this.#point} @click=${this.#pick}></canvas>
-        <p class="readout" aria-live="polite">${this.#readout()}</p>
+        <div class="under"><p class="readout" aria-live="polite">${this.#isRead ? this.#readout() : nothing}</p>${this.#legend()}
         <div class="tools">
-          <button type="button" class="quiet" aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
-          <details><summary>${t("save")}</summary>
+          <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
+          <details><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
             <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
             <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
             <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>
             <button type="button" class="quiet" @click=${this.#saveTensor}>safetensors</button></details>
-          ${this.#legend()}
-        </div>
+        </div></div>
         ${this.#asTable ? scrolling(t("table"), this.#table()) : nothing}
       </figure>`, this);
     this.#paint();
@@ -87,16 +90,17 @@ export class CellGrid extends HTMLElement {
     if (!cells.values.length) return nothing;
     const value = valueAt(cells, row, column);
     const index = indexOf(cells, row, column);
-    const place = (labels, axis, i) => (labels?.length ? `${axis ? `${axis} ` : ""}${labels[i]}, ` : "");
+    const place = (labels, axis, i) => (labels?.length ? `${axis ? `${axis} ` : ""}${labels[i]}${t("sep.comma")}` : "");
     return html`${place(rowLabels, rowAxis, row)}${place(columnLabels, columnAxis, column)}
       <code>${cells.tensor}[${index.join(", ")}]</code> =
       ${numeral(exact(value), cells.tensor, index)}`;
   }
 
   #legend() {
-    const { scale } = this.#options;
+    const { scale, limit } = this.#options;
     const { low, high } = this.#painted().ends;
-    return html`<span class="legend ${scale}"><span>${short(low, scale)}</span><i aria-hidden="true"></i><span>${short(high, scale)}</span></span>`;
+    if (scale === "share") return html`<span class="legend share"><i aria-hidden="true"></i>${TICKS.map(([text, at]) => html`<small class="tick" .style=${`left: ${at}%`}>${text}</small>`)}</span>`;
+    return html`<span class="legend ${scale}"><span>${limit ? "≤ " : ""}${short(low, scale)}</span><i aria-hidden="true"></i><span>${limit ? "≥ " : ""}${short(high, scale)}</span></span>`;
   }
 
   // Labels are on the left and above.
@@ -137,15 +141,26 @@ export class CellGrid extends HTMLElement {
 
   /** A canvas with one pixel per cell, the domain of its scale, and the extent of its numbers. */
   #painted() {
-    const { cells, scale } = this.#options;
+    const { cells, scale, limit } = this.#options;
     const { values } = cells;
     const last = this.#picture;
-    if (last?.values === values && last.scale === scale && last.columns === cells.columns) return last;
-    const ends = range(values, scale);
+    if (last?.values === values && last.scale === scale && last.columns === cells.columns && last.isDark === isDark() && last.limit === limit) return last;
+    const ends = limit ? { low: -limit, high: limit } : range(values, scale);
     const canvas = new OffscreenCanvas(Math.max(1, cells.columns), Math.max(1, cells.rows));
-    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(values, scale, ends), cells.columns, cells.rows), 0, 0);
-    this.#picture = { values, scale, columns: cells.columns, canvas, ends, extent: extent(values) };
+    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(this.#unmasked(), scale, ends), cells.columns, cells.rows), 0, 0);
+    this.#picture = { values, scale, limit, isDark: isDark(), columns: cells.columns, canvas, ends, extent: extent(values) };
     return this.#picture;
+  }
+
+  /** The numbers, without those that a causal mask leaves no weight: they are no small numbers, but none. */
+  #unmasked() {
+    const { cells, isCausal } = this.#options;
+    return isCausal ? cells.values.map((value, i) => (this.#isMasked(i) ? -Infinity : value)) : cells.values;
+  }
+
+  #isMasked(i) {
+    const { cells, isCausal } = this.#options;
+    return isCausal && cells.values[i] === 0 && i % cells.columns > Math.floor(i / cells.columns);
   }
 
   #write(ink, { left, top, across, down }) {
@@ -175,6 +190,7 @@ export class CellGrid extends HTMLElement {
     for (let i = 0; i < cells.values.length; i++) {
       const row = Math.floor(i / cells.columns);
       const column = i % cells.columns;
+      if (this.#isMasked(i)) continue;
       ink.fillStyle = isLight(paint(cells.values[i], scale, ends)) ? "#1f2430" : "#fff";
       ink.fillText(short(cells.values[i], scale), left + (column + 0.5) * across, top + (row + 0.5) * down);
     }
@@ -189,12 +205,14 @@ export class CellGrid extends HTMLElement {
     }
     ink.strokeStyle = getComputedStyle(this).getPropertyValue("--accent") || "#4b5bd7";
     ink.lineWidth = 2;
+    if (!this.#isRead && !this.#options.cursor) return;
     const { row, column } = this.#cursor;
     ink.strokeRect(left + column * across, top + row * down, Math.max(across, 3), Math.max(down, 3));
   }
 
   #move(row, column) {
     const { cells } = this.#options;
+    this.#isRead = true;
     this.#cursor = { row: clamp(row, cells.rows), column: clamp(column, cells.columns) };
     this.#draw();
   }

@@ -3,21 +3,26 @@
 import { html } from "../vendor/lit-html.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, isOn } from "../state/navigation.js";
-import { chosen, live, model, tokens } from "../state/session.js";
+import { chosen, live, model, position, tokens } from "../state/session.js";
 
 function number(name, value, count, label) {
   const change = (event) => {
     const wanted = Number(event.target.value);
-    if (Number.isInteger(wanted) && wanted >= 0 && wanted < count) go({ [name]: wanted }, { replace: true });
+    if (event.target.value !== "" && Number.isInteger(wanted) && wanted >= 0 && wanted < count) go({ [name]: wanted }, { replace: true });
+  };
+  const settle = (event) => { // what was typed last, made to fit
+    const wanted = event.target.value === "" ? value : Math.max(0, Math.min(count - 1, Math.round(event.target.valueAsNumber)));
+    event.target.value = String(wanted);
+    go({ [name]: wanted }, { replace: true });
   };
   return html`<label class="choice">${label}
-    <input type="number" ?disabled=${!live()} min="0" max=${count - 1} .value=${String(value)} @input=${change}>
+    <input type="number" ?disabled=${!live()} min="0" max=${count - 1} .value=${String(value)} @input=${change} @change=${settle}>
     <small>0 … ${count - 1}</small></label>`;
 }
 
 export const chooseLayer = () => number("layer", chosen.value.layer, model.value.config.n_layer, t("layer"));
 export const chooseHead = () => number("head", chosen.value.head, model.value.config.n_head, t("head"));
-export const choosePosition = () => number("position", chosen.value.position, tokens.value.length, t("position"));
+export const choosePosition = () => number("position", position.value, tokens.value.length, t("position"));
 
 /** A row of the controls that `what` names. */
 export function choices(what) {

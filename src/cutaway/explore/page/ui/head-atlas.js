@@ -7,6 +7,7 @@ import { colours } from "../lib/colours.js";
 import { t } from "../state/i18n.js";
 import { go, isOn } from "../state/navigation.js";
 import { askTrace, chosen, model } from "../state/session.js";
+import { isDark } from "../state/theme.js";
 import { numeral } from "./numeral.js";
 
 const seen = signal(new Set()); // layers that have been in view
@@ -24,13 +25,14 @@ class WhenSeen extends HTMLElement {
   }
 }
 
-/** Thumbnail of a head's weights: `.picture` is 255 times the square root of each, n × n bytes in base64. */
+/** Thumbnail of a head's weights: `.picture.picture` is 255 times the square root of each, n × n bytes in base64. */
 class HeadPicture extends HTMLElement {
   #drawn = null;
 
-  set picture(picture) {
-    if (picture === this.#drawn) return;
-    this.#drawn = picture;
+  /** {picture, isDark} */
+  set picture({ picture, isDark }) {
+    if (picture + isDark === this.#drawn) return;
+    this.#drawn = picture + isDark;
     const levels = Uint8Array.from(atob(picture), (char) => char.charCodeAt(0));
     const n = Math.sqrt(levels.length);
     const canvas = document.createElement("canvas");
@@ -73,7 +75,7 @@ function tile(layer, head, found, open) {
   const pick = () => (isChosen ? open(layer, head) : go({ layer, head }, { replace: true }));
   return html`<button type="button" class="head" data-layer=${layer} data-head=${head} aria-pressed=${isChosen} tabindex=${isChosen ? 0 : -1} @click=${pick}>
     <span>${t("head")} ${head}</span>
-    ${found ? html`<head-picture .picture=${found.picture} data-tensor=${shownName(layer)} data-index=${head}></head-picture>${label(found)}` : html`<head-picture></head-picture>`}
+    ${found ? html`<head-picture .picture=${{ picture: found.picture, isDark: isDark() }} data-tensor=${shownName(layer)} data-index=${head}></head-picture>${label(found)}` : html`<head-picture></head-picture>`}
     </button>`;
 }
 

@@ -8,7 +8,7 @@ import { say, t } from "../state/i18n.js";
 import { grid } from "./cell-grid.js";
 import { numeral } from "./numeral.js";
 import { picture } from "./svg-file.js";
-import { meter, scrolling, signedBar } from "./widgets.js";
+import { meter, scrolling, signedBar, viewport } from "./widgets.js";
 
 const CHARACTER = 7.9; // pixels per column of a drawing; the widest monospace fonts have 7.83
 const LINE = 20; // pixels per row
@@ -21,7 +21,7 @@ export function panel(document) {
 const DRAW = {
   note: ({ words }) => html`<p class="note">${say(words)}</p>`,
   grid: (panel) => grid({
-    title: say(panel.title), cells: cellsFromDocument(panel.cells), scale: panel.scale, rowLabels: panel.rows,
+    title: say(panel.title), cells: cellsFromDocument(panel.cells), scale: panel.scale, isCausal: /^attn\.\d+$/.test(panel.cells.tensor) && panel.rows.length === panel.columns.length, rowLabels: panel.rows,
     columnLabels: panel.columns, rowAxis: say(panel.row_axis), columnAxis: say(panel.column_axis),
   }),
   bars: (panel) => bars({
@@ -55,6 +55,7 @@ export function arcs({ title, tokens, cells, query, pick }) {
   const shown = strongest(weights, query);
   const starts = [0];
   for (const i of shown) starts.push(starts.at(-1) + Math.max(30, wide(tokens[i]) * CHARACTER) + 14);
+  if (starts.at(-1) > room()) return slanted({ title, tokens, cells, query, pick }, shown);
   const middle = new Map(shown.map((i, place) => [i, (starts[place] + starts[place + 1] - 14) / 2]));
   const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
   return html`<figure><figcaption>${title}</figcaption>${shown.length < weights.length ? partly(cells, shown) : nothing}
@@ -66,6 +67,27 @@ export function arcs({ title, tokens, cells, query, pick }) {
           data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`)}
     </svg>`))}</figure>`;
 }
+
+/** Width for a drawing, in pixels: beside the menu, or all of a phone. */
+const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
+
+const SLOPE = 84; // pixels below for words that stand aslant
+
+/** The same where the words do not fit side by side: they stand aslant, each with its weight. */
+function slanted({ title, tokens, cells, query, pick }, shown) {
+  const step = Math.max(15, Math.min(44, (room() - 24) / shown.length));
+  const middle = new Map(shown.map((i, place) => [i, SLOPE / 2 + step * (place + 0.5) - 20]));
+  const wide = step * shown.length + SLOPE / 2 - 12;
+  const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
+  return html`<figure><figcaption>${title}</figcaption>${shown.length < cells.values.length ? partly(cells, shown) : nothing}
+    ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${wide} height=${top + SLOPE + 14} role="img" aria-label=${title}>
+      ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
+      ${shown.map((i) => svg`<text text-anchor="end" transform="translate(${middle.get(i) + 5} ${top + 14}) rotate(-58)" class=${i === query ? "strong" : ""}
+        @click=${() => pick?.(i)}>${cut(tokens[i])} <tspan class="quiet number" data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${cells.values[i].toFixed(2)}</tspan></text>`)}
+    </svg>`))}</figure>`;
+}
+
+const cut = (text) => ([...text].length > 8 ? `${[...text].slice(0, 7).join("")}…` : text);
 
 /** Positions of the largest weights and of the query, in the order of the text. */
 function strongest(weights, query) {

@@ -1,12 +1,39 @@
 // Small widgets that views share.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
+import { signal } from "../vendor/signals-core.js";
 import { colour } from "../lib/colours.js";
 import { say, t } from "../state/i18n.js";
-import { failure } from "../state/session.js";
+import { failure, lack, watched } from "../state/session.js";
+
+/** The width of the window. */
+export const viewport = signal(innerWidth);
+addEventListener("resize", () => { viewport.value = innerWidth; });
 
 /** Placeholder for a response that has not arrived. */
-export const waiting = () => html`<p class="note">${t(failure.value ? "absent" : "loading")}</p>`;
+export function waiting() {
+  if (!failure.value) lack();
+  return html`<p class="note waiting">${t(failure.value ? "absent" : "loading")}</p>`;
+}
+
+const pictures = new Map(); // name -> the last template that had everything
+
+/** Forget what was kept: of another view, or another file. */
+export const forget = () => pictures.clear();
+
+/**
+ * What `draw` returns; but the picture before it, marked as busy, until all that it needs has arrived. So nothing on the
+ * page is taken away before its successor is there: scroll, focus and buttons stay. Before the first picture there is a
+ * placeholder, or, `inParts`, what has arrived.
+ */
+export function keep(name, draw, { inParts = false } = {}) {
+  const { drawn, isWhole } = watched(draw);
+  if (isWhole) pictures.set(name, drawn);
+  return html`<div class="kept" aria-busy=${isWhole ? "false" : "true"}>${pictures.get(name) ?? (inParts ? drawn : waiting())}</div>`;
+}
+
+/** Whether there has been a picture of that name. */
+export const isDrawn = (name) => pictures.has(name);
 
 /** Container of content that may be wider than the page; scrolls by keyboard too. */
 export const scrolling = (name, inside) => html`<div class="scroll" tabindex="0" role="region" aria-label=${name}>${inside}</div>`;
@@ -26,5 +53,5 @@ export const swatch = (name) => html`<svg class="swatch" viewBox="0 0 10 10" ari
 /** Result of a figure's check, {ok, statement}; nothing for a figure without one. */
 export function claim(check) {
   if (!check) return nothing;
-  return html`<p class="check ${check.ok ? "holds" : "fails"}"><b>${t(check.ok ? "check.holds" : "check.fails")}</b> ${say(check.statement)}</p>`;
+  return html`<details class="check ${check.ok ? "holds" : "fails"}" .open=${!check.ok}><summary>${check.ok ? "✓" : "✗"} ${t(check.ok ? "check.holds" : "check.fails")}</summary> ${say(check.statement)}</details>`;
 }

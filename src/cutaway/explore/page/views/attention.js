@@ -1,33 +1,65 @@
 // Self-attention of one head in the article's steps, for the selected token and for all tokens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
+import { commonLimit, computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
+import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { chosen, ids, labels, live, model } from "../state/session.js";
+import { chosen, ids, labels, live, model, singledLink, summary, trace } from "../state/session.js";
 import { headCells, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
+import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
 import { arcs, table } from "../ui/panels.js";
+import { player } from "../ui/player.js";
 import { waiting } from "../ui/widgets.js";
+import { picture } from "./attention-picture.js";
 
-export const attention = { id: "attention", draw };
+export const attention = { id: "attention", group: "inside", isPlaced: true, draw, attempt };
 
 const STEPS = ["vectors", "scores", "scaled", "masked", "softmax", "sum", "merge"];
 const MATRIX = { scores: "scores_raw", scaled: "scores", masked: "masked", softmax: "attn" };
 const MOST_ROWS = 64; // of the table of the weighted sum
 
+/** The head that the model singles out. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { ...state.value.more, key: link.key } } };
+}
+
 function draw() {
-  const step = STEPS.includes(state.value.more.step) ? state.value.more.step : "softmax";
-  return html`${choices(["layer", "head", "position"])}
-    <ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === step ? "step" : nothing}
-      @click=${() => goMore({ step: name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
-    <p class="note">${t(noteOf(step), scale())}</p>
+  const chosenStep = STEPS.includes(state.value.more.step) ? state.value.more.step : undefined;
+  const step = chosenStep ?? "softmax";
+  return html`<div class="chooser"><div>${telling()}${choices(["layer", "head", "position"])}</div><div>${headMap()}</div></div>
+    ${picture(chosenStep, ownNumber("key", ids.value.length, undefined))}
+    <div class="stepper"><ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === chosenStep ? "step" : nothing}
+      @click=${() => goMore({ step: name === chosenStep ? null : name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
+    ${player({ name: "attention", count: STEPS.length, at: STEPS.indexOf(chosenStep), pause: 2500, title: t(`attention.${step}`), show: (at) => goMore({ step: STEPS[at] }) })}</div>
+    <p class="note explains">${t(noteOf(step), scale())}</p>
     ${DRAW[step]?.() ?? matrix(step)}
     ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;
+}
+
+const MOST_LINKS = 4; // that are offered
+
+/** Links from the selected token that are worth seeing, by the heads that make them. */
+function telling() {
+  const { layer, head, position } = chosen.value;
+  const layers = live() ? summary(position) : undefined;
+  if (!layers || position === 0) return nothing;
+  const all = links(layers);
+  const others = all.filter(({ key }) => key > 0 && key < position - 1);
+  const heaviest = others.filter(({ key }, i) => others.findIndex((link) => link.key === key) === i).slice(0, MOST_LINKS); // one for each key
+  const previous = all.find(({ key }) => key === position - 1);
+  const first = all.find(({ key }) => key === 0);
+  return html`<p class="links"><span>${t("attention.links")}</span>${[...heaviest, previous, ...(position > 1 ? [first] : [])].map((link) => html`
+    <button type="button" class="quiet" aria-pressed=${link.layer === layer && link.head === head && state.value.more.key === String(link.key)}
+      @click=${() => { go({ layer: link.layer, head: link.head }, { replace: true }); goMore({ key: link.key }); }}>
+      <span class="token">${labels.value[position]} → ${labels.value[link.key]}</span>
+      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} L${link.layer}H${link.head} · ${numeral(link.weight.toFixed(2), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
 }
 
 function head(kind) {
@@ -45,8 +77,7 @@ function matrix(step) {
   const row = rowOf(cells, position);
   return html`
     ${step === "softmax" ? looks(row, names, position) : nothing}
-    ${grid({ title: t("attention.vector", { token: names[position] }), cells: row, scale, columnLabels: names, columnAxis: t("key") })}
-    ${grid({ title: t("attention.matrix"), cells, scale, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
+    ${grid({ title: t("attention.matrix"), cells, scale, isCausal: step === "softmax", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
       cursor: [position, keyPosition()], pick: (query, key) => { go({ position: query }, { replace: true }); goMore({ key }); } })}
     ${step === "scores" ? terms() : nothing}`;
 }
@@ -59,6 +90,7 @@ function looks(row, names, position) {
 
 /** The text about a step; for scaling it depends on the model. */
 function noteOf(step) {
+  if (step === "softmax" && trace.value.interventions.some((change) => change.kind === "no_mask")) return "attention.softmax.note.nomask";
   const { kind } = divisorOf(model.value.config, 0);
   return step === "scaled" && kind !== "root" ? `attention.scaled.note.${kind}` : `attention.${step}.note`;
 }
@@ -90,8 +122,7 @@ function terms() {
   const sum = products.values.reduce((a, b) => a + b, 0);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
     ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
-    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])};
-      <code>scores_raw.${layer}</code>: ${numeral(scores.values[position * scores.columns + key].toFixed(4), `scores_raw.${layer}`, [number, position, key])}</p>`;
+    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}<code>scores_raw.${layer}</code>: ${numeral(scores.values[position * scores.columns + key].toFixed(4), `scores_raw.${layer}`, [number, position, key])}</p>`;
 }
 
 function vectors() {
@@ -151,7 +182,9 @@ function merge() {
   const { layer, position } = chosen.value;
   const bias = vectorCells(`h.${layer}.attn.c_proj.bias`);
   const parts = { zcat: "attention.zcat", attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
-  return html`${Object.entries(parts).map(([kind, words]) => signedGrid(t(words), rowCells(`${kind}.${layer}`, position)))}
+  const rows = Object.entries(parts).map(([kind, words]) => [words, rowCells(`${kind}.${layer}`, position)]);
+  const limit = commonLimit(...rows.slice(1).map(([, cells]) => cells)); // of those that are added
+  return html`${rows.map(([words, cells], i) => signedGrid(t(words), cells, { limit: i ? limit : undefined }))}
     ${signedGrid(t("attention.bias"), bias)}`;
 }
 

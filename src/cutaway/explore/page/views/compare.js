@@ -17,7 +17,7 @@ import { checkbox, choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const compare = { id: "compare", draw };
+export const compare = { id: "compare", group: "try", isPlaced: true, draw, attempt };
 
 const MOST_TOKENS = 96; // of each text that are listed
 const THRESHOLD = 0.1; // nats
@@ -26,11 +26,22 @@ const OF_HEADS = ["q", "k", "v", "z"];
 const OF_TOKENS = ["resid.pre", "ln1", "attn_out", "resid.mid", "ln2", "mlp_act", "mlp_out", "resid.post"];
 const KINDS = [...MATRICES, ...OF_HEADS, ...OF_TOKENS];
 
+/** Pairs of texts that differ in one word. */
+const PAIRS = [
+  ["The animal did not cross the street because it was too tired", "The animal did not cross the street because it was too wide"],
+  ["A robot must obey the orders given it", "A king must obey the orders given it"],
+];
+
+function attempt() {
+  const [[a, b]] = PAIRS;
+  return model.value.has_tokenizer ? { change: { text: a, ids: null, position: -1, more: { with: "text", text: b } } } : null;
+}
+
 function draw() {
   if (!live()) return html`<p>${t("compare.live")}</p>`;
   const found = second();
   if (!found || !areInForce()) return html`${against()}${found === undefined ? waiting() : nothing}`;
-  return html`${against()}${texts(found)}${next(found)}${layers(found)}${tensors(found)}`;
+  return html`${against()}${texts(found)}${parting(found)}${next(found)}${layers(found)}${tensors(found)}`;
 }
 
 const mode = () => state.value.more.with ?? (state.value.changes.length ? "changes" : "text");
@@ -39,9 +50,11 @@ const mode = () => state.value.more.with ?? (state.value.changes.length ? "chang
 function second() {
   if (mode() === "changes") return state.value.changes.length ? other({ ids: ids.value, interventions: [] }) : null;
   if (mode() === "model") return model.value.against ? other({ ids: ids.value, interventions: state.value.changes, against: true }) : null;
-  const wanted = state.value.more.ids;
-  if (!/^\d+(,\d+)*$/.test(wanted ?? "")) return null;
-  return other({ ids: wanted.split(",").map(Number), interventions: state.value.changes, fitting: true });
+  const rest = { interventions: state.value.changes, fitting: true };
+  const { ids: wanted, text } = state.value.more;
+  if (/^\d+(,\d+)*$/.test(wanted ?? "")) return other({ ids: wanted.split(",").map(Number), ...rest });
+  if (text && model.value.has_tokenizer) return other({ text, prepend_bos: true, ...rest });
+  return ids.value.length > 1 ? other({ ids: ids.value.slice(0, -1), ...rest }) : null; // without the last token
 }
 
 /** Choice of the second trace. */
@@ -49,6 +62,18 @@ function against() {
   const names = ["text", "changes", ...(model.value.against ? ["model"] : [])];
   return html`<p class="buttons">${names.map((name) => html`<button type="button" aria-pressed=${mode() === name} @click=${() => goMore({ with: name })}>
     ${t(`compare.with.${name}`, model.value.against ?? {})}</button>`)}</p>${WITH[mode()]?.() ?? nothing}`;
+}
+
+const pairs = () => html`<p class="links"><span>${t("compare.pairs")}</span>
+  ${PAIRS.map(([a, b]) => html`<button type="button" class="quiet" @click=${() => go({ text: a, ids: null, position: -1, more: { with: "text", text: b } })}>${ending(a, b)}</button>`)}
+  <button type="button" class="quiet" @click=${() => goMore({ with: "text", ids: null, text: null })}>${t("compare.without")}</button></p>`;
+
+/** "… tired / … wide": the words in which two texts differ. */
+function ending(a, b) {
+  const one = a.split(" ");
+  const two = b.split(" ");
+  const at = one.findIndex((word, i) => word !== two[i]);
+  return `“${one[at]}” / “${two[at]}”`;
 }
 
 const WITH = {
@@ -63,7 +88,7 @@ function form() {
   const readsText = model.value.has_tokenizer;
   const given = second();
   const value = readsText ? (given ? textOf(given.tokens) : text.value) : (state.value.more.ids ?? ids.value.join(","));
-  return html`<p class="note">${t("compare.text.note")}</p><form class="wide" @submit=${readSecond}>
+  return html`${readsText ? pairs() : nothing}<p class="note">${t("compare.text.note")}</p><form class="wide" @submit=${readSecond}>
     <label class="wide">${t(readsText ? "compare.text" : "compare.ids")} <input name="text" autocomplete="off" spellcheck="false" maxlength="20000" .value=${value}></label>
     <button>${t("compare.read")}</button></form>`;
 }
@@ -74,7 +99,7 @@ async function readSecond(event) {
   if (!model.value.has_tokenizer) return goMore({ ids: typed.replaceAll(" ", "") });
   try {
     const found = await readOther({ text: typed, prepend_bos: true }, "second");
-    goMore({ with: "text", ids: found.ids.join(",") });
+    goMore({ with: "text", ids: found.ids.join(","), text: null });
   } catch (error) {
     report(error);
   }
@@ -86,7 +111,7 @@ function texts(found) {
   const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
   const [mine, theirs] = names[mode()] ?? ["A", "B"];
   const left = mode() === "text" ? state.value.changes.filter((change) => !found.interventions.some((made) => changeToText(made) === changeToText(change))) : [];
-  return html`${left.length ? html`<p class="note">${t("compare.left", { changes: left.map(describe).join("; ") })}</p>` : nothing}
+  return html`${left.length ? html`<p class="note">${t("compare.left", { changes: left.map(describe).join(t("sep.and")) })}</p>` : nothing}
     <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }
 
@@ -117,13 +142,29 @@ function next(found) {
       <section><h3>B · ${t("place", { n: theirs + 1, i: theirs })}</h3>${likelyList(topB, ofB("probs"), theirs, onlyIn(topB, topA))}</section></div>`;
 }
 
+/** KL divergence at each boundary; undefined until it arrives. */
+function divergences(found) {
+  const [mine, theirs] = places(found);
+  return askOf(trace.value.trace, `divergence?${new URLSearchParams({ with: found.trace, position: mine, other_position: theirs })}`)?.boundaries;
+}
+
+/** Where the two part, as a sentence. */
+function parting(found) {
+  const apart = divergences(found);
+  const first = apart?.find(({ nats: value }) => value === null || value > threshold());
+  if (!apart) return nothing;
+  if (!first) return html`<p class="verdict">${t("compare.never")}</p>`;
+  const [, kind, layer] = /^resid\.(\w+)\.(\d+)$/.exec(first.name);
+  return html`<p class="verdict">${t(`compare.part.${kind}`, { layer })}</p>`;
+}
+
 /** The first boundary at which the two diverge: the logit lens of both at each boundary, and the KL divergence. */
 function layers(found) {
   const [mine, theirs] = places(found);
   const heading = html`<h2>${t("compare.layers")}</h2><p class="note">${t("compare.layers.note")}</p>`;
   const a = lens(trace.value.trace, mine);
   const b = lens(found.trace, theirs);
-  const apart = askOf(trace.value.trace, `divergence?${new URLSearchParams({ with: found.trace, position: mine, other_position: theirs })}`)?.boundaries;
+  const apart = divergences(found);
   if (!a || !b || !apart) return html`${heading}${waiting()}`;
   const first = apart.findIndex((each) => each.nats === null || each.nats > threshold());
   return html`${heading}

@@ -7,17 +7,23 @@ import { percent } from "../lib/format.js";
 import { withoutFirst } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, isOn, ownNumber, state } from "../state/navigation.js";
-import { askTrace, chosen, ids, isWhole, labels, live, model } from "../state/session.js";
+import { askTrace, chosen, ids, isWhole, labels, live, model, singledLink } from "../state/session.js";
 import { headCells } from "../state/slices.js";
 import { grid } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
 import { atlas, headsOf, shownName } from "../ui/head-atlas.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, waiting } from "../ui/widgets.js";
+import { keep, meter, waiting } from "../ui/widgets.js";
 
-export const heads = { id: "heads", draw };
+export const heads = { id: "heads", group: "inside", isPlaced: true, draw, attempt };
 
 const LISTED = 10; // heads of a search
+
+/** Search for the link that the model singles out. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, more: { ...state.value.more, from: link.query, to: String(link.key) } } };
+}
 
 function draw() {
   return html`${choices(["layer", "head"])}
@@ -25,7 +31,7 @@ function draw() {
     ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
     <div class="heads"><section class="beside" aria-labelledby="chosen-head">${large()}</section>
       <div>${live() ? search() : nothing}<section aria-labelledby="atlas"><h2 id="atlas">${t("heads.atlas")}</h2>
-      <p class="note">${t("heads.atlas.note")}</p>${atlas(openHead)}</section></div></div>`;
+      <p class="note">${t("heads.atlas.note")}</p>${keep("heads.atlas", () => atlas(openHead), { inParts: true })}</section></div></div>`;
 }
 
 const openHead = (layer, head) => isWhole(layer, head) && go({ view: "attention", layer, head });
@@ -45,7 +51,7 @@ function pattern(layer, head) {
   const names = labels.value;
   if (!cells) return waiting();
   return grid({ title: t(isOn("without_first") ? "heads.pattern.first" : "heads.pattern"), cells: isOn("without_first") ? cut(cells, layer) : cells,
-    scale: "share", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: [position, position],
+    scale: "share", isCausal: true, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: [position, position],
     pick: (query) => go({ position: query }, { replace: true }) });
 }
 

@@ -1,4 +1,5 @@
-// All views in the order of the menu: {id, draw}; the id is the prefix of the view's words.
+// All views in the order of the menu: {id, group, draw}, and perhaps {isPlaced}, of those that show one layer and head.
+// The id is the prefix of the view's words.
 
 import { article } from "./article.js";
 import { attention } from "./attention.js";
@@ -8,10 +9,11 @@ import { input } from "./input.js";
 import { loop } from "./loop.js";
 import { mlp } from "./mlp.js";
 import { output } from "./output.js";
+import { overview } from "./overview.js";
 import { parameters } from "./parameters.js";
 import { play } from "./play.js";
 import { stack } from "./stack.js";
 import { tokensView } from "./tokens.js";
 import { whatif } from "./whatif.js";
 
-export const VIEWS = [play, loop, tokensView, input, stack, attention, heads, mlp, output, parameters, compare, whatif, article];
+export const VIEWS = [overview, play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, parameters, article];

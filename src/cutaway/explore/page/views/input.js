@@ -1,11 +1,11 @@
 // The input of the first block: the token's row of wte plus its position's row of wpe.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, farthest, fold } from "../lib/cells.js";
+import { commonLimit, computedCells, farthest, fold } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { isOn } from "../state/navigation.js";
-import { ask, chosen, model, tensor, tokens } from "../state/session.js";
+import { ask, model, position as selected, singledLink, tensor, tokens } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
@@ -13,12 +13,18 @@ import { numeral } from "../ui/numeral.js";
 import { bars } from "../ui/panels.js";
 import { waiting } from "../ui/widgets.js";
 
-export const input = { id: "input", draw };
+export const input = { id: "input", group: "inside", draw, attempt };
 
 const POSITIONS = 96; // in the map of similarities
 
+/** The token that the last one looks at. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { position: link.key } };
+}
+
 function draw() {
-  const { position } = chosen.value;
+  const position = selected.value;
   const token = tokens.value[position];
   const { n_embd } = model.value.config;
   const parts = [
@@ -30,7 +36,7 @@ function draw() {
   const shown = (cells) => (cells && isOn("folded") ? fold(cells, columns) : cells);
   return html`${choices(["position"])}
     <p>${checkbox("folded", t("input.fold", { rows: n_embd / columns, columns }))}</p>
-    ${parts.map(([title, cells], i) => html`${sign(i)}${signedGrid(title, shown(cells))}`)}
+    ${parts.map(([title, cells], i) => html`${sign(i)}${signedGrid(title, shown(cells), { limit: commonLimit(...parts.map(([, each]) => each)) })}`)}
     ${proof(parts.map(([, cells]) => cells), position)}
     <div class="two">${nearest(token)}${similar(position)}</div>`;
 }

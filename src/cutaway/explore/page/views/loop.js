@@ -1,26 +1,36 @@
 // The auto-regressive loop and its cache: each step is a real step of the model, and says what it computed and what it reused.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computed, signal } from "../vendor/signals-core.js";
+import { signal } from "../vendor/signals-core.js";
 import { select } from "../lib/cells.js";
-import { apart, share } from "../lib/format.js";
+import { apart } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
-import { go } from "../state/navigation.js";
+import { go, goMore, state } from "../state/navigation.js";
 import { ids, labels, live, model, post, progress, report, tensor, trace } from "../state/session.js";
+import { loopMotion } from "../ui/loop-motion.js";
 import { numeral } from "../ui/numeral.js";
-import { scrolling, waiting } from "../ui/widgets.js";
+import { scrolling, viewport, waiting } from "../ui/widgets.js";
 
-export const loop = { id: "loop", draw };
+export const loop = { id: "loop", group: "start", draw, attempt };
 
 const SHOWN = 48; // positions of the cache that are drawn
-const PAUSE = 900; // milliseconds between steps that go by themselves
+const PAUSE = 900; // milliseconds between steps that go by themselves, at speed 1
 
 const playing = signal(false);
+
+/** Tokens per PAUSE. */
+function speed() {
+  const wanted = Number(state.peek().more.speed ?? 1);
+  return wanted >= 0.5 && wanted <= 4 ? wanted : 1;
+}
 const measured = signal(null); // the last proof, and of which trace
 
-const logits = computed(() => trace.value && tensor(select("logits", ids.value.length - 1, ":"))?.data);
-const likeliest = computed(() => logits.value && likely(logits.value).order[0]);
+const logits = () => tensor(select("logits", ids.value.length - 1, ":"))?.data;
+
+function attempt() {
+  return { run: toggle };
+}
 
 function draw() {
   return html`${controls()}${last()}${cache()}${proof()}`;
@@ -28,16 +38,18 @@ function draw() {
 
 function controls() {
   const full = ids.value.length >= model.value.config.n_ctx;
-  const wait = progress.value !== null || likeliest.value === undefined;
   return html`<p class="buttons">
-    <button type="button" ?disabled=${!live() || full || wait} @click=${step}>${t("loop.step")}</button>
+    <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
     <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "loop.pause" : "loop.play")}</button>
-    <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button></p>
+    <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button>
+    <label class="choice">${t("loop.speed")} <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>
     <p class="note">${t("loop.note")}</p>`;
 }
 
+/** One token; not before the last one is read. The button stays enabled meanwhile, so that it keeps the focus. */
 function step() {
-  if (likeliest.value !== undefined) go({ ids: [...ids.value, likeliest.value], position: -1 });
+  const scores = logits();
+  if (progress.peek() === null && scores) go({ ids: [...ids.value, likely(scores).order[0]], position: -1 });
 }
 
 function toggle() {
@@ -50,19 +62,22 @@ function tick() {
     playing.value = false;
     return;
   }
-  if (progress.peek() === null && likeliest.peek() !== undefined) step();
-  setTimeout(tick, PAUSE);
+  step();
+  setTimeout(tick, PAUSE / speed());
 }
 
-/** Output becomes input: the likeliest next token, and where it goes. */
+/** Output becomes input: the columns of the last tokens, the likeliest next one above the newest, and where it goes. */
 function last() {
-  const id = likeliest.value;
-  if (id === undefined) return waiting();
-  const at = ids.value.length;
-  const { probabilities } = likely(logits.value);
-  return html`<p class="becomes"><span class="token">${labels.value.slice(-6).join(" ")}</span>
-    <span aria-hidden="true">→</span> <b class="token">${word(id)}</b> ${numeral(share(probabilities[id]), "probs", [at - 1, id])}
-    <span>${t("loop.becomes", { n: at + 1, i: at })}</span></p>`;
+  const scores = logits();
+  if (!scores) return waiting();
+  const n = ids.value.length;
+  const count = viewport.value < 832 ? 4 : 7;
+  const first = Math.max(0, Math.ceil((n - count) / 3) * 3); // so that most steps move the token, not the picture
+  const { order, probabilities } = likely(scores);
+  const [id] = order;
+  const output = { text: word(id), probability: probabilities[id], tensor: "probs", index: [n - 1, id] };
+  return html`<div class="motion">${loopMotion({ tokens: [...labels.value.slice(first), null], current: n - 1 - first, phase: "out", output, title: t("loop.title") })}
+    <p class="becomes">${t("loop.out", { token: word(id) })} ${t("loop.becomes", { n: n + 1, i: n })}</p></div>`;
 }
 
 /** Layers × positions: computed in the last step, reused, or empty. */
@@ -83,8 +98,9 @@ const MARKS = { computed: "●", reused: "○", empty: "·" };
 
 function slots() {
   const { n_layer, n_ctx } = model.value.config;
-  const first = Math.max(0, ids.value.length - SHOWN + 6);
-  const places = Array.from({ length: Math.min(SHOWN, n_ctx - first) }, (_, i) => first + i);
+  const shown = Math.min(SHOWN, Math.floor((viewport.value < 832 ? viewport.value - 90 : Math.min(viewport.value - 192, 1312) - 130) / 37));
+  const first = Math.max(0, ids.value.length - shown + 2); // the newest is in sight, and two that are empty
+  const places = Array.from({ length: Math.min(shown, n_ctx - first) }, (_, i) => first + i);
   const slot = (kind) => html`<td class=${kind}><span>${MARKS[kind]}</span></td>`;
   return html`<table class="cache">
     <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${labels.value[place] ?? place}</th>`)}</tr></thead>

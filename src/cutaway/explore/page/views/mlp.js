@@ -1,7 +1,7 @@
 // The MLP of a layer for one token: up projection, activation (GELU), down projection, residual.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { farthest, fold, rowsOf } from "../lib/cells.js";
+import { commonLimit, farthest, fold, rowsOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { ACTIVATIONS } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
@@ -15,7 +15,7 @@ import { bars } from "../ui/panels.js";
 import { picture } from "../ui/svg-file.js";
 import { meter, scrolling, waiting } from "../ui/widgets.js";
 
-export const mlp = { id: "mlp", draw };
+export const mlp = { id: "mlp", group: "inside", isPlaced: true, draw, attempt };
 
 const TOP = 10; // neurons in the list
 const NAMED = 4; // promoted tokens of each
@@ -26,6 +26,10 @@ const MOST_TOKENS = 24; // for which a neuron's activations are shown
 const activation = () => ACTIVATIONS[model.value.config.activation_function];
 const act = () => activation().name;
 
+function attempt() {
+  return { change: { layer: model.value.config.n_layer - 1, position: -1, more: {} } };
+}
+
 function draw() {
   const { position } = chosen.value;
   const { n_inner, n_embd, activation_function } = model.value.config;
@@ -35,7 +39,14 @@ function draw() {
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}
     <h2>${t("mlp.back")}</h2><p class="note">${t("mlp.back.note")}</p>
-    ${signedGrid(t("mlp.out"), part("mlp_out"))}${signedGrid(t("mlp.mid"), part("resid.mid"))}${signedGrid(t("mlp.post"), part("resid.post"))}${proof()}`;
+    ${added()}${proof()}`;
+}
+
+/** What the MLP adds, what was there, and their sum, in one scale. */
+function added() {
+  const parts = [["mlp.out", part("mlp_out")], ["mlp.mid", part("resid.mid")], ["mlp.post", part("resid.post")]];
+  const limit = commonLimit(...parts.map(([, cells]) => cells));
+  return parts.map(([words, cells]) => signedGrid(t(words), cells, { limit }));
 }
 
 function part(kind) {

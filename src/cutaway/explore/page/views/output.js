@@ -6,14 +6,14 @@ import { apart, share } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
-import { ask, askTrace, chosen, labels, model, tensor, trace } from "../state/session.js";
+import { ask, askTrace, labels, model, position as selected, tensor, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
 
-export const output = { id: "output", draw };
+export const output = { id: "output", group: "inside", draw, attempt };
 
 const SHOWN = 10; // candidates
 const MOST_FOUND = 12; // tokens that a search shows
@@ -21,8 +21,15 @@ const READ = 5; // tokens at each boundary of the lens
 
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
 
+/** The token in second place. */
+function attempt() {
+  const logits = tensor(select("logits", selected.value, ":"))?.data;
+  const second = logits && likely(logits).order[1];
+  return logits && { words: { token: word(second) }, change: { more: { ...state.value.more, token: second } } };
+}
+
 function draw() {
-  const { position } = chosen.value;
+  const position = selected.value;
   const logits = tensor(select("logits", position, ":"))?.data;
   if (!logits) return html`${choices(["position"])}${waiting()}`;
   const token = ownNumber("token", logits.length, likely(logits).order[0]); // the selected one, or the most likely
@@ -41,11 +48,10 @@ function scores(logits, position, token) {
 /** The tokens of these ranks, from 0, with probability and logit. */
 function list(ranks, logits, position, token) {
   const { order, probabilities } = likely(logits);
-  const largest = probabilities[order[0]];
   return html`<ol class="candidates ranked">${Array.from(ranks, (rank) => [rank, order[rank]]).map(([rank, id]) => html`<li>
     <button type="button" aria-pressed=${id === token} @click=${() => goMore({ token: id })}>
       <small>${rank + 1}.</small><span class="token">${word(id)}</span>
-      ${meter(probabilities[id], largest)}
+      ${meter(probabilities[id])}
       ${numeral(share(probabilities[id]), "probs", [position, id])}
       ${numeral(logits[id].toFixed(2), "logits", [position, id])}</button></li>`)}</ol>`;
 }
@@ -84,8 +90,7 @@ function product(logits, position, token) {
 
 function sums(vector, row, logits, position, token) {
   const sum = vector.values.reduce((total, value, i) => total + value * row.values[i], 0);
-  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])};
-    <code>logits</code>: ${numeral(logits[token].toFixed(4), "logits", [position, token])}</p>`;
+  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logits[token].toFixed(4), "logits", [position, token])}</p>`;
 }
 
 /** Direct logit attribution: what each component adds to a logit. */
@@ -99,9 +104,7 @@ function parts(logits, position, token) {
   const logit = logits[token];
   const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
-    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])};
-      <code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])};
-      ${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
+    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
     <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
 }
 

@@ -10,7 +10,7 @@ import { panel } from "../ui/panels.js";
 import { picture } from "../ui/svg-file.js";
 import { claim, scrolling, swatch, waiting } from "../ui/widgets.js";
 
-export const parameters = { id: "parameters", draw };
+export const parameters = { id: "parameters", group: "look", draw };
 
 const WIDE = 960; // pixels, the width of the drawing of the whole model
 const AREA = WIDE * 420; // square pixels, of its matrices

@@ -9,13 +9,15 @@ import { share } from "../lib/format.js";
 import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
+import { recall, remember } from "../state/memory.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { askTrace, generate, ids, live, model, progress, report, tensor, tokens, trace } from "../state/session.js";
+import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
+import { surprisal } from "../state/surprisal.js";
 import { likelyList } from "../ui/candidates.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, waiting } from "../ui/widgets.js";
+import { keep, meter, waiting } from "../ui/widgets.js";
 
-export const play = { id: "play", draw };
+export const play = { id: "play", group: "start", draw, attempt };
 
 const SHOWN = 10; // candidates
 const MOST_WAYS = 12; // that are kept
@@ -25,7 +27,8 @@ const MOST_SEED = 2 ** 31;
 const ways = signal([]); // texts that were left: arrays of ids
 const drawn = signal(null); // {ids, seed, id} of the last draw: the text that came of it
 
-const logits = computed(() => trace.value && tensor(select("logits", ids.value.length - 1, ":"))?.data);
+/** The scores after the selected token. */
+const logits = () => tensor(select("logits", position.value, ":"))?.data;
 
 const settings = computed(() => {
   const { t: temperature, k, p } = state.value.more;
@@ -36,28 +39,62 @@ const settings = computed(() => {
   return { temperature: within(temperature, 0, 5, 1), topK: Math.round(within(k, 0, 1e6, 40)), topP: within(p, 0.001, 1, 1) };
 });
 
-const kept = computed(() => logits.value && distribution(logits.value, likely(logits.value).order, settings.value));
+let last = {}; // the last distribution, and of what
+
+/** The distribution that these settings make of scores. */
+function kept(scores) {
+  if (last.scores !== scores || last.settings !== settings.value) last = { scores, settings: settings.value, ...distribution(scores, likely(scores).order, settings.value) };
+  return last;
+}
+
+const isAtEnd = () => position.value === ids.value.length - 1;
+
+function attempt() {
+  return { change: { more: { ...state.value.more, t: 0 } } };
+}
+
+/** What a file has: the ten likeliest tokens after each token, and what surprised the model. */
+function recorded() {
+  const at = position.value;
+  const top = askTrace(`next_tokens?position=${at}&k=${Math.min(SHOWN, model.value.config.n_vocab)}`)?.candidates;
+  if (!top) return waiting();
+  const came = ids.value[at + 1];
+  return html`<section aria-labelledby="candidates"><h2 id="candidates">${isAtEnd() ? t("play.candidates") : t("play.candidates.after", { token: labels.value[at] })}</h2>
+    ${likelyList(top, "probs", at, new Set([came]))}</section>${keep("play.surprisal", surprises)}`;
+}
 
 function draw() {
-  if (!logits.value) return waiting();
-  return html`<div class="two">${candidates()}${sliders()}</div>${history()}${surprisal()}`;
+  if (!live()) return recorded();
+  const scores = logits();
+  if (!scores) return waiting();
+  return html`<div class="two play">${candidates(scores)}${sliders()}</div>${keep("play.surprisal", surprises)}${history()}`;
 }
 
-function candidates() {
-  const { order, probabilities } = likely(logits.value);
-  const drawable = new Set(kept.value.ids);
-  const at = ids.value.length - 1;
-  return html`<section aria-labelledby="candidates"><h2 id="candidates">${t("play.candidates")}</h2>
-    <p class="candidates columns" aria-hidden="true"><span>${t("play.token")}</span><span></span><span>${t("play.probability")}</span><span>logit</span></p>
-    <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${Array.from(order.subarray(0, SHOWN), (id) => html`
-      <li class=${drawable.has(id) ? "" : "cut"}><button type="button" ?disabled=${!live()} @click=${() => append(id)}>
-        <span class="token">${word(id)}</span>
-        ${meter(probabilities[id], probabilities[order[0]])}
+function candidates(scores) {
+  const { order, probabilities } = likely(scores);
+  const { ids: drawable, probabilities: chances } = kept(scores);
+  const chance = new Map(drawable.map((id, i) => [id, chances[i]]));
+  const at = position.value;
+  const came = ids.value[at + 1];
+  const top = Array.from(order.subarray(0, SHOWN));
+  const listed = came === undefined || top.includes(came) ? top : [...top, came];
+  const rest = 1 - listed.reduce((sum, id) => sum + probabilities[id], 0);
+  return html`<section aria-labelledby="candidates"><h2 id="candidates">${isAtEnd() ? t("play.candidates") : t("play.candidates.after", { token: labels.value[at] })}</h2>
+    <p class="candidates columns" aria-hidden="true"><span>${t("play.token")}</span><span>0 … 100 %</span><span>${t("play.probability")}</span><span>${t("play.chance")}</span></p>
+    <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${listed.map((id) => html`
+      <li class="${chance.has(id) ? "" : "cut"} ${id === came ? "came" : ""}"><button type="button" ?disabled=${!live() || isFull()} @click=${() => append(id)}
+        title="logit ${scores[id].toFixed(2)}">
+        <span class="token">${word(id)}${id === came ? html` <small>${t("play.came", { rank: rankOf(order, id) })}</small>` : nothing}</span>
+        <span class="pair">${meter(probabilities[id])}${meter(chance.get(id) ?? 0)}</span>
         ${numeral(share(probabilities[id]), "probs", [at, id])}
-        ${numeral(logits.value[id].toFixed(2), "logits", [at, id])}
+        ${numeral(chance.has(id) ? share(chance.get(id)) : "–", "distribution(logits)", [at, id])}
       </button></li>`)}</ol>
-    <p class="note">${t("play.keys")} ${t("play.kept", { n: drawable.size.toLocaleString("en"), all: logits.value.length.toLocaleString("en") })}</p></section>`;
+    <p class="candidates columns rest"><span>${t("play.rest", { n: (scores.length - listed.length).toLocaleString("en") })}</span>${meter(rest)}<span>${share(Math.max(0, rest))}</span></p>
+    <p class="note">${isFull() ? html`<b>${t("play.full", { n: ids.value.length })}</b>` : nothing} ${isAtEnd() ? nothing : t("play.from", { token: labels.value[at] })}
+      ${t("play.keys")} ${t("play.kept", { n: drawable.length.toLocaleString("en"), all: scores.length.toLocaleString("en") })}</p></section>`;
 }
+
+const rankOf = (order, id) => (order.indexOf(id) + 1).toLocaleString("en");
 
 /** 1 to 9 and 0 take the first to the tenth, where one of them has the focus. */
 function pickByKey(event, order) {
@@ -68,18 +105,14 @@ function pickByKey(event, order) {
 
 function sliders() {
   const { temperature, topK, topP } = settings.value;
-  const top = kept.value.ids.slice(0, SHOWN);
   const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output class="number">${value}</output>
     <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [key]: event.target.value })}></label>`;
   return html`<section aria-labelledby="settings"><h2 id="settings">${t("play.settings")}</h2>
     ${slider("play.temperature", "t", temperature, 0, 2, 0.05)}
     ${slider("play.topk", "k", topK, 0, 200, 1)}
     ${slider("play.topp", "p", topP, 0.05, 1, 0.01)}
-    <h3>${t("play.drawn")}</h3>
-    ${likelyList(top.map((id, i) => ({ id, probability: kept.value.probabilities[i] })), "distribution(logits)", ids.value.length - 1)}${lot()}</section>`;
+    ${lot()}</section>`;
 }
-
-const isFull = () => ids.value.length >= model.value.config.n_ctx;
 
 /** One token drawn by Python with these settings and a seed; the next draw has the next seed. */
 function lot() {
@@ -88,7 +121,7 @@ function lot() {
   const isChanged = state.value.changes.length > 0;
   return html`<p class="choices"><label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)}
       @change=${(event) => goMore({ seed: event.target.value })}></label>
-    <button type="button" ?disabled=${isChanged || isFull() || progress.value !== null} @click=${() => drawOne(seed)}>${t("play.draw")}</button></p>
+    <button type="button" ?disabled=${isChanged || isFull()} @click=${() => drawOne(seed)}>${t("play.draw")}</button></p>
     <p class="note" role="status">${isChanged ? t("play.unchanged") : lastDraw() ?? t("play.seed.note")}</p>`;
 }
 
@@ -99,7 +132,8 @@ function lastDraw() {
 }
 
 async function drawOne(seed) {
-  const before = ids.peek();
+  if (progress.peek()) return;
+  const before = ids.value.slice(0, position.value + 1);
   const { temperature, topK, topP } = settings.peek();
   try {
     for await (const { id } of generate({ ids: before, max_new_tokens: 1, temperature, top_k: topK, top_p: topP, seed })) {
@@ -113,22 +147,35 @@ async function drawOne(seed) {
 }
 
 function append(id) {
-  if (!isFull()) go({ ids: [...ids.value, id], position: -1 });
+  if (!isFull()) go({ ids: [...ids.value.slice(0, position.value + 1), id], position: -1 });
 }
 
 const begins = (text, beginning) => beginning.every((id, i) => id === text[i]);
 
-function keep(text) {
+function keepWay(text) {
   if (!ways.peek().some((way) => String(way) === String(text))) ways.value = [...ways.peek(), text].slice(-MOST_WAYS);
 }
 
-let last = [];
+let before = [];
 
 /** A text that is left without going on from it is a way that was tried; what it goes through on the way back is none. */
 effect(() => {
   const now = ids.value;
-  if (now.length && !begins(now, last) && !ways.peek().some((way) => begins(way, last))) keep(last);
-  last = now;
+  if (now.length && !begins(now, before) && !ways.peek().some((way) => begins(way, before))) keepWay(before);
+  before = now;
+});
+
+let isRecalled = false;
+
+/** The ways outlive a reload of the page. */
+effect(() => {
+  if (!model.value || !live()) return;
+  const name = `ways ${model.value.name}`;
+  if (!isRecalled) {
+    isRecalled = true;
+    ways.value = recall(name, []);
+  }
+  remember(name, ways.value);
 });
 
 const undo = () => go({ ids: ids.value.slice(0, -1), position: -1 });
@@ -137,7 +184,7 @@ const undo = () => go({ ids: ids.value.slice(0, -1), position: -1 });
 function history() {
   return html`<section aria-labelledby="ways"><h2 id="ways">${t("play.ways")}</h2>
     <p class="buttons"><button type="button" ?disabled=${ids.value.length < 2 || !live()} @click=${undo}>${t("play.undo")}</button>
-    <button type="button" @click=${() => keep(ids.value)}>${t("play.keep")}</button></p>
+    <button type="button" @click=${() => keepWay(ids.value)}>${t("play.keep")}</button></p>
     ${ways.value.length ? branches(tree(ways.value), []) : nothing}</section>`;
 }
 
@@ -150,14 +197,23 @@ const branches = (nodes, before) => html`<ul class="ways">${nodes.map((node) => 
     ${node.below.length ? branches(node.below, text) : nothing}</li>`;
 })}</ul>`;
 
-/** The surprisal of each token, in nats. */
-function surprisal() {
+/** The text, each token as dark as it surprised the model; press one to see what was expected instead. */
+function surprises() {
   const { n_vocab } = model.value.config;
-  const found = tokens.value.length > 1 && askTrace("surprisal")?.nats;
+  const found = tokens.value.length > 1 && surprisal();
   if (!found) return nothing;
-  const largest = Math.max(...found, 1);
+  const guess = Math.log(n_vocab);
   return html`<section aria-labelledby="surprisal"><h2 id="surprisal">${t("play.surprisal")}</h2>
-    <p class="note">${t("play.surprisal.note", { guess: Math.log(n_vocab).toFixed(1), n: n_vocab.toLocaleString("en") })}</p>
-    <ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><span class="token">${text}</span>
-      ${meter(found[i], largest)}${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</li>`)}</ol></section>`;
+    <p class="note">${t("play.surprisal.note", { guess: guess.toFixed(1), n: n_vocab.toLocaleString("en") })}</p>
+    <ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><button type="button" aria-pressed=${i === position.value && !isAtEnd()} ?disabled=${!isFree()}
+      .style=${`--heat: ${Math.round(100 * Math.min(1, (found[i] ?? guess) / guess))}%`} @click=${() => go({ position: i })}><span class="token">${text}</span>
+      <small>${t("play.odds", { n: odds(found[i]) })}</small>
+      ${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</button></li>`)}</ol></section>`;
+}
+
+/** "6,000" for 8.7 nats: how many equally likely tokens would surprise as much, in two digits. */
+function odds(nats) {
+  if (nats === null || nats === undefined) return "∞";
+  const count = Math.exp(nats);
+  return count < 10 ? count.toFixed(1) : Number(count.toPrecision(2)).toLocaleString("en");
 }

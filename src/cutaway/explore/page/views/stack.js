@@ -1,7 +1,7 @@
 // The residual stream of all tokens at all layers: norms, updates and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { signal } from "../vendor/signals-core.js";
+import { commonLimit } from "../lib/cells.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { askTrace, chosen, ids, labels, model, tensor, trace } from "../state/session.js";
@@ -10,13 +10,17 @@ import { likelyList } from "../ui/candidates.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, scrolling, waiting } from "../ui/widgets.js";
+import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
 
-export const stack = { id: "stack", draw };
+export const stack = { id: "stack", group: "inside", isPlaced: true, draw, attempt };
 
 const MOST = 14; // positions side by side
 const READ = 5; // candidates at each boundary
 const MEASURES = ["reading", "norm", "attention", "mlp", "cosine"];
+
+function attempt() {
+  return { change: { more: { measure: "mlp" } } };
+}
 
 function draw() {
   const measure = MEASURES.includes(state.value.more.measure) ? state.value.more.measure : "reading";
@@ -29,12 +33,9 @@ function draw() {
     ${node()}`;
 }
 
-const width = signal(innerWidth);
-addEventListener("resize", () => { width.value = innerWidth; });
-
 /** Number of columns that fit beside the menu and the row names; narrower ones on a phone. */
 function columns() {
-  const room = width.value > 832 ? (Math.min(width.value - 192, 1312) - 140) / 81 : (width.value - 80) / 72;
+  const room = viewport.value > 832 ? (Math.min(viewport.value - 192, 1312) - 140) / 81 : (viewport.value - 80) / 72;
   return Math.max(3, Math.min(MOST, Math.floor(room)));
 }
 
@@ -171,14 +172,14 @@ function node() {
   const open = (view, words) => html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>`;
   return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>
     <p class="buttons">${open("attention", "stack.open.attention")}${open("mlp", "stack.open.mlp")}</p>
-    ${pre && mid && post ? html`<div class="two"><div>${strip(pre, "stack.pre")}${strip(difference(mid, pre), "stack.attn_out")}${strip(mid, "stack.mid")}
-      ${strip(difference(post, mid), "stack.mlp_out")}${strip(post, "stack.post")}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
+    ${pre && mid && post ? html`<div class="two"><div>${[[pre, "pre"], [difference(mid, pre), "attn_out"], [mid, "mid"], [difference(post, mid), "mlp_out"], [post, "post"]]
+      .map(([cells, words]) => strip(cells, `stack.${words}`, commonLimit(pre, mid, post)))}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
 }
 
 /** The update between two points; requesting attn_out and mlp_out would recompute the layer for all tokens. */
 const difference = (to, from) => ({ ...to, tensor: `${to.tensor} - ${from.tensor}`, values: to.values.map((value, i) => value - from.values[i]) });
 
-const strip = (cells, words) => html`${signedGrid(t(words), cells)}
+const strip = (cells, words, limit) => html`${signedGrid(t(words), cells, { limit })}
   <p class="note size">${t("stack.size")} ${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</p>`;
 
 function lensHere(layer, position) {

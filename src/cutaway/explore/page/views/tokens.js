@@ -5,14 +5,18 @@ import { together, written } from "../lib/graphemes.js";
 import { states } from "../lib/merges.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { ask, chosen, model, text, tokens } from "../state/session.js";
+import { ask, model, position as selected, text, tokens } from "../state/session.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
-export const tokensView = { id: "tokens", draw };
+export const tokensView = { id: "tokens", group: "inside", draw, attempt };
 
 const MOST = 64; // pre-tokens that are shown
 const MOST_SYMBOLS = 64; // of a pre-token whose merges are shown: each takes a line as long as the pre-token
+
+function attempt() {
+  return model.value.has_tokenizer ? { change: { more: { text: " unbelievably robotic", piece: 0 } } } : null;
+}
 
 function draw() {
   if (!model.value.has_tokenizer) return html`<p>${t("tokens.none")}</p>`;
@@ -26,7 +30,7 @@ function ids() {
 }
 
 function chip([token, i]) {
-  return html`<button type="button" aria-pressed=${i === chosen.value.position} @click=${() => go({ position: i }, { replace: true })}>
+  return html`<button type="button" aria-pressed=${i === selected.value} @click=${() => go({ position: i }, { replace: true })}>
     <span class="token">${token.text}</span>
     <span class="bytes">${token.bytes.map(hex).join(" ")}</span>
     ${numeral(token.id, "ids", [i])}</button>`;
@@ -50,7 +54,7 @@ function pieces() {
   const read = state.value.more.text ?? [...text.value].slice(0, most).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
   return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t(model.value.vocabulary ? "tokens.pieces.note" : "tokens.words.note")}</p>
-    <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @change=${(event) => goMore({ text: event.target.value, piece: null })}></label>
+    <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @input=${(event) => goMore({ text: event.target.value, piece: null })}></label>
     ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
 }
 
@@ -78,7 +82,7 @@ function merges(piece) {
     ${rows.length ? nothing : html`<p class="note">${t("tokens.long", { n: piece.symbols.length, most: MOST_SYMBOLS })}</p>`}
     ${scrolling(t("tokens.pieces"), html`<table class="merges"><tbody>
       ${rows.map((symbols, i) => html`<tr><th scope="row">${i === 0 ? t("tokens.start") : t("tokens.merge", { n: i, rank: piece.steps[i - 1].rank })}</th>
-        <td>${symbols.map((symbol) => html`<span class="token symbol">${symbol}</span>`)}</td></tr>`)}
+        <td>${symbols.map((symbol) => html`<span class="token symbol">${symbol.replaceAll("Ġ", "␣").replaceAll("Ċ", "\\n")}</span>`)}</td></tr>`)}
       <tr><th scope="row">${t("tokens.result")}</th><td>${piece.ids.map((id, i) => html`<span class="symbol">${numeral(id, "encode(text)", [i])}</span>`)}</td></tr>
     </tbody></table>`)}`;
 }

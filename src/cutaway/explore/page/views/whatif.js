@@ -7,18 +7,18 @@ import { select } from "../lib/cells.js";
 import { fieldsOf } from "../lib/interventions.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { typedIds } from "../lib/token-ids.js";
-import { likeliest, onlyIn } from "../state/candidates.js";
+import { likeliest, onlyIn, word } from "../state/candidates.js";
 import { areInForce, areWanted, describe, make, takeBack } from "../state/changes.js";
 import { t } from "../state/i18n.js";
 import { go, state } from "../state/navigation.js";
 import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
-import { chosen, ids, live, model, report, text, trace, transport } from "../state/session.js";
+import { chosen, ids, live, model, report, singledLink, text, trace, transport } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { waiting } from "../ui/widgets.js";
 
-export const whatif = { id: "whatif", draw };
+export const whatif = { id: "whatif", group: "try", isPlaced: true, draw, attempt };
 
 /** Common misconceptions, as the interventions that would make them true. */
 const MYTHS = {
@@ -41,6 +41,12 @@ const GROUPS = {
 const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" for the unchanged model
 const measuring = signal(null); // {stop: AbortController, done: count}
 
+/** Without the head that the model singles out. */
+function attempt() {
+  const link = singledLink();
+  return link && { words: link.words, change: { changes: [{ kind: "zero_ablate_head", layer: link.layer, head: link.head }] } };
+}
+
 function draw() {
   return html`${live() ? nothing : html`<p>${t("whatif.live")}</p>`}${active()}${myths()}${all()}`;
 }
@@ -50,7 +56,7 @@ function active() {
   const { changes } = state.value;
   if (!changes.length) return html`<h2>${t("whatif.now")}</h2><p>${t("whatif.none")}</p>`;
   return html`<h2>${t("whatif.now")}</h2><ul class="changes">${changes.map((change) => html`<li>${describe(change)} <code>${changeToText(change)}</code>
-    <button type="button" class="quiet" ?disabled=${!live()} aria-label="${t("whatif.remove")}: ${describe(change)}" @click=${() => takeBack([change])}>${t("whatif.remove")}</button></li>`)}</ul>
+    <button type="button" class="quiet" ?disabled=${!live()} aria-label="${t("whatif.remove")}${t("sep.colon")}${describe(change)}" @click=${() => takeBack([change])}>${t("whatif.remove")}</button></li>`)}</ul>
     <p class="buttons"><button type="button" ?disabled=${!live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button>
       <button type="button" @click=${() => go({ view: "compare" })}>${t("whatif.compare")}</button></p>${damage()}`;
 }
@@ -80,7 +86,7 @@ function losses(before, after, probs) {
   return html`<dl class="measured loss">
     <dt>${t("whatif.before")}</dt><dd>${numeral(finite(one), "mean(-log probs) without changes", [])}</dd>
     <dt>${t("whatif.after")}</dt><dd>${numeral(finite(two), `mean(-log ${probs})`, [])}</dd>
-    <dt>${t("whatif.change")}</dt><dd class=${change > LEAST ? "worse" : change < -LEAST ? "better" : ""}>${numeral(`${change > 0 ? "+" : ""}${finite(change)}`, `mean(-log ${probs}) - mean(-log probs)`, [])}</dd></dl>`;
+    <dt>${t("whatif.change")}</dt><dd class=${change > LEAST ? "worse" : ""}>${numeral(`${change > 0 ? "+" : ""}${finite(change)}`, `mean(-log ${probs}) - mean(-log probs)`, [])}</dd></dl>`;
 }
 
 function pairs(before, after, position, probs) {
@@ -108,7 +114,16 @@ function myth(name, changes, found) {
     <p><button type="button" role="switch" aria-checked=${on} aria-label=${t("whatif.believe", { myth: t(`whatif.myth.${name}`) })} ?disabled=${!live()}
       @click=${() => (on ? takeBack(changes) : make(changes))}><span>${t(on ? "whatif.on" : "whatif.off")}</span></button>
       <code>${changes.map(changeToText).join(" ")}</code></p>
-    ${none && result ? html`${losses(none.nats, result.nats, probs)}<details><summary>${t("whatif.top")}</summary>${pairs(none.top, result.top, last, probs)}</details>` : nothing}</li>`;
+    ${none && result ? html`<p class="verdict">${verdict(name, mean(result.nats) - mean(none.nats))} <span>${t("whatif.first", { before: word(none.top[0].id), after: word(result.top[0].id) })}</span></p>${losses(none.nats, result.nats, probs)}<details><summary>${t("whatif.top")}</summary>${pairs(none.top, result.top, last, probs)}</details>` : nothing}</li>`;
+}
+
+const LEAKS = ["zero", "thousands"]; // let later tokens in
+
+/** What the measured change of the loss says. */
+function verdict(name, change) {
+  if (Math.abs(change) <= LEAST) return t("whatif.verdict.none", { why: t(name === "thousands" ? "whatif.why.none.thousands" : "whatif.why.none.other") });
+  if (change < 0) return t(LEAKS.includes(name) ? "whatif.verdict.better" : "whatif.verdict.better.plain");
+  return t(change < 0.5 ? "whatif.verdict.worse.little" : "whatif.verdict.worse", { n: finite(change, 2) });
 }
 
 /** The text about a misconception; that about scaling depends on the model. */
@@ -160,7 +175,7 @@ function switchOf(kind) {
   return html`<li><form @submit=${(event) => add(event, kind)}><b>${t(`whatif.kind.${kind}`)}</b>
     <span class="note">${t(`whatif.about.${kind}`)}</span>
     <span class="fields">${fieldsOf(model.value.interventions[kind]).map(([name, needed]) => field(kind, name, needed))}
-    <button ?disabled=${!live()} aria-label="${t("whatif.add")}: ${t(`whatif.kind.${kind}`)}">${t("whatif.add")}</button></span></form></li>`;
+    <button ?disabled=${!live()} aria-label="${t("whatif.add")}${t("sep.colon")}${t(`whatif.kind.${kind}`)}">${t("whatif.add")}</button></span></form></li>`;
 }
 
 const VALUES = { scale_head: 2, mask_value: -10 }; // initial values
@@ -187,6 +202,7 @@ async function add(event, kind) {
   const given = new FormData(event.target);
   const fields = fieldsOf(model.value.interventions[kind]).map(([name]) => [name, given.get(name)]);
   const change = { kind, ...Object.fromEntries(fields.filter(([, text]) => text !== "").map(([name, text]) => [name, Number(text)])) };
+  if (kind === "attention_knockout" && change.key > change.query) return report(new Error(t("whatif.causal")));
   try {
     if ("source" in change) change.source = await idsOf(given.get("source"));
     make([change]);

@@ -1,0 +1,38 @@
+// All heads as a small map, a column for each layer and a row for each head: the stronger the colour, the more the selected
+// token gives to one token that is neither the first nor itself. Arrow keys walk through it.
+
+import { html, nothing } from "../vendor/lit-html.js";
+import { paint } from "../lib/colours.js";
+import { t } from "../state/i18n.js";
+import { go } from "../state/navigation.js";
+import { chosen, live, model, summary } from "../state/session.js";
+
+const SIDE = [[8, 17], [16, 14], [Infinity, 8]]; // [most heads of a layer, pixels of a cell]
+
+/** The map; nothing in an exported file, which has one head. */
+export function headMap() {
+  const { layer, head, position } = chosen.value;
+  const layers = live() ? summary(position) : undefined;
+  if (!layers) return nothing;
+  const { n_head } = model.value.config;
+  const [, side] = SIDE.find(([most]) => n_head <= most);
+  return html`<div class="head-map" role="group" aria-label=${t("map")} @keydown=${walk} .style=${`grid-template-columns: repeat(${layers.length}, ${side}px); grid-auto-rows: ${side}px`}>
+    ${Array.from({ length: n_head }, (_, row) => layers.map(({ most }, column) => cell(column, row, most[row], column === layer && row === head)))}</div>
+    <small class="map-note">${t("map.note")}</small>`;
+}
+
+const cell = (layer, head, weight, isChosen) => html`<button type="button" data-layer=${layer} data-head=${head} aria-pressed=${isChosen} tabindex=${isChosen ? 0 : -1}
+  aria-label=${t("map.head", { layer, head, weight: weight.toFixed(2) })} title=${t("map.head", { layer, head, weight: weight.toFixed(2) })}
+  .style=${`background: rgb(${[...paint(weight, "share", { low: 0, high: 1 })].join(" ")})`} @click=${() => go({ layer, head }, { replace: true })}></button>`;
+
+function walk(event) {
+  const moves = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+  if (!(event.key in moves)) return;
+  event.preventDefault();
+  const { n_layer, n_head } = model.value.config;
+  const { layer, head } = chosen.value;
+  const within = (value, end) => Math.max(0, Math.min(end - 1, value));
+  const next = { layer: within(layer + moves[event.key][0], n_layer), head: within(head + moves[event.key][1], n_head) };
+  go(next, { replace: true });
+  event.currentTarget.querySelector(`[data-layer="${next.layer}"][data-head="${next.head}"]`).focus();
+}

@@ -1,0 +1,93 @@
+"""Attention is one picture on one screen, and every step lights its columns."""
+
+import numpy as np
+import pytest
+
+from tests.browser.conftest import Explorer
+from tests.browser.visit import PHONE, Visit
+
+pytestmark = pytest.mark.slow
+
+STEPS = ["vectors", "scores", "scaled", "masked", "softmax", "sum", "merge"]
+
+
+def test_the_picture_fits_one_screen(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 1440, "height": 900})
+    visit.open("#1/attention")
+    box = visit.page.locator(".meeting").bounding_box()
+    assert box
+    assert box["y"] + box["height"] <= 900
+    assert box["x"] + box["width"] <= 1440
+    assert visit.page.locator(".meeting tbody tr").count() == 9
+
+
+def test_step_by_step_the_columns_are_lit(visit: Visit) -> None:
+    visit.open("#1/attention")
+    assert visit.page.locator(".meeting .lit").count() == 0  # before the first step all of them are shown
+    lit = set()
+    step = visit.page.get_by_role("button", name="Step", exact=True)
+    step.focus()
+    for name in STEPS:
+        visit.page.keyboard.press("Enter")
+        visit.settle()
+        assert f"x-step={name}" in visit.page.url
+        assert visit.page.locator(".stages [aria-current]").inner_text().startswith(str(STEPS.index(name) + 1))
+        lit.add(visit.page.locator(".meeting .lit").evaluate_all("(all) => all.map((each) => each.cellIndex).join()"))
+        assert step.evaluate("(each) => each === document.activeElement")
+    assert len(lit) == len(STEPS) - 1  # the mask is in the column of the scores
+    assert "" not in lit
+
+
+def test_play_goes_through_all_steps_and_ends(visit: Visit) -> None:
+    visit.page.clock.install()
+    visit.open("#1/attention?x-step=softmax")
+    visit.page.get_by_role("button", name="Play").click()
+    visit.page.clock.run_for(2600)
+    visit.page.wait_for_function("() => location.hash.includes('x-step=sum')")
+    visit.page.clock.run_for(10000)
+    visit.page.wait_for_function("() => location.hash.includes('x-step=merge')")
+    visit.page.get_by_role("button", name="Play").wait_for()
+
+
+def test_less_motion_leaves_the_steps(visit: Visit) -> None:
+    visit.page.emulate_media(reduced_motion="reduce")
+    visit.open("#1/attention")
+    assert visit.page.get_by_role("button", name="Play").count() == 0
+    visit.page.get_by_role("button", name="Step", exact=True).click()
+    visit.settle()
+    assert "x-step=vectors" in visit.page.url
+
+
+def test_a_strip_tells_the_number_under_the_pointer(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/attention?layer=6&head=3")
+    strip = visit.page.locator(".meeting tbody number-strip").first
+    box = strip.bounding_box()
+    assert box
+    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    number = visit.page.locator("read-out .number")
+    (head, token, column) = map(int, (number.get_attribute("data-index") or "").split(","))
+    assert (head, token) == (3, 0)
+    assert np.float32(number.inner_text()) == explorer.trace["k.6"][head, token, column]
+
+
+def test_links_worth_seeing_open_their_head(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/attention?position=5")
+    visit.page.locator(".links button").first.click()
+    visit.settle()
+    assert visit.page.locator(".meeting tr.marked").count() == 1
+    (head, query, key) = map(
+        int, (visit.page.locator(".links .number").first.get_attribute("data-index") or "").split(",")
+    )
+    weights = [explorer.trace[f"attn.{layer}"][:, query, 1 : query - 1].max() for layer in range(8)]
+    assert explorer.trace[f"attn.{int(np.argmax(weights))}"][head, query, key] == max(weights)
+
+
+@pytest.mark.parametrize("tokens", [9, 200])
+def test_a_phone_shows_the_token_that_looks(visit: Visit, tokens: int) -> None:
+    visit.page.set_viewport_size({"width": PHONE, "height": 800})
+    visit.open(f"#1/attention?ids={','.join((['50256', '32', '9379'] * tokens)[:tokens])}")
+    looks = visit.page.locator("svg.arcs text.strong").bounding_box()
+    assert looks
+    if tokens == 9:
+        assert looks["x"] + looks["width"] <= PHONE
+    assert visit.overflow() <= 0

@@ -1,0 +1,234 @@
+"""An interaction takes nothing away: the picture stays until the next one is there, and so do scroll and focus."""
+
+import pytest
+from playwright.sync_api import Route
+
+from tests.browser.visit import PHONE, VIEWS, Visit
+
+pytestmark = pytest.mark.slow
+
+# Notes, from now on, the least height of the page, every scroll, and placeholders that are shown.
+WATCH = """() => {
+  globalThis.seen = { heights: [], scrolls: [scrollY], waits: 0 };
+  new MutationObserver(() => {
+    seen.heights.push(document.documentElement.scrollHeight);
+    seen.scrolls.push(scrollY);
+    seen.waits += document.querySelectorAll("main .waiting").length;
+  }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
+}"""
+
+STEPS = {  # of a view: how far to scroll, and what to press
+    "play": (150, "ol.candidates button >> nth=1"),
+    "loop": (150, ".buttons button >> nth=0"),
+    "attention": (300, ".tokens button >> nth=5"),
+    "mlp": (600, ".tokens button >> nth=5"),
+    "stack": (300, ".tokens button >> nth=5"),
+    "output": (500, ".tokens button >> nth=5"),
+}
+
+
+@pytest.mark.parametrize("view", STEPS)
+def test_the_picture_stays_until_the_next_one_is_there(visit: Visit, view: str) -> None:
+    (down, button) = STEPS[view]
+    visit.page.set_viewport_size({"width": 1280, "height": 600})
+    visit.open(f"#1/{view}")
+    visit.page.evaluate(f"scrollTo(0, {down})")
+    before = visit.page.evaluate("scrollY")
+    assert before > 0
+    visit.page.evaluate(WATCH)
+    pressed = visit.page.locator(button)
+    pressed.evaluate("(each) => { each.focus({ preventScroll: true }); each.click(); }")
+    visit.settle()
+    seen = visit.page.evaluate("seen")
+    assert seen["waits"] == 0
+    assert max(abs(each - before) for each in seen["scrolls"]) <= 1  # of a fraction of a pixel, rounded
+    assert min(seen["heights"]) >= before + 600
+    assert pressed.evaluate("(each) => each === document.activeElement")
+
+
+def test_one_key_after_another_writes_one_token_after_another(visit: Visit) -> None:
+    visit.open("#1/play")
+    visit.page.locator("ol.candidates button").first.focus()
+    for count in (10, 11, 12):
+        visit.page.keyboard.press("2")
+        visit.page.wait_for_function("(n) => document.querySelectorAll('.tokens .token').length === n", arg=count)
+        visit.settle()
+
+
+def test_a_change_of_layer_keeps_the_field_and_the_place(visit: Visit) -> None:
+    visit.open("#1/mlp?layer=0")
+    field = visit.page.get_by_role("spinbutton", name="Layer")
+    field.focus()
+    for layer in ("1", "2", "3"):
+        visit.page.keyboard.press("ArrowUp")
+        visit.settle()
+        assert field.input_value() == layer
+        assert field.evaluate("(each) => each === document.activeElement")
+
+
+def test_a_view_begins_at_its_top(visit: Visit) -> None:
+    visit.open("#1/output")
+    visit.page.evaluate("scrollTo(0, 900)")
+    visit.page.locator("nav a").first.click()
+    visit.settle()
+    assert visit.page.evaluate("scrollY") == 0
+
+
+def test_the_line_of_tokens_stays_in_sight_and_shows_the_chosen_one(visit: Visit) -> None:
+    visit.open(f"#1/attention?ids={','.join(['9379'] * 300)}&position=200")
+    visit.page.evaluate("scrollTo(0, 800)")
+    chosen = visit.page.locator(".tokens [aria-pressed=true]")
+    box = chosen.bounding_box()
+    assert box
+    assert box["y"] < 60
+    assert 0 <= box["x"] <= 1280 - box["width"]
+    line = visit.page.locator(".tokens").bounding_box()
+    assert line
+    assert line["height"] < 60  # one line, however long the text
+
+
+def test_what_was_typed_and_not_run_stays(visit: Visit) -> None:
+    visit.open("#1/play")
+    box = visit.page.locator("[name=text]")
+    box.fill("The old man ")
+    visit.page.locator(".draft").get_by_text("5 of 512 tokens").wait_for()
+    visit.page.locator("ol.candidates button").first.click()
+    visit.settle()
+    assert box.input_value() == "The old man "
+    visit.page.get_by_role("button", name="Remove the space").click()
+    assert box.input_value() == "The old man"
+    visit.page.get_by_role("button", name="Discard").click()
+    assert box.input_value().startswith("A robot")
+    assert visit.page.locator(".draft").count() == 0
+
+
+@pytest.mark.parametrize(("language", "message"), [("en", "shorten it"), ("zh", "请缩短")])
+def test_an_error_is_in_the_language_of_the_page_and_names_what_is_still_shown(
+    visit: Visit, language: str, message: str
+) -> None:
+    visit.open(f"#1/play?language={language}")
+    visit.page.locator("[name=text]").fill("robot " * 600)
+    visit.page.locator("form.prompt button").click()
+    failure = visit.page.locator(".failure")
+    failure.wait_for()
+    assert message in failure.inner_text()
+    assert "512" in failure.inner_text()
+    assert {"en": "still the text before", "zh": "之前的文本"}[language] in failure.inner_text()
+    assert visit.page.locator("main.previous").count() == 1
+    visit.complaints.clear()  # a browser reports every answer that is an error
+
+
+def test_a_link_that_cannot_be_read_offers_a_beginning(visit: Visit) -> None:
+    visit.page.goto(f"{visit.address}#1/play?ids=999999")
+    visit.page.get_by_role("button", name="Start with the example").click()
+    visit.settle()
+    assert visit.page.locator(".tokens .token").count() == 9
+    visit.complaints.clear()
+
+
+def test_menus_close_with_escape_and_with_a_press_elsewhere(visit: Visit) -> None:
+    visit.open("#1/input")
+    for close in ("key", "press"):
+        visit.page.locator(".tools summary").first.click()
+        assert visit.page.locator(".tools details[open]").count() == 1
+        if close == "key":
+            visit.page.keyboard.press("Escape")
+        else:
+            visit.page.locator("h1").click()
+        assert visit.page.locator(".tools details[open]").count() == 0
+
+
+def test_a_number_out_of_range_is_marked_and_made_to_fit(visit: Visit) -> None:
+    visit.open("#1/attention?layer=3")
+    field = visit.page.get_by_role("spinbutton", name="Layer")
+    field.fill("")
+    assert "layer=3" in visit.page.url
+    field.fill("99")
+    assert field.evaluate("(each) => each.matches(':invalid')")
+    field.press("Enter")
+    field.blur()
+    visit.settle()
+    assert field.input_value() == "7"
+    assert "layer=7" in visit.page.url
+
+
+def test_requests_of_a_view_that_was_left_are_dropped(visit: Visit) -> None:
+    """The head that is chosen is not asked for behind the thousand that are no longer shown."""
+    dropped = list[str]()
+    visit.page.on("requestfailed", lambda request: dropped.append(request.url))
+    visit.open(f"#1/play?ids={','.join(['9379', '262'] * 150)}")
+    with visit.page.expect_request("**/figures/T1*"):
+        visit.page.evaluate("location.hash = location.hash.replace('/play', '/article') + '&x-figure=T1'")
+    visit.page.evaluate("location.hash = location.hash.replace('T1', 'F18')")
+    visit.settle()
+    assert any("/figures/T1" in url for url in dropped)
+    assert visit.page.locator(".failure").count() == 0
+
+
+def test_a_new_token_asks_for_its_own_surprisal_only(visit: Visit) -> None:
+    visit.open("#1/play")
+    asked = list[str]()
+    visit.page.on("request", lambda request: asked.append(request.url) if "surprisal" in request.url else None)
+    for _ in range(2):
+        visit.page.locator("ol.candidates button").first.click()
+        visit.settle()
+    assert [url.rpartition("?")[2] for url in asked] == ["first=9", "first=10"]
+
+
+def test_an_earlier_token_shows_what_was_expected_after_it_and_writes_on_from_there(visit: Visit) -> None:
+    visit.open("#1/play?position=3")
+    came = visit.page.locator(".candidates .came .token")
+    assert came.inner_text().startswith("␣obey")
+    visit.page.locator("ol.candidates button").first.click()
+    visit.settle()
+    assert visit.page.locator(".tokens .token").count() == 5
+
+
+def test_the_pieces_of_a_character_stand_together(visit: Visit) -> None:
+    visit.open("#1/attention?text=%E6%9C%BA%E5%99%A8")
+    assert visit.page.locator(".tokens .joined > span").all_inner_texts() == ["机", "器"]
+    assert "机·1" in visit.page.locator(".meeting").inner_text()
+    assert visit.page.locator(".tokens button").first.get_attribute("aria-label") == "<|endoftext|>"
+
+
+SHIFTS = """() => {
+  globalThis.shifted = 0;
+  const add = (list) => list.getEntries().forEach((entry) => { if (!entry.hadRecentInput) shifted += entry.value; });
+  new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+}"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_shifts_while_a_view_is_opened(visit: Visit, view: str) -> None:
+    visit.page.add_init_script(f"({SHIFTS})()")
+    for width in (1440, PHONE):
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.leave_and_open(f"{visit.address}#1/{view}")
+        assert visit.page.evaluate("shifted") <= 0.1
+
+
+def test_a_frame_stands_there_before_the_model_answers(visit: Visit) -> None:
+    held = list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    visit.page.route("**/api/model", hold)
+    visit.page.goto(f"{visit.address}#1/play")
+    assert visit.page.locator("#frame .brand").inner_text() == "Cutaway"
+    while not held:
+        visit.page.wait_for_timeout(50)
+    held[0].continue_()
+    visit.settle()
+    assert visit.page.locator("#frame").count() == 0
+    assert visit.page.locator("ol.candidates button").count() == 10
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_words_of_a_view_are_explained(visit: Visit, language: str) -> None:
+    for view in VIEWS:
+        visit.open(f"#1/{view}?language={language}")
+        visit.page.locator(".glossary").evaluate("(each) => { each.open = true; }")
+        meanings = visit.page.locator(".glossary dd").all_inner_texts()
+        assert len(meanings) >= 2
+        assert all(len(meaning) > 5 for meaning in meanings), meanings

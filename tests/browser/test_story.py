@@ -1,0 +1,107 @@
+"""The first screen is the machine; the views are a story with a next step, and open on something worth seeing."""
+
+import pytest
+
+from tests.browser.conftest import Explorer
+from tests.browser.numbers import wrong_numbers
+from tests.browser.visit import PHONE, VIEWS, WORDS, Visit
+
+pytestmark = pytest.mark.slow
+
+ATTEMPTS = [view for view in VIEWS if f"{view}.try" in WORDS]
+
+
+def go_on(visit: Visit) -> None:
+    visit.page.locator(".onward a").click()
+    visit.settle()
+
+
+def heading(visit: Visit) -> str:
+    return visit.page.locator("h1").inner_text()
+
+
+@pytest.mark.parametrize("width", [1440, PHONE])
+def test_the_first_screen_is_the_machine_with_the_models_numbers(visit: Visit, explorer: Explorer, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.open("")
+    assert heading(visit) == WORDS["overview.title"]["en"]
+    layers = explorer.model.config.n_layer
+    numbers = visit.page.evaluate("look.numbers()")
+    assert wrong_numbers(explorer.trace, numbers) == []
+    tensors = {each["tensor"] for each in numbers}
+    assert {f"attn.{layer}" for layer in range(layers)} <= tensors
+    assert "probs" in tensors
+    assert visit.overflow() <= 0
+
+
+def test_each_station_of_the_machine_is_a_door(visit: Visit) -> None:
+    for view in ("tokens", "input", "stack", "output", "play"):
+        visit.open("#1/overview")
+        visit.page.locator("main .door").filter(has_text=DOORS[view]).first.click()
+        visit.settle()
+        assert heading(visit) == WORDS[f"{view}.title"]["en"]
+    visit.open("#1/overview")
+    visit.page.get_by_role("link", name="Attention, layer 6: ").focus()
+    visit.page.keyboard.press("Enter")
+    visit.settle()
+    assert heading(visit) == WORDS["attention.title"]["en"]
+    assert "layer=6&head=" in visit.page.url
+
+
+DOORS = {"tokens": "Tokens", "input": "Vectors", "stack": "blocks", "output": "Scores", "play": "Next token"}
+
+
+def test_the_machine_writes_the_token_that_is_pressed(visit: Visit) -> None:
+    visit.open("#1/overview")
+    second = visit.page.locator(".machine .candidates button").nth(1)
+    word = second.locator(".token").inner_text()
+    second.click()
+    visit.settle()
+    assert visit.page.locator(".tokens .token").all_inner_texts()[9:] == [word]
+    assert second.evaluate("(each) => each === document.activeElement")
+
+
+def test_next_leads_through_all_views_in_the_order_of_the_menu(visit: Visit) -> None:
+    visit.open(f"#1/{VIEWS[0]}")
+    for view in VIEWS:
+        assert heading(visit) == WORDS[f"{view}.title"]["en"]
+        assert visit.page.locator("nav [aria-current]").inner_text() == WORDS[f"{view}.title"]["en"]
+        if view != VIEWS[-1]:
+            go_on(visit)
+            assert visit.page.evaluate("scrollY") == 0
+    assert visit.page.locator(".onward").count() == 0
+
+
+def test_the_menu_has_groups(visit: Visit) -> None:
+    visit.open("#1/overview")
+    assert visit.page.locator("nav p").all_inner_texts() == ["Start", "Inside, in order", "Try", "Look up"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_lead_has_two_sentences(view: str) -> None:
+    assert 1 < WORDS[f"{view}.lead"]["en"].count(". ") + 1 <= 2
+    assert WORDS[f"{view}.lead"]["zh"].count("。") == 2
+
+
+@pytest.mark.parametrize("view", ATTEMPTS)
+def test_try_this_sets_a_state(visit: Visit, view: str) -> None:
+    visit.open(f"#1/{view}")
+    before = visit.everything(), visit.page.url
+    visit.page.locator(".try button").click()
+    visit.settle()
+    assert (visit.everything(), visit.page.url) != before
+    assert visit.page.locator(".failure").count() == 0
+
+
+def test_attention_opens_on_the_link_that_the_model_singles_out(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/attention")
+    assert visit.page.get_by_role("spinbutton", name="Layer").input_value() == "6"
+    assert visit.page.get_by_role("spinbutton", name="Head").input_value() == "3"
+    assert explorer.trace["attn.6"][3, 8, 2] > 0.5  # from it to robot
+    assert visit.page.locator(".try").inner_text() == "Try this See ␣it find ␣robot"
+
+
+def test_a_text_of_one_token_opens_too(visit: Visit) -> None:
+    for view in VIEWS:
+        visit.open(f"#1/{view}?ids=50256")
+        assert visit.page.locator(".failure").count() == 0
