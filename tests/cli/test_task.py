@@ -39,6 +39,15 @@ def test_what_is_cut_is_said(tmp_path: Path) -> None:
     assert shown["n_prefix"] == 8
 
 
+def test_of_a_long_example_both_ends_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"source": "a " * 40, "target": "b"}))
+    out = invoke("task", "check", "reverse", str(path), "--tokens", "7").out
+    assert "…" in out
+    assert out.count("│") == 5
+    assert "⟦b⟧│⟦<|endoftext|>⟧" in out
+
+
 def test_an_invalid_record_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"source": "a"}\n')

@@ -13,7 +13,6 @@ from cutaway.cli.terminal import BLUE, BOLD, DIM, YELLOW, columns, safe, style
 from cutaway.layout import table, width
 
 if TYPE_CHECKING:
-    from cutaway.data.examples import Example
     from cutaway.tasks import Task, TaskEncoder
     from cutaway.tasks.records import TaskRecord
     from cutaway.tokenizer.codec import Codec
@@ -55,6 +54,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     checker.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
     checker.add_argument("--n-ctx", type=int, default=1024, metavar="N", help="context length; default: %(default)s")
     checker.add_argument("--n", type=int, default=20, help="examples to show; default: %(default)s")
+    most = "tokens of an example to show, from both its ends; default: %(default)s"
+    checker.add_argument("--tokens", type=int, default=200, metavar="N", help=most)
     maker = add("make", make, "Make examples of a task that generates them: number-words or reverse.")
     maker.add_argument("task", metavar="NAME", help="number-words or reverse")
     maker.add_argument("--n", type=int, default=1000, help="examples to make; default: %(default)s")
@@ -110,6 +111,7 @@ def check(options: Namespace) -> None:
     encoder = TaskEncoder(task, codec, check_int("--n-ctx", options.n_ctx, 2))
     records = read_task_records(options.data, task)
     shown = records[: check_int("--n", options.n, 0)]
+    most = check_int("--tokens", options.tokens, 2)
     counts = _counts(encoder, records)
     if options.json:
         write_json({"task": task.name, **counts, "shown": [_document(encoder, record) for record in shown]})
@@ -117,7 +119,7 @@ def check(options: Namespace) -> None:
     print(f"tokens that are learned are shown {_marked('like this', is_learned=True)}; {_sight(task)}")
     for number, record in enumerate(shown, start=1):
         print()
-        print("\n".join(_lines(encoder, record, number)))
+        print("\n".join(_lines(encoder, record, number, most)))
     print()
     print(
         f"{counts['examples']:,} examples: {counts['tokens']:,} tokens, {counts['longest']:,} in the longest; "
@@ -156,19 +158,26 @@ def _sight(task: "Task") -> str:
     return "all tokens before the target see each other" if task.attention == "prefix" else "attention is causal"
 
 
-def _lines(encoder: "TaskEncoder", record: "TaskRecord", number: int) -> Iterator[str]:
+def _lines(encoder: "TaskEncoder", record: "TaskRecord", number: int, most: int) -> Iterator[str]:
     example, cut = encoder.encode_and_count(record.fields)
-    yield style(f"example {number}, {len(example.ids):,} tokens", BOLD, sys.stdout)
-    yield from _tokens(example, encoder.codec)
+    count = len(example.ids)
+    yield style(f"example {number}, {count:,} tokens", BOLD, sys.stdout)
+    pairs = list(zip(example.ids.tolist(), example.learned.tolist(), strict=True))
+    if count <= most:
+        yield from _tokens(pairs, encoder.codec)
+    else:
+        yield from _tokens(pairs[: most // 2], encoder.codec)
+        yield style(f"… {count - most:,} more tokens …", DIM, sys.stdout)
+        yield from _tokens(pairs[count - (most - most // 2) :], encoder.codec)
     if cut:
         field = encoder.task.truncation.field
         yield style(f"{cut:,} tokens of {field} are cut", YELLOW, sys.stdout)
 
 
-def _tokens(example: "Example", codec: "Codec") -> Iterator[str]:
+def _tokens(pairs: Sequence[tuple[int, bool]], codec: "Codec") -> Iterator[str]:
     line: list[str] = []
     used = 0
-    for token, is_learned in zip(example.ids.tolist(), example.learned.tolist(), strict=True):
+    for token, is_learned in pairs:
         label = safe(codec.label(token))
         if line and used + width(label) + 3 > columns():
             yield style(_BOUNDARY, DIM, sys.stdout).join(line)

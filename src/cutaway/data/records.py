@@ -19,7 +19,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -145,6 +144,8 @@ def _forms(field: str) -> str:
 
 
 def _unknown_form(keys: Sequence[str], field: str) -> str:
+    from difflib import get_close_matches  # not needed for a first token
+
     known = {field, *PAIR, *MESSAGES}
     for key in keys:
         near = get_close_matches(key[:80], known - set(keys), n=1)
@@ -180,6 +181,8 @@ def _message(entry: object, place: str) -> tuple[str, str]:
         case {"role": str(role), "content": str(content)} if role in ROLES:
             return role, valid_unicode(content)
         case {"role": str(role), "content": str()}:
+            from difflib import get_close_matches
+
             near = get_close_matches(role[:80], ROLES, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(f"{place}: the role must be one of {', '.join(ROLES)}, not {quote(role)}{hint}")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights
-from cutaway.engines.pytorch.model import GPT2, QUERIES, causal_attention
+from cutaway.engines.pytorch.model import GPT2, LONG, QUERIES, causal_attention
 from tests.tiny import peer_model, random_ids, tiny_weights
 
 
@@ -95,6 +95,39 @@ def test_prefix_attention_equals_a_plain_mask_with_its_gradients(n_tokens: int) 
     grads = torch.autograd.grad((ours * weight).sum(), (q, k, v))
     wanted = torch.autograd.grad((expected * weight).sum(), (q, k, v))
     torch.testing.assert_close(grads, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_long_context_is_computed_again_with_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch, dropout: float
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(2, 3, 3 * QUERIES, 8, generator=generator).requires_grad_() for _ in range(3))
+    n_prefix = torch.tensor([70, 3])
+    found = []
+    for long in (LONG, QUERIES):
+        monkeypatch.setattr("cutaway.engines.pytorch.model.LONG", long)
+        torch.manual_seed(5)
+        out = causal_attention(q, k, v, dropout, n_prefix)
+        found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_memory_of_a_long_context_grows_with_its_length_alone() -> None:
+    def kept(n_tokens: int) -> int:
+        x = torch.ones(1, 1, n_tokens, 4, requires_grad=True)
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            causal_attention(x, x, x)
+        return sum(sizes.values())
+
+    assert kept(4 * LONG) < 2.5 * kept(2 * LONG)
 
 
 def test_a_late_source_token_changes_the_first_state_and_no_target_token_does() -> None:

@@ -23,6 +23,7 @@ from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 
 QUERIES = 64  # rows of attention that are computed at a time outside CUDA
+LONG = 1024  # tokens of a sequence from which these rows are computed again in the backward pass
 
 
 @dataclass
@@ -64,7 +65,8 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, n_pr
     The first `n_prefix` (B,) tokens of a sequence see each other.
 
     On a CPU some queries at a time, so that most of the masked half is never computed: twice as fast as PyTorch's own
-    there once it is compiled.
+    there once it is compiled. In a long context their weights are computed again for the gradients instead of being
+    kept, so that memory grows with the context, not with its square.
 
     >>> x = torch.ones(1, 1, 3, 2)
     >>> causal_attention(x, x, x).flatten().tolist()
@@ -80,11 +82,17 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, n_pr
     for start in range(0, n, QUERIES):
         end = min(start + QUERIES, n)
         seen = max(end, longest)
-        scores = (q[:, :, start:end] @ k[:, :, :seen].transpose(-1, -2)).float()
-        mask = visible(torch.arange(start, end, device=q.device), seen, n_prefix)
-        weights = scores.masked_fill(~mask, -math.inf).softmax(-1).to(q.dtype)
-        parts.append(drop(weights, dropout) @ v[:, :, :seen])
+        arguments = (q[:, :, start:end], k[:, :, :seen], v[:, :, :seen], start, dropout, n_prefix)
+        recomputes = n > LONG and torch.is_grad_enabled()
+        parts.append(checkpoint(_attend, *arguments, use_reentrant=False) if recomputes else _attend(*arguments))
     return torch.cat(parts, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, start: int, dropout: float, n_prefix: Tensor | None) -> Tensor:
+    mask = visible(torch.arange(start, start + q.shape[2], device=q.device), k.shape[2], n_prefix)
+    scores = (q @ k.transpose(-1, -2)).float()
+    weights = scores.masked_fill(~mask, -math.inf).softmax(-1).to(q.dtype)
+    return drop(weights, dropout) @ v
 
 
 def visible(positions: Tensor, n_keys: int, n_prefix: Tensor | None) -> Tensor:
