@@ -21,7 +21,7 @@ from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json
 from cutaway.generation.stream import Chunk, Completion, collect
 from cutaway.numerics import FloatArray, softmax, top_k
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.untrusted import quote
 
 if TYPE_CHECKING:  # not needed for a first token
@@ -41,19 +41,23 @@ class Candidate:
 
 
 class Model:
-    """A GPT-2 and its tokenizer. A model without one takes and gives token ids only."""
+    """A GPT-2 and the codec of its ids. Without one, or with one that has no text, it takes and gives token ids only.
+
+    `codec` is what the ids stand for, `tokenizer` the same if that is text, else None.
+    """
 
     def __init__(
         self,
         engine: Engine,
         weights: Weights,
-        tokenizer: Codec | None,
+        codec: TokenCodec | None,
         name: str,
         generation_config: GenerationConfig = GenerationConfig(),
         metadata: Metadata | None = None,
     ) -> None:
         self.engine = engine
-        self.tokenizer = tokenizer
+        self.codec = codec
+        self.tokenizer = codec if isinstance(codec, Codec) else None
         self.name = name
         self.generation_config = generation_config  # the defaults of `generate`, which a checkpoint may set
         self.metadata = metadata or Metadata()  # what the checkpoint says beside its weights
@@ -86,7 +90,7 @@ class Model:
             directory,
             self.weights,
             dtype,
-            tokenizer=self.tokenizer or self.metadata.tokenizer_files,
+            tokenizer=self.codec or self.metadata.tokenizer_files,
             generation_config=generation_config_json(self.generation_config, self.metadata.generation_config),
             special_tokens=self.metadata.special_tokens or None,
             task=self.metadata.task,
@@ -385,22 +389,26 @@ class Model:
             return self.tokenizer
         if self.metadata.tokenizer_error:
             raise CheckpointError(f"{self.metadata.tokenizer_error}; {otherwise}")
+        if self.codec is not None:
+            raise UsageError(
+                f"{self.name} is no model of text, its ids are such as {self.codec.label(0)!r}; {otherwise}"
+            )
         raise UsageError(f"{self.name} has no tokenizer files; {otherwise}")
 
     def _special(self, key: str) -> tuple[int, ...]:
         """Return the ids under a key of `config.json`, or else the tokenizer's, that the model knows."""
         n_vocab = self.config.n_vocab
         named = known_ids(self.metadata.special_tokens.get(key), n_vocab)
-        if named or self.tokenizer is None:
+        if named or self.codec is None:
             return named
-        return known_ids(self.tokenizer.bos if key == "bos_token_id" else self.tokenizer.eos, n_vocab)
+        return known_ids(self.codec.bos if key == "bos_token_id" else self.codec.eos, n_vocab)
 
     def _generate(
         self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int]
     ) -> Iterator[tuple[int, Chunk]]:
         bos = self.bos if config.bos_token_id is None else config.bos_token_id
         ids = [self.encode(prompt) or [self._start(bos)] for prompt in prompts]
-        return generate(self.engine, self.tokenizer, ids, config, seeds)
+        return generate(self.engine, self.codec, ids, config, seeds)
 
     def _seeds(self, prompts: Sequence[Prompt], samples: int, config: GenerationConfig) -> range:
         """Return the seed of each sequence."""

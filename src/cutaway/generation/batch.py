@@ -16,7 +16,7 @@ from cutaway.generation.sampling import choose
 from cutaway.generation.stopping import StopMatcher
 from cutaway.generation.stream import Chunk, FinishReason, TokenLogprob
 from cutaway.numerics import FloatArray, log_softmax, top_k
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import Codec, TokenCodec
 
 MAX_SEQUENCES = 4096  # generated side by side: over GPT-2's vocabulary their logits alone take 0.8 GB
 
@@ -28,7 +28,7 @@ class DecodingBatch:
     are neither copied nor moved.
     """
 
-    def __init__(self, engine: Engine, codec: Codec | None) -> None:
+    def __init__(self, engine: Engine, codec: TokenCodec | None) -> None:
         self._engine = engine
         self._codec = codec
         self._cache = engine.new_cache(1)
@@ -175,7 +175,7 @@ class _Row:
         prompt_ids: list[int],
         config: GenerationConfig,
         seed: int,
-        codec: Codec | None,
+        codec: TokenCodec | None,
         n_ctx: int,
         n_prefix: int,
     ) -> None:
@@ -188,7 +188,7 @@ class _Row:
         self._config = config
         self._rng = np.random.default_rng(seed)
         self._end_tokens = config.end_tokens(codec.eos if codec else None)
-        self._text = codec.stream() if codec else None
+        self._text = codec.stream() if isinstance(codec, Codec) else None
         self._stop = StopMatcher(config.stop)
 
     def advance(self, logits: FloatArray, is_full: bool) -> Chunk:
@@ -231,7 +231,7 @@ class _Row:
 
 def generate(
     engine: Engine,
-    codec: Codec | None,
+    codec: TokenCodec | None,
     prompts: Sequence[Sequence[int]],
     config: GenerationConfig,
     seeds: Sequence[int],
