@@ -78,7 +78,7 @@ class Performance:
     def excerpt(self, start: float, stop: float) -> "Performance":
         """Return the notes that begin from `start` to before `stop`, the first second being `start`.
 
-        >>> Performance.of([Note(1.0, 9.0, 60, 80), Note(3.0, 4.0, 62, 80)]).excerpt(1, 3).notes
+        >>> Performance.of([Note(1.0, 9.0, 60, 80), Note(3.0, 4.0, 62, 80)]).excerpt(1.0, 3.0).notes
         (Note(onset=0.0, offset=2.0, pitch=60, velocity=80),)
         """
         inside = (note for note in self.notes if start <= note.onset < stop)
