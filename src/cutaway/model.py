@@ -19,6 +19,7 @@ from cutaway.evaluation.perplexity import Score, total
 from cutaway.generation.batch import MAX_SEQUENCES, generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json
+from cutaway.generation.sampling import TokenMask
 from cutaway.generation.stream import Chunk, Completion, collect
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.tokenizer.codec import Codec, TokenCodec
@@ -99,12 +100,24 @@ class Model:
 
     @overload
     def generate(
-        self, prompt: Prompt = "", config: GenerationConfig | None = None, *, samples: None = None, **overrides: object
+        self,
+        prompt: Prompt = "",
+        config: GenerationConfig | None = None,
+        *,
+        samples: None = None,
+        mask: TokenMask | None = None,
+        **overrides: object,
     ) -> Completion: ...
 
     @overload
     def generate(
-        self, prompt: Prompt = "", config: GenerationConfig | None = None, *, samples: int, **overrides: object
+        self,
+        prompt: Prompt = "",
+        config: GenerationConfig | None = None,
+        *,
+        samples: int,
+        mask: TokenMask | None = None,
+        **overrides: object,
     ) -> list[Completion]: ...
 
     def generate(
@@ -113,24 +126,33 @@ class Model:
         config: GenerationConfig | None = None,
         *,
         samples: int | None = None,
+        mask: TokenMask | None = None,
         **overrides: object,
     ) -> Completion | list[Completion]:
         """Continue a prompt: once, or with `samples` so many times as a list. An empty prompt starts a new text.
 
         The settings are those of `config`, or else of `model.generation_config`, with the fields in `overrides`
-        replaced: see `GenerationConfig`. Sample i uses the seed `seed + i`; the results name theirs. Raises UsageError
-        for invalid settings and for a prompt longer than the context.
+        replaced: see `GenerationConfig`. `mask` says before each token which may come next, such as the grammar of
+        music (`cutaway.music.grammar.mask_of`). Sample i uses the seed `seed + i`; the results name theirs. Raises
+        UsageError for invalid settings and for a prompt longer than the context.
 
         >>> import cutaway
         >>> model = cutaway.load("builtin")
         >>> model.generate("A robot must obey", temperature=0, max_new_tokens=3).finish_reason
         'length'
         """
-        completions = self.generate_batch([prompt], config, samples=1 if samples is None else samples, **overrides)
+        completions = self.generate_batch(
+            [prompt], config, samples=1 if samples is None else samples, mask=mask, **overrides
+        )
         return completions[0] if samples is None else completions
 
     def stream(
-        self, prompt: Prompt = "", config: GenerationConfig | None = None, **overrides: object
+        self,
+        prompt: Prompt = "",
+        config: GenerationConfig | None = None,
+        *,
+        mask: TokenMask | None = None,
+        **overrides: object,
     ) -> Iterator[Chunk]:
         """Continue a prompt as `generate` does, a chunk at a time.
 
@@ -140,7 +162,7 @@ class Model:
         [1, 1, 1, 1, 1]
         """
         settings = self.settings(config, **overrides)
-        return (chunk for _, chunk in self.stream_batch([prompt], settings))
+        return (chunk for _, chunk in self.stream_batch([prompt], settings, mask=mask))
 
     def generate_batch(
         self,
@@ -148,6 +170,7 @@ class Model:
         config: GenerationConfig | None = None,
         *,
         samples: int = 1,
+        mask: TokenMask | None = None,
         **overrides: object,
     ) -> list[Completion]:
         """Continue each prompt `samples` times, reading it once; all samples of the first prompt come first.
@@ -163,7 +186,7 @@ class Model:
         """
         config = self.settings(config, **overrides)
         seeds = self._seeds(prompts, samples, config)
-        return collect(self._generate(prompts, config, seeds), seeds, self.description)
+        return collect(self._generate(prompts, config, seeds, mask), seeds, self.description)
 
     def stream_batch(
         self,
@@ -171,6 +194,7 @@ class Model:
         config: GenerationConfig | None = None,
         *,
         samples: int = 1,
+        mask: TokenMask | None = None,
         **overrides: object,
     ) -> Iterator[tuple[int, Chunk]]:
         """Continue prompts as `generate_batch` does, as (sequence, chunk) in the order of generation.
@@ -181,7 +205,7 @@ class Model:
         [0, 1, 0, 1]
         """
         config = self.settings(config, **overrides)
-        return self._generate(prompts, config, self._seeds(prompts, samples, config))
+        return self._generate(prompts, config, self._seeds(prompts, samples, config), mask)
 
     @property
     def description(self) -> str:
@@ -404,11 +428,11 @@ class Model:
         return known_ids(self.codec.bos if key == "bos_token_id" else self.codec.eos, n_vocab)
 
     def _generate(
-        self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int]
+        self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int], mask: TokenMask | None
     ) -> Iterator[tuple[int, Chunk]]:
         bos = self.bos if config.bos_token_id is None else config.bos_token_id
         ids = [self.encode(prompt) or [self._start(bos)] for prompt in prompts]
-        return generate(self.engine, self.codec, ids, config, seeds)
+        return generate(self.engine, self.codec, ids, config, seeds, mask=mask)
 
     def _seeds(self, prompts: Sequence[Prompt], samples: int, config: GenerationConfig) -> range:
         """Return the seed of each sequence."""
