@@ -44,6 +44,20 @@ def test_any_ids_are_music(ids: list[int]) -> None:
     assert CODEC.decode(ids).seconds <= pitches // 4 * SECONDS + 1e-9
 
 
+@given(ids=st.lists(st.integers(-5, N_VOCAB + 5), max_size=50))
+def test_every_id_of_a_whole_step_has_its_note(ids: list[int]) -> None:
+    reading = CODEC.read(ids)
+    pitches = [place for place, index in enumerate(ids) if 0 <= index < END]
+    for place in pitches[: len(pitches) - len(pitches) % 4]:
+        if ids[place] == END - 1:
+            assert reading.owners[place] == -1
+        else:
+            note = reading.notes[reading.owners[place]]
+            assert note.pitch == ids[place] + LOWEST
+            assert note.onset <= reading.times[place] < note.offset
+    assert set(reading.owners) - {-1} == set(range(len(reading.notes)))
+
+
 def test_more_than_six_hours_are_cut() -> None:
     assert CODEC.decode([0] * 4 * 130_000).seconds <= 6 * 3600
 

@@ -1,12 +1,12 @@
 """The music codecs by name."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from cutaway.music.codec_file import CODEC, read_codec_name
 from cutaway.music.perf388 import PerformanceCodec
-from cutaway.music.performance import Performance
+from cutaway.music.performance import Performance, Reading
 from cutaway.music.satb16 import ChoraleCodec
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.untrusted import quote, raise_checkpoint_error
@@ -21,6 +21,12 @@ class MusicCodec(TokenCodec, Protocol):
 
     def decode(self, ids: Iterable[int]) -> Performance:
         """Return the performance of any ids."""
+
+    def seconds(self, index: int) -> float:
+        """Return the time that passes with an id."""
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        """Return the notes of any ids, and the note and the time of each id."""
 
 
 CODECS: Mapping[str, MusicCodec] = {codec.name: codec for codec in (PerformanceCodec(), ChoraleCodec())}

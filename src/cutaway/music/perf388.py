@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cutaway.music.codec_file import write_codec
-from cutaway.music.performance import MAX_SECONDS, Note, Performance
+from cutaway.music.performance import MAX_SECONDS, Note, Performance, Reading
 from cutaway.music.pitches import pitch_name
 
 NAME = "perf388"
@@ -36,18 +36,6 @@ RATE = 100  # steps a second: the smallest time shift is 10 ms
 BIN = 4  # velocities of one VELOCITY event
 FIRST_VELOCITY = 64  # in force before the first VELOCITY event
 MAX_STEPS = 500  # of a note that is never released
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Notes that ids stand for, and for each id the note that it begins or ends (-1: none) and the time, in seconds.
-
-    Notes are in the order of their NOTE_ON events.
-    """
-
-    notes: tuple[Note, ...]
-    owners: tuple[int, ...]
-    times: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -133,6 +121,14 @@ class PerformanceCodec:
             end = ends.get(i, max(on + 1, min(on + MAX_STEPS, now)))
             notes.append(Note(on / RATE, end / RATE, pitch, strength))
         return Reading(tuple(notes), tuple(owners), tuple(times))
+
+    def seconds(self, index: int) -> float:
+        """Return the time that passes with an id.
+
+        >>> PerformanceCodec().seconds(265), PerformanceCodec().seconds(60)
+        (0.1, 0.0)
+        """
+        return (index - TIME_SHIFT + 1) / RATE if TIME_SHIFT <= index < VELOCITY else 0.0
 
     def label(self, index: int) -> str:
         """Return an event in words, "#id" for an unknown id.

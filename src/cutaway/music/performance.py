@@ -163,6 +163,18 @@ class Performance:
         return MidiFile(TICKS, (Track(messages, messages[-1].tick),), format=0)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Notes that ids stand for, and for each id its note (-1: none) and its time in seconds.
+
+    Notes are in the order in which the ids begin them.
+    """
+
+    notes: tuple[Note, ...]
+    owners: tuple[int, ...]
+    times: tuple[float, ...]
+
+
 class _Played(NamedTuple):
     """A note of a track: ticks at which its key is pressed and released, or at which it stops sounding."""
 

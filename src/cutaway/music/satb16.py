@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cutaway.errors import UsageError
 from cutaway.music.codec_file import write_codec
-from cutaway.music.performance import MAX_SECONDS, Note, Performance
+from cutaway.music.performance import MAX_SECONDS, Note, Performance, Reading
 from cutaway.music.pitches import pitch_name
 
 NAME = "satb16"
@@ -28,6 +28,7 @@ N_VOCAB = END + 1
 VOICES = 4
 SECONDS = 0.18  # of a sixteenth: a quarter at 83 a minute
 VELOCITY = 72
+_MAX_STEPS = int(MAX_SECONDS / SECONDS) - 1
 
 Step = Sequence[int]  # pitches from soprano to bass, -1 for a rest
 Chorale = Sequence[Step]
@@ -82,18 +83,41 @@ class ChoraleCodec:
         >>> [note.pitch for note in ChoraleCodec().decode([38, 34, 29, 46] * 2).notes]
         [65, 70, 74]
         """
-        steps = self.chorale(ids)[: int(MAX_SECONDS / SECONDS) - 1]
+        return Performance.of(self.read(list(ids)).notes)
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        """Return the notes of any ids, and the note and the time of each id; a held note has several.
+
+        >>> ChoraleCodec().read([38, 34, 29, 46, 38, 35, 29, 46]).owners
+        (0, 1, 2, -1, 0, 3, 2, -1)
+        """
+        places = [place for place, index in enumerate(ids) if 0 <= index <= REST][: _MAX_STEPS * VOICES]
+        whole = len(places) - len(places) % VOICES
         notes: list[Note] = []
-        for voice in range(VOICES):
-            start = 0
-            for stop in range(1, len(steps) + 1):
-                pitch = steps[start][voice]
-                if stop < len(steps) and steps[stop][voice] == pitch:
-                    continue
-                if pitch != -1:
-                    notes.append(Note(start * SECONDS, stop * SECONDS, pitch, VELOCITY))
-                start = stop
-        return Performance.of(notes)
+        owners = [-1] * len(ids)
+        times = [0.0] * len(ids)
+        held = [-1] * VOICES  # the note that each voice sings
+        for number, place in enumerate(places[:whole]):
+            step, voice = divmod(number, VOICES)
+            pitch = ids[place] + LOWEST
+            times[place] = step * SECONDS
+            if ids[place] == REST:
+                held[voice] = -1
+                continue
+            if held[voice] < 0 or notes[held[voice]].pitch != pitch:
+                held[voice] = len(notes)
+                notes.append(Note(step * SECONDS, 0.0, pitch, VELOCITY))
+            notes[held[voice]] = notes[held[voice]]._replace(offset=(step + 1) * SECONDS)
+            owners[place] = held[voice]
+        return Reading(tuple(notes), tuple(owners), tuple(times))
+
+    def seconds(self, index: int) -> float:
+        """Return the time that passes with an id: a quarter of a step.
+
+        >>> ChoraleCodec().seconds(47)
+        0.0
+        """
+        return SECONDS / VOICES if 0 <= index <= REST else 0.0
 
     def label(self, index: int) -> str:
         """Return an event in words, "#id" for an unknown id.
