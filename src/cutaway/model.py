@@ -274,7 +274,7 @@ class Model:
         from cutaway.trace import Trace
 
         ids = self.input_ids(prompt, prepend_bos)
-        return Trace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
+        return Trace(self.config, self.weights, self.codec, ids, interventions, progress=progress)
 
     def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
         """Return the token ids that `score`, `logits` and `trace` read.
