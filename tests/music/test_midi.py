@@ -186,6 +186,14 @@ def test_too_many_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_midi(wrap(bytes([0, 0x90, 60, 64]) * 6), "a.mid")
 
 
+def test_too_many_tracks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(midi, "MAX_CHUNKS", 3)
+    track = b"MTrk" + (4).to_bytes(4) + bytes([0, META, 0x2F, 0])
+    assert len(parse_midi(wrap(bytes([0, META, 0x2F, 0])) + 2 * track).tracks) == 3
+    with pytest.raises(UsageError, match=r"a\.mid: has more than 3 tracks"):
+        parse_midi(wrap(bytes([0, META, 0x2F, 0])) + 10 * track, "a.mid")
+
+
 def test_too_large_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(midi, "MAX_BYTES", 10)
     path = tmp_path / "a.mid"

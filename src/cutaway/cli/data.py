@@ -6,6 +6,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,11 +108,12 @@ def prepare(options: Namespace) -> None:
     if options.codec is not None:
         _prepare_music(options)
         return
+    if options.copies != 1:
+        raise UsageError("--copies is for music: give its --codec too")
     from cutaway.data.prepare import prepare as prepare_corpus
 
     check_int("--workers", options.workers, 1)
-    meter = ProgressMeter()
-    try:
+    with _metered() as meter:
         manifest = prepare_corpus(
             options.files,
             options.out,
@@ -123,12 +125,6 @@ def prepare(options: Namespace) -> None:
             ray=options.ray,
             progress=meter.update,
         )
-    except KeyboardInterrupt:
-        meter.clear()
-        note("interrupted; the same command continues")
-        raise
-    finally:
-        meter.clear()  # before the line of an error too
     splits = {name: {**vars(entry), "shards": len(entry.shards)} for name, entry in manifest.splits.items()}
     if options.json:
         write_json({"directory": str(options.out), "splits": splits, "control_literals": manifest.control_literals})
@@ -141,24 +137,42 @@ def prepare(options: Namespace) -> None:
         note(f"control tokens occur by name in the text, {times}, and are encoded as text")
 
 
+@contextmanager
+def _metered() -> Iterator["ProgressMeter"]:
+    """Show progress until the block ends, and say after Ctrl-C that the same command continues."""
+    meter = ProgressMeter()
+    try:
+        yield meter
+    except KeyboardInterrupt:
+        meter.clear()
+        note("interrupted; the same command continues")
+        raise
+    finally:
+        meter.clear()  # before the line of an error too
+
+
 def _prepare_music(options: Namespace) -> None:
     """Write a corpus of music, and report its counts."""
     from cutaway.data.music import prepare_music
 
-    manifest = prepare_music(
-        options.files,
-        options.out,
-        codec=options.codec,
-        valid=_valid(options.valid),
-        copies=options.copies,
-        seed=options.seed,
-    )
+    if options.tokenizer is not None or options.ray is not None:
+        raise UsageError("--codec is for music, --tokenizer and --ray are for text")
+    with _metered() as meter:
+        manifest = prepare_music(
+            options.files,
+            options.out,
+            codec=options.codec,
+            valid=_valid(options.valid),
+            copies=options.copies,
+            seed=options.seed,
+            progress=meter.update,
+        )
     if options.json:
         splits = {name: {**vars(entry), "shards": len(entry.shards)} for name, entry in manifest.splits.items()}
         write_json({"directory": str(options.out), "splits": splits})
         return
     for name, entry in manifest.splits.items():
-        print(f"{name}: {entry.tokens:,} tokens in {entry.documents:,} versions of pieces")
+        print(f"{name}: {counted(entry.tokens, 'token')} in {counted(entry.documents, 'version')} of pieces")
 
 
 def _valid(given: Sequence[str]) -> float | list[Path]:

@@ -5,9 +5,10 @@ another tempo, both drawn from the seed and the number of the piece. Pieces to v
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from cutaway.checks import check_float, check_int
 from cutaway.data.encode import EncodedBlock, EncodedSplit
 from cutaway.data.manifest import SPLITS, Manifest
+from cutaway.data.prepare import Progress
 from cutaway.data.sources import SourceFile, open_bytes
 from cutaway.data.writer import CorpusWriter
 from cutaway.errors import UsageError
@@ -51,9 +53,10 @@ class MusicInputs:
 
 @dataclass(frozen=True)
 class Piece:
-    """The ids of the versions of a piece, the first as it is, and the split that it belongs to."""
+    """The ids of the versions of a piece, the first as it is, its split, and the number of its file."""
 
     split: str
+    file: int
     versions: Sequence[Sequence[int]]
 
 
@@ -65,6 +68,7 @@ def prepare_music(
     valid: float | Sequence[str | Path] = 0,
     copies: int = 1,
     seed: int = 1,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> Manifest:
     """Write the music in `files` into the directory `out`, each piece to train on in so many versions.
 
@@ -88,13 +92,13 @@ def prepare_music(
         if not isinstance(valid, int | float):
             sources += find_midi(valid, "valid")
         inputs = MusicInputs(tuple(sources), share, copies, seed)
-        return _write(Path(out).expanduser(), PerformanceCodec(), inputs, _performances(inputs))
+        return _write(Path(out).expanduser(), PerformanceCodec(), inputs, _performances(inputs), progress)
     if codec == "satb16":
         if valid:
             raise UsageError("files of chorales say themselves which are valid: leave --valid out")
         sources = [SourceFile(path, path.stat().st_size) for path in map(_existing, files)]
         inputs = MusicInputs(tuple(sources), 0.0, copies, seed)
-        return _write(Path(out).expanduser(), ChoraleCodec(), inputs, _chorales(inputs))
+        return _write(Path(out).expanduser(), ChoraleCodec(), inputs, _chorales(inputs), progress)
     raise UsageError(f"codec must be perf388 or satb16, not {quote(codec)}")
 
 
@@ -123,12 +127,20 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _write(directory: Path, codec: MusicCodec, inputs: MusicInputs, pieces: Iterator[Piece]) -> Manifest:
+def _write(
+    directory: Path,
+    codec: MusicCodec,
+    inputs: MusicInputs,
+    pieces: Iterator[Piece],
+    progress: Callable[[Progress], None],
+) -> Manifest:
     writer = CorpusWriter(directory, codec, codec.name, inputs)
+    read = list(accumulate((source.n_bytes for source in inputs.sources), initial=0))
     for number, piece in enumerate(pieces):
         part = (0, number // PIECES_PER_PART)
         if part not in writer.done:
             writer.add(EncodedBlock(part, number, {piece.split: _encoded(piece, codec)}, 0))
+        progress(Progress(read[piece.file + 1], read[-1], writer.tokens))
     return writer.finish()
 
 
@@ -152,7 +164,7 @@ def _performances(inputs: MusicInputs) -> Iterator[Piece]:
         for _ in range(inputs.copies - 1 if split == "train" else 0):
             moved = performance.transposed(int(rng.choice(TRANSPOSITIONS)))
             versions.append(codec.encode(moved.stretched(float(rng.choice(STRETCHES)))))
-        yield Piece(split, versions)
+        yield Piece(split, number, versions)
 
 
 def draw_split(ids: Sequence[int], share: float) -> str:
@@ -168,7 +180,7 @@ def draw_split(ids: Sequence[int], share: float) -> str:
 def _chorales(inputs: MusicInputs) -> Iterator[Piece]:
     codec = ChoraleCodec()
     number = 0
-    for source in inputs.sources:
+    for file, source in enumerate(inputs.sources):
         for split, chorales in _read_chorales(source.path).items():
             for place, chorale in enumerate(chorales, 1):
                 try:
@@ -179,7 +191,7 @@ def _chorales(inputs: MusicInputs) -> Iterator[Piece]:
                 keys = [moved for n in CHORALE_TRANSPOSITIONS if (moved := _transposed(chorale, n))]
                 drawn = rng.integers(len(keys), size=inputs.copies - 1 if split == "train" else 0)
                 number += 1
-                yield Piece(split, [ids, *(keys[i] for i in drawn)])
+                yield Piece(split, file, [ids, *(keys[i] for i in drawn)])
 
 
 def _transposed(chorale: satb16.Chorale, semitones: int) -> list[int]:

@@ -7,6 +7,7 @@ without any track is an error, and so is one that is larger than any music is.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -20,6 +21,7 @@ from cutaway.untrusted import quote_path, read_bytes
 
 MAX_BYTES = 1 << 24  # of a file; the longest piano performances have a hundredth of it
 MAX_MESSAGES = 1_000_000
+MAX_CHUNKS = 10_000  # that are read, tracks among them
 MAX_TICK = 1 << 40  # of a track; deltas of 28 bits reach it only if there are thousands of them
 MAX_PROBLEMS = 20  # that are told
 
@@ -115,17 +117,19 @@ def parse_midi(data: bytes, name: str = "MIDI data") -> MidiFile:
     Traceback (most recent call last):
     cutaway.errors.UsageError: MIDI data: not a MIDI file: it must begin with MThd
     """
-    chunks = list(_chunks(data))
-    if not chunks or chunks[0][0] != b"MThd":
+    chunks = _chunks(data)
+    kind, header = next(chunks, (b"", b""))
+    if kind != b"MThd":
         _refuse(name, "not a MIDI file: it must begin with MThd")
-    header = chunks[0][1]
     if len(header) < 6:
         _refuse(name, "its header is cut short")
     midi_format, n_tracks, division = (int.from_bytes(header[at : at + 2]) for at in (0, 2, 4))
     if midi_format > 1:
         _refuse(name, f"is of format {midi_format}; formats 0 and 1 are read")
     parser = _Parser(name)
-    tracks = [parser.track(chunk) for kind, chunk in chunks[1:] if kind == b"MTrk"]
+    tracks = [parser.track(chunk) for kind, chunk in islice(chunks, MAX_CHUNKS + 1) if kind == b"MTrk"]
+    if len(tracks) > MAX_CHUNKS:
+        _refuse(name, f"has more than {MAX_CHUNKS} tracks")
     if not tracks:
         _refuse(name, "holds no track")
     if len(tracks) != n_tracks:
