@@ -20,7 +20,7 @@ from cutaway.errors import CheckpointError, UsageError
 from cutaway.untrusted import quote_path, read_bytes
 
 MAX_BYTES = 1 << 24  # of a file; the longest piano performances have a hundredth of it
-MAX_MESSAGES = 1_000_000
+MAX_MESSAGES = 400_000
 MAX_CHUNKS = 10_000  # that are read, tracks among them
 MAX_TICK = 1 << 40  # of a track; deltas of 28 bits reach it only if there are thousands of them
 MAX_PROBLEMS = 20  # that are told
