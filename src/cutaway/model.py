@@ -252,7 +252,7 @@ class Model:
         logits = check_finite(self.engine.forward([self.prompt_ids(prompt)], exact=True))[0]
         probabilities = softmax(logits.astype(np.float64))
         likeliest = top_k(probabilities, k)
-        return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
+        return [Candidate(int(i), self._text_or_label(int(i)), float(probabilities[i])) for i in likeliest]
 
     def trace(
         self,
@@ -345,6 +345,12 @@ class Model:
         """
         return (self.tokenizer.token_bytes(token) if self.tokenizer else None) or b""
 
+    def _text_or_label(self, token: int) -> str:
+        """Return the text of a token, or its label where ids are not text."""
+        if self.codec is not None and self.tokenizer is None:
+            return self.codec.label(token)
+        return self.decode([token])
+
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2.
 
@@ -414,9 +420,7 @@ class Model:
         if self.metadata.tokenizer_error:
             raise CheckpointError(f"{self.metadata.tokenizer_error}; {otherwise}")
         if self.codec is not None:
-            raise UsageError(
-                f"{self.name} is no model of text, its ids are such as {self.codec.label(0)!r}; {otherwise}"
-            )
+            raise UsageError(f"{self.name} has no text, its ids are such as {self.codec.label(0)!r}; {otherwise}")
         raise UsageError(f"{self.name} has no tokenizer files; {otherwise}")
 
     def _special(self, key: str) -> tuple[int, ...]:

@@ -170,8 +170,9 @@ def test_a_model_of_music_is_saved_with_its_codec_and_has_no_text(name: str, tmp
     model = load(tmp_path / "model", engine="reference")
     assert model.codec == CODECS[name]
     assert model.tokenizer is None
-    with pytest.raises(UsageError, match="model is no model of text, its ids are such as .*; give token ids"):
+    with pytest.raises(UsageError, match="model has no text, its ids are such as .*; give token ids"):
         model.generate("A robot")
+    assert all(each.text == CODECS[name].label(each.id) for each in model.next_tokens([1, 2]))
     completion = model.generate([1, 2], max_new_tokens=3, seed=1)
     assert (len(completion.ids), completion.text) == (3, "")
     model.save(tmp_path / "again")
