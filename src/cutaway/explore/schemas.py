@@ -177,7 +177,7 @@ def token_document(tokenizer: TokenCodec | None, token: int) -> Document:
     }
 
 
-def joined_bytes(tokenizer: Codec | None, ids: Sequence[int]) -> list[bytes]:
+def joined_bytes(tokenizer: TokenCodec | None, ids: Sequence[int]) -> list[bytes]:
     """Return the bytes of each token in a text; joined, they are the text, with the spaces that BERT's tokens lack.
 
     >>> joined_bytes(Tokenizer.gpt2(), [32, 9379])
