@@ -11,7 +11,7 @@ from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.layout import counted
-from cutaway.tokenizer.codec import Codec, TokenCodec
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.tokenizer.reading import FileTokenizer
 from cutaway.training.config import SCRATCH, TrainingConfig, flag
 from cutaway.training.corpus import Corpus, WindowCorpus
@@ -178,7 +178,7 @@ def _check_tokenizer(config: TrainingConfig, corpus: Corpus, init: Checkpoint) -
 
 def _is_same(ours: TokenCodec | None, theirs: TokenCodec) -> bool:
     """Return True if the ids of two codecs are the same; of an unknown one that is taken for granted."""
-    if isinstance(ours, FileTokenizer) and isinstance(theirs, Codec):
+    if isinstance(ours, FileTokenizer):
         return ours.encodes_like(theirs)
     return ours is None or ours == theirs
 
