@@ -22,6 +22,7 @@ ROOMS = (
     ("errors", "tensors"),
     ("checks", "config", "disk", "layout", "numerics", "untrusted"),
     ("formats", "tokenizer"),
+    ("music",),
     ("checkpoints", "data"),
     ("engines",),
     ("generation", "trace"),

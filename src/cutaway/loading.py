@@ -38,13 +38,13 @@ def load(
     if checkpoint.left_out:
         warnings.warn(left_out_message(checkpoint), RuntimeWarning, stacklevel=2)
     running = make_engine(checkpoint, dtype, engine, threads)
-    tokenizer = None
+    codec = None
     reason = ""
     try:
-        tokenizer = checkpoint.tokenizer()
+        codec = checkpoint.codec()
     except CheckpointError as error:
         reason = str(error)
-    return Model(running, checkpoint, tokenizer, checkpoint.name, generation_config, checkpoint.metadata(reason))
+    return Model(running, checkpoint, codec, checkpoint.name, generation_config, checkpoint.metadata(reason))
 
 
 def left_out_message(checkpoint: Checkpoint) -> str:

@@ -19,9 +19,10 @@ from cutaway.evaluation.perplexity import Score, total
 from cutaway.generation.batch import MAX_SEQUENCES, generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json
+from cutaway.generation.sampling import TokenMask
 from cutaway.generation.stream import Chunk, Completion, collect
 from cutaway.numerics import FloatArray, softmax, top_k
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.untrusted import quote
 
 if TYPE_CHECKING:  # not needed for a first token
@@ -41,19 +42,23 @@ class Candidate:
 
 
 class Model:
-    """A GPT-2 and its tokenizer. A model without one takes and gives token ids only."""
+    """A GPT-2 and the codec of its ids. Without one, or with one that has no text, it takes and gives token ids only.
+
+    `codec` is what the ids stand for, `tokenizer` the same if that is text, else None.
+    """
 
     def __init__(
         self,
         engine: Engine,
         weights: Weights,
-        tokenizer: Codec | None,
+        codec: TokenCodec | None,
         name: str,
         generation_config: GenerationConfig = GenerationConfig(),
         metadata: Metadata | None = None,
     ) -> None:
         self.engine = engine
-        self.tokenizer = tokenizer
+        self.codec = codec
+        self.tokenizer = codec if isinstance(codec, Codec) else None
         self.name = name
         self.generation_config = generation_config  # the defaults of `generate`, which a checkpoint may set
         self.metadata = metadata or Metadata()  # what the checkpoint says beside its weights
@@ -86,7 +91,7 @@ class Model:
             directory,
             self.weights,
             dtype,
-            tokenizer=self.tokenizer or self.metadata.tokenizer_files,
+            tokenizer=self.codec or self.metadata.tokenizer_files,
             generation_config=generation_config_json(self.generation_config, self.metadata.generation_config),
             special_tokens=self.metadata.special_tokens or None,
             task=self.metadata.task,
@@ -95,12 +100,24 @@ class Model:
 
     @overload
     def generate(
-        self, prompt: Prompt = "", config: GenerationConfig | None = None, *, samples: None = None, **overrides: object
+        self,
+        prompt: Prompt = "",
+        config: GenerationConfig | None = None,
+        *,
+        samples: None = None,
+        mask: TokenMask | None = None,
+        **overrides: object,
     ) -> Completion: ...
 
     @overload
     def generate(
-        self, prompt: Prompt = "", config: GenerationConfig | None = None, *, samples: int, **overrides: object
+        self,
+        prompt: Prompt = "",
+        config: GenerationConfig | None = None,
+        *,
+        samples: int,
+        mask: TokenMask | None = None,
+        **overrides: object,
     ) -> list[Completion]: ...
 
     def generate(
@@ -109,24 +126,33 @@ class Model:
         config: GenerationConfig | None = None,
         *,
         samples: int | None = None,
+        mask: TokenMask | None = None,
         **overrides: object,
     ) -> Completion | list[Completion]:
         """Continue a prompt: once, or with `samples` so many times as a list. An empty prompt starts a new text.
 
         The settings are those of `config`, or else of `model.generation_config`, with the fields in `overrides`
-        replaced: see `GenerationConfig`. Sample i uses the seed `seed + i`; the results name theirs. Raises UsageError
-        for invalid settings and for a prompt longer than the context.
+        replaced: see `GenerationConfig`. `mask` says before each token which may come next, such as the grammar of
+        music (`cutaway.music.grammar.mask_of`). Sample i uses the seed `seed + i`; the results name theirs. Raises
+        UsageError for invalid settings and for a prompt longer than the context.
 
         >>> import cutaway
         >>> model = cutaway.load("builtin")
         >>> model.generate("A robot must obey", temperature=0, max_new_tokens=3).finish_reason
         'length'
         """
-        completions = self.generate_batch([prompt], config, samples=1 if samples is None else samples, **overrides)
+        completions = self.generate_batch(
+            [prompt], config, samples=1 if samples is None else samples, mask=mask, **overrides
+        )
         return completions[0] if samples is None else completions
 
     def stream(
-        self, prompt: Prompt = "", config: GenerationConfig | None = None, **overrides: object
+        self,
+        prompt: Prompt = "",
+        config: GenerationConfig | None = None,
+        *,
+        mask: TokenMask | None = None,
+        **overrides: object,
     ) -> Iterator[Chunk]:
         """Continue a prompt as `generate` does, a chunk at a time.
 
@@ -136,7 +162,7 @@ class Model:
         [1, 1, 1, 1, 1]
         """
         settings = self.settings(config, **overrides)
-        return (chunk for _, chunk in self.stream_batch([prompt], settings))
+        return (chunk for _, chunk in self.stream_batch([prompt], settings, mask=mask))
 
     def generate_batch(
         self,
@@ -144,6 +170,7 @@ class Model:
         config: GenerationConfig | None = None,
         *,
         samples: int = 1,
+        mask: TokenMask | None = None,
         **overrides: object,
     ) -> list[Completion]:
         """Continue each prompt `samples` times, reading it once; all samples of the first prompt come first.
@@ -159,7 +186,7 @@ class Model:
         """
         config = self.settings(config, **overrides)
         seeds = self._seeds(prompts, samples, config)
-        return collect(self._generate(prompts, config, seeds), seeds, self.description)
+        return collect(self._generate(prompts, config, seeds, mask), seeds, self.description)
 
     def stream_batch(
         self,
@@ -167,6 +194,7 @@ class Model:
         config: GenerationConfig | None = None,
         *,
         samples: int = 1,
+        mask: TokenMask | None = None,
         **overrides: object,
     ) -> Iterator[tuple[int, Chunk]]:
         """Continue prompts as `generate_batch` does, as (sequence, chunk) in the order of generation.
@@ -177,7 +205,7 @@ class Model:
         [0, 1, 0, 1]
         """
         config = self.settings(config, **overrides)
-        return self._generate(prompts, config, self._seeds(prompts, samples, config))
+        return self._generate(prompts, config, self._seeds(prompts, samples, config), mask)
 
     @property
     def description(self) -> str:
@@ -224,7 +252,7 @@ class Model:
         logits = check_finite(self.engine.forward([self.prompt_ids(prompt)], exact=True))[0]
         probabilities = softmax(logits.astype(np.float64))
         likeliest = top_k(probabilities, k)
-        return [Candidate(int(i), self.decode([int(i)]), float(probabilities[i])) for i in likeliest]
+        return [Candidate(int(i), self._text_or_label(int(i)), float(probabilities[i])) for i in likeliest]
 
     def trace(
         self,
@@ -246,7 +274,7 @@ class Model:
         from cutaway.trace import Trace
 
         ids = self.input_ids(prompt, prepend_bos)
-        return Trace(self.config, self.weights, self.tokenizer, ids, interventions, progress=progress)
+        return Trace(self.config, self.weights, self.codec, ids, interventions, progress=progress)
 
     def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
         """Return the token ids that `score`, `logits` and `trace` read.
@@ -317,6 +345,12 @@ class Model:
         """
         return (self.tokenizer.token_bytes(token) if self.tokenizer else None) or b""
 
+    def _text_or_label(self, token: int) -> str:
+        """Return the text of a token, or its label where ids are not text."""
+        if self.codec is not None and self.tokenizer is None:
+            return self.codec.label(token)
+        return self.decode([token])
+
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the token ids of a prompt; of an empty one the start token, `<|endoftext|>` for GPT-2.
 
@@ -385,22 +419,24 @@ class Model:
             return self.tokenizer
         if self.metadata.tokenizer_error:
             raise CheckpointError(f"{self.metadata.tokenizer_error}; {otherwise}")
+        if self.codec is not None:
+            raise UsageError(f"{self.name} has no text, its ids are such as {self.codec.label(0)!r}; {otherwise}")
         raise UsageError(f"{self.name} has no tokenizer files; {otherwise}")
 
     def _special(self, key: str) -> tuple[int, ...]:
         """Return the ids under a key of `config.json`, or else the tokenizer's, that the model knows."""
         n_vocab = self.config.n_vocab
         named = known_ids(self.metadata.special_tokens.get(key), n_vocab)
-        if named or self.tokenizer is None:
+        if named or self.codec is None:
             return named
-        return known_ids(self.tokenizer.bos if key == "bos_token_id" else self.tokenizer.eos, n_vocab)
+        return known_ids(self.codec.bos if key == "bos_token_id" else self.codec.eos, n_vocab)
 
     def _generate(
-        self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int]
+        self, prompts: Sequence[Prompt], config: GenerationConfig, seeds: Sequence[int], mask: TokenMask | None
     ) -> Iterator[tuple[int, Chunk]]:
         bos = self.bos if config.bos_token_id is None else config.bos_token_id
         ids = [self.encode(prompt) or [self._start(bos)] for prompt in prompts]
-        return generate(self.engine, self.tokenizer, ids, config, seeds)
+        return generate(self.engine, self.codec, ids, config, seeds, mask=mask)
 
     def _seeds(self, prompts: Sequence[Prompt], samples: int, config: GenerationConfig) -> range:
         """Return the seed of each sequence."""

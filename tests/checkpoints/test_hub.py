@@ -160,6 +160,7 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
         "tokenizer_config.json",
         "special_tokens_map.json",
         "added_tokens.json",
+        "codec.json",
         "generation_config.json",
     ],
 )

@@ -14,6 +14,7 @@ from cutaway.cli.data import ProgressMeter, progress_line
 from cutaway.data.dataset import open_dataset
 from cutaway.data.prepare import Progress
 from cutaway.errors import INTERRUPTED
+from cutaway.music.performance import Note, Performance
 from tests.cli.invoke import invoke
 
 RECORDS = [{"text": "A robot must obey.\nAlways."}, {"prompt": "Who?", "completion": " A <|endoftext|>"}]
@@ -179,3 +180,36 @@ def test_progress_is_one_line_of_a_terminal_or_a_line_now_and_then(
 def test_hours_are_told() -> None:
     assert progress_line(Progress(10**6, 10**10, 5), 10**6, 1).endswith("1.0 MB/s, 2h46m left")
     assert progress_line(Progress(0, 0, 0), 0, 0).endswith(" 0s left")
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> str:
+    Performance.of([Note(0.0, 0.5, 60, 80), Note(0.5, 1.0, 64, 80)]).to_midi().write(tmp_path / "song.mid")
+    return str(tmp_path / "song.mid")
+
+
+def test_music_is_prepared_and_shown(song: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "tokens")
+    result = invoke("data", "prepare", "--codec", "perf388", song, "--out", out, "--copies", "3")
+    assert (result.code, result.out) == (0, "train: 24 tokens in 3 versions of pieces\n")
+    shown = invoke("data", "show", out, "--n", "1").out
+    assert "end│velocity 80│C4 on│500 ms│C4 off│E4 on│500 ms│E4 off" in shown
+
+
+def test_music_is_counted_as_json(song: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "tokens")
+    document = invoke("data", "prepare", "--codec", "perf388", song, "--out", out, "--json").document
+    assert document["splits"] == {"train": {"tokens": 8, "documents": 1, "bytes": 0, "learned_tokens": 8, "shards": 1}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--codec", "midi"), "codec must be perf388 or satb16, not 'midi'"),
+        (("--codec", "perf388", "--tokenizer", "gpt2"), "--codec is for music, --tokenizer and --ray are for text"),
+        (("--copies", "2"), "--copies is for music: give its --codec too"),
+    ],
+)
+def test_music_and_text_are_not_mixed(arguments: tuple[str, ...], reason: str, song: str, tmp_path: Path) -> None:
+    result = invoke("data", "prepare", song, "--out", str(tmp_path / "tokens"), *arguments)
+    assert (result.code, result.error) == (2, f"cutaway: {reason}\n")

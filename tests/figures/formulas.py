@@ -23,6 +23,7 @@ from cutaway.figures.panels import Number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.parameters import ARTICLE
+from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import fitting
@@ -199,7 +200,9 @@ class Formula:
 
     def _text(self) -> str:
         tokenizer = self.trace.tokenizer
-        return tokenizer.decode(i for i in self.trace.ids if i < tokenizer.n_vocab) if tokenizer else ""
+        if not isinstance(tokenizer, Codec):
+            return ""
+        return tokenizer.decode(i for i in self.trace.ids if i < tokenizer.n_vocab)
 
     def _weights(self, what: str, pattern: str) -> int:
         names = [name for name in self.trace.weights if fnmatch.fnmatch(name, pattern)]

@@ -1,12 +1,13 @@
 """The decoding batch: seeds, rows that join and leave, stops, streams and full contexts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.protocol import Engine
@@ -358,3 +359,27 @@ def test_a_prefix_cannot_be_shifted_out() -> None:
         batch.add([1, 2], GenerationConfig(context_shift=True), 1, n_prefix=2)
     with pytest.raises(UsageError, match="n_prefix must be from 0 to 2, not 3"):
         batch.add([1, 2], GenerationConfig(), 1, n_prefix=3)
+
+
+def test_a_mask_is_asked_before_each_token_with_all_ids() -> None:
+    asked: list[list[int]] = []
+
+    def even(ids: Sequence[int]) -> NDArray[np.bool_]:
+        asked.append(list(ids))
+        allowed: NDArray[np.bool_] = np.arange(ENGINE.config.n_vocab) % 2 == len(ids) % 2
+        return allowed
+
+    batch = DecodingBatch(ENGINE, None)
+    batch.add([5, 6], GenerationConfig(max_new_tokens=4, top_k=0), seed=1, mask=even)
+    free = batch.add([5, 6], GenerationConfig(max_new_tokens=4, top_k=0), seed=1)
+    chunks = list(batch.run())
+    masked = [token for row, chunk in chunks for token in chunk.ids if row != free]
+    assert [token % 2 for token in masked] == [0, 1, 0, 1]
+    assert asked == [[5, 6, *masked[:n]] for n in range(4)]
+    unmasked = [token for row, chunk in chunks for token in chunk.ids if row == free]
+    assert unmasked == [*generate_ids([5, 6], 1, 4)]
+
+
+def generate_ids(prompt: list[int], seed: int, count: int) -> list[int]:
+    chunks = generate(ENGINE, None, [prompt], GenerationConfig(max_new_tokens=count, top_k=0), [seed])
+    return [token for _, chunk in chunks for token in chunk.ids]

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from transformers import RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from cutaway.errors import UsageError
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import (
+    apply_mask,
     choose,
     distribution,
     top_k_ids,
@@ -124,3 +126,18 @@ def test_top_p_sorts_only_candidates_and_keeps_the_same(logits: list[float], p: 
     order = np.argsort(-probabilities, kind="stable")
     n_kept = int(np.searchsorted(np.cumsum(probabilities[order]), p, side="left")) + 1
     assert top_p_keep(probabilities, p).tolist() == order[:n_kept].tolist()
+
+
+def test_a_mask_removes_tokens_at_any_temperature_and_top_k() -> None:
+    logits = np.array([3, 2, 1, 0], np.float32)
+    masked = apply_mask(logits, np.array([False, True, False, True]))
+    for config in (GenerationConfig(temperature=0), GenerationConfig(top_k=0), GenerationConfig(top_k=3, top_p=0.9)):
+        drawn = {choose(masked, config, np.random.default_rng(seed), [1, 3]) for seed in range(50)}
+        assert drawn <= {1, 3}
+    ids, probabilities = distribution(masked, GenerationConfig(top_k=0))
+    assert probabilities[np.isin(ids, [1, 3])].sum() == pytest.approx(1)
+
+
+def test_a_mask_that_allows_nothing_is_an_error() -> None:
+    with pytest.raises(UsageError, match="the mask allows no token to come next"):
+        apply_mask(np.zeros(3, np.float32), np.array([False, False, False, True]))

@@ -9,7 +9,9 @@ from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.safetensors import FLOAT_CODES
 from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, StoredTensor
+from cutaway.music.codecs import codec_beside
 from cutaway.numerics import FloatArray
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import TokenizerFiles
 from cutaway.tokenizer.kinds import find_kind
@@ -93,7 +95,17 @@ class Checkpoint:
         """
         return tokenizer_beside(self.path, self.config.n_vocab, self.tokenizer_class)
 
-    def tokenizer_files(self) -> FileTokenizer | TokenizerFiles | None:
+    def codec(self) -> TokenCodec | None:
+        """Read what the ids stand for: the music codec that `codec.json` names, or the tokenizer.
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.checkpoints.sources import BUILTIN
+        >>> open_checkpoint(BUILTIN).codec().label(9379)
+        '␣robot'
+        """
+        return codec_beside(self.path) or self.tokenizer()
+
+    def tokenizer_files(self) -> TokenCodec | TokenizerFiles | None:
         """Return what writes the tokenizer of this checkpoint: its files, of whatever kind, or GPT-2's own.
 
         >>> from cutaway.checkpoints import open_checkpoint
@@ -160,11 +172,15 @@ def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None 
 
 def tokenizer_files_beside(
     directory: Path, n_vocab: int, tokenizer_class: str | None = None
-) -> FileTokenizer | TokenizerFiles | None:
-    """Return what writes the tokenizer of a directory: its files as they are, or without any `tokenizer_beside`.
+) -> TokenCodec | TokenizerFiles | None:
+    """Return what writes the codec of a directory: a music codec, the tokenizer's files as they are, or without any
+    `tokenizer_beside`.
 
     >>> type(tokenizer_files_beside(Path("nowhere"), 50257)).__name__
     '_Gpt2Tokenizer'
     """
+    music = codec_beside(directory)
+    if music is not None:
+        return music
     files = TokenizerFiles.read(directory)
     return files if files.contents else tokenizer_beside(directory, n_vocab, tokenizer_class)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, INDEX, WEIGHTS
 from cutaway.errors import HubError
+from cutaway.music.codec_file import CODEC
 from cutaway.tokenizer.files import FILES
 
-_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", GENERATION_CONFIG, *FILES]
+_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", GENERATION_CONFIG, CODEC, *FILES]
 
 
 def check_hub() -> None:

@@ -15,7 +15,8 @@ from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import FORMATS, Array, Format, StoredAs
-from cutaway.tokenizer.codec import Codec
+from cutaway.music.codec_file import CODEC
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.tokenizer.files import FILES, TokenizerFiles
 from cutaway.tokenizer.gpt2 import N_VOCAB
 from cutaway.untrusted import quote_path, raise_checkpoint_error
@@ -25,7 +26,7 @@ Parameters = Mapping[str, Mapping[str, StoredAs]]  # for each parameter the arra
 # What a checkpoint consists of: overwriting one replaces these files, and removes those that the new one has not.
 _OURS = re.compile(
     r"(model(-\d+-of-\d+)?\.safetensors|"
-    + "|".join(map(re.escape, (CONFIG, INDEX, GENERATION_CONFIG, TASK, *FILES)))
+    + "|".join(map(re.escape, (CONFIG, INDEX, GENERATION_CONFIG, TASK, CODEC, *FILES)))
     + r")(\.part)?"
 )
 
@@ -35,7 +36,7 @@ def save_checkpoint(
     weights: Weights,
     dtype: str | None = None,
     *,
-    tokenizer: Codec | TokenizerFiles | None = None,
+    tokenizer: TokenCodec | TokenizerFiles | None = None,
     generation_config: Mapping[str, object] | None = None,
     special_tokens: Mapping[str, object] | None = None,
     task: str | None = None,
@@ -98,7 +99,7 @@ def write_checkpoint(
     directory: Path,
     weights: Weights,
     target: Format,
-    tokenizer: Codec | TokenizerFiles | None = None,
+    tokenizer: TokenCodec | TokenizerFiles | None = None,
     generation_config: Mapping[str, object] | None = None,
     special_tokens: Mapping[str, object] | None = None,
     task: str | None = None,
@@ -175,7 +176,7 @@ def _target(directory: Path, overwrite: bool) -> Path:
     return target
 
 
-def _special_tokens(config: GPT2Config, tokenizer: Codec | TokenizerFiles | None) -> dict[str, object]:
+def _special_tokens(config: GPT2Config, tokenizer: TokenCodec | TokenizerFiles | None) -> dict[str, object]:
     """Return the start and end token of a tokenizer; without one GPT-2's, where the vocabulary has its size."""
     if tokenizer is None or isinstance(tokenizer, TokenizerFiles):
         gpt2 = N_VOCAB - 1 if config.n_vocab == N_VOCAB else None

@@ -21,6 +21,7 @@ COMMANDS = {
     "next": "show the most likely next tokens",
     "figure": "draw a figure of the article from the model",
     "explore": "look inside the model, in a browser",
+    "music": "play music: generate, continue, render, and look inside",
     "params": "count the parameters, beside the article's table",
     "tokenizer": "turn text into token ids and back, or explain how",
     "data": "prepare text to train on, and show what a model reads of it",

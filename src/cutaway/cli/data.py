@@ -1,4 +1,4 @@
-"""`cutaway data`: prepare text files as a corpus of token ids, and show what the model will read of it."""
+"""`cutaway data`: prepare text or music as a corpus of token ids, and show what the model will read of it."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ EXAMPLES = """\
 examples:
   cutaway data prepare books/ more.jsonl.xz --out corpus --valid 1%
   cutaway data prepare train.parquet --out corpus --valid valid.parquet
+  cutaway data prepare --codec perf388 midi/ --out corpus --valid 5% --copies 8
   cutaway data show corpus --split valid --n 2"""
 
 _BOUNDARY = "│"
@@ -34,10 +36,10 @@ _SECONDS = 10  # between lines of progress where there is no terminal
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their options."""
-    parser.description = "Prepare text to train on, or show what the model will read of it."
+    parser.description = "Prepare text or music to train on, or show what the model will read of it."
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    _add_prepare(_action(actions, parser, "prepare", "Write text as shards of token ids."))
+    _add_prepare(_action(actions, parser, "prepare", "Write text or music as shards of token ids."))
     _add_show(_action(actions, parser, "show", "Show documents as the model reads them, token by token."))
 
 
@@ -63,6 +65,13 @@ def _add_prepare(parser: ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="directory to write; resumes if it exists"
     )
     parser.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
+    music = "of music: perf388 (MIDI files, folders of them) or satb16 (chorales as JSON)"
+    parser.add_argument("--codec", metavar="NAME", help=music)
+    copies = (
+        "versions of a piece of music to train on, all but the first transposed and stretched; default: %(default)s"
+    )
+    parser.add_argument("--copies", type=int, default=1, metavar="N", help=copies)
+    parser.add_argument("--seed", type=int, default=1, help="of the versions; default: %(default)s")
     valid = "share of the documents to hold out for validation, such as 1%%, or a file of them; default: none"
     parser.add_argument("--valid", action="append", default=[], metavar="SHARE", help=valid)
     parser.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
@@ -96,11 +105,15 @@ def run(options: Namespace) -> None:
 
 def prepare(options: Namespace) -> None:
     """Write the corpus, with progress on standard error, and report its counts."""
+    if options.codec is not None:
+        _prepare_music(options)
+        return
+    if options.copies != 1:
+        raise UsageError("--copies is for music: give its --codec too")
     from cutaway.data.prepare import prepare as prepare_corpus
 
     check_int("--workers", options.workers, 1)
-    meter = ProgressMeter()
-    try:
+    with _metered() as meter:
         manifest = prepare_corpus(
             options.files,
             options.out,
@@ -112,12 +125,6 @@ def prepare(options: Namespace) -> None:
             ray=options.ray,
             progress=meter.update,
         )
-    except KeyboardInterrupt:
-        meter.clear()
-        note("interrupted; the same command continues")
-        raise
-    finally:
-        meter.clear()  # before the line of an error too
     splits = {name: {**vars(entry), "shards": len(entry.shards)} for name, entry in manifest.splits.items()}
     if options.json:
         write_json({"directory": str(options.out), "splits": splits, "control_literals": manifest.control_literals})
@@ -128,6 +135,44 @@ def prepare(options: Namespace) -> None:
     if manifest.control_literals:
         times = counted(manifest.control_literals, "time")
         note(f"control tokens occur by name in the text, {times}, and are encoded as text")
+
+
+@contextmanager
+def _metered() -> Iterator["ProgressMeter"]:
+    """Show progress until the block ends, and say after Ctrl-C that the same command continues."""
+    meter = ProgressMeter()
+    try:
+        yield meter
+    except KeyboardInterrupt:
+        meter.clear()
+        note("interrupted; the same command continues")
+        raise
+    finally:
+        meter.clear()  # before the line of an error too
+
+
+def _prepare_music(options: Namespace) -> None:
+    """Write a corpus of music, and report its counts."""
+    from cutaway.data.music import prepare_music
+
+    if options.tokenizer is not None or options.ray is not None:
+        raise UsageError("--codec is for music, --tokenizer and --ray are for text")
+    with _metered() as meter:
+        manifest = prepare_music(
+            options.files,
+            options.out,
+            codec=options.codec,
+            valid=_valid(options.valid),
+            copies=options.copies,
+            seed=options.seed,
+            progress=meter.update,
+        )
+    if options.json:
+        splits = {name: {**vars(entry), "shards": len(entry.shards)} for name, entry in manifest.splits.items()}
+        write_json({"directory": str(options.out), "splits": splits})
+        return
+    for name, entry in manifest.splits.items():
+        print(f"{name}: {counted(entry.tokens, 'token')} in {counted(entry.documents, 'version')} of pieces")
 
 
 def _valid(given: Sequence[str]) -> float | list[Path]:

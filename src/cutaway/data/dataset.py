@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from cutaway.data.manifest import Manifest, ShardEntry, read_manifest
 from cutaway.errors import UsageError
-from cutaway.tokenizer.codec import Codec
+from cutaway.music.codecs import codec_beside
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.tokenizer.reading import read_tokenizer
 from cutaway.untrusted import quote_path
 
@@ -128,7 +129,7 @@ class Split:
 class Dataset:
     """A prepared corpus, opened by `open_dataset`. Its arrays are memory-mapped."""
 
-    def __init__(self, directory: Path, manifest: Manifest, codec: Codec) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, codec: TokenCodec) -> None:
         self.directory = directory
         self.manifest = manifest
         self.codec = codec
@@ -190,7 +191,7 @@ def open_dataset(directory: str | Path) -> Dataset:
     """
     path = Path(directory).expanduser()
     manifest = read_manifest(path)
-    codec = read_tokenizer(path / TOKENIZER)
+    codec = codec_beside(path / TOKENIZER) or read_tokenizer(path / TOKENIZER)
     if codec.n_vocab != manifest.tokenizer.n_vocab:
         raise UsageError(
             f"{quote_path(path / TOKENIZER)}: has {codec.n_vocab} tokens, the manifest says "

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from cutaway.data.blocks import PartId
 from cutaway.data.dataset import DOCUMENTS, LEARNED, TOKENIZER, TOKENS
 from cutaway.data.encode import EncodedBlock, EncodedSplit, id_type
-from cutaway.data.inputs import Inputs
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
+from cutaway.data.sources import SourceFile
 from cutaway.disk import hash_files, replacing_file, sync
 from cutaway.errors import UsageError
 from cutaway.layout import counted
-from cutaway.tokenizer.reading import FileTokenizer
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.untrusted import quote_path
 
 PROGRESS = "progress.jsonl"
@@ -47,13 +48,26 @@ class WrittenPart:
     control_literals: int
 
 
+class CorpusPlan(Protocol):
+    """Everything but the tokenizer that the bytes of a corpus depend on."""
+
+    @property
+    def sources(self) -> tuple[SourceFile, ...]: ...
+
+    @property
+    def valid_share(self) -> float: ...
+
+    def document(self) -> dict[str, object]:
+        """Describe the plan for a comparison."""
+
+
 class CorpusWriter:
     """Writes encoded blocks, in their order, into shards; a new part begins new shards.
 
     Raises UsageError if the directory holds another corpus, or the parts of another plan.
     """
 
-    def __init__(self, directory: Path, tokenizer: FileTokenizer, name: str, inputs: Inputs) -> None:
+    def __init__(self, directory: Path, tokenizer: TokenCodec, name: str, inputs: CorpusPlan) -> None:
         self.directory = directory
         self._inputs = inputs
         self._parts: list[WrittenPart] = []
@@ -196,10 +210,10 @@ class CorpusWriter:
         if not splits["train"]:
             n_files = counted(sum(source.split != "valid" for source in self._inputs.sources), "file")
             drawn = "; all of it was drawn for valid, so give a smaller share" if splits["valid"] and share else ""
-            raise UsageError(f"no text to train on in {n_files}{drawn}")
+            raise UsageError(f"nothing to train on in {n_files}{drawn}")
         held = sum(source.split == "valid" for source in self._inputs.sources)
         if held and not splits["valid"]:
-            raise UsageError(f"no text to validate on in {counted(held, 'file')}")
+            raise UsageError(f"nothing to validate on in {counted(held, 'file')}")
         if share and not splits["valid"]:
             n_documents = counted(sum(shard.documents for shard in splits["train"]), "document")
             raise UsageError(
@@ -227,11 +241,11 @@ class CorpusWriter:
         sync(self.directory / PROGRESS)
 
 
-def describe_tokenizer(tokenizer: FileTokenizer, name: str, directory: Path) -> TokenizerEntry:
+def describe_tokenizer(tokenizer: TokenCodec, name: str, directory: Path) -> TokenizerEntry:
     """Describe a tokenizer whose files are in a directory.
 
-    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.tokenizer.fast import Tokenizer
     >>> with TemporaryDirectory() as directory:
     ...     Tokenizer.gpt2().save(directory)
     ...     describe_tokenizer(Tokenizer.gpt2(), "gpt2", Path(directory)).eos

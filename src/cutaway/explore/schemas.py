@@ -16,7 +16,7 @@ from cutaway.figures.panels import Note
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table, published_as
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.tokenizer.vocabulary import Vocabulary
@@ -146,7 +146,7 @@ def parameters_document(config: GPT2Config) -> Document:
     }
 
 
-def token_text(tokenizer: Codec | None, token: int) -> str:
+def token_text(tokenizer: TokenCodec | None, token: int) -> str:
     """Return a token as readable text, or "#id" if it has no text.
 
     >>> token_text(Tokenizer.gpt2(), 9379), token_text(None, 9379)
@@ -155,16 +155,16 @@ def token_text(tokenizer: Codec | None, token: int) -> str:
     return tokenizer.label(token) if tokenizer else f"#{token}"
 
 
-def token_bytes(tokenizer: Codec | None, token: int) -> bytes | None:
-    """Return a token's bytes, or None for the padding ids of a vocabulary and without a tokenizer.
+def token_bytes(tokenizer: TokenCodec | None, token: int) -> bytes | None:
+    """Return a token's bytes, or None for the padding ids of a vocabulary and where there is no text.
 
     >>> token_bytes(Tokenizer.gpt2(), 9379)
     b' robot'
     """
-    return tokenizer.token_bytes(token) if tokenizer else None
+    return tokenizer.token_bytes(token) if isinstance(tokenizer, Codec) else None
 
 
-def token_document(tokenizer: Codec | None, token: int) -> Document:
+def token_document(tokenizer: TokenCodec | None, token: int) -> Document:
     """Describe a token: its id, readable text and bytes.
 
     >>> token_document(Tokenizer.gpt2(), 32)
@@ -177,7 +177,7 @@ def token_document(tokenizer: Codec | None, token: int) -> Document:
     }
 
 
-def joined_bytes(tokenizer: Codec | None, ids: Sequence[int]) -> list[bytes]:
+def joined_bytes(tokenizer: TokenCodec | None, ids: Sequence[int]) -> list[bytes]:
     """Return the bytes of each token in a text; joined, they are the text, with the spaces that BERT's tokens lack.
 
     >>> joined_bytes(Tokenizer.gpt2(), [32, 9379])
@@ -256,7 +256,7 @@ def trace_document(name: str, trace: Trace, stored: bool) -> Document:
 
 
 def candidates(
-    tokenizer: Codec | None, ids: Iterable[int] | NDArray[np.intp], probabilities: Iterable[float] | FloatArray
+    tokenizer: TokenCodec | None, ids: Iterable[int] | NDArray[np.intp], probabilities: Iterable[float] | FloatArray
 ) -> list[Document]:
     """List candidates for the next token, in the given order.
 

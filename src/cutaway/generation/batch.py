@@ -12,11 +12,11 @@ from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine, check_finite
 from cutaway.errors import UsageError
 from cutaway.generation.config import GenerationConfig
-from cutaway.generation.sampling import choose
+from cutaway.generation.sampling import TokenMask, apply_mask, choose
 from cutaway.generation.stopping import StopMatcher
 from cutaway.generation.stream import Chunk, FinishReason, TokenLogprob
 from cutaway.numerics import FloatArray, log_softmax, top_k
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import Codec, TokenCodec
 
 MAX_SEQUENCES = 4096  # generated side by side: over GPT-2's vocabulary their logits alone take 0.8 GB
 
@@ -28,7 +28,7 @@ class DecodingBatch:
     are neither copied nor moved.
     """
 
-    def __init__(self, engine: Engine, codec: Codec | None) -> None:
+    def __init__(self, engine: Engine, codec: TokenCodec | None) -> None:
         self._engine = engine
         self._codec = codec
         self._cache = engine.new_cache(1)
@@ -39,12 +39,20 @@ class DecodingBatch:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, prompt_ids: Sequence[int], config: GenerationConfig, seed: int, n_prefix: int = 0) -> int:
+    def add(
+        self,
+        prompt_ids: Sequence[int],
+        config: GenerationConfig,
+        seed: int,
+        n_prefix: int = 0,
+        mask: TokenMask | None = None,
+    ) -> int:
         """Add a row and return its id; ids count from 0. The next `step` reads its prompt.
 
         Rows that are added between two steps with the same prompt read it once. The first `n_prefix` tokens of the
-        prompt see each other. Raises UsageError for an empty prompt, for one longer than the context unless
-        `config.context_shift`, which keeps its end, and for that together with a prefix.
+        prompt see each other. `mask` is asked before each token, with the ids of prompt and text, which may come.
+        Raises UsageError for an empty prompt, for one longer than the context unless `config.context_shift`, which
+        keeps its end, and for that together with a prefix.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -65,7 +73,7 @@ class DecodingBatch:
         if n_prefix and config.context_shift:
             raise UsageError("a prefix is read whole and stays: leave out --context-shift (context_shift=True)")
         row_id = self._next_id
-        self._rows[row_id] = _Row(prompt_ids, config, seed, self._codec, n_ctx, n_prefix)
+        self._rows[row_id] = _Row(prompt_ids, config, seed, self._codec, n_ctx, n_prefix, mask)
         self._next_id += 1
         return row_id
 
@@ -175,9 +183,10 @@ class _Row:
         prompt_ids: list[int],
         config: GenerationConfig,
         seed: int,
-        codec: Codec | None,
+        codec: TokenCodec | None,
         n_ctx: int,
         n_prefix: int,
+        mask: TokenMask | None,
     ) -> None:
         self.n_prefix = n_prefix  # tokens of the prompt that see each other
         self.slot = -1  # row of the cache, once the prompt is read
@@ -186,14 +195,18 @@ class _Row:
         self._n_new = 0
         self._n_ctx = n_ctx
         self._config = config
+        self._mask = mask
         self._rng = np.random.default_rng(seed)
         self._end_tokens = config.end_tokens(codec.eos if codec else None)
-        self._text = codec.stream() if codec else None
+        self._text = codec.stream() if isinstance(codec, Codec) else None
         self._stop = StopMatcher(config.stop)
 
     def advance(self, logits: FloatArray, is_full: bool) -> Chunk:
         """Choose the next token from logits (V,); `is_full` means that the context cannot hold it."""
-        token = choose(check_finite(logits), self._config, self._rng, self._ids)
+        possible = check_finite(logits)
+        if self._mask is not None:
+            possible = apply_mask(possible, self._mask(self._ids))
+        token = choose(possible, self._config, self._rng, self._ids)
         if token in self._end_tokens:
             return Chunk(self._rest(), finish_reason="eos")
         self._ids.append(token)
@@ -231,16 +244,17 @@ class _Row:
 
 def generate(
     engine: Engine,
-    codec: Codec | None,
+    codec: TokenCodec | None,
     prompts: Sequence[Sequence[int]],
     config: GenerationConfig,
     seeds: Sequence[int],
     n_prefix: Sequence[int] | None = None,
+    mask: TokenMask | None = None,
 ) -> Iterator[tuple[int, Chunk]]:
     """Continue each prompt len(seeds) / len(prompts) times, as (sequence, chunk) in the order of generation.
 
-    Sequence i has seed i and prompt i // samples. The first `n_prefix[j]` tokens of prompt j see each other. Raises as
-    `DecodingBatch.add` does, before the first chunk.
+    Sequence i has seed i and prompt i // samples; all have the mask. The first `n_prefix[j]` tokens of prompt j see
+    each other. Raises as `DecodingBatch.add` does, before the first chunk.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -252,5 +266,5 @@ def generate(
     batch = DecodingBatch(engine, codec)
     for i, seed in enumerate(seeds):
         number = i * len(prompts) // len(seeds)
-        batch.add(prompts[number], config, seed, n_prefix[number] if n_prefix else 0)
+        batch.add(prompts[number], config, seed, n_prefix[number] if n_prefix else 0, mask)
     return batch.run()

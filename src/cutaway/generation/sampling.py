@@ -1,6 +1,7 @@
 """Sampling of the next token from the logits.
 
-The steps, in this order; each is off at its neutral value:
+After a mask of the request, such as the grammar of music, has removed the tokens that cannot come next, the steps are,
+in this order, each off at its neutral value:
 
 1. repetition penalty r (1): the logit of every token already in the text is divided by r where positive, multiplied
    where negative (CTRL);
@@ -15,16 +16,18 @@ The steps, in this order; each is off at its neutral value:
 Steps 1 to 4 equal transformers' processors, run in this order. Probabilities are computed in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.errors import UsageError
 from cutaway.generation.config import GenerationConfig
 from cutaway.numerics import FloatArray, softmax, top_k
 
 Ids = NDArray[np.intp]
 Float64 = NDArray[np.float64]
+TokenMask = Callable[[Sequence[int]], NDArray[np.bool_]]  # of the tokens so far: True for each that may come next
 
 
 def penalise(logits: FloatArray, seen: Sequence[int], penalty: float) -> FloatArray:
@@ -37,6 +40,22 @@ def penalise(logits: FloatArray, seen: Sequence[int], penalty: float) -> FloatAr
     penalised = logits.copy()
     penalised[ids] = np.where(logits[ids] > 0, logits[ids] / penalty, logits[ids] * penalty)
     return penalised
+
+
+def apply_mask(logits: FloatArray, allowed: NDArray[np.bool_]) -> FloatArray:
+    """Return logits (V,) that are -inf where `allowed` is False, and beyond its end: before step 1.
+
+    Raises UsageError if no token is allowed.
+
+    >>> apply_mask(np.array([0, 1, 2], np.float32), np.array([True, False])).tolist()
+    [0.0, -inf, -inf]
+    """
+    masked = np.full_like(logits, -np.inf)
+    ids = np.flatnonzero(allowed[: len(logits)])
+    if len(ids) == 0:
+        raise UsageError("the mask allows no token to come next")
+    masked[ids] = logits[ids]
+    return masked
 
 
 def top_k_ids(logits: FloatArray, k: int) -> Ids:

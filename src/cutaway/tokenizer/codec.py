@@ -1,8 +1,11 @@
-"""The Codec protocol: text to token ids and back, as generation, `Model`, the command line and the page use it."""
+"""The protocols of codecs: token ids with names, and text to token ids and back.
+
+Sampling and checkpoints need a `TokenCodec` only, whatever its ids stand for; text, a `Codec`.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class TextDecoder(Protocol):
@@ -15,8 +18,8 @@ class TextDecoder(Protocol):
         """Return what is left when no more tokens come."""
 
 
-class Codec(Protocol):
-    """Converts text to token ids and back; byte-level BPE (`fast.Tokenizer`) is one.
+class TokenCodec(Protocol):
+    """Token ids of anything, text or music.
 
     Its ids and those of a model are two sets. A model may have ids that stand for no token (its vocabulary is padded,
     or has gaps) and generate them: they have no text. A codec may have tokens that a model has no row for.
@@ -28,11 +31,22 @@ class Codec(Protocol):
 
     @property
     def bos(self) -> int | None:
-        """The token that begins a text, if there is one."""
+        """The token that begins a text or a piece, if there is one."""
 
     @property
     def eos(self) -> int | None:
-        """The token that ends a text, if there is one."""
+        """The token that ends a text or a piece, if there is one."""
+
+    def label(self, index: int) -> str:
+        """Return a token on one line and with white space made visible, "#id" for an unknown id."""
+
+    def write(self, directory: Path) -> None:
+        """Write the files from which the codec is read back. Raises OSError if that fails."""
+
+
+@runtime_checkable
+class Codec(TokenCodec, Protocol):
+    """Converts text to token ids and back; byte-level BPE (`fast.Tokenizer`) is one."""
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the token ids of a text; names of control tokens in it are plain text unless `allow_special`."""
@@ -45,9 +59,3 @@ class Codec(Protocol):
 
     def token_bytes(self, index: int) -> bytes | None:
         """Return the bytes that a token stands for; None where it stands for none, and for an id without a token."""
-
-    def label(self, index: int) -> str:
-        """Return a token on one line and with white space made visible, "#id" for an unknown id."""
-
-    def write(self, directory: Path) -> None:
-        """Write the files from which the codec is read back. Raises OSError if that fails."""

@@ -17,7 +17,7 @@ from cutaway.errors import UsageError
 from cutaway.layout import visible
 from cutaway.tokenizer import bpe, chunked
 from cutaway.tokenizer.added import WordFinder
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.tokenizer.gpt2 import N_VOCAB, ShortTexts
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary, gpt2_vocabulary
 
@@ -145,7 +145,7 @@ class Tokenizer:
                 ids.append(index)
         return ids
 
-    def encodes_like(self, other: Codec) -> bool:
+    def encodes_like(self, other: TokenCodec) -> bool:
         """Return True if another codec gives every text the same ids, and begins texts with the same token.
 
         >>> Tokenizer.gpt2().encodes_like(Tokenizer(Vocabulary({"a": 0}, [], control={})))

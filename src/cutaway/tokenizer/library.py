@@ -18,7 +18,7 @@ from cutaway.checks import check_int, show
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.layout import visible
 from cutaway.tokenizer.bpe import from_symbols, is_symbols
-from cutaway.tokenizer.codec import Codec, TextDecoder
+from cutaway.tokenizer.codec import TextDecoder, TokenCodec
 from cutaway.tokenizer.fast import valid_unicode
 from cutaway.tokenizer.joining import CleanedStream, WindowStream, WordPieceStream, clean_up, decode_by
 from cutaway.tokenizer.parts import parse_pair, to_list
@@ -91,7 +91,7 @@ class LibraryTokenizer:
         ids: list[int] = self._encoding(text, allow_special).ids
         return ids
 
-    def encodes_like(self, other: Codec) -> bool:
+    def encodes_like(self, other: TokenCodec) -> bool:
         """Return True if another codec gives every text the same ids, and begins texts with the same token."""
         return (
             isinstance(other, LibraryTokenizer)

@@ -27,7 +27,7 @@ from cutaway.engines.reference import (
 )
 from cutaway.errors import NonFiniteError, UsageError
 from cutaway.numerics import FloatArray, softmax
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
 from cutaway.trace.names import ATTENDED, FINAL, MERGED, PROJECTED, Shape, split_name, trace_shapes
@@ -53,7 +53,7 @@ class Trace:
         self,
         config: GPT2Config,
         weights: Mapping[str, FloatArray],
-        tokenizer: Codec | None,
+        tokenizer: TokenCodec | None,
         ids: Sequence[int],
         interventions: Sequence[Intervention] = (),
         *,

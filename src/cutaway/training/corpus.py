@@ -13,7 +13,7 @@ from cutaway.data.batches import BatchSource, Windows, evaluation_windows
 from cutaway.data.dataset import Dataset, open_dataset
 from cutaway.errors import UsageError
 from cutaway.tasks.task import Task
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.training.config import TrainingConfig
 from cutaway.training.trainer import SamplePrompt, Validation
 from cutaway.untrusted import quote_path
@@ -25,7 +25,7 @@ class Corpus(Protocol):
     """The material of a run: prepared text, or the examples of a task."""
 
     @property
-    def codec(self) -> Codec:
+    def codec(self) -> TokenCodec:
         """The tokenizer of its ids."""
 
     @property
@@ -80,7 +80,7 @@ class WindowCorpus:
         """Return None: samples continue the configured text."""
 
     @property
-    def codec(self) -> Codec:
+    def codec(self) -> TokenCodec:
         """The tokenizer of all of them."""
         return self.datasets[0].codec
 

@@ -11,6 +11,8 @@ from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.layout import counted
+from cutaway.tokenizer.codec import TokenCodec
+from cutaway.tokenizer.reading import FileTokenizer
 from cutaway.training.config import SCRATCH, TrainingConfig, flag
 from cutaway.training.corpus import Corpus, WindowCorpus
 from cutaway.training.distributed import World, joined
@@ -167,12 +169,18 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
 
 def _check_tokenizer(config: TrainingConfig, corpus: Corpus, init: Checkpoint) -> None:
     """Raise UsageError if a checkpoint to start from has another tokenizer than the data."""
-    tokenizer = init.tokenizer()
-    if tokenizer is not None and not tokenizer.encodes_like(corpus.codec):
+    if not _is_same(init.codec(), corpus.codec):
         raise UsageError(
             f"{quote_path(Path(config.data[0]))} and {config.init} have different tokenizers: "
             f"prepare the data with --tokenizer {config.init}"
         )
+
+
+def _is_same(ours: TokenCodec | None, theirs: TokenCodec) -> bool:
+    """Return True if the ids of two codecs are the same; of an unknown one that is taken for granted."""
+    if isinstance(ours, FileTokenizer):
+        return ours.encodes_like(theirs)
+    return ours is None or ours == theirs
 
 
 def check_resumable(

@@ -31,7 +31,7 @@ from cutaway.disk import replacing_file, sync
 from cutaway.errors import CheckpointError, RunError, UsageError, WriteError, complain
 from cutaway.formats import FORMATS
 from cutaway.tasks.task import Task
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import TokenCodec
 from cutaway.training.faults import fault
 from cutaway.training.lock import Lock
 from cutaway.training.manifest import check_manifest, write_manifest
@@ -140,7 +140,7 @@ class RunDirectory:
         weights: Weights,
         arrays: Mapping[str, NDArray[Any]],
         document: Mapping[str, object],
-        codec: Codec | None = None,
+        codec: TokenCodec | None = None,
         task: Task | None = None,
     ) -> Path:
         """Save a checkpoint, and return its directory once it and all lines of the log before it are synced to disk.
@@ -267,7 +267,7 @@ class RunDirectory:
     def finish(
         self,
         weights: Weights,
-        codec: Codec | None = None,
+        codec: TokenCodec | None = None,
         generation_config: Mapping[str, object] | None = None,
         task: Task | None = None,
     ) -> Path:

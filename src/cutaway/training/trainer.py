@@ -27,7 +27,7 @@ from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import collect
 from cutaway.tasks.task import Task
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.training.averaging import TailAverage
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import ALONE, World, accumulating
@@ -65,14 +65,15 @@ class SamplePrompt:
     n_prefix: int = 0
 
 
-def text_prompt(text: str, codec: Codec) -> SamplePrompt:
-    """Return a text as a prompt; an empty one is the token that begins a text.
+def text_prompt(text: str, codec: TokenCodec) -> SamplePrompt:
+    """Return a text as a prompt; an empty one, and any where ids are not text, is the token that begins a text.
 
     >>> from cutaway.tokenizer.fast import Tokenizer
     >>> text_prompt("", Tokenizer.gpt2()).ids
     [50256]
     """
-    return SamplePrompt(text, codec.encode(text) or [codec.bos or 0])
+    ids = codec.encode(text) if isinstance(codec, Codec) else []
+    return SamplePrompt(text, ids or [codec.bos or 0])
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Trainer:
         source: BatchSource,
         *,
         validation: Sequence[Validation] = (),
-        codec: Codec | None = None,
+        codec: TokenCodec | None = None,
         task: Task | None = None,
         prompt: SamplePrompt | None = None,
         frequent: Tensor | None = None,
@@ -303,7 +304,8 @@ class Trainer:
         prompt = self.prompt or text_prompt(self.config.sample_prompt, self.codec)
         with torch.compiler.set_stance("force_eager"):
             chunks = generate(engine, self.codec, [prompt.ids], SAMPLE, [SAMPLE_SEED], [prompt.n_prefix])
-            return collect(chunks, [SAMPLE_SEED], engine.name)[0].text
+            sample = collect(chunks, [SAMPLE_SEED], engine.name)[0]
+        return sample.text if isinstance(self.codec, Codec) else ", ".join(map(self.codec.label, sample.ids))
 
     # What is saved
 

@@ -10,6 +10,7 @@ from cutaway.figures.article import (
     part1_greedy_decoding,
 )
 from cutaway.figures.panels import Table
+from cutaway.tokenizer.codec import Codec
 from cutaway.trace import Trace
 from tests.figures.drawing import draw, make_trace, numbers
 
@@ -54,7 +55,7 @@ def test_a_model_that_repeats_itself() -> None:
 def test_the_built_in_model_repeats_itself_greedily_and_not_when_sampling() -> None:
     trace = cutaway.load(engine="reference").trace("The door opened, and")
     found = part1_greedy_decoding.walk(trace)
-    assert trace.tokenizer
+    assert isinstance(trace.tokenizer, Codec)
     assert "the door opened" in trace.tokenizer.decode(found.written[-2 * found.lap :])
     assert found.written[found.start : -found.lap] == found.written[found.closed :]
     second = decoding.candidates(trace.edit([*trace.ids, *found.written[: found.closed]]), 2)[1]

@@ -8,6 +8,7 @@ import pytest
 
 from cutaway.data.dataset import open_dataset
 from cutaway.errors import UsageError
+from cutaway.tokenizer.fast import Tokenizer
 from recipes.builtin.prepare import pack, prepare, unpack
 
 RECORDS = {
@@ -38,7 +39,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def texts(directory: Path, name: str) -> str:
     dataset = open_dataset(directory)
-    return dataset.codec.decode(dataset.split(name).ids[:].tolist())
+    return Tokenizer.gpt2().decode(dataset.split(name).ids[:].tolist())
 
 
 def test_parts_are_prepared_once(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

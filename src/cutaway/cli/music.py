@@ -1,0 +1,363 @@
+"""`cutaway music`: generate and continue pieces, convert them, hear them, and see what a model looks at."""
+
+import re
+import sys
+from argparse import ArgumentParser, Namespace
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutaway.checks import check_float, check_int
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
+from cutaway.cli.terminal import note
+from cutaway.errors import UsageError
+from cutaway.untrusted import quote_path
+
+if TYPE_CHECKING:
+    from cutaway.model import Model
+    from cutaway.music.codecs import MusicCodec
+    from cutaway.music.perf388 import PerformanceCodec
+    from cutaway.music.performance import Performance
+
+EXAMPLES = """\
+examples:
+  cutaway music generate --model piano --seconds 20 --seed 1 -o piece.mid
+  cutaway music continue opening.mid --model piano --seconds 30 -o piece.wav
+  cutaway music render piece.mid -o piece.wav
+  cutaway music roll piece.mid -o piece.svg
+  cutaway music attend piece.mid --model piano --at 8.5 --layer 3 -o arcs.svg
+  cutaway music encode piece.mid | cutaway music decode -o again.mid"""
+
+_MAX_SECONDS = 3600.0
+_JSON_MARKS = str.maketrans("[,]", "   ")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the actions and their arguments."""
+    parser.description = "Generate and continue music, hear it, and see what a model looks at."
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, action: Callable[[Namespace], None], summary: str) -> ArgumentParser:
+        chosen: ArgumentParser = actions.add_parser(
+            name,
+            help=summary,
+            description=f"{summary.capitalize()}.",
+            epilog="\n".join(line for line in EXAMPLES.splitlines() if f"music {name}" in line or line == "examples:"),
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+        chosen.set_defaults(action=action)
+        add_json(chosen)
+        return chosen
+
+    _add_sampling(add("generate", generate, "generate pieces"))
+    primed = add("continue", continue_, "continue a piece")
+    primed.add_argument("file", type=Path, metavar="FILE", help="MIDI file that the model reads first")
+    primer = "how much of it is read; default: %(default)s"
+    primed.add_argument("--primer-seconds", type=float, default=10.0, metavar="S", help=primer)
+    _add_sampling(primed)
+    encoder = add("encode", encode, "write the ids of a MIDI file")
+    encoder.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
+    encoder.add_argument("--labels", action="store_true", help="a line a token: id, event")
+    decoder = add("decode", decode, "write a MIDI file of ids")
+    decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
+    decoder.add_argument("--codec", default="perf388", help="perf388 or satb16; default: %(default)s")
+    _add_out(decoder, ".mid, or .wav")
+    renderer = add("render", render, "write a MIDI file as sound")
+    renderer.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
+    soundfont = "for FluidSynth; default: the system's, where FluidSynth is installed, else the built-in piano plays"
+    renderer.add_argument("--soundfont", type=Path, metavar="FILE", help=soundfont)
+    renderer.add_argument("--builtin", action="store_true", help="the built-in piano, even if FluidSynth is installed")
+    _add_out(renderer, ".wav")
+    roll = add("roll", draw_roll, "draw the piano roll of a MIDI file")
+    roll.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
+    _add_out(roll, ".svg")
+    _add_attend(add("attend", attend, "draw what a model looks at when it reads a note"))
+
+
+def _add_out(parser: ArgumentParser, kinds: str) -> None:
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=f"file to write: {kinds}")
+
+
+def _add_sampling(parser: ArgumentParser) -> None:
+    _add_out(parser, ".mid, or .wav; several samples are numbered")
+    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="length at most; default: %(default)s")
+    parser.add_argument(
+        "-n", "--samples", type=int, default=1, metavar="N", help="number of pieces; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="random seed; sample i uses seed + i; default: random")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="default: %(default)s")
+    parser.add_argument("--top-p", type=float, default=0.98, metavar="P", help="nucleus sampling; default: %(default)s")
+    free = "do not restrict sampling to what the codec would write"
+    parser.add_argument("--no-grammar", action="store_true", help=free)
+    add_model(parser)
+
+
+def _add_attend(parser: ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
+    at = "time of the note that asks, in seconds; default: the last note"
+    parser.add_argument("--at", type=float, metavar="S", help=at)
+    parser.add_argument("--layer", type=int, metavar="L", help="counted from 0; default: the last")
+    parser.add_argument("--heads", metavar="H", help="such as 0-3 or 1,5; default: all")
+    parser.add_argument("--top", type=int, default=30, metavar="N", help="arcs of a head at most; default: %(default)s")
+    _add_out(parser, ".svg")
+    add_model(parser)
+
+
+def run(options: Namespace) -> None:
+    """Run the chosen action."""
+    options.action(options)
+
+
+def generate(options: Namespace) -> None:
+    """Write new pieces."""
+    model, codec = _load(options)
+    _write_samples(options, model, codec, [])
+
+
+def continue_(options: Namespace) -> None:
+    """Write pieces that begin as a MIDI file does."""
+    check_float("--primer-seconds", options.primer_seconds, 0.01, _MAX_SECONDS)
+    model, codec = _load(options)
+    ids = _performance_codec(codec).encode(_read(options.file))
+    times = codec.read(ids).times
+    _write_samples(options, model, codec, ids[: bisect_right(times, options.primer_seconds)])
+
+
+def _load(options: Namespace) -> "tuple[Model, MusicCodec]":
+    """Load a model of music. Raises UsageError for another."""
+    from cutaway.music.codecs import CODECS
+
+    model = load_model(options)
+    codec = next((codec for codec in CODECS.values() if codec == model.codec), None)
+    if codec is None:
+        raise UsageError(f"{model.name} is no model of music; give one with --model")
+    return model, codec
+
+
+def _performance_codec(codec: "MusicCodec") -> "PerformanceCodec":
+    from cutaway.music.perf388 import PerformanceCodec
+
+    if not isinstance(codec, PerformanceCodec):
+        raise UsageError(f"{codec.name} does not encode MIDI files; a model of perf388 does")
+    return codec
+
+
+def _read(path: Path) -> "Performance":
+    """Read a MIDI file, for one piano and from its first note."""
+    from cutaway.music.midi import read_midi
+    from cutaway.music.performance import Performance
+
+    file = read_midi(path)
+    for problem in file.problems:
+        note(f"warning: {path}: {problem}")
+    performance = Performance.from_midi(file, quote_path(path)).on_one_keyboard().from_first_note()
+    if not performance.notes:
+        raise UsageError(f"{quote_path(path)}: holds no notes")
+    return performance
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A piece that was generated: its ids, those of the primer too, and why it ended."""
+
+    ids: list[int]
+    seed: int
+    finish_reason: str
+
+
+def _write_samples(options: Namespace, model: "Model", codec: "MusicCodec", primer: list[int]) -> None:
+    from cutaway.generation.config import GenerationConfig
+
+    seconds = check_float("--seconds", options.seconds, 0.1, _MAX_SECONDS)
+    first = GenerationConfig(seed=options.seed).pick_seed()
+    written = []
+    for number in range(check_int("--samples", options.samples, 1, 1000)):
+        sample = _sample(options, model, codec, primer, first + number)
+        performance = codec.decode(sample.ids).excerpt(0, seconds)
+        path = options.out if options.samples == 1 else _numbered(options.out, number + 1)
+        _write_piece(performance, path)
+        entry = {"file": str(path), "seconds": performance.seconds, "notes": len(performance.notes), **vars(sample)}
+        written.append(entry)
+        if not options.json:
+            print(f"{path}: {performance.seconds:.1f} s, {len(performance.notes)} notes, seed {sample.seed}")
+    if options.json:
+        write_json({**describe(model), "codec": codec.name, "primer_tokens": len(primer), "samples": written})
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _sample(options: Namespace, model: "Model", codec: "MusicCodec", primer: list[int], seed: int) -> _Sample:
+    """Generate until the time is up, or the piece ends."""
+    from cutaway.music.grammar import mask_of
+
+    ids = list(primer)
+    seconds = sum(map(codec.seconds, ids))
+    stream = model.stream(
+        [codec.bos, *primer] if codec.bos is not None else primer,
+        mask=None if options.no_grammar else mask_of(codec),
+        max_new_tokens=1_000_000,
+        temperature=options.temperature,
+        top_k=0,
+        top_p=options.top_p,
+        seed=seed,
+        context_shift=True,
+    )
+    for chunk in stream:
+        ids += chunk.ids
+        seconds += sum(map(codec.seconds, chunk.ids))
+        if chunk.finish_reason:
+            return _Sample(ids, seed, chunk.finish_reason)
+        if seconds >= options.seconds:
+            break
+    return _Sample(ids, seed, "length")
+
+
+def _write_piece(performance: "Performance", path: Path) -> None:
+    """Write a piece as MIDI, or as sound with the built-in piano."""
+    if path.suffix.lower() == ".wav":
+        from cutaway.music.synthesizer import synthesize, write_wav
+
+        write_wav(synthesize(performance), path)
+        return
+    if path.suffix.lower() not in (".mid", ".midi"):
+        raise UsageError(f"{quote_path(path)}: pieces are written as .mid or .wav")
+    try:
+        performance.to_midi().write(path)
+    except OSError as error:
+        raise UsageError(f"{quote_path(path)}: cannot be written: {error.strerror}") from None
+
+
+def encode(options: Namespace) -> None:
+    """Print the ids of a MIDI file."""
+    from cutaway.music.perf388 import PerformanceCodec
+
+    codec = PerformanceCodec()
+    ids = codec.encode(_read(options.file))
+    if options.json:
+        write_json({"codec": codec.name, "ids": ids})
+    elif options.labels:
+        for index in ids:
+            print(f"{index:3}  {codec.label(index)}")
+    else:
+        print(*ids)
+
+
+def decode(options: Namespace) -> None:
+    """Write the piece that ids stand for."""
+    from cutaway.music.codecs import CODECS
+
+    if options.codec not in CODECS:
+        raise UsageError(f"--codec must be {' or '.join(CODECS)}, not {options.codec!r:.60}")
+    words = options.ids or sys.stdin.read().translate(_JSON_MARKS).split()
+    wrong = next((word for word in words if not re.fullmatch(r"[0-9]{1,9}", word)), None)
+    if wrong is not None:
+        raise UsageError(f"an id must be a whole number, not {wrong!r:.60}")
+    _finish(options, CODECS[options.codec].decode(map(int, words)))
+
+
+def _finish(options: Namespace, performance: "Performance") -> None:
+    _write_piece(performance, options.out)
+    _report(options, performance)
+
+
+def _report(options: Namespace, performance: "Performance") -> None:
+    if options.json:
+        write_json({"file": str(options.out), "seconds": performance.seconds, "notes": len(performance.notes)})
+    else:
+        print(f"{options.out}: {performance.seconds:.1f} s, {len(performance.notes)} notes")
+
+
+def render(options: Namespace) -> None:
+    """Write the sound of a MIDI file, as it stands, its rests too."""
+    from cutaway.music.midi import read_midi
+    from cutaway.music.performance import Performance
+    from cutaway.music.synthesizer import find_fluidsynth, find_soundfont, render_with_fluidsynth
+
+    if options.builtin and options.soundfont:
+        raise UsageError("--builtin and --soundfont exclude each other")
+    if options.out.suffix.lower() != ".wav":
+        raise UsageError(f"{quote_path(options.out)}: sound is written as .wav")
+    performance = Performance.from_midi(read_midi(options.file), quote_path(options.file))
+    soundfont = options.soundfont or (find_soundfont() if find_fluidsynth() and not options.builtin else None)
+    if soundfont is not None:
+        render_with_fluidsynth(performance, soundfont, options.out)
+    else:
+        _write_piece(performance.on_one_keyboard(), options.out)
+    _report(options, performance)
+
+
+def draw_roll(options: Namespace) -> None:
+    """Write the piano roll of a MIDI file."""
+    from cutaway.music.roll import draw_roll as draw
+
+    performance = _read(options.file)
+    _write_svg(draw(performance, options.file.name), options.out)
+    _report(options, performance)
+
+
+def attend(options: Namespace) -> None:
+    """Write the arcs from a note to what the heads of a layer look at."""
+    import numpy as np
+
+    from cutaway.music.roll import Attention, draw_attention
+
+    model, codec = _load(options)
+    ids = [model.input_ids([])[0], *_performance_codec(codec).encode(_read(options.file))]
+    reading = codec.read(ids)
+    query = _query(options.at, ids)
+    config = model.config
+    layer = config.n_layer - 1 if options.layer is None else options.layer
+    check_int("--layer", layer, 0, config.n_layer - 1)
+    heads = _heads(options.heads, config.n_head)
+    before = max(0, query + 1 - config.n_ctx)  # ids that do not fit into the context
+    seen = model.trace(ids[before : query + 1]).attention_of(layer, -1)[heads]
+    attention = Attention(query, np.pad(seen, [(0, 0), (before, 0)]), [f"head {head}" for head in heads])
+    title = f"{options.file.name}: layer {layer} at {reading.times[query]:.2f} s"
+    _write_svg(draw_attention(reading, attention, title, options.top), options.out)
+    if options.json:
+        document = {"file": str(options.out), "layer": layer, "heads": heads, "query": query}
+        write_json({**describe(model), **document, "seconds": reading.times[query], "label": codec.label(ids[query])})
+    else:
+        print(f"{options.out}: {codec.label(ids[query])} at {reading.times[query]:.2f} s, layer {layer}")
+
+
+def _query(at: float | None, ids: list[int]) -> int:
+    """Return the place of the NOTE_ON that is nearest to a time, or of the last one."""
+    from cutaway.music.perf388 import NOTE_OFF, PerformanceCodec
+
+    strikes = [place for place, index in enumerate(ids) if index < NOTE_OFF]
+    if at is None:
+        return strikes[-1]
+    times = PerformanceCodec().read(ids).times
+    return min(strikes, key=lambda place: abs(times[place] - at))
+
+
+def _heads(given: str | None, n_head: int) -> list[int]:
+    """Parse heads such as "0-3,5"."""
+    if given is None:
+        return list(range(n_head))
+    heads: list[int] = []
+    for part in given.split(","):
+        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
+        if match is None:
+            raise UsageError(f"--heads must look like 0-3 or 1,5, not {given!r:.60}")
+        first = int(match[1])
+        heads += range(first, int(match[2] or first) + 1)
+    for head in heads:
+        check_int("--heads", head, 0, n_head - 1)
+    return heads
+
+
+def _write_svg(svg: str, path: Path) -> None:
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"{quote_path(path)}: pictures are written as .svg")
+    try:
+        path.write_text(svg, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{quote_path(path)}: cannot be written: {error.strerror}") from None

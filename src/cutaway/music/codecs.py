@@ -1,0 +1,51 @@
+"""The music codecs by name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from cutaway.music.codec_file import CODEC, read_codec_name
+from cutaway.music.perf388 import PerformanceCodec
+from cutaway.music.performance import Performance, Reading
+from cutaway.music.satb16 import ChoraleCodec
+from cutaway.tokenizer.codec import TokenCodec
+from cutaway.untrusted import quote, raise_checkpoint_error
+
+
+class MusicCodec(TokenCodec, Protocol):
+    """Converts ids to music; each codec encodes what it is for."""
+
+    @property
+    def name(self) -> str:
+        """Name of the codec in files."""
+
+    def decode(self, ids: Iterable[int]) -> Performance:
+        """Return the performance of any ids."""
+
+    def seconds(self, index: int) -> float:
+        """Return the time that passes with an id."""
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        """Return the notes of any ids, and the note and the time of each id."""
+
+
+CODECS: Mapping[str, MusicCodec] = {codec.name: codec for codec in (PerformanceCodec(), ChoraleCodec())}
+
+
+def codec_beside(directory: Path) -> MusicCodec | None:
+    """Return the codec that `codec.json` in a directory names; None without such a file.
+
+    Raises CheckpointError if the file is malformed or names an unknown codec.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     CODECS["satb16"].write(Path(directory))
+    ...     codec_beside(Path(directory)).n_vocab
+    48
+    """
+    name = read_codec_name(directory)
+    if name is None:
+        return None
+    if name not in CODECS:
+        raise_checkpoint_error(directory / CODEC, f"unknown codec {quote(name)}; known are {', '.join(CODECS)}")
+    return CODECS[name]
