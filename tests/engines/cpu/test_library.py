@@ -29,6 +29,12 @@ def test_an_unloadable_library_is_an_error_of_one_line(library_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_a_library_of_other_sources_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "INTERFACE", 0)
+    with pytest.raises(EngineError, match=r"_native\.so was built from other sources"):
+        module.library.__wrapped__()
+
+
 def test_running_out_of_memory_is_an_engine_error() -> None:
     module.check(0)
     with pytest.raises(EngineError, match="memory"):

@@ -20,8 +20,10 @@ class StoredArray(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("output_stride", c_ssize_t), ("depth_stride", c_ssize_t))
 
 
+INTERFACE = 3  # the version of the C functions, as in native/api.cpp: another library's would be called wrongly
 _HANDLE = POINTER(c_void_p)
 _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
+    "cutaway_interface": (c_int, []),
     # wanted set or NULL -> its name, or NULL if this processor lacks it
     "cutaway_isa": (c_char_p, [c_char_p]),
     # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied, activation, divisor of the scores in the first
@@ -74,6 +76,8 @@ def library() -> ctypes.CDLL:
             function.argtypes = arguments
     except (OSError, AttributeError) as error:
         raise EngineError(f"the CPU engine cannot be loaded: {error}; install cutaway again to rebuild it") from error
+    if loaded.cutaway_interface() != INTERFACE:
+        raise EngineError(f"{PATH.name} was built from other sources; install cutaway again (in a clone: make native)")
     return loaded
 
 
