@@ -30,6 +30,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TARGETS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # the matrices of a block
 
 _TENSOR = re.compile(r"base_model\.model\.transformer\.(h\.[0-9]+\.(?:attn|mlp)\.c_[a-z]+)\.lora_([AB])\.weight")
+_MAX_NAME = 400  # characters of a model's name or path
 _OURS = re.compile(r"adapter_(config\.json|model\.safetensors)|task\.toml")
 
 # Keys of adapter_config.json that change nothing here; any other must be null, false, empty, or have its plain value.
@@ -252,7 +253,7 @@ def read_base(directory: Path) -> str:
     'gpt2'
     """
     base = read_object(directory / ADAPTER_CONFIG).get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
+    if not isinstance(base, str) or not 0 < len(base) <= _MAX_NAME:
         raise_checkpoint_error(
             directory / ADAPTER_CONFIG, f"base_model_name_or_path must name a model, not {quote(base)}"
         )

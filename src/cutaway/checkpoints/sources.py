@@ -40,7 +40,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         if path.exists():
             raise_checkpoint_error(path, "is a file; give the directory that it is in, or convert a pickle first")
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
-        raise_checkpoint_error(path, f"cannot be read: {error}")
+        raise_checkpoint_error(path, f"cannot be read: {getattr(error, 'strerror', error)}")
     if isinstance(source, str):
         if model := published(source):
             return Checkpoint(hub.fetch_published(model.name), model.name)

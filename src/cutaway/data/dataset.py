@@ -26,6 +26,7 @@ TOKENS = ".tokens.npy"
 DOCUMENTS = ".documents.npy"
 LEARNED = ".learned.npy"
 
+_MAGIC = b"\x93NUMPY\x01\x00"
 ID_TYPES: dict[str, type[np.unsignedinteger]] = {"uint16": np.uint16, "uint32": np.uint32}
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -166,6 +167,9 @@ class Dataset:
     def _open(self, shard: ShardEntry, suffix: str, dtype: type[Scalar], length: int) -> NDArray[Scalar]:
         path = self._path(shard, suffix)
         try:
+            with path.open("rb") as file:
+                if file.read(len(_MAGIC)) != _MAGIC:  # a header of a later format may claim to have gigabytes
+                    raise ValueError("not an array of NumPy's format 1.0")
             array: NDArray[Scalar] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # NumPy parses a header as Python
             raise UsageError(f"{quote_path(path)}: missing or damaged ({error}); prepare the corpus again") from None
