@@ -33,6 +33,6 @@ def test_shards_are_the_same_to_the_byte(corpus: Path, tmp_path: Path) -> None:
     arguments = [str(corpus), str(tmp_path / "ray"), str(bad), str(tmp_path / "other")]
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", SCRIPT, *arguments]
-    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=120)
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=400)
     assert digests(tmp_path / "ray") == digests(tmp_path / "here")
     assert f"UsageError {bad}:2: not valid JSON" in result.stdout
