@@ -82,7 +82,7 @@ def test_zst_is_read_in_pieces_of_any_size(data: bytes, size: int, tmp_path_fact
     path = tmp_path_factory.getbasetemp() / "pieces.zst"
     path.write_bytes(PACKED[".zst"](data))
     with open_bytes(path) as (stream, _):
-        assert b"".join(iter(lambda: stream.read(size), b"")) == data
+        assert b"".join(iter(lambda: stream.read(size), b"")) == data.removeprefix(BOM_UTF8)
 
 
 @pytest.mark.parametrize("suffix", ["", *PACKED])
