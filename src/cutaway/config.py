@@ -2,8 +2,9 @@
 
 Defaults are the smallest published model. A field exists only where another value is a GPT-2 too: a different width,
 context or vocabulary, an untied head, and the mathematics that transformers' GPT-2 has a setting for, under its names
-(`activation_function` and the scale of attention, which Cerebras, CodeParrot and Stanford's models change). Everything
-else is not configurable. Source: `hparams.json` and `src/model.py` of openai/gpt-2.
+(`activation_function` and the scale of attention, which Cerebras, CodeParrot and Stanford's models change). One field
+leaves GPT-2: `relative_positions`, the attention of the Music Transformer. Everything else is not configurable.
+Source: `hparams.json` and `src/model.py` of openai/gpt-2.
 """
 
 import math
@@ -30,6 +31,10 @@ class GPT2Config:
     one of `ACTIVATIONS`. The scores of attention are q · k divided by `attention_divisor`; `reorder_and_upcast_attn`
     asks for float32 there, which all engines have anyway: it changes nothing and is kept for others who read the file.
 
+    With `relative_positions` M each head of each block has an embedding E (M, d_head) of the distances 0 to M - 1, and
+    q_i · E[i - j] is added to q_i · k_j before the division; nothing is added for larger distances (relative attention:
+    Shaw et al. 2018, arXiv:1803.02155; Huang et al. 2018, arXiv:1809.04281). 0 is GPT-2.
+
     >>> from dataclasses import replace
     >>> GPT2Config().n_inner, replace(GPT2Config(), n_embd=1024, n_head=16).n_inner
     (3072, 4096)
@@ -47,6 +52,7 @@ class GPT2Config:
     scale_attn_weights: bool = True
     scale_attn_by_inverse_layer_idx: bool = False
     reorder_and_upcast_attn: bool = False
+    relative_positions: int = 0
 
     def __post_init__(self) -> None:
         for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"):
@@ -54,6 +60,12 @@ class GPT2Config:
         if self.n_inner == 0 or isinstance(self.n_inner, _DefaultWidth):
             object.__setattr__(self, "n_inner", _DefaultWidth(4 * self.n_embd))
         _check_size("n_inner", self.n_inner)
+        if self.relative_positions != 0:
+            _check_size("relative_positions", self.relative_positions)
+        if self.relative_positions > self.n_ctx:
+            raise UsageError(
+                f"relative_positions ({self.relative_positions}) must be at most n_ctx ({self.n_ctx}), as distances are"
+            )
         if self.n_embd % self.n_head:
             raise UsageError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
         if not (math.isfinite(self.layer_norm_epsilon) and self.layer_norm_epsilon > 0):
@@ -86,6 +98,7 @@ class GPT2Config:
             n_layer=self.n_layer,
             n_inner=self.n_inner,
             tied=self.tie_word_embeddings,
+            relative=(self.n_head, self.relative_positions, self.d_head) if self.relative_positions else None,
         )
 
     def tensor_shapes(self) -> dict[str, Shape]:

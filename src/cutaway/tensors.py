@@ -1,14 +1,15 @@
 """The tensors of a GPT-2: the name, shape, kind and orientation of each. Nobody else derives these from a name.
 
 Names are OpenAI's, as in a checkpoint. OpenAI's linear layers (`conv1d`) store their weight as (in, out); the
-embeddings are (out, in), if read as the output matrix that a tied head makes of `wte`.
+embeddings are (out, in), if read as the output matrix that a tied head makes of `wte`. Relative attention, which OpenAI
+does not have, adds a table to each block.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["embedding", "positions", "linear", "bias", "gain"]
+Kind = Literal["embedding", "positions", "relative", "linear", "bias", "gain"]
 Shape = tuple[int, ...]
 
 
@@ -46,9 +47,18 @@ class TensorSpec:
 
 
 def gpt2_tensors(
-    *, n_vocab: int, n_ctx: int, n_embd: int, n_layer: int, n_inner: int, tied: bool
+    *,
+    n_vocab: int,
+    n_ctx: int,
+    n_embd: int,
+    n_layer: int,
+    n_inner: int,
+    tied: bool,
+    relative: tuple[int, int, int] | None = None,
 ) -> dict[str, TensorSpec]:
     """Return the specs of all tensors in OpenAI's order, by name.
+
+    `relative` is the shape of each block's table of relative positions, (heads, distances, d_head); None: no table.
 
     >>> specs = gpt2_tensors(n_vocab=50257, n_ctx=1024, n_embd=768, n_layer=12, n_inner=3072, tied=True)
     >>> len(specs), specs["h.0.attn.c_attn.weight"].shape
@@ -68,6 +78,8 @@ def gpt2_tensors(
         "mlp.c_proj.weight": ((n_inner, n_embd), "linear"),
         "mlp.c_proj.bias": ((n_embd,), "bias"),
     }
+    if relative is not None:
+        block["attn.relative.weight"] = (relative, "relative")
     specs = [
         TensorSpec("wte.weight", (n_vocab, n_embd), "embedding"),
         TensorSpec("wpe.weight", (n_ctx, n_embd), "positions"),

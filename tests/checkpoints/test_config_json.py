@@ -85,7 +85,7 @@ def test_other_names_of_the_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'; only 'gpt2' is supported"),
+        ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo'; only 'gpt2' or 'cutaway-gpt2-relative' is supported"),
         ({"activation_function": "mish"}, "activation_function is 'mish'; gelu_new, gelu, relu, silu, tanh and their"),
         ({"activation_function": ["gelu"]}, r"activation_function is \['gelu'\]"),
         ({"scale_attn_weights": 0}, "scale_attn_weights must be true or false, not 0"),

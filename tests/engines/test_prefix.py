@@ -2,53 +2,14 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from cutaway.checkpoints import ArrayWeights
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
 from cutaway.engines.cpu.library import library
 from cutaway.engines.protocol import Engine
 from cutaway.errors import UsageError
+from tests.engines.plain import plain_logits
 from tests.engines.test_engines import Make, every_engine
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
-
-Float64 = NDArray[np.float64]
-
-
-def plain_logits(weights: ArrayWeights, ids: list[int], n_prefix: int) -> Float64:
-    """Logits (T, V) in float64 with the mask written out."""
-    w = {name: array.astype(np.float64) for name, array in weights.arrays.items()}
-    c = weights.config
-    n = len(ids)
-    mask = np.tri(n, dtype=bool)
-    mask[:n_prefix, :n_prefix] = True
-
-    def norm(x: Float64, name: str) -> Float64:
-        centred = x - x.mean(-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + c.layer_norm_epsilon)
-        out: Float64 = scaled * w[f"{name}.weight"] + w[f"{name}.bias"]
-        return out
-
-    def linear(x: Float64, name: str) -> Float64:
-        out: Float64 = x @ w[f"{name}.weight"] + w[f"{name}.bias"]
-        return out
-
-    x = w["wte.weight"][ids] + w["wpe.weight"][:n]
-    for layer in range(c.n_layer):
-        q, k, v = np.split(linear(norm(x, f"h.{layer}.ln_1"), f"h.{layer}.attn.c_attn"), 3, -1)
-        heads = []
-        for head in range(c.n_head):
-            part = slice(head * c.d_head, (head + 1) * c.d_head)
-            scores = np.where(mask, q[:, part] @ k[:, part].T / np.sqrt(c.d_head), -np.inf)
-            weight = np.exp(scores - scores.max(-1, keepdims=True))
-            heads.append(weight / weight.sum(-1, keepdims=True) @ v[:, part])
-        x = x + linear(np.concatenate(heads, -1), f"h.{layer}.attn.c_proj")
-        inner = linear(norm(x, f"h.{layer}.ln_2"), f"h.{layer}.mlp.c_fc")
-        gelu = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
-        x = x + linear(gelu, f"h.{layer}.mlp.c_proj")
-    output = w["wte.weight"] if c.tie_word_embeddings else w["lm_head.weight"]
-    logits: Float64 = norm(x, "ln_f") @ output.T
-    return logits
 
 
 @every_engine

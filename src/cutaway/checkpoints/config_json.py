@@ -3,7 +3,8 @@
 transformers writes dozens of keys. The sizes and the settings of `GPT2Config` are taken, the few that could ask for
 other mathematics are checked, and all others (dropout, classification heads, versions, ...) change nothing here and are
 ignored. The ids of special tokens are kept as they are written, since a checkpoint that is saved again must say the
-same.
+same. `relative_positions` is a key of our own; its models have a `model_type` and an architecture of their own too, so
+that others refuse them instead of leaving their tables out.
 """
 
 from collections.abc import Mapping
@@ -41,9 +42,10 @@ _SYNONYMS = {
     "gelu_python": "gelu",
     "swish": "silu",
 }
+RELATIVE_TYPE = "cutaway-gpt2-relative"  # `model_type` of a GPT-2 with relative attention
 # Keys that change what is computed, and the values with which it is GPT-2.
 _FIXED: dict[str, tuple[object, ...]] = {
-    "model_type": ("gpt2",),
+    "model_type": ("gpt2", RELATIVE_TYPE),
     "add_cross_attention": (False,),
     "is_encoder_decoder": (False,),
     "pruned_heads": ({}, None),
@@ -82,6 +84,7 @@ def read_config(path: Path) -> StoredConfig:
             )
     settings: dict[str, Any] = {field: _size(raw, names, path) for field, names in _SIZES.items()}
     inner = 0 if raw.get("n_inner") is None else _whole(raw, "n_inner", path)
+    settings["relative_positions"] = _relative_positions(raw, path)
     settings |= {key: _flag(raw, key, default, path) for key, default in _FLAGS.items()}
     try:
         config = GPT2Config(
@@ -111,6 +114,12 @@ def _whole(raw: Json, key: str, path: Path) -> int:
     if type(value) is not int or not 0 < value < 2**31:
         raise_checkpoint_error(path, f"{key} must be a positive integer below 2**31, not {quote(value)}")
     return value
+
+
+def _relative_positions(raw: Json, path: Path) -> int:
+    if raw.get("model_type") == RELATIVE_TYPE and "relative_positions" not in raw:
+        raise_checkpoint_error(path, f"relative_positions is missing, which a {RELATIVE_TYPE} has")
+    return 0 if raw.get("relative_positions", 0) == 0 else _whole(raw, "relative_positions", path)
 
 
 def _flag(raw: Json, key: str, default: bool, path: Path) -> bool:
@@ -188,9 +197,10 @@ def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str,
     50256
     """
     scheme = stored.quantization
+    relative = config.relative_positions
     return {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
+        "architectures": ["GPT2RelativeLMHeadModel" if relative else "GPT2LMHeadModel"],
+        "model_type": RELATIVE_TYPE if relative else "gpt2",
         "activation_function": config.activation_function,
         "vocab_size": config.n_vocab,
         "n_positions": config.n_ctx,
@@ -201,6 +211,7 @@ def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str,
         "n_inner": None if config.n_inner == 4 * config.n_embd else config.n_inner,
         "layer_norm_epsilon": config.layer_norm_epsilon,
         **{key: getattr(config, key) for key in _FLAGS},
+        **({"relative_positions": relative} if relative else {}),
         "bos_token_id": None,
         "eos_token_id": None,
         **special_tokens,

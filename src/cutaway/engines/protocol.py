@@ -65,7 +65,7 @@ class Engine(Protocol):
         float32 activations where the engine would quantise or round them. The first `n_prefix[i]` tokens of sequence i
         see each other (prefix attention); every other token sees itself and what came before. Raises UsageError for an
         empty sequence, an id outside the vocabulary, an invalid row, a row that would become longer than
-        `config.n_ctx`, or a prefix that does not begin its row or is not all in this call.
+        `config.n_ctx`, or a prefix that does not begin its row, is not all in this call, or meets relative positions.
         """
 
 
@@ -114,15 +114,15 @@ def check_rows(rows: Sequence[int] | None, count: int) -> list[int]:
 
 
 def check_prefixes(
-    n_prefix: Sequence[int] | None, sequences: Sequence[Sequence[int]], lengths: Sequence[int]
+    config: GPT2Config, n_prefix: Sequence[int] | None, sequences: Sequence[Sequence[int]], lengths: Sequence[int]
 ) -> list[int]:
     """Return the number of tokens at the beginning of each sequence that see each other; 0 is causal attention.
 
     `lengths` are the tokens that the row of each sequence holds.
 
-    >>> check_prefixes(None, [[5, 6]], [0]), check_prefixes([2], [[5, 6]], [0])
+    >>> check_prefixes(GPT2Config(), None, [[5, 6]], [0]), check_prefixes(GPT2Config(), [2], [[5, 6]], [0])
     ([0], [2])
-    >>> check_prefixes([2], [[5, 6]], [3])
+    >>> check_prefixes(GPT2Config(), [2], [[5, 6]], [3])
     Traceback (most recent call last):
     cutaway.errors.UsageError: the prefix of sequence 0 must begin its row, which holds 3 tokens already
     """
@@ -135,7 +135,19 @@ def check_prefixes(
         check_int(f"the prefix of sequence {row}", count, 0, len(ids))
         if count and length:
             raise UsageError(f"the prefix of sequence {row} must begin its row, which holds {length} tokens already")
+    check_causal(config, any(counts))
     return counts
+
+
+def check_causal(config: GPT2Config, has_prefix: bool) -> None:
+    """Raise UsageError for prefix attention in a model that has embeddings for distances back only.
+
+    >>> check_causal(GPT2Config(relative_positions=8), has_prefix=True)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: a model with relative positions has causal attention only: leave out n_prefix
+    """
+    if has_prefix and config.relative_positions:
+        raise UsageError("a model with relative positions has causal attention only: leave out n_prefix")
 
 
 def check_row(row: int, count: int) -> int:

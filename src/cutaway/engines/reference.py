@@ -178,7 +178,7 @@ def block(
     if past is not None:
         k = np.concatenate([past[0], k], axis=1)  # (H, S, dh)
         v = np.concatenate([past[1], v], axis=1)
-    z = attention(config, q, k, v, layer, hook, n_prefix)
+    z = attention(config, q, k, v, layer, hook, n_prefix, relative_table(config, weights, layer))
     zcat = hook(f"zcat.{layer}", merge_heads(z))  # (T, d)
     attn_out = hook(f"attn_out.{layer}", linear(weights, f"h.{layer}.attn.c_proj", zcat))
     x = hook(f"resid.mid.{layer}", x + attn_out)
@@ -212,11 +212,12 @@ def attention(
     layer: int,
     hook: Hook = no_hook,
     n_prefix: int = 0,
+    relative: FloatArray | None = None,
 ) -> FloatArray:
     """Apply masked self-attention: q (H, T, dh) of the last T tokens, k and v (H, S, dh) of all S -> z (H, T, dh).
 
-    A token attends to itself and to earlier tokens, and to the first `n_prefix` tokens wherever it is. H may be some of
-    the heads.
+    A token attends to itself and to earlier tokens, and to the first `n_prefix` tokens wherever it is. `relative` are
+    the embeddings of distances (H, M, dh) where the model has them. H may be some of the heads.
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> q = k = np.zeros((1, 2, 2), np.float32)
@@ -224,7 +225,10 @@ def attention(
     >>> attention(config, q, k, v, layer=0).tolist()
     [[[1.0, 0.0], [0.5, 0.5]]]
     """
-    scores_raw = hook(f"scores_raw.{layer}", q @ k.swapaxes(1, 2))  # (H, T, S)
+    raw = q @ k.swapaxes(1, 2)  # (H, T, S)
+    if relative is not None:
+        raw = raw + hook(f"scores_rel.{layer}", relative_scores(q, relative, k.shape[1]))
+    scores_raw = hook(f"scores_raw.{layer}", raw)
     scores = hook(f"scores.{layer}", scores_raw / np.float32(config.attention_divisor(layer)))
     n_new, n_all = scores.shape[1:]
     visible = np.tri(n_new, n_all, n_all - n_new, dtype=bool)  # a token itself and earlier ones
@@ -232,6 +236,34 @@ def attention(
     masked = hook(f"masked.{layer}", np.where(visible, scores, MASKED))
     attn = hook(f"attn.{layer}", softmax(masked))
     return hook(f"z.{layer}", weighted_sum(attn, v))
+
+
+def relative_table(config: GPT2Config, weights: Mapping[str, FloatArray], layer: int) -> FloatArray | None:
+    """Return the embeddings of distances (H, M, dh) of a block; None if the model has none, as GPT-2.
+
+    >>> relative_table(GPT2Config(), {}, layer=0)
+    """
+    return weights[f"h.{layer}.attn.relative.weight"] if config.relative_positions else None
+
+
+def relative_scores(q: FloatArray, relative: FloatArray, n_all: int) -> FloatArray:
+    """Multiply queries by the embeddings of their distances to all S tokens: (H, T, S), 0 for a distance without one.
+
+    q (H, T, dh) are of the last T of the S = `n_all` tokens, `relative` (H, M, dh) of the distances 0 to M - 1. Each
+    query is multiplied by each distance, (H, T, M), and the products are moved to the keys at these distances.
+
+    >>> q = np.array([[[1], [10], [100]]], np.float32)
+    >>> relative = np.array([[[0.5], [0.25]]], np.float32)  # of the token itself, and of the one before
+    >>> relative_scores(q, relative, 3).tolist()
+    [[[0.5, 0.0, 0.0], [2.5, 5.0, 0.0], [0.0, 25.0, 50.0]]]
+    """
+    by_distance = q @ relative.swapaxes(1, 2)  # (H, T, M)
+    n_new = q.shape[1]
+    distances = np.arange(n_all - n_new, n_all)[:, None] - np.arange(n_all)  # (T, S), negative for later tokens
+    known = (distances >= 0) & (distances < relative.shape[1])
+    scores: FloatArray = np.take_along_axis(by_distance, np.where(known, distances, 0)[None], axis=2)
+    scores[:, ~known] = 0
+    return scores
 
 
 def weighted_sum(attn: FloatArray, v: FloatArray) -> FloatArray:
@@ -367,7 +399,7 @@ class ReferenceEngine:
         rows = check_rows(rows, len(lengths))
         past = [lengths[row] for row in rows]
         check_sequences(self.config, sequences, past, logits)
-        prefixes = check_prefixes(n_prefix, sequences, past)
+        prefixes = check_prefixes(self.config, n_prefix, sequences, past)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever reads the logits checks them
             each = zip(sequences, rows, prefixes, strict=True)
             found = [self._forward_row(ids, row, cache, logits, count) for ids, row, count in each]

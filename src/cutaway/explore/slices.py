@@ -16,7 +16,7 @@ from cutaway.checks import show
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray, softmax
 from cutaway.trace import Trace
-from cutaway.trace.names import ATTENDED, FINAL, Shape
+from cutaway.trace.names import FINAL, Shape, attended
 
 Index = int | slice
 Values = FloatArray | NDArray[np.int64]
@@ -146,7 +146,7 @@ def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -
 def _compute(trace: Trace, part: TensorSlice, shape: Shape, check: Callable[[], None]) -> Values:
     check()
     kind, _, layer = part.name.rpartition(".")
-    if kind in ATTENDED:
+    if kind in attended(trace.config):
         if math.prod(shape) == 0:  # the range of heads may be empty, which `attention` does not accept
             return np.zeros(shape, np.float32)
         first, stop, indices = _span(part.indices, trace.config.n_head)

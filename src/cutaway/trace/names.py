@@ -1,7 +1,9 @@
 """Names and shapes of every tensor that GPT-2 computes from token ids to probabilities.
 
 A number at the end is the layer, from 0. T tokens, H heads of dh, d = n_embd, V = n_vocab; `cache.k` and `cache.v` are
-the contents of a KV cache after these tokens. A checkpoint's tensors keep their names ("h.0.attn.c_attn.weight").
+the contents of a KV cache after these tokens. `scores_rel`, q times the embeddings of distances, is there in models
+with relative positions only, and part of `scores_raw`. A checkpoint's tensors keep their names
+("h.0.attn.c_attn.weight").
 """
 
 from cutaway.checks import show
@@ -13,14 +15,32 @@ Shape = tuple[int, ...]
 # The tensors of a block in order of computation, grouped by the function of `reference.py` that computes them.
 PROJECTED = ("ln1.mean", "ln1.rstd", "ln1", "qkv", "q", "k", "v")
 ATTENDED = ("scores_raw", "scores", "masked", "attn", "z")
+RELATIVE = "scores_rel"  # before ATTENDED, where the model has relative positions
 MERGED = ("zcat", "attn_out")
 HIDDEN = ("ln2.mean", "ln2.rstd", "ln2", "mlp_pre", "mlp_act", "mlp_out")
-BLOCK = ("resid.pre", *PROJECTED, *ATTENDED, *MERGED, "resid.mid", *HIDDEN, "resid.post")
 FINAL = ("ln_f.mean", "ln_f.rstd", "ln_f", "logits", "probs")
 
 
+def attended(config: GPT2Config) -> tuple[str, ...]:
+    """List the tensors that `reference.attention` computes in a block.
+
+    >>> attended(GPT2Config(relative_positions=8))
+    ('scores_rel', 'scores_raw', 'scores', 'masked', 'attn', 'z')
+    """
+    return (RELATIVE, *ATTENDED) if config.relative_positions else ATTENDED
+
+
+def block_names(config: GPT2Config) -> tuple[str, ...]:
+    """List the tensors of a block in order of computation.
+
+    >>> block_names(GPT2Config())[:3]
+    ('resid.pre', 'ln1.mean', 'ln1.rstd')
+    """
+    return ("resid.pre", *PROJECTED, *attended(config), *MERGED, "resid.mid", *HIDDEN, "resid.post")
+
+
 def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
-    """Return the shape of each tensor of `BLOCK` for a text of T `tokens`.
+    """Return the shape of each of the tensors `block_names` for a text of T `tokens`.
 
     >>> block_shapes(GPT2Config(), 8)["attn"]
     (12, 8, 8)
@@ -31,11 +51,11 @@ def block_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
     special = {
         **dict.fromkeys(("ln1.mean", "ln1.rstd", "ln2.mean", "ln2.rstd"), (tokens, 1)),
         **dict.fromkeys(("q", "k", "v", "z"), heads),
-        **dict.fromkeys(("scores_raw", "scores", "masked", "attn"), pattern),
+        **dict.fromkeys((RELATIVE, "scores_raw", "scores", "masked", "attn"), pattern),
         **dict.fromkeys(("mlp_pre", "mlp_act"), (tokens, config.n_inner)),
         "qkv": (tokens, 3 * d),
     }
-    return {name: special.get(name, (tokens, d)) for name in BLOCK}
+    return {name: special.get(name, (tokens, d)) for name in block_names(config)}
 
 
 def trace_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
@@ -61,7 +81,7 @@ def split_name(config: GPT2Config, name: str) -> tuple[str, int]:
     ('attn', 5)
     """
     kind, _, number = name.rpartition(".")
-    if kind in BLOCK and number in map(str, range(config.n_layer)):
+    if kind in block_names(config) and number in map(str, range(config.n_layer)):
         return kind, int(number)
     raise UsageError(
         f"unknown tensor {show(name)}: a trace has ids, tok_emb, pos_emb, resid.pre.0 ... probs, cache.k and cache.v, "

@@ -24,13 +24,14 @@ from cutaway.engines.reference import (
     merge_heads,
     mlp,
     project_qkv,
+    relative_table,
 )
 from cutaway.errors import NonFiniteError, UsageError
 from cutaway.numerics import FloatArray, softmax
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
-from cutaway.trace.names import ATTENDED, FINAL, MERGED, PROJECTED, Shape, split_name, trace_shapes
+from cutaway.trace.names import FINAL, MERGED, PROJECTED, Shape, attended, split_name, trace_shapes
 
 DERIVED_BYTES = 64 << 20  # of tensors computed on demand that stay in memory, the most recently used
 
@@ -222,7 +223,8 @@ class Trace:
         return _read_only(self._find(name))
 
     def attention(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
-        """Compute scores_raw, scores, masked, attn and z, by name, of heads `first` to `stop` - 1: (heads, T, ...).
+        """Compute scores_raw, scores, masked, attn and z, by name, of heads `first` to `stop` - 1: (heads, T, ...); and
+        scores_rel where the model has relative positions.
 
         One head of 1,024 tokens takes milliseconds, a whole layer tenths of a second.
 
@@ -235,7 +237,7 @@ class Trace:
         check_int("first", first, 0, self.config.n_head - 1)
         check_int("stop", stop, first + 1, self.config.n_head)
         arrays = self._attended(layer, first, stop)
-        return {kind: _read_only(arrays[f"{kind}.{layer}"]) for kind in ATTENDED}
+        return {kind: _read_only(arrays[f"{kind}.{layer}"]) for kind in attended(self.config)}
 
     def attention_of(self, layer: int, position: int) -> FloatArray:
         """Compute the attention weights (H, T) of one query position in each head of a layer, and no other row.
@@ -251,7 +253,8 @@ class Trace:
             return _read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
         q, k, v = (self._forward.cached[f"{kind}.{layer}"][:, : position + 1] for kind in "qkv")
         weights = np.zeros((self.config.n_head, len(self)), np.float32)
-        recorded = self._record(lambda hook: attention(self.config, q[:, -1:], k, v, layer, hook))
+        table = relative_table(self.config, self.weights, layer)
+        recorded = self._record(lambda hook: attention(self.config, q[:, -1:], k, v, layer, hook, relative=table))
         weights[:, : position + 1] = recorded[f"attn.{layer}"][:, 0]
         return _read_only(weights)
 
@@ -312,7 +315,7 @@ class Trace:
             return {name: self._residual(layer + 1)}
         if kind in PROJECTED:
             return self._projected(layer)
-        if kind in ATTENDED:
+        if kind in attended(self.config):
             return self._attended(layer, 0, self.config.n_head)
         if kind in MERGED:
             return self._merged(layer)
@@ -347,12 +350,14 @@ class Trace:
 
     def _attended(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
         q, k, v = (self._forward.cached[f"{kind}.{layer}"] for kind in "qkv")
+        table = relative_table(self.config, self.weights, layer)
         chosen = slice(first, stop)
-        if not self.interventions:
-            return self._record(lambda hook: attention(self.config, q[chosen], k[chosen], v[chosen], layer, hook))
-        # interventions count heads from the first
-        recorded = self._record(lambda hook: attention(self.config, q, k, v, layer, hook))
-        return {name: array[chosen] for name, array in recorded.items()}
+        if self.interventions:  # they count heads from the first
+            recorded = self._record(lambda hook: attention(self.config, q, k, v, layer, hook, relative=table))
+            return {name: array[chosen] for name, array in recorded.items()}
+        some = None if table is None else table[chosen]
+        heads = (q[chosen], k[chosen], v[chosen])
+        return self._record(lambda hook: attention(self.config, *heads, layer, hook, relative=some))
 
     def _projected(self, layer: int) -> dict[str, FloatArray]:
         """Compute the first LayerNorm and qkv of a layer. `qkv` is filled from the cache: recomputed for all tokens at

@@ -145,7 +145,7 @@ class CpuEngine:
             rows = check_rows(rows, len(lengths))
             past = [lengths[row] for row in rows]
             check_sequences(self.config, sequences, past, logits)
-            prefixes = check_prefixes(n_prefix, sequences, past)
+            prefixes = check_prefixes(self.config, n_prefix, sequences, past)
             return self._forward(sequences, prefixes, held, rows, logits, exact)
 
     def _forward(
@@ -188,12 +188,13 @@ class CpuEngine:
     def _new_model(self) -> c_void_p:
         c = self.config
         handle = c_void_p()
-        shape = (c.n_vocab, c.n_ctx, c.n_embd, c.n_head, c.n_layer, c.n_inner, c.layer_norm_epsilon)
+        shape = (c.n_vocab, c.n_ctx, c.n_embd, c.n_head, c.n_layer, c.n_inner, c.relative_positions)
         activation = ACTIVATION_NUMBERS[c.activation_function]
         scores = (c.attention_divisor(0), c.scale_attn_by_inverse_layer_idx)
         check(
             library().cutaway_model_new(
                 *shape,
+                c.layer_norm_epsilon,
                 c.tie_word_embeddings,
                 activation,
                 *scores,
@@ -206,8 +207,10 @@ class CpuEngine:
         return handle
 
     def _load(self, stored: StoredTensor) -> None:
-        # Matrices are packed through their strides; everything else is copied row by row.
-        arrays = stored.pack() if stored.spec.quantisable else [np.ascontiguousarray(a) for a in stored.pack()]
+        # Matrices are packed through their strides; everything else is rows, one after the other.
+        arrays: list[NDArray[np.generic]] = list(stored.pack())
+        if not stored.spec.quantisable:
+            arrays = [np.ascontiguousarray(array).reshape(-1, array.shape[-1]) for array in arrays]
         described = (StoredArray * len(arrays))(*(StoredArray(a.ctypes.data, *_strides(a)) for a in arrays))
         check(library().cutaway_load(self._handle, stored.spec.name.encode(), stored.format.name.encode(), described))
 

@@ -26,11 +26,11 @@ _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "cutaway_interface": (c_int, []),
     # wanted set or NULL -> its name, or NULL if this processor lacks it
     "cutaway_isa": (c_char_p, [c_char_p]),
-    # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, epsilon, tied, activation, divisor of the scores in the first
-    # layer, multiplied by the layer's number from 1, isa, threads, -> model
+    # n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner, relative positions, epsilon, tied, activation, divisor of the
+    # scores in the first layer, multiplied by the layer's number from 1, isa, threads, -> model
     "cutaway_model_new": (
         c_int,
-        [c_int] * 6 + [c_float, c_int, c_int, c_float, c_int, c_char_p, c_int, _HANDLE],
+        [c_int] * 7 + [c_float, c_int, c_int, c_float, c_int, c_char_p, c_int, _HANDLE],
     ),
     "cutaway_model_free": (None, [c_void_p]),
     "cutaway_has_format": (c_int, [c_char_p]),

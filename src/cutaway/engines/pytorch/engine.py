@@ -151,7 +151,7 @@ class PyTorchEngine:
         if cache is None:
             past = [0] * len(sequences)
             check_sequences(self.config, sequences, past, logits)
-            each = zip(sequences, check_prefixes(n_prefix, sequences, past), strict=True)
+            each = zip(sequences, check_prefixes(self.config, n_prefix, sequences, past), strict=True)
             return np.concatenate([self._read(model, ids, None, 0, logits, count) for ids, count in each])
         if not isinstance(cache, PyTorchCache):
             raise UsageError("a cache serves only the engine that made it")
@@ -159,7 +159,7 @@ class PyTorchEngine:
         rows = check_rows(rows, cache.count)
         past = [lengths[row] for row in rows]
         check_sequences(self.config, sequences, past, logits)
-        prefixes = check_prefixes(n_prefix, sequences, past)
+        prefixes = check_prefixes(self.config, n_prefix, sequences, past)
         cache.convert(model.compute_dtype or model.wpe.weight.dtype)
         single = {row: ids[0] for row, ids in zip(rows, sequences, strict=True) if len(ids) == 1}
         parts = self._decode(model, single, cache)

@@ -43,10 +43,11 @@ CUTAWAY_API const char* cutaway_isa(const char* wanted) {
     return kernels ? kernels->name : nullptr;
 }
 
-CUTAWAY_API int cutaway_model_new(int n_vocab, int n_ctx, int n_embd, int n_head, int n_layer, int n_inner, float epsilon, int tied,
-                                  int activation, float score_divisor, int divide_by_layer, const char* isa, int threads, Model** out) {
-    const Shape shape{n_vocab, n_ctx,     n_embd,        n_head, n_layer, n_inner, epsilon, tied != 0, Epilogue(activation),
-                      score_divisor, divide_by_layer != 0};
+CUTAWAY_API int cutaway_model_new(int n_vocab, int n_ctx, int n_embd, int n_head, int n_layer, int n_inner,
+                                  int relative_positions, float epsilon, int tied, int activation, float score_divisor,
+                                  int divide_by_layer, const char* isa, int threads, Model** out) {
+    const Shape shape{n_vocab, n_ctx,   n_embd,    n_head,               n_layer,       n_inner, relative_positions,
+                      epsilon, tied != 0, Epilogue(activation), score_divisor, divide_by_layer != 0};
     return guarded([&] { *out = new Model(shape, *find_kernels(isa), threads); });
 }
 

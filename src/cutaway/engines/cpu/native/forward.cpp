@@ -166,8 +166,14 @@ class ForwardPass {
             const int column = head * shape_.d_head();
             kernels_.attend({cache_.head(q.segment->row, layer, head), work_.qkv.data() + q.token * qkv_width + column, qkv_width,
                              work_.normed.data() + q.out * width_ + column, width_, q.count, q.segment->past + q.first,
-                             shape_.divisor(layer), q.seen(), work_.scores[thread].data(), work_.positions});
+                             shape_.divisor(layer), q.seen(), work_.scores[thread].data(), work_.positions,
+                             relative(layer, head), shape_.relative_positions});
         });
+    }
+
+    const float* relative(int layer, int head) const {
+        const std::vector<Matrix>& heads = model_.layers[layer].relative;
+        return heads.empty() ? nullptr : reinterpret_cast<const float*>(heads[head].panels);
     }
 
     // Reduce x to the last token of each sequence.
@@ -239,7 +245,7 @@ void reserve_workspace(Model& model, int tokens, int positions) {
     if (extent > work.positions) {
         work.positions = 0;  // in case an allocation throws
         work.scores.clear();
-        for (size_t i = 0; i < threads; i++) work.scores.emplace_back(kMaxTileRows * extent);
+        for (size_t i = 0; i < threads; i++) work.scores.emplace_back(kMaxTileRows * extent * (s.relative_positions ? 2 : 1));
         work.positions = extent;
     }
 }

@@ -4,21 +4,34 @@
 namespace cutaway {
 namespace {
 
-// scores[m][t] = q[m] . key t, from position t to `positions`, rounded up to whole panels.
+// scores[m][t] = q[m] . key t, from t to `count`, rounded up to whole panels. Keys are those of the cache, or embeddings of distances.
 template <int M, int P, class Element>
-inline void compute_scores(const AttentionTask& task, int query, int positions, int t = 0) {
+inline void compute_scores(const AttentionTask& task, int query, const Element* keys, int count, float* scores, int t = 0) {
     const size_t panel_size = size_t(task.cache.d_head) * kLanes;
     const float* q = task.queries + query * task.query_stride;
-    const Element* keys = static_cast<const Element*>(task.cache.keys);
-    for (; t + (P - 1) * kLanes < positions; t += P * kLanes) {
+    for (; t + (P - 1) * kLanes < count; t += P * kLanes) {
         Vec sums[M][P];
         clear(sums);
         multiply(q, task.query_stride, keys + t / kLanes * panel_size, panel_size, task.cache.d_head, sums);
         for (int m = 0; m < M; m++)
-            for (int p = 0; p < P; p++) store(task.scores + m * task.score_stride + t + p * kLanes, sums[m][p]);
+            for (int p = 0; p < P; p++) store(scores + m * task.score_stride + t + p * kLanes, sums[m][p]);
     }
     if constexpr (P > 1) {
-        if (t < positions) compute_scores<M, 1, Element>(task, query, positions, t);
+        if (t < count) compute_scores<M, 1, Element>(task, query, keys, count, scores, t);
+    }
+}
+
+// scores[m][t] += q[m] . embedding of the distance from t to query m, of which the first sees `first` positions. The products are
+// computed by distance, and added in reverse.
+template <int M>
+inline void add_relative_scores(const AttentionTask& task, int query, int first) {
+    const int seen = first + M - 1;  // by the last query of the tile
+    float* by_distance = task.scores + kMaxTileRows * task.score_stride;
+    compute_scores<M, panels_at_once(M)>(task, query, task.relative, task.distances < seen ? task.distances : seen, by_distance);
+    for (int m = 0; m < M; m++) {
+        const int count = task.distances < first + m ? task.distances : first + m;
+        float* own = task.scores + m * task.score_stride + first + m - 1;  // the score of the query's own position
+        for (int distance = 0; distance < count; distance++) own[-distance] += by_distance[m * task.score_stride + distance];
     }
 }
 
@@ -83,7 +96,9 @@ void attend_as(const AttentionTask& task) {
             constexpr int M = decltype(count)::value;
             const int first = task.past + query + 1;  // positions that the first query of the tile sees
             const int positions = task.seen ? task.seen : first + M - 1;  // that the last one sees; later ones are skipped
-            compute_scores<M, panels_at_once(M), Element>(task, query, positions);
+            const Element* keys = static_cast<const Element*>(task.cache.keys);
+            compute_scores<M, panels_at_once(M)>(task, query, keys, positions, task.scores);
+            if (task.relative) add_relative_scores<M>(task, query, first);
             float totals[M];
             for (int m = 0; m < M; m++) {
                 const int valid = task.seen ? task.seen : first + m;

@@ -63,8 +63,10 @@ struct AttentionTask {
     int past;       // positions before the first query
     float divisor;  // of q . k
     int seen;
-    float* scores;  // scratch: kMaxTileRows rows of score_stride floats
+    float* scores;  // scratch: kMaxTileRows rows of score_stride floats; twice as many with relative positions
     size_t score_stride;
+    const float* relative;  // embeddings of distances, [distance / 16][d_head][16]; nullptr without
+    int distances;          // that have one
 };
 
 constexpr int kMaxTileRows = 16;

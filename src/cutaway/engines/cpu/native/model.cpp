@@ -31,10 +31,19 @@ void load_rows(Model& model, const Parameter& to, const StoredArray& from) {
                     to.width * sizeof(float));
 }
 
+// The rows of each head, one under the other.
+void load_heads(Model& model, std::vector<Matrix>& heads, const Format& format, StoredArray from) {
+    for (Matrix& head : heads) {
+        load_matrix(model, head, format, &from);
+        from.data = static_cast<const float*>(from.data) + head.outputs * from.output_stride;
+    }
+}
+
 }  // namespace
 
 Layer::Layer(const Shape& s)
-    : c_attn(3 * s.n_embd, s.n_embd), attn_proj(s.n_embd, s.n_embd), c_fc(s.n_inner, s.n_embd), mlp_proj(s.n_embd, s.n_inner) {}
+    : c_attn(3 * s.n_embd, s.n_embd), attn_proj(s.n_embd, s.n_embd), c_fc(s.n_inner, s.n_embd), mlp_proj(s.n_embd, s.n_inner),
+      relative(s.relative_positions ? s.n_head : 0, Matrix(s.relative_positions, s.d_head())) {}
 
 Model::Model(const Shape& s, const Kernels& k, int threads)
     : shape(s), kernels(k), pool(threads), wte(s.n_vocab, s.n_embd), lm_head(s.n_vocab, s.n_embd) {
@@ -63,6 +72,7 @@ Model::Model(const Shape& s, const Kernels& k, int threads)
             {block + "mlp.c_proj.weight", {&layer.mlp_proj}},
             {block + "mlp.c_proj.bias", {nullptr, &layer.mlp_proj_bias, s.n_embd}},
         });
+        if (s.relative_positions) parameters[block + "attn.relative.weight"].heads = &layer.relative;
     }
 }
 
@@ -72,6 +82,7 @@ void load(Model& model, const char* name, const char* format_name, const StoredA
     if (found == model.parameters.end() || !format) throw std::invalid_argument(name);
     const Parameter& parameter = found->second;
     if (parameter.matrix) load_matrix(model, *parameter.matrix, *format, arrays);
+    else if (parameter.heads) load_heads(model, *parameter.heads, *format, arrays[0]);
     else load_rows(model, parameter, arrays[0]);
 }
 

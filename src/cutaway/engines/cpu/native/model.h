@@ -15,6 +15,7 @@ namespace cutaway {
 
 struct Shape {
     int n_vocab, n_ctx, n_embd, n_head, n_layer, n_inner;
+    int relative_positions;  // distances with an embedding; 0: none
     float epsilon;
     bool tied;
     Epilogue activation;  // of the MLP
@@ -49,6 +50,7 @@ struct Layer {
     Vector c_fc_bias = nullptr;
     Matrix mlp_proj;
     Vector mlp_proj_bias = nullptr;
+    std::vector<Matrix> relative;  // of each head: (relative_positions, d_head) float32; empty without
 
     explicit Layer(const Shape&);
 };
@@ -64,16 +66,17 @@ struct Workspace {
     Buffer<char> quantised;             // (tokens, widest) of kQuantisedBytes
     Buffer<float> quantised_scales;     // (tokens, widest / kBlock)
     Buffer<int32_t> quantised_sums;     // (tokens, widest / kBlock)
-    std::vector<Buffer<float>> scores;  // per thread: (kMaxTileRows, positions)
+    std::vector<Buffer<float>> scores;  // per thread: (kMaxTileRows, positions); twice with relative positions
     std::vector<Buffer<float>> panels;  // per thread: one de-quantised panel, (widest, kLanes)
 };
 
-// The destination of a tensor of the checkpoint: a matrix, or float32 rows, each zero-padded to whole blocks.
+// The destination of a tensor of the checkpoint: a matrix, or float32 rows, each zero-padded to whole blocks, or one matrix a head.
 struct Parameter {
     Matrix* matrix = nullptr;
     Vector* vector = nullptr;
     int width = 0;
     int rows = 1;
+    std::vector<Matrix>* heads = nullptr;
 };
 
 struct Model {
