@@ -49,6 +49,8 @@ def test_counts_an_untied_head() -> None:
         ({"n_layer": 0}, "n_layer must be a positive"),
         ({"n_vocab": 2**31}, "n_vocab must be a positive"),
         ({"n_ctx": True}, "n_ctx must be a positive"),
+        ({"relative_positions": -1}, "relative_positions must be a positive"),
+        ({"relative_positions": True}, "relative_positions must be a positive"),
         ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon must be"),
         ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon must be"),
     ],

@@ -17,6 +17,7 @@ SHAPES = st.builds(
     n_ctx=st.integers(1, 50),
     n_layer=st.integers(1, 12),
     n_inner=st.integers(1, 40),
+    relative_positions=st.integers(0, 50),
     tie_word_embeddings=st.booleans(),
 )
 

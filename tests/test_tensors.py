@@ -33,6 +33,13 @@ def test_shapes_and_parameters_follow_from_the_specs() -> None:
     assert UNTIED.n_params == sum(spec.size for spec in UNTIED.tensors.values())
 
 
+def test_relative_positions_add_a_table_to_each_block_that_stays_float32() -> None:
+    config = GPT2Config(n_embd=12, n_head=3, n_layer=2, relative_positions=5)
+    added = [spec for name, spec in config.tensors.items() if name not in GPT2Config(n_layer=2).tensors]
+    assert added == [TensorSpec(f"h.{layer}.attn.relative.weight", (3, 5, 4), "relative") for layer in (0, 1)]
+    assert not any(spec.quantisable or spec.transposed for spec in added)
+
+
 @pytest.mark.parametrize("n_layer", [1, 6])
 def test_loading_computes_the_specs_once_however_many_layers(n_layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0

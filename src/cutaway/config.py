@@ -62,10 +62,6 @@ class GPT2Config:
         _check_size("n_inner", self.n_inner)
         if self.relative_positions != 0:
             _check_size("relative_positions", self.relative_positions)
-        if self.relative_positions > self.n_ctx:
-            raise UsageError(
-                f"relative_positions ({self.relative_positions}) must be at most n_ctx ({self.n_ctx}), as distances are"
-            )
         if self.n_embd % self.n_head:
             raise UsageError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
         if not (math.isfinite(self.layer_norm_epsilon) and self.layer_norm_epsilon > 0):

@@ -104,6 +104,9 @@ def test_other_names_of_the_sizes(tmp_path: Path) -> None:
         ({"n_inner": 0}, "n_inner must be a positive integer"),
         ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon must be a small positive number, not 0.0"),
         ({"layer_norm_epsilon": None}, "layer_norm_epsilon must be a small positive number, not None"),
+        ({"relative_positions": -1}, "relative_positions must be a positive integer"),
+        ({"relative_positions": None}, "relative_positions must be a positive integer"),
+        ({"model_type": "cutaway-gpt2-relative"}, "relative_positions is missing, which a cutaway-gpt2-relative has"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings must be true or false, not 1"),
     ],
 )

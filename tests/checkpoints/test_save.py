@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights, Checkpoint, Weights, save_checkpoint
 from cutaway.checkpoints import save as save_module
@@ -51,6 +51,22 @@ def test_we_load_what_transformers_saves(tmp_path: Path, shape: dict[str, Any], 
     weights = tiny_weights(**shape)
     peer_model(weights).save_pretrained(tmp_path, max_shard_size=max_shard_size)
     assert_same(Checkpoint(tmp_path, "x"), weights)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_relative_positions_come_back_and_transformers_refuses_them(tmp_path: Path, dtype: str) -> None:
+    weights = tiny_weights(relative_positions=9)
+    save_checkpoint(tmp_path, weights, dtype)
+    loaded = Checkpoint(tmp_path, "x")
+    assert loaded.config == weights.config
+    name = "h.1.attn.relative.weight"
+    assert loaded.stored(name).format.name == "float32"
+    rounded = weights.read(name).astype(np.float16) if dtype == "float16" else weights.read(name)
+    np.testing.assert_array_equal(loaded.read(name), rounded)
+    save_checkpoint(tmp_path / "again", loaded)
+    assert_same(Checkpoint(tmp_path / "again", "x"), loaded)
+    with pytest.raises(ValueError, match="cutaway-gpt2-relative"):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(("dtype", "theirs"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)])

@@ -102,6 +102,8 @@ def test_values_are_converted(name: str, given: object, expected: object) -> Non
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16"),
         ({"short_ctx": 4}, "short_ctx and short_steps belong together"),
         ({"short_ctx": 600, "short_steps": 4}, r"short_ctx .600. must be at most n_ctx .512."),
+        ({"relative_positions": -1}, "relative_positions must be a positive integer"),
+        ({"relative_positions": 600}, r"relative_positions .600. must be at most n_ctx .512.: no distance is larger"),
         ({"data": ["a"], "weights": [1, 2]}, "weights must be as many as the directories of data: they are 2 for 1"),
         ({"data": ["a"], "weights": [0]}, "weights must be positive, not 0"),
         ({"data": ["a"], "weights": ["x"]}, "weights must be a number, not 'x'"),

@@ -342,6 +342,18 @@ def test_the_first_steps_loss_of_a_task_is_of_targets_after_prefixes(base: str, 
     assert loss == pytest.approx(likelihood(ReferenceEngine(open_checkpoint(base)), encoder, records).nats_per_token)
 
 
+def test_a_model_of_relative_positions_learns_in_a_shorter_context_but_no_prefixes(tmp_path: Path) -> None:
+    shape = GPT2Config(n_vocab=257, n_ctx=64, n_embd=16, n_head=2, n_layer=1, relative_positions=60)
+    save_checkpoint(tmp_path / "model", random_weights(shape, std=0.05), tokenizer=BYTES)
+    model = str(tmp_path / "model")
+    with pytest.raises(UsageError, match="a model with relative positions has causal attention only"):
+        fine_tune(config(model, reversals(tmp_path), task="reverse"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    data = lines(tmp_path / "a.jsonl", *({"text": f"A robot number {n}"} for n in range(8)))
+    fine_tune(config(model, data, n_ctx=32, max_steps=2, valid="25%"), tmp_path / "run")
+    assert cutaway.load(tmp_path / "run" / "model").config == shape
+
+
 def test_another_task_is_other_data(base: str, tmp_path: Path) -> None:
     settings = config(base, reversals(tmp_path), task="reverse", max_steps=2)
     fine_tune(settings, tmp_path / "run")

@@ -11,7 +11,13 @@ from cutaway.training.muon import NorMuon
 from cutaway.training.optimizers import VECTOR_LR, make_optimizer
 
 CONFIG = TrainingConfig(optimizer="adamw", lr=0.01, matrix_lr=0.02, weight_decay=0.3, beta2=0.95)
-SHAPES = {"wte.weight": (7, 4), "h.0.mlp.c_fc.weight": (8, 4), "h.0.mlp.c_fc.bias": (8,), "ln_f.weight": (4,)}
+SHAPES = {
+    "wte.weight": (7, 4),
+    "h.0.attn.relative.weight": (2, 5, 2),
+    "h.0.mlp.c_fc.weight": (8, 4),
+    "h.0.mlp.c_fc.bias": (8,),
+    "ln_f.weight": (4,),
+}
 
 
 def parameters() -> dict[str, torch.Tensor]:
@@ -29,7 +35,7 @@ def test_adamw_decays_matrices_and_tables_only() -> None:
     ours = parameters()
     theirs = parameters()
     groups = [
-        {"params": [p for p in theirs.values() if p.ndim == 2], "weight_decay": 0.3},
+        {"params": [p for p in theirs.values() if p.ndim >= 2], "weight_decay": 0.3},
         {"params": [p for p in theirs.values() if p.ndim == 1], "weight_decay": 0.0},
     ]
     expected = torch.optim.AdamW(groups, lr=0.005, betas=(0.9, 0.95), eps=1e-8)
@@ -50,7 +56,7 @@ def test_muon_is_for_matrices_of_blocks_and_adamw_without_decay_for_the_rest() -
     muon = NorMuon(matrix, torch.float32)
     rest = [theirs[name] for name in theirs if name not in matrix]
     groups = [
-        {"params": [p for p in rest if p.ndim == 2], "lr": 0.005},
+        {"params": [p for p in rest if p.ndim >= 2], "lr": 0.005},
         {"params": [p for p in rest if p.ndim == 1], "lr": 0.005 * VECTOR_LR},
     ]
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)

@@ -13,6 +13,7 @@ from transformers import GPT2LMHeadModel
 import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.config import GPT2Config
+from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import CutawayError, RunError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
@@ -73,6 +74,39 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def run(out: Path, config: TrainingConfig, **changes: Any) -> tuple[Outcome, Recorder]:
     recorder = Recorder()
     return train(replace(config, **changes), out, recorder), recorder
+
+
+def test_relative_positions_are_learned_and_start_another_run(tmp_path: Path, corpora: tuple[str, str]) -> None:
+    outcome, _ = run(tmp_path / "a", CONFIG, data=corpora, relative_positions=5, lr=0.02)
+    assert outcome.model is not None
+    model = cutaway.load(outcome.model, engine="cpu")
+    assert model.config == GPT2Config(n_ctx=8, n_embd=8, n_head=2, n_layer=1, relative_positions=5)
+    table = model.weights["h.0.attn.relative.weight"]
+    assert table.shape == (2, 5, 4)
+    fresh = GPT2(model.config)
+    fresh.initialise(CONFIG.seed)
+    first = fresh.export()["h.0.attn.relative.weight"]
+    assert 0.01 < first.std() < 0.03
+    assert np.abs(table - first).max() > 0.01
+    further, _ = run(tmp_path / "b", CONFIG, data=corpora, relative_positions=5, init=str(outcome.model))
+    assert further.steps == 6
+    with pytest.raises(UsageError, match="--relative-positions must be 5, as in .*, not 0"):
+        run(tmp_path / "c", CONFIG, data=corpora, init=str(outcome.model))
+
+
+def test_relative_positions_are_for_causal_attention(tmp_path: Path) -> None:
+    data = tmp_path / "pairs.jsonl"
+    data.write_text('{"source": "a b", "target": "b a"}\n')
+    changes: dict[str, Any] = {
+        "task": "reverse",
+        "data": (str(data),),
+        "tokenizer": "builtin",
+        "n_ctx": 32,
+        "sampled_vocab": 0,
+    }
+    with pytest.raises(UsageError, match="a model with relative positions has causal attention only"):
+        run(tmp_path / "run", CONFIG, relative_positions=5, **changes)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_ends_with_a_model_that_cutaway_and_transformers_open(tmp_path: Path, corpora: tuple[str, str]) -> None:

@@ -1,5 +1,7 @@
 """Arithmetic of a step, counted by PyTorch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +20,14 @@ def test_flops_are_those_that_pytorch_counts() -> None:
         model.loss(ids[:, :-1], ids[:, 1:]).backward()  # type: ignore[no-untyped-call]
     masked = 3 * 2 * 2 * weights.config.n_layer * weights.config.n_embd * (40 - 41 / 2)  # scores and values, not needed
     assert counter.get_total_flops() == pytest.approx(40 * (matmul_flops_per_token(weights.config, 40) + masked))
+
+
+def test_flops_of_relative_positions_are_those_of_their_products() -> None:
+    plain = tiny_weights().config
+    for distances, average in ((48, 41 / 2), (40, 41 / 2), (1, 1), (10, (sum(range(1, 11)) + 30 * 10) / 40)):
+        config = replace(plain, relative_positions=distances)
+        more = matmul_flops_per_token(config, 40) - matmul_flops_per_token(plain, 40)
+        assert more == 3 * 2 * plain.n_layer * plain.n_embd * int(average)
 
 
 def test_a_sampled_vocabulary_has_a_smaller_head() -> None:

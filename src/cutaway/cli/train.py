@@ -48,7 +48,7 @@ def _shape(init: object) -> dict[str, object]:
     from cutaway.checkpoints import open_source
 
     config = open_source(str(init)).config
-    return {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx")}
+    return {name: getattr(config, name) for name in ("n_layer", "n_head", "n_embd", "n_ctx", "relative_positions")}
 
 
 def run(options: Namespace) -> None:

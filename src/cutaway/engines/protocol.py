@@ -144,10 +144,10 @@ def check_causal(config: GPT2Config, has_prefix: bool) -> None:
 
     >>> check_causal(GPT2Config(relative_positions=8), has_prefix=True)
     Traceback (most recent call last):
-    cutaway.errors.UsageError: a model with relative positions has causal attention only: leave out n_prefix
+    cutaway.errors.UsageError: a model with relative positions has causal attention only, and none of prefixes
     """
     if has_prefix and config.relative_positions:
-        raise UsageError("a model with relative positions has causal attention only: leave out n_prefix")
+        raise UsageError("a model with relative positions has causal attention only, and none of prefixes")
 
 
 def check_row(row: int, count: int) -> int:

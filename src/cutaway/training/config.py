@@ -57,6 +57,7 @@ class TrainingConfig:
     n_head: int = _setting(4, "attention heads per block", "model")
     n_embd: int = _setting(256, "width of the residual stream", "model")
     n_ctx: int = _setting(512, "context length, in tokens", "model")
+    relative_positions: int = _setting(0, "distances with an embedding (relative attention); 0: none, GPT-2", "model")
     dropout: float = _setting(0.0, "dropout probability", "model")
     label_smoothing: float = _setting(0.0, "share of each target spread over the vocabulary")
     batch_size: int = _setting(32, "sequences per step")
@@ -110,12 +111,17 @@ class TrainingConfig:
             raise UsageError("short_ctx and short_steps belong together: give both or neither")
         if self.short_ctx is not None and self.short_ctx > self.n_ctx:
             raise UsageError(f"short_ctx ({self.short_ctx}) must be at most n_ctx ({self.n_ctx})")
+        if self.init == SCRATCH and self.relative_positions > self.n_ctx:
+            raise UsageError(
+                f"relative_positions ({self.relative_positions}) must be at most n_ctx ({self.n_ctx}): "
+                "no distance is larger"
+            )
         self._check_task()
         if self.weights and len(self.weights) != len(self.data):
             raise UsageError(
                 f"weights must be as many as the directories of data: they are {len(self.weights)} for {len(self.data)}"
             )
-        GPT2Config(n_ctx=self.n_ctx, n_embd=self.n_embd, n_head=self.n_head, n_layer=self.n_layer)  # raises UsageError
+        self.shape(GPT2Config.n_vocab)  # raises UsageError
 
     def _check_task(self) -> None:
         if self.label_smoothing and self.sampled_vocab:
@@ -129,6 +135,21 @@ class TrainingConfig:
             raise UsageError("a task's rows have many lengths: leave out weights, short_steps and compile")
         if self.tokenizer and self.init != SCRATCH:
             raise UsageError("init has a tokenizer of its own: leave out tokenizer")
+
+    def shape(self, n_vocab: int) -> GPT2Config:
+        """Return the shape of a new model for a vocabulary. Raises UsageError if it is invalid.
+
+        >>> TrainingConfig(n_layer=2).shape(n_vocab=300).n_vocab
+        300
+        """
+        return GPT2Config(
+            n_vocab=n_vocab,
+            n_ctx=self.n_ctx,
+            n_embd=self.n_embd,
+            n_head=self.n_head,
+            n_layer=self.n_layer,
+            relative_positions=self.relative_positions,
+        )
 
     @property
     def micro_rows(self) -> int:

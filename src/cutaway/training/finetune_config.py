@@ -147,6 +147,7 @@ class FineTuneConfig:
                 "n_head": shape.n_head,
                 "n_embd": shape.n_embd,
                 "n_ctx": n_ctx,
+                "relative_positions": shape.relative_positions,
                 "max_steps": steps,
                 "optimizer": "adamw",
                 "lr": self.peak_lr,

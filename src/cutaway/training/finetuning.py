@@ -19,6 +19,7 @@ from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.checkpoints.adapter import remove_adapter, save_adapter
 from cutaway.checkpoints.save import remove_checkpoint
 from cutaway.disk import replacing_file
+from cutaway.engines.protocol import check_causal
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import generate
@@ -107,6 +108,7 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
         raise UsageError(f"{config.model} has no tokenizer files: put them beside its weights")
     n_ctx = config.training_config(base.config, 1.0).n_ctx
     material = open_material(config, codec, n_ctx)
+    check_causal(base.config, material.task is not None and material.task.attention == "prefix")
     trainer = make_tuner(config, base, codec, material, device, world)
     with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
         saved = None if run is None else run.newest(strict=config.strict)

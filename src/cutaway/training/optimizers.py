@@ -96,7 +96,7 @@ def _fit(value: Tensor | None, name: str, parameter: Tensor, key: str) -> Tensor
 
 
 class MuonWithAdamW:
-    """NorMuon for the matrices of the blocks, AdamW without decay for embeddings, gains and biases."""
+    """NorMuon for the matrices of the blocks, AdamW without decay for embeddings, of distances too, and vectors."""
 
     def __init__(self, config: TrainingConfig, parameters: Mapping[str, Tensor]) -> None:
         self.config = config

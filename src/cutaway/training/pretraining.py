@@ -9,6 +9,7 @@ import torch
 
 from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.config import GPT2Config
+from cutaway.engines.protocol import check_causal
 from cutaway.errors import UsageError
 from cutaway.layout import counted
 from cutaway.tokenizer.codec import TokenCodec
@@ -90,6 +91,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     corpus = open_corpus(config, init, world)
     source = corpus.source(config.seed)
     shape = model_config(config, corpus, init)
+    check_causal(shape, corpus.task is not None and corpus.task.attention == "prefix")
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
     with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
@@ -150,7 +152,7 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
     """
     n_vocab = corpus.codec.n_vocab
     if init is None:
-        return GPT2Config(n_vocab, config.n_ctx, config.n_embd, config.n_head, config.n_layer)
+        return config.shape(n_vocab)
     shape = init.config
     if shape.n_vocab < n_vocab:
         raise UsageError(
@@ -158,7 +160,7 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
             f"prepare it with --tokenizer {config.init}"
         )
     _check_tokenizer(config, corpus, init)
-    for name in ("n_layer", "n_head", "n_embd"):
+    for name in ("n_layer", "n_head", "n_embd", "relative_positions"):
         own = getattr(shape, name)
         if getattr(config, name) != own:
             raise UsageError(f"{flag(name)} must be {own}, as in {config.init}, not {getattr(config, name)}")

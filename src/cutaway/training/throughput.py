@@ -16,7 +16,8 @@ def matmul_flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None =
     """Return the FLOPs per token of forward and backward pass in sequences of `n_ctx` tokens.
 
     Counted are matrix products: 6 for each weight of a block and of the output matrix over `n_vocab` tokens (default:
-    all), and attention to the tokens before, of which there are (n_ctx + 1) / 2 on average.
+    all), and attention to the tokens before, of which there are (n_ctx + 1) / 2 on average; to the embeddings of
+    distances, where the model has them, of no more tokens than it has.
 
     >>> matmul_flops_per_token(GPT2Config(), 1024)
     797870592
@@ -24,7 +25,10 @@ def matmul_flops_per_token(config: GPT2Config, n_ctx: int, n_vocab: int | None =
     blocks = sum(spec.size for spec in config.tensors.values() if spec.kind == "linear")
     head = (n_vocab or config.n_vocab) * config.n_embd
     attention = config.n_layer * 2 * config.n_embd * (n_ctx + 1)  # of scores and of values, forward
-    return 6 * (blocks + head) + 3 * attention
+    near = min(config.relative_positions, n_ctx)
+    distances = near * (2 * n_ctx + 1 - near) // (2 * n_ctx)  # on average
+    relative = config.n_layer * 2 * config.n_embd * distances
+    return 6 * (blocks + head) + 3 * (attention + relative)
 
 
 def memory_bytes(device: torch.device) -> int:
