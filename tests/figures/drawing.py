@@ -30,13 +30,14 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
         "scale_attn_weights": False,
         "scale_attn_by_inverse_layer_idx": True,
     },
+    "relative": {"relative_positions": 4},
     "tanh": {"activation_function": "tanh"},
     "long": {"n_vocab": 61, "n_ctx": 70, "n_embd": 12, "n_head": 2},
 }
 FIRST = Selection()  # the last token, in the first head of the first layer
 TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70", "appended 7", "built-in")
 
-OTHER_MATHEMATICS = ("by layer 7", "unscaled 7", "by layer only 7", "tanh 7")
+OTHER_MATHEMATICS = ("by layer 7", "unscaled 7", "by layer only 7", "relative 7", "tanh 7")
 
 WRONG_NUMBERS = (  # a figure, and a tensor whose numbers it checks
     ("F01", "logits"),

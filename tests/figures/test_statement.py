@@ -28,6 +28,7 @@ SELECTIONS = {
     "by layer 7": (Selection(2, 1, 4),),
     "unscaled 7": (Selection(1, 2, 3),),
     "by layer only 7": (Selection(1, 0, 5),),
+    "relative 7": (Selection(1, 0, 6),),
     "tanh 7": (Selection(0, 1, 3),),
 }
 

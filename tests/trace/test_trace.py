@@ -14,7 +14,7 @@ from cutaway.trace import Intervention, Trace
 from cutaway.trace import trace as trace_module
 from cutaway.trace.heads import search
 from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens
-from cutaway.trace.names import ATTENDED
+from cutaway.trace.names import ATTENDED, attended
 from tests.tiny import assert_logits_close, peer_model, random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, interventions, seen_in_one_go, small_models, texts, trace_of
 
@@ -96,6 +96,32 @@ def test_some_heads_equal_those_of_the_layer() -> None:
     assert list(some) == list(ATTENDED)
     for kind, array in some.items():
         assert_logits_close(array, trace[f"{kind}.1"][1:3])
+
+
+def test_a_trace_has_the_part_of_relative_positions() -> None:
+    weights = tiny_weights(relative_positions=7)
+    trace = trace_of(weights, IDS)
+    seen = seen_in_one_go(weights, IDS)
+    assert [name for name in trace if name.endswith(".1")][8:11] == ["scores_rel.1", "scores_raw.1", "scores.1"]
+    for name in trace:
+        if name != "ids":
+            assert_logits_close(trace[name], seen[name])
+    product = trace["q.1"] @ trace["k.1"].swapaxes(1, 2)
+    assert_logits_close(trace["scores_raw.1"], product + trace["scores_rel.1"])
+    table = weights.arrays["h.1.attn.relative.weight"]
+    assert trace["scores_rel.1"][2, 20, 15] == pytest.approx(trace["q.1"][2, 20] @ table[2, 5], abs=1e-4)
+    assert not trace["scores_rel.1"][:, 20, :14].any()
+    some = trace.attention(1, 1, 3)
+    assert list(some) == list(attended(weights.config))
+    for kind, array in some.items():
+        assert_logits_close(array, trace[f"{kind}.1"][1:3])
+    assert_logits_close(trace.attention_of(1, 20), trace["attn.1"][:, 20])
+    changed = trace.edit([*IDS[:20], 3, *IDS[21:]])
+    assert changed.work.positions_reused == 20
+    assert_logits_close(changed["logits"], trace_of(weights, list(changed.ids))["logits"])
+    unscaled = trace.intervene(Intervention("no_scale", layer=1))
+    np.testing.assert_array_equal(unscaled["scores.1"], unscaled["scores_raw.1"])
+    assert "scores_rel.1" not in trace_of(WEIGHTS, IDS)
 
 
 def test_logits_after_one_token() -> None:

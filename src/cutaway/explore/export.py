@@ -28,6 +28,7 @@ from cutaway.model import Model
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.trace import Trace
+from cutaway.trace.names import attended
 from cutaway.web.params import QueryParams
 from cutaway.web.responses import Content, json_content, json_line
 from cutaway.web.worker import Document
@@ -229,7 +230,7 @@ def _slices(trace: Trace, chosen: Selection) -> Iterator[str]:
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
-    for kind in ("q", "k", "v", "scores_raw", "scores", "masked", "attn", "z"):
+    for kind in ("q", "k", "v", *attended(trace.config)):
         yield f"{kind}.{layer}[{head},:,:]"
     for kind in ("zcat", "attn_out", "resid.pre", "resid.mid"):
         yield f"{kind}.{layer}[{position},:]"

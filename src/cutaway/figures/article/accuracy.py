@@ -50,4 +50,12 @@ def exact_scores(trace: Trace, layer: int, position: int, keys: int) -> NDArray[
     """Compute the scaled scores (H, keys) of a token's query with the first keys, before the mask, in float64."""
     q, k = (trace[f"{kind}.{layer}"].astype(np.float64) for kind in "qk")
     scores: NDArray[np.float64] = np.einsum("hd,htd->ht", q[:, position], k[:, :keys])
+    scores += relative_part(trace, layer)[:, position, :keys]
     return scores / trace.config.attention_divisor(layer)
+
+
+def relative_part(trace: Trace, layer: int) -> NDArray[np.float64]:
+    """Return what relative attention adds to q · k, (H, T, T); zeros in a model without."""
+    if not trace.config.relative_positions:
+        return np.zeros((trace.config.n_head, len(trace), len(trace)))
+    return trace[f"scores_rel.{layer}"].astype(np.float64)

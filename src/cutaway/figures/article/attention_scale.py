@@ -1,4 +1,8 @@
-"""The divisor of q · k in a layer: in words, in a statement, and in a formula. OpenAI's is √dh in every layer."""
+"""The scores of attention where they differ from OpenAI's, in words, in statements and in formulas.
+
+OpenAI's are q · k divided by √dh in every layer. Others divide by more or by nothing, and relative attention adds q
+times the embedding of the distance, the tensor `scores_rel`.
+"""
 
 from cutaway.config import GPT2Config
 from cutaway.figures.panels import LocalizedText, integer
@@ -27,6 +31,26 @@ def divisor_statement(config: GPT2Config, layer: int) -> Statement:
     if not config.scale_attn_weights:
         return Statement("{number}", "{number}", number=number)
     return Statement("({number} · √{width})", "({number} · √{width})", number=number, width=width)
+
+
+def product(config: GPT2Config) -> str:
+    """Write what is divided.
+
+    >>> product(GPT2Config()), product(GPT2Config(relative_positions=8))
+    ('q · k', '(q · k + scores_rel)')
+    """
+    return "(q · k + scores_rel)" if config.relative_positions else "q · k"
+
+
+def product_formula(config: GPT2Config, dot: str, layer: int | str, index: str = "") -> str:
+    """Write what is divided as a formula: that of q · k, plus the part of `scores_rel` at the same index.
+
+    >>> product_formula(GPT2Config(), "q.3[0] @ transpose(k.3[0])", 3, "[0]")
+    'q.3[0] @ transpose(k.3[0])'
+    >>> product_formula(GPT2Config(relative_positions=8), "q.3[0] @ transpose(k.3[0])", 3, "[0]")
+    '(q.3[0] @ transpose(k.3[0]) + scores_rel.3[0])'
+    """
+    return f"({dot} + scores_rel.{layer}{index})" if config.relative_positions else dot
 
 
 def divisor_formula(config: GPT2Config, layer: int | str) -> str:
@@ -59,14 +83,20 @@ def divisor_meaning(config: GPT2Config, layer: int) -> LocalizedText:
 
 
 def difference(config: GPT2Config) -> LocalizedText:
-    """Say what OpenAI's GPT-2 divides by, where the model does otherwise; else nothing.
+    """Say what OpenAI's GPT-2 does not add and what it divides by, where the model does otherwise; else nothing.
 
     >>> difference(GPT2Config()).en, difference(GPT2Config(scale_attn_weights=False)).en
     ('', " OpenAI's GPT-2 divides by √64 in every layer.")
     """
+    added = LocalizedText("", "")
+    if config.relative_positions:
+        added = LocalizedText(
+            " To q · k this model adds scores_rel, q times an embedding of the distance, which OpenAI's GPT-2 has not.",
+            "这个模型还给 q · k 加上 scores_rel，即 q 乘以距离的嵌入；OpenAI 的 GPT-2 没有这一项。",
+        )
     if config.scale_attn_weights and not config.scale_attn_by_inverse_layer_idx:
-        return LocalizedText("", "")
+        return added
     return LocalizedText(
-        f" OpenAI's GPT-2 divides by √{config.d_head} in every layer.",
-        f"OpenAI 的 GPT-2 在每一层都除以 √{config.d_head}。",
+        f"{added.en} OpenAI's GPT-2 divides by √{config.d_head} in every layer.",
+        f"{added.zh}OpenAI 的 GPT-2 在每一层都除以 √{config.d_head}。",
     )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.article.accuracy import TOLERANCE, within
-from cutaway.figures.article.attention_scale import divisor_formula
+from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, within
+from cutaway.figures.article.attention_scale import divisor_formula, product_formula
 from cutaway.figures.article.excerpts import at, part
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import plural, position_text, token_label, token_labels
@@ -135,19 +135,17 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
 
 def _weights(trace: Trace, position: int) -> NDArray[np.float64]:
     """Compute the attention weights (L, H, position + 1) of a position from queries and keys alone."""
-    scores = [
-        np.einsum("hd,htd->ht", trace[f"q.{layer}"][:, position], trace[f"k.{layer}"][:, : position + 1])
-        for layer in range(trace.config.n_layer)
-    ]
-    divisors = [trace.config.attention_divisor(layer) for layer in range(trace.config.n_layer)]
-    return softmax(np.array(scores) / np.array(divisors)[:, None, None])
+    return softmax(
+        np.array([exact_scores(trace, layer, position, position + 1) for layer in range(trace.config.n_layer)])
+    )
 
 
 def _look_error(trace: Trace, best: Look, position: int) -> str:
     """Return the formula of a weight's error, compared with itself and with the largest of all heads, recomputed."""
     weight = f"attn.{best.layer}[{best.head}, {position}, {best.key}]"
     divisor = divisor_formula(trace.config, "L")
-    shares = f"softmax(sum(q.L[:, {position}, None] * k.L[:, :{position + 1}], -1) / {divisor})"
+    dot = f"sum(q.L[:, {position}, None] * k.L[:, :{position + 1}], -1)"
+    shares = f"softmax({product_formula(trace.config, dot, 'L', f'[:, {position}, :{position + 1}]')} / {divisor})"
     there = f"stack([{shares} for L in layers])[{best.layer}, {best.head}, {best.key}]"
     if best.key > position:
         there = "0"

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engines.reference import MASKED
-from cutaway.figures.article.accuracy import TOLERANCE, relative_error, span, within
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, relative_part, span, within
 from cutaway.figures.article.article_numbers import NUMBERS, WORDS, article_cells
+from cutaway.figures.article.attention_scale import product, product_formula
 from cutaway.figures.article.excerpts import MOST_BARS, at, omitted_tokens, part, window
 from cutaway.figures.article.part2_masked_self_attention import HIDDEN
 from cutaway.figures.article.part2_self_attention import ILLUSTRATION
@@ -28,19 +29,21 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shown = window(trace, query)
     tokens = token_labels(trace)
     width = trace.config.d_head
+    dot = product(trace.config)
+    added = (" and scores_rel", "再加上 scores_rel") if trace.config.relative_positions else ("", "")
     return (
         Note(
             LocalizedText(
                 f"Every query times every key, layer {layer}, head {head} (counted from 0). Below, one cell is opened, "
                 f"the heaviest of its row: {position_text(query).en} looks at {position_text(key).en}. Its score is "
-                f"the sum of {plural(width, 'product')}. {omitted_tokens(trace).en}",
+                f"the sum of {plural(width, 'product')}{added[0]}. {omitted_tokens(trace).en}",
                 f"每个查询乘以每个键，第 {layer} 层第 {head} 个头（从 0 数起）。"
                 f"下面拆开一格，即这一行里权重最大的一格：{position_text(query).zh}看{position_text(key).zh}。"
-                f"它的分数是 {width} 个乘积之和。{omitted_tokens(trace).zh}",
+                f"它的分数是 {width} 个乘积之和{added[1]}。{omitted_tokens(trace).zh}",
             )
         ),
         Grid(
-            LocalizedText("q · k, before scaling and mask", "q · k，缩放和掩码之前"),
+            LocalizedText(f"{dot}, before scaling and mask", f"{dot}，缩放和掩码之前"),
             part(trace, f"scores_raw.{layer}", head, shown, shown),
             "signed",
             tokens[shown],
@@ -82,20 +85,22 @@ def _check_dot_products(trace: Trace, chosen: Selection) -> Check:
     raw = trace[f"scores_raw.{layer}"][head]
     key = _best_key(trace, chosen)
     terms = q[position] * k[key]
-    off = relative_error(raw, q @ k.T)
+    off = relative_error(raw, q @ k.T + relative_part(trace, layer)[head])
     here = f"{layer}[{head}]"
+    expected = product_formula(trace.config, f"q.{here} @ transpose(k.{here})", layer, f"[{head}]")
     return Check(
         off < TOLERANCE,
         Statement(
-            "{products:product} sum to {total} and {score} is {printed}; {scores:score} of the head: each is q · k, "
-            "{near}",
-            "{products} 个乘积之和为 {total}，{score} 为 {printed}；这个头的全部 {scores} 个分数都是 q · k，{near}",
+            "{products:product} sum to {total} and {score} is {printed}; {scores:score} of the head: each is "
+            "{product}, {near}",
+            "{products} 个乘积之和为 {total}，{score} 为 {printed}；这个头的全部 {scores} 个分数都是 {product}，{near}",
+            product=product(trace.config),
             products=integer(terms.size, "config.d_head"),
             total=Number(float(terms.sum()), f"q.{layer}[{head}, {position}] @ k.{layer}[{head}, {key}]"),
             score=f"scores_raw.{layer}[{head}, {position}, {key}]",
             printed=at(trace, f"scores_raw.{layer}", head, position, key),
             scores=integer(raw.size, "len(ids) * len(ids)"),
-            near=within(off, f"error(scores_raw.{here}, q.{here} @ transpose(k.{here}))"),
+            near=within(off, f"error(scores_raw.{here}, {expected})"),
         ),
     )
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
+from cutaway.figures.article.accuracy import TOLERANCE, relative_error, relative_part, within
+from cutaway.figures.article.attention_scale import product_formula
 from cutaway.figures.article.excerpts import at, omitted_tokens, part, window
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, token_labels
@@ -150,7 +151,9 @@ def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
     config = trace.config
     layer = chosen.layer
     q, k, raw = (trace[f"{kind}.{layer}"][heads] for kind in ("q", "k", "scores_raw"))
-    off = relative_error(raw, q.astype(np.float64) @ k.swapaxes(1, 2))
+    off = relative_error(raw, q.astype(np.float64) @ k.swapaxes(1, 2) + relative_part(trace, layer)[heads])
+    dot = f"q.{layer}[{heads}] @ transpose(k.{layer}[{heads}])"
+    expected = product_formula(config, dot, layer, f"[{heads}]")
     which = f"sort((head + arange({len(heads)})) % config.n_head)"
     return Check(
         off < TOLERANCE and config.n_head * config.d_head == config.n_embd,
@@ -165,7 +168,7 @@ def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
             noun="head" if len(heads) == 1 else "heads",
             heads=[integer(head, f"{which}[{i}]") for i, head in enumerate(heads)],
             layer=integer(layer, "layer"),
-            near=within(off, f"error(scores_raw.{layer}[{heads}], q.{layer}[{heads}] @ transpose(k.{layer}[{heads}]))"),
+            near=within(off, f"error(scores_raw.{layer}[{heads}], {expected})"),
         ),
     )
 

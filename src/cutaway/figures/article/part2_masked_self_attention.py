@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.engines.reference import MASKED
 from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, relative_error, span, within
-from cutaway.figures.article.attention_scale import divisor_formula, divisor_statement
+from cutaway.figures.article.attention_scale import divisor_formula, divisor_statement, product, product_formula
 from cutaway.figures.article.decoding import beginning, tail
 from cutaway.figures.article.excerpts import at
 from cutaway.figures.figure import Check, Figure, Selection
@@ -80,8 +80,9 @@ def _check_second_token(trace: Trace, chosen: Selection) -> Check:
         relative_error(attn[:, earlier], softmax(exact[:, earlier])),
     )
     made = Statement(
-        "the scores are q · k / {divisor}, and the weights of the tokens up to it their softmax, {near}",
-        "分数是 q · k / {divisor}，到它为止的词元的权重是这些分数的 softmax，{near}",
+        "the scores are {product} / {divisor}, and the weights of the tokens up to it their softmax, {near}",
+        "分数是 {product} / {divisor}，到它为止的词元的权重是这些分数的 softmax，{near}",
+        product=product(trace.config),
         divisor=divisor_statement(trace.config, layer),
         near=within(off, _score_error(trace, layer, position)),
     )
@@ -178,7 +179,8 @@ def _check_data_set(trace: Trace, chosen: Selection) -> Check:
 def _score_error(trace: Trace, layer: int, position: int) -> str:
     """Return the formula of the error of a token's scores, masked scores and weights, compared with its q and k."""
     divided = divisor_formula(trace.config, layer)
-    scores = f"sum(q.{layer}[:, {position}, None] * k.{layer}, -1) / {divided}"
+    dot = f"sum(q.{layer}[:, {position}, None] * k.{layer}, -1)"
+    scores = f"{product_formula(trace.config, dot, layer, f'[:, {position}]')} / {divided}"
     seen = f"({scores})[:, :{position + 1}]"
     return (
         f"max([error(scores.{layer}[:, {position}], {scores}), "

@@ -40,16 +40,23 @@ ASPECT = 7.3 / 18  # a character is so much narrower than a line is high
 def _block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer = chosen.layer
     table = parameter_table(trace.config)
-    matrices = [row for row in table.block if len(row.shape) == 2]
+    matrices = [row for row in table.block if len(row.shape) > 1]
     sizes = [row.parameters for row in matrices]
+    apart = ("", "")
+    if trace.config.relative_positions:
+        apart = (
+            " The table of relative positions, attn.relative, is not drawn.",
+            "相对位置的表 attn.relative 没有画出。",
+        )
     shares = np.array([*sizes, table.block_parameters - sum(sizes)]) / table.block_parameters
     return (
         Note(
             LocalizedText(
                 f"The weights of block {layer} (counted from 0), to scale: four matrices, a bias for each of their "
-                "columns (the line below a matrix), and two LayerNorms with a gain and a bias for each number.",
+                "columns (the line below a matrix), and two LayerNorms with a gain and a bias for each number."
+                f"{apart[0]}",
                 f"第 {layer} 个块（从 0 数起）的权重，按比例绘制：四个矩阵，每一列各有一个偏置（矩阵下方的线），"
-                "还有两个层归一化，每个数各有一个增益和一个偏置。",
+                f"还有两个层归一化，每个数各有一个增益和一个偏置。{apart[1]}",
             )
         ),
         Drawing(
@@ -113,6 +120,7 @@ def _check_block(trace: Trace, chosen: Selection) -> Check:
     loaded = {name.removeprefix(prefix): trace[name].shape for name in trace.weights if name.startswith(prefix)}
     held = sum(int(np.prod(shape)) for shape in loaded.values())
     counted = table.block_parameters
+    relative = " + config.n_embd * config.relative_positions" if trace.config.relative_positions else ""
     return Check(
         loaded == {row.tensor: row.shape for row in table.block} and held == counted,
         Statement(
@@ -125,7 +133,7 @@ def _check_block(trace: Trace, chosen: Selection) -> Check:
             counted=integer(
                 counted,
                 "4 * config.n_embd * (config.n_embd + 1) + 2 * config.n_embd * config.n_inner + config.n_inner "
-                "+ 5 * config.n_embd",
+                f"+ 5 * config.n_embd{relative}",
             ),
         ),
     )

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, max_difference, relative_error, within
-from cutaway.figures.article.attention_scale import difference, divisor, divisor_formula, divisor_statement
+from cutaway.figures.article.attention_scale import (
+    difference,
+    divisor,
+    divisor_formula,
+    divisor_statement,
+    product,
+    product_formula,
+)
 from cutaway.figures.article.excerpts import MOST_ROWS, at, part, selection_text
 from cutaway.figures.article.part2_kv_cache import at_once, decode
 from cutaway.figures.article.part2_three_steps import check_sum
@@ -31,11 +38,11 @@ def _one_query(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"One query meets all keys up to its own: {spot.en}. The score of a token is q · k divided by "
-                f"{divisor(trace.config, layer)}.{difference(trace.config).en} {_latest(shown).en}",
+                f"One query meets all keys up to its own: {spot.en}. The score of a token is {product(trace.config)} "
+                f"divided by {divisor(trace.config, layer)}.{difference(trace.config).en} {_latest(shown).en}",
                 f"一个查询遇上直到它自己为止的所有键：{spot.zh}。"
-                f"一个词元的分数是 q · k 除以 {divisor(trace.config, layer)}。{difference(trace.config).zh}"
-                f"{_latest(shown).zh}",
+                f"一个词元的分数是 {product(trace.config)} 除以 {divisor(trace.config, layer)}。"
+                f"{difference(trace.config).zh}{_latest(shown).zh}",
             )
         ),
         Grid(LocalizedText("the query", "查询"), part(trace, f"q.{layer}", head, position), "signed"),
@@ -58,16 +65,17 @@ def _check_one_query(trace: Trace, chosen: Selection) -> Check:
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
-    query = trace[f"q.{layer}"][head, position].astype(np.float64)
-    exact = trace[f"k.{layer}"][head, : position + 1] @ query / trace.config.attention_divisor(layer)
+    exact = exact_scores(trace, layer, position, position + 1)[head]
     off = relative_error(trace[f"scores.{layer}"][head, position, : position + 1], exact)
     divided = divisor_formula(trace.config, layer)
-    expected = f"k.{layer}[{head}, :{position + 1}] @ q.{layer}[{head}, {position}] / {divided}"
+    dot = f"k.{layer}[{head}, :{position + 1}] @ q.{layer}[{head}, {position}]"
+    expected = f"{product_formula(trace.config, dot, layer, f'[{head}, {position}, :{position + 1}]')} / {divided}"
     return Check(
         off < TOLERANCE,
         Statement(
-            "{name}: {count:score}, {low} to {high}, each q · k / {divisor}, {near}",
-            "{name} 中的 {count} 个分数（{low} 至 {high}）都等于 q · k / {divisor}，{near}",
+            "{name}: {count:score}, {low} to {high}, each {product} / {divisor}, {near}",
+            "{name} 中的 {count} 个分数（{low} 至 {high}）都等于 {product} / {divisor}，{near}",
+            product=product(trace.config),
             name=f"scores.{layer}[{head}, {position}]",
             count=integer(len(exact), "position + 1"),
             low=Number(float(exact.min()), f"min({expected})", form=".3f"),
@@ -129,15 +137,17 @@ def _check_cached_keys(trace: Trace, chosen: Selection) -> Check:
     wrong = max(relative_error(scores, exact), relative_error(attn, softmax(exact)))
     seen = f"[:, {position}, :{position + 1}]"
     divided = divisor_formula(trace.config, layer)
-    expected = f"sum(q.{layer}[:, {position}, None] * k.{layer}[:, :{position + 1}], -1) / {divided}"
+    dot = f"sum(q.{layer}[:, {position}, None] * k.{layer}[:, :{position + 1}], -1)"
+    expected = f"{product_formula(trace.config, dot, layer, seen)} / {divided}"
     return Check(
         off < TOLERANCE and wrong < TOLERANCE and cached.work.positions_computed == 1,
         Statement(
             "{name} of {heads:head}: the token read alone after a cache of {reused}, and the whole text of "
-            "{tokens:token} at once, differ by at most {off}; the scores are q · k / {divisor} and the weights their "
-            "softmax, {near}",
+            "{tokens:token} at once, differ by at most {off}; the scores are {product} / {divisor} and the weights "
+            "their softmax, {near}",
             "{heads} 个头的 {name}：在 {reused} 个词元的缓存之后单独读入这个词元，与一次读完全部 {tokens} 个词元，"
-            "最大相差 {off}；分数是 q · k / {divisor}，权重是这些分数的 softmax，{near}",
+            "最大相差 {off}；分数是 {product} / {divisor}，权重是这些分数的 softmax，{near}",
+            product=product(trace.config),
             name=f"attn.{layer}[:, {position}]",
             heads=integer(len(without), "config.n_head"),
             reused=integer(reused, "position"),

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutaway.engines.reference import MASKED
-from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
+from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, relative_error, relative_part, within
 from cutaway.figures.article.article_numbers import ATTENDED, article_cells
-from cutaway.figures.article.attention_scale import divisor_formula, divisor_statement
+from cutaway.figures.article.attention_scale import divisor_formula, divisor_statement, product, product_formula
 from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, token_weights, window
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import LOOKS, SEEN, token_labels
@@ -109,24 +109,27 @@ def _three_steps(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_three_steps(trace: Trace, chosen: Selection) -> Check:
     position = chosen.position
-    q, k, v = (trace[f"{kind}.{chosen.layer}"][chosen.head, : position + 1].astype(np.float64) for kind in "qkv")
+    v = trace[f"v.{chosen.layer}"][chosen.head, : position + 1].astype(np.float64)
     weights = np.zeros(len(trace))  # later tokens have none
-    weights[: position + 1] = softmax(q[-1] @ k.T / trace.config.attention_divisor(chosen.layer))
+    weights[: position + 1] = softmax(exact_scores(trace, chosen.layer, position, position + 1)[chosen.head])
     attn, z = (trace[f"{kind}.{chosen.layer}"][chosen.head, position] for kind in ("attn", "z"))
     off = relative_error(attn, weights), relative_error(z, weights[: position + 1] @ v)
     spot = f"{chosen.layer}[{chosen.head}, {position}]"
     earlier = f"{chosen.layer}[{chosen.head}, :{position + 1}]"
-    shares = f"softmax(k.{earlier} @ q.{spot} / {divisor_formula(trace.config, chosen.layer)})"
+    index = f"[{chosen.head}, {position}, :{position + 1}]"
+    dot = product_formula(trace.config, f"k.{earlier} @ q.{spot}", chosen.layer, index)
+    shares = f"softmax({dot} / {divisor_formula(trace.config, chosen.layer)})"
     return Check(
         all(each < TOLERANCE for each in off),
         Statement(
-            "attn.{spot} is softmax(q · k / {divisor}) over {tokens:token}, {shares}, and z.{spot} is the sum of these "
-            "weights times v, {total}",
-            "attn.{spot} 等于对 {tokens} 个词元的 softmax(q · k / {divisor})，{shares}；"
+            "attn.{spot} is softmax({product} / {divisor}) over {tokens:token}, {shares}, and z.{spot} is the sum of "
+            "these weights times v, {total}",
+            "attn.{spot} 等于对 {tokens} 个词元的 softmax({product} / {divisor})，{shares}；"
             "z.{spot} 等于这些权重乘以 v 之和，{total}",
+            product=product(trace.config),
             spot=spot,
             divisor=divisor_statement(trace.config, chosen.layer),
-            tokens=integer(len(k), "position + 1"),
+            tokens=integer(len(v), "position + 1"),
             shares=within(off[0], f"error(attn.{spot}, concat({shares}, zeros(len(ids) - {position + 1})))"),
             total=within(off[1], f"error(z.{spot}, {shares} @ v.{earlier})"),
         ),
@@ -166,13 +169,15 @@ def _every_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _check_every_token(trace: Trace, chosen: Selection) -> Check:
     q, k, v = (trace[f"{kind}.{chosen.layer}"][chosen.head].astype(np.float64) for kind in "qkv")
-    scores = q @ k.T / trace.config.attention_divisor(chosen.layer)
+    raw = q @ k.T + relative_part(trace, chosen.layer)[chosen.head]
+    scores = raw / trace.config.attention_divisor(chosen.layer)
     weights = softmax(np.where(np.tri(len(q), dtype=bool), scores, MASKED))
     attn, z = (trace[f"{kind}.{chosen.layer}"][chosen.head] for kind in ("attn", "z"))
     off = relative_error(attn, weights), relative_error(z, weights @ v)
     here = f"{chosen.layer}[{chosen.head}]"
     divided = divisor_formula(trace.config, chosen.layer)
-    shares = f"softmax(causal(q.{here} @ transpose(k.{here}) / {divided}))"
+    dot = product_formula(trace.config, f"q.{here} @ transpose(k.{here})", chosen.layer, f"[{chosen.head}]")
+    shares = f"softmax(causal({dot} / {divided}))"
     return Check(
         all(each < TOLERANCE for each in off),
         Statement(

@@ -13,6 +13,7 @@ from cutaway.figures.article.attention_scale import (
     divisor_formula,
     divisor_meaning,
     divisor_statement,
+    product,
 )
 from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, window
 from cutaway.figures.article.part2_self_attention import ILLUSTRATION
@@ -82,7 +83,7 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     meaning = divisor_meaning(config, chosen.layer)
     columns = (
         TOKEN,
-        "q · k",
+        product(config),
         f"÷ {divisor(config, chosen.layer)}",
         LocalizedText("weight", "权重"),
         LocalizedText("without mask", "不加掩码"),
@@ -131,11 +132,12 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
     return Check(
         all(each < TOLERANCE for each in off),
         Statement(
-            "scores.{here} is q · k divided by {divisor}, {divided}, and attn.{here} is the softmax of each row up to "
-            "the diagonal, {shares}",
-            "scores.{here} 等于 q · k 除以 {divisor}，{divided}；"
+            "scores.{here} is {product} divided by {divisor}, {divided}, and attn.{here} is the softmax of each row up "
+            "to the diagonal, {shares}",
+            "scores.{here} 等于 {product} 除以 {divisor}，{divided}；"
             "attn.{here} 等于每一行到对角线为止的 softmax，{shares}",
             here=here,
+            product=product(trace.config),
             divisor=divisor_statement(trace.config, chosen.layer),
             divided=within(off[0], f"error(scores.{here}, {quotient})"),
             shares=within(off[1], f"error(attn.{here}, softmax(causal({quotient})))"),

@@ -96,7 +96,7 @@ export function isLight(at) {
 }
 
 const KINDS = new Map(Object.entries({
-  q: "query", k: "key", v: "value", scores_raw: "score", scores: "score", masked: "score", attn: "score", z: "output",
+  q: "query", k: "key", v: "value", scores_rel: "score", scores_raw: "score", scores: "score", masked: "score", attn: "score", z: "output",
   tok_emb: "token", pos_emb: "token", mlp_pre: "mlp", mlp_act: "mlp", mlp_out: "mlp",
 }));
 

@@ -112,7 +112,9 @@ function terms() {
   const k = head("k");
   const scores = head("scores_raw");
   const { layer, head: number, position } = chosen.value;
-  if (!q || !k || !scores) return waiting();
+  const hasRelative = model.value.config.relative_positions > 0;
+  const relative = hasRelative && head("scores_rel"); // added to the products' sum
+  if (!q || !k || !scores || (hasRelative && !relative)) return waiting();
   const key = keyPosition();
   const query = rowOf(q, position);
   const against = rowOf(k, key);
@@ -120,9 +122,10 @@ function terms() {
   const formula = `q.${layer}[${number},${position},:] * k.${layer}[${number},${key},:]`;
   const products = computedCells(formula, query.values.map((value, i) => value * against.values[i]));
   const sum = products.values.reduce((a, b) => a + b, 0);
+  const score = (kind, cells) => numeral(cells.values[position * cells.columns + key].toFixed(4), `${kind}.${layer}`, [number, position, key]);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
     ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
-    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}<code>scores_raw.${layer}</code>: ${numeral(scores.values[position * scores.columns + key].toFixed(4), `scores_raw.${layer}`, [number, position, key])}</p>`;
+    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>: ${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>: ${score("scores_raw", scores)}</p>`;
 }
 
 function vectors() {

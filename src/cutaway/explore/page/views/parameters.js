@@ -53,7 +53,9 @@ function wholeModel(matrices) {
 
 const legend = (matrices, rest) => html`<ul class="legend-list">${matrices.map((matrix) => html`<li>${swatch(COLOURS[matrix.name])} <code>${matrix.tensor}</code>
   <span>${shape(matrix)}</span> ${numeral(share(matrix.numbers), `size(${matrix.tensor}) / size(*)`, [])}</li>`)}
-  <li><span>${t("parameters.rest")}</span> ${numeral(share(rest), "size(*.bias, ln_*) / size(*)", [])}</li></ul>`;
+  <li><span>${t(hasRelative() ? "parameters.rest.relative" : "parameters.rest")}</span> ${numeral(share(rest), `size(*.bias, ln_*${hasRelative() ? ", *.attn.relative.*" : ""}) / size(*)`, [])}</li></ul>`;
+
+const hasRelative = () => model.value.config.relative_positions > 0;
 
 /** A block's matrices packed into a rectangle as wide as the widest. */
 function block(matrices, unit) {
