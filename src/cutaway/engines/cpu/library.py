@@ -20,7 +20,7 @@ class StoredArray(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("output_stride", c_ssize_t), ("depth_stride", c_ssize_t))
 
 
-INTERFACE = 3  # the version of the C functions, as in native/api.cpp: another library's would be called wrongly
+INTERFACE = 4  # the version of the C functions, as in native/api.cpp: another library's would be called wrongly
 _HANDLE = POINTER(c_void_p)
 _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "cutaway_interface": (c_int, []),
