@@ -1,7 +1,7 @@
 """Decoding: the target that a model writes for the fields of an example, by beam search or by sampling."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine
@@ -11,6 +11,7 @@ from cutaway.generation.beam import BeamConfig, BeamPrompt, Hypothesis, beam_sea
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import Completion, collect
 from cutaway.tasks.encoder import TaskEncoder
+from cutaway.tasks.sentences import first_sentences
 from cutaway.tasks.task import Decoding
 
 GROUP = 16  # prompts of like length that are decoded side by side
@@ -20,13 +21,14 @@ GROUP = 16  # prompts of like length that are decoded side by side
 class Output:
     """A target that a model wrote; its log-probability in nats, and its score in a beam search.
 
-    `is_finished` is False where the model did not come to an end.
+    `is_finished` is False where the model did not come to an end; `ids` are the tokens without it.
     """
 
     text: str
     logprob: float
     score: float
     is_finished: bool
+    ids: tuple[int, ...] = ()
 
 
 def decode_fields(
@@ -66,7 +68,7 @@ def decode_fields(
         else:
             outputs = _search(engine, encoder, parts, decoding, n_best)
         for i, output in zip(chosen, outputs, strict=True):
-            found[i] = _distinct(output)
+            found[i] = _distinct([_shortened(each, decoding.sentences) for each in output])
         progress(start + len(chosen))
     return found
 
@@ -81,7 +83,7 @@ def _search(
 
 
 def _output(encoder: TaskEncoder, found: Hypothesis) -> Output:
-    return Output(encoder.decode(found.ids), found.logprob, found.score, found.is_finished)
+    return Output(encoder.decode(found.ids), found.logprob, found.score, found.is_finished, tuple(found.ids))
 
 
 def _sample(
@@ -110,13 +112,22 @@ def _sample(
 
 def _sampled(encoder: TaskEncoder, completion: Completion) -> Output:
     logprob = sum(completion.logprobs)  # of the tokens without the end, which is not in them
-    return Output(encoder.decode(completion.ids), logprob, logprob, completion.finish_reason == "eos")
+    is_finished = completion.finish_reason == "eos"
+    return Output(encoder.decode(completion.ids), logprob, logprob, is_finished, tuple(completion.ids))
 
 
 def _ends(encoder: TaskEncoder) -> frozenset[int]:
     if encoder.codec.eos is None:
         raise UsageError("the tokenizer has no end token, at which a target ends")
     return frozenset({encoder.codec.eos})
+
+
+def _shortened(output: Output, n_sentences: int) -> Output:
+    """Keep the first sentences; an output that has more is finished, whether or not it came to its end."""
+    if not n_sentences:
+        return output
+    text = first_sentences(output.text, n_sentences)
+    return replace(output, text=text, is_finished=output.is_finished or text != output.text.strip())
 
 
 def _distinct(outputs: Sequence[Output]) -> list[Output]:

@@ -1,6 +1,6 @@
 """Encoding: the fields of an example to token ids, for a model's tokenizer and context."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -45,11 +45,54 @@ class TaskEncoder:
 
         Raises UsageError for a missing field, an unknown choice, or if the rest alone is too long.
         """
-        return self._prompt(fields)[0]
+        return self.prompt_and_count(fields)[0]
+
+    def prompt_and_count(self, fields: Mapping[str, str]) -> tuple[list[int], int]:
+        """Return what `prompt` does, and the number of tokens by which it was truncated."""
+        parts = [self._ids(part, fields) for part in self._before]
+        excess = sum(map(len, parts)) - self.room
+        if excess <= 0:
+            return [token for ids in parts for token in ids], 0
+        truncation = self.task.truncation
+        names = [part.name if isinstance(part, Field) else "" for part in self._before]
+        place = names.index(truncation.field)
+        kept = len(parts[place]) - excess
+        if kept < 1:
+            raise UsageError(
+                f"without its {truncation.field} the prompt has {self.room - kept} tokens, and {self.room} fit"
+            )
+        parts[place] = parts[place][:kept] if truncation.side == "right" else parts[place][-kept:]
+        return [token for ids in parts for token in ids], excess
 
     def n_prefix(self, prompt: list[int]) -> int:
         """Return how many of a prompt's tokens see each other: all of them, or none if attention is causal."""
         return len(prompt) if self.task.attention == "prefix" else 0
+
+    def find_prefix(self, ids: Sequence[int]) -> int:
+        """Return how many of some ids see each other: those up to what stands before the target, where it first does.
+
+        All of them, if the target has not begun; none if attention is causal.
+
+        >>> from cutaway.tasks.sources import open_task
+        >>> from cutaway.tokenizer.fast import Tokenizer
+        >>> encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
+        >>> encoder.find_prefix([64, 275, 269, 198, 66, 275]), encoder.find_prefix([64, 275])
+        (4, 2)
+        """
+        if self.task.attention == "causal":
+            return 0
+        last = self._before[-1]
+        ids = list(ids)
+        for end in range(2, len(ids) + 1):  # the template begins with another part
+            if any(ids[end - len(mark) : end] == mark for mark in self._marks(last) if len(mark) < end):
+                return end
+        return len(ids)
+
+    def _marks(self, part: Part) -> list[list[int]]:
+        """Return the ids of a part before the target in all its forms: none for a field, which has any."""
+        if isinstance(part, Control):
+            return [[self._controls[part.named(value)]] for value in self.task.choices.get(part.choice, ("",))]
+        return [] if isinstance(part, Field) else [self.codec.encode(part.text)]
 
     def encode(self, fields: Mapping[str, str]) -> Example:
         """Return an example. Raises UsageError as `prompt` does, and if the target does not fit the context."""
@@ -57,7 +100,7 @@ class TaskEncoder:
 
     def encode_and_count(self, fields: Mapping[str, str]) -> tuple[Example, int]:
         """Return an example, and the number of tokens by which its prompt was truncated."""
-        prompt, cut = self._prompt(fields)
+        prompt, cut = self.prompt_and_count(fields)
         completion = [token for part in self._after for token in self._ids(part, fields)]
         ids = np.array([*prompt, *completion], np.int64)
         if len(ids) > self.n_ctx + 1:
@@ -98,22 +141,6 @@ class TaskEncoder:
             n_bytes += len(record.fields[self.task.target].encode(errors="replace"))
         return ExampleSet(examples, n_truncated, n_literals, n_bytes)
 
-    def _prompt(self, fields: Mapping[str, str]) -> tuple[list[int], int]:
-        parts = [self._ids(part, fields) for part in self._before]
-        excess = sum(map(len, parts)) - self.room
-        if excess <= 0:
-            return [token for ids in parts for token in ids], 0
-        truncation = self.task.truncation
-        names = [part.name if isinstance(part, Field) else "" for part in self._before]
-        place = names.index(truncation.field)
-        kept = len(parts[place]) - excess
-        if kept < 1:
-            raise UsageError(
-                f"without its {truncation.field} the prompt has {self.room - kept} tokens, and {self.room} fit"
-            )
-        parts[place] = parts[place][:kept] if truncation.side == "right" else parts[place][-kept:]
-        return [token for ids in parts for token in ids], excess
-
     def _ids(self, part: Part, fields: Mapping[str, str]) -> list[int]:
         if isinstance(part, Control):
             return [self._controls[part.named(self._choice(part.choice, fields))]]
@@ -138,14 +165,25 @@ def _field(fields: Mapping[str, str], name: str) -> str:
     return fields[name]
 
 
-def _control_id(name: str, codec: Codec, task: str) -> int:
-    """Return the id of a control token: `<|endoftext|>` is the tokenizer's own end, whatever its name."""
+def find_control(name: str, codec: Codec) -> int | None:
+    """Return the id of a control token, None if there is none: `<|endoftext|>` is the tokenizer's own end.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> find_control("<|endoftext|>", Tokenizer.gpt2()), find_control("<|en|>", Tokenizer.gpt2())
+    (50256, None)
+    """
     if name == "<|endoftext|>" and codec.eos is not None:
         return codec.eos
     ids = codec.encode(name, allow_special=True)
-    if len(ids) == 1 and codec.token_bytes(ids[0]) == name.encode() and codec.encode(name) != ids:
-        return ids[0]
-    raise UsageError(
-        f"the tokenizer has no control token {name}, which the task {task} needs: "
-        f'train one with `cutaway tokenizer train --control "{name}"`'
-    )
+    is_control = len(ids) == 1 and codec.token_bytes(ids[0]) == name.encode() and codec.encode(name) != ids
+    return ids[0] if is_control else None
+
+
+def _control_id(name: str, codec: Codec, task: str) -> int:
+    found = find_control(name, codec)
+    if found is None:
+        raise UsageError(
+            f"the tokenizer has no control token {name}, which the task {task} needs: "
+            f'train one with `cutaway tokenizer train --control "{name}"`'
+        )
+    return found
