@@ -47,13 +47,13 @@ def test_the_lead_is_three_sentences_in_any_script() -> None:
     task = open_task("wiki-lead")
     bodies = ["One. Two.", "猫在睡觉。狗在吃饭。鸟在唱歌。鱼在游泳。", "No end"]
     records = [TaskRecord("", {"title": "", "body": body, "lead": ""}) for body in bodies]
-    assert lead(records, task) == ["One. Two.", "猫在睡觉。 狗在吃饭。 鸟在唱歌。", "No end"]
+    assert lead(records, task, 3) == ["One. Two.", "猫在睡觉。狗在吃饭。鸟在唱歌。", "No end"]
 
 
 def test_a_task_has_its_own_floors() -> None:
     assert list(make_floors(open_task("translation"), TRAIN, 1)) == ["copy", "nearest"]
     assert list(make_floors(open_task("translation"), [], 1)) == ["copy"]
     floors = make_floors(open_task("wiki-lead"), [], 1)
-    assert list(floors) == ["lead", "random"]
+    assert list(floors) == ["lead-3", "random"]
     records = [TaskRecord("", {"title": "", "body": text, "lead": text}) for text in "abc"]
     assert floors["random"](records) == random_targets(records, open_task("wiki-lead"), 1)

@@ -18,6 +18,7 @@ from cutaway.errors import UsageError, guarded
 COMMANDS = {
     "generate": "continue a text",
     "translate": "translate sentences, line by line",
+    "summarize": "summarize a text",
     "next": "show the most likely next tokens",
     "figure": "draw a figure of the article from the model",
     "explore": "look inside the model, in a browser",

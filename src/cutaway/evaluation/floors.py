@@ -1,8 +1,8 @@
 """Floors: targets that need no model, which a score has to be held beside."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from cutaway.errors import UsageError
 from cutaway.evaluation.rouge import rouge_words
 from cutaway.tasks.records import TaskRecord
+from cutaway.tasks.sentences import first_sentences
 from cutaway.tasks.task import Task
 
-LEAD_SENTENCES = 3
-
-_SENTENCE = re.compile(r"(?<=[.!?。！？])\s*(?=\S)")
+_LEAD = "lead-"
 
 
 def copied(records: Sequence[TaskRecord], task: Task) -> list[str]:
@@ -27,15 +26,15 @@ def copied(records: Sequence[TaskRecord], task: Task) -> list[str]:
     return [record.fields[task.truncation.field] for record in records]
 
 
-def lead(records: Sequence[TaskRecord], task: Task) -> list[str]:
-    """Return the first three sentences of each record's source.
+def lead(records: Sequence[TaskRecord], task: Task, n_sentences: int) -> list[str]:
+    """Return the first sentences of each record's source.
 
     >>> from cutaway.tasks import open_task
     >>> body = "One. Two! Three? Four."
-    >>> lead([TaskRecord("", {"title": "", "body": body, "lead": ""})], open_task("wiki-lead"))
+    >>> lead([TaskRecord("", {"title": "", "body": body, "lead": ""})], open_task("wiki-lead"), 3)
     ['One. Two! Three?']
     """
-    return [" ".join(_SENTENCE.split(source)[:LEAD_SENTENCES]) for source in copied(records, task)]
+    return [first_sentences(source, n_sentences) for source in copied(records, task)]
 
 
 def random_targets(records: Sequence[TaskRecord], task: Task, seed: int) -> list[str]:
@@ -135,9 +134,11 @@ def make_floors(task: Task, train: Sequence[TaskRecord], seed: int) -> Mapping[s
     """
     known: dict[str, Floor] = {
         "copy": lambda records: copied(records, task),
-        "lead": lambda records: lead(records, task),
         "random": lambda records: random_targets(records, task, seed),
     }
+    for name in task.floors:
+        if name.startswith(_LEAD):
+            known[name] = partial(lead, task=task, n_sentences=int(name.removeprefix(_LEAD)))
     if train:
         known["nearest"] = NearestTargets(train, task)
     return {name: known[name] for name in task.floors if name in known}

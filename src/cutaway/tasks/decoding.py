@@ -1,7 +1,7 @@
 """Decoding: the target that a model writes for the fields of an example, by beam search or by sampling."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine
@@ -11,6 +11,7 @@ from cutaway.generation.beam import BeamConfig, BeamPrompt, Hypothesis, beam_sea
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import Completion, collect
 from cutaway.tasks.encoder import TaskEncoder
+from cutaway.tasks.sentences import first_sentences
 from cutaway.tasks.task import Decoding
 
 GROUP = 16  # prompts of like length that are decoded side by side
@@ -66,7 +67,7 @@ def decode_fields(
         else:
             outputs = _search(engine, encoder, parts, decoding, n_best)
         for i, output in zip(chosen, outputs, strict=True):
-            found[i] = _distinct(output)
+            found[i] = _distinct([_shortened(each, decoding.sentences) for each in output])
         progress(start + len(chosen))
     return found
 
@@ -117,6 +118,14 @@ def _ends(encoder: TaskEncoder) -> frozenset[int]:
     if encoder.codec.eos is None:
         raise UsageError("the tokenizer has no end token, at which a target ends")
     return frozenset({encoder.codec.eos})
+
+
+def _shortened(output: Output, n_sentences: int) -> Output:
+    """Keep the first sentences; an output that has more is finished, whether or not it came to its end."""
+    if not n_sentences:
+        return output
+    text = first_sentences(output.text, n_sentences)
+    return replace(output, text=text, is_finished=output.is_finished or text != output.text.strip())
 
 
 def _distinct(outputs: Sequence[Output]) -> list[Output]:

@@ -45,7 +45,24 @@ class TaskEncoder:
 
         Raises UsageError for a missing field, an unknown choice, or if the rest alone is too long.
         """
-        return self._prompt(fields)[0]
+        return self.prompt_and_count(fields)[0]
+
+    def prompt_and_count(self, fields: Mapping[str, str]) -> tuple[list[int], int]:
+        """Return what `prompt` does, and the number of tokens by which it was truncated."""
+        parts = [self._ids(part, fields) for part in self._before]
+        excess = sum(map(len, parts)) - self.room
+        if excess <= 0:
+            return [token for ids in parts for token in ids], 0
+        truncation = self.task.truncation
+        names = [part.name if isinstance(part, Field) else "" for part in self._before]
+        place = names.index(truncation.field)
+        kept = len(parts[place]) - excess
+        if kept < 1:
+            raise UsageError(
+                f"without its {truncation.field} the prompt has {self.room - kept} tokens, and {self.room} fit"
+            )
+        parts[place] = parts[place][:kept] if truncation.side == "right" else parts[place][-kept:]
+        return [token for ids in parts for token in ids], excess
 
     def n_prefix(self, prompt: list[int]) -> int:
         """Return how many of a prompt's tokens see each other: all of them, or none if attention is causal."""
@@ -57,7 +74,7 @@ class TaskEncoder:
 
     def encode_and_count(self, fields: Mapping[str, str]) -> tuple[Example, int]:
         """Return an example, and the number of tokens by which its prompt was truncated."""
-        prompt, cut = self._prompt(fields)
+        prompt, cut = self.prompt_and_count(fields)
         completion = [token for part in self._after for token in self._ids(part, fields)]
         ids = np.array([*prompt, *completion], np.int64)
         if len(ids) > self.n_ctx + 1:
@@ -97,22 +114,6 @@ class TaskEncoder:
             n_literals += sum(text.count(name) for text in record.fields.values() for name in self._controls)
             n_bytes += len(record.fields[self.task.target].encode(errors="replace"))
         return ExampleSet(examples, n_truncated, n_literals, n_bytes)
-
-    def _prompt(self, fields: Mapping[str, str]) -> tuple[list[int], int]:
-        parts = [self._ids(part, fields) for part in self._before]
-        excess = sum(map(len, parts)) - self.room
-        if excess <= 0:
-            return [token for ids in parts for token in ids], 0
-        truncation = self.task.truncation
-        names = [part.name if isinstance(part, Field) else "" for part in self._before]
-        place = names.index(truncation.field)
-        kept = len(parts[place]) - excess
-        if kept < 1:
-            raise UsageError(
-                f"without its {truncation.field} the prompt has {self.room - kept} tokens, and {self.room} fit"
-            )
-        parts[place] = parts[place][:kept] if truncation.side == "right" else parts[place][-kept:]
-        return [token for ids in parts for token in ids], excess
 
     def _ids(self, part: Part, fields: Mapping[str, str]) -> list[int]:
         if isinstance(part, Control):

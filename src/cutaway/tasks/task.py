@@ -13,7 +13,7 @@ from cutaway.untrusted import quote
 
 CODECS = ("bpe",)
 METRICS = ("bleu", "exact", "rouge")
-FLOORS = ("copy", "nearest", "lead", "random")
+FLOORS = ("copy", "nearest", "lead-1", "lead-2", "lead-3", "random")  # lead-k: the first k sentences of the source
 SIDES = ("left", "right")
 
 
@@ -33,7 +33,8 @@ class Truncation:
 class Decoding:
     """Defaults of decoding: beam search with `beams` > 1 and the length penalty's `alpha`, else sampling.
 
-    At most `max_new_factor` tokens for each of the prompt's, and `max_new_extra` more.
+    At most `max_new_factor` tokens for each of the prompt's, and `max_new_extra` more; of what is written the first
+    `sentences` are kept, 0: all.
     """
 
     beams: int = 1
@@ -43,6 +44,7 @@ class Decoding:
     top_p: float = 1.0
     max_new_factor: float = 0.0
     max_new_extra: int = 256
+    sentences: int = 0
 
     def max_new_tokens(self, n_prompt: int) -> int:
         """Return the most tokens to generate after a prompt of that many.
