@@ -1,5 +1,7 @@
 """Evaluation of a task: a model that copies what it has learned by heart, its control, and likelihoods."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,14 @@ from cutaway.engines.cpu.engine import CpuEngine
 from cutaway.engines.protocol import Engine
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
-from cutaway.evaluation.task_evaluation import evaluate_task, likelihood, score_texts, shuffle_sources
+from cutaway.evaluation.task_evaluation import (
+    Likelihood,
+    TaskEvaluation,
+    evaluate_task,
+    likelihood,
+    score_texts,
+    shuffle_sources,
+)
 from cutaway.numerics import log_softmax
 from cutaway.tasks import TaskEncoder, open_task
 from cutaway.tasks.records import TaskRecord
@@ -74,8 +83,29 @@ def test_metrics_are_those_of_the_task() -> None:
     scores = score_texts(["a dog"], lead, encoder)
     assert scores["rouge1"] == (50.0, None)
     assert scores["novel bigrams"] == (100.0, None)
+    assert scores["copy rate"] == (0.0, None)
+    assert scores["length ratio"] == (100.0, None)
     bleu = score_texts(["eins zwei drei vier"] * 2, [record("", "eins zwei drei vier")] * 2, translation_encoder())
     assert bleu["bleu"] == pytest.approx((100, 0))
+
+
+def test_the_best_reference_counts_for_each_metric() -> None:
+    encoder = TaskEncoder(open_task("scitldr"), CODEC, 64)
+    several = TaskRecord("", {"abstract": "x", "summary": "a cat"}, ("a cat", "two dogs bark loudly"))
+    scores = score_texts(["two dogs bark"], [several], encoder)
+    assert scores["rouge1"][0] == pytest.approx(100 * 6 / 7)
+    assert scores["length ratio"][0] == pytest.approx(100)  # 3 words, of references with 2 and 4
+    assert scores == score_texts(["two dogs bark"], [replace(several, references=several.references[::-1])], encoder)
+
+
+def test_the_source_saves_what_is_read_in_it() -> None:
+    found = TaskEvaluation(
+        {}, [], [], {}, {"model": Likelihood([1, 2], 3, 4), "shuffled source": Likelihood([2, 3], 3, 4)}
+    )
+    value, error = found.saving
+    assert value == pytest.approx(2 / 5)
+    # the errors of a ratio are those of its residuals: 1 - 0.4 * 2 and 1 - 0.4 * 3
+    assert error == pytest.approx(np.sqrt(2 * (0.2**2 + 0.2**2)) / 5)
 
 
 def test_a_record_that_does_not_fit_is_named() -> None:

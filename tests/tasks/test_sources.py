@@ -25,5 +25,7 @@ def test_unknown_and_invalid_tasks_are_one_line(tmp_path: Path) -> None:
         open_task(str(path))
     with pytest.raises(UsageError, match="cannot read .*no.toml: No such file"):
         open_task(str(tmp_path / "no.toml"))
-    with pytest.raises(UsageError, match="unknown task 'music'; known are number-words, reverse, tldr, translation"):
+    with pytest.raises(
+        UsageError, match="unknown task 'music'; known are number-words, reverse, scitldr, tldr, translation"
+    ):
         open_task("music")

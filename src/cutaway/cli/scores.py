@@ -10,9 +10,11 @@ from cutaway.evaluation.corpus import DataFile
 from cutaway.evaluation.evaluate import Evaluation
 from cutaway.evaluation.paper import COLUMNS, Column
 from cutaway.evaluation.paper_tasks import TASKS, Metric, Result
-from cutaway.evaluation.task_evaluation import MODEL, TaskEvaluation
+from cutaway.evaluation.task_evaluation import COPIED, LENGTH, MODEL, NOVEL, SHUFFLED, Scores, TaskEvaluation
 from cutaway.layout import table
 from cutaway.tasks.task import Decoding, Task
+
+_HEADINGS = {NOVEL: "novel", COPIED: "copied", LENGTH: "length"}  # of metrics that describe a summary
 
 Results = Mapping[str, tuple[DataFile, Result]]
 """Results by the name of their task, each with the file that was scored."""
@@ -229,9 +231,16 @@ def learned_task_document(
                     for name, row in each.scores.items()
                 },
                 "likelihood": {
-                    name: {**asdict(nll), "nats_per_token": nll.nats_per_token, "bits_per_byte": nll.bits_per_byte}
+                    name: {
+                        "nats": nll.nats,
+                        "tokens": nll.tokens,
+                        "bytes": nll.bytes,
+                        "nats_per_token": nll.nats_per_token,
+                        "bits_per_byte": nll.bits_per_byte,
+                    }
                     for name, nll in each.likelihoods.items()
                 },
+                "saving": {"value": each.saving[0], "standard_error": each.saving[1]},
                 "outputs": [output.text for output in each.outputs],
             }
             for each in found
@@ -247,14 +256,14 @@ def learned_task_lines(
     for each in found:
         named = " to ".join(each.choices.values())
         lines += [f"{task.name}{f', {named}' if named else ''}: {_count(len(each.records), 'examples')}", ""]
-        metrics = list(each.scores[MODEL])
-        rows = [["", *metrics, "nats per token", "bits per byte"]]
+        metrics = [metric for metric in each.scores[MODEL] if metric != "rougeLsum"]
+        rows = [["", *(_HEADINGS.get(metric, metric) for metric in metrics), "nats per token", "bits per byte"]]
         for name, row in each.scores.items():
             nll = each.likelihoods.get(name)
             bits = "" if nll is None or nll.bits_per_byte is None else f"{nll.bits_per_byte:.4f}"
             nats = "" if nll is None else f"{nll.nats_per_token:.4f}"
-            rows.append([name, *(_with_error(*row[metric], 2) for metric in metrics), nats, bits])
-        lines += [*table(rows, "<" + ">" * (len(metrics) + 2)), ""]
+            rows.append([name, *(_task_score(row, metric) for metric in metrics), nats, bits])
+        lines += [*table(rows, "<" + ">" * (len(metrics) + 2)), *_saving_lines(each), ""]
         for record, output in zip(each.records[:SHOWN], each.outputs, strict=False):
             end = "" if output.is_finished else " (did not end)"
             source = record.fields[task.truncation.field]
@@ -268,6 +277,23 @@ def learned_task_lines(
     how = f"temperature {decoding.temperature:g}" if decoding.temperature else search
     signature = f"; BLEU {SIGNATURE}" if "bleu" in task.metrics else ""
     return [*lines, f"{how}; seed {seed}{signature}", _hash_line(file)]
+
+
+def _task_score(row: Scores, metric: str) -> str:
+    """Return the cell of a metric; empty for texts that it does not apply to."""
+    if metric not in row:
+        return ""
+    value, error = row[metric]
+    return f"{value:.0f} %" if metric in _HEADINGS else _with_error(value, error, 2)
+
+
+def _saving_lines(found: TaskEvaluation) -> list[str]:
+    """Return what the source is worth to the model; nothing for one record, whose source is not shuffled."""
+    if len(found.records) < 2:
+        return []
+    value, error = found.saving
+    saved = _with_error(100 * value, None if error is None else 100 * error, 1)
+    return [f"bits of the targets that their own source saves, beside {SHUFFLED}: {saved} %"]
 
 
 def _one_line(text: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cutaway.errors import UsageError
 
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+COPIED = 4  # words of a run that counts as copied
 
 # Each of these characters is a word: kana, Han in all its planes, Hangul is written with spaces, Thai, Lao, Khmer.
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff\U00020000-\U0003ffff"
@@ -83,6 +84,18 @@ def novel_bigrams(summary: str, source: str) -> float | None:
         return None
     there = _ngrams(rouge_words(source), 2)
     return sum(count for pair, count in pairs.items() if pair not in there) / pairs.total()
+
+
+def copy_rate(summary: str, source: str) -> float | None:
+    """Return the share of a summary's words in runs of at least four words that its source has; None if it is empty.
+
+    >>> copy_rate("so the cat sat down here", "yesterday the cat sat down")
+    0.6666666666666666
+    """
+    words = rouge_words(summary)
+    there = _ngrams(rouge_words(source), COPIED)
+    inside = {i + j for i in range(len(words)) if tuple(words[i : i + COPIED]) in there for j in range(COPIED)}
+    return len(inside) / len(words) if words else None
 
 
 def _of_ngrams(ours: Words, theirs: Words, n: int) -> Rouge:

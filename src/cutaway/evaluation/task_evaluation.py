@@ -9,8 +9,8 @@ from cutaway.engines.protocol import Engine, check_finite
 from cutaway.evaluation.bleu import corpus_bleu, score_statistics
 from cutaway.evaluation.floors import make_floors, other_records
 from cutaway.evaluation.protocol import Progress, no_progress
-from cutaway.evaluation.rouge import KINDS, best_rouge, novel_bigrams
-from cutaway.evaluation.uncertainty import mean_error
+from cutaway.evaluation.rouge import KINDS, best_rouge, copy_rate, novel_bigrams, rouge_words
+from cutaway.evaluation.uncertainty import mean_error, ratio_error
 from cutaway.numerics import negative_log_likelihood
 from cutaway.tasks.decoding import Output, decode_fields
 from cutaway.tasks.encoder import TaskEncoder
@@ -19,6 +19,9 @@ from cutaway.tasks.task import Decoding
 
 MODEL = "model"
 SHUFFLED = "shuffled source"
+NOVEL = "novel bigrams"
+COPIED = "copy rate"
+LENGTH = "length ratio"
 BOOTSTRAP = 300  # samples, for the standard error of BLEU
 
 Scores = Mapping[str, tuple[float, float | None]]
@@ -27,11 +30,16 @@ Scores = Mapping[str, tuple[float, float | None]]
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The negative log-likelihood of targets, in nats, with the tokens and bytes that it is of."""
+    """The negative log-likelihood of targets, in nats for each of them, with the tokens and bytes that it is of."""
 
-    nats: float
+    each: Sequence[float]
     tokens: int
     bytes: int
+
+    @property
+    def nats(self) -> float:
+        """Nats of all targets."""
+        return sum(self.each)
 
     @property
     def nats_per_token(self) -> float:
@@ -57,6 +65,14 @@ class TaskEvaluation:
     outputs: Sequence[Output]
     scores: Mapping[str, Scores]
     likelihoods: Mapping[str, Likelihood]
+
+    @property
+    def saving(self) -> tuple[float, float | None]:
+        """The share of the bits of targets, after another's source, that their own source saves, and its error."""
+        own = self.likelihoods[MODEL].each
+        shuffled = self.likelihoods[SHUFFLED].each
+        saved = [other - nats for nats, other in zip(own, shuffled, strict=True)]
+        return sum(saved) / sum(shuffled), ratio_error(saved, shuffled)
 
 
 def evaluate_task(
@@ -154,7 +170,9 @@ def shuffle_sources(records: Sequence[TaskRecord], encoder: TaskEncoder, seed: i
 
 
 def score_texts(texts: Sequence[str], records: Sequence[TaskRecord], encoder: TaskEncoder) -> Scores:
-    """Score texts against the targets of records by the metrics of a task.
+    """Score texts against the references of records by the metrics of a task.
+
+    Of several references the best counts, as in SciTLDR: for each kind of ROUGE the one with the highest F1.
 
     >>> from cutaway.tasks import open_task
     >>> from cutaway.tokenizer.fast import Tokenizer
@@ -163,17 +181,17 @@ def score_texts(texts: Sequence[str], records: Sequence[TaskRecord], encoder: Ta
     >>> score_texts(["a", "x"], pairs, encoder)
     {'exact': (50.0, 50.0)}
     """
-    targets = [record.fields[encoder.task.target] for record in records]
+    references = [record.references or (record.fields[encoder.task.target],) for record in records]
     scores: dict[str, tuple[float, float | None]] = {}
     for metric in encoder.task.metrics:
         if metric == "bleu":
-            bleu = corpus_bleu(texts, [[target] for target in targets])
+            bleu = corpus_bleu(texts, references)
             scores["bleu"] = (bleu.score, _bleu_error(bleu.statistics))
         elif metric == "exact":
-            hits = [100.0 * (text == target) for text, target in zip(texts, targets, strict=True)]
+            hits = [100.0 * (text in several) for text, several in zip(texts, references, strict=True)]
             scores["exact"] = (float(np.mean(hits)), mean_error(hits))
         else:
-            scores |= _rouge_scores(texts, targets, [record.fields for record in records], encoder)
+            scores |= _rouge_scores(texts, references, [record.fields for record in records], encoder)
     return scores
 
 
@@ -188,14 +206,27 @@ def _bleu_error(statistics: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> 
 
 
 def _rouge_scores(
-    texts: Sequence[str], targets: Sequence[str], fields: Sequence[Mapping[str, str]], encoder: TaskEncoder
+    texts: Sequence[str],
+    references: Sequence[Sequence[str]],
+    fields: Sequence[Mapping[str, str]],
+    encoder: TaskEncoder,
 ) -> Scores:
-    each = [best_rouge(text, [target]) for text, target in zip(texts, targets, strict=True)]
+    each = [best_rouge(text, several) for text, several in zip(texts, references, strict=True)]
     values = {kind: [100 * scores[kind] for scores in each] for kind in KINDS}
     name = encoder.task.truncation.field
-    novel = [novel_bigrams(text, field[name]) for text, field in zip(texts, fields, strict=True)]
-    values["novel bigrams"] = [100 * share for share in novel if share is not None]
-    return {kind: (float(np.mean(found)), mean_error(found)) for kind, found in values.items() if found}
+    sources = [field[name] for field in fields]
+    for kind, measure in ((NOVEL, novel_bigrams), (COPIED, copy_rate)):
+        shares = [measure(text, source) for text, source in zip(texts, sources, strict=True)]
+        values[kind] = [100 * share for share in shares if share is not None]
+    scores = {kind: (float(np.mean(found)), mean_error(found)) for kind, found in values.items() if found}
+    return {**scores, **_length_ratio(texts, references)}
+
+
+def _length_ratio(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Scores:
+    """Return the words of texts for each of their references', of which several are averaged."""
+    ours = [100.0 * len(rouge_words(text)) for text in texts]
+    theirs = [float(np.mean([len(rouge_words(each)) for each in several])) for several in references]
+    return {LENGTH: (sum(ours) / sum(theirs), ratio_error(ours, theirs))} if sum(theirs) else {}
 
 
 def likelihood(engine: Engine, encoder: TaskEncoder, records: Sequence[TaskRecord]) -> Likelihood:
@@ -209,7 +240,7 @@ def likelihood(engine: Engine, encoder: TaskEncoder, records: Sequence[TaskRecor
     >>> found.tokens, found.bytes
     (3, 3)
     """
-    nats = 0.0
+    each = []
     tokens = 0
     n_bytes = 0
     for record in records:
@@ -218,7 +249,7 @@ def likelihood(engine: Engine, encoder: TaskEncoder, records: Sequence[TaskRecor
         cache = engine.new_cache(1)
         first = engine.forward([prompt], cache, n_prefix=[encoder.n_prefix(prompt)], exact=True)
         rest = engine.forward([target[:-1].tolist()], cache, logits="all", exact=True) if len(target) > 1 else first[:0]
-        nats += float(negative_log_likelihood(check_finite(np.concatenate([first, rest])), target).sum())
+        each.append(float(negative_log_likelihood(check_finite(np.concatenate([first, rest])), target).sum()))
         tokens += len(target)
         n_bytes += len(record.fields[encoder.task.target].encode(errors="replace"))
-    return Likelihood(nats, tokens, n_bytes)
+    return Likelihood(each, tokens, n_bytes)

@@ -15,10 +15,15 @@ from cutaway.untrusted import quote, quote_path
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """The fields of an example; `place` is "FILE:LINE"."""
+    """The fields of an example; `place` is "FILE:LINE".
+
+    `references` are the targets that an output is measured against, the first of which is learned; none if the record
+    has no target.
+    """
 
     place: str
     fields: Mapping[str, str]
+    references: tuple[str, ...] = ()
 
     @property
     def digest(self) -> bytes:
@@ -29,6 +34,8 @@ class TaskRecord:
 def read_task_records(path: Path, task: Task) -> list[TaskRecord]:
     """Read the records of a file; keys that are no fields are ignored. Raises UsageError naming the invalid line.
 
+    The target may be a list of texts, one reference each.
+
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.tasks.sources import open_task
     >>> with TemporaryDirectory() as directory:
@@ -38,7 +45,7 @@ def read_task_records(path: Path, task: Task) -> list[TaskRecord]:
     >>> record.fields
     {'source': 'a b', 'target': 'b a'}
     """
-    return _records(read_record_bytes(path), quote_path(path), (*task.choices, *task.sources, task.target))
+    return _records(read_record_bytes(path), quote_path(path), (*task.choices, *task.sources), task.target)
 
 
 def read_record_bytes(path: Path) -> bytes:
@@ -64,23 +71,30 @@ def parse_task_records(data: bytes, place: str, task: Task) -> list[TaskRecord]:
     return _records(data, place, (*task.choices, *task.sources))
 
 
-def _records(data: bytes, place: str, names: tuple[str, ...]) -> list[TaskRecord]:
+def _records(data: bytes, place: str, names: tuple[str, ...], target: str | None = None) -> list[TaskRecord]:
     lines = enumerate(data.split(b"\n"), start=1)
-    records = [_record(line, f"{place}:{number}", names) for number, line in lines if line.strip()]
+    records = [_record(line, f"{place}:{number}", names, target) for number, line in lines if line.strip()]
     if not records:
         raise UsageError(f"{place}: is empty")
     return records
 
 
-def _record(line: bytes, place: str, names: tuple[str, ...]) -> TaskRecord:
+def _record(line: bytes, place: str, names: tuple[str, ...], target: str | None) -> TaskRecord:
     value = parse_json_line(line, place)
-    fields: dict[str, str] = {}
-    for name in names:
-        text = value.get(name)
-        if text is None:
-            near = get_close_matches(name, [key[:80] for key in value if key not in names], n=1)
+    known = names if target is None else (*names, target)
+    for name in known:
+        if value.get(name) is None:
+            near = get_close_matches(name, [key[:80] for key in value if key not in known], n=1)
             raise UsageError(f"{place}: missing key {name!r}{f'; is {quote(near[0])} meant?' if near else ''}")
-        if not isinstance(text, str):
-            raise UsageError(f"{place}: {name!r} must be text, not {quote(text)}")
-        fields[name] = text
-    return TaskRecord(place, fields)
+    fields = {name: _text(value[name], name, place) for name in names}
+    if target is None:
+        return TaskRecord(place, fields)
+    given = value[target]
+    references = tuple(_text(each, target, place) for each in (given if isinstance(given, list) and given else [given]))
+    return TaskRecord(place, {**fields, target: references[0]}, references)
+
+
+def _text(value: object, name: str, place: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{place}: {name!r} must be text, not {quote(value)}")
+    return value
