@@ -19,9 +19,11 @@ from cutaway.evaluation.benchmark import measure, measure_decode
 from cutaway.formats import quantise
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import read_generation_config
+from cutaway.loading import load
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
+from tests.tasks.models import save_translator
 from tests.tiny import assert_logits_close, peer_logits, peer_model, tiny_weights
 
 WEIGHTS = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)
@@ -340,3 +342,19 @@ def test_start_and_end_tokens_come_from_generation_config_config_and_tokenizer(
     assert model.settings(eos_token_id=9).eos_token_id == (9,)
     if bos is not None:
         assert model.prompt_ids([]) == model.input_ids([]) == [bos]
+
+
+def test_traces_of_a_task_are_what_the_model_computes(tmp_path: Path) -> None:
+    model = load(save_translator(tmp_path / "translator"), engine="reference")
+    fields = {"from": "en", "to": "de", "source": "a little night", "target": "kleine Nacht"}
+    example = model.encoder().encode(fields)
+    trace = model.trace_example(fields)
+    ids = example.ids.tolist()
+    assert (list(trace.ids), trace.n_prefix) == (ids, example.n_prefix)
+    expected = model.engine.forward([ids], logits="all", n_prefix=[example.n_prefix], exact=True)
+    np.testing.assert_allclose(trace["logits"], expected, atol=1e-4)
+    assert model.trace(ids).n_prefix == example.n_prefix  # found by the task
+    assert model.trace(ids, n_prefix=0).n_prefix == 0
+    written = model.trace_example({name: text for name, text in fields.items() if name != "target"})
+    assert written.ids[: example.n_prefix] == tuple(ids[: example.n_prefix])
+    assert written.n_prefix == example.n_prefix

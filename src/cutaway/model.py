@@ -1,6 +1,6 @@
 """A loaded GPT-2, as `cutaway.load` returns it: text or token ids in; text, scores and logits out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -260,8 +260,11 @@ class Model:
         *interventions: "Intervention",
         prepend_bos: bool | None = None,
         progress: "Progress | None" = None,
+        n_prefix: int | None = None,
     ) -> "Trace":
         """Trace a text: every intermediate tensor by its name.
+
+        The first `n_prefix` tokens see each other; by default those that the model's task says (`Model.n_prefix`).
 
         Which tokens are read: see `input_ids`; what a trace can do: see `cutaway.trace`. Computed with float32
         activations by the reference, from the weights that the engine uses.
@@ -274,7 +277,42 @@ class Model:
         from cutaway.trace import Trace
 
         ids = self.input_ids(prompt, prepend_bos)
-        return Trace(self.config, self.weights, self.codec, ids, interventions, progress=progress)
+        seen = self.n_prefix(ids) if n_prefix is None else n_prefix
+        return Trace(self.config, self.weights, self.codec, ids, interventions, progress=progress, n_prefix=seen)
+
+    def trace_example(
+        self, fields: Mapping[str, str], *interventions: "Intervention", progress: "Progress | None" = None
+    ) -> "Trace":
+        """Trace an example of the task that the model has learned, as it is decoded; without its target, what the model
+        itself writes.
+
+        Raises UsageError for a model that has learned no task, and as `TaskEncoder.encode` does.
+
+        >>> import cutaway
+        >>> cutaway.load().trace_example({"source": "I am hungry."})
+        Traceback (most recent call last):
+        cutaway.errors.UsageError: builtin has no task.toml: train one with `cutaway train --task`, or name a task
+        """
+        from cutaway.tasks.decoding import decode_fields
+
+        encoder = self.encoder()
+        if encoder.task.target in fields:
+            ids = encoder.encode(fields).ids.tolist()
+        else:
+            [[output]] = decode_fields(self.engine, encoder, [fields])
+            ids = [*encoder.prompt(fields), *output.ids]
+        n_prefix = encoder.n_prefix(encoder.prompt(fields))
+        return self.trace(ids[: self.config.n_ctx], *interventions, progress=progress, n_prefix=n_prefix)
+
+    def n_prefix(self, ids: Sequence[int]) -> int:
+        """Return how many of the first tokens see each other in the task that the model has learned; 0 without one.
+
+        >>> import cutaway
+        >>> cutaway.load().n_prefix([32, 9379])
+        0
+        """
+        task = self.task
+        return 0 if task is None or self.tokenizer is None else self.encoder(task).find_prefix(ids)
 
     def input_ids(self, prompt: Prompt, prepend_bos: bool | None = None) -> list[int]:
         """Return the token ids that `score`, `logits` and `trace` read.

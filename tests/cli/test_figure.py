@@ -9,6 +9,7 @@ import cutaway
 from cutaway.figures import Check, all_figures, draw
 from cutaway.figures.statement import Statement
 from tests.cli.invoke import Result, invoke
+from tests.tasks.models import save_translator
 
 
 def figure(*arguments: str) -> Result:
@@ -67,7 +68,7 @@ def test_lists_every_figure_and_whether_it_holds(tiny: str) -> None:
 def test_the_list_speaks_chinese(tiny: str) -> None:
     lines = figure("--model", tiny, "--list", "--language", "zh").out.splitlines()
     assert lines[0] == "✓  F01  实时  键盘上方的建议"
-    assert lines[-1] == "71 幅图，其中 59 幅实时计算"
+    assert lines[-1] == "71 幅图，其中 60 幅实时计算"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -117,7 +118,7 @@ def test_works_without_a_tokenizer(mute: str) -> None:
     ("arguments", "message"),
     [
         (["F67"], "unknown figure: 'F67'; they are F01 to F66 and T1 to T5"),
-        (["F60"], "F60 (Translation with a decoder alone) is not built yet"),
+        (["F61"], "F61 (Summaries: the layout of the training data) is not built yet"),
         ([], "name one figure, such as F40, or ask for --list"),
         (["F40", "--list"], "name one figure, such as F40, or ask for --list"),
         (["F40", "--layer", "2"], "layer must be from 0 to 1"),
@@ -140,3 +141,16 @@ def test_a_model_without_a_tokenizer_needs_ids(mute: str) -> None:
     result = figure("--model", mute, "F40")
     assert result.code == 2
     assert "has no tokenizer files; give --ids" in result.error
+
+
+def test_an_example_of_the_models_task_is_drawn(tmp_path: Path) -> None:
+    model = str(save_translator(tmp_path / "translator"))
+    arguments = ("figure", "F60", "--model", model, "--engine", "reference")
+    fields = '{"from": "en", "to": "de", "source": "night", "target": "Nacht"}'
+    result = invoke(*arguments, "--fields", fields)
+    assert "The source is the prefix" in result.out
+    assert "✓" in result.out
+    assert "give --fields, or a text" in invoke(*arguments, "--fields", fields, "--text", "a").error
+    assert "all values must be text" in invoke(*arguments, "--fields", '{"from": 1}').error
+    assert "--fields: " in invoke(*arguments, "--fields", "{").error
+    assert "missing field 'from'" in invoke(*arguments, "--fields", "{}").error

@@ -99,3 +99,13 @@ def test_invalid_fields_are_refused(fields: dict[str, str], message: str) -> Non
 def test_a_tokenizer_without_the_control_tokens_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no control token <\|en\|>, which the task translation needs"):
         TaskEncoder(TRANSLATION, Tokenizer.gpt2(), 64)
+
+
+def test_the_prefix_is_found_in_the_ids_of_an_example() -> None:
+    encoder = TaskEncoder(TRANSLATION, CODEC, 64)
+    example = encoder.encode({"from": "de", "to": "en", "source": "kleine Nacht", "target": "night"})
+    ids = example.ids.tolist()
+    assert encoder.find_prefix(ids) == example.n_prefix
+    assert encoder.find_prefix(ids[: example.n_prefix - 1]) == example.n_prefix - 1  # the source is not over
+    assert encoder.find_prefix(ids[:1]) == 1
+    assert TaskEncoder(open_task("wiki-lead"), CODEC, 64).find_prefix(ids) == 0

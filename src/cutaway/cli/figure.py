@@ -4,14 +4,14 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, utf8, write_json
 from cutaway.cli.terminal import columns, safe
 from cutaway.cli.view import add_view, view_ids, view_selection
 from cutaway.errors import UsageError
 from cutaway.layout import table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cutaway.figures import Check, Figure
     from cutaway.trace import Trace
@@ -23,7 +23,8 @@ examples:
   cutaway figure --list
   cutaway figure F40 --layer 6 --head 3
   cutaway figure F22 --text "It fell" --format svg > it.svg
-  cutaway figure F55 --language zh"""
+  cutaway figure F55 --language zh
+  cutaway figure F60 --fields '{"from": "en", "to": "de", "source": "Run!"}'"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,6 +34,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("figure", nargs="?", metavar="FIGURE", help="F01 to F66 or T1 to T5")
     parser.add_argument("--list", action="store_true", help="list all figures and check each on the model")
     add_view(parser)
+    example = "an example of the model's task, instead of a text; without a target the model writes it"
+    parser.add_argument("--fields", metavar="JSON", help=example)
     parser.add_argument("--language", choices=("en", "zh"), default="en", help="default: %(default)s")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--format", choices=("text", "json", "svg"), default="text", help="default: %(default)s")
@@ -48,8 +51,9 @@ def run(options: Namespace) -> None:
         raise UsageError("name one figure, such as F40, or ask for --list")
     if options.list and options.format == "svg":
         raise UsageError("the list has no picture; ask for it as text or json")
+    fields = _read_fields(options)
     model = load_model(options)
-    trace = model.trace(view_ids(model, options))
+    trace = model.trace(view_ids(model, options)) if fields is None else model.trace_example(fields)
     if options.list:
         _list(trace, options)
         return
@@ -60,6 +64,21 @@ def run(options: Namespace) -> None:
         print(drawn.svg(options.language), end="")
     else:
         print(safe(drawn.text(options.language, columns())))
+
+
+def _read_fields(options: Namespace) -> "Mapping[str, str] | None":
+    """Read the object of `--fields`. Raises UsageError for another value, and for a text beside it."""
+    from cutaway.data.json_lines import parse_json_line
+
+    if options.fields is None:
+        return None
+    if options.text is not None or options.ids:
+        raise UsageError("give --fields, or a text")
+    value = parse_json_line(utf8(options.fields, "--fields").encode(), "--fields")
+    fields = {name: text for name, text in value.items() if isinstance(text, str)}
+    if len(fields) < len(value):
+        raise UsageError("--fields: all values must be text")
+    return fields
 
 
 def _list(trace: "Trace", options: Namespace) -> None:

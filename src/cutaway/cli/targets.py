@@ -11,7 +11,7 @@ from cutaway.cli.arguments import describe, load_model, read_stdin, write_json
 from cutaway.cli.terminal import safe
 from cutaway.errors import UsageError
 from cutaway.tasks import Task, open_task
-from cutaway.tasks.decoding import decode_fields
+from cutaway.tasks.decoding import Output, decode_fields
 from cutaway.tasks.records import TaskRecord, parse_task_records, read_record_bytes
 from cutaway.tasks.task import Decoding
 from cutaway.untrusted import quote_path
@@ -35,7 +35,7 @@ def print_targets(options: Namespace, overrides: Mapping[str, Any]) -> None:
     found = decode_fields(model.engine, encoder, fields, decoding, n_best=n_samples, seed=int(overrides.get("seed", 0)))
     if options.json:
         targets = [
-            {"fields": dict(each), "outputs": [asdict(output) for output in outputs]}
+            {"fields": dict(each), "outputs": [_document(output) for output in outputs]}
             for each, outputs in zip(fields, found, strict=True)
         ]
         write_json({**describe(model), "task": task.name, "decoding": asdict(decoding), "records": targets})
@@ -43,6 +43,10 @@ def print_targets(options: Namespace, overrides: Mapping[str, Any]) -> None:
     for outputs in found:
         for output in outputs:
             print(safe(output.text.replace("\n", " ")))
+
+
+def _document(output: Output) -> dict[str, object]:
+    return {name: value for name, value in asdict(output).items() if name != "ids"}
 
 
 def find_decoding(task: Task, overrides: Mapping[str, Any], n_samples: int) -> Decoding:

@@ -267,6 +267,7 @@ def _timed(trace: Trace, base: Trace | None, check: Callable[[], None]) -> tuple
         trace.interventions,
         base=base,
         progress=lambda done, layers: check(),
+        n_prefix=trace.n_prefix,
     )
     logits = copy.logits_at(-1)
     return logits, {"seconds": time.perf_counter() - began, "positions": copy.work.positions_computed}

@@ -150,6 +150,7 @@ class TraceService:
             interventions,
             base=self._base(base),
             progress=lambda done, layers: send({"layers_done": done, "layers": layers}),
+            n_prefix=self._model.n_prefix(ids),
         )
 
     def _base(self, name: str) -> Trace | None:

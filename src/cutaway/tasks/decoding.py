@@ -21,13 +21,14 @@ GROUP = 16  # prompts of like length that are decoded side by side
 class Output:
     """A target that a model wrote; its log-probability in nats, and its score in a beam search.
 
-    `is_finished` is False where the model did not come to an end.
+    `is_finished` is False where the model did not come to an end; `ids` are the tokens without it.
     """
 
     text: str
     logprob: float
     score: float
     is_finished: bool
+    ids: tuple[int, ...] = ()
 
 
 def decode_fields(
@@ -82,7 +83,7 @@ def _search(
 
 
 def _output(encoder: TaskEncoder, found: Hypothesis) -> Output:
-    return Output(encoder.decode(found.ids), found.logprob, found.score, found.is_finished)
+    return Output(encoder.decode(found.ids), found.logprob, found.score, found.is_finished, tuple(found.ids))
 
 
 def _sample(
@@ -111,7 +112,8 @@ def _sample(
 
 def _sampled(encoder: TaskEncoder, completion: Completion) -> Output:
     logprob = sum(completion.logprobs)  # of the tokens without the end, which is not in them
-    return Output(encoder.decode(completion.ids), logprob, logprob, completion.finish_reason == "eos")
+    is_finished = completion.finish_reason == "eos"
+    return Output(encoder.decode(completion.ids), logprob, logprob, is_finished, tuple(completion.ids))
 
 
 def _ends(encoder: TaskEncoder) -> frozenset[int]:

@@ -1,6 +1,6 @@
 """Encoding: the fields of an example to token ids, for a model's tokenizer and context."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -67,6 +67,32 @@ class TaskEncoder:
     def n_prefix(self, prompt: list[int]) -> int:
         """Return how many of a prompt's tokens see each other: all of them, or none if attention is causal."""
         return len(prompt) if self.task.attention == "prefix" else 0
+
+    def find_prefix(self, ids: Sequence[int]) -> int:
+        """Return how many of some ids see each other: those up to what stands before the target, where it first does.
+
+        All of them, if the target has not begun; none if attention is causal.
+
+        >>> from cutaway.tasks.sources import open_task
+        >>> from cutaway.tokenizer.fast import Tokenizer
+        >>> encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
+        >>> encoder.find_prefix([64, 275, 269, 198, 66, 275]), encoder.find_prefix([64, 275])
+        (4, 2)
+        """
+        if self.task.attention == "causal":
+            return 0
+        last = self._before[-1]
+        ids = list(ids)
+        for end in range(2, len(ids) + 1):  # the template begins with another part
+            if any(ids[end - len(mark) : end] == mark for mark in self._marks(last) if len(mark) < end):
+                return end
+        return len(ids)
+
+    def _marks(self, part: Part) -> list[list[int]]:
+        """Return the ids of a part before the target in all its forms: none for a field, which has any."""
+        if isinstance(part, Control):
+            return [[self._controls[part.named(value)]] for value in self.task.choices.get(part.choice, ("",))]
+        return [] if isinstance(part, Field) else [self.codec.encode(part.text)]
 
     def encode(self, fields: Mapping[str, str]) -> Example:
         """Return an example. Raises UsageError as `prompt` does, and if the target does not fit the context."""

@@ -37,12 +37,16 @@ class ReuseStats:
 
 @dataclass(frozen=True)
 class TracedForward:
-    """Tokens, interventions and cached tensors of a pass: residual stream (T, d); q, k and v (H, T, dh)."""
+    """Tokens, interventions and cached tensors of a pass: residual stream (T, d); q, k and v (H, T, dh).
+
+    The first `n_prefix` tokens see each other.
+    """
 
     ids: tuple[int, ...]
     interventions: tuple[Intervention, ...]
     cached: Mapping[str, FloatArray]
     work: ReuseStats
+    n_prefix: int = 0
 
 
 def boundary(config: GPT2Config, layer: int) -> str:
@@ -63,10 +67,11 @@ def forward(
     progress: Progress | None = None,
     *,
     n_layers: int | None = None,
+    n_prefix: int = 0,
 ) -> TracedForward:
     """Run T token ids, at least one, through the model, reusing from `base` whatever is the same there.
 
-    With `n_layers` the pass ends after so many layers.
+    The first `n_prefix` tokens see each other. With `n_layers` the pass ends after so many layers.
 
     >>> config = GPT2Config(n_vocab=3, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
     >>> weights = {name: np.ones(shape, np.float32) for name, shape in config.tensor_shapes().items()}
@@ -79,7 +84,7 @@ def forward(
     n_layers = config.n_layer if n_layers is None else n_layers
     ids = tuple(int(i) for i in ids)
     interventions = tuple(interventions)
-    shared = _shared_positions(ids, interventions, base)
+    shared = _shared_positions(ids, interventions, base, n_prefix)
     changed = _changed_layer(config, interventions, base)
     starts = [shared if layer < changed else 0 for layer in range(n_layers)]
     patches = _patches(config, weights, interventions, starts, progress)
@@ -87,7 +92,7 @@ def forward(
     cached = {"resid.pre.0": _joined(base, "resid.pre.0", x, starts[0])}
     for layer, start in enumerate(starts):
         edits = Edits(interventions, start, patches)
-        cached |= _read_layer(config, weights, layer, cached[f"resid.pre.{layer}"], start, edits, base)
+        cached |= _read_layer(config, weights, layer, cached[f"resid.pre.{layer}"], start, edits, base, n_prefix)
         if progress:
             progress(layer + 1, n_layers)
     reused = starts.count(len(ids))
@@ -99,7 +104,7 @@ def forward(
         changed_layer=changed,
         seconds=time.perf_counter() - began,
     )
-    return TracedForward(ids, interventions, cached, work)
+    return TracedForward(ids, interventions, cached, work, n_prefix)
 
 
 def _patches(
@@ -150,6 +155,7 @@ def _read_layer(
     start: int,
     edits: Edits,
     base: TracedForward | None,
+    n_prefix: int,
 ) -> dict[str, FloatArray]:
     """Run a layer over its input x (T, d) from position `start` on; returns its cached tensors for all T tokens."""
     cached = {f"{kind}.{layer}": x[:0] for kind in ("q", "k", "v", "resid.mid")} | {boundary(config, layer + 1): x[:0]}
@@ -163,7 +169,7 @@ def _read_layer(
         return array
 
     past = (base.cached[f"k.{layer}"][:, :start], base.cached[f"v.{layer}"][:, :start]) if base and start else None
-    cached[boundary(config, layer + 1)], _ = block(config, weights, layer, x[start:], past, hook)
+    cached[boundary(config, layer + 1)], _ = block(config, weights, layer, x[start:], past, hook, n_prefix)
     return {name: _joined(base, name, array, start) for name, array in cached.items()}
 
 
@@ -177,15 +183,20 @@ def _joined(base: TracedForward | None, name: str, new: FloatArray, start: int) 
     return np.concatenate([base.cached[name][..., :start, :], new], axis=-2) if base and start else new
 
 
-def _shared_positions(ids: tuple[int, ...], interventions: tuple[Intervention, ...], base: TracedForward | None) -> int:
-    """Count the leading tokens that can be reused: none where an intervention needs all tokens at once."""
+def _shared_positions(
+    ids: tuple[int, ...], interventions: tuple[Intervention, ...], base: TracedForward | None, n_prefix: int
+) -> int:
+    """Count the leading tokens that can be reused: none where an intervention needs all tokens at once, or in a prefix
+    of which a token differs.
+    """
     if base is None:
         return 0
     needs_all = any(KINDS[each.kind].needs_all for each in (*interventions, *base.interventions))
     if needs_all and ids != base.ids:
         return 0
     n = min(len(ids), len(base.ids))
-    return next((i for i in range(n) if ids[i] != base.ids[i]), n)
+    shared = next((i for i in range(n) if ids[i] != base.ids[i]), n)
+    return shared if n_prefix == base.n_prefix and shared >= n_prefix else 0
 
 
 def _changed_layer(config: GPT2Config, interventions: tuple[Intervention, ...], base: TracedForward | None) -> int:

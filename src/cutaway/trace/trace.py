@@ -38,8 +38,9 @@ DERIVED_BYTES = 64 << 20  # of tensors computed on demand that stay in memory, t
 class Trace:
     """All tensors that a GPT-2 computes for T tokens, by the names of `trace.shapes()`: `trace["attn.3"]`.
 
-    Arrays are read-only, and float32 except `ids`. Raises UsageError for a text that is empty or exceeds the context,
-    an invalid intervention, and an unknown name; NonFiniteError where the weights make numbers too large for float32.
+    The first `n_prefix` tokens see each other, as those before the target of a task with prefix attention. Arrays are
+    read-only, and float32 except `ids`. Raises UsageError for a text that is empty or exceeds the context, an invalid
+    intervention, and an unknown name; NonFiniteError where the weights make numbers too large for float32.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -59,8 +60,10 @@ class Trace:
         *,
         base: Self | None = None,
         progress: Progress | None = None,
+        n_prefix: int = 0,
     ) -> None:
         check_text(config, ids)
+        check_int("n_prefix", n_prefix, 0, len(ids))
         for intervention in interventions:
             check_intervention(config, intervention, len(ids))
         self.config = config
@@ -69,7 +72,13 @@ class Trace:
         self._check_cancelled: Callable[[], None] = base._check_cancelled if base else _nothing
         with np.errstate(over="ignore", invalid="ignore"):
             self._forward: TracedForward = forward(
-                config, weights, ids, interventions, base._forward if base else None, progress or self.on_progress
+                config,
+                weights,
+                ids,
+                interventions,
+                base._forward if base else None,
+                progress or self.on_progress,
+                n_prefix=n_prefix,
             )
         self._derived: OrderedDict[str, FloatArray] = OrderedDict()
         self._check_finite(self.final_residual, self._residual(config.n_layer))
@@ -78,6 +87,11 @@ class Trace:
     def ids(self) -> tuple[int, ...]:
         """Token ids of the text."""
         return self._forward.ids
+
+    @property
+    def n_prefix(self) -> int:
+        """Number of first tokens that see each other; 0 if attention is causal."""
+        return self._forward.n_prefix
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
@@ -181,6 +195,8 @@ class Trace:
     def edit(self, ids: Sequence[int], progress: Progress | None = None) -> Self:
         """Trace other tokens with the same interventions, reusing the positions before the first difference.
 
+        A prefix keeps its length, or is all of a shorter text.
+
         >>> import cutaway
         >>> trace = cutaway.load().trace([464, 9379, 318])
         >>> trace.edit([464, 9379, 373]).work.positions_computed
@@ -212,7 +228,17 @@ class Trace:
 
     def _next(self, ids: Sequence[int], interventions: Sequence[Intervention], progress: Progress | None) -> Self:
         cls = type(self)
-        return cls(self.config, self.weights, self.tokenizer, ids, interventions, base=self, progress=progress)
+        n_prefix = min(self.n_prefix, len(ids))
+        return cls(
+            self.config,
+            self.weights,
+            self.tokenizer,
+            ids,
+            interventions,
+            base=self,
+            progress=progress,
+            n_prefix=n_prefix,
+        )
 
     # Tensors by name.
 
@@ -249,10 +275,12 @@ class Trace:
         position = self.check_position(position)
         if self.interventions:
             return _read_only(self._attended(layer, 0, self.config.n_head)[f"attn.{layer}"][:, position])
-        q, k, v = (self._forward.cached[f"{kind}.{layer}"][:, : position + 1] for kind in "qkv")
+        seen = max(position + 1, self.n_prefix)
+        q, k, v = (self._forward.cached[f"{kind}.{layer}"][:, :seen] for kind in "qkv")
         weights = np.zeros((self.config.n_head, len(self)), np.float32)
-        recorded = self._record(lambda hook: attention(self.config, q[:, -1:], k, v, layer, hook))
-        weights[:, : position + 1] = recorded[f"attn.{layer}"][:, 0]
+        own = q[:, position : position + 1]
+        recorded = self._record(lambda hook: attention(self.config, own, k, v, layer, hook))
+        weights[:, :seen] = recorded[f"attn.{layer}"][:, 0]
         return _read_only(weights)
 
     def logits_at(self, position: int) -> FloatArray:
@@ -349,9 +377,10 @@ class Trace:
         q, k, v = (self._forward.cached[f"{kind}.{layer}"] for kind in "qkv")
         chosen = slice(first, stop)
         if not self.interventions:
-            return self._record(lambda hook: attention(self.config, q[chosen], k[chosen], v[chosen], layer, hook))
+            parts = q[chosen], k[chosen], v[chosen]
+            return self._record(lambda hook: attention(self.config, *parts, layer, hook, self.n_prefix))
         # interventions count heads from the first
-        recorded = self._record(lambda hook: attention(self.config, q, k, v, layer, hook))
+        recorded = self._record(lambda hook: attention(self.config, q, k, v, layer, hook, self.n_prefix))
         return {name: array[chosen] for name, array in recorded.items()}
 
     def _projected(self, layer: int) -> dict[str, FloatArray]:

@@ -1,23 +1,65 @@
-"""F60 to F66 and T5: named, and not built."""
+"""F60, from source to target; F61 to F66 and T5: named, and not built."""
 
+import numpy as np
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.figures import draw, drawn
+from cutaway.figures import Selection, draw, drawn, find_figure
 from cutaway.figures.article.part3_applications import FIGURES
-from tests.figures.drawing import make_trace
+from cutaway.figures.panels import Bars, Grid
+from cutaway.trace import Trace
+from tests.figures.drawing import Falsified, assert_drawn, is_ok, make_trace
 
 
 def test_later_figures_are_not_drawn() -> None:
     assert [figure.id for figure in FIGURES] == ["F60", "F61", "F62", "T5", "F63", "F64", "F65", "F66"]
     assert [figure.picture for figure in FIGURES] == [58, 59, 60, None, 61, 62, 63, 64]
-    for figure in FIGURES:
+    for figure in FIGURES[1:]:
         assert (figure.part, figure.status) == (3, "later")
         assert (figure.draw, figure.verify) == (None, None)
         assert figure.tensors == ()
 
 
 def test_drawing_a_later_figure_says_that_it_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawn, "find_figure", lambda name: FIGURES[0])
-    with pytest.raises(UsageError, match=r"^F60 \(Translation with a decoder alone\) is not built yet$"):
-        draw(make_trace("tiny 1"), "F60")
+    monkeypatch.setattr(drawn, "find_figure", lambda name: FIGURES[1])
+    with pytest.raises(UsageError, match=r"^F61 \(Summaries: the layout of the training data\) is not built yet$"):
+        draw(make_trace("tiny 1"), "F61")
+
+
+def prefixed(n_prefix: int) -> Trace:
+    """The trace of seven tokens, of which the first see each other."""
+    causal = make_trace("tiny 7")
+    return Trace(causal.config, causal.weights, None, causal.ids, n_prefix=n_prefix)
+
+
+def test_a_translation_is_drawn_from_source_to_target() -> None:
+    trace = prefixed(4)
+    assert_drawn(trace, find_figure("F60"), Selection(1, 2, 0))
+    figure = draw(trace, "F60", layer=1, head=2)
+    _, head, mean, shares = figure.panels
+    assert isinstance(head, Grid)
+    assert isinstance(mean, Grid)
+    assert isinstance(shares, Bars)
+    np.testing.assert_array_equal(head.cells.values, trace["attn.1"][2, 3:, :4])
+    np.testing.assert_allclose(mean.cells.values, trace["attn.1"][:, 3:, :4].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(shares.cells.values[:, 0], trace["attn.1"][2, 3:, :4].sum(-1), rtol=1e-6)
+    assert shares.cells.values[0] == pytest.approx(1)  # the last token of the source sees no other
+    assert figure.check is not None
+    assert "the source is read both ways" in figure.check.statement.en
+    assert "源文是双向阅读的" in figure.check.statement.zh
+
+
+def test_a_causal_trace_is_drawn_from_the_chosen_token() -> None:
+    figure = draw(make_trace("tiny 7"), "F60", position=2)
+    assert isinstance(figure.panels[1], Grid)
+    assert figure.panels[1].cells.values.shape == (5, 3)
+    assert figure.check is not None
+    assert "everything is read from left to right" in figure.check.statement.en
+
+
+def test_a_prefix_that_is_not_seen_is_found() -> None:
+    causal = make_trace("tiny 7")
+    forgetful = Falsified(causal.config, causal.weights, None, causal.ids, n_prefix=4)
+    forgetful.false = {"attn.0": causal["attn.0"]}
+    assert is_ok(prefixed(4), find_figure("F60"))
+    assert not is_ok(forgetful, find_figure("F60"))

@@ -81,7 +81,14 @@ def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:
     """Trace the first `count` tokens alone, from nothing or from `base`, without interventions at later tokens."""
     kept = fitting(trace.interventions, count)
     return Trace(
-        trace.config, trace.weights, trace.tokenizer, trace.ids[:count], kept, base=base, progress=trace.on_progress
+        trace.config,
+        trace.weights,
+        trace.tokenizer,
+        trace.ids[:count],
+        kept,
+        base=base,
+        progress=trace.on_progress,
+        n_prefix=min(trace.n_prefix, count),
     )
 
 
