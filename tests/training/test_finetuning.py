@@ -16,6 +16,7 @@ from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import token_losses
 from cutaway.evaluation.task_evaluation import likelihood
+from cutaway.music.perf388 import N_VOCAB, PerformanceCodec
 from cutaway.tasks import TaskEncoder, open_task
 from cutaway.tasks.decoding import decode_fields
 from cutaway.tasks.generators import generate_records
@@ -332,6 +333,43 @@ def test_a_task_is_learned_and_stays_beside_the_weights(base: str, tmp_path: Pat
     record = generate_records("reverse", 1, seed=2)[0]
     [[output]] = decode_fields(model.engine, model.encoder(), [record], Decoding(max_new_extra=4))
     assert output.logprob < 0
+
+
+def translations(tmp_path: Path) -> str:
+    words = (("night", "Nacht"), ("house", "Haus"), ("cat", "Katze"), ("dog", "Hund"))
+    records = [{"from": "en", "to": "de", "source": en, "target": de} for en, de in words]
+    return lines(tmp_path / "pairs.jsonl", *records)
+
+
+def test_control_tokens_of_a_task_are_added_to_the_model(base: str, tmp_path: Path) -> None:
+    listener = Listener()
+    settings = config(base, translations(tmp_path), task="translation", valid="25%", max_steps=2)
+    fine_tune(settings, tmp_path / "run", listener)
+    assert "control tokens are added to the model: <|en|>, <|de|>" in listener.notes
+    model = cutaway.load(tmp_path / "run" / "model", engine="reference")
+    assert model.config.n_vocab == 259
+    assert model.encode("<|de|>a<|en|>", allow_special=True) == [258, BYTES.encode("a")[0], 257]
+    assert model.encode("<|en|>") == BYTES.encode("<|en|>")  # as text
+    assert model.encoder().prompt({"from": "en", "to": "de", "source": "a"})[0] == 257
+    before = len(list((tmp_path / "run").rglob("*")))
+    fine_tune(settings, tmp_path / "run")  # it has ended, and ends again
+    assert len(list((tmp_path / "run").rglob("*"))) == before
+
+
+@pytest.mark.parametrize("method", ["lora", "last"])
+def test_control_tokens_are_not_added_where_they_would_not_be_trained(base: str, tmp_path: Path, method: str) -> None:
+    settings = config(base, translations(tmp_path), task="translation", method=method)
+    with pytest.raises(UsageError, match=r"has no control tokens <\|en\|>, <\|de\|>, .* use --method full"):
+        fine_tune(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_music_does_not_learn_a_task_of_text(tmp_path: Path) -> None:
+    shape = GPT2Config(n_vocab=N_VOCAB, n_ctx=8, n_embd=4, n_head=1, n_layer=1)
+    save_checkpoint(tmp_path / "music", random_weights(shape, std=0.05), tokenizer=PerformanceCodec())
+    settings = config(str(tmp_path / "music"), translations(tmp_path), task="translation")
+    with pytest.raises(UsageError, match=r"the task translation is encoded by bpe, and .*music by perf388"):
+        fine_tune(settings, tmp_path / "run")
 
 
 def test_the_first_steps_loss_of_a_task_is_of_targets_after_prefixes(base: str, tmp_path: Path) -> None:

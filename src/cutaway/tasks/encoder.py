@@ -165,14 +165,25 @@ def _field(fields: Mapping[str, str], name: str) -> str:
     return fields[name]
 
 
-def _control_id(name: str, codec: Codec, task: str) -> int:
-    """Return the id of a control token: `<|endoftext|>` is the tokenizer's own end, whatever its name."""
+def find_control(name: str, codec: Codec) -> int | None:
+    """Return the id of a control token, None if there is none: `<|endoftext|>` is the tokenizer's own end.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> find_control("<|endoftext|>", Tokenizer.gpt2()), find_control("<|en|>", Tokenizer.gpt2())
+    (50256, None)
+    """
     if name == "<|endoftext|>" and codec.eos is not None:
         return codec.eos
     ids = codec.encode(name, allow_special=True)
-    if len(ids) == 1 and codec.token_bytes(ids[0]) == name.encode() and codec.encode(name) != ids:
-        return ids[0]
-    raise UsageError(
-        f"the tokenizer has no control token {name}, which the task {task} needs: "
-        f'train one with `cutaway tokenizer train --control "{name}"`'
-    )
+    is_control = len(ids) == 1 and codec.token_bytes(ids[0]) == name.encode() and codec.encode(name) != ids
+    return ids[0] if is_control else None
+
+
+def _control_id(name: str, codec: Codec, task: str) -> int:
+    found = find_control(name, codec)
+    if found is None:
+        raise UsageError(
+            f"the tokenizer has no control token {name}, which the task {task} needs: "
+            f'train one with `cutaway tokenizer train --control "{name}"`'
+        )
+    return found

@@ -66,7 +66,7 @@ def parse_task_records(data: bytes, place: str, task: Task) -> list[TaskRecord]:
 
     >>> from cutaway.tasks.sources import open_task
     >>> parse_task_records(b'{"source": "a b"}', "standard input", open_task("reverse"))
-    [TaskRecord(place='standard input:1', fields={'source': 'a b'})]
+    [TaskRecord(place='standard input:1', fields={'source': 'a b'}, references=())]
     """
     return _records(data, place, (*task.choices, *task.sources))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cutaway.checkpoints import Checkpoint, open_source
+from cutaway.checkpoints import Checkpoint, Weights, open_source
 from cutaway.checkpoints.adapter import remove_adapter, save_adapter
 from cutaway.checkpoints.save import remove_checkpoint
 from cutaway.disk import replacing_file
@@ -25,7 +25,10 @@ from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json, read_generation_config
 from cutaway.generation.stream import collect
+from cutaway.music.codec_file import read_codec_name
+from cutaway.tasks import open_task
 from cutaway.tokenizer.codec import Codec
+from cutaway.training.control_tokens import WidenedWeights, add_controls, missing_controls
 from cutaway.training.copy_rate import copy_rate
 from cutaway.training.distributed import World, joined
 from cutaway.training.finetune_config import FineTuneConfig
@@ -102,12 +105,10 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     base = open_source(config.model)
-    codec = base.tokenizer()
-    if codec is None:
-        raise UsageError(f"{config.model} has no tokenizer files: put them beside its weights")
+    codec, weights = _starting_point(config, base, observer)
     n_ctx = config.training_config(base.config, 1.0).n_ctx
     material = open_material(config, codec, n_ctx)
-    trainer = make_tuner(config, base, codec, material, device, world)
+    trainer = make_tuner(config, weights, codec, material, device, world)
     with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
         saved = None if run is None else run.newest(strict=config.strict)
         if saved is not None:
@@ -133,6 +134,31 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
                 "the model has memorised it; unless that is intended, train for fewer epochs, or on more text"
             )
         return Result(outcome, before, after)
+
+
+def _starting_point(config: FineTuneConfig, base: Checkpoint, observer: Observer) -> tuple[Codec, Weights]:
+    """Return the tokenizer and the weights of the model to start from, with the control tokens that the task needs.
+
+    Raises UsageError for a model of something else than text, and where new control tokens would not be trained.
+    """
+    codec = base.codec()
+    if codec is None:
+        raise UsageError(f"{config.model} has no tokenizer files: put them beside its weights")
+    task = open_task(config.task) if config.task else None
+    if not isinstance(codec, Codec):
+        wanted = f"the task {task.name} is encoded by {task.codec}" if task else "the data are text"
+        raise UsageError(f"{wanted}, and {config.model} by {read_codec_name(base.path)}: fine-tune a model of text")
+    names = missing_controls(task, codec) if task else []
+    if not names:
+        return codec, base
+    if config.method != "full":
+        raise UsageError(
+            f"{config.model} has no control tokens {', '.join(names)}, which the task {config.task} needs: with "
+            f"--method {config.method} their embeddings would not be trained; use --method full"
+        )
+    observer.note(f"control tokens are added to the model: {', '.join(names)}")
+    widened = add_controls(codec, names, max(codec.n_vocab, base.config.n_vocab))
+    return widened, WidenedWeights(base, widened.n_vocab, config.seed)
 
 
 def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedCheckpoint) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cutaway.checkpoints import Checkpoint, Weights
+from cutaway.checkpoints import Weights
 from cutaway.checkpoints.adapter import Adapter, MergedWeights
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
@@ -147,7 +147,7 @@ class LoRATuner(FineTuner):
 
 def make_tuner(
     config: FineTuneConfig,
-    base: Checkpoint,
+    base: Weights,
     codec: Codec,
     material: Material,
     device: torch.device,
