@@ -1,13 +1,19 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from cutaway.errors import UsageError
 from cutaway.explore import traces
 from cutaway.explore.trace_cache import TraceCache
 from cutaway.explore.traces import TraceService, read_trace_request, resolve_ids, resolve_interventions
+from cutaway.loading import load
 from cutaway.model import Model
 from cutaway.trace import Intervention
 from cutaway.web.params import Params
 from tests.explore.served import ROBOT, Json, chinese, mute, talking
+from tests.tasks.models import save_translator
 
 CONFIG = mute().config
 
@@ -127,3 +133,21 @@ def test_an_evicted_base_is_ignored() -> None:
     works = [document["work"] for document in sent if "work" in document]
     counts = [(work["positions_computed"], work["positions_reused"]) for work in works]
     assert counts == [(2, 0), (1, 2)]
+
+
+def test_a_translation_is_traced_as_the_model_reads_it(tmp_path: Path) -> None:
+    model = load(save_translator(tmp_path / "translator"), engine="reference")
+    fields = {"from": "en", "to": "de", "source": "a little night", "target": "kleine Nacht"}
+    example = model.encoder().encode(fields)
+    ids = example.ids.tolist()
+    cache = TraceCache()
+    service = TraceService(model, cache)
+    sent: list[Mapping[str, object]] = []
+    service.run(read_trace_request(model.config, Params({"ids": ids})), sent.append)
+    trace = cache[str(sent[-1]["trace"])]
+    assert trace.n_prefix == example.n_prefix
+    expected = model.engine.forward([ids], logits="all", n_prefix=[example.n_prefix])
+    np.testing.assert_allclose(trace["logits"], expected, atol=1e-4)
+    shorter = {"ids": ids[:-1], "base": sent[-1]["trace"]}
+    service.run(read_trace_request(model.config, Params(shorter)), sent.append)
+    assert cache[str(sent[-1]["trace"])].work.positions_computed == 0
