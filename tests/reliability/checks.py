@@ -3,19 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 
-from tests.reliability import (
-    crash_points,
-    damage,
-    disks,
-    durability,
-    environments,
-    inputs,
-    races,
-    requests,
-    sanitizers,
-    traced,
-)
+from tests.reliability import crash_points, damage, disks, durability, races, traced
 from tests.reliability.harness import Result
 
 
@@ -23,16 +14,24 @@ def _always() -> bool:
     return True
 
 
-def _kills(count: int) -> Result:
-    from tests.reliability.kills import training_kills  # imports PyTorch, which the other checks need not
+def _later(module: str, function: str, *arguments: object) -> Callable[[], Result]:
+    """Return a check that imports its module when it is run: most need not what it needs, such as PyTorch."""
 
-    return training_kills(count)
+    def check() -> Result:
+        result: Result = getattr(import_module(f"tests.reliability.{module}"), function)(*arguments)
+        return result
+
+    return check
 
 
-def _fine_tuning_kills(count: int) -> Result:
-    from tests.reliability.kills import fine_tuning_kills
+def _has_proc() -> bool:
+    return Path("/proc/self/statm").exists()
 
-    return fine_tuning_kills(count)
+
+def _can_sanitize() -> bool:
+    from tests.reliability.sanitizers import can_sanitize
+
+    return can_sanitize()
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,14 @@ class Check:
 CHECKS = {
     "kills": Check(
         "killed by -9 at any moment, a run ends bit for bit as if it never was: weights, optimizer and log",
-        partial(_kills, 10),
-        partial(_kills, 200),
+        _later("kills", "training_kills", 10),
+        _later("kills", "training_kills", 200),
         ("forget-cursor", "forget-optimizer", "stream-randomness", "keep-log"),
     ),
     "fine-tuning-kills": Check(
         "the same of fine-tuning, all weights and LoRA",
-        partial(_fine_tuning_kills, 6),
-        partial(_fine_tuning_kills, 100),
+        _later("kills", "fine_tuning_kills", 4),
+        _later("kills", "fine_tuning_kills", 100),
         ("forget-cursor", "forget-optimizer", "forget-adapter", "keep-log"),
     ),
     "crash-points": Check(
@@ -122,38 +121,38 @@ CHECKS = {
     ),
     "broken-files": Check(
         "a broken file of any kind is read or refused in one line: no bug, no wait, no more than 64 MiB",
-        partial(inputs.broken_files, 1_500),
-        partial(inputs.broken_files, 100_000),
+        _later("inputs", "broken_files", 1_000),
+        _later("inputs", "broken_files", 100_000),
         ("believe-shapes",),
     ),
     "hostile-requests": Check(
         "whatever is sent to the explorer, it answers the others as before, and nobody from elsewhere",
-        partial(requests.hostile_requests, 400),
-        partial(requests.hostile_requests, 20_000),
+        _later("requests", "hostile_requests", 200),
+        _later("requests", "hostile_requests", 20_000),
         ("open-the-door", "serve-any-file", "answer-with-bugs"),
-        requests.can_serve,
+        _has_proc,
         "/proc",
     ),
     "odd-environments": Check(
         "whatever surrounds a command, it works or says in one line why not",
-        partial(environments.odd_environments, 1),
-        environments.odd_environments,
+        _later("environments", "odd_environments", 1),
+        _later("environments", "odd_environments"),
         ("let-errors-out",),
     ),
     "address-sanitizer": Check(
         "no call of the C++ engine reads or writes where it must not, and its logits are right",
-        partial(sanitizers.sanitized_calls, "address", 30),
-        partial(sanitizers.sanitized_calls, "address", 2_000),
+        _later("sanitizers", "sanitized_calls", "address", 30),
+        _later("sanitizers", "sanitized_calls", "address", 2_000),
         ("shrink-the-cache",),
-        sanitizers.can_sanitize,
+        _can_sanitize,
         "g++ with libasan and libtsan",
     ),
     "thread-sanitizer": Check(
         "several threads may use the C++ engine at once",
-        partial(sanitizers.sanitized_calls, "thread", 30),
-        partial(sanitizers.sanitized_calls, "thread", 2_000),
+        _later("sanitizers", "sanitized_calls", "thread", 30),
+        _later("sanitizers", "sanitized_calls", "thread", 2_000),
         ("unlock-the-engine",),
-        sanitizers.can_sanitize,
+        _can_sanitize,
         "g++ with libasan and libtsan",
     ),
 }

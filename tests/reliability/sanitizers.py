@@ -33,7 +33,7 @@ SANITIZERS = {
     "address": ("libasan.so", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("libtsan.so", "-fsanitize=thread"),
 }
-FLAGS = ("-std=c++17", "-O1", "-g", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread")
+FLAGS = ("-std=c++17", "-O0", "-g", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread")
 OPTIONS = {  # Python itself leaks and is not instrumented
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
