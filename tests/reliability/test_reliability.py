@@ -1,4 +1,7 @@
-"""The promises of docs/reliability.md in their short forms, and that each of their checks can fail."""
+"""The promises of docs/reliability.md in their short forms, and that each of their checks can fail.
+
+Each check is tried here with the first sabotage that it must find; `make reliability` tries all.
+"""
 
 import pytest
 
@@ -18,9 +21,7 @@ def test_promise_is_kept(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "sabotage"), [(name, each) for name, check in CHECKS.items() for each in check.sabotage]
-)
+@pytest.mark.parametrize(("name", "sabotage"), [(name, check.sabotage[0]) for name, check in CHECKS.items()])
 def test_check_fails_on_sabotaged_code(name: str, sabotage: str) -> None:
     check = CHECKS[name]
     if not check.possible():
