@@ -4,10 +4,8 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +21,17 @@ from cutaway.training.runs import RunDirectory
 from tests.cli.invoke import invoke
 from tests.data.corpora import write_corpus
 from tests.random_weights import random_weights
+from tests.training.processes import Forked, Together, Torchrun
 from tests.training.runs_of import make_trainer
 from tests.training.test_finetuning import BYTES
 from tests.training.together import RUNS, arrays_of, train
-
-ROOT = Path(__file__).parents[2]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-
-
-def start(*arguments: str, n_processes: int = 2) -> "subprocess.Popen[str]":
-    """Start torchrun with so many processes on a free port of this machine."""
-    paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*TORCHRUN, str(n_processes), *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    """Return what a process wrote on standard output and standard error."""
-    try:
-        return process.communicate(timeout=300)
-    except BaseException:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        raise
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("together")
-    process = start("-m", "tests.training.together", str(out))
-    _, error = finish(process)
-    assert process.returncode == 0, error
+    ended = Forked(2, "tests.training.together", str(out)).finish()
+    assert ended.code == 0, ended.err
     return out
 
 
@@ -137,8 +109,10 @@ def command(data: str, out: Path, **changes: object) -> Sequence[str]:
     return ("train", "--data", data, "--out", str(out), *flags)
 
 
-def train_together(data: str, out: Path, n_processes: int = 2, **changes: object) -> "subprocess.Popen[str]":
-    return start("-m", "cutaway", *command(data, out, **changes), n_processes=n_processes)
+def train_together(
+    data: str, out: Path, n_processes: int = 2, start: Callable[..., Together] = Forked, **changes: object
+) -> Together:
+    return start(n_processes, "cutaway", *command(data, out, **changes))
 
 
 def log(out: Path) -> list[dict[str, Any]]:
@@ -156,18 +130,11 @@ def files(out: Path) -> dict[str, bytes]:
     return {f"{d.name}/{f.name}": f.read_bytes() for d in (last, out / "model") for f in d.glob("*.safetensors")}
 
 
-def workers(launcher: int) -> list[int]:
-    """Return the processes that torchrun has started."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    pairs = [line.split() for line in listed.splitlines()]
-    return [int(pid) for pid, parent in pairs if int(parent) == launcher]
-
-
-def wait_for_step(process: "subprocess.Popen[str]", out: Path, step: int) -> None:
+def wait_for_step(processes: Together, out: Path, step: int) -> None:
     """Wait until the log of a run has a step."""
     path = out / "metrics.jsonl"
     while not (path.exists() and f'"step": {step},' in path.read_text()):
-        assert process.poll() is None, process.communicate()[1]
+        assert processes.running, processes.finish().err
         time.sleep(0.005)
 
 
@@ -175,64 +142,61 @@ def complaints(error: str) -> list[str]:
     return [line for line in error.splitlines() if line.startswith("cutaway: ")]
 
 
-@pytest.mark.slow  # some start of three processes
-@pytest.mark.parametrize(("parallel", "n_kills"), [("ddp", 2), ("fsdp", 1)])
+@pytest.mark.slow  # up to eight processes
+@pytest.mark.parametrize(("parallel", "starts"), [("ddp", [Torchrun, Forked]), ("fsdp", [Forked])])
 def test_a_run_of_which_one_process_is_killed_ends_bit_for_bit_as_one_never_killed(
-    tmp_path: Path, data: str, parallel: str, n_kills: int
+    tmp_path: Path, data: str, parallel: str, starts: Sequence[Callable[..., Together]]
 ) -> None:
     straight = tmp_path / "straight"
     killed = tmp_path / "killed"
-    process = train_together(data, straight, parallel=parallel)
-    out, error = finish(process)
-    assert process.returncode == 0, error
-    assert out == f"{straight}/model: step 12; cutaway generate --model {straight}/model\n"
+    ended = train_together(data, straight, parallel=parallel).finish()
+    assert ended.code == 0, ended.err
+    assert ended.out == f"{straight}/model: step 12; cutaway generate --model {straight}/model\n"
     rng = random.Random(parallel)
-    for step in sorted(rng.sample(range(1, 11), n_kills)):
-        process = train_together(data, killed, parallel=parallel)
-        wait_for_step(process, killed, step)
-        os.kill(rng.choice(workers(process.pid)), signal.SIGKILL)
-        _, error = finish(process)
-        assert process.returncode != 0
-        ends = [line for line in complaints(error) if "resumed at" not in line]
-        assert ends in ([], [f"cutaway: {LOST}"])  # none if torchrun ends the other one before it sees
-    process = train_together(data, killed, parallel=parallel)
-    _, error = finish(process)
-    assert process.returncode == 0, error
+    for step, start in zip(sorted(rng.sample(range(1, 11), len(starts))), starts, strict=True):
+        processes = train_together(data, killed, start=start, parallel=parallel)
+        wait_for_step(processes, killed, step)
+        os.kill(rng.choice(processes.pids), signal.SIGKILL)
+        ended = processes.finish()
+        assert ended.code != 0
+        ends = [line for line in complaints(ended.err) if "resumed at" not in line]
+        if start is Forked or ends:  # torchrun may end the other one before it sees
+            assert ends == [f"cutaway: {LOST}"]
+    ended = train_together(data, killed, parallel=parallel).finish()
+    assert ended.code == 0, ended.err
     assert files(killed) == files(straight)
     assert log(killed) == log(straight)
 
 
-@pytest.mark.slow  # eight processes
+@pytest.mark.slow  # nine processes
 def test_three_processes_that_are_stopped_end_bit_for_bit_as_three_never_stopped(tmp_path: Path, data: str) -> None:
     """The sum over three processes rounds by its place in a bucket, unlike that over two."""
-    changes = {"batch_size": 6, "max_steps": 8}
-    process = train_together(data, tmp_path / "straight", 3, **changes)
-    _, error = finish(process)
-    assert process.returncode == 0, error
-    process = train_together(data, tmp_path / "stopped", 3, **changes)
-    wait_for_step(process, tmp_path / "stopped", 3)
-    os.kill(workers(process.pid)[2], signal.SIGTERM)
-    _, error = finish(process)
-    assert process.returncode == 0, error
+    changes: dict[str, Any] = {"batch_size": 6, "max_steps": 8}
+    ended = train_together(data, tmp_path / "straight", 3, **changes).finish()
+    assert ended.code == 0, ended.err
+    processes = train_together(data, tmp_path / "stopped", 3, **changes)
+    wait_for_step(processes, tmp_path / "stopped", 3)
+    os.kill(processes.pids[2], signal.SIGTERM)
+    ended = processes.finish()
+    assert ended.code == 0, ended.err
     assert len(losses(tmp_path / "stopped")) < 8
-    process = train_together(data, tmp_path / "stopped", 3, **changes)
-    _, error = finish(process)
-    assert process.returncode == 0, error
+    ended = train_together(data, tmp_path / "stopped", 3, **changes).finish()
+    assert ended.code == 0, ended.err
     assert files(tmp_path / "stopped") == files(tmp_path / "straight")
     alone = invoke(*command(data, tmp_path / "alone", **changes))
     assert alone.code == 0, alone.err
     assert_close(losses(tmp_path / "stopped"), losses(tmp_path / "alone"), "losses")
 
 
-@pytest.mark.slow  # three processes and two more
+@pytest.mark.slow  # torchrun's three processes and two more
 def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, data: str) -> None:
-    process = train_together(data, tmp_path / "run", parallel="fsdp")
-    wait_for_step(process, tmp_path / "run", 4)
-    os.kill(workers(process.pid)[1], signal.SIGTERM)
-    _, error = finish(process)
-    assert process.returncode == 0, error
+    processes = train_together(data, tmp_path / "run", start=Torchrun, parallel="fsdp")
+    wait_for_step(processes, tmp_path / "run", 4)
+    os.kill(processes.pids[1], signal.SIGTERM)
+    ended = processes.finish()
+    assert ended.code == 0, ended.err
     stopped = len(losses(tmp_path / "run"))
-    assert complaints(error) == [f"cutaway: {tmp_path / 'run'}: saved at step {stopped}; the same command resumes"]
+    assert complaints(ended.err) == [f"cutaway: {tmp_path / 'run'}: saved at step {stopped}; the same command resumes"]
     resumed = invoke(*command(data, tmp_path / "run"))
     assert resumed.code == 0
     assert "1 process instead of 2: the run continues, but not bit for bit" in resumed.err
@@ -243,21 +207,19 @@ def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, 
 
 
 def test_an_error_of_all_processes_is_one_line(tmp_path: Path, data: str) -> None:
-    process = train_together(data, tmp_path / "run", batch_size=5)
-    out, error = finish(process)
-    assert out == ""
-    assert complaints(error) == ["cutaway: --batch-size (5) must be a multiple of the number of processes (2)"]
-    assert "exitcode  : 2" in error
+    ended = train_together(data, tmp_path / "run", start=Torchrun, batch_size=5).finish()
+    assert ended.out == ""
+    assert complaints(ended.err) == ["cutaway: --batch-size (5) must be a multiple of the number of processes (2)"]
+    assert "exitcode  : 2" in ended.err
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow  # three processes
+@pytest.mark.slow  # two processes
 def test_an_error_of_one_process_ends_both_in_one_line(tmp_path: Path, data: str) -> None:
     with RunDirectory.open(tmp_path / "run"):
-        process = train_together(data, tmp_path / "run")
-        _, error = finish(process)
-    assert process.returncode != 0
-    (complaint,) = complaints(error)
+        ended = train_together(data, tmp_path / "run").finish()
+    assert ended.code != 0
+    (complaint,) = complaints(ended.err)
     assert f"is in use by process {os.getpid()}" in complaint
 
 
@@ -271,7 +233,7 @@ def tune(base: Path, data: Path, out: Path, method: str) -> Sequence[str]:
     return ("finetune", "--model", str(base), "--data", str(data), "--out", str(out), *flags)
 
 
-@pytest.mark.slow  # three processes
+@pytest.mark.slow  # two processes
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_two_processes_fine_tune_as_one(tmp_path: Path, method: str) -> None:
     base = tmp_path / "base"
@@ -279,11 +241,10 @@ def test_two_processes_fine_tune_as_one(tmp_path: Path, method: str) -> None:
     save_checkpoint(base, random_weights(shape, std=0.05), tokenizer=BYTES)
     data = tmp_path / "pairs.jsonl"
     data.write_text("".join(f'{{"prompt": "{n} plus 1 is", "completion": " {n + 1}"}}\n' for n in range(30)))
-    process = start("-m", "cutaway", *tune(base, data, tmp_path / "two", method))
-    out, error = finish(process)
-    assert process.returncode == 0, error
-    assert out.count("/two/model: step ") == 1
-    assert error.count("to validate on") == 1
+    ended = Forked(2, "cutaway", *tune(base, data, tmp_path / "two", method)).finish()
+    assert ended.code == 0, ended.err
+    assert ended.out.count("/two/model: step ") == 1
+    assert ended.err.count("to validate on") == 1
     assert invoke(*tune(base, data, tmp_path / "one", method)).code == 0
     for key in ("loss", "valid_loss", "grad_norm"):
         found, expected = ([event[key] for event in log(tmp_path / run) if key in event] for run in ("two", "one"))
