@@ -118,25 +118,24 @@ def visible(positions: Tensor, n_keys: int, n_prefix: Tensor | None) -> Tensor:
 
 
 def attention_despite_overflow(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, relative_scores: Tensor | None = None
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, relative_scores: Tensor | None = None
 ) -> Tensor:
-    """Attend as `reference.attention` does: q (B, H, T, dh), k and v (B, H, S, dh), mask (B, 1, T, S), causal if None.
+    """Attend as `reference.attention` does: q (B, H, T, dh), k and v (B, H, S, dh), mask (B, 1, T, S) or (T, S).
 
     `relative_scores` (B, H, T, S) are added to q · k.
 
     A token that is masked has no effect even if it is NaN. The other attentions multiply what is masked by 0, and 0
     times NaN is NaN; this one is slower, and holds all scores.
 
+    >>> q = k = torch.zeros(1, 1, 2, 1)
     >>> v = torch.tensor([[[[1.0], [float("nan")]]]])
-    >>> attention_despite_overflow(torch.zeros(1, 1, 2, 1), torch.zeros(1, 1, 2, 1), v, None).flatten()
+    >>> attention_despite_overflow(q, k, v, torch.ones(2, 2).tril().bool()).flatten()
     tensor([1., nan])
     """
     scores = q @ k.transpose(-2, -1)  # (B, H, T, S)
     if relative_scores is not None:
         scores = scores + relative_scores
     scores = scores / math.sqrt(q.shape[-1])
-    if mask is None:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
     finite = v.isfinite()
     reached = (weights != 0).to(v.dtype) @ (~finite).to(v.dtype) > 0

@@ -103,15 +103,16 @@ class Attention(nn.Module):
         x: Tensor,
         cache: KVCache | None,
         mask: Tensor | None,
-        n_prefix: Tensor | None = None,
-        despite_overflow: bool = False,
+        n_prefix: Tensor | None,
+        despite_overflow: bool,
     ) -> Tensor:
+        """Attend by a mask, which a cache needs, or without one causally but for the first `n_prefix` tokens."""
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
         q = self.rescale(q)
         if cache is not None:
             k, v = cache.write(self.layer, k, v)  # (B, H, S, dh)
-        relative = None if self.relative is None else self.relative.weight
-        if cache is None and not despite_overflow:
+        if mask is None:
+            relative = None if self.relative is None else self.relative.weight
             z = causal_attention(q, k, v, self.dropout if self.training else 0.0, n_prefix, relative)  # (B, H, T, dh)
         else:
             z = self.attend_masked(q, k, v, cache, mask, despite_overflow)
@@ -119,9 +120,9 @@ class Attention(nn.Module):
         return drop(out, self.dropout if self.training else 0.0)
 
     def attend_masked(
-        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache | None, mask: Tensor | None, despite_overflow: bool
+        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache | None, mask: Tensor, despite_overflow: bool
     ) -> Tensor:
-        """Attend with a mask (B, 1, T, S) of the tokens that are seen; without a cache, None is causal."""
+        """Attend with a mask (B, 1, T, S) or (T, S) of the tokens that are seen."""
         added = None
         if self.relative is not None:
             n_new = q.shape[2]
@@ -130,7 +131,6 @@ class Attention(nn.Module):
         if despite_overflow:
             return attention_despite_overflow(q, k, v, mask, added)
         if added is not None:
-            assert mask is not None
             mask = (added / math.sqrt(q.shape[-1])).masked_fill(~mask, -math.inf)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
