@@ -161,6 +161,7 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
         "special_tokens_map.json",
         "added_tokens.json",
         "codec.json",
+        "task.toml",
         "generation_config.json",
     ],
 )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cutaway.checkpoints import ArrayWeights
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
 from cutaway.engines.cpu.library import library
 from cutaway.engines.protocol import Engine
@@ -32,6 +33,19 @@ def test_decoding_after_a_prefix_is_causal(make: Make) -> None:
     parts = [engine.forward([ids[:20]], cache, logits="all", n_prefix=[13])]
     parts += [engine.forward([[token]], cache) for token in ids[20:]]
     assert_logits_close(np.concatenate(parts), plain_logits(weights, ids, 13).astype(np.float32))
+
+
+@every_engine
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_token_that_overflows_harms_no_prefix(make: Make, cached: bool) -> None:
+    weights = tiny_weights(n_layer=1)
+    arrays = {**weights.arrays, "wte.weight": weights.arrays["wte.weight"].copy()}
+    arrays["wte.weight"][60] = 3e38
+    ids = [5, 6, 7, 8, 60, 9]
+    engine = make(ArrayWeights(weights.config, arrays))
+    with np.errstate(all="ignore"):
+        logits = engine.forward([ids], engine.new_cache(1) if cached else None, logits="all", n_prefix=[3])
+    assert_logits_close(logits[:4, :60], plain_logits(weights, ids, 3)[:4, :60].astype(np.float32))
 
 
 @every_engine

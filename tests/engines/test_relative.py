@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engines.cpu.engine import ISAS, CpuEngine
 from cutaway.engines.cpu.library import library
-from cutaway.engines.pytorch import model as model_module
-from cutaway.engines.pytorch.model import GPT2, LONG, QUERIES, causal_attention, gathered_scores, skewed_scores
+from cutaway.engines.pytorch import attention
+from cutaway.engines.pytorch.attention import LONG, QUERIES, causal_attention, gathered_scores, skewed_scores
+from cutaway.engines.pytorch.model import GPT2
 from cutaway.engines.reference import relative_scores
 from cutaway.errors import UsageError
 from tests.engines.plain import Float64, naive_relative_scores, plain_logits
@@ -83,7 +84,7 @@ def naive_pairs(table: torch.Tensor, n: int) -> torch.Tensor:
 def test_attention_equals_the_naive_form_with_its_gradients(
     n_tokens: int, distances: int, long: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "LONG", long)  # with 0 all rows are computed again in the backward pass
+    monkeypatch.setattr(attention, "LONG", long)  # with 0 all rows are computed again in the backward pass
     q, k, v = (torch.from_numpy(random_heads(2, 3, n_tokens, 8, seed=seed)).requires_grad_() for seed in range(3))
     table = torch.from_numpy(random_heads(3, distances, 8, seed=3)).requires_grad_()
     found = causal_attention(q, k, v, relative=table)
@@ -271,7 +272,7 @@ def test_loss_and_gradients_equal_those_of_the_naive_form() -> None:
 MEASURE = """
 import re, sys, torch
 from pathlib import Path
-from cutaway.engines.pytorch.model import causal_attention
+from cutaway.engines.pytorch.attention import causal_attention
 
 def memory(field):
     return int(re.search(field + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -1,8 +1,8 @@
 """The C++ engine under sanitizers: random calls, from one thread and from several, end in no report.
 
 The library is compiled once more with AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer, and a
-process that has loaded the sanitizer's run-time makes the calls through `CpuEngine`, as everybody does. Every logit is
-compared with the reference engine's.
+process that has loaded the sanitizer's run-time makes the calls through `CpuEngine`, as everybody does. Models are of
+every mathematics that a config can ask for. Every logit is compared with the reference engine's.
 """
 
 import os
@@ -24,9 +24,7 @@ from tests.reliability import sabotage
 from tests.reliability.harness import Result, scratch
 
 if TYPE_CHECKING:
-    from cutaway.engines.cpu.engine import CpuEngine
-    from cutaway.engines.protocol import Logits
-    from cutaway.engines.reference import ReferenceEngine
+    from cutaway.engines.protocol import Cache, Engine, Logits
 
 ROOT = Path(__file__).parents[2]
 SANITIZERS = {
@@ -125,7 +123,7 @@ def _make_calls(library: Path, sequences: int, seed: int) -> None:
 def _sequence(rng: random.Random) -> None:
     """Make an engine of a random shape and let one or three threads use it, each with a cache of its own."""
     from cutaway.checkpoints import ArrayWeights
-    from cutaway.config import GPT2Config
+    from cutaway.config import ACTIVATIONS, GPT2Config
     from cutaway.engines.cpu.engine import CpuEngine
     from cutaway.engines.reference import ReferenceEngine
     from tests.random_weights import random_weights
@@ -138,18 +136,21 @@ def _sequence(rng: random.Random) -> None:
         n_head=n_head,
         n_layer=rng.choice((1, 2)),
         tie_word_embeddings=rng.random() < 0.5,
+        activation_function=rng.choice(ACTIVATIONS),
+        scale_attn_by_inverse_layer_idx=rng.random() < 0.5,
+        relative_positions=rng.choice((0, 0, 1, 5, 17, 40)),
     )
     weights = random_weights(config, rng.randrange(1000), spread=0.2)
     dtype = rng.choice(("float32", "int8"))
     engine = CpuEngine(weights, dtype, threads=rng.choice((1, 2, 3)))
     engine.lock = nullcontext()  # type: ignore[assignment]  # Python's own, which would hide what the library's does
-    exact = ReferenceEngine(ArrayWeights(config, {name: weights.read(name) for name in config.tensors}))
+    reference = ReferenceEngine(ArrayWeights(config, {name: weights.read(name) for name in config.tensors}))
     users = [random.Random(rng.random()) for _ in range(rng.choice((1, 1, 3)))]
     failures: list[BaseException] = []
 
     def use(user: random.Random) -> None:
         try:
-            _calls(user, engine, exact if dtype == "float32" else None)
+            _calls(user, (engine, reference) if dtype == "float32" else (engine,))
         except BaseException as error:  # noqa: BLE001 - a thread's error is raised below
             failures.append(error)
 
@@ -162,50 +163,59 @@ def _sequence(rng: random.Random) -> None:
         raise failures[0]
 
 
-def _calls(rng: random.Random, engine: "CpuEngine", exact: "ReferenceEngine | None") -> None:
-    config = engine.config
-    cache = engine.new_cache(rng.randrange(1, 4))
-    texts: list[list[int]] = [[] for _ in cache.lengths]
+def _calls(rng: random.Random, engines: "Sequence[Engine]") -> None:
+    """Make the same calls of each engine; their logits are compared with the first one's."""
+    lengths = [0] * rng.randrange(1, 4)
+    caches = [engine.new_cache(len(lengths)) for engine in engines]
 
     def forward() -> None:
-        rows = rng.sample(range(len(texts)), rng.randrange(1, len(texts) + 1))
-        rows = [row for row in rows if len(texts[row]) < config.n_ctx]
-        if not rows:
-            return
-        new = [
-            [rng.randrange(config.n_vocab) for _ in range(rng.randint(1, config.n_ctx - len(texts[row])))]
-            for row in rows
-        ]
-        wanted: Logits = rng.choice(("last", "all"))
-        logits = engine.forward(new, cache, wanted, rows=rows, exact=rng.random() < 0.5)
-        for row, ids in zip(rows, new, strict=True):
-            texts[row] = texts[row] + ids
-        if exact is not None:
-            full = [exact.forward([texts[row]], logits="all") for row in rows]
-            sizes = [1 if wanted == "last" else len(ids) for ids in new]
-            expected = np.concatenate([each[-size:] for each, size in zip(full, sizes, strict=True)])
-            assert np.allclose(logits, expected, atol=1e-3), "other logits than the reference engine's"
+        _forward(rng, list(zip(engines, caches, strict=True)), lengths)
 
     def add_rows() -> None:
         count = rng.randrange(1, 3)
-        cache.add_rows(count)
-        texts.extend([] for _ in range(count))
+        for each in caches:
+            each.add_rows(count)
+        lengths.extend([0] * count)
 
     def copy_row() -> None:
-        source = rng.randrange(len(texts))
-        target = rng.randrange(len(texts))
-        cache.copy_row(source, target)
-        texts[target] = texts[source]
+        source = rng.randrange(len(lengths))
+        target = rng.randrange(len(lengths))
+        for each in caches:
+            each.copy_row(source, target)
+        lengths[target] = lengths[source]
 
     def truncate() -> None:
-        lengths = [rng.randint(0, len(ids)) for ids in texts]
-        cache.truncate(lengths)
-        texts[:] = [ids[:length] for ids, length in zip(texts, lengths, strict=True)]
+        lengths[:] = [rng.randint(0, length) for length in lengths]
+        for each in caches:
+            each.truncate(lengths)
 
     calls: Sequence[Callable[[], None]] = (forward, forward, forward, truncate, copy_row, add_rows)
     for _ in range(CALLS):
-        rng.choice(calls if len(texts) < 8 else calls[:-1])()
-        assert list(cache.lengths) == [len(ids) for ids in texts]
+        rng.choice(calls if len(lengths) < 8 else calls[:-1])()
+        assert all(list(each.lengths) == lengths for each in caches)
+
+
+def _forward(rng: random.Random, engines: "Sequence[tuple[Engine, Cache]]", lengths: list[int]) -> None:
+    """Continue some rows, of so many tokens, in each engine's own cache."""
+    config = engines[0][0].config
+    rows = rng.sample(range(len(lengths)), rng.randrange(1, len(lengths) + 1))
+    rows = [row for row in rows if lengths[row] < config.n_ctx]
+    if not rows:
+        return
+    sizes = [rng.randint(1, config.n_ctx - lengths[row]) for row in rows]
+    new = [[rng.randrange(config.n_vocab) for _ in range(size)] for size in sizes]
+    prefixes = [
+        0 if lengths[row] or config.relative_positions else rng.choice((0, rng.randint(0, size)))
+        for row, size in zip(rows, sizes, strict=True)
+    ]
+    wanted: Logits = rng.choice(("last", "all"))
+    exact = rng.random() < 0.5
+    first, *others = [
+        engine.forward(new, own, wanted, rows=rows, exact=exact, n_prefix=prefixes) for engine, own in engines
+    ]
+    for row, size in zip(rows, sizes, strict=True):
+        lengths[row] += size
+    assert all(np.allclose(first, each, atol=1e-3) for each in others), "other logits than the reference engine's"
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def test_only_positions_after_the_prefix_are_reused() -> None:
     assert inside.work.positions_reused == 0
     np.testing.assert_allclose(inside["logits"], traced(4, list(inside.ids))["logits"], atol=1e-5)
     assert trace.append(IDS[0]).work.positions_computed == 1
-    assert trace.edit(IDS[:2]).n_prefix == 2
+    shorter = trace.edit(IDS[:2])  # read anew: in the longer prefix its tokens saw what is cut off
+    assert (shorter.n_prefix, shorter.work.positions_reused) == (2, 0)
+    np.testing.assert_allclose(shorter["logits"], traced(2, IDS[:2])["logits"], atol=1e-5)
 
 
 def test_interventions_keep_the_prefix() -> None:
@@ -57,3 +59,10 @@ def test_interventions_keep_the_prefix() -> None:
 def test_a_prefix_is_at_most_the_text() -> None:
     with pytest.raises(UsageError, match="n_prefix must be from 0 to 7, not 8"):
         traced(8)
+
+
+def test_prefixes_are_refused_with_relative_positions() -> None:
+    weights = tiny_weights(relative_positions=9)
+    with pytest.raises(UsageError, match="a model with relative positions has causal attention only"):
+        Trace(weights.config, weights.arrays, None, IDS, n_prefix=2)
+    assert Trace(weights.config, weights.arrays, None, IDS, n_prefix=0)["logits"].any()

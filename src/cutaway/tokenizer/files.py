@@ -91,7 +91,7 @@ def holds_gpt2(directory: Path) -> bool:
     if any(name_of_role(settings, role) not in (None, END_OF_TEXT) for role in ("bos_token", "eos_token")):
         return False
     added = (
-        added_in_settings(directory, settings) if names == ("tokenizer.json",) else _added_beside(directory, settings)
+        added_in_settings(directory, settings) if names == ("tokenizer.json",) else added_beside(directory, settings)
     )
     return not settings.get("add_prefix_space") and all(
         (token.text, token.index) == (END_OF_TEXT, N_VOCAB - 1) for token in added
@@ -162,7 +162,7 @@ def _read_pair(directory: Path, settings: Json) -> Vocabulary:
     path = directory / "merges.txt"
     known = parse_ids(directory / "vocab.json", read_json(directory / "vocab.json"))
     _check_unique(directory / "vocab.json", known.items())
-    added = _added_beside(directory, settings)
+    added = added_beside(directory, settings)
     source = "tokenizer_config.json" if "added_tokens_decoder" in settings else "added_tokens.json"
     _check_unique(directory / source, [*known.items(), *((token.text, token.index) for token in added)])
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(read_text(path).split("\n"), 1)]
@@ -175,10 +175,16 @@ def _read_pair(directory: Path, settings: Json) -> Vocabulary:
     )
 
 
-def _added_beside(directory: Path, settings: Json) -> list[AddedToken]:
-    """Read the tokens added to `vocab.json`: from `tokenizer_config.json`, or the older `added_tokens.json`.
+def added_beside(directory: Path, settings: Json) -> list[AddedToken]:
+    """Read the tokens added to a vocabulary: from `tokenizer_config.json`, or the older `added_tokens.json`.
 
     The older file says no more than their ids: control tokens are those that the settings give a role.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = Path(directory, "added_tokens.json").write_text('{"<pad>": 7}')
+    ...     added_beside(Path(directory), {"pad_token": "<pad>"})
+    [AddedToken(text='<pad>', index=7, control=True)]
     """
     older = directory / "added_tokens.json"
     if "added_tokens_decoder" in settings or not older.is_file():
@@ -222,6 +228,16 @@ def name_of_role(settings: Json, role: str) -> str | None:
     return _text_of(settings.get(role))
 
 
+def known_role(known: Mapping[str, int], settings: Json, role: str) -> str | None:
+    """Return the token that the settings give a role, or else OpenAI's, if it is among the known ones.
+
+    >>> known_role({"<end>": 7}, {"eos_token": "<end>"}, "eos_token"), known_role({"<end>": 7}, {}, "eos_token")
+    ('<end>', None)
+    """
+    names = (name_of_role(settings, role), END_OF_TEXT)
+    return next((name for name in names if name is not None and name in known), None)
+
+
 def _text_of(token: object) -> str | None:
     """Return the text of a token, which transformers writes as a string or as an object."""
     text = token.get("content") if isinstance(token, dict) else token
@@ -260,8 +276,8 @@ def _assemble(
     looked_up = {text: index for text, index in known.items() if text not in ids}
     looked_up |= {token.text: token.index for token in added}
     everything = {**known, **looked_up}
-    end = _with_role(everything, settings, "eos_token")
-    start = _with_role(everything, settings, "bos_token") or end
+    end = known_role(everything, settings, "eos_token")
+    start = known_role(everything, settings, "bos_token") or end
     roles = {text: everything[text] for text in (start, end) if text is not None}
     always = {token.text: token.index for token in added if not token.control and token.text not in roles}
     control = {text: index for text, index in looked_up.items() if text not in always} | roles
@@ -304,13 +320,6 @@ def _mergeable(path: Path, known: Mapping[str, int], merges: list[Pair]) -> dict
                 path, f"there is a merge of {quote(left)} and {quote(right)}, but none that makes the two"
             )
     return ids
-
-
-def _with_role(known: Mapping[str, int], settings: Json, role: str) -> str | None:
-    """Return the token that begins or ends a text: the one that the settings name, or else OpenAI's, if it is known."""
-    return next(
-        (text for text in (name_of_role(settings, role), END_OF_TEXT) if text is not None and text in known), None
-    )
 
 
 def save_tokenizer(tokenizer: Codec | TokenizerFiles, directory: Path) -> None:

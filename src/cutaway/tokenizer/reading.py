@@ -7,15 +7,15 @@ from typing import Any
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import (
     TokenizerFiles,
-    added_in_settings,
+    added_beside,
     control_names,
+    known_role,
     name_of_role,
     read_settings,
 )
 from cutaway.tokenizer.kinds import find_kind
 from cutaway.tokenizer.library import LibraryTokenizer, Roles
-from cutaway.tokenizer.parts import AddedToken, Json, parse_ids, read_json, read_text, to_list, to_object
-from cutaway.tokenizer.vocabulary import END_OF_TEXT
+from cutaway.tokenizer.parts import Json, parse_ids, read_json, read_text, to_list, to_object
 from cutaway.untrusted import quote, raise_checkpoint_error
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
@@ -126,7 +126,7 @@ def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> L
     if to_object(place, "model", description.get("model")).get("type") == "WordPiece":
         named |= {name_of_role(settings, role) or name for role, name in _BERT_ROLES.items()}
     tokens = {str(token["content"]): token for token in _added(place, description)}
-    for token in _beside(directory, settings):
+    for token in added_beside(directory, settings):
         tokens.setdefault(token.text, _as_added(token.text, token.index, special=token.control))
     known = _vocabulary(description["model"])
     for name in named & known.keys():
@@ -134,8 +134,9 @@ def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> L
     description["added_tokens"] = sorted(tokens.values(), key=lambda token: int(token["id"]))
     control = {text: token["id"] for text, token in tokens.items() if token["special"] or text in named}
     everything = {text: token["id"] for text, token in tokens.items()}
-    bos, eos = (_with_role(everything, settings, role) for role in ("bos_token", "eos_token"))
-    roles = Roles(control, bos, eos)
+    start = known_role(everything, settings, "bos_token")
+    end = known_role(everything, settings, "eos_token")
+    roles = Roles(control, None if start is None else everything[start], None if end is None else everything[end])
     clean_up = settings.get("clean_up_tokenization_spaces") is True
     codec = LibraryTokenizer(description, roles, clean_up=clean_up, files=TokenizerFiles.read(directory), place=place)
     for text, index in everything.items():
@@ -147,12 +148,6 @@ def _assemble(directory: Path, description: dict[str, Any], settings: Json) -> L
     return codec
 
 
-def _with_role(known: Mapping[str, int], settings: Json, role: str) -> int | None:
-    """Return the token that begins or ends a text: the one that the settings name, or else OpenAI's, if it is known."""
-    names = (name_of_role(settings, role), END_OF_TEXT)
-    return next((known[name] for name in names if name is not None and name in known), None)
-
-
 def _added(path: Path, description: Json) -> Iterator[dict[str, Any]]:
     for entry in to_list(path, "added_tokens", description.get("added_tokens", [])):
         token = dict(to_object(path, "an added token", entry))
@@ -161,15 +156,6 @@ def _added(path: Path, description: Json) -> Iterator[dict[str, Any]]:
         if not isinstance(text, str) or type(index) is not int or index < 0:
             raise_checkpoint_error(path, f"has an added token without text and id: {quote(entry)}")
         yield _as_added(text, index, special=bool(token.get("special", False))) | token
-
-
-def _beside(directory: Path, settings: Json) -> list[AddedToken]:
-    """Read the tokens that `tokenizer_config.json` adds, or the older `added_tokens.json`."""
-    older = directory / "added_tokens.json"
-    if "added_tokens_decoder" in settings or not older.is_file():
-        return added_in_settings(directory, settings)
-    control = control_names(settings)
-    return [AddedToken(text, index, text in control) for text, index in parse_ids(older, read_json(older)).items()]
 
 
 def _as_added(text: str, index: int, *, special: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cutaway.checks import check_int
 from cutaway.config import GPT2Config
-from cutaway.engines.protocol import check_sequences
+from cutaway.engines.protocol import check_causal, check_sequences
 from cutaway.engines.reference import (
     Hook,
     attention,
@@ -41,7 +41,8 @@ class Trace:
 
     The first `n_prefix` tokens see each other, as those before the target of a task with prefix attention. Arrays are
     read-only, and float32 except `ids`. Raises UsageError for a text that is empty or exceeds the context, an invalid
-    intervention, and an unknown name; NonFiniteError where the weights make numbers too large for float32.
+    intervention, a prefix in a model with relative positions, and an unknown name; NonFiniteError where the weights
+    make numbers too large for float32.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
@@ -64,7 +65,7 @@ class Trace:
         n_prefix: int = 0,
     ) -> None:
         check_text(config, ids)
-        check_int("n_prefix", n_prefix, 0, len(ids))
+        check_causal(config, check_int("n_prefix", n_prefix, 0, len(ids)) > 0)
         for intervention in interventions:
             check_intervention(config, intervention, len(ids))
         self.config = config

@@ -22,9 +22,13 @@ from torch.utils.checkpoint import checkpoint
 from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import check_causal
-
-QUERIES = 64  # rows of attention that are computed at a time outside CUDA
-LONG = 1024  # tokens of a sequence from which these rows are computed again in the backward pass
+from cutaway.engines.pytorch.attention import (
+    attention_despite_overflow,
+    causal_attention,
+    drop,
+    gathered_scores,
+    visible,
+)
 
 
 @dataclass
@@ -58,144 +62,6 @@ class KVCache:
         self.k[layer][batch, :, slots] = k.transpose(1, 2)
         self.v[layer][batch, :, slots] = v.transpose(1, 2)
         return self.k[layer], self.v[layer]
-
-
-def causal_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    dropout: float = 0.0,
-    n_prefix: Tensor | None = None,
-    relative: Tensor | None = None,
-) -> Tensor:
-    """Attend from equally many queries to keys and values (B, H, T, dh), masked; `dropout` is a share of its weights.
-
-    The first `n_prefix` (B,) tokens of a sequence see each other. `relative` are embeddings of distances (H, M, dh).
-
-    On a CPU some queries at a time, so that most of the masked half is never computed: twice as fast as PyTorch's own
-    there once it is compiled. In a long context their weights are computed again for the gradients instead of being
-    kept, so that memory grows with the context, not with its square.
-
-    >>> x = torch.ones(1, 1, 3, 2)
-    >>> causal_attention(x, x, x).flatten().tolist()
-    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    """
-    n = q.shape[2]
-    if q.is_cuda:
-        mask = None if n_prefix is None else visible(torch.arange(n, device=q.device), n, n_prefix)
-        if relative is not None:
-            bias = skewed_scores(q * q.shape[-1] ** -0.5, relative, n)
-            mask = bias.masked_fill(~visible(torch.arange(n, device=q.device), n, None), -math.inf)
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
-    q = q * q.shape[-1] ** -0.5
-    longest = 0 if n_prefix is None else int(n_prefix.max())
-    parts = []
-    for start in range(0, n, QUERIES):
-        end = min(start + QUERIES, n)
-        seen = max(end, longest)
-        arguments = (q[:, :, start:end], k[:, :, :seen], v[:, :, :seen], start, dropout, n_prefix, relative)
-        recomputes = n > LONG and torch.is_grad_enabled()
-        parts.append(checkpoint(_attend, *arguments, use_reentrant=False) if recomputes else _attend(*arguments))
-    return torch.cat(parts, 2)
-
-
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, start: int, dropout: float, n_prefix: Tensor | None, relative: Tensor | None
-) -> Tensor:
-    mask = visible(torch.arange(start, start + q.shape[2], device=q.device), k.shape[2], n_prefix)
-    scores = (q @ k.transpose(-1, -2)).float()
-    if relative is not None:
-        scores = scores + skewed_scores(q, relative, k.shape[2]).float()
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1).to(q.dtype)
-    return drop(weights, dropout) @ v
-
-
-def skewed_scores(q: Tensor, relative: Tensor, n_keys: int) -> Tensor:
-    """Multiply queries by the embeddings of their distances to all S keys: (B, H, T, S), 0 for one without embedding.
-
-    q (B, H, T, dh) are the last T of the S = `n_keys` tokens, `relative` (H, M, dh) of the distances 0 to M - 1. Keys
-    after a query get numbers that mean nothing: they are for the mask to hide.
-
-    Each query is multiplied by each distance, and the rows are skewed (Huang et al. 2018): with one column more, and
-    T - 1 numbers left out in front, a row of the same memory begins one number earlier than the row before. So nothing
-    of shape (T, S, dh) is ever held.
-
-    >>> q = torch.tensor([1.0, 10.0, 100.0])[None, None, :, None]
-    >>> skewed_scores(q, torch.tensor([[[0.5], [0.25]]]), 3).tril()  # of the token itself, and of the one before
-    tensor([[[[ 0.5000,  0.0000,  0.0000],
-              [ 2.5000,  5.0000,  0.0000],
-              [ 0.0000, 25.0000, 50.0000]]]])
-    """
-    n_new = q.shape[2]
-    near = relative[:, :n_keys].flip(1).to(q.dtype)  # the largest distance first, as keys come
-    by_distance = F.pad(q @ near.transpose(1, 2), (n_keys - near.shape[1], 1))  # (B, H, T, S + 1)
-    skewed = by_distance.flatten(2)[:, :, n_new - 1 : n_new - 1 + n_new * n_keys]
-    return skewed.view(*q.shape[:3], n_keys)
-
-
-def gathered_scores(q: Tensor, relative: Tensor, positions: Tensor, n_keys: int) -> Tensor:
-    """Compute what `skewed_scores` does for queries (B, H, T, dh) at any `positions` (B, T) or (T,): (B, H, T, n_keys).
-
-    >>> q = torch.tensor([10.0, 100.0])[None, None, :, None]
-    >>> gathered_scores(q, torch.tensor([[[0.5], [0.25]]]), torch.tensor([1, 2]), 3)
-    tensor([[[[ 2.5000,  5.0000,  0.0000],
-              [ 0.0000, 25.0000, 50.0000]]]])
-    """
-    by_distance = q @ relative.to(q.dtype).transpose(1, 2)  # (B, H, T, M)
-    distances = positions[..., None] - torch.arange(n_keys, device=q.device)
-    distances = distances.expand(len(q), *distances.shape[-2:])[:, None]  # (B, 1, T, S), negative for later tokens
-    known = (distances >= 0) & (distances < relative.shape[1])
-    index = distances.clamp(0, relative.shape[1] - 1).expand(-1, q.shape[1], -1, -1)
-    return by_distance.gather(3, index).masked_fill(~known, 0)
-
-
-def visible(positions: Tensor, n_keys: int, n_prefix: Tensor | None) -> Tensor:
-    """Return the mask of attention, (..., T, n_keys): True for the tokens that those at `positions` (..., T) see.
-
-    These are a token itself and what came before it; and the first `n_prefix` (B,) of a sequence for each, which makes
-    the mask (B, 1, T, n_keys).
-
-    >>> visible(torch.arange(3), 3, torch.tensor([2])).int().tolist()
-    [[[[1, 1, 0], [1, 1, 0], [1, 1, 1]]]]
-    """
-    keys = torch.arange(n_keys, device=positions.device)
-    mask = keys <= positions[..., None]
-    return mask if n_prefix is None else mask | (keys < n_prefix[:, None, None, None])
-
-
-def attention_despite_overflow(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, relative_scores: Tensor | None = None
-) -> Tensor:
-    """Attend as `reference.attention` does: q (B, H, T, dh), k and v (B, H, S, dh), mask (B, 1, T, S), causal if None.
-
-    `relative_scores` (B, H, T, S) are added to q · k.
-
-    A token that is masked has no effect even if it is NaN. The other attentions multiply what is masked by 0, and 0
-    times NaN is NaN; this one is slower, and holds all scores.
-
-    >>> v = torch.tensor([[[[1.0], [float("nan")]]]])
-    >>> attention_despite_overflow(torch.zeros(1, 1, 2, 1), torch.zeros(1, 1, 2, 1), v, None).flatten()
-    tensor([1., nan])
-    """
-    scores = q @ k.transpose(-2, -1)  # (B, H, T, S)
-    if relative_scores is not None:
-        scores = scores + relative_scores
-    scores = scores / math.sqrt(q.shape[-1])
-    if mask is None:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
-    finite = v.isfinite()
-    reached = (weights != 0).to(v.dtype) @ (~finite).to(v.dtype) > 0
-    return (weights @ v.where(finite, 0)).masked_fill(reached, math.nan)
-
-
-def drop(x: Tensor, share: float) -> Tensor:
-    """Drop a share of the entries of x and scale up the others; with a share of 0 return x itself, not a copy.
-
-    >>> drop(torch.ones(2), 0.0)
-    tensor([1., 1.])
-    """
-    return F.dropout(x, share) if share else x
 
 
 class Linear(nn.Linear):
@@ -237,15 +103,16 @@ class Attention(nn.Module):
         x: Tensor,
         cache: KVCache | None,
         mask: Tensor | None,
-        n_prefix: Tensor | None = None,
-        despite_overflow: bool = False,
+        n_prefix: Tensor | None,
+        despite_overflow: bool,
     ) -> Tensor:
+        """Attend by a mask, which a cache needs, or without one causally but for the first `n_prefix` tokens."""
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
         q = self.rescale(q)
         if cache is not None:
             k, v = cache.write(self.layer, k, v)  # (B, H, S, dh)
-        relative = None if self.relative is None else self.relative.weight
-        if cache is None and not despite_overflow:
+        if mask is None:
+            relative = None if self.relative is None else self.relative.weight
             z = causal_attention(q, k, v, self.dropout if self.training else 0.0, n_prefix, relative)  # (B, H, T, dh)
         else:
             z = self.attend_masked(q, k, v, cache, mask, despite_overflow)
@@ -253,9 +120,9 @@ class Attention(nn.Module):
         return drop(out, self.dropout if self.training else 0.0)
 
     def attend_masked(
-        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache | None, mask: Tensor | None, despite_overflow: bool
+        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache | None, mask: Tensor, despite_overflow: bool
     ) -> Tensor:
-        """Attend with a mask (B, 1, T, S) of the tokens that are seen; without a cache, None is causal."""
+        """Attend with a mask (B, 1, T, S) or (T, S) of the tokens that are seen."""
         added = None
         if self.relative is not None:
             n_new = q.shape[2]
@@ -264,7 +131,6 @@ class Attention(nn.Module):
         if despite_overflow:
             return attention_despite_overflow(q, k, v, mask, added)
         if added is not None:
-            assert mask is not None
             mask = (added / math.sqrt(q.shape[-1])).masked_fill(~mask, -math.inf)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 

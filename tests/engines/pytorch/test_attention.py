@@ -1,0 +1,72 @@
+"""Attention with masks, prefixes and long contexts against PyTorch's own. Relative positions: test_relative.py."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cutaway.engines.pytorch.attention import LONG, QUERIES, causal_attention
+
+
+@pytest.mark.parametrize("n_tokens", [1, QUERIES - 1, QUERIES, QUERIES + 1, 3 * QUERIES])
+def test_attention_equals_pytorchs_with_its_gradients(n_tokens: int) -> None:
+    generator = torch.Generator().manual_seed(n_tokens)
+    q, k, v = (torch.randn(2, 3, n_tokens, 8, generator=generator).requires_grad_() for _ in range(3))
+    ours = causal_attention(q, k, v)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(ours, expected)
+    weight = torch.randn(ours.shape, generator=generator)
+    grads = torch.autograd.grad((ours * weight).sum(), (q, k, v))
+    torch.testing.assert_close(grads, torch.autograd.grad((expected * weight).sum(), (q, k, v)))
+
+
+@pytest.mark.parametrize("n_tokens", [5, QUERIES, 2 * QUERIES + 3])
+def test_prefix_attention_equals_a_plain_mask_with_its_gradients(n_tokens: int) -> None:
+    generator = torch.Generator().manual_seed(n_tokens)
+    q, k, v = (
+        torch.randn(4, 3, n_tokens, 8, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(3)
+    )
+    n_prefix = torch.tensor([0, 2, n_tokens - 1, n_tokens])
+    mask = torch.zeros(4, 1, n_tokens, n_tokens, dtype=torch.bool)
+    for row, count in enumerate(n_prefix.tolist()):
+        mask[row, 0] = torch.ones(n_tokens, n_tokens).tril().bool()
+        mask[row, 0, :count, :count] = True
+    ours = causal_attention(q, k, v, n_prefix=n_prefix)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)  # the softmax is of float32
+    weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+    grads = torch.autograd.grad((ours * weight).sum(), (q, k, v))
+    wanted = torch.autograd.grad((expected * weight).sum(), (q, k, v))
+    torch.testing.assert_close(grads, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_long_context_is_computed_again_with_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch, dropout: float
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(2, 3, 3 * QUERIES, 8, generator=generator).requires_grad_() for _ in range(3))
+    n_prefix = torch.tensor([70, 3])
+    found = []
+    for long in (LONG, QUERIES):
+        monkeypatch.setattr("cutaway.engines.pytorch.attention.LONG", long)
+        torch.manual_seed(5)
+        out = causal_attention(q, k, v, dropout, n_prefix)
+        found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_memory_of_a_long_context_grows_with_its_length_alone() -> None:
+    def kept(n_tokens: int) -> int:
+        x = torch.ones(1, 1, n_tokens, 4, requires_grad=True)
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            causal_attention(x, x, x)
+        return sum(sizes.values())
+
+    assert kept(4 * LONG) < 2.5 * kept(2 * LONG)
