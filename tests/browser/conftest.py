@@ -194,6 +194,7 @@ def mute_tour(mute_open_tab: "Visit") -> "Iterator[Visit]":
 
 
 def going_on(visit: "Visit") -> "Iterator[Visit]":
+    visit.page.bring_to_front()  # what is behind another tab is not drawn
     visit.page.set_viewport_size(SEEN["viewport"])
     visit.page.emulate_media(color_scheme="light")
     yield visit
