@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
@@ -21,9 +21,17 @@ from cutaway.trace import Trace
 from tests.tiny import tiny_weights
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext, ViewportSize
 
     from tests.browser.visit import Visit
+
+
+class Seen(TypedDict):
+    """How a page is seen if a test does not say otherwise."""
+
+    viewport: "ViewportSize"
+    locale: str
+
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -35,6 +43,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SEEN: Seen = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"}
 ROBOT = "A robot must obey the orders given it"
 
 
@@ -120,20 +129,75 @@ def browser() -> "Iterator[Browser]":
 
 
 def visiting(browser: "Browser", address: str) -> "Iterator[Visit]":
-    """A page with nothing in its memory; whatever it complained of fails the test."""
+    """A browser with nothing in its memory; whatever the page complained of fails the test."""
     from tests.browser.visit import Visit
 
-    with browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB") as context:
+    with browser.new_context(**SEEN) as context:
         visit = Visit(context, address)
         yield visit
         assert visit.complaints == []
 
 
+@pytest.fixture(scope="package")
+def context(browser: "Browser") -> "Iterator[BrowserContext]":
+    """What tabs share: the cache of files, and no memory, for the page has none beyond its tab."""
+    with browser.new_context(**SEEN) as context:
+        context.new_page()  # a browser that closes its last tab starts the next one slowly
+        yield context
+
+
+def in_a_tab(context: "BrowserContext", address: str) -> "Iterator[Visit]":
+    """A tab with nothing in its memory; whatever the page complained of fails the test."""
+    from tests.browser.visit import Visit
+
+    visit = Visit(context, address)
+    yield visit
+    visit.page.close()
+    assert visit.complaints == []
+
+
 @pytest.fixture
-def visit(browser: "Browser", explorer: Explorer) -> "Iterator[Visit]":
+def visit(context: "BrowserContext", explorer: Explorer) -> "Iterator[Visit]":
+    yield from in_a_tab(context, explorer.address)
+
+
+@pytest.fixture
+def mute_visit(context: "BrowserContext", mute_explorer: Explorer) -> "Iterator[Visit]":
+    yield from in_a_tab(context, mute_explorer.address)
+
+
+@pytest.fixture
+def private_visit(browser: "Browser", explorer: Explorer) -> "Iterator[Visit]":
+    """A browser of its own, for what Playwright sets for all tabs: the clock, and what a page is permitted to do."""
     yield from visiting(browser, explorer.address)
 
 
+@pytest.fixture(scope="package")
+def open_tab(context: "BrowserContext", explorer: Explorer) -> "Iterator[Visit]":
+    yield from in_a_tab(context, explorer.address)
+
+
+@pytest.fixture(scope="package")
+def mute_open_tab(context: "BrowserContext", mute_explorer: Explorer) -> "Iterator[Visit]":
+    yield from in_a_tab(context, mute_explorer.address)
+
+
 @pytest.fixture
-def mute_visit(browser: "Browser", mute_explorer: Explorer) -> "Iterator[Visit]":
-    yield from visiting(browser, mute_explorer.address)
+def tour(open_tab: "Visit") -> "Iterator[Visit]":
+    """A tab that goes on from view to view, as a reader does, for tests that only look."""
+    yield from going_on(open_tab)
+
+
+@pytest.fixture
+def mute_tour(mute_open_tab: "Visit") -> "Iterator[Visit]":
+    yield from going_on(mute_open_tab)
+
+
+def going_on(visit: "Visit") -> "Iterator[Visit]":
+    visit.page.bring_to_front()  # what is behind another tab is not drawn
+    visit.page.set_viewport_size(SEEN["viewport"])
+    visit.page.emulate_media(color_scheme="light")
+    yield visit
+    complaints = visit.complaints.copy()
+    visit.complaints.clear()
+    assert complaints == []

@@ -38,15 +38,15 @@ def test_step_by_step_the_columns_are_lit(visit: Visit) -> None:
     assert "" not in lit
 
 
-def test_play_goes_through_all_steps_and_ends(visit: Visit) -> None:
-    visit.page.clock.install()
-    visit.open("#1/attention?x-step=softmax")
-    visit.page.get_by_role("button", name="Play").click()
-    visit.page.clock.run_for(2600)
-    visit.page.wait_for_function("() => location.hash.includes('x-step=sum')")
-    visit.page.clock.run_for(10000)
-    visit.page.wait_for_function("() => location.hash.includes('x-step=merge')")
-    visit.page.get_by_role("button", name="Play").wait_for()
+def test_play_goes_through_all_steps_and_ends(private_visit: Visit) -> None:
+    private_visit.page.clock.install()
+    private_visit.open("#1/attention?x-step=softmax")
+    private_visit.page.get_by_role("button", name="Play").click()
+    private_visit.page.clock.run_for(2600)
+    private_visit.page.wait_for_function("() => location.hash.includes('x-step=sum')")
+    private_visit.page.clock.run_for(10000)
+    private_visit.page.wait_for_function("() => location.hash.includes('x-step=merge')")
+    private_visit.page.get_by_role("button", name="Play").wait_for()
 
 
 def test_less_motion_leaves_the_steps(visit: Visit) -> None:

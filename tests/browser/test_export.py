@@ -108,15 +108,15 @@ def test_the_machine_and_play_have_every_position(file: Visit, explorer: Explore
             assert check_numbers(explorer, file.page.main_frame) > 0
 
 
-def test_the_page_saves_itself_and_copies_its_link(visit: Visit, tmp_path: Path, browser: Browser) -> None:
-    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    visit.open("#1/attention")
-    visit.page.locator(".share summary").click()
-    visit.page.get_by_role("button", name="Copy the link").click()
-    visit.page.get_by_text("Copied").wait_for()
-    assert visit.page.evaluate("navigator.clipboard.readText()") == visit.page.url
-    with visit.page.expect_download() as downloaded:
-        visit.page.get_by_role("link", name="Save as one file").click()
+def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_path: Path, browser: Browser) -> None:
+    private_visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    private_visit.open("#1/attention")
+    private_visit.page.locator(".share summary").click()
+    private_visit.page.get_by_role("button", name="Copy the link").click()
+    private_visit.page.get_by_text("Copied").wait_for()
+    assert private_visit.page.evaluate("navigator.clipboard.readText()") == private_visit.page.url
+    with private_visit.page.expect_download() as downloaded:
+        private_visit.page.get_by_role("link", name="Save as one file").click()
     downloaded.value.save_as(tmp_path / "saved.html")
     assert (tmp_path / "saved.html").stat().st_size <= LARGEST
     for saved in visiting(browser, (tmp_path / "saved.html").as_uri()):

@@ -39,15 +39,15 @@ def test_a_figure_is_stepped_and_scrubbed(visit: Visit, explorer: Explorer, figu
 
 
 @pytest.mark.parametrize("figure", MOVING)
-def test_a_figure_plays(visit: Visit, figure: str) -> None:
-    visit.page.clock.install()
-    visit.open(f"#1/article?x-figure={figure}")
-    visit.page.get_by_role("button", name="Play").click()
-    visit.page.clock.run_for(1000)
-    visit.page.wait_for_function("() => document.querySelector('.player').dataset.at === '1'")
-    visit.page.get_by_role("button", name="Pause").click()
-    visit.page.clock.run_for(3000)
-    assert frame(visit) == 1
+def test_a_figure_plays(private_visit: Visit, figure: str) -> None:
+    private_visit.page.clock.install()
+    private_visit.open(f"#1/article?x-figure={figure}")
+    private_visit.page.get_by_role("button", name="Play").click()
+    private_visit.page.clock.run_for(1000)
+    private_visit.page.wait_for_function("() => document.querySelector('.player').dataset.at === '1'")
+    private_visit.page.get_by_role("button", name="Pause").click()
+    private_visit.page.clock.run_for(3000)
+    assert frame(private_visit) == 1
 
 
 @pytest.mark.parametrize("figure", MOVING)
@@ -68,7 +68,7 @@ def test_the_token_that_comes_out_drops_into_the_next_column(visit: Visit) -> No
     assert out
     visit.page.get_by_role("button", name="Step", exact=True).click()
     below = visit.page.locator("svg.loop .moving", has_text=word).last
-    visit.page.wait_for_timeout(800)
+    visit.page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished)).then(() => null)")
     box = below.bounding_box()
     assert box
     assert box["y"] > out["y"] + 50

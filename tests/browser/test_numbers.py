@@ -33,29 +33,29 @@ def check_numbers(visit: Visit, trace: Trace) -> int:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_page_shows_what_the_model_computes(visit: Visit, explorer: Explorer, view: str) -> None:
+def test_the_page_shows_what_the_model_computes(tour: Visit, explorer: Explorer, view: str) -> None:
     compared = 0
     for state in ["", *STATES.get(view, [])]:
-        visit.open(f"#1/{view}?{PLACE}&{state}")
-        compared += check_numbers(visit, explorer.trace)
+        tour.open(f"#1/{view}?{PLACE}&{state}")
+        compared += check_numbers(tour, explorer.trace)
     assert compared or view in ("whatif", "parameters")  # what those show has no tensor
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_of_a_model_of_any_shape(mute_visit: Visit, mute_explorer: Explorer, view: str) -> None:
+def test_of_a_model_of_any_shape(mute_tour: Visit, mute_explorer: Explorer, view: str) -> None:
     ids = [7, 60, 0, 7, 7, 31, 2]
-    mute_visit.open(f"#1/{view}?ids={','.join(map(str, ids))}&layer=0&head=2&position=5")
-    check_numbers(mute_visit, mute_explorer.trace_of(ids))
+    mute_tour.open(f"#1/{view}?ids={','.join(map(str, ids))}&layer=0&head=2&position=5")
+    check_numbers(mute_tour, mute_explorer.trace_of(ids))
 
 
-def test_every_figure_of_the_article(visit: Visit, explorer: Explorer) -> None:
-    visit.open(f"#1/article?{PLACE}")
+def test_every_figure_of_the_article(tour: Visit, explorer: Explorer) -> None:
+    tour.open(f"#1/article?{PLACE}")
     for figure in all_figures():
-        visit.page.locator(".contents button", has=visit.page.locator(f"b:text-is('{figure}')")).click()
-        visit.settle()
-        assert visit.page.locator("article").get_attribute("data-figure") == figure
-        check_numbers(visit, explorer.trace)
-        assert visit.page.locator(".check.fails").count() == 0
+        tour.page.locator(".contents button", has=tour.page.locator(f"b:text-is('{figure}')")).click()
+        tour.settle()
+        assert tour.page.locator("article").get_attribute("data-figure") == figure
+        check_numbers(tour, explorer.trace)
+        assert tour.page.locator(".check.fails").count() == 0
 
 
 def test_thumbnails_of_heads(visit: Visit, explorer: Explorer) -> None:

@@ -29,17 +29,17 @@ def look_at(visit: Visit, view: str, dresses: list[tuple[int, bool, str]]) -> No
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_views_work_in_every_theme_and_language(visit: Visit, view: str) -> None:
-    visit.open(f"#1/{view}")
-    look_at(visit, view, DRESSES)
+def test_views_work_in_every_theme_and_language(tour: Visit, view: str) -> None:
+    tour.open(f"#1/{view}")
+    look_at(tour, view, DRESSES)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_model_without_a_tokenizer(mute_visit: Visit, view: str) -> None:
+def test_a_model_without_a_tokenizer(mute_tour: Visit, view: str) -> None:
     for ids in ("0", "7,60,0,7,7,31,2"):
-        mute_visit.open(f"#1/{view}?ids={ids}")
-        assert mute_visit.page.locator(".tokens button").all_inner_texts() == [f"#{i}" for i in ids.split(",")]
-    look_at(mute_visit, view, EXAMINED)
+        mute_tour.open(f"#1/{view}?ids={ids}")
+        assert mute_tour.page.locator(".tokens button").all_inner_texts() == [f"#{i}" for i in ids.split(",")]
+    look_at(mute_tour, view, EXAMINED)
 
 
 def test_the_page_patches_a_vector_from_another_text(visit: Visit, explorer: Explorer) -> None:

@@ -43,8 +43,8 @@ class Visit:
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.address = address
         self.complaints = list[str]()
-        context.add_init_script(LOOK)
         self.page: Page = context.new_page()
+        self.page.add_init_script(LOOK)
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error.stack or error}"))
         self.page.on("request", lambda request: self._asked(request.url))

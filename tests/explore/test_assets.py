@@ -1,5 +1,6 @@
 import json
 import mimetypes
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def client() -> TestClient:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A page of two files, with a file beside the page's folder."""
     (tmp_path / "secret.json").write_text("{}")
     page = tmp_path / "page"
@@ -27,7 +28,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (page / "lib" / "cells.js").write_text("1")
     (page / "notes.txt").write_text("not of the page")
     monkeypatch.setattr(assets, "PAGE", page)
-    return page
+    assets.assets.cache_clear()
+    yield page
+    assets.assets.cache_clear()
 
 
 def test_every_file_of_the_page_has_its_media_type(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

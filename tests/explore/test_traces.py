@@ -10,6 +10,7 @@ from cutaway.explore.trace_cache import TraceCache
 from cutaway.explore.traces import TraceService, read_trace_request, resolve_ids, resolve_interventions
 from cutaway.loading import load
 from cutaway.model import Model
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention
 from cutaway.web.params import Params
 from tests.explore.served import ROBOT, Json, chinese, mute, talking
@@ -51,6 +52,25 @@ def test_resolves_ids_as_the_model_does() -> None:
     assert asked(model, ids=ids, prepend_bos=True) == [50256, *ids]
     assert asked(model, text="") == asked(model, text="", prepend_bos=True) == asked(model, ids=[]) == [50256]
     assert 50256 not in asked(model, text="<|endoftext|>")
+
+
+def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte of one letter keeps the worker for seconds."""
+    model = talking()
+    longest = "ÃÂ" * 32  # 128 bytes, and one token
+    assert model.encode(longest) == [model.encode(longest)[0]]
+    assert len(asked(model, text=longest * 32)) == 32
+    with monkeypatch.context() as patch:
+        patch.setattr(Tokenizer, "encode", None)
+        for text, least in (("a" * (32 * 128 + 1), 33), (longest * 33, 33), ("\ud800" * (1 << 20), 8192)):
+            with pytest.raises(UsageError, match=f"the text is at least {least} tokens long; the context holds 32"):
+                asked(model, text=text, prepend_bos=True)
+    with pytest.raises(UsageError, match="the text is 512 tokens long; the context holds 32"):
+        asked(model, text="ab" * 512)
+
+
+def test_a_tokenizer_that_drops_characters_may_read_any_number_of_them() -> None:
+    assert asked(chinese(), text=" " * 100_000 + "机") == chinese().encode("机")
 
 
 def test_a_model_without_a_start_token_reads_the_text_alone() -> None:

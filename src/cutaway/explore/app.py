@@ -1,7 +1,7 @@
 """The explorer's ASGI application: routes, and computation on the worker's thread."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -96,25 +96,25 @@ class Explorer:
     # Immediate responses.
 
     async def describe(self, request: Request) -> Response:
-        QueryParams(request.query_params.multi_items()).end()
+        _query(request).end()
         return respond(json_content(schemas.model_document(self.model, self.checkpoint_bytes, self.against)))
 
     async def figures(self, request: Request) -> Response:
-        QueryParams(request.query_params.multi_items()).end()
+        _query(request).end()
         return respond(json_content(schemas.figures_document()))
 
     async def parameters(self, request: Request) -> Response:
-        QueryParams(request.query_params.multi_items()).end()
+        _query(request).end()
         return respond(json_content(schemas.parameters_document(self.model.config)))
 
     # Responses computed by the worker.
 
     async def vocabulary(self, request: Request) -> Response:
-        QueryParams(request.query_params.multi_items()).end()
+        _query(request).end()
         return await self._compute(request, lambda job: json_content(schemas.vocabulary_document(self.model)))
 
     async def tokens(self, request: Request) -> Response:
-        params = QueryParams(request.query_params.multi_items())
+        params = _query(request)
         text = params.text("text")
         params.end()
         if len(text) > schemas.MAX_TEXT:  # explaining takes far longer than encoding
@@ -122,19 +122,17 @@ class Explorer:
         return await self._compute(request, lambda job: json_content(schemas.explain_document(self.model, text)))
 
     async def nearest(self, request: Request) -> Response:
-        params = QueryParams(request.query_params.multi_items())
+        params = _query(request)
         token = params.integer("token", 0, self.model.config.n_vocab - 1)
         k = params.integer("k", 1, 100, 10)
         params.end()
         return await self._compute(request, lambda job: json_content(schemas.nearest_document(self.model, token, k)))
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Make a GET endpoint of a handler; parameters in the path and in the query string are treated alike."""
+        """Make a GET endpoint of a handler."""
 
         async def endpoint(request: Request) -> Response:
-            path = {name: value for name, value in request.path_params.items() if name != "trace"}
-            params = QueryParams([*path.items(), *request.query_params.multi_items()], repeated=["sel"])
-            return await self._handle(request, params, handler)
+            return await self._handle(request, _query(request, repeated=["sel"]), handler)
 
         return endpoint
 
@@ -144,9 +142,7 @@ class Explorer:
     async def export(self, request: Request) -> Response:
         """Return the page of a trace as one file; raises UsageError for a trace of the second model."""
         trace = self.cache[request.path_params["trace"]]
-        where = TraceRequest(
-            trace, QueryParams(request.query_params.multi_items()), self.cache.__getitem__, lambda: None
-        )
+        where = TraceRequest(trace, _query(request), self.cache.__getitem__, lambda: None)
         selection = Selection(where.layer(), where.head(), where.position())
         where.params.end()
         if trace.weights is not self.model.weights:
@@ -209,6 +205,12 @@ class Explorer:
             finish()
             raise
         return JsonLines(first, lines, finish)
+
+
+def _query(request: Request, repeated: Sequence[str] = ()) -> QueryParams:
+    """Read the parameters of a GET request, in its query string or in its path after the name of the trace."""
+    path = [(name, value) for name, value in request.path_params.items() if name != "trace"]
+    return QueryParams([*path, *request.query_params.multi_items()], repeated)
 
 
 async def _cancel_on_disconnect(request: Request, job: Job, result: Awaitable[T]) -> T:

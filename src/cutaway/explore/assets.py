@@ -1,6 +1,8 @@
 """The page's static files, served unbundled from the package."""
 
 import hashlib
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -22,8 +24,9 @@ MEDIA_TYPES = {
 }
 
 
-def assets() -> dict[str, Path]:
-    """List the files that are served, by their path in the page's folder; all others are 404.
+@cache  # a page asks for some 80 of them, and to walk through the folders takes longer than to send one
+def assets() -> Mapping[str, Path]:
+    """List the files that are served, by their path in the page's folder (cached); all others are 404.
 
     >>> assets()["index.html"].name
     'index.html'

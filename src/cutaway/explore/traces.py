@@ -9,6 +9,7 @@ from cutaway.errors import UsageError
 from cutaway.explore.schemas import trace_document
 from cutaway.explore.trace_cache import TraceCache, fingerprint, trace_name
 from cutaway.model import Model, Prompt
+from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.interventions import LARGEST, check_intervention, fitting
 from cutaway.trace.trace import check_text
@@ -89,12 +90,24 @@ def resolve_ids(model: Model, body: TraceRequestBody) -> list[int]:
     >>> resolve_ids(model, read_trace_request(model.config, Params({"text": "A robot", "prepend_bos": True})))
     [50256, 32, 9379]
     """
+    _check_length(model, body.prompt)
     ids = model.encode(body.prompt)
     has_none = isinstance(body.prompt, str) and model.bos is None  # then a text is read as it is
     if (body.prepend_bos and not has_none) or not ids:
         ids = [*model.prompt_ids(""), *ids]
     check_text(model.config, ids)
     return ids
+
+
+def _check_length(model: Model, prompt: Prompt) -> None:
+    """Raise UsageError for a text whose bytes cannot fit the context, before seconds are spent on encoding it."""
+    if isinstance(prompt, str) and isinstance(model.tokenizer, Tokenizer):  # tokenizers of other kinds drop characters
+        n_bytes = len(prompt.encode(errors="replace"))
+        least = -(-n_bytes // model.tokenizer.max_token_bytes)
+        if least > model.config.n_ctx:
+            raise UsageError(
+                f"the text is at least {least} tokens long; the context holds {model.config.n_ctx}; shorten it"
+            )
 
 
 def resolve_interventions(model: Model, body: TraceRequestBody, length: int) -> tuple[Intervention, ...]:

@@ -145,6 +145,16 @@ class Tokenizer:
                 ids.append(index)
         return ids
 
+    @cached_property
+    def max_token_bytes(self) -> int:
+        """The length of the longest token: n tokens hold at most n times as many bytes of text.
+
+        >>> Tokenizer.gpt2().max_token_bytes
+        128
+        """
+        looked_up = (text.encode() for text in self.vocabulary.texts.values())
+        return max(map(len, [*self.vocabulary.ids, *looked_up]))  # a symbol of `ids` stands for one byte
+
     def encodes_like(self, other: TokenCodec) -> bool:
         """Return True if another codec gives every text the same ids, and begins texts with the same token.
 

@@ -2,6 +2,7 @@
 
 const KNOWN = [
   [/^the text is (?<n>[\d,]+) tokens long; the context holds (?<all>[\d,]+)/, "error.long"],
+  [/^the text is at least (?<n>[\d,]+) tokens long; the context holds (?<all>[\d,]+)/, "error.longer"],
   [/^the intervention (?<kind>\w+) needs a (?<name>\w+)/, "error.needs"],
   [/^the intervention (?<kind>\w+) has no (?<name>\w+)/, "error.hasno"],
   [/^unknown intervention (?<kind>.+?):/, "error.kind"],
