@@ -4,7 +4,7 @@ import json
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cutaway.model import Model, Prompt
     from cutaway.tokenizer.reading import FileTokenizer
 
+Action = Callable[[Namespace], None]
+
 BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
 _FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
@@ -27,6 +29,36 @@ SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/n
 def add_json(parser: "_ActionsContainer") -> None:
     """Declare `--json`, which every command has."""
     parser.add_argument("--json", action="store_true", help="write one JSON document and nothing else")
+
+
+def add_actions(parser: ArgumentParser) -> Callable[[str, Action, str], ArgumentParser]:
+    """Declare that a command has actions, and return what adds one: its name, what runs it, and its description.
+
+    An action has `--json`, and those of the command's examples that name it.
+
+    >>> from argparse import ArgumentParser
+    >>> parser = ArgumentParser("cutaway music", epilog="examples:\\n  cutaway music roll piece.mid -o piece.svg")
+    >>> roll = add_actions(parser)("roll", print, "Draw the piano roll of a MIDI file.")
+    >>> roll.prog, roll.description, parser.parse_args(["roll", "--json"]).action is print
+    ('cutaway music roll', 'Draw the piano roll of a MIDI file.', True)
+    """
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, action: Action, description: str) -> ArgumentParser:
+        examples = (parser.epilog or "").splitlines()
+        chosen: ArgumentParser = actions.add_parser(
+            name,
+            help=description[0].lower() + description[1:].removesuffix("."),
+            description=description,
+            epilog="\n".join([*examples[:1], *(line for line in examples[1:] if f"{parser.prog} {name}" in line)]),
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+        chosen.set_defaults(action=action)
+        add_json(chosen)
+        return chosen
+
+    return add
 
 
 def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:

@@ -4,13 +4,12 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_float, check_int
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
+from cutaway.cli.arguments import add_actions, add_model, describe, load_model, write_json
 from cutaway.cli.terminal import note
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote_path
@@ -38,44 +37,30 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their arguments."""
     parser.description = "Generate and continue music, hear it, and see what a model looks at."
     parser.epilog = EXAMPLES
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-
-    def add(name: str, action: Callable[[Namespace], None], summary: str) -> ArgumentParser:
-        chosen: ArgumentParser = actions.add_parser(
-            name,
-            help=summary,
-            description=f"{summary.capitalize()}.",
-            epilog="\n".join(line for line in EXAMPLES.splitlines() if f"music {name}" in line or line == "examples:"),
-            formatter_class=parser.formatter_class,
-            allow_abbrev=False,
-        )
-        chosen.set_defaults(action=action)
-        add_json(chosen)
-        return chosen
-
-    _add_sampling(add("generate", generate, "generate pieces"))
-    primed = add("continue", continue_, "continue a piece")
+    add = add_actions(parser)
+    _add_sampling(add("generate", generate, "Generate pieces."))
+    primed = add("continue", continue_, "Continue a piece.")
     primed.add_argument("file", type=Path, metavar="FILE", help="MIDI file that the model reads first")
     primer = "how much of it is read; default: %(default)s"
     primed.add_argument("--primer-seconds", type=float, default=10.0, metavar="S", help=primer)
     _add_sampling(primed)
-    encoder = add("encode", encode, "write the ids of a MIDI file")
+    encoder = add("encode", encode, "Write the ids of a MIDI file.")
     encoder.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
     encoder.add_argument("--labels", action="store_true", help="a line a token: id, event")
-    decoder = add("decode", decode, "write a MIDI file of ids")
+    decoder = add("decode", decode, "Write a MIDI file of ids.")
     decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
     decoder.add_argument("--codec", default="perf388", help="perf388 or satb16; default: %(default)s")
     _add_out(decoder, ".mid, or .wav")
-    renderer = add("render", render, "write a MIDI file as sound")
+    renderer = add("render", render, "Write a MIDI file as sound.")
     renderer.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
     soundfont = "for FluidSynth; default: the system's, where FluidSynth is installed, else the built-in piano plays"
     renderer.add_argument("--soundfont", type=Path, metavar="FILE", help=soundfont)
     renderer.add_argument("--builtin", action="store_true", help="the built-in piano, even if FluidSynth is installed")
     _add_out(renderer, ".wav")
-    roll = add("roll", draw_roll, "draw the piano roll of a MIDI file")
+    roll = add("roll", draw_roll, "Draw the piano roll of a MIDI file.")
     roll.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
     _add_out(roll, ".svg")
-    _add_attend(add("attend", attend, "draw what a model looks at when it reads a note"))
+    _add_attend(add("attend", attend, "Draw what a model looks at when it reads a note."))
 
 
 def _add_out(parser: ArgumentParser, kinds: str) -> None:
