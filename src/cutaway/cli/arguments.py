@@ -1,6 +1,7 @@
 """Arguments that commands share: declaring them, and reading what they name."""
 
 import json
+import re
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Action = Callable[[Namespace], None]
 
 BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
+_JSON_MARKS = str.maketrans("{[:,]}", " " * 6)
+_JSON_NAME = re.compile(r'"\w+"')  # such as "ids"
 _FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
 
@@ -209,6 +212,23 @@ def read_file(path: Path) -> str:
 def read_stdin() -> str:
     """Read standard input, without the byte order mark of Windows. Raises UsageError if it is not UTF-8."""
     return utf8(sys.stdin.read(), "standard input").removeprefix(BOM)
+
+
+def read_ids(words: Sequence[str]) -> list[int]:
+    """Read token ids from arguments, or without any from standard input, where a JSON list or what `encode --json`
+    writes will do. Raises UsageError for anything else.
+
+    >>> read_ids(["32", "[9379, 1276]"]), read_ids(['{"codec": "perf388", "ids": [60]}'])
+    ([32, 9379, 1276], [60])
+    """
+    given = (" ".join(words) if words else read_stdin()).translate(_JSON_MARKS).split()
+    return [_id(word) for word in given if not _JSON_NAME.fullmatch(word)]
+
+
+def _id(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) < 20):
+        raise UsageError(f"{show(word)} is not a token id")
+    return int(word)
 
 
 def utf8(text: str, name: str) -> str:

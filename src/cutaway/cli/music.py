@@ -1,7 +1,6 @@
 """`cutaway music`: generate and continue pieces, convert them, hear them, and see what a model looks at."""
 
 import re
-import sys
 from argparse import ArgumentParser, Namespace
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_float, check_int
-from cutaway.cli.arguments import add_actions, add_model, describe, load_model, write_json
+from cutaway.cli.arguments import add_actions, add_model, describe, load_model, read_ids, write_json
 from cutaway.cli.terminal import note
 from cutaway.disk import replacing_file
 from cutaway.errors import UsageError
@@ -32,7 +31,6 @@ examples:
 
 _MAX_SECONDS = 3600.0
 _PIECE = (".mid", ".wav", ".midi")
-_JSON_MARKS = str.maketrans("[,]", "   ")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -267,11 +265,7 @@ def decode(options: Namespace) -> None:
 
     if options.codec not in CODECS:
         raise UsageError(f"--codec must be {' or '.join(CODECS)}, not {options.codec!r:.60}")
-    words = options.ids or sys.stdin.read().translate(_JSON_MARKS).split()
-    wrong = next((word for word in words if not re.fullmatch(r"[0-9]{1,9}", word)), None)
-    if wrong is not None:
-        raise UsageError(f"an id must be a whole number, not {wrong!r:.60}")
-    performance = CODECS[options.codec].decode(map(int, words))
+    performance = CODECS[options.codec].decode(read_ids(options.ids))
     _write_piece(performance, options.out)
     _report(options, performance)
 

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from cutaway.checks import show
-from cutaway.cli.arguments import SOURCES, add_actions, read_file, read_stdin, read_tokenizer, utf8, write_json
+from cutaway.cli.arguments import (
+    SOURCES,
+    add_actions,
+    read_file,
+    read_ids,
+    read_stdin,
+    read_tokenizer,
+    utf8,
+    write_json,
+)
 from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import visible, wrap
@@ -21,8 +29,6 @@ examples:
   cutaway tokenizer decode 32 9379 1276 22389
   cutaway tokenizer encode < book.txt | cutaway tokenizer decode
   cutaway tokenizer train books/ --vocab-size 8000 --out mine"""
-
-_JSON_MARKS = str.maketrans("{[:,]}", " " * 6)  # a JSON list of ids is read too, and what encode --json writes
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -79,9 +85,7 @@ def encode(options: Namespace) -> None:
 
 def decode(options: Namespace) -> None:
     """Print the text of token ids, in a pipe without a new line added: encode and decode are a round trip."""
-    given = " ".join(options.ids) if options.ids else read_stdin()
-    words = given.translate(_JSON_MARKS).split()
-    text = read_tokenizer(options.model).decode([_id(word) for word in words if word != '"ids"'])
+    text = read_tokenizer(options.model).decode(read_ids(options.ids))
     if options.json:
         write_json({"text": text})
     elif sys.stdout.isatty():
@@ -151,9 +155,3 @@ def _text(options: Namespace) -> str:
     if options.file is not None:
         return read_file(options.file)
     return read_stdin() if options.text in (None, "-") else utf8(options.text, "the text")
-
-
-def _id(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) < 20):
-        raise UsageError(f"{show(word)} is not a token id")
-    return int(word)
