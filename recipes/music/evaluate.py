@@ -18,7 +18,7 @@ from cutaway.data.dataset import Split, open_dataset
 from cutaway.errors import UsageError
 from cutaway.model import Model
 from cutaway.music import satb16
-from cutaway.music.codecs import CODECS, MusicCodec
+from cutaway.music.codecs import MusicCodec, music_codec
 from cutaway.music.grammar import grammar_of
 from cutaway.music.ngram import NGram, voice_loss
 from cutaway.numerics import softmax
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, help="held-out pieces to score; default: all")
     options = parser.parse_args()
     dataset = open_dataset(options.data)
-    codec = next((codec for codec in CODECS.values() if codec == dataset.codec), None)
+    codec = music_codec(dataset.codec)
     if codec is None:
         raise UsageError(f"{options.data}: not a corpus of music")
     valid = documents(dataset.split("valid"))[: options.pieces]

@@ -104,15 +104,17 @@ def test_a_piece_is_continued_from_its_first_seconds(model: str, song: str, tmp_
 
 
 def test_ids_are_written_and_read(song: str, tmp_path: Path) -> None:
-    ids = json.loads(invoke("music", "encode", song, "--json").out)["ids"]
+    document = invoke("music", "encode", song, "--json").out
+    ids = json.loads(document)["ids"]
     assert ids == CODEC.encode(PIECE)
     printed = invoke("music", "encode", song).out
     assert [int(word) for word in printed.split()] == ids
     labels = invoke("music", "encode", song, "--labels").out.splitlines()
     assert labels[:2] == ["376  velocity 80", " 60  C4 on"]
     out = str(tmp_path / "again.mid")
-    assert invoke("music", "decode", "-o", out, stdin=json.dumps(ids).encode()).code == 0
-    assert CODEC.encode(performance(out)) == ids
+    for given in (json.dumps(ids), document):
+        assert invoke("music", "decode", "-o", out, stdin=given.encode()).code == 0
+        assert CODEC.encode(performance(out)) == ids
     assert invoke("music", "decode", *printed.split(), "-o", out).out == f"{out}: 4.2 s, 8 notes\n"
 
 
@@ -172,6 +174,23 @@ def test_a_note_beyond_the_context_sees_what_fits(model: str, song: str, tmp_pat
         assert sum(total) == pytest.approx(1, abs=1e-3)
 
 
+def test_the_note_that_asks_is_the_last_or_the_nearest(model: str, song: str, tmp_path: Path) -> None:
+    arguments = ("music", "attend", song, "--model", model, "-o", str(tmp_path / "arcs.svg"), "--heads", "1,0-1")
+    assert ": D5 on at 3.50 s, layer 1" in invoke(*arguments).out
+    document = json.loads(invoke(*arguments, "--at", "0.8", "--json").out)
+    assert (document["label"], document["seconds"], document["heads"]) == ("E4 on", 1.0, [1, 0])
+
+
+def test_commands_for_ids_name_the_events(chorales: str) -> None:
+    labels = {ChoraleCodec().label(index) for index in range(48)}
+    rows = invoke("next", "--ids", "47", "--model", chorales, "-k", "5").out.splitlines()
+    assert {row.split()[-1] for row in rows} <= labels
+    arguments = ("--model", chorales, "--max-new-tokens", "5", "--seed", "1")
+    events = [line.split() for line in invoke("generate", "--ids", "47", *arguments, "--logprobs").out.splitlines()]
+    assert [event for _, _, event in events] == [ChoraleCodec().label(int(index)) for index, _, _ in events]
+    assert invoke("generate", "--ids", "47", *arguments).out.split() == [index for index, _, _ in events]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -188,9 +207,22 @@ def test_a_note_beyond_the_context_sees_what_fits(model: str, song: str, tmp_pat
             ("generate", "--model", "MODEL", "-o", "a.mid", "--seconds", "0"),
             "--seconds must be from 0.1 to 3600, not 0.0",
         ),
+        (("generate", "--model", "nowhere", "-o", "a.txt"), "a.txt: pieces are written as .mid or .wav"),
+        (("generate", "--model", "nowhere", "-o", "b/a.mid"), "b/a.mid: cannot be written: no such folder: b"),
+        (("decode", "x", "-o", "a.txt"), "a.txt: pieces are written as .mid or .wav"),
+        (("roll", "nowhere.mid", "-o", "a.png"), "a.png: pictures are written as .svg"),
+        (("attend", "nowhere.mid", "-o", "a.png"), "a.png: pictures are written as .svg"),
+        (("render", "nowhere.mid", "-o", "a.mid"), "a.mid: sound is written as .wav"),
+        (("decode", "60", "-o", "folder.mid"), "folder.mid: cannot be written: Is a directory"),
+        (("decode", "60", "-o", "folder.wav"), "folder.wav: cannot be written: Is a directory"),
+        (("roll", "SONG", "-o", "folder.svg"), "folder.svg: cannot be written: Is a directory"),
+        (
+            ("continue", "SONG", "--model", "MODEL", "--primer-seconds", "2", "--seconds", "2", "-o", "a.mid"),
+            "--seconds is the length with what is read, and must be more than its 2 seconds",
+        ),
         (("continue", "SONG", "--model", "CHORALES", "-o", "a.mid"), "satb16 does not encode MIDI files"),
         (("encode", "nowhere.mid"), "nowhere.mid: cannot be read: No such file or directory"),
-        (("decode", "x", "-o", "a.mid"), "an id must be a whole number, not 'x'"),
+        (("decode", "x", "-o", "a.mid"), "'x' is not a token id"),
         (("decode", "1", "--codec", "midi", "-o", "a.mid"), "--codec must be perf388 or satb16, not 'midi'"),
         (("render", "SONG", "-o", "a.mp3"), "a.mp3: sound is written as .wav"),
         (("render", "SONG", "--builtin", "--soundfont", "a.sf2", "-o", "a.wav"), "--builtin and --soundfont exclude"),
@@ -199,6 +231,7 @@ def test_a_note_beyond_the_context_sees_what_fits(model: str, song: str, tmp_pat
         (("roll", "SONG", "-o", "nowhere/a.svg"), "nowhere/a.svg: cannot be written"),
         (("attend", "SONG", "--model", "MODEL", "--heads", "x", "-o", "a.svg"), "--heads must look like 0-3 or 1,5"),
         (("attend", "SONG", "--model", "MODEL", "--heads", "0-2", "-o", "a.svg"), "--heads must be from 0 to 1, not 2"),
+        (("attend", "SONG", "--model", "MODEL", "--heads", "1-0", "-o", "a.svg"), "--heads must be from 1 to 1, not 0"),
         (("attend", "SONG", "--model", "MODEL", "--layer", "2", "-o", "a.svg"), "--layer must be from 0 to 1, not 2"),
     ],
 )
@@ -212,6 +245,8 @@ def test_mistakes_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for suffix in ("mid", "wav", "svg"):
+        Path(f"folder.{suffix}").mkdir()
     names = {"MODEL": model, "CHORALES": chorales, "SONG": song}
     result = invoke("music", *(names.get(word, word) for word in arguments))
     assert result.code == 2
@@ -228,6 +263,7 @@ def test_a_file_without_notes_is_refused(tmp_path: Path) -> None:
 def test_damage_is_a_warning(song: str, tmp_path: Path) -> None:
     data = Path(song).read_bytes()
     (tmp_path / "cut.mid").write_bytes(data[:-10])
-    result = invoke("music", "encode", str(tmp_path / "cut.mid"))
-    assert result.code == 0
-    assert "it is cut short; read up to tick" in result.err
+    for action in (("encode",), ("render", "--builtin", "-o", str(tmp_path / "a.wav"))):
+        result = invoke("music", action[0], str(tmp_path / "cut.mid"), *action[1:])
+        assert result.code == 0
+        assert "it is cut short; read up to tick" in result.err

@@ -44,11 +44,12 @@ def test_losses_are_the_logarithms_in_their_contexts() -> None:
     assert model.losses([0, 1]).tolist() == pytest.approx(expected)
 
 
-def test_a_stride_reads_one_voice_of_several() -> None:
+def test_a_context_is_shorter_at_the_beginning() -> None:
     ids = [0, 1, 2, 3, 4, 5, 6]
-    assert NGram(3, n_vocab=7, stride=2).context(ids, 6) == (2, 4)
-    assert NGram(3, n_vocab=7, stride=2).context(ids, 2) == (0,)
-    assert NGram(3, n_vocab=7, stride=2).context(ids, 1) == ()
+    assert NGram(3, n_vocab=7).context(ids, 6) == (4, 5)
+    assert NGram(3, n_vocab=7).context(ids, 1) == (0,)
+    assert NGram(3, n_vocab=7).context(ids, 0) == ()
+    assert NGram(1, n_vocab=7).context(ids, 6) == ()
 
 
 def test_voices_have_counts_of_their_own() -> None:

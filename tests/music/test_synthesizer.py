@@ -1,5 +1,6 @@
 """Sound: its length, where it is, its pitch, and the files."""
 
+import io
 import wave
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from cutaway.errors import UsageError
 from cutaway.music import synthesizer
 from cutaway.music.performance import Note, Performance
-from cutaway.music.synthesizer import RATE, Samples, render_with_fluidsynth, synthesize, write_wav
+from cutaway.music.synthesizer import LONGEST_TONE, RATE, Samples, render_with_fluidsynth, synthesize, wav_bytes
 
 
 def energy(samples: Samples, start: float, stop: float) -> float:
@@ -59,18 +60,22 @@ def test_more_than_an_hour_is_refused() -> None:
         synthesize(Performance.of([Note(0, 4000, 60, 80)]))
 
 
-def test_a_wav_file_holds_the_samples(tmp_path: Path) -> None:
+def test_a_wav_file_holds_the_samples() -> None:
     samples = synthesize(Performance.of([Note(0, 0.1, 60, 80)]))
-    write_wav(samples, tmp_path / "a.wav")
-    with wave.open(str(tmp_path / "a.wav")) as file:
+    with wave.open(io.BytesIO(wav_bytes(samples))) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE)
         read = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
     assert np.abs(read - samples).max() < 1e-4
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
-        write_wav(np.zeros(1, np.float32), tmp_path / "nowhere" / "a.wav")
+def test_a_key_that_stays_down_takes_no_more_memory_than_it_is_heard() -> None:
+    lowest = synthesizer._tone(0, round(31 * RATE))
+    step = 1 / 32767
+    assert np.abs(synthesizer._HEADROOM * lowest[round(LONGEST_TONE * RATE) :]).max() < step
+    assert np.abs(synthesize(Performance.of([Note(0, 32, 0, 127)]))[-RATE:]).max() < step
+    synthesizer._tone.cache_clear()
+    synthesize(Performance.of([Note(0, 40, 60, 80), Note(0, 41, 60, 80)]))
+    assert synthesizer._tone.cache_info().currsize == 1
 
 
 FAKE = """#!/bin/sh

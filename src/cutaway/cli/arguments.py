@@ -1,10 +1,11 @@
 """Arguments that commands share: declaring them, and reading what they name."""
 
 import json
+import re
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from cutaway.model import Model, Prompt
     from cutaway.tokenizer.reading import FileTokenizer
 
+Action = Callable[[Namespace], None]
+
 BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
+_JSON_MARKS = str.maketrans("{[:,]}", " " * 6)
+_JSON_NAME = re.compile(r'"\w+"')  # such as "ids"
 _FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
 
@@ -27,6 +32,36 @@ SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/n
 def add_json(parser: "_ActionsContainer") -> None:
     """Declare `--json`, which every command has."""
     parser.add_argument("--json", action="store_true", help="write one JSON document and nothing else")
+
+
+def add_actions(parser: ArgumentParser) -> Callable[[str, Action, str], ArgumentParser]:
+    """Declare that a command has actions, and return what adds one: its name, what runs it, and its description.
+
+    An action has `--json`, and those of the command's examples that name it.
+
+    >>> from argparse import ArgumentParser
+    >>> parser = ArgumentParser("cutaway music", epilog="examples:\\n  cutaway music roll piece.mid -o piece.svg")
+    >>> roll = add_actions(parser)("roll", print, "Draw the piano roll of a MIDI file.")
+    >>> roll.prog, roll.description, parser.parse_args(["roll", "--json"]).action is print
+    ('cutaway music roll', 'Draw the piano roll of a MIDI file.', True)
+    """
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, action: Action, description: str) -> ArgumentParser:
+        examples = (parser.epilog or "").splitlines()
+        chosen: ArgumentParser = actions.add_parser(
+            name,
+            help=description[0].lower() + description[1:].removesuffix("."),
+            description=description,
+            epilog="\n".join([*examples[:1], *(line for line in examples[1:] if f"{parser.prog} {name}" in line)]),
+            formatter_class=parser.formatter_class,
+            allow_abbrev=False,
+        )
+        chosen.set_defaults(action=action)
+        add_json(chosen)
+        return chosen
+
+    return add
 
 
 def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
@@ -177,6 +212,23 @@ def read_file(path: Path) -> str:
 def read_stdin() -> str:
     """Read standard input, without the byte order mark of Windows. Raises UsageError if it is not UTF-8."""
     return utf8(sys.stdin.read(), "standard input").removeprefix(BOM)
+
+
+def read_ids(words: Sequence[str]) -> list[int]:
+    """Read token ids from arguments, or without any from standard input, where a JSON list or what `encode --json`
+    writes will do. Raises UsageError for anything else.
+
+    >>> read_ids(["32", "[9379, 1276]"]), read_ids(['{"codec": "perf388", "ids": [60]}'])
+    ([32, 9379, 1276], [60])
+    """
+    given = (" ".join(words) if words else read_stdin()).translate(_JSON_MARKS).split()
+    return [_id(word) for word in given if not _JSON_NAME.fullmatch(word)]
+
+
+def _id(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) < 20):
+        raise UsageError(f"{show(word)} is not a token id")
+    return int(word)
 
 
 def utf8(text: str, name: str) -> str:

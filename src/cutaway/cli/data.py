@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
+from cutaway.cli.arguments import SOURCES, add_actions, read_tokenizer, write_json
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import counted, width
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from cutaway.data.dataset import Dataset, Split
     from cutaway.data.prepare import Progress
 
@@ -38,24 +36,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their options."""
     parser.description = "Prepare text or music to train on, or show what the model will read of it."
     parser.epilog = EXAMPLES
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    _add_prepare(_action(actions, parser, "prepare", "Write text or music as shards of token ids."))
-    _add_show(_action(actions, parser, "show", "Show documents as the model reads them, token by token."))
-
-
-def _action(
-    actions: "_SubParsersAction[ArgumentParser]", parser: ArgumentParser, name: str, description: str
-) -> ArgumentParser:
-    chosen: ArgumentParser = actions.add_parser(
-        name,
-        help=description.rstrip(".").lower(),
-        description=description,
-        epilog="\n".join(line for line in EXAMPLES.splitlines() if f"data {name}" in line or line == "examples:"),
-        formatter_class=parser.formatter_class,
-        allow_abbrev=False,
-    )
-    add_json(chosen)
-    return chosen
+    add = add_actions(parser)
+    _add_prepare(add("prepare", prepare, "Write text or music as shards of token ids."))
+    _add_show(add("show", show, "Show documents as the model reads them, token by token."))
 
 
 def _add_prepare(parser: ArgumentParser) -> None:
@@ -78,7 +61,6 @@ def _add_prepare(parser: ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=_cores(), metavar="N", help="processes; default: all cores")
     ray = "encode on a Ray cluster; without an address, on a local one"
     parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray)
-    parser.set_defaults(action=prepare)
 
 
 def _add_show(parser: ArgumentParser) -> None:
@@ -95,7 +77,6 @@ def _add_show(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tokens", type=int, default=100, metavar="N", help="maximum per document; default: %(default)s"
     )
-    parser.set_defaults(action=show)
 
 
 def run(options: Namespace) -> None:

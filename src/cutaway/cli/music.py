@@ -1,17 +1,16 @@
 """`cutaway music`: generate and continue pieces, convert them, hear them, and see what a model looks at."""
 
 import re
-import sys
 from argparse import ArgumentParser, Namespace
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_float, check_int
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
+from cutaway.cli.arguments import add_actions, add_model, describe, load_model, read_ids, write_json
 from cutaway.cli.terminal import note
+from cutaway.disk import replacing_file
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote_path
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from cutaway.model import Model
     from cutaway.music.codecs import MusicCodec
     from cutaway.music.perf388 import PerformanceCodec
-    from cutaway.music.performance import Performance
+    from cutaway.music.performance import Performance, Reading
 
 EXAMPLES = """\
 examples:
@@ -31,59 +30,48 @@ examples:
   cutaway music encode piece.mid | cutaway music decode -o again.mid"""
 
 _MAX_SECONDS = 3600.0
-_JSON_MARKS = str.maketrans("[,]", "   ")
+_PIECE = (".mid", ".wav", ".midi")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their arguments."""
     parser.description = "Generate and continue music, hear it, and see what a model looks at."
     parser.epilog = EXAMPLES
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-
-    def add(name: str, action: Callable[[Namespace], None], summary: str) -> ArgumentParser:
-        chosen: ArgumentParser = actions.add_parser(
-            name,
-            help=summary,
-            description=f"{summary.capitalize()}.",
-            epilog="\n".join(line for line in EXAMPLES.splitlines() if f"music {name}" in line or line == "examples:"),
-            formatter_class=parser.formatter_class,
-            allow_abbrev=False,
-        )
-        chosen.set_defaults(action=action)
-        add_json(chosen)
-        return chosen
-
-    _add_sampling(add("generate", generate, "generate pieces"))
-    primed = add("continue", continue_, "continue a piece")
+    add = add_actions(parser)
+    _add_sampling(add("generate", generate, "Generate pieces."))
+    primed = add("continue", continue_, "Continue a piece.")
     primed.add_argument("file", type=Path, metavar="FILE", help="MIDI file that the model reads first")
     primer = "how much of it is read; default: %(default)s"
     primed.add_argument("--primer-seconds", type=float, default=10.0, metavar="S", help=primer)
     _add_sampling(primed)
-    encoder = add("encode", encode, "write the ids of a MIDI file")
+    encoder = add("encode", encode, "Write the ids of a MIDI file.")
     encoder.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
     encoder.add_argument("--labels", action="store_true", help="a line a token: id, event")
-    decoder = add("decode", decode, "write a MIDI file of ids")
+    decoder = add("decode", decode, "Write a MIDI file of ids.")
     decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
     decoder.add_argument("--codec", default="perf388", help="perf388 or satb16; default: %(default)s")
-    _add_out(decoder, ".mid, or .wav")
-    renderer = add("render", render, "write a MIDI file as sound")
+    _add_out(decoder, "pieces are", _PIECE)
+    renderer = add("render", render, "Write a MIDI file as sound.")
     renderer.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
     soundfont = "for FluidSynth; default: the system's, where FluidSynth is installed, else the built-in piano plays"
     renderer.add_argument("--soundfont", type=Path, metavar="FILE", help=soundfont)
     renderer.add_argument("--builtin", action="store_true", help="the built-in piano, even if FluidSynth is installed")
-    _add_out(renderer, ".wav")
-    roll = add("roll", draw_roll, "draw the piano roll of a MIDI file")
+    _add_out(renderer, "sound is", (".wav",))
+    roll = add("roll", draw_roll, "Draw the piano roll of a MIDI file.")
     roll.add_argument("file", type=Path, metavar="FILE", help="MIDI file")
-    _add_out(roll, ".svg")
-    _add_attend(add("attend", attend, "draw what a model looks at when it reads a note"))
+    _add_out(roll, "pictures are", (".svg",))
+    _add_attend(add("attend", attend, "Draw what a model looks at when it reads a note."))
 
 
-def _add_out(parser: ArgumentParser, kinds: str) -> None:
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=f"file to write: {kinds}")
+def _add_out(parser: ArgumentParser, written: str, suffixes: tuple[str, ...], more: str = "") -> None:
+    """Declare the file to write; `written` is what an error says of it, with the first two of its suffixes."""
+    kinds = " or ".join(suffixes[:2])
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=f"file to write: {kinds}{more}")
+    parser.set_defaults(suffixes=suffixes, wrong_suffix=f"{written} written as {kinds}")
 
 
 def _add_sampling(parser: ArgumentParser) -> None:
-    _add_out(parser, ".mid, or .wav; several samples are numbered")
+    _add_out(parser, "pieces are", _PIECE, "; several samples are numbered")
     parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="length at most; default: %(default)s")
     parser.add_argument(
         "-n", "--samples", type=int, default=1, metavar="N", help="number of pieces; default: %(default)s"
@@ -103,13 +91,24 @@ def _add_attend(parser: ArgumentParser) -> None:
     parser.add_argument("--layer", type=int, metavar="L", help="counted from 0; default: the last")
     parser.add_argument("--heads", metavar="H", help="such as 0-3 or 1,5; default: all")
     parser.add_argument("--top", type=int, default=30, metavar="N", help="arcs of a head at most; default: %(default)s")
-    _add_out(parser, ".svg")
+    _add_out(parser, "pictures are", (".svg",))
     add_model(parser)
 
 
 def run(options: Namespace) -> None:
     """Run the chosen action."""
+    if "out" in options:
+        _check_out(options)
     options.action(options)
+
+
+def _check_out(options: Namespace) -> None:
+    """Raise UsageError for a file that cannot be written, before the work is done and not after it."""
+    path = options.out
+    if path.suffix.lower() not in options.suffixes:
+        raise UsageError(f"{quote_path(path)}: {options.wrong_suffix}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{quote_path(path)}: cannot be written: no such folder: {quote_path(path.parent)}")
 
 
 def generate(options: Namespace) -> None:
@@ -123,16 +122,19 @@ def continue_(options: Namespace) -> None:
     check_float("--primer-seconds", options.primer_seconds, 0.01, _MAX_SECONDS)
     model, codec = _load(options)
     ids = _performance_codec(codec).encode(_read(options.file))
-    times = codec.read(ids).times
-    _write_samples(options, model, codec, ids[: bisect_right(times, options.primer_seconds)])
+    primer = ids[: bisect_right(codec.read(ids).times, options.primer_seconds)]
+    read = sum(map(codec.seconds, primer))
+    if read >= options.seconds:
+        raise UsageError(f"--seconds is the length with what is read, and must be more than its {read:g} seconds")
+    _write_samples(options, model, codec, primer)
 
 
 def _load(options: Namespace) -> "tuple[Model, MusicCodec]":
     """Load a model of music. Raises UsageError for another."""
-    from cutaway.music.codecs import CODECS
+    from cutaway.music.codecs import music_codec
 
     model = load_model(options)
-    codec = next((codec for codec in CODECS.values() if codec == model.codec), None)
+    codec = music_codec(model.codec)
     if codec is None:
         raise UsageError(f"{model.name} is no model of music; give one with --model")
     return model, codec
@@ -148,16 +150,21 @@ def _performance_codec(codec: "MusicCodec") -> "PerformanceCodec":
 
 def _read(path: Path) -> "Performance":
     """Read a MIDI file, for one piano and from its first note."""
+    performance = _read_as_it_stands(path).on_one_keyboard().from_first_note()
+    if not performance.notes:
+        raise UsageError(f"{quote_path(path)}: holds no notes")
+    return performance
+
+
+def _read_as_it_stands(path: Path) -> "Performance":
+    """Read a MIDI file; damage becomes lines on standard error."""
     from cutaway.music.midi import read_midi
     from cutaway.music.performance import Performance
 
     file = read_midi(path)
     for problem in file.problems:
         note(f"warning: {path}: {problem}")
-    performance = Performance.from_midi(file, quote_path(path)).on_one_keyboard().from_first_note()
-    if not performance.notes:
-        raise UsageError(f"{quote_path(path)}: holds no notes")
-    return performance
+    return Performance.from_midi(file, quote_path(path))
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,7 @@ def _sample(options: Namespace, model: "Model", codec: "MusicCodec", primer: lis
     ids = list(primer)
     seconds = sum(map(codec.seconds, ids))
     stream = model.stream(
-        [codec.bos, *primer] if codec.bos is not None else primer,
+        [codec.bos, *primer],
         mask=None if options.no_grammar else mask_of(codec),
         max_new_tokens=1_000_000,
         temperature=options.temperature,
@@ -221,14 +228,18 @@ def _sample(options: Namespace, model: "Model", codec: "MusicCodec", primer: lis
 def _write_piece(performance: "Performance", path: Path) -> None:
     """Write a piece as MIDI, or as sound with the built-in piano."""
     if path.suffix.lower() == ".wav":
-        from cutaway.music.synthesizer import synthesize, write_wav
+        from cutaway.music.synthesizer import synthesize, wav_bytes
 
-        write_wav(synthesize(performance), path)
-        return
-    if path.suffix.lower() not in (".mid", ".midi"):
-        raise UsageError(f"{quote_path(path)}: pieces are written as .mid or .wav")
+        _write(wav_bytes(synthesize(performance)), path)
+    else:
+        _write(performance.to_midi().to_bytes(), path)
+
+
+def _write(data: bytes, path: Path) -> None:
+    """Write a file, replacing another only by a whole one. Raises UsageError if it cannot be written."""
     try:
-        performance.to_midi().write(path)
+        with replacing_file(path) as file:
+            file.write(data)
     except OSError as error:
         raise UsageError(f"{quote_path(path)}: cannot be written: {error.strerror}") from None
 
@@ -254,14 +265,7 @@ def decode(options: Namespace) -> None:
 
     if options.codec not in CODECS:
         raise UsageError(f"--codec must be {' or '.join(CODECS)}, not {options.codec!r:.60}")
-    words = options.ids or sys.stdin.read().translate(_JSON_MARKS).split()
-    wrong = next((word for word in words if not re.fullmatch(r"[0-9]{1,9}", word)), None)
-    if wrong is not None:
-        raise UsageError(f"an id must be a whole number, not {wrong!r:.60}")
-    _finish(options, CODECS[options.codec].decode(map(int, words)))
-
-
-def _finish(options: Namespace, performance: "Performance") -> None:
+    performance = CODECS[options.codec].decode(read_ids(options.ids))
     _write_piece(performance, options.out)
     _report(options, performance)
 
@@ -275,15 +279,11 @@ def _report(options: Namespace, performance: "Performance") -> None:
 
 def render(options: Namespace) -> None:
     """Write the sound of a MIDI file, as it stands, its rests too."""
-    from cutaway.music.midi import read_midi
-    from cutaway.music.performance import Performance
     from cutaway.music.synthesizer import find_fluidsynth, find_soundfont, render_with_fluidsynth
 
     if options.builtin and options.soundfont:
         raise UsageError("--builtin and --soundfont exclude each other")
-    if options.out.suffix.lower() != ".wav":
-        raise UsageError(f"{quote_path(options.out)}: sound is written as .wav")
-    performance = Performance.from_midi(read_midi(options.file), quote_path(options.file))
+    performance = _read_as_it_stands(options.file)
     soundfont = options.soundfont or (find_soundfont() if find_fluidsynth() and not options.builtin else None)
     if soundfont is not None:
         render_with_fluidsynth(performance, soundfont, options.out)
@@ -294,10 +294,10 @@ def render(options: Namespace) -> None:
 
 def draw_roll(options: Namespace) -> None:
     """Write the piano roll of a MIDI file."""
-    from cutaway.music.roll import draw_roll as draw
+    from cutaway.music import roll
 
     performance = _read(options.file)
-    _write_svg(draw(performance, options.file.name), options.out)
+    _write(roll.draw_roll(performance, options.file.name).encode(), options.out)
     _report(options, performance)
 
 
@@ -308,18 +308,18 @@ def attend(options: Namespace) -> None:
     from cutaway.music.roll import Attention, draw_attention
 
     model, codec = _load(options)
-    ids = [model.input_ids([])[0], *_performance_codec(codec).encode(_read(options.file))]
-    reading = codec.read(ids)
-    query = _query(options.at, ids)
     config = model.config
     layer = config.n_layer - 1 if options.layer is None else options.layer
     check_int("--layer", layer, 0, config.n_layer - 1)
     heads = _heads(options.heads, config.n_head)
+    ids = [codec.bos, *_performance_codec(codec).encode(_read(options.file))]
+    reading = codec.read(ids)
+    query = _query(reading, options.at)
     before = max(0, query + 1 - config.n_ctx)  # ids that do not fit into the context
     seen = model.trace(ids[before : query + 1]).attention_of(layer, -1)[heads]
     attention = Attention(query, np.pad(seen, [(0, 0), (before, 0)]), [f"head {head}" for head in heads])
     title = f"{options.file.name}: layer {layer} at {reading.times[query]:.2f} s"
-    _write_svg(draw_attention(reading, attention, title, options.top), options.out)
+    _write(draw_attention(reading, attention, title, options.top).encode(), options.out)
     if options.json:
         document = {"file": str(options.out), "layer": layer, "heads": heads, "query": query}
         write_json({**describe(model), **document, "seconds": reading.times[query], "label": codec.label(ids[query])})
@@ -327,15 +327,16 @@ def attend(options: Namespace) -> None:
         print(f"{options.out}: {codec.label(ids[query])} at {reading.times[query]:.2f} s, layer {layer}")
 
 
-def _query(at: float | None, ids: list[int]) -> int:
-    """Return the place of the NOTE_ON that is nearest to a time, or of the last one."""
-    from cutaway.music.perf388 import NOTE_OFF, PerformanceCodec
-
-    strikes = [place for place, index in enumerate(ids) if index < NOTE_OFF]
+def _query(reading: "Reading", at: float | None) -> int:
+    """Return the place of the id that strikes the note nearest to a time, or the last one."""
+    first: dict[int, int] = {}  # place of each note, in the order of the notes
+    for place, owner in enumerate(reading.owners):
+        if owner >= 0:
+            first.setdefault(owner, place)
+    strikes = list(first.values())
     if at is None:
         return strikes[-1]
-    times = PerformanceCodec().read(ids).times
-    return min(strikes, key=lambda place: abs(times[place] - at))
+    return min(strikes, key=lambda place: abs(reading.times[place] - at))
 
 
 def _heads(given: str | None, n_head: int) -> list[int]:
@@ -347,17 +348,7 @@ def _heads(given: str | None, n_head: int) -> list[int]:
         match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
         if match is None:
             raise UsageError(f"--heads must look like 0-3 or 1,5, not {given!r:.60}")
-        first = int(match[1])
-        heads += range(first, int(match[2] or first) + 1)
-    for head in heads:
-        check_int("--heads", head, 0, n_head - 1)
-    return heads
-
-
-def _write_svg(svg: str, path: Path) -> None:
-    if path.suffix.lower() != ".svg":
-        raise UsageError(f"{quote_path(path)}: pictures are written as .svg")
-    try:
-        path.write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{quote_path(path)}: cannot be written: {error.strerror}") from None
+        first = check_int("--heads", int(match[1]), 0, n_head - 1)
+        last = check_int("--heads", int(match[2] or first), first, n_head - 1)
+        heads += range(first, last + 1)
+    return list(dict.fromkeys(heads))

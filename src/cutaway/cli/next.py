@@ -57,7 +57,7 @@ def _chart(model: "Model", candidates: "list[Candidate]") -> list[str]:
     """Return a line for each candidate, whose bar is full for the most likely one."""
     from cutaway.layout import bar, table
 
-    label = model.tokenizer.label if model.tokenizer else lambda index: ""
+    label = model.codec.label if model.codec else lambda index: ""
     longest = candidates[0].probability
     rows = [
         [f"{c.probability:.2%}", bar(c.probability / longest, BAR_COLUMNS), f"{c.id}", label(c.id)] for c in candidates

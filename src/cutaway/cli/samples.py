@@ -72,7 +72,8 @@ class TextPrinter:
         self.seeds = range(config.pick_seed(), config.pick_seed() + samples)
         self.row = -1
         self.finish_reasons: list[str] = []
-        self._codec = model.tokenizer
+        self._label = model.codec.label if model.codec else lambda token: ""
+        self._has_text = model.tokenizer is not None
         self._has_logprobs = config.logprobs
         self._to_terminal = sys.stdout.isatty()
         self._flushes = flush or self._to_terminal
@@ -104,12 +105,10 @@ class TextPrinter:
             self._write("\n")
 
     def _text(self, chunk: Chunk) -> str:
-        codec = self._codec
         if self._has_logprobs:
-            tokens = [codec.label(token) if codec else "" for token in chunk.ids]
-            lines = zip(chunk.ids, chunk.logprobs, tokens, strict=True)
+            lines = zip(chunk.ids, chunk.logprobs, map(self._label, chunk.ids), strict=True)
             return "".join(f"{token:6}  {logprob:8.3f}  {text}".rstrip() + "\n" for token, logprob, text in lines)
-        return chunk.text if codec else "".join(f"{token} " for token in chunk.ids)
+        return chunk.text if self._has_text else "".join(f"{token} " for token in chunk.ids)
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)

@@ -3,12 +3,12 @@
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import SOURCES, add_json, read_tokenizer, write_json
+from cutaway.cli.arguments import SOURCES, add_actions, read_tokenizer, write_json
 from cutaway.cli.terminal import BLUE, BOLD, DIM, YELLOW, columns, safe, style
 from cutaway.layout import table, width
 
@@ -31,21 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their arguments."""
     parser.description = "Tasks to train on: what is read, what is learned, and how that is measured."
     parser.epilog = EXAMPLES
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-
-    def add(name: str, action: Callable[[Namespace], None], description: str) -> ArgumentParser:
-        chosen: ArgumentParser = actions.add_parser(
-            name,
-            help=description.rstrip(".").lower(),
-            description=description,
-            epilog="\n".join(line for line in EXAMPLES.splitlines() if f"task {name}" in line or line == "examples:"),
-            formatter_class=parser.formatter_class,
-            allow_abbrev=False,
-        )
-        chosen.set_defaults(action=action)
-        add_json(chosen)
-        return chosen
-
+    add = add_actions(parser)
     add("list", list_tasks, "List the tasks in the package.")
     add("show", show, "Show the file of a task.").add_argument("task", metavar="NAME", help="a task, or a .toml file")
     checker = add("check", check, "Show encoded examples of a file: what is read, what is learned, what is cut.")

@@ -2,12 +2,20 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from cutaway.checks import show
-from cutaway.cli.arguments import SOURCES, add_json, read_file, read_stdin, read_tokenizer, utf8, write_json
+from cutaway.cli.arguments import (
+    SOURCES,
+    add_actions,
+    read_file,
+    read_ids,
+    read_stdin,
+    read_tokenizer,
+    utf8,
+    write_json,
+)
 from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import visible, wrap
@@ -22,33 +30,17 @@ examples:
   cutaway tokenizer encode < book.txt | cutaway tokenizer decode
   cutaway tokenizer train books/ --vocab-size 8000 --out mine"""
 
-_JSON_MARKS = str.maketrans("{[:,]}", " " * 6)  # a JSON list of ids is read too, and what encode --json writes
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their arguments."""
     parser.description = "Turn text into token ids and back, show how that is done, or train a tokenizer."
     parser.epilog = EXAMPLES
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-
-    def add(name: str, action: Callable[[Namespace], None], summary: str, verb: str = "Show") -> ArgumentParser:
-        chosen: ArgumentParser = actions.add_parser(
-            name,
-            help=summary,
-            description=f"{verb} {summary}.",
-            epilog="\n".join(line for line in EXAMPLES.splitlines() if name in line or line == "examples:"),
-            formatter_class=parser.formatter_class,
-            allow_abbrev=False,
-        )
-        chosen.set_defaults(action=action)
-        add_json(chosen)
-        return chosen
-
-    _add_text(_add_model(add("encode", encode, "the token ids of a text")))
-    decoder = _add_model(add("decode", decode, "the text of token ids"))
+    add = add_actions(parser)
+    _add_text(_add_model(add("encode", encode, "Show the token ids of a text.")))
+    decoder = _add_model(add("decode", decode, "Show the text of token ids."))
     decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
-    _add_text(_add_model(add("explain", explain, "how a text becomes token ids, merge by merge")))
-    trainer = add("train", train, "a byte-level BPE that splits text as GPT-2's does", verb="Train")
+    _add_text(_add_model(add("explain", explain, "Show how a text becomes token ids, merge by merge.")))
+    trainer = add("train", train, "Train a byte-level BPE that splits text as GPT-2's does.")
     trainer.add_argument("files", nargs="+", type=Path, metavar="FILE", help="text files, as data prepare takes")
     trainer.add_argument(
         "--vocab-size", type=int, required=True, metavar="N", help="tokens: bytes, merges, and one more"
@@ -93,9 +85,7 @@ def encode(options: Namespace) -> None:
 
 def decode(options: Namespace) -> None:
     """Print the text of token ids, in a pipe without a new line added: encode and decode are a round trip."""
-    given = " ".join(options.ids) if options.ids else read_stdin()
-    words = given.translate(_JSON_MARKS).split()
-    text = read_tokenizer(options.model).decode([_id(word) for word in words if word != '"ids"'])
+    text = read_tokenizer(options.model).decode(read_ids(options.ids))
     if options.json:
         write_json({"text": text})
     elif sys.stdout.isatty():
@@ -165,9 +155,3 @@ def _text(options: Namespace) -> str:
     if options.file is not None:
         return read_file(options.file)
     return read_stdin() if options.text in (None, "-") else utf8(options.text, "the text")
-
-
-def _id(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) < 20):
-        raise UsageError(f"{show(word)} is not a token id")
-    return int(word)

@@ -19,6 +19,10 @@ class MusicCodec(TokenCodec, Protocol):
     def name(self) -> str:
         """Name of the codec in files."""
 
+    @property
+    def bos(self) -> int:
+        """The id that begins a piece, before its first event."""
+
     def decode(self, ids: Iterable[int]) -> Performance:
         """Return the performance of any ids."""
 
@@ -30,6 +34,16 @@ class MusicCodec(TokenCodec, Protocol):
 
 
 CODECS: Mapping[str, MusicCodec] = {codec.name: codec for codec in (PerformanceCodec(), ChoraleCodec())}
+
+
+def music_codec(codec: TokenCodec | None) -> MusicCodec | None:
+    """Return a model's or a corpus' codec if it is one of music, else None.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> music_codec(PerformanceCodec()).name, music_codec(Tokenizer.gpt2())
+    ('perf388', None)
+    """
+    return next((music for music in CODECS.values() if music == codec), None)
 
 
 def codec_beside(directory: Path) -> MusicCodec | None:

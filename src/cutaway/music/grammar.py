@@ -33,11 +33,10 @@ class PerformanceGrammar:
     """The grammar of perf388, at the beginning of a piece."""
 
     def __init__(self) -> None:
-        self._sounding = [0] * NOTE_OFF  # notes of each pitch
         self._start()
 
     def _start(self) -> None:
-        self._sounding[:] = [0] * NOTE_OFF
+        self._sounding = [0] * NOTE_OFF  # notes of each pitch
         self._velocity = -1  # in force; -1: none yet
         self._last = END
         self._released = -1  # the last pitch that was released at this time; -1: none
@@ -104,8 +103,6 @@ class ChoraleGrammar:
 
 
 _GRAMMARS: dict[str, Callable[[], Grammar]] = {perf388.NAME: PerformanceGrammar, satb16.NAME: ChoraleGrammar}
-
-
 _MAX_STATES = 4096  # as many as sequences are generated side by side
 
 

@@ -18,10 +18,7 @@ Context = tuple[int, ...]
 
 
 class NGram:
-    """Counts of documents up to an order; 1 is the unigram.
-
-    The context is the last order - 1 tokens, or with `stride` those so many, twice so many, ... places back: 4 is the
-    same voice of a chorale.
+    """Counts of documents up to an order; 1 is the unigram. The context is the last order - 1 tokens.
 
     >>> model = NGram(2, n_vocab=3)
     >>> model.fit([[0, 1, 0, 1]])
@@ -29,10 +26,9 @@ class NGram:
     0.815
     """
 
-    def __init__(self, order: int, n_vocab: int, stride: int = 1) -> None:
+    def __init__(self, order: int, n_vocab: int) -> None:
         self.order = check_int("order", order, 1, 8)
         self.n_vocab = check_int("n_vocab", n_vocab, 1)
-        self.stride = check_int("stride", stride, 1)
         self._counts: dict[Context, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         self._totals: dict[Context, int] = defaultdict(int)
 
@@ -47,8 +43,7 @@ class NGram:
 
     def context(self, ids: Sequence[int], place: int) -> Context:
         """Return the context of a token, the nearest last; shorter at the beginning of a document."""
-        places = range(place - self.stride * (self.order - 1), place, self.stride)
-        return tuple(int(ids[i]) for i in places if i >= 0)
+        return tuple(map(int, ids[max(0, place - self.order + 1) : place]))
 
     def probability(self, token: int, context: Context) -> float:
         """Return P(token | context)."""

@@ -161,7 +161,7 @@ class _Roll:
                 marks.append(
                     f'<text x="{LEFT - 6}" y="{self.y(pitch) + ROW}" text-anchor="end">{pitch_name(pitch)}</text>'
                 )
-        step = next(step for step in (1, 2, 5, 10, 30, 60, 300, 1800, 21600) if step * self._scale >= 50)
+        step = next(step for step in (1, 2, 5, 10, 30) if step * self._scale >= 50)
         end = self.bottom - BELOW
         for second in range(0, int(self._seconds) + 1, step):
             x = self.x(second)

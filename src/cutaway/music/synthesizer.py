@@ -4,6 +4,7 @@ A note is a sum of slightly stretched partials that decay, the higher the faster
 same performance gives the same samples.
 """
 
+import io
 import shutil
 import subprocess
 import wave
@@ -32,6 +33,7 @@ SOUNDFONTS = (  # of Debian's and of other systems' packages
     "/usr/share/soundfonts/default.sf2",
 )
 PEAK = 0.9  # of the loudest sample
+LONGEST_TONE = 30.0  # seconds after which a key that is down is no longer heard: less than a step of 16 bits
 STRETCH = 0.0004  # of a string: partial n sounds at n * sqrt(1 + STRETCH * n**2)
 _HEADROOM = 0.25  # so that quiet pieces stay quiet, and only what would clip is scaled down
 
@@ -48,7 +50,8 @@ def synthesize(performance: Performance) -> Samples:
         raise UsageError(f"the piece lasts {performance.seconds / 60:.0f} minutes; at most 60 can be rendered")
     sound = np.zeros(round((performance.seconds + TAIL) * RATE), np.float32)
     for note in performance.notes:
-        tone = (note.velocity / 127) ** 1.5 * _tone(note.pitch, round((note.offset - note.onset) * RATE))
+        length = round(min(note.offset - note.onset, LONGEST_TONE) * RATE)
+        tone = (note.velocity / 127) ** 1.5 * _tone(note.pitch, length)
         start = round(note.onset * RATE)
         part = sound[start : start + len(tone)]
         part += tone[: len(part)]
@@ -56,7 +59,7 @@ def synthesize(performance: Performance) -> Samples:
     return sound * np.float32(min(1.0, PEAK / max(float(np.abs(sound).max(initial=0)), 1e-9)))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)  # of at most 5 MB each
 def _tone(pitch: int, length: int) -> Samples:
     """Return a note of `length` samples until its release, and its damping."""
     release = round(RELEASE * RATE)
@@ -75,22 +78,19 @@ def _tone(pitch: int, length: int) -> Samples:
     return (tone * attack * damping).astype(np.float32)
 
 
-def write_wav(samples: Samples, path: Path) -> None:
-    """Write a WAV file, 16 bits, mono. Raises UsageError if it cannot be written.
+def wav_bytes(samples: Samples) -> bytes:
+    """Return the bytes of a WAV file, 16 bits, mono.
 
-    >>> with TemporaryDirectory() as directory:
-    ...     write_wav(np.zeros(441, np.float32), Path(directory) / "a.wav")
-    ...     (Path(directory) / "a.wav").stat().st_size
+    >>> len(wav_bytes(np.zeros(441, np.float32)))
     926
     """
-    try:
-        with path.open("wb") as stream, wave.open(stream, "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(RATE)
-            file.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
-    except OSError as error:
-        raise UsageError(f"{quote_path(path)}: cannot be written: {error.strerror}") from None
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
+    return stream.getvalue()
 
 
 def find_fluidsynth() -> str | None:
