@@ -76,6 +76,14 @@ def test_everything_but_the_first_token_can_be_learned() -> None:
     assert example.n_prefix == 0
 
 
+def test_an_empty_target_is_learned_as_its_end_and_without_one_is_refused() -> None:
+    fields = {"to": "fr", "source": "a", "target": ""}
+    assert TaskEncoder(Task.parse(SMALL), CODEC, 64).encode(fields).learned.sum() == 1
+    endless = Task.parse(SMALL.replace("<|endoftext|>", ""))
+    with pytest.raises(UsageError, match="^a:3: nothing to learn: the target is empty, and no token ends it"):
+        TaskEncoder(endless, CODEC, 64).encode_all([TaskRecord("a:3", fields)])
+
+
 def test_sets_count_what_is_truncated_literal_and_learned() -> None:
     encoder = TaskEncoder(TRANSLATION, CODEC, 64)
     records = [TaskRecord("a:1", pair("<|en|> a", "é")), TaskRecord("a:2", pair("x" * 99, "ab"))]
