@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cutaway.config import GPT2Config
     from cutaway.model import Model, Prompt
+    from cutaway.tasks import Task
     from cutaway.tokenizer.reading import FileTokenizer
 
 BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no part of their text
@@ -141,6 +142,17 @@ def add_prompt(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--special", action="store_true", help="<|endoftext|> in the prompt is the token, not plain text"
     )
+
+
+def find_task(model: "Model", source: str) -> "Task":
+    """Return the task that a model has learned if it has that name, or else the one that is called so.
+
+    Raises UsageError for one that is unknown or invalid.
+    """
+    from cutaway.tasks import open_task
+
+    own = model.task
+    return own if own is not None and own.name == source else open_task(source)
 
 
 def read_prompt(options: Namespace) -> str | list[int]:
