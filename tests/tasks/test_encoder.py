@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from cutaway.errors import UsageError
 from cutaway.tasks import Task, TaskEncoder, open_task
+from cutaway.tasks.encoder import find_control
 from cutaway.tasks.records import TaskRecord
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.train import train_vocabulary
@@ -107,6 +108,11 @@ def test_invalid_fields_are_refused(fields: dict[str, str], message: str) -> Non
 def test_a_tokenizer_without_the_control_tokens_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no control token <\|en\|>, which the task translation needs"):
         TaskEncoder(TRANSLATION, Tokenizer.gpt2(), 64)
+
+
+def test_a_word_that_is_a_token_is_no_control() -> None:
+    assert find_control(" the", Tokenizer.gpt2()) is None
+    assert find_control("<|de|>", CODEC) == CODEC.vocabulary.control["<|de|>"]
 
 
 def test_the_prefix_is_found_in_the_ids_of_an_example() -> None:

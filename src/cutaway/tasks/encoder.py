@@ -83,8 +83,9 @@ class TaskEncoder:
             return 0
         last = self._before[-1]
         ids = list(ids)
-        for end in range(2, len(ids) + 1):  # the template begins with another part
-            if any(ids[end - len(mark) : end] == mark for mark in self._marks(last) if len(mark) < end):
+        marks = self._marks(last)
+        for end in range(len(ids) + 1):  # a mark at the very beginning is another part
+            if any(ids[end - len(mark) : end] == mark for mark in marks if len(mark) < end):
                 return end
         return len(ids)
 
