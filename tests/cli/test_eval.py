@@ -11,6 +11,7 @@ from cutaway.errors import INTERRUPTED
 from cutaway.evaluation.evaluate import Evaluation, evaluate
 from cutaway.evaluation.paper_tasks import TASKS, Result
 from cutaway.model import Model
+from cutaway.tasks import Task, open_task
 from tests.cli.invoke import invoke
 from tests.tasks.models import save_translator
 
@@ -297,3 +298,25 @@ class TestLearnedTasks:
         assert "beams must be from 1" in invoke(*of_task, pairs, "--beams", "0").error
         no_tokens = invoke("eval", "--task", "translation", pairs, "--engine", "reference")
         assert "no control token <|en|>" in no_tokens.error
+        assert "--limit must be at least 1" in invoke(*of_task, pairs, "--limit", "0").error
+        assert "--seed must be at least 0" in invoke(*of_task, pairs, "--seed", "-1").error
+        assert "--task takes one FILE" in invoke(*of_task, pairs, "--stride", "8").error
+        assert "--limit goes with --task" in invoke("eval", "--text", "a", "--limit", "3").error
+
+    def test_the_signature_counts_references(self, model: str, tmp_path: Path) -> None:
+        path = tmp_path / "several.jsonl"
+        lines = [{"from": "en", "to": "de", "source": "a", "target": targets} for targets in (["b", "c"], "b")]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        of_task = ("eval", "--task", "translation", str(path), "--model", model, "--beams", "1", "--json")
+        assert json.loads(invoke(*of_task).out)["signature"].startswith("nrefs:var|")
+        assert json.loads(invoke(*of_task, "--limit", "1").out)["signature"].startswith("nrefs:2|")
+
+    def test_the_task_that_a_model_has_learned_is_found_by_its_name(self, tmp_path: Path) -> None:
+        own = Task.parse(open_task("reverse").toml.replace('"reverse"', '"backwards"').replace("source", "line"))
+        model = str(save_translator(tmp_path / "own", own))
+        path = tmp_path / "lines.jsonl"
+        path.write_text('{"line": "a b", "target": "b a"}')
+        arguments = (str(path), "--model", model, "--engine", "reference", "--json")
+        document = json.loads(invoke("eval", "--task", "backwards", *arguments).out)
+        assert (document["task"], document["signature"]) == ("backwards", None)
+        assert json.loads(invoke("generate", "--task", "backwards", "--file", *arguments).out)["task"] == "backwards"

@@ -40,7 +40,7 @@ def test_the_title_is_the_first_line(model: str) -> None:
 
 
 def test_a_model_that_has_learned_no_task_follows_gpt2s_protocol() -> None:
-    arguments = ("summarize", "The house is old. It has two doors.", "--engine", "reference", "--seed", "3")
+    arguments = ("summarize", "The house is old. It has two doors.", "--seed", "3")
     document = json.loads(invoke(*arguments, "--json").out)
     assert document["task"] == "tldr"
     assert document["seed"] == 3
@@ -57,7 +57,7 @@ def test_a_model_that_has_learned_no_task_follows_gpt2s_protocol() -> None:
 
 def test_a_long_text_is_cut_and_says_so(model: str) -> None:
     result = invoke("summarize", "night " * 99, "--title", "", "--model", model, "--engine", "reference")
-    assert "the text is too long for a context of 64" in result.err
+    assert "the text is too long for a context of 64: its last " in result.err
 
 
 @pytest.mark.parametrize(

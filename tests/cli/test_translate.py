@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cutaway.cli.translate import find_languages
+from cutaway.errors import UsageError
+from cutaway.tasks import Task, open_task
 from tests.cli.invoke import invoke
 from tests.tasks.models import save_translator
 
@@ -25,6 +28,27 @@ def test_lines_of_all_kinds_are_translated_alike(model: str, tmp_path: Path) -> 
     assert invoke(*arguments, "--file", str(path)).out == expected
     assert invoke(*arguments, stdin=path.read_bytes()).out == expected
     assert invoke(*arguments, "--interactive", stdin=path.read_bytes()).out == expected
+
+
+def test_a_long_line_is_cut_and_says_so(model: str) -> None:
+    arguments = ("translate", "--model", model, "--engine", "reference", "--beams", "1")
+    lines = f"night\n{'x' * 99}\n".encode()
+    result = invoke(*arguments, stdin=lines)
+    [note] = result.err.splitlines()
+    assert note.startswith("cutaway: 'xxx")
+    assert note.endswith("is too long for a context of 64: its last 70 tokens are not read")
+    assert [line["cut_tokens"] for line in json.loads(invoke(*arguments, "--json", stdin=lines).out)["lines"]] == [
+        0,
+        70,
+    ]
+
+
+def test_languages_that_do_not_go_together_are_refused() -> None:
+    one_way = Task.parse(open_task("translation").toml.replace('from = ["en", "de"]', 'from = ["en"]'))
+    assert find_languages(one_way, None, None) == {"from": "en", "to": "de"}
+    for source, target in ((None, "en"), ("en", "en")):
+        with pytest.raises(UsageError, match=r"translation does not translate from (any|en) to en"):
+            find_languages(one_way, source, target)
 
 
 def test_n_best_has_scores_and_json_has_all(model: str) -> None:
@@ -64,8 +88,6 @@ def test_invalid_arguments_are_one_line(model: str, arguments: tuple[str, ...], 
 
 
 def test_other_models_cannot_translate(tmp_path: Path) -> None:
-    from cutaway.tasks import open_task
-
     assert "builtin has no task.toml: train one" in invoke("translate", "a").error
     reverser = save_translator(tmp_path / "reverser", open_task("reverse"))
     result = invoke("translate", "a", "--model", str(reverser))

@@ -20,6 +20,10 @@ def test_equals_sacrebleu() -> None:
     assert corpus_bleu(HYPOTHESES, REFERENCES).score == pytest.approx(48.530827, abs=1e-6)
 
 
+def test_marks_of_skipped_text_and_of_the_ends_of_lines_are_removed() -> None:
+    assert tokenize_13a("one<skipped> auto-\nmatic\nline") == ["one", "automatic", "line"]
+
+
 def test_nothing_is_worth_nothing() -> None:
     assert corpus_bleu(["", "", ""], REFERENCES).score == 0
     assert corpus_bleu(["xyz"], [["abc"]]).score == 0

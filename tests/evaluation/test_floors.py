@@ -35,6 +35,15 @@ def test_the_nearest_shares_rare_words_and_the_choices() -> None:
         NearestTargets(TRAIN[:3], open_task("translation"))([pair("Katze", "", to="en")])
 
 
+def test_the_nearest_shares_rare_words_and_is_not_merely_long() -> None:
+    def nearest(sources: list[str], source: str) -> str:
+        [found] = NearestTargets([pair(each, each) for each in sources], open_task("translation"))([pair(source, "")])
+        return found
+
+    assert nearest(["the a", "the b", "the c", "rare d"], "the rare") == "rare d"
+    assert nearest(["cat cat cat dog dog dog mouse mouse mouse", "cat"], "cat") == "cat"
+
+
 @given(st.integers(1, 40), st.integers(0, 5))
 def test_every_record_gets_another_once(n: int, seed: int) -> None:
     others = other_records(n, seed)

@@ -17,6 +17,7 @@ from cutaway.evaluation.rouge import KINDS, best_rouge, novel_bigrams, rouge, ro
         ("rougeL", "testing one", "testing one two", 1, 2 / 3, 4 / 5),
         ("rougeL", "testing two", "testing one two", 1, 2 / 3, 4 / 5),
         ("rougeLsum", "w1 w2 w6 w7 w8\nw1 w3 w8 w9 w5", "w1 w2 w3 w4 w5", 0.4, 0.8, 8 / 15),
+        ("rougeLsum", "a b\nb c", "c c b", 1 / 2, 2 / 3, 4 / 7),  # of two common subsequences that of the later "b c"
         ("rougeLsum", "/", "w1 w2 w3 w4 w5", 0, 0, 0),
         ("rougeLsum", "w1", "", 0, 0, 0),
         ("rougeL", "2 5 3 4", "1 2 3 4 5", 3 / 4, 3 / 5, 2 / 3),

@@ -108,6 +108,35 @@ def test_the_source_saves_what_is_read_in_it() -> None:
     assert error == pytest.approx(np.sqrt(2 * (0.2**2 + 0.2**2)) / 5)
 
 
-def test_a_record_that_does_not_fit_is_named() -> None:
-    with pytest.raises(UsageError, match="is never cut"):
-        evaluate_task(ENGINES["reference"], translation_encoder(), [record("a", "x" * 99)], decoding=SHORT)
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("a", "x" * 99)], "^pairs:1: the target has"),
+        ([("a", "x" * 45), ("x" * 99, "a")], "^pairs:1: the target has"),  # it fits with its own source only
+    ],
+)
+def test_a_record_that_does_not_fit_is_named_before_anything_is_decoded(
+    pairs: list[tuple[str, str]], message: str
+) -> None:
+    records = [record(source, target) for source, target in pairs]
+    decoded: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        decoded.append(done)
+
+    with pytest.raises(UsageError, match=message):
+        evaluate_task(ENGINES["reference"], translation_encoder(), records, decoding=SHORT, progress=progress)
+    assert not decoded
+
+
+def test_a_floor_without_training_records_is_refused_before_anything_is_decoded() -> None:
+    decoded: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        decoded.append(done)
+
+    with pytest.raises(UsageError, match="pairs:1: no training record has de, en"):
+        evaluate_task(
+            ENGINES["reference"], translation_encoder(), RECORDS, train=RECORDS[:1], decoding=SHORT, progress=progress
+        )
+    assert not decoded

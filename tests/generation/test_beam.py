@@ -76,6 +76,13 @@ def test_equals_a_search_without_a_cache(engine: Engine, beams: int) -> None:
     assert expected or beams == 1
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_search_ends_only_where_no_longer_sequence_can_score_higher(seed: int) -> None:
+    prompt = BeamPrompt(random_ids(TOY.config, 2, seed), 6)
+    found = search(TOY, prompt, beams=2, alpha=4, n_best=2)
+    assert [each.ids for each in found if each.is_finished] == plain_beam(TOY, prompt, 2, 4, END)
+
+
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_prompts_side_by_side_equal_one_by_one(engine: Engine) -> None:
     prompts = [BeamPrompt(random_ids(SMALL.config, n, n), 3 + n % 4, n_prefix=n % 3) for n in (1, 5, 9, 3)]

@@ -31,6 +31,18 @@ def test_examples_among_others_equal_one_by_one(decoding: Decoding) -> None:
     assert done == [5]
 
 
+@pytest.mark.parametrize("decoding", [SEARCH, SAMPLING])
+def test_more_examples_than_fit_side_by_side_are_decoded_in_groups(
+    decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = decode_fields(ENGINE, translation_encoder(), FIELDS, decoding, n_best=2, seed=7)
+    monkeypatch.setattr("cutaway.tasks.decoding.GROUP", 2)
+    done: list[int] = []
+    in_groups = decode_fields(ENGINE, translation_encoder(), FIELDS, decoding, n_best=2, seed=7, progress=done.append)
+    assert in_groups == at_once
+    assert done == [2, 4, 5]
+
+
 def test_outputs_differ_finished_ones_come_first_and_scores_fall() -> None:
     for outputs in decode_fields(ENGINE, translation_encoder(), FIELDS, SEARCH, n_best=3):
         assert len({output.text for output in outputs}) == len(outputs)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from cutaway.errors import UsageError
 from cutaway.tasks import Task, TaskEncoder, open_task
+from cutaway.tasks.encoder import find_control
 from cutaway.tasks.records import TaskRecord
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.train import train_vocabulary
@@ -76,6 +77,14 @@ def test_everything_but_the_first_token_can_be_learned() -> None:
     assert example.n_prefix == 0
 
 
+def test_an_empty_target_is_learned_as_its_end_and_without_one_is_refused() -> None:
+    fields = {"to": "fr", "source": "a", "target": ""}
+    assert TaskEncoder(Task.parse(SMALL), CODEC, 64).encode(fields).learned.sum() == 1
+    endless = Task.parse(SMALL.replace("<|endoftext|>", ""))
+    with pytest.raises(UsageError, match="^a:3: nothing to learn: the target is empty, and no token ends it"):
+        TaskEncoder(endless, CODEC, 64).encode_all([TaskRecord("a:3", fields)])
+
+
 def test_sets_count_what_is_truncated_literal_and_learned() -> None:
     encoder = TaskEncoder(TRANSLATION, CODEC, 64)
     records = [TaskRecord("a:1", pair("<|en|> a", "é")), TaskRecord("a:2", pair("x" * 99, "ab"))]
@@ -99,6 +108,11 @@ def test_invalid_fields_are_refused(fields: dict[str, str], message: str) -> Non
 def test_a_tokenizer_without_the_control_tokens_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no control token <\|en\|>, which the task translation needs"):
         TaskEncoder(TRANSLATION, Tokenizer.gpt2(), 64)
+
+
+def test_a_word_that_is_a_token_is_no_control() -> None:
+    assert find_control(" the", Tokenizer.gpt2()) is None
+    assert find_control("<|de|>", CODEC) == CODEC.vocabulary.control["<|de|>"]
 
 
 def test_the_prefix_is_found_in_the_ids_of_an_example() -> None:

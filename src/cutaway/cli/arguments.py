@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cutaway.config import GPT2Config
     from cutaway.model import Model, Prompt
+    from cutaway.tasks import Task, TaskEncoder
     from cutaway.tokenizer.reading import FileTokenizer
 
 Action = Callable[[Namespace], None]
@@ -178,6 +179,17 @@ def add_prompt(parser: ArgumentParser) -> None:
     )
 
 
+def find_task(model: "Model", source: str) -> "Task":
+    """Return the task that a model has learned if it has that name, or else the one that is called so.
+
+    Raises UsageError for one that is unknown or invalid.
+    """
+    from cutaway.tasks import open_task
+
+    own = model.task
+    return own if own is not None and own.name == source else open_task(source)
+
+
 def read_prompt(options: Namespace) -> str | list[int]:
     """Read the prompt of `add_prompt`'s arguments, without one line end at the end of a file; "" starts a new text."""
     if options.ids is not None:
@@ -187,6 +199,26 @@ def read_prompt(options: Namespace) -> str | list[int]:
     if options.prompt == "-" or (options.prompt is None and not sys.stdin.isatty()):
         return _without_line_end(read_stdin())
     return utf8(options.prompt or "", "the prompt")
+
+
+def read_text(options: Namespace, verb: str, hint: str) -> str:
+    """Read the text of `text` or `--file`: "-" is standard input, and so is a pipe without a text.
+
+    Raises UsageError, with the hint, if there is neither.
+    """
+    if options.file is not None:
+        return read_file(options.file)
+    if options.text == "-" or (options.text is None and not sys.stdin.isatty()):
+        return read_stdin()
+    if options.text is None:
+        raise UsageError(f"nothing to {verb}: {hint}")
+    return utf8(options.text, "the text")
+
+
+def note_cut(encoder: "TaskEncoder", name: str, n_cut: int) -> None:
+    """Say on standard error how many tokens of a text the context has no room for."""
+    end = "last" if encoder.task.truncation.side == "right" else "first"
+    terminal.note(f"{name} is too long for a context of {encoder.n_ctx:,}: its {end} {n_cut:,} tokens are not read")
 
 
 def special_ids(model: "Model", options: Namespace, prompt: "Prompt") -> "Prompt":

@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAPER = "paper"
 
 EXAMPLES = """\
-tasks:
+tasks of the GPT-2 paper, and HellaSwag:
   lambada, cbt-cn, cbt-ne, wikitext-2, ptb, enwik8, text8, wikitext-103, 1bw,
   hellaswag
 
@@ -52,12 +52,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="ID",
         help="token ids, of which the first is not scored",
     )
-    task = parser.add_argument_group("task", "for a model that has learned a task")
+    task = parser.add_argument_group("task", "for a model that has learned one of `cutaway task list`")
     task.add_argument("--task", metavar="NAME", help="evaluate a task on a FILE of JSON Lines of its fields")
     task.add_argument("--train", type=Path, metavar="FILE", help="records for the floor of the nearest source")
     task.add_argument("--beams", type=int, metavar="N", help="beams of the search, 1: greedy; default: the task's")
     task.add_argument("--limit", type=int, metavar="N", help="only the first records")
-    task.add_argument("--seed", type=int, default=1, metavar="N", help="of samples and controls; default: %(default)s")
+    task.add_argument("--seed", type=int, metavar="N", help="of samples and controls; default: 1")
     parser.add_argument("--data", type=Path, metavar="DIR", help="for paper: the folder with the tasks' files")
     windows = parser.add_argument_group("windows", "for a text that is longer than the context")
     pace = windows.add_mutually_exclusive_group()
@@ -77,8 +77,13 @@ def run(options: Namespace) -> None:
 
     first = options.what[0] if options.what else ""
     if options.task is not None:
-        _run_learned_task(options)
+        from cutaway.cli.task_scores import print_task_scores
+
+        print_task_scores(options)
         return
+    for name in ("train", "beams", "limit", "seed"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} goes with --task, as in: cutaway eval --task translation test.jsonl")
     if options.data is not None and first != PAPER:
         raise UsageError("--data goes with paper, as in: cutaway eval paper --data DIR")
     if first == PAPER:
@@ -128,37 +133,6 @@ def _run_task(options: Namespace, task: "PaperTask") -> None:
         write_json({**describe(model), **document})
     else:
         _print(task_lines(task.name, file, result, model.config.n_ctx))
-
-
-def _run_learned_task(options: Namespace) -> None:
-    from cutaway.cli.scores import learned_task_document, learned_task_lines
-    from cutaway.evaluation.corpus import data_file
-    from cutaway.evaluation.task_evaluation import evaluate_task
-    from cutaway.generation.beam import BeamConfig
-    from cutaway.tasks import open_task
-    from cutaway.tasks.records import read_task_records
-
-    if len(options.what) != 1 or options.text is not None or options.ids is not None:
-        raise UsageError("--task takes one FILE, as in: cutaway eval --task translation test.jsonl")
-    task = open_task(options.task)
-    path = Path(options.what[0])
-    records = read_task_records(path, task)[: options.limit]
-    train = read_task_records(options.train, task) if options.train else []
-    model = load_model(options)
-    own = model.task
-    encoder = model.encoder(own if own is not None and own.name == task.name else task)
-    decoding = encoder.task.decoding
-    if options.beams is not None:
-        decoding = replace(decoding, beams=BeamConfig(options.beams).beams, temperature=0.0)
-    with ProgressLine("examples", task.name) as progress:
-        found = evaluate_task(
-            model.engine, encoder, records, train=train, decoding=decoding, seed=options.seed, progress=progress
-        )
-    file = data_file(str(path), path.read_bytes())
-    if options.json:
-        write_json({**describe(model), **learned_task_document(task, found, file, decoding, options.seed)})
-    else:
-        _print(learned_task_lines(task, found, file, decoding, options.seed))
 
 
 def _run_paper(options: Namespace) -> None:

@@ -1,20 +1,14 @@
-"""Scores as lines and as JSON documents: of documents, of a task, and of the GPT-2 paper's table."""
+"""Scores as lines and as JSON documents: of documents, and of the tasks of the GPT-2 paper."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from cutaway.cli.terminal import MAX_COLUMNS, safe
+from cutaway.cli.terminal import safe
 from cutaway.config import PUBLISHED
-from cutaway.evaluation.bleu import SIGNATURE
 from cutaway.evaluation.corpus import DataFile
 from cutaway.evaluation.evaluate import Evaluation
 from cutaway.evaluation.paper import COLUMNS, Column
 from cutaway.evaluation.paper_tasks import TASKS, Metric, Result
-from cutaway.evaluation.task_evaluation import COPIED, LENGTH, MODEL, NOVEL, SHUFFLED, Scores, TaskEvaluation
-from cutaway.layout import table
-from cutaway.tasks.task import Decoding, Task
-
-_HEADINGS = {NOVEL: "novel", COPIED: "copied", LENGTH: "length"}  # of metrics that describe a summary
 
 Results = Mapping[str, tuple[DataFile, Result]]
 """Results by the name of their task, each with the file that was scored."""
@@ -47,19 +41,19 @@ def evaluation_document(evaluation: Evaluation, files: Sequence[DataFile]) -> di
 def evaluation_lines(evaluation: Evaluation, files: Sequence[DataFile]) -> list[str]:
     """Return the scores of documents, to be read."""
     score = evaluation.score
-    counts = [_count(len(evaluation.documents), "documents"), _count(score.tokens, "tokens")]
+    counts = [count(len(evaluation.documents), "documents"), count(score.tokens, "tokens")]
     bits: list[str] = []
     if score.bits_per_byte is not None:
         counts.append(f"{score.bytes:,} bytes")
-        bits = [f"bits per byte   {_with_error(score.bits_per_byte, evaluation.bits_per_byte_error, 4)}"]
+        bits = [f"bits per byte   {with_error(score.bits_per_byte, evaluation.bits_per_byte_error, 4)}"]
     return [
         ", ".join(counts),
-        f"nats per token  {_with_error(score.nats_per_token, evaluation.nats_per_token_error, 4)}",
-        f"perplexity      {_with_error(score.perplexity, evaluation.perplexity_error, 3)}",
+        f"nats per token  {with_error(score.nats_per_token, evaluation.nats_per_token_error, 4)}",
+        f"perplexity      {with_error(score.perplexity, evaluation.perplexity_error, 3)}",
         *bits,
         _windows(evaluation.n_ctx, evaluation.stride),
         *_error_note(len(evaluation.units), _units(evaluation)),
-        *map(_hash_line, files),
+        *map(hash_line, files),
     ]
 
 
@@ -79,11 +73,11 @@ def task_lines(name: str, file: DataFile, result: Result, n_ctx: int) -> list[st
     """Return a task's metrics beside the paper's, to be read."""
     width = max(len(metric.name) for metric in result.metrics)
     return [
-        f"{TASKS[name].title}: {', '.join(_count(number, noun) for noun, number in result.counts.items())}",
+        f"{TASKS[name].title}: {', '.join(count(number, noun) for noun, number in result.counts.items())}",
         *(f"{m.name.replace('_', ' '):{width}}  {_metric(m)}" for m in result.metrics),
         *([] if result.stride is None else [_windows(n_ctx, result.stride)]),
         *_error_note(result.counts[result.error_of], result.error_of),
-        _hash_line(file),
+        hash_line(file),
         *_difference_note(file, result),
         *(f"paper, {column.title}: {_published_line(column)}" for column in COLUMNS if column.task == name),
     ]
@@ -140,11 +134,21 @@ def _metric_document(metric: Metric) -> dict[str, object]:
     return {"value": _finite(metric.value), "standard_error": _finite(metric.error)}
 
 
-def _count(number: int, nouns: str) -> str:
+def count(number: int, nouns: str) -> str:
+    """Return a number with its noun, which is given in the plural.
+
+    >>> count(1, "tokens"), count(1024, "tokens")
+    ('1 token', '1,024 tokens')
+    """
     return f"{number:,} {nouns.removesuffix('s') if number == 1 else nouns}"
 
 
-def _with_error(value: float, error: float | None, digits: int) -> str:
+def with_error(value: float, error: float | None, digits: int) -> str:
+    """Return a value with its standard error, if it has one.
+
+    >>> with_error(3.25, 0.5, 2)
+    '3.25 ± 0.50'
+    """
     return f"{value:,.{digits}f}" + ("" if error is None else f" ± {error:,.{digits}f}")
 
 
@@ -157,7 +161,8 @@ def _error_note(units: int, name: str) -> list[str]:
     return [f"±: one standard error, over {units:,} {name}"] if units > 1 else []
 
 
-def _hash_line(file: DataFile) -> str:
+def hash_line(file: DataFile) -> str:
+    """Return the line that identifies a file, as `sha256sum` has it."""
     return f"sha256 {file.sha256}  {file.path}"
 
 
@@ -170,14 +175,14 @@ def _difference_note(file: DataFile, result: Result) -> list[str]:
 
 def _source_line(name: str, file: DataFile, result: Result) -> str:
     windows = "" if result.stride is None else f", stride {result.stride:,}"
-    return f"{name}: {_hash_line(file)}{windows}"
+    return f"{name}: {hash_line(file)}{windows}"
 
 
 def _metric(metric: Metric) -> str:
     """Return a metric with its error; an accuracy in percent."""
     if not metric.name.startswith("accuracy"):
-        return _with_error(metric.value, metric.error, 4 if metric.name == "bits_per_byte" else 2)
-    return _with_error(100 * metric.value, None if metric.error is None else 100 * metric.error, 2) + " %"
+        return with_error(metric.value, metric.error, 4 if metric.name == "bits_per_byte" else 2)
+    return with_error(100 * metric.value, None if metric.error is None else 100 * metric.error, 2) + " %"
 
 
 def _find(results: Results, column: Column) -> Metric:
@@ -207,95 +212,3 @@ def _published_line(column: Column) -> str:
 
 def _row(title: str, cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([f"{title:16}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
-
-
-SHOWN = 5  # examples under a task's scores
-
-
-def learned_task_document(
-    task: Task, found: Sequence[TaskEvaluation], file: DataFile, decoding: Decoding, seed: int
-) -> dict[str, object]:
-    """Return what a model that has learned a task scores on it, for JSON."""
-    return {
-        "task": task.name,
-        "file": asdict(file),
-        "decoding": asdict(decoding),
-        "seed": seed,
-        "signature": SIGNATURE if "bleu" in task.metrics else None,
-        "results": [
-            {
-                "choices": each.choices,
-                "examples": len(each.records),
-                "scores": {
-                    name: {metric: {"value": value, "standard_error": error} for metric, (value, error) in row.items()}
-                    for name, row in each.scores.items()
-                },
-                "likelihood": {
-                    name: {
-                        "nats": nll.nats,
-                        "tokens": nll.tokens,
-                        "bytes": nll.bytes,
-                        "nats_per_token": nll.nats_per_token,
-                        "bits_per_byte": nll.bits_per_byte,
-                    }
-                    for name, nll in each.likelihoods.items()
-                },
-                "saving": {"value": each.saving[0], "standard_error": each.saving[1]},
-                "outputs": [output.text for output in each.outputs],
-            }
-            for each in found
-        ],
-    }
-
-
-def learned_task_lines(
-    task: Task, found: Sequence[TaskEvaluation], file: DataFile, decoding: Decoding, seed: int
-) -> list[str]:
-    """Return what a model that has learned a task scores on it, to be read: scores, floors, control, examples."""
-    lines: list[str] = []
-    for each in found:
-        named = " to ".join(each.choices.values())
-        lines += [f"{task.name}{f', {named}' if named else ''}: {_count(len(each.records), 'examples')}", ""]
-        metrics = [metric for metric in each.scores[MODEL] if metric != "rougeLsum"]
-        rows = [["", *(_HEADINGS.get(metric, metric) for metric in metrics), "nats per token", "bits per byte"]]
-        for name, row in each.scores.items():
-            nll = each.likelihoods.get(name)
-            bits = "" if nll is None or nll.bits_per_byte is None else f"{nll.bits_per_byte:.4f}"
-            nats = "" if nll is None else f"{nll.nats_per_token:.4f}"
-            rows.append([name, *(_task_score(row, metric) for metric in metrics), nats, bits])
-        lines += [*table(rows, "<" + ">" * (len(metrics) + 2)), *_saving_lines(each), ""]
-        for record, output in zip(each.records[:SHOWN], each.outputs, strict=False):
-            end = "" if output.is_finished else " (did not end)"
-            source = record.fields[task.truncation.field]
-            lines += [
-                f"  source     {_one_line(source)}",
-                f"  reference  {_one_line(record.fields[task.target])}",
-                f"  model      {_one_line(output.text)}{end}",
-                "",
-            ]
-    search = f"beams {decoding.beams}, alpha {decoding.alpha:g}"
-    how = f"temperature {decoding.temperature:g}" if decoding.temperature else search
-    signature = f"; BLEU {SIGNATURE}" if "bleu" in task.metrics else ""
-    return [*lines, f"{how}; seed {seed}{signature}", _hash_line(file)]
-
-
-def _task_score(row: Scores, metric: str) -> str:
-    """Return the cell of a metric; empty for texts that it does not apply to."""
-    if metric not in row:
-        return ""
-    value, error = row[metric]
-    return f"{value:.0f} %" if metric in _HEADINGS else _with_error(value, error, 2)
-
-
-def _saving_lines(found: TaskEvaluation) -> list[str]:
-    """Return what the source is worth to the model; nothing for one record, whose source is not shuffled."""
-    if len(found.records) < 2:
-        return []
-    value, error = found.saving
-    saved = _with_error(100 * value, None if error is None else 100 * error, 1)
-    return [f"bits of the targets that their own source saves, beside {SHUFFLED}: {saved} %"]
-
-
-def _one_line(text: str) -> str:
-    shown = " ".join(safe(text).split())
-    return shown if len(shown) <= MAX_COLUMNS else f"{shown[: MAX_COLUMNS - 1]}…"

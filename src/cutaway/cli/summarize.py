@@ -1,7 +1,6 @@
 """`cutaway summarize`: summarize a text, with a model that has learned to or by GPT-2's own protocol."""
 
 import secrets
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, read_file, read_stdin, utf8, write_json
+from cutaway.cli.arguments import add_json, add_model, describe, load_model, note_cut, read_file, read_text, write_json
 from cutaway.cli.terminal import note, safe
 from cutaway.errors import UsageError
 
@@ -77,7 +76,7 @@ def run(options: Namespace) -> None:
         )
         return
     if cut:
-        note(f"the text is too long for a context of {encoder.n_ctx:,}: its last {cut:,} tokens are not read")
+        note_cut(encoder, "the text", cut)
     print(safe(" ".join(output.text.split())))
     if used is not None:
         note(f"seed {used}")
@@ -126,14 +125,8 @@ def read_fields(task: "Task", text: str, title: str | None) -> Mapping[str, str]
 
 
 def _read(options: Namespace) -> str:
-    if options.file is not None:
-        return read_file(options.file)
-    if options.text == "-" or (options.text is None and not sys.stdin.isatty()):
-        return read_stdin()
-    if options.text is None:
-        raise UsageError("nothing to summarize: give a TEXT or --file, or pipe a text in")
-    text = utf8(options.text, "the text")
-    return read_file(Path(text)) if _names_a_file(text) else text
+    text = read_text(options, "summarize", "give a TEXT or --file, or pipe a text in")
+    return read_file(Path(text)) if text == options.text and _names_a_file(text) else text
 
 
 def _names_a_file(text: str) -> bool:

@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import describe, load_model, read_stdin, write_json
+from cutaway.cli.arguments import describe, find_task, load_model, read_stdin, write_json
 from cutaway.cli.terminal import safe
 from cutaway.errors import UsageError
-from cutaway.tasks import Task, open_task
+from cutaway.tasks import Task
 from cutaway.tasks.decoding import Output, decode_fields
-from cutaway.tasks.records import TaskRecord, parse_task_records, read_record_bytes
+from cutaway.tasks.records import parse_task_records, read_record_bytes
 from cutaway.tasks.task import Decoding
 from cutaway.untrusted import quote_path
 
@@ -24,14 +24,13 @@ def print_targets(options: Namespace, overrides: Mapping[str, Any]) -> None:
 
     Raises UsageError for settings that a task has no use for.
     """
-    task = open_task(options.task)
-    records = _read(options, task)
     n_samples = check_int("--samples", options.samples, 1)
+    data, place = _read(options)
     model = load_model(options)
-    own = model.task
-    encoder = model.encoder(own if own is not None and own.name == task.name else task)
-    decoding = find_decoding(encoder.task, overrides, n_samples)
-    fields = [record.fields for record in records]
+    task = find_task(model, options.task)
+    fields = [record.fields for record in parse_task_records(data, place, task)]
+    encoder = model.encoder(task)
+    decoding = find_decoding(task, overrides, n_samples)
     found = decode_fields(model.engine, encoder, fields, decoding, n_best=n_samples, seed=int(overrides.get("seed", 0)))
     if options.json:
         targets = [
@@ -52,6 +51,7 @@ def _document(output: Output) -> dict[str, object]:
 def find_decoding(task: Task, overrides: Mapping[str, Any], n_samples: int) -> Decoding:
     """Return the decoding of a task with other settings: those of sampling take the place of its beams.
 
+    >>> from cutaway.tasks import open_task
     >>> find_decoding(open_task("translation"), {"temperature": 0.5}, 1).beams
     1
     """
@@ -69,13 +69,14 @@ def find_decoding(task: Task, overrides: Mapping[str, Any], n_samples: int) -> D
     return decoding
 
 
-def _read(options: Namespace, task: Task) -> list[TaskRecord]:
+def _read(options: Namespace) -> tuple[bytes, str]:
+    """Return the bytes of the records, and the name of where they stand."""
     if options.ids is not None or options.interactive or options.stream or options.special:
         raise UsageError("--task reads records: leave out --ids, --interactive, --stream and --special")
     if options.file is not None:
-        return parse_task_records(read_record_bytes(options.file), quote_path(options.file), task)
+        return read_record_bytes(options.file), quote_path(options.file)
     if options.prompt is not None and options.prompt != "-":
-        return parse_task_records(options.prompt.encode("utf-8", "surrogateescape"), "PROMPT", task)
+        return options.prompt.encode("utf-8", "surrogateescape"), "PROMPT"
     if options.prompt is None and sys.stdin.isatty():
         raise UsageError("--task reads records: give one as the PROMPT, a --file of JSON Lines, or pipe them in")
-    return parse_task_records(read_stdin().encode(), "standard input", task)
+    return read_stdin().encode(), "standard input"

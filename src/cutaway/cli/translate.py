@@ -15,13 +15,14 @@ from cutaway.cli.arguments import (
     add_model,
     describe,
     load_model,
-    read_file,
-    read_stdin,
+    note_cut,
+    read_text,
     utf8,
     write_json,
 )
 from cutaway.cli.terminal import DIM, note, safe, style
 from cutaway.errors import CutawayError, UsageError
+from cutaway.untrusted import quote
 
 if TYPE_CHECKING:
     from cutaway.model import Model
@@ -72,8 +73,7 @@ def run(options: Namespace) -> None:
         write_json(translator.document(lines))
     else:
         for start in range(0, len(lines), AT_ONCE):
-            for found in translator.translate(lines[start : start + AT_ONCE]):
-                translator.show(found)
+            translator.show(lines[start : start + AT_ONCE])
 
 
 class Translator:
@@ -93,23 +93,31 @@ class Translator:
         """Return the translations of each line, best first; an empty line has an empty one."""
         from cutaway.tasks.decoding import Output, decode_fields
 
-        fields = [{**self.languages, "source": line.strip()} for line in lines]
+        fields = [self._fields(line) for line in lines]
         wanted = [each for each in fields if each["source"]]
         found = decode_fields(self.model.engine, self.encoder, wanted, self.decoding, n_best=self.n_best)
         results = iter(found)
         return [next(results) if each["source"] else [Output("", 0.0, 0.0, True)] for each in fields]
 
-    def show(self, found: "Sequence[Output]") -> None:
-        """Print a line for each translation, with its score if several were asked for."""
-        for each in found:
-            text = safe(each.text.replace("\n", " "))
-            print(text if self.n_best == 1 else f"{each.score:8.3f}  {text}", flush=True)
+    def cut_tokens(self, line: str) -> int:
+        """Return the number of tokens of a line that do not fit the context, and are not read."""
+        return self.encoder.prompt_and_count(self._fields(line))[1]
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Print a line for each translation, with its score if several were asked for; note what is not read."""
+        for line, found in zip(lines, self.translate(lines), strict=True):
+            if cut := self.cut_tokens(line):
+                note_cut(self.encoder, quote(line), cut)
+            for each in found:
+                text = safe(each.text.replace("\n", " "))
+                print(text if self.n_best == 1 else f"{each.score:8.3f}  {text}", flush=True)
 
     def document(self, lines: Sequence[str]) -> dict[str, object]:
         """Return what `--json` writes."""
         translations = [
             {
                 "source": line,
+                "cut_tokens": self.cut_tokens(line),
                 "translations": [
                     {"text": each.text, "logprob": each.logprob, "score": each.score, "finished": each.is_finished}
                     for each in found
@@ -118,6 +126,9 @@ class Translator:
             for line, found in zip(lines, self.translate(lines), strict=True)
         ]
         return {**describe(self.model), **self.languages, "beams": self.decoding.beams, "lines": translations}
+
+    def _fields(self, line: str) -> dict[str, str]:
+        return {**self.languages, "source": line.strip()}
 
 
 def find_languages(task: "Task", source: str | None, target: str | None) -> Mapping[str, str]:
@@ -130,11 +141,11 @@ def find_languages(task: "Task", source: str | None, target: str | None) -> Mapp
     for flag, value, known in (("--from", source, task.choices[FROM]), ("--to", target, task.choices[TO])):
         if value is not None and value not in known:
             raise UsageError(f"{flag}: {task.name} knows {', '.join(known)}, not {value!r}")
-    if source is None:
-        source = next(language for language in task.choices[FROM] if language != target)
-    if target is None:
-        target = next(language for language in task.choices[TO] if language != source)
-    return {FROM: source, TO: target}
+    pairs = [(a, b) for a in task.choices[FROM] for b in task.choices[TO] if a != b]
+    fitting = [(a, b) for a, b in pairs if source in (None, a) and target in (None, b)]
+    if not fitting:
+        raise UsageError(f"{task.name} does not translate from {source or 'any'} to {target or 'any'}")
+    return dict(zip((FROM, TO), fitting[0], strict=True))
 
 
 def _decoding(task: "Task", options: Namespace) -> "Decoding":
@@ -147,15 +158,7 @@ def _decoding(task: "Task", options: Namespace) -> "Decoding":
 
 
 def _lines(options: Namespace) -> list[str]:
-    if options.file is not None:
-        text = read_file(options.file)
-    elif options.text == "-" or (options.text is None and not sys.stdin.isatty()):
-        text = read_stdin()
-    elif options.text is None:
-        raise UsageError("nothing to translate: give a TEXT, --file or --interactive, or pipe lines in")
-    else:
-        text = utf8(options.text, "the text")
-    lines = text.split("\n")
+    lines = read_text(options, "translate", "give a TEXT, --file or --interactive, or pipe lines in").split("\n")
     return lines[:-1] if len(lines) > 1 and not lines[-1] else lines
 
 
@@ -166,8 +169,7 @@ def _converse(translator: Translator) -> None:
     while True:
         try:
             line = input("> " if sys.stdout.isatty() else "")
-            for found in translator.translate([utf8(line, "the line").removeprefix(BOM)]):
-                translator.show(found)
+            translator.show([utf8(line, "the line").removeprefix(BOM)])
         except EOFError:
             return
         except CutawayError as error:

@@ -1,7 +1,7 @@
 """Corpus BLEU (Papineni et al. 2002) as sacrebleu computes it by default, so that its numbers can be compared.
 
-Cased, up to four words, one reference for each hypothesis, the tokenization of mteval-v13a, exponential smoothing of a
-precision that is zero.
+Cased, up to four words, one or more references for each hypothesis, the tokenization of mteval-v13a, exponential
+smoothing of a precision that is zero.
 """
 
 import math
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from cutaway.errors import UsageError
 
-SIGNATURE = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp"  # as sacrebleu names it; the version is our own
 MAX_ORDER = 4
 
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
@@ -40,6 +39,16 @@ class Bleu:
     n_hypothesis: int
     n_reference: int
     statistics: NDArray[np.int64]
+
+
+def bleu_signature(n_references: Sequence[int]) -> str:
+    """Return sacrebleu's signature, without its version, of scores with so many references for each hypothesis.
+
+    >>> bleu_signature([1, 1]), bleu_signature([1, 3])
+    ('nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp', 'nrefs:var|case:mixed|eff:no|tok:13a|smooth:exp')
+    """
+    counts = set(n_references)
+    return f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}|case:mixed|eff:no|tok:13a|smooth:exp"
 
 
 def tokenize_13a(line: str) -> list[str]:

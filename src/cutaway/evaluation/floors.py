@@ -74,15 +74,15 @@ class NearestTargets:
         self._task = task
         self._train = train
         self._groups: dict[tuple[str, ...], _Index] = {}
-        for key in {_choices(record, task) for record in train}:
-            numbers = [i for i, record in enumerate(train) if _choices(record, task) == key]
+        for key in {record.choices(task) for record in train}:
+            numbers = [i for i, record in enumerate(train) if record.choices(task) == key]
             self._groups[key] = _Index([train[i].fields[task.truncation.field] for i in numbers], numbers)
 
     def __call__(self, records: Sequence[TaskRecord]) -> list[str]:
         """Return a target for each record; of the first training record where none shares a word."""
         found = []
         for record in records:
-            key = _choices(record, self._task)
+            key = record.choices(self._task)
             if key not in self._groups:
                 raise UsageError(f"{record.place}: no training record has {', '.join(key)}")
             number = self._groups[key].nearest(record.fields[self._task.truncation.field])
@@ -116,10 +116,6 @@ class _Index:
                 where, counts = self._postings[word]
                 scores[where] += times * counts * self._rarity[word] ** 2
         return self._numbers[int(np.argmax(scores / self._norms))]
-
-
-def _choices(record: TaskRecord, task: Task) -> tuple[str, ...]:
-    return tuple(record.fields[name] for name in task.choices)
 
 
 Floor = Callable[[Sequence[TaskRecord]], list[str]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from cutaway.numerics import negative_log_likelihood
 from cutaway.tasks.decoding import Output, decode_fields
 from cutaway.tasks.encoder import TaskEncoder
 from cutaway.tasks.records import TaskRecord
-from cutaway.tasks.task import Decoding
+from cutaway.tasks.task import Decoding, Task
 
 MODEL = "model"
 SHUFFLED = "shuffled source"
@@ -88,7 +89,8 @@ def evaluate_task(
     """Evaluate a model on the records of a task, one result for each combination of choices.
 
     `train` are the records of the nearest-source floor. The control decodes each record with the source of another:
-    a model that reads its source gets much worse. Raises UsageError, naming the record, for one that does not fit.
+    a model that reads its source gets much worse. Raises UsageError, before the first is decoded and naming the record,
+    for one that does not fit, with its own source or with the other.
 
     >>> import cutaway
     >>> from cutaway.tasks import open_task
@@ -99,56 +101,45 @@ def evaluate_task(
     >>> list(found.scores), found.likelihoods["model"].tokens
     (['model', 'copy', 'shuffled source'], 6)
     """
-    groups: dict[tuple[str, ...], list[TaskRecord]] = {}
-    for record in records:
-        groups.setdefault(tuple(record.fields[name] for name in encoder.task.choices), []).append(record)
     floors = make_floors(encoder.task, train, seed)
-    results = []
+    groups = _by_choices(records, encoder.task)
+    controls = {choices: shuffle_sources(chosen, encoder, seed) for choices, chosen in groups.items()}
+    encoder.encode_all([*records, *chain.from_iterable(controls.values())])
+    written = {choices: {name: floor(chosen) for name, floor in floors.items()} for choices, chosen in groups.items()}
     done = 0
-    for key, chosen in groups.items():
-        report = _Counted(progress, 2 * len(records), done)
-        shuffled = shuffle_sources(chosen, encoder, seed)
-        own = _best_outputs(engine, encoder, chosen, decoding, seed, report)
-        report.before += len(chosen)
-        control = _best_outputs(engine, encoder, shuffled, decoding, seed, report)
-        done += 2 * len(chosen)
-        texts = {MODEL: [output.text for output in own]}
-        texts |= {name: floor(chosen) for name, floor in floors.items()}
-        texts |= {SHUFFLED: [output.text for output in control]}
-        results.append(
-            TaskEvaluation(
-                dict(zip(encoder.task.choices, key, strict=True)),
-                chosen,
-                own,
-                {name: score_texts(written, chosen, encoder) for name, written in texts.items()},
-                {MODEL: likelihood(engine, encoder, chosen), SHUFFLED: likelihood(engine, encoder, shuffled)},
-            )
+
+    def decode(chosen: Sequence[TaskRecord]) -> list[Output]:
+        nonlocal done
+        fields = [record.fields for record in chosen]
+        before = done
+        done += len(chosen)
+        found = decode_fields(
+            engine, encoder, fields, decoding, seed=seed, progress=lambda n: progress(before + n, 2 * len(records))
         )
+        return [outputs[0] for outputs in found]
+
+    results = []
+    for choices, chosen in groups.items():
+        shuffled = controls[choices]
+        outputs = decode(chosen)
+        texts = {
+            MODEL: [output.text for output in outputs],
+            **written[choices],
+            SHUFFLED: [output.text for output in decode(shuffled)],
+        }
+        scores = {name: score_texts(several, chosen, encoder) for name, several in texts.items()}
+        likelihoods = {MODEL: likelihood(engine, encoder, chosen), SHUFFLED: likelihood(engine, encoder, shuffled)}
+        named = dict(zip(encoder.task.choices, choices, strict=True))
+        results.append(TaskEvaluation(named, chosen, outputs, scores, likelihoods))
     return results
 
 
-@dataclass
-class _Counted:
-    """Reports progress of a part, after the examples `before` it."""
-
-    progress: Progress
-    total: int
-    before: int
-
-    def __call__(self, done: int) -> None:
-        self.progress(self.before + done, self.total)
-
-
-def _best_outputs(
-    engine: Engine,
-    encoder: TaskEncoder,
-    records: Sequence[TaskRecord],
-    decoding: Decoding | None,
-    seed: int,
-    report: _Counted,
-) -> list[Output]:
-    fields = [record.fields for record in records]
-    return [found[0] for found in decode_fields(engine, encoder, fields, decoding, seed=seed, progress=report)]
+def _by_choices(records: Sequence[TaskRecord], task: Task) -> dict[tuple[str, ...], list[TaskRecord]]:
+    """Group records by their values of the choices of a task."""
+    groups: dict[tuple[str, ...], list[TaskRecord]] = {}
+    for record in records:
+        groups.setdefault(record.choices(task), []).append(record)
+    return groups
 
 
 def shuffle_sources(records: Sequence[TaskRecord], encoder: TaskEncoder, seed: int) -> list[TaskRecord]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine
 from cutaway.errors import UsageError
-from cutaway.generation.batch import generate
+from cutaway.generation.batch import DecodingBatch
 from cutaway.generation.beam import BeamConfig, BeamPrompt, Hypothesis, beam_search
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import Completion, collect
@@ -94,7 +94,8 @@ def _sample(
     seeds: Sequence[int],
     n_samples: int,
 ) -> list[list[Output]]:
-    found = []
+    batch = DecodingBatch(engine, None)
+    own = [seed for first in seeds for seed in range(first, first + n_samples)]
     for ids, first in zip(prompts, seeds, strict=True):
         config = GenerationConfig(
             max_new_tokens=decoding.max_new_tokens(len(ids)),
@@ -104,10 +105,10 @@ def _sample(
             eos_token_id=sorted(_ends(encoder)),
             logprobs=True,
         )
-        own = range(first, first + n_samples)
-        events = generate(engine, None, [ids], config, own, [encoder.n_prefix(ids)])
-        found.append([_sampled(encoder, completion) for completion in collect(events, own, engine.name)])
-    return found
+        for seed in range(first, first + n_samples):
+            batch.add(ids, config, seed, encoder.n_prefix(ids))
+    outputs = [_sampled(encoder, completion) for completion in collect(batch.run(), own, engine.name)]
+    return [outputs[start : start + n_samples] for start in range(0, len(outputs), n_samples)]
 
 
 def _sampled(encoder: TaskEncoder, completion: Completion) -> Output:

@@ -83,8 +83,9 @@ class TaskEncoder:
             return 0
         last = self._before[-1]
         ids = list(ids)
-        for end in range(2, len(ids) + 1):  # the template begins with another part
-            if any(ids[end - len(mark) : end] == mark for mark in self._marks(last) if len(mark) < end):
+        marks = self._marks(last)
+        for end in range(len(ids) + 1):  # a mark at the very beginning is another part
+            if any(ids[end - len(mark) : end] == mark for mark in marks if len(mark) < end):
                 return end
         return len(ids)
 
@@ -95,13 +96,18 @@ class TaskEncoder:
         return [] if isinstance(part, Field) else [self.codec.encode(part.text)]
 
     def encode(self, fields: Mapping[str, str]) -> Example:
-        """Return an example. Raises UsageError as `prompt` does, and if the target does not fit the context."""
+        """Return an example.
+
+        Raises UsageError as `prompt` does, if the target does not fit the context, and if there is nothing to learn.
+        """
         return self.encode_and_count(fields)[0]
 
     def encode_and_count(self, fields: Mapping[str, str]) -> tuple[Example, int]:
         """Return an example, and the number of tokens by which its prompt was truncated."""
         prompt, cut = self.prompt_and_count(fields)
         completion = [token for part in self._after for token in self._ids(part, fields)]
+        if not completion:
+            raise UsageError(f"nothing to learn: the {self.task.target} is empty, and no token ends it")
         ids = np.array([*prompt, *completion], np.int64)
         if len(ids) > self.n_ctx + 1:
             raise UsageError(

@@ -30,6 +30,16 @@ class TaskRecord:
         """SHA-256 of the fields."""
         return hashlib.sha256(json.dumps(sorted(self.fields.items())).encode()).digest()
 
+    def choices(self, task: Task) -> tuple[str, ...]:
+        """Return the values of the choices of a task, in its order: of a translation, its languages.
+
+        >>> from cutaway.tasks.sources import open_task
+        >>> fields = {"source": "Run!", "target": "Lauf!", "to": "de", "from": "en"}
+        >>> TaskRecord("", fields).choices(open_task("translation"))
+        ('en', 'de')
+        """
+        return tuple(self.fields[name] for name in task.choices)
+
 
 def read_task_records(path: Path, task: Task) -> list[TaskRecord]:
     """Read the records of a file; keys that are no fields are ignored. Raises UsageError naming the invalid line.

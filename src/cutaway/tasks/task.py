@@ -31,10 +31,10 @@ class Truncation:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Defaults of decoding: beam search with `beams` > 1 and the length penalty's `alpha`, else sampling.
+    """Defaults of decoding: sampling with a temperature above 0, else beam search with the length penalty's `alpha`.
 
-    At most `max_new_factor` tokens for each of the prompt's, and `max_new_extra` more; of what is written the first
-    `sentences` are kept, 0: all.
+    One beam is greedy decoding. At most `max_new_factor` tokens for each of the prompt's, and `max_new_extra` more; of
+    what is written the first `sentences` are kept, 0: all. Raises UsageError for a value that is out of range.
     """
 
     beams: int = 1
@@ -45,6 +45,13 @@ class Decoding:
     max_new_factor: float = 0.0
     max_new_extra: int = 256
     sentences: int = 0
+
+    def __post_init__(self) -> None:
+        check_int("decoding.beams", self.beams, 1, 128)
+        check_float("decoding.alpha", self.alpha, 0, 10)
+        if check_float("decoding.top_p", self.top_p, 0, 1) == 0:
+            raise UsageError("decoding.top_p must be above 0 and at most 1 (off), not 0")
+        check_int("decoding.max_new_extra", self.max_new_extra, 1)
 
     def max_new_tokens(self, n_prompt: int) -> int:
         """Return the most tokens to generate after a prompt of that many.
@@ -85,7 +92,6 @@ class Task:
         _check_choice("attention", self.attention, ("causal", "prefix"))
         _check_choice("truncation.side", self.truncation.side, SIDES)
         check_float("truncation.target_share", self.truncation.target_share, 0.01, 0.99)
-        check_int("decoding.beams", self.decoding.beams, 1, 128)
         for metric in self.metrics:
             _check_choice("metrics", metric, METRICS)
         for floor in self.floors:
