@@ -175,7 +175,7 @@ def test_a_wheel_without_the_library_is_for_every_platform(sdist: Path, tmp_path
     assert wheel.name.endswith("-py3-none-any.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "cutaway/engines/cpu/_native.so" not in names
-    assert {"cutaway/py.typed", "cutaway/tokenizer/vocab.bpe", "cutaway/builtin/model.safetensors"} <= names
+    assert {"cutaway/py.typed", "cutaway/tokenizer/vocab.bpe", "cutaway/builtin/text/model.safetensors"} <= names
     licences = {name.split("/licenses/")[1] for name in names if "/licenses/" in name}
     assert licences == {"LICENSE", "NOTICE"}
 

@@ -1,9 +1,10 @@
 """Make pairs of article body and lead of Wikipedia's articles, as JSON Lines for the task wiki-lead.
 
-    python recipes/summarization/prepare.py wikipedia-train.jsonl.xz train.jsonl
+    python recipes/summarization/prepare.py wikipedia-train.jsonl.xz train.jsonl [TOKENS]
 
 The lead is what comes before the first heading: a paragraph of one line with at most eight words that ends in a full
-stop. Kept are articles whose lead has 15 to 150 words, and their body at least 150 and more than twice as many.
+stop. Kept are articles whose lead has 15 to 150 words and at most TOKENS tokens of GPT-2 (a quarter of the context is
+the lead's: 127 for a context of 512), and their body at least 150 words and more than twice as many.
 """
 
 import json
@@ -12,9 +13,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from cutaway.tokenizer.fast import Tokenizer
+
 MOST_HEADING = 8
 LEAD = range(15, 151)
 LEAST_BODY = 150
+MOST_TOKENS = 1023  # a quarter of a context of 4,096, but for the end
 
 
 def is_heading(paragraph: str) -> bool:
@@ -49,12 +53,14 @@ def records(path: Path) -> Iterator[dict[str, str]]:
                 yield {"title": article["title"], "body": body, "lead": lead}
 
 
-def main(source: Path, target: Path) -> None:
+def main(source: Path, target: Path, most_tokens: int = MOST_TOKENS) -> None:
     """Write the records, and print their number."""
-    lines = [json.dumps(record, ensure_ascii=False) for record in records(source)]
+    encode = Tokenizer.gpt2().encode
+    kept = (record for record in records(source) if len(encode(f" {record['lead']}")) <= most_tokens)
+    lines = [json.dumps(record, ensure_ascii=False) for record in kept]
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"{target}: {len(lines):,} articles")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

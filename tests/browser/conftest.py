@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Seen(TypedDict):
-    """How a page is seen if a test does not say otherwise."""
+    """Settings of a page unless a test says otherwise."""
 
     viewport: "ViewportSize"
     locale: str
@@ -140,7 +140,7 @@ def visiting(browser: "Browser", address: str) -> "Iterator[Visit]":
 
 @pytest.fixture(scope="package")
 def context(browser: "Browser") -> "Iterator[BrowserContext]":
-    """What tabs share: the cache of files, and no memory, for the page has none beyond its tab."""
+    """Open the context that tabs share: the cache of files, and no memory, for a page has none beyond its tab."""
     with browser.new_context(**SEEN) as context:
         context.new_page()  # a browser that closes its last tab starts the next one slowly
         yield context

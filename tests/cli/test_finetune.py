@@ -58,3 +58,15 @@ def test_mistakes_are_one_line(command: tuple[str, ...], tmp_path: Path) -> None
     (tmp_path / "data.jsonl").write_text(json.dumps({"prompt": "a", "completion": " end" * 40}))
     assert "data.jsonl:1: the completion has 41 tokens with its end" in invoke(*command, "--valid", "0%").error
     assert not (tmp_path / "run").exists()
+
+
+def test_of_a_long_prompt_the_end_is_shown_and_what_follows(tiny: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    records = ({"prompt": "international " * 40 + f"near {n}", "completion": f" {n}"} for n in range(8))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    steps = ("--max-steps", "1", "--batch-size", "2", "--device", "cpu")
+    result = invoke("finetune", "--model", tiny, "--data", str(path), "--out", str(tmp_path / "run"), *steps)
+    assert result.code == 0
+    shown = result.out.split("after")[0]
+    assert "  | …" in shown
+    assert "near" in shown

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cutaway import PUBLISHED
+from cutaway.checkpoints.sources import BUILTIN_MODELS
 from tests.cli.invoke import invoke
 
 
@@ -58,9 +59,9 @@ def test_lists_what_is_in_the_cache(tiny: str, mute: str, tmp_path: Path) -> Non
 
 
 def test_lists_the_built_in_model(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cutaway.checkpoints.sources.BUILTIN", Path(tiny))
+    monkeypatch.setitem(BUILTIN_MODELS, "builtin", Path(tiny))
     assert listed()["builtin"]["here"]
-    monkeypatch.setattr("cutaway.checkpoints.sources.BUILTIN", Path(tiny) / "nothing")
+    monkeypatch.setitem(BUILTIN_MODELS, "builtin", Path(tiny) / "nothing")
     assert "builtin" not in listed()
 
 

@@ -12,7 +12,9 @@ from cutaway.config import PUBLISHED, published
 from cutaway.errors import CheckpointError, HubError, UsageError
 from cutaway.untrusted import quote, quote_path, raise_checkpoint_error
 
-BUILTIN = Path(__file__).parents[1] / "builtin"  # the small model that is part of the package
+_PACKAGED = Path(__file__).parents[1] / "builtin"
+BUILTIN = _PACKAGED / "text"  # the model that everything loads unless told otherwise
+BUILTIN_MODELS = {"builtin": BUILTIN}
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
@@ -51,12 +53,12 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
 
 def open_source(source: str | Path) -> Checkpoint:
-    """Open the checkpoint that `cutaway.load` loads: "builtin", or what `open_checkpoint` opens, with its errors.
+    """Open the checkpoint that `cutaway.load` loads: a built-in one, or what `open_checkpoint` opens, with its errors.
 
     >>> open_source("builtin").dtype
     'int8'
     """
-    return open_checkpoint(BUILTIN if str(source) == "builtin" else source)
+    return open_checkpoint(BUILTIN_MODELS.get(str(source), source))
 
 
 def _refuse_run(directory: Path) -> None:

@@ -27,7 +27,7 @@ BOM = "\ufeff"  # begins the text files of some programs of Windows, and is no p
 _JSON_MARKS = str.maketrans("{[:,]}", " " * 6)
 _JSON_NAME = re.compile(r'"\w+"')  # such as "ids"
 _FACTORS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-SOURCES = 'builtin, a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
+SOURCES = 'builtin (see cutaway models), a directory, gpt2 to gpt2-xl (or 124M to 1558M), or "owner/name" on the hub'
 
 
 def add_json(parser: "_ActionsContainer") -> None:
@@ -74,10 +74,10 @@ def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) 
     print(line)
 
 
-def add_model(parser: ArgumentParser) -> None:
+def add_model(parser: ArgumentParser, default: str = "builtin") -> None:
     """Declare the model, its precision and its engine."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME", default="builtin", help=f"{SOURCES}; default: %(default)s")
+    group.add_argument("--model", metavar="NAME", default=default, help=f"{SOURCES}; default: %(default)s")
     group.add_argument("--dtype", help="precision of the weights: float32, float16, bfloat16, int8; default: as stored")
     group.add_argument("--engine", help="cpu, pytorch or reference; default: cpu, or reference where that is not built")
     group.add_argument("--threads", type=int, metavar="N", help="default: as many as the engine finds best")

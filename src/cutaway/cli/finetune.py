@@ -27,6 +27,7 @@ examples:
 A line of JSON Lines is {"text"}, {"prompt", "completion"} or {"messages"}.
 The same command on a run that exists resumes it."""
 
+PROMPT_END = 160  # characters of a prompt that are shown: its last
 SAMPLE_LINES = 8
 
 
@@ -88,7 +89,8 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
         words.append(f"copy rate {found['copy_rate']:.0%}")
     print("  ".join(words))
     sample = found["samples"][0]
-    text = safe(f"{sample['prompt']}{sample['text']}")
+    prompt = sample["prompt"]
+    text = safe(f"{prompt if len(prompt) <= PROMPT_END else '…' + prompt[-PROMPT_END:]}{sample['text']}")
     lines = [part for line in text.split("\n") for part in wrap(line, columns() - 4) or [""]]
     for line in lines[:SAMPLE_LINES]:
         print(style(f"  | {line}", DIM, sys.stdout))

@@ -29,7 +29,7 @@ class Listed:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare --json."""
     parser.description = (
-        "List the models that have names: the built-in one, OpenAI's four, and those that\n"
+        "List the models that have names: the built-in ones, OpenAI's four, and those that\n"
         "the hub's cache holds. A directory can be loaded too, and any GPT-2 on the hub\n"
         'as "owner/name".'
     )
@@ -47,10 +47,11 @@ def run(options: Namespace) -> None:
 
 
 def _find() -> Iterator[Listed]:
-    from cutaway.checkpoints import open_source
+    from cutaway.checkpoints.sources import BUILTIN_MODELS, open_source
 
-    with suppress(CheckpointError):  # a build without it
-        yield Listed(("builtin",), open_source("builtin").config, here=True)
+    for name in BUILTIN_MODELS:
+        with suppress(CheckpointError):  # a build without it
+            yield Listed((name,), open_source(name).config, here=True)
     cached = dict(_cached())
     for model in PUBLISHED:
         homes = {model.name, f"openai-community/{model.name}"} & cached.keys()  # on the hub, then and now

@@ -9,6 +9,7 @@ import torch
 
 from cutaway.checkpoints import Weights
 from cutaway.checkpoints.adapter import Adapter, MergedWeights
+from cutaway.checkpoints.sources import BUILTIN_MODELS
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
 from cutaway.tokenizer.codec import Codec
@@ -203,4 +204,4 @@ def base_name(model: str) -> str:
     ('builtin', '/')
     """
     path = Path(model).expanduser()
-    return str(path.resolve()) if model != "builtin" and path.is_dir() else model
+    return str(path.resolve()) if model not in BUILTIN_MODELS and path.is_dir() else model

@@ -48,3 +48,5 @@ def test_records_are_those_of_the_task(tmp_path: Path) -> None:
     [record] = read_task_records(tmp_path / "train.jsonl", open_task("wiki-lead"))
     assert record.fields["lead"] == LEAD
     assert record.fields["body"].startswith("Early life.\n\nShe was born")
+    prepare.main(source, tmp_path / "shorter.jsonl", 15)
+    assert (tmp_path / "shorter.jsonl").read_text() == "\n"

@@ -1,0 +1,111 @@
+"""The built-in pianist's card from `card.md`, every figure measured or read from the run's log.
+
+python -m recipes.music.evaluate --model builtin-piano --data recipes/out/piano/shards --copies 8 > scores.json
+python -m recipes.music.card --scores scores.json --data recipes/out/piano/shards --run recipes/out/piano/run
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+
+import cutaway
+from cutaway.checkpoints.sources import BUILTIN_MODELS
+from cutaway.data.dataset import open_dataset
+from cutaway.errors import UsageError
+from cutaway.model import Model
+from cutaway.music.codecs import MusicCodec, music_codec
+from cutaway.music.grammar import mask_of
+from cutaway.music.statistics import Statistics, longest_copy, measure, overlap
+from recipes.builtin.card import curve
+from recipes.music.evaluate import documents
+
+NAME = "builtin-piano"
+COPIES = 8  # versions of each song to train on: `piano.sh`
+PIECES = 20
+SECONDS = 20.0
+CARD = Path(__file__).with_name("card.md")
+HISTOGRAMS = ("pitch_classes", "pitches", "velocities", "gaps")
+
+
+def generate(model: Model, codec: MusicCodec, seed: int) -> list[int]:
+    """Return the ids of a piece, as `cutaway music generate --seed SEED` generates it."""
+    ids: list[int] = []
+    stream = model.stream(
+        [codec.bos],
+        mask=mask_of(codec),
+        max_new_tokens=1_000_000,
+        temperature=1.0,
+        top_k=0,
+        top_p=0.98,
+        seed=seed,
+        context_shift=True,
+    )
+    for chunk in stream:
+        ids += chunk.ids
+        if chunk.finish_reason or sum(map(codec.seconds, ids)) >= SECONDS:
+            break
+    return ids
+
+
+def overlap_rows(ours: Statistics, theirs: Statistics, held: Statistics) -> str:
+    """Make a table's rows: histogram, overlap of the model's with those held out, of those to train on with them."""
+    rows = []
+    for name in HISTOGRAMS:
+        shares = [overlap(getattr(each, name), getattr(held, name)) for each in (ours, theirs)]
+        rows.append(f"| {name.replace('_', ' ')} | {shares[0]:.0%} | {shares[1]:.0%} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Generate, measure, and write the card."""
+    parser = argparse.ArgumentParser(description="Write the built-in pianist's card.")
+    parser.add_argument("--scores", type=Path, required=True, help="what recipes.music.evaluate wrote")
+    parser.add_argument("--data", type=Path, required=True, help="shards of the songs")
+    parser.add_argument("--run", type=Path, required=True, help="directory of the training run")
+    options = parser.parse_args()
+    model = cutaway.load(NAME)
+    codec = music_codec(model.codec)
+    if codec is None:
+        raise UsageError(f"{NAME}: no model of music")
+    dataset = open_dataset(options.data)
+    train = documents(dataset.split("train"), COPIES)
+    held = documents(dataset.split("valid"))
+    pieces = [generate(model, codec, seed) for seed in range(1, PIECES + 1)]
+    copies = [longest_copy(piece, train) for piece in pieces]
+    ours = measure([codec.decode(ids).excerpt(0, SECONDS) for ids in pieces])
+    theirs = measure([codec.decode(ids) for ids in train])
+    others = measure([codec.decode(ids) for ids in held])
+    found = json.loads(options.scores.read_text(encoding="utf-8"))
+    log = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
+    steps = [event for event in log if event["kind"] == "train"]
+    losses = [event["valid_loss"] for event in log if event["kind"] == "eval"]
+    card = CARD.read_text(encoding="utf-8").format(
+        parameters=model.config.n_params,
+        config=model.config,
+        megabytes=(BUILTIN_MODELS[NAME] / "model.safetensors").stat().st_size / 1e6,
+        found=found,
+        illegal=found["illegal"],
+        seconds=SECONDS,
+        overlaps=overlap_rows(ours, theirs, others),
+        ours=ours,
+        theirs=theirs,
+        held=others,
+        longest=max(copies),
+        middle=round(median(copies)),
+        songs=len(train),
+        copies=COPIES,
+        steps=steps[-1]["step"],
+        tokens=steps[-1]["tokens"] / 1e6,
+        hold=json.loads((options.run / "config.json").read_text())["hold"],
+        hours=sum(event["seconds"] for event in steps) / 3600,
+        losses=losses,
+        last=losses[-1],
+        points=len(losses),
+        curve=curve(losses),
+    )
+    (BUILTIN_MODELS[NAME] / "README.md").write_text(card, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
