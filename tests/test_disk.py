@@ -16,6 +16,7 @@ def test_a_file_keeps_its_content_until_the_new_one_is_whole(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="a fault"):
         write_half(path)
     assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def write_half(path: Path) -> None:

@@ -1,18 +1,18 @@
 """Small random GPT-2s, and transformers' own GPT-2 with the same weights to compare with."""
 
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import GPT2Config as PeerConfig
-from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights, Weights
 from cutaway.config import ACTIVATIONS, GPT2Config
 from cutaway.numerics import FloatArray
 from tests.random_weights import random_weights
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
 
 # Every mathematics that transformers' GPT-2 has a setting for, but OpenAI's.
 MATHEMATICS: dict[str, dict[str, Any]] = {
@@ -34,8 +34,12 @@ def tiny_weights(seed: int = 0, **shape: Any) -> ArrayWeights:
     return random_weights(GPT2Config(**sizes), seed, std=0.25, spread=0.2)
 
 
-def peer_model(weights: Weights) -> GPT2LMHeadModel:
+def peer_model(weights: Weights) -> "GPT2LMHeadModel":
     """transformers' GPT-2 with these weights."""
+    import torch  # here, because many a process needs a small model and no peer
+    from transformers import GPT2Config as PeerConfig
+    from transformers import GPT2LMHeadModel
+
     config = weights.config
     model = GPT2LMHeadModel(
         PeerConfig(
@@ -61,8 +65,10 @@ def peer_model(weights: Weights) -> GPT2LMHeadModel:
     return model.eval()
 
 
-def peer_logits(peer: GPT2LMHeadModel, ids: list[int]) -> FloatArray:
+def peer_logits(peer: "GPT2LMHeadModel", ids: list[int]) -> FloatArray:
     """(T, V) from the peer."""
+    import torch
+
     with torch.no_grad():
         logits: NDArray[np.float32] = peer(torch.tensor([ids])).logits[0].numpy()
     return logits

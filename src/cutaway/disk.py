@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +28,7 @@ def sync(path: Path) -> None:
 def replacing_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write in, `NAME.part`, which becomes `path` when the block ends well and it is on the disk.
 
-    Raises OSError.
+    It is removed if the block ends otherwise. Raises OSError.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -39,11 +39,16 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
     [('a.txt', 'new')]
     """
     part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ from contextlib import suppress
 OUTSIDE = 1
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+TERMINATED = 143  # 128 + SIGTERM
 
 NO_MEMORY = "not enough memory; try a smaller model, fewer texts at once, or int8"
 _OUT_OF_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)  # of a library to import

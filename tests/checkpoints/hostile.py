@@ -4,7 +4,8 @@ import io
 import struct
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
@@ -101,24 +102,27 @@ def saved(value: object) -> bytes:
     return buffer.getvalue()
 
 
-def hostile_files(command: str) -> dict[str, bytes]:
-    """All hostile files by name: the pickles in an archive, and other containers of some of them."""
+def hostile_files(command: str) -> dict[str, Callable[[], bytes]]:
+    """The makers of all hostile files by name: the pickles in an archive, and other containers of some of them."""
     raw = payloads(command)
     reduce = raw["reduce"]
-    whole = saved({"wte.weight": torch.ones(9, 9)})
     return {
-        **{f"{name}.pt": archive(pickle) for name, pickle in raw.items()},
-        "bare.bin": reduce,
-        "old.bin": LEGACY + reduce,
-        "older.bin": tar(reduce),
-        "archive in an archive.pt": archive(archive(reduce)),
-        "compressed.pt": archive(reduce, zipfile.ZIP_DEFLATED),
-        "bomb.pt": archive(reduce + bytes(200 << 20), zipfile.ZIP_DEFLATED),
-        "model.safetensors": archive(reduce),
-        "cut.pt": whole[: len(whole) // 2],
-        "stretched.pt": saved({"wte.weight": torch.zeros(1).expand(1 << 40)}),
-        "no tensors.pt": saved({"model": {"wte.weight": "x"}}),
-        "numbers for names.pt": saved({1: torch.ones(2)}),
-        "sparse.pt": saved({"wte.weight": torch.eye(3).to_sparse()}),
-        "not a number.pt": saved({"wte.weight": torch.full((3, 3), float("nan"))}),
+        **{f"{name}.pt": partial(archive, pickle) for name, pickle in raw.items()},
+        "bare.bin": lambda: reduce,
+        "old.bin": lambda: LEGACY + reduce,
+        "older.bin": lambda: tar(reduce),
+        "archive in an archive.pt": lambda: archive(archive(reduce)),
+        "compressed.pt": lambda: archive(reduce, zipfile.ZIP_DEFLATED),
+        "bomb.pt": lambda: archive(reduce + bytes(200 << 20), zipfile.ZIP_DEFLATED),
+        "model.safetensors": lambda: archive(reduce),
+        "cut.pt": lambda: cut_in_half(saved({"wte.weight": torch.ones(9, 9)})),
+        "stretched.pt": lambda: saved({"wte.weight": torch.zeros(1).expand(1 << 40)}),
+        "no tensors.pt": lambda: saved({"model": {"wte.weight": "x"}}),
+        "numbers for names.pt": lambda: saved({1: torch.ones(2)}),
+        "sparse.pt": lambda: saved({"wte.weight": torch.eye(3).to_sparse()}),
+        "not a number.pt": lambda: saved({"wte.weight": torch.full((3, 3), float("nan"))}),
     }
+
+
+def cut_in_half(data: bytes) -> bytes:
+    return data[: len(data) // 2]

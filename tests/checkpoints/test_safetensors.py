@@ -186,11 +186,26 @@ def test_a_truncated_file_is_an_error_and_a_replaced_one_is_not(tmp_path: Path) 
         file.read("a")
 
 
+def test_a_file_that_is_opened_for_each_read_is_the_same_file_or_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    safetensors.numpy.save_file({"a": numbers(100)}, path)
+    file = TensorFile(path, keep_open=False)
+    assert np.array_equal(file.read("a"), numbers(100))
+    safetensors.numpy.save_file({"a": numbers(100, seed=1)}, tmp_path / "y")
+    (tmp_path / "y").replace(path)
+    with pytest.raises(CheckpointError, match=r"x: was replaced while it was read$"):
+        file.read("a")
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"x: cannot be read: No such file"):
+        file.read("a")
+
+
 def test_threads_may_read_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads whose reads are interleaved: each is held up between its seek and its read."""
     tensors = {"a": numbers(64, seed=1), "b": numbers(64, seed=2)}
     safetensors.numpy.save_file(tensors, tmp_path / "x.safetensors")
     file = TensorFile(tmp_path / "x.safetensors")
+    assert file._file is not None
     slow = SlowFile(file._file)
     monkeypatch.setattr(file, "_file", slow)
     with ThreadPoolExecutor(2) as threads:

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from cutaway import errors
+from cutaway.__main__ import main as guarded_main
 from cutaway.cli import COMMANDS, make_parser
-from cutaway.errors import BROKEN_PIPE, INTERRUPTED, OUTSIDE
+from cutaway.errors import BROKEN_PIPE, INTERRUPTED, OUTSIDE, TERMINATED
 from tests.cli.invoke import Result, invoke
 
 
@@ -30,7 +32,7 @@ class TestHelp:
 
     def test_documents_every_exit_code(self) -> None:
         kinds: list[type[errors.CutawayError]] = [errors.CutawayError, *errors.CutawayError.__subclasses__()]
-        codes = {0, OUTSIDE, INTERRUPTED, BROKEN_PIPE, *(kind.exit_code for kind in kinds)}
+        codes = {0, OUTSIDE, INTERRUPTED, BROKEN_PIPE, TERMINATED, *(kind.exit_code for kind in kinds)}
         documented = invoke("--help").out.split("exit codes:\n")[1].splitlines()
         assert {int(line.split()[0]) for line in documented} == codes
 
@@ -219,6 +221,53 @@ class TestStreams:
         full = invoke("generate", "--model", tiny, "--engine", "reference", "--seed", "1", "A robot")
         assert len(result.out) > 4
         assert full.out.startswith(result.out.rstrip("\n"))
+
+
+class TestSignals:
+    """SIGTERM and SIGHUP, at the moment at which what was written is seen onto the disk."""
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "explore --model {tiny} --text robot --export {place}/page.html",
+            "convert {tiny} {place}/model --overwrite",
+            "convert {tiny} {place}/new",
+            "tokenizer train {place}/text.txt --vocab-size 257 --out {place}/empty",
+        ],
+    )
+    def test_leave_what_was_there(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, number: signal.Signals
+    ) -> None:
+        assert invoke("convert", tiny, str(tmp_path / "model"), "--dtype", "float16").code == 0
+        (tmp_path / "empty").mkdir()
+        for name in ("page.html", "text.txt"):
+            (tmp_path / name).write_text("old")
+        before = contents(tmp_path)
+        monkeypatch.setattr(os, "fsync", lambda _: signal.raise_signal(number))
+        assert run_main(command.format(tiny=tiny, place=tmp_path)) == 128 + number
+        assert contents(tmp_path) == before
+        assert signal.getsignal(number) is signal.SIG_DFL
+
+    def test_stay_ignored_where_they_were_ignored(self, monkeypatch: pytest.MonkeyPatch, tiny: str) -> None:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        monkeypatch.setattr("cutaway.cli.params.run", lambda _: signal.raise_signal(signal.SIGHUP))
+        try:
+            assert run_main("params gpt2") == 0
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+
+def run_main(command: str) -> int:
+    with patch.object(sys, "argv", ["cutaway", *command.split()]):
+        return guarded_main()
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Files and their bytes, and empty directories."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else b"" for path in directory.rglob("*")
+    }
 
 
 # Ctrl-C at the moment at which a module is imported.

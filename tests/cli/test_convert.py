@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,29 @@ def test_writes_several_files(tiny: str, tmp_path: Path) -> None:
         "bytes": open_checkpoint(tmp_path / "out").n_bytes,
         "files": ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
     }
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_more_files_than_a_process_may_have_open(tiny: str, tmp_path: Path) -> None:
+    """Written, read and converted again."""
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    five_more = [number for number in range(len(taken) + 6) if number not in taken][5]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (five_more, usual[1]))
+    try:
+        files = invoke("convert", tiny, str(tmp_path / "out"), "--max-shard-size", "10", "--json").document["files"]
+        again = invoke("convert", str(tmp_path / "out"), str(tmp_path / "one"))
+        generated = invoke(
+            "generate", "--model", str(tmp_path / "out"), "--seed", "1", "--max-new-tokens", "2", "A robot"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert isinstance(files, list)
+    assert len(files) > 20
+    assert (again.code, again.err, generated.code) == (0, "", 0)
+    one = open_checkpoint(tmp_path / "one")
+    other = open_checkpoint(tiny)
+    assert all(np.array_equal(one.read(name), other.read(name)) for name in other.config.tensors)
 
 
 def test_overwrites_only_on_request(tiny: str, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from cutaway.errors import UsageError
+from cutaway.engines.reference import ReferenceEngine
+from cutaway.errors import NonFiniteError, UsageError
 from cutaway.evaluation.cloze import common_prefix, continuation_logits, continuation_losses
 from tests.evaluation.scored import MODEL, PEER, peer_losses
-from tests.tiny import peer_logits, random_ids
+from tests.tiny import peer_logits, random_ids, tiny_weights
 
 CONTINUATIONS = [[5], [7, 8, 9], [7, 8], [100]]
 
@@ -35,6 +36,15 @@ def test_refuses_a_continuation_longer_than_the_context() -> None:
         continuation_losses(MODEL.engine, [1], [[5] * 65])
     [losses] = continuation_losses(MODEL.engine, [1, 2], [[5] * 64])
     np.testing.assert_allclose(losses, peer_losses([2, *[5] * 64]), atol=1e-4)
+
+
+@pytest.mark.parametrize("overflowing", [3, 7])
+def test_logits_that_are_not_finite_are_refused(overflowing: int) -> None:
+    """Those after the context, and those within a continuation."""
+    weights = tiny_weights(tie_word_embeddings=False)
+    weights.arrays["wte.weight"][overflowing] = np.inf
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="the logits are not finite"):
+        continuation_losses(ReferenceEngine(weights), [1, 2, 3], [[5], [7, 8]])
 
 
 def test_a_common_prefix_leaves_a_token_of_each() -> None:

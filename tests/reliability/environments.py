@@ -4,15 +4,13 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.reliability import sabotage
 from tests.reliability.harness import Result, scratch
+from tests.reliability.process import VARIABLES, cutaway
 
-ROOT = Path(__file__).parents[2]
 EXIT_CODES = (0, 1, 2, 3, 4, 5, 6, 130, 141, 143)
 TIMEOUT = 120
 COMMANDS = (
@@ -109,18 +107,12 @@ def odd_environments(n_commands: int = len(COMMANDS)) -> Result:
 
 
 def _run(command: Sequence[str], environment: Environment, place: Path) -> subprocess.CompletedProcess[bytes]:
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
-    for name, value in environment.variables.items():
-        variables.pop(name, None)
-        if value is not None:
-            variables[name] = value
-    variables["PYTHONPATH"] = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
-    program = [sys.executable, "-m", "cutaway"]
-    if sabotage.arguments():
-        program = [sys.executable, "-m", "tests.reliability.sabotaged", *sabotage.arguments(), "--"]
-    shell = ["/bin/sh", "-c", f'exec "$@" {environment.streams}', "sh", *program, *command]
+    changed = os.environ | environment.variables | VARIABLES
+    variables = {name: value for name, value in changed.items() if value is not None}
+    program = cutaway(*command)
+    shell = ["/bin/sh", "-c", f'exec "$@" {environment.streams}', "sh", *program]
     return subprocess.run(
-        shell if environment.streams else [*program, *command],
+        shell if environment.streams else program,
         check=False,
         stdin=subprocess.DEVNULL,
         capture_output=True,

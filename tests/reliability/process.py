@@ -1,4 +1,4 @@
-"""Running a check in a process of its own, because it forks, and because sabotage cannot be undone."""
+"""Processes of their own: for a check, because it forks and because sabotage cannot be undone, and for commands."""
 
 import json
 import os
@@ -6,15 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.reliability import sabotage
 from tests.reliability.harness import Result
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
+VARIABLES = {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}  # of every process here
 
 
 def run_check(name: str, *options: str) -> Result:
     """Run a check, the full form unless the options say `--short`."""
     command = [sys.executable, "-m", "tests.reliability", name, "--here", *options]
     waiting = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin while they wait take a busy machine's cores
-    environment = {**os.environ, **waiting, "PYTHONPATH": os.pathsep.join((str(_ROOT / "src"), str(_ROOT)))}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=_ROOT, env=environment)
+    environment = os.environ | waiting | VARIABLES
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env=environment)
     return Result(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def cutaway(*arguments: str) -> list[str]:
+    """Return the command `cutaway ARGUMENTS`, on code that is sabotaged as this process's is."""
+    if sabotaged := sabotage.arguments():
+        return [sys.executable, "-m", "tests.reliability.sabotaged", *sabotaged, "--", *arguments]
+    return [sys.executable, "-m", "cutaway", *arguments]

@@ -10,7 +10,6 @@ import random
 import secrets
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -21,11 +20,10 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from cutaway.checkpoints import save_checkpoint
 from cutaway.tokenizer.fast import Tokenizer
-from tests.reliability import sabotage
 from tests.reliability.harness import Result, scratch
+from tests.reliability.process import VARIABLES, cutaway
 from tests.tiny import tiny_weights
 
-ROOT = Path(__file__).parents[2]
 CANARY_EVERY = 100
 TIMEOUT = 60.0
 PATIENCE = 0.1  # seconds to wait for a response to what may be half a request
@@ -105,16 +103,12 @@ class Server:
     """A running `cutaway explore`."""
 
     def __init__(self, model: Path, place: Path) -> None:
-        program = [sys.executable, "-m", "cutaway"]
-        if sabotage.arguments():
-            program = [sys.executable, "-m", "tests.reliability.sabotaged", *sabotage.arguments(), "--"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
         self.log = place / "log.txt"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*program, "explore", "--model", str(model), "--port", "0", "--json", "--threads", "1"],
+                cutaway("explore", "--model", str(model), "--port", "0", "--json", "--threads", "1"),
                 cwd=place,
-                env=environment,
+                env=os.environ | VARIABLES,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -23,6 +23,7 @@ INDEX = "model.safetensors.index.json"
 GENERATION_CONFIG = "generation_config.json"
 TASK = "task.toml"
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
+_MAX_OPEN = 8  # files of a checkpoint that stay open; of more, each is opened when it is read
 # Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.
 MASK = re.compile(r"h\.[0-9]+\.attn\.(bias|masked_bias)")
 # First parts of the language model's names; what begins otherwise is another head ("v_head.", "score.").
@@ -84,8 +85,9 @@ def _open_shards(directory: Path) -> list[TensorFile]:
             raise_checkpoint_error(
                 index, f"{quote_name(name)} must be in a .safetensors file of this directory, not in {quote(shard)}"
             )
-    files = [TensorFile(directory / shard) for shard in sorted(set(listed.values()))]
-    return files
+    shards = sorted(set(listed.values()))
+    keep_open = len(shards) <= _MAX_OPEN
+    return [TensorFile(directory / shard, keep_open=keep_open) for shard in shards]
 
 
 def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path) -> tuple[Locations, tuple[str, ...]]:

@@ -12,7 +12,9 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,7 +82,8 @@ class TensorFile:
     """An open safetensors file. Raises CheckpointError if its header is invalid.
 
     It stays open until nothing refers to it, so that replacing the file on disk changes nothing for a model that is
-    being loaded. Thread-safe.
+    being loaded. Without `keep_open`, for more files than a process may have open, it is opened again for each read,
+    and one that was replaced meanwhile is an error. Thread-safe.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -91,13 +94,18 @@ class TensorFile:
     (4, [0.5, 1.0])
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_open: bool = True) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._file = open_ordinary(path)
-        weakref.finalize(self, self._file.close)
-        self.n_bytes = os.fstat(self._file.fileno()).st_size
+        file = open_ordinary(path)
+        weakref.finalize(self, file.close)
+        self._file: FileIO | None = file
+        self._version = _version(file)
+        self.n_bytes = os.fstat(file.fileno()).st_size
         self.entries = self._read_entries()
+        if not keep_open:
+            file.close()
+            self._file = None
 
     def read(self, name: str) -> FloatArray:
         """Read a float32, float16 or bfloat16 tensor as float32. Raises CheckpointError if it is not finite."""
@@ -145,16 +153,32 @@ class TensorFile:
     def _read_bytes(self, start: int, count: int) -> Bytes:
         data = np.empty(count, np.uint8)
         rest = data.data
-        with self._lock:
+        with self._lock, self._opened() as file:
             try:
-                self._file.seek(start)
-                while rest and (read := self._file.readinto(rest)):
+                file.seek(start)
+                while rest and (read := file.readinto(rest)):
                     rest = rest[read:]
             except OSError as error:
                 raise_checkpoint_error(self.path, f"cannot be read: {error.strerror}")
         if rest:
             raise_checkpoint_error(self.path, "was truncated while it was read")
         return data
+
+    @contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        if self._file is not None:
+            yield self._file
+            return
+        with open_ordinary(self.path) as file:
+            if _version(file) != self._version:
+                raise_checkpoint_error(self.path, "was replaced while it was read")
+            yield file
+
+
+def _version(file: FileIO) -> tuple[int, ...]:
+    """Return what tells a file from another one that has its name."""
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _parse_header(header: bytes, path: Path, file_bytes: int) -> dict[str, TensorEntry]:

@@ -56,7 +56,8 @@ exit codes:
   5    the engine cannot run here
   6    a run directory is in use or damaged, or training cannot continue
   130  interrupted with Ctrl-C
-  141  the reader of standard output went away"""
+  141  the reader of standard output went away
+  143  terminated"""
 
 
 _TEXTS = ("PROMPT", "TEXT")  # placeholders of arguments that are a text, of which a shell may have made several

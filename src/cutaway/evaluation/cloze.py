@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.protocol import Engine
+from cutaway.engines.protocol import Engine, check_finite
 from cutaway.errors import UsageError
 from cutaway.numerics import Float64Array, FloatArray, negative_log_likelihood
 
@@ -15,7 +15,8 @@ def continuation_logits(
     """Compute the logits that predict each token of each continuation of a context: a list of (length, n_vocab).
 
     Activations are float32. A context that is too long for the model is truncated on the left. Raises UsageError for an
-    empty context or continuation, and for a continuation longer than the model's context.
+    empty context or continuation, and for a continuation longer than the model's context, and NonFiniteError for logits
+    that are not finite.
 
     >>> import cutaway
     >>> engine = cutaway.load().engine
@@ -27,12 +28,12 @@ def continuation_logits(
     if room < 1:
         raise UsageError(f"a continuation of {longest} tokens is too long for a context of {engine.config.n_ctx}")
     cache = engine.new_cache(len(continuations))
-    first = engine.forward([context[-room:]], cache, rows=[0], exact=True)  # (1, V)
+    first = check_finite(engine.forward([context[-room:]], cache, rows=[0], exact=True))  # (1, V)
     for row in range(1, len(continuations)):
         cache.copy_row(0, row)
     rows = [row for row, continuation in enumerate(continuations) if len(continuation) > 1]
     inputs = [continuations[row][:-1] for row in rows]
-    later = engine.forward(inputs, cache, logits="all", rows=rows, exact=True) if rows else first[:0]
+    later = check_finite(engine.forward(inputs, cache, logits="all", rows=rows, exact=True)) if rows else first[:0]
     parts = iter(np.split(later, np.cumsum([len(ids) for ids in inputs])[:-1])) if rows else iter(())
     return [np.concatenate([first, next(parts)]) if len(ids) > 1 else first for ids in continuations]
 
