@@ -28,6 +28,12 @@ def _has_proc() -> bool:
     return Path("/proc/self/statm").exists()
 
 
+def _can_cut_power() -> bool:
+    from tests.reliability.power_cuts import can_cut_power
+
+    return can_cut_power()
+
+
 def _can_sanitize() -> bool:
     from tests.reliability.sanitizers import can_sanitize
 
@@ -86,6 +92,14 @@ CHECKS = {
         ("skip-file-sync", "skip-directory-sync", "skip-parent-sync"),
         durability.has_strace,
         "strace",
+    ),
+    "power-cuts": Check(
+        "what was reported as saved is there after a power cut, whole",
+        _later("power_cuts", "power_cuts", 12),
+        _later("power_cuts", "power_cuts", 100),
+        ("skip-file-sync", "skip-parent-sync"),
+        _can_cut_power,
+        "root and loop devices",
     ),
     "file-size-limits": Check(
         "a file size limit costs a save, no checkpoint",

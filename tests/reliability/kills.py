@@ -44,14 +44,14 @@ _POINTS = (
 def training_kills(kills: int) -> Result:
     """Kill runs of `cutaway train` until there were so many kills."""
     with scratch() as directory:
-        command = ["train", "--data", str(_make_corpus(directory)), "--json", *_SMALL.split()]
+        command = ["train", "--data", str(make_corpus(directory)), "--json", *_SMALL.split()]
         return _kill_chains(directory, command, _VARIANTS, kills)
 
 
 def fine_tuning_kills(kills: int) -> Result:
     """Kill runs of `cutaway finetune` until there were so many kills."""
     with scratch() as directory:
-        _make_corpus(directory)
+        make_corpus(directory)
         tokenizer = Tokenizer.from_files(directory / "tokenizer")
         shape = GPT2Config(n_vocab=tokenizer.n_vocab, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
         save_checkpoint(directory / "base", random_weights(shape, std=0.05), tokenizer=tokenizer)
@@ -152,7 +152,7 @@ def _differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     ]
 
 
-def _make_corpus(directory: Path) -> Path:
+def make_corpus(directory: Path) -> Path:
     """Prepare a corpus of a few hundred made-up sentences, with a vocabulary of 300 tokens of their own."""
     generator = random.Random(0)
     words = ["".join(generator.choices("aeioulnrst", k=generator.randint(2, 6))) for _ in range(60)]
