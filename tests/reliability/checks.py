@@ -65,6 +65,12 @@ CHECKS = {
         _later("kills", "fine_tuning_kills", 100),
         ("forget-cursor", "forget-optimizer", "forget-adapter", "keep-log"),
     ),
+    "stop-signals": Check(
+        "a signal saves a run at the end of its step, a second one ends it at once; its end is that of any run",
+        _later("stops", "stop_signals", 2),
+        _later("stops", "stop_signals", 50),
+        ("stop-without-saving", "ask-twice", "take-more-steps"),
+    ),
     "crash-points": Check(
         "killed, disk full or I/O error at every call of a save, a prune, a start: the old or the new, whole",
         partial(crash_points.all_crash_points, ("kill", "EIO")),
@@ -132,6 +138,12 @@ CHECKS = {
         partial(races.lock_races, 20),
         partial(races.lock_races, 100),
         ("ignore-owner", "remove-dead-lock"),
+    ),
+    "control-tokens": Check(
+        "no text becomes a control token: prompts, conversations, fields, corpora, the explorer",
+        _later("control_tokens", "control_tokens", 300),
+        _later("control_tokens", "control_tokens", 10_000),
+        ("parse-control-tokens", "parse-fields", "count-no-literals"),
     ),
     "broken-files": Check(
         "a broken file of any kind is read or refused in one line: no bug, no wait, no more than 64 MiB",
