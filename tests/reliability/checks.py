@@ -71,6 +71,12 @@ CHECKS = {
         _later("stops", "stop_signals", 50),
         ("stop-without-saving", "ask-twice", "take-more-steps"),
     ),
+    "non-finite-numbers": Check(
+        "NaN or infinity in weights, loss, gradient or update stops a run by step and tensor, and costs no checkpoint",
+        _later("nonfinite", "injected_numbers", 4),
+        _later("nonfinite", "injected_numbers", 20),
+        ("train-on-nan", "name-no-tensor"),
+    ),
     "crash-points": Check(
         "killed, disk full or I/O error at every call of a save, a prune, a start: the old or the new, whole",
         partial(crash_points.all_crash_points, ("kill", "EIO")),

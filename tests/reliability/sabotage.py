@@ -212,6 +212,20 @@ def take_more_steps() -> None:
     _replace(World, "agree", late)
 
 
+def train_on_nan() -> None:
+    """Take a step whatever its loss and its gradient are."""
+    from cutaway.training.trainer import Trainer
+
+    _replace(Trainer, "_refuse", lambda trainer, batch, loss: None)
+
+
+def name_no_tensor() -> None:
+    """Blame the loss for everything that is not finite."""
+    from cutaway.training import trainer
+
+    _replace(trainer, "first_not_finite", lambda model, forward: None)
+
+
 def let_errors_out() -> None:
     """Let an error end the command line as Python ends it."""
     from cutaway import cli
