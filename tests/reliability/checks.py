@@ -28,6 +28,12 @@ def _has_proc() -> bool:
     return Path("/proc/self/statm").exists()
 
 
+def _can_cut_power() -> bool:
+    from tests.reliability.power_cuts import can_cut_power
+
+    return can_cut_power()
+
+
 def _can_sanitize() -> bool:
     from tests.reliability.sanitizers import can_sanitize
 
@@ -59,6 +65,18 @@ CHECKS = {
         _later("kills", "fine_tuning_kills", 100),
         ("forget-cursor", "forget-optimizer", "forget-adapter", "keep-log"),
     ),
+    "stop-signals": Check(
+        "a signal saves a run at the end of its step, a second one ends it at once; its end is that of any run",
+        _later("stops", "stop_signals", 2),
+        _later("stops", "stop_signals", 50),
+        ("stop-without-saving", "ask-twice", "take-more-steps"),
+    ),
+    "non-finite-numbers": Check(
+        "NaN or infinity in weights, loss, gradient or update stops a run by step and tensor, and costs no checkpoint",
+        _later("nonfinite", "injected_numbers", 4),
+        _later("nonfinite", "injected_numbers", 20),
+        ("train-on-nan", "name-no-tensor"),
+    ),
     "crash-points": Check(
         "killed, disk full or I/O error at every call of a save, a prune, a start: the old or the new, whole",
         partial(crash_points.all_crash_points, ("kill", "EIO")),
@@ -86,6 +104,14 @@ CHECKS = {
         ("skip-file-sync", "skip-directory-sync", "skip-parent-sync"),
         durability.has_strace,
         "strace",
+    ),
+    "power-cuts": Check(
+        "what was reported as saved is there after a power cut, whole",
+        _later("power_cuts", "power_cuts", 12),
+        _later("power_cuts", "power_cuts", 100),
+        ("skip-file-sync", "skip-parent-sync"),
+        _can_cut_power,
+        "root and loop devices",
     ),
     "file-size-limits": Check(
         "a file size limit costs a save, no checkpoint",
@@ -118,6 +144,12 @@ CHECKS = {
         partial(races.lock_races, 20),
         partial(races.lock_races, 100),
         ("ignore-owner", "remove-dead-lock"),
+    ),
+    "control-tokens": Check(
+        "no text becomes a control token: prompts, conversations, fields, corpora, the explorer",
+        _later("control_tokens", "control_tokens", 300),
+        _later("control_tokens", "control_tokens", 10_000),
+        ("parse-control-tokens", "parse-fields", "count-no-literals"),
     ),
     "broken-files": Check(
         "a broken file of any kind is read or refused in one line: no bug, no wait, no more than 64 MiB",

@@ -25,7 +25,7 @@ from tests.random_weights import random_weights
 from tests.reliability.harness import FINISHED, Result, scratch, started
 
 _KILLED = -signal.SIGKILL
-_SMALL = "--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --max-steps 36 --warmup-steps 5 --device cpu"
+SMALL = "--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --max-steps 36 --warmup-steps 5 --device cpu"
 _VARIANTS = {
     "one thread": "--batch-size 4 --threads 1 --dropout 0.1 --micro-batch-size 3 --eval-every 20 --save-every 4",
     "two threads": "--batch-size 8 --threads 2 --dropout 0.2 --optimizer adamw --sampled-vocab 99 --save-every 7",
@@ -44,14 +44,14 @@ _POINTS = (
 def training_kills(kills: int) -> Result:
     """Kill runs of `cutaway train` until there were so many kills."""
     with scratch() as directory:
-        command = ["train", "--data", str(_make_corpus(directory)), "--json", *_SMALL.split()]
+        command = ["train", "--data", str(make_corpus(directory)), "--json", *SMALL.split()]
         return _kill_chains(directory, command, _VARIANTS, kills)
 
 
 def fine_tuning_kills(kills: int) -> Result:
     """Kill runs of `cutaway finetune` until there were so many kills."""
     with scratch() as directory:
-        _make_corpus(directory)
+        make_corpus(directory)
         tokenizer = Tokenizer.from_files(directory / "tokenizer")
         shape = GPT2Config(n_vocab=tokenizer.n_vocab, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
         save_checkpoint(directory / "base", random_weights(shape, std=0.05), tokenizer=tokenizer)
@@ -80,12 +80,12 @@ def _kill_variant(directory: Path, command: list[str], kills: int, generator: ra
     code = _live(directory / "clean", command, "", None)
     whole = time.monotonic() - began
     if code != FINISHED:
-        return Result(1, [f"the run that is not killed ended with {code}: {_last_words(directory)}"])
-    expected = _digest(directory / "clean")
+        return Result(1, [f"the run that is not killed ended with {code}: {last_words(directory)}"])
+    expected = digest_of(directory / "clean")
     result = Result()
     while result.trials < kills and not result.violations:
         died, problems = _chain(directory / "killed", command, kills - result.trials, whole, generator)
-        problems += _differences(expected, _digest(directory / "killed")) if not problems else []
+        problems += differences(expected, digest_of(directory / "killed")) if not problems else []
         result = Result(result.trials + died, result.violations + [f"after {died} kills, {each}" for each in problems])
         shutil.rmtree(directory / "killed")
     shutil.rmtree(directory / "clean")
@@ -107,21 +107,13 @@ def _chain(
         if code == FINISHED:
             return died, []
         if code != _KILLED:
-            return died, [f"exit code {code}: {_last_words(run.parent)}"]
+            return died, [f"exit code {code}: {last_words(run.parent)}"]
         died += 1
 
 
 def _live(run: Path, command: list[str], point: str, moment: float | None) -> int:
     """Start a run, or start it again; kill it at a named point, or after `moment` seconds; return its exit code."""
-
-    def work() -> int:
-        os.environ["CUTAWAY_FAULT"] = point
-        words = os.open(run.parent / "words", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(words, 1)
-        os.dup2(words, 2)
-        return main([*command, "--out", str(run)])
-
-    child = started(work)
+    child = start_command(run, command, point)
     killer = threading.Timer(moment or 0, lambda: os.kill(child, signal.SIGKILL))
     if moment is not None:
         killer.start()
@@ -133,26 +125,43 @@ def _live(run: Path, command: list[str], point: str, moment: float | None) -> in
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _last_words(directory: Path) -> str:
+def start_command(run: Path, command: list[str], point: str = "") -> int:
+    """Start a command on a run in a forked process, to be killed at a named point if there is one; return it."""
+
+    def work() -> int:
+        os.environ["CUTAWAY_FAULT"] = point
+        words = os.open(run.parent / "words", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(words, 1)
+        os.dup2(words, 2)
+        return main([*command, "--out", str(run)])
+
+    return started(work)
+
+
+def last_words(directory: Path) -> str:
     return " ".join((directory / "words").read_text().splitlines()[-3:])
 
 
-def _digest(run: Path) -> dict[str, str]:
-    """Return the SHA-256 of all that a run leaves, and of its log without the seconds that steps took."""
+def digest_of(run: Path, without: str = "") -> dict[str, str]:
+    """Return the SHA-256 of all that a run leaves, and of its log without the seconds that steps took.
+
+    Events of the kind `without` are left out.
+    """
     last = max((run / "checkpoints").iterdir())
     files = [*(run / "model").glob("*.safetensors"), *last.glob("*.safetensors"), *run.glob("*.json")]
     found = {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    events = [{key: value for key, value in event.items() if key != "seconds"} for event in read_metrics(run)]
+    logged = [event for event in read_metrics(run) if event["kind"] != without]
+    events = [{key: value for key, value in event.items() if key != "seconds"} for event in logged]
     return found | {"metrics.jsonl": hashlib.sha256(json.dumps(events).encode()).hexdigest()}
 
 
-def _differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     return [
         f"{name} differs" for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)
     ]
 
 
-def _make_corpus(directory: Path) -> Path:
+def make_corpus(directory: Path) -> Path:
     """Prepare a corpus of a few hundred made-up sentences, with a vocabulary of 300 tokens of their own."""
     generator = random.Random(0)
     words = ["".join(generator.choices("aeioulnrst", k=generator.randint(2, 6))) for _ in range(60)]

@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +174,58 @@ def keep_log() -> None:
     _replace(RunDirectory, "rewind_metrics", lambda run, step: None)
 
 
+def stop_without_saving() -> None:
+    """Leave it to the last checkpoint when a signal stops a run."""
+    from cutaway.training import loop
+
+    save = loop._Loop.save
+
+    def unsaved(its: loop._Loop, *, is_last: bool = False) -> None:
+        if not is_last:
+            save(its)
+
+    _replace(loop._Loop, "save", unsaved)
+
+
+def ask_twice() -> None:
+    """Take a second signal for the first."""
+    from cutaway.training.signals import StopSignals
+
+    def stop(signals: StopSignals, number: int, frame: object) -> None:
+        signals.received = signal.Signals(number)
+
+    _replace(StopSignals, "_stop", stop)
+
+
+def take_more_steps() -> None:
+    """Take two more steps after a signal."""
+    from cutaway.training.distributed import Request, World
+    from cutaway.training.signals import StopSignals
+
+    agree = World.agree
+    more = [1, 2]
+
+    def late(world: World, signals: StopSignals) -> Request:
+        request = agree(world, signals)
+        return Request(None, request.save) if request.stop and more and more.pop() else request
+
+    _replace(World, "agree", late)
+
+
+def train_on_nan() -> None:
+    """Take a step whatever its loss and its gradient are."""
+    from cutaway.training.trainer import Trainer
+
+    _replace(Trainer, "_refuse", lambda trainer, batch, loss: None)
+
+
+def name_no_tensor() -> None:
+    """Blame the loss for everything that is not finite."""
+    from cutaway.training import trainer
+
+    _replace(trainer, "first_not_finite", lambda model, forward: None)
+
+
 def let_errors_out() -> None:
     """Let an error end the command line as Python ends it."""
     from cutaway import cli
@@ -182,6 +235,42 @@ def let_errors_out() -> None:
         return 0
 
     _replace(cli, "guarded", unguarded)
+
+
+def parse_control_tokens() -> None:
+    """Take names of control tokens in a text for control tokens."""
+    from cutaway.tokenizer import fast
+
+    _replace(fast._Gpt2Tokenizer, "_added", property(lambda tokenizer: tokenizer._added_and_control))
+
+
+def parse_fields() -> None:
+    """Take those in the fields of a task for control tokens."""
+    from cutaway.tasks.encoder import TaskEncoder
+    from cutaway.tasks.template import Field, Part
+
+    ids_of = TaskEncoder._ids
+
+    def parsed(encoder: TaskEncoder, part: Part, fields: Mapping[str, str]) -> list[int]:
+        if isinstance(part, Field):
+            return encoder.codec.encode(fields[part.name], allow_special=True)
+        return ids_of(encoder, part, fields)
+
+    _replace(TaskEncoder, "_ids", parsed)
+
+
+def count_no_literals() -> None:
+    """Say nothing of the names of control tokens in a corpus."""
+    from cutaway.data.encode import Encoder
+    from cutaway.tokenizer.reading import FileTokenizer
+
+    begin = Encoder.__init__
+
+    def begun(encoder: Encoder, tokenizer: FileTokenizer, share: float, field: str = "text") -> None:
+        begin(encoder, tokenizer, share, field)
+        encoder._control = ()
+
+    _replace(Encoder, "__init__", begun)
 
 
 def believe_shapes() -> None:

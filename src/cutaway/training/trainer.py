@@ -247,11 +247,8 @@ class Trainer:
         rows = self.world.rows(len(batch.inputs))
         parts = split_rows(batch.rows(rows.start, rows.stop), self.micro_rows)
         found = [first_not_finite(self.model, partial(self.forward, *self._tensors(part))) for part in parts]
-        culprit = self.world.first(found) or (f"the gradient of {graded[0]}" if graded else "the loss")
-        raise RunError(
-            f"step {self.steps + 1}: {culprit} is not finite (loss {loss:g}); the last checkpoints are unchanged: "
-            "start again with a lower learning rate"
-        )
+        spoilt = f"the gradient of {graded[0]}" if graded and math.isfinite(loss) else "the loss"
+        raise _not_finite(self.steps + 1, self.world.first(found) or spoilt, loss)
 
     # An evaluation
 
@@ -259,22 +256,31 @@ class Trainer:
     def evaluate(self) -> dict[str, object]:
         """Measure the mean loss in nats on held-out text, and bits per byte if its size is known; generate a sample.
 
-        Does not advance the random state of training. Windows have the context length of the current step.
+        Does not advance the random state of training. Windows have the context length of the current step. Raises
+        RunError if the loss is not finite: the last update has overflowed.
         """
         began = time.monotonic()
         self.model.eval()
         n_ctx = self.schedule.plan(self.steps, self.progress()).n_ctx
-        measured = [(self._mean_loss(part.windows(n_ctx)), part) for part in self.validation]
-        total = sum(part.weight for _, part in measured)
+        measured = list(zip(self._mean_losses(n_ctx), self.validation, strict=True))
+        total = sum(part.weight for part in self.validation)
         found: dict[str, object] = {}
         if measured:
-            found["valid_loss"] = sum(loss * part.weight for loss, part in measured) / total
+            valid_loss = sum(loss * part.weight for loss, part in measured) / total
+            if not math.isfinite(valid_loss):
+                again = partial(self._mean_losses, n_ctx)
+                culprit = self.world.first([first_not_finite(self.model, again)]) or "the validation loss"
+                raise _not_finite(self.steps, culprit, valid_loss)
+            found["valid_loss"] = valid_loss
         if measured and all(part.bytes_per_token for _, part in measured):
             bits = [loss / math.log(2) / (part.bytes_per_token or 1) * part.weight for loss, part in measured]
             found["bits_per_byte"] = sum(bits) / total
         found["sample"] = self.sample()
         self.seconds += self.world.largest(time.monotonic() - began)[0]
         return found
+
+    def _mean_losses(self, n_ctx: int) -> list[float]:
+        return [self._mean_loss(part.windows(n_ctx)) for part in self.validation]
 
     def _mean_loss(self, windows: Sequence[Batch]) -> float:
         total = 0.0
@@ -386,6 +392,13 @@ def _read_counts(document: Mapping[str, Any]) -> _Counts:
         return _Counts(int(document["step"]), int(document["tokens"]), float(document["seconds"]), found)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the state of the run is incomplete: {error!r}") from None
+
+
+def _not_finite(step: int, culprit: str, loss: float) -> RunError:
+    return RunError(
+        f"step {step}: {culprit} is not finite (loss {loss:g}); the last checkpoints are unchanged: "
+        "start again with a lower learning rate"
+    )
 
 
 def address(seed: int, step: int, number: int) -> int:
