@@ -10,7 +10,7 @@ import { chooseLayer } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { headKey, pianoRoll } from "../ui/piano-roll.js";
 import { play, playing, stop } from "../ui/synthesizer.js";
-import { keep, waiting } from "../ui/widgets.js";
+import { keep, scrolling, waiting } from "../ui/widgets.js";
 
 export const music = { id: "music", group: "try", isPlaced: true, draw, attempt };
 
@@ -144,7 +144,7 @@ function toggle(head, isHidden) {
 
 /** For each head its heaviest notes, the weight on all notes, and the rest: together 1. */
 function table(heads, notes, layer, position) {
-  return html`<table class="music-table"><caption>${t("music.table")}</caption>
+  return scrolling(t("music.table"), html`<table class="music-table"><caption>${t("music.table")}</caption>
     <thead><tr><th scope="col">${t("head")}</th><th scope="col">${t("music.heaviest")}</th><th scope="col" class="right">${t("music.on")}</th><th scope="col" class="right">${t("music.elsewhere")}</th></tr></thead>
     <tbody>${heads.map(({ head, sums, rest }) => {
       const all = [...sums].sort(([, a], [, b]) => b.weight - a.weight);
@@ -157,5 +157,5 @@ function table(heads, notes, layer, position) {
         })}</td>
         <td class="right">${numeral(on.toFixed(3), `sum(${row} on notes)`, [])}</td>
         <td class="right">${numeral(rest.toFixed(3), `sum(${row} elsewhere)`, [])}</td></tr>`;
-    })}</tbody></table>`;
+    })}</tbody></table>`);
 }
