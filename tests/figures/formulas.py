@@ -292,7 +292,7 @@ def _circle_start(ids: Any) -> int:
 
 
 def _one_hot(ids: Any, size: int) -> Any:
-    return (np.arange(size)[:, None] == ids).astype(float)
+    return (ids[:, None] == np.arange(size)).astype(float)
 
 
 def _count_events(kind: str) -> int:

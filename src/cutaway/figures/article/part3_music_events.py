@@ -222,9 +222,9 @@ def _check_sequence(trace: Trace, chosen: Selection) -> Check:
 
 
 def _vectors() -> Cells:
-    """Return the events as one-hot vectors, a column each: (388, 15)."""
-    matrix = np.zeros((N_EVENTS, len(EVENTS)), np.float32)
-    matrix[list(EVENTS), range(len(EVENTS))] = 1
+    """Return the events as one-hot vectors, a row each: (15, 388)."""
+    matrix = np.zeros((len(EVENTS), N_EVENTS), np.float32)
+    matrix[range(len(EVENTS)), list(EVENTS)] = 1
     return computed("one_hot(article.events, 388)", matrix)
 
 
@@ -232,10 +232,10 @@ def _one_hot(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                "Each event is a vector of 388 numbers, a column here: a 1 in the row of its id, and 0 everywhere "
-                "else. A model never multiplies by it: a one-hot vector times the embedding matrix is a row of that "
-                "matrix.",
-                "每个事件是 388 个数的向量，这里是一列：在其编号那一行为 1，其余全为 0。"
+                "Each event is a vector of 388 numbers, a row here and a column in the article: a 1 at its id, and 0 "
+                "everywhere else. A model never multiplies by it: a one-hot vector times the embedding matrix is a row "
+                "of that matrix.",
+                "每个事件是 388 个数的向量，这里是一行，文章里是一列：在其编号处为 1，其余全为 0。"
                 "模型并不真的拿它去乘：独热向量乘以嵌入矩阵，就是那个矩阵的一行。",
             )
         ),
@@ -243,19 +243,19 @@ def _one_hot(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText("the article's events, one-hot", "文章的事件，独热向量"),
             _vectors(),
             "share",
-            [CODEC.label(index) for index in range(N_EVENTS)],
             [CODEC.label(index) for index in EVENTS],
-            LocalizedText("row: the id", "行：编号"),
-            LocalizedText("column: the event", "列：事件"),
+            [CODEC.label(index) for index in range(N_EVENTS)],
+            LocalizedText("row: the event", "行：事件"),
+            LocalizedText("column: the id", "列：编号"),
         ),
         Table(
-            LocalizedText("the row of each 1", "每个 1 所在的行"),
-            [EVENT, LocalizedText("row, from 0", "行（从 0 数起）"), IN_THE_ARTICLE],
+            LocalizedText("the column of each 1", "每个 1 所在的列"),
+            [EVENT, LocalizedText("column, from 0", "列（从 0 数起）"), IN_THE_ARTICLE],
             [
                 [
                     CODEC.label(index),
-                    integer(index, f"argmax(one_hot(article.events, 388)[:, {i}])"),
-                    integer(index + 1, f"argmax(one_hot(article.events, 388)[:, {i}]) + 1"),
+                    integer(index, f"argmax(one_hot(article.events, 388)[{i}])"),
+                    integer(index + 1, f"argmax(one_hot(article.events, 388)[{i}]) + 1"),
                 ]
                 for i, index in enumerate(EVENTS)
             ],
@@ -267,14 +267,14 @@ def _check_one_hot(trace: Trace, chosen: Selection) -> Check:
     matrix = _vectors().values
     ones = int((matrix == 1).sum())
     zeros = int((matrix == 0).sum())
-    columns = int(((matrix == 1).sum(0) == 1).sum())
+    rows = int(((matrix == 1).sum(1) == 1).sum())
     size = matrix.shape[0] * matrix.shape[1]
     return Check(
-        columns == len(EVENTS) and ones + zeros == size and matrix.argmax(0).tolist() == list(EVENTS),
+        rows == len(EVENTS) and ones + zeros == size and matrix.argmax(1).tolist() == list(EVENTS),
         Statement(
-            "{columns} of {n:column} have exactly one 1; of {size} numbers {zeros} are 0 and {ones} are 1",
-            "{n} 列中有 {columns} 列恰有一个 1；{size} 个数里 {zeros} 个为 0，{ones} 个为 1",
-            columns=integer(columns, "sum(sum(one_hot(article.events, 388), 0) == 1)"),
+            "{rows} of {n:vector} have exactly one 1; of {size} numbers {zeros} are 0 and {ones} are 1",
+            "{n} 个向量中有 {rows} 个恰有一个 1；{size} 个数里 {zeros} 个为 0，{ones} 个为 1",
+            rows=integer(rows, "sum(sum(one_hot(article.events, 388), 1) == 1)"),
             n=integer(len(EVENTS), "len(article.events)"),
             size=integer(size, "388 * len(article.events)"),
             zeros=integer(zeros, "sum(one_hot(article.events, 388) == 0)"),

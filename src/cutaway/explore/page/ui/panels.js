@@ -36,15 +36,18 @@ const DRAW = {
 
 /** A piano roll; with cells, arcs to the notes in `targets`, and how much of each head's weight is on them. */
 function roll({ title, notes, seconds, query, targets, cells: document }) {
-  if (!document) return pianoRoll({ title: say(title), notes });
+  if (!document) return pianoRoll({ title: say(title), notes, beside: contents() });
   const cells = cellsFromDocument(document);
   const heads = Array.from({ length: cells.rows }, (_, head) => head);
   const weight = (head, column) => cells.values[head * cells.columns + column];
   const all = heads.flatMap((head) => targets.map((note, column) => ({ head, note, weight: weight(head, column), tensor: cells.tensor, index: indexOf(cells, head, column) })));
   const last = targets.length;
-  return html`${pianoRoll({ title: say(title), notes, seconds, query, arcs: all })}
+  return html`${pianoRoll({ title: say(title), notes, seconds, query, arcs: all, beside: contents() })}
     ${headStrips(heads.map((head) => ({ head, rest: weight(head, last), tensor: cells.tensor, index: indexOf(cells, head, last) })))}`;
 }
+
+/** Width of the list of figures beside one, in pixels. */
+const contents = () => (viewport.value < 832 ? 0 : 360);
 
 const place = (cells, i) => [Math.floor(i / cells.columns), i % cells.columns];
 

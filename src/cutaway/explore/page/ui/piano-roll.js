@@ -14,18 +14,18 @@ const SKY = 70; // above the notes, for arcs
 const BELOW = 22; // for the seconds
 const WIDEST = 9; // pixels of the weight 1
 const LEAST = 0.01; // of a head's weight, from which it has an arc
-const FASTEST = 30; // pixels a second, at least
+const SLOWEST = 24; // pixels a second, at least
 
 /** "C4, 0.50 s, velocity 80" */
 export const noteName = ([onset, , pitch, velocity]) => t("music.note", { pitch: pitchName(pitch), seconds: onset.toFixed(2), velocity });
 
 /**
  * A roll of `notes`. With `seconds`, the time of the token that is read, and `query`, its note (-1: none), `arcs` go from
- * there: {head, note, weight, tensor, index}. `pick(note)` makes notes buttons.
+ * there: {head, note, weight, tensor, index}. `pick(note)` makes notes buttons; `beside` are the pixels of what stands beside it.
  */
-export function pianoRoll({ title, notes, seconds = 0, query = -1, arcs = [], pick = null }) {
+export function pianoRoll({ title, notes, seconds = 0, query = -1, arcs = [], pick = null, beside = 0 }) {
   const end = Math.max(1, ...notes.map(([, offset]) => offset));
-  const scale = Math.max(FASTEST, Math.min(240, (room() - LEFT) / end));
+  const scale = Math.max(SLOWEST, Math.min(240, (room() - beside - LEFT - 12) / end));
   const pitches = notes.map((note) => note[2]);
   const high = Math.max(66, ...pitches) + 1;
   const low = Math.min(60, ...pitches) - 1;
