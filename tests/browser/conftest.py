@@ -17,6 +17,7 @@ import pytest
 import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.model import Model
+from cutaway.music.codecs import CODECS
 from cutaway.trace import Trace
 from tests.tiny import tiny_weights
 
@@ -118,6 +119,15 @@ def mute_explorer(mute_model: Path) -> Iterator[Explorer]:
     yield from served(cutaway.load(mute_model, engine="reference"), "--model", str(mute_model))
 
 
+@pytest.fixture(scope="package")
+def music_explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
+    """That of a small random model of music."""
+    folder = tmp_path_factory.mktemp("models") / "music"
+    codec = CODECS["perf388"]
+    save_checkpoint(folder, tiny_weights(n_layer=2, n_head=3, n_vocab=codec.n_vocab, n_ctx=80), tokenizer=codec)
+    yield from served(cutaway.load(folder, engine="reference"), "--model", str(folder))
+
+
 @pytest.fixture(scope="package")  # and no longer: while Playwright runs, no other test of this process can use asyncio
 def browser() -> "Iterator[Browser]":
     from playwright.sync_api import sync_playwright
@@ -164,6 +174,11 @@ def visit(context: "BrowserContext", explorer: Explorer) -> "Iterator[Visit]":
 @pytest.fixture
 def mute_visit(context: "BrowserContext", mute_explorer: Explorer) -> "Iterator[Visit]":
     yield from in_a_tab(context, mute_explorer.address)
+
+
+@pytest.fixture
+def music_visit(context: "BrowserContext", music_explorer: Explorer) -> "Iterator[Visit]":
+    yield from in_a_tab(context, music_explorer.address)
 
 
 @pytest.fixture

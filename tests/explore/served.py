@@ -15,6 +15,7 @@ from cutaway.checkpoints import EffectiveWeights, Weights
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.explore.app import Explorer, make_app
 from cutaway.model import Model
+from cutaway.music.codecs import CODECS
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.reading import read_tokenizer
@@ -37,6 +38,13 @@ def talking() -> Model:
     """A random model with GPT-2's vocabulary."""
     weights = tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12)
     return Model(ReferenceEngine(weights), weights, Tokenizer.gpt2(), "talking")
+
+
+def musical(codec: str = "perf388") -> Model:
+    """A random model of music."""
+    music = CODECS[codec]
+    weights = tiny_weights(n_vocab=music.n_vocab, n_ctx=80)
+    return Model(ReferenceEngine(weights), weights, music, "musical")
 
 
 def chinese() -> Model:

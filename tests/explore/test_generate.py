@@ -5,9 +5,11 @@ from cutaway.errors import UsageError
 from cutaway.explore.generate import generate, read_request
 from cutaway.generation.config import GenerationConfig
 from cutaway.model import Model
+from cutaway.music.codecs import CODECS
+from cutaway.music.grammar import count_illegal, mask_of
 from cutaway.numerics import softmax
 from cutaway.web.params import Params
-from tests.explore.served import Json, mute, talking
+from tests.explore.served import Json, musical, mute, talking
 
 
 def generated(model: Model, **request: object) -> list[Json]:
@@ -79,3 +81,15 @@ def test_rejects_invalid_requests(request_: dict[str, object], error: str) -> No
     with pytest.raises(UsageError) as refusal:
         generated(mute(), **request_)
     assert str(refusal.value).startswith(error)
+
+
+@pytest.mark.parametrize("codec", ["perf388", "satb16"])
+def test_a_piece_is_that_of_the_grammar_and_the_seed(codec: str) -> None:
+    model = musical(codec)
+    music = CODECS[codec]
+    expected = model.generate([music.bos], GenerationConfig(max_new_tokens=40, seed=3, top_k=0), mask=mask_of(music))
+    *tokens, _ = generated(model, ids=[music.bos], max_new_tokens=40, seed=3, top_k=0)
+    ids = [token["id"] for token in tokens]
+    assert tuple(ids) == expected.ids
+    assert count_illegal(music, ids) == 0
+    assert tokens[0]["text"] == music.label(ids[0])

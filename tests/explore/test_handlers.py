@@ -10,7 +10,7 @@ from cutaway.figures import draw
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.heads import atlas, search
 from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens, neuron_logit_effects, surprisal
-from tests.explore.served import ROBOT, client_of, error_of, get, mute, read_name, talking, tensors
+from tests.explore.served import ROBOT, client_of, error_of, get, musical, mute, read, read_name, talking, tensors
 from tests.tiny import random_ids
 
 MODEL = mute(n_layer=2)
@@ -279,3 +279,20 @@ def test_the_page_of_a_trace_is_one_file(client: TestClient, trace: str) -> None
     assert response.text.startswith("<!doctype html>")
     assert error_of(client, f"{trace}/page?layer=9") == "layer must be from 0 to 1, not 9"
     assert client.get("/api/traces/nothing/page").status_code == 404
+
+
+def test_notes_are_those_of_the_codec() -> None:
+    client = client_of(musical())
+    music = get(client, "/api/model")["music"]
+    assert (music["codec"], music["bos"], len(music["example"])) == ("perf388", 388, 16)
+    document = read(client, ids=music["example"])
+    assert [token["text"] for token in document["tokens"][:3]] == ["end", "velocity 80", "C4 on"]
+    found = get(client, f"/api/traces/{document['trace']}/notes")
+    assert found["notes"][1] == [0.5, 2.0, 64, 82]
+    assert found["owners"][:6] == [-1, -1, 0, -1, 1, -1]
+    assert found["times"][-1] == 3.0
+
+
+def test_a_model_of_text_has_no_notes() -> None:
+    client = client_of(mute())
+    assert error_of(client, f"/api/traces/{read_name(client, ids=[1, 2])}/notes") == "this model's ids are no music"

@@ -24,6 +24,7 @@ from cutaway.figures.colours import colours, paint
 from cutaway.figures.labels import number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
+from cutaway.music.pitches import pitch_name
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace.heads import without_first
@@ -54,6 +55,7 @@ def vectors() -> dict[str, object]:
         "divisors": list(_divisors()),
         "formats": [[form, value, format(value, form)] for form, value in _formats()],
         "parameters": parameters_document(GPT2Config()),
+        "pitches": [pitch_name(pitch) for pitch in range(128)],
         "patterns": list(_patterns(random)),
         "addresses": list(_addresses()),
         "pieces": [

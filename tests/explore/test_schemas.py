@@ -41,6 +41,7 @@ def test_model_document() -> None:
         "published": None,
         "has_tokenizer": True,
         "end_of_text": 50256,
+        "music": None,
         "vocabulary": {"bytes": 256, "merges": 50_000, "special": 1},
         "checkpoint": {"name": "talking", "bytes": 77},
         "example": ROBOT,

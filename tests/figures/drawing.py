@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import cutaway
 from cutaway.figures import DrawnFigure, Figure, Selection, check_figure
 from cutaway.figures.article.decoding import Candidate
-from cutaway.figures.panels import Arcs, Bars, Box, Cells, Drawing, Grid, Number, Panel, Table
+from cutaway.figures.panels import Arcs, Bars, Box, Cells, Drawing, Grid, Number, Panel, Roll, Table
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 from tests.tiny import random_ids, tiny_weights
@@ -107,6 +107,7 @@ WRONG_NUMBERS = (  # a figure, and a tensor whose numbers it checks
     ("F56", "mlp_out.0"),
     ("F56", "resid.post.0"),
     ("F60", "attn.0"),
+    ("F66", "attn.0"),
 )
 
 
@@ -215,7 +216,7 @@ def _numbers(panels: Sequence[Panel]) -> Iterator[tuple[str, tuple[int, ...], fl
         if isinstance(panel, Table):
             entries = [entry for row in panel.rows for entry in row if isinstance(entry, Number)]
             yield from ((entry.tensor, entry.index, entry.value) for entry in entries)
-        elif isinstance(panel, Grid | Bars | Arcs):
+        elif isinstance(panel, Grid | Bars | Arcs | Roll) and panel.cells is not None:
             yield from _cells(panel.cells)
 
 

@@ -22,6 +22,8 @@ from cutaway.figures.article.part2_kv_cache import _from_cache
 from cutaway.figures.panels import Number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
+from cutaway.music import perf388
+from cutaway.music.performance import Note, Performance
 from cutaway.parameters import ARTICLE
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
@@ -31,6 +33,7 @@ from cutaway.trace.interventions import fitting
 DOTTED = re.compile(r"(?<![\w.])[A-Za-z_][\w-]*(?:\.\w+)+")
 WEIGHTS = re.compile(r"\b(size|tensors)\(([\w.*]+)\)")  # of all weights whose names fit a pattern
 MASKED = -1e10
+EVENT_NAMES = ("NOTE_ON", "NOTE_OFF", "TIME_SHIFT", "VELOCITY", "END", "N_VOCAB")
 OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -61,6 +64,8 @@ class Formula:
             "head": selection.head,
             "position": selection.position,
             "text": self._text(),
+            "article.events": np.array(perf388.EXAMPLE),
+            **{f"perf388.{name}": getattr(perf388, name) for name in EVENT_NAMES},
         }
         self.dotted: dict[str, str] = {}
 
@@ -286,6 +291,24 @@ def _circle_start(ids: Any) -> int:
     return next(i for i in range(len(ids)) if (ids[i + length :] == ids[i:-length]).all())
 
 
+def _one_hot(ids: Any, size: int) -> Any:
+    return (ids[:, None] == np.arange(size)).astype(float)
+
+
+def _count_events(kind: str) -> int:
+    """The ids of perf388 whose labels are of a kind."""
+    endings = {"NOTE_ON": " on", "NOTE_OFF": " off", "TIME_SHIFT": " ms", "END": "end"}
+    labels = [perf388.PerformanceCodec().label(index) for index in range(perf388.N_VOCAB)]
+    if kind == "VELOCITY":
+        return sum(label.startswith("velocity") for label in labels)
+    return sum(label.endswith(endings[kind]) for label in labels)
+
+
+def _events(notes: Any) -> Any:
+    played = [Note(float(on), float(off), int(pitch), int(velocity)) for on, off, pitch, velocity in notes]
+    return np.array(perf388.PerformanceCodec().encode(Performance.of(played)), np.int64)
+
+
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": np.abs,
     "above_diagonal": _above_diagonal,
@@ -295,6 +318,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "causal": lambda x: np.where(_up_to_diagonal(x), x, MASKED),
     "circle_length": _circle_length,
     "circle_start": _circle_start,
+    "count_events": _count_events,
     "concat": lambda *parts: np.concatenate(parts, axis=-1),
     "difference": lambda x, y: _largest(np.abs(np.subtract(x, y))),
     "error": _error,
@@ -311,6 +335,10 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "min": lambda *x: min(x) if len(x) > 1 else float(np.min(x[0])),
     "norm": np.linalg.norm,
     "pooled_mean": _pooled_mean,
+    "one_hot": _one_hot,
+    "perf388.encode": _events,
+    "perf388.notes": lambda ids: np.array(perf388.PerformanceCodec().decode(ids.tolist()).notes),
+    "perf388.times": lambda ids: np.array(perf388.PerformanceCodec().read(ids.tolist()).times),
     "positions_computed": lambda trace: trace.work.positions_computed,
     "positions_reused": lambda trace: trace.work.positions_reused,
     "range": range,

@@ -91,7 +91,7 @@ def test_draw_resolves_the_selection() -> None:
     ("name", "where", "message"),
     [
         ("F67", {}, "unknown figure: 'F67'; they are F01 to F66 and T1 to T5 (cutaway figure --list)"),
-        ("F63", {}, "F63 (Music: a vocabulary of events) is not built yet"),
+        ("F61", {}, "F61 (Summaries: the layout of the training data) is not built yet"),
         ("F40", {"layer": 2}, "layer must be from 0 to 1, not 2"),
         ("F40", {"position": 7}, "position must be from -7 to 6, not 7"),
     ],

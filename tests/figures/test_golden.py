@@ -34,6 +34,7 @@ from cutaway.figures.panels import (
     Line,
     Number,
     Panel,
+    Roll,
     Table,
     localize,
 )
@@ -93,6 +94,9 @@ def _strings(panel: Panel) -> Iterator[tuple[str, str]]:
     elif isinstance(panel, Arcs):
         yield from (("title", localize(panel.title, "en")), *_source(panel.cells))
         yield from (("tokens", "|".join(panel.tokens)), ("query", str(panel.query)))
+    elif isinstance(panel, Roll):
+        yield "title", localize(panel.title, "en")
+        yield "notes", " ".join(f"{note.pitch}@{note.onset:g}-{note.offset:g}:{note.velocity}" for note in panel.notes)
     elif isinstance(panel, Table):
         yield "title", localize(panel.title, "en")
         yield "columns", "|".join(localize(column, "en") for column in panel.columns)

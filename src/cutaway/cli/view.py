@@ -22,9 +22,14 @@ def add_view(parser: ArgumentParser) -> None:
 
 
 def view_ids(model: "Model", options: Namespace) -> list[int]:
-    """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them."""
+    """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them; for music, the example."""
+    from cutaway.music.codecs import music_codec
+
     if options.ids:
         return model.input_ids(options.ids)
+    codec = music_codec(model.codec)
+    if codec is not None and options.text is None:
+        return model.input_ids([codec.bos, *codec.example])
     model.require_tokenizer("give --ids")
     return model.input_ids(EXAMPLE_TEXT if options.text is None else utf8(options.text, "the text"))
 

@@ -1,4 +1,4 @@
-"""Text generated for the page, a token a line, with the most likely tokens at each step."""
+"""Text or music generated for the page, a token a line, with the most likely tokens at each step."""
 
 import math
 import time
@@ -9,6 +9,8 @@ from cutaway.explore.schemas import candidates, token_document
 from cutaway.generation.batch import DecodingBatch
 from cutaway.generation.config import FIELDS, GenerationConfig
 from cutaway.model import Model
+from cutaway.music.codecs import music_codec
+from cutaway.music.grammar import mask_of
 from cutaway.web.params import Params
 from cutaway.web.worker import Document
 
@@ -37,7 +39,8 @@ def read_request(model: Model, body: Params) -> tuple[list[int], GenerationConfi
 def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator[Document]:
     """Yield a document for each token, then one with the finish reason and the seed.
 
-    The model's engine computes, as in `Model.generate`: the same seed gives the same text. `cache_length` is the number
+    The model's engine computes, as in `Model.generate`: the same seed gives the same text, and with the same settings
+    the same piece as `cutaway music generate`, in the grammar of its codec. `cache_length` is the number
     of tokens in the KV cache when the token was chosen, `seconds` the time of reading the one before and choosing.
 
     >>> import cutaway
@@ -48,16 +51,17 @@ def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator
     """
     seed = config.pick_seed()
     batch = DecodingBatch(model.engine, model.tokenizer)
-    batch.add(ids, config, seed)
+    codec = music_codec(model.codec)
+    batch.add(ids, config, seed, mask=mask_of(codec) if codec else None)
     cache_length = len(ids)
     while batch:
         began = time.perf_counter()
         [(_, chunk)] = batch.step()
         seconds = time.perf_counter() - began
         for token, top in zip(chunk.ids, chunk.top_logprobs, strict=True):
-            likely = candidates(model.tokenizer, [each.id for each in top], [math.exp(each.logprob) for each in top])
+            likely = candidates(model.codec, [each.id for each in top], [math.exp(each.logprob) for each in top])
             yield {
-                **token_document(model.tokenizer, token),
+                **token_document(model.codec, token),
                 "top": likely,
                 "cache_length": cache_length,
                 "seconds": seconds,

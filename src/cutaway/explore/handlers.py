@@ -14,6 +14,7 @@ from cutaway.explore.encoding import ENCODINGS, encode, tensors_content
 from cutaway.explore.schemas import candidates, token_text
 from cutaway.explore.slices import read_slices
 from cutaway.figures import draw
+from cutaway.music.codecs import music_codec
 from cutaway.numerics import FloatArray, negative_log_likelihood, softmax, top_k
 from cutaway.trace import Trace, lens
 from cutaway.trace.heads import HeadStatistics, atlas, search
@@ -273,6 +274,16 @@ def _timed(trace: Trace, base: Trace | None, check: Callable[[], None]) -> tuple
     return logits, {"seconds": time.perf_counter() - began, "positions": copy.work.positions_computed}
 
 
+def notes(request: TraceRequest) -> Content:
+    """Return the notes of a piece, [onset, offset, pitch, velocity], and the note (-1: none) and time of each token."""
+    request.params.end()
+    codec = music_codec(request.trace.tokenizer)
+    if codec is None:
+        raise UsageError("this model's ids are no music")
+    reading = codec.read(request.trace.ids)
+    return json_content({**vars(reading), "notes": [list(note) for note in reading.notes]})
+
+
 # By the path after api/traces/ID/.
 HANDLERS: Mapping[str, Handler] = {
     "tensors": tensors,
@@ -286,4 +297,5 @@ HANDLERS: Mapping[str, Handler] = {
     "units": neurons,
     "direct_logit_attribution": direct_logit_attribution,
     "surprisal": surprisal,
+    "notes": notes,
 }

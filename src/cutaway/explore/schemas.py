@@ -14,6 +14,7 @@ from cutaway.figures import Selection, all_figures
 from cutaway.figures.article.part2_parameters import parameter_panels
 from cutaway.figures.panels import Note
 from cutaway.model import Model
+from cutaway.music.codecs import music_codec
 from cutaway.numerics import FloatArray
 from cutaway.parameters import parameter_table, published_as
 from cutaway.tokenizer.codec import Codec, TokenCodec
@@ -51,6 +52,7 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         "published": names,
         "has_tokenizer": model.tokenizer is not None,
         "end_of_text": model.bos,
+        "music": _music_document(model),
         "vocabulary": _vocabulary_counts(model.tokenizer.vocabulary)
         if isinstance(model.tokenizer, Tokenizer)
         else None,
@@ -63,6 +65,12 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         "max_text": MAX_TEXT,
         "against": {"name": against.name, "dtype": against.engine.dtype} if against else None,
     }
+
+
+def _music_document(model: Model) -> dict[str, object] | None:
+    """Name the codec of a model of music, the token that begins a piece, and the ids of an example."""
+    codec = music_codec(model.codec)
+    return {"codec": codec.name, "bos": codec.bos, "example": [codec.bos, *codec.example]} if codec else None
 
 
 def _vocabulary_counts(vocabulary: Vocabulary) -> dict[str, int]:
@@ -196,7 +204,7 @@ def vocabulary_document(model: Model) -> Document:
     >>> vocabulary_document(cutaway.load())["tokens"][9379]
     '␣robot'
     """
-    return {"tokens": [token_text(model.tokenizer, token) for token in range(model.config.n_vocab)]}
+    return {"tokens": [token_text(model.codec, token) for token in range(model.config.n_vocab)]}
 
 
 def explain_document(model: Model, text: str) -> Document:
@@ -225,7 +233,7 @@ def nearest_document(model: Model, token: int, k: int) -> Document:
     neighbours = zip(*nearest_rows(model.weights["wte.weight"], token, k), strict=True)
     return {
         "tokens": [
-            {"id": int(other), "text": token_text(model.tokenizer, int(other)), "cosine": float(cosine)}
+            {"id": int(other), "text": token_text(model.codec, int(other)), "cosine": float(cosine)}
             for other, cosine in neighbours
         ]
     }

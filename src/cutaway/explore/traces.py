@@ -158,7 +158,7 @@ class TraceService:
         return Trace(
             self._model.config,
             self._model.weights,
-            self._model.tokenizer,
+            self._model.codec,
             ids,
             interventions,
             base=self._base(base),

@@ -15,10 +15,10 @@ _FILE = Path(__file__).with_name("colours.json")
 
 @cache
 def colours() -> dict[str, str | list[str]]:
-    """Load colours.json: two scales as lists of colours, and named colours.
+    """Load colours.json: two scales and the colours of heads as lists, and named colours.
 
     >>> sorted(name for name, colour in colours().items() if isinstance(colour, list))
-    ['sequential', 'signed']
+    ['heads', 'sequential', 'signed']
     """
     table: dict[str, str | list[str]] = json.loads(_FILE.read_text(encoding="utf-8"))
     return table
@@ -33,6 +33,16 @@ def named_colour(name: str) -> str:
     colour = colours()[name]
     assert isinstance(colour, str), name
     return colour
+
+
+def head_colour(head: int) -> str:
+    """Return the colour of a head, as #rrggbb; every eighth has the same.
+
+    >>> head_colour(0) == head_colour(8)
+    True
+    """
+    table = colours()["heads"]
+    return table[head % len(table)]
 
 
 @cache

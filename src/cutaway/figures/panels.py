@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.music.performance import Note as Played
 from cutaway.numerics import FloatArray
 
 Shape = tuple[int, ...]
@@ -133,6 +134,22 @@ class Arcs:
 
 
 @dataclass(frozen=True)
+class Roll:
+    """Notes on a piano roll, and perhaps what the heads of a layer look at, as arcs from the token that is read.
+
+    `seconds` is the time of that token and `query` its note, -1 if it has none. The cells (H, targets + 1) are the
+    weight of each head on each note in `targets`, and in the last column on all else.
+    """
+
+    title: Text
+    notes: Sequence[Played]
+    seconds: float = 0.0
+    query: int = -1
+    targets: Sequence[int] = ()
+    cells: Cells | None = None
+
+
+@dataclass(frozen=True)
 class Number:
     """A number in a table or a statement, its format, and the tensor and index that it comes from.
 
@@ -216,7 +233,7 @@ class Note:
     words: LocalizedText
 
 
-Panel = Grid | Bars | Arcs | Table | Drawing | Note
+Panel = Grid | Bars | Arcs | Roll | Table | Drawing | Note
 
 
 def signed_limit(values: FloatArray) -> float:

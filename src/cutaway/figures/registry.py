@@ -25,7 +25,10 @@ from cutaway.figures.article import (
     part2_score_and_sum,
     part2_self_attention,
     part2_three_steps,
-    part3_applications,
+    part3_music_attention,
+    part3_music_events,
+    part3_summaries,
+    part3_translation,
 )
 from cutaway.figures.figure import Figure
 
@@ -53,7 +56,10 @@ MODULES = (  # by the first figure of each
     part2_score_and_sum,
     part2_projection_and_mlp,
     part2_parameters,
-    part3_applications,
+    part3_translation,
+    part3_summaries,
+    part3_music_events,
+    part3_music_attention,
 )
 
 

@@ -23,6 +23,10 @@ class MusicCodec(TokenCodec, Protocol):
     def bos(self) -> int:
         """The id that begins a piece, before its first event."""
 
+    @property
+    def example(self) -> tuple[int, ...]:
+        """A few ids of a short piece, to show something with."""
+
     def decode(self, ids: Iterable[int]) -> Performance:
         """Return the performance of any ids."""
 

@@ -36,6 +36,8 @@ RATE = 100  # steps a second: the smallest time shift is 10 ms
 BIN = 4  # velocities of one VELOCITY event
 FIRST_VELOCITY = 64  # in force before the first VELOCITY event
 MAX_STEPS = 500  # of a note that is never released
+# The example of "The Illustrated GPT-2": three keys half a second apart, released together, and after a pause a fourth.
+EXAMPLE = (376, 60, 305, 64, 305, 67, 355, 188, 192, 195, 305, 381, 65, 305, 193)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class PerformanceCodec:
     n_vocab: int = N_VOCAB
     bos: int = END
     eos: int = END
+    example: tuple[int, ...] = EXAMPLE
 
     def encode(self, performance: Performance) -> list[int]:
         """Return the ids of a performance, without the END that separates pieces.

@@ -28,6 +28,13 @@ N_VOCAB = END + 1
 VOICES = 4
 SECONDS = 0.18  # of a sixteenth: a quarter at 83 a minute
 VELOCITY = 72
+# A cadence in C major: a beat each on the tonic, the subdominant, the dominant and the tonic again.
+EXAMPLE = tuple(
+    pitch - LOWEST
+    for chord in ((72, 67, 64, 48), (72, 69, 65, 53), (71, 67, 62, 55), (72, 67, 64, 48))
+    for _ in range(4)
+    for pitch in chord
+)
 _MAX_STEPS = int(MAX_SECONDS / SECONDS) - 1
 
 Step = Sequence[int]  # pitches from soprano to bass, -1 for a rest
@@ -48,6 +55,7 @@ class ChoraleCodec:
     n_vocab: int = N_VOCAB
     bos: int = END
     eos: int = END
+    example: tuple[int, ...] = EXAMPLE
 
     def encode(self, chorale: Chorale) -> list[int]:
         """Return the ids of a chorale, without the END that separates pieces. Raises UsageError if it is invalid.

@@ -14,14 +14,16 @@ from cutaway.figures.panels import (
     Label,
     Line,
     LocalizedText,
-    Note,
     Number,
     Panel,
+    Roll,
     Table,
     cells,
     computed,
 )
+from cutaway.figures.panels import Note as Prose
 from cutaway.figures.render.json import cells_document, panel_document
+from cutaway.music.performance import Note
 
 TITLE = LocalizedText("title", "标题")
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -30,9 +32,10 @@ PANELS: dict[str, Panel] = {
     "grid": Grid(TITLE, CELLS, "signed", ["a", "b", "c"], (), TITLE, TITLE),
     "bars": Bars("x", ["a", "b"], computed("a / b", np.array([1, 2])), marked=(1,)),
     "arcs": Arcs(TITLE, ("a", "b"), computed("x", np.array([0.5, 0.5])), 1),
+    "roll": Roll(TITLE, [Note(0.0, 1.0, 60, 80)], 0.5, 0, [0], computed("attn @ notes", np.array([[0.75, 0.25]]))),
     "table": Table(TITLE, ["a", TITLE], [["b", Number(0.25, "attn.0", (1, 2, 3))], [TITLE, ""]]),
     "drawing": Drawing(TITLE, [Box(0, 0, 9, 3, TITLE, "query"), Line(1, 2, 3, 2), Label(0, 4, "b")]),
-    "note": Note(TITLE),
+    "note": Prose(TITLE),
 }
 
 

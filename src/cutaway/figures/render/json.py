@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, LocalizedText, Number, Panel, Table, Text
+from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, LocalizedText, Number, Panel, Roll, Table, Text
 
 
 def panel_document(panel: Panel) -> dict[str, object]:
@@ -19,6 +19,8 @@ def panel_document(panel: Panel) -> dict[str, object]:
     if isinstance(panel, Grid | Bars | Arcs):
         fields = {name: value for name, value in vars(panel).items() if name != "cells"}
         return kind | {name: _plain(value) for name, value in fields.items()} | {"cells": cells_document(panel.cells)}
+    if isinstance(panel, Roll):
+        return kind | _roll_document(panel)
     if isinstance(panel, Table):
         rows = [[_entry(cell) for cell in row] for row in panel.rows]
         return kind | {"title": _plain(panel.title), "columns": [_plain(c) for c in panel.columns], "rows": rows}
@@ -26,6 +28,13 @@ def panel_document(panel: Panel) -> dict[str, object]:
         shapes = [{"kind": type(shape).__name__.lower(), **asdict(shape)} for shape in panel.shapes]
         return kind | {"title": _plain(panel.title), "shapes": shapes}
     return kind | {"words": asdict(panel.words)}
+
+
+def _roll_document(roll: Roll) -> dict[str, object]:
+    """Convert a roll: each note as [onset, offset, pitch, velocity]; cells only if it has some."""
+    fields = {name: _plain(value) for name, value in vars(roll).items() if name not in ("cells", "notes")}
+    notes = {"notes": [list(note) for note in roll.notes]}
+    return fields | notes | ({"cells": cells_document(roll.cells)} if roll.cells else {})
 
 
 def cells_document(cells: Cells) -> dict[str, object]:

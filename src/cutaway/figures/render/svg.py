@@ -8,7 +8,21 @@ from numpy.typing import NDArray
 
 from cutaway.figures.colours import named_colour
 from cutaway.figures.labels import number, short
-from cutaway.figures.panels import Arcs, Bars, Box, Drawing, Grid, Label, Line, Note, Number, Panel, Table, localize
+from cutaway.figures.panels import (
+    Arcs,
+    Bars,
+    Box,
+    Drawing,
+    Grid,
+    Label,
+    Line,
+    Note,
+    Number,
+    Panel,
+    Roll,
+    Table,
+    localize,
+)
 from cutaway.figures.render.svg_grid import draw_grid
 from cutaway.figures.render.svg_marks import (
     CHAR,
@@ -19,6 +33,7 @@ from cutaway.figures.render.svg_marks import (
     number_attributes,
     text_element,
 )
+from cutaway.figures.render.svg_roll import draw_roll
 from cutaway.figures.render.text import entry, numeric_columns, wrap_prose
 from cutaway.layout import width
 
@@ -87,6 +102,8 @@ def _draw(panel: Panel, language: str) -> Fragment:
         piece = _bars(panel)
     elif isinstance(panel, Arcs):
         piece = _arcs(panel)
+    elif isinstance(panel, Roll):
+        piece = draw_roll(panel, language)
     elif isinstance(panel, Table):
         piece = _table(panel, language)
     else:

@@ -20,10 +20,12 @@ from cutaway.figures.panels import (
     Note,
     Number,
     Panel,
+    Roll,
     Scale,
     Table,
     localize,
 )
+from cutaway.figures.render.text_roll import draw_roll
 from cutaway.layout import bar, table, width
 from cutaway.numerics import FloatArray
 
@@ -71,6 +73,8 @@ def _draw(panel: Panel, language: str, columns: int) -> Iterator[str]:
         yield from _bars(panel)
     elif isinstance(panel, Arcs):
         yield from _arcs(panel)
+    elif isinstance(panel, Roll):
+        yield from draw_roll(panel, language, columns)
     elif isinstance(panel, Table):
         yield from _table(panel, language)
     else:

@@ -16,6 +16,9 @@ export function setColours(colours, isDark = false) {
 
 export const colour = (name) => table[name] ?? table.plain;
 
+/** The colour of a head; every eighth has the same. */
+export const headColour = (head) => table.heads[head % table.heads.length];
+
 const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
 /** Interpolate 256 colours between the stops: Uint8Array of 256 × 3. */

@@ -244,7 +244,7 @@ export async function start(from) {
     last = key;
     if (trace.peek() && key === traceKey(trace.peek())) return settle(); // already current
     if (ids) read({ ids });
-    else read(model.peek().has_tokenizer ? { text: text ?? model.peek().example, prepend_bos: true } : { ids: [0] });
+    else read(model.peek().has_tokenizer ? { text: text ?? model.peek().example, prepend_bos: true } : { ids: model.peek().music?.example ?? [0] });
   });
 }
 

@@ -7,6 +7,7 @@ import { format, percent, short } from "../lib/format.js";
 import { say, t } from "../state/i18n.js";
 import { grid } from "./cell-grid.js";
 import { numeral } from "./numeral.js";
+import { headStrips, pianoRoll } from "./piano-roll.js";
 import { picture } from "./svg-file.js";
 import { meter, scrolling, signedBar, viewport } from "./widgets.js";
 
@@ -28,9 +29,25 @@ const DRAW = {
     title: say(panel.title), labels: panel.labels, cells: cellsFromDocument(panel.cells), scale: panel.scale, marked: panel.marked,
   }),
   arcs: (panel) => arcs({ title: say(panel.title), tokens: panel.tokens, cells: cellsFromDocument(panel.cells), query: panel.query }),
+  roll: (panel) => roll(panel),
   table: (panel) => table(say(panel.title), panel.columns.map(say), panel.rows),
   drawing: (panel) => drawing(say(panel.title), panel.shapes),
 };
+
+/** A piano roll; with cells, arcs to the notes in `targets`, and how much of each head's weight is on them. */
+function roll({ title, notes, seconds, query, targets, cells: document }) {
+  if (!document) return pianoRoll({ title: say(title), notes, beside: contents() });
+  const cells = cellsFromDocument(document);
+  const heads = Array.from({ length: cells.rows }, (_, head) => head);
+  const weight = (head, column) => cells.values[head * cells.columns + column];
+  const all = heads.flatMap((head) => targets.map((note, column) => ({ head, note, weight: weight(head, column), tensor: cells.tensor, index: indexOf(cells, head, column) })));
+  const last = targets.length;
+  return html`${pianoRoll({ title: say(title), notes, seconds, query, arcs: all, beside: contents() })}
+    ${headStrips(heads.map((head) => ({ head, rest: weight(head, last), tensor: cells.tensor, index: indexOf(cells, head, last) })))}`;
+}
+
+/** Width of the list of figures beside one, in pixels. */
+const contents = () => (viewport.value < 832 ? 0 : 360);
 
 const place = (cells, i) => [Math.floor(i / cells.columns), i % cells.columns];
 

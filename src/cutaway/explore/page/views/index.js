@@ -8,6 +8,7 @@ import { heads } from "./heads.js";
 import { input } from "./input.js";
 import { loop } from "./loop.js";
 import { mlp } from "./mlp.js";
+import { music } from "./music.js";
 import { output } from "./output.js";
 import { overview } from "./overview.js";
 import { parameters } from "./parameters.js";
@@ -16,4 +17,4 @@ import { stack } from "./stack.js";
 import { tokensView } from "./tokens.js";
 import { whatif } from "./whatif.js";
 
-export const VIEWS = [overview, play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, parameters, article];
+export const VIEWS = [overview, play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, music, parameters, article];

@@ -1,0 +1,121 @@
+"""The page of music: a piece is written, played, and read note by note; every arc is the model's."""
+
+import re
+
+import pytest
+
+from cutaway.music.codecs import CODECS
+from cutaway.music.grammar import count_illegal
+from tests.browser.conftest import Explorer
+from tests.browser.numbers import wrong_numbers
+from tests.browser.visit import PHONE, WIDE, WORDS, Visit
+
+CODEC = CODECS["perf388"]
+PIECE = [CODEC.bos, *CODEC.example]
+PLACE = f"ids={','.join(map(str, PIECE))}&layer=1&position=13"  # F4 on
+
+
+def test_the_example_of_the_codec_is_there(music_visit: Visit) -> None:
+    music_visit.open("#1/music")
+    assert music_visit.page.locator(".tokens button").all_inner_texts()[:3] == ["end", "velocity 80", "C4 on"]
+    names = music_visit.page.locator("svg.roll .note").evaluate_all(
+        "(notes) => notes.map((each) => each.getAttribute('aria-label'))"
+    )
+    assert names == [
+        "C4, 0.00 s, velocity 82",
+        "E4, 0.50 s, velocity 82",
+        "G4, 1.00 s, velocity 82",
+        "F4, 2.50 s, velocity 102",
+    ]
+
+
+def test_weights_are_the_models(music_visit: Visit, music_explorer: Explorer) -> None:
+    music_visit.open(f"#1/music?{PLACE}")
+    trace = music_explorer.trace_of(PIECE)
+    entries = music_visit.page.evaluate("look.numbers()")
+    assert wrong_numbers(trace, entries) == []
+    sums = [each for each in entries if each["tensor"].startswith("sum(attn.1[") and each["tensor"].endswith("])")]
+    assert sums
+    for each in sums:
+        head, query, tokens = re.fullmatch(r"sum\(attn\.1\[(\d+),(\d+),\[([\d,]+)\]\]\)", each["tensor"]).groups()  # type: ignore[union-attr]
+        weight = sum(float(trace["attn.1"][int(head), int(query), int(token)]) for token in tokens.split(","))
+        assert float(each["text"]) == pytest.approx(weight, abs=6e-4)
+
+
+def test_each_head_sums_to_1(music_visit: Visit) -> None:
+    music_visit.open(f"#1/music?{PLACE}")
+    rows = music_visit.page.locator(".music-table tbody tr")
+    assert rows.count() == 3
+    for row in rows.all():
+        parts = row.locator("td.right .number").all_inner_texts()
+        assert sum(map(float, parts)) == pytest.approx(1, abs=2e-3)
+
+
+def test_arrows_move_between_notes_and_enter_chooses(music_visit: Visit) -> None:
+    music_visit.open(f"#1/music?{PLACE}")
+    page = music_visit.page
+    note = page.locator("svg.roll .note[tabindex='0']")
+    assert note.get_attribute("aria-label") == "F4, 2.50 s, velocity 102"
+    assert note.get_attribute("aria-pressed") == "true"
+    note.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "E4, 0.50 s, velocity 82"
+    page.keyboard.press("Enter")
+    music_visit.settle()
+    assert "position=4" in page.url
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "E4, 0.50 s, velocity 82"
+    assert page.locator("main h2").last.inner_text() == "What layer 1 looks at from E4 on, 0.50 s"
+
+
+def test_a_head_can_be_left_out(music_visit: Visit) -> None:
+    music_visit.open(f"#1/music?{PLACE}")
+    arcs = music_visit.page.locator("svg.roll .arc")
+    before = arcs.count()
+    music_visit.page.locator(".music-heads input").nth(1).uncheck()
+    music_visit.settle()
+    assert 0 < arcs.count() < before
+    assert "x-without=1" in music_visit.page.url
+
+
+def test_a_new_piece_is_written_in_the_grammar(music_visit: Visit) -> None:
+    music_visit.open("#1/music?x-n=30&x-seed=7")
+    page = music_visit.page
+    page.get_by_role("button", name="A new piece").click()
+    page.wait_for_function(f"() => !location.hash.includes('ids={PIECE[0]},{PIECE[1]},60,305,64')")
+    music_visit.settle()
+    ids = [int(i) for i in re.findall(r"ids=([\d,]+)", page.url)[0].split(",")]
+    assert ids[0] == CODEC.bos
+    assert 1 < len(ids) <= 31
+    assert count_illegal(CODEC, ids[1:]) == 0
+    assert "x-seed=8" in page.url
+
+
+def test_it_plays_and_stops(music_visit: Visit) -> None:
+    music_visit.open("#1/music")
+    page = music_visit.page
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Stop").click()
+    assert page.get_by_role("button", name="▶ Play").get_attribute("aria-pressed") == "false"
+
+
+def test_a_model_of_text_says_how_to_open_one_of_music(visit: Visit) -> None:
+    visit.open("#1/music")
+    assert WORDS["music.absent"]["en"] in visit.page.locator("main").inner_text()
+    assert visit.page.locator("main code").inner_text() == "cutaway explore --model piano"
+
+
+def test_figures_of_music_are_drawn(music_visit: Visit) -> None:
+    for figure, arcs in (("F64", False), ("F66", True)):
+        music_visit.open(f"#1/article?{PLACE}&x-figure={figure}")
+        assert music_visit.page.locator("svg.roll .note").count() == 4
+        assert (music_visit.page.locator("svg.roll .arc").count() > 0) == arcs
+
+
+@pytest.mark.parametrize(("width", "dark", "language"), [(WIDE, False, "en"), (PHONE, True, "zh")])
+def test_it_is_whole_in_every_dress(music_visit: Visit, width: int, dark: bool, language: str) -> None:
+    music_visit.open(f"#1/music?{PLACE}")
+    music_visit.dress(width, dark, language)
+    assert music_visit.overflow() <= 0
+    assert music_visit.untranslated() == []
+    assert music_visit.accessibility_faults() == []
