@@ -47,7 +47,7 @@ def test_an_export_is_small(exported: ExportedPage) -> None:
 def test_an_export_opens_from_disk_with_the_traces_numbers(file: Visit, explorer: Explorer) -> None:
     file.open("")
     views = file.page.locator("nav a")
-    assert views.count() == 6
+    assert views.count() == 8
     for i in range(views.count()):
         views.nth(i).click()
         file.dress(1280, False, "en")  # in the theme whose colours Python has
@@ -97,7 +97,7 @@ def test_notebooks_show_the_page_in_a_frame(browser: Browser, exported: Exported
 
 
 def test_the_machine_and_play_have_every_position(file: Visit, explorer: Explorer) -> None:
-    for view, words in (("overview", "The machine"), ("play", "Play")):
+    for view, words in (("overview", "The machine"), ("play", "Play"), ("stack", "Stack")):
         file.page.goto(f"{file.address}#1/{view}")
         file.settle()
         file.page.locator("nav").get_by_role("link", name=words, exact=True).click()
@@ -106,6 +106,17 @@ def test_the_machine_and_play_have_every_position(file: Visit, explorer: Explore
             file.settle()
             assert file.page.locator(".failure").count() == 0
             assert check_numbers(explorer, file.page.main_frame) > 0
+
+
+def test_the_logits_of_the_candidates_are_taken_apart(file: Visit, explorer: Explorer) -> None:
+    file.open("#1/output")
+    file.page.locator("nav").get_by_role("link", name="Output", exact=True).click()
+    for i in (0, 3, 9):
+        file.page.locator(".candidates.ranked button").nth(i).click()
+        file.settle()
+        assert file.page.locator(".failure").count() == 0
+        assert file.page.locator(".bars.parts li").count() == 2 * explorer.model.config.n_layer + 3
+        assert check_numbers(explorer, file.page.main_frame) > 0
 
 
 def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_path: Path, browser: Browser) -> None:

@@ -44,10 +44,12 @@ def test_a_figure_plays(private_visit: Visit, figure: str) -> None:
     private_visit.open(f"#1/article?x-figure={figure}")
     private_visit.page.get_by_role("button", name="Play").first.click()
     private_visit.page.clock.run_for(1000)
-    private_visit.page.wait_for_function("() => document.querySelector('.player').dataset.at === '1'")
+    private_visit.page.wait_for_function("() => document.querySelector('.player').dataset.at !== '0'")
     private_visit.page.get_by_role("button", name="Pause").first.click()
+    paused = frame(private_visit)  # 1, or more where the machine is slow: the clock goes on by itself
+    assert paused >= 1
     private_visit.page.clock.run_for(3000)
-    assert frame(private_visit) == 1
+    assert frame(private_visit) == paused
 
 
 @pytest.mark.parametrize("figure", MOVING)

@@ -168,13 +168,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle with its text in the middle; a unit is a character wide (x) or a line high (y)."""
+    """A rectangle with words or a number in the middle; a unit is a character wide (x) or a line high (y)."""
 
     x: int
     y: int
     width: int
     height: int
-    text: Text = ""
+    text: Entry = ""
     colour: str = "plain"  # a name in colours.json
 
 

@@ -12,7 +12,7 @@ import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
 import { THEMES, isDark, setTheme, theme, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
-import { glossary } from "./ui/glossary.js";
+import { explained, glossary } from "./ui/glossary.js";
 import { forget, isDrawn, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
 
@@ -77,7 +77,7 @@ function page() {
     <nav aria-label=${t("views")}>${menu(view)}</nav>
     <main id="main" tabindex="-1" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1>${t(`${view.id}.title`)}</h1>
-      <p class="lead">${t(`${view.id}.lead`)}</p>
+      <p class="lead">${explained(view.id, t(`${view.id}.lead`))}</p>
       ${here.trace.value ? tryThis(view) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
       ${isDrawn(view.id) ? html`${glossary(view.id)}${onward(view)}` : nothing}

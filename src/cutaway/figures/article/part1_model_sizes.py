@@ -229,7 +229,7 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def layer_names(trace: Trace) -> list[Text]:
     """Name the layers from the top down; of more than three only the last and the first."""
     layers = range(trace.config.n_layer - 1, -1, -1)
-    names: list[Text] = [LocalizedText(f"layer {layer}", f"第 {layer} 层") for layer in layers]
+    names: list[Text] = [LocalizedText(f"layer {layer}", f"层 {layer}") for layer in layers]
     return [names[0], MORE, names[-1]] if len(names) > 3 else names
 
 

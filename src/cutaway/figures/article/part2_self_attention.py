@@ -150,7 +150,7 @@ def _every_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"The same three steps for every token at once, layer {layer}, head {head} (counted from 0): one row "
                 f"of weights and one sum for each. The sums go on into the rest of the block. "
                 f"{omitted_tokens(trace).en}",
-                f"同样的三步，所有词元同时进行，第 {layer} 层第 {head} 个头（从 0 数起）："
+                f"同样的三步，所有词元同时进行，层 {layer}、头 {head}（从 0 数起）："
                 f"每个词元得到一行权重和一个和，和再送入这一层其余的部分。{omitted_tokens(trace).zh}",
             )
         ),

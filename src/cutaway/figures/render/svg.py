@@ -199,7 +199,9 @@ def _box(box: Box, language: str) -> str:
     wide = box.width * CHAR
     high = box.height * LINE
     colour = named_colour(box.colour)
-    middle = text_element(x + wide / 2, y + high / 2 + 4, localize(box.text, language), anchor="middle")
+    middle = text_element(x + wide / 2, y + high / 2 + 4, entry(box.text, language), anchor="middle")
+    if isinstance(box.text, Number):
+        middle = f"<g {number_attributes(box.text.tensor, box.text.index)}>{middle}</g>"
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" rx="4" fill="{colour}" '
         f'fill-opacity="0.15" stroke="{colour}"/>{middle}'

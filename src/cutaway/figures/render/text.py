@@ -257,7 +257,7 @@ def _box(canvas: dict[tuple[int, int], str], box: Box, language: str) -> None:
     corners = ((box.x, box.y, "┌"), (right, box.y, "┐"), (box.x, bottom, "└"), (right, bottom, "┘"))
     for x, y, corner in corners:
         canvas[x, y] = corner
-    text = localize(box.text, language)
+    text = entry(box.text, language)
     _write(canvas, box.x + max(1, (box.width - width(text)) // 2), box.y + box.height // 2, text)
 
 

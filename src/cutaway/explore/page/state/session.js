@@ -180,13 +180,16 @@ const ownPlace = () => fromAddress(current.address);
 /** Whether only those are here: in an exported file, in most views. */
 const isOwn = () => !live() && !FREE.includes(state.value.view);
 
-const FREE = ["overview", "play", "heads"]; // views of which a file has every position
+const FREE = ["overview", "play", "heads", "stack"]; // views of which a file has every position
 
 /** Whether another token can be selected. */
 export const isFree = () => !isOwn();
 
 /** Whether the details of a head are available: of every head if live. */
 export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
+
+/** Whether the vectors of that layer and position are available: of all if live. */
+export const hasVectors = (layer, position) => live() || (layer === ownPlace().layer && position === ownPlace().position);
 
 const within = (value, count) => Math.max(0, Math.min(value, count - 1));
 
