@@ -44,7 +44,7 @@ MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
 LENS_TOKENS = 5  # that a layer's vector is read as
 MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
-MAX_ATTENTION_WEIGHTS = 24_000  # of all heads together; above it, the file holds those of one layer
+MAX_ATTENTION_WEIGHTS = 8_200  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
@@ -220,7 +220,6 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
     yield "surprisal", []
     for position in range(len(trace)) if len(trace) <= MAX_POSITIONS else ():
         yield "summary", [("position", str(position))]
-        yield "logit_lens", [("position", str(position)), ("k", "1")]
         yield "logit_lens", [("position", str(position)), ("k", str(min(LENS_TOKENS, trace.config.n_vocab)))]
         yield "next_tokens", [("position", str(position)), ("k", str(min(CANDIDATES, trace.config.n_vocab)))]
     for token in _candidates(trace, chosen.position):

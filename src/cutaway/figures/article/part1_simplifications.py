@@ -39,9 +39,9 @@ def _counted(value: int, origin: str) -> Number:
 def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     rows: list[list[Entry]] = [
         [LocalizedText("tokens in the text", "文本的词元数"), _counted(len(trace), "len(ids)")],
-        [LocalizedText("slots", "位置数"), _counted(trace.config.n_ctx, "config.n_ctx")],
+        [LocalizedText("slots", "槽位数"), _counted(trace.config.n_ctx, "config.n_ctx")],
         [
-            LocalizedText("slots left", "剩下的位置"),
+            LocalizedText("slots left", "剩下的槽位"),
             _counted(trace.config.n_ctx - len(trace), "config.n_ctx - len(ids)"),
         ],
     ]
@@ -50,7 +50,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         probability = float(softmax(trace.logits_at(-1).astype(np.float64))[end])
         ends = Number(probability, "probs", (len(trace) - 1, end), ".4%")
         rows.append([LocalizedText("probability that the text ends here", "文本在此结束的概率"), ends])
-    asked = LocalizedText(f"asked for {ROUNDS} tokens, it stops because", f"要求写 {ROUNDS} 个词元，停下的原因")
+    asked = LocalizedText(f"asked for {ROUNDS} tokens, it stops because", f"要求生成 {ROUNDS} 个词元，停下的原因")
     rows.append([asked, _finish_reason(trace)])
     return (
         Note(
@@ -58,8 +58,8 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "Writing stops when the end-of-text token is chosen, when as many tokens have come as were asked for, "
                 "or when all slots are full. OpenAI's own script writes a fixed number of tokens and does not stop at "
                 "the end-of-text token.",
-                "生成在三种情况下停止：选中了文本结束词元；写够了要求的个数；所有位置都已占满。"
-                "OpenAI 自己的脚本写固定个数的词元，遇到文本结束词元也不停。",
+                "生成在三种情况下停止：选中了文本结束词元；生成了要求的个数；所有槽位都已占满。"
+                "OpenAI 自己的脚本生成固定个数的词元，遇到文本结束词元也不停。",
             )
         ),
         slots_in_use(trace),
@@ -73,8 +73,8 @@ def _finish_reason(trace: Trace) -> LocalizedText:
     if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
         return LocalizedText("the end-of-text token was chosen", "选中了文本结束词元")
     if len(last) == trace.config.n_ctx and len(steps) < ROUNDS:
-        return LocalizedText("all slots are full", "所有位置都已占满")
-    return LocalizedText("that many were written", "写够了个数")
+        return LocalizedText("all slots are full", "所有槽位都已占满")
+    return LocalizedText("that many were written", "已生成要求的个数")
 
 
 def _check_stops(trace: Trace, chosen: Selection) -> Check:
@@ -86,7 +86,7 @@ def _check_stops(trace: Trace, chosen: Selection) -> Check:
         refused and tokens <= room,
         Statement(
             "{tokens} of {room:slot} in use; a text of {more:token} is {refused}; the loop stopped because {reason}",
-            "{room} 个位置用了 {tokens} 个；{more} 个词元的文本{refused}；循环停下的原因：{reason}",
+            "{room} 个槽位用了 {tokens} 个；{more} 个词元的文本{refused}；循环停下的原因：{reason}",
             tokens=integer(tokens, "len(ids)"),
             room=integer(room, "config.n_ctx"),
             more=integer(room + 1, "config.n_ctx + 1"),
@@ -171,7 +171,7 @@ def _merges(piece: bpe.PreToken) -> list[Table]:
     headings = [
         LocalizedText("left", "左"),
         LocalizedText("right", "右"),
-        LocalizedText("learnt as number", "学到的次序"),
+        LocalizedText("learnt as number", "优先级（rank）"),
     ]
     return [Table(LocalizedText(f"the merges of {shown}", f"{shown} 的合并过程"), headings, rows)] if rows else []
 

@@ -212,7 +212,7 @@ def _the_articles() -> Sequence[Panel]:
                 "not as they are: GPT-2 divides by the square root of a head's width, which the article does not "
                 "mention.",
                 "文章中的分数先除以 4（16 的平方根）才能得到它的权重，直接取 softmax 则不能："
-                "GPT-2 会除以每个头宽度的平方根，文章没有提到这一步。",
+                "GPT-2 会除以头的维度 d_head 的平方根，文章没有提到这一步。",
             )
         ),
     )

@@ -111,7 +111,7 @@ def _bars(bars: Bars) -> Fragment:
     across = values.shape[1]
     both_sides = bool((flat < 0).any())
     zero = LABELS + (BAR / 2 if both_sides else 0)
-    unit = (BAR / 2 if both_sides else BAR) / (float(np.abs(flat).max()) or 1.0)
+    unit = (BAR / 2 if both_sides else BAR) / bars.limit
     marks = []
     for i, value in enumerate(flat):
         y = i * 22

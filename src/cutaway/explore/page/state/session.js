@@ -203,6 +203,12 @@ export const position = computed(() => {
 /** What each layer does with a token, {weights, heads, most, mlp}; undefined until it arrives. */
 export const summary = (position) => askTrace(`summary?position=${position}`)?.layers;
 
+/** Of each boundary of a token's way {name, top}: the next tokens that its vector is read as. Undefined until it arrives. */
+export const lens = (position) => askTrace(`logit_lens?position=${position}&k=${lensTokens()}`)?.positions[0].boundaries;
+
+/** How many tokens a vector is read as. */
+export const lensTokens = () => Math.min(5, model.value.config.n_vocab);
+
 /** The link that the model itself singles out for the last token: {layer, head, key, weight}. Undefined until it arrives. */
 export function singledOut() {
   const query = ids.value.length - 1;

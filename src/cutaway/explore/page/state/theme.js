@@ -22,7 +22,6 @@ let changed = () => {};
 /** Call `change(isDark)` whenever the theme changes, before anything is drawn in it. */
 export function watchTheme(change) {
   changed = change;
-  dress();
   system.addEventListener("change", () => {
     if (theme.peek() === "auto") changed(system.matches);
     isSystemDark.value = system.matches;
@@ -32,11 +31,14 @@ export function watchTheme(change) {
 /** Choose a theme, from now on and for the next visit. */
 export function setTheme(name) {
   changed(name === "auto" ? system.matches : name === "dark");
+  dress(name); // before pictures are drawn, which ask for the colour of their words
   theme.value = name;
   remember("theme", name, "always");
-  dress();
 }
 
-const dress = () => { document.documentElement.style.colorScheme = theme.peek() === "auto" ? "" : theme.peek(); };
+/** Set the theme of the sheet. */
+function dress(name) {
+  document.documentElement.style.colorScheme = name === "auto" ? "" : name;
+}
 
-dress();
+dress(theme.peek());

@@ -37,7 +37,7 @@ const place = (cells, i) => [Math.floor(i / cells.columns), i % cells.columns];
 /** Bar chart; if some values are negative, their bars go to the left. */
 export function bars({ title, labels, cells, scale, marked = [] }) {
   const values = [...cells.values];
-  const largest = Math.max(...values.map(Math.abs)) || 1;
+  const largest = scale === "share" ? 1 : Math.max(...values.map(Math.abs)) || 1; // so that shares can be compared from list to list
   const bar = values.some((value) => value < 0) ? signedBar : meter;
   return html`<figure><figcaption>${title}</figcaption><ul class="bars">
     ${values.map((value, i) => html`<li class=${marked.includes(i) ? "marked" : ""}>

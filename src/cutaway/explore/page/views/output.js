@@ -6,7 +6,7 @@ import { apart, share } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
-import { ask, askTrace, labels, live, model, position as selected, tensor, trace } from "../state/session.js";
+import { ask, askTrace, labels, lens as lensOf, lensTokens, live, model, position as selected, tensor, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
@@ -17,7 +17,6 @@ export const output = { id: "output", group: "inside", draw, attempt };
 
 const SHOWN = 10; // candidates
 const MOST_FOUND = 12; // tokens that a search shows
-const READ = 5; // tokens at each boundary of the lens
 
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
 
@@ -160,8 +159,8 @@ function largestAt(values, columns) {
 
 /** The logit lens at each boundary. */
 function lens(position, final) {
-  const k = Math.min(READ, model.value.config.n_vocab);
-  const found = askTrace(`logit_lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;
+  const k = lensTokens();
+  const found = lensOf(position);
   return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
     ${found ? scrolling(t("output.lens"), html`<table class="lens">
       <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>

@@ -4,7 +4,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { commonLimit } from "../lib/cells.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
-import { askTrace, chosen, hasVectors, ids, labels, live, model, tensor, trace, transport } from "../state/session.js";
+import { askTrace, chosen, hasVectors, ids, labels, lens, lensTokens, live, model, tensor, trace, transport } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { likelyList } from "../ui/candidates.js";
 import { signedGrid } from "../ui/cell-grid.js";
@@ -15,7 +15,6 @@ import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
 export const stack = { id: "stack", group: "inside", isPlaced: true, draw, attempt };
 
 const MOST = 14; // positions side by side
-const READ = 5; // candidates at each boundary
 const MEASURES = ["reading", "norm", "attention", "mlp", "cosine"];
 
 function attempt() {
@@ -91,14 +90,13 @@ function measured(streams, measure, i, p, layer, readings) {
 /** Logit lens at each shown position: candidates by boundary; undefined until the response arrives. */
 function readings() {
   const { first, count } = shownPositions();
-  const k = Math.min(READ, model.value.config.n_vocab);
-  const found = live() ? askTrace(`logit_lens?position=${first}&count=${count}&k=${k}`)?.positions : recorded(first, count, k);
-  return found?.map(({ boundaries }) => new Map(boundaries.map(({ name, top }) => [name, top])));
+  const found = live() ? askTrace(`logit_lens?position=${first}&count=${count}&k=${lensTokens()}`)?.positions.map(({ boundaries }) => boundaries) : recorded(first, count);
+  return found?.map((boundaries) => new Map(boundaries.map(({ name, top }) => [name, top])));
 }
 
 /** The same from a file, which has each position by itself. */
-function recorded(first, count, k) {
-  const found = Array.from({ length: count }, (_, i) => askTrace(`logit_lens?position=${first + i}&k=${k}`)?.positions[0]);
+function recorded(first, count) {
+  const found = Array.from({ length: count }, (_, i) => lens(first + i));
   return found.every(Boolean) ? found : undefined;
 }
 
