@@ -66,7 +66,7 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             )
         ),
         _lines(trace, best.layer, best.head, p, LocalizedText("the best head", "权重最大的头")),
-        of_the_chosen,
+        *([of_the_chosen] if (best.layer, best.head) != (chosen.layer, chosen.head) else []),
         _best_heads(trace, looks[:BEST], p),
     )
 
