@@ -65,3 +65,13 @@ def test_figures_that_move_do_so_one_by_one(visit: Visit) -> None:
     visit.settle()
     frames = visit.page.locator(".chapter .player").evaluate_all("(all) => all.map((each) => each.dataset.at)")
     assert frames == ["0", "1"]
+
+
+def test_a_drawing_fits_a_window_of_1024_pixels_or_shows_that_there_is_more(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 1024, "height": 800})
+    for figure in ("F01", "F33"):
+        visit.open(f"#1/article?x-figure={figure}")
+        for region in visit.page.locator("article.figure .scroll").all():
+            hidden = region.evaluate("(region) => region.scrollWidth - region.clientWidth")
+            assert hidden <= 0 or "gradient" in region.evaluate("(region) => getComputedStyle(region).backgroundImage")
+        assert visit.overflow() <= 0

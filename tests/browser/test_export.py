@@ -126,7 +126,7 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
     private_visit.page.get_by_role("button", name="Copy the link").click()
     private_visit.page.get_by_text("Copied").wait_for()
     assert private_visit.page.evaluate("navigator.clipboard.readText()") == private_visit.page.url
-    with private_visit.page.expect_download() as downloaded:
+    with private_visit.page.expect_download(timeout=120_000) as downloaded:
         private_visit.page.get_by_role("link", name="Save as one file").click()
     downloaded.value.save_as(tmp_path / "saved.html")
     assert (tmp_path / "saved.html").stat().st_size <= LARGEST
