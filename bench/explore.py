@@ -21,6 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 from bench.machine import describe
 
 TRIES = 5
+LONG = 1024  # tokens
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
 # Milliseconds from a change of the address until the page shows what was asked for; run inside the page.
@@ -41,10 +42,21 @@ SLIDE = """async () => {
   }
   return took.sort((a, b) => a - b)[10];
 }"""
+# The same from a press on the likeliest token until the ten after it are there.
+CLICK = """async () => {
+  const main = document.querySelector("main"), before = main.dataset.trace, began = performance.now();
+  document.querySelector("ol.candidates button").click();
+  const waits = () => main.dataset.trace === before || document.querySelector(".kept[aria-busy=true] ol.candidates");
+  while (waits()) await new Promise(requestAnimationFrame);
+  return performance.now() - began;
+}"""
 FIRST_PAINT = 'performance.getEntriesByName("first-contentful-paint")[0].startTime'
 
 BUDGETS = {
-    "first paint": 1000,
+    "first paint": 300,  # of the frame, before the model answers
+    "first candidates": 1000,
+    "click at 300 tokens": 600,
+    "click at 353 tokens": 300,  # of the built-in model
     "edit of 16 tokens": 300,
     "edit of 64 tokens": 1000,
     "another head at 1,024 tokens": 150,
@@ -91,14 +103,23 @@ def serving(model: str) -> Iterator[str]:
 def measure(page: Page, address: str) -> dict[str, float]:
     """Every wait of `BUDGETS`, in milliseconds."""
     page.set_default_timeout(300_000)
-    page.goto(address)
+    page.goto(f"{address}#1/play")
     page.wait_for_selector(".candidates li")
-    found = {"first paint": float(page.evaluate(FIRST_PAINT))}
+    found = {
+        "first paint": float(page.evaluate(FIRST_PAINT)),
+        "first candidates": float(page.evaluate("performance.now()")),
+    }
     random = np.random.default_rng(0)
     for length in (16, 64):
         found[f"edit of {length} tokens"] = median_of(edits(page, random.integers(0, 50000, length).tolist()))
+    for length in (300, 353):
+        found[f"click at {length} tokens"] = median_of(clicks(page, random.integers(0, 50000, length).tolist()))
     found["candidate slider"] = median_of(float(page.evaluate(slide)) for slide in repeat(SLIDE))
-    found["another head at 1,024 tokens"] = median_of(heads(page, random.integers(0, 50000, 1024).tolist()))
+    longest = int(
+        page.evaluate("fetch('api/model').then((answer) => answer.json()).then(({ config }) => config.n_ctx)")
+    )
+    if longest >= LONG:
+        found[f"another head at {LONG:,} tokens"] = median_of(heads(page, random.integers(0, 50000, LONG).tolist()))
     return found
 
 
@@ -109,6 +130,13 @@ def edits(page: Page, text: list[int]) -> Iterator[float]:
     while True:
         text[place] += 1
         yield wait(page, text, "play", ".candidates li", is_new_text=True)
+
+
+def clicks(page: Page, text: list[int]) -> Iterator[float]:
+    """Write the likeliest token again and again, each as soon as the candidates after the one before are there."""
+    wait(page, text, "play", ".candidates li", is_new_text=True)
+    while True:
+        yield float(page.evaluate(CLICK))
 
 
 def heads(page: Page, text: list[int]) -> Iterator[float]:

@@ -43,6 +43,15 @@
     return { text: document.body.innerText, controls, title: document.title, language: document.documentElement.lang };
   }
 
+  /** What is said, seen or not, but for tokens, numbers and names of tensors. */
+  function prose() {
+    const said = [];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) if (!texts.currentNode.parentElement.closest(".token, .tokens, .number, code, noscript, select, textarea, dt")) said.push(texts.currentNode.textContent.trim());
+    for (const each of document.querySelectorAll("[title], [aria-label]")) if (!each.closest(".tokens")) said.push(each.title, each.ariaLabel ?? "");
+    return said.filter(Boolean);
+  }
+
   /** Every printed number that says where it is from. */
   const numbers = () => [...document.querySelectorAll(".number[data-tensor][data-index]")]
     .map((each) => ({ text: each.textContent.trim(), tensor: each.dataset.tensor, index: each.dataset.index }));
@@ -163,5 +172,5 @@
   const visited = []; // what has had the focus: its name, and whether one saw that it had it
   document.addEventListener("focusin", ({ target }) => visited.push({ name: name(target), isMarked: getComputedStyle(target).outlineStyle !== "none" }));
 
-  globalThis.look = { isCalm, everything, numbers, pictures, grids, focusable, visited };
+  globalThis.look = { isCalm, everything, prose, numbers, pictures, grids, focusable, visited };
 })();

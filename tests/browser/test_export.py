@@ -47,7 +47,7 @@ def test_an_export_is_small(exported: ExportedPage) -> None:
 def test_an_export_opens_from_disk_with_the_traces_numbers(file: Visit, explorer: Explorer) -> None:
     file.open("")
     views = file.page.locator("nav a")
-    assert views.count() == 6
+    assert views.count() == 8
     for i in range(views.count()):
         views.nth(i).click()
         file.dress(1280, False, "en")  # in the theme whose colours Python has
@@ -97,7 +97,7 @@ def test_notebooks_show_the_page_in_a_frame(browser: Browser, exported: Exported
 
 
 def test_the_machine_and_play_have_every_position(file: Visit, explorer: Explorer) -> None:
-    for view, words in (("overview", "The machine"), ("play", "Play")):
+    for view, words in (("overview", "The machine"), ("play", "Play"), ("stack", "Stack")):
         file.page.goto(f"{file.address}#1/{view}")
         file.settle()
         file.page.locator("nav").get_by_role("link", name=words, exact=True).click()
@@ -108,6 +108,17 @@ def test_the_machine_and_play_have_every_position(file: Visit, explorer: Explore
             assert check_numbers(explorer, file.page.main_frame) > 0
 
 
+def test_the_logits_of_the_candidates_are_taken_apart(file: Visit, explorer: Explorer) -> None:
+    file.open("#1/output")
+    file.page.locator("nav").get_by_role("link", name="Output", exact=True).click()
+    for i in (0, 3, 9):
+        file.page.locator(".candidates.ranked button").nth(i).click()
+        file.settle()
+        assert file.page.locator(".failure").count() == 0
+        assert file.page.locator(".bars.parts li").count() == 2 * explorer.model.config.n_layer + 3
+        assert check_numbers(explorer, file.page.main_frame) > 0
+
+
 def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_path: Path, browser: Browser) -> None:
     private_visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     private_visit.open("#1/attention")
@@ -115,7 +126,7 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
     private_visit.page.get_by_role("button", name="Copy the link").click()
     private_visit.page.get_by_text("Copied").wait_for()
     assert private_visit.page.evaluate("navigator.clipboard.readText()") == private_visit.page.url
-    with private_visit.page.expect_download() as downloaded:
+    with private_visit.page.expect_download(timeout=120_000) as downloaded:
         private_visit.page.get_by_role("link", name="Save as one file").click()
     downloaded.value.save_as(tmp_path / "saved.html")
     assert (tmp_path / "saved.html").stat().st_size <= LARGEST

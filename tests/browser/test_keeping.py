@@ -184,6 +184,18 @@ def test_an_earlier_token_shows_what_was_expected_after_it_and_writes_on_from_th
     assert visit.page.locator(".tokens .token").count() == 5
 
 
+def test_surprise_is_a_colour_of_its_own_for_each_token(visit: Visit) -> None:
+    visit.open("#1/play")
+    tokens = visit.page.locator("ol.surprisal button")
+    heats = tokens.evaluate_all("(all) => all.map((each) => parseFloat(each.style.getPropertyValue('--heat')))")
+    nats = [float(text) for text in tokens.locator(".number").all_inner_texts()]
+    assert [heat for _, heat in sorted(zip(nats, heats, strict=True))] == sorted(heats)
+    assert len(set(heats)) > 5  # none is only as long as its word
+    tokens.nth(3).click()
+    visit.settle()
+    assert visit.page.locator(".candidates .came .token").inner_text().startswith("␣obey")
+
+
 def test_the_pieces_of_a_character_stand_together(visit: Visit) -> None:
     visit.open("#1/attention?text=%E6%9C%BA%E5%99%A8")
     assert visit.page.locator(".tokens .joined > span").all_inner_texts() == ["机", "器"]

@@ -123,7 +123,7 @@ def test_a_link_may_contain_a_text(visit: Visit) -> None:
     assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "It", "␣was", "␣a", "␣dark"]
     assert "ids=50256,1026," in visit.page.url
     assert "text=" not in visit.page.url
-    assert visit.page.locator("article").get_attribute("data-figure") == "F40"
+    assert visit.page.locator("article").first.get_attribute("data-figure") == "F40"
 
 
 def test_abandoned_branches_are_kept_as_a_tree(visit: Visit) -> None:

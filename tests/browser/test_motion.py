@@ -12,7 +12,7 @@ MOVING = ["F08", "F09", "F16", "F17", "F55", "F56"]
 
 
 def frame(visit: Visit) -> int:
-    return int(visit.page.locator(".player").get_attribute("data-at") or "")
+    return int(visit.page.locator(".player").first.get_attribute("data-at") or "")
 
 
 @pytest.mark.parametrize("figure", MOVING)
@@ -42,12 +42,14 @@ def test_a_figure_is_stepped_and_scrubbed(visit: Visit, explorer: Explorer, figu
 def test_a_figure_plays(private_visit: Visit, figure: str) -> None:
     private_visit.page.clock.install()
     private_visit.open(f"#1/article?x-figure={figure}")
-    private_visit.page.get_by_role("button", name="Play").click()
+    private_visit.page.get_by_role("button", name="Play").first.click()
     private_visit.page.clock.run_for(1000)
-    private_visit.page.wait_for_function("() => document.querySelector('.player').dataset.at === '1'")
-    private_visit.page.get_by_role("button", name="Pause").click()
+    private_visit.page.wait_for_function("() => document.querySelector('.player').dataset.at !== '0'")
+    private_visit.page.get_by_role("button", name="Pause").first.click()
+    paused = frame(private_visit)  # 1, or more where the machine is slow: the clock goes on by itself
+    assert paused >= 1
     private_visit.page.clock.run_for(3000)
-    assert frame(private_visit) == 1
+    assert frame(private_visit) == paused
 
 
 @pytest.mark.parametrize("figure", MOVING)

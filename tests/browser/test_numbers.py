@@ -53,7 +53,7 @@ def test_every_figure_of_the_article(tour: Visit, explorer: Explorer) -> None:
     for figure in all_figures():
         tour.page.locator(".contents button", has=tour.page.locator(f"b:text-is('{figure}')")).click()
         tour.settle()
-        assert tour.page.locator("article").get_attribute("data-figure") == figure
+        assert tour.page.locator("article").first.get_attribute("data-figure") == figure
         check_numbers(tour, explorer.trace)
         assert tour.page.locator(".check.fails").count() == 0
 

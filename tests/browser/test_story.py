@@ -105,3 +105,32 @@ def test_a_text_of_one_token_opens_too(visit: Visit) -> None:
     for view in VIEWS:
         visit.open(f"#1/{view}?ids=50256")
         assert visit.page.locator(".failure").count() == 0
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_words_of_a_lead_are_explained_where_they_stand(visit: Visit, language: str) -> None:
+    visit.open(f"#1/overview?language={language}")
+    words = visit.page.locator(".lead dfn")
+    assert words.first.inner_text() == {"en": "tokens", "zh": "词元"}[language]
+    assert words.count() >= 3
+    assert not words.first.locator("[role=tooltip]").is_visible()
+    words.first.focus()
+    assert words.first.locator("[role=tooltip]").inner_text() in WORDS["term.token"][language]
+    assert (
+        visit.page.locator(".lead")
+        .evaluate("(lead) => lead.innerText")
+        .startswith(WORDS["overview.lead"][language][:4])
+    )
+
+
+def test_a_map_of_heads_chooses_layer_and_head_in_four_views(visit: Visit) -> None:
+    for view in ("attention", "mlp", "whatif", "article"):
+        visit.open(f"#1/{view}?layer=1&head=1")
+        heads = visit.page.locator(".head-map button")
+        assert heads.count() == 32
+        visit.page.locator(".head-map [data-layer='5'][data-head='2']").click()
+        visit.settle()
+        assert "layer=5&head=2" in visit.page.url
+        visit.page.keyboard.press("ArrowLeft")
+        visit.settle()
+        assert "layer=4&head=2" in visit.page.url

@@ -24,6 +24,7 @@ def look_at(visit: Visit, view: str, dresses: list[tuple[int, bool, str]]) -> No
         assert seen["language"] == LANGUAGES[language]
         assert visit.overflow() <= 0, dress
         assert visit.untranslated() == []
+        assert language == "en" or visit.badly_translated() == []
         if dress in EXAMINED:
             assert visit.accessibility_faults() == [], dress
 

@@ -17,6 +17,9 @@ WORDS: dict[str, dict[str, str]] = {
 }
 LOADING = list(WORDS["loading"].values())
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}  # as the page calls them, and as HTML does
+CHINESE = "[\u4e00-\u9fff]"
+HALF_WIDTH = re.compile(f"{CHINESE}[,;:!?] ?{CHINESE}|{CHINESE}\\({CHINESE}|{CHINESE}[,;:] |{CHINESE}\\.( |$)")
+ENGLISH = re.compile(r"[a-z]{3,} [a-z]{2,}")  # two words in a row
 WIDE = 1280
 PHONE = 360
 
@@ -100,6 +103,11 @@ class Visit:
             for rule in found["violations"]
             for node in rule["nodes"]
         ]
+
+    def badly_translated(self) -> list[str]:
+        """Return the prose of a Chinese page that is English, or has half-width punctuation between Chinese words."""
+        lines: list[str] = self.page.evaluate("look.prose()")
+        return [line for line in lines if ENGLISH.search(line) or HALF_WIDTH.search(line)]
 
     def untranslated(self) -> Sequence[str]:
         """Names of words that stand on the page instead of the words."""

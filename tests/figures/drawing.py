@@ -216,6 +216,9 @@ def _numbers(panels: Sequence[Panel]) -> Iterator[tuple[str, tuple[int, ...], fl
         if isinstance(panel, Table):
             entries = [entry for row in panel.rows for entry in row if isinstance(entry, Number)]
             yield from ((entry.tensor, entry.index, entry.value) for entry in entries)
+        elif isinstance(panel, Drawing):
+            inside = [shape.text for shape in panel.shapes if isinstance(shape, Box)]
+            yield from ((each.tensor, each.index, each.value) for each in inside if isinstance(each, Number))
         elif isinstance(panel, Grid | Bars | Arcs | Roll) and panel.cells is not None:
             yield from _cells(panel.cells)
 

@@ -105,6 +105,7 @@ def _strings(panel: Panel) -> Iterator[tuple[str, str]]:
     elif isinstance(panel, Drawing):
         yield from (("title", localize(panel.title, "en")), ("texts", "|".join(_texts(panel))))
         yield "shapes", " ".join(_place(shape) for shape in panel.shapes)
+        yield "numbers", "; ".join(f"{each.tensor}{list(each.index)}:{each.form}" for each in _entries(panel))
     else:
         yield "words", panel.words.en
 
@@ -120,14 +121,16 @@ def _text(entry: Entry) -> str:
     return "·" if isinstance(entry, Number) else localize(entry, "en")
 
 
-def _entries(table: Table) -> list[Number]:
-    return [entry for row in table.rows for entry in row if isinstance(entry, Number)]
+def _entries(panel: Table | Drawing) -> list[Number]:
+    if isinstance(panel, Drawing):
+        return [box.text for box in panel.shapes if isinstance(box, Box) and isinstance(box.text, Number)]
+    return [entry for row in panel.rows for entry in row if isinstance(entry, Number)]
 
 
 def _texts(drawing: Drawing) -> Iterator[str]:
     for shape in drawing.shapes:
         if isinstance(shape, Box | Label):
-            yield localize(shape.text, "en")
+            yield _text(shape.text)
 
 
 def _place(shape: Box | Line | Label) -> str:
@@ -141,7 +144,9 @@ def _place(shape: Box | Line | Label) -> str:
 def _numbers(panel: Panel) -> NDArray[np.float64]:
     if isinstance(panel, Grid | Bars | Arcs):
         return panel.cells.values.astype(np.float64).ravel()
-    return np.array([entry.value for entry in _entries(panel)] if isinstance(panel, Table) else [], np.float64)
+    return np.array(
+        [entry.value for entry in _entries(panel)] if isinstance(panel, Table | Drawing) else [], np.float64
+    )
 
 
 def _short(text: str) -> str:

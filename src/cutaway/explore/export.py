@@ -25,6 +25,7 @@ from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
+from cutaway.numerics import top_k
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.trace import Trace
@@ -40,8 +41,10 @@ POLICY = (
 UNPACK = "unpack.js"  # a classic script, not a module
 TRACE = "text"  # the name of the trace in the file
 MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
+CANDIDATES = 10  # next tokens at each position
+LENS_TOKENS = 5  # that a layer's vector is read as
 MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
-MAX_ATTENTION_WEIGHTS = 24_000  # of all heads together; above it, the file holds those of one layer
+MAX_ATTENTION_WEIGHTS = 8_200  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
@@ -184,6 +187,7 @@ def _responses(
         (["overview", "play"] if len(trace) <= MAX_POSITIONS else [])
         + ["article", "attention", "tokens"]
         + (["heads"] if _is_small(trace) else [])
+        + (["stack", "output"] if len(trace) <= MAX_POSITIONS else [])
     )
     address = schemas.page_address(views[0], trace.ids, chosen)
     yield "start", json_content({"address": address, "views": views}).body
@@ -216,8 +220,10 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
     yield "surprisal", []
     for position in range(len(trace)) if len(trace) <= MAX_POSITIONS else ():
         yield "summary", [("position", str(position))]
-        yield "logit_lens", [("position", str(position)), ("k", "1")]
-        yield "next_tokens", [("position", str(position)), ("k", str(min(10, trace.config.n_vocab)))]
+        yield "logit_lens", [("position", str(position)), ("k", str(min(LENS_TOKENS, trace.config.n_vocab)))]
+        yield "next_tokens", [("position", str(position)), ("k", str(min(CANDIDATES, trace.config.n_vocab)))]
+    for token in _candidates(trace, chosen.position):
+        yield "direct_logit_attribution", [("position", str(chosen.position)), ("token", str(token))]
     for layer in range(trace.config.n_layer) if _is_small(trace) else ():
         for without_first in "01":
             yield "heads", [("layer", str(layer)), ("without_first", without_first)]
@@ -225,16 +231,26 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
         yield "tensors", [("sel", sel), ("enc", "f32")]
 
 
+def _candidates(trace: Trace, position: int) -> list[int]:
+    """Return the likeliest next tokens, whose logits the file takes apart; none of a text that is too long."""
+    if len(trace) > MAX_POSITIONS:
+        return []
+    return [int(token) for token in top_k(trace.logits_at(position), min(CANDIDATES, trace.config.n_vocab))]
+
+
 def _slices(trace: Trace, chosen: Selection) -> Iterator[str]:
-    """Yield the tensor slices that the views of the machine, of attention and of heads request."""
+    """Yield the tensor slices that the views request."""
     layer = chosen.layer
     head = chosen.head
     position = chosen.position
     for kind in ("q", "k", "v", *attended(trace.config)):
         yield f"{kind}.{layer}[{head},:,:]"
-    for kind in ("zcat", "attn_out", "resid.pre", "resid.mid"):
+    for kind in ("zcat", "attn_out", "resid.pre", "resid.mid", "resid.post"):
         yield f"{kind}.{layer}[{position},:]"
     yield f"h.{layer}.attn.c_proj.bias[:]"
+    yield f"ln_f[{position},:]"
+    matrix = "wte.weight" if trace.config.tie_word_embeddings else "lm_head.weight"
+    yield from (f"{matrix}[{token},:]" for token in _candidates(trace, position))
     yield f"resid.pre.0[:,0:{min(MAX_NUMBERS, trace.config.n_embd)}]"
     for other in range(trace.config.n_layer) if _is_small(trace) else ():
         yield from (f"attn.{other}[{h},:,:]" for h in range(trace.config.n_head) if (other, h) != (layer, head))

@@ -20,8 +20,8 @@ QUERY_KEY_VALUE = {
     "k": LocalizedText("key", "键"),
     "v": LocalizedText("value", "值"),
 }
-LOOKS = LocalizedText("query: the token that looks", "查询：在看的词元")
-SEEN = LocalizedText("key: the token that is looked at", "键：被看的词元")
+LOOKS = LocalizedText("query: the token that looks", "查询（发出关注）")
+SEEN = LocalizedText("key: the token that is looked at", "键（被关注）")
 
 
 def token_label(trace: Trace, token: int) -> str:

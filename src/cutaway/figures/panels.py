@@ -122,6 +122,15 @@ class Bars:
     scale: Scale = "share"
     marked: Sequence[int] = ()
 
+    @property
+    def limit(self) -> float:
+        """The number of the longest bar that there can be: 1 of shares, which can so be compared from list to list.
+
+        >>> Bars("weights", ["A", "it"], computed("attn", np.array([0.2, 0.4]))).limit
+        1.0
+        """
+        return 1.0 if self.scale == "share" else signed_limit(self.cells.values)
+
 
 @dataclass(frozen=True)
 class Arcs:
@@ -185,13 +194,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle with its text in the middle; a unit is a character wide (x) or a line high (y)."""
+    """A rectangle with words or a number in the middle; a unit is a character wide (x) or a line high (y)."""
 
     x: int
     y: int
     width: int
     height: int
-    text: Text = ""
+    text: Entry = ""
     colour: str = "plain"  # a name in colours.json
 
 

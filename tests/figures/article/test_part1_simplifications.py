@@ -57,6 +57,6 @@ def test_without_a_tokenizer_tokens_stand_for_nothing() -> None:
 
 
 def test_both_ways_compute_the_same_logits() -> None:
-    table = draw(make_trace("long 70"), find_figure("T4")).panels[1]
+    table = draw(make_trace("long 70"), find_figure("T4")).panels[2]
     assert len(numbers(table)) == part1_simplifications.MOST_TOKENS
     assert all(computed == 1 and apart < 1e-3 for computed, apart in numbers(table))

@@ -14,8 +14,8 @@ from cutaway.figures.article import (
     part1_model_sizes,
     part1_transformer_blocks,
 )
-from cutaway.figures.panels import Box, Drawing, Label, Line, localize
-from cutaway.figures.render.text import draw_text
+from cutaway.figures.panels import Box, Drawing, Label, Line
+from cutaway.figures.render.text import draw_text, entry
 from cutaway.layout import width
 from tests.figures.drawing import TRACES, draw, make_trace
 
@@ -64,7 +64,7 @@ def test_labels_fit_their_boxes(name: str, language: str) -> None:
     for drawing in drawings(name):
         for box in (shape for shape in drawing.shapes if isinstance(shape, Box)):
             assert box.height >= 2
-            assert width(localize(box.text, language)) + 4 <= box.width, box
+            assert width(entry(box.text, language)) + 4 <= box.width, box
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -79,7 +79,7 @@ def test_labels_do_not_overlap(language: str) -> None:
     for drawing in drawings("built-in"):
         shown = "\n".join(draw_text([drawing], language, 80))
         for shape in drawing.shapes:
-            assert isinstance(shape, Line) or localize(shape.text, language) in shown
+            assert isinstance(shape, Line) or entry(shape.text, language) in shown
 
 
 @pytest.mark.parametrize("n_layer", [1, 2, 3, 4, 48])

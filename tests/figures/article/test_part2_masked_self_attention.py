@@ -23,7 +23,7 @@ def test_weights_of_tokens_that_are_not_masked_are_checked(tensor: str) -> None:
 
 
 def test_the_second_token_gives_nothing_to_those_after_it() -> None:
-    table = draw(make_trace("tiny 7"), find_figure("F36")).panels[1]
+    table = draw(make_trace("tiny 7"), find_figure("F36")).panels[2]
     assert isinstance(table, Table)
     for key, (_, score, hidden, weight) in enumerate(table.rows):
         assert isinstance(score, Number)
@@ -35,7 +35,7 @@ def test_the_second_token_gives_nothing_to_those_after_it() -> None:
 
 def test_examples_are_prefixes_and_the_token_after_them() -> None:
     trace = make_trace("built-in")
-    table = draw(trace, find_figure("F37")).panels[1]
+    table = draw(trace, find_figure("F37")).panels[2]
     assert isinstance(table, Table)
     assert [row[1] for row in table.rows[:3]] == ["<|endoftext|>", "<|endoftext|>A", "<|endoftext|>A␣robot"]
     assert [row[2] for row in table.rows] == ["A", "␣robot", "␣must", "␣obey", "␣the", "␣orders", "␣given", "␣it"]

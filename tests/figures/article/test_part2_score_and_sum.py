@@ -10,7 +10,7 @@ from tests.figures.drawing import draw, make_trace
 def test_the_rows_of_a_sum_add_up() -> None:
     for name in ("built-in", "long 70", "one wide 4"):
         trace = make_trace(name)
-        table = draw(trace, find_figure("F51")).panels[1]
+        table = draw(trace, find_figure("F51")).panels[2]
         assert isinstance(table, Table)
         *rows, total, z, off = [[cell.value for cell in row if isinstance(cell, Number)] for row in table.rows]
         shown = len(z)
@@ -21,7 +21,7 @@ def test_the_rows_of_a_sum_add_up() -> None:
 
 
 def test_cached_keys_are_marked() -> None:
-    table = draw(make_trace("built-in"), find_figure("F50"), Selection(position=3)).panels[1]
+    table = draw(make_trace("built-in"), find_figure("F50"), Selection(position=3)).panels[2]
     assert isinstance(table, Table)
     assert [getattr(row[1], "en", "") for row in table.rows] == ["kept", "kept", "kept", "new"]
 

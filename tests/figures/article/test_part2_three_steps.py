@@ -6,7 +6,7 @@ from tests.figures.drawing import draw, make_trace
 
 
 def test_masked_weights_are_in_the_last_column_only() -> None:
-    table = draw(make_trace("tiny 7"), find_figure("F33"), Selection(position=2)).panels[1]
+    table = draw(make_trace("tiny 7"), find_figure("F33"), Selection(position=2)).panels[2]
     assert isinstance(table, Table)
     *_, weight, without_mask = table.rows[5]
     assert not isinstance(weight, str)

@@ -120,8 +120,8 @@ def test_bars_are_marked_and_as_long_as_their_numbers() -> None:
         drawn(Bars(TITLE, ["a", "robot"], computed("x", np.array([0.25, 0.75])), marked=(1,)))
         == f"""\
 weights
-   25.00%  {"█" * 10}                      a
-→  75.00%  {"█" * 30}  robot"""
+   25.00%  {"█" * 7}▌                 a
+→  75.00%  {"█" * 22}▌  robot"""
     )
 
 

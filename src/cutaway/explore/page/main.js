@@ -10,9 +10,9 @@ import { areInForce, describe } from "./state/changes.js";
 import { LANGUAGES, language, setWords, t } from "./state/i18n.js";
 import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
-import { isDark, watchTheme } from "./state/theme.js";
+import { THEMES, isDark, setTheme, theme, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
-import { glossary } from "./ui/glossary.js";
+import { explained, glossary } from "./ui/glossary.js";
 import { forget, isDrawn, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
 
@@ -21,7 +21,7 @@ const MOST_TOKENS = 256; // in the header; of longer texts, those around the sel
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
   followAddress(transport.address);
-  const words = ["app", "glossary", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
+  const words = ["app", "glossary", "prose", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
   setWords(Object.assign({}, ...(await Promise.all(words))));
   const colours = await transport.colours();
   setColours(colours, isDark());
@@ -77,7 +77,7 @@ function page() {
     <nav aria-label=${t("views")}>${menu(view)}</nav>
     <main id="main" tabindex="-1" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1>${t(`${view.id}.title`)}</h1>
-      <p class="lead">${t(`${view.id}.lead`)}</p>
+      <p class="lead">${explained(view.id, t(`${view.id}.lead`))}</p>
       ${here.trace.value ? tryThis(view) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
       ${isDrawn(view.id) ? html`${glossary(view.id)}${onward(view)}` : nothing}
@@ -121,9 +121,19 @@ function title() {
     <span class="model" title=${t("precision", { engine, dtype })}>${name} · ${t("precision.short", { dtype })}</span></div>
     <div class="controls">${prompt()}
     ${here.live() && here.trace.value ? share() : nothing}
+    ${lamp()}
     <select aria-label=${t("language")} @change=${(event) => go({ language: event.target.value }, { replace: true })}>
       ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} ?selected=${code === language.value}>${name}</option>`)}
     </select></div></div>`;
+}
+
+const LAMPS = { auto: "◐", light: "☀", dark: "☾" };
+
+/** A button that goes on to the next theme. */
+function lamp() {
+  const next = THEMES[(THEMES.indexOf(theme.value) + 1) % THEMES.length];
+  const words = t(`theme.${theme.value}`);
+  return html`<button type="button" class="lamp" aria-label=${words} title=${words} @click=${() => setTheme(next)}>${LAMPS[theme.value]}</button>`;
 }
 
 /** The text as a link, and as a file. */

@@ -73,12 +73,12 @@ def divisor_meaning(config: GPT2Config, layer: int) -> LocalizedText:
     if config.scale_attn_by_inverse_layer_idx and config.scale_attn_weights:
         return LocalizedText(
             f"{written}, the layer's number (from 1) times the square root of a head's width",
-            f"{written}（从 1 数起的层号乘以每个头宽度的平方根）",
+            f"{written}（从 1 数起的层号乘以头的维度 d_head 的平方根）",
         )
     if config.scale_attn_by_inverse_layer_idx:
         return LocalizedText(f"{written}, the layer's number (from 1)", f"{written}（从 1 数起的层号）")
     if config.scale_attn_weights:
-        return LocalizedText(f"{written}, the square root of a head's width", f"{written}（每个头宽度的平方根）")
+        return LocalizedText(f"{written}, the square root of a head's width", f"{written}（头的维度 d_head 的平方根）")
     return LocalizedText("1, that is, not at all", "1，也就是不除")
 
 

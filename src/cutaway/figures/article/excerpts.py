@@ -90,5 +90,5 @@ def selection_text(chosen: Selection) -> LocalizedText:
     spot = position_text(chosen.position)
     return LocalizedText(
         f"layer {chosen.layer}, head {chosen.head} (counted from 0), {spot.en}",
-        f"第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起），{spot.zh}",
+        f"层 {chosen.layer}、头 {chosen.head}（从 0 数起），{spot.zh}",
     )

@@ -264,7 +264,7 @@ FIGURES = (
     ),
     Figure(
         "F19",
-        LocalizedText("Position embeddings: a row for each position", "位置嵌入：每个位置一行"),
+        LocalizedText("Position embeddings: a row for each position", "位置嵌入（文章：位置编码）：每个位置一行"),
         part=1,
         picture=17,
         tensors=("wpe.weight", "pos_emb"),

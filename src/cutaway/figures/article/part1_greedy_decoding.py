@@ -231,7 +231,7 @@ def _measured(found: Walk) -> Statement:
         longest = max(seen_before(found.written[:n]) for n in range(1, len(found.steps) + 1))
         return Statement(
             "no circle was found; the longest repeated run is {longest}",
-            "没有兜圈子；最长的重复长度为 {longest}",
+            "没有陷入循环；最长的重复长度为 {longest}",
             longest=integer(longest, f"longest_repeat({greedy})"),
         )
     again = sum(map(int.__eq__, found.written[found.start :], found.written[found.closed :]))
@@ -248,7 +248,7 @@ def _measured(found: Walk) -> Statement:
 FIGURES = (
     Figure(
         "T1",
-        LocalizedText("Always the likeliest: running in circles", "总取概率最大的：兜圈子"),
+        LocalizedText("Always the likeliest: running in circles", "每次取最可能的词元：陷入循环"),
         part=1,
         picture=None,
         tensors=("ids", "logits"),

@@ -25,7 +25,7 @@ from cutaway.figures.panels import (
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-NO_SECOND_STEP = LocalizedText("This model has one slot: there is no second step.", "本模型只有一个位置，没有第二步。")
+NO_SECOND_STEP = LocalizedText("This model has one slot: there is no second step.", "本模型只有一个槽位，没有第二步。")
 COMPUTED = LocalizedText("computed now", "本步计算")
 REUSED = LocalizedText("reused", "沿用")
 EMPTY = "", "plain", "", LocalizedText("empty", "空着")  # a slot that no token has reached
@@ -38,7 +38,7 @@ def _paths(trace: Trace, columns: Sequence[tuple[str, str, str, LocalizedText]])
     shapes: Shapes = []
     for slot, (token, colour, out, state) in enumerate(columns):
         x = 20 * slot
-        bottom = token or LocalizedText(f"slot {slot + 1}", f"位置 {slot + 1}")
+        bottom = token or LocalizedText(f"slot {slot + 1}", f"槽位 {slot + 1}")
         shapes += [*tower(x, 5, 18, names, colour), Box(x, floor + 2, 18, 3, bottom, colour)]
         shapes.append(Label(x + 1, floor + 5, state))
         if token:

@@ -26,7 +26,7 @@ def _path(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"{instead.en}How much of its weight {where.en} gives to each token, in every head of layer "
                 f"{chosen.layer} (layers and heads are counted from 0). It looks at itself and at what came before; "
                 "all later weights are 0.",
-                f"{instead.zh}第 {chosen.layer} 层的每个头里，{where.zh}分给各个词元的权重（层和头都从 0 数起）。"
+                f"{instead.zh}层 {chosen.layer} 的每个头里，{where.zh}分给各个词元的权重（层和头都从 0 数起）。"
                 "它只看自己和之前的词元，之后的权重都是 0。",
             )
         ),
@@ -72,7 +72,7 @@ def _check_path(trace: Trace, chosen: Selection) -> Check:
         Statement(
             "{weights:weight} of {spot} on later tokens in layer {layer}: at most {largest}; each head's weights sum "
             "to 1 {near}",
-            "第 {layer} 层里，{spot}对后面词元的 {weights} 个权重最大为 {largest}；每个头的权重之和为 1，{near}",
+            "层 {layer} 里，{spot}对后面词元的 {weights} 个权重最大为 {largest}；每个头的权重之和为 1，{near}",
             weights=integer(later.size, f"config.n_head * (len(ids) - 1 - {position})"),
             spot=position_statement(position, which),
             layer=integer(chosen.layer, "layer"),
@@ -92,7 +92,7 @@ def _two_masks(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 f"The same weights twice, in layer {layer}, head {head} (counted from 0): with the mask of GPT-2, and "
                 "with the mask taken off, as in BERT. Without it a token takes from those after it too.",
-                f"同样的权重，第 {layer} 层第 {head} 个头（从 0 数起）：一次带 GPT-2 的掩码，一次像 BERT 那样去掉掩码。"
+                f"同样的权重，层 {layer}、头 {head}（从 0 数起）：一次带 GPT-2 的掩码，一次像 BERT 那样去掉掩码。"
                 "去掉以后，词元也会从后面的词元取值。",
             )
         ),
@@ -127,7 +127,7 @@ def _check_masks(trace: Trace, chosen: Selection) -> Check:
         Statement(
             "weight on later tokens in layer {layer}: {masked} with the mask, {free} without; the logits after the "
             "first token move by {moved}{why}",
-            "第 {layer} 层里给后面词元的权重：有掩码时 {masked}，去掉后 {free}；"
+            "层 {layer} 里给后面词元的权重：有掩码时 {masked}，去掉后 {free}；"
             "第一个词元之后的 logit 最大变化 {moved}{why}",
             layer=integer(chosen.layer, "layer"),
             masked=Number(masked, f"mean(sum(triu({name}), -1))", form=".0%"),

@@ -40,7 +40,7 @@ FIELDS = (
     ("n_layer", LocalizedText("blocks", "块数")),
     ("n_embd", LocalizedText("width of a vector", "向量宽度")),
     ("n_head", LocalizedText("heads in a block", "每块的头数")),
-    ("n_ctx", LocalizedText("slots", "位置数")),
+    ("n_ctx", LocalizedText("slots", "槽位数")),
     ("n_vocab", LocalizedText("tokens in the vocabulary", "词表大小")),
     ("n_params", LocalizedText("parameters", "参数")),
 )
@@ -179,7 +179,7 @@ def _decoder_only(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     shapes: Shapes = [
         *tower(0, 1, 24, [names[0], MORE, *names[1:]], "query"),
         Line(11, 13, 11, 11),
-        Label(0, 14, LocalizedText("slots 1, 2, 3, … 4,000", "位置 1、2、3……4,000")),
+        Label(0, 14, LocalizedText("slots 1, 2, 3, … 4,000", "槽位 1、2、3……4,000")),
         Line(25, 9, 31, 9),
         Box(32, 1, 34, 12),
         Label(34, 2, LocalizedText("in every block", "每个块里")),
@@ -192,7 +192,7 @@ def _decoder_only(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 "In 2018 a model threw the encoder away and kept one stack of decoder blocks; the article draws it "
                 "with 6 blocks and 4,000 slots. GPT-2 is built the same way.",
-                "2018 年有一个模型去掉了编码器，只留下一叠解码器块；文章把它画成 6 个块、4,000 个位置。"
+                "2018 年有一个模型去掉了编码器，只留下一叠解码器块；文章把它画成 6 个块、4,000 个槽位。"
                 "GPT-2 也是这样搭起来的。",
             )
         ),
@@ -229,7 +229,7 @@ def _opened(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 def layer_names(trace: Trace) -> list[Text]:
     """Name the layers from the top down; of more than three only the last and the first."""
     layers = range(trace.config.n_layer - 1, -1, -1)
-    names: list[Text] = [LocalizedText(f"layer {layer}", f"第 {layer} 层") for layer in layers]
+    names: list[Text] = [LocalizedText(f"layer {layer}", f"层 {layer}") for layer in layers]
     return [names[0], MORE, names[-1]] if len(names) > 3 else names
 
 
@@ -244,7 +244,7 @@ def _slots(trace: Trace, y: int) -> Shapes:
         x += width(label) + 5
     last = trace.config.n_ctx
     if last > len(shapes):
-        shapes += [Label(x, y + 1, "…"), Box(x + 2, y, 14, 3, LocalizedText(f"slot {last}", f"位置 {last}"))]
+        shapes += [Label(x, y + 1, "…"), Box(x + 2, y, 14, 3, LocalizedText(f"slot {last}", f"槽位 {last}"))]
     return shapes
 
 
@@ -252,7 +252,7 @@ def slots_in_use(trace: Trace) -> Grid:
     """Draw the whole context, a cell for each slot: 1 for each token of the text."""
     used = (np.arange(trace.config.n_ctx) < len(trace)).astype(np.float32)
     return Grid(
-        LocalizedText("all slots: in use (1) or empty (0)", "所有位置：已用（1）或空着（0）"),
+        LocalizedText("all slots: in use (1) or empty (0)", "所有槽位：已用（1）或空着（0）"),
         computed("arange(config.n_ctx) < len(ids)", used),
         "share",
     )
@@ -303,7 +303,7 @@ FIGURES = (
     ),
     Figure(
         "F15",
-        LocalizedText("GPT-2 opened: its slots", "打开 GPT-2：它的位置"),
+        LocalizedText("GPT-2 opened: its slots", "打开 GPT-2：它的槽位"),
         part=1,
         picture=13,
         tensors=("ids", "pos_emb", "wpe.weight"),

@@ -70,7 +70,7 @@ def _check_folders(trace: Trace, chosen: Selection) -> Check:
         Statement(
             "q, k and v of layer {layer}, head {head} differ from their columns of {qkv} by at most {off}; keys and "
             "values differ by up to {unlike}",
-            "第 {layer} 层第 {head} 个头的 q、k、v 与它们在 {qkv} 中的列最大相差 {off}；键与值之间最大相差 {unlike}",
+            "层 {layer}、头 {head} 的 q、k、v 与它们在 {qkv} 中的列最大相差 {off}；键与值之间最大相差 {unlike}",
             layer=integer(layer, "layer"),
             head=integer(head, "head"),
             qkv=f"qkv.{layer}",

@@ -59,7 +59,7 @@ def _cut(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "The next token is drawn by chance, each with its probability. top-k first leaves only the k highest "
                 "scores, and what is left is made to sum to 1 again: k = 1 is always the likeliest token, 40 is the "
                 "article's advice and the default here, and 0 in the settings means no cut.",
-                "下一个词元按概率随机抽取。top-k 先只留下分数最高的 k 个，再让留下的概率之和重新为 1："
+                "下一个词元按概率采样。top-k 先只留下分数最高的 k 个，再让留下的概率之和重新为 1："
                 "k = 1 永远选最可能的词元，40 是文章的建议，也是这里的默认值；设置里的 0 表示不截断。",
             )
         ),

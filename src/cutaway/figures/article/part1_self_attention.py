@@ -62,18 +62,18 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "other than itself and the first, on which many heads rest.",
                 f"{position_text(p).zh}的 {label} 在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
                 f"在全部 {n_heads} 个头里（层和头都从 0 数起），"
-                f"第 {best.layer} 层第 {best.head} 个头给单个词元的权重最大。",
+                f"层 {best.layer}、头 {best.head} 给单个词元的权重最大。",
             )
         ),
         _lines(trace, best.layer, best.head, p, LocalizedText("the best head", "权重最大的头")),
-        of_the_chosen,
+        *([of_the_chosen] if (best.layer, best.head) != (chosen.layer, chosen.head) else []),
         _best_heads(trace, looks[:BEST], p),
     )
 
 
 def _lines(trace: Trace, layer: int, head: int, position: int, name: LocalizedText) -> Panel:
     """Draw the weights of one query: as lines, or as one strip for a long text."""
-    title = LocalizedText(f"{name.en}: layer {layer}, head {head}", f"{name.zh}：第 {layer} 层第 {head} 个头")
+    title = LocalizedText(f"{name.en}: layer {layer}, head {head}", f"{name.zh}：层 {layer}、头 {head}")
     weights = part(trace, f"attn.{layer}", head, position)
     if len(trace) > MOST_LINES:
         return Grid(title, weights, "share")

@@ -8,9 +8,10 @@ from cutaway.errors import UsageError
 from cutaway.figures.article.accuracy import TOLERANCE, max_difference, relative_error, within
 from cutaway.figures.article.decoding import beginning, first_logits, go_on
 from cutaway.figures.article.part1_model_sizes import slots_in_use
+from cutaway.figures.article.token_columns import TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import HOW_MANY, WHAT, token_label
-from cutaway.figures.panels import Entry, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.labels import HOW_MANY, WHAT, token_label, token_labels
+from cutaway.figures.panels import Drawing, Entry, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.layout import visible
 from cutaway.numerics import FloatArray, softmax
@@ -21,6 +22,7 @@ from cutaway.trace import Trace
 ROUNDS = 4  # of the loop whose end is shown
 MOST_PIECES = 24
 MOST_TOKENS = 12  # that are read one at a time
+MOST_PASSES = 4  # of them that are drawn
 
 NO_TOKENIZER = LocalizedText(
     "This model has no tokenizer: its ids stand for no text.", "本模型没有分词器，编号不对应文字。"
@@ -37,9 +39,9 @@ def _counted(value: int, origin: str) -> Number:
 def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     rows: list[list[Entry]] = [
         [LocalizedText("tokens in the text", "文本的词元数"), _counted(len(trace), "len(ids)")],
-        [LocalizedText("slots", "位置数"), _counted(trace.config.n_ctx, "config.n_ctx")],
+        [LocalizedText("slots", "槽位数"), _counted(trace.config.n_ctx, "config.n_ctx")],
         [
-            LocalizedText("slots left", "剩下的位置"),
+            LocalizedText("slots left", "剩下的槽位"),
             _counted(trace.config.n_ctx - len(trace), "config.n_ctx - len(ids)"),
         ],
     ]
@@ -48,7 +50,7 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         probability = float(softmax(trace.logits_at(-1).astype(np.float64))[end])
         ends = Number(probability, "probs", (len(trace) - 1, end), ".4%")
         rows.append([LocalizedText("probability that the text ends here", "文本在此结束的概率"), ends])
-    asked = LocalizedText(f"asked for {ROUNDS} tokens, it stops because", f"要求写 {ROUNDS} 个词元，停下的原因")
+    asked = LocalizedText(f"asked for {ROUNDS} tokens, it stops because", f"要求生成 {ROUNDS} 个词元，停下的原因")
     rows.append([asked, _finish_reason(trace)])
     return (
         Note(
@@ -56,8 +58,8 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "Writing stops when the end-of-text token is chosen, when as many tokens have come as were asked for, "
                 "or when all slots are full. OpenAI's own script writes a fixed number of tokens and does not stop at "
                 "the end-of-text token.",
-                "写作在三种情况下停止：选中了文本结束词元；写够了要求的个数；所有位置都已占满。"
-                "OpenAI 自己的脚本写固定个数的词元，遇到文本结束词元也不停。",
+                "生成在三种情况下停止：选中了文本结束词元；生成了要求的个数；所有槽位都已占满。"
+                "OpenAI 自己的脚本生成固定个数的词元，遇到文本结束词元也不停。",
             )
         ),
         slots_in_use(trace),
@@ -71,8 +73,8 @@ def _finish_reason(trace: Trace) -> LocalizedText:
     if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
         return LocalizedText("the end-of-text token was chosen", "选中了文本结束词元")
     if len(last) == trace.config.n_ctx and len(steps) < ROUNDS:
-        return LocalizedText("all slots are full", "所有位置都已占满")
-    return LocalizedText("that many were written", "写够了个数")
+        return LocalizedText("all slots are full", "所有槽位都已占满")
+    return LocalizedText("that many were written", "已生成要求的个数")
 
 
 def _check_stops(trace: Trace, chosen: Selection) -> Check:
@@ -84,7 +86,7 @@ def _check_stops(trace: Trace, chosen: Selection) -> Check:
         refused and tokens <= room,
         Statement(
             "{tokens} of {room:slot} in use; a text of {more:token} is {refused}; the loop stopped because {reason}",
-            "{room} 个位置用了 {tokens} 个；{more} 个词元的文本{refused}；循环停下的原因：{reason}",
+            "{room} 个槽位用了 {tokens} 个；{more} 个词元的文本{refused}；循环停下的原因：{reason}",
             tokens=integer(tokens, "len(ids)"),
             room=integer(room, "config.n_ctx"),
             more=integer(room + 1, "config.n_ctx + 1"),
@@ -169,7 +171,7 @@ def _merges(piece: bpe.PreToken) -> list[Table]:
     headings = [
         LocalizedText("left", "左"),
         LocalizedText("right", "右"),
-        LocalizedText("learnt as number", "学到的次序"),
+        LocalizedText("learnt as number", "优先级（rank）"),
     ]
     return [Table(LocalizedText(f"the merges of {shown}", f"{shown} 的合并过程"), headings, rows)] if rows else []
 
@@ -256,13 +258,36 @@ def _batch(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 "In training all positions of a text are computed in one pass, and each learns from the token after "
                 "it. In writing there is one new position at a time. The mask makes both give the same logits.",
-                "训练时一遍就算完文本的所有位置，每个位置都从它后面的词元学习；写作时每次只算一个新位置。"
+                "训练时一遍就算完文本的所有位置，每个位置都从它后面的词元学习；生成时每次只算一个新位置。"
                 "有了掩码，两种做法得到的 logit 相同。",
             )
         ),
+        _passes(trace),
         Table(
             LocalizedText("the likeliest next token, both ways", "两种做法各自认为概率最大的下一个词元"), headings, rows
         ),
+    )
+
+
+def _passes(trace: Trace) -> Drawing:
+    """Draw a row for each pass over the first tokens: one that computes all of them, then one for each token."""
+    count = min(len(trace), MOST_PASSES)
+    training = TokenRow(LocalizedText("training", "训练时"), [TokenCell(LocalizedText("new", "新"), "output")] * count)
+    old = TokenCell(LocalizedText("kept", "保留"), "reused")
+    new = TokenCell(LocalizedText("new", "新"), "output")
+    nothing = [None] * count
+    steps = [
+        TokenRow(LocalizedText(f"step {i + 1}", f"第 {i + 1} 步"), [*[old] * i, new, *nothing[i + 1 :]])
+        for i in range(count)
+    ]
+    return draw_token_columns(
+        LocalizedText(
+            "training computes every column in one pass; generation one column a step, and reuses those before",
+            "训练时一遍算完所有列；生成时每步只算一列，前面的列复用",
+        ),
+        token_labels(trace)[:count],
+        [training, *steps],
+        arrows=False,
     )
 
 
@@ -285,7 +310,7 @@ def _check_batch(trace: Trace, chosen: Selection) -> Check:
 FIGURES = (
     Figure(
         "T2",
-        LocalizedText("When writing stops", "什么时候停笔"),
+        LocalizedText("When writing stops", "什么时候停止生成"),
         part=1,
         picture=None,
         tensors=("ids", "probs"),

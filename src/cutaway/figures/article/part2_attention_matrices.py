@@ -37,7 +37,7 @@ def _dot_products(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"Every query times every key, layer {layer}, head {head} (counted from 0). Below, one cell is opened, "
                 f"the heaviest of its row: {position_text(query).en} looks at {position_text(key).en}. Its score is "
                 f"the sum of {plural(width, 'product')}{added[0]}. {omitted_tokens(trace).en}",
-                f"每个查询乘以每个键，第 {layer} 层第 {head} 个头（从 0 数起）。"
+                f"每个查询乘以每个键，层 {layer}、头 {head}（从 0 数起）。"
                 f"下面拆开一格，即这一行里权重最大的一格：{position_text(query).zh}看{position_text(key).zh}。"
                 f"它的分数是 {width} 个乘积之和{added[1]}。{omitted_tokens(trace).zh}",
             )
@@ -120,7 +120,7 @@ def _mask(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"The mask, layer {layer}, head {head} (counted from 0): every score above the diagonal becomes "
                 f"{HIDDEN}, as in OpenAI's code; all others stay. The article draws minus infinity, and prints its "
                 f"scores before they are scaled. {omitted_tokens(trace).en}",
-                f"掩码，第 {layer} 层第 {head} 个头（从 0 数起）：对角线右上方的分数都变成 {HIDDEN}，"
+                f"掩码，层 {layer}、头 {head}（从 0 数起）：对角线右上方的分数都变成 {HIDDEN}，"
                 f"与 OpenAI 的代码相同，其余不变。文章画的是负无穷，给出的是缩放之前的分数。{omitted_tokens(trace).zh}",
             )
         ),
@@ -184,7 +184,7 @@ def _softmax(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 f"The softmax of each row of masked scores, layer {chosen.layer}, head {chosen.head} (counted from 0): "
                 "how much of each token's value a token takes. Weights right of the diagonal are 0.",
-                f"第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起）：对掩码后的每一行分数取 softmax，"
+                f"层 {chosen.layer}、头 {chosen.head}（从 0 数起）：对掩码后的每一行分数取 softmax，"
                 "得到每个词元从各个词元的值里取多少。对角线右侧的权重都是 0。",
             )
         ),
@@ -212,7 +212,7 @@ def _the_articles() -> Sequence[Panel]:
                 "not as they are: GPT-2 divides by the square root of a head's width, which the article does not "
                 "mention.",
                 "文章中的分数先除以 4（16 的平方根）才能得到它的权重，直接取 softmax 则不能："
-                "GPT-2 会除以每个头宽度的平方根，文章没有提到这一步。",
+                "GPT-2 会除以头的维度 d_head 的平方根，文章没有提到这一步。",
             )
         ),
     )

@@ -33,7 +33,7 @@ def _split(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"{plural(config.n_head, 'row')} of {config.d_head}, a row for each head. Layer {layer} (layers and "
                 f"heads counted from 0), {spot.en}.",
                 f"分头并不改动任何数字：{config.n_embd:,} 个数排成 {config.n_head} 行，每行 {config.d_head} 个，"
-                f"每个头一行。第 {layer} 层（层和头都从 0 数起），{spot.zh}。",
+                f"每个头一行。层 {layer}（层和头都从 0 数起），{spot.zh}。",
             )
         ),
         _index_map(trace, chosen),
@@ -113,12 +113,12 @@ def _some_heads(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "Each head has its own query for every token and goes its own way from here. Layer "
                 f"{chosen.layer}, {shown_heads.en} (both counted from 0). {omitted_tokens(trace).en}",
                 "每个头对每个词元都有自己的查询，从这里起各算各的。"
-                f"第 {chosen.layer} 层，{shown_heads.zh}（都从 0 数起）。{omitted_tokens(trace).zh}",
+                f"层 {chosen.layer}，{shown_heads.zh}（都从 0 数起）。{omitted_tokens(trace).zh}",
             )
         ),
         *(
             Grid(
-                LocalizedText(f"queries of head {head}", f"第 {head} 个头的查询"),
+                LocalizedText(f"queries of head {head}", f"头 {head} 的查询"),
                 part(trace, f"q.{chosen.layer}", head, shown),
                 "signed",
                 tokens,
@@ -161,7 +161,7 @@ def _check_some_heads(trace: Trace, chosen: Selection) -> Check:
             "{n_head:head} of {width} hold {n_embd:number}; {noun} {heads} of layer {layer} score with their own "
             "{width} alone, {near}",
             "{n_head} 个头各 {width} 个数，共 {n_embd} 个；"
-            "第 {layer} 层第 {heads} 个头都只用自己的 {width} 个数打分，{near}",
+            "层 {layer}、头 {heads} 都只用自己的 {width} 个数打分，{near}",
             n_head=integer(config.n_head, "config.n_head"),
             width=integer(config.d_head, "config.d_head"),
             n_embd=integer(config.n_embd, "config.n_embd"),
@@ -187,7 +187,7 @@ def _merge(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"{plural(config.n_head, 'head')} of layer {layer} (counted from 0) for {spot.en}, one after the "
                 f"other: {plural(config.n_head, 'row')} of {plural(config.d_head, 'number')} become one vector of "
                 f"{config.n_embd:,}. Again no number changes.",
-                f"第 {layer} 层（从 0 数起）的 {config.n_head} 个头在{spot.zh}的结果首尾相接："
+                f"层 {layer}（从 0 数起）的 {config.n_head} 个头在{spot.zh}的结果首尾相接："
                 f"{config.n_head} 行、每行 {config.d_head} 个数，变成一个有 {config.n_embd:,} 个数的向量。"
                 "数字同样不变。",
             )

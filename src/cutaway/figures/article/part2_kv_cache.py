@@ -9,9 +9,10 @@ from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.decoding import beginning
 from cutaway.figures.article.excerpts import part
 from cutaway.figures.article.part2_query_key_value import three_parts
+from cutaway.figures.article.token_columns import MOST_COLUMNS, TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, short, token_labels
-from cutaway.figures.panels import Box, Drawing, Entry, Grid, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.panels import Box, Drawing, Grid, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.numerics import FloatArray
@@ -57,13 +58,13 @@ def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"vector. Shown is layer {layer}, first the whole vector, then what head {head} has of it (both "
                 "counted from 0).",
                 f"单独读入{spot.zh}的 {token}：在每一层都计算它的查询、键和值，三者连成一个向量。"
-                f"图中是第 {layer} 层：先是整个向量，再是第 {head} 个头所用的部分（都从 0 数起）。",
+                f"图中是层 {layer}：先是整个向量，再是头 {head} 所用的部分（都从 0 数起）。",
             )
         ),
         *three_parts(trace, layer, position),
         *(
             Grid(
-                LocalizedText(f"{name.en} of head {head}", f"第 {head} 个头的{name.zh}"),
+                LocalizedText(f"{name.en} of head {head}", f"头 {head} 的{name.zh}"),
                 part(trace, f"{kind}.{layer}", head, position),
                 "signed",
             )
@@ -123,7 +124,7 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"Every layer keeps the key and the value of {token}, {spot.en}. The query is not kept: no later token "
                 f"asks for it. Shown is head {chosen.head} of each layer (both counted from 0).",
                 f"每一层都保留{spot.zh}的 {token} 的键和值。查询不保留：后面的词元用不到它。"
-                f"图中是各层的第 {chosen.head} 个头（都从 0 数起）。",
+                f"图中是各层的头 {chosen.head}（都从 0 数起）。",
             )
         ),
         Table(
@@ -140,19 +141,26 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     )
 
 
-def _grid_of_cells(trace: Trace, position: int) -> Table:
+def _grid_of_cells(trace: Trace, position: int) -> Drawing:
     """Draw a row for each layer and a column for each token: what the cache held before, and what this step added."""
-    old = LocalizedText("kept", "保留")
-    new = LocalizedText("new", "新")
     layers = [str(layer) for layer in range(trace.config.n_layer)]
     if len(layers) > MOST_LAYERS:
         layers = [*layers[: MOST_LAYERS - 2], "…", layers[-1]]
-    tokens = [short(token) for token in token_labels(trace)[: position + 1]]
-    rows: list[Sequence[Entry]] = [(layer, *[old] * position, new) for layer in layers]
-    return Table(
-        LocalizedText("the cache: in each cell a key and a value of every head", "缓存：每格是每个头的一个键和一个值"),
-        (LocalizedText("layer", "层"), *tokens),
+    first = max(0, position + 1 - MOST_COLUMNS)
+    tokens = token_labels(trace)[first : position + 1]
+    old = [TokenCell("k v", "reused")] * (len(tokens) - 1)
+    rows = [
+        TokenRow(LocalizedText(f"layer {layer}", f"层 {layer}"), [*old, TokenCell("k v", "key")])
+        for layer in reversed(layers)
+    ]
+    return draw_token_columns(
+        LocalizedText(
+            "the cache: in each box a key and a value of every head; the last column is new",
+            "缓存：每格是每个头的一个键和一个值，最后一列是新的",
+        ),
+        tokens,
         rows,
+        arrows=False,
     )
 
 

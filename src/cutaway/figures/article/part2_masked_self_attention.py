@@ -9,9 +9,11 @@ from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, relative_e
 from cutaway.figures.article.attention_scale import divisor_formula, divisor_statement, product, product_formula
 from cutaway.figures.article.decoding import beginning, tail
 from cutaway.figures.article.excerpts import at
+from cutaway.figures.article.token_columns import MASKED as HIDDEN_CELL
+from cutaway.figures.article.token_columns import WIDE, TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import TOKEN, number, plural, position_text, token_label, token_labels
-from cutaway.figures.panels import LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.labels import TOKEN, cut, number, plural, position_text, token_label, token_labels
+from cutaway.figures.panels import Drawing, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
@@ -49,12 +51,33 @@ def _second_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"What the token at {spot.en} looks at, layer {layer}, head {chosen.head} (counted from 0). Tokens "
                 f"after it have scores too, but these become {HIDDEN} before the softmax, so their weights are 0. "
                 "A score of 0 would not do: its weight would be exp(0) over the sum.",
-                f"{spot.zh}的词元在看，第 {layer} 层第 {chosen.head} 个头（从 0 数起）。它后面的词元也有分数，"
+                f"{spot.zh}的词元在看，层 {layer}、头 {chosen.head}（从 0 数起）。它后面的词元也有分数，"
                 f"但这些分数在 softmax 之前被设为 {HIDDEN}，权重因此恰好是 0。"
                 "把分数设为 0 是不行的：那样权重会是 exp(0) 除以总和。",
             )
         ),
+        _masked_columns(trace, chosen, position),
         Table(_first_tokens(trace), columns, rows),
+    )
+
+
+def _masked_columns(trace: Trace, chosen: Selection, position: int) -> Drawing:
+    """Draw the first tokens, of which the later ones are covered before the softmax."""
+    layer = chosen.layer
+    here = (chosen.head, position)
+    keys = range(min(FIRST, len(trace)))
+    scores = [TokenCell(at(trace, f"scores.{layer}", *here, key, form=".2f"), "score") for key in keys]
+    masked = [cell if key <= position else HIDDEN_CELL for key, cell in enumerate(scores)]
+    weights = [TokenCell(at(trace, f"attn.{layer}", *here, key, form=".1%"), "score") for key in keys]
+    return draw_token_columns(
+        LocalizedText("the mask comes between the scores and the softmax", "掩码在分数与 softmax 之间"),
+        token_labels(trace)[: len(keys)],
+        [
+            TokenRow(LocalizedText("key", "键"), [TokenCell(f"k {key}", "key") for key in keys]),
+            TokenRow(f"× q {position}", scores),
+            TokenRow(LocalizedText("mask", "掩码"), masked),
+            TokenRow("softmax", weights),
+        ],
     )
 
 
@@ -139,6 +162,7 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "文章把每个样本画成批次中的一行；GPT-2 只读一遍文本，靠掩码一次得到所有的行。",
             )
         ),
+        _examples(trace),
         Table(
             LocalizedText(f"{count} of {plural(len(losses), 'example')}", f"{len(losses):,} 个样本中的 {count} 个"),
             (
@@ -149,6 +173,29 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             ),
             rows,
         ),
+    )
+
+
+def _examples(trace: Trace) -> Drawing:
+    """Draw a row for each of the first examples: what is read, what is covered, and the token to be predicted."""
+    count = min(FIRST, len(trace) - 1)
+    tokens = [cut(token, WIDE - 3) for token in token_labels(trace)[: count + 1]]
+    rows = [
+        TokenRow(
+            LocalizedText(f"example {i + 1}", f"样本 {i + 1}"),
+            [
+                *(TokenCell(tokens[key], "token") if key <= i else HIDDEN_CELL for key in range(count)),
+                None,
+                TokenCell(tokens[i + 1], "output"),
+            ],
+        )
+        for i in range(count)
+    ]
+    return draw_token_columns(
+        LocalizedText("each row is read up to a token; the answer is at its end", "每行读到一个词元为止，答案在行末"),
+        [*(str(key + 1) for key in range(count)), "", "?"],
+        rows,
+        arrows=False,
     )
 
 

@@ -73,7 +73,7 @@ def _projection(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 f"The second matrix of layer {layer} (counted from 0) mixes what the heads found: {n_embd:,} numbers "
                 f"in, {n_embd:,} out, and a bias added.",
-                f"第 {layer} 层（从 0 数起）的第二个矩阵把各个头的结果混合起来：输入 {n_embd:,} 个数，"
+                f"层 {layer}（从 0 数起）的第二个矩阵把各个头的结果混合起来：输入 {n_embd:,} 个数，"
                 f"输出 {n_embd:,} 个数，再加偏置。",
             )
         ),
@@ -124,7 +124,7 @@ def _leaving_attention(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"from 0), {spot.en}. The article leaves this residual addition out. It also leaves out dropout, which "
                 "in training sets random numbers to 0 before this addition, before that of the MLP, in the attention "
                 "weights and in the input: where a model is run, as here, dropout is off.",
-                f"注意力的输出并不取代该词元的向量，而是加到它上面：第 {layer} 层（从 0 数起），{spot.zh}。"
+                f"注意力的输出并不取代该词元的向量，而是加到它上面：层 {layer}（从 0 数起），{spot.zh}。"
                 "文章没有画这个残差连接，也没有提 dropout：训练时，在这次相加之前、MLP 的相加之前、注意力权重和输入里，"
                 "它随机地把一些数置为 0；像这里这样运行模型时，dropout 是关闭的。",
             )
@@ -190,7 +190,7 @@ def _hidden_layer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"The MLP of layer {layer} (counted from 0) at {spot.en}: the vector is normalised and multiplied by a "
                 f"matrix into {width:,} units; then each unit x becomes {name}(x) = {activation.formula}. "
                 f"The article draws neither the LayerNorm nor the {name}.{other.en}",
-                f"第 {layer} 层（从 0 数起）的 MLP，{spot.zh}：向量先归一化，再乘以矩阵得到 {width:,} 个单元，"
+                f"层 {layer}（从 0 数起）的 MLP，{spot.zh}：向量先归一化，再乘以矩阵得到 {width:,} 个单元，"
                 f"每个单元 x 再变成 {name}(x) = {activation.formula}。文章没有画层归一化，也没有画 {name}。{other.zh}",
             )
         ),
@@ -272,7 +272,7 @@ def _leaving_the_block(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"its bias they are added to the token's vector: layer {layer} (counted from 0), {spot.en}. The "
                 "block's output is this sum, not the product alone as the article has it.",
                 f"最后一个矩阵 h.{layer}.mlp.c_proj 把各单元变回 {trace.config.n_embd:,} 个数，加上偏置，"
-                f"再加到该词元的向量上：第 {layer} 层（从 0 数起），{spot.zh}。"
+                f"再加到该词元的向量上：层 {layer}（从 0 数起），{spot.zh}。"
                 "这一层的输出是这个和，而不是文章所说的乘积本身。",
             )
         ),

@@ -106,7 +106,7 @@ def _query_key_value_matrix(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"One matrix of layer {chosen.layer} (counted from 0) makes all three vectors: its first {n_embd:,} "
                 f"columns the query, the next {n_embd:,} the key, the last {n_embd:,} the value. "
                 "The bias, which the article leaves out of the picture, is added to the product.",
-                f"第 {chosen.layer} 层（从 0 数起）的一个矩阵得出全部三个向量：前 {n_embd:,} 列得出查询，"
+                f"层 {chosen.layer}（从 0 数起）的一个矩阵得出全部三个向量：前 {n_embd:,} 列得出查询，"
                 f"中间 {n_embd:,} 列得出键，后 {n_embd:,} 列得出值。乘积还要加上偏置，文章的图里没有画。",
             )
         ),
@@ -182,7 +182,7 @@ def _one_vector(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"The product for {spot.en} in layer {layer} (counted from 0) is one vector of "
                 f"{plural(3 * n_embd, 'number')}: query, key and value, one after the other. What is multiplied is the "
                 "vector after the LayerNorm.",
-                f"第 {layer} 层（从 0 数起）{spot.zh}的乘积是一个有 {3 * n_embd:,} 个数的向量：依次是查询、键和值。"
+                f"层 {layer}（从 0 数起）{spot.zh}的乘积是一个有 {3 * n_embd:,} 个数的向量：依次是查询、键和值。"
                 "被乘的是层归一化之后的向量。",
             )
         ),

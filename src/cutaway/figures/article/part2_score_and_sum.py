@@ -16,9 +16,10 @@ from cutaway.figures.article.attention_scale import (
 from cutaway.figures.article.excerpts import MOST_ROWS, at, part, selection_text
 from cutaway.figures.article.part2_kv_cache import at_once, decode
 from cutaway.figures.article.part2_three_steps import check_sum
+from cutaway.figures.article.token_columns import MOST_COLUMNS, TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import THIS_MODEL, TOKEN, token_labels
-from cutaway.figures.panels import Bars, Entry, Grid, LocalizedText, Note, Number, Panel, Table, integer
+from cutaway.figures.panels import Bars, Drawing, Entry, Grid, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
@@ -116,11 +117,32 @@ def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"有没有缓存，权重都一样。{_latest(shown).zh}",
             )
         ),
+        _cached_columns(trace, chosen),
         Table(
             THIS_MODEL,
             (TOKEN, LocalizedText("key", "键"), LocalizedText("score", "分数"), LocalizedText("weight", "权重")),
             rows,
         ),
+    )
+
+
+def _cached_columns(trace: Trace, chosen: Selection) -> Drawing:
+    """Draw the last keys, those of the cache in a colour of their own, with their scores and weights."""
+    layer = chosen.layer
+    position = chosen.position
+    here = (chosen.head, position)
+    keys = range(max(0, position + 1 - MOST_COLUMNS), position + 1)
+    names = [TokenCell(f"k {key}", "key" if key == position else "reused") for key in keys]
+    scores = [TokenCell(at(trace, f"scores.{layer}", *here, key, form=".2f"), "score") for key in keys]
+    weights = [TokenCell(at(trace, f"attn.{layer}", *here, key, form=".1%"), "score") for key in keys]
+    return draw_token_columns(
+        LocalizedText("only the last key is new, the others are in the cache", "只有最后一个键是新的，其余都在缓存里"),
+        token_labels(trace)[keys.start : keys.stop],
+        [
+            TokenRow(LocalizedText("key", "键"), names),
+            TokenRow(LocalizedText("score", "分数"), scores),
+            TokenRow("softmax", weights),
+        ],
     )
 
 
@@ -186,6 +208,7 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"这个头为该词元传下去的内容：{spot.zh}。每个值 v 乘以权重 w，再把乘积相加：和就是 z，即这个头的输出。",
             )
         ),
+        _sum_columns(trace, chosen),
         Table(
             LocalizedText(f"word, weight, value, weight × value: {few.en}", f"词元、权重、值、权重 × 值：{few.zh}"),
             (TOKEN, "w", *numbers[0], *numbers[1]),
@@ -196,6 +219,36 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             part(trace, f"z.{layer}", head, position),
             "signed",
         ),
+    )
+
+
+def _sum_columns(trace: Trace, chosen: Selection) -> Drawing:
+    """Draw the tokens with most weight: weight times value, and the head's output at the right end."""
+    layer = chosen.layer
+    head = chosen.head
+    position = chosen.position
+    weights = trace[f"attn.{layer}"][head, position]
+    values = trace[f"v.{layer}"][head]
+    keys = sorted(map(int, top_k(weights, MOST_COLUMNS - 2)))
+    shares = [TokenCell(at(trace, f"attn.{layer}", head, position, key, form=".1%"), "score") for key in keys]
+    firsts = [TokenCell(at(trace, f"v.{layer}", head, key, 0, form=".3f"), "value") for key in keys]
+    factors = [f"attn.{layer}[{head}, {position}, {key}] * v.{layer}[{head}, {key}, 0]" for key in keys]
+    products = [
+        TokenCell(Number(float(weights[key] * values[key, 0]), factor, form=".3f"), "value")
+        for key, factor in zip(keys, factors, strict=True)
+    ]
+    z = TokenCell(at(trace, f"z.{layer}", head, position, 0, form=".3f"), "output")
+    return draw_token_columns(
+        LocalizedText(
+            "the first number of each value, and of z: the sum of the row, over all tokens",
+            "各个值的第一个数，以及 z 的第一个数：这一行对所有词元的和",
+        ),
+        [*(token_labels(trace)[key] for key in keys), "", "z[0]"],
+        [
+            TokenRow(LocalizedText("weight", "权重"), [*shares, None, None]),
+            TokenRow("× v[0]", [*firsts, None, None]),
+            TokenRow("= w · v[0]", [*products, None, z]),
+        ],
     )
 
 

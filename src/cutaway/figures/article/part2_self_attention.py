@@ -11,11 +11,26 @@ from cutaway.figures.article.attention_scale import divisor_formula, divisor_sta
 from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, token_weights, window
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import LOOKS, SEEN, token_labels
-from cutaway.figures.panels import Bars, Grid, LocalizedText, Note, Number, Panel, integer
+from cutaway.figures.panels import (
+    Bars,
+    Box,
+    Drawing,
+    Grid,
+    Label,
+    Line,
+    LocalizedText,
+    Note,
+    Number,
+    Panel,
+    Shapes,
+    integer,
+)
 from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
 
+STEP = 16  # characters of a step's box
+GAP = 6  # between two
 ILLUSTRATION = LocalizedText("the article's numbers, an illustration", "文章中的数字（示意）")
 
 
@@ -92,6 +107,7 @@ def _three_steps(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "2. 这个词元的查询与每个键得出一个权重（F33）。3. 各个值乘以各自的权重，再相加（F34）。",
             )
         ),
+        _steps(),
         Grid(LocalizedText("1. its query", "1. 它的查询"), part(trace, f"q.{layer}", head, position), "signed"),
         token_weights(
             trace,
@@ -105,6 +121,24 @@ def _three_steps(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             "signed",
         ),
     )
+
+
+def _steps() -> Drawing:
+    """Draw the steps as boxes, from left to right, with what each takes in below it."""
+    steps = (
+        (LocalizedText("1. query", "1. 查询"), "query", LocalizedText("the token", "这个词元")),
+        (LocalizedText("2. weights", "2. 权重"), "score", LocalizedText("all keys", "所有的键")),
+        (LocalizedText("3. sum z", "3. 和 z"), "output", LocalizedText("all values", "所有的值")),
+    )
+    shapes: Shapes = []
+    for number, (name, colour, takes) in enumerate(steps):
+        x = number * (STEP + GAP)
+        shapes.append(Box(x, 0, STEP, 3, name, colour))
+        shapes.append(Line(x + STEP // 2, 5, x + STEP // 2, 3))
+        shapes.append(Label(x + 2, 6, takes))
+        if number:
+            shapes.append(Line(x - GAP, 1, x - 1, 1))
+    return Drawing(LocalizedText("the three steps", "三步"), shapes)
 
 
 def _check_three_steps(trace: Trace, chosen: Selection) -> Check:
@@ -150,7 +184,7 @@ def _every_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"The same three steps for every token at once, layer {layer}, head {head} (counted from 0): one row "
                 f"of weights and one sum for each. The sums go on into the rest of the block. "
                 f"{omitted_tokens(trace).en}",
-                f"同样的三步，所有词元同时进行，第 {layer} 层第 {head} 个头（从 0 数起）："
+                f"同样的三步，所有词元同时进行，层 {layer}、头 {head}（从 0 数起）："
                 f"每个词元得到一行权重和一个和，和再送入这一层其余的部分。{omitted_tokens(trace).zh}",
             )
         ),

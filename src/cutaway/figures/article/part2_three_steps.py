@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cutaway.engines.reference import MASKED
+from cutaway.engines.reference import MASKED as MASKED_SCORE
 from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.article_numbers import article_cells
 from cutaway.figures.article.attention_scale import (
@@ -17,11 +17,12 @@ from cutaway.figures.article.attention_scale import (
 )
 from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, window
 from cutaway.figures.article.part2_self_attention import ILLUSTRATION
+from cutaway.figures.article.token_columns import MASKED, MOST_COLUMNS, TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import QUERY_KEY_VALUE, THIS_MODEL, TOKEN, token_labels
-from cutaway.figures.panels import Bars, Grid, LocalizedText, Note, Number, Panel, Table, computed, integer
+from cutaway.figures.panels import Bars, Drawing, Grid, LocalizedText, Note, Number, Panel, Table, computed, integer
 from cutaway.figures.statement import Statement
-from cutaway.numerics import softmax
+from cutaway.numerics import softmax, top_k
 from cutaway.trace import Trace
 
 # F32
@@ -36,7 +37,7 @@ def _queries_keys_values(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"Step 1, layer {chosen.layer}, head {chosen.head} (counted from 0): a token's normalised vector times "
                 f"three parts of one matrix, plus a bias, is its query, its key and its value. "
                 f"{omitted_tokens(trace).en}",
-                f"第 1 步，第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起）："
+                f"第 1 步，层 {chosen.layer}、头 {chosen.head}（从 0 数起）："
                 f"词元归一化后的向量分别乘以同一个矩阵的三部分，再加偏置，就得到它的查询、键和值。{omitted_tokens(trace).zh}",
             )
         ),
@@ -99,8 +100,37 @@ def _scores(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"{omitted_tokens(trace).zh}",
             )
         ),
+        _score_columns(trace, chosen),
         Table(THIS_MODEL, columns, _score_rows(trace, chosen)),
         Bars(ILLUSTRATION, ("1", "2", "3", "4"), article_cells("article.unmasked"), marked=(0,)),
+    )
+
+
+def _score_columns(trace: Trace, chosen: Selection) -> Drawing:
+    """Draw the keys that get most weight, and the token itself; below each what becomes of it, step by step."""
+    layer = chosen.layer
+    here = (chosen.head, chosen.position)
+    heaviest = top_k(trace[f"attn.{layer}"][here], MOST_COLUMNS - 1)
+    shown = sorted({chosen.position, *map(int, heaviest)})
+    tokens = token_labels(trace)
+
+    def row(name: LocalizedText | str, tensor: str, form: str) -> TokenRow:
+        numbers = [TokenCell(at(trace, f"{tensor}.{layer}", *here, key, form=form), "score") for key in shown]
+        if tensor == "attn":
+            numbers = [MASKED if key > chosen.position else cell for key, cell in zip(shown, numbers, strict=True)]
+        return TokenRow(name, numbers)
+
+    return draw_token_columns(
+        LocalizedText(
+            f"the query of {tokens[chosen.position]} meets the keys", f"{tokens[chosen.position]} 的查询与各个键相遇"
+        ),
+        [tokens[key] for key in shown],
+        [
+            TokenRow(LocalizedText("key", "键"), [TokenCell(f"k {key}", "key") for key in shown]),
+            row(f"× q {chosen.position}", "scores_raw", ".1f"),
+            row(f"÷ {divisor(trace.config, layer)}", "scores", ".2f"),
+            row("softmax", "attn", ".1%"),
+        ],
     )
 
 
@@ -126,7 +156,7 @@ def _check_scores(trace: Trace, chosen: Selection) -> Check:
     raw, scores, attn = (trace[f"{kind}.{chosen.layer}"][chosen.head] for kind in ("scores_raw", "scores", "attn"))
     scaled = raw.astype(np.float64) / trace.config.attention_divisor(chosen.layer)
     may_see = np.tri(len(trace), dtype=bool)
-    off = relative_error(scores, scaled), relative_error(attn, softmax(np.where(may_see, scaled, MASKED)))
+    off = relative_error(scores, scaled), relative_error(attn, softmax(np.where(may_see, scaled, MASKED_SCORE)))
     here = f"{chosen.layer}[{chosen.head}]"
     quotient = f"scores_raw.{here} / {divisor_formula(trace.config, chosen.layer)}"
     return Check(

@@ -61,7 +61,7 @@ def _explanation(trace: Trace, chosen: Selection) -> LocalizedText:
     n_source = _n_source(trace, chosen)
     n_target = len(trace) - n_source
     en = [f"Source and target are one text for a decoder, layer {chosen.layer}, head {chosen.head} (counted from 0)."]
-    zh = [f"对解码器来说，源文与译文是同一段文本；第 {chosen.layer} 层第 {chosen.head} 个头（从 0 数起）。"]
+    zh = [f"对解码器来说，源文与译文是同一段文本；层 {chosen.layer}、头 {chosen.head}（从 0 数起）。"]
     if trace.n_prefix:
         en.append(f"The source is the prefix of {plural(n_source, 'token')} that see each other.")
         zh.append(f"源文是前缀，共 {n_source} 个词元，彼此都看得见。")

@@ -5,7 +5,22 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.panels import Arcs, Bars, Cells, Drawing, Grid, LocalizedText, Number, Panel, Roll, Table, Text
+from cutaway.figures.panels import (
+    Arcs,
+    Bars,
+    Box,
+    Cells,
+    Drawing,
+    Entry,
+    Grid,
+    Label,
+    Line,
+    LocalizedText,
+    Number,
+    Panel,
+    Roll,
+    Table,
+)
 
 
 def panel_document(panel: Panel) -> dict[str, object]:
@@ -25,8 +40,7 @@ def panel_document(panel: Panel) -> dict[str, object]:
         rows = [[_entry(cell) for cell in row] for row in panel.rows]
         return kind | {"title": _plain(panel.title), "columns": [_plain(c) for c in panel.columns], "rows": rows}
     if isinstance(panel, Drawing):
-        shapes = [{"kind": type(shape).__name__.lower(), **asdict(shape)} for shape in panel.shapes]
-        return kind | {"title": _plain(panel.title), "shapes": shapes}
+        return kind | {"title": _plain(panel.title), "shapes": [_shape(shape) for shape in panel.shapes]}
     return kind | {"words": asdict(panel.words)}
 
 
@@ -58,13 +72,18 @@ def _numbers(values: NDArray[np.float32]) -> list[list[float | None]]:
     return [[float(str(value)) if np.isfinite(value) else None for value in row] for row in values]
 
 
+def _shape(shape: Box | Line | Label) -> dict[str, object]:
+    text = {} if isinstance(shape, Line) else {"text": _entry(shape.text)}
+    return {"kind": type(shape).__name__.lower(), **asdict(shape), **text}
+
+
 def _plain(value: object) -> object:
     if isinstance(value, LocalizedText):
         return asdict(value)
     return list(value) if isinstance(value, tuple | list) else value
 
 
-def _entry(cell: Text | Number) -> object:
+def _entry(cell: Entry) -> object:
     if not isinstance(cell, Number):
         return _plain(cell)
     value = cell.value if np.isfinite(cell.value) else None

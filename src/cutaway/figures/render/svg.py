@@ -128,7 +128,7 @@ def _bars(bars: Bars) -> Fragment:
     across = values.shape[1]
     both_sides = bool((flat < 0).any())
     zero = LABELS + (BAR / 2 if both_sides else 0)
-    unit = (BAR / 2 if both_sides else BAR) / (float(np.abs(flat).max()) or 1.0)
+    unit = (BAR / 2 if both_sides else BAR) / bars.limit
     marks = []
     for i, value in enumerate(flat):
         y = i * 22
@@ -216,7 +216,9 @@ def _box(box: Box, language: str) -> str:
     wide = box.width * CHAR
     high = box.height * LINE
     colour = named_colour(box.colour)
-    middle = text_element(x + wide / 2, y + high / 2 + 4, localize(box.text, language), anchor="middle")
+    middle = text_element(x + wide / 2, y + high / 2 + 4, entry(box.text, language), anchor="middle")
+    if isinstance(box.text, Number):
+        middle = f"<g {number_attributes(box.text.tensor, box.text.index)}>{middle}</g>"
     return (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" rx="4" fill="{colour}" '
         f'fill-opacity="0.15" stroke="{colour}"/>{middle}'

@@ -189,10 +189,9 @@ def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
 
 def _bars(bars: Bars) -> Iterator[str]:
     values = bars.cells.values.reshape(-1)
-    largest = float(np.abs(values).max()) or 1.0
     marks = ["→" if i in bars.marked else " " for i in range(len(values))]
     shown = [f"{value:.2%}" if bars.scale == "share" else number(float(value), bars.scale) for value in values]
-    lengths = [_length(float(value) / largest, bool((values < 0).any())) for value in values]
+    lengths = [_length(float(value) / bars.limit, bool((values < 0).any())) for value in values]
     yield from table([list(row) for row in zip(marks, shown, lengths, bars.labels, strict=True)], "<><<")
 
 
@@ -261,7 +260,7 @@ def _box(canvas: dict[tuple[int, int], str], box: Box, language: str) -> None:
     corners = ((box.x, box.y, "┌"), (right, box.y, "┐"), (box.x, bottom, "└"), (right, bottom, "┘"))
     for x, y, corner in corners:
         canvas[x, y] = corner
-    text = localize(box.text, language)
+    text = entry(box.text, language)
     _write(canvas, box.x + max(1, (box.width - width(text)) // 2), box.y + box.height // 2, text)
 
 

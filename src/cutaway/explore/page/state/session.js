@@ -180,13 +180,16 @@ const ownPlace = () => fromAddress(current.address);
 /** Whether only those are here: in an exported file, in most views. */
 const isOwn = () => !live() && !FREE.includes(state.value.view);
 
-const FREE = ["overview", "play", "heads"]; // views of which a file has every position
+const FREE = ["overview", "play", "heads", "stack"]; // views of which a file has every position
 
 /** Whether another token can be selected. */
 export const isFree = () => !isOwn();
 
 /** Whether the details of a head are available: of every head if live. */
 export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
+
+/** Whether the vectors of that layer and position are available: of all if live. */
+export const hasVectors = (layer, position) => live() || (layer === ownPlace().layer && position === ownPlace().position);
 
 const within = (value, count) => Math.max(0, Math.min(value, count - 1));
 
@@ -199,6 +202,12 @@ export const position = computed(() => {
 
 /** What each layer does with a token, {weights, heads, most, mlp}; undefined until it arrives. */
 export const summary = (position) => askTrace(`summary?position=${position}`)?.layers;
+
+/** Of each boundary of a token's way {name, top}: the next tokens that its vector is read as. Undefined until it arrives. */
+export const lens = (position) => askTrace(`logit_lens?position=${position}&k=${lensTokens()}`)?.positions[0].boundaries;
+
+/** How many tokens a vector is read as. */
+export const lensTokens = () => Math.min(5, model.value.config.n_vocab);
 
 /** The link that the model itself singles out for the last token: {layer, head, key, weight}. Undefined until it arrives. */
 export function singledOut() {

@@ -54,7 +54,7 @@ const place = (cells, i) => [Math.floor(i / cells.columns), i % cells.columns];
 /** Bar chart; if some values are negative, their bars go to the left. */
 export function bars({ title, labels, cells, scale, marked = [] }) {
   const values = [...cells.values];
-  const largest = Math.max(...values.map(Math.abs)) || 1;
+  const largest = scale === "share" ? 1 : Math.max(...values.map(Math.abs)) || 1; // so that shares can be compared from list to list
   const bar = values.some((value) => value < 0) ? signedBar : meter;
   return html`<figure><figcaption>${title}</figcaption><ul class="bars">
     ${values.map((value, i) => html`<li class=${marked.includes(i) ? "marked" : ""}>
@@ -168,7 +168,8 @@ const SHAPES = {
   box: ({ x, y, width, height, text, colour: name }) => svg`
     <rect x=${x * CHARACTER + 1} y=${y * LINE + 1} width=${width * CHARACTER} height=${height * LINE} rx="5"
       fill=${colour(name)} fill-opacity="0.16" stroke=${colour(name)}></rect>
-    <text x=${(x + width / 2) * CHARACTER} y=${(y + height / 2) * LINE + 5} text-anchor="middle">${say(text)}</text>`,
+    ${isEntry(text) ? svg`<text class="number" data-tensor=${text.tensor} data-index=${text.index.join(",")} x=${(x + width / 2) * CHARACTER} y=${(y + height / 2) * LINE + 5} text-anchor="middle">${format(text.value, text.form)}</text>`
+    : svg`<text x=${(x + width / 2) * CHARACTER} y=${(y + height / 2) * LINE + 5} text-anchor="middle">${say(text)}</text>`}`,
   line: ({ x, y, to_x, to_y, arrow }) => svg`
     <path class="frame" d="M${(x + 0.5) * CHARACTER} ${(y + 0.5) * LINE}L${(to_x + 0.5) * CHARACTER} ${(to_y + 0.5) * LINE}"></path>
     ${arrow ? arrowHead(x, y, to_x, to_y) : nothing}`,

@@ -6,9 +6,11 @@ import { colour } from "../lib/colours.js";
 import { say, t } from "../state/i18n.js";
 import { failure, lack, watched } from "../state/session.js";
 
+const LEAST = 320; // pixels: a window that is hidden, as in a folded cell of a notebook, has hardly any
+
 /** The width of the window. */
-export const viewport = signal(innerWidth);
-addEventListener("resize", () => { viewport.value = innerWidth; });
+export const viewport = signal(Math.max(LEAST, innerWidth));
+addEventListener("resize", () => { viewport.value = Math.max(LEAST, innerWidth); });
 
 /** Placeholder for a response that has not arrived. */
 export function waiting() {

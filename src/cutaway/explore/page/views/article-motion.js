@@ -4,7 +4,7 @@ import { html } from "../vendor/lit-html.js";
 import { cellsFromDocument } from "../lib/cells.js";
 import { ACTIVATIONS } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
-import { goMore, ownNumber } from "../state/navigation.js";
+import { goMore, ownNumber, state } from "../state/navigation.js";
 import { askTrace, chosen, labels, model } from "../state/session.js";
 import { FRAMES, matrixMotion } from "../ui/matrix-motion.js";
 import { PHASES, loopMotion } from "../ui/loop-motion.js";
@@ -18,14 +18,17 @@ export const motion = (id, found) => MOVES[id]?.(id, found);
 
 const MOVES = { F08: written, F09: written, F16: paths, F17: paths, F55: widening, F56: narrowing };
 
-const frame = (count) => ownNumber("frame", count, 0);
+/** The setting that holds the frame of a figure: of the open one, or of one that has been scrolled to. */
+const nameOf = (id) => (state.value.more.figure === id ? "frame" : `frame${id}`);
 
-const controls = (id, count, at) => player({ name: id, count, at, title: `${at + 1}`, show: (next) => goMore({ frame: next || null }) });
+const frame = (id, count) => ownNumber(nameOf(id), count, 0);
+
+const controls = (id, count, at) => player({ name: id, count, at, title: `${at + 1}`, show: (next) => goMore({ [nameOf(id)]: next || null }) });
 
 /** Frames of columns that are computed one after another; `outputs` are the tokens that come out. */
 function columns(id, tokens, first, outputs, begin = 0) {
   const count = outputs.length * PHASES.length - begin;
-  const at = frame(count);
+  const at = frame(id, count);
   const step = Math.floor((at + begin) / PHASES.length);
   const shown = [...tokens, ...outputs.map(({ text }) => text)].map((token, i) => (i <= first + step ? token : null)).slice(0, first + outputs.length + 1);
   return html`<figure class="motion">${loopMotion({ tokens: shown, current: first + step, phase: PHASES[(at + begin) % PHASES.length], output: outputs[step], title: t("motion.loop") })}
@@ -69,7 +72,7 @@ function row(found, kind) {
 function sweep(id, found, vector, name, matrix, kinds) {
   const act = ACTIVATIONS[model.value.config.activation_function].name;
   const results = kinds.map(([kind, words]) => [t(words, { act }), row(found, kind)]);
-  const at = frame(FRAMES);
+  const at = frame(id, FRAMES);
   return html`<figure class="motion">${matrixMotion({ vector, name: t(name), matrix: `h.${chosen.value.layer}.mlp.${matrix}.weight`, results, at })}${controls(id, FRAMES, at)}</figure>`;
 }
 

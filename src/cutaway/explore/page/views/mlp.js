@@ -10,6 +10,7 @@ import { askTrace, chosen, ids, labels, model } from "../state/session.js";
 import { rowCells, sliceCells } from "../state/slices.js";
 import { grid, signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
+import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
 import { bars } from "../ui/panels.js";
 import { picture } from "../ui/svg-file.js";
@@ -34,7 +35,7 @@ function draw() {
   const { position } = chosen.value;
   const { n_inner, n_embd, activation_function } = model.value.config;
   const [before, after] = ["mlp_pre", "mlp_act"].map(part);
-  return html`${choices(["layer", "position"])}
+  return html`<div class="chooser"><div>${choices(["layer", "position"])}</div><div>${headMap()}</div></div>
     <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })} ${t(`mlp.bends.${activation_function}`)} ${t("mlp.way.back", { d: n_embd })}</p>
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}

@@ -6,7 +6,7 @@ import { apart, share } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
-import { ask, askTrace, labels, model, position as selected, tensor, trace } from "../state/session.js";
+import { ask, askTrace, labels, lens as lensOf, lensTokens, live, model, position as selected, tensor, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
@@ -17,7 +17,6 @@ export const output = { id: "output", group: "inside", draw, attempt };
 
 const SHOWN = 10; // candidates
 const MOST_FOUND = 12; // tokens that a search shows
-const READ = 5; // tokens at each boundary of the lens
 
 const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" : "lm_head.weight");
 
@@ -30,33 +29,49 @@ function attempt() {
 
 function draw() {
   const position = selected.value;
+  if (!live()) return recorded(position);
   const logits = tensor(select("logits", position, ":"))?.data;
   if (!logits) return html`${choices(["position"])}${waiting()}`;
-  const token = ownNumber("token", logits.length, likely(logits).order[0]); // the selected one, or the most likely
-  return html`${choices(["position"])}${scores(logits, position, token)}${product(logits, position, token)}
-    ${parts(logits, position, token)}${lens(position, likely(logits).order[0])}`;
-}
-
-/** The most likely tokens, and a search. */
-function scores(logits, position, token) {
   const { order } = likely(logits);
-  return html`<div class="two"><section aria-labelledby="top"><h2 id="top">${t("output.top", { token: labels.value[position] })}</h2>
-    <p class="note">${t("output.softmax")}</p>${list(order.subarray(0, SHOWN).keys(), logits, position, token)}</section>
-    <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(logits, position, token)}</section></div>`;
+  const [entry] = entries([Math.max(0, order.indexOf(ownNumber("token", logits.length, order[0])))], logits); // the selected token, or the most likely
+  return html`${choices(["position"])}<div class="two">${best(entries(order.subarray(0, SHOWN).keys(), logits), position, entry)}
+    <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(logits, position, entry)}</section></div>
+    ${product(entry, position)}${parts(entry, position)}${lens(position, order[0])}`;
 }
 
-/** The tokens of these ranks, from 0, with probability and logit. */
-function list(ranks, logits, position, token) {
+/** What a file has: the most likely tokens, and what each of their logits is made of. */
+function recorded(position) {
+  const top = askTrace(`next_tokens?position=${position}&k=${Math.min(SHOWN, model.value.config.n_vocab)}`)?.candidates;
+  if (!top) return waiting();
+  const ranked = top.map((each, rank) => ({ ...each, rank }));
+  const entry = ranked.find(({ id }) => String(id) === state.value.more.token) ?? ranked[0];
+  return html`${choices(["position"])}${best(ranked, position, entry)}${product(entry, position)}${parts(entry, position)}${lens(position, top[0].id)}`;
+}
+
+/** {id, text, rank, logit, probability} of the tokens of these ranks, from 0. */
+function entries(ranks, logits) {
   const { order, probabilities } = likely(logits);
-  return html`<ol class="candidates ranked">${Array.from(ranks, (rank) => [rank, order[rank]]).map(([rank, id]) => html`<li>
-    <button type="button" aria-pressed=${id === token} @click=${() => goMore({ token: id })}>
-      <small>${rank + 1}.</small><span class="token">${word(id)}</span>
-      ${meter(probabilities[id])}
-      ${numeral(share(probabilities[id]), "probs", [position, id])}
-      ${numeral(logits[id].toFixed(2), "logits", [position, id])}</button></li>`)}</ol>`;
+  return Array.from(ranks, (rank) => {
+    const id = order[rank];
+    return { id, text: word(id), rank, logit: logits[id], probability: probabilities[id] };
+  });
 }
 
-function search(logits, position, token) {
+/** The most likely tokens. */
+const best = (found, position, entry) => html`<section aria-labelledby="top"><h2 id="top">${t("output.top", { token: labels.value[position] })}</h2>
+    <p class="note">${t("output.softmax")}</p>${list(found, position, entry)}</section>`;
+
+/** Tokens with probability and logit; `entry` is the selected one. */
+function list(found, position, entry) {
+  return html`<ol class="candidates ranked">${found.map(({ id, text, rank, logit, probability }) => html`<li>
+    <button type="button" aria-pressed=${id === entry.id} @click=${() => goMore({ token: id })}>
+      <small>${rank + 1}.</small><span class="token">${text}</span>
+      ${meter(probability)}
+      ${numeral(share(probability), "probs", [position, id])}
+      ${numeral(logit.toFixed(2), "logits", [position, id])}</button></li>`)}</ol>`;
+}
+
+function search(logits, position, entry) {
   const text = state.value.more.find ?? "";
   const { order } = likely(logits);
   const words = ask("vocabulary")?.tokens;
@@ -65,7 +80,7 @@ function search(logits, position, token) {
     <label class="wide">${t("output.find")} <input spellcheck="false" autocomplete="off" .value=${text}
       @input=${(event) => goMore({ find: event.target.value || null })}></label>
     ${text && words ? html`<p role="status">${t("output.found", { n: found.length.toLocaleString("en"), shown: Math.min(found.length, MOST_FOUND) })}</p>
-      ${list(found.slice(0, MOST_FOUND), logits, position, token)}` : nothing}`;
+      ${list(entries(found.slice(0, MOST_FOUND), logits), position, entry)}` : nothing}`;
 }
 
 /** Match a token by its text, in which a space is ␣, or by its id, as "#11". */
@@ -74,34 +89,33 @@ function matches(shown, id, text) {
 }
 
 /** One logit as a dot product of the hidden state with the token's row of the output matrix. */
-function product(logits, position, token) {
+function product({ id, text, logit }, position) {
   const { n_vocab, n_embd, tie_word_embeddings } = model.value.config;
   const name = matrixName();
   const vector = rowCells("ln_f", position);
-  const row = rowCells(name, token);
+  const row = rowCells(name, id);
   return html`<h2>${t("output.product")}</h2>
     <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}
       ${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
     ${signedGrid(t("output.vector", { token: labels.value[position] }), vector)}
     <p class="sign" aria-hidden="true">·</p>
-    ${signedGrid(t("output.row", { token: word(token), id: token }), row)}
-    ${vector && row ? sums(vector, row, logits, position, token) : nothing}`;
+    ${signedGrid(t("output.row", { token: text, id }), row)}
+    ${vector && row ? sums(vector, row, logit, position, id) : nothing}`;
 }
 
-function sums(vector, row, logits, position, token) {
+function sums(vector, row, logit, position, token) {
   const sum = vector.values.reduce((total, value, i) => total + value * row.values[i], 0);
-  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logits[token].toFixed(4), "logits", [position, token])}</p>`;
+  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}</p>`;
 }
 
 /** Direct logit attribution: what each component adds to a logit. */
-function parts(logits, position, token) {
-  const heading = html`<h2>${t("output.parts", { token: word(token) })}</h2>`;
+function parts({ id: token, text, logit }, position) {
+  const heading = html`<h2>${t("output.parts", { token: text })}</h2>`;
   const kinds = model.value.interventions;
   const spoilt = trace.value.interventions.find((change) => kinds[change.kind].breaks_sum || change.position === position); // patched here
   if (spoilt) return html`${heading}<p>${t("output.nosum", { kind: t(`whatif.kind.${spoilt.kind}`) })}</p>`;
   const found = askTrace(`direct_logit_attribution?${new URLSearchParams({ position, token })}`);
   if (!found) return html`${heading}${waiting()}`;
-  const logit = logits[token];
   const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
     <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
@@ -145,8 +159,8 @@ function largestAt(values, columns) {
 
 /** The logit lens at each boundary. */
 function lens(position, final) {
-  const k = Math.min(READ, model.value.config.n_vocab);
-  const found = askTrace(`logit_lens?${new URLSearchParams({ position, k })}`)?.positions[0].boundaries;
+  const k = lensTokens();
+  const found = lensOf(position);
   return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
     ${found ? scrolling(t("output.lens"), html`<table class="lens">
       <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>

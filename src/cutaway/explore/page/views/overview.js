@@ -7,7 +7,7 @@ import { share } from "../lib/format.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
-import { askTrace, ids, isFull, labels, live, model, position, singledLink, summary, tensor, tokens } from "../state/session.js";
+import { askTrace, ids, isFull, labels, lens, live, model, position, singledLink, summary, tensor, tokens } from "../state/session.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
 
@@ -38,11 +38,11 @@ function draw() {
 function read() {
   const at = position.value;
   const looks = summary(at);
-  const lens = askTrace(`logit_lens?position=${at}&k=1`)?.positions[0].boundaries;
+  const read = lens(at);
   const top = askTrace(`next_tokens?position=${at}&k=${Math.min(10, model.value.config.n_vocab)}`)?.candidates;
   const vectors = tensor(`resid.pre.0[:,0:${Math.min(CELLS, model.value.config.n_embd)}]`);
-  if (!looks || !lens || !top || !vectors) return undefined;
-  const said = new Map(lens.map(({ name, top }) => [name, top[0]]));
+  if (!looks || !read || !top || !vectors) return undefined;
+  const said = new Map(read.map(({ name, top }) => [name, top[0]]));
   const layers = looks.map(({ weights, heads, mlp }, layer) => ({
     weights, heads, layer,
     most: links([{ weights, heads }]).find(({ key }) => key > 0 && key < at) ?? links([{ weights, heads }])[0],

@@ -4,7 +4,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { commonLimit } from "../lib/cells.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
-import { askTrace, chosen, ids, labels, model, tensor, trace } from "../state/session.js";
+import { askTrace, chosen, hasVectors, ids, labels, lens, lensTokens, live, model, tensor, trace, transport } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { likelyList } from "../ui/candidates.js";
 import { signedGrid } from "../ui/cell-grid.js";
@@ -15,7 +15,6 @@ import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
 export const stack = { id: "stack", group: "inside", isPlaced: true, draw, attempt };
 
 const MOST = 14; // positions side by side
-const READ = 5; // candidates at each boundary
 const MEASURES = ["reading", "norm", "attention", "mlp", "cosine"];
 
 function attempt() {
@@ -23,6 +22,7 @@ function attempt() {
 }
 
 function draw() {
+  if (!live()) return html`${choices(["layer", "position"])}<p class="note">${t("stack.reading.note")}</p>${around()}${tower(undefined, "reading")}${node()}`;
   const measure = MEASURES.includes(state.value.more.measure) ? state.value.more.measure : "reading";
   const streams = readStreams();
   return html`${choices(["layer", "position"])}
@@ -90,9 +90,14 @@ function measured(streams, measure, i, p, layer, readings) {
 /** Logit lens at each shown position: candidates by boundary; undefined until the response arrives. */
 function readings() {
   const { first, count } = shownPositions();
-  const k = Math.min(READ, model.value.config.n_vocab);
-  const found = askTrace(`logit_lens?position=${first}&count=${count}&k=${k}`)?.positions;
-  return found?.map(({ boundaries }) => new Map(boundaries.map(({ name, top }) => [name, top])));
+  const found = live() ? askTrace(`logit_lens?position=${first}&count=${count}&k=${lensTokens()}`)?.positions.map(({ boundaries }) => boundaries) : recorded(first, count);
+  return found?.map((boundaries) => new Map(boundaries.map(({ name, top }) => [name, top])));
+}
+
+/** The same from a file, which has each position by itself. */
+function recorded(first, count) {
+  const found = Array.from({ length: count }, (_, i) => lens(first + i));
+  return found.every(Boolean) ? found : undefined;
 }
 
 /** Table of nodes: the last block at the top, the input at the bottom, a column per position. */
@@ -168,11 +173,12 @@ function around() {
 function node() {
   const { layer, position } = chosen.value;
   const token = labels.value[position];
-  const [pre, mid, post] = ["resid.pre", "resid.mid", "resid.post"].map((kind) => rowCells(`${kind}.${layer}`, position));
-  const open = (view, words) => html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>`;
+  const hasAll = hasVectors(layer, position);
+  const [pre, mid, post] = ["resid.pre", "resid.mid", "resid.post"].map((kind) => (hasAll ? rowCells(`${kind}.${layer}`, position) : undefined));
+  const open = (view, words) => (transport().views?.includes(view) ?? true ? html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>` : nothing);
   return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>
     <p class="buttons">${open("attention", "stack.open.attention")}${open("mlp", "stack.open.mlp")}</p>
-    ${pre && mid && post ? html`<div class="two"><div>${[[pre, "pre"], [difference(mid, pre), "attn_out"], [mid, "mid"], [difference(post, mid), "mlp_out"], [post, "post"]]
+    ${!hasAll ? lensHere(layer, position) : pre && mid && post ? html`<div class="two"><div>${[[pre, "pre"], [difference(mid, pre), "attn_out"], [mid, "mid"], [difference(post, mid), "mlp_out"], [post, "post"]]
       .map(([cells, words]) => strip(cells, `stack.${words}`, commonLimit(pre, mid, post)))}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
 }
 

@@ -15,6 +15,7 @@ import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
 import { chosen, ids, live, model, report, singledLink, text, trace, transport } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
 import { choices } from "../ui/controls.js";
+import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
 import { waiting } from "../ui/widgets.js";
 
@@ -167,7 +168,7 @@ async function damageOf(text, interventions, stop) {
 
 /** Every kind of intervention, with a form for its fields. */
 function all() {
-  return html`<h2>${t("whatif.all")}</h2><p class="note">${t("whatif.all.note")}</p>
+  return html`<h2>${t("whatif.all")}</h2><div class="chooser"><p class="note">${t("whatif.all.note")}</p><div>${headMap()}</div></div>
     ${Object.entries(GROUPS).map(([group, kinds]) => html`<h3>${t(`whatif.group.${group}`)}</h3><ul class="kinds">${kinds.map(switchOf)}</ul>`)}`;
 }
 
