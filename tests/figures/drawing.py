@@ -175,7 +175,6 @@ def falsify(trace: Trace, name: str) -> Falsified:
 
 def draw(trace: Trace, figure: Figure, selection: Selection = FIRST) -> DrawnFigure:
     """Draw a figure as `cutaway.figures.draw` does, without the registry."""
-    assert figure.draw
     chosen = selection.resolve(trace.config, len(trace))
     return DrawnFigure(figure, chosen, trace.ids, figure.draw(trace, chosen), check_figure(figure, trace, chosen))
 

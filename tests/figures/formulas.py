@@ -7,6 +7,7 @@ layers` runs over the layers. It is read with `ast` and computed in float64, by 
 
 import ast
 import fnmatch
+import json
 import math
 import operator
 import re
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from cutaway.config import PUBLISHED
 from cutaway.figures import Selection
 from cutaway.figures.article.part2_kv_cache import _from_cache
+from cutaway.figures.article.part3_summaries import EXAMPLE, write_summary
+from cutaway.figures.article.part3_transfer import RECORD
 from cutaway.figures.panels import Number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
@@ -64,10 +67,25 @@ class Formula:
             "head": selection.head,
             "position": selection.position,
             "text": self._text(),
+            **self._summary(),
+            **_transfer(),
             "article.events": np.array(perf388.EXAMPLE),
             **{f"perf388.{name}": getattr(perf388, name) for name in EVENT_NAMES},
         }
         self.dotted: dict[str, str] = {}
+
+    def _summary(self) -> dict[str, Any]:
+        """The ids of the example of a summary, and of the summary that F62 has written."""
+        own = self.trace.tokenizer
+        codec = own if isinstance(own, Codec) and own.eos is not None else Tokenizer.gpt2()
+        parts = [EXAMPLE["title"], "\n\n", EXAMPLE["body"], "\n\nTL;DR:"]
+        prompt = [token for part in parts for token in codec.encode(part)]
+        found = write_summary(self.trace)
+        return {
+            "summary.prompt": np.array(prompt),
+            "summary.example": np.array([*prompt, *codec.encode(f" {EXAMPLE['lead']}"), codec.eos]),
+            "summary.ids": np.array([*found.prompt, *found.ids]),
+        }
 
     def evaluate(self, formula: str) -> Any:
         formula = WEIGHTS.sub(lambda match: str(self._weights(match[1], match[2])), formula)
@@ -291,6 +309,16 @@ def _circle_start(ids: Any) -> int:
     return next(i for i in range(len(ids)) if (ids[i + length :] == ids[i:-length]).all())
 
 
+def _transfer() -> dict[str, Any]:
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    losses = {name: np.array(losses).mean(axis=1) for name, losses in record["losses"].items()}
+    return {
+        "transfer.shares": np.array(record["shares"]),
+        "transfer.scratch": losses["from scratch"],
+        "transfer.pretrained": losses["pre-trained"],
+    }
+
+
 def _one_hot(ids: Any, size: int) -> Any:
     return (ids[:, None] == np.arange(size)).astype(float)
 
@@ -342,6 +370,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "positions_computed": lambda trace: trace.work.positions_computed,
     "positions_reused": lambda trace: trace.work.positions_reused,
     "range": range,
+    "ranks": lambda x, chosen: np.array([(row > row[token]).sum() for row, token in zip(x, chosen, strict=True)]),
     "relu": lambda x: np.maximum(x, 0),
     "round": np.round,
     "shape": np.shape,

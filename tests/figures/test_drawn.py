@@ -19,8 +19,10 @@ SUM = Statement("rows sum to 1", "每行之和为 1")
 
 
 def example(check: Check | None = None) -> DrawnFigure:
-    figure = Figure("F99", LocalizedText("An example", "一个例子"), part=2, picture=7, tensors=("attn.L",))
-    return DrawnFigure(figure, Selection(1, 2, 3), (5, 6), [Note(LocalizedText("Words.", "文字。"))], check)
+    panels = [Note(LocalizedText("Words.", "文字。"))]
+    title = LocalizedText("An example", "一个例子")
+    figure = Figure("F99", title, 2, 7, ("attn.L",), draw=lambda trace, chosen: panels)
+    return DrawnFigure(figure, Selection(1, 2, 3), (5, 6), panels, check)
 
 
 def test_text_has_a_title_the_panels_and_the_verdict() -> None:
@@ -50,7 +52,7 @@ def test_a_document_names_figure_selection_and_text() -> None:
         "title": {"en": "An example", "zh": "一个例子"},
         "part": 2,
         "picture": 7,
-        "status": "later",
+        "status": "drawn",
         "layer": 1,
         "head": 2,
         "position": 3,
@@ -91,7 +93,6 @@ def test_draw_resolves_the_selection() -> None:
     ("name", "where", "message"),
     [
         ("F67", {}, "unknown figure: 'F67'; they are F01 to F66 and T1 to T5 (cutaway figure --list)"),
-        ("F61", {}, "F61 (Summaries: the layout of the training data) is not built yet"),
         ("F40", {"layer": 2}, "layer must be from 0 to 1, not 2"),
         ("F40", {"position": 7}, "position must be from -7 to 6, not 7"),
     ],
@@ -112,8 +113,7 @@ def test_rejects_invalid_figures_in_one_line(name: str, where: dict[str, int], m
 def test_draws_an_intervention_at_the_last_token(change: Intervention) -> None:
     trace = make_trace("tiny 7").intervene(change)
     for figure in all_figures().values():
-        if figure.draw:
-            assert draw(trace, figure.id).panels
+        assert draw(trace, figure.id).panels
     alone = make_trace("tiny 1").intervene(Intervention("patch_residual", layer=0, position=0, source=(9,)))
     assert draw(alone, "F42").check
 
@@ -122,8 +122,6 @@ def test_draws_an_intervention_at_the_last_token(change: Intervention) -> None:
 def test_every_figure_is_drawn_in_every_format_and_holds(name: str) -> None:
     trace = make_trace(name)
     for figure in all_figures().values():
-        if figure.status == "later":
-            continue
         drawn = draw(trace, figure.id)
         assert drawn.check is None or drawn.check.ok, f"{figure.id}: {drawn.check}"
         for language in LANGUAGES:

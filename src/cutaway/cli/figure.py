@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cutaway.figures import Check, Figure
     from cutaway.trace import Trace
 
-STATUS_ZH = {"live": "实时", "drawn": "示意", "later": "以后"}
+STATUS_ZH = {"live": "实时", "drawn": "示意"}
 
 EXAMPLES = """\
 examples:

@@ -215,8 +215,7 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
     """Yield the requests about the trace: the path after api/traces/ID/, and the parameters."""
     where = [(name, str(value)) for name, value in vars(chosen).items()]
     for figure in all_figures().values():
-        if figure.draw:
-            yield f"figures/{figure.id}", where
+        yield f"figures/{figure.id}", where
     yield "surprisal", []
     for position in range(len(trace)) if len(trace) <= MAX_POSITIONS else ():
         yield "summary", [("position", str(position))]

@@ -108,7 +108,7 @@ def _known(language: str) -> str:
 def draw(trace: Trace, figure_id: str, *, layer: int = 0, head: int = 0, position: int = -1) -> DrawnFigure:
     """Draw a figure of a trace for a layer, a head and a token's position, all counted from 0; -1 is the last token.
 
-    Raises UsageError for an unknown figure, layer, head or position, and for a figure that is not built yet.
+    Raises UsageError for an unknown figure, layer, head or position.
 
     >>> import cutaway
     >>> trace = cutaway.load(engine="reference").trace("A robot must obey")
@@ -119,8 +119,6 @@ def draw(trace: Trace, figure_id: str, *, layer: int = 0, head: int = 0, positio
     True
     """
     figure = find_figure(figure_id)
-    if figure.draw is None:
-        raise UsageError(f"{figure.id} ({figure.title.en}) is not built yet")
     selection = Selection(layer, head, position).resolve(trace.config, len(trace))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         panels = figure.draw(trace, selection)

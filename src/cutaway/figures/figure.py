@@ -1,7 +1,7 @@
 """A figure of the article: its entry in the registry, the selection that it is drawn for, and its check."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from cutaway.figures.panels import LocalizedText, Panel
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
 
-Status = Literal["live", "drawn", "later"]
+Status = Literal["live", "drawn"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Figure:
     """One of the article's figures, or one of the statements that it makes without a picture (T1 to T5).
 
     `picture` counts the article's pictures and `part` its parts; `tensors` are the names of the tensors shown, with "L"
-    for the layer. A figure is *live* if its numbers are computed from the loaded model, *drawn* if it is a diagram
-    without numbers, and *later* if its application is not built yet.
+    for the layer. A figure is *live* if its numbers are computed, and *drawn* if it is a diagram without numbers.
     """
 
     id: str
@@ -62,14 +61,12 @@ class Figure:
     part: int
     picture: int | None
     tensors: tuple[str, ...] = ()
-    draw: Draw | None = None
-    verify: Verify | None = None
+    draw: Draw = field(kw_only=True)
+    verify: Verify | None = field(default=None, kw_only=True)
 
     @property
     def status(self) -> Status:
         """Derived from the functions that the figure has."""
-        if self.draw is None:
-            return "later"
         return "live" if self.verify else "drawn"
 
 

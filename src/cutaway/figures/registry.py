@@ -28,6 +28,7 @@ from cutaway.figures.article import (
     part3_music_attention,
     part3_music_events,
     part3_summaries,
+    part3_transfer,
     part3_translation,
 )
 from cutaway.figures.figure import Figure
@@ -58,6 +59,7 @@ MODULES = (  # by the first figure of each
     part2_parameters,
     part3_translation,
     part3_summaries,
+    part3_transfer,
     part3_music_events,
     part3_music_attention,
 )

@@ -7,7 +7,8 @@
 2. `part2_self_attention` F30 F31 F35, `part2_three_steps` F32-F34, `part2_masked_self_attention` F36 F37,
    `part2_attention_matrices` F38-F40, `part2_kv_cache` F41-F43, `part2_query_key_value` F44-F46, `part2_heads` F47 F48
    F52, `part2_score_and_sum` F49-F51, `part2_projection_and_mlp` F53-F56, `part2_parameters` F57-F59
-3. `part3_translation` F60, `part3_summaries` F61 F62 T5, `part3_music_events` F63-F65, `part3_music_attention` F66
+3. `part3_translation` F60, `part3_summaries` F61 F62, `part3_transfer` T5, `part3_music_events` F63-F65,
+   `part3_music_attention` F66
 
 Several of them share `article_numbers` (what the article prints), `excerpts` (parts of tensors as cells), `layer_norm`
 and `decoding`.

@@ -54,7 +54,7 @@ function chapterEnd(listed, at) {
 function part(figure, listed) {
   return html`<article class="figure" data-figure=${figure.id}><p class="place">${t(`section.${chapterOf(listed, listed.indexOf(figure))}`)} · ${figure.picture ? t("article.picture", figure) : t("article.part", figure)}</p>
     <h2>${say(figure.title)} <small>${figure.id}</small></h2><p class="prose">${t(`prose.${figure.id}`)}</p>
-    ${figure.status === "later" ? html`<p>${t("article.later")}</p>` : body(figure)}</article>`;
+    ${body(figure)}</article>`;
 }
 
 /** What follows the open figure is unrolled when the window's end comes near that of the chapter. */
