@@ -108,8 +108,9 @@ def test_a_model_of_text_says_how_to_open_one_of_music(visit: Visit) -> None:
 def test_figures_of_music_are_drawn(music_visit: Visit) -> None:
     for figure, arcs in (("F64", False), ("F66", True)):
         music_visit.open(f"#1/article?{PLACE}&x-figure={figure}")
-        assert music_visit.page.locator("svg.roll .note").count() == 4
-        assert (music_visit.page.locator("svg.roll .arc").count() > 0) == arcs
+        shown = music_visit.page.locator(f"[data-figure={figure}] svg.roll")
+        assert shown.locator(".note").count() == 4
+        assert (shown.locator(".arc").count() > 0) == arcs
 
 
 @pytest.mark.parametrize(("width", "dark", "language"), [(WIDE, False, "en"), (PHONE, True, "zh")])
