@@ -83,6 +83,7 @@ def test_a_checkpoint_of_nanogpt(tmp_path: Path) -> None:
     assert_equals_transformers(tmp_path / "out", weights)
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_state_dict_of_mingpt(tmp_path: Path) -> None:
     weights = tiny_weights(tie_word_embeddings=False)
     torch.save(as_torch(linear_state(weights)), tmp_path / "model.pt", _use_new_zipfile_serialization=False)
@@ -94,6 +95,7 @@ def test_a_state_dict_of_mingpt(tmp_path: Path) -> None:
     assert_equals_transformers(tmp_path / "out", weights)
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_directory_of_transformers_with_a_pickle(tmp_path: Path) -> None:
     weights = tiny_weights()
     peer = peer_model(weights)

@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,10 @@ import torch
 from cutaway.checkpoints.pickles import find_pickle, unpickled
 from cutaway.errors import CheckpointError
 from tests.checkpoints.hostile import hostile_files, payloads
-from tests.checkpoints.unpickling import ForkedReader
 from tests.cli.invoke import invoke
 
 NAMES = sorted(hostile_files(""))
 QUICK = ("bare.bin", "bomb.pt", "inst.pt", "model.safetensors", "reduce.pt", "stack_global.pt", "stretched.pt")
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[ForkedReader]:
-    with ForkedReader() as reader:
-        yield reader
-
-
-@pytest.fixture
-def forked(reader: ForkedReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pickles are read by a forked process; the test below reads some with the command itself."""
-    monkeypatch.setattr("cutaway.checkpoints.pickles.subprocess.run", reader.run)
 
 
 def test_there_are_more_than_forty() -> None:

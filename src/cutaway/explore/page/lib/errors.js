@@ -28,6 +28,7 @@ const KNOWN = [
   [/^there is no second model/, "error.second"],
   [/^only texts that the first model has read can be saved/, "error.save"],
   // of the model and the server
+  [/^this model's ids are no music/, "error.music"],
   [/^(?:the logits are|\S+ is) not finite: the weights/, "error.weights"],
   [/^not enough memory/, "error.memory"],
   [/^the response would exceed (?<n>\d+) bytes/, "error.bytes"],
