@@ -6,6 +6,7 @@ import pytest
 
 from cutaway.checkpoints import open_checkpoint
 from tests.cli.invoke import invoke
+from tests.tasks.models import save_translator
 
 
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
@@ -71,3 +72,9 @@ def test_reports_the_directory_and_no_model_of_the_same_name(
     document = invoke("convert", tiny, "builtin", "--json").document
     assert document["directory"] == str(tmp_path / "builtin")
     assert document["bytes"] == open_checkpoint(tmp_path / "builtin").n_bytes
+
+
+def test_a_task_is_kept(tmp_path: Path) -> None:
+    translator = save_translator(tmp_path / "translator")
+    assert invoke("convert", str(translator), str(tmp_path / "out"), "--dtype", "float16").code == 0
+    assert open_checkpoint(tmp_path / "out").task() == open_checkpoint(translator).task() is not None

@@ -56,6 +56,17 @@ def test_every_share_is_learned_from_both_starts_with_every_seed(made: list[str]
     }
 
 
+def test_the_data_of_a_task_are_its_records(made: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "words.jsonl"
+    data.write_text('{"source": "a b", "target": "b a"}\n')
+    config = replace(CONFIG, data=str(data), task="reverse")
+    assert len(measure_transfer(config, [1.0], [1], tmp_path / "curve", quiet).losses) == 2
+    data.write_text('{"text": "a b"}\n')
+    with pytest.raises(UsageError, match="missing key 'source'"):
+        measure_transfer(config, [1.0], [1], tmp_path / "other", quiet)
+    assert not (tmp_path / "other").exists()
+
+
 def test_runs_that_have_ended_are_not_made_again_and_lose_their_checkpoints(made: list[str], tmp_path: Path) -> None:
     measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
     before = measure_transfer(CONFIG, [0.5, 1.0], [1], tmp_path, quiet)

@@ -16,6 +16,8 @@ from signal import Signals
 from cutaway.data.records import read_records
 from cutaway.disk import replacing_file
 from cutaway.errors import CutawayError, UsageError
+from cutaway.tasks import open_task
+from cutaway.tasks.records import read_task_records
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import AFTER, finetune
 from cutaway.training.loop import Observer
@@ -96,7 +98,7 @@ def measure_transfer(
     """
     if config.valid_share == 0:
         raise UsageError("a curve compares validation losses: give --valid a share above 0%, or a file")
-    read_records(Path(config.data).expanduser())  # raises UsageError before anything is written
+    _read(config)  # raises UsageError before anything is written
     _claim(directory, config)
     losses: dict[tuple[bool, float], list[float]] = {}
     runs = plan_runs(shares, seeds)
@@ -113,6 +115,14 @@ def measure_transfer(
         losses.setdefault((run.from_scratch, run.share), []).append(_loss(path / AFTER))
     found = {label: [losses[scratch, share] for share in sorted(shares)] for scratch, label in LABELS.items()}
     return TransferCurve(sorted(shares), found)
+
+
+def _read(config: FineTuneConfig) -> None:
+    path = Path(config.data).expanduser()
+    if config.task:
+        read_task_records(path, open_task(config.task))
+    else:
+        read_records(path)
 
 
 @contextmanager
