@@ -19,7 +19,7 @@ LOADING = list(WORDS["loading"].values())
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}  # as the page calls them, and as HTML does
 CHINESE = "[\u4e00-\u9fff]"
 HALF_WIDTH = re.compile(f"{CHINESE}[,;:!?] ?{CHINESE}|{CHINESE}\\({CHINESE}|{CHINESE}[,;:] |{CHINESE}\\.( |$)")
-ENGLISH = re.compile(r"[a-z]{3,} [a-z]{2,}")  # two words in a row
+ENGLISH = re.compile(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}")  # three words in a row
 WIDE = 1280
 PHONE = 360
 

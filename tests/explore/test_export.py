@@ -50,7 +50,7 @@ def test_an_export_of_a_sentence_is_below_half_a_megabyte(robot: ExportedPage) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "tokens", [16, 20, 60]
+    "tokens", [16, 20, 40]
 )  # the most of which all heads, and all positions, are in it, and more than most sentences have
 def test_an_export_of_a_long_text_is_below_half_a_megabyte(tokens: int) -> None:
     model = cutaway.load(engine="reference")

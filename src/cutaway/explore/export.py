@@ -48,7 +48,7 @@ MAX_ATTENTION_WEIGHTS = 8_200  # of all heads together; above it, the file holds
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>Cutaway</title><style>{style}</style></head><body>
+<title>Cutaway</title></head><body>
 <script type="application/gzip" id="packed">{packed}</script><script>{unpack}</script></body></html>
 """
 HEIGHT = 900  # pixels, of the frame in a notebook
@@ -121,8 +121,9 @@ def export_page(
     chosen = selection.resolve(trace.config, len(trace))
     files = {name: path.read_text(encoding="utf-8") for name, path in assets().items()}
     modules = {name: _module(name, text).encode() for name, text in files.items() if _is_module(name)}
+    modules["style.css"] = files["style.css"].encode()
     packed = _packed(modules | dict(_responses(model, trace, chosen, checkpoint_bytes, check)))
-    return ExportedPage(_PAGE.format(policy=POLICY, style=files["style.css"], packed=packed, unpack=files[UNPACK]))
+    return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=files[UNPACK]))
 
 
 def _is_module(name: str) -> bool:
@@ -173,7 +174,7 @@ def _responses(
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
     for name, file in assets().items():
         if name.endswith(".json") and not name.startswith("vendor/"):
-            yield f"page/{name}", file.read_bytes()
+            yield f"page/{name}", json_content(json.loads(file.read_bytes())).body
     yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(_trace_document(trace))

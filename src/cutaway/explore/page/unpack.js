@@ -1,4 +1,4 @@
-// Start of an exported file, a classic script: it unpacks the modules and the recorded responses, one compressed
+// Start of an exported file, a classic script: it unpacks the sheet, the modules and the recorded responses, one compressed
 // safetensors block. The modules become blob URLs in an import map, which must exist before the first import.
 
 (async () => {
@@ -11,6 +11,9 @@
     const [from, to] = entry.data_offsets;
     return [name, file.slice(start + from, start + to)];
   });
+  const sheet = document.createElement("style");
+  sheet.textContent = new TextDecoder().decode(parts.find(([name]) => name === "style.css")[1]);
+  document.head.append(sheet);
   const modules = parts.filter(([name]) => name.endsWith(".js"));
   const address = (code) => URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   const imports = Object.fromEntries(modules.map(([name, code]) => [`cutaway/${name}`, address(code)]));
