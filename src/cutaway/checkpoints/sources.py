@@ -14,7 +14,11 @@ from cutaway.untrusted import quote, quote_path, raise_checkpoint_error
 
 _PACKAGED = Path(__file__).parents[1] / "builtin"
 BUILTIN = _PACKAGED / "text"  # the model that everything loads unless told otherwise
-BUILTIN_MODELS = {"builtin": BUILTIN}
+BUILTIN_MODELS = {
+    "builtin": BUILTIN,
+    "builtin-translation": _PACKAGED / "translation",
+    "builtin-piano": _PACKAGED / "piano",
+}
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
@@ -57,6 +61,8 @@ def open_source(source: str | Path) -> Checkpoint:
 
     >>> open_source("builtin").dtype
     'int8'
+    >>> open_source("builtin-piano").codec().name
+    'perf388'
     """
     return open_checkpoint(BUILTIN_MODELS.get(str(source), source))
 

@@ -81,7 +81,7 @@ def _add_sampling(parser: ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, default=0.98, metavar="P", help="nucleus sampling; default: %(default)s")
     free = "do not restrict sampling to what the codec would write"
     parser.add_argument("--no-grammar", action="store_true", help=free)
-    add_model(parser)
+    add_model(parser, "builtin-piano")
 
 
 def _add_attend(parser: ArgumentParser) -> None:
@@ -92,7 +92,7 @@ def _add_attend(parser: ArgumentParser) -> None:
     parser.add_argument("--heads", metavar="H", help="such as 0-3 or 1,5; default: all")
     parser.add_argument("--top", type=int, default=30, metavar="N", help="arcs of a head at most; default: %(default)s")
     _add_out(parser, "pictures are", (".svg",))
-    add_model(parser)
+    add_model(parser, "builtin-piano")
 
 
 def run(options: Namespace) -> None:

@@ -56,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--alpha", type=float, metavar="A", help="length penalty, 0: none; default: the task's")
     parser.add_argument("--n-best", type=int, default=1, metavar="N", help="translations of each; default: %(default)s")
     add_json(parser)
-    add_model(parser)
+    add_model(parser, "builtin-translation")
 
 
 def run(options: Namespace) -> None:
