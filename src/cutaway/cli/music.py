@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  cutaway music generate --model piano --seconds 20 --seed 1 -o piece.mid
-  cutaway music continue opening.mid --model piano --seconds 30 -o piece.wav
+  cutaway music generate --seconds 20 --seed 1 -o piece.mid
+  cutaway music continue opening.mid --seconds 30 -o piece.wav
   cutaway music render piece.mid -o piece.wav
   cutaway music roll piece.mid -o piece.svg
-  cutaway music attend piece.mid --model piano --at 8.5 --layer 3 -o arcs.svg
+  cutaway music attend piece.mid --at 8.5 --layer 3 -o arcs.svg
   cutaway music encode piece.mid | cutaway music decode -o again.mid"""
 
 _MAX_SECONDS = 3600.0

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  cutaway translate "Where is the station?" --model run/model
-  cutaway translate "Wo ist der Bahnhof?" --from de --model run/model
+  cutaway translate "Where is the station?"
+  cutaway translate "Wo ist der Bahnhof?" --from de
   cutaway translate --file lines.txt --model run/model > translated.txt
   cutaway translate --interactive --beams 1 --model run/model"""
 
