@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_tab_key_reaches_every_control(visit: Visit, view: str) -> None:
-    visit.open(f"#1/{view}")
+    visit.open(f"#1/{view}" + ("?x-figure=F40" if view == "article" else ""))  # the chapter's last: nothing is unrolled
     wanted = visit.page.evaluate("look.focusable()")
     for _ in wanted:
         visit.page.keyboard.press("Tab")

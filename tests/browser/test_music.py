@@ -99,10 +99,18 @@ def test_it_plays_and_stops(music_visit: Visit) -> None:
     assert page.get_by_role("button", name="▶ Play").get_attribute("aria-pressed") == "false"
 
 
+def test_try_this_asks_what_a_late_peak_looks_at(music_visit: Visit) -> None:
+    music_visit.open("#1/music")
+    music_visit.page.locator(".try button").click()
+    music_visit.settle()
+    assert "position=" in music_visit.page.url
+    assert music_visit.page.locator("svg.roll .arc").count() > 0
+
+
 def test_a_model_of_text_says_how_to_open_one_of_music(visit: Visit) -> None:
     visit.open("#1/music")
     assert WORDS["music.absent"]["en"] in visit.page.locator("main").inner_text()
-    assert visit.page.locator("main code").inner_text() == "cutaway explore --model piano"
+    assert visit.page.locator("main code").inner_text() == "cutaway explore --model builtin-piano"
 
 
 def test_figures_of_music_are_drawn(music_visit: Visit) -> None:

@@ -8,7 +8,7 @@ from tests.browser.visit import PHONE, VIEWS, WORDS, Visit
 
 pytestmark = pytest.mark.slow
 
-ATTEMPTS = [view for view in VIEWS if f"{view}.try" in WORDS]
+ATTEMPTS = [view for view in VIEWS if f"{view}.try" in WORDS and view != "music"]  # which another model has
 
 
 def go_on(visit: Visit) -> None:

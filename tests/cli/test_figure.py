@@ -118,7 +118,6 @@ def test_works_without_a_tokenizer(mute: str) -> None:
     ("arguments", "message"),
     [
         (["F67"], "unknown figure: 'F67'; they are F01 to F66 and T1 to T5"),
-        (["F61"], "F61 (Summaries: the layout of the training data) is not built yet"),
         ([], "name one figure, such as F40, or ask for --list"),
         (["F40", "--list"], "name one figure, such as F40, or ask for --list"),
         (["F40", "--layer", "2"], "layer must be from 0 to 1"),

@@ -194,7 +194,7 @@ def test_commands_for_ids_name_the_events(chorales: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("generate", "-o", "a.mid"), "builtin is no model of music; give one with --model"),
+        (("generate", "--model", "builtin", "-o", "a.mid"), "builtin is no model of music; give one with --model"),
         (
             ("generate", "--model", "MODEL", "-o", "a.txt", "--seconds", "0.1"),
             "a.txt: pieces are written as .mid or .wav",

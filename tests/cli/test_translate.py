@@ -88,7 +88,7 @@ def test_invalid_arguments_are_one_line(model: str, arguments: tuple[str, ...], 
 
 
 def test_other_models_cannot_translate(tmp_path: Path) -> None:
-    assert "builtin has no task.toml: train one" in invoke("translate", "a").error
+    assert "builtin has no task.toml: train one" in invoke("translate", "a", "--model", "builtin").error
     reverser = save_translator(tmp_path / "reverser", open_task("reverse"))
     result = invoke("translate", "a", "--model", str(reverser))
     assert result.code == 2

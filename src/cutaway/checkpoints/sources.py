@@ -64,7 +64,10 @@ def open_source(source: str | Path) -> Checkpoint:
     >>> open_source("builtin-piano").codec().name
     'perf388'
     """
-    return open_checkpoint(BUILTIN_MODELS.get(str(source), source))
+    path = BUILTIN_MODELS.get(str(source))
+    if path is None or not path.is_dir():  # a build without it
+        return open_checkpoint(source)
+    return Checkpoint(path, str(source))
 
 
 def _refuse_run(directory: Path) -> None:

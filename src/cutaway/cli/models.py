@@ -29,9 +29,9 @@ class Listed:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare --json."""
     parser.description = (
-        "List the models that have names: the built-in ones, OpenAI's four, and those that\n"
-        "the hub's cache holds. A directory can be loaded too, and any GPT-2 on the hub\n"
-        'as "owner/name".'
+        "List the models that have names: the built-in ones, OpenAI's four, and those\n"
+        "that the hub's cache holds. A directory can be loaded too, and any GPT-2 on the\n"
+        'hub as "owner/name".'
     )
     parser.epilog = EXAMPLES
     add_json(parser)

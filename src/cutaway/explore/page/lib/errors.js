@@ -24,7 +24,6 @@ const KNOWN = [
   [/^unknown tensor (?<name>.+?)[;:] /, "error.tensor"],
   [/^index (?<index>\S+) is out of range for axis (?<axis>\S+) of (?<name>\S+), of size (?<n>\S+)/, "error.index"],
   [/^unknown figure: (?<name>.+?);/, "error.figure"],
-  [/^(?<id>\w+) \(.+\) is not built yet/, "error.later"],
   [/^there is no second model/, "error.second"],
   [/^only texts that the first model has read can be saved/, "error.save"],
   // of the model and the server

@@ -23,7 +23,9 @@ export function neighbour(notes, from, key) {
   for (const [i, [time, , other]] of notes.entries()) {
     if (up * (other - pitch) <= 0) continue;
     const away = Math.abs(time - onset) + Math.abs(other - pitch) / 1000;
-    if (away < least) [best, least] = [i, away];
+    if (away >= least) continue;
+    best = i;
+    least = away;
   }
   return best;
 }

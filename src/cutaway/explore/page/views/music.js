@@ -36,7 +36,7 @@ function attempt() {
 const layerOf = () => Math.floor(model.value.config.n_layer / 2);
 
 function draw() {
-  if (!model.value.music) return html`<p class="note">${t("music.absent")}</p><p><code>cutaway explore --model piano</code></p>`;
+  if (!model.value.music) return html`<p class="note">${t("music.absent")}</p><p><code>cutaway explore --model builtin-piano</code></p>`;
   const found = reading();
   if (!found) return waiting();
   return html`${live() ? writer() : nothing}${player(found)}${keep("music.attention", () => attention(found))}`;
