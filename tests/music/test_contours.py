@@ -1,20 +1,27 @@
-"""Triangular contours, and the focus of a head on their peaks."""
+"""Triangular contours, the focus of a head on their peaks, and heads that have learned to look there."""
 
 import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cutaway.config import GPT2Config
+from cutaway.data.batches import Rows
+from cutaway.data.examples import Example
 from cutaway.errors import UsageError
 from cutaway.music.contours import HEIGHTS, TICKS, TONICS, Contour, draw_contour, head_focus, peak_focus
 from cutaway.music.perf388 import PerformanceCodec
 from cutaway.trace import Trace
+from cutaway.training.config import TrainingConfig
+from cutaway.training.model import make_model
+from cutaway.training.trainer import Trainer
 from tests.random_weights import random_weights
 
 CODEC = PerformanceCodec()
+N_NOTES = 30
 CONTOURS = st.builds(Contour, st.sampled_from(TONICS), st.sampled_from(HEIGHTS), st.sampled_from(TICKS))
 
 
@@ -78,3 +85,44 @@ def test_an_untrained_model_has_no_head_with_a_focus_on_peaks() -> None:
         trace = Trace(weights.config, weights.arrays, None, ids)
         found.append([head_focus(trace[f"attn.{layer}"], owners, peaks, queries) for layer in range(2)])
     assert np.mean(found, axis=0).max() <= 1.5
+
+
+@pytest.mark.slow  # trains for some seconds
+def test_a_trained_model_has_a_head_that_looks_from_late_peaks_to_the_earlier_ones() -> None:
+    """While a peak sounds, the next key to strike is the one that followed the peaks before: the article's picture."""
+    rng = np.random.default_rng(1)
+    config = TrainingConfig(
+        n_layer=2,
+        n_head=4,
+        n_embd=64,
+        n_ctx=96,
+        relative_positions=96,
+        batch_size=16,
+        device="cpu",
+        max_steps=200,
+        lr=0.006,
+        matrix_lr=0.009,
+        warmup_steps=20,
+    )
+    rows = Rows([learned(draw_contour(rng, held_out=False)) for _ in range(600)], seed=1, pad=CODEC.bos)
+    trainer = Trainer(config, make_model(config, config.shape(CODEC.n_vocab), torch.device("cpu"), None), rows)
+    for _ in range(200):
+        trainer.step()
+    weights = trainer.weights()
+    arrays = {name: np.array(weights.read(name)) for name in weights.config.tensor_shapes()}
+    found = []
+    for _ in range(12):
+        contour = draw_contour(rng, held_out=True)
+        ids = learned(contour).ids.tolist()
+        owners = CODEC.read(ids).owners
+        peaks = contour.peaks(N_NOTES)
+        after = [owners.index(peak) + 1 for peak in peaks[2:]]  # its key is down, and time passes
+        if after:
+            trace = Trace(weights.config, arrays, None, ids)
+            found.append([head_focus(trace[f"attn.{layer}"], owners, peaks, after) for layer in range(2)])
+    assert np.mean(found, axis=0).max() > 5
+
+
+def learned(contour: Contour) -> Example:
+    ids = np.array([CODEC.bos, *CODEC.encode(contour.performance(N_NOTES))])
+    return Example(ids, np.arange(len(ids)) > 0)
