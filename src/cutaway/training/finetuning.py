@@ -6,7 +6,6 @@ run ends early when the validation loss has not improved for some evaluations.
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.loop import Observer, Outcome, Silent, read_state, resume_or_begin, run_to_end
 from cutaway.training.material import SAMPLES, Material, open_material
 from cutaway.training.model import process_device
-from cutaway.training.resumption import Difference, note_surroundings, refuse_differences, run_about
+from cutaway.training.resumption import Difference, opened_run, refuse_differences, run_about
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.tuners import FineTuner, LoRATuner, base_name, make_tuner
 from cutaway.untrusted import quote_name, read_object
@@ -111,13 +110,8 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
     material = open_material(config, codec, n_ctx)
     check_causal(base.config, material.task is not None and material.task.attention == "prefix")
     trainer = make_tuner(config, weights, codec, material, device, world)
-    with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
-        saved = None if run is None else run.newest(strict=config.strict)
-        if saved is not None:
-            _check_resumable(config, material, saved)
-            note_surroundings(saved, world.size, observer.note)
-        if run is not None:
-            run.write_config(config.to_document())
+    check = partial(_check_resumable, config, material)
+    with opened_run(directory, config, world, observer.note, check) as (run, saved):
         observer.note(material.summary)
         observer.note(trainer.summary())
         describe = partial(_describe, trainer, codec, material)

@@ -1,8 +1,8 @@
 """A run from its configuration: the corpora that it reads, its model, and what may change when it is resumed."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,13 +21,13 @@ from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, ru
 from cutaway.training.model import make_model, process_device
 from cutaway.training.resumption import (
     Difference,
-    note_surroundings,
+    opened_run,
     refuse_differences,
     run_about,
     run_place,
     saved_part,
 )
-from cutaway.training.runs import RunDirectory, SavedCheckpoint
+from cutaway.training.runs import SavedCheckpoint
 from cutaway.training.schedule import Schedule
 from cutaway.training.task_corpus import TaskCorpus
 from cutaway.training.trainer import Trainer
@@ -94,13 +94,8 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     check_causal(shape, corpus.task is not None and corpus.task.attention == "prefix")
     for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
         source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
-    with RunDirectory.open(directory, observer.note) if world.is_first else nullcontext() as run:
-        saved = None if run is None else run.newest(strict=config.strict)
-        if saved is not None:
-            check_resumable(config, corpus.hashes(), saved, observer.note)
-            note_surroundings(saved, world.size, observer.note)
-        if run is not None:
-            run.write_config(config.to_document())
+    check = partial(check_resumable, config, corpus.hashes(), note=observer.note)
+    with opened_run(directory, config, world, observer.note, check) as (run, saved):
         model = make_model(config, shape, device, None if saved else init)
         trainer = Trainer(
             config,
@@ -194,6 +189,7 @@ def check_resumable(
     >>> from tempfile import TemporaryDirectory
     >>> import numpy as np
     >>> from cutaway.checkpoints import ArrayWeights
+    >>> from cutaway.training.runs import RunDirectory
     >>> shape = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> ones = {name: np.ones(size, np.float32) for name, size in shape.tensor_shapes().items()}
     >>> document = {"config": TrainingConfig().to_document(), "about": {"corpora": []}}

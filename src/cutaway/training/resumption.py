@@ -1,15 +1,21 @@
 """Resuming a run: the command that started it, and the settings in which another configuration differs."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from cutaway.errors import RunError, UsageError
 from cutaway.layout import counted
-from cutaway.training.config import show_flags
+from cutaway.training.config import TrainingConfig, show_flags
+from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.manifest import fingerprint
-from cutaway.training.runs import SavedCheckpoint
+from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.untrusted import quote_path
+
+if TYPE_CHECKING:
+    from cutaway.training.distributed import World
 
 MARKS = {"train": "corpora", "finetune": "finetune"}  # by command, a key of what its checkpoints say about the run
 
@@ -80,6 +86,38 @@ def run_about(saved: SavedCheckpoint, command: str) -> Mapping[str, Any]:
     raise UsageError(
         f"{run_place(saved)}: is a run of `cutaway {other}`, not of `cutaway {command}`: use another --out"
     )
+
+
+@contextmanager
+def opened_run(
+    directory: Path,
+    config: TrainingConfig | FineTuneConfig,
+    world: "World",
+    note: Callable[[str], None],
+    check: Callable[[SavedCheckpoint], None],
+) -> Iterator[tuple[RunDirectory | None, SavedCheckpoint | None]]:
+    """Open a run's directory, and its newest checkpoint to resume from, if it has one that `check` lets pass.
+
+    The configuration is written to it, and `note` is given a line for what has changed around it. Of processes that
+    train together only the first has either.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.training.distributed import ALONE
+    >>> with TemporaryDirectory() as directory:
+    ...     with opened_run(Path(directory), TrainingConfig(), ALONE, note=print, check=print) as (run, saved):
+    ...         print(run.path.is_dir(), saved)
+    True None
+    """
+    if not world.is_first:
+        yield None, None
+        return
+    with RunDirectory.open(directory, note) as run:
+        saved = run.newest(strict=config.strict)
+        if saved is not None:
+            check(saved)
+            note_surroundings(saved, world.size, note)
+        run.write_config(config.to_document())
+        yield run, saved
 
 
 def note_surroundings(saved: SavedCheckpoint, n_processes: int, note: Callable[[str], None]) -> None:
