@@ -63,7 +63,9 @@ def test_rejects_what_is_neither_directory_nor_name(
     fetched: list[str], source: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path / "cache")
-    with pytest.raises(CheckpointError, match=r"is neither a directory nor a model name \(gpt2, .*, or ") as error:
+    with pytest.raises(
+        CheckpointError, match=r"is neither a directory nor a model name \(builtin, .*gpt2, .*, or "
+    ) as error:
         open_checkpoint(source)
     assert len(str(error.value).splitlines()) == 1
     assert fetched == []

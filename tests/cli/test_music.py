@@ -194,7 +194,8 @@ def test_commands_for_ids_name_the_events(chorales: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("generate", "--model", "builtin", "-o", "a.mid"), "builtin is no model of music; give one with --model"),
+        (("decode", "999", "-o", "a.mid"), "999 is not an id of perf388, whose ids are 0 to 388"),
+        (("generate", "--model", "builtin", "-o", "a.mid"), "builtin is no model of music; builtin-piano is"),
         (
             ("generate", "--model", "MODEL", "-o", "a.txt", "--seconds", "0.1"),
             "a.txt: pieces are written as .mid or .wav",
@@ -218,7 +219,7 @@ def test_commands_for_ids_name_the_events(chorales: str) -> None:
         (("roll", "SONG", "-o", "folder.svg"), "folder.svg: cannot be written: Is a directory"),
         (
             ("continue", "SONG", "--model", "MODEL", "--primer-seconds", "2", "--seconds", "2", "-o", "a.mid"),
-            "--seconds is the length with what is read, and must be more than its 2 seconds",
+            "--seconds must be more than the 2 s that are read first (--primer-seconds)",
         ),
         (("continue", "SONG", "--model", "CHORALES", "-o", "a.mid"), "satb16 does not encode MIDI files"),
         (("encode", "nowhere.mid"), "nowhere.mid: cannot be read: No such file or directory"),
@@ -267,3 +268,22 @@ def test_damage_is_a_warning(song: str, tmp_path: Path) -> None:
         result = invoke("music", action[0], str(tmp_path / "cut.mid"), *action[1:])
         assert result.code == 0
         assert "it is cut short; read up to tick" in result.err
+
+
+def test_nothing_is_no_piece(tmp_path: Path) -> None:
+    result = invoke("music", "decode", "-o", str(tmp_path / "piece.mid"), stdin=b"")
+    assert (result.code, "there are no ids to decode: give some, or pipe them in" in result.error) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_built_in_pianist_plays(tmp_path: Path) -> None:
+    """The same seed, the same piece; and a time outside of it is refused."""
+    path = tmp_path / "piece.mid"
+    first = invoke("music", "generate", "--seconds", "3", "--seed", "1", "-o", str(path))
+    data = path.read_bytes()
+    assert first.code == 0
+    assert invoke("music", "generate", "--seconds", "3", "--seed", "1", "-o", str(path)).out == first.out
+    assert path.read_bytes() == data
+    late = invoke("music", "attend", str(path), "--at", "900", "-o", str(tmp_path / "arcs.svg"))
+    assert late.code == 2
+    assert "--at must be from 0 to " in late.error

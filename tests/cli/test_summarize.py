@@ -80,3 +80,10 @@ def test_fields_that_cannot_be_filled_are_refused(tmp_path: Path) -> None:
     toml = open_task("wiki-lead").toml.replace("{title}", "{title}{author}")
     odd = save_translator(tmp_path / "odd", Task.parse(toml))
     assert "wiki-lead also reads author" in invoke("summarize", "a", "--model", str(odd)).error
+
+
+def test_a_file_that_is_not_there_is_no_text() -> None:
+    for name in ("nope.txt", "texts/nope"):
+        result = invoke("summarize", name)
+        assert result.code == 2
+        assert f"there is no file '{name}'" in result.error

@@ -88,8 +88,16 @@ def test_invalid_arguments_are_one_line(model: str, arguments: tuple[str, ...], 
 
 
 def test_other_models_cannot_translate(tmp_path: Path) -> None:
-    assert "builtin has no task.toml: train one" in invoke("translate", "a", "--model", "builtin").error
+    error = invoke("translate", "a", "--model", "builtin").error
+    assert "builtin has not learned to translate; builtin-translation has" in error
     reverser = save_translator(tmp_path / "reverser", open_task("reverse"))
     result = invoke("translate", "a", "--model", str(reverser))
     assert result.code == 2
     assert "reverser has learned reverse, and not to translate" in result.error
+
+
+def test_the_built_in_translator_translates_both_ways() -> None:
+    assert invoke("translate", "Where is the station?").out == "Wo ist der Bahnhof?\n"
+    assert invoke("translate", "Wo ist der Bahnhof?", "--from", "de").out == "Where is the station?\n"
+    result = invoke("generate", "--model", "builtin-translation", "x", "--seed", "1", "--max-new-tokens", "1")
+    assert "cutaway translate --model builtin-translation does it, and this only continues a text" in result.err

@@ -30,7 +30,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
     >>> open_checkpoint("gpt3")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cutaway.errors.CheckpointError: 'gpt3' is neither a directory nor a model name (gpt2, gpt2-medium, ...)
+    cutaway.errors.CheckpointError: 'gpt3' is neither a directory nor a model name (builtin, ...)
     """
     if source == "":  # which Path would take for the directory we are in
         raise CheckpointError("the name of a model must not be empty")
@@ -52,7 +52,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             return Checkpoint(hub.fetch_published(model.name), model.name)
         if _HUB_NAME.fullmatch(source):
             return Checkpoint(hub.fetch(source), source)
-    names = ", ".join(model.name for model in PUBLISHED)
+    names = ", ".join([*BUILTIN_MODELS, *(model.name for model in PUBLISHED)])
     raise CheckpointError(f"{quote(str(source))} is neither a directory nor a model name ({names}, or owner/name)")
 
 

@@ -190,6 +190,35 @@ def find_task(model: "Model", source: str) -> "Task":
     return own if own is not None and own.name == source else open_task(source)
 
 
+def command_of(name: str, task: "Task | None" = None, *, is_music: bool = False) -> str:
+    """Return the command that uses a model of a name: that of the task that it has learned, if it has learned one.
+
+    >>> from cutaway.tasks import open_task
+    >>> command_of("run/model", open_task("translation")), command_of("run/model", open_task("reverse"))
+    ('cutaway translate --model run/model', 'cutaway generate --task reverse --model run/model')
+    """
+    if is_music:
+        return f"cutaway music generate --model {name} -o piece.mid"
+    if task is None:
+        return f"cutaway generate --model {name}"
+    if {"from", "to"} <= set(task.choices) and task.sources == ("source",):
+        return f"cutaway translate --model {name}"
+    if "rouge" in task.metrics:
+        return f"cutaway summarize --model {name}"
+    return f"cutaway generate --task {task.name} --model {name}"
+
+
+def command_of_run(directory: Path) -> str:
+    """Return the command that uses the model that a run has written to a directory."""
+    from cutaway.checkpoints.checkpoint import read_task
+    from cutaway.music.codec_file import CODEC
+    from cutaway.tasks import Task
+
+    toml = read_task(directory)
+    is_music = (directory / CODEC).exists()
+    return command_of(terminal.safe(str(directory)), Task.parse(toml) if toml else None, is_music=is_music)
+
+
 def read_prompt(options: Namespace) -> str | list[int]:
     """Read the prompt of `add_prompt`'s arguments, without one line end at the end of a file; "" starts a new text."""
     if options.ids is not None:

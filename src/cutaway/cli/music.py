@@ -125,7 +125,7 @@ def continue_(options: Namespace) -> None:
     primer = ids[: bisect_right(codec.read(ids).times, options.primer_seconds)]
     read = sum(map(codec.seconds, primer))
     if read >= options.seconds:
-        raise UsageError(f"--seconds is the length with what is read, and must be more than its {read:g} seconds")
+        raise UsageError(f"--seconds must be more than the {read:g} s that are read first (--primer-seconds)")
     _write_samples(options, model, codec, primer)
 
 
@@ -136,7 +136,7 @@ def _load(options: Namespace) -> "tuple[Model, MusicCodec]":
     model = load_model(options)
     codec = music_codec(model.codec)
     if codec is None:
-        raise UsageError(f"{model.name} is no model of music; give one with --model")
+        raise UsageError(f"{model.name} is no model of music; builtin-piano is")
     return model, codec
 
 
@@ -265,7 +265,14 @@ def decode(options: Namespace) -> None:
 
     if options.codec not in CODECS:
         raise UsageError(f"--codec must be {' or '.join(CODECS)}, not {options.codec!r:.60}")
-    performance = CODECS[options.codec].decode(read_ids(options.ids))
+    codec = CODECS[options.codec]
+    ids = read_ids(options.ids)
+    if not ids:
+        raise UsageError("there are no ids to decode: give some, or pipe them in")
+    unknown = next((index for index in ids if index >= codec.n_vocab), None)
+    if unknown is not None:
+        raise UsageError(f"{unknown} is not an id of {codec.name}, whose ids are 0 to {codec.n_vocab - 1}")
+    performance = codec.decode(ids)
     _write_piece(performance, options.out)
     _report(options, performance)
 
@@ -314,6 +321,8 @@ def attend(options: Namespace) -> None:
     heads = _heads(options.heads, config.n_head)
     ids = [codec.bos, *_performance_codec(codec).encode(_read(options.file))]
     reading = codec.read(ids)
+    if options.at is not None:
+        check_float("--at", options.at, 0, reading.times[-1])
     query = _query(reading, options.at)
     before = max(0, query + 1 - config.n_ctx)  # ids that do not fit into the context
     seen = model.trace(ids[before : query + 1]).attention_of(layer, -1)[heads]

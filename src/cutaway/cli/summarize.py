@@ -1,5 +1,6 @@
 """`cutaway summarize`: summarize a text, with a model that has learned to or by GPT-2's own protocol."""
 
+import re
 import secrets
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, add_model, describe, load_model, note_cut, read_file, read_text, write_json
 from cutaway.cli.terminal import note, safe
 from cutaway.errors import UsageError
+from cutaway.untrusted import quote
 
 if TYPE_CHECKING:
     from cutaway.model import Model
@@ -24,6 +26,7 @@ examples:
 
 PROTOCOL = "tldr"  # the task of a model that has not learned to summarize
 TITLE = "title"
+_FILE_NAME = re.compile(r"\S+\.[A-Za-z]{2,5}|\S*[/\\]\S*")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -126,7 +129,13 @@ def read_fields(task: "Task", text: str, title: str | None) -> Mapping[str, str]
 
 def _read(options: Namespace) -> str:
     text = read_text(options, "summarize", "give a TEXT or --file, or pipe a text in")
-    return read_file(Path(text)) if text == options.text and _names_a_file(text) else text
+    if text != options.text:
+        return text
+    if _names_a_file(text):
+        return read_file(Path(text))
+    if _FILE_NAME.fullmatch(text):
+        raise UsageError(f"there is no file {quote(text)}; a text of one word is given as --file, or piped in")
+    return text
 
 
 def _names_a_file(text: str) -> bool:

@@ -78,14 +78,15 @@ class TrainingProgress:
 
         spent = sum(seconds for seconds, _, _, _ in self.recent) or 1e-9
         speed = sum(tokens for _, tokens, _, _ in self.recent) / spent
-        share = sum(flops for _, _, flops, _ in self.recent) / spent / self.peak
+        reached = sum(flops for _, _, flops, _ in self.recent) / spent
+        self.peak = max(self.peak, reached)  # which was measured beside other work, if it is less
         limit = self.trainer.config.step_limit
         parts = [
             f"step {step:,}" + (f"/{limit:,}" if limit else ""),
             f"loss {loss:.3f}",
             *([f"{loss / math.log(2) / self.bytes_per_token:.3f} bits/byte"] if self.bytes_per_token else []),
             f"{speed:,.0f} tokens/s",
-            f"{share:.0%} of peak",
+            f"{reached / self.peak:.0%} of peak",
             f"{self._left(spent)} left",
             f"{memory_bytes(self.trainer.device) / 2**30:.1f} GiB",
         ]

@@ -81,6 +81,8 @@ class Translator:
 
     def __init__(self, model: "Model", options: Namespace) -> None:
         self.model = model
+        if model.task is None:
+            raise UsageError(f"{model.name} has not learned to translate; builtin-translation has")
         self.encoder = model.encoder()
         task = self.encoder.task
         if not {FROM, TO} <= set(task.choices) or task.sources != ("source",):
