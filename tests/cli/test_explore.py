@@ -5,11 +5,14 @@ import subprocess
 import sys
 import urllib.request
 import webbrowser
+from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+import cutaway
+from cutaway.cli.view import view_ids
 from cutaway.errors import INTERRUPTED
 from cutaway.explore.app import Explorer
 from cutaway.model import Model
@@ -168,3 +171,11 @@ def test_rejects_invalid_exports(tiny: str, tmp_path: Path) -> None:
     assert invoke(*export, str(tmp_path / "x.html"), "--head", "99").code == 2
     assert not (tmp_path / "x.html").exists()
     assert invoke(*export, str(tmp_path / "none" / "x.html")).error.endswith("No such file or directory\n")
+
+
+def test_a_translator_opens_on_a_translation_that_it_writes() -> None:
+    model = cutaway.load("builtin-translation")
+    ids = view_ids(model, Namespace(ids=None, text=None))
+    assert model.decode(ids) == "<|en|> Where is the station?<|de|> Wo ist der Bahnhof?"
+    assert model.n_prefix(ids) == ids.index(model.encode("<|de|>", allow_special=True)[0]) + 1
+    assert view_ids(model, Namespace(ids=None, text="Run!")) == model.input_ids("Run!")

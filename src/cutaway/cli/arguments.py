@@ -201,7 +201,7 @@ def command_of(name: str, task: "Task | None" = None, *, is_music: bool = False)
         return f"cutaway music generate --model {name} -o piece.mid"
     if task is None:
         return f"cutaway generate --model {name}"
-    if {"from", "to"} <= set(task.choices) and task.sources == ("source",):
+    if task.translates:
         return f"cutaway translate --model {name}"
     if "rouge" in task.metrics:
         return f"cutaway summarize --model {name}"

@@ -85,7 +85,7 @@ class Translator:
             raise UsageError(f"{model.name} has not learned to translate; builtin-translation has")
         self.encoder = model.encoder()
         task = self.encoder.task
-        if not {FROM, TO} <= set(task.choices) or task.sources != ("source",):
+        if not task.translates:
             raise UsageError(f"{model.name} has learned {task.name}, and not to translate")
         self.languages = find_languages(task, options.source, options.target)
         self.decoding = _decoding(task, options)

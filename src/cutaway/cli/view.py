@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from cutaway.cli.arguments import utf8
 from cutaway.explore import EXAMPLE_TEXT
 
+EXAMPLE_SENTENCE = "Where is the station?"
+
 if TYPE_CHECKING:
     from cutaway.figures import Selection
     from cutaway.model import Model
@@ -22,16 +24,33 @@ def add_view(parser: ArgumentParser) -> None:
 
 
 def view_ids(model: "Model", options: Namespace) -> list[int]:
-    """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them; for music, the example."""
-    from cutaway.music.codecs import music_codec
-
+    """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them; of neither, an example."""
     if options.ids:
         return model.input_ids(options.ids)
-    codec = music_codec(model.codec)
-    if codec is not None and options.text is None:
-        return model.input_ids([codec.bos, *codec.example])
+    own = own_example(model)
+    if own is not None and options.text is None:
+        return model.input_ids(own)
     model.require_tokenizer("give --ids")
     return model.input_ids(EXAMPLE_TEXT if options.text is None else utf8(options.text, "the text"))
+
+
+def own_example(model: "Model") -> list[int] | None:
+    """Return the ids of an example for a model that reads no plain text: the codec's of music, or a translation that
+    the model writes itself; None for a model of text.
+
+    >>> import cutaway
+    >>> own_example(cutaway.load())
+    """
+    from cutaway.cli.translate import find_languages
+    from cutaway.music.codecs import music_codec
+
+    codec = music_codec(model.codec)
+    if codec is not None:
+        return [codec.bos, *codec.example]
+    task = model.task
+    if task is None or not task.translates:
+        return None
+    return list(model.trace_example({**find_languages(task, None, None), "source": EXAMPLE_SENTENCE}).ids)
 
 
 def view_selection(options: Namespace) -> "Selection":

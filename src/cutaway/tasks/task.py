@@ -120,6 +120,11 @@ class Task:
         return parse_template(self.template)
 
     @property
+    def translates(self) -> bool:
+        """True for a task that is given the languages `from` and `to`, and a source."""
+        return {"from", "to"} <= set(self.choices) and self.sources == ("source",)
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The fields before the target.
 
