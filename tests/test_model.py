@@ -229,6 +229,7 @@ def test_rejects_invalid_input_in_one_line(wrong: object, complaint: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [None, "float16", "int8"])
 @pytest.mark.parametrize("make", [ReferenceEngine, lambda weights: CpuEngine(weights, "int8", threads=1)])
 def test_a_saved_model_equals_the_model(

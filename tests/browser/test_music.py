@@ -10,6 +10,8 @@ from tests.browser.conftest import Explorer
 from tests.browser.numbers import wrong_numbers
 from tests.browser.visit import PHONE, WIDE, WORDS, Visit
 
+pytestmark = pytest.mark.slow
+
 CODEC = CODECS["perf388"]
 PIECE = [CODEC.bos, *CODEC.example]
 PLACE = f"ids={','.join(map(str, PIECE))}&layer=1&position=13"  # F4 on

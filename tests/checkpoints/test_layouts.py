@@ -259,6 +259,7 @@ def opened(directory: Path, layout: Layout) -> Model:
     return cutaway.load(target, engine="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_repository_is_loaded_and_computes_as_transformers_does(tmp_path: Path, name: str) -> None:

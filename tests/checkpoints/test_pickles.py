@@ -24,6 +24,7 @@ def test_there_are_more_than_forty() -> None:
     assert set(NAMES) >= set(QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_nothing_runs_and_one_line_says_why(tmp_path: Path, name: str) -> None:
     assert_refused(tmp_path, name)

@@ -1,9 +1,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.invoke import invoke
 
 
+@pytest.mark.slow
 def test_trains_from_both_starts_and_draws_the_curve(tiny: str, tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{n} is", "completion": f" {n}"}) + "\n" for n in range(8)))

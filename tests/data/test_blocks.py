@@ -1,10 +1,11 @@
 """Blocks: cut where no token is, and a function of the files alone."""
 
+from codecs import BOM_UTF8
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cutaway.data.blocks import PASSAGE, Block, Lot, cut_passages, draw_split, last_cut, make_lots
@@ -90,13 +91,14 @@ def test_a_plain_text_is_one_document(text: str, size: int, tmp_path_factory: py
 @given(
     lines=st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), min_size=1), size=st.integers(1, 60)
 )
+@example(lines=[BOM_UTF8], size=1)
 def test_json_lines_are_cut_at_line_ends(
     lines: list[bytes], size: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "lines.jsonl"
     path.write_bytes(b"\n".join(lines))
     blocks = [block for lot in lots(path, block_bytes=size) for block in lot.blocks()]
-    assert b"".join(block.lines for block in blocks) == b"\n".join(lines)
+    assert b"".join(block.lines for block in blocks) == b"\n".join(lines).removeprefix(BOM_UTF8)
     counts = [block.lines.count(b"\n") for block in blocks]
     assert [block.first_line for block in blocks] == [1 + sum(counts[:i]) for i in range(len(counts))]
 

@@ -85,6 +85,7 @@ def test_the_hashes_are_those_of_the_files(corpus: Path, tmp_path: Path) -> None
     assert manifest.tokenizer.sha256 == hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_the_bytes_are_the_same_whatever_the_number_of_workers(
     corpus: Path, expected: dict[str, str], tmp_path: Path, workers: int
@@ -97,6 +98,7 @@ class Stopped(Exception):
     """Raised in place of a signal."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 5, 12, 25])
 def test_stopped_and_resumed_equals_uninterrupted(
     corpus: Path, expected: dict[str, str], tmp_path: Path, after: int
@@ -121,6 +123,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert resumed_at.tokens > stopped_at.tokens - 15_000  # those of a part, which is encoded again
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("heeded_ctrl_c")
 def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
     """With workers, which must end too, at moments that nobody chose."""
@@ -221,6 +224,7 @@ def test_other_options_do_not_continue_a_corpus(corpus: Path, tmp_path: Path) ->
             other([corpus], tmp_path / "tokens")
 
 
+@pytest.mark.slow
 def test_a_corpus_without_a_finished_part_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\nnothing\n')
     with pytest.raises(UsageError, match="not valid JSON"):
@@ -276,6 +280,7 @@ def test_a_split_without_text_is_refused_and_leaves_nothing_in_the_way(
     assert not (tmp_path / "tokens").exists()
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_is_the_same_line(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' * 500 + "nothing\n")
     messages = set()

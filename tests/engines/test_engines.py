@@ -47,6 +47,7 @@ def test_logits_equal_the_peers(make: Make, shape: dict[str, int | bool]) -> Non
     assert_logits_close(make(weights).forward([ids], logits="all"), peer_logits(peer_model(weights), ids))
 
 
+@pytest.mark.slow
 @every_engine
 @pytest.mark.parametrize("mathematics", MATHEMATICS.values(), ids=MATHEMATICS)
 def test_logits_and_greedy_tokens_of_other_mathematics_equal_the_peers(make: Make, mathematics: dict[str, Any]) -> None:

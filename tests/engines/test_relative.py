@@ -298,6 +298,7 @@ for trains in (False, True):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_4096_tokens() -> None:
     """Of two heads of 64, in MiB: an embedding for each pair of tokens would take 8,192, all scores 128."""

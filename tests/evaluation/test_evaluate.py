@@ -44,6 +44,7 @@ def harness_nats(peer: GPT2LMHeadModel, tokens: list[int], n_ctx: int, stride: i
     return nats
 
 
+@pytest.mark.slow
 @every_engine
 @pytest.mark.parametrize("stride", [16, 32, 64])
 def test_engines_and_transformers_give_equal_scores(make: Callable[[Weights], Engine], stride: int) -> None:
@@ -54,6 +55,7 @@ def test_engines_and_transformers_give_equal_scores(make: Callable[[Weights], En
     assert score.nats == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @every_engine
 def test_engines_and_transformers_give_equal_scores_of_the_built_in_model(make: Callable[[Weights], Engine]) -> None:
     builtin = cutaway.load("builtin", engine="reference")

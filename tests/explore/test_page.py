@@ -140,6 +140,7 @@ def _formats() -> Iterator[tuple[str, float]]:
     yield "d", 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NODE_TESTS, ids=lambda path: path.name)
 def test_the_pages_arithmetic_equals_pythons(path: Path, tmp_path: Path) -> None:
     (tmp_path / "vectors.json").write_text(json.dumps(vectors()))

@@ -118,6 +118,7 @@ def test_draws_an_intervention_at_the_last_token(change: Intervention) -> None:
     assert draw(alone, "F42").check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny 1", "tiny 7", "untied 7", "one wide 4"])
 def test_every_figure_is_drawn_in_every_format_and_holds(name: str) -> None:
     trace = make_trace(name)

@@ -32,6 +32,7 @@ CHANGES = (  # a figure, and a change to the model that makes its claim false
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*TRACES, *OTHER_MATHEMATICS, "one head 9", "tiny 2", "tiny 3"])
 @pytest.mark.parametrize("figure", LIVE, ids=lambda figure: figure.id)
 def test_holds_and_can_be_drawn(figure: Figure, name: str) -> None:

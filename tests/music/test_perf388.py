@@ -60,6 +60,7 @@ def test_pauses_have_as_many_whole_seconds_as_fit() -> None:
     assert CODEC.encode(Performance.of([Note(2.0, 4.5, 60, 80)])) == [355, 355, 376, 60, 355, 355, 305, 188]
 
 
+@pytest.mark.slow
 @given(performance=performances(grid=997))
 def test_times_are_kept_to_5_ms_and_velocities_to_2(performance: Performance) -> None:
     decoded = CODEC.decode(CODEC.encode(performance))

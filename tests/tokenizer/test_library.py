@@ -57,6 +57,7 @@ def unspaced(text: str) -> str:
     return text
 
 
+@pytest.mark.slow
 @every_kind
 def test_random_texts_equal_transformers(kind: str) -> None:
     assert_equal(kind, seed=0, count=2000)
@@ -273,6 +274,7 @@ def damage(document: Any, generator: random.Random) -> None:
         document[place[-1]] = generator.choice(VALUES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["WordPiece", "Unigram", "BPE of words", "BPE with byte fallback", "WordLevel"])
 def test_damaged_descriptions_are_read_or_rejected_in_one_line(tmp_path: Path, kind: str) -> None:
     KINDS[kind](tmp_path)

@@ -53,6 +53,7 @@ def without_key_biases(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any
     return np.delete(array, np.s_[16:32]) if name.endswith("c_attn.bias") and array.ndim else array
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_equal_one(together: Path, alone: Mapping[str, Any], parallel: str, run: str) -> None:
@@ -206,6 +207,7 @@ def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, 
     assert_close(losses(tmp_path / "run"), losses(tmp_path / "alone"), "losses")
 
 
+@pytest.mark.slow
 def test_an_error_of_all_processes_is_one_line(tmp_path: Path, data: str) -> None:
     ended = train_together(data, tmp_path / "run", start=Torchrun, batch_size=5).finish()
     assert ended.out == ""

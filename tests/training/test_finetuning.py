@@ -138,6 +138,7 @@ def test_accumulation_changes_nothing(base: str, tmp_path: Path, method: str) ->
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "last", "lora"])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(base: str, tmp_path: Path, method: str) -> None:
     settings = config(base, pairs(tmp_path), method=method, last_layers=1, dropout=0.1, lora_dropout=0.1)

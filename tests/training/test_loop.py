@@ -78,6 +78,7 @@ def test_a_run_logs_evaluates_saves_and_leaves_a_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept, blended.numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 5, 6, 13, 19])
 def test_a_run_stopped_by_a_signal_ends_bit_for_bit_as_one_never_stopped(tmp_path: Path, stop: int) -> None:
     settings: dict[str, Any] = {"dropout": 0.1, "eval_every": 6, "save_every": 6}

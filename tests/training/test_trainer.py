@@ -23,6 +23,7 @@ from tests.tiny import peer_model
 from tests.training.runs_of import CONFIG, documents, make_trainer, state_of
 
 
+@pytest.mark.slow
 def test_losses_equal_those_of_transformers_trained_on_the_same_batches() -> None:
     trainer = make_trainer(optimizer="adamw", max_steps=100, lr=0.003, weight_decay=0.1, beta2=0.95, average=0.0)
     config = trainer.config
@@ -107,6 +108,7 @@ RUNS: Sequence[dict[str, Any]] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", RUNS)
 def test_resuming_from_every_step_ends_bit_for_bit_as_if_never_stopped(changes: dict[str, Any]) -> None:
     steps = 24  # the corpus has 7 windows of 4 rows each an epoch

@@ -176,6 +176,7 @@ def test_a_client_that_does_not_read_is_disconnected(
         assert ended.wait(20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begin", [b"", b"GET / HT", GET[:-2], POST, POST + b"half", GET + b"GET /"])
 def test_a_client_that_does_not_finish_its_request_is_disconnected(
     listener: Listener, servers: list[uvicorn.Server], monkeypatch: pytest.MonkeyPatch, begin: bytes
@@ -251,6 +252,7 @@ def serve_with_few_descriptors(app: str) -> tuple[subprocess.Popen[str], int]:
     return process, int(process.stdout.readline())
 
 
+@pytest.mark.slow
 def test_a_flood_of_connections_is_told_in_one_line() -> None:
     process, port = serve_with_few_descriptors("echo")
     assert process.stderr is not None
@@ -266,6 +268,7 @@ def test_a_flood_of_connections_is_told_in_one_line() -> None:
     assert rest == ""
 
 
+@pytest.mark.slow
 def test_a_server_that_exits_soon_after_a_flood_prints_nothing_more() -> None:
     process, port = serve_with_few_descriptors("answer_late")
     with process, socket.create_connection(("127.0.0.1", port), timeout=20) as open_request:

@@ -42,6 +42,7 @@ def texts(directory: Path, name: str) -> str:
     return Tokenizer.gpt2().decode(dataset.split(name).ids[:].tolist())
 
 
+@pytest.mark.slow
 def test_parts_are_prepared_once(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "tokens"
     prepare(corpus, out, workers=1)
@@ -58,6 +59,7 @@ def test_parts_are_prepared_once(corpus: Path, tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_unpacking_restores_what_was_packed(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recipes.builtin.prepare.PIECE_BYTES", 50_000)
     monkeypatch.setattr("recipes.builtin.prepare.GROUP_BYTES", 60_000)
