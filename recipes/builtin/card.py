@@ -15,6 +15,7 @@ from cutaway.data.batches import allot
 from cutaway.model import Model
 from cutaway.training.optimizers import VECTOR_LR
 from recipes.builtin.prepare import Record, is_dialogue
+from recipes.run_log import RunLog
 
 OPENINGS = (
     "Once upon a time there was a little girl who",
@@ -29,15 +30,7 @@ OPENINGS = (
     "She sat down by the fire and",
 )
 BOOK_CHARACTERS = 100_000  # scored of each book of books-valid
-BARS = " ▁▂▃▄▅▆▇█"
 CARD = Path(__file__).with_name("card.md")
-
-
-def curve(losses: list[float]) -> str:
-    """Draw a line of bars, highest first loss to lowest last."""
-    low = min(losses)
-    height = max(losses) - low or 1
-    return "".join(BARS[1 + round((loss - low) / height * (len(BARS) - 2))] for loss in losses)
 
 
 def sample(model: Model, prompt: str) -> str:
@@ -86,27 +79,18 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the .jsonl.xz files")
     options = parser.parse_args()
     model = cutaway.load("builtin")
-    log = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
-    steps = [event for event in log if event["kind"] == "train"]
-    losses = [event["valid_loss"] for event in log if event["kind"] == "eval"]
-    config = json.loads((options.run / "config.json").read_text())
-    rows = allot(config["weights"], config["batch_size"])
+    run = RunLog.read(options.run)
+    settings = run.settings
+    rows = allot(settings["weights"], settings["batch_size"])
     card = CARD.read_text(encoding="utf-8").format(
         parameters=model.config.n_params,
         config=model.config,
         megabytes=(BUILTIN / "model.safetensors").stat().st_size / 1e6,
         scores=score_rows(model, options.corpus),
-        seen=steps[-1]["tokens"] / 1e6,
-        hold=config["hold"] * steps[-1]["tokens"] / 1e6,
-        steps=steps[-1]["step"],
-        run=config,
-        rows={Path(name).name: count for name, count in zip(config["data"], rows, strict=True)},
-        vector_lr=VECTOR_LR * config["lr"],
-        hours=sum(event["seconds"] for event in steps) / 3600,
-        losses=losses,
-        last=losses[-1],
-        points=len(losses),
-        curve=curve(losses),
+        run=run,
+        hold=settings["hold"] * run.millions,
+        rows={Path(name).name: count for name, count in zip(settings["data"], rows, strict=True)},
+        vector_lr=VECTOR_LR * settings["lr"],
         samples="\n".join(sample(model, prompt) for prompt in OPENINGS),
     )
     (BUILTIN / "README.md").write_text(card, encoding="utf-8")

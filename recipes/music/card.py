@@ -17,8 +17,8 @@ from cutaway.model import Model
 from cutaway.music.codecs import MusicCodec, music_codec
 from cutaway.music.grammar import mask_of
 from cutaway.music.statistics import Statistics, longest_copy, measure, overlap
-from recipes.builtin.card import curve
 from recipes.music.evaluate import documents
+from recipes.run_log import RunLog
 
 NAME = "builtin-piano"
 COPIES = 8  # versions of each song to train on: `piano.sh`
@@ -73,13 +73,12 @@ def main() -> None:
     held = documents(dataset.split("valid"))
     pieces = [generate(model, codec, seed) for seed in range(1, PIECES + 1)]
     copies = [longest_copy(piece, train) for piece in pieces]
-    ours = measure([codec.decode(ids).excerpt(0, SECONDS) for ids in pieces])
+    played = [codec.decode(ids).excerpt(0, SECONDS) for ids in pieces]
+    ours = measure(played)
+    n_notes = [len(performance.notes) for performance in played]
     theirs = measure([codec.decode(ids) for ids in train])
     others = measure([codec.decode(ids) for ids in held])
     found = json.loads(options.scores.read_text(encoding="utf-8"))
-    log = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
-    steps = [event for event in log if event["kind"] == "train"]
-    losses = [event["valid_loss"] for event in log if event["kind"] == "eval"]
     card = CARD.read_text(encoding="utf-8").format(
         parameters=model.config.n_params,
         config=model.config,
@@ -93,16 +92,11 @@ def main() -> None:
         held=others,
         longest=max(copies),
         middle=round(median(copies)),
+        fewest=min(n_notes),
+        most=max(n_notes),
         songs=len(train),
         copies=COPIES,
-        steps=steps[-1]["step"],
-        tokens=steps[-1]["tokens"] / 1e6,
-        hold=json.loads((options.run / "config.json").read_text())["hold"],
-        hours=sum(event["seconds"] for event in steps) / 3600,
-        losses=losses,
-        last=losses[-1],
-        points=len(losses),
-        curve=curve(losses),
+        run=RunLog.read(options.run),
     )
     (BUILTIN_MODELS[NAME] / "README.md").write_text(card, encoding="utf-8")
 

@@ -14,7 +14,7 @@ mkdir -p "$out"
 # bfloat16 is several times faster where the processor multiplies it (`grep -o avx512_bf16 /proc/cpuinfo`), and slower
 # elsewhere: there DTYPE=float32.
 "$python" -m cutaway train --out "$out/run" --data "$out/shards" \
-    --dtype "${DTYPE:-bfloat16}" --threads "${THREADS:-1}" --max-steps "${STEPS:-2100}" \
+    --dtype "${DTYPE:-bfloat16}" --threads "${THREADS:-1}" --max-steps "${STEPS:-1400}" \
     --n-layer 6 --n-head 8 --n-embd 256 --n-ctx 1024 --batch-size 16 --micro-batch-size 8 \
-    --short-ctx 512 --short-steps "$((${STEPS:-2100} * 2 / 3))" \
+    --short-ctx 512 --short-steps "$((${STEPS:-1400} * 2 / 3))" \
     --hold 0.4 --eval-every 200 --eval-tokens 65536 --save-every 50 --seed "${SEED:-1}"

@@ -15,7 +15,7 @@ for seed in 1 2 3; do
         [ -d "$out/$distances-$seed/model" ] ||
             "$python" -m cutaway train --out "$out/$distances-$seed" --data "$out/shards" \
                 --relative-positions "$distances" --dtype "${DTYPE:-bfloat16}" --threads "${THREADS:-1}" \
-                --max-steps "${STEPS:-400}" --n-layer 4 --n-head 4 --n-embd 96 --n-ctx 256 --batch-size 16 --dropout 0.1 \
+                --max-steps "${STEPS:-300}" --n-layer 4 --n-head 4 --n-embd 96 --n-ctx 256 --batch-size 16 --dropout 0.1 \
                 --matrix-lr 0.01 --lr 0.006 --hold 0.3 --eval-every 100 --eval-tokens 40000 --seed "$seed"
     done
 done

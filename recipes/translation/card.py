@@ -1,7 +1,7 @@
 """The built-in translator's card from `card.md`, every figure measured or read from the run's log.
 
 cutaway eval --task translation test.jsonl --model builtin-translation --train train.jsonl --json > scores.json
-python -m recipes.translation.card --scores scores.json --test test.jsonl --run run
+python -m recipes.translation.card --scores scores.json --test test.jsonl --train train.jsonl --run run
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cutaway.checkpoints.sources import BUILTIN_MODELS, open_source
-from recipes.builtin.card import curve
+from recipes.run_log import RunLog
 
 NAME = "builtin-translation"
 SHOWN = 20
@@ -46,12 +46,10 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True, help="what cutaway eval --json wrote")
     parser.add_argument("--test", type=Path, required=True, help="the records that it read")
     parser.add_argument("--run", type=Path, required=True, help="directory of the training run")
+    parser.add_argument("--train", type=Path, required=True, help="the records that it learnt from")
     options = parser.parse_args()
     scores = json.loads(options.scores.read_text(encoding="utf-8"))
     records = [json.loads(line) for line in options.test.read_text(encoding="utf-8").splitlines()]
-    log = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
-    steps = [event for event in log if event["kind"] == "train"]
-    losses = [event["valid_loss"] for event in log if event["kind"] == "eval"]
     config = open_source(NAME).config
     directory = BUILTIN_MODELS[NAME]
     to_german, to_english = scores["results"]
@@ -61,16 +59,10 @@ def main() -> None:
         megabytes=(directory / "model.safetensors").stat().st_size / 1e6,
         scores=score_rows(scores["results"]),
         examples=to_german["examples"],
+        pairs=len(options.train.read_text(encoding="utf-8").splitlines()) // 2,  # each both ways
         decoding=scores["decoding"],
         signature=scores["signature"],
-        steps=steps[-1]["step"],
-        tokens=steps[-1]["tokens"] / 1e6,
-        hold=json.loads((options.run / "config.json").read_text())["hold"],
-        hours=sum(event["seconds"] for event in steps) / 3600,
-        losses=losses,
-        last=losses[-1],
-        points=len(losses),
-        curve=curve(losses),
+        run=RunLog.read(options.run),
         examples_to_de=example_rows(records, to_german),
         examples_to_en=example_rows(records, to_english),
     )
