@@ -74,6 +74,9 @@ def test_a_source_that_leaves_no_room_loses_its_end() -> None:
     trace = spoken("A robot must obey. " * 4, 24)
     found = write_summary(trace)
     assert found.n_source < len(trace)
+    note = draw(trace, find_figure("F62")).panels[0]
+    assert isinstance(note, Note)
+    assert f"(the last {len(trace) - found.n_source} are left out)" in note.words.en
     assert len(found.prompt) + len(found.ids) <= 25
 
 
@@ -103,7 +106,11 @@ def test_three_sentences_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_end_of_the_text_ends_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     script(monkeypatch, [*GPT2.encode(" One"), 50256, *GPT2.encode(" two")])
-    assert write_summary(spoken("A robot must wait.")).ids[1:] == (50256,)
+    trace = spoken("A robot must wait.")
+    assert write_summary(trace).ids[1:] == (50256,)
+    said = draw(trace, find_figure("F62")).panels[1]
+    assert isinstance(said, Note)
+    assert said.words.en == "It writes: One"
 
 
 def test_a_hundred_tokens_are_written_and_the_first_have_rows() -> None:

@@ -42,3 +42,9 @@ def test_a_run_in_which_pre_training_is_worth_nothing_fails(monkeypatch: pytest.
     worse = replace(run, scratch=run.pretrained, pretrained=run.scratch)
     monkeypatch.setattr(part3_transfer, "recorded", lambda: worse)
     assert not is_ok(make_trace("tiny 1"), FIGURE)
+
+
+def test_a_run_in_which_one_share_gains_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = replace(recorded(), shares=(0.1, 1.0), scratch=(5.0, 3.0), pretrained=(4.0, 3.1))
+    monkeypatch.setattr(part3_transfer, "recorded", lambda: run)
+    assert not is_ok(make_trace("tiny 1"), FIGURE)
