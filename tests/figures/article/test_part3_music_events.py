@@ -72,3 +72,9 @@ def test_a_vector_with_two_numbers_is_found(monkeypatch: pytest.MonkeyPatch, sec
     matrix[3, 387] = second
     monkeypatch.setattr(part3_music_events, "_vectors", lambda: computed("one_hot(article.events, 388)", matrix))
     assert not is_ok(make_trace("tiny 1"), find_figure("F65"))
+
+
+def test_one_event_of_another_kind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind_of = part3_music_events._does
+    monkeypatch.setattr(part3_music_events, "_does", lambda index: "NOTE_OFF" if index == 5 else kind_of(index))
+    assert not is_ok(make_trace("tiny 1"), find_figure("F63"))
