@@ -16,6 +16,7 @@ from tests.music.test_performance import performances
 
 SVG = "{http://www.w3.org/2000/svg}"
 CODEC = PerformanceCodec()
+COLOURS = ["#2271b2", "#d55e00", "#2c8a57"]
 
 
 def elements(svg: str, kind: str) -> list[ET.Element]:
@@ -58,7 +59,7 @@ def test_arcs_and_strip_of_a_head_add_up(performance: Performance, seed: int, to
     ids = CODEC.encode(performance)
     query = int(rng.integers(len(ids)))
     weights = rng.dirichlet(np.ones(query + 1), size=3)
-    svg = draw_attention(CODEC.read(ids), Attention(query, weights, ["a", "b & c", "d"]), top=top)
+    svg = draw_attention(CODEC.read(ids), Attention(query, weights, ["a", "b & c", "d"], COLOURS[:3]), top=top)
     for label in ("a", "b & c", "d"):
         arcs = [e for e in elements(svg, "arc") if e.get("data-head") == label]
         [rest] = [e for e in elements(svg, "rest") if e.get("data-head") == label]
@@ -69,18 +70,18 @@ def test_arcs_and_strip_of_a_head_add_up(performance: Performance, seed: int, to
 def test_an_arc_has_the_weight_of_its_notes_tokens_and_its_heads_colour() -> None:
     ids = [376, 60, 265, 188, 64, 265, 192, 67]
     weights = np.array([[0.1, 0.2, 0.05, 0.3, 0.05, 0, 0.2, 0.1], [0, 0, 0, 0, 1, 0, 0, 0]])
-    svg = draw_attention(CODEC.read(ids), Attention(7, weights, ["0", "1"]))
+    svg = draw_attention(CODEC.read(ids), Attention(7, weights, ["0", "1"], COLOURS[:2]))
     arcs = [(e.get("data-head"), e.get("data-note"), size(e, "data-w")) for e in elements(svg, "arc")]
     assert arcs == [("0", "0", 0.5), ("0", "1", 0.25), ("0", "2", 0.1), ("1", "1", 1.0)]
     widths = [size(e, "stroke-width") for e in elements(svg, "arc")]
     assert widths[0] == pytest.approx(5 * widths[2], abs=0.02)
-    assert len({e.get("stroke") for e in elements(svg, "arc")}) == 2
+    assert [e.get("stroke") for e in elements(svg, "arc")] == [*COLOURS[:1] * 3, COLOURS[1]]
     assert [size(e, "data-w") for e in elements(svg, "rest")] == pytest.approx([0.15, 0])
     assert len(elements(svg, "query")) == 1
 
 
 def test_a_token_without_a_note_asks_from_its_time() -> None:
-    svg = draw_attention(CODEC.read([376, 60, 265]), Attention(2, np.full((1, 3), 1 / 3), ["0"]))
+    svg = draw_attention(CODEC.read([376, 60, 265]), Attention(2, np.full((1, 3), 1 / 3), ["0"], COLOURS[:1]))
     assert elements(svg, "query") == []
     assert len(elements(svg, "arc")) == 1
 
@@ -88,7 +89,7 @@ def test_a_token_without_a_note_asks_from_its_time() -> None:
 @pytest.mark.parametrize(("query", "shape"), [(2, (1, 2)), (1, (2, 2)), (3, (1, 4)), (-1, (1, 0))])
 def test_weights_of_another_shape_are_refused(query: int, shape: tuple[int, int]) -> None:
     with pytest.raises(UsageError):
-        draw_attention(CODEC.read([376, 60, 265]), Attention(query, np.zeros(shape), ["0"]))
+        draw_attention(CODEC.read([376, 60, 265]), Attention(query, np.zeros(shape), ["0"], COLOURS[:1]))
 
 
 def test_the_strongest_notes_come_first() -> None:

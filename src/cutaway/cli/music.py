@@ -312,6 +312,7 @@ def attend(options: Namespace) -> None:
     """Write the arcs from a note to what the heads of a layer look at."""
     import numpy as np
 
+    from cutaway.figures.colours import head_colour
     from cutaway.music.roll import Attention, draw_attention
 
     model, codec = _load(options)
@@ -326,7 +327,8 @@ def attend(options: Namespace) -> None:
     query = _query(reading, options.at)
     before = max(0, query + 1 - config.n_ctx)  # ids that do not fit into the context
     seen = model.trace(ids[before : query + 1]).attention_of(layer, -1)[heads]
-    attention = Attention(query, np.pad(seen, [(0, 0), (before, 0)]), [f"head {head}" for head in heads])
+    weights = np.pad(seen, [(0, 0), (before, 0)])
+    attention = Attention(query, weights, [f"head {head}" for head in heads], [head_colour(head) for head in heads])
     title = f"{options.file.name}: layer {layer} at {reading.times[query]:.2f} s"
     _write(draw_attention(reading, attention, title, options.top).encode(), options.out)
     if options.json:

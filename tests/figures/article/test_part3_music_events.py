@@ -6,7 +6,7 @@ import pytest
 from cutaway.figures import find_figure
 from cutaway.figures.article import part3_music_events
 from cutaway.figures.article.part3_music_events import EVENTS
-from cutaway.figures.panels import Grid, Roll
+from cutaway.figures.panels import Grid, Roll, computed
 from cutaway.music.perf388 import PerformanceCodec
 from cutaway.music.performance import Note
 from tests.figures.drawing import assert_drawn, draw, is_ok, make_trace, numbers
@@ -58,3 +58,23 @@ class Deaf(PerformanceCodec):
 def test_events_that_are_lost_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part3_music_events, "CODEC", Deaf())
     assert not is_ok(make_trace("tiny 1"), find_figure("F64"))
+
+
+@pytest.mark.parametrize("found", ["NOTE_ON", "END"])
+def test_events_of_another_kind_are_found(monkeypatch: pytest.MonkeyPatch, found: str) -> None:
+    monkeypatch.setattr(part3_music_events, "_does", lambda index: found)
+    assert not is_ok(make_trace("tiny 1"), find_figure("F63"))
+
+
+@pytest.mark.parametrize("second", [1.0, 0.5])
+def test_a_vector_with_two_numbers_is_found(monkeypatch: pytest.MonkeyPatch, second: float) -> None:
+    matrix = np.eye(388)[list(EVENTS)]
+    matrix[3, 387] = second
+    monkeypatch.setattr(part3_music_events, "_vectors", lambda: computed("one_hot(article.events, 388)", matrix))
+    assert not is_ok(make_trace("tiny 1"), find_figure("F65"))
+
+
+def test_one_event_of_another_kind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind_of = part3_music_events._does
+    monkeypatch.setattr(part3_music_events, "_does", lambda index: "NOTE_OFF" if index == 5 else kind_of(index))
+    assert not is_ok(make_trace("tiny 1"), find_figure("F63"))

@@ -1,10 +1,14 @@
 """T5: both losses of a recorded run, and what pre-training saves."""
 
+from dataclasses import replace
+
 import pytest
 
 from cutaway.figures import find_figure
 from cutaway.figures.article import part3_transfer
-from cutaway.figures.article.part3_transfer import Transfer, recorded
+from cutaway.figures.article.part3_transfer import RECORD, recorded
+from cutaway.figures.panels import Note
+from cutaway.untrusted import read_object
 from tests.figures.drawing import assert_drawn, draw, is_ok, make_trace, numbers
 
 FIGURE = find_figure("T5")
@@ -23,8 +27,24 @@ def test_the_table_has_both_losses_and_their_difference() -> None:
         assert pretrained < scratch
 
 
+def test_the_note_says_which_shares_and_seeds_were_run() -> None:
+    note = draw(make_trace("tiny 1"), FIGURE).panels[0]
+    assert isinstance(note, Note)
+    for words in (note.words.en, note.words.zh):
+        assert "10\u00a0%" in words
+    assert "24 steps each, with 1 random seed." in note.words.en
+    command = str(read_object(RECORD)["command"])
+    assert all(part in f"{command} " for part in ("--shares 10 ", "--seeds 1 ", "--max-steps 24 "))
+
+
 def test_a_run_in_which_pre_training_is_worth_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     run = recorded()
-    worse = Transfer(run.shares, run.pretrained, run.scratch, run.n_examples, run.steps)
+    worse = replace(run, scratch=run.pretrained, pretrained=run.scratch)
     monkeypatch.setattr(part3_transfer, "recorded", lambda: worse)
+    assert not is_ok(make_trace("tiny 1"), FIGURE)
+
+
+def test_a_run_in_which_one_share_gains_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = replace(recorded(), shares=(0.1, 1.0), scratch=(5.0, 3.0), pretrained=(4.0, 3.1))
+    monkeypatch.setattr(part3_transfer, "recorded", lambda: run)
     assert not is_ok(make_trace("tiny 1"), FIGURE)

@@ -46,3 +46,20 @@ def test_a_prefix_that_is_not_seen_is_found() -> None:
     forgetful.false = {"attn.0": causal["attn.0"]}
     assert is_ok(prefixed(4), find_figure("F60"))
     assert not is_ok(forgetful, find_figure("F60"))
+
+
+@pytest.mark.parametrize(("n_prefix", "source"), [(4, "n_prefix"), (0, "position + 1")])
+def test_the_source_is_counted_by_what_it_is(n_prefix: int, source: str) -> None:
+    check = draw(prefixed(n_prefix), "F60", position=2).check
+    assert check is not None
+    assert source in [number.tensor for number in check.statement.numbers()]
+
+
+def test_a_target_that_sees_the_next_token_is_found() -> None:
+    causal = make_trace("tiny 7")
+    attn = causal["attn.0"].copy()
+    attn[0, 3, 3:5] = attn[0, 3, 4:2:-1] + attn[0, 3, 3] / 2
+    attn[0, 3, :5] /= attn[0, 3, :5].sum()
+    wrong = Falsified(causal.config, causal.weights, None, causal.ids)
+    wrong.false = {"attn.0": attn}
+    assert not is_ok(wrong, find_figure("F60"), Selection(position=3))

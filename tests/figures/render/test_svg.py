@@ -33,7 +33,7 @@ from cutaway.figures.panels import (
     cells,
     computed,
 )
-from cutaway.figures.render.svg import draw_svg
+from cutaway.figures.render.svg import BAR, draw_svg
 from cutaway.figures.render.svg_grid import png
 from cutaway.numerics import FloatArray
 
@@ -250,3 +250,16 @@ def test_the_verdict_is_wrapped_below_the_panels() -> None:
 def test_panels_follow_one_another() -> None:
     one, two = (float(ET.fromstring(draw_svg("x", [Note(TITLE)] * n, "en")).get("height", 0)) for n in (1, 2))
     assert two > one
+
+
+def test_bars_of_shares_are_as_long_as_their_part_of_1() -> None:
+    root = parsed(Bars(TITLE, ["a", "b"], computed("x", np.array([0.25, 0.5])), "share"))
+    widths = [float(mark.get("width", "")) for mark in numbered(root, "rect")]
+    assert widths == [BAR / 4, BAR / 2]
+    root = parsed(Bars(TITLE, ["a", "b"], computed("x", np.array([2, 4])), "size"))
+    assert [float(mark.get("width", "")) for mark in numbered(root, "rect")] == [BAR / 2, BAR]
+
+
+def test_a_number_in_a_box_has_its_origin() -> None:
+    root = parsed(Drawing(TITLE, [Box(0, 0, 9, 3, Number(0.25, "attn.0", (1, 2, 3)))]))
+    assert [origin(mark) for mark in numbered(root, "g")] == [("attn.0", (1, 2, 3))]

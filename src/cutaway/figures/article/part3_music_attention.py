@@ -12,6 +12,7 @@ from cutaway.figures.panels import Cells, LocalizedText, Note, Number, Panel, Ro
 from cutaway.figures.statement import Statement
 from cutaway.music.codecs import music_codec
 from cutaway.music.performance import Reading
+from cutaway.music.roll import sum_on_notes
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
@@ -69,10 +70,7 @@ def _layout() -> Sequence[Panel]:
 def note_cells(trace: Trace, chosen: Selection, reading: Reading) -> tuple[Cells, list[int]]:
     """Return the weights (H, N + 1) of the heads on N notes and on all else, and which notes those are."""
     weights = _row(trace, chosen)
-    n_notes = len(reading.notes)
-    sums = np.zeros((len(weights), n_notes + 1))
-    for place, owner in enumerate(reading.owners[: weights.shape[1]]):
-        sums[:, owner] += weights[:, place]  # -1 is the last column: no note
+    sums = sum_on_notes(reading, weights)
     largest = sums[:, :-1].max(axis=0, initial=0)
     order = np.argsort(-largest, kind="stable")[:MOST_NOTES]
     targets = sorted(int(note) for note in order if largest[note] >= THRESHOLD)

@@ -1,5 +1,6 @@
 """Part 3 of the article: music as a vocabulary of events, a sequence of them, and one-hot vectors."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,13 +16,13 @@ from cutaway.figures.panels import (
     Label,
     LocalizedText,
     Note,
+    Number,
     Panel,
     Roll,
     Table,
     computed,
     integer,
 )
-from cutaway.figures.panels import Number as Value
 from cutaway.figures.statement import Statement
 from cutaway.music import perf388
 from cutaway.music.perf388 import NOTE_OFF, NOTE_ON, TIME_SHIFT, VELOCITY, PerformanceCodec
@@ -105,14 +106,6 @@ def _kind_row(kind: int) -> list[Entry]:
     ]
 
 
-def _counts() -> dict[str, int]:
-    """Count the ids of the codec by what each of them does to music."""
-    found = dict.fromkeys(("NOTE_ON", "NOTE_OFF", "TIME_SHIFT", "VELOCITY", "END"), 0)
-    for index in range(CODEC.n_vocab):
-        found[_does(index)] += 1
-    return found
-
-
 def _does(index: int) -> str:
     """Find out what an id does, from the notes and times that the codec reads."""
     if CODEC.seconds(index) > 0:
@@ -127,8 +120,8 @@ def _does(index: int) -> str:
 
 
 def _check_ruler(trace: Trace, chosen: Selection) -> Check:
-    found = _counts()
-    kinds = ("NOTE_ON", "NOTE_OFF", "TIME_SHIFT", "VELOCITY")
+    found = Counter(map(_does, range(CODEC.n_vocab)))
+    kinds = [name for _, name, *_ in KINDS]
     total = sum(found[kind] for kind in kinds)
     expected = [end - first for (first, *_), end in zip(KINDS, ENDS, strict=True)]
     names = {kind: integer(found[kind], f"count_events('{kind}')") for kind in kinds}
@@ -187,7 +180,7 @@ def _event_row(i: int, seconds: float) -> list[Entry]:
         CODEC.label(EVENTS[i]),
         integer(EVENTS[i], f"article.events[{i}]"),
         integer(EVENTS[i] + 1, f"article.events[{i}] + 1"),
-        Value(seconds, f"perf388.times(article.events)[{i}]", form=".2f"),
+        Number(seconds, f"perf388.times(article.events)[{i}]", form=".2f"),
     ]
 
 
@@ -197,8 +190,8 @@ def _note_row(i: int) -> list[Entry]:
     return [
         pitch_name(note.pitch),
         integer(note.pitch, f"{source}2]"),
-        Value(note.onset, f"{source}0]", form=".2f"),
-        Value(note.offset, f"{source}1]", form=".2f"),
+        Number(note.onset, f"{source}0]", form=".2f"),
+        Number(note.offset, f"{source}1]", form=".2f"),
         integer(note.velocity, f"{source}3]"),
     ]
 
@@ -215,7 +208,7 @@ def _check_sequence(trace: Trace, chosen: Selection) -> Check:
             "{n} 个事件解码为 {notes} 个音符，历时 {seconds} 秒；再编码后有 {same} 个与原来相同",
             n=integer(len(EVENTS), "len(article.events)"),
             notes=integer(len(performance.notes), "len(perf388.notes(article.events))"),
-            seconds=Value(performance.seconds, "max(perf388.notes(article.events)[:, 1])", form="g"),
+            seconds=Number(performance.seconds, "max(perf388.notes(article.events)[:, 1])", form="g"),
             same=integer(same, "sum(perf388.encode(perf388.notes(article.events)) == article.events)"),
         ),
     )

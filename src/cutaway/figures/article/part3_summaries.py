@@ -14,6 +14,7 @@ from cutaway.figures.statement import Statement
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.tasks import TaskEncoder, open_task
+from cutaway.tasks.sentences import first_sentences
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
@@ -26,10 +27,10 @@ EXAMPLE = {
 CONTEXT = 4096  # of the paper: its sequences have up to 4,000 tokens
 BEFORE = 6  # tokens of the prompt that are listed, before the label
 MARK = "TL;DR:"
-PROTOCOL = GenerationConfig(top_k=2)  # the GPT-2 paper's
+PROTOCOL = open_task("tldr").decoding  # the GPT-2 paper's
 SEED = 1
-MOST_STEPS = 24
 MOST_READ = 3_000_000_000  # parameters, each as often as a step reads it
+MOST_LISTED = 24  # tokens written that have a row each
 READ = LocalizedText("read", "只读")
 LEARNED = LocalizedText("learned", "要学")
 
@@ -119,7 +120,10 @@ def _check_layout(trace: Trace, chosen: Selection) -> Check:
 
 @dataclass(frozen=True)
 class Written:
-    """A summary: the ids of source and mark, how many are of the source, and what was written after them."""
+    """A summary: the ids of source and mark, how many are of the source, and what was written after them.
+
+    The first `MOST_LISTED` of the tokens written have rows.
+    """
 
     prompt: tuple[int, ...]
     n_source: int
@@ -132,7 +136,13 @@ _SUMMARIES: WeakKeyDictionary[Trace, Written] = WeakKeyDictionary()  # the figur
 
 
 def write_summary(trace: Trace) -> Written:
-    """Write what comes after a text and TL;DR:, by the protocol of the GPT-2 paper."""
+    """Write what comes after a text and TL;DR:, by the protocol of the GPT-2 paper.
+
+    >>> import cutaway
+    >>> found = write_summary(cutaway.load(engine="reference").trace("A robot must obey."))
+    >>> len(found.prompt) - found.n_source, max(found.ranks)  # " TL;DR:"; the second likeliest
+    (4, 1)
+    """
     if trace not in _SUMMARIES:
         _SUMMARIES[trace] = _write(trace)
     return _SUMMARIES[trace]
@@ -144,33 +154,47 @@ def _write(trace: Trace) -> Written:
     for token in mark:
         now = now.append(token)
     rng = np.random.default_rng(SEED)
-    budget = max(8, MOST_READ // trace.config.n_params)
-    most = min(MOST_STEPS, budget, trace.config.n_ctx + 1 - len(now))
-    end = trace.tokenizer.eos if trace.tokenizer else None
+    settings = GenerationConfig(temperature=PROTOCOL.temperature, top_k=PROTOCOL.top_k)
+    most = min(_most_steps(trace), trace.config.n_ctx + 1 - len(now))
     written: list[int] = []
     rows: list[tuple[Entry, ...]] = []
-    while len(written) < most:
+    while len(written) < most and not _is_finished(trace, written):
         if written:
             now = now.append(written[-1])
-        ids, shares = distribution(now.logits_at(-1), PROTOCOL)
-        token = int(rng.choice(ids, p=shares / shares.sum()))
-        likeliest = candidates(now, min(2, trace.config.n_vocab))
-        other = next((each.id for each in likeliest if each.id != token), token)
-        chance = next((each.probability for each in likeliest if each.id == token), 0.0)
-        read = len(now)
-        rows.append(
-            (
-                token_label(trace, token),
-                Number(chance, f"softmax(logits(summary.ids[:{read}])[-1])[{token}]", form=".2%"),
-                token_label(trace, other),
-            )
-        )
-        written.append(token)
-        if token == end:
-            break
+        ids, shares = distribution(now.logits_at(-1), settings)
+        written.append(int(rng.choice(ids, p=shares / shares.sum())))
+        if len(rows) < MOST_LISTED:
+            rows.append(_written_row(now, written[-1]))
     logits = now.read_out(now[now.final_residual][len(source) + len(mark) - 1 :])["logits"]
     ranks = [int((row > row[token]).sum()) for row, token in zip(logits, written, strict=True)]
     return Written((*source, *mark), len(source), tuple(written), tuple(rows), tuple(ranks))
+
+
+def _most_steps(trace: Trace) -> int:
+    """Return the most tokens to write: the protocol's, or fewer with a large model, for which nobody would wait."""
+    return min(PROTOCOL.max_new_extra, max(8, MOST_READ // trace.config.n_params))
+
+
+def _is_finished(trace: Trace, written: Sequence[int]) -> bool:
+    """Return True after the end of the text, and where a sentence begins that is one too many."""
+    codec = trace.tokenizer
+    if codec is None or not written:
+        return False
+    text = _text(codec, written) if isinstance(codec, Codec) else ""
+    return written[-1] == codec.eos or first_sentences(text, PROTOCOL.sentences) != text.strip()
+
+
+def _text(codec: Codec, ids: Sequence[int]) -> str:
+    return codec.decode(i for i in ids if i != codec.eos and i < codec.n_vocab)
+
+
+def _written_row(now: Trace, token: int) -> tuple[Entry, ...]:
+    """Return the token that was drawn, its probability, and the likeliest other one."""
+    likeliest = candidates(now, min(2, now.config.n_vocab))
+    other = next((each.id for each in likeliest if each.id != token), token)
+    chance = next((each.probability for each in likeliest if each.id == token), 0.0)
+    formula = f"softmax(logits(summary.ids[:{len(now)}])[-1])[{token}]"
+    return token_label(now, token), Number(chance, formula, form=".2%"), token_label(now, other)
 
 
 def _source_and_mark(trace: Trace) -> tuple[tuple[int, ...], list[int]]:
@@ -184,7 +208,7 @@ def _source_and_mark(trace: Trace) -> tuple[tuple[int, ...], list[int]]:
             if list(ids[end - len(mark) : end]) == mark:  # it is there already: what follows is written anew
                 return ids[: end - len(mark)], mark
     mark = codec.encode(f" {MARK}")
-    room = trace.config.n_ctx - len(mark) - min(MOST_STEPS, trace.config.n_ctx // 4)
+    room = trace.config.n_ctx - len(mark) - min(PROTOCOL.max_new_extra, trace.config.n_ctx // 4)
     if room < 1 or max(mark) >= trace.config.n_vocab:
         return ids, []
     return ids[:room], mark
@@ -196,7 +220,7 @@ def _summary(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     n_source = found.n_source
     cut = len(trace.ids) - n_source
     if isinstance(codec, Codec):
-        text = " ".join(codec.decode(i for i in found.ids if i != codec.eos and i < codec.n_vocab).split())
+        text = " ".join(first_sentences(_text(codec, found.ids), PROTOCOL.sentences).split())
         said = LocalizedText(f"It writes: {text}", f"它写出：{text}")
     else:
         said = LocalizedText(
@@ -206,20 +230,40 @@ def _summary(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     less = (
         LocalizedText(f" (the last {cut:,} are left out)", f"（略去最后 {cut:,} 个）") if cut else LocalizedText("", "")
     )
+    count = len(found.ids)
+    listed = (
+        LocalizedText(f", the first {MOST_LISTED} of {count}", f"，{count} 个中的前 {MOST_LISTED} 个")
+        if count > MOST_LISTED
+        else LocalizedText("", "")
+    )
+    most = _most_steps(trace)
+    fewer = (
+        LocalizedText(
+            f" (the paper's {PROTOCOL.max_new_extra} take long here)",
+            f"（论文是 {PROTOCOL.max_new_extra} 个，在这里太慢）",
+        )
+        if most < PROTOCOL.max_new_extra
+        else LocalizedText("", "")
+    )
     return (
         Note(
             LocalizedText(
                 f"The source is the {plural(n_source, 'token')} of this text{less.en}, then TL;DR:. As in GPT-2's "
-                f"paper each token is drawn from the two likeliest (top-k 2, seed {SEED}). A model that has not "
-                "learned to summarize writes on, and this shows how well that goes.",
+                f"paper each token is drawn from the two likeliest (top-k {PROTOCOL.top_k}, seed {SEED}), at most "
+                f"{most}{fewer.en}, and the first {PROTOCOL.sentences} sentences are kept. A model that has not "
+                "learned to summarize writes on, and this shows how well that goes. One that has is sampled in the "
+                "same way here; `cutaway summarize` decodes as its task says.",
                 f"原文是这段文本的 {n_source} 个词元{less.zh}，接着是 TL;DR:。按 GPT-2 论文的做法，"
-                f"每个词元都从概率最大的两个中采样（top-k 2，种子 {SEED}）。"
-                "没有学过写摘要的模型只是接着写，这里可以看到效果如何。",
+                f"每个词元都从概率最大的两个中采样（top-k {PROTOCOL.top_k}，种子 {SEED}），最多 {most} 个{fewer.zh}，"
+                f"保留前 {PROTOCOL.sentences} 句。没有学过写摘要的模型只是接着写，这里可以看到效果如何。"
+                "学过的模型在这里也这样采样；`cutaway summarize` 则按其任务的设定解码。",
             )
         ),
         Note(said),
         Table(
-            LocalizedText("what was drawn, and what else could have been", "采样到的词元，以及另一个候选"),
+            LocalizedText(
+                f"what was drawn, and what else could have been{listed.en}", f"采样到的词元，以及另一个候选{listed.zh}"
+            ),
             [TOKEN, PROBABILITY, LocalizedText("the other of the two", "两个中的另一个")],
             found.rows,
         ),

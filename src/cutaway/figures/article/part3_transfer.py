@@ -29,33 +29,43 @@ class Transfer:
     pretrained: tuple[float, ...]
     n_examples: int
     steps: int
+    n_seeds: int
 
 
 @cache
 def recorded() -> Transfer:
-    """Read the record that is part of the package."""
+    """Read the record that is part of the package: losses as `cutaway curve --json` prints them, and what was run.
+
+    >>> run = recorded()
+    >>> len(run.shares) == len(run.scratch) == len(run.pretrained)
+    True
+    """
     document = read_object(RECORD)
     losses: Mapping[str, Sequence[Sequence[float]]] = document["losses"]  # type: ignore[assignment]
     shares: Sequence[float] = document["shares"]  # type: ignore[assignment]
     means = {label: tuple(float(np.mean(seeds)) for seeds in by_share) for label, by_share in losses.items()}
     numbers = {name: int(str(document[name])) for name in ("n_examples", "steps")}
-    return Transfer(tuple(shares), means["from scratch"], means["pre-trained"], **numbers)
+    n_seeds = len(losses["from scratch"][0])
+    return Transfer(tuple(shares), means["from scratch"], means["pre-trained"], **numbers, n_seeds=n_seeds)
 
 
 def _transfer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     run = recorded()
+    shares = ", ".join(f"{100 * share:g}\u00a0%" for share in run.shares)
     labels = [f"{100 * share:g} % · {name}" for share in run.shares for name in ("scratch", "pre-trained")]
     pairs = np.array([run.scratch, run.pretrained]).T.reshape(-1, 1)
     return (
         Note(
             LocalizedText(
-                "A model that has read a lot learns to summarize from few examples; one of the same shape that starts "
-                "from random numbers does not. Unlike all other figures this one is not of the loaded model: it is a "
-                f"recorded run of the built-in one on {plural(run.n_examples, 'abstract')} of SciTLDR with their "
-                f"one-sentence summaries, {plural(run.steps, 'step')} each. `cutaway curve` measures yours.",
-                "读过大量文本的模型，只用很少的样本就能学会写摘要；形状相同、从随机数开始的模型则不能。与其他图不同，"
-                f"这幅图不是当前模型的：它是内置模型在 SciTLDR 的 {run.n_examples} 篇论文摘要及其一句话总结"
-                f"上的一次记录，每次训练 {run.steps} 步。`cutaway curve` 可以测量你自己的。",
+                "A model that has read a lot and one of the same shape that starts from random numbers learn to "
+                "summarize from the same few examples. Unlike all other figures this one is not of the loaded model: "
+                f"it is a recorded run of the built-in one on {shares} of {plural(run.n_examples, 'abstract')} of "
+                f"SciTLDR with their one-sentence summaries, {plural(run.steps, 'step')} each, with "
+                f"{plural(run.n_seeds, 'random seed')}. `cutaway curve` measures yours, and more shares.",
+                "读过大量文本的模型，与形状相同、从随机数开始的模型，用同样的少量样本学写摘要。与其他图不同，"
+                f"这幅图不是当前模型的：它是内置模型在 SciTLDR 的 {run.n_examples} 篇论文摘要及其一句话总结的 {shares}"
+                f"上的一次记录，每次训练 {run.steps} 步，{run.n_seeds} 个随机种子。"
+                "`cutaway curve` 可以测量你自己的模型，也可以测更多份额。",
             )
         ),
         Table(

@@ -6,6 +6,7 @@ import numpy as np
 
 from cutaway.figures.panels import Cells, LocalizedText, Roll, localize
 from cutaway.music.pitches import pitch_name
+from cutaway.music.roll_layout import last_offset
 
 LOUDNESS = "░▒▓█"
 LABELS = 6  # columns before the notes
@@ -23,7 +24,7 @@ def draw_roll(roll: Roll, language: str, columns: int) -> Iterator[str]:
     C4    ▓▓▓▓▓▓▓▓
           0 s  1 s
     """
-    end = max((note.offset for note in roll.notes), default=1.0)
+    end = last_offset(roll.notes)
     room = max(8, columns - LABELS)
     for pitch in sorted({note.pitch for note in roll.notes}, reverse=True):
         line = [" "] * room
@@ -48,7 +49,7 @@ def _heads(roll: Roll, cells: Cells, language: str) -> Iterator[str]:
         order = [int(i) for i in np.argsort(-row[:-1], kind="stable")[:LISTED] if row[i] > 0]
         said = [f"{row[i]:.3f} {names[i]}" for i in order]
         rest = float(row.sum() - row[order].sum())
-        words = LocalizedText(f"head {head}", f"头 {head}"), LocalizedText(f"{rest:.3f} elsewhere", f"别处 {rest:.3f}")
-        name, elsewhere = (localize(each, language) for each in words)
+        name = localize(LocalizedText(f"head {head}", f"头 {head}"), language)
+        elsewhere = localize(LocalizedText(f"{rest:.3f} elsewhere", f"别处 {rest:.3f}"), language)
         colon, comma = ("：", "，") if language == "zh" else (": ", ", ")
         yield name + colon + comma.join([*said, elsewhere])
