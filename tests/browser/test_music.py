@@ -100,6 +100,8 @@ def test_it_opens_on_the_late_peak(music_visit: Visit) -> None:
     assert page.locator("svg.roll .note.chosen").get_attribute("aria-label") == "G4, 1.00 s, velocity 82"
     assert page.get_by_role("button", name="from 1.00 s").is_enabled()
     assert page.locator("svg.roll .arc").count() > 0
+    music_visit.open("#1/music?layer=0")
+    assert page.url.endswith("&layer=0&position=6")  # the layer of the address stays
 
 
 def test_from_an_end_there_is_nothing_to_play(music_visit: Visit) -> None:
@@ -178,11 +180,17 @@ def test_it_plays_and_stops(music_visit: Visit) -> None:
     assert page.get_by_role("button", name="▶ Play").get_attribute("aria-pressed") == "false"
 
 
-def test_try_this_asks_what_a_late_peak_looks_at(music_visit: Visit) -> None:
+def test_try_this_asks_what_the_late_peak_and_the_late_low_look_at(music_visit: Visit) -> None:
     music_visit.open("#1/music")
-    music_visit.page.locator(".try button").click()
+    page = music_visit.page
+    assert "F4 at 2.50 s" in page.locator(".try").inner_text()  # the peak is chosen: the low
+    page.locator(".try button").click()
     music_visit.settle()
-    assert "position=" in music_visit.page.url
+    assert "position=13" in page.url
+    assert "G4 at 1.00 s" in page.locator(".try").inner_text()
+    page.locator(".try button").click()
+    music_visit.settle()
+    assert "position=6" in page.url
     assert music_visit.page.locator("svg.roll .arc").count() > 0
 
 
