@@ -128,6 +128,12 @@ def music_explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explore
     yield from served(cutaway.load(folder, engine="reference"), "--model", str(folder))
 
 
+@pytest.fixture(scope="package")
+def translator_explorer() -> Iterator[Explorer]:
+    name = "builtin-translation"
+    yield from served(cutaway.load(name), "--model", name)
+
+
 @pytest.fixture(scope="package")  # and no longer: while Playwright runs, no other test of this process can use asyncio
 def browser() -> "Iterator[Browser]":
     from playwright.sync_api import sync_playwright
@@ -179,6 +185,11 @@ def mute_visit(context: "BrowserContext", mute_explorer: Explorer) -> "Iterator[
 @pytest.fixture
 def music_visit(context: "BrowserContext", music_explorer: Explorer) -> "Iterator[Visit]":
     yield from in_a_tab(context, music_explorer.address)
+
+
+@pytest.fixture
+def translator_visit(context: "BrowserContext", translator_explorer: Explorer) -> "Iterator[Visit]":
+    yield from in_a_tab(context, translator_explorer.address)
 
 
 @pytest.fixture

@@ -93,6 +93,85 @@ def test_a_new_piece_is_written_in_the_grammar(music_visit: Visit) -> None:
     assert "x-seed=8" in page.url
 
 
+def test_it_opens_on_the_late_peak(music_visit: Visit) -> None:
+    music_visit.open("#1/music")
+    page = music_visit.page
+    assert page.url.endswith("&layer=1&position=6")
+    assert page.locator("svg.roll .note.chosen").get_attribute("aria-label") == "G4, 1.00 s, velocity 82"
+    assert page.get_by_role("button", name="from 1.00 s").is_enabled()
+    assert page.locator("svg.roll .arc").count() > 0
+    music_visit.open("#1/music?layer=0")
+    assert page.url.endswith("&layer=0&position=6")  # the layer of the address stays
+
+
+def test_from_an_end_there_is_nothing_to_play(music_visit: Visit) -> None:
+    music_visit.open(f"#1/music?ids={','.join(map(str, PIECE))}&position={len(PIECE) - 1}")
+    assert music_visit.page.get_by_role("button", name="from 3.00 s").is_disabled()
+    assert music_visit.page.get_by_role("button", name="▶ Play").is_enabled()
+
+
+def test_a_new_piece_opens_on_its_late_peak(music_visit: Visit) -> None:
+    music_visit.open("#1/music?x-n=30&x-seed=7")
+    music_visit.page.get_by_role("button", name="A new piece").click()
+    music_visit.page.wait_for_function(
+        "() => location.hash.includes('x-seed=8') && location.hash.includes('position=')"
+    )
+    music_visit.settle()
+    ids = [int(i) for i in re.findall(r"ids=([\d,]+)", music_visit.page.url)[0].split(",")]
+    reading = CODEC.read(ids)
+    chosen = reading.owners[int(re.findall(r"position=(\d+)", music_visit.page.url)[0])]
+    late = range(len(reading.notes) // 2, len(reading.notes))
+    assert reading.notes[chosen].pitch == max(reading.notes[note].pitch for note in late)
+
+
+@pytest.mark.parametrize(("language", "piece", "text"), [("en", "piece", "text"), ("zh", "曲子", "文本")])
+def test_other_views_speak_of_a_piece(music_visit: Visit, language: str, piece: str, text: str) -> None:
+    music_visit.open("#1/overview")
+    music_visit.dress(WIDE, False, language)
+    for view in ("overview", "play"):
+        music_visit.open(f"#1/{view}?language={language}")
+        lead = music_visit.page.locator(".lead").inner_text()
+        assert piece in lead.lower()
+        assert text not in lead.lower()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_tokens_are_events_of_the_codec(music_visit: Visit, language: str) -> None:
+    music_visit.open(f"#1/tokens?language={language}")
+    music_visit.dress(WIDE, False, language)
+    said = music_visit.page.locator("main").inner_text()
+    assert "perf388" in said
+    assert "velocity 80" in said
+
+
+def test_a_typed_word_is_not_sent(music_visit: Visit) -> None:
+    music_visit.open("#1/overview")
+    page = music_visit.page
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.locator("textarea").fill("388 velocity 60")
+    page.get_by_role("button", name="Run").click()
+    music_visit.settle()
+    assert sent == []
+    assert "whole numbers from 0 to 388, with spaces between them, such as 388 " in page.locator(".draft").inner_text()
+    assert "velocity is no id" in page.locator(".draft").inner_text()
+    assert page.locator("textarea").input_value() == "388 velocity 60"
+    page.locator("textarea").fill("388 60")
+    page.get_by_role("button", name="Run").click()
+    music_visit.settle()
+    assert page.locator(".tokens button").all_inner_texts() == ["end", "C4 on"]
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+def test_candidates_are_whole_on_the_machine(music_visit: Visit, width: int) -> None:
+    music_visit.open("#1/overview")
+    music_visit.dress(width, False, "en")
+    cut = "(all) => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.textContent)"
+    tokens = music_visit.page.locator(".candidates.short .token")
+    tokens.first.evaluate("(token) => { token.textContent = 'velocity 128'; }")
+    assert tokens.evaluate_all(cut) == []
+
+
 def test_it_plays_and_stops(music_visit: Visit) -> None:
     music_visit.open("#1/music")
     page = music_visit.page
@@ -101,11 +180,17 @@ def test_it_plays_and_stops(music_visit: Visit) -> None:
     assert page.get_by_role("button", name="▶ Play").get_attribute("aria-pressed") == "false"
 
 
-def test_try_this_asks_what_a_late_peak_looks_at(music_visit: Visit) -> None:
+def test_try_this_asks_what_the_late_peak_and_the_late_low_look_at(music_visit: Visit) -> None:
     music_visit.open("#1/music")
-    music_visit.page.locator(".try button").click()
+    page = music_visit.page
+    assert "F4 at 2.50 s" in page.locator(".try").inner_text()  # the peak is chosen: the low
+    page.locator(".try button").click()
     music_visit.settle()
-    assert "position=" in music_visit.page.url
+    assert "position=13" in page.url
+    assert "G4 at 1.00 s" in page.locator(".try").inner_text()
+    page.locator(".try button").click()
+    music_visit.settle()
+    assert "position=6" in page.url
     assert music_visit.page.locator("svg.roll .arc").count() > 0
 
 

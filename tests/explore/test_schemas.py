@@ -44,7 +44,9 @@ def test_model_document() -> None:
         "music": None,
         "vocabulary": {"bytes": 256, "merges": 50_000, "special": 1},
         "checkpoint": {"name": "talking", "bytes": 77},
+        "task": None,
         "example": ROBOT,
+        "example_ids": None,
         "max_text": 2000,
         "against": None,
     }

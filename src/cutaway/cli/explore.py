@@ -105,7 +105,7 @@ def _start(model: "Model", options: Namespace) -> str:
     from cutaway.trace.trace import check_text
 
     chosen = view_selection(options)
-    if options.text is None and not options.ids and chosen == Selection() and model.task is None:
+    if options.text is None and not options.ids and chosen == Selection():
         return ""
     ids = view_ids(model, options)
     check_text(model.config, ids)

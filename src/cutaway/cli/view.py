@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 from cutaway.cli.arguments import utf8
 from cutaway.explore import EXAMPLE_TEXT
 
-EXAMPLE_SENTENCE = "Where is the station?"
-
 if TYPE_CHECKING:
     from cutaway.figures import Selection
     from cutaway.model import Model
@@ -25,32 +23,15 @@ def add_view(parser: ArgumentParser) -> None:
 
 def view_ids(model: "Model", options: Namespace) -> list[int]:
     """Return the token ids of the text or of `--ids`, as `Model.input_ids` reads them; of neither, an example."""
+    from cutaway.explore.example import example_ids
+
     if options.ids:
         return model.input_ids(options.ids)
-    own = own_example(model)
-    if own is not None and options.text is None:
-        return model.input_ids(own)
+    example = example_ids(model) if options.text is None else None
+    if example is not None:
+        return model.input_ids(example)
     model.require_tokenizer("give --ids")
     return model.input_ids(EXAMPLE_TEXT if options.text is None else utf8(options.text, "the text"))
-
-
-def own_example(model: "Model") -> list[int] | None:
-    """Return the ids of an example for a model that reads no plain text: the codec's of music, or a translation that
-    the model writes itself; None for a model of text.
-
-    >>> import cutaway
-    >>> own_example(cutaway.load())
-    """
-    from cutaway.cli.translate import find_languages
-    from cutaway.music.codecs import music_codec
-
-    codec = music_codec(model.codec)
-    if codec is not None:
-        return [codec.bos, *codec.example]
-    task = model.task
-    if task is None or not task.translates:
-        return None
-    return list(model.trace_example({**find_languages(task, None, None), "source": EXAMPLE_SENTENCE}).ids)
 
 
 def view_selection(options: Namespace) -> "Selection":

@@ -66,6 +66,9 @@ class Explorer:
         self.model = model
         self.checkpoint_bytes = checkpoint_bytes
         self.against = against
+        self.checkpoint_bytes = checkpoint_bytes
+        self.against = against
+        self.description = schemas.model_document(model, checkpoint_bytes, against)  # it may write an example: once
         self.cache = TraceCache()
         self.worker = Worker()
         self.latest = LatestJob()
@@ -97,7 +100,7 @@ class Explorer:
 
     async def describe(self, request: Request) -> Response:
         _query(request).end()
-        return respond(json_content(schemas.model_document(self.model, self.checkpoint_bytes, self.against)))
+        return respond(json_content(self.description))
 
     async def figures(self, request: Request) -> Response:
         _query(request).end()

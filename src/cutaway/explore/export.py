@@ -25,7 +25,7 @@ from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
-from cutaway.numerics import top_k
+from cutaway.numerics import FloatArray, top_k
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.trace import Trace
@@ -44,7 +44,7 @@ MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
 LENS_TOKENS = 5  # that a layer's vector is read as
 MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
-MAX_ATTENTION_WEIGHTS = 8_200  # of all heads together; above it, the file holds those of one layer
+MAX_ATTENTION_WEIGHTS = 24_000  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
@@ -141,25 +141,57 @@ def _module(name: str, text: str) -> str:
 
 
 def _packed(files: Mapping[str, bytes]) -> str:
-    """Compress files into one safetensors block of bytes, with the numbers of all figures in one tensor."""
+    """Compress files into one safetensors block of bytes, with the numbers of all figures and tensors in one tensor."""
     rows: dict[bytes, int] = {}
-    bodies = {name: _without_numbers(body, rows) if "/figures/" in name else body for name, body in files.items()}
+    bodies = {name: _packed_file(name, body, rows) for name, body in files.items()}
     tensors = {name: np.frombuffer(body, np.uint8) for name, body in bodies.items()}
     floats = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 4)
     tensors["numbers"] = floats.T.copy()  # shuffled, first bytes first: exponents repeat, so they compress better
     return base64.b64encode(gzip.compress(tensors_content(tensors).body, 9, mtime=0)).decode()
 
 
-def _without_numbers(figure: bytes, rows: dict[bytes, int]) -> bytes:
-    """Replace the numbers of a figure's document by offsets among `rows`, which stores each row of numbers once."""
+def _packed_file(name: str, body: bytes, rows: dict[bytes, int]) -> bytes:
+    """Return the file with as few bytes for numbers as possible; what is not about the trace is returned as it is."""
+    if not name.startswith(f"api/traces/{TRACE}/"):
+        return body
+    if "/figures/" in name:
+        return _packed_figure(body, rows)
+    if "/tensors?" in name:
+        return _packed_tensor(body, rows)
+    return json_content(json.loads(body, parse_float=_shorter)).body
+
+
+def _shorter(number: str) -> float:
+    """Round to the nine significant digits that tell every float32 from the next."""
+    return float(f"{float(number):.9g}")
+
+
+def _packed_figure(figure: bytes, rows: dict[bytes, int]) -> bytes:
+    """Replace the numbers of a figure's document by their places among `rows`."""
     document = json.loads(figure)
     for cells in (panel["cells"] for panel in document["panels"] if "cells" in panel):
-        values = [np.array(row, np.float32).tobytes() for row in cells["values"]]  # null becomes NaN
-        for row in values:
-            if row not in rows:
-                rows[row] = _end(rows)
-        cells["values"] = {"columns": len(cells["values"][0]), "rows": [rows[row] for row in values]}
+        cells["values"] = _store(np.array(cells["values"], np.float32), rows)  # null becomes NaN
     return json_content(document).body
+
+
+def _packed_tensor(file: bytes, rows: dict[bytes, int]) -> bytes:
+    """Replace the numbers of a file with one float32 tensor, which is not empty, by their places among `rows`."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:start])
+    metadata = header.pop("__metadata__")
+    [(name, entry)] = header.items()
+    values = np.frombuffer(file[start:], np.float32).reshape(-1, entry["shape"][-1])
+    document = {"name": name, "shape": entry["shape"], "metadata": metadata, "values": _store(values, rows)}
+    return json_content(document).body
+
+
+def _store(values: FloatArray, rows: dict[bytes, int]) -> Document:
+    """Return the number of columns and the offset of each row among `rows`, which stores a row that is new to it."""
+    stored = [row.tobytes() for row in values]
+    for row in stored:
+        if row not in rows:
+            rows[row] = _end(rows)
+    return {"columns": values.shape[1], "rows": [rows[row] for row in stored]}
 
 
 def _end(rows: dict[bytes, int]) -> int:

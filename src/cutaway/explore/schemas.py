@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.explore import EXAMPLE_TEXT
+from cutaway.explore.example import example_ids
 from cutaway.explore.similarity import nearest_rows
 from cutaway.figures import Selection, all_figures
 from cutaway.figures.article.part2_parameters import parameter_panels
@@ -32,8 +33,8 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
     """Describe the model, the interventions that it accepts, and the second model that it can be compared with.
 
     An intervention `needs` some fields and `allows` others, and `breaks_sum` if a logit is no longer a sum over the
-    components. `example` is the text of a page that names none; of a longer one than `max_text` characters the page
-    explains the tokenization only so far.
+    components. A page that names no text opens on `example_ids`, or without them on the text `example`; of a longer one
+    than `max_text` characters it explains the tokenization only so far.
 
     >>> import cutaway
     >>> document = model_document(cutaway.load(), checkpoint_bytes=0)
@@ -61,16 +62,18 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
             name: {"needs": kind.needs, "allows": kind.allows, "breaks_sum": kind.breaks_sum}
             for name, kind in KINDS.items()
         },
+        "task": model.task.name if model.task else None,
         "example": EXAMPLE_TEXT,
+        "example_ids": example_ids(model),
         "max_text": MAX_TEXT,
         "against": {"name": against.name, "dtype": against.engine.dtype} if against else None,
     }
 
 
 def _music_document(model: Model) -> dict[str, object] | None:
-    """Name the codec of a model of music, the token that begins a piece, and the ids of an example."""
+    """Name the codec of a model of music, and the token that begins a piece."""
     codec = music_codec(model.codec)
-    return {"codec": codec.name, "bos": codec.bos, "example": [codec.bos, *codec.example]} if codec else None
+    return {"codec": codec.name, "bos": codec.bos} if codec else None
 
 
 def _vocabulary_counts(vocabulary: Vocabulary) -> dict[str, int]:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
-import { exact, format, short } from "../../../src/cutaway/explore/page/lib/format.js";
+import { cut, exact, format, short } from "../../../src/cutaway/explore/page/lib/format.js";
 
 for (const [form, value, text] of vectors.formats) {
   test(`Python's format ${form} of ${value} is ${text}`, () => assert.equal(format(value, form), text));
@@ -15,4 +15,14 @@ test("a float32 is printed with all its digits and no more", () => {
 
 test("numbers are cut as Python's figures cut them", () => {
   for (const { value, scale, text } of vectors.short) assert.equal(short(value, scale), text);
+});
+
+test("a text that is too long keeps the number at its end", () => {
+  assert.equal(cut("velocity 80", 11), "velocity 80");
+  assert.equal(cut("velocity 80", 9), "veloc… 80");
+  assert.equal(cut("velocity 80", 5), "v… 80");
+  assert.equal(cut("velocity 80", 4), "vel…");
+  assert.equal(cut("␣unbelievable", 6), "␣unbe…");
+  assert.equal(cut("🤖🤖🤖", 2), "🤖…");
+  assert.equal(cut("long", 1), "l…");
 });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { frequency, isBlack, neighbour, onNotes, pitchName } from "../../../src/cutaway/explore/page/lib/pitches.js";
+import { frequency, isBlack, lateEnds, neighbour, onNotes, pitchName } from "../../../src/cutaway/explore/page/lib/pitches.js";
 import { vectors } from "./vectors.mjs";
 
 const NOTES = [[0, 1, 60, 80], [0.5, 1, 64, 80], [0.5, 1, 67, 80], [1, 2, 62, 80]];
@@ -38,4 +38,11 @@ test("weights on notes and elsewhere are all weights", () => {
   const { sums, rest } = onNotes(Float32Array.of(0.125, 0.25, 0.5, 0.125), [-1, 0, 1, 0]);
   assert.equal(rest, 0.125);
   assert.deepEqual([...sums], [[0, { weight: 0.375, tokens: [1, 3] }], [1, { weight: 0.5, tokens: [2] }]]);
+});
+
+test("the late peak and the late low are of the second half, the first of equals", () => {
+  const notes = [90, 20, 60, 72, 50, 72, 50].map((pitch, i) => [i, i + 1, pitch, 80]);
+  assert.deepEqual(lateEnds(notes), [3, 4]);
+  assert.deepEqual(lateEnds(notes.slice(0, 2)), [1, 1]);
+  assert.deepEqual(lateEnds(notes.slice(0, 1)), [0, 0]);
 });

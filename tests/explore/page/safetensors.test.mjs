@@ -14,7 +14,7 @@ test("every encoding that the server sends is read", () => {
 });
 
 test("what is saved is read again, with the words about it", () => {
-  const cells = { rows: 2, columns: 3, values: Float32Array.from([1, 2, 3, 4, 5, 6.5]) };
+  const cells = { shape: [2, 3], values: Float32Array.from([1, 2, 3, 4, 5, 6.5]) };
   const file = writeTensor("attn.5 词", cells, { tensor: "attn.5", offset: "81" });
   assert.equal(file.length % 4, 0);
   assert.deepEqual(readTensors(file.buffer), { "attn.5 词": { shape: [2, 3], data: cells.values, origin: undefined } });

@@ -22,11 +22,11 @@ async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
   followAddress(transport.address);
   const words = ["app", "glossary", "prose", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
-  setWords(Object.assign({}, ...(await Promise.all(words))));
   const colours = await transport.colours();
   setColours(colours, isDark());
   watchTheme((dark) => setColours(colours, dark));
   await here.start(transport);
+  setWords(Object.assign({}, ...(await Promise.all(words))), here.model.value.music ? "music" : undefined);
   for (const part of document.querySelectorAll("body > [id^=frame]")) part.remove(); // what stood there until now
   effect(() => {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
@@ -178,9 +178,11 @@ function enter(event) {
 function readText(event) {
   event.preventDefault();
   const typed = new FormData(event.target).get("text");
+  const request = here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : typedIds(typed, here.model.value.config.n_vocab);
+  if (request.wrong !== undefined) return; // what is written stays, with what is wrong with it above
   draft.value = null;
   go({ position: -1 }, { replace: true });
-  here.read(here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : { ids: typedIds(typed) });
+  here.read(request);
 }
 
 /** The tokens in one line, as buttons; the pressed one is the selected position. */
@@ -226,12 +228,23 @@ function failed() {
 /** What is written in the box, where it is not the text that is shown. */
 function unread() {
   const typed = draft.value;
-  if (typed === null || !here.model.value.has_tokenizer) return nothing;
+  if (typed === null) return nothing;
+  if (!here.model.value.has_tokenizer) return misread(typed);
   const count = typed && [...typed].length <= here.model.value.max_text ? here.ask(`tokens?${new URLSearchParams({ text: typed })}`)?.ids.length + 1 : undefined;
   return html`<p class="draft" role="status"><span>${t("draft")}</span>
     ${count ? html`<span>${t("draft.tokens", { n: count, all: here.model.value.config.n_ctx })}</span>` : nothing}
     ${/[^\s] $/.test(typed) ? html`<span>${t("draft.space")} <button type="button" class="quiet" @click=${() => { draft.value = typed.trimEnd(); }}>${t("draft.trim")}</button></span>` : nothing}
-    <button type="button" class="quiet" @click=${() => { draft.value = null; }}>${t("draft.discard")}</button></p>`;
+    ${here.model.value.task ? html`<span>${t("prompt.task", { task: here.model.value.task })}</span>` : nothing}${discard()}</p>`;
+}
+
+const discard = () => html`<button type="button" class="quiet" @click=${() => { draft.value = null; }}>${t("draft.discard")}</button>`;
+
+/** What is no token id, and what to write instead. */
+function misread(typed) {
+  const most = here.model.value.config.n_vocab - 1;
+  const { wrong } = typedIds(typed, most + 1);
+  if (wrong === undefined) return nothing;
+  return html`<p class="draft" role="status"><span>${t("prompt.wrong", { most, word: wrong, example: here.ids.value.slice(0, 3).join(" ") })}</span>${discard()}</p>`;
 }
 
 /** Notice of the active interventions, and of requested ones that are not active yet. */

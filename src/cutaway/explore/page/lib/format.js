@@ -46,3 +46,12 @@ export const share = (value) => (value > 0 && value < 5e-5 ? "< 0.01 %" : percen
 
 /** A difference that should be 0. */
 export const apart = (value) => (value === 0 ? "0" : value.toExponential(1));
+
+/** A text in so many characters: the number at its end stays, "velocity 80" becomes "velo… 80". */
+export function cut(text, room) {
+  const chars = [...text];
+  if (chars.length <= room) return text;
+  const end = /^\w+( \d+)$/.exec(text)?.[1] ?? "";
+  const kept = end.length + 2 <= room ? end : "";
+  return `${chars.slice(0, Math.max(1, room - 1 - kept.length)).join("")}…${kept}`;
+}

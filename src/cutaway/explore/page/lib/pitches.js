@@ -46,3 +46,9 @@ export function onNotes(weights, owners) {
   }
   return { sums, rest };
 }
+
+/** The highest and the lowest note, as indices, among those that begin in the second half of a list that is not empty. */
+export function lateEnds(notes) {
+  const late = notes.map((note, i) => i).filter((i) => i >= (notes.length - 1) / 2);
+  return [1, -1].map((sign) => late.reduce((best, i) => (sign * notes[i][2] > sign * notes[best][2] ? i : best)));
+}

@@ -17,9 +17,9 @@ const READERS = {
   I32: (buffer) => new Int32Array(buffer),
 };
 
-/** Serialise one float32 tensor (rows, columns) with metadata: Uint8Array. */
-export function writeTensor(name, { rows, columns, values }, words) {
-  const entry = { dtype: "F32", shape: [rows, columns], data_offsets: [0, values.byteLength] };
+/** Serialise one float32 tensor, flat and in C order, with metadata: Uint8Array. */
+export function writeTensor(name, { shape, values }, words) {
+  const entry = { dtype: "F32", shape, data_offsets: [0, values.byteLength] };
   const text = JSON.stringify({ __metadata__: words, [name]: entry });
   const header = new TextEncoder().encode(text + " ".repeat(-new TextEncoder().encode(text).length & 7));
   const file = new Uint8Array(8 + header.length + values.byteLength);

@@ -12,9 +12,9 @@ export const language = computed(() => {
   return Object.hasOwn(LANGUAGES, wanted) ? wanted : "en";
 });
 
-/** Set the translations: {"play.title": {en: "…", zh: "…"}, …}. */
-export function setWords(all) {
-  words.value = all;
+/** Set the translations: {"play.title": {en: "…", zh: "…"}, …}; a `kind` of model has "play.title.kind" instead, where there is one. */
+export function setWords(all, kind) {
+  words.value = Object.fromEntries(Object.keys(all).map((name) => [name, all[`${name}.${kind}`] ?? all[name]]));
 }
 
 /** Translate a key, with `{n}` filled in; a missing key is returned as it is, so that it shows. */

@@ -252,9 +252,15 @@ export async function start(from) {
     if (key === last) return;
     last = key;
     if (trace.peek() && key === traceKey(trace.peek())) return settle(); // already current
-    if (ids) read({ ids });
-    else read(model.peek().has_tokenizer ? { text: text ?? model.peek().example, prepend_bos: true } : { ids: model.peek().music?.example ?? [0] });
+    read(ids ? { ids } : beginning(text));
   });
+}
+
+/** What to read where the address has no ids: its text, else the example of the model. */
+function beginning(text) {
+  const { has_tokenizer, example, example_ids } = model.peek();
+  if (has_tokenizer && (text !== null || !example_ids)) return { text: text ?? example, prepend_bos: true };
+  return { ids: example_ids ?? [0] };
 }
 
 /** The requested trace is current: cancel a pending one and clear its error. */

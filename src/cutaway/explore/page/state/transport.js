@@ -1,7 +1,7 @@
 // Transports of the API: every request is for a path under "api/" or "page/". The HTTP transport sends it to the server
 // that the page came from; the offline transport finds the recorded response inside an exported file.
 
-import { unpackFigure, unpackNumbers } from "../lib/packed-figures.js";
+import { unpackFigure, unpackNumbers, unpackTensor } from "../lib/packed-numbers.js";
 import { readTensors } from "../lib/safetensors.js";
 
 const MAX_SLICES = 256; // that the server accepts in one request
@@ -85,7 +85,8 @@ export function offlineTransport(responses) {
   return Object.assign(parse(responses.get("start")), makeTransport(async (path) => {
     const found = responses.get(unescaped(path));
     if (found === undefined) throw new ApiError(`this file does not contain ${path}`, 404);
-    return new Response(path.includes("/figures/") ? JSON.stringify(unpackFigure(parse(found), numbers)) : found);
+    if (path.includes("/figures/")) return new Response(JSON.stringify(unpackFigure(parse(found), numbers)));
+    return new Response(path.includes("/tensors?") ? unpackTensor(parse(found), numbers) : found);
   }, false));
 }
 

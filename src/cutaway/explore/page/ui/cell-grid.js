@@ -284,7 +284,7 @@ export class CellGrid extends HTMLElement {
     const { tensor, shape, offset, steps } = cells;
     const words = { tensor, shape: shape.join(","), offset: String(offset), steps: steps.join(",") };
     const values = Float32Array.from(cells.values); // values may be a view of a larger array
-    download(`${partOf(cells)}.safetensors`, new Blob([writeTensor(tensor, { ...cells, values }, words)]));
+    download(`${partOf(cells)}.safetensors`, new Blob([writeTensor(tensor, { shape: [cells.rows, cells.columns], values }, words)]));
   };
 
   #saveDrawing = () => {

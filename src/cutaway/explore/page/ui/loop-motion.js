@@ -3,7 +3,7 @@
 
 import { nothing, svg, html } from "../vendor/lit-html.js";
 import { colour } from "../lib/colours.js";
-import { percent } from "../lib/format.js";
+import { cut, percent } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { model } from "../state/session.js";
 import { scrolling, viewport } from "./widgets.js";
@@ -55,8 +55,6 @@ const columnWidth = (count) => Math.max(48, Math.min(110, ((viewport.value < 832
 const box = (text, x, y, wide, kind) => svg`<g class="moving ${kind}" .style=${`transform: translate(${x}px, ${y}px)`}>
   <rect width=${wide} height=${TOKEN} rx="5" fill=${colour("token")} fill-opacity="0.16" stroke=${colour("token")}></rect>
   <text x=${wide / 2} y="18" text-anchor="middle">${cut(text, Math.floor((wide - 6) / 7.9))}</text></g>`;
-
-const cut = (text, room) => ([...text].length > room ? `${[...text].slice(0, Math.max(1, room - 1)).join("")}…` : text);
 
 /** The frame in words. */
 function sentence(tokens, current, phase, output) {

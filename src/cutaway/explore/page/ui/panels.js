@@ -3,7 +3,7 @@
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { cellsFromDocument, indexOf } from "../lib/cells.js";
 import { colour } from "../lib/colours.js";
-import { format, percent, short } from "../lib/format.js";
+import { cut, format, percent, short } from "../lib/format.js";
 import { say, t } from "../state/i18n.js";
 import { grid } from "./cell-grid.js";
 import { numeral } from "./numeral.js";
@@ -88,6 +88,7 @@ export function arcs({ title, tokens, cells, query, pick }) {
 /** Width for a drawing, in pixels: beside the menu, or all of a phone. */
 const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
 
+const ASLANT = 8; // characters of a token there
 const SLOPE = 84; // pixels below for words that stand aslant
 
 /** The same where the words do not fit side by side: they stand aslant, each with its weight. */
@@ -100,11 +101,9 @@ function slanted({ title, tokens, cells, query, pick }, shown) {
     ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${wide} height=${top + SLOPE + 14} role="img" aria-label=${title}>
       ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
       ${shown.map((i) => svg`<text text-anchor="end" transform="translate(${middle.get(i) + 5} ${top + 14}) rotate(-58)" class=${i === query ? "strong" : ""}
-        @click=${() => pick?.(i)}>${cut(tokens[i])} <tspan class="quiet number" data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${cells.values[i].toFixed(2)}</tspan></text>`)}
+        @click=${() => pick?.(i)}>${cut(tokens[i], ASLANT)} <tspan class="quiet number" data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${cells.values[i].toFixed(2)}</tspan></text>`)}
     </svg>`))}</figure>`;
 }
-
-const cut = (text) => ([...text].length > 8 ? `${[...text].slice(0, 7).join("")}…` : text);
 
 /** Positions of the largest weights and of the query, in the order of the text. */
 function strongest(weights, query) {

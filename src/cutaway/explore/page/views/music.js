@@ -1,11 +1,11 @@
 // A piece of music: generated, played, and what the heads look at from a note, as arcs on the piano roll.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { signal } from "../vendor/signals-core.js";
-import { onNotes, pitchName } from "../lib/pitches.js";
+import { effect, signal } from "../vendor/signals-core.js";
+import { lateEnds, onNotes, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { askTrace, chosen, generate, ids, labels, live, model, report, tensor } from "../state/session.js";
+import { askTrace, chosen, generate, ids, labels, live, model, report, tensor, trace } from "../state/session.js";
 import { chooseLayer } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { headKey, pianoRoll } from "../ui/piano-roll.js";
@@ -22,15 +22,24 @@ const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 /** What the model reads as music: {notes, owners, times}. Undefined until it arrives. */
 const reading = () => (model.value.music ? askTrace("notes") : undefined);
 
-/** The highest note of the second half, as the article's late peak. */
+/** The late peak, as in the article; where that is chosen, the late low. */
 function attempt() {
   const found = reading();
   if (!found?.notes.length) return null;
-  const last = found.notes.length - 1;
-  const late = found.notes.map((note, i) => i).filter((i) => i >= last / 2);
-  const peak = late.reduce((best, i) => (found.notes[i][2] > found.notes[best][2] ? i : best));
-  return { words: { note: pitchName(found.notes[peak][2]), seconds: found.notes[peak][0].toFixed(2) }, change: { position: found.owners.indexOf(peak), layer: layerOf(), more: { ...state.value.more } } };
+  const ends = lateEnds(found.notes).map((note) => ({ note, position: found.owners.indexOf(note) }));
+  const other = ends.find(({ position }) => position !== chosen.value.position);
+  if (!other) return null;
+  const [onset, , pitch] = found.notes[other.note];
+  return { words: { note: pitchName(pitch), seconds: onset.toFixed(2) }, change: { position: other.position, layer: layerOf(), more: { ...state.value.more } } };
 }
+
+/** Where nobody has chosen a token, at first and after a new piece, the late peak is chosen. */
+effect(() => {
+  const { view, position, ids: wanted, layer } = state.value;
+  if (view !== "music" || position >= 0 || !trace.value || !live() || String(wanted) !== String(ids.value)) return;
+  const found = reading();
+  if (found?.notes.length) go({ position: found.owners.indexOf(lateEnds(found.notes)[0]), layer: layer ?? layerOf() }, { replace: true });
+});
 
 /** A layer in the middle, where heads look far. */
 const layerOf = () => Math.floor(model.value.config.n_layer / 2);
@@ -95,10 +104,11 @@ function player({ notes, times }) {
   const isPlaying = playing.value > 0;
   const at = times[chosen.value.position];
   const last = Math.max(0, ...notes.map(([, offset]) => offset));
+  const isOver = !notes.some(([onset]) => onset >= at);
   const begin = (start) => play(notes, start, showTime);
   return html`<section aria-labelledby="music-piece"><h2 id="music-piece">${t("music.piece", { n: notes.length, seconds: last.toFixed(1) })}</h2>
     <p class="buttons"><button type="button" aria-pressed=${String(isPlaying)} ?disabled=${!notes.length} @click=${() => (isPlaying ? stop() : begin(0))}>${isPlaying ? `■ ${t("music.stop")}` : `▶ ${t("music.play")}`}</button>
-      <button type="button" class="quiet" ?disabled=${isPlaying || at >= last} @click=${() => begin(at)}>${t("music.from", { seconds: at.toFixed(2) })}</button>
+      <button type="button" class="quiet" ?disabled=${isPlaying || isOver} @click=${() => begin(at)}>${t("music.from", { seconds: at.toFixed(2) })}</button>
       <small>${t("music.synthesizer")}</small></p></section>`;
 }
 

@@ -3,7 +3,7 @@
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { colour, paint, range } from "../lib/colours.js";
-import { share } from "../lib/format.js";
+import { cut, share } from "../lib/format.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
@@ -58,8 +58,6 @@ function window(at) {
   const end = Math.max(at + 1, Math.min(most, ids.value.length));
   return { first: Math.max(0, end - most), end };
 }
-
-const cut = (text, room) => ([...text].length > room ? `${[...text].slice(0, room - 1).join("")}…` : text);
 
 function follow(event, change) {
   event.preventDefault();

@@ -19,7 +19,7 @@ function attempt() {
 }
 
 function draw() {
-  if (!model.value.has_tokenizer) return html`<p>${t("tokens.none")}</p>`;
+  if (!model.value.has_tokenizer) return html`<p>${t("tokens.none", { codec: model.value.music?.codec, event: tokens.value.at(1)?.text ?? tokens.value[0].text })}</p>`;
   return html`${ids()}${vocabulary()}${pieces()}`;
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { unpackFigure, unpackNumbers } from "../../../src/cutaway/explore/page/lib/packed-figures.js";
+import { unpackFigure, unpackNumbers, unpackTensor } from "../../../src/cutaway/explore/page/lib/packed-numbers.js";
+import { readTensors } from "../../../src/cutaway/explore/page/lib/safetensors.js";
 
 const NUMBERS = Float32Array.of(1, -0.1, 3e9, NaN, 5, 1e-20);
 
@@ -16,4 +17,11 @@ test("a figure's rows are put in their places", () => {
   const [note, { cells }] = unpackFigure(figure, NUMBERS).panels;
   assert.deepEqual(note, { kind: "note" });
   assert.deepEqual(cells, { tensor: "x", values: [[3e9, null], [1, Math.fround(-0.1)], [3e9, null]] });
+});
+
+test("a tensor's rows are put in their places, in a file with its shape and its origin", () => {
+  const origin = { tensor: "x", shape: [9, 2], offset: 0, steps: [2, 1] };
+  const packed = { name: "x[0,:,:]", shape: [1, 3, 2], metadata: { "x[0,:,:]": JSON.stringify(origin) }, values: { columns: 2, rows: [2, 0, 2] } };
+  const data = Float32Array.of(3e9, NaN, 1, -0.1, 3e9, NaN);
+  assert.deepEqual(readTensors(unpackTensor(packed, NUMBERS).buffer), { "x[0,:,:]": { shape: [1, 3, 2], data, origin } });
 });

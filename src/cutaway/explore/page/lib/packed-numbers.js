@@ -1,4 +1,6 @@
-// Figures of an exported file: each row of numbers is stored once, as float32, and figures refer to rows by offset.
+// Figures and tensors of an exported file: each row of numbers is stored once, as float32, and they refer to rows by offset.
+
+import { writeTensor } from "./safetensors.js";
 
 /** Undo the byte shuffle: all first bytes, then all second bytes and so on -> Float32Array. */
 export function unpackNumbers(bytes) {
@@ -16,4 +18,11 @@ export function unpackFigure(figure, numbers) {
     cells.values = rows.map((first) => Array.from(numbers.subarray(first, first + columns), (value) => (Number.isNaN(value) ? null : value)));
   }
   return figure;
+}
+
+/** Restore a slice of a tensor as the server sends it, a safetensors file. */
+export function unpackTensor({ name, shape, metadata, values: { columns, rows } }, numbers) {
+  const values = new Float32Array(rows.length * columns);
+  rows.forEach((first, row) => values.set(numbers.subarray(first, first + columns), row * columns));
+  return writeTensor(name, { shape, values }, metadata);
 }

@@ -1,0 +1,26 @@
+"""Examples of models that read no plain text."""
+
+from cutaway.model import Model
+from cutaway.music.codecs import music_codec
+
+EXAMPLE_SENTENCE = "Where is the station?"  # in the first language of a translator
+
+
+def example_ids(model: Model) -> list[int] | None:
+    """Return the ids of an example of what a model reads if that is no plain text: of music the codec's, of
+    translations one that the model itself writes. None for a model of plain text.
+
+    >>> import cutaway
+    >>> example_ids(cutaway.load())
+    >>> model = cutaway.load("builtin-translation")
+    >>> model.decode(example_ids(model))
+    '<|en|> Where is the station?<|de|> Wo ist der Bahnhof?'
+    """
+    codec = music_codec(model.codec)
+    if codec is not None:
+        return [codec.bos, *codec.example]
+    task = model.task
+    if task is None or not task.translates:
+        return None
+    pairs = [{"from": a, "to": b} for a in task.choices["from"] for b in task.choices["to"] if a != b]
+    return list(model.trace_example({**pairs[0], "source": EXAMPLE_SENTENCE}).ids) if pairs else None
