@@ -1,4 +1,5 @@
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,33 @@ def write_half(path: Path) -> None:
     with replacing_file(path) as file:
         file.write(b"half")
         raise ValueError("a fault")
+
+
+def test_the_content_is_on_the_disk_before_the_file_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_size, path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with replacing_file(path) as file:
+        file.write(b"newer")
+    assert synced == [(5, "old")]
+
+
+def test_a_directory_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    sync(tmp_path)
+    assert synced == [tmp_path.stat().st_ino]
 
 
 def test_files_are_hashed_as_one(tmp_path: Path) -> None:

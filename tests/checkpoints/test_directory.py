@@ -111,6 +111,17 @@ def test_a_hostile_number_of_layers_allocates_no_names(tmp_path: Path) -> None:
     refuse(tmp_path, r"config\.json: n_layer is 2147483647, but the files hold only 28 tensors$")
 
 
+@pytest.mark.parametrize(("max_shard_bytes", "stay_open"), [(1200, True), (100, False)])
+def test_of_many_shards_none_stays_open(tmp_path: Path, max_shard_bytes: int, stay_open: bool) -> None:
+    save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=max_shard_bytes)
+    shards = len(list(tmp_path.glob("model-*.safetensors")))
+    before = len(list(Path("/dev/fd").iterdir()))
+    checkpoint = Checkpoint(tmp_path, "x")
+    assert len(list(Path("/dev/fd").iterdir())) - before == shards * stay_open
+    assert (shards <= 8) == stay_open
+    assert_equal(checkpoint, WEIGHTS.arrays)
+
+
 @pytest.mark.parametrize(
     ("shard", "reason"),
     [

@@ -6,6 +6,7 @@ too.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,15 +29,18 @@ class ForkedReader:
         self._parent.communicate()
 
     def run(
-        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], **_: object
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float, **_: object
     ) -> subprocess.CompletedProcess[str]:
-        """Do in a forked process what the command's program does with its last argument."""
+        """Do in a forked process what the command's program does with its last argument. Raises TimeoutExpired."""
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
         _, arguments = json.loads(command[-1])
-        self._parent.stdin.write(json.dumps([str(cwd), dict(env), arguments]) + "\n")
+        self._parent.stdin.write(json.dumps([str(cwd), dict(env), arguments, timeout]) + "\n")
         self._parent.stdin.flush()
-        return subprocess.CompletedProcess(command, int(self._parent.stdout.readline()))
+        code = int(self._parent.stdout.readline())
+        if code == -signal.SIGALRM:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, code)
 
 
 def _serve() -> None:
@@ -50,9 +54,10 @@ def _serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _read(directory: str, environment: dict[str, str], arguments: Sequence[str]) -> NoReturn:
+def _read(directory: str, environment: dict[str, str], arguments: Sequence[str], timeout: float) -> NoReturn:
     from cutaway.checkpoints import sandbox, unpickle
 
+    signal.setitimer(signal.ITIMER_REAL, timeout)
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)

@@ -302,18 +302,13 @@ def test_another_tokenizer_is_written_with_the_corpus(corpus: Path, tmp_path: Pa
 
 
 def memory_of(file: Path, out: Path) -> int:
-    """Prepare a file in parts of 512 KiB; return the most bytes that Python and NumPy held between two blocks."""
-    held: list[int] = []
+    """Prepare a file in parts of 512 KiB; return the most bytes that Python and NumPy held at any moment."""
     tracemalloc.start()
     try:
-        prepare([file], out, valid=0.1, block_bytes=1 << 16, part_bytes=1 << 19, progress=lambda _: held.append(now()))
+        prepare([file], out, valid=0.1, block_bytes=1 << 16, part_bytes=1 << 19)
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    return max(held)
-
-
-def now() -> int:
-    return tracemalloc.get_traced_memory()[0]
 
 
 @pytest.mark.slow

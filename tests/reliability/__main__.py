@@ -35,7 +35,7 @@ def main() -> int:
         check = CHECKS[options.checks[0]]
         Result.one_is_enough = bool(options.sabotage)
         try:
-            result = check.short() if options.short else check.full()
+            result = check.run(short=options.short)
         except BrokenPromiseError as first:
             result = Result(1, [str(first)])
         print(json.dumps(asdict(result)))

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from tests.reliability import crash_points, damage, disks, durability, races, traced
 from tests.reliability.harness import Result
@@ -14,79 +14,80 @@ def _always() -> bool:
     return True
 
 
-def _later(module: str, function: str, *arguments: object) -> Callable[[], Result]:
-    """Return a check that imports its module when it is run: most need not what it needs, such as PyTorch."""
-
-    def check() -> Result:
-        result: Result = getattr(import_module(f"tests.reliability.{module}"), function)(*arguments)
-        return result
-
-    return check
-
-
 def _has_proc() -> bool:
     return Path("/proc/self/statm").exists()
 
 
-def _can_cut_power() -> bool:
-    from tests.reliability.power_cuts import can_cut_power
+def _later(module: str, function: str) -> Callable[..., Any]:
+    """Return a function that imports its module when it is called: most need not what it needs, such as PyTorch."""
 
-    return can_cut_power()
+    def call(*arguments: object) -> Any:
+        return getattr(import_module(f"tests.reliability.{module}"), function)(*arguments)
 
-
-def _can_sanitize() -> bool:
-    from tests.reliability.sanitizers import can_sanitize
-
-    return can_sanitize()
+    return call
 
 
 @dataclass(frozen=True)
 class Check:
-    """A promise and its proof. `possible` is asked first, and what it `needs` is told where it is not."""
+    """A promise and its proof, and what this is called with in its short and in its full form.
+
+    `possible` is asked first, and what it `needs` is told where it is not.
+    """
 
     promise: str
-    short: Callable[[], Result]
-    full: Callable[[], Result]
+    proof: Callable[..., Result]
+    short: tuple[object, ...]
+    full: tuple[object, ...]
     sabotage: tuple[str, ...]
     possible: Callable[[], bool] = _always
     needs: str = ""
+
+    def run(self, *, short: bool) -> Result:
+        """Run the short or the full form."""
+        return self.proof(*(self.short if short else self.full))
 
 
 CHECKS = {
     "kills": Check(
         "killed by -9 at any moment, a run ends bit for bit as if it never was: weights, optimizer and log",
-        _later("kills", "training_kills", 10),
-        _later("kills", "training_kills", 200),
+        _later("kills", "training_kills"),
+        (10,),
+        (200,),
         ("forget-cursor", "forget-optimizer", "stream-randomness", "keep-log"),
     ),
     "fine-tuning-kills": Check(
         "the same of fine-tuning, all weights and LoRA",
-        _later("kills", "fine_tuning_kills", 4),
-        _later("kills", "fine_tuning_kills", 100),
+        _later("kills", "fine_tuning_kills"),
+        (6,),
+        (100,),
         ("forget-cursor", "forget-optimizer", "forget-adapter", "keep-log"),
     ),
     "stop-signals": Check(
         "a signal saves a run at the end of its step, a second one ends it at once; its end is that of any run",
-        _later("stops", "stop_signals", 2),
-        _later("stops", "stop_signals", 50),
+        _later("stops", "stop_signals"),
+        (3,),
+        (50,),
         ("stop-without-saving", "ask-twice", "take-more-steps"),
     ),
     "non-finite-numbers": Check(
         "NaN or infinity in weights, loss, gradient or update stops a run by step and tensor, and costs no checkpoint",
-        _later("nonfinite", "injected_numbers", 4),
-        _later("nonfinite", "injected_numbers", 20),
+        _later("nonfinite", "injected_numbers"),
+        (4,),
+        (20,),
         ("train-on-nan", "name-no-tensor"),
     ),
     "crash-points": Check(
         "killed, disk full or I/O error at every call of a save, a prune, a start: the old or the new, whole",
-        partial(crash_points.all_crash_points, ("kill", "EIO")),
         crash_points.all_crash_points,
+        (("kill", "EIO"),),
+        (),
         ("write-in-place", "delete-first", "swallow-errors", "leave-leftovers"),
     ),
     "traced-crash-points": Check(
         "the same at the system calls themselves",
-        partial(traced.all_traced_crash_points, 2),
         traced.all_traced_crash_points,
+        (2,),
+        (),
         ("delete-first", "swallow-errors", "leave-leftovers"),
         durability.has_strace,
         "strace",
@@ -94,97 +95,123 @@ CHECKS = {
     "order": Check(
         "data, directory, name and parent are on the disk before a save is reported",
         durability.order,
-        durability.order,
+        (),
+        (),
         ("skip-file-sync", "skip-directory-sync", "skip-parent-sync"),
     ),
     "traced-order": Check(
         "the same as strace sees it",
         durability.traced_order,
-        durability.traced_order,
+        (),
+        (),
         ("skip-file-sync", "skip-directory-sync", "skip-parent-sync"),
         durability.has_strace,
         "strace",
     ),
     "power-cuts": Check(
         "what was reported as saved is there after a power cut, whole",
-        _later("power_cuts", "power_cuts", 12),
-        _later("power_cuts", "power_cuts", 100),
+        _later("power_cuts", "power_cuts"),
+        (12,),
+        (100,),
         ("skip-file-sync", "skip-parent-sync"),
-        _can_cut_power,
+        _later("power_cuts", "can_cut_power"),
         "root and loop devices",
     ),
     "file-size-limits": Check(
         "a file size limit costs a save, no checkpoint",
         disks.file_size_limits,
-        disks.file_size_limits,
+        (),
+        (),
         ("swallow-errors",),
     ),
     "full-disks": Check(
         "a full disk costs a save, no checkpoint, and is named with the bytes needed and free",
-        partial(disks.full_disks, 4),
         disks.full_disks,
+        (4,),
+        (),
         ("swallow-errors",),
         disks.can_mount,
         "root, to mount a tmpfs",
     ),
     "damage": Check(
         "any damaged byte is found before use: the checkpoint is named, the one before is used",
-        partial(damage.damage, 300),
-        partial(damage.damage, 10_000),
+        damage.damage,
+        (300,),
+        (10_000,),
         ("skip-verification", "check-sizes-only"),
     ),
     "prune": Check(
         "whatever is damaged, pruning keeps the newest valid checkpoint",
-        partial(damage.pruned_damage, 60),
-        partial(damage.pruned_damage, 1000),
+        damage.pruned_damage,
+        (60,),
+        (1000,),
         ("prune-unseen",),
     ),
     "lock-races": Check(
         "of four trainers that start at once one gets the directory; a dead one's is free",
-        partial(races.lock_races, 20),
-        partial(races.lock_races, 100),
+        races.lock_races,
+        (20,),
+        (100,),
         ("ignore-owner", "remove-dead-lock"),
     ),
     "control-tokens": Check(
         "no text becomes a control token: prompts, conversations, fields, corpora, the explorer",
-        _later("control_tokens", "control_tokens", 300),
-        _later("control_tokens", "control_tokens", 10_000),
+        _later("control_tokens", "control_tokens"),
+        (300,),
+        (10_000,),
         ("parse-control-tokens", "parse-fields", "count-no-literals"),
     ),
     "broken-files": Check(
         "a broken file of any kind is read or refused in one line: no bug, no wait, no more than 64 MiB",
-        _later("inputs", "broken_files", 1_000),
-        _later("inputs", "broken_files", 100_000),
+        _later("inputs", "broken_files"),
+        (1_500,),
+        (100_000,),
         ("believe-shapes",),
     ),
     "hostile-requests": Check(
         "whatever is sent to the explorer, it answers the others as before, and nobody from elsewhere",
-        _later("requests", "hostile_requests", 200),
-        _later("requests", "hostile_requests", 20_000),
+        _later("requests", "hostile_requests"),
+        (400,),
+        (20_000,),
         ("open-the-door", "serve-any-file", "answer-with-bugs"),
         _has_proc,
         "/proc",
     ),
     "odd-environments": Check(
         "whatever surrounds a command, it works or says in one line why not",
-        _later("environments", "odd_environments", 1),
         _later("environments", "odd_environments"),
+        (1,),
+        (),
         ("let-errors-out",),
     ),
     "address-sanitizer": Check(
         "no call of the C++ engine reads or writes where it must not, and its logits are right",
-        _later("sanitizers", "sanitized_calls", "address", 30),
-        _later("sanitizers", "sanitized_calls", "address", 2_000),
+        _later("sanitizers", "sanitized_calls"),
+        (
+            "address",
+            30,
+        ),
+        (
+            "address",
+            2_000,
+        ),
         ("shrink-the-cache",),
-        _can_sanitize,
+        _later("sanitizers", "can_sanitize"),
         "g++ with libasan and libtsan",
     ),
     "thread-sanitizer": Check(
         "several threads may use the C++ engine at once",
-        _later("sanitizers", "sanitized_calls", "thread", 30),
-        _later("sanitizers", "sanitized_calls", "thread", 2_000),
+        _later("sanitizers", "sanitized_calls"),
+        (
+            "thread",
+            30,
+        ),
+        (
+            "thread",
+            2_000,
+        ),
         ("unlock-the-engine",),
-        _can_sanitize,
+        _later("sanitizers", "can_sanitize"),
         "g++ with libasan and libtsan",
     ),
 }

@@ -14,12 +14,12 @@ from tests.reliability.process import VARIABLES, cutaway
 EXIT_CODES = (0, 1, 2, 3, 4, 5, 6, 130, 141, 143)
 TIMEOUT = 120
 COMMANDS = (
-    ("params", "gpt2"),
     ("generate", "A robot", "-n", "1", "--max-new-tokens", "4", "--seed", "1", "--threads", "1"),
     ("tokenizer", "explain", " café"),
     ("next", "A robot", "-k", "2", "--json", "--threads", "1"),
     ("eval", "--text", "A robot must obey the orders given it", "--threads", "1"),
     ("figure", "F40", "--format", "svg", "--language", "zh"),
+    ("params", "gpt2"),
     ("models",),
 )
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ FINISHED = 0
 REFUSED = CutawayError.exit_code  # an expected error
 UNEXPECTED = 2
 SURVIVED = 7  # finished, although a call failed
+_PREFIX = "cutaway-reliability-"  # of a scratch directory; the process that made it follows
 
 
 class BrokenPromiseError(Exception):
@@ -57,11 +59,32 @@ class Result:
 def scratch() -> Iterator[Path]:
     """Give a directory in memory where there is one: what is killed is a process, so no disk is needed."""
     memory = Path("/dev/shm")
-    place = Path(tempfile.mkdtemp(prefix="cutaway-reliability-", dir=memory if os.access(memory, os.W_OK) else None))
+    parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    _remove_leftovers(parent)
+    place = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
     try:
         yield place
     finally:
         shutil.rmtree(place)
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove scratch directories of processes that were killed, and unmount what they had mounted there."""
+    for left in parent.glob(f"{_PREFIX}*-*"):
+        if not _is_alive(int(left.name.removeprefix(_PREFIX).split("-")[0])):
+            for place in filter(os.path.ismount, left.iterdir()):
+                subprocess.run(["umount", place], check=False)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def forked(work: Callable[[], int]) -> int:

@@ -25,7 +25,8 @@ from tests.random_weights import random_weights
 from tests.reliability.harness import FINISHED, Result, scratch, started
 
 _KILLED = -signal.SIGKILL
-SMALL = "--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --max-steps 36 --warmup-steps 5 --device cpu"
+STEPS = 36
+SMALL = f"--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --max-steps {STEPS} --warmup-steps 5 --device cpu"
 _VARIANTS = {
     "one thread": "--batch-size 4 --threads 1 --dropout 0.1 --micro-batch-size 3 --eval-every 20 --save-every 4",
     "two threads": "--batch-size 8 --threads 2 --dropout 0.2 --optimizer adamw --sampled-vocab 99 --save-every 7",

@@ -1,7 +1,8 @@
 """Check that SIGINT and SIGTERM end a run at the end of its step, saved, and that a second signal ends it at once.
 
 The run is halted at a random moment, its log is read, and the signals are sent: so it is known how many steps it takes
-after them. It is stopped and started again until it ends, with the numbers of a run that never was.
+after them. It is stopped and started again until it ends, with the numbers of a run that never was. One that gets its
+signal in the last step ends by itself, finished.
 """
 
 import os
@@ -16,7 +17,7 @@ from cutaway.training import pretraining  # noqa: F401 - imported once, before t
 from cutaway.training.metrics_log import NAME, read_metrics
 from cutaway.training.runs import RunDirectory
 from tests.reliability.harness import FINISHED, Result, scratch
-from tests.reliability.kills import SMALL, differences, digest_of, last_words, make_corpus, start_command
+from tests.reliability.kills import SMALL, STEPS, differences, digest_of, last_words, make_corpus, start_command
 
 _SETTINGS = "--batch-size 4 --threads 1 --dropout 0.1 --eval-every 20 --save-every 15"
 
@@ -99,13 +100,18 @@ def _steps(run: Path) -> int:
 
 
 def _problems(run: Path, stop: Stop, before: int, code: int) -> list[str]:
-    problems = [] if code == stop.code else [f"exit code {code}: {last_words(run.parent)}"]
     after = _steps(run)
+    finished = stop.is_graceful and after == STEPS  # in its last step nothing is left to stop
+    wanted = FINISHED if finished else stop.code
+    problems = [] if code == wanted else [f"exit code {code}: {last_words(run.parent)}"]
     if after - before > stop.is_graceful:
         problems.append(f"{after - before} steps were taken after it")
     if stop.is_graceful:
         with RunDirectory.open(run, warn=problems.append) as opened:
             newest = opened.newest()
-        if newest is None or newest.step != after or read_metrics(run)[-1] != {"kind": "save", "step": after}:
+        events = [event for event in read_metrics(run) if event["kind"] != "final"]
+        if newest is None or newest.step != after or events[-1] != {"kind": "save", "step": after}:
             problems.append(f"step {after} is not saved")
+    if finished and not list((run / "model").glob("*.safetensors")):
+        problems.append("the model is not written")
     return problems

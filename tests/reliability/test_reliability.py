@@ -1,11 +1,13 @@
-"""The promises of docs/reliability.md in their short forms, and that each of their checks can fail.
+"""The promises of docs/reliability.md in their short forms, and that each of their checks can fail."""
 
-Each check is tried here with the first sabotage that it must find; `make reliability` tries all.
-"""
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from tests.reliability.checks import CHECKS
+from tests.reliability.harness import forked, scratch
 from tests.reliability.process import run_check
 
 
@@ -21,9 +23,29 @@ def test_promise_is_kept(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "sabotage"), [(name, check.sabotage[0]) for name, check in CHECKS.items()])
+@pytest.mark.parametrize(
+    ("name", "sabotage"), [(name, each) for name, check in CHECKS.items() for each in check.sabotage]
+)
 def test_check_fails_on_sabotaged_code(name: str, sabotage: str) -> None:
     check = CHECKS[name]
     if not check.possible():
         pytest.skip(f"needs {check.needs}")
     assert run_check(name, "--short", "--sabotage", sabotage).violations
+
+
+def test_what_a_killed_process_left_is_removed() -> None:
+    def leave() -> int:
+        with scratch() as directory:
+            os.write(pipe, str(directory).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    told, pipe = os.pipe()
+    assert forked(leave) == -signal.SIGKILL
+    left = Path(os.read(told, 1 << 10).decode())
+    with scratch() as first, scratch() as second:
+        assert first.exists()  # its process is alive
+        assert second.exists()
+        assert not left.exists()
+    for descriptor in (told, pipe):
+        os.close(descriptor)

@@ -22,6 +22,7 @@ from transformers import GPT2Tokenizer
 from cutaway.errors import UsageError
 from cutaway.tokenizer.chunked import WINDOW
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.training.control_tokens import add_controls
 
 TOKENIZER = Tokenizer.gpt2()
 END = "<|endoftext|>"
@@ -274,3 +275,8 @@ def test_decode_rejects_invalid_ids(wrong: list[int]) -> None:
     TOKENIZER.decode([1])  # what is known already is no other question
     with pytest.raises(UsageError, match="token id"):
         TOKENIZER.decode(wrong)
+
+
+def test_the_longest_token_may_be_one_that_was_added() -> None:
+    name = f"<|{'é' * 80}|>"
+    assert add_controls(Tokenizer.gpt2(), [name], first=50257).max_token_bytes == len(name.encode())

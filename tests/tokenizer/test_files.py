@@ -12,7 +12,7 @@ from cutaway.errors import CheckpointError
 from cutaway.tokenizer import parts
 from cutaway.tokenizer.bpe import byte_symbols, from_symbols
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.tokenizer.files import read_vocabulary, save_tokenizer, write_vocabulary
+from cutaway.tokenizer.files import added_beside, read_vocabulary, save_tokenizer, write_vocabulary
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
 
 MERGES = [("a", "b"), ("ab", "c"), ("Ġ", "abc")]
@@ -246,3 +246,9 @@ def test_save_creates_the_directory_or_raises_one_line(tmp_path: Path) -> None:
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere: no such directory"):
         read_vocabulary(tmp_path / "nowhere")
+
+
+def test_a_token_of_the_older_file_is_a_control_token_if_it_has_a_role(tmp_path: Path) -> None:
+    (tmp_path / "added_tokens.json").write_text('{"<pad>": 7, "<name>": 8}')
+    found = added_beside(tmp_path, {"pad_token": "<pad>"})
+    assert [(token.text, token.control) for token in found] == [("<pad>", True), ("<name>", False)]
