@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, read_stdin, utf8, write_json
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.loading import describe, load_model
 from cutaway.cli.progress_line import ProgressLine
+from cutaway.cli.reading import read_stdin, utf8
 from cutaway.cli.terminal import note
 from cutaway.errors import INTERRUPTED, CutawayError, UsageError, guarded
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_float, check_int
-from cutaway.cli.arguments import add_actions, add_model, describe, load_model, read_ids, write_json
+from cutaway.cli.arguments import add_actions, add_model, write_json
+from cutaway.cli.loading import describe, load_model
+from cutaway.cli.reading import read_ids
 from cutaway.cli.terminal import note
 from cutaway.disk import replacing_file
 from cutaway.errors import UsageError
