@@ -103,6 +103,14 @@ def test_a_piece_is_continued_from_its_first_seconds(model: str, song: str, tmp_
     assert ours == [note.pitch for note in PIECE.notes if note.onset < 1.99]
 
 
+def test_a_piece_without_a_new_note_says_so(model: str, song: str, tmp_path: Path) -> None:
+    arguments = ("--model", model, "--primer-seconds", "1.9", "--seed", "2", "-o", str(tmp_path / "piece.mid"))
+    result = invoke("music", "continue", song, *arguments, "--seconds", "1.71")
+    assert "piece.mid: has only the notes that were read; give more --seconds or less --primer-seconds" in result.err
+    assert invoke("music", "continue", song, *arguments, "--seconds", "5").err == ""
+    assert invoke("music", "continue", song, *arguments, "--seconds", "1.71", "--json").err == ""
+
+
 def test_ids_are_written_and_read(song: str, tmp_path: Path) -> None:
     document = invoke("music", "encode", song, "--json").out
     ids = json.loads(document)["ids"]

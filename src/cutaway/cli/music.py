@@ -183,6 +183,7 @@ def _write_samples(options: Namespace, model: "Model", codec: "MusicCodec", prim
 
     seconds = check_float("--seconds", options.seconds, 0.1, _MAX_SECONDS)
     first = GenerationConfig(seed=options.seed).pick_seed()
+    n_read = len(codec.decode(primer).notes)
     written = []
     for number in range(check_int("--samples", options.samples, 1, 1000)):
         sample = _sample(options, model, codec, primer, first + number)
@@ -193,6 +194,10 @@ def _write_samples(options: Namespace, model: "Model", codec: "MusicCodec", prim
         written.append(entry)
         if not options.json:
             print(f"{path}: {performance.seconds:.1f} s, {len(performance.notes)} notes, seed {sample.seed}")
+            if primer and len(performance.notes) <= n_read:
+                note(
+                    f"warning: {path}: has only the notes that were read; give more --seconds or less --primer-seconds"
+                )
     if options.json:
         write_json({**describe(model), "codec": codec.name, "primer_tokens": len(primer), "samples": written})
 
