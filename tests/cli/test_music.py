@@ -9,6 +9,7 @@ import pytest
 
 from cutaway.checkpoints import save_checkpoint
 from cutaway.loading import load
+from cutaway.music import synthesizer
 from cutaway.music.grammar import count_illegal
 from cutaway.music.midi import read_midi
 from cutaway.music.perf388 import PerformanceCodec
@@ -295,3 +296,15 @@ def test_the_built_in_pianist_plays(tmp_path: Path) -> None:
     late = invoke("music", "attend", str(path), "--at", "900", "-o", str(tmp_path / "arcs.svg"))
     assert late.code == 2
     assert "--at must be from 0 to " in late.error
+
+
+def test_fluidsynth_plays_with_the_soundfont_of_the_system_unless_the_built_in_piano_is_asked_for(
+    song: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: list[Path] = []
+    monkeypatch.setattr(synthesizer, "find_fluidsynth", lambda: "fluidsynth")
+    monkeypatch.setattr(synthesizer, "find_soundfont", lambda: Path("system.sf2"))
+    monkeypatch.setattr(synthesizer, "render_with_fluidsynth", lambda _, soundfont, path: played.append(soundfont))
+    for more in ((), ("--soundfont", "own.sf2"), ("--builtin",)):
+        assert invoke("music", "render", song, *more, "-o", str(tmp_path / "a.wav")).code == 0
+    assert played == [Path("system.sf2"), Path("own.sf2")]

@@ -141,8 +141,8 @@ def _read(options: Namespace) -> str:
 
 
 def _names_a_file(text: str) -> bool:
-    """Return True for a text of one line that is the path of a file, as in `cutaway summarize article.txt`."""
+    """Return True for a text that is the path of a file, as in `cutaway summarize article.txt`."""
     try:
-        return "\n" not in text and Path(text).is_file()
-    except (OSError, ValueError):  # longer than a path can be, or with a null character
+        return Path(text).is_file()
+    except OSError:  # longer than a path can be
         return False
