@@ -204,7 +204,7 @@ def test_commands_for_ids_name_the_events(chorales: str) -> None:
     ("arguments", "reason"),
     [
         (("decode", "999", "-o", "a.mid"), "999 is not an id of perf388, whose ids are 0 to 388"),
-        (("generate", "--model", "builtin", "-o", "a.mid"), "builtin is no model of music; builtin-piano is"),
+        (("generate", "--model", "builtin", "-o", "a.mid"), "builtin is not a model of music; builtin-piano is"),
         (
             ("generate", "--model", "MODEL", "-o", "a.txt", "--seconds", "0.1"),
             "a.txt: pieces are written as .mid or .wav",
