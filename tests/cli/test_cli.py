@@ -88,6 +88,7 @@ class TestErrors:
         ("arguments", "code", "part"),
         [
             (["sing"], 2, "invalid choice: 'sing'"),
+            (["traslate", "a"], 2, "unknown command: 'traslate'; did you mean translate? (see cutaway --help)"),
             (["generate", "--temprature", "1"], 2, "; did you mean --temperature? (see cutaway generate --help)"),
             (["generate", "a", "b"], 2, "unrecognized arguments: b; put a text of several words in quotes"),
             (["tokenizer", "encode", "-x"], 2, "unrecognized arguments: -x (see cutaway tokenizer encode --help)"),

@@ -320,3 +320,10 @@ class TestLearnedTasks:
         document = json.loads(invoke("eval", "--task", "backwards", *arguments).out)
         assert (document["task"], document["signature"]) == ("backwards", None)
         assert json.loads(invoke("generate", "--task", "backwards", "--file", *arguments).out)["task"] == "backwards"
+
+
+def test_music_is_scored_by_its_ids(tmp_path: Path) -> None:
+    piece = str(tmp_path / "piece.MID")
+    error = invoke("eval", "--model", "builtin-piano", piece).error
+    assert f"{piece} is music, not text; score its ids: cutaway eval --model builtin-piano --ids $(" in error
+    assert f"$(cutaway music encode {piece})" in error

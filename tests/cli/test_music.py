@@ -9,6 +9,7 @@ import pytest
 
 from cutaway.checkpoints import save_checkpoint
 from cutaway.loading import load
+from cutaway.music import synthesizer
 from cutaway.music.grammar import count_illegal
 from cutaway.music.midi import read_midi
 from cutaway.music.perf388 import PerformanceCodec
@@ -103,6 +104,14 @@ def test_a_piece_is_continued_from_its_first_seconds(model: str, song: str, tmp_
     assert ours == [note.pitch for note in PIECE.notes if note.onset < 1.99]
 
 
+def test_a_piece_without_a_new_note_says_so(model: str, song: str, tmp_path: Path) -> None:
+    arguments = ("--model", model, "--primer-seconds", "1.9", "--seed", "2", "-o", str(tmp_path / "piece.mid"))
+    result = invoke("music", "continue", song, *arguments, "--seconds", "1.71")
+    assert "piece.mid: has only the notes that were read; give more --seconds or less --primer-seconds" in result.err
+    assert invoke("music", "continue", song, *arguments, "--seconds", "5").err == ""
+    assert invoke("music", "continue", song, *arguments, "--seconds", "1.71", "--json").err == ""
+
+
 def test_ids_are_written_and_read(song: str, tmp_path: Path) -> None:
     document = invoke("music", "encode", song, "--json").out
     ids = json.loads(document)["ids"]
@@ -195,7 +204,7 @@ def test_commands_for_ids_name_the_events(chorales: str) -> None:
     ("arguments", "reason"),
     [
         (("decode", "999", "-o", "a.mid"), "999 is not an id of perf388, whose ids are 0 to 388"),
-        (("generate", "--model", "builtin", "-o", "a.mid"), "builtin is no model of music; builtin-piano is"),
+        (("generate", "--model", "builtin", "-o", "a.mid"), "builtin is not a model of music; builtin-piano is"),
         (
             ("generate", "--model", "MODEL", "-o", "a.txt", "--seconds", "0.1"),
             "a.txt: pieces are written as .mid or .wav",
@@ -287,3 +296,15 @@ def test_the_built_in_pianist_plays(tmp_path: Path) -> None:
     late = invoke("music", "attend", str(path), "--at", "900", "-o", str(tmp_path / "arcs.svg"))
     assert late.code == 2
     assert "--at must be from 0 to " in late.error
+
+
+def test_fluidsynth_plays_with_the_soundfont_of_the_system_unless_the_built_in_piano_is_asked_for(
+    song: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: list[Path] = []
+    monkeypatch.setattr(synthesizer, "find_fluidsynth", lambda: "fluidsynth")
+    monkeypatch.setattr(synthesizer, "find_soundfont", lambda: Path("system.sf2"))
+    monkeypatch.setattr(synthesizer, "render_with_fluidsynth", lambda _, soundfont, path: played.append(soundfont))
+    for more in ((), ("--soundfont", "own.sf2"), ("--builtin",)):
+        assert invoke("music", "render", song, *more, "-o", str(tmp_path / "a.wav")).code == 0
+    assert played == [Path("system.sf2"), Path("own.sf2")]

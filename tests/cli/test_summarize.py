@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cutaway.cli.summarize import read_fields
 from cutaway.tasks import Task, open_task
 from tests.cli.invoke import invoke
 from tests.tasks.models import save_translator
@@ -37,6 +38,15 @@ def test_the_title_is_the_first_line(model: str) -> None:
     assert by_line == by_option
     assert (by_line["task"], by_line["seed"]) == ("wiki-lead", None)
     assert by_line != json.loads(invoke(*arguments, TEXT, "--title", "Nacht").out)
+
+
+def test_a_first_paragraph_of_several_lines_is_no_title() -> None:
+    text = "A night.\nA day.\n\nA week."
+    assert read_fields(open_task("wiki-lead"), text, None) == {"title": "", "body": text}
+
+
+def test_a_text_that_is_longer_than_a_path_is_no_file(model: str) -> None:
+    assert invoke("summarize", "night " * 999, "--model", model, "--engine", "reference").code == 0
 
 
 def test_a_model_that_has_learned_no_task_follows_gpt2s_protocol() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cutaway.cli import translate
 from cutaway.cli.translate import find_languages
 from cutaway.errors import UsageError
 from cutaway.tasks import Task, open_task
+from cutaway.tasks.decoding import Output
 from tests.cli.invoke import invoke
 from tests.tasks.models import save_translator
 
@@ -28,6 +30,37 @@ def test_lines_of_all_kinds_are_translated_alike(model: str, tmp_path: Path) -> 
     assert invoke(*arguments, "--file", str(path)).out == expected
     assert invoke(*arguments, stdin=path.read_bytes()).out == expected
     assert invoke(*arguments, "--interactive", stdin=path.read_bytes()).out == expected
+
+
+def test_an_empty_text_is_an_empty_line(model: str) -> None:
+    assert invoke("translate", "", "--model", model, "--engine", "reference").out == "\n"
+
+
+def test_lines_beyond_those_that_are_translated_at_once_follow(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("translate", "--model", model, "--engine", "reference", "--beams", "1")
+    expected = invoke(*arguments, stdin=b"night\nkleine\nNacht").out
+    monkeypatch.setattr(translate, "AT_ONCE", 2)
+    assert invoke(*arguments, stdin=b"night\nkleine\nNacht").out == expected
+    assert expected.count("\n") == 3
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line_of_a_conversation(model: str) -> None:
+    arguments = ("translate", "--model", model, "--engine", "reference", "--beams", "1", "--interactive")
+    assert invoke(*arguments, stdin=b"\xef\xbb\xbfnight\n").out == invoke(*arguments, stdin=b"night\n").out
+
+
+def test_a_translation_of_several_lines_is_printed_as_one(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output("eine\nNacht", 0.0, 0.0, is_finished=True)
+    monkeypatch.setattr(translate.Translator, "translate", lambda *_: [[output]])
+    assert invoke("translate", "a night", "--model", model).out == "eine Nacht\n"
+
+
+def test_a_task_that_samples_is_searched(tmp_path: Path) -> None:
+    toml = open_task("translation").toml
+    sampling = save_translator(tmp_path / "s", Task.parse(toml.replace("[decoding]", "[decoding]\ntemperature = 3.0")))
+    searching = save_translator(tmp_path / "t", Task.parse(toml))
+    arguments = ("translate", "a little night", "--beams", "1", "--engine", "reference", "--model")
+    assert invoke(*arguments, str(sampling)).out == invoke(*arguments, str(searching)).out
 
 
 def test_a_long_line_is_cut_and_says_so(model: str) -> None:
@@ -60,6 +93,11 @@ def test_n_best_has_scores_and_json_has_all(model: str) -> None:
     assert line["source"] == "night"
     assert len(line["translations"]) == len(lines)
     assert [f"{each['score']:8.3f}" for each in line["translations"]] == [line[:8] for line in lines]
+
+
+def test_the_search_has_a_beam_for_each_translation(model: str) -> None:
+    arguments = ("translate", "a", "--model", model, "--engine", "reference", "--n-best", "7", "--json")
+    assert invoke(*arguments).document["beams"] == 7
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_hashes_are_of_what_is_read_and_learned(files: dict[str, Any]) -> None:
     [
         ({"data": ()}, "no data: give --data FILE, JSON Lines"),
         ({"tokenizer": ""}, "no tokenizer: give --tokenizer"),
+        ({"data": (), "tokenizer": ""}, "no data: give --data FILE, .*; no tokenizer: give --tokenizer"),
         ({"task": "translaton"}, "unknown task 'translaton'"),
         ({"task": "", "valid": "a"}, "valid belongs to a task"),
         ({"compile": True}, "leave out weights, short_steps and compile"),

@@ -107,6 +107,15 @@ class Parser(argparse.ArgumentParser):
         return f"; did you mean {near[0]}?" if near else ""
 
 
+def _check_command(given: str) -> None:
+    """Raise UsageError for a word that is almost a command."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(given, COMMANDS, n=1)
+    if near:
+        raise UsageError(f"unknown command: {given!r}; did you mean {near[0]}? (see cutaway --help)")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name (the process's own by default) and return its exit code."""
     terminal.prepare_streams()
@@ -124,6 +133,8 @@ def _run(arguments: Sequence[str]) -> None:
         name, rest = split_command(arguments)
         import_module(f"cutaway.cli.{name}").run(make_parser(name).parse_args(rest))
     else:
+        if arguments:
+            _check_command(arguments[0])
         _front_parser().parse_args(arguments or ["--help"])
 
 

@@ -4,7 +4,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.loading import describe, load_model
 from cutaway.cli.terminal import safe
 from cutaway.layout import table
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import SOURCES, add_actions, read_tokenizer, write_json
+from cutaway.cli.arguments import SOURCES, add_actions, write_json
 from cutaway.cli.live_line import LiveLine, duration
+from cutaway.cli.loading import read_tokenizer
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import counted, width

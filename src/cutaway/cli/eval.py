@@ -5,10 +5,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, read_stdin, utf8, write_json
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.loading import describe, load_model
 from cutaway.cli.progress_line import ProgressLine
+from cutaway.cli.reading import read_stdin, utf8
 from cutaway.cli.terminal import note
 from cutaway.errors import INTERRUPTED, CutawayError, UsageError, guarded
 
@@ -92,6 +95,7 @@ def run(options: Namespace) -> None:
         _run_task(options, TASKS[first])
     else:
         _check_name(first)
+        _check_texts(options.what)
         _run_documents(options)
 
 
@@ -105,6 +109,14 @@ def _check_name(first: str) -> None:
     near = get_close_matches(first, [*TASKS, PAPER], n=1)
     if near and is_name:
         raise UsageError(f"no such file: {first}; did you mean the task {near[0]}?")
+
+
+def _check_texts(names: Sequence[str]) -> None:
+    """Raise UsageError, with the command that scores it, for a MIDI file."""
+    for name in names:
+        if Path(name).suffix.lower() in (".mid", ".midi"):
+            ids = f"--ids $(cutaway music encode {quote(name)})"
+            raise UsageError(f"{name} is music, not text; score its ids: cutaway eval --model builtin-piano {ids}")
 
 
 def _run_documents(options: Namespace) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, write_json
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.loading import describe, load_model
 from cutaway.cli.terminal import safe
 from cutaway.cli.view import add_view, view_ids, view_selection
 from cutaway.errors import UsageError

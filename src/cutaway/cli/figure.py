@@ -4,7 +4,9 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, utf8, write_json
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.loading import describe, load_model
+from cutaway.cli.reading import utf8
 from cutaway.cli.terminal import columns, safe
 from cutaway.cli.view import add_view, view_ids, view_selection
 from cutaway.errors import UsageError

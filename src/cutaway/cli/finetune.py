@@ -8,7 +8,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from cutaway.cli.arguments import add_json, command_of_run, write_json
+from cutaway.cli.arguments import add_json, write_json
+from cutaway.cli.model_command import command_of
 from cutaway.cli.settings import add_settings, fine_tune_config
 from cutaway.cli.terminal import DIM, columns, note, safe, style
 from cutaway.cli.training_progress import TrainingProgress
@@ -62,7 +63,7 @@ def run(options: Namespace) -> None:
         _show("after", result.after)
         assert result.outcome.model is not None  # the run has ended
         kept = f"step {result.after['step']} of {result.outcome.steps} is kept"
-        print(f"{safe(str(result.outcome.model))}: {kept}; {command_of_run(result.outcome.model)}")
+        print(f"{safe(str(result.outcome.model))}: {kept}; {command_of(str(result.outcome.model))}")
     if result.outcome.signal is signal.SIGINT:
         raise KeyboardInterrupt
 

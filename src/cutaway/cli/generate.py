@@ -7,17 +7,10 @@ says how fast that was, and the seed that reproduces the text.
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
 
-from cutaway.cli.arguments import (
-    add_json,
-    add_model,
-    add_prompt,
-    command_of,
-    load_model,
-    read_prompt,
-    special_ids,
-    utf8,
-    write_json,
-)
+from cutaway.cli.arguments import add_json, add_model, add_prompt, write_json
+from cutaway.cli.loading import load_model
+from cutaway.cli.model_command import command_of
+from cutaway.cli.reading import read_prompt, special_ids, utf8
 from cutaway.cli.terminal import note
 from cutaway.errors import UsageError
 from cutaway.generation.config import FIELDS, GenerationConfig
@@ -102,7 +95,7 @@ def _generate(options: Namespace, overrides: Mapping[str, object]) -> None:
     given = read_prompt(options)
     model = load_model(options)
     if model.task is not None and isinstance(given, str) and not options.special:
-        use = command_of(model.name, model.task)
+        use = command_of(options.model)
         note(f"{model.name} has learned the task {model.task.name}: {use} does it, and this only continues a text")
     prompt = special_ids(model, options, given)
     config = model.generation_config.replace(**overrides)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from cutaway.cli import terminal
-from cutaway.cli.arguments import BOM, load_model, read_prompt, special_ids, utf8
+from cutaway.cli.loading import load_model
+from cutaway.cli.reading import BOM, read_prompt, special_ids, utf8
 from cutaway.cli.samples import print_samples
 from cutaway.errors import CutawayError
 from cutaway.model import Prompt

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_float, check_int
-from cutaway.cli.arguments import add_actions, add_model, describe, load_model, read_ids, write_json
+from cutaway.cli.arguments import add_actions, add_model, write_json
+from cutaway.cli.loading import describe, load_model
+from cutaway.cli.reading import read_ids
 from cutaway.cli.terminal import note
 from cutaway.disk import replacing_file
 from cutaway.errors import UsageError
@@ -136,7 +138,7 @@ def _load(options: Namespace) -> "tuple[Model, MusicCodec]":
     model = load_model(options)
     codec = music_codec(model.codec)
     if codec is None:
-        raise UsageError(f"{model.name} is no model of music; builtin-piano is")
+        raise UsageError(f"{model.name} is not a model of music; builtin-piano is")
     return model, codec
 
 
@@ -181,6 +183,7 @@ def _write_samples(options: Namespace, model: "Model", codec: "MusicCodec", prim
 
     seconds = check_float("--seconds", options.seconds, 0.1, _MAX_SECONDS)
     first = GenerationConfig(seed=options.seed).pick_seed()
+    n_read = len(codec.decode(primer).notes)
     written = []
     for number in range(check_int("--samples", options.samples, 1, 1000)):
         sample = _sample(options, model, codec, primer, first + number)
@@ -191,6 +194,10 @@ def _write_samples(options: Namespace, model: "Model", codec: "MusicCodec", prim
         written.append(entry)
         if not options.json:
             print(f"{path}: {performance.seconds:.1f} s, {len(performance.notes)} notes, seed {sample.seed}")
+            if primer and len(performance.notes) <= n_read:
+                note(
+                    f"warning: {path}: has only the notes that were read; give more --seconds or less --primer-seconds"
+                )
     if options.json:
         write_json({**describe(model), "codec": codec.name, "primer_tokens": len(primer), "samples": written})
 

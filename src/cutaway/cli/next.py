@@ -4,16 +4,9 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import (
-    add_json,
-    add_model,
-    add_prompt,
-    describe,
-    load_model,
-    read_prompt,
-    special_ids,
-    write_json,
-)
+from cutaway.cli.arguments import add_json, add_model, add_prompt, write_json
+from cutaway.cli.loading import describe, load_model
+from cutaway.cli.reading import read_prompt, special_ids
 
 if TYPE_CHECKING:
     from cutaway.model import Candidate, Model, Prompt

@@ -5,7 +5,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from cutaway.cli.arguments import SOURCES, add_json, find_config, write_json
+from cutaway.cli.arguments import SOURCES, add_json, write_json
+from cutaway.cli.loading import find_config
 from cutaway.cli.terminal import YELLOW, columns, safe, style
 from cutaway.layout import table, wrap
 from cutaway.parameters import ParameterTable, Row, notes, parameter_table

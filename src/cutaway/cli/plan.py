@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import SOURCES, add_json, find_config, read_count, read_share, write_json
+from cutaway.cli.arguments import SOURCES, add_json, read_count, read_share, write_json
+from cutaway.cli.loading import find_config
 from cutaway.cli.terminal import safe
 from cutaway.layout import table
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from cutaway.cli.arguments import describe
+from cutaway.cli.loading import describe
 from cutaway.cli.terminal import BOLD, DIM, safe, style
 from cutaway.evaluation.benchmark import ThroughputMeter
 from cutaway.generation.config import GenerationConfig

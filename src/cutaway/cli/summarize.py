@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import add_json, add_model, describe, load_model, note_cut, read_file, read_text, write_json
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.loading import describe, load_model
+from cutaway.cli.reading import note_cut, read_file, read_text
 from cutaway.cli.terminal import note, safe
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote
@@ -95,7 +97,7 @@ def find_task(model: "Model") -> "Task":
     from cutaway.tasks import open_task
 
     own = model.task
-    return own if own is not None and "rouge" in own.metrics else open_task(PROTOCOL)
+    return own if own is not None and own.summarizes else open_task(PROTOCOL)
 
 
 def read_fields(task: "Task", text: str, title: str | None) -> Mapping[str, str]:
@@ -139,8 +141,8 @@ def _read(options: Namespace) -> str:
 
 
 def _names_a_file(text: str) -> bool:
-    """Return True for a text of one line that is the path of a file, as in `cutaway summarize article.txt`."""
+    """Return True for a text that is the path of a file, as in `cutaway summarize article.txt`."""
     try:
-        return "\n" not in text and Path(text).is_file()
-    except (OSError, ValueError):  # longer than a path can be, or with a null character
+        return Path(text).is_file()
+    except OSError:  # longer than a path can be
         return False

@@ -7,7 +7,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import describe, find_task, load_model, read_stdin, write_json
+from cutaway.cli.arguments import write_json
+from cutaway.cli.loading import describe, find_task, load_model
+from cutaway.cli.reading import read_stdin
 from cutaway.cli.terminal import safe
 from cutaway.errors import UsageError
 from cutaway.tasks import Task

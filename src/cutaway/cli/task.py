@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import SOURCES, add_actions, read_tokenizer, write_json
+from cutaway.cli.arguments import SOURCES, add_actions, write_json
+from cutaway.cli.loading import read_tokenizer
 from cutaway.cli.terminal import BLUE, BOLD, DIM, YELLOW, columns, safe, style
 from cutaway.layout import table, width
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import describe, find_task, load_model, write_json
+from cutaway.cli.arguments import write_json
+from cutaway.cli.loading import describe, find_task, load_model
 from cutaway.cli.progress_line import ProgressLine
 from cutaway.cli.scores import count, hash_line, with_error
 from cutaway.cli.terminal import MAX_COLUMNS, safe

@@ -6,16 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from cutaway.cli.arguments import (
-    SOURCES,
-    add_actions,
-    read_file,
-    read_ids,
-    read_stdin,
-    read_tokenizer,
-    utf8,
-    write_json,
-)
+from cutaway.cli.arguments import SOURCES, add_actions, write_json
+from cutaway.cli.loading import read_tokenizer
+from cutaway.cli.reading import read_file, read_ids, read_stdin, utf8
 from cutaway.cli.terminal import BOLD, columns, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import visible, wrap

@@ -4,7 +4,8 @@ import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from cutaway.cli.arguments import add_json, command_of_run, write_json
+from cutaway.cli.arguments import add_json, write_json
+from cutaway.cli.model_command import command_of
 from cutaway.cli.settings import add_settings, named_as_given, read_settings
 from cutaway.cli.terminal import note, safe
 from cutaway.cli.training_progress import TrainingProgress
@@ -66,7 +67,7 @@ def run(options: Namespace) -> None:
     if options.json:
         write_json({"run": str(options.out), "steps": outcome.steps, "model": outcome.model and str(outcome.model)})
     elif outcome.model is not None:
-        print(f"{safe(str(outcome.model))}: step {outcome.steps}; {command_of_run(outcome.model)}")
+        print(f"{safe(str(outcome.model))}: step {outcome.steps}; {command_of(str(outcome.model))}")
     else:
         note(f"{options.out}: saved at step {outcome.steps}; the same command resumes")
     if outcome.signal is signal.SIGINT:

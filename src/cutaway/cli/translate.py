@@ -9,17 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import check_int
-from cutaway.cli.arguments import (
-    BOM,
-    add_json,
-    add_model,
-    describe,
-    load_model,
-    note_cut,
-    read_text,
-    utf8,
-    write_json,
-)
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.loading import describe, load_model
+from cutaway.cli.reading import BOM, note_cut, read_text, utf8
 from cutaway.cli.terminal import DIM, note, safe, style
 from cutaway.errors import CutawayError, UsageError
 from cutaway.untrusted import quote

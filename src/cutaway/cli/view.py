@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import utf8
+from cutaway.cli.reading import utf8
 from cutaway.explore import EXAMPLE_TEXT
 
 if TYPE_CHECKING:

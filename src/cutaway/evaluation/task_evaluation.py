@@ -106,32 +106,53 @@ def evaluate_task(
     controls = {choices: shuffle_sources(chosen, encoder, seed) for choices, chosen in groups.items()}
     encoder.encode_all([*records, *chain.from_iterable(controls.values())])
     written = {choices: {name: floor(chosen) for name, floor in floors.items()} for choices, chosen in groups.items()}
-    done = 0
+    run = _Evaluation(engine, encoder, decoding, seed, progress, n_outputs=2 * len(records))
+    return [run.evaluate(chosen, controls[choices], written[choices]) for choices, chosen in groups.items()]
 
-    def decode(chosen: Sequence[TaskRecord]) -> list[Output]:
-        nonlocal done
-        fields = [record.fields for record in chosen]
-        before = done
-        done += len(chosen)
-        found = decode_fields(
-            engine, encoder, fields, decoding, seed=seed, progress=lambda n: progress(before + n, 2 * len(records))
-        )
-        return [outputs[0] for outputs in found]
 
-    results = []
-    for choices, chosen in groups.items():
-        shuffled = controls[choices]
-        outputs = decode(chosen)
+@dataclass
+class _Evaluation:
+    """The decoding of a model's records and of their controls, `n_done` of `n_outputs` so far."""
+
+    engine: Engine
+    encoder: TaskEncoder
+    decoding: Decoding | None
+    seed: int
+    progress: Progress
+    n_outputs: int
+    n_done: int = 0
+
+    def evaluate(
+        self, records: Sequence[TaskRecord], shuffled: Sequence[TaskRecord], floors: Mapping[str, Sequence[str]]
+    ) -> TaskEvaluation:
+        """Evaluate the model on records with the same choices, beside the texts of floors and shuffled sources."""
+        outputs = self.decode(records)
         texts = {
             MODEL: [output.text for output in outputs],
-            **written[choices],
-            SHUFFLED: [output.text for output in decode(shuffled)],
+            **floors,
+            SHUFFLED: [output.text for output in self.decode(shuffled)],
         }
-        scores = {name: score_texts(several, chosen, encoder) for name, several in texts.items()}
-        likelihoods = {MODEL: likelihood(engine, encoder, chosen), SHUFFLED: likelihood(engine, encoder, shuffled)}
-        named = dict(zip(encoder.task.choices, choices, strict=True))
-        results.append(TaskEvaluation(named, chosen, outputs, scores, likelihoods))
-    return results
+        scores = {name: score_texts(several, records, self.encoder) for name, several in texts.items()}
+        likelihoods = {
+            MODEL: likelihood(self.engine, self.encoder, records),
+            SHUFFLED: likelihood(self.engine, self.encoder, shuffled),
+        }
+        choices = {name: records[0].fields[name] for name in self.encoder.task.choices}
+        return TaskEvaluation(choices, records, outputs, scores, likelihoods)
+
+    def decode(self, records: Sequence[TaskRecord]) -> list[Output]:
+        """Return the best output for each record."""
+        before = self.n_done
+        self.n_done += len(records)
+        found = decode_fields(
+            self.engine,
+            self.encoder,
+            [record.fields for record in records],
+            self.decoding,
+            seed=self.seed,
+            progress=lambda n: self.progress(before + n, self.n_outputs),
+        )
+        return [outputs[0] for outputs in found]
 
 
 def _by_choices(records: Sequence[TaskRecord], task: Task) -> dict[tuple[str, ...], list[TaskRecord]]:

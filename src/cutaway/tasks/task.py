@@ -125,6 +125,11 @@ class Task:
         return {"from", "to"} <= set(self.choices) and self.sources == ("source",)
 
     @property
+    def summarizes(self) -> bool:
+        """True for a task that is measured by ROUGE."""
+        return "rouge" in self.metrics
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The fields before the target.
 

@@ -16,7 +16,7 @@ from cutaway.tasks import Task, TaskEncoder, open_task
 from cutaway.tasks.records import read_task_records
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.reading import FileTokenizer, read_tokenizer
-from cutaway.training.config import TrainingConfig
+from cutaway.training.config import SCRATCH, TrainingConfig
 from cutaway.training.trainer import SamplePrompt, Validation
 
 
@@ -42,8 +42,7 @@ class TaskCorpus:
         >>> corpus.source(seed=1).batch(0, n_rows=8, n_ctx=32).inputs.tolist()
         [[64, 275, 198, 65, 257]]
         """
-        if not config.data:
-            raise UsageError("no data: give --data FILE, JSON Lines of the task's fields")
+        _check_given(config)
         task = open_task(config.task)
         codec = _find_codec(config, init)
         encoder = TaskEncoder(task, codec, config.n_ctx)
@@ -101,11 +100,20 @@ def _all_ids(examples: Sequence[Example]) -> np.ndarray[tuple[int], np.dtype[np.
     return np.concatenate([example.ids for example in examples])
 
 
+def _check_given(config: TrainingConfig) -> None:
+    """Raise UsageError, which names all that is missing, for a task without data or without a tokenizer."""
+    missing = []
+    if not config.data:
+        missing.append("no data: give --data FILE, JSON Lines of the task's fields")
+    if not config.tokenizer and config.init == SCRATCH:
+        missing.append("no tokenizer: give --tokenizer, a directory that `cutaway tokenizer train` wrote, or a model")
+    if missing:
+        raise UsageError("; ".join(missing))
+
+
 def _find_codec(config: TrainingConfig, init: Checkpoint | None) -> FileTokenizer:
     """Return the tokenizer of a directory that has one, or of a model."""
     source = config.tokenizer or config.init
-    if init is None and not config.tokenizer:
-        raise UsageError("no tokenizer: give --tokenizer, a directory that `cutaway tokenizer train` wrote, or a model")
     path = Path(source).expanduser()
     if path.is_dir() and not (path / "config.json").exists():
         return read_tokenizer(path)

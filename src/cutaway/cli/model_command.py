@@ -1,0 +1,34 @@
+"""The command that uses a model, as a run and the wrong command name it."""
+
+from shlex import quote
+
+from cutaway.cli.terminal import safe
+
+
+def command_of(source: str) -> str:
+    """Return the command that uses a model, a name or a directory: for a model of music, or of a task, its own.
+
+    Raises CheckpointError if there is no valid checkpoint.
+
+    >>> command_of("builtin"), command_of("builtin-translation")
+    ('cutaway generate --model builtin', 'cutaway translate --model builtin-translation')
+    >>> command_of("builtin-piano")
+    'cutaway music generate --model builtin-piano -o piece.mid'
+    """
+    from cutaway.checkpoints import open_source  # which needs NumPy
+    from cutaway.music.codecs import codec_beside
+    from cutaway.tasks import Task
+
+    checkpoint = open_source(source)
+    model = f"--model {quote(safe(source))}"
+    if codec_beside(checkpoint.path) is not None:
+        return f"cutaway music generate {model} -o piece.mid"
+    toml = checkpoint.task()
+    if toml is None:
+        return f"cutaway generate {model}"
+    task = Task.parse(toml)
+    if task.translates:
+        return f"cutaway translate {model}"
+    if task.summarizes:
+        return f"cutaway summarize {model}"
+    return f"cutaway generate --task {task.name} {model}"

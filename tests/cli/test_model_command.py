@@ -1,0 +1,41 @@
+"""The command that a model is used by, which a run ends with and `cutaway generate` points to."""
+
+from pathlib import Path
+
+import pytest
+
+from cutaway.cli.model_command import command_of
+from cutaway.errors import CheckpointError
+from cutaway.tasks import open_task
+from tests.cli.invoke import invoke
+from tests.tasks.models import save_translator
+
+
+@pytest.mark.parametrize(
+    ("task", "command"),
+    [
+        ("translation", "cutaway translate --model"),
+        ("wiki-lead", "cutaway summarize --model"),
+        ("reverse", "cutaway generate --task reverse --model"),
+    ],
+)
+def test_a_task_has_its_command(tmp_path: Path, task: str, command: str) -> None:
+    model = save_translator(tmp_path / "model", open_task(task))
+    assert command_of(str(model)) == f"{command} {model}"
+
+
+def test_a_path_with_a_space_is_one_argument(tiny: str, tmp_path: Path) -> None:
+    directory = tmp_path / "my model"
+    directory.symlink_to(tiny, target_is_directory=True)
+    assert command_of(str(directory)) == f"cutaway generate --model '{directory}'"
+
+
+def test_a_model_that_is_not_there_has_none(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        command_of(str(tmp_path / "model"))
+
+
+def test_generate_points_to_the_command_with_the_model_as_it_was_given(tmp_path: Path) -> None:
+    model = save_translator(tmp_path / "run" / "model")
+    result = invoke("generate", "--model", str(model), "--max-new-tokens", "1", "a")
+    assert f"cutaway translate --model {model} does it" in result.err
