@@ -20,7 +20,12 @@ from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from tests.data.test_sources import write_parquet
 
-WORDS = [*Path(__file__).read_text(encoding="utf-8").split(), "<|endoftext|>", "naïve", "机器人"]
+WORDS = """
+    A robot may not injure a human being or, through inaction, allow a human being to come to harm. A robot must obey the
+    orders given it by human beings, except where such orders would conflict with the First Law. A robot must protect its
+    own existence as long as such protection does not conflict with the First or Second Law.
+    x += 1 print("{}") 3.14159 don't 1,234,567 ... <|endoftext|> naïve 机器人 🤖
+""".split()
 
 
 def text(seed: int, words: int) -> str:
@@ -315,7 +320,7 @@ def memory_of(file: Path, out: Path) -> int:
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, kind: str) -> None:
     """A text of four parts takes no more memory than one of two."""
-    line = text(7, 3000).replace("\n", " ")
+    line = text(7, 8000)
     for name, count in (("small", 20), ("large", 60)):
         lines = [f"{number} {line}" for number in range(count)]
         with (tmp_path / f"{name}.{kind}").open("w", encoding="utf-8") as file:
