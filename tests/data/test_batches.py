@@ -177,6 +177,28 @@ def test_an_epoch_has_every_example_once_in_another_order() -> None:
     assert len(set(map(tuple, epochs))) > 1
 
 
+@given(n_examples=st.integers(1, 40), n_rows=st.integers(1, 9), epochs=st.integers(1, 4))
+def test_every_epoch_has_each_example_once_whatever_the_batch(n_examples: int, n_rows: int, epochs: int) -> None:
+    source = Rows([Example([i, 0], [False, True]) for i in range(n_examples)], 3, pad=0)
+    n_batches = -(-epochs * n_examples // n_rows)
+    seen = np.concatenate([source.batch(k, n_rows, 8).inputs[:, 0] for k in range(n_batches)])
+    for epoch in range(epochs):
+        assert sorted(seen[epoch * n_examples : (epoch + 1) * n_examples].tolist()) == list(range(n_examples))
+
+
+@pytest.mark.parametrize("n_rows", [4, 7])
+def test_examples_of_a_batch_are_of_like_length_in_every_epoch(n_rows: int) -> None:
+    lengths = np.random.default_rng(0).integers(2, 300, 1000)
+    examples = [Example(np.zeros(n, np.int64), np.arange(n) > 0) for n in lengths]
+    source = Rows(examples, 1, pad=0)
+    batches = [source.batch(k, n_rows, 300) for k in range(3 * 1000 // n_rows)]
+    read = sum(batch.inputs.size for batch in batches)
+    learned = sum(int(batch.learned.sum()) for batch in batches if batch.learned is not None)
+    assert read < 1.1 * learned
+    widths = np.array([batch.inputs.shape[1] for batch in batches])
+    assert abs(np.corrcoef(widths[1:], widths[:-1])[0, 1]) < 0.2  # no order of lengths among the batches
+
+
 def test_examples_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="from 2 to 5 tokens, not 6"):
         Rows(EXAMPLES, 1, pad=0).batch(0, 5, 4)

@@ -16,6 +16,7 @@ from cutaway.data.dataset import Split
 from cutaway.errors import UsageError
 
 EVALUATION_ROWS = 8  # of a batch to evaluate on
+POOL = 32  # batches whose examples are sorted by length together
 
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -189,7 +190,17 @@ class TrainingExample(Protocol):
 
 
 class Rows:
-    """One example a row, padded at its end to the longest of the batch; every epoch in another order."""
+    """One example a row, padded at its end to the longest of the batch; every epoch in another order.
+
+    The examples of a batch are of like length: pools of `POOL` batches in random order are sorted by length, cut into
+    batches, and these are shuffled.
+
+    >>> from cutaway.data.examples import Example
+    >>> examples = [Example(np.arange(n), np.arange(n) > 0) for n in (9, 3, 3, 9)]
+    >>> source = Rows(examples, seed=1, pad=0)
+    >>> sorted(source.batch(k, n_rows=2, n_ctx=8).inputs.shape for k in range(2))
+    [(2, 2), (2, 8)]
+    """
 
     def __init__(self, examples: Sequence[TrainingExample], seed: int, pad: int) -> None:
         if not examples:
@@ -197,12 +208,13 @@ class Rows:
         self.examples = examples
         self.seed = check_int("seed", seed, 0)
         self.pad = pad
-        self._epoch: tuple[int, NDArray[np.int64]] | None = None
+        self._lengths = np.array([len(example.ids) for example in examples])
+        self._epoch: tuple[tuple[int, int], NDArray[np.int64]] | None = None
 
     @property
     def tokens_per_epoch(self) -> int:
         """Number of tokens of all examples, padding aside."""
-        return sum(len(example.ids) for example in self.examples)
+        return int(self._lengths.sum())
 
     def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
         """Return batch k; targets are learned where the example says so, and never on padding.
@@ -210,18 +222,31 @@ class Rows:
         Raises UsageError for an example of less than two tokens, or more than n_ctx + 1.
         """
         check_int("the number of a batch", k, 0)
-        rows = [self._example(number) for number in range(k * n_rows, (k + 1) * n_rows)]
+        rows = [self._example(number, n_rows) for number in range(k * n_rows, (k + 1) * n_rows)]
         longest = max(len(example.ids) for example in rows)
         if longest > n_ctx + 1 or min(len(example.ids) for example in rows) < 2:
             raise UsageError(f"an example must have from 2 to {n_ctx + 1} tokens, not {longest}")
         return _padded(rows, self.pad)
 
-    def _example(self, number: int) -> TrainingExample:
+    def _example(self, number: int, n_rows: int) -> TrainingExample:
         epoch, index = divmod(number, len(self.examples))
-        if self._epoch is None or self._epoch[0] != epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            self._epoch = (epoch, rng.permutation(len(self.examples)))
+        if self._epoch is None or self._epoch[0] != (epoch, n_rows):
+            self._epoch = ((epoch, n_rows), self._shuffled(epoch, n_rows))
         return self.examples[int(self._epoch[1][index])]
+
+    def _shuffled(self, epoch: int, n_rows: int) -> NDArray[np.int64]:
+        """Return an epoch's order of examples. The first of them fill the last batch of the epoch before."""
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(len(self.examples))
+        begun = -epoch * len(self.examples) % n_rows
+        batches = [order[:begun]]
+        for start in range(begun, len(order), POOL * n_rows):
+            pool = order[start : start + POOL * n_rows]
+            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
+            whole = len(pool) - len(pool) % n_rows
+            batches += list(rng.permutation(pool[:whole].reshape(-1, n_rows)))
+            batches.append(pool[whole:])
+        return np.concatenate(batches)
 
 
 class LengthBuckets:
