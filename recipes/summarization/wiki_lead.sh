@@ -11,6 +11,6 @@ mkdir -p "$out"
 [ -s "$out/valid.jsonl" ] || "$python" recipes/summarization/prepare.py "${HELD_OUT:?those held out}" "$out/valid.jsonl"
 [ -d "$out/base" ] || "$python" recipes/summarization/longer_context.py builtin 4096 "$out/base"
 "$python" -m cutaway finetune --task wiki-lead --model "$out/base" --out "$out/run" \
-    --data "$out/train.jsonl" --valid "$out/valid.jsonl" --epochs "${EPOCHS:-1}" --batch-size 16 --micro-batch-size 2 \
+    --data "$out/train.jsonl" --valid "$out/valid.jsonl" --epochs "${EPOCHS:-1}" --batch-size 8 \
     --dtype "${DTYPE:-bfloat16}" --threads "${THREADS:-1}" --seed 1
 "$python" -m cutaway eval --task wiki-lead "$out/valid.jsonl" --model "$out/run/model"

@@ -30,11 +30,14 @@ def test_the_table_has_both_losses_and_their_difference() -> None:
 def test_the_note_says_which_shares_and_seeds_were_run() -> None:
     note = draw(make_trace("tiny 1"), FIGURE).panels[0]
     assert isinstance(note, Note)
+    run = recorded()
     for words in (note.words.en, note.words.zh):
-        assert "10\u00a0%" in words
-    assert "24 steps each, with 1 random seed." in note.words.en
+        assert all(f"{100 * share:g}\u00a0%" in words for share in run.shares)
+    assert f"{run.epochs} epochs each, with {run.n_seeds} random seeds." in note.words.en
     command = str(read_object(RECORD)["command"])
-    assert all(part in f"{command} " for part in ("--shares 10 ", "--seeds 1 ", "--max-steps 24 "))
+    shares = " ".join(f"{100 * share:g}" for share in run.shares)
+    assert all(part in f"{command} " for part in (f"--shares {shares} ", f"--epochs {run.epochs} "))
+    assert run.n_seeds == 3  # as the command has it by default
 
 
 def test_a_run_in_which_pre_training_is_worth_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ class Transfer:
     scratch: tuple[float, ...]
     pretrained: tuple[float, ...]
     n_examples: int
-    steps: int
+    epochs: int
     n_seeds: int
 
 
@@ -44,7 +44,7 @@ def recorded() -> Transfer:
     losses: Mapping[str, Sequence[Sequence[float]]] = document["losses"]  # type: ignore[assignment]
     shares: Sequence[float] = document["shares"]  # type: ignore[assignment]
     means = {label: tuple(float(np.mean(seeds)) for seeds in by_share) for label, by_share in losses.items()}
-    numbers = {name: int(str(document[name])) for name in ("n_examples", "steps")}
+    numbers = {name: int(str(document[name])) for name in ("n_examples", "epochs")}
     n_seeds = len(losses["from scratch"][0])
     return Transfer(tuple(shares), means["from scratch"], means["pre-trained"], **numbers, n_seeds=n_seeds)
 
@@ -60,12 +60,12 @@ def _transfer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "A model that has read a lot and one of the same shape that starts from random numbers learn to "
                 "summarize from the same few examples. Unlike all other figures this one is not of the loaded model: "
                 f"it is a recorded run of the built-in one on {shares} of {plural(run.n_examples, 'abstract')} of "
-                f"SciTLDR with their one-sentence summaries, {plural(run.steps, 'step')} each, with "
-                f"{plural(run.n_seeds, 'random seed')}. `cutaway curve` measures yours, and more shares.",
+                f"SciTLDR with their one-sentence summaries, {plural(run.epochs, 'epoch')} each, with "
+                f"{plural(run.n_seeds, 'random seed')}. `cutaway curve` measures yours.",
                 "读过大量文本的模型，与形状相同、从随机数开始的模型，用同样的少量样本学写摘要。与其他图不同，"
                 f"这幅图不是当前模型的：它是内置模型在 SciTLDR 的 {run.n_examples} 篇论文摘要及其一句话总结的 {shares}"
-                f"上的一次记录，每次训练 {run.steps} 步，{run.n_seeds} 个随机种子。"
-                "`cutaway curve` 可以测量你自己的模型，也可以测更多份额。",
+                f"上的一次记录，每次训练 {run.epochs} 轮，{run.n_seeds} 个随机种子。"
+                "`cutaway curve` 可以测量你自己的模型。",
             )
         ),
         Table(
