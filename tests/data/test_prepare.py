@@ -20,12 +20,13 @@ from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from tests.data.test_sources import write_parquet
 
-WORDS = """
-    A robot may not injure a human being or, through inaction, allow a human being to come to harm. A robot must obey the
-    orders given it by human beings, except where such orders would conflict with the First Law. A robot must protect its
-    own existence as long as such protection does not conflict with the First or Second Law.
+LAWS = """
+    A robot may not injure a human being or, through inaction, allow a human being to come to harm. A robot must obey
+    the orders given it by human beings, except where such orders would conflict with the First Law. A robot must
+    protect its own existence as long as such protection does not conflict with the First or Second Law.
     x += 1 print("{}") 3.14159 don't 1,234,567 ... <|endoftext|> naïve 机器人 🤖
-""".split()
+"""
+WORDS = LAWS.split()
 
 
 def text(seed: int, words: int) -> str:
