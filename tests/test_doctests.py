@@ -11,7 +11,13 @@ import cutaway
 
 PACKAGE = Path(cutaway.__file__).parent
 EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
-SLOW = {"checkpoints/pickles.py", "checkpoints/unpickle.py", "explore/export.py"}
+SLOW = {
+    "checkpoints/pickles.py",
+    "checkpoints/unpickle.py",
+    "explore/export.py",
+    "figures/article/part3_summaries.py",
+    "training/transfer.py",
+}
 PARAMETERS = [
     pytest.param(path, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
     for path in EXAMPLES

@@ -201,7 +201,7 @@ def faults(path: Path) -> list[str]:
     `a, b = f()` takes one value apart; `a, b = x, y` binds two at once.
     """
     found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path) if path in FILE_SET else ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Assign):
             if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
                 found.append(f"{path}:{node.lineno}: binds several values")

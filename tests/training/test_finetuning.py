@@ -95,6 +95,7 @@ def tensors(directory: Path) -> dict[str, bytes]:
     return {name: weights.read(name).tobytes() for name in weights.config.tensors}
 
 
+@pytest.mark.slow
 def test_a_pair_learned_by_heart_stops(base: str, tmp_path: Path) -> None:
     data = lines(tmp_path / "pair.jsonl", PAIR)
     listener = Listener()
@@ -192,6 +193,7 @@ def test_last_trains_the_last_blocks_alone(base: str, tmp_path: Path) -> None:
         fine_tune(config(base, pairs(tmp_path), method="last", last_layers=3), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Path) -> None:
     settings = config(base, pairs(tmp_path), method="lora")
     listener = Listener()
