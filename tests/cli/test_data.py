@@ -75,6 +75,7 @@ def test_mistakes_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch, argu
     assert part in result.error
 
 
+@pytest.mark.slow
 def test_another_tokenizer_is_used(file: Path, tmp_path: Path) -> None:
     from cutaway import Tokenizer
 
