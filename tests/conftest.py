@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -11,7 +12,21 @@ from hypothesis import settings
 torch.set_num_threads(1)
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
-settings.load_profile("suite")
+settings.register_profile("quick", deadline=None, max_examples=15)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples of each property in `make check`."""
+    settings.load_profile("quick" if "not slow" in config.getoption("markexpr") else "suite")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector from the thousands of tests, which stay to the end."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

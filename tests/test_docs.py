@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 import cutaway
 from cutaway.cli import COMMANDS, make_parser, split_command
@@ -75,7 +76,15 @@ def test_links_are_found() -> None:
     assert "prompts-and-the-start-token" in anchors(DOCS / "run.md")
 
 
-@by_name([path for path in PAGES if any(code(path, "pycon"))])
+def with_examples() -> Iterator[ParameterSet]:
+    """Yield the pages that have examples; the examples of some take more than half a second."""
+    for path in PAGES:
+        if any(code(path, "pycon")):
+            is_slow = path.name in ("train.md", "convert.md")
+            yield pytest.param(path, id=path.name, marks=[pytest.mark.slow] if is_slow else [])
+
+
+@pytest.mark.parametrize("path", [*with_examples()])
 def test_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = "\n".join(code(path, "pycon"))

@@ -129,17 +129,19 @@ def test_every_room_has_a_place() -> None:
     assert {room_of(path) for path in FILES} == set(FLOOR)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    room = room_of(path)
-    assert {other for other in imported_rooms(path) - {room} if FLOOR[other] >= FLOOR[room]} == set()
+def test_imports_point_down() -> None:
+    imported = {path: imported_rooms(path) - {room_of(path)} for path in FILES}
+    pairs = [(path, other) for path, rooms in imported.items() for other in rooms]
+    assert [(str(path), other) for path, other in pairs if FLOOR[other] >= FLOOR[room_of(path)]] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_running_needs_no_framework(path: Path) -> None:
+def may_import(path: Path) -> set[str]:
     in_torch_room = path.relative_to(PACKAGE).as_posix().startswith(tuple(f"{room}/" for room in TORCH_ROOMS))
-    allowed = RUN_TIME | {"torch"} if in_torch_room or path == UNPICKLER else RUN_TIME
-    assert third_parties(path) - allowed == set()
+    return RUN_TIME | {"torch"} if in_torch_room or path == UNPICKLER else RUN_TIME
+
+
+def test_running_needs_no_framework() -> None:
+    assert [(str(path), others) for path in FILES if (others := third_parties(path) - may_import(path))] == []
 
 
 def test_the_package_asks_for_what_it_imports_and_no_more() -> None:
@@ -154,16 +156,16 @@ def test_importing_cutaway_loads_neither_torch_nor_a_web_server_nor_the_hub_clie
     assert result.stdout.split() == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_hold_tensors_and_json_never_code(path: Path) -> None:
-    assert {name for name in imports(path) if name.split(".")[0] in RUNS_CODE_FROM_FILES} == set()
-    for call in (node for node in nodes(path) if isinstance(node, ast.Call)):
+def test_files_hold_tensors_and_json_never_code() -> None:
+    assert [(str(p), name) for p in FILES for name in imports(p) if name.split(".")[0] in RUNS_CODE_FROM_FILES] == []
+    calls = [(path, node) for path in FILES for node in nodes(path) if isinstance(node, ast.Call)]
+    for path, call in calls:
         if isinstance(call.func, ast.Name):
-            assert call.func.id not in RUNS_CODE, f"line {call.lineno}"
+            assert call.func.id not in RUNS_CODE, f"{path}:{call.lineno}"
         if path != UNPICKLER:
-            assert ast.unparse(call.func) != "torch.load", f"line {call.lineno}"
+            assert ast.unparse(call.func) != "torch.load", f"{path}:{call.lineno}"
         pickled = [k.value for k in call.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"]
-        assert pickled == [], f"line {call.lineno}"
+        assert pickled == [], f"{path}:{call.lineno}"
 
 
 def test_pickles_are_read_by_one_program_that_one_command_starts() -> None:
@@ -176,32 +178,47 @@ def test_pickles_are_read_by_one_program_that_one_command_starts() -> None:
     assert {k.arg: ast.unparse(k.value) for k in load.keywords}["weights_only"] == "True"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nothing_else_names_what_runs_code(path: Path) -> None:
+def test_nothing_else_names_what_runs_code() -> None:
     """Names, so that `load = torch.load` and `getattr(builtins, ...)` are found too; `model.eval()` is PyTorch's."""
-    names = {node.id for node in nodes(path) if isinstance(node, ast.Name)} | set(imports(path))
-    attributes = {ast.unparse(node) for node in nodes(path) if isinstance(node, ast.Attribute)}
     forbidden = {"eval", "exec", "builtins", "torch.load", *RUNS_CODE_FROM_FILES}
-    assert (names | attributes) & (forbidden - {"torch.load"} if path == UNPICKLER else forbidden) == set()
+    for path in FILES:
+        names = {node.id for node in nodes(path) if isinstance(node, ast.Name)} | set(imports(path))
+        attributes = {ast.unparse(node) for node in nodes(path) if isinstance(node, ast.Attribute)}
+        here = forbidden - {"torch.load"} if path == UNPICKLER else forbidden
+        assert (names | attributes) & here == set(), path
 
 
 PYTHON = sorted(path for folder in ("src", "tests", "bench", "recipes") for path in (ROOT / folder).rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_line_binds_one_value(path: Path) -> None:
-    """`a, b = f()` takes one value apart; `a, b = x, y` binds two at once."""
-    assignments = [node for node in nodes(path) if isinstance(node, ast.Assign)]
-    several = [a.lineno for a in assignments if isinstance(a.targets[0], ast.Tuple) and isinstance(a.value, ast.Tuple)]
-    assert several == []
+QUESTIONS = ("What", "How", "Whether", "Where", "Who", "When", "Why")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
-def test_docstrings_begin_with_a_verb_or_a_name(path: Path) -> None:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = [ast.get_docstring(node) or "" for node in nodes(path) if isinstance(node, documented)]
-    questions = ("What", "How", "Whether", "Where", "Who", "When", "Why")
-    assert [line for line in docstrings if line.split(" ")[0] in questions] == []
+def faults(path: Path) -> list[str]:
+    """Return the lines of a file that bind two values at once, and its docstrings that begin with a question.
+
+    `a, b = f()` takes one value apart; `a, b = x, y` binds two at once.
+    """
+    found: list[str] = []
+    for node in nodes(path) if path in FILE_SET else ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assign):
+            if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+                found.append(f"{path}:{node.lineno}: binds several values")
+        elif isinstance(node, DOCUMENTED) and (ast.get_docstring(node) or "").split(" ")[0] in QUESTIONS:
+            found.append(f"{path}: {ast.get_docstring(node)}")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "bench", "recipes"])
+def test_a_line_binds_one_value_and_docstrings_begin_with_a_verb_or_a_name(folder: str) -> None:
+    assert [fault for path in PYTHON if path.is_relative_to(ROOT / folder) for fault in faults(path)] == []
+
+
+def test_two_values_in_a_line_and_a_question_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text('"""What it is."""\na, b = 1, 2\nc, d = divmod(a, b)\n')
+    assert faults(path) == [f"{path}: What it is.", f"{path}:2: binds several values"]
 
 
 # A function's docstring begins with what it does. A noun is found by its article or its plural, or is listed here.
@@ -226,9 +243,9 @@ def function_docstrings(path: Path) -> Iterator[str]:
                 yield docstring.splitlines()[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_docstrings_of_functions_begin_with_a_verb(path: Path) -> None:
-    assert [line for line in function_docstrings(path) if NO_VERB.fullmatch(first_word(line))] == []
+def test_docstrings_of_functions_begin_with_a_verb() -> None:
+    lines = [(str(path), line) for path in FILES for line in function_docstrings(path)]
+    assert [each for each in lines if NO_VERB.fullmatch(first_word(each[1]))] == []
 
 
 def test_a_noun_at_the_beginning_is_found() -> None:
@@ -289,10 +306,10 @@ def public_functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.As
                 yield node.name, node
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_public_functions_have_an_example(path: Path) -> None:
-    without = {name for name, function in public_functions(path) if ">>> " not in (ast.get_docstring(function) or "")}
-    assert without - WITHOUT_END == set()
+def test_public_functions_have_an_example() -> None:
+    functions = [(str(path), name, function) for path in FILES for name, function in public_functions(path)]
+    without = [(path, name) for path, name, each in functions if ">>> " not in (ast.get_docstring(each) or "")]
+    assert [each for each in without if each[1] not in WITHOUT_END] == []
 
 
 def test_public_classes_are_there() -> None:

@@ -13,9 +13,8 @@ import cutaway
 from cutaway.checkpoints.sources import BUILTIN_MODELS
 from cutaway.data.dataset import open_dataset
 from cutaway.errors import UsageError
-from cutaway.model import Model
-from cutaway.music.codecs import MusicCodec, music_codec
-from cutaway.music.grammar import mask_of
+from cutaway.music.codecs import music_codec
+from cutaway.music.generation import generate_piece
 from cutaway.music.statistics import Statistics, longest_copy, measure, overlap
 from recipes.music.evaluate import documents
 from recipes.run_log import RunLog
@@ -26,26 +25,6 @@ PIECES = 20
 SECONDS = 20.0
 CARD = Path(__file__).with_name("card.md")
 HISTOGRAMS = ("pitch_classes", "pitches", "velocities", "gaps")
-
-
-def generate(model: Model, codec: MusicCodec, seed: int) -> list[int]:
-    """Return the ids of a piece, as `cutaway music generate --seed SEED` generates it."""
-    ids: list[int] = []
-    stream = model.stream(
-        [codec.bos],
-        mask=mask_of(codec),
-        max_new_tokens=1_000_000,
-        temperature=1.0,
-        top_k=0,
-        top_p=0.98,
-        seed=seed,
-        context_shift=True,
-    )
-    for chunk in stream:
-        ids += chunk.ids
-        if chunk.finish_reason or sum(map(codec.seconds, ids)) >= SECONDS:
-            break
-    return ids
 
 
 def overlap_rows(ours: Statistics, theirs: Statistics, held: Statistics) -> str:
@@ -71,7 +50,7 @@ def main() -> None:
     dataset = open_dataset(options.data)
     train = documents(dataset.split("train"), COPIES)
     held = documents(dataset.split("valid"))
-    pieces = [generate(model, codec, seed) for seed in range(1, PIECES + 1)]
+    pieces = [generate_piece(model, codec, SECONDS, seed=seed).ids for seed in range(1, PIECES + 1)]
     copies = [longest_copy(piece, train) for piece in pieces]
     played = [codec.decode(ids).excerpt(0, SECONDS) for ids in pieces]
     ours = measure(played)

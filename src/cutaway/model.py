@@ -83,9 +83,9 @@ class Model:
         >>> from tempfile import TemporaryDirectory
         >>> import cutaway
         >>> with TemporaryDirectory() as directory:
-        ...     cutaway.load().save(f"{directory}/builtin", "float16")
-        ...     cutaway.load(f"{directory}/builtin").name
-        'builtin'
+        ...     cutaway.load("builtin-piano").save(f"{directory}/pianist", "float16")
+        ...     cutaway.load(f"{directory}/pianist").name
+        'pianist'
         """
         save_checkpoint(
             directory,

@@ -52,6 +52,7 @@ def adapted(tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", [("c_attn", "c_proj", "c_fc"), ("c_attn",), ("mlp.c_proj", "c_attn")])
 def test_peft_reads_what_is_written_and_computes_the_same_logits(tmp_path: Path, targets: tuple[str, ...]) -> None:
     from peft import PeftModel

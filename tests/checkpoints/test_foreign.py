@@ -61,6 +61,7 @@ def assert_equals_transformers(directory: Path, weights: ArrayWeights) -> None:
     assert_logits_close(model.logits(ids), peer_logits(peer_model(weights), ids))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_nanogpt(tmp_path: Path) -> None:
     weights = tiny_weights(activation_function="gelu")
     state = as_torch(linear_state(weights, "_orig_mod.transformer.", masks=True))

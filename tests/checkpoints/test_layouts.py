@@ -281,6 +281,7 @@ def test_a_repository_is_loaded_and_computes_as_transformers_does(tmp_path: Path
     assert [*ids, *model.generate(ids, max_new_tokens=12, temperature=0, ignore_eos=True).ids] == expected
 
 
+@pytest.mark.slow
 def test_start_and_end_tokens_are_those_of_the_files(tmp_path: Path) -> None:
     """As config.json says, but for ids that the vocabulary has not: then as the tokenizer says, or none."""
     expected = {

@@ -227,7 +227,7 @@ class TestStreams:
 class TestSignals:
     """SIGTERM and SIGHUP, at the moment at which what was written is seen onto the disk."""
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
     @pytest.mark.parametrize(
         "command",
         [

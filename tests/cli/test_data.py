@@ -34,6 +34,7 @@ def corpus(file: Path) -> str:
     return directory
 
 
+@pytest.mark.slow
 def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "tokens")
     held = tmp_path / "held.jsonl"
@@ -74,6 +75,7 @@ def test_mistakes_are_one_line(file: Path, monkeypatch: pytest.MonkeyPatch, argu
     assert part in result.error
 
 
+@pytest.mark.slow
 def test_another_tokenizer_is_used(file: Path, tmp_path: Path) -> None:
     from cutaway import Tokenizer
 
@@ -147,7 +149,9 @@ def test_show_refuses_what_is_not_there(corpus: str, arguments: list[str], part:
 
 
 @pytest.mark.usefixtures("heeded_ctrl_c")
-@pytest.mark.parametrize("moment", [0.0, 0.1, 1.0])  # workers not there, starting, at work
+@pytest.mark.parametrize(  # workers not there, starting, at work
+    "moment", [0.0, pytest.param(0.1, marks=pytest.mark.slow), pytest.param(1.0, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_says_that_the_same_command_continues(tmp_path: Path, moment: float) -> None:
     (tmp_path / "a.txt").write_text("A robot must obey the orders given it. " * 400_000)
     command = [sys.executable, "-m", "cutaway", "data", "prepare", "a.txt", "--out", "tokens", "--workers", "2"]

@@ -134,6 +134,7 @@ def test_text_requires_a_tokenizer(served: Served, mute: str) -> None:
     assert "no tokenizer files" in result.error
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("heeded_ctrl_c")
 @pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C cannot be sent to one process")
 def test_runs_until_ctrl_c(tiny: str) -> None:
@@ -157,6 +158,7 @@ def test_nothing_else_loads_a_web_server(module: str) -> None:
     assert result.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_writes_the_page_into_one_file(tiny: str, tmp_path: Path) -> None:
     file = tmp_path / "robot.html"
     arguments = ("explore", "--model", tiny, "--text", "A robot", "--export", str(file), "--layer", "1", "--head", "1")

@@ -27,6 +27,7 @@ def test_shows_the_model_before_and_after_and_where_it_is(command: tuple[str, ..
     assert "parameters are trained" in result.err
 
 
+@pytest.mark.slow
 def test_json_has_the_measurements_and_samples_of_both(command: tuple[str, ...], tmp_path: Path) -> None:
     document = invoke(*command, "--json").document
     assert document["model"] == str(tmp_path / "run" / "model")
@@ -37,6 +38,7 @@ def test_json_has_the_measurements_and_samples_of_both(command: tuple[str, ...],
         assert [sample.keys() for sample in part["samples"]] == [{"prompt", "text", "finish_reason"}] * 3
 
 
+@pytest.mark.slow
 def test_the_adapter_of_lora_generates(command: tuple[str, ...], tmp_path: Path) -> None:
     assert "LoRA on 8 of 8 matrices" in invoke(*command, "--method", "lora").err
     model = str(tmp_path / "run" / "model")
@@ -60,6 +62,7 @@ def test_mistakes_are_one_line(command: tuple[str, ...], tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_of_a_long_prompt_the_end_is_shown_and_what_follows(tiny: str, tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     records = ({"prompt": "international " * 40 + f"near {n}", "completion": f" {n}"} for n in range(8))

@@ -49,6 +49,7 @@ def test_a_text_that_is_longer_than_a_path_is_no_file(model: str) -> None:
     assert invoke("summarize", "night " * 999, "--model", model, "--engine", "reference").code == 0
 
 
+@pytest.mark.slow
 def test_a_model_that_has_learned_no_task_follows_gpt2s_protocol() -> None:
     arguments = ("summarize", "The house is old. It has two doors.", "--seed", "3")
     document = json.loads(invoke(*arguments, "--json").out)

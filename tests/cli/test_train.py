@@ -54,7 +54,9 @@ def test_a_file_gives_settings_and_flags_take_precedence(tmp_path: Path, data: s
     assert [config[name] for name in ("n_embd", "max_steps", "keep_best", "weights")] == [8, 2, False, [2.0]]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 0)]
+)
 def test_a_signal_saves_and_the_same_command_resumes(
     tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:

@@ -20,12 +20,13 @@ from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from tests.data.test_sources import write_parquet
 
-WORDS = """
-    A robot may not injure a human being or, through inaction, allow a human being to come to harm. A robot must obey the
-    orders given it by human beings, except where such orders would conflict with the First Law. A robot must protect its
-    own existence as long as such protection does not conflict with the First or Second Law.
+LAWS = """
+    A robot may not injure a human being or, through inaction, allow a human being to come to harm. A robot must obey
+    the orders given it by human beings, except where such orders would conflict with the First Law. A robot must
+    protect its own existence as long as such protection does not conflict with the First or Second Law.
     x += 1 print("{}") 3.14159 don't 1,234,567 ... <|endoftext|> naïve 机器人 🤖
-""".split()
+"""
+WORDS = LAWS.split()
 
 
 def text(seed: int, words: int) -> str:
@@ -216,6 +217,7 @@ def test_a_corpus_may_stand_in_the_folder_that_it_is_made_of(tmp_path: Path) -> 
     assert [source.path for source in manifest.sources] == [str(tmp_path / "a.txt")]
 
 
+@pytest.mark.slow
 def test_other_options_do_not_continue_a_corpus(corpus: Path, tmp_path: Path) -> None:
     stopped(corpus, tmp_path / "tokens")
     others = (
@@ -296,6 +298,7 @@ def test_an_error_in_a_worker_is_the_same_line(tmp_path: Path) -> None:
     assert len(messages) == 1
 
 
+@pytest.mark.slow
 def test_another_tokenizer_is_written_with_the_corpus(corpus: Path, tmp_path: Path) -> None:
     Tokenizer.gpt2().save(tmp_path / "mine")
     tokenizer = Tokenizer.from_files(tmp_path / "mine")

@@ -149,6 +149,7 @@ def _nan_as_none(panels: object) -> str:
     return json.dumps(panels).replace("NaN", "null")
 
 
+@pytest.mark.slow
 def test_exports_of_long_texts_hold_the_patterns_of_one_head() -> None:
     weights = tiny_weights(n_ctx=128)
     model = Model(ReferenceEngine(weights), weights, None, "mute")
@@ -271,6 +272,7 @@ def test_save_accepts_the_longest_names(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).read_text() == PAGE.text
 
 
+@pytest.mark.slow
 def test_two_exports_are_the_same_bytes() -> None:
     ids = random_ids(WEIGHTS.config, 5)
     assert export_page(MUTE, MUTE.trace(ids), Selection()) == export_page(MUTE, MUTE.trace(ids), Selection())

@@ -58,6 +58,7 @@ def test_every_id_of_a_whole_step_has_its_note(ids: list[int]) -> None:
     assert set(reading.owners) - {-1} == set(range(len(reading.notes)))
 
 
+@pytest.mark.slow
 def test_more_than_six_hours_are_cut() -> None:
     assert CODEC.decode([0] * 4 * 130_000).seconds <= 6 * 3600
 

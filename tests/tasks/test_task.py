@@ -3,7 +3,7 @@
 import pytest
 
 from cutaway.errors import UsageError
-from cutaway.tasks.sources import builtin_tasks
+from cutaway.tasks.sources import builtin_tasks, open_task
 from cutaway.tasks.task import Task
 
 SMALL = """
@@ -74,3 +74,10 @@ def test_invalid_tasks_are_refused_in_one_line(toml: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         Task.parse(toml)
     assert "\n" not in str(caught.value)
+
+
+def test_languages_are_those_that_differ() -> None:
+    toml = open_task("translation").toml
+    assert Task.parse(toml.replace('from = ["en", "de"]', 'from = ["en"]')).languages == [{"from": "en", "to": "de"}]
+    same = toml.replace('from = ["en", "de"]', 'from = ["en"]').replace('to = ["en", "de"]', 'to = ["en"]')
+    assert Task.parse(same).languages == []

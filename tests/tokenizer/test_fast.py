@@ -191,7 +191,7 @@ def test_transformers_reads_what_is_saved(saved: Path) -> None:
         assert theirs.decode(TOKENIZER.encode(text), clean_up_tokenization_spaces=False) == text
 
 
-@pytest.mark.parametrize("layout", ["pair", "tokenizer.json"])
+@pytest.mark.parametrize("layout", ["pair", pytest.param("tokenizer.json", marks=pytest.mark.slow)])
 def test_we_read_what_transformers_saves(saved: Path, tmp_path: Path, layout: str) -> None:
     if layout == "tokenizer.json":
         GPT2Tokenizer.from_pretrained(saved).save_pretrained(tmp_path)

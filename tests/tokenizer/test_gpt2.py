@@ -106,6 +106,7 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_modified_published_files_are_parsed(directory: Path) -> None:
     change(directory / "vocab.json", '"!": 0, "\\"": 1', '"!": 1, "\\"": 0')
     assert not holds_gpt2(directory)

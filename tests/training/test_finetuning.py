@@ -95,6 +95,7 @@ def tensors(directory: Path) -> dict[str, bytes]:
     return {name: weights.read(name).tobytes() for name in weights.config.tensors}
 
 
+@pytest.mark.slow
 def test_a_pair_learned_by_heart_stops(base: str, tmp_path: Path) -> None:
     data = lines(tmp_path / "pair.jsonl", PAIR)
     listener = Listener()
@@ -161,6 +162,7 @@ def test_a_run_interrupted_before_its_first_checkpoint_begins_its_log_anew(base:
     assert [event["step"] for event in events if event["kind"] == "train"] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path: Path) -> None:
     """Learn the opposite of what is validated on, so that an early evaluation is the best."""
     data = lines(tmp_path / "a.jsonl", {"prompt": "Yes or no?", "completion": " yes"})
@@ -192,6 +194,7 @@ def test_last_trains_the_last_blocks_alone(base: str, tmp_path: Path) -> None:
         fine_tune(config(base, pairs(tmp_path), method="last", last_layers=3), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Path) -> None:
     settings = config(base, pairs(tmp_path), method="lora")
     listener = Listener()
@@ -219,6 +222,7 @@ def test_lora_on_some_matrices_says_so(base: str, tmp_path: Path) -> None:
     assert any(note.startswith("LoRA on 2 of 8 matrices") for note in listener.notes)
 
 
+@pytest.mark.slow
 def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("".join(f"The number {n} comes before {n + 1}.\n" for n in range(200)))
@@ -320,6 +324,7 @@ def reversals(tmp_path: Path, count: int = 12) -> str:
     return lines(tmp_path / "reverse.jsonl", *generate_records("reverse", count, seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_task_is_learned_and_stays_beside_the_weights(base: str, tmp_path: Path, method: str) -> None:
     settings = config(
@@ -342,6 +347,7 @@ def translations(tmp_path: Path) -> str:
     return lines(tmp_path / "pairs.jsonl", *records)
 
 
+@pytest.mark.slow
 def test_control_tokens_of_a_task_are_added_to_the_model(base: str, tmp_path: Path) -> None:
     listener = Listener()
     settings = config(base, translations(tmp_path), task="translation", valid="25%", max_steps=2)

@@ -94,6 +94,7 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_as_one_never_stopped(tmp_pat
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_a_crash_loses_no_more_than_the_steps_since_the_last_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def test_a_manifest_lists_files_step_and_environment(directory: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_the_manifest_is_found(directory: Path) -> None:
     path = directory / "manifest.json"
     data = path.read_bytes()

@@ -69,6 +69,7 @@ def test_training_continues_from_a_model_of_the_same_codec_only(songs: str, text
         run(tmp_path / "mixed", data=[songs], init=str(words))
 
 
+@pytest.mark.slow
 def test_music_and_text_are_not_mixed_in_one_run(songs: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="have different tokenizers"):
         run(tmp_path / "run", data=[songs, text])

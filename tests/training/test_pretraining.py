@@ -76,6 +76,7 @@ def run(out: Path, config: TrainingConfig, **changes: Any) -> tuple[Outcome, Rec
     return train(replace(config, **changes), out, recorder), recorder
 
 
+@pytest.mark.slow
 def test_relative_positions_are_learned_and_start_another_run(tmp_path: Path, corpora: tuple[str, str]) -> None:
     outcome, _ = run(tmp_path / "a", CONFIG, data=corpora, relative_positions=5, lr=0.02)
     assert outcome.model is not None

@@ -61,6 +61,7 @@ def test_a_run_learns_and_its_model_is_complete(files: dict[str, Any], tmp_path:
     assert cutaway.load(tmp_path / "saved", engine="reference").task == model.task
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(files: dict[str, Any], tmp_path: Path) -> None:
     run(config(files), tmp_path / "whole")
     run(config(files, max_steps=10, schedule="hold", hold=1.0, average=0), tmp_path / "parts")

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cutaway.training.tensorboard import EventWriter, crc32c, record
 
 READ = """
@@ -27,6 +29,7 @@ def read(directory: Path) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_every_number_and_the_samples(tmp_path: Path) -> None:
     writer = EventWriter(tmp_path / "events")
     for step in (1, 2, 300):
@@ -63,6 +66,7 @@ def test_tensorboard_reads_every_number_and_the_samples(tmp_path: Path) -> None:
     assert found["texts"] == [[300, "a robot é🤖" * 40]]
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_replaces_the_later_steps(tmp_path: Path) -> None:
     first = EventWriter(tmp_path)
     for step in (1, 2, 3, 4):

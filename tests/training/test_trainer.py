@@ -127,6 +127,7 @@ def test_resuming_from_every_step_ends_bit_for_bit_as_if_never_stopped(changes: 
         assert resumed.tokens == straight.tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", RUNS)
 def test_whatever_is_forgotten_is_noticed(changes: dict[str, Any]) -> None:
     """The sabotage of these tests: a kind of array is lost with a checkpoint, or a step is counted wrongly."""

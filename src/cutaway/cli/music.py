@@ -3,7 +3,6 @@
 import re
 from argparse import ArgumentParser, Namespace
 from bisect import bisect_right
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,31 +168,33 @@ def _read_as_it_stands(path: Path) -> "Performance":
     return Performance.from_midi(file, quote_path(path))
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """A piece that was generated: its ids, those of the primer too, and why it ended."""
-
-    ids: list[int]
-    seed: int
-    finish_reason: str
-
-
 def _write_samples(options: Namespace, model: "Model", codec: "MusicCodec", primer: list[int]) -> None:
     from cutaway.generation.config import GenerationConfig
+    from cutaway.music.generation import generate_piece
 
     seconds = check_float("--seconds", options.seconds, 0.1, _MAX_SECONDS)
     first = GenerationConfig(seed=options.seed).pick_seed()
     n_read = len(codec.decode(primer).notes)
     written = []
     for number in range(check_int("--samples", options.samples, 1, 1000)):
-        sample = _sample(options, model, codec, primer, first + number)
-        performance = codec.decode(sample.ids).excerpt(0, seconds)
+        seed = first + number
+        piece = generate_piece(
+            model,
+            codec,
+            seconds,
+            seed=seed,
+            primer=primer,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            grammar=not options.no_grammar,
+        )
+        performance = codec.decode(piece.ids).excerpt(0, seconds)
         path = options.out if options.samples == 1 else _numbered(options.out, number + 1)
         _write_piece(performance, path)
-        entry = {"file": str(path), "seconds": performance.seconds, "notes": len(performance.notes), **vars(sample)}
-        written.append(entry)
+        entry = {"file": str(path), "seconds": performance.seconds, "notes": len(performance.notes)}
+        written.append({**entry, "ids": piece.ids, "seed": seed, "finish_reason": piece.finish_reason})
         if not options.json:
-            print(f"{path}: {performance.seconds:.1f} s, {len(performance.notes)} notes, seed {sample.seed}")
+            print(f"{path}: {performance.seconds:.1f} s, {len(performance.notes)} notes, seed {seed}")
             if primer and len(performance.notes) <= n_read:
                 note(
                     f"warning: {path}: has only the notes that were read; give more --seconds or less --primer-seconds"
@@ -204,32 +205,6 @@ def _write_samples(options: Namespace, model: "Model", codec: "MusicCodec", prim
 
 def _numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-def _sample(options: Namespace, model: "Model", codec: "MusicCodec", primer: list[int], seed: int) -> _Sample:
-    """Generate until the time is up, or the piece ends."""
-    from cutaway.music.grammar import mask_of
-
-    ids = list(primer)
-    seconds = sum(map(codec.seconds, ids))
-    stream = model.stream(
-        [codec.bos, *primer],
-        mask=None if options.no_grammar else mask_of(codec),
-        max_new_tokens=1_000_000,
-        temperature=options.temperature,
-        top_k=0,
-        top_p=options.top_p,
-        seed=seed,
-        context_shift=True,
-    )
-    for chunk in stream:
-        ids += chunk.ids
-        seconds += sum(map(codec.seconds, chunk.ids))
-        if chunk.finish_reason:
-            return _Sample(ids, seed, chunk.finish_reason)
-        if seconds >= options.seconds:
-            break
-    return _Sample(ids, seed, "length")
 
 
 def _write_piece(performance: "Performance", path: Path) -> None:

@@ -29,8 +29,6 @@ examples:
   cutaway translate --interactive --beams 1 --model run/model"""
 
 HELP = "A sentence and Enter; Ctrl-D ends."
-FROM = "from"
-TO = "to"
 AT_ONCE = 256  # lines of a file that are translated before the first is printed
 
 
@@ -132,14 +130,15 @@ def find_languages(task: "Task", source: str | None, target: str | None) -> Mapp
     >>> find_languages(open_task("translation"), None, None), find_languages(open_task("translation"), "de", None)
     ({'from': 'en', 'to': 'de'}, {'from': 'de', 'to': 'en'})
     """
+    from cutaway.tasks.task import FROM, TO
+
     for flag, value, known in (("--from", source, task.choices[FROM]), ("--to", target, task.choices[TO])):
         if value is not None and value not in known:
             raise UsageError(f"{flag}: {task.name} knows {', '.join(known)}, not {value!r}")
-    pairs = [(a, b) for a in task.choices[FROM] for b in task.choices[TO] if a != b]
-    fitting = [(a, b) for a, b in pairs if source in (None, a) and target in (None, b)]
+    fitting = [pair for pair in task.languages if source in (None, pair[FROM]) and target in (None, pair[TO])]
     if not fitting:
         raise UsageError(f"{task.name} does not translate from {source or 'any'} to {target or 'any'}")
-    return dict(zip((FROM, TO), fitting[0], strict=True))
+    return fitting[0]
 
 
 def _decoding(task: "Task", options: Namespace) -> "Decoding":

@@ -104,8 +104,8 @@ def score_windows(
 
     >>> import cutaway
     >>> model = cutaway.load()
-    >>> [window.tokens for window in score_windows(model, model.input_ids("A robot " * 300))]
-    [512, 89]
+    >>> [window.tokens for window in score_windows(model, model.input_ids("A robot " * 3), stride=4)]
+    [7]
     """
     start = 1
     for losses in window_losses(model.engine, ids, stride):

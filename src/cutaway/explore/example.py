@@ -22,5 +22,5 @@ def example_ids(model: Model) -> list[int] | None:
     task = model.task
     if task is None or not task.translates:
         return None
-    pairs = [{"from": a, "to": b} for a in task.choices["from"] for b in task.choices["to"] if a != b]
-    return list(model.trace_example({**pairs[0], "source": EXAMPLE_SENTENCE}).ids) if pairs else None
+    languages = task.languages
+    return list(model.trace_example({**languages[0], "source": EXAMPLE_SENTENCE}).ids) if languages else None

@@ -9,8 +9,7 @@ from cutaway.explore.schemas import candidates, token_document
 from cutaway.generation.batch import DecodingBatch
 from cutaway.generation.config import FIELDS, GenerationConfig
 from cutaway.model import Model
-from cutaway.music.codecs import music_codec
-from cutaway.music.grammar import mask_of
+from cutaway.music.generation import grammar_mask
 from cutaway.web.params import Params
 from cutaway.web.worker import Document
 
@@ -51,8 +50,7 @@ def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator
     """
     seed = config.pick_seed()
     batch = DecodingBatch(model.engine, model.tokenizer)
-    codec = music_codec(model.codec)
-    batch.add(ids, config, seed, mask=mask_of(codec) if codec else None)
+    batch.add(ids, config, seed, mask=grammar_mask(model.codec))
     cache_length = len(ids)
     while batch:
         began = time.perf_counter()

@@ -15,6 +15,8 @@ CODECS = ("bpe",)
 METRICS = ("bleu", "exact", "rouge")
 FLOORS = ("copy", "nearest", "lead-1", "lead-2", "lead-3", "random")  # lead-k: the first k sentences of the source
 SIDES = ("left", "right")
+FROM = "from"  # the field with the language that a task translates from
+TO = "to"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,17 @@ class Task:
     @property
     def translates(self) -> bool:
         """True for a task that is given the languages `from` and `to`, and a source."""
-        return {"from", "to"} <= set(self.choices) and self.sources == ("source",)
+        return {FROM, TO} <= set(self.choices) and self.sources == ("source",)
+
+    @property
+    def languages(self) -> list[dict[str, str]]:
+        """The pairs of languages of a task that translates, as its fields: `from` and `to`.
+
+        >>> from cutaway.tasks.sources import open_task
+        >>> open_task("translation").languages
+        [{'from': 'en', 'to': 'de'}, {'from': 'de', 'to': 'en'}]
+        """
+        return [{FROM: a, TO: b} for a in self.choices[FROM] for b in self.choices[TO] if a != b]
 
     @property
     def summarizes(self) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cutaway.checkpoints import Checkpoint, Weights, open_source
 from cutaway.checkpoints.adapter import remove_adapter, save_adapter
@@ -101,9 +100,7 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
 
 
 def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world: World) -> Result:
-    device = process_device(config.device, world)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    device = process_device(config.device, config.threads, world)
     base = open_source(config.model)
     codec, weights = _starting_point(config, base, observer)
     n_ctx = config.training_config(base.config, 1.0).n_ctx

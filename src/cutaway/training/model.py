@@ -26,13 +26,17 @@ def find_device(name: str) -> torch.device:
         raise UsageError(f"PyTorch finds no device {quote(name)} here; train with --device cpu") from None
 
 
-def process_device(name: str, world: World) -> torch.device:
-    """Return this process's own device of a name, and select it. Raises UsageError if a machine has too few GPUs.
+def process_device(name: str, threads: int | None, world: World) -> torch.device:
+    """Return this process's own device of a name, and select it, with that many CPU threads; None: PyTorch's number.
 
-    >>> process_device("cpu", World(rank=1, size=2, local_rank=1))
+    Raises UsageError if a machine has too few GPUs.
+
+    >>> process_device("cpu", None, World(rank=1, size=2, local_rank=1))
     device(type='cpu')
     """
     device = find_device(name)
+    if threads is not None:
+        torch.set_num_threads(threads)
     if device.type != "cuda" or world.size == 1:
         return device
     count = torch.cuda.device_count()

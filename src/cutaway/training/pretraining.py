@@ -81,9 +81,7 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
 
 
 def _train(config: TrainingConfig, directory: Path, observer: Observer, world: World) -> Outcome:
-    device = process_device(config.device, world)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    device = process_device(config.device, config.threads, world)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     world.check_rows(config.batch_size)

@@ -98,7 +98,7 @@ def measure_transfer(
     """
     if config.valid_share == 0:
         raise UsageError("a curve compares validation losses: give --valid a share above 0%, or a file")
-    _read(config)  # raises UsageError before anything is written
+    _check_data(config)
     _claim(directory, config)
     losses: dict[tuple[bool, float], list[float]] = {}
     runs = plan_runs(shares, seeds)
@@ -117,7 +117,8 @@ def measure_transfer(
     return TransferCurve(sorted(shares), found)
 
 
-def _read(config: FineTuneConfig) -> None:
+def _check_data(config: FineTuneConfig) -> None:
+    """Read the data once. Raises UsageError, before anything is written, if they are invalid."""
     path = Path(config.data).expanduser()
     if config.task:
         read_task_records(path, open_task(config.task))

@@ -68,6 +68,7 @@ def test_dropped_engines_and_caches_free_their_memory() -> None:
                 cache.copy_row(0, row)
 
 
+@pytest.mark.slow
 def test_an_empty_row_frees_its_memory() -> None:
     engine = CpuEngine(tiny_weights(n_embd=48, n_ctx=1000), "float32", threads=2)
     cache = engine.new_cache(200)
