@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Locator
 
 from tests.browser.conftest import Explorer, start, visiting
-from tests.browser.visit import PHONE, VIEWS, Visit
+from tests.browser.visit import OFFERED, PHONE, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -86,11 +86,11 @@ HOSTILE = {
 def test_hostile_text_is_escaped(visit: Visit, explorer: Explorer, kind: str) -> None:
     visit.page.set_viewport_size({"width": PHONE, "height": 800})
     ids = [*explorer.model.prompt_ids(""), *explorer.model.encode(HOSTILE[kind])][:500]
-    visit.open(f"#1/{VIEWS[0]}?ids={','.join(map(str, ids))}")
+    visit.open(f"#1/{OFFERED[0]}?ids={','.join(map(str, ids))}")
     assert explorer.model.tokenizer
     assert visit.page.locator("[name=text]").input_value() == _typed(explorer.model.tokenizer.decode(ids[1:]))
-    for view in VIEWS:
-        visit.page.locator("nav a").nth(VIEWS.index(view)).click()
+    for view in OFFERED:
+        visit.page.locator("nav a").nth(OFFERED.index(view)).click()
         visit.settle()
         assert visit.overflow() <= 0, view
         assert visit.page.locator("img, body script, main b:text-is('bold'), .failure").count() == 0, view
@@ -155,13 +155,13 @@ def test_the_page_reconnects_to_a_restarted_server(browser: Browser, mute_model:
         with process:
             process.kill()
         tokens(visit).first.click()
-        visit.page.locator("nav a").nth(VIEWS.index("mlp")).click()
+        visit.page.locator("nav a").nth(OFFERED.index("mlp")).click()
         visit.page.get_by_text("The server does not answer.").wait_for()
         assert visit.page.locator(".failure").count() == 1
         assert tokens(visit).count() == 3
         _, again = start("--model", str(mute_model), port=int(address.rstrip("/").rpartition(":")[2]))
         with again:
-            visit.page.locator("nav a").nth(VIEWS.index("attention")).click()
+            visit.page.locator("nav a").nth(OFFERED.index("attention")).click()
             visit.settle()
             assert visit.page.locator("main canvas").count() > 0
             visit.complaints.clear()
@@ -170,8 +170,8 @@ def test_the_page_reconnects_to_a_restarted_server(browser: Browser, mute_model:
 
 def test_respects_reduced_motion(visit: Visit) -> None:
     visit.page.emulate_media(reduced_motion="reduce")
-    visit.open(f"#1/{VIEWS[0]}")
-    for i in range(len(VIEWS)):
+    visit.open(f"#1/{OFFERED[0]}")
+    for i in range(len(OFFERED)):
         visit.page.locator("nav a").nth(i).click()
         visit.settle()
         assert visit.page.evaluate("document.getAnimations().length") == 0

@@ -4,11 +4,11 @@ import pytest
 
 from tests.browser.conftest import Explorer
 from tests.browser.numbers import wrong_numbers
-from tests.browser.visit import PHONE, VIEWS, WORDS, Visit
+from tests.browser.visit import OFFERED, PHONE, VIEWS, WORDS, Visit
 
 pytestmark = pytest.mark.slow
 
-ATTEMPTS = [view for view in VIEWS if f"{view}.try" in WORDS and view != "music"]  # which another model has
+ATTEMPTS = [view for view in OFFERED if f"{view}.try" in WORDS]
 
 
 def go_on(visit: Visit) -> None:
@@ -62,11 +62,11 @@ def test_the_machine_writes_the_token_that_is_pressed(visit: Visit) -> None:
 
 
 def test_next_leads_through_all_views_in_the_order_of_the_menu(visit: Visit) -> None:
-    visit.open(f"#1/{VIEWS[0]}")
-    for view in VIEWS:
+    visit.open(f"#1/{OFFERED[0]}")
+    for view in OFFERED:
         assert heading(visit) == WORDS[f"{view}.title"]["en"]
         assert visit.page.locator("nav [aria-current]").inner_text() == WORDS[f"{view}.title"]["en"]
-        if view != VIEWS[-1]:
+        if view != OFFERED[-1]:
             go_on(visit)
             assert visit.page.evaluate("scrollY") == 0
     assert visit.page.locator(".onward").count() == 0
@@ -75,6 +75,14 @@ def test_next_leads_through_all_views_in_the_order_of_the_menu(visit: Visit) -> 
 def test_the_menu_has_groups(visit: Visit) -> None:
     visit.open("#1/overview")
     assert visit.page.locator("nav p").all_inner_texts() == ["Start", "Inside, in order", "Try", "Look up"]
+
+
+def test_the_menu_has_what_the_model_has(visit: Visit, music_visit: Visit, translator_visit: Visit) -> None:
+    for each, own in ((visit, []), (music_visit, ["Music"]), (translator_visit, ["Translation"])):
+        each.open("#1/overview")
+        expected = [WORDS[f"{view}.title"]["en"] for view in OFFERED]
+        place = expected.index("Parameters")
+        assert each.page.locator("nav a").all_inner_texts() == [*expected[:place], *own, *expected[place:]]
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -38,6 +38,7 @@ def _views() -> list[str]:
 
 
 VIEWS = _views()
+OFFERED = [view for view in VIEWS if view not in ("music", "translation")]  # in the menu of a model of text
 
 
 class Visit:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import cutaway
 from cutaway.errors import UsageError
 from cutaway.explore.generate import generate, read_request
 from cutaway.generation.config import GenerationConfig
@@ -38,6 +39,16 @@ def test_each_token_has_its_candidates_and_the_cache_length() -> None:
         assert token["cache_length"] == 3 + n
         assert token["seconds"] > 0
         read.append(token["id"])
+
+
+def test_a_prefix_is_read_as_its_trace_reads_it() -> None:
+    model = cutaway.load("builtin-translation", engine="reference", dtype="float32")
+    ids = model.encoder().prompt({"from": "en", "to": "de", "source": "Good morning!"})
+    trace = model.trace(ids)
+    first, _ = generated(model, ids=ids, max_new_tokens=1, temperature=0)
+    likely = softmax(trace.logits_at(-1))
+    assert trace.n_prefix == len(ids)
+    assert first["top"][0]["probability"] == pytest.approx(float(likely.max()), rel=1e-4)
 
 
 def test_ends_at_a_full_context() -> None:

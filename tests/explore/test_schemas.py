@@ -42,6 +42,7 @@ def test_model_document() -> None:
         "has_tokenizer": True,
         "end_of_text": 50256,
         "music": None,
+        "directions": [],
         "vocabulary": {"bytes": 256, "merges": 50_000, "special": 1},
         "checkpoint": {"name": "talking", "bytes": 77},
         "task": None,

@@ -123,3 +123,27 @@ def test_the_prefix_is_found_in_the_ids_of_an_example() -> None:
     assert encoder.find_prefix(ids[: example.n_prefix - 1]) == example.n_prefix - 1  # the source is not over
     assert encoder.find_prefix(ids[:1]) == 1
     assert TaskEncoder(open_task("wiki-lead"), CODEC, 64).find_prefix(ids) == 0
+
+
+def test_the_target_is_found_where_attention_is_causal_too() -> None:
+    encoder = TaskEncoder(Task.parse(TRANSLATION.toml.replace('"prefix"', '"causal"')), CODEC, 64)
+    ids = encoder.encode(pair("nacht", "night")).ids.tolist()
+    prompt = encoder.prompt(pair("nacht", ""))
+    assert encoder.find_prefix(ids) == 0
+    assert encoder.find_target(ids) == len(prompt)
+
+
+@given(source=st.text(min_size=1, max_size=20))
+def test_the_fields_of_a_prompt_are_read_back(source: str) -> None:
+    encoder = TaskEncoder(TRANSLATION, CODEC, 256)
+    fields = {"from": "de", "to": "en", "source": source}
+    assert encoder.parse_prompt(encoder.prompt(fields)) == fields
+
+
+def test_what_is_no_prompt_has_no_fields() -> None:
+    encoder = TaskEncoder(TRANSLATION, CODEC, 64)
+    prompt = encoder.prompt(pair("nacht", ""))
+    for ids in ([], prompt[:-1], prompt[1:], [prompt[0], prompt[-1]]):
+        assert encoder.parse_prompt(ids) is None
+    lead = TaskEncoder(open_task("wiki-lead"), Tokenizer.gpt2(), 64)
+    assert lead.parse_prompt(lead.prompt({"title": "a", "body": "b"})) is None  # two texts

@@ -12,7 +12,7 @@ from cutaway.checkpoints import ArrayWeights
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
-from cutaway.trace.heads import HeadStatistics, atlas, head_statistics, search, without_first
+from cutaway.trace.heads import NEARLY, HeadStatistics, aligner, atlas, head_statistics, search, without_first
 from tests.tiny import random_ids, tiny_weights
 from tests.trace.tracing import small_models, texts, trace_of
 
@@ -213,3 +213,27 @@ def test_without_the_first_token_the_others_sum_to_one() -> None:
 def test_without_the_first_token_a_row_may_be_empty() -> None:
     shown = without_first(np.array([[1, 0], [1, 0]], np.float32))
     np.testing.assert_array_equal(shown, [[1, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("n_source", [3, 12, 30])
+def test_the_aligner_covers_the_source_nearly_best_and_is_the_last_of_those(n_source: int) -> None:
+    layer, head, links = aligner(TRACE, n_source)
+    coverage: dict[tuple[int, int], float] = {}
+    for number in range(2):
+        for each in range(3):
+            weights = TRACE[f"attn.{number}"][each]
+            most = [max(weights[query, key] for query in range(n_source - 1, 30)) for key in range(1, n_source - 1)]
+            coverage[number, each] = float(np.mean(most))
+    best = [max(coverage[number, each] for each in range(3)) for number in range(2)]
+    assert layer == max(number for number in range(2) if best[number] >= NEARLY * max(best) - 1e-6)
+    assert coverage[layer, head] == pytest.approx(best[layer], abs=1e-6)
+    assert sorted(query for query, *_ in links) == list(range(n_source - 1, 30))
+    assert [weight for *_, weight in links] == sorted((weight for *_, weight in links), reverse=True)
+    for query, key, weight in links:
+        inside = TRACE[f"attn.{layer}"][head, query, 1 : n_source - 1]
+        assert (key, weight) == (1 + int(inside.argmax()), pytest.approx(float(inside.max()), abs=1e-6))
+
+
+def test_a_source_without_words_is_an_error() -> None:
+    with pytest.raises(UsageError, match="n_source must be from 3 to 30, not 2"):
+        aligner(TRACE, 2)

@@ -20,6 +20,7 @@ from cutaway.explore.generate import generate, read_request
 from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace
 from cutaway.explore.traces import TraceService, read_trace_request
+from cutaway.explore.translation import translate, translation_document
 from cutaway.figures import Selection
 from cutaway.model import Model
 from cutaway.web.params import Params, QueryParams
@@ -66,8 +67,6 @@ class Explorer:
         self.model = model
         self.checkpoint_bytes = checkpoint_bytes
         self.against = against
-        self.checkpoint_bytes = checkpoint_bytes
-        self.against = against
         self.description = schemas.model_document(model, checkpoint_bytes, against)  # it may write an example: once
         self.cache = TraceCache()
         self.worker = Worker()
@@ -92,6 +91,8 @@ class Explorer:
             Route("/api/traces", self.trace, methods=["POST"]),
             Route("/api/traces/{trace}/cache_benchmark", self.benchmark_cache, methods=["POST"]),
             Route("/api/traces/{trace}/page", self.export),
+            Route("/api/traces/{trace}/translation", self.read_translation),
+            Route("/api/translations", self.translate),
             Route("/api/generate", self.generate, methods=["POST"]),
             *traces,
         ]
@@ -130,6 +131,18 @@ class Explorer:
         k = params.integer("k", 1, 100, 10)
         params.end()
         return await self._compute(request, lambda job: json_content(schemas.nearest_document(self.model, token, k)))
+
+    async def translate(self, request: Request) -> Response:
+        params = _query(request)
+        fields = {name: params.text(name) for name in ("from", "to", "source")}
+        params.end()
+        return await self._compute(request, lambda job: json_content(translate(self.model, fields)))
+
+    async def read_translation(self, request: Request) -> Response:
+        """Return a trace read as a translation, by the task of the first model."""
+        return await self._handle(
+            request, _query(request), lambda found: json_content(translation_document(self.model, found.trace))
+        )
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Make a GET endpoint of a handler."""

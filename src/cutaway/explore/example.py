@@ -1,5 +1,6 @@
 """Examples of models that read no plain text."""
 
+from cutaway.explore.translation import directions
 from cutaway.model import Model
 from cutaway.music.codecs import music_codec
 
@@ -19,8 +20,8 @@ def example_ids(model: Model) -> list[int] | None:
     codec = music_codec(model.codec)
     if codec is not None:
         return [codec.bos, *codec.example]
-    task = model.task
-    if task is None or not task.translates:
+    known = directions(model)
+    if not known:
         return None
-    languages = task.languages
-    return list(model.trace_example({**languages[0], "source": EXAMPLE_SENTENCE}).ids) if languages else None
+    source, target = known[0]
+    return list(model.trace_example({"from": source, "to": target, "source": EXAMPLE_SENTENCE}).ids)

@@ -39,8 +39,9 @@ def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator
     """Yield a document for each token, then one with the finish reason and the seed.
 
     The model's engine computes, as in `Model.generate`: the same seed gives the same text, and with the same settings
-    the same piece as `cutaway music generate`, in the grammar of its codec. `cache_length` is the number
-    of tokens in the KV cache when the token was chosen, `seconds` the time of reading the one before and choosing.
+    the same piece as `cutaway music generate`, in the grammar of its codec; the prefix of a task's prompt is read as
+    traces of it read it. `cache_length` is the number of tokens in the KV cache when the token was chosen, `seconds`
+    the time of reading the one before and choosing.
 
     >>> import cutaway
     >>> greedy = GenerationConfig(temperature=0, max_new_tokens=2, seed=7, ignore_eos=True, top_logprobs=3)
@@ -50,7 +51,7 @@ def generate(model: Model, ids: list[int], config: GenerationConfig) -> Iterator
     """
     seed = config.pick_seed()
     batch = DecodingBatch(model.engine, model.tokenizer)
-    batch.add(ids, config, seed, mask=grammar_mask(model.codec))
+    batch.add(ids, config, seed, model.n_prefix(ids), grammar_mask(model.codec))
     cache_length = len(ids)
     while batch:
         began = time.perf_counter()

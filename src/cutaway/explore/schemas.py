@@ -11,6 +11,7 @@ from cutaway.errors import UsageError
 from cutaway.explore import EXAMPLE_TEXT
 from cutaway.explore.example import example_ids
 from cutaway.explore.similarity import nearest_rows
+from cutaway.explore.translation import directions
 from cutaway.figures import Selection, all_figures
 from cutaway.figures.article.part2_parameters import parameter_panels
 from cutaway.figures.panels import Note
@@ -34,7 +35,7 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
 
     An intervention `needs` some fields and `allows` others, and `breaks_sum` if a logit is no longer a sum over the
     components. A page that names no text opens on `example_ids`, or without them on the text `example`; of a longer one
-    than `max_text` characters it explains the tokenization only so far.
+    than `max_text` characters it explains the tokenization only so far. `directions` are those in which it translates.
 
     >>> import cutaway
     >>> document = model_document(cutaway.load(), checkpoint_bytes=0)
@@ -54,6 +55,7 @@ def model_document(model: Model, checkpoint_bytes: int, against: Model | None = 
         "has_tokenizer": model.tokenizer is not None,
         "end_of_text": model.bos,
         "music": _music_document(model),
+        "directions": directions(model),
         "vocabulary": _vocabulary_counts(model.tokenizer.vocabulary)
         if isinstance(model.tokenizer, Tokenizer)
         else None,

@@ -1,6 +1,7 @@
 """Encoding: the fields of an example to token ids, for a model's tokenizer and context."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -79,8 +80,16 @@ class TaskEncoder:
         >>> encoder.find_prefix([64, 275, 269, 198, 66, 275]), encoder.find_prefix([64, 275])
         (4, 2)
         """
-        if self.task.attention == "causal":
-            return 0
+        return 0 if self.task.attention == "causal" else self.find_target(ids)
+
+    def find_target(self, ids: Sequence[int]) -> int:
+        """Return the index at which the target begins, after the first of what stands before it; len(ids) without one.
+
+        >>> from cutaway.tasks.sources import open_task
+        >>> from cutaway.tokenizer.fast import Tokenizer
+        >>> TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32).find_target([64, 275, 269, 198, 66, 275])
+        4
+        """
         last = self._before[-1]
         ids = list(ids)
         marks = self._marks(last)
@@ -88,6 +97,31 @@ class TaskEncoder:
             if any(ids[end - len(mark) : end] == mark for mark in marks if len(mark) < end):
                 return end
         return len(ids)
+
+    def parse_prompt(self, ids: Sequence[int]) -> dict[str, str] | None:
+        """Return the fields of a prompt with one text among them, the inverse of `prompt`; None if it is not one.
+
+        >>> from cutaway.tasks.sources import open_task
+        >>> from cutaway.tokenizer.fast import Tokenizer
+        >>> encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
+        >>> encoder.parse_prompt([64, 275, 269, 198]), encoder.parse_prompt([64, 275, 269])
+        ({'source': 'a b c'}, None)
+        """
+        texts = [part for part in self._before if isinstance(part, Field)]
+        if len(texts) != 1:
+            return None
+        [text] = texts
+        place = self._before.index(text)
+        names = list(dict.fromkeys(part.choice for part in self._before if isinstance(part, Control) and part.choice))
+        for values in product(*(self.task.choices[name] for name in names)):
+            fields = dict(zip(names, values, strict=True))
+            head = [token for part in self._before[:place] for token in self._ids(part, fields)]
+            tail = [token for part in self._before[place + 1 :] for token in self._ids(part, fields)]
+            end = len(ids) - len(tail)
+            if end > len(head) and list(ids) == [*head, *ids[len(head) : end], *tail]:
+                source = self.codec.decode(ids[len(head) : end])
+                return {**fields, text.name: source.removeprefix(" ") if text.after_space else source}
+        return None
 
     def _marks(self, part: Part) -> list[list[int]]:
         """Return the ids of a part before the target in all its forms: none for a field, which has any."""

@@ -19,6 +19,7 @@ Pairs = NDArray[np.bool_]  # (T, T): which keys count for which query
 
 # A head is labelled after the keys that get at least this share of its weight, averaged over the queries that have any.
 LABEL_FROM = 0.5
+NEARLY = 0.9  # of the best coverage
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,34 @@ def search(trace: Trace, query: int, key_positions: Sequence[int]) -> list[tuple
         shares = trace.attention_of(layer, query)[:, keys].sum(axis=-1)  # (H,)
         found += [(layer, head, float(share)) for head, share in enumerate(shares)]
     return sorted(found, key=lambda each: -each[2])
+
+
+def aligner(trace: Trace, n_source: int) -> tuple[int, int, list[tuple[int, int, float]]]:
+    """Find the head that goes through the source as the target is written: (layer, head, links).
+
+    A head is the better, the more each token of the source gets from the query that gives it most, on their average;
+    of those `NEARLY` as good as the best it is the last layer's best. A link (query, key, weight) goes from each token
+    after which one of the target comes to the token of the source that gets most, the heaviest first. The first and
+    last of the `n_source` tokens, at least 3, are no words.
+
+    >>> import cutaway
+    >>> model = cutaway.load("builtin-translation")
+    >>> trace = model.trace_example({"from": "en", "to": "de", "source": "Where is the station?"})
+    >>> layer, head, [(query, key, weight), *others] = aligner(trace, trace.n_prefix)
+    >>> model.codec.label(trace.ids[query + 1]), model.codec.label(trace.ids[key]), weight > 0.8
+    ('␣ist', '␣is', True)
+    """
+    check_int("n_source", n_source, 3, len(trace))
+    layers = []
+    for layer in range(trace.config.n_layer):
+        inside = _weights(trace, layer)[:, n_source - 1 :, 1 : n_source - 1]  # (H, queries, keys)
+        coverage = inside.max(axis=1).mean(axis=-1)  # (H,)
+        head = int(coverage.argmax())
+        layers.append((float(coverage[head]), layer, head, inside[head]))
+    enough = NEARLY * max(best for best, *_ in layers)
+    _, layer, head, inside = [each for each in layers if each[0] >= enough][-1]
+    links = [(n_source - 1 + i, 1 + int(row.argmax()), float(row.max())) for i, row in enumerate(inside)]
+    return layer, head, sorted(links, key=lambda link: -link[2])
 
 
 def without_first(attn: FloatArray) -> FloatArray:

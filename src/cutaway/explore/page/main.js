@@ -26,7 +26,7 @@ async function begin() {
   setColours(colours, isDark());
   watchTheme((dark) => setColours(colours, dark));
   await here.start(transport);
-  setWords(Object.assign({}, ...(await Promise.all(words))), here.model.value.music ? "music" : undefined);
+  setWords(Object.assign({}, ...(await Promise.all(words))), kindOf(here.model.value));
   for (const part of document.querySelectorAll("body > [id^=frame]")) part.remove(); // what stood there until now
   effect(() => {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
@@ -38,6 +38,9 @@ async function begin() {
     showPlace(".tokens [aria-pressed=true]");
   });
 }
+
+/** The kind of model that some texts are about. */
+const kindOf = ({ music, directions }) => (music ? "music" : directions.length ? "translation" : undefined);
 
 const inSight = new Map(); // what was scrolled to
 
@@ -53,6 +56,9 @@ function showPlace(selector) {
 /** The available views: an exported file does not have all. */
 const views = () => VIEWS.filter((view) => here.transport().views?.includes(view.id) ?? true);
 const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
+
+/** Those that the menu has for this model; the others say what they need, to whom a link leads there. */
+const offered = () => views().filter((view) => view.isOffered?.() ?? true);
 
 /** Menus close with Escape, and with a press elsewhere. */
 function closeMenus({ type, key, target }) {
@@ -92,13 +98,14 @@ function tryThis(view) {
 
 /** Where the story goes on. */
 function onward(view) {
-  const next = views()[views().indexOf(view) + 1];
-  return next ? html`<p class="onward"><a href="#" @click=${(event) => open(event, next.id)}>${t("next", { view: t(`${next.id}.title`) })} →</a></p>` : nothing;
+  const at = offered().indexOf(view);
+  const next = offered()[at + 1];
+  return at >= 0 && next ? html`<p class="onward"><a href="#" @click=${(event) => open(event, next.id)}>${t("next", { view: t(`${next.id}.title`) })} →</a></p>` : nothing;
 }
 
 /** The views in their groups. */
 function menu(current) {
-  return [...Map.groupBy(views(), (view) => view.group)].map(([group, members]) => html`<section aria-labelledby="group-${group}">
+  return [...Map.groupBy(offered(), (view) => view.group)].map(([group, members]) => html`<section aria-labelledby="group-${group}">
     <p id="group-${group}">${t(`group.${group}`)}</p><ul>${members.map((each) => html`
       <li><a href="#" aria-current=${each === current ? "page" : nothing} @click=${(event) => open(event, each.id)}>${t(`${each.id}.title`)}</a></li>`)}</ul></section>`);
 }

@@ -5,7 +5,7 @@ const KNOWN = [
   [/^the (?:text|prompt) is (?<n>[\d,]+) tokens long[;,] the context holds (?<all>[\d,]+)/, "error.long"],
   [/^the text is at least (?<n>[\d,]+) tokens long; the context holds (?<all>[\d,]+)/, "error.longer"],
   [/^the prompt is empty/, "error.empty"],
-  [/^a text to explain must have at most (?<n>[\d,]+) characters/, "error.explain"],
+  [/^a text to (?:explain|translate) must have at most (?<n>[\d,]+) characters/, "error.explain"],
   [/^(?<model>.+) has a tokenizer that cannot be explained/, "error.unexplained"],
   [/^(?<model>.+) has no (?:text, its ids are|tokenizer files)/, "error.textless"],
   [/^(?<model>.+) has no start token/, "error.start"],
@@ -28,6 +28,7 @@ const KNOWN = [
   [/^only texts that the first model has read can be saved/, "error.save"],
   // of the model and the server
   [/^this model's ids are no music/, "error.music"],
+  [/^this model has not learned to translate/, "error.translator"],
   [/^(?:the logits are|\S+ is) not finite: the weights/, "error.weights"],
   [/^not enough memory/, "error.memory"],
   [/^the response would exceed (?<n>\d+) bytes/, "error.bytes"],

@@ -16,6 +16,7 @@ const TERMS = {
   output: ["logit", "softmax", "layernorm", "lens", "boundary", "embedding"],
   whatif: ["loss", "nat", "head", "mask", "residual", "layernorm"],
   compare: ["kl", "lens", "boundary", "nat"],
+  translation: ["token", "attention", "head", "softmax", "nat"],
   music: ["attention", "head", "softmax", "temperature"],
   parameters: ["embedding", "block", "layernorm"],
   article: ["token", "attention", "head", "qkv", "mask", "cache"],

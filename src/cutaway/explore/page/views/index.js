@@ -1,4 +1,5 @@
-// All views in the order of the menu: {id, group, draw}, and perhaps {isPlaced}, of those that show one layer and head.
+// All views in the order of the menu: {id, group, draw}, and perhaps {isPlaced}, of those that show one layer and head, and
+// {isOffered}, of those that the menu has for some models only.
 // The id is the prefix of the view's words.
 
 import { article } from "./article.js";
@@ -15,6 +16,7 @@ import { parameters } from "./parameters.js";
 import { play } from "./play.js";
 import { stack } from "./stack.js";
 import { tokensView } from "./tokens.js";
+import { translation } from "./translation.js";
 import { whatif } from "./whatif.js";
 
-export const VIEWS = [overview, play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, music, parameters, article];
+export const VIEWS = [overview, play, loop, tokensView, input, attention, heads, mlp, stack, output, whatif, compare, music, translation, parameters, article];

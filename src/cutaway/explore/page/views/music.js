@@ -12,7 +12,7 @@ import { headKey, pianoRoll } from "../ui/piano-roll.js";
 import { play, playing, stop } from "../ui/synthesizer.js";
 import { keep, scrolling, waiting } from "../ui/widgets.js";
 
-export const music = { id: "music", group: "try", isPlaced: true, draw, attempt };
+export const music = { id: "music", group: "try", isPlaced: true, draw, attempt, isOffered: () => model.value.music !== null };
 
 const LISTED = 3; // notes of a head
 const MOST_SEED = 2 ** 31;
@@ -45,7 +45,7 @@ effect(() => {
 const layerOf = () => Math.floor(model.value.config.n_layer / 2);
 
 function draw() {
-  if (!model.value.music) return html`<p class="note">${t("music.absent")}</p><p><code>cutaway explore --model builtin-piano</code></p>`;
+  if (!music.isOffered()) return html`<p class="note">${t("music.absent")}</p><p><code>cutaway explore --model builtin-piano</code></p>`;
   const found = reading();
   if (!found) return waiting();
   return html`${live() ? writer() : nothing}${player(found)}${keep("music.attention", () => attention(found))}`;
