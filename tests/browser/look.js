@@ -78,7 +78,7 @@
     const data = canvas.dataset;
     const rows = Number(data.rows);
   const columns = Number(data.columns);
-    const said = { ...data, rows, columns, scale: element.querySelector(".legend").classList[1] };
+    const said = { ...data, rows, columns, scale: under(element).querySelector(".legend").classList[1] };
     const places = spread(rows * columns, most).map((i) => [Math.floor(i / columns), i % columns]);
     const walked = places.map(([row, column]) => walk(element, canvas, row, column));
     return { ...said, cells: [...walked, ...pointed(element, canvas, said, places)] };
@@ -90,8 +90,11 @@
     return Array.from({ length: most }, (_, i) => Math.round((i * (n - 1)) / (most - 1)));
   }
 
+  /** What holds the legend and the readout of a grid: that of its group, if it is one of several strips. */
+  const under = (element) => element.closest(".strips")?.querySelector(":scope > .under") ?? element;
+
   const readout = (element) => {
-    const number = element.querySelector(".readout .number");
+    const number = under(element).querySelector(".readout .number");
     return { text: number.textContent.trim(), tensor: number.dataset.tensor, index: number.dataset.index };
   };
 

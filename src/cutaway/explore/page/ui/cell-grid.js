@@ -1,11 +1,12 @@
 // <cell-grid>: a matrix as coloured cells on a canvas.
 //
 // Arrow keys, Home, End and the Page keys move a cursor; a line under the picture shows its number in full,
-// with its tensor and index. Buttons show the numbers as a table and save them.
+// with its tensor and index. Buttons show the numbers as a table and save them. Strips in one scale share that line and
+// one legend.
 
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { effect } from "../vendor/signals-core.js";
-import { indexOf, partOf, valueAt } from "../lib/cells.js";
+import { commonLimit, indexOf, partOf, valueAt } from "../lib/cells.js";
 import { extent, isLight, kindOf, paint, paintAll, range } from "../lib/colours.js";
 import { exact, short } from "../lib/format.js";
 import { writeTensor } from "../lib/safetensors.js";
@@ -34,7 +35,7 @@ export class CellGrid extends HTMLElement {
   #stop = null;
   #watch = new ResizeObserver(() => this.#paint());
 
-  /** {title, cells, scale, limit, isCausal, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
+  /** {title, aside, cells, scale, limit, isCausal, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
   set options(options) {
     const moved = options.cursor && String(options.cursor) !== String(this.#options?.cursor);
     this.#options = options;
@@ -57,25 +58,34 @@ export class CellGrid extends HTMLElement {
   #draw() {
     const { cells, title } = this.#options;
     const kind = kindOf(cells.tensor);
+    const group = this.closest(".strips");
     render(html`
       <figure>
-        <figcaption>${kind ? swatch(kind) : nothing} ${title} ${cells.tensor.length <= MOST_NAME ? html`<code>${cells.tensor}</code>` : nothing}</figcaption>
+        <figcaption><span>${kind ? swatch(kind) : nothing} ${title} ${cells.tensor.length <= MOST_NAME ? html`<code>${cells.tensor}</code>` : nothing}</span>${this.#options.aside ?? nothing}${this.#tools()}</figcaption>
         <canvas tabindex="0" role="img" aria-label=${this.#sentence()} aria-roledescription=${t("grid.role")}
           data-tensor=${cells.tensor} data-shape=${cells.shape.join(",")} data-offset=${cells.offset}
           data-steps=${cells.steps.join(",")} data-rows=${cells.rows} data-columns=${cells.columns} data-limit=${this.#options.limit ?? nothing}
           @keydown=${this.#key} @pointermove=${this.#point} @click=${this.#pick}></canvas>
-        <div class="under"><p class="readout" aria-live="polite">${this.#isRead ? this.#readout() : nothing}</p>${this.#legend()}
-        <div class="tools">
-          <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
-          <details><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
-            <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
-            <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
-            <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>
-            <button type="button" class="quiet" @click=${this.#saveTensor}>safetensors</button></details>
-        </div></div>
+        ${group ? nothing : html`<div class="under">${this.#under()}</div>`}
         ${this.#asTable ? scrolling(t("table"), this.#table()) : nothing}
       </figure>`, this);
+    if (group && readerOf(group) === this) render(this.#under(), group.querySelector(":scope > .under"));
     this.#paint();
+  }
+
+  #under() {
+    return html`${this.#legend()}<p class="readout" aria-live="polite">${this.#isRead ? this.#readout() : nothing}</p>`;
+  }
+
+  #tools() {
+    const { title } = this.#options;
+    return html`<div class="tools">
+      <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
+      <details><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
+        <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
+        <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
+        <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>
+        <button type="button" class="quiet" @click=${this.#saveTensor}>safetensors</button></details></div>`;
   }
 
   #sentence() {
@@ -213,6 +223,8 @@ export class CellGrid extends HTMLElement {
   #move(row, column) {
     const { cells } = this.#options;
     this.#isRead = true;
+    const group = this.closest(".strips");
+    if (group) readers.set(group, this);
     this.#cursor = { row: clamp(row, cells.rows), column: clamp(column, cells.columns) };
     this.#draw();
   }
@@ -301,6 +313,14 @@ export class CellGrid extends HTMLElement {
   };
 }
 
+const readers = new WeakMap(); // group of strips -> the one that was read last
+
+/** The strip that tells its number below the group: the last one that was pointed at, or the first. */
+function readerOf(group) {
+  const last = readers.get(group);
+  return last?.isConnected ? last : group.querySelector("cell-grid");
+}
+
 const roomFor = (labels) => LABELS.find(([characters]) => labels.every((label) => label.length <= characters))[1];
 const quoted = (label) => `"${label.replaceAll('"', '""')}"`;
 
@@ -322,3 +342,13 @@ export const grid = (options) => html`<cell-grid .options=${options}></cell-grid
 
 /** A grid of signed numbers, or a placeholder until they arrive. */
 export const signedGrid = (title, cells, more = {}) => (cells ? grid({ title, cells, scale: "signed", ...more }) : waiting());
+
+/**
+ * Strips in one scale, with one legend and one line that tells a number below them: {title, cells, aside, before}, where `aside`
+ * stands beside the title, and `before` above it. A placeholder until all have arrived.
+ */
+export function strips(rows) {
+  if (!rows.every(({ cells }) => cells)) return waiting();
+  const limit = commonLimit(...rows.map(({ cells }) => cells));
+  return html`<div class="strips">${rows.map(({ before, ...row }) => html`${before ?? nothing}${grid({ ...row, scale: "signed", limit })}`)}<div class="under"></div></div>`;
+}

@@ -1,7 +1,7 @@
 // Self-attention of one head in the article's steps, for the selected token and for all tokens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { commonLimit, computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
+import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
@@ -9,7 +9,7 @@ import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { chosen, ids, labels, live, model, singledLink, summary, trace } from "../state/session.js";
 import { headCells, rowCells, vectorCells } from "../state/slices.js";
-import { grid, signedGrid } from "../ui/cell-grid.js";
+import { grid, signedGrid, strips } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
@@ -184,11 +184,9 @@ function weighted(weights, v) {
 function merge() {
   const { layer, position } = chosen.value;
   const bias = vectorCells(`h.${layer}.attn.c_proj.bias`);
-  const parts = { zcat: "attention.zcat", attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
-  const rows = Object.entries(parts).map(([kind, words]) => [words, rowCells(`${kind}.${layer}`, position)]);
-  const limit = commonLimit(...rows.slice(1).map(([, cells]) => cells)); // of those that are added
-  return html`${rows.map(([words, cells], i) => signedGrid(t(words), cells, { limit: i ? limit : undefined }))}
-    ${signedGrid(t("attention.bias"), bias)}`;
+  const parts = { attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
+  const added = Object.entries(parts).map(([kind, words]) => ({ title: t(words), cells: rowCells(`${kind}.${layer}`, position) }));
+  return html`${signedGrid(t("attention.zcat"), rowCells(`zcat.${layer}`, position))}${signedGrid(t("attention.bias"), bias)}${strips(added)}`;
 }
 
 const DRAW = { vectors, sum, merge };

@@ -1,13 +1,13 @@
 // The input of the first block: the token's row of wte plus its position's row of wpe.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { commonLimit, computedCells, farthest, fold } from "../lib/cells.js";
+import { computedCells, farthest, fold } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { isOn } from "../state/navigation.js";
 import { ask, model, position as selected, singledLink, tensor, tokens } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
-import { signedGrid } from "../ui/cell-grid.js";
+import { signedGrid, strips } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { bars } from "../ui/panels.js";
@@ -36,7 +36,7 @@ function draw() {
   const shown = (cells) => (cells && isOn("folded") ? fold(cells, columns) : cells);
   return html`${choices(["position"])}
     <p>${checkbox("folded", t("input.fold", { rows: n_embd / columns, columns }))}</p>
-    ${parts.map(([title, cells], i) => html`${sign(i)}${signedGrid(title, shown(cells), { limit: commonLimit(...parts.map(([, each]) => each)) })}`)}
+    ${strips(parts.map(([title, cells], i) => ({ title, cells: shown(cells), before: sign(i) })))}
     ${proof(parts.map(([, cells]) => cells), position)}
     <div class="two">${nearest(token)}${similar(position)}</div>`;
 }

@@ -1,14 +1,14 @@
 // The MLP of a layer for one token: up projection, activation (GELU), down projection, residual.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { commonLimit, farthest, fold, rowsOf } from "../lib/cells.js";
+import { farthest, fold, rowsOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { ACTIVATIONS } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { goMore, ownNumber } from "../state/navigation.js";
 import { askTrace, chosen, ids, labels, model } from "../state/session.js";
 import { rowCells, sliceCells } from "../state/slices.js";
-import { grid, signedGrid } from "../ui/cell-grid.js";
+import { grid, signedGrid, strips } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
@@ -46,8 +46,7 @@ function draw() {
 /** What the MLP adds, what was there, and their sum, in one scale. */
 function added() {
   const parts = [["mlp.out", part("mlp_out")], ["mlp.mid", part("resid.mid")], ["mlp.post", part("resid.post")]];
-  const limit = commonLimit(...parts.map(([, cells]) => cells));
-  return parts.map(([words, cells]) => signedGrid(t(words), cells, { limit }));
+  return strips(parts.map(([words, cells]) => ({ title: t(words), cells })));
 }
 
 function part(kind) {

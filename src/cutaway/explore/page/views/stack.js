@@ -1,13 +1,12 @@
 // The residual stream of all tokens at all layers: norms, updates and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { commonLimit } from "../lib/cells.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { askTrace, chosen, hasVectors, ids, labels, lens, lensTokens, live, model, tensor, trace, transport } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { likelyList } from "../ui/candidates.js";
-import { signedGrid } from "../ui/cell-grid.js";
+import { strips } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
@@ -178,15 +177,14 @@ function node() {
   const open = (view, words) => (transport().views?.includes(view) ?? true ? html`<button type="button" @click=${() => go({ view })}>${t(words)}</button>` : nothing);
   return html`<h2>${t("stack.node", { layer, token, n: position + 1, i: position })}</h2>
     <p class="buttons">${open("attention", "stack.open.attention")}${open("mlp", "stack.open.mlp")}</p>
-    ${!hasAll ? lensHere(layer, position) : pre && mid && post ? html`<div class="two"><div>${[[pre, "pre"], [difference(mid, pre), "attn_out"], [mid, "mid"], [difference(post, mid), "mlp_out"], [post, "post"]]
-      .map(([cells, words]) => strip(cells, `stack.${words}`, commonLimit(pre, mid, post)))}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
+    ${!hasAll ? lensHere(layer, position) : pre && mid && post ? html`<div class="two"><div>${strips([[pre, "pre"], [difference(mid, pre), "attn_out"], [mid, "mid"], [difference(post, mid), "mlp_out"], [post, "post"]]
+      .map(([cells, words]) => ({ title: t(`stack.${words}`), cells, aside: size(cells) })))}</div><div>${lensHere(layer, position)}</div></div>` : waiting()}`;
 }
 
 /** The update between two points; requesting attn_out and mlp_out would recompute the layer for all tokens. */
 const difference = (to, from) => ({ ...to, tensor: `${to.tensor} - ${from.tensor}`, values: to.values.map((value, i) => value - from.values[i]) });
 
-const strip = (cells, words, limit) => html`${signedGrid(t(words), cells, { limit })}
-  <p class="note size">${t("stack.size")} ${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</p>`;
+const size = (cells) => html`<small>${t("stack.size")} ${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</small>`;
 
 function lensHere(layer, position) {
   const read = readings()?.[position - shownPositions().first];
