@@ -78,13 +78,31 @@ def test_exports_request_nothing(robot: ExportedPage) -> None:
 
 
 @pytest.mark.slow
-def test_every_module_is_embedded_and_imports_by_absolute_names(robot: ExportedPage) -> None:
+def test_the_modules_of_its_views_are_embedded_and_import_by_absolute_names(robot: ExportedPage) -> None:
     files = unpacked(robot)
-    modules = {name for name in assets() if name.endswith(".js")} - {UNPACK}
-    assert {name for name in files if name.endswith(".js")} == modules
+    modules = {name for name in files if name.endswith(".js")}
+    views = {name[6:-3] for name in modules if name.startswith("views/")}
+    shown = set(json.loads(files["start"])["views"])
+    assert views - {"index", "article-motion", "attention-picture"} == shown
+    assert modules < {name for name in assets() if name.endswith(".js")} - {UNPACK}
     for name in modules:
         imported = re.findall(r'\bfrom "([^"]+)";$', files[name].decode(), re.MULTILINE)
         assert {path.removeprefix("cutaway/") for path in imported} <= modules, name
+    names = re.findall(r"\w+", files["views/index.js"].decode().split("VIEWS = ")[1])
+    assert len(names) == len(shown)
+
+
+@pytest.mark.parametrize("tokens", [6, 25])
+def test_an_export_holds_the_words_of_its_modules(tokens: int) -> None:
+    ids = random_ids(WEIGHTS.config, tokens)
+    files = unpacked(export_page(MUTE, MUTE.trace(ids), Selection(1, 2, 3)))
+    words = {name for path in files if "/i18n/" in path for name in json.loads(files[path])}
+    for name, code in files.items():
+        if name.endswith(".js"):
+            assert set(re.findall(r'\bt\("([\w.]+)"', code.decode())) <= words, name
+            for room in re.findall(r"\bt\(`([\w.]+\.)\$\{", code.decode()):
+                assert any(each.startswith(room) for each in words), (name, room)
+    assert "compare.title" not in words
 
 
 @pytest.mark.slow

@@ -44,9 +44,9 @@ def test_addresses_have_every_field(page: Json) -> None:
 
 
 def test_every_kind_is_offered_and_translated() -> None:
-    words = json.loads((PAGE / "i18n" / "whatif.json").read_text(encoding="utf-8"))
+    words = {name for path in PAGE.glob("i18n/*.json") for name in json.loads(path.read_text(encoding="utf-8"))}
     view = (PAGE / "views" / "whatif.js").read_text(encoding="utf-8")
     groups = view.split("const GROUPS = {")[1].split("};")[0]
     for name in KINDS:
-        assert {f"whatif.kind.{name}", f"whatif.about.{name}"} <= set(words)
+        assert {f"whatif.kind.{name}", f"whatif.about.{name}"} <= words
         assert f'"{name}"' in groups

@@ -13,14 +13,14 @@ import posixpath
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cutaway.explore import schemas
-from cutaway.explore.assets import assets
+from cutaway.explore.assets import COLOURS, assets
 from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import Selection, all_figures
@@ -39,6 +39,9 @@ POLICY = (
     "connect-src data: blob:"
 )
 UNPACK = "unpack.js"  # a classic script, not a module
+ENTRY = "main.js"
+INDEX = "views/index.js"
+SHARED = ("app", "glossary", "prose")  # words that are of no single view
 TRACE = "text"  # the name of the trace in the file
 MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
@@ -54,6 +57,7 @@ _PAGE = """<!doctype html>
 HEIGHT = 900  # pixels, of the frame in a notebook
 
 _COMMENT = re.compile(r"^\s*(//|/\*\*.*\*/$).*\n", re.MULTILINE)  # lines that are nothing else
+_VIEW = re.compile(r"""^(import \{ (\w+) \} from "\./(\w+)\.js";\n)""", re.MULTILINE)
 _IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
 
 
@@ -119,23 +123,59 @@ def export_page(
     '<!doctype html>'
     """
     chosen = selection.resolve(trace.config, len(trace))
-    files = {name: path.read_text(encoding="utf-8") for name, path in assets().items()}
-    modules = {name: _module(name, text).encode() for name, text in files.items() if _is_module(name)}
-    modules["style.css"] = files["style.css"].encode()
-    packed = _packed(modules | dict(_responses(model, trace, chosen, checkpoint_bytes, check)))
-    return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=files[UNPACK]))
+    views = _views(trace)
+    modules = {name: _module(name, text).encode() for name, text in _modules(views).items()}
+    sheet = {"style.css": _text_of("style.css").encode()}
+    packed = _packed(modules | sheet | dict(_responses(model, trace, chosen, views, checkpoint_bytes, check)))
+    return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=_text_of(UNPACK)))
 
 
-def _is_module(name: str) -> bool:
-    return name.endswith(".js") and name != UNPACK
+def _text_of(name: str) -> str:
+    return assets()[name].read_text(encoding="utf-8")
+
+
+def _views(trace: Trace) -> list[str]:
+    """List the views of which the file has all that they show."""
+    return [
+        *(["overview", "play"] if len(trace) <= MAX_POSITIONS else []),
+        *("article", "attention", "tokens"),
+        *(["heads"] if _is_small(trace) else []),
+        *(["stack", "output"] if len(trace) <= MAX_POSITIONS else []),
+    ]
+
+
+def _modules(views: Collection[str]) -> dict[str, str]:
+    """Return the modules that the page imports with these views only, by their names."""
+    found: dict[str, str] = {}
+    wanted = [ENTRY]
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            text = _text_of(name)
+            found[name] = _without_views(text, views) if name == INDEX else text
+            wanted += [_resolved(name, path) for _, path in _IMPORT.findall(found[name])]
+    return found
+
+
+def _without_views(index: str, views: Collection[str]) -> str:
+    """Drop the views that are not in the file from the module that lists all, the id of each being its file's name."""
+    dropped = {name: line for line, name, view in _VIEW.findall(index) if view not in views}
+    for line in dropped.values():
+        index = index.replace(line, "")
+    start, names, end = re.split(r"(?<=VIEWS = \[)(.+)(?=\])", index)
+    return start + ", ".join(name for name in names.split(", ") if name not in dropped) + end
+
+
+def _resolved(name: str, path: str) -> str:
+    """Return the name of what a module imports by a relative path."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
 
 
 def _module(name: str, text: str) -> str:
     """Make the import specifiers of a module absolute, "cutaway/lib/cells.js", and drop its comments."""
-    folder = posixpath.dirname(name)
 
     def absolute(match: re.Match[str]) -> str:
-        return f'{match[1]}"cutaway/{posixpath.normpath(posixpath.join(folder, match[2]))}"'
+        return f'{match[1]}"cutaway/{_resolved(name, match[2])}"'
 
     return _IMPORT.sub(absolute, _COMMENT.sub("", text))
 
@@ -201,12 +241,16 @@ def _end(rows: dict[bytes, int]) -> int:
 
 
 def _responses(
-    model: Model, trace: Trace, chosen: Selection, checkpoint_bytes: int, check: Callable[[], None]
+    model: Model,
+    trace: Trace,
+    chosen: Selection,
+    views: Sequence[str],
+    checkpoint_bytes: int,
+    check: Callable[[], None],
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
-    for name, file in assets().items():
-        if name.endswith(".json") and not name.startswith("vendor/"):
-            yield f"page/{name}", json_content(json.loads(file.read_bytes())).body
+    for name in (COLOURS.name, *(f"i18n/{words}.json" for words in (*SHARED, *views))):
+        yield f"page/{name}", json_content(json.loads(_text_of(name))).body
     yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(_trace_document(trace))
@@ -216,12 +260,6 @@ def _responses(
     for path, query in _requests(trace, chosen):
         check()
         yield _name(path, query), _response(trace, path, query).body
-    views = (
-        (["overview", "play"] if len(trace) <= MAX_POSITIONS else [])
-        + ["article", "attention", "tokens"]
-        + (["heads"] if _is_small(trace) else [])
-        + (["stack", "output"] if len(trace) <= MAX_POSITIONS else [])
-    )
     address = schemas.page_address(views[0], trace.ids, chosen)
     yield "start", json_content({"address": address, "views": views}).body
 

@@ -12,6 +12,7 @@ import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
 import { THEMES, isDark, setTheme, theme, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
+import { enterSubmits } from "./ui/controls.js";
 import { explained, glossary } from "./ui/glossary.js";
 import { forget, isDrawn, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
@@ -21,7 +22,7 @@ const MOST_TOKENS = 256; // in the header; of longer texts, those around the sel
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
   followAddress(transport.address);
-  const words = ["app", "glossary", "prose", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
+  const words = ["app", "glossary", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
   const colours = await transport.colours();
   setColours(colours, isDark());
   watchTheme((dark) => setColours(colours, dark));
@@ -168,19 +169,12 @@ function prompt() {
   const value = draft.value ?? shown;
   const typed = ({ target }) => { draft.value = target.value === shown ? null : target.value; };
   return html`<form class="prompt" @submit=${readText}>
-    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enter}></textarea>
+    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enterSubmits}></textarea>
     <button>${t("read")}</button></form>`;
 }
 
 /** One row per line of the text, up to six. */
 const rows = (text) => Math.min(6, text.split("\n").length);
-
-/** Enter submits; Shift+Enter inserts a new line. */
-function enter(event) {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  event.target.form.requestSubmit();
-}
 
 function readText(event) {
   event.preventDefault();

@@ -34,3 +34,10 @@ export function choices(what) {
 /** Checkbox for a setting of the view. */
 export const checkbox = (name, label) => html`<label class="choice"><input type="checkbox" .checked=${isOn(name)}
   @change=${(event) => goMore({ [name]: event.target.checked ? "1" : null })}> ${label}</label>`;
+
+/** In a form's box of text, Enter submits; Shift+Enter inserts a new line. */
+export function enterSubmits(event) {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  event.target.form.requestSubmit();
+}

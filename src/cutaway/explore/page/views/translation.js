@@ -8,7 +8,7 @@ import { language, t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { ask, askTrace, chosen, ids, labels, live, model, report, tensor, trace, transport } from "../state/session.js";
 import { grid } from "../ui/cell-grid.js";
-import { choices } from "../ui/controls.js";
+import { choices, enterSubmits } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, waiting } from "../ui/widgets.js";
@@ -69,7 +69,7 @@ function writer(found) {
   return html`<section aria-labelledby="translation-write"><h2 id="translation-write">${t("translation.write")}</h2>
     <form class="translate" @submit=${(event) => { event.preventDefault(); write(source, way); }}>
       <textarea name="source" rows="2" maxlength="2000" spellcheck="false" lang=${way[0]} aria-label=${t("translation.sentence")} .value=${source}
-        @input=${(event) => set({ source: event.target.value })} @keydown=${enter}></textarea>
+        @input=${(event) => set({ source: event.target.value })} @keydown=${enterSubmits}></textarea>
       <fieldset class="radios"><legend>${t("translation.direction")}</legend>${directions.map((each) => html`<label>
         <input type="radio" name="direction" .checked=${String(each) === String(way)} @change=${() => set({ way: each })}> ${each.map(nameOf).join(" → ")}</label>`)}</fieldset>
       <p class="buttons"><button ?disabled=${isChanged || !source.trim()}>${t("translation.run")}</button>
@@ -85,13 +85,6 @@ function nameOf(code) {
   } catch {
     return code;
   }
-}
-
-/** Enter submits; Shift+Enter inserts a new line. */
-function enter(event) {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  event.target.form.requestSubmit();
 }
 
 const path = ({ from, to, source }) => `translations?${new URLSearchParams({ from, to, source })}`;
