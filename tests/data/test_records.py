@@ -51,7 +51,10 @@ def test_each_message_of_the_assistant_is_learned_after_all_before_it() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "2: not valid JSON: Expecting property name"),
+        (
+            "[",  # as a list of objects begins, which others write on many lines
+            '2: not valid JSON: Expecting value at character 2; must be a JSON object, {"text"}, {"prompt", ',
+        ),
         ('"text"', '2: must be a JSON object, {"text"}, {"prompt", "completion"} or {"messages"}, not \'text\''),
         ("{}", '2: must be {"text"}, {"prompt", "completion"} or {"messages"}, and has no keys'),
         ('{"prompt": "a"}', "2: must be"),
@@ -82,7 +85,7 @@ def test_files_that_are_missing_empty_or_not_utf8_are_refused(tmp_path: Path) ->
         read_records(written(tmp_path, "", ""))
     for name, place in (("latin.txt", "latin.txt:1:"), ("latin.jsonl", "latin.jsonl:1:")):
         (tmp_path / name).write_bytes('{"text": "é"}'.encode("latin-1"))
-        with pytest.raises(UsageError, match=f"{place} not UTF-8 at byte 10"):
+        with pytest.raises(UsageError, match=f"{place} not UTF-8 at byte 10; save the file as UTF-8"):
             read_records(tmp_path / name)
 
 

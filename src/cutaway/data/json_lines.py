@@ -18,9 +18,14 @@ def parse_json_line(line: bytes, place: str, what: str = "a JSON object") -> dic
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        raise UsageError(f"{place}: not UTF-8 at byte {error.start}") from None
+        raise UsageError(f"{place}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{place}: not valid JSON: {error}") from None
+        raise UsageError(f"{place}: not valid JSON: {_reason(error)}; must be {what} on one line") from None
     if not isinstance(value, dict):
         raise UsageError(f"{place}: must be {what}, not {quote(value)}")
     return value
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, without the lines that it counts within the one line."""
+    return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)

@@ -136,7 +136,7 @@ def decode_text(data: bytes, place: str, first_line: int = 1) -> str:
     'A robot'
     >>> decode_text(b"A robot" + bytes([10, 255]), "a.txt")
     Traceback (most recent call last):
-    cutaway.errors.UsageError: a.txt:2: not UTF-8 at byte 0
+    cutaway.errors.UsageError: a.txt:2: not UTF-8 at byte 0; save the file as UTF-8
     """
     try:
         return data.decode()
@@ -145,7 +145,7 @@ def decode_text(data: bytes, place: str, first_line: int = 1) -> str:
             raise UsageError(f"{place}: is UTF-16; save it as UTF-8") from None
         start = data.rfind(b"\n", 0, error.start) + 1
         line = first_line + data.count(b"\n", 0, start)
-        raise UsageError(f"{place}:{line}: not UTF-8 at byte {error.start - start}") from None
+        raise UsageError(f"{place}:{line}: not UTF-8 at byte {error.start - start}; save the file as UTF-8") from None
 
 
 class _Tapped(RawIOBase):
