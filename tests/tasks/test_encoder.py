@@ -1,5 +1,7 @@
 """Encoding: prompts are the first ids of their examples, controls are never text, targets are never cut."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -66,8 +68,24 @@ def test_a_target_that_does_not_fit_is_an_error_that_names_the_record() -> None:
 
 
 def test_a_prompt_without_room_for_the_rest_is_an_error() -> None:
-    with pytest.raises(UsageError, match="without its source the prompt has 2 tokens, and 2 fit"):
+    with pytest.raises(
+        UsageError, match="4 is too short: of a prompt 2 tokens fit, and 2 are needed beside its source"
+    ):
         TaskEncoder(TRANSLATION, CODEC, 4).prompt(pair("nacht", ""))
+
+
+def test_a_missing_control_token_is_named_with_a_way_that_works() -> None:
+    with pytest.raises(
+        UsageError, match=r'--control "<\|en\|>"` and give it as --tokenizer, or .* finetune --task transl'
+    ):
+        TaskEncoder(TRANSLATION, Tokenizer.gpt2(), 16)
+    vocabulary = CODEC.vocabulary
+    control = {name: index for name, index in vocabulary.control.items() if index != vocabulary.end_of_text}
+    endless = Tokenizer(replace(vocabulary, control=control, end_of_text=None))
+    with pytest.raises(
+        UsageError, match=r"no control token <\|endoftext\|>, .*: name its own end of text, eos_token in"
+    ):
+        TaskEncoder(TRANSLATION, endless, 16)
 
 
 def test_everything_but_the_first_token_can_be_learned() -> None:

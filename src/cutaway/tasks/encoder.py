@@ -11,6 +11,7 @@ from cutaway.tasks.records import TaskRecord
 from cutaway.tasks.task import Task
 from cutaway.tasks.template import Control, Field, Part
 from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.vocabulary import END_OF_TEXT
 from cutaway.untrusted import quote
 
 
@@ -60,7 +61,8 @@ class TaskEncoder:
         kept = len(parts[place]) - excess
         if kept < 1:
             raise UsageError(
-                f"without its {truncation.field} the prompt has {self.room - kept} tokens, and {self.room} fit"
+                f"a context of {self.n_ctx} is too short: of a prompt {self.room} tokens fit, and "
+                f"{self.room - kept} are needed beside its {truncation.field}"
             )
         parts[place] = parts[place][:kept] if truncation.side == "right" else parts[place][-kept:]
         return [token for ids in parts for token in ids], excess
@@ -212,7 +214,7 @@ def find_control(name: str, codec: Codec) -> int | None:
     >>> find_control("<|endoftext|>", Tokenizer.gpt2()), find_control("<|en|>", Tokenizer.gpt2())
     (50256, None)
     """
-    if name == "<|endoftext|>" and codec.eos is not None:
+    if name == END_OF_TEXT and codec.eos is not None:
         return codec.eos
     ids = codec.encode(name, allow_special=True)
     is_control = len(ids) == 1 and codec.token_bytes(ids[0]) == name.encode() and codec.encode(name) != ids
@@ -223,7 +225,16 @@ def _control_id(name: str, codec: Codec, task: str) -> int:
     found = find_control(name, codec)
     if found is None:
         raise UsageError(
-            f"the tokenizer has no control token {name}, which the task {task} needs: "
-            f'train one with `cutaway tokenizer train --control "{name}"`'
+            f"the tokenizer has no control token {name}, which the task {task} needs: {_remedy(name, task)}"
         )
     return found
+
+
+def _remedy(name: str, task: str) -> str:
+    """Return the ways to a tokenizer with that control token: the end of a text is a role, which no other can have."""
+    if name == END_OF_TEXT:
+        return "name its own end of text, eos_token in tokenizer_config.json"
+    return (
+        f'train one with `cutaway tokenizer train --control "{name}"` and give it as --tokenizer, or add it to a model '
+        f"with `cutaway finetune --task {task}`"
+    )
