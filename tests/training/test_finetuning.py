@@ -374,9 +374,12 @@ def test_control_tokens_are_not_added_where_they_would_not_be_trained(base: str,
 def test_a_model_of_music_does_not_learn_a_task_of_text(tmp_path: Path) -> None:
     shape = GPT2Config(n_vocab=N_VOCAB, n_ctx=8, n_embd=4, n_head=1, n_layer=1)
     save_checkpoint(tmp_path / "music", random_weights(shape, std=0.05), tokenizer=PerformanceCodec())
-    settings = config(str(tmp_path / "music"), translations(tmp_path), task="translation")
-    with pytest.raises(UsageError, match=r"the task translation is encoded by bpe, and .*music by perf388"):
-        fine_tune(settings, tmp_path / "run")
+    data = translations(tmp_path)
+    music = str(tmp_path / "music")
+    with pytest.raises(UsageError, match=r"translation is encoded by bpe, and the codec of .*music is perf388"):
+        fine_tune(config(music, data, task="translation"), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"^the data are text, and the codec of .*music is perf388: fine-tune"):
+        fine_tune(config(music, data), tmp_path / "run")
 
 
 def test_the_first_steps_loss_of_a_task_is_of_targets_after_prefixes(base: str, tmp_path: Path) -> None:

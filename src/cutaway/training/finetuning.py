@@ -140,7 +140,8 @@ def _starting_point(config: FineTuneConfig, base: Checkpoint, observer: Observer
     task = open_task(config.task) if config.task else None
     if not isinstance(codec, Codec):
         wanted = f"the task {task.name} is encoded by {task.codec}" if task else "the data are text"
-        raise UsageError(f"{wanted}, and {config.model} by {read_codec_name(base.path)}: fine-tune a model of text")
+        other = f"the codec of {config.model} is {read_codec_name(base.path)}"
+        raise UsageError(f"{wanted}, and {other}: fine-tune a model of text")
     names = missing_controls(task, codec) if task else []
     if not names:
         return codec, base
@@ -149,8 +150,8 @@ def _starting_point(config: FineTuneConfig, base: Checkpoint, observer: Observer
             f"{config.model} has no control tokens {', '.join(names)}, which the task {config.task} needs: with "
             f"--method {config.method} their embeddings would not be trained; use --method full"
         )
-    observer.note(f"control tokens are added to the model: {', '.join(names)}")
     widened = add_controls(codec, names, max(codec.n_vocab, base.config.n_vocab))
+    observer.note(f"control tokens are added to the model: {', '.join(names)}")
     return widened, WidenedWeights(base, widened.n_vocab, config.seed)
 
 
