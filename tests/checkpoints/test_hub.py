@@ -133,7 +133,10 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
         offline = open_in_process("gpt2-xl", tmp_path, hub.url, offline=True)
     unreachable = open_in_process("a/new", tmp_path, hub.url)
     assert errors == {
-        "a/none": {"error": "a/none is not a model on the hub, or a private one: then log in with `hf auth login`"},
+        "a/none": {
+            "error": "a/none is neither a directory here nor a model on the hub, or a private one: then log in with "
+            "`hf auth login`"
+        },
         "a/pickles": {
             "error": "a/pickles has no config.json with safetensors weights on the hub; pickles are never fetched"
         },
@@ -141,9 +144,11 @@ def test_errors_are_one_line(tmp_path: Path, published: Files) -> None:
         "a--b/c": {"error": "a--b/c cannot be fetched: Cannot have -- or .. in repo_id: 'a--b/c'."},
     }
     assert offline == {
-        "error": "openai-community/gpt2-xl is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch the model"
+        "error": "openai-community/gpt2-xl is neither a directory here nor in the cache, and HF_HUB_OFFLINE is set: "
+        "unset it to fetch the model"
     }
-    assert str(unreachable["error"]).startswith("a/new is not in the cache, and the hub cannot be reached: ")
+    begin = "a/new is neither a directory here nor in the cache, and the hub cannot be reached: "
+    assert str(unreachable["error"]).startswith(begin)
     assert str(unreachable["error"]).endswith("; check the network")
 
 

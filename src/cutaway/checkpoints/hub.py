@@ -35,7 +35,7 @@ def fetch_published(name: str) -> Path:
     >>> with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
     ...     fetch_published("gpt2-xxl")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cutaway.errors.HubError: openai-community/gpt2-xxl is not in the cache, and HF_HUB_OFFLINE is set: unset it to ...
+    cutaway.errors.HubError: openai-community/gpt2-xxl is neither a directory here nor in the cache, ...
     """
     check_hub()
     from huggingface_hub import snapshot_download
@@ -56,7 +56,7 @@ def fetch(repository: str) -> Path:
     >>> with patch("huggingface_hub.constants.HF_HUB_OFFLINE", True):
     ...     fetch("nobody/nothing")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cutaway.errors.HubError: nobody/nothing is not in the cache, and HF_HUB_OFFLINE is set: unset it to ...
+    cutaway.errors.HubError: nobody/nothing is neither a directory here nor in the cache, and ...
     """
     check_hub()
     from huggingface_hub import snapshot_download
@@ -81,12 +81,21 @@ def _explain(repository: str, error: Exception) -> str:
         case errors.GatedRepoError():
             return f"{repository} is gated: accept its terms on the hub, then log in with `hf auth login`"
         case errors.RepositoryNotFoundError():
-            return f"{repository} is not a model on the hub, or a private one: then log in with `hf auth login`"
+            return (
+                f"{repository} is neither a directory here nor a model on the hub, or a private one: then log in with "
+                "`hf auth login`"
+            )
         case errors.LocalEntryNotFoundError(__cause__=errors.OfflineModeIsEnabled()):
-            return f"{repository} is not in the cache, and HF_HUB_OFFLINE is set: unset it to fetch the model"
+            return (
+                f"{repository} is neither a directory here nor in the cache, and HF_HUB_OFFLINE is set: unset it to "
+                "fetch the model"
+            )
         case errors.LocalEntryNotFoundError():
             reason = _line(error.__cause__ or error)
-            return f"{repository} is not in the cache, and the hub cannot be reached: {reason}; check the network"
+            return (
+                f"{repository} is neither a directory here nor in the cache, and the hub cannot be reached: {reason}; "
+                "check the network"
+            )
     return f"{repository} cannot be fetched: {_line(error)}"
 
 
