@@ -131,7 +131,7 @@ def test_other_models_cannot_translate(tmp_path: Path) -> None:
     reverser = save_translator(tmp_path / "reverser", open_task("reverse"))
     result = invoke("translate", "a", "--model", str(reverser))
     assert result.code == 2
-    assert "reverser has learned reverse, and not to translate" in result.error
+    assert f"{reverser} has learned reverse, and not to translate" in result.error
 
 
 def test_the_built_in_translator_translates_both_ways() -> None:

@@ -137,7 +137,7 @@ def _load(options: Namespace) -> "tuple[Model, MusicCodec]":
     model = load_model(options)
     codec = music_codec(model.codec)
     if codec is None:
-        raise UsageError(f"{model.name} is not a model of music; builtin-piano is")
+        raise UsageError(f"{options.model} is not a model of music; builtin-piano is")
     return model, codec
 
 

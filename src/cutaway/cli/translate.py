@@ -72,11 +72,11 @@ class Translator:
     def __init__(self, model: "Model", options: Namespace) -> None:
         self.model = model
         if model.task is None:
-            raise UsageError(f"{model.name} has not learned to translate; builtin-translation has")
+            raise UsageError(f"{options.model} has not learned to translate; builtin-translation has")
         self.encoder = model.encoder()
         task = self.encoder.task
         if not task.translates:
-            raise UsageError(f"{model.name} has learned {task.name}, and not to translate")
+            raise UsageError(f"{options.model} has learned {task.name}, and not to translate")
         self.languages = find_languages(task, options.source, options.target)
         self.decoding = _decoding(task, options)
         self.n_best = options.n_best
