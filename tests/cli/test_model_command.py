@@ -30,6 +30,14 @@ def test_a_path_with_a_space_is_one_argument(tiny: str, tmp_path: Path) -> None:
     assert command_of(str(directory)) == f"cutaway generate --model '{directory}'"
 
 
+def test_a_path_with_a_control_character_does_not_reach_the_terminal(tiny: str, tmp_path: Path) -> None:
+    directory = tmp_path / "my\x1bmodel"
+    directory.symlink_to(tiny, target_is_directory=True)
+    command = command_of(str(directory))
+    assert "\x1b" not in command
+    assert str(tmp_path) in command
+
+
 def test_a_model_that_is_not_there_has_none(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         command_of(str(tmp_path / "model"))

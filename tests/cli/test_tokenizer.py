@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from cutaway import Tokenizer
 from tests.cli.invoke import invoke
+from tests.tasks.models import CODEC, save_translator
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=30)
 
@@ -14,6 +15,16 @@ def test_encode_gives_ids() -> None:
     assert invoke("tokenizer", "encode", "A robot must obey").out == "32 9379 1276 22389\n"
     assert invoke("tokenizer", "encode", "<|endoftext|>").out == "27 91 437 1659 5239 91 29\n"
     assert invoke("tokenizer", "encode", "--special", "<|endoftext|>").out == "50256\n"
+
+
+def test_a_directory_with_the_name_of_a_model_brings_its_own_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_translator(tmp_path / "gpt2")
+    monkeypatch.chdir(tmp_path)
+    own = " ".join(map(str, CODEC.encode("Nacht")))
+    assert own != " ".join(map(str, Tokenizer.gpt2().encode("Nacht")))
+    assert invoke("tokenizer", "encode", "--model", "gpt2", "Nacht").out == f"{own}\n"
 
 
 def test_decode_prints_the_exact_text() -> None:

@@ -164,9 +164,11 @@ def test_rows_are_padded_to_the_longest_and_never_learned_there() -> None:
 
 @given(k=st.integers(0, 40), n_rows=st.integers(1, 7))
 def test_a_batch_of_examples_is_a_function_of_seed_and_number(k: int, n_rows: int) -> None:
-    used = Rows(EXAMPLES, 2, pad=0)
-    used.batch(k + 1, n_rows, 8)
-    assert as_lists(used.batch(k, n_rows, 8)) == as_lists(Rows(EXAMPLES, 2, pad=0).batch(k, n_rows, 8))
+    expected = as_lists(Rows(EXAMPLES, 2, pad=0).batch(k, n_rows, 8))
+    for before in ((k + 1, n_rows), (k, n_rows + 1)):
+        used = Rows(EXAMPLES, 2, pad=0)
+        used.batch(*before, 8)
+        assert as_lists(used.batch(k, n_rows, 8)) == expected
 
 
 def test_an_epoch_has_every_example_once_in_another_order() -> None:

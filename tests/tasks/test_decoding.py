@@ -68,3 +68,12 @@ def test_without_an_end_token_there_is_no_end() -> None:
     encoder = TaskEncoder(open_task("reverse"), codec, 64)
     with pytest.raises(UsageError, match="the tokenizer has no end token"):
         decode_fields(ENGINE, encoder, [{"source": "a"}])
+
+
+def test_an_output_of_more_sentences_than_are_kept_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TaskEncoder, "decode", lambda encoder, ids: "One. Two.")
+    encoder = translation_encoder()
+    for n_sentences, text, is_finished in ((1, "One.", True), (2, "One. Two.", False)):
+        decoding = Decoding(max_new_factor=0.0, max_new_extra=1, sentences=n_sentences)
+        [[output]] = decode_fields(ENGINE, encoder, FIELDS[:1], decoding)
+        assert (output.text, output.is_finished) == (text, is_finished)
