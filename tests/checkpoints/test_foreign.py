@@ -123,6 +123,20 @@ def test_the_padding_of_a_vocabulary_is_cut_on_request_only(tmp_path: Path) -> N
         found(tmp_path, state, overrides=Overrides(n_vocab=62))
 
 
+@pytest.mark.usefixtures("forked")
+def test_a_padded_vocabulary_comes_with_the_way_to_gpt2s_tokenizer(tmp_path: Path) -> None:
+    weights = tiny_weights(n_vocab=50304, n_embd=4, n_head=1, n_layer=1)
+    torch.save(as_torch(linear_state(weights)), tmp_path / "model.pt")
+    convert = ("convert", str(tmp_path / "model.pt"), "--allow-pickle", "--n-head", "1")
+    assert (
+        "; --n-vocab 50257 drops the padding, and GPT-2's tokenizer then fits"
+        in invoke(*convert, str(tmp_path / "out")).err
+    )
+    assert open_checkpoint(tmp_path / "out").tokenizer() is None
+    invoke(*convert, str(tmp_path / "cut"), "--n-vocab", "50257")
+    assert open_checkpoint(tmp_path / "cut").tokenizer() is not None
+
+
 def test_a_model_without_biases_has_zeros(tmp_path: Path) -> None:
     weights = without_biases(tiny_weights())
     state = {name: array for name, array in linear_state(weights).items() if not name.endswith(".bias")}

@@ -137,7 +137,8 @@ def _notes(weights: "ForeignWeights", *, from_nanogpt: bool) -> Iterator[str]:
     if from_nanogpt:
         yield "nanoGPT computes GELU exactly, unlike GPT-2: activation_function is gelu"
     if config.n_vocab == PADDED:
-        yield f"the vocabulary has {PADDED} tokens, as nanoGPT pads GPT-2's 50257; --n-vocab 50257 drops the padding"
+        padding = f"the vocabulary has {PADDED} tokens, as nanoGPT pads GPT-2's 50257"
+        yield f"{padding}; --n-vocab 50257 drops the padding, and GPT-2's tokenizer then fits"
 
 
 def _report(options: Namespace, directory: str, notes: list[str]) -> None:
