@@ -36,6 +36,13 @@ def test_an_empty_text_is_an_empty_line(model: str) -> None:
     assert invoke("translate", "", "--model", model, "--engine", "reference").out == "\n"
 
 
+def test_no_line_in_is_no_line_out(model: str, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"")
+    assert invoke("translate", "--model", model, "--file", str(path)).out == ""
+    assert invoke("translate", "--model", model, stdin=b"\n").out == "\n"
+
+
 def test_lines_beyond_those_that_are_translated_at_once_follow(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("translate", "--model", model, "--engine", "reference", "--beams", "1")
     expected = invoke(*arguments, stdin=b"night\nkleine\nNacht").out

@@ -37,7 +37,7 @@ class TrainingProgress:
         steps = "steps" if config.step_limit is None else counted(config.step_limit, "step")
         limit = "" if config.max_time is None else f", at most {duration(config.max_time)}"
         self._print(
-            f"{n_params / 1e6:.1f}M parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
+            f"{n_params:,} parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
             f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}"
         )
 

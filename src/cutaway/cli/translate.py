@@ -152,7 +152,8 @@ def _decoding(task: "Task", options: Namespace) -> "Decoding":
 
 def _lines(options: Namespace) -> list[str]:
     lines = read_text(options, "translate", "give a TEXT, --file or --interactive, or pipe lines in").split("\n")
-    return lines[:-1] if len(lines) > 1 and not lines[-1] else lines
+    ends_in_line = not lines[-1] and options.text != ""  # an empty TEXT is a line, an empty file has none
+    return lines[:-1] if ends_in_line else lines
 
 
 def _converse(translator: Translator) -> None:
