@@ -5,9 +5,10 @@
 
 All run in this environment, with its PyTorch. In each round each trainer is a new process that takes a few steps to
 warm up and a few that are timed, so that other work on the machine disturbs all alike; a trainer's figure is the
-median of its steps. A step reads `--batch-size` sequences of `--n-ctx` tokens of this project's documentation and
-updates all weights with AdamW; losses are recorded, so that it can be seen that all learn. A sampled vocabulary does
-less work than the full one, and an entry that uses it says so.
+median of its steps, in seconds and in seconds of the processor: with `--threads 1` these are nearly the same on an
+idle machine, and on a busy one the latter are what can be compared. A step reads `--batch-size` sequences of `--n-ctx`
+tokens of this project's documentation and updates all weights with AdamW; losses are recorded, so that it can be seen
+that all learn. A sampled vocabulary does less work than the full one, and an entry that uses it says so.
 """
 
 import argparse
@@ -39,6 +40,7 @@ class Entry:
     module: str
     options: Sequence[str] = ()
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     failed: str | None = None
 
@@ -103,6 +105,7 @@ def _take_turn(entry: Entry, args: argparse.Namespace) -> None:
         return
     answer = json.loads(result.stdout.strip().splitlines()[-1])
     entry.seconds += answer["seconds"]
+    entry.cpu_seconds += answer["cpu_seconds"]
     entry.losses = answer["losses"]
 
 
@@ -128,7 +131,9 @@ def _row(entry: Entry, tokens: int) -> dict[str, Any]:
     return {
         "name": entry.name,
         "tokens_per_second": tokens / typical,
+        "tokens_per_cpu_second": tokens / median(entry.cpu_seconds),
         "seconds": entry.seconds,
+        "cpu_seconds": entry.cpu_seconds,
         "losses": entry.losses,
     }
 
@@ -136,10 +141,17 @@ def _row(entry: Entry, tokens: int) -> dict[str, Any]:
 def _line(row: dict[str, Any], first: dict[str, Any]) -> str:
     if "failed" in row:
         return f"{row['name']}: {row['failed']}"
-    speed = row["tokens_per_second"]
-    ratio = first.get("tokens_per_second", speed) / speed
+    speed, cpu_speed = _speeds(row)
+    first_speed, first_cpu_speed = _speeds(row if "failed" in first else first)
     losses = " ".join(f"{loss:.2f}" for loss in row["losses"])
-    return f"{speed:8.1f} tokens/s  {first['name']} is {ratio:4.2f} times as fast  {row['name']}  (losses {losses})"
+    return (
+        f"{speed:8.1f} tokens/s, {cpu_speed:.1f} a CPU second; {first['name']} is {first_speed / speed:4.2f} times as "
+        f"fast, {first_cpu_speed / cpu_speed:4.2f} by CPU time: {row['name']}  (losses {losses})"
+    )
+
+
+def _speeds(row: dict[str, Any]) -> tuple[float, float]:
+    return row["tokens_per_second"], row["tokens_per_cpu_second"]
 
 
 if __name__ == "__main__":

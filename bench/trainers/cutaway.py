@@ -7,6 +7,7 @@ from cutaway.config import PUBLISHED
 from cutaway.data.batches import Windows
 from cutaway.data.dataset import Split
 from cutaway.training.config import TrainingConfig
+from cutaway.training.memory import keep_freed_memory
 from cutaway.training.model import make_model
 from cutaway.training.trainer import Trainer
 
@@ -16,6 +17,7 @@ N_STEPS = 100_000  # of a run that these steps are the beginning of
 def main() -> None:
     """Train on the text."""
     task = Task.from_arguments()
+    keep_freed_memory()  # as the loop of a run does
     shape = PUBLISHED[0].config
     config = TrainingConfig(
         n_layer=shape.n_layer,

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import torch
@@ -72,12 +72,31 @@ class Task:
     def measure(self, step: Callable[[], float]) -> None:
         """Take all steps, and print the seconds of the timed ones and every loss."""
         losses = [step() for _ in range(self.warm_up)]
-        seconds = []
+        clock = Clock()
         for _ in range(self.steps):
-            began = perf_counter()
+            clock.start()
             losses.append(step())
-            seconds.append(perf_counter() - began)
-        report(seconds, losses)
+            clock.stop()
+        report(clock, losses)
+
+
+class Clock:
+    """The seconds that steps took, and those of the processor in all threads: work beside them disturbs these less."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
+        self._began = (0.0, 0.0)
+
+    def start(self) -> None:
+        """Begin a step."""
+        self._began = (perf_counter(), process_time())
+
+    def stop(self) -> None:
+        """End it."""
+        began, cpu_began = self._began
+        self.seconds.append(perf_counter() - began)
+        self.cpu_seconds.append(process_time() - cpu_began)
 
 
 def text_ids() -> NDArray[np.uint32]:
@@ -86,6 +105,7 @@ def text_ids() -> NDArray[np.uint32]:
     return np.array(Tokenizer.gpt2().encode("\n".join(texts)), np.uint32)
 
 
-def report(seconds: list[float], losses: list[float]) -> None:
-    """Print a result as `bench.train` reads it: the last line of standard output."""
-    print(json.dumps({"seconds": seconds, "losses": losses, "torch": torch.__version__}))
+def report(clock: Clock, losses: list[float], n_warm_up: int = 0) -> None:
+    """Print a result as `bench.train` reads it, without the first steps: the last line of standard output."""
+    times = {"seconds": clock.seconds[n_warm_up:], "cpu_seconds": clock.cpu_seconds[n_warm_up:]}
+    print(json.dumps(times | {"losses": losses, "torch": torch.__version__}))

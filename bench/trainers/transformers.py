@@ -1,27 +1,25 @@
 """transformers' Trainer with its GPT2LMHeadModel: the time from the beginning of a step to its end."""
 
 import tempfile
-from time import perf_counter
 from typing import Any
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-from bench.trainers.task import BETAS, CLIP, RATE, WEIGHT_DECAY, Task, report
+from bench.trainers.task import BETAS, CLIP, RATE, WEIGHT_DECAY, Clock, Task, report
 
 
-class Clock(TrainerCallback):  # type: ignore[misc]
-    """Notes when each step begins and ends."""
+class StepTimes(TrainerCallback):  # type: ignore[misc]
+    """Starts and stops a clock at each step."""
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._began = 0.0
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self._began = perf_counter()
+        self.clock.start()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(perf_counter() - self._began)
+        self.clock.stop()
 
 
 def main() -> None:
@@ -54,11 +52,11 @@ def main() -> None:
                 disable_tqdm=True,
             ),
             train_dataset=[{"input_ids": row, "labels": row} for row in inputs],
-            callbacks=[clock],
+            callbacks=[StepTimes(clock)],
         )
         trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    report(clock.seconds[task.warm_up :], losses)
+    report(clock, losses, task.warm_up)
 
 
 if __name__ == "__main__":

@@ -49,21 +49,25 @@ def cross_entropy_slope(
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of h @ w.T + offset, `chunk` rows at a time; gradients are computed in the forward pass."""
+    """Summed cross-entropy of h @ w.T + offset, `chunk` rows at a time; gradients are computed in the forward pass.
+
+    The offset may be longer than `w` has rows: for the rest, which pad the vocabulary, it is -infinity.
+    """
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor, chunk: int, slope_of: Slope) -> Tensor:
-        w_cast = w.to(h.dtype)
+        table = _padded_table(w, len(offset), h.dtype)
+        columns = table.t().contiguous()  # whose rows are as long as a slope's: faster to multiply on a CPU
         dh = torch.empty_like(h)
         dw = torch.zeros(w.shape, dtype=torch.float32, device=w.device)
         total = torch.zeros((), device=h.device)
         for start in range(0, len(h), chunk):
             rows = slice(start, start + chunk)
-            loss, slope = slope_of(F.linear(h[rows], w_cast), offset, targets[rows])
+            loss, slope = slope_of(F.linear(h[rows], table), offset, targets[rows])
             total += loss
-            dh[rows] = slope @ w_cast
+            dh[rows] = F.linear(slope, columns)
             if ctx.needs_input_grad[1]:  # a third of the work, which a frozen output matrix saves
-                dw += slope.t() @ h[rows]
+                dw += (slope.t() @ h[rows])[: len(w)]
         ctx.save_for_backward(dh, dw)
         return total
 
@@ -72,6 +76,15 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         dh, dw = ctx.saved_tensors
         scale = gradients[0]
         return dh * scale.to(dh.dtype), dw * scale, None, None, None, None
+
+
+def _padded_table(w: Tensor, n_rows: int, dtype: torch.dtype) -> Tensor:
+    """Return `w` in a dtype, with zeros for rows up to `n_rows`."""
+    if len(w) == n_rows:
+        return w.to(dtype)
+    table = w.new_zeros(n_rows, w.shape[1], dtype=dtype)
+    table[: len(w)] = w
+    return table
 
 
 class CrossEntropy:
@@ -93,7 +106,7 @@ class CrossEntropy:
         """Return the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""
         padding = -len(w) % 64
         offset = F.pad(torch.zeros(len(w), device=w.device), (0, padding), value=-math.inf)
-        return self._apply(h, F.pad(w, (0, 0, 0, padding)), offset, targets)
+        return self._apply(h, w, offset, targets)
 
     def sampled(self, h: Tensor, w: Tensor, targets: Tensor, sample: "SampledVocabulary") -> Tensor:
         """Return an estimate of that loss from the rows of `w` in a sample."""
@@ -102,7 +115,7 @@ class CrossEntropy:
 
     def _apply(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
-            return self._without_gradients(h, w.to(h.dtype), offset, targets)
+            return self._without_gradients(h, _padded_table(w, len(offset), h.dtype), offset, targets)
         arguments = (h, w, offset, targets, self.chunk, self.slope)
         loss: Tensor = ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
         return loss

@@ -68,8 +68,10 @@ class Linear(nn.Linear):
     """A linear layer that multiplies in the dtype of its input, whatever the dtype of its parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        if self.bias is None or self.weight.dtype == x.dtype:
+            return F.linear(x, self.weight.to(x.dtype), self.bias)
+        product = F.linear(x, self.weight.to(x.dtype))
+        return (product + self.bias).to(x.dtype)  # a compiled block fuses this sum; oneDNN copies the bias to each row
 
 
 class RelativePositions(nn.Module):
