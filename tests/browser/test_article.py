@@ -39,6 +39,21 @@ def test_a_figure_has_its_chapter_its_name_and_its_lead(visit: Visit) -> None:
     assert visit.page.locator(".contents .chapter-title").count() == 17
 
 
+def test_the_list_shows_the_figure_that_is_tried(visit: Visit) -> None:
+    visit.open("#1/article")
+    visit.page.locator(".try button").click()
+    visit.settle()
+    item = visit.page.locator(".contents [aria-current]")
+    assert item.inner_text().endswith("F22")
+    visit.page.wait_for_function(
+        """() => {
+          const box = (name) => document.querySelector(name).getBoundingClientRect();
+          const [item, list] = [box(".contents [aria-current]"), box(".contents")];
+          return item.top >= list.top && item.bottom <= list.bottom;
+        }"""
+    )
+
+
 def test_who_scrolls_on_reads_on_to_the_end_of_the_chapter(visit: Visit) -> None:
     visit.open("#1/article?x-figure=F38&layer=5&head=0")
     assert figures(visit) == ["F38"]

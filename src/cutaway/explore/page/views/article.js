@@ -79,11 +79,11 @@ let inSight = null;
 /** Scroll the list to the open figure when a link or a button opened it. */
 function keepInSight(id) {
   if (id === inSight) return;
-  inSight = id;
   requestAnimationFrame(() => {
     const item = document.querySelector(".contents [aria-current]");
-    const list = item?.closest(".contents");
-    if (!list) return;
+    if (!item?.textContent.endsWith(id)) return; // its numbers have not arrived
+    const list = item.closest(".contents");
+    inSight = id;
     const top = item.getBoundingClientRect().top - list.getBoundingClientRect().top;
     if (top < 0 || top > list.clientHeight - 60) list.scrollTop += top - list.clientHeight / 3;
   });
