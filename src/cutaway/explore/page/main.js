@@ -7,7 +7,7 @@ import { inWords } from "./lib/errors.js";
 import { together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
-import { LANGUAGES, language, setWords, t } from "./state/i18n.js";
+import { LANGUAGES, gap, language, setWords, t } from "./state/i18n.js";
 import { followAddress, go, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
 import { THEMES, isDark, setTheme, theme, watchTheme } from "./state/theme.js";
@@ -85,7 +85,7 @@ function page() {
     <main id="main" tabindex="-1" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1>${t(`${view.id}.title`)}</h1>
       <p class="lead">${explained(view.id, t(`${view.id}.lead`))}</p>
-      ${here.trace.value ? tryThis(view) : nothing}
+      ${here.trace.value && here.live() && view.attempt ? tryThis(view) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
       ${isDrawn(view.id) ? html`${glossary(view.id)}${onward(view)}` : nothing}
     </main>`;
@@ -93,7 +93,7 @@ function page() {
 
 /** One button that sets a telling state of the view. */
 function tryThis(view) {
-  const found = here.live() && view.attempt?.();
+  const found = view.attempt();
   return html`<p class="try">${found ? html`<button type="button" @click=${() => (found.run ? found.run() : go(found.change))}><b>${t("try")}</b> ${t(`${view.id}.try`, found.words)}</button>` : nothing}</p>`;
 }
 
@@ -253,7 +253,7 @@ function changed() {
   const made = here.trace.value?.interventions ?? [];
   const { changes } = state.value;
   if (!made.length && !changes.length) return nothing;
-  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })} <b>${made.map(describe).join(t("sep.and"))}</b>` : nothing}
+  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })}${gap()}<b>${made.map(describe).join(t("sep.and"))}</b>` : nothing}
     ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join(t("sep.and")) || "–" }) : nothing}
     <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>`;
 }

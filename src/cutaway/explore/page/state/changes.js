@@ -10,7 +10,7 @@ import { model, trace } from "./session.js";
 export function describe(change) {
   const fields = FIELDS.filter((name) => change[name] != null).map((name) => `${t(`whatif.${name}`)} ${brief(change[name])}`);
   const name = Object.hasOwn(model.value.interventions, change.kind) ? t(`whatif.kind.${change.kind}`) : change.kind;
-  return fields.length ? `${name}${t("sep.colon")}${fields.join(t("whatif.and"))}` : name;
+  return fields.length ? `${name}${t("sep.colon")}${fields.join(t("sep.comma"))}` : name;
 }
 
 /** A number, or the first few token ids of a text. */

@@ -23,6 +23,9 @@ export function t(name, values = {}) {
   return pattern.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
 }
 
+/** What stands between two sentences. */
+export const gap = () => (language.value === "zh" ? "" : " ");
+
 /** Choose the language of a text from Python: {en, zh}, or a plain string. */
 export function say(text) {
   return text !== null && typeof text === "object" ? text[language.value] : text;

@@ -90,12 +90,13 @@ const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewpo
 
 const ASLANT = 8; // characters of a token there
 const SLOPE = 84; // pixels below for words that stand aslant
+const LEFT = 62; // pixels for the first of them, which ends below its token
 
 /** The same where the words do not fit side by side: they stand aslant, each with its weight. */
 function slanted({ title, tokens, cells, query, pick }, shown) {
-  const step = Math.max(15, Math.min(44, (room() - 24) / shown.length));
-  const middle = new Map(shown.map((i, place) => [i, SLOPE / 2 + step * (place + 0.5) - 20]));
-  const wide = step * shown.length + SLOPE / 2 - 12;
+  const step = Math.max(15, Math.min(44, (room() - LEFT) / shown.length));
+  const middle = new Map(shown.map((i, place) => [i, LEFT + step * place]));
+  const wide = LEFT + step * shown.length;
   const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
   return html`<figure><figcaption>${title}</figcaption>${shown.length < cells.values.length ? partly(cells, shown) : nothing}
     ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${wide} height=${top + SLOPE + 14} role="img" aria-label=${title}>

@@ -3,9 +3,9 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
 import { select } from "../lib/cells.js";
-import { apart } from "../lib/format.js";
+import { apart, cut } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
-import { t } from "../state/i18n.js";
+import { gap, t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { ids, labels, live, model, post, progress, report, tensor, trace } from "../state/session.js";
 import { loopMotion } from "../ui/loop-motion.js";
@@ -40,7 +40,7 @@ function controls() {
   const full = ids.value.length >= model.value.config.n_ctx;
   return html`<p class="buttons">
     <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
-    <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "loop.pause" : "loop.play")}</button>
+    <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "player.pause" : "loop.play")}</button>
     <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button>
     <label class="choice">${t("loop.speed")} <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>
     <p class="note">${t("loop.note")}</p>`;
@@ -77,7 +77,7 @@ function last() {
   const [id] = order;
   const output = { text: word(id), probability: probabilities[id], tensor: "probs", index: [n - 1, id] };
   return html`<div class="motion">${loopMotion({ tokens: [...labels.value.slice(first), null], current: n - 1 - first, phase: "out", output, title: t("loop.title") })}
-    <p class="becomes">${t("loop.out", { token: word(id) })} ${t("loop.becomes", { n: n + 1, i: n })}</p></div>`;
+    <p class="becomes">${t("loop.out", { token: word(id) })}${gap()}${t("loop.becomes", { n: n + 1, i: n })}</p></div>`;
 }
 
 /** Layers × positions: computed in the last step, reused, or empty. */
@@ -89,7 +89,7 @@ function cache() {
   return html`<h2>${t("loop.cache")}</h2>
     <p>${t("loop.work", { computed: work.positions_computed, reused: work.positions_reused, layers: work.layers_computed })}</p>
     ${scrolling(t("loop.cache"), slots())}
-    <p class="key">${Object.keys(MARKS).map((kind) => html`<span class=${kind}><i>${MARKS[kind]}</i> ${t(`loop.${kind}`)}</span>`)}</p>
+    <p class="key">${Object.keys(MARKS).map((kind) => html`<span class=${kind}><i>${MARKS[kind]}</i> ${t(`loop.column.${kind}`)}</span>`)}</p>
     <p>${t("loop.bytes", { per: perPosition.toLocaleString("en"), all: (perPosition * count).toLocaleString("en"), n: count })}</p>
     <p class="note">${t("loop.noq")}</p>`;
 }
@@ -103,7 +103,7 @@ function slots() {
   const places = Array.from({ length: Math.min(shown, n_ctx - first) }, (_, i) => first + i);
   const slot = (kind) => html`<td class=${kind}><span>${MARKS[kind]}</span></td>`;
   return html`<table class="cache">
-    <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${labels.value[place] ?? place}</th>`)}</tr></thead>
+    <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${cut(labels.value[place] ?? String(place), 13)}</th>`)}</tr></thead>
     <tbody>${Array.from({ length: n_layer }, (_, layer) => html`<tr><th scope="row">${layer}</th>
       ${places.map((place) => slot(kindOf(layer, place)))}</tr>`)}</tbody></table>`;
 }

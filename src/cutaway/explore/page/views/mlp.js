@@ -4,7 +4,7 @@ import { html, nothing, svg } from "../vendor/lit-html.js";
 import { farthest, fold, rowsOf } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { ACTIVATIONS } from "../lib/mathematics.js";
-import { t } from "../state/i18n.js";
+import { gap, t } from "../state/i18n.js";
 import { goMore, ownNumber } from "../state/navigation.js";
 import { askTrace, chosen, ids, labels, model } from "../state/session.js";
 import { rowCells, sliceCells } from "../state/slices.js";
@@ -36,7 +36,7 @@ function draw() {
   const { n_inner, n_embd, activation_function } = model.value.config;
   const [before, after] = ["mlp_pre", "mlp_act"].map(part);
   return html`<div class="chooser"><div>${choices(["layer", "position"])}</div><div>${headMap()}</div></div>
-    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })} ${t(`mlp.bends.${activation_function}`)} ${t("mlp.way.back", { d: n_embd })}</p>
+    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}${gap()}${t(`mlp.bends.${activation_function}`)}${gap()}${t("mlp.way.back", { d: n_embd })}</p>
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}
     <h2>${t("mlp.back")}</h2><p class="note">${t("mlp.back.note")}</p>
@@ -61,8 +61,8 @@ function units(before, after) {
   const folded = (cells, title) => grid({ title, cells: fold(cells, columns), scale: "signed", cursor: [Math.floor(unit / columns), unit % columns],
     pick: (row, column) => goMore({ unit: row * columns + column }) });
   return html`<h2>${t("mlp.units", { n: after.columns })}</h2>
-    <p class="note">${t("mlp.units.note", { rows: after.columns / columns, columns })} ${positive(after)}</p>
-    <div class="two">${folded(before, t("mlp.pre", { act: act() }))}${folded(after, t("mlp.act", { act: act() }))}</div>
+    <p class="note">${t("mlp.units.note", { rows: after.columns / columns, columns })}${gap()}${positive(after)}</p>
+    <div class="two">${folded(before, t("motion.before", { act: act() }))}${folded(after, t("motion.after", { act: act() }))}</div>
     <div class="two">${strongest(order, unit, before, after)}<div>${curveOf(order, before, after)}</div></div>
     <h2>${t("mlp.one", { unit })}</h2><div class="two">${promotes(unit)}${inText(unit)}</div>`;
 }
@@ -87,7 +87,7 @@ function strongest(order, unit, before, after) {
   const number = (cells, kind, i) => html`<td class="right">${numeral(cells.values[i].toFixed(3), `${kind}.${layer}`, [position, i])}</td>`;
   const names = (i) => (found ? found[i].map(({ text }) => html`<span class="token symbol">${text}</span>`) : "…");
   return html`<section><h3>${title}</h3>${scrolling(title, html`<table>
-    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col" class="right">${t("mlp.pre", { act: act() })}</th><th scope="col" class="right">${t("mlp.act", { act: act() })}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
+    <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col" class="right">${t("motion.before", { act: act() })}</th><th scope="col" class="right">${t("motion.after", { act: act() })}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
     <tbody>${order.map((i, row) => html`<tr><th scope="row">
       <button type="button" class="quiet" aria-pressed=${i === unit} @click=${() => goMore({ unit: i })}>${i}</button></th>
       ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}<td class="names">${names(row)}</td></tr>`)}</tbody></table>`)}</section>`;
@@ -127,7 +127,7 @@ function curveOf(order, before, after) {
     ${picture("gelu", html`<svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { act: act(), n: order.length })}>
       <path class="axis" d="M0 ${y(0)}H${WIDE}M${x(0)} 0V${HIGH}"></path><path class="curve" d="M${curve.join("L")}"></path>
       ${order.map((i) => svg`<circle r="4" cx=${x(before.values[i])} cy=${y(after.values[i])} data-tensor=${`mlp_act.${layer}`} data-index="${position},${i}"></circle>`)}
-    </svg>`)}<p class="note">${t("mlp.gelu.note")} ${t(`mlp.form.${model.value.config.activation_function}`)}</p></figure>`;
+    </svg>`)}<p class="note">${t("mlp.gelu.note")}${gap()}${t(`mlp.form.${model.value.config.activation_function}`)}</p></figure>`;
 }
 
 /** A neuron's activation at each token. */

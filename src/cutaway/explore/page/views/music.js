@@ -107,7 +107,7 @@ function player({ notes, times }) {
   const isOver = !notes.some(([onset]) => onset >= at);
   const begin = (start) => play(notes, start, showTime);
   return html`<section aria-labelledby="music-piece"><h2 id="music-piece">${t("music.piece", { n: notes.length, seconds: last.toFixed(1) })}</h2>
-    <p class="buttons"><button type="button" aria-pressed=${String(isPlaying)} ?disabled=${!notes.length} @click=${() => (isPlaying ? stop() : begin(0))}>${isPlaying ? `■ ${t("music.stop")}` : `▶ ${t("music.play")}`}</button>
+    <p class="buttons"><button type="button" aria-pressed=${String(isPlaying)} ?disabled=${!notes.length} @click=${() => (isPlaying ? stop() : begin(0))}>${isPlaying ? `■ ${t("cancel")}` : `▶ ${t("player.play")}`}</button>
       <button type="button" class="quiet" ?disabled=${isPlaying || isOver} @click=${() => begin(at)}>${t("music.from", { seconds: at.toFixed(2) })}</button>
       <small>${t("music.synthesizer")}</small></p></section>`;
 }

@@ -4,7 +4,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, select } from "../lib/cells.js";
 import { apart, share } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
-import { t } from "../state/i18n.js";
+import { gap, t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
 import { ask, askTrace, labels, lens as lensOf, lensTokens, live, model, position as selected, tensor, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
@@ -95,8 +95,7 @@ function product({ id, text, logit }, position) {
   const vector = rowCells("ln_f", position);
   const row = rowCells(name, id);
   return html`<h2>${t("output.product")}</h2>
-    <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}
-      ${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
+    <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}${gap()}${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
     ${signedGrid(t("output.vector", { token: labels.value[position] }), vector)}
     <p class="sign" aria-hidden="true">·</p>
     ${signedGrid(t("output.row", { token: text, id }), row)}

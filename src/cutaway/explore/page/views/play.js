@@ -8,7 +8,7 @@ import { select } from "../lib/cells.js";
 import { share } from "../lib/format.js";
 import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
-import { t } from "../state/i18n.js";
+import { gap, t } from "../state/i18n.js";
 import { recall, remember } from "../state/memory.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
@@ -80,7 +80,7 @@ function candidates(scores) {
   const listed = came === undefined || top.includes(came) ? top : [...top, came];
   const rest = 1 - listed.reduce((sum, id) => sum + probabilities[id], 0);
   return html`<section aria-labelledby="candidates"><h2 id="candidates">${isAtEnd() ? t("play.candidates") : t("play.candidates.after", { token: labels.value[at] })}</h2>
-    <p class="candidates columns" aria-hidden="true"><span>${t("play.token")}</span><span>0 … 100 %</span><span>${t("play.probability")}</span><span>${t("play.chance")}</span></p>
+    <p class="candidates columns" aria-hidden="true"><span>${t("attention.word")}</span><span>0 … 100 %</span><span>${t("play.probability")}</span><span>${t("play.chance")}</span></p>
     <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${listed.map((id) => html`
       <li class="${chance.has(id) ? "" : "cut"} ${id === came ? "came" : ""}"><button type="button" ?disabled=${!live() || isFull()} @click=${() => append(id)}
         title="logit ${scores[id].toFixed(2)}">
@@ -90,8 +90,8 @@ function candidates(scores) {
         ${numeral(chance.has(id) ? share(chance.get(id)) : "–", "distribution(logits)", [at, id])}
       </button></li>`)}</ol>
     <p class="candidates columns rest"><span>${t("play.rest", { n: (scores.length - listed.length).toLocaleString("en") })}</span>${meter(rest)}<span>${share(Math.max(0, rest))}</span></p>
-    <p class="note">${isFull() ? html`<b>${t("play.full", { n: ids.value.length })}</b>` : nothing} ${isAtEnd() ? nothing : t("play.from", { token: labels.value[at] })}
-      ${t("play.keys")} ${t("play.kept", { n: drawable.length.toLocaleString("en"), all: scores.length.toLocaleString("en") })}</p></section>`;
+    <p class="note">${isFull() ? html`<b>${t("play.full", { n: ids.value.length })}</b>` : nothing}
+      ${isAtEnd() ? nothing : t("play.from", { token: labels.value[at] }) + gap()}${t("play.keys")}${gap()}${t("play.kept", { n: drawable.length.toLocaleString("en"), all: scores.length.toLocaleString("en") })}</p></section>`;
 }
 
 const rankOf = (order, id) => (order.indexOf(id) + 1).toLocaleString("en");
