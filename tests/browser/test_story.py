@@ -1,5 +1,7 @@
 """The first screen is the machine; the views are a story with a next step, and open on something worth seeing."""
 
+import re
+
 import pytest
 
 from tests.browser.conftest import Explorer
@@ -32,6 +34,26 @@ def test_the_first_screen_is_the_machine_with_the_models_numbers(visit: Visit, e
     assert {f"attn.{layer}" for layer in range(layers)} <= tensors
     assert "probs" in tensors
     assert visit.overflow() <= 0
+
+
+@pytest.mark.parametrize("width", [1280, 1440, PHONE])
+def test_the_scores_stay_in_their_buttons(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 720})
+    visit.open("#1/overview")
+    for button in visit.page.locator(".machine .candidates button").all():
+        assert button.evaluate("(each) => each.scrollWidth <= each.clientWidth")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_machine_says_what_its_marks_mean(visit: Visit, language: str) -> None:
+    visit.open(f"#1/overview?language={language}")
+    note = visit.page.locator(".machine > div > .note")
+    assert WORDS["overview.note.marks"][language].format(start="<|endoftext|>") in note.inner_text()
+    assert WORDS["overview.note.cells"][language].format(n=12) in note.inner_text()
+    visit.page.set_viewport_size({"width": PHONE, "height": 800})
+    visit.settle()
+    assert WORDS["overview.note.beside"][language] in note.inner_text()
+    assert "12" not in note.inner_text()  # vectors are not drawn there
 
 
 def test_each_station_of_the_machine_is_a_door(visit: Visit) -> None:
@@ -107,6 +129,31 @@ def test_attention_opens_on_the_link_that_the_model_singles_out(visit: Visit, ex
     assert visit.page.get_by_role("spinbutton", name="Head").input_value() == "3"
     assert explorer.trace["attn.6"][3, 8, 2] > 0.5  # from it to robot
     assert visit.page.locator(".try").inner_text() == "Try this See ␣it find ␣robot"
+
+
+def test_trying_attention_lights_the_weights(visit: Visit) -> None:
+    visit.open("#1/attention")
+    visit.page.locator(".try button").click()
+    visit.settle()
+    assert visit.page.locator(".meeting").get_attribute("data-step") == "softmax"
+    assert visit.page.locator(".meeting tr.marked th").inner_text() == "␣robot"
+
+
+def test_what_has_been_tried_keeps_its_name(visit: Visit) -> None:
+    visit.open("#1/whatif")
+    button = visit.page.locator(".try button")
+    before = button.inner_text()
+    button.click()
+    visit.settle()
+    assert "do=zero_ablate_head:layer=6,head=3" in visit.page.url
+    assert button.inner_text() == before
+
+
+@pytest.mark.parametrize("view", OFFERED)
+def test_chinese_sentences_follow_without_a_space(tour: Visit, view: str) -> None:
+    tour.open(f"#1/{view}?language=zh&do=zero_ablate_head:layer=6,head=3")
+    text = str(tour.everything()["text"])
+    assert re.findall("[。，：；] +[\u4e00-\u9fff].{9}", text) == []
 
 
 def test_a_text_of_one_token_opens_too(visit: Visit) -> None:

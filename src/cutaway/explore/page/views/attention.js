@@ -27,7 +27,7 @@ const MOST_ROWS = 64; // of the table of the weighted sum
 /** The head that the model singles out. */
 function attempt() {
   const link = singledLink();
-  return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { ...state.value.more, key: link.key } } };
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { ...state.value.more, key: link.key, step: "softmax" } } };
 }
 
 function draw() {

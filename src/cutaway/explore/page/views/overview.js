@@ -5,7 +5,7 @@ import { html, nothing, svg } from "../vendor/lit-html.js";
 import { colour, paint, range } from "../lib/colours.js";
 import { cut, share } from "../lib/format.js";
 import { links } from "../lib/patterns.js";
-import { t } from "../state/i18n.js";
+import { gap, t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
 import { askTrace, ids, isFull, labels, lens, live, model, position, singledLink, summary, tensor, tokens } from "../state/session.js";
 import { numeral } from "../ui/numeral.js";
@@ -31,7 +31,14 @@ function draw() {
   if (!found) return waiting();
   const isNarrow = viewport.value < NARROW;
   return html`<div class="machine"><div>${scrolling(t("overview.picture"), isNarrow ? downwards(found) : across(found))}
-    <p class="note">${t("overview.note", { token: labels.value[position.value], n: CELLS })}</p></div>${next(found.top)}</div>`;
+    <p class="note">${note(isNarrow)}</p></div>${next(found.top)}</div>`;
+}
+
+/** What is drawn, and the marks in the names of tokens. */
+function note(isNarrow) {
+  const said = [t("overview.note", { token: labels.value[position.value] }), isNarrow ? t("overview.note.beside") : t("overview.note.cells", { n: CELLS })];
+  if (model.value.has_tokenizer && ids.value[0] === model.value.end_of_text) said.push(t("overview.note.marks", { start: labels.value[0] }));
+  return said.join(gap());
 }
 
 /** All that is shown; undefined until everything has arrived. */
@@ -175,10 +182,10 @@ function downwards({ at, first, end, layers, vectors }) {
 function next(top) {
   const at = position.value;
   const isLast = at === tokens.value.length - 1;
-  return html`<section aria-labelledby="next"><h2 id="next"><a class="door" href="#" @click=${(event) => follow(event, { view: "output" })}><small>4</small> ${t("overview.scores")}</a>
+  return html`<section aria-labelledby="next"><h2 id="next"><a class="door" href="#" @click=${(event) => follow(event, { view: "output" })}><small>4</small> ${t("attention.scores")}</a>
     → <a class="door" href="#" @click=${(event) => follow(event, { view: "play" })}><small>5</small> ${t("overview.next")}</a></h2>
     <ol class="candidates short">${top.slice(0, SHOWN).map(({ id, text, probability }) => html`<li><button type="button" ?disabled=${!live() || isFull()}
       @click=${() => go({ ids: [...ids.value.slice(0, at + 1), id], position: -1 })}><span class="token">${text}</span>${meter(probability)}
       ${numeral(share(probability), "probs", [at, id])}</button></li>`)}</ol>
-    <p class="note">${t(isLast ? "overview.write" : "overview.write.here", { token: labels.value[at] })}</p></section>`;
+    ${live() ? html`<p class="note">${t(isLast ? "overview.write" : "overview.write.here", { token: labels.value[at] })}</p>` : nothing}</section>`;
 }

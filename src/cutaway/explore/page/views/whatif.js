@@ -42,9 +42,13 @@ const GROUPS = {
 const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" for the unchanged model
 const measuring = signal(null); // {stop: AbortController, done: count}
 
+let offered = {}; // the link that the unchanged model singles out, and in which text
+
 /** Without the head that the model singles out. */
 function attempt() {
-  const link = singledLink();
+  const text = String(ids.value);
+  if (!state.value.changes.length || offered.text !== text) offered = { text };
+  const link = offered.link ??= singledLink();
   return link && { words: link.words, change: { changes: [{ kind: "zero_ablate_head", layer: link.layer, head: link.head }] } };
 }
 
@@ -115,7 +119,7 @@ function myth(name, changes, found) {
     <p><button type="button" role="switch" aria-checked=${on} aria-label=${t("whatif.believe", { myth: t(`whatif.myth.${name}`) })} ?disabled=${!live()}
       @click=${() => (on ? takeBack(changes) : make(changes))}><span>${t(on ? "whatif.on" : "whatif.off")}</span></button>
       <code>${changes.map(changeToText).join(" ")}</code></p>
-    ${none && result ? html`<p class="verdict">${verdict(name, mean(result.nats) - mean(none.nats))} <span>${t("whatif.first", { before: word(none.top[0].id), after: word(result.top[0].id) })}</span></p>${losses(none.nats, result.nats, probs)}<details><summary>${t("whatif.top")}</summary>${pairs(none.top, result.top, last, probs)}</details>` : nothing}</li>`;
+    ${none && result ? html`<p class="verdict">${verdict(name, mean(result.nats) - mean(none.nats))} <span>${t("whatif.first", { before: word(none.top[0].id), after: word(result.top[0].id) })}</span></p>${losses(none.nats, result.nats, probs)}<details><summary>${t("play.candidates")}</summary>${pairs(none.top, result.top, last, probs)}</details>` : nothing}</li>`;
 }
 
 const LEAKS = ["zero", "thousands"]; // let later tokens in
