@@ -92,6 +92,12 @@ def test_the_modules_of_its_views_are_embedded_and_import_by_absolute_names(robo
     assert len(names) == len(shown)
 
 
+@pytest.mark.parametrize(("view", "opened"), [("heads", "heads"), ("whatif", "overview"), ("", "overview")])
+def test_an_export_opens_on_a_view_that_it_has(view: str, opened: str) -> None:
+    files = unpacked(export_page(MUTE, MUTE.trace([1, 2, 3]), Selection(1, 2), view=view))
+    assert json.loads(files["start"])["address"] == f"#1/{opened}?ids=1,2,3&layer=1&head=2&position=2"
+
+
 @pytest.mark.parametrize("tokens", [6, 25])
 def test_an_export_holds_the_words_of_its_modules(tokens: int) -> None:
     ids = random_ids(WEIGHTS.config, tokens)

@@ -160,12 +160,13 @@ class Explorer:
         trace = self.cache[request.path_params["trace"]]
         where = TraceRequest(trace, _query(request), self.cache.__getitem__, lambda: None)
         selection = Selection(where.layer(), where.head(), where.position())
+        view = where.params.text("view", "")
         where.params.end()
         if trace.weights is not self.model.weights:
             raise UsageError("only texts that the first model has read can be saved")
 
         def compute(job: Job) -> Content:
-            page = export_page(self.model, trace, selection, self.checkpoint_bytes, job.check)
+            page = export_page(self.model, trace, selection, self.checkpoint_bytes, job.check, view)
             return Content(page.text.encode(), "text/html; charset=utf-8")
 
         return await self._compute(request, compute)

@@ -112,9 +112,11 @@ def export_page(
     selection: Selection,
     checkpoint_bytes: int = 0,
     check: Callable[[], None] = lambda: None,
+    view: str = "",
 ) -> ExportedPage:
     """Export the explorer of one trace, with the figures for the layer, head and position of the selection.
 
+    The file opens on `view` if it has it, else on its first one.
     `check` is called before each response is computed, and may raise to stop.
 
     >>> import cutaway
@@ -126,7 +128,7 @@ def export_page(
     views = _views(trace)
     modules = {name: _module(name, text).encode() for name, text in _modules(views).items()}
     sheet = {"style.css": _text_of("style.css").encode()}
-    packed = _packed(modules | sheet | dict(_responses(model, trace, chosen, views, checkpoint_bytes, check)))
+    packed = _packed(modules | sheet | dict(_responses(model, trace, chosen, views, checkpoint_bytes, check, view)))
     return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=_text_of(UNPACK)))
 
 
@@ -247,6 +249,7 @@ def _responses(
     views: Sequence[str],
     checkpoint_bytes: int,
     check: Callable[[], None],
+    view: str,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
     for name in (COLOURS.name, *(f"i18n/{words}.json" for words in (*SHARED, *views))):
@@ -260,7 +263,7 @@ def _responses(
     for path, query in _requests(trace, chosen):
         check()
         yield _name(path, query), _response(trace, path, query).body
-    address = schemas.page_address(views[0], trace.ids, chosen)
+    address = schemas.page_address(view if view in views else views[0], trace.ids, chosen)
     yield "start", json_content({"address": address, "views": views}).body
 
 

@@ -146,8 +146,8 @@ function lamp() {
 
 /** The text as a link, and as a file. */
 function share() {
-  const { layer, head } = state.value;
-  const place = new URLSearchParams({ layer: layer ?? here.singledOut()?.layer ?? 0, head: head ?? here.singledOut()?.head ?? 0, position: here.position.value });
+  const { layer, head, view } = state.value;
+  const place = new URLSearchParams({ view, layer: layer ?? here.singledOut()?.layer ?? 0, head: head ?? here.singledOut()?.head ?? 0, position: here.position.value });
   return html`<details class="share"><summary>${t("share")}</summary><div>
     <button type="button" class="quiet" @click=${copyLink}>${t(copied.value ? "share.copied" : "share.link")}</button>
     <a class="quiet" href="api/traces/${here.trace.value.trace}/page?${place}" download="cutaway.html">${t("share.file")}</a>
