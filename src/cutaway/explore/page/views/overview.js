@@ -82,7 +82,7 @@ const VECTOR = 96; // pixels for its vector
 const LABEL = 17; // pixels per line below
 
 function across({ at, first, end, layers, vectors }) {
-  const room = Math.min(viewport.value - 192, 1312) - 56 - 250;
+  const room = Math.min(viewport.value - 192, 1312) - 56 - 270;
   const left = TOKEN + VECTOR + 26;
   const block = Math.max(58, Math.min(110, (room - left) / layers.length));
   const wide = left + block * layers.length + 14;
