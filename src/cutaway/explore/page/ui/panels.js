@@ -9,7 +9,7 @@ import { grid } from "./cell-grid.js";
 import { numeral } from "./numeral.js";
 import { headStrips, pianoRoll } from "./piano-roll.js";
 import { picture } from "./svg-file.js";
-import { meter, scrolling, signedBar, viewport } from "./widgets.js";
+import { meter, room, scrolling, signedBar, viewport } from "./widgets.js";
 
 const CHARACTER = 7.9; // pixels per column of a drawing; the widest monospace fonts have 7.83
 const LINE = 20; // pixels per row
@@ -84,9 +84,6 @@ export function arcs({ title, tokens, cells, query, pick }) {
           data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`)}
     </svg>`))}</figure>`;
 }
-
-/** Width for a drawing, in pixels: beside the menu, or all of a phone. */
-const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
 
 const ASLANT = 8; // characters of a token there
 const SLOPE = 84; // pixels below for words that stand aslant

@@ -13,7 +13,7 @@ import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
 import { chosen, ids, live, model, report, text, textOf, trace } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
 import { grid } from "../ui/cell-grid.js";
-import { checkbox, choices } from "../ui/controls.js";
+import { checkbox, choices, textBox } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
@@ -89,7 +89,7 @@ function form() {
   const given = second();
   const value = readsText ? (given ? textOf(given.tokens) : text.value) : (state.value.more.ids ?? ids.value.join(","));
   return html`${readsText ? pairs() : nothing}<p class="note">${t("compare.text.note")}</p><form class="wide" @submit=${readSecond}>
-    <label class="wide">${t(readsText ? "compare.text" : "compare.ids")} <input name="text" autocomplete="off" spellcheck="false" maxlength="20000" .value=${value}></label>
+    ${textBox(t(readsText ? "compare.text" : "compare.ids"), "text", value)}
     <button>${t("compare.read")}</button></form>`;
 }
 

@@ -14,6 +14,7 @@ import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
 import { surprisal } from "../state/surprisal.js";
 import { likelyList } from "../ui/candidates.js";
+import { slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
 
@@ -105,8 +106,6 @@ function pickByKey(event, order) {
 
 function sliders() {
   const { temperature, topK, topP } = settings.value;
-  const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output class="number">${value}</output>
-    <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [key]: event.target.value })}></label>`;
   return html`<section aria-labelledby="settings"><h2 id="settings">${t("play.settings")}</h2>
     ${slider("play.temperature", "t", temperature, 0, 2, 0.05)}
     ${slider("play.topk", "k", topK, 0, 200, 1)}
