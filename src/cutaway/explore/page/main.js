@@ -186,21 +186,21 @@ function prompt() {
   const value = draft.value ?? shown;
   const typed = ({ target }) => { draft.value = target.value === shown ? null : target.value; };
   return html`<form class="prompt" @submit=${readText}>
-    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enterSubmits}></textarea>
+    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enterSubmits} @blur=${({ target }) => { target.scrollTop = 0; }}></textarea>
     <button>${t("read")}</button></form>`;
 }
 
 /** One row per line of the text, up to six. */
 const rows = (text) => Math.min(6, text.split("\n").length);
 
-function readText(event) {
+async function readText(event) {
   event.preventDefault();
+  const sent = draft.value;
   const typed = new FormData(event.target).get("text");
   const request = here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : typedIds(typed, here.model.value.config.n_vocab);
   if (request.wrong !== undefined) return; // what is written stays, with what is wrong with it above
-  draft.value = null;
   go({ position: -1 }, { replace: true });
-  here.read(request);
+  if ((await here.read(request)) && draft.value === sent) draft.value = null; // what could not be read stays in the box
 }
 
 /** The tokens in one line, as buttons; the pressed one is the selected position. */
@@ -246,7 +246,7 @@ function failed() {
 /** What is written in the box, where it is not the text that is shown. */
 function unread() {
   const typed = draft.value;
-  if (typed === null) return nothing;
+  if (typed === null || here.progress.value) return nothing;
   if (!here.model.value.has_tokenizer) return misread(typed);
   const count = typed && [...typed].length <= here.model.value.max_text ? here.ask(`tokens?${new URLSearchParams({ text: typed })}`)?.ids.length + 1 : undefined;
   return html`<p class="draft" role="status"><span>${t("draft")}</span>

@@ -6,7 +6,7 @@ import { lateEnds, onNotes, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { askTrace, chosen, generate, ids, labels, live, model, report, tensor, trace } from "../state/session.js";
-import { chooseLayer, slider } from "../ui/controls.js";
+import { MOST_SEED, chooseLayer, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { headKey, pianoRoll } from "../ui/piano-roll.js";
 import { play, playing, stop } from "../ui/synthesizer.js";
@@ -15,7 +15,6 @@ import { keep, scrolling, waiting } from "../ui/widgets.js";
 export const music = { id: "music", group: "try", isPlaced: true, draw, attempt, isOffered: () => model.value.music !== null };
 
 const LISTED = 3; // notes of a head
-const MOST_SEED = 2 ** 31;
 const writing = signal(null); // {count, request} while a piece is generated
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -64,7 +63,7 @@ function writer() {
   return html`<section aria-labelledby="music-write" class="music-write"><h2 id="music-write">${t("music.write")}</h2>
     <div class="choices">${slider("play.temperature", "t", temperature, 0, 2, 0.05)}${slider("play.topp", "p", topP, 0.05, 1, 0.01)}
       ${slider("music.events", "n", count, 1, room, 1)}
-      <label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)} @change=${(event) => goMore({ seed: event.target.value })}></label></div>
+      ${chooseSeed(seed)}</div>
     <p class="buttons"><button type="button" aria-disabled=${isBusy} ?disabled=${isChanged} @click=${() => write(begin, count, seed)}>${t("music.new")}</button>
       <button type="button" aria-disabled=${isBusy} ?disabled=${isChanged || ids.value.length > room} @click=${() => write(ids.value, count, seed)}>${t("music.continue")}</button>
       ${isBusy ? html`<button type="button" class="quiet" @click=${() => writing.value.request.abort()}>${t("cancel")}</button>` : nothing}
