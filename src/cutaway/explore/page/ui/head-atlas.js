@@ -67,7 +67,7 @@ export function atlas(open) {
 
 function row(layer, found, open) {
   const whenSeen = () => { if (!seen.peek().has(layer)) seen.value = new Set(seen.peek()).add(layer); };
-  return html`<when-seen .whenSeen=${whenSeen}><h3>${t("layer")} ${layer}</h3><ul>${Array.from({ length: model.value.config.n_head }, (_, head) => html`
+  return html`<when-seen .whenSeen=${whenSeen}><h3>${t("layer")} ${layer}</h3><ul aria-label="${t("layer")} ${layer}">${Array.from({ length: model.value.config.n_head }, (_, head) => html`
     <li>${tile(layer, head, found?.[head], open)}</li>`)}</ul></when-seen>`;
 }
 
