@@ -77,6 +77,14 @@ def test_compares_two_texts(visit_two: Visit, two: Explorer, tensor: str) -> Non
     )  # from A, as the server reads it: the last bits depend on that
 
 
+def test_the_first_tokens_that_differ_are_among_those_listed(visit: Visit) -> None:
+    ids = [*range(300, 420), 7, 8]
+    visit.open(f"#1/compare?ids={','.join(map(str, ids))}&x-with=text&x-ids={','.join(map(str, [*ids[:-2], 9, 8]))}")
+    differing = visit.page.locator(".sides .differs")
+    assert differing.count() == 2
+    assert visit.page.locator(".sides dd").first.inner_text().startswith("… 72")
+
+
 def test_interventions_beyond_a_short_text_are_dropped(visit_two: Visit, two: Explorer) -> None:
     visit_two.open(f"#1/compare?ids={IDS}&x-with=text&x-ids=7,60&layer=0&head=0&do=attention_knockout:query=3,key=0")
     mine = two.trace_of(list(map(int, IDS.split(","))))

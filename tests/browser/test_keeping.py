@@ -115,6 +115,13 @@ def test_an_error_is_in_the_language_of_the_page_and_names_what_is_still_shown(
     assert "512" in failure.inner_text()
     assert {"en": "still the text before", "zh": "之前的文本"}[language] in failure.inner_text()
     assert visit.page.locator("main.previous").count() == 1
+    box = visit.page.locator("[name=text]")
+    assert box.input_value() == "robot " * 600  # to be shortened
+    above = failure.bounding_box()
+    below = box.bounding_box()
+    assert above
+    assert below
+    assert above["y"] + above["height"] <= below["y"]  # the box, which is open, does not cover it
     visit.complaints.clear()  # a browser reports every answer that is an error
 
 

@@ -1,5 +1,7 @@
 """Everything can be done with the keys alone, and one sees where one is."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -71,3 +73,59 @@ def test_enter_on_a_cell_picks_it_and_its_table_says_the_same(visit: Visit, expl
     grid.get_by_role("button", name="Table").press("Enter")
     cells = grid.locator("td .number").all_inner_texts()
     assert [np.float32(cell) for cell in cells] == explorer.trace["attn.3"][2].ravel().tolist()
+
+
+@pytest.mark.parametrize("name", ["Vectors", "Next: Play →"])
+def test_the_focus_goes_along_to_the_view_that_a_link_opens(visit: Visit, name: str) -> None:
+    visit.open("#1/overview")
+    said = visit.page.locator(".said")
+    assert said.inner_text() == "The machine: 9 tokens; the last one is ␣it"
+    visit.page.get_by_role("link", name=name).first.press("Enter")
+    visit.settle()
+    assert visit.page.evaluate("document.activeElement.id") == "main"
+    title = visit.page.locator("h1").inner_text()
+    assert visit.page.get_by_role("main", name=title, exact=True).count() == 1
+    assert said.inner_text() == f"{title}: 9 tokens; the last one is ␣it"  # announced, as the role of the line says
+    assert said.get_attribute("role") == "status"
+
+
+def test_a_button_that_goes_leaves_the_focus_on_the_page(visit: Visit) -> None:
+    visit.open("#1/play")
+    box = visit.page.get_by_role("textbox", name="Text that the model reads")
+    box.fill("Hello")
+    visit.page.get_by_role("button", name="Discard").press("Enter")
+    assert box.evaluate("(box) => box === document.activeElement")
+
+
+def test_the_token_that_the_arrows_choose_is_announced(visit: Visit) -> None:
+    visit.open("#1/stack?position=2")
+    visit.page.get_by_role("button", name="The token after").press("Enter")
+    visit.settle()
+    assert visit.page.locator(".said").inner_text() == "Stack: ␣must, position 4 (index 3)"
+
+
+def test_sliders_say_what_they_set(visit: Visit, music_visit: Visit) -> None:
+    visit.open("#1/play")
+    music_visit.open("#1/music")
+    assert [_slider_names(visit), _slider_names(music_visit)] == [
+        ["Temperature 1", "Top-k (0: all) 40", "Top-p 1"],
+        ["Temperature 1", "Top-p 0.98", "Events at most 79"],
+    ]
+
+
+def test_a_button_keeps_the_focus_while_it_writes_or_plays(music_visit: Visit) -> None:
+    music_visit.open("#1/music?x-n=9")
+    for name in ("A new piece", "Continue this one", "from"):
+        button = music_visit.page.get_by_role("button", name=name)
+        before = music_visit.page.url
+        button.press("Enter")
+        if name != "from":
+            music_visit.page.wait_for_url(re.compile(f"^(?!{re.escape(before)}$)"))
+        music_visit.settle()
+        assert button.evaluate("(button) => button === document.activeElement"), name
+
+
+def _slider_names(visit: Visit) -> list[str]:
+    """As the browser tells them to a screen reader."""
+    nodes = visit.page.context.new_cdp_session(visit.page).send("Accessibility.getFullAXTree")["nodes"]
+    return [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "slider"]

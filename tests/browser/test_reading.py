@@ -68,6 +68,9 @@ def test_stop_keeps_the_text_so_far(visit: Visit) -> None:
     assert tokens(visit).count() == 9
     assert visit.page.locator(".failure").count() == 0
     visit.settle()
+    assert visit.page.locator("[name=text]").input_value() == LONG + " obeys"  # to be run again, or changed
+    visit.page.get_by_role("button", name="Discard").click()
+    visit.settle()
     assert visit.everything()["text"] == before["text"]
     submit(visit, "Go on")
     tokens(visit).get_by_text("␣on").wait_for()

@@ -43,10 +43,21 @@ def test_a_model_without_a_tokenizer(mute_tour: Visit, view: str) -> None:
     look_at(mute_tour, view, EXAMINED)
 
 
+def test_a_second_text_keeps_its_line_breaks(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/compare?text=A robot%0A must obey")
+    box = visit.page.get_by_role("textbox", name="Text B")
+    assert box.input_value() == "A robot\n must"  # without the last token
+    box.press("Enter")
+    wanted = ",".join(map(str, [*explorer.model.prompt_ids(""), *explorer.model.encode("A robot\n must")]))
+    visit.page.wait_for_function(f"() => location.hash.endsWith('x-ids={wanted}')")
+    visit.settle()
+    assert box.input_value() == "A robot\n must"
+
+
 def test_the_page_patches_a_vector_from_another_text(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/whatif?layer=2&position=3")
-    form = visit.page.locator("form", has=visit.page.locator("input[name=source]"))
-    form.locator("input[name=source]").fill("A cat will")
+    form = visit.page.locator("form", has=visit.page.locator("[name=source]"))
+    form.locator("[name=source]").fill("A cat will")
     form.get_by_role("button").click()
     visit.page.wait_for_function(
         "() => location.hash.includes('do=patch_residual:layer=2,position=3,source=50256.32.')"

@@ -33,7 +33,7 @@ async function begin() {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
     document.title = `${t(`${shown().id}.title`)} · Cutaway`;
     here.beginDrawing();
-    render(page(), document.body);
+    keepFocus(() => render(page(), document.body));
     here.endDrawing();
     showPlace("nav [aria-current]");
     showPlace(".tokens [aria-pressed=true]");
@@ -42,6 +42,15 @@ async function begin() {
 
 /** The kind of model that some texts are about. */
 const kindOf = ({ music, directions }) => (music ? "music" : directions.length ? "translation" : undefined);
+
+/** Draw; what had the focus and is gone, or of another view, gives it to the view, or to the header's box. */
+function keepFocus(draw) {
+  const { activeElement: focused } = document;
+  const home = focused.closest("header") ? ".prompt textarea" : "main";
+  const view = focused.closest("main")?.dataset.view;
+  draw();
+  if (!focused.isConnected || (view && view !== shown().id)) document.querySelector(home)?.focus({ preventScroll: true });
+}
 
 const inSight = new Map(); // what was scrolled to
 
@@ -52,6 +61,14 @@ function showPlace(selector) {
   inSight.set(selector, place);
   const line = place.closest("nav, ol");
   line.scrollLeft = place.offsetLeft - line.offsetLeft - (line.clientWidth - place.offsetWidth) / 2;
+}
+
+/** The view, with how long the text is, or the token that is chosen in it: announced when one of them changes. */
+function said(view) {
+  const i = here.position.value;
+  const token = here.labels.value[i];
+  const n = here.tokens.value.length;
+  return `${t(`${view.id}.title`)}${t("sep.colon")}${i === n - 1 ? t("said", { n, token }) : `${token}${t("sep.comma")}${t("place", { n: i + 1, i })}`}`;
 }
 
 /** The available views: an exported file does not have all. */
@@ -80,10 +97,10 @@ function page() {
     <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
     <header>${title()}${unread()}${failed()}</header>
     <section class="strip" aria-label=${t("tokens.title")}>${tokens()}${news()}${changed()}
-      <p class="said" role="status">${here.tokens.value.length ? t("said", { n: here.tokens.value.length, token: here.labels.value.at(-1) }) : nothing}</p></section>
+      <p class="said" role="status">${here.tokens.value.length ? said(view) : nothing}</p></section>
     <nav aria-label=${t("views")}>${menu(view)}</nav>
-    <main id="main" tabindex="-1" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
-      <h1>${t(`${view.id}.title`)}</h1>
+    <main id="main" tabindex="-1" aria-labelledby="view" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
+      <h1 id="view">${t(`${view.id}.title`)}</h1>
       <p class="lead">${explained(view.id, t(`${view.id}.lead`))}</p>
       ${here.trace.value && here.live() && view.attempt ? tryThis(view) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
@@ -169,21 +186,21 @@ function prompt() {
   const value = draft.value ?? shown;
   const typed = ({ target }) => { draft.value = target.value === shown ? null : target.value; };
   return html`<form class="prompt" @submit=${readText}>
-    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enterSubmits}></textarea>
+    <textarea name="text" aria-label=${t(readsText ? "prompt" : "prompt.ids")} autocomplete="off" spellcheck="false" maxlength="20000" rows=${rows(value)} .value=${value} @input=${typed} @keydown=${enterSubmits} @blur=${({ target }) => { target.scrollTop = 0; }}></textarea>
     <button>${t("read")}</button></form>`;
 }
 
 /** One row per line of the text, up to six. */
 const rows = (text) => Math.min(6, text.split("\n").length);
 
-function readText(event) {
+async function readText(event) {
   event.preventDefault();
+  const sent = draft.value;
   const typed = new FormData(event.target).get("text");
   const request = here.model.value.has_tokenizer ? { text: typed, prepend_bos: true } : typedIds(typed, here.model.value.config.n_vocab);
   if (request.wrong !== undefined) return; // what is written stays, with what is wrong with it above
-  draft.value = null;
   go({ position: -1 }, { replace: true });
-  here.read(request);
+  if ((await here.read(request)) && draft.value === sent) draft.value = null; // what could not be read stays in the box
 }
 
 /** The tokens in one line, as buttons; the pressed one is the selected position. */
@@ -229,7 +246,7 @@ function failed() {
 /** What is written in the box, where it is not the text that is shown. */
 function unread() {
   const typed = draft.value;
-  if (typed === null) return nothing;
+  if (typed === null || here.progress.value) return nothing;
   if (!here.model.value.has_tokenizer) return misread(typed);
   const count = typed && [...typed].length <= here.model.value.max_text ? here.ask(`tokens?${new URLSearchParams({ text: typed })}`)?.ids.length + 1 : undefined;
   return html`<p class="draft" role="status"><span>${t("draft")}</span>

@@ -134,7 +134,7 @@ export const generate = (request, signal) => current.generate(request, signal);
 let reading = null;
 let sequence = 0;
 
-/** Trace a text (or {ids}) and make it the current trace. */
+/** Trace a text (or {ids}), make it the current trace and return it; nothing if it could not be read. */
 export async function read(request) {
   reading?.abort();
   reading = new AbortController();
@@ -146,6 +146,7 @@ export async function read(request) {
     const found = await current.trace(ask, (done, layers) => { progress.value = { done, layers }; }, mine.signal);
     batch(() => { trace.value = found; failure.value = null; isPrevious.value = false; });
     if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null }, { replace: !state.peek().ids });
+    return found;
   } catch (error) {
     isPrevious.value = error.name !== "AbortError" && trace.peek() !== null;
     report(error);

@@ -35,6 +35,19 @@ export function choices(what) {
 export const checkbox = (name, label) => html`<label class="choice"><input type="checkbox" .checked=${isOn(name)}
   @change=${(event) => goMore({ [name]: event.target.checked ? "1" : null })}> ${label}</label>`;
 
+export const MOST_SEED = 2 ** 31;
+
+export const chooseSeed = (seed) => html`<label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)}
+  @change=${(event) => goMore({ seed: event.target.value })}></label>`;
+
+/** Slider for a setting of the view. */
+export const slider = (label, name, value, min, max, step) => html`<label class="slider">${t(label)} <span class="number">${value}</span>
+  <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [name]: event.target.value })}></label>`;
+
+/** Box for a text, with its line breaks. */
+export const textBox = (label, name, value) => html`<label class="choice wide">${label} <textarea name=${name} rows="1" autocomplete="off"
+  spellcheck="false" maxlength="20000" .value=${value} @keydown=${enterSubmits}></textarea></label>`;
+
 /** In a form's box of text, Enter submits; Shift+Enter inserts a new line. */
 export function enterSubmits(event) {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

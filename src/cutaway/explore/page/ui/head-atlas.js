@@ -8,6 +8,7 @@ import { t } from "../state/i18n.js";
 import { go, isOn } from "../state/navigation.js";
 import { askTrace, chosen, model } from "../state/session.js";
 import { isDark } from "../state/theme.js";
+import { walkHeads } from "./head-map.js";
 import { numeral } from "./numeral.js";
 
 const seen = signal(new Set()); // layers that have been in view
@@ -66,7 +67,7 @@ export function atlas(open) {
 
 function row(layer, found, open) {
   const whenSeen = () => { if (!seen.peek().has(layer)) seen.value = new Set(seen.peek()).add(layer); };
-  return html`<when-seen .whenSeen=${whenSeen}><h3>${t("layer")} ${layer}</h3><ul>${Array.from({ length: model.value.config.n_head }, (_, head) => html`
+  return html`<when-seen .whenSeen=${whenSeen}><h3>${t("layer")} ${layer}</h3><ul aria-label="${t("layer")} ${layer}">${Array.from({ length: model.value.config.n_head }, (_, head) => html`
     <li>${tile(layer, head, found?.[head], open)}</li>`)}</ul></when-seen>`;
 }
 
@@ -87,17 +88,4 @@ function label({ statistic, layer, head, ...statistics }) {
   return html`<small>${t(`heads.${statistic}.short`)} ${numeral(statistics[statistic].toFixed(2), `${statistic}(attn.${layer})`, [head])}</small>`;
 }
 
-/** Arrow keys go from head to head and from layer to layer. */
-function walk(event) {
-  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  if (!(event.key in moves)) return;
-  event.preventDefault();
-  const { layer, head } = chosen.value;
-  const { n_layer, n_head } = model.value.config;
-  const [down, across] = moves[event.key];
-  const within = (value, end) => Math.max(0, Math.min(end - 1, value));
-  const next = { layer: within(layer + down, n_layer), head: within(head + across, n_head) };
-  const group = event.currentTarget;
-  go(next, { replace: true });
-  group.querySelector(`[data-layer="${next.layer}"][data-head="${next.head}"]`).focus();
-}
+const walk = (event) => walkHeads(event, { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });

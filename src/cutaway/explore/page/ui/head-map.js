@@ -25,8 +25,10 @@ const cell = (layer, head, weight, isChosen) => html`<button type="button" data-
   aria-label=${t("map.head", { layer, head, weight: weight.toFixed(2) })} title=${t("map.head", { layer, head, weight: weight.toFixed(2) })}
   .style=${`background: rgb(${[...paint(weight, "share", { low: 0, high: 1 })].join(" ")})`} @click=${() => go({ layer, head }, { replace: true })}></button>`;
 
-function walk(event) {
-  const moves = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+const walk = (event) => walkHeads(event, { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] });
+
+/** Arrow keys go to another head; `moves` are by so many layers and heads. */
+export function walkHeads(event, moves) {
   if (!(event.key in moves)) return;
   event.preventDefault();
   const { n_layer, n_head } = model.value.config;

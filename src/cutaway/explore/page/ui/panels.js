@@ -9,7 +9,7 @@ import { grid } from "./cell-grid.js";
 import { numeral } from "./numeral.js";
 import { headStrips, pianoRoll } from "./piano-roll.js";
 import { picture } from "./svg-file.js";
-import { meter, scrolling, signedBar, viewport } from "./widgets.js";
+import { meter, room, scrolling, signedBar, viewport } from "./widgets.js";
 
 const CHARACTER = 7.9; // pixels per column of a drawing; the widest monospace fonts have 7.83
 const LINE = 20; // pixels per row
@@ -67,43 +67,42 @@ export function bars({ title, labels, cells, scale, marked = [] }) {
 const MOST_TOKENS = 40; // of longer texts, those with the largest weights
 
 /** Arcs from one token to the others, as thick as their weights. */
-export function arcs({ title, tokens, cells, query, pick }) {
+export function arcs(panel) {
+  const { tokens, cells, query, pick } = panel;
   const weights = cells.values;
   const shown = strongest(weights, query);
   const starts = [0];
   for (const i of shown) starts.push(starts.at(-1) + Math.max(30, wide(tokens[i]) * CHARACTER) + 14);
-  if (starts.at(-1) > room()) return slanted({ title, tokens, cells, query, pick }, shown);
+  if (starts.at(-1) > room()) return slanted(panel, shown);
   const middle = new Map(shown.map((i, place) => [i, (starts[place] + starts[place + 1] - 14) / 2]));
-  const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
-  return html`<figure><figcaption>${title}</figcaption>${shown.length < weights.length ? partly(cells, shown) : nothing}
-    ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${starts.at(-1)} height=${top + 44} role="img" aria-label=${title}>
-      ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
-      ${shown.map((i) => svg`<text text-anchor="middle" x=${middle.get(i)} y=${top + 18} class=${i === query ? "strong" : ""}
+  return over(panel, middle, starts.at(-1), 44, (i, top) => svg`<text text-anchor="middle" x=${middle.get(i)} y=${top + 18} class=${i === query ? "strong" : ""}
         @click=${() => pick?.(i)}>${tokens[i]}</text>
         <text class="quiet number" text-anchor="middle" x=${middle.get(i)} y=${top + 36}
-          data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`)}
-    </svg>`))}</figure>`;
+          data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`);
 }
 
-/** Width for a drawing, in pixels: beside the menu, or all of a phone. */
-const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
+/** The arcs over words that take so many pixels below them. */
+function over({ title, cells, query }, middle, width, below, word) {
+  const shown = [...middle.keys()];
+  const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
+  return html`<figure><figcaption>${title}</figcaption>${shown.length < cells.values.length ? partly(cells, shown) : nothing}
+    ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${width} height=${top + below} role="img" aria-label=${title}>
+      ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
+      ${shown.map((i) => word(i, top))}
+    </svg>`))}</figure>`;
+}
 
 const ASLANT = 8; // characters of a token there
 const SLOPE = 84; // pixels below for words that stand aslant
 const LEFT = 62; // pixels for the first of them, which ends below its token
 
 /** The same where the words do not fit side by side: they stand aslant, each with its weight. */
-function slanted({ title, tokens, cells, query, pick }, shown) {
+function slanted(panel, shown) {
+  const { tokens, cells, query, pick } = panel;
   const step = Math.max(15, Math.min(44, (room() - LEFT) / shown.length));
   const middle = new Map(shown.map((i, place) => [i, LEFT + step * place]));
-  const wide = LEFT + step * shown.length;
-  const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
-  return html`<figure><figcaption>${title}</figcaption>${shown.length < cells.values.length ? partly(cells, shown) : nothing}
-    ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${wide} height=${top + SLOPE + 14} role="img" aria-label=${title}>
-      ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
-      ${shown.map((i) => svg`<text text-anchor="end" transform="translate(${middle.get(i) + 5} ${top + 14}) rotate(-58)" class=${i === query ? "strong" : ""}
-        @click=${() => pick?.(i)}>${cut(tokens[i], ASLANT)} <tspan class="quiet number" data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${cells.values[i].toFixed(2)}</tspan></text>`)}
-    </svg>`))}</figure>`;
+  return over(panel, middle, LEFT + step * shown.length, SLOPE + 14, (i, top) => svg`<text text-anchor="end" transform="translate(${middle.get(i) + 5} ${top + 14}) rotate(-58)" class=${i === query ? "strong" : ""}
+        @click=${() => pick?.(i)}>${cut(tokens[i], ASLANT)} <tspan class="quiet number" data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${cells.values[i].toFixed(2)}</tspan></text>`);
 }
 
 /** Positions of the largest weights and of the query, in the order of the text. */

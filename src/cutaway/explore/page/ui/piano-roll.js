@@ -6,7 +6,7 @@ import { isBlack, neighbour, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
 import { numeral } from "./numeral.js";
 import { picture } from "./svg-file.js";
-import { meter, scrolling, viewport } from "./widgets.js";
+import { meter, room, scrolling } from "./widgets.js";
 
 const ROW = 8; // pixels of a semitone
 const LEFT = 40; // for the names of pitches
@@ -51,9 +51,6 @@ export function pianoRoll({ title, notes, seconds = 0, query = -1, arcs = [], pi
       <path class="playhead" d="M${LEFT} ${top}V${bottom}" data-scale=${scale}></path>
     </svg>`))}</figure>`;
 }
-
-/** Width for a roll, in pixels: beside the menu, or all of a phone. */
-const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
 
 function curve({ head, note, weight, tensor, index }, notes, [x, y], [toX, toY]) {
   const height = Math.min(y, toY) - 14 - Math.min(60, Math.abs(x - toX) / 5);

@@ -8,7 +8,7 @@ const LOOK = ["fill", "fill-opacity", "stroke", "stroke-width", "opacity", "font
 
 /** An <svg> of the page with a button that saves it. */
 export const picture = (name, drawn) => html`<div class="picture">${drawn}
-  <div class="tools"><button type="button" class="quiet" @click=${(event) => save(event.currentTarget, name)}>SVG</button></div></div>`;
+  <div class="tools"><button type="button" class="quiet" aria-label="SVG ${name}" @click=${(event) => save(event.currentTarget, name)}>SVG</button></div></div>`;
 
 function save(button, name) {
   const shown = button.closest(".picture").querySelector("svg");

@@ -12,6 +12,9 @@ const LEAST = 320; // pixels: a window that is hidden, as in a folded cell of a 
 export const viewport = signal(Math.max(LEAST, innerWidth));
 addEventListener("resize", () => { viewport.value = Math.max(LEAST, innerWidth); });
 
+/** Width for a drawing, in pixels: beside the menu, or all of a phone. */
+export const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
+
 /** Placeholder for a response that has not arrived. */
 export function waiting() {
   if (!failure.value) lack();

@@ -13,7 +13,7 @@ import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
 import { chosen, ids, live, model, report, text, textOf, trace } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
 import { grid } from "../ui/cell-grid.js";
-import { checkbox, choices } from "../ui/controls.js";
+import { checkbox, choices, textBox } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
@@ -89,7 +89,7 @@ function form() {
   const given = second();
   const value = readsText ? (given ? textOf(given.tokens) : text.value) : (state.value.more.ids ?? ids.value.join(","));
   return html`${readsText ? pairs() : nothing}<p class="note">${t("compare.text.note")}</p><form class="wide" @submit=${readSecond}>
-    <label class="wide">${t(readsText ? "compare.text" : "compare.ids")} <input name="text" autocomplete="off" spellcheck="false" maxlength="20000" .value=${value}></label>
+    ${textBox(t(readsText ? "compare.text" : "compare.ids"), "text", value)}
     <button>${t("compare.read")}</button></form>`;
 }
 
@@ -105,7 +105,7 @@ async function readSecond(event) {
   }
 }
 
-/** The tokens of both, in bold where they differ. */
+/** The tokens of both, bold where they differ. */
 function texts(found) {
   const { name, against } = model.value;
   const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
@@ -115,9 +115,14 @@ function texts(found) {
     <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }
 
-const side = (name, tokens, others) => html`<div><dt>${name}</dt><dd class="tokens-line">
-  ${tokens.slice(0, MOST_TOKENS).map((token, i) => html`<span class="token ${token.id === others[i] ? "" : "differs"}">${token.text}</span> `)}
-  ${tokens.length > MOST_TOKENS ? `… ${tokens.length}` : nothing}</dd></div>`;
+/** The tokens around the first that differs. */
+function side(name, tokens, others) {
+  const from = Math.max(0, tokens.findIndex((token, i) => token.id !== others[i]) - MOST_TOKENS / 2);
+  const to = from + MOST_TOKENS;
+  return html`<div><dt>${name}</dt><dd class="tokens-line">${from ? `… ${from}` : nothing}
+  ${tokens.slice(from, to).map((token, i) => html`<span class="token ${token.id === others[from + i] ? "" : "differs"}">${token.text}</span> `)}
+  ${tokens.length > to ? `… ${tokens.length - to}` : nothing}</dd></div>`;
+}
 
 /** The positions to compare: the same in both texts, or the last of each if the last is selected. */
 function places(found) {
@@ -219,7 +224,7 @@ function part(found, kind, position, named) {
 
 function shown(side, cells, kind, found) {
   const names = MATRICES.includes(kind) ? found.tokens.map((token) => token.text) : undefined;
-  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed",
+  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed", isCausal: kind === "attn",
     rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key") });
 }
 

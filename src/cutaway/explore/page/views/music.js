@@ -6,7 +6,7 @@ import { lateEnds, onNotes, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { askTrace, chosen, generate, ids, labels, live, model, report, tensor, trace } from "../state/session.js";
-import { chooseLayer } from "../ui/controls.js";
+import { MOST_SEED, chooseLayer, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { headKey, pianoRoll } from "../ui/piano-roll.js";
 import { play, playing, stop } from "../ui/synthesizer.js";
@@ -15,7 +15,6 @@ import { keep, scrolling, waiting } from "../ui/widgets.js";
 export const music = { id: "music", group: "try", isPlaced: true, draw, attempt, isOffered: () => model.value.music !== null };
 
 const LISTED = 3; // notes of a head
-const MOST_SEED = 2 ** 31;
 const writing = signal(null); // {count, request} while a piece is generated
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -58,17 +57,15 @@ function writer() {
   const count = Math.max(1, ownNumber("n", room + 1, usual));
   const seed = ownNumber("seed", MOST_SEED, 1);
   const { temperature, topP } = settings();
-  const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output class="number">${value}</output>
-    <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [key]: event.target.value })}></label>`;
   const isBusy = writing.value !== null;
   const isChanged = state.value.changes.length > 0;
   const begin = [model.value.music.bos];
   return html`<section aria-labelledby="music-write" class="music-write"><h2 id="music-write">${t("music.write")}</h2>
     <div class="choices">${slider("play.temperature", "t", temperature, 0, 2, 0.05)}${slider("play.topp", "p", topP, 0.05, 1, 0.01)}
       ${slider("music.events", "n", count, 1, room, 1)}
-      <label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)} @change=${(event) => goMore({ seed: event.target.value })}></label></div>
-    <p class="buttons"><button type="button" ?disabled=${isBusy || isChanged} @click=${() => write(begin, count, seed)}>${t("music.new")}</button>
-      <button type="button" ?disabled=${isBusy || isChanged || ids.value.length > room} @click=${() => write(ids.value, count, seed)}>${t("music.continue")}</button>
+      ${chooseSeed(seed)}</div>
+    <p class="buttons"><button type="button" aria-disabled=${isBusy} ?disabled=${isChanged} @click=${() => write(begin, count, seed)}>${t("music.new")}</button>
+      <button type="button" aria-disabled=${isBusy} ?disabled=${isChanged || ids.value.length > room} @click=${() => write(ids.value, count, seed)}>${t("music.continue")}</button>
       ${isBusy ? html`<button type="button" class="quiet" @click=${() => writing.value.request.abort()}>${t("cancel")}</button>` : nothing}
       <small role="status">${isBusy ? t("music.writing", { n: writing.value.count }) : isChanged ? t("play.unchanged") : t("music.grammar")}</small></p></section>`;
 }
@@ -81,6 +78,7 @@ function settings() {
 
 /** Generate after a beginning, as far as the context goes, and make it the piece; what was written is kept if it is stopped. */
 async function write(before, count, seed) {
+  if (writing.peek()) return; // the buttons keep the focus
   stop();
   const request = new AbortController();
   const piece = [...before];
@@ -108,7 +106,7 @@ function player({ notes, times }) {
   const begin = (start) => play(notes, start, showTime);
   return html`<section aria-labelledby="music-piece"><h2 id="music-piece">${t("music.piece", { n: notes.length, seconds: last.toFixed(1) })}</h2>
     <p class="buttons"><button type="button" aria-pressed=${String(isPlaying)} ?disabled=${!notes.length} @click=${() => (isPlaying ? stop() : begin(0))}>${isPlaying ? `■ ${t("cancel")}` : `▶ ${t("player.play")}`}</button>
-      <button type="button" class="quiet" ?disabled=${isPlaying || isOver} @click=${() => begin(at)}>${t("music.from", { seconds: at.toFixed(2) })}</button>
+      <button type="button" class="quiet" ?disabled=${isOver} @click=${() => begin(at)}>${t("music.from", { seconds: at.toFixed(2) })}</button>
       <small>${t("music.synthesizer")}</small></p></section>`;
 }
 

@@ -10,10 +10,11 @@ import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
 import { recall, remember } from "../state/memory.js";
-import { go, goMore, ownNumber, state } from "../state/navigation.js";
+import { go, ownNumber, state } from "../state/navigation.js";
 import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
 import { surprisal } from "../state/surprisal.js";
 import { likelyList } from "../ui/candidates.js";
+import { MOST_SEED, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
 
@@ -22,7 +23,6 @@ export const play = { id: "play", group: "start", draw, attempt };
 const SHOWN = 10; // candidates
 const MOST_WAYS = 12; // that are kept
 const MOST_TOKENS = 12; // of a branch, its last
-const MOST_SEED = 2 ** 31;
 
 const ways = signal([]); // texts that were left: arrays of ids
 const drawn = signal(null); // {ids, seed, id} of the last draw: the text that came of it
@@ -59,9 +59,11 @@ function recorded() {
   const top = askTrace(`next_tokens?position=${at}&k=${Math.min(SHOWN, model.value.config.n_vocab)}`)?.candidates;
   if (!top) return waiting();
   const came = ids.value[at + 1];
-  return html`<section aria-labelledby="candidates"><h2 id="candidates">${isAtEnd() ? t("play.candidates") : t("play.candidates.after", { token: labels.value[at] })}</h2>
+  return html`<section aria-labelledby="candidates">${heading()}
     ${likelyList(top, "probs", at, new Set([came]))}</section>${keep("play.surprisal", surprises)}`;
 }
+
+const heading = () => html`<h2 id="candidates">${isAtEnd() ? t("play.candidates") : t("play.candidates.after", { token: labels.value[position.value] })}</h2>`;
 
 function draw() {
   if (!live()) return recorded();
@@ -79,7 +81,7 @@ function candidates(scores) {
   const top = Array.from(order.subarray(0, SHOWN));
   const listed = came === undefined || top.includes(came) ? top : [...top, came];
   const rest = 1 - listed.reduce((sum, id) => sum + probabilities[id], 0);
-  return html`<section aria-labelledby="candidates"><h2 id="candidates">${isAtEnd() ? t("play.candidates") : t("play.candidates.after", { token: labels.value[at] })}</h2>
+  return html`<section aria-labelledby="candidates">${heading()}
     <p class="candidates columns" aria-hidden="true"><span>${t("attention.word")}</span><span>0 … 100 %</span><span>${t("play.probability")}</span><span>${t("play.chance")}</span></p>
     <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${listed.map((id) => html`
       <li class="${chance.has(id) ? "" : "cut"} ${id === came ? "came" : ""}"><button type="button" ?disabled=${!live() || isFull()} @click=${() => append(id)}
@@ -105,8 +107,6 @@ function pickByKey(event, order) {
 
 function sliders() {
   const { temperature, topK, topP } = settings.value;
-  const slider = (name, key, value, min, max, step) => html`<label class="slider">${t(name)} <output class="number">${value}</output>
-    <input type="range" min=${min} max=${max} step=${step} .value=${String(value)} @input=${(event) => goMore({ [key]: event.target.value })}></label>`;
   return html`<section aria-labelledby="settings"><h2 id="settings">${t("play.settings")}</h2>
     ${slider("play.temperature", "t", temperature, 0, 2, 0.05)}
     ${slider("play.topk", "k", topK, 0, 200, 1)}
@@ -119,8 +119,7 @@ function lot() {
   if (!live()) return nothing;
   const seed = ownNumber("seed", MOST_SEED, 0);
   const isChanged = state.value.changes.length > 0;
-  return html`<p class="choices"><label class="choice">${t("play.seed")} <input type="number" min="0" max=${MOST_SEED - 1} .value=${String(seed)}
-      @change=${(event) => goMore({ seed: event.target.value })}></label>
+  return html`<p class="choices">${chooseSeed(seed)}
     <button type="button" ?disabled=${isChanged || isFull()} @click=${() => drawOne(seed)}>${t("play.draw")}</button></p>
     <p class="note" role="status">${isChanged ? t("play.unchanged") : lastDraw() ?? t("play.seed.note")}</p>`;
 }

@@ -14,7 +14,7 @@ import { go, state } from "../state/navigation.js";
 import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
 import { chosen, ids, live, model, report, singledLink, text, trace, transport } from "../state/session.js";
 import { likelyList } from "../ui/candidates.js";
-import { choices } from "../ui/controls.js";
+import { choices, textBox } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
 import { waiting } from "../ui/widgets.js";
@@ -199,7 +199,7 @@ function field(kind, name, needed) {
 /** Field for the source text, or for its token ids if the model has no tokenizer. */
 function sourceField() {
   const value = model.value.has_tokenizer ? text.value : ids.value.join(" ");
-  return html`<label class="choice wide">${t("whatif.source")} <input name="source" required maxlength="20000" autocomplete="off" spellcheck="false" .value=${value}></label>`;
+  return textBox(t("whatif.source"), "source", value);
 }
 
 async function add(event, kind) {
