@@ -1,5 +1,6 @@
 """Taking along what is on the screen: each file has the picture's numbers, and says of what they are."""
 
+import re
 import xml.etree.ElementTree as ET
 from csv import reader
 from pathlib import Path
@@ -20,7 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def saved(visit: Visit, room: Locator, button: str, folder: Path) -> Path:
     with visit.page.expect_download() as downloaded:
-        room.get_by_role("button", name=button, exact=True).first.click()
+        room.get_by_role("button", name=re.compile(f"^{button}( |$)")).first.click()
     path = folder / downloaded.value.suggested_filename
     downloaded.value.save_as(path)
     return path
