@@ -165,3 +165,8 @@ def test_what_is_no_prompt_has_no_fields() -> None:
         assert encoder.parse_prompt(ids) is None
     lead = TaskEncoder(open_task("wiki-lead"), Tokenizer.gpt2(), 64)
     assert lead.parse_prompt(lead.prompt({"title": "a", "body": "b"})) is None  # two texts
+
+
+def test_generated_ids_without_a_token_have_no_text() -> None:
+    encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
+    assert encoder.decode([9379, 50290, 1276]) == encoder.decode([9379, 1276]) == " robot must"

@@ -11,6 +11,7 @@ from cutaway.tasks.records import TaskRecord
 from cutaway.tasks.task import Task
 from cutaway.tasks.template import Control, Field, Part
 from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.joining import decode_by
 from cutaway.tokenizer.vocabulary import END_OF_TEXT
 from cutaway.untrusted import quote
 
@@ -154,9 +155,9 @@ class TaskEncoder:
         return Example(ids, np.arange(len(ids)) >= first, self.n_prefix(prompt)), cut
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the target of generated ids, those up to the end of the text."""
+        """Return the target of generated ids, those up to the end of the text; ids without a token have no text."""
         [target] = [part for part in self._after if isinstance(part, Field) and part.name == self.task.target]
-        text = self.codec.decode(ids)
+        text = decode_by(self.codec.stream(), ids)
         return text.removeprefix(" ") if target.after_space else text
 
     def encode_all(self, records: Iterable[TaskRecord]) -> ExampleSet:

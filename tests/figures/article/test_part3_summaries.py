@@ -147,3 +147,7 @@ def test_every_probability_is_of_the_text_before_it(place: int) -> None:
 def test_the_built_in_model_writes_a_summary() -> None:
     trace = cutaway.load(engine="reference").trace("A robot must obey. A robot may not injure a human being.")
     assert_drawn(trace, find_figure("F62"))
+
+
+def test_ids_without_a_token_have_no_text() -> None:
+    assert part3_summaries._text(Tokenizer.gpt2(), [9379, 50290, 1276]) == " robot must"

@@ -16,6 +16,7 @@ from cutaway.generation.sampling import distribution
 from cutaway.tasks import TaskEncoder, open_task
 from cutaway.tasks.sentences import first_sentences
 from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.joining import decode_by
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 
@@ -185,7 +186,7 @@ def _is_finished(trace: Trace, written: Sequence[int]) -> bool:
 
 
 def _text(codec: Codec, ids: Sequence[int]) -> str:
-    return codec.decode(i for i in ids if i != codec.eos and i < codec.n_vocab)
+    return decode_by(codec.stream(), (i for i in ids if i != codec.eos))  # ids without a token have no text
 
 
 def _written_row(now: Trace, token: int) -> tuple[Entry, ...]:
