@@ -16,8 +16,8 @@ from cutaway.generation.sampling import distribution
 from cutaway.tasks import TaskEncoder, open_task
 from cutaway.tasks.sentences import first_sentences
 from cutaway.tokenizer.codec import Codec
-from cutaway.tokenizer.joining import decode_by
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.joining import decode_by
 from cutaway.trace import Trace
 
 EXAMPLE = {
