@@ -122,7 +122,7 @@ class TaskEncoder:
             tail = [token for part in self._before[place + 1 :] for token in self._ids(part, fields)]
             end = len(ids) - len(tail)
             if end > len(head) and list(ids) == [*head, *ids[len(head) : end], *tail]:
-                source = self.codec.decode(ids[len(head) : end])
+                source = decode_by(self.codec.stream(), ids[len(head) : end])
                 return {**fields, text.name: source.removeprefix(" ") if text.after_space else source}
         return None
 

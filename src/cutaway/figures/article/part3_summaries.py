@@ -15,7 +15,7 @@ from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.tasks import TaskEncoder, open_task
 from cutaway.tasks.sentences import first_sentences
-from cutaway.tokenizer.codec import Codec
+from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.joining import decode_by
 from cutaway.trace import Trace
@@ -217,25 +217,30 @@ def _source_and_mark(trace: Trace) -> tuple[tuple[int, ...], list[int]]:
 
 def _summary(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     found = write_summary(trace)
-    codec = trace.tokenizer
-    n_source = found.n_source
-    cut = len(trace.ids) - n_source
-    if isinstance(codec, Codec):
-        text = " ".join(first_sentences(_text(codec, found.ids), PROTOCOL.sentences).split())
-        said = LocalizedText(f"It writes: {text}", f"它写出：{text}")
-    else:
-        said = LocalizedText(
-            "This model's ids are no text: what follows them is shown, without TL;DR:.",
-            "这个模型的编号不是文字：下面是接在其后的编号，没有 TL;DR:。",
-        )
-    less = (
-        LocalizedText(f" (the last {cut:,} are left out)", f"（略去最后 {cut:,} 个）") if cut else LocalizedText("", "")
-    )
     count = len(found.ids)
     listed = (
         LocalizedText(f", the first {MOST_LISTED} of {count}", f"，{count} 个中的前 {MOST_LISTED} 个")
         if count > MOST_LISTED
         else LocalizedText("", "")
+    )
+    return (
+        Note(_protocol(trace, found)),
+        Note(_said(trace.tokenizer, found)),
+        Table(
+            LocalizedText(
+                f"what was drawn, and what else could have been{listed.en}", f"采样到的词元，以及另一个候选{listed.zh}"
+            ),
+            [TOKEN, PROBABILITY, LocalizedText("the other of the two", "两个中的另一个")],
+            found.rows,
+        ),
+    )
+
+
+def _protocol(trace: Trace, found: Written) -> LocalizedText:
+    """Say what is read, and how what follows is drawn."""
+    cut = len(trace.ids) - found.n_source
+    less = (
+        LocalizedText(f" (the last {cut:,} are left out)", f"（略去最后 {cut:,} 个）") if cut else LocalizedText("", "")
     )
     most = _most_steps(trace)
     fewer = (
@@ -246,29 +251,28 @@ def _summary(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         if most < PROTOCOL.max_new_extra
         else LocalizedText("", "")
     )
-    return (
-        Note(
-            LocalizedText(
-                f"The source is the {plural(n_source, 'token')} of this text{less.en}, then TL;DR:. As in GPT-2's "
-                f"paper each token is drawn from the two likeliest (top-k {PROTOCOL.top_k}, seed {SEED}), at most "
-                f"{most}{fewer.en}, and the first {PROTOCOL.sentences} sentences are kept. A model that has not "
-                "learned to summarize writes on, and this shows how well that goes. One that has is sampled in the "
-                "same way here; `cutaway summarize` decodes as its task says.",
-                f"原文是这段文本的 {n_source} 个词元{less.zh}，接着是 TL;DR:。按 GPT-2 论文的做法，"
-                f"每个词元都从概率最大的两个中采样（top-k {PROTOCOL.top_k}，种子 {SEED}），最多 {most} 个{fewer.zh}，"
-                f"保留前 {PROTOCOL.sentences} 句。没有学过写摘要的模型只是接着写，这里可以看到效果如何。"
-                "学过的模型在这里也这样采样；`cutaway summarize` 则按其任务的设定解码。",
-            )
-        ),
-        Note(said),
-        Table(
-            LocalizedText(
-                f"what was drawn, and what else could have been{listed.en}", f"采样到的词元，以及另一个候选{listed.zh}"
-            ),
-            [TOKEN, PROBABILITY, LocalizedText("the other of the two", "两个中的另一个")],
-            found.rows,
-        ),
+    return LocalizedText(
+        f"The source is the {plural(found.n_source, 'token')} of this text{less.en}, then TL;DR:. As in GPT-2's "
+        f"paper each token is drawn from the two likeliest (top-k {PROTOCOL.top_k}, seed {SEED}), at most "
+        f"{most}{fewer.en}, and the first {PROTOCOL.sentences} sentences are kept. A model that has not "
+        "learned to summarize writes on, and this shows how well that goes. One that has is sampled in the "
+        "same way here; cutaway summarize decodes as its task says.",
+        f"原文是这段文本的 {found.n_source} 个词元{less.zh}，接着是 TL;DR:。按 GPT-2 论文的做法，"
+        f"每个词元都从概率最大的两个中采样（top-k {PROTOCOL.top_k}，种子 {SEED}），最多 {most} 个{fewer.zh}，"
+        f"保留前 {PROTOCOL.sentences} 句。没有学过写摘要的模型只是接着写，这里可以看到效果如何。"
+        "学过的模型在这里也这样采样；cutaway summarize 则按其任务的设定解码。",
     )
+
+
+def _said(codec: TokenCodec | None, found: Written) -> LocalizedText:
+    """Say the summary, if the ids are text."""
+    if not isinstance(codec, Codec):
+        return LocalizedText(
+            "This model's ids are no text: what follows them is shown, without TL;DR:.",
+            "这个模型的编号不是文字：下面是接在其后的编号，没有 TL;DR:。",
+        )
+    text = " ".join(first_sentences(_text(codec, found.ids), PROTOCOL.sentences).split())
+    return LocalizedText(f"It writes: {text}", f"它写出：{text}")
 
 
 def _check_summary(trace: Trace, chosen: Selection) -> Check:
