@@ -170,3 +170,8 @@ def test_what_is_no_prompt_has_no_fields() -> None:
 def test_generated_ids_without_a_token_have_no_text() -> None:
     encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
     assert encoder.decode([9379, 50290, 1276]) == encoder.decode([9379, 1276]) == " robot must"
+
+
+def test_a_prompt_with_an_id_that_is_no_token_is_read_without_it() -> None:
+    encoder = TaskEncoder(open_task("reverse"), Tokenizer.gpt2(), n_ctx=32)
+    assert encoder.parse_prompt([64, 275, 50290, 269, 198]) == {"source": "a b c"}
