@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from cutaway.checkpoints.adapter import Adapter, Pair, find_targets
 from cutaway.engines.pytorch.model import GPT2, Linear
+from cutaway.engines.pytorch.products import linear
 
 
 class LoRALinear(Linear):
@@ -36,8 +37,8 @@ class LoRALinear(Linear):
         self.lora_B = nn.Parameter(linear.weight.new_zeros(self.out_features, r))
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.linear(F.dropout(x, self.dropout, self.training), self.lora_A.to(x.dtype))
-        return super().forward(x) + self.scale * F.linear(inner, self.lora_B.to(x.dtype))
+        inner = linear(F.dropout(x, self.dropout, self.training), self.lora_A.to(x.dtype))
+        return super().forward(x) + self.scale * linear(inner, self.lora_B.to(x.dtype))
 
 
 def add_lora(

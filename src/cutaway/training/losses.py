@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cutaway.engines.pytorch.model import GPT2
+from cutaway.engines.pytorch.products import linear
 
 ROWS = 128  # a masked batch has a multiple of so many rows
 
@@ -63,11 +64,11 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), device=h.device)
         for start in range(0, len(h), chunk):
             rows = slice(start, start + chunk)
-            loss, slope = slope_of(F.linear(h[rows], table), offset, targets[rows])
+            loss, slope = slope_of(linear(h[rows], table), offset, targets[rows])
             total += loss
-            dh[rows] = F.linear(slope, columns)
+            dh[rows] = linear(slope, columns)
             if ctx.needs_input_grad[1]:  # a third of the work, which a frozen output matrix saves
-                dw += (slope.t() @ h[rows])[: len(w)]
+                dw += linear(slope.t(), h[rows].t())[: len(w)]
         ctx.save_for_backward(dh, dw)
         return total
 
@@ -124,7 +125,7 @@ class CrossEntropy:
         total = torch.zeros((), device=h.device)
         for start in range(0, len(h), self.chunk):
             rows = slice(start, start + self.chunk)
-            total += self.slope(F.linear(h[rows], w), offset, targets[rows])[0]
+            total += self.slope(linear(h[rows], w), offset, targets[rows])[0]
         return total
 
 

@@ -29,6 +29,7 @@ from cutaway.engines.pytorch.attention import (
     gathered_scores,
     visible,
 )
+from cutaway.engines.pytorch.products import linear
 
 
 @dataclass
@@ -69,8 +70,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.bias is None or self.weight.dtype == x.dtype:
-            return F.linear(x, self.weight.to(x.dtype), self.bias)
-        product = F.linear(x, self.weight.to(x.dtype))
+            return linear(x, self.weight.to(x.dtype), self.bias)
+        product = linear(x, self.weight.to(x.dtype))
         return (product + self.bias).to(x.dtype)  # a compiled block fuses this sum; oneDNN copies the bias to each row
 
 
