@@ -53,6 +53,15 @@ def test_errors_are_one_line_and_an_exit_code(
     assert capsys.readouterr().err == (f"cutaway: {line}\n" if line else "")
 
 
+def test_an_interrupt_while_a_class_is_made_is_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    class Slow:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    assert guarded(lambda: print(type("Owner", (), {"slow": Slow()}))) == INTERRUPTED
+    assert capsys.readouterr().err == ""
+
+
 def test_success_is_silent_and_bugs_are_raised(capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(lambda: None) == 0
     assert capsys.readouterr().err == ""

@@ -98,6 +98,10 @@ def guarded(action: Callable[[], None], tell: Callable[[str], None] = complain) 
         code = EngineError.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # which Python 3.11 wraps while a class is made
+            raise
+        return INTERRUPTED
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:
