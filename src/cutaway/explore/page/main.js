@@ -4,6 +4,7 @@ import { html, nothing, render } from "./vendor/lit-html.js";
 import { effect, signal } from "./vendor/signals-core.js";
 import { setColours } from "./lib/colours.js";
 import { inWords } from "./lib/errors.js";
+import { grouped } from "./lib/format.js";
 import { together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
@@ -211,10 +212,10 @@ function tokens() {
   const first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS));
   const after = first + MOST_TOKENS;
   return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" tabindex=${here.isFree() ? nothing : 0} aria-label=${t("tokens.title")} start=${first + 1}>
-    ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
+    ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${grouped(first)}</button></li>` : nothing}
     ${together(found.slice(first, after)).map((group) => (group.length === 1 ? html`<li>${chip(first + group[0][1], group[0][0].text, at)}</li>` : html`
     <li class="joined"><span class="token">${written(group).trim()}</span>${group.map(([, i], part) => chip(first + i, `${part + 1}`, at))}</li>`))}
-    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>
+    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${grouped(found.length - after)}</button></li>` : nothing}</ol>
     ${step(at + 1, "next.token", "→")}`;
 }
 

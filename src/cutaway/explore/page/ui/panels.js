@@ -133,7 +133,7 @@ function arc(cells, i, from, to, top) {
 /** Table of words and numbers; a number is {value, tensor, index, form}. */
 export function table(title, columns, rows) {
   const isNumber = (i) => rows.some((row) => isEntry(row[i]));
-  return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`<table>
+  return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`<table aria-label=${title}>
     <thead><tr>${columns.map((name, i) => html`<th scope="col" class=${isNumber(i) ? "right" : nothing}>${name}</th>`)}</tr></thead>
     <tbody>${rows.map((row) => html`<tr>${row.map(entry)}</tr>`)}</tbody></table>`)}</figure>`;
 }

@@ -2,7 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
-import { apart } from "../lib/format.js";
+import { apart, format } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
@@ -38,7 +38,7 @@ function draw() {
     <div class="stepper"><ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === chosenStep ? "step" : nothing}
       @click=${() => goMore({ step: name === chosenStep ? null : name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
     ${player({ name: "attention", count: STEPS.length, at: STEPS.indexOf(chosenStep), pause: 2500, title: t(`attention.${step}`), show: (at) => goMore({ step: STEPS[at] }) })}</div>
-    <p class="note explains">${t(noteOf(step), scale())}</p>
+    <p class="note explains">${t(chosenStep ? noteOf(step) : "attention.begin.note", scale())}</p>
     ${DRAW[step]?.() ?? matrix(step)}
     ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;
 }
@@ -59,7 +59,7 @@ function telling() {
     <button type="button" class="quiet" aria-pressed=${link.layer === layer && link.head === head && state.value.more.key === String(link.key)}
       @click=${() => { go({ layer: link.layer, head: link.head }, { replace: true }); goMore({ key: link.key }); }}>
       <span class="token">${labels.value[position]} → ${labels.value[link.key]}</span>
-      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} L${link.layer}H${link.head} · ${numeral(link.weight.toFixed(2), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
+      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} ${t("attention.link", link)} ${numeral(format(link.weight, ".0%"), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
 }
 
 function head(kind) {
@@ -153,7 +153,7 @@ function sum() {
   const columns = [t("attention.word"), t("attention.weight"), ...firstNames("v"), ...firstNames("w·v")];
   return html`${table(t("attention.sum.table", { n: rows.length, all }), columns, rows)}
     ${signedGrid(t("attention.z"), out)}
-    <p>max |Σ w·v − z| = ${numeral(apart(off), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
+    <p>${t("recomputed")} <code>max |Σ w·v − z|</code> = ${numeral(apart(off), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
 }
 
 const firstNames = (name) => Array.from({ length: FIRST }, (_, i) => `${name}[${i}]`);

@@ -176,7 +176,7 @@ function layers(found) {
     <p><label class="choice">${t("compare.threshold")} <input type="number" min="0" step="0.05" .value=${String(threshold())}
       @input=${(event) => goMore({ kl: event.target.value })}></label></p>
     <p role="status">${first < 0 ? t("compare.nowhere") : html`${t("compare.first")} <b><code>${apart[first].name}</code></b>: ${nats(apart[first], mine)}`}</p>
-    ${scrolling(t("compare.layers"), html`<table class="lens">
+    ${scrolling(t("compare.layers"), html`<table class="lens" aria-label=${t("compare.layers")}>
       <thead><tr><th scope="col">${t("output.boundary")}</th><th scope="col">A</th><th scope="col">B</th><th scope="col" class="right">KL(A ‖ B)</th></tr></thead>
       <tbody>${apart.map((each, i) => html`<tr class=${i === first ? "marked" : ""}><th scope="row"><code>${each.name}</code></th>
         ${said(a[i], each.name, mine)}${said(b[i], ofB(each.name), theirs)}<td class="right">${nats(each, mine)}</td></tr>`)}</tbody></table>`)}`;
