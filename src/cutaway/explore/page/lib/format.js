@@ -42,7 +42,7 @@ export function exact(value) {
   return String(value);
 }
 
-export const percent = (value) => `${(100 * value).toFixed(2)} %`;
+export const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
 
 /** A probability in percent; "< 0.01 %" if that would be none. */
 export const share = (value) => (value > 0 && value < 5e-5 ? "< 0.01 %" : percent(value));

@@ -4,7 +4,7 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
 import { colours } from "../lib/colours.js";
-import { format } from "../lib/format.js";
+import { percent } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { go, isOn } from "../state/navigation.js";
 import { askTrace, chosen, ids, model } from "../state/session.js";
@@ -91,7 +91,7 @@ function label({ statistic, layer, head, ...statistics }) {
   const isEntropy = statistic === "entropy";
   const isLow = isEntropy && value < mostEntropy() / 2;
   return html`<small title=${t(`heads.${statistic}.name`)}>${t(`heads.${statistic}.${isLow ? "low" : "short"}`)}<br>
-    ${numeral(isEntropy ? value.toFixed(2) : format(value, ".0%"), `${statistic}(attn.${layer})`, [head])} ${isEntropy ? t("heads.nats") : nothing}</small>`;
+    ${numeral(isEntropy ? value.toFixed(2) : percent(value, 0), `${statistic}(attn.${layer})`, [head])} ${isEntropy ? t("heads.nats") : nothing}</small>`;
 }
 
 /** The mean entropy of a head that looks at all tokens alike, each query at those up to itself. */

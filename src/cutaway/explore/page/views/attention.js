@@ -2,7 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
-import { apart, format } from "../lib/format.js";
+import { apart, percent } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
@@ -59,7 +59,7 @@ function telling() {
     <button type="button" class="quiet" aria-pressed=${link.layer === layer && link.head === head && state.value.more.key === String(link.key)}
       @click=${() => { go({ layer: link.layer, head: link.head }, { replace: true }); goMore({ key: link.key }); }}>
       <span class="token">${labels.value[position]} → ${labels.value[link.key]}</span>
-      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} ${t("attention.link", link)} ${numeral(format(link.weight, ".0%"), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
+      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} ${t("attention.link", link)} ${numeral(percent(link.weight, 0), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
 }
 
 function head(kind) {

@@ -42,7 +42,7 @@ function controls() {
     <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
     <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "player.pause" : "loop.play")}</button>
     <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button>
-    <label class="choice">${t("loop.speed")} <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>
+    <label class="choice">${t("loop.speed")} <span class="number">${speed()} ×</span> <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>
     <p class="note">${t("loop.note")}</p>`;
 }
 

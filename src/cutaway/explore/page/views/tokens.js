@@ -55,7 +55,7 @@ function pieces() {
   const read = state.value.more.text ?? [...text.value].slice(0, most).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
   return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t(model.value.vocabulary ? "tokens.pieces.note" : "tokens.words.note")}</p>
-    <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @input=${(event) => goMore({ text: event.target.value, piece: null })}></label>
+    <label class="wide">${t("tokens.text")} <textarea rows=${Math.min(6, read.split("\n").length)} maxlength=${most} spellcheck="false" .value=${read} @input=${(event) => goMore({ text: event.target.value, piece: null })}></textarea></label>
     ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
 }
 
