@@ -1,4 +1,4 @@
-"""What is said on the page: in words, with units, and to those who hear it."""
+"""Words on the page: with units, and for those who hear it."""
 
 import pytest
 
