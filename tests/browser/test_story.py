@@ -178,8 +178,10 @@ def test_words_of_a_lead_are_explained_where_they_stand(visit: Visit, language: 
     )
 
 
-def test_a_map_of_heads_chooses_layer_and_head_in_four_views(visit: Visit) -> None:
-    for view in ("attention", "mlp", "whatif", "article"):
+def test_a_map_of_heads_chooses_layer_and_head_where_heads_count(visit: Visit) -> None:
+    visit.open("#1/mlp")
+    assert visit.page.locator(".head-map").count() == 0  # heads do nothing there
+    for view in ("attention", "whatif", "article"):
         visit.open(f"#1/{view}?layer=1&head=1")
         heads = visit.page.locator(".head-map button")
         assert heads.count() == 32

@@ -141,3 +141,24 @@ def test_a_translation_is_given_up_when_its_view_is_left(translator_visit: Visit
         page.wait_for_function("() => document.querySelector('.translate .quiet')")
         page.locator("nav a").first.click()
     assert "translations?" in failed.value.url
+
+
+@pytest.mark.parametrize("view", ["output", "compare"])
+def test_boundaries_are_named_in_words(visit: Visit, view: str) -> None:
+    visit.open(f"#1/{view}")
+    names = visit.page.locator("table.lens th[scope=row]").all_inner_texts()
+    assert names[:3] == [
+        "the input resid.pre.0",
+        "layer 0, after attention resid.mid.0",
+        "layer 0, after the MLP resid.post.0",
+    ]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_both_probabilities_of_a_candidate_are_printed(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 800})
+    visit.open("#1/play")
+    numbers = visit.page.locator("ol.candidates button").first.locator(".number")
+    assert [each.is_visible() for each in numbers.all()] == [True, True]
+    assert visit.page.locator(".candidates.rest").get_by_text("28.39 %").is_visible()
+    assert visit.overflow() <= 0

@@ -59,7 +59,7 @@ function telling() {
     <button type="button" class="quiet" aria-pressed=${link.layer === layer && link.head === head && state.value.more.key === String(link.key)}
       @click=${() => { go({ layer: link.layer, head: link.head }, { replace: true }); goMore({ key: link.key }); }}>
       <span class="token">${labels.value[position]} → ${labels.value[link.key]}</span>
-      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} ${t("attention.link", link)} ${numeral(percent(link.weight, 0), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
+      <small>${link === previous ? t("attention.link.previous") + t("sep.colon") : link === first ? t("attention.link.first") + t("sep.colon") : ""}${t("attention.link", link)} ${numeral(percent(link.weight, 0), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
 }
 
 function head(kind) {
@@ -125,7 +125,7 @@ function terms() {
   const score = (kind, cells) => numeral(cells.values[position * cells.columns + key].toFixed(4), `${kind}.${layer}`, [number, position, key]);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
     ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
-    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>: ${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>: ${score("scores_raw", scores)}</p>`;
+    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>${t("sep.colon")}${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>${t("sep.colon")}${score("scores_raw", scores)}</p>`;
 }
 
 function vectors() {

@@ -11,7 +11,7 @@ import { rowCells } from "../state/slices.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
+import { boundary, meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
 
 export const output = { id: "output", group: "inside", draw, attempt };
 
@@ -104,7 +104,7 @@ function product({ id, text, logit }, position) {
 
 function sums(vector, row, logit, position, token) {
   const sum = vector.values.reduce((total, value, i) => total + value * row.values[i], 0);
-  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}</p>`;
+  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}</p>`;
 }
 
 /** Direct logit attribution: what each component adds to a logit. */
@@ -117,7 +117,7 @@ function parts({ id: token, text, logit }, position) {
   if (!found) return html`${heading}${waiting()}`;
   const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
-    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
+    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
     <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
 }
 
@@ -163,7 +163,7 @@ function lens(position, final) {
   return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
     ${found ? scrolling(t("output.lens"), html`<table class="lens" aria-label=${t("output.lens")}>
       <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>
-      <tbody>${found.map(({ name, top }) => html`<tr><th scope="row"><code>${name}</code></th>${top.map((entry) => reading(name, entry, position, final))}</tr>`)}</tbody>
+      <tbody>${found.map(({ name, top }) => html`<tr><th scope="row">${boundary(name)}</th>${top.map((entry) => reading(name, entry, position, final))}</tr>`)}</tbody>
     </table>`) : waiting()}`;
 }
 
