@@ -69,4 +69,4 @@ function row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, 
     <td class=${is("wv")}>${strip(faded, values.ends, values.wide, `${t("attention.col.wv")} ${name}`)}</td></tr>`;
 }
 
-const total = (attn, position) => percent(rowOf(attn, position).values.reduce((a, b) => a + b, 0));
+const total = (attn, position) => percent(rowOf(attn, position).values.reduce((a, b) => a + b, 0), 0);
