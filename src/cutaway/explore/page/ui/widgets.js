@@ -55,12 +55,6 @@ export const signedBar = (value, largest) => html`<svg class="signed" viewBox="-
 export const swatch = (name) => html`<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">${svg`<rect width="10" height="10"
   fill=${colour(name)} stroke=${colour(name)}></rect>`}</svg>`;
 
-/** A boundary, "resid.mid.3", in words and by its name. */
-export function boundary(name) {
-  const [, kind, layer] = name.split(".");
-  return html`${t(`output.at.${kind}`, { layer })} <code>${name}</code>`;
-}
-
 /** Result of a figure's check, {ok, statement}; nothing for a figure without one. */
 export function claim(check) {
   if (!check) return nothing;

@@ -11,11 +11,12 @@ import { t } from "../state/i18n.js";
 import { go, goMore, isOn, state } from "../state/navigation.js";
 import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
 import { chosen, ids, live, model, report, text, textOf, trace } from "../state/session.js";
+import { boundary } from "../ui/boundary.js";
 import { likelyList } from "../ui/candidates.js";
 import { grid } from "../ui/cell-grid.js";
 import { checkbox, choices, textBox } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
-import { boundary, scrolling, waiting } from "../ui/widgets.js";
+import { scrolling, waiting } from "../ui/widgets.js";
 
 export const compare = { id: "compare", group: "try", isPlaced: true, draw, attempt };
 

@@ -8,10 +8,11 @@ import { gap, t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
 import { ask, askTrace, labels, lens as lensOf, lensTokens, live, model, position as selected, tensor, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
+import { boundary } from "../ui/boundary.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
-import { boundary, meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
+import { meter, scrolling, signedBar, waiting } from "../ui/widgets.js";
 
 export const output = { id: "output", group: "inside", draw, attempt };
 
