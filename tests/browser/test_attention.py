@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.browser.conftest import Explorer
-from tests.browser.visit import PHONE, Visit
+from tests.browser.visit import PHONE, WORDS, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -91,3 +91,18 @@ def test_a_phone_shows_the_token_that_looks(visit: Visit, tokens: int) -> None:
     if tokens == 9:
         assert looks["x"] + looks["width"] <= PHONE
     assert visit.overflow() <= 0
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_before_the_first_step_the_whole_picture_is_explained(visit: Visit, language: str) -> None:
+    visit.open(f"#1/attention?language={language}")
+    note = visit.page.locator(".explains")
+    assert note.inner_text() == WORDS["attention.begin.note"][language]
+    assert WORDS["attention.z"][language] in visit.page.locator(".meeting tfoot").inner_text()
+    visit.open(f"#1/attention?language={language}&x-step=softmax")
+    assert note.inner_text() == WORDS["attention.softmax.note"][language]
+
+
+def test_links_name_layer_head_and_share_in_words(visit: Visit) -> None:
+    visit.open("#1/attention")
+    assert "layer 4, head 1 gives 78 %" in visit.page.locator(".links").inner_text()

@@ -97,7 +97,7 @@ def test_notebooks_show_the_page_in_a_frame(browser: Browser, exported: Exported
 
 
 def test_the_machine_and_play_have_every_position(file: Visit, explorer: Explorer) -> None:
-    for view, words in (("overview", "The machine"), ("play", "Play"), ("stack", "Stack")):
+    for view, words in (("overview", "The machine"), ("play", "The next token"), ("stack", "Stack")):
         file.page.goto(f"{file.address}#1/{view}")
         file.settle()
         file.page.locator("nav").get_by_role("link", name=words, exact=True).click()

@@ -75,7 +75,7 @@ def test_enter_on_a_cell_picks_it_and_its_table_says_the_same(visit: Visit, expl
     assert [np.float32(cell) for cell in cells] == explorer.trace["attn.3"][2].ravel().tolist()
 
 
-@pytest.mark.parametrize("name", ["Vectors", "Next: Play →"])
+@pytest.mark.parametrize("name", ["Vectors", "Next: The next token →"])
 def test_the_focus_goes_along_to_the_view_that_a_link_opens(visit: Visit, name: str) -> None:
     visit.open("#1/overview")
     said = visit.page.locator(".said")

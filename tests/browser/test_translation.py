@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_translator_opens_on_a_translation(translator_visit: Visit) -> None:
     translator_visit.open("")
-    box = translator_visit.page.locator("textarea")
+    box = translator_visit.page.locator("[name=text]")
     assert box.input_value().endswith("<|en|> Where is the station?<|de|> Wo ist der Bahnhof?")
     tokens = translator_visit.page.locator(".tokens button").all_inner_texts()
     assert "<|de|>" in tokens
@@ -27,7 +27,7 @@ def test_typed_control_tokens_are_said_to_be_text(translator_visit: Visit, langu
     translator_visit.open(f"#1/tokens?language={language}")
     page = translator_visit.page
     page.locator(".title select").select_option(language)
-    page.locator("textarea").fill("<|en|> Run!<|de|>")
+    page.locator("[name=text]").fill("<|en|> Run!<|de|>")
     said = page.locator(".draft").inner_text()
     assert WORDS["prompt.task.translation"][language] in said
     page.locator(".prompt button").click()
@@ -38,8 +38,8 @@ def test_typed_control_tokens_are_said_to_be_text(translator_visit: Visit, langu
 
 def test_a_text_in_the_address_is_read(translator_visit: Visit) -> None:
     translator_visit.open("#1/tokens?text=Run!")
-    assert translator_visit.page.locator("textarea").input_value().endswith("Run!")
-    assert "station" not in translator_visit.page.locator("textarea").input_value()
+    assert translator_visit.page.locator("[name=text]").input_value().endswith("Run!")
+    assert "station" not in translator_visit.page.locator("[name=text]").input_value()
 
 
 def traced(visit: Visit, explorer: Explorer) -> Trace:

@@ -8,6 +8,7 @@ from cutaway.explore.translation import MAX_SOURCE, directions, translate, trans
 from cutaway.model import Model
 from cutaway.tasks.decoding import decode_fields
 from cutaway.tasks.task import Decoding
+from cutaway.web.worker import Cancelled, Job
 from tests.explore.served import Json, client_of, error_of, get, mute, read
 
 STATION = {"from": "en", "to": "de", "source": "Where is the station?"}
@@ -104,3 +105,18 @@ def test_addresses_check_their_parameters(client: TestClient) -> None:
     assert error_of(client, "/api/translations?from=en&to=de") == "source is missing"
     found = get(client, "/api/translations", **STATION)
     assert found["translations"][0]["text"] == "Wo ist der Bahnhof?"
+
+
+def test_a_translation_is_cancelled_between_its_steps(model: Model) -> None:
+    job = Job()
+    steps: list[None] = []
+
+    def check() -> None:
+        steps.append(None)
+        if len(steps) == 9:  # in the beam search: the greedy translation took fewer
+            job.cancel()
+        job.check()
+
+    with pytest.raises(Cancelled):
+        translate(model, STATION, check)
+    assert len(steps) == 9

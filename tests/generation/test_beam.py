@@ -148,3 +148,16 @@ def test_a_beam_ends_with_the_likeliest_of_several_end_tokens() -> None:
 
 def test_no_prompts_are_no_work() -> None:
     assert beam_search(TOY, [], BeamConfig(), frozenset()) == []
+
+
+def test_a_check_stops_the_search_between_steps() -> None:
+    calls: list[None] = []
+
+    def check() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        beam_search(TOY, [BeamPrompt([0], 5)], BeamConfig(2), frozenset({END}), check)
+    assert len(calls) == 2

@@ -136,7 +136,7 @@ class Explorer:
         params = _query(request)
         fields = {name: params.text(name) for name in ("from", "to", "source")}
         params.end()
-        return await self._compute(request, lambda job: json_content(translate(self.model, fields)))
+        return await self._compute(request, lambda job: json_content(translate(self.model, fields, job.check)))
 
     async def read_translation(self, request: Request) -> Response:
         """Return a trace read as a translation, by the task of the first model."""

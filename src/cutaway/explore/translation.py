@@ -1,6 +1,6 @@
 """Translations for the page: those that a model writes of a sentence, and a trace read as one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cutaway.errors import UsageError
@@ -33,11 +33,12 @@ def _check_directions(model: Model) -> None:
         raise UsageError("this model has not learned to translate")
 
 
-def translate(model: Model, fields: Mapping[str, str]) -> Document:
+def translate(model: Model, fields: Mapping[str, str], check: Callable[[], None] = lambda: None) -> Document:
     """Translate `source` from the language `from` to `to`: greedily, and by the task's beam search, best score first.
 
     `ids` are the prompt with the translation, as much of it as fits the context; `cut` is the number of tokens of the
-    source that were not read. Raises UsageError if the model does not translate, and for an empty or too long source.
+    source that were not read. `check` is called before each step, and may raise to stop. Raises UsageError if the model
+    does not translate, and for an empty or too long source.
 
     >>> import cutaway
     >>> model = cutaway.load("builtin-translation")
@@ -55,8 +56,8 @@ def translate(model: Model, fields: Mapping[str, str]) -> Document:
     fields = {**fields, "source": source}
     prompt, cut = encoder.prompt_and_count(fields)
     search = replace(encoder.task.decoding, temperature=0.0, beams=max(N_BEST, encoder.task.decoding.beams))
-    [[greedy]] = decode_fields(model.engine, encoder, [fields], replace(search, beams=1))
-    [best] = decode_fields(model.engine, encoder, [fields], search, n_best=N_BEST)
+    [[greedy]] = decode_fields(model.engine, encoder, [fields], replace(search, beams=1), check=check)
+    [best] = decode_fields(model.engine, encoder, [fields], search, n_best=N_BEST, check=check)
     others = [each for each in best if each.text != greedy.text]
     found = sorted([greedy, *others], key=lambda each: -each.score)
     return {

@@ -1,6 +1,6 @@
 """Beam search on the KV cache, of several prompts at once, with GNMT's length penalty (Wu et al. 2016)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,12 +63,16 @@ def length_penalty(length: int, alpha: float) -> float:
 
 
 def beam_search(
-    engine: Engine, prompts: Sequence[BeamPrompt], config: BeamConfig, end_tokens: frozenset[int]
+    engine: Engine,
+    prompts: Sequence[BeamPrompt],
+    config: BeamConfig,
+    end_tokens: frozenset[int],
+    check: Callable[[], None] = lambda: None,
 ) -> list[list[Hypothesis]]:
     """Return the best sequences found after each prompt, best score first; unfinished ones only if too few have ended.
 
-    What is found for a prompt does not depend on the others. Raises UsageError for an empty prompt, or one that leaves
-    no room in the context.
+    What is found for a prompt does not depend on the others. `check` is called before each step, and may raise to stop
+    the search. Raises UsageError for an empty prompt, or one that leaves no room in the context.
 
     >>> import cutaway
     >>> model = cutaway.load()
@@ -84,6 +88,7 @@ def beam_search(
         _Search(engine, prompt, config, end_tokens, number * config.beams) for number, prompt in enumerate(prompts)
     ]
     while running := [search for search in searches if not search.done]:
+        check()
         rows = [row for search in running for row in search.rows]
         unread = [ids for search in running for ids in search.unread]
         prefixes = [count for search in running for count in search.prefixes]

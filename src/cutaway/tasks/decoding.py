@@ -40,12 +40,13 @@ def decode_fields(
     n_best: int = 1,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[list[Output]]:
     """Return for each example the `n_best` targets, best first, of different texts: perhaps fewer.
 
     `decoding` is by default that of the task; with a temperature each is a sample with a seed of its own, from `seed`
-    on, else the result of a beam search. `progress` is called with the number of examples that are done. Raises
-    UsageError as `TaskEncoder.prompt` does.
+    on, else the result of a beam search. `progress` is called with the number of examples that are done, and `check`
+    before each step of a beam search, which it may stop by raising. Raises UsageError as `TaskEncoder.prompt` does.
 
     >>> import cutaway
     >>> from cutaway.tasks import open_task
@@ -66,7 +67,7 @@ def decode_fields(
         if decoding.temperature > 0:
             outputs = _sample(engine, encoder, parts, decoding, [seed + n_best * i for i in chosen], n_best)
         else:
-            outputs = _search(engine, encoder, parts, decoding, n_best)
+            outputs = _search(engine, encoder, parts, decoding, n_best, check)
         for i, output in zip(chosen, outputs, strict=True):
             found[i] = _distinct([_shortened(each, decoding.sentences) for each in output])
         progress(start + len(chosen))
@@ -74,11 +75,16 @@ def decode_fields(
 
 
 def _search(
-    engine: Engine, encoder: TaskEncoder, prompts: Sequence[list[int]], decoding: Decoding, n_best: int
+    engine: Engine,
+    encoder: TaskEncoder,
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    n_best: int,
+    check: Callable[[], None],
 ) -> list[list[Output]]:
     config = BeamConfig(decoding.beams, decoding.alpha, n_best)
     wanted = [BeamPrompt(ids, decoding.max_new_tokens(len(ids)), encoder.n_prefix(ids)) for ids in prompts]
-    found = beam_search(engine, wanted, config, _ends(encoder))
+    found = beam_search(engine, wanted, config, _ends(encoder), check)
     return [[_output(encoder, each) for each in hypotheses] for hypotheses in found]
 
 

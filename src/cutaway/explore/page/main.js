@@ -4,6 +4,7 @@ import { html, nothing, render } from "./vendor/lit-html.js";
 import { effect, signal } from "./vendor/signals-core.js";
 import { setColours } from "./lib/colours.js";
 import { inWords } from "./lib/errors.js";
+import { grouped } from "./lib/format.js";
 import { together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
@@ -71,6 +72,25 @@ function said(view) {
   return `${t(`${view.id}.title`)}${t("sep.colon")}${i === n - 1 ? t("said", { n, token }) : `${token}${t("sep.comma")}${t("place", { n: i + 1, i })}`}`;
 }
 
+const heard = signal(null); // what is announced of a reading that takes long
+let clock; // until the next announcement
+
+/** It has begun; every few seconds, the layer that is reached; its end is announced with the text. */
+effect(() => {
+  if (here.progress.value && !clock) announce(() => t("reading"), 800);
+  if (here.progress.value) return;
+  clearTimeout(clock);
+  clock = null;
+  heard.value = null;
+});
+
+function announce(words, wait) {
+  clock = setTimeout(() => {
+    heard.value = words();
+    announce(() => t("reading.layers", here.progress.peek()), 5000);
+  }, wait);
+}
+
 /** The available views: an exported file does not have all. */
 const views = () => VIEWS.filter((view) => here.transport().views?.includes(view.id) ?? true);
 const shown = () => views().find((view) => view.id === state.value.view) ?? views()[0];
@@ -97,12 +117,12 @@ function page() {
     <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
     <header>${title()}${unread()}${failed()}</header>
     <section class="strip" aria-label=${t("tokens.title")}>${tokens()}${news()}${changed()}
-      <p class="said" role="status">${here.tokens.value.length ? said(view) : nothing}</p></section>
+      <p class="said" role="status">${heard.value ?? (here.tokens.value.length ? said(view) : nothing)}</p></section>
     <nav aria-label=${t("views")}>${menu(view)}</nav>
     <main id="main" tabindex="-1" aria-labelledby="view" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1 id="view">${t(`${view.id}.title`)}</h1>
       <p class="lead">${explained(view.id, t(`${view.id}.lead`))}</p>
-      ${here.trace.value && here.live() && view.attempt ? tryThis(view) : nothing}
+      ${here.trace.value && here.live() && view.attempt ? keep("try", () => tryThis(view), { inParts: true }) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
       ${isDrawn(view.id) ? html`${glossary(view.id)}${onward(view)}` : nothing}
     </main>`;
@@ -211,10 +231,10 @@ function tokens() {
   const first = Math.max(0, Math.min(at - MOST_TOKENS / 2, found.length - MOST_TOKENS));
   const after = first + MOST_TOKENS;
   return html`${step(at - 1, "previous.token", "←")}<ol class="tokens" tabindex=${here.isFree() ? nothing : 0} aria-label=${t("tokens.title")} start=${first + 1}>
-    ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${first}</button></li>` : nothing}
+    ${first > 0 ? html`<li><button type="button" class="quiet" @click=${() => go({ position: first - 1 })}>… ${grouped(first)}</button></li>` : nothing}
     ${together(found.slice(first, after)).map((group) => (group.length === 1 ? html`<li>${chip(first + group[0][1], group[0][0].text, at)}</li>` : html`
     <li class="joined"><span class="token">${written(group).trim()}</span>${group.map(([, i], part) => chip(first + i, `${part + 1}`, at))}</li>`))}
-    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${found.length - after}</button></li>` : nothing}</ol>
+    ${after < found.length ? html`<li><button type="button" class="quiet" @click=${() => go({ position: after })}>… ${grouped(found.length - after)}</button></li>` : nothing}</ol>
     ${step(at + 1, "next.token", "→")}`;
 }
 
@@ -228,7 +248,7 @@ const step = (position, words, arrow) => html`<button type="button" class="quiet
 /** Progress of a reading, over the line of tokens, which does not move. */
 function news() {
   const running = here.progress.value;
-  return html`<div class="news" role="status" aria-live="polite">
+  return html`<div class="news">
     ${running ? html`<progress max=${running.layers} value=${running.done} aria-label=${t("reading")}></progress>
       <span>${t("reading.layers", running)}</span>
       <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}</div>`;

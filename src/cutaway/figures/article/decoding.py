@@ -44,7 +44,7 @@ def candidate_table(trace: Trace, position: int, likely: Sequence[Candidate]) ->
     rows: list[list[Entry]] = [
         [
             token_label(trace, each.id),
-            str(each.id),
+            f"{each.id:,}",
             Number(each.logit, "logits", (position, each.id)),
             Number(each.probability, "probs", (position, each.id), ".2%"),
         ]

@@ -85,6 +85,19 @@ def omitted_tokens(trace: Trace) -> LocalizedText:
     return LocalizedText(f"{rows} of {len(trace):,} tokens are shown.", f"图中是 {len(trace):,} 个词元里的 {rows} 个。")
 
 
+def with_count(title: LocalizedText, shown: int, total: int) -> LocalizedText:
+    """Add to a title how many of the tokens are shown, unless all are.
+
+    >>> with_count(LocalizedText("the keys", "各个键"), 8, 1024).en
+    'the keys: 8 of 1,024 tokens shown'
+    """
+    if shown == total:
+        return title
+    return LocalizedText(
+        f"{title.en}: {shown} of {total:,} tokens shown", f"{title.zh}：显示 {total:,} 个词元中的 {shown} 个"
+    )
+
+
 def selection_text(chosen: Selection) -> LocalizedText:
     """Name the layer, the head and the position, the latter counted from 1 and as an index."""
     spot = position_text(chosen.position)

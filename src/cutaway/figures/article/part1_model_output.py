@@ -91,7 +91,7 @@ def _products(trace: Trace, read: dict[str, FloatArray], best: Sequence[int], po
     rows = [
         (
             token_label(trace, token),
-            str(token),
+            f"{token:,}",
             Number(float(read["ln_f"] @ trace[name][token]), f"ln_f[{position}] @ {name}[{token}]"),
             Number(float(read["logits"][token]), "logits", (position, token)),
         )

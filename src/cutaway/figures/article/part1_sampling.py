@@ -94,7 +94,7 @@ def _candidates(trace: Trace, position: int, title: LocalizedText, settings: Map
     for before, rank in pairwise([-1, *_ranks(len(order), borders)]):
         rows += _between(before, rank, borders, len(columns))
         shares = (column.share(order[rank]) for column in columns)
-        rows.append((str(rank + 1), token_label(trace, order[rank]), str(order[rank]), *shares))
+        rows.append((f"{rank + 1:,}", token_label(trace, order[rank]), f"{order[rank]:,}", *shares))
     left = (Number(len(column.shares), f"len({column.formula})", form=",") for column in columns)
     drawn = (token_label(trace, column.drawn) for column in columns)
     rows.append(("", LocalizedText("tokens that are left", "剩下的词元数"), "", *left))

@@ -7,7 +7,7 @@ import numpy as np
 from cutaway.engines.reference import block, embed, lm_head
 from cutaway.figures.article.accuracy import TOLERANCE, relative_error, within
 from cutaway.figures.article.decoding import beginning
-from cutaway.figures.article.excerpts import part
+from cutaway.figures.article.excerpts import part, with_count
 from cutaway.figures.article.part2_query_key_value import three_parts
 from cutaway.figures.article.token_columns import MOST_COLUMNS, TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
@@ -154,9 +154,13 @@ def _grid_of_cells(trace: Trace, position: int) -> Drawing:
         for layer in reversed(layers)
     ]
     return draw_token_columns(
-        LocalizedText(
-            "the cache: in each box a key and a value of every head; the last column is new",
-            "缓存：每格是每个头的一个键和一个值，最后一列是新的",
+        with_count(
+            LocalizedText(
+                "the cache: in each box a key and a value of every head; the last column is new",
+                "缓存：每格是每个头的一个键和一个值，最后一列是新的",
+            ),
+            len(tokens),
+            position + 1,
         ),
         tokens,
         rows,

@@ -13,7 +13,7 @@ from cutaway.figures.article.attention_scale import (
     product,
     product_formula,
 )
-from cutaway.figures.article.excerpts import MOST_ROWS, at, part, selection_text
+from cutaway.figures.article.excerpts import MOST_ROWS, at, part, selection_text, with_count
 from cutaway.figures.article.part2_kv_cache import at_once, decode
 from cutaway.figures.article.part2_three_steps import check_sum
 from cutaway.figures.article.token_columns import MOST_COLUMNS, TokenCell, TokenRow, draw_token_columns
@@ -136,7 +136,13 @@ def _cached_columns(trace: Trace, chosen: Selection) -> Drawing:
     scores = [TokenCell(at(trace, f"scores.{layer}", *here, key, form=".2f"), "score") for key in keys]
     weights = [TokenCell(at(trace, f"attn.{layer}", *here, key, form=".1%"), "score") for key in keys]
     return draw_token_columns(
-        LocalizedText("only the last key is new, the others are in the cache", "只有最后一个键是新的，其余都在缓存里"),
+        with_count(
+            LocalizedText(
+                "only the last key is new, the others are in the cache", "只有最后一个键是新的，其余都在缓存里"
+            ),
+            len(keys),
+            position + 1,
+        ),
         token_labels(trace)[keys.start : keys.stop],
         [
             TokenRow(LocalizedText("key", "键"), names),
@@ -239,9 +245,13 @@ def _sum_columns(trace: Trace, chosen: Selection) -> Drawing:
     ]
     z = TokenCell(at(trace, f"z.{layer}", head, position, 0, form=".3f"), "output")
     return draw_token_columns(
-        LocalizedText(
-            "the first number of each value, and of z: the sum of the row, over all tokens",
-            "各个值的第一个数，以及 z 的第一个数：这一行对所有词元的和",
+        with_count(
+            LocalizedText(
+                "the first number of each value, and of z, the sum of the row over all tokens",
+                "各个值的第一个数，以及 z 的第一个数（这一行对所有词元的和）",
+            ),
+            len(keys),
+            len(trace),
         ),
         [*(token_labels(trace)[key] for key in keys), "", "z[0]"],
         [

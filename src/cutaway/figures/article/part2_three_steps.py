@@ -15,7 +15,7 @@ from cutaway.figures.article.attention_scale import (
     divisor_statement,
     product,
 )
-from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, window
+from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection_text, window, with_count
 from cutaway.figures.article.part2_self_attention import ILLUSTRATION
 from cutaway.figures.article.token_columns import MASKED, MOST_COLUMNS, TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
@@ -121,8 +121,13 @@ def _score_columns(trace: Trace, chosen: Selection) -> Drawing:
         return TokenRow(name, numbers)
 
     return draw_token_columns(
-        LocalizedText(
-            f"the query of {tokens[chosen.position]} meets the keys", f"{tokens[chosen.position]} 的查询与各个键相遇"
+        with_count(
+            LocalizedText(
+                f"the query of {tokens[chosen.position]} meets the keys",
+                f"{tokens[chosen.position]} 的查询与各个键相遇",
+            ),
+            len(shown),
+            len(trace),
         ),
         [tokens[key] for key in shown],
         [

@@ -77,7 +77,7 @@ def _layout(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             [
                 (
                     encoder.codec.label(ids[i]),
-                    Number(ids[i], f"summary.example[{i}]", form="d"),
+                    Number(ids[i], f"summary.example[{i}]", form=",d"),
                     LEARNED if example.learned[i] else READ,
                 )
                 for i in listed

@@ -10,8 +10,11 @@ export function format(value, form) {
   if (kind === "e") return sign + exponential(value, digits ?? 6);
   if (kind === "g") return sign + general(value, Number(digits ?? 6));
   const text = kind === "f" ? value.toFixed(digits ?? 6) : String(value);
-  return sign + (comma ? text.replace(/\B(?=(\d{3})+(?!\d))/g, ",") : text);
+  return sign + (comma ? grouped(text) : text);
 }
+
+/** A whole number with commas between its thousands: 50,257. */
+export const grouped = (whole) => String(whole).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 
 const exponential = (value, digits) => value.toExponential(digits).replace(/e([+-])(\d)$/, "e$10$2");
 
@@ -39,7 +42,7 @@ export function exact(value) {
   return String(value);
 }
 
-export const percent = (value) => `${(100 * value).toFixed(2)} %`;
+export const percent = (value, digits = 2) => `${(100 * value).toFixed(digits)} %`;
 
 /** A probability in percent; "< 0.01 %" if that would be none. */
 export const share = (value) => (value > 0 && value < 5e-5 ? "< 0.01 %" : percent(value));

@@ -1,10 +1,11 @@
 // The requested interventions, which are part of the address.
 
 import { changeToText } from "../lib/address.js";
+import { grouped } from "../lib/format.js";
 import { FIELDS } from "../lib/interventions.js";
 import { t } from "./i18n.js";
 import { go, state } from "./navigation.js";
-import { model, trace } from "./session.js";
+import { chosen, model, trace } from "./session.js";
 
 /** Describe an intervention: "a head set to 0: layer 3, head 1". */
 export function describe(change) {
@@ -14,7 +15,7 @@ export function describe(change) {
 }
 
 /** A number, or the first few token ids of a text. */
-const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : value);
+const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : Number.isInteger(value) ? grouped(value) : value);
 
 const written = (changes) => changes.map(changeToText).join(" ");
 
@@ -26,9 +27,10 @@ export const areWanted = (changes) => changes.every((change) => wanted().has(cha
 
 const wanted = () => new Set(state.value.changes.map(changeToText));
 
-/** Add interventions. */
+/** Add interventions; layer and head stay, also where the changed model would single out others. */
 export function make(changes) {
-  go({ changes: [...state.peek().changes, ...changes.filter((change) => !wanted().has(changeToText(change)))] });
+  const { layer, head } = chosen.value;
+  go({ layer, head, changes: [...state.peek().changes, ...changes.filter((change) => !wanted().has(changeToText(change)))] });
 }
 
 /** Remove interventions. */

@@ -1,6 +1,7 @@
 // Translations: `t("play.title")`, `t("layer", { n: 3 })`.
 
 import { computed, signal } from "../vendor/signals-core.js";
+import { grouped } from "../lib/format.js";
 import { state } from "./navigation.js";
 
 export const LANGUAGES = { en: "English", zh: "中文" };
@@ -17,11 +18,13 @@ export function setWords(all, kind) {
   words.value = Object.fromEntries(Object.keys(all).map((name) => [name, all[`${name}.${kind}`] ?? all[name]]));
 }
 
-/** Translate a key, with `{n}` filled in; a missing key is returned as it is, so that it shows. */
+/** Translate a key, with `{n}` filled in, a whole number with its thousands apart; a missing key is returned as it is, so that it shows. */
 export function t(name, values = {}) {
   const pattern = words.value[name]?.[language.value] ?? name;
-  return pattern.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? String(values[key]) : whole));
+  return pattern.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? filled(values[key]) : whole));
 }
+
+const filled = (value) => (Number.isInteger(value) ? grouped(value) : String(value));
 
 /** What stands between two sentences. */
 export const gap = () => (language.value === "zh" ? "" : " ");

@@ -121,7 +121,7 @@ export class CellGrid extends HTMLElement {
     const room = Math.max(60, this.clientWidth - left - 2);
     const across = Math.min(64, room / cells.columns);
     const wanted = height ?? (cells.rows === 1 ? 22 : Math.min(across, across >= NUMBERED ? 24 : across));
-    const down = Math.max(wanted, Math.min(1, 480 / cells.rows), rowLabels?.length && cells.rows < 40 ? 12 : 0);
+    const down = Math.max(wanted, Math.min(1, 480 / cells.rows), rowLabels?.length && cells.rows < 40 ? 13 : 0);
     return { left, top, across, down, width: left + across * cells.columns, height: top + down * cells.rows };
   }
 
@@ -275,7 +275,7 @@ export class CellGrid extends HTMLElement {
     const columns = all ? span(0, cells.columns) : span(Math.max(0, column - AROUND), Math.min(cells.columns, column + AROUND + 1));
     const name = (labels, i) => labels?.[i] ?? i;
     return html`
-      <table>
+      <table aria-label=${this.#options.title}>
         <thead><tr><td></td>${columns.map((c) => html`<th scope="col">${name(columnLabels, c)}</th>`)}</tr></thead>
         <tbody>${rows.map((r) => html`<tr><th scope="row">${name(rowLabels, r)}</th>
           ${columns.map((c) => html`<td>${numeral(exact(valueAt(cells, r, c)), cells.tensor, indexOf(cells, r, c))}</td>`)}</tr>`)}</tbody>

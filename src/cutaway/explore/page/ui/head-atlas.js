@@ -1,12 +1,13 @@
 // The atlas of heads: a row of thumbnails for each layer. Rows are requested when they scroll into view, one at a time,
 // so that the selected head does not wait for a thousand others.
 
-import { html } from "../vendor/lit-html.js";
+import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
 import { colours } from "../lib/colours.js";
+import { percent } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { go, isOn } from "../state/navigation.js";
-import { askTrace, chosen, model } from "../state/session.js";
+import { askTrace, chosen, ids, model } from "../state/session.js";
 import { isDark } from "../state/theme.js";
 import { walkHeads } from "./head-map.js";
 import { numeral } from "./numeral.js";
@@ -67,7 +68,8 @@ export function atlas(open) {
 
 function row(layer, found, open) {
   const whenSeen = () => { if (!seen.peek().has(layer)) seen.value = new Set(seen.peek()).add(layer); };
-  return html`<when-seen .whenSeen=${whenSeen}><h3>${t("layer")} ${layer}</h3><ul aria-label="${t("layer")} ${layer}">${Array.from({ length: model.value.config.n_head }, (_, head) => html`
+  const name = `${t("layer")} ${layer}`; // one text, whose space is not lost on the way to a screen reader
+  return html`<when-seen .whenSeen=${whenSeen}><h3>${name}</h3><ul aria-label=${name}>${Array.from({ length: model.value.config.n_head }, (_, head) => html`
     <li>${tile(layer, head, found?.[head], open)}</li>`)}</ul></when-seen>`;
 }
 
@@ -75,7 +77,7 @@ function tile(layer, head, found, open) {
   const isChosen = layer === chosen.value.layer && head === chosen.value.head;
   const pick = () => (isChosen ? open(layer, head) : go({ layer, head }, { replace: true }));
   return html`<button type="button" class="head" data-layer=${layer} data-head=${head} aria-pressed=${isChosen} tabindex=${isChosen ? 0 : -1} @click=${pick}>
-    <span>${t("head")} ${head}</span>
+    <span>${`${t("head")} ${head}`}</span>
     ${found ? html`<head-picture .picture=${{ picture: found.picture, isDark: isDark() }} data-tensor=${shownName(layer)} data-index=${head}></head-picture>${label(found)}` : html`<head-picture></head-picture>`}
     </button>`;
 }
@@ -85,7 +87,14 @@ export const shownName = (layer) => (isOn("without_first") ? `without_first(attn
 
 /** Label of a head with the statistic behind it; the entropy if it has no label. */
 function label({ statistic, layer, head, ...statistics }) {
-  return html`<small>${t(`heads.${statistic}.short`)} ${numeral(statistics[statistic].toFixed(2), `${statistic}(attn.${layer})`, [head])}</small>`;
+  const value = statistics[statistic];
+  const isEntropy = statistic === "entropy";
+  const isLow = isEntropy && value < mostEntropy() / 2;
+  return html`<small title=${t(`heads.${statistic}.name`)}>${t(`heads.${statistic}.${isLow ? "low" : "short"}`)}<br>
+    ${numeral(isEntropy ? value.toFixed(2) : percent(value, 0), `${statistic}(attn.${layer})`, [head])} ${isEntropy ? t("heads.nats") : nothing}</small>`;
 }
+
+/** The mean entropy of a head that looks at all tokens alike, each query at those up to itself. */
+const mostEntropy = () => ids.value.reduce((sum, _, i) => sum + Math.log(i + 1), 0) / ids.value.length;
 
 const walk = (event) => walkHeads(event, { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });

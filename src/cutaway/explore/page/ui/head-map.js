@@ -3,6 +3,7 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { paint } from "../lib/colours.js";
+import { percent } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
 import { chosen, live, model, summary } from "../state/session.js";
@@ -21,9 +22,12 @@ export function headMap() {
     <small class="map-note">${t("map.note")}</small>`;
 }
 
-const cell = (layer, head, weight, isChosen) => html`<button type="button" data-layer=${layer} data-head=${head} aria-pressed=${isChosen} tabindex=${isChosen ? 0 : -1}
-  aria-label=${t("map.head", { layer, head, weight: weight.toFixed(2) })} title=${t("map.head", { layer, head, weight: weight.toFixed(2) })}
-  .style=${`background: rgb(${[...paint(weight, "share", { low: 0, high: 1 })].join(" ")})`} @click=${() => go({ layer, head }, { replace: true })}></button>`;
+function cell(layer, head, weight, isChosen) {
+  const words = t("map.head", { layer, head, weight: percent(weight, 0) });
+  return html`<button type="button" data-layer=${layer} data-head=${head} aria-pressed=${isChosen} tabindex=${isChosen ? 0 : -1}
+  aria-label=${words} title=${words}
+    .style=${`background: rgb(${[...paint(weight, "share", { low: 0, high: 1 })].join(" ")})`} @click=${() => go({ layer, head }, { replace: true })}></button>`;
+}
 
 const walk = (event) => walkHeads(event, { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] });
 

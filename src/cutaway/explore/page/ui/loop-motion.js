@@ -12,6 +12,7 @@ const MOST_LAYERS = 12; // that are drawn; of more, the first and the last ones
 const LAYER = 15; // pixels
 const TOKEN = 26; // pixels
 const GAP = 16; // pixels between the columns, and above and below them
+const SIDE = 56; // pixels to the left of them, for the layers' names
 
 /** Frames of a column: its token stands at the bottom, half of the layers, all layers, and the next token is out. */
 export const PHASES = ["in", "half", "all", "out"];
@@ -26,10 +27,11 @@ export function loopMotion({ tokens, current, phase, output, title }) {
   const wide = columnWidth(tokens.length);
   const top = TOKEN + GAP;
   const bottom = top + layers.length * LAYER + GAP;
-  const x = (column) => column * (wide + GAP / 2) + 2;
+  const x = (column) => SIDE + column * (wide + GAP / 2);
   const reached = { in: 0, half: layers.length >> 1, all: layers.length, out: layers.length }[phase];
   const isOut = phase === "out";
   return scrolling(title, html`<svg class="loop" width=${x(tokens.length) + 2} height=${bottom + TOKEN + 22} role="img" aria-label=${sentence(tokens, current, phase, output)}>
+    ${[0, layers.length - 1].map((i) => svg`<text class="quiet" y=${bottom - GAP - i * LAYER - 4}>${`${t("layer")} ${layers[i]}`}</text>`)}
     ${tokens.map((token, column) => svg`<g class=${column === current ? "computed" : column < current ? "reused" : "empty"}>
       ${layers.map((layer, i) => (layer === null ? svg`<text class="quiet" x=${x(column) + wide / 2} y=${bottom - GAP - (i + 0.25) * LAYER} text-anchor="middle">⋮</text>`
         : svg`<rect class=${column < current || (column === current && i < reached) ? "layer lit" : "layer"} x=${x(column)} y=${bottom - GAP - (i + 1) * LAYER + 2} width=${wide} height=${LAYER - 4} rx="3"
@@ -49,7 +51,7 @@ function layersShown(n) {
   return n <= MOST_LAYERS ? all : [...all.slice(0, 4), null, ...all.slice(-4)];
 }
 
-const columnWidth = (count) => Math.max(48, Math.min(110, ((viewport.value < 832 ? viewport.value - 40 : Math.min(viewport.value, 1440) - 620) - GAP) / count - GAP / 2));
+const columnWidth = (count) => Math.max(48, Math.min(110, ((viewport.value < 832 ? viewport.value - 40 : Math.min(viewport.value, 1440) - 620) - GAP - SIDE) / count - GAP / 2));
 
 /** A token in its box, which moves to its place. */
 const box = (text, x, y, wide, kind) => svg`<g class="moving ${kind}" .style=${`transform: translate(${x}px, ${y}px)`}>

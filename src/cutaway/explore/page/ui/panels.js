@@ -78,7 +78,7 @@ export function arcs(panel) {
   return over(panel, middle, starts.at(-1), 44, (i, top) => svg`<text text-anchor="middle" x=${middle.get(i)} y=${top + 18} class=${i === query ? "strong" : ""}
         @click=${() => pick?.(i)}>${tokens[i]}</text>
         <text class="quiet number" text-anchor="middle" x=${middle.get(i)} y=${top + 36}
-          data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${weights[i].toFixed(2)}</text>`);
+          data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${percent(weights[i], 0)}</text>`);
 }
 
 /** The arcs over words that take so many pixels below them. */
@@ -102,7 +102,7 @@ function slanted(panel, shown) {
   const step = Math.max(15, Math.min(44, (room() - LEFT) / shown.length));
   const middle = new Map(shown.map((i, place) => [i, LEFT + step * place]));
   return over(panel, middle, LEFT + step * shown.length, SLOPE + 14, (i, top) => svg`<text text-anchor="end" transform="translate(${middle.get(i) + 5} ${top + 14}) rotate(-58)" class=${i === query ? "strong" : ""}
-        @click=${() => pick?.(i)}>${cut(tokens[i], ASLANT)} <tspan class="quiet number" data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${cells.values[i].toFixed(2)}</tspan></text>`);
+        @click=${() => pick?.(i)}>${cut(tokens[i], ASLANT)} <tspan class="quiet number" data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}>${percent(cells.values[i], 0)}</tspan></text>`);
 }
 
 /** Positions of the largest weights and of the query, in the order of the text. */
@@ -133,7 +133,7 @@ function arc(cells, i, from, to, top) {
 /** Table of words and numbers; a number is {value, tensor, index, form}. */
 export function table(title, columns, rows) {
   const isNumber = (i) => rows.some((row) => isEntry(row[i]));
-  return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`<table>
+  return html`<figure><figcaption>${title}</figcaption>${scrolling(title, html`<table aria-label=${title}>
     <thead><tr>${columns.map((name, i) => html`<th scope="col" class=${isNumber(i) ? "right" : nothing}>${name}</th>`)}</tr></thead>
     <tbody>${rows.map((row) => html`<tr>${row.map(entry)}</tr>`)}</tbody></table>`)}</figure>`;
 }

@@ -106,7 +106,7 @@ addEventListener("keydown", ({ key, target, altKey, ctrlKey, metaKey }) => {
 function item(figure, isOpen) {
   return html`${figure.id in CHAPTERS ? html`<li class="chapter-title">${say(prose()[`section.${CHAPTERS[figure.id]}`])}</li>` : nothing}
     <li><button type="button" class="quiet" aria-current=${isOpen ? "true" : nothing} @click=${() => turnTo(figure.id)}>
-    <span>${say(figure.title)}</span> ${figure.status === "live" ? nothing : html`<small class=${figure.status}>${t(`status.${figure.status}`)}</small>`} <b>${figure.id}</b></button></li>`;
+    <span>${say(figure.title)}</span> ${figure.status === "live" ? nothing : html`<small class=${figure.status} title=${t(`status.${figure.status}.note`)}>${t(`status.${figure.status}`)}</small>`} <b>${figure.id}</b></button></li>`;
 }
 
 function body(open) {
@@ -114,7 +114,7 @@ function body(open) {
   const query = { layer, head, position };
   const found = askTrace(`figures/${open.id}?${new URLSearchParams(query)}`);
   if (!found) return waiting();
-  return html`${motion(open.id, found) ?? nothing}${found.panels.map(panel)}${claim(found.check)}${save(open, query)}`;
+  return html`${motion(open.id, found) ?? nothing}${found.panels.map(panel)}${open.status === "live" ? claim(found.check) : html`<p class="note">${t(`status.${open.status}.note`)}</p>`}${save(open, query)}`;
 }
 
 function save(open, query) {

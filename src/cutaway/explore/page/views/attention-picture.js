@@ -34,15 +34,15 @@ export function picture(step, key) {
   const token = labels.value[position];
   const query = rowOf(q, position);
   return withReadout(html`${shown.length < ids.value.length ? html`<p class="note">${t("attention.rows", { n: shown.length, all: ids.value.length })}</p>` : nothing}
-    ${scrolling(t("attention.picture"), html`<table class="meeting" data-step=${step ?? nothing}>
+    ${scrolling(t("attention.picture"), html`<table class="meeting" aria-label=${t("attention.picture")} data-step=${step ?? nothing}>
     <thead>
       <tr><th scope="row" class="right">${swatch("query")} ${t("attention.query.of", { token })}</th><td class=${is("k") || is("raw")}>${strip(query, range(query.values, "signed"), wide, t("attention.query.of", { token }))}</td><td colspan="5"></td></tr>
       <tr><td></td><th scope="col" class=${is("k")}>${swatch("key")} ${t("attention.col.k")}</th><th scope="col" class=${is("raw")}>q · k</th><th scope="col" class="spare ${is("scaled")}">÷ ${divisorOf(config, layer).text}</th>
         <th scope="col" class=${is("w")}>${swatch("score")} softmax</th><th scope="col" class="spare ${is("v")}">${swatch("value")} ${t("attention.col.v")}</th><th scope="col" class=${is("wv")}>${t("attention.col.wv")}</th></tr>
     </thead>
     <tbody>${shown.map((j) => row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, largest, is, isKey: j === key }))}</tbody>
-    <tfoot><tr><td></td><td></td><td></td><td class="spare"></td><td class=${is("w")}><span class="number">Σ = ${total(attn, position)}</span></td><td class="right spare">Σ</td>
-      <td class=${is("z")}>${strip(rowOf(z, position), values.ends, wide, `z.${layer}`)} <small>z</small></td></tr></tfoot></table>`)}`, t("attention.hint"));
+    <tfoot><tr><td></td><td></td><td></td><td class="spare"></td><td class=${is("w")}><span class="number">${t("attention.total")} ${total(attn, position)}</span></td><td class="spare"></td>
+      <td class=${is("z")}>${strip(rowOf(z, position), values.ends, wide, `z.${layer}`)}<small>${t("attention.z")}</small></td></tr></tfoot></table>`)}`, t("attention.hint"));
 }
 
 /** The tokens of the rows: all of a short text, or those with the largest weights, in the order of the text. */
@@ -69,4 +69,4 @@ function row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, 
     <td class=${is("wv")}>${strip(faded, values.ends, values.wide, `${t("attention.col.wv")} ${name}`)}</td></tr>`;
 }
 
-const total = (attn, position) => rowOf(attn, position).values.reduce((a, b) => a + b, 0).toFixed(3);
+const total = (attn, position) => percent(rowOf(attn, position).values.reduce((a, b) => a + b, 0), 0);

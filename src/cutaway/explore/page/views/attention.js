@@ -2,7 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, farthest, firstOf, rowOf } from "../lib/cells.js";
-import { apart } from "../lib/format.js";
+import { apart, percent } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
@@ -38,7 +38,7 @@ function draw() {
     <div class="stepper"><ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === chosenStep ? "step" : nothing}
       @click=${() => goMore({ step: name === chosenStep ? null : name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
     ${player({ name: "attention", count: STEPS.length, at: STEPS.indexOf(chosenStep), pause: 2500, title: t(`attention.${step}`), show: (at) => goMore({ step: STEPS[at] }) })}</div>
-    <p class="note explains">${t(noteOf(step), scale())}</p>
+    <p class="note explains">${t(chosenStep ? noteOf(step) : "attention.begin.note", scale())}</p>
     ${DRAW[step]?.() ?? matrix(step)}
     ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;
 }
@@ -59,7 +59,7 @@ function telling() {
     <button type="button" class="quiet" aria-pressed=${link.layer === layer && link.head === head && state.value.more.key === String(link.key)}
       @click=${() => { go({ layer: link.layer, head: link.head }, { replace: true }); goMore({ key: link.key }); }}>
       <span class="token">${labels.value[position]} → ${labels.value[link.key]}</span>
-      <small>${link === previous ? t("attention.link.previous") : link === first ? t("attention.link.first") : ""} L${link.layer}H${link.head} · ${numeral(link.weight.toFixed(2), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
+      <small>${link === previous ? t("attention.link.previous") + t("sep.colon") : link === first ? t("attention.link.first") + t("sep.colon") : ""}${t("attention.link", link)} ${numeral(percent(link.weight, 0), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
 }
 
 function head(kind) {
@@ -125,7 +125,7 @@ function terms() {
   const score = (kind, cells) => numeral(cells.values[position * cells.columns + key].toFixed(4), `${kind}.${layer}`, [number, position, key]);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
     ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
-    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>: ${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>: ${score("scores_raw", scores)}</p>`;
+    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>${t("sep.colon")}${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>${t("sep.colon")}${score("scores_raw", scores)}</p>`;
 }
 
 function vectors() {
@@ -153,7 +153,7 @@ function sum() {
   const columns = [t("attention.word"), t("attention.weight"), ...firstNames("v"), ...firstNames("w·v")];
   return html`${table(t("attention.sum.table", { n: rows.length, all }), columns, rows)}
     ${signedGrid(t("attention.z"), out)}
-    <p>max |Σ w·v − z| = ${numeral(apart(off), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
+    <p>${t("recomputed")} <code>max |Σ w·v − z|</code> = ${numeral(apart(off), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
 }
 
 const firstNames = (name) => Array.from({ length: FIRST }, (_, i) => `${name}[${i}]`);

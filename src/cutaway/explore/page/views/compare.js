@@ -11,6 +11,7 @@ import { t } from "../state/i18n.js";
 import { go, goMore, isOn, state } from "../state/navigation.js";
 import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
 import { chosen, ids, live, model, report, text, textOf, trace } from "../state/session.js";
+import { boundary } from "../ui/boundary.js";
 import { likelyList } from "../ui/candidates.js";
 import { grid } from "../ui/cell-grid.js";
 import { checkbox, choices, textBox } from "../ui/controls.js";
@@ -175,10 +176,10 @@ function layers(found) {
   return html`${heading}
     <p><label class="choice">${t("compare.threshold")} <input type="number" min="0" step="0.05" .value=${String(threshold())}
       @input=${(event) => goMore({ kl: event.target.value })}></label></p>
-    <p role="status">${first < 0 ? t("compare.nowhere") : html`${t("compare.first")} <b><code>${apart[first].name}</code></b>: ${nats(apart[first], mine)}`}</p>
-    ${scrolling(t("compare.layers"), html`<table class="lens">
+    <p role="status">${first < 0 ? t("compare.nowhere") : html`${t("compare.first")} <b>${boundary(apart[first].name)}</b>${t("sep.colon")}${nats(apart[first], mine)}`}</p>
+    ${scrolling(t("compare.layers"), html`<table class="lens" aria-label=${t("compare.layers")}>
       <thead><tr><th scope="col">${t("output.boundary")}</th><th scope="col">A</th><th scope="col">B</th><th scope="col" class="right">KL(A ‖ B)</th></tr></thead>
-      <tbody>${apart.map((each, i) => html`<tr class=${i === first ? "marked" : ""}><th scope="row"><code>${each.name}</code></th>
+      <tbody>${apart.map((each, i) => html`<tr class=${i === first ? "marked" : ""}><th scope="row">${boundary(each.name)}</th>
         ${said(a[i], each.name, mine)}${said(b[i], ofB(each.name), theirs)}<td class="right">${nats(each, mine)}</td></tr>`)}</tbody></table>`)}`;
 }
 

@@ -42,7 +42,7 @@ function controls() {
     <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
     <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "player.pause" : "loop.play")}</button>
     <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button>
-    <label class="choice">${t("loop.speed")} <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>
+    <label class="choice">${t("loop.speed")} <span class="number">${speed()} ×</span> <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>
     <p class="note">${t("loop.note")}</p>`;
 }
 
@@ -90,7 +90,7 @@ function cache() {
     <p>${t("loop.work", { computed: work.positions_computed, reused: work.positions_reused, layers: work.layers_computed })}</p>
     ${scrolling(t("loop.cache"), slots())}
     <p class="key">${Object.keys(MARKS).map((kind) => html`<span class=${kind}><i>${MARKS[kind]}</i> ${t(`loop.column.${kind}`)}</span>`)}</p>
-    <p>${t("loop.bytes", { per: perPosition.toLocaleString("en"), all: (perPosition * count).toLocaleString("en"), n: count })}</p>
+    <p>${t("loop.bytes", { per: perPosition, all: perPosition * count, n: count })}</p>
     <p class="note">${t("loop.noq")}</p>`;
 }
 
@@ -102,7 +102,7 @@ function slots() {
   const first = Math.max(0, ids.value.length - shown + 2); // the newest is in sight, and two that are empty
   const places = Array.from({ length: Math.min(shown, n_ctx - first) }, (_, i) => first + i);
   const slot = (kind) => html`<td class=${kind}><span>${MARKS[kind]}</span></td>`;
-  return html`<table class="cache">
+  return html`<table class="cache" aria-label=${t("loop.cache")}>
     <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${cut(labels.value[place] ?? String(place), 13)}</th>`)}</tr></thead>
     <tbody>${Array.from({ length: n_layer }, (_, layer) => html`<tr><th scope="row">${layer}</th>
       ${places.map((place) => slot(kindOf(layer, place)))}</tr>`)}</tbody></table>`;

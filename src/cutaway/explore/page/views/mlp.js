@@ -2,7 +2,7 @@
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { farthest, fold, rowsOf } from "../lib/cells.js";
-import { apart } from "../lib/format.js";
+import { apart, grouped } from "../lib/format.js";
 import { ACTIVATIONS } from "../lib/mathematics.js";
 import { gap, t } from "../state/i18n.js";
 import { goMore, ownNumber } from "../state/navigation.js";
@@ -10,7 +10,6 @@ import { askTrace, chosen, ids, labels, model } from "../state/session.js";
 import { rowCells, sliceCells } from "../state/slices.js";
 import { grid, signedGrid, strips } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
-import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
 import { bars } from "../ui/panels.js";
 import { picture } from "../ui/svg-file.js";
@@ -35,7 +34,7 @@ function draw() {
   const { position } = chosen.value;
   const { n_inner, n_embd, activation_function } = model.value.config;
   const [before, after] = ["mlp_pre", "mlp_act"].map(part);
-  return html`<div class="chooser"><div>${choices(["layer", "position"])}</div><div>${headMap()}</div></div>
+  return html`${choices(["layer", "position"])}
     <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}${gap()}${t(`mlp.bends.${activation_function}`)}${gap()}${t("mlp.way.back", { d: n_embd })}</p>
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}
@@ -86,10 +85,10 @@ function strongest(order, unit, before, after) {
   const title = t("mlp.strongest", { n: order.length });
   const number = (cells, kind, i) => html`<td class="right">${numeral(cells.values[i].toFixed(3), `${kind}.${layer}`, [position, i])}</td>`;
   const names = (i) => (found ? found[i].map(({ text }) => html`<span class="token symbol">${text}</span>`) : "…");
-  return html`<section><h3>${title}</h3>${scrolling(title, html`<table>
+  return html`<section><h3>${title}</h3>${scrolling(title, html`<table aria-label=${title}>
     <thead><tr><th scope="col">${t("mlp.unit")}</th><th scope="col" class="right">${t("motion.before", { act: act() })}</th><th scope="col" class="right">${t("motion.after", { act: act() })}</th><th scope="col">${t("mlp.names")}</th></tr></thead>
     <tbody>${order.map((i, row) => html`<tr><th scope="row">
-      <button type="button" class="quiet" aria-pressed=${i === unit} @click=${() => goMore({ unit: i })}>${i}</button></th>
+      <button type="button" class="quiet" aria-pressed=${i === unit} @click=${() => goMore({ unit: i })}>${grouped(i)}</button></th>
       ${number(before, "mlp_pre", i)}${number(after, "mlp_act", i)}<td class="names">${names(row)}</td></tr>`)}</tbody></table>`)}</section>`;
 }
 
@@ -152,6 +151,6 @@ function proof() {
   const { layer, position } = chosen.value;
   if (!middle || !out || !post) return nothing;
   const off = farthest(post.values, middle.values.map((value, i) => value + out.values[i]));
-  return html`<p>max |resid.mid + mlp_out − resid.post| =
+  return html`<p>${t("recomputed")} <code>max |resid.mid + mlp_out − resid.post|</code> =
     ${numeral(apart(off), `resid.mid.${layer} + mlp_out.${layer} - resid.post.${layer}`, [position])}</p>`;
 }

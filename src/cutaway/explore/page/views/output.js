@@ -2,12 +2,13 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { computedCells, select } from "../lib/cells.js";
-import { apart, share } from "../lib/format.js";
+import { apart, grouped, share } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
 import { ask, askTrace, labels, lens as lensOf, lensTokens, live, model, position as selected, tensor, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
+import { boundary } from "../ui/boundary.js";
 import { signedGrid } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
@@ -65,7 +66,7 @@ const best = (found, position, entry) => html`<section aria-labelledby="top"><h2
 function list(found, position, entry) {
   return html`<ol class="candidates ranked">${found.map(({ id, text, rank, logit, probability }) => html`<li>
     <button type="button" aria-pressed=${id === entry.id} @click=${() => goMore({ token: id })}>
-      <small>${rank + 1}.</small><span class="token">${text}</span>
+      <small>${grouped(rank + 1)}.</small><span class="token">${text}</span>
       ${meter(probability)}
       ${numeral(share(probability), "probs", [position, id])}
       ${numeral(logit.toFixed(2), "logits", [position, id])}</button></li>`)}</ol>`;
@@ -76,16 +77,16 @@ function search(logits, position, entry) {
   const { order } = likely(logits);
   const words = ask("vocabulary")?.tokens;
   const found = words && text ? [...order.keys()].filter((rank) => matches(words[order[rank]], order[rank], text)) : [];
-  return html`<p class="note">${t("output.search.note", { n: logits.length.toLocaleString("en") })}</p>
+  return html`<p class="note">${t("output.search.note", { n: logits.length })}</p>
     <label class="wide">${t("output.find")} <input spellcheck="false" autocomplete="off" .value=${text}
       @input=${(event) => goMore({ find: event.target.value || null })}></label>
-    ${text && words ? html`<p role="status">${t("output.found", { n: found.length.toLocaleString("en"), shown: Math.min(found.length, MOST_FOUND) })}</p>
+    ${text && words ? html`<p role="status">${t("output.found", { n: found.length, shown: Math.min(found.length, MOST_FOUND) })}</p>
       ${list(entries(found.slice(0, MOST_FOUND), logits), position, entry)}` : nothing}`;
 }
 
 /** Match a token by its text, in which a space is ␣, or by its id, as "#11". */
 function matches(shown, id, text) {
-  return shown.toLowerCase().includes(text.replaceAll(" ", "␣").toLowerCase()) || text === `#${id}`;
+  return shown.toLowerCase().includes(text.replaceAll(" ", "␣").toLowerCase()) || text.replaceAll(",", "") === `#${id}`;
 }
 
 /** One logit as a dot product of the hidden state with the token's row of the output matrix. */
@@ -95,7 +96,7 @@ function product({ id, text, logit }, position) {
   const vector = rowCells("ln_f", position);
   const row = rowCells(name, id);
   return html`<h2>${t("output.product")}</h2>
-    <p class="note">${t("output.matrix", { name, v: n_vocab.toLocaleString("en"), d: n_embd })}${gap()}${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
+    <p class="note">${t("output.matrix", { name, v: n_vocab, d: n_embd })}${gap()}${t(tie_word_embeddings ? "output.tied" : "output.untied")}</p>
     ${signedGrid(t("output.vector", { token: labels.value[position] }), vector)}
     <p class="sign" aria-hidden="true">·</p>
     ${signedGrid(t("output.row", { token: text, id }), row)}
@@ -104,7 +105,7 @@ function product({ id, text, logit }, position) {
 
 function sums(vector, row, logit, position, token) {
   const sum = vector.values.reduce((total, value, i) => total + value * row.values[i], 0);
-  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}</p>`;
+  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}</p>`;
 }
 
 /** Direct logit attribution: what each component adds to a logit. */
@@ -117,7 +118,7 @@ function parts({ id: token, text, logit }, position) {
   if (!found) return html`${heading}${waiting()}`;
   const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
-    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>: ${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
+    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
     <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
 }
 
@@ -161,9 +162,9 @@ function lens(position, final) {
   const k = lensTokens();
   const found = lensOf(position);
   return html`<h2>${t("output.lens")}</h2><p class="note">${t("output.lens.note")}</p>
-    ${found ? scrolling(t("output.lens"), html`<table class="lens">
+    ${found ? scrolling(t("output.lens"), html`<table class="lens" aria-label=${t("output.lens")}>
       <thead><tr><th scope="col">${t("output.boundary")}</th>${Array.from({ length: k }, (_, i) => html`<th scope="col">${i + 1}.</th>`)}</tr></thead>
-      <tbody>${found.map(({ name, top }) => html`<tr><th scope="row"><code>${name}</code></th>${top.map((entry) => reading(name, entry, position, final))}</tr>`)}</tbody>
+      <tbody>${found.map(({ name, top }) => html`<tr><th scope="row">${boundary(name)}</th>${top.map((entry) => reading(name, entry, position, final))}</tr>`)}</tbody>
     </table>`) : waiting()}`;
 }
 

@@ -3,7 +3,7 @@
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { colour, paint, range } from "../lib/colours.js";
-import { cut, share } from "../lib/format.js";
+import { cut, percent, share } from "../lib/format.js";
 import { links } from "../lib/patterns.js";
 import { gap, t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
@@ -109,7 +109,7 @@ function across({ at, first, end, layers, vectors }) {
 }
 
 const span = (first, end) => Array.from({ length: end - first }, (_, i) => first + i);
-const names = (layer, { key, weight }) => ({ layer, token: labels.value[position.value], key: labels.value[key], weight: weight.toFixed(2) });
+const names = (layer, { key, weight }) => ({ layer, token: labels.value[position.value], key: labels.value[key], weight: percent(weight, 0) });
 
 const station = (x, n, view, words) => door({ view }, words, svg`<text class="station" x=${x} y="20"><tspan class="quiet">${n}</tspan> ${words}</text>`);
 
@@ -145,7 +145,7 @@ function drop(added, layers, x, y, room) {
 /** What there is to say of a block, below it. */
 function values({ layer, heads, most, added, says }, at, x, y, room) {
   return svg`<text x=${x} y=${y} text-anchor="middle">${cut(labels.value[most.key], room)}</text>
-    <text class="number" x=${x} y=${y + LABEL} text-anchor="middle" data-tensor="attn.${layer}" data-index="${heads[most.key]},${at},${most.key}">${most.weight.toFixed(2)}</text>
+    <text class="number" x=${x} y=${y + LABEL} text-anchor="middle" data-tensor="attn.${layer}" data-index="${heads[most.key]},${at},${most.key}">${percent(most.weight, 0)}</text>
     <text class="number" x=${x} y=${y + 2 * LABEL} text-anchor="middle" data-tensor="norm(resid.post.${layer} - resid.mid.${layer})" data-index=${at}>${added.toFixed(1)}</text>
     ${says ? svg`<text class="strong" x=${x} y=${y + 3 * LABEL} text-anchor="middle" data-tensor="lens(resid.post.${layer})" data-index="${at},${says.id}">${cut(says.text, room)}</text>` : nothing}`;
 }
@@ -170,7 +170,7 @@ function downwards({ at, first, end, layers, vectors }) {
       ${drop(each.added, layers, x(at), y(each.layer) + 0.8 * BLOCK, 60)}
       ${door({ view: "attention", layer: each.layer, head: each.heads[each.most.key] }, t("overview.attention", names(each.layer, each.most)), svg`
         <rect class="zone" x="12" y=${y(each.layer) + 2} width=${right - 12} height=${0.64 * BLOCK} rx="5"></rect>
-        <text class="number" x=${right + 4} y=${y(each.layer) + 20} data-tensor="attn.${each.layer}" data-index="${each.heads[each.most.key]},${at},${each.most.key}">${each.most.weight.toFixed(2)}</text>
+        <text class="number" x=${right + 4} y=${y(each.layer) + 20} data-tensor="attn.${each.layer}" data-index="${each.heads[each.most.key]},${at},${each.most.key}">${percent(each.most.weight, 0)}</text>
         <text class="quiet" x=${right + 42} y=${y(each.layer) + 20}>${cut(labels.value[each.most.key], 6)}</text>`)}
       ${door({ view: "mlp", layer: each.layer }, t("overview.mlp", { layer: each.layer, value: each.added.toFixed(1) }), svg`
         <text class="number" x=${right + 4} y=${y(each.layer) + 38} fill=${colour("mlp")} data-tensor="norm(resid.post.${each.layer} - resid.mid.${each.layer})" data-index=${at}>+${each.added.toFixed(1)}</text>`)}

@@ -2,6 +2,7 @@
 
 import { html, svg } from "../vendor/lit-html.js";
 import { colour } from "../lib/colours.js";
+import { grouped } from "../lib/format.js";
 import { inLines, matricesOf, strips } from "../lib/matrix-layout.js";
 import { t } from "../state/i18n.js";
 import { ask, askTrace, model } from "../state/session.js";
@@ -32,8 +33,8 @@ function draw() {
 
 function total() {
   const { n_params, checkpoint } = model.value;
-  return html`<p>${t("parameters.total")} <b>${numeral(n_params.toLocaleString("en"), "size(*)", [])}</b> ·
-    ${t("parameters.file", { name: checkpoint.name })} ${numeral(checkpoint.bytes.toLocaleString("en"), "checkpoint.bytes", [])}</p>`;
+  return html`<p>${t("parameters.total")} <b>${numeral(grouped(n_params), "size(*)", [])}</b> ·
+    ${t("parameters.file", { name: checkpoint.name })} ${numeral(grouped(checkpoint.bytes), "checkpoint.bytes", [])}</p>`;
 }
 
 function wholeModel(matrices) {
@@ -64,7 +65,7 @@ function block(matrices, unit) {
   return { ...inLines(lying, wide), wide };
 }
 
-const shape = ({ rows, columns }) => `${rows.toLocaleString("en")} × ${columns.toLocaleString("en")}`;
+const shape = ({ rows, columns }) => `${grouped(rows)} × ${grouped(columns)}`;
 const share = (size) => `${((100 * size) / model.value.n_params).toFixed(1)} %`;
 
 function rectangle({ matrix, x, y, wide, high }, tensor) {

@@ -5,7 +5,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { computed, effect, signal } from "../vendor/signals-core.js";
 import { tree } from "../lib/branches.js";
 import { select } from "../lib/cells.js";
-import { share } from "../lib/format.js";
+import { grouped, share } from "../lib/format.js";
 import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
@@ -82,7 +82,7 @@ function candidates(scores) {
   const listed = came === undefined || top.includes(came) ? top : [...top, came];
   const rest = 1 - listed.reduce((sum, id) => sum + probabilities[id], 0);
   return html`<section aria-labelledby="candidates">${heading()}
-    <p class="candidates columns" aria-hidden="true"><span>${t("attention.word")}</span><span>0 … 100 %</span><span>${t("play.probability")}</span><span>${t("play.chance")}</span></p>
+    <p class="candidates columns" aria-hidden="true"><span>${t("attention.word")}</span><span>0 … 100 %</span><span class="first">${t("play.probability")}</span><span class="second">${t("play.chance")}</span></p>
     <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${listed.map((id) => html`
       <li class="${chance.has(id) ? "" : "cut"} ${id === came ? "came" : ""}"><button type="button" ?disabled=${!live() || isFull()} @click=${() => append(id)}
         title="logit ${scores[id].toFixed(2)}">
@@ -91,12 +91,12 @@ function candidates(scores) {
         ${numeral(share(probabilities[id]), "probs", [at, id])}
         ${numeral(chance.has(id) ? share(chance.get(id)) : "–", "distribution(logits)", [at, id])}
       </button></li>`)}</ol>
-    <p class="candidates columns rest"><span>${t("play.rest", { n: (scores.length - listed.length).toLocaleString("en") })}</span>${meter(rest)}<span>${share(Math.max(0, rest))}</span></p>
+    <p class="candidates columns rest"><span>${t("play.rest", { n: scores.length - listed.length })}</span>${meter(rest)}<span>${share(Math.max(0, rest))}</span></p>
     <p class="note">${isFull() ? html`<b>${t("play.full", { n: ids.value.length })}</b>` : nothing}
-      ${isAtEnd() ? nothing : t("play.from", { token: labels.value[at] }) + gap()}${t("play.keys")}${gap()}${t("play.kept", { n: drawable.length.toLocaleString("en"), all: scores.length.toLocaleString("en") })}</p></section>`;
+      ${isAtEnd() ? nothing : t("play.from", { token: labels.value[at] }) + gap()}${t("play.keys")}${gap()}${t("play.kept", { n: drawable.length, all: scores.length })}</p></section>`;
 }
 
-const rankOf = (order, id) => (order.indexOf(id) + 1).toLocaleString("en");
+const rankOf = (order, id) => order.indexOf(id) + 1;
 
 /** 1 to 9 and 0 take the first to the tenth, where one of them has the focus. */
 function pickByKey(event, order) {
@@ -127,7 +127,7 @@ function lot() {
 /** What was drawn, as long as it is the last token. */
 function lastDraw() {
   const { ids: text, seed, id } = drawn.value ?? {};
-  return String(text) === String(ids.value) ? html`${t("play.said", { seed })} <span class="token">${word(id)}</span>` : null;
+  return String(text) === String(ids.value) ? html`${t("play.said", { seed: String(seed) })} <span class="token">${word(id)}</span>` : null;
 }
 
 async function drawOne(seed) {
@@ -203,7 +203,7 @@ function surprises() {
   if (!found) return nothing;
   const guess = Math.log(n_vocab);
   return html`<section aria-labelledby="surprisal"><h2 id="surprisal">${t("play.surprisal")}</h2>
-    <p class="note">${t("play.surprisal.note", { guess: guess.toFixed(1), n: n_vocab.toLocaleString("en") })}</p>
+    <p class="note">${t("play.surprisal.note", { guess: guess.toFixed(1), n: n_vocab })}</p>
     <ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><button type="button" aria-pressed=${i === position.value && !isAtEnd()} ?disabled=${!isFree()}
       .style=${`--heat: ${Math.round(100 * Math.min(1, (found[i] ?? guess) / guess))}%`} @click=${() => go({ position: i })}><span class="token">${text}</span>
       <small>${t("play.odds", { n: odds(found[i]) })}</small>
@@ -214,5 +214,5 @@ function surprises() {
 function odds(nats) {
   if (nats === null || nats === undefined) return "∞";
   const count = Math.exp(nats);
-  return count < 10 ? count.toFixed(1) : Number(count.toPrecision(2)).toLocaleString("en");
+  return count < 10 ? count.toFixed(1) : grouped(Number(count.toPrecision(2)));
 }

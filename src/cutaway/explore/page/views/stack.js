@@ -108,7 +108,7 @@ function tower(streams, measure) {
   const nodes = layers.map((layer) => Array.from({ length: count }, (_, i) => measured(streams, measure, i, first + i, layer, read)));
   const values = nodes.flat().map((each) => Math.abs(each?.value ?? 0));
   const largest = ["reading", "cosine"].includes(measure) ? 1 : Math.max(...values) || 1;
-  return scrolling(t("stack.tower"), html`<table class="tower" @keydown=${walk}>
+  return scrolling(t("stack.tower"), html`<table class="tower" aria-label=${t("stack.tower")} @keydown=${walk}>
     <tbody>${layers.map((layer, row) => html`<tr><th scope="row">${layer < 0 ? t("stack.input") : `${t("layer")} ${layer}`}</th>
       ${nodes[row].map((each, i) => cell(each, layer, first + i, largest, measure === "reading"))}</tr>`)}</tbody>
     <tfoot><tr><td></td>${labels.value.slice(first, first + count).map((text, i) => html`<th scope="col" class=${first + i === chosen.value.position ? "chosen" : nothing}>
@@ -124,7 +124,7 @@ function cell(each, layer, position, largest, waits) {
   const kind = isReused(layer, position) ? "reused" : "computed";
   if (layer < 0) return html`<td class="node ${kind}">${inside}</td>`;
   return html`<td class="node ${kind}"><button type="button" data-layer=${layer} data-position=${position} tabindex=${isChosen ? 0 : -1} aria-pressed=${isChosen}
-    title=${`${t("layer")} ${layer}, ${t("place", { n: position + 1, i: position })}`} @click=${() => go({ layer, position })}>${inside}</button></td>`;
+    title=${`${t("layer")} ${layer}${t("sep.comma")}${t("place", { n: position + 1, i: position })}`} @click=${() => go({ layer, position })}>${inside}</button></td>`;
 }
 
 /** Arrow keys go from node to node. */

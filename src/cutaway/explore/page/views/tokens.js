@@ -1,6 +1,7 @@
 // Tokenization step by step: bytes, pre-tokens, merges, ids.
 
 import { html, nothing } from "../vendor/lit-html.js";
+import { grouped } from "../lib/format.js";
 import { together, written } from "../lib/graphemes.js";
 import { states } from "../lib/merges.js";
 import { t } from "../state/i18n.js";
@@ -33,7 +34,7 @@ function chip([token, i]) {
   return html`<button type="button" aria-pressed=${i === selected.value} @click=${() => go({ position: i }, { replace: true })}>
     <span class="token">${token.text}</span>
     <span class="bytes">${token.bytes.map(hex).join(" ")}</span>
-    ${numeral(token.id, "ids", [i])}</button>`;
+    ${numeral(grouped(token.id), "ids", [i])}</button>`;
 }
 
 const hex = (byte) => byte.toString(16).padStart(2, "0");
@@ -41,11 +42,11 @@ const hex = (byte) => byte.toString(16).padStart(2, "0");
 /** Vocabulary size by origin; models may have more rows than their tokenizer has tokens. */
 function vocabulary() {
   const { config, vocabulary } = model.value;
-  const n = config.n_vocab.toLocaleString("en");
+  const n = config.n_vocab;
   if (!vocabulary) return html`<p class="note">${t("tokens.other", { n })}</p>`;
   const { bytes, merges, special } = vocabulary;
   const isAll = bytes + merges + special === config.n_vocab;
-  return html`<p class="note">${t(isAll ? "tokens.sum" : "tokens.size", { n, bytes, merges: merges.toLocaleString("en"), special })}</p>`;
+  return html`<p class="note">${t(isAll ? "tokens.sum" : "tokens.size", { n, bytes, merges, special })}</p>`;
 }
 
 /** BPE of the text, or of one that is typed in. */
@@ -54,7 +55,7 @@ function pieces() {
   const read = state.value.more.text ?? [...text.value].slice(0, most).join("");
   const found = ask(`tokens?${new URLSearchParams({ text: read })}`)?.pieces;
   return html`<h2>${t("tokens.pieces")}</h2><p class="note">${t(model.value.vocabulary ? "tokens.pieces.note" : "tokens.words.note")}</p>
-    <label class="wide">${t("tokens.text")} <input maxlength=${most} .value=${read} @input=${(event) => goMore({ text: event.target.value, piece: null })}></label>
+    <label class="wide">${t("tokens.text")} <textarea rows=${Math.min(6, read.split("\n").length)} maxlength=${most} spellcheck="false" .value=${read} @input=${(event) => goMore({ text: event.target.value, piece: null })}></textarea></label>
     ${found ? choosePiece(found.slice(0, MOST)) : waiting()}`;
 }
 
@@ -69,9 +70,9 @@ const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "\\n").re
 
 /** A word of a tokenizer that does not merge bytes: its tokens, as the vocabulary writes them, and their ids. */
 function word({ text, tokens, ids }) {
-  return html`<h3>${t("tokens.word", { piece: visible(text) })}</h3>${scrolling(t("tokens.pieces"), html`<table class="merges"><tbody>
+  return html`<h3>${t("tokens.word", { piece: visible(text) })}</h3>${scrolling(t("tokens.pieces"), html`<table class="merges" aria-label=${t("tokens.pieces")}><tbody>
     <tr><th scope="row">${t("tokens.of")}</th><td>${tokens.map((token) => html`<span class="token symbol">${visible(token)}</span>`)}</td></tr>
-    <tr><th scope="row">${t("tokens.result")}</th><td>${ids.map((id, i) => html`<span class="symbol">${numeral(id, "encode(text)", [i])}</span>`)}</td></tr>
+    <tr><th scope="row">${t("tokens.result")}</th><td>${ids.map((id, i) => html`<span class="symbol">${numeral(grouped(id), "encode(text)", [i])}</span>`)}</td></tr>
   </tbody></table>`)}`;
 }
 
@@ -80,9 +81,9 @@ function merges(piece) {
   return html`<h3>${t("tokens.merges", { piece: visible(piece.text) })}</h3>
     <p class="bytes">${t("tokens.bytes")} ${piece.bytes.map(hex).join(" ")}</p>
     ${rows.length ? nothing : html`<p class="note">${t("tokens.long", { n: piece.symbols.length, most: MOST_SYMBOLS })}</p>`}
-    ${scrolling(t("tokens.pieces"), html`<table class="merges"><tbody>
+    ${scrolling(t("tokens.pieces"), html`<table class="merges" aria-label=${t("tokens.pieces")}><tbody>
       ${rows.map((symbols, i) => html`<tr><th scope="row">${i === 0 ? t("tokens.start") : t("tokens.merge", { n: i, rank: piece.steps[i - 1].rank })}</th>
         <td>${symbols.map((symbol) => html`<span class="token symbol">${symbol.replaceAll("Ġ", "␣").replaceAll("Ċ", "\\n")}</span>`)}</td></tr>`)}
-      <tr><th scope="row">${t("tokens.result")}</th><td>${piece.ids.map((id, i) => html`<span class="symbol">${numeral(id, "encode(text)", [i])}</span>`)}</td></tr>
+      <tr><th scope="row">${t("tokens.result")}</th><td>${piece.ids.map((id, i) => html`<span class="symbol">${numeral(grouped(id), "encode(text)", [i])}</span>`)}</td></tr>
     </tbody></table>`)}`;
 }

@@ -89,6 +89,9 @@ function nameOf(code) {
 
 const path = ({ from, to, source }) => `translations?${new URLSearchParams({ from, to, source })}`;
 
+/** Who leaves the view does not wait for a translation any more. */
+effect(() => { if (state.value.view !== "translation") writing.peek()?.abort(); });
+
 /** Have a sentence translated, and read it with the greedy translation. */
 async function write(source, [from, to]) {
   writing.peek()?.abort();

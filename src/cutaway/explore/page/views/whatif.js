@@ -49,7 +49,7 @@ function attempt() {
   const text = String(ids.value);
   if (!state.value.changes.length || offered.text !== text) offered = { text };
   const link = offered.link ??= singledLink();
-  return link && { words: link.words, change: { changes: [{ kind: "zero_ablate_head", layer: link.layer, head: link.head }] } };
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, changes: [{ kind: "zero_ablate_head", layer: link.layer, head: link.head }] } };
 }
 
 function draw() {
@@ -193,7 +193,13 @@ function field(kind, name, needed) {
   const begin = { layer, head, query: position, key: Math.max(0, position - 1), position, value: VALUES[kind] }[name];
   const most = { layer: n_layer - 1, head: n_head - 1, query: last, key: last, position: last }[name];
   return html`<label class="choice">${t(`whatif.${name}`)} <input type="number" name=${name} ?required=${needed} step=${name === "value" ? "any" : "1"}
-    min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""}></label>`;
+    min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""} @change=${(event) => keep(name, event.target)}></label>`;
+}
+
+/** A layer, head or position that is set in one form holds in all of them. */
+function keep(name, { value, validity }) {
+  const chosenName = name === "query" ? "position" : name;
+  if (chosenName in chosen.value && value !== "" && validity.valid) go({ [chosenName]: Number(value) }, { replace: true });
 }
 
 /** Field for the source text, or for its token ids if the model has no tokenizer. */

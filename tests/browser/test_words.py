@@ -1,0 +1,164 @@
+"""Words on the page: with units, and for those who hear it."""
+
+import pytest
+
+from tests.browser.visit import WORDS, Visit
+
+pytestmark = pytest.mark.slow
+
+FORMS = ("zero_ablate_head", "mean_ablate_head")
+WITH_TABLES = ["tokens", "attention", "heads", "mlp", "stack", "output", "loop", "compare", "parameters"]
+NAMES = """() => [...document.querySelectorAll("table")].map((each) => each.ariaLabel || each.caption?.innerText
+  || document.getElementById(each.getAttribute("aria-labelledby"))?.innerText)"""
+WATCH = """() => {
+  globalThis.gone = 0;
+  const look = () => { gone += document.querySelector(".try button") ? 0 : 1; };
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true });
+}"""
+
+
+def test_a_head_that_is_chosen_in_one_form_holds_in_all(visit: Visit) -> None:
+    visit.open("#1/whatif?layer=6&head=3")
+    forms = [visit.page.locator("form", has_text=WORDS[f"whatif.kind.{kind}"]["en"]) for kind in FORMS]
+    forms[0].locator("[name=layer]").fill("2")
+    forms[0].locator("[name=head]").fill("1")
+    forms[0].locator("[name=head]").press("Tab")
+    assert [[form.locator(f"[name={name}]").input_value() for name in ("layer", "head")] for form in forms] == [
+        ["2", "1"],
+        ["2", "1"],
+    ]
+
+
+def test_a_change_leaves_the_head_where_it_is(visit: Visit) -> None:
+    visit.open("#1/whatif")  # on the head that the unchanged model singles out
+    visit.page.get_by_role("switch").first.click()
+    visit.settle()
+    assert "layer=6&head=3" in visit.page.evaluate("location.hash")
+    assert "lower is better" in visit.page.locator("main").inner_text()
+
+
+def test_the_tokens_of_a_text_with_line_breaks(visit: Visit) -> None:
+    visit.open("#1/tokens?text=A robot%0A%0Amust obey")
+    box = visit.page.get_by_role("textbox", name="Text", exact=True)
+    assert box.input_value() == "A robot\n\nmust obey"
+    box.press("End")
+    box.press_sequentially("!\n")
+    visit.settle()
+    assert "x-text=" in visit.page.evaluate("location.hash")
+    visit.page.reload()
+    visit.settle()
+    assert box.input_value().replace("!\n", "") == "A robot\n\nmust obey"
+    assert visit.page.get_by_role("button", name="\\n tokens: 1").count() >= 2
+
+
+def test_ids_and_counts_have_their_thousands_apart(visit: Visit) -> None:
+    visit.open("#1/tokens")
+    text = visit.page.locator("main").inner_text()
+    assert "50,256" in text
+    assert "50,257 tokens = 256 bytes + 50,000 merges" in text
+    visit.open("#1/output?x-token=50256&x-find=%2350%2C256")
+    assert "row 50,256 of the matrix" in visit.page.locator("main").inner_text()
+    assert visit.page.get_by_role("status").filter(has_text="Tokens found: 1;").count() == 1
+
+
+def test_the_layers_of_the_loop_and_its_speed_are_named(visit: Visit) -> None:
+    visit.open("#1/loop?x-speed=2.5")
+    assert visit.page.locator("svg.loop text").all_text_contents()[:2] == ["Layer 0", "Layer 7"]
+    assert "2.5 ×" in visit.page.locator(".buttons").first.inner_text()
+
+
+@pytest.mark.parametrize("view", WITH_TABLES)
+def test_tables_have_names(visit: Visit, view: str) -> None:
+    visit.open(f"#1/{view}")
+    names = visit.page.evaluate(NAMES)
+    assert names
+    assert all(names)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_labels_of_heads_say_what_they_count(visit: Visit, language: str) -> None:
+    visit.open(f"#1/heads?language={language}")
+    labels = visit.page.locator(".atlas small").all_inner_texts()
+    assert f"{WORDS['heads.entropy.short'][language]}\n1.28 {WORDS['heads.nats'][language]}" in labels
+    assert f"{WORDS['heads.first.short'][language]}\n59 %" in labels
+    head = f"{WORDS['head'][language]} 0"
+    texts = (
+        "(each) => [...each.childNodes].filter((node) => node.nodeType === 3).map(({ data }) => data).filter(Boolean)"
+    )
+    assert visit.page.locator(".head > span").first.evaluate(texts) == [head]  # one text, with its space
+
+
+def test_try_this_stays_while_its_text_is_read(visit: Visit) -> None:
+    visit.open("#1/attention")
+    visit.page.evaluate(WATCH)
+    visit.page.locator("[name=text]").fill("A robot must obey the orders given it by human beings")
+    visit.page.locator("form.prompt button").click()
+    visit.page.wait_for_function("() => document.querySelectorAll('.tokens button').length === 12")
+    visit.settle()
+    assert visit.page.evaluate("gone") == 0
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_drawn_figure_says_what_that_means(visit: Visit, language: str) -> None:
+    note = WORDS["status.drawn.note"][language]
+    visit.open(f"#1/article?x-figure=F05&language={language}")
+    assert note in visit.page.locator("article.figure").first.inner_text()
+    marks = visit.page.locator(".contents small.drawn")
+    assert {mark.get_attribute("title") for mark in marks.all()} == {note}
+    visit.open(f"#1/article?x-figure=F04&language={language}")
+    assert note not in visit.page.locator("article.figure").first.inner_text()
+
+
+def test_a_long_reading_is_announced_once_and_not_layer_by_layer(private_visit: Visit) -> None:
+    page = private_visit.page
+    page.clock.install()
+    private_visit.open("#1/play")
+    assert page.locator(".news").get_attribute("role") is None  # its bar moves, and is not spoken
+    page.route("**/api/traces", lambda route: None)  # it never ends
+    page.locator("[name=text]").fill("A robot")
+    page.locator("form.prompt button").click()
+    said = page.locator(".said")
+    page.locator(".news progress").wait_for()
+    assert said.inner_text() == "The next token: 9 tokens; the last one is ␣it"
+    page.clock.run_for(1000)
+    assert said.inner_text() == "Reading"
+    page.clock.run_for(3000)
+    assert said.inner_text() == "Reading"
+    page.clock.run_for(3000)
+    assert said.inner_text() == "layer 0 of 8"
+    page.locator(".news button").click()
+    page.locator(".news progress").wait_for(state="detached")
+    assert said.inner_text() == "The next token: 9 tokens; the last one is ␣it"
+
+
+def test_a_translation_is_given_up_when_its_view_is_left(translator_visit: Visit) -> None:
+    page = translator_visit.page
+    translator_visit.open("#1/translation")
+    page.route("**/api/translations*", lambda route: None)  # it never ends
+    page.locator("[name=source]").fill("I am tired.")
+    with page.expect_event("requestfailed") as failed:
+        page.locator(".translate button").first.click()
+        page.wait_for_function("() => document.querySelector('.translate .quiet')")
+        page.locator("nav a").first.click()
+    assert "translations?" in failed.value.url
+
+
+@pytest.mark.parametrize("view", ["output", "compare"])
+def test_boundaries_are_named_in_words(visit: Visit, view: str) -> None:
+    visit.open(f"#1/{view}")
+    names = visit.page.locator("table.lens th[scope=row]").all_inner_texts()
+    assert names[:3] == [
+        "the input resid.pre.0",
+        "layer 0, after attention resid.mid.0",
+        "layer 0, after the MLP resid.post.0",
+    ]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_both_probabilities_of_a_candidate_are_printed(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 800})
+    visit.open("#1/play")
+    numbers = visit.page.locator("ol.candidates button").first.locator(".number")
+    assert [each.is_visible() for each in numbers.all()] == [True, True]
+    assert visit.page.locator(".candidates.rest").get_by_text("28.39 %").is_visible()
+    assert visit.overflow() <= 0
