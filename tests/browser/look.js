@@ -47,7 +47,7 @@
   function prose() {
     const said = [];
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) if (!texts.currentNode.parentElement.closest(".token, .tokens, .number, .translated, code, noscript, select, textarea, dt")) said.push(texts.currentNode.textContent.trim());
+    while (texts.nextNode()) if (!texts.currentNode.parentElement.closest(".token, .tokens, .number, .translated, code, script, style, noscript, select, textarea, dt")) said.push(texts.currentNode.textContent.trim());
     for (const each of document.querySelectorAll("[title], [aria-label]")) if (!each.closest(".tokens")) said.push(each.title, each.ariaLabel ?? "");
     return said.filter(Boolean);
   }

@@ -1,5 +1,6 @@
 """A page in one file: it needs no server and no network, and its numbers are the trace's."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from playwright.sync_api import Browser, Frame
 
 from cutaway.explore.export import ExportedPage, export_page
 from cutaway.figures import Selection
+from cutaway.trace import Trace
 from tests.browser.conftest import Explorer, visiting
 from tests.browser.numbers import is_tensor, wrong_cells, wrong_numbers
 from tests.browser.visit import LOADING, Visit
@@ -32,11 +34,15 @@ def file(browser: Browser, exported: ExportedPage, tmp_path: Path) -> Iterator[V
 
 
 def check_numbers(explorer: Explorer, frame: Frame) -> int:
+    return check_trace(explorer.trace, frame)
+
+
+def check_trace(trace: Trace, frame: Frame) -> int:
     entries = frame.evaluate("look.numbers()")
     grids = frame.evaluate("look.grids(8)")
-    grids = [grid for grid in grids if is_tensor(explorer.trace, grid["tensor"])]
-    assert wrong_numbers(explorer.trace, entries) == []
-    assert [wrong for grid in grids for wrong in wrong_cells(explorer.trace, grid)] == []
+    grids = [grid for grid in grids if is_tensor(trace, grid["tensor"])]
+    assert wrong_numbers(trace, entries) == []
+    assert [wrong for grid in grids for wrong in wrong_cells(trace, grid)] == []
     return len(grids) + len(entries)
 
 
@@ -135,3 +141,82 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
         saved.open("")
         assert saved.page.locator("h1").inner_text() == "Attention"  # as on the screen that was saved
         assert saved.page.get_by_role("spinbutton", name="Layer").input_value() == "6"
+
+
+def saving(visit: Visit, browser: Browser, path: Path) -> Iterator[Visit]:
+    """The file that a page saves of itself, opened from the disk where there is no network."""
+    visit.page.locator(".share summary").click()
+    with visit.page.expect_download(timeout=120_000) as downloaded:
+        visit.page.locator(".share a").click()
+    downloaded.value.save_as(path)
+    assert path.stat().st_size <= LARGEST
+    for saved in visiting(browser, path.as_uri()):
+        saved.page.context.set_offline(True)
+        saved.open("")
+        assert saved.page.locator(".failure").count() == 0
+        yield saved
+
+
+# What a teacher has prepared in each view, and where it can be seen.
+PREPARED = {
+    "article?x-figure=F40": ".contents [aria-current], .contents [aria-pressed=true]",
+    "article?x-figure=F16&x-frame=2": ".player :is(input, .number), .player",
+    "attention?x-step=scores&x-key=2&layer=3&head=1&position=5": ".stages [aria-current], .stages [aria-pressed=true]",
+    "tokens?x-text=A%20king%20%26%20me&x-piece=1": "main input, .chips [aria-pressed=true]",
+    "heads?x-without_first=1": "main input",
+    "output?x-token=13": "main .ranked [aria-pressed=true]",
+    "heads?position=4&do=zero_ablate_head:layer=1,head=2": ".changed b",
+}
+SHOWS = """(where) => [document.querySelector("h1").innerText, document.documentElement.lang,
+  ...[...document.querySelectorAll(where)].map((each) => [each.innerText, each.checked, each.value])]"""
+
+
+@pytest.mark.parametrize("state", PREPARED)
+def test_a_saved_file_keeps_what_was_prepared(
+    private_visit: Visit, browser: Browser, tmp_path: Path, state: str
+) -> None:
+    private_visit.open(f"#1/{state}&language=zh")
+    before = private_visit.page.evaluate(SHOWS, PREPARED[state])
+    assert len(before) > 2
+    for saved in saving(private_visit, browser, tmp_path / "saved.html"):
+        assert saved.page.evaluate(SHOWS, PREPARED[state]) == before
+
+
+def test_a_saved_translation_shows_its_map_without_a_server(
+    browser: Browser, translator_explorer: Explorer, tmp_path: Path
+) -> None:
+    for visit in visiting(browser, translator_explorer.address):
+        visit.open("#1/translation")
+        before = visit.page.locator(".aligned").inner_text()
+        ids = re.findall(r"[?&]ids=([\d,]+)", visit.page.url)[0].split(",")
+        trace = translator_explorer.model.trace(list(map(int, ids)))
+        for saved in saving(visit, browser, tmp_path / "saved.html"):
+            assert saved.page.locator("h1").inner_text() == "Translation"
+            assert saved.page.locator(".aligned").inner_text() == before
+            assert saved.page.locator(".translations button").count() > 1
+            assert saved.page.get_by_text("cutaway explore --model builtin-translation").is_visible()
+            for choice in (".aligned-line button >> nth=0", ".head-map button >> nth=5", "[name=mean] >> nth=2"):
+                saved.page.locator(choice).click()
+                saved.settle()
+                assert saved.page.locator(".failure").count() == 0
+                assert check_trace(trace, saved.page.main_frame) > 0
+            saved.dress(360, True, "zh")
+            assert saved.overflow() <= 0
+            assert saved.accessibility_faults() == []
+            assert saved.badly_translated() == []
+
+
+def test_saved_music_plays_without_a_server(browser: Browser, music_explorer: Explorer, tmp_path: Path) -> None:
+    for visit in visiting(browser, music_explorer.address):
+        visit.open("#1/music")
+        before = visit.page.locator(".music-table").inner_text()
+        for saved in saving(visit, browser, tmp_path / "saved.html"):
+            assert saved.page.locator("h1").inner_text() == "Music"
+            assert saved.page.locator(".music-table").inner_text() == before
+            assert saved.page.locator(".roll .note").first.get_attribute("role") == "img"
+            saved.page.get_by_role("button", name="▶ Play").click()
+            saved.page.get_by_role("button", name="■ Stop").click()
+            saved.dress(360, True, "zh")
+            assert saved.overflow() <= 0
+            assert saved.accessibility_faults() == []
+            assert saved.badly_translated() == []

@@ -26,7 +26,9 @@ from cutaway.explore.export import POLICY, UNPACK, ExportedPage, export_page
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import Selection, all_figures, draw
 from cutaway.model import Model
+from cutaway.music.codecs import CODECS
 from cutaway.numerics import FloatArray
+from cutaway.trace.interventions import Intervention
 from cutaway.web.params import QueryParams
 from tests.tiny import random_ids, tiny_weights
 
@@ -96,6 +98,53 @@ def test_the_modules_of_its_views_are_embedded_and_import_by_absolute_names(robo
 def test_an_export_opens_on_a_view_that_it_has(view: str, opened: str) -> None:
     files = unpacked(export_page(MUTE, MUTE.trace([1, 2, 3]), Selection(1, 2), view=view))
     assert json.loads(files["start"])["address"] == f"#1/{opened}?ids=1,2,3&layer=1&head=2&position=2"
+
+
+def test_an_export_opens_with_the_settings_of_its_view_and_the_changes_of_its_model() -> None:
+    trace = MUTE.trace([1, 2, 3]).intervene(Intervention("zero_ablate_head", layer=1, head=2))
+    settings = [("language", "zh"), ("x-figure", "F40")]
+    for view, kept in (("article", "language=zh&x-figure=F40"), ("mlp", "language=zh")):
+        files = unpacked(export_page(MUTE, trace, Selection(1, 2), view=view, settings=settings))
+        address = json.loads(files["start"])["address"]
+        assert address.endswith(f"&position=2&do=zero_ablate_head:layer=1,head=2&{kept}")
+
+
+def test_the_export_of_a_translation_has_its_map_and_what_the_model_writes() -> None:
+    model = cutaway.load("builtin-translation")
+    trace = model.trace_example({"from": "en", "to": "de", "source": "Where is the station?"})
+    page = export_page(model, trace, Selection(4, 6, 7), view="translation", settings=[("x-mean", "all")])
+    files = unpacked(page)
+    assert len(page.text.encode()) < 500_000
+    assert json.loads(files["start"])["address"].startswith("#1/translation?")
+    translations = json.loads(files["api/translations?from=en&to=de&source=Where is the station?"])
+    assert translations["translations"][0]["text"] == "Wo ist der Bahnhof?"
+    assert json.loads(files["api/traces/text/translation"])["n_source"] == 7
+    for sel in ("attn.4[6,6:12,0:7]", "attn.0[0,6:12,0:7]", "attn.5[:,6:12,0:7]"):
+        found = json.loads(files[f"api/traces/text/tensors?sel={sel}&enc=f32"])
+        assert found["shape"][-2:] == [len(trace) - 6, 7]
+    np.testing.assert_array_equal(rows_of(files, found["values"]), trace["attn.5"][:, 6:, :7].reshape(-1, 7))
+
+
+def test_the_export_of_a_changed_or_unwritten_translation_has_none() -> None:
+    model = cutaway.load("builtin-translation")
+    whole = model.trace_example({"from": "en", "to": "de", "source": "Run!"})
+    unwritten = model.trace(whole.ids[: model.encoder().find_target(whole.ids)])
+    for trace in (unwritten, whole.intervene(Intervention("no_mask")), model.trace([5, 6])):
+        files = unpacked(export_page(model, trace, Selection(0, 0)))
+        assert "api/traces/text/translation" in files
+        assert any(name.startswith("api/translations") for name in files) == (trace is unwritten)
+
+
+def test_the_export_of_music_has_its_notes_and_what_the_heads_look_at() -> None:
+    codec = CODECS["perf388"]
+    weights = tiny_weights(n_layer=2, n_head=3, n_vocab=codec.n_vocab, n_ctx=80)
+    model = Model(ReferenceEngine(weights), weights, codec, "piano")
+    trace = model.trace(random_ids(weights.config, 40))
+    files = unpacked(export_page(model, trace, Selection(1, 2, 30), view="music"))
+    assert json.loads(files["start"])["address"].startswith("#1/music?")
+    assert {"notes", "owners", "times"} <= set(json.loads(files["api/traces/text/notes"]))
+    found = json.loads(files["api/traces/text/tensors?sel=attn.1[:,30,:]&enc=f32"])
+    np.testing.assert_array_equal(rows_of(files, found["values"]), trace["attn.1"][:, 30])
 
 
 @pytest.mark.parametrize("tokens", [6, 25])

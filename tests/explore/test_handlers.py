@@ -279,6 +279,10 @@ def test_the_page_of_a_trace_is_one_file(client: TestClient, trace: str) -> None
     assert response.text.startswith("<!doctype html>")
     assert error_of(client, f"{trace}/page?layer=9") == "layer must be from 0 to 1, not 9"
     assert client.get("/api/traces/nothing/page").status_code == 404
+    settings = "language%3Dzh%26x-figure%3DF40"
+    assert client.get(f"{trace}/page?view=article&settings={settings}").status_code == 200
+    message = "settings must be language or begin with x-, not 'ids'"
+    assert error_of(client, f"{trace}/page?settings=ids%3D1") == message
 
 
 def test_notes_are_those_of_the_codec() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -161,12 +162,13 @@ class Explorer:
         where = TraceRequest(trace, _query(request), self.cache.__getitem__, lambda: None)
         selection = Selection(where.layer(), where.head(), where.position())
         view = where.params.text("view", "")
+        settings = _settings(where.params.text("settings", ""))
         where.params.end()
         if trace.weights is not self.model.weights:
             raise UsageError("only texts that the first model has read can be saved")
 
         def compute(job: Job) -> Content:
-            page = export_page(self.model, trace, selection, self.checkpoint_bytes, job.check, view)
+            page = export_page(self.model, trace, selection, self.checkpoint_bytes, job.check, view, settings)
             return Content(page.text.encode(), "text/html; charset=utf-8")
 
         return await self._compute(request, compute)
@@ -228,6 +230,15 @@ def _query(request: Request, repeated: Sequence[str] = ()) -> QueryParams:
     """Read the parameters of a GET request, in its query string or in its path after the name of the trace."""
     path = [(name, value) for name, value in request.path_params.items() if name != "trace"]
     return QueryParams([*path, *request.query_params.multi_items()], repeated)
+
+
+def _settings(text: str) -> schemas.Settings:
+    """Read what the page has set, "language=zh&x-figure=F40"; raises UsageError for anything else of its address."""
+    settings = parse_qsl(text, keep_blank_values=True)
+    for name, _ in settings:
+        if name != "language" and not name.startswith("x-"):
+            raise UsageError(f"settings must be language or begin with x-, not {name[:40]!r}")
+    return settings
 
 
 async def _cancel_on_disconnect(request: Request, job: Job, result: Awaitable[T]) -> T:

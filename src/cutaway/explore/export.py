@@ -23,9 +23,12 @@ from cutaway.explore import schemas
 from cutaway.explore.assets import COLOURS, assets
 from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
+from cutaway.explore.translation import directions, translate, translation_document
 from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
+from cutaway.music.codecs import music_codec
 from cutaway.numerics import FloatArray, top_k
+from cutaway.tasks.task import FROM, TO
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.trace import Trace
@@ -113,10 +116,11 @@ def export_page(
     checkpoint_bytes: int = 0,
     check: Callable[[], None] = lambda: None,
     view: str = "",
+    settings: schemas.Settings = (),
 ) -> ExportedPage:
     """Export the explorer of one trace, with the figures for the layer, head and position of the selection.
 
-    The file opens on `view` if it has it, else on its first one.
+    The file opens on `view`, with its `settings` as in `schemas.page_address`, if it has it, else on its first one.
     `check` is called before each response is computed, and may raise to stop.
 
     >>> import cutaway
@@ -125,10 +129,13 @@ def export_page(
     '<!doctype html>'
     """
     chosen = selection.resolve(trace.config, len(trace))
-    views = _views(trace)
+    views = _views(model, trace)
     modules = {name: _module(name, text).encode() for name, text in _modules(views).items()}
     sheet = {"style.css": _text_of("style.css").encode()}
-    packed = _packed(modules | sheet | dict(_responses(model, trace, chosen, views, checkpoint_bytes, check, view)))
+    start = {"start": _start(trace, chosen, views, view, settings)}
+    packed = _packed(
+        modules | sheet | start | dict(_responses(model, trace, chosen, views, checkpoint_bytes, check, settings))
+    )
     return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=_text_of(UNPACK)))
 
 
@@ -136,13 +143,23 @@ def _text_of(name: str) -> str:
     return assets()[name].read_text(encoding="utf-8")
 
 
-def _views(trace: Trace) -> list[str]:
+def _start(trace: Trace, chosen: Selection, views: Sequence[str], view: str, settings: schemas.Settings) -> bytes:
+    """Say on what the file opens, and which views it has."""
+    kept = [(name, value) for name, value in settings if view in views or name == "language"]
+    opened = view if view in views else views[0]
+    address = schemas.page_address(opened, trace.ids, chosen, trace.interventions, kept)
+    return json_content({"address": address, "views": views}).body
+
+
+def _views(model: Model, trace: Trace) -> list[str]:
     """List the views of which the file has all that they show."""
     return [
         *(["overview", "play"] if len(trace) <= MAX_POSITIONS else []),
         *("article", "attention", "tokens"),
         *(["heads"] if _is_small(trace) else []),
         *(["stack", "output"] if len(trace) <= MAX_POSITIONS else []),
+        *(["music"] if music_codec(model.codec) else []),
+        *(["translation"] if directions(model) else []),
     ]
 
 
@@ -249,7 +266,7 @@ def _responses(
     views: Sequence[str],
     checkpoint_bytes: int,
     check: Callable[[], None],
-    view: str,
+    settings: schemas.Settings,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
     for name in (COLOURS.name, *(f"i18n/{words}.json" for words in (*SHARED, *views))):
@@ -259,12 +276,50 @@ def _responses(
     yield "api/traces", json_line(_trace_document(trace))
     if isinstance(model.tokenizer, Tokenizer | LibraryTokenizer):
         text = _text(model, trace)
-        yield f"api/tokens?text={text}", json_content(schemas.explain_document(model, text)).body
+        for each in dict.fromkeys([text, *(value for name, value in settings if name == "x-text")]):
+            yield (
+                f"api/tokens?text={each}",
+                json_content(schemas.explain_document(model, each[: schemas.MAX_TEXT])).body,
+            )
     for path, query in _requests(trace, chosen):
         check()
         yield _name(path, query), _response(trace, path, query).body
-    address = schemas.page_address(view if view in views else views[0], trace.ids, chosen)
-    yield "start", json_content({"address": address, "views": views}).body
+    if "music" in views:
+        yield from _music_responses(trace, chosen)
+    if "translation" in views:
+        check()
+        yield from _translation_responses(model, trace, chosen)
+
+
+def _music_responses(trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
+    """Yield the notes, and what all heads of the layer look at from the chosen one."""
+    yield _name("notes", []), _response(trace, "notes", []).body
+    yield _tensor_response(trace, f"attn.{chosen.layer}[:,{chosen.position},:]")
+
+
+def _translation_responses(model: Model, trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
+    """Yield the trace read as a translation, what the model writes, and the map, of a short text that of all heads."""
+    reading = translation_document(model, trace)
+    yield _name("translation", []), json_content(reading).body
+    if reading["source"] is None:
+        return
+    n_source = int(str(reading["n_source"]))
+    rows = f"{n_source - 1}:{len(trace)},0:{n_source}"
+    if not trace.interventions:
+        fields = {name: str(reading[name]) for name in (FROM, TO, "source")}
+        query = "&".join(f"{name}={value}" for name, value in fields.items())
+        yield f"api/translations?{query}", json_content(translate(model, fields)).body
+    if n_source == len(trace):
+        return
+    yield _tensor_response(trace, f"attn.{chosen.layer}[{chosen.head},{rows}]")
+    for layer in range(trace.config.n_layer) if _is_small(trace) and len(trace) <= MAX_POSITIONS else ():
+        yield _tensor_response(trace, f"attn.{layer}[:,{rows}]")
+        yield from (_tensor_response(trace, f"attn.{layer}[{head},{rows}]") for head in range(trace.config.n_head))
+
+
+def _tensor_response(trace: Trace, sel: str) -> tuple[str, bytes]:
+    query = [("sel", sel), ("enc", "f32")]
+    return _name("tensors", query), _response(trace, "tensors", query).body
 
 
 def _trace_document(trace: Trace) -> Document:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,10 @@ from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.library import LibraryTokenizer
 from cutaway.tokenizer.vocabulary import Vocabulary
 from cutaway.trace import Trace
-from cutaway.trace.interventions import KINDS
+from cutaway.trace.interventions import KINDS, Intervention
 from cutaway.web.worker import Document
 
+Settings = Sequence[tuple[str, str]]  # of the page's address: the language, and what the view has set
 MAX_TEXT = 2000  # characters whose tokenization the page explains
 
 
@@ -96,18 +98,35 @@ def _precision_note(model: Model) -> dict[str, str]:
     }
 
 
-def page_address(view: str, ids: Sequence[int], selection: Selection | None = None) -> str:
+def page_address(
+    view: str,
+    ids: Sequence[int],
+    selection: Selection | None = None,
+    interventions: Sequence[Intervention] = (),
+    settings: Settings = (),
+) -> str:
     """Return the fragment of the page's address, in the format of page/lib/address.js.
 
-    Without a selection the page opens on the last token, and on the head that the model itself singles out.
+    Without a selection the page opens on the last token, and on the head that the model itself singles out. `settings`
+    are the language and what the view has set, such as ("x-figure", "F40").
 
     >>> page_address("play", [50256, 32], Selection(layer=5, head=1, position=1))
     '#1/play?ids=50256,32&layer=5&head=1&position=1'
+    >>> page_address("article", [32], None, [Intervention("no_mask", layer=2)], [("x-figure", "F40")])
+    '#1/article?ids=32&do=no_mask:layer=2&x-figure=F40'
     """
-    if selection is None:
-        return f"#1/{view}?ids={','.join(map(str, ids))}"
-    query = f"layer={selection.layer}&head={selection.head}&position={selection.position}"
-    return f"#1/{view}?ids={','.join(map(str, ids))}&{query}"
+    selected = list(vars(selection).items()) if selection else []
+    changes = [("do", _intervention_text(change)) for change in interventions]
+    query = [("ids", ",".join(map(str, ids))), *selected, *changes, *settings]
+    return f"#1/{view}?{urlencode(query, safe=',:=')}"
+
+
+def _intervention_text(change: Intervention) -> str:
+    """Write an intervention as the page's address does: zero_ablate_head:layer=3,head=1."""
+    fields = {name: value for name, value in vars(change).items() if name != "kind" and value is not None}
+    listed = {name: ".".join(map(str, value)) if name == "source" else value for name, value in fields.items()}
+    text = ",".join(f"{name}={value}" for name, value in listed.items())
+    return f"{change.kind}:{text}" if text else change.kind
 
 
 def figures_document() -> Document:

@@ -2,6 +2,7 @@
 
 import { html, nothing, render } from "./vendor/lit-html.js";
 import { effect, signal } from "./vendor/signals-core.js";
+import { START, toAddress } from "./lib/address.js";
 import { setColours } from "./lib/colours.js";
 import { inWords } from "./lib/errors.js";
 import { grouped } from "./lib/format.js";
@@ -183,8 +184,8 @@ function lamp() {
 
 /** The text as a link, and as a file. */
 function share() {
-  const { layer, head, view } = state.value;
-  const place = new URLSearchParams({ view, layer: layer ?? here.singledOut()?.layer ?? 0, head: head ?? here.singledOut()?.head ?? 0, position: here.position.value });
+  const { language, more } = state.value;
+  const place = new URLSearchParams({ view: shown().id, ...here.chosen.value, settings: toAddress({ ...START, language, more }).split("?")[1] ?? "" });
   return html`<details class="share"><summary>${t("share")}</summary><div>
     <button type="button" class="quiet" @click=${copyLink}>${t(copied.value ? "share.copied" : "share.link")}</button>
     <a class="quiet" href="api/traces/${here.trace.value.trace}/page?${place}" download="cutaway.html">${t("share.file")}</a>

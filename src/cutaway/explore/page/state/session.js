@@ -181,13 +181,16 @@ const ownPlace = () => fromAddress(current.address);
 /** Whether only those are here: in an exported file, in most views. */
 const isOwn = () => !live() && !FREE.includes(state.value.view);
 
-const FREE = ["overview", "play", "heads", "stack"]; // views of which a file has every position
+const FREE = ["overview", "play", "heads", "stack", "translation"]; // views of which a file has every position
 
 /** Whether another token can be selected. */
 export const isFree = () => !isOwn();
 
 /** Whether the details of a head are available: of every head if live. */
 export const isWhole = (layer, head) => live() || (layer === ownPlace().layer && head === ownPlace().head);
+
+/** Whether every head of the view is here: in a file where it shows all positions of a short text. */
+export const hasHeads = () => live() || (isFree() && ["overview", "heads"].every((id) => current.views.includes(id)));
 
 /** Whether the vectors of that layer and position are available: of all if live. */
 export const hasVectors = (layer, position) => live() || (layer === ownPlace().layer && position === ownPlace().position);
@@ -236,7 +239,7 @@ export const chosen = { get value() { return choose(); } };
 
 function choose() {
   const { n_layer, n_head } = model.value.config;
-  const wanted = isOwn() ? ownPlace() : state.value;
+  const wanted = isOwn() || (state.value.view === "translation" && !hasHeads()) ? ownPlace() : state.value;
   const isAuto = wanted.layer === null || wanted.head === null;
   const usual = isAuto ? (live() ? singledOut() : ownPlace()) ?? NONE : NONE;
   return { layer: within(wanted.layer ?? usual.layer, n_layer), head: within(wanted.head ?? usual.head, n_head), position: position.value };

@@ -3,7 +3,7 @@
 import { html } from "../vendor/lit-html.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, isOn } from "../state/navigation.js";
-import { chosen, live, model, position, tokens } from "../state/session.js";
+import { chosen, hasHeads, model, position, tokens } from "../state/session.js";
 
 function number(name, value, count, label) {
   const change = (event) => {
@@ -16,7 +16,7 @@ function number(name, value, count, label) {
     go({ [name]: wanted }, { replace: true });
   };
   return html`<label class="choice">${label}
-    <input type="number" ?disabled=${!live()} min="0" max=${count - 1} .value=${String(value)} @input=${change} @change=${settle}>
+    <input type="number" ?disabled=${!hasHeads()} min="0" max=${count - 1} .value=${String(value)} @input=${change} @change=${settle}>
     <small>0 … ${count - 1}</small></label>`;
 }
 

@@ -6,14 +6,14 @@ import { paint } from "../lib/colours.js";
 import { percent } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
-import { chosen, live, model, summary } from "../state/session.js";
+import { chosen, hasHeads, model, summary } from "../state/session.js";
 
 const SIDE = [[8, 17], [16, 14], [Infinity, 8]]; // [most heads of a layer, pixels of a cell]
 
-/** The map; nothing in an exported file, which has one head. */
+/** The map; nothing in an exported file that has one head. */
 export function headMap() {
   const { layer, head, position } = chosen.value;
-  const layers = live() ? summary(position) : undefined;
+  const layers = hasHeads() ? summary(position) : undefined;
   if (!layers) return nothing;
   const { n_head } = model.value.config;
   const [, side] = SIDE.find(([most]) => n_head <= most);

@@ -4,7 +4,7 @@ import { html, nothing, svg } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
 import { colour } from "../lib/colours.js";
 import { say, t } from "../state/i18n.js";
-import { failure, lack, watched } from "../state/session.js";
+import { failure, lack, model, watched } from "../state/session.js";
 
 const LEAST = 320; // pixels: a window that is hidden, as in a folded cell of a notebook, has hardly any
 
@@ -42,6 +42,9 @@ export const isDrawn = (name) => pictures.has(name);
 
 /** Container of content that may be wider than the page; scrolls by keyboard too. */
 export const scrolling = (name, inside) => html`<div class="scroll" tabindex="0" role="region" aria-label=${name}>${inside}</div>`;
+
+/** In a file: how to see more than it has. */
+export const serverNote = () => html`<p class="note">${t("server")} <code>cutaway explore --model ${model.value.name}</code></p>`;
 
 /** Bar for a fraction; the number itself is printed beside it. */
 export const meter = (value, whole = 1) => html`<meter min="0" max="1" value=${value / whole || 0} aria-hidden="true"></meter>`;

@@ -10,7 +10,7 @@ import { MOST_SEED, chooseLayer, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { headKey, pianoRoll } from "../ui/piano-roll.js";
 import { play, playing, stop } from "../ui/synthesizer.js";
-import { keep, scrolling, waiting } from "../ui/widgets.js";
+import { keep, scrolling, serverNote, waiting } from "../ui/widgets.js";
 
 export const music = { id: "music", group: "try", isPlaced: true, draw, attempt, isOffered: () => model.value.music !== null };
 
@@ -47,7 +47,7 @@ function draw() {
   if (!music.isOffered()) return html`<p class="note">${t("music.absent")}</p><p><code>cutaway explore --model builtin-piano</code></p>`;
   const found = reading();
   if (!found) return waiting();
-  return html`${live() ? writer() : nothing}${player(found)}${keep("music.attention", () => attention(found))}`;
+  return html`${live() ? writer() : serverNote()}${player(found)}${keep("music.attention", () => attention(found))}`;
 }
 
 /** Settings, and what writes a piece. */
@@ -129,7 +129,7 @@ function attention({ notes, owners, times }) {
   const isHidden = hidden();
   const heads = Array.from({ length: n_head }, (_, head) => ({ head, ...onNotes(found.data.subarray(head * n_tokens, head * n_tokens + position + 1), owners) }));
   const arcs = heads.filter(({ head }) => !isHidden.has(head)).flatMap(({ head, sums }) => [...sums].map(([note, sum]) => ({ head, note, weight: sum.weight, ...source(layer, head, position, sum.tokens) })));
-  const pick = (note) => go({ position: owners.indexOf(note) }, { replace: true });
+  const pick = live() && ((note) => go({ position: owners.indexOf(note) }, { replace: true }));
   const place = { token: labels.value[position], n: position, seconds: times[position].toFixed(2), layer };
   return html`<section aria-labelledby="music-attention"><h2 id="music-attention">${t("music.attention", place)}</h2>
     <p class="note">${t("music.attention.note")}</p><div class="choices">${chooseLayer()}${legend(n_head, isHidden)}</div>

@@ -6,12 +6,12 @@ import { cellsOfSlice, computedCells, indexOf, valueAt } from "../lib/cells.js";
 import { isLight, paint } from "../lib/colours.js";
 import { language, t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
-import { ask, askTrace, chosen, ids, labels, live, model, report, tensor, trace, transport } from "../state/session.js";
+import { ask, askTrace, chosen, hasHeads, ids, labels, live, model, report, tensor, trace, transport } from "../state/session.js";
 import { grid } from "../ui/cell-grid.js";
 import { choices, enterSubmits } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
-import { keep, waiting } from "../ui/widgets.js";
+import { keep, serverNote, waiting } from "../ui/widgets.js";
 
 export const translation = { id: "translation", group: "try", draw, attempt, isOffered: () => model.value.directions.length > 0 };
 
@@ -54,7 +54,7 @@ function draw() {
   if (!translation.isOffered()) return html`<p class="note">${t("translation.absent")}</p><p><code>cutaway explore --model builtin-translation</code></p>`;
   const found = reading();
   if (!found) return waiting();
-  return html`${live() ? writer(found) : nothing}
+  return html`${live() ? writer(found) : recorded(found)}
     ${found.source === null ? html`<p class="note">${t("translation.none")}</p>` : keep("translation.map", () => (found.n_source < ids.value.length ? map(found) : html`<p class="note">${t("translation.unwritten")}</p>`))}`;
 }
 
@@ -77,6 +77,11 @@ function writer(found) {
         <small role="status">${writing.value ? t("translation.writing") : isChanged ? t("play.unchanged") : nothing}</small></p></form>
     ${found.source === null || isChanged ? nothing : keep("translation.list", () => list(found))}</section>`;
 }
+
+/** What a file has: the sentence, and what the model wrote. */
+const recorded = (found) => html`<section aria-labelledby="translation-write"><h2 id="translation-write">${t("translation.write")}</h2>
+    <p class="translated" lang=${found.from}>${found.source}</p>${serverNote()}
+    ${found.source === null || trace.value.interventions.length ? nothing : list(found)}</section>`;
 
 /** The language of a code, in the page's language; the code itself if it names none. */
 function nameOf(code) {
@@ -118,7 +123,7 @@ function list(found) {
   if (!result) return waiting();
   return html`<h3>${t("translation.list")}</h3><p class="note">${t("translation.list.note")}</p>
     ${result.cut ? html`<p class="note">${t("translation.cut", { n: result.cut })}</p>` : nothing}
-    <ol class="candidates translations">${result.translations.map((each) => html`<li><button type="button" aria-pressed=${isShown(each)} @click=${() => show(each)}>
+    <ol class="candidates translations">${result.translations.map((each) => html`<li><button type="button" aria-pressed=${isShown(each)} ?disabled=${!live()} @click=${() => show(each)}>
       <span class="translated" lang=${found.to}>${each.text}${each.finished ? nothing : " …"}</span><small>${t(each.greedy ? "translation.greedy" : "translation.beams")}</small>
       ${numeral(each.score.toFixed(3), "sum(logprobs) / length penalty", [])}</button></li>`)}</ol>`;
 }
@@ -156,7 +161,7 @@ function meanOf(n_source) {
 function isCheap(mean, n_source) {
   const { n_layer, n_head } = model.value.config;
   const heads = { head: 1, layer: n_head, all: n_layer * n_head }[mean];
-  return heads * n_source * (ids.value.length + 1 - n_source) <= MOST_WEIGHTS;
+  return mean === "head" || (hasHeads() && heads * n_source * (ids.value.length + 1 - n_source) <= MOST_WEIGHTS);
 }
 
 const means = (chosenMean, n_source) => html`<fieldset class="radios"><legend>${t("translation.weights")}</legend>${MEANS.map((name) => html`<label>
