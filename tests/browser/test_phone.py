@@ -1,0 +1,81 @@
+"""On a phone: what is wider than the window says so, and nothing breaks in two that belongs together."""
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Explorer
+from tests.browser.visit import VIEWS, Visit
+
+pytestmark = pytest.mark.slow
+
+SIZE = 390  # pixels, of most phones
+
+# The boxes that scroll sideways, by how many pixels they fade out before, at the start and at the end of the way.
+BOXES = """() => [...document.querySelectorAll("body *")].filter((each) => each.checkVisibility()
+    && ["auto", "scroll"].includes(getComputedStyle(each).overflowX) && each.scrollWidth > each.clientWidth + 1)
+  .map((each) => ({ name: each.ariaLabel ?? each.className, isBox: each.className === "scroll",
+    mask: getComputedStyle(each).maskImage, after: parseFloat(getComputedStyle(each).getPropertyValue("--after")) }))"""
+
+
+def silent(page: Page) -> list[str]:
+    """The names of the boxes that scroll sideways and do not show it."""
+    boxes = page.evaluate(BOXES)
+    return [box["name"] for box in boxes if "gradient" not in box["mask"] or (box["isBox"] and not box["after"] >= 16)]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_what_scrolls_sideways_shows_it(tour: Visit, view: str, language: str) -> None:
+    tour.page.set_viewport_size({"width": SIZE, "height": 844})
+    tour.open(f"#1/{view}?language={language}")
+    assert silent(tour.page) == []
+    assert tour.overflow() <= 0
+
+
+def test_figures_that_scroll_sideways_show_it(tour: Visit) -> None:
+    tour.page.set_viewport_size({"width": SIZE, "height": 844})
+    tour.open("#1/article")
+    figures = tour.page.evaluate("fetch('api/figures').then((answer) => answer.json())")["figures"]
+    wide = 0
+    for figure in figures:
+        tour.page.evaluate("(id) => { location.hash = `#1/article?x-figure=${id}`; }", figure["id"])
+        tour.settle()
+        wide += len(tour.page.evaluate(BOXES)) > 2  # beside the tokens and the menu
+        assert silent(tour.page) == [], figure["id"]
+    assert wide > 20
+
+
+def test_music_and_translation_show_what_scrolls(music_visit: Visit, translator_visit: Visit) -> None:
+    for visit, view in ((music_visit, "music"), (translator_visit, "translation")):
+        visit.page.bring_to_front()
+        visit.page.set_viewport_size({"width": SIZE, "height": 844})
+        visit.open(f"#1/{view}")
+        assert silent(visit.page) == []
+        assert visit.overflow() <= 0
+
+
+def test_a_box_fades_where_there_is_more_only(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": SIZE, "height": 844})
+    visit.open("#1/parameters")
+    box = visit.page.locator(".scroll").first
+    fades = "(each) => ['--before', '--after'].map((name) => parseFloat(getComputedStyle(each).getPropertyValue(name)))"
+    before, after = box.evaluate(fades)
+    assert (before, after > 0) == (0, True)
+    box.evaluate("(each) => each.scrollTo(each.scrollWidth, 0)")
+    visit.page.wait_for_timeout(100)
+    before, after = box.evaluate(fades)
+    assert (before > 0, after) == (True, 0)
+    visit.page.set_viewport_size({"width": 1280, "height": 844})
+    visit.leave_and_open(visit.page.url)
+    assert box.evaluate(fades) == [0, 0]
+
+
+@pytest.mark.parametrize("width", [SIZE, 360])
+def test_the_axis_of_the_candidates_is_one_line(tour: Visit, explorer: Explorer, width: int) -> None:
+    tour.page.set_viewport_size({"width": width, "height": 844})
+    for language in ("en", "zh"):
+        tour.open(f"#1/play?language={language}")
+        heads = tour.page.locator(".candidates.columns").first.locator("span")
+        boxes = [heads.nth(i).bounding_box() for i in range(3)]
+        assert len({box["height"] for box in boxes if box}) == 1, language
+        assert heads.nth(1).evaluate("(each) => each.scrollWidth <= each.clientWidth")
