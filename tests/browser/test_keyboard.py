@@ -104,6 +104,17 @@ def test_the_token_that_the_arrows_choose_is_announced(visit: Visit) -> None:
     assert visit.page.locator(".said").inner_text() == "Stack: ␣must, position 4 (index 3)"
 
 
+@pytest.mark.parametrize("menu", [".share", "article .tools details"])
+def test_escape_closes_a_menu_and_leaves_the_focus_on_its_name(visit: Visit, menu: str) -> None:
+    visit.open("#1/article?x-figure=F40")
+    name = visit.page.locator(f"{menu} summary").first
+    name.press("Enter")
+    visit.page.keyboard.press("Tab")
+    visit.page.keyboard.press("Escape")
+    assert visit.page.locator(menu).first.get_attribute("open") is None
+    assert name.evaluate("(name) => name === document.activeElement")
+
+
 def test_sliders_say_what_they_set(visit: Visit, music_visit: Visit) -> None:
     visit.open("#1/play")
     music_visit.open("#1/music")

@@ -102,7 +102,11 @@ const offered = () => views().filter((view) => view.isOffered?.() ?? true);
 /** Menus close with Escape, and with a press elsewhere. */
 function closeMenus({ type, key, target }) {
   if (type === "keydown" && key !== "Escape") return;
-  for (const menu of document.querySelectorAll(".tools details[open], .share[open]")) if (type === "keydown" || !menu.contains(target)) menu.open = false;
+  for (const menu of document.querySelectorAll(".tools details[open], .share[open]")) {
+    if (type === "click" && menu.contains(target)) continue;
+    if (menu.contains(document.activeElement)) menu.querySelector("summary").focus(); // before it is hidden
+    menu.open = false;
+  }
 }
 
 for (const kind of ["keydown", "click"]) addEventListener(kind, closeMenus);

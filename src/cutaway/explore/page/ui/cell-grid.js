@@ -81,7 +81,7 @@ export class CellGrid extends HTMLElement {
     const { title } = this.#options;
     return html`<div class="tools">
       <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
-      <details><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
+      <details aria-label=${t("of.grid", { what: t("save"), title })}><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
         <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
         <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
         <button type="button" class="quiet" @click=${this.#saveDrawing}>SVG</button>

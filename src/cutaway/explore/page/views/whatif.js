@@ -192,7 +192,7 @@ function field(kind, name, needed) {
   const last = ids.value.length - 1;
   const begin = { layer, head, query: position, key: Math.max(0, position - 1), position, value: VALUES[kind] }[name];
   const most = { layer: n_layer - 1, head: n_head - 1, query: last, key: last, position: last }[name];
-  return html`<label class="choice">${t(`whatif.${name}`)} <input type="number" name=${name} ?required=${needed} step=${name === "value" ? "any" : "1"}
+  return html`<label class="choice">${t(`whatif.${name}`)} <input type="number" name=${name} aria-label="${t(`whatif.kind.${kind}`)}${t("sep.colon")}${t(`whatif.${name}`)}" ?required=${needed} step=${name === "value" ? "any" : "1"}
     min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""} @change=${(event) => keep(name, event.target)}></label>`;
 }
 

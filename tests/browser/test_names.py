@@ -1,0 +1,110 @@
+"""A screen reader tells every control from every other, finds headings in order, and every picture has a name."""
+
+from collections import Counter
+
+import pytest
+
+from tests.browser.visit import OFFERED, Visit
+
+pytestmark = pytest.mark.slow
+
+AROUND = {
+    "Details",
+    "article",
+    "cell",
+    "figure",
+    "form",
+    "group",
+    "list",
+    "navigation",
+    "radiogroup",
+    "region",
+    "row",
+    "table",
+}
+NAMED = {"grid", "image", "region", "application"}  # beside what can have the focus
+Node = dict[str, object]
+
+
+def tree(visit: Visit) -> list[Node]:
+    """What the browser tells a screen reader, with every menu open: role, name, description, level, what is around."""
+    visit.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    session = visit.page.context.new_cdp_session(visit.page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+    by_id = {node["nodeId"]: node for node in nodes}
+
+    def value(node: Node, name: str) -> str:
+        found = node.get(name)
+        return str(found.get("value", "")).strip() if isinstance(found, dict) else ""
+
+    def around(node: Node) -> str:
+        while node := by_id.get(str(node.get("parentId")), {}):
+            if value(node, "role") in AROUND and value(node, "name"):
+                return f"{value(node, 'role')} {value(node, 'name')}"
+        return ""
+
+    def described(node: Node) -> Node:
+        listed = node.get("properties", [])
+        assert isinstance(listed, list)
+        properties = {each["name"]: each["value"].get("value") for each in listed}
+        words = {name: value(node, name) for name in ("role", "name", "description")}
+        return {
+            **words,
+            "around": around(node),
+            "level": properties.get("level"),
+            "focusable": properties.get("focusable", False),
+        }
+
+    return [described(node) for node in nodes if not node.get("ignored")]
+
+
+def check_names(visit: Visit) -> None:
+    nodes = [node for node in tree(visit) if node["role"] not in ("RootWebArea", "option", "MenuListPopup")]
+    unnamed = [node for node in nodes if not node["name"] and (node["focusable"] or node["role"] in NAMED)]
+    assert unnamed == []
+    controls = Counter(
+        (node["role"], node["name"], node["description"], node["around"]) for node in nodes if node["focusable"]
+    )
+    assert [control for control, count in controls.items() if count > 1] == []
+    levels = [node["level"] for node in nodes if node["role"] == "heading"]
+    assert all(isinstance(level, int) for level in levels)
+    steps = zip([0, *levels], levels, strict=False)
+    assert all(level <= before + 1 for before, level in steps if isinstance(before, int) and isinstance(level, int))
+    assert levels.count(1) == 1
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("view", OFFERED)
+def test_every_control_has_a_name_of_its_own(tour: Visit, view: str, language: str) -> None:
+    tour.open(f"#1/{view}?language={language}")
+    check_names(tour)
+
+
+@pytest.mark.parametrize("step", ["vectors", "scores", "scaled", "masked", "softmax", "sum", "merge"])
+def test_in_every_step_of_attention(tour: Visit, step: str) -> None:
+    tour.open(f"#1/attention?x-step={step}")
+    check_names(tour)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "heads?x-from=8&x-to=2,3",
+        "output?x-find=robot",
+        "compare?x-tensor=mlp_out",
+        "whatif?do=no_mask&do=zero_ablate_head:layer=1,head=2",
+        "article?x-figure=F16",
+    ],
+)
+def test_in_states_of_views(tour: Visit, state: str) -> None:
+    tour.open(f"#1/{state}")
+    check_names(tour)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_in_music_and_translation(music_visit: Visit, translator_visit: Visit, language: str) -> None:
+    for visit, view in ((music_visit, "music"), (translator_visit, "translation")):
+        visit.page.bring_to_front()
+        visit.open(f"#1/{view}?language={language}")
+        check_names(visit)
