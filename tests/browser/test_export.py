@@ -147,7 +147,7 @@ def saving(visit: Visit, browser: Browser, path: Path) -> Iterator[Visit]:
     """The file that a page saves of itself, opened from the disk where there is no network."""
     visit.page.locator(".share summary").click()
     with visit.page.expect_download(timeout=120_000) as downloaded:
-        visit.page.locator(".share a").click()
+        visit.page.locator(".share :is(a, button)").last.click()
     downloaded.value.save_as(path)
     assert path.stat().st_size <= LARGEST
     for saved in visiting(browser, path.as_uri()):

@@ -250,19 +250,20 @@ const chip = (i, words, at) => html`<button type="button" class="token" aria-pre
 const step = (position, words, arrow) => html`<button type="button" class="quiet arrow" aria-label=${t(words)}
   ?disabled=${!here.isFree() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;
 
-/** Progress of a reading, over the line of tokens, which does not move. */
+/** Progress of a reading, or that an answer takes long, over the line of tokens, which does not move. */
 function news() {
   const running = here.progress.value;
   return html`<div class="news">
     ${running ? html`<progress max=${running.layers} value=${running.done} aria-label=${t("reading")}></progress>
       <span>${t("reading.layers", running)}</span>
-      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : nothing}</div>`;
+      <button type="button" class="quiet" @click=${here.cancel}>${t("cancel")}</button>` : here.isSlow.value ? html`
+      <progress aria-label=${t("loading")}></progress><button type="button" class="quiet" @click=${here.stopWaiting}>${t("cancel")}</button>` : nothing}</div>`;
 }
 
 /** The last error, in the page's language; and that what is below is not of the text in the box. */
 function failed() {
   const message = here.failure.value;
-  const { name, values } = message === here.UNREACHABLE ? { name: message } : inWords(message ?? "");
+  const { name, values } = [here.UNREACHABLE, here.STOPPED].includes(message) ? { name: message } : inWords(message ?? "");
   const isEmpty = message && !here.trace.value && here.live();
   return html`<div role="alert">${message ? html`<p class="failure">${t(name, values)} ${here.isPrevious.value ? html`<span class="note">${t("previous")}</span>` : nothing}
     ${isEmpty ? html`<button type="button" @click=${() => go({ ids: null, text: null, position: -1, changes: [] })}>${t("restart")}</button>` : nothing}</p>` : nothing}</div>`;

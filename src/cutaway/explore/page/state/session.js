@@ -7,6 +7,7 @@ import { names } from "../lib/graphemes.js";
 import { telling } from "../lib/patterns.js";
 import { go, state } from "./navigation.js";
 
+const SLOW = 1500; // milliseconds
 const KEPT = 400; // responses, beyond those that the page shows
 export const PAGE = crypto.getRandomValues(new Uint32Array(4)).join("-"); // so that pages of one server do not cancel each other's requests
 
@@ -16,6 +17,8 @@ export const trace = signal(null); // the current trace
 export const progress = signal(null); // {done, layers} of a pending trace
 export const failure = signal(null); // the last error message; "unreachable" if the server does not answer
 export const isPrevious = signal(false); // whether the text that was asked for could not be read, and the one before is shown
+
+export const isSlow = signal(false); // whether a response has been on its way for long
 
 export const live = () => current.live;
 export const transport = () => current;
@@ -41,6 +44,13 @@ export function endDrawing() {
     answers.delete(key);
     request.abort();
   }
+  if (!pending.size) isSlow.value = false;
+}
+
+/** Give up what is on its way: it is asked for again in another state. */
+export function stopWaiting() {
+  for (const request of pending.values()) request.abort();
+  setTimeout(() => { failure.value = STOPPED; }); // once all have failed
 }
 
 /** Note that the current render lacks something that is on its way. */
@@ -69,7 +79,11 @@ export function answer(key, load) {
     const request = new AbortController();
     answers.set(key, value);
     pending.set(key, request);
-    const arrived = () => { if (pending.get(key) === request) pending.delete(key); };
+    setTimeout(() => { if (pending.get(key) === request) isSlow.value = true; }, SLOW);
+    const arrived = () => {
+      if (pending.get(key) === request) pending.delete(key);
+      if (!pending.size) isSlow.value = false;
+    };
     load(request.signal).finally(arrived).then((found) => { value.value = found; }, (error) => {
       if (answers.get(key) !== value) return;
       failed.set(key, state.peek());
@@ -89,6 +103,7 @@ function makeRoom() {
 }
 
 export const UNREACHABLE = "unreachable";
+export const STOPPED = "stopped";
 
 export function report(error) {
   if (error.name !== "AbortError") failure.value = error.status === 0 ? UNREACHABLE : error.message;
@@ -252,6 +267,7 @@ export async function start(from) {
   let last = null;
   effect(() => {
     const { ids, text, changes } = state.value;
+    if (failure.peek() === STOPPED) failure.value = null;
     const key = `${ids ?? text}|${changes.map(changeToText).join(" ")}`;
     if (key === last) return;
     last = key;
