@@ -131,7 +131,7 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
     private_visit.page.locator(".share summary").click()
     private_visit.page.get_by_role("button", name="Copy the link").click()
     private_visit.page.get_by_text("Copied").wait_for()
-    assert private_visit.page.evaluate("navigator.clipboard.readText()") == private_visit.page.url
+    assert private_visit.page.evaluate("navigator.clipboard.readText()") == f"{private_visit.page.url}&model=builtin"
     with private_visit.page.expect_download(timeout=120_000) as downloaded:
         private_visit.page.get_by_role("link", name="Save as one file").click()
     downloaded.value.save_as(tmp_path / "saved.html")

@@ -27,7 +27,7 @@ Node = dict[str, object]
 
 
 def tree(visit: Visit) -> list[Node]:
-    """What the browser tells a screen reader, with every menu open: role, name, description, level, what is around."""
+    """Return what a screen reader is told, with every menu open: role, name, description, level, what is around."""
     visit.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     session = visit.page.context.new_cdp_session(visit.page)
     nodes = session.send("Accessibility.getFullAXTree")["nodes"]

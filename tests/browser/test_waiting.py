@@ -1,4 +1,4 @@
-"""What takes long says so, and can be stopped."""
+"""A bar for what takes long, and a button that stops it."""
 
 import pytest
 from playwright.sync_api import Route
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 def never(route: Route) -> None:
-    """Leave a request without an answer."""
+    """Never answer a request."""
 
 
 def test_an_answer_that_takes_long_shows_a_bar_and_can_be_stopped(visit: Visit) -> None:

@@ -199,7 +199,8 @@ function share() {
 const copied = signal(false);
 
 async function copyLink() {
-  await navigator.clipboard.writeText(location.href);
+  const address = toAddress({ ...state.value, model: here.model.value.name });
+  await navigator.clipboard.writeText(new URL(address, location).href);
   copied.value = true;
   setTimeout(() => { copied.value = false; }, 2000);
 }
@@ -265,8 +266,16 @@ function failed() {
   const message = here.failure.value;
   const { name, values } = [here.UNREACHABLE, here.STOPPED].includes(message) ? { name: message } : inWords(message ?? "");
   const isEmpty = message && !here.trace.value && here.live();
-  return html`<div role="alert">${message ? html`<p class="failure">${t(name, values)} ${here.isPrevious.value ? html`<span class="note">${t("previous")}</span>` : nothing}
+  return html`<div role="alert">${foreign()}${message ? html`<p class="failure">${t(name, values)} ${here.isPrevious.value ? html`<span class="note">${t("previous")}</span>` : nothing}
     ${isEmpty ? html`<button type="button" @click=${() => go({ ids: null, text: null, position: -1, changes: [] })}>${t("restart")}</button>` : nothing}</p>` : nothing}</div>`;
+}
+
+/** That a link was made for another model: one of another name, or with other layers or heads. */
+function foreign() {
+  const { model, layer, head } = state.value;
+  const { name, config } = here.model.value;
+  if ((model ?? name) === name && layer < config.n_layer && head < config.n_head) return nothing;
+  return html`<p class="draft">${t("foreign", { name })}</p>`;
 }
 
 /** What is written in the box, where it is not the text that is shown. */

@@ -11,9 +11,9 @@ export const VERSION = "1";
 
 /**
  * The initial state. `text` is used if there are no ids; `position` -1 is the last token; layer and head `null` are those that the
- * model singles out; `changes` are interventions; `more` belongs to the view. */
+ * model singles out; `changes` are interventions; `more` belongs to the view; `model` is the name of the one that a link was made with. */
 export const START = Object.freeze({
-  view: "overview", ids: null, text: null, layer: null, head: null, position: -1, language: null, changes: [], more: {},
+  view: "overview", ids: null, text: null, layer: null, head: null, position: -1, language: null, model: null, changes: [], more: {},
 });
 
 const WHOLE = ["layer", "head", "position"];
@@ -24,7 +24,7 @@ export function toAddress(state) {
   if (state.ids) query.set("ids", state.ids.join(","));
   else if (state.text !== null) query.set("text", state.text);
   for (const name of WHOLE) if (state[name] !== START[name]) query.set(name, state[name]);
-  if (state.language) query.set("language", state.language);
+  for (const name of ["language", "model"]) if (state[name]) query.set(name, state[name]);
   for (const change of state.changes) query.append("do", changeToText(change));
   for (const [name, value] of Object.entries(state.more)) query.set(`x-${name}`, value);
   const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%3D", "=");
@@ -36,7 +36,7 @@ export function fromAddress(address) {
   const match = /^#(\d+)\/([a-z]+)(?:\?(.*))?$/.exec(address);
   if (!match || match[1] !== VERSION) return { ...START };
   const query = new URLSearchParams(match[3] ?? "");
-  const state = { ...START, view: match[2], language: query.get("language"), more: {} };
+  const state = { ...START, view: match[2], language: query.get("language"), model: query.get("model"), more: {} };
   const ids = query.get("ids");
   if (ids !== null && /^\d+(,\d+)*$/.test(ids)) state.ids = ids.split(",").map(Number);
   else state.text = query.get("text");
