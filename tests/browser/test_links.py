@@ -168,7 +168,7 @@ def test_a_digit_key_chooses_a_candidate(visit: Visit) -> None:
 @pytest.mark.parametrize("state", ["model=builtin-piano", "layer=8&head=0", "layer=0&head=4"])
 def test_a_link_for_another_model_says_so_in_one_line(visit: Visit, state: str) -> None:
     visit.open(f"#1/attention?ids=50256,32&{state}")
-    said = visit.page.get_by_text("This link was made for another model; here it is builtin,")
+    said = visit.page.get_by_text("This link was made for another model; here it is builtin.")
     assert said.is_visible()
     assert visit.page.locator(".failure").count() == 0
     visit.page.evaluate("location.hash = '#1/attention?ids=50256,32&layer=7&head=3&model=builtin'")

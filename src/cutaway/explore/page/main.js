@@ -104,7 +104,7 @@ function closeMenus({ type, key, target }) {
   if (type === "keydown" && key !== "Escape") return;
   for (const menu of document.querySelectorAll(".tools details[open], .share[open]")) {
     if (type === "click" && menu.contains(target)) continue;
-    if (menu.contains(document.activeElement)) menu.querySelector("summary").focus(); // before it is hidden
+    if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
     menu.open = false;
   }
 }
@@ -199,8 +199,7 @@ function share() {
 const copied = signal(false);
 
 async function copyLink() {
-  const address = toAddress({ ...state.value, model: here.model.value.name });
-  await navigator.clipboard.writeText(new URL(address, location).href);
+  await navigator.clipboard.writeText(new URL(toAddress({ ...state.value, model: here.model.value.name }), location).href);
   copied.value = true;
   setTimeout(() => { copied.value = false; }, 2000);
 }
@@ -251,7 +250,7 @@ const chip = (i, words, at) => html`<button type="button" class="token" aria-pre
 const step = (position, words, arrow) => html`<button type="button" class="quiet arrow" aria-label=${t(words)}
   ?disabled=${!here.isFree() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;
 
-/** Progress of a reading, or that an answer takes long, over the line of tokens, which does not move. */
+/** Progress of a reading, or a bar for a slow answer, over the line of tokens, which does not move. */
 function news() {
   const running = here.progress.value;
   return html`<div class="news">
@@ -270,7 +269,7 @@ function failed() {
     ${isEmpty ? html`<button type="button" @click=${() => go({ ids: null, text: null, position: -1, changes: [] })}>${t("restart")}</button>` : nothing}</p>` : nothing}</div>`;
 }
 
-/** That a link was made for another model: one of another name, or with other layers or heads. */
+/** That a link was made for another model. */
 function foreign() {
   const { model, layer, head } = state.value;
   const { name, config } = here.model.value;

@@ -11,7 +11,7 @@ export const VERSION = "1";
 
 /**
  * The initial state. `text` is used if there are no ids; `position` -1 is the last token; layer and head `null` are those that the
- * model singles out; `changes` are interventions; `more` belongs to the view; `model` is the name of the one that a link was made with. */
+ * model singles out; `changes` are interventions; `more` belongs to the view; `model` is the name that a link has. */
 export const START = Object.freeze({
   view: "overview", ids: null, text: null, layer: null, head: null, position: -1, language: null, model: null, changes: [], more: {},
 });

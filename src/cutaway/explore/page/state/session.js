@@ -47,7 +47,7 @@ export function endDrawing() {
   if (!pending.size) isSlow.value = false;
 }
 
-/** Give up what is on its way: it is asked for again in another state. */
+/** Give up what is on its way. */
 export function stopWaiting() {
   for (const request of pending.values()) request.abort();
   setTimeout(() => { failure.value = STOPPED; }); // once all have failed
