@@ -26,8 +26,9 @@ TO_OTHER_CLIENTS = re.compile(
     "u8sqrt is for|7 has values too large for f16|invalid slice|invalid index|7 has 7 axes|ask for 1 to|"
     "give either text or ids|an intervention must be an object|each intervention must be an Intervention|"
     "the source of a patch must be token ids|a language is one of|unknown parameter|7 is given 7 times|unknown setting|"
+    "settings must be language|"
     "7 must be (true or false|a list|text|integers such as)|7 takes at most 7 integers|the body must be application|"
-    "settings must be language|7 cannot be compared with 7|the two traces are of models"  # which is checked when the server starts
+    "7 cannot be compared with 7|the two traces are of models"  # which is checked when the server starts
 )
 
 
