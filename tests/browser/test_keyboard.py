@@ -97,6 +97,15 @@ def test_a_button_that_goes_leaves_the_focus_on_the_page(visit: Visit) -> None:
     assert box.evaluate("(box) => box === document.activeElement")
 
 
+def test_what_texts_are_compared_with_keeps_the_focus(visit: Visit) -> None:
+    visit.open("#1/compare")
+    for name in ("Without the changes", "Another text"):
+        button = visit.page.get_by_role("button", name=name)
+        button.press("Enter")
+        visit.settle()
+        assert button.evaluate("(button) => button === document.activeElement")
+
+
 def test_the_token_that_the_arrows_choose_is_announced(visit: Visit) -> None:
     visit.open("#1/stack?position=2")
     visit.page.get_by_role("button", name="The token after").press("Enter")

@@ -41,8 +41,8 @@ function attempt() {
 function draw() {
   if (!live()) return html`<p>${t("compare.live")}</p>`;
   const found = second();
-  if (!found || !areInForce()) return html`${against()}${found === undefined ? waiting() : nothing}`;
-  return html`${against()}${texts(found)}${parting(found)}${next(found)}${layers(found)}${tensors(found)}`;
+  const isThere = found && areInForce();
+  return html`${against()}${isThere ? html`${texts(found)}${parting(found)}${next(found)}${layers(found)}${tensors(found)}` : found === undefined ? waiting() : nothing}`;
 }
 
 const mode = () => state.value.more.with ?? (state.value.changes.length ? "changes" : "text");
