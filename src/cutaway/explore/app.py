@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 from starlette.applications import Starlette
@@ -76,6 +76,24 @@ class Explorer:
         if against:
             self.services[True] = TraceService(against, self.cache)
 
+    def warm_up(self, ids: Sequence[int]) -> None:
+        """Begin to compute what a page that opens on these token ids asks for, while the browser is still starting.
+
+        The first trace of a process is many times as slow as the next, for it reads all weights.
+        """
+
+        def compute(job: Job) -> None:
+            body = read_trace_request(self.model.config, Params({"ids": list(ids)}))
+            self.services[False].run(body, lambda progress: job.check())
+            job.check()
+            self._vocabulary  # noqa: B018  # computed once
+
+        self.worker.start(compute)
+
+    @cached_property
+    def _vocabulary(self) -> Content:
+        return json_content(schemas.vocabulary_document(self.model))
+
     def routes(self) -> list[Route]:
         """List the routes of the API and of the page."""
         traces = [Route(f"/api/traces/{{trace}}/{path}", self._endpoint(handler)) for path, handler in HANDLERS.items()]
@@ -115,7 +133,7 @@ class Explorer:
 
     async def vocabulary(self, request: Request) -> Response:
         _query(request).end()
-        return await self._compute(request, lambda job: json_content(schemas.vocabulary_document(self.model)))
+        return await self._compute(request, lambda job: self._vocabulary)
 
     async def tokens(self, request: Request) -> Response:
         params = _query(request)

@@ -22,12 +22,10 @@ const MOST_TOKENS = 256; // in the header; of longer texts, those around the sel
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
   followAddress(transport.address);
-  const words = ["app", "glossary", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
-  const colours = await transport.colours();
+  const [words, colours] = await Promise.all([transport.words(), transport.colours(), here.start(transport)]);
   setColours(colours, isDark());
   watchTheme((dark) => setColours(colours, dark));
-  await here.start(transport);
-  setWords(Object.assign({}, ...(await Promise.all(words))), kindOf(here.model.value));
+  setWords(words, kindOf(here.model.value));
   for (const part of document.querySelectorAll("body > [id^=frame]")) part.remove(); // what stood there until now
   effect(() => {
     document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";

@@ -48,7 +48,7 @@ function makeTransport(request, live) {
   return {
     live, // whether new traces, texts and interventions can be requested
     trace,
-    words: (name) => json(`page/i18n/${name}.json`),
+    words: () => json("page/words.json"),
     colours: () => json("page/colours.json"),
     json: (path, signal) => json(`api/${path}`, signal),
 

@@ -68,6 +68,7 @@ const heading = () => html`<h2 id="candidates">${isAtEnd() ? t("play.candidates"
 function draw() {
   if (!live()) return recorded();
   const scores = logits();
+  word(0); // asked for together with the scores, and not when they are there
   if (!scores) return waiting();
   return html`<div class="two play">${candidates(scores)}${sliders()}</div>${keep("play.surprisal", surprises)}${history()}`;
 }
