@@ -1,5 +1,8 @@
 """Attention is one picture on one screen, and every step lights its columns."""
 
+import re
+from urllib.parse import unquote
+
 import numpy as np
 import pytest
 
@@ -91,3 +94,14 @@ def test_a_phone_shows_the_token_that_looks(visit: Visit, tokens: int) -> None:
     if tokens == 9:
         assert looks["x"] + looks["width"] <= PHONE
     assert visit.overflow() <= 0
+
+
+def test_only_what_is_shown_of_a_head_is_fetched(visit: Visit) -> None:
+    visit.open("#1/attention?layer=2&head=1")
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(unquote(request.url)))
+    visit.page.evaluate("location.hash = location.hash.replace('head=1', 'head=3')")
+    visit.page.wait_for_selector("canvas[data-tensor='attn.2'][data-offset='243']")
+    [request] = [url for url in asked if "/tensors?" in url]
+    matrices = [sel for sel in re.findall(r"sel=([^&]+)", request) if sel.endswith("[3,:,:]")]
+    assert sorted(matrices) == ["attn.2[3,:,:]", "k.2[3,:,:]", "v.2[3,:,:]"]  # of the scores one row

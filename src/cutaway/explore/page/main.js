@@ -28,14 +28,19 @@ async function begin() {
   setWords(words, kindOf(here.model.value));
   for (const part of document.querySelectorAll("body > [id^=frame]")) part.remove(); // what stood there until now
   effect(() => {
-    document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
-    document.title = `${t(`${shown().id}.title`)} · Cutaway`;
+    name(language.value === "zh" ? "zh-Hans" : "en", `${t(`${shown().id}.title`)} · Cutaway`);
     here.beginDrawing();
     keepFocus(() => render(page(), document.body));
     here.endDrawing();
     showPlace("nav [aria-current]");
     showPlace(".tokens [aria-pressed=true]");
   });
+}
+
+/** Set the document's language and title where they change: a language that is set, even to itself, restyles every element. */
+function name(lang, title) {
+  if (document.documentElement.lang !== lang) document.documentElement.lang = lang;
+  if (document.title !== title) document.title = title;
 }
 
 /** The kind of model that some texts are about. */
