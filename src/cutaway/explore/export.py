@@ -285,6 +285,16 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
         yield "tensors", [("sel", sel), ("enc", "f32")]
 
 
+def count_parts(trace: Trace, selection: Selection) -> int:
+    """Count the responses that an export of a trace computes, at least: `check` of `export_page` is called before each.
+
+    >>> import cutaway
+    >>> count_parts(cutaway.load().trace("A robot"), Selection(layer=5, head=1)) > 100
+    True
+    """
+    return sum(1 for _ in _requests(trace, selection.resolve(trace.config, len(trace))))
+
+
 def _candidates(trace: Trace, position: int) -> list[int]:
     """Return the likeliest next tokens, whose logits the file takes apart; none of a text that is too long."""
     if len(trace) > MAX_POSITIONS:

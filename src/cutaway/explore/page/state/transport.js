@@ -66,6 +66,15 @@ function makeTransport(request, live) {
       yield* lines(await post(get, "api/generate", body, signal));
     },
 
+    /** A trace's page as one file, HTML; `progress(done, parts)` is called before each part is computed. */
+    async page(trace, choices, progress, signal) {
+      for await (const line of lines(await get(`api/traces/${trace}/page?${query(choices)}`, { signal }))) {
+        if (line.page) return line.page;
+        progress(line.parts_done, line.parts);
+      }
+      throw new ApiError("the server closed the connection early", 500);
+    },
+
     post: async (path, body) => (await post(get, `api/${path}`, body)).json(),
     figureFile: (trace, id, choices) => `api/traces/${trace}/figures/${id}?${query(choices)}`,
   };
