@@ -19,17 +19,6 @@ def test_sentences_lead_to_every_figure(language: str) -> None:
         assert len(WORDS[f"prose.{figure}"][language]) >= 18
 
 
-def test_sentences_are_loaded_with_the_article(private_visit: Visit) -> None:
-    asked: list[str] = []
-    private_visit.page.on("request", lambda request: asked.append(request.url))
-    private_visit.open("")
-    assert not [url for url in asked if url.endswith("prose.json")]
-    private_visit.page.get_by_role("link", name="The article").click()
-    private_visit.settle()
-    assert len([url for url in asked if url.endswith("prose.json")]) == 1
-    assert private_visit.page.locator(".prose").inner_text() == WORDS["prose.F01"]["en"]
-
-
 def test_a_figure_has_its_chapter_its_name_and_its_lead(visit: Visit) -> None:
     visit.open("#1/article?x-figure=F33")
     shown = visit.page.locator("article.figure")

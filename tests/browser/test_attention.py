@@ -1,5 +1,8 @@
 """Attention is one picture on one screen, and every step lights its columns."""
 
+import re
+from urllib.parse import unquote
+
 import numpy as np
 import pytest
 
@@ -106,3 +109,14 @@ def test_before_the_first_step_the_whole_picture_is_explained(visit: Visit, lang
 def test_links_name_layer_head_and_share_in_words(visit: Visit) -> None:
     visit.open("#1/attention")
     assert "layer 4, head 1 gives 78 %" in visit.page.locator(".links").inner_text()
+
+
+def test_only_what_is_shown_of_a_head_is_fetched(visit: Visit) -> None:
+    visit.open("#1/attention?layer=2&head=1")
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(unquote(request.url)))
+    visit.page.evaluate("location.hash = location.hash.replace('head=1', 'head=3')")
+    visit.page.wait_for_selector("canvas[data-tensor='attn.2'][data-offset='243']")
+    [request] = [url for url in asked if "/tensors?" in url]
+    matrices = [sel for sel in re.findall(r"sel=([^&]+)", request) if sel.endswith("[3,:,:]")]
+    assert sorted(matrices) == ["attn.2[3,:,:]", "k.2[3,:,:]", "v.2[3,:,:]"]  # of the scores one row

@@ -125,6 +125,20 @@ def test_the_logits_of_the_candidates_are_taken_apart(file: Visit, explorer: Exp
         assert check_numbers(explorer, file.page.main_frame) > 0
 
 
+def test_saving_says_how_far_it_is_and_stops_the_server(private_visit: Visit) -> None:
+    ids = ",".join(str(i) for i in range(500))
+    private_visit.open(f"#1/tokens?ids={ids}")
+    share = private_visit.page.locator(".share")
+    share.locator("summary").click()
+    share.get_by_role("button", name="Save as one file").click()
+    share.get_by_text(re.compile(r"^[1-9]\d* of \d+ parts$")).wait_for()
+    share.get_by_role("button", name="Stop").click()
+    share.get_by_role("button", name="Save as one file").wait_for()
+    private_visit.open("#1/play?ids=1,2,3")  # the server computes again, at once
+    assert private_visit.page.locator(".candidates li").count() == 10
+    assert private_visit.page.locator(".failure").count() == 0
+
+
 def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_path: Path, browser: Browser) -> None:
     private_visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     private_visit.open("#1/attention")
@@ -133,7 +147,7 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
     private_visit.page.get_by_text("Copied").wait_for()
     assert private_visit.page.evaluate("navigator.clipboard.readText()") == f"{private_visit.page.url}&model=builtin"
     with private_visit.page.expect_download(timeout=120_000) as downloaded:
-        private_visit.page.get_by_role("link", name="Save as one file").click()
+        private_visit.page.get_by_role("button", name="Save as one file").click()
     downloaded.value.save_as(tmp_path / "saved.html")
     assert (tmp_path / "saved.html").stat().st_size <= LARGEST
     for saved in visiting(browser, (tmp_path / "saved.html").as_uri()):

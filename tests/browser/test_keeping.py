@@ -251,3 +251,27 @@ def test_the_words_of_a_view_are_explained(visit: Visit, language: str) -> None:
         meanings = visit.page.locator(".glossary dd").all_inner_texts()
         assert len(meanings) >= 2
         assert all(len(meaning) > 5 for meaning in meanings), meanings
+
+
+@pytest.mark.parametrize(("view", "tokens"), [("play", ".surprisal"), ("tokens", ".chips")])
+def test_another_token_is_pressed_without_drawing_the_others_again(visit: Visit, view: str, tokens: str) -> None:
+    visit.open(f"#1/{view}")
+    found = visit.page.locator(tokens).first
+    pressed = found.locator("[aria-pressed=true]")
+    found.locator("button").nth(2).click()
+    visit.settle()
+    found.evaluate(
+        """(list) => {
+          globalThis.changed = [];
+          new MutationObserver((records) => changed.push(...records.map(({ target }) => target.tagName)))
+            .observe(list, { subtree: true, childList: true, attributes: true, characterData: true });
+        }"""
+    )
+    found.locator("button").nth(4).click()
+    visit.settle()
+    assert visit.page.evaluate("changed") == ["BUTTON", "BUTTON"]
+    assert pressed.count() == 1
+    assert found.locator("button").nth(4).get_attribute("aria-pressed") == "true"
+    visit.page.locator(".title select").select_option("zh")
+    visit.settle()
+    assert pressed.count() == 1

@@ -46,6 +46,14 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
+def test_what_a_page_opens_on_is_computed_before_it_asks() -> None:
+    explorer = Explorer(mute(), checkpoint_bytes=0)
+    explorer.warm_up([5, 6, 7])
+    with TestClient(make_app(explorer, PORT), f"http://127.0.0.1:{PORT}") as client:
+        assert read(client, ids=[5, 6, 7])["stored"] is True
+        assert read(client, ids=[5, 6, 8])["stored"] is False
+
+
 class TestAgainst:
     """Another model of the same shape, which the page compares with."""
 

@@ -1,5 +1,6 @@
 import json
 import mimetypes
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     page = tmp_path / "page"
     (page / "lib").mkdir(parents=True)
     (page / "index.html").write_text("<!doctype html>")
+    (page / "main.js").write_text("1")
     (page / "lib" / "cells.js").write_text("1")
     (page / "notes.txt").write_text("not of the page")
     monkeypatch.setattr(assets, "PAGE", page)
@@ -35,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_every_file_of_the_page_has_its_media_type(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mimetypes, "guess_type", None)  # what the system believes does not matter
-    for name in FILES:
+    for name in FILES - {"index.html"}:
         response = client.get(f"/page/{name}")
         assert response.status_code == 200, name
         assert response.content == (assets.PAGE / name).read_bytes()
@@ -49,8 +51,34 @@ def test_scripts_have_the_media_type_that_browsers_require(client: TestClient) -
 
 def test_the_root_is_the_page(client: TestClient) -> None:
     response = client.get("/")
-    assert response.content == (assets.PAGE / "index.html").read_bytes()
+    links = re.findall(r' *<link rel="(?:modulepreload|preload)".*\n', response.text)
+    written = (assets.PAGE / "index.html").read_text(encoding="utf-8")
+    assert re.sub(r"<link rel=.(?:modulepreload|preload).*\n *", "", response.text) == written
+    assert len(links) > len(assets.FIRST_REQUESTS)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert client.get("/page/index.html").content == response.content
+
+
+def test_the_root_loads_every_module_that_the_page_imports(client: TestClient) -> None:
+    loaded = re.findall(r'<link rel="modulepreload" href="page/([^"]+)">', client.get("/").text)
+    wanted = {name for name in FILES if name.endswith(".js")} - {"unpack.js"}  # a script of exported files
+    assert sorted(loaded) == sorted(wanted)
+
+
+def test_the_root_asks_at_once_for_what_the_page_begins_with(client: TestClient) -> None:
+    asked = re.findall(r'<link rel="preload" as="fetch" crossorigin href="([^"]+)">', client.get("/").text)
+    assert asked == list(assets.FIRST_REQUESTS)
+    for path in asked:
+        assert client.get(f"/{path}").status_code == 200
+
+
+def test_the_words_are_those_of_all_views(client: TestClient) -> None:
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in (assets.PAGE / "i18n").glob("*.json")]
+    words = client.get("/page/words.json").json()
+    assert words == {name: text for file in files for name, text in file.items()}
+    assert len(words) == sum(map(len, files))  # each is in one file
+    response = client.get("/page/words.json")
+    assert client.get("/page/words.json", headers={"if-none-match": response.headers["etag"]}).status_code == 304
 
 
 def test_the_colours_are_the_figures(client: TestClient) -> None:

@@ -10,7 +10,19 @@ from cutaway.figures import draw
 from cutaway.trace import Intervention, Trace
 from cutaway.trace.heads import atlas, search
 from cutaway.trace.lens import direct_logit_attribution, divergence, logit_lens, neuron_logit_effects, surprisal
-from tests.explore.served import ROBOT, client_of, error_of, get, musical, mute, read, read_name, talking, tensors
+from tests.explore.served import (
+    ROBOT,
+    client_of,
+    error_of,
+    get,
+    lines,
+    musical,
+    mute,
+    read,
+    read_name,
+    talking,
+    tensors,
+)
 from tests.tiny import random_ids
 
 MODEL = mute(n_layer=2)
@@ -274,9 +286,10 @@ def test_an_unknown_trace_is_404(client: TestClient, path: str) -> None:
 
 
 def test_the_page_of_a_trace_is_one_file(client: TestClient, trace: str) -> None:
-    response = client.get(f"{trace}/page?layer=1&head=2&position=3")
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.text.startswith("<!doctype html>")
+    *progress, last = lines(client.get(f"{trace}/page?layer=1&head=2&position=3").text)
+    assert [line["parts_done"] for line in progress] == list(range(len(progress)))
+    assert {line["parts"] for line in progress} == {len(progress)}
+    assert last["page"].startswith("<!doctype html>")
     assert error_of(client, f"{trace}/page?layer=9") == "layer must be from 0 to 1, not 9"
     assert client.get("/api/traces/nothing/page").status_code == 404
     settings = "language%3Dzh%26x-figure%3DF40"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cutaway.errors import UsageError
 from cutaway.explore import slices
 from cutaway.explore.slices import Index, TensorSlice, Values, parse_slice, read_slices
-from cutaway.numerics import softmax
+from cutaway.numerics import FloatArray, softmax
 from cutaway.trace import Intervention, Trace
 from tests.tiny import random_ids, tiny_weights
 
@@ -128,6 +128,22 @@ def test_computes_a_single_head(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("attn.1[-1,:,2:5]", "z.0[1:]", "masked.0[5:,0]"):
         selected(text, trace)
     assert asked == [(1, 2, 3), (0, 1, 3)]
+
+
+def test_slices_of_one_head_share_its_computation(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[tuple[int, int, int]] = []
+    attention = Trace.attention
+
+    def counted(trace: Trace, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
+        computed.append((layer, first, stop))
+        return attention(trace, layer, first, stop)
+
+    monkeypatch.setattr(Trace, "attention", counted)
+    texts = ["scores_raw.1[2,4,:]", "attn.1[2,4,:]", "z.1[2,4,:]", "attn.1[2,:,:]", "attn.0[2,:,:]"]
+    found = read_slices(TRACE, texts, check)
+    assert computed == [(1, 2, 3), (0, 2, 3)]
+    for text, part in found.items():
+        np.testing.assert_array_equal(part.values, selected(text))
 
 
 @pytest.mark.parametrize("name", ["logits", "probs", "ln_f", "ln_f.rstd"])

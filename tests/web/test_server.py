@@ -107,6 +107,15 @@ def test_serves_until_told_to_exit(listener: Listener, servers: list[uvicorn.Ser
         assert response.headers["server"] is None
 
 
+def test_small_responses_are_not_held_back(listener: Listener, servers: list[uvicorn.Server]) -> None:
+    with serving(listener, servers), socket.create_connection(("127.0.0.1", listener.port), timeout=20) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert client.recv(4096)
+        [connection] = servers[0].server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_ignores_the_headers_of_proxies(listener: Listener, servers: list[uvicorn.Server]) -> None:
     forwarded = {"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7"}
     request = urllib.request.Request(listener.address, headers=forwarded)

@@ -42,6 +42,37 @@ def test_streams_in_order() -> None:
     assert asyncio.run(sent(Worker(), Job(), count_to_three)) == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
+def test_what_nobody_waits_for_is_computed_first_come_first_served_and_fails_silently() -> None:
+    begun: list[str] = []
+
+    def fail(job: Job) -> None:
+        begun.append(threading.current_thread().name)
+        raise ZeroDivisionError
+
+    async def main() -> str:
+        worker = Worker()
+        worker.start(fail)
+        return await worker.run(Job(), lambda: begun[0])
+
+    assert asyncio.run(main()).startswith("cutaway-worker")
+
+
+def test_closing_stops_what_nobody_waits_for() -> None:
+    stopped = threading.Event()
+
+    def compute(job: Job) -> None:
+        try:
+            while True:
+                job.check()
+        finally:
+            stopped.set()
+
+    worker = Worker()
+    worker.start(compute)
+    worker.close()
+    assert stopped.wait(20)
+
+
 def test_a_job_cancelled_before_it_starts_does_nothing() -> None:
     job = Job()
     job.cancel()

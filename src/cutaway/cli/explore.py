@@ -94,9 +94,15 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int, port: int)
     else:
         print(address)
     sys.stdout.flush()
+    explorer.warm_up(_first_ids(model, options))
     if options.open:
         webbrowser.open(address)  # the socket queues its requests until the server runs
     serve(listener, make_app(explorer, listener.port, listener.token), explorer.worker)
+
+
+def _first_ids(model: "Model", options: Namespace) -> list[int]:
+    """Return the token ids that the page opens on."""
+    return view_ids(model, options) if options.ids or model.codec else [0]
 
 
 def _start(model: "Model", options: Namespace) -> str:

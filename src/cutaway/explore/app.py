@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
+from itertools import count
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -16,7 +17,7 @@ from cutaway.errors import UsageError
 from cutaway.explore import schemas
 from cutaway.explore.assets import asset
 from cutaway.explore.compatibility import check_compatible
-from cutaway.explore.export import export_page
+from cutaway.explore.export import count_parts, export_page
 from cutaway.explore.generate import generate, read_request
 from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace
@@ -77,6 +78,24 @@ class Explorer:
         if against:
             self.services[True] = TraceService(against, self.cache)
 
+    def warm_up(self, ids: Sequence[int]) -> None:
+        """Begin to compute what a page that opens on these token ids asks for, while the browser is still starting.
+
+        The first trace of a process is many times as slow as the next, for it reads all weights.
+        """
+
+        def compute(job: Job) -> None:
+            body = read_trace_request(self.model.config, Params({"ids": list(ids)}))
+            self.services[False].run(body, lambda progress: job.check())
+            job.check()
+            self._vocabulary  # noqa: B018  # computed once
+
+        self.worker.start(compute)
+
+    @cached_property
+    def _vocabulary(self) -> Content:
+        return json_content(schemas.vocabulary_document(self.model))
+
     def routes(self) -> list[Route]:
         """List the routes of the API and of the page."""
         traces = [Route(f"/api/traces/{{trace}}/{path}", self._endpoint(handler)) for path, handler in HANDLERS.items()]
@@ -116,7 +135,7 @@ class Explorer:
 
     async def vocabulary(self, request: Request) -> Response:
         _query(request).end()
-        return await self._compute(request, lambda job: json_content(schemas.vocabulary_document(self.model)))
+        return await self._compute(request, lambda job: self._vocabulary)
 
     async def tokens(self, request: Request) -> Response:
         params = _query(request)
@@ -157,7 +176,9 @@ class Explorer:
         return await self._handle(request, Params(await read_object(request)), cache_benchmark)
 
     async def export(self, request: Request) -> Response:
-        """Return the page of a trace as one file; raises UsageError for a trace of the second model."""
+        """Send a line after each part of the page of a trace as one file, and then the file; it stops when the client
+        goes away. Raises UsageError for a trace of the second model.
+        """
         trace = self.cache[request.path_params["trace"]]
         where = TraceRequest(trace, _query(request), self.cache.__getitem__, lambda: None)
         selection = Selection(where.layer(), where.head(), where.position())
@@ -167,11 +188,20 @@ class Explorer:
         if trace.weights is not self.model.weights:
             raise UsageError("only texts that the first model has read can be saved")
 
-        def compute(job: Job) -> Content:
-            page = export_page(self.model, trace, selection, self.checkpoint_bytes, job.check, view, settings)
-            return Content(page.text.encode(), "text/html; charset=utf-8")
+        job = Job()
 
-        return await self._compute(request, compute)
+        def compute(send: Send) -> None:
+            stopping = trace.with_cancellation(job.check)
+            parts = count_parts(stopping, selection)
+            done = count()
+
+            def check() -> None:
+                send({"parts_done": min(next(done), parts), "parts": parts})
+
+            page = export_page(self.model, stopping, selection, self.checkpoint_bytes, check, view, settings)
+            send({"page": page.text})
+
+        return await self._stream(request, job, compute, lambda: None)
 
     async def _handle(self, request: Request, params: Params, handler: Handler) -> Response:
         name = request.path_params["trace"]

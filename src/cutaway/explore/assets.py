@@ -1,7 +1,8 @@
 """The page's static files, served unbundled from the package."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -10,9 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import cutaway.figures
+from cutaway.explore.modules import ENTRY, module_texts
+from cutaway.web.responses import json_content
+from cutaway.web.worker import Document
 
 PAGE = Path(__file__).parent / "page"
 COLOURS = Path(cutaway.figures.__file__).parent / "colours.json"  # shared with the figures
+INDEX = "index.html"
+WORDS = "words.json"  # made of the files in i18n/
+
+# What the page asks for as soon as its modules are there; main.js and transport.js ask for it.
+FIRST_REQUESTS = (f"page/{WORDS}", f"page/{COLOURS.name}", "api/model")
 
 # Fixed here because the system's type for ".js" varies, and browsers reject modules of type text/plain.
 MEDIA_TYPES = {
@@ -35,13 +44,54 @@ def assets() -> Mapping[str, Path]:
     return files | {COLOURS.name: COLOURS}
 
 
+def text_of(name: str) -> str:
+    """Read a file that is served.
+
+    >>> text_of("index.html")[:15]
+    '<!doctype html>'
+    """
+    return assets()[name].read_text(encoding="utf-8")
+
+
+def words_document(rooms: Collection[str] = ()) -> Document:
+    """Return the page's texts by name, those of some files in i18n/ or of all.
+
+    >>> words_document(["article"])["article.title"]["en"]
+    'The article'
+    """
+    names = [name for name in assets() if name.startswith("i18n/") and (not rooms or Path(name).stem in rooms)]
+    return {name: text for file in sorted(names) for name, text in json.loads(text_of(file)).items()}
+
+
+def index_page() -> str:
+    """Return the page with links that load all its modules, and what it asks for first, at once: without them a
+    browser finds the modules level by level, each after those that import it.
+
+    >>> '<link rel="modulepreload" href="page/lib/cells.js">' in index_page()
+    True
+    """
+    modules = [f'<link rel="modulepreload" href="page/{name}">' for name in module_texts(text_of)]
+    requests = [f'<link rel="preload" as="fetch" crossorigin href="{path}">' for path in FIRST_REQUESTS]
+    script = f'<script type="module" src="page/{ENTRY}">'
+    return text_of(INDEX).replace(script, "\n    ".join([*modules, *requests, script]))
+
+
 async def asset(request: Request) -> Response:
     """Serve a file with an ETag, which browsers revalidate on each load, so that an upgrade shows at once."""
-    path = assets().get(request.path_params.get("path", "index.html"))
-    if path is None:
-        raise HTTPException(404)
-    body = path.read_bytes()
+    name = request.path_params.get("path", INDEX)
+    body = _body(name)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={"etag": tag})
-    return Response(body, media_type=MEDIA_TYPES[path.suffix], headers={"etag": tag})
+    return Response(body, media_type=MEDIA_TYPES[Path(name).suffix], headers={"etag": tag})
+
+
+def _body(name: str) -> bytes:
+    if name == INDEX:
+        return index_page().encode()
+    if name == WORDS:
+        return json_content(words_document()).body
+    path = assets().get(name)
+    if path is None:
+        raise HTTPException(404)
+    return path.read_bytes()

@@ -9,7 +9,6 @@ import gzip
 import html
 import json
 import os
-import posixpath
 import re
 import secrets
 import stat
@@ -20,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from cutaway.explore import schemas
-from cutaway.explore.assets import COLOURS, assets
+from cutaway.explore.assets import COLOURS, WORDS, text_of, words_document
 from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
+from cutaway.explore.modules import IMPORT, imported_name, module_texts
 from cutaway.explore.translation import directions, translate, translation_document
 from cutaway.figures import Selection, all_figures
 from cutaway.model import Model
@@ -42,7 +42,6 @@ POLICY = (
     "connect-src data: blob:"
 )
 UNPACK = "unpack.js"  # a classic script, not a module
-ENTRY = "main.js"
 INDEX = "views/index.js"
 SHARED = ("app", "glossary", "prose")  # words that are of no single view
 TRACE = "text"  # the name of the trace in the file
@@ -61,7 +60,6 @@ HEIGHT = 900  # pixels, of the frame in a notebook
 
 _COMMENT = re.compile(r"^\s*(//|/\*\*.*\*/$).*\n", re.MULTILINE)  # lines that are nothing else
 _VIEW = re.compile(r"""^(import \{ (\w+) \} from "\./(\w+)\.js";\n)""", re.MULTILINE)
-_IMPORT = re.compile(r"""((?:from|import)\s*\(?\s*)"(\.{1,2}/[^"]+)\"""")
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,16 +129,11 @@ def export_page(
     chosen = selection.resolve(trace.config, len(trace))
     views = _views(model, trace)
     modules = {name: _module(name, text).encode() for name, text in _modules(views).items()}
-    sheet = {"style.css": _text_of("style.css").encode()}
+    sheet = {"style.css": text_of("style.css").encode()}
     start = {"start": _start(trace, chosen, views, view, settings)}
-    packed = _packed(
-        modules | sheet | start | dict(_responses(model, trace, chosen, views, checkpoint_bytes, check, settings))
-    )
-    return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=_text_of(UNPACK)))
-
-
-def _text_of(name: str) -> str:
-    return assets()[name].read_text(encoding="utf-8")
+    responses = dict(_responses(model, trace, chosen, views, checkpoint_bytes, check, settings))
+    packed = _packed(modules | sheet | start | responses)
+    return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=text_of(UNPACK)))
 
 
 def _start(trace: Trace, chosen: Selection, views: Sequence[str], view: str, settings: schemas.Settings) -> bytes:
@@ -165,15 +158,7 @@ def _views(model: Model, trace: Trace) -> list[str]:
 
 def _modules(views: Collection[str]) -> dict[str, str]:
     """Return the modules that the page imports with these views only, by their names."""
-    found: dict[str, str] = {}
-    wanted = [ENTRY]
-    while wanted:
-        name = wanted.pop()
-        if name not in found:
-            text = _text_of(name)
-            found[name] = _without_views(text, views) if name == INDEX else text
-            wanted += [_resolved(name, path) for _, path in _IMPORT.findall(found[name])]
-    return found
+    return module_texts(lambda name: _without_views(text_of(name), views) if name == INDEX else text_of(name))
 
 
 def _without_views(index: str, views: Collection[str]) -> str:
@@ -185,18 +170,13 @@ def _without_views(index: str, views: Collection[str]) -> str:
     return start + ", ".join(name for name in names.split(", ") if name not in dropped) + end
 
 
-def _resolved(name: str, path: str) -> str:
-    """Return the name of what a module imports by a relative path."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
-
-
 def _module(name: str, text: str) -> str:
     """Make the import specifiers of a module absolute, "cutaway/lib/cells.js", and drop its comments."""
 
     def absolute(match: re.Match[str]) -> str:
-        return f'{match[1]}"cutaway/{_resolved(name, match[2])}"'
+        return f'{match[1]}"cutaway/{imported_name(name, match[2])}"'
 
-    return _IMPORT.sub(absolute, _COMMENT.sub("", text))
+    return IMPORT.sub(absolute, _COMMENT.sub("", text))
 
 
 def _packed(files: Mapping[str, bytes]) -> str:
@@ -269,8 +249,8 @@ def _responses(
     settings: schemas.Settings,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
-    for name in (COLOURS.name, *(f"i18n/{words}.json" for words in (*SHARED, *views))):
-        yield f"page/{name}", json_content(json.loads(_text_of(name))).body
+    yield f"page/{COLOURS.name}", json_content(json.loads(text_of(COLOURS.name))).body
+    yield f"page/{WORDS}", json_content(words_document([*SHARED, *views])).body
     yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(_trace_document(trace))
@@ -357,6 +337,16 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
             yield "heads", [("layer", str(layer)), ("without_first", without_first)]
     for sel in _slices(trace, chosen):
         yield "tensors", [("sel", sel), ("enc", "f32")]
+
+
+def count_parts(trace: Trace, selection: Selection) -> int:
+    """Count the responses that an export of a trace computes, at least: `check` of `export_page` is called before each.
+
+    >>> import cutaway
+    >>> count_parts(cutaway.load().trace("A robot"), Selection(layer=5, head=1)) > 100
+    True
+    """
+    return sum(1 for _ in _requests(trace, selection.resolve(trace.config, len(trace))))
 
 
 def _candidates(trace: Trace, position: int) -> list[int]:

@@ -137,20 +137,37 @@ def read_slices(trace: Trace, texts: Sequence[str], check: Callable[[], None]) -
     shapes = {text: part.shape_in(tensors[part.name]) for text, part in slices.items()}
     if 4 * sum(map(math.prod, shapes.values())) > MAX_BYTES:
         raise UsageError(f"the response would exceed {MAX_BYTES} bytes; ask for fewer or smaller slices")
+    attention = _Attention(trace)
     return {
-        text: Part(_compute(trace, part, shapes[text], check), part.origin_in(tensors[part.name]))
+        text: Part(_compute(trace, part, shapes[text], attention, check), part.origin_in(tensors[part.name]))
         for text, part in slices.items()
     }
 
 
-def _compute(trace: Trace, part: TensorSlice, shape: Shape, check: Callable[[], None]) -> Values:
+class _Attention:
+    """The attention of some heads of a layer, once for all slices of it in a request: they mostly ask for one head."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._heads: tuple[int, int, int] | None = None
+        self._found: dict[str, FloatArray] = {}
+
+    def of(self, layer: int, first: int, stop: int) -> dict[str, FloatArray]:
+        """Return what `Trace.attention` does; the last one is kept."""
+        if self._heads != (layer, first, stop):
+            self._found = self._trace.attention(layer, first, stop)
+            self._heads = (layer, first, stop)
+        return self._found
+
+
+def _compute(trace: Trace, part: TensorSlice, shape: Shape, attention: _Attention, check: Callable[[], None]) -> Values:
     check()
     kind, _, layer = part.name.rpartition(".")
     if kind in attended(trace.config):
         if math.prod(shape) == 0:  # the range of heads may be empty, which `attention` does not accept
             return np.zeros(shape, np.float32)
         first, stop, indices = _span(part.indices, trace.config.n_head)
-        return trace.attention(int(layer), first, stop)[kind][indices]
+        return attention.of(int(layer), first, stop)[kind][indices]
     if part.name in FINAL:
         first, stop, indices = _span(part.indices, len(trace))
         return _read_out(trace, part.name, first, stop)[indices]

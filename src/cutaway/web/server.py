@@ -93,6 +93,9 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
         super().connection_made(transport)
+        # A response is two writes, and Nagle's algorithm would hold back the second until the client has acknowledged
+        # the first, 40 ms later; asyncio's own setting is for sockets that name their protocol, which these do not.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
 
     def data_received(self, data: bytes) -> None:

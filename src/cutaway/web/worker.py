@@ -70,6 +70,12 @@ class Worker:
         finally:
             self._jobs.discard(job)
 
+    def start(self, compute: Callable[[Job], None]) -> None:
+        """Compute something that nobody waits for; it has no result, and its errors are dropped."""
+        job = Job()
+        self._jobs.add(job)
+        self._thread.submit(compute, job).add_done_callback(lambda _: self._jobs.discard(job))
+
     async def stream(self, job: Job, compute: Callable[[Send], None]) -> AsyncIterator[Document]:
         """Yield each document that `compute` sends; raises like `run`."""
         loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
-import { isLight, kindOf, paint, range, roundEven, setColours } from "../../../src/cutaway/explore/page/lib/colours.js";
+import { isLight, kindOf, paint, paintAll, range, roundEven, setColours } from "../../../src/cutaway/explore/page/lib/colours.js";
 
 test("a tensor's kind is known by its name", () => {
   const named = ["q.5", "scores_raw.11", "attn.0", "mlp_act.3", "tok_emb"].map(kindOf);
@@ -23,4 +23,15 @@ test("colours are the same as in Python", () => {
     assert.ok(Math.max(...off) <= 3, `${scale}: ${off}`); // one step of 256 at most, where float32 and float64 round apart
   }
   assert.equal(isLight(paint(1, "share", { low: 0, high: 1 })), false);
+});
+
+test("under a causal mask a zero of a later token has no colour, and one of an earlier token has", () => {
+  setColours(vectors.colours);
+  const ends = { low: 0, high: 1 };
+  const values = Float32Array.of(1, 0, 0, 0, 1, 0.5, 0.5, 0, 0.5); // one weight is above the diagonal, as without a mask
+  const pixels = new Uint8Array(paintAll(values, "share", ends, 3).buffer);
+  const expected = Array.from(values, (value, i) => [...paint([1, 2].includes(i) ? -Infinity : value, "share", ends), 255]).flat();
+  assert.deepEqual([...pixels], expected);
+  const unmasked = new Uint8Array(paintAll(values, "share", ends).buffer);
+  assert.deepEqual([...unmasked], Array.from(values, (value) => [...paint(value, "share", ends), 255]).flat());
 });

@@ -15,6 +15,7 @@ import * as here from "./state/session.js";
 import { THEMES, isDark, setTheme, theme, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
 import { enterSubmits } from "./ui/controls.js";
+import { download } from "./ui/download.js";
 import { explained, glossary } from "./ui/glossary.js";
 import { forget, isDrawn, keep, waiting } from "./ui/widgets.js";
 import { VIEWS } from "./views/index.js";
@@ -24,22 +25,25 @@ const MOST_TOKENS = 256; // in the header; of longer texts, those around the sel
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
   followAddress(transport.address);
-  const words = ["app", "glossary", ...VIEWS.map((view) => view.id)].map((name) => transport.words(name));
-  const colours = await transport.colours();
+  const [words, colours] = await Promise.all([transport.words(), transport.colours(), here.start(transport)]);
   setColours(colours, isDark());
   watchTheme((dark) => setColours(colours, dark));
-  await here.start(transport);
-  setWords(Object.assign({}, ...(await Promise.all(words))), kindOf(here.model.value));
+  setWords(words, kindOf(here.model.value));
   for (const part of document.querySelectorAll("body > [id^=frame]")) part.remove(); // what stood there until now
   effect(() => {
-    document.documentElement.lang = language.value === "zh" ? "zh-Hans" : "en";
-    document.title = `${t(`${shown().id}.title`)} · Cutaway`;
+    name(language.value === "zh" ? "zh-Hans" : "en", `${t(`${shown().id}.title`)} · Cutaway`);
     here.beginDrawing();
     keepFocus(() => render(page(), document.body));
     here.endDrawing();
     showPlace("nav [aria-current]");
     showPlace(".tokens [aria-pressed=true]");
   });
+}
+
+/** Set the document's language and title where they change: a language that is set, even to itself, restyles every element. */
+function name(lang, title) {
+  if (document.documentElement.lang !== lang) document.documentElement.lang = lang;
+  if (document.title !== title) document.title = title;
 }
 
 /** The kind of model that some texts are about. */
@@ -100,10 +104,12 @@ const shown = () => views().find((view) => view.id === state.value.view) ?? view
 const offered = () => views().filter((view) => view.isOffered?.() ?? true);
 
 /** Menus close with Escape, and with a press elsewhere. */
-function closeMenus({ type, key, target }) {
+function closeMenus(event) {
+  const { type, key } = event;
+  const path = event.composedPath(); // what is pressed may be gone by now
   if (type === "keydown" && key !== "Escape") return;
   for (const menu of document.querySelectorAll(".tools details[open], .share[open]")) {
-    if (type === "click" && menu.contains(target)) continue;
+    if (type === "click" && path.includes(menu)) continue;
     if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
     menu.open = false;
   }
@@ -189,11 +195,30 @@ function lamp() {
 /** The text as a link, and as a file. */
 function share() {
   const { language, more } = state.value;
-  const place = new URLSearchParams({ view: shown().id, ...here.chosen.value, settings: toAddress({ ...START, language, more }).split("?")[1] ?? "" });
+  const place = { view: shown().id, ...here.chosen.value, settings: toAddress({ ...START, language, more }).split("?")[1] ?? "" };
   return html`<details class="share"><summary>${t("share")}</summary><div>
     <button type="button" class="quiet" @click=${copyLink}>${t(copied.value ? "share.copied" : "share.link")}</button>
-    <a class="quiet" href="api/traces/${here.trace.value.trace}/page?${place}" download="cutaway.html">${t("share.file")}</a>
+    ${saving.value ? html`<progress max=${saving.value.parts} value=${saving.value.done} aria-label=${t("share.file")}></progress>
+      <span role="status">${t("share.parts", saving.value)}</span><button type="button" class="quiet" @click=${() => saved.abort()}>${t("cancel")}</button>`
+    : html`<button type="button" class="quiet" @click=${() => saveFile(here.trace.value.trace, place)}>${t("share.file")}</button>`}
     <small>${t("share.note")}</small></div></details>`;
+}
+
+const saving = signal(null); // {done, parts} of a file that is being made
+let saved; // its AbortController
+
+/** Make the file and hand it to the browser; who stops it stops the server, too. */
+async function saveFile(trace, place) {
+  saved = new AbortController();
+  saving.value = { done: 0, parts: 1 };
+  try {
+    const page = await here.transport().page(trace, place, (done, parts) => { saving.value = { done, parts }; }, saved.signal);
+    download("cutaway.html", new Blob([page], { type: "text/html" }));
+  } catch (error) {
+    here.report(error);
+  } finally {
+    saving.value = null;
+  }
 }
 
 const copied = signal(false);

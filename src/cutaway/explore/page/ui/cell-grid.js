@@ -151,23 +151,18 @@ export class CellGrid extends HTMLElement {
 
   /** A canvas with one pixel per cell, the domain of its scale, and the extent of its numbers. */
   #painted() {
-    const { cells, scale, limit } = this.#options;
+    const { cells, scale, limit, isCausal } = this.#options;
     const { values } = cells;
     const last = this.#picture;
     if (last?.values === values && last.scale === scale && last.columns === cells.columns && last.isDark === isDark() && last.limit === limit) return last;
     const ends = limit ? { low: -limit, high: limit } : range(values, scale);
     const canvas = new OffscreenCanvas(Math.max(1, cells.columns), Math.max(1, cells.rows));
-    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(this.#unmasked(), scale, ends), cells.columns, cells.rows), 0, 0);
+    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(values, scale, ends, isCausal ? cells.columns : 0), cells.columns, cells.rows), 0, 0);
     this.#picture = { values, scale, limit, isDark: isDark(), columns: cells.columns, canvas, ends, extent: extent(values) };
     return this.#picture;
   }
 
-  /** The numbers, without those that a causal mask leaves no weight: they are no small numbers, but none. */
-  #unmasked() {
-    const { cells, isCausal } = this.#options;
-    return isCausal ? cells.values.map((value, i) => (this.#isMasked(i) ? -Infinity : value)) : cells.values;
-  }
-
+  /** Whether a causal mask leaves no weight there. */
   #isMasked(i) {
     const { cells, isCausal } = this.#options;
     return isCausal && cells.values[i] === 0 && i % cells.columns > Math.floor(i / cells.columns);

@@ -5,7 +5,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { effect, signal } from "../vendor/signals-core.js";
 import { language, say, t } from "../state/i18n.js";
 import { goMore, state } from "../state/navigation.js";
-import { answer, ask, askTrace, chosen, live, singledLink, trace, transport } from "../state/session.js";
+import { ask, askTrace, chosen, live, singledLink, trace, transport } from "../state/session.js";
 import { choices } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
 import { panel } from "../ui/panels.js";
@@ -20,9 +20,6 @@ const CHAPTERS = {
   F41: "cache", F44: "block", F55: "mlp", F57: "weights", F60: "beyond", F63: "music",
 };
 
-/** The chapters' names and the sentences between the figures, which are loaded with the first of them. */
-const prose = () => answer("prose", () => transport().words("prose"));
-
 const unrolled = signal(0); // figures after the open one that have been scrolled to
 
 /** The figure of attention, in the head that the model singles out. */
@@ -33,7 +30,7 @@ function attempt() {
 
 function draw() {
   const listed = ask("figures")?.figures;
-  if (!listed || !prose()) return waiting();
+  if (!listed) return waiting();
   const open = listed.find((figure) => figure.id === state.value.more.figure) ?? listed[0];
   const at = listed.indexOf(open);
   const more = listed.slice(at + 1, chapterEnd(listed, at)).slice(0, unrolled.value);
@@ -55,8 +52,8 @@ function chapterEnd(listed, at) {
 
 /** One figure with the sentences that lead to it. */
 function part(figure, listed) {
-  return html`<article class="figure" data-figure=${figure.id}><p class="place">${say(prose()[`section.${chapterOf(listed, listed.indexOf(figure))}`])} · ${figure.picture ? t("article.picture", figure) : t("article.part", figure)}</p>
-    <h2>${say(figure.title)} <small>${figure.id}</small></h2><p class="prose">${say(prose()[`prose.${figure.id}`])}</p>
+  return html`<article class="figure" data-figure=${figure.id}><p class="place">${t(`section.${chapterOf(listed, listed.indexOf(figure))}`)} · ${figure.picture ? t("article.picture", figure) : t("article.part", figure)}</p>
+    <h2>${say(figure.title)} <small>${figure.id}</small></h2><p class="prose">${t(`prose.${figure.id}`)}</p>
     ${body(figure)}</article>`;
 }
 
@@ -104,7 +101,7 @@ addEventListener("keydown", ({ key, target, altKey, ctrlKey, metaKey }) => {
 });
 
 function item(figure, isOpen) {
-  return html`${figure.id in CHAPTERS ? html`<li class="chapter-title">${say(prose()[`section.${CHAPTERS[figure.id]}`])}</li>` : nothing}
+  return html`${figure.id in CHAPTERS ? html`<li class="chapter-title">${t(`section.${CHAPTERS[figure.id]}`)}</li>` : nothing}
     <li><button type="button" class="quiet" aria-current=${isOpen ? "true" : nothing} @click=${() => turnTo(figure.id)}>
     <span>${say(figure.title)}</span> ${figure.status === "live" ? nothing : html`<small class=${figure.status} title=${t(`status.${figure.status}.note`)}>${t(`status.${figure.status}`)}</small>`} <b>${figure.id}</b></button></li>`;
 }

@@ -9,7 +9,7 @@ import { divisorOf } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { goMore } from "../state/navigation.js";
 import { chosen, ids, labels, model } from "../state/session.js";
-import { headCells } from "../state/slices.js";
+import { headCells, headRow } from "../state/slices.js";
 import { strip, withReadout } from "../ui/number-strip.js";
 import { numeral } from "../ui/numeral.js";
 import { meter, scrolling, signedBar, swatch, viewport, waiting } from "../ui/widgets.js";
@@ -22,17 +22,17 @@ const LIT = { vectors: ["k", "v"], scores: ["raw"], scaled: ["scaled"], masked: 
 /** The picture, with the columns of a step lit; all of them without a step. `key` is the row that is marked. */
 export function picture(step, key) {
   const { layer, head, position } = chosen.value;
-  const [q, k, v, raw, scaled, attn, z] = ["q", "k", "v", "scores_raw", "scores", "attn", "z"].map((kind) => headCells(kind, layer, head));
-  if (![q, k, v, raw, scaled, attn, z].every(Boolean)) return waiting();
-  const shown = rows(rowOf(attn, position).values, position);
+  const [k, v] = ["k", "v"].map((kind) => headCells(kind, layer, head));
+  const [query, raw, scaled, attn, z] = ["q", "scores_raw", "scores", "attn", "z"].map((kind) => headRow(kind, layer, head, position));
+  if (![k, v, query, raw, scaled, attn, z].every(Boolean)) return waiting();
+  const shown = rows(attn.values, position);
   const wide = viewport.value < 832 ? 48 : Math.max(110, Math.min(190, (viewport.value - 192 - 640) / 3));
   const is = (name) => (step && LIT[step].includes(name) ? "lit" : "");
   const keys = { ends: range(k.values, "signed"), wide };
   const values = { ends: range(v.values, "signed"), wide };
   const { config } = model.value;
-  const largest = Math.max(...shown.map((j) => Math.abs(raw.values[position * raw.columns + j]))) || 1;
+  const largest = Math.max(...shown.map((j) => Math.abs(raw.values[j]))) || 1;
   const token = labels.value[position];
-  const query = rowOf(q, position);
   return withReadout(html`${shown.length < ids.value.length ? html`<p class="note">${t("attention.rows", { n: shown.length, all: ids.value.length })}</p>` : nothing}
     ${scrolling(t("attention.picture"), html`<table class="meeting" aria-label=${t("attention.picture")} data-step=${step ?? nothing}>
     <thead>
@@ -41,8 +41,8 @@ export function picture(step, key) {
         <th scope="col" class=${is("w")}>${swatch("score")} softmax</th><th scope="col" class="spare ${is("v")}">${swatch("value")} ${t("attention.col.v")}</th><th scope="col" class=${is("wv")}>${t("attention.col.wv")}</th></tr>
     </thead>
     <tbody>${shown.map((j) => row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, largest, is, isKey: j === key }))}</tbody>
-    <tfoot><tr><td></td><td></td><td></td><td class="spare"></td><td class=${is("w")}><span class="number">${t("attention.total")} ${total(attn, position)}</span></td><td class="spare"></td>
-      <td class=${is("z")}>${strip(rowOf(z, position), values.ends, wide, `z.${layer}`)}<small>${t("attention.z")}</small></td></tr></tfoot></table>`)}`, t("attention.hint"));
+    <tfoot><tr><td></td><td></td><td></td><td class="spare"></td><td class=${is("w")}><span class="number">${t("attention.total")} ${total(attn)}</span></td><td class="spare"></td>
+      <td class=${is("z")}>${strip(z, values.ends, wide, `z.${layer}`)}<small>${t("attention.z")}</small></td></tr></tfoot></table>`)}`, t("attention.hint"));
 }
 
 /** The tokens of the rows: all of a short text, or those with the largest weights, in the order of the text. */
@@ -54,7 +54,7 @@ function rows(weights, position) {
 }
 
 function row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, largest, is, isKey }) {
-  const at = (cells) => cells.values[position * cells.columns + j];
+  const at = (cells) => cells.values[j];
   const weight = at(attn);
   const isMasked = j > position && weight === 0;
   const value = rowOf(v, j);
@@ -69,4 +69,4 @@ function row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, 
     <td class=${is("wv")}>${strip(faded, values.ends, values.wide, `${t("attention.col.wv")} ${name}`)}</td></tr>`;
 }
 
-const total = (attn, position) => percent(rowOf(attn, position).values.reduce((a, b) => a + b, 0), 0);
+const total = (attn) => percent(attn.values.reduce((a, b) => a + b, 0), 0);

@@ -51,8 +51,7 @@ function telling() {
   const layers = live() ? summary(position) : undefined;
   if (!layers || position === 0) return nothing;
   const all = links(layers);
-  const others = all.filter(({ key }) => key > 0 && key < position - 1);
-  const heaviest = others.filter(({ key }, i) => others.findIndex((link) => link.key === key) === i).slice(0, MOST_LINKS); // one for each key
+  const heaviest = heaviestTo(all, (key) => key > 0 && key < position - 1);
   const previous = all.find(({ key }) => key === position - 1);
   const first = all.find(({ key }) => key === 0);
   return html`<p class="links"><span>${t("attention.links")}</span>${[...heaviest, previous, ...(position > 1 ? [first] : [])].map((link) => html`
@@ -60,6 +59,16 @@ function telling() {
       @click=${() => { go({ layer: link.layer, head: link.head }, { replace: true }); goMore({ key: link.key }); }}>
       <span class="token">${labels.value[position]} → ${labels.value[link.key]}</span>
       <small>${link === previous ? t("attention.link.previous") + t("sep.colon") : link === first ? t("attention.link.first") + t("sep.colon") : ""}${t("attention.link", link)} ${numeral(percent(link.weight, 0), `attn.${link.layer}`, [link.head, position, link.key])}</small></button>`)}</p>`;
+}
+
+/** The heaviest links, one for each key that is wanted. */
+function heaviestTo(all, isWanted) {
+  const found = new Map();
+  for (const link of all) {
+    if (found.size === MOST_LINKS) break;
+    if (isWanted(link.key) && !found.has(link.key)) found.set(link.key, link);
+  }
+  return [...found.values()];
 }
 
 function head(kind) {

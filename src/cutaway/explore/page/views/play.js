@@ -16,6 +16,7 @@ import { surprisal } from "../state/surprisal.js";
 import { likelyList } from "../ui/candidates.js";
 import { MOST_SEED, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
+import { tokenList } from "../ui/token-list.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
 
 export const play = { id: "play", group: "start", draw, attempt };
@@ -68,6 +69,7 @@ const heading = () => html`<h2 id="candidates">${isAtEnd() ? t("play.candidates"
 function draw() {
   if (!live()) return recorded();
   const scores = logits();
+  word(0); // asked for together with the scores, and not when they are there
   if (!scores) return waiting();
   return html`<div class="two play">${candidates(scores)}${sliders()}</div>${keep("play.surprisal", surprises)}${history()}`;
 }
@@ -204,10 +206,10 @@ function surprises() {
   const guess = Math.log(n_vocab);
   return html`<section aria-labelledby="surprisal"><h2 id="surprisal">${t("play.surprisal")}</h2>
     <p class="note">${t("play.surprisal.note", { guess: guess.toFixed(1), n: n_vocab })}</p>
-    <ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><button type="button" aria-pressed=${i === position.value && !isAtEnd()} ?disabled=${!isFree()}
+    ${tokenList([tokens.value, isFree(), ...found], isAtEnd() ? -1 : position.value, () => html`<ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><button type="button" aria-pressed="false" ?disabled=${!isFree()}
       .style=${`--heat: ${Math.round(100 * Math.min(1, (found[i] ?? guess) / guess))}%`} @click=${() => go({ position: i })}><span class="token">${text}</span>
       <small>${t("play.odds", { n: odds(found[i]) })}</small>
-      ${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</button></li>`)}</ol></section>`;
+      ${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</button></li>`)}</ol>`)}</section>`;
 }
 
 /** "6,000" for 8.7 nats: how many equally likely tokens would surprise as much, in two digits. */

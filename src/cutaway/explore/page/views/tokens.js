@@ -8,6 +8,7 @@ import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
 import { ask, model, position as selected, text, tokens } from "../state/session.js";
 import { numeral } from "../ui/numeral.js";
+import { tokenList } from "../ui/token-list.js";
 import { scrolling, waiting } from "../ui/widgets.js";
 
 export const tokensView = { id: "tokens", group: "inside", draw, attempt };
@@ -26,12 +27,12 @@ function draw() {
 
 function ids() {
   return html`<h2>${t("tokens.ids")}</h2><p class="note">${t("tokens.ids.note")}</p>
-    <ol class="chips">${together(tokens.value.slice(0, 512)).map((group) => (group.length === 1 ? html`<li>${chip(group[0])}</li>` : html`
-      <li class="together"><span>${written(group)}</span>${group.map(chip)}</li>`))}</ol>`;
+    ${tokenList([tokens.value], selected.value, () => html`<ol class="chips">${together(tokens.value.slice(0, 512)).map((group) => (group.length === 1 ? html`<li>${chip(group[0])}</li>` : html`
+      <li class="together"><span>${written(group)}</span>${group.map(chip)}</li>`))}</ol>`)}`;
 }
 
 function chip([token, i]) {
-  return html`<button type="button" aria-pressed=${i === selected.value} @click=${() => go({ position: i }, { replace: true })}>
+  return html`<button type="button" aria-pressed="false" @click=${() => go({ position: i }, { replace: true })}>
     <span class="token">${token.text}</span>
     <span class="bytes">${token.bytes.map(hex).join(" ")}</span>
     ${numeral(grouped(token.id), "ids", [i])}</button>`;
