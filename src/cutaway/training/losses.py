@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cutaway.engines.pytorch.model import GPT2
-from cutaway.engines.pytorch.products import linear
+from cutaway.engines.pytorch.products import add_product, linear
 
 ROWS = 128  # a masked batch has a multiple of so many rows
 
@@ -68,7 +68,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             total += loss
             dh[rows] = linear(slope, columns)
             if ctx.needs_input_grad[1]:  # a third of the work, which a frozen output matrix saves
-                dw += linear(slope.t(), h[rows].t())[: len(w)]
+                add_product(dw, slope, h[rows])
         ctx.save_for_backward(dh, dw)
         return total
 

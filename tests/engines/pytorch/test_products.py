@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cutaway.engines.pytorch import products
-from cutaway.engines.pytorch.products import linear, onednn_linear
+from cutaway.engines.pytorch.products import add_product, linear, onednn_linear
 
 pytestmark = pytest.mark.skipif(not products.HAS_ONEDNN, reason="this PyTorch has no oneDNN")
 
@@ -70,3 +70,16 @@ def test_others_are_not(used: list[tuple[int, ...]], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(products, "USES_ONEDNN", False)
     linear(numbers(256, 256), numbers(256, 256))
     assert used == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("has_avx512", [True, False])
+def test_a_product_is_added_in_place(dtype: torch.dtype, has_avx512: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "USES_ONEDNN", products.HAS_ONEDNN)
+    monkeypatch.setattr(products, "HAS_AVX512", has_avx512)
+    total = numbers(256, 256).detach()
+    x = numbers(300, 320).detach().to(dtype)
+    y = numbers(300, 256).detach().to(dtype)
+    expected = total.double() + (x.double().t() @ y.double())[:256]
+    add_product(total, x, y)
+    torch.testing.assert_close(total.double(), expected, rtol=1e-2, atol=1e-4 if dtype == torch.float32 else 0.1)

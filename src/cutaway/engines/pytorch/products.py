@@ -26,6 +26,7 @@ def is_amd() -> bool:
 
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+HAS_AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
 USES_ONEDNN = HAS_ONEDNN and is_amd()
 
 
@@ -40,6 +41,20 @@ def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         out: Tensor = onednn_linear(x, w, bias)
         return out
     return F.linear(x, w, bias)
+
+
+def add_product(total: Tensor, x: Tensor, y: Tensor) -> None:
+    """Add x.T @ y to `total` (n, k), in place, for x (m, n) and y (m, k). More columns of x are padding, and left out.
+
+    >>> total = torch.ones(2, 1)
+    >>> add_product(total, torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0]]))
+    >>> total.tolist()
+    [[11.0], [21.0]]
+    """
+    if x.dtype != total.dtype or (USES_ONEDNN and HAS_AVX512):
+        total += linear(x.t(), y.t())[: len(total)]  # padded, which is faster to multiply
+    else:  # adding while multiplying saves more than oneDNN does without AVX-512
+        total.addmm_(x[:, : len(total)].t(), y)
 
 
 @torch.library.custom_op("cutaway::onednn_linear", mutates_args=())
