@@ -30,6 +30,7 @@ from cutaway.errors import guarded
 
 OUTPUT = ROOT / "bench" / "results" / "train.json"
 TIMEOUT = 1800  # seconds that a turn may take
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # to what of the processor PyTorch and oneDNN may use
 
 
 @dataclass
@@ -118,6 +119,7 @@ def _document(entries: Sequence[Entry], args: argparse.Namespace, neighbours: fl
         "commit": commit(),
         "machine": machine.describe(),
         "neighbours": neighbours,
+        "limits": {name: os.environ[name] for name in LIMITS if name in os.environ},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         **{name: getattr(args, name) for name in ("dtype", "n_ctx", "batch_size", "rounds", "steps", "threads")},
         "trainers": [_row(entry, args.batch_size * args.n_ctx) for entry in entries],
