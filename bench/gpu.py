@@ -44,7 +44,7 @@ TRIES = 3  # of decoding
 
 @dataclass(frozen=True)
 class Work:
-    """What is measured: sequences of a step, sequences that are decoded together, tokens of prompts and after them."""
+    """A model, sequences of a step, sequences that are decoded together, tokens of a prompt and after it."""
 
     shape: GPT2Config
     batch_sizes: tuple[int, ...]
