@@ -81,3 +81,9 @@ export function commonLimit(...all) {
 
 /** The maximum absolute difference of two lists of numbers. */
 export const farthest = (ours, theirs) => ours.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i])), 0);
+
+/** Row and column of the largest absolute value. */
+export function largestAt({ values, columns }) {
+  const most = values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]) ? i : best), 0);
+  return [Math.floor(most / columns), most % columns];
+}

@@ -3,7 +3,7 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { changeToText } from "../lib/address.js";
-import { cellsOfSlice, indexOf, select, valueAt } from "../lib/cells.js";
+import { cellsOfSlice, indexOf, largestAt, select, valueAt } from "../lib/cells.js";
 import { share } from "../lib/format.js";
 import { likeliest, onlyIn } from "../state/candidates.js";
 import { areInForce, describe } from "../state/changes.js";
@@ -142,7 +142,7 @@ function next(found) {
   if (!a || !b) return waiting();
   const topA = likeliest(a);
   const topB = likeliest(b);
-  return html`<h2>${t("compare.next")}</h2>${choices(["position"])}
+  return html`<h2>${t("play.title")}</h2>${choices(["position"])}
     <p class="note">${t("compare.next.note")}</p>
     <div class="two"><section><h3>A · ${t("place", { n: mine + 1, i: mine })}</h3>${likelyList(topA, "probs", mine, onlyIn(topA, topB))}</section>
       <section><h3>B · ${t("place", { n: theirs + 1, i: theirs })}</h3>${likelyList(topB, ofB("probs"), theirs, onlyIn(topB, topA))}</section></div>`;
@@ -247,10 +247,4 @@ function subtracted(a, b) {
   const values = new Float32Array(rows * columns);
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) values[i * columns + j] = valueAt(a, i, j) - valueAt(b, i, j);
   return { ...a, tensor: `${a.tensor} - ${b.tensor}`, values, rows, columns };
-}
-
-/** Row and column of the largest absolute value. */
-function largestAt({ values, columns }) {
-  const most = values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]) ? i : best), 0);
-  return [Math.floor(most / columns), most % columns];
 }

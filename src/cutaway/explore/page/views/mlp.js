@@ -26,16 +26,19 @@ const MOST_TOKENS = 24; // for which a neuron's activations are shown
 const activation = () => ACTIVATIONS[model.value.config.activation_function];
 const act = () => activation().name;
 
+/** What the model's activation is: the text of those that have `own` ones, or that of the others. */
+const bends = (name, own) => t(own.includes(activation()) ? `${name}.${model.value.config.activation_function}` : name, { act: act() });
+
 function attempt() {
   return { change: { layer: model.value.config.n_layer - 1, position: -1, more: {} } };
 }
 
 function draw() {
   const { position } = chosen.value;
-  const { n_inner, n_embd, activation_function } = model.value.config;
+  const { n_inner, n_embd } = model.value.config;
   const [before, after] = ["mlp_pre", "mlp_act"].map(part);
   return html`${choices(["layer", "position"])}
-    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}${gap()}${t(`mlp.bends.${activation_function}`)}${gap()}${t("mlp.way.back", { d: n_embd })}</p>
+    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}${gap()}${bends("mlp.bends", [ACTIVATIONS.relu, ACTIVATIONS.tanh])}${gap()}${t("mlp.way.back", { d: n_embd })}</p>
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}
     <h2>${t("mlp.back")}</h2><p class="note">${t("mlp.back.note")}</p>
@@ -126,7 +129,7 @@ function curveOf(order, before, after) {
     ${picture("gelu", html`<svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { act: act(), n: order.length })}>
       <path class="axis" d="M0 ${y(0)}H${WIDE}M${x(0)} 0V${HIGH}"></path><path class="curve" d="M${curve.join("L")}"></path>
       ${order.map((i) => svg`<circle r="4" cx=${x(before.values[i])} cy=${y(after.values[i])} data-tensor=${`mlp_act.${layer}`} data-index="${position},${i}"></circle>`)}
-    </svg>`)}<p class="note">${t("mlp.gelu.note")}${gap()}${t(`mlp.form.${model.value.config.activation_function}`)}</p></figure>`;
+    </svg>`)}<p class="note">${t("mlp.gelu.note")}${gap()}${bends("mlp.form", [ACTIVATIONS.gelu_new, ACTIVATIONS.gelu])}</p></figure>`;
 }
 
 /** A neuron's activation at each token. */

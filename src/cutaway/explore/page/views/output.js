@@ -1,7 +1,7 @@
 // From the last hidden state to logits: ln_f, the output matrix, softmax; direct logit attribution and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, select } from "../lib/cells.js";
+import { computedCells, largestAt, select } from "../lib/cells.js";
 import { apart, grouped, share } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
@@ -148,13 +148,8 @@ function heads(found) {
   const values = found.heads.flatMap((layer, l) => [...layer, found.attention_bias[l]]);
   const names = [...found.heads[0].map((_, head) => String(head)), t("output.projection")];
   return signedGrid(t("output.heads"), computedCells("(z @ attn.c_proj.weight) @ direction", values, columns), {
-    rowLabels: found.heads.map((_, layer) => `${t("layer")} ${layer}`), columnLabels: names, columnAxis: t("head"), cursor: largestAt(values, columns),
+    rowLabels: found.heads.map((_, layer) => `${t("layer")} ${layer}`), columnLabels: names, columnAxis: t("head"), cursor: largestAt({ values, columns }),
   });
-}
-
-function largestAt(values, columns) {
-  const at = values.reduce((best, value, i) => (Math.abs(value) > Math.abs(values[best]) ? i : best), 0);
-  return [Math.floor(at / columns), at % columns];
 }
 
 /** The logit lens at each boundary. */
