@@ -242,17 +242,19 @@ export class CellGrid extends HTMLElement {
     return [Math.floor((event.offsetY - top) / down), Math.floor((event.offsetX - left) / across)];
   }
 
+  #has(row, column) {
+    const { rows, columns } = this.#options.cells;
+    return row >= 0 && column >= 0 && row < rows && column < columns;
+  }
+
   #point = (event) => {
     const [row, column] = this.#at(event);
-    const { cells } = this.#options;
-    const inside = row >= 0 && column >= 0 && row < cells.rows && column < cells.columns;
-    if (inside && (row !== this.#cursor.row || column !== this.#cursor.column)) this.#move(row, column);
+    if (this.#has(row, column) && (row !== this.#cursor.row || column !== this.#cursor.column)) this.#move(row, column);
   };
 
   #pick = (event) => {
     const [row, column] = this.#at(event);
-    const { cells } = this.#options;
-    if (row < 0 || column < 0 || row >= cells.rows || column >= cells.columns) return;
+    if (!this.#has(row, column)) return;
     this.#move(row, column);
     this.#options.pick?.(row, column);
   };

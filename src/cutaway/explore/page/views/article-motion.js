@@ -45,18 +45,20 @@ function written(id, found) {
 
 const tail = () => labels.value.slice(-BEFORE);
 
+const boxesOf = (found) => found.panels.find((panel) => panel.kind === "drawing").shapes.filter((shape) => shape.kind === "box");
+
 /** The tokens of the boxes at the right of a drawing, from top to bottom. */
 function drawnLoop(id, found) {
-  const boxes = found.panels.find((panel) => panel.kind === "drawing").shapes.filter((shape) => shape.kind === "box");
+  const boxes = boxesOf(found);
   const right = Math.max(...boxes.map(({ x }) => x));
   return columns(id, tail(), tail().length - 1, boxes.filter(({ x }) => x === right).sort((a, b) => a.y - b.y).map(({ text }) => ({ text })));
 }
 
 /** The paths of one or two tokens: the boxes at the bottom are the inputs, the one on top is what comes out. */
 function paths(id, found) {
-  const boxes = found.panels.find((panel) => panel.kind === "drawing").shapes.filter((shape) => shape.kind === "box");
+  const boxes = boxesOf(found);
   const lowest = Math.max(...boxes.map(({ y }) => y));
-  const inputs = boxes.filter(({ y }) => y === lowest).sort((a, b) => a.x - b.x).map(({ text }) => (typeof text === "string" ? text : null)).filter((text) => text !== null);
+  const inputs = boxes.filter(({ y }) => y === lowest).sort((a, b) => a.x - b.x).map(({ text }) => text).filter((text) => typeof text === "string");
   const output = boxes.reduce((highest, box) => (box.y < highest.y ? box : highest)).text;
   return columns(id, inputs.slice(0, 1), 0, [...inputs.slice(1), output].map((text) => ({ text })), id === "F17" ? PHASES.indexOf("out") : 0);
 }
