@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -40,6 +40,48 @@ def test_exceptions_reach_the_caller() -> None:
 
 def test_streams_in_order() -> None:
     assert asyncio.run(sent(Worker(), Job(), count_to_three)) == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_other_jobs_go_between_documents_that_take_turns() -> None:
+    done: list[str] = []
+
+    def documents(begun: threading.Event, asked: threading.Event) -> Iterator[dict[str, object]]:
+        for n in range(2):
+            begun.set()
+            asked.wait()
+            done.append(f"document {n}")
+            yield {"n": n}
+
+    async def main() -> list[dict[str, object]]:
+        worker = Worker()
+        begun = threading.Event()
+        asked = threading.Event()
+
+        async def all_documents() -> list[dict[str, object]]:
+            return [document async for document in worker.take_turns(Job(), documents(begun, asked))]
+
+        slow = asyncio.create_task(all_documents())
+        await asyncio.to_thread(begun.wait)
+        other = asyncio.create_task(worker.run(Job(), lambda: done.append("other")))
+        await asyncio.sleep(0)  # it waits for the thread now
+        asked.set()
+        await other
+        return await slow
+
+    assert asyncio.run(main()) == [{"n": 0}, {"n": 1}]
+    assert done == ["document 0", "other", "document 1"]
+
+
+def test_a_cancelled_job_has_no_more_turns() -> None:
+    async def main() -> None:
+        job = Job()
+        documents = Worker().take_turns(job, iter(list[dict[str, object]]([{"n": 0}, {"n": 1}])))
+        assert await anext(documents) == {"n": 0}
+        job.cancel()
+        with pytest.raises(Cancelled):
+            await anext(documents)
+
+    asyncio.run(main())
 
 
 def test_what_nobody_waits_for_is_computed_first_come_first_served_and_fails_silently() -> None:

@@ -1,7 +1,7 @@
 """The explorer's ASGI application: routes, and computation on the worker's thread."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import count
 from typing import TypeVar
@@ -17,7 +17,7 @@ from cutaway.errors import UsageError
 from cutaway.explore import schemas
 from cutaway.explore.assets import asset
 from cutaway.explore.compatibility import check_compatible
-from cutaway.explore.export import count_parts, export_page
+from cutaway.explore.export import ABOUT_TRACE, count_parts, pack_page, page_files
 from cutaway.explore.generate import generate, read_request
 from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace
@@ -36,7 +36,7 @@ from cutaway.web.responses import (
     respond,
 )
 from cutaway.web.security import Guard, read_object
-from cutaway.web.worker import Cancelled, Job, LatestJob, Send, Worker
+from cutaway.web.worker import Cancelled, Document, Job, LatestJob, Send, Worker
 
 T = TypeVar("T")
 
@@ -176,8 +176,8 @@ class Explorer:
         return await self._handle(request, Params(await read_object(request)), cache_benchmark)
 
     async def export(self, request: Request) -> Response:
-        """Send a line after each part of the page of a trace as one file, and then the file; it stops when the client
-        goes away. Raises UsageError for a trace of the second model.
+        """Send a line after each part of the page of a trace as one file, and then the file; other requests have their
+        turn between the parts. It stops when the client goes away. Raises UsageError for a trace of the second model.
         """
         trace = self.cache[request.path_params["trace"]]
         where = TraceRequest(trace, _query(request), self.cache.__getitem__, lambda: None)
@@ -190,18 +190,18 @@ class Explorer:
 
         job = Job()
 
-        def compute(send: Send) -> None:
+        def compute() -> Iterator[Document]:
             stopping = trace.with_cancellation(job.check)
             parts = count_parts(stopping, selection)
-            done = count()
+            done = count(1)
+            files = {}
+            for name, file in page_files(self.model, stopping, selection, self.checkpoint_bytes, view, settings):
+                files[name] = file
+                if name.startswith(ABOUT_TRACE):
+                    yield {"parts_done": min(next(done), parts), "parts": parts}
+            yield {"page": pack_page(files).text}
 
-            def check() -> None:
-                send({"parts_done": min(next(done), parts), "parts": parts})
-
-            page = export_page(self.model, stopping, selection, self.checkpoint_bytes, check, view, settings)
-            send({"page": page.text})
-
-        return await self._stream(request, job, compute, lambda: None)
+        return await self._stream(request, job, self.worker.take_turns(job, compute()), lambda: None)
 
     async def _handle(self, request: Request, params: Params, handler: Handler) -> Response:
         name = request.path_params["trace"]
@@ -225,7 +225,8 @@ class Explorer:
         job = Job()
         if body.view:
             self.latest.begin(body.view, body.sequence, job)
-        return await self._stream(request, job, partial(service.run, body), partial(self.latest.end, job))
+        lines = self.worker.stream(job, partial(service.run, body))
+        return await self._stream(request, job, lines, partial(self.latest.end, job))
 
     async def generate(self, request: Request) -> Response:
         ids, config = read_request(self.model, Params(await read_object(request)))
@@ -234,13 +235,13 @@ class Explorer:
             for document in generate(self.model, ids, config):
                 send(document)
 
-        return await self._stream(request, Job(), compute, lambda: None)
+        job = Job()
+        return await self._stream(request, job, self.worker.stream(job, compute), lambda: None)
 
     async def _stream(
-        self, request: Request, job: Job, compute: Callable[[Send], None], on_end: Callable[[], None]
+        self, request: Request, job: Job, lines: AsyncIterator[Document], on_end: Callable[[], None]
     ) -> Response:
-        """Stream what `compute` sends; an error before the first line sets the response's status."""
-        lines = self.worker.stream(job, compute)
+        """Stream the documents of a job; an error before the first line sets the response's status."""
 
         def finish() -> None:
             job.cancel()

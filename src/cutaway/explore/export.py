@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from cutaway.explore.encoding import tensors_content
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.explore.modules import IMPORT, imported_name, module_texts
 from cutaway.explore.translation import directions, translate, translation_document
-from cutaway.figures import Selection, all_figures
+from cutaway.figures import DrawnFigure, Selection, all_figures, draw
 from cutaway.model import Model
 from cutaway.music.codecs import music_codec
 from cutaway.numerics import FloatArray, top_k
@@ -45,6 +45,7 @@ UNPACK = "unpack.js"  # a classic script, not a module
 INDEX = "views/index.js"
 SHARED = ("app", "glossary", "prose")  # words that are of no single view
 TRACE = "text"  # the name of the trace in the file
+ABOUT_TRACE = f"api/traces/{TRACE}/"  # begins the names of files about it
 MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
 LENS_TOKENS = 5  # that a layer's vector is read as
@@ -60,6 +61,9 @@ HEIGHT = 900  # pixels, of the frame in a notebook
 
 _COMMENT = re.compile(r"^\s*(//|/\*\*.*\*/$).*\n", re.MULTILINE)  # lines that are nothing else
 _VIEW = re.compile(r"""^(import \{ (\w+) \} from "\./(\w+)\.js";\n)""", re.MULTILINE)
+
+
+PageFile = bytes | DrawnFigure  # figures are packed without their JSON, which of a long text is megabytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,28 +116,52 @@ def export_page(
     trace: Trace,
     selection: Selection,
     checkpoint_bytes: int = 0,
-    check: Callable[[], None] = lambda: None,
     view: str = "",
     settings: schemas.Settings = (),
 ) -> ExportedPage:
     """Export the explorer of one trace, with the figures for the layer, head and position of the selection.
 
     The file opens on `view`, with its `settings` as in `schemas.page_address`, if it has it, else on its first one.
-    `check` is called before each response is computed, and may raise to stop.
 
     >>> import cutaway
     >>> model = cutaway.load()
     >>> export_page(model, model.trace("A robot"), Selection(layer=5, head=1)).text[:15]
     '<!doctype html>'
     """
+    return pack_page(dict(page_files(model, trace, selection, checkpoint_bytes, view, settings)))
+
+
+def page_files(
+    model: Model,
+    trace: Trace,
+    selection: Selection,
+    checkpoint_bytes: int = 0,
+    view: str = "",
+    settings: schemas.Settings = (),
+) -> Iterator[tuple[str, PageFile]]:
+    """Yield what `export_page` packs, by its name; each is computed when it is asked for.
+
+    >>> import cutaway
+    >>> model = cutaway.load()
+    >>> next(page_files(model, model.trace("A robot"), Selection()))[0]
+    'main.js'
+    """
     chosen = selection.resolve(trace.config, len(trace))
     views = _views(model, trace)
-    modules = {name: _module(name, text).encode() for name, text in _modules(views).items()}
-    sheet = {"style.css": text_of("style.css").encode()}
-    start = {"start": _start(trace, chosen, views, view, settings)}
-    responses = dict(_responses(model, trace, chosen, views, checkpoint_bytes, check, settings))
-    packed = _packed(modules | sheet | start | responses)
-    return ExportedPage(_PAGE.format(policy=POLICY, packed=packed, unpack=text_of(UNPACK)))
+    for name, text in _modules(views).items():
+        yield name, _module(name, text).encode()
+    yield "style.css", text_of("style.css").encode()
+    yield "start", _start(trace, chosen, views, view, settings)
+    yield from _responses(model, trace, chosen, views, checkpoint_bytes, settings)
+
+
+def pack_page(files: Mapping[str, PageFile]) -> ExportedPage:
+    """Pack the files of a page into one, which shows nothing without those of `page_files`.
+
+    >>> "</html>" in pack_page({}).text
+    True
+    """
+    return ExportedPage(_PAGE.format(policy=POLICY, packed=_packed(files), unpack=text_of(UNPACK)))
 
 
 def _start(trace: Trace, chosen: Selection, views: Sequence[str], view: str, settings: schemas.Settings) -> bytes:
@@ -179,7 +207,7 @@ def _module(name: str, text: str) -> str:
     return IMPORT.sub(absolute, _COMMENT.sub("", text))
 
 
-def _packed(files: Mapping[str, bytes]) -> str:
+def _packed(files: Mapping[str, PageFile]) -> str:
     """Compress files into one safetensors block of bytes, with the numbers of all figures and tensors in one tensor."""
     rows: dict[bytes, int] = {}
     bodies = {name: _packed_file(name, body, rows) for name, body in files.items()}
@@ -189,12 +217,12 @@ def _packed(files: Mapping[str, bytes]) -> str:
     return base64.b64encode(gzip.compress(tensors_content(tensors).body, 9, mtime=0)).decode()
 
 
-def _packed_file(name: str, body: bytes, rows: dict[bytes, int]) -> bytes:
+def _packed_file(name: str, body: PageFile, rows: dict[bytes, int]) -> bytes:
     """Return the file with as few bytes for numbers as possible; what is not about the trace is returned as it is."""
-    if not name.startswith(f"api/traces/{TRACE}/"):
+    if isinstance(body, DrawnFigure):
+        return json_content(body.document(lambda values: _store(_with_gaps(values), rows))).body
+    if not name.startswith(ABOUT_TRACE):
         return body
-    if "/figures/" in name:
-        return _packed_figure(body, rows)
     if "/tensors?" in name:
         return _packed_tensor(body, rows)
     return json_content(json.loads(body, parse_float=_shorter)).body
@@ -205,12 +233,9 @@ def _shorter(number: str) -> float:
     return float(f"{float(number):.9g}")
 
 
-def _packed_figure(figure: bytes, rows: dict[bytes, int]) -> bytes:
-    """Replace the numbers of a figure's document by their places among `rows`."""
-    document = json.loads(figure)
-    for cells in (panel["cells"] for panel in document["panels"] if "cells" in panel):
-        cells["values"] = _store(np.array(cells["values"], np.float32), rows)  # null becomes NaN
-    return json_content(document).body
+def _with_gaps(values: FloatArray) -> FloatArray:
+    """Make numbers that are not finite NaN, as null is where a figure is JSON."""
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
 def _packed_tensor(file: bytes, rows: dict[bytes, int]) -> bytes:
@@ -245,9 +270,8 @@ def _responses(
     chosen: Selection,
     views: Sequence[str],
     checkpoint_bytes: int,
-    check: Callable[[], None],
     settings: schemas.Settings,
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, PageFile]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
     yield f"page/{COLOURS.name}", json_content(json.loads(text_of(COLOURS.name))).body
     yield f"page/{WORDS}", json_content(words_document([*SHARED, *views])).body
@@ -261,13 +285,13 @@ def _responses(
                 f"api/tokens?text={each}",
                 json_content(schemas.explain_document(model, each[: schemas.MAX_TEXT])).body,
             )
+    for figure in all_figures():
+        yield _name(f"figures/{figure}", _where(chosen)), draw(trace, figure, **vars(chosen))
     for path, query in _requests(trace, chosen):
-        check()
         yield _name(path, query), _response(trace, path, query).body
     if "music" in views:
         yield from _music_responses(trace, chosen)
     if "translation" in views:
-        check()
         yield from _translation_responses(model, trace, chosen)
 
 
@@ -321,10 +345,7 @@ def _is_small(trace: Trace) -> bool:
 
 
 def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield the requests about the trace: the path after api/traces/ID/, and the parameters."""
-    where = [(name, str(value)) for name, value in vars(chosen).items()]
-    for figure in all_figures().values():
-        yield f"figures/{figure.id}", where
+    """Yield the requests about the trace, but for its figures: the path after api/traces/ID/, and the parameters."""
     yield "surprisal", []
     for position in range(len(trace)) if len(trace) <= MAX_POSITIONS else ():
         yield "summary", [("position", str(position))]
@@ -340,13 +361,13 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
 
 
 def count_parts(trace: Trace, selection: Selection) -> int:
-    """Count the responses that an export of a trace computes, at least: `check` of `export_page` is called before each.
+    """Count the files of `page_files` about the trace, at least.
 
     >>> import cutaway
     >>> count_parts(cutaway.load().trace("A robot"), Selection(layer=5, head=1)) > 100
     True
     """
-    return sum(1 for _ in _requests(trace, selection.resolve(trace.config, len(trace))))
+    return len(all_figures()) + sum(1 for _ in _requests(trace, selection.resolve(trace.config, len(trace))))
 
 
 def _candidates(trace: Trace, position: int) -> list[int]:
@@ -376,12 +397,15 @@ def _slices(trace: Trace, chosen: Selection) -> Iterator[str]:
 
 def _name(path: str, query: list[tuple[str, str]]) -> str:
     written = "&".join(f"{name}={value}" for name, value in query)
-    return f"api/traces/{TRACE}/{path}" + (f"?{written}" if written else "")
+    return f"{ABOUT_TRACE}{path}" + (f"?{written}" if written else "")
 
 
-def _response(trace: Trace, path: str, query: list[tuple[str, str]]) -> Content:
+def _where(chosen: Selection) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in vars(chosen).items()]
+
+
+def _response(trace: Trace, kind: str, query: list[tuple[str, str]]) -> Content:
     """Return the server's response."""
-    kind, _, figure = path.partition("/")
-    given = [("figure", figure), *query] if figure else query
-    request = TraceRequest(trace, QueryParams(given, repeated=["sel"]), {TRACE: trace}.__getitem__, lambda: None)
-    return HANDLERS["figures/{figure}" if figure else kind](request)
+    return HANDLERS[kind](
+        TraceRequest(trace, QueryParams(query, repeated=["sel"]), {TRACE: trace}.__getitem__, lambda: None)
+    )

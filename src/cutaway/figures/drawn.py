@@ -9,7 +9,7 @@ from cutaway.errors import UsageError
 from cutaway.figures.figure import Check, Figure, Selection, check_figure
 from cutaway.figures.panels import Panel, localize
 from cutaway.figures.registry import find_figure
-from cutaway.figures.render.json import panel_document
+from cutaway.figures.render.json import Numbers, panel_document, rounded
 from cutaway.figures.render.svg import draw_svg
 from cutaway.figures.render.text import draw_text, wrap_prose
 from cutaway.trace import Trace
@@ -50,8 +50,9 @@ class DrawnFigure:
         holds = self.check is None or self.check.ok
         return draw_svg(self.title(language), self.panels, _known(language), self._verdict(language), holds=holds)
 
-    def document(self) -> dict[str, object]:
-        """Convert to JSON types, in both languages, every number of the panels with its tensor and index.
+    def document(self, numbers: Numbers = rounded) -> dict[str, object]:
+        """Convert to JSON types, in both languages, every number of the panels with its tensor and index; `numbers`
+        converts those of their cells.
 
         >>> import cutaway
         >>> document = draw(cutaway.load(engine="reference").trace("A robot"), "F40").document()
@@ -66,7 +67,7 @@ class DrawnFigure:
             "status": self.figure.status,
             **asdict(self.selection),
             "ids": self.ids,
-            "panels": [panel_document(panel) for panel in self.panels],
+            "panels": [panel_document(panel, numbers) for panel in self.panels],
             "check": _check_document(self.check) if self.check else None,
         }
 

@@ -5,7 +5,7 @@ Cancellation is cooperative: long computations call `Job.check` (or send a docum
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -95,6 +95,18 @@ class Worker:
         while (document := await queue.get()) is not None:
             yield document
         await task
+
+    async def take_turns(self, job: Job, documents: Iterator[Document]) -> AsyncIterator[Document]:
+        """Yield each of the documents, which are computed one by one: other jobs that wait go between them.
+
+        >>> async def numbers():
+        ...     documents = ({"n": n} for n in range(2))
+        ...     return [document async for document in Worker().take_turns(Job(), documents)]
+        >>> asyncio.run(numbers())
+        [{'n': 0}, {'n': 1}]
+        """
+        while (document := await self.run(job, lambda: next(documents, None))) is not None:
+            yield document
 
     def close(self) -> None:
         """Cancel all jobs and accept no more."""

@@ -201,8 +201,13 @@ function share() {
     ${saving.value ? html`<progress max=${saving.value.parts} value=${saving.value.done} aria-label=${t("share.file")}></progress>
       <span role="status">${t("share.parts", saving.value)}</span><button type="button" class="quiet" @click=${() => saved.abort()}>${t("cancel")}</button>`
     : html`<button type="button" class="quiet" @click=${() => saveFile(here.trace.value.trace, place)}>${t("share.file")}</button>`}
-    <small>${t("share.note")}</small></div></details>`;
+    <small>${t("share.note")} ${megabytes() < LARGE ? nothing : t("share.large", { n: megabytes() })}</small></div></details>`;
 }
+
+const LARGE = 5; // megabytes
+
+/** About how large a file of the text is: of a long one, nearly all are a head's weights and scores, for each pair of tokens. */
+const megabytes = () => Math.round(1 + 18 * (here.ids.value.length / 1000) ** 2);
 
 const saving = signal(null); // {done, parts} of a file that is being made
 let saved; // its AbortController

@@ -1,5 +1,6 @@
 """Panels as JSON documents."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -22,9 +23,23 @@ from cutaway.figures.panels import (
     Table,
 )
 
+Numbers = Callable[[NDArray[np.float32]], object]
 
-def panel_document(panel: Panel) -> dict[str, object]:
-    """Convert a panel to JSON types, with its kind; numbers that are not finite become null.
+
+def rounded(values: NDArray[np.float32]) -> list[list[float | None]]:
+    """Round to the fewest digits that identify each float32; numbers that are not finite become None.
+
+    >>> rounded(np.array([[0.1, np.inf]], np.float32))
+    [[0.1, None]]
+    """
+    shortest = values.astype(str).astype(np.float64).astype(object)
+    shortest[~np.isfinite(values)] = None
+    numbers: list[list[float | None]] = shortest.tolist()
+    return numbers
+
+
+def panel_document(panel: Panel, numbers: Numbers = rounded) -> dict[str, object]:
+    """Convert a panel to JSON types, with its kind; `numbers` converts those (R, C) of its cells.
 
     >>> from cutaway.figures.panels import integer
     >>> panel_document(Table("sizes", ["n_ctx"], [[integer(1024, "config.n_ctx")]]))["rows"]
@@ -33,9 +48,13 @@ def panel_document(panel: Panel) -> dict[str, object]:
     kind = {"kind": type(panel).__name__.lower()}
     if isinstance(panel, Grid | Bars | Arcs):
         fields = {name: value for name, value in vars(panel).items() if name != "cells"}
-        return kind | {name: _plain(value) for name, value in fields.items()} | {"cells": cells_document(panel.cells)}
+        return (
+            kind
+            | {name: _plain(value) for name, value in fields.items()}
+            | {"cells": cells_document(panel.cells, numbers)}
+        )
     if isinstance(panel, Roll):
-        return kind | _roll_document(panel)
+        return kind | _roll_document(panel, numbers)
     if isinstance(panel, Table):
         rows = [[_entry(cell) for cell in row] for row in panel.rows]
         return kind | {"title": _plain(panel.title), "columns": [_plain(c) for c in panel.columns], "rows": rows}
@@ -44,14 +63,14 @@ def panel_document(panel: Panel) -> dict[str, object]:
     return kind | {"words": asdict(panel.words)}
 
 
-def _roll_document(roll: Roll) -> dict[str, object]:
+def _roll_document(roll: Roll, numbers: Numbers) -> dict[str, object]:
     """Convert a roll: each note as [onset, offset, pitch, velocity]; cells only if it has some."""
     fields = {name: _plain(value) for name, value in vars(roll).items() if name not in ("cells", "notes")}
     notes = {"notes": [list(note) for note in roll.notes]}
-    return fields | notes | ({"cells": cells_document(roll.cells)} if roll.cells else {})
+    return fields | notes | ({"cells": cells_document(roll.cells, numbers)} if roll.cells else {})
 
 
-def cells_document(cells: Cells) -> dict[str, object]:
+def cells_document(cells: Cells, numbers: Numbers = rounded) -> dict[str, object]:
     """Convert cells to JSON types: the values row by row, and the layout that gives the index of each.
 
     >>> from cutaway.figures.panels import computed
@@ -63,13 +82,8 @@ def cells_document(cells: Cells) -> dict[str, object]:
         "shape": cells.shape,
         "offset": cells.offset,
         "steps": cells.steps,
-        "values": _numbers(cells.values),
+        "values": numbers(cells.values),
     }
-
-
-def _numbers(values: NDArray[np.float32]) -> list[list[float | None]]:
-    """Round to the fewest digits that identify each float32."""
-    return [[float(str(value)) if np.isfinite(value) else None for value in row] for row in values]
 
 
 def _shape(shape: Box | Line | Label) -> dict[str, object]:

@@ -69,6 +69,7 @@ function makeTransport(request, live) {
     /** A trace's page as one file, HTML; `progress(done, parts)` is called before each part is computed. */
     async page(trace, choices, progress, signal) {
       for await (const line of lines(await get(`api/traces/${trace}/page?${query(choices)}`, { signal }))) {
+        if (line.cancelled) break; // by a server that is stopped
         if (line.page) return line.page;
         progress(line.parts_done, line.parts);
       }
@@ -135,7 +136,8 @@ async function* lines(response) {
   let rest = "";
   for (;;) {
     const { done, value } = await reader.read().catch(networkError);
-    const parts = (rest + (value ?? "")).split("\n");
+    const parts = (value ?? "").split("\n"); // without `rest`, which of a page is megabytes
+    parts[0] = rest + parts[0];
     rest = done ? "" : parts.pop();
     for (const line of parts.filter(Boolean).map((part) => JSON.parse(part))) {
       if (line.error) throw new ApiError(line.error, 400);
