@@ -5,7 +5,7 @@ import { effect, signal } from "./vendor/signals-core.js";
 import { START, toAddress } from "./lib/address.js";
 import { setColours } from "./lib/colours.js";
 import { inWords } from "./lib/errors.js";
-import { grouped } from "./lib/format.js";
+import { grouped, megabytesOf } from "./lib/format.js";
 import { together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
@@ -206,8 +206,7 @@ function share() {
 
 const LARGE = 5; // megabytes
 
-/** About how large a file of the text is: of a long one, nearly all are a head's weights and scores, for each pair of tokens. */
-const megabytes = () => Math.round(1 + 18 * (here.ids.value.length / 1000) ** 2);
+const megabytes = () => megabytesOf(here.ids.value.length);
 
 const saving = signal(null); // {done, parts} of a file that is being made
 let saved; // its AbortController

@@ -58,3 +58,6 @@ export function cut(text, room) {
   const kept = end.length + 2 <= room ? end : "";
   return `${chars.slice(0, Math.max(1, room - 1 - kept.length)).join("")}…${kept}`;
 }
+
+/** About how large the file of a page is, by its tokens: of a long text, nearly all are one head's numbers for each pair of tokens. */
+export const megabytesOf = (tokens) => Math.round(1 + 18 * (tokens / 1000) ** 2);
