@@ -162,6 +162,17 @@ def test_trying_output_shows_what_the_logit_is_made_of_without_scrolling(visit: 
     assert box["y"] < 450
 
 
+def test_trying_the_article_opens_where_the_link_is_the_longest_bar(visit: Visit) -> None:
+    visit.open("#1/article")
+    words = visit.page.locator(".try button").inner_text()
+    visit.page.locator(".try button").click()
+    visit.settle()
+    bars = [row.split() for row in visit.page.locator("article.figure").first.locator(".bars li").all_inner_texts()]
+    shares = {token: float(share) for token, share, *_ in bars[:9]}
+    likeliest = max(shares, key=shares.__getitem__)
+    assert words.endswith(f"of ␣it and {likeliest}")
+
+
 def test_trying_tokens_takes_a_word_into_pieces(visit: Visit) -> None:
     visit.open("#1/tokens")
     visit.page.locator(".try button").click()

@@ -35,7 +35,7 @@ function draw() {
   const { n_inner, n_embd, activation_function } = model.value.config;
   const [before, after] = ["mlp_pre", "mlp_act"].map(part);
   return html`${choices(["layer", "position"])}
-    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}${gap()}${t(`mlp.bends.${activation_function}`)}${gap()}${t("mlp.way.back", { d: n_embd })}</p>
+    <p class="note">${t("mlp.way", { d: n_embd, inner: n_inner })}${gap()}${t(`mlp.bends.${activation_function.replace("_new", "")}`)}${gap()}${t("mlp.way.back", { d: n_embd })}</p>
     ${signedGrid(t("mlp.ln2", { token: labels.value[position] }), part("ln2"))}
     ${before && after ? units(before, after) : waiting()}
     <h2>${t("mlp.back")}</h2><p class="note">${t("mlp.back.note")}</p>
