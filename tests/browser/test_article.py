@@ -33,7 +33,7 @@ def test_the_list_shows_the_figure_that_is_tried(visit: Visit) -> None:
     visit.page.locator(".try button").click()
     visit.settle()
     item = visit.page.locator(".contents [aria-current]")
-    assert item.inner_text().endswith("F22")
+    assert item.inner_text().endswith("F30")
     visit.page.wait_for_function(
         """() => {
           const box = (name) => document.querySelector(name).getBoundingClientRect();

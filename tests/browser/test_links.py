@@ -145,7 +145,7 @@ def test_abandoned_branches_are_kept_as_a_tree(visit: Visit) -> None:
 
 def test_the_ways_outlive_a_reload(visit: Visit) -> None:
     visit.open("#1/play")
-    visit.page.get_by_role("button", name="Keep this way").click()
+    visit.page.get_by_role("button", name="Keep this continuation").click()
     ways = visit.page.locator(".ways button").all_inner_texts()
     assert len(ways) == 1
     visit.page.reload()

@@ -36,6 +36,15 @@ def test_the_first_screen_is_the_machine_with_the_models_numbers(visit: Visit, e
     assert visit.overflow() <= 0
 
 
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_all_layers_of_the_machine_fit_beside_the_scores(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.open("#1/overview")
+    assert visit.page.locator(".scroll", has=visit.page.locator("svg.flow")).evaluate(
+        "(each) => each.scrollWidth <= each.clientWidth"
+    )
+
+
 @pytest.mark.parametrize("width", [1280, 1440, PHONE])
 def test_the_scores_stay_in_their_buttons(visit: Visit, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 720})
@@ -142,6 +151,44 @@ def test_trying_attention_lights_the_weights(visit: Visit) -> None:
     assert visit.page.locator(".meeting tr.marked th").inner_text() == "␣robot"
 
 
+def test_trying_output_shows_what_the_logit_is_made_of_without_scrolling(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 1440, "height": 900})
+    visit.open("#1/output")
+    visit.page.locator(".try button").click()
+    visit.settle()
+    second = visit.page.locator(".ranked .token").nth(1).inner_text()
+    box = visit.page.get_by_role("heading", name=f"What the logit of {second} is made of").bounding_box()
+    assert box is not None
+    assert box["y"] < 450
+
+
+def test_trying_the_article_opens_where_the_link_is_the_longest_bar(visit: Visit) -> None:
+    visit.open("#1/article")
+    words = visit.page.locator(".try button").inner_text()
+    visit.page.locator(".try button").click()
+    visit.settle()
+    bars = [row.split() for row in visit.page.locator("article.figure").first.locator(".bars li").all_inner_texts()]
+    shares = {token: float(share) for token, share, *_ in bars[:9]}
+    likeliest = max(shares, key=shares.__getitem__)
+    assert words.endswith(f"of ␣it and {likeliest}")
+
+
+def test_trying_tokens_takes_a_word_into_pieces(visit: Visit) -> None:
+    visit.open("#1/tokens")
+    visit.page.locator(".try button").click()
+    visit.settle()
+    rare = visit.page.locator(".chips button[aria-pressed=true]").last.inner_text()
+    assert int(rare.split("tokens: ")[1]) > 2
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_to_try_is_whole_on_a_phone(visit: Visit, language: str) -> None:
+    visit.page.set_viewport_size({"width": PHONE, "height": 800})
+    for view in ATTEMPTS:
+        visit.open(f"#1/{view}?language={language}")
+        assert visit.page.locator(".try button").evaluate("(each) => each.scrollWidth <= each.clientWidth"), view
+
+
 def test_what_has_been_tried_keeps_its_name(visit: Visit) -> None:
     visit.open("#1/whatif")
     button = visit.page.locator(".try button")
@@ -156,7 +203,7 @@ def test_what_has_been_tried_keeps_its_name(visit: Visit) -> None:
 def test_chinese_sentences_follow_without_a_space(tour: Visit, view: str) -> None:
     tour.open(f"#1/{view}?language=zh&do=zero_ablate_head:layer=6,head=3")
     text = str(tour.everything()["text"])
-    assert re.findall("[。，：；] +[\u4e00-\u9fff].{9}", text) == []
+    assert re.findall("[。，：；] +\\S.{9}", text) == []
 
 
 def test_a_text_of_one_token_opens_too(visit: Visit) -> None:

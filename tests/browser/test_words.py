@@ -15,6 +15,11 @@ WATCH = """() => {
   const look = () => { gone += document.querySelector(".try button") ? 0 : 1; };
   new MutationObserver(look).observe(document.body, { subtree: true, childList: true });
 }"""
+LINES = """(each) => {
+  const words = new Range();
+  words.selectNodeContents(each);
+  return words.getClientRects().length;
+}"""
 
 
 def test_a_head_that_is_chosen_in_one_form_holds_in_all(visit: Visit) -> None:
@@ -65,6 +70,24 @@ def test_the_layers_of_the_loop_and_its_speed_are_named(visit: Visit) -> None:
     visit.open("#1/loop?x-speed=2.5")
     assert visit.page.locator("svg.loop text").all_text_contents()[:2] == ["Layer 0", "Layer 7"]
     assert "2.5 ×" in visit.page.locator(".buttons").first.inner_text()
+
+
+def test_the_columns_of_the_loop_are_named_as_in_the_table_of_the_cache(visit: Visit) -> None:
+    visit.open("#1/loop?text=Nobody has read this text before")
+    columns = visit.page.locator("svg.loop g.computed")
+    assert columns.count() > 1  # all that were read
+    assert visit.page.locator("svg.loop g.reused").count() == 0
+    visit.page.get_by_role("button", name="Write the likeliest token").click()
+    visit.settle()
+    assert columns.count() == 1
+    assert visit.page.locator("td.computed").count() == 8  # the same position, in every layer
+
+
+def test_the_headings_of_the_candidates_stay_in_one_piece_on_a_phone(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    visit.open("#1/play")
+    name = visit.page.locator(".candidates.columns .first")
+    assert name.evaluate(LINES) == 1
 
 
 @pytest.mark.parametrize("view", WITH_TABLES)

@@ -19,9 +19,9 @@ export const PHASES = ["in", "half", "all", "out"];
 
 /**
  * The columns of `tokens`, texts; `null` is an empty slot. `current` is the column that is computed, in one of the
- * `PHASES`; `output` the token that comes out of it: {text, probability, tensor, index}.
+ * `PHASES`, as are those from `fresh` on; `output` the token that comes out of it: {text, probability, tensor, index}.
  */
-export function loopMotion({ tokens, current, phase, output, title }) {
+export function loopMotion({ tokens, current, fresh = current, phase, output, title }) {
   const { n_layer } = model.value.config;
   const layers = layersShown(n_layer);
   const wide = columnWidth(tokens.length);
@@ -30,14 +30,15 @@ export function loopMotion({ tokens, current, phase, output, title }) {
   const x = (column) => SIDE + column * (wide + GAP / 2);
   const reached = { in: 0, half: layers.length >> 1, all: layers.length, out: layers.length }[phase];
   const isOut = phase === "out";
+  const kind = (column) => (column > current ? "empty" : column >= fresh ? "computed" : "reused");
   return scrolling(title, html`<svg class="loop" width=${x(tokens.length) + 2} height=${bottom + TOKEN + 22} role="img" aria-label=${sentence(tokens, current, phase, output)}>
     ${[0, layers.length - 1].map((i) => svg`<text class="quiet" y=${bottom - GAP - i * LAYER - 4}>${`${t("layer")} ${layers[i]}`}</text>`)}
-    ${tokens.map((token, column) => svg`<g class=${column === current ? "computed" : column < current ? "reused" : "empty"}>
+    ${tokens.map((token, column) => svg`<g class=${kind(column)}>
       ${layers.map((layer, i) => (layer === null ? svg`<text class="quiet" x=${x(column) + wide / 2} y=${bottom - GAP - (i + 0.25) * LAYER} text-anchor="middle">⋮</text>`
         : svg`<rect class=${column < current || (column === current && i < reached) ? "layer lit" : "layer"} x=${x(column)} y=${bottom - GAP - (i + 1) * LAYER + 2} width=${wide} height=${LAYER - 4} rx="3"
           .style=${`transition-delay: ${column === current ? 0.05 * (i % Math.max(1, layers.length >> 1)) : 0}s`}></rect>`))}
       <rect class="slot" x=${x(column)} y=${bottom} width=${wide} height=${TOKEN} rx="5"></rect>
-      <text class="quiet" x=${x(column) + wide / 2} y=${bottom + TOKEN + 16} text-anchor="middle">${t(column === current ? "loop.column.computed" : column < current ? "loop.column.reused" : "loop.column.empty")}</text></g>`)}
+      <text class="quiet" x=${x(column) + wide / 2} y=${bottom + TOKEN + 16} text-anchor="middle">${t(`loop.column.${kind(column)}`)}</text></g>`)}
     ${[...tokens, null].map((token, column) => { // what comes out of a column is drawn as the token of the next, so that it moves there
     if (column <= current) return box(token, x(column), bottom, wide, "");
     return column === current + 1 && output ? box(output.text, x(current), isOut ? 4 : 4 + GAP, wide, isOut ? "output" : "output hidden") : nothing;

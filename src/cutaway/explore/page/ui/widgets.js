@@ -44,7 +44,7 @@ export const isDrawn = (name) => pictures.has(name);
 export const scrolling = (name, inside) => html`<div class="scroll" tabindex="0" role="region" aria-label=${name}>${inside}</div>`;
 
 /** In a file: how to see more than it has. */
-export const serverNote = () => html`<p class="note">${t("server")} <code>cutaway explore --model ${model.value.name}</code></p>`;
+export const serverNote = () => html`<p class="note">${t("server")}<code>cutaway explore --model ${model.value.name}</code></p>`;
 
 /** Bar for a fraction; the number itself is printed beside it. */
 export const meter = (value, whole = 1) => html`<meter min="0" max="1" value=${value / whole || 0} aria-hidden="true"></meter>`;

@@ -25,7 +25,7 @@ const unrolled = signal(0); // figures after the open one that have been scrolle
 /** The figure of attention, in the head that the model singles out. */
 function attempt() {
   const link = singledLink();
-  return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { figure: "F22" } } };
+  return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { figure: "F30" } } };
 }
 
 function draw() {

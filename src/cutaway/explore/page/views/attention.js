@@ -134,7 +134,7 @@ function terms() {
   const score = (kind, cells) => numeral(cells.values[position * cells.columns + key].toFixed(4), `${kind}.${layer}`, [number, position, key]);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
     ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
-    <p>${t("attention.sums")} ${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>${t("sep.colon")}${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>${t("sep.colon")}${score("scores_raw", scores)}</p>`;
+    <p>${t("attention.sums")}${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>${t("sep.colon")}${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>${t("sep.colon")}${score("scores_raw", scores)}</p>`;
 }
 
 function vectors() {
@@ -162,7 +162,7 @@ function sum() {
   const columns = [t("attention.word"), t("attention.weight"), ...firstNames("v"), ...firstNames("w·v")];
   return html`${table(t("attention.sum.table", { n: rows.length, all }), columns, rows)}
     ${signedGrid(t("attention.z"), out)}
-    <p>${t("recomputed")} <code>max |Σ w·v − z|</code> = ${numeral(apart(off), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
+    <p>${t("recomputed")}<code>max |Σ w·v − z|</code> = ${numeral(apart(off), `sum(attn.${layer} * v.${layer}) - z.${layer}`, [number, position])}</p>`;
 }
 
 const firstNames = (name) => Array.from({ length: FIRST }, (_, i) => `${name}[${i}]`);

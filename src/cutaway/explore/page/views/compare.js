@@ -176,7 +176,7 @@ function layers(found) {
   return html`${heading}
     <p><label class="choice">${t("compare.threshold")} <input type="number" min="0" step="0.05" .value=${String(threshold())}
       @input=${(event) => goMore({ kl: event.target.value })}></label></p>
-    <p role="status">${first < 0 ? t("compare.never") : html`${t("compare.first")} <b>${boundary(apart[first].name)}</b>${t("sep.colon")}${nats(apart[first], mine)}`}</p>
+    <p role="status">${first < 0 ? t("compare.never") : html`${t("compare.first")}<b>${boundary(apart[first].name)}</b>${t("sep.colon")}${nats(apart[first], mine)}`}</p>
     ${scrolling(t("compare.layers"), html`<table class="lens" aria-label=${t("compare.layers")}>
       <thead><tr><th scope="col">${t("output.boundary")}</th><th scope="col">A</th><th scope="col">B</th><th scope="col" class="right">KL(A ‖ B)</th></tr></thead>
       <tbody>${apart.map((each, i) => html`<tr class=${i === first ? "marked" : ""}><th scope="row">${boundary(each.name)}</th>

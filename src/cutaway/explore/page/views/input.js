@@ -52,7 +52,7 @@ function foldColumns(d) {
 function proof([token, place, sum], position) {
   if (!token || !place || !sum) return nothing;
   const off = farthest(sum.values, token.values.map((value, i) => value + place.values[i]));
-  return html`<p>${t("recomputed")} <code>max |wte + wpe − resid.pre.0|</code> = ${numeral(apart(off), "wte.weight + wpe.weight - resid.pre.0", [position])}</p>`;
+  return html`<p>${t("recomputed")}<code>max |wte + wpe − resid.pre.0|</code> = ${numeral(apart(off), "wte.weight + wpe.weight - resid.pre.0", [position])}</p>`;
 }
 
 function nearest(token) {

@@ -42,8 +42,7 @@ function controls() {
     <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
     <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "player.pause" : "loop.play")}</button>
     <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button>
-    <label class="choice">${t("loop.speed")} <span class="number">${speed()} ×</span> <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>
-    <p class="note">${t("loop.note")}</p>`;
+    <label class="choice">${t("loop.speed")} <span class="number">${speed()} ×</span> <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>`;
 }
 
 /** One token; not before the last one is read. The button stays enabled meanwhile, so that it keeps the focus. */
@@ -75,8 +74,9 @@ function last() {
   const first = Math.max(0, Math.ceil((n - count) / 3) * 3); // so that most steps move the token, not the picture
   const { order, probabilities } = likely(scores);
   const [id] = order;
+  const fresh = labels.value.slice(first).findIndex((_, i) => kindOf(model.value.config.n_layer - 1, first + i) === "computed");
   const output = { text: word(id), probability: probabilities[id], tensor: "probs", index: [n - 1, id] };
-  return html`<div class="motion">${loopMotion({ tokens: [...labels.value.slice(first), null], current: n - 1 - first, phase: "out", output, title: t("loop.title") })}
+  return html`<div class="motion">${loopMotion({ tokens: [...labels.value.slice(first), null], current: n - 1 - first, fresh: fresh < 0 ? n - 1 - first : fresh, phase: "out", output, title: t("loop.title") })}
     <p class="becomes">${t("loop.out", { token: word(id) })}${gap()}${t("loop.becomes", { n: n + 1, i: n })}</p></div>`;
 }
 

@@ -79,7 +79,7 @@ function foldColumns(n) {
 function positive(after) {
   const { layer, position } = chosen.value;
   const count = after.values.reduce((sum, value) => sum + (value > 0), 0);
-  return html`${t("mlp.positive", { act: act() })} ${numeral(String(count), `count(mlp_act.${layer} > 0)`, [position])}`;
+  return html`${t("mlp.positive", { act: act() })}${numeral(String(count), `count(mlp_act.${layer} > 0)`, [position])}`;
 }
 
 function strongest(order, unit, before, after) {
@@ -154,6 +154,6 @@ function proof() {
   const { layer, position } = chosen.value;
   if (!middle || !out || !post) return nothing;
   const off = farthest(post.values, middle.values.map((value, i) => value + out.values[i]));
-  return html`<p>${t("recomputed")} <code>max |resid.mid + mlp_out − resid.post|</code> =
+  return html`<p>${t("recomputed")}<code>max |resid.mid + mlp_out − resid.post|</code> =
     ${numeral(apart(off), `resid.mid.${layer} + mlp_out.${layer} - resid.post.${layer}`, [position])}</p>`;
 }

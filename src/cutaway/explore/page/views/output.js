@@ -35,9 +35,9 @@ function draw() {
   if (!logits) return html`${choices(["position"])}${waiting()}`;
   const { order } = likely(logits);
   const [entry] = entries([Math.max(0, order.indexOf(ownNumber("token", logits.length, order[0])))], logits); // the selected token, or the most likely
-  return html`${choices(["position"])}<div class="two">${best(entries(order.subarray(0, SHOWN).keys(), logits), position, entry)}
+  return html`${choices(["position"])}<div class="two"><div>${best(entries(order.subarray(0, SHOWN).keys(), logits), position, entry)}
     <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(logits, position, entry)}</section></div>
-    ${product(entry, position)}${parts(entry, position)}${lens(position, order[0])}`;
+    <section>${parts(entry, position)}</section></div>${product(entry, position)}${lens(position, order[0])}`;
 }
 
 /** What a file has: the most likely tokens, and what each of their logits is made of. */
@@ -46,7 +46,7 @@ function recorded(position) {
   if (!top) return waiting();
   const ranked = top.map((each, rank) => ({ ...each, rank }));
   const entry = ranked.find(({ id }) => String(id) === state.value.more.token) ?? ranked[0];
-  return html`${choices(["position"])}${best(ranked, position, entry)}${product(entry, position)}${parts(entry, position)}${lens(position, top[0].id)}`;
+  return html`${choices(["position"])}<div class="two">${best(ranked, position, entry)}<section>${parts(entry, position)}</section></div>${product(entry, position)}${lens(position, top[0].id)}`;
 }
 
 /** {id, text, rank, logit, probability} of the tokens of these ranks, from 0. */
@@ -105,7 +105,7 @@ function product({ id, text, logit }, position) {
 
 function sums(vector, row, logit, position, token) {
   const sum = vector.values.reduce((total, value, i) => total + value * row.values[i], 0);
-  return html`<p>${t("output.sum")} ${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}</p>`;
+  return html`<p>${t("output.sum")}${numeral(sum.toFixed(4), `sum(ln_f * ${matrixName()})`, [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}</p>`;
 }
 
 /** Direct logit attribution: what each component adds to a logit. */
@@ -118,8 +118,8 @@ function parts({ id: token, text, logit }, position) {
   if (!found) return html`${heading}${waiting()}`;
   const off = Math.abs(found.logit - logit);
   return html`${heading}<p class="note">${t("output.parts.note", { name: matrixName() })}</p>
-    <p>${t("output.parts.sum")} ${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")} ${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
-    <div class="two"><div>${signedBars(addends(found), position)}</div>${heads(found)}</div>`;
+    <p>${t("output.parts.sum")}${numeral(found.logit.toFixed(4), "sum(direct_logit_attribution)", [position, token])}${t("sep.and")}<code>logits</code>${t("sep.colon")}${numeral(logit.toFixed(4), "logits", [position, token])}${t("sep.and")}${t("output.off")}${numeral(apart(off), "sum(direct_logit_attribution) - logits", [position, token])}</p>
+    ${signedBars(addends(found), position)}${heads(found)}`;
 }
 
 /** [name, value, formula] of each component, in the order of the forward pass. */

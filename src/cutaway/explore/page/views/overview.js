@@ -82,7 +82,7 @@ const VECTOR = 96; // pixels for its vector
 const LABEL = 17; // pixels per line below
 
 function across({ at, first, end, layers, vectors }) {
-  const room = Math.min(viewport.value - 192, 1312) - 56 - 270;
+  const room = Math.min(viewport.value - 192, 1312) - 56 - 270 - 30; // the last: its margin, and a scrollbar
   const left = TOKEN + VECTOR + 26;
   const block = Math.max(58, Math.min(110, (room - left) / layers.length));
   const wide = left + block * layers.length + 14;
@@ -104,7 +104,7 @@ function across({ at, first, end, layers, vectors }) {
       <rect class="zone" x=${x(layer) + 0.66 * block} y=${TOP} width=${0.3 * block} height=${bottom - TOP - 8} rx="5"></rect>
       ${drop(added, layers, x(layer) + 0.8 * block, y(at), block)}`))}
     ${["looks", "weight", "adds", "says"].map((row, i) => svg`<text class="quiet" x=${left - 12} y=${bottom + (i + 0.8) * LABEL} text-anchor="end">${t(`overview.${row}`)}</text>`)}
-    ${layers.map((each) => values(each, at, x(each.layer) + block / 2, bottom + 0.8 * LABEL, Math.floor(block / 7.6)))}
+    ${layers.map((each) => values(each, at, x(each.layer) + block / 2, bottom + 0.8 * LABEL, Math.floor(block / 8.6)))}
   </svg>`;
 }
 

@@ -33,8 +33,8 @@ function draw() {
 
 function total() {
   const { n_params, checkpoint } = model.value;
-  return html`<p>${t("parameters.total")} <b>${numeral(grouped(n_params), "size(*)", [])}</b> ·
-    ${t("parameters.file", { name: checkpoint.name })} ${numeral(grouped(checkpoint.bytes), "checkpoint.bytes", [])}</p>`;
+  return html`<p>${t("parameters.total")}<b>${numeral(grouped(n_params), "size(*)", [])}</b> ·
+    ${t("parameters.file", { name: checkpoint.name })}${numeral(grouped(checkpoint.bytes), "checkpoint.bytes", [])}</p>`;
 }
 
 function wholeModel(matrices) {

@@ -184,7 +184,7 @@ function node() {
 /** The update between two points; requesting attn_out and mlp_out would recompute the layer for all tokens. */
 const difference = (to, from) => ({ ...to, tensor: `${to.tensor} - ${from.tensor}`, values: to.values.map((value, i) => value - from.values[i]) });
 
-const size = (cells) => html`<small>${t("stack.size")} ${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</small>`;
+const size = (cells) => html`<small>${t("stack.size")}${numeral(length(cells.values).toFixed(2), `norm(${cells.tensor})`, [chosen.value.position])}</small>`;
 
 function lensHere(layer, position) {
   const read = readings()?.[position - shownPositions().first];

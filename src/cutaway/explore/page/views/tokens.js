@@ -17,7 +17,7 @@ const MOST = 64; // pre-tokens that are shown
 const MOST_SYMBOLS = 64; // of a pre-token whose merges are shown: each takes a line as long as the pre-token
 
 function attempt() {
-  return model.value.has_tokenizer ? { change: { more: { text: " unbelievably robotic", piece: 0 } } } : null;
+  return model.value.has_tokenizer ? { change: { more: { text: " discombobulated robot", piece: 0 } } } : null;
 }
 
 function draw() {
@@ -80,7 +80,7 @@ function word({ text, tokens, ids }) {
 function merges(piece) {
   const rows = piece.symbols.length > MOST_SYMBOLS ? [] : states(piece);
   return html`<h3>${t("tokens.merges", { piece: visible(piece.text) })}</h3>
-    <p class="bytes">${t("tokens.bytes")} ${piece.bytes.map(hex).join(" ")}</p>
+    <p class="bytes">${t("tokens.bytes")}${piece.bytes.map(hex).join(" ")}</p>
     ${rows.length ? nothing : html`<p class="note">${t("tokens.long", { n: piece.symbols.length, most: MOST_SYMBOLS })}</p>`}
     ${scrolling(t("tokens.pieces"), html`<table class="merges" aria-label=${t("tokens.pieces")}><tbody>
       ${rows.map((symbols, i) => html`<tr><th scope="row">${i === 0 ? t("tokens.start") : t("tokens.merge", { n: i, rank: piece.steps[i - 1].rank })}</th>

@@ -225,5 +225,5 @@ function sentence(cells, source, target, row, first) {
   const all = weights.reduce((sum, weight) => sum + weight, 0);
   const part = cells.tensor.startsWith("mean") ? `sum(${cells.tensor}, -1)` : `sum(${cells.tensor}[${chosen.value.head},${first + row},:${source.length}])`;
   return html`<p class="note" id="translation-said" role="status">${t("translation.said", { target: target[row], before: labels.value[first + row] })}
-    ${heaviest(cells, row).slice(0, LISTED).map((column, i) => html`${i ? t("sep.comma") : nothing}<span class="token">${source[column]}</span> ${numeral(weights[column].toFixed(2), cells.tensor, indexOf(cells, row, column))}`)}${t("sep.and")}${t("translation.share")} ${numeral(all.toFixed(2), part, [])}</p>`;
+    ${heaviest(cells, row).slice(0, LISTED).map((column, i) => html`${i ? t("sep.comma") : nothing}<span class="token">${source[column]}</span> ${numeral(weights[column].toFixed(2), cells.tensor, indexOf(cells, row, column))}`)}${t("sep.and")}${t("translation.share")}${numeral(all.toFixed(2), part, [])}</p>`;
 }
