@@ -180,6 +180,7 @@ PREPARED = {
     "attention?x-step=scores&x-key=2&layer=3&head=1&position=5": ".stages [aria-current], .stages [aria-pressed=true]",
     "tokens?x-text=A%20king%20%26%20me&x-piece=1": "main input, .chips [aria-pressed=true]",
     "heads?x-without_first=1": "main input",
+    "heads?x-table=attn": "cell-grid table",
     "output?x-token=13": "main .ranked [aria-pressed=true]",
     "heads?position=4&do=zero_ablate_head:layer=1,head=2": ".changed b",
 }

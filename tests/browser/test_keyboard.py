@@ -158,6 +158,25 @@ def test_a_change_of_the_model_is_announced(visit: Visit) -> None:
     visit.page.get_by_role("switch").first.press("Enter")
     visit.settle()
     assert told.inner_text().startswith("The model is changed (1): ")
+    told.get_by_role("button").press("Enter")
+    visit.settle()
+    assert told.inner_text() == ""
+
+
+def test_the_figure_that_is_turned_to_is_announced(visit: Visit) -> None:
+    visit.open("#1/article")
+    told = visit.page.locator(".article > [role=status]")
+    before = told.inner_text()
+    visit.page.keyboard.press("ArrowRight")
+    visit.settle()
+    assert told.inner_text() != before
+    assert told.inner_text() in visit.page.locator("article h2").first.inner_text()
+
+
+def test_a_measured_proof_is_announced(visit: Visit) -> None:
+    visit.open("#1/loop")
+    visit.page.get_by_role("button", name="Measure now").press("Enter")
+    visit.page.locator("main [role=status] .measured").wait_for()
 
 
 @pytest.mark.parametrize(("language", "first"), [("en", "q, k, v"), ("zh", "q、k、v")])

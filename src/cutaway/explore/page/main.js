@@ -140,7 +140,7 @@ function page() {
     </main>`;
 }
 
-/** In a file: the view that was on the screen, if it is not in the file, and how to see more than it has. */
+/** In a file: the view that it was saved from and does not hold, and how to see more. */
 function fileNote() {
   const { missing } = here.transport();
   return html`<p class="note">${missing ? html`<b>${t("missing", { view: missing[language.value] })}</b> ` : nothing}${t("server")} <code>cutaway explore --model ${here.model.value.name}</code></p>`;
@@ -232,7 +232,7 @@ const copied = signal(false);
 
 async function copyLink() {
   const { href } = new URL(toAddress({ ...state.value, model: here.model.value.name }), location);
-  if (!navigator.clipboard) return globalThis.prompt(t("share.link"), href); // a page from another machine, without TLS, has none
+  if (!navigator.clipboard) return globalThis.prompt(t("share.link"), href); // without TLS
   await navigator.clipboard.writeText(href);
   copied.value = true;
   setTimeout(() => { copied.value = false; }, 2000);
@@ -337,9 +337,9 @@ function misread(typed) {
 function changed() {
   const made = here.trace.value?.interventions ?? [];
   const { changes } = state.value;
-  if (!made.length && !changes.length) return nothing;
+  if (!made.length && (!changes.length || here.progress.value)) return nothing;
   return html`${made.length ? html`${t("whatif.active", { n: made.length })}${gap()}<b>${made.map(describe).join(t("sep.and"))}</b>` : nothing}
-    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join(t("sep.and")) || "–" }) : nothing}
+    ${here.trace.value && !here.progress.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join(t("sep.and")) || "–" }) : nothing}
     <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button>`;
 }
 

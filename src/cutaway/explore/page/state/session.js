@@ -168,7 +168,7 @@ export async function read(request) {
     const ask = { ...request, interventions: state.peek().changes, base, view: PAGE, sequence: ++sequence };
     const found = await current.trace(ask, (done, layers) => { progress.value = { done, layers }; }, mine.signal);
     batch(() => { trace.value = found; failure.value = null; isPrevious.value = false; });
-    if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null, ...wordless() }, { replace: !state.peek().ids });
+    if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null, ...misdirected() }, { replace: !state.peek().ids });
     return found;
   } catch (error) {
     isPrevious.value = error.name !== "AbortError" && trace.peek() !== null;
@@ -178,8 +178,8 @@ export async function read(request) {
   }
 }
 
-/** That a link has a text, which a model without a tokenizer cannot read: it was made for another model. */
-const wordless = () => (state.peek().text !== null && !model.peek().has_tokenizer ? { model: "text" } : {});
+/** A link's text, which a model without a tokenizer cannot read, was meant for another model. */
+const misdirected = () => (state.peek().text !== null && !model.peek().has_tokenizer ? { model: "text" } : {});
 
 /** Cancel the pending trace; the current one stays. */
 export function cancel() {

@@ -12,7 +12,7 @@ const LEAST = 320; // pixels: a window that is hidden, as in a folded cell of a 
 export const viewport = signal(Math.max(LEAST, innerWidth));
 addEventListener("resize", () => {
   viewport.value = Math.max(LEAST, innerWidth);
-  for (const { style } of document.querySelectorAll(".scroll")) { // a box that no longer scrolls keeps its fade unless it begins anew
+  for (const { style } of document.querySelectorAll(".scroll")) { // or a box that no longer scrolls keeps its fade
     style.animation = "none";
     setTimeout(() => { style.animation = ""; }, 100);
   }
