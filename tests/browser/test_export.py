@@ -12,7 +12,7 @@ from cutaway.figures import Selection
 from cutaway.trace import Trace
 from tests.browser.conftest import Explorer, visiting
 from tests.browser.numbers import is_tensor, wrong_cells, wrong_numbers
-from tests.browser.visit import LOADING, Visit
+from tests.browser.visit import LOADING, OFFERED, WORDS, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +147,9 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
     private_visit.page.get_by_text("Copied").wait_for()
     assert private_visit.page.evaluate("navigator.clipboard.readText()") == f"{private_visit.page.url}&model=builtin"
     with private_visit.page.expect_download(timeout=120_000) as downloaded:
-        private_visit.page.get_by_role("button", name="Save as one file").click()
+        private_visit.page.get_by_role("button", name="Save as one file").press("Enter")
+    assert downloaded.value.suggested_filename == "cutaway-attention.html"
+    assert private_visit.page.evaluate("document.activeElement.textContent") == "Save as one file"
     downloaded.value.save_as(tmp_path / "saved.html")
     assert (tmp_path / "saved.html").stat().st_size <= LARGEST
     for saved in visiting(browser, (tmp_path / "saved.html").as_uri()):
@@ -178,6 +180,7 @@ PREPARED = {
     "attention?x-step=scores&x-key=2&layer=3&head=1&position=5": ".stages [aria-current], .stages [aria-pressed=true]",
     "tokens?x-text=A%20king%20%26%20me&x-piece=1": "main input, .chips [aria-pressed=true]",
     "heads?x-without_first=1": "main input",
+    "heads?x-table=attn": "cell-grid table",
     "output?x-token=13": "main .ranked [aria-pressed=true]",
     "heads?position=4&do=zero_ablate_head:layer=1,head=2": ".changed b",
 }
@@ -194,6 +197,35 @@ def test_a_saved_file_keeps_what_was_prepared(
     assert len(before) > 2
     for saved in saving(private_visit, browser, tmp_path / "saved.html"):
         assert saved.page.evaluate(SHOWS, PREPARED[state]) == before
+
+
+def test_a_file_says_what_it_does_not_hold(private_visit: Visit, browser: Browser, tmp_path: Path) -> None:
+    private_visit.open("#1/whatif?do=zero_ablate_head:layer=1,head=2")
+    private_visit.page.locator(".share summary").click()
+    left_out = [f"{view}.title" for view in ("loop", "input", "mlp", "whatif", "compare", "parameters")]
+    for language in WORDS["share.note"]:
+        assert all(WORDS[title][language] in WORDS["share.note"][language] for title in left_out)
+    private_visit.page.locator(".share summary").click()
+    for saved in saving(private_visit, browser, tmp_path / "saved.html"):
+        offered = saved.page.locator("nav a").all_inner_texts()
+        assert {WORDS[f"{view}.title"]["en"] for view in OFFERED} - set(offered) == {
+            WORDS[title]["en"] for title in left_out
+        }
+        assert saved.page.locator("h1").inner_text() == "The machine"
+        assert saved.page.get_by_text("This file does not hold What if.").is_visible()
+        assert saved.page.get_by_text("cutaway explore --model builtin").is_visible()
+        saved.dress(360, True, "zh")
+        assert saved.page.get_by_text("此文件不含“假设实验”。").is_visible()
+        assert saved.overflow() <= 0
+
+
+def test_where_there_is_no_clipboard_the_link_is_shown(private_visit: Visit) -> None:
+    private_visit.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    private_visit.open("#1/attention")
+    private_visit.page.locator(".share summary").click()
+    private_visit.page.evaluate("globalThis.prompt = (title, link) => { globalThis.shown = link; }")
+    private_visit.page.get_by_role("button", name="Copy the link").click()
+    assert private_visit.page.evaluate("shown") == f"{private_visit.page.url}&model=builtin"
 
 
 def test_a_saved_translation_shows_its_map_without_a_server(

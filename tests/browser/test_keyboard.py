@@ -149,3 +149,53 @@ def _slider_names(visit: Visit) -> list[str]:
     """As the browser tells them to a screen reader."""
     nodes = visit.page.context.new_cdp_session(visit.page).send("Accessibility.getFullAXTree")["nodes"]
     return [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "slider"]
+
+
+def test_a_change_of_the_model_is_announced(visit: Visit) -> None:
+    visit.open("#1/whatif")
+    told = visit.page.locator(".strip .changed[role=status]")
+    assert told.inner_text() == ""
+    visit.page.get_by_role("switch").first.press("Enter")
+    visit.settle()
+    assert told.inner_text().startswith("The model is changed (1): ")
+    told.get_by_role("button").press("Enter")
+    visit.settle()
+    assert told.inner_text() == ""
+
+
+def test_the_figure_that_is_turned_to_is_announced(visit: Visit) -> None:
+    visit.open("#1/article")
+    told = visit.page.locator(".article > [role=status]")
+    before = told.inner_text()
+    visit.page.keyboard.press("ArrowRight")
+    visit.settle()
+    assert told.inner_text() != before
+    assert told.inner_text() in visit.page.locator("article h2").first.inner_text()
+
+
+def test_a_measured_proof_is_announced(visit: Visit) -> None:
+    visit.open("#1/loop")
+    visit.page.get_by_role("button", name="Measure now").press("Enter")
+    visit.page.locator("main [role=status] .measured").wait_for()
+
+
+@pytest.mark.parametrize(("language", "first"), [("en", "q, k, v"), ("zh", "q、k、v")])
+def test_a_button_that_steps_says_where_it_is(visit: Visit, language: str, first: str) -> None:
+    visit.open(f"#1/attention?language={language}")
+    told = visit.page.locator(".player [role=status]")
+    visit.page.locator(".player button").last.press("Enter")
+    visit.settle()
+    assert told.inner_text() == first
+    visit.page.locator(".player input").press("ArrowRight")  # which a slider says itself
+    visit.settle()
+    assert told.inner_text() == ""
+
+
+def test_measuring_keeps_the_focus_on_its_button(visit: Visit) -> None:
+    visit.open("#1/whatif")
+    visit.page.get_by_role("button", name="Measure all eight on this text").press("Enter")
+    visit.page.get_by_role("button", name="Stop").wait_for()
+    assert visit.page.evaluate("document.activeElement.textContent") == "Stop"
+    visit.page.locator(".verdict").nth(7).wait_for()
+    visit.settle()
+    assert visit.page.evaluate("document.activeElement.textContent") == "Measure all eight on this text"

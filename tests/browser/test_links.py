@@ -175,6 +175,28 @@ def test_a_link_for_another_model_says_so_in_one_line(visit: Visit, state: str) 
     said.wait_for(state="detached")
 
 
+def test_a_text_for_a_model_without_a_tokenizer_is_not_replaced_silently(music_visit: Visit) -> None:
+    for language, said in (("en", "This link was made for another model"), ("zh", "此链接是为另一个模型生成的")):
+        music_visit.leave_and_open(f"{music_visit.address}#1/play?text=Hello&language={language}")
+        assert music_visit.page.get_by_text(said).is_visible()
+        assert "text=" not in music_visit.page.url
+
+
+@pytest.mark.parametrize("state", ["stack", "article?x-figure=F47"])
+def test_a_link_opens_the_tables(visit: Visit, state: str) -> None:
+    visit.open(f"#1/{state}")
+    buttons = visit.page.locator(".tools button[aria-pressed]")
+    buttons.nth(1).click()
+    visit.settle()
+    shown = visit.page.locator("cell-grid table").inner_text()
+    visit.leave_and_open(visit.page.url)
+    assert visit.page.locator("cell-grid table").inner_text() == shown
+    assert buttons.nth(1).get_attribute("aria-pressed") == "true"
+    buttons.nth(1).click()
+    assert visit.page.locator("cell-grid table").count() == 0
+    assert "x-table" not in visit.page.url
+
+
 NONSENSE = (
     "#",
     "#1",

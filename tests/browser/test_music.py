@@ -215,3 +215,18 @@ def test_it_is_whole_in_every_dress(music_visit: Visit, width: int, dark: bool, 
     assert music_visit.overflow() <= 0
     assert music_visit.untranslated() == []
     assert music_visit.accessibility_faults() == []
+
+
+def test_writing_is_announced_once_and_not_at_each_event(music_visit: Visit) -> None:
+    music_visit.open("#1/music?x-n=40")
+    music_visit.page.evaluate(
+        """globalThis.told = [];
+        new MutationObserver(() => {
+          const { textContent } = document.querySelector(".music-write [role=status]");
+          if (told.at(-1) !== textContent) told.push(textContent);
+        }).observe(document.body, { subtree: true, childList: true, characterData: true })"""
+    )
+    music_visit.page.locator(".music-write .buttons button").first.press("Enter")
+    music_visit.page.wait_for_function("(n) => told.length === n", arg=2)
+    music_visit.settle()
+    assert music_visit.page.evaluate("told") == ["Being computed …", ""]

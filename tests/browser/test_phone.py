@@ -67,3 +67,37 @@ def test_a_box_fades_where_there_is_more_only(visit: Visit) -> None:
     visit.page.set_viewport_size({"width": 1280, "height": 844})
     visit.leave_and_open(visit.page.url)
     assert box.evaluate(fades) == [0, 0]
+
+
+FADES = "(wide) => getComputedStyle(document.querySelector('.scroll')).getPropertyValue('--before') === wide"
+
+
+def test_a_box_that_no_longer_scrolls_has_no_fade(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 500, "height": 800})
+    visit.open("#1/output")
+    box = visit.page.locator(".scroll").first
+    box.evaluate("(each) => each.scrollTo(each.scrollWidth, 0)")
+    visit.page.wait_for_function(FADES, arg="32px")
+    visit.page.set_viewport_size({"width": 1900, "height": 800})
+    visit.page.wait_for_function(FADES, arg="0px")
+
+
+# The rules for a browser without scroll-driven animations, in force in this one.
+AS_ELSEWHERE = """() => {
+  const rules = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]);
+  const others = rules.filter((rule) => rule.conditionText?.startsWith("not (animation-timeline"));
+  const sheet = new CSSStyleSheet();
+  const inside = others.flatMap((rule) => [...rule.cssRules]).map((rule) => rule.cssText);
+  sheet.replaceSync(`${inside.join("")} .scroll { mask: none; }`);
+  document.adoptedStyleSheets = [sheet];
+}"""
+
+
+def test_a_browser_without_scroll_driven_animations_has_shadows(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 500, "height": 800})
+    visit.open("#1/output")
+    box = visit.page.locator(".scroll").first
+    box.scroll_into_view_if_needed()
+    visit.page.evaluate(AS_ELSEWHERE)
+    shadows = box.evaluate("(each) => getComputedStyle(each).backgroundAttachment")
+    assert shadows == "local, local, scroll, scroll"  # what goes along with the content covers what stays

@@ -181,7 +181,7 @@ def test_the_map_has_a_table_and_chooses(translator_visit: Visit) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     translator_visit.settle()
-    assert page.url.endswith("position=8")
+    assert page.url.endswith("position=8&x-table=attn")
 
 
 def test_a_link_restores_it(translator_visit: Visit) -> None:

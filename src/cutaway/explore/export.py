@@ -165,11 +165,12 @@ def pack_page(files: Mapping[str, PageFile]) -> ExportedPage:
 
 
 def _start(trace: Trace, chosen: Selection, views: Sequence[str], view: str, settings: schemas.Settings) -> bytes:
-    """Say on what the file opens, and which views it has."""
+    """Say on what the file opens, which views it has, and the title of the one that was asked for if it has not."""
     kept = [(name, value) for name, value in settings if view in views or name == "language"]
     opened = view if view in views else views[0]
     address = schemas.page_address(opened, trace.ids, chosen, trace.interventions, kept)
-    return json_content({"address": address, "views": views}).body
+    missing = None if view in views else words_document([view]).get(f"{view}.title")
+    return json_content({"address": address, "views": views, "missing": missing}).body
 
 
 def _views(model: Model, trace: Trace) -> list[str]:

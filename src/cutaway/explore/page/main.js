@@ -127,16 +127,23 @@ function page() {
   return html`
     <a class="skip" href="#main" @click=${skip}>${t("skip")}</a>
     <header>${title()}${unread()}${failed()}</header>
-    <section class="strip" aria-label=${t("tokens.title")}>${tokens()}${news()}${changed()}
+    <section class="strip" aria-label=${t("tokens.title")}>${tokens()}${news()}<div class="changed" role="status">${changed()}</div>
       <p class="said" role="status">${heard.value ?? (here.tokens.value.length ? said(view) : nothing)}</p></section>
     <nav aria-label=${t("views")}>${menu(view)}</nav>
     <main id="main" tabindex="-1" aria-labelledby="view" class=${here.isPrevious.value ? "previous" : nothing} data-view=${view.id} data-trace=${here.trace.value?.trace ?? nothing}>
       <h1 id="view">${t(`${view.id}.title`)}</h1>
       <p class="lead">${explained(view.id, t(`${view.id}.lead`))}</p>
+      ${here.live() ? nothing : fileNote()}
       ${here.trace.value && here.live() && view.attempt ? keep("try", () => tryThis(view), { inParts: true }) : nothing}
       ${here.trace.value ? keep(view.id, () => (view.isPlaced && !here.isPlaced() ? waiting() : view.draw())) : waiting()}
       ${isDrawn(view.id) ? html`${glossary(view.id)}${onward(view)}` : nothing}
     </main>`;
+}
+
+/** In a file: the view that it was saved from and does not hold, and how to see more. */
+function fileNote() {
+  const { missing } = here.transport();
+  return html`<p class="note">${missing ? html`<b>${t("missing", { view: missing[language.value] })}</b> ` : nothing}${t("server")} <code>cutaway explore --model ${here.model.value.name}</code></p>`;
 }
 
 /** One button that sets a telling state of the view. */
@@ -197,11 +204,11 @@ function share() {
   const { language, more } = state.value;
   const place = { view: shown().id, ...here.chosen.value, settings: toAddress({ ...START, language, more }).split("?")[1] ?? "" };
   return html`<details class="share"><summary>${t("share")}</summary><div>
-    <button type="button" class="quiet" @click=${copyLink}>${t(copied.value ? "share.copied" : "share.link")}</button>
+    <button type="button" class="quiet" @click=${copyLink}>${t("share.link")}</button>
     ${saving.value ? html`<progress max=${saving.value.parts} value=${saving.value.done} aria-label=${t("share.file")}></progress>
-      <span role="status">${t("share.parts", saving.value)}</span><button type="button" class="quiet" @click=${() => saved.abort()}>${t("cancel")}</button>`
-    : html`<button type="button" class="quiet" @click=${() => saveFile(here.trace.value.trace, place)}>${t("share.file")}</button>`}
-    <small>${t("share.note")} ${megabytes() < LARGE ? nothing : t("share.large", { n: megabytes() })}</small></div></details>`;
+      <span>${t("share.parts", saving.value)}</span>` : nothing}
+    <button type="button" class="quiet" @click=${() => (saving.value ? saved.abort() : saveFile(here.trace.value.trace, place))}>${t(saving.value ? "cancel" : "share.file")}</button>
+    <small role="status">${copied.value ? t("share.copied") : nothing}</small><small>${t("share.note")} ${megabytes() < LARGE ? nothing : t("share.large", { n: megabytes() })}</small></div></details>`;
 }
 
 const LARGE = 5; // megabytes
@@ -217,7 +224,7 @@ async function saveFile(trace, place) {
   saving.value = { done: 0, parts: 1 };
   try {
     const page = await here.transport().page(trace, place, (done, parts) => { saving.value = { done, parts }; }, saved.signal);
-    download("cutaway.html", new Blob([page], { type: "text/html" }));
+    download(`cutaway-${place.view}.html`, new Blob([page], { type: "text/html" }));
   } catch (error) {
     here.report(error);
   } finally {
@@ -228,7 +235,9 @@ async function saveFile(trace, place) {
 const copied = signal(false);
 
 async function copyLink() {
-  await navigator.clipboard.writeText(new URL(toAddress({ ...state.value, model: here.model.value.name }), location).href);
+  const { href } = new URL(toAddress({ ...state.value, model: here.model.value.name }), location);
+  if (!navigator.clipboard) return globalThis.prompt(t("share.link"), href); // without TLS
+  await navigator.clipboard.writeText(href);
   copied.value = true;
   setTimeout(() => { copied.value = false; }, 2000);
 }
@@ -332,10 +341,10 @@ function misread(typed) {
 function changed() {
   const made = here.trace.value?.interventions ?? [];
   const { changes } = state.value;
-  if (!made.length && !changes.length) return nothing;
-  return html`<p class="changed">${made.length ? html`${t("whatif.active", { n: made.length })}${gap()}<b>${made.map(describe).join(t("sep.and"))}</b>` : nothing}
-    ${here.trace.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join(t("sep.and")) || "–" }) : nothing}
-    <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button></p>`;
+  if (!made.length && (!changes.length || here.progress.value)) return nothing;
+  return html`${made.length ? html`${t("whatif.active", { n: made.length })}${gap()}<b>${made.map(describe).join(t("sep.and"))}</b>` : nothing}
+    ${here.trace.value && !here.progress.value && !areInForce() ? t("whatif.waiting", { what: changes.map(describe).join(t("sep.and")) || "–" }) : nothing}
+    <button type="button" class="quiet" ?disabled=${!here.live()} @click=${() => go({ changes: [] })}>${t("whatif.undo")}</button>`;
 }
 
 begin().catch((error) => { document.body.textContent = `Cutaway: ${error.message}`; });

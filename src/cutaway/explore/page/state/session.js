@@ -168,7 +168,7 @@ export async function read(request) {
     const ask = { ...request, interventions: state.peek().changes, base, view: PAGE, sequence: ++sequence };
     const found = await current.trace(ask, (done, layers) => { progress.value = { done, layers }; }, mine.signal);
     batch(() => { trace.value = found; failure.value = null; isPrevious.value = false; });
-    if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null }, { replace: !state.peek().ids });
+    if (String(state.peek().ids) !== String(found.ids)) go({ ids: found.ids, text: null, ...misdirected() }, { replace: !state.peek().ids });
     return found;
   } catch (error) {
     isPrevious.value = error.name !== "AbortError" && trace.peek() !== null;
@@ -177,6 +177,9 @@ export async function read(request) {
     if (mine === reading) progress.value = null;
   }
 }
+
+/** A link's text, which a model without a tokenizer cannot read, was meant for another model. */
+const misdirected = () => (state.peek().text !== null && !model.peek().has_tokenizer ? { model: "text" } : {});
 
 /** Cancel the pending trace; the current one stays. */
 export function cancel() {

@@ -5,12 +5,13 @@
 // one legend.
 
 import { html, nothing, render } from "../vendor/lit-html.js";
-import { effect } from "../vendor/signals-core.js";
+import { computed, effect } from "../vendor/signals-core.js";
 import { commonLimit, indexOf, partOf, valueAt } from "../lib/cells.js";
 import { extent, isLight, kindOf, paint, paintAll, range } from "../lib/colours.js";
 import { exact, short } from "../lib/format.js";
 import { writeTensor } from "../lib/safetensors.js";
 import { language, t } from "../state/i18n.js";
+import { goMore, state } from "../state/navigation.js";
 import { isDark } from "../state/theme.js";
 import { download } from "./download.js";
 import { numeral } from "./numeral.js";
@@ -26,9 +27,11 @@ const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // [characters of the longes
 const LINE = 18; // pixels per line of labels
 const TICKS = [["0", 0], ["0.05", 22.4], ["0.25", 50], ["1", 100]]; // of shares, whose colours go by the square root: [text, per cent]
 
+const opened = computed(() => state.value.more.table); // names of the grids that are shown as tables, too
+const namesOf = (text) => text?.split("|") ?? [];
+
 export class CellGrid extends HTMLElement {
   #cursor = { row: 0, column: 0 };
-  #asTable = false;
   #isRead = false; // whether a cell has been pointed at
   #options = null;
   #picture = null; // {values, scale, columns, canvas, ends, extent}, cached while the options are the same
@@ -47,7 +50,7 @@ export class CellGrid extends HTMLElement {
 
   connectedCallback() {
     this.#watch.observe(this);
-    this.#stop = effect(() => { language.value; isDark(); if (this.#options) this.#draw(); });
+    this.#stop = effect(() => { language.value; opened.value; isDark(); if (this.#options) this.#draw(); });
   }
 
   disconnectedCallback() {
@@ -67,7 +70,7 @@ export class CellGrid extends HTMLElement {
           data-steps=${cells.steps.join(",")} data-rows=${cells.rows} data-columns=${cells.columns} data-limit=${this.#options.limit ?? nothing}
           @keydown=${this.#key} @pointermove=${this.#point} @click=${this.#pick}></canvas>
         ${group ? nothing : html`<div class="under">${this.#under()}</div>`}
-        ${this.#asTable ? scrolling(t("table"), this.#table()) : nothing}
+        ${this.#isTable() ? scrolling(t("table"), this.#table()) : nothing}
       </figure>`, this);
     if (group && readerOf(group) === this) render(this.#under(), group.querySelector(":scope > .under"));
     this.#paint();
@@ -80,7 +83,7 @@ export class CellGrid extends HTMLElement {
   #tools() {
     const { title } = this.#options;
     return html`<div class="tools">
-      <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#asTable} @click=${this.#toggle}>${t("table")}</button>
+      <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#isTable()} @click=${this.#toggle}>${t("table")}</button>
       <details aria-label=${t("of.grid", { what: t("save"), title })}><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
         <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
         <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
@@ -259,9 +262,18 @@ export class CellGrid extends HTMLElement {
     this.#options.pick?.(row, column);
   };
 
+  /** What a link calls the grid, in every layer: its tensor, or its place in a figure. */
+  #name() {
+    const figure = this.closest(".figure");
+    return figure ? `${figure.dataset.figure}.${[...figure.querySelectorAll("cell-grid")].indexOf(this)}` : this.#options.cells.tensor.replace(/\.\d+/g, "");
+  }
+
+  #isTable = () => namesOf(opened.value).includes(this.#name());
+
   #toggle = () => {
-    this.#asTable = !this.#asTable;
-    this.#draw();
+    const names = new Set(namesOf(opened.value));
+    if (!names.delete(this.#name())) names.add(this.#name());
+    goMore({ table: [...names].join("|") || null });
   };
 
   #table() {

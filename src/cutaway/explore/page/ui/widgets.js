@@ -10,7 +10,13 @@ const LEAST = 320; // pixels: a window that is hidden, as in a folded cell of a 
 
 /** The width of the window. */
 export const viewport = signal(Math.max(LEAST, innerWidth));
-addEventListener("resize", () => { viewport.value = Math.max(LEAST, innerWidth); });
+addEventListener("resize", () => {
+  viewport.value = Math.max(LEAST, innerWidth);
+  for (const { style } of document.querySelectorAll(".scroll")) { // or a box that no longer scrolls keeps its fade
+    style.animation = "none";
+    setTimeout(() => { style.animation = ""; }, 100);
+  }
+});
 
 /** Width for a drawing, in pixels: beside the menu, or all of a phone. */
 export const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
@@ -42,9 +48,6 @@ export const isDrawn = (name) => pictures.has(name);
 
 /** Container of content that may be wider than the page; scrolls by keyboard too. */
 export const scrolling = (name, inside) => html`<div class="scroll" tabindex="0" role="region" aria-label=${name}>${inside}</div>`;
-
-/** In a file: how to see more than it has. */
-export const serverNote = () => html`<p class="note">${t("server")}<code>cutaway explore --model ${model.value.name}</code></p>`;
 
 /** Bar for a fraction; the number itself is printed beside it. */
 export const meter = (value, whole = 1) => html`<meter min="0" max="1" value=${value / whole || 0} aria-hidden="true"></meter>`;

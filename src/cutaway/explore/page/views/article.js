@@ -36,7 +36,7 @@ function draw() {
   const more = listed.slice(at + 1, chapterEnd(listed, at)).slice(0, unrolled.value);
   keepInSight(open.id);
   return html`<div class="chooser"><div>${choices(["layer", "head", "position"])}</div><div>${headMap()}</div></div>
-    <div class="article"><details class="fold" .open=${viewport.value >= 832}><summary>${t("article.contents", { n: listed.length })}</summary>
+    <div class="article"><p class="said" role="status">${say(open.title)}</p><details class="fold" .open=${viewport.value >= 832}><summary>${t("article.contents", { n: listed.length })}</summary>
       <ol class="contents">${listed.map((figure) => item(figure, figure === open))}</ol></details>
     <div class="chapter">${part(open, listed)}
     ${more.map((figure) => keep(`article ${figure.id}`, () => part(figure, listed)))}${around(listed, at, at + more.length)}</div></div>`;

@@ -126,9 +126,9 @@ async function measure() {
 /** The same logits with and without the cache, and the time that each took just now. */
 function proof() {
   const found = measured.value?.id === trace.value.trace ? measured.value : null;
-  return html`<h2>${t("loop.proof")}</h2><p><button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${measure}>${t("loop.measure")}</button></p>
+  return html`<h2>${t("loop.proof")}</h2><p><button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${measure}>${t("loop.measure")}</button></p><div role="status">
     ${found ? html`<dl class="measured">${took("loop.with", found.with_cache)}${took("loop.without", found.without_cache)}
-      <dt>max |Δ logits|</dt><dd>${numeral(apart(found.max_difference), "logits - logits", [ids.value.length - 1])}</dd></dl>` : nothing}`;
+      <dt>max |Δ logits|</dt><dd>${numeral(apart(found.max_difference), "logits - logits", [ids.value.length - 1])}</dd></dl>` : nothing}</div>`;
 }
 
 const took = (words, { positions, seconds }) =>

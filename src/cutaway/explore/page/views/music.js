@@ -10,7 +10,7 @@ import { MOST_SEED, chooseLayer, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { headKey, pianoRoll } from "../ui/piano-roll.js";
 import { play, playing, stop } from "../ui/synthesizer.js";
-import { keep, scrolling, serverNote, waiting } from "../ui/widgets.js";
+import { keep, scrolling, waiting } from "../ui/widgets.js";
 
 export const music = { id: "music", group: "try", isPlaced: true, draw, attempt, isOffered: () => model.value.music !== null };
 
@@ -47,7 +47,7 @@ function draw() {
   if (!music.isOffered()) return html`<p class="note">${t("music.absent")}</p><p><code>cutaway explore --model builtin-piano</code></p>`;
   const found = reading();
   if (!found) return waiting();
-  return html`${live() ? writer() : serverNote()}${player(found)}${keep("music.attention", () => attention(found))}`;
+  return html`${live() ? writer() : nothing}${player(found)}${keep("music.attention", () => attention(found))}`;
 }
 
 /** Settings, and what writes a piece. */
@@ -67,7 +67,8 @@ function writer() {
     <p class="buttons"><button type="button" aria-disabled=${isBusy} ?disabled=${isChanged} @click=${() => write(begin, count, seed)}>${t("music.new")}</button>
       <button type="button" aria-disabled=${isBusy} ?disabled=${isChanged || ids.value.length > room} @click=${() => write(ids.value, count, seed)}>${t("music.continue")}</button>
       ${isBusy ? html`<button type="button" class="quiet" @click=${() => writing.value.request.abort()}>${t("cancel")}</button>` : nothing}
-      <small role="status">${isBusy ? t("music.writing", { n: writing.value.count }) : isChanged ? t("play.unchanged") : t("music.grammar")}</small></p></section>`;
+      <small role="status">${isBusy ? t("loading") : isChanged ? t("play.unchanged") : nothing}</small>
+      <small>${isBusy ? t("music.writing", { n: writing.value.count }) : isChanged ? nothing : t("music.grammar")}</small></p></section>`;
 }
 
 function settings() {

@@ -11,7 +11,7 @@ import { grid } from "../ui/cell-grid.js";
 import { choices, enterSubmits } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
 import { numeral } from "../ui/numeral.js";
-import { keep, serverNote, waiting } from "../ui/widgets.js";
+import { keep, waiting } from "../ui/widgets.js";
 
 export const translation = { id: "translation", group: "try", draw, attempt, isOffered: () => model.value.directions.length > 0 };
 
@@ -80,7 +80,7 @@ function writer(found) {
 
 /** What a file has: the sentence, and what the model wrote. */
 const recorded = (found) => html`<section aria-labelledby="translation-write"><h2 id="translation-write">${t("translation.write")}</h2>
-    <p class="translated" lang=${found.from}>${found.source}</p>${serverNote()}
+    <p class="translated" lang=${found.from}>${found.source}</p>
     ${found.source === null || trace.value.interventions.length ? nothing : list(found)}</section>`;
 
 /** The language of a code, in the page's language; the code itself if it names none. */

@@ -104,9 +104,8 @@ function myths() {
   const found = measured.value.ids === String(ids.value) ? measured.value.found : {};
   const running = measuring.value;
   return html`<h2>${t("whatif.myths")}</h2><p class="note">${t("whatif.myths.note")}</p>
-    <p class="buttons" role="status">${running ? html`<progress max=${Object.keys(MYTHS).length + 1} value=${running.done} aria-label=${t("whatif.measuring")}></progress>
-      <button type="button" @click=${() => running.stop.abort()}>${t("cancel")}</button>`
-      : html`<button type="button" ?disabled=${!live()} @click=${measure}>${t("whatif.measure")}</button>`}</p>
+    <p class="buttons">${running ? html`<progress max=${Object.keys(MYTHS).length + 1} value=${running.done} aria-label=${t("whatif.measuring")}></progress>` : nothing}
+      <button type="button" ?disabled=${!live()} @click=${running ? () => running.stop.abort() : measure}>${t(running ? "cancel" : "whatif.measure")}</button></p>
     <ul class="myths">${Object.entries(MYTHS).map(([name, changes]) => myth(name, changes, found))}</ul>`;
 }
 
