@@ -287,7 +287,7 @@ def test_an_unknown_trace_is_404(client: TestClient, path: str) -> None:
 
 def test_the_page_of_a_trace_is_one_file(client: TestClient, trace: str) -> None:
     *progress, last = lines(client.get(f"{trace}/page?layer=1&head=2&position=3").text)
-    assert [line["parts_done"] for line in progress] == list(range(len(progress)))
+    assert [line["parts_done"] for line in progress] == list(range(1, len(progress) + 1))
     assert {line["parts"] for line in progress} == {len(progress)}
     assert last["page"].startswith("<!doctype html>")
     assert error_of(client, f"{trace}/page?layer=9") == "layer must be from 0 to 1, not 9"
