@@ -12,9 +12,10 @@ const LEAST = 320; // pixels: a window that is hidden, as in a folded cell of a 
 export const viewport = signal(Math.max(LEAST, innerWidth));
 addEventListener("resize", () => {
   viewport.value = Math.max(LEAST, innerWidth);
-  for (const { style } of document.querySelectorAll(".scroll")) { // or a box that no longer scrolls keeps its fade
-    style.animation = "none";
-    setTimeout(() => { style.animation = ""; }, 100);
+  for (const each of document.querySelectorAll(".scroll")) { // or a box that no longer scrolls keeps its fade
+    each.style.animation = "none";
+    each.offsetWidth;
+    each.style.animation = "";
   }
 });
 
