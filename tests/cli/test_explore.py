@@ -6,6 +6,7 @@ import sys
 import urllib.request
 import webbrowser
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Served:
     against: list[str] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
+    warmed_up: list[list[int]] = field(default_factory=list)  # the ids of texts that were read ahead
 
 
 @pytest.fixture
@@ -43,6 +45,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
         def __init__(self, model: Model, checkpoint_bytes: int, against: Model | None = None) -> None:
             super().__init__(model, checkpoint_bytes, against)
             made.append(self)
+
+        def warm_up(self, ids: Sequence[int]) -> None:
+            served.warmed_up.append(list(ids))
 
     def serve(listener: server.Listener, *_: object) -> None:
         listener.socket.close()
@@ -76,6 +81,13 @@ def test_begins_at_the_given_text_layer_head_and_position(served: Served, tiny: 
     assert re.fullmatch(r"http://\S+/#1/overview\?ids=50256,32,9379,[\d,]+&layer=1&head=1&position=7\n", out)
     out = invoke("explore", "--port", "0", "--model", mute, "--ids", "5", "6").out
     assert out.endswith("/#1/overview?ids=5,6\n")
+
+
+def test_the_text_that_the_page_opens_on_is_read_ahead(served: Served, tiny: str, mute: str) -> None:
+    invoke("explore", "--port", "0", "--model", tiny, "--text", "A robot must")
+    invoke("explore", "--port", "0", "--model", mute, "--ids", "5", "6")
+    invoke("explore", "--port", "0", "--model", mute)
+    assert served.warmed_up == [[50256, 32, 9379, 1276], [5, 6], [0]]
 
 
 def test_opens_the_file_on_request(served: Served, tiny: str, tmp_path: Path) -> None:

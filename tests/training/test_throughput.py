@@ -7,6 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cutaway.engines.pytorch.model import GPT2
+from cutaway.engines.pytorch.products import linear
+from cutaway.training import throughput
 from cutaway.training.throughput import matmul_flops_per_token, measure_matmul_peak, memory_bytes
 from tests.tiny import random_ids, tiny_weights
 
@@ -38,3 +40,16 @@ def test_a_sampled_vocabulary_has_a_smaller_head() -> None:
 def test_a_peak_and_memory_are_measured() -> None:
     assert measure_matmul_peak(torch.device("cpu"), "float32") > 1e8
     assert memory_bytes(torch.device("cpu")) > 1e7
+
+
+def test_the_peak_is_that_of_the_products_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[torch.Size, torch.Size]] = []
+
+    def watched(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        shapes.append((x.shape, w.shape))
+        return linear(x, w)
+
+    monkeypatch.setattr(throughput, "linear", watched)
+    measure_matmul_peak(torch.device("cpu"), "float32")
+    square = torch.Size([throughput.SIZE, throughput.SIZE])
+    assert set(shapes) == {(square, square)}
