@@ -54,7 +54,7 @@ class Work:
     n_new: int
 
 
-FULL = Work(PUBLISHED[0].config, (16, 32, 64), steps=10, rows=(1, 64), n_prompt=128, n_new=256)
+FULL = Work(PUBLISHED[0].config, (32, 64), steps=10, rows=(1, 64), n_prompt=128, n_new=256)
 MINIATURE = Work(TINY, (2,), steps=2, rows=(1, 3), n_prompt=8, n_new=8)
 
 

@@ -23,19 +23,19 @@ train)
     shards=${SHARDS:-/tmp/cutaway-shards}
     [ -f "$shards/books/manifest.json" ] || "$python" -m recipes.builtin.prepare --unpack "$kept" --out "$shards"
     if [ -n "${DRY:-}" ]; then
-        machine=(--device cpu --dtype float32 --max-time 20s)
+        machine=(--device cpu --dtype float32 --max-time 20s --sampled-vocab 4096)
         shape=(--n-layer 2 --n-head 2 --n-embd 64 --n-ctx 64 --batch-size 8)
         weights=(4 1 1 1 1)
     else
-        machine=(--device cuda --dtype bfloat16 --compile --max-time "${MAX_TIME:-520}s")
+        machine=(--device cuda --dtype bfloat16 --compile --sampled-vocab 16384 --max-time "${MAX_TIME:-500}s")
         shape=(--n-layer 9 --n-head 6 --n-embd 384 --n-ctx 1024 --batch-size 128)
-        weights=(56 20 8 34 10)
+        weights=(38 14 8 58 10)
     fi
     "$python" -m cutaway train --out /tmp/cutaway-run "${machine[@]}" "${shape[@]}" \
         --data "$shards"/{stories,simple-books,dialogues,books,wikipedia} --weights "${weights[@]}" \
-        --hold 0.3 --matrix-lr 0.008 --lr 0.006 --eval-every 500 --save-every 0 --seed 1
+        --hold 0.3 --matrix-lr 0.008 --lr 0.006 --weight-decay 0.1 --eval-every 500 --save-every 0 --no-keep-best --seed 1
     cp /tmp/cutaway-run/{metrics.jsonl,config.json} "$out"
-    "$python" -m recipes.builtin.parts /tmp/cutaway-run/model "$out"
+    "$python" -m recipes.builtin.parts split /tmp/cutaway-run/model "$out"
     ;;
 *) echo "gpu.sh: collect FOLDER or train, not $1" >&2 && exit 2 ;;
 esac

@@ -1,28 +1,48 @@
-"""A checkpoint as bfloat16, cut into files of at most 15 MB: `python -m recipes.builtin.parts CHECKPOINT OUT`.
+"""A checkpoint as bfloat16 in files of at most 15 MB, for a machine that gives back no more at a time.
 
-`cat model.part.* > model.safetensors` puts it together again beside its config.json.
+    python -m recipes.builtin.parts split CHECKPOINT OUT
+    python -m recipes.builtin.parts join OUT CHECKPOINT
+
+The upper bytes of the numbers, which are sign and exponent, are compressed to less than half; the lower are noise.
 """
 
 import shutil
 import sys
 import tempfile
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 from cutaway.checkpoints import open_checkpoint, save_checkpoint
 
 PART_BYTES = 15_000_000
 
 
-def write_parts(checkpoint: Path, out: Path) -> None:
-    """Write config.json and model.part.00, model.part.01, ... into `out`."""
+def split(checkpoint: Path, out: Path) -> None:
+    """Write config.json, upper.z and lower.00, lower.01, ... into a folder."""
     with tempfile.TemporaryDirectory() as scratch:
         small = Path(scratch) / "checkpoint"
         save_checkpoint(small, open_checkpoint(checkpoint), dtype="bfloat16")
-        data = (small / "model.safetensors").read_bytes()
+        data = np.fromfile(small / "model.safetensors", np.uint8)
         shutil.copy(small / "config.json", out)
-    for number, start in enumerate(range(0, len(data), PART_BYTES)):
-        (out / f"model.part.{number:02}").write_bytes(data[start : start + PART_BYTES])
+    (out / "upper.z").write_bytes(zlib.compress(data[1::2].tobytes()))
+    lower = data[::2].tobytes()
+    for number, start in enumerate(range(0, len(lower), PART_BYTES)):
+        (out / f"lower.{number:02}").write_bytes(lower[start : start + PART_BYTES])
+
+
+def join(parts: Path, checkpoint: Path) -> None:
+    """Restore the checkpoint, in bfloat16, from the files that `split` wrote."""
+    upper = np.frombuffer(zlib.decompress((parts / "upper.z").read_bytes()), np.uint8)
+    lower = np.concatenate([np.fromfile(path, np.uint8) for path in sorted(parts.glob("lower.*"))])
+    data = np.empty(len(upper) + len(lower), np.uint8)
+    data[::2] = lower
+    data[1::2] = upper
+    checkpoint.mkdir(parents=True)
+    data.tofile(checkpoint / "model.safetensors")
+    shutil.copy(parts / "config.json", checkpoint)
 
 
 if __name__ == "__main__":
-    write_parts(Path(sys.argv[1]), Path(sys.argv[2]))
+    {"split": split, "join": join}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

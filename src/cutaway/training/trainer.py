@@ -149,6 +149,7 @@ class Trainer:
         self.tokens = 0  # read in all steps
         self.seconds = 0.0  # of all steps and evaluations
         self.stopping = False  # set to end the run at this step, as if its schedule did
+        self._ahead: tuple[tuple[int, int], Batch] | None = None  # number and context of the next batch, and itself
         self.best: tuple[int, float] | None = None  # step and validation loss
         self.restored: int | None = None  # the step that it continues from
 
@@ -175,7 +176,7 @@ class Trainer:
         """
         began = time.monotonic()
         plan = self.schedule.plan(self.steps, self.progress())
-        batch = self.source.batch(plan.batch, self.config.batch_size, plan.n_ctx)
+        batch = self._batch(plan)
         self.model.train()
         loss = self.accumulate(batch, plan)
         norm = self.clip()
@@ -209,7 +210,19 @@ class Trainer:
                 loss = self.forward(*self._tensors(batch.rows(start, stop)), sample) / max(1, n_targets)
                 (loss * self.world.size).backward()  # gradients are averaged over processes, and are to be summed
             total += loss.detach()
+        self._look_ahead()
         return self.world.sum(float(total))[0]
+
+    def _batch(self, plan: StepPlan) -> Batch:
+        """Return the batch of a step, which may have been made ahead."""
+        if self._ahead is not None and self._ahead[0] == (plan.batch, plan.n_ctx):
+            return self._ahead[1]
+        return self.source.batch(plan.batch, self.config.batch_size, plan.n_ctx)
+
+    def _look_ahead(self) -> None:
+        """Make the next step's batch, while a GPU is still busy with this step's."""
+        plan = self.schedule.plan(self.steps + 1, self.progress())
+        self._ahead = (plan.batch, plan.n_ctx), self._batch(plan)
 
     def count_targets(self, batch: Batch) -> int:
         """Return the number of targets of a step that count in its loss."""
