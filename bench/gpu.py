@@ -146,6 +146,19 @@ def _decode(work: Work, rows: int, device: torch.device, make_step: MakeStep) ->
     return torch.cat(tokens, 1).tolist(), time.perf_counter() - began
 
 
+@dataclass(frozen=True)
+class Replay:
+    """A step that is a CUDA graph, its tokens (B, 1), and what the graph reads: freed, that would be overwritten."""
+
+    graph: torch.cuda.CUDAGraph
+    ids: Tensor
+    kept: tuple[object, ...]
+
+    def __call__(self) -> Tensor:
+        self.graph.replay()
+        return self.ids
+
+
 def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
     """Read prompts with Cutaway's module, and make its next step a CUDA graph where there is CUDA."""
     with torch.device(device):
@@ -174,11 +187,7 @@ def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
     ids.copy_(held[0])
     cache.lengths.copy_(held[1])
 
-    def replay() -> Tensor:
-        graph.replay()
-        return ids
-
-    return replay
+    return Replay(graph, ids, (model, cache))
 
 
 def transformers_static(work: Work, prompts: Tensor, device: torch.device) -> Step:

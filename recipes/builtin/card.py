@@ -1,6 +1,6 @@
-"""The built-in model's card from `card.md`, every figure measured or read from the run's log (see `cpu.sh`).
+"""The built-in model's card from `card.md`, every figure measured or read from the run's log (see `gpu.sh`).
 
-python -m recipes.builtin.card --run recipes/out/run --corpus recipes/out/corpus
+python -m recipes.builtin.card --run FOLDER/run --corpus recipes/out/corpus
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main() -> None:
         megabytes=(BUILTIN / "model.safetensors").stat().st_size / 1e6,
         scores=score_rows(model, options.corpus),
         run=run,
-        hold=settings["hold"] * run.millions,
+        minutes=run.hours * 60,
         rows={Path(name).name: count for name, count in zip(settings["data"], rows, strict=True)},
         vector_lr=VECTOR_LR * settings["lr"],
         samples="\n".join(sample(model, prompt) for prompt in OPENINGS),

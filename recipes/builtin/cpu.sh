@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The model inside the package, exactly as it was made: corpus, shards, training, int8, card. What it cost and what came
-# of it: src/cutaway/builtin/text/README.md. Resumable: run it again, and each step continues where it was.
+# A model like the one inside the package without a GPU: half the size, a twelfth of the text, one night of two cores.
+# What came of it: docs/log.md (2026-11-27). Resumable: run it again, and each step continues where it was.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${OUT:-recipes/out}
@@ -20,6 +20,4 @@ mkdir -p "$out"
     --matrix-lr 0.006 --lr 0.004 --sampled-vocab 8192 --full-softmax 0.05 --eval-every 500 --seed 1
 
 cp recipes/builtin/generation_config.json "$out/run/model/"
-"$python" -m cutaway convert "$out/run/model" src/cutaway/builtin/text --dtype int8 --overwrite
-rm -f src/cutaway/builtin/text/{vocab.json,merges.txt,tokenizer_config.json} # the package has them already
-"$python" -m recipes.builtin.card --run "$out/run" --corpus "$out/corpus"
+"$python" -m cutaway convert "$out/run/model" "$out/model" --dtype int8 --overwrite

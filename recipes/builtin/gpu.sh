@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# A larger built-in model on one GPU in ten minutes, from shards that were packed before (prepare.py --pack).
+# The model inside the package, exactly as it was made: ten minutes of one GPU, on a machine that is reached by copying
+# folders of at most 60 MB. What it cost and what came of it: src/cutaway/builtin/text/README.md.
 #
-#   bash recipes/builtin/gpu.sh collect FOLDER   keep what came with this call: a folder of pieces, outside the checkout
-#   bash recipes/builtin/gpu.sh train            unpack, train for --max-time seconds, leave the weights in $OUT
+#   bash recipes/builtin/gpu.sh pack             here: tokenize the corpus and compress it into $KEPT
+#   bash recipes/builtin/gpu.sh collect FOLDER   there: keep what came with this call, a folder of pieces
+#   bash recipes/builtin/gpu.sh train            there: unpack, train for $MAX_TIME seconds, leave the weights in $OUT
 #   DRY=1 bash recipes/builtin/gpu.sh train      the same in miniature on a CPU, to see that every step works
+#   bash recipes/builtin/gpu.sh finish FOLDER    here: join the weights, round them to int8, measure, write the card
 #
 # Needs PyTorch and NumPy, and the packages tokenizers and huggingface_hub in $PACKAGES where they are not installed. The schedule follows the clock, so that a slower card still finishes its cooldown.
 set -euo pipefail
@@ -12,7 +15,14 @@ kept=${KEPT:-/tmp/cutaway-packed}
 python=${PYTHON:-python3}
 export PYTHONPATH=src:.:${PACKAGES:-recipes/out/packages} PYTHONUNBUFFERED=1
 
-case ${1:?collect FOLDER or train} in
+corpus=${CORPUS:-recipes/out/corpus}
+
+case ${1:?pack, collect FOLDER, train or finish FOLDER} in
+pack)
+    [ -f "$corpus/simple-valid.jsonl.xz" ] || "$python" -m recipes.corpus --out "$corpus"
+    [ -f "$corpus/simple-books.txt" ] || { echo "put simple-books.txt into $corpus (docs/corpus.md)" >&2; exit 1; }
+    "$python" -m recipes.builtin.prepare --corpus "$corpus" --out recipes/out/shards --pack "$kept"
+    ;;
 collect)
     mkdir -p "$kept"
     cp -r "${2:?the folder of pieces}"/. "$kept"
@@ -34,8 +44,17 @@ train)
     "$python" -m cutaway train --out /tmp/cutaway-run "${machine[@]}" "${shape[@]}" \
         --data "$shards"/{stories,simple-books,dialogues,books,wikipedia} --weights "${weights[@]}" \
         --hold 0.3 --matrix-lr 0.008 --lr 0.006 --weight-decay 0.1 --eval-every 500 --save-every 0 --no-keep-best --seed 1
-    cp /tmp/cutaway-run/{metrics.jsonl,config.json} "$out"
+    mkdir -p "$out/run"
+    cp /tmp/cutaway-run/{metrics.jsonl,config.json} "$out/run"
     "$python" -m recipes.builtin.parts split /tmp/cutaway-run/model "$out"
     ;;
-*) echo "gpu.sh: collect FOLDER or train, not $1" >&2 && exit 2 ;;
+finish)
+    joined=$(mktemp -d)
+    "$python" -m recipes.builtin.parts join "${2:?the folder of parts}" "$joined/model"
+    cp recipes/builtin/generation_config.json "$joined/model"
+    "$python" -m cutaway convert "$joined/model" src/cutaway/builtin/text --dtype int8 --overwrite
+    rm -f src/cutaway/builtin/text/{vocab.json,merges.txt,tokenizer_config.json} # the package has them already
+    "$python" -m recipes.builtin.card --run "$2/run" --corpus "$corpus"
+    ;;
+*) echo "gpu.sh: pack, collect FOLDER, train or finish FOLDER, not $1" >&2 && exit 2 ;;
 esac

@@ -33,6 +33,32 @@ from cutaway.engines.pytorch.products import linear
 
 
 @dataclass
+class LayerCache:
+    """Keys and values of one layer."""
+
+    k: Tensor  # (B, H, S, dh)
+    v: Tensor  # (B, H, S, dh)
+    lengths: Tensor  # (B,) tokens held
+
+    def write(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Put new keys and values (B, H, T, dh) in their slots; return all slots, (B, H, S, dh)."""
+        batch = torch.arange(k.shape[0], device=k.device)[:, None]
+        slots = next_positions(self.lengths, k.shape[2])
+        self.k[batch, :, slots] = k.transpose(1, 2)
+        self.v[batch, :, slots] = v.transpose(1, 2)
+        return self.k, self.v
+
+
+def next_positions(lengths: Tensor, n_new: int) -> Tensor:
+    """Return the positions of the next `n_new` tokens of sequences that have `lengths` (B,) tokens: (B, T).
+
+    >>> next_positions(torch.tensor([0, 3]), 2).tolist()
+    [[0, 1], [3, 4]]
+    """
+    return lengths[:, None] + torch.arange(n_new, device=lengths.device)
+
+
+@dataclass
 class KVCache:
     """Keys and values of up to S tokens a sequence, in memory that is allocated once (a static cache)."""
 
@@ -48,21 +74,13 @@ class KVCache:
             like.new_zeros(shape), like.new_zeros(shape), torch.zeros(batch, dtype=torch.long, device=like.device)
         )
 
-    def positions(self, n_new: int) -> Tensor:
-        """Return the positions of the next `n_new` tokens of each sequence: (B, T)."""
-        return self.lengths[:, None] + torch.arange(n_new, device=self.lengths.device)
-
     def rows(self, rows: slice) -> "KVCache":
         """Select some sequences, in the same memory."""
         return KVCache(self.k[:, rows], self.v[:, rows], self.lengths[rows])
 
-    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put new keys and values (B, H, T, dh) in their slots; return all slots of the layer, (B, H, S, dh)."""
-        batch = torch.arange(k.shape[0], device=k.device)[:, None]
-        slots = self.positions(k.shape[2])
-        self.k[layer][batch, :, slots] = k.transpose(1, 2)
-        self.v[layer][batch, :, slots] = v.transpose(1, 2)
-        return self.k[layer], self.v[layer]
+    def layer(self, number: int) -> LayerCache:
+        """Select a layer, in the same memory. A compiled block is then the same for all layers."""
+        return LayerCache(self.k[number], self.v[number], self.lengths)
 
 
 class Linear(nn.Linear):
@@ -90,7 +108,6 @@ class Attention(nn.Module):
 
     def __init__(self, config: GPT2Config, layer: int, dropout: float) -> None:
         super().__init__()
-        self.layer = layer
         self.n_head = config.n_head
         self.dropout = dropout
         self.is_scaled = config.scale_attn_weights
@@ -104,7 +121,7 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        cache: KVCache | None,
+        cache: LayerCache | None,
         mask: Tensor | None,
         n_prefix: Tensor | None,
         despite_overflow: bool,
@@ -113,7 +130,7 @@ class Attention(nn.Module):
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
         q = self.rescale(q)
         if cache is not None:
-            k, v = cache.write(self.layer, k, v)  # (B, H, S, dh)
+            k, v = cache.write(k, v)  # (B, H, S, dh)
         if mask is None:
             relative = None if self.relative is None else self.relative.weight
             z = causal_attention(q, k, v, self.dropout if self.training else 0.0, n_prefix, relative)  # (B, H, T, dh)
@@ -123,13 +140,13 @@ class Attention(nn.Module):
         return drop(out, self.dropout if self.training else 0.0)
 
     def attend_masked(
-        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache | None, mask: Tensor, despite_overflow: bool
+        self, q: Tensor, k: Tensor, v: Tensor, cache: LayerCache | None, mask: Tensor, despite_overflow: bool
     ) -> Tensor:
         """Attend with a mask (B, 1, T, S) or (T, S) of the tokens that are seen."""
         added = None
         if self.relative is not None:
             n_new = q.shape[2]
-            positions = torch.arange(n_new, device=q.device) if cache is None else cache.positions(n_new)
+            positions = torch.arange(n_new, device=q.device) if cache is None else next_positions(cache.lengths, n_new)
             added = gathered_scores(q, self.relative.weight, positions, k.shape[2])  # (B, H, T, S)
         if despite_overflow:
             return attention_despite_overflow(q, k, v, mask, added)
@@ -194,7 +211,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        cache: KVCache | None,
+        cache: LayerCache | None,
         mask: Tensor | None,
         n_prefix: Tensor | None = None,
         despite_overflow: bool = False,
@@ -259,14 +276,15 @@ class GPT2(nn.Module):
             positions = torch.arange(n_new, device=ids.device)
             mask = visible(positions, n_new, n_prefix) if despite_overflow else None
         else:
-            positions = cache.positions(n_new)  # (B, T)
+            positions = next_positions(cache.lengths, n_new)  # (B, T)
             mask = visible(positions[:, None], self.config.n_ctx, n_prefix)  # (B, 1, T, S)
         x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
-        for block in self.h:
+        for number, block in enumerate(self.h):
+            held = None if cache is None else cache.layer(number)
             if self.activation_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, cache, mask, n_prefix, use_reentrant=False)
+                x = checkpoint(block, x, held, mask, n_prefix, use_reentrant=False)
             else:
-                x = block(x, cache, mask, n_prefix, despite_overflow)
+                x = block(x, held, mask, n_prefix, despite_overflow)
         if cache is not None:
             cache.lengths += n_new
         out: Tensor = self.ln_f(x)
