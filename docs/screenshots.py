@@ -13,7 +13,7 @@ TEXT = "A robot must obey the orders given it"
 # The picture, the address after the #, and what must be there before it is taken.
 PICTURES = (
     ("machine", "1/machine", "svg.flow"),
-    ("attention", "1/attention?layer=6&head=3", "svg.arcs"),
+    ("attention", "1/attention?layer=5&head=5", "svg.arcs"),
     ("whatif", "1/whatif?do=values_are_keys", ".bars :text('␣to')"),
 )
 

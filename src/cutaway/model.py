@@ -272,7 +272,7 @@ class Model:
         >>> import cutaway
         >>> trace = cutaway.load().trace("A robot must obey the orders given it")
         >>> trace["attn.3"].shape
-        (4, 9, 9)
+        (6, 9, 9)
         """
         from cutaway.trace import Trace
 

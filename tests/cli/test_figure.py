@@ -99,8 +99,8 @@ def test_the_list_is_json_too(tiny: str) -> None:
 
 def test_the_documentation_shows_what_the_built_in_model_gives() -> None:
     page = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
-    shown = figure("F24", "--layer", "6", "--head", "3").out
-    assert _without_rounding(f"```\n$ cutaway figure F24 --layer 6 --head 3\n{shown}```") in _without_rounding(page)
+    shown = figure("F24", "--layer", "5", "--head", "5").out
+    assert _without_rounding(f"```\n$ cutaway figure F24 --layer 5 --head 5\n{shown}```") in _without_rounding(page)
 
 
 def _without_rounding(text: str) -> str:

@@ -26,7 +26,7 @@ examples:
   cutaway explore --text "The robot fell because it was tired"
   cutaway explore --model gpt2 --port 9000
   cutaway explore --model my-run/best --against gpt2
-  cutaway explore --export robot.html --layer 6 --head 3"""
+  cutaway explore --export robot.html --layer 5 --head 5"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -23,7 +23,7 @@ STATUS_ZH = {"live": "实时", "drawn": "示意"}
 EXAMPLES = """\
 examples:
   cutaway figure --list
-  cutaway figure F40 --layer 6 --head 3
+  cutaway figure F40 --layer 5 --head 5
   cutaway figure F22 --text "It fell" --format svg > it.svg
   cutaway figure F55 --language zh
   cutaway figure F60 --fields '{"from": "en", "to": "de", "source": "Run!"}'"""

@@ -95,8 +95,8 @@ def window_losses(engine: Engine, ids: Sequence[int], stride: int | None = None)
 
     >>> import cutaway
     >>> engine = cutaway.load().engine
-    >>> [len(losses) for losses in window_losses(engine, [50256] * 515, stride=500)]
-    [512, 2]
+    >>> [len(losses) for losses in window_losses(engine, [50256] * 1027, stride=1000)]
+    [1024, 2]
     """
     n_ctx = engine.config.n_ctx
     stride = default_stride(n_ctx) if stride is None else check_int("stride", stride, 1, n_ctx)

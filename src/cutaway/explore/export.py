@@ -50,7 +50,7 @@ MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
 LENS_TOKENS = 5  # that a layer's vector is read as
 MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
-MAX_ATTENTION_WEIGHTS = 24_000  # of all heads together; above it, the file holds those of one layer
+MAX_ATTENTION_WEIGHTS = 18_000  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">

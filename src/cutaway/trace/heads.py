@@ -63,7 +63,7 @@ def head_statistics(trace: Trace, layer: int) -> list[HeadStatistics]:
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
     >>> [head.head for head in head_statistics(trace, layer=3)]
-    [0, 1, 2, 3]
+    [0, 1, 2, 3, 4, 5]
     """
     return _statistics(trace, layer, _weights(trace, layer))
 
@@ -81,7 +81,7 @@ def atlas(
     >>> trace = cutaway.load().trace([464, 9379, 318])
     >>> statistics, thumbnails = atlas(trace, layer=3)
     >>> thumbnails.shape, thumbnails.dtype
-    ((4, 3, 3), dtype('uint8'))
+    ((6, 3, 3), dtype('uint8'))
     """
     n = min(len(trace), check_int("size", size, 1))
     attn = _weights(trace, layer)

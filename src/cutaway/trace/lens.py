@@ -42,7 +42,7 @@ def logit_lens(trace: Trace, k: int = 10, position: int | None = None, count: in
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
     >>> [(reading.boundary, reading.ids.shape) for reading in logit_lens(trace, k=5, position=-1)][-1]
-    ('resid.post.7', (1, 5))
+    ('resid.post.8', (1, 5))
     """
     check_int("k", k, 1, trace.config.n_vocab)
     first = 0
@@ -146,7 +146,7 @@ def direct_logit_attribution(trace: Trace, position: int, token: int) -> Attribu
     >>> trace = cutaway.load().trace([464, 9379, 318])
     >>> parts = direct_logit_attribution(trace, position=-1, token=257)
     >>> bool(abs(parts.logit - trace.logits_at(-1)[257]) < 1e-3), parts.heads.shape
-    (True, (8, 4))
+    (True, (9, 6))
     """
     position = trace.check_position(position)
     check_int("token", token, 0, trace.config.n_vocab - 1)

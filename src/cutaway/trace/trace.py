@@ -47,7 +47,7 @@ class Trace:
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
     >>> trace["attn.3"].shape, trace["resid.post.7"].shape
-    ((4, 3, 3), (3, 256))
+    ((6, 3, 3), (3, 384))
     >>> trace.append(257).work.positions_computed
     1
     """

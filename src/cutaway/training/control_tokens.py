@@ -79,7 +79,7 @@ class WidenedWeights:
 
         >>> from cutaway.checkpoints import open_source
         >>> WidenedWeights(open_source("builtin"), n_vocab=50259, seed=1).read("wte.weight").shape
-        (50259, 256)
+        (50259, 384)
         """
         array = self.base.read(name)
         if self.config.tensors[name].kind != "embedding":

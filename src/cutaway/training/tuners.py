@@ -168,7 +168,7 @@ def make_tuner(
     ...     material = open_material(config, Tokenizer.gpt2(), n_ctx=16)
     >>> tuner = make_tuner(config, base, Tokenizer.gpt2(), material, torch.device("cpu"))
     >>> sorted({name.split(".")[1] for name in tuner.parameters if name.startswith("h.")})
-    ['7']
+    ['8']
     """
     training = config.training_config(base.config, material.rows_per_epoch / config.batch_size)
     training = replace(training, sample_prompt=material.prompts[0].text)

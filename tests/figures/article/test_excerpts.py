@@ -47,7 +47,7 @@ def test_sheet_holds_all_numbers_of_a_vector(name: str, shape: tuple[int, int]) 
 
 def test_sheet_folds_a_long_vector_if_it_can() -> None:
     trace = make_trace("built-in")
-    assert sheet(trace, "mlp_act.0", 3).values.shape == (16, 64)
+    assert sheet(trace, "mlp_act.0", 3).values.shape == (16, 96)
     assert sheet(make_trace("one head 7"), "ln1.0", 0).values.shape == (1, 5)
 
 
@@ -58,18 +58,18 @@ def test_small_matrices_are_shown_whole_and_large_ones_sampled() -> None:
     trace = make_trace("built-in")
     large = weight_grid(trace, "h.0.mlp.c_fc.weight")
     assert isinstance(large.title, LocalizedText)
-    assert large.title.en == "h.0.mlp.c_fc.weight, 256 × 1,024: one row in 16 and one column in 11"
-    assert large.title.zh == "h.0.mlp.c_fc.weight, 256 × 1,024：每 16 行取一行、每 11 列取一列"
-    np.testing.assert_array_equal(large.cells.values, trace["h.0.mlp.c_fc.weight"][::16, ::11])
-    assert large.cells.index(2, 3) == (32, 33)
+    assert large.title.en == "h.0.mlp.c_fc.weight, 384 × 1,536: one row in 24 and one column in 16"
+    assert large.title.zh == "h.0.mlp.c_fc.weight, 384 × 1,536：每 24 行取一行、每 16 列取一列"
+    np.testing.assert_array_equal(large.cells.values, trace["h.0.mlp.c_fc.weight"][::24, ::16])
+    assert large.cells.index(2, 3) == (48, 48)
 
 
 def test_a_bias_is_drawn_below_its_matrix() -> None:
     whole = weights_and_bias(make_trace("one head 7"), "h.0.attn.c_attn")[1]
     assert (whole.title, whole.cells.values.shape) == ("h.0.attn.c_attn.bias", (1, 15))
     thinned = weights_and_bias(make_trace("built-in"), "h.0.attn.c_attn")[1]
-    said = LocalizedText("h.0.attn.c_attn.bias, one in 8 of 768", "h.0.attn.c_attn.bias，768 个，每 8 个取一个")
-    assert (thinned.title, thinned.cells.values.shape, thinned.cells.index(0, 95)) == (said, (1, 96), (760,))
+    said = LocalizedText("h.0.attn.c_attn.bias, one in 12 of 1,152", "h.0.attn.c_attn.bias，1,152 个，每 12 个取一个")
+    assert (thinned.title, thinned.cells.values.shape, thinned.cells.index(0, 95)) == (said, (1, 96), (1140,))
 
 
 def test_wide_vectors_show_their_first_numbers() -> None:

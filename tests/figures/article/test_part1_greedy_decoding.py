@@ -53,10 +53,10 @@ def test_a_model_that_repeats_itself() -> None:
 
 
 def test_the_built_in_model_repeats_itself_greedily_and_not_when_sampling() -> None:
-    trace = cutaway.load(engine="reference").trace("The door opened, and")
+    trace = cutaway.load(engine="reference").trace('The little dog said, "I am')
     found = part1_greedy_decoding.walk(trace)
     assert isinstance(trace.tokenizer, Codec)
-    assert "the door opened" in trace.tokenizer.decode(found.written[-2 * found.lap :])
+    assert "The little dog said" in trace.tokenizer.decode(found.written[-2 * found.lap :])
     assert found.written[found.start : -found.lap] == found.written[found.closed :]
     second = decoding.candidates(trace.edit([*trace.ids, *found.written[: found.closed]]), 2)[1]
     assert found.other

@@ -32,14 +32,14 @@ def test_heads_of_one_number_have_one_line_in_the_index_map() -> None:
 
 def test_up_to_three_heads_are_shown() -> None:
     trace = make_trace("built-in")
-    grids = draw(trace, find_figure("F48"), Selection(0, 3)).panels[1:]
-    assert [grid.cells.index(0, 0)[0] for grid in grids if isinstance(grid, Grid)] == [0, 1, 3]
+    grids = draw(trace, find_figure("F48"), Selection(0, 5)).panels[1:]
+    assert [grid.cells.index(0, 0)[0] for grid in grids if isinstance(grid, Grid)] == [0, 1, 5]
     assert len(draw(make_trace("one head 7"), find_figure("F48")).panels) == 2
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("built-in", "3 of 4 heads (0, 1, 2)"), ("tiny 7", "all 3 heads"), ("one head 7", "its only head")],
+    [("built-in", "3 of 6 heads (0, 1, 2)"), ("tiny 7", "all 3 heads"), ("one head 7", "its only head")],
 )
 def test_says_which_heads_are_shown(name: str, said: str) -> None:
     assert said in draw(make_trace(name), find_figure("F48")).text(columns=500)

@@ -62,15 +62,15 @@ def test_the_cache_keeps_keys_and_values_of_every_layer() -> None:
     drawn = draw(trace, find_figure("F42"), Selection(head=3))
     table, layers, keys, values = drawn.panels[1:]
     assert isinstance(table, Table)
-    assert [row[:2] for row in table.rows] == [("cache.k", "8 × 4 × 2 × 64"), ("cache.v", "8 × 4 × 2 × 64")]
-    assert [entry.value for row in table.rows for entry in row if isinstance(entry, Number)] == [16_384, 16_384]
+    assert [row[:2] for row in table.rows] == [("cache.k", "9 × 6 × 2 × 64"), ("cache.v", "9 × 6 × 2 × 64")]
+    assert [entry.value for row in table.rows for entry in row if isinstance(entry, Number)] == [27_648, 27_648]
     assert isinstance(layers, Drawing)
-    assert [shape.colour for shape in layers.shapes if isinstance(shape, Box)] == ["reused", "key"] * 8
+    assert [shape.colour for shape in layers.shapes if isinstance(shape, Box)] == ["reused", "key"] * 9
     for grid, kind in ((keys, "k"), (values, "v")):
         assert isinstance(grid, Grid)
         np.testing.assert_array_equal(grid.cells.values, trace[f"cache.{kind}"][:, 3, 1])
     assert drawn.check is not None
-    assert "32,768 bytes, 16,384 a token" in drawn.check.statement.en
+    assert "55,296 bytes, 27,648 a token" in drawn.check.statement.en
 
 
 def test_shows_the_whole_vector_before_a_heads_part() -> None:

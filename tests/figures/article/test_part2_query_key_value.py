@@ -23,7 +23,7 @@ def test_shows_what_layer_norm_subtracts(name: str, norm: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "tensor", "shown"),
-    [("F45", "h.0.attn.c_attn", 96), ("F53", "h.0.attn.c_proj", 86)],
+    [("F45", "h.0.attn.c_attn", 96), ("F53", "h.0.attn.c_proj", 96)],
 )
 def test_matrices_are_shown_with_their_biases(name: str, tensor: str, shown: int) -> None:
     trace = make_trace("built-in")
