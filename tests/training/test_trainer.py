@@ -55,6 +55,23 @@ def test_losses_equal_those_of_transformers_trained_on_the_same_batches() -> Non
     assert ours[-1] < ours[0] - 0.5
 
 
+def test_each_batch_is_made_once_and_the_next_one_before_the_loss_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(short_ctx=4, short_steps=2)
+    made: list[tuple[int, int]] = []
+    make = trainer.source.batch
+
+    def watched(k: int, n_rows: int, n_ctx: int) -> Batch:
+        made.append((k, n_ctx))
+        return make(k, n_rows, n_ctx)
+
+    monkeypatch.setattr(trainer.source, "batch", watched)
+    trainer.step()
+    assert made == [(0, 4), (1, 4)]
+    trainer.step()
+    trainer.step()
+    assert made == [(0, 4), (1, 4), (0, 8), (1, 8)]
+
+
 def gradients_of(trainer: Trainer, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
     plan = trainer.schedule.plan(0, 0.0)
     loss = trainer.accumulate(batch, plan)
