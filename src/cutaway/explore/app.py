@@ -1,7 +1,7 @@
 """The explorer's ASGI application: routes, and computation on the worker's thread."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from functools import cached_property, partial
 from itertools import count
 from typing import TypeVar
@@ -179,29 +179,30 @@ class Explorer:
         """Send a line after each part of the page of a trace as one file, and then the file; other requests have their
         turn between the parts. It stops when the client goes away. Raises UsageError for a trace of the second model.
         """
-        trace = self.cache[request.path_params["trace"]]
-        where = TraceRequest(trace, _query(request), self.cache.__getitem__, lambda: None)
-        selection = Selection(where.layer(), where.head(), where.position())
-        view = where.params.text("view", "")
-        settings = _settings(where.params.text("settings", ""))
-        where.params.end()
-        if trace.weights is not self.model.weights:
-            raise UsageError("only texts that the first model has read can be saved")
-
         job = Job()
+        lines = self._make_page(request.path_params["trace"], _query(request), job)
+        return await self._stream(request, job, self.worker.take_turns(job, lines), lambda: None)
 
-        def compute() -> Iterator[Document]:
-            stopping = trace.with_cancellation(job.check)
-            parts = count_parts(stopping, selection)
-            done = count(1)
-            files = {}
-            for name, file in page_files(self.model, stopping, selection, self.checkpoint_bytes, view, settings):
-                files[name] = file
-                if name.startswith(ABOUT_TRACE):
-                    yield {"parts_done": min(next(done), parts), "parts": parts}
-            yield {"page": pack_page(files).text}
-
-        return await self._stream(request, job, self.worker.take_turns(job, compute()), lambda: None)
+    def _make_page(self, name: str, params: QueryParams, job: Job) -> Generator[Document]:
+        """Yield the progress after each part of a page, and the page, as the worker's thread asks for them: traces are
+        looked up by no other.
+        """
+        find = self.cache.__getitem__
+        where = TraceRequest(find(name).with_cancellation(job.check), params, find, job.check)
+        selection = Selection(where.layer(), where.head(), where.position())
+        view = params.text("view", "")
+        settings = _settings(params.text("settings", ""))
+        params.end()
+        if where.trace.weights is not self.model.weights:
+            raise UsageError("only texts that the first model has read can be saved")
+        parts = count_parts(where.trace, selection)
+        done = count(1)
+        files = {}
+        for path, file in page_files(self.model, where.trace, selection, self.checkpoint_bytes, view, settings):
+            files[path] = file
+            if path.startswith(ABOUT_TRACE):
+                yield {"parts_done": min(next(done), parts), "parts": parts}
+        yield {"page": pack_page(files).text}
 
     async def _handle(self, request: Request, params: Params, handler: Handler) -> Response:
         name = request.path_params["trace"]
@@ -239,7 +240,7 @@ class Explorer:
         return await self._stream(request, job, self.worker.stream(job, compute), lambda: None)
 
     async def _stream(
-        self, request: Request, job: Job, lines: AsyncIterator[Document], on_end: Callable[[], None]
+        self, request: Request, job: Job, lines: AsyncGenerator[Document], on_end: Callable[[], None]
     ) -> Response:
         """Stream the documents of a job; an error before the first line sets the response's status."""
 

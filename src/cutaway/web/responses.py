@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -126,8 +126,9 @@ class JsonLines(StreamingResponse):
     the last line is sent or the client has disconnected.
     """
 
-    def __init__(self, first: Document, rest: AsyncIterator[Document], on_end: Callable[[], None]) -> None:
-        super().__init__(_lines(first, rest), media_type="application/x-ndjson")
+    def __init__(self, first: Document, rest: AsyncGenerator[Document], on_end: Callable[[], None]) -> None:
+        super().__init__(_chunks(_lines(first, rest)), media_type="application/x-ndjson")
+        self._rest = rest
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,6 +136,14 @@ class JsonLines(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._on_end()
+            await self._rest.aclose()  # now, and not when it is collected
+
+
+async def _chunks(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Split long lines, so that each chunk is sent when the client has read most of the one before."""
+    async for line in documents:
+        for first in range(0, len(line), CHUNK_BYTES):
+            yield line[first : first + CHUNK_BYTES]
 
 
 async def _lines(first: Document, rest: AsyncIterator[Document]) -> AsyncIterator[bytes]:
