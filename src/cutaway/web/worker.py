@@ -85,14 +85,14 @@ class Worker:
         self._jobs.add(job)
         self._thread.submit(compute, job).add_done_callback(lambda _: self._jobs.discard(job))
 
-    async def stream(self, job: Job, compute: Callable[[Send], None]) -> AsyncGenerator[Document]:
-        """Yield each document that `compute` sends; raises like `run`."""
+    async def stream(self, job: Job, compute: Callable[[Callable[[T], None]], None]) -> AsyncGenerator[T]:
+        """Yield each item that `compute` sends, which is not None; raises like `run`."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Document | None] = asyncio.Queue()
+        queue: asyncio.Queue[T | None] = asyncio.Queue()
 
-        def send(document: Document) -> None:
+        def send(item: T) -> None:
             job.check()
-            loop.call_soon_threadsafe(queue.put_nowait, document)
+            loop.call_soon_threadsafe(queue.put_nowait, item)
 
         def done(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
@@ -101,27 +101,26 @@ class Worker:
 
         task = asyncio.create_task(self.run(job, lambda: compute(send)))
         task.add_done_callback(done)
-        while (document := await queue.get()) is not None:
-            yield document
+        while (item := await queue.get()) is not None:
+            yield item
         await task
 
-    async def take_turns(self, job: Job, documents: Generator[Document]) -> AsyncGenerator[Document]:
-        """Yield each of the documents, which are computed one by one: other jobs that wait go between them.
+    async def take_turns(self, job: Job, items: Generator[T]) -> AsyncGenerator[T]:
+        """Yield each of the items, which are not None and are computed one by one: other jobs that wait go between.
 
         What they are computed from is let go of at the end, also where somebody stops to ask for them.
 
         >>> async def numbers():
-        ...     documents = ({"n": n} for n in range(2))
-        ...     return [document async for document in Worker().take_turns(Job(), documents)]
+        ...     return [number async for number in Worker().take_turns(Job(), (n for n in range(2)))]
         >>> asyncio.run(numbers())
-        [{'n': 0}, {'n': 1}]
+        [0, 1]
         """
         try:
-            while (document := await self.run(job, lambda: next(documents, None))) is not None:
-                yield document
+            while (item := await self.run(job, lambda: next(items, None))) is not None:
+                yield item
         finally:
             if not self._closed:  # then the process ends
-                self._thread.submit(documents.close)  # not from here: the thread may still be computing one
+                self._thread.submit(items.close)  # not from here: the thread may still be computing one
 
     def close(self) -> None:
         """Cancel all jobs, also those that take turns and do not have theirs, and accept no more."""
