@@ -29,9 +29,16 @@ def log_softmax(x: NDArray[np.floating]) -> Float64Array:
     >>> log_softmax(np.array([1000.0, 1000.0])).round(4).tolist()
     [-0.6931, -0.6931]
     """
-    shifted = x - x.max(axis=-1, keepdims=True)
-    log_probabilities: Float64Array = shifted - np.log(np.exp(shifted, dtype=np.float64).sum(axis=-1, keepdims=True))
+    shifted, log_total = _shifted(x)
+    log_probabilities: Float64Array = shifted - log_total
     return log_probabilities
+
+
+def _shifted(x: NDArray[np.floating]) -> tuple[NDArray[np.floating], Float64Array]:
+    """Return `x` with 0 as the largest entry of each row, and the logarithm (..., 1) of the sum of its exponentials."""
+    shifted = x - x.max(axis=-1, keepdims=True)
+    log_total: Float64Array = np.log(np.exp(shifted, dtype=np.float64).sum(axis=-1, keepdims=True))
+    return shifted, log_total
 
 
 def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.integer]) -> Float64Array:
@@ -40,7 +47,8 @@ def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.in
     >>> negative_log_likelihood(np.zeros((2, 4)), np.array([3, 0])).round(4).tolist()
     [1.3863, 1.3863]
     """
-    chosen: Float64Array = log_softmax(logits)[np.arange(len(targets)), targets]
+    shifted, log_total = _shifted(logits)
+    chosen: Float64Array = shifted[np.arange(len(targets)), targets] - log_total[:, 0]
     return -chosen
 
 

@@ -8,11 +8,13 @@ import os
 import re
 import resource
 import signal
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ import cutaway
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore.assets import assets
-from cutaway.explore.export import POLICY, UNPACK, ExportedPage, export_page
+from cutaway.explore.encoding import tensors_content
+from cutaway.explore.export import ABOUT_TRACE, POLICY, UNPACK, ExportedPage, PagePacker, export_page
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.figures import Selection, all_figures, draw
 from cutaway.model import Model
@@ -343,6 +346,25 @@ def test_save_rejects_links_in_a_circle(tmp_path: Path) -> None:
 def test_save_accepts_the_longest_names(tmp_path: Path, name: str) -> None:
     PAGE.save(tmp_path / name)
     assert (tmp_path / name).read_text() == PAGE.text
+
+
+def test_a_page_is_packed_without_keeping_what_it_holds_or_copies_of_it() -> None:
+    packer = PagePacker()
+    values = np.random.default_rng(0).standard_normal((1000, 1000), np.float32)
+    packer.add(f"{ABOUT_TRACE}tensors?sel=x", tensors_content({"x": values}, {"x": "{}"}).body)
+    drawn = draw(MUTE.trace([1]), "F40")
+    packer.add(f"{ABOUT_TRACE}figures/F40", drawn)
+    figure = ref(drawn)
+    del drawn
+    assert figure() is None
+    tracemalloc.start()
+    try:
+        text = packer.page().text
+        size, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 1.1 * len(text)
+    assert peak < 1.1 * (values.nbytes + 2 * len(text))  # the numbers, the text in parts, and joined
 
 
 @pytest.mark.slow

@@ -236,6 +236,12 @@ def test_surprisal_equals_the_peers_loss(tokens: int, chunk: int, monkeypatch: p
     np.testing.assert_allclose(nats, loss.numpy(), atol=1e-5)
 
 
+def test_surprisal_is_computed_once_for_a_trace() -> None:
+    nats = surprisal(TRACE)
+    assert surprisal(TRACE) is nats
+    assert not nats.flags.writeable
+
+
 def test_the_lens_does_not_depend_on_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = logit_lens(TRACE, 4)
     monkeypatch.setattr(lens_module, "CHUNK", 2)

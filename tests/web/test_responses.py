@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 from starlette.applications import Starlette
@@ -13,7 +13,15 @@ from starlette.types import Message
 
 from cutaway.errors import CheckpointError, EngineError, UsageError
 from cutaway.web import responses
-from cutaway.web.responses import EXCEPTION_HANDLERS, Content, JsonLines, SendingBudget, json_content, one_line
+from cutaway.web.responses import (
+    EXCEPTION_HANDLERS,
+    Content,
+    JsonLines,
+    SendingBudget,
+    json_content,
+    json_line,
+    one_line,
+)
 from cutaway.web.worker import Cancelled, Document
 from tests.explore.served import lines
 
@@ -53,13 +61,13 @@ def test_errors_have_a_status_and_a_line(error: Exception, status: int, document
     ],
 )
 def test_streams_end_with_the_error(end: Exception | None, last: Document) -> None:
-    async def rest() -> AsyncIterator[Document]:
-        yield {"n": 2}
+    async def rest() -> AsyncGenerator[bytes]:
+        yield json_line({"n": 2})
         if end:
             raise end
 
     ended: list[None] = []
-    response = TestClient(JsonLines({"n": 1}, rest(), lambda: ended.append(None))).get("/")
+    response = TestClient(JsonLines(b'{"n":1}\n', rest(), lambda: ended.append(None))).get("/")
     found = lines(response.text)
     assert found[:2] == [{"n": 1}, {"n": 2}]
     assert found[-1] == last
@@ -68,16 +76,63 @@ def test_streams_end_with_the_error(end: Exception | None, last: Document) -> No
 
 
 def test_on_end_is_called_on_disconnect() -> None:
-    async def rest() -> AsyncIterator[Document]:
+    async def rest() -> AsyncGenerator[bytes]:
         await asyncio.sleep(20)
-        yield {}
+        yield b""
 
     ended: list[None] = []
-    with TestClient(JsonLines({"n": 1}, rest(), lambda: ended.append(None))).stream("GET", "/") as response:
+    with TestClient(JsonLines(b'{"n":1}\n', rest(), lambda: ended.append(None))).stream("GET", "/") as response:
         found = response.iter_lines()  # which leaves when it is let go
         assert next(found) == '{"n":1}'
         assert ended == []
     assert ended == [None]
+
+
+def test_streams_send_long_lines_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "CHUNK_BYTES", 10)
+    sent: list[bytes] = []
+
+    async def rest() -> AsyncGenerator[bytes]:
+        yield json_line({"text": "x" * 20})
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    asyncio.run(JsonLines(b'{"n":1}\n', rest(), lambda: None)({"type": "http"}, receive, send))
+    assert [len(body) for body in sent] == [0, 8, 10, 10, 10, 2, 0]
+    assert lines(b"".join(sent).decode()) == [{"n": 1}, {"text": "x" * 20}]
+
+
+def test_what_a_stream_is_made_from_is_closed_when_the_client_leaves() -> None:
+    closed: list[None] = []
+
+    async def rest() -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield b"{}\n"
+        finally:
+            closed.append(None)
+
+    async def send(message: Message) -> None:
+        if message.get("body") == b"{}\n":
+            left.set()
+            await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def main() -> None:
+        stream = JsonLines(b'{"n":1}\n', rest(), lambda: None)
+        await stream({"type": "http"}, receive, send)
+        assert closed == [None]
+
+    left = asyncio.Event()
+    asyncio.run(main())
 
 
 def test_json_has_null_for_nan_and_infinity() -> None:

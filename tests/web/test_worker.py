@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_streams_in_order() -> None:
 def test_other_jobs_go_between_documents_that_take_turns() -> None:
     done: list[str] = []
 
-    def documents(begun: threading.Event, asked: threading.Event) -> Iterator[dict[str, object]]:
+    def documents(begun: threading.Event, asked: threading.Event) -> Generator[dict[str, object]]:
         for n in range(2):
             begun.set()
             asked.wait()
@@ -75,13 +75,34 @@ def test_other_jobs_go_between_documents_that_take_turns() -> None:
 def test_a_cancelled_job_has_no_more_turns() -> None:
     async def main() -> None:
         job = Job()
-        documents = Worker().take_turns(job, iter(list[dict[str, object]]([{"n": 0}, {"n": 1}])))
+        documents = Worker().take_turns(job, ({"n": n} for n in range(2)))
         assert await anext(documents) == {"n": 0}
         job.cancel()
         with pytest.raises(Cancelled):
             await anext(documents)
 
     asyncio.run(main())
+
+
+def test_documents_that_nobody_asks_for_any_more_are_closed_by_the_thread_that_computes_them() -> None:
+    closed: list[str] = []
+
+    def documents() -> Generator[dict[str, object]]:
+        try:
+            for n in range(2):
+                yield {"n": n}
+        finally:
+            closed.append(threading.current_thread().name)
+
+    async def main() -> None:
+        worker = Worker()
+        turns = worker.take_turns(Job(), documents())
+        assert await anext(turns) == {"n": 0}
+        await turns.aclose()
+        await worker.run(Job(), lambda: None)
+
+    asyncio.run(main())
+    assert [name.rpartition("_")[0] for name in closed] == ["cutaway-worker"]
 
 
 def test_what_nobody_waits_for_is_computed_first_come_first_served_and_fails_silently() -> None:
@@ -176,6 +197,24 @@ def test_closing_cancels_running_and_queued_jobs() -> None:
 
     ends = asyncio.run(main())
     assert [type(end) for end in ends] == [Cancelled, Cancelled]
+
+
+def test_a_closed_worker_cancels_what_comes_and_who_waits_for_a_turn() -> None:
+    begun: list[object] = []
+
+    async def main() -> None:
+        worker = Worker()
+        documents = worker.take_turns(Job(), ({"n": n} for n in range(2)))
+        assert await anext(documents) == {"n": 0}
+        worker.close()
+        worker.start(begun.append)
+        with pytest.raises(Cancelled):
+            await anext(documents)
+        with pytest.raises(Cancelled):
+            await worker.run(Job(), lambda: begun.append(None))
+
+    asyncio.run(main())
+    assert begun == []
 
 
 class TestLatestJob:

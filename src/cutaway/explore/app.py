@@ -1,7 +1,7 @@
 """The explorer's ASGI application: routes, and computation on the worker's thread."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from functools import cached_property, partial
 from itertools import count
 from typing import TypeVar
@@ -17,7 +17,7 @@ from cutaway.errors import UsageError
 from cutaway.explore import schemas
 from cutaway.explore.assets import asset
 from cutaway.explore.compatibility import check_compatible
-from cutaway.explore.export import ABOUT_TRACE, count_parts, pack_page, page_files
+from cutaway.explore.export import ABOUT_TRACE, PagePacker, count_parts, page_files
 from cutaway.explore.generate import generate, read_request
 from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace
@@ -33,10 +33,11 @@ from cutaway.web.responses import (
     SendingBudget,
     error_response,
     json_content,
+    json_line,
     respond,
 )
 from cutaway.web.security import Guard, read_object
-from cutaway.web.worker import Cancelled, Document, Job, LatestJob, Send, Worker
+from cutaway.web.worker import Cancelled, Job, LatestJob, Send, Worker
 
 T = TypeVar("T")
 
@@ -179,29 +180,30 @@ class Explorer:
         """Send a line after each part of the page of a trace as one file, and then the file; other requests have their
         turn between the parts. It stops when the client goes away. Raises UsageError for a trace of the second model.
         """
-        trace = self.cache[request.path_params["trace"]]
-        where = TraceRequest(trace, _query(request), self.cache.__getitem__, lambda: None)
-        selection = Selection(where.layer(), where.head(), where.position())
-        view = where.params.text("view", "")
-        settings = _settings(where.params.text("settings", ""))
-        where.params.end()
-        if trace.weights is not self.model.weights:
-            raise UsageError("only texts that the first model has read can be saved")
-
         job = Job()
+        lines = self._make_page(request.path_params["trace"], _query(request), job)
+        return await self._stream(request, job, self.worker.take_turns(job, lines), lambda: None)
 
-        def compute() -> Iterator[Document]:
-            stopping = trace.with_cancellation(job.check)
-            parts = count_parts(stopping, selection)
-            done = count(1)
-            files = {}
-            for name, file in page_files(self.model, stopping, selection, self.checkpoint_bytes, view, settings):
-                files[name] = file
-                if name.startswith(ABOUT_TRACE):
-                    yield {"parts_done": min(next(done), parts), "parts": parts}
-            yield {"page": pack_page(files).text}
-
-        return await self._stream(request, job, self.worker.take_turns(job, compute()), lambda: None)
+    def _make_page(self, name: str, params: QueryParams, job: Job) -> Generator[bytes]:
+        """Yield a line after each part of a page, and one with the page, as the worker's thread asks for them: traces
+        are looked up by no other.
+        """
+        find = self.cache.__getitem__
+        where = TraceRequest(find(name).with_cancellation(job.check), params, find, job.check)
+        selection = Selection(where.layer(), where.head(), where.position())
+        view = params.text("view", "")
+        settings = _settings(params.text("settings", ""))
+        params.end()
+        if where.trace.weights is not self.model.weights:
+            raise UsageError("only texts that the first model has read can be saved")
+        parts = count_parts(where.trace, selection)
+        done = count(1)
+        packer = PagePacker()
+        for path, file in page_files(self.model, where.trace, selection, self.checkpoint_bytes, view, settings):
+            packer.add(path, file)
+            if path.startswith(ABOUT_TRACE):
+                yield json_line({"parts_done": min(next(done), parts), "parts": parts})
+        yield json_line({"page": packer.page().text})
 
     async def _handle(self, request: Request, params: Params, handler: Handler) -> Response:
         name = request.path_params["trace"]
@@ -225,7 +227,7 @@ class Explorer:
         job = Job()
         if body.view:
             self.latest.begin(body.view, body.sequence, job)
-        lines = self.worker.stream(job, partial(service.run, body))
+        lines = self._lines(job, partial(service.run, body))
         return await self._stream(request, job, lines, partial(self.latest.end, job))
 
     async def generate(self, request: Request) -> Response:
@@ -236,12 +238,16 @@ class Explorer:
                 send(document)
 
         job = Job()
-        return await self._stream(request, job, self.worker.stream(job, compute), lambda: None)
+        return await self._stream(request, job, self._lines(job, compute), lambda: None)
+
+    def _lines(self, job: Job, compute: Callable[[Send], None]) -> AsyncGenerator[bytes]:
+        """Stream what `compute` sends, as lines that the worker's thread has made: a long one takes a while."""
+        return self.worker.stream(job, lambda send: compute(lambda document: send(json_line(document))))
 
     async def _stream(
-        self, request: Request, job: Job, lines: AsyncIterator[Document], on_end: Callable[[], None]
+        self, request: Request, job: Job, lines: AsyncGenerator[bytes], on_end: Callable[[], None]
     ) -> Response:
-        """Stream the documents of a job; an error before the first line sets the response's status."""
+        """Stream the lines of a job; an error before the first line sets the response's status."""
 
         def finish() -> None:
             job.cancel()
@@ -250,7 +256,7 @@ class Explorer:
         try:
             first = await _cancel_on_disconnect(request, job, anext(lines))
         except Cancelled:
-            first = {"cancelled": True}
+            first = json_line({"cancelled": True})
         except BaseException:
             finish()
             raise

@@ -5,7 +5,7 @@ Token ids are sent as I32, other tensors in the requested encoding: `f32` exactl
 at most 1/127 apart. Source: the section "Format" of the README of huggingface/safetensors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,21 @@ def tensors_content(tensors: Mapping[str, EncodedTensor], metadata: Mapping[str,
     >>> int.from_bytes(body[:8], "little"), body[-8:]
     (56, b'\\x03\\x00\\x00\\x00\\x04\\x00\\x00\\x00')
     """
+    return Content(b"".join(tensor_parts(tensors, metadata)), "application/octet-stream")
+
+
+def tensor_parts(
+    tensors: Mapping[str, EncodedTensor], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
+    """Yield the parts of a safetensors body: its header, and each tensor, which is not copied.
+
+    >>> parts = tensor_parts({"ids": np.array([3, 4], np.int32)})
+    >>> [len(part) for part in parts]
+    [64, 8]
+    """
     header, starts = build_header({name: (_DTYPES[t.dtype.name], t.shape) for name, t in tensors.items()}, metadata)
-    bodies = [np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data for name in starts]
-    return Content(b"".join([header, *bodies]), "application/octet-stream")
+    yield header
+    yield from (np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data for name in starts)
 
 
 def encode(name: str, values: FloatArray | NDArray[np.int64], encoding: str) -> EncodedTensor:

@@ -5,22 +5,23 @@ block, which a short script unpacks; the content security policy forbids every r
 """
 
 import base64
-import gzip
 import html
 import json
 import os
 import re
 import secrets
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cutaway.explore import schemas
 from cutaway.explore.assets import COLOURS, WORDS, text_of, words_document
-from cutaway.explore.encoding import tensors_content
+from cutaway.explore.encoding import tensor_parts
 from cutaway.explore.handlers import HANDLERS, TraceRequest
 from cutaway.explore.modules import IMPORT, imported_name, module_texts
 from cutaway.explore.translation import directions, translate, translation_document
@@ -57,6 +58,8 @@ _PAGE = """<!doctype html>
 <title>Cutaway</title></head><body>
 <script type="application/gzip" id="packed">{packed}</script><script>{unpack}</script></body></html>
 """
+GZIP = 31  # the window bits that make zlib write a gzip file
+CHUNK_BYTES = 1 << 20  # that are compressed at a time
 HEIGHT = 900  # pixels, of the frame in a notebook
 
 _COMMENT = re.compile(r"^\s*(//|/\*\*.*\*/$).*\n", re.MULTILINE)  # lines that are nothing else
@@ -128,7 +131,10 @@ def export_page(
     >>> export_page(model, model.trace("A robot"), Selection(layer=5, head=1)).text[:15]
     '<!doctype html>'
     """
-    return pack_page(dict(page_files(model, trace, selection, checkpoint_bytes, view, settings)))
+    packer = PagePacker()
+    for name, file in page_files(model, trace, selection, checkpoint_bytes, view, settings):
+        packer.add(name, file)
+    return packer.page()
 
 
 def page_files(
@@ -155,13 +161,35 @@ def page_files(
     yield from _responses(model, trace, chosen, views, checkpoint_bytes, settings)
 
 
-def pack_page(files: Mapping[str, PageFile]) -> ExportedPage:
-    """Pack the files of a page into one, which shows nothing without those of `page_files`.
+class PagePacker:
+    """Packs the files of a page into one, each as it comes, so that no figure stays in memory.
 
-    >>> "</html>" in pack_page({}).text
+    The file shows nothing without those of `page_files`.
+
+    >>> packer = PagePacker()
+    >>> packer.add("style.css", b"body {}")
+    >>> "</html>" in packer.page().text
     True
     """
-    return ExportedPage(_PAGE.format(policy=POLICY, packed=_packed(files), unpack=text_of(UNPACK)))
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, int] = {}  # of numbers, in the order of the file -> the number of floats before
+        self._bodies: dict[str, bytes] = {}
+
+    def add(self, name: str, file: PageFile) -> None:
+        """Pack a file."""
+        self._bodies[name] = _packed_file(name, file, self._rows)
+
+    def page(self) -> ExportedPage:
+        """Make the page of all files, which are let go of: one safetensors block of bytes, with the numbers of all
+        figures and tensors in one tensor, compressed and encoded in parts.
+        """
+        tensors = {name: np.frombuffer(body, np.uint8) for name, body in self._bodies.items()}
+        tensors["numbers"] = _shuffled(self._rows)
+        self._bodies = {}
+        self._rows = {}
+        first, last = _PAGE.format(policy=POLICY, packed="\0", unpack=text_of(UNPACK)).split("\0")
+        return ExportedPage("".join([first, *_base64(_compressed(tensor_parts(tensors))), last]))
 
 
 def _start(trace: Trace, chosen: Selection, views: Sequence[str], view: str, settings: schemas.Settings) -> bytes:
@@ -208,14 +236,34 @@ def _module(name: str, text: str) -> str:
     return IMPORT.sub(absolute, _COMMENT.sub("", text))
 
 
-def _packed(files: Mapping[str, PageFile]) -> str:
-    """Compress files into one safetensors block of bytes, with the numbers of all figures and tensors in one tensor."""
-    rows: dict[bytes, int] = {}
-    bodies = {name: _packed_file(name, body, rows) for name, body in files.items()}
-    tensors = {name: np.frombuffer(body, np.uint8) for name, body in bodies.items()}
-    floats = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 4)
-    tensors["numbers"] = floats.T.copy()  # shuffled, first bytes first: exponents repeat, so they compress better
-    return base64.b64encode(gzip.compress(tensors_content(tensors).body, 9, mtime=0)).decode()
+def _shuffled(rows: dict[bytes, int]) -> NDArray[np.uint8]:
+    """Return the bytes of all rows of float32 as (4, floats), first bytes first: exponents repeat, so they compress
+    better.
+    """
+    shuffled = np.empty((4, _end(rows)), np.uint8)
+    for row, first in rows.items():
+        shuffled[:, first : first + len(row) // 4] = np.frombuffer(row, np.uint8).reshape(-1, 4).T
+    return shuffled
+
+
+def _compressed(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Yield a gzip file of the parts, without a time."""
+    compressor = zlib.compressobj(9, wbits=GZIP)
+    for part in parts:
+        for start in range(0, len(part), CHUNK_BYTES):
+            yield compressor.compress(part[start : start + CHUNK_BYTES])
+    yield compressor.flush()
+
+
+def _base64(parts: Iterable[bytes]) -> Iterator[str]:
+    """Yield the parts as one base64 text."""
+    rest = b""
+    for part in parts:
+        data = rest + part
+        whole = len(data) - len(data) % 3
+        rest = data[whole:]
+        yield base64.b64encode(data[:whole]).decode()
+    yield base64.b64encode(rest).decode()
 
 
 def _packed_file(name: str, body: PageFile, rows: dict[bytes, int]) -> bytes:

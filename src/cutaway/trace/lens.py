@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -239,14 +240,28 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
     return _largest((rows[start : start + CHUNK] @ matrix for start in range(0, len(rows), CHUNK)), k)
 
 
+# The logits of all tokens take half a second for 1,000, and a saved page needs these numbers three times.
+_SURPRISALS: WeakKeyDictionary[Trace, FloatArray] = WeakKeyDictionary()
+
+
 def surprisal(trace: Trace) -> FloatArray:
     """Compute the surprisal of each token after the first, in nats: minus the logarithm of its probability, (T - 1,).
+
+    It is computed once for a trace; the array is read-only.
 
     >>> import cutaway
     >>> trace = cutaway.load().trace([464, 9379, 318])
     >>> surprisal(trace).shape
     (2,)
     """
+    if trace not in _SURPRISALS:
+        nats = _surprisal(trace)
+        nats.flags.writeable = False
+        _SURPRISALS[trace] = nats
+    return _SURPRISALS[trace]
+
+
+def _surprisal(trace: Trace) -> FloatArray:
     x = trace[trace.final_residual][:-1]
     targets = trace["ids"][1:]
     nats = [np.empty(0)]

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cutaway.errors import CutawayError, NonFiniteError, UsageError
-from cutaway.web.worker import Cancelled, Document
+from cutaway.web.worker import Cancelled
 
 MAX_ERROR_CHARACTERS = 400
 MAX_SENDING_BYTES = 512 << 20
@@ -120,14 +120,15 @@ class _ChunkedResponse(Response):
 
 
 class JsonLines(StreamingResponse):
-    """A stream of documents, each a line of JSON.
+    """A stream of lines of JSON, long ones in chunks.
 
     An error after the first line can no longer set the status, so it becomes the last line. `on_end` is called when
     the last line is sent or the client has disconnected.
     """
 
-    def __init__(self, first: Document, rest: AsyncIterator[Document], on_end: Callable[[], None]) -> None:
-        super().__init__(_lines(first, rest), media_type="application/x-ndjson")
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes], on_end: Callable[[], None]) -> None:
+        super().__init__(_chunks(_lines(first, rest)), media_type="application/x-ndjson")
+        self._rest = rest
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,13 +136,21 @@ class JsonLines(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._on_end()
+            await self._rest.aclose()  # now, and not when it is collected
 
 
-async def _lines(first: Document, rest: AsyncIterator[Document]) -> AsyncIterator[bytes]:
-    yield json_line(first)
+async def _chunks(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Split long lines, so that each chunk is sent when the client has read most of the one before."""
+    async for line in lines:
+        for first in range(0, len(line), CHUNK_BYTES):
+            yield line[first : first + CHUNK_BYTES]
+
+
+async def _lines(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
     try:
-        async for document in rest:
-            yield json_line(document)
+        async for line in rest:
+            yield line
     except Cancelled:
         yield json_line({"cancelled": True})
     except (CutawayError, MemoryError) as error:

@@ -5,7 +5,7 @@ Cancellation is cooperative: long computations call `Job.check` (or send a docum
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -55,9 +55,14 @@ class Worker:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cutaway-worker")
         self._jobs: set[Job] = set()
+        self._closed = False
 
     async def run(self, job: Job, compute: Callable[[], T]) -> T:
-        """Return what `compute` returns, or raise what it raises; raises Cancelled if the job was cancelled."""
+        """Return what `compute` returns, or raise what it raises; raises Cancelled if the job was cancelled, or the
+        worker is closed.
+        """
+        if self._closed:
+            raise Cancelled
 
         def guarded() -> T:
             job.check()
@@ -71,19 +76,23 @@ class Worker:
             self._jobs.discard(job)
 
     def start(self, compute: Callable[[Job], None]) -> None:
-        """Compute something that nobody waits for; it has no result, and its errors are dropped."""
+        """Compute something that nobody waits for; it has no result, and its errors are dropped. A closed worker does
+        nothing.
+        """
+        if self._closed:
+            return
         job = Job()
         self._jobs.add(job)
         self._thread.submit(compute, job).add_done_callback(lambda _: self._jobs.discard(job))
 
-    async def stream(self, job: Job, compute: Callable[[Send], None]) -> AsyncIterator[Document]:
-        """Yield each document that `compute` sends; raises like `run`."""
+    async def stream(self, job: Job, compute: Callable[[Callable[[T], None]], None]) -> AsyncGenerator[T]:
+        """Yield each item that `compute` sends, which is not None; raises like `run`."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Document | None] = asyncio.Queue()
+        queue: asyncio.Queue[T | None] = asyncio.Queue()
 
-        def send(document: Document) -> None:
+        def send(item: T) -> None:
             job.check()
-            loop.call_soon_threadsafe(queue.put_nowait, document)
+            loop.call_soon_threadsafe(queue.put_nowait, item)
 
         def done(task: asyncio.Task[None]) -> None:
             if not task.cancelled():
@@ -92,24 +101,30 @@ class Worker:
 
         task = asyncio.create_task(self.run(job, lambda: compute(send)))
         task.add_done_callback(done)
-        while (document := await queue.get()) is not None:
-            yield document
+        while (item := await queue.get()) is not None:
+            yield item
         await task
 
-    async def take_turns(self, job: Job, documents: Iterator[Document]) -> AsyncIterator[Document]:
-        """Yield each of the documents, which are computed one by one: other jobs that wait go between them.
+    async def take_turns(self, job: Job, items: Generator[T]) -> AsyncGenerator[T]:
+        """Yield each of the items, which are not None and are computed one by one: other jobs that wait go between.
+
+        What they are computed from is let go of at the end, also where somebody stops to ask for them.
 
         >>> async def numbers():
-        ...     documents = ({"n": n} for n in range(2))
-        ...     return [document async for document in Worker().take_turns(Job(), documents)]
+        ...     return [number async for number in Worker().take_turns(Job(), (n for n in range(2)))]
         >>> asyncio.run(numbers())
-        [{'n': 0}, {'n': 1}]
+        [0, 1]
         """
-        while (document := await self.run(job, lambda: next(documents, None))) is not None:
-            yield document
+        try:
+            while (item := await self.run(job, lambda: next(items, None))) is not None:
+                yield item
+        finally:
+            if not self._closed:  # then the process ends
+                self._thread.submit(items.close)  # not from here: the thread may still be computing one
 
     def close(self) -> None:
-        """Cancel all jobs and accept no more."""
+        """Cancel all jobs, also those that take turns and do not have theirs, and accept no more."""
+        self._closed = True
         for job in list(self._jobs):
             job.cancel()
         self._thread.shutdown(wait=False)

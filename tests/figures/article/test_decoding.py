@@ -22,3 +22,11 @@ def test_the_loop_ends_with_the_context() -> None:
     steps_, last = decoding.go_on(trace, 12)
     assert (len(steps_), len(last)) == (3, trace.config.n_ctx)
     assert [step.computed for step in steps_[1:]] == [1, 1]
+
+
+def test_the_first_steps_are_computed_once_for_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = make_trace("tiny 7")
+    expected, _ = decoding.go_on(trace, decoding.ROUNDS)
+    assert decoding.first_steps(trace) == expected
+    monkeypatch.setattr(decoding, "candidates", second_best)
+    assert decoding.first_steps(trace) == expected

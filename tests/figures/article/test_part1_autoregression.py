@@ -13,7 +13,7 @@ from tests.figures.drawing import boxes, draw, is_ok, make_trace
 def test_check_fails_if_the_loop_drops_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make_trace("tiny 7")
     step = decoding.Step(trace.ids, 7, decoding.Candidate(1, 0.0, 0.0))
-    monkeypatch.setattr(part1_autoregression, "go_on", lambda trace, most: ([step] * most, trace))
+    monkeypatch.setattr(part1_autoregression, "first_steps", lambda trace: [step] * 4)
     assert not is_ok(trace, find_figure("F09"))
 
 

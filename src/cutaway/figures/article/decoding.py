@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from cutaway.layout import width
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 from cutaway.trace.interventions import fitting
+
+ROUNDS = 4  # of the loop, in the figures that show it
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,16 @@ def go_on(
         if full or enough([step.chosen.id for step in steps]):
             return steps, trace
         trace = trace.append(steps[-1].chosen.id)
+
+
+_STEPS: WeakKeyDictionary[Trace, list[Step]] = WeakKeyDictionary()  # three figures and their checks need the same ones
+
+
+def first_steps(trace: Trace) -> list[Step]:
+    """Decode greedily for `ROUNDS` steps, or until the context is full; cached."""
+    if trace not in _STEPS:
+        _STEPS[trace] = go_on(trace, ROUNDS)[0]
+    return _STEPS[trace]
 
 
 def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from cutaway.figures.article.decoding import Step, go_on, likely, tail
+from cutaway.figures.article.decoding import ROUNDS, Step, first_steps, go_on, likely, tail
 from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import PROBABILITY, short, token_label
 from cutaway.figures.panels import Box, Drawing, Entry, Label, Line, LocalizedText, Note, Panel, Shapes, Table, integer
@@ -11,7 +11,6 @@ from cutaway.figures.statement import Statement
 from cutaway.layout import width
 from cutaway.trace import Trace
 
-ROUNDS = 4  # of the loop, in the figures that show it
 TAIL = 26  # characters of the text that are shown before a new token
 # where in a line of F09 the new token, the model and what it chose stand
 NEW = 29
@@ -26,7 +25,7 @@ CHOSEN = LocalizedText("chosen", "选出的词元")
 
 
 def _one_at_a_time(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    steps, _ = go_on(trace, ROUNDS)
+    steps = first_steps(trace)
     rows: list[list[Entry]] = [
         [str(n), tail(trace, step.ids, TAIL), token_label(trace, step.chosen.id), likely(step)]
         for n, step in enumerate(steps, 1)
@@ -66,7 +65,7 @@ def _check_output(trace: Trace, chosen: Selection) -> Check:
 
 
 def _loop(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    steps, _ = go_on(trace, ROUNDS - 1)
+    steps = first_steps(trace)[: ROUNDS - 1]
     shapes: Shapes = []
     for n, step in enumerate(steps):
         shapes += _round(trace, step, 6 * n, first=n == 0, last=n == len(steps) - 1)
@@ -108,7 +107,7 @@ def _round(trace: Trace, step: Step, y: int, *, first: bool, last: bool) -> Shap
 
 
 def _check_loop(trace: Trace, chosen: Selection) -> Check:
-    steps, _ = go_on(trace, ROUNDS - 1)
+    steps = first_steps(trace)[: ROUNDS - 1]
     fed = [after.ids == (*before.ids, before.chosen.id) for before, after in pairwise(steps)]
     if not fed:
         full = Statement("the context is full: the token chosen cannot be read", "上下文已满：选出的词元没有位置可读入")

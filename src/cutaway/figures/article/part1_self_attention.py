@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,19 @@ class Look:
     weight: float
 
 
+_LOOKS: WeakKeyDictionary[Trace, dict[int, list[Look]]] = WeakKeyDictionary()  # the figure and its check need the same
+
+
 def _looks(trace: Trace, position: int) -> list[Look]:
-    """Find one for each head of the model that has such a token, the heaviest first; a layer at a time is in memory."""
+    """Find one for each head of the model that has such a token, the heaviest first; cached."""
+    of_positions = _LOOKS.setdefault(trace, {})
+    if position not in of_positions:
+        of_positions[position] = _find_looks(trace, position)
+    return of_positions[position]
+
+
+def _find_looks(trace: Trace, position: int) -> list[Look]:
+    """Find them from the attention of all heads; a layer at a time is in memory."""
     found = []
     for layer in range(trace.config.n_layer):
         weights = trace.attention(layer, 0, trace.config.n_head)["attn"][:, position].copy()  # (H, T)

@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.errors import UsageError
 from cutaway.figures.article.accuracy import TOLERANCE, max_difference, relative_error, within
-from cutaway.figures.article.decoding import beginning, first_logits, go_on
+from cutaway.figures.article.decoding import ROUNDS, beginning, first_logits, first_steps
 from cutaway.figures.article.part1_model_sizes import slots_in_use
 from cutaway.figures.article.token_columns import TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
@@ -19,7 +19,6 @@ from cutaway.tokenizer import bpe
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.trace import Trace
 
-ROUNDS = 4  # of the loop whose end is shown
 MOST_PIECES = 24
 MOST_TOKENS = 12  # that are read one at a time
 MOST_PASSES = 4  # of them that are drawn
@@ -69,10 +68,10 @@ def _stops(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _finish_reason(trace: Trace) -> LocalizedText:
     """Say why greedy decoding of `ROUNDS` tokens ends."""
-    steps, last = go_on(trace, ROUNDS)
+    steps = first_steps(trace)
     if trace.tokenizer and trace.tokenizer.eos in [step.chosen.id for step in steps]:
         return LocalizedText("the end-of-text token was chosen", "选中了文本结束词元")
-    if len(last) == trace.config.n_ctx and len(steps) < ROUNDS:
+    if len(steps[-1].ids) == trace.config.n_ctx and len(steps) < ROUNDS:
         return LocalizedText("all slots are full", "所有槽位都已占满")
     return LocalizedText("that many were written", "已生成要求的个数")
 
