@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Route
 
+from tests.browser.conftest import Explorer
 from tests.browser.visit import PHONE, VIEWS, Visit
 
 pytestmark = pytest.mark.slow
@@ -87,11 +88,11 @@ def test_the_line_of_tokens_stays_in_sight_and_shows_the_chosen_one(visit: Visit
     assert line["height"] < 60  # one line, however long the text
 
 
-def test_what_was_typed_and_not_run_stays(visit: Visit) -> None:
+def test_what_was_typed_and_not_run_stays(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/play")
     box = visit.page.locator("[name=text]")
     box.fill("The old man ")
-    visit.page.locator(".draft").get_by_text("5 of 512 tokens").wait_for()
+    visit.page.locator(".draft").get_by_text(f"5 of {explorer.model.config.n_ctx:,} tokens").wait_for()
     visit.page.locator("ol.candidates button").first.click()
     visit.settle()
     assert box.input_value() == "The old man "
@@ -104,19 +105,21 @@ def test_what_was_typed_and_not_run_stays(visit: Visit) -> None:
 
 @pytest.mark.parametrize(("language", "message"), [("en", "shorten it"), ("zh", "请缩短")])
 def test_an_error_is_in_the_language_of_the_page_and_names_what_is_still_shown(
-    visit: Visit, language: str, message: str
+    visit: Visit, explorer: Explorer, language: str, message: str
 ) -> None:
+    n_ctx = explorer.model.config.n_ctx
+    too_long = "robot " * (n_ctx + 1)
     visit.open(f"#1/play?language={language}")
-    visit.page.locator("[name=text]").fill("robot " * 600)
+    visit.page.locator("[name=text]").fill(too_long)
     visit.page.locator("form.prompt button").click()
     failure = visit.page.locator(".failure")
     failure.wait_for()
     assert message in failure.inner_text()
-    assert "512" in failure.inner_text()
+    assert f"{n_ctx:,}" in failure.inner_text()
     assert {"en": "still the text before", "zh": "之前的文本"}[language] in failure.inner_text()
     assert visit.page.locator("main.previous").count() == 1
     box = visit.page.locator("[name=text]")
-    assert box.input_value() == "robot " * 600  # to be shortened
+    assert box.input_value() == too_long  # to be shortened
     above = failure.bounding_box()
     below = box.bounding_box()
     assert above
@@ -145,7 +148,8 @@ def test_menus_close_with_escape_and_with_a_press_elsewhere(visit: Visit) -> Non
         assert visit.page.locator(".tools details[open]").count() == 0
 
 
-def test_a_number_out_of_range_is_marked_and_made_to_fit(visit: Visit) -> None:
+def test_a_number_out_of_range_is_marked_and_made_to_fit(visit: Visit, explorer: Explorer) -> None:
+    last = explorer.model.config.n_layer - 1
     visit.open("#1/attention?layer=3")
     field = visit.page.get_by_role("spinbutton", name="Layer")
     field.fill("")
@@ -155,8 +159,8 @@ def test_a_number_out_of_range_is_marked_and_made_to_fit(visit: Visit) -> None:
     field.press("Enter")
     field.blur()
     visit.settle()
-    assert field.input_value() == "7"
-    assert "layer=7" in visit.page.url
+    assert field.input_value() == str(last)
+    assert f"layer={last}" in visit.page.url
 
 
 def test_requests_of_a_view_that_was_left_are_dropped(visit: Visit) -> None:

@@ -165,7 +165,7 @@ def test_a_digit_key_chooses_a_candidate(visit: Visit) -> None:
     assert visit.page.locator(".tokens button").count() == 10
 
 
-@pytest.mark.parametrize("state", ["model=builtin-piano", "layer=8&head=0", "layer=0&head=4"])
+@pytest.mark.parametrize("state", ["model=builtin-piano", "layer=9&head=0", "layer=0&head=6"])
 def test_a_link_for_another_model_says_so_in_one_line(visit: Visit, state: str) -> None:
     visit.open(f"#1/attention?ids=50256,32&{state}")
     said = visit.page.get_by_text("This link was made for another model; here it is builtin.")
@@ -229,7 +229,7 @@ def test_an_invalid_link_opens_the_page(visit: Visit) -> None:
     assert visit.page.locator(".failure").count() == 0
 
 
-@pytest.mark.parametrize("ids", ["999999999", "1,50257", ",".join(["1"] * 600)])
+@pytest.mark.parametrize("ids", ["999999999", "1,50257", ",".join(["1"] * 1025)])
 def test_rejects_invalid_tokens_in_one_line(visit: Visit, ids: str) -> None:
     visit.page.goto(f"{visit.address}#1/play?ids={ids}")
     failure = visit.page.locator(".failure")

@@ -64,14 +64,19 @@ def test_motion_fits_a_phone_and_can_be_done_without(visit: Visit, figure: str) 
 
 def test_the_token_that_comes_out_drops_into_the_next_column(visit: Visit) -> None:
     visit.open("#1/article?x-figure=F08&x-frame=3")
+    ending = "document.getAnimations().filter((each) => each.effect.target.closest('svg.loop'))"
+    all_over = f"Promise.all({ending}.map((each) => each.finished)).then(() => null)"
+    visit.page.evaluate(all_over)
+    step = visit.page.get_by_role("button", name="Step", exact=True)
+    step.scroll_into_view_if_needed()  # now, not between the two boxes
     above = visit.page.locator("svg.loop .output")
     out = above.bounding_box()
     word = (above.text_content() or "").strip()
     assert out
-    visit.page.get_by_role("button", name="Step", exact=True).click()
+    step.click()
+    visit.settle()  # so that they have begun
     below = visit.page.locator("svg.loop .moving", has_text=word).last
-    ending = "document.getAnimations().filter((each) => each.timeline === document.timeline)"  # not those of scrolling
-    visit.page.evaluate(f"Promise.all({ending}.map((each) => each.finished)).then(() => null)")
+    visit.page.evaluate(all_over)
     box = below.bounding_box()
     assert box
     assert box["y"] > out["y"] + 50

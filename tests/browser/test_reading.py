@@ -141,12 +141,13 @@ def test_headers_of_long_texts_show_the_tokens_around_the_selected_one(visit: Vi
     assert visit.page.locator(".tokens [aria-pressed=true]").get_attribute("title") == "position 44 (index 43)"
 
 
-def test_rejects_a_text_that_is_too_long_in_one_line(visit: Visit) -> None:
+def test_rejects_a_text_that_is_too_long_in_one_line(visit: Visit, explorer: Explorer) -> None:
+    n_ctx = explorer.model.config.n_ctx
     visit.open("#1/play")
-    submit(visit, " ".join(["robot"] * 600))
+    submit(visit, " ".join(["robot"] * n_ctx))
     failure = visit.page.locator(".failure")
     failure.wait_for()
-    assert "512" in failure.inner_text()
+    assert f"{n_ctx:,}" in failure.inner_text()
     assert tokens(visit).count() == 9
     visit.complaints.clear()  # a browser reports every answer that is an error
 

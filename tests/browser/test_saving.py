@@ -79,7 +79,7 @@ def pixels(visit: Visit, href: str) -> list[list[int]]:
 @pytest.mark.parametrize(
     ("state", "name", "marks"),
     [
-        ("attention", "attn.6", "path"),
+        ("attention", "attn.5", "path"),
         ("article?x-figure=F05", "", "rect"),
         ("mlp", "gelu", "circle"),
         ("parameters", "parameters", "rect"),

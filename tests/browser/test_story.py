@@ -36,8 +36,8 @@ def test_the_first_screen_is_the_machine_with_the_models_numbers(visit: Visit, e
     assert visit.overflow() <= 0
 
 
-@pytest.mark.parametrize("width", [1280, 1440])
-def test_all_layers_of_the_machine_fit_beside_the_scores(visit: Visit, width: int) -> None:
+@pytest.mark.parametrize("width", [900, 1024, 1184, 1280, 1440])
+def test_all_layers_of_the_machine_fit_beside_the_scores_or_above_them(visit: Visit, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.open("#1/overview")
     assert visit.page.locator(".scroll", has=visit.page.locator("svg.flow")).evaluate(
@@ -137,9 +137,9 @@ def test_try_this_sets_a_state(visit: Visit, view: str) -> None:
 
 def test_attention_opens_on_the_link_that_the_model_singles_out(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/attention")
-    assert visit.page.get_by_role("spinbutton", name="Layer").input_value() == "6"
-    assert visit.page.get_by_role("spinbutton", name="Head").input_value() == "3"
-    assert explorer.trace["attn.6"][3, 8, 2] > 0.5  # from it to robot
+    assert visit.page.get_by_role("spinbutton", name="Layer").input_value() == "5"
+    assert visit.page.get_by_role("spinbutton", name="Head").input_value() == "5"
+    assert explorer.trace["attn.5"][5, 8, 2] > 0.5  # from it to robot
     assert visit.page.locator(".try").inner_text() == "Try this See ␣it find ␣robot"
 
 
@@ -195,13 +195,13 @@ def test_what_has_been_tried_keeps_its_name(visit: Visit) -> None:
     before = button.inner_text()
     button.click()
     visit.settle()
-    assert "do=zero_ablate_head:layer=6,head=3" in visit.page.url
+    assert "do=zero_ablate_head:layer=5,head=5" in visit.page.url
     assert button.inner_text() == before
 
 
 @pytest.mark.parametrize("view", OFFERED)
 def test_chinese_sentences_follow_without_a_space(tour: Visit, view: str) -> None:
-    tour.open(f"#1/{view}?language=zh&do=zero_ablate_head:layer=6,head=3")
+    tour.open(f"#1/{view}?language=zh&do=zero_ablate_head:layer=5,head=5")
     text = str(tour.everything()["text"])
     assert re.findall("[。，：；] +\\S.{9}", text) == []
 
@@ -228,13 +228,13 @@ def test_words_of_a_lead_are_explained_where_they_stand(visit: Visit, language: 
     )
 
 
-def test_a_map_of_heads_chooses_layer_and_head_where_heads_count(visit: Visit) -> None:
+def test_a_map_of_heads_chooses_layer_and_head_where_heads_count(visit: Visit, explorer: Explorer) -> None:
     visit.open("#1/mlp")
     assert visit.page.locator(".head-map").count() == 0  # heads do nothing there
     for view in ("attention", "whatif", "article"):
         visit.open(f"#1/{view}?layer=1&head=1")
         heads = visit.page.locator(".head-map button")
-        assert heads.count() == 32
+        assert heads.count() == explorer.model.config.n_layer * explorer.model.config.n_head
         visit.page.locator(".head-map [data-layer='5'][data-head='2']").click()
         visit.settle()
         assert "layer=5&head=2" in visit.page.url

@@ -40,10 +40,12 @@ def test_pointing_at_a_strip_tells_its_number_and_moves_nothing(visit: Visit, ex
     before = group.evaluate(BOX)
     visit.page.locator("h1").hover()
     for i, tensor in ((2, "resid.mid.3"), (0, "resid.pre.3"), (4, "resid.post.3")):
-        group.locator("canvas").nth(i).hover(position={"x": 3, "y": 9})
+        canvas = group.locator("canvas").nth(i)
+        canvas.hover(position={"x": 3, "y": 9})
+        column = int(3.5 * explorer.model.config.n_embd / canvas.evaluate("(each) => each.clientWidth"))
         number = group.locator(".readout .number")
-        assert (number.get_attribute("data-tensor"), number.get_attribute("data-index")) == (tensor, "8,1")
-        assert float(number.inner_text()) == pytest.approx(float(explorer.trace[tensor][8, 1]), rel=1e-6)
+        assert (number.get_attribute("data-tensor"), number.get_attribute("data-index")) == (tensor, f"8,{column}")
+        assert float(number.inner_text()) == pytest.approx(float(explorer.trace[tensor][8, column]), rel=1e-6)
         visit.page.wait_for_function(f"(i) => ({SHOWN}).every((is, at) => is === (at === i))", arg=i)
         assert group.evaluate(BOX) == before
 

@@ -35,6 +35,16 @@ def test_views_work_in_every_theme_and_language(tour: Visit, view: str) -> None:
     look_at(tour, view, DRESSES)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1280, 800)])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_all_that_is_measured_of_a_head_is_on_one_screen(visit: Visit, width: int, height: int, language: str) -> None:
+    visit.page.set_viewport_size({"width": width, "height": height})
+    visit.open(f"#1/heads?language={language}")
+    beside = visit.page.locator(".beside")
+    assert beside.locator("tbody tr").count() == 6
+    assert beside.evaluate("(each) => each.scrollHeight <= each.clientHeight")
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_model_without_a_tokenizer(mute_tour: Visit, view: str) -> None:
     for ids in ("0", "7,60,0,7,7,31,2"):

@@ -231,7 +231,8 @@ def test_all_texts_are_in_both_languages(path: Path) -> None:
 def test_words_take_one_line_a_text(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
     lines = [
-        f"{json.dumps(name)}: {json.dumps(text, ensure_ascii=False)}" for name, text in json.loads(written).items()
+        f"{json.dumps(name)}:{json.dumps(text, ensure_ascii=False, separators=(',', ':'))}"
+        for name, text in json.loads(written).items()
     ]
     assert written == "{\n" + ",\n".join(lines) + "\n}\n"
 

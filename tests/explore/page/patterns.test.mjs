@@ -24,7 +24,7 @@ test("links are those of all layers, the heaviest first", () => {
   assert.deepEqual(found[3], { layer: 0, head: 1, key: 2, weight: 0.8 });
 });
 
-test("the link that tells most is the last with half of a head's weight, not on the first token, the one before or itself", () => {
+test("the link that tells most reaches back farthest of those with half of a head's weight, not to the first token, the one before or itself", () => {
   assert.deepEqual(telling(LAYERS, 4), { layer: 1, head: 1, key: 1, weight: 0.6 });
 });
 

@@ -44,11 +44,11 @@ const KNOWN = [
   [/^(?<name>\w+) is missing/, "error.missing"],
 ];
 
-/** {name, values} of the text that says the same; of an unknown message "error.other" with the message itself. */
+/** {name, values} of the text that says the same, whole numbers as numbers; of an unknown message "error.other" with the message itself. */
 export function inWords(message) {
   for (const [pattern, name] of KNOWN) {
     const found = pattern.exec(message);
-    if (found) return { name, values: { ...found.groups } };
+    if (found) return { name, values: Object.fromEntries(Object.entries(found.groups ?? {}).map(([key, value]) => [key, /^\d+$/.test(value) ? Number(value) : value])) };
   }
   return { name: "error.other", values: { message } };
 }

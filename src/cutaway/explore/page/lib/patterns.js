@@ -27,10 +27,10 @@ const MOST_OF_IT = 0.5; // of a head's weight
 
 /**
  * The link that tells most: of those to tokens that are neither the first, nor the one before, nor the token itself, the
- * last in the model that takes half of its head's weight, or else the heaviest. Undefined if there is no such token.
+ * one that reaches back farthest of those that take half of their head's weight, or else the heaviest. Undefined if there is no such token.
  */
 export function telling(layers, query) {
   const others = links(layers).filter(({ key }) => key > 0 && key < query - 1);
   const heavy = others.filter(({ weight }) => weight >= MOST_OF_IT);
-  return heavy.reduce((last, each) => (last && last.layer >= each.layer ? last : each), undefined) ?? others[0];
+  return heavy.sort((a, b) => a.key - b.key)[0] ?? others[0];
 }

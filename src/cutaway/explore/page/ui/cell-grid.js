@@ -123,7 +123,7 @@ export class CellGrid extends HTMLElement {
     const top = columnLabels?.length ? LINE : 0;
     const room = Math.max(60, this.clientWidth - left - 2);
     const across = Math.min(64, room / cells.columns);
-    const wanted = height ?? (cells.rows === 1 ? 22 : Math.min(across, across >= NUMBERED ? 24 : across));
+    const wanted = height ?? (cells.rows === 1 ? 22 : Math.min(across, 24));
     const down = Math.max(wanted, Math.min(1, 480 / cells.rows), rowLabels?.length && cells.rows < 40 ? 13 : 0);
     return { left, top, across, down, width: left + across * cells.columns, height: top + down * cells.rows };
   }

@@ -39,9 +39,9 @@ const openHead = (layer, head) => isWhole(layer, head) && go({ view: "attention"
 /** The selected head's pattern and statistics. */
 function large() {
   const { layer, head } = chosen.value;
-  return html`<h2 id="chosen-head">${t("heads.chosen", { layer, head })}</h2>
-    <p class="buttons"><button type="button" ?disabled=${!isWhole(layer, head)} @click=${() => openHead(layer, head)}>${t("heads.open")}</button>
-      ${isWhole(layer, head) ? nothing : html`<small>${t("heads.absent")}</small>`}</p>
+  return html`<div class="buttons"><h2 id="chosen-head">${t("heads.chosen", { layer, head })}</h2>
+    <button type="button" ?disabled=${!isWhole(layer, head)} @click=${() => openHead(layer, head)}>${t("heads.open")}</button>
+      ${isWhole(layer, head) ? nothing : html`<small>${t("heads.absent")}</small>`}</div>
     ${pattern(layer, head)}${statistics(layer, head)}`;
 }
 

@@ -19,6 +19,7 @@ const CELLS = 12; // numbers of each vector
 const FAINT = 0.03; // weights below are not drawn
 const ROW = 34; // pixels between two tokens, or columns on a phone
 const NARROW = 832; // pixels: below, the machine is drawn from top to bottom
+const BESIDE = 1184; // pixels: from here on the scores stand beside it, not below
 
 /** The head that the model singles out. */
 function attempt() {
@@ -82,9 +83,9 @@ const VECTOR = 96; // pixels for its vector
 const LABEL = 17; // pixels per line below
 
 function across({ at, first, end, layers, vectors }) {
-  const room = Math.min(viewport.value - 192, 1312) - 56 - 270 - 30; // the last: its margin, and a scrollbar
+  const room = Math.min(viewport.value - 192, 1312) - 56 - (viewport.value < BESIDE ? 0 : 270) - 30; // the last: its margin, and a scrollbar
   const left = TOKEN + VECTOR + 26;
-  const block = Math.max(58, Math.min(110, (room - left) / layers.length));
+  const block = Math.max(42, Math.min(110, (room - left) / layers.length));
   const wide = left + block * layers.length + 14;
   const y = (token) => TOP + (token - first + 0.5) * ROW;
   const bottom = y(end - 1) + ROW / 2 + 10;
