@@ -348,17 +348,22 @@ def test_save_accepts_the_longest_names(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).read_text() == PAGE.text
 
 
-def test_a_page_is_packed_without_keeping_what_it_holds_or_copies_of_it() -> None:
+def test_a_drawn_figure_is_let_go_of_once_it_is_packed() -> None:
     packer = PagePacker()
-    values = np.random.default_rng(0).standard_normal((1000, 1000), np.float32)
-    packer.add(f"{ABOUT_TRACE}tensors?sel=x", tensors_content({"x": values}, {"x": "{}"}).body)
     drawn = draw(MUTE.trace([1]), "F40")
     packer.add(f"{ABOUT_TRACE}figures/F40", drawn)
     figure = ref(drawn)
     del drawn
     assert figure() is None
+
+
+def test_a_page_is_packed_without_copies_of_what_it_holds() -> None:
+    values = np.random.default_rng(0).standard_normal((1000, 1000), np.float32)
+    packer = PagePacker()
     tracemalloc.start()
     try:
+        packer.add(f"{ABOUT_TRACE}tensors?sel=x", tensors_content({"x": values}, {"x": "{}"}).body)
+        tracemalloc.reset_peak()
         text = packer.page().text
         size, peak = tracemalloc.get_traced_memory()
     finally:
