@@ -27,6 +27,8 @@ def test_the_picture_fits_one_screen(visit: Visit) -> None:
 def test_step_by_step_the_columns_are_lit(visit: Visit) -> None:
     visit.open("#1/attention")
     assert visit.page.locator(".meeting .lit").count() == 0  # before the first step all of them are shown
+    slider = visit.page.get_by_role("slider", name=WORDS["player.scrub"]["en"])
+    assert slider.get_attribute("aria-valuetext") == WORDS["attention.picture"]["en"]
     lit = set()
     step = visit.page.get_by_role("button", name="Step", exact=True)
     step.focus()
@@ -35,10 +37,18 @@ def test_step_by_step_the_columns_are_lit(visit: Visit) -> None:
         visit.settle()
         assert f"x-step={name}" in visit.page.url
         assert visit.page.locator(".stages [aria-current]").inner_text().startswith(str(STEPS.index(name) + 1))
+        assert slider.get_attribute("aria-valuetext") == WORDS[f"attention.{name}"]["en"]
         lit.add(visit.page.locator(".meeting .lit").evaluate_all("(all) => all.map((each) => each.cellIndex).join()"))
         assert step.evaluate("(each) => each === document.activeElement")
     assert len(lit) == len(STEPS) - 1  # the mask is in the column of the scores
     assert "" not in lit
+
+
+def test_the_slider_reaches_the_first_step(visit: Visit) -> None:
+    visit.open("#1/attention")
+    visit.page.get_by_role("slider", name=WORDS["player.scrub"]["en"]).press("ArrowRight")
+    visit.settle()
+    assert f"x-step={STEPS[0]}" in visit.page.url
 
 
 def test_play_goes_through_all_steps_and_ends(private_visit: Visit) -> None:

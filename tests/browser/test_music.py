@@ -7,7 +7,7 @@ import pytest
 from cutaway.music.codecs import CODECS
 from cutaway.music.grammar import count_illegal
 from tests.browser.conftest import Explorer
-from tests.browser.numbers import wrong_numbers
+from tests.browser.numbers import printed, wrong_numbers
 from tests.browser.visit import PHONE, WIDE, WORDS, Visit
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def test_weights_are_the_models(music_visit: Visit, music_explorer: Explorer) ->
     for each in sums:
         head, query, tokens = re.fullmatch(r"sum\(attn\.1\[(\d+),(\d+),\[([\d,]+)\]\]\)", each["tensor"]).groups()  # type: ignore[union-attr]
         weight = sum(float(trace["attn.1"][int(head), int(query), int(token)]) for token in tokens.split(","))
-        assert float(each["text"]) == pytest.approx(weight, abs=6e-4)
+        assert printed(each["text"])[0] == pytest.approx(weight, abs=6e-4)
 
 
 def test_each_head_sums_to_1(music_visit: Visit) -> None:
@@ -50,7 +50,7 @@ def test_each_head_sums_to_1(music_visit: Visit) -> None:
     assert rows.count() == 3
     for row in rows.all():
         parts = row.locator("td.right .number").all_inner_texts()
-        assert sum(map(float, parts)) == pytest.approx(1, abs=2e-3)
+        assert sum(printed(part)[0] for part in parts) == pytest.approx(1, abs=2e-3)
 
 
 def test_arrows_move_between_notes_and_enter_chooses(music_visit: Visit) -> None:

@@ -199,6 +199,21 @@ def test_what_has_been_tried_keeps_its_name(visit: Visit) -> None:
     assert button.inner_text() == before
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    "change",
+    ["zero_ablate_head:layer=5,head=5", "zero_ablate_attention", "mask_value:value=-10000000000", "no_mask"],
+)
+def test_a_sentence_says_what_a_change_did_to_the_loss(visit: Visit, change: str, language: str) -> None:
+    visit.open(f"#1/whatif?do={change}&language={language}")
+    (before, after, difference) = visit.page.locator(".measured.loss dd").all_inner_texts()[:3]
+    name = "effect.none" if after == before else "effect.worse" if float(after) > float(before) else "effect.better"
+    if change == "no_mask" and name == "effect.better":
+        name = "verdict.better"  # the text itself leaks in
+    words = WORDS[f"whatif.{name}"][language].format(n=difference.lstrip("+-"))
+    assert visit.page.locator(".verdict").first.inner_text() == words
+
+
 @pytest.mark.parametrize("view", OFFERED)
 def test_chinese_sentences_follow_without_a_space(tour: Visit, view: str) -> None:
     tour.open(f"#1/{view}?language=zh&do=zero_ablate_head:layer=5,head=5")

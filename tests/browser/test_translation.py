@@ -8,7 +8,7 @@ from playwright.sync_api import Locator
 
 from cutaway.trace import Trace
 from tests.browser.conftest import Explorer
-from tests.browser.numbers import wrong_cells, wrong_numbers
+from tests.browser.numbers import printed, wrong_cells, wrong_numbers
 from tests.browser.visit import PHONE, WIDE, WORDS, Visit
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,9 @@ def pressed(visit: Visit) -> list[str]:
 def marked(visit: Visit) -> dict[str, float]:
     """The tokens of the source with their weights."""
     tokens = visit.page.locator("ol[aria-labelledby=translation-source] li")
-    return {each.locator(".token").inner_text(): float(each.locator(".number").inner_text()) for each in tokens.all()}
+    return {
+        each.locator(".token").inner_text(): printed(each.locator(".number").inner_text())[0] for each in tokens.all()
+    }
 
 
 def target(visit: Visit, name: str) -> Locator:
@@ -133,7 +135,7 @@ def test_pointing_at_a_target_marks_what_it_looks_at(translator_visit: Visit, tr
     target(translator_visit, "␣Bahnhof").hover()
     weights = list(marked(translator_visit).values())
     np.testing.assert_allclose(weights, trace["attn.5"][4, 9, :7], atol=0.0051)  # after der
-    assert "Before ␣Bahnhof is written, at ␣der, most weight is on ␣station 0.59" in said(translator_visit)
+    assert "Before ␣Bahnhof is written, at ␣der, most weight is on ␣station 59 %" in said(translator_visit)
     translator_visit.page.locator("h1").hover()
     assert marked(translator_visit) == before
     assert translator_visit.page.url.endswith("position=7")

@@ -30,9 +30,14 @@ def test_the_shown_head_is_the_best_of_all() -> None:
     scores = trace[f"scores.{best.layer}"][best.head, position]
     rounding = np.spacing(np.abs(scores).max())  # of a score; a weight moves by at most a quarter of a score's error
     assert np.abs(again.max() - best.weight) < rounding
-    lines = draw(trace, find_figure("F22")).panels[1]
+    (_, chosen, lines, _) = draw(trace, find_figure("F22"), Selection(layer=0, head=1, position=position)).panels
+    assert isinstance(chosen, Arcs)
     assert isinstance(lines, Arcs)
+    assert chosen.cells.tensor == "attn.0"  # what was asked for comes first
+    assert chosen.cells.index(0, best.key) == (1, position, best.key)
     assert lines.cells.index(0, best.key) == (best.head, position, best.key)
+    panels = draw(trace, find_figure("F22"), Selection(layer=best.layer, head=best.head, position=position)).panels
+    assert [type(panel) for panel in panels].count(Arcs) == 1  # not drawn twice
 
 
 @pytest.mark.parametrize("position", [0, 1])

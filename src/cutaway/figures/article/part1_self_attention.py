@@ -77,8 +77,8 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"层 {best.layer}、头 {best.head} 给单个词元的权重最大。",
             )
         ),
-        _lines(trace, best.layer, best.head, p, LocalizedText("the best head", "权重最大的头")),
         *([of_the_chosen] if (best.layer, best.head) != (chosen.layer, chosen.head) else []),
+        _lines(trace, best.layer, best.head, p, LocalizedText("the best head", "权重最大的头")),
         _best_heads(trace, looks[:BEST], p),
     )
 

@@ -2,6 +2,7 @@
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
 import { headColour } from "../lib/colours.js";
+import { percent } from "../lib/format.js";
 import { isBlack, neighbour, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
 import { numeral } from "./numeral.js";
@@ -55,7 +56,7 @@ export function pianoRoll({ title, notes, seconds = 0, query = -1, arcs = [], pi
 function curve({ head, note, weight, tensor, index }, notes, [x, y], [toX, toY]) {
   const height = Math.min(y, toY) - 14 - Math.min(60, Math.abs(x - toX) / 5);
   return svg`<path class="arc" fill="none" d="M${x} ${y}Q${(x + toX) / 2} ${height} ${toX} ${toY}" stroke=${headColour(head)} stroke-width=${0.3 + WIDEST * weight}
-    data-tensor=${tensor} data-index=${index.join(",")}><title>${t("music.arc", { head, weight: weight.toFixed(3), note: noteName(notes[note]) })}</title></path>`;
+    data-tensor=${tensor} data-index=${index.join(",")}><title>${t("music.arc", { head, weight: percent(weight, 1), note: noteName(notes[note]) })}</title></path>`;
 }
 
 /** Arrow keys, Home and End move between notes; Enter and the space bar choose one. */
@@ -73,7 +74,7 @@ function move(event, notes, pick) {
 /** For each head, {head, rest, tensor, index}, how much of its weight is on arcs, and how much elsewhere. */
 export const headStrips = (heads) => html`<ul class="bars heads-strips" aria-label=${t("music.strips")}>${heads.map(({ head, rest, tensor, index, more = nothing }) => html`<li>
   <span>${headKey(head)} ${t("music.head", { head })}</span>${meter(1 - rest)}
-  <span>${numeral((1 - rest).toFixed(3), `1 - ${tensor}[${index.join(",")}]`, [])} ${t("music.on")}, ${numeral(rest.toFixed(3), tensor, index)} ${t("music.elsewhere")}</span>${more}</li>`)}</ul>`;
+  <span>${numeral(percent(1 - rest, 1), `1 - ${tensor}[${index.join(",")}]`, [])} ${t("music.on")}, ${numeral(percent(rest, 1), tensor, index)} ${t("music.elsewhere")}</span>${more}</li>`)}</ul>`;
 
 /** A square in the colour of a head. */
 export const headKey = (head) => html`<svg class="swatch whole" viewBox="0 0 10 10" aria-hidden="true">${svg`<rect width="10" height="10" fill=${headColour(head)}></rect>`}</svg>`;

@@ -31,7 +31,7 @@ export function player({ name, count, at, show, title = "", pause = PAUSE }) {
     ${isCalm.matches ? nothing : html`<button type="button" aria-pressed=${isPlaying} @click=${begin}>${isPlaying ? "❚❚" : "▶"} ${t(isPlaying ? "player.pause" : "player.play")}</button>`}
     <button type="button" aria-label=${t("player.back")} aria-disabled=${at <= 0} @click=${() => step(at - 1)}>←</button>
     <button type="button" aria-label=${t("player.step")} aria-disabled=${at >= count - 1} @click=${() => step(at + 1)}>→ ${t("player.step")}</button>
-    <input type="range" aria-label=${t("player.scrub")} aria-valuetext=${title} min="0" max=${count - 1} .value=${String(at)} @input=${(event) => step(Number(event.target.value), false)}>
+    <input type="range" aria-label=${t("player.scrub")} aria-valuetext=${title} min=${Math.min(0, at)} max=${count - 1} .value=${String(at)} @input=${(event) => step(Number(event.target.value), false)}>
     <small>${at + 1} / ${count}</small><span class="said" role="status">${isSaid && !isPlaying ? title : nothing}</span></div>`;
 }
 

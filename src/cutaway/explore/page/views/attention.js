@@ -37,7 +37,7 @@ function draw() {
     ${picture(chosenStep, ownNumber("key", ids.value.length, undefined))}
     <div class="stepper"><ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === chosenStep ? "step" : nothing}
       @click=${() => goMore({ step: name === chosenStep ? null : name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
-    ${player({ name: "attention", count: STEPS.length, at: STEPS.indexOf(chosenStep), pause: 2500, title: t(`attention.${step}`), show: (at) => goMore({ step: STEPS[at] }) })}</div>
+    ${player({ name: "attention", count: STEPS.length, at: STEPS.indexOf(chosenStep), pause: 2500, title: t(`attention.${chosenStep ?? "picture"}`), show: (at) => goMore({ step: STEPS[at] }) })}</div>
     <p class="note explains">${t(chosenStep ? noteOf(step) : "attention.begin.note", scale())}</p>
     ${DRAW[step]?.() ?? matrix(step)}
     ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;

@@ -2,6 +2,7 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { effect, signal } from "../vendor/signals-core.js";
+import { percent } from "../lib/format.js";
 import { lateEnds, onNotes, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
@@ -162,9 +163,9 @@ function table(heads, notes, layer, position) {
       return html`<tr><th scope="row">${headKey(head)} ${head}</th>
         <td>${all.slice(0, LISTED).map(([note, { weight, tokens }]) => {
           const { tensor: name, index } = source(layer, head, position, tokens);
-          return html`<span class="music-link">${pitchName(notes[note][2])} ${notes[note][0].toFixed(2)} s ${numeral(weight.toFixed(3), name, index)}</span>`;
+          return html`<span class="music-link">${pitchName(notes[note][2])} ${notes[note][0].toFixed(2)} s ${numeral(percent(weight, 1), name, index)}</span>`;
         })}</td>
-        <td class="right">${numeral(on.toFixed(3), `sum(${row} on notes)`, [])}</td>
-        <td class="right">${numeral(rest.toFixed(3), `sum(${row} elsewhere)`, [])}</td></tr>`;
+        <td class="right">${numeral(percent(on, 1), `sum(${row} on notes)`, [])}</td>
+        <td class="right">${numeral(percent(rest, 1), `sum(${row} elsewhere)`, [])}</td></tr>`;
     })}</tbody></table>`);
 }

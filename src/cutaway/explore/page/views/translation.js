@@ -4,6 +4,7 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { effect, signal } from "../vendor/signals-core.js";
 import { cellsOfSlice, computedCells, indexOf, valueAt } from "../lib/cells.js";
 import { isLight, paint } from "../lib/colours.js";
+import { percent } from "../lib/format.js";
 import { language, t } from "../state/i18n.js";
 import { go, goMore, state } from "../state/navigation.js";
 import { ask, askTrace, chosen, hasHeads, ids, labels, live, model, report, tensor, trace, transport } from "../state/session.js";
@@ -198,7 +199,7 @@ function sourceLine(cells, source, row) {
   return html`<p id="translation-source"><small>${t("translation.source")}</small></p><ol class="aligned-line" aria-labelledby="translation-source">${source.map((text, column) => {
     const weight = valueAt(cells, row, column);
     const at = paint(weight, "share", { low: 0, high: 1 });
-    return html`<li .style=${`background: rgb(${[...at].join(" ")}); color: ${isLight(at) ? "#1f2430" : "#fff"}`}><span class="token">${text}</span> ${numeral(weight.toFixed(2), cells.tensor, indexOf(cells, row, column))}</li>`;
+    return html`<li .style=${`background: rgb(${[...at].join(" ")}); color: ${isLight(at) ? "#1f2430" : "#fff"}`}><span class="token">${text}</span> ${numeral(percent(weight, 0), cells.tensor, indexOf(cells, row, column))}</li>`;
   })}</ol>`;
 }
 
@@ -225,5 +226,5 @@ function sentence(cells, source, target, row, first) {
   const all = weights.reduce((sum, weight) => sum + weight, 0);
   const part = cells.tensor.startsWith("mean") ? `sum(${cells.tensor}, -1)` : `sum(${cells.tensor}[${chosen.value.head},${first + row},:${source.length}])`;
   return html`<p class="note" id="translation-said" role="status">${t("translation.said", { target: target[row], before: labels.value[first + row] })}
-    ${heaviest(cells, row).slice(0, LISTED).map((column, i) => html`${i ? t("sep.comma") : nothing}<span class="token">${source[column]}</span> ${numeral(weights[column].toFixed(2), cells.tensor, indexOf(cells, row, column))}`)}${t("sep.and")}${t("translation.share")}${numeral(all.toFixed(2), part, [])}</p>`;
+    ${heaviest(cells, row).slice(0, LISTED).map((column, i) => html`${i ? t("sep.comma") : nothing}<span class="token">${source[column]}</span> ${numeral(percent(weights[column], 0), cells.tensor, indexOf(cells, row, column))}`)}${t("sep.and")}${t("translation.share")}${numeral(percent(all, 0), part, [])}</p>`;
 }

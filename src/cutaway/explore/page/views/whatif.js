@@ -74,8 +74,17 @@ function damage() {
   const nats = before && [before, trace.value].map((found) => askOf(found.trace, "surprisal")?.nats);
   const logits = before && [before, trace.value].map((found) => tensorOf(found.trace, select("logits", position, ":"))?.data);
   if (!before || !nats[0] || !nats[1] || !logits[0] || !logits[1]) return waiting();
-  return html`${losses(nats[0], nats[1], "probs")}${choices(["position"])}
+  return html`${effect(nats[0], nats[1])}${losses(nats[0], nats[1], "probs")}${choices(["position"])}
     ${pairs(likeliest(logits[0]), likeliest(logits[1]), position, "probs")}`;
+}
+
+/** What happened to the loss, and which way is better. */
+function effect(before, after) {
+  const change = mean(after) - mean(before);
+  if (!Number.isFinite(change)) return nothing;
+  const leaks = trace.value.interventions.some(({ kind }) => kind === "no_mask" || kind === "mask_value");
+  const name = Math.abs(change) <= LEAST ? "effect.none" : change > 0 ? "effect.worse" : leaks ? "verdict.better" : "effect.better";
+  return html`<p class="verdict">${t(`whatif.${name}`, { n: finite(Math.abs(change)) })}</p>`;
 }
 
 const LEAST = 5e-5; // nats: smaller changes of the loss are not coloured
