@@ -1,5 +1,11 @@
 """Settings that all tests share."""
 
+import os
+
+# The suite runs in several processes on few cores: threads that wait for one another would take most of its time. Read
+# when NumPy is imported, here and in the processes that tests start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import gc
 import signal
 from collections.abc import Iterator
@@ -8,7 +14,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-# The suite runs in several processes on few cores: threads that wait for one another would take most of its time.
 torch.set_num_threads(1)
 
 settings.register_profile("suite", deadline=None)  # a busy machine is not a failure

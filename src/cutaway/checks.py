@@ -1,5 +1,6 @@
 """Argument validation with one-line errors."""
 
+import math
 import operator
 
 from cutaway.errors import UsageError
@@ -39,6 +40,19 @@ def check_float(name: str, value: object, least: float, most: float) -> float:
     if not least <= value <= most:
         raise UsageError(f"{name} must be from {least:g} to {most:g}, not {show(value)}")
     return float(value)
+
+
+def check_top_p(name: str, value: object) -> float:
+    """Return `value` as a share of the probability to sample from. Raises UsageError unless it is above 0, up to 1.
+
+    >>> check_top_p("top_p", 0)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: top_p must be above 0 and at most 1 (off), not 0
+    """
+    share = check_float(name, value, -math.inf, math.inf)
+    if not 0 < share <= 1:
+        raise UsageError(f"{name} must be above 0 and at most 1 (off), not {show(value)}")
+    return share
 
 
 def show(value: object) -> str:

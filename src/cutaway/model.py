@@ -65,7 +65,7 @@ class Model:
         self.weights = EffectiveWeights(weights, engine.dtype)
 
     def __repr__(self) -> str:
-        """Describe the model in one line: `<Model builtin: 8 layers, 4 heads, 256 wide, int8 on cpu>`."""
+        """Describe the model in one line: `<Model builtin: 9 layers, 6 heads, 384 wide, int8 on cpu>`."""
         config = self.config
         shape = f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} wide"
         return f"<Model {self.name}: {shape}, {self.engine.dtype} on {self.engine.name}>"

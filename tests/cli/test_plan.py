@@ -36,7 +36,7 @@ def test_a_cpu_is_planned_for_one_machine_in_float32() -> None:
     result = invoke("plan", "--hardware", "cpu")
     lines = result.out.splitlines()
     assert lines[0] == "builtin on 1 cpu, sequences of 1,024 tokens"
-    assert any("667,418,624 tokens" in line and "as many as the built-in model read" in line for line in lines)
+    assert any("54,001,664 tokens" in line and "as many as recipes/builtin/cpu.sh reads" in line for line in lines)
     assert any("32,768 tokens" in line and "32 x 1024" in line for line in lines)
     assert "FSDP2" not in result.out
     document: Any = invoke("plan", "--hardware", "cpu", "--model", "gpt2", "--batch-size", "2", "--json").document

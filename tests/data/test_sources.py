@@ -114,6 +114,6 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
         list(parquet_rows(tmp_path / "a.parquet", ["text"]))
 
 
-def test_a_missing_package_names_its_extra() -> None:
-    with pytest.raises(UsageError, match=r"need the package no_such: pip install 'cutaway\[data\]'"):
+def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
+    with pytest.raises(UsageError, match=r"need the package no_such: pip install no_such"):
         extra("no_such", "Such files")

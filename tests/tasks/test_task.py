@@ -64,7 +64,7 @@ def test_builtin_tasks_are_named_as_their_files(name: str) -> None:
         (SMALL + "[decoding]\nbeams = 0\n", "decoding.beams must be from 1 to 128, not 0"),
         (SMALL + '[decoding]\nbeams = "5"\n', "decoding.beams must be a whole number"),
         (SMALL + "[decoding]\nalpha = 11\n", "decoding.alpha must be from 0 to 10, not 11"),
-        (SMALL + "[decoding]\ntop_p = 1.5\n", "decoding.top_p must be from 0 to 1, not 1.5"),
+        (SMALL + "[decoding]\ntop_p = 1.5\n", r"decoding.top_p must be above 0 and at most 1 \(off\), not 1.5"),
         (SMALL + "[decoding]\ntop_p = 0\n", "decoding.top_p must be above 0"),
         (SMALL + "[decoding]\nmax_new_extra = 0\n", "decoding.max_new_extra must be at least 1, not 0"),
         (SMALL + "[decoding]\ntemperature = -1\n", "decoding.temperature must be from 0 to 1e"),

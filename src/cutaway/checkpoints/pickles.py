@@ -93,7 +93,7 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
     /ckpt.pt: asks for posix.system, and not only for tensors; save the model's state_dict alone
     """
     if find_spec("torch") is None:
-        raise EngineError("reading a pickle needs PyTorch: pip install 'cutaway[train]'")
+        raise EngineError("reading a pickle needs PyTorch: pip install torch")
     open_ordinary(path).close()
     with TemporaryDirectory(prefix="cutaway-unpickle-") as directory:
         answer = _run(path, Path(directory))

@@ -65,7 +65,7 @@ def run(options: Namespace) -> None:
         from cutaway.training.loop import Silent
         from cutaway.training.transfer import measure_transfer, table
     except ModuleNotFoundError as error:
-        raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
+        raise EngineError("training needs PyTorch: pip install torch") from error
 
     def observe(each: "TransferRun", count: int) -> "Observer":
         if options.json:

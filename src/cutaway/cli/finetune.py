@@ -50,7 +50,7 @@ def run(options: Namespace) -> None:
         from cutaway.training.finetuning import finetune
         from cutaway.training.loop import Silent
     except ModuleNotFoundError as error:
-        raise EngineError("fine-tuning needs PyTorch: pip install 'cutaway[train]'") from error
+        raise EngineError("fine-tuning needs PyTorch: pip install torch") from error
     result = finetune(config, options.out, Silent() if options.json else TrainingProgress())
     if not is_first_process():
         return

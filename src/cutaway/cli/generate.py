@@ -42,7 +42,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def _add_settings(parser: ArgumentParser) -> None:
     """Add an option for each field of `GenerationConfig`; one that is not given is missing in the namespace."""
-    group = parser.add_argument_group("generation", argument_default=SUPPRESS)
+    about = "a generation_config.json beside the model sets other defaults"
+    group = parser.add_argument_group("generation", about, argument_default=SUPPRESS)
     add = group.add_argument
     add("-n", "--samples", type=int, default=1, metavar="N", help="number of texts; default: %(default)s")
     add("--max-new-tokens", type=int, metavar="N", help="maximum length of a text; default: 100")

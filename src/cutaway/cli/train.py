@@ -60,7 +60,7 @@ def run(options: Namespace) -> None:
         from cutaway.training.loop import Silent
         from cutaway.training.pretraining import train
     except ModuleNotFoundError as error:
-        raise EngineError("training needs PyTorch: pip install 'cutaway[train]'") from error
+        raise EngineError("training needs PyTorch: pip install torch") from error
     outcome = train(config, options.out, Silent() if options.json else TrainingProgress())
     if not is_first_process():
         return

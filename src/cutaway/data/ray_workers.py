@@ -64,8 +64,8 @@ def encode_on_ray(
 
     Raises UsageError if Ray is missing, or for an invalid document.
     """
-    ray = extra("ray", "clusters", "ray")
-    data = extra("ray.data", "clusters", "ray")
+    ray = extra("ray", "clusters")
+    data = extra("ray.data", "clusters")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:

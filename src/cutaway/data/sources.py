@@ -210,17 +210,19 @@ class _ZstdStream(RawIOBase):
         return 0
 
 
-def extra(module: str, what: str, name: str = "data") -> ModuleType:
-    """Import a module of one of the package's extras. Raises UsageError that names the extra if it is missing.
+def extra(module: str, what: str) -> ModuleType:
+    """Import a module of a package that not everybody needs. Raises UsageError that names it if it is missing.
 
     >>> extra("no_such_module", "Such files")
     Traceback (most recent call last):
-    cutaway.errors.UsageError: Such files need the package no_such_module: pip install 'cutaway[data]'
+    cutaway.errors.UsageError: Such files need the package no_such_module: pip install no_such_module
     """
     try:
         return import_module(module)
     except ModuleNotFoundError:
-        raise UsageError(f"{what} need the package {module}: pip install 'cutaway[{name}]'") from None
+        package = module.split(".", maxsplit=1)[0]
+        wanted = "'ray[data]'" if package == "ray" else package
+        raise UsageError(f"{what} need the package {package}: pip install {wanted}") from None
 
 
 def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> Iterator[dict[str, object]]:

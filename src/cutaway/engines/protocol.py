@@ -92,7 +92,7 @@ def check_sequences(
             raise UsageError(f"sequence {row} is empty; start from <|endoftext|> to begin with nothing")
         if length + len(ids) > config.n_ctx:
             raise UsageError(
-                f"sequence {row} would be {length + len(ids)} tokens long; the context holds {config.n_ctx}"
+                f"sequence {row} would be {length + len(ids)} tokens long; the context holds {config.n_ctx}; shorten it"
             )
         array = _whole_numbers(f"sequence {row}", ids)
         if array.min() < 0 or array.max() >= config.n_vocab:

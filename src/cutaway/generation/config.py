@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cutaway.checks import check_float, check_int, show
+from cutaway.checks import check_float, check_int, check_top_p, show
 from cutaway.errors import UsageError
 
 
@@ -39,8 +39,7 @@ class GenerationConfig:
         check_int("max_new_tokens", self.max_new_tokens, 1)
         check_float("temperature", self.temperature, 0, 1e6)
         check_int("top_k", self.top_k, 0)
-        if check_float("top_p", self.top_p, 0, 1) == 0:
-            raise UsageError("top_p must be above 0 and at most 1 (off), not 0")
+        check_top_p("top_p", self.top_p)
         check_float("repetition_penalty", self.repetition_penalty, 1e-3, 1e3)
         check_int("top_logprobs", self.top_logprobs, 0)
         for name in ("ignore_eos", "context_shift", "logprobs"):

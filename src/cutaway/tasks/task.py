@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, get_type_hints
 
-from cutaway.checks import check_float, check_int
+from cutaway.checks import check_float, check_int, check_top_p
 from cutaway.errors import UsageError
 from cutaway.tasks.template import Control, Field, Part, parse_template
 from cutaway.untrusted import quote
@@ -51,8 +51,7 @@ class Decoding:
     def __post_init__(self) -> None:
         check_int("decoding.beams", self.beams, 1, 128)
         check_float("decoding.alpha", self.alpha, 0, 10)
-        if check_float("decoding.top_p", self.top_p, 0, 1) == 0:
-            raise UsageError("decoding.top_p must be above 0 and at most 1 (off), not 0")
+        check_top_p("decoding.top_p", self.top_p)
         check_int("decoding.max_new_extra", self.max_new_extra, 1)
 
     def max_new_tokens(self, n_prompt: int) -> int:

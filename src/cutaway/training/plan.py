@@ -13,8 +13,8 @@ from typing import Literal
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.training.hardware import (
-    BUILTIN_TOKENS,
     FLOAT32_BYTES,
+    NIGHT_TOKENS,
     WEBTEXT_TOKENS,
     Hardware,
     Utilisation,
@@ -27,7 +27,7 @@ COMPUTE_BYTES = 2  # bfloat16
 LOGITS_CHUNK = 512  # rows of logits that `losses` holds at a time
 TOKENS: dict[float, tuple[Basis, str]] = {
     WEBTEXT_TOKENS: ("published", "one epoch of OpenWebText, in nanoGPT's count"),
-    BUILTIN_TOKENS: ("exact", "as many as the built-in model read"),
+    NIGHT_TOKENS: ("exact", "as many as recipes/builtin/cpu.sh reads in a night"),
 }
 
 

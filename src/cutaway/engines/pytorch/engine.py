@@ -26,7 +26,7 @@ try:
 
     from cutaway.engines.pytorch.model import GPT2, KVCache
 except ModuleNotFoundError as error:
-    raise EngineError("the pytorch engine needs PyTorch: pip install 'cutaway[train]'") from error
+    raise EngineError("the pytorch engine needs PyTorch: pip install torch") from error
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
