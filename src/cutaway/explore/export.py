@@ -132,39 +132,53 @@ def export_page(
     '<!doctype html>'
     """
     packer = PagePacker()
-    for name, file in page_files(model, trace, selection, checkpoint_bytes, view, settings):
+    for name, file in PageSource(model, trace, selection, checkpoint_bytes, view, settings).files():
         packer.add(name, file)
     return packer.page()
 
 
-def page_files(
-    model: Model,
-    trace: Trace,
-    selection: Selection,
-    checkpoint_bytes: int = 0,
-    view: str = "",
-    settings: schemas.Settings = (),
-) -> Iterator[tuple[str, PageFile]]:
-    """Yield what `export_page` packs, by its name; each is computed when it is asked for.
+@dataclass(frozen=True)
+class PageSource:
+    """Source of a page as one file: the arguments of `export_page`.
 
     >>> import cutaway
     >>> model = cutaway.load()
-    >>> next(page_files(model, model.trace("A robot"), Selection()))[0]
+    >>> source = PageSource(model, model.trace("A robot"), Selection(layer=5, head=1))
+    >>> next(source.files())[0]
     'main.js'
+    >>> source.count_parts() > 100
+    True
     """
-    chosen = selection.resolve(trace.config, len(trace))
-    views = _views(model, trace)
-    for name, text in _modules(views).items():
-        yield name, _module(name, text).encode()
-    yield "style.css", text_of("style.css").encode()
-    yield "start", _start(trace, chosen, views, view, settings)
-    yield from _responses(model, trace, chosen, views, checkpoint_bytes, settings)
+
+    model: Model
+    trace: Trace
+    selection: Selection
+    checkpoint_bytes: int = 0
+    view: str = ""
+    settings: schemas.Settings = ()
+
+    def files(self) -> Iterator[tuple[str, PageFile]]:
+        """Yield the files of the page by their names; each is computed when it is asked for."""
+        chosen = self._chosen()
+        views = _views(self.model, self.trace)
+        for name, text in _modules(views).items():
+            yield name, _module(name, text).encode()
+        yield "style.css", text_of("style.css").encode()
+        yield "start", _start(self, chosen, views)
+        yield from _responses(self, chosen, views)
+
+    def count_parts(self) -> int:
+        """Count the files about the trace, at least."""
+        return len(all_figures()) + sum(1 for _ in _requests(self.trace, self._chosen()))
+
+    def _chosen(self) -> Selection:
+        return self.selection.resolve(self.trace.config, len(self.trace))
 
 
 class PagePacker:
     """Packs the files of a page into one, each as it comes, so that no figure stays in memory.
 
-    The file shows nothing without those of `page_files`.
+    The file shows nothing without those of `PageSource.files`.
 
     >>> packer = PagePacker()
     >>> packer.add("style.css", b"body {}")
@@ -192,11 +206,12 @@ class PagePacker:
         return ExportedPage("".join([first, *_base64(_compressed(tensor_parts(tensors))), last]))
 
 
-def _start(trace: Trace, chosen: Selection, views: Sequence[str], view: str, settings: schemas.Settings) -> bytes:
+def _start(source: PageSource, chosen: Selection, views: Sequence[str]) -> bytes:
     """Say on what the file opens, which views it has, and the title of the one that was asked for if it has not."""
-    kept = [(name, value) for name, value in settings if view in views or name == "language"]
+    view = source.view
+    kept = [(name, value) for name, value in source.settings if view in views or name == "language"]
     opened = view if view in views else views[0]
-    address = schemas.page_address(opened, trace.ids, chosen, trace.interventions, kept)
+    address = schemas.page_address(opened, source.trace.ids, chosen, source.trace.interventions, kept)
     missing = None if view in views else words_document([view]).get(f"{view}.title")
     return json_content({"address": address, "views": views, "missing": missing}).body
 
@@ -313,23 +328,18 @@ def _end(rows: dict[bytes, int]) -> int:
     return first + len(row) // 4
 
 
-def _responses(
-    model: Model,
-    trace: Trace,
-    chosen: Selection,
-    views: Sequence[str],
-    checkpoint_bytes: int,
-    settings: schemas.Settings,
-) -> Iterator[tuple[str, PageFile]]:
+def _responses(source: PageSource, chosen: Selection, views: Sequence[str]) -> Iterator[tuple[str, PageFile]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
+    model = source.model
+    trace = source.trace
     yield f"page/{COLOURS.name}", json_content(json.loads(text_of(COLOURS.name))).body
     yield f"page/{WORDS}", json_content(words_document([*SHARED, *views])).body
-    yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
+    yield "api/model", json_content(schemas.model_document(model, source.checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(_trace_document(trace))
     if isinstance(model.tokenizer, Tokenizer | LibraryTokenizer):
         text = _text(model, trace)
-        for each in dict.fromkeys([text, *(value for name, value in settings if name == "x-text")]):
+        for each in dict.fromkeys([text, *(value for name, value in source.settings if name == "x-text")]):
             yield (
                 f"api/tokens?text={each}",
                 json_content(schemas.explain_document(model, each[: schemas.MAX_TEXT])).body,
@@ -407,16 +417,6 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
             yield "heads", [("layer", str(layer)), ("without_first", without_first)]
     for sel in _slices(trace, chosen):
         yield "tensors", [("sel", sel), ("enc", "f32")]
-
-
-def count_parts(trace: Trace, selection: Selection) -> int:
-    """Count the files of `page_files` about the trace, at least.
-
-    >>> import cutaway
-    >>> count_parts(cutaway.load().trace("A robot"), Selection(layer=5, head=1)) > 100
-    True
-    """
-    return len(all_figures()) + sum(1 for _ in _requests(trace, selection.resolve(trace.config, len(trace))))
 
 
 def _candidates(trace: Trace, position: int) -> list[int]:
