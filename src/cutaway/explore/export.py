@@ -51,6 +51,8 @@ MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
 LENS_TOKENS = 5  # that a layer's vector is read as
 MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
+MAX_LAYER_WEIGHTS = 2**16  # of the heads of one layer; above it, a file of music has those of the chosen note
+FREE = ("overview", "play", "heads", "stack", "translation")  # views of which a file has every position
 MAX_ATTENTION_WEIGHTS = 18_000  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -207,13 +209,16 @@ class PagePacker:
 
 
 def _start(source: PageSource, chosen: Selection, views: Sequence[str]) -> bytes:
-    """Say on what the file opens, which views it has, and the title of the one that was asked for if it has not."""
+    """Say on what the file opens, which views it has, those where any token can be chosen, and the title of the view
+    that was asked for if it has not.
+    """
     view = source.view
     kept = [(name, value) for name, value in source.settings if view in views or name == "language"]
     opened = view if view in views else views[0]
     address = schemas.page_address(opened, source.trace.ids, chosen, source.trace.interventions, kept)
     missing = None if view in views else words_document([view]).get(f"{view}.title")
-    return json_content({"address": address, "views": views, "missing": missing}).body
+    free = [*FREE, *(["music"] if _has_all_notes(source.trace) else [])]
+    return json_content({"address": address, "views": views, "free": free, "missing": missing}).body
 
 
 def _views(model: Model, trace: Trace) -> list[str]:
@@ -355,9 +360,13 @@ def _responses(source: PageSource, chosen: Selection, views: Sequence[str]) -> I
 
 
 def _music_responses(trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
-    """Yield the notes, and what all heads of the layer look at from the chosen one."""
+    """Yield the notes, and what all heads of the layer look at from the chosen one; of a short piece from any token, of
+    a very short one in all layers.
+    """
     yield _name("notes", []), _response(trace, "notes", []).body
-    yield _tensor_response(trace, f"attn.{chosen.layer}[:,{chosen.position},:]")
+    for layer in range(trace.config.n_layer) if _has_all_heads(trace) else [chosen.layer]:
+        for position in range(len(trace)) if _has_all_notes(trace) else [chosen.position]:
+            yield _tensor_response(trace, f"attn.{layer}[:,{position},:]")
 
 
 def _translation_responses(model: Model, trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
@@ -375,7 +384,7 @@ def _translation_responses(model: Model, trace: Trace, chosen: Selection) -> Ite
     if n_source == len(trace):
         return
     yield _tensor_response(trace, f"attn.{chosen.layer}[{chosen.head},{rows}]")
-    for layer in range(trace.config.n_layer) if _is_small(trace) and len(trace) <= MAX_POSITIONS else ():
+    for layer in range(trace.config.n_layer) if _has_all_heads(trace) else ():
         yield _tensor_response(trace, f"attn.{layer}[:,{rows}]")
         yield from (_tensor_response(trace, f"attn.{layer}[{head},{rows}]") for head in range(trace.config.n_head))
 
@@ -401,6 +410,16 @@ def _text(model: Model, trace: Trace) -> str:
 
 def _is_small(trace: Trace) -> bool:
     return trace.config.n_layer * trace.config.n_head * len(trace) ** 2 <= MAX_ATTENTION_WEIGHTS
+
+
+def _has_all_heads(trace: Trace) -> bool:
+    """Return True for a text of which another head can be chosen."""
+    return _is_small(trace) and len(trace) <= MAX_POSITIONS
+
+
+def _has_all_notes(trace: Trace) -> bool:
+    """Return True for a piece of which another note can be chosen."""
+    return trace.config.n_head * len(trace) ** 2 <= MAX_LAYER_WEIGHTS
 
 
 def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
