@@ -145,7 +145,7 @@ const source = (layer, head, query, tokens) => (tokens.length === 1
   ? { tensor: `attn.${layer}`, index: [head, query, tokens[0]] } : { tensor: `sum(attn.${layer}[${head},${query},[${tokens.join(",")}]])`, index: [] });
 
 const legend = (n_head, isHidden) => html`<fieldset class="music-heads"><legend>${t("music.heads")}</legend>${Array.from({ length: n_head }, (_, head) => html`<label class="choice">
-  <input type="checkbox" .checked=${!isHidden.has(head)} @change=${() => toggle(head, isHidden)}>${headKey(head)} ${head}</label>`)}</fieldset>`;
+  <input type="checkbox" aria-label=${t("music.head", { head })} .checked=${!isHidden.has(head)} @change=${() => toggle(head, isHidden)}>${headKey(head)} ${head}</label>`)}</fieldset>`;
 
 function toggle(head, isHidden) {
   const next = new Set(isHidden);
