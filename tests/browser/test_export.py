@@ -158,7 +158,7 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
         saved.page.context.set_offline(True)
         saved.open("")
         assert saved.page.locator("h1").inner_text() == "Attention"  # as on the screen that was saved
-        assert saved.page.get_by_role("spinbutton", name="Layer").input_value() == "6"
+        assert saved.page.get_by_role("spinbutton", name="Layer").input_value() == "5"
 
 
 def saving(visit: Visit, browser: Browser, path: Path) -> Iterator[Visit]:

@@ -245,9 +245,8 @@ export function singledOut() {
   return failed.has(`${trace.value?.trace}/summary?position=${query}`) ? NONE : undefined;
 }
 
-/** The same in words: {layer, head, query, key, words: {query, key}}; null if there is none, or not yet. */
-export function singledLink() {
-  const found = singledOut();
+/** The same in words, or another link: {layer, head, query, key, words: {query, key}}; null if there is none, or not yet. */
+export function singledLink(found = singledOut()) {
   if (!found?.weight) return null;
   const query = ids.value.length - 1;
   return { ...found, query, words: { query: labels.value[query], key: labels.value[found.key] } };
