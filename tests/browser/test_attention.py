@@ -17,10 +17,11 @@ STEPS = ["vectors", "scores", "scaled", "masked", "softmax", "sum", "merge"]
 def test_the_picture_fits_one_screen(visit: Visit) -> None:
     visit.page.set_viewport_size({"width": 1440, "height": 900})
     visit.open("#1/attention")
-    box = visit.page.locator(".meeting").bounding_box()
-    assert box
-    assert box["y"] + box["height"] <= 900
-    assert box["x"] + box["width"] <= 1440
+    for part in (".meeting", ".stepper"):
+        box = visit.page.locator(part).bounding_box()
+        assert box
+        assert box["y"] + box["height"] <= 900
+        assert box["x"] + box["width"] <= 1440
     assert visit.page.locator(".meeting tbody tr").count() == 9
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Frame
 
+from cutaway.explore import export
+from cutaway.explore.example import example_ids
 from cutaway.explore.export import ExportedPage, export_page
 from cutaway.figures import Selection
 from cutaway.trace import Trace
 from tests.browser.conftest import Explorer, visiting
 from tests.browser.numbers import is_tensor, wrong_cells, wrong_numbers
-from tests.browser.visit import LOADING, OFFERED, WORDS, Visit
+from tests.browser.visit import LANGUAGES, LOADING, OFFERED, WORDS, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +158,7 @@ def test_the_page_saves_itself_and_copies_its_link(private_visit: Visit, tmp_pat
         saved.page.context.set_offline(True)
         saved.open("")
         assert saved.page.locator("h1").inner_text() == "Attention"  # as on the screen that was saved
-        assert saved.page.get_by_role("spinbutton", name="Layer").input_value() == "6"
+        assert saved.page.get_by_role("spinbutton", name="Layer").input_value() == "5"
 
 
 def saving(visit: Visit, browser: Browser, path: Path) -> Iterator[Visit]:
@@ -252,14 +254,46 @@ def test_a_saved_translation_shows_its_map_without_a_server(
             assert saved.badly_translated() == []
 
 
+def test_a_saved_long_piece_says_that_it_has_one_note_only(
+    browser: Browser, music_explorer: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MAX_LAYER_WEIGHTS", 0)  # so that every piece is a long one
+    ids = example_ids(music_explorer.model)
+    assert ids
+    trace = music_explorer.model.trace(ids)
+    path = tmp_path / "saved.html"
+    export_page(music_explorer.model, trace, Selection(layer=1, position=3), view="music").save(path)
+    for saved in visiting(browser, path.as_uri()):
+        for language in LANGUAGES:
+            saved.open("")
+            saved.page.locator(".title select").select_option(language)
+            saved.settle()
+            assert saved.page.get_by_text(WORDS["music.saved"][language]).is_visible()
+            notes = saved.page.locator(".roll .note")
+            assert {note.get_attribute("role") for note in notes.all()} == {"img"}
+
+
 def test_saved_music_plays_without_a_server(browser: Browser, music_explorer: Explorer, tmp_path: Path) -> None:
     for visit in visiting(browser, music_explorer.address):
         visit.open("#1/music")
-        before = visit.page.locator(".music-table").inner_text()
+        table = visit.page.locator(".music-table")
+        before = table.inner_text()
         for saved in saving(visit, browser, tmp_path / "saved.html"):
             assert saved.page.locator("h1").inner_text() == "Music"
             assert saved.page.locator(".music-table").inner_text() == before
-            assert saved.page.locator(".roll .note").first.get_attribute("role") == "img"
+            notes = saved.page.locator(".roll .note")
+            for i in range(notes.count()):
+                notes.nth(i).click()
+                saved.settle()
+                assert notes.nth(i).get_attribute("aria-pressed") == "true"
+                visit.page.locator(".roll .note").nth(i).click()
+                visit.settle()
+                assert saved.page.locator(".music-table").inner_text() == table.inner_text()
+            for i in range(saved.page.locator(".tokens button").count()):
+                saved.page.locator(".tokens button").nth(i).click()
+                saved.settle()
+                assert saved.page.locator(".failure").count() == 0
+            assert saved.page.get_by_text(WORDS["music.saved"]["en"]).count() == 0
             saved.page.get_by_role("button", name="▶ Play").click()
             saved.page.get_by_role("button", name="■ Stop").click()
             saved.dress(360, True, "zh")

@@ -18,17 +18,18 @@ def frame(visit: Visit) -> int:
 @pytest.mark.parametrize("figure", MOVING)
 def test_a_figure_is_stepped_and_scrubbed(visit: Visit, explorer: Explorer, figure: str) -> None:
     visit.open(f"#1/article?x-figure={figure}")
-    step = visit.page.get_by_role("button", name="Step", exact=True)
+    step = visit.page.get_by_role("button", name="Step", exact=True).first  # the next figure, when in sight, moves too
     step.focus()
-    seen = {visit.page.locator(".motion").inner_html()}
+    moving = visit.page.locator(".motion").first
+    seen = {moving.inner_html()}
     for at in (1, 2, 3):
         visit.page.keyboard.press("Enter")
         visit.settle()
         assert frame(visit) == at
-        seen.add(visit.page.locator(".motion").inner_html())
+        seen.add(moving.inner_html())
         assert step.evaluate("(each) => each === document.activeElement")
     assert len(seen) == 4
-    scrub = visit.page.get_by_role("slider", name="Go to a step")
+    scrub = visit.page.get_by_role("slider", name="Go to a step").first
     scrub.press("End")
     visit.settle()
     assert frame(visit) == int(scrub.get_attribute("max") or "")
@@ -67,15 +68,16 @@ def test_the_token_that_comes_out_drops_into_the_next_column(visit: Visit) -> No
     ending = "document.getAnimations().filter((each) => each.effect.target.closest('svg.loop'))"
     all_over = f"Promise.all({ending}.map((each) => each.finished)).then(() => null)"
     visit.page.evaluate(all_over)
-    step = visit.page.get_by_role("button", name="Step", exact=True)
+    step = visit.page.get_by_role("button", name="Step", exact=True).first
     step.scroll_into_view_if_needed()  # now, not between the two boxes
-    above = visit.page.locator("svg.loop .output")
+    loop = visit.page.locator("svg.loop").first
+    above = loop.locator(".output")
     out = above.bounding_box()
     word = (above.text_content() or "").strip()
     assert out
     step.click()
     visit.settle()  # so that they have begun
-    below = visit.page.locator("svg.loop .moving", has_text=word).last
+    below = loop.locator(".moving", has_text=word).last
     visit.page.evaluate(all_over)
     box = below.bounding_box()
     assert box

@@ -1,10 +1,11 @@
 """A screen reader tells every control from every other, finds headings in order, and every picture has a name."""
 
+import re
 from collections import Counter
 
 import pytest
 
-from tests.browser.visit import OFFERED, Visit
+from tests.browser.visit import CHINESE, OFFERED, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +101,23 @@ def test_in_every_step_of_attention(tour: Visit, step: str) -> None:
 def test_in_states_of_views(tour: Visit, state: str) -> None:
     tour.open(f"#1/{state}")
     check_names(tour)
+
+
+def test_what_saves_a_drawing_and_chooses_a_head_says_what_in_chinese(tour: Visit, music_visit: Visit) -> None:
+    tools = ".picture > .tools > button, .music-heads input"
+    for visit, view in ((tour, "attention"), (tour, "mlp"), (tour, "parameters"), (music_visit, "music")):
+        visit.page.bring_to_front()
+        visit.open(f"#1/{view}?language=zh")
+        names = visit.page.locator(tools).evaluate_all("(all) => all.map((each) => each.ariaLabel)")
+        assert names
+        assert [name for name in names if not re.search(CHINESE, name)] == []
+
+
+def test_a_word_of_the_glossary_is_found_as_a_word(tour: Visit) -> None:
+    tour.open("#1/article?language=zh")
+    lead = tour.page.locator(".lead")
+    assert "数值" in lead.inner_text()
+    assert "值" not in lead.locator("dfn").evaluate_all("(all) => all.map((each) => each.firstChild.data)")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -21,7 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def saved(visit: Visit, room: Locator, button: str, folder: Path) -> Path:
     with visit.page.expect_download() as downloaded:
-        room.get_by_role("button", name=re.compile(f"^{button}( |$)")).first.click()
+        room.get_by_role("button", name=re.compile(f"^{button}(:|$)")).first.click()
     path = folder / downloaded.value.suggested_filename
     downloaded.value.save_as(path)
     return path

@@ -23,6 +23,7 @@ from safetensors.numpy import load as load_safetensors
 import cutaway
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
+from cutaway.explore import export
 from cutaway.explore.assets import assets
 from cutaway.explore.encoding import tensors_content
 from cutaway.explore.export import ABOUT_TRACE, POLICY, UNPACK, ExportedPage, PagePacker, export_page
@@ -138,16 +139,22 @@ def test_the_export_of_a_changed_or_unwritten_translation_has_none() -> None:
         assert any(name.startswith("api/translations") for name in files) == (trace is unwritten)
 
 
-def test_the_export_of_music_has_its_notes_and_what_the_heads_look_at() -> None:
+def test_the_export_of_music_has_its_notes_and_what_the_heads_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = CODECS["perf388"]
     weights = tiny_weights(n_layer=2, n_head=3, n_vocab=codec.n_vocab, n_ctx=80)
     model = Model(ReferenceEngine(weights), weights, codec, "piano")
     trace = model.trace(random_ids(weights.config, 40))
     files = unpacked(export_page(model, trace, Selection(1, 2, 30), view="music"))
+    assert "music" in json.loads(files["start"])["free"]
+    for position in range(40):
+        found = json.loads(files[f"api/traces/text/tensors?sel=attn.1[:,{position},:]&enc=f32"])
+        np.testing.assert_array_equal(rows_of(files, found["values"]), trace["attn.1"][:, position])
+    monkeypatch.setattr(export, "MAX_LAYER_WEIGHTS", 3 * 40**2 - 1)
+    files = unpacked(export_page(model, trace, Selection(1, 2, 30), view="music"))
+    assert "music" not in json.loads(files["start"])["free"]
+    assert [name for name in files if "attn.1[:," in name] == ["api/traces/text/tensors?sel=attn.1[:,30,:]&enc=f32"]
     assert json.loads(files["start"])["address"].startswith("#1/music?")
     assert {"notes", "owners", "times"} <= set(json.loads(files["api/traces/text/notes"]))
-    found = json.loads(files["api/traces/text/tensors?sel=attn.1[:,30,:]&enc=f32"])
-    np.testing.assert_array_equal(rows_of(files, found["values"]), trace["attn.1"][:, 30])
 
 
 @pytest.mark.parametrize("tokens", [6, 25])

@@ -17,7 +17,7 @@ from cutaway.errors import UsageError
 from cutaway.explore import schemas
 from cutaway.explore.assets import asset
 from cutaway.explore.compatibility import check_compatible
-from cutaway.explore.export import ABOUT_TRACE, PagePacker, count_parts, page_files
+from cutaway.explore.export import ABOUT_TRACE, PagePacker, PageSource
 from cutaway.explore.generate import generate, read_request
 from cutaway.explore.handlers import HANDLERS, Handler, TraceRequest, cache_benchmark
 from cutaway.explore.trace_cache import TraceCache, UnknownTrace
@@ -196,10 +196,11 @@ class Explorer:
         params.end()
         if where.trace.weights is not self.model.weights:
             raise UsageError("only texts that the first model has read can be saved")
-        parts = count_parts(where.trace, selection)
+        source = PageSource(self.model, where.trace, selection, self.checkpoint_bytes, view, settings)
+        parts = source.count_parts()
         done = count(1)
         packer = PagePacker()
-        for path, file in page_files(self.model, where.trace, selection, self.checkpoint_bytes, view, settings):
+        for path, file in source.files():
             packer.add(path, file)
             if path.startswith(ABOUT_TRACE):
                 yield json_line({"parts_done": min(next(done), parts), "parts": parts})

@@ -51,6 +51,8 @@ MAX_POSITIONS = 20  # of a text whose next tokens are all in the file
 CANDIDATES = 10  # next tokens at each position
 LENS_TOKENS = 5  # that a layer's vector is read as
 MAX_NUMBERS = 12  # of each vector in the picture of the whole machine
+MAX_LAYER_WEIGHTS = 2**16  # of the heads of one layer; above it, a file of music has those of the chosen note
+FREE = ("overview", "play", "heads", "stack", "translation")  # views of which a file has every position
 MAX_ATTENTION_WEIGHTS = 18_000  # of all heads together; above it, the file holds those of one layer
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -132,39 +134,53 @@ def export_page(
     '<!doctype html>'
     """
     packer = PagePacker()
-    for name, file in page_files(model, trace, selection, checkpoint_bytes, view, settings):
+    for name, file in PageSource(model, trace, selection, checkpoint_bytes, view, settings).files():
         packer.add(name, file)
     return packer.page()
 
 
-def page_files(
-    model: Model,
-    trace: Trace,
-    selection: Selection,
-    checkpoint_bytes: int = 0,
-    view: str = "",
-    settings: schemas.Settings = (),
-) -> Iterator[tuple[str, PageFile]]:
-    """Yield what `export_page` packs, by its name; each is computed when it is asked for.
+@dataclass(frozen=True)
+class PageSource:
+    """Source of a page as one file: the arguments of `export_page`.
 
     >>> import cutaway
     >>> model = cutaway.load()
-    >>> next(page_files(model, model.trace("A robot"), Selection()))[0]
+    >>> source = PageSource(model, model.trace("A robot"), Selection(layer=5, head=1))
+    >>> next(source.files())[0]
     'main.js'
+    >>> source.count_parts() > 100
+    True
     """
-    chosen = selection.resolve(trace.config, len(trace))
-    views = _views(model, trace)
-    for name, text in _modules(views).items():
-        yield name, _module(name, text).encode()
-    yield "style.css", text_of("style.css").encode()
-    yield "start", _start(trace, chosen, views, view, settings)
-    yield from _responses(model, trace, chosen, views, checkpoint_bytes, settings)
+
+    model: Model
+    trace: Trace
+    selection: Selection
+    checkpoint_bytes: int = 0
+    view: str = ""
+    settings: schemas.Settings = ()
+
+    def files(self) -> Iterator[tuple[str, PageFile]]:
+        """Yield the files of the page by their names; each is computed when it is asked for."""
+        chosen = self._chosen()
+        views = _views(self.model, self.trace)
+        for name, text in _modules(views).items():
+            yield name, _module(name, text).encode()
+        yield "style.css", text_of("style.css").encode()
+        yield "start", _start(self, chosen, views)
+        yield from _responses(self, chosen, views)
+
+    def count_parts(self) -> int:
+        """Count the files about the trace, at least."""
+        return len(all_figures()) + sum(1 for _ in _requests(self.trace, self._chosen()))
+
+    def _chosen(self) -> Selection:
+        return self.selection.resolve(self.trace.config, len(self.trace))
 
 
 class PagePacker:
     """Packs the files of a page into one, each as it comes, so that no figure stays in memory.
 
-    The file shows nothing without those of `page_files`.
+    The file shows nothing without those of `PageSource.files`.
 
     >>> packer = PagePacker()
     >>> packer.add("style.css", b"body {}")
@@ -192,13 +208,17 @@ class PagePacker:
         return ExportedPage("".join([first, *_base64(_compressed(tensor_parts(tensors))), last]))
 
 
-def _start(trace: Trace, chosen: Selection, views: Sequence[str], view: str, settings: schemas.Settings) -> bytes:
-    """Say on what the file opens, which views it has, and the title of the one that was asked for if it has not."""
-    kept = [(name, value) for name, value in settings if view in views or name == "language"]
+def _start(source: PageSource, chosen: Selection, views: Sequence[str]) -> bytes:
+    """Say on what the file opens, which views it has, those where any token can be chosen, and the title of the view
+    that was asked for if it has not.
+    """
+    view = source.view
+    kept = [(name, value) for name, value in source.settings if view in views or name == "language"]
     opened = view if view in views else views[0]
-    address = schemas.page_address(opened, trace.ids, chosen, trace.interventions, kept)
+    address = schemas.page_address(opened, source.trace.ids, chosen, source.trace.interventions, kept)
     missing = None if view in views else words_document([view]).get(f"{view}.title")
-    return json_content({"address": address, "views": views, "missing": missing}).body
+    free = [*FREE, *(["music"] if _has_all_notes(source.trace) else [])]
+    return json_content({"address": address, "views": views, "free": free, "missing": missing}).body
 
 
 def _views(model: Model, trace: Trace) -> list[str]:
@@ -313,23 +333,18 @@ def _end(rows: dict[bytes, int]) -> int:
     return first + len(row) // 4
 
 
-def _responses(
-    model: Model,
-    trace: Trace,
-    chosen: Selection,
-    views: Sequence[str],
-    checkpoint_bytes: int,
-    settings: schemas.Settings,
-) -> Iterator[tuple[str, PageFile]]:
+def _responses(source: PageSource, chosen: Selection, views: Sequence[str]) -> Iterator[tuple[str, PageFile]]:
     """Yield the response to each request that the page will make, under "path?name=value&…"."""
+    model = source.model
+    trace = source.trace
     yield f"page/{COLOURS.name}", json_content(json.loads(text_of(COLOURS.name))).body
     yield f"page/{WORDS}", json_content(words_document([*SHARED, *views])).body
-    yield "api/model", json_content(schemas.model_document(model, checkpoint_bytes)).body
+    yield "api/model", json_content(schemas.model_document(model, source.checkpoint_bytes)).body
     yield "api/figures", json_content(schemas.figures_document()).body
     yield "api/traces", json_line(_trace_document(trace))
     if isinstance(model.tokenizer, Tokenizer | LibraryTokenizer):
         text = _text(model, trace)
-        for each in dict.fromkeys([text, *(value for name, value in settings if name == "x-text")]):
+        for each in dict.fromkeys([text, *(value for name, value in source.settings if name == "x-text")]):
             yield (
                 f"api/tokens?text={each}",
                 json_content(schemas.explain_document(model, each[: schemas.MAX_TEXT])).body,
@@ -345,9 +360,13 @@ def _responses(
 
 
 def _music_responses(trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
-    """Yield the notes, and what all heads of the layer look at from the chosen one."""
+    """Yield the notes, and what all heads of the layer look at from the chosen one; of a short piece from any token, of
+    a very short one in all layers.
+    """
     yield _name("notes", []), _response(trace, "notes", []).body
-    yield _tensor_response(trace, f"attn.{chosen.layer}[:,{chosen.position},:]")
+    for layer in range(trace.config.n_layer) if _has_all_heads(trace) else [chosen.layer]:
+        for position in range(len(trace)) if _has_all_notes(trace) else [chosen.position]:
+            yield _tensor_response(trace, f"attn.{layer}[:,{position},:]")
 
 
 def _translation_responses(model: Model, trace: Trace, chosen: Selection) -> Iterator[tuple[str, bytes]]:
@@ -365,7 +384,7 @@ def _translation_responses(model: Model, trace: Trace, chosen: Selection) -> Ite
     if n_source == len(trace):
         return
     yield _tensor_response(trace, f"attn.{chosen.layer}[{chosen.head},{rows}]")
-    for layer in range(trace.config.n_layer) if _is_small(trace) and len(trace) <= MAX_POSITIONS else ():
+    for layer in range(trace.config.n_layer) if _has_all_heads(trace) else ():
         yield _tensor_response(trace, f"attn.{layer}[:,{rows}]")
         yield from (_tensor_response(trace, f"attn.{layer}[{head},{rows}]") for head in range(trace.config.n_head))
 
@@ -393,6 +412,16 @@ def _is_small(trace: Trace) -> bool:
     return trace.config.n_layer * trace.config.n_head * len(trace) ** 2 <= MAX_ATTENTION_WEIGHTS
 
 
+def _has_all_heads(trace: Trace) -> bool:
+    """Return True for a text of which another head can be chosen."""
+    return _is_small(trace) and len(trace) <= MAX_POSITIONS
+
+
+def _has_all_notes(trace: Trace) -> bool:
+    """Return True for a piece of which another note can be chosen."""
+    return trace.config.n_head * len(trace) ** 2 <= MAX_LAYER_WEIGHTS
+
+
 def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the requests about the trace, but for its figures: the path after api/traces/ID/, and the parameters."""
     yield "surprisal", []
@@ -407,16 +436,6 @@ def _requests(trace: Trace, chosen: Selection) -> Iterator[tuple[str, list[tuple
             yield "heads", [("layer", str(layer)), ("without_first", without_first)]
     for sel in _slices(trace, chosen):
         yield "tensors", [("sel", sel), ("enc", "f32")]
-
-
-def count_parts(trace: Trace, selection: Selection) -> int:
-    """Count the files of `page_files` about the trace, at least.
-
-    >>> import cutaway
-    >>> count_parts(cutaway.load().trace("A robot"), Selection(layer=5, head=1)) > 100
-    True
-    """
-    return len(all_figures()) + sum(1 for _ in _requests(trace, selection.resolve(trace.config, len(trace))))
 
 
 def _candidates(trace: Trace, position: int) -> list[int]:

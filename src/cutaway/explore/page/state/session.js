@@ -205,9 +205,7 @@ export const text = computed(() => textOf(tokens.value));
 const ownPlace = () => fromAddress(current.address);
 
 /** Whether only those are here: in an exported file, in most views. */
-const isOwn = () => !live() && !FREE.includes(state.value.view);
-
-const FREE = ["overview", "play", "heads", "stack", "translation"]; // views of which a file has every position
+const isOwn = () => !live() && !current.free.includes(state.value.view);
 
 /** Whether another token can be selected. */
 export const isFree = () => !isOwn();
@@ -247,9 +245,8 @@ export function singledOut() {
   return failed.has(`${trace.value?.trace}/summary?position=${query}`) ? NONE : undefined;
 }
 
-/** The same in words: {layer, head, query, key, words: {query, key}}; null if there is none, or not yet. */
-export function singledLink() {
-  const found = singledOut();
+/** The same in words, or another link: {layer, head, query, key, words: {query, key}}; null if there is none, or not yet. */
+export function singledLink(found = singledOut()) {
   if (!found?.weight) return null;
   const query = ids.value.length - 1;
   return { ...found, query, words: { query: labels.value[query], key: labels.value[found.key] } };
@@ -265,7 +262,7 @@ export const chosen = { get value() { return choose(); } };
 
 function choose() {
   const { n_layer, n_head } = model.value.config;
-  const wanted = isOwn() || (state.value.view === "translation" && !hasHeads()) ? ownPlace() : state.value;
+  const wanted = isOwn() || (["music", "translation"].includes(state.value.view) && !hasHeads()) ? ownPlace() : state.value;
   const isAuto = wanted.layer === null || wanted.head === null;
   const usual = isAuto ? (live() ? singledOut() : ownPlace()) ?? NONE : NONE;
   return { layer: within(wanted.layer ?? usual.layer, n_layer), head: within(wanted.head ?? usual.head, n_head), position: position.value };

@@ -45,7 +45,7 @@ export function explained(view, text) {
 
 /** Where one of the names stands first: in English as a word, also in the plural. */
 function first(text, names) {
-  const [before, after] = language.value === "zh" ? ["", ""] : ["(?<![\\w-])", "(?:e?s)?(?![\\w-])"];
+  const [before, after] = language.value === "zh" ? ["(?<!数)", ""] : ["(?<![\\w-])", "(?:e?s)?(?![\\w-])"];
   const places = names.map((name) => new RegExp(`${before}${name}${after}`, "i").exec(text)).filter(Boolean);
   return places.sort((a, b) => a.index - b.index)[0];
 }

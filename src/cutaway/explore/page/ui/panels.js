@@ -86,7 +86,7 @@ function over({ title, cells, query }, middle, width, below, word) {
   const shown = [...middle.keys()];
   const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
   return html`<figure><figcaption>${title}</figcaption>${shown.length < cells.values.length ? partly(cells, shown) : nothing}
-    ${picture(cells.tensor, scrolling(title, html`<svg class="arcs" width=${width} height=${top + below} role="img" aria-label=${title}>
+    ${picture(cells.tensor, title, scrolling(title, html`<svg class="arcs" width=${width} height=${top + below} role="img" aria-label=${title}>
       ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
       ${shown.map((i) => word(i, top))}
     </svg>`))}</figure>`;
@@ -149,7 +149,7 @@ function entry(cell) {
 export function drawing(title, shapes) {
   const ends = shapes.map((shape) => END[shape.kind](shape));
   const [right, bottom] = [0, 1].map((axis) => Math.max(...ends.map((end) => end[axis])));
-  return html`<figure><figcaption>${title}</figcaption>${picture(title, scrolling(title, html`
+  return html`<figure><figcaption>${title}</figcaption>${picture(title, title, scrolling(title, html`
     <svg class="drawing" width=${right * CHARACTER + 4} height=${bottom * LINE + 4} role="img" aria-label=${title}>
     ${shapes.map((shape) => SHAPES[shape.kind](shape))}</svg>`))}</figure>`;
 }

@@ -39,7 +39,7 @@ export function pianoRoll({ title, notes, seconds = 0, query = -1, arcs = [], pi
   const step = [1, 2, 5, 10, 30].find((each) => each * scale >= 44) ?? 60;
   const from = query >= 0 ? [x(notes[query][0]), y(notes[query][2]) + ROW / 2] : [x(seconds), bottom];
   const entry = Math.max(0, query); // the note that the Tab key reaches
-  return html`<figure><figcaption>${title}</figcaption>${picture("roll", scrolling(title, html`
+  return html`<figure><figcaption>${title}</figcaption>${picture("roll", title, scrolling(title, html`
     <svg class="roll" width=${width} height=${bottom + BELOW} role="group" aria-label=${title} @keydown=${(event) => move(event, notes, pick)}>
       ${rows.filter(isBlack).map((pitch) => svg`<rect class="black" x=${LEFT} y=${y(pitch)} width=${width - LEFT} height=${ROW}></rect>`)}
       ${rows.filter((pitch) => pitch % 12 === 0).map((pitch) => svg`<text class="quiet" text-anchor="end" x=${LEFT - 6} y=${y(pitch) + ROW}>${pitchName(pitch)}</text>`)}

@@ -1,14 +1,15 @@
 // Export of drawings to standalone SVG files, with their computed styles.
 
 import { html } from "../vendor/lit-html.js";
+import { t } from "../state/i18n.js";
 import { download } from "./download.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const LOOK = ["fill", "fill-opacity", "stroke", "stroke-width", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
 
-/** An <svg> of the page with a button that saves it. */
-export const picture = (name, drawn) => html`<div class="picture">${drawn}
-  <div class="tools"><button type="button" class="quiet" aria-label="SVG ${name}" @click=${(event) => save(event.currentTarget, name)}>SVG</button></div></div>`;
+/** An <svg> of the page with a button that saves it in a file of that name. */
+export const picture = (name, title, drawn) => html`<div class="picture">${drawn}
+  <div class="tools"><button type="button" class="quiet" aria-label=${t("of.grid", { what: "SVG", title })} @click=${(event) => save(event.currentTarget, name)}>SVG</button></div></div>`;
 
 function save(button, name) {
   const shown = button.closest(".picture").querySelector("svg");

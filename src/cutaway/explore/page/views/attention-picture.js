@@ -42,7 +42,7 @@ export function picture(step, key) {
     </thead>
     <tbody>${shown.map((j) => row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, largest, is, isKey: j === key }))}</tbody>
     <tfoot><tr><td></td><td></td><td></td><td class="spare"></td><td class=${is("w")}><span class="number">${t("attention.total")} ${total(attn)}</span></td><td class="spare"></td>
-      <td class=${is("z")}>${strip(z, values.ends, wide, `z.${layer}`)}<small>${t("attention.z")}</small></td></tr></tfoot></table>`)}`, t("attention.hint"));
+      <td class=${is("z")}>${strip(z, values.ends, wide, t("attention.z"))}<small>${t("attention.z")}</small></td></tr></tfoot></table>`)}`, t("attention.hint"));
 }
 
 /** The tokens of the rows: all of a short text, or those with the largest weights, in the order of the text. */

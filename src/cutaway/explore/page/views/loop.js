@@ -101,7 +101,7 @@ function slots() {
   const shown = Math.min(SHOWN, Math.floor((viewport.value < 832 ? viewport.value - 90 : Math.min(viewport.value - 192, 1312) - 130) / 37));
   const first = Math.max(0, ids.value.length - shown + 2); // the newest is in sight, and two that are empty
   const places = Array.from({ length: Math.min(shown, n_ctx - first) }, (_, i) => first + i);
-  const slot = (kind) => html`<td class=${kind}><span>${MARKS[kind]}</span></td>`;
+  const slot = (kind) => html`<td class=${kind} aria-label=${t(`loop.column.${kind}`)}><span>${MARKS[kind]}</span></td>`;
   return html`<table class="cache" aria-label=${t("loop.cache")}>
     <thead><tr><th scope="col">${t("layer")}</th>${places.map((place) => html`<th scope="col">${cut(labels.value[place] ?? String(place), 13)}</th>`)}</tr></thead>
     <tbody>${Array.from({ length: n_layer }, (_, layer) => html`<tr><th scope="row">${layer}</th>

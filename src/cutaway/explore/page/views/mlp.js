@@ -126,7 +126,7 @@ function curveOf(order, before, after) {
   const curve = Array.from({ length: 81 }, (_, i) => -3 + (i * (most + 3)) / 80).map((at) => `${x(at).toFixed(1)} ${y(activation().at(at)).toFixed(1)}`);
   const title = t("mlp.gelu", { act: act() });
   return html`<figure><figcaption>${title}</figcaption>
-    ${picture("gelu", html`<svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { act: act(), n: order.length })}>
+    ${picture("gelu", title, html`<svg class="gelu" viewBox="0 0 ${WIDE} ${HIGH}" width=${WIDE} role="img" aria-label=${t("mlp.gelu.sentence", { act: act(), n: order.length })}>
       <path class="axis" d="M0 ${y(0)}H${WIDE}M${x(0)} 0V${HIGH}"></path><path class="curve" d="M${curve.join("L")}"></path>
       ${order.map((i) => svg`<circle r="4" cx=${x(before.values[i])} cy=${y(after.values[i])} data-tensor=${`mlp_act.${layer}`} data-index="${position},${i}"></circle>`)}
     </svg>`)}<p class="note">${t("mlp.gelu.note")}${gap()}${bends("mlp.form", [ACTIVATIONS.gelu_new, ACTIVATIONS.gelu])}</p></figure>`;

@@ -6,7 +6,7 @@ import { percent } from "../lib/format.js";
 import { lateEnds, onNotes, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { askTrace, chosen, generate, ids, labels, live, model, report, tensor, trace } from "../state/session.js";
+import { askTrace, chosen, generate, ids, isFree, labels, live, model, report, tensor, trace } from "../state/session.js";
 import { MOST_SEED, chooseLayer, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
 import { headKey, pianoRoll } from "../ui/piano-roll.js";
@@ -131,11 +131,12 @@ function attention({ notes, owners, times }) {
   const isHidden = hidden();
   const heads = Array.from({ length: n_head }, (_, head) => ({ head, ...onNotes(found.data.subarray(head * n_tokens, head * n_tokens + position + 1), owners) }));
   const arcs = heads.filter(({ head }) => !isHidden.has(head)).flatMap(({ head, sums }) => [...sums].map(([note, sum]) => ({ head, note, weight: sum.weight, ...source(layer, head, position, sum.tokens) })));
-  const pick = live() && ((note) => go({ position: owners.indexOf(note) }, { replace: true }));
+  const pick = isFree() && ((note) => go({ position: owners.indexOf(note) }, { replace: true }));
   const place = { token: labels.value[position], n: position, seconds: times[position].toFixed(2), layer };
   return html`<section aria-labelledby="music-attention"><h2 id="music-attention">${t("music.attention", place)}</h2>
     <p class="note">${t("music.attention.note")}</p><div class="choices">${chooseLayer()}${legend(n_head, isHidden)}</div>
     ${pianoRoll({ title: t("music.roll"), notes, seconds: times[position], query: owners[position], arcs, pick })}
+    ${pick ? nothing : html`<p class="note">${t("music.saved")}</p>`}
     ${table(heads, notes, layer, position)}</section>`;
 }
 
@@ -144,7 +145,7 @@ const source = (layer, head, query, tokens) => (tokens.length === 1
   ? { tensor: `attn.${layer}`, index: [head, query, tokens[0]] } : { tensor: `sum(attn.${layer}[${head},${query},[${tokens.join(",")}]])`, index: [] });
 
 const legend = (n_head, isHidden) => html`<fieldset class="music-heads"><legend>${t("music.heads")}</legend>${Array.from({ length: n_head }, (_, head) => html`<label class="choice">
-  <input type="checkbox" .checked=${!isHidden.has(head)} @change=${() => toggle(head, isHidden)}>${headKey(head)} ${head}</label>`)}</fieldset>`;
+  <input type="checkbox" aria-label=${t("music.head", { head })} .checked=${!isHidden.has(head)} @change=${() => toggle(head, isHidden)}>${headKey(head)} ${head}</label>`)}</fieldset>`;
 
 function toggle(head, isHidden) {
   const next = new Set(isHidden);

@@ -46,7 +46,7 @@ function wholeModel(matrices) {
   const blocks = inLines(Array.from({ length: n_layer }, (_, layer) => ({ layer, ...inside })), WIDE, 4);
   const high = outside.high + GAP + blocks.high;
   return html`<h2>${t("parameters.whole")}</h2><p class="note">${t("parameters.whole.note", { rows: n_ctx })}</p>
-    ${picture("parameters", html`<svg class="parameters" viewBox="-1 -1 ${WIDE + 2} ${high + 2}" role="img" aria-label=${t("parameters.whole.sentence", { n: n_layer })}>
+    ${picture("parameters", t("parameters.whole"), html`<svg class="parameters" viewBox="-1 -1 ${WIDE + 2} ${high + 2}" role="img" aria-label=${t("parameters.whole.sentence", { n: n_layer })}>
       ${outside.placed.map((strip) => rectangle(strip, strip.matrix.tensor))}
       ${blocks.placed.map(({ layer, x, y, placed }) => svg`<g transform="translate(${x} ${outside.high + GAP + y})">
         ${placed.map((strip) => rectangle(strip, `h.${layer}.${strip.matrix.name}`))}</g>`)}</svg>`)}${legend(matrices, model.value.n_params - drawn)}`;
@@ -85,7 +85,7 @@ function oneBlock(matrices) {
   const high = Math.max(...placed.map(([matrix, , y]) => y + LABEL + unit * matrix.rows)) + 6;
   const title = t("parameters.block");
   return html`<h2>${title}</h2><p class="note">${t("parameters.block.note")}</p>
-    ${picture("block", scrolling(title, html`<svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${title}>
+    ${picture("block", title, scrolling(title, html`<svg class="parameters block" width=${wide + 2} height=${high} role="img" aria-label=${title}>
       ${placed.map(([matrix, x, y]) => labelled(matrix, x, y, unit))}</svg>`))}`;
 }
 

@@ -6,6 +6,7 @@ import { changeToText } from "../lib/address.js";
 import { select } from "../lib/cells.js";
 import { fieldsOf } from "../lib/interventions.js";
 import { divisorOf } from "../lib/mathematics.js";
+import { telling } from "../lib/patterns.js";
 import { typedIds } from "../lib/token-ids.js";
 import { likeliest, onlyIn, word } from "../state/candidates.js";
 import { areInForce, areWanted, describe, make, takeBack } from "../state/changes.js";
@@ -42,15 +43,20 @@ const GROUPS = {
 const measured = signal({ ids: "", found: {} }); // of a text: {myth: {nats, top}}, and "none" for the unchanged model
 const measuring = signal(null); // {stop: AbortController, done: count}
 
-let offered = {}; // the link that the unchanged model singles out, and in which text
-
-/** Without the head that the model singles out. */
+/** Without the head that the unchanged model singles out. */
 function attempt() {
-  const text = String(ids.value);
-  if (!state.value.changes.length || offered.text !== text) offered = { text };
-  const link = offered.link ??= singledLink();
+  const link = state.value.changes.length ? singledLink(unchangedLink()) : singledLink();
   return link && { words: link.words, change: { layer: link.layer, head: link.head, changes: [{ kind: "zero_ablate_head", layer: link.layer, head: link.head }] } };
 }
+
+function unchangedLink() {
+  const query = ids.value.length - 1;
+  const layers = unchanged() && askOf(unchanged().trace, `summary?position=${query}`)?.layers;
+  return layers ? telling(layers, query) : null;
+}
+
+/** The trace of the text without interventions. */
+const unchanged = () => other({ ids: ids.value, interventions: [] });
 
 function draw() {
   return html`${live() ? nothing : html`<p>${t("whatif.live")}</p>`}${active()}${myths()}${all()}`;
@@ -69,7 +75,7 @@ function active() {
 /** Mean loss and most likely next tokens, without and with the interventions. */
 function damage() {
   if (!live() || !areInForce()) return nothing;
-  const before = other({ ids: ids.value, interventions: [] });
+  const before = unchanged();
   const { position } = chosen.value;
   const nats = before && [before, trace.value].map((found) => askOf(found.trace, "surprisal")?.nats);
   const logits = before && [before, trace.value].map((found) => tensorOf(found.trace, select("logits", position, ":"))?.data);
