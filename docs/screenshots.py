@@ -12,9 +12,9 @@ TEXT = "A robot must obey the orders given it"
 
 # The picture, the address after the #, and what must be there before it is taken.
 PICTURES = (
-    ("machine", "1/machine", "svg.flow"),
-    ("attention", "1/attention?layer=5&head=5", "svg.arcs"),
-    ("whatif", "1/whatif?do=values_are_keys", ".bars :text('␣to')"),
+    ("machine", "1/overview", ".candidates"),
+    ("attention", "1/attention", ".meeting"),
+    ("whatif", "1/whatif?do=values_are_keys", "text=The loss rises"),
 )
 
 
@@ -25,7 +25,7 @@ def main() -> None:
         assert server.stdout
         address = server.stdout.readline().strip()
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1180, "height": 860})
+        page = browser.new_page(viewport={"width": 1280, "height": 940})
         IMAGES.mkdir(exist_ok=True)
         for name, fragment, shown in PICTURES:
             page.goto(f"{address}#{fragment}")
