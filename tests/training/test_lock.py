@@ -134,6 +134,17 @@ def test_a_process_that_was_slower_than_another_successor_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["trainer.lock"]
 
 
+def test_a_successor_that_came_too_late_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead lock was read, then replaced, then one that was slower stood for a moment in the replacer's old place."""
+    write(tmp_path / "trainer.lock", replace(Owner.this_process(), host="winner", pid=7))
+    loser = replace(Owner.this_process(), host="loser", pid=8)
+    read = Lock._chain
+    chains = [[dead(), loser]]
+    monkeypatch.setattr(Lock, "_chain", lambda lock: chains.pop() if chains else read(lock))
+    with pytest.raises(RunError, match="process 7 on another host, winner"):
+        Lock(tmp_path)
+
+
 def test_a_process_that_cannot_tell_its_start_makes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = dead()
     write(tmp_path / "trainer.lock", before)

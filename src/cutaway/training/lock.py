@@ -107,6 +107,8 @@ class Lock:
             self._write(candidate)
             chain = self._chain()
             if chain and chain[-1].is_alive():
+                if _read_owner(self.path) != chain[0]:  # replaced while it was read: its successor may be a loser
+                    continue
                 self._refuse(chain[-1])
             if self._claim(candidate, chain):
                 return
