@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from cutaway.checks import check_int
 from cutaway.errors import UsageError
 from cutaway.numerics import Float64Array, FloatArray, IndexArray, log_softmax, negative_log_likelihood, softmax, top_k
 from cutaway.trace.interventions import KINDS, made_in
+from cutaway.trace.once import once_for_a_trace
 from cutaway.trace.trace import Trace
 
 CHUNK = 128  # vectors whose logits are in memory at a time
@@ -240,10 +240,7 @@ def neuron_logit_effects(trace: Trace, layer: int, units: Sequence[int], k: int 
     return _largest((rows[start : start + CHUNK] @ matrix for start in range(0, len(rows), CHUNK)), k)
 
 
-# The logits of all tokens take half a second for 1,000, and a saved page needs these numbers three times.
-_SURPRISALS: WeakKeyDictionary[Trace, FloatArray] = WeakKeyDictionary()
-
-
+@once_for_a_trace  # the logits of 1,000 tokens take half a second, and a saved page needs these numbers three times
 def surprisal(trace: Trace) -> FloatArray:
     """Compute the surprisal of each token after the first, in nats: minus the logarithm of its probability, (T - 1,).
 
@@ -254,18 +251,12 @@ def surprisal(trace: Trace) -> FloatArray:
     >>> surprisal(trace).shape
     (2,)
     """
-    if trace not in _SURPRISALS:
-        nats = _surprisal(trace)
-        nats.flags.writeable = False
-        _SURPRISALS[trace] = nats
-    return _SURPRISALS[trace]
-
-
-def _surprisal(trace: Trace) -> FloatArray:
     x = trace[trace.final_residual][:-1]
     targets = trace["ids"][1:]
     nats = [np.empty(0)]
     for logits in _logits(trace, x):
         start = sum(map(len, nats))
         nats.append(negative_log_likelihood(logits, targets[start : start + len(logits)]))
-    return np.concatenate(nats).astype(np.float32)
+    found = np.concatenate(nats).astype(np.float32)
+    found.flags.writeable = False
+    return found

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from cutaway.layout import width
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.trace import Trace
 from cutaway.trace.interventions import fitting
+from cutaway.trace.once import once_for_a_trace
 
 ROUNDS = 4  # of the loop, in the figures that show it
 
@@ -80,14 +80,10 @@ def go_on(
         trace = trace.append(steps[-1].chosen.id)
 
 
-_STEPS: WeakKeyDictionary[Trace, list[Step]] = WeakKeyDictionary()  # three figures and their checks need the same ones
-
-
+@once_for_a_trace
 def first_steps(trace: Trace) -> list[Step]:
-    """Decode greedily for `ROUNDS` steps, or until the context is full; cached."""
-    if trace not in _STEPS:
-        _STEPS[trace] = go_on(trace, ROUNDS)[0]
-    return _STEPS[trace]
+    """Decode greedily for `ROUNDS` steps, or until the context is full."""
+    return go_on(trace, ROUNDS)[0]
 
 
 def beginning(trace: Trace, count: int, base: Trace | None = None) -> Trace:

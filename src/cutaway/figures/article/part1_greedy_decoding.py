@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from cutaway.figures.labels import PROBABILITY, TOKEN, plural, token_label
 from cutaway.figures.panels import Entry, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.trace import Trace
+from cutaway.trace.once import once_for_a_trace
 
 MOST_STEPS = 44
 FEWEST_STEPS = 12
@@ -52,17 +52,9 @@ class Walk:
         return self.start + self.lap
 
 
-_WALKS: WeakKeyDictionary[Trace, Walk] = WeakKeyDictionary()  # the figure and its check need the same one, of seconds
-
-
+@once_for_a_trace
 def walk(trace: Trace) -> Walk:
-    """Decode greedily from a trace; cached, because the figure and its check need the same one."""
-    if trace not in _WALKS:
-        _WALKS[trace] = _walk(trace)
-    return _WALKS[trace]
-
-
-def _walk(trace: Trace) -> Walk:
+    """Decode greedily from a trace until a circle is found, and once more with another choice where it closes."""
     most = min(MOST_STEPS, max(FEWEST_STEPS, MOST_READ // trace.config.n_params))
     steps, last = go_on(trace, most, lambda written: find_lap(written) > 0)
     written = [step.chosen.id for step in steps]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from cutaway.figures.panels import Arcs, Grid, LocalizedText, Note, Number, Pane
 from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
 from cutaway.trace import Trace
+from cutaway.trace.once import once_for_a_trace
 
 BEST = 5  # heads that are named
 MOST_LINES = 48  # tokens that lines are drawn between
@@ -31,19 +31,9 @@ class Look:
     weight: float
 
 
-_LOOKS: WeakKeyDictionary[Trace, dict[int, list[Look]]] = WeakKeyDictionary()  # the figure and its check need the same
-
-
+@once_for_a_trace
 def _looks(trace: Trace, position: int) -> list[Look]:
-    """Find one for each head of the model that has such a token, the heaviest first; cached."""
-    of_positions = _LOOKS.setdefault(trace, {})
-    if position not in of_positions:
-        of_positions[position] = _find_looks(trace, position)
-    return of_positions[position]
-
-
-def _find_looks(trace: Trace, position: int) -> list[Look]:
-    """Find them from the attention of all heads; a layer at a time is in memory."""
+    """Find one for each head of the model that has such a token, the heaviest first; a layer at a time is in memory."""
     found = []
     for layer in range(trace.config.n_layer):
         weights = trace.attention(layer, 0, trace.config.n_head)["attn"][:, position].copy()  # (H, T)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.joining import decode_by
 from cutaway.trace import Trace
+from cutaway.trace.once import once_for_a_trace
 
 EXAMPLE = {
     "title": "Marie Curie",
@@ -133,9 +133,7 @@ class Written:
     ranks: tuple[int, ...]  # of each token written, among the logits computed for all at once
 
 
-_SUMMARIES: WeakKeyDictionary[Trace, Written] = WeakKeyDictionary()  # the figure and its check need the same one
-
-
+@once_for_a_trace
 def write_summary(trace: Trace) -> Written:
     """Write what comes after a text and TL;DR:, by the protocol of the GPT-2 paper.
 
@@ -144,12 +142,6 @@ def write_summary(trace: Trace) -> Written:
     >>> len(found.prompt) - found.n_source, max(found.ranks)  # " TL;DR:"; the second likeliest
     (4, 1)
     """
-    if trace not in _SUMMARIES:
-        _SUMMARIES[trace] = _write(trace)
-    return _SUMMARIES[trace]
-
-
-def _write(trace: Trace) -> Written:
     source, mark = _source_and_mark(trace)
     now = beginning(trace, len(source), base=trace)
     for token in mark:

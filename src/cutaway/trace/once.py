@@ -1,0 +1,40 @@
+"""Results that are computed once for a trace, and kept for as long as it lives."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+from cutaway.trace.trace import Trace
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def once_for_a_trace(compute: Callable[Concatenate[Trace, P], T]) -> Callable[Concatenate[Trace, P], T]:
+    """Decorate a function of a trace, and of hashable arguments after it, to compute each result once for a trace.
+
+    A figure and its check need the same numbers, and some take seconds. The result must not hold the trace, which
+    would then live for ever; all who ask get the same object.
+
+    >>> import cutaway
+    >>> @once_for_a_trace
+    ... def count_tokens(trace):
+    ...     print("counting")
+    ...     return len(trace)
+    >>> trace = cutaway.load().trace("A robot")
+    >>> count_tokens(trace), count_tokens(trace)
+    counting
+    (3, 3)
+    """
+    found: WeakKeyDictionary[Trace, dict[object, T]] = WeakKeyDictionary()
+
+    @wraps(compute)
+    def computed(trace: Trace, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        results = found.setdefault(trace, {})
+        key = (args, tuple(sorted(kwargs.items())))
+        if key not in results:
+            results[key] = compute(trace, *args, **kwargs)
+        return results[key]
+
+    return computed
