@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The model inside the package, exactly as it was made: ten minutes of one GPU, on a machine that is reached by copying
-# folders of at most 60 MB. What it cost and what came of it: src/cutaway/builtin/text/README.md.
+# folders of at most 45 MB. What it cost and what came of it: src/cutaway/builtin/text/README.md.
 #
 #   bash recipes/builtin/gpu.sh pack             here: tokenize the corpus and compress it into $KEPT
 #   bash recipes/builtin/gpu.sh collect FOLDER   there: keep what came with this call, a folder of pieces
@@ -8,7 +8,8 @@
 #   DRY=1 bash recipes/builtin/gpu.sh train      the same in miniature on a CPU, to see that every step works
 #   bash recipes/builtin/gpu.sh finish FOLDER    here: join the weights, round them to int8, measure, write the card
 #
-# Needs PyTorch and NumPy, and the packages tokenizers and huggingface_hub in $PACKAGES where they are not installed. The schedule follows the clock, so that a slower card still finishes its cooldown.
+# Needs PyTorch and NumPy, and the packages tokenizers and huggingface_hub in $PACKAGES where they are not installed. The
+# schedule follows the clock, so that a slower card still finishes its cooldown.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 kept=${KEPT:-/tmp/cutaway-packed}
