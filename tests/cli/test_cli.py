@@ -90,6 +90,8 @@ class TestErrors:
             (["sing"], 2, "invalid choice: 'sing'"),
             (["traslate", "a"], 2, "unknown command: 'traslate'; did you mean translate? (see cutaway --help)"),
             (["generate", "--temprature", "1"], 2, "; did you mean --temperature? (see cutaway generate --help)"),
+            (["generate", "--temprature", "1", "hi"], 2, "unrecognized arguments: --temprature; did you mean"),
+            (["train", "--outt", "x"], 2, "unrecognized arguments: --outt; did you mean --out? (see cutaway train"),
             (["generate", "a", "b"], 2, "unrecognized arguments: b; put a text of several words in quotes"),
             (["tokenizer", "encode", "-x"], 2, "unrecognized arguments: -x (see cutaway tokenizer encode --help)"),
             (["generate", "--max", "1"], 2, "unrecognized arguments: --max"),

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import takewhile
 from typing import NoReturn, TextIO
 
 import cutaway
@@ -85,6 +86,8 @@ class Parser(argparse.ArgumentParser):
         given = sys.argv[1:] if args is None else list(args)
         if self._is_intermixed:
             return super().parse_known_args(given, namespace)
+        if self._subparsers is None:
+            self._refuse_unknown_options(given)
         if "--" not in given and any(action.nargs in ("*", "+") for action in self._get_positional_actions()):
             self._is_intermixed = True
             try:
@@ -96,6 +99,14 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._guess(unknown[0])}")
         return known, unknown
+
+    def _refuse_unknown_options(self, given: Sequence[str]) -> None:
+        """Name an unknown option alone, and before argparse misses a required one or takes its value for a text."""
+        for each in takewhile(lambda argument: argument != "--", given):
+            name = each.partition("=")[0]
+            is_option = each.startswith("--") and " " not in name  # as argparse tells options from texts
+            if is_option and name not in self._option_string_actions:
+                self.error(f"unrecognized arguments: {each}{self._guess(each)}")
 
     def _guess(self, unknown: str) -> str:
         from difflib import get_close_matches
