@@ -191,14 +191,20 @@ class Served:
         assert last["page"] == export_page(self.model, self.model.trace(ids), Selection()).text
 
 
+async def held_save(drawing: Drawing, *others: list[int]) -> tuple[Served, Client]:
+    """A server that has read the texts, and a save of the first of them that is held at a figure."""
+    served = Served()
+    await served.read(IDS, *others)
+    client = served.save(IDS)
+    await drawing.held()
+    return served, client
+
+
 class TestTwoAtOnce:
     @pytest.mark.parametrize("other", [IDS, OTHER])
     def test_are_whole_and_take_turns(self, drawing: Drawing, jobs: Jobs, other: list[int]) -> None:
         async def main() -> None:
-            served = Served()
-            await served.read(IDS, other)
-            first = served.save(IDS)
-            await drawing.held()
+            served, first = await held_save(drawing, other)
             jobs.queued = asyncio.Queue()
             second = served.save(other)
             await jobs.next(jobs.queued)
@@ -214,10 +220,7 @@ class TestTwoAtOnce:
 class TestLeaving:
     def test_in_the_middle_stops_the_part_that_is_computed_and_all_others(self, drawing: Drawing) -> None:
         async def main() -> None:
-            served = Served()
-            await served.read(IDS)
-            client = served.save(IDS)
-            await drawing.held()
+            served, client = await held_save(drawing)
             await client.leave()
             drawing.go_on.set()
             await served.idle()
@@ -228,10 +231,7 @@ class TestLeaving:
 
     def test_before_its_turn_computes_nothing(self, drawing: Drawing, jobs: Jobs) -> None:
         async def main() -> None:
-            served = Served()
-            await served.read(IDS, OTHER)
-            first = served.save(IDS)
-            await drawing.held()
+            served, first = await held_save(drawing, OTHER)
             jobs.queued = asyncio.Queue()
             jobs.cancelled = asyncio.Queue()
             second = served.save(OTHER)
@@ -247,10 +247,7 @@ class TestLeaving:
 
     def test_and_saving_again_at_once_gives_the_whole_page(self, drawing: Drawing) -> None:
         async def main() -> None:
-            served = Served()
-            await served.read(IDS)
-            stopped = served.save(IDS)
-            await drawing.held()
+            served, stopped = await held_save(drawing)
             again = served.save(IDS)
             await stopped.leave()
             drawing.go_on.set()
@@ -311,10 +308,7 @@ class TestBesideOthers:
         monkeypatch.setattr("cutaway.explore.schemas.nearest_document", nearest)
 
         async def main() -> None:
-            served = Served()
-            await served.read(IDS)
-            saved = served.save(IDS)
-            await drawing.held()
+            served, saved = await held_save(drawing)
             jobs.queued = asyncio.Queue()
             other = served.ask("/api/nearest", query=b"token=7")
             await jobs.next(jobs.queued)
@@ -349,10 +343,7 @@ class TestBesideOthers:
 class TestShutdown:
     def test_cancels_the_part_that_is_computed(self, drawing: Drawing) -> None:
         async def main() -> None:
-            served = Served()
-            await served.read(IDS)
-            client = served.save(IDS)
-            await drawing.held()
+            served, client = await held_save(drawing)
             served.explorer.worker.close()
             drawing.go_on.set()
             *progress, last = lines(await client.text())
