@@ -36,6 +36,19 @@ def test_the_first_screen_is_the_machine_with_the_models_numbers(visit: Visit, e
     assert visit.overflow() <= 0
 
 
+@pytest.mark.parametrize("width", [1440, PHONE])
+def test_the_machine_draws_what_is_looked_at_before_the_tokens_that_it_shows(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.open("#1/overview?ids=50256," + ",".join(map(str, range(1000, 1030))))
+    indices = visit.page.locator("svg.flow path[data-tensor='attn.0']").evaluate_all(
+        "(paths) => paths.map((path) => path.dataset.index.split(',').map(Number))"
+    )
+    shown = 12 if width == 1440 else 7
+    assert {query for _, query, _ in indices} == {30}
+    assert min(key for _, _, key in indices) <= 30 - shown
+    assert visit.page.get_by_text(f"… {31 - shown}", exact=True).is_visible() == (width == 1440)
+
+
 @pytest.mark.parametrize("width", [900, 1024, 1184, 1280, 1440])
 def test_all_layers_of_the_machine_fit_beside_the_scores_or_above_them(visit: Visit, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 900})

@@ -116,9 +116,10 @@ function texts(found) {
     <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }
 
-/** The tokens around the first that differs. */
+/** The tokens around the first that differs, or the last ones. */
 function side(name, tokens, others) {
-  const from = Math.max(0, tokens.findIndex((token, i) => token.id !== others[i]) - MOST_TOKENS / 2);
+  const parted = tokens.findIndex((token, i) => token.id !== others[i]);
+  const from = Math.max(0, (parted < 0 ? tokens.length : parted) - MOST_TOKENS / 2);
   const to = from + MOST_TOKENS;
   return html`<div><dt>${name}</dt><dd class="tokens-line">${from ? `… ${from}` : nothing}
   ${tokens.slice(from, to).map((token, i) => html`<span class="token ${token.id === others[from + i] ? "" : "differs"}">${token.text}</span> `)}

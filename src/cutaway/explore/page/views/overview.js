@@ -96,6 +96,7 @@ function across({ at, first, end, layers, vectors }) {
     ${station(0, 1, "tokens", t("tokens.title"))}${station(TOKEN + 8, 2, "input", t("overview.vectors"))}
     ${station(left, 3, "stack", t("overview.blocks", { n: many }))}
     ${layers.map(({ layer }) => svg`<text class="quiet" x=${x(layer) + block / 2} y=${TOP - 14} text-anchor="middle">${block < 70 ? layer : `${t("layer")} ${layer}`}</text>`)}
+    ${first ? svg`<text class="quiet" x=${TOKEN - 6} y=${y(first - 1) + 5} text-anchor="end">… ${first}</text>` : nothing}
     ${span(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${left - 14} ${y(token)}H${token > at ? x(0) : wide - 8}"></path>
       ${chip(token, at, TOKEN - 6, y(token) + 5)}${cells(vectors, token, TOKEN + 10, y(token) - 8)}`)}
     ${layers.map((each) => inside(each, at, first, (token) => [x(each.layer) + 6, y(token)], [x(each.layer) + 0.62 * block, y(at)], false))}
@@ -126,11 +127,11 @@ function cells({ shape: [, width], data }, token, x, y) {
     data-tensor="resid.pre.0" data-index="${token},${i}"></rect>`);
 }
 
-/** Where the selected token looks in a layer: curves as thick as the weights. */
+/** Where the selected token looks in a layer: curves as thick as the weights, those of earlier tokens from the edge. */
 function inside({ weights, heads, layer }, at, first, from, [x, y], isDown) {
   return weights.map((weight, key) => {
-    if (key < first || key === at || weight < FAINT) return nothing;
-    const [startX, startY] = from(key);
+    if (key === at || weight < FAINT) return nothing;
+    const [startX, startY] = from(Math.max(key, first - 1));
     const bend = isDown ? `${startX} ${(startY + y) / 2} ${x} ${(startY + y) / 2}` : `${(startX + x) / 2} ${startY} ${(startX + x) / 2} ${y}`;
     return svg`<path fill="none" stroke=${colour("score")} stroke-width=${0.6 + 7 * weight} opacity=${0.15 + 0.8 * weight} stroke-linecap="round"
       d="M${startX} ${startY}C${bend} ${x} ${y}" data-tensor="attn.${layer}" data-index="${heads[key]},${at},${key}"></path>`;
