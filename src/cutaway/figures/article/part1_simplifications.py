@@ -235,9 +235,10 @@ def _both_ways(trace: Trace) -> list[tuple[FloatArray, FloatArray, int]]:
 
 
 def _batch(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    tokens = token_labels(trace)
     rows: list[list[Entry]] = [
         [
-            token_label(trace, trace.ids[n]),
+            tokens[n],
             token_label(trace, int(at_once.argmax())),
             token_label(trace, int(one.argmax())),
             _counted(computed, "work.positions_computed"),
