@@ -96,3 +96,31 @@ def test_interventions_beyond_a_short_text_are_dropped(visit_two: Visit, two: Ex
 def test_without_another_model_it_says_how_to_get_one(mute_visit: Visit) -> None:
     mute_visit.open("#1/compare?x-with=model")
     assert "--against NAME" in mute_visit.page.locator("main").inner_text()
+
+
+def test_a_ready_pair_is_compared_at_once(visit: Visit) -> None:
+    visit.open("#1/compare")
+    sides = visit.page.locator(".sides dd")
+    assert sides.count() == 2  # there is an answer without a press
+    for pair in visit.page.locator(".links button").all()[:2]:
+        words = pair.inner_text().replace("“", "").replace("”", "").split(" / ")
+        pair.click()
+        visit.settle()
+        assert visit.page.locator(".sides .differs").all_inner_texts() == [
+            f"␣{word}".removeprefix("␣A") or "A" for word in words
+        ]
+        assert len(set(sides.all_inner_texts())) == 2
+
+
+@pytest.mark.parametrize("threshold", ["0.1", "1", "2.5", "50"])
+def test_a_sentence_says_from_where_on_they_differ(visit: Visit, threshold: str) -> None:
+    visit.open("#1/compare?text=The animal was too tired&x-with=text&x-text=The animal was too wide&x-kl=" + threshold)
+    marked = visit.page.locator("table.lens tr.marked th").all_inner_texts()
+    said = visit.page.locator(".verdict").inner_text()
+    if not marked:
+        assert said == "They never differ by more than the threshold."
+    elif marked[0].startswith("the input"):
+        assert said == "They differ from the start: their inputs differ."
+    else:
+        place, part = marked[0].split(", after ")
+        assert said == f"They differ from the {part.split()[-2].removeprefix('the ')} of {place} on."
