@@ -116,7 +116,7 @@ function ranking(query, keys) {
   const best = all.slice(0, LISTED);
   return html`<div class="two"><div><h3>${t("heads.best", { n: best.length, all: all.length })}</h3>
     <ol class="bars ranked">${best.map(({ layer, head, weight }) => html`<li>
-      <button type="button" class="quiet" aria-pressed=${isChosen(layer, head)} @click=${() => go({ layer, head })}>${t("heads.name", { layer, head })}</button>
+      <button type="button" class="quiet" aria-pressed=${isChosen(layer, head)} @click=${() => go({ layer, head })}>${t("heads.chosen", { layer, head })}</button>
       ${meter(weight)}
       ${numeral(percent(weight), formula, [layer, head])}</li>`)}</ol></div>${map(all, formula)}</div>`;
 }
