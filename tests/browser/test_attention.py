@@ -183,3 +183,14 @@ def test_in_a_long_text_the_arcs_of_a_wide_window_are_all_in_sight(visit: Visit)
         assert box
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 1280
+
+
+def test_the_same_links_choose_a_head_among_all(visit: Visit) -> None:
+    visit.open("#1/attention?position=5")
+    links = visit.page.locator(".links button").all_inner_texts()
+    visit.open("#1/heads?position=5")
+    assert visit.page.locator(".links button").all_inner_texts() == links
+    visit.page.locator(".links button").last.click()
+    visit.settle()
+    (layer, head) = re.findall(r"layer (\d+), head (\d+)", links[-1])[0]
+    assert visit.page.locator(".beside h2").inner_text() == f"Layer {layer}, head {head}"

@@ -112,9 +112,10 @@ def test_a_ready_pair_is_compared_at_once(visit: Visit) -> None:
         assert len(set(sides.all_inner_texts())) == 2
 
 
-@pytest.mark.parametrize("threshold", ["0.1", "1", "2.5", "50"])
+@pytest.mark.parametrize("threshold", ["0.00005", "0.02", "0.035", "0.06", "50"])
 def test_a_sentence_says_from_where_on_they_differ(visit: Visit, threshold: str) -> None:
-    visit.open("#1/compare?text=The animal was too tired&x-with=text&x-text=The animal was too wide&x-kl=" + threshold)
+    texts = "text=A robot must obey the orders&x-with=text&x-text=A king must obey the orders"
+    visit.open(f"#1/compare?{texts}&x-kl={threshold}")
     marked = visit.page.locator("table.lens tr.marked th").all_inner_texts()
     said = visit.page.locator(".verdict").inner_text()
     if not marked:

@@ -230,6 +230,18 @@ def test_nothing_shifts_while_a_view_is_opened(visit: Visit, view: str) -> None:
         assert visit.page.evaluate("shifted") <= 0.1
 
 
+def test_nothing_shifts_in_music_and_translation(music_visit: Visit, translator_visit: Visit) -> None:
+    for visit, view in ((music_visit, "music"), (translator_visit, "translation")):
+        visit.page.bring_to_front()
+        visit.page.add_init_script(f"({SHIFTS})()")
+        for width in (1440, PHONE):
+            visit.page.set_viewport_size({"width": width, "height": 900})
+            visit.leave_and_open(f"{visit.address}#1/{view}")
+            visit.page.locator(".tokens button").nth(3).evaluate("(each) => each.click()")
+            visit.settle()
+            assert visit.page.evaluate("shifted") <= 0.1, (view, width)
+
+
 def test_a_frame_stands_there_before_the_model_answers(visit: Visit) -> None:
     held = list[Route]()
 

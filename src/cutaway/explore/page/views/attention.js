@@ -52,7 +52,7 @@ function draw() {
 const MOST_LINKS = 4; // that are offered
 
 /** Links from the selected token that are worth seeing, by the heads that make them. */
-function telling() {
+export function telling() {
   const { layer, head, position } = chosen.value;
   const layers = live() ? summary(position) : undefined;
   if (!layers || position === 0) return nothing;

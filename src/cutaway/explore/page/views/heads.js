@@ -14,6 +14,7 @@ import { checkbox, choices } from "../ui/controls.js";
 import { atlas, headsOf, shownName } from "../ui/head-atlas.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
+import { telling } from "./attention.js";
 
 export const heads = { id: "heads", group: "inside", isPlaced: true, draw, attempt };
 
@@ -26,7 +27,7 @@ function attempt() {
 }
 
 function draw() {
-  return html`${choices(["layer", "head"])}
+  return html`${telling()}${choices(["layer", "head"])}
     <p>${checkbox("without_first", t("heads.first"))}</p>
     ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
     <div class="heads"><section class="beside" aria-labelledby="chosen-head">${large()}</section>
