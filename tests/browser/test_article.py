@@ -93,3 +93,33 @@ def test_a_drawing_fits_a_window_of_1024_pixels_or_shows_that_there_is_more(visi
             after = region.evaluate(style, "--after")
             assert hidden <= 0 or ("gradient" in mask and float(after.removesuffix("px")) >= 16)
         assert visit.overflow() <= 0
+
+
+def test_the_check_is_folded_to_one_line(visit: Visit) -> None:
+    visit.open("#1/article?x-figure=F40")
+    check = visit.page.locator("article .check").first
+    assert check.inner_text() == f"✓ {WORDS['check.holds']['en']}"
+    check.locator("summary").click()
+    assert len(check.inner_text()) > 60
+
+
+@pytest.mark.parametrize("figure", ["F05", "F09", "F31", "F44"])
+def test_arrows_have_their_heads(visit: Visit, figure: str) -> None:
+    visit.open(f"#1/article?x-figure={figure}")
+    trace = visit.page.locator("main").get_attribute("data-trace")
+    document = visit.page.evaluate(f"fetch('api/traces/{trace}/figures/{figure}').then((answer) => answer.json())")
+    shapes = [shape for panel in document["panels"] if panel["kind"] == "drawing" for shape in panel["shapes"]]
+    arrows = [shape for shape in shapes if shape["kind"] == "line" and shape["arrow"]]
+    drawn = visit.page.locator("article.figure").first.locator("svg.drawing path[d*=l]").count()
+    assert drawn == len(arrows) > 0
+
+
+def test_on_a_phone_the_contents_are_folded_and_the_figure_that_is_turned_to_is_on_top(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    visit.open("#1/article?x-figure=F40")
+    visit.page.locator(".steps [data-way=on]").click()
+    visit.settle()
+    assert visit.page.locator(".fold").get_attribute("open") is None
+    heading = visit.page.locator("article.figure h2").first.bounding_box()
+    assert heading
+    assert 0 <= heading["y"] < 500

@@ -136,3 +136,61 @@ def test_only_what_is_shown_of_a_head_is_fetched(visit: Visit) -> None:
     [request] = [url for url in asked if "/tensors?" in url]
     matrices = [sel for sel in re.findall(r"sel=([^&]+)", request) if sel.endswith("[3,:,:]")]
     assert sorted(matrices) == ["attn.2[3,:,:]", "k.2[3,:,:]", "v.2[3,:,:]"]  # of the scores one row
+
+
+ARCS = "(all) => all.map((each) => each.dataset.index)"
+HEATS = "() => [...document.querySelectorAll('.tokens button')].map((each) => each.style.getPropertyValue('--heat'))"
+
+
+def test_pointing_at_a_row_lights_its_arc_and_its_cell(visit: Visit) -> None:
+    visit.open("#1/attention?layer=5&head=5&x-step=softmax")
+    picture = "[...document.querySelectorAll('cell-grid canvas')].at(-1).toDataURL()"
+    before = visit.page.evaluate(picture)
+    visit.page.locator(".meeting tbody tr").nth(2).hover()
+    assert visit.page.locator(".meeting tr.marked th").all_inner_texts() == ["␣robot"]
+    assert visit.page.locator(".arcs .lit").evaluate_all(ARCS) == ["5,8,2"]
+    assert visit.page.evaluate(picture) != before  # its cell has the frame
+    visit.page.locator("h1").hover()
+    assert visit.page.locator(".meeting tr.marked, .arcs .lit").count() == 0
+    assert visit.page.evaluate(picture) == before
+
+
+def test_the_text_is_coloured_by_what_the_token_that_is_pointed_at_looks_at(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/attention?layer=5&head=5")
+    tokens = visit.page.locator(".tokens button")
+    for query in (8, 3, 8):
+        if query == 3:
+            tokens.nth(query).hover()
+        else:
+            visit.page.locator("h1").hover()
+        visit.settle()
+        weights = explorer.trace["attn.5"][5, query]
+        heats = [float(heat.removesuffix("%") or 0) for heat in visit.page.evaluate(HEATS)]
+        np.testing.assert_allclose(heats, 100 * np.sqrt(weights), atol=0.51)
+    visit.open("#1/mlp")
+    assert set(visit.page.evaluate(HEATS)) == {""}
+
+
+def test_without_the_mask_the_softmax_is_said_to_count_later_tokens(visit: Visit) -> None:
+    visit.open("#1/attention?x-step=softmax&do=no_mask")
+    assert visit.page.locator(".explains").inner_text() == WORDS["attention.softmax.note.nomask"]["en"]
+
+
+def test_in_a_long_text_the_arcs_of_a_wide_window_are_all_in_sight(visit: Visit) -> None:
+    visit.open(f"#1/attention?ids={','.join((['50256', '32', '9379'] * 120)[:353])}")
+    for arc in (visit.page.locator("svg.arcs text.strong"), visit.page.locator("svg.arcs")):
+        box = arc.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 1280
+
+
+def test_the_same_links_choose_a_head_among_all(visit: Visit) -> None:
+    visit.open("#1/attention?position=5")
+    links = visit.page.locator(".links button").all_inner_texts()
+    visit.open("#1/heads?position=5")
+    assert visit.page.locator(".links button").all_inner_texts() == links
+    visit.page.locator(".links button").last.click()
+    visit.settle()
+    (layer, head) = re.findall(r"layer (\d+), head (\d+)", links[-1])[0]
+    assert visit.page.locator(".beside h2").inner_text() == f"Layer {layer}, head {head}"

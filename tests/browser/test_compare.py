@@ -102,3 +102,32 @@ def test_of_long_texts_the_tokens_around_the_first_that_differs_are_listed(visit
     visit.open("#1/compare?ids=50256," + ",".join(map(str, range(1000, 1150))))  # and without the last
     lines = visit.page.locator(".sides dd").all_inner_texts()
     assert [line.split()[:2] for line in lines] == [["…", "102"], ["…", "102"]]
+
+
+def test_a_ready_pair_is_compared_at_once(visit: Visit) -> None:
+    visit.open("#1/compare")
+    sides = visit.page.locator(".sides dd")
+    assert sides.count() == 2  # there is an answer without a press
+    for pair in visit.page.locator(".links button").all()[:2]:
+        words = pair.inner_text().replace("“", "").replace("”", "").split(" / ")
+        pair.click()
+        visit.settle()
+        assert visit.page.locator(".sides .differs").all_inner_texts() == [
+            f"␣{word}".removeprefix("␣A") or "A" for word in words
+        ]
+        assert len(set(sides.all_inner_texts())) == 2
+
+
+@pytest.mark.parametrize("threshold", ["0.00005", "0.02", "0.035", "0.06", "50"])
+def test_a_sentence_says_from_where_on_they_differ(visit: Visit, threshold: str) -> None:
+    texts = "text=A robot must obey the orders&x-with=text&x-text=A king must obey the orders"
+    visit.open(f"#1/compare?{texts}&x-kl={threshold}")
+    marked = visit.page.locator("table.lens tr.marked th").all_inner_texts()
+    said = visit.page.locator(".verdict").inner_text()
+    if not marked:
+        assert said == "They never differ by more than the threshold."
+    elif marked[0].startswith("the input"):
+        assert said == "They differ from the start: their inputs differ."
+    else:
+        place, part = marked[0].split(", after ")
+        assert said == f"They differ from the {part.split()[-2].removeprefix('the ')} of {place} on."

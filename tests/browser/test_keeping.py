@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Route
 
 from tests.browser.conftest import Explorer
-from tests.browser.visit import PHONE, VIEWS, Visit
+from tests.browser.visit import OFFERED, PHONE, VIEWS, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_the_line_of_tokens_stays_in_sight_and_shows_the_chosen_one(visit: Visit
     chosen = visit.page.locator(".tokens [aria-pressed=true]")
     box = chosen.bounding_box()
     assert box
-    assert box["y"] < 60
+    assert 0 <= box["y"] < 60
     assert 0 <= box["x"] <= 1280 - box["width"]
     line = visit.page.locator(".tokens").bounding_box()
     assert line
@@ -230,6 +230,18 @@ def test_nothing_shifts_while_a_view_is_opened(visit: Visit, view: str) -> None:
         assert visit.page.evaluate("shifted") <= 0.1
 
 
+def test_nothing_shifts_in_music_and_translation(music_visit: Visit, translator_visit: Visit) -> None:
+    for visit, view in ((music_visit, "music"), (translator_visit, "translation")):
+        visit.page.bring_to_front()
+        visit.page.add_init_script(f"({SHIFTS})()")
+        for width in (1440, PHONE):
+            visit.page.set_viewport_size({"width": width, "height": 900})
+            visit.leave_and_open(f"{visit.address}#1/{view}")
+            visit.page.locator(".tokens button").nth(3).evaluate("(each) => each.click()")
+            visit.settle()
+            assert visit.page.evaluate("shifted") <= 0.1, (view, width)
+
+
 def test_a_frame_stands_there_before_the_model_answers(visit: Visit) -> None:
     held = list[Route]()
 
@@ -279,3 +291,109 @@ def test_another_token_is_pressed_without_drawing_the_others_again(visit: Visit,
     visit.page.locator(".title select").select_option("zh")
     visit.settle()
     assert pressed.count() == 1
+
+
+TEXT = "机器 🤖 robots must obey the orders"
+RAW = """(labels) => {
+  const VOCABULARY = "[data-tensor^=lens], .candidates, .likely, .lens, .names, .bars, .output";
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const { data, parentElement: parent } = texts.currentNode;
+    if (labels.includes(data.trim()) && !parent.closest(VOCABULARY)) found.push(data);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize(
+    "view", [view for view in OFFERED if view not in ("tokens", "article")]
+)  # where bytes are shown
+def test_the_pieces_of_a_character_are_called_after_it_in_every_view(
+    tour: Visit, explorer: Explorer, view: str
+) -> None:
+    labels = [explorer.model.tokenizer.label(token) for token in explorer.model.encode(TEXT)]  # type: ignore[union-attr]
+    raw = [label for label in labels if "\\x" in label]
+    assert len(raw) > 5
+    tour.open(f"#1/{view}?text={TEXT}&position=2")
+    seen = str(tour.everything()["text"])
+    assert tour.page.evaluate(RAW, raw) == []
+    assert "机" in seen
+    if view in ("play", "attention", "stack", "loop", "overview", "input", "compare"):
+        assert "机·" in (tour.page.locator("main").text_content() or "")
+
+
+def test_in_figures_of_the_article_too(tour: Visit, explorer: Explorer) -> None:
+    labels = [explorer.model.tokenizer.label(token) for token in explorer.model.encode(TEXT)]  # type: ignore[union-attr]
+    raw = [label for label in labels if "\\x" in label]
+    for figure in ("F15", "F22", "F24", "F30", "F33", "F36", "F37", "F43", "F50", "F60"):
+        tour.open(f"#1/article?text={TEXT}&x-figure={figure}")
+        assert tour.page.evaluate(RAW, raw) == [], figure
+
+
+@pytest.mark.parametrize(
+    ("view", "button", "opened"),
+    [
+        ("heads", ".beside .buttons button", "Attention"),
+        ("heads", ".atlas [aria-pressed=true]", "Attention"),
+        ("stack", "main .buttons button >> nth=0", "Attention"),
+        ("whatif?do=no_scale", "main .buttons button >> nth=1", "Compare"),
+    ],
+)
+def test_a_view_that_a_button_opens_begins_at_its_top(visit: Visit, view: str, button: str, opened: str) -> None:
+    visit.page.set_viewport_size({"width": 1280, "height": 500})
+    visit.open(f"#1/{view}")
+    visit.page.evaluate("scrollTo(0, 400)")
+    visit.page.locator(button).evaluate("(each) => each.click()")
+    visit.settle()
+    assert visit.page.locator("h1").inner_text() == opened
+    assert visit.page.evaluate("scrollY") == 0
+
+
+def test_the_loop_shows_the_token_that_is_pressed_and_writes_on_from_there(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/loop")
+    visit.page.locator(".tokens button").nth(3).click()
+    visit.settle()
+    best = explorer.model.tokenizer.label(int(explorer.trace.logits_at(3).argmax()))  # type: ignore[union-attr]
+    assert visit.page.locator("svg.loop .output").text_content().strip() == best  # type: ignore[union-attr]
+    assert "becomes position 5 (index 4)" in visit.page.locator(".becomes").inner_text()
+    visit.page.get_by_role("button", name="Write the likeliest token").click()
+    visit.settle()
+    assert visit.page.locator(".tokens button").all_inner_texts()[3:] == ["␣must", best]
+
+
+def test_what_is_typed_is_shown_as_tokens_and_an_empty_box_has_examples(visit: Visit) -> None:
+    visit.open("#1/play")
+    box = visit.page.locator("[name=text]")
+    draft = visit.page.locator(".draft")
+    box.fill("A robot 机")
+    draft.locator(".token").nth(3).wait_for()
+    assert draft.locator(".token").all_inner_texts() == ["A", "␣robot", "机·1", "机·2"]
+    assert "5 of 1,024 tokens" in draft.inner_text()
+    box.fill("")
+    example = draft.locator("button").first
+    words = example.inner_text()
+    example.press("Enter")
+    assert box.input_value() == words
+    draft.get_by_text("tokens", exact=False).first.wait_for()
+
+
+@pytest.mark.parametrize("view", ["play", "loop", "overview"])
+def test_a_full_text_takes_no_token(mute_visit: Visit, mute_explorer: Explorer, view: str) -> None:
+    full = mute_explorer.model.config.n_ctx
+    mute_visit.open(f"#1/{view}?ids={','.join(['7'] * full)}")
+    buttons = "ol.candidates button" if view != "loop" else ".buttons button >> nth=0"
+    assert {button.is_disabled() for button in mute_visit.page.locator(buttons).all()} == {True}
+    if view == "play":
+        assert f"The text is full: {full} tokens." in mute_visit.page.locator("main").inner_text()
+
+
+def test_a_link_to_a_later_token_is_not_cut(visit: Visit) -> None:
+    visit.open("#1/whatif")
+    form = visit.page.locator("form", has=visit.page.locator("[name=key]"))
+    form.locator("[name=query]").fill("3")
+    form.locator("[name=query]").press("Tab")
+    form.locator("[name=key]").fill("7")
+    form.get_by_role("button").click()
+    visit.page.locator(".failure").get_by_text("choose an earlier key").wait_for()
+    assert "do=" not in visit.page.url

@@ -185,7 +185,7 @@ def test_a_text_for_a_model_without_a_tokenizer_is_not_replaced_silently(music_v
 @pytest.mark.parametrize("state", ["stack", "article?x-figure=F47"])
 def test_a_link_opens_the_tables(visit: Visit, state: str) -> None:
     visit.open(f"#1/{state}")
-    buttons = visit.page.locator(".tools button[aria-pressed]")
+    buttons = visit.page.locator(".tools button[aria-label^=Table]")
     buttons.nth(1).click()
     visit.settle()
     shown = visit.page.locator("cell-grid table").inner_text()

@@ -102,3 +102,13 @@ def test_the_newest_column_of_the_cache_is_in_sight(visit: Visit) -> None:
         box = newest.bounding_box()
         assert box
         assert box["x"] + box["width"] <= width
+        assert visit.page.locator(".cache thead th").all_inner_texts()[-2:] == ["60", "61"]  # which come next
+
+
+def test_a_column_is_lit_from_below_layer_by_layer(visit: Visit, explorer: Explorer) -> None:
+    layers = explorer.model.config.n_layer
+    lit = []
+    for frame in range(4):
+        visit.open(f"#1/article?x-figure=F16&x-frame={frame}")
+        lit.append(visit.page.locator("svg.loop").first.locator(".computed .lit").count())
+    assert lit == [0, layers // 2, layers, layers]

@@ -269,3 +269,23 @@ def test_a_map_of_heads_chooses_layer_and_head_where_heads_count(visit: Visit, e
         visit.page.keyboard.press("ArrowLeft")
         visit.settle()
         assert "layer=4&head=2" in visit.page.url
+
+
+def test_each_myth_has_a_verdict_of_its_own_numbers_and_both_next_tokens(visit: Visit) -> None:
+    visit.open("#1/whatif")
+    visit.page.get_by_role("button", name="Measure all eight on this text").click()
+    visit.page.locator(".verdict").nth(7).wait_for()
+    visit.settle()
+    kinds = set()
+    for card in visit.page.locator(".myths > li").all():
+        change = float(card.locator(".loss dd").nth(2).inner_text())
+        said = card.locator(".verdict").inner_text()
+        words = (
+            "No difference here" if abs(change) < 5e-5 else "The loss falls" if change < 0 else f"Worse by {change:.2f}"
+        )
+        assert said.startswith(words)
+        kinds.add(words[:5])
+        card.locator("summary").click()
+        firsts = [each.locator(".token").first.inner_text() for each in card.locator(".likely").all()]
+        assert said.endswith(f"Likeliest next token: {' → '.join(firsts)}")
+    assert len(kinds) > 1

@@ -1,5 +1,6 @@
 """Vectors that are added stand close together in one scale, with one legend; tools and numbers come when wanted."""
 
+import numpy as np
 import pytest
 
 from tests.browser.conftest import Explorer
@@ -28,7 +29,8 @@ def test_strips_that_are_added_share_one_legend_and_one_line(visit: Visit, view:
     canvases = group.locator("canvas")
     tensors = canvases.evaluate_all("(all) => all.map((each) => each.dataset.tensor)")
     assert tensors == ADDED[view]
-    assert len(set(canvases.evaluate_all("(all) => all.map((each) => each.dataset.limit)"))) == 1
+    [limit] = set(canvases.evaluate_all("(all) => all.map((each) => each.dataset.limit)"))
+    assert float(limit) > 0
     assert group.locator(".legend").count() == group.locator(".readout").count() == 1
     high = group.locator("cell-grid").evaluate_all("(all) => all.map((each) => each.offsetHeight)")
     assert max(high) < 110  # a strip of 22 pixels stood in 160
@@ -74,3 +76,78 @@ def test_the_legend_follows_the_text(visit: Visit) -> None:
     visit.settle()
     assert group.locator(".legend").inner_text() != before
     assert group.locator(".readout .number").get_attribute("data-index", timeout=1000).startswith("0,")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("view", ["attention?x-step=softmax", "heads", "input", "article?x-figure=F35"])
+def test_no_number_is_told_before_one_is_pointed_at(visit: Visit, view: str) -> None:
+    visit.open(f"#1/{view}")
+    readouts = visit.page.locator("main p.readout")
+    assert readouts.count() > 0
+    assert set(readouts.all_inner_texts()) == {""}
+
+
+@pytest.mark.parametrize("how", ["Escape", "button"])
+def test_a_matrix_is_enlarged_and_put_back(visit: Visit, how: str) -> None:
+    visit.open("#1/heads")
+    visit.page.evaluate("scrollTo(0, 200)")
+    grid = visit.page.locator(".beside cell-grid")
+    button = grid.get_by_role("button", name="Enlarge")
+    button.focus()
+    before = visit.page.evaluate(PLACE_AND_SIZE)
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_function(f"(width) => ({PLACE_AND_SIZE})[2] > 2 * width", arg=before[2])
+    assert button.get_attribute("aria-pressed") == "true"
+    canvas = grid.locator("canvas")
+    box = canvas.bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["y"] + box["height"] <= 800
+    canvas.press("ArrowUp")
+    assert grid.locator(".readout .number").count() == 1
+    button.focus()
+    visit.page.keyboard.press("Escape" if how == "Escape" else "Enter")
+    visit.page.wait_for_function(f"(before) => String({PLACE_AND_SIZE}) === String(before)", arg=before)
+    assert button.get_attribute("aria-pressed") == "false"
+    assert button.evaluate("(each) => each === document.activeElement")
+
+
+PLACE_AND_SIZE = """[scrollY, document.documentElement.scrollHeight,
+  document.querySelector(".beside canvas").clientWidth, document.querySelector(".beside canvas").clientHeight]"""
+
+
+def test_a_strip_is_not_enlarged(visit: Visit) -> None:
+    visit.open("#1/stack")
+    assert visit.page.locator("cell-grid").count() == 5
+    assert visit.page.get_by_role("button", name="Enlarge").count() == 0
+
+
+CELL = """([row, column]) => {
+  const canvas = [...document.querySelectorAll("cell-grid canvas")].find((each) => each.dataset.rows === "9");
+  const { width, height } = canvas.getBoundingClientRect();
+  const [left, top] = [width - 9 * Math.min(64, (width - 104) / 9), 18];
+  const [wide, high] = [(width - left) / 9, (height - top) / 9];
+  return look.colours(canvas, Math.floor(left + column * wide) + 4, Math.floor(top + row * high) + 4, 1, 1);
+}"""
+
+
+@pytest.mark.parametrize(
+    "view", ["attention?layer=5&head=5&x-step=softmax", "heads?layer=5&head=5", "article?x-figure=F40&layer=5&head=5"]
+)
+@pytest.mark.parametrize("dark", [False, True])
+def test_much_stands_out_from_the_paper_and_what_is_masked_does_not(visit: Visit, view: str, dark: bool) -> None:
+    visit.page.emulate_media(color_scheme="dark" if dark else "light")
+    visit.open(f"#1/{view}")
+    much, masked = (np.array(visit.page.evaluate(CELL, place)) for place in ([0, 0], [0, 8]))
+    paper = np.array([21, 23, 28] if dark else [251, 250, 248])
+    assert np.abs(much - paper).mean() > 150
+    assert np.abs(masked - paper).mean() < 50
+    assert (masked.max() - masked.min()) < 20  # grey, which no weight is
+
+
+def test_the_ticks_of_the_legend_stand_where_the_colours_are(visit: Visit) -> None:
+    visit.open("#1/heads")
+    ticks = visit.page.locator(".legend.share").first.locator(".tick")
+    places = ticks.evaluate_all("(all) => all.map((each) => [Number(each.textContent), parseFloat(each.style.left)])")
+    assert len(places) == 4
+    for share, place in places:
+        assert place == pytest.approx(100 * share**0.5, abs=0.1)  # colours go by the square root

@@ -31,3 +31,19 @@ def test_a_button_goes_through_the_themes_and_the_choice_is_remembered(private_v
     assert paper(visit) == papers[2]
     lamp.click()
     assert paper(visit) == papers[1]  # as the system has it now
+
+
+SHADES = """(all) => all.map((each) => [Number(/(\\d+) %/.exec(each.title)[1]),
+  getComputedStyle(each).backgroundColor.match(/\\d+/g).map(Number).reduce((a, b) => a + b)])"""
+
+
+def test_in_the_dark_much_is_light(visit: Visit) -> None:
+    visit.page.emulate_media(color_scheme="dark")
+    visit.open("#1/attention")
+    for dark in (True, False):
+        visit.page.emulate_media(color_scheme="dark" if dark else "light")
+        visit.page.locator(".tokens button").nth(7 if dark else 8).click()  # so that the map is drawn again
+        visit.settle()
+        shades = visit.page.locator(".head-map button").evaluate_all(SHADES)
+        (_, little), (_, much) = min(shades), max(shades)
+        assert (much > 2 * little) if dark else (little > 2 * much)

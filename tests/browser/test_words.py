@@ -1,9 +1,12 @@
 """Words on the page: with units, and for those who hear it."""
 
+import re
+
 import numpy as np
 import pytest
 
 from tests.browser.conftest import Explorer
+from tests.browser.numbers import printed
 from tests.browser.visit import WORDS, Visit
 
 pytestmark = pytest.mark.slow
@@ -194,3 +197,50 @@ def test_both_probabilities_of_a_candidate_are_printed(visit: Visit, explorer: E
     assert [each.is_visible() for each in numbers.all()] == [True, True]
     assert visit.page.locator(".candidates.rest").get_by_text(f"{100 * others:.2f} %").is_visible()
     assert visit.overflow() <= 0
+
+
+def test_surprise_is_said_as_odds_that_go_with_its_nats(visit: Visit) -> None:
+    visit.open("#1/play")
+    tokens = visit.page.locator("ol.surprisal button")
+    odds = [float(text.removeprefix("1 in ").replace(",", "")) for text in tokens.locator("small").all_inner_texts()]
+    nats = [float(text) for text in tokens.locator(".number").all_inner_texts()]
+    np.testing.assert_allclose(np.log(odds), nats, atol=0.06)  # of two digits
+
+
+BARS = """() => [...document.querySelectorAll("main :is(li, td, button):has(> meter, > .pair > meter)")].map((each) => [
+  each.querySelector("meter").value, each.querySelector(".number").textContent])"""
+
+
+@pytest.mark.parametrize("view", ["overview", "play", "output", "compare", "whatif?do=no_positions", "heads?x-to=2"])
+def test_bars_of_shares_go_from_0_to_100_percent(visit: Visit, view: str) -> None:
+    visit.open(f"#1/{view}")
+    bars = visit.page.evaluate(BARS)
+    assert len(bars) >= 8
+    for value, text in bars:
+        share, within = printed(text)
+        assert abs(value - share) <= within
+
+
+def test_what_is_written_in_chinese_names_the_words_of_the_articles() -> None:
+    terms = "".join(text["zh"] for name, text in WORDS.items() if name.startswith("term."))
+    for ours, theirs in PAIRS.items():
+        assert re.search(f"{ours}[^：]*（文章：[^）]*{theirs}", terms), (ours, theirs)
+
+
+PAIRS = {
+    "词元": "标识",
+    "自注意力": "自关注",
+    "头": "端口",
+    "掩码": "遮盖",
+    "块": "转换块",
+    "嵌入": "位置编码",
+    "词表": "词汇表",
+}
+
+
+def test_what_follows_a_myth_is_said_to_be_a_fact() -> None:
+    facts = [text for name, text in WORDS.items() if re.fullmatch(r"whatif\.why\.(?!none)\w+(\.layer)?", name)]
+    assert len(facts) == 9
+    assert [
+        text for text in facts if not text["en"].startswith("In fact: ") or not text["zh"].startswith("其实：")
+    ] == []

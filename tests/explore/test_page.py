@@ -263,3 +263,15 @@ HALF_WIDTH = re.compile(r"[一-鿿][,;:!?][ ]?[一-鿿]|[一-鿿]\([一-鿿]")
 def test_no_half_width_punctuation_stands_between_chinese_words(path: Path) -> None:
     for name, words in json.loads(path.read_text(encoding="utf-8")).items():
         assert not HALF_WIDTH.search(words["zh"]), name
+
+
+# What the page used to say; the field says 采样, 生成, 随机猜测, 遮住, 升维, 激活, 维度, 层归一化, and "层 4，头 1".
+OLD = re.compile(
+    r"抽[取出]|停笔|写作|瞎猜|掩盖|展宽|弯折|头宽度|向量宽度|第 \{\w+\} 个头|^误解：|(?<!层归一化（)LayerNorm(?!（)"
+)
+
+
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)
+def test_chinese_words_are_those_of_the_field(path: Path) -> None:
+    texts = {name: words["zh"] for name, words in json.loads(path.read_text(encoding="utf-8")).items()}
+    assert {name: text for name, text in texts.items() if OLD.search(text)} == {}

@@ -244,7 +244,9 @@ def explain_document(model: Model, text: str) -> Document:
         model.require_tokenizer("it cannot read text")
         raise UsageError(f"{model.name} has a tokenizer that cannot be explained")
     pieces = model.tokenizer.explain(text)
-    return {"ids": [token for piece in pieces for token in piece.ids], "pieces": [asdict(piece) for piece in pieces]}
+    ids = [token for piece in pieces for token in piece.ids]
+    tokens = [token_document(model.tokenizer, token) for token in ids]
+    return {"ids": ids, "tokens": tokens, "pieces": [asdict(piece) for piece in pieces]}
 
 
 def nearest_document(model: Model, token: int, k: int) -> Document:

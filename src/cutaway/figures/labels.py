@@ -1,10 +1,13 @@
 """Labels of tokens, positions and numbers, and words that several figures share."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from cutaway.figures.panels import LocalizedText, Scale, integer
 from cutaway.figures.statement import Statement
 from cutaway.layout import width
+from cutaway.tokenizer.codec import Codec
 from cutaway.trace import Trace
 
 LABEL_COLUMNS = 14
@@ -35,13 +38,46 @@ def token_label(trace: Trace, token: int) -> str:
 
 
 def token_labels(trace: Trace) -> list[str]:
-    """Label all tokens of the text.
+    """Label all tokens of the text; those that share a character are called after it, as on the page.
 
     >>> import cutaway
-    >>> token_labels(cutaway.load().trace("A robot"))
-    ['<|endoftext|>', 'A', '␣robot']
+    >>> token_labels(cutaway.load().trace("A robot 机"))
+    ['<|endoftext|>', 'A', '␣robot', '机·1', '机·2']
     """
-    return [token_label(trace, token) for token in trace.ids]
+    return [
+        f"{whole.strip()}·{part}" if whole else token_label(trace, token)
+        for tokens, whole in characters(trace, trace.ids)
+        for part, token in enumerate(tokens, 1)
+    ]
+
+
+def characters(trace: Trace, ids: Sequence[int]) -> Iterator[tuple[list[int], str]]:
+    """Group tokens that share characters, with the text of each group; of a token by itself, and of bytes that are no
+    text, it is empty.
+
+    >>> import cutaway
+    >>> list(characters(cutaway.load().trace("A"), [32, 17312, 118]))
+    [([32], ''), ([17312, 118], '机')]
+    """
+    groups: list[tuple[list[int], bytes]] = []
+    lacking = 0
+    for token in ids:
+        data = (trace.tokenizer.token_bytes(token) if isinstance(trace.tokenizer, Codec) else None) or b""
+        if lacking and _follows(data[0] if data else 0):
+            tokens, before = groups.pop()
+            groups.append(([*tokens, token], before + data))
+        else:
+            groups.append(([token], data))
+        for byte in data:
+            lacking = max(0, lacking - 1) if _follows(byte) else (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0)
+    for tokens, data in groups:
+        text = data.decode(errors="replace")
+        yield tokens, text if len(tokens) > 1 and text.strip() and "\ufffd" not in text else ""
+
+
+def _follows(byte: int) -> bool:
+    """Whether a byte of UTF-8 goes on with a character."""
+    return 0x80 <= byte < 0xC0
 
 
 def plural(count: int, thing: str) -> str:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
-import { cut, exact, format, megabytesOf, short } from "../../../src/cutaway/explore/page/lib/format.js";
+import { cut, exact, format, megabytesOf, share, short } from "../../../src/cutaway/explore/page/lib/format.js";
 
 for (const [form, value, text] of vectors.formats) {
   test(`Python's format ${form} of ${value} is ${text}`, () => assert.equal(format(value, form), text));
@@ -29,4 +29,8 @@ test("a text that is too long keeps the number at its end", () => {
 
 test("the size of a file is about that of files with 200, 500 and 1,000 tokens, of 1.3, 5.3 and 18.8 MB", () => {
   assert.deepEqual([200, 500, 1000].map(megabytesOf), [2, 6, 19]);
+});
+
+test("a share that is not nothing is never printed as 0", () => {
+  assert.deepEqual([0, 1e-9, 4.9e-5, 5e-5, 0.4, 1].map(share), ["0.00 %", "< 0.01 %", "< 0.01 %", "0.01 %", "40.00 %", "100.00 %"]);
 });

@@ -12,5 +12,5 @@ test("activations are those of Python", () => {
 
 test("scores are divided as in Python", () => {
   for (const { config, layer, value } of vectors.divisors) assert.equal(divisorOf(config, layer).value, value);
-  assert.deepEqual(vectors.divisors.map(({ config, layer }) => divisorOf(config, layer).text), ["3 · √64", "√64", "3", "1"]);
+  assert.deepEqual(vectors.divisors.map(({ config, layer }) => divisorOf(config, layer).divisor), ["3 · √64", "√64", "3", "1"]);
 });

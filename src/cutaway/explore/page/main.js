@@ -6,7 +6,7 @@ import { START, toAddress } from "./lib/address.js";
 import { setColours } from "./lib/colours.js";
 import { inWords } from "./lib/errors.js";
 import { grouped, megabytesOf } from "./lib/format.js";
-import { together, written } from "./lib/graphemes.js";
+import { names, together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
 import { LANGUAGES, gap, language, setWords, t } from "./state/i18n.js";
@@ -169,7 +169,6 @@ function menu(current) {
 function open(event, id) {
   event.preventDefault();
   go({ view: id });
-  scrollTo(0, 0);
 }
 
 function skip(event) {
@@ -283,7 +282,14 @@ function tokens() {
 
 /** A token as a button; of several that make up one character, its number among them. */
 const chip = (i, words, at) => html`<button type="button" class="token" aria-pressed=${i === at} ?disabled=${!here.isFree()} aria-label=${here.labels.value[i]}
-  title=${t("place", { n: i + 1, i })} @click=${() => go({ position: i })}>${words}</button>`;
+  title=${t("place", { n: i + 1, i })} @click=${() => go({ position: i })} .style=${heat(i)}
+  @pointerenter=${() => { here.pointed.value = { query: i }; }} @pointerleave=${() => { here.pointed.value = {}; }}>${words}</button>`;
+
+/** The colour of a token: by what it is given, in a view that says so. */
+function heat(i) {
+  const weight = shown().weightOn?.(i);
+  return weight ? `--heat: ${Math.round(100 * Math.sqrt(weight))}%` : "";
+}
 
 const step = (position, words, arrow) => html`<button type="button" class="quiet arrow" aria-label=${t(words)}
   ?disabled=${!here.isFree() || position < 0 || position >= here.tokens.value.length} @click=${() => go({ position })}>${arrow}</button>`;
@@ -320,12 +326,18 @@ function unread() {
   const typed = draft.value;
   if (typed === null || here.progress.value) return nothing;
   if (!here.model.value.has_tokenizer) return misread(typed);
-  const count = typed && [...typed].length <= here.model.value.max_text ? here.ask(`tokens?${new URLSearchParams({ text: typed })}`)?.ids.length + 1 : undefined;
-  return html`<p class="draft" role="status"><span>${t("draft")}</span>
-    ${count ? html`<span>${t("draft.tokens", { n: count, all: here.model.value.config.n_ctx })}</span>` : nothing}
+  const found = typed && [...typed].length <= here.model.value.max_text ? here.ask(`tokens?${new URLSearchParams({ text: typed })}`)?.tokens : undefined;
+  return html`<p class="draft" role="status">${typed ? html`<span>${t("draft")}</span>` : examples()}
+    ${found ? html`<span>${names(found).slice(-LIVE).map((text) => html`<span class="token symbol">${text}</span>`)}</span><span>${t("draft.tokens", { n: found.length + 1, all: here.model.value.config.n_ctx })}</span>` : nothing}
     ${/[^\s] $/.test(typed) ? html`<span>${t("draft.space")} <button type="button" class="quiet" @click=${() => { draft.value = typed.trimEnd(); }}>${t("draft.trim")}</button></span>` : nothing}
     ${here.model.value.task ? html`<span>${t("prompt.task", { task: here.model.value.task })}</span>` : nothing}${discard()}</p>`;
 }
+
+const LIVE = 16; // tokens of what is typed that are shown, the last ones
+const EXAMPLES = ["The animal did not cross the street because it was too", "机器人必须服从"];
+
+/** Texts to begin with, where the box is empty. */
+const examples = () => html`<span>${t("draft.examples")}</span>${EXAMPLES.map((text) => html`<button type="button" class="quiet" @click=${() => { draft.value = text; }}>${text}</button>`)}`;
 
 const discard = () => html`<button type="button" class="quiet" @click=${() => { draft.value = null; }}>${t("draft.discard")}</button>`;
 

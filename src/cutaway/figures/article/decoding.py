@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cutaway.figures.labels import ID, PROBABILITY, TOKEN, short, token_label
+from cutaway.figures.labels import ID, PROBABILITY, TOKEN, characters, short, token_label
 from cutaway.figures.panels import Entry, LocalizedText, Number, Table
 from cutaway.layout import width
 from cutaway.numerics import FloatArray, softmax, top_k
@@ -109,8 +109,8 @@ def first_logits(trace: Trace, count: int) -> FloatArray:
 def tail(trace: Trace, ids: Sequence[int], columns: int) -> str:
     """Return the end of a text, cut at a token and marked with "…", in at most `columns` columns."""
     end = ""
-    for token in reversed(ids):
-        label = short(token_label(trace, token))
+    for tokens, whole in reversed([*characters(trace, ids)]):
+        label = short(whole.replace(" ", "␣") or "".join(token_label(trace, token) for token in tokens))
         if width(label + end) >= columns:
             return f"…{end}"
         end = label + end

@@ -7,7 +7,7 @@ import numpy as np
 from cutaway.figures.article.accuracy import TOLERANCE, max_difference, relative_error, within
 from cutaway.figures.article.excerpts import few_columns, part, weight_grid
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import plural, position_text, token_label
+from cutaway.figures.labels import plural, position_text, token_label, token_labels
 from cutaway.figures.panels import Bars, Grid, LocalizedText, Note, Number, Panel, computed, integer
 from cutaway.figures.statement import Statement
 from cutaway.numerics import FloatArray
@@ -23,7 +23,7 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     first = max(0, min(token - NEIGHBOURS // 2, rows - NEIGHBOURS))
     shown = range(first, min(first + NEIGHBOURS, rows))
     (numbers, cut) = few_columns(columns)
-    label = token_label(trace, token)
+    label = token_labels(trace)[chosen.position]
     return (
         Note(
             LocalizedText(
@@ -104,7 +104,7 @@ def _check_position_embeddings(trace: Trace, chosen: Selection) -> Check:
 
 
 def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
-    label = token_label(trace, trace.ids[chosen.position])
+    label = token_labels(trace)[chosen.position]
     where = position_text(chosen.position)
     strips = {
         "tok_emb": LocalizedText(f"the token {label}", f"词元 {label}"),

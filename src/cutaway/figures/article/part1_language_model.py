@@ -102,8 +102,8 @@ def _ten(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 f"The {len(likely)} tokens likeliest to come next. The percentages are shares of the whole vocabulary "
                 f"of {size}, not of these {len(likely)}.",
-                f"接下来最可能出现的 {len(likely)} 个词元。百分比是在整个词表（{size} 个词元）中的份额，"
-                f"不是在这 {len(likely)} 个之中的份额。",
+                f"接下来最可能出现的 {len(likely)} 个词元。百分比是在整个词表（{size} 个词元）中的概率，"
+                f"不是只在这 {len(likely)} 个之中的概率。",
             )
         ),
         Bars(

@@ -38,7 +38,7 @@ ROOM = 72  # characters that a row of slots may take
 
 FIELDS = (
     ("n_layer", LocalizedText("blocks", "块数")),
-    ("n_embd", LocalizedText("width of a vector", "向量宽度")),
+    ("n_embd", LocalizedText("width of a vector", "向量维度")),
     ("n_head", LocalizedText("heads in a block", "每块的头数")),
     ("n_ctx", LocalizedText("slots", "槽位数")),
     ("n_vocab", LocalizedText("tokens in the vocabulary", "词表大小")),
@@ -132,7 +132,7 @@ def _four_shapes(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "更大的 GPT-2 只是块更多、头更多、向量更宽，没有别的新东西。方框的高表示块数，宽表示向量的宽度。",
             )
         ),
-        Drawing(LocalizedText("blocks (height) and width", "块数（高）与向量宽度（宽）"), shapes),
+        Drawing(LocalizedText("blocks (height) and width", "块数（高）与向量维度（宽）"), shapes),
         Table(
             LocalizedText("shapes", "形状"), [LocalizedText("model", "模型"), *(words for _, words in FIELDS[:3])], rows
         ),

@@ -10,7 +10,7 @@ from cutaway.figures.article.excerpts import at, omitted_tokens, part, selection
 from cutaway.figures.article.part2_self_attention import check_weights
 from cutaway.figures.article.part2_three_steps import check_sum, weighted_values
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import THIS_MODEL, TOKEN, plural, token_label, token_labels
+from cutaway.figures.labels import THIS_MODEL, TOKEN, plural, token_labels
 from cutaway.figures.panels import Bars, Entry, Grid, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.numerics import top_k
@@ -84,7 +84,7 @@ def _percentages(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     layer = chosen.layer
     h = chosen.head
     p = chosen.position
-    label = token_label(trace, trace.ids[p])
+    label = token_labels(trace)[p]
     spot = selection_text(chosen)
     width = trace.config.d_head
     return (
@@ -131,13 +131,14 @@ def _terms(trace: Trace, chosen: Selection) -> Table:
     weights = trace[f"attn.{layer}"][h, p]
     values = trace[f"v.{layer}"][h, :, 0]
     heaviest = np.sort(top_k(weights, MOST_ROWS))
+    tokens = token_labels(trace)
 
     def term(j: int | str) -> str:
         return f"attn.{layer}[{h}, {p}, {j}] * v.{layer}[{h}, {j}, 0]"
 
     rows: list[Sequence[Entry]] = [
         (
-            token_label(trace, trace.ids[j]),
+            tokens[j],
             at(trace, f"v.{layer}", h, int(j), 0),
             at(trace, f"attn.{layer}", h, p, int(j)),
             Number(float(weights[j] * values[j]), term(int(j))),

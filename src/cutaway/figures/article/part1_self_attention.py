@@ -10,7 +10,7 @@ from cutaway.figures.article.accuracy import TOLERANCE, exact_scores, within
 from cutaway.figures.article.attention_scale import divisor_formula, product_formula
 from cutaway.figures.article.excerpts import at, part
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import plural, position_text, token_label, token_labels
+from cutaway.figures.labels import plural, position_text, token_labels
 from cutaway.figures.panels import Arcs, Grid, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
@@ -54,7 +54,7 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         )
         return Note(alone), of_the_chosen
     best = looks[0]
-    label = token_label(trace, trace.ids[p])
+    label = token_labels(trace)[p]
     n_heads = trace.config.n_layer * trace.config.n_head
     return (
         Note(
@@ -83,6 +83,7 @@ def _lines(trace: Trace, layer: int, head: int, position: int, name: LocalizedTe
 
 
 def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
+    tokens = token_labels(trace)
     return Table(
         LocalizedText("the heads that look most at one token", "最集中看某一个词元的几个头"),
         (
@@ -96,7 +97,7 @@ def _best_heads(trace: Trace, looks: Sequence[Look], position: int) -> Table:
             (
                 str(look.layer),
                 str(look.head),
-                token_label(trace, trace.ids[look.key]),
+                tokens[look.key],
                 position_text(look.key),
                 Number(look.weight, f"attn.{look.layer}", (look.head, position, look.key), ".2%"),
             )

@@ -115,7 +115,7 @@ def _tokens(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 "GPT-2 reads tokens, not words. A text is cut into pieces, a piece into bytes, and neighbours are "
                 "merged, those first that were learnt first; what is left are the tokens.",
-                "GPT-2 读的是词元，不是单词。文本先切成片段，片段再拆成字节，然后按学到的先后次序合并相邻的部分，"
+                "GPT-2 读的是词元，不是单词。文本先切成片段，片段再拆成字节，然后按优先级（rank）合并相邻的部分，"
                 "最后剩下的就是词元。",
             )
         ),
@@ -235,9 +235,10 @@ def _both_ways(trace: Trace) -> list[tuple[FloatArray, FloatArray, int]]:
 
 
 def _batch(trace: Trace, chosen: Selection) -> Sequence[Panel]:
+    tokens = token_labels(trace)
     rows: list[list[Entry]] = [
         [
-            token_label(trace, trace.ids[n]),
+            tokens[n],
             token_label(trace, int(at_once.argmax())),
             token_label(trace, int(one.argmax())),
             _counted(computed, "work.positions_computed"),

@@ -12,7 +12,7 @@ from cutaway.figures.article.excerpts import at
 from cutaway.figures.article.token_columns import MASKED as HIDDEN_CELL
 from cutaway.figures.article.token_columns import WIDE, TokenCell, TokenRow, draw_token_columns
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import TOKEN, cut, number, plural, position_text, token_label, token_labels
+from cutaway.figures.labels import TOKEN, cut, number, plural, position_text, token_labels
 from cutaway.figures.panels import Drawing, LocalizedText, Note, Number, Panel, Table, integer
 from cutaway.figures.statement import Statement
 from cutaway.numerics import softmax
@@ -143,11 +143,12 @@ def _data_set(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         return (Note(ALONE),)
     count = min(EXAMPLES, len(trace) - 1)
     losses = surprisal(trace)
+    tokens = token_labels(trace)
     rows = [
         (
             str(i + 1),
             tail(trace, trace.ids[: i + 1], PREFIX),
-            token_label(trace, trace.ids[i + 1]),
+            tokens[i + 1],
             Number(float(losses[i]), f"-log(probs[{i}, {trace.ids[i + 1]}])", form=".3f"),
         )
         for i in range(count)

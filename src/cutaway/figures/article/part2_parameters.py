@@ -151,11 +151,11 @@ def _model(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 "the last LayerNorm. The bars stand for the part that each has of all parameters. The narrower and "
                 "lower the model, the larger the part of wte.",
                 "模型的全部权重：两个嵌入矩阵、大小都相同的各个块（F57 画出了一个），以及最后的层归一化。"
-                "条的长短表示各自在全部参数中所占的份额。模型越窄、层数越少，wte 占的份额就越大。",
+                "条的长短表示各自在全部参数中的占比。模型越窄、层数越少，wte 的占比就越大。",
             )
         ),
         Bars(
-            LocalizedText("share of all parameters", "在全部参数中所占的份额"),
+            LocalizedText("share of all parameters", "在全部参数中的占比"),
             list(groups),
             computed("size / sum of sizes", np.array(list(groups.values())) / total),
         ),

@@ -6,7 +6,7 @@ from cutaway.figures.article.accuracy import TOLERANCE, linear, relative_error, 
 from cutaway.figures.article.excerpts import at, part, weights_and_bias
 from cutaway.figures.article.layer_norm import norm_difference, norm_error, norm_numbers, normalised
 from cutaway.figures.figure import Check, Figure, Selection
-from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, short, token_label
+from cutaway.figures.labels import QUERY_KEY_VALUE, plural, position_text, short, token_labels
 from cutaway.figures.panels import (
     Box,
     Drawing,
@@ -32,7 +32,7 @@ AROUND = 5  # slots of the input that are drawn
 
 def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     position = chosen.position
-    token = token_label(trace, trace.ids[position])
+    token = token_labels(trace)[position]
     spot = position_text(position)
     slots = trace.config.n_ctx
     return (
@@ -61,11 +61,12 @@ def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
 
 def _slots(trace: Trace, position: int) -> Drawing:
     """Draw the tokens around the selected one in their numbered slots."""
+    tokens = token_labels(trace)
     first = max(0, min(position - AROUND // 2, len(trace) - AROUND))
     shapes: Shapes = []
     x = 0
     for i in range(first, min(first + AROUND, len(trace))):
-        token = short(token_label(trace, trace.ids[i]))
+        token = short(tokens[i])
         wide = max(width(token), len(str(i + 1))) + 4
         shapes += [Box(x, 0, wide, 3, token, "output" if i == position else "token"), Label(x + 2, 3, str(i + 1))]
         if i == position:

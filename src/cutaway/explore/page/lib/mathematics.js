@@ -16,10 +16,10 @@ export const ACTIVATIONS = {
   tanh: { name: "tanh", at: Math.tanh },
 };
 
-/** The divisor of q · k in a layer: as it is written, its value, and which kind of divisor it is. */
+/** The divisor of q · k in a layer: as it is written, its value, also rounded, which kind of divisor it is, and the width of a head. */
 export function divisorOf({ n_embd, n_head, scale_attn_weights: scaled, scale_attn_by_inverse_layer_idx: byLayer }, layer) {
   const width = n_embd / n_head;
   const value = (scaled ? Math.sqrt(width) : 1) * (byLayer ? layer + 1 : 1);
   const parts = [...(byLayer ? [String(layer + 1)] : []), ...(scaled ? [`√${width}`] : [])];
-  return { text: parts.join(" · ") || "1", value, kind: byLayer ? "layer" : scaled ? "root" : "none" };
+  return { divisor: parts.join(" · ") || "1", value, root: Number(value.toFixed(2)), width, kind: byLayer ? "layer" : scaled ? "root" : "none" };
 }

@@ -7,13 +7,14 @@ export const state = signal({ ...START });
 
 const hasAddress = location.protocol !== "about:"; // a frame in a notebook has no address
 
-/** Update the state and push it to the history; `replace` replaces the current entry. */
+/** Update the state and push it to the history; `replace` replaces the current entry. A view that is opened begins at its top. */
 export function go(change, { replace = false } = {}) {
   const next = { ...state.peek(), ...change };
   if (change.view && change.view !== state.peek().view && !change.more) next.more = {};
   const address = toAddress(next);
   if (hasAddress && address !== location.hash) history[replace ? "replaceState" : "pushState"](null, "", address);
   state.value = next;
+  if (change.view) scrollTo(0, 0);
 }
 
 /** Update the view's own settings; null removes one. */
@@ -30,6 +31,12 @@ export const isOn = (name) => state.value.more[name] === "1";
 export function ownNumber(name, count, usual) {
   const text = state.value.more[name] ?? "";
   return /^\d{1,9}$/.test(text) && Number(text) < count ? Number(text) : usual;
+}
+
+/** A number of the view's settings, from `least` to `most`, or the default. */
+export function ownSetting(name, least, most, usual) {
+  const value = Number(state.value.more[name]);
+  return value >= least && value <= most ? value : usual;
 }
 
 /** Follow the address from now on; `start` is the initial one if it is empty. */

@@ -228,6 +228,9 @@ export const position = computed(() => {
   return within(wanted < 0 ? n - 1 : wanted, n);
 });
 
+/** What is pointed at: {query}, in the line of tokens, or {key}, in a picture. */
+export const pointed = signal({});
+
 /** What each layer does with a token, {weights, heads, most, mlp}; undefined until it arrives. */
 export const summary = (position) => askTrace(`summary?position=${position}`)?.layers;
 

@@ -63,7 +63,7 @@ export class CellGrid extends HTMLElement {
     const kind = kindOf(cells.tensor);
     const group = this.closest(".strips");
     render(html`
-      <figure>
+      <figure @toggle=${this.#toggled}>
         <figcaption><span>${kind ? swatch(kind) : nothing} ${title} ${cells.tensor.length <= MOST_NAME ? html`<code>${cells.tensor}</code>` : nothing}</span>${this.#options.aside ?? nothing}${this.#tools()}</figcaption>
         <canvas tabindex="0" role="img" aria-label=${this.#sentence()} aria-roledescription=${t("grid.role")}
           data-tensor=${cells.tensor} data-shape=${cells.shape.join(",")} data-offset=${cells.offset}
@@ -81,9 +81,10 @@ export class CellGrid extends HTMLElement {
   }
 
   #tools() {
-    const { title } = this.#options;
+    const { title, cells } = this.#options;
+    const switches = [["table", this.#isTable(), this.#toggle], ["enlarge", this.#isLarge(), this.#enlarge]].slice(0, cells.rows);
     return html`<div class="tools">
-      <button type="button" class="quiet" aria-label=${t("of.grid", { what: t("table"), title })} aria-pressed=${this.#isTable()} @click=${this.#toggle}>${t("table")}</button>
+      ${switches.map(([name, isOn, press]) => html`<button type="button" class="quiet" aria-label=${t("of.grid", { what: t(name), title })} aria-pressed=${isOn} @click=${press}>${t(name)}</button>`)}
       <details aria-label=${t("of.grid", { what: t("save"), title })}><summary aria-label=${t("of.grid", { what: t("save"), title })}>${t("save")}</summary>
         <button type="button" class="quiet" @click=${this.#saveNumbers}>CSV</button>
         <button type="button" class="quiet" @click=${this.#savePicture}>PNG</button>
@@ -121,9 +122,10 @@ export class CellGrid extends HTMLElement {
     const { cells, rowLabels, columnLabels, height } = this.#options;
     const left = rowLabels?.length ? roomFor(rowLabels) : 0;
     const top = columnLabels?.length ? LINE : 0;
-    const room = Math.max(60, this.clientWidth - left - 2);
-    const across = Math.min(64, room / cells.columns);
-    const wanted = height ?? (cells.rows === 1 ? 22 : Math.min(across, 24));
+    const isLarge = this.#isLarge();
+    const room = Math.max(60, this.querySelector("figure").clientWidth - left - 2);
+    const across = Math.min(isLarge ? room : 64, room / cells.columns);
+    const wanted = height ?? (cells.rows === 1 ? 22 : Math.min(across, isLarge ? (innerHeight - 180) / cells.rows : 24));
     const down = Math.max(wanted, Math.min(1, 480 / cells.rows), rowLabels?.length && cells.rows < 40 ? 13 : 0);
     return { left, top, across, down, width: left + across * cells.columns, height: top + down * cells.rows };
   }
@@ -274,6 +276,21 @@ export class CellGrid extends HTMLElement {
     const names = new Set(namesOf(opened.value));
     if (!names.delete(this.#name())) names.add(this.#name());
     goMore({ table: [...names].join("|") || null });
+  };
+
+  #isLarge = () => this.querySelector("figure")?.popover === "auto";
+
+  /** Show the figure as large as the window, or put it back; its place on the page stays free. Escape closes it, too. */
+  #enlarge = () => {
+    const figure = this.querySelector("figure");
+    this.style.minHeight = `${this.offsetHeight}px`;
+    figure.popover = "auto";
+    figure.togglePopover();
+  };
+
+  #toggled = ({ newState, target }) => {
+    if (newState === "closed") target.popover = this.style.minHeight = null;
+    this.#draw();
   };
 
   #table() {

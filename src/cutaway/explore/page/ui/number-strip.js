@@ -15,7 +15,8 @@ class NumberStrip extends HTMLElement {
   set options(options) {
     const before = this.#options;
     this.#options = options;
-    if (before && before.cells.values === options.cells.values && before.ends.high === options.ends.high && before.width === options.width && before.isDark === isDark()) return;
+    const { values } = options.cells;
+    if (before?.cells.values.length === values.length && values.every((value, i) => value === before.cells.values[i]) && before.ends.high === options.ends.high && before.width === options.width && before.isDark === isDark()) return;
     this.#options.isDark = isDark();
     this.#draw();
   }

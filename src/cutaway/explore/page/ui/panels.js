@@ -82,12 +82,12 @@ export function arcs(panel) {
 }
 
 /** The arcs over words that take so many pixels below them. */
-function over({ title, cells, query }, middle, width, below, word) {
+function over({ title, cells, query, key }, middle, width, below, word) {
   const shown = [...middle.keys()];
   const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
   return html`<figure><figcaption>${title}</figcaption>${shown.length < cells.values.length ? partly(cells, shown) : nothing}
     ${picture(cells.tensor, title, scrolling(title, html`<svg class="arcs" width=${width} height=${top + below} role="img" aria-label=${title}>
-      ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top)))}
+      ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top, i === key)))}
       ${shown.map((i) => word(i, top))}
     </svg>`))}</figure>`;
 }
@@ -122,10 +122,10 @@ function partly(cells, shown) {
 
 const height = (distance) => Math.min(0.4 * Math.abs(distance), 160);
 
-function arc(cells, i, from, to, top) {
+function arc(cells, i, from, to, top, isLit) {
   const weight = cells.values[i];
   const lift = top - height(from - to); // the curve rises to 3/4 of it
-  return svg`<path d="M${from} ${top}C${from} ${lift} ${to} ${lift} ${to} ${top}" fill="none" stroke=${colour("score")}
+  return svg`<path class=${isLit ? "lit" : nothing} d="M${from} ${top}C${from} ${lift} ${to} ${lift} ${to} ${top}" fill="none" stroke=${colour("score")}
     stroke-width=${0.3 + 9 * weight} opacity=${0.2 + 0.8 * Math.sqrt(weight)}
     data-tensor=${cells.tensor} data-index=${indexOf(cells, 0, i).join(",")}></path>`;
 }

@@ -8,7 +8,7 @@ import { percent } from "../lib/format.js";
 import { divisorOf } from "../lib/mathematics.js";
 import { t } from "../state/i18n.js";
 import { goMore } from "../state/navigation.js";
-import { chosen, ids, labels, model } from "../state/session.js";
+import { chosen, ids, labels, model, pointed } from "../state/session.js";
 import { headCells, headRow } from "../state/slices.js";
 import { strip, withReadout } from "../ui/number-strip.js";
 import { numeral } from "../ui/numeral.js";
@@ -37,7 +37,7 @@ export function picture(step, key) {
     ${scrolling(t("attention.picture"), html`<table class="meeting" aria-label=${t("attention.picture")} data-step=${step ?? nothing}>
     <thead>
       <tr><th scope="row" class="right">${swatch("query")} ${t("attention.query.of", { token })}</th><td class=${is("k") || is("raw")}>${strip(query, range(query.values, "signed"), wide, t("attention.query.of", { token }))}</td><td colspan="5"></td></tr>
-      <tr><td></td><th scope="col" class=${is("k")}>${swatch("key")} ${t("attention.col.k")}</th><th scope="col" class=${is("raw")}>q · k</th><th scope="col" class="spare ${is("scaled")}">÷ ${divisorOf(config, layer).text}</th>
+      <tr><td></td><th scope="col" class=${is("k")}>${swatch("key")} ${t("attention.col.k")}</th><th scope="col" class=${is("raw")}>q · k</th><th scope="col" class="spare ${is("scaled")}">÷ ${divisorOf(config, layer).divisor}</th>
         <th scope="col" class=${is("w")}>${swatch("score")} softmax</th><th scope="col" class="spare ${is("v")}">${swatch("value")} ${t("attention.col.v")}</th><th scope="col" class=${is("wv")}>${t("attention.col.wv")}</th></tr>
     </thead>
     <tbody>${shown.map((j) => row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, largest, is, isKey: j === key }))}</tbody>
@@ -60,7 +60,7 @@ function row(j, { position, layer, head, raw, scaled, attn, k, v, keys, values, 
   const value = rowOf(v, j);
   const faded = computedCells(`attn.${layer}[${head},${position},${j}] * v.${layer}[${head},${j}]`, value.values.map((each) => weight * each));
   const name = labels.value[j];
-  return html`<tr class="${isKey ? "marked" : ""} ${isMasked ? "later" : ""}"><th scope="row" class="right"><button type="button" class="token" aria-pressed=${isKey} @click=${() => goMore({ key: j })}>${viewport.value < 832 && name.length > 8 ? `${name.slice(0, 7)}…` : name}</button></th>
+  return html`<tr class="${isKey ? "marked" : ""} ${isMasked ? "later" : ""}" @pointerenter=${() => { pointed.value = { key: j }; }} @pointerleave=${() => { pointed.value = {}; }}><th scope="row" class="right"><button type="button" class="token" aria-pressed=${isKey} @click=${() => goMore({ key: j })}>${viewport.value < 832 && name.length > 8 ? `${name.slice(0, 7)}…` : name}</button></th>
     <td class=${is("k")}>${strip(rowOf(k, j), keys.ends, keys.wide, `${t("attention.col.k")} ${name}`)}</td>
     <td class="dot ${is("raw")}">${signedBar(at(raw), largest)}${numeral(at(raw).toFixed(2), `scores_raw.${layer}`, [head, position, j])}</td>
     <td class="right spare ${is("scaled")}">${isMasked && is("mask") ? html`<span class="number">−∞</span>` : numeral(at(scaled).toFixed(2), `scores.${layer}`, [head, position, j])}</td>

@@ -7,8 +7,8 @@ import { divisorOf } from "../lib/mathematics.js";
 import { links } from "../lib/patterns.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, ownNumber, state } from "../state/navigation.js";
-import { chosen, ids, labels, live, model, singledLink, summary, trace } from "../state/session.js";
-import { headCells, rowCells, vectorCells } from "../state/slices.js";
+import { chosen, ids, labels, live, model, pointed, singledLink, summary, trace } from "../state/session.js";
+import { headCells, headRow, rowCells, vectorCells } from "../state/slices.js";
 import { grid, signedGrid, strips } from "../ui/cell-grid.js";
 import { choices } from "../ui/controls.js";
 import { headMap } from "../ui/head-map.js";
@@ -18,7 +18,7 @@ import { player } from "../ui/player.js";
 import { waiting } from "../ui/widgets.js";
 import { picture } from "./attention-picture.js";
 
-export const attention = { id: "attention", group: "inside", isPlaced: true, draw, attempt };
+export const attention = { id: "attention", group: "inside", isPlaced: true, draw, attempt, weightOn };
 
 const STEPS = ["vectors", "scores", "scaled", "masked", "softmax", "sum", "merge"];
 const MATRIX = { scores: "scores_raw", scaled: "scores", masked: "masked", softmax: "attn" };
@@ -30,15 +30,21 @@ function attempt() {
   return link && { words: link.words, change: { layer: link.layer, head: link.head, position: -1, more: { ...state.value.more, key: link.key, step: "softmax" } } };
 }
 
+/** What the token that is pointed at above, or else the selected one, gives to another. */
+function weightOn(key) {
+  const { layer, head, position } = chosen.value;
+  return headRow("attn", layer, head, pointed.value.query ?? position)?.values[key];
+}
+
 function draw() {
   const chosenStep = STEPS.includes(state.value.more.step) ? state.value.more.step : undefined;
   const step = chosenStep ?? "softmax";
   return html`<div class="chooser"><div>${telling()}${choices(["layer", "head", "position"])}</div><div>${headMap()}</div></div>
-    ${picture(chosenStep, ownNumber("key", ids.value.length, undefined))}
+    ${picture(chosenStep, pointed.value.key ?? ownNumber("key", ids.value.length, undefined))}
     <div class="stepper"><ol class="stages">${STEPS.map((name, i) => html`<li><button type="button" aria-current=${name === chosenStep ? "step" : nothing}
       @click=${() => goMore({ step: name === chosenStep ? null : name })}>${i + 1}. ${t(`attention.${name}`)}</button></li>`)}</ol>
     ${player({ name: "attention", count: STEPS.length, at: STEPS.indexOf(chosenStep), pause: 2500, title: t(`attention.${chosenStep ?? "picture"}`), show: (at) => goMore({ step: STEPS[at] }) })}</div>
-    <p class="note explains">${t(chosenStep ? noteOf(step) : "attention.begin.note", scale())}</p>
+    <p class="note explains">${t(chosenStep ? noteOf(step) : "attention.begin.note", divisorOf(model.value.config, chosen.value.layer))}</p>
     ${DRAW[step]?.() ?? matrix(step)}
     ${live() ? html`<p class="note">${t("attention.caveat")}</p>` : nothing}`;
 }
@@ -46,7 +52,7 @@ function draw() {
 const MOST_LINKS = 4; // that are offered
 
 /** Links from the selected token that are worth seeing, by the heads that make them. */
-function telling() {
+export function telling() {
   const { layer, head, position } = chosen.value;
   const layers = live() ? summary(position) : undefined;
   if (!layers || position === 0) return nothing;
@@ -94,7 +100,7 @@ function matrix(step) {
 function looks(row, names, position) {
   const count = reach(row.values, position);
   return arcs({ title: t("attention.looks", { token: names[position] }), tokens: names.slice(0, count), cells: firstOf(row, count),
-    query: position, pick: (key) => goMore({ key }) });
+    query: position, key: keyPosition(), pick: (key) => goMore({ key }) });
 }
 
 /** The text about a step; for scaling it depends on the model. */
@@ -104,16 +110,11 @@ function noteOf(step) {
   return step === "scaled" && kind !== "root" ? `attention.scaled.note.${kind}` : `attention.${step}.note`;
 }
 
-function scale() {
-  const { config } = model.value;
-  return { width: config.n_embd / config.n_head, divisor: divisorOf(config, chosen.value.layer).text };
-}
-
 /** Number of tokens that `position` attends to: up to itself, or further if an intervention changed the mask. */
 const reach = (weights, position) => Math.max(position, weights.findLastIndex((weight) => weight > 0)) + 1;
 
-/** The selected key; the query's own position by default. */
-const keyPosition = () => ownNumber("key", ids.value.length, chosen.value.position);
+/** The key that is pointed at or selected; the query's own position by default. */
+const keyPosition = () => pointed.value.key ?? ownNumber("key", ids.value.length, chosen.value.position);
 
 /** The terms of a query-key dot product. */
 function terms() {

@@ -5,12 +5,13 @@ import { html, nothing } from "../vendor/lit-html.js";
 import { changeToText } from "../lib/address.js";
 import { cellsOfSlice, indexOf, largestAt, select, valueAt } from "../lib/cells.js";
 import { share } from "../lib/format.js";
+import { names } from "../lib/graphemes.js";
 import { likeliest, onlyIn } from "../state/candidates.js";
 import { areInForce, describe } from "../state/changes.js";
 import { t } from "../state/i18n.js";
 import { go, goMore, isOn, state } from "../state/navigation.js";
 import { askOf, other, readOther, tensorOf } from "../state/second-trace.js";
-import { chosen, ids, live, model, report, text, textOf, trace } from "../state/session.js";
+import { chosen, ids, labels, live, model, report, text, textOf, trace } from "../state/session.js";
 import { boundary } from "../ui/boundary.js";
 import { likelyList } from "../ui/candidates.js";
 import { grid } from "../ui/cell-grid.js";
@@ -60,8 +61,8 @@ function second() {
 
 /** Choice of the second trace. */
 function against() {
-  const names = ["text", "changes", ...(model.value.against ? ["model"] : [])];
-  return html`<p class="buttons">${names.map((name) => html`<button type="button" aria-pressed=${mode() === name} @click=${() => goMore({ with: name })}>
+  const modes = ["text", "changes", ...(model.value.against ? ["model"] : [])];
+  return html`<p class="buttons">${modes.map((name) => html`<button type="button" aria-pressed=${mode() === name} @click=${() => goMore({ with: name })}>
     ${t(`compare.with.${name}`, model.value.against ?? {})}</button>`)}</p>${WITH[mode()]?.() ?? nothing}`;
 }
 
@@ -109,8 +110,8 @@ async function readSecond(event) {
 /** The tokens of both, bold where they differ. */
 function texts(found) {
   const { name, against } = model.value;
-  const names = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
-  const [mine, theirs] = names[mode()] ?? ["A", "B"];
+  const sides = { changes: ["compare.changed", "compare.unchanged"].map((word) => t(word)), model: [`A: ${name}`, `B: ${against?.name}`] };
+  const [mine, theirs] = sides[mode()] ?? ["A", "B"];
   const left = mode() === "text" ? state.value.changes.filter((change) => !found.interventions.some((made) => changeToText(made) === changeToText(change))) : [];
   return html`${left.length ? html`<p class="note">${t("compare.left", { changes: left.map(describe).join(t("sep.and")) })}</p>` : nothing}
     <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
@@ -121,8 +122,9 @@ function side(name, tokens, others) {
   const parted = tokens.findIndex((token, i) => token.id !== others[i]);
   const from = Math.max(0, (parted < 0 ? tokens.length : parted) - MOST_TOKENS / 2);
   const to = from + MOST_TOKENS;
+  const words = names(tokens);
   return html`<div><dt>${name}</dt><dd class="tokens-line">${from ? `… ${from}` : nothing}
-  ${tokens.slice(from, to).map((token, i) => html`<span class="token ${token.id === others[from + i] ? "" : "differs"}">${token.text}</span> `)}
+  ${tokens.slice(from, to).map((token, i) => html`<span class="token ${token.id === others[from + i] ? "" : "differs"}">${words[from + i]}</span> `)}
   ${tokens.length > to ? `… ${tokens.length - to}` : nothing}</dd></div>`;
 }
 
@@ -225,9 +227,9 @@ function part(found, kind, position, named) {
 }
 
 function shown(side, cells, kind, found) {
-  const names = MATRICES.includes(kind) ? found.tokens.map((token) => token.text) : undefined;
+  const words = MATRICES.includes(kind) ? names(found.tokens) : undefined;
   return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed", isCausal: kind === "attn",
-    rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key") });
+    rowLabels: words, columnLabels: words, rowAxis: t("query"), columnAxis: t("key") });
 }
 
 /** A − B; of patterns of different size, the part that both have. */
@@ -235,9 +237,10 @@ function difference(kind, a, b, found) {
   const cells = subtracted(a, b);
   const at = largestAt(cells);
   const common = cells.rows;
-  const name = (token, i) => (found.ids[i] === token.id ? token.text : `${token.text}|${found.tokens[i].text}`);
-  const names = MATRICES.includes(kind) ? trace.value.tokens.slice(0, common).map(name) : undefined;
-  return html`${grid({ title: `A − B · ${a.tensor}`, cells, scale: "signed", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: at })}
+  const theirs = names(found.tokens);
+  const name = (mine, i) => (found.ids[i] === ids.value[i] ? mine : `${mine}|${theirs[i]}`);
+  const words = MATRICES.includes(kind) ? labels.value.slice(0, common).map(name) : undefined;
+  return html`${grid({ title: `A − B · ${a.tensor}`, cells, scale: "signed", rowLabels: words, columnLabels: words, rowAxis: t("query"), columnAxis: t("key"), cursor: at })}
     <p>max |A − B| = ${numeral(Math.abs(valueAt(cells, ...at)).toPrecision(3), `abs(${cells.tensor})`, indexOf(cells, ...at))}
     ${a.rows === b.rows ? nothing : html`<span class="note">${t("compare.common", { n: common })}</span>`}</p>`;
 }

@@ -14,6 +14,7 @@ import { checkbox, choices } from "../ui/controls.js";
 import { atlas, headsOf, shownName } from "../ui/head-atlas.js";
 import { numeral } from "../ui/numeral.js";
 import { keep, meter, waiting } from "../ui/widgets.js";
+import { telling } from "./attention.js";
 
 export const heads = { id: "heads", group: "inside", isPlaced: true, draw, attempt };
 
@@ -26,7 +27,7 @@ function attempt() {
 }
 
 function draw() {
-  return html`${choices(["layer", "head"])}
+  return html`${telling()}${choices(["layer", "head"])}
     <p>${checkbox("without_first", t("heads.first"))}</p>
     ${isOn("without_first") ? html`<p class="note">${t("heads.first.note")}</p>` : nothing}
     <div class="heads"><section class="beside" aria-labelledby="chosen-head">${large()}</section>
@@ -116,7 +117,7 @@ function ranking(query, keys) {
   const best = all.slice(0, LISTED);
   return html`<div class="two"><div><h3>${t("heads.best", { n: best.length, all: all.length })}</h3>
     <ol class="bars ranked">${best.map(({ layer, head, weight }) => html`<li>
-      <button type="button" class="quiet" aria-pressed=${isChosen(layer, head)} @click=${() => go({ layer, head })}>${t("heads.name", { layer, head })}</button>
+      <button type="button" class="quiet" aria-pressed=${isChosen(layer, head)} @click=${() => go({ layer, head })}>${t("heads.chosen", { layer, head })}</button>
       ${meter(weight)}
       ${numeral(percent(weight), formula, [layer, head])}</li>`)}</ol></div>${map(all, formula)}</div>`;
 }

@@ -5,7 +5,7 @@ import { computedCells, farthest, fold } from "../lib/cells.js";
 import { apart } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { isOn } from "../state/navigation.js";
-import { ask, model, position as selected, singledLink, tensor, tokens } from "../state/session.js";
+import { ask, labels, model, position as selected, singledLink, tensor, tokens } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { signedGrid, strips } from "../ui/cell-grid.js";
 import { checkbox, choices } from "../ui/controls.js";
@@ -25,10 +25,11 @@ function attempt() {
 
 function draw() {
   const position = selected.value;
-  const token = tokens.value[position];
+  const { id } = tokens.value[position];
+  const token = labels.value[position];
   const { n_embd } = model.value.config;
   const parts = [
-    [t("input.wte", { token: token.text, id: token.id }), rowCells("wte.weight", token.id)],
+    [t("input.wte", { token, id }), rowCells("wte.weight", id)],
     [t("input.wpe", { n: position + 1, i: position }), rowCells("wpe.weight", position)],
     [t("input.sum"), rowCells("resid.pre.0", position)],
   ];
@@ -38,7 +39,7 @@ function draw() {
     <p>${checkbox("folded", t("input.fold", { rows: n_embd / columns, columns }))}</p>
     ${strips(parts.map(([title, cells], i) => ({ title, cells: shown(cells), before: sign(i) })))}
     ${proof(parts.map(([, cells]) => cells), position)}
-    <div class="two">${nearest(token)}${similar(position)}</div>`;
+    <div class="two">${nearest(id, token)}${similar(position)}</div>`;
 }
 
 const sign = (i) => (i ? html`<p class="sign" aria-hidden="true">${i === 1 ? "+" : "="}</p>` : nothing);
@@ -55,11 +56,11 @@ function proof([token, place, sum], position) {
   return html`<p>${t("recomputed")}<code>max |wte + wpe − resid.pre.0|</code> = ${numeral(apart(off), "wte.weight + wpe.weight - resid.pre.0", [position])}</p>`;
 }
 
-function nearest(token) {
-  const found = ask(`nearest?token=${token.id}&k=10`)?.tokens;
+function nearest(id, token) {
+  const found = ask(`nearest?token=${id}&k=10`)?.tokens;
   if (!found) return waiting();
-  const cells = computedCells(`cosine(wte.weight[${token.id}], wte.weight)`, found.map((near) => near.cosine));
-  return bars({ title: t("input.nearest", { token: token.text }), labels: found.map((near) => near.text), cells, scale: "size" });
+  const cells = computedCells(`cosine(wte.weight[${id}], wte.weight)`, found.map((near) => near.cosine));
+  return bars({ title: t("input.nearest", { token }), labels: found.map((near) => near.text), cells, scale: "size" });
 }
 
 /** Similarity of positions: the cosine of each pair of the first rows of wpe. */

@@ -6,8 +6,8 @@ import { select } from "../lib/cells.js";
 import { apart, cut } from "../lib/format.js";
 import { likely, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
-import { go, goMore, state } from "../state/navigation.js";
-import { ids, labels, live, model, post, progress, report, tensor, trace } from "../state/session.js";
+import { go, goMore, ownSetting } from "../state/navigation.js";
+import { ids, isFull, labels, live, model, position, post, progress, report, tensor, trace } from "../state/session.js";
 import { loopMotion } from "../ui/loop-motion.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, viewport, waiting } from "../ui/widgets.js";
@@ -20,13 +20,10 @@ const PAUSE = 900; // milliseconds between steps that go by themselves, at speed
 const playing = signal(false);
 
 /** Tokens per PAUSE. */
-function speed() {
-  const wanted = Number(state.peek().more.speed ?? 1);
-  return wanted >= 0.5 && wanted <= 4 ? wanted : 1;
-}
+const speed = () => ownSetting("speed", 0.5, 4, 1);
 const measured = signal(null); // the last proof, and of which trace
 
-const logits = () => tensor(select("logits", ids.value.length - 1, ":"))?.data;
+const logits = () => tensor(select("logits", position.value, ":"))?.data;
 
 function attempt() {
   return { run: toggle };
@@ -37,10 +34,10 @@ function draw() {
 }
 
 function controls() {
-  const full = ids.value.length >= model.value.config.n_ctx;
+  const isOver = !live() || isFull();
   return html`<p class="buttons">
-    <button type="button" ?disabled=${!live() || full} @click=${step}>${t("loop.step")}</button>
-    <button type="button" ?disabled=${!live() || full} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "player.pause" : "loop.play")}</button>
+    <button type="button" ?disabled=${isOver} @click=${step}>${t("loop.step")}</button>
+    <button type="button" ?disabled=${isOver} aria-pressed=${playing.value} @click=${toggle}>${t(playing.value ? "player.pause" : "loop.play")}</button>
     <button type="button" ?disabled=${!live() || ids.value.length < 2} @click=${() => go({ ids: ids.value.slice(0, -1), position: -1 })}>${t("loop.back")}</button>
     <label class="choice">${t("loop.speed")} <span class="number">${speed()} ×</span> <input class="speed" type="range" min="0.5" max="4" step="0.5" .value=${String(speed())} @input=${(event) => goMore({ speed: event.target.value })}></label></p>`;
 }
@@ -48,7 +45,7 @@ function controls() {
 /** One token; not before the last one is read. The button stays enabled meanwhile, so that it keeps the focus. */
 function step() {
   const scores = logits();
-  if (progress.peek() === null && scores) go({ ids: [...ids.value, likely(scores).order[0]], position: -1 });
+  if (progress.peek() === null && scores) go({ ids: [...ids.value.slice(0, position.value + 1), likely(scores).order[0]], position: -1 });
 }
 
 function toggle() {
@@ -57,7 +54,7 @@ function toggle() {
 }
 
 function tick() {
-  if (!playing.peek() || !document.querySelector('main[data-view="loop"]') || ids.peek().length >= model.peek().config.n_ctx) {
+  if (!playing.peek() || !document.querySelector('main[data-view="loop"]') || isFull()) {
     playing.value = false;
     return;
   }
@@ -65,18 +62,19 @@ function tick() {
   setTimeout(tick, PAUSE / speed());
 }
 
-/** Output becomes input: the columns of the last tokens, the likeliest next one above the newest, and where it goes. */
+/** Output becomes input: the columns up to the selected token, the likeliest next one above it, and where it goes. */
 function last() {
   const scores = logits();
   if (!scores) return waiting();
-  const n = ids.value.length;
+  const n = position.value + 1;
   const count = viewport.value < 832 ? 4 : 7;
   const first = Math.max(0, Math.ceil((n - count) / 3) * 3); // so that most steps move the token, not the picture
   const { order, probabilities } = likely(scores);
   const [id] = order;
-  const fresh = labels.value.slice(first).findIndex((_, i) => kindOf(model.value.config.n_layer - 1, first + i) === "computed");
+  const shown = labels.value.slice(first, n);
+  const fresh = shown.findIndex((_, i) => kindOf(model.value.config.n_layer - 1, first + i) === "computed");
   const output = { text: word(id), probability: probabilities[id], tensor: "probs", index: [n - 1, id] };
-  return html`<div class="motion">${loopMotion({ tokens: [...labels.value.slice(first), null], current: n - 1 - first, fresh: fresh < 0 ? n - 1 - first : fresh, phase: "out", output, title: t("loop.title") })}
+  return html`<div class="motion">${loopMotion({ tokens: [...shown, null], current: n - 1 - first, fresh: fresh < 0 ? n - 1 - first : fresh, phase: "out", output, title: t("loop.title") })}
     <p class="becomes">${t("loop.out", { token: word(id) })}${gap()}${t("loop.becomes", { n: n + 1, i: n })}</p></div>`;
 }
 

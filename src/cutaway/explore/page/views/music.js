@@ -5,7 +5,7 @@ import { effect, signal } from "../vendor/signals-core.js";
 import { percent } from "../lib/format.js";
 import { lateEnds, onNotes, pitchName } from "../lib/pitches.js";
 import { t } from "../state/i18n.js";
-import { go, goMore, ownNumber, state } from "../state/navigation.js";
+import { go, goMore, ownNumber, ownSetting, state } from "../state/navigation.js";
 import { askTrace, chosen, generate, ids, isFree, labels, live, model, report, tensor, trace } from "../state/session.js";
 import { MOST_SEED, chooseLayer, chooseSeed, slider } from "../ui/controls.js";
 import { numeral } from "../ui/numeral.js";
@@ -72,11 +72,7 @@ function writer() {
       <small>${isBusy ? t("music.writing", { n: writing.value.count }) : isChanged ? nothing : t("music.grammar")}</small></p></section>`;
 }
 
-function settings() {
-  const { t: temperature, p } = state.value.more;
-  const within = (text, least, most, usual) => (text !== undefined && Number(text) >= least && Number(text) <= most ? Number(text) : usual);
-  return { temperature: within(temperature, 0, 5, 1), topP: within(p, 0.001, 1, 0.98) };
-}
+const settings = () => ({ temperature: ownSetting("t", 0, 5, 1), topP: ownSetting("p", 0.001, 1, 0.98) });
 
 /** Generate after a beginning, as far as the context goes, and make it the piece; what was written is kept if it is stopped. */
 async function write(before, count, seed) {

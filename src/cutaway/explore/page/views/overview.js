@@ -70,7 +70,6 @@ function window(at) {
 function follow(event, change) {
   event.preventDefault();
   go(change);
-  scrollTo(0, 0);
 }
 
 const door = (change, name, inside) => svg`<a class="door" href="#" aria-label=${name} @click=${(event) => follow(event, change)}>${inside}</a>`;

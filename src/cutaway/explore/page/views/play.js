@@ -10,7 +10,7 @@ import { distribution } from "../lib/sampling.js";
 import { likely, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
 import { recall, remember } from "../state/memory.js";
-import { go, ownNumber, state } from "../state/navigation.js";
+import { go, ownNumber, ownSetting, state } from "../state/navigation.js";
 import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
 import { surprisal } from "../state/surprisal.js";
 import { likelyList } from "../ui/candidates.js";
@@ -32,12 +32,7 @@ const drawn = signal(null); // {ids, seed, id} of the last draw: the text that c
 const logits = () => tensor(select("logits", position.value, ":"))?.data;
 
 const settings = computed(() => {
-  const { t: temperature, k, p } = state.value.more;
-  const within = (text, least, most, usual) => {
-    const value = Number(text);
-    return text !== undefined && value >= least && value <= most ? value : usual;
-  };
-  return { temperature: within(temperature, 0, 5, 1), topK: Math.round(within(k, 0, 1e6, 40)), topP: within(p, 0.001, 1, 1) };
+  return { temperature: ownSetting("t", 0, 5, 1), topK: Math.round(ownSetting("k", 0, 1e6, 40)), topP: ownSetting("p", 0.001, 1, 1) };
 });
 
 let last = {}; // the last distribution, and of what
@@ -206,10 +201,10 @@ function surprises() {
   const guess = Math.log(n_vocab);
   return html`<section aria-labelledby="surprisal"><h2 id="surprisal">${t("play.surprisal")}</h2>
     <p class="note">${t("play.surprisal.note", { guess: guess.toFixed(1), n: n_vocab })}</p>
-    ${tokenList([tokens.value, isFree(), ...found], isAtEnd() ? -1 : position.value, () => html`<ol class="surprisal">${tokens.value.slice(1).map(({ id, text }, i) => html`<li><button type="button" aria-pressed="false" ?disabled=${!isFree()}
+    ${tokenList([tokens.value, isFree(), ...found], isAtEnd() ? -1 : position.value, () => html`<ol class="surprisal">${labels.value.slice(1).map((text, i) => html`<li><button type="button" aria-pressed="false" ?disabled=${!isFree()}
       .style=${`--heat: ${Math.round(100 * Math.min(1, (found[i] ?? guess) / guess))}%`} @click=${() => go({ position: i })}><span class="token">${text}</span>
       <small>${t("play.odds", { n: odds(found[i]) })}</small>
-      ${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, id])}</button></li>`)}</ol>`)}</section>`;
+      ${numeral(found[i]?.toFixed(2) ?? "∞", "-log probs", [i, ids.value[i + 1]])}</button></li>`)}</ol>`)}</section>`;
 }
 
 /** "6,000" for 8.7 nats: how many equally likely tokens would surprise as much, in two digits. */

@@ -129,7 +129,7 @@ function myth(name, changes, found) {
   const { none, [name]: result } = found;
   const last = ids.value.length - 1;
   const probs = `(probs with ${changes.map(changeToText).join(", ")})`;
-  return html`<li><h3>${t(`whatif.myth.${name}`)}</h3><p>${t(whyOf(name), scale())}</p>
+  return html`<li><h3>${t(`whatif.myth.${name}`)}</h3><p>${t(whyOf(name), divisorOf(model.value.config, chosen.value.layer))}</p>
     <p><button type="button" role="switch" aria-checked=${on} aria-label=${t("whatif.believe", { myth: t(`whatif.myth.${name}`) })} ?disabled=${!live()}
       @click=${() => (on ? takeBack(changes) : make(changes))}><span>${t(on ? "whatif.on" : "whatif.off")}</span></button>
       <code>${changes.map(changeToText).join(" ")}</code></p>
@@ -149,12 +149,6 @@ function verdict(name, change) {
 function whyOf(name) {
   const { kind } = divisorOf(model.value.config, 0);
   return name === "scale" && kind !== "root" ? `whatif.why.scale.${kind}` : `whatif.why.${name}`;
-}
-
-function scale() {
-  const { config } = model.value;
-  const { text, value } = divisorOf(config, chosen.value.layer);
-  return { width: config.n_embd / config.n_head, divisor: text, root: Number(value.toFixed(2)) };
 }
 
 /** Trace the text unchanged and once for each misconception, sequentially, so that the page stays responsive. */
