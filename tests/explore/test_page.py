@@ -22,6 +22,7 @@ from cutaway.explore.schemas import page_address, parameters_document
 from cutaway.figures import Selection
 from cutaway.figures.colours import colours, paint
 from cutaway.figures.labels import number
+from cutaway.figures.panels import Number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.music.pitches import pitch_name
@@ -53,7 +54,7 @@ def vectors() -> dict[str, object]:
         "safetensors": _safetensors(random),
         "activations": {name: list(_activation(function)) for name, function in ACTIVATE.items()},
         "divisors": list(_divisors()),
-        "formats": [[form, value, format(value, form)] for form, value in _formats()],
+        "formats": [[form, value, Number(value, "", form=form).text] for form, value in _formats()],
         "parameters": parameters_document(GPT2Config()),
         "pitches": [pitch_name(pitch) for pitch in range(128)],
         "patterns": list(_patterns(random)),

@@ -1,6 +1,7 @@
 """Traces to draw figures of, from one token to a full context, and what every figure of them must satisfy."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -34,6 +35,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
     "tanh": {"activation_function": "tanh"},
     "long": {"n_vocab": 61, "n_ctx": 70, "n_embd": 12, "n_head": 2},
 }
+CLOSE_PERCENT = re.compile(r"\d%")  # without the space that stands before the sign
 FIRST = Selection()  # the last token, in the first head of the first layer
 TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70", "appended 7", "built-in")
 
@@ -195,6 +197,7 @@ def assert_drawn(trace: Trace, figure: Figure, selection: Selection = FIRST) -> 
     for language in ("en", "zh"):
         assert drawn.text(language).strip()
         ET.fromstring(drawn.svg(language))
+        assert CLOSE_PERCENT.findall(drawn.text(language) + drawn.svg(language)) == []
     json.dumps(drawn.document(), allow_nan=False)
     assert_true(trace, drawn.panels)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices
 
 from cutaway.figures.labels import plural
-from cutaway.figures.panels import cells, computed, signed_limit
+from cutaway.figures.panels import Number, cells, computed, signed_limit
 
 
 @st.composite
@@ -74,6 +74,13 @@ def test_scalars_and_vectors_become_tables(values: object, shape: tuple[int, int
 )
 def test_a_signed_scale_ends_at_the_largest_magnitude(values: list[float], limit: float) -> None:
     assert signed_limit(np.array(values, np.float32)) == limit
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [(".4f", "0.1235"), (".2%", "12.35 %"), (".0%", "12 %"), (".1e", "1.2e-01"), ("g", "0.12345")]
+)
+def test_a_number_is_printed_in_its_format(form: str, text: str) -> None:
+    assert Number(0.12345, "attn.0", (0, 1, 1), form).text == text
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 heads"), (1, "1 head"), (2, "2 heads"), (50_257, "50,257 heads")])

@@ -170,6 +170,15 @@ class Number:
     index: tuple[int, ...] = ()
     form: str = ".4f"
 
+    @property
+    def text(self) -> str:
+        """The number as it is printed.
+
+        >>> Number(0.656, "attn.5", (0, 8, 2), ".1%").text
+        '65.6 %'
+        """
+        return format(self.value, self.form).replace("%", " %")
+
 
 def integer(value: int, formula: str) -> Number:
     """Make a whole number that was computed by a formula.

@@ -26,7 +26,7 @@ from cutaway.figures.panels import (
     localize,
 )
 from cutaway.figures.render.text_roll import draw_roll
-from cutaway.layout import bar, table, width
+from cutaway.layout import bar, percent, table, width
 from cutaway.numerics import FloatArray
 
 SHADES = " ·░▒▓█"
@@ -39,7 +39,7 @@ BAR_COLUMNS = 30
 MAX_ROWS = 40
 NARROWEST = 5  # a number and the space before it
 UNBROKEN = re.compile(  # what stays on one line
-    r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+)[，。；：、？！）]*\s*|\S\s*"
+    r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+(?:\s%[^\s\u2e80-\u9fff（]*)?)[，。；：、？！）]*\s*|\S\s*"
 )
 
 
@@ -190,7 +190,7 @@ def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
 def _bars(bars: Bars) -> Iterator[str]:
     values = bars.cells.values.reshape(-1)
     marks = ["→" if i in bars.marked else " " for i in range(len(values))]
-    shown = [f"{value:.2%}" if bars.scale == "share" else number(float(value), bars.scale) for value in values]
+    shown = [percent(float(value)) if bars.scale == "share" else number(float(value), bars.scale) for value in values]
     lengths = [_length(float(value) / bars.limit, bool((values < 0).any())) for value in values]
     yield from table([list(row) for row in zip(marks, shown, lengths, bars.labels, strict=True)], "<><<")
 
@@ -229,9 +229,9 @@ def entry(cell: Entry, language: str) -> str:
     """Format a cell of a table.
 
     >>> entry(Number(0.25, "probs", (3, 5), ".2%"), "en"), entry(LocalizedText("token", "词元"), "zh")
-    ('25.00%', '词元')
+    ('25.00 %', '词元')
     """
-    return format(cell.value, cell.form) if isinstance(cell, Number) else localize(cell, language)
+    return cell.text if isinstance(cell, Number) else localize(cell, language)
 
 
 def _drawing(drawing: Drawing, language: str) -> Iterator[str]:

@@ -1,12 +1,12 @@
 // Formatting of numbers.
 
-/** Python's format specifications, those that figures use: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
+/** A number in one of Python's format specifications, as figures print it: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
 export function format(value, form) {
   const match = /^(\+?)(,?)(?:\.(\d+))?([fe%gd]?)$/.exec(form);
   if (!match) return String(value);
   const [, plus, comma, digits, kind] = match;
   const sign = plus && value >= 0 ? "+" : "";
-  if (kind === "%") return `${sign}${(100 * value).toFixed(digits ?? 6)}%`;
+  if (kind === "%") return sign + percent(value, digits ?? 6);
   if (kind === "e") return sign + exponential(value, digits ?? 6);
   if (kind === "g") return sign + general(value, Number(digits ?? 6));
   const text = kind === "f" ? value.toFixed(digits ?? 6) : String(value);
