@@ -19,6 +19,11 @@ def is_tensor(trace: Trace, name: str) -> bool:
     return name in trace.shapes() or name in trace.config.tensor_shapes()
 
 
+def is_weight(name: str) -> bool:
+    """True if that names attention weights, which are read as percent."""
+    return re.fullmatch(r"attn\.\d+", name) is not None
+
+
 def value_at(trace: Trace, entry: Entry) -> float:
     """The number itself; fails where the index has not as many places as the tensor has axes."""
     array = trace[entry["tensor"]]

@@ -6,7 +6,7 @@ import pytest
 from cutaway.figures import all_figures
 from cutaway.trace import Trace
 from tests.browser.conftest import Explorer
-from tests.browser.numbers import is_tensor, picture_of, wrong_cells, wrong_numbers
+from tests.browser.numbers import is_tensor, is_weight, picture_of, wrong_cells, wrong_numbers
 from tests.browser.visit import VIEWS, Visit
 
 pytestmark = pytest.mark.slow
@@ -26,6 +26,8 @@ def check_numbers(visit: Visit, trace: Trace) -> int:
     entries = visit.page.evaluate("look.numbers()")
     grids = [grid for grid in visit.page.evaluate("(n) => look.grids(n)", CELLS) if is_tensor(trace, grid["tensor"])]
     assert wrong_numbers(trace, entries) == []
+    weights = [entry["text"] for entry in entries if is_weight(entry["tensor"]) and not entry["isExact"]]
+    assert [text for text in weights if not text.endswith(" %")] == []
     for grid in grids:
         assert grid["cells"], grid
         assert wrong_cells(trace, grid) == []

@@ -80,7 +80,7 @@ def _divisors() -> Iterator[dict[str, object]]:
 
 
 def _short() -> Iterator[dict[str, object]]:
-    for value in (0.0, 0.12345, -3.14159, 99999.0, 123456.0, -1e10):
+    for value in (0.0, 0.12345, 0.9994, 0.9996, 1.0, -3.14159, 99999.0, 123456.0, -1e10):
         for scale in ("share", "signed"):
             yield {"value": value, "scale": scale, "text": number(value, scale)}
 

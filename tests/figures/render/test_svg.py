@@ -114,14 +114,14 @@ def test_a_png_decodes_to_its_pixels(pixels: NDArray[np.uint8]) -> None:
 
 
 def test_wide_cells_hold_their_numbers_and_narrow_ones_do_not() -> None:
-    assert "0.250" in texts(parsed(Grid(TITLE, computed("x", np.array([[0.25, 0.75]])), "share")))
-    assert "0.000" not in texts(parsed(Grid(TITLE, computed("x", np.zeros((1, 40))), "share")))
+    assert "25.0 %" in texts(parsed(Grid(TITLE, computed("x", np.array([[0.25, 0.75]])), "share")))
+    assert "0.0 %" not in texts(parsed(Grid(TITLE, computed("x", np.zeros((1, 40))), "share")))
 
 
 @pytest.mark.parametrize(
     ("scale", "values", "said"),
     [
-        ("share", [0.25, 0.75], ["0", "1   shown: 0.25 to 0.75"]),
+        ("share", [0.25, 0.75], ["0 %", "100 %   shown: 25 % to 75 %"]),
         ("signed", [-0.002, 0.001], ["-0.002", "0.002   shown: -0.002 to 0.001"]),
         ("signed", [-3, 3], ["-3", "3"]),
         ("size", [5, 7], ["5", "7"]),
@@ -164,7 +164,7 @@ def test_arcs_go_to_every_token_with_weight_and_are_as_thick() -> None:
     assert [origin(line) for line in lines] == [("attn.0", (0,)), ("attn.0", (1,))]
     thick = [float(line.get("stroke-width", 0)) for line in lines]
     assert thick[0] - thick[1] == pytest.approx(9 * 0.4, abs=0.01)
-    assert {"0.50", "0.10", "0.40", "0.00"} <= set(texts(root))
+    assert {"50 %", "10 %", "40 %", "0 %"} <= set(texts(root))
 
 
 def test_arcs_stay_within_their_fragment() -> None:

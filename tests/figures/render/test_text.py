@@ -51,9 +51,9 @@ def test_a_small_grid_shows_its_numbers() -> None:
         == """\
 weights
 ↓ query   → key
-        a     it
-a   1.000  0.000
-it  0.250  0.750"""
+         a      it
+a    100 %   0.0 %
+it  25.0 %  75.0 %"""
     )
 
 

@@ -116,9 +116,9 @@ def _check_attention(trace: Trace, chosen: Selection) -> Check:
             "elsewhere makes it 1 {near}",
             "头 {head} 把 {shown} 的权重给了 {n} 个有弧线的音符，各头最多 {most}；加上别处的权重为 1，{near}",
             head=integer(chosen.head, "head"),
-            shown=Number(shown, f"sum({row}[{chosen.head}, {tokens}])"),
+            shown=Number(shown, f"sum({row}[{chosen.head}, {tokens}])", form=".2%"),
             n=integer(len(targets), f"len({targets})"),
-            most=Number(most, f"max(sum({row}[:, {tokens}], -1))"),
+            most=Number(most, f"max(sum({row}[:, {tokens}], -1))", form=".2%"),
             near=near,
         ),
     )

@@ -145,7 +145,7 @@ def _bars(bars: Bars) -> Fragment:
 
 def _arcs(arcs: Arcs) -> Fragment:
     """Draw the text on one line, with a curve from the query to each token that it attends to."""
-    starts = np.cumsum([0.0, *(max(4, width(token)) * CHAR + 12 for token in arcs.tokens)])  # 4 for the weight below
+    starts = np.cumsum([0.0, *(max(5, width(token)) * CHAR + 12 for token in arcs.tokens)])  # 5 for the weight below
     middle = (starts[:-1] + starts[1:] - 12) / 2
     weights = arcs.cells.values.reshape(-1)
     top = 20 + float(np.abs(middle[: len(weights)] - middle[arcs.query]).max(initial=0)) / 4
@@ -154,7 +154,7 @@ def _arcs(arcs: Arcs) -> Fragment:
     for i, token in enumerate(arcs.tokens):
         marks.append(text_element(float(middle[i]), top + 18, token, "title" if i == arcs.query else "", "middle"))
         if i < len(weights):
-            marks.append(text_element(float(middle[i]), top + 34, f"{weights[i]:.2f}", "quiet", "middle"))
+            marks.append(text_element(float(middle[i]), top + 34, percent(float(weights[i]), 0), "quiet", "middle"))
     return Fragment("".join(marks), float(starts[-1]), top + 42)
 
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from cutaway.figures.colours import is_masked, named_colour, paint, scale_colours, scale_ends
 from cutaway.figures.labels import cut, number, short
-from cutaway.figures.panels import Grid, LocalizedText, localize
+from cutaway.figures.panels import Grid, LocalizedText, Scale, localize
 from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Fragment, cell_attributes, text_element
 from cutaway.layout import width
 
 MOST_RECTANGLES = 2000  # a larger grid is one picture, a pixel for each cell
-LEAST_NUMBERED = 30  # a cell must be so wide to hold its number
+LEAST_NUMBERED = 44  # a cell must be so wide to hold its number
 SCALE_WIDTH = 120  # pixels of the scale's colours
 
 
@@ -62,8 +62,8 @@ def _scale(grid: Grid, language: str) -> Fragment:
 def _colours(grid: Grid, language: str) -> Fragment:
     """Draw a strip of the colours between the numbers at their ends, and the range of the values if it is narrower."""
     seen = grid.cells.values[~is_masked(grid.cells.values)]
-    low, high = ends = _named(*scale_ends(seen, grid.scale))
-    least, largest = reach = _named(float(seen.min()), float(seen.max()))
+    low, high = ends = [_named(end, grid.scale) for end in scale_ends(seen, grid.scale)]
+    least, largest = reach = [_named(float(end), grid.scale) for end in (seen.min(), seen.max())]
     said = localize(LocalizedText(f"   shown: {least} to {largest}", f"   图中：{least} 至 {largest}"), language)
     after = high if reach == ends else high + said
     start = (width(low) + 1) * CHAR
@@ -72,8 +72,8 @@ def _colours(grid: Grid, language: str) -> Fragment:
     return Fragment(markup, start + SCALE_WIDTH + (width(after) + 4) * CHAR, 22)
 
 
-def _named(low: float, high: float) -> tuple[str, str]:
-    return f"{low:.3g}", f"{high:.3g}"
+def _named(value: float, scale: Scale) -> str:
+    return f"{100 * value:.3g} %" if scale == "share" else f"{value:.3g}"
 
 
 def _image(pixels: NDArray[np.uint8], x: float, wide: float, high: float, y: float = 0, attributes: str = "") -> str:

@@ -53,8 +53,8 @@ def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]
     >>> for line in draw_text([grid], "en", columns=40):
     ...     print(line)
     weights
-    A       1.000  0.000
-    ␣robot  0.250  0.750
+    A        100 %   0.0 %
+    ␣robot  25.0 %  75.0 %
     """
     lines: list[str] = []
     for panel in panels:

@@ -29,7 +29,7 @@ function general(value, digits) {
 export function short(value, scale) {
   if (value === null || !Number.isFinite(value)) return "−∞";
   if (Math.abs(value) >= 1e5) return value.toExponential(0).replace("e+", "e");
-  return scale === "share" ? value.toFixed(3) : value.toFixed(2);
+  return scale === "share" ? percent(value, value < 0.9995 ? 1 : 0) : value.toFixed(2);
 }
 
 /** The shortest decimal that is the same float32: 0.1 rather than 0.10000000149011612. */

@@ -18,14 +18,14 @@ import { numeral } from "./numeral.js";
 import { SvgInk } from "./svg-file.js";
 import { scrolling, swatch, waiting } from "./widgets.js";
 
-const NUMBERED = 40; // pixels: minimum width of a cell for its number
+const NUMBERED = 44; // pixels: minimum width of a cell for its number
 const LINED = 6; // pixels: minimum width of a cell for a border
 const MOST_IN_TABLE = 1200; // numbers; of larger matrices, the table shows those around the cursor
 const MOST_NAME = 34; // characters of a tensor's name beside a title
 const AROUND = 4; // rows and columns on each side of the cursor
 const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // [characters of the longest row label, pixels]
 const LINE = 18; // pixels per line of labels
-const TICKS = [["0", 0], ["0.05", 22.4], ["0.25", 50], ["1", 100]]; // of shares, whose colours go by the square root: [text, per cent]
+const TICKS = [["0", 0], ["5", 22.4], ["25", 50], ["100 %", 100]]; // of shares, whose colours go by the square root: [text, per cent]
 
 const opened = computed(() => state.value.more.table); // names of the grids that are shown as tables, too
 const namesOf = (text) => text?.split("|") ?? [];
