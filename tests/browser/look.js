@@ -175,5 +175,5 @@
   const visited = []; // what has had the focus: its name, and whether one saw that it had it
   document.addEventListener("focusin", ({ target }) => visited.push({ name: name(target), isMarked: getComputedStyle(target).outlineStyle !== "none" }));
 
-  globalThis.look = { isCalm, everything, prose, numbers, pictures, grids, focusable, visited };
+  globalThis.look = { isCalm, colours, everything, prose, numbers, pictures, grids, focusable, visited };
 })();

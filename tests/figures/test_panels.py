@@ -33,6 +33,20 @@ def test_every_cell_has_the_index_of_its_number(
         assert array[shown.index(row, column)] == shown.values[row, column]
 
 
+def test_zero_weights_of_later_keys_are_not_visible() -> None:
+    attn = np.tril(np.ones((2, 4, 4), np.float32))
+    attn[1, 2, 0] = 0  # small, not masked
+    attn[1, 0, 3] = 0.5  # as without a mask
+    for index in ((1,), (1, 2), (slice(None), 2), (1, slice(1, 3), slice(2, 4)), (1, 0)):
+        shown = cells("attn.5", attn, attn[index])
+        masked = [
+            key > query and attn[head, query, key] == 0
+            for head, query, key in (shown.index(*place) for place in np.ndindex(*shown.values.shape))
+        ]
+        assert (shown.visible == -np.inf).ravel().tolist() == masked
+        assert (cells("v.5", attn, attn[index]).visible == attn[index]).all()
+
+
 def test_cells_accept_up_to_two_axes() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert (cells("x", array).values == array).all()

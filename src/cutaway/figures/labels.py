@@ -77,11 +77,13 @@ def position_statement(position: int, formula: str) -> Statement:
 
 
 def number(value: float, scale: Scale) -> str:
-    """Format a cell's number in few characters.
+    """Format a cell's number in few characters; a masked share is ×.
 
-    >>> number(0.25, "share"), number(-1.5, "signed"), number(-1e10, "signed")
-    ('25.0 %', '-1.50', '-1e10')
+    >>> number(0.25, "share"), number(-np.inf, "share"), number(-1.5, "signed"), number(-1e10, "signed")
+    ('25.0 %', '×', '-1.50', '-1e10')
     """
+    if scale == "share" and value == -np.inf:
+        return "×"
     if not np.isfinite(value) or abs(value) >= 1e5:
         return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
     if scale == "share":

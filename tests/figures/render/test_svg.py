@@ -86,14 +86,27 @@ def pixels_of(data: bytes) -> NDArray[np.uint8]:
 )
 def test_every_cell_has_its_origin_and_its_colour(tensor: FloatArray, scale: Scale) -> None:
     layer = len(tensor) - 1
-    root = parsed(Grid(TITLE, cells("attn.0", tensor, tensor[layer]), scale))
-    marks = numbered(root, "rect")
-    colours = paint(tensor[layer], scale)
+    shown = cells("attn.0", tensor, tensor[layer])
+    marks = numbered(parsed(Grid(TITLE, shown, scale)), "rect")
+    colours = paint(shown.visible, scale)
     assert len(marks) == tensor[layer].size
     for mark in marks:
         name, index = origin(mark)
         assert (name, index[0]) == ("attn.0", layer)
         assert mark.get("fill") == "#" + bytes(colours[index[1:]]).hex()
+
+
+def test_a_masked_weight_is_grey_and_a_small_one_is_not() -> None:
+    weights = np.array([[1, 0], [1, 0]], np.float32)
+    root = parsed(Grid(TITLE, cells("attn.0", weights), "share"))
+    grey = [mark.get("fill") == named_colour("masked") for mark in numbered(root, "rect")]
+    assert grey == [False, True, False, False]
+    assert texts(root)[1:] == ["weights", "100 %", "×", "100 %", "0.0 %", "0 %", "100 %", "masked"]
+    large = np.tile(weights, (30, 30))
+    (image,) = numbered(parsed(Grid(TITLE, cells("attn.0", large), "share")), "image")
+    painted = pixels_of(base64.b64decode(image.get("href", "").split(",")[1]))
+    masked = np.frombuffer(bytes.fromhex(named_colour("masked")[1:]), np.uint8)
+    assert ((painted == masked).all(axis=-1) == (np.triu(large == 0, 1))).all()
 
 
 def test_a_large_grid_is_an_image_of_the_same_colours() -> None:

@@ -57,6 +57,16 @@ it  25.0 %  75.0 %"""
     )
 
 
+def test_a_masked_weight_is_no_number() -> None:
+    weights = computed("attn.0", np.array([[1, 0, 0], [0, 1, 0], [0.25, 0.25, 0.5]]))
+    assert drawn(Grid(TITLE, weights, "share")).splitlines()[1:] == [
+        " 100 %       ×       ×",
+        " 0.0 %   100 %       ×",
+        "25.0 %  25.0 %  50.0 %",
+    ]
+    assert "×" not in drawn(Grid(TITLE, computed("softmax(scores.0)", weights.values), "share"))
+
+
 def test_chinese_is_two_columns_wide() -> None:
     grid = Grid(TITLE, computed("x", np.array([[1, -2], [3, 4]])), "signed", ["机器人", "a"], ["词", "b"])
     assert (

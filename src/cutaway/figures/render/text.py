@@ -102,14 +102,14 @@ def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
     if rows <= MAX_ROWS and across <= columns // NARROWEST and (lines := _numbers(grid, columns)):
         yield from lines
     elif rows == 1:
-        yield from _strip(grid.cells.values[0], grid.scale, language, columns)
+        yield from _strip(grid.cells.visible[0], grid.scale, language, columns)
     else:
         yield from _shaded(grid, language, columns)
 
 
 def _numbers(grid: Grid, columns: int) -> list[str]:
     """List rows of numbers, with what there is room for of the names above them; no lines if the numbers do not fit."""
-    cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.values]
+    cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.visible]
     names = [short(label) for label in grid.rows]
     digits = max(width(cell) for row in cells for cell in row)
     wanted = max([digits, *(width(short(label)) for label in grid.columns)])
@@ -141,7 +141,7 @@ def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Ite
 def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
     """Draw a matrix as shades; if it is larger than the terminal, each shade is the largest magnitude of its part."""
     room = columns - (LABEL_COLUMNS + 2 if grid.rows else 0)
-    pooled = pool(grid.cells.values, MAX_ROWS, max(1, room))
+    pooled = pool(grid.cells.visible, MAX_ROWS, max(1, room))
     firsts = [int(part[0]) for part in np.array_split(np.arange(len(grid.cells.values)), len(pooled))]
     for first, row in zip(firsts, _marks(pooled, grid.scale, SHADES), strict=True):
         label = short(grid.rows[first]) if grid.rows else ""
@@ -149,7 +149,7 @@ def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
         yield (label + gap + row).rstrip()
     rows, across = grid.cells.values.shape
     numbers = LocalizedText(f"{rows:,} × {across:,} numbers", f"{rows:,} × {across:,} 个数")
-    yield localize(numbers, language) + _range(grid.cells.values, grid.scale, language)
+    yield localize(numbers, language) + _range(grid.cells.visible, grid.scale, language)
 
 
 def _marks(values: FloatArray, scale: Scale, levels: str) -> list[str]:

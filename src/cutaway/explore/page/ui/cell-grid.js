@@ -6,7 +6,7 @@
 
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { computed, effect } from "../vendor/signals-core.js";
-import { commonLimit, indexOf, partOf, valueAt } from "../lib/cells.js";
+import { commonLimit, firstLater, indexOf, partOf, valueAt } from "../lib/cells.js";
 import { extent, isLight, kindOf, paint, paintAll, range } from "../lib/colours.js";
 import { exact, short } from "../lib/format.js";
 import { writeTensor } from "../lib/safetensors.js";
@@ -38,7 +38,7 @@ export class CellGrid extends HTMLElement {
   #stop = null;
   #watch = new ResizeObserver(() => this.#paint());
 
-  /** {title, aside, cells, scale, limit, isCausal, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
+  /** {title, aside, cells, scale, limit, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
   set options(options) {
     const moved = options.cursor && String(options.cursor) !== String(this.#options?.cursor);
     this.#options = options;
@@ -154,21 +154,21 @@ export class CellGrid extends HTMLElement {
 
   /** A canvas with one pixel per cell, the domain of its scale, and the extent of its numbers. */
   #painted() {
-    const { cells, scale, limit, isCausal } = this.#options;
+    const { cells, scale, limit } = this.#options;
     const { values } = cells;
     const last = this.#picture;
     if (last?.values === values && last.scale === scale && last.columns === cells.columns && last.isDark === isDark() && last.limit === limit) return last;
     const ends = limit ? { low: -limit, high: limit } : range(values, scale);
     const canvas = new OffscreenCanvas(Math.max(1, cells.columns), Math.max(1, cells.rows));
-    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(values, scale, ends, isCausal ? cells.columns : 0), cells.columns, cells.rows), 0, 0);
+    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(cells, scale, ends), cells.columns, cells.rows), 0, 0);
     this.#picture = { values, scale, limit, isDark: isDark(), columns: cells.columns, canvas, ends, extent: extent(values) };
     return this.#picture;
   }
 
   /** Whether a causal mask leaves no weight there. */
   #isMasked(i) {
-    const { cells, isCausal } = this.#options;
-    return isCausal && cells.values[i] === 0 && i % cells.columns > Math.floor(i / cells.columns);
+    const { cells } = this.#options;
+    return cells.values[i] === 0 && i % cells.columns >= firstLater(cells, Math.floor(i / cells.columns));
   }
 
   #write(ink, { left, top, across, down }) {

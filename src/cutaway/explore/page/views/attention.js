@@ -86,7 +86,7 @@ function matrix(step) {
   const row = rowOf(cells, position);
   return html`
     ${step === "softmax" ? looks(row, names, position) : nothing}
-    ${grid({ title: t("attention.matrix"), cells, scale, isCausal: step === "softmax", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
+    ${grid({ title: t("attention.matrix"), cells, scale, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
       cursor: [position, keyPosition()], pick: (query, key) => { go({ position: query }, { replace: true }); goMore({ key }); } })}
     ${step === "scores" ? terms() : nothing}`;
 }

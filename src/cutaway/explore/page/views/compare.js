@@ -225,7 +225,7 @@ function part(found, kind, position, named) {
 
 function shown(side, cells, kind, found) {
   const names = MATRICES.includes(kind) ? found.tokens.map((token) => token.text) : undefined;
-  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed", isCausal: kind === "attn",
+  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed",
     rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key") });
 }
 
