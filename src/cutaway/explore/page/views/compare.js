@@ -228,7 +228,7 @@ function part(found, kind, position, named) {
 
 function shown(side, cells, kind, found) {
   const words = MATRICES.includes(kind) ? names(found.tokens) : undefined;
-  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed", isCausal: kind === "attn",
+  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed",
     rowLabels: words, columnLabels: words, rowAxis: t("query"), columnAxis: t("key") });
 }
 
