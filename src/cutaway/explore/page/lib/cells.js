@@ -54,8 +54,8 @@ export function indexOf(cells, row, column) {
 }
 
 /**
- * The first column of a row of attention weights whose key comes after the query: zeros from there on are no small weights,
- * but masked. Past the end of other cells.
+ * The first column of a row of attention weights whose key comes after the query: zeros from there on are masked. Past the
+ * end of other cells.
  */
 export function firstLater(cells, row) {
   if (!/(attn\.\d+\)?|article\.softmax)$/.test(cells.tensor)) return cells.columns;

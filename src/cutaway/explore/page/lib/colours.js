@@ -69,7 +69,7 @@ export function range(values, scale) {
 }
 
 /** The level 0 … 255 of a number: by square root for probabilities, linear for others. */
-export function shade(value, scale, { low, high }) {
+function shade(value, scale, { low, high }) {
   if (!usable(value)) return 0;
   const part = scale === "share" ? Math.sqrt(Math.max(0, Math.min(1, value))) : (value - low) / (high - low);
   return roundEven(255 * Math.max(0, Math.min(1, part)));

@@ -1,6 +1,6 @@
 // Formatting of numbers.
 
-/** A number in one of Python's format specifications, as figures print it: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
+/** A number in a format specification of Python's: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
 export function format(value, form) {
   const match = /^(\+?)(,?)(?:\.(\d+))?([fe%gd]?)$/.exec(form);
   if (!match) return String(value);

@@ -30,7 +30,7 @@ const TICKS = [["0", 0], ["5", 22.4], ["25", 50], ["100 %", 100]]; // of shares,
 const opened = computed(() => state.value.more.table); // names of the grids that are shown as tables, too
 const namesOf = (text) => text?.split("|") ?? [];
 
-export class CellGrid extends HTMLElement {
+class CellGrid extends HTMLElement {
   #cursor = { row: 0, column: 0 };
   #isRead = false; // whether a cell has been pointed at
   #options = null;
@@ -280,7 +280,7 @@ export class CellGrid extends HTMLElement {
 
   #isLarge = () => this.querySelector("figure")?.popover === "auto";
 
-  /** Show the figure as large as the window, or put it back; its place on the page stays free. Escape closes it, too. */
+  /** Show the figure as large as the window, or put it back; its place on the page stays free. */
   #enlarge = () => {
     const figure = this.querySelector("figure");
     this.style.minHeight = `${this.offsetHeight}px`;

@@ -32,7 +32,7 @@ function entry(term) {
 
 const OTHERS = ["数值"]; // words that hold a name and mean something else
 
-/** A text in which each term of the view is dotted once, by the longest name that stands there, and explained where it is pointed at or has the focus. */
+/** A text in which each term of the view is dotted once, by the longest name that stands there, and explained on hover or focus. */
 export function explained(view, text) {
   const known = new Map((TERMS[view] ?? []).map((term) => ({ term, ...entry(term) })).flatMap((each) => each.names.map((name) => [name.toLowerCase(), each])));
   const words = [...known.keys(), ...OTHERS].sort((a, b) => b.length - a.length).join("|");

@@ -132,7 +132,7 @@ function cells({ shape: [, width], data }, token, x, y) {
     data-tensor="resid.pre.0" data-index="${token},${i}"></rect>`);
 }
 
-/** Where the selected token looks in a layer: curves as thick as the weights, those of earlier tokens from the edge. */
+/** Where the selected token looks in a layer: curves as thick as the weights. */
 function inside({ weights, heads, layer }, at, first, from, [x, y], isDown) {
   return weights.map((weight, key) => {
     if (key === at || weight < FAINT) return nothing;
