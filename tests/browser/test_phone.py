@@ -16,6 +16,11 @@ BOXES = """() => [...document.querySelectorAll("body *")].filter((each) => each.
     mask: getComputedStyle(each).maskImage, after: parseFloat(getComputedStyle(each).getPropertyValue("--after")) }))"""
 
 
+# The numbers whose sign of percent, or unit, is on another line.
+BROKEN = """(all) => all.filter((each) => new Set([...each.getClientRects()].map(({ y }) => y)).size > 1)
+  .map((each) => each.textContent)"""
+
+
 def silent(page: Page) -> list[str]:
     """The names of the boxes that scroll sideways and do not show it."""
     boxes = page.evaluate(BOXES)
@@ -29,6 +34,7 @@ def test_what_scrolls_sideways_shows_it(tour: Visit, view: str, language: str) -
     tour.open(f"#1/{view}?language={language}")
     assert silent(tour.page) == []
     assert tour.overflow() <= 0
+    assert tour.page.locator("main .number").evaluate_all(BROKEN) == []
 
 
 def test_figures_that_scroll_sideways_show_it(tour: Visit) -> None:
