@@ -90,6 +90,8 @@ def test_no_number_is_told_before_one_is_pointed_at(visit: Visit, view: str) -> 
 def test_a_matrix_is_enlarged_and_put_back(visit: Visit, how: str) -> None:
     visit.open("#1/heads")
     visit.page.evaluate("scrollTo(0, 200)")
+    visit.page.wait_for_timeout(100)
+    visit.settle()  # more rows of heads have come into sight
     grid = visit.page.locator(".beside cell-grid")
     button = grid.get_by_role("button", name="Enlarge")
     button.focus()
