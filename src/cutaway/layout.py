@@ -1,4 +1,4 @@
-"""Terminal layout: display width, tables, wrapped paragraphs, bars, and printable tokens."""
+"""Terminal layout: display width, tables, wrapped paragraphs, shares, bars, and printable tokens."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -65,6 +65,15 @@ def wrap(words: Iterable[str], columns: int) -> list[str]:
         else:
             lines[-1] += f" {word}"
     return lines
+
+
+def percent(share: float, places: int = 2) -> str:
+    """Write a share in percent.
+
+    >>> percent(0.6561), percent(1, 0)
+    ('65.61 %', '100 %')
+    """
+    return f"{100 * share:.{places}f} %"
 
 
 def bar(share: float, columns: int) -> str:

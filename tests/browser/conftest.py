@@ -120,6 +120,14 @@ def mute_explorer(mute_model: Path) -> Iterator[Explorer]:
 
 
 @pytest.fixture(scope="package")
+def deep_explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
+    """That of a small random model of as many layers as the smallest GPT-2."""
+    folder = tmp_path_factory.mktemp("models") / "deep"
+    save_checkpoint(folder, tiny_weights(n_layer=12, n_head=2, n_vocab=61))
+    yield from served(cutaway.load(folder, engine="reference"), "--model", str(folder))
+
+
+@pytest.fixture(scope="package")
 def music_explorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explorer]:
     """That of a small random model of music."""
     folder = tmp_path_factory.mktemp("models") / "music"
@@ -180,6 +188,11 @@ def visit(context: "BrowserContext", explorer: Explorer) -> "Iterator[Visit]":
 @pytest.fixture
 def mute_visit(context: "BrowserContext", mute_explorer: Explorer) -> "Iterator[Visit]":
     yield from in_a_tab(context, mute_explorer.address)
+
+
+@pytest.fixture
+def deep_visit(context: "BrowserContext", deep_explorer: Explorer) -> "Iterator[Visit]":
+    yield from in_a_tab(context, deep_explorer.address)
 
 
 @pytest.fixture

@@ -52,9 +52,9 @@
     return said.filter(Boolean);
   }
 
-  /** Every printed number that says where it is from. */
+  /** Every printed number that says where it is from, and whether it is the exact one of a readout. */
   const numbers = () => [...document.querySelectorAll(".number[data-tensor][data-index]")]
-    .map((each) => ({ text: each.textContent.trim(), tensor: each.dataset.tensor, index: each.dataset.index }));
+    .map((each) => ({ text: each.textContent.trim(), tensor: each.dataset.tensor, index: each.dataset.index, isExact: Boolean(each.closest(".readout")) }));
 
   /** The colours of some of a canvas's pixels, one after another: red, green, blue. */
   function colours(canvas, x, y, width, height) {

@@ -6,17 +6,23 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.figures.colours import paint, scale_table
+from cutaway.figures.colours import named_colour, paint, scale_table
 from cutaway.numerics import FloatArray
 from cutaway.trace import Trace
 
 Entry = Mapping[str, str]  # a printed number: its text, its tensor, its index
+MASKED = np.frombuffer(bytes.fromhex(named_colour("masked")[1:]), np.uint8).astype(int)
 NEAR = 2  # how far a channel of a colour may be off: a picture's colours are rounded on their way to the screen
 
 
 def is_tensor(trace: Trace, name: str) -> bool:
     """True if that names a tensor of the trace or of the checkpoint; otherwise it is a formula."""
     return name in trace.shapes() or name in trace.config.tensor_shapes()
+
+
+def is_weight(name: str) -> bool:
+    """True if that names attention weights, which are read as percent."""
+    return re.fullmatch(r"attn\.\d+", name) is not None
 
 
 def value_at(trace: Trace, entry: Entry) -> float:
@@ -79,15 +85,15 @@ def wrong_cells(trace: Trace, grid: Mapping[str, object]) -> list[str]:
         at = cell["row"], cell["column"]
         if value != values[at] or (np.float32(shown) != np.float32(value) and not (shown == -np.inf and value <= -1e9)):
             wrong.append(f"{cell['tensor']}[{cell['index']}] is {value}, {values[at]} and {cell['text']!r} are shown")
-        is_masked = (
-            str(grid["tensor"]).startswith("attn.") and value == 0 and at[1] > at[0]
-        )  # drawn as none, not as little
-        if "colour" in cell and not is_masked and np.abs(painted[at].astype(int) - cell["colour"]).max() > NEAR:
-            wrong.append(f"{cell['tensor']}[{cell['index']}] is {painted[at]}, and {cell['colour']} is shown")
+        query, key = [0, 0, *map(int, cell["index"].split(","))][-2:]
+        is_masked = is_weight(cell["tensor"]) and value == 0 and key > query
+        colour = MASKED if is_masked else painted[at].astype(int)
+        if "colour" in cell and np.abs(colour - cell["colour"]).max() > NEAR:
+            wrong.append(f"{cell['tensor']}[{cell['index']}] is {colour}, and {cell['colour']} is shown")
     return wrong
 
 
-def picture_of(weights: FloatArray) -> NDArray[np.uint8]:
+def picture_of(weights: FloatArray) -> NDArray[np.int64]:
     """A head's pattern (T, T) as the atlas paints it: (T, T, 3)."""
-    picture: NDArray[np.uint8] = scale_table("sequential")[np.rint(255 * np.sqrt(weights)).astype(int)]
-    return picture
+    levels = np.rint(255 * np.sqrt(weights)).astype(int)
+    return np.where(np.triu(levels == 0, 1)[..., None], MASKED, scale_table("sequential")[levels])

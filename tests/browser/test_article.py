@@ -123,3 +123,19 @@ def test_on_a_phone_the_contents_are_folded_and_the_figure_that_is_turned_to_is_
     heading = visit.page.locator("article.figure h2").first.bounding_box()
     assert heading
     assert 0 <= heading["y"] < 500
+
+
+@pytest.mark.parametrize("width", [900, 1440, 1920])
+def test_nothing_empty_stands_beside_the_map_of_heads(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.open("#1/article?x-figure=F40")
+    names = (".choices", ".head-map", ".contents", "article.figure")
+    choices, heads, contents, figure = (visit.page.locator(name).first.bounding_box() for name in names)
+    assert choices
+    assert heads
+    assert contents
+    assert figure
+    assert figure["y"] - (choices["y"] + choices["height"]) <= 24  # at once below what is chosen
+    assert heads["y"] - (choices["y"] + choices["height"]) <= 24
+    assert heads["y"] + heads["height"] <= contents["y"]  # the map is above the list, in its column
+    assert heads["x"] + heads["width"] <= figure["x"]

@@ -45,6 +45,22 @@ def test_step_by_step_the_columns_are_lit(visit: Visit) -> None:
     assert "" not in lit
 
 
+def test_weights_are_percent_and_in_the_readout_exact(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/attention?x-step=softmax&layer=5&head=5&position=8&x-key=2")
+    grid = visit.page.locator("cell-grid").last
+    assert grid.locator(".legend .tick").all_inner_texts() == ["0", "5", "25", "100 %"]
+    canvas = grid.locator("canvas")
+    assert (canvas.get_attribute("aria-label") or "").startswith("All tokens: 9 by 9 numbers from 0.0 % to 100 %.")
+    canvas.press("ArrowLeft")
+    canvas.press("ArrowRight")
+    weight = explorer.trace["attn.5"][5, 8, 2]
+    assert np.float32(grid.locator(".readout .number").inner_text()) == weight
+    visit.open("#1/attention?x-step=sum&layer=5&head=5&position=8")
+    table = visit.page.locator("table", has=visit.page.locator("th:text-is('w·v[0]')"))
+    weights = table.locator("tbody td:nth-child(2)").all_inner_texts()
+    assert weights == [f"{100 * each:.2f} %" for each in explorer.trace["attn.5"][5, 8]]
+
+
 def test_the_slider_reaches_the_first_step(visit: Visit) -> None:
     visit.open("#1/attention")
     visit.page.get_by_role("slider", name=WORDS["player.scrub"]["en"]).press("ArrowRight")

@@ -98,6 +98,12 @@ def test_without_another_model_it_says_how_to_get_one(mute_visit: Visit) -> None
     assert "--against NAME" in mute_visit.page.locator("main").inner_text()
 
 
+def test_of_long_texts_the_tokens_around_the_first_that_differs_are_listed(visit: Visit) -> None:
+    visit.open("#1/compare?ids=50256," + ",".join(map(str, range(1000, 1150))))  # and without the last
+    lines = visit.page.locator(".sides dd").all_inner_texts()
+    assert [line.split()[:2] for line in lines] == [["…", "102"], ["…", "102"]]
+
+
 def test_a_ready_pair_is_compared_at_once(visit: Visit) -> None:
     visit.open("#1/compare")
     sides = visit.page.locator(".sides dd")

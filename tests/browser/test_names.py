@@ -113,11 +113,38 @@ def test_what_saves_a_drawing_and_chooses_a_head_says_what_in_chinese(tour: Visi
         assert [name for name in names if not re.search(CHINESE, name)] == []
 
 
-def test_a_word_of_the_glossary_is_found_as_a_word(tour: Visit) -> None:
+# The words that the page dots in a text.
+DOTTED = """async ([view, text]) => {
+  const { explained } = await import("/page/ui/glossary.js");
+  const { render } = await import("/page/vendor/lit-html.js");
+  const box = document.createElement("p");
+  render(explained(view, text), box);
+  for (const meaning of box.querySelectorAll("[role=tooltip]")) meaning.remove();
+  return [box.textContent, [...box.querySelectorAll("dfn")].map((each) => each.textContent)];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("language", "view", "text", "dotted"),
+    [
+        ("zh", "attention", "真实的数值：值向量和数值", ["值"]),  # once, and not within another word
+        ("zh", "stack", "层归一化之后的层，下一层", ["层归一化", "层"]),  # the longest that stands there
+        ("en", "stack", "Layers, and a multilayer one: two blocks, a logit lens", ["Layers", "logit lens"]),
+        ("en", "article", "A keyboard has keys; a key, a value", ["keys"]),
+        ("zh", "parameters", "没有这样的词", []),
+    ],
+)
+def test_a_word_of_the_glossary_is_found_as_a_word(
+    tour: Visit, language: str, view: str, text: str, dotted: list[str]
+) -> None:
+    tour.open(f"#1/article?language={language}")
+    assert tour.page.evaluate(DOTTED, [view, text]) == [text, dotted]
+
+
+def test_a_number_is_no_value(tour: Visit) -> None:
     tour.open("#1/article?language=zh")
-    lead = tour.page.locator(".lead")
-    assert "数值" in lead.inner_text()
-    assert "值" not in lead.locator("dfn").evaluate_all("(all) => all.map((each) => each.firstChild.data)")
+    assert "数值" in tour.page.locator(".lead").inner_text()
+    assert "值" not in tour.page.locator(".lead dfn").all_inner_texts()
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

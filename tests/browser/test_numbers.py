@@ -6,7 +6,7 @@ import pytest
 from cutaway.figures import all_figures
 from cutaway.trace import Trace
 from tests.browser.conftest import Explorer
-from tests.browser.numbers import is_tensor, picture_of, wrong_cells, wrong_numbers
+from tests.browser.numbers import is_tensor, is_weight, picture_of, wrong_cells, wrong_numbers
 from tests.browser.visit import VIEWS, Visit
 
 pytestmark = pytest.mark.slow
@@ -26,6 +26,8 @@ def check_numbers(visit: Visit, trace: Trace) -> int:
     entries = visit.page.evaluate("look.numbers()")
     grids = [grid for grid in visit.page.evaluate("(n) => look.grids(n)", CELLS) if is_tensor(trace, grid["tensor"])]
     assert wrong_numbers(trace, entries) == []
+    weights = [entry["text"] for entry in entries if is_weight(entry["tensor"]) and not entry["isExact"]]
+    assert [text for text in weights if not text.endswith(" %")] == []
     for grid in grids:
         assert grid["cells"], grid
         assert wrong_cells(trace, grid) == []
@@ -66,3 +68,16 @@ def test_thumbnails_of_heads(visit: Visit, explorer: Explorer) -> None:
         weights = explorer.trace[picture["tensor"]][int(picture["index"])]
         shown = np.reshape(picture["colours"], (*weights.shape, 3))
         assert np.abs(shown.astype(int) - picture_of(weights)).max() <= 4  # one of the 256 colours beside it at most
+
+
+def test_what_is_masked_is_empty_in_the_dark_too(visit: Visit) -> None:
+    visit.page.emulate_media(color_scheme="dark")
+    visit.open("#1/heads")
+    canvas = visit.page.locator(".heads .beside canvas")
+    empty = canvas.evaluate("(each) => look.colours(each, each.width - 4, 24, 1, 1)")
+    pictures = visit.page.evaluate("look.pictures()")
+    for picture in pictures:
+        shown = np.reshape(picture["colours"], (picture["size"], picture["size"], 3))
+        masked = shown[np.triu_indices(picture["size"], 1)]
+        assert (masked == empty).all()
+    assert pictures

@@ -36,13 +36,62 @@ def test_the_first_screen_is_the_machine_with_the_models_numbers(visit: Visit, e
     assert visit.overflow() <= 0
 
 
-@pytest.mark.parametrize("width", [900, 1024, 1184, 1280, 1440])
-def test_all_layers_of_the_machine_fit_beside_the_scores_or_above_them(visit: Visit, width: int) -> None:
+@pytest.mark.parametrize("width", [1440, PHONE])
+def test_the_machine_draws_what_is_looked_at_before_the_tokens_that_it_shows(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.open("#1/overview?ids=50256," + ",".join(map(str, range(1000, 1030))))
+    indices = visit.page.locator("svg.flow path[data-tensor='attn.0']").evaluate_all(
+        "(paths) => paths.map((path) => path.dataset.index.split(',').map(Number))"
+    )
+    shown = 12 if width == 1440 else 7
+    assert {query for _, query, _ in indices} == {30}
+    assert min(key for _, _, key in indices) <= 30 - shown
+    assert visit.page.get_by_text(f"… {31 - shown}", exact=True).is_visible() == (width == 1440)
+
+
+def sides(visit: Visit) -> tuple[bool, bool]:
+    """Whether the machine is drawn from left to right, and has the scores beside it; it must not scroll."""
+    box = visit.page.locator(".scroll", has=visit.page.locator("svg.flow"))
+    assert box.evaluate("(each) => each.scrollWidth <= each.clientWidth")
+    assert visit.overflow() <= 0
+    machine = visit.page.locator("svg.flow").bounding_box()
+    scores = visit.page.locator(".machine section").bounding_box()
+    assert machine
+    assert scores
+    is_beside = scores["x"] >= machine["x"] + machine["width"]
+    assert is_beside or scores["y"] >= machine["y"] + machine["height"]
+    return visit.page.locator("svg.flow .station").count() > 0, is_beside
+
+
+@pytest.mark.parametrize(
+    ("width", "is_across", "is_beside"),
+    [
+        (PHONE, False, False),
+        (820, False, True),
+        (832, False, True),
+        (850, False, False),
+        (870, False, False),
+        (900, True, False),
+        (1024, True, False),
+        (1183, True, True),
+        (1280, True, True),
+        (1440, True, True),
+    ],
+)
+def test_the_machine_fits_at_every_width(visit: Visit, width: int, is_across: bool, is_beside: bool) -> None:
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.open("#1/overview")
-    assert visit.page.locator(".scroll", has=visit.page.locator("svg.flow")).evaluate(
-        "(each) => each.scrollWidth <= each.clientWidth"
-    )
+    assert sides(visit) == (is_across, is_beside)
+
+
+@pytest.mark.parametrize(
+    ("width", "is_across", "is_beside"),
+    [(900, False, False), (1010, True, False), (1200, True, False), (1300, True, True)],
+)
+def test_a_machine_of_twelve_blocks_fits_too(deep_visit: Visit, width: int, is_across: bool, is_beside: bool) -> None:
+    deep_visit.page.set_viewport_size({"width": width, "height": 900})
+    deep_visit.open("#1/overview?ids=1,2,3,4,5,6,7,8")
+    assert sides(deep_visit) == (is_across, is_beside)
 
 
 @pytest.mark.parametrize("width", [1280, 1440, PHONE])

@@ -186,6 +186,20 @@ def test_the_map_has_a_table_and_chooses(translator_visit: Visit) -> None:
     assert page.url.endswith("position=8&x-table=attn")
 
 
+def test_nothing_empty_stands_beside_the_map_of_heads(translator_visit: Visit) -> None:
+    page = translator_visit.page
+    page.set_viewport_size({"width": 1440, "height": 900})
+    translator_visit.open("#1/translation")
+    names = (".radios >> nth=-1", "figure.aligned", ".head-map")
+    weights, aligned, heads = (page.locator(name).bounding_box() for name in names)
+    assert weights
+    assert aligned
+    assert heads
+    assert aligned["y"] - (weights["y"] + weights["height"]) <= 24
+    assert aligned["x"] + aligned["width"] <= heads["x"]
+    assert heads["y"] < aligned["y"] < heads["y"] + heads["height"]
+
+
 def test_a_link_restores_it(translator_visit: Visit) -> None:
     translator_visit.open("#1/translation")
     translate(translator_visit, "Tom hat gestern einen roten Apfel gegessen.", "German → English")

@@ -14,7 +14,7 @@ def test_shows_the_ten_likeliest_tokens(tiny: str) -> None:
     assert len(lines) == len(candidates) == 10
     for line, candidate in zip(lines, candidates, strict=True):
         cells = line.split()
-        assert cells[0] == f"{candidate.probability:.2%}"
+        assert cells[:2] == [f"{100 * candidate.probability:.2f}", "%"]
         assert int(cells[-2]) == candidate.id
     assert lines[0].count("█") == 30
 
@@ -48,4 +48,4 @@ def test_rejects_a_prompt_that_is_too_long(tiny: str) -> None:
 def test_shows_bytes_that_are_no_character(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cutaway.model.Model.next_tokens", lambda *_: [cutaway.Candidate(222, "\ufffd", 0.5)])
     result = invoke("next", "--engine", "reference", "--model", tiny, PROMPT)
-    assert result.out.split() == ["50.00%", "█" * 30, "222", "\\x80"]
+    assert result.out.split() == ["50.00", "%", "█" * 30, "222", "\\x80"]

@@ -22,6 +22,7 @@ from cutaway.explore.schemas import page_address, parameters_document
 from cutaway.figures import Selection
 from cutaway.figures.colours import colours, paint
 from cutaway.figures.labels import number
+from cutaway.figures.panels import Number
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import distribution
 from cutaway.music.pitches import pitch_name
@@ -53,7 +54,7 @@ def vectors() -> dict[str, object]:
         "safetensors": _safetensors(random),
         "activations": {name: list(_activation(function)) for name, function in ACTIVATE.items()},
         "divisors": list(_divisors()),
-        "formats": [[form, value, format(value, form)] for form, value in _formats()],
+        "formats": [[form, value, Number(value, "", form=form).text] for form, value in _formats()],
         "parameters": parameters_document(GPT2Config()),
         "pitches": [pitch_name(pitch) for pitch in range(128)],
         "patterns": list(_patterns(random)),
@@ -79,7 +80,7 @@ def _divisors() -> Iterator[dict[str, object]]:
 
 
 def _short() -> Iterator[dict[str, object]]:
-    for value in (0.0, 0.12345, -3.14159, 99999.0, 123456.0, -1e10):
+    for value in (0.0, 0.12345, 0.9994, 0.9996, 1.0, -3.14159, 99999.0, 123456.0, -1e10):
         for scale in ("share", "signed"):
             yield {"value": value, "scale": scale, "text": number(value, scale)}
 

@@ -1,6 +1,7 @@
 """Traces to draw figures of, from one token to a full context, and what every figure of them must satisfy."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -34,6 +35,8 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
     "tanh": {"activation_function": "tanh"},
     "long": {"n_vocab": 61, "n_ctx": 70, "n_embd": 12, "n_head": 2},
 }
+CLOSE_PERCENT = re.compile(r"\d%")  # without the space that stands before the sign
+WEIGHTS = re.compile(r"attn\.\d+")
 FIRST = Selection()  # the last token, in the first head of the first layer
 TRACES = ("tiny 7", "tiny 1", "one head 1", "one head 7", "untied 7", "long 70", "appended 7", "built-in")
 
@@ -195,8 +198,11 @@ def assert_drawn(trace: Trace, figure: Figure, selection: Selection = FIRST) -> 
     for language in ("en", "zh"):
         assert drawn.text(language).strip()
         ET.fromstring(drawn.svg(language))
+        assert CLOSE_PERCENT.findall(drawn.text(language) + drawn.svg(language)) == []
     json.dumps(drawn.document(), allow_nan=False)
     assert_true(trace, drawn.panels)
+    printed = [*_printed(drawn.panels), *drawn.check.statement.numbers()]
+    assert [each for each in printed if WEIGHTS.fullmatch(each.tensor) and not each.text.endswith(" %")] == []
 
 
 def assert_true(trace: Trace, panels: Sequence[Panel]) -> None:
@@ -211,15 +217,20 @@ def assert_true(trace: Trace, panels: Sequence[Panel]) -> None:
 
 def _numbers(panels: Sequence[Panel]) -> Iterator[tuple[str, tuple[int, ...], float]]:
     """Every number of the tables, and some of each panel of cells."""
+    yield from ((each.tensor, each.index, each.value) for each in _printed(panels))
+    for panel in panels:
+        if isinstance(panel, Grid | Bars | Arcs | Roll) and panel.cells is not None:
+            yield from _cells(panel.cells)
+
+
+def _printed(panels: Sequence[Panel]) -> Iterator[Number]:
+    """The numbers of the tables, and those in the boxes of diagrams."""
     for panel in panels:
         if isinstance(panel, Table):
-            entries = [entry for row in panel.rows for entry in row if isinstance(entry, Number)]
-            yield from ((entry.tensor, entry.index, entry.value) for entry in entries)
+            yield from (entry for row in panel.rows for entry in row if isinstance(entry, Number))
         elif isinstance(panel, Drawing):
             inside = [shape.text for shape in panel.shapes if isinstance(shape, Box)]
-            yield from ((each.tensor, each.index, each.value) for each in inside if isinstance(each, Number))
-        elif isinstance(panel, Grid | Bars | Arcs | Roll) and panel.cells is not None:
-            yield from _cells(panel.cells)
+            yield from (each for each in inside if isinstance(each, Number))
 
 
 def _cells(cells: Cells) -> Iterator[tuple[str, tuple[int, ...], float]]:

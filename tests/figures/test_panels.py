@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, basic_indices
 
 from cutaway.figures.labels import plural
-from cutaway.figures.panels import cells, computed, signed_limit
+from cutaway.figures.panels import Number, cells, computed, signed_limit
 
 
 @st.composite
@@ -31,6 +31,20 @@ def test_every_cell_has_the_index_of_its_number(
     assert shown.shape == array.shape
     for row, column in np.ndindex(*shown.values.shape):
         assert array[shown.index(row, column)] == shown.values[row, column]
+
+
+def test_zero_weights_of_later_keys_are_not_visible() -> None:
+    attn = np.tril(np.ones((2, 4, 4), np.float32))
+    attn[1, 2, 0] = 0  # small, not masked
+    attn[1, 0, 3] = 0.5  # as without a mask
+    for index in ((1,), (1, 2), (slice(None), 2), (1, slice(1, 3), slice(2, 4)), (1, 0)):
+        shown = cells("attn.5", attn, attn[index])
+        masked = [
+            key > query and attn[head, query, key] == 0
+            for head, query, key in (shown.index(*place) for place in np.ndindex(*shown.values.shape))
+        ]
+        assert (shown.visible == -np.inf).ravel().tolist() == masked
+        assert (cells("v.5", attn, attn[index]).visible == attn[index]).all()
 
 
 def test_cells_accept_up_to_two_axes() -> None:
@@ -74,6 +88,13 @@ def test_scalars_and_vectors_become_tables(values: object, shape: tuple[int, int
 )
 def test_a_signed_scale_ends_at_the_largest_magnitude(values: list[float], limit: float) -> None:
     assert signed_limit(np.array(values, np.float32)) == limit
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [(".4f", "0.1235"), (".2%", "12.35 %"), (".0%", "12 %"), (".1e", "1.2e-01"), ("g", "0.12345")]
+)
+def test_a_number_is_printed_in_its_format(form: str, text: str) -> None:
+    assert Number(0.12345, "attn.0", (0, 1, 1), form).text == text
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 heads"), (1, "1 head"), (2, "2 heads"), (50_257, "50,257 heads")])

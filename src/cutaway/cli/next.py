@@ -48,11 +48,11 @@ def _document(model: "Model", prompt: "Prompt", candidates: "list[Candidate]") -
 
 def _chart(model: "Model", candidates: "list[Candidate]") -> list[str]:
     """Return a line for each candidate, whose bar is full for the most likely one."""
-    from cutaway.layout import bar, table
+    from cutaway.layout import bar, percent, table
 
     label = model.codec.label if model.codec else lambda index: ""
     longest = candidates[0].probability
     rows = [
-        [f"{c.probability:.2%}", bar(c.probability / longest, BAR_COLUMNS), f"{c.id}", label(c.id)] for c in candidates
+        [percent(c.probability), bar(c.probability / longest, BAR_COLUMNS), f"{c.id}", label(c.id)] for c in candidates
     ]
     return table(rows, "><><")

@@ -3,6 +3,7 @@
 The terminal, SVG, JSON, a notebook and the page all draw these same panels, so a figure is written once.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from cutaway.music.performance import Note as Played
 from cutaway.numerics import FloatArray
 
 Shape = tuple[int, ...]
+_ATTENTION = re.compile(r"attn\.\d+|article\.softmax")
 Scale = Literal["share", "signed", "size"]  # 0 to 1; around 0; from the smallest to the largest
 
 
@@ -64,6 +66,20 @@ class Cells:
         """
         flat = self.offset + row * self.steps[0] + column * self.steps[1]
         return tuple(int(i) for i in np.unravel_index(flat, self.shape))
+
+    @property
+    def visible(self) -> FloatArray:
+        """The numbers, with minus infinity for attention weights that are 0 because their key is after the query.
+
+        >>> cells("attn.5", np.array([[1, 0], [1, 0]], np.float32)).visible.tolist()
+        [[1.0, -inf], [1.0, 0.0]]
+        """
+        if not _ATTENTION.fullmatch(self.tensor):
+            return self.values
+        rows, columns = np.indices(self.values.shape)
+        flat = self.offset + rows * self.steps[0] + columns * self.steps[1]
+        *_, queries, keys = np.unravel_index(flat, self.shape)
+        return np.where((self.values == 0) & (keys > queries), np.float32(-np.inf), self.values)
 
 
 def cells(tensor: str, array: NDArray[np.generic], part: NDArray[np.generic] | None = None) -> Cells:
@@ -169,6 +185,15 @@ class Number:
     tensor: str
     index: tuple[int, ...] = ()
     form: str = ".4f"
+
+    @property
+    def text(self) -> str:
+        """The number as it is printed.
+
+        >>> Number(0.656, "attn.5", (0, 8, 2), ".1%").text
+        '65.6 %'
+        """
+        return format(self.value, self.form).replace("%", " %")
 
 
 def integer(value: int, formula: str) -> Number:

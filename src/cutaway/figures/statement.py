@@ -88,5 +88,5 @@ def _localize(value: Value, language: str) -> Number | str:
 
 
 def _number_text(number: Number) -> str:
-    text = format(number.value, number.form)
-    return text.replace("e+", "e") if number.form == "g" else text  # -1e10, as the prose of F36 and F39 has it
+    shown = number.text
+    return shown.replace("e+", "e") if number.form == "g" else shown  # -1e10, as the prose of F36 and F39 has it

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cutaway.checks import check_int
 from cutaway.errors import UsageError
+from cutaway.layout import percent
 from cutaway.music.performance import Note, Performance, Reading
 from cutaway.music.pitches import pitch_name
 from cutaway.music.roll_layout import Point, RollLayout, arc, last_offset, note_title, opacity
@@ -91,10 +92,9 @@ def draw_attention(reading: Reading, attention: Attention, title: str = "", top:
     for head, (label, weights, colour) in enumerate(heads):
         arcs, rest = note_weights(reading, weights, top)
         for note, weight in arcs:
-            curve = arc(start, roll.layout.onset(reading.notes[note]), weight)
-            name = (
-                f"{label}: {weight:.3f} to {pitch_name(reading.notes[note].pitch)} at {reading.notes[note].onset:.2f} s"
-            )
+            to = reading.notes[note]
+            curve = arc(start, roll.layout.onset(to), weight)
+            name = f"{label}: {percent(weight, 1)} to {pitch_name(to.pitch)} at {to.onset:.2f} s"
             marks.append(
                 f'<path class="arc" {curve} stroke="{colour}" '
                 f'data-head={quoteattr(label)} data-note="{note}" data-w="{weight:.6f}">'
@@ -187,8 +187,8 @@ class _Roll:
                 f'data-head={quoteattr(label)} data-w="{rest:.6f}"/>'
             ),
             (
-                f'<text x="{LEFT + length + 8:.1f}" y="{y + 10:g}">{escape(label)}: {on_notes:.3f} on arcs, '
-                f"{rest:.3f} elsewhere</text>"
+                f'<text x="{LEFT + length + 8:.1f}" y="{y + 10:g}">{escape(label)}: {percent(on_notes, 1)} on arcs, '
+                f"{percent(rest, 1)} elsewhere</text>"
             ),
         ]
 

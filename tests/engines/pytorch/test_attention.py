@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from cutaway.engines.pytorch.attention import LONG, QUERIES, causal_attention
+from cutaway.engines.pytorch.attention import LONG, QUERIES, MaskedSoftmax, causal_attention
 
 
 @pytest.mark.parametrize("n_tokens", [1, QUERIES - 1, QUERIES, QUERIES + 1, 3 * QUERIES])
@@ -55,18 +56,43 @@ def test_a_long_context_is_computed_again_with_the_same_gradients(
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
+def kept(x: Tensor) -> int:
+    """Return the bytes that attention from x to itself keeps for its gradients."""
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        causal_attention(x, x, x)
+    return sum(sizes.values())
+
+
 def test_memory_of_a_long_context_grows_with_its_length_alone() -> None:
-    def kept(n_tokens: int) -> int:
-        x = torch.ones(1, 1, n_tokens, 4, requires_grad=True)
-        sizes: dict[int, int] = {}
+    long, short = (torch.ones(1, 1, n * LONG, 4, requires_grad=True) for n in (4, 2))
+    assert kept(long) < 2.5 * kept(short)
 
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-            return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            causal_attention(x, x, x)
-        return sum(sizes.values())
+def test_weights_are_kept_once_and_in_the_dtype_of_training() -> None:
+    x = torch.ones(1, 1, QUERIES, 1, dtype=torch.bfloat16, requires_grad=True)
+    assert kept(x) < 1.1 * 2 * QUERIES**2
 
-    assert kept(4 * LONG) < 2.5 * kept(2 * LONG)
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_masked_softmax_has_the_gradients_of_pytorchs(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(2, 3, 5, 7, generator=generator).mul(3).requires_grad_()
+    mask = torch.ones(5, 7).tril().bool()
+    weights = MaskedSoftmax.apply(scores, mask, dtype)  # type: ignore[no-untyped-call]
+    exact = scores.detach().double().requires_grad_()
+    expected = exact.masked_fill(~mask, -torch.inf).softmax(-1)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-2
+    assert weights.dtype == dtype
+    torch.testing.assert_close(weights.double(), expected, rtol=tolerance, atol=tolerance)
+    gradient = torch.randn(weights.shape, generator=generator).to(dtype)
+    torch.autograd.backward([weights, expected], [gradient, gradient.double()])
+    assert scores.grad is not None
+    torch.testing.assert_close(scores.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
+    assert not scores.grad.masked_select(~mask).any()

@@ -11,7 +11,7 @@ from transformers import GPT2LMHeadModel
 
 from cutaway.checkpoints import ArrayWeights
 from cutaway.engines.pytorch.attention import causal_attention
-from cutaway.engines.pytorch.model import GPT2
+from cutaway.engines.pytorch.model import GPT2, FusedGelu
 from tests.tiny import peer_model, random_ids, tiny_weights
 
 
@@ -186,6 +186,21 @@ def test_compiled_blocks_equal_eager_ones() -> None:
         torch.autograd.grad(loss, list(model.parameters())) for loss, model in zip(losses, models, strict=True)
     ]
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_gelu_is_pytorchs_with_its_gradient(dtype: torch.dtype) -> None:
+    ends = torch.tensor([-1e4, -30.0, 0.0, 30.0, 1e4])
+    x = torch.cat([torch.linspace(-12, 12, 999), ends]).to(dtype).requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    out: torch.Tensor = FusedGelu.apply(x)  # type: ignore[no-untyped-call]
+    expected = F.gelu(exact, approximate="tanh")
+    torch.autograd.backward([out.sum(), expected.sum()])
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-2
+    assert out.dtype == dtype
+    assert x.grad is not None
+    torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(x.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
 
 
 def test_first_weights_are_gpt2s() -> None:

@@ -1,4 +1,4 @@
-"""Products by oneDNN are those of PyTorch, with their gradients, and are used where they pay."""
+"""Products in another way than PyTorch's are the same, with their gradients, and are used where they pay."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cutaway.engines.pytorch import products
-from cutaway.engines.pytorch.products import add_product, linear, onednn_linear
+from cutaway.engines.pytorch.products import AmxLinear, add_product, linear, onednn_linear, product
 
 pytestmark = pytest.mark.skipif(not products.HAS_ONEDNN, reason="this PyTorch has no oneDNN")
 
@@ -41,6 +41,7 @@ def test_what_is_frozen_gets_no_gradient(frozen: int) -> None:
 def test_the_operator_keeps_all_that_pytorch_asks_of_one() -> None:
     torch.library.opcheck(onednn_linear, (numbers(2, 5, 8), numbers(3, 8), numbers(3)))
     torch.library.opcheck(onednn_linear, (numbers(8, 5).detach().t(), numbers(8, 3).detach().t(), None))
+    torch.library.opcheck(product, (numbers(3, 5).detach(), numbers(5, 8).detach()))
 
 
 @pytest.fixture
@@ -83,3 +84,56 @@ def test_a_product_is_added_in_place(dtype: torch.dtype, has_avx512: bool, monke
     expected = total.double() + (x.double().t() @ y.double())[:256]
     add_product(total, x, y)
     torch.testing.assert_close(total.double(), expected, rtol=1e-2, atol=1e-4 if dtype == torch.float32 else 0.1)
+
+
+def amx_linear(x: Tensor, w: Tensor) -> Tensor:
+    out: Tensor = AmxLinear.apply(x, w)  # type: ignore[no-untyped-call]
+    return out
+
+
+@pytest.mark.parametrize("rows", [(), (67,), (2, 33)])
+def test_a_product_for_amx_and_its_gradients_are_those_of_float64(rows: tuple[int, ...]) -> None:
+    given = [numbers(*rows, 96), numbers(40, 96)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in given]
+    out = amx_linear(*given)
+    expected = F.linear(*exact)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+    weights = numbers(*out.shape).detach()
+    torch.autograd.backward([out, expected], [weights, weights.double()])
+    for tensor, twin in zip(given, exact, strict=True):
+        assert tensor.grad is not None
+        torch.testing.assert_close(tensor.grad.double(), twin.grad, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_what_is_frozen_gets_no_gradient_by_amx(frozen: int) -> None:
+    given = [numbers(5, 8), numbers(3, 8)]
+    given[frozen].requires_grad_(False)
+    torch.autograd.backward(amx_linear(*given).sum())
+    assert [tensor.grad is None for tensor in given] == [number == frozen for number in range(2)]
+
+
+def test_large_products_in_bfloat16_are_made_for_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "USES_ONEDNN", False)
+    large, small = numbers(256, 256), numbers(255, 256)
+    for has_amx in (True, False):
+        monkeypatch.setattr(products, "HAS_AMX", has_amx)
+        made = [linear(x, large.to(x.dtype)).grad_fn for x in (large.bfloat16(), small.bfloat16(), large)]
+        assert [type(each).__name__ == "AmxLinearBackward" for each in made] == [has_amx, False, False]
+
+
+@pytest.mark.slow  # torch.compile runs a C++ compiler
+@pytest.mark.filterwarnings("ignore")  # of PyTorch itself while it compiles
+def test_a_compiled_block_copies_what_lies_transposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    strides: list[tuple[int, ...]] = []
+
+    @torch.library.custom_op("cutaway_tests::watched", mutates_args=())
+    def watched(x: Tensor, y: Tensor) -> Tensor:
+        strides.append(x.stride())
+        return x @ y
+
+    watched.register_fake(lambda x, y: x.new_empty(len(x), y.shape[1]))
+    monkeypatch.setattr(products, "product", watched)
+    x, w = numbers(48, 32), numbers(64, 32)
+    torch.autograd.backward(torch.compile(lambda x, w: amx_linear(x.exp(), w).sin())(x, w).sum())
+    assert strides == [(48, 1)]

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cellsOfSlice, commonLimit, computedCells, fold, indexOf, partOf, rowOf, rowsOf, valueAt } from "../../../src/cutaway/explore/page/lib/cells.js";
+import { cellsOfSlice, commonLimit, computedCells, firstLater, fold, indexOf, partOf, rowOf, rowsOf, valueAt } from "../../../src/cutaway/explore/page/lib/cells.js";
 
 test("a cell knows where in its tensor it stands", () => {
   const cells = { shape: [3, 5, 7], offset: 35 + 2, steps: [7, 1] };
@@ -22,6 +22,19 @@ const HEAD = cellsOfSlice({
 test("a slice of a tensor is cells with its place in the tensor", () => {
   assert.deepEqual([HEAD.rows, HEAD.columns, HEAD.tensor], [3, 3, "attn.5"]);
   assert.deepEqual(indexOf(HEAD, 2, 1), [1, 2, 1]);
+});
+
+test("of attention weights each row knows which of its keys come after its query", () => {
+  const first = (cells) => Array.from({ length: cells.rows }, (_, row) => firstLater(cells, row));
+  assert.deepEqual(first(HEAD), [1, 2, 3]);
+  assert.deepEqual(first({ ...HEAD, tensor: "without_first(attn.5)" }), [1, 2, 3]);
+  assert.deepEqual(first({ ...HEAD, tensor: "attn.5 - B: attn.5" }), [1, 2, 3]);
+  const heads = { tensor: "attn.5", shape: [2, 3, 3], offset: 3, steps: [9, 1], rows: 2, columns: 3 };
+  assert.deepEqual(first(heads), [2, 2]); // a row for each head, all of one query
+  const corner = { tensor: "attn.5", shape: [2, 3, 3], offset: 9 + 2, steps: [3, 1], rows: 2, columns: 1 };
+  assert.deepEqual(first(corner), [-1, 0]); // the last key of the first queries
+  assert.deepEqual(first(computedCells("article.softmax", [1, 0, 0.5, 0.5], 2)), [1, 2]);
+  for (const tensor of ["scores.5", "attn.5[1] * v.5[1]", "attn.5[:, 8] @ notes"]) assert.deepEqual(first({ ...HEAD, tensor }), [3, 3, 3]);
 });
 
 test("a vector is one row", () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
+import { computedCells } from "../../../src/cutaway/explore/page/lib/cells.js";
 import { isLight, kindOf, paint, paintAll, range, roundEven, setColours } from "../../../src/cutaway/explore/page/lib/colours.js";
 
 test("a tensor's kind is known by its name", () => {
@@ -29,9 +30,9 @@ test("under a causal mask a zero of a later token has no colour, and one of an e
   setColours(vectors.colours);
   const ends = { low: 0, high: 1 };
   const values = Float32Array.of(1, 0, 0, 0, 1, 0.5, 0.5, 0, 0.5); // one weight is above the diagonal, as without a mask
-  const pixels = new Uint8Array(paintAll(values, "share", ends, 3).buffer);
+  const pixels = new Uint8Array(paintAll(computedCells("attn.5", values, 3), "share", ends).buffer);
   const expected = Array.from(values, (value, i) => [...paint([1, 2].includes(i) ? -Infinity : value, "share", ends), 255]).flat();
   assert.deepEqual([...pixels], expected);
-  const unmasked = new Uint8Array(paintAll(values, "share", ends).buffer);
+  const unmasked = new Uint8Array(paintAll(computedCells("z.5", values, 3), "share", ends).buffer);
   assert.deepEqual([...unmasked], Array.from(values, (value) => [...paint(value, "share", ends), 255]).flat());
 });

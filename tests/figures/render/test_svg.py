@@ -86,14 +86,27 @@ def pixels_of(data: bytes) -> NDArray[np.uint8]:
 )
 def test_every_cell_has_its_origin_and_its_colour(tensor: FloatArray, scale: Scale) -> None:
     layer = len(tensor) - 1
-    root = parsed(Grid(TITLE, cells("attn.0", tensor, tensor[layer]), scale))
-    marks = numbered(root, "rect")
-    colours = paint(tensor[layer], scale)
+    shown = cells("attn.0", tensor, tensor[layer])
+    marks = numbered(parsed(Grid(TITLE, shown, scale)), "rect")
+    colours = paint(shown.visible, scale)
     assert len(marks) == tensor[layer].size
     for mark in marks:
         name, index = origin(mark)
         assert (name, index[0]) == ("attn.0", layer)
         assert mark.get("fill") == "#" + bytes(colours[index[1:]]).hex()
+
+
+def test_a_masked_weight_is_grey_and_a_small_one_is_not() -> None:
+    weights = np.array([[1, 0], [1, 0]], np.float32)
+    root = parsed(Grid(TITLE, cells("attn.0", weights), "share"))
+    grey = [mark.get("fill") == named_colour("masked") for mark in numbered(root, "rect")]
+    assert grey == [False, True, False, False]
+    assert texts(root)[1:] == ["weights", "100 %", "×", "100 %", "0.0 %", "0 %", "100 %", "masked"]
+    large = np.tile(weights, (30, 30))
+    (image,) = numbered(parsed(Grid(TITLE, cells("attn.0", large), "share")), "image")
+    painted = pixels_of(base64.b64decode(image.get("href", "").split(",")[1]))
+    masked = np.frombuffer(bytes.fromhex(named_colour("masked")[1:]), np.uint8)
+    assert ((painted == masked).all(axis=-1) == (np.triu(large == 0, 1))).all()
 
 
 def test_a_large_grid_is_an_image_of_the_same_colours() -> None:
@@ -114,14 +127,14 @@ def test_a_png_decodes_to_its_pixels(pixels: NDArray[np.uint8]) -> None:
 
 
 def test_wide_cells_hold_their_numbers_and_narrow_ones_do_not() -> None:
-    assert "0.250" in texts(parsed(Grid(TITLE, computed("x", np.array([[0.25, 0.75]])), "share")))
-    assert "0.000" not in texts(parsed(Grid(TITLE, computed("x", np.zeros((1, 40))), "share")))
+    assert "25.0 %" in texts(parsed(Grid(TITLE, computed("x", np.array([[0.25, 0.75]])), "share")))
+    assert "0.0 %" not in texts(parsed(Grid(TITLE, computed("x", np.zeros((1, 40))), "share")))
 
 
 @pytest.mark.parametrize(
     ("scale", "values", "said"),
     [
-        ("share", [0.25, 0.75], ["0", "1   shown: 0.25 to 0.75"]),
+        ("share", [0.25, 0.75], ["0 %", "100 %   shown: 25 % to 75 %"]),
         ("signed", [-0.002, 0.001], ["-0.002", "0.002   shown: -0.002 to 0.001"]),
         ("signed", [-3, 3], ["-3", "3"]),
         ("size", [5, 7], ["5", "7"]),
@@ -164,7 +177,7 @@ def test_arcs_go_to_every_token_with_weight_and_are_as_thick() -> None:
     assert [origin(line) for line in lines] == [("attn.0", (0,)), ("attn.0", (1,))]
     thick = [float(line.get("stroke-width", 0)) for line in lines]
     assert thick[0] - thick[1] == pytest.approx(9 * 0.4, abs=0.01)
-    assert {"0.50", "0.10", "0.40", "0.00"} <= set(texts(root))
+    assert {"50 %", "10 %", "40 %", "0 %"} <= set(texts(root))
 
 
 def test_arcs_stay_within_their_fragment() -> None:

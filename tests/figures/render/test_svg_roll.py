@@ -43,8 +43,8 @@ def test_an_arc_is_its_heads_and_as_wide_as_its_weight() -> None:
         (head_colour(0), "4.50", "0,0"), (head_colour(0), "2.25", "0,1"), (head_colour(1), "6.75", "1,1")
     ]  # fmt: skip
     said = [[title.text for title in mark] for mark in found]
-    assert said[2] == ["head 1: 0.750 to E4, 0.50–2.00 s, 120"]
-    assert [title.text for title in marks(attending(), "arc", "zh")[2]] == ["头 1：0.750，看向 E4, 0.50–2.00 s, 120"]
+    assert said[2] == ["head 1: 75.0 % to E4, 0.50–2.00 s, 120"]
+    assert [title.text for title in marks(attending(), "arc", "zh")[2]] == ["头 1：75.0 %，看向 E4, 0.50–2.00 s, 120"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_strip_has_what_is_on_arcs_and_then_the_rest() -> None:
         pytest.approx(float(on.get("x", "")) + float(on.get("width", "")), abs=0.1) for on in strips[::2]
     ]
     words = [text.text for text in root.iter("text")]
-    assert words.count("0.750 on arcs, 0.250 elsewhere") == 2
+    assert words.count("75.0 % on arcs, 25.0 % elsewhere") == 2
 
 
 def test_the_strips_are_below_the_notes_and_inside() -> None:

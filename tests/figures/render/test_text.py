@@ -51,10 +51,20 @@ def test_a_small_grid_shows_its_numbers() -> None:
         == """\
 weights
 ↓ query   → key
-        a     it
-a   1.000  0.000
-it  0.250  0.750"""
+         a      it
+a    100 %   0.0 %
+it  25.0 %  75.0 %"""
     )
+
+
+def test_a_masked_weight_is_no_number() -> None:
+    weights = computed("attn.0", np.array([[1, 0, 0], [0, 1, 0], [0.25, 0.25, 0.5]]))
+    assert drawn(Grid(TITLE, weights, "share")).splitlines()[1:] == [
+        " 100 %       ×       ×",
+        " 0.0 %   100 %       ×",
+        "25.0 %  25.0 %  50.0 %",
+    ]
+    assert "×" not in drawn(Grid(TITLE, computed("softmax(scores.0)", weights.values), "share"))
 
 
 def test_chinese_is_two_columns_wide() -> None:
@@ -120,8 +130,8 @@ def test_bars_are_marked_and_as_long_as_their_numbers() -> None:
         drawn(Bars(TITLE, ["a", "robot"], computed("x", np.array([0.25, 0.75])), marked=(1,)))
         == f"""\
 weights
-   25.00%  {"█" * 7}▌                 a
-→  75.00%  {"█" * 22}▌  robot"""
+   25.00 %  {"█" * 7}▌                 a
+→  75.00 %  {"█" * 22}▌  robot"""
     )
 
 
@@ -193,6 +203,11 @@ def test_panels_are_separated_by_a_line() -> None:
 def test_english_breaks_between_words_and_chinese_between_characters() -> None:
     assert wrap_prose("how much of each token", 9) == ["how much", "of each", "token"]
     assert wrap_prose("先取 softmax，再求和（共两步）。", 12) == ["先取", "softmax，再", "求和（共两", "步）。"]
+
+
+def test_a_percent_sign_stays_with_its_number() -> None:
+    assert wrap_prose("a weight of 65.6 %, on robot", 16) == ["a weight of", "65.6 %, on robot"]
+    assert wrap_prose("权重为 65.6 %，在这里", 8) == ["权重为", "65.6 %，", "在这里"]
 
 
 @given(st.text(st.sampled_from("ab 词元，。（）softmax3"), max_size=60), st.integers(8, 40))

@@ -22,6 +22,6 @@ def test_the_heaviest_notes_of_a_head_are_listed_and_all_else_is_elsewhere() -> 
     weights = np.array([[0.05, 0.1, 0.15, 0.2, 0.3, 0.1, 0.1], [0, 0, 0.5, 0, 0, 0, 0.5]])
     roll = Roll("roll", notes, 6.0, -1, range(6), computed("attn @ notes", weights))
     heads = list(draw_roll(roll, "en", columns=40))[-2:]
-    listed = "0.300 E4 4.00 s, 0.200 E♭4 3.00 s, 0.150 D4 2.00 s, 0.100 C♯4 1.00 s, 0.100 F4 5.00 s"
-    assert heads == [f"head 0: {listed}, 0.150 elsewhere", "head 1: 0.500 D4 2.00 s, 0.500 elsewhere"]
-    assert list(draw_roll(roll, "zh", columns=40))[-1] == "头 1：0.500 D4 2.00 s，别处 0.500"
+    listed = "30.0 % E4 4.00 s, 20.0 % E♭4 3.00 s, 15.0 % D4 2.00 s, 10.0 % C♯4 1.00 s, 10.0 % F4 5.00 s"
+    assert heads == [f"head 0: {listed}, 15.0 % elsewhere", "head 1: 50.0 % D4 2.00 s, 50.0 % elsewhere"]
+    assert list(draw_roll(roll, "zh", columns=40))[-1] == "头 1：50.0 % D4 2.00 s，别处 50.0 %"

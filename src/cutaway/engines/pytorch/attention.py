@@ -4,13 +4,16 @@ Shapes: B sequences, H heads of dh, T new tokens, S keys, M distances that have 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-QUERIES = 64  # rows of attention that are computed at a time outside CUDA
+from cutaway.engines.pytorch.products import HAS_AMX
+
+QUERIES = 256 if HAS_AMX else 64  # rows of attention that are computed at a time outside CUDA
 LONG = 1024  # tokens of a sequence from which these rows are computed again in the backward pass
 
 
@@ -56,12 +59,34 @@ def causal_attention(
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, start: int, dropout: float, n_prefix: Tensor | None, relative: Tensor | None
 ) -> Tensor:
-    mask = visible(torch.arange(start, start + q.shape[2], device=q.device), k.shape[2], n_prefix)
+    positions = torch.arange(start, start + q.shape[2], dtype=torch.int32, device=q.device)  # faster than 64 bits
+    mask = visible(positions, k.shape[2], n_prefix)
     scores = (q @ k.transpose(-1, -2)).float()
     if relative is not None:
         scores = scores + skewed_scores(q, relative, k.shape[2]).float()
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1).to(q.dtype)
+    weights: Tensor = MaskedSoftmax.apply(scores, mask, q.dtype)  # type: ignore[no-untyped-call]
     return drop(weights, dropout) @ v
+
+
+class MaskedSoftmax(torch.autograd.Function):
+    """Softmax of scores (..., S), float32, over the keys of a mask, in a dtype of its own.
+
+    Only its result is kept for the gradients, which need no mask: they are 0 where a weight is. PyTorch's would keep
+    the same once more in float32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
+        weights = scores.masked_fill(~mask, -math.inf).softmax(-1).to(dtype)
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (weights,) = ctx.saved_tensors
+        weights = weights.float()
+        weighted = gradients[0].float() * weights
+        return weighted - weights * weighted.sum(-1, keepdim=True), None, None
 
 
 def skewed_scores(q: Tensor, relative: Tensor, n_keys: int) -> Tensor:
@@ -112,7 +137,7 @@ def visible(positions: Tensor, n_keys: int, n_prefix: Tensor | None) -> Tensor:
     >>> visible(torch.arange(3), 3, torch.tensor([2])).int().tolist()
     [[[[1, 1, 0], [1, 1, 0], [1, 1, 1]]]]
     """
-    keys = torch.arange(n_keys, device=positions.device)
+    keys = torch.arange(n_keys, dtype=positions.dtype, device=positions.device)
     mask = keys <= positions[..., None]
     return mask if n_prefix is None else mask | (keys < n_prefix[:, None, None, None])
 

@@ -11,6 +11,7 @@ In training, parameters and the residual stream stay float32; what enters a matr
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,10 @@ from cutaway.engines.pytorch.attention import (
     visible,
 )
 from cutaway.engines.pytorch.products import linear
+
+# OpenAI's GELU, x (1 + tanh(u)) / 2, is x / (1 + exp(-2u)), and 2u is GELU_A x + GELU_B x³.
+GELU_A = 2 * math.sqrt(2 / math.pi)
+GELU_B = 0.044715 * GELU_A
 
 
 @dataclass
@@ -170,7 +175,30 @@ def gelu_new(x: Tensor) -> Tensor:
     >>> gelu_new(torch.tensor([-10.0, 0.0, 10.0])).tolist()
     [-0.0, 0.0, 10.0]
     """
-    return F.gelu(x, approximate="tanh")
+    if not torch.compiler.is_compiling():
+        return F.gelu(x, approximate="tanh")
+    out: Tensor = FusedGelu.apply(x)  # type: ignore[no-untyped-call]
+    return out
+
+
+class FusedGelu(torch.autograd.Function):
+    """OpenAI's GELU by a sigmoid, for a compiled block to fuse: a third of the time that its tanh takes there."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        y = x.float()
+        return (y / (1 + torch.exp(-y * (GELU_A + GELU_B * y * y)))).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        y = x.float()
+        squares = y * y
+        gate = 1 / (1 + torch.exp(-y * (GELU_A + GELU_B * squares)))
+        slope = gate + y * gate * (1 - gate) * (GELU_A + 3 * GELU_B * squares)
+        dx: Tensor = (gradients[0].float() * slope).to(x.dtype)
+        return dx
 
 
 ACTIVATE: Mapping[str, Callable[[Tensor], Tensor]] = {

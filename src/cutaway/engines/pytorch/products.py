@@ -1,7 +1,9 @@
-"""Products of vectors with the matrix of a linear layer, by the faster of the two libraries that PyTorch has on a CPU.
+"""Products of vectors with the matrix of a linear layer, in the way that is fastest on the CPU at hand.
 
 PyTorch multiplies float32 with MKL, and bfloat16 with oneDNN. On AMD's processors MKL leaves AVX-512 unused: there
-oneDNN multiplies float32 twice as fast, and a tenth faster where there is only AVX2 (docs/log.md).
+oneDNN multiplies float32 twice as fast, and a tenth faster where there is only AVX2. Where bfloat16 is multiplied by
+AMX, a first matrix that lies transposed, as in the gradient of the weights, makes a product take twice as long, and
+is copied first (docs/log.md).
 """
 
 import platform
@@ -15,19 +17,20 @@ from torch.nn import functional as F
 WORTH = 2**24  # multiplications of a product from which oneDNN saves more than calling it from Python costs
 
 
-def is_amd() -> bool:
-    """Return True on a processor by AMD.
+def processor() -> str:
+    """Return what the system tells of the processor: on Linux its maker and the names of all it can do.
 
-    >>> is_amd() in {True, False}
+    >>> isinstance(processor(), str)
     True
     """
     listed = Path("/proc/cpuinfo")
-    return "AuthenticAMD" in (listed.read_text() if listed.exists() else platform.processor())
+    return listed.read_text() if listed.exists() else platform.processor()
 
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 HAS_AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
-USES_ONEDNN = HAS_ONEDNN and is_amd()
+USES_ONEDNN = HAS_ONEDNN and "AuthenticAMD" in processor()
+HAS_AMX = "amx_bf16" in processor()
 
 
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -36,10 +39,13 @@ def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
     """
-    is_float32 = x.device.type == "cpu" and x.dtype == w.dtype == torch.float32
-    if USES_ONEDNN and is_float32 and x.numel() * len(w) >= WORTH:
-        out: Tensor = onednn_linear(x, w, bias)
-        return out
+    if x.device.type == "cpu" and x.dtype == w.dtype and x.numel() * len(w) >= WORTH:
+        if USES_ONEDNN and x.dtype == torch.float32:
+            out: Tensor = onednn_linear(x, w, bias)
+            return out
+        if HAS_AMX and x.dtype == torch.bfloat16 and bias is None:
+            out = AmxLinear.apply(x, w)  # type: ignore[no-untyped-call]
+            return out
     return F.linear(x, w, bias)
 
 
@@ -89,3 +95,37 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None
 
 
 onednn_linear.register_autograd(_gradients, setup_context=_keep)
+
+
+class AmxLinear(torch.autograd.Function):
+    """x @ w.T. What lies transposed in the gradient of w is copied first, which a compiled block does on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return F.linear(x, w)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (gradient,) = gradients
+        x, w = ctx.saved_tensors
+        needs_x, needs_w = ctx.needs_input_grad
+        dx = gradient @ w if needs_x else None
+        columns = gradient.reshape(-1, len(w)).t().contiguous()  # (n, m)
+        dw = product(columns, x.reshape(-1, x.shape[-1])) if needs_w else None
+        return dx, dw
+
+
+@torch.library.custom_op("cutaway::product", mutates_args=())
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """Compute x @ y. An operator, so that torch.compile leaves x in memory as it is.
+
+    >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]]))
+    tensor([[11.]])
+    """
+    return x @ y
+
+
+@product.register_fake
+def _shaped_product(x: Tensor, y: Tensor) -> Tensor:
+    return x.new_empty(len(x), y.shape[1])

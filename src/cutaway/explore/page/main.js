@@ -333,10 +333,10 @@ function unread() {
     ${here.model.value.task ? html`<span>${t("prompt.task", { task: here.model.value.task })}</span>` : nothing}${discard()}</p>`;
 }
 
-const LIVE = 16; // tokens of what is typed that are shown, the last ones
+const LIVE = 16; // last tokens of what is typed that are shown
 const EXAMPLES = ["The animal did not cross the street because it was too", "机器人必须服从"];
 
-/** Texts to begin with, where the box is empty. */
+/** What an empty box offers. */
 const examples = () => html`<span>${t("draft.examples")}</span>${EXAMPLES.map((text) => html`<button type="button" class="quiet" @click=${() => { draft.value = text; }}>${text}</button>`)}`;
 
 const discard = () => html`<button type="button" class="quiet" @click=${() => { draft.value = null; }}>${t("draft.discard")}</button>`;

@@ -254,7 +254,7 @@ def slots_in_use(trace: Trace) -> Grid:
     return Grid(
         LocalizedText("all slots: in use (1) or empty (0)", "所有槽位：已用（1）或空着（0）"),
         computed("arange(config.n_ctx) < len(ids)", used),
-        "share",
+        "signed",
     )
 
 

@@ -140,7 +140,7 @@ def _terms(trace: Trace, chosen: Selection) -> Table:
         (
             tokens[j],
             at(trace, f"v.{layer}", h, int(j), 0),
-            at(trace, f"attn.{layer}", h, p, int(j)),
+            at(trace, f"attn.{layer}", h, p, int(j), form=".2%"),
             Number(float(weights[j] * values[j]), term(int(j))),
         )
         for j in heaviest
@@ -149,9 +149,9 @@ def _terms(trace: Trace, chosen: Selection) -> Table:
     if len(others):
         rest = float(weights[others].sum()), float(weights[others] @ values[others])
         name = LocalizedText(f"{len(others):,} others", f"其余 {len(others):,} 个")
-        weight = Number(rest[0], f"sum of attn.{layer}[{h}, {p}, j] over the others")
+        weight = Number(rest[0], f"sum of attn.{layer}[{h}, {p}, j] over the others", form=".2%")
         rows.append((name, "", weight, Number(rest[1], f"sum of {term('j')} over the others")))
-    total = Number(float(weights.sum()), f"sum(attn.{layer}[{h}, {p}])")
+    total = Number(float(weights.sum()), f"sum(attn.{layer}[{h}, {p}])", form=".2%")
     rows.append((LocalizedText("sum", "和"), "", total, at(trace, f"z.{layer}", h, p, 0)))
     headings = TOKEN, LocalizedText("value, number 0", "值的第 0 个数"), LocalizedText("weight", "权重")
     return Table(THIS_MODEL, (*headings, LocalizedText("weight × value", "权重 × 值")), rows)

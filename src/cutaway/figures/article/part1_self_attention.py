@@ -130,7 +130,7 @@ def _check_arcs(trace: Trace, chosen: Selection) -> Check:
             "在 {heads} 个头中，{name} = {weight} 最大；只由所有的 q 和 k 计算，结果相同，{near}",
             heads=integer(heads, "config.n_layer * config.n_head"),
             name=f"attn.{best.layer}[{best.head}, {p}, {best.key}]",
-            weight=at(trace, f"attn.{best.layer}", best.head, p, best.key),
+            weight=at(trace, f"attn.{best.layer}", best.head, p, best.key, form=".2%"),
             near=within(off, _look_error(trace, best, p)),
         ),
     )

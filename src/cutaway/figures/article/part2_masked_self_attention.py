@@ -41,7 +41,7 @@ def _second_token(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             tokens[key],
             at(trace, f"scores.{layer}", *here, key, form=".4g"),
             at(trace, f"masked.{layer}", *here, key, form=".4g"),
-            at(trace, f"attn.{layer}", *here, key),
+            at(trace, f"attn.{layer}", *here, key, form=".2%"),
         )
         for key in range(min(FIRST, len(trace)))
     ]
@@ -68,7 +68,7 @@ def _masked_columns(trace: Trace, chosen: Selection, position: int) -> Drawing:
     keys = range(min(FIRST, len(trace)))
     scores = [TokenCell(at(trace, f"scores.{layer}", *here, key, form=".2f"), "score") for key in keys]
     masked = [cell if key <= position else HIDDEN_CELL for key, cell in enumerate(scores)]
-    weights = [TokenCell(at(trace, f"attn.{layer}", *here, key, form=".1%"), "score") for key in keys]
+    weights = [TokenCell(at(trace, f"attn.{layer}", *here, key, form=".0%"), "score") for key in keys]
     return draw_token_columns(
         LocalizedText("the mask comes between the scores and the softmax", "掩码在分数与 softmax 之间"),
         token_labels(trace)[: len(keys)],

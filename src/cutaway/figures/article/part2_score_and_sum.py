@@ -104,7 +104,7 @@ def _cached_keys(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             tokens[key],
             new if key == position else kept,
             at(trace, f"scores.{layer}", head, position, key, form=".3f"),
-            at(trace, f"attn.{layer}", head, position, key),
+            at(trace, f"attn.{layer}", head, position, key, form=".2%"),
         )
         for key in range(shown.start, shown.stop)
     ]
@@ -134,7 +134,7 @@ def _cached_columns(trace: Trace, chosen: Selection) -> Drawing:
     keys = range(max(0, position + 1 - MOST_COLUMNS), position + 1)
     names = [TokenCell(f"k {key}", "key" if key == position else "reused") for key in keys]
     scores = [TokenCell(at(trace, f"scores.{layer}", *here, key, form=".2f"), "score") for key in keys]
-    weights = [TokenCell(at(trace, f"attn.{layer}", *here, key, form=".1%"), "score") for key in keys]
+    weights = [TokenCell(at(trace, f"attn.{layer}", *here, key, form=".0%"), "score") for key in keys]
     return draw_token_columns(
         with_count(
             LocalizedText(
@@ -236,7 +236,7 @@ def _sum_columns(trace: Trace, chosen: Selection) -> Drawing:
     weights = trace[f"attn.{layer}"][head, position]
     values = trace[f"v.{layer}"][head]
     keys = sorted(map(int, top_k(weights, MOST_COLUMNS - 2)))
-    shares = [TokenCell(at(trace, f"attn.{layer}", head, position, key, form=".1%"), "score") for key in keys]
+    shares = [TokenCell(at(trace, f"attn.{layer}", head, position, key, form=".0%"), "score") for key in keys]
     firsts = [TokenCell(at(trace, f"v.{layer}", head, key, 0, form=".3f"), "value") for key in keys]
     factors = [f"attn.{layer}[{head}, {position}, {key}] * v.{layer}[{head}, {key}, 0]" for key in keys]
     products = [
@@ -275,7 +275,7 @@ def _terms(trace: Trace, chosen: Selection, shown: int) -> Sequence[Sequence[Ent
     for key in map(int, heaviest):
         factor = f"attn.{layer}[{head}, {position}, {key}]"
         value = f"v.{layer}[{head}, {key}"
-        weight = at(trace, f"attn.{layer}", head, position, key, form=".3f")
+        weight = at(trace, f"attn.{layer}", head, position, key, form=".2%")
         columns = range(shown)
         terms = [Number(float(weights[key] * values[key, i]), f"{factor} * {value}, {i}]", form=".3f") for i in columns]
         rows.append(
@@ -311,7 +311,7 @@ def _total(
         Number(float(total), f"sum of {factor} * v.{chosen.layer}[{chosen.head}, j, {i}] over {which}", form=".3f")
         for i, total in enumerate(sums)
     ]
-    return name, Number(float(weights.sum()), f"sum of {factor} over {which}", form=".3f"), *[""] * shown, *products
+    return name, Number(float(weights.sum()), f"sum of {factor} over {which}", form=".2%"), *[""] * shown, *products
 
 
 FIGURES = (

@@ -82,7 +82,7 @@ def check_weights(trace: Trace, chosen: Selection) -> Check:
             "{row} 之和为 1，{near}；最大的权重 {largest} 在下标 {key}；{later}",
             row=name,
             near=within(off, f"abs(sum({name}) - 1)"),
-            largest=at(trace, f"attn.{chosen.layer}", chosen.head, position, key),
+            largest=at(trace, f"attn.{chosen.layer}", chosen.head, position, key, form=".2%"),
             key=integer(key, f"argmax({name})"),
             later=later,
         ),

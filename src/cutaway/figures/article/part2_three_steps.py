@@ -134,7 +134,7 @@ def _score_columns(trace: Trace, chosen: Selection) -> Drawing:
             TokenRow(LocalizedText("key", "键"), [TokenCell(f"k {key}", "key") for key in shown]),
             row(f"× q {chosen.position}", "scores_raw", ".1f"),
             row(f"÷ {divisor(trace.config, layer)}", "scores", ".2f"),
-            row("softmax", "attn", ".1%"),
+            row("softmax", "attn", ".0%"),
         ],
     )
 
@@ -150,8 +150,8 @@ def _score_rows(trace: Trace, chosen: Selection) -> Sequence[Sequence[str | Numb
             tokens[key],
             at(trace, f"scores_raw.{layer}", *here, key, form=".3f"),
             at(trace, f"scores.{layer}", *here, key, form=".3f"),
-            at(trace, f"attn.{layer}", *here, key),
-            Number(float(unmasked[key]), f"{formula}[{key}]"),
+            at(trace, f"attn.{layer}", *here, key, form=".2%"),
+            Number(float(unmasked[key]), f"{formula}[{key}]", form=".2%"),
         )
         for key in range(*window(trace, chosen.position).indices(len(trace)))
     ]

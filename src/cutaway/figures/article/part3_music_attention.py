@@ -10,6 +10,7 @@ from cutaway.figures.figure import Check, Figure, Selection
 from cutaway.figures.labels import token_label
 from cutaway.figures.panels import Cells, LocalizedText, Note, Number, Panel, Roll, computed, integer
 from cutaway.figures.statement import Statement
+from cutaway.layout import percent
 from cutaway.music.codecs import music_codec
 from cutaway.music.performance import Reading
 from cutaway.music.roll import sum_on_notes
@@ -36,10 +37,11 @@ def _attention_on_the_roll(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"What the heads of layer {layer} look at from {label}, token {place} (from 0), at {seconds:.2f} s: an "
                 "arc to each note, in the colour of its head and as wide as the weight on the note's tokens. A note is "
                 "the more opaque the louder it is. What is on times, velocities and notes without an arc (less than "
-                f"{THRESHOLD:.0%} of every head) is the grey end of a head's strip, so that arcs and strip make 1.",
+                f"{percent(THRESHOLD, 0)} of every head) is the grey end of a head's strip, so that arcs and strip "
+                "make 1.",
                 f"层 {layer} 的各个头从 {label}（第 {place} 个词元，从 0 数起，{seconds:.2f} 秒处）看向哪里："
                 "每个音符一条弧线，颜色是头，宽度是落在这个音符各词元上的权重。音符越响越不透明。落在时间、力度和没有弧线的音符"
-                f"（每个头都不到 {THRESHOLD:.0%}）上的权重，是每条横带末端的灰色，所以弧线与横带合起来是 1。",
+                f"（每个头都不到 {percent(THRESHOLD, 0)}）上的权重，是每条横带末端的灰色，所以弧线与横带合起来是 1。",
             )
         ),
         Roll(
@@ -114,9 +116,9 @@ def _check_attention(trace: Trace, chosen: Selection) -> Check:
             "elsewhere makes it 1 {near}",
             "头 {head} 把 {shown} 的权重给了 {n} 个有弧线的音符，各头最多 {most}；加上别处的权重为 1，{near}",
             head=integer(chosen.head, "head"),
-            shown=Number(shown, f"sum({row}[{chosen.head}, {tokens}])"),
+            shown=Number(shown, f"sum({row}[{chosen.head}, {tokens}])", form=".2%"),
             n=integer(len(targets), f"len({targets})"),
-            most=Number(most, f"max(sum({row}[:, {tokens}], -1))"),
+            most=Number(most, f"max(sum({row}[:, {tokens}], -1))", form=".2%"),
             near=near,
         ),
     )

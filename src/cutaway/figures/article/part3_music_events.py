@@ -235,7 +235,7 @@ def _one_hot(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         Grid(
             LocalizedText("the article's events, one-hot", "文章的事件，独热向量"),
             _vectors(),
-            "share",
+            "size",
             [CODEC.label(index) for index in EVENTS],
             [CODEC.label(index) for index in range(N_EVENTS)],
             LocalizedText("row: the event", "行：事件"),

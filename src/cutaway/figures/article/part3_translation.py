@@ -93,7 +93,7 @@ def _check_translation(trace: Trace, chosen: Selection) -> Check:
             "{near}; weights of later target tokens are at most {ahead}, of later source tokens {inside}: {sight}",
             "写译文时，这个头平均把 {share} 的权重放在 {n} 个源文词元上；每行之和为 1，{near}；"
             "对后面译文词元的权重最大为 {ahead}，对后面源文词元的最大为 {inside}：{sight}",
-            share=Number(share, f"mean(sum({rows}, -1))", form=".4f"),
+            share=Number(share, f"mean(sum({rows}, -1))", form=".2%"),
             n=integer(n_source, "n_prefix" if trace.n_prefix else "position + 1"),
             near=within(off, f"max(abs(sum({name}, -1) - 1))"),
             ahead=Number(ahead, f"max(abs(triu({name})[:, :, {n_source}:]))", form="g"),

@@ -35,7 +35,7 @@ from cutaway.figures.render.svg_marks import (
 )
 from cutaway.figures.render.svg_roll import draw_roll
 from cutaway.figures.render.text import entry, numeric_columns, wrap_prose
-from cutaway.layout import width
+from cutaway.layout import percent, width
 
 PAGE = 100  # characters that prose may have on a line
 BAR = 320  # pixels of the longest bar, or of two on either side of 0
@@ -135,7 +135,7 @@ def _bars(bars: Bars) -> Fragment:
         length = max(1.0, unit * abs(float(value)))
         fill = named_colour("score" if i in bars.marked else "token")
         number_of = cell_attributes(bars.cells, *divmod(i, across))
-        shown = f"{value:.2%}" if bars.scale == "share" else number(float(value), bars.scale)
+        shown = percent(float(value)) if bars.scale == "share" else number(float(value), bars.scale)
         x = zero - length if value < 0 else zero
         marks.append(text_element(LABELS - 6, y + 14, short(bars.labels[i]), anchor="end"))
         marks.append(f'<rect x="{x:g}" y="{y + 2}" width="{length:g}" height="16" fill="{fill}" {number_of}/>')
@@ -145,7 +145,7 @@ def _bars(bars: Bars) -> Fragment:
 
 def _arcs(arcs: Arcs) -> Fragment:
     """Draw the text on one line, with a curve from the query to each token that it attends to."""
-    starts = np.cumsum([0.0, *(max(4, width(token)) * CHAR + 12 for token in arcs.tokens)])  # 4 for the weight below
+    starts = np.cumsum([0.0, *(max(5, width(token)) * CHAR + 12 for token in arcs.tokens)])  # 5 for the weight below
     middle = (starts[:-1] + starts[1:] - 12) / 2
     weights = arcs.cells.values.reshape(-1)
     top = 20 + float(np.abs(middle[: len(weights)] - middle[arcs.query]).max(initial=0)) / 4
@@ -154,7 +154,7 @@ def _arcs(arcs: Arcs) -> Fragment:
     for i, token in enumerate(arcs.tokens):
         marks.append(text_element(float(middle[i]), top + 18, token, "title" if i == arcs.query else "", "middle"))
         if i < len(weights):
-            marks.append(text_element(float(middle[i]), top + 34, f"{weights[i]:.2f}", "quiet", "middle"))
+            marks.append(text_element(float(middle[i]), top + 34, percent(float(weights[i]), 0), "quiet", "middle"))
     return Fragment("".join(marks), float(starts[-1]), top + 42)
 
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from cutaway.figures.colours import is_masked, named_colour, paint, scale_colours, scale_ends
 from cutaway.figures.labels import cut, number, short
-from cutaway.figures.panels import Grid, LocalizedText, localize
+from cutaway.figures.panels import Grid, LocalizedText, Scale, localize
 from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Fragment, cell_attributes, text_element
 from cutaway.layout import width
 
 MOST_RECTANGLES = 2000  # a larger grid is one picture, a pixel for each cell
-LEAST_NUMBERED = 30  # a cell must be so wide to hold its number
+LEAST_NUMBERED = 44  # a cell must be so wide to hold its number
 SCALE_WIDTH = 120  # pixels of the scale's colours
 
 
@@ -49,7 +49,7 @@ def draw_grid(grid: Grid, language: str) -> Fragment:
 
 def _scale(grid: Grid, language: str) -> Fragment:
     """Draw the colours with the numbers at their ends, and grey if a cell is masked."""
-    hidden = is_masked(grid.cells.values)
+    hidden = is_masked(grid.cells.visible)
     painted = Fragment("", 0, 0) if hidden.all() else _colours(grid, language)
     if not hidden.any():
         return Fragment(painted.markup, painted.width, 22)
@@ -61,9 +61,9 @@ def _scale(grid: Grid, language: str) -> Fragment:
 
 def _colours(grid: Grid, language: str) -> Fragment:
     """Draw a strip of the colours between the numbers at their ends, and the range of the values if it is narrower."""
-    seen = grid.cells.values[~is_masked(grid.cells.values)]
-    low, high = ends = _named(*scale_ends(seen, grid.scale))
-    least, largest = reach = _named(float(seen.min()), float(seen.max()))
+    seen = grid.cells.values[~is_masked(grid.cells.visible)]
+    low, high = ends = [_named(end, grid.scale) for end in scale_ends(seen, grid.scale)]
+    least, largest = reach = [_named(float(end), grid.scale) for end in (seen.min(), seen.max())]
     said = localize(LocalizedText(f"   shown: {least} to {largest}", f"   图中：{least} 至 {largest}"), language)
     after = high if reach == ends else high + said
     start = (width(low) + 1) * CHAR
@@ -72,8 +72,8 @@ def _colours(grid: Grid, language: str) -> Fragment:
     return Fragment(markup, start + SCALE_WIDTH + (width(after) + 4) * CHAR, 22)
 
 
-def _named(low: float, high: float) -> tuple[str, str]:
-    return f"{low:.3g}", f"{high:.3g}"
+def _named(value: float, scale: Scale) -> str:
+    return f"{100 * value:.3g} %" if scale == "share" else f"{value:.3g}"
 
 
 def _image(pixels: NDArray[np.uint8], x: float, wide: float, high: float, y: float = 0, attributes: str = "") -> str:
@@ -102,9 +102,10 @@ def _labels(grid: Grid, language: str, size: float, high: float, left: float, to
 
 
 def _rectangles(grid: Grid, size: float, high: float) -> str:
-    colours = paint(grid.cells.values, grid.scale)
+    values = grid.cells.visible
+    colours = paint(values, grid.scale)
     marks = []
-    for row, column in np.ndindex(*grid.cells.values.shape):
+    for row, column in np.ndindex(*values.shape):
         x = column * size
         y = row * high
         rgb = colours[row, column]
@@ -112,7 +113,7 @@ def _rectangles(grid: Grid, size: float, high: float) -> str:
         origin = cell_attributes(grid.cells, row, column)
         marks.append(f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{high:g}" fill="{fill}" {origin}/>')
         if size >= LEAST_NUMBERED:
-            shown = number(float(grid.cells.values[row, column]), grid.scale)
+            shown = number(float(values[row, column]), grid.scale)
             tone = "on-light" if rgb @ np.array([0.3, 0.59, 0.11]) > 140 else "on-dark"
             marks.append(text_element(x + size / 2, y + high / 2 + 4, shown, tone, "middle"))
     return "".join(marks)
@@ -121,7 +122,7 @@ def _rectangles(grid: Grid, size: float, high: float) -> str:
 def _picture(grid: Grid, size: float, high: float) -> str:
     count, across = grid.cells.values.shape
     return _image(
-        paint(grid.cells.values, grid.scale),
+        paint(grid.cells.visible, grid.scale),
         0,
         size * across,
         high * count,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from cutaway.figures.colours import head_colour, named_colour
 from cutaway.figures.panels import Cells, LocalizedText, Roll, localize
 from cutaway.figures.render.svg_marks import CHAR, LINE, Fragment, cell_attributes, text_element
+from cutaway.layout import percent
 from cutaway.music.pitches import pitch_name
 from cutaway.music.roll_layout import Point, RollLayout, arc, last_offset, note_title, opacity
 
@@ -79,7 +80,8 @@ class _Page:
                 if weight <= 0:
                     continue
                 note = roll.notes[target]
-                said = LocalizedText(f"head {head}: {weight:.3f} to ", f"头 {head}：{weight:.3f}，看向 ")
+                shown = percent(weight, 1)
+                said = LocalizedText(f"head {head}: {shown} to ", f"头 {head}：{shown}，看向 ")
                 yield (
                     f'<path class="arc" {arc(start, self._layout.onset(note), weight)} stroke="{head_colour(head)}" '
                     f"{cell_attributes(cells, head, column)}>"
@@ -92,7 +94,8 @@ def _strips(cells: Cells, language: str, top: float) -> Iterator[str]:
         y = top + LINE * head
         arcs = float(row[:-1].sum())
         rest = float(row[-1])
-        said = LocalizedText(f"{arcs:.3f} on arcs, {rest:.3f} elsewhere", f"弧线 {arcs:.3f}，别处 {rest:.3f}")
+        on_arcs, elsewhere = (percent(share, 1) for share in (arcs, rest))
+        said = LocalizedText(f"{on_arcs} on arcs, {elsewhere} elsewhere", f"弧线 {on_arcs}，别处 {elsewhere}")
         name = localize(LocalizedText(f"head {head}", f"头 {head}"), language)
         split = 9 * CHAR + STRIP * arcs
         yield text_element(0, y + 12, name, "quiet")

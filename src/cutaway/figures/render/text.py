@@ -26,7 +26,7 @@ from cutaway.figures.panels import (
     localize,
 )
 from cutaway.figures.render.text_roll import draw_roll
-from cutaway.layout import bar, table, width
+from cutaway.layout import bar, percent, table, width
 from cutaway.numerics import FloatArray
 
 SHADES = " ·░▒▓█"
@@ -39,7 +39,7 @@ BAR_COLUMNS = 30
 MAX_ROWS = 40
 NARROWEST = 5  # a number and the space before it
 UNBROKEN = re.compile(  # what stays on one line
-    r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+)[，。；：、？！）]*\s*|\S\s*"
+    r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+(?:\s%[^\s\u2e80-\u9fff（]*)?)[，。；：、？！）]*\s*|\S\s*"
 )
 
 
@@ -53,8 +53,8 @@ def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]
     >>> for line in draw_text([grid], "en", columns=40):
     ...     print(line)
     weights
-    A       1.000  0.000
-    ␣robot  0.250  0.750
+    A        100 %   0.0 %
+    ␣robot  25.0 %  75.0 %
     """
     lines: list[str] = []
     for panel in panels:
@@ -102,14 +102,14 @@ def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
     if rows <= MAX_ROWS and across <= columns // NARROWEST and (lines := _numbers(grid, columns)):
         yield from lines
     elif rows == 1:
-        yield from _strip(grid.cells.values[0], grid.scale, language, columns)
+        yield from _strip(grid.cells.visible[0], grid.scale, language, columns)
     else:
         yield from _shaded(grid, language, columns)
 
 
 def _numbers(grid: Grid, columns: int) -> list[str]:
     """List rows of numbers, with what there is room for of the names above them; no lines if the numbers do not fit."""
-    cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.values]
+    cells = [[number(float(value), grid.scale) for value in row] for row in grid.cells.visible]
     names = [short(label) for label in grid.rows]
     digits = max(width(cell) for row in cells for cell in row)
     wanted = max([digits, *(width(short(label)) for label in grid.columns)])
@@ -141,7 +141,7 @@ def _strip(values: FloatArray, scale: Scale, language: str, columns: int) -> Ite
 def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
     """Draw a matrix as shades; if it is larger than the terminal, each shade is the largest magnitude of its part."""
     room = columns - (LABEL_COLUMNS + 2 if grid.rows else 0)
-    pooled = pool(grid.cells.values, MAX_ROWS, max(1, room))
+    pooled = pool(grid.cells.visible, MAX_ROWS, max(1, room))
     firsts = [int(part[0]) for part in np.array_split(np.arange(len(grid.cells.values)), len(pooled))]
     for first, row in zip(firsts, _marks(pooled, grid.scale, SHADES), strict=True):
         label = short(grid.rows[first]) if grid.rows else ""
@@ -149,7 +149,7 @@ def _shaded(grid: Grid, language: str, columns: int) -> Iterator[str]:
         yield (label + gap + row).rstrip()
     rows, across = grid.cells.values.shape
     numbers = LocalizedText(f"{rows:,} × {across:,} numbers", f"{rows:,} × {across:,} 个数")
-    yield localize(numbers, language) + _range(grid.cells.values, grid.scale, language)
+    yield localize(numbers, language) + _range(grid.cells.visible, grid.scale, language)
 
 
 def _marks(values: FloatArray, scale: Scale, levels: str) -> list[str]:
@@ -190,7 +190,7 @@ def pool(values: FloatArray, rows: int, columns: int) -> FloatArray:
 def _bars(bars: Bars) -> Iterator[str]:
     values = bars.cells.values.reshape(-1)
     marks = ["→" if i in bars.marked else " " for i in range(len(values))]
-    shown = [f"{value:.2%}" if bars.scale == "share" else number(float(value), bars.scale) for value in values]
+    shown = [percent(float(value)) if bars.scale == "share" else number(float(value), bars.scale) for value in values]
     lengths = [_length(float(value) / bars.limit, bool((values < 0).any())) for value in values]
     yield from table([list(row) for row in zip(marks, shown, lengths, bars.labels, strict=True)], "<><<")
 
@@ -229,9 +229,9 @@ def entry(cell: Entry, language: str) -> str:
     """Format a cell of a table.
 
     >>> entry(Number(0.25, "probs", (3, 5), ".2%"), "en"), entry(LocalizedText("token", "词元"), "zh")
-    ('25.00%', '词元')
+    ('25.00 %', '词元')
     """
-    return format(cell.value, cell.form) if isinstance(cell, Number) else localize(cell, language)
+    return cell.text if isinstance(cell, Number) else localize(cell, language)
 
 
 def _drawing(drawing: Drawing, language: str) -> Iterator[str]:

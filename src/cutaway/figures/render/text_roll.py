@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cutaway.figures.panels import Cells, LocalizedText, Roll, localize
+from cutaway.layout import percent
 from cutaway.music.pitches import pitch_name
 from cutaway.music.roll_layout import last_offset
 
@@ -47,9 +48,9 @@ def _heads(roll: Roll, cells: Cells, language: str) -> Iterator[str]:
     names = [f"{pitch_name(roll.notes[i].pitch)} {roll.notes[i].onset:.2f} s" for i in roll.targets]
     for head, row in enumerate(cells.values):
         order = [int(i) for i in np.argsort(-row[:-1], kind="stable")[:LISTED] if row[i] > 0]
-        said = [f"{row[i]:.3f} {names[i]}" for i in order]
-        rest = float(row.sum() - row[order].sum())
+        said = [f"{percent(row[i], 1)} {names[i]}" for i in order]
+        rest = percent(float(row.sum() - row[order].sum()), 1)
         name = localize(LocalizedText(f"head {head}", f"头 {head}"), language)
-        elsewhere = localize(LocalizedText(f"{rest:.3f} elsewhere", f"别处 {rest:.3f}"), language)
+        elsewhere = localize(LocalizedText(f"{rest} elsewhere", f"别处 {rest}"), language)
         colon, comma = ("：", "，") if language == "zh" else (": ", ", ")
         yield name + colon + comma.join([*said, elsewhere])

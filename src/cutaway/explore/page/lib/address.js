@@ -7,7 +7,7 @@
 
 import { FIELDS } from "./interventions.js";
 
-export const VERSION = "1";
+const VERSION = "1";
 
 /**
  * The initial state. `text` is used if there are no ids; `position` -1 is the last token; layer and head `null` are those that the

@@ -53,6 +53,16 @@ export function indexOf(cells, row, column) {
   return index;
 }
 
+/**
+ * The first column of a row of attention weights whose key comes after the query: zeros from there on are masked. Past the
+ * end of other cells.
+ */
+export function firstLater(cells, row) {
+  if (!/(attn\.\d+\)?|article\.softmax)$/.test(cells.tensor)) return cells.columns;
+  const [query, key] = indexOf(cells, row, 0).slice(-2);
+  return query - key + 1;
+}
+
 /** The number of a row and column. */
 export const valueAt = (cells, row, column) => cells.values[row * cells.columns + column];
 

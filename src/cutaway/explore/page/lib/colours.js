@@ -1,5 +1,7 @@
 // Colour scales, from the table that Python's figures use.
 
+import { firstLater } from "./cells.js";
+
 let table = null;
 const scales = {};
 
@@ -67,14 +69,14 @@ export function range(values, scale) {
 }
 
 /** The level 0 … 255 of a number: by square root for probabilities, linear for others. */
-export function shade(value, scale, { low, high }) {
+function shade(value, scale, { low, high }) {
   if (!usable(value)) return 0;
   const part = scale === "share" ? Math.sqrt(Math.max(0, Math.min(1, value))) : (value - low) / (high - low);
   return roundEven(255 * Math.max(0, Math.min(1, part)));
 }
 
 /** The colours of a scale: Uint8Array of 256 × 3. */
-export const colours = (scale) => scales[scale === "signed" ? "signed" : "sequential"];
+const colours = (scale) => scales[scale === "signed" ? "signed" : "sequential"];
 
 /** The colour of a number: [red, green, blue], grey if masked. */
 export function paint(value, scale, ends) {
@@ -83,22 +85,19 @@ export function paint(value, scale, ends) {
   return colours(scale).subarray(at, at + 3);
 }
 
-/**
- * The colours of many numbers: Uint8ClampedArray of RGBA, as ImageData takes it. Of a matrix under a causal mask, with so many
- * columns, the zeros that the mask leaves are no small numbers, but none.
- */
-export function paintAll(values, scale, ends, causalColumns = 0) {
+/** The colours of cells: Uint8ClampedArray of RGBA, as ImageData takes it. */
+export function paintAll(cells, scale, ends) {
+  const { values, columns } = cells;
   const shades = new Uint8Array(257 * 4);
   const pixels = new Uint32Array(values.length);
   for (let level = 0; level < 256; level++) shades.set([...colours(scale).subarray(3 * level, 3 * level + 3), 255], 4 * level);
   shades.set([...channels(colour("masked")), 255], 4 * 256);
   const table = new Uint32Array(shades.buffer);
-  const columns = causalColumns || values.length;
   for (let start = 0; start < values.length; start += columns) {
-    const masked = causalColumns ? start + start / columns + 1 : values.length; // the first of the row that a mask hides
+    const later = start + firstLater(cells, start / columns);
     for (let i = start; i < start + columns; i++) {
       const value = values[i];
-      pixels[i] = table[(value === 0 && i >= masked) || !usable(value) ? 256 : shade(value, scale, ends)];
+      pixels[i] = table[(value === 0 && i >= later) || !usable(value) ? 256 : shade(value, scale, ends)];
     }
   }
   return new Uint8ClampedArray(pixels.buffer);

@@ -1,12 +1,12 @@
 // Formatting of numbers.
 
-/** Python's format specifications, those that figures use: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
+/** A number in a format specification of Python's: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
 export function format(value, form) {
   const match = /^(\+?)(,?)(?:\.(\d+))?([fe%gd]?)$/.exec(form);
   if (!match) return String(value);
   const [, plus, comma, digits, kind] = match;
   const sign = plus && value >= 0 ? "+" : "";
-  if (kind === "%") return `${sign}${(100 * value).toFixed(digits ?? 6)}%`;
+  if (kind === "%") return sign + percent(value, digits ?? 6);
   if (kind === "e") return sign + exponential(value, digits ?? 6);
   if (kind === "g") return sign + general(value, Number(digits ?? 6));
   const text = kind === "f" ? value.toFixed(digits ?? 6) : String(value);
@@ -29,7 +29,7 @@ function general(value, digits) {
 export function short(value, scale) {
   if (value === null || !Number.isFinite(value)) return "−∞";
   if (Math.abs(value) >= 1e5) return value.toExponential(0).replace("e+", "e");
-  return scale === "share" ? value.toFixed(3) : value.toFixed(2);
+  return scale === "share" ? percent(value, value < 0.9995 ? 1 : 0) : value.toFixed(2);
 }
 
 /** The shortest decimal that is the same float32: 0.1 rather than 0.10000000149011612. */

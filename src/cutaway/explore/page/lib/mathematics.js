@@ -16,7 +16,7 @@ export const ACTIVATIONS = {
   tanh: { name: "tanh", at: Math.tanh },
 };
 
-/** The divisor of q · k in a layer: as it is written, its value, also rounded, which kind of divisor it is, and the width of a head. */
+/** The divisor of q · k in a layer: as it is written, its value, also rounded, its kind, and the width of a head. */
 export function divisorOf({ n_embd, n_head, scale_attn_weights: scaled, scale_attn_by_inverse_layer_idx: byLayer }, layer) {
   const width = n_embd / n_head;
   const value = (scaled ? Math.sqrt(width) : 1) * (byLayer ? layer + 1 : 1);

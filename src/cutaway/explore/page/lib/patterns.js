@@ -27,7 +27,7 @@ const MOST_OF_IT = 0.5; // of a head's weight
 
 /**
  * The link that tells most: of those to tokens that are neither the first, nor the one before, nor the token itself, the
- * one that reaches back farthest of those that take half of their head's weight, or else the heaviest. Undefined if there is no such token.
+ * one that reaches back farthest of those that take half of their head's weight, or else the heaviest. Undefined if there is none.
  */
 export function telling(layers, query) {
   const others = links(layers).filter(({ key }) => key > 0 && key < query - 1);

@@ -7,7 +7,7 @@ export const state = signal({ ...START });
 
 const hasAddress = location.protocol !== "about:"; // a frame in a notebook has no address
 
-/** Update the state and push it to the history; `replace` replaces the current entry. A view that is opened begins at its top. */
+/** Update the state and push it to the history; `replace` replaces the current entry. A new view begins at its top. */
 export function go(change, { replace = false } = {}) {
   const next = { ...state.peek(), ...change };
   if (change.view && change.view !== state.peek().view && !change.more) next.more = {};

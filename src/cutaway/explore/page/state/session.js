@@ -241,7 +241,7 @@ export const lens = (position) => askTrace(`logit_lens?position=${position}&k=${
 export const lensTokens = () => Math.min(5, model.value.config.n_vocab);
 
 /** The link that the model itself singles out for the last token: {layer, head, key, weight}. Undefined until it arrives. */
-export function singledOut() {
+function singledOut() {
   const query = ids.value.length - 1;
   const layers = summary(query);
   if (layers) return telling(layers, query) ?? NONE;

@@ -7,7 +7,7 @@ import { readTensors } from "../lib/safetensors.js";
 const MAX_SLICES = 256; // that the server accepts in one request
 
 /** An error response; `status` is HTTP's, or 0 if the server did not respond. */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(message, status) {
     super(message);
     this.status = status;

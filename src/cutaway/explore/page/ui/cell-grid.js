@@ -6,7 +6,7 @@
 
 import { html, nothing, render } from "../vendor/lit-html.js";
 import { computed, effect } from "../vendor/signals-core.js";
-import { commonLimit, indexOf, partOf, valueAt } from "../lib/cells.js";
+import { commonLimit, firstLater, indexOf, partOf, valueAt } from "../lib/cells.js";
 import { extent, isLight, kindOf, paint, paintAll, range } from "../lib/colours.js";
 import { exact, short } from "../lib/format.js";
 import { writeTensor } from "../lib/safetensors.js";
@@ -18,19 +18,19 @@ import { numeral } from "./numeral.js";
 import { SvgInk } from "./svg-file.js";
 import { scrolling, swatch, waiting } from "./widgets.js";
 
-const NUMBERED = 40; // pixels: minimum width of a cell for its number
+const NUMBERED = 44; // pixels: minimum width of a cell for its number
 const LINED = 6; // pixels: minimum width of a cell for a border
 const MOST_IN_TABLE = 1200; // numbers; of larger matrices, the table shows those around the cursor
 const MOST_NAME = 34; // characters of a tensor's name beside a title
 const AROUND = 4; // rows and columns on each side of the cursor
 const LABELS = [[4, 40], [8, 72], [Infinity, 104]]; // [characters of the longest row label, pixels]
 const LINE = 18; // pixels per line of labels
-const TICKS = [["0", 0], ["0.05", 22.4], ["0.25", 50], ["1", 100]]; // of shares, whose colours go by the square root: [text, per cent]
+const TICKS = [["0", 0], ["5", 22.4], ["25", 50], ["100 %", 100]]; // of shares, whose colours go by the square root: [text, per cent]
 
 const opened = computed(() => state.value.more.table); // names of the grids that are shown as tables, too
 const namesOf = (text) => text?.split("|") ?? [];
 
-export class CellGrid extends HTMLElement {
+class CellGrid extends HTMLElement {
   #cursor = { row: 0, column: 0 };
   #isRead = false; // whether a cell has been pointed at
   #options = null;
@@ -38,7 +38,7 @@ export class CellGrid extends HTMLElement {
   #stop = null;
   #watch = new ResizeObserver(() => this.#paint());
 
-  /** {title, aside, cells, scale, limit, isCausal, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
+  /** {title, aside, cells, scale, limit, rowLabels, columnLabels, rowAxis, columnAxis, height, cursor, pick(row, column)} */
   set options(options) {
     const moved = options.cursor && String(options.cursor) !== String(this.#options?.cursor);
     this.#options = options;
@@ -156,21 +156,21 @@ export class CellGrid extends HTMLElement {
 
   /** A canvas with one pixel per cell, the domain of its scale, and the extent of its numbers. */
   #painted() {
-    const { cells, scale, limit, isCausal } = this.#options;
+    const { cells, scale, limit } = this.#options;
     const { values } = cells;
     const last = this.#picture;
     if (last?.values === values && last.scale === scale && last.columns === cells.columns && last.isDark === isDark() && last.limit === limit) return last;
     const ends = limit ? { low: -limit, high: limit } : range(values, scale);
     const canvas = new OffscreenCanvas(Math.max(1, cells.columns), Math.max(1, cells.rows));
-    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(values, scale, ends, isCausal ? cells.columns : 0), cells.columns, cells.rows), 0, 0);
+    if (values.length) canvas.getContext("2d").putImageData(new ImageData(paintAll(cells, scale, ends), cells.columns, cells.rows), 0, 0);
     this.#picture = { values, scale, limit, isDark: isDark(), columns: cells.columns, canvas, ends, extent: extent(values) };
     return this.#picture;
   }
 
   /** Whether a causal mask leaves no weight there. */
   #isMasked(i) {
-    const { cells, isCausal } = this.#options;
-    return isCausal && cells.values[i] === 0 && i % cells.columns > Math.floor(i / cells.columns);
+    const { cells } = this.#options;
+    return cells.values[i] === 0 && i % cells.columns >= firstLater(cells, Math.floor(i / cells.columns));
   }
 
   #write(ink, { left, top, across, down }) {
@@ -280,7 +280,7 @@ export class CellGrid extends HTMLElement {
 
   #isLarge = () => this.querySelector("figure")?.popover === "auto";
 
-  /** Show the figure as large as the window, or put it back; its place on the page stays free. Escape closes it, too. */
+  /** Show the figure as large as the window, or put it back; its place on the page stays free. */
   #enlarge = () => {
     const figure = this.querySelector("figure");
     this.style.minHeight = `${this.offsetHeight}px`;

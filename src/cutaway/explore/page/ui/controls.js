@@ -21,8 +21,8 @@ function number(name, value, count, label) {
 }
 
 export const chooseLayer = () => number("layer", chosen.value.layer, model.value.config.n_layer, t("layer"));
-export const chooseHead = () => number("head", chosen.value.head, model.value.config.n_head, t("head"));
-export const choosePosition = () => number("position", position.value, tokens.value.length, t("position"));
+const chooseHead = () => number("head", chosen.value.head, model.value.config.n_head, t("head"));
+const choosePosition = () => number("position", position.value, tokens.value.length, t("position"));
 
 /** A row of the controls that `what` names. */
 export function choices(what) {

@@ -30,24 +30,23 @@ function entry(term) {
   return { word, names: word.replace(/[（(][^）)]*[）)]/g, "").split(/[,、] ?/), meaning };
 }
 
-/** A text in which each word of the view's glossary is dotted once, and explained where it is pointed at or has the focus. */
+const OTHERS = ["数值"]; // words that hold a name and mean something else
+
+/** A text in which each term of the view is dotted once, by the longest name that stands there, and explained on hover or focus. */
 export function explained(view, text) {
-  const found = (TERMS[view] ?? []).map((term) => ({ term, ...entry(term) })).map((each) => ({ ...each, at: first(text, each.names) })).filter(({ at }) => at);
+  const known = new Map((TERMS[view] ?? []).map((term) => ({ term, ...entry(term) })).flatMap((each) => each.names.map((name) => [name.toLowerCase(), each])));
+  const words = [...known.keys(), ...OTHERS].sort((a, b) => b.length - a.length).join("|");
+  const wanted = language.value === "zh" ? `(${words})` : `(?<![\\w-])(${words})(?:e?s)?(?![\\w-])`; // in English a word, also in the plural
   const parts = [];
   let end = 0;
-  for (const { term, meaning, at } of found.sort((a, b) => a.at.index - b.at.index)) {
-    if (at.index < end) continue;
-    parts.push(text.slice(end, at.index), html`<dfn tabindex="0" aria-describedby="term-${term}">${at[0]}<span role="tooltip" id="term-${term}">${meaning}</span></dfn>`);
-    end = at.index + at[0].length;
+  for (const { 0: found, 1: name, index } of text.matchAll(new RegExp(wanted, "gi"))) {
+    const { term, names, meaning } = known.get(name.toLowerCase()) ?? {};
+    if (!term) continue;
+    for (const each of names) known.delete(each.toLowerCase());
+    parts.push(text.slice(end, index), html`<dfn tabindex="0" aria-describedby="term-${term}">${found}<span role="tooltip" id="term-${term}">${meaning}</span></dfn>`);
+    end = index + found.length;
   }
   return html`${parts}${text.slice(end)}`;
-}
-
-/** Where one of the names stands first: in English as a word, also in the plural. */
-function first(text, names) {
-  const [before, after] = language.value === "zh" ? ["(?<!数)", ""] : ["(?<![\\w-])", "(?:e?s)?(?![\\w-])"];
-  const places = names.map((name) => new RegExp(`${before}${name}${after}`, "i").exec(text)).filter(Boolean);
-  return places.sort((a, b) => a.index - b.index)[0];
 }
 
 /** The words of a view, folded; nothing for a view without any. */

@@ -3,7 +3,8 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
-import { colours } from "../lib/colours.js";
+import { computedCells } from "../lib/cells.js";
+import { paintAll } from "../lib/colours.js";
 import { percent } from "../lib/format.js";
 import { t } from "../state/i18n.js";
 import { go, isOn } from "../state/navigation.js";
@@ -31,19 +32,15 @@ class WhenSeen extends HTMLElement {
 class HeadPicture extends HTMLElement {
   #drawn = null;
 
-  /** {picture, isDark} */
-  set picture({ picture, isDark }) {
+  /** {picture, tensor, isDark} */
+  set picture({ picture, tensor, isDark }) {
     if (picture + isDark === this.#drawn) return;
     this.#drawn = picture + isDark;
-    const levels = Uint8Array.from(atob(picture), (char) => char.charCodeAt(0));
-    const n = Math.sqrt(levels.length);
+    const weights = Array.from(atob(picture), (char) => (char.charCodeAt(0) / 255) ** 2);
+    const n = Math.sqrt(weights.length);
     const canvas = document.createElement("canvas");
-    const table = colours("share");
     canvas.width = canvas.height = n;
-    const ink = canvas.getContext("2d");
-    const image = ink.createImageData(n, n);
-    levels.forEach((level, i) => image.data.set([...table.subarray(3 * level, 3 * level + 3), 255], 4 * i));
-    ink.putImageData(image, 0, 0);
+    canvas.getContext("2d").putImageData(new ImageData(paintAll(computedCells(tensor, weights, n), "share", {}), n, n), 0, 0);
     this.replaceChildren(canvas);
   }
 }
@@ -78,7 +75,7 @@ function tile(layer, head, found, open) {
   const pick = () => (isChosen ? open(layer, head) : go({ layer, head }, { replace: true }));
   return html`<button type="button" class="head" data-layer=${layer} data-head=${head} aria-pressed=${isChosen} tabindex=${isChosen ? 0 : -1} @click=${pick}>
     <span>${`${t("head")} ${head}`}</span>
-    ${found ? html`<head-picture .picture=${{ picture: found.picture, isDark: isDark() }} data-tensor=${shownName(layer)} data-index=${head}></head-picture>${label(found)}` : html`<head-picture></head-picture>`}
+    ${found ? html`<head-picture .picture=${{ picture: found.picture, tensor: shownName(layer), isDark: isDark() }} data-tensor=${shownName(layer)} data-index=${head}></head-picture>${label(found)}` : html`<head-picture></head-picture>`}
     </button>`;
 }
 

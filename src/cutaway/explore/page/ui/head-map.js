@@ -8,7 +8,7 @@ import { t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
 import { chosen, hasHeads, model, summary } from "../state/session.js";
 
-const SIDE = [[8, 17], [16, 14], [Infinity, 8]]; // [most heads of a layer, pixels of a cell]
+const SIDE = [[10, 17], [16, 14], [24, 10], [Infinity, 8]]; // [most layers or heads of one, pixels of a cell]
 
 /** The map; nothing in an exported file that has one head. */
 export function headMap() {
@@ -16,8 +16,8 @@ export function headMap() {
   const layers = hasHeads() ? summary(position) : undefined;
   if (!layers) return nothing;
   const { n_head } = model.value.config;
-  const [, side] = SIDE.find(([most]) => n_head <= most);
-  return html`<div class="head-map" role="group" aria-label=${t("map")} @keydown=${walk} .style=${`grid-template-columns: repeat(${layers.length}, ${side}px); grid-auto-rows: ${side}px`}>
+  const [, side] = SIDE.find(([most]) => Math.max(n_head, layers.length) <= most);
+  return html`<div class="head-map scroll" role="group" aria-label=${t("map")} @keydown=${walk} .style=${`grid-template-columns: repeat(${layers.length}, ${side}px); grid-auto-rows: ${side}px`}>
     ${Array.from({ length: n_head }, (_, row) => layers.map(({ most }, column) => cell(column, row, most[row], column === layer && row === head)))}</div>
     <small class="map-note">${t("map.note")}</small>`;
 }

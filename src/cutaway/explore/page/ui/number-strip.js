@@ -32,7 +32,7 @@ class NumberStrip extends HTMLElement {
     canvas.width = isUpright ? 1 : count;
     canvas.height = isUpright ? count : 1;
     canvas.style[isUpright ? "height" : "width"] = `${width}px`;
-    canvas.getContext("2d").putImageData(new ImageData(paintAll(cells.values, "signed", ends), canvas.width, canvas.height), 0, 0);
+    canvas.getContext("2d").putImageData(new ImageData(paintAll(cells, "signed", ends), canvas.width, canvas.height), 0, 0);
     this.replaceChildren(canvas);
   }
 

@@ -22,7 +22,7 @@ export function panel(document) {
 const DRAW = {
   note: ({ words }) => html`<p class="note">${say(words)}</p>`,
   grid: (panel) => grid({
-    title: say(panel.title), cells: cellsFromDocument(panel.cells), scale: panel.scale, isCausal: /^attn\.\d+$/.test(panel.cells.tensor) && panel.rows.length === panel.columns.length, rowLabels: panel.rows,
+    title: say(panel.title), cells: cellsFromDocument(panel.cells), scale: panel.scale, rowLabels: panel.rows,
     columnLabels: panel.columns, rowAxis: say(panel.row_axis), columnAxis: say(panel.column_axis),
   }),
   bars: (panel) => bars({

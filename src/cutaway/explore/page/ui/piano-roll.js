@@ -18,7 +18,7 @@ const LEAST = 0.01; // of a head's weight, from which it has an arc
 const SLOWEST = 24; // pixels a second, at least
 
 /** "C4, 0.50 s, velocity 80" */
-export const noteName = ([onset, , pitch, velocity]) => t("music.note", { pitch: pitchName(pitch), seconds: onset.toFixed(2), velocity });
+const noteName = ([onset, , pitch, velocity]) => t("music.note", { pitch: pitchName(pitch), seconds: onset.toFixed(2), velocity });
 
 /**
  * A roll of `notes`. With `seconds`, the time of the token that is read, and `query`, its note (-1: none), `arcs` go from

@@ -19,8 +19,8 @@ addEventListener("resize", () => {
   }
 });
 
-/** Width for a drawing, in pixels: beside the menu, or all of a phone. */
-export const room = () => (viewport.value < 832 ? viewport.value - 36 : Math.min(viewport.value - 192, 1312) - 64);
+/** Width for a drawing, in pixels: beside the menu, the margins and a scrollbar, or all of a phone. */
+export const room = () => (viewport.value < 832 ? viewport.value - 32 : Math.min(viewport.value - 192, 1312) - 74);
 
 /** Placeholder for a response that has not arrived. */
 export function waiting() {

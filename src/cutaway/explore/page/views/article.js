@@ -36,8 +36,8 @@ function draw() {
   const more = listed.slice(at + 1, chapterEnd(listed, at)).slice(0, unrolled.value);
   const contents = t("article.contents", { n: listed.length });
   keepInSight(open.id);
-  return html`<div class="chooser"><div>${choices(["layer", "head", "position"])}</div><div>${headMap()}</div></div>
-    <div class="article"><p class="said" role="status">${say(open.title)}</p><details class="fold" aria-label=${contents} .open=${viewport.value >= 832}><summary>${contents}</summary>
+  return html`${choices(["layer", "head", "position"])}
+    <div class="article"><p class="said" role="status">${say(open.title)}</p><details class="fold" aria-label=${contents} .open=${viewport.value >= 832}><summary>${contents}</summary>${headMap()}
       <ol class="contents">${listed.map((figure) => item(figure, figure === open))}</ol></details>
     <div class="chapter">${part(open, listed)}
     ${more.map((figure) => keep(`article ${figure.id}`, () => part(figure, listed)))}${around(listed, at, at + more.length)}</div></div>`;

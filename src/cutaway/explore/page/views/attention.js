@@ -92,7 +92,7 @@ function matrix(step) {
   const row = rowOf(cells, position);
   return html`
     ${step === "softmax" ? looks(row, names, position) : nothing}
-    ${grid({ title: t("attention.matrix"), cells, scale, isCausal: step === "softmax", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
+    ${grid({ title: t("attention.matrix"), cells, scale, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"),
       cursor: [position, keyPosition()], pick: (query, key) => { go({ position: query }, { replace: true }); goMore({ key }); } })}
     ${step === "scores" ? terms() : nothing}`;
 }
@@ -178,8 +178,8 @@ function heaviest(weights, count) {
 function addend(key, weights, v) {
   const { layer, head: number, position } = chosen.value;
   const values = [...rowOf(v, key).values.subarray(0, FIRST)];
-  const entry = (value, tensor, index) => ({ value, tensor, index, form: ".3f" });
-  return [labels.value[key], entry(weights[key], `attn.${layer}`, [number, position, key]),
+  const entry = (value, tensor, index, form = ".3f") => ({ value, tensor, index, form });
+  return [labels.value[key], entry(weights[key], `attn.${layer}`, [number, position, key], ".2%"),
     ...values.map((value, i) => entry(value, `v.${layer}`, [number, key, i])),
     ...values.map((value, i) => entry(weights[key] * value, `attn.${layer} * v.${layer}`, [number, position, key, i]))];
 }

@@ -117,9 +117,10 @@ function texts(found) {
     <dl class="sides">${side(mine, trace.value.tokens, found.ids)}${side(theirs, found.tokens, ids.value)}</dl>`;
 }
 
-/** The tokens around the first that differs. */
+/** The tokens around the first that differs, or the last ones. */
 function side(name, tokens, others) {
-  const from = Math.max(0, tokens.findIndex((token, i) => token.id !== others[i]) - MOST_TOKENS / 2);
+  const parted = tokens.findIndex((token, i) => token.id !== others[i]);
+  const from = Math.max(0, (parted < 0 ? tokens.length : parted) - MOST_TOKENS / 2);
   const to = from + MOST_TOKENS;
   const words = names(tokens);
   return html`<div><dt>${name}</dt><dd class="tokens-line">${from ? `… ${from}` : nothing}
@@ -227,7 +228,7 @@ function part(found, kind, position, named) {
 
 function shown(side, cells, kind, found) {
   const words = MATRICES.includes(kind) ? names(found.tokens) : undefined;
-  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed", isCausal: kind === "attn",
+  return grid({ title: `${side} · ${cells.tensor.replace("B: ", "")}`, cells, scale: kind === "attn" ? "share" : "signed",
     rowLabels: words, columnLabels: words, rowAxis: t("query"), columnAxis: t("key") });
 }
 

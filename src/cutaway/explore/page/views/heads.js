@@ -52,7 +52,7 @@ function pattern(layer, head) {
   const names = labels.value;
   if (!cells) return waiting();
   return grid({ title: t(isOn("without_first") ? "heads.pattern.first" : "heads.pattern"), cells: isOn("without_first") ? cut(cells, layer) : cells,
-    scale: "share", isCausal: true, rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: [position, position],
+    scale: "share", rowLabels: names, columnLabels: names, rowAxis: t("query"), columnAxis: t("key"), cursor: [position, position],
     pick: (query) => go({ position: query }, { replace: true }) });
 }
 

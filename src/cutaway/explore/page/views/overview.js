@@ -9,7 +9,7 @@ import { gap, t } from "../state/i18n.js";
 import { go } from "../state/navigation.js";
 import { askTrace, ids, isFull, labels, lens, live, model, position, singledLink, summary, tensor, tokens } from "../state/session.js";
 import { numeral } from "../ui/numeral.js";
-import { meter, scrolling, viewport, waiting } from "../ui/widgets.js";
+import { meter, room, scrolling, viewport, waiting } from "../ui/widgets.js";
 
 export const overview = { id: "overview", group: "start", draw, attempt };
 
@@ -18,8 +18,9 @@ const SHOWN = 8; // candidates
 const CELLS = 12; // numbers of each vector
 const FAINT = 0.03; // weights below are not drawn
 const ROW = 34; // pixels between two tokens, or columns on a phone
-const NARROW = 832; // pixels: below, the machine is drawn from top to bottom
-const BESIDE = 1184; // pixels: from here on the scores stand beside it, not below
+const NARROW = 832; // pixels: below, the machine is drawn from top to bottom; above, where its blocks do not fit side by side
+const DEEP = 1184; // pixels: from here on a machine of more blocks scrolls
+const SCORES = 270; // pixels of the scores beside it
 
 /** The head that the model singles out. */
 function attempt() {
@@ -30,14 +31,18 @@ function attempt() {
 function draw() {
   const found = read();
   if (!found) return waiting();
-  const isNarrow = viewport.value < NARROW;
-  return html`<div class="machine"><div>${scrolling(t("overview.picture"), isNarrow ? downwards(found) : across(found))}
-    <p class="note">${note(isNarrow)}</p></div>${next(found.top)}</div>`;
+  return html`<div class="machine"><div>${scrolling(t("overview.picture"), isNarrow() ? downwards(found) : across(found))}
+    <p class="note">${note()}</p></div>${next(found.top)}</div>`;
 }
 
+/** Pixels beside all blocks, if each is as narrow as can be. */
+const spare = () => room() - LEFT - LEAST * model.value.config.n_layer;
+
+const isNarrow = () => viewport.value < NARROW || (viewport.value < DEEP && spare() < 0);
+
 /** What is drawn, and the marks in the names of tokens. */
-function note(isNarrow) {
-  const said = [t("overview.note", { token: labels.value[position.value] }), isNarrow ? t("overview.note.beside") : t("overview.note.cells", { n: CELLS })];
+function note() {
+  const said = [t("overview.note", { token: labels.value[position.value] }), isNarrow() ? t("overview.note.beside") : t("overview.note.cells", { n: CELLS })];
   if (model.value.has_tokenizer && ids.value[0] === model.value.end_of_text) said.push(t("overview.note.marks", { start: labels.value[0] }));
   return said.join(gap());
 }
@@ -62,7 +67,7 @@ function read() {
 
 /** The tokens that are drawn: the last ones up to the selected one, or the first ones of the text. */
 function window(at) {
-  const most = MOST_TOKENS[viewport.value < NARROW ? "narrow" : "wide"];
+  const most = MOST_TOKENS[isNarrow() ? "narrow" : "wide"];
   const end = Math.max(at + 1, Math.min(most, ids.value.length));
   return { first: Math.max(0, end - most), end };
 }
@@ -80,22 +85,24 @@ const TOP = 62; // pixels above the first token
 const TOKEN = 112; // pixels for a token's text
 const VECTOR = 96; // pixels for its vector
 const LABEL = 17; // pixels per line below
+const LEFT = TOKEN + VECTOR + 26; // pixels before the blocks
+const LEAST = 42; // pixels of a block
 
 function across({ at, first, end, layers, vectors }) {
-  const room = Math.min(viewport.value - 192, 1312) - 56 - (viewport.value < BESIDE ? 0 : 270) - 30; // the last: its margin, and a scrollbar
-  const left = TOKEN + VECTOR + 26;
-  const block = Math.max(42, Math.min(110, (room - left) / layers.length));
-  const wide = left + block * layers.length + 14;
+  const more = spare() - (spare() < SCORES ? 0 : SCORES);
+  const block = Math.max(LEAST, Math.min(110, LEAST + more / layers.length));
+  const wide = LEFT + block * layers.length;
   const y = (token) => TOP + (token - first + 0.5) * ROW;
   const bottom = y(end - 1) + ROW / 2 + 10;
   const high = bottom + 4 * LABEL + 14;
-  const x = (layer) => left + layer * block;
+  const x = (layer) => LEFT + layer * block;
   const many = layers.length;
   return html`<svg class="flow" width=${wide} height=${high} role="group" aria-label=${t("overview.picture")}>
     ${station(0, 1, "tokens", t("tokens.title"))}${station(TOKEN + 8, 2, "input", t("overview.vectors"))}
-    ${station(left, 3, "stack", t("overview.blocks", { n: many }))}
+    ${station(LEFT, 3, "stack", t("overview.blocks", { n: many }))}
     ${layers.map(({ layer }) => svg`<text class="quiet" x=${x(layer) + block / 2} y=${TOP - 14} text-anchor="middle">${block < 70 ? layer : `${t("layer")} ${layer}`}</text>`)}
-    ${span(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${left - 14} ${y(token)}H${token > at ? x(0) : wide - 8}"></path>
+    ${first ? svg`<text class="quiet" x=${TOKEN - 6} y=${y(first - 1) + 5} text-anchor="end">… ${first}</text>` : nothing}
+    ${span(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${LEFT - 14} ${y(token)}H${token > at ? x(0) : wide}"></path>
       ${chip(token, at, TOKEN - 6, y(token) + 5)}${cells(vectors, token, TOKEN + 10, y(token) - 8)}`)}
     ${layers.map((each) => inside(each, at, first, (token) => [x(each.layer) + 6, y(token)], [x(each.layer) + 0.62 * block, y(at)], false))}
     ${layers.map(({ layer, most, heads }) => door({ view: "attention", layer, head: heads[most.key] }, t("overview.attention", names(layer, most)), svg`
@@ -103,7 +110,7 @@ function across({ at, first, end, layers, vectors }) {
     ${layers.map(({ layer, added }) => door({ view: "mlp", layer }, t("overview.mlp", { layer, value: added.toFixed(1) }), svg`
       <rect class="zone" x=${x(layer) + 0.66 * block} y=${TOP} width=${0.3 * block} height=${bottom - TOP - 8} rx="5"></rect>
       ${drop(added, layers, x(layer) + 0.8 * block, y(at), block)}`))}
-    ${["looks", "weight", "adds", "says"].map((row, i) => svg`<text class="quiet" x=${left - 12} y=${bottom + (i + 0.8) * LABEL} text-anchor="end">${t(`overview.${row}`)}</text>`)}
+    ${["looks", "weight", "adds", "says"].map((row, i) => svg`<text class="quiet" x=${LEFT - 12} y=${bottom + (i + 0.8) * LABEL} text-anchor="end">${t(`overview.${row}`)}</text>`)}
     ${layers.map((each) => values(each, at, x(each.layer) + block / 2, bottom + 0.8 * LABEL, Math.floor(block / 8.6)))}
   </svg>`;
 }
@@ -128,8 +135,8 @@ function cells({ shape: [, width], data }, token, x, y) {
 /** Where the selected token looks in a layer: curves as thick as the weights. */
 function inside({ weights, heads, layer }, at, first, from, [x, y], isDown) {
   return weights.map((weight, key) => {
-    if (key < first || key === at || weight < FAINT) return nothing;
-    const [startX, startY] = from(key);
+    if (key === at || weight < FAINT) return nothing;
+    const [startX, startY] = from(Math.max(key, first - 1));
     const bend = isDown ? `${startX} ${(startY + y) / 2} ${x} ${(startY + y) / 2}` : `${(startX + x) / 2} ${startY} ${(startX + x) / 2} ${y}`;
     return svg`<path fill="none" stroke=${colour("score")} stroke-width=${0.6 + 7 * weight} opacity=${0.15 + 0.8 * weight} stroke-linecap="round"
       d="M${startX} ${startY}C${bend} ${x} ${y}" data-tensor="attn.${layer}" data-index="${heads[key]},${at},${key}"></path>`;
@@ -154,15 +161,15 @@ function values({ layer, heads, most, added, says }, at, x, y, room) {
 
 const HEAD = 96; // pixels above the first block
 const BLOCK = 66; // pixels for a block
+const BESIDE = 96; // pixels for what is said beside it
 
 function downwards({ at, first, end, layers, vectors }) {
-  const room = viewport.value - 32;
-  const column = Math.min(44, (room - 118) / (end - first));
+  const column = Math.min(44, (room() - 22 - BESIDE) / (end - first));
   const x = (token) => 14 + (token - first + 0.5) * column;
   const right = 14 + (end - first) * column + 8;
   const high = HEAD + BLOCK * layers.length + 6;
   const y = (layer) => HEAD + layer * BLOCK;
-  return html`<svg class="flow" width=${room} height=${high} role="group" aria-label=${t("overview.picture")}>
+  return html`<svg class="flow" width=${right + BESIDE} height=${high} role="group" aria-label=${t("overview.picture")}>
     ${span(first, end).map((token) => svg`<path class=${token === at ? "stream here" : token > at ? "stream later" : "stream"} d="M${x(token)} ${HEAD - 20}V${token > at ? HEAD : high}"></path>
       <text class=${token === at ? "strong here" : token > at ? "quiet" : ""} transform="translate(${x(token) + 4} ${HEAD - 26}) rotate(-62)">${cut(labels.value[token], 10)}</text>`)}
     ${layers.map((each) => svg`<text class="quiet" x="0" y=${y(each.layer) + 24}>${each.layer}</text>

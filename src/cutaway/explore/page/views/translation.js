@@ -146,9 +146,9 @@ function map(found) {
   const title = t(`translation.of.${mean}`, { layer, head });
   return html`<section aria-labelledby="translation-map"><h2 id="translation-map">${t("translation.map")}</h2>
     <p class="note">${t("translation.map.note")}</p>
-    <div class="chooser"><div>${choices(["layer", "head"])}${means(mean, n_source)}</div><div>${headMap()}</div></div>
-    <figure class="aligned"><figcaption>${title}</figcaption>${sourceLine(cells, source, row)}${targetLine(target, row, chosenRow, pick)}
-      ${sentence(cells, source, target, row, first)}</figure>
+    <div class="chooser"><div>${choices(["layer", "head"])}${means(mean, n_source)}
+      <figure class="aligned"><figcaption>${title}</figcaption>${sourceLine(cells, source, row)}${targetLine(target, row, chosenRow, pick)}
+        ${sentence(cells, source, target, row, first)}</figure></div><div>${headMap()}</div></div>
     ${grid({ title: `${t("translation.map")}${t("sep.colon")}${title}`, cells, scale: "share", rowLabels: target, columnLabels: source, rowAxis: t("translation.written"), columnAxis: t("translation.source"),
       cursor: [chosenRow, heaviest(cells, chosenRow)[0]], pick })}</section>`;
 }
