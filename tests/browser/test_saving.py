@@ -58,7 +58,7 @@ def test_draws_a_grid_in_every_format(visit: Visit, explorer: Explorer, tmp_path
     np.testing.assert_array_equal(shown[below], paint(expected, "share")[below])
     texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
     assert "␣robot" in texts
-    assert f"{expected[8, 0]:.3f}" in texts
+    assert f"{100 * expected[8, 0]:.1f} %" in texts
 
 
 def pixels(visit: Visit, href: str) -> list[list[int]]:
