@@ -385,7 +385,7 @@ def test_a_full_text_takes_no_token(mute_visit: Visit, mute_explorer: Explorer, 
     buttons = "ol.candidates button" if view != "loop" else ".buttons button >> nth=0"
     assert {button.is_disabled() for button in mute_visit.page.locator(buttons).all()} == {True}
     if view == "play":
-        assert f"The text is full: {full} tokens." in mute_visit.page.locator("main").inner_text()
+        assert f"The context is full: {full} tokens." in mute_visit.page.locator("main").inner_text()
 
 
 def test_a_link_to_a_later_token_is_not_cut(visit: Visit) -> None:

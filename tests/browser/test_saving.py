@@ -79,7 +79,7 @@ def pixels(visit: Visit, href: str) -> list[list[int]]:
 @pytest.mark.parametrize(
     ("state", "name", "marks"),
     [
-        ("attention", "attn.5", "path"),
+        ("attention", "attn.5[5,8]", "path"),  # of one head and token
         ("article?x-figure=F05", "", "rect"),
         ("mlp", "gelu", "circle"),
         ("parameters", "parameters", "rect"),

@@ -1,7 +1,7 @@
 // Renderers of the panels of figures, from the documents that Python sends.
 
 import { html, nothing, svg } from "../vendor/lit-html.js";
-import { cellsFromDocument, indexOf } from "../lib/cells.js";
+import { cellsFromDocument, indexOf, partOf } from "../lib/cells.js";
 import { colour } from "../lib/colours.js";
 import { cut, format, percent, short } from "../lib/format.js";
 import { say, t } from "../state/i18n.js";
@@ -86,7 +86,7 @@ function over({ title, cells, query, key }, middle, width, below, word) {
   const shown = [...middle.keys()];
   const top = 12 + 0.75 * Math.max(...shown.map((i) => height(middle.get(i) - middle.get(query))));
   return html`<figure><figcaption>${title}</figcaption>${shown.length < cells.values.length ? partly(cells, shown) : nothing}
-    ${picture(cells.tensor, title, scrolling(title, html`<svg class="arcs" width=${width} height=${top + below} role="img" aria-label=${title}>
+    ${picture(partOf(cells), title, scrolling(title, html`<svg class="arcs" width=${width} height=${top + below} role="img" aria-label=${title}>
       ${shown.map((i) => (i === query ? nothing : arc(cells, i, middle.get(query), middle.get(i), top, i === key)))}
       ${shown.map((i) => word(i, top))}
     </svg>`))}</figure>`;
