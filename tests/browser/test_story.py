@@ -50,7 +50,7 @@ def test_the_machine_draws_what_is_looked_at_before_the_tokens_that_it_shows(vis
 
 
 def sides(visit: Visit) -> tuple[bool, bool]:
-    """Whether the machine is drawn from left to right, and has the scores beside it; it must not scroll."""
+    """Return whether the machine is drawn from left to right, and has the scores beside it; it must not scroll."""
     box = visit.page.locator(".scroll", has=visit.page.locator("svg.flow"))
     assert box.evaluate("(each) => each.scrollWidth <= each.clientWidth")
     assert visit.overflow() <= 0
