@@ -76,7 +76,7 @@ def characters(trace: Trace, ids: Sequence[int]) -> Iterator[tuple[list[int], st
 
 
 def _follows(byte: int) -> bool:
-    """Whether a byte of UTF-8 goes on with a character."""
+    """Return True for a byte of UTF-8 that goes on with a character."""
     return 0x80 <= byte < 0xC0
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cutaway.engines.pytorch import products
-from cutaway.engines.pytorch.products import AmxLinear, add_product, linear, onednn_linear, product
+from cutaway.engines.pytorch.products import AmxLinear, add_product, columns_of, linear, onednn_linear, product
 
 pytestmark = pytest.mark.skipif(not products.HAS_ONEDNN, reason="this PyTorch has no oneDNN")
 
@@ -86,6 +86,18 @@ def test_a_product_is_added_in_place(dtype: torch.dtype, has_avx512: bool, monke
     torch.testing.assert_close(total.double(), expected, rtol=1e-2, atol=1e-4 if dtype == torch.float32 else 0.1)
 
 
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_columns_are_copied_where_that_makes_products_faster(has_amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "HAS_AMX", has_amx)
+    for dtype in (torch.float32, torch.bfloat16):
+        w = numbers(300, 256).detach().to(dtype)
+        columns = columns_of(w)
+        assert columns.equal(w.t())
+        assert columns.is_contiguous() == (not has_amx or dtype == torch.float32)
+        slope = numbers(256, 300).detach().to(dtype)
+        torch.testing.assert_close(linear(slope, columns).double(), slope.double() @ w.double(), rtol=2e-2, atol=0.2)
+
+
 def amx_linear(x: Tensor, w: Tensor) -> Tensor:
     out: Tensor = AmxLinear.apply(x, w)  # type: ignore[no-untyped-call]
     return out
@@ -115,7 +127,8 @@ def test_what_is_frozen_gets_no_gradient_by_amx(frozen: int) -> None:
 
 def test_large_products_in_bfloat16_are_made_for_amx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "USES_ONEDNN", False)
-    large, small = numbers(256, 256), numbers(255, 256)
+    large = numbers(256, 256)
+    small = numbers(255, 256)
     for has_amx in (True, False):
         monkeypatch.setattr(products, "HAS_AMX", has_amx)
         made = [linear(x, large.to(x.dtype)).grad_fn for x in (large.bfloat16(), small.bfloat16(), large)]
@@ -134,6 +147,6 @@ def test_a_compiled_block_copies_what_lies_transposed(monkeypatch: pytest.Monkey
 
     watched.register_fake(lambda x, y: x.new_empty(len(x), y.shape[1]))
     monkeypatch.setattr(products, "product", watched)
-    x, w = numbers(48, 32), numbers(64, 32)
-    torch.autograd.backward(torch.compile(lambda x, w: amx_linear(x.exp(), w).sin())(x, w).sum())
+    compiled = torch.compile(lambda x, w: amx_linear(x.exp(), w).sin())
+    torch.autograd.backward(compiled(numbers(48, 32), numbers(64, 32)).sum())
     assert strides == [(48, 1)]

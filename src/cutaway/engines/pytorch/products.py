@@ -49,6 +49,16 @@ def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, w, bias)
 
 
+def columns_of(w: Tensor) -> Tensor:
+    """Return w.T, so that `linear` multiplies by w itself: a copy where oneDNN is faster with one (docs/log.md).
+
+    >>> columns_of(torch.ones(3, 2)).shape
+    torch.Size([2, 3])
+    """
+    is_fast = w.is_cuda or (HAS_AMX and w.dtype == torch.bfloat16)
+    return w.t() if is_fast else w.t().contiguous()
+
+
 def add_product(total: Tensor, x: Tensor, y: Tensor) -> None:
     """Add x.T @ y to `total` (n, k), in place, for x (m, n) and y (m, k). More columns of x are padding, and left out.
 
