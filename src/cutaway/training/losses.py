@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cutaway.engines.pytorch.model import GPT2
-from cutaway.engines.pytorch.products import add_product, columns_of, linear
+from cutaway.engines.pytorch.products import accumulate, add_product, columns_of, linear
 
 ROWS = 128  # a masked batch has a multiple of so many rows
 
@@ -105,7 +105,7 @@ class CrossEntropy:
         self.chunk = chunk
         slope = torch.compile(cross_entropy_slope, dynamic=False) if compiled else cross_entropy_slope
         self.slope = partial(slope, smoothing=smoothing)
-        self.add = torch.compile(add_product, dynamic=False) if compiled else add_product
+        self.add = partial(add_product, accumulate=torch.compile(accumulate, dynamic=False) if compiled else accumulate)
 
     def __call__(self, h: Tensor, w: Tensor, targets: Tensor) -> Tensor:
         """Return the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""

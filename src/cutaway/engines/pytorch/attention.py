@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cutaway.engines.pytorch.products import HAS_AMX
 
-QUERIES = 256 if HAS_AMX else 64  # rows of attention that are computed at a time outside CUDA
+QUERIES = 256 if HAS_AMX else 128  # rows of attention that are computed at a time outside CUDA
 LONG = 1024  # tokens of a sequence from which these rows are computed again in the backward pass
 
 

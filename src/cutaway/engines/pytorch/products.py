@@ -7,6 +7,7 @@ is copied first (docs/log.md).
 """
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,21 @@ def columns_of(w: Tensor) -> Tensor:
     return w.t() if is_fast else w.t().contiguous()
 
 
-def add_product(total: Tensor, x: Tensor, y: Tensor) -> None:
+def accumulate(total: Tensor, part: Tensor) -> None:
+    """Add a part (m, k) of any dtype to `total` (n, k), in place. More rows of the part are padding, and left out.
+
+    >>> total = torch.ones(1, 2)
+    >>> accumulate(total, torch.ones(3, 2, dtype=torch.bfloat16))
+    >>> total
+    tensor([[2., 2.]])
+    """
+    total += part[: len(total)]
+
+
+def add_product(total: Tensor, x: Tensor, y: Tensor, accumulate: Callable[[Tensor, Tensor], None] = accumulate) -> None:
     """Add x.T @ y to `total` (n, k), in place, for x (m, n) and y (m, k). More columns of x are padding, and left out.
+
+    Compiled, `accumulate` need not cast a copy of the product first.
 
     >>> total = torch.ones(2, 1)
     >>> add_product(total, torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0]]))
@@ -68,7 +82,7 @@ def add_product(total: Tensor, x: Tensor, y: Tensor) -> None:
     [[11.0], [21.0]]
     """
     if x.dtype != total.dtype or (USES_ONEDNN and HAS_AVX512):
-        total += linear(x.t(), y.t())[: len(total)]  # padded, which is faster to multiply
+        accumulate(total, linear(x.t(), y.t()))  # padded, which is faster to multiply
     else:  # adding while multiplying saves more than oneDNN does without AVX-512
         total.addmm_(x[:, : len(total)].t(), y)
 
