@@ -177,12 +177,10 @@ def saving(visit: Visit, browser: Browser, path: Path) -> Iterator[Visit]:
 
 # What a teacher has prepared in each view, and where it can be seen.
 PREPARED = {
-    "article?x-figure=F40": ".contents [aria-current], .contents [aria-pressed=true]",
-    "article?x-figure=F16&x-frame=2": ".player :is(input, .number), .player",
+    "article?x-figure=F16&x-frame=2": ".contents [aria-current], .player :is(input, .number), .player",
     "attention?x-step=scores&x-key=2&layer=3&head=1&position=5": ".stages [aria-current], .stages [aria-pressed=true]",
     "tokens?x-text=A%20king%20%26%20me&x-piece=1": "main input, .chips [aria-pressed=true]",
-    "heads?x-without_first=1": "main input",
-    "heads?x-table=attn": "cell-grid table",
+    "heads?x-without_first=1&x-table=attn": "main input, cell-grid table",
     "output?x-token=13": "main .ranked [aria-pressed=true]",
     "heads?position=4&do=zero_ablate_head:layer=1,head=2": ".changed b",
 }
