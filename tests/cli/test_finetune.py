@@ -14,6 +14,7 @@ def command(tiny: str, tmp_path: Path) -> tuple[str, ...]:
     return ("finetune", "--model", tiny, "--data", str(path), "--out", str(tmp_path / "run"), *steps)
 
 
+@pytest.mark.slow
 def test_shows_the_model_before_and_after_and_where_it_is(command: tuple[str, ...], tmp_path: Path) -> None:
     result = invoke(*command)
     assert result.code == 0

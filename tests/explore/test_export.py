@@ -129,6 +129,7 @@ def test_the_export_of_a_translation_has_its_map_and_what_the_model_writes() -> 
     np.testing.assert_array_equal(rows_of(files, found["values"]), trace["attn.5"][:, 6:, :7].reshape(-1, 7))
 
 
+@pytest.mark.slow
 def test_the_export_of_a_changed_or_unwritten_translation_has_none() -> None:
     model = cutaway.load("builtin-translation")
     whole = model.trace_example({"from": "en", "to": "de", "source": "Run!"})

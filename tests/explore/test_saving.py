@@ -200,6 +200,7 @@ async def held_save(drawing: Drawing, *others: list[int]) -> tuple[Served, Clien
     return served, client
 
 
+@pytest.mark.slow
 class TestTwoAtOnce:
     @pytest.mark.parametrize("other", [IDS, OTHER])
     def test_are_whole_and_take_turns(self, drawing: Drawing, jobs: Jobs, other: list[int]) -> None:

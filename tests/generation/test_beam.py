@@ -65,6 +65,7 @@ def plain_beam(engine: Engine, prompt: BeamPrompt, beams: int, alpha: float, end
     return [ids for _, ids in sorted(finished, key=lambda entry: -entry[0])][:beams]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 @pytest.mark.parametrize("beams", [1, 2, 4])
 def test_equals_a_search_without_a_cache(engine: Engine, beams: int) -> None:

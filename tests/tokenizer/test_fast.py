@@ -235,6 +235,7 @@ class Counted:
         return getattr(TOKENIZER._fast, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LONG)
 def test_encoding_takes_linear_work(kind: str) -> None:
     """No character is encoded more than a few times, and never more than a window, also within one pre-token."""

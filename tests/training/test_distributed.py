@@ -66,6 +66,7 @@ def test_two_processes_equal_one(together: Path, alone: Mapping[str, Any], paral
         assert_close(without_key_biases(name, array), without_key_biases(name, arrays[name]), name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_all_processes_name_the_tensor_that_is_not_finite_in_one(together: Path, parallel: str) -> None:
     complaints = [(together / f"{parallel}-refusal-{rank}.txt").read_text() for rank in (0, 1)]

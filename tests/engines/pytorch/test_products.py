@@ -38,6 +38,7 @@ def test_what_is_frozen_gets_no_gradient(frozen: int) -> None:
     assert [tensor.grad is None for tensor in given] == [number == frozen for number in range(3)]
 
 
+@pytest.mark.slow
 def test_the_operator_keeps_all_that_pytorch_asks_of_one() -> None:
     torch.library.opcheck(onednn_linear, (numbers(2, 5, 8), numbers(3, 8), numbers(3)))
     torch.library.opcheck(onednn_linear, (numbers(8, 5).detach().t(), numbers(8, 3).detach().t(), None))

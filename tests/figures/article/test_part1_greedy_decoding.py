@@ -52,6 +52,7 @@ def test_a_model_that_repeats_itself() -> None:
     assert "From step 1 on the same token stands 8 times in a row" in drawn.text(columns=200)
 
 
+@pytest.mark.slow
 def test_the_built_in_model_repeats_itself_greedily_and_not_when_sampling() -> None:
     trace = cutaway.load(engine="reference").trace('The little dog said, "I am')
     found = part1_greedy_decoding.walk(trace)
