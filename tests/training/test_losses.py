@@ -30,6 +30,19 @@ def test_loss_and_gradients_equal_pytorchs(chunk: int) -> None:
     torch.testing.assert_close(torch.autograd.grad(3 * ours, (h, w)), torch.autograd.grad(3 * expected, (h, w)))
 
 
+@pytest.mark.slow  # torch.compile runs a C++ compiler
+@pytest.mark.filterwarnings("ignore")  # of PyTorch itself while it compiles
+def test_compiled_in_bfloat16_it_has_the_eager_gradients() -> None:
+    h, w, targets = example(9)
+    found = []
+    for compiled in (False, True):
+        loss = CrossEntropy(4, compiled=compiled)(h.bfloat16(), w, targets)
+        found.append((loss, *torch.autograd.grad(loss, (h, w))))
+    torch.testing.assert_close(found[1], found[0], rtol=0.02, atol=0.02)
+    exact = F.cross_entropy(h @ w.T, targets, reduction="sum")
+    torch.testing.assert_close(found[1][1:], torch.autograd.grad(exact, (h, w)), rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize("sampled", [True, False])
 def test_negative_targets_count_for_nothing(sampled: bool) -> None:
     h, w, targets = example()
