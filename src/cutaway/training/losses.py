@@ -105,7 +105,7 @@ class CrossEntropy:
         self.chunk = chunk
         slope = torch.compile(cross_entropy_slope, dynamic=False) if compiled else cross_entropy_slope
         self.slope = partial(slope, smoothing=smoothing)
-        self.add = partial(add_product, accumulate=torch.compile(accumulate, dynamic=False) if compiled else accumulate)
+        self.add = partial(add_product, add=torch.compile(accumulate, dynamic=False) if compiled else accumulate)
 
     def __call__(self, h: Tensor, w: Tensor, targets: Tensor) -> Tensor:
         """Return the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""

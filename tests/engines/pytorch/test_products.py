@@ -1,5 +1,7 @@
 """Products in another way than PyTorch's are the same, with their gradients, and are used where they pay."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,12 +17,22 @@ def numbers(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), requires_grad=True)
 
 
+def amx_linear(x: Tensor, w: Tensor) -> Tensor:
+    out: Tensor = AmxLinear.apply(x, w)  # type: ignore[no-untyped-call]
+    return out
+
+
+Multiply = Callable[..., Tensor]
+
+
 @pytest.mark.parametrize("rows", [(), (1,), (67,), (2, 33)])
-@pytest.mark.parametrize("has_bias", [True, False])
-def test_a_product_and_its_gradients_are_those_of_float64(rows: tuple[int, ...], has_bias: bool) -> None:
+@pytest.mark.parametrize(("multiply", "has_bias"), [(onednn_linear, True), (onednn_linear, False), (amx_linear, False)])
+def test_a_product_and_its_gradients_are_those_of_float64(
+    rows: tuple[int, ...], multiply: Multiply, has_bias: bool
+) -> None:
     given = [numbers(*rows, 96), numbers(40, 96)] + [numbers(40)] * has_bias
     exact = [tensor.detach().double().requires_grad_() for tensor in given]
-    out = onednn_linear(*given, *[None] * (3 - len(given)))
+    out = multiply(*given, *[None] * (multiply is onednn_linear and not has_bias))
     expected = F.linear(*exact)
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
     weights = numbers(*out.shape).detach()
@@ -30,12 +42,22 @@ def test_a_product_and_its_gradients_are_those_of_float64(rows: tuple[int, ...],
         torch.testing.assert_close(tensor.grad.double(), twin.grad, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("frozen", [0, 1, 2])
-def test_what_is_frozen_gets_no_gradient(frozen: int) -> None:
-    given = [numbers(5, 8), numbers(3, 8), numbers(3)]
+@pytest.mark.parametrize(
+    ("multiply", "frozen"),
+    [(onednn_linear, 0), (onednn_linear, 1), (onednn_linear, 2), (amx_linear, 0), (amx_linear, 1)],
+)
+def test_what_is_frozen_gets_no_gradient(multiply: Multiply, frozen: int) -> None:
+    given = [numbers(5, 8), numbers(3, 8), numbers(3)][: 3 if multiply is onednn_linear else 2]
     given[frozen].requires_grad_(False)
-    torch.autograd.backward(onednn_linear(*given).sum())
-    assert [tensor.grad is None for tensor in given] == [number == frozen for number in range(3)]
+    torch.autograd.backward(multiply(*given).sum())
+    assert [tensor.grad is None for tensor in given] == [number == frozen for number in range(len(given))]
+
+
+def test_of_frozen_weights_nothing_is_copied_or_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "product", None)
+    x = numbers(5, 8)
+    torch.autograd.backward(amx_linear(x, numbers(3, 8).detach()).sum())
+    assert x.grad is not None
 
 
 @pytest.mark.slow
@@ -97,33 +119,6 @@ def test_columns_are_copied_where_that_makes_products_faster(has_amx: bool, monk
         assert columns.is_contiguous() == (not has_amx or dtype == torch.float32)
         slope = numbers(256, 300).detach().to(dtype)
         torch.testing.assert_close(linear(slope, columns).double(), slope.double() @ w.double(), rtol=2e-2, atol=0.2)
-
-
-def amx_linear(x: Tensor, w: Tensor) -> Tensor:
-    out: Tensor = AmxLinear.apply(x, w)  # type: ignore[no-untyped-call]
-    return out
-
-
-@pytest.mark.parametrize("rows", [(), (67,), (2, 33)])
-def test_a_product_for_amx_and_its_gradients_are_those_of_float64(rows: tuple[int, ...]) -> None:
-    given = [numbers(*rows, 96), numbers(40, 96)]
-    exact = [tensor.detach().double().requires_grad_() for tensor in given]
-    out = amx_linear(*given)
-    expected = F.linear(*exact)
-    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
-    weights = numbers(*out.shape).detach()
-    torch.autograd.backward([out, expected], [weights, weights.double()])
-    for tensor, twin in zip(given, exact, strict=True):
-        assert tensor.grad is not None
-        torch.testing.assert_close(tensor.grad.double(), twin.grad, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("frozen", [0, 1])
-def test_what_is_frozen_gets_no_gradient_by_amx(frozen: int) -> None:
-    given = [numbers(5, 8), numbers(3, 8)]
-    given[frozen].requires_grad_(False)
-    torch.autograd.backward(amx_linear(*given).sum())
-    assert [tensor.grad is None for tensor in given] == [number == frozen for number in range(2)]
 
 
 def test_large_products_in_bfloat16_are_made_for_amx(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,10 @@ class MaskedSoftmax(torch.autograd.Function):
 
     Only its result is kept for the gradients, which need no mask: they are 0 where a weight is. PyTorch's would keep
     the same once more in float32.
+
+    >>> MaskedSoftmax.apply(torch.zeros(2, 2), torch.ones(2, 2).tril().bool(), torch.bfloat16)
+    tensor([[1.0000, 0.0000],
+            [0.5000, 0.5000]], dtype=torch.bfloat16)
     """
 
     @staticmethod

@@ -182,7 +182,11 @@ def gelu_new(x: Tensor) -> Tensor:
 
 
 class FusedGelu(torch.autograd.Function):
-    """OpenAI's GELU by a sigmoid, for a compiled block to fuse: a third of the time that its tanh takes there."""
+    """OpenAI's GELU by a sigmoid, for a compiled block to fuse: a third of the time that its tanh takes there.
+
+    >>> FusedGelu.apply(torch.tensor([0.0, 1.0, 10.0]))
+    tensor([ 0.0000,  0.8412, 10.0000])
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

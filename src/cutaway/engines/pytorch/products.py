@@ -30,8 +30,9 @@ def processor() -> str:
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 HAS_AVX512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
-USES_ONEDNN = HAS_ONEDNN and "AuthenticAMD" in processor()
-HAS_AMX = "amx_bf16" in processor()
+PROCESSOR = processor()
+USES_ONEDNN = HAS_ONEDNN and "AuthenticAMD" in PROCESSOR
+HAS_AMX = "amx_bf16" in PROCESSOR
 
 
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -56,8 +57,7 @@ def columns_of(w: Tensor) -> Tensor:
     >>> columns_of(torch.ones(3, 2)).shape
     torch.Size([2, 3])
     """
-    is_fast = w.is_cuda or (HAS_AMX and w.dtype == torch.bfloat16)
-    return w.t() if is_fast else w.t().contiguous()
+    return w.t() if HAS_AMX and w.dtype == torch.bfloat16 else w.t().contiguous()
 
 
 def accumulate(total: Tensor, part: Tensor) -> None:
@@ -71,10 +71,10 @@ def accumulate(total: Tensor, part: Tensor) -> None:
     total += part[: len(total)]
 
 
-def add_product(total: Tensor, x: Tensor, y: Tensor, accumulate: Callable[[Tensor, Tensor], None] = accumulate) -> None:
+def add_product(total: Tensor, x: Tensor, y: Tensor, add: Callable[[Tensor, Tensor], None] = accumulate) -> None:
     """Add x.T @ y to `total` (n, k), in place, for x (m, n) and y (m, k). More columns of x are padding, and left out.
 
-    Compiled, `accumulate` need not cast a copy of the product first.
+    `add` is `accumulate`, or the same compiled, which need not cast a copy of the product first.
 
     >>> total = torch.ones(2, 1)
     >>> add_product(total, torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0]]))
@@ -82,7 +82,7 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, accumulate: Callable[[Tenso
     [[11.0], [21.0]]
     """
     if x.dtype != total.dtype or (USES_ONEDNN and HAS_AVX512):
-        accumulate(total, linear(x.t(), y.t()))  # padded, which is faster to multiply
+        add(total, linear(x.t(), y.t()))  # padded, which is faster to multiply
     else:  # adding while multiplying saves more than oneDNN does without AVX-512
         total.addmm_(x[:, : len(total)].t(), y)
 
@@ -122,7 +122,11 @@ onednn_linear.register_autograd(_gradients, setup_context=_keep)
 
 
 class AmxLinear(torch.autograd.Function):
-    """x @ w.T. What lies transposed in the gradient of w is copied first, which a compiled block does on the way."""
+    """x @ w.T. What lies transposed in the gradient of w is copied first, which a compiled block does on the way.
+
+    >>> AmxLinear.apply(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([[11., 17.]])
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
@@ -134,9 +138,9 @@ class AmxLinear(torch.autograd.Function):
         (gradient,) = gradients
         x, w = ctx.saved_tensors
         needs_x, needs_w = ctx.needs_input_grad
+        rows = gradient.reshape(-1, len(w))  # (m, n)
         dx = gradient @ w if needs_x else None
-        columns = gradient.reshape(-1, len(w)).t().contiguous()  # (n, m)
-        dw = product(columns, x.reshape(-1, x.shape[-1])) if needs_w else None
+        dw = product(rows.t().contiguous(), x.reshape(-1, x.shape[-1])) if needs_w else None
         return dx, dw
 
 
