@@ -115,8 +115,9 @@ def test_what_saves_a_drawing_and_chooses_a_head_says_what_in_chinese(tour: Visi
 
 # The words that the page dots in a text.
 DOTTED = """async ([view, text]) => {
-  const { explained } = await import("/page/ui/glossary.js");
-  const { render } = await import("/page/vendor/lit-html.js");
+  const entry = document.querySelector("script[type=module]").src;
+  const { explained } = await import(new URL("ui/glossary.js", entry));
+  const { render } = await import(new URL("vendor/lit-html.js", entry));
   const box = document.createElement("p");
   render(explained(view, text), box);
   for (const meaning of box.querySelectorAll("[role=tooltip]")) meaning.remove();

@@ -11,7 +11,7 @@ FILES = """() => {
   const path = (url) => new URL(url, document.baseURI).pathname;
   const fetched = performance.getEntriesByType("resource").map(({ name }) => path(name));
   const named = [...document.querySelectorAll("link, script")].map(({ href, src }) => path(href || src));
-  return [fetched.filter((each) => each.startsWith("/page/") || each === "/api/model"), named];
+  return [fetched.filter((each) => each.startsWith("/page") || each === "/api/model"), named];
 }"""
 
 

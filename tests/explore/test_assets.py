@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "secret.json").write_text("{}")
     page = tmp_path / "page"
     (page / "lib").mkdir(parents=True)
-    (page / "index.html").write_text("<!doctype html>")
+    (page / "index.html").write_text('<!doctype html><script type="module" src="page/main.js">')
     (page / "main.js").write_text("1")
     (page / "lib" / "cells.js").write_text("1")
     (page / "notes.txt").write_text("not of the page")
@@ -53,14 +53,15 @@ def test_the_root_is_the_page(client: TestClient) -> None:
     response = client.get("/")
     links = re.findall(r' *<link rel="(?:modulepreload|preload)".*\n', response.text)
     written = (assets.PAGE / "index.html").read_text(encoding="utf-8")
-    assert re.sub(r"<link rel=.(?:modulepreload|preload).*\n *", "", response.text) == written
+    text = re.sub(r"<link rel=.(?:modulepreload|preload).*\n *", "", response.text)
+    assert text.replace(f"page-{assets.version()}/", "page/") == written
     assert len(links) > len(assets.FIRST_REQUESTS)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert client.get("/page/index.html").content == response.content
 
 
 def test_the_root_loads_every_module_that_the_page_imports(client: TestClient) -> None:
-    loaded = re.findall(r'<link rel="modulepreload" href="page/([^"]+)">', client.get("/").text)
+    loaded = re.findall(r'<link rel="modulepreload" href="page-\w+/([^"]+)">', client.get("/").text)
     wanted = {name for name in FILES if name.endswith(".js")} - {"unpack.js"}  # a script of exported files
     assert sorted(loaded) == sorted(wanted)
 
@@ -96,6 +97,16 @@ def test_etags_revalidate(client: TestClient, folder: Path) -> None:
     assert client.get("/page/lib/cells.js", headers=tag).content == b"2"
 
 
+def test_modules_are_asked_for_once_a_version(client: TestClient, folder: Path) -> None:
+    (script,) = re.findall(r'src="(page-\w+/main.js)"', client.get("/").text)
+    kept = client.get(f"/{script}").headers["cache-control"]
+    assert "immutable" in kept
+    assert "no-cache" not in kept
+    (folder / "main.js").write_text("2")
+    assert client.get(f"/{script}").headers["cache-control"] == "no-cache"  # what is kept is never of another version
+    assert script not in client.get("/").text
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -106,6 +117,6 @@ def test_etags_revalidate(client: TestClient, folder: Path) -> None:
 )
 def test_other_paths_are_not_served(client: TestClient, folder: Path, path: str) -> None:
     response = client.get(f"http://127.0.0.1:8477/page/{path}")
-    assert response.status_code in (403, 404) or response.content in (b"<!doctype html>", b"1")
+    assert response.status_code in (403, 404) or response.content[:15] in (b"<!doctype html>", b"1")
     assert response.content != b"{}"
     assert response.content != b"not of the page"

@@ -103,6 +103,7 @@ class Explorer:
         return [
             Route("/", asset),
             Route("/page/{path:path}", asset),
+            Route("/page-{version}/{path:path}", asset),
             Route("/api/model", self.describe),
             Route("/api/figures", self.figures),
             Route("/api/parameters", self.parameters),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -63,27 +63,50 @@ def words_document(rooms: Collection[str] = ()) -> Document:
     return {name: text for file in sorted(names) for name, text in json.loads(text_of(file)).items()}
 
 
+def version() -> str:
+    """Return a name for the state of the page's files, which changes with each of them.
+
+    >>> version() == version()
+    True
+    """
+    return _digest(tuple(path.stat().st_mtime_ns for path in assets().values()))
+
+
+@lru_cache(maxsize=1)  # asked with each file; the times tell whether one has changed
+def _digest(_times: Collection[int]) -> str:
+    texts = {name: text_of(name) for name in assets()}
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+
+
 def index_page() -> str:
     """Return the page with links that load all its modules, and what it asks for first, at once: without them a
     browser finds the modules level by level, each after those that import it.
 
-    >>> '<link rel="modulepreload" href="page/lib/cells.js">' in index_page()
+    The addresses of files name their version, so that a browser asks for each once, and for all after an upgrade.
+
+    >>> "/lib/cells.js" in index_page()
     True
     """
-    modules = [f'<link rel="modulepreload" href="page/{name}">' for name in module_texts(text_of)]
+    folder = f"page-{version()}"
+    links = [f'<link rel="modulepreload" href="{folder}/{name}">' for name in module_texts(text_of)]
     requests = [f'<link rel="preload" as="fetch" crossorigin href="{path}">' for path in FIRST_REQUESTS]
-    script = f'<script type="module" src="page/{ENTRY}">'
-    return text_of(INDEX).replace(script, "\n    ".join([*modules, *requests, script]))
+    script = f'<script type="module" src="{folder}/{ENTRY}">'
+    text = text_of(INDEX).replace('"page/', f'"{folder}/')
+    return text.replace(script, "\n    ".join([*links, *requests, script]))
 
 
 async def asset(request: Request) -> Response:
-    """Serve a file with an ETag, which browsers revalidate on each load, so that an upgrade shows at once."""
+    """Serve a file with an ETag, which browsers revalidate on each load, so that an upgrade shows at once; one whose
+    address names the version is kept for good.
+    """
     name = request.path_params.get("path", INDEX)
     body = _body(name)
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers={"etag": tag})
-    return Response(body, media_type=MEDIA_TYPES[Path(name).suffix], headers={"etag": tag})
+    headers = {"etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
+    if request.path_params.get("version") == version():
+        headers["cache-control"] = "private, max-age=31536000, immutable"
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=MEDIA_TYPES[Path(name).suffix], headers=headers)
 
 
 def _body(name: str) -> bytes:

@@ -41,7 +41,8 @@ def loopback_hosts(port: int) -> frozenset[str]:
 
 
 class Guard:
-    """ASGI middleware that rejects requests from elsewhere with 403, and adds `HEADERS` to every response.
+    """ASGI middleware that rejects requests from elsewhere with 403, and adds `HEADERS` to every response, but for a
+    `cache-control` of its own.
 
     Without a token, `Host` must be one of `loopback_hosts`. With one, every request needs it: once in the address
     (`/?token=…`), from then on in a cookie that browsers do not send for other sites' pages.
@@ -60,7 +61,9 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *_RAW_HEADERS]}
+                own = {name: value for name, value in message.get("headers", ()) if name == b"cache-control"}
+                headers = [(name, value) for name, value in _RAW_HEADERS if name not in own]
+                message = {**message, "headers": [*message.get("headers", ()), *headers]}
             await send(message)
 
         responder = self._intercept(Request(scope)) or self._app
