@@ -50,9 +50,11 @@ docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build --strict
 
 browser:
-	@for name in $(or $(CUTAWAY_CHROMIUM),chromium chromium-browser google-chrome); do command -v $$name >/dev/null && exit; done; \
+	@for name in $(or $(CUTAWAY_CHROMIUM),chromium-headless-shell chromium chromium-browser google-chrome); \
+	do command -v $$name >/dev/null && exit; done; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	then export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+	for name in chromium-headless-shell chromium; do apt-get install -y -qq --no-install-recommends $$name && exit; done; exit 1; \
 	else echo "Install Chromium or Chrome, or say where it is: CUTAWAY_CHROMIUM=/path/to/chrome"; fi
 
 native: $(VENV)/dev.stamp

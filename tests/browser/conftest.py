@@ -34,7 +34,8 @@ class Seen(TypedDict):
     locale: str
 
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+# The first takes a quarter less time.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",  # what it opens is our own page
     "--disable-gpu",
