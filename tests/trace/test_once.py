@@ -39,6 +39,13 @@ def test_each_trace_and_argument_is_computed_once() -> None:
     assert asked == CALLS
 
 
+def test_copies_that_can_be_cancelled_share_results() -> None:
+    one = make_trace("tiny 7")
+    copies = [one.with_cancellation(lambda: None) for _ in range(2)]
+    assert len({found_at(trace, 2) for trace in (*copies, one)}) == 1
+    assert len(CALLS) == 1
+
+
 def test_an_error_is_not_kept() -> None:
     trace = make_trace("tiny 7")
     for _ in range(2):

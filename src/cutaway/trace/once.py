@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from cutaway.trace.trace import Trace
 
@@ -14,8 +13,8 @@ T = TypeVar("T")
 def once_for_a_trace(compute: Callable[Concatenate[Trace, P], T]) -> Callable[Concatenate[Trace, P], T]:
     """Decorate a function of a trace, and of hashable arguments after it, to compute each result once for a trace.
 
-    A figure and its check need the same numbers, and some take seconds. The result must not hold the trace, which
-    would then live for ever; all who ask get the same object.
+    A figure and its check need the same numbers, as do two requests for copies of the trace that can be cancelled, and
+    some take seconds. All who ask get the same object.
 
     >>> import cutaway
     >>> @once_for_a_trace
@@ -27,14 +26,12 @@ def once_for_a_trace(compute: Callable[Concatenate[Trace, P], T]) -> Callable[Co
     counting
     (3, 3)
     """
-    found: WeakKeyDictionary[Trace, dict[object, T]] = WeakKeyDictionary()
 
     @wraps(compute)
     def computed(trace: Trace, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        results = found.setdefault(trace, {})
-        key = (args, tuple(sorted(kwargs.items())))
-        if key not in results:
-            results[key] = compute(trace, *args, **kwargs)
-        return results[key]
+        key = (compute, args, tuple(sorted(kwargs.items())))
+        if key not in trace.results:
+            trace.results[key] = compute(trace, *args, **kwargs)
+        return cast(T, trace.results[key])
 
     return computed

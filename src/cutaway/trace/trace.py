@@ -83,6 +83,7 @@ class Trace:
                 n_prefix=n_prefix,
             )
         self._derived: OrderedDict[str, FloatArray] = OrderedDict()
+        self.results: dict[object, object] = {}  # of functions that compute once for a trace and its copies
         self._check_finite(self.final_residual, self._residual(config.n_layer))
 
     @property
