@@ -61,6 +61,7 @@ def test_2_names_of_the_sizes() -> None:
     assert GPT2Config(tie_word_embeddings=False).n_params == 163_037_184
 
 
+@pytest.mark.slow
 def test_3_scores_are_scaled() -> None:
     scores = np.where(np.tri(4, dtype=bool), NUMBERS["article.scores"], MASKED)
 

@@ -13,10 +13,17 @@ PACKAGE = Path(cutaway.__file__).parent
 EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
 SLOW = {
     "checkpoints/pickles.py",
+    "checkpoints/sandbox.py",
     "checkpoints/unpickle.py",
+    "engines/cpu/engine.py",
+    "engines/pytorch/engine.py",
+    "evaluation/perplexity.py",
     "explore/export.py",
     "figures/article/part3_summaries.py",
+    "training/finetuning.py",
+    "training/hardware.py",
     "training/transfer.py",
+    "training/tuners.py",
 }
 PARAMETERS = [
     pytest.param(path, id=name, marks=[pytest.mark.slow] if name in SLOW else [])

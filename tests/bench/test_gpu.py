@@ -1,5 +1,6 @@
 """The benchmark of a GPU, in miniature on a CPU."""
 
+import pytest
 import torch
 
 from bench.gpu import MINIATURE, decoded, figures, ours, transformers_static
@@ -9,6 +10,7 @@ from cutaway.engines.pytorch.model import GPT2
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_every_figure_is_there() -> None:
     found = dict(figures(MINIATURE, CPU))
     assert found.pop("device") == "CPU"

@@ -85,6 +85,7 @@ def test_a_checkpoint_of_nanogpt(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("forked")
+@pytest.mark.slow
 def test_a_state_dict_of_mingpt(tmp_path: Path) -> None:
     weights = tiny_weights(tie_word_embeddings=False)
     torch.save(as_torch(linear_state(weights)), tmp_path / "model.pt", _use_new_zipfile_serialization=False)

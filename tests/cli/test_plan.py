@@ -32,6 +32,7 @@ def test_json_has_the_rows() -> None:
     assert rows["share of the peak"]["value"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_cpu_is_planned_for_one_machine_in_float32() -> None:
     result = invoke("plan", "--hardware", "cpu")
     lines = result.out.splitlines()

@@ -125,6 +125,7 @@ def test_a_model_to_start_from_gives_the_shape(tmp_path: Path, data: str, tiny: 
     assert [config[name] for name in ("n_layer", "n_head", "n_embd", "n_ctx")] == [2, 2, 8, 16]
 
 
+@pytest.mark.slow
 def test_curves_are_drawn(tmp_path: Path, data: str) -> None:
     invoke("train", "--data", data, "--out", str(tmp_path / "run"), *FLAGS)
     result = invoke("train", "plot", str(tmp_path / "run"))

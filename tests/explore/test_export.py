@@ -113,6 +113,7 @@ def test_an_export_opens_with_the_settings_of_its_view_and_the_changes_of_its_mo
         assert address.endswith(f"&position=2&do=zero_ablate_head:layer=1,head=2&{kept}")
 
 
+@pytest.mark.slow
 def test_the_export_of_a_translation_has_its_map_and_what_the_model_writes() -> None:
     model = cutaway.load("builtin-translation")
     trace = model.trace_example({"from": "en", "to": "de", "source": "Where is the station?"})
@@ -140,6 +141,7 @@ def test_the_export_of_a_changed_or_unwritten_translation_has_none() -> None:
         assert any(name.startswith("api/translations") for name in files) == (trace is unwritten)
 
 
+@pytest.mark.slow
 def test_the_export_of_music_has_its_notes_and_what_the_heads_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = CODECS["perf388"]
     weights = tiny_weights(n_layer=2, n_head=3, n_vocab=codec.n_vocab, n_ctx=80)
@@ -193,6 +195,7 @@ def test_an_exports_responses_equal_the_traces_numbers() -> None:
     assert not any(name.startswith("api/tokens") for name in files)
 
 
+@pytest.mark.slow
 def test_an_exports_figures_store_each_row_of_numbers_once() -> None:
     trace = MUTE.trace(random_ids(WEIGHTS.config, 6))
     files = unpacked(export_page(MUTE, trace, Selection(1, 2, 3)))
@@ -365,6 +368,7 @@ def test_a_drawn_figure_is_let_go_of_once_it_is_packed() -> None:
     assert figure() is None
 
 
+@pytest.mark.slow
 def test_a_page_is_packed_without_copies_of_what_it_holds() -> None:
     values = np.random.default_rng(0).standard_normal((1000, 1000), np.float32)
     packer = PagePacker()

@@ -203,6 +203,7 @@ async def held_save(drawing: Drawing, *others: list[int]) -> tuple[Served, Clien
 @pytest.mark.slow
 class TestTwoAtOnce:
     @pytest.mark.parametrize("other", [IDS, OTHER])
+    @pytest.mark.slow
     def test_are_whole_and_take_turns(self, drawing: Drawing, jobs: Jobs, other: list[int]) -> None:
         async def main() -> None:
             served, first = await held_save(drawing, other)
@@ -259,6 +260,7 @@ class TestLeaving:
 
         asyncio.run(main())
 
+    @pytest.mark.slow
     def test_ten_times_leaves_nothing_in_memory(self, drawing: Drawing) -> None:
         drawing.go_on.set()
 

@@ -88,6 +88,7 @@ def test_top_p_keeps_at_least_one_and_at_most_all() -> None:
     assert top_p_keep(probabilities, 0.999999999).tolist() == [1, 0]
 
 
+@pytest.mark.slow
 def test_the_articles_example_is_drawn_at_its_rates() -> None:
     rng = np.random.default_rng(0)
     drawn = np.bincount([choose(ARTICLE, GenerationConfig(top_k=3), rng) for _ in range(20_000)], minlength=4) / 20_000

@@ -183,6 +183,7 @@ def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path:
     assert measured == pytest.approx(losses[best], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_last_trains_the_last_blocks_alone(base: str, tmp_path: Path) -> None:
     fine_tune(config(base, pairs(tmp_path), method="last", last_layers=1), tmp_path / "run")
     before = tensors(Path(base))
@@ -216,6 +217,7 @@ def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Pa
     assert np.abs(alone - cutaway.load(base, engine="reference").logits(ids)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_lora_on_some_matrices_says_so(base: str, tmp_path: Path) -> None:
     listener = Listener()
     fine_tune(config(base, pairs(tmp_path), method="lora", lora_targets=("c_attn",)), tmp_path / "run", listener)
