@@ -192,16 +192,17 @@ function switchOf(kind) {
 }
 
 const VALUES = { scale_head: 2, mask_value: -10 }; // initial values
+let heldKey; // is not taken from under the cursor when the query that was typed before it becomes the position
 
 function field(kind, name, needed) {
   if (name === "source") return sourceField();
   const { n_layer, n_head } = model.value.config;
   const { layer, head, position } = chosen.value;
   const last = ids.value.length - 1;
-  const begin = { layer, head, query: position, key: Math.max(0, position - 1), position, value: VALUES[kind] }[name];
+  const begin = { layer, head, query: position, key: heldKey ?? Math.max(0, position - 1), position, value: VALUES[kind] }[name];
   const most = { layer: n_layer - 1, head: n_head - 1, query: last, key: last, position: last }[name];
   return html`<label class="choice">${t(`whatif.${name}`)} <input type="number" name=${name} aria-label="${t(`whatif.kind.${kind}`)}${t("sep.colon")}${t(`whatif.${name}`)}" ?required=${needed} step=${name === "value" ? "any" : "1"}
-    min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""} @change=${(event) => keep(name, event.target)}></label>`;
+    min=${most === undefined ? nothing : 0} max=${most ?? nothing} placeholder=${needed ? nothing : t("whatif.every")} .value=${needed ? String(begin) : ""} @focus=${({ target }) => { if (name === "key") heldKey = target.value; }} @change=${(event) => keep(name, event.target)}></label>`;
 }
 
 /** A layer, head or position that is set in one form holds in all of them. */
