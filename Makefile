@@ -26,6 +26,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 MADE_FROM := pyproject.toml hatch_build.py constraints.txt $(wildcard src/cutaway/engines/cpu/native/*) \
 	$(if $(wildcard src/cutaway/engines/cpu/_native.so)$(filter 0,$(CUTAWAY_NATIVE)),,library-is-missing)
 
+unexport PYTHONDONTWRITEBYTECODE # what is compiled is kept: the tests start hundreds of processes
+
 .PHONY: run test check lint reliability docs browser native format peers clean library-is-missing
 
 run: $(VENV)/core.stamp

@@ -62,6 +62,13 @@ class Visit:
         if not url.startswith((self.address, "data:", "blob:", "about:")):
             self.complaints.append(f"request: {url}")
 
+    def forget(self) -> None:
+        """Leave nothing of what was done in this tab."""
+        if self.page.url.startswith(self.address):
+            self.page.evaluate("sessionStorage.clear(), localStorage.clear()")
+        self.page.goto("about:blank")
+        self.page.mouse.move(-1, -1)
+
     def open(self, fragment: str) -> None:
         """Go to a state of the page, and wait until everything is there."""
         self.page.goto(self.address + fragment)
