@@ -10,7 +10,7 @@ import pytest
 from cutaway.cli.training_progress import TrainingProgress
 from cutaway.training.loop import run_to_end
 from cutaway.training.runs import RunDirectory
-from cutaway.training.trainer import Step
+from cutaway.training.trainer import Step, Trainer
 from tests.training.runs_of import make_trainer
 
 
@@ -35,10 +35,41 @@ def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO
     progress.event({"kind": "eval", "step": 3, "valid_loss": 2.5, "sample": "A\nrobot\x1b[2J"})
     text = stream.getvalue()
     share = f"{trainer.flops(0) / 0.5 / 1e9:.0%}"
-    assert f"step 3/20  loss 2.000  0.721 bits/byte  64 tokens/s  {share} of peak  8s left  " in text
+    share += " peak" if stream.isatty() else " of peak"  # a line of 80 columns has no room for more
+    assert f"step 3/20  loss 2.000  0.721 bits/byte  64 tokens/s  {share}  8s left  " in text
     assert "step 3  validation loss 2.5000\n" in text
     assert "A robot␛[2J" in text
     assert ("\r" in text) == stream.isatty()
+
+
+def shown(trainer: Trainer, n_steps: int, step_seconds: float, other_seconds: float) -> str:
+    """Take steps, each followed by an evaluation, in so many seconds; return the last state of a terminal."""
+    stream = Terminal()
+    progress = TrainingProgress(stream)
+    progress.start(trainer, 4.0)
+    for _ in range(n_steps):
+        trainer.steps += 1
+        trainer.tokens += 32
+        trainer.seconds += step_seconds
+        progress.line.shown = -100.0
+        event = {"kind": "train", "step": trainer.steps, "tokens": trainer.tokens, "loss": 2.0, "seconds": step_seconds}
+        progress.event(event)
+        trainer.seconds += other_seconds
+    return stream.getvalue().rpartition("\r")[2]
+
+
+def test_the_time_left_is_that_of_the_clock_and_counts_evaluations() -> None:
+    assert "  40s left" in shown(make_trainer(max_steps=None, max_time=60.0), 3, 4.0, 4.0)
+    assert "  22s left" in shown(make_trainer(max_steps=8, max_time=60.0), 4, 4.0, 2.0)
+    assert "  1m30s left" in shown(make_trainer(max_steps=20), 5, 4.0, 2.5)
+
+
+def test_a_line_of_a_terminal_has_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    state = shown(make_trainer(max_steps=20000), 1234, 0.001, 0.0)
+    assert state.endswith(" GiB\x1b[K")
+    assert len(state) - len("\x1b[K") <= 79
+    assert state.startswith("1,234/20,000 loss 2.000 0.721 bits/B 32,000 tok/s ")
 
 
 def test_what_is_printed_after_a_session_begins_a_line(tmp_path: Path) -> None:

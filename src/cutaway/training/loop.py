@@ -169,7 +169,7 @@ def run_to_end(
     if trainer.device.type == "cpu":
         keep_freed_memory()
     loop = _Loop(trainer, run, observer)
-    with closing(loop), StopSignals() as signals:
+    with closing(loop), StopSignals(observer.note) as signals:
         while not trainer.done:
             request = trainer.world.agree(signals)
             if request.stop is not None:
