@@ -13,7 +13,8 @@ from cutaway.data.dataset import Split
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import ALONE, World
-from cutaway.training.trainer import Trainer, Validation
+from cutaway.training.held_out import Validation
+from cutaway.training.trainer import Trainer
 
 SHAPE = GPT2Config(n_vocab=40, n_ctx=8, n_embd=16, n_head=2, n_layer=2)
 CONFIG = TrainingConfig(

@@ -296,7 +296,7 @@ def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         RunDirectory.open(tmp_path / "file" / "run")
 
 
-def test_saving_needs_no_torch() -> None:
-    code = "import sys, cutaway.training.runs; print('torch' in sys.modules)"
+def test_saving_and_opening_need_no_torch() -> None:
+    code = "import sys, cutaway.training.opening, cutaway.training.runs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "False\n"

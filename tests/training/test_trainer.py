@@ -17,8 +17,9 @@ from cutaway.checkpoints import ArrayWeights, Weights
 from cutaway.data.batches import Batch, evaluation_windows
 from cutaway.errors import CheckpointError, RunError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.training.held_out import Validation
 from cutaway.training.losses import SampledVocabulary
-from cutaway.training.trainer import Trainer, Validation, address, split_rows
+from cutaway.training.trainer import Trainer, address, split_rows
 from tests.tiny import peer_model
 from tests.training.runs_of import CONFIG, documents, make_trainer, state_of
 
