@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cutaway.cli.training_progress import TrainingProgress
+from cutaway.training.distributed import World
 from cutaway.training.loop import run_to_end
 from cutaway.training.runs import RunDirectory
 from cutaway.training.trainer import Step, Trainer
@@ -22,6 +23,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
 def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO) -> None:
     trainer = make_trainer()
+    trainer.tokens = 3200  # before this session
     progress = TrainingProgress(stream)
     progress.start(trainer, 4.0)
     progress.peak = 1e9
@@ -62,6 +64,15 @@ def test_the_time_left_is_that_of_the_clock_and_counts_evaluations() -> None:
     assert "  40s left" in shown(make_trainer(max_steps=None, max_time=60.0), 3, 4.0, 4.0)
     assert "  22s left" in shown(make_trainer(max_steps=8, max_time=60.0), 4, 4.0, 2.0)
     assert "  1m30s left" in shown(make_trainer(max_steps=20), 5, 4.0, 2.5)
+
+
+def test_the_peak_is_of_all_processes_and_no_less_than_what_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.training.throughput.measure_matmul_peak", lambda device, dtype: 1e6)
+    trainer = make_trainer()
+    trainer.world = World(0, 2)
+    rate = f"{trainer.flops(0) / 2e6:.0%} peak"
+    assert rate in shown(trainer, 3, 1.0, 0.0)
+    assert "100% peak" in shown(make_trainer(), 3, 1e-3, 0.0)
 
 
 def test_a_line_of_a_terminal_has_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:

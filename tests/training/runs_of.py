@@ -57,7 +57,7 @@ def make_trainer(config: TrainingConfig = CONFIG, *, world: World = ALONE, **cha
     held = documents(8, seed=1)
 
     def windows(n_ctx: int) -> Sequence[Batch]:
-        return evaluation_windows(held, n_ctx, 64)
+        return evaluation_windows(held, n_ctx, 7 * n_ctx)  # an odd number
 
     return Trainer(config, model, source, validation=[Validation(windows, 4.0)], frequent=torch.arange(4), world=world)
 

@@ -186,6 +186,7 @@ class _Loop:
         self.observer = observer
         self.tensorboard = EventWriter(run.path, trainer.steps) if run and trainer.config.tensorboard else None
         self.saved = trainer.restored  # the step of the last checkpoint
+        self.best = trainer.best  # of those that are saved
         self.trouble = ""  # the last error that did not stop the run
 
     def step(self, wants_save: bool) -> None:
@@ -242,6 +243,9 @@ class _Loop:
                 self.run.prune(trainer.config.keep_last, best)
         if trainer.world.broadcast(is_saved):
             self.saved = trainer.steps
+            self.best = trainer.best
+        elif trainer.config.keep_best:
+            trainer.best = self.best  # which is still there, unlike that of this step
 
     @contextmanager
     def _tolerating(self, *, may_continue: bool = True) -> Iterator[None]:
@@ -276,8 +280,9 @@ class _Loop:
         if self.run is not None:
             with self._tolerating():
                 self.run.append_metrics(event)
-            if self.tensorboard is not None:
-                self.tensorboard.write(event)
+            with self._tolerating():
+                if self.tensorboard is not None:
+                    self.tensorboard.write(event)
             self.observer.event(event)
         trainer.stopping = bool(trainer.world.largest(trainer.stopping)[0])
 
