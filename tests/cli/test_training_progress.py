@@ -100,3 +100,10 @@ def test_what_is_printed_after_a_session_begins_a_line(tmp_path: Path) -> None:
     _, states = stream.getvalue().split("\n")
     assert "step 1/20  loss " in states
     assert states.endswith("\r\x1b[K")
+
+
+def test_a_run_without_held_out_text_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make_trainer()
+    trainer.validation = []
+    TrainingProgress(io.StringIO()).start(trainer, 4.0)
+    assert capsys.readouterr().err.startswith("cutaway: no text is held out: there will be no validation loss")

@@ -1,7 +1,7 @@
 """A run from its configuration: corpora, model, and what may change on the way."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
 from cutaway.training.corpus import WindowCorpus
 from cutaway.training.loop import Event, Outcome
-from cutaway.training.pretraining import check_resumable, train
+from cutaway.training.pretraining import REPORTS, ROUNDING, SCHEDULE, check_resumable, train
 from cutaway.training.trainer import Trainer
 from tests.data.corpora import write_corpus
 from tests.random_weights import random_weights
@@ -301,6 +301,15 @@ def test_a_schedule_of_the_clock_may_change_from_the_time_that_was_spent_on() ->
     check_resumable(replace(config, hold=0.5), [], saved, note=pytest.fail)
     with pytest.raises(UsageError, match="step 4 of the 4 taken would have been different"):
         check_resumable(replace(config, hold=0.4), [], saved, note=pytest.fail)
+
+
+def test_settings_that_may_never_change_in_a_run() -> None:
+    shape = {"n_layer", "n_head", "n_embd", "n_ctx", "relative_positions", "init"}
+    data = {"weights", "task", "valid", "tokenizer", "batch_size", "seed"}
+    objective = {"dropout", "label_smoothing", "sampled_vocab"}
+    optimizer = {"optimizer", "lr", "matrix_lr", "beta1", "beta2", "weight_decay", "grad_clip"}
+    fixed = {field.name for field in fields(TrainingConfig)} - REPORTS - SCHEDULE - ROUNDING
+    assert fixed == shape | data | objective | optimizer
 
 
 def test_a_damaged_newest_checkpoint_is_skipped_unless_that_is_refused(

@@ -43,6 +43,8 @@ class TrainingProgress:
             f"{n_params:,} parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
             f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}"
         )
+        if not trainer.validation:
+            self.note("no text is held out: there will be no validation loss, and no best checkpoint")
 
     def event(self, event: Mapping[str, object]) -> None:
         """Show an event."""
