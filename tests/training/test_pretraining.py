@@ -15,7 +15,7 @@ import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.model import GPT2
-from cutaway.errors import CutawayError, RunError, UsageError
+from cutaway.errors import CutawayError, EngineError, RunError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
 from cutaway.training.corpus import WindowCorpus
@@ -190,6 +190,15 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(CutawayError, match=complaint):
         run(tmp_path / "run", CONFIG, **({"data": corpora[:1]} | changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_compiler_is_reported_before_anything_is_written(
+    tmp_path: Path, corpora: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-c++")
+    with pytest.raises(EngineError, match=r"^--compile needs a C\+\+ compiler, and there is no no-such-c\+\+: "):
+        run(tmp_path / "run", CONFIG, data=corpora[:1], compile=True)
     assert not (tmp_path / "run").exists()
 
 

@@ -12,7 +12,7 @@ from cutaway.training.config import TrainingConfig
 from cutaway.training.corpus import Corpus
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
-from cutaway.training.model import make_model, process_device
+from cutaway.training.model import check_compiler, make_model, process_device
 from cutaway.training.opening import open_beginning
 from cutaway.training.resumption import (
     Difference,
@@ -77,6 +77,8 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     device = process_device(config.device, config.threads, world)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+    if config.compile:
+        check_compiler(device)
     world.check_rows(config.batch_size)
     if config.task and world.size > 1:
         raise UsageError("a task is trained in one process: its batches have different numbers of rows")
