@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cutaway.checkpoints import open_checkpoint
-from cutaway.errors import RunError, WriteError
+from cutaway.errors import EngineError, RunError, WriteError
 from cutaway.training.loop import Event, Outcome, resume, run_to_end
 from cutaway.training.runs import RunDirectory
 from cutaway.training.signals import HEARD
@@ -232,6 +233,16 @@ def test_a_finished_run_that_is_asked_again_changes_nothing(tmp_path: Path) -> N
     _, outcome = session(tmp_path)
     assert outcome.steps == 20
     assert log(tmp_path) == before
+
+
+def test_memory_that_cannot_be_allocated_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(trainer: Trainer, *given: Any) -> float:
+        return float(torch.empty(2**60).sum())
+
+    monkeypatch.setattr(Trainer, "accumulate", too_large)
+    complaint = "^step 1: not enough memory for 2 sequences at a time: give a smaller --micro-batch-size$"
+    with pytest.raises(EngineError, match=complaint):
+        session(tmp_path, micro_batch_size=2)
 
 
 def test_event_files_are_written_on_request_and_continue_from_the_step_of_a_resumed_run(

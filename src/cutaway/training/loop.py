@@ -7,8 +7,10 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
+import torch
+
 from cutaway.checkpoints import ArrayWeights, Weights
-from cutaway.errors import CheckpointError, RunError, WriteError
+from cutaway.errors import CheckpointError, EngineError, RunError, WriteError
 from cutaway.training.memory import keep_freed_memory
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.signals import StopSignals
@@ -148,7 +150,7 @@ def run_to_end(
 
     SIGINT and SIGTERM, to any process, save at the end of the step and stop; SIGUSR1 saves and continues. At the end
     the weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run
-    cannot continue or be saved.
+    cannot continue or be saved, EngineError if the memory is not enough.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.config import GPT2Config
@@ -169,7 +171,7 @@ def run_to_end(
     if trainer.device.type == "cpu":
         keep_freed_memory()
     loop = _Loop(trainer, run, observer)
-    with closing(loop), StopSignals(observer.note) as signals:
+    with closing(loop), _memory_errors(trainer), StopSignals(observer.note) as signals:
         while not trainer.done:
             request = trainer.world.agree(signals)
             if request.stop is not None:
@@ -177,6 +179,20 @@ def run_to_end(
                 return Outcome(trainer.steps, None, request.stop)
             loop.step(request.save)
         return Outcome(trainer.steps, finish() if finish else loop.finish(), None)
+
+
+@contextmanager
+def _memory_errors(trainer: Trainer) -> Iterator[None]:
+    """Turn PyTorch's errors of memory that cannot be allocated into an EngineError of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "t allocate memory" not in str(error):
+            raise
+        raise EngineError(
+            f"step {trainer.steps + 1}: not enough memory for {trainer.micro_rows} sequences at a time: "
+            "give a smaller --micro-batch-size"
+        ) from None
 
 
 class _Loop:
