@@ -107,3 +107,23 @@ def test_a_run_without_held_out_text_says_so(capsys: pytest.CaptureFixture[str])
     trainer.validation = []
     TrainingProgress(io.StringIO()).start(trainer, 4.0)
     assert capsys.readouterr().err.startswith("cutaway: no text is held out: there will be no validation loss")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_run_goes_on_when_nobody_reads_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    class Closed(Terminal):
+        def isatty(self) -> bool:
+            return is_terminal
+
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    trainer = make_trainer(max_steps=2, eval_every=1)
+    progress = TrainingProgress()
+    progress.start(trainer, 4.0)
+    progress.note("a warning")
+    with RunDirectory.open(tmp_path) as run:
+        assert run_to_end(trainer, run, progress).steps == 2

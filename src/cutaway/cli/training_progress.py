@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from cutaway.cli.live_line import LiveLine, duration
@@ -19,7 +20,10 @@ SHORTER = {"of peak": "peak", "tokens/s": "tok/s", "bits/byte": "bits/B", "step 
 
 
 class TrainingProgress:
-    """Follows a run: step, loss, bits per byte, tokens a second, share of the measured peak, time left, memory."""
+    """Follows a run: step, loss, bits per byte, tokens a second, share of the measured peak, time left, memory.
+
+    A stream that cannot be written to ends no run: Ctrl-C ends the `tee` behind a run at once, but not the run.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.line = LiveLine(stream, quiet=QUIET_SECONDS)
@@ -55,12 +59,14 @@ class TrainingProgress:
 
     def note(self, message: str) -> None:
         """Print a line of its own."""
-        self.line.clear()
-        note(message)
+        with suppress(OSError):
+            self.line.clear()
+            note(message)
 
     def end(self) -> None:
         """Remove the live line, so that what is printed next begins a line."""
-        self.line.clear()
+        with suppress(OSError):
+            self.line.clear()
 
     def _train(self, event: Mapping[str, object]) -> None:
         tokens = int(str(event["tokens"]))
@@ -76,7 +82,8 @@ class TrainingProgress:
         self.line.shown = now
         parts = self._state(step, float(str(event["loss"])))
         if self.line.is_live:
-            self.line.draw(_fitted(parts, columns() - 1))
+            with suppress(OSError):
+                self.line.draw(_fitted(parts, columns() - 1))
         else:
             self._print("  ".join(parts))
 
@@ -124,8 +131,9 @@ class TrainingProgress:
             self._print(style(f"  | {sample}", DIM, self.line.stream))
 
     def _print(self, text: str) -> None:
-        self.line.clear()
-        print(text, file=self.line.stream, flush=True)
+        with suppress(OSError):
+            self.line.clear()
+            print(text, file=self.line.stream, flush=True)
 
 
 def _fitted(parts: Sequence[str], width: int) -> str:
