@@ -76,9 +76,23 @@ def test_a_run_logs_evaluates_saves_and_leaves_a_model(tmp_path: Path) -> None:
     assert events[0]["tokens"] == 32
     assert events[0]["lr"] == pytest.approx(0.02 / 3)
     assert checkpoints(tmp_path) == [18, 20]
-    kept = open_checkpoint(tmp_path / "model").read("wte.weight")
-    blended = trainer.average.blend(trainer.parameters)["wte.weight"]
-    np.testing.assert_array_equal(kept, blended.numpy())
+    assert events[-1]["kept"] == (events[-1]["valid_loss"] <= trainer.evaluate()["valid_loss"])
+
+
+@pytest.mark.parametrize(("averaged", "is_kept"), [(1.9, True), (2.0, True), (2.1, False)])
+def test_the_model_has_the_averaged_weights_unless_the_last_ones_are_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: float, is_kept: bool
+) -> None:
+    losses = iter([2.0, averaged] * 2)
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: {"valid_loss": next(losses)})
+    for _ in range(2):  # the second session finds all steps taken
+        trainer, outcome = session(tmp_path, max_steps=6, average=0.5)
+        assert outcome.model is not None
+        kept = open_checkpoint(outcome.model).read("wte.weight")
+        blended = trainer.average.blend(trainer.parameters)["wte.weight"]
+        last = trainer.model.wte.weight.detach()
+        np.testing.assert_array_equal(kept, (blended if is_kept else last).numpy())
+        assert log(tmp_path)[-1] == {"step": 6, "kind": "final", "kept": is_kept, "valid_loss": averaged}
 
 
 @pytest.mark.slow

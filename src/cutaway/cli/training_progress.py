@@ -124,7 +124,7 @@ class TrainingProgress:
         if "bits_per_byte" in event:
             words.append(f"{event['bits_per_byte']:.4f} bits/byte")
         if event["kind"] == "final":
-            words.append("(averaged weights, which are kept)")
+            words.append(f"(averaged weights, {'which are kept' if event['kept'] else 'but the last ones are kept'})")
         self._print("  ".join(words))
         if event.get("sample"):
             sample = safe(" ".join(str(event["sample"]).split()))[: columns() - 4]

@@ -149,8 +149,8 @@ def run_to_end(
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
     SIGINT and SIGTERM, to any process, save at the end of the step and stop; SIGUSR1 saves and continues. At the end
-    the weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run
-    cannot continue or be saved, EngineError if the memory is not enough.
+    the averaged weights, or the last ones if these are better, are written to RUN/model, or `finish` writes the model.
+    Raises RunError if the run cannot continue or be saved, EngineError if the memory is not enough.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.config import GPT2Config
@@ -203,6 +203,7 @@ class _Loop:
         self.tensorboard = EventWriter(run.path, trainer.steps) if run and trainer.config.tensorboard else None
         self.saved = trainer.restored  # the step of the last checkpoint
         self.best = trainer.best  # of those that are saved
+        self.valid_loss: object = None  # of the last evaluation of this session
         self.trouble = ""  # the last error that did not stop the run
 
     def step(self, wants_save: bool) -> None:
@@ -232,6 +233,7 @@ class _Loop:
         found = trainer.evaluate()
         self._log({"step": trainer.steps, "kind": "eval", **found})
         loss = found.get("valid_loss")
+        self.valid_loss = loss
         if not isinstance(loss, float) or (trainer.best is not None and loss >= trainer.best[1]):
             return False
         trainer.best = (trainer.steps, loss)
@@ -276,13 +278,18 @@ class _Loop:
             self.trouble = str(error)
 
     def finish(self) -> Path | None:
-        """Evaluate the weights to keep where they are not the last ones, and write them."""
+        """Evaluate the averaged weights, if there are some; write them, or the last ones where these are better."""
         trainer = self.trainer
         if not trainer.average.values:
             return self._write_model()
+        last = self.valid_loss or trainer.evaluate().get("valid_loss")
         with trainer.averaged():
-            self._log({"step": trainer.steps, "kind": "final", **trainer.evaluate()})
-            return self._write_model()
+            found = trainer.evaluate()
+            is_kept = last is None or float(str(found["valid_loss"])) <= float(str(last))
+            self._log({"step": trainer.steps, "kind": "final", "kept": is_kept, **found})
+            if is_kept:
+                return self._write_model()
+        return self._write_model()
 
     def _write_model(self) -> Path | None:
         if self.run is None:
