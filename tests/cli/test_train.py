@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ def test_a_run_is_shown_and_leaves_a_model(tmp_path: Path, data: str) -> None:
         assert word in lines[1]
     assert [line.split("  ")[0] for line in lines if "validation loss" in line] == ["step 2", "step 4", "step 4"]
     assert sum(line.startswith("  | ") for line in lines) == 3
+    assert "  (averaged weights, " in lines[-2]
 
 
 def test_a_file_gives_settings_and_flags_take_precedence(tmp_path: Path, data: str) -> None:
@@ -88,17 +90,47 @@ def test_a_signal_saves_and_the_same_command_resumes(
         (["--n-head", "3"], "--n-embd (256) must be a multiple of --n-head (3)"),
         (["--max-time", "soon"], "--max-time must be a duration such as 90s, 30m or 9h, not 'soon'"),
         (["--hold", "2"], "--hold must be from 0 to 1"),
+        (["--lr", "nan"], "--lr must be a number, not nan"),
+        (["--batch-size", "999999999"], "--batch-size must be from 1 to 1048576, not 999999999"),
         (["--weights", "1", "2"], "--weights must be as many as the directories of data"),
         (["--short-ctx", "8"], "--short-ctx and --short-steps belong together"),
         (["missing.toml"], "cannot read missing.toml: No such file"),
+        (["small.toml"], "small.toml stands after --data: put the file of settings first, before the flags"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_line_by_its_flag(
     tmp_path: Path, data: str, arguments: list[str], complaint: str
 ) -> None:
-    result = invoke("train", "--data", data, "--out", str(tmp_path / "run"), *arguments)
+    first = ["--data", data, *arguments] if arguments == ["small.toml"] else [*arguments, "--data", data]
+    result = invoke("train", *first, "--out", str(tmp_path / "run"))
     assert result.code == 2
     assert f"cutaway: {complaint}" in result.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--data", "missing"], 2, "missing: not a prepared corpus"),
+        ([], 2, "no data: give --data DIR"),
+        (["--data", "DATA", "--n-ctx", "512"], 2, "260 tokens are too few for windows of 512"),
+        (["--data", "DATA", "--init", "TINY", "--n-layer", "1"], 2, "--n-layer must be 2, as in"),
+        (["--data", "DATA", "--n-ctx", "8"], 5, "training needs PyTorch: pip install torch"),
+    ],
+)
+def test_a_wrong_argument_is_reported_before_that_pytorch_is_missing(
+    tmp_path: Path,
+    data: str,
+    tiny: str,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    complaint: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cutaway.training.distributed", None)  # which imports PyTorch
+    places = {"DATA": data, "TINY": tiny}
+    result = invoke("train", "--out", str(tmp_path / "run"), *(places.get(each, each) for each in arguments))
+    assert result.code == code
+    assert complaint in result.error
 
 
 @pytest.mark.parametrize(

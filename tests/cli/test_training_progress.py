@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cutaway.cli.training_progress import TrainingProgress
+from cutaway.training.distributed import World
 from cutaway.training.loop import run_to_end
 from cutaway.training.runs import RunDirectory
-from cutaway.training.trainer import Step
+from cutaway.training.trainer import Step, Trainer
 from tests.training.runs_of import make_trainer
 
 
@@ -22,6 +23,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
 def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO) -> None:
     trainer = make_trainer()
+    trainer.tokens = 3200  # before this session
     progress = TrainingProgress(stream)
     progress.start(trainer, 4.0)
     progress.peak = 1e9
@@ -35,10 +37,50 @@ def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO
     progress.event({"kind": "eval", "step": 3, "valid_loss": 2.5, "sample": "A\nrobot\x1b[2J"})
     text = stream.getvalue()
     share = f"{trainer.flops(0) / 0.5 / 1e9:.0%}"
-    assert f"step 3/20  loss 2.000  0.721 bits/byte  64 tokens/s  {share} of peak  8s left  " in text
+    share += " peak" if stream.isatty() else " of peak"  # a line of 80 columns has no room for more
+    assert f"step 3/20  loss 2.000  0.721 bits/byte  64 tokens/s  {share}  8s left  " in text
     assert "step 3  validation loss 2.5000\n" in text
     assert "A robot␛[2J" in text
     assert ("\r" in text) == stream.isatty()
+
+
+def shown(trainer: Trainer, n_steps: int, step_seconds: float, other_seconds: float) -> str:
+    """Take steps, each followed by an evaluation, in so many seconds; return the last state of a terminal."""
+    stream = Terminal()
+    progress = TrainingProgress(stream)
+    progress.start(trainer, 4.0)
+    for _ in range(n_steps):
+        trainer.steps += 1
+        trainer.tokens += 32
+        trainer.seconds += step_seconds
+        progress.line.shown = -100.0
+        event = {"kind": "train", "step": trainer.steps, "tokens": trainer.tokens, "loss": 2.0, "seconds": step_seconds}
+        progress.event(event)
+        trainer.seconds += other_seconds
+    return stream.getvalue().rpartition("\r")[2]
+
+
+def test_the_time_left_is_that_of_the_clock_and_counts_evaluations() -> None:
+    assert "  40s left" in shown(make_trainer(max_steps=None, max_time=60.0), 3, 4.0, 4.0)
+    assert "  22s left" in shown(make_trainer(max_steps=8, max_time=60.0), 4, 4.0, 2.0)
+    assert "  1m30s left" in shown(make_trainer(max_steps=20), 5, 4.0, 2.5)
+
+
+def test_the_peak_is_of_all_processes_and_no_less_than_what_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cutaway.training.throughput.measure_matmul_peak", lambda device, dtype: 1e6)
+    trainer = make_trainer()
+    trainer.world = World(0, 2)
+    rate = f"{trainer.flops(0) / 2e6:.0%} peak"
+    assert rate in shown(trainer, 3, 1.0, 0.0)
+    assert "100% peak" in shown(make_trainer(), 3, 1e-3, 0.0)
+
+
+def test_a_line_of_a_terminal_has_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    state = shown(make_trainer(max_steps=20000), 1234, 0.001, 0.0)
+    assert state.endswith(" GiB\x1b[K")
+    assert len(state) - len("\x1b[K") <= 79
+    assert state.startswith("1,234/20,000 loss 2.000 0.721 bits/B 32,000 tok/s ")
 
 
 def test_what_is_printed_after_a_session_begins_a_line(tmp_path: Path) -> None:
@@ -58,3 +100,30 @@ def test_what_is_printed_after_a_session_begins_a_line(tmp_path: Path) -> None:
     _, states = stream.getvalue().split("\n")
     assert "step 1/20  loss " in states
     assert states.endswith("\r\x1b[K")
+
+
+def test_a_run_without_held_out_text_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make_trainer()
+    trainer.validation = []
+    TrainingProgress(io.StringIO()).start(trainer, 4.0)
+    assert capsys.readouterr().err.startswith("cutaway: no text is held out: there will be no validation loss")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_run_goes_on_when_nobody_reads_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    class Closed(Terminal):
+        def isatty(self) -> bool:
+            return is_terminal
+
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    trainer = make_trainer(max_steps=2, eval_every=1)
+    progress = TrainingProgress()
+    progress.start(trainer, 4.0)
+    progress.note("a warning")
+    with RunDirectory.open(tmp_path) as run:
+        assert run_to_end(trainer, run, progress).steps == 2

@@ -21,7 +21,7 @@ from unittest.mock import patch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # which it does not list
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 300  # seconds
+TIMEOUT = 900  # seconds, of processes that hang, not of a busy machine
 FORKSERVER = get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
     [
@@ -44,13 +44,7 @@ class Ended:
 
 
 class Together(Protocol):
-    """Processes that train together, in the order of their ranks."""
-
-    @property
-    def pids(self) -> Sequence[int]: ...
-
-    @property
-    def running(self) -> bool: ...
+    """Processes that train together."""
 
     def finish(self) -> Ended: ...
 
@@ -68,16 +62,6 @@ class Torchrun:
             stderr=subprocess.PIPE,
             text=True,
         )
-
-    @property
-    def pids(self) -> Sequence[int]:
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-        pairs = [line.split() for line in listed.splitlines()]
-        return sorted(int(pid) for pid, parent in pairs if int(parent) == self.process.pid)
-
-    @property
-    def running(self) -> bool:
-        return self.process.poll() is None
 
     def finish(self) -> Ended:
         try:
@@ -113,14 +97,6 @@ class Forked:
         with patch.dict(os.environ, OMP_NUM_THREADS="1"):  # which PyTorch reads when the first process is forked
             for process in self.processes:
                 process.start()
-
-    @property
-    def pids(self) -> Sequence[int]:
-        return [process.pid for process in self.processes if process.pid is not None]
-
-    @property
-    def running(self) -> bool:
-        return all(process.is_alive() for process in self.processes)
 
     def finish(self) -> Ended:
         end = time.monotonic() + TIMEOUT

@@ -13,7 +13,8 @@ from cutaway.data.dataset import Split
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import ALONE, World
-from cutaway.training.trainer import Trainer, Validation
+from cutaway.training.held_out import Validation
+from cutaway.training.trainer import Trainer
 
 SHAPE = GPT2Config(n_vocab=40, n_ctx=8, n_embd=16, n_head=2, n_layer=2)
 CONFIG = TrainingConfig(
@@ -56,7 +57,7 @@ def make_trainer(config: TrainingConfig = CONFIG, *, world: World = ALONE, **cha
     held = documents(8, seed=1)
 
     def windows(n_ctx: int) -> Sequence[Batch]:
-        return evaluation_windows(held, n_ctx, 64)
+        return evaluation_windows(held, n_ctx, 7 * n_ctx)  # an odd number
 
     return Trainer(config, model, source, validation=[Validation(windows, 4.0)], frequent=torch.arange(4), world=world)
 

@@ -3,8 +3,6 @@
 import json
 import os
 import random
-import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,9 +110,18 @@ def command(data: str, out: Path, **changes: object) -> Sequence[str]:
 
 
 def train_together(
-    data: str, out: Path, n_processes: int = 2, start: Callable[..., Together] = Forked, **changes: object
+    data: str,
+    out: Path,
+    n_processes: int = 2,
+    start: Callable[..., Together] = Forked,
+    signalled: tuple[str, int, int] | None = None,
+    **changes: object,
 ) -> Together:
-    return start(n_processes, "cutaway", *command(data, out, **changes))
+    """Start processes, of which one may get a signal: its name, the rank, and the steps that were taken before."""
+    program = ["cutaway", *command(data, out, **changes)]
+    if signalled is not None:
+        program = ["tests.training.signalled", *map(str, signalled), *program]
+    return start(n_processes, *program)
 
 
 def log(out: Path) -> list[dict[str, Any]]:
@@ -130,14 +137,6 @@ def files(out: Path) -> dict[str, bytes]:
     """Return the files of the last checkpoint, and of the model, that hold tensors."""
     last = max((out / "checkpoints").iterdir())
     return {f"{d.name}/{f.name}": f.read_bytes() for d in (last, out / "model") for f in d.glob("*.safetensors")}
-
-
-def wait_for_step(processes: Together, out: Path, step: int) -> None:
-    """Wait until the log of a run has a step."""
-    path = out / "metrics.jsonl"
-    while not (path.exists() and f'"step": {step},' in path.read_text()):
-        assert processes.running, processes.finish().err
-        time.sleep(0.005)
 
 
 def complaints(error: str) -> list[str]:
@@ -156,10 +155,8 @@ def test_a_run_of_which_one_process_is_killed_ends_bit_for_bit_as_one_never_kill
     assert ended.out == f"{straight}/model: step 12; cutaway generate --model {straight}/model\n"
     rng = random.Random(parallel)
     for step, start in zip(sorted(rng.sample(range(1, 11), len(starts))), starts, strict=True):
-        processes = train_together(data, killed, start=start, parallel=parallel)
-        wait_for_step(processes, killed, step)
-        os.kill(rng.choice(processes.pids), signal.SIGKILL)
-        ended = processes.finish()
+        signalled = ("SIGKILL", rng.randrange(2), step)
+        ended = train_together(data, killed, start=start, signalled=signalled, parallel=parallel).finish()
         assert ended.code != 0
         ends = [line for line in complaints(ended.err) if "resumed at" not in line]
         if start is Forked or ends:  # torchrun may end the other one before it sees
@@ -176,12 +173,9 @@ def test_three_processes_that_are_stopped_end_bit_for_bit_as_three_never_stopped
     changes: dict[str, Any] = {"batch_size": 6, "max_steps": 8}
     ended = train_together(data, tmp_path / "straight", 3, **changes).finish()
     assert ended.code == 0, ended.err
-    processes = train_together(data, tmp_path / "stopped", 3, **changes)
-    wait_for_step(processes, tmp_path / "stopped", 3)
-    os.kill(processes.pids[2], signal.SIGTERM)
-    ended = processes.finish()
+    ended = train_together(data, tmp_path / "stopped", 3, signalled=("SIGTERM", 2, 3), **changes).finish()
     assert ended.code == 0, ended.err
-    assert len(losses(tmp_path / "stopped")) < 8
+    assert len(losses(tmp_path / "stopped")) == 4
     ended = train_together(data, tmp_path / "stopped", 3, **changes).finish()
     assert ended.code == 0, ended.err
     assert files(tmp_path / "stopped") == files(tmp_path / "straight")
@@ -192,17 +186,16 @@ def test_three_processes_that_are_stopped_end_bit_for_bit_as_three_never_stopped
 
 @pytest.mark.slow  # torchrun's three processes and two more
 def test_a_signal_stops_all_at_one_step_and_one_process_resumes(tmp_path: Path, data: str) -> None:
-    processes = train_together(data, tmp_path / "run", start=Torchrun, parallel="fsdp")
-    wait_for_step(processes, tmp_path / "run", 4)
-    os.kill(processes.pids[1], signal.SIGTERM)
-    ended = processes.finish()
+    ended = train_together(
+        data, tmp_path / "run", start=Torchrun, signalled=("SIGTERM", 1, 4), parallel="fsdp"
+    ).finish()
     assert ended.code == 0, ended.err
-    stopped = len(losses(tmp_path / "run"))
-    assert complaints(ended.err) == [f"cutaway: {tmp_path / 'run'}: saved at step {stopped}; the same command resumes"]
+    assert len(losses(tmp_path / "run")) == 5
+    assert complaints(ended.err) == [f"cutaway: {tmp_path / 'run'}: saved at step 5; the same command resumes"]
     resumed = invoke(*command(data, tmp_path / "run"))
     assert resumed.code == 0
     assert "1 process instead of 2: the run continues, but not bit for bit" in resumed.err
-    assert f"resumed at step {stopped}" in resumed.err
+    assert "resumed at step 5" in resumed.err
     alone = invoke(*command(data, tmp_path / "alone"))
     assert alone.code == 0
     assert_close(losses(tmp_path / "run"), losses(tmp_path / "alone"), "losses")

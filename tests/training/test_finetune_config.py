@@ -51,7 +51,7 @@ def test_the_optimizer_is_adamw_with_a_cosine_to_a_tenth() -> None:
         ({"lora_targets": ("c_attm",)}, "c_attm is not a matrix of a block; did you mean c_attn?"),
         ({"merge": True}, "merge needs the method lora: the others always write a whole model"),
         ({"epochs": 0}, "epochs must be from 0.001"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be from 1 to 1048576"),
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16"),
     ],
 )

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cutaway.checkpoints import open_checkpoint
-from cutaway.errors import RunError, WriteError
+from cutaway.errors import EngineError, RunError, WriteError
 from cutaway.training.loop import Event, Outcome, resume, run_to_end
 from cutaway.training.runs import RunDirectory
+from cutaway.training.signals import HEARD
+from cutaway.training.tensorboard import EventWriter
 from cutaway.training.trainer import Trainer
 from tests.training.runs_of import make_trainer, state_of
 
@@ -34,7 +37,7 @@ class Recorder:
             os.kill(os.getpid(), self.signals[int(str(event["step"]))])
 
     def note(self, message: str) -> None:
-        raise AssertionError(message)
+        assert message == HEARD
 
     def end(self) -> None:
         pass
@@ -73,9 +76,23 @@ def test_a_run_logs_evaluates_saves_and_leaves_a_model(tmp_path: Path) -> None:
     assert events[0]["tokens"] == 32
     assert events[0]["lr"] == pytest.approx(0.02 / 3)
     assert checkpoints(tmp_path) == [18, 20]
-    kept = open_checkpoint(tmp_path / "model").read("wte.weight")
-    blended = trainer.average.blend(trainer.parameters)["wte.weight"]
-    np.testing.assert_array_equal(kept, blended.numpy())
+    assert events[-1]["kept"] == (events[-1]["valid_loss"] <= trainer.evaluate()["valid_loss"])
+
+
+@pytest.mark.parametrize(("averaged", "is_kept"), [(1.9, True), (2.0, True), (2.1, False)])
+def test_the_model_has_the_averaged_weights_unless_the_last_ones_are_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: float, is_kept: bool
+) -> None:
+    losses = iter([2.0, averaged] * 2)
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: {"valid_loss": next(losses)})
+    for _ in range(2):  # the second session finds all steps taken
+        trainer, outcome = session(tmp_path, max_steps=6, average=0.5)
+        assert outcome.model is not None
+        kept = open_checkpoint(outcome.model).read("wte.weight")
+        blended = trainer.average.blend(trainer.parameters)["wte.weight"]
+        last = trainer.model.wte.weight.detach()
+        np.testing.assert_array_equal(kept, (blended if is_kept else last).numpy())
+        assert log(tmp_path)[-1] == {"step": 6, "kind": "final", "kept": is_kept, "valid_loss": averaged}
 
 
 @pytest.mark.slow
@@ -89,7 +106,11 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_as_one_never_stopped(tmp_pat
     assert not (tmp_path / "stopped" / "model").exists()
     resumed, _ = session(tmp_path / "stopped", **settings)
     assert state_of(resumed) == state_of(straight)
-    extra = {"step": stop, "kind": "save"}  # of the signal; the rest of the log is that of a run never stopped
+    extra = {
+        "step": stop,
+        "kind": "save",
+    }  # of the signal; the rest of the log is that of a run never stopped
+    assert log(tmp_path / "stopped").count(extra) == 1
     logs = [[event for event in log(tmp_path / name) if event != extra] for name in ("straight", "stopped")]
     assert logs[0] == logs[1]
 
@@ -122,12 +143,15 @@ def test_a_signal_can_ask_for_a_checkpoint_only(tmp_path: Path) -> None:
     assert checkpoints(tmp_path) == [5, 20]
 
 
-def test_the_best_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("keep_best", "kept"), [(True, [10, 20]), (False, [20])])
+def test_the_best_checkpoint_is_kept_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_best: bool, kept: list[int]
+) -> None:
     losses = iter([3.0, 1.0, 1.0, 2.5])  # the first of equals is the best
     monkeypatch.setattr(Trainer, "evaluate", lambda trainer: {"valid_loss": next(losses)})
-    trainer, _ = session(tmp_path, eval_every=5, save_every=0, keep_last=1, average=0.0)
+    trainer, _ = session(tmp_path, eval_every=5, save_every=5, keep_last=1, average=0.0, keep_best=keep_best)
     assert trainer.best == (10, 1.0)
-    assert checkpoints(tmp_path) == [10, 20]
+    assert checkpoints(tmp_path) == kept
 
 
 def test_nan_stops_with_the_best_checkpoint_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +218,19 @@ def test_what_cannot_be_written_stops_a_run_unless_it_is_to_continue(
     assert steps == [*range(1, 10), *range(13, 21)]
 
 
+def test_a_best_checkpoint_that_cannot_be_saved_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, 10, 10)
+    losses = iter([2.0, 1.0, 1.5, 1.8])
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: {"valid_loss": next(losses)})
+    trainer = make_trainer(eval_every=5, save_every=0, keep_last=1, average=0.0, on_save_error="continue")
+    with RunDirectory.open(tmp_path) as run:
+        run_to_end(trainer, run, Noting())
+    assert trainer.best == (15, 1.5)
+    assert checkpoints(tmp_path) == [15, 20]
+
+
 def test_a_run_that_is_stopped_says_that_it_is_saved_only_if_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,9 +249,32 @@ def test_a_finished_run_that_is_asked_again_changes_nothing(tmp_path: Path) -> N
     assert log(tmp_path) == before
 
 
-def test_event_files_are_written_on_request(tmp_path: Path) -> None:
+def test_memory_that_cannot_be_allocated_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(trainer: Trainer, *given: Any) -> float:
+        return float(torch.empty(2**60).sum())
+
+    monkeypatch.setattr(Trainer, "accumulate", too_large)
+    complaint = "^step 1: not enough memory for 2 sequences at a time: give a smaller --micro-batch-size$"
+    with pytest.raises(EngineError, match=complaint):
+        session(tmp_path, micro_batch_size=2)
+
+
+def test_event_files_are_written_on_request_and_continue_from_the_step_of_a_resumed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[int] = []
+
+    class Recorded(EventWriter):
+        def __init__(self, directory: Path, step: int = 0) -> None:
+            began.append(step)
+            super().__init__(directory, step)
+
+    monkeypatch.setattr("cutaway.training.loop.EventWriter", Recorded)
+    session(tmp_path, {2: signal.SIGTERM}, tensorboard=True, max_steps=3)
     session(tmp_path, tensorboard=True, max_steps=3)
-    assert list(tmp_path.rglob("events.out.tfevents.*"))
+    assert began == [0, 2]
+    first, second = sorted(tmp_path.glob("events.out.tfevents.*"))
+    assert [path.read_bytes().count(b"loss/train") for path in (first, second)] == [2, 1]
     assert not list(tmp_path.rglob("*.pt"))
 
 

@@ -10,7 +10,13 @@ from torch.nn import functional as F
 from cutaway.data.batches import padded_batches
 from cutaway.data.examples import Example
 from cutaway.engines.pytorch.model import GPT2
-from cutaway.training.losses import ChunkedCrossEntropy, CrossEntropy, Objective, SampledVocabulary
+from cutaway.training.losses import (
+    ChunkedCrossEntropy,
+    CrossEntropy,
+    Objective,
+    SampledVocabulary,
+    cross_entropy_slope,
+)
 from tests.tiny import random_ids, tiny_weights
 
 
@@ -131,3 +137,20 @@ def test_the_sum_of_the_softmax_is_estimated_without_bias() -> None:
     torch.testing.assert_close(mean, exact, rtol=0.15, atol=0)
     assert sample.ids[sample.places(targets)].tolist() == targets.tolist()
     assert math.isclose(float(sample.offset[0]), 0)
+
+
+def test_in_bfloat16_the_loss_and_the_gradient_of_the_table_are_summed_in_float32() -> None:
+    h, w, targets = example()
+    logits = (h @ w.T).bfloat16()
+    loss, _ = cross_entropy_slope(logits, torch.zeros(logits.shape[1]), targets)
+    torch.testing.assert_close(loss, F.cross_entropy(logits.float(), targets, reduction="sum"))
+    table = w.detach().clone().requires_grad_()
+    CrossEntropy(4, compiled=False)(h.detach().bfloat16(), table, targets).backward()  # type: ignore[no-untyped-call]
+    assert table.grad is not None
+    assert not torch.equal(table.grad, table.grad.bfloat16().float())
+
+
+def test_a_sample_has_the_size_that_is_asked_for() -> None:
+    targets = torch.arange(700)
+    sample = SampledVocabulary(9000, targets, torch.arange(500, 1500), 4096, torch.Generator().manual_seed(1))
+    assert len(sample.ids) == 4096

@@ -24,6 +24,12 @@ def test_singular_values_end_near_one(shape: tuple[int, ...]) -> None:
     assert values.max() < 1.2
 
 
+def test_matrices_are_multiplied_in_a_dtype() -> None:
+    orthogonal = orthogonalise(normal(1, 4, 6), torch.bfloat16)
+    assert orthogonal.dtype == torch.float32
+    assert torch.equal(orthogonal, orthogonal.bfloat16().float())
+
+
 def test_the_singular_vectors_stay() -> None:
     matrix = normal(6, 6)
     u, _, vh = torch.linalg.svd(matrix)

@@ -1,8 +1,9 @@
 """A run from its configuration: corpora, model, and what may change on the way."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ import cutaway
 from cutaway.checkpoints import save_checkpoint
 from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.model import GPT2
-from cutaway.errors import CutawayError, RunError, UsageError
+from cutaway.errors import CutawayError, EngineError, RunError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.config import TrainingConfig
 from cutaway.training.corpus import WindowCorpus
 from cutaway.training.loop import Event, Outcome
-from cutaway.training.pretraining import train
+from cutaway.training.pretraining import REPORTS, ROUNDING, SCHEDULE, check_resumable, train
 from cutaway.training.trainer import Trainer
 from tests.data.corpora import write_corpus
 from tests.random_weights import random_weights
@@ -168,6 +169,9 @@ def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, 
     assert corpus.weights == [260.0, 155.0]
     assert len(corpus.validation(100)) == 1  # the books have no text to validate on
     assert corpus.frequent(50257, 3).tolist() == [50256, 100, 101]
+    twice = WindowCorpus.open(replace(CONFIG, data=corpora[:1] * 2, weights=(3.0, 1.0)))
+    windows = [part.windows(4) for part in twice.validation(32)]
+    assert [sum(batch.targets.size for batch in each) for each in windows] == [24, 8]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +190,15 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(CutawayError, match=complaint):
         run(tmp_path / "run", CONFIG, **({"data": corpora[:1]} | changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_compiler_is_reported_before_anything_is_written(
+    tmp_path: Path, corpora: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-c++")
+    with pytest.raises(EngineError, match=r"^--compile needs a C\+\+ compiler, and there is no no-such-c\+\+: "):
+        run(tmp_path / "run", CONFIG, data=corpora[:1], compile=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -287,6 +300,25 @@ def test_what_changes_a_step_that_was_taken_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         resumed(begun, tmp_path, corpora, **changes)
+    assert (tmp_path / "run" / "config.json").read_bytes() == (begun / "config.json").read_bytes()
+
+
+def test_a_schedule_of_the_clock_may_change_from_the_time_that_was_spent_on() -> None:
+    config = replace(CONFIG, max_steps=None, max_time=100.0, hold=0.7)
+    document = {"config": config.to_document(), "about": {"corpora": []}, "seconds": 60.0}
+    saved: Any = SimpleNamespace(directory=Path("run/checkpoints/step-00000004"), step=4, document=document)
+    check_resumable(replace(config, hold=0.5), [], saved, note=pytest.fail)
+    with pytest.raises(UsageError, match="step 4 of the 4 taken would have been different"):
+        check_resumable(replace(config, hold=0.4), [], saved, note=pytest.fail)
+
+
+def test_settings_that_may_never_change_in_a_run() -> None:
+    shape = {"n_layer", "n_head", "n_embd", "n_ctx", "relative_positions", "init"}
+    data = {"weights", "task", "valid", "tokenizer", "batch_size", "seed"}
+    objective = {"dropout", "label_smoothing", "sampled_vocab"}
+    optimizer = {"optimizer", "lr", "matrix_lr", "beta1", "beta2", "weight_decay", "grad_clip"}
+    fixed = {field.name for field in fields(TrainingConfig)} - REPORTS - SCHEDULE - ROUNDING
+    assert fixed == shape | data | objective | optimizer
 
 
 def test_a_damaged_newest_checkpoint_is_skipped_unless_that_is_refused(

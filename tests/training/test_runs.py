@@ -1,6 +1,7 @@
 """Run directories: saving, damage, pruning and finishing. What a crash leaves is in tests/reliability."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -296,7 +297,49 @@ def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         RunDirectory.open(tmp_path / "file" / "run")
 
 
-def test_saving_needs_no_torch() -> None:
-    code = "import sys, cutaway.training.runs; print('torch' in sys.modules)"
+def test_saving_and_opening_need_no_torch() -> None:
+    code = "import sys, cutaway.training.opening, cutaway.training.runs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_what_a_name_promises_is_on_the_disk_before_and_the_name_after(tmp_path: Path) -> None:
+    """The log, the files and their directory before a rename, what holds the name after it, and before deletion."""
+    calls: list[str] = []
+    rename = Path.rename
+    sync = os.fsync
+
+    def name(path: Path) -> str:
+        return re.sub(r"\.tmp-[^/]*", ".tmp", path.relative_to(tmp_path).as_posix())
+
+    def recorded_sync(descriptor: int) -> None:
+        calls.append(f"sync {name(found(descriptor))}")
+        sync(descriptor)
+
+    def found(descriptor: int) -> Path:
+        inode = os.fstat(descriptor).st_ino
+        return next(path for path in (tmp_path, *tmp_path.rglob("*")) if path.stat().st_ino == inode)
+
+    def recorded_rename(path: Path, to: Path) -> Path:
+        calls.append(f"rename {name(path)}")
+        return rename(path, to)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", recorded_sync)
+        patch.setattr(Path, "rename", recorded_rename)
+        with RunDirectory.open(tmp_path / "run") as run:
+            assert {"sync run", "sync ."} <= set(calls)
+            run.append_metrics({"kind": "train", "step": 1})
+            calls.clear()
+            save(run, 1)
+            staging = "run/checkpoints/step-00000001.tmp"
+            renamed = calls.index(f"rename {staging}")
+            assert "sync run/metrics.jsonl" in calls[:renamed]
+            files = [call for call in calls if call.startswith(f"sync {staging}/")]
+            assert len(files) == len(list((run.checkpoints / "step-00000001").iterdir()))
+            assert calls[calls.index(files[-1]) + 1] == f"sync {staging}"
+            assert calls[renamed + 1] == "sync run/checkpoints"
+            save(run, 2)
+            calls.clear()
+            run.prune(1)
+            assert calls == ["rename run/checkpoints/step-00000001", "sync run/checkpoints"]

@@ -1,6 +1,7 @@
 """Event files, read back by TensorBoard itself, in a process of its own: its imports warn."""
 
 import json
+import resource
 import struct
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cutaway.errors import WriteError
 from cutaway.training.tensorboard import EventWriter, crc32c, record
 
 READ = """
@@ -90,3 +92,19 @@ def test_a_record_is_framed_by_its_length() -> None:
     assert framed[:8] == struct.pack("<Q", 4)
     assert framed[12:16] == b"data"
     assert len(framed) == 20
+
+
+def test_a_full_disk_leaves_no_half_record(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path)
+    size = writer.path.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"events.out.tfevents.*: cannot be written: File too large$"):
+            writer.write({"kind": "train", "step": 1, "loss": 4.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert writer.path.stat().st_size == size
+    writer.write({"kind": "train", "step": 2, "loss": 4.5})
+    assert writer.path.read_bytes()[size:].count(b"loss/train") == 1
+    writer.close()

@@ -17,8 +17,10 @@ from cutaway.checkpoints import ArrayWeights, Weights
 from cutaway.data.batches import Batch, evaluation_windows
 from cutaway.errors import CheckpointError, RunError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.training.held_out import Validation
 from cutaway.training.losses import SampledVocabulary
-from cutaway.training.trainer import Trainer, Validation, address, split_rows
+from cutaway.training.throughput import matmul_flops_per_token
+from cutaway.training.trainer import Trainer, address, split_rows
 from tests.tiny import peer_model
 from tests.training.runs_of import CONFIG, documents, make_trainer, state_of
 
@@ -215,13 +217,45 @@ def test_an_evaluation_measures_held_out_text_without_dropout() -> None:
     trainer = make_trainer(dropout=0.5, micro_batch_size=3)
     found = trainer.evaluate()
     ids = np.asarray(documents(8, seed=1).ids).astype(np.int64)
-    n_windows = min(8, (len(ids) - 1) // 8)
+    n_windows = min(7, (len(ids) - 1) // 8)
     starts = np.arange(n_windows) * ((len(ids) - 1) // 8) // n_windows * 8
     inputs = torch.from_numpy(np.stack([ids[start : start + 8] for start in starts]))
     targets = torch.from_numpy(np.stack([ids[start + 1 : start + 9] for start in starts]))
     assert found["valid_loss"] == pytest.approx(trainer.model.eval().loss(inputs, targets).item(), abs=1e-5)
     assert found["bits_per_byte"] == pytest.approx(float(str(found["valid_loss"])) / math.log(2) / 4.0)
     assert found == trainer.evaluate()
+
+
+def test_an_evaluation_has_the_context_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(short_ctx=4, short_steps=1)
+    lengths: list[int] = []
+
+    def windows(n_ctx: int) -> Sequence[Batch]:
+        lengths.append(n_ctx)
+        return evaluation_windows(documents(8, seed=1), n_ctx, 16)
+
+    trainer.validation = [Validation(windows)]
+    trainer.evaluate()
+    trainer.step()
+    trainer.evaluate()
+    assert lengths == [4, 8]
+
+
+def test_a_weight_that_an_update_has_spoilt_is_named_by_an_evaluation() -> None:
+    trainer = make_trainer()
+    trainer.step()
+    with torch.no_grad():
+        trainer.model.ln_f.bias[0] = float("inf")
+    with pytest.raises(RunError, match=r"^step 1: ln_f.bias is not finite .loss (nan|inf)."):
+        trainer.evaluate()
+
+
+def test_the_work_of_a_step_is_that_of_its_whole_batch_and_of_the_vocabulary_that_it_samples() -> None:
+    trainer = make_trainer(micro_batch_size=1, sampled_vocab=20, full_softmax=0.5)
+    shape = trainer.model.config
+    assert trainer.flops(0) == 4 * 8 * matmul_flops_per_token(shape, 8, 20)
+    trainer.steps = 10
+    assert trainer.flops(10) == 4 * 8 * matmul_flops_per_token(shape, 8)
 
 
 def test_a_sample_continues_the_prompt_with_the_weights_as_they_are() -> None:
@@ -312,6 +346,8 @@ def test_the_average_is_of_the_last_share_and_in_the_weights_while_it_is_asked_f
     for _ in range(20):
         trainer.step()
         started.append(bool(trainer.average.values))
+        if sum(started) == 1:  # begins with the weights after its first step
+            torch.testing.assert_close(trainer.average.values, dict(trainer.parameters), rtol=0, atol=0)
     assert started == [False] * 15 + [True] * 5
     last = trainer.model.export()
     with trainer.averaged():

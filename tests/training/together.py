@@ -31,7 +31,8 @@ def train(trainer: Trainer) -> dict[str, list[float]]:
     for _ in range(STEPS):
         done.append(trainer.step())
         valid.append(float(str(trainer.evaluate()["valid_loss"])))
-    return {"loss": [s.loss for s in done], "grad_norm": [s.grad_norm for s in done], "valid_loss": valid}
+    numbers = {"loss": [s.loss for s in done], "grad_norm": [s.grad_norm for s in done], "valid_loss": valid}
+    return numbers | {"tokens": [float(trainer.tokens)]}
 
 
 def arrays_of(trainer: Trainer) -> dict[str, np.ndarray[Any, Any]]:

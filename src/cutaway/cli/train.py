@@ -9,7 +9,7 @@ from cutaway.cli.model_command import command_of
 from cutaway.cli.settings import add_settings, named_as_given, read_settings
 from cutaway.cli.terminal import note, safe
 from cutaway.cli.training_progress import TrainingProgress
-from cutaway.errors import EngineError
+from cutaway.errors import EngineError, UsageError
 from cutaway.training.config import SCRATCH, TrainingConfig, read_toml
 
 EXAMPLES = """\
@@ -36,6 +36,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def read_config(options: Namespace) -> TrainingConfig:
     """Read the settings of the TOML file, if one is given, and of the flags, which take precedence."""
     flags = read_settings(options, TrainingConfig)
+    for path in flags.get("data", ()):
+        if path.endswith(".toml"):
+            raise UsageError(f"{safe(path)} stands after --data: put the file of settings first, before the flags")
     file = {} if options.config is None else read_toml(options.config)
     shape = _shape((file | flags).get("init", SCRATCH))
     with named_as_given(TrainingConfig, options.config, file.keys() - flags.keys()):
@@ -60,6 +63,9 @@ def run(options: Namespace) -> None:
         from cutaway.training.loop import Silent
         from cutaway.training.pretraining import train
     except ModuleNotFoundError as error:
+        from cutaway.training.opening import open_beginning
+
+        open_beginning(config)  # raises the error of a wrong argument, to be mended first
         raise EngineError("training needs PyTorch: pip install torch") from error
     outcome = train(config, options.out, Silent() if options.json else TrainingProgress())
     if not is_first_process():

@@ -3,7 +3,8 @@
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from cutaway.cli.live_line import LiveLine, duration
@@ -15,14 +16,19 @@ if TYPE_CHECKING:
 
 WINDOW = 20  # steps over which rates are averaged
 QUIET_SECONDS = 30.0  # between two lines where standard error is no terminal
+SHORTER = {"of peak": "peak", "tokens/s": "tok/s", "bits/byte": "bits/B", "step ": "", "  ": " "}  # words of a line
 
 
 class TrainingProgress:
-    """Follows a run: step, loss, bits per byte, tokens a second, share of the measured peak, time left, memory."""
+    """Follows a run: step, loss, bits per byte, tokens a second, share of the measured peak, time left, memory.
+
+    A stream that cannot be written to ends no run: Ctrl-C ends the `tee` behind a run at once, but not the run.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.line = LiveLine(stream, quiet=QUIET_SECONDS)
-        self.recent: deque[tuple[float, int, float, float]] = deque(maxlen=WINDOW)  # seconds, tokens, FLOPs, progress
+        self.recent: deque[tuple[float, int, float, float]] = deque(maxlen=WINDOW)  # seconds, tokens, FLOPs, read
+        self.stepping = 0.0  # seconds of all steps of this session
 
     def start(self, trainer: "Trainer", bytes_per_token: float | None) -> None:
         """Measure the processor, and say what is trained."""
@@ -31,6 +37,7 @@ class TrainingProgress:
         self.trainer = trainer
         self.bytes_per_token = bytes_per_token
         self.tokens = trainer.tokens
+        self.before = trainer.seconds
         config = trainer.config
         self.peak = measure_matmul_peak(trainer.device, config.dtype) * trainer.world.size
         n_params = trainer.model.config.n_params
@@ -40,6 +47,8 @@ class TrainingProgress:
             f"{n_params:,} parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
             f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}"
         )
+        if not trainer.validation:
+            self.note("no text is held out: there will be no validation loss, and no best checkpoint")
 
     def event(self, event: Mapping[str, object]) -> None:
         """Show an event."""
@@ -50,30 +59,35 @@ class TrainingProgress:
 
     def note(self, message: str) -> None:
         """Print a line of its own."""
-        self.line.clear()
-        note(message)
+        with suppress(OSError):
+            self.line.clear()
+            note(message)
 
     def end(self) -> None:
         """Remove the live line, so that what is printed next begins a line."""
-        self.line.clear()
+        with suppress(OSError):
+            self.line.clear()
 
     def _train(self, event: Mapping[str, object]) -> None:
         tokens = int(str(event["tokens"]))
         seconds = float(str(event["seconds"]))
         step = int(str(event["step"]))
-        self.recent.append((seconds, tokens - self.tokens, self.trainer.flops(step - 1), self.trainer.progress()))
+        read = self.trainer.schedule.progress(step)  # of the run's tokens: what its clock adds is not of these steps
+        self.recent.append((seconds, tokens - self.tokens, self.trainer.flops(step - 1), read))
         self.tokens = tokens
+        self.stepping += seconds
         now = time.monotonic()
         if not self.line.is_due(now) and self.trainer.progress() < 1:
             return
         self.line.shown = now
-        state = self._state(step, float(str(event["loss"])))
+        parts = self._state(step, float(str(event["loss"])))
         if self.line.is_live:
-            self.line.draw(state)
+            with suppress(OSError):
+                self.line.draw(_fitted(parts, columns() - 1))
         else:
-            self._print(state)
+            self._print("  ".join(parts))
 
-    def _state(self, step: int, loss: float) -> str:
+    def _state(self, step: int, loss: float) -> list[str]:
         from cutaway.training.throughput import memory_bytes
 
         spent = sum(seconds for seconds, _, _, _ in self.recent) or 1e-9
@@ -81,7 +95,7 @@ class TrainingProgress:
         reached = sum(flops for _, _, flops, _ in self.recent) / spent
         self.peak = max(self.peak, reached)  # which was measured beside other work, if it is less
         limit = self.trainer.config.step_limit
-        parts = [
+        return [
             f"step {step:,}" + (f"/{limit:,}" if limit else ""),
             f"loss {loss:.3f}",
             *([f"{loss / math.log(2) / self.bytes_per_token:.3f} bits/byte"] if self.bytes_per_token else []),
@@ -90,15 +104,18 @@ class TrainingProgress:
             f"{self._left(spent)} left",
             f"{memory_bytes(self.trainer.device) / 2**30:.1f} GiB",
         ]
-        return "  ".join(parts)
 
     def _left(self, spent: float) -> str:
+        """Return the time left: of the clock, or of the steps and their evaluations, if that is less."""
         first = self.recent[0]
         last = self.recent[-1]
-        if len(self.recent) < 2 or last[3] <= first[3]:
-            return "?"
-        pace = (last[3] - first[3]) / (spent - first[0])
-        return duration(max(0.0, 1 - last[3]) / pace)
+        limit = self.trainer.config.max_time
+        times = [] if limit is None else [max(0.0, limit - self.trainer.seconds)]
+        if last[3] > first[3]:
+            pace = (last[3] - first[3]) / (spent - first[0])
+            share = (self.trainer.seconds - self.before) / (self.stepping or 1e-9)  # evaluations take time too
+            times.append(max(0.0, 1 - last[3]) / pace * max(1.0, share))
+        return duration(min(times)) if times else "?"
 
     def _evaluation(self, event: Mapping[str, object]) -> None:
         words = [f"step {event['step']:,}"]
@@ -107,12 +124,26 @@ class TrainingProgress:
         if "bits_per_byte" in event:
             words.append(f"{event['bits_per_byte']:.4f} bits/byte")
         if event["kind"] == "final":
-            words.append("(averaged weights, which are kept)")
+            words.append(f"(averaged weights, {'which are kept' if event['kept'] else 'but the last ones are kept'})")
         self._print("  ".join(words))
         if event.get("sample"):
             sample = safe(" ".join(str(event["sample"]).split()))[: columns() - 4]
             self._print(style(f"  | {sample}", DIM, self.line.stream))
 
     def _print(self, text: str) -> None:
-        self.line.clear()
-        print(text, file=self.line.stream, flush=True)
+        with suppress(OSError):
+            self.line.clear()
+            print(text, file=self.line.stream, flush=True)
+
+
+def _fitted(parts: Sequence[str], width: int) -> str:
+    """Join the parts of a state; where they are too wide for a line, with as many words shortened as it takes.
+
+    >>> _fitted(["loss 5.990", "5.103 bits/byte", "5,584 tokens/s", "14% of peak"], 50)
+    'loss 5.990  5.103 bits/byte  5,584 tok/s  14% peak'
+    """
+    text = "  ".join(parts)
+    for long, short in SHORTER.items():
+        if len(text) > width:
+            text = text.replace(long, short)
+    return text

@@ -1,4 +1,4 @@
-"""The average of a run's last weights, which is better than the last weights alone."""
+"""The average of a run's last weights, which after hundreds of steps is better than the last weights alone."""
 
 from collections.abc import Mapping
 

@@ -21,6 +21,7 @@ from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_name, quote_path
 
 SCRATCH = "scratch"  # as `init`: start from GPT-2's random initialisation
+MAX_BATCH = 2**20  # sequences: a larger batch is a mistake, which would fill the memory before anything is said
 DEFAULT_STEPS = 1000  # of a run for which neither steps nor time are given
 
 CHOICES = {
@@ -300,6 +301,8 @@ def _number(name: str, value: object) -> object:
             value = float(value)
         except ValueError:
             raise UsageError(f"{name} must be a number, not {quote(value)}") from None
+    if isinstance(value, float) and math.isnan(value):
+        raise UsageError(f"{name} must be a number, not nan")
     return check_float(name, value, -math.inf, math.inf)
 
 
@@ -334,7 +337,8 @@ _CONVERTERS: Mapping[object, Callable[[str, object], object]] = {
 
 
 def _check_counts(config: TrainingConfig) -> None:
-    for name in ("batch_size", "n_ctx", "warmup_steps", "eval_tokens", "keep_last"):
+    check_int("batch_size", config.batch_size, 1, MAX_BATCH)
+    for name in ("n_ctx", "warmup_steps", "eval_tokens", "keep_last"):
         check_int(name, getattr(config, name), 1)
     for name in ("micro_batch_size", "max_steps", "short_ctx", "threads"):
         if getattr(config, name) is not None:

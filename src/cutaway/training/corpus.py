@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from cutaway.data.batches import BatchSource, Windows, evaluation_windows
 from cutaway.data.dataset import Dataset, open_dataset
@@ -15,7 +15,7 @@ from cutaway.errors import UsageError
 from cutaway.tasks.task import Task
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.training.config import TrainingConfig
-from cutaway.training.trainer import SamplePrompt, Validation
+from cutaway.training.held_out import SamplePrompt, Validation
 from cutaway.untrusted import quote_path
 
 COUNTED_TOKENS = 3_000_000  # of each corpus, to find its frequent tokens
@@ -47,7 +47,7 @@ class Corpus(Protocol):
     def validation(self, n_tokens: int) -> list[Validation]:
         """Return the held-out part, with at most so many learned tokens."""
 
-    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+    def frequent(self, n_vocab: int, count: int) -> NDArray[np.int64]:
         """Return the ids of the most frequent tokens, (count,) at most."""
 
 
@@ -113,10 +113,10 @@ class WindowCorpus:
             found.append(Validation(windows, size, weight / total))
         return found
 
-    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+    def frequent(self, n_vocab: int, count: int) -> NDArray[np.int64]:
         """Return the ids of the most frequent tokens of the mixture, (count,) at most."""
         counts = np.zeros(n_vocab, np.float64)
         for dataset, weight in zip(self.datasets, self.weights, strict=True):
             part = dataset.split("train").token_counts(n_vocab, COUNTED_TOKENS)
             counts += weight * part / part.sum()
-        return torch.from_numpy(np.argsort(-counts, kind="stable")[:count].copy())
+        return np.argsort(-counts, kind="stable")[:count]

@@ -7,8 +7,10 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol
 
+import torch
+
 from cutaway.checkpoints import ArrayWeights, Weights
-from cutaway.errors import CheckpointError, RunError, WriteError
+from cutaway.errors import CheckpointError, EngineError, RunError, WriteError
 from cutaway.training.memory import keep_freed_memory
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from cutaway.training.signals import StopSignals
@@ -147,8 +149,8 @@ def run_to_end(
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
     SIGINT and SIGTERM, to any process, save at the end of the step and stop; SIGUSR1 saves and continues. At the end
-    the weights to keep are evaluated and written to RUN/model, or `finish` writes them. Raises RunError if the run
-    cannot continue or be saved.
+    the averaged weights, or the last ones if these are better, are written to RUN/model, or `finish` writes the model.
+    Raises RunError if the run cannot continue or be saved, EngineError if the memory is not enough.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.config import GPT2Config
@@ -169,7 +171,7 @@ def run_to_end(
     if trainer.device.type == "cpu":
         keep_freed_memory()
     loop = _Loop(trainer, run, observer)
-    with closing(loop), StopSignals() as signals:
+    with closing(loop), _memory_errors(trainer), StopSignals(observer.note) as signals:
         while not trainer.done:
             request = trainer.world.agree(signals)
             if request.stop is not None:
@@ -179,6 +181,20 @@ def run_to_end(
         return Outcome(trainer.steps, finish() if finish else loop.finish(), None)
 
 
+@contextmanager
+def _memory_errors(trainer: Trainer) -> Iterator[None]:
+    """Turn PyTorch's errors of memory that cannot be allocated into an EngineError of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "t allocate memory" not in str(error):
+            raise
+        raise EngineError(
+            f"step {trainer.steps + 1}: not enough memory for {trainer.micro_rows} sequences at a time: "
+            "give a smaller --micro-batch-size"
+        ) from None
+
+
 class _Loop:
     def __init__(self, trainer: Trainer, run: RunDirectory | None, observer: Observer) -> None:
         self.trainer = trainer
@@ -186,6 +202,8 @@ class _Loop:
         self.observer = observer
         self.tensorboard = EventWriter(run.path, trainer.steps) if run and trainer.config.tensorboard else None
         self.saved = trainer.restored  # the step of the last checkpoint
+        self.best = trainer.best  # of those that are saved
+        self.valid_loss: object = None  # of the last evaluation of this session
         self.trouble = ""  # the last error that did not stop the run
 
     def step(self, wants_save: bool) -> None:
@@ -215,6 +233,7 @@ class _Loop:
         found = trainer.evaluate()
         self._log({"step": trainer.steps, "kind": "eval", **found})
         loss = found.get("valid_loss")
+        self.valid_loss = loss
         if not isinstance(loss, float) or (trainer.best is not None and loss >= trainer.best[1]):
             return False
         trainer.best = (trainer.steps, loss)
@@ -242,6 +261,9 @@ class _Loop:
                 self.run.prune(trainer.config.keep_last, best)
         if trainer.world.broadcast(is_saved):
             self.saved = trainer.steps
+            self.best = trainer.best
+        elif trainer.config.keep_best:
+            trainer.best = self.best  # which is still there, unlike that of this step
 
     @contextmanager
     def _tolerating(self, *, may_continue: bool = True) -> Iterator[None]:
@@ -256,13 +278,18 @@ class _Loop:
             self.trouble = str(error)
 
     def finish(self) -> Path | None:
-        """Evaluate the weights to keep where they are not the last ones, and write them."""
+        """Evaluate the averaged weights, if there are some; write them, or the last ones where these are better."""
         trainer = self.trainer
         if not trainer.average.values:
             return self._write_model()
+        last = self.valid_loss or trainer.evaluate().get("valid_loss")
         with trainer.averaged():
-            self._log({"step": trainer.steps, "kind": "final", **trainer.evaluate()})
-            return self._write_model()
+            found = trainer.evaluate()
+            is_kept = last is None or float(str(found["valid_loss"])) <= float(str(last))
+            self._log({"step": trainer.steps, "kind": "final", "kept": is_kept, **found})
+            if is_kept:
+                return self._write_model()
+        return self._write_model()
 
     def _write_model(self) -> Path | None:
         if self.run is None:
@@ -276,8 +303,9 @@ class _Loop:
         if self.run is not None:
             with self._tolerating():
                 self.run.append_metrics(event)
-            if self.tensorboard is not None:
-                self.tensorboard.write(event)
+            with self._tolerating():
+                if self.tensorboard is not None:
+                    self.tensorboard.write(event)
             self.observer.event(event)
         trainer.stopping = bool(trainer.world.largest(trainer.stopping)[0])
 

@@ -20,8 +20,8 @@ from cutaway.tasks import Task, TaskEncoder, open_task
 from cutaway.tasks.records import TaskRecord, read_task_records
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.held_out import SamplePrompt, Validation, text_prompt
 from cutaway.training.task_corpus import example_prompt
-from cutaway.training.trainer import SamplePrompt, Validation, text_prompt
 from cutaway.untrusted import quote_path
 
 SAMPLES = 3

@@ -1,15 +1,19 @@
 """The model of a run on its device."""
 
+import os
+import shutil
+import sys
+
 import torch
 
 from cutaway.checkpoints import Weights
 from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.engine import best_device
 from cutaway.engines.pytorch.model import GPT2
-from cutaway.errors import UsageError
+from cutaway.errors import EngineError, UsageError
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import World
-from cutaway.untrusted import quote
+from cutaway.untrusted import quote, quote_name
 
 
 def find_device(name: str) -> torch.device:
@@ -44,6 +48,16 @@ def process_device(name: str, threads: int | None, world: World) -> torch.device
         raise UsageError(f"{count} GPUs are too few here: start one process for each with --nproc-per-node {count}")
     torch.cuda.set_device(world.local_rank)
     return torch.device("cuda", world.local_rank)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise EngineError if torch.compile would find no C++ compiler, which it needs for a CPU.
+
+    >>> check_compiler(torch.device("meta"))
+    """
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch.compile looks for it
+    if device.type == "cpu" and shutil.which(name) is None:
+        raise EngineError(f"--compile needs a C++ compiler, and there is no {quote_name(name)}: leave out --compile")
 
 
 def make_model(config: TrainingConfig, shape: GPT2Config, device: torch.device, init: Weights | None) -> GPT2:

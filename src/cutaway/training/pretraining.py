@@ -1,4 +1,4 @@
-"""A run from its configuration: the corpora that it reads, its model, and what may change when it is resumed."""
+"""A run from its configuration, and what may change when it is resumed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -7,18 +7,13 @@ from pathlib import Path
 
 import torch
 
-from cutaway.checkpoints import Checkpoint, open_source
-from cutaway.config import GPT2Config
-from cutaway.engines.protocol import check_causal
 from cutaway.errors import UsageError
-from cutaway.layout import counted
-from cutaway.tokenizer.codec import TokenCodec
-from cutaway.tokenizer.reading import FileTokenizer
-from cutaway.training.config import SCRATCH, TrainingConfig, flag
-from cutaway.training.corpus import Corpus, WindowCorpus
+from cutaway.training.config import TrainingConfig
+from cutaway.training.corpus import Corpus
 from cutaway.training.distributed import World, joined
 from cutaway.training.loop import Observer, Outcome, Silent, resume_or_begin, run_to_end
-from cutaway.training.model import make_model, process_device
+from cutaway.training.model import check_compiler, make_model, process_device
+from cutaway.training.opening import open_beginning
 from cutaway.training.resumption import (
     Difference,
     opened_run,
@@ -29,9 +24,7 @@ from cutaway.training.resumption import (
 )
 from cutaway.training.runs import SavedCheckpoint
 from cutaway.training.schedule import Schedule
-from cutaway.training.task_corpus import TaskCorpus
 from cutaway.training.trainer import Trainer
-from cutaway.untrusted import quote_path
 
 # Settings that do not affect the computation, and those that affect its rounding only.
 REPORTS = frozenset(
@@ -84,26 +77,25 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     device = process_device(config.device, config.threads, world)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+    if config.compile:
+        check_compiler(device)
     world.check_rows(config.batch_size)
-    init = None if config.init == SCRATCH else open_source(config.init)
-    corpus = open_corpus(config, init, world)
-    source = corpus.source(config.seed)
-    shape = model_config(config, corpus, init)
-    check_causal(shape, corpus.task is not None and corpus.task.attention == "prefix")
-    for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
-        source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
+    if config.task and world.size > 1:
+        raise UsageError("a task is trained in one process: its batches have different numbers of rows")
+    begin = open_beginning(config)
+    corpus = begin.corpus
     check = partial(check_resumable, config, corpus.hashes(), note=observer.note)
     with opened_run(directory, config, world, observer.note, check) as (run, saved):
-        model = make_model(config, shape, device, None if saved else init)
+        model = make_model(config, begin.shape, device, None if saved else begin.init)
         trainer = Trainer(
             config,
             model,
-            source,
+            begin.source,
             validation=corpus.validation(config.eval_tokens),
             codec=corpus.codec,
             task=corpus.task,
             prompt=corpus.prompt(),
-            frequent=corpus.frequent(shape.n_vocab, config.sampled_vocab // 2) if config.sampled_vocab else None,
+            frequent=_frequent(corpus, begin.shape.n_vocab, config.sampled_vocab),
             about={"corpora": corpus.hashes()},
             world=world,
         )
@@ -112,70 +104,9 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
         return run_to_end(trainer, run, observer)
 
 
-def open_corpus(config: TrainingConfig, init: Checkpoint | None, world: World) -> Corpus:
-    """Open what a run trains on: prepared text, or the examples of a task. Raises UsageError if it is invalid.
-
-    >>> open_corpus(TrainingConfig(), None, World())
-    Traceback (most recent call last):
-    cutaway.errors.UsageError: no data: give --data DIR, a directory that `cutaway data prepare` wrote
-    """
-    if not config.task:
-        return WindowCorpus.open(config)
-    if world.size > 1:
-        raise UsageError("a task is trained in one process: its batches have different numbers of rows")
-    return TaskCorpus.open(config, init)
-
-
-def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None) -> GPT2Config:
-    """Return the shape of the model: that of the configuration, or of the checkpoint to start from.
-
-    Raises UsageError if the checkpoint does not fit the configuration or the data.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> from cutaway.data.prepare import prepare
-    >>> with TemporaryDirectory() as directory:
-    ...     text = Path(directory) / "a.txt"
-    ...     _ = text.write_text("A robot must obey. " * 10)
-    ...     shards = f"{directory}/shards"
-    ...     _ = prepare([text], shards)
-    ...     config = TrainingConfig(data=(shards,), n_layer=2)
-    ...     shape = model_config(config, WindowCorpus.open(config), init=None)
-    >>> shape.n_layer, shape.n_vocab
-    (2, 50257)
-    """
-    n_vocab = corpus.codec.n_vocab
-    if init is None:
-        return config.shape(n_vocab)
-    shape = init.config
-    if shape.n_vocab < n_vocab:
-        raise UsageError(
-            f"{config.init}, the --init model, has {counted(shape.n_vocab, 'token')}, and the data {n_vocab:,}: "
-            f"prepare it with --tokenizer {config.init}"
-        )
-    _check_tokenizer(config, corpus, init)
-    for name in ("n_layer", "n_head", "n_embd", "relative_positions"):
-        own = getattr(shape, name)
-        if getattr(config, name) != own:
-            raise UsageError(f"{flag(name)} must be {own}, as in {config.init}, not {getattr(config, name)}")
-    if config.n_ctx > shape.n_ctx:
-        raise UsageError(f"--n-ctx ({config.n_ctx}) must be at most that of {config.init} ({shape.n_ctx})")
-    return shape
-
-
-def _check_tokenizer(config: TrainingConfig, corpus: Corpus, init: Checkpoint) -> None:
-    """Raise UsageError if a checkpoint to start from has another tokenizer than the data."""
-    if not _is_same(init.codec(), corpus.codec):
-        raise UsageError(
-            f"{quote_path(Path(config.data[0]))} and {config.init} have different tokenizers: "
-            f"prepare the data with --tokenizer {config.init}"
-        )
-
-
-def _is_same(ours: TokenCodec | None, theirs: TokenCodec) -> bool:
-    """Return True if the ids of two codecs are the same; of an unknown one that is taken for granted."""
-    if isinstance(ours, FileTokenizer):
-        return ours.encodes_like(theirs)
-    return ours is None or ours == theirs
+def _frequent(corpus: Corpus, n_vocab: int, n_sampled: int) -> torch.Tensor | None:
+    """Return the ids that every sample of the vocabulary holds: those of the most frequent tokens, half of it."""
+    return torch.from_numpy(corpus.frequent(n_vocab, n_sampled // 2)) if n_sampled else None
 
 
 def check_resumable(
@@ -187,6 +118,7 @@ def check_resumable(
     >>> from tempfile import TemporaryDirectory
     >>> import numpy as np
     >>> from cutaway.checkpoints import ArrayWeights
+    >>> from cutaway.config import GPT2Config
     >>> from cutaway.training.runs import RunDirectory
     >>> shape = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
     >>> ones = {name: np.ones(size, np.float32) for name, size in shape.tensor_shapes().items()}

@@ -2,22 +2,29 @@
 
 import os
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+HEARD = "the run stops at the end of this step, saved; a second signal stops it immediately, without saving"
 
 
 class StopSignals:
     """Records signals while it is entered; `received` is the first that asks to stop, `wants_save` is SIGUSR1's.
 
-    >>> with StopSignals() as signals:
+    `tell` is given a line when a signal asks to stop: a step may be long.
+
+    >>> with StopSignals(print) as signals:
     ...     os.kill(os.getpid(), signal.SIGTERM)
     ...     signals.received.name
+    the run stops at the end of this step, saved; a second signal stops it immediately, without saving
     'SIGTERM'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
         self.received: signal.Signals | None = None
         self.wants_save = False
 
@@ -43,6 +50,8 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.received = signal.Signals(number)
+        with suppress(RuntimeError, OSError):  # the signal came while a line was printed, or nobody reads any more
+            self.tell(HEARD)
 
     def _save(self, number: int, frame: FrameType | None) -> None:
         self.wants_save = True

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, open_source
 from cutaway.data.batches import LengthBuckets, padded_batches
@@ -17,7 +17,7 @@ from cutaway.tasks.records import read_task_records
 from cutaway.tokenizer.codec import Codec
 from cutaway.tokenizer.reading import FileTokenizer, read_tokenizer
 from cutaway.training.config import SCRATCH, TrainingConfig
-from cutaway.training.trainer import SamplePrompt, Validation
+from cutaway.training.held_out import SamplePrompt, Validation
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class TaskCorpus:
         batches = padded_batches(self.valid.examples, n_tokens)
         return [Validation(lambda n_ctx: batches, self.valid.n_bytes / self.valid.n_learned)]
 
-    def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
+    def frequent(self, n_vocab: int, count: int) -> NDArray[np.int64]:
         """Return the ids of the most frequent tokens, (count,) at most."""
         counts = np.bincount(_all_ids(self.train.examples), minlength=n_vocab)
-        return torch.from_numpy(np.argsort(-counts, kind="stable")[:count].copy())
+        return np.argsort(-counts, kind="stable")[:count]
 
 
 def example_prompt(example: Example, codec: Codec) -> SamplePrompt:

@@ -12,6 +12,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cutaway.errors import WriteError
+from cutaway.untrusted import quote_path
+
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reversed
 _VARINT = 0
 _FIXED64 = 1
@@ -51,13 +54,14 @@ class EventWriter:
         now = time.time()
         # TensorBoard reads the files of a directory in the order of their names: the time first, to the nanosecond.
         name = f"events.out.tfevents.{int(now)}.{time.time_ns() % 10**9:09d}.{socket.gethostname()}.{os.getpid()}"
-        self._file = (directory / name).open("xb")
+        self.path = directory / name
+        self._file = self.path.open("xb", buffering=0)  # so that an open page shows each record
         self._append(_event(now, 0, _string(3, "brain.Event:2")))
         if step:
             self._append(_event(now, step + 1, _field(7, _int(1, _SESSION_START))))
 
     def write(self, event: Mapping[str, object]) -> None:
-        """Append the numbers and the sample of one line of `metrics.jsonl`."""
+        """Append the numbers and the sample of one line of `metrics.jsonl`. Raises WriteError."""
         step = event["step"]
         assert isinstance(step, int)
         numbers = {name: value for name, value in event.items() if isinstance(value, int | float)}
@@ -72,9 +76,16 @@ class EventWriter:
         self._file.close()
 
     def _append(self, data: bytes) -> None:
-        """Write a record and pass it to the operating system, so that an open page shows it."""
-        self._file.write(record(data))
-        self._file.flush()
+        whole = record(data)
+        end = self._file.tell()
+        try:
+            written = self._file.write(whole)
+            if written < len(whole):  # the disk is full: a second write says so
+                self._file.write(whole[written:])
+        except OSError as error:
+            self._file.truncate(end)  # TensorBoard reads no further than a torn record
+            self._file.seek(end)
+            raise WriteError(f"{quote_path(self.path)}: cannot be written: {error.strerror}") from None
 
 
 def record(data: bytes) -> bytes:

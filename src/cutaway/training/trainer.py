@@ -7,7 +7,7 @@ run that was stopped anywhere ends as one that was not, and evaluating changes n
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ from cutaway.training.averaging import TailAverage
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import ALONE, World, accumulating
 from cutaway.training.finite import first_not_finite
+from cutaway.training.held_out import SamplePrompt, Validation, text_prompt
 from cutaway.training.losses import CrossEntropy, Objective, SampledVocabulary
 from cutaway.training.optimizers import make_optimizer
 from cutaway.training.schedule import Schedule, StepPlan
@@ -45,35 +46,6 @@ CPU_CHUNK = 512
 
 Event = Mapping[str, object]
 Array = NDArray[np.generic]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Held-out text: its windows for a context length, and its bytes per token if those are known."""
-
-    windows: Callable[[int], Sequence[Batch]]
-    bytes_per_token: float | None = None
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class SamplePrompt:
-    """A prompt of samples: its text to be shown, its ids, and how many of the first of them see each other."""
-
-    text: str
-    ids: Sequence[int]
-    n_prefix: int = 0
-
-
-def text_prompt(text: str, codec: TokenCodec) -> SamplePrompt:
-    """Return a text as a prompt; an empty one, and any where ids are not text, is the token that begins a text.
-
-    >>> from cutaway.tokenizer.fast import Tokenizer
-    >>> text_prompt("", Tokenizer.gpt2()).ids
-    [50256]
-    """
-    ids = codec.encode(text) if isinstance(codec, Codec) else []
-    return SamplePrompt(text, ids or [codec.bos or 0])
 
 
 @dataclass(frozen=True)

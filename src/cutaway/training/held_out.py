@@ -1,0 +1,36 @@
+"""Held-out text, and prompts of samples. Needs no PyTorch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cutaway.data.batches import Batch
+from cutaway.tokenizer.codec import Codec, TokenCodec
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out text: its windows for a context length, and its bytes per token if those are known."""
+
+    windows: Callable[[int], Sequence[Batch]]
+    bytes_per_token: float | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class SamplePrompt:
+    """A prompt of samples: its text to be shown, its ids, and how many of the first of them see each other."""
+
+    text: str
+    ids: Sequence[int]
+    n_prefix: int = 0
+
+
+def text_prompt(text: str, codec: TokenCodec) -> SamplePrompt:
+    """Return a text as a prompt; an empty one, and any where ids are not text, is the token that begins a text.
+
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> text_prompt("", Tokenizer.gpt2()).ids
+    [50256]
+    """
+    ids = codec.encode(text) if isinstance(codec, Codec) else []
+    return SamplePrompt(text, ids or [codec.bos or 0])

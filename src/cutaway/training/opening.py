@@ -1,0 +1,111 @@
+"""Opening of a run: its corpora, the model to start from, the shape. Needs no PyTorch.
+
+So a wrong argument is reported where PyTorch is missing, too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutaway.checkpoints import Checkpoint, open_source
+from cutaway.config import GPT2Config
+from cutaway.data.batches import BatchSource
+from cutaway.engines.protocol import check_causal
+from cutaway.errors import UsageError
+from cutaway.layout import counted
+from cutaway.tokenizer.codec import TokenCodec
+from cutaway.tokenizer.reading import FileTokenizer
+from cutaway.training.config import SCRATCH, TrainingConfig, flag
+from cutaway.training.corpus import Corpus, WindowCorpus
+from cutaway.training.task_corpus import TaskCorpus
+from cutaway.untrusted import quote_path
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The corpus of a run and its batches, the checkpoint to start from, if there is one, and the model's shape."""
+
+    corpus: Corpus
+    source: BatchSource
+    init: Checkpoint | None
+    shape: GPT2Config
+
+
+def open_beginning(config: TrainingConfig) -> Beginning:
+    """Open what a run begins from. Raises UsageError, or CheckpointError, for what cannot be trained.
+
+    >>> open_beginning(TrainingConfig())
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: no data: give --data DIR, a directory that `cutaway data prepare` wrote
+    """
+    init = None if config.init == SCRATCH else open_source(config.init)
+    corpus = open_corpus(config, init)
+    source = corpus.source(config.seed)
+    shape = model_config(config, corpus, init)
+    check_causal(shape, corpus.task is not None and corpus.task.attention == "prefix")
+    for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
+        source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
+    return Beginning(corpus, source, init, shape)
+
+
+def open_corpus(config: TrainingConfig, init: Checkpoint | None) -> Corpus:
+    """Open what a run trains on: prepared text, or the examples of a task. Raises UsageError if it is invalid.
+
+    >>> open_corpus(TrainingConfig(), None)
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: no data: give --data DIR, a directory that `cutaway data prepare` wrote
+    """
+    if not config.task:
+        return WindowCorpus.open(config)
+    return TaskCorpus.open(config, init)
+
+
+def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None) -> GPT2Config:
+    """Return the shape of the model: that of the configuration, or of the checkpoint to start from.
+
+    Raises UsageError if the checkpoint does not fit the configuration or the data.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cutaway.data.prepare import prepare
+    >>> with TemporaryDirectory() as directory:
+    ...     text = Path(directory) / "a.txt"
+    ...     _ = text.write_text("A robot must obey. " * 10)
+    ...     shards = f"{directory}/shards"
+    ...     _ = prepare([text], shards)
+    ...     config = TrainingConfig(data=(shards,), n_layer=2)
+    ...     shape = model_config(config, WindowCorpus.open(config), init=None)
+    >>> shape.n_layer, shape.n_vocab
+    (2, 50257)
+    """
+    n_vocab = corpus.codec.n_vocab
+    if init is None:
+        return config.shape(n_vocab)
+    shape = init.config
+    if shape.n_vocab < n_vocab:
+        raise UsageError(
+            f"{config.init}, the --init model, has {counted(shape.n_vocab, 'token')}, and the data {n_vocab:,}: "
+            f"prepare it with --tokenizer {config.init}"
+        )
+    _check_tokenizer(config, corpus, init)
+    for name in ("n_layer", "n_head", "n_embd", "relative_positions"):
+        own = getattr(shape, name)
+        if getattr(config, name) != own:
+            raise UsageError(f"{flag(name)} must be {own}, as in {config.init}, not {getattr(config, name)}")
+    if config.n_ctx > shape.n_ctx:
+        raise UsageError(f"--n-ctx ({config.n_ctx}) must be at most that of {config.init} ({shape.n_ctx})")
+    return shape
+
+
+def _check_tokenizer(config: TrainingConfig, corpus: Corpus, init: Checkpoint) -> None:
+    """Raise UsageError if a checkpoint to start from has another tokenizer than the data."""
+    if not _is_same(init.codec(), corpus.codec):
+        raise UsageError(
+            f"{quote_path(Path(config.data[0]))} and {config.init} have different tokenizers: "
+            f"prepare the data with --tokenizer {config.init}"
+        )
+
+
+def _is_same(ours: TokenCodec | None, theirs: TokenCodec) -> bool:
+    """Return True if the ids of two codecs are the same; of an unknown one that is taken for granted."""
+    if isinstance(ours, FileTokenizer):
+        return ours.encodes_like(theirs)
+    return ours is None or ours == theirs
