@@ -25,7 +25,17 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 
 
 def test_folders_are_read_in_order_without_what_is_no_text(tmp_path: Path) -> None:
-    names = ("b.txt", "a/z.jsonl.xz", "a/y.parquet", "c.png", ".git/d.txt", "README", "e.md.zst")
+    names = (
+        "b.txt",
+        "a/z.jsonl.xz",
+        "a/y.parquet",
+        "c.png",
+        ".git/d.txt",
+        "README",
+        "e.md.zst",
+        "m/merges.txt",
+        "m/vocab.txt",
+    )
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")

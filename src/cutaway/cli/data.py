@@ -208,13 +208,12 @@ def progress_line(progress: "Progress", read: int, seconds: float) -> str:
     >>> progress_line(Progress(done=50_000_000, total=200_000_000, tokens=12_000_000), 50_000_000, 10)
     '25 %, 50.0 of 200.0 MB, 12,000,000 tokens, 5.0 MB/s, 30s left'
     """
+    share = f"{progress.done / max(progress.total, 1):.0%}".replace("%", " %")
+    line = f"{share}, {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB, {progress.tokens:,} tokens"
+    if read == 0:
+        return line  # the rate is not known yet
     rate = read / max(seconds, 1e-9)
-    left = (progress.total - progress.done) / rate if rate else 0
-    share = progress.done / max(progress.total, 1)
-    return (
-        f"{share:.0%}, {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB, {progress.tokens:,} tokens, "
-        f"{rate / 1e6:.1f} MB/s, {duration(left)} left"
-    ).replace("%", " %", 1)
+    return f"{line}, {rate / 1e6:.1f} MB/s, {duration((progress.total - progress.done) / rate)} left"
 
 
 def show(options: Namespace) -> None:
