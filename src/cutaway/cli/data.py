@@ -245,7 +245,7 @@ def _document(dataset: "Dataset", split: "Split", indices: Sequence[int], most: 
     for index in indices:
         place = split.document(index)
         piece = slice(place.start, min(place.stop, place.start + most))
-        ids = split.ids[piece].tolist()
+        ids = split.read([piece]).tolist()
         learned = None if split.learned is None else split.learned[piece].tolist()
         labels = [dataset.codec.label(token) for token in ids]
         length = place.stop - place.start
@@ -268,7 +268,7 @@ def _lines(dataset: "Dataset", split: "Split", index: int, most: int) -> Iterato
     count = place.stop - place.start
     yield style(f"document {index:,}, {counted(count, 'token')}", BOLD, sys.stdout)
     piece = slice(place.start, min(place.stop, place.start + most))
-    labels = [safe(dataset.codec.label(token)) for token in split.ids[piece].tolist()]
+    labels = [safe(dataset.codec.label(token)) for token in split.read([piece]).tolist()]
     learned = [None] * len(labels) if split.learned is None else split.learned[piece].tolist()
     line: list[tuple[str, bool | None]] = []
     for label, counts in zip(labels, learned, strict=True):
