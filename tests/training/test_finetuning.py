@@ -25,6 +25,7 @@ from cutaway.tasks.task import Decoding
 from cutaway.tokenizer.bpe import byte_symbols
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
+from cutaway.training.copy_rate import copy_rate
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import Result, finetune
 from cutaway.training.material import open_material
@@ -142,7 +143,8 @@ def test_accumulation_changes_nothing(base: str, tmp_path: Path, method: str) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "last", "lora"])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(base: str, tmp_path: Path, method: str) -> None:
-    settings = config(base, pairs(tmp_path), method=method, last_layers=1, dropout=0.1, lora_dropout=0.1)
+    own: dict[str, dict[str, Any]] = {"full": {}, "last": {"last_layers": 1}, "lora": {"lora_dropout": 0.1}}
+    settings = config(base, pairs(tmp_path), method=method, dropout=0.1, **own[method])
     fine_tune(settings, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         fine_tune(settings, tmp_path / "run", Listener(interrupt_at=3))
@@ -242,6 +244,21 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     result = fine_tune(settings, tmp_path / "run")
     assert result.after is not None
     assert result.after["valid_loss"] < result.before["valid_loss"]
+
+
+def test_a_text_in_several_examples_is_whole_for_the_copy_rate(base: str, tmp_path: Path) -> None:
+    text = "".join(f"{n} is before {n + 1}. " for n in range(20))
+    material = open_material(config(base, lines(tmp_path / "a.jsonl", {"text": text}), valid="0%", n_ctx=8), BYTES, 8)
+    assert copy_rate(BYTES.encode(text), material.texts) == 1
+
+
+def test_the_work_of_a_step_is_that_of_the_weights_that_have_gradients(base: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    last = tuner(config(base, data, method="last", last_layers=1))
+    trained = sum(p.numel() for p in last.parameters.values()) / last.model.config.n_params
+    assert last.work() == pytest.approx((1 + 2 * trained) / 3)
+    assert tuner(config(base, data)).work() == 1
+    assert tuner(config(base, data, method="lora")).work() == pytest.approx(2 / 3)
 
 
 def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path) -> None:
