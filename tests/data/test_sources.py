@@ -87,6 +87,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, suffix: str) -> None:
             s.read()
 
 
+@pytest.mark.parametrize("name", ["enwik8.zip", "set.tar.gz", "set.tgz", "a.jsonl.bz2"])
+def test_an_archive_is_not_taken_for_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"plain text"))
+    with pytest.raises(UsageError, match=rf"{name}: \.\w+ files are not read; unpack it"), open_bytes(tmp_path / name):
+        pass
+
+
 @given(data=st.binary(max_size=3000), size=st.integers(1, 500))
 def test_zst_is_read_in_pieces_of_any_size(data: bytes, size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "pieces.zst"

@@ -25,6 +25,7 @@ _IN_FOLDERS = (*PLAIN, ".jsonl", ".ndjson", *PARQUET)  # a file that is named ma
 _OF_TOKENIZERS = ("merges.txt", "vocab.txt")  # of models and corpora, which folders of text may hold
 Tap = Callable[[memoryview], object]
 COMPRESSED = (".xz", ".gz", ".zst")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".bz2", ".7z")
 _ZSTD_READ = 1 << 14  # compressed bytes at a time, which can become a thousand times as many
 _BUFFER = 1 << 20  # bytes; a buffer fills every read, which the decompressors alone do not
 
@@ -116,6 +117,8 @@ def open_bytes(path: Path, tap: Tap | None = None) -> Iterator[tuple[BufferedRea
     ...         stream.read()
     b'A robot'
     """
+    if kind_of(path) in _ARCHIVES:
+        raise UsageError(f"{quote_path(path)}: {kind_of(path)} files are not read; unpack it, and give what is in it")
     invalid: tuple[type[Exception], ...] = (lzma.LZMAError, EOFError, gzip.BadGzipFile, zlib.error)
     suffix = path.suffix.lower()
     if suffix == ".zst":
