@@ -276,7 +276,7 @@ def test_prefixes_are_of_the_batch_and_of_its_rows() -> None:
     assert causal.n_prefix is None
 
 
-@pytest.mark.parametrize(("n_tokens", "count"), [(1, 1), (2, 1), (3, 2), (5, 2), (6, 3), (99, 5)])
+@pytest.mark.parametrize(("n_tokens", "count"), [(0, 1), (1, 1), (2, 1), (3, 2), (5, 2), (6, 3), (99, 5)])
 def test_evaluation_reads_so_many_learned_tokens_of_the_first_examples(n_tokens: int, count: int) -> None:
     batches = padded_batches(EXAMPLES, n_tokens)  # with 1, 2, 3, 4 and 5 learned tokens
     assert sorted(int(row[0]) for batch in batches for row in batch.inputs) == [20, 30, 40, 50, 60][:count]

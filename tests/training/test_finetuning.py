@@ -212,6 +212,7 @@ def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Pa
     assert "adapter_config.json" not in found
     merged = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
     fine_tune(settings, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "model").glob("*.json")] == ["adapter_config.json"]
     again = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
     np.testing.assert_array_equal(again, alone)
     np.testing.assert_allclose(alone, merged, rtol=0, atol=1e-5)
@@ -233,7 +234,10 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     assert isinstance(material.source, Windows)
     assert material.valid is not None
     assert [prompt.text for prompt in material.prompts] == [""]
-    train = "".join(BYTES.decode(ids[1:].tolist()) for ids in material.texts)
+    parts = [BYTES.decode(ids[1:].tolist()) for ids in material.texts]
+    assert len(parts) == 2  # before what is held out, and after it
+    assert all(part in path.read_text() for part in parts)
+    train = "".join(parts)
     valid = "".join(BYTES.decode(e.ids[e.learned].tolist()) for e in material.valid.examples).split("<|endoftext|>")
     assert len(train) + sum(map(len, valid)) == len(path.read_text())
     assert all(text not in train for text in valid if text)

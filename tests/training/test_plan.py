@@ -160,6 +160,13 @@ def test_a_large_micro_batch_does_not_fit() -> None:
     assert rows["FSDP2: total, checkpointed"].source == "fits"
 
 
+def test_what_fits_is_smaller_than_the_memory() -> None:
+    total = replicated_memory(XL, 8192, checkpointing=False).total
+    for memory, word in ((total, "does not fit"), (total + 1, "fits")):
+        rows = by_name(plan(Training(XL), replace(find_hardware("h100"), memory=memory)))
+        assert rows["DDP: total"].source == word
+
+
 def test_this_machine_is_measured() -> None:
     assert 1e8 < matmul_peak(64, seconds=0.0) < 1e15
 
