@@ -207,6 +207,7 @@ class TestPaper:
         out = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--stride", "8").out
         assert out.count("not run: put ") == 8
         assert out.count("  not run\n") == 8
+        assert "failed" not in out  # for a stride, which goes to running text alone
 
     def test_a_task_that_fails_does_not_lose_the_others(self, tiny: str, tmp_path: Path) -> None:
         (tmp_path / "ptb.test.txt").write_text(PTB)

@@ -78,6 +78,12 @@ def test_of_a_pair_the_completion_and_the_end_are_learned() -> None:
     assert train.learned.tolist() == [True] + [False] * prompt + [True] * (len(train.ids) - prompt - 1)
 
 
+def test_pairs_are_drawn_by_all_of_their_text() -> None:
+    pairs = [{"prompt": "Question?", "completion": f" {number}"} for number in range(40)]
+    splits = Encoder(GPT2, share=0.5).encode(lines(*pairs)).splits
+    assert all(len(splits[name].begins) > 5 for name in ("train", "valid"))
+
+
 def test_of_a_conversation_what_the_assistant_says_is_learned() -> None:
     talk = [("user", "1?"), ("assistant", "2"), ("user", "3?"), ("assistant", "4")]
     record = {"messages": [{"role": role, "content": content} for role, content in talk]}

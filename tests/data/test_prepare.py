@@ -68,6 +68,7 @@ def test_the_corpus_holds_every_document_once(corpus: Path, expected: dict[str, 
     assert [each.done for each in seen] == sorted(each.done for each in seen)
     assert seen[-1].done == seen[-1].total == sum(source.bytes for source in manifest.sources)
     assert seen[-1].tokens == sum(split.tokens for split in manifest.splits.values())
+    assert not (tmp_path / "tokens" / "progress.jsonl").exists()
     dataset = open_dataset(tmp_path / "tokens")
     assert dataset.manifest == manifest
     texts = []

@@ -248,6 +248,7 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     result = fine_tune(settings, tmp_path / "run")
     assert result.after is not None
     assert result.after["valid_loss"] < result.before["valid_loss"]
+    assert len({sample["text"] for sample in result.before["samples"]}) == 3
 
 
 def test_a_text_in_several_examples_is_whole_for_the_copy_rate(base: str, tmp_path: Path) -> None:
@@ -266,12 +267,12 @@ def test_the_work_of_a_step_is_that_of_the_weights_that_have_gradients(base: str
 
 
 def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path) -> None:
-    records = [{"prompt": "a" * 200, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
+    records = [{"prompt": "a" * 168 + "b" * 32, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
     material = open_material(config(base, lines(tmp_path / "a.jsonl", *records), valid="0%"), BYTES, 64)
     assert (
         "1 prompt truncated on the left to fit; control tokens occur by name in the texts, 2 times" in material.summary
     )
-    assert material.prompts[0].text == "a" * 32
+    assert material.prompts[0].text == "b" * 32
 
 
 def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) -> None:

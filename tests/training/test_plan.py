@@ -138,6 +138,7 @@ def test_every_row_says_what_its_figure_rests_on() -> None:
         ("FSDP2", sharded_memory(XL, 8192, 8, checkpointing=True)),
     ):
         assert rows[f"{scheme}: total, checkpointed"].value == memory.total
+    assert rows["tokens per second at 49%"].value == pytest.approx(1_048_576 / 2.80, rel=0.02)  # llm.c's own
     assert rows["cost at 49%"].value == pytest.approx(rows["hours at 49%"].value * 8 * 3.5)
 
 

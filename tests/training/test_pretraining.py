@@ -168,6 +168,7 @@ def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, 
     assert corpus.weights == [260.0, 155.0]
     assert len(corpus.validation(100)) == 1  # the books have no text to validate on
     assert corpus.frequent(50257, 3).tolist() == [50256, 100, 101]
+    assert replace(corpus, weights=[1.0, 100.0]).frequent(50257, 3).tolist() == [50256, 200, 201]
 
 
 @pytest.mark.parametrize(
