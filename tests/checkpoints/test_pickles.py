@@ -1,5 +1,6 @@
 """Hostile pickles: none runs anything, each is an error of one line."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cutaway.checkpoints import pickles
 from cutaway.checkpoints.pickles import find_pickle, unpickled
 from cutaway.errors import CheckpointError
 from tests.checkpoints.hostile import hostile_files, payloads
@@ -144,6 +146,57 @@ def test_without_pytorch_the_line_says_what_to_install(tmp_path: Path, monkeypat
     (tmp_path / "ckpt.pt").write_bytes(b"PK\x03\x04")
     result = invoke("convert", str(tmp_path / "ckpt.pt"), str(tmp_path / "out"), "--allow-pickle")
     assert (result.code, "reading a pickle needs PyTorch: pip install torch" in result.error) == (5, True)
+
+
+PROGRAM = """
+import json, os, resource, socket, sys, types
+from cutaway.errors import CheckpointError
+def load(source, **options):
+    done = []
+    for name, attempt in {
+        "socket": socket.socket,
+        "file": lambda: open(source + ".new", "w"),
+        "program": lambda: os.system("exit 0"),
+    }.items():
+        try:
+            attempt()
+            done.append(name)
+        except OSError:
+            pass
+    limits = [resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)]
+    raise CheckpointError(json.dumps([done, resource.RLIM_INFINITY in limits, options["weights_only"]]))
+torch = types.ModuleType("torch")
+torch.__getattr__ = lambda name: type(name, (), {})
+torch.load = load
+torch.set_num_threads = print
+sys.modules["torch"] = torch  # which takes seconds to import
+from cutaway.checkpoints import unpickle
+unpickle.main(*sys.argv[1:])
+"""
+
+
+def test_rights_are_given_up_before_the_pickle_is_read(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("ckpt.pt", "tensors", "answer")]
+    files[0].write_bytes(b"PK")
+    subprocess.run([sys.executable, "-c", PROGRAM, *map(str, files)], check=False, capture_output=True)
+    assert json.loads(json.loads(files[2].read_text())["error"]) == [[], False, True]
+
+
+def network(code: str) -> str:
+    """The network that a process is in after some code."""
+    command = [sys.executable, "-c", f"{code}; import os; print(os.readlink('/proc/self/ns/net'))"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+def test_the_process_that_reads_is_in_a_network_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if network("from cutaway.checkpoints import sandbox; sandbox.leave_network()") == network("pass"):
+        pytest.skip("the system allows no namespaces")
+    answer = 'open(arguments[2], "w").write(json.dumps({"skipped": os.readlink("/proc/self/ns/net")}))'
+    boot = pickles._BOOT.replace("from cutaway.checkpoints import unpickle", "import os")
+    monkeypatch.setattr(pickles, "_BOOT", boot.replace("unpickle.main(*arguments)", answer))
+    (tmp_path / "ckpt.pt").write_bytes(b"PK")
+    assert pickles._run(tmp_path / "ckpt.pt", tmp_path)["skipped"] != network("pass").strip()
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:

@@ -30,3 +30,4 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     assert "--shares must be different percentages" in invoke(*command, "--shares", "10", "10").error
     assert "--seeds must be from 1" in invoke(*command, "--seeds", "0").error
     assert "data.jsonl: cannot be read" in invoke(*command).error
+    assert "unrecognized arguments: --method" in invoke(*command, "--method", "lora").error

@@ -183,7 +183,11 @@ def test_progress_is_one_line_of_a_terminal_or_a_line_now_and_then(
 
 def test_hours_are_told() -> None:
     assert progress_line(Progress(10**6, 10**10, 5), 10**6, 1).endswith("1.0 MB/s, 2h46m left")
-    assert progress_line(Progress(0, 0, 0), 0, 0).endswith(" 0s left")
+
+
+def test_a_rate_that_is_not_known_yet_is_not_told() -> None:
+    assert progress_line(Progress(10**6, 10**8, 5), 0, 2.0) == "1 %, 1.0 of 100.0 MB, 5 tokens"
+    assert progress_line(Progress(0, 0, 0), 0, 0).startswith("0 %, 0.0 of 0.0 MB")
 
 
 @pytest.fixture

@@ -195,6 +195,7 @@ class TestPaper:
         result = invoke(*command(tiny), "paper", "--data", str(tmp_path))
         lines = result.out.splitlines()
         assert lines[0].split() == ["124M", "355M", "774M", "1558M", "tiny"]
+        assert "tiny: by recipes written from the paper, none checked with its models on its files" in lines
         assert lines[2].split() == ["LAMBADA", "acc", "45.99", "55.48", "60.12", "63.24", "not", "run"]
         assert lines[6].split()[:6] == ["PTB", "ppl", "65.85", "47.33", "40.31", "35.76"]
         assert result.out.count("not run: put ") == 8
@@ -206,6 +207,7 @@ class TestPaper:
         out = invoke(*command(tiny), "paper", "--data", str(tmp_path), "--stride", "8").out
         assert out.count("not run: put ") == 8
         assert out.count("  not run\n") == 8
+        assert "failed" not in out  # for a stride, which goes to running text alone
 
     def test_a_task_that_fails_does_not_lose_the_others(self, tiny: str, tmp_path: Path) -> None:
         (tmp_path / "ptb.test.txt").write_text(PTB)

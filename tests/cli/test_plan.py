@@ -44,6 +44,7 @@ def test_a_cpu_is_planned_for_one_machine_in_float32() -> None:
     rows = {row["name"]: row for row in document["rows"]}
     assert rows["activations"]["source"] == "2,048 tokens at once"
     assert rows["activations"]["value"] == activation_bytes(GPT2Config(), 2048, checkpointing=False, item_bytes=4)
+    assert rows["share of the peak"]["basis"] == "assumed"  # it was measured on another machine
     assert rows["compute dtype"]["value"] == 2 * 4 * 50257 * 768
 
 

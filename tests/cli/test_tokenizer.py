@@ -112,6 +112,14 @@ def test_train_writes_a_tokenizer_that_the_other_actions_read(tmp_path: Path) ->
     assert document == {"directory": f"{out}2", "n_vocab": 270, "merges": 13}
 
 
+def test_train_reads_prompts_and_completions(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "queue", "completion": "zigzag"}\n' * 2)
+    out = str(tmp_path / "mine")
+    assert invoke("tokenizer", "train", str(tmp_path / "a.jsonl"), "--vocab-size", "265", "--out", out).code == 0
+    for word in ("queue", "zigzag"):
+        assert len(invoke("tokenizer", "encode", "--model", out, word).out.split()) == 1
+
+
 def test_train_names_the_line_that_is_invalid(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\nnothing\n')
     command = ["tokenizer", "train", str(tmp_path / "a.jsonl"), "--vocab-size", "280", "--out", str(tmp_path / "mine")]

@@ -276,6 +276,12 @@ def test_prefixes_are_of_the_batch_and_of_its_rows() -> None:
     assert causal.n_prefix is None
 
 
+@pytest.mark.parametrize(("n_tokens", "count"), [(0, 1), (1, 1), (2, 1), (3, 2), (5, 2), (6, 3), (99, 5)])
+def test_evaluation_reads_so_many_learned_tokens_of_the_first_examples(n_tokens: int, count: int) -> None:
+    batches = padded_batches(EXAMPLES, n_tokens)  # with 1, 2, 3, 4 and 5 learned tokens
+    assert sorted(int(row[0]) for batch in batches for row in batch.inputs) == [20, 30, 40, 50, 60][:count]
+
+
 def test_too_long_an_example_for_the_context_is_refused() -> None:
     with pytest.raises(UsageError, match="from 2 to 5 tokens, not 9"):
         bucketed([3, 9]).batch(0, 2, 4)

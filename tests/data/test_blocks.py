@@ -8,10 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cutaway.data import blocks as module
 from cutaway.data.blocks import PASSAGE, Block, Lot, cut_passages, draw_split, last_cut, make_lots
 from cutaway.data.sources import SourceFile, find_sources
 from cutaway.errors import UsageError
+from cutaway.tokenizer.bpe import split
 from cutaway.tokenizer.fast import Tokenizer
+from tests.data.test_sources import write_parquet
 
 ENCODE = Tokenizer.gpt2().encode
 # Spaces of all kinds, contractions, digits and letters: everything that GPT-2's pattern tells apart.
@@ -45,6 +48,7 @@ TEXTS = st.lists(PIECES, max_size=40).map("".join)
 @given(text=TEXTS)
 def test_tokens_of_both_sides_of_a_cut_are_those_of_the_whole(text: str) -> None:
     cut = last_cut(text)
+    assert split(text[:cut]) + split(text[cut:]) == split(text)  # so whatever the merges are
     assert ENCODE(text[:cut]) + ENCODE(text[cut:]) == ENCODE(text)
 
 
@@ -158,6 +162,36 @@ def test_a_document_is_drawn_by_its_hash_alone(documents: set[str], share: float
     assert {draw_split(document, 1) for document in documents} == {"valid"}
 
 
+def test_the_beginning_of_a_long_document_decides() -> None:
+    assert len({draw_split("a" * 16384 + str(number), 0.5) for number in range(40)}) == 1
+    assert len({draw_split("a" * 16380 + str(1000 + number), 0.5) for number in range(40)}) == 2
+
+
+def test_a_text_without_white_space_is_cut_anywhere_and_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_UNCUT", 100)
+    (tmp_path / "a.txt").write_text("机" * 500)
+    [lot] = lots(tmp_path / "a.txt", block_bytes=90)
+    blocks = list(lot.blocks())
+    assert texts_of(blocks) == ["机" * 500]
+    assert max(block.n_bytes for block in blocks) <= 130
+
+
+def test_positions_rise_through_the_files_of_a_lot_to_their_bytes(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", text=[f"{number} word" for number in range(100)])
+    (tmp_path / "b.txt").write_text("word " * 100)
+    (tmp_path / "c.jsonl").write_text('{"text": "word"}\n' * 30)
+    sources = find_sources([tmp_path])
+    [lot] = make_lots(sources, "text", 0, block_bytes=100)
+    positions = [block.position for block in lot.blocks()]
+    assert positions == sorted(positions)
+    assert positions[-1] == sum(source.n_bytes for source in sources)
+    in_parquet = [position for position in positions if position <= sources[0].n_bytes]
+    assert len(set(in_parquet)) == len(in_parquet) > 5
+    assert in_parquet[0] > 0
+
+
 def test_the_share_is_that_of_many_documents() -> None:
     drawn = [draw_split(f"document {number}", 0.1) for number in range(5000)]
     assert 430 < drawn.count("valid") < 570
@@ -165,10 +199,16 @@ def test_the_share_is_that_of_many_documents() -> None:
 
 @pytest.mark.parametrize(
     ("data", "line"),
-    [(b"one\ntwo\n\xff three", 3), (b"\xff", 1), (b"one\n" * 100 + b"\xe2\x82", 101), (b"a\xff\nb", 1)],
+    [(b"one\ntwo\n\xff\xfe three", 3), (b"\xff", 1), (b"one\n" * 100 + b"\xe2\x82", 101), (b"a\xff\nb", 1)],
 )
 def test_invalid_utf8_is_named_by_its_line(tmp_path: Path, data: bytes, line: int) -> None:
     (tmp_path / "a.txt").write_bytes(data)
     for size in (3, 1000):
-        with pytest.raises(UsageError, match=rf"a\.txt:{line}: not UTF-8"):
+        with pytest.raises(UsageError, match=rf"a\.txt:{line}: not UTF-8 .*; save the file as UTF-8"):
             list(lots(tmp_path / "a.txt", block_bytes=size)[0].blocks())
+
+
+def test_a_text_in_utf16_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("one\ntwo\n".encode("utf-16"))
+    with pytest.raises(UsageError, match=r"a\.txt: is UTF-16; save it as UTF-8"):
+        list(lots(tmp_path / "a.txt")[0].blocks())

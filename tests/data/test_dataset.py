@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cutaway.data.batches import Windows, evaluation_windows
 from cutaway.data.dataset import Joined, Split, open_dataset
 from cutaway.errors import CutawayError, UsageError
 from tests.data.corpora import write_corpus
@@ -126,6 +127,20 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
         assert "train-00000.tokens.npy: missing or damaged" in refusal(tmp_path)
     path.unlink()
     assert "train-00000.tokens.npy: missing or damaged" in refusal(tmp_path)
+
+
+def test_an_id_that_is_no_tokens_is_refused_with_the_corpus(tmp_path: Path) -> None:
+    write_corpus(tmp_path, {"train": [DOCUMENTS]})
+    np.save(tmp_path / "train-00000.tokens.npy", np.array([50256, 1, 2, 3, 50256, 4, 50256, 5, 50257], np.uint16))
+    split = open_dataset(tmp_path).split("train")
+    for read in (
+        lambda: Windows([split], [1.0], 1).batch(0, 3, 2),
+        lambda: evaluation_windows(split, 4, 99),
+        lambda: split.token_counts(50257),
+    ):
+        with pytest.raises(UsageError, match=rf"^{tmp_path}: train has the token 50257 of a vocabulary of 50257: a sh"):
+            read()
+    assert split.read([slice(0, 8)]).tolist() == [50256, 1, 2, 3, 50256, 4, 50256, 5]
 
 
 @pytest.mark.parametrize("offsets", [[1, 4, 6], [0, 6, 4], [0, 4, 9]])

@@ -78,17 +78,30 @@ def test_of_a_pair_the_completion_and_the_end_are_learned() -> None:
     assert train.learned.tolist() == [True] + [False] * prompt + [True] * (len(train.ids) - prompt - 1)
 
 
+def test_pairs_are_drawn_by_all_of_their_text() -> None:
+    pairs = [{"prompt": "Question?", "completion": f" {number}"} for number in range(40)]
+    splits = Encoder(GPT2, share=0.5).encode(lines(*pairs)).splits
+    assert all(len(splits[name].begins) > 5 for name in ("train", "valid"))
+
+
 def test_of_a_conversation_what_the_assistant_says_is_learned() -> None:
     talk = [("user", "1?"), ("assistant", "2"), ("user", "3?"), ("assistant", "4")]
     record = {"messages": [{"role": role, "content": content} for role, content in talk]}
-    encoded = Encoder(GPT2, share=0.5).encode(lines(*[record] * 3, {"messages": [{"role": "user", "content": "1?"}]}))
-    [(_, part)] = encoded.splits.items()  # all turns of equal conversations are drawn for one split
+    part = ENCODER.encode(lines(*[record] * 3, {"messages": [{"role": "user", "content": "1?"}]})).splits["train"]
     assert len(part.begins) == 3
     text = "User: 1?\n\nAssistant: 2\n\nUser: 3?\n\nAssistant: 4"
     ids = part.ids[: part.begins[1]]
     assert GPT2.decode(ids.tolist()) == f"<|endoftext|>{text}"
     assert part.learned is not None
     assert GPT2.decode(ids[part.learned[: part.begins[1]]].tolist()) == "<|endoftext|> 2 4"
+
+
+def test_a_conversation_is_drawn_for_a_split_with_all_its_turns() -> None:
+    talks = [[("user", f"{n}?"), ("assistant", "2"), ("user", "3?"), ("assistant", f"4{n}")] for n in range(12)]
+    records = [{"messages": [{"role": role, "content": content} for role, content in talk]} for talk in talks]
+    encoded = Encoder(GPT2, share=0.5).encode(lines(*records))
+    whole = {document for name in ("train", "valid") for document in documents(encoded, name)}
+    assert whole == {f"<|endoftext|>User: {n}?\n\nAssistant: 2\n\nUser: 3?\n\nAssistant: 4{n}" for n in range(12)}
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,24 @@ def test_a_long_document_is_learned_whole_in_several_examples() -> None:
     assert examples[0].ids[-1] == examples[1].ids[0]
 
 
+@pytest.mark.parametrize("n_words", range(1, 14))
+def test_a_document_of_any_length_is_learned_once_and_its_text_stays_whole(n_words: int) -> None:
+    ids = [END, *GPT2.encode(" one" * n_words), END]
+    made = make_examples([record(text=" one" * n_words)], GPT2, 4)
+    assert [i for example in made.examples for i in example.ids[example.learned]] == ids[1:]
+    assert all(2 <= len(example.ids) <= 5 and not example.learned[0] for example in made.examples)
+    assert [text.tolist() for text in made.texts] == [ids]
+
+
+def test_the_first_token_is_never_learned() -> None:
+    beginless = Tokenizer(GPT2.vocabulary)
+    beginless.bos = None
+    made = make_examples([record(prompt="", completion="A robot."), record(text="A robot.")], beginless, 9)
+    assert [example.ids.tolist() for example in made.examples] == [[*GPT2.encode("A robot."), END]] * 2
+    assert [example.learned.tolist() for example in made.examples] == [[False, True, True, True]] * 2
+    assert [text.tolist() for text in made.texts] == [example.ids.tolist() for example in made.examples]
+
+
 @given(n_prompt=st.integers(1, 30), n_completion=st.integers(1, 8))
 def test_truncation_cuts_the_prompt_from_its_left_and_never_the_completion(n_prompt: int, n_completion: int) -> None:
     text = "".join(f" {number}" for number in range(n_prompt))  # each token is another

@@ -62,8 +62,13 @@ def expected(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def test_the_corpus_holds_every_document_once(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
-    manifest = prepare_small([corpus], tmp_path / "tokens", valid=0.1)
+    seen: list[Progress] = []
+    manifest = prepare_small([corpus], tmp_path / "tokens", valid=0.1, progress=seen.append)
     assert digests(tmp_path / "tokens") == expected
+    assert [each.done for each in seen] == sorted(each.done for each in seen)
+    assert seen[-1].done == seen[-1].total == sum(source.bytes for source in manifest.sources)
+    assert seen[-1].tokens == sum(split.tokens for split in manifest.splits.values())
+    assert not (tmp_path / "tokens" / "progress.jsonl").exists()
     dataset = open_dataset(tmp_path / "tokens")
     assert dataset.manifest == manifest
     texts = []
@@ -147,8 +152,8 @@ def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: 
             time.sleep(0.01)
         process.send_signal(number)
         assert process.wait() != 0
-    with log.open("ab") as file:
-        file.write(b'{"part": [')  # as a crash of the machine can leave it
+        with log.open("ab") as file:
+            file.write(b'{"part": [')  # as a crash of the machine can leave it
     assert subprocess.run(command, check=True).returncode == 0
     assert digests(tmp_path / "tokens") == expected
 
@@ -183,6 +188,10 @@ def test_masks_of_some_shards_become_masks_of_all(tmp_path: Path) -> None:
     assert all(all(mask) for mask in learned[:5])
     assert all(mask[0] and mask[-1] and not any(mask[1:-1]) for mask in learned[5:])
     assert manifest.splits["train"].learned_tokens == sum(map(sum, learned))
+    for shard in manifest.splits["train"].shards:
+        stem = tmp_path / "tokens" / shard.file.removesuffix(".tokens.npy")
+        data = b"".join(Path(f"{stem}.{name}.npy").read_bytes() for name in ("tokens", "documents", "learned"))
+        assert shard.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(corpus: Path, tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_a_split_depends_on_the_texts_alone() -> None:
     records = numbered(40)
     train, valid = split_records(records, 0.1)
     assert (len(train), len(valid)) == (36, 4)
+    assert max(record.digest for record in valid) < min(record.digest for record in train)
     backwards = split_records(records[::-1], 0.1)
     assert [sorted(part, key=records.index) for part in backwards] == [train, valid]
 

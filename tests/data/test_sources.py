@@ -25,7 +25,17 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 
 
 def test_folders_are_read_in_order_without_what_is_no_text(tmp_path: Path) -> None:
-    names = ("b.txt", "a/z.jsonl.xz", "a/y.parquet", "c.png", ".git/d.txt", "README", "e.md.zst")
+    names = (
+        "b.txt",
+        "a/z.jsonl.xz",
+        "a/y.parquet",
+        "c.png",
+        ".git/d.txt",
+        "README",
+        "e.md.zst",
+        "m/merges.txt",
+        "m/vocab.txt",
+    )
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("text")
@@ -75,6 +85,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, suffix: str) -> None:
             open_bytes(path) as (s, _),
         ):
             s.read()
+
+
+@pytest.mark.parametrize("name", ["enwik8.zip", "set.tar.gz", "set.tgz", "a.jsonl.bz2"])
+def test_an_archive_is_not_taken_for_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"plain text"))
+    with pytest.raises(UsageError, match=rf"{name}: \.\w+ files are not read; unpack it"), open_bytes(tmp_path / name):
+        pass
 
 
 @given(data=st.binary(max_size=3000), size=st.integers(1, 500))

@@ -1,3 +1,5 @@
+import pytest
+
 from cutaway.evaluation.paper import COLUMNS
 from cutaway.evaluation.paper_tasks import TASKS
 
@@ -5,6 +7,11 @@ from cutaway.evaluation.paper_tasks import TASKS
 def test_every_column_but_hellaswag_has_a_task() -> None:
     assert {column.task for column in COLUMNS} == set(TASKS) - {"hellaswag"}
     assert len(COLUMNS) == 10
+
+
+def test_the_columns_add_up_to_what_the_papers_do() -> None:
+    sums = [sum(column.scores[size] for column in COLUMNS) for size in range(4)]
+    assert sums == pytest.approx([462.46, 404.78, 381.295, 369.87])
 
 
 def test_larger_models_are_better_in_all_columns_but_one() -> None:

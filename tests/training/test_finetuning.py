@@ -25,6 +25,7 @@ from cutaway.tasks.task import Decoding
 from cutaway.tokenizer.bpe import byte_symbols
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
+from cutaway.training.copy_rate import copy_rate
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import Result, finetune
 from cutaway.training.material import open_material
@@ -142,7 +143,8 @@ def test_accumulation_changes_nothing(base: str, tmp_path: Path, method: str) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "last", "lora"])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(base: str, tmp_path: Path, method: str) -> None:
-    settings = config(base, pairs(tmp_path), method=method, last_layers=1, dropout=0.1, lora_dropout=0.1)
+    own: dict[str, dict[str, Any]] = {"full": {}, "last": {"last_layers": 1}, "lora": {"lora_dropout": 0.1}}
+    settings = config(base, pairs(tmp_path), method=method, dropout=0.1, **own[method])
     fine_tune(settings, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         fine_tune(settings, tmp_path / "run", Listener(interrupt_at=3))
@@ -211,6 +213,7 @@ def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Pa
     assert "adapter_config.json" not in found
     merged = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
     fine_tune(settings, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "model").glob("*.json")] == ["adapter_config.json"]
     again = cutaway.load(tmp_path / "run" / "model", engine="reference").logits(ids)
     np.testing.assert_array_equal(again, alone)
     np.testing.assert_allclose(alone, merged, rtol=0, atol=1e-5)
@@ -233,7 +236,10 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     assert isinstance(material.source, Windows)
     assert material.valid is not None
     assert [prompt.text for prompt in material.prompts] == [""]
-    train = "".join(BYTES.decode(ids[1:].tolist()) for ids in material.texts)
+    parts = [BYTES.decode(ids[1:].tolist()) for ids in material.texts]
+    assert len(parts) == 2  # before what is held out, and after it
+    assert all(part in path.read_text() for part in parts)
+    train = "".join(parts)
     valid = "".join(BYTES.decode(e.ids[e.learned].tolist()) for e in material.valid.examples).split("<|endoftext|>")
     assert len(train) + sum(map(len, valid)) == len(path.read_text())
     assert all(text not in train for text in valid if text)
@@ -244,15 +250,31 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     result = fine_tune(settings, tmp_path / "run")
     assert result.after is not None
     assert result.after["valid_loss"] < result.before["valid_loss"]
+    assert len({sample["text"] for sample in result.before["samples"]}) == 3
+
+
+def test_a_text_in_several_examples_is_whole_for_the_copy_rate(base: str, tmp_path: Path) -> None:
+    text = "".join(f"{n} is before {n + 1}. " for n in range(20))
+    material = open_material(config(base, lines(tmp_path / "a.jsonl", {"text": text}), valid="0%", n_ctx=8), BYTES, 8)
+    assert copy_rate(BYTES.encode(text), material.texts) == 1
+
+
+def test_the_work_of_a_step_is_that_of_the_weights_that_have_gradients(base: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    last = tuner(config(base, data, method="last", last_layers=1))
+    trained = sum(p.numel() for p in last.parameters.values()) / last.model.config.n_params
+    assert last.work() == pytest.approx((1 + 2 * trained) / 3)
+    assert tuner(config(base, data)).work() == 1
+    assert tuner(config(base, data, method="lora")).work() == pytest.approx(2 / 3)
 
 
 def test_what_was_cut_and_what_stayed_text_is_counted(base: str, tmp_path: Path) -> None:
-    records = [{"prompt": "a" * 200, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
+    records = [{"prompt": "a" * 168 + "b" * 32, "completion": "b<|endoftext|>"}, {"text": "<|endoftext|>"}]
     material = open_material(config(base, lines(tmp_path / "a.jsonl", *records), valid="0%"), BYTES, 64)
     assert (
         "1 prompt truncated on the left to fit; control tokens occur by name in the texts, 2 times" in material.summary
     )
-    assert material.prompts[0].text == "a" * 32
+    assert material.prompts[0].text == "b" * 32
 
 
 def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) -> None:

@@ -133,6 +133,12 @@ def test_every_row_says_what_its_figure_rests_on() -> None:
     assert rows["tokens"].basis == "published"
     assert rows["steps"].value == 17_235
     assert rows["DDP: total"].source == "fits"
+    for scheme, memory in (
+        ("DDP", replicated_memory(XL, 8192, checkpointing=True)),
+        ("FSDP2", sharded_memory(XL, 8192, 8, checkpointing=True)),
+    ):
+        assert rows[f"{scheme}: total, checkpointed"].value == memory.total
+    assert rows["tokens per second at 49%"].value == pytest.approx(1_048_576 / 2.80, rel=0.02)  # llm.c's own
     assert rows["cost at 49%"].value == pytest.approx(rows["hours at 49%"].value * 8 * 3.5)
 
 
@@ -145,6 +151,7 @@ def test_what_a_user_states_is_assumed() -> None:
 def test_an_h200_has_no_price_and_borrows_the_h100s_utilisation() -> None:
     rows = plan(Training(XL), find_hardware("h200"))
     assert not any(row.unit.startswith("$") for row in rows)
+    assert by_name(rows)["memory per device"].value == 141e9
     assert {row.basis for row in rows if row.unit == "%"} == {"assumed"}
 
 
@@ -154,8 +161,21 @@ def test_a_large_micro_batch_does_not_fit() -> None:
     assert rows["FSDP2: total, checkpointed"].source == "fits"
 
 
+def test_what_fits_is_smaller_than_the_memory() -> None:
+    total = replicated_memory(XL, 8192, checkpointing=False).total
+    for memory, word in ((total, "does not fit"), (total + 1, "fits")):
+        rows = by_name(plan(Training(XL), replace(find_hardware("h100"), memory=memory)))
+        assert rows["DDP: total"].source == word
+
+
 def test_this_machine_is_measured() -> None:
     assert 1e8 < matmul_peak(64, seconds=0.0) < 1e15
+
+
+def test_a_product_of_n_by_n_matrices_is_two_n_cubed_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, 4.0, 4.0, 6.0, 6.0, 9.0])
+    monkeypatch.setattr("cutaway.training.hardware.perf_counter", lambda: next(seconds))
+    assert matmul_peak(64, seconds=9.0) == 2 * 64**3 / 2.0  # of 4, 2 and 3 seconds the fastest
 
 
 @pytest.mark.parametrize("wrong", [{"tokens": 0}, {"devices": -1}, {"n_ctx": 2048}, {"tokens": float("nan")}])

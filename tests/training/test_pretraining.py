@@ -172,6 +172,7 @@ def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, 
     twice = WindowCorpus.open(replace(CONFIG, data=corpora[:1] * 2, weights=(3.0, 1.0)))
     windows = [part.windows(4) for part in twice.validation(32)]
     assert [sum(batch.targets.size for batch in each) for each in windows] == [24, 8]
+    assert replace(corpus, weights=[1.0, 100.0]).frequent(50257, 3).tolist() == [50256, 200, 201]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from cutaway.cli.terminal import note, safe
 from cutaway.cli.train_plot import draw_page
 from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError, UsageError
-from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.finetune_config import OF_METHODS, FineTuneConfig
 
 if TYPE_CHECKING:
     from cutaway.training.loop import Observer
@@ -35,6 +35,8 @@ OWN = (
     "merge",
     "sample_prompt",
     "tensorboard",
+    "method",  # what begins from scratch is trained whole
+    *OF_METHODS,
 )  # set for each run by the curve, or without a use in it
 
 

@@ -208,13 +208,12 @@ def progress_line(progress: "Progress", read: int, seconds: float) -> str:
     >>> progress_line(Progress(done=50_000_000, total=200_000_000, tokens=12_000_000), 50_000_000, 10)
     '25 %, 50.0 of 200.0 MB, 12,000,000 tokens, 5.0 MB/s, 30s left'
     """
+    share = f"{progress.done / max(progress.total, 1):.0%}".replace("%", " %")
+    line = f"{share}, {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB, {progress.tokens:,} tokens"
+    if read == 0:
+        return line  # the rate is not known yet
     rate = read / max(seconds, 1e-9)
-    left = (progress.total - progress.done) / rate if rate else 0
-    share = progress.done / max(progress.total, 1)
-    return (
-        f"{share:.0%}, {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB, {progress.tokens:,} tokens, "
-        f"{rate / 1e6:.1f} MB/s, {duration(left)} left"
-    ).replace("%", " %", 1)
+    return f"{line}, {rate / 1e6:.1f} MB/s, {duration((progress.total - progress.done) / rate)} left"
 
 
 def show(options: Namespace) -> None:
@@ -246,7 +245,7 @@ def _document(dataset: "Dataset", split: "Split", indices: Sequence[int], most: 
     for index in indices:
         place = split.document(index)
         piece = slice(place.start, min(place.stop, place.start + most))
-        ids = split.ids[piece].tolist()
+        ids = split.read([piece]).tolist()
         learned = None if split.learned is None else split.learned[piece].tolist()
         labels = [dataset.codec.label(token) for token in ids]
         length = place.stop - place.start
@@ -269,7 +268,7 @@ def _lines(dataset: "Dataset", split: "Split", index: int, most: int) -> Iterato
     count = place.stop - place.start
     yield style(f"document {index:,}, {counted(count, 'token')}", BOLD, sys.stdout)
     piece = slice(place.start, min(place.stop, place.start + most))
-    labels = [safe(dataset.codec.label(token)) for token in split.ids[piece].tolist()]
+    labels = [safe(dataset.codec.label(token)) for token in split.read([piece]).tolist()]
     learned = [None] * len(labels) if split.learned is None else split.learned[piece].tolist()
     line: list[tuple[str, bool | None]] = []
     for label, counts in zip(labels, learned, strict=True):

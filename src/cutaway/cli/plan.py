@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     add = parser.add_argument_group("run").add_argument
     add("--model", metavar="NAME", help=f"{SOURCES}; default: gpt2, for cpu builtin")
-    epoch = "one epoch of OpenWebText, for cpu what the built-in model read"
+    epoch = "one epoch of OpenWebText, for cpu what recipes/builtin/cpu.sh reads"
     add("--tokens", metavar="N", help=f"tokens to read, such as 10B or 300M; default: {epoch}")
     add("--batch-size", type=int, metavar="N", help="sequences per step; default: 512, for cpu 32")
     add("--micro-batch-size", type=int, metavar="N", help="sequences at once per device; default: 8, for cpu 32")

@@ -114,6 +114,7 @@ def paper_lines(model: str, results: Results, failures: Mapping[str, str]) -> li
         _row("", names, widths),
         *rows,
         "ppl: perplexity; acc: percent; bpb, bpc: bits per byte, per character",
+        f"{model}: by recipes written from the paper, none checked with its models on its files",
         *(_source_line(name, file, result) for name, (file, result) in results.items()),
         *(f"{name}: {line}" for name, found in results.items() for line in _difference_note(*found)),
         *(f"{name}: failed: {safe(message)}" for name, message in failures.items()),

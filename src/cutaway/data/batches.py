@@ -152,7 +152,7 @@ class _WindowReader:
 
     def ids(self, window: Pieces) -> Ids:
         """Read a window, (n_ctx + 1,)."""
-        return np.concatenate([self._split.ids[piece] for piece in window]).astype(np.int64)
+        return self._split.read(window)
 
     def learned(self, window: Pieces) -> Mask:
         """Read the mask of a window, (n_ctx + 1,)."""
@@ -363,7 +363,7 @@ def evaluation_windows(split: Split, n_ctx: int, n_tokens: int) -> list[Batch]:
 
 
 def _evaluation_batch(split: Split, starts: Sequence[int], length: int) -> Batch:
-    ids = np.stack([split.ids[start : start + length + 1] for start in starts]).astype(np.int64)
+    ids = np.stack([split.read([slice(start, start + length + 1)]) for start in starts])
     learned = None
     if split.learned is not None:
         learned = np.stack([split.learned[start : start + length + 1] for start in starts])[:, 1:]

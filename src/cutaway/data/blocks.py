@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cutaway.data.records import Record, read_documents
-from cutaway.data.sources import LINES, PARQUET, SourceFile, is_plain_text, open_bytes
+from cutaway.data.sources import LINES, PARQUET, SourceFile, count_rows, is_plain_text, is_utf16, open_bytes
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote_path
 
@@ -93,7 +93,8 @@ class Lot:
             return read_lines(source, self.block_bytes)
         if source.kind in PARQUET:
             records = read_documents(source.path, self.field)
-            return _grouped((passages_of(record, source.split) for record in records), source, self.block_bytes)
+            documents = (passages_of(record, source.split) for record in records)
+            return _grouped(documents, source, self.block_bytes, count_rows(source.path))
         return read_text(source, self.block_bytes, self.share, by_passage=self.by_passage)
 
 
@@ -185,7 +186,7 @@ def text_blocks(texts: Iterable[str], source: SourceFile, block_bytes: int = BLO
     >>> [len(block.passages) for block in text_blocks(["one", "two", "three"], source, block_bytes=6)]
     [2, 1]
     """
-    return _grouped(([Passage(text, source.split)] for text in texts), source, block_bytes)
+    return _grouped(([Passage(text, source.split)] for text in texts), source, block_bytes, 0)
 
 
 def passages_of(record: Record, split: str | None = None) -> Iterator[Passage]:
@@ -205,16 +206,22 @@ def passages_of(record: Record, split: str | None = None) -> Iterator[Passage]:
         before = turn.prompt + turn.completion
 
 
-def _grouped(documents: Iterable[Iterable[Passage]], source: SourceFile, block_bytes: int) -> Iterator[Block]:
-    """Group the passages of documents into blocks, each of which has whole documents."""
+def _grouped(
+    documents: Iterable[Iterable[Passage]], source: SourceFile, block_bytes: int, n_documents: int
+) -> Iterator[Block]:
+    """Group the passages of documents into blocks, each of which has whole documents.
+
+    Where their number is known, the position is that share of the file's bytes.
+    """
     passages: list[Passage] = []
     filled = 0
-    for document in documents:
+    for number, document in enumerate(documents, start=1):
         for passage in document:
             passages.append(passage)
             filled += passage.n_characters
         if filled >= block_bytes:
-            yield Block(source.path, 0, passages=tuple(passages))
+            position = source.n_bytes * number // n_documents if n_documents else 0
+            yield Block(source.path, position, passages=tuple(passages))
             passages = []
             filled = 0
     if passages:
@@ -274,8 +281,11 @@ class _TextReader:
         try:
             return self._decoder.decode(data, final)
         except UnicodeDecodeError as error:
+            place = quote_path(self._source.path)
             line = self._lines + error.object.count(b"\n", 0, error.start)
-            raise UsageError(f"{quote_path(self._source.path)}:{line}: not UTF-8 ({error.reason})") from None
+            if line == 1 and is_utf16(error.object):
+                raise UsageError(f"{place}: is UTF-16; save it as UTF-8") from None
+            raise UsageError(f"{place}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
 
     def _passages(self, text: str) -> tuple[Passage, ...]:
         if not text:

@@ -76,7 +76,8 @@ class Split:
     """Documents to train or to validate on, as token ids.
 
     `begins` (int64) are the offsets in `ids` at which documents begin; `learned`, if not None, is True for tokens that
-    count as targets; `n_bytes` is the size of the text in UTF-8.
+    count as targets; `n_bytes` is the size of the text in UTF-8; ids are below `n_vocab`, if it is known, unless the
+    shards in `directory` are damaged.
     """
 
     name: str
@@ -84,6 +85,8 @@ class Split:
     begins: NDArray[np.int64]
     learned: Joined[np.bool_] | None
     n_bytes: int
+    n_vocab: int | None = None
+    directory: Path | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -109,6 +112,20 @@ class Split:
         mask = None if learned is None else Joined([np.concatenate([np.asarray(part, np.bool_) for part in learned])])
         return cls(name, Joined([ids]), np.cumsum([0, *lengths[:-1]], dtype=np.int64), mask, 0)
 
+    def read(self, pieces: Sequence[slice]) -> NDArray[np.int64]:
+        """Read the ids of some slices, joined. Raises UsageError, naming the corpus, for an id that is no token's.
+
+        >>> Split.from_documents([[0, 1, 2], [0, 3]]).read([slice(3, 5), slice(0, 2)])
+        array([0, 3, 0, 1])
+        """
+        ids = np.concatenate([self.ids[piece] for piece in pieces]).astype(np.int64)
+        if self.n_vocab is not None and ids.max(initial=0) >= self.n_vocab:
+            raise UsageError(
+                f"{quote_path(self.directory or Path())}: {self.name} has the token {ids.max()} of a vocabulary of "
+                f"{self.n_vocab}: a shard is damaged; prepare the corpus again"
+            )
+        return ids
+
     def document(self, index: int) -> slice:
         """Return the slice of `ids` that a document occupies."""
         end = self.begins[index + 1] if index + 1 < len(self.begins) else len(self.ids)
@@ -123,7 +140,7 @@ class Split:
         counts = np.zeros(n_vocab, np.int64)
         stop = len(self.ids) if most is None else min(most, len(self.ids))
         for start in range(0, stop, 1 << 22):
-            counts += np.bincount(self.ids[start : min(start + (1 << 22), stop)], minlength=n_vocab)
+            counts += np.bincount(self.read([slice(start, min(start + (1 << 22), stop))]), minlength=n_vocab)
         return counts
 
 
@@ -151,7 +168,7 @@ class Dataset:
         learned = None
         if self.manifest.masked:
             learned = Joined([self._open(shard, LEARNED, np.bool_, shard.tokens) for shard in entry.shards])
-        return Split(name, Joined(ids), begins, learned, entry.bytes)
+        return Split(name, Joined(ids), begins, learned, entry.bytes, self.codec.n_vocab, self.directory)
 
     def _begins(self, shards: Sequence[ShardEntry]) -> NDArray[np.int64]:
         begins = []

@@ -32,11 +32,13 @@ class Example:
 class ExampleSet:
     """Examples of some records, with what became of the texts.
 
-    `n_truncated` prompts were cut from the left to fit; `n_literals` names of control tokens stand in them as text;
-    `n_bytes` is the length of all that is learned, in UTF-8.
+    `texts` are the ids that they were cut from, where that was done; `n_truncated` prompts were cut from the left to
+    fit; `n_literals` names of control tokens stand in them as text; `n_bytes` is the length of all that is learned, in
+    UTF-8.
     """
 
     examples: list[Example]
+    texts: list[NDArray[np.int64]]
     n_truncated: int
     n_literals: int
     n_bytes: int
@@ -64,6 +66,7 @@ def make_examples(records: Iterable[Record], codec: Codec, n_ctx: int) -> Exampl
     [False, False, False, False, True, True, True, True]
     """
     examples: list[Example] = []
+    texts: list[NDArray[np.int64]] = []
     n_truncated = 0
     n_literals = 0
     n_bytes = 0
@@ -75,12 +78,15 @@ def make_examples(records: Iterable[Record], codec: Codec, n_ctx: int) -> Exampl
             n_literals += sum((turn.prompt + turn.completion).count(name) for name in names)
             n_bytes += len(turn.completion.encode(errors="replace"))
             if record.is_document:
-                examples += _document(turn, codec, n_ctx)
+                ids = np.array([*_opening(codec), *codec.encode(turn.completion), *_ending(codec)], np.int64)
+                examples += _windows(ids, n_ctx)
+                texts.append(ids)
             else:
                 example, is_truncated = _pair(turn, codec, n_ctx, record.place)
                 examples.append(example)
+                texts.append(example.ids)
                 n_truncated += is_truncated
-    return ExampleSet(examples, n_truncated, n_literals, n_bytes)
+    return ExampleSet(examples, texts, n_truncated, n_literals, n_bytes)
 
 
 def control_names(codec: Codec) -> set[str]:
@@ -101,11 +107,10 @@ def _why_nothing(record: Record) -> str:
     return "the text is empty" if record.is_document else "the completion is empty"
 
 
-def _document(turn: Turn, codec: Codec, n_ctx: int) -> Iterator[Example]:
-    ids = [*_opening(codec), *codec.encode(turn.completion), *_ending(codec)]
+def _windows(ids: NDArray[np.int64], n_ctx: int) -> Iterator[Example]:
     for start in range(0, max(1, len(ids) - 1), n_ctx):
         window = ids[start : start + n_ctx + 1]
-        yield _example(window[:1], window[1:])
+        yield Example(window, np.arange(len(window)) > 0)
 
 
 def _pair(turn: Turn, codec: Codec, n_ctx: int, place: str) -> tuple[Example, bool]:

@@ -13,6 +13,7 @@ from importlib import import_module
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
@@ -21,8 +22,10 @@ LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet",)
 PLAIN = (".txt", ".text", ".md")
 _IN_FOLDERS = (*PLAIN, ".jsonl", ".ndjson", *PARQUET)  # a file that is named may be called anything
+_OF_TOKENIZERS = ("merges.txt", "vocab.txt")  # of models and corpora, which folders of text may hold
 Tap = Callable[[memoryview], object]
 COMPRESSED = (".xz", ".gz", ".zst")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".bz2", ".7z")
 _ZSTD_READ = 1 << 14  # compressed bytes at a time, which can become a thousand times as many
 _BUFFER = 1 << 20  # bytes; a buffer fills every read, which the decompressors alone do not
 
@@ -65,7 +68,7 @@ def is_plain_text(path: Path) -> bool:
 
 
 def find_sources(paths: Iterable[Path], split: str | None = None) -> list[SourceFile]:
-    """List the files, and those in the folders, in the order of their paths; hidden ones are left out.
+    """List the files, and those in the folders, in the order of their paths, without hidden ones and tokenizers'.
 
     Raises UsageError for a path that is missing, or a folder without text.
 
@@ -95,7 +98,7 @@ def _find(path: Path, split: str | None) -> list[SourceFile]:
 
 def _is_text(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and kind_of(path) in _IN_FOLDERS
+    return not hidden and kind_of(path) in _IN_FOLDERS and path.name not in _OF_TOKENIZERS
 
 
 @contextmanager
@@ -114,6 +117,8 @@ def open_bytes(path: Path, tap: Tap | None = None) -> Iterator[tuple[BufferedRea
     ...         stream.read()
     b'A robot'
     """
+    if kind_of(path) in _ARCHIVES:
+        raise UsageError(f"{quote_path(path)}: {kind_of(path)} files are not read; unpack it, and give what is in it")
     invalid: tuple[type[Exception], ...] = (lzma.LZMAError, EOFError, gzip.BadGzipFile, zlib.error)
     suffix = path.suffix.lower()
     if suffix == ".zst":
@@ -141,11 +146,20 @@ def decode_text(data: bytes, place: str, first_line: int = 1) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        if is_utf16(data):
             raise UsageError(f"{place}: is UTF-16; save it as UTF-8") from None
         start = data.rfind(b"\n", 0, error.start) + 1
         line = first_line + data.count(b"\n", 0, start)
         raise UsageError(f"{place}:{line}: not UTF-8 at byte {error.start - start}; save the file as UTF-8") from None
+
+
+def is_utf16(data: bytes) -> bool:
+    """Return True for text that begins with a mark of UTF-16.
+
+    >>> is_utf16("A robot".encode("utf-16"))
+    True
+    """
+    return data.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
 
 
 class _Tapped(RawIOBase):
@@ -225,6 +239,22 @@ def extra(module: str, what: str) -> ModuleType:
         raise UsageError(f"{what} need the package {package}: pip install {wanted}") from None
 
 
+def count_rows(path: Path) -> int:
+    """Count the rows of a Parquet file. Raises UsageError for a file that is none.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import pyarrow
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(f"{directory}/a.parquet")
+    ...     import_module("pyarrow.parquet").write_table(pyarrow.table({"text": ["one", "two"]}), path)
+    ...     count_rows(path)
+    2
+    """
+    with _parquet_file(path) as file:
+        count: int = file.metadata.num_rows
+    return count
+
+
 def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> Iterator[dict[str, object]]:
     """Yield the rows of a Parquet file, their wanted columns alone. Raises UsageError if there are none of these.
 
@@ -232,6 +262,18 @@ def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> 
     Traceback (most recent call last):
     cutaway.errors.UsageError: nowhere.parquet: cannot be read: No such file or directory
     """
+    with _parquet_file(path, tap) as file:
+        names: Sequence[str] = file.schema_arrow.names
+        columns = [name for name in names if name in wanted]
+        if not columns:
+            raise UsageError(f"{quote_path(path)}: no column of text; its columns are {quote(list(names))}")
+        for batch in file.iter_batches(batch_size=16, columns=columns):
+            yield from batch.to_pylist()
+
+
+@contextmanager
+def _parquet_file(path: Path, tap: Tap | None = None) -> Iterator[Any]:
+    """Open a Parquet file. Raises UsageError, also while it is read, if that fails."""
     parquet = extra("pyarrow.parquet", "Parquet files")
     arrow = import_module("pyarrow")
     place = quote_path(path)
@@ -241,12 +283,7 @@ def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> 
                 while data := raw.read(_BUFFER):
                     tap(memoryview(data))
         with parquet.ParquetFile(path) as file:
-            names: Sequence[str] = file.schema_arrow.names
-            columns = [name for name in names if name in wanted]
-            if not columns:
-                raise UsageError(f"{place}: no column of text; its columns are {quote(list(names))}")
-            for batch in file.iter_batches(batch_size=16, columns=columns):
-                yield from batch.to_pylist()
+            yield file
     except FileNotFoundError as error:
         raise UsageError(f"{place}: cannot be read: {os.strerror(error.errno or errno.ENOENT)}") from None
     except (arrow.ArrowException, OSError) as error:

@@ -182,7 +182,7 @@ class TaskEncoder:
             n_truncated += cut > 0
             n_literals += sum(text.count(name) for text in record.fields.values() for name in self._controls)
             n_bytes += len(record.fields[self.task.target].encode(errors="replace"))
-        return ExampleSet(examples, n_truncated, n_literals, n_bytes)
+        return ExampleSet(examples, [example.ids for example in examples], n_truncated, n_literals, n_bytes)
 
     def _ids(self, part: Part, fields: Mapping[str, str]) -> list[int]:
         if isinstance(part, Control):

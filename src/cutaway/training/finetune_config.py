@@ -16,6 +16,7 @@ from cutaway.untrusted import quote
 METHODS = ("full", "last", "lora")
 LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
 SCRATCH_RATE = 1e-3
+OF_METHODS = {"last_layers": "last", **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), "lora")}
 EVALUATIONS = 10  # of a run, unless told otherwise
 MOST_WARMUP = 100  # steps
 
@@ -98,6 +99,9 @@ class FineTuneConfig:
         if not 0 <= check_float("lora_dropout", self.lora_dropout, 0, 1) < 1:
             raise UsageError("lora_dropout must be below 1")
         _check_targets(self.lora_targets)
+        for name, method in OF_METHODS.items():
+            if self.method != method and getattr(self, name) != getattr(FineTuneConfig, name):
+                raise UsageError(f"{name} needs the method {method}: give --method {method} too")
         if self.merge and self.method != "lora":
             raise UsageError("merge needs the method lora: the others always write a whole model")
         if self.from_scratch and self.method != "full":

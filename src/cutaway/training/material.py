@@ -132,7 +132,7 @@ def _open_task_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Mat
     return Material(
         Rows(made.examples, config.seed, pad=codec.eos or 0),
         valid,
-        [example.ids for example in made.examples],
+        made.texts,
         [example_prompt(example, codec) for example in (valid or made).examples[:SAMPLES]],
         len(made.examples),
         made.n_bytes / made.n_learned,
@@ -199,4 +199,4 @@ def _source(
         split = Split.from_documents(documents)
         return Windows([split], [1.0], seed), [np.array(ids) for ids in documents], split.n_tokens / n_ctx
     rows = Rows(made.examples, seed, pad=0 if codec.eos is None else codec.eos)
-    return rows, [example.ids for example in made.examples], len(made.examples)
+    return rows, made.texts, len(made.examples)

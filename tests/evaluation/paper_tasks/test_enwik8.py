@@ -30,6 +30,11 @@ def test_of_the_full_file_the_last_part_is_scored(tmp_path: Path, monkeypatch: p
     assert result.metrics[0].value == pytest.approx(MODEL.score(FILE.partition("é")[2]).bits_per_byte)
 
 
+def test_the_last_part_is_the_usual_test_split() -> None:
+    assert len(enwik8.test_part(bytes(100_000_000))) == 5_000_000
+    assert len(enwik8.test_part(bytes(5_000_000))) == 5_000_000
+
+
 @given(text=st.text(max_size=8), start=st.integers(0, 4), stop=st.integers(0, 4))
 def test_cut_characters_are_left_out_and_no_others(text: str, start: int, stop: int) -> None:
     data = text.encode()[start:]

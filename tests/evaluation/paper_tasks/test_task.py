@@ -48,3 +48,12 @@ def test_an_empty_file_is_refused(name: str, tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(UsageError, match=r"/empty: .*(nothing to score|no passages|no questions|no examples)"):
         TASKS[name].evaluate(MODEL, path)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_page_has_the_published_counts(name: str) -> None:
+    page = Path(__file__).parents[3] / "docs" / "evaluate.md"
+    [row] = [
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|") and f"`{name}`" in line
+    ]
+    assert all(f"{count:,} " in row or f"{count:,} |" in row for count in TASKS[name].published)

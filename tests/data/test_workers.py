@@ -1,0 +1,32 @@
+"""Blocks to workers and back."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, cast
+
+from cutaway.data.blocks import Block
+from cutaway.data.workers import _in_order
+
+
+class _Pool:
+    """Returns what it is given, at once."""
+
+    def submit(self, function: Callable[..., Any], block: Block) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(block)
+        return future
+
+
+def test_blocks_come_in_their_order_and_few_of_them_are_read_ahead() -> None:
+    read: list[int] = []
+
+    def blocks() -> Iterator[Block]:
+        for number in range(20):
+            read.append(number)
+            yield Block(Path("a.txt"), number)
+
+    for number, block in enumerate(_in_order(cast(Any, _Pool()), blocks(), ahead=4)):
+        assert cast(Any, block).position == number
+        assert len(read) <= number + 4
+    assert read == list(range(20))
