@@ -167,6 +167,14 @@ def test_a_run_of_which_one_process_is_killed_ends_bit_for_bit_as_one_never_kill
     assert log(killed) == log(straight)
 
 
+@pytest.mark.slow
+def test_nothing_that_holds_the_process_group_outlives_it(tmp_path: Path, data: str) -> None:
+    """The last to hold it waits for gloo's thread, and that, one time in fifteen, for Python: for ever."""
+    program = ["tests.training.parting", "cutaway", *command(data, tmp_path, max_steps=2)]
+    ended = Forked(2, *program).finish()
+    assert ended.code == 0, ended.err
+
+
 @pytest.mark.slow  # nine processes
 def test_three_processes_that_are_stopped_end_bit_for_bit_as_three_never_stopped(tmp_path: Path, data: str) -> None:
     """The sum over three processes rounds by its place in a bucket, unlike that over two."""

@@ -8,6 +8,7 @@ gathers one block at a time.
 Process 0 alone opens the run directory, prints, samples and saves. What it reads there it sends to the others.
 """
 
+import gc
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -244,6 +245,7 @@ def joined(parallel: str) -> Iterator[World]:
         yield World(rank, size, int(os.environ["LOCAL_RANK"]), parallel)
     except Exception as error:  # noqa: BLE001  # an unexpected one is raised again there
         _end(reports, error)
+    gc.collect()  # DDP, which as the last to hold the group waits for gloo's thread, which may wait for Python
     dist.destroy_process_group()
 
 

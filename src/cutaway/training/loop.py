@@ -311,6 +311,7 @@ class _Loop:
 
     def close(self) -> None:
         """End the observer, and close the event file for TensorBoard, if there is one."""
+        self.trainer.leave()
         self.observer.end()
         if self.tensorboard is not None:
             self.tensorboard.close()

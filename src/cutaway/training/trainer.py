@@ -208,6 +208,10 @@ class Trainer:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.grad_clip, norm)
         return float(norm)
 
+    def leave(self) -> None:
+        """Take no more steps with other processes: what joins this model to theirs may not outlive their group."""
+        self.forward = self.objective
+
     def _drop_gradients(self) -> None:
         for p in self.parameters.values():
             p.grad = None
