@@ -18,7 +18,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
-PYTEST_ARGS ?= -n 3 --dist worksteal
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
@@ -33,9 +32,11 @@ unexport PYTHONDONTWRITEBYTECODE # what is compiled is kept: the tests start hun
 run: $(VENV)/core.stamp
 	@$(BIN)/cutaway generate --stream "Once upon a time there was a little girl who"
 
+test: PYTEST_ARGS ?= -n 3 --dist worksteal
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+check: PYTEST_ARGS ?= -n auto --dist worksteal
 check: lint
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 

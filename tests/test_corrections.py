@@ -74,6 +74,7 @@ def test_3_scores_are_scaled() -> None:
     np.testing.assert_allclose(builtin()["scores.0"], builtin()["scores_raw.0"] / np.sqrt(64), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_4_a_score_of_zero_has_weight() -> None:
     zeroed = builtin().intervene(Intervention("mask_value", value=0))
     scores = zeroed["masked.0"]

@@ -20,6 +20,8 @@ SLOW = {
     "evaluation/perplexity.py",
     "explore/export.py",
     "figures/article/part3_summaries.py",
+    "figures/drawn.py",
+    "loading.py",
     "training/finetuning.py",
     "training/hardware.py",
     "training/transfer.py",

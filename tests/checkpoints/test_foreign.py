@@ -98,6 +98,7 @@ def test_a_state_dict_of_mingpt(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("forked")
+@pytest.mark.slow
 def test_a_directory_of_transformers_with_a_pickle(tmp_path: Path) -> None:
     weights = tiny_weights()
     peer = peer_model(weights)

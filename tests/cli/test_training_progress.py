@@ -60,6 +60,7 @@ def shown(trainer: Trainer, n_steps: int, step_seconds: float, other_seconds: fl
     return stream.getvalue().rpartition("\r")[2]
 
 
+@pytest.mark.slow
 def test_the_time_left_is_that_of_the_clock_and_counts_evaluations() -> None:
     assert "  40s left" in shown(make_trainer(max_steps=None, max_time=60.0), 3, 4.0, 4.0)
     assert "  22s left" in shown(make_trainer(max_steps=8, max_time=60.0), 4, 4.0, 2.0)
