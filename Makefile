@@ -2,7 +2,7 @@
 #
 #   make run      read what the built-in model writes
 #   make test     everything: lint, types, all tests (installs PyTorch for the tests)
-#   make check    lint, types and the quick tests, in under a minute
+#   make check    lint, types and the quick tests, in about a minute
 #   make reliability  prove that no run is lost: kills, crash points, damage, races; some 20 minutes, one table of figures
 #   make docs     build the documentation into site/ (installs MkDocs)
 #   make browser  the browser that the tests of the page need, where Debian's packages can be installed
