@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from cutaway.checkpoints import save_checkpoint
@@ -25,6 +26,7 @@ from tests.random_weights import random_weights
 from tests.reliability.harness import FINISHED, Result, scratch, started
 
 _KILLED = -signal.SIGKILL
+LOG = "metrics.jsonl"
 STEPS = 36
 SMALL = f"--n-layer 1 --n-head 2 --n-embd 16 --n-ctx 16 --max-steps {STEPS} --warmup-steps 5 --device cpu"
 _VARIANTS = {
@@ -144,7 +146,7 @@ def last_words(directory: Path) -> str:
 
 
 def digest_of(run: Path, without: str = "") -> dict[str, str]:
-    """Return the SHA-256 of all that a run leaves, and of its log without the seconds that steps took.
+    """Return the SHA-256 of all that a run leaves, and the lines of its log without the seconds that steps took.
 
     Events of the kind `without` are left out.
     """
@@ -153,13 +155,20 @@ def digest_of(run: Path, without: str = "") -> dict[str, str]:
     found = {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     logged = [event for event in read_metrics(run) if event["kind"] != without]
     events = [{key: value for key, value in event.items() if key != "seconds"} for event in logged]
-    return found | {"metrics.jsonl": hashlib.sha256(json.dumps(events).encode()).hexdigest()}
+    return found | {LOG: "\n".join(map(json.dumps, events))}
 
 
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
-    return [
-        f"{name} differs" for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)
-    ]
+    """Name what differs, and the first line of the log that does: there it began."""
+    names = [name for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)]
+    return [f"{name} differs{_first_difference(expected[LOG], found[LOG]) if name == LOG else ''}" for name in names]
+
+
+def _first_difference(expected: str, found: str) -> str:
+    for line, other in zip_longest(expected.splitlines(), found.splitlines(), fillvalue="nothing"):
+        if line != other:
+            return f": {other} instead of {line}"
+    return ""
 
 
 def make_corpus(directory: Path) -> Path:

@@ -31,6 +31,7 @@ from cutaway.engines.pytorch.attention import (
     visible,
 )
 from cutaway.engines.pytorch.products import linear
+from cutaway.engines.pytorch.vml import choose_kernels
 
 # OpenAI's GELU, x (1 + tanh(u)) / 2, is x / (1 + exp(-2u)), and 2u is GELU_A x + GELU_B x³.
 GELU_A = 2 * math.sqrt(2 / math.pi)
@@ -277,6 +278,7 @@ class GPT2(nn.Module):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        choose_kernels()
         self.config = config
         self.dropout = dropout
         self.compute_dtype = compute_dtype

@@ -1,0 +1,50 @@
+"""MKL chooses its kernels on one thread, before a model computes anything: see `cutaway.engines.pytorch.vml`."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import cutaway
+from cutaway.config import GPT2Config
+from cutaway.engines.pytorch import vml
+from cutaway.engines.pytorch.model import GPT2
+
+COMPUTED_BY_VML = {
+    *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "erfc", "erfinv", "exp", "exp2"),
+    *("expm1", "lgamma", "log", "log10", "log1p", "log2", "rsqrt", "sin", "sinh", "sqrt", "tan", "tanh"),
+}
+
+
+class Calls(TorchDispatchMode):
+    """Records which functions PyTorch computes, and for how many numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        out = function(*arguments, **(keywords or {}))
+        self.seen.append((function.overloadpacket.__name__, getattr(out, "numel", lambda: 0)()))
+        return out
+
+
+def test_a_model_is_made_after_each_function_was_called_for_one_number() -> None:
+    vml.choose_kernels.cache_clear()
+    with Calls() as calls, torch.device("meta"):
+        GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    assert [call for call in calls.seen if call[0] in COMPUTED_BY_VML] == [
+        (function.__name__, 1) for function in vml.FUNCTIONS
+    ]
+
+
+def test_every_such_function_of_this_package_is_among_them() -> None:
+    used = set()
+    for path in Path(cutaway.__file__).parent.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"^\s*(import|from) torch", text, re.MULTILINE):
+            used |= set(re.findall(r"(?<!math)(?<!np)\.(\w+)_?\(", text)) & COMPUTED_BY_VML
+    assert used <= {function.__name__ for function in vml.FUNCTIONS}
+    assert used
