@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from cutaway.training.metrics_log import read_metrics
 from cutaway.training.trainer import Trainer
 from tests.cli.invoke import invoke
 from tests.data.corpora import write_corpus
@@ -23,7 +26,20 @@ SMALL = {
     "eval-every": 2,
     "average": 0.3,
 }
-FLAGS = ["--device", "cpu", *(part for name, value in SMALL.items() for part in (f"--{name}", str(value)))]
+
+
+def flags(settings: Mapping[str, float]) -> list[str]:
+    return ["--device", "cpu", *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
+
+
+FLAGS = flags(SMALL)
+
+IN_A_TERMINAL = """
+import fcntl, runpy, signal, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+runpy.run_module("cutaway", run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -79,6 +95,27 @@ def test_a_signal_saves_and_the_same_command_resumes(
     resumed = invoke(*command)
     assert f"cutaway: {tmp_path / 'run'}: resumed at step 3\n" in resumed.err
     assert resumed.code == 0
+
+
+@pytest.mark.slow
+def test_a_run_whose_terminal_is_closed_is_saved(tmp_path: Path, data: str) -> None:
+    run = tmp_path / "run"
+    command = ["train", "--data", data, "--out", str(run), *flags(SMALL | {"max-steps": 1_000_000})]
+    terminal, its_side = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, *command],
+        stdin=its_side,
+        stdout=its_side,
+        stderr=its_side,
+        start_new_session=True,
+    )
+    os.close(its_side)
+    while not (run / "metrics.jsonl").exists():
+        os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert process.wait() == 0
+    events = read_metrics(run)
+    assert events[-1] == {"kind": "save", "step": events[-2]["step"]}
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from cutaway.training.signals import HEARD, StopSignals
+from cutaway.training.signals import HEARD, STOPPING, StopSignals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(autouse=True)
+def no_signal_is_ignored() -> Iterator[None]:
+    """Heed SIGHUP under nohup, too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", STOPPING)
 def test_the_first_signal_is_recorded_and_handlers_are_put_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     told: list[str] = []
@@ -49,3 +58,32 @@ def test_the_second_signal_ends_the_process_at_once(first: str, second: str) -> 
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert result.stdout == ""
     assert result.returncode == -signal.Signals[second]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "received"),
+    [
+        ((signal.SIGHUP, signal.SIGHUP), signal.SIGHUP),
+        ((signal.SIGHUP, signal.SIGTERM), signal.SIGTERM),
+        ((signal.SIGINT, signal.SIGHUP), signal.SIGINT),
+    ],
+)
+def test_a_closed_terminal_never_ends_the_process_at_once(
+    numbers: tuple[signal.Signals, ...], received: signal.Signals
+) -> None:
+    with StopSignals(len) as signals:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        assert signals.received is received
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_that_is_ignored_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopSignals(pytest.fail) as signals:
+            os.kill(os.getpid(), number)
+            assert signals.received is None
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 # Parameters of the terminal's "select graphic rendition" sequence.
@@ -57,5 +58,6 @@ def columns() -> int:
 
 
 def note(message: str) -> None:
-    """Print one line on standard error, for everything that is not the result of the command."""
-    print("cutaway:", " ".join(safe(message).splitlines()), file=sys.stderr)
+    """Print one line on standard error, if anybody reads it, for everything that is not the result of the command."""
+    with suppress(OSError):  # a terminal that was closed, say
+        print("cutaway:", " ".join(safe(message).splitlines()), file=sys.stderr)

@@ -56,7 +56,7 @@ def _shape(init: object) -> dict[str, object]:
 
 
 def run(options: Namespace) -> None:
-    """Train, and report the result. After SIGINT the exit code is 130, after SIGTERM 0: the run is saved."""
+    """Train, and report the result. After SIGINT the exit code is 130, after SIGTERM or SIGHUP 0: the run is saved."""
     config = read_config(options)
     try:
         from cutaway.training.distributed import is_first_process

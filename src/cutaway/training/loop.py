@@ -148,8 +148,9 @@ def run_to_end(
 ) -> Outcome:
     """Train until the schedule ends or a signal stops it. Under torchrun `run` is None in all processes but the first.
 
-    SIGINT and SIGTERM, to any process, save at the end of the step and stop; SIGUSR1 saves and continues. At the end
-    the averaged weights, or the last ones if these are better, are written to RUN/model, or `finish` writes the model.
+    SIGINT, SIGTERM or SIGHUP to any process saves at the end of the step and stops; SIGUSR1 saves and continues. At
+    the end the averaged weights, or the last ones if these are better, are written to RUN/model, or `finish` writes the
+    model.
     Raises RunError if the run cannot continue or be saved, EngineError if the memory is not enough.
 
     >>> from tempfile import TemporaryDirectory

@@ -1,4 +1,8 @@
-"""Graceful shutdown: SIGINT and SIGTERM stop a run at the end of a step, a second one immediately."""
+"""Graceful shutdown: SIGINT, SIGTERM and SIGHUP stop a run at the end of a step, a second signal immediately.
+
+A terminal that is closed may send SIGHUP several times, and a service manager SIGTERM after it: none of these is a
+second signal.
+"""
 
 import os
 import signal
@@ -7,14 +11,15 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEARD = "the run stops at the end of this step, saved; a second signal stops it immediately, without saving"
 
 
 class StopSignals:
     """Records signals while it is entered; `received` is the first that asks to stop, `wants_save` is SIGUSR1's.
 
-    `tell` is given a line when a signal asks to stop: a step may be long.
+    `tell` is given a line when a signal asks to stop: a step may be long. A signal that is ignored, as SIGHUP is under
+    nohup, stays ignored.
 
     >>> with StopSignals(print) as signals:
     ...     os.kill(os.getpid(), signal.SIGTERM)
@@ -29,7 +34,8 @@ class StopSignals:
         self.wants_save = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._stop) for number in STOPPING}
+        heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._stop) for number in heeded}
         self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._save)
         return self
 
@@ -46,8 +52,10 @@ class StopSignals:
         return wanted
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:  # the second: die of it, as if it had never been handled
-            signal.signal(number, signal.SIG_DFL)
+        if self.received not in (None, signal.SIGHUP):
+            if number == signal.SIGHUP:
+                return
+            signal.signal(number, signal.SIG_DFL)  # die of it, as if it had never been handled
             os.kill(os.getpid(), number)
         self.received = signal.Signals(number)
         with suppress(RuntimeError, OSError):  # the signal came while a line was printed, or nobody reads any more
