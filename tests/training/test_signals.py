@@ -71,10 +71,12 @@ def test_the_second_signal_ends_the_process_at_once(first: str, second: str) -> 
 def test_a_closed_terminal_never_ends_the_process_at_once(
     numbers: tuple[signal.Signals, ...], received: signal.Signals
 ) -> None:
-    with StopSignals(len) as signals:
+    told: list[str] = []
+    with StopSignals(told.append) as signals:
         for number in numbers:
             os.kill(os.getpid(), number)
         assert signals.received is received
+    assert told
 
 
 @pytest.mark.parametrize("number", STOPPING)
