@@ -84,6 +84,7 @@ def test_a_line_of_a_terminal_has_all_parts(monkeypatch: pytest.MonkeyPatch) -> 
     assert state.startswith("1,234/20,000 loss 2.000 0.721 bits/B 32,000 tok/s ")
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_what_is_printed_after_a_session_begins_a_line(tmp_path: Path) -> None:
     stream = Terminal()
     progress = TrainingProgress(stream)

@@ -135,7 +135,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("heeded_ctrl_c")
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
     """With workers, which must end too, at moments that nobody chose."""
     script = (
