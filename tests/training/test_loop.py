@@ -106,10 +106,7 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_as_one_never_stopped(tmp_pat
     assert not (tmp_path / "stopped" / "model").exists()
     resumed, _ = session(tmp_path / "stopped", **settings)
     assert state_of(resumed) == state_of(straight)
-    extra = {
-        "step": stop,
-        "kind": "save",
-    }  # of the signal; the rest of the log is that of a run never stopped
+    extra = {"step": stop, "kind": "save"}  # of the signal; the rest of the log is that of a run never stopped
     assert log(tmp_path / "stopped").count(extra) == 1
     logs = [[event for event in log(tmp_path / name) if event != extra] for name in ("straight", "stopped")]
     assert logs[0] == logs[1]
