@@ -42,8 +42,7 @@ def open_beginning(config: TrainingConfig) -> Beginning:
     source = corpus.source(config.seed)
     shape = model_config(config, corpus, init)
     check_causal(shape, corpus.task is not None and corpus.task.attention == "prefix")
-    for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
-        source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
+    source.batch(0, config.batch_size, config.n_ctx)  # raises UsageError for too short a corpus
     return Beginning(corpus, source, init, shape)
 
 
