@@ -76,6 +76,35 @@ def test_the_peak_is_of_all_processes_and_no_less_than_what_is_reached(monkeypat
     assert "100% peak" in shown(make_trainer(), 3, 1e-3, 0.0)
 
 
+def test_the_last_step_is_told_however_soon_it_comes(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    trainer = make_trainer(max_steps=3)
+    progress = TrainingProgress(stream)
+    progress.start(trainer, 4.0)
+    with RunDirectory.open(tmp_path) as run:
+        run_to_end(trainer, run, progress)
+    states = [line.split("  ")[0] for line in stream.getvalue().splitlines() if "  loss " in line]
+    assert states == ["step 1/3", "step 3/3"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"), [(True, "which are kept"), (False, "but the last ones are kept"), (None, "")]
+)
+def test_an_evaluation_is_a_line(kept: bool | None, words: str) -> None:
+    stream = io.StringIO()
+    event = {"step": 1234, "valid_loss": 2.5, "bits_per_byte": 0.9}
+    TrainingProgress(stream).event(event | ({"kind": "eval"} if kept is None else {"kind": "final", "kept": kept}))
+    measured = "step 1,234  validation loss 2.5000  0.9000 bits/byte"
+    assert stream.getvalue() == measured + (f"  (averaged weights, {words})\n" if words else "\n")
+
+
+def test_a_long_sample_is_cut_to_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = io.StringIO()
+    TrainingProgress(stream).event({"kind": "eval", "step": 1, "sample": "robots " * 20})
+    assert stream.getvalue().splitlines() == ["step 1", f"  | {'robots ' * 10}robots"]
+
+
 def test_a_line_of_a_terminal_has_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     state = shown(make_trainer(max_steps=20000), 1234, 0.001, 0.0)
