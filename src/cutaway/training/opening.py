@@ -63,15 +63,9 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
 
     Raises UsageError if the checkpoint does not fit the configuration or the data.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> from cutaway.data.prepare import prepare
-    >>> with TemporaryDirectory() as directory:
-    ...     text = Path(directory) / "a.txt"
-    ...     _ = text.write_text("A robot must obey. " * 10)
-    ...     shards = f"{directory}/shards"
-    ...     _ = prepare([text], shards)
-    ...     config = TrainingConfig(data=(shards,), n_layer=2)
-    ...     shape = model_config(config, WindowCorpus.open(config), init=None)
+    >>> from types import SimpleNamespace
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> shape = model_config(TrainingConfig(n_layer=2), SimpleNamespace(codec=Tokenizer.gpt2()), init=None)
     >>> shape.n_layer, shape.n_vocab
     (2, 50257)
     """
