@@ -3,7 +3,9 @@
 import hashlib
 import json
 import lzma
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,14 +251,23 @@ def test_a_corpus_without_a_finished_part_begins_anew(tmp_path: Path) -> None:
     assert prepare([tmp_path / "a.jsonl"], tmp_path / "tokens").splits["train"].documents == 1
 
 
-def test_a_shard_that_was_changed_is_found(corpus: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(corpus, tmp_path / "corpus")
+    stopped(folder, tmp_path / "tokens")
+    os.utime(folder / "c.txt", (1, 1))
+    with pytest.raises(UsageError, match="holds part of another corpus"):
+        prepare_small([folder], tmp_path / "tokens")
+
+
+def test_a_shard_that_was_changed_or_removed_is_found(corpus: Path, tmp_path: Path) -> None:
     stopped(corpus, tmp_path / "tokens")
     path = tmp_path / "tokens" / "train-00000.tokens.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(UsageError, match="train-00000.tokens.npy: missing or changed"):
-        prepare_small([corpus], tmp_path / "tokens")
+    for damage in (lambda: path.write_bytes(data), path.unlink):
+        damage()
+        with pytest.raises(UsageError, match="train-00000.tokens.npy: missing or changed"):
+            prepare_small([corpus], tmp_path / "tokens")
 
 
 @pytest.mark.parametrize("held", ["a.jsonl", "copy.jsonl", "link.jsonl", "."])
