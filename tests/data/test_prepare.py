@@ -280,6 +280,14 @@ def test_a_file_to_train_on_is_not_one_to_validate_on(tmp_path: Path, held: str)
     assert not (tmp_path / "tokens").exists()
 
 
+def test_files_without_text_are_no_copies(tmp_path: Path) -> None:
+    for name, content in {"a.txt": "one", "b.txt": "two", "empty.txt": "", "void.txt": ""}.items():
+        (tmp_path / name).write_text(content)
+    train, held = ([tmp_path / name for name in names] for names in (("a.txt", "empty.txt"), ("b.txt", "void.txt")))
+    manifest = prepare(train, tmp_path / "tokens", valid=held)
+    assert [split.documents for split in manifest.splits.values()] == [1, 1]
+
+
 @pytest.mark.parametrize("valid", [-0.1, 0.6, float("nan")])
 def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float) -> None:
     with pytest.raises(UsageError, match="valid must be from 0 to 0.5"):
