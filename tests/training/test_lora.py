@@ -49,6 +49,13 @@ def test_merged_equals_unmerged() -> None:
         assert float((unmerged - base.eval()(IDS)).abs().max()) > 0.01
 
 
+def test_an_adapter_that_was_read_does_not_change_with_the_model() -> None:
+    model = adapted_model()
+    adapter = read_lora(model, base="base", r=4, alpha=8, dropout=0, targets=TARGETS)
+    train_a_little(model)
+    assert not any(pair.b.any() for pair in adapter.pairs.values())
+
+
 def test_every_target_of_every_block_is_adapted_and_nothing_else_is_trained() -> None:
     model = adapted_model()
     assert len(list(lora_layers(model))) == 4 * BASE.config.n_layer
