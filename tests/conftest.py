@@ -35,8 +35,12 @@ def pytest_collection() -> Iterator[None]:
 
 
 @pytest.fixture
-def heeded_ctrl_c() -> Iterator[None]:
-    """A shell's background job does not heed it, nor do its children; with a handler here, they do."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def heeded_signals() -> Iterator[None]:
+    """Heed SIGINT, which a shell's background job ignores, and SIGHUP, which nohup does, here and in children."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

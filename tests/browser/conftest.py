@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pytest
 
@@ -171,79 +171,10 @@ def context(browser: "Browser") -> "Iterator[BrowserContext]":
         yield context
 
 
-def in_a_tab(context: "BrowserContext", address: str) -> "Iterator[Visit]":
-    from tests.browser.visit import Visit
-
-    visit = Visit(context, address)
-    yield visit
-    visit.page.close()
-
-
-@pytest.fixture
-def visit(open_tab: "Visit") -> "Iterator[Visit]":
-    yield from anew(open_tab)
-
-
-@pytest.fixture
-def mute_visit(mute_open_tab: "Visit") -> "Iterator[Visit]":
-    yield from anew(mute_open_tab)
-
-
-@pytest.fixture
-def deep_visit(deep_open_tab: "Visit") -> "Iterator[Visit]":
-    yield from anew(deep_open_tab)
-
-
-@pytest.fixture
-def music_visit(music_open_tab: "Visit") -> "Iterator[Visit]":
-    yield from anew(music_open_tab)
-
-
-@pytest.fixture
-def translator_visit(translator_open_tab: "Visit") -> "Iterator[Visit]":
-    yield from anew(translator_open_tab)
-
-
 @pytest.fixture
 def private_visit(browser: "Browser", explorer: Explorer) -> "Iterator[Visit]":
     """A browser of its own, for what Playwright sets for all tabs: the clock, and what a page is permitted to do."""
     yield from visiting(browser, explorer.address)
-
-
-@pytest.fixture(scope="package")
-def open_tab(context: "BrowserContext", explorer: Explorer) -> "Iterator[Visit]":
-    yield from in_a_tab(context, explorer.address)
-
-
-@pytest.fixture(scope="package")
-def mute_open_tab(context: "BrowserContext", mute_explorer: Explorer) -> "Iterator[Visit]":
-    yield from in_a_tab(context, mute_explorer.address)
-
-
-@pytest.fixture(scope="package")
-def deep_open_tab(context: "BrowserContext", deep_explorer: Explorer) -> "Iterator[Visit]":
-    yield from in_a_tab(context, deep_explorer.address)
-
-
-@pytest.fixture(scope="package")
-def music_open_tab(context: "BrowserContext", music_explorer: Explorer) -> "Iterator[Visit]":
-    yield from in_a_tab(context, music_explorer.address)
-
-
-@pytest.fixture(scope="package")
-def translator_open_tab(context: "BrowserContext", translator_explorer: Explorer) -> "Iterator[Visit]":
-    yield from in_a_tab(context, translator_explorer.address)
-
-
-@pytest.fixture
-def tour(open_tab: "Visit") -> "Iterator[Visit]":
-    """A tab that goes on from view to view, as a reader does, for tests that only look."""
-    yield from going_on(open_tab)
-
-
-@pytest.fixture
-def mute_tour(mute_open_tab: "Visit") -> "Iterator[Visit]":
-    yield from going_on(mute_open_tab)
 
 
 def anew(visit: "Visit") -> "Iterator[Visit]":
@@ -256,7 +187,9 @@ def anew(visit: "Visit") -> "Iterator[Visit]":
 
 
 def going_on(visit: "Visit") -> "Iterator[Visit]":
-    """The tab as the test before has left it; whatever the page complained of fails the test."""
+    """The tab as the test before has left it, as a reader goes on from view to view: for tests that only look. Whatever
+    the page complained of fails the test.
+    """
     visit.page.bring_to_front()  # what is behind another tab is not drawn
     visit.page.set_viewport_size(SEEN["viewport"])
     visit.page.emulate_media(color_scheme="light", reduced_motion="no-preference")
@@ -264,3 +197,42 @@ def going_on(visit: "Visit") -> "Iterator[Visit]":
     complaints = visit.complaints.copy()
     visit.complaints.clear()
     assert complaints == []
+
+
+def tab_of(name: str) -> Any:
+    """Make the fixture of a tab that stays open on an explorer, which is a fixture of that name."""
+
+    @pytest.fixture(scope="package")
+    def tab(context: "BrowserContext", request: pytest.FixtureRequest) -> "Iterator[Visit]":
+        from tests.browser.visit import Visit
+
+        visit = Visit(context, request.getfixturevalue(name).address)
+        yield visit
+        visit.page.close()
+
+    return tab
+
+
+def visit_of(name: str, prepare: "Callable[[Visit], Iterator[Visit]]") -> Any:
+    """Make the fixture of a visit to a tab, which is a fixture of that name and is prepared for each test."""
+
+    @pytest.fixture
+    def visit(request: pytest.FixtureRequest) -> "Iterator[Visit]":
+        yield from prepare(request.getfixturevalue(name))
+
+    return visit
+
+
+open_tab = tab_of("explorer")
+mute_open_tab = tab_of("mute_explorer")
+deep_open_tab = tab_of("deep_explorer")
+music_open_tab = tab_of("music_explorer")
+translator_open_tab = tab_of("translator_explorer")
+
+visit = visit_of("open_tab", anew)
+mute_visit = visit_of("mute_open_tab", anew)
+deep_visit = visit_of("deep_open_tab", anew)
+music_visit = visit_of("music_open_tab", anew)
+translator_visit = visit_of("translator_open_tab", anew)
+tour = visit_of("open_tab", going_on)
+mute_tour = visit_of("mute_open_tab", going_on)

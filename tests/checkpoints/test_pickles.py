@@ -183,7 +183,7 @@ def test_rights_are_given_up_before_the_pickle_is_read(tmp_path: Path) -> None:
 
 
 def network(code: str) -> str:
-    """The network that a process is in after some code."""
+    """Return the name of the network that a process is in after some code."""
     command = [sys.executable, "-c", f"{code}; import os; print(os.readlink('/proc/self/ns/net'))"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

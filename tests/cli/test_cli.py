@@ -226,6 +226,7 @@ class TestStreams:
         assert full.out.startswith(result.out.rstrip("\n"))
 
 
+@pytest.mark.usefixtures("heeded_signals")
 class TestSignals:
     """SIGTERM and SIGHUP, at the moment at which what was written is seen onto the disk."""
 

@@ -148,10 +148,8 @@ def test_show_refuses_what_is_not_there(corpus: str, arguments: list[str], part:
     assert part in invoke("data", "show", corpus, *arguments).error
 
 
-@pytest.mark.usefixtures("heeded_ctrl_c")
-@pytest.mark.parametrize(  # workers not there, starting, at work
-    "moment", [0.0, pytest.param(0.1, marks=pytest.mark.slow), pytest.param(1.0, marks=pytest.mark.slow)]
-)
+@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.parametrize("moment", [0.0, 0.1, 1.0])  # workers not there, starting, at work
 @pytest.mark.slow
 def test_ctrl_c_says_that_the_same_command_continues(tmp_path: Path, moment: float) -> None:
     (tmp_path / "a.txt").write_text("A robot must obey the orders given it. " * 400_000)

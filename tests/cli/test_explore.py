@@ -147,7 +147,7 @@ def test_text_requires_a_tokenizer(served: Served, mute: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("heeded_ctrl_c")
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C cannot be sent to one process")
 def test_runs_until_ctrl_c(tiny: str) -> None:
     command = [sys.executable, "-m", "cutaway", "explore", "--port", "0", "--model", tiny, "--json"]

@@ -35,8 +35,7 @@ def flags(settings: Mapping[str, float]) -> list[str]:
 FLAGS = flags(SMALL)
 
 IN_A_TERMINAL = """
-import fcntl, runpy, signal, termios
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+import fcntl, runpy, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 runpy.run_module("cutaway", run_name="__main__")
 """
@@ -75,6 +74,7 @@ def test_a_file_gives_settings_and_flags_take_precedence(tmp_path: Path, data: s
 @pytest.mark.parametrize(
     ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 0)]
 )
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_signal_saves_and_the_same_command_resumes(
     tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
@@ -98,6 +98,7 @@ def test_a_signal_saves_and_the_same_command_resumes(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_run_whose_terminal_is_closed_is_saved(tmp_path: Path, data: str) -> None:
     run = tmp_path / "run"
     command = ["train", "--data", data, "--out", str(run), *flags(SMALL | {"max-steps": 1_000_000})]
@@ -154,7 +155,7 @@ def test_a_wrong_setting_is_refused_in_one_line_by_its_flag(
         (["--data", "DATA", "--n-ctx", "8"], 5, "training needs PyTorch: pip install torch"),
     ],
 )
-def test_a_wrong_argument_is_reported_before_that_pytorch_is_missing(
+def test_a_wrong_argument_is_reported_before_a_missing_pytorch(
     tmp_path: Path,
     data: str,
     tiny: str,

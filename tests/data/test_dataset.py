@@ -92,6 +92,8 @@ def test_a_missing_corpus_or_split_is_refused(tmp_path: Path) -> None:
         ("splits", {"train": 1}, "train must be a JSON object"),
         ("splits", {"train": {"shards": 1}}, "shards must be a JSON list"),
         ("sources", [1], "an entry of sources must be a JSON object"),
+        ("masked", None, "masked must be true or false, not None"),
+        ("masked", 1, "masked must be true or false, not 1"),
         ("control_literals", -1, "control_literals must be at least 0"),
         ("tokenizer", {"name": 1}, "name must be text"),
         ("tokenizer", {"name": "x", "n_vocab": 5, "sha256": ""}, "has 50257 tokens, the manifest says 5"),
@@ -143,7 +145,7 @@ def test_an_id_that_is_no_tokens_is_refused_with_the_corpus(tmp_path: Path) -> N
     assert split.read([slice(0, 8)]).tolist() == [50256, 1, 2, 3, 50256, 4, 50256, 5]
 
 
-@pytest.mark.parametrize("offsets", [[1, 4, 6], [0, 6, 4], [0, 4, 9]])
+@pytest.mark.parametrize("offsets", [[1, 4, 6], [0, 6, 4], [0, 4, 4], [0, 4, 9]])
 def test_offsets_that_do_not_rise_are_refused(tmp_path: Path, offsets: list[int]) -> None:
     write_corpus(tmp_path, {"train": [DOCUMENTS]})
     np.save(tmp_path / "train-00000.documents.npy", np.array(offsets, np.int64))

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import lzma
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,7 +137,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("heeded_ctrl_c")
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
     """With workers, which must end too, at moments that nobody chose."""
     script = (
@@ -249,14 +251,23 @@ def test_a_corpus_without_a_finished_part_begins_anew(tmp_path: Path) -> None:
     assert prepare([tmp_path / "a.jsonl"], tmp_path / "tokens").splits["train"].documents == 1
 
 
-def test_a_shard_that_was_changed_is_found(corpus: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(corpus, tmp_path / "corpus")
+    stopped(folder, tmp_path / "tokens")
+    os.utime(folder / "c.txt", (1, 1))
+    with pytest.raises(UsageError, match="holds part of another corpus"):
+        prepare_small([folder], tmp_path / "tokens")
+
+
+def test_a_shard_that_was_changed_or_removed_is_found(corpus: Path, tmp_path: Path) -> None:
     stopped(corpus, tmp_path / "tokens")
     path = tmp_path / "tokens" / "train-00000.tokens.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(UsageError, match="train-00000.tokens.npy: missing or changed"):
-        prepare_small([corpus], tmp_path / "tokens")
+    for damage in (lambda: path.write_bytes(data), path.unlink):
+        damage()
+        with pytest.raises(UsageError, match="train-00000.tokens.npy: missing or changed"):
+            prepare_small([corpus], tmp_path / "tokens")
 
 
 @pytest.mark.parametrize("held", ["a.jsonl", "copy.jsonl", "link.jsonl", "."])
@@ -267,6 +278,14 @@ def test_a_file_to_train_on_is_not_one_to_validate_on(tmp_path: Path, held: str)
     with pytest.raises(UsageError, match="is to be validated on, and.* to be trained on; take it out of one of them"):
         prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", valid=[tmp_path / held])
     assert not (tmp_path / "tokens").exists()
+
+
+def test_files_without_text_are_no_copies(tmp_path: Path) -> None:
+    for name, content in {"a.txt": "one", "b.txt": "two", "empty.txt": "", "void.txt": ""}.items():
+        (tmp_path / name).write_text(content)
+    train, held = ([tmp_path / name for name in names] for names in (("a.txt", "empty.txt"), ("b.txt", "void.txt")))
+    manifest = prepare(train, tmp_path / "tokens", valid=held)
+    assert [split.documents for split in manifest.splits.values()] == [1, 1]
 
 
 @pytest.mark.parametrize("valid", [-0.1, 0.6, float("nan")])

@@ -203,7 +203,6 @@ async def held_save(drawing: Drawing, *others: list[int]) -> tuple[Served, Clien
 @pytest.mark.slow
 class TestTwoAtOnce:
     @pytest.mark.parametrize("other", [IDS, OTHER])
-    @pytest.mark.slow
     def test_are_whole_and_take_turns(self, drawing: Drawing, jobs: Jobs, other: list[int]) -> None:
         async def main() -> None:
             served, first = await held_save(drawing, other)

@@ -32,6 +32,11 @@ def test_equal_hashes_are_not_equal_8_grams(monkeypatch: pytest.MonkeyPatch) -> 
     assert copy_rate([1, 2, 3, 4, 5, 6, 7, 8], [[8, 7, 6, 5, 4, 3, 2, 8]]) == 0
 
 
+def test_an_8_gram_may_occur_in_any_of_the_texts() -> None:
+    sample = [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert copy_rate(sample, [sample[:8], [0] * 9, sample[1:], [0] * 9]) == 1
+
+
 def test_no_8_gram_crosses_from_one_text_to_the_next() -> None:
     sample = [1, 2, 3, 4, 5, 6, 7, 8]
     assert copy_rate(sample, [sample[:4], sample[4:]]) == 0

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,13 @@ def test_all_processes_name_the_tensor_that_is_not_finite_in_one(together: Path,
     complaints = [(together / f"{parallel}-refusal-{rank}.txt").read_text() for rank in (0, 1)]
     assert complaints[0].startswith("step 1: h.1.ln_2.bias is not finite (loss nan)")
     assert complaints[0] == complaints[1]
+
+
+@pytest.mark.slow
+def test_processes_agree_on_the_largest_of_numbers_and_the_first_of_texts(together: Path) -> None:
+    for rank in (0, 1):
+        agreed = json.loads((together / f"agreement-{rank}.json").read_text())
+        assert agreed == [signal.SIGTERM, True, [1.0, 0.0], "0"]
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:

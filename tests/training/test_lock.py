@@ -13,6 +13,7 @@ import pytest
 
 from cutaway.errors import RunError
 from cutaway.training.lock import Lock, Owner, _start_time
+from cutaway.untrusted import read_object
 
 
 def write(path: Path, owner: Owner) -> None:
@@ -36,6 +37,12 @@ def test_a_living_owner_is_named(tmp_path: Path) -> None:
 def test_an_owner_on_another_host_counts_as_living(tmp_path: Path) -> None:
     write(tmp_path / "trainer.lock", replace(dead(), host="elsewhere", pid=7))
     with pytest.raises(RunError, match=r"by process 7 on another host, elsewhere: wait for it, or delete trainer.lock"):
+        Lock(tmp_path)
+
+
+def test_an_owner_whose_start_is_not_known_counts_as_living(tmp_path: Path) -> None:
+    write(tmp_path / "trainer.lock", replace(Owner.this_process(), started=""))
+    with pytest.raises(RunError, match="is in use by process"):
         Lock(tmp_path)
 
 
@@ -143,6 +150,32 @@ def test_a_successor_that_came_too_late_is_not_named(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Lock, "_chain", lambda lock: chains.pop() if chains else read(lock))
     with pytest.raises(RunError, match="process 7 on another host, winner"):
         Lock(tmp_path)
+
+
+def test_a_lock_that_is_released_while_it_is_read_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "trainer.lock", Owner.this_process())
+
+    def read_late(path: Path) -> dict[str, object]:
+        path.unlink()
+        return read_object(path)
+
+    monkeypatch.setattr("cutaway.training.lock.read_object", read_late)
+    Lock(tmp_path)
+
+
+def test_a_file_that_another_process_takes_for_a_leftover_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def late_link(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        source.unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late_link)
+    Lock(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["trainer.lock"]
 
 
 def test_a_process_that_cannot_tell_its_start_makes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from cutaway.checkpoints import open_checkpoint
 from cutaway.errors import EngineError, RunError, WriteError
+from cutaway.training.distributed import Request, World
 from cutaway.training.loop import Event, Outcome, resume, run_to_end
 from cutaway.training.runs import RunDirectory
 from cutaway.training.signals import HEARD
@@ -106,10 +107,7 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_as_one_never_stopped(tmp_pat
     assert not (tmp_path / "stopped" / "model").exists()
     resumed, _ = session(tmp_path / "stopped", **settings)
     assert state_of(resumed) == state_of(straight)
-    extra = {
-        "step": stop,
-        "kind": "save",
-    }  # of the signal; the rest of the log is that of a run never stopped
+    extra = {"step": stop, "kind": "save"}  # of the signal; the rest of the log is that of a run never stopped
     assert log(tmp_path / "stopped").count(extra) == 1
     logs = [[event for event in log(tmp_path / name) if event != extra] for name in ("straight", "stopped")]
     assert logs[0] == logs[1]
@@ -218,17 +216,48 @@ def test_what_cannot_be_written_stops_a_run_unless_it_is_to_continue(
     assert steps == [*range(1, 10), *range(13, 21)]
 
 
+def test_each_error_of_writing_is_noted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(target: RunDirectory | EventWriter, event: Event) -> None:
+        raise WriteError(f"{type(target).__name__} is full")
+
+    monkeypatch.setattr(RunDirectory, "append_metrics", refuse)
+    monkeypatch.setattr(EventWriter, "write", refuse)
+    monkeypatch.setattr(RunDirectory, "save", lambda *_: None)
+    recorder = Noting()
+    with RunDirectory.open(tmp_path) as run:
+        run_to_end(make_trainer(max_steps=3, tensorboard=True, on_save_error="continue"), run, recorder)
+    assert recorder.notes == [
+        f"warning: {name} is full; training continues" for name in ("RunDirectory", "EventWriter")
+    ]
+
+
+@pytest.mark.parametrize("sessions", [[{}], [{7: signal.SIGTERM}, {}]])
+@pytest.mark.parametrize(
+    ("keep_best", "losses", "best", "kept"),
+    [
+        (True, [2.0, 1.0, 2.5, 3.0], (5, 2.0), [5, 20]),
+        (True, [2.0, 1.0, 1.5, 3.0], (15, 1.5), [15, 20]),
+        (False, [2.0, 1.0, 1.5, 3.0], (10, 1.0), [20]),
+    ],
+)
 def test_a_best_checkpoint_that_cannot_be_saved_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sessions: list[dict[int, signal.Signals]],
+    keep_best: bool,
+    losses: list[float],
+    best: tuple[int, float],
+    kept: list[int],
 ) -> None:
     FullDisk(monkeypatch, 10, 10)
-    losses = iter([2.0, 1.0, 1.5, 1.8])
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: {"valid_loss": next(losses)})
-    trainer = make_trainer(eval_every=5, save_every=0, keep_last=1, average=0.0, on_save_error="continue")
-    with RunDirectory.open(tmp_path) as run:
-        run_to_end(trainer, run, Noting())
-    assert trainer.best == (15, 1.5)
-    assert checkpoints(tmp_path) == [15, 20]
+    monkeypatch.setattr(Recorder, "note", lambda recorder, message: None)
+    measured = iter(losses)
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: {"valid_loss": next(measured)})
+    settings = {"eval_every": 5, "save_every": 5, "keep_last": 1, "average": 0.0, "on_save_error": "continue"}
+    for signals in sessions:
+        trainer, _ = session(tmp_path, signals, keep_best=keep_best, **settings)
+    assert trainer.best == best
+    assert checkpoints(tmp_path) == kept
 
 
 def test_a_run_that_is_stopped_says_that_it_is_saved_only_if_it_is(
@@ -239,6 +268,28 @@ def test_a_run_that_is_stopped_says_that_it_is_saved_only_if_it_is(
     recorder.signals = {10: signal.SIGTERM}
     with RunDirectory.open(tmp_path) as run, pytest.raises(WriteError, match="disk full"):
         run_to_end(make_trainer(save_every=0, on_save_error="continue"), run, recorder)
+
+
+def test_a_run_that_is_stopped_where_it_was_saved_is_not_saved_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session(tmp_path, {5: signal.SIGTERM}, save_every=5)
+    before = log(tmp_path)
+    assert before.count({"step": 5, "kind": "save"}) == 1
+    monkeypatch.setattr(World, "agree", lambda world, signals: Request(signal.SIGTERM, save=False))
+    _, outcome = session(tmp_path, save_every=5)
+    assert outcome == Outcome(5, None, signal.SIGTERM)
+    assert log(tmp_path) == before
+
+
+def test_averaged_weights_are_kept_where_no_text_is_held_out(tmp_path: Path) -> None:
+    trainer = make_trainer(max_steps=3, average=0.5)
+    trainer.validation = []
+    with RunDirectory.open(tmp_path) as run:
+        run_to_end(trainer, run, Recorder())
+    kept = open_checkpoint(tmp_path / "model").read("wte.weight")
+    np.testing.assert_array_equal(kept, trainer.average.blend(trainer.parameters)["wte.weight"].numpy())
+    assert log(tmp_path)[-1]["kept"]
 
 
 def test_a_finished_run_that_is_asked_again_changes_nothing(tmp_path: Path) -> None:

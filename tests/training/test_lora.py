@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cutaway.checkpoints.adapter import TARGETS, MergedWeights
+from cutaway.checkpoints.adapter import TARGETS, Adapter, MergedWeights
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import UsageError
 from cutaway.training.lora import LoRALinear, add_lora, lora_layers, read_lora
@@ -47,6 +47,14 @@ def test_merged_equals_unmerged() -> None:
         unmerged = model(IDS)
         assert float((unmerged - merged.eval()(IDS)).abs().max()) < 1e-5
         assert float((unmerged - base.eval()(IDS)).abs().max()) > 0.01
+
+
+def test_an_adapter_that_was_read_does_not_change_with_the_model() -> None:
+    model = adapted_model()
+    adapter = read_lora(model, base="base", r=4, alpha=8, dropout=0.1, targets=TARGETS)
+    assert adapter == Adapter("base", 4, 8, TARGETS, adapter.pairs, 0.1)
+    train_a_little(model)
+    assert not any(pair.b.any() for pair in adapter.pairs.values())
 
 
 def test_every_target_of_every_block_is_adapted_and_nothing_else_is_trained() -> None:
@@ -94,3 +102,13 @@ def test_dropout_acts_in_training_only() -> None:
         assert torch.equal(layer(x), layer(x))
         layer.train()
         assert not torch.equal(layer(x), layer(x))
+
+
+@torch.no_grad()
+def test_factors_in_float32_are_multiplied_in_the_dtype_of_the_activations() -> None:
+    layer = next(layer for _, layer in lora_layers(adapted_model()))
+    torch.nn.init.ones_(layer.lora_B)
+    x = torch.ones(1, 24)
+    out = layer(x.bfloat16())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), layer(x), rtol=0.02, atol=0.02)

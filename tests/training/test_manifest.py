@@ -50,6 +50,10 @@ def test_every_flipped_bit_of_the_manifest_is_found(directory: Path) -> None:
         (lambda d: (d / "a").unlink(), r"a: is missing$"),
         (lambda d: (d / "c").touch(), r"c: is not listed in manifest.json$"),
         (lambda d: (d / "manifest.json").unlink(), r"manifest.json: cannot be read: No such file or directory$"),
+        (
+            lambda d: ((d / "a").unlink(), (d / "a").symlink_to("nowhere")),
+            r": cannot be read: No such file or directory$",
+        ),
         (lambda d: ((d / "a").unlink(), (d / "a").mkdir()), r"a: is damaged: \d+ bytes long, not 10$"),
     ],
 )

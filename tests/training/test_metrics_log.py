@@ -55,6 +55,9 @@ def test_the_last_line_is_added_if_it_is_missing(log: MetricsLog) -> None:
     log.path.write_bytes(b'{"step": 1}\n{"step": 2}\n')
     log.rewind(2, SAVED)
     assert read_metrics(log.path.parent)[-1] == SAVED
+    log.path.write_bytes(b'{"step": 1}\n{"step": 2}')  # torn before the end of its line
+    log.rewind(2, SAVED)
+    assert read_metrics(log.path.parent) == [{"step": 1}, SAVED]
     log.path.unlink()
     log.rewind(2, SAVED)
     assert read_metrics(log.path.parent) == [SAVED]

@@ -7,7 +7,11 @@ import pytest
 
 from cutaway.config import GPT2Config
 from cutaway.errors import RunError, UsageError
-from cutaway.training.resumption import Difference, refuse_differences, run_about
+from cutaway.training import resumption
+from cutaway.training.config import TrainingConfig
+from cutaway.training.distributed import ALONE
+from cutaway.training.manifest import fingerprint
+from cutaway.training.resumption import Difference, opened_run, refuse_differences, run_about
 from cutaway.training.runs import RunDirectory, SavedCheckpoint
 from tests.random_weights import random_weights
 
@@ -17,7 +21,7 @@ NONE = Difference({}, {})
 
 def saved(path: Path, about: object) -> SavedCheckpoint:
     with RunDirectory.open(path / "run") as run:
-        run.save(1, random_weights(SHAPE), {"momentum": np.zeros(2)}, {"about": about})
+        run.save(1, random_weights(SHAPE), {"momentum": np.zeros(2)}, {"about": about, "processes": 1})
         return run.checkpoint(1)
 
 
@@ -50,3 +54,23 @@ def test_all_that_differs_is_named(tmp_path: Path) -> None:
     ):
         refuse_differences(checkpoint, settings, ["on other data"])
     refuse_differences(checkpoint, NONE, [])
+
+
+def test_what_has_changed_around_a_run_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, {})
+    monkeypatch.setattr(resumption, "fingerprint", lambda: fingerprint() | {"processor": "another"})
+    notes: list[str] = []
+    checked: list[SavedCheckpoint] = []
+    with opened_run(tmp_path / "run", TrainingConfig(), ALONE, notes.append, checked.append) as (_, found):
+        assert checked == [found]
+    assert [note.partition(" instead of ")[0] for note in notes] == ["processor another"]
+
+
+def test_a_damaged_checkpoint_that_is_skipped_is_noted(tmp_path: Path) -> None:
+    (saved(tmp_path, {}).directory.parent / "step-00000002").mkdir()
+    notes: list[str] = []
+    with opened_run(tmp_path / "run", TrainingConfig(), ALONE, notes.append, check=print) as (_, found):
+        assert found is not None
+        assert found.step == 1
+    [note] = notes
+    assert note.endswith("; step-00000002 is skipped")

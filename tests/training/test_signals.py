@@ -4,19 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from cutaway.training.signals import HEARD, STOPPING, StopSignals
 
-
-@pytest.fixture(autouse=True)
-def no_signal_is_ignored() -> Iterator[None]:
-    """Heed SIGHUP under nohup, too."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
+pytestmark = pytest.mark.usefixtures("heeded_signals")
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -41,18 +34,21 @@ def test_a_signal_that_cannot_be_told_of_is_recorded(error: Exception) -> None:
 
 
 def test_a_wish_to_save_is_taken_once() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
     with StopSignals(pytest.fail) as signals:
         assert not signals.take_save()
         os.kill(os.getpid(), signal.SIGUSR1)
         assert signals.take_save()
         assert not signals.take_save()
         assert signals.received is None
+    assert signal.getsignal(signal.SIGUSR1) is before
 
 
 @pytest.mark.parametrize(("first", "second"), [("SIGINT", "SIGINT"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGTERM")])
 def test_the_second_signal_ends_the_process_at_once(first: str, second: str) -> None:
     code = (
-        "import os, signal\nfrom cutaway.training.signals import StopSignals\nwith StopSignals(len):\n"
+        "import atexit, os, signal\natexit.register(print, 'ended in order')\n"
+        "from cutaway.training.signals import StopSignals\nwith StopSignals(len):\n"
         f"    os.kill(os.getpid(), signal.{first})\n    os.kill(os.getpid(), signal.{second})\n    print('alive')"
     )
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ import torch
 from cutaway.checkpoints.safetensors import write_arrays
 from cutaway.errors import RunError
 from cutaway.training.distributed import World, joined
+from cutaway.training.signals import StopSignals
 from cutaway.training.trainer import Trainer
 from tests.training.runs_of import make_trainer
 
@@ -64,10 +66,20 @@ def refusal(world: World) -> str:
     return ""
 
 
+def agreement(world: World) -> list[object]:
+    """Return what processes agree on that all are to stop, of which the last is to save, and that differ in numbers."""
+    signals = StopSignals(print)
+    signals.received = signal.SIGTERM
+    signals.wants_save = world.rank == world.size - 1
+    request = world.agree(signals)
+    return [request.stop, request.save, world.largest(world.rank, -world.rank), world.first([None, f"{world.rank}"])]
+
+
 def main(out: Path) -> None:
     """Train all runs, with DDP and with FSDP."""
     torch.set_num_threads(1)
     with joined("ddp") as joined_world:
+        (out / f"agreement-{joined_world.rank}.json").write_text(json.dumps(agreement(joined_world)))
         for parallel in ("ddp", "fsdp"):
             world = replace(joined_world, parallel=parallel)
             for name, changes in RUNS.items():

@@ -114,7 +114,7 @@ class TrainingProgress:
         if last[3] > first[3]:
             pace = (last[3] - first[3]) / (spent - first[0])
             share = (self.trainer.seconds - self.before) / (self.stepping or 1e-9)  # evaluations take time too
-            times.append(max(0.0, 1 - last[3]) / pace * max(1.0, share))
+            times.append((1 - last[3]) / pace * max(1.0, share))
         return duration(min(times)) if times else "?"
 
     def _evaluation(self, event: Mapping[str, object]) -> None:

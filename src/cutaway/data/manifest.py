@@ -123,7 +123,7 @@ class _Reader:
                 for entry in self._list(document, "sources")
             ),
             control_literals=self._int(document, "control_literals"),
-            masked=document.get("masked") is True,
+            masked=self._bool(document, "masked"),
         )
 
     def _tokenizer(self, entry: Mapping[str, object]) -> TokenizerEntry:
@@ -175,6 +175,12 @@ class _Reader:
         value = entry.get(key)
         if not isinstance(value, str):
             raise UsageError(f"{self._path}: {key} must be text, not {quote(value)}")
+        return value
+
+    def _bool(self, entry: Mapping[str, object], key: str) -> bool:
+        value = entry.get(key)
+        if not isinstance(value, bool):
+            raise UsageError(f"{self._path}: {key} must be true or false, not {quote(value)}")
         return value
 
     def _int(self, entry: Mapping[str, object], key: str) -> int:

@@ -205,7 +205,7 @@ class _Loop:
         self.saved = trainer.restored  # the step of the last checkpoint
         self.best = trainer.best  # of those that are saved
         self.valid_loss: object = None  # of the last evaluation of this session
-        self.trouble = ""  # the last error that did not stop the run
+        self.troubles: set[str] = set()  # errors that did not stop the run
 
     def step(self, wants_save: bool) -> None:
         """Take a step, then evaluate and save if that is due."""
@@ -268,15 +268,15 @@ class _Loop:
 
     @contextmanager
     def _tolerating(self, *, may_continue: bool = True) -> Iterator[None]:
-        """Enter a context in which an error of writing is a note if the run is to continue, the same one once."""
+        """Enter a context in which an error of writing is a note if the run is to continue, each one once."""
         try:
             yield
         except WriteError as error:
             if not may_continue or self.trainer.config.on_save_error != "continue":
                 raise
-            if self.trouble != str(error):
+            if str(error) not in self.troubles:
                 self.observer.note(f"warning: {error}; training continues")
-            self.trouble = str(error)
+            self.troubles.add(str(error))
 
     def finish(self) -> Path | None:
         """Evaluate the averaged weights, if there are some; write them, or the last ones where these are better."""

@@ -42,8 +42,7 @@ def open_beginning(config: TrainingConfig) -> Beginning:
     source = corpus.source(config.seed)
     shape = model_config(config, corpus, init)
     check_causal(shape, corpus.task is not None and corpus.task.attention == "prefix")
-    for length in {config.short_ctx or config.n_ctx, config.n_ctx}:
-        source.batch(0, config.batch_size, length)  # raises UsageError for too short a corpus
+    source.batch(0, config.batch_size, config.n_ctx)  # raises UsageError for too short a corpus
     return Beginning(corpus, source, init, shape)
 
 
@@ -64,15 +63,9 @@ def model_config(config: TrainingConfig, corpus: Corpus, init: Checkpoint | None
 
     Raises UsageError if the checkpoint does not fit the configuration or the data.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> from cutaway.data.prepare import prepare
-    >>> with TemporaryDirectory() as directory:
-    ...     text = Path(directory) / "a.txt"
-    ...     _ = text.write_text("A robot must obey. " * 10)
-    ...     shards = f"{directory}/shards"
-    ...     _ = prepare([text], shards)
-    ...     config = TrainingConfig(data=(shards,), n_layer=2)
-    ...     shape = model_config(config, WindowCorpus.open(config), init=None)
+    >>> from types import SimpleNamespace
+    >>> from cutaway.tokenizer.fast import Tokenizer
+    >>> shape = model_config(TrainingConfig(n_layer=2), SimpleNamespace(codec=Tokenizer.gpt2()), init=None)
     >>> shape.n_layer, shape.n_vocab
     (2, 50257)
     """

@@ -125,7 +125,8 @@ def note_surroundings(saved: SavedCheckpoint, n_processes: int, note: Callable[[
     the number of processes, versions, the processor.
 
     >>> from types import SimpleNamespace
-    >>> saved = SimpleNamespace(document={"processes": 2}, environment=fingerprint() | {"numpy": "1.0"})
+    >>> environment = fingerprint() | {"numpy": "1.0", "python": "3.0"}  # which computes nothing
+    >>> saved = SimpleNamespace(document={"processes": 2}, environment=environment)
     >>> note_surroundings(saved, 1, note=lambda line: print(line.replace(str(fingerprint()["numpy"]), "2.0")))
     1 process instead of 2: the run continues, but not bit for bit
     numpy 2.0 instead of 1.0: the run continues, but not bit for bit

@@ -51,13 +51,12 @@ class FineTuner(Trainer):
             world=world,
         )
         self.settings = settings
-        self.patience = settings.patience if material.valid else 0
 
     @property
     def done(self) -> bool:
         """True if there are no more steps to take."""
         waited = 0 if self.best is None else self.steps - self.best[0]
-        return super().done or 0 < self.patience * self.config.eval_every <= waited
+        return super().done or 0 < self.settings.patience * self.config.eval_every <= waited
 
     def flops(self, step: int) -> int:
         """Estimate the operations of a step: batches are not full, and not all weights have gradients."""
