@@ -44,6 +44,7 @@ STOPS = (
 
 def stop_signals(each: int, seed: int = 1) -> Result:
     """Stop runs of `cutaway train` until each kind of stop was tried so often."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
     generator = random.Random(seed)
     result = Result()
     with scratch() as directory:
