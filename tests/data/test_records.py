@@ -81,6 +81,8 @@ def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> No
 
 
 def test_files_that_are_missing_empty_or_not_utf8_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder; give one file, such as JSON Lines with a text a line$"):
+        read_records(tmp_path)
     with pytest.raises(UsageError, match="none.txt: cannot be read: No such file"):
         read_records(tmp_path / "none.txt")
     with pytest.raises(UsageError, match="data.jsonl: is empty"):
