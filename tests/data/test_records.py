@@ -55,6 +55,8 @@ def test_each_message_of_the_assistant_is_learned_after_all_before_it() -> None:
             "[",  # as a list of objects begins, which others write on many lines
             '2: not valid JSON: Expecting value at character 2; must be a JSON object, {"text"}, {"prompt", ',
         ),
+        ('{"text": "a', "2: not valid JSON: Unterminated string starting at character 10; must be a JSON object"),
+        ('{"text": "a\t', "2: not valid JSON: Invalid control character at character 12; must be a JSON object"),
         ('"text"', '2: must be a JSON object, {"text"}, {"prompt", "completion"} or {"messages"}, not \'text\''),
         ("{}", '2: must be {"text"}, {"prompt", "completion"} or {"messages"}, and has no keys'),
         ('{"prompt": "a"}', "2: must be"),
@@ -79,6 +81,8 @@ def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> No
 
 
 def test_files_that_are_missing_empty_or_not_utf8_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder; give one file, such as JSON Lines with a text a line$"):
+        read_records(tmp_path)
     with pytest.raises(UsageError, match="none.txt: cannot be read: No such file"):
         read_records(tmp_path / "none.txt")
     with pytest.raises(UsageError, match="data.jsonl: is empty"):

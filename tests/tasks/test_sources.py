@@ -13,6 +13,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_text(SMALL)
     assert open_task(str(path)).name == "small"
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.encode())  # with a byte order mark
+    assert open_task(str(path)).name == "small"
 
 
 def test_unknown_and_invalid_tasks_are_one_line(tmp_path: Path) -> None:

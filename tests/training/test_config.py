@@ -32,6 +32,12 @@ def test_toml_gives_settings(tmp_path: Path) -> None:
     )
 
 
+def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_bytes(b"\xef\xbb\xbfn_layer = 2\r\nn_head = 1\r\n")
+    assert read_toml(path) == {"n_layer": 2, "n_head": 1}
+
+
 @pytest.mark.parametrize("content", [b"n_layer = ", b"\xff"])
 def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "small.toml"

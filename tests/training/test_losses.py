@@ -123,6 +123,14 @@ def test_a_sample_of_everything_is_the_whole_vocabulary() -> None:
     torch.testing.assert_close(loss, F.cross_entropy(h @ w.T, targets, reduction="sum"))
 
 
+def test_where_every_token_is_known_none_is_drawn() -> None:
+    h, w, targets = example()
+    sample = SampledVocabulary(50, targets, torch.arange(50), 8192, torch.Generator().manual_seed(1))
+    assert sample.ids.tolist() == list(range(50))
+    loss = CrossEntropy(4, compiled=False).sampled(h, w, targets, sample)
+    torch.testing.assert_close(loss, F.cross_entropy(h @ w.T, targets, reduction="sum"))
+
+
 def test_the_sum_of_the_softmax_is_estimated_without_bias() -> None:
     n_vocab = 3000
     h, w, targets = example(n_vocab=n_vocab)

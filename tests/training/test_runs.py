@@ -296,6 +296,22 @@ def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         RunDirectory.open(tmp_path / "file" / "run")
 
 
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "model"])
+def test_what_is_not_a_run_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("of another program")
+    with pytest.raises(UsageError, match=rf": holds {name} but no checkpoints, so it is not a run: use another --out$"):
+        RunDirectory.open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_run_may_be_beside_files_that_it_does_not_write(tmp_path: Path) -> None:
+    (tmp_path / "output.txt").touch()  # of `> run/output.txt`
+    with RunDirectory.open(tmp_path) as run:
+        run.write_config({})
+    with RunDirectory.open(tmp_path):
+        pass
+
+
 def test_saving_and_opening_need_no_torch() -> None:
     code = "import sys, cutaway.training.opening, cutaway.training.runs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)

@@ -28,4 +28,6 @@ def parse_json_line(line: bytes, place: str, what: str = "a JSON object") -> dic
 
 def _reason(error: Exception) -> str:
     """Return what an error says, without the lines that it counts within the one line."""
-    return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+    return str(error)

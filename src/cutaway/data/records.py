@@ -94,7 +94,7 @@ def read_documents(path: Path, field: str = "text", tap: Tap | None = None) -> I
 def read_records(path: Path) -> list[Record]:
     """Read a file to fine-tune on: its records, of which a text is cut into blocks of lines.
 
-    Raises UsageError as `read_documents` does, and if the file is empty.
+    Raises UsageError as `read_documents` does, and if the file is empty or a folder.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -103,6 +103,8 @@ def read_records(path: Path) -> list[Record]:
     ...     [record.turns[0].completion for record in read_records(path)]
     ['To be,\\n', 'or not\\n']
     """
+    if path.is_dir():
+        raise UsageError(f"{quote_path(path)}: is a folder; give one file, such as JSON Lines with a text a line")
     records = list(read_documents(path))
     if is_plain_text(path):
         records = list(_blocks(path, records[0].turns[0].completion))

@@ -37,7 +37,7 @@ def open_task(source: str) -> Task:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}, or give a .toml file"
         raise UsageError(f"unknown task {quote(source)}; {hint}")
     try:
-        return Task.parse(path.read_text(encoding="utf-8"))
+        return Task.parse(path.read_text(encoding="utf-8-sig"))  # as some editors of Windows save it
     except OSError as error:
         raise UsageError(f"cannot read {quote_path(path)}: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -203,7 +203,7 @@ def read_toml(path: Path) -> dict[str, object]:
     {'n_layer': 2, 'max_time': 1800.0}
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as some editors of Windows save it
     except OSError as error:
         raise UsageError(f"cannot read {quote_path(path)}: {error.strerror}") from None
     except ValueError as error:  # of TOML, or of UTF-8

@@ -197,7 +197,8 @@ class SampledVocabulary:
         drawn = others[torch.randperm(len(others), generator=generator)[:n_drawn]]
         self.ids = torch.cat([known.nonzero().flatten(), drawn])
         self.offset = torch.zeros(len(self.ids))
-        self.offset[n_known:] = math.log(len(others) / max(1, len(drawn)))
+        if len(drawn):  # none is left of a small vocabulary, all of which occurs in the batch
+            self.offset[n_known:] = math.log(len(others) / len(drawn))
         self._place = torch.empty(n_vocab, dtype=torch.long)
         self._place[self.ids] = torch.arange(len(self.ids))
 

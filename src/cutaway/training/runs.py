@@ -35,10 +35,13 @@ from cutaway.tokenizer.codec import TokenCodec
 from cutaway.training.faults import fault
 from cutaway.training.lock import Lock
 from cutaway.training.manifest import check_manifest, write_manifest
+from cutaway.training.metrics_log import NAME as METRICS
 from cutaway.training.metrics_log import MetricsLog
 from cutaway.untrusted import parse_object, quote_path, read_object
 
+CHECKPOINTS = "checkpoints"
 CONFIG = "config.json"
+MODEL = "model"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 _STEP = re.compile(r"step-(\d{8,})")
@@ -85,7 +88,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, lock: Lock, warn: Callable[[str], None]) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints = path / CHECKPOINTS
         self._lock = lock
         self._warn = warn
         self._metrics = MetricsLog(path)
@@ -94,12 +97,14 @@ class RunDirectory:
     def open(cls, path: str | Path, warn: Callable[[str], None] = complain) -> Self:
         """Create the directory if it is missing, lock it, and remove what an interrupted trainer left half-written.
 
-        `warn` is called with one line for each damaged checkpoint that is skipped. Raises RunError if a living trainer
-        holds the directory, or it cannot be written.
+        `warn` is called with one line for each damaged checkpoint that is skipped. Raises UsageError if the directory
+        is not a run and holds what a run would overwrite, and RunError if a living trainer holds it, or it cannot be
+        written.
         """
         path = Path(path)
         with _run_errors(path, "cannot be used as a run directory"):
-            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            _refuse_others(path)
+            (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             sync(path)
             sync(path.parent)
             run = cls(path, Lock(path), warn)
@@ -272,7 +277,7 @@ class RunDirectory:
         task: Task | None = None,
     ) -> Path:
         """Write the finished model as a Hugging Face directory, RUN/model. Raises RunError."""
-        target = self.path / "model"
+        target = self.path / MODEL
         with _run_errors(target, "cannot be saved"):
             save_checkpoint(
                 target,
@@ -299,6 +304,15 @@ class RunDirectory:
                 sync(self.checkpoints)
             elif _HALF.fullmatch(path.name):
                 shutil.rmtree(path)
+
+
+def _refuse_others(path: Path) -> None:
+    """Raise UsageError if a directory that is not a run, such as a model, holds what a run would overwrite."""
+    found = [name for name in (CONFIG, METRICS, MODEL) if (path / name).exists()]
+    if found and not (path / CHECKPOINTS).exists():  # in a run it is made before them
+        raise UsageError(
+            f"{quote_path(path)}: holds {found[0]} but no {CHECKPOINTS}, so it is not a run: use another --out"
+        )
 
 
 def _saved(step: int) -> dict[str, object]:
