@@ -23,6 +23,7 @@ SMALL = {
     "n-ctx": 8,
     "batch-size": 4,
     "max-steps": 4,
+    "warmup-steps": 2,
     "eval-every": 2,
     "average": 0.3,
 }

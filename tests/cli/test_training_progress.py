@@ -172,3 +172,11 @@ def test_a_run_goes_on_when_nobody_reads_it_any_more(
     with RunDirectory.open(tmp_path) as run:
         assert run_to_end(trainer, run, progress).steps == 2
     assert stream.is_closed
+
+
+@pytest.mark.parametrize(("warmup_steps", "is_said"), [(20, True), (19, False)])
+def test_a_run_without_an_end_to_its_warm_up_says_so(
+    warmup_steps: int, is_said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    TrainingProgress(io.StringIO()).start(make_trainer(warmup_steps=warmup_steps), 4.0)
+    assert ("rises to the end of the run: --warmup-steps (20) is not less" in capsys.readouterr().err) == is_said

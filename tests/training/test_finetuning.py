@@ -176,6 +176,7 @@ def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path:
     losses = {int(str(event["step"])): float(str(event["valid_loss"])) for event in evaluations}
     best = min(losses, key=lambda step: losses[step])
     assert result.outcome.steps == best + 6 < 100
+    assert f"ended at step {best + 6}: 3 evaluations in a row not better than the best (--patience)" in listener.notes
     assert result.after is not None
     assert result.after["step"] == best
     assert result.after["valid_loss"] == losses[best]

@@ -24,6 +24,7 @@ from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json, read_generation_config
 from cutaway.generation.stream import collect
+from cutaway.layout import counted
 from cutaway.music.codec_file import read_codec_name
 from cutaway.tasks import open_task
 from cutaway.tokenizer.codec import Codec
@@ -118,6 +119,11 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
         outcome = run_to_end(trainer, run, observer, partial(_finish, trainer, base, run))
         if outcome.signal is not None:
             return Result(outcome, before, None)
+        if trainer.is_out_of_patience:
+            evaluations = counted(config.patience, "evaluation")
+            observer.note(
+                f"ended at step {outcome.steps}: {evaluations} in a row not better than the best (--patience)"
+            )
         after = {**describe(), "step": trainer.best[0] if trainer.best else trainer.steps}
         if run is not None:
             _write_json(directory / AFTER, after)

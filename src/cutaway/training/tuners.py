@@ -55,8 +55,13 @@ class FineTuner(Trainer):
     @property
     def done(self) -> bool:
         """True if there are no more steps to take."""
+        return super().done or self.is_out_of_patience
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """True if so many evaluations in a row were not better than the best."""
         waited = 0 if self.best is None else self.steps - self.best[0]
-        return super().done or 0 < self.settings.patience * self.config.eval_every <= waited
+        return 0 < self.settings.patience * self.config.eval_every <= waited
 
     def flops(self, step: int) -> int:
         """Estimate the operations of a step: batches are not full, and not all weights have gradients."""
