@@ -126,5 +126,20 @@ def test_steps_have_a_default_unless_time_ends_the_run() -> None:
     assert TrainingConfig(max_time=5.0).step_limit is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({}, 100),
+        ({"max_steps": 5000}, 100),
+        ({"max_steps": 300}, 30),
+        ({"max_steps": 3}, 1),
+        ({"max_time": 60.0}, 100),
+        ({"max_steps": 300, "warmup_steps": 7}, 7),
+    ],
+)
+def test_the_rate_warms_up_for_a_tenth_of_a_short_run(settings: dict[str, Any], steps: int) -> None:
+    assert TrainingConfig(**settings).warmup == steps
+
+
 def test_every_setting_is_explained() -> None:
     assert all(setting.metadata["help"] and setting.metadata["group"] for setting in fields(TrainingConfig))

@@ -11,11 +11,11 @@ SHAPE = GPT2Config(n_ctx=64, n_embd=8, n_head=2, n_layer=2)
 
 def test_steps_evaluations_and_warm_up_follow_from_the_epochs() -> None:
     training = FineTuneConfig(data="a.txt", epochs=2).training_config(SHAPE, 50.5)
-    assert (training.max_steps, training.eval_every, training.warmup_steps) == (101, 10, 10)
+    assert (training.max_steps, training.eval_every, training.warmup) == (101, 10, 10)
     tiny = FineTuneConfig(data="a.txt", epochs=1).training_config(SHAPE, 0.1)
-    assert (tiny.max_steps, tiny.eval_every, tiny.warmup_steps) == (1, 1, 1)
+    assert (tiny.max_steps, tiny.eval_every, tiny.warmup) == (1, 1, 1)
     given = FineTuneConfig(data="a.txt", max_steps=7, eval_every=3, warmup_steps=5).training_config(SHAPE, 50)
-    assert (given.max_steps, given.eval_every, given.warmup_steps) == (7, 3, 5)
+    assert (given.max_steps, given.eval_every, given.warmup) == (7, 3, 5)
 
 
 def test_the_shape_is_the_models_and_its_context_the_longest_sequence() -> None:

@@ -16,6 +16,7 @@ from cutaway.training.losses import (
     Objective,
     SampledVocabulary,
     cross_entropy_slope,
+    cross_entropy_slope_in_place,
 )
 from tests.tiny import random_ids, tiny_weights
 
@@ -68,6 +69,26 @@ def test_label_smoothing_has_pytorchs_gradients_and_the_plain_loss() -> None:
     torch.testing.assert_close(ours, plain)
     smoothed = F.cross_entropy(h @ w.T, targets, reduction="sum", label_smoothing=0.1)
     torch.testing.assert_close(torch.autograd.grad(ours, (h, w)), torch.autograd.grad(smoothed, (h, w)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_in_place_it_has_the_same_numbers(dtype: torch.dtype, smoothing: float) -> None:
+    h, w, targets = example(n=40)
+    targets[::3] = -1
+    offset = torch.zeros(50)
+    offset[30:] = 0.7  # of tokens that were drawn
+    offset[46:] = -math.inf  # of none
+    targets = targets.clamp(max=45)
+    logits = (3 * h @ w.T).detach().to(dtype)
+    kept = logits.clone()
+    loss, slope = cross_entropy_slope_in_place(logits, offset, targets, smoothing)
+    expected_loss, expected = cross_entropy_slope(logits, offset, targets, smoothing)
+    assert torch.equal(logits, kept)
+    assert torch.equal(loss, expected_loss)
+    assert slope.dtype == dtype
+    tolerance = 0.0 if smoothing == 0 else 1e-7 if dtype == torch.float32 else 0.004
+    torch.testing.assert_close(slope, expected, rtol=0, atol=tolerance)
 
 
 def test_without_gradients_none_are_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,6 +313,19 @@ def test_a_schedule_of_the_clock_may_change_from_the_time_that_was_spent_on() ->
         check_resumable(replace(config, hold=0.4), [], saved, note=pytest.fail)
 
 
+def test_a_longer_run_is_told_to_keep_the_warm_up_that_it_began_with() -> None:
+    config = replace(CONFIG, max_steps=40, warmup_steps=None, hold=1.0, average=0.0)
+    document = {"config": config.to_document(), "about": {"corpora": []}, "seconds": 60.0}
+    saved: Any = SimpleNamespace(directory=Path("run/checkpoints/step-00000030"), step=30, document=document)
+    longer = replace(config, max_steps=80)
+    with pytest.raises(UsageError, match="step 1 of the 30 taken would have been different: give --warmup-steps 4$"):
+        check_resumable(longer, [], saved, note=pytest.fail)
+    check_resumable(replace(longer, warmup_steps=4), [], saved, note=pytest.fail)
+    falling = replace(longer, hold=0.1)
+    with pytest.raises(UsageError, match="would have been different: use another --out, or --init RUN/model$"):
+        check_resumable(falling, [], saved, note=pytest.fail)
+
+
 def test_settings_that_may_never_change_in_a_run() -> None:
     shape = {"n_layer", "n_head", "n_embd", "n_ctx", "relative_positions", "init"}
     data = {"weights", "task", "valid", "tokenizer", "batch_size", "seed"}

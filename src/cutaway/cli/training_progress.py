@@ -47,8 +47,8 @@ class TrainingProgress:
             f"{n_params:,} parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
             f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}"
         )
-        if config.step_limit is not None and config.warmup_steps >= config.step_limit:
-            warmup = f"--warmup-steps ({config.warmup_steps})"
+        if config.step_limit is not None and config.warmup >= config.step_limit > 1:
+            warmup = f"--warmup-steps ({config.warmup})"
             self.note(f"the learning rate rises to the end of the run: {warmup} is not less than its steps")
         if not trainer.validation:
             self.note("no text is held out: there will be no validation loss, and no best checkpoint")

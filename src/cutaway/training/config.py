@@ -22,6 +22,7 @@ from cutaway.untrusted import quote, quote_name, quote_path
 
 SCRATCH = "scratch"  # as `init`: start from GPT-2's random initialisation
 MAX_BATCH = 2**20  # sequences: a larger batch is a mistake, which would fill the memory before anything is said
+MOST_WARMUP = 100  # steps, where they are not given
 DEFAULT_STEPS = 1000  # of a run for which neither steps nor time are given
 
 CHOICES = {
@@ -74,7 +75,9 @@ class TrainingConfig:
     beta2: float = _setting(0.98, "AdamW's decay of the second moment", "optimizer")
     weight_decay: float = _setting(0.05, "weight decay, on matrices only", "optimizer")
     grad_clip: float = _setting(1.0, "clip the gradient to this norm; 0: no clipping", "optimizer")
-    warmup_steps: int = _setting(100, "steps of linear learning rate warm-up", "schedule")
+    warmup_steps: int | None = _setting(
+        None, "steps of linear learning rate warm-up; default: a tenth, at most 100", "schedule"
+    )
     schedule: str = _setting("hold", "hold (constant, then linear decay) or cosine", "schedule")
     hold: float = _setting(0.4, "share of the run before the linear decay", "schedule")
     min_lr: float = _setting(0.05, "final learning rate, as a share of the peak", "schedule")
@@ -161,6 +164,13 @@ class TrainingConfig:
     def step_limit(self) -> int | None:
         """Steps of the run; None where only the clock ends it."""
         return DEFAULT_STEPS if self.max_steps is None and self.max_time is None else self.max_steps
+
+    @property
+    def warmup(self) -> int:
+        """Steps in which the learning rate rises: where they are not given, a tenth of the run, and at most 100."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return MOST_WARMUP if self.step_limit is None else min(MOST_WARMUP, max(1, self.step_limit // 10))
 
     def to_document(self) -> dict[str, object]:
         """Return the settings as JSON holds them.
@@ -338,9 +348,9 @@ _CONVERTERS: Mapping[object, Callable[[str, object], object]] = {
 
 def _check_counts(config: TrainingConfig) -> None:
     check_int("batch_size", config.batch_size, 1, MAX_BATCH)
-    for name in ("n_ctx", "warmup_steps", "eval_tokens", "keep_last"):
+    for name in ("n_ctx", "eval_tokens", "keep_last"):
         check_int(name, getattr(config, name), 1)
-    for name in ("micro_batch_size", "max_steps", "short_ctx", "threads"):
+    for name in ("micro_batch_size", "max_steps", "short_ctx", "warmup_steps", "threads"):
         if getattr(config, name) is not None:
             check_int(name, getattr(config, name), 1)
     for name in ("short_steps", "sampled_vocab", "eval_every", "save_every", "seed"):

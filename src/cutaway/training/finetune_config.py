@@ -18,7 +18,6 @@ LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
 SCRATCH_RATE = 1e-3
 OF_METHODS = {"last_layers": "last", **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), "lora")}
 EVALUATIONS = 10  # of a run, unless told otherwise
-MOST_WARMUP = 100  # steps
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
 _FILES = ("valid", "task")  # which the trainer does not read itself
@@ -68,9 +67,7 @@ class FineTuneConfig:
     weight_decay: float = _as_in_training("weight_decay", 0.01)
     label_smoothing: float = _as_in_training("label_smoothing", 0.0)
     grad_clip: float = _as_in_training("grad_clip", 1.0)
-    warmup_steps: int | None = _as_in_training(
-        "warmup_steps", None, "steps of linear learning rate warm-up; default: a tenth"
-    )
+    warmup_steps: int | None = _as_in_training("warmup_steps", None)
     sampled_vocab: int = _as_in_training("sampled_vocab", 0)
     dtype: str = _as_in_training("dtype", "float32")
     activation_checkpointing: bool = _as_in_training("activation_checkpointing", False)
@@ -141,7 +138,6 @@ class FineTuneConfig:
         given = {name: value for name, value in asdict(self).items() if name not in _FILES and value is not None}
         shared = {name: value for name, value in given.items() if name in _TRAINING}
         eval_every = max(1, steps // EVALUATIONS) if self.eval_every is None else self.eval_every
-        warmup_steps = min(MOST_WARMUP, max(1, steps // 10)) if self.warmup_steps is None else self.warmup_steps
         return TrainingConfig(
             **shared
             | {
@@ -159,7 +155,6 @@ class FineTuneConfig:
                 "schedule": "cosine",
                 "min_lr": 0.1,
                 "average": 0.0,
-                "warmup_steps": warmup_steps,
                 "eval_every": eval_every,
                 "save_every": eval_every,
                 "keep_last": 1,

@@ -1,7 +1,7 @@
 """A run from its configuration, and what may change when it is resumed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -143,13 +143,25 @@ def _check_schedule(config: TrainingConfig, begun: TrainingConfig, saved: SavedC
     changed = Difference.between(begun.to_document(), config.to_document(), without=other)
     if not changed:
         return
+    step = _first_difference(begun, config, saved)
+    if step is None:
+        return
+    with_its_warmup = replace(config, warmup_steps=begun.warmup)
+    can_keep = _first_difference(begun, with_its_warmup, saved) is None
+    advice = f"give --warmup-steps {begun.warmup}" if can_keep else "use another --out, or --init RUN/model"
+    raise UsageError(
+        f"{run_place(saved)}: with {changed}, step {step + 1} of the {saved.step} taken would have been different: "
+        f"{advice}"
+    )
+
+
+def _first_difference(begun: TrainingConfig, config: TrainingConfig, saved: SavedCheckpoint) -> int | None:
+    """Return the first step taken that would have been another with a configuration than with that of the run."""
     seconds = float(str(saved.document["seconds"]))
     old = Schedule(begun)
     new = Schedule(config)
     for step in range(saved.step):
         spent = seconds * step / saved.step  # where the clock drives the schedule; exact otherwise
         if old.plan(step, old.progress(step, spent)) != new.plan(step, new.progress(step, spent)):
-            raise UsageError(
-                f"{run_place(saved)}: with {changed}, step {step + 1} of the {saved.step} taken would have been "
-                "different: use another --out, or --init RUN/model"
-            )
+            return step
+    return None

@@ -53,7 +53,7 @@ class Schedule:
         return StepPlan(
             n_ctx=config.short_ctx if short and config.short_ctx else config.n_ctx,
             batch=step if short else step - config.short_steps,
-            rate=min(1.0, (step + 1) / config.warmup_steps) * self._decay(progress),
+            rate=min(1.0, (step + 1) / config.warmup) * self._decay(progress),
             momentum=0.85 + 0.1 * min(1.0, step / MOMENTUM_WARMUP),
             samples_vocabulary=config.sampled_vocab > 0 and progress < 1 - config.full_softmax,
             averages=progress >= 1 - config.average,
