@@ -57,7 +57,7 @@ def cross_entropy_slope_in_place(
 ) -> tuple[Tensor, Tensor]:
     """Return what `cross_entropy_slope` returns, computed in the memory of one (n, k) tensor.
 
-    Uncompiled, each operation reads and writes (n, k) numbers, which takes most of its time: here are six of them.
+    Uncompiled, each operation reads or writes (n, k) numbers, which takes most of the time: here six of them do.
 
     >>> loss, slope = cross_entropy_slope_in_place(torch.zeros(2, 4), torch.zeros(4), torch.tensor([1, -1]))
     >>> round(loss.item(), 4), slope.tolist()
