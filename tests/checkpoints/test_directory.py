@@ -1,5 +1,6 @@
 """Finding a model's tensors in foreign directories: shards, prefixes, stored masks and heads, and what is refused."""
 
+import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +116,7 @@ def test_a_hostile_number_of_layers_allocates_no_names(tmp_path: Path) -> None:
 def test_of_many_shards_none_stays_open(tmp_path: Path, max_shard_bytes: int, stay_open: bool) -> None:
     save_checkpoint(tmp_path, WEIGHTS, max_shard_bytes=max_shard_bytes)
     shards = len(list(tmp_path.glob("model-*.safetensors")))
+    gc.collect()  # what other tests left open would be closed at any moment
     before = len(list(Path("/dev/fd").iterdir()))
     checkpoint = Checkpoint(tmp_path, "x")
     assert len(list(Path("/dev/fd").iterdir())) - before == shards * stay_open
