@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +31,8 @@ from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
 from cutaway.training.copy_rate import copy_rate
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import Result, finetune
-from cutaway.training.material import open_material
+from cutaway.training.loop import Outcome
+from cutaway.training.material import SAMPLES, open_material
 from cutaway.training.trainer import Trainer
 from cutaway.training.tuners import FineTuner, make_tuner
 from tests.random_weights import random_weights
@@ -153,6 +157,52 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(base: str, tmp_path
     assert any(note.endswith("resumed at step 2") for note in listener.notes)
     assert tensors(tmp_path / "run" / "model") == tensors(tmp_path / "whole" / "model")
     assert result.before == json.loads((tmp_path / "whole" / "before.json").read_text())
+
+
+class Signaller(Listener):
+    """Sends this process SIGTERM after the second step."""
+
+    def event(self, event: Mapping[str, object]) -> None:
+        super().event(event)
+        if (event["kind"], event["step"]) == ("train", 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_signal_stops_a_run_which_continues_from_another_directory(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(base, pairs(tmp_path))
+    stopped = fine_tune(settings, tmp_path / "run", Signaller())
+    assert stopped.outcome == Outcome(2, None, signal.SIGTERM)
+    assert stopped.after is None
+    assert len({sample["prompt"] for sample in stopped.before["samples"]}) == SAMPLES
+    monkeypatch.chdir(Path(base).parent)
+    resumed = fine_tune(replace(settings, model="base", data=f"{tmp_path}/pairs.jsonl"), tmp_path / "run")
+    assert resumed.outcome.steps == 6
+    assert resumed.before == stopped.before
+
+
+@pytest.mark.slow
+def test_without_held_out_text_a_run_never_ends_early(base: str, tmp_path: Path) -> None:
+    settings = config(base, pairs(tmp_path), valid="0%", patience=1, eval_every=1, max_steps=4)
+    assert fine_tune(settings, tmp_path / "run").outcome.steps == 4
+
+
+@pytest.mark.slow
+def test_the_base_models_generation_settings_stay_beside_the_weights(base: str, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "mild")
+    (tmp_path / "mild" / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.25}')
+    fine_tune(config(str(tmp_path / "mild"), pairs(tmp_path), max_steps=1), tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "model" / "generation_config.json").read_text())
+    assert kept["temperature"] == 0.25
+
+
+def test_the_last_blocks_may_be_all_of_them(base: str, tmp_path: Path) -> None:
+    blocks = {name.split(".")[1] for name in tuner(config(base, pairs(tmp_path), method="last")).parameters}
+    assert blocks >= {"0", "1"}
+    with pytest.raises(UsageError, match=r"--last-layers \(3\) must be at most the blocks of the model, 2$"):
+        tuner(config(base, pairs(tmp_path), method="last", last_layers=3))
 
 
 def test_a_run_interrupted_before_its_first_checkpoint_begins_its_log_anew(base: str, tmp_path: Path) -> None:
