@@ -438,6 +438,17 @@ def test_control_tokens_of_a_task_are_added_to_the_model(base: str, tmp_path: Pa
     assert len(list((tmp_path / "run").rglob("*"))) == before
 
 
+@pytest.mark.slow
+def test_control_tokens_come_after_the_rows_that_pad_a_vocabulary(tmp_path: Path) -> None:
+    shape = GPT2Config(n_vocab=264, n_ctx=64, n_embd=16, n_head=2, n_layer=1)
+    save_checkpoint(tmp_path / "padded", random_weights(shape, std=0.05), tokenizer=BYTES)
+    data = translations(tmp_path)
+    fine_tune(config(str(tmp_path / "padded"), data, task="translation", valid="25%", max_steps=1), tmp_path / "run")
+    model = cutaway.load(tmp_path / "run" / "model", engine="reference")
+    assert model.config.n_vocab == 266
+    assert model.encode("<|en|><|de|>", allow_special=True) == [264, 265]
+
+
 @pytest.mark.parametrize("method", ["lora", "last"])
 def test_control_tokens_are_not_added_where_they_would_not_be_trained(base: str, tmp_path: Path, method: str) -> None:
     settings = config(base, translations(tmp_path), task="translation", method=method)
