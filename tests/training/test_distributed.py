@@ -14,7 +14,7 @@ import pytest
 from cutaway.checkpoints import save_checkpoint
 from cutaway.checkpoints.safetensors import read_arrays
 from cutaway.config import GPT2Config
-from cutaway.errors import UsageError
+from cutaway.errors import RunError, UsageError
 from cutaway.training.distributed import LOST, World
 from cutaway.training.runs import RunDirectory
 from tests.cli.invoke import invoke
@@ -233,6 +233,13 @@ def test_an_error_of_one_process_ends_both_in_one_line(tmp_path: Path, data: str
     assert ended.code != 0
     (complaint,) = complaints(ended.err)
     assert f"is in use by process {os.getpid()}" in complaint
+
+
+@pytest.mark.slow  # two processes
+def test_an_error_of_another_process_than_the_first_names_it() -> None:
+    ended = Forked(2, "tests.training.failing").finish()
+    assert ended.code == RunError.exit_code
+    assert complaints(ended.err) == ["cutaway: process 1: its own disk is full"]
 
 
 # Fine-tuning
