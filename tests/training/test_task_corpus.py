@@ -34,17 +34,8 @@ def files(tmp_path: Path) -> dict[str, Any]:
 
 def config(files: dict[str, Any], **changed: Any) -> TrainingConfig:
     shape = {"n_layer": 1, "n_head": 2, "n_embd": 16, "n_ctx": 64}
-    steps = {
-        "batch_size": 4,
-        "max_steps": 30,
-        "eval_every": 15,
-        "save_every": 10,
-        "lr": 0.02,
-        "device": "cpu",
-        "warmup_steps": 3,
-    }
-    others = {"device": "cpu", "warmup_steps": 3}
-    return TrainingConfig(**files | {"task": "translation"} | shape | steps | others | changed)
+    steps = {"batch_size": 4, "max_steps": 30, "eval_every": 15, "save_every": 10, "lr": 0.02, "warmup_steps": 3}
+    return TrainingConfig(**files | {"task": "translation", "device": "cpu"} | shape | steps | changed)
 
 
 def run(settings: TrainingConfig, directory: Path) -> Outcome:

@@ -16,7 +16,7 @@ HEARD = "the run stops at the end of this step, saved; a second signal stops it 
 
 
 class StopSignals:
-    """Records signals while it is entered; `received` is the first that asks to stop, `wants_save` is SIGUSR1's.
+    """Records signals while it is entered; `received` is the one that asks to stop, `wants_save` is SIGUSR1's.
 
     `tell` is given a line when a signal asks to stop: a step may be long. A signal that is ignored, as SIGHUP is under
     nohup, stays ignored.
@@ -52,10 +52,11 @@ class StopSignals:
         return wanted
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.received not in (None, signal.SIGHUP):
-            if number == signal.SIGHUP:
-                return
-            signal.signal(number, signal.SIG_DFL)  # die of it, as if it had never been handled
+        is_second = self.received not in (None, signal.SIGHUP)
+        if is_second and number == signal.SIGHUP:
+            return
+        if is_second:  # die of it, as if it had never been handled
+            signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.received = signal.Signals(number)
         with suppress(RuntimeError, OSError):  # the signal came while a line was printed, or nobody reads any more
