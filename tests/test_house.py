@@ -39,6 +39,7 @@ ROOMS = (
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 RUN_TIME = {"numpy", "tokenizers", "huggingface_hub", "starlette", "uvicorn"}
+TORCH = {"torch", "triton"}  # PyTorch's CUDA builds bring Triton
 TORCH_ROOMS = {"engines/pytorch", "training"}
 UNPICKLER = (
     PACKAGE / "checkpoints" / "unpickle.py"
@@ -137,7 +138,7 @@ def test_imports_point_down() -> None:
 
 def may_import(path: Path) -> set[str]:
     in_torch_room = path.relative_to(PACKAGE).as_posix().startswith(tuple(f"{room}/" for room in TORCH_ROOMS))
-    return RUN_TIME | {"torch"} if in_torch_room or path == UNPICKLER else RUN_TIME
+    return RUN_TIME | TORCH if in_torch_room or path == UNPICKLER else RUN_TIME
 
 
 def test_running_needs_no_framework() -> None:
@@ -147,7 +148,7 @@ def test_running_needs_no_framework() -> None:
 def test_the_package_asks_for_what_it_imports_and_no_more() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {name.split(">=")[0] for name in project["dependencies"]} == RUN_TIME
-    assert set().union(*(third_parties(path) for path in FILES)) == RUN_TIME | {"torch"}
+    assert set().union(*(third_parties(path) for path in FILES)) == RUN_TIME | TORCH
 
 
 def test_importing_cutaway_loads_neither_torch_nor_a_web_server_nor_the_hub_client() -> None:
