@@ -24,7 +24,10 @@ from cutaway.numerics import FloatArray
 try:
     import torch
 
+    from cutaway.engines.pytorch.decoding import has_kernel
+    from cutaway.engines.pytorch.graphs import GRAPH_ROWS, NextToken, Row
     from cutaway.engines.pytorch.model import GPT2, KVCache
+    from cutaway.engines.pytorch.products import output_product, pad_rows
 except ModuleNotFoundError as error:
     raise EngineError("the pytorch engine needs PyTorch: pip install torch") from error
 
@@ -38,38 +41,35 @@ DECODE_ROWS = 8
 class PyTorchCache:
     """A static KV cache in groups of `DECODE_ROWS` rows, so that it grows without being copied.
 
-    Of the last group only so many rows are in use that there are `count` in all. `overflowed` is true once a key or
-    value may be infinite or NaN.
+    `held` counts the tokens of each row in use; what the groups' own lengths say is not read. `overflowed` is true once
+    a key or value may be infinite or NaN.
     """
 
     def __init__(self, new_group: Callable[[], KVCache], rows: int) -> None:
         self._new_group = new_group
         self.overflowed = False
         self.groups: list[KVCache] = []
-        self.count = 0
+        self.held: list[int] = []
         self.add_rows(rows)
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return tuple(length for group in self.groups for length in group.lengths.tolist())[: self.count]
+        return tuple(self.held)
 
     def add_rows(self, count: int) -> None:
-        self.count += check_int("rows to add", count, 1)
-        while len(self.groups) * DECODE_ROWS < self.count:
+        self.held += [0] * check_int("rows to add", count, 1)
+        while len(self.groups) * DECODE_ROWS < len(self.held):
             self.groups.append(self._new_group())
 
     def copy_row(self, source: int, target: int) -> None:
-        held = self.row(check_row(source, self.count))
-        place = self.row(check_row(target, self.count))
+        held = self.row(check_row(source, len(self.held)))
+        place = self.row(check_row(target, len(self.held)))
         place.k.copy_(held.k)
         place.v.copy_(held.v)
-        place.lengths.copy_(held.lengths)
+        self.held[target] = self.held[source]
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        kept = check_truncate(lengths, self.lengths)
-        for number, group in enumerate(self.groups):
-            part = kept[number * DECODE_ROWS : (number + 1) * DECODE_ROWS]
-            group.lengths[: len(part)] = torch.tensor(part, device=group.lengths.device)
+        self.held = list(check_truncate(lengths, self.lengths))
 
     def convert(self, dtype: torch.dtype) -> None:
         """Hold keys and values in another dtype from here on."""
@@ -80,7 +80,23 @@ class PyTorchCache:
     def row(self, row: int) -> KVCache:
         """Select one row, in the same memory."""
         slot = row % DECODE_ROWS
-        return self.groups[row // DECODE_ROWS].rows(slice(slot, slot + 1))
+        selected = self.groups[row // DECODE_ROWS].rows(slice(slot, slot + 1))
+        selected.lengths.fill_(self.held[row])
+        return selected
+
+    def group(self, number: int) -> KVCache:
+        """Select a group whose rows have room for a token: a full one's last is given up, for it to be overwritten."""
+        group = self.groups[number]
+        most = group.k.shape[3] - 1
+        held = [min(length, most) for length in self.held[number * DECODE_ROWS : (number + 1) * DECODE_ROWS]]
+        group.lengths.copy_(torch.tensor(held + [0] * (DECODE_ROWS - len(held))))
+        return group
+
+    def place(self, row: int) -> Row:
+        """Locate a row in memory."""
+        group = self.groups[row // DECODE_ROWS]
+        skipped = row % DECODE_ROWS * group.k.stride(1) * group.k.itemsize
+        return Row(self.held[row], group.k.data_ptr() + skipped, group.v.data_ptr() + skipped)
 
 
 class PyTorchEngine:
@@ -95,6 +111,7 @@ class PyTorchEngine:
     """
 
     name = "pytorch"
+    _next_token: NextToken | None = None  # where this can decode as a graph
 
     def __init__(self, weights: Weights, dtype: str | None = None, threads: int | None = None) -> None:
         # int8 is the CPU engine's; here de-quantised weights run as float32.
@@ -107,13 +124,19 @@ class PyTorchEngine:
         self.device = best_device()
         with torch.device(self.device):
             model = GPT2(weights.config).to(DTYPES[self.dtype]).eval().requires_grad_(False)
+        if self.device == "cuda":
+            align_output(model)
         model.load(weights)
         self._use(model)
+        weight = model.wpe.weight
+        if not self.config.relative_positions and has_kernel(weight.device, weight.dtype):
+            layer_stride = DECODE_ROWS * self.config.n_ctx * self.config.n_embd
+            self._next_token = NextToken(model, layer_stride)
 
     @classmethod
     def from_module(cls, model: GPT2) -> "PyTorchEngine":
         """Run a module that is in memory, as it is: on its device, in its dtype, with the weights that it has when the
-        engine is asked. It must be in evaluation mode.
+        engine is asked. It must be in evaluation mode. It is not captured in a graph, as it is another's to change.
 
         >>> from cutaway.config import GPT2Config
         >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)).eval()
@@ -156,7 +179,7 @@ class PyTorchEngine:
         if not isinstance(cache, PyTorchCache):
             raise UsageError("a cache serves only the engine that made it")
         lengths = cache.lengths
-        rows = check_rows(rows, cache.count)
+        rows = check_rows(rows, len(lengths))
         past = [lengths[row] for row in rows]
         check_sequences(self.config, sequences, past, logits)
         prefixes = check_prefixes(self.config, n_prefix, sequences, past)
@@ -183,22 +206,41 @@ class PyTorchEngine:
         kv = cache.row(row) if cache else None
         prefix = torch.tensor([n_prefix], device=self.device) if n_prefix else None
         hidden = _hidden(model, torch.tensor([ids], device=self.device), kv, [0], cache, prefix)[0]  # (T, d)
-        return to_numpy(model.lm_head(hidden if logits == "all" else hidden[-1:]))
+        if cache:
+            cache.held[row] += len(ids)
+        return to_numpy(output_product(hidden if logits == "all" else hidden[-1:], model.lm_head.weight))
 
     def _decode(self, model: GPT2, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
         """Read one token in each of some rows; return the logits (1, V) of these rows."""
+        rows = list(tokens)
         found: dict[int, FloatArray] = {}
-        for number, group in enumerate(cache.groups):
+        if self._next_token and model is self.model:
+            for start in range(0, len(rows), GRAPH_ROWS):
+                found |= self._decode_scattered(self._next_token, rows[start : start + GRAPH_ROWS], tokens, cache)
+        for number in range(len(cache.groups)):
             first = number * DECODE_ROWS
-            slots = {row - first: token for row, token in tokens.items() if 0 <= row - first < DECODE_ROWS}
+            slots = {row - first: tokens[row] for row in rows if row not in found and row // DECODE_ROWS == number}
             if slots:
-                logits = to_numpy(self._decode_group(model, slots, group, cache))
+                logits = to_numpy(self._decode_group(model, slots, number, cache))
                 found |= {first + slot: logits[slot : slot + 1] for slot in slots}
+        for row in rows:
+            cache.held[row] += 1
         return found
 
-    def _decode_group(
-        self, model: GPT2, tokens: Mapping[int, int], group: KVCache, cache: PyTorchCache
-    ) -> torch.Tensor:
+    def _decode_scattered(
+        self, next_token: NextToken, rows: Sequence[int], tokens: Mapping[int, int], cache: PyTorchCache
+    ) -> dict[int, FloatArray]:
+        """Read one token in each of some rows, wherever they lie; return nothing once numbers overflow."""
+        if cache.overflowed:
+            return {}
+        logits = next_token.read([tokens[row] for row in rows], [cache.place(row) for row in rows])
+        if logits is None:
+            cache.overflowed = True
+            return {}
+        array = to_numpy(logits)
+        return {row: array[i : i + 1] for i, row in enumerate(rows)}
+
+    def _decode_group(self, model: GPT2, tokens: Mapping[int, int], number: int, cache: PyTorchCache) -> torch.Tensor:
         """Read one token in some slots of a group; return logits (DECODE_ROWS, V), of which those slots count.
 
         The other slots are multiplied along. What they write lies behind their end, where their next token overwrites
@@ -207,12 +249,8 @@ class PyTorchEngine:
         slots = list(tokens)
         ids = torch.zeros(DECODE_ROWS, 1, dtype=torch.long, device=self.device)
         ids[slots, 0] = torch.tensor(list(tokens.values()), device=self.device)
-        lengths = group.lengths.clone()
-        group.lengths.clamp_(max=self.config.n_ctx - 1)
-        logits: torch.Tensor = model.lm_head(_hidden(model, ids, group, slots, cache)[:, 0])
-        lengths[slots] += 1
-        group.lengths.copy_(lengths)
-        return logits
+        hidden = _hidden(model, ids, cache.group(number), slots, cache)[:, 0]  # (DECODE_ROWS, d)
+        return output_product(hidden, model.lm_head.weight)
 
 
 def _hidden(
@@ -237,6 +275,21 @@ def _hidden(
     if cache is not None:
         cache.overflowed = True
     return model.hidden(ids, kv, n_prefix=n_prefix, despite_overflow=True)
+
+
+def align_output(model: GPT2) -> None:
+    """Put the output matrix where it can be multiplied aligned, with the embedding where it is tied.
+
+    >>> from cutaway.config import GPT2Config
+    >>> model = GPT2(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1))
+    >>> align_output(model)
+    >>> len(model.lm_head.weight), model.lm_head.weight is model.wte.weight
+    (5, True)
+    """
+    is_tied = model.lm_head.weight is model.wte.weight
+    model.lm_head.weight = torch.nn.Parameter(pad_rows(model.lm_head.weight), requires_grad=False)
+    if is_tied:
+        model.wte.weight = model.lm_head.weight
 
 
 def to_numpy(logits: torch.Tensor) -> FloatArray:
