@@ -1,15 +1,19 @@
-"""Train GPT-2 124M on one GPU, and decode with it under CUDA graphs beside transformers with a static cache.
+"""Decode with GPT-2 124M on one GPU beside transformers, and train it.
 
     python -m bench.gpu [--output FILE]            # some minutes on an H100, most of them for compiling
     python -m bench.gpu --device cpu --tiny        # the same in miniature, to see that every step works
 
-Each figure is printed as soon as it is there, so that a run that is cut off has not been for nothing. Weights and
-tokens are random, which changes no speed. It needs PyTorch and NumPy; without transformers its figures are left out.
+Each figure is printed as soon as it is there, so that a run that is cut off has not been for nothing, and one that
+cannot be had is a line that says why. Weights and tokens are random, which changes no speed. It needs PyTorch and
+NumPy; transformers' figures need transformers.
+
+Decoding is greedy, after a prompt of 128 tokens, with the next tokens chosen on the GPU: ours as one CUDA graph a token
+with compiled blocks, transformers' with `StaticCache` and its forward pass compiled as its documentation says
+("reduce-overhead"). Generating is what a user calls, prompts and sampling included and nothing compiled: ours the
+engine's, transformers' `generate` with its default cache.
 
 Training takes whole steps of Cutaway's trainer, AdamW included, in bfloat16 at context 1,024; its share of the peak is
-that of the FLOPs of matrix products (`training.throughput`) in the published peak, where this GPU has one. Decoding
-is greedy, after a prompt of 128 tokens, with the next tokens chosen on the GPU: ours as one CUDA graph a token,
-transformers' with `StaticCache` and its forward pass compiled as its documentation says ("reduce-overhead").
+that of the FLOPs of matrix products (`training.throughput`) in the published peak, where this GPU has one.
 """
 
 import argparse
@@ -20,17 +24,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench import machine
+from cutaway.checkpoints import ArrayWeights
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.data.batches import Windows
 from cutaway.data.dataset import Split
+from cutaway.engines.pytorch.engine import PyTorchEngine, align_output
 from cutaway.engines.pytorch.model import GPT2
+from cutaway.engines.pytorch.products import output_product
 from cutaway.errors import guarded
+from cutaway.generation.batch import generate
+from cutaway.generation.config import GenerationConfig
 from cutaway.training.config import TrainingConfig
 from cutaway.training.hardware import PUBLISHED_HARDWARE
 from cutaway.training.model import find_device, make_model
@@ -39,7 +49,7 @@ from cutaway.training.trainer import Trainer
 
 TINY = GPT2Config(n_vocab=512, n_ctx=64, n_embd=32, n_head=2, n_layer=2)
 WARM_UP = 3  # steps, or tokens, that are not timed
-TRIES = 3  # of decoding
+TRIES = 3  # parts of decoding that are timed, and times that a text is generated
 
 
 @dataclass(frozen=True)
@@ -76,23 +86,33 @@ def main() -> None:
 
 
 def figures(work: Work, device: torch.device) -> Iterator[tuple[str, float | str]]:
-    """Yield every figure with its name, training first."""
+    """Yield every figure with its name, decoding first."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    peak, basis = _peak(name, device)
     yield "device", name
+    for rows in work.rows:
+        for whose, make_step in (("", ours), (", transformers", transformers_static)):
+            speed = _attempt(decoding_speed, work, rows, device, make_step)
+            yield f"decoding, {rows} sequences{whose}, tokens/s", speed
+    for whose, make_generate in (("", generate_ours), (", transformers", generate_theirs)):
+        for rows in work.rows:
+            speed = _attempt(generating_speed, work, rows, device, make_generate)
+            yield f"generating, {rows} sequences{whose}, tokens/s", speed
+    peak, basis = _peak(name, device)
     yield f"peak, {basis}, TFLOP/s", peak / 1e12
     flops = matmul_flops_per_token(work.shape, work.shape.n_ctx)
     for batch_size in work.batch_sizes:
-        try:
-            speed = training_speed(work, batch_size, device)
-        except torch.OutOfMemoryError:
-            yield f"training, {batch_size} sequences", "out of memory"
-            break
+        speed = _attempt(training_speed, work, batch_size, device)
         yield f"training, {batch_size} sequences, tokens/s", speed
-        yield f"training, {batch_size} sequences, share of the {basis} peak", speed * flops / peak
-    for rows in work.rows:
-        yield f"decoding, {rows} sequences, tokens/s", decoding_speed(work, rows, device, ours)
-        yield f"decoding, {rows} sequences, transformers, tokens/s", _of_transformers(work, rows, device)
+        if isinstance(speed, float):
+            yield f"training, {batch_size} sequences, share of the {basis} peak", speed * flops / peak
+
+
+def _attempt(measure: Callable[..., float], *arguments: object) -> float | str:
+    """Return what is measured, or in one line why it cannot be."""
+    try:
+        return measure(*arguments)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other figures are wanted
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _peak(name: str, device: torch.device) -> tuple[float, str]:
@@ -121,11 +141,14 @@ def training_speed(work: Work, batch_size: int, device: torch.device) -> float:
 
 Step = Callable[[], Tensor]
 MakeStep = Callable[[Work, Tensor, torch.device], Step]  # from prompts (B, T) to what reads and returns tokens (B, 1)
+Generate = Callable[[Tensor, int], list[list[int]]]  # from prompts (B, T) and a number to so many new tokens of each
+MakeGenerate = Callable[[Work, torch.device], Generate]
 
 
 def decoding_speed(work: Work, rows: int, device: torch.device, make_step: MakeStep) -> float:
-    """Return the tokens per second of decoding that many sequences together, the best of some tries."""
-    return max(rows * (work.n_new - WARM_UP) / _decode(work, rows, device, make_step)[1] for _ in range(TRIES))
+    """Return the tokens per second of decoding that many sequences together, the median of some parts."""
+    seconds = _decode(work, rows, device, make_step)[1]
+    return rows * ((work.n_new - WARM_UP) // TRIES) / median(seconds)
 
 
 def decoded(work: Work, rows: int, device: torch.device, make_step: MakeStep) -> list[list[int]]:
@@ -134,16 +157,72 @@ def decoded(work: Work, rows: int, device: torch.device, make_step: MakeStep) ->
 
 
 @torch.inference_mode()
-def _decode(work: Work, rows: int, device: torch.device, make_step: MakeStep) -> tuple[list[list[int]], float]:
-    generator = torch.Generator().manual_seed(1)
-    prompts = torch.randint(work.shape.n_vocab, (rows, work.n_prompt), generator=generator).to(device)
-    step = make_step(work, prompts, device)
+def _decode(work: Work, rows: int, device: torch.device, make_step: MakeStep) -> tuple[list[list[int]], list[float]]:
+    """Return the tokens, and the seconds that each part took."""
+    step = make_step(work, _prompts(work, rows, device), device)
     tokens = [step().clone() for _ in range(WARM_UP)]
-    _wait(device)
-    began = time.perf_counter()
-    tokens += [step().clone() for _ in range(work.n_new - WARM_UP)]
-    _wait(device)
-    return torch.cat(tokens, 1).tolist(), time.perf_counter() - began
+    seconds: list[float] = []
+    for _ in range(TRIES):
+        _wait(device)
+        began = time.perf_counter()
+        tokens += [step().clone() for _ in range((work.n_new - WARM_UP) // TRIES)]
+        _wait(device)
+        seconds.append(time.perf_counter() - began)
+    return torch.cat(tokens, 1).tolist(), seconds
+
+
+def _prompts(work: Work, rows: int, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(work.shape.n_vocab, (rows, work.n_prompt), generator=generator).to(device)
+
+
+def generating_speed(work: Work, rows: int, device: torch.device, make_generate: MakeGenerate) -> float:
+    """Return the new tokens per second of generating that many texts together, with prompts, the median of some."""
+    write = make_generate(work, device)
+    prompts = _prompts(work, rows, device)
+    write(prompts, WARM_UP)
+    return rows * work.n_new / median(_timed(lambda: write(prompts, work.n_new), device) for _ in range(TRIES))
+
+
+def generate_ours(work: Work, device: torch.device) -> Generate:
+    """Generate with Cutaway's engine, on the device that it takes."""
+    engine = PyTorchEngine(ArrayWeights(work.shape, _initialised(work).export()), "bfloat16")
+    if engine.device != device.type:
+        raise ValueError(f"the engine runs on {engine.device}")
+
+    def write(prompts: Tensor, n_new: int) -> list[list[int]]:
+        config = GenerationConfig(temperature=0, max_new_tokens=n_new, ignore_eos=True)
+        tokens: list[list[int]] = [[] for _ in prompts]
+        for row, chunk in generate(engine, None, prompts.tolist(), config, list(range(len(prompts)))):
+            tokens[row] += chunk.ids
+        return tokens
+
+    return write
+
+
+def generate_theirs(work: Work, device: torch.device) -> Generate:
+    """Generate with transformers as it comes."""
+    model = _of_transformers(work, device)
+
+    def write(prompts: Tensor, n_new: int) -> list[list[int]]:
+        found = model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            do_sample=False,
+            min_new_tokens=n_new,
+            max_new_tokens=n_new,
+            pad_token_id=0,
+        )
+        tokens: list[list[int]] = found[:, prompts.shape[1] :].tolist()
+        return tokens
+
+    return write
+
+
+def _initialised(work: Work) -> GPT2:
+    model = GPT2(work.shape).eval().requires_grad_(False)
+    model.initialise(seed=1)
+    return model
 
 
 @dataclass(frozen=True)
@@ -161,14 +240,17 @@ class Replay:
 
 def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
     """Read prompts with Cutaway's module, and make its next step a CUDA graph where there is CUDA."""
-    with torch.device(device):
-        model = GPT2(work.shape).to(torch.bfloat16).eval().requires_grad_(False)
-    model.initialise(seed=1)
+    model = _initialised(work).to(device, torch.bfloat16)
+    align_output(model)
     cache = model.new_cache(len(prompts))
-    ids = _likeliest(model.lm_head(model.hidden(prompts, cache)[:, -1:]))
+
+    def next_ids(ids: Tensor) -> Tensor:
+        return _likeliest(output_product(model.hidden(ids, cache)[:, -1:], model.lm_head.weight))
+
+    ids = next_ids(prompts)
 
     def step() -> Tensor:
-        ids.copy_(_likeliest(model.lm_head(model.hidden(ids, cache))))
+        ids.copy_(next_ids(ids))
         return ids
 
     if device.type != "cuda":
@@ -192,24 +274,11 @@ def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
 
 def transformers_static(work: Work, prompts: Tensor, device: torch.device) -> Step:
     """Read prompts with transformers' GPT-2, of the same weights, and a static cache; compile what comes after."""
-    from transformers import GPT2Config as TheirConfig
-    from transformers import GPT2LMHeadModel, StaticCache
+    from transformers import StaticCache
 
-    shape = work.shape
-    config = TheirConfig(
-        vocab_size=shape.n_vocab,
-        n_positions=shape.n_ctx,
-        n_embd=shape.n_embd,
-        n_head=shape.n_head,
-        n_layer=shape.n_layer,
-    )
-    model = GPT2LMHeadModel(config)
-    twin = GPT2(shape)
-    twin.initialise(seed=1)
-    model.transformer.load_state_dict({name: torch.from_numpy(array) for name, array in twin.export().items()})
-    model = model.to(device, torch.bfloat16).eval()
-    cache = StaticCache(config, max_cache_len=shape.n_ctx)
-    places = torch.arange(shape.n_ctx, device=device)
+    model = _of_transformers(work, device)
+    cache = StaticCache(model.config, max_cache_len=work.shape.n_ctx)
+    places = torch.arange(work.shape.n_ctx, device=device)
     n_prompt = prompts.shape[1]
     first = model(prompts, past_key_values=cache, cache_position=places[:n_prompt], logits_to_keep=1)
     ids = _likeliest(first.logits)
@@ -225,11 +294,25 @@ def transformers_static(work: Work, prompts: Tensor, device: torch.device) -> St
     return step
 
 
-def _of_transformers(work: Work, rows: int, device: torch.device) -> float | str:
-    try:
-        return decoding_speed(work, rows, device, transformers_static)
-    except ModuleNotFoundError as error:
-        return str(error)
+def _of_transformers(work: Work, device: torch.device) -> Any:
+    """Return transformers' GPT-2 with the same weights."""
+    from transformers import GPT2Config as TheirConfig
+    from transformers import GPT2LMHeadModel
+
+    shape = work.shape
+    config = TheirConfig(
+        vocab_size=shape.n_vocab,
+        n_positions=shape.n_ctx,
+        n_embd=shape.n_embd,
+        n_head=shape.n_head,
+        n_layer=shape.n_layer,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    model = GPT2LMHeadModel(config)
+    weights = _initialised(work).export()
+    model.transformer.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return model.to(device, torch.bfloat16).eval()
 
 
 def _likeliest(logits: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.gpu import MINIATURE, decoded, figures, ours, transformers_static
+from bench.gpu import MINIATURE, decoded, figures, generate_ours, generate_theirs, ours, transformers_static
 from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.engines.pytorch.model import GPT2
 
@@ -15,7 +15,7 @@ def test_every_figure_is_there() -> None:
     found = dict(figures(MINIATURE, CPU))
     assert found.pop("device") == "CPU"
     assert all(isinstance(value, float) and value > 0 for value in found.values()), found
-    assert len(found) == 1 + 2 * len(MINIATURE.batch_sizes) + 2 * len(MINIATURE.rows)
+    assert len(found) == 1 + 2 * len(MINIATURE.batch_sizes) + 4 * len(MINIATURE.rows)
 
 
 def test_all_decode_the_tokens_of_one_model() -> None:
@@ -23,12 +23,26 @@ def test_all_decode_the_tokens_of_one_model() -> None:
     model.initialise(seed=1)
     engine = PyTorchEngine.from_module(model)
     prompts = torch.randint(MINIATURE.shape.n_vocab, (3, 8), generator=torch.Generator().manual_seed(1)).tolist()
-    for ids, tokens in zip(prompts, decoded(MINIATURE, 3, CPU, ours), strict=True):
+    tokens = decoded(MINIATURE, 3, CPU, ours)
+    for ids, row in zip(prompts, tokens, strict=True):
         cache = engine.new_cache(rows=1)
         expected = []
         new = ids
-        for _ in range(1 + MINIATURE.n_new):
+        for _ in range(1 + len(row)):
             new = [int(engine.forward([new], cache)[0].argmax())]
             expected += new
-        assert tokens == expected[1:]
-    assert decoded(MINIATURE, 3, CPU, transformers_static) == decoded(MINIATURE, 3, CPU, ours)
+        assert row == expected[1:]
+    assert decoded(MINIATURE, 3, CPU, transformers_static) == tokens
+    for make_generate in (generate_ours, generate_theirs):
+        found = make_generate(MINIATURE, CPU)(torch.tensor(prompts), 1 + len(tokens[0]))
+        assert [row[1:] for row in found] == tokens
+
+
+def test_a_figure_that_cannot_be_had_is_a_line_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> float:
+        raise RuntimeError("no memory\nand more")
+
+    for name in ("decoding_speed", "generating_speed", "training_speed", "_peak"):
+        monkeypatch.setattr(f"bench.gpu.{name}", (lambda *_: (1.0, "measured")) if name == "_peak" else fails)
+    found = dict(figures(MINIATURE, CPU))
+    assert [value for value in found.values() if value != "RuntimeError: no memory"] == ["CPU", 1e-12]
