@@ -7,10 +7,10 @@ Each figure is printed as soon as it is there, so that a run that is cut off has
 cannot be had is a line that says why. Weights and tokens are random, which changes no speed. It needs PyTorch and
 NumPy; transformers' figures need transformers.
 
-Decoding is greedy, after a prompt of 128 tokens, with the next tokens chosen on the GPU: ours as one CUDA graph a token
-with compiled blocks, transformers' with `StaticCache` and its forward pass compiled as its documentation says
-("reduce-overhead"). Generating is what a user calls, prompts and sampling included and nothing compiled: ours the
-engine's, transformers' `generate` with its default cache.
+Decoding is greedy, after a prompt of 128 tokens, with the next tokens chosen on the GPU: ours as one CUDA graph a
+token, with the engine's kernel or else compiled blocks, transformers' with `StaticCache` and its forward pass compiled
+as its documentation says ("reduce-overhead"). Generating is what a user calls, prompts and sampling included and
+nothing compiled: ours the engine's, transformers' `generate` with its default cache.
 
 Training takes whole steps of Cutaway's trainer, AdamW included, in bfloat16 at context 1,024; its share of the peak is
 that of the FLOPs of matrix products (`training.throughput`) in the published peak, where this GPU has one.
@@ -35,8 +35,9 @@ from cutaway.checkpoints import ArrayWeights
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.data.batches import Windows
 from cutaway.data.dataset import Split
+from cutaway.engines.pytorch.decoding import ScatteredCache, has_kernel
 from cutaway.engines.pytorch.engine import PyTorchEngine, align_output
-from cutaway.engines.pytorch.model import GPT2
+from cutaway.engines.pytorch.model import GPT2, KVCache
 from cutaway.engines.pytorch.products import output_product
 from cutaway.errors import guarded
 from cutaway.generation.batch import generate
@@ -242,7 +243,8 @@ def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
     """Read prompts with Cutaway's module, and make its next step a CUDA graph where there is CUDA."""
     model = _initialised(work).to(device, torch.bfloat16)
     align_output(model)
-    cache = model.new_cache(len(prompts))
+    held = model.new_cache(len(prompts))
+    cache: KVCache = held
 
     def next_ids(ids: Tensor) -> Tensor:
         return _likeliest(output_product(model.hidden(ids, cache)[:, -1:], model.lm_head.weight))
@@ -255,8 +257,11 @@ def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
 
     if device.type != "cuda":
         return step
-    model.compile_blocks()
-    held = (ids.clone(), cache.lengths.clone())
+    if has_kernel(model.wpe.weight.device, torch.bfloat16, work.shape, held.k.stride(0)):
+        cache = _scattered(held)
+    else:
+        model.compile_blocks()
+    before = (ids.clone(), held.lengths.clone())
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # compiling, and what libraries allocate, must be over before a graph is taken
@@ -266,10 +271,17 @@ def ours(work: Work, prompts: Tensor, device: torch.device) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    ids.copy_(held[0])
-    cache.lengths.copy_(held[1])
+    ids.copy_(before[0])
+    held.lengths.copy_(before[1])
+    return Replay(graph, ids, (model, cache, held))
 
-    return Replay(graph, ids, (model, cache))
+
+def _scattered(cache: KVCache) -> ScatteredCache:
+    """Return the same cache as rows that the engine's kernel reads."""
+    device = cache.k.device
+    k, v = (torch.tensor([row.data_ptr() for row in part[0]], device=device) for part in (cache.k, cache.v))
+    arrived = torch.zeros(cache.k.shape[1:3], dtype=torch.int32, device=device)
+    return ScatteredCache(k, v, cache.lengths, arrived, cache.k.shape[3], cache.k.stride(0))
 
 
 def transformers_static(work: Work, prompts: Tensor, device: torch.device) -> Step:

@@ -5,6 +5,7 @@ import os
 # The suite runs in several processes on few cores: threads that wait for one another would take most of its time. Read
 # when NumPy is imported, here and in the processes that tests start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported: kernels run without a GPU
 
 import gc
 import signal

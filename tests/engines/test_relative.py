@@ -272,6 +272,7 @@ def test_loss_and_gradients_equal_those_of_the_naive_form() -> None:
 # Each mode in a forked process of its own, for the peak is a process's.
 MEASURE = """
 import os, re, sys, torch
+import torch._dynamo  # which the first checkpoint imports, and with it Triton where that is installed
 from pathlib import Path
 from cutaway.engines.pytorch.attention import causal_attention
 

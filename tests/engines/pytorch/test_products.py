@@ -146,3 +146,22 @@ def test_a_compiled_block_copies_what_lies_transposed(monkeypatch: pytest.Monkey
     compiled = torch.compile(lambda x, w: amx_linear(x.exp(), w).sin())
     torch.autograd.backward(compiled(numbers(48, 32), numbers(64, 32)).sum())
     assert strides == [(48, 1)]
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 65])
+def test_an_output_matrix_with_room_behind_it_gives_the_same_logits(n: int) -> None:
+    w = torch.randn(n, 8)
+    x = torch.randn(3, 8)
+    padded = products.pad_rows(w)
+    assert len(products.aligned(padded)) % products.ALIGNMENT == 0
+    assert not products.aligned(padded)[n:].any()
+    torch.testing.assert_close(products.output_product(x, padded), x @ w.T)
+    torch.testing.assert_close(products.output_product(x, w), x @ w.T)
+
+
+def test_a_part_of_a_matrix_is_aligned_within_its_memory() -> None:
+    w = torch.randn(66, 8)
+    for part in (w[63:], w[:3], w[:, :4]):
+        torch.testing.assert_close(
+            products.output_product(w[:2, : part.shape[1]], part), w[:2, : part.shape[1]] @ part.T
+        )

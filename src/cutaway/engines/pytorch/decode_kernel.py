@@ -12,7 +12,7 @@ def _attend_next(  # type: ignore[no-untyped-def]
     q,  # (B, H, dh), as k and v with strides for rows and heads
     k,
     v,
-    k_rows,  # the cache, (B, H, S, dh); or the address of each row's slots in the first layer, (B,), 0 for none
+    k_rows,  # (B,): the address of each row's slots (H, S, dh) in the first layer, 0 for none
     v_rows,
     lengths,  # (B,)
     arrived,  # (B, H), 0 between two launches: programs that have stored their part
@@ -24,8 +24,6 @@ def _attend_next(  # type: ignore[no-untyped-def]
     q_head,
     new_row,
     new_head,
-    cache_row,
-    cache_head,
     layer_offset,  # of this layer behind the address of a row, in numbers
     n_heads,
     n_slots,
@@ -35,28 +33,20 @@ def _attend_next(  # type: ignore[no-untyped-def]
     SPLIT: tl.constexpr,  # slots of a program, a multiple of BLOCK
     N_SPLITS: tl.constexpr,
     SPLITS_POWER: tl.constexpr,
-    HAS_ADDRESSES: tl.constexpr,
 ):
     """Attend from one new token of one row and head to a part of the slots."""
     head = tl.program_id(0)
     row = tl.program_id(1)
     split = tl.program_id(2)
     wide_row = row.to(tl.int64)
-    if HAS_ADDRESSES:
-        k_address = tl.load(k_rows + row)
-        v_address = tl.load(v_rows + row)
-        is_used = k_address != 0
-        k_slots = tl.multiple_of(k_address.to(tl.pointer_type(k.dtype.element_ty)), 16) + layer_offset
-        v_slots = tl.multiple_of(v_address.to(tl.pointer_type(v.dtype.element_ty)), 16) + layer_offset
-    else:
-        is_used = True
-        k_slots = k_rows + wide_row * cache_row
-        v_slots = v_rows + wide_row * cache_row
+    k_address = tl.load(k_rows + row)
+    v_address = tl.load(v_rows + row)
     position = tl.minimum(tl.load(lengths + row), n_slots - 1).to(tl.int32)
     first = split * SPLIT
-    if is_used & (first <= position):
-        k_slots += head * cache_head
-        v_slots += head * cache_head
+    if (k_address != 0) & (first <= position):
+        skipped = layer_offset + head.to(tl.int64) * n_slots * DH
+        k_slots = tl.multiple_of(k_address.to(tl.pointer_type(k.dtype.element_ty)), 16) + skipped
+        v_slots = tl.multiple_of(v_address.to(tl.pointer_type(v.dtype.element_ty)), 16) + skipped
         d = tl.arange(0, DH_POWER)
         is_there = d < DH
         query = tl.load(q + wide_row * q_row + head * q_head + d, mask=is_there, other=0.0).to(tl.float32) * scale

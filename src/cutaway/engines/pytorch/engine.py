@@ -24,8 +24,7 @@ from cutaway.numerics import FloatArray
 try:
     import torch
 
-    from cutaway.engines.pytorch.decoding import has_kernel
-    from cutaway.engines.pytorch.graphs import GRAPH_ROWS, NextToken, Row
+    from cutaway.engines.pytorch.decoding import GRAPH_ROWS, NextToken, Row, has_kernel
     from cutaway.engines.pytorch.model import GPT2, KVCache
     from cutaway.engines.pytorch.products import output_product, pad_rows
 except ModuleNotFoundError as error:
@@ -36,6 +35,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Matrix products round differently for different numbers of rows, so decoding always multiplies this many: what a
 # sequence says does not depend on how many others are decoded beside it.
 DECODE_ROWS = 8
+
+# Of what two ways to decode compute, relative to its size, where one is not taken for wrong: they round differently.
+TOLERANCES = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.2}
 
 
 class PyTorchCache:
@@ -61,6 +63,7 @@ class PyTorchCache:
         while len(self.groups) * DECODE_ROWS < len(self.held):
             self.groups.append(self._new_group())
 
+    @torch.inference_mode()  # which `convert` ran in
     def copy_row(self, source: int, target: int) -> None:
         held = self.row(check_row(source, len(self.held)))
         place = self.row(check_row(target, len(self.held)))
@@ -92,6 +95,12 @@ class PyTorchCache:
         group.lengths.copy_(torch.tensor(held + [0] * (DECODE_ROWS - len(held))))
         return group
 
+    def next_slots(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Select where the keys and values (L, H, dh) of a row's next token are to lie."""
+        group = self.groups[row // DECODE_ROWS]
+        slot = (slice(None), row % DECODE_ROWS, slice(None), self.held[row])
+        return group.k[slot], group.v[slot]
+
     def place(self, row: int) -> Row:
         """Locate a row in memory."""
         group = self.groups[row // DECODE_ROWS]
@@ -111,7 +120,7 @@ class PyTorchEngine:
     """
 
     name = "pytorch"
-    _next_token: NextToken | None = None  # where this can decode as a graph
+    _next_token: NextToken | None = None  # where this can decode with a kernel for it
 
     def __init__(self, weights: Weights, dtype: str | None = None, threads: int | None = None) -> None:
         # int8 is the CPU engine's; here de-quantised weights run as float32.
@@ -128,9 +137,8 @@ class PyTorchEngine:
             align_output(model)
         model.load(weights)
         self._use(model)
-        weight = model.wpe.weight
-        if not self.config.relative_positions and has_kernel(weight.device, weight.dtype):
-            layer_stride = DECODE_ROWS * self.config.n_ctx * self.config.n_embd
+        layer_stride = DECODE_ROWS * self.config.n_ctx * self.config.n_embd
+        if has_kernel(model.wpe.weight.device, model.wpe.weight.dtype, self.config, layer_stride):
             self._next_token = NextToken(model, layer_stride)
 
     @classmethod
@@ -171,6 +179,18 @@ class PyTorchEngine:
         n_prefix: Sequence[int] | None = None,
     ) -> FloatArray:
         model = self._float32_model if exact else self.model
+        with torch.cuda.device_of(model.wpe.weight):  # type: ignore[no-untyped-call]  # of several GPUs
+            return self._forward(model, sequences, cache, logits, rows, n_prefix)
+
+    def _forward(
+        self,
+        model: GPT2,
+        sequences: Sequence[Sequence[int]],
+        cache: Cache | None,
+        logits: Logits,
+        rows: Sequence[int] | None,
+        n_prefix: Sequence[int] | None,
+    ) -> FloatArray:
         if cache is None:
             past = [0] * len(sequences)
             check_sequences(self.config, sequences, past, logits)
@@ -214,31 +234,78 @@ class PyTorchEngine:
         """Read one token in each of some rows; return the logits (1, V) of these rows."""
         rows = list(tokens)
         found: dict[int, FloatArray] = {}
-        if self._next_token and model is self.model:
-            for start in range(0, len(rows), GRAPH_ROWS):
-                found |= self._decode_scattered(self._next_token, rows[start : start + GRAPH_ROWS], tokens, cache)
-        for number in range(len(cache.groups)):
-            first = number * DECODE_ROWS
-            slots = {row - first: tokens[row] for row in rows if row not in found and row // DECODE_ROWS == number}
-            if slots:
-                logits = to_numpy(self._decode_group(model, slots, number, cache))
-                found |= {first + slot: logits[slot : slot + 1] for slot in slots}
-        for row in rows:
+        for start in range(0, len(rows), GRAPH_ROWS):
+            next_token = self._next_token  # until it is found to be wrong
+            if next_token and model is self.model:
+                few = {row: tokens[row] for row in rows[start : start + GRAPH_ROWS]}
+                found |= self._decode_scattered(next_token, few, cache)
+        others = {row: tokens[row] for row in rows if row not in found}
+        found |= self._decode_groups(model, others, cache)
+        for row in others:
             cache.held[row] += 1
         return found
 
     def _decode_scattered(
-        self, next_token: NextToken, rows: Sequence[int], tokens: Mapping[int, int], cache: PyTorchCache
+        self, next_token: NextToken, tokens: Mapping[int, int], cache: PyTorchCache
     ) -> dict[int, FloatArray]:
-        """Read one token in each of some rows, wherever they lie; return nothing once numbers overflow."""
-        if cache.overflowed:
-            return {}
-        logits = next_token.read([tokens[row] for row in rows], [cache.place(row) for row in rows])
+        """Read one token in each of some rows, wherever they lie; return nothing where only groups can be read."""
+        with next_token.lock:
+            if cache.overflowed or not (next_token.is_verified or self._verify(next_token, tokens, cache)):
+                return {}
+            logits = _read_scattered(next_token, tokens, cache)
         if logits is None:
-            cache.overflowed = True
             return {}
+        for row in tokens:
+            cache.held[row] += 1
         array = to_numpy(logits)
-        return {row: array[i : i + 1] for i, row in enumerate(rows)}
+        return {row: array[i : i + 1] for i, row in enumerate(tokens)}
+
+    def _verify(self, next_token: NextToken, tokens: Mapping[int, int], cache: PyTorchCache) -> bool:
+        """Find out whether tokens read wherever they lie are those of groups, and whether a graph of that is the same.
+
+        For good, unless numbers overflow, which only groups can be read with.
+        """
+        slots = [slot for row in tokens for slot in cache.next_slots(row)]
+
+        def outcome(logits: Callable[[], torch.Tensor | None]) -> list[torch.Tensor]:
+            for slot in slots:
+                slot.fill_(torch.nan)
+            found = logits()
+            return [] if found is None else [found - found.mean(1, keepdim=True), torch.stack(slots).float().flatten(2)]
+
+        def read() -> torch.Tensor | None:
+            return _read_scattered(next_token, tokens, cache)
+
+        def read_groups() -> torch.Tensor:
+            found = self._decode_groups(self.model, tokens, cache)
+            return torch.from_numpy(np.concatenate([found[row] for row in tokens]))
+
+        in_groups = outcome(read_groups)
+        if cache.overflowed:
+            return False
+        launched = outcome(read)
+        if not launched or not all(map(self._agree, launched, in_groups)):
+            self._next_token = None
+            return False
+        if next_token.capture() and not all(map(torch.equal, outcome(read), launched)):
+            next_token.discard_graph()
+        next_token.is_verified = True
+        return True
+
+    def _agree(self, one: torch.Tensor, other: torch.Tensor) -> bool:
+        norms = other.norm(dim=-1)
+        return bool(((one - other).norm(dim=-1) <= TOLERANCES[self.dtype] * norms).all())
+
+    def _decode_groups(self, model: GPT2, tokens: Mapping[int, int], cache: PyTorchCache) -> dict[int, FloatArray]:
+        """Read one token in each of some rows, group by group."""
+        found: dict[int, FloatArray] = {}
+        for number in range(len(cache.groups)):
+            first = number * DECODE_ROWS
+            slots = {row - first: token for row, token in tokens.items() if row // DECODE_ROWS == number}
+            if slots:
+                logits = to_numpy(self._decode_group(model, slots, number, cache))
+                found |= {first + slot: logits[slot : slot + 1] for slot in slots}
+        return found
 
     def _decode_group(self, model: GPT2, tokens: Mapping[int, int], number: int, cache: PyTorchCache) -> torch.Tensor:
         """Read one token in some slots of a group; return logits (DECODE_ROWS, V), of which those slots count.
@@ -275,6 +342,10 @@ def _hidden(
     if cache is not None:
         cache.overflowed = True
     return model.hidden(ids, kv, n_prefix=n_prefix, despite_overflow=True)
+
+
+def _read_scattered(next_token: NextToken, tokens: Mapping[int, int], cache: PyTorchCache) -> torch.Tensor | None:
+    return next_token.read(list(tokens.values()), [cache.place(row) for row in tokens])
 
 
 def align_output(model: GPT2) -> None:

@@ -30,7 +30,6 @@ from cutaway.engines.pytorch.attention import (
     gathered_scores,
     visible,
 )
-from cutaway.engines.pytorch.decoding import attend_next, has_kernel
 from cutaway.engines.pytorch.products import linear
 from cutaway.engines.pytorch.vml import choose_kernels
 
@@ -46,13 +45,10 @@ class LayerCache:
     k: Tensor  # (B, H, S, dh)
     v: Tensor  # (B, H, S, dh)
     lengths: Tensor  # (B,) tokens held
-    arrived: Tensor | None = None  # (B, H), what the kernel for one new token counts in, where there is one
 
     def attend_next(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Put one new token (B, H, 1, dh) in its slots and attend from it to all tokens held, with the kernel."""
-        assert self.arrived is not None
-        z: Tensor = attend_next(q, k, v, self.k, self.v, self.lengths, self.arrived)
-        return z
+        """Put one new token (B, H, 1, dh) in its slots and attend from it to all held, in a cache without a mask."""
+        raise NotImplementedError
 
     def write(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, H, T, dh) in their slots; return all slots, (B, H, S, dh)."""
@@ -79,25 +75,23 @@ class KVCache:
     k: Tensor  # (L, B, H, S, dh)
     v: Tensor  # (L, B, H, S, dh)
     lengths: Tensor  # (B,) tokens held
-    arrived: Tensor | None = None  # (B, H), as in `LayerCache`
+    needs_mask = True  # and no kernel that reads what is held
 
     @classmethod
     def empty(cls, config: GPT2Config, batch: int, like: Tensor) -> "KVCache":
         """Make a cache for `batch` sequences with the device and dtype of `like`."""
         shape = (config.n_layer, batch, config.n_head, config.n_ctx, config.d_head)
-        lengths = torch.zeros(batch, dtype=torch.long, device=like.device)
-        fused = not config.relative_positions and has_kernel(like.device, like.dtype)
-        arrived = lengths.new_zeros(shape[1:3], dtype=torch.int32) if fused else None
-        return cls(like.new_zeros(shape), like.new_zeros(shape), lengths, arrived)
+        return cls(
+            like.new_zeros(shape), like.new_zeros(shape), torch.zeros(batch, dtype=torch.long, device=like.device)
+        )
 
     def rows(self, rows: slice) -> "KVCache":
         """Select some sequences, in the same memory."""
-        arrived = None if self.arrived is None else self.arrived[rows]
-        return KVCache(self.k[:, rows], self.v[:, rows], self.lengths[rows], arrived)
+        return KVCache(self.k[:, rows], self.v[:, rows], self.lengths[rows])
 
     def layer(self, number: int) -> LayerCache:
         """Select a layer, in the same memory. A compiled block is then the same for all layers."""
-        return LayerCache(self.k[number], self.v[number], self.lengths, self.arrived)
+        return LayerCache(self.k[number], self.v[number], self.lengths)
 
 
 class Linear(nn.Linear):
@@ -145,18 +139,18 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attend by a mask, or without one causally but for the first `n_prefix` tokens.
 
-        A cache needs a mask, but for one new token that its kernel lets see all that are held.
+        A cache needs a mask, but for one whose kernel lets one new token see all that are held.
         """
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
         q = self.rescale(q)
-        if cache is not None and mask is not None:
-            k, v = cache.write(k, v)  # (B, H, S, dh)
         if cache is not None and mask is None:
             z = cache.attend_next(q, k, v)
         elif mask is None:
             relative = None if self.relative is None else self.relative.weight
             z = causal_attention(q, k, v, self.dropout if self.training else 0.0, n_prefix, relative)  # (B, H, T, dh)
         else:
+            if cache is not None:
+                k, v = cache.write(k, v)  # (B, H, S, dh)
             z = self.attend_masked(q, k, v, cache, mask, despite_overflow)
         out: Tensor = self.c_proj(z.transpose(1, 2).reshape(x.shape))  # (B, T, d)
         return drop(out, self.dropout if self.training else 0.0)
@@ -327,9 +321,9 @@ class GPT2(nn.Module):
             mask = visible(positions, n_new, n_prefix) if despite_overflow else None
         else:
             positions = next_positions(cache.lengths, n_new)  # (B, T)
-            # One new token sees all before it, those of a prefix too, which is read at once.
-            sees_all = n_new == 1 and cache.arrived is not None and not despite_overflow
-            mask = None if sees_all else visible(positions[:, None], self.config.n_ctx, n_prefix)  # (B, 1, T, S)
+            mask = (
+                visible(positions[:, None], self.config.n_ctx, n_prefix) if cache.needs_mask else None
+            )  # (B, 1, T, S)
         x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
         for number, block in enumerate(self.h):
             held = None if cache is None else cache.layer(number)
