@@ -257,7 +257,7 @@ def test_a_noun_at_the_beginning_is_found() -> None:
 
 # What a person calls (CONTRIBUTING.md): functions without an underscore and these classes' methods. Not what is called
 # by the command line, by `figures.draw` or by a server, unless another room imports it.
-CALLED_BY_US = ("cli/", "figures/article/")
+CALLED_BY_US = ("cli/", "figures/article/", "engines/pytorch/kernels.py")
 REQUESTS = ("Request", "TraceRequest")
 WITHOUT_END = {"encode_on_ray", "serve"}  # needs a cluster, runs until Ctrl-C
 PUBLIC_CLASSES = {

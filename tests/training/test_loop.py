@@ -155,7 +155,7 @@ def test_the_best_checkpoint_is_kept_unless_told_otherwise(
 def test_nan_stops_with_the_best_checkpoint_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accumulate = Trainer.accumulate
 
-    def poisoned(trainer: Trainer, *given: Any) -> float:
+    def poisoned(trainer: Trainer, *given: Any) -> torch.Tensor:
         if trainer.steps == 7:
             trainer.model.get_parameter("h.0.ln_1.weight").data[0] = float("inf")
         return accumulate(trainer, *given)

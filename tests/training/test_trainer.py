@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cutaway.checkpoints import ArrayWeights, Weights
 from cutaway.data.batches import Batch, evaluation_windows
+from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import CheckpointError, RunError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.held_out import Validation
@@ -76,7 +77,7 @@ def test_each_batch_is_made_once_and_the_next_one_before_the_loss_is_read(monkey
 
 def gradients_of(trainer: Trainer, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
     plan = trainer.schedule.plan(0, 0.0)
-    loss = trainer.accumulate(batch, plan)
+    loss = float(trainer.accumulate(batch, plan))
     return loss, {name: p.grad for name, p in trainer.parameters.items() if p.grad is not None}
 
 
@@ -309,7 +310,7 @@ def test_an_overflow_names_the_module_and_a_gradient_its_parameter() -> None:
 def test_gradients_are_clipped_to_the_norm() -> None:
     trainer = make_trainer(grad_clip=0.01)
     trainer.accumulate(trainer.source.batch(0, 4, 8), trainer.schedule.plan(0, 0.0))
-    before = trainer.clip()
+    before = float(trainer.clip())
     gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
     assert before > 0.01
     assert torch.cat(gradients).norm().item() == pytest.approx(0.01, rel=1e-3)
@@ -449,3 +450,18 @@ def test_rows_are_split_with_their_masks() -> None:
     parts = list(split_rows(Batch(inputs, inputs + 1, inputs > 3), 2))
     assert [len(part.inputs) for part in parts] == [2, 2, 1]
     assert [part.learned.tolist() for part in parts if part.learned is not None][1] == [[True, True], [True, True]]
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+def test_a_run_with_fused_blocks_learns_as_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    plain = make_trainer(dtype="bfloat16")
+    monkeypatch.setattr(GPT2, "fuse_blocks", lambda model: setattr(model, "is_fused", model.is_standard()))
+    fused = make_trainer(dtype="bfloat16")
+    assert fused.model.is_fused
+    assert not make_trainer(dtype="bfloat16", dropout=0.1).model.is_fused
+    losses = [[trainer.step().loss for _ in range(5)] for trainer in (plain, fused)]
+    np.testing.assert_allclose(losses[1], losses[0], atol=0.02)
+    fused.model.get_parameter("h.1.mlp.c_fc.weight").data.fill_(3e38)
+    with pytest.raises(RunError, match=r"step 6: the output of h.1.mlp.c_fc is not finite"):
+        fused.step()

@@ -24,8 +24,11 @@ def first_not_finite(model: GPT2, forward: Callable[[], object]) -> str | None:
     found = [name for name, p in model.named_parameters() if not whole(p).isfinite().all()]
     if not found:
         hooks = [module.register_forward_hook(_recorder(name, found)) for name, module in model.named_modules() if name]
+        is_fused = model.is_fused
+        model.is_fused = False  # which calls no modules
         with torch.compiler.set_stance("force_eager"):
             forward()
+        model.is_fused = is_fused
         for hook in hooks:
             hook.remove()
     return found[0] if found else None

@@ -6,13 +6,14 @@ tokens at a time; and where even that is too slow, over a sample of the vocabula
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cutaway.engines.pytorch import fused
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.engines.pytorch.products import accumulate, add_product, columns_of, linear
 
@@ -80,6 +81,32 @@ def cross_entropy_slope_in_place(
     return loss, slope.to(logits.dtype)
 
 
+@cache
+def fused_agrees(device: torch.device, dtype: torch.dtype) -> bool:
+    """Compare the kernel of `fused.cross_entropy_slope` with `cross_entropy_slope` on some rows.
+
+    A GPU, a driver or a Triton on which it fails or computes something else is trained on without it.
+
+    >>> fused_agrees(torch.device("meta"), torch.bfloat16)
+    False
+    """
+    if not fused.HAS_TRITON:
+        return False
+    try:
+        generator = torch.Generator().manual_seed(1)
+        logits = torch.empty(3, 2 * fused.LOGITS + 64).normal_(0, 3, generator=generator).to(device, dtype)
+        n_vocab = logits.shape[1] - 15
+        offset = torch.full((logits.shape[1],), -math.inf)
+        offset[:n_vocab] = torch.empty(n_vocab).normal_(generator=generator)
+        targets = torch.tensor([fused.LOGITS + 1, -1, 0], device=device)
+        arguments = (offset.to(device), targets)
+        expected = cross_entropy_slope(logits, *arguments, 0.1)
+        found = fused.cross_entropy_slope(logits.clone(), *arguments, n_vocab=n_vocab, is_sampled=True, smoothing=0.1)
+        return all(torch.allclose(a, b, rtol=0.02, atol=1e-6) for a, b in zip(found, expected, strict=True))
+    except Exception:  # noqa: BLE001  # of the compiler, the driver or Triton
+        return False
+
+
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of h @ w.T + offset, `chunk` rows at a time; gradients are computed in the forward pass.
 
@@ -133,6 +160,7 @@ class CrossEntropy:
 
     def __init__(self, chunk: int = 512, *, compiled: bool, smoothing: float = 0.0) -> None:
         self.chunk = chunk
+        self.smoothing = smoothing
         slope = torch.compile(cross_entropy_slope, dynamic=False) if compiled else cross_entropy_slope_in_place
         self.slope = partial(slope, smoothing=smoothing)
         self.add = partial(add_product, add=torch.compile(accumulate, dynamic=False) if compiled else accumulate)
@@ -141,25 +169,28 @@ class CrossEntropy:
         """Return the loss over the whole vocabulary, which is padded to a multiple of 64 for speed."""
         padding = -len(w) % 64
         offset = F.pad(torch.zeros(len(w), device=w.device), (0, padding), value=-math.inf)
-        return self._apply(h, w, offset, targets)
+        return self._apply(h, w, offset, targets, is_sampled=False)
 
     def sampled(self, h: Tensor, w: Tensor, targets: Tensor, sample: "SampledVocabulary") -> Tensor:
         """Return an estimate of that loss from the rows of `w` in a sample."""
         table = w.index_select(0, sample.ids)
-        return self._apply(h, table, sample.offset, sample.places(targets))
+        return self._apply(h, table, sample.offset, sample.places(targets), is_sampled=True)
 
-    def _apply(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
+    def _apply(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor, *, is_sampled: bool) -> Tensor:
+        slope = self.slope
+        if h.is_cuda and fused_agrees(h.device, h.dtype):
+            slope = partial(fused.cross_entropy_slope, n_vocab=len(w), is_sampled=is_sampled, smoothing=self.smoothing)
         if not torch.is_grad_enabled():
-            return self._without_gradients(h, _padded_table(w, len(offset), h.dtype), offset, targets)
-        arguments = (h, w, offset, targets, self.chunk, self.slope, self.add)
+            return self._without_gradients(h, _padded_table(w, len(offset), h.dtype), offset, targets, slope)
+        arguments = (h, w, offset, targets, self.chunk, slope, self.add)
         loss: Tensor = ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
         return loss
 
-    def _without_gradients(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor) -> Tensor:
+    def _without_gradients(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor, slope: Slope) -> Tensor:
         total = torch.zeros((), device=h.device)
         for start in range(0, len(h), self.chunk):
             rows = slice(start, start + self.chunk)
-            total += self.slope(linear(h[rows], w), offset, targets[rows])[0]
+            total += slope(linear(h[rows], w), offset, targets[rows])[0]
         return total
 
 

@@ -112,6 +112,8 @@ class Trainer:
         )
         if config.compile:
             model.compile_blocks()
+        if not world.shards:  # FSDP2 gathers the weights of a block as it is called
+            model.fuse_blocks()
         self.forward = world.wrap(self.objective)
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizer = make_optimizer(config, self.parameters)
@@ -150,8 +152,11 @@ class Trainer:
         plan = self.schedule.plan(self.steps, self.progress())
         batch = self._batch(plan)
         self.model.train()
-        loss = self.accumulate(batch, plan)
-        norm = self.clip()
+        total = self.accumulate(batch, plan)
+        norm_here = self.clip()
+        self._look_ahead()
+        loss = self.world.sum(float(total))[0]  # here alone a step waits for a GPU
+        norm = float(norm_here)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._refuse(batch, loss)
         self.optimizer.step(plan.rate, plan.momentum)
@@ -164,8 +169,9 @@ class Trainer:
         self.seconds += seconds
         return Step(loss, plan.rate, norm, seconds)
 
-    def accumulate(self, batch: Batch, plan: StepPlan) -> float:
-        """Accumulate the gradients of a batch over micro-batches; return the mean loss in nats of its learned targets.
+    def accumulate(self, batch: Batch, plan: StepPlan) -> Tensor:
+        """Accumulate the gradients of a batch over micro-batches; return this process's part of the mean loss in nats
+        of its learned targets.
 
         The summed loss is divided by the targets of the whole step, so that neither the size of a micro-batch nor the
         number of processes matters. Dropout is seeded by the first row of each micro-batch.
@@ -182,8 +188,7 @@ class Trainer:
                 loss = self.forward(*self._tensors(batch.rows(start, stop)), sample) / max(1, n_targets)
                 (loss * self.world.size).backward()  # gradients are averaged over processes, and are to be summed
             total += loss.detach()
-        self._look_ahead()
-        return self.world.sum(float(total))[0]
+        return total
 
     def _batch(self, plan: StepPlan) -> Batch:
         """Return the batch of a step, which may have been made ahead."""
@@ -200,13 +205,14 @@ class Trainer:
         """Return the number of targets of a step that count in its loss."""
         return batch.targets.size if batch.learned is None else int(batch.learned.sum())
 
-    def clip(self) -> float:
+    def clip(self) -> Tensor:
         """Scale the gradients to a norm of at most `grad_clip` if their norm is finite; return that norm."""
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(gradients))
-        if self.config.grad_clip and norm.isfinite():
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.grad_clip, norm)
-        return float(norm)
+        if self.config.grad_clip:
+            known = torch.where(norm.isfinite(), norm, 0)  # those that are not finite stay as they are
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.grad_clip, known)
+        return norm
 
     def leave(self) -> None:
         """Take no more steps with other processes: what joins this model to theirs may not outlive their group."""

@@ -10,7 +10,8 @@ In training, parameters and the residual stream stay float32; what enters a matr
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,16 @@ from cutaway.engines.pytorch.attention import (
     gathered_scores,
     visible,
 )
+from cutaway.engines.pytorch.fused import HAS_TRITON, add_norm, gelu_of_sum, product, split_heads
 from cutaway.engines.pytorch.products import linear
 from cutaway.engines.pytorch.vml import choose_kernels
 
 # OpenAI's GELU, x (1 + tanh(u)) / 2, is x / (1 + exp(-2u)), and 2u is GELU_A x + GELU_B x³.
 GELU_A = 2 * math.sqrt(2 / math.pi)
 GELU_B = 0.044715 * GELU_A
+
+TRIAL = 150  # tokens of a sequence in a trial of kernels
+NEAR = 0.03  # of a norm: what bfloat16 may differ by in another order (docs/log.md)
 
 
 @dataclass
@@ -293,6 +298,7 @@ class GPT2(nn.Module):
         self.dropout = dropout
         self.compute_dtype = compute_dtype
         self.activation_checkpointing = activation_checkpointing
+        self.is_fused = False  # blocks are read by `fused.read_blocks` where they can be
         self.wte = nn.Embedding(config.n_vocab, config.n_embd)
         self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
         self.h = nn.ModuleList(Block(config, layer, dropout, compute_dtype) for layer in range(config.n_layer))
@@ -325,6 +331,8 @@ class GPT2(nn.Module):
                 visible(positions[:, None], self.config.n_ctx, n_prefix) if cache.needs_mask else None
             )  # (B, 1, T, S)
         x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
+        if self.is_fused and cache is None and n_prefix is None and not despite_overflow:
+            return self.read_fused(x)
         for number, block in enumerate(self.h):
             held = None if cache is None else cache.layer(number)
             if self.activation_checkpointing and torch.is_grad_enabled():
@@ -344,6 +352,48 @@ class GPT2(nn.Module):
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean cross-entropy of (B, T) targets in nats."""
         return F.cross_entropy(self(ids).flatten(0, 1).float(), targets.flatten())
+
+    def read_fused(self, x: Tensor) -> Tensor:
+        """Compute what `hidden` does from embeddings (B, T, d) on, by kernels that fuse what lies between products."""
+        blocks = [block for block in self.h if isinstance(block, Block)]
+        norms = [block.ln_1 for block in blocks] + [self.ln_f]
+        stream, h = add_norm(x.flatten(0, 1), None, None, norms[0])  # each (B * T, d)
+        for block, next_norm in zip(blocks, norms[1:], strict=True):
+            attn = block.attn
+            mlp = block.mlp
+            qkv = product(h, attn.c_attn.weight, attn.c_attn.bias.detach())  # (B * T, 3d)
+            q, k, v = split_heads(qkv, attn.c_attn.bias, len(x), attn.n_head)  # each (B, H, T, dh)
+            z = causal_attention(q, k, v).transpose(1, 2).reshape(h.shape)
+            stream, h = add_norm(stream, product(z, attn.c_proj.weight), attn.c_proj.bias, block.ln_2)
+            inner = gelu_of_sum(product(h, mlp.c_fc.weight), mlp.c_fc.bias)  # (B * T, n_inner)
+            stream, h = add_norm(stream, product(inner, mlp.c_proj.weight), mlp.c_proj.bias, next_norm)
+        return h.view(x.shape)
+
+    def fuse_blocks(self) -> None:
+        """Read blocks with `read_fused` from now on, where it computes the same: `is_standard`, and a trial agrees."""
+        device = self.wpe.weight.device
+        self.is_fused = device.type == "cuda" and self.is_standard() and fused_agrees(self.config, device)
+
+    def is_standard(self) -> bool:
+        """Return True for what `read_fused` computes: GPT-2 as OpenAI made it, in bfloat16, without dropout.
+
+        >>> config = GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1)
+        >>> GPT2(config, compute_dtype=torch.bfloat16).is_standard(), GPT2(config).is_standard()
+        (True, False)
+        """
+        config = self.config
+        linears = [layer for layer in self.h.modules() if isinstance(layer, nn.Linear)]
+        return (
+            self.compute_dtype == torch.bfloat16
+            and self.wpe.weight.dtype == torch.float32
+            and not self.dropout
+            and not self.activation_checkpointing
+            and not config.relative_positions
+            and config.activation_function == "gelu_new"
+            and config.scale_attn_weights
+            and not config.scale_attn_by_inverse_layer_idx
+            and all(type(layer) is Linear for layer in linears)  # no adapters
+        )
 
     def compile_blocks(self) -> None:
         """Fuse each block with torch.compile: one block is compiled for each length, and all layers share it."""
@@ -394,3 +444,34 @@ class GPT2(nn.Module):
     def tensors(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield every parameter by its name in a checkpoint; a tied head is the embedding and is not named twice."""
         return ((name, p) for name, p in self.named_parameters() if name in self.config.tensors)  # no adapter's
+
+
+@cache
+def fused_agrees(config: GPT2Config, device: torch.device) -> bool:
+    """Compare `read_fused` with the modules of a block of this width: its output and gradients for some tokens.
+
+    A GPU, a driver or a Triton on which kernels fail or compute something else is trained on without them.
+
+    >>> fused_agrees(GPT2Config(n_vocab=5, n_ctx=4, n_embd=2, n_head=1, n_layer=1), torch.device("meta"))
+    False
+    """
+    if not HAS_TRITON:
+        return False
+    try:
+        with torch.device(device):
+            model = GPT2(replace(config, n_vocab=1, n_layer=1), compute_dtype=torch.bfloat16)
+        model.initialise(seed=1)
+        parts = [model.h[0], model.ln_f]
+        parameters = [p for part in parts for p in part.parameters()]
+        shape = (2, min(config.n_ctx, TRIAL), config.n_embd)
+        generator = torch.Generator().manual_seed(1)
+        x = torch.randn(shape, generator=generator).to(device).requires_grad_()
+        weights = torch.randn(shape, generator=generator).to(device)
+        found = []
+        for read in (model.read_fused, lambda x: model.ln_f(model.h[0](x, None, None))):
+            hidden = read(x).float()
+            gradients = torch.autograd.grad((hidden * weights).sum(), [x, *parameters])
+            found.append([hidden.detach(), *gradients])
+        return all(float((a - b).norm()) < NEAR * float(b.norm()) for a, b in zip(*found, strict=True))
+    except Exception:  # noqa: BLE001  # of the compiler, the driver or Triton
+        return False

@@ -86,12 +86,13 @@ def output_product(x: Tensor, w: Tensor) -> Tensor:
 
 
 def columns_of(w: Tensor) -> Tensor:
-    """Return w.T, so that `linear` multiplies by w itself: a copy where oneDNN is faster with one (docs/log.md).
+    """Return w.T, so that `linear` multiplies by w itself: a copy where a CPU is faster with one (docs/log.md).
 
     >>> columns_of(torch.ones(3, 2)).shape
     torch.Size([2, 3])
     """
-    return w.t() if HAS_AMX and w.dtype == torch.bfloat16 else w.t().contiguous()
+    is_fast = w.is_cuda or (HAS_AMX and w.dtype == torch.bfloat16)
+    return w.t() if is_fast else w.t().contiguous()
 
 
 def accumulate(total: Tensor, part: Tensor) -> None:
