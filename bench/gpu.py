@@ -13,7 +13,8 @@ as its documentation says ("reduce-overhead"). Generating is what a user calls, 
 nothing compiled: ours the engine's, transformers' `generate` with its default cache.
 
 Training takes whole steps of Cutaway's trainer, AdamW included, in bfloat16 at context 1,024; its share of the peak is
-that of the FLOPs of matrix products (`training.throughput`) in the published peak, where this GPU has one.
+that of the FLOPs of matrix products (`training.throughput`) in the published peak, where this GPU has one, and once
+more as nanoGPT and llm.c count them. nanoGPT, where bench/setup_peers.sh has put it, trains beside.
 """
 
 import argparse
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor
 
 from bench import machine
+from bench.engines import PEERS
 from cutaway.checkpoints import ArrayWeights
 from cutaway.config import PUBLISHED, GPT2Config
 from cutaway.data.batches import Windows
@@ -55,18 +57,21 @@ TRIES = 3  # parts of decoding that are timed, and times that a text is generate
 
 @dataclass(frozen=True)
 class Work:
-    """A model, sequences of a step, sequences that are decoded together, tokens of a prompt and after it."""
+    """A model, sequences of a step and of a micro-batch, sequences that are decoded together, tokens of a prompt and
+    after it.
+    """
 
     shape: GPT2Config
     batch_sizes: tuple[int, ...]
+    micro_batch_size: int
     steps: int
     rows: tuple[int, ...]
     n_prompt: int
     n_new: int
 
 
-FULL = Work(PUBLISHED[0].config, (32, 64), steps=10, rows=(1, 64), n_prompt=128, n_new=256)
-MINIATURE = Work(TINY, (2,), steps=2, rows=(1, 3), n_prompt=8, n_new=8)
+FULL = Work(PUBLISHED[0].config, (64, 512), micro_batch_size=64, steps=10, rows=(1, 64), n_prompt=128, n_new=256)
+MINIATURE = Work(TINY, (2, 4), micro_batch_size=2, steps=2, rows=(1, 3), n_prompt=8, n_new=8)
 
 
 def main() -> None:
@@ -100,12 +105,25 @@ def figures(work: Work, device: torch.device) -> Iterator[tuple[str, float | str
             yield f"generating, {rows} sequences{whose}, tokens/s", speed
     peak, basis = _peak(name, device)
     yield f"peak, {basis}, TFLOP/s", peak / 1e12
-    flops = matmul_flops_per_token(work.shape, work.shape.n_ctx)
-    for batch_size in work.batch_sizes:
-        speed = _attempt(training_speed, work, batch_size, device)
-        yield f"training, {batch_size} sequences, tokens/s", speed
+    flops = {"": matmul_flops_per_token(work.shape, work.shape.n_ctx), ", as nanoGPT counts": usual_flops(work.shape)}
+    measured = [(size, "", train_ours) for size in work.batch_sizes]
+    measured.append((work.micro_batch_size, ", nanoGPT compiled", train_nanogpt))
+    for batch_size, whose, make_training in measured:
+        speed = _attempt(training_speed, work, batch_size, device, make_training)
+        yield f"training, {batch_size} sequences{whose}, tokens/s", speed
         if isinstance(speed, float):
-            yield f"training, {batch_size} sequences, share of the {basis} peak", speed * flops / peak
+            for counted, per_token in flops.items():
+                share = speed * per_token / peak
+                yield f"training, {batch_size} sequences{whose}, share of the {basis} peak{counted}", share
+
+
+def usual_flops(shape: GPT2Config) -> int:
+    """Return the FLOPs of a token as nanoGPT counts them: also those of attention to what the mask hides.
+
+    >>> usual_flops(GPT2Config())
+    855166464
+    """
+    return 6 * (shape.n_params - shape.n_ctx * shape.n_embd) + 12 * shape.n_layer * shape.n_embd * shape.n_ctx
 
 
 def _attempt(measure: Callable[..., float], *arguments: object) -> float | str:
@@ -121,23 +139,64 @@ def _peak(name: str, device: torch.device) -> tuple[float, str]:
     return (published[0].peak, "published") if published else (measure_matmul_peak(device, "bfloat16"), "measured")
 
 
-def training_speed(work: Work, batch_size: int, device: torch.device) -> float:
+MakeTraining = Callable[[Work, int, torch.device], Callable[[], object]]  # to what takes a step
+
+
+def training_speed(work: Work, batch_size: int, device: torch.device, make_training: MakeTraining) -> float:
     """Return the tokens per second of whole training steps, the median."""
+    step = make_training(work, batch_size, device)
+    seconds = [_timed(step, device) for _ in range(WARM_UP + work.steps)]
+    return batch_size * work.shape.n_ctx / median(seconds[WARM_UP:])
+
+
+def train_ours(work: Work, batch_size: int, device: torch.device) -> Callable[[], object]:
+    """Train with Cutaway's trainer, as `cutaway train --optimizer adamw --dtype bfloat16` does."""
     n_ctx = work.shape.n_ctx
     config = TrainingConfig(
         n_ctx=n_ctx,
         batch_size=batch_size,
+        micro_batch_size=work.micro_batch_size,
         max_steps=100_000,
         optimizer="adamw",
         lr=6e-4,
         dtype="bfloat16",
-        compile=device.type == "cuda",
     )
     ids = np.random.default_rng(0).integers(0, work.shape.n_vocab, 4 * batch_size * n_ctx)
     source = Windows([Split.from_documents([ids.tolist()])], [1.0], seed=1)
-    trainer = Trainer(config, make_model(config, work.shape, device, init=None), source)
-    seconds = [_timed(trainer.step, device) for _ in range(WARM_UP + work.steps)]
-    return batch_size * n_ctx / median(seconds[WARM_UP:])
+    return Trainer(config, make_model(config, work.shape, device, init=None), source).step
+
+
+def train_nanogpt(work: Work, batch_size: int, device: torch.device) -> Callable[[], object]:
+    """Train nanoGPT's model as its train.py does on a GPU: compiled, in autocast, with fused AdamW, 50,304 tokens."""
+    sys.path.insert(0, str(PEERS / "nanoGPT"))
+    from model import GPT, GPTConfig  # type: ignore[import-not-found]
+
+    shape = work.shape
+    n_vocab = -(-shape.n_vocab // 64) * 64
+    model: Any = GPT(
+        GPTConfig(
+            vocab_size=n_vocab,
+            block_size=shape.n_ctx,
+            n_layer=shape.n_layer,
+            n_head=shape.n_head,
+            n_embd=shape.n_embd,
+            dropout=0.0,
+        )
+    ).to(device)
+    optimizer = model.configure_optimizers(0.1, 6e-4, (0.9, 0.95), device.type)
+    forward = torch.compile(model) if device.type == "cuda" else model
+    inputs, targets = torch.randint(shape.n_vocab, (2, batch_size, shape.n_ctx)).to(device)
+
+    def step() -> float:
+        with torch.autocast(device.type, torch.bfloat16):
+            _, loss = forward(inputs, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    return step
 
 
 Step = Callable[[], Tensor]
