@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,16 +39,19 @@ from cutaway.data.batches import Windows
 from cutaway.data.dataset import Split
 from cutaway.engines.pytorch.decoding import ScatteredCache, has_kernel
 from cutaway.engines.pytorch.engine import PyTorchEngine, align_output
-from cutaway.engines.pytorch.model import GPT2, KVCache
+from cutaway.engines.pytorch.model import GPT2, KVCache, fused_agrees
 from cutaway.engines.pytorch.products import output_product
 from cutaway.errors import guarded
 from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.training.config import TrainingConfig
 from cutaway.training.hardware import PUBLISHED_HARDWARE
+from cutaway.training.losses import fused_agrees as fused_loss_agrees
 from cutaway.training.model import find_device, make_model
 from cutaway.training.throughput import matmul_flops_per_token, measure_matmul_peak
 from cutaway.training.trainer import Trainer
+
+T = TypeVar("T")
 
 TINY = GPT2Config(n_vocab=512, n_ctx=64, n_embd=32, n_head=2, n_layer=2)
 WARM_UP = 3  # steps, or tokens, that are not timed
@@ -103,6 +106,8 @@ def figures(work: Work, device: torch.device) -> Iterator[tuple[str, float | str
         for rows in work.rows:
             speed = _attempt(generating_speed, work, rows, device, make_generate)
             yield f"generating, {rows} sequences{whose}, tokens/s", speed
+    yield "generating with", _attempt(decodes_with, work, device)
+    yield "training with", _attempt(trains_with, work, device)
     peak, basis = _peak(name, device)
     yield f"peak, {basis}, TFLOP/s", peak / 1e12
     flops = {"": matmul_flops_per_token(work.shape, work.shape.n_ctx), ", as nanoGPT counts": usual_flops(work.shape)}
@@ -126,7 +131,25 @@ def usual_flops(shape: GPT2Config) -> int:
     return 6 * (shape.n_params - shape.n_ctx * shape.n_embd) + 12 * shape.n_layer * shape.n_embd * shape.n_ctx
 
 
-def _attempt(measure: Callable[..., float], *arguments: object) -> float | str:
+def decodes_with(work: Work, device: torch.device) -> str:
+    """Name what the engine generates with here: kernels serve where they agree with PyTorch's operations."""
+    engine = _engine(work)
+    cache = engine.new_cache(1)
+    for _ in range(2):
+        engine.forward([[1]], cache)
+    return engine.decodes_with
+
+
+def trains_with(work: Work, device: torch.device) -> str:
+    """Name what the trainer trains with here, blocks and loss."""
+    fused = (fused_agrees(work.shape, device), fused_loss_agrees(device, torch.bfloat16))
+    return ", ".join(
+        f"{name} by {'kernels' if is_fused else 'modules'}"
+        for name, is_fused in zip(("blocks", "loss"), fused, strict=True)
+    )
+
+
+def _attempt(measure: Callable[..., T], *arguments: object) -> T | str:
     """Return what is measured, or in one line why it cannot be."""
     try:
         return measure(*arguments)
@@ -246,7 +269,7 @@ def generating_speed(work: Work, rows: int, device: torch.device, make_generate:
 
 def generate_ours(work: Work, device: torch.device) -> Generate:
     """Generate with Cutaway's engine, on the device that it takes."""
-    engine = PyTorchEngine(ArrayWeights(work.shape, _initialised(work).export()), "bfloat16")
+    engine = _engine(work)
     if engine.device != device.type:
         raise ValueError(f"the engine runs on {engine.device}")
 
@@ -258,6 +281,10 @@ def generate_ours(work: Work, device: torch.device) -> Generate:
         return tokens
 
     return write
+
+
+def _engine(work: Work) -> PyTorchEngine:
+    return PyTorchEngine(ArrayWeights(work.shape, _initialised(work).export()), "bfloat16")
 
 
 def generate_theirs(work: Work, device: torch.device) -> Generate:

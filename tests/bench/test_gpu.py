@@ -14,6 +14,9 @@ CPU = torch.device("cpu")
 def test_every_figure_is_there() -> None:
     found = dict(figures(MINIATURE, CPU))
     assert found.pop("device") == "CPU"
+    assert found.pop("generating with") == "modules"
+    with_kernels = "blocks by kernels, loss by kernels"  # in the interpreter, where it is installed
+    assert found.pop("training with") in ("blocks by modules, loss by modules", with_kernels)
     theirs = found["training, 2 sequences, nanoGPT compiled, tokens/s"]
     if theirs == "ModuleNotFoundError: No module named 'model'":  # it is no part of the development environment
         del found["training, 2 sequences, nanoGPT compiled, tokens/s"]
@@ -46,7 +49,7 @@ def test_a_figure_that_cannot_be_had_is_a_line_that_says_why(monkeypatch: pytest
     def fails(*arguments: object) -> float:
         raise RuntimeError("no memory\nand more")
 
-    for name in ("decoding_speed", "generating_speed", "training_speed", "_peak"):
+    for name in ("decoding_speed", "generating_speed", "decodes_with", "trains_with", "training_speed", "_peak"):
         monkeypatch.setattr(f"bench.gpu.{name}", (lambda *_: (1.0, "measured")) if name == "_peak" else fails)
     found = dict(figures(MINIATURE, CPU))
     assert [value for value in found.values() if value != "RuntimeError: no memory"] == ["CPU", 1e-12]

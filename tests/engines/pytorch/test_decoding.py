@@ -357,6 +357,7 @@ def test_a_graph_is_replayed_if_it_computes_the_same(
 ) -> None:
     plain = make_engine(WEIGHTS)
     engine = make_engine(WEIGHTS)
+    assert engine.decodes_with == "modules"
     step = next_token(engine)
     caches = [engine.new_cache(1), engine.new_cache(1)]  # one graph serves all
     spoil: dict[str, Callable[[], object]] = {
@@ -381,6 +382,7 @@ def test_a_graph_is_replayed_if_it_computes_the_same(
             assert (engine.forward([[token]], cache) == plain.forward([[token]], expected)).all()
     assert graph.replays == {"none": 9, "logits": 1, "keys": 1}[fault]
     assert captured == 1
+    assert engine.decodes_with == ("graph" if fault == "none" else "kernel")
 
 
 def test_without_memory_for_a_graph_each_call_is_launched(

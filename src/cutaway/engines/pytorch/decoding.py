@@ -292,6 +292,11 @@ class NextToken:
         self._graph = graph
         return True
 
+    @property
+    def is_captured(self) -> bool:
+        """True if tokens are replayed, not launched."""
+        return self._graph is not None
+
     def discard_graph(self) -> None:
         """Launch from now on."""
         self._graph = None

@@ -163,6 +163,19 @@ class PyTorchEngine:
         self.model = model
         self.config = model.config
 
+    @property
+    def decodes_with(self) -> str:
+        """Name what computes the next token, as found at the first one: "graph", "kernel" or "modules".
+
+        >>> from cutaway.checkpoints import open_checkpoint
+        >>> from cutaway.checkpoints.sources import BUILTIN
+        >>> PyTorchEngine(open_checkpoint(BUILTIN)).decodes_with  # on a CPU
+        'modules'
+        """
+        if self._next_token is None or not self._next_token.is_verified:
+            return "modules"
+        return "graph" if self._next_token.is_captured else "kernel"
+
     def new_cache(self, rows: int) -> PyTorchCache:
         rows = check_int("rows of a cache", rows, 1)
         return PyTorchCache(lambda: self.model.new_cache(DECODE_ROWS), rows)

@@ -14,7 +14,7 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def add_norm_forward(
-    x,  # the residual stream
+    x,  # the residual stream, float32
     added,  # what is added to it, but for its bias
     bias,
     gain,
@@ -40,9 +40,7 @@ def add_norm_forward(
     if ADDS:
         value += tl.load(added + place, mask=inside, other=0.0).to(tl.float32)
         value += tl.load(bias + columns, mask=is_column, other=0.0).to(tl.float32)[None, :]
-        rounded = value.to(total.dtype.element_ty)
-        tl.store(total + place, rounded, mask=inside)
-        value = rounded.to(tl.float32)
+        tl.store(total + place, value, mask=inside)
     mean = tl.sum(value, 1) / n_columns
     centred = tl.where(inside, value - mean[:, None], 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / n_columns + epsilon)
@@ -86,14 +84,14 @@ def add_norm_backward(
         gradient = tl.load(d_out + place, mask=is_column, other=0.0).to(tl.float32)
         value = tl.load(total + place, mask=is_column, other=0.0).to(tl.float32)
         scale = tl.load(scales + row)
-        normal = tl.where(is_column, (value - tl.load(means + row)) * scale, 0.0)
+        normal = (value - tl.load(means + row)) * scale
         weighted = gradient * weight
         along = tl.sum(weighted * normal, 0) / n_columns
         common = tl.sum(weighted, 0) / n_columns
         slope = (weighted - normal * along - common) * scale
         if HAS_TOTAL:
             slope += tl.load(d_total + place, mask=is_column, other=0.0).to(tl.float32)
-        tl.store(dx + place, slope.to(dx.dtype.element_ty), mask=is_column)
+        tl.store(dx + place, slope, mask=is_column)
         if ADDS:
             tl.store(d_added + place, slope.to(d_added.dtype.element_ty), mask=is_column)
         d_gain += gradient * normal
