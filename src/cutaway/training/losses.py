@@ -81,6 +81,15 @@ def cross_entropy_slope_in_place(
     return loss, slope.to(logits.dtype)
 
 
+def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return True on a GPU where the kernel of cross-entropy serves.
+
+    >>> has_kernel(torch.device("cpu"), torch.bfloat16)
+    False
+    """
+    return device.type == "cuda" and fused_agrees(device, dtype)
+
+
 @cache
 def fused_agrees(device: torch.device, dtype: torch.dtype) -> bool:
     """Compare the kernel of `fused.cross_entropy_slope` with `cross_entropy_slope` on some rows.
@@ -178,7 +187,7 @@ class CrossEntropy:
 
     def _apply(self, h: Tensor, w: Tensor, offset: Tensor, targets: Tensor, *, is_sampled: bool) -> Tensor:
         slope = self.slope
-        if h.is_cuda and fused_agrees(h.device, h.dtype):
+        if has_kernel(h.device, h.dtype):
             slope = partial(fused.cross_entropy_slope, n_vocab=len(w), is_sampled=is_sampled, smoothing=self.smoothing)
         if not torch.is_grad_enabled():
             return self._without_gradients(h, _padded_table(w, len(offset), h.dtype), offset, targets, slope)

@@ -48,12 +48,13 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("programs", [1056, 4])  # that share the rows of a kernel
+# Programs that share the rows of a kernel, and the shape of ids.
+@pytest.mark.parametrize(("programs", "shape"), [(1056, (3, 37)), (4, (3, 37)), (4, (1, 1))])
 def test_output_and_gradients_are_as_near_float32_as_those_of_modules(
-    programs: int, monkeypatch: pytest.MonkeyPatch
+    programs: int, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fused, "PROGRAMS", programs)
-    ids = torch.randint(CONFIG.n_vocab, (3, 37), generator=torch.Generator().manual_seed(4))
+    ids = torch.randint(CONFIG.n_vocab, shape, generator=torch.Generator().manual_seed(4))
     exact, exact_gradients = gradients(make_model(compute_dtype=None), ids)
     plain, plain_gradients = gradients(make_model(), ids)
     model = make_model()
@@ -137,12 +138,24 @@ def test_a_trial_finds_a_kernel_that_is_wrong(name: str, direction: str, monkeyp
     assert not modules.fused_agrees(CONFIG, CPU)
 
 
+@pytest.mark.parametrize("factors", [(1.1, 1.0), (1.0, 1.1)])
+@pytest.mark.usefixtures("_trials_anew")
+def test_a_trial_finds_a_loss_or_a_slope_that_is_wrong(
+    factors: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = fused.cross_entropy_slope
+
+    def wrong(*given: Any, **settings: Any) -> tuple[Tensor, ...]:
+        return tuple(factor * part for factor, part in zip(factors, right(*given, **settings), strict=True))
+
+    monkeypatch.setattr(fused, "cross_entropy_slope", wrong)
+    assert not losses.fused_agrees(CPU, torch.bfloat16)
+
+
 @pytest.mark.usefixtures("_trials_anew")
 def test_a_kernel_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("cutaway.engines.pytorch.kernels.gelu_backward")
     assert not modules.fused_agrees(CONFIG, CPU)
-    monkeypatch.setattr(fused, "cross_entropy_slope", lambda logits, *_, **__: (logits.sum(), logits))
-    assert not losses.fused_agrees(CPU, torch.bfloat16)
     monkeypatch.setattr(fused, "cross_entropy_slope", None)
     losses.fused_agrees.cache_clear()
     assert not losses.fused_agrees(CPU, torch.bfloat16)
@@ -188,6 +201,29 @@ def test_cross_entropy_is_the_one_that_is_compiled(
     torch.testing.assert_close(slope, expected)
     assert not slope[1].any()
     assert not slope[:, 50:].any()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("is_sampled", [False, True])
+def test_a_loss_and_its_gradients_are_the_same_with_the_kernel(
+    is_sampled: bool, smoothing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    w = torch.empty(1500, 24).normal_(generator=generator)
+    h = torch.empty(9, 24).normal_(generator=generator)
+    targets = torch.tensor([3, -1, 1499, 0, 17, -1, 7, 8, 9])
+    sample = losses.SampledVocabulary(1500, targets.clamp(min=0), targets[3:4], 1024, generator)
+    found: list[list[Tensor]] = []
+    for has_kernel in (False, True):
+        monkeypatch.setattr(losses, "has_kernel", lambda *_, has_kernel=has_kernel: has_kernel)
+        cross_entropy = CrossEntropy(4, compiled=False, smoothing=smoothing)
+        x = h.clone().requires_grad_()
+        y = w.clone().requires_grad_()
+        loss = cross_entropy.sampled(x, y, targets, sample) if is_sampled else cross_entropy(x, y, targets)
+        found.append([loss, *torch.autograd.grad(loss, [x, y])])
+        with torch.no_grad():
+            found[-1].append(cross_entropy(h, w, targets))
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_a_logit_that_is_not_a_number_spoils_the_loss() -> None:

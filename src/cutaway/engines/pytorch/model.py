@@ -298,7 +298,7 @@ class GPT2(nn.Module):
         self.dropout = dropout
         self.compute_dtype = compute_dtype
         self.activation_checkpointing = activation_checkpointing
-        self.is_fused = False  # blocks are read by `fused.read_blocks` where they can be
+        self.is_fused = False  # set by `fuse_blocks`
         self.wte = nn.Embedding(config.n_vocab, config.n_embd)
         self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
         self.h = nn.ModuleList(Block(config, layer, dropout, compute_dtype) for layer in range(config.n_layer))
@@ -322,14 +322,15 @@ class GPT2(nn.Module):
         """
         check_causal(self.config, n_prefix is not None)
         n_new = ids.shape[1]
+        mask = None
         if cache is None:
             positions = torch.arange(n_new, device=ids.device)
-            mask = visible(positions, n_new, n_prefix) if despite_overflow else None
+            if despite_overflow:
+                mask = visible(positions, n_new, n_prefix)
         else:
             positions = next_positions(cache.lengths, n_new)  # (B, T)
-            mask = (
-                visible(positions[:, None], self.config.n_ctx, n_prefix) if cache.needs_mask else None
-            )  # (B, 1, T, S)
+            if cache.needs_mask:
+                mask = visible(positions[:, None], self.config.n_ctx, n_prefix)  # (B, 1, T, S)
         x = drop(self.wte(ids) + self.wpe(positions), self.dropout if self.training else 0.0)  # (B, T, d)
         if self.is_fused and cache is None and n_prefix is None and not despite_overflow:
             return self.read_fused(x)
