@@ -18,6 +18,7 @@ from cutaway.data.batches import Batch, evaluation_windows
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import CheckpointError, RunError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.training.distributed import World
 from cutaway.training.held_out import Validation
 from cutaway.training.losses import SampledVocabulary
 from cutaway.training.throughput import matmul_flops_per_token
@@ -460,6 +461,14 @@ def test_a_run_with_fused_blocks_learns_as_one_without(monkeypatch: pytest.Monke
     fused = make_trainer(dtype="bfloat16")
     assert fused.model.is_fused
     assert not make_trainer(dtype="bfloat16", dropout=0.1).model.is_fused
+    monkeypatch.setattr(World, "wrap", lambda _, objective: objective)
+    sharded = Trainer(
+        plain.config,
+        GPT2(plain.model.config, compute_dtype=torch.bfloat16),
+        plain.source,
+        world=World(size=2, parallel="fsdp"),
+    )
+    assert not sharded.model.is_fused
     losses = [[trainer.step().loss for _ in range(5)] for trainer in (plain, fused)]
     np.testing.assert_allclose(losses[1], losses[0], atol=0.02)
     fused.model.get_parameter("h.1.mlp.c_fc.weight").data.fill_(3e38)
