@@ -455,6 +455,7 @@ def test_rows_are_split_with_their_masks() -> None:
     assert [part.learned.tolist() for part in parts if part.learned is not None][1] == [[True, True], [True, True]]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
 def test_a_run_with_fused_blocks_learns_as_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
@@ -471,8 +472,8 @@ def test_a_run_with_fused_blocks_learns_as_one_without(monkeypatch: pytest.Monke
         world=World(size=2, parallel="fsdp"),
     )
     assert not sharded.model.is_fused
-    losses = [[trainer.step().loss for _ in range(5)] for trainer in (plain, fused)]
+    losses = [[trainer.step().loss for _ in range(2)] for trainer in (plain, fused)]
     np.testing.assert_allclose(losses[1], losses[0], atol=0.02)
     fused.model.get_parameter("h.1.mlp.c_fc.weight").data.fill_(3e38)
-    with pytest.raises(RunError, match=r"step 6: the output of h.1.mlp.c_fc is not finite"):
+    with pytest.raises(RunError, match=r"step 3: the output of h.1.mlp.c_fc is not finite"):
         fused.step()

@@ -91,6 +91,7 @@ def small(n_head: int, d_head: int, n_slots: int, n_layer: int = 2) -> GPT2Confi
         (small(1, 256, 100), torch.float16, 1024),
     ],
 )
+@pytest.mark.slow
 def test_the_kernel_agrees_with_attention(
     config: GPT2Config, dtype: torch.dtype, n_programs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
