@@ -189,18 +189,6 @@ def _power_of_two(n: int) -> int:
 
 
 @dataclass
-class ScatteredLayer(LayerCache):
-    """One layer of rows that lie anywhere: k and v (B,) are their addresses in the first layer."""
-
-    arrived: Tensor  # (B, H), as in `attend_next`
-    n_slots: int
-    offset: int  # from the first layer to this one, in numbers
-
-    def attend_next(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attend_next(q, k, v, self.k, self.v, self.lengths, self.arrived, self.n_slots, self.offset)
-
-
-@dataclass
 class ScatteredCache(KVCache):
     """Rows that lie anywhere, in caches of one shape: k and v (B,) are their addresses, 0 for a row without any."""
 
@@ -211,7 +199,11 @@ class ScatteredCache(KVCache):
 
     def layer(self, number: int) -> LayerCache:
         offset = number * self.layer_stride
-        return ScatteredLayer(self.k, self.v, self.lengths, self.arrived, self.n_slots, offset)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend_next(q, k, v, self.k, self.v, self.lengths, self.arrived, self.n_slots, offset)
+
+        return LayerCache(self.k, self.v, self.lengths, attend)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ GELU_B = 0.044715 * GELU_A
 TRIAL = 150  # tokens of a sequence in a trial of kernels
 NEAR = 0.03  # of a norm: what bfloat16 may differ by in another order (docs/log.md)
 
+# From q, k and v (B, H, 1, dh) of one new token, which it puts in its slots, to what it finds in all that are held.
+AttendNext = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 
 @dataclass
 class LayerCache:
@@ -50,10 +53,7 @@ class LayerCache:
     k: Tensor  # (B, H, S, dh)
     v: Tensor  # (B, H, S, dh)
     lengths: Tensor  # (B,) tokens held
-
-    def attend_next(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Put one new token (B, H, 1, dh) in its slots and attend from it to all held, in a cache without a mask."""
-        raise NotImplementedError
+    kernel: AttendNext | None = None  # where there is one for this cache, which then needs no mask
 
     def write(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, H, T, dh) in their slots; return all slots, (B, H, S, dh)."""
@@ -144,12 +144,12 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Attend by a mask, or without one causally but for the first `n_prefix` tokens.
 
-        A cache needs a mask, but for one whose kernel lets one new token see all that are held.
+        A cache needs a mask, unless a kernel lets its one new token see all that are held.
         """
         q, k, v = (self.split_heads(part) for part in self.c_attn(x).chunk(3, dim=-1))  # each (B, H, T, dh)
         q = self.rescale(q)
-        if cache is not None and mask is None:
-            z = cache.attend_next(q, k, v)
+        if cache is not None and cache.kernel is not None:
+            z = cache.kernel(q, k, v)
         elif mask is None:
             relative = None if self.relative is None else self.relative.weight
             z = causal_attention(q, k, v, self.dropout if self.training else 0.0, n_prefix, relative)  # (B, H, T, dh)
