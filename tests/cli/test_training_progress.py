@@ -45,6 +45,18 @@ def test_a_state_names_step_loss_speed_share_time_and_memory(stream: io.StringIO
     assert ("\r" in text) == stream.isatty()
 
 
+def test_the_first_line_says_whether_kernels_serve() -> None:
+    lines = []
+    for is_fused in (False, True):
+        stream = io.StringIO()
+        trainer = make_trainer()
+        trainer.model.is_fused = is_fused
+        TrainingProgress(stream).start(trainer, 4.0)
+        lines.append(stream.getvalue().splitlines()[0])
+    assert lines[0].endswith(" GFLOP/s in float32")
+    assert lines[1].endswith(" GFLOP/s in float32, blocks by fused kernels")
+
+
 def shown(trainer: Trainer, step_seconds: Sequence[float], other_seconds: float) -> str:
     """Take steps, each followed by an evaluation, in so many seconds; return the last state of a terminal."""
     stream = Terminal()

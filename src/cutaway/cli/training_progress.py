@@ -43,9 +43,10 @@ class TrainingProgress:
         n_params = trainer.model.config.n_params
         steps = "steps" if config.step_limit is None else counted(config.step_limit, "step")
         limit = "" if config.max_time is None else f", at most {duration(config.max_time)}"
+        fused = ", blocks by fused kernels" if trainer.model.is_fused else ""
         self._print(
             f"{n_params:,} parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
-            f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}"
+            f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}{fused}"
         )
         if config.step_limit is not None and config.warmup >= config.step_limit > 1:
             warmup = f"--warmup-steps ({config.warmup})"
