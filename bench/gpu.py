@@ -46,7 +46,7 @@ from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.training.config import TrainingConfig
 from cutaway.training.hardware import PUBLISHED_HARDWARE
-from cutaway.training.losses import fused_agrees as fused_loss_agrees
+from cutaway.training.losses import kernel_agrees
 from cutaway.training.model import find_device, make_model
 from cutaway.training.throughput import matmul_flops_per_token, measure_matmul_peak
 from cutaway.training.trainer import Trainer
@@ -142,7 +142,7 @@ def decodes_with(work: Work, device: torch.device) -> str:
 
 def trains_with(work: Work, device: torch.device) -> str:
     """Name what the trainer trains with here, blocks and loss."""
-    fused = (fused_agrees(work.shape, device), fused_loss_agrees(device, torch.bfloat16))
+    fused = (fused_agrees(work.shape, device), kernel_agrees(device, torch.bfloat16))
     return ", ".join(
         f"{name} by {'kernels' if is_fused else 'modules'}"
         for name, is_fused in zip(("blocks", "loss"), fused, strict=True)

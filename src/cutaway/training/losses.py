@@ -87,16 +87,16 @@ def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     >>> has_kernel(torch.device("cpu"), torch.bfloat16)
     False
     """
-    return device.type == "cuda" and fused_agrees(device, dtype)
+    return device.type == "cuda" and kernel_agrees(device, dtype)
 
 
 @cache
-def fused_agrees(device: torch.device, dtype: torch.dtype) -> bool:
+def kernel_agrees(device: torch.device, dtype: torch.dtype) -> bool:
     """Compare the kernel of `fused.cross_entropy_slope` with `cross_entropy_slope` on some rows.
 
     A GPU, a driver or a Triton on which it fails or computes something else is trained on without it.
 
-    >>> fused_agrees(torch.device("meta"), torch.bfloat16)
+    >>> kernel_agrees(torch.device("meta"), torch.bfloat16)
     False
     """
     if not fused.HAS_TRITON:

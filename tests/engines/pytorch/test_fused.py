@@ -112,17 +112,17 @@ def _trials_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(modules, "TRIAL", 9)
     monkeypatch.setattr(fused, "PROGRAMS", 4)
     modules.fused_agrees.cache_clear()
-    losses.fused_agrees.cache_clear()
+    losses.kernel_agrees.cache_clear()
     yield
     modules.fused_agrees.cache_clear()
-    losses.fused_agrees.cache_clear()
+    losses.kernel_agrees.cache_clear()
 
 
 @pytest.mark.usefixtures("_trials_anew")
 def test_a_trial_agrees_with_kernels_that_are_right() -> None:
     assert modules.fused_agrees(CONFIG, CPU)
-    assert losses.fused_agrees(CPU, torch.bfloat16)
-    assert losses.fused_agrees(CPU, torch.float32)
+    assert losses.kernel_agrees(CPU, torch.bfloat16)
+    assert losses.kernel_agrees(CPU, torch.float32)
 
 
 @pytest.mark.parametrize("name", ["AddNorm", "GeluOfSum", "SplitHeads", "Product"])
@@ -153,7 +153,7 @@ def test_a_trial_finds_a_loss_or_a_slope_that_is_wrong(
         return tuple(factor * part for factor, part in zip(factors, right(*given, **settings), strict=True))
 
     monkeypatch.setattr(fused, "cross_entropy_slope", wrong)
-    assert not losses.fused_agrees(CPU, torch.bfloat16)
+    assert not losses.kernel_agrees(CPU, torch.bfloat16)
 
 
 @pytest.mark.usefixtures("_trials_anew")
@@ -161,11 +161,11 @@ def test_a_kernel_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr("cutaway.engines.pytorch.kernels.gelu_backward")
     assert not modules.fused_agrees(CONFIG, CPU)
     monkeypatch.setattr(fused, "cross_entropy_slope", None)
-    losses.fused_agrees.cache_clear()
-    assert not losses.fused_agrees(CPU, torch.bfloat16)
+    losses.kernel_agrees.cache_clear()
+    assert not losses.kernel_agrees(CPU, torch.bfloat16)
     monkeypatch.setattr(fused, "HAS_TRITON", False)
-    losses.fused_agrees.cache_clear()
-    assert not losses.fused_agrees(CPU, torch.bfloat16)
+    losses.kernel_agrees.cache_clear()
+    assert not losses.kernel_agrees(CPU, torch.bfloat16)
 
 
 def with_lora(model: GPT2) -> GPT2:
