@@ -295,6 +295,8 @@ for trains in (False, True):
         out = causal_attention(
             q.requires_grad_(), k.requires_grad_(), v.requires_grad_(), relative=table.requires_grad_()
         )
+    if trains:
+        out.sum().backward()
     print(memory("VmHWM") - before, flush=True)
     os._exit(0)
 """
@@ -307,4 +309,4 @@ def test_memory_of_4096_tokens() -> None:
     found = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     infers, trains = (int(kib) / 1024 for kib in found.stdout.split())
     assert 0 < infers < 128
-    assert 0 < trains < 256  # hardly more than without gradients, give or take what the allocator keeps
+    assert infers < trains < 256
