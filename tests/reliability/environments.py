@@ -50,6 +50,7 @@ def _one_processor() -> None:
 
 
 ENVIRONMENTS = {
+    "standard output full": Environment(streams=">/dev/full"),
     "no HOME": Environment({"HOME": None, "XDG_CACHE_HOME": None}),
     "HOME is a file": Environment({"HOME": "/dev/null"}),
     "no PATH": Environment({"PATH": None}),
@@ -76,7 +77,6 @@ ENVIRONMENTS = {
     "standard input closed": Environment(streams="<&-"),
     "standard error closed": Environment(streams="2>&-"),
     "standard output closed": Environment(streams=">&-"),
-    "standard output full": Environment(streams=">/dev/full"),
     "few descriptors": Environment(before=_limit(resource.RLIMIT_NOFILE, 16)),
     "no descriptors": Environment(before=_limit(resource.RLIMIT_NOFILE, 5)),
     "little memory": Environment(before=_limit(resource.RLIMIT_AS, 300 << 20)),

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
+from torch import _dynamo  # noqa: F401 - imported once, before the forks: the first optimizer of a process does
+
 from cutaway.checkpoints import save_checkpoint
 from cutaway.cli import main
 from cutaway.config import GPT2Config
@@ -35,8 +37,8 @@ _VARIANTS = {
 }
 _TUNED = "--max-steps 30 --batch-size 4 --eval-every 5 --patience 0 --lr 0.01 --device cpu"
 _TUNED_VARIANTS = {
-    "all weights": "--threads 2 --dropout 0.1 --sampled-vocab 99",
     "LoRA": "--threads 1 --method lora --lora-dropout 0.1 --micro-batch-size 3",
+    "all weights": "--threads 2 --dropout 0.1 --sampled-vocab 99",
 }
 _POINTS = (
     *("save.after_write", "save.before_rename", "save.after_rename", "save.after_sync", "prune.after_rename"),
