@@ -339,6 +339,14 @@ def test_a_run_in_bfloat16_learns_with_float32_weights() -> None:
 def test_a_compiled_run_follows_an_eager_one() -> None:
     compiled = make_trainer(compile=True)
     eager = make_trainer()
+    plan = eager.schedule.plan(0, 0.0)
+    batch = eager.source.batch(plan.batch, 4, plan.n_ctx)
+    for trainer in (compiled, eager):
+        trainer.accumulate(batch, plan)
+    for name, p in compiled.parameters.items():
+        torch.testing.assert_close(p.grad, eager.parameters[name].grad, rtol=1e-3, atol=1e-5)
+    for trainer in (compiled, eager):
+        trainer.model.zero_grad()
     for _ in range(5):
         assert compiled.step().loss == pytest.approx(eager.step().loss, abs=1e-4)
     assert compiled.evaluate()["valid_loss"] == pytest.approx(eager.evaluate()["valid_loss"], abs=1e-4)
@@ -459,6 +467,7 @@ def test_rows_are_split_with_their_masks() -> None:
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
 def test_a_run_with_fused_blocks_learns_as_one_without(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
+    monkeypatch.setattr("cutaway.engines.pytorch.fused.PROGRAMS", 4)
     plain = make_trainer(dtype="bfloat16")
     monkeypatch.setattr(GPT2, "fuse_blocks", lambda model: setattr(model, "is_fused", model.is_standard()))
     fused = make_trainer(dtype="bfloat16")

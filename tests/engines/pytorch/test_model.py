@@ -171,23 +171,6 @@ def test_a_cache_holds_the_compute_dtype() -> None:
     torch.testing.assert_close(torch.cat(parts, 1), model.hidden(ids), rtol=0.05, atol=0.1)
 
 
-@pytest.mark.slow  # torch.compile runs a C++ compiler
-@pytest.mark.filterwarnings("ignore")  # of PyTorch itself while it compiles
-def test_compiled_blocks_equal_eager_ones() -> None:
-    weights = tiny_weights(n_layer=3)
-    ids = torch.tensor([random_ids(weights.config, 22, seed) for seed in (1, 2)])
-    models = [GPT2(weights.config), GPT2(weights.config)]
-    for model in models:
-        model.load(weights)
-    models[1].compile_blocks()
-    losses = [model.loss(ids[:, :-1], ids[:, 1:]) for model in models]
-    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-6)
-    gradients = [
-        torch.autograd.grad(loss, list(model.parameters())) for loss, model in zip(losses, models, strict=True)
-    ]
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_fused_gelu_is_pytorchs_with_its_gradient(dtype: torch.dtype) -> None:
     ends = torch.tensor([-1e4, -30.0, 0.0, 30.0, 1e4])
