@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cutaway.cli.arguments import SOURCES, add_json, read_count, read_share, write_json
 from cutaway.cli.loading import find_config
-from cutaway.cli.terminal import safe
-from cutaway.layout import table
+from cutaway.cli.terminal import columns, safe
+from cutaway.layout import table, width, wrap
 
 if TYPE_CHECKING:
     from cutaway.training.plan import Row, Training
@@ -19,6 +19,9 @@ examples:
   cutaway plan --model gpt2-xl --tokens 10B --hardware h100 --devices 8"""
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+GAP = 2  # characters between columns
+LEAST_ROOM = 20  # characters of a source on a line
 
 _COUNTS = ("parameters", "tokens", "steps", "tokens/s")
 
@@ -72,13 +75,23 @@ def run(options: Namespace) -> None:
 
 
 def _page(model: str, hardware: str, training: "Training", rows: "Sequence[Row]") -> list[str]:
-    cells = [["", "", "basis", ""], *([row.name, _value(row), row.basis, row.source] for row in rows)]
     heading = f"{safe(model)} on {training.devices} {hardware}, sequences of {training.n_ctx:,} tokens"
-    return [heading, "", *table(cells, "<><<")]
+    return [heading, "", *table(_cells(rows), "<><<", " " * GAP)]
+
+
+def _cells(rows: "Sequence[Row]") -> list[list[str]]:
+    """Return the cells of the table, with sources in as many lines as the terminal is too narrow for."""
+    figures = [[row.name, _value(row), row.basis] for row in rows]
+    room = columns() - sum(max(map(width, column)) + GAP for column in zip(*figures, strict=True))
+    cells = [["", "", "basis", ""]]
+    for figure, row in zip(figures, rows, strict=True):
+        first, *others = wrap(row.source.split(), max(room, LEAST_ROOM))
+        cells += [[*figure, first], *(["", "", "", other] for other in others)]
+    return cells
 
 
 def _value(row: "Row") -> str:
-    """Write a value with three or four digits and its unit."""
+    """Write a value with three or four digits and its unit; counts are of what their name says."""
     if row.unit == "%":
         return f"{row.value:.0%}"
     if row.unit == "$":
@@ -90,7 +103,7 @@ def _value(row: "Row") -> str:
     if row.unit == "B":
         return f"{row.value / 1e9:,.2f} GB"
     if row.unit in _COUNTS:
-        return f"{row.value:,.0f} {row.unit}"
+        return f"{row.value:,.0f}"
     if row.value >= 1e18:
         return f"{row.value:.2e} {row.unit}"
     size, letter = next(((s, letter) for s, letter in _SCALES if row.value >= s), (1.0, ""))
