@@ -207,11 +207,11 @@ def test_stop_accepts_a_single_string() -> None:
         (lambda: MODEL.generate_batch([1, 2]), "text or token ids"),  # type: ignore[list-item]
         (lambda: MODEL.generate(ROBOT, seed=1.5), "seed"),
         (lambda: MODEL.generate(ROBOT, seed=-1), "seed"),
-        (lambda: MODEL.generate_batch([]), "at least one prompt"),
+        (lambda: MODEL.generate_batch([]), "number of prompts must be from 1 to 4096"),
         (lambda: MODEL.generate_batch(5), "list of prompts"),  # type: ignore[arg-type]
-        (lambda: MODEL.generate_batch([ROBOT], samples=0), "samples must be at least 1"),
+        (lambda: MODEL.generate_batch([ROBOT], samples=0), "samples must be from 1 to 4096, not 0"),
         (lambda: MODEL.generate_batch([ROBOT], samples=1.5), "samples must be a whole"),  # type: ignore[arg-type]
-        (lambda: MODEL.generate_batch([ROBOT] * 2, samples=2049), "samples of all prompts together .* 4096, not 4098"),
+        (lambda: MODEL.generate_batch([ROBOT] * 2, samples=2049), "samples must be from 1 to 2048, not 2049"),
         (lambda: MODEL.generate(ROBOT, stop=3), "stop must be non-empty strings"),
         (lambda: MODEL.stream("robot " * 40), "42 tokens long"),  # at once, and not when the first chunk is asked for
         (lambda: MODEL.stream(ROBOT, temperature=-1), "temperature"),

@@ -1,6 +1,5 @@
 """Argument validation with one-line errors."""
 
-import math
 import operator
 
 from cutaway.errors import UsageError
@@ -49,10 +48,9 @@ def check_top_p(name: str, value: object) -> float:
     Traceback (most recent call last):
     cutaway.errors.UsageError: top_p must be above 0 and at most 1 (off), not 0
     """
-    share = check_float(name, value, -math.inf, math.inf)
-    if not 0 < share <= 1:
+    if isinstance(value, int | float) and not 0 < value <= 1:  # or not a number
         raise UsageError(f"{name} must be above 0 and at most 1 (off), not {show(value)}")
-    return share
+    return check_float(name, value, 0, 1)
 
 
 def show(value: object) -> str:

@@ -102,12 +102,12 @@ def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> 
 
     >>> make_reference(open_source("builtin"), "int8", None)
     Traceback (most recent call last):
-    cutaway.errors.UsageError: the reference engine computes in float32 only, not int8
+    cutaway.errors.UsageError: dtype must be float32 with the reference engine, not 'int8'
     """
     from cutaway.engines.reference import ReferenceEngine
 
     if dtype not in (None, "float32"):
-        raise UsageError(f"the reference engine computes in float32 only, not {dtype}")
+        raise UsageError(f"dtype must be float32 with the reference engine, not {dtype!r}")
     if threads is not None:
-        raise UsageError("the reference engine has no threads of its own to set")
+        raise UsageError("threads must be left out with the reference engine, which has none of its own to set")
     return ReferenceEngine(weights)

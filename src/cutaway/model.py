@@ -480,10 +480,8 @@ class Model:
         """Return the seed of each sequence."""
         if isinstance(prompts, str | bytes) or not hasattr(prompts, "__len__"):
             raise UsageError("prompts must be a list of prompts; for one prompt use generate or stream")
-        if len(prompts) == 0:
-            raise UsageError("give at least one prompt")
-        count = len(prompts) * check_int("samples", samples, 1)
-        check_int("samples of all prompts together", count, 1, MAX_SEQUENCES)
+        check_int("the number of prompts", len(prompts), 1, MAX_SEQUENCES)
+        count = len(prompts) * check_int("samples", samples, 1, MAX_SEQUENCES // len(prompts))
         first = config.pick_seed()
         return range(first, first + count)
 

@@ -100,7 +100,7 @@ class TestErrors:
             (["generate", "-n", "x"], 2, "invalid int value"),
             (["generate", "--temperature", "-1"], 2, "temperature"),
             (["generate", "--top-p", "0"], 2, "not 0"),
-            (["generate", "-n", "999999999", "x"], 2, "samples of all prompts together must be from 1 to 4096"),
+            (["generate", "-n", "999999999", "x"], 2, "cutaway: --samples must be from 1 to 4096"),
             (["generate", "--dtype", "float16", "x"], 2, "--engine pytorch"),
             (["generate", "--stop", "\udce9", "x"], 2, "--stop is not UTF-8"),
             (["generate", "--json", "--stream"], 2, "not allowed with"),
@@ -137,6 +137,53 @@ class TestErrors:
     def test_options_may_stand_between_files(self, command: str, arguments: str, name: str, files: list[str]) -> None:
         options = vars(make_parser(command).parse_args(arguments.split()))
         assert [str(file) for file in options[name]] == files
+
+    @pytest.mark.parametrize(
+        ("command", "named"),
+        [
+            ("generate x --top-k -1", "--top-k must be"),
+            ("generate x --max-new-tokens 0", "--max-new-tokens must be"),
+            ("generate x --top-p nan", "--top-p must be above 0 and at most 1 (off), not nan"),
+            ("generate x --engine steam", "--engine must be one of cpu, pytorch, reference, not 'steam'"),
+            ("generate x --engine reference --dtype int8", "--dtype must be float32 with the reference engine"),
+            ("generate x --engine reference --threads 2", "--threads must be left out with the reference engine"),
+            ("generate x --engine cpu --dtype float16", "--dtype must be float32 or int8 with the CPU engine"),
+            ("next x -k 0", "-k must be from 1"),
+            ("eval --text x --stride 0", "--stride must be from 1 to 32, not 0"),
+            ("figure F40 --text x --layer 9", "--layer must be from 0 to 1, not 9"),
+            ("explore --port 99999", "--port must be from 0 to 65535"),
+            ("bench --depth 33", "--depth (33) and --new-tokens (31) must together be at most 32"),
+        ],
+    )
+    def test_about_an_argument_name_its_flag(self, tiny: str, command: str, named: str) -> None:
+        depth = ["--new-tokens", "31"] if command.startswith("bench") else []
+        result = invoke(*command.split(), *depth, "--model", tiny)
+        assert (result.code, result.error[: len(named) + 9]) == (2, f"cutaway: {named}")
+
+    @pytest.mark.parametrize(
+        ("command", "named"),
+        [
+            ("tokenizer train {file} --vocab-size 5 --out {file}.new", "--vocab-size must be at least 257"),
+            ("data prepare {file} --out {file}.new --codec midi", "--codec must be perf388 or satb16"),
+            ("task make reverse --n 0", "--n must be"),
+            ("translate x --n-best 500", "--n-best must be from 1 to 128"),
+            ("translate x --n-best 3 --beams 2", "--n-best (3) must be at most --beams (2)"),
+            ("train --data {file} --valid {file} --out {file}.new", "--valid needs a task: give --task too"),
+            ("train --data a --task reverse --weights 2 --out {file}.new", "--weights must be left out with a task"),
+        ],
+    )
+    def test_about_an_argument_of_a_file_name_its_flag(self, tmp_path: Path, command: str, named: str) -> None:
+        file = tmp_path / "a.txt"
+        file.write_text("A robot must obey. " * 9)
+        result = invoke(*command.format(file=file).split())
+        assert (result.code, result.error[: len(named) + 9]) == (2, f"cutaway: {named}")
+        assert list(tmp_path.iterdir()) == [file]
+
+    def test_about_anything_else_name_it_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / "n_ctx.toml"
+        path.write_text("batch_size = 2\nmicro_batch_size = 4\n")
+        result = invoke("train", str(path), "--data", "a", "--out", str(tmp_path / "run"))
+        assert result.error == f"cutaway: {path}: micro_batch_size (4) must be at most batch_size (2)\n"
 
     def test_reports_an_unknown_engine(self, tiny: str) -> None:
         result = invoke("generate", "--model", tiny, "--engine", "steam", "x")

@@ -212,7 +212,7 @@ def test_music_is_counted_as_json(song: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--codec", "midi"), "codec must be perf388 or satb16, not 'midi'"),
+        (("--codec", "midi"), "--codec must be perf388 or satb16, not 'midi'"),
         (("--codec", "perf388", "--tokenizer", "gpt2"), "--codec is for music, --tokenizer and --ray are for text"),
         (("--copies", "2"), "--copies is for music: give its --codec too"),
     ],

@@ -120,8 +120,8 @@ def test_languages_follow_from_one_another(model: str, arguments: tuple[str, ...
     ("arguments", "message"),
     [
         (("a", "--from", "fr"), "--from: translation knows en, de, not 'fr'"),
-        (("a", "--beams", "0"), "beams must be from 1 to 128"),
-        (("a", "--beams", "2", "--n-best", "3"), "n_best (3) must be at most beams (2)"),
+        (("a", "--beams", "0"), "--beams must be from 1 to 128"),
+        (("a", "--beams", "2", "--n-best", "3"), "--n-best (3) must be at most --beams (2)"),
         (("--interactive", "--json"), "--interactive cannot write one"),
         (("--file", "no such file"), "cannot read no such file"),
     ],

@@ -96,10 +96,10 @@ def test_hashes_are_of_what_is_read_and_learned(files: dict[str, Any]) -> None:
         ({"tokenizer": ""}, "no tokenizer: give --tokenizer"),
         ({"data": (), "tokenizer": ""}, "no data: give --data FILE, .*; no tokenizer: give --tokenizer"),
         ({"task": "translaton"}, "unknown task 'translaton'"),
-        ({"task": "", "valid": "a"}, "valid belongs to a task"),
-        ({"compile": True}, "leave out weights, short_steps and compile"),
+        ({"task": "", "valid": "a"}, "valid needs a task: give --task too"),
+        ({"compile": True}, "compile must be left out with a task, whose rows have many lengths"),
         ({"label_smoothing": 0.1, "sampled_vocab": 100}, "leave out sampled_vocab"),
-        ({"init": "builtin"}, "init has a tokenizer of its own"),
+        ({"init": "builtin"}, "tokenizer must be left out: a model to start from has its own"),
         ({"tokenizer": "builtin"}, r"the tokenizer has no control token <\|en\|>"),
     ],
 )

@@ -108,6 +108,18 @@ class Parser(argparse.ArgumentParser):
             if is_option and name not in self._option_string_actions:
                 self.error(f"unrecognized arguments: {each}{self._guess(each)}")
 
+    def flags(self) -> dict[str, str]:
+        """Return the flag of each argument, by its name in Python; those of the actions with them."""
+        found: dict[str, str] = {}
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    found |= parser.flags()
+            elif action.option_strings:
+                names = [name for name in action.option_strings if name.startswith("--")]
+                found[action.dest] = min(names or action.option_strings, key=len)
+        return found
+
     def _guess(self, unknown: str) -> str:
         from difflib import get_close_matches
 
@@ -142,7 +154,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] in COMMANDS:
         name, rest = split_command(arguments)
-        import_module(f"cutaway.cli.{name}").run(make_parser(name).parse_args(rest))
+        parser = make_parser(name)
+        options = parser.parse_args(rest)
+        try:
+            import_module(f"cutaway.cli.{name}").run(options)
+        except UsageError as error:
+            from cutaway.cli.arguments import name_flags
+
+            raise UsageError(name_flags(str(error), parser.flags())) from None
     else:
         if arguments:
             _check_command(arguments[0])

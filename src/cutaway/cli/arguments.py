@@ -1,8 +1,9 @@
 """Arguments that commands share, the numbers that they are, and the JSON that they ask for."""
 
 import json
+import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,35 @@ def write_json(document: Mapping[str, object] | Sequence[Mapping[str, object]]) 
     except ValueError:
         raise NonFiniteError("the result holds numbers that are not finite, which JSON lacks") from None
     print(line)
+
+
+def argument_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern of Python's arguments in a message.
+
+    Names of several words are found anywhere but in a path, names that are words too (`hold`) where they can be nothing
+    else: at the beginning, before "must" or "needs", and before their value in brackets.
+
+    >>> argument_pattern(["n_ctx", "data", "hold"]).findall("data must fit n_ctx and hold (2), unlike data (1)/n_ctx")
+    ['data', 'n_ctx', 'hold']
+    """
+    every = "|".join(names)
+    compound = "|".join(name for name in names if "_" in name) or "(?!)"  # which nothing matches
+    value = r" \([\d.]+\)(?: must | and |,|$)"
+    return re.compile(
+        rf"^(?:{every})(?= must | needs )|(?<![\w/.'-])(?:(?:{compound})(?![\w/.'-])|(?:{every})(?={value}))"
+    )
+
+
+def name_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Name the flags in a message that begins with an argument of Python; another message is about something else.
+
+    >>> name_flags("n_best (5) must be at most beams (4)", {"n_best": "--n-best", "beams": "--beams"})
+    '--n-best (5) must be at most --beams (4)'
+    >>> name_flags("run.toml: n_best must be a whole number", {"n_best": "--n-best"})
+    'run.toml: n_best must be a whole number'
+    """
+    pattern = argument_pattern(flags)
+    return pattern.sub(lambda match: flags[match[0]], message) if pattern.match(message) else message
 
 
 def add_model(parser: ArgumentParser, default: str = "builtin") -> None:

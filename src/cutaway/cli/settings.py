@@ -1,6 +1,5 @@
 """The settings of a configuration as flags: a flag for each of its fields, in its groups."""
 
-import re
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from cutaway.cli.arguments import argument_pattern
 from cutaway.errors import UsageError
 from cutaway.training.config import convert, flag, value_type
 from cutaway.training.finetune_config import FineTuneConfig
@@ -71,17 +71,13 @@ def read_settings(options: Namespace, config: type) -> dict[str, Any]:
 def named_as_given(config: type, path: Path | None = None, keys: Container[str] = ()) -> Iterator[None]:
     """Enter a context in which a UsageError names settings as they were given: by `keys` of a file, or by their flags.
 
-    Names that are words too (`hold`) are settings at the beginning of a message only, before "must" or "needs".
-
     >>> from cutaway.training.config import TrainingConfig
     >>> with named_as_given(TrainingConfig, Path("small.toml"), keys=["batch_size"]):
     ...     TrainingConfig(batch_size=4, micro_batch_size=8)
     Traceback (most recent call last):
     cutaway.errors.UsageError: small.toml: --micro-batch-size (8) must be at most batch_size (4)
     """
-    names = [setting.name for setting in fields(config)]
-    compound = "|".join(name for name in names if "_" in name)
-    pattern = re.compile(rf"(?<![\w/.'-])({compound})(?![\w/.'-])|^({'|'.join(names)})(?= must | needs )")
+    pattern = argument_pattern([setting.name for setting in fields(config)])
     try:
         yield
     except UsageError as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cutaway.checks import check_int
 from cutaway.engines.protocol import Engine, check_finite
+from cutaway.errors import UsageError
 from cutaway.generation.batch import MAX_SEQUENCES
 from cutaway.generation.stream import Chunk
 
@@ -136,9 +137,11 @@ def _check(engine: Engine, repeats: int, prefill: int = 1, batch: int = 1, depth
     check_int("repeats", repeats, 1, MAX_REPEATS)
     check_int("prefill", prefill, 1, n_ctx)
     check_int("batch", batch, 1, MAX_SEQUENCES)
-    check_int("new_tokens", new_tokens, 1)
-    check_int("depth", depth, 1)
-    check_int("depth plus new_tokens", depth + new_tokens, 2, n_ctx)
+    check_int("new_tokens", new_tokens, 1, n_ctx - 1)
+    if check_int("depth", depth, 1) + new_tokens > n_ctx:
+        raise UsageError(
+            f"depth ({depth}) and new_tokens ({new_tokens}) must together be at most {n_ctx}, the context of the model"
+        )
 
 
 def _prompt(engine: Engine, length: int) -> list[int]:

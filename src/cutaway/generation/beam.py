@@ -10,6 +10,8 @@ from cutaway.engines.protocol import Cache, Engine, check_finite
 from cutaway.errors import UsageError
 from cutaway.numerics import Float64Array, FloatArray, log_softmax, top_k
 
+MOST_BEAMS = 128
+
 
 @dataclass(frozen=True)
 class BeamConfig:
@@ -24,9 +26,9 @@ class BeamConfig:
     n_best: int = 1
 
     def __post_init__(self) -> None:
-        check_int("beams", self.beams, 1, 128)
+        check_int("n_best", self.n_best, 1, MOST_BEAMS)
+        check_int("beams", self.beams, 1, MOST_BEAMS)
         check_float("alpha", self.alpha, 0, 10)
-        check_int("n_best", self.n_best, 1)
         if self.n_best > self.beams:
             raise UsageError(f"n_best ({self.n_best}) must be at most beams ({self.beams})")
 

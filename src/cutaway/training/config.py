@@ -133,12 +133,13 @@ class TrainingConfig:
         if not self.task:
             for name in ("valid", "tokenizer"):
                 if getattr(self, name):
-                    raise UsageError(f"{name} belongs to a task: give --task too, or leave it out")
+                    raise UsageError(f"{name} needs a task: give --task too, or leave it out")
             return
-        if self.weights or self.short_steps or self.compile:
-            raise UsageError("a task's rows have many lengths: leave out weights, short_steps and compile")
+        for name in ("weights", "short_steps", "compile"):
+            if getattr(self, name):
+                raise UsageError(f"{name} must be left out with a task, whose rows have many lengths")
         if self.tokenizer and self.init != SCRATCH:
-            raise UsageError("init has a tokenizer of its own: leave out tokenizer")
+            raise UsageError("tokenizer must be left out: a model to start from has its own")
 
     def shape(self, n_vocab: int) -> GPT2Config:
         """Return the shape of a new model for a vocabulary. Raises UsageError if it is invalid.

@@ -241,7 +241,7 @@ def _chosen_dtype(wanted: str | None, stored: str) -> str:
         return stored if stored in held else FLOAT32.name
     if wanted not in held:
         others = 'float16 and bfloat16 are for --engine pytorch (engine="pytorch")'
-        raise UsageError(f"the CPU engine holds weights as {' or '.join(held)}, not {wanted!r}; {others}")
+        raise UsageError(f"dtype must be {' or '.join(held)} with the CPU engine, not {wanted!r}; {others}")
     return wanted
 
 

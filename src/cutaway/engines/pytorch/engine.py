@@ -126,7 +126,7 @@ class PyTorchEngine:
         # int8 is the CPU engine's; here de-quantised weights run as float32.
         self.dtype = dtype or (weights.dtype if weights.dtype in DTYPES else "float32")
         if self.dtype not in DTYPES:
-            raise UsageError(f"the pytorch engine computes in {', '.join(DTYPES)}, not {self.dtype}")
+            raise UsageError(f"dtype must be {' or '.join(DTYPES)} with the PyTorch engine, not {self.dtype!r}")
         if threads is not None:
             torch.set_num_threads(check_int("threads", threads, 1, MAX_THREADS))
         self.threads: int | None = torch.get_num_threads()
