@@ -17,6 +17,13 @@ def test_a_list_given_twice_is_joined() -> None:
     assert read_settings(options, TrainingConfig)["data"] == ("a", "b", "c")
 
 
+def test_numbers_are_typed_as_text() -> None:
+    typed = ["--max-steps", "6", "--lr", "3e-4", "--weights", "1", "2.5", "--max-time", "30m", "--init", "124"]
+    options = make_parser("train").parse_args(["--out", "run", *typed])
+    expected = {"max_steps": 6, "lr": 3e-4, "weights": (1.0, 2.5), "max_time": 1800.0, "init": "124"}
+    assert read_settings(options, TrainingConfig) == expected
+
+
 @pytest.mark.parametrize("flag", ["--data", "--max-steps"])
 def test_a_single_value_given_twice_is_refused(flag: str) -> None:
     result = invoke("finetune", "--out", "run", flag, "1", flag, "2")

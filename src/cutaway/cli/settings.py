@@ -1,8 +1,9 @@
 """The settings of a configuration as flags: a flag for each of its fields, in its groups."""
 
+import re
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,25 @@ def read_settings(options: Namespace, config: type) -> dict[str, Any]:
     given = vars(options)
     with named_as_given(config):
         return {
-            setting.name: convert(setting, given[setting.name]) for setting in fields(config) if setting.name in given
+            setting.name: convert(setting, _parse(setting, given[setting.name]))
+            for setting in fields(config)
+            if setting.name in given
         }
+
+
+def _parse(setting: "Field[Any]", given: object) -> object:
+    """Read the numbers that were typed for a setting; what is no number stays text, which `convert` refuses."""
+    if isinstance(given, list):
+        return [_parse(setting, item) for item in given]
+    if not isinstance(given, str) or setting.name == "max_time":  # a duration, such as 30m
+        return given
+    kind = value_type(setting)
+    if kind is int and re.fullmatch(r"-?\d{1,18}", given):
+        return int(given)
+    if kind in (float, tuple[float, ...]):
+        with suppress(ValueError):
+            return float(given)
+    return given
 
 
 @contextmanager

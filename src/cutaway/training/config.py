@@ -262,11 +262,16 @@ def _show_flag(name: str, value: object) -> str:
 
 
 def convert(setting: "Field[Any]", value: object) -> object:
-    """Convert a value from a file or the command line to the type of a field. Raises UsageError if that fails.
+    """Convert a value of TOML or JSON to the type of a field. Raises UsageError for one of another type.
 
-    >>> max_time = next(f for f in fields(TrainingConfig) if f.name == "max_time")
-    >>> convert(max_time, "30m")
-    1800.0
+    A duration may be text, an integer stands for a number, a list for a tuple, and an item for a list of it alone.
+
+    >>> settings = {setting.name: setting for setting in fields(TrainingConfig)}
+    >>> convert(settings["max_time"], "30m"), convert(settings["lr"], 1)
+    (1800.0, 1.0)
+    >>> convert(settings["max_steps"], "6")
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: max_steps must be a whole number, not '6'
     """
     if value is None and type(None) in get_args(setting.type):
         return None
@@ -296,9 +301,7 @@ def parse_duration(text: str) -> float | None:
 
 
 def _integer(name: str, value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value):
-        return int(value)
-    return check_int(name, value, -(2**63))
+    return check_int(name, value, -(2**63), 2**63 - 1)
 
 
 def _number(name: str, value: object) -> object:
@@ -307,11 +310,6 @@ def _number(name: str, value: object) -> object:
         if seconds is None:
             raise UsageError(f"{name} must be a duration such as 90s, 30m or 9h, not {quote(value)}")
         return seconds
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise UsageError(f"{name} must be a number, not {quote(value)}") from None
     if isinstance(value, float) and math.isnan(value):
         raise UsageError(f"{name} must be a number, not nan")
     return check_float(name, value, -math.inf, math.inf)
