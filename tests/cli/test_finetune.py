@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cutaway.tokenizer.fast import Tokenizer
 from tests.cli.invoke import invoke
 
 
@@ -61,6 +62,15 @@ def test_mistakes_are_one_line(command: tuple[str, ...], tmp_path: Path) -> None
     (tmp_path / "data.jsonl").write_text(json.dumps({"prompt": "a", "completion": " end" * 40}))
     assert "data.jsonl:1: the completion has 41 tokens with its end" in invoke(*command, "--valid", "0%").error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_is_not_made_a_run(command: tuple[str, ...], tmp_path: Path) -> None:
+    Tokenizer.gpt2().save(tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke(*command)
+    assert result.code == 2
+    assert "run: holds vocab.json but no checkpoints, so it is not a run: use another --out" in result.error
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow

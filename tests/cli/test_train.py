@@ -147,6 +147,17 @@ def test_a_wrong_setting_is_refused_in_one_line_by_its_flag(
 
 
 @pytest.mark.parametrize(
+    ("folder", "found"), [("data", "manifest.json"), ("data/tokenizer", "vocab.json")], ids=["corpus", "tokenizer"]
+)
+def test_a_corpus_and_a_tokenizer_are_not_made_a_run(tmp_path: Path, data: str, folder: str, found: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke("train", "--data", data, "--out", str(tmp_path / folder), *FLAGS)
+    complaint = f"{tmp_path / folder}: holds {found} but no checkpoints, so it is not a run: use another --out"
+    assert (result.code, result.error) == (2, f"cutaway: {complaint}\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
         (["--data", "missing"], 2, "missing: not a prepared corpus"),

@@ -296,7 +296,12 @@ def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         RunDirectory.open(tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "model"])
+MODEL = ["config.json", "adapter_config.json"]
+TOKENIZER = ["tokenizer.json", "vocab.json", "vocab.txt", "codec.json"]
+CORPUS = ["manifest.json", "progress.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "model", *MODEL, *TOKENIZER, *CORPUS, "curve-config.json"])
 def test_what_is_not_a_run_is_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("of another program")
     with pytest.raises(UsageError, match=rf": holds {name} but no checkpoints, so it is not a run: use another --out$"):

@@ -83,6 +83,14 @@ def test_another_curve_in_the_directory_is_refused(made: list[str], tmp_path: Pa
         measure_transfer(replace(CONFIG, valid="0%"), [0.5], [1], tmp_path / "other", quiet)
 
 
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "manifest.json", "checkpoints"])
+def test_what_is_not_a_curve_is_not_made_one(made: list[str], tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=f": holds {name} but no curve-config.json, so it is not a curve: use another"):
+        measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_an_error_names_its_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Result:
         raise RunError("step 3: the loss is not finite")

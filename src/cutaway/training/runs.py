@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,14 +24,19 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, Weights, save_checkpoint
+from cutaway.checkpoints.adapter import ADAPTER_CONFIG
 from cutaway.checkpoints.safetensors import read_arrays, write_arrays
 from cutaway.checkpoints.save import save_failure, weights_bytes, write_checkpoint
 from cutaway.checks import check_int
+from cutaway.data.manifest import MANIFEST
+from cutaway.data.writer import PROGRESS
 from cutaway.disk import replacing_file, sync
 from cutaway.errors import CheckpointError, RunError, UsageError, WriteError, complain
 from cutaway.formats import FORMATS
+from cutaway.music.codec_file import CODEC
 from cutaway.tasks.task import Task
 from cutaway.tokenizer.codec import TokenCodec
+from cutaway.tokenizer.files import FILES as TOKENIZER_FILES
 from cutaway.training.faults import fault
 from cutaway.training.lock import Lock
 from cutaway.training.manifest import check_manifest, write_manifest
@@ -44,6 +49,9 @@ CONFIG = "config.json"
 MODEL = "model"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
+CURVE = "curve-config.json"
+# Files of a model, an adapter, a tokenizer, a corpus or a curve.
+OTHERS = (CONFIG, ADAPTER_CONFIG, *TOKENIZER_FILES, CODEC, MANIFEST, PROGRESS, CURVE)
 _STEP = re.compile(r"step-(\d{8,})")
 _ASIDE = re.compile(r"(step-\d{8,})\.old-\d+-[0-9a-f]{8}")
 _HALF = re.compile(r"step-\d{8,}\.(tmp|old)-\d+-[0-9a-f]{8}")
@@ -98,12 +106,12 @@ class RunDirectory:
         """Create the directory if it is missing, lock it, and remove what an interrupted trainer left half-written.
 
         `warn` is called with one line for each damaged checkpoint that is skipped. Raises UsageError if the directory
-        is not a run and holds what a run would overwrite, and RunError if a living trainer holds it, or it cannot be
-        written.
+        is a model, a tokenizer or a corpus, or holds what a run would overwrite, and RunError if a living trainer holds
+        it, or it cannot be written.
         """
         path = Path(path)
         with _run_errors(path, "cannot be used as a run directory"):
-            _refuse_others(path)
+            refuse_others(path, "run", CHECKPOINTS, (METRICS, MODEL))  # it is made before them
             (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             sync(path)
             sync(path.parent)
@@ -306,12 +314,21 @@ class RunDirectory:
                 shutil.rmtree(path)
 
 
-def _refuse_others(path: Path) -> None:
-    """Raise UsageError if a directory that is not a run, such as a model, holds what a run would overwrite."""
-    found = [name for name in (CONFIG, METRICS, MODEL) if (path / name).exists()]
-    if found and not (path / CHECKPOINTS).exists():  # in a run it is made before them
+def refuse_others(path: Path, kind: str, mark: str, own: Iterable[str]) -> None:
+    """Raise UsageError if a directory without a `mark`, so not of that kind, holds files that it would have of its
+    `own`, or those of a model, a tokenizer, a corpus or a curve.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     _ = (Path(directory) / "vocab.json").write_text("{}")
+    ...     refuse_others(Path(directory), "run", CHECKPOINTS, [METRICS])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: ...: holds vocab.json but no checkpoints, so it is not a run: use another --out
+    """
+    found = [name for name in (*own, *OTHERS) if (path / name).exists()]
+    if found and not (path / mark).exists():
         raise UsageError(
-            f"{quote_path(path)}: holds {found[0]} but no {CHECKPOINTS}, so it is not a run: use another --out"
+            f"{quote_path(path)}: holds {found[0]} but no {mark}, so it is not a {kind}: use another --out"
         )
 
 

@@ -21,7 +21,9 @@ from cutaway.tasks.records import read_task_records
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.finetuning import AFTER, finetune
 from cutaway.training.loop import Observer
+from cutaway.training.metrics_log import NAME as METRICS
 from cutaway.training.resumption import Difference
+from cutaway.training.runs import CHECKPOINTS, CURVE, refuse_others
 from cutaway.untrusted import quote_path, read_object
 
 RUNS = "runs"
@@ -137,7 +139,8 @@ def _naming(run: TransferRun) -> Iterator[None]:
 
 def _claim(directory: Path, config: FineTuneConfig) -> None:
     """Record the settings of a curve in its directory. Raises UsageError if it has others."""
-    path = directory / "curve-config.json"
+    refuse_others(directory, "curve", CURVE, (CHECKPOINTS, METRICS))
+    path = directory / CURVE
     document = config.to_document()
     different = Difference.between(read_object(path), document) if path.exists() else None
     if different:
