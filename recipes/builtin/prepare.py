@@ -78,14 +78,13 @@ def prepare(corpus: Path, out: Path, workers: int) -> None:
             continue
         sources = {source(corpus / f"{file}.jsonl.xz"): is_wanted for file, is_wanted in files.items()}
         inputs = Inputs(tuple(sources), 0, "text", BLOCK_BYTES, PART_BYTES)
-        writer = CorpusWriter(out / name, Tokenizer.gpt2(), "gpt2", inputs)
-        with closing(
-            encode_blocks(blocks(sources, writer.done), out / name / TOKENIZER, 0, "text", workers)
-        ) as encoded:
-            for block in encoded:
-                writer.add(block)
-        for split, entry in writer.finish().splits.items():
-            print(f"{name}, {split}: {entry.tokens:,} tokens", flush=True)
+        with CorpusWriter(out / name, Tokenizer.gpt2(), "gpt2", inputs) as writer:
+            encoded = encode_blocks(blocks(sources, writer.done), out / name / TOKENIZER, 0, "text", workers)
+            with closing(encoded):
+                for block in encoded:
+                    writer.add(block)
+            for split, entry in writer.finish().splits.items():
+                print(f"{name}, {split}: {entry.tokens:,} tokens", flush=True)
 
 
 def source(path: Path) -> SourceFile:

@@ -20,6 +20,7 @@ from cutaway.data.dataset import open_dataset
 from cutaway.data.prepare import Progress, prepare
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.train import train_vocabulary
 from tests.data.test_sources import write_parquet
 
 LAWS = """
@@ -240,6 +241,10 @@ def test_other_options_do_not_continue_a_corpus(corpus: Path, tmp_path: Path) ->
     for other in others:
         with pytest.raises(UsageError, match="holds part of another corpus"):
             other([corpus], tmp_path / "tokens")
+    before = digests(tmp_path / "tokens" / "tokenizer")
+    with pytest.raises(UsageError, match="holds part of another corpus"):
+        prepare_small([corpus], tmp_path / "tokens", tokenizer=Tokenizer(train_vocabulary([LAWS], 300)))
+    assert digests(tmp_path / "tokens" / "tokenizer") == before
 
 
 @pytest.mark.slow
@@ -311,8 +316,27 @@ def test_a_split_without_text_is_refused_and_leaves_nothing_in_the_way(
     (tmp_path / "c.jsonl").write_text('{"text": "one document"}\n{"text": "another"}\n')
     held = valid if isinstance(valid, int | float) else [tmp_path / name for name in valid]
     with pytest.raises(UsageError, match=f"^{message}"):
-        prepare([tmp_path / name for name in files], tmp_path / "tokens", valid=held)
-    assert not (tmp_path / "tokens").exists()
+        prepare([tmp_path / name for name in files], tmp_path / "new" / "parent" / "tokens", valid=held)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_refusal_before_the_first_part_leaves_nothing(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\nnothing\n')
+    (tmp_path / "mine").mkdir()
+    for out in ("new/parent/tokens", "mine/tokens", "mine"):
+        with pytest.raises(UsageError, match="not valid JSON" if workers else "workers must be at least 1, not 0"):
+            prepare([tmp_path / "a.jsonl"], tmp_path / out, workers=workers)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jsonl", "mine"]
+
+
+def test_an_error_after_the_first_part_leaves_what_continues(corpus: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(corpus, tmp_path / "corpus")
+    bad = folder / "z.jsonl"
+    bad.write_text("nothing\n")
+    with pytest.raises(UsageError, match="not valid JSON"):
+        prepare_small([folder], tmp_path / "tokens")
+    assert (tmp_path / "tokens" / "train-00000.tokens.npy").exists()
 
 
 @pytest.mark.slow

@@ -64,6 +64,8 @@ def test_the_data_of_a_task_are_its_records(made: list[str], tmp_path: Path) -> 
     data.write_text('{"text": "a b"}\n')
     with pytest.raises(UsageError, match="missing key 'source'"):
         measure_transfer(config, [1.0], [1], tmp_path / "other", quiet)
+    with pytest.raises(UsageError, match="nowhere.jsonl: cannot be read"):
+        measure_transfer(replace(CONFIG, valid="nowhere.jsonl"), [1.0], [1], tmp_path / "other", quiet)
     assert not (tmp_path / "other").exists()
 
 

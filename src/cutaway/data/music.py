@@ -134,14 +134,14 @@ def _write(
     pieces: Iterator[Piece],
     progress: Callable[[Progress], None],
 ) -> Manifest:
-    writer = CorpusWriter(directory, codec, codec.name, inputs)
     read = list(accumulate((source.n_bytes for source in inputs.sources), initial=0))
-    for number, piece in enumerate(pieces):
-        part = (0, number // PIECES_PER_PART)
-        if part not in writer.done:
-            writer.add(EncodedBlock(part, number, {piece.split: _encoded(piece, codec)}, 0))
-        progress(Progress(read[piece.file + 1], read[-1], writer.tokens))
-    return writer.finish()
+    with CorpusWriter(directory, codec, codec.name, inputs) as writer:
+        for number, piece in enumerate(pieces):
+            part = (0, number // PIECES_PER_PART)
+            if part not in writer.done:
+                writer.add(EncodedBlock(part, number, {piece.split: _encoded(piece, codec)}, 0))
+            progress(Progress(read[piece.file + 1], read[-1], writer.tokens))
+        return writer.finish()
 
 
 def _encoded(piece: Piece, codec: MusicCodec) -> EncodedSplit:

@@ -56,6 +56,7 @@ def prepare(
     5
     """
     directory = Path(out).expanduser()
+    check_int("workers", workers, 1)
     inputs = find_inputs(files, valid, field, block_bytes, part_bytes)
     if (directory / PROGRESS).exists():  # what was begun in one of the folders is none of its text
         inputs = inputs.without(directory)
@@ -64,13 +65,13 @@ def prepare(
     codec = Tokenizer.gpt2() if tokenizer is None else tokenizer
     start_token(codec)  # before workers ask for it
     lots = inputs.lots()
-    writer = CorpusWriter(directory, codec, name, inputs)
     before = list(accumulate((sum(source.n_bytes for source in lot.sources) for lot in lots), initial=0))
-    with closing(_encode(lots, writer, codec, inputs, check_int("workers", workers, 1), ray)) as encoded:
-        for block in encoded:
-            writer.add(block)
-            progress(Progress(before[block.part[0]] + block.position, before[-1], writer.tokens))
-    return writer.finish()
+    with CorpusWriter(directory, codec, name, inputs) as writer:
+        with closing(_encode(lots, writer, codec, inputs, workers, ray)) as encoded:
+            for block in encoded:
+                writer.add(block)
+                progress(Progress(before[block.part[0]] + block.position, before[-1], writer.tokens))
+        return writer.finish()
 
 
 def _encode(

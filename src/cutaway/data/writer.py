@@ -8,9 +8,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +24,7 @@ from cutaway.data.encode import EncodedBlock, EncodedSplit, id_type
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
 from cutaway.data.sources import SourceFile
 from cutaway.disk import hash_files, replacing_file, sync
-from cutaway.errors import UsageError
+from cutaway.errors import CutawayError, UsageError
 from cutaway.layout import counted
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.untrusted import quote_path
@@ -64,7 +67,8 @@ class CorpusPlan(Protocol):
 class CorpusWriter:
     """Writes encoded blocks, in their order, into shards; a new part begins new shards.
 
-    Raises UsageError if the directory holds another corpus, or the parts of another plan.
+    As a context it leaves nothing behind if an expected error ends it before a part is whole. Raises UsageError, before
+    anything is written, if the directory holds another corpus, or the parts of another plan.
     """
 
     def __init__(self, directory: Path, tokenizer: TokenCodec, name: str, inputs: CorpusPlan) -> None:
@@ -72,15 +76,27 @@ class CorpusWriter:
         self._inputs = inputs
         self._parts: list[WrittenPart] = []
         self._open: list[EncodedBlock] = []
+        self._new_folders = [path for path in (directory, *directory.parents) if not path.exists()]
         self._check_directory()
-        (directory / TOKENIZER).mkdir(parents=True, exist_ok=True)
-        tokenizer.write(directory / TOKENIZER)
-        self._tokenizer = describe_tokenizer(tokenizer, name, directory / TOKENIZER)
+        with TemporaryDirectory() as scratch:
+            tokenizer.write(Path(scratch))
+            self._tokenizer = describe_tokenizer(tokenizer, name, Path(scratch))
         plan = {"tokenizer": asdict(self._tokenizer), **inputs.document()}
         if (directory / PROGRESS).exists():
             self._resume(directory / PROGRESS, plan)
-        else:
+        (directory / TOKENIZER).mkdir(parents=True, exist_ok=True)
+        tokenizer.write(directory / TOKENIZER)
+        if not self._parts:
             self._log(plan)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, CutawayError) and not self._parts:
+            self._discard()
 
     @property
     def done(self) -> frozenset[PartId]:
@@ -140,7 +156,6 @@ class CorpusWriter:
         whole = [line for line in lines if line.endswith(b"\n")]  # a crash can cut the last one short
         if len(whole) < 2:  # nothing was finished
             path.unlink()
-            self._log(plan)
             return
         os.truncate(path, sum(map(len, whole)))
         if whole[0] != _line(plan):
@@ -222,13 +237,14 @@ class CorpusWriter:
 
     def _discard(self) -> None:
         """Remove what was written, so that nothing is in the way of the next preparation."""
-        (self.directory / PROGRESS).unlink()
+        (self.directory / PROGRESS).unlink(missing_ok=True)
         for split in (split for part in self._parts for split in part.splits.values()):
             for path in self._files(split.shard, split.masked):
                 path.unlink(missing_ok=True)
-        shutil.rmtree(self.directory / TOKENIZER)
-        if not any(self.directory.iterdir()):
-            self.directory.rmdir()
+        shutil.rmtree(self.directory / TOKENIZER, ignore_errors=True)
+        with suppress(OSError):  # of one that is not empty
+            for path in self._new_folders:
+                path.rmdir()
 
     def _files(self, shard: ShardEntry, masked: bool) -> list[Path]:
         stem = shard.file.removesuffix(TOKENS)

@@ -121,11 +121,12 @@ def measure_transfer(
 
 def _check_data(config: FineTuneConfig) -> None:
     """Read the data once. Raises UsageError, before anything is written, if they are invalid."""
-    path = Path(config.data).expanduser()
-    if config.task:
-        read_task_records(path, open_task(config.task))
-    else:
-        read_records(path)
+    names = [config.data, *([config.valid] if config.valid_share is None else [])]
+    for path in (Path(name).expanduser() for name in names):
+        if config.task:
+            read_task_records(path, open_task(config.task))
+        else:
+            read_records(path)
 
 
 @contextmanager
