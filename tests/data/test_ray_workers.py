@@ -26,6 +26,20 @@ ray.shutdown()
 
 
 @pytest.mark.slow
+def test_a_missing_cluster_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A robot must obey")
+    command = [sys.executable, "-m", "cutaway", "data", "prepare", "a.txt", "--out", "new/tokens", "--ray", "nowhere"]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=100
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("cutaway: --ray must be the address of a running cluster, such as ")
+    assert result.stderr.endswith("not 'nowhere'\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.slow
 def test_shards_are_the_same_to_the_byte(corpus: Path, tmp_path: Path) -> None:
     prepare_small([corpus], tmp_path / "here", valid=0.1)
     bad = tmp_path / "bad.jsonl"

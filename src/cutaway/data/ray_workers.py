@@ -14,6 +14,7 @@ from cutaway.data.blocks import Block, Lot, PartId
 from cutaway.data.encode import EncodedBlock, Encoder
 from cutaway.data.sources import extra
 from cutaway.errors import UsageError
+from cutaway.untrusted import quote
 
 LOCAL = "local"
 _GROUP_BYTES = 1 << 23  # of blocks that Ray moves together
@@ -62,14 +63,22 @@ def encode_on_ray(
 ) -> Generator[EncodedBlock, None, None]:
     """Read and encode lots, in their order, on the cluster at an address; "local" starts one on this machine.
 
-    Raises UsageError if Ray is missing, or for an invalid document.
+    Raises UsageError if Ray or its cluster is missing, or for an invalid document.
     """
     ray = extra("ray", "clusters")
     data = extra("ray.data", "clusters")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:
-        ray.init(address, log_to_driver=False, logging_level="error", include_dashboard=False)
+        try:
+            ray.init(address, log_to_driver=False, logging_level="error", include_dashboard=False)
+        except (ValueError, ConnectionError, RuntimeError):
+            if address == LOCAL:
+                raise
+            raise UsageError(
+                f"ray must be the address of a running cluster, such as 10.0.0.1:6379, or stand alone for a local one, "
+                f"not {quote(address)}"
+            ) from None
     try:
         context = data.DataContext.get_current()
         context.execution_options.preserve_order = True
