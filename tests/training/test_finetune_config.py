@@ -11,11 +11,18 @@ SHAPE = GPT2Config(n_ctx=64, n_embd=8, n_head=2, n_layer=2)
 
 def test_steps_evaluations_and_warm_up_follow_from_the_epochs() -> None:
     training = FineTuneConfig(data="a.txt", epochs=2).training_config(SHAPE, 50.5)
-    assert (training.max_steps, training.eval_every, training.warmup) == (101, 10, 10)
+    assert (training.max_steps, training.eval_every, training.warmup) == (101, 11, 10)
     tiny = FineTuneConfig(data="a.txt", epochs=1).training_config(SHAPE, 0.1)
     assert (tiny.max_steps, tiny.eval_every, tiny.warmup) == (1, 1, 1)
     given = FineTuneConfig(data="a.txt", max_steps=7, eval_every=3, warmup_steps=5).training_config(SHAPE, 50)
     assert (given.max_steps, given.eval_every, given.warmup) == (7, 3, 5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 19, 20, 21, 99, 199, 300, 1001])
+def test_a_run_evaluates_ten_times_at_most(steps: int) -> None:
+    every = FineTuneConfig(data="a.txt", max_steps=steps).training_config(SHAPE, 50).eval_every
+    evaluations = steps // every + (steps % every > 0)  # the last step is one
+    assert min(steps, 5) <= evaluations <= 10
 
 
 def test_the_shape_is_the_models_and_its_context_the_longest_sequence() -> None:

@@ -17,7 +17,7 @@ METHODS = ("full", "last", "lora")
 LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
 SCRATCH_RATE = 1e-3
 OF_METHODS = {"last_layers": "last", **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), "lora")}
-EVALUATIONS = 10  # of a run, unless told otherwise
+EVALUATIONS = 10  # of a run at most, unless told otherwise
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
 _FILES = ("valid", "task")  # which the trainer does not read itself
@@ -137,7 +137,7 @@ class FineTuneConfig:
         steps = max(1, math.ceil(self.epochs * steps_per_epoch)) if self.max_steps is None else self.max_steps
         given = {name: value for name, value in asdict(self).items() if name not in _FILES and value is not None}
         shared = {name: value for name, value in given.items() if name in _TRAINING}
-        eval_every = max(1, steps // EVALUATIONS) if self.eval_every is None else self.eval_every
+        eval_every = math.ceil(steps / EVALUATIONS) if self.eval_every is None else self.eval_every
         return TrainingConfig(
             **shared
             | {
