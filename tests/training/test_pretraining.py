@@ -1,6 +1,7 @@
 """A run from its configuration: corpora, model, and what may change on the way."""
 
 import json
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,6 +192,17 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(CutawayError, match=complaint):
         run(tmp_path / "run", CONFIG, **({"data": corpora[:1]} | changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["train-00000.tokens.npy", "valid-00000.tokens.npy", "valid-00000.documents.npy"])
+def test_a_shard_that_is_cut_short_is_refused_before_anything_is_written(
+    tmp_path: Path, corpora: tuple[str, str], name: str
+) -> None:
+    data = shutil.copytree(corpora[0], tmp_path / "data")
+    (data / name).write_bytes((data / name).read_bytes()[:-1])
+    with pytest.raises(UsageError, match=rf"data/{name}: missing or damaged"):
+        run(tmp_path / "run", CONFIG, data=(str(data),))
     assert not (tmp_path / "run").exists()
 
 

@@ -84,6 +84,8 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
         raise UsageError("a task is trained in one process: its batches have different numbers of rows")
     begin = open_beginning(config)
     corpus = begin.corpus
+    validation = corpus.validation(config.eval_tokens)
+    frequent = _frequent(corpus, begin.shape.n_vocab, config.sampled_vocab)
     check = partial(check_resumable, config, corpus.hashes(), note=observer.note)
     with opened_run(directory, config, world, observer.note, check) as (run, saved):
         model = make_model(config, begin.shape, device, None if saved else begin.init)
@@ -91,11 +93,11 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             config,
             model,
             begin.source,
-            validation=corpus.validation(config.eval_tokens),
+            validation=validation,
             codec=corpus.codec,
             task=corpus.task,
             prompt=corpus.prompt(),
-            frequent=_frequent(corpus, begin.shape.n_vocab, config.sampled_vocab),
+            frequent=frequent,
             about={"corpora": corpus.hashes()},
             world=world,
         )
