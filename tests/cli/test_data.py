@@ -34,6 +34,35 @@ def corpus(file: Path) -> str:
     return directory
 
 
+def test_verify_compares_all_files_with_the_manifest(corpus: str) -> None:
+    paths = [path for path in Path(corpus).rglob("*") if path.is_file() and path.name != "manifest.json"]
+    size = sum(path.stat().st_size for path in paths)
+    assert invoke("data", "verify", corpus).out == f"{corpus}: as it was prepared: 1 shard, {size:,} bytes\n"
+    assert invoke("data", "verify", corpus, "--json").document == {"directory": corpus, "shards": 1, "bytes": size}
+
+
+@pytest.mark.parametrize("name", ["train-00000.tokens.npy", "train-00000.documents.npy", "train-00000.learned.npy"])
+@pytest.mark.parametrize("damage", ["flipped", "longer", "missing"])
+def test_verify_names_the_shard_that_is_damaged(corpus: str, name: str, damage: str) -> None:
+    path = Path(corpus, name)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data if damage == "flipped" else path.read_bytes() + b"x")
+    if damage == "missing":
+        path.unlink()
+    result = invoke("data", "verify", corpus)
+    named = (
+        f"{path}: missing; prepare" if damage == "missing" else f"{corpus}/train-00000.*.npy: changed since the corpus"
+    )
+    assert (result.code, result.error[: len(named) + 9]) == (2, f"cutaway: {named}")
+
+
+def test_verify_names_the_tokenizer_that_is_damaged(corpus: str) -> None:
+    path = Path(corpus, "tokenizer", "merges.txt")
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert invoke("data", "verify", corpus).error.startswith(f"cutaway: {corpus}/tokenizer: changed since the corpus")
+
+
 @pytest.mark.slow
 def test_prepare_reports_counts(file: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "tokens")

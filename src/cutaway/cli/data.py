@@ -27,19 +27,23 @@ examples:
   cutaway data prepare books/ more.jsonl.xz --out corpus --valid 1%
   cutaway data prepare train.parquet --out corpus --valid valid.parquet
   cutaway data prepare --codec perf388 midi/ --out corpus --valid 5% --copies 8
-  cutaway data show corpus --split valid --n 2"""
+  cutaway data show corpus --split valid --n 2
+  cutaway data verify corpus"""
 
+_CORPUS = "what cutaway data prepare wrote"
 _BOUNDARY = "│"
 _SECONDS = 10  # between lines of progress where there is no terminal
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the actions and their options."""
-    parser.description = "Prepare text or music to train on, or show what the model will read of it."
+    parser.description = "Prepare text or music to train on, show what a model reads of it, or verify it."
     parser.epilog = EXAMPLES
     add = add_actions(parser)
     _add_prepare(add("prepare", prepare, "Write text or music as shards of token ids."))
     _add_show(add("show", show, "Show documents as the model reads them, token by token."))
+    verifier = add("verify", verify, "Compare the files of a corpus with their SHA-256 in its manifest.")
+    verifier.add_argument("directory", type=Path, metavar="DIR", help=_CORPUS)
 
 
 def _add_prepare(parser: ArgumentParser) -> None:
@@ -65,7 +69,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
 
 
 def _add_show(parser: ArgumentParser) -> None:
-    parser.add_argument("directory", type=Path, metavar="DIR", help="what cutaway data prepare wrote")
+    parser.add_argument("directory", type=Path, metavar="DIR", help=_CORPUS)
     parser.add_argument("--split", default="train", help="train or valid; default: %(default)s")
     parser.add_argument("--n", type=int, default=3, help="documents to show; default: %(default)s")
     parser.add_argument(
@@ -238,6 +242,19 @@ def show(options: Namespace) -> None:
     for index in indices:
         print()
         print("\n".join(_lines(dataset, split, index, options.tokens)))
+
+
+def verify(options: Namespace) -> None:
+    """Report that all files of a corpus are as they were written."""
+    from cutaway.data.dataset import open_dataset
+
+    dataset = open_dataset(options.directory)
+    n_bytes = dataset.verify()
+    n_shards = sum(len(split.shards) for split in dataset.manifest.splits.values())
+    if options.json:
+        write_json({"directory": str(dataset.directory), "shards": n_shards, "bytes": n_bytes})
+    else:
+        print(f"{safe(str(dataset.directory))}: as it was prepared: {counted(n_shards, 'shard')}, {n_bytes:,} bytes")
 
 
 def _document(dataset: "Dataset", split: "Split", indices: Sequence[int], most: int) -> dict[str, object]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.data.manifest import Manifest, ShardEntry, read_manifest
+from cutaway.disk import hash_files
 from cutaway.errors import UsageError
 from cutaway.music.codecs import codec_beside
 from cutaway.tokenizer.codec import TokenCodec
@@ -26,6 +27,7 @@ TOKENS = ".tokens.npy"
 DOCUMENTS = ".documents.npy"
 LEARNED = ".learned.npy"
 
+_CHANGED = "changed since the corpus was prepared; prepare it again, or copy it again"
 _MAGIC = b"\x93NUMPY\x01\x00"
 ID_TYPES: dict[str, type[np.unsignedinteger]] = {"uint16": np.uint16, "uint32": np.uint32}
 
@@ -170,13 +172,30 @@ class Dataset:
             learned = Joined([self._open(shard, LEARNED, np.bool_, shard.tokens) for shard in entry.shards])
         return Split(name, Joined(ids), begins, learned, entry.bytes, self.codec.n_vocab, self.directory)
 
+    def verify(self) -> int:
+        """Compare all files with their hashes in the manifest; return their bytes. Raises UsageError if one differs."""
+        tokenizer = self.directory / TOKENIZER
+        if hash_tokenizer(tokenizer) != self.manifest.tokenizer.sha256:
+            raise UsageError(f"{quote_path(tokenizer)}: {_CHANGED}")
+        n_bytes = sum(path.stat().st_size for path in tokenizer.iterdir() if path.is_file())
+        for shard in (shard for split in self.manifest.splits.values() for shard in split.shards):
+            files = shard_files(self.directory, shard, masked=self.manifest.masked)
+            missing = next((path for path in files if not path.is_file()), None)
+            if missing is not None:
+                raise UsageError(f"{quote_path(missing)}: missing; prepare the corpus again")
+            if hash_files(files) != shard.sha256:
+                raise UsageError(f"{quote_path(self._path(shard, '.*.npy'))}: {_CHANGED}")
+            n_bytes += sum(path.stat().st_size for path in files)
+        return n_bytes
+
     def _begins(self, shards: Sequence[ShardEntry]) -> NDArray[np.int64]:
         begins = []
         start = 0
         for shard in shards:
             offsets = self._open(shard, DOCUMENTS, np.int64, shard.documents)
             if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] >= shard.tokens or np.any(np.diff(offsets) < 1):
-                raise UsageError(f"{self._path(shard, DOCUMENTS)}: must hold rising offsets from 0; prepare it again")
+                path = quote_path(self._path(shard, DOCUMENTS))
+                raise UsageError(f"{path}: must hold rising offsets from 0; prepare the corpus again")
             begins.append(offsets + start)
             start += shard.tokens
         return np.concatenate(begins)
@@ -189,7 +208,8 @@ class Dataset:
                     raise ValueError("not an array of NumPy's format 1.0")
             array: NDArray[Scalar] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # NumPy parses a header as Python
-            raise UsageError(f"{quote_path(path)}: missing or damaged ({error}); prepare the corpus again") from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"{quote_path(path)}: missing or damaged ({reason}); prepare the corpus again") from None
         if array.dtype != dtype or array.shape != (length,):
             found = f"{array.dtype} of shape {array.shape}"
             raise UsageError(
@@ -199,6 +219,29 @@ class Dataset:
 
     def _path(self, shard: ShardEntry, suffix: str) -> Path:
         return self.directory / (shard.file.removesuffix(TOKENS) + suffix)
+
+
+def shard_files(directory: Path, shard: ShardEntry, *, masked: bool) -> list[Path]:
+    """Return the files of a shard in the order in which its SHA-256 takes them.
+
+    >>> shard = ShardEntry("train-00000.tokens.npy", tokens=5, documents=1, sha256="")
+    >>> [path.name for path in shard_files(Path("corpus"), shard, masked=False)]
+    ['train-00000.tokens.npy', 'train-00000.documents.npy']
+    """
+    stem = shard.file.removesuffix(TOKENS)
+    suffixes = (TOKENS, DOCUMENTS, LEARNED) if masked else (TOKENS, DOCUMENTS)
+    return [directory / f"{stem}{suffix}" for suffix in suffixes]
+
+
+def hash_tokenizer(directory: Path) -> str:
+    """Return the SHA-256 of the files of a tokenizer. Raises OSError if one cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     hash_tokenizer(Path(directory))[:16]
+    'e3b0c44298fc1c14'
+    """
+    return hash_files(sorted(path for path in directory.iterdir() if path.is_file()))
 
 
 def open_dataset(directory: str | Path) -> Dataset:

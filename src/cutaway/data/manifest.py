@@ -30,7 +30,7 @@ class TokenizerEntry:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard: `file` is the name of its token ids, with the SHA-256 of that file."""
+    """A shard: `file` is the name of its token ids; the SHA-256 is that of all its files, one after the other."""
 
     file: str
     tokens: int

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.data.blocks import PartId
-from cutaway.data.dataset import DOCUMENTS, LEARNED, TOKENIZER, TOKENS
+from cutaway.data.dataset import DOCUMENTS, LEARNED, TOKENIZER, TOKENS, hash_tokenizer, shard_files
 from cutaway.data.encode import EncodedBlock, EncodedSplit, id_type
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
 from cutaway.data.sources import SourceFile
@@ -247,9 +247,7 @@ class CorpusWriter:
                 path.rmdir()
 
     def _files(self, shard: ShardEntry, masked: bool) -> list[Path]:
-        stem = shard.file.removesuffix(TOKENS)
-        suffixes = (TOKENS, DOCUMENTS, LEARNED) if masked else (TOKENS, DOCUMENTS)
-        return [self.directory / f"{stem}{suffix}" for suffix in suffixes]
+        return shard_files(self.directory, shard, masked=masked)
 
     def _log(self, document: Mapping[str, object]) -> None:
         with (self.directory / PROGRESS).open("ab") as file:
@@ -267,8 +265,7 @@ def describe_tokenizer(tokenizer: TokenCodec, name: str, directory: Path) -> Tok
     ...     describe_tokenizer(Tokenizer.gpt2(), "gpt2", Path(directory)).eos
     50256
     """
-    sha256 = hash_files(sorted(path for path in directory.iterdir() if path.is_file()))
-    return TokenizerEntry(name, tokenizer.n_vocab, tokenizer.bos, tokenizer.eos, sha256)
+    return TokenizerEntry(name, tokenizer.n_vocab, tokenizer.bos, tokenizer.eos, hash_tokenizer(directory))
 
 
 def _mask(block: EncodedSplit) -> NDArray[np.bool_]:
