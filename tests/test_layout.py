@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.layout import bar, table, visible, width, wrap
+from cutaway.layout import bar, table, visible, width, wrap, wrapped_table
 
 
 def test_width_counts_columns_and_not_characters() -> None:
@@ -10,6 +10,13 @@ def test_width_counts_columns_and_not_characters() -> None:
 
 def test_table_aligns_wide_cells() -> None:
     assert table([["a", "1"], ["机器", "1,000"]], "<>") == ["a         1", "机器  1,000"]
+
+
+def test_the_last_cells_of_a_table_are_wrapped() -> None:
+    rows = [["机器", "1", "a robot must obey the orders"], ["b", "22", ""]]
+    assert wrapped_table(rows, "<><", 30) == ["机器   1  a robot must obey", "          the orders", "b     22"]
+    assert wrapped_table(rows, "<><", 5) == wrapped_table(rows, "<><", 30)  # no narrower than is to be read
+    assert wrapped_table(rows, "<><", 80) == table(rows, "<><")
 
 
 @given(st.lists(st.text("ab漢é", min_size=1, max_size=12)), st.integers(5, 40))

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+_LEAST_COLUMNS = 20  # of a cell that is wrapped
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _NAMED = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -42,6 +43,22 @@ def table(rows: Sequence[Sequence[str]], align: str, gap: str = "  ") -> list[st
     """
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [gap.join(map(_pad, row, widths, align)).rstrip() for row in rows]
+
+
+def wrapped_table(rows: Sequence[Sequence[str]], align: str, columns: int, gap: str = "  ") -> list[str]:
+    """Lay out rows as `table` does, in lines of at most `columns`: the last cells are wrapped, to 20 columns at least.
+
+    >>> print("\\n".join(wrapped_table([["tldr", "a text to what follows it"], ["a", "b"]], "<<", 26)))
+    tldr  a text to what
+          follows it
+    a     b
+    """
+    room = columns - sum(max(map(width, column)) + len(gap) for column in list(zip(*rows, strict=True))[:-1])
+    cells: list[list[str]] = []
+    for *row, last in rows:
+        first, *others = wrap(last.split(), max(room, _LEAST_COLUMNS)) or [""]
+        cells += [[*row, first], *([*([""] * len(row)), other] for other in others)]
+    return table(cells, align, gap)
 
 
 def _pad(cell: str, columns: int, align: str) -> str:

@@ -7,7 +7,9 @@ from tests.cli.invoke import invoke
 
 
 def test_list_and_show() -> None:
-    assert "translation" in invoke("task", "list").out
+    listed = invoke("task", "list").out
+    assert "translation" in listed
+    assert max(map(len, listed.splitlines())) <= 80
     assert {"name": "reverse"}.items() <= json.loads(invoke("task", "list", "--json").out)[1].items()
     assert invoke("task", "show", "reverse").out.startswith('name = "reverse"\n')
     assert json.loads(invoke("task", "show", "reverse", "--json").out)["name"] == "reverse"

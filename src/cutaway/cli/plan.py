@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cutaway.cli.arguments import SOURCES, add_json, read_count, read_share, write_json
 from cutaway.cli.loading import find_config
 from cutaway.cli.terminal import columns, safe
-from cutaway.layout import table, width, wrap
+from cutaway.layout import wrapped_table
 
 if TYPE_CHECKING:
     from cutaway.training.plan import Row, Training
@@ -19,9 +19,6 @@ examples:
   cutaway plan --model gpt2-xl --tokens 10B --hardware h100 --devices 8"""
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
-
-GAP = 2  # characters between columns
-LEAST_ROOM = 20  # characters of a source on a line
 
 _COUNTS = ("parameters", "tokens", "steps", "tokens/s")
 
@@ -76,18 +73,8 @@ def run(options: Namespace) -> None:
 
 def _page(model: str, hardware: str, training: "Training", rows: "Sequence[Row]") -> list[str]:
     heading = f"{safe(model)} on {training.devices} {hardware}, sequences of {training.n_ctx:,} tokens"
-    return [heading, "", *table(_cells(rows), "<><<", " " * GAP)]
-
-
-def _cells(rows: "Sequence[Row]") -> list[list[str]]:
-    """Return the cells of the table, with sources in as many lines as the terminal is too narrow for."""
-    figures = [[row.name, _value(row), row.basis] for row in rows]
-    room = columns() - sum(max(map(width, column)) + GAP for column in zip(*figures, strict=True))
-    cells = [["", "", "basis", ""]]
-    for figure, row in zip(figures, rows, strict=True):
-        first, *others = wrap(row.source.split(), max(room, LEAST_ROOM))
-        cells += [[*figure, first], *(["", "", "", other] for other in others)]
-    return cells
+    cells = [["", "", "basis", ""], *([row.name, _value(row), row.basis, row.source] for row in rows)]
+    return [heading, "", *wrapped_table(cells, "<><<", columns())]
 
 
 def _value(row: "Row") -> str:

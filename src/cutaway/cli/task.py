@@ -11,7 +11,7 @@ from cutaway.checks import check_int
 from cutaway.cli.arguments import SOURCES, add_actions, write_json
 from cutaway.cli.loading import read_tokenizer
 from cutaway.cli.terminal import BLUE, BOLD, DIM, YELLOW, columns, safe, style
-from cutaway.layout import table, width
+from cutaway.layout import width, wrapped_table
 
 if TYPE_CHECKING:
     from cutaway.tasks import Task, TaskEncoder
@@ -62,7 +62,7 @@ def list_tasks(options: Namespace) -> None:
     if options.json:
         write_json([{"name": task.name, "description": task.description} for task in tasks])
     else:
-        print("\n".join(table([[task.name, task.description] for task in tasks], "<<")))
+        print("\n".join(wrapped_table([[task.name, task.description] for task in tasks], "<<", columns())))
 
 
 def show(options: Namespace) -> None:
