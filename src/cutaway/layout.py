@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 _LEAST_COLUMNS = 20  # of a cell that is wrapped
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -14,12 +15,11 @@ def width(text: str) -> int:
     >>> width("café"), width("机器人")
     (4, 6)
     """
-    return sum(map(_char_width, text))
+    return len(text) if text.isascii() else sum(map(_char_width, text))
 
 
+@cache
 def _char_width(char: str) -> int:
-    if char.isascii():
-        return 1
     if unicodedata.category(char) in ("Mn", "Me", "Cf"):  # combining and invisible characters
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -6,6 +6,8 @@ with relative positions only, and part of `scores_raw`. A checkpoint's tensors k
 ("h.0.attn.c_attn.weight").
 """
 
+from functools import cache
+
 from cutaway.checks import show
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
@@ -72,6 +74,16 @@ def trace_shapes(config: GPT2Config, tokens: int) -> dict[str, Shape]:
     shapes |= {"ln_f.mean": (tokens, 1), "ln_f.rstd": (tokens, 1), "ln_f": (tokens, d)}
     shapes |= dict.fromkeys(("logits", "probs"), (tokens, config.n_vocab))
     return shapes | dict.fromkeys(("cache.k", "cache.v"), (config.n_layer, config.n_head, tokens, config.d_head))
+
+
+@cache
+def trace_names(config: GPT2Config) -> frozenset[str]:
+    """Return the names of `trace_shapes`, which are the same for any number of tokens.
+
+    >>> "attn.11" in trace_names(GPT2Config())
+    True
+    """
+    return frozenset(trace_shapes(config, 1))
 
 
 def split_name(config: GPT2Config, name: str) -> tuple[str, int]:

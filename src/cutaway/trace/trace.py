@@ -31,7 +31,7 @@ from cutaway.numerics import FloatArray, softmax
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
-from cutaway.trace.names import FINAL, MERGED, PROJECTED, Shape, attended, split_name, trace_shapes
+from cutaway.trace.names import FINAL, MERGED, PROJECTED, Shape, attended, split_name, trace_names, trace_shapes
 
 DERIVED_BYTES = 64 << 20  # of tensors computed on demand that stay in memory, the most recently used
 
@@ -125,7 +125,7 @@ class Trace:
         return iter(self.shapes())
 
     def __contains__(self, name: object) -> bool:
-        return name in self.shapes() or name in self.config.tensor_shapes()
+        return name in trace_names(self.config) or name in self.config.tensor_shapes()
 
     def __repr__(self) -> str:
         config = self.config

@@ -15,6 +15,7 @@ from cutaway.layout import width
 
 MOST_RECTANGLES = 2000  # a larger grid is one picture, a pixel for each cell
 LEAST_NUMBERED = 44  # a cell must be so wide to hold its number
+LUMINANCE = np.array([0.3, 0.59, 0.11])  # of red, green and blue
 SCALE_WIDTH = 120  # pixels of the scale's colours
 
 
@@ -104,17 +105,17 @@ def _labels(grid: Grid, language: str, size: float, high: float, left: float, to
 def _rectangles(grid: Grid, size: float, high: float) -> str:
     values = grid.cells.visible
     colours = paint(values, grid.scale)
+    is_light = colours @ LUMINANCE > 140
     marks = []
     for row, column in np.ndindex(*values.shape):
         x = column * size
         y = row * high
-        rgb = colours[row, column]
-        fill = "#" + "".join(f"{channel:02x}" for channel in rgb)
+        fill = f"#{colours[row, column].tobytes().hex()}"
         origin = cell_attributes(grid.cells, row, column)
         marks.append(f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{high:g}" fill="{fill}" {origin}/>')
         if size >= LEAST_NUMBERED:
             shown = number(float(values[row, column]), grid.scale)
-            tone = "on-light" if rgb @ np.array([0.3, 0.59, 0.11]) > 140 else "on-dark"
+            tone = "on-light" if is_light[row, column] else "on-dark"
             marks.append(text_element(x + size / 2, y + high / 2 + 4, shown, tone, "middle"))
     return "".join(marks)
 

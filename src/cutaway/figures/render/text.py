@@ -88,10 +88,13 @@ def wrap_prose(prose: str, columns: int) -> list[str]:
     (['a robot', 'must obey'], ['机器人必', '须服从'])
     """
     lines = [""]
+    used = 0
     for piece in UNBROKEN.findall(prose):
-        if width((lines[-1] + piece).rstrip()) > columns and lines[-1]:
+        if lines[-1] and used + width(piece.rstrip()) > columns:
             lines.append("")
+            used = 0
         lines[-1] += piece
+        used += width(piece)
     return [line.rstrip() for line in lines]
 
 
