@@ -5,12 +5,13 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from cutaway.training.runs import RunDirectory
 from tests.reliability import sabotage
 from tests.reliability.checks import CHECKS
-from tests.reliability.harness import BrokenPromiseError, Result, save
+from tests.reliability.harness import result_of, save
 from tests.reliability.process import run_check
 
 _ROW = "{:<20} {:>7} {:>7} {:>8} {:>12}  {}"
@@ -22,23 +23,19 @@ def main() -> int:
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; default: all")
     parser.add_argument("--here", action="store_true", help="run one check in this process and print it as JSON")
     parser.add_argument("--short", action="store_true", help="run the short form, as the tests do")
-    parser.add_argument("--sabotage", metavar="NAME", help="sabotage the code first")
     parser.add_argument("--save-once", type=Path, metavar="RUN", help="save a checkpoint for strace to look at")
+    parser.add_argument("--sabotage", metavar="NAME", help="sabotage the code of that save first")
     options = parser.parse_args()
-    if options.sabotage:
-        sabotage.apply(options.sabotage)
     if options.save_once:
+        if options.sabotage:
+            sabotage.apply(options.sabotage)
         save(RunDirectory.open(options.save_once), 1, 1)
         sys.stdout.write("reported")
         sys.stdout.flush()
     elif options.here:
         check = CHECKS[options.checks[0]]
-        Result.one_is_enough = bool(options.sabotage)
-        try:
-            result = check.run(short=options.short)
-        except BrokenPromiseError as first:
-            result = Result(1, [str(first)])
-        print(json.dumps(asdict(result)))
+        results = {"": result_of(partial(check.run, short=options.short))} | check.run_sabotages()
+        print(json.dumps({sabotaged: asdict(result) for sabotaged, result in results.items()}))
     else:
         return _table(options.checks or list(CHECKS))
     return 0
@@ -53,12 +50,12 @@ def _table(names: list[str]) -> int:
             print(_ROW.format(name, "not run", "", "", "", f"needs {check.needs}: {check.promise}"), flush=True)
             continue
         began = time.monotonic()
-        result = run_check(name)
+        result, *sabotaged = run_check(name).values()
         seconds = time.monotonic() - began
-        found = [bool(run_check(name, "--short", "--sabotage", each).violations) for each in check.sabotage]
-        sabotaged = f"{sum(found)}/{len(found)} found"
+        found = [bool(each.violations) for each in sabotaged]
+        verdict = f"{sum(found)}/{len(found)} found"
         broken = len(result.violations)
-        print(_ROW.format(name, result.trials, broken, f"{seconds:.0f}", sabotaged, check.promise), flush=True)
+        print(_ROW.format(name, result.trials, broken, f"{seconds:.0f}", verdict, check.promise), flush=True)
         print(*result.violations[:10], sep="\n", end="\n" * bool(broken))
         failed += bool(broken) or not all(found)
     return min(failed, 1)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from tests.reliability import crash_points, damage, disks, durability, races, traced
-from tests.reliability.harness import Result
+from tests.reliability import crash_points, damage, disks, durability, races, sabotage, traced
+from tests.reliability.harness import BrokenPromiseError, Result, result_of
 
 
 def _always() -> bool:
@@ -18,13 +19,19 @@ def _has_proc() -> bool:
     return Path("/proc/self/statm").exists()
 
 
-def _later(module: str, function: str) -> Callable[..., Any]:
-    """Return a function that imports its module when it is called: most need not what it needs, such as PyTorch."""
+@dataclass(frozen=True)
+class Later:
+    """A function whose module is imported when it is called or loaded: most need not what it needs, such as PyTorch."""
 
-    def call(*arguments: object) -> Any:
-        return getattr(import_module(f"tests.reliability.{module}"), function)(*arguments)
+    module: str
+    function: str
 
-    return call
+    def __call__(self, *arguments: object) -> Any:
+        return self.load()(*arguments)
+
+    def load(self) -> Callable[..., Any]:
+        """Import the module and return the function."""
+        return cast(Callable[..., Any], getattr(import_module(f"tests.reliability.{self.module}"), self.function))
 
 
 @dataclass(frozen=True)
@@ -46,32 +53,47 @@ class Check:
         """Run the short or the full form."""
         return self.proof(*(self.short if short else self.full))
 
+    def run_sabotaged(self, sabotaged: str) -> Result:
+        """Sabotage the code of this process for good, and run the short form until one promise is broken."""
+        sabotage.apply(sabotaged)
+        Result.one_is_enough = True
+        try:
+            return self.run(short=True)
+        except BrokenPromiseError as first:
+            return Result(1, [str(first)])
+
+    def run_sabotages(self) -> dict[str, Result]:
+        """Do so with each sabotage, in processes forked from this one, which has imported what they need."""
+        if isinstance(self.proof, Later):
+            self.proof.load()
+        return {name: result_of(partial(self.run_sabotaged, name)) for name in self.sabotage}
+
 
 CHECKS = {
     "kills": Check(
         "killed by -9 at any moment, a run ends bit for bit as if it never was: weights, optimizer and log",
-        _later("kills", "training_kills"),
+        Later("kills", "training_kills"),
         (10,),
         (200,),
         ("forget-cursor", "forget-optimizer", "stream-randomness", "keep-log"),
     ),
     "fine-tuning-kills": Check(
         "the same of fine-tuning, all weights and LoRA",
-        _later("kills", "fine_tuning_kills"),
+        Later("kills", "fine_tuning_kills"),
         (6,),
         (100,),
         ("forget-cursor", "forget-optimizer", "forget-adapter", "keep-log"),
     ),
     "stop-signals": Check(
         "a signal saves a run at the end of its step, a second one ends it at once; its end is that of any run",
-        _later("stops", "stop_signals"),
+        Later("stops", "stop_signals"),
         (3,),
         (50,),
         ("stop-without-saving", "ask-twice", "take-more-steps"),
     ),
     "non-finite-numbers": Check(
         "NaN or infinity in weights, loss, gradient or update stops a run by step and tensor, and costs no checkpoint",
-        _later("nonfinite", "injected_numbers"),
+        Later("nonfinite", "injected_numbers"),
         (4,),
         (20,),
         ("train-on-nan", "name-no-tensor"),
@@ -110,11 +132,11 @@ CHECKS = {
     ),
     "power-cuts": Check(
         "what was reported as saved is there after a power cut, whole",
-        _later("power_cuts", "power_cuts"),
+        Later("power_cuts", "power_cuts"),
         (12,),
         (100,),
         ("skip-file-sync", "skip-parent-sync"),
-        _later("power_cuts", "can_cut_power"),
+        Later("power_cuts", "can_cut_power"),
         "root and loop devices",
     ),
     "file-size-limits": Check(
@@ -156,21 +178,21 @@ CHECKS = {
     ),
     "control-tokens": Check(
         "no text becomes a control token: prompts, conversations, fields, corpora, the explorer",
-        _later("control_tokens", "control_tokens"),
+        Later("control_tokens", "control_tokens"),
         (300,),
         (10_000,),
         ("parse-control-tokens", "parse-fields", "count-no-literals"),
     ),
     "broken-files": Check(
         "a broken file of any kind is read or refused in one line: no bug, no wait, no more than 64 MiB",
-        _later("inputs", "broken_files"),
+        Later("inputs", "broken_files"),
         (1_500,),
         (100_000,),
         ("believe-shapes",),
     ),
     "hostile-requests": Check(
         "whatever is sent to the explorer, it answers the others as before, and nobody from elsewhere",
-        _later("requests", "hostile_requests"),
+        Later("requests", "hostile_requests"),
         (400,),
         (20_000,),
         ("open-the-door", "serve-any-file", "answer-with-bugs"),
@@ -179,14 +201,14 @@ CHECKS = {
     ),
     "odd-environments": Check(
         "whatever surrounds a command, it works or says in one line why not",
-        _later("environments", "odd_environments"),
+        Later("environments", "odd_environments"),
         (1,),
         (),
         ("let-errors-out",),
     ),
     "address-sanitizer": Check(
         "no call of the C++ engine reads or writes where it must not, and its logits are right",
-        _later("sanitizers", "sanitized_calls"),
+        Later("sanitizers", "sanitized_calls"),
         (
             "address",
             30,
@@ -196,12 +218,12 @@ CHECKS = {
             2_000,
         ),
         ("shrink-the-cache",),
-        _later("sanitizers", "can_sanitize"),
+        Later("sanitizers", "can_sanitize"),
         "g++ with libasan and libtsan",
     ),
     "thread-sanitizer": Check(
         "several threads may use the C++ engine at once",
-        _later("sanitizers", "sanitized_calls"),
+        Later("sanitizers", "sanitized_calls"),
         (
             "thread",
             30,
@@ -211,7 +233,7 @@ CHECKS = {
             2_000,
         ),
         ("unlock-the-engine",),
-        _later("sanitizers", "can_sanitize"),
+        Later("sanitizers", "can_sanitize"),
         "g++ with libasan and libtsan",
     ),
 }

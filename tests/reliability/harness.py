@@ -1,12 +1,13 @@
 """Common parts of the checks: results, scratch directories, forked trials, and a small run to try them on."""
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,6 +106,23 @@ def started(work: Callable[[], int]) -> int:
         os.write(2, f"unexpected: {error!r}\n".encode())
         code = UNEXPECTED
     os._exit(code)
+
+
+def result_of(work: Callable[[], Result]) -> Result:
+    """Run `work` in a forked process and return its result."""
+    ours, theirs = os.pipe()
+
+    def report() -> int:
+        with os.fdopen(theirs, "w") as file:
+            json.dump(asdict(work()), file)
+        return FINISHED
+
+    child = started(report)
+    os.close(theirs)
+    with os.fdopen(ours) as file:
+        reported = file.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == FINISHED
+    return Result(**json.loads(reported))
 
 
 def warm_up() -> None:
