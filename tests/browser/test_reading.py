@@ -13,10 +13,10 @@ pytestmark = pytest.mark.slow
 
 LONG = " ".join(["robot"] * 200)
 
-# Notes down what the bar of progress said, every value, however short it stood there.
+# Notes down what the bar of progress said, every value, however short it stood there. One that only waits has none.
 WATCH = """() => {
   globalThis.seen = [];
-  const note = (element) => seen.push(Number(element.getAttribute("value")));
+  const note = (element) => { if (element.hasAttribute("value")) seen.push(element.value); };
   new MutationObserver((changes) => changes.forEach(({ target, addedNodes }) => {
     if (target.matches?.(".news progress")) note(target);
     for (const added of addedNodes) if (added.matches?.(".news progress")) note(added);
