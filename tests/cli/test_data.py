@@ -43,6 +43,7 @@ def test_verify_compares_all_files_with_the_manifest(corpus: str) -> None:
 
 @pytest.mark.parametrize("name", ["train-00000.tokens.npy", "train-00000.documents.npy", "train-00000.learned.npy"])
 @pytest.mark.parametrize("damage", ["flipped", "longer", "missing"])
+@pytest.mark.slow
 def test_verify_names_the_shard_that_is_damaged(corpus: str, name: str, damage: str) -> None:
     path = Path(corpus, name)
     data = bytearray(path.read_bytes())

@@ -200,6 +200,7 @@ def test_a_wrong_setting_of_a_file_is_named_by_its_key(tmp_path: Path, data: str
     assert f"cutaway: {path}: {complaint}" in result.error
 
 
+@pytest.mark.slow
 def test_a_model_to_start_from_gives_the_shape(tmp_path: Path, data: str, tiny: str) -> None:
     flags = ["--init", tiny, "--n-ctx", "16", "--max-steps", "1", "--batch-size", "2", "--device", "cpu"]
     assert invoke("train", "--data", data, "--out", str(tmp_path / "run"), *flags).code == 0

@@ -160,6 +160,7 @@ def test_a_run_without_held_out_text_says_so(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(("is_terminal", "last"), [(True, ""), (True, "loss"), (False, "")])
+@pytest.mark.slow
 def test_a_run_goes_on_when_nobody_reads_it_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool, last: str
 ) -> None:

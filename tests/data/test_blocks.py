@@ -53,6 +53,7 @@ def test_tokens_of_both_sides_of_a_cut_are_those_of_the_whole(text: str) -> None
 
 
 @given(text=TEXTS, times=st.integers(1, 3000))
+@pytest.mark.slow
 def test_tokens_of_passages_are_those_of_the_whole(text: str, times: int) -> None:
     passages = list(cut_passages((text * times)[:40_000]))
     assert "".join(passages) == (text * times)[:40_000]

@@ -64,6 +64,7 @@ def expected(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return digests(out)
 
 
+@pytest.mark.slow
 def test_the_corpus_holds_every_document_once(corpus: Path, expected: dict[str, str], tmp_path: Path) -> None:
     seen: list[Progress] = []
     manifest = prepare_small([corpus], tmp_path / "tokens", valid=0.1, progress=seen.append)
@@ -161,12 +162,14 @@ def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: 
     assert digests(tmp_path / "tokens") == expected
 
 
+@pytest.mark.slow
 def test_valid_may_be_files_of_its_own(corpus: Path, tmp_path: Path) -> None:
     prepare([corpus / "a.jsonl"], tmp_path / "tokens", valid=[corpus / "d.parquet"])
     dataset = open_dataset(tmp_path / "tokens")
     assert dataset.split("train").n_documents == dataset.split("valid").n_documents == 40
 
 
+@pytest.mark.slow
 def test_one_text_gives_both_splits(corpus: Path, tmp_path: Path) -> None:
     prepare([corpus / "c.txt"], tmp_path / "tokens", valid=0.2)
     dataset = open_dataset(tmp_path / "tokens")
@@ -222,6 +225,7 @@ def stopped(corpus: Path, out: Path) -> None:
         prepare_small([corpus], out, progress=stop)
 
 
+@pytest.mark.slow
 def test_a_corpus_may_stand_in_the_folder_that_it_is_made_of(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("word " * 9000)
     stopped(tmp_path, tmp_path / "tokens")
@@ -264,6 +268,7 @@ def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Pa
         prepare_small([folder], tmp_path / "tokens")
 
 
+@pytest.mark.slow
 def test_a_shard_that_was_changed_or_removed_is_found(corpus: Path, tmp_path: Path) -> None:
     stopped(corpus, tmp_path / "tokens")
     path = tmp_path / "tokens" / "train-00000.tokens.npy"
@@ -308,6 +313,7 @@ def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float)
         (["b.jsonl"], 0, "nothing to train on in 1 file"),
     ],
 )
+@pytest.mark.slow
 def test_a_split_without_text_is_refused_and_leaves_nothing_in_the_way(
     tmp_path: Path, files: list[str], valid: float | list[str], message: str
 ) -> None:

@@ -81,6 +81,7 @@ def naive_pairs(table: torch.Tensor, n: int) -> torch.Tensor:
 @pytest.mark.parametrize("n_tokens", [1, 5, QUERIES, 2 * QUERIES + 3])
 @pytest.mark.parametrize("distances", [3, QUERIES + 9, 3 * QUERIES])
 @pytest.mark.parametrize("long", [0, LONG])
+@pytest.mark.slow
 def test_attention_equals_the_naive_form_with_its_gradients(
     n_tokens: int, distances: int, long: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def test_a_long_text_is_read_in_windows_that_overlap_by_half(length: int) -> Non
 
 @pytest.mark.parametrize("stride", [1, 5, 31, 32])
 @pytest.mark.parametrize("length", [2, 32, 33, 34, 66, 80])
+@pytest.mark.slow
 def test_every_token_is_scored_once_with_the_context_that_the_stride_leaves(length: int, stride: int) -> None:
     ids = random_ids(WEIGHTS.config, length)
     expected = peer_losses(ids[:33])

@@ -287,6 +287,7 @@ class TestLeaving:
 
 
 class TestBesideOthers:
+    @pytest.mark.slow
     def test_of_a_text_that_is_warmed_up_waits_for_it(self, jobs: Jobs) -> None:
         async def main() -> None:
             model, weights = slow()
@@ -322,6 +323,7 @@ class TestBesideOthers:
 
         asyncio.run(main())
 
+    @pytest.mark.slow
     def test_traces_are_looked_up_by_the_thread_that_adds_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Looking one up counts the bytes of all and evicts some."""
         threads: list[str] = []

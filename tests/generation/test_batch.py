@@ -67,6 +67,7 @@ def alone(engine: Engine, row: int, prompt: list[int]) -> list[Chunk]:
     joins=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 16), st.booleans()), min_size=1, max_size=12),
     cancelled=st.sets(st.integers(0, 11)),
 )
+@pytest.mark.slow
 def test_a_row_is_the_same_whatever_joins_and_leaves(
     engine: Engine, joins: list[tuple[int, int, bool]], cancelled: set[int]
 ) -> None:

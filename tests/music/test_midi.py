@@ -82,6 +82,7 @@ def independent_events(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 @given(file=files())
+@pytest.mark.slow
 def test_messages_are_those_of_an_independent_reader(file: MidiFile) -> None:
     single = MidiFile(file.division, file.tracks[:1], format=0)
     expected = [m for m in file.tracks[0].messages if m.status < 0xF0]
@@ -216,6 +217,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @given(file=files(), seed=st.integers(0, 2**32))
+@pytest.mark.slow
 def test_changed_files_are_read_or_refused(file: MidiFile, seed: int) -> None:
     rng = random.Random(seed)
     data = bytearray(file.to_bytes())

@@ -54,6 +54,7 @@ def vocabularies(draw: st.DrawFn) -> Tokenizer:
 
 
 @given(vocabularies(), st.text(st.sampled_from("abc"), min_size=40, max_size=200))
+@pytest.mark.slow
 def test_the_order_of_the_merges_does_not_matter(fast: Tokenizer, text: str) -> None:
     assert chunked.encode(fast, text) == fast.encode(text).ids
 

@@ -196,6 +196,7 @@ def test_does_not_read_files_that_are_too_large(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("layout", ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"])
+@pytest.mark.slow
 def test_damaged_files_are_read_or_rejected(tmp_path: Path, layout: str) -> None:
     """Whatever bytes are changed, cut out or doubled: a vocabulary that works, or a CheckpointError of one line."""
     write_vocabulary(SMALL, tmp_path)

@@ -91,6 +91,7 @@ def test_control_tokens_are_found_only_if_allowed() -> None:
     assert Tokenizer.gpt2().decode([64, 50256]) == "a<|endoftext|>"
 
 
+@pytest.mark.slow
 def test_the_published_files_are_recognised(directory: Path) -> None:
     assert type(Tokenizer.from_files(directory)) is type(Tokenizer.gpt2())
     (directory / "tokenizer_config.json").unlink()

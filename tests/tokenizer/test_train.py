@@ -84,6 +84,7 @@ def test_training_again_gives_the_same() -> None:
 
 
 @given(size=st.integers(1, 400))
+@pytest.mark.slow
 def test_pieces_cut_before_white_space_train_the_same(size: int) -> None:
     words = re.split(r"(?<=\S)(?= )", SOURCE[:4000])
     pieces = ["".join(words[start : start + size]) for start in range(0, len(words), size)]

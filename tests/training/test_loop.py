@@ -240,6 +240,7 @@ def test_each_error_of_writing_is_noted_once(tmp_path: Path, monkeypatch: pytest
         (False, [2.0, 1.0, 1.5, 3.0], (10, 1.0), [20]),
     ],
 )
+@pytest.mark.slow
 def test_a_best_checkpoint_that_cannot_be_saved_leaves_the_one_before(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

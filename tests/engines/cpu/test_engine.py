@@ -87,6 +87,7 @@ def test_float32_equals_the_reference(isa: str, shape: dict[str, int | bool]) ->
 
 @every_isa
 @every_shape
+@pytest.mark.slow
 def test_exact_int8_equals_the_reference_over_the_dequantised_weights(isa: str, shape: dict[str, int | bool]) -> None:
     weights = tiny_weights(**shape)
     engine = CpuEngine(weights, "int8", 2, isa=isa)

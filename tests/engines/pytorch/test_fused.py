@@ -119,6 +119,7 @@ def _trials_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_trials_anew")
+@pytest.mark.slow
 def test_a_trial_agrees_with_kernels_that_are_right() -> None:
     assert modules.fused_agrees(CONFIG, CPU)
     assert losses.kernel_agrees(CPU, torch.bfloat16)
@@ -128,6 +129,7 @@ def test_a_trial_agrees_with_kernels_that_are_right() -> None:
 @pytest.mark.parametrize("name", ["AddNorm", "GeluOfSum", "SplitHeads", "Product"])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.usefixtures("_trials_anew")
+@pytest.mark.slow
 def test_a_trial_finds_a_kernel_that_is_wrong(name: str, direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     function = getattr(fused, name)
     right = getattr(function, direction)
@@ -187,6 +189,7 @@ def test_what_is_not_finite_is_found_in_the_modules() -> None:
 @pytest.mark.parametrize("is_sampled", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("columns", [16, 64])
+@pytest.mark.slow
 def test_cross_entropy_is_the_one_that_is_compiled(
     columns: int, dtype: torch.dtype, is_sampled: bool, smoothing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
