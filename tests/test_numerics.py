@@ -1,5 +1,9 @@
 """Softmax and log-softmax against torch, top-k against a full stable sort."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -39,3 +43,32 @@ def test_top_k_equals_the_start_of_a_stable_sort(x: np.ndarray, k: int) -> None:
     expected = np.argsort(-x, axis=-1, kind="stable")[:, :k]
     np.testing.assert_array_equal(top_k(x, k), expected)
     np.testing.assert_array_equal(top_k(x[0], k), expected[0])
+
+
+UNDER_A_LIMIT = """
+import resource
+import numpy as np
+from cutaway.numerics import BLAS_BYTES, reserve_blas
+
+def leave(n_bytes):
+    held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + n_bytes, resource.RLIM_INFINITY))
+
+matrix = np.ones((300, 300), np.float32)
+out = np.empty_like(matrix)
+leave(BLAS_BYTES * 3 // 4)
+try:
+    reserve_blas()
+except MemoryError:
+    print("too little")
+leave(BLAS_BYTES * 3 // 2)
+reserve_blas()
+leave(1 << 20)
+print(np.matmul(matrix, matrix, out=out)[0, 0])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_products_have_their_memory_or_there_is_an_error() -> None:
+    done = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT], capture_output=True, text=True, check=False)
+    assert (done.stdout.split("\n"), done.returncode) == (["too little", "300.0", ""], 0), done.stderr

@@ -1,5 +1,8 @@
-"""Softmax, log-softmax and top-k over the last axis, the complementary error function, and their array types."""
+"""Softmax, log-softmax and top-k over the last axis, the complementary error function, and their array types; and the
+memory that products of matrices take.
+"""
 
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +13,21 @@ Float64Array = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 Floating = TypeVar("Floating", bound=np.floating)
+
+BLAS_BYTES = 64 << 20  # twice of what OpenBLAS reserves
+
+
+@cache
+def reserve_blas() -> None:
+    """Let the library of NumPy's products reserve its memory. Raises MemoryError where there is too little.
+
+    Otherwise OpenBLAS does so at the first product of more than a few rows, and ends the process where it cannot.
+
+    >>> reserve_blas()
+    """
+    np.empty(BLAS_BYTES, np.uint8)
+    square = np.ones((128, 128), np.float32)
+    square @ square
 
 
 def softmax(x: NDArray[Floating]) -> NDArray[Floating]:

@@ -22,7 +22,7 @@ from cutaway.engines.protocol import (
     check_truncate,
 )
 from cutaway.errors import UsageError
-from cutaway.numerics import FloatArray, erfc, softmax
+from cutaway.numerics import FloatArray, erfc, reserve_blas, softmax
 
 KeysValues = tuple[FloatArray, FloatArray]  # each (H, S, dh)
 Hook = Callable[[str, FloatArray], FloatArray]
@@ -376,6 +376,7 @@ class ReferenceEngine:
     threads: int | None = None  # NumPy has its own
 
     def __init__(self, weights: Weights) -> None:
+        reserve_blas()
         self.config = weights.config
         self.weights = {name: weights.read(name) for name in self.config.tensors}
 

@@ -27,7 +27,7 @@ from cutaway.engines.reference import (
     relative_table,
 )
 from cutaway.errors import NonFiniteError, UsageError
-from cutaway.numerics import FloatArray, softmax
+from cutaway.numerics import FloatArray, reserve_blas, softmax
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.trace.forward import Progress, ReuseStats, TracedForward, boundary, forward
 from cutaway.trace.interventions import KINDS, Edits, Intervention, check_intervention, made_in
@@ -72,6 +72,7 @@ class Trace:
         self.weights = weights
         self.tokenizer = tokenizer
         self._check_cancelled: Callable[[], None] = base._check_cancelled if base else _nothing
+        reserve_blas()
         with np.errstate(over="ignore", invalid="ignore"):
             self._forward: TracedForward = forward(
                 config,
