@@ -184,6 +184,27 @@ def test_a_signal_stops_a_run_which_continues_from_another_directory(
 
 
 @pytest.mark.slow
+def test_a_run_says_when_it_measures_and_samples_once_at_each_evaluation(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled: list[int] = []
+
+    def sample(trainer: Trainer) -> str:
+        sampled.append(trainer.steps)
+        return ""
+
+    monkeypatch.setattr(Trainer, "sample", sample)
+    listener, resumed = Listener(), Listener()
+    settings = config(base, pairs(tmp_path), max_steps=2, eval_every=1)
+    fine_tune(settings, tmp_path / "run", listener)
+    assert sampled == [event["step"] for event in listener.events if event["kind"] == "eval"]
+    before = "measuring the loss and generating samples before the first step"
+    assert before in listener.notes
+    assert listener.notes[-1] == before.replace("before the first", "after the last")
+    fine_tune(settings, tmp_path / "run", resumed)
+    assert before not in resumed.notes
+
+
 def test_without_held_out_text_a_run_never_ends_early(base: str, tmp_path: Path) -> None:
     settings = config(base, pairs(tmp_path), valid="0%", patience=1, eval_every=1, max_steps=4)
     assert fine_tune(settings, tmp_path / "run").outcome.steps == 4

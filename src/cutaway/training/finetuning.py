@@ -113,7 +113,7 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
         observer.note(material.summary)
         observer.note(trainer.summary())
         describe = partial(_describe, trainer, codec, material)
-        before = _before(describe, directory / BEFORE, world)
+        before = _before(describe, directory / BEFORE, observer, world)
         resume_or_begin(trainer, saved, run, observer)
         observer.start(trainer, material.bytes_per_token)
         outcome = run_to_end(trainer, run, observer, partial(_finish, trainer, base, run))
@@ -124,6 +124,7 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
             observer.note(
                 f"ended at step {outcome.steps}: {evaluations} in a row not better than the best (--patience)"
             )
+        observer.note("measuring the loss and generating samples after the last step")
         after = {**describe(), "step": trainer.best[0] if trainer.best else trainer.steps}
         if run is not None:
             _write_json(directory / AFTER, after)
@@ -170,9 +171,10 @@ def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedChe
     refuse_differences(saved, Difference.between(begun, config.to_document(), without=MAY_CHANGE), others)
 
 
-def _before(describe: Callable[[], dict[str, Any]], path: Path, world: World) -> Mapping[str, Any]:
+def _before(describe: Callable[[], dict[str, Any]], path: Path, observer: Observer, world: World) -> Mapping[str, Any]:
     """Describe the model before the first step; a run that is resumed reads what it said then."""
     if not world.broadcast(path.exists()):
+        observer.note("measuring the loss and generating samples before the first step")
         found = describe()
         if world.is_first:
             _write_json(path, found)
@@ -187,7 +189,7 @@ def _write_json(path: Path, document: Mapping[str, object]) -> None:
 
 def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str, Any]:
     """Measure the model as it is: validation loss, and samples with their copy rate, which process 0 alone takes."""
-    found = {name: value for name, value in trainer.evaluate().items() if name != "sample"}
+    found = trainer.measure()
     if not trainer.world.is_first:
         return {**found, "copy_rate": None, "samples": []}
     engine = PyTorchEngine.from_module(trainer.model.eval())

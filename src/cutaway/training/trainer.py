@@ -249,17 +249,24 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, object]:
-        """Measure the mean loss in nats on held-out text, and bits per byte if its size is known; generate a sample.
+        """Measure the loss on held-out text, and generate a sample."""
+        began = time.monotonic()
+        found = {**self.measure(), "sample": self.sample()}
+        self.seconds += self.world.largest(time.monotonic() - began)[0]
+        return found
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Measure the mean loss in nats on held-out text, and bits per byte if its size is known.
 
         Does not advance the random state of training. Windows have the context length of the current step. Raises
         RunError if the loss is not finite: the last update has overflowed.
         """
-        began = time.monotonic()
         self.model.eval()
         n_ctx = self.schedule.plan(self.steps, self.progress()).n_ctx
         measured = list(zip(self._mean_losses(n_ctx), self.validation, strict=True))
         total = sum(part.weight for part in self.validation)
-        found: dict[str, object] = {}
+        found: dict[str, float] = {}
         if measured:
             valid_loss = sum(loss * part.weight for loss, part in measured) / total
             if not math.isfinite(valid_loss):
@@ -270,8 +277,6 @@ class Trainer:
         if measured and all(part.bytes_per_token for _, part in measured):
             bits = [loss / math.log(2) / (part.bytes_per_token or 1) * part.weight for loss, part in measured]
             found["bits_per_byte"] = sum(bits) / total
-        found["sample"] = self.sample()
-        self.seconds += self.world.largest(time.monotonic() - began)[0]
         return found
 
     def _mean_losses(self, n_ctx: int) -> list[float]:
