@@ -50,7 +50,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
     files = "plain text, .jsonl, .parquet, with .xz, .gz or .zst, or folders of these"
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="directory to write; resumes if it exists"
+        "--out", type=Path, required=True, metavar="DIR", help="directory to write; resumes if interrupted"
     )
     parser.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
     music = "of music: perf388 (MIDI files, folders of them) or satb16 (chorales as JSON)"

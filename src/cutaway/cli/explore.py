@@ -25,7 +25,7 @@ examples:
   cutaway explore --open
   cutaway explore --text "The robot fell because it was tired"
   cutaway explore --model gpt2 --port 9000
-  cutaway explore --model my-run/best --against gpt2
+  cutaway explore --model run/model --against builtin
   cutaway explore --export robot.html --layer 5 --head 5"""
 
 

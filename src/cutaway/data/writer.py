@@ -30,6 +30,7 @@ from cutaway.tokenizer.codec import TokenCodec
 from cutaway.untrusted import quote_path
 
 PROGRESS = "progress.jsonl"
+OTHER_VALID = "a file to validate on, or one plain text, of which passages are drawn"
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,8 @@ class CorpusWriter:
         share = self._inputs.valid_share
         if not splits["train"]:
             n_files = counted(sum(source.split != "valid" for source in self._inputs.sources), "file")
-            drawn = "; all of it was drawn for valid, so give a smaller share" if splits["valid"] and share else ""
+            other = f"a smaller share, {OTHER_VALID}"
+            drawn = f"; all of it was drawn for valid: give {other}" if splits["valid"] and share else ""
             raise UsageError(f"nothing to train on in {n_files}{drawn}")
         held = sum(source.split == "valid" for source in self._inputs.sources)
         if held and not splits["valid"]:
@@ -232,7 +234,7 @@ class CorpusWriter:
         if share and not splits["valid"]:
             n_documents = counted(sum(shard.documents for shard in splits["train"]), "document")
             raise UsageError(
-                f"--valid {100 * share:g}% draws none of {n_documents}; give a larger share, or a file to validate on"
+                f"--valid {100 * share:g}% draws none of {n_documents}; give a larger share, {OTHER_VALID}"
             )
 
     def _discard(self) -> None:
