@@ -194,7 +194,8 @@ def test_a_run_says_when_it_measures_and_samples_once_at_each_evaluation(
         return ""
 
     monkeypatch.setattr(Trainer, "sample", sample)
-    listener, resumed = Listener(), Listener()
+    listener = Listener()
+    resumed = Listener()
     settings = config(base, pairs(tmp_path), max_steps=2, eval_every=1)
     fine_tune(settings, tmp_path / "run", listener)
     assert sampled == [event["step"] for event in listener.events if event["kind"] == "eval"]
@@ -293,6 +294,17 @@ def test_lora_leaves_an_adapter_or_merged_the_same_model(base: str, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_an_adapter_is_trained_further_into_a_model_and_not_into_an_adapter_of_it(base: str, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    fine_tune(config(base, data, method="lora", max_steps=1), tmp_path / "first")
+    further = config(str(tmp_path / "first" / "model"), data, method="lora", max_steps=1)
+    with pytest.raises(UsageError, match=r"model is an adapter, .* give --merge too$"):
+        fine_tune(further, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+    fine_tune(replace(further, merge=True), tmp_path / "second")
+    assert cutaway.load(str(tmp_path / "second" / "model"), engine="reference").logits([1]).shape == (1, 257)
+
+
 def test_lora_on_some_matrices_says_so(base: str, tmp_path: Path) -> None:
     listener = Listener()
     fine_tune(config(base, pairs(tmp_path), method="lora", lora_targets=("c_attn",)), tmp_path / "run", listener)

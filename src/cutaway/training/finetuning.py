@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.checkpoints import Checkpoint, Weights, open_source
-from cutaway.checkpoints.adapter import remove_adapter, save_adapter
+from cutaway.checkpoints.adapter import AdaptedCheckpoint, remove_adapter, save_adapter
 from cutaway.checkpoints.save import remove_checkpoint
 from cutaway.disk import replacing_file
 from cutaway.engines.protocol import check_causal
@@ -139,8 +139,11 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
 def _starting_point(config: FineTuneConfig, base: Checkpoint, observer: Observer) -> tuple[Codec, Weights]:
     """Return the tokenizer and the weights of the model to start from, with the control tokens that the task needs.
 
-    Raises UsageError for a model of something else than text, and where new control tokens would not be trained.
+    Raises UsageError for a model of something else than text, for an adapter of an adapter, and where new control
+    tokens would not be trained.
     """
+    if isinstance(base, AdaptedCheckpoint) and config.method == "lora" and not config.merge:
+        raise UsageError(f"{config.model} is an adapter, and an adapter of it could not be loaded: give --merge too")
     codec = base.codec()
     if codec is None:
         raise UsageError(f"{config.model} has no tokenizer files: put them beside its weights")
