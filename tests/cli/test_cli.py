@@ -90,6 +90,7 @@ class TestErrors:
             (["sing"], 2, "invalid choice: 'sing'"),
             (["traslate", "a"], 2, "unknown command: 'traslate'; did you mean translate? (see cutaway --help)"),
             (["generate", "--temprature", "1"], 2, "; did you mean --temperature? (see cutaway generate --help)"),
+            (["generate", "--temp", "1"], 2, "unrecognized arguments: --temp; did you mean --temperature?"),
             (["generate", "--temprature", "1", "hi"], 2, "unrecognized arguments: --temprature; did you mean"),
             (["train", "--outt", "x"], 2, "unrecognized arguments: --outt; did you mean --out? (see cutaway train"),
             (["generate", "a", "b"], 2, "unrecognized arguments: b; put a text of several words in quotes"),

@@ -26,7 +26,7 @@ def test_other_keys_and_empty_lines_are_ignored(tmp_path: Path) -> None:
         (b'{"source": "a", "target": null}', "a.jsonl:1: missing key 'target'"),
         (b'{"source": "a", "target": []}', "a.jsonl:1: 'target' must be text, not \\[]"),
         (b'{"source": "a", "target": ["b", 1]}', "a.jsonl:1: 'target' must be text, not 1"),
-        (b"[]", "a.jsonl:1: must be a JSON object"),
+        (b"[]", 'a.jsonl:1: must be a JSON object, {"source", "target"}, not '),
         (b"\xff", "a.jsonl:1: not UTF-8"),
         (b"", "is empty"),
     ],

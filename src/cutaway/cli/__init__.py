@@ -126,7 +126,9 @@ class Parser(argparse.ArgumentParser):
         if not unknown.startswith("-"):
             takes_text = any(action.metavar in _TEXTS for action in self._get_positional_actions())
             return "; put a text of several words in quotes" if takes_text else ""
-        near = get_close_matches(unknown.partition("=")[0], self._option_string_actions, n=1)
+        name = unknown.partition("=")[0]
+        longer = [option for option in self._option_string_actions if option.startswith(name)]
+        near = longer if len(longer) == 1 else get_close_matches(name, self._option_string_actions, n=1)
         return f"; did you mean {near[0]}?" if near else ""
 
 

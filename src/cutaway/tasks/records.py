@@ -90,8 +90,9 @@ def _records(data: bytes, place: str, names: tuple[str, ...], target: str | None
 
 
 def _record(line: bytes, place: str, names: tuple[str, ...], target: str | None) -> TaskRecord:
-    value = parse_json_line(line, place)
     known = names if target is None else (*names, target)
+    keys = ", ".join(f'"{name}"' for name in known)
+    value = parse_json_line(line, place, f"a JSON object, {{{keys}}}")
     for name in known:
         if value.get(name) is None:
             near = get_close_matches(name, [key[:80] for key in value if key not in known], n=1)
