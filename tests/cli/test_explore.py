@@ -71,6 +71,10 @@ def test_prints_the_address_and_serves(served: Served, tiny: str) -> None:
     assert served.opened == []
 
 
+def test_says_on_a_terminal_how_the_server_is_stopped(served: Served, tiny: str) -> None:
+    assert "Ctrl-C stops the server" in invoke("explore", "--port", "0", "--model", tiny, terminal=True).err
+
+
 def test_begins_with_a_text(served: Served, tiny: str) -> None:
     address = invoke("explore", "--port", "0", "--model", tiny, "--text", "A robot must").out
     assert address.endswith("/#1/overview?ids=50256,32,9379,1276\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, add_model, write_json
 from cutaway.cli.loading import describe, load_model
-from cutaway.cli.terminal import safe
+from cutaway.cli.terminal import DIM, safe, style
 from cutaway.cli.view import add_view, view_ids, view_selection
 from cutaway.errors import UsageError
 
@@ -93,6 +93,8 @@ def _serve(options: Namespace, model: "Model", checkpoint_bytes: int, port: int)
         write_json({**describe(model), "address": address})
     else:
         print(address)
+        if sys.stderr.isatty():
+            print(style("Ctrl-C stops the server", DIM, sys.stderr), file=sys.stderr)
     sys.stdout.flush()
     explorer.warm_up(_first_ids(model, options))
     if options.open:
