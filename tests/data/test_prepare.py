@@ -307,11 +307,13 @@ def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float)
 @pytest.mark.parametrize(
     ("files", "valid", "message"),
     [
-        (["a.jsonl"], 0.01, "--valid 1% draws none of 1 document; give a larger share, a file to validate on, or one"),
+        (["a.jsonl"], 0.01, "--valid 1% draws none of 1 document; give a larger share, or a file to validate on"),
         (["c.jsonl"], 0.01, "--valid 1% draws none of 2 documents"),
         (["a.jsonl"], ["b.jsonl"], "nothing to validate on in 1 file"),
         (["b.jsonl"], 0, "nothing to train on in 1 file"),
-        (["d.jsonl"], 0.5, "nothing to train on in 1 file; all of it was drawn for valid: give a smaller share, "),
+        (["d.jsonl"], 0.5, "nothing to train on in 1 file; all of it was drawn for valid: give a smaller share, or"),
+        (["e.txt"], 0.01, "--valid 1% draws none of the few passages of 4,096 characters of so short a text; give a "),
+        (["e.txt", "f.txt"], 0.01, "--valid 1% draws none of 2 documents; give a larger share, .* or all texts as one"),
     ],
 )
 @pytest.mark.slow
@@ -322,6 +324,8 @@ def test_a_split_without_text_is_refused_and_leaves_nothing_in_the_way(
     (tmp_path / "b.jsonl").write_text("\n")
     (tmp_path / "c.jsonl").write_text('{"text": "one document"}\n{"text": "another"}\n')
     (tmp_path / "d.jsonl").write_text('{"text": "a fourth"}\n')
+    (tmp_path / "e.txt").write_text("one document")
+    (tmp_path / "f.txt").write_text("another")
     held = valid if isinstance(valid, int | float) else [tmp_path / name for name in valid]
     with pytest.raises(UsageError, match=f"^{message}"):
         prepare([tmp_path / name for name in files], tmp_path / "new" / "parent" / "tokens", valid=held)

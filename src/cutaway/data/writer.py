@@ -18,11 +18,11 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cutaway.data.blocks import PartId
+from cutaway.data.blocks import PASSAGE, PartId
 from cutaway.data.dataset import DOCUMENTS, LEARNED, TOKENIZER, TOKENS, hash_tokenizer, shard_files
 from cutaway.data.encode import EncodedBlock, EncodedSplit, id_type
 from cutaway.data.manifest import MANIFEST, SPLITS, Manifest, ShardEntry, Source, SplitEntry, TokenizerEntry
-from cutaway.data.sources import SourceFile
+from cutaway.data.sources import PLAIN, SourceFile
 from cutaway.disk import hash_files, replacing_file, sync
 from cutaway.errors import CutawayError, UsageError
 from cutaway.layout import counted
@@ -30,7 +30,6 @@ from cutaway.tokenizer.codec import TokenCodec
 from cutaway.untrusted import quote_path
 
 PROGRESS = "progress.jsonl"
-OTHER_VALID = "a file to validate on, or one plain text, of which passages are drawn"
 
 
 @dataclass(frozen=True)
@@ -225,17 +224,24 @@ class CorpusWriter:
         share = self._inputs.valid_share
         if not splits["train"]:
             n_files = counted(sum(source.split != "valid" for source in self._inputs.sources), "file")
-            other = f"a smaller share, {OTHER_VALID}"
-            drawn = f"; all of it was drawn for valid: give {other}" if splits["valid"] and share else ""
-            raise UsageError(f"nothing to train on in {n_files}{drawn}")
+            drawn = f"; all of it was drawn for valid: give a smaller {self._ways_out()}"
+            raise UsageError(f"nothing to train on in {n_files}{drawn if splits['valid'] and share else ''}")
         held = sum(source.split == "valid" for source in self._inputs.sources)
         if held and not splits["valid"]:
             raise UsageError(f"nothing to validate on in {counted(held, 'file')}")
         if share and not splits["valid"]:
-            n_documents = counted(sum(shard.documents for shard in splits["train"]), "document")
-            raise UsageError(
-                f"--valid {100 * share:g}% draws none of {n_documents}; give a larger share, {OTHER_VALID}"
-            )
+            documents = counted(sum(shard.documents for shard in splits["train"]), "document")
+            if self._are_texts() and len(self._inputs.sources) == 1:
+                documents = f"the few passages of {PASSAGE:,} characters of so short a text"
+            raise UsageError(f"--valid {100 * share:g}% draws none of {documents}; give a larger {self._ways_out()}")
+
+    def _are_texts(self) -> bool:
+        return all(source.kind in ("", *PLAIN) for source in self._inputs.sources)
+
+    def _ways_out(self) -> str:
+        if self._are_texts() and len(self._inputs.sources) > 1:
+            return "share, a file to validate on, or all texts as one, of which passages are drawn"
+        return "share, or a file to validate on"
 
     def _discard(self) -> None:
         """Remove what was written, so that nothing is in the way of the next preparation."""
