@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.layout import bar, table, visible, width, wrap, wrapped_table
+from cutaway.layout import bar, fold, table, visible, width, wrap, wrapped_table
 
 
 def test_width_counts_columns_and_not_characters() -> None:
@@ -42,3 +42,16 @@ def test_visible_shows_spaces_and_invalid_utf8() -> None:
 @given(st.binary())
 def test_visible_is_printable(data: bytes) -> None:
     assert visible(data).isprintable()
+
+
+@given(text=st.text(alphabet="ab 机器。", max_size=60), columns=st.integers(2, 20))
+def test_folded_lines_fit_and_lose_nothing_but_spaces(text: str, columns: int) -> None:
+    lines = fold(text, columns)
+    assert max(map(width, lines)) <= columns
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_folding_breaks_chinese_anywhere_and_english_between_words() -> None:
+    assert fold("User: 机器人必须服从", 11) == ["User: 机器", "人必须服从"]
+    assert fold("obeys unconditionally", 9) == ["obeys", "unconditi", "onally"]
+    assert fold("", 9) == [""]

@@ -84,6 +84,37 @@ def wrap(words: Iterable[str], columns: int) -> list[str]:
     return lines
 
 
+def fitting(text: str, columns: int) -> int:
+    """Count the characters at the beginning of a text that fit into so many columns.
+
+    >>> fitting("robot", 4), fitting("机器人", 4)
+    (4, 2)
+    """
+    used = 0
+    for n, char in enumerate(text):
+        used += width(char)
+        if used > columns:
+            return n
+    return len(text)
+
+
+def fold(text: str, columns: int) -> list[str]:
+    """Fold a text into lines of at most `columns` columns, between words, or inside those that are wide or too long.
+
+    >>> fold("a robot must obey", 9), fold("机器人必须服从", 8)
+    (['a robot', 'must obey'], ['机器人必', '须服从'])
+    """
+    lines: list[str] = []
+    while (end := fitting(text, columns)) < len(text):
+        end = max(1, end)
+        space = text.rfind(" ", 1, end + 1)
+        if space > 0 and width(text[end - 1]) < 2 > width(text[end]):
+            end = space
+        lines.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return [*lines, text]
+
+
 def percent(share: float, places: int = 2) -> str:
     """Write a share in percent.
 

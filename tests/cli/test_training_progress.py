@@ -117,11 +117,12 @@ def test_an_evaluation_is_a_line(kept: bool | None, words: str) -> None:
     assert stream.getvalue() == measured + (f"  (averaged weights, {words})\n" if words else "\n")
 
 
-def test_a_long_sample_is_cut_to_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sample", "line"), [("robots " * 20, "robots " * 10 + "robots"), ("机" * 80, "机" * 38)])
+def test_a_long_sample_is_cut_to_a_line(sample: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     stream = io.StringIO()
-    TrainingProgress(stream).event({"kind": "eval", "step": 1, "sample": "robots " * 20})
-    assert stream.getvalue().splitlines() == ["step 1", f"  | {'robots ' * 10}robots"]
+    TrainingProgress(stream).event({"kind": "eval", "step": 1, "sample": sample})
+    assert stream.getvalue().splitlines() == ["step 1", f"  | {line}"]
 
 
 def test_a_line_of_a_terminal_has_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:

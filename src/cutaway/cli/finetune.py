@@ -5,7 +5,6 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from cutaway.cli.arguments import add_json, write_json
@@ -14,6 +13,7 @@ from cutaway.cli.settings import add_settings, fine_tune_config
 from cutaway.cli.terminal import DIM, columns, note, safe, style
 from cutaway.cli.training_progress import TrainingProgress
 from cutaway.errors import EngineError
+from cutaway.layout import fold
 from cutaway.training.finetune_config import FineTuneConfig
 
 if TYPE_CHECKING:
@@ -92,6 +92,6 @@ def _show(title: str, found: Mapping[str, Any]) -> None:
     sample = found["samples"][0]
     prompt = sample["prompt"]
     text = safe(f"{prompt if len(prompt) <= PROMPT_END else '…' + prompt[-PROMPT_END:]}{sample['text']}")
-    lines = [part for line in text.split("\n") for part in wrap(line, columns() - 4) or [""]]
+    lines = [part for line in text.split("\n") for part in fold(line, columns() - 4)]
     for line in lines[:SAMPLE_LINES]:
         print(style(f"  | {line}", DIM, sys.stdout))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.terminal import DIM, columns, note, safe, style
-from cutaway.layout import counted
+from cutaway.layout import counted, fitting
 
 if TYPE_CHECKING:
     from cutaway.training.trainer import Trainer
@@ -131,8 +131,9 @@ class TrainingProgress:
             words.append(f"(averaged weights, {'which are kept' if event['kept'] else 'but the last ones are kept'})")
         self._print("  ".join(words))
         if event.get("sample"):
-            sample = safe(" ".join(str(event["sample"]).split()))[: columns() - 4]
-            self._print(style(f"  | {sample}", DIM, self.line.stream))
+            sample = safe(" ".join(str(event["sample"]).split()))
+            shown = sample[: fitting(sample, columns() - 4)]
+            self._print(style(f"  | {shown}", DIM, self.line.stream))
 
     def _print(self, text: str) -> None:
         with suppress(OSError):
