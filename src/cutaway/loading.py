@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cutaway.checkpoints import Checkpoint, Weights, open_source
 from cutaway.engines.protocol import Engine
-from cutaway.errors import CheckpointError, EngineError, UsageError
+from cutaway.errors import CheckpointError, UsageError
 from cutaway.generation.config_json import read_generation_config
 from cutaway.model import Model
 from cutaway.untrusted import quote_name
@@ -68,7 +68,9 @@ def make_engine(
     >>> make_engine(open_source("builtin"), dtype="float32").name in ENGINES
     True
     """
-    if engine is None and (missing := _why_no_library()):
+    from cutaway.engines.cpu.library import why_unusable
+
+    if engine is None and (missing := why_unusable()):
         try:
             reference = make_reference(weights, dtype, threads)
         except UsageError as error:
@@ -84,17 +86,6 @@ def make_engine(
 
         return PyTorchEngine(weights, dtype, threads)
     return make_reference(weights, dtype, threads)
-
-
-def _why_no_library() -> str:
-    """Return the reason why the CPU engine's library cannot be used; empty if it can."""
-    from cutaway.engines.cpu.library import library
-
-    try:
-        library()
-    except EngineError as error:
-        return str(error)
-    return ""
 
 
 def make_reference(weights: Weights, dtype: str | None, threads: int | None) -> Engine:

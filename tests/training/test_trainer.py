@@ -271,6 +271,20 @@ def test_a_sample_continues_the_prompt_with_the_weights_as_they_are() -> None:
     assert trainer.sample() == "The" * 48
 
 
+def test_samples_on_a_cpu_are_the_compiled_engines_and_those_of_the_module_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = make_trainer()
+    trainer.step()
+    found = {}
+    for missing in ("", "not built"):
+        monkeypatch.setattr("cutaway.training.trainer.why_unusable", lambda missing=missing: missing)
+        engine = trainer.sampler()
+        found[engine.name] = engine.forward([[1, 2, 3]])
+    assert list(found) == ["cpu", "pytorch"]
+    np.testing.assert_allclose(found["cpu"], found["pytorch"], atol=1e-5)
+
+
 def replace_vocab() -> Any:
     return replace(make_trainer().model.config, n_vocab=50257, n_ctx=64)
 

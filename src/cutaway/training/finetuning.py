@@ -18,7 +18,6 @@ from cutaway.checkpoints.adapter import AdaptedCheckpoint, remove_adapter, save_
 from cutaway.checkpoints.save import remove_checkpoint
 from cutaway.disk import replacing_file
 from cutaway.engines.protocol import check_causal
-from cutaway.engines.pytorch.engine import PyTorchEngine
 from cutaway.errors import UsageError
 from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
@@ -195,7 +194,7 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
     found = trainer.measure()
     if not trainer.world.is_first:
         return {**found, "copy_rate": None, "samples": []}
-    engine = PyTorchEngine.from_module(trainer.model.eval())
+    engine = trainer.sampler()
     prompts = [material.prompts[i % len(material.prompts)] for i in range(SAMPLES)]
     seeds = range(SAMPLES)
     chunks = generate(engine, codec, [p.ids for p in prompts], SAMPLE, seeds, [p.n_prefix for p in prompts])

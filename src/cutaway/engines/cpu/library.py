@@ -81,6 +81,19 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
+def why_unusable() -> str:
+    """Return the reason why the library cannot be used; empty if it can.
+
+    >>> why_unusable()
+    ''
+    """
+    try:
+        library()
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
 def check(status: int) -> None:
     """Raise EngineError unless a status is 0.
 
