@@ -58,6 +58,12 @@ def test_verify_names_the_shard_that_is_damaged(corpus: str, name: str, damage: 
     assert (result.code, result.error[: len(named) + 9]) == (2, f"cutaway: {named}")
 
 
+def test_verify_ignores_what_a_file_manager_left_beside_the_tokenizer(corpus: str) -> None:
+    before = invoke("data", "verify", corpus).out
+    Path(corpus, "tokenizer", ".DS_Store").write_bytes(b"Bud1")
+    assert invoke("data", "verify", corpus).out == before
+
+
 def test_verify_names_the_tokenizer_that_is_damaged(corpus: str) -> None:
     path = Path(corpus, "tokenizer", "merges.txt")
     path.write_bytes(path.read_bytes() + b"\n")

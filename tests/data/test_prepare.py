@@ -212,6 +212,14 @@ def test_a_directory_with_something_else_in_it_is_left_alone(corpus: Path, tmp_p
         prepare([corpus / "a.jsonl"], tmp_path / "tokens")
 
 
+def test_a_tokenizer_of_ones_own_is_left_alone(corpus: Path, tmp_path: Path) -> None:
+    Tokenizer(train_vocabulary([LAWS], 300)).save(tmp_path / "tokenizer")
+    before = digests(tmp_path)
+    with pytest.raises(UsageError, match="is not an empty directory"):
+        prepare([corpus], tmp_path)
+    assert digests(tmp_path) == before
+
+
 def stopped(corpus: Path, out: Path) -> None:
     """Stop a preparation after its first shards."""
     seen = []
@@ -258,6 +266,17 @@ def test_a_corpus_without_a_finished_part_begins_anew(tmp_path: Path) -> None:
         prepare([tmp_path / "a.jsonl"], tmp_path / "tokens")
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n')
     assert prepare([tmp_path / "a.jsonl"], tmp_path / "tokens").splits["train"].documents == 1
+
+
+def test_a_corpus_that_was_killed_before_its_first_part_begins_anew(tmp_path: Path) -> None:
+    def stop(_: Progress) -> None:
+        raise Stopped
+
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n')
+    with pytest.raises(Stopped):
+        prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", progress=stop)
+    prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", tokenizer=Tokenizer(train_vocabulary([LAWS], 300)))
+    assert open_dataset(tmp_path / "tokens").codec.n_vocab == 300
 
 
 def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Path, tmp_path: Path) -> None:

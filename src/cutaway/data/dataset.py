@@ -5,7 +5,7 @@ other, each opened by the tokenizer's start token as in GPT-2's own training; `N
 documents begin; `NAME.learned.npy`, in a masked corpus, a bool for each token: True if it counts as a target.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -177,7 +177,7 @@ class Dataset:
         tokenizer = self.directory / TOKENIZER
         if hash_tokenizer(tokenizer) != self.manifest.tokenizer.sha256:
             raise UsageError(f"{quote_path(tokenizer)}: {_CHANGED}")
-        n_bytes = sum(path.stat().st_size for path in tokenizer.iterdir() if path.is_file())
+        n_bytes = sum(path.stat().st_size for path in _tokenizer_files(tokenizer))
         for shard in (shard for split in self.manifest.splits.values() for shard in split.shards):
             files = shard_files(self.directory, shard, masked=self.manifest.masked)
             missing = next((path for path in files if not path.is_file()), None)
@@ -234,14 +234,20 @@ def shard_files(directory: Path, shard: ShardEntry, *, masked: bool) -> list[Pat
 
 
 def hash_tokenizer(directory: Path) -> str:
-    """Return the SHA-256 of the files of a tokenizer. Raises OSError if one cannot be read.
+    """Return the SHA-256 of the files of a tokenizer, without hidden ones, which file managers leave.
+
+    Raises OSError if one cannot be read.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
     ...     hash_tokenizer(Path(directory))[:16]
     'e3b0c44298fc1c14'
     """
-    return hash_files(sorted(path for path in directory.iterdir() if path.is_file()))
+    return hash_files(sorted(_tokenizer_files(directory)))
+
+
+def _tokenizer_files(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def open_dataset(directory: str | Path) -> Dataset:

@@ -84,10 +84,11 @@ class CorpusWriter:
         plan = {"tokenizer": asdict(self._tokenizer), **inputs.document()}
         if (directory / PROGRESS).exists():
             self._resume(directory / PROGRESS, plan)
-        (directory / TOKENIZER).mkdir(parents=True, exist_ok=True)
-        tokenizer.write(directory / TOKENIZER)
+        directory.mkdir(parents=True, exist_ok=True)
         if not self._parts:
             self._log(plan)
+        (directory / TOKENIZER).mkdir(exist_ok=True)
+        tokenizer.write(directory / TOKENIZER)
 
     def __enter__(self) -> Self:
         return self
@@ -146,16 +147,15 @@ class CorpusWriter:
             raise UsageError(f"{place}: holds a prepared corpus already; choose another --out, or remove it")
         if self.directory.exists() and not self.directory.is_dir():
             raise UsageError(f"{place}: is not a directory; choose another --out")
-        ours = {TOKENIZER, PROGRESS}
-        there = {path.name for path in self.directory.iterdir()} if self.directory.exists() else set()
-        if PROGRESS not in there and there - ours:
+        is_begun = (self.directory / PROGRESS).exists()  # which is written first and removed last
+        if self.directory.exists() and not is_begun and any(self.directory.iterdir()):
             raise UsageError(f"{place}: is not an empty directory; choose another --out")
 
     def _resume(self, path: Path, plan: Mapping[str, object]) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]  # a crash can cut the last one short
         if len(whole) < 2:  # nothing was finished
-            path.unlink()
+            os.truncate(path, 0)
             return
         os.truncate(path, sum(map(len, whole)))
         if whole[0] != _line(plan):
@@ -245,11 +245,11 @@ class CorpusWriter:
 
     def _discard(self) -> None:
         """Remove what was written, so that nothing is in the way of the next preparation."""
-        (self.directory / PROGRESS).unlink(missing_ok=True)
         for split in (split for part in self._parts for split in part.splits.values()):
             for path in self._files(split.shard, split.masked):
                 path.unlink(missing_ok=True)
         shutil.rmtree(self.directory / TOKENIZER, ignore_errors=True)
+        (self.directory / PROGRESS).unlink(missing_ok=True)
         with suppress(OSError):  # of one that is not empty
             for path in self._new_folders:
                 path.rmdir()
