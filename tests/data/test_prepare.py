@@ -20,7 +20,8 @@ from cutaway.data.dataset import open_dataset
 from cutaway.data.prepare import Progress, prepare
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.tokenizer.train import train_vocabulary
+from cutaway.tokenizer.reading import read_tokenizer
+from cutaway.tokenizer.train import train_vocabulary, write_trained
 from tests.data.test_sources import write_parquet
 
 LAWS = """
@@ -273,10 +274,13 @@ def test_a_corpus_that_was_killed_before_its_first_part_begins_anew(tmp_path: Pa
         raise Stopped
 
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n')
+    write_trained(train_vocabulary([LAWS], 300), tmp_path / "mine")
     with pytest.raises(Stopped):
-        prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", progress=stop)
-    prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", tokenizer=Tokenizer(train_vocabulary([LAWS], 300)))
-    assert open_dataset(tmp_path / "tokens").codec.n_vocab == 300
+        prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", tokenizer=read_tokenizer(tmp_path / "mine"), progress=stop)
+    prepare([tmp_path / "a.jsonl"], tmp_path / "tokens")
+    dataset = open_dataset(tmp_path / "tokens")
+    assert dataset.codec.n_vocab == 50257
+    dataset.verify()
 
 
 def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Path, tmp_path: Path) -> None:

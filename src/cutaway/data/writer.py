@@ -155,6 +155,7 @@ class CorpusWriter:
         lines = path.read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]  # a crash can cut the last one short
         if len(whole) < 2:  # nothing was finished
+            shutil.rmtree(self.directory / TOKENIZER, ignore_errors=True)
             os.truncate(path, 0)
             return
         os.truncate(path, sum(map(len, whole)))
