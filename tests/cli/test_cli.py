@@ -186,6 +186,16 @@ class TestErrors:
         result = invoke("train", str(path), "--data", "a", "--out", str(tmp_path / "run"))
         assert result.error == f"cutaway: {path}: micro_batch_size (4) must be at most batch_size (2)\n"
 
+    def test_about_a_file_called_as_an_argument_name_it_as_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("n_ctx").write_text("batch_size = 2\nmicro_batch_size = 4\n")
+        result = invoke("train", "n_ctx", "--data", "a", "--out", "run")
+        assert result.error == "cutaway: n_ctx: micro_batch_size (4) must be at most batch_size (2)\n"
+        result = invoke("train", "--data", "batch_size", "--out", "run")
+        assert result.error.startswith("cutaway: batch_size: not a prepared corpus")
+
     def test_reports_an_unknown_engine(self, tiny: str) -> None:
         result = invoke("generate", "--model", tiny, "--engine", "steam", "x")
         assert result.code == 2

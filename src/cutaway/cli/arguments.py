@@ -77,7 +77,7 @@ def argument_pattern(names: Iterable[str]) -> re.Pattern[str]:
     compound = "|".join(name for name in names if "_" in name) or "(?!)"  # which nothing matches
     value = r" \([\d.]+\)(?: must | and |,|$)"
     return re.compile(
-        rf"^(?:{every})(?= must | needs )|(?<![\w/.'-])(?:(?:{compound})(?![\w/.'-])|(?:{every})(?={value}))"
+        rf"^(?:{every})(?= must | needs )|(?<![\w/.'-])(?:(?:{compound})(?![\w/.:'-])|(?:{every})(?={value}))"
     )
 
 
