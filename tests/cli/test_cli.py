@@ -171,6 +171,7 @@ class TestErrors:
             ("translate x --n-best 3 --beams 2", "--n-best (3) must be at most --beams (2)"),
             ("train --data {file} --valid {file} --out {file}.new", "--valid needs a task: give --task too"),
             ("train --data a --task reverse --weights 2 --out {file}.new", "--weights must be left out with a task"),
+            ("train --data a --task reverse --compile --out {file}.new", "--compile must be left out with a task"),
         ],
     )
     def test_about_an_argument_of_a_file_name_its_flag(self, tmp_path: Path, command: str, named: str) -> None:
@@ -186,15 +187,25 @@ class TestErrors:
         result = invoke("train", str(path), "--data", "a", "--out", str(tmp_path / "run"))
         assert result.error == f"cutaway: {path}: micro_batch_size (4) must be at most batch_size (2)\n"
 
+    @pytest.mark.parametrize("name", ["n_ctx", "n_ctx.toml", "n_ctx-2"])
     def test_about_a_file_called_as_an_argument_name_it_as_it_is(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        Path("n_ctx").write_text("batch_size = 2\nmicro_batch_size = 4\n")
-        result = invoke("train", "n_ctx", "--data", "a", "--out", "run")
-        assert result.error == "cutaway: n_ctx: micro_batch_size (4) must be at most batch_size (2)\n"
-        result = invoke("train", "--data", "batch_size", "--out", "run")
-        assert result.error.startswith("cutaway: batch_size: not a prepared corpus")
+        Path(name).write_text("batch_size = 2\nmicro_batch_size = 4\n")
+        result = invoke("train", name, "--data", "a", "--out", "run")
+        assert result.error == f"cutaway: {name}: micro_batch_size (4) must be at most batch_size (2)\n"
+        error = invoke("train", "--data", name, "--out", "run").error
+        assert error.startswith((f"cutaway: {name}: not a prepared corpus", f"cutaway: {name} stands after --data"))
+
+    @pytest.mark.parametrize(
+        ("command", "named"),
+        [(["train", "--data", "a", "--out", ""], "--out"), (["data", "prepare", "", "--out", "a"], "FILE")],
+    )
+    def test_refuses_an_empty_path(self, command: list[str], named: str) -> None:
+        result = invoke(*command)
+        assert result.code == 2
+        assert result.error.startswith(f"cutaway: argument {named}: must not be empty (see cutaway {command[0]}")
 
     def test_reports_an_unknown_engine(self, tiny: str) -> None:
         result = invoke("generate", "--model", tiny, "--engine", "steam", "x")

@@ -27,7 +27,8 @@ def test_trains_from_both_starts_and_draws_the_curve(tiny: str, tmp_path: Path) 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     command = ("curve", "--data", "data.jsonl", "--out", str(tmp_path / "curve"))
     assert "--shares must be different percentages" in invoke(*command, "--shares", "0", "10").error
-    assert "--shares must be different percentages" in invoke(*command, "--shares", "10", "10").error
+    assert "--shares must be different percentages" in invoke(*command, "--shares", "10", "10%").error
+    assert "argument --shares: invalid percentage value: 'all'" in invoke(*command, "--shares", "all").error
     assert "--seeds must be from 1" in invoke(*command, "--seeds", "0").error
     assert "data.jsonl: cannot be read" in invoke(*command).error
     assert "unrecognized arguments: --method" in invoke(*command, "--method", "lora").error

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import takewhile
-from typing import NoReturn, TextIO
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
 
 import cutaway
 from cutaway.cli import terminal
@@ -72,6 +73,10 @@ class Parser(argparse.ArgumentParser):
 
     _is_intermixed = False  # while argparse parses the options, and then the rest
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", Path, _path)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
@@ -130,6 +135,13 @@ class Parser(argparse.ArgumentParser):
         longer = [option for option in self._option_string_actions if option.startswith(name)]
         near = longer if len(longer) == 1 else get_close_matches(name, self._option_string_actions, n=1)
         return f"; did you mean {near[0]}?" if near else ""
+
+
+def _path(given: str) -> Path:
+    """Refuse an empty path, such as that of a shell's variable which is not set: it would be this directory."""
+    if not given:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(given)
 
 
 def _check_command(given: str) -> None:

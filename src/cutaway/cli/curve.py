@@ -47,11 +47,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory of the curve and its runs")
     parser.add_argument(
-        "--shares", action="extend", type=float, nargs="+", metavar="P", help="percent; default: 1 3 10 100"
+        "--shares", action="extend", type=percentage, nargs="+", metavar="P", help="percent; default: 1 3 10 100"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs for each point; default: %(default)s")
     add_json(parser)
     add_settings(parser, FineTuneConfig, without=OWN)
+
+
+def percentage(text: str) -> float:
+    """Read a percentage, with its sign or without.
+
+    >>> percentage("5%"), percentage("5")
+    (5.0, 5.0)
+    """
+    return float(text.removesuffix("%"))
 
 
 def run(options: Namespace) -> None:
