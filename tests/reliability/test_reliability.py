@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.reliability import process
 from tests.reliability.checks import CHECKS
 from tests.reliability.harness import forked, scratch
 from tests.reliability.process import run_check
@@ -17,10 +19,17 @@ def test_promise_is_kept_and_every_sabotage_found(name: str) -> None:
     check = CHECKS[name]
     if not check.possible():
         pytest.skip(f"needs {check.needs}")
+    assert check.sabotage
     result, *sabotaged = run_check(name, "--short").values()
     assert result.violations == []
     assert result.trials > 0
     assert [each for each, found in zip(check.sabotage, sabotaged, strict=True) if not found.violations] == []
+
+
+def test_a_check_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LIMIT", 0)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_check("damage", "--short")
 
 
 def test_what_a_killed_process_left_is_removed() -> None:
