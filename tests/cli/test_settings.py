@@ -24,6 +24,18 @@ def test_numbers_are_typed_as_text() -> None:
     assert read_settings(options, TrainingConfig) == expected
 
 
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        (["--max-steps", "-1"], "--max-steps must be at least 1, not -1"),
+        (["--max-steps", "9" * 5000], "--max-steps must be a whole number, not '999"),
+        (["--max-time", "soon"], "--max-time must be a duration such as 90s, 30m or 9h, not 'soon'"),
+    ],
+)
+def test_a_number_that_was_typed_is_named(typed: list[str], error: str) -> None:
+    assert invoke("finetune", "--out", "run", "--data", "a", *typed).error.startswith(f"cutaway: {error}")
+
+
 @pytest.mark.parametrize("flag", ["--data", "--max-steps"])
 def test_a_single_value_given_twice_is_refused(flag: str) -> None:
     result = invoke("finetune", "--out", "run", flag, "1", flag, "2")

@@ -365,6 +365,17 @@ def test_a_refusal_before_the_first_part_leaves_nothing(tmp_path: Path, workers:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jsonl", "mine"]
 
 
+def test_a_refusal_leaves_what_others_put_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n' * 500 + "nothing\n")
+
+    def put(_: Progress) -> None:
+        (tmp_path / "new" / "mine.txt").touch()
+
+    with pytest.raises(UsageError, match="not valid JSON"):
+        prepare([tmp_path / "a.jsonl"], tmp_path / "new" / "tokens", progress=put, block_bytes=500)
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["mine.txt"]
+
+
 def test_an_error_after_the_first_part_leaves_what_continues(corpus: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(corpus, tmp_path / "corpus")
     bad = folder / "z.jsonl"

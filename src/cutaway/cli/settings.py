@@ -71,10 +71,10 @@ def read_settings(options: Namespace, config: type) -> dict[str, Any]:
 
 
 def _parse(setting: "Field[Any]", given: object) -> object:
-    """Read the numbers that were typed for a setting; what is no number stays text, which `convert` refuses."""
+    """Read the numbers that were typed for a setting; other text, such as 30m, is left to `convert`."""
     if isinstance(given, list):
         return [_parse(setting, item) for item in given]
-    if not isinstance(given, str) or setting.name == "max_time":  # a duration, such as 30m
+    if not isinstance(given, str):
         return given
     kind = value_type(setting)
     if kind is int and re.fullmatch(r"-?\d{1,18}", given):
