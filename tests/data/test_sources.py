@@ -1,10 +1,13 @@
 """Files to prepare: found, opened and decompressed."""
 
+import errno
 import gzip
 import lzma
+import os
 from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +44,16 @@ def test_folders_are_read_in_order_without_what_is_no_text(tmp_path: Path) -> No
         (tmp_path / name).write_text("text")
     found = [str(source.path.relative_to(tmp_path)) for source in find_sources([tmp_path])]
     assert found == ["a/y.parquet", "a/z.jsonl.xz", "b.txt", "e.md.zst"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    (tmp_path / "a.txt").write_text("text")
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UsageError, match=f"^{tmp_path}: cannot be read: Permission denied$"):
+        find_sources([tmp_path])
 
 
 def test_a_file_that_is_named_may_be_called_anything(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from cutaway.checks import check_float, check_int
 from cutaway.data.encode import EncodedBlock, EncodedSplit
 from cutaway.data.manifest import SPLITS, Manifest
 from cutaway.data.prepare import Progress
-from cutaway.data.sources import SourceFile, open_bytes
+from cutaway.data.sources import SourceFile, files_below, open_bytes
 from cutaway.data.writer import CorpusWriter
 from cutaway.errors import UsageError
 from cutaway.music import satb16
@@ -113,7 +113,7 @@ def find_midi(files: Sequence[str | Path], split: str | None = None) -> list[Sou
     for path in map(_existing, files):
         inside = [path]
         if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in _MIDI and file.is_file()]
+            inside = [file for file in files_below(path) if file.suffix.lower() in _MIDI and file.is_file()]
             if not inside:
                 raise UsageError(f"{quote_path(path)}: no MIDI files in this folder ({', '.join(_MIDI)})")
         found += [SourceFile(file, file.stat().st_size, split) for file in inside]

@@ -82,7 +82,7 @@ def find_sources(paths: Iterable[Path], split: str | None = None) -> list[Source
 def _find(path: Path, split: str | None) -> list[SourceFile]:
     try:
         if path.is_dir():
-            files = [file for file in sorted(path.rglob("*")) if _is_text(file.relative_to(path)) and file.is_file()]
+            files = [file for file in files_below(path) if _is_text(file) and file.is_file()]
             if not files:
                 known = ", ".join(_IN_FOLDERS)
                 raise UsageError(
@@ -96,9 +96,31 @@ def _find(path: Path, split: str | None) -> list[SourceFile]:
     raise UsageError(f"{quote_path(path)}: no such file or folder")
 
 
+def files_below(folder: Path) -> list[Path]:
+    """List the files in a folder and those below it, in order, without hidden ones.
+
+    Raises UsageError for a folder that cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     Path(directory, "a.txt").touch()
+    ...     Path(directory, ".b.txt").touch()
+    ...     [path.name for path in files_below(Path(directory))]
+    ['a.txt']
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UsageError(f"{quote_path(Path(error.filename))}: cannot be read: {error.strerror}")
+
+
 def _is_text(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and kind_of(path) in _IN_FOLDERS and path.name not in _OF_TOKENIZERS
+    return kind_of(path) in _IN_FOLDERS and path.name not in _OF_TOKENIZERS
 
 
 @contextmanager
