@@ -128,7 +128,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
         path.write_bytes(data)
         assert "train-00000.tokens.npy: missing or damaged" in refusal(tmp_path)
     path.unlink()
-    assert "train-00000.tokens.npy: missing or damaged" in refusal(tmp_path)
+    assert "train-00000.tokens.npy: missing or damaged (No such file or directory); prepare" in refusal(tmp_path)
 
 
 def test_an_id_that_is_no_tokens_is_refused_with_the_corpus(tmp_path: Path) -> None:

@@ -201,6 +201,10 @@ def test_panels_are_separated_by_a_line() -> None:
 
 
 def test_english_breaks_between_words_and_chinese_between_characters() -> None:
+    assert wrap_prose("a robot", 7) == ["a robot"]
+    assert wrap_prose("a robot", 3) == ["a", "robot"]
+    assert wrap_prose("robot", 3) == ["robot"]
+    assert wrap_prose("a robot must", 7) == ["a robot", "must"]
     assert wrap_prose("how much of each token", 9) == ["how much", "of each", "token"]
     assert wrap_prose("先取 softmax，再求和（共两步）。", 12) == ["先取", "softmax，再", "求和（共两", "步）。"]
 
