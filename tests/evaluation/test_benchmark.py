@@ -88,5 +88,7 @@ def test_nothing_is_measured_before_all_is_checked(engine: ReferenceEngine, monk
         measure(engine, prefill=25)
     with pytest.raises(UsageError, match="batch must be from 1 to 4096"):
         measure(engine, batch=10**23)
+    with pytest.raises(UsageError, match="new_tokens must be from 1 to 23, not 24"):
+        measure(engine, new_tokens=24)
     with pytest.raises(UsageError, match=r"depth \(20\) and new_tokens \(5\) must together be at most 24"):
         measure(engine, depth=20, new_tokens=5)

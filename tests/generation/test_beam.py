@@ -131,6 +131,7 @@ def test_prompts_without_room_are_refused(ids: list[int]) -> None:
     ("values", "message"),
     [
         ({"beams": 0}, "beams must be from 1 to 128"),
+        ({"n_best": 0}, "n_best must be from 1 to 128"),
         ({"beams": 2, "n_best": 3}, r"n_best \(3\) must be at most beams \(2\)"),
         ({"alpha": -1}, "alpha must be from 0 to 10"),
     ],

@@ -172,7 +172,8 @@ def _target(directory: Path, overwrite: bool) -> Path:
                 target, f"holds {there[0]} already: choose another directory, or --overwrite (overwrite=True)"
             )
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
-        raise_checkpoint_error(directory, f"cannot be saved: {error}")
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise_checkpoint_error(directory, f"cannot be saved: {reason}")
     return target
 
 

@@ -33,6 +33,7 @@ from cutaway.figures.panels import (
     cells,
     computed,
 )
+from cutaway.figures.render import svg_grid
 from cutaway.figures.render.svg import BAR, draw_svg
 from cutaway.figures.render.svg_grid import png
 from cutaway.numerics import FloatArray
@@ -129,6 +130,18 @@ def test_a_png_decodes_to_its_pixels(pixels: NDArray[np.uint8]) -> None:
 def test_wide_cells_hold_their_numbers_and_narrow_ones_do_not() -> None:
     assert "25.0 %" in texts(parsed(Grid(TITLE, computed("x", np.array([[0.25, 0.75]])), "share")))
     assert "0.0 %" not in texts(parsed(Grid(TITLE, computed("x", np.zeros((1, 40))), "share")))
+
+
+@pytest.mark.parametrize(
+    ("colour", "tone"), [((255, 130, 0), "on-light"), ((0, 130, 255), "on-dark"), ((0, 240, 0), "on-light")]
+)
+def test_a_number_is_dark_on_what_looks_light(
+    monkeypatch: pytest.MonkeyPatch, colour: tuple[int, int, int], tone: str
+) -> None:
+    monkeypatch.setattr(svg_grid, "paint", lambda values, _: np.full((*values.shape, 3), colour, np.uint8))
+    root = parsed(Grid(TITLE, computed("x", np.array([[0.25]])), "share"))
+    [found] = [text for text in root.iter(f"{SVG}text") if text.text == "25.0 %"]
+    assert found.get("class") == tone
 
 
 @pytest.mark.parametrize(
