@@ -170,6 +170,16 @@ def test_valid_may_be_files_of_its_own(corpus: Path, tmp_path: Path) -> None:
     assert dataset.split("train").n_documents == dataset.split("valid").n_documents == 40
 
 
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_every_split_is_verified(corpus: Path, tmp_path: Path, split: str) -> None:
+    prepare([corpus / "a.jsonl"], tmp_path / "tokens", valid=[corpus / "b.jsonl.xz"])
+    open_dataset(tmp_path / "tokens").verify()
+    shard = tmp_path / "tokens" / f"{split}-00000.tokens.npy"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(UsageError, match=rf"{split}-00000\.\*\.npy: changed since"):
+        open_dataset(tmp_path / "tokens").verify()
+
+
 @pytest.mark.slow
 def test_one_text_gives_both_splits(corpus: Path, tmp_path: Path) -> None:
     prepare([corpus / "c.txt"], tmp_path / "tokens", valid=0.2)
