@@ -160,7 +160,7 @@ def test_a_corpus_and_a_tokenizer_are_not_made_a_run(tmp_path: Path, data: str, 
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (["--data", "missing"], 2, "missing: not a prepared corpus"),
+        (["--data", "missing"], 2, "missing: no such directory; write a corpus"),
         ([], 2, "no data: give --data DIR"),
         (["--data", "DATA", "--n-ctx", "512"], 2, "260 tokens are too few for windows of 512"),
         (["--data", "DATA", "--init", "TINY", "--n-layer", "1"], 2, "--n-layer must be 2, as in"),

@@ -373,7 +373,9 @@ def test_another_run_or_other_settings_are_refused(base: str, tmp_path: Path) ->
     settings = replace(settings, data=pairs(tmp_path))
     save_checkpoint(tmp_path / "other", open_checkpoint(base), tokenizer=BYTES)
     settings = replace(settings, model=str(tmp_path / "other"))
-    with pytest.raises(UsageError, match="the run was started from the model .*base: use another --out"):
+    with pytest.raises(
+        UsageError, match="the run was started from the model .*base: use another --out; --model RUN/model begins"
+    ):
         fine_tune(settings, tmp_path / "run")
     settings = replace(settings, seed=3, data=pairs(tmp_path, 13))
     with pytest.raises(

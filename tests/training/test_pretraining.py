@@ -180,7 +180,7 @@ def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, 
     ("changes", "complaint"),
     [
         ({"data": ()}, "no data: give --data DIR"),
-        ({"data": ("nowhere",)}, "nowhere: not a prepared corpus"),
+        ({"data": ("nowhere",)}, "nowhere: no such directory; write a corpus"),
         ({"n_ctx": 512}, "260 tokens are too few for windows of 512"),
         ({"n_head": 3}, "n_embd .8. must be a multiple of n_head .3."),
         ({"device": "abacus"}, "PyTorch finds no device 'abacus' here; train with --device cpu"),

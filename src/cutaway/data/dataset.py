@@ -257,7 +257,7 @@ def open_dataset(directory: str | Path) -> Dataset:
 
     >>> open_dataset("nowhere")
     Traceback (most recent call last):
-    cutaway.errors.UsageError: nowhere: not a prepared corpus (no manifest.json); write one with cutaway data prepare
+    cutaway.errors.UsageError: nowhere: no such directory; write a corpus with cutaway data prepare
     """
     path = Path(directory).expanduser()
     manifest = read_manifest(path)

@@ -88,9 +88,8 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     if not path.is_file():
-        raise UsageError(
-            f"{quote_path(directory)}: not a prepared corpus (no {MANIFEST}); write one with cutaway data prepare"
-        )
+        reason = f"not a prepared corpus (no {MANIFEST})" if directory.exists() else "no such directory"
+        raise UsageError(f"{quote_path(directory)}: {reason}; write a corpus with cutaway data prepare")
     try:
         document = read_object(path, _MAX_BYTES)
     except CheckpointError as error:

@@ -170,7 +170,10 @@ def _check_resumable(config: FineTuneConfig, material: Material, saved: SavedChe
     others = [] if about.get("digest") == material.digest else ["on other data"]
     if base_name(str(begun.get("model"))) != base_name(config.model):
         others.append(f"from the model {quote_name(str(begun.get('model')))}")
-    refuse_differences(saved, Difference.between(begun, config.to_document(), without=MAY_CHANGE), others)
+    changed = Difference.between(begun, config.to_document(), without=MAY_CHANGE)
+    refuse_differences(
+        saved, changed, others, "use another --out; --model RUN/model begins there with this run's model"
+    )
 
 
 def _before(describe: Callable[[], dict[str, Any]], path: Path, observer: Observer, world: World) -> Mapping[str, Any]:

@@ -140,7 +140,9 @@ def note_surroundings(saved: SavedCheckpoint, n_processes: int, note: Callable[[
             note(f"{name} {now} instead of {then}: the run continues, but not bit for bit")
 
 
-def refuse_differences(saved: SavedCheckpoint, settings: Difference, others: Sequence[str]) -> None:
+def refuse_differences(
+    saved: SavedCheckpoint, settings: Difference, others: Sequence[str], advice: str = "use another --out"
+) -> None:
     """Raise UsageError if a run was started with other settings, or otherwise: `others`, such as "on other data".
 
     >>> from pathlib import Path
@@ -152,4 +154,4 @@ def refuse_differences(saved: SavedCheckpoint, settings: Difference, others: Seq
     """
     reasons = [*others, *([f"with {show_flags(settings.before)}, not {show_flags(settings.now)}"] if settings else [])]
     if reasons:
-        raise UsageError(f"{run_place(saved)}: the run was started {' and '.join(reasons)}: use another --out")
+        raise UsageError(f"{run_place(saved)}: the run was started {' and '.join(reasons)}: {advice}")
