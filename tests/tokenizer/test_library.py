@@ -66,7 +66,7 @@ def test_random_texts_equal_transformers(kind: str) -> None:
 @pytest.mark.slow
 @every_kind
 def test_many_random_texts_equal_transformers(kind: str) -> None:
-    assert_equal(kind, seed=1, count=5_000)
+    assert_equal(kind, seed=1, count=10_000)
 
 
 @every_kind

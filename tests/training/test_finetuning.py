@@ -206,6 +206,7 @@ def test_a_run_says_when_it_measures_and_samples_once_at_each_evaluation(
     assert before not in resumed.notes
 
 
+@pytest.mark.slow
 def test_without_held_out_text_a_run_never_ends_early(base: str, tmp_path: Path) -> None:
     settings = config(base, pairs(tmp_path), valid="0%", patience=1, eval_every=1, max_steps=4)
     assert fine_tune(settings, tmp_path / "run").outcome.steps == 4
@@ -305,6 +306,7 @@ def test_an_adapter_is_trained_further_into_a_model_and_not_into_an_adapter_of_i
     assert cutaway.load(str(tmp_path / "second" / "model"), engine="reference").logits([1]).shape == (1, 257)
 
 
+@pytest.mark.slow
 def test_lora_on_some_matrices_says_so(base: str, tmp_path: Path) -> None:
     listener = Listener()
     fine_tune(config(base, pairs(tmp_path), method="lora", lora_targets=("c_attn",)), tmp_path / "run", listener)

@@ -271,7 +271,7 @@ def test_an_objective_learns_the_same_by_either_way(monkeypatch: pytest.MonkeyPa
     ids = torch.randint(CONFIG.n_vocab, (2, 11), generator=torch.Generator().manual_seed(4))
     found = []
     for is_fused in (False, True):
-        model = make_model(replace(CONFIG, n_layer=2))
+        model = make_model()
         model.is_fused = is_fused
         objective = Objective(model, CrossEntropy(compiled=False))
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
