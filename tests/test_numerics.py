@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import DTypeLike
 
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.numerics import log_softmax, softmax, top_k
+from cutaway.trace import Trace
+from tests.tiny import tiny_weights
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -72,3 +76,16 @@ print(np.matmul(matrix, matrix, out=out)[0, 0])
 def test_products_have_their_memory_or_there_is_an_error() -> None:
     done = subprocess.run([sys.executable, "-c", UNDER_A_LIMIT], capture_output=True, text=True, check=False)
     assert (done.stdout.split("\n"), done.returncode) == (["too little", "300.0", ""], 0), done.stderr
+
+
+def test_what_multiplies_matrices_reserves_the_memory_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> NoReturn:
+        raise MemoryError
+
+    weights = tiny_weights()
+    for module in ("engines.reference", "trace.trace"):
+        monkeypatch.setattr(f"cutaway.{module}.reserve_blas", refuse)
+    with pytest.raises(MemoryError):
+        ReferenceEngine(weights)
+    with pytest.raises(MemoryError):
+        Trace(weights.config, weights.arrays, None, [1])
