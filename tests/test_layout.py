@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.layout import bar, fold, table, visible, width, wrap, wrapped_table
+from cutaway.layout import bar, fold, table, visible, width, wrap, wrap_prose, wrapped_table
 
 
 def test_width_counts_columns_and_not_characters() -> None:
@@ -42,6 +42,27 @@ def test_visible_shows_spaces_and_invalid_utf8() -> None:
 @given(st.binary())
 def test_visible_is_printable(data: bytes) -> None:
     assert visible(data).isprintable()
+
+
+def test_english_breaks_between_words_and_chinese_between_characters() -> None:
+    assert wrap_prose("a robot", 7) == ["a robot"]
+    assert wrap_prose("a robot", 3) == ["a", "robot"]
+    assert wrap_prose("robot", 3) == ["robot"]
+    assert wrap_prose("a robot must", 7) == ["a robot", "must"]
+    assert wrap_prose("how much of each token", 9) == ["how much", "of each", "token"]
+    assert wrap_prose("先取 softmax，再求和（共两步）。", 12) == ["先取", "softmax，再", "求和（共两", "步）。"]
+
+
+def test_a_percent_sign_stays_with_its_number() -> None:
+    assert wrap_prose("a weight of 65.6 %, on robot", 16) == ["a weight of", "65.6 %, on robot"]
+    assert wrap_prose("权重为 65.6 %，在这里", 8) == ["权重为", "65.6 %，", "在这里"]
+
+
+@given(st.text(st.sampled_from("ab 词元，。（）softmax3"), max_size=60), st.integers(8, 40))
+def test_wrapping_keeps_every_character_and_the_width(prose: str, columns: int) -> None:
+    lines = wrap_prose(prose, columns)
+    assert "".join(lines).replace(" ", "") == prose.replace(" ", "")
+    assert all(width(line) <= columns or " " not in line for line in lines)
 
 
 @given(text=st.text(alphabet="ab 机器。", max_size=60), columns=st.integers(2, 20))

@@ -1,10 +1,14 @@
 """Terminal layout: display width, tables, wrapped paragraphs, shares, bars, and printable tokens."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 
 _LEAST_COLUMNS = 20  # of a cell that is wrapped
+_UNBROKEN = re.compile(  # what stays on one line
+    r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+(?:\s%[^\s\u2e80-\u9fff（]*)?)[，。；：、？！）]*\s*|\S\s*"
+)
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _NAMED = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -98,21 +102,37 @@ def fitting(text: str, columns: int) -> int:
     return len(text)
 
 
-def fold(text: str, columns: int) -> list[str]:
-    """Fold a text into lines of at most `columns` columns, between words, or inside those that are wide or too long.
+def wrap_prose(prose: str, columns: int) -> list[str]:
+    """Wrap prose; Chinese, which has no spaces, breaks before any of its characters but punctuation.
 
-    >>> fold("a robot must obey", 9), fold("机器人必须服从", 8)
+    >>> wrap_prose("a robot must obey", 9), wrap_prose("机器人必须服从", 8)
     (['a robot', 'must obey'], ['机器人必', '须服从'])
     """
+    lines = [""]
+    used = 0
+    for piece in _UNBROKEN.findall(prose):
+        if lines[-1] and used + width(piece.rstrip()) > columns:
+            lines.append("")
+            used = 0
+        lines[-1] += piece
+        used += width(piece)
+    return [line.rstrip() for line in lines]
+
+
+def fold(text: str, columns: int) -> list[str]:
+    """Wrap prose as `wrap_prose` does, and cut what does not fit into a line of its own.
+
+    >>> fold("a robot must obey", 9), fold("unconditionally", 9)
+    (['a robot', 'must obey'], ['unconditi', 'onally'])
+    """
     lines: list[str] = []
-    while (end := fitting(text, columns)) < len(text):
-        end = max(1, end)
-        space = text.rfind(" ", 1, end + 1)
-        if space > 0 and width(text[end - 1]) < 2 > width(text[end]):
-            end = space
-        lines.append(text[:end].rstrip())
-        text = text[end:].lstrip()
-    return [*lines, text]
+    for line in wrap_prose(text, columns):
+        rest = line
+        while (end := max(1, fitting(rest, columns))) < len(rest):
+            lines.append(rest[:end])
+            rest = rest[end:]
+        lines.append(rest)
+    return lines
 
 
 def percent(share: float, places: int = 2) -> str:

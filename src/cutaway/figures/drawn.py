@@ -11,7 +11,8 @@ from cutaway.figures.panels import Panel, localize
 from cutaway.figures.registry import find_figure
 from cutaway.figures.render.json import Numbers, panel_document, rounded
 from cutaway.figures.render.svg import draw_svg
-from cutaway.figures.render.text import draw_text, wrap_prose
+from cutaway.figures.render.text import draw_text
+from cutaway.layout import wrap_prose
 from cutaway.trace import Trace
 
 LANGUAGES = ("en", "zh")

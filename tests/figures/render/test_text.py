@@ -23,7 +23,7 @@ from cutaway.figures.panels import (
     Table,
     computed,
 )
-from cutaway.figures.render.text import draw_text, pool, wrap_prose
+from cutaway.figures.render.text import draw_text, pool
 from cutaway.layout import width
 from cutaway.numerics import FloatArray
 
@@ -198,27 +198,6 @@ def test_combining_marks_have_no_width() -> None:
 
 def test_panels_are_separated_by_a_line() -> None:
     assert draw_text([Note(TITLE), Note(LocalizedText("b", "乙"))], "zh", 80) == ["权重", "", "乙"]
-
-
-def test_english_breaks_between_words_and_chinese_between_characters() -> None:
-    assert wrap_prose("a robot", 7) == ["a robot"]
-    assert wrap_prose("a robot", 3) == ["a", "robot"]
-    assert wrap_prose("robot", 3) == ["robot"]
-    assert wrap_prose("a robot must", 7) == ["a robot", "must"]
-    assert wrap_prose("how much of each token", 9) == ["how much", "of each", "token"]
-    assert wrap_prose("先取 softmax，再求和（共两步）。", 12) == ["先取", "softmax，再", "求和（共两", "步）。"]
-
-
-def test_a_percent_sign_stays_with_its_number() -> None:
-    assert wrap_prose("a weight of 65.6 %, on robot", 16) == ["a weight of", "65.6 %, on robot"]
-    assert wrap_prose("权重为 65.6 %，在这里", 8) == ["权重为", "65.6 %，", "在这里"]
-
-
-@given(st.text(st.sampled_from("ab 词元，。（）softmax3"), max_size=60), st.integers(8, 40))
-def test_wrapping_keeps_every_character_and_the_width(prose: str, columns: int) -> None:
-    lines = wrap_prose(prose, columns)
-    assert "".join(lines).replace(" ", "") == prose.replace(" ", "")
-    assert all(width(line) <= columns or " " not in line for line in lines)
 
 
 @given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=30), elements=st.floats(-9, 9, width=32)))

@@ -34,8 +34,8 @@ from cutaway.figures.render.svg_marks import (
     text_element,
 )
 from cutaway.figures.render.svg_roll import draw_roll
-from cutaway.figures.render.text import entry, numeric_columns, wrap_prose
-from cutaway.layout import percent, width
+from cutaway.figures.render.text import entry, numeric_columns
+from cutaway.layout import percent, width, wrap_prose
 
 PAGE = 100  # characters that prose may have on a line
 BAR = 320  # pixels of the longest bar, or of two on either side of 0

@@ -1,6 +1,5 @@
 """Figures in a terminal: numbers where they fit, shades where they do not."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -26,7 +25,7 @@ from cutaway.figures.panels import (
     localize,
 )
 from cutaway.figures.render.text_roll import draw_roll
-from cutaway.layout import bar, percent, table, width
+from cutaway.layout import bar, percent, table, width, wrap_prose
 from cutaway.numerics import FloatArray
 
 SHADES = " ·░▒▓█"
@@ -38,9 +37,6 @@ JOINTS = dict(zip(("dr", "dl", "ru", "lu", "dru", "dlu", "dlr", "lru", "dlru"), 
 BAR_COLUMNS = 30
 MAX_ROWS = 40
 NARROWEST = 5  # a number and the space before it
-UNBROKEN = re.compile(  # what stays on one line
-    r"（*(?:[\u2e80-\u9fff]|[^\s\u2e80-\u9fff（]+(?:\s%[^\s\u2e80-\u9fff（]*)?)[，。；：、？！）]*\s*|\S\s*"
-)
 
 
 def draw_text(panels: Sequence[Panel], language: str, columns: int) -> list[str]:
@@ -79,23 +75,6 @@ def _draw(panel: Panel, language: str, columns: int) -> Iterator[str]:
         yield from _table(panel, language)
     else:
         yield from _drawing(panel, language)
-
-
-def wrap_prose(prose: str, columns: int) -> list[str]:
-    """Wrap prose; Chinese, which has no spaces, breaks before any of its characters but punctuation.
-
-    >>> wrap_prose("a robot must obey", 9), wrap_prose("机器人必须服从", 8)
-    (['a robot', 'must obey'], ['机器人必', '须服从'])
-    """
-    lines = [""]
-    used = 0
-    for piece in UNBROKEN.findall(prose):
-        if lines[-1] and used + width(piece.rstrip()) > columns:
-            lines.append("")
-            used = 0
-        lines[-1] += piece
-        used += width(piece)
-    return [line.rstrip() for line in lines]
 
 
 def _grid(grid: Grid, language: str, columns: int) -> Iterator[str]:
