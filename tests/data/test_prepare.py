@@ -345,7 +345,12 @@ def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float)
         (["a.jsonl"], ["b.jsonl"], "nothing to validate on in 1 file"),
         (["b.jsonl"], 0, "nothing to train on in 1 file"),
         (["d.jsonl"], 0.5, "nothing to train on in 1 file; all of it was drawn for valid: give a smaller share, or"),
-        (["e.txt"], 0.01, "--valid 1% draws none of the few passages of 4,096 characters of so short a text; give a "),
+        (
+            ["e.txt"],
+            0.01,
+            ".*e.txt: is too short to cut off some of it for validation; add to the text, or give a file",
+        ),
+        (["g.txt"], 0.01, "nothing to train on in 1 file"),
         (["e.txt", "f.txt"], 0.01, "--valid 1% draws none of 2 documents; give a larger share, .* or all texts as one"),
     ],
 )
@@ -359,6 +364,7 @@ def test_a_split_without_text_is_refused_and_leaves_nothing_in_the_way(
     (tmp_path / "d.jsonl").write_text('{"text": "a fourth"}\n')
     (tmp_path / "e.txt").write_text("one document")
     (tmp_path / "f.txt").write_text("another")
+    (tmp_path / "g.txt").write_text("")
     held = valid if isinstance(valid, int | float) else [tmp_path / name for name in valid]
     with pytest.raises(UsageError, match=f"^{message}"):
         prepare([tmp_path / name for name in files], tmp_path / "new" / "parent" / "tokens", valid=held)

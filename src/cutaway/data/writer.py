@@ -233,7 +233,7 @@ class CorpusWriter:
         if share and not splits["valid"]:
             documents = counted(sum(shard.documents for shard in splits["train"]), "document")
             if self._are_texts() and len(self._inputs.sources) == 1:
-                documents = f"the few passages of {PASSAGE:,} characters of so short a text"
+                documents = f"the passages of {PASSAGE:,} characters of the text"
             raise UsageError(f"--valid {100 * share:g}% draws none of {documents}; give a larger {self._ways_out()}")
 
     def _are_texts(self) -> bool:
