@@ -96,8 +96,13 @@ def test_prepare_gives_a_document(file: Path, tmp_path: Path) -> None:
     ("arguments", "part"),
     [
         (["nothing.txt"], "nothing.txt: no such file or folder"),
-        (["a.jsonl", "--valid", "1"], "--valid must be a share such as 1%, or a file, not '1'"),
-        (["a.jsonl", "--valid", "60%"], "--valid must be at most 50%, not 60%"),
+        *(
+            (
+                ["a.jsonl", "--valid", valid],
+                f"--valid must be a share of at most 50%, such as 5% or 0.05, or a file, not '{valid}'",
+            )
+            for valid in ("1", "60%", "half")
+        ),
         (["a.jsonl", "--workers", "0"], "--workers must be at least 1"),
         (["a.jsonl", "--field", "body"], 'a.jsonl:1: must be {"body"}, '),
         (["a.jsonl", "--out", "."], "is not an empty directory"),
