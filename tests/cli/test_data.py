@@ -92,6 +92,18 @@ def test_prepare_gives_a_document(file: Path, tmp_path: Path) -> None:
     assert document["control_literals"] == 1
 
 
+def test_the_same_command_says_that_the_corpus_is_complete(corpus: str, file: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(corpus).rglob("*")}
+    command = ("data", "prepare", str(file), "--out", corpus)
+    result = invoke(*command)
+    assert (result.code, result.out) == (0, "train: 20 tokens in 2 documents, 46 bytes of text\n")
+    assert f"cutaway: {corpus}: is complete, of these files and options; nothing was written\n" in result.err
+    assert invoke(*command, "--json").document["directory"] == corpus
+    other = invoke(*command, "--valid", "5%")
+    assert (other.code, "(valid 5% instead of valid 0%); choose another --out" in other.error) == (2, True)
+    assert {path: path.stat().st_mtime_ns for path in Path(corpus).rglob("*")} == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

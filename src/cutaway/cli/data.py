@@ -99,7 +99,7 @@ def prepare(options: Namespace) -> None:
     from cutaway.data.prepare import prepare as prepare_corpus
 
     check_int("--workers", options.workers, 1)
-    with _metered() as meter:
+    with _metered(options) as meter:
         manifest = prepare_corpus(
             options.files,
             options.out,
@@ -124,11 +124,19 @@ def prepare(options: Namespace) -> None:
 
 
 @contextmanager
-def _metered() -> Iterator["ProgressMeter"]:
-    """Show progress until the block ends, and say after Ctrl-C that the same command continues."""
+def _metered(options: Namespace) -> Iterator["ProgressMeter"]:
+    """Show progress until the block ends, and say after Ctrl-C that the same command continues.
+
+    Where the corpus was finished before, say that instead.
+    """
+    from cutaway.data.manifest import MANIFEST
+
+    was_finished = (options.out.expanduser() / MANIFEST).exists()
     meter = ProgressMeter()
     try:
         yield meter
+        if was_finished and not options.json:
+            note(f"{options.out}: is complete, of these files and options; nothing was written")
     except KeyboardInterrupt:
         meter.clear()
         note("interrupted; the same command continues")
@@ -143,7 +151,7 @@ def _prepare_music(options: Namespace) -> None:
 
     if options.tokenizer is not None or options.ray is not None:
         raise UsageError("--codec is for music, --tokenizer and --ray are for text")
-    with _metered() as meter:
+    with _metered(options) as meter:
         manifest = prepare_music(
             options.files,
             options.out,
