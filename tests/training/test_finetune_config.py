@@ -25,6 +25,21 @@ def test_a_run_evaluates_ten_times_at_most(steps: int) -> None:
     assert min(steps, 5) <= evaluations <= 10
 
 
+@pytest.mark.parametrize(
+    ("steps_per_evaluation", "every", "evaluations"),
+    [(0.0, 3, 10), (3.0, 3, 10), (6.1, 7, 5), (16.0, 15, 2), (99.0, 15, 2)],
+)
+def test_evaluations_read_no_more_than_the_steps_of_a_short_run(
+    steps_per_evaluation: float, every: int, evaluations: int
+) -> None:
+    config = FineTuneConfig(data="a.txt", max_steps=30)
+    training = config.training_config(SHAPE, 50, steps_per_evaluation)
+    assert (training.eval_every, training.save_every) == (every, every)
+    assert 30 // every + (30 % every > 0) == evaluations
+    given = FineTuneConfig(data="a.txt", max_steps=30, eval_every=5).training_config(SHAPE, 50, steps_per_evaluation)
+    assert (given.eval_every, given.save_every) == (5, 5)
+
+
 def test_the_shape_is_the_models_and_its_context_the_longest_sequence() -> None:
     training = FineTuneConfig(data="a.txt").training_config(SHAPE, 1)
     assert (training.n_layer, training.n_head, training.n_embd, training.n_ctx) == (2, 2, 8, 64)

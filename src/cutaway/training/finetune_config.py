@@ -17,6 +17,7 @@ LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
 SCRATCH_RATE = 1e-3
 OF_METHODS = {"last_layers": "last", **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), "lora")}
 EVALUATIONS = 10  # of a run at most, unless told otherwise
+LEAST_EVALUATIONS = 2  # in the middle of a run and at its end, however short it is
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
 _FILES = ("valid", "task")  # which the trainer does not read itself
@@ -77,7 +78,9 @@ class FineTuneConfig:
     activation_checkpointing: bool = _as_in_training("activation_checkpointing", False)
     device: str = _as_in_training("device", "auto")
     threads: int | None = _as_in_training("threads", None)
-    eval_every: int | None = _as_in_training("eval_every", None, "steps between evaluations; default: a tenth")
+    eval_every: int | None = _as_in_training(
+        "eval_every", None, "steps between evaluations; default: a tenth, or more in a short run"
+    )
     eval_tokens: int = _as_in_training("eval_tokens", 32768)
     sample_prompt: str | None = _as_in_training(
         "sample_prompt", None, "prompt of the samples; default: prompts of the examples"
@@ -133,15 +136,24 @@ class FineTuneConfig:
             )
         return share
 
-    def training_config(self, shape: GPT2Config, steps_per_epoch: float) -> TrainingConfig:
-        """Return the configuration of the trainer, for a model of that shape."""
+    def training_config(
+        self, shape: GPT2Config, steps_per_epoch: float, steps_per_evaluation: float = 0.0
+    ) -> TrainingConfig:
+        """Return the configuration of the trainer, for a model of that shape.
+
+        An evaluation reads as many tokens as `steps_per_evaluation` steps, and takes a third of their time, that of the
+        forward pass. So many steps are between two of them, and evaluating takes about a quarter of the run's time; a
+        longer run is evaluated ten times, and any run in the middle and at the end.
+        """
         n_ctx = shape.n_ctx if self.n_ctx is None else self.n_ctx
         if n_ctx > shape.n_ctx:
             raise UsageError(f"n_ctx ({n_ctx}) must be at most the context of the model, {shape.n_ctx}")
         steps = max(1, math.ceil(self.epochs * steps_per_epoch)) if self.max_steps is None else self.max_steps
         given = {name: value for name, value in asdict(self).items() if name not in _FILES and value is not None}
         shared = {name: value for name, value in given.items() if name in _TRAINING}
-        eval_every = math.ceil(steps / EVALUATIONS) if self.eval_every is None else self.eval_every
+        tenth = math.ceil(steps / EVALUATIONS)
+        usual = min(max(tenth, math.ceil(steps_per_evaluation)), math.ceil(steps / LEAST_EVALUATIONS))
+        eval_every = usual if self.eval_every is None else self.eval_every
         return TrainingConfig(
             **shared
             | {
