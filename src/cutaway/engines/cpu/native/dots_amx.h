@@ -22,7 +22,8 @@ struct alignas(64) Shapes {
     uint8_t rows[16] = {};
 };
 
-// Tile register 0 has the sums, 1 the activations, 2 the weights. They work on a block while the sums of the one before are read.
+// Even blocks are multiplied in tile registers 0 (sums), 2 (activations) and 4 (weights), odd ones in 1, 3 and 5: a product is
+// started, the one before it is stored, and the one before that is read, all at once.
 template <int M>
 class DotsInTiles {
   public:
@@ -31,9 +32,11 @@ class DotsInTiles {
       public:
         Setup() {
             Shapes shapes;
-            set(shapes, 0, M, 4 * kLanes);
-            set(shapes, 1, M, kBlock);
-            set(shapes, 2, kBlock / 4, 4 * kLanes);
+            for (int i = 0; i < 2; i++) {
+                set(shapes, i, M, 4 * kLanes);
+                set(shapes, 2 + i, M, kBlock);
+                set(shapes, 4 + i, kBlock / 4, 4 * kLanes);
+            }
             __asm__ volatile("" : : "r"(&shapes) : "memory");  // GCC 12 believes that only the first bytes are read
             _tile_loadconfig(&shapes);
         }
@@ -46,22 +49,48 @@ class DotsInTiles {
         }
     };
 
-    DotsInTiles(const Int8Block* blocks, int count, QuantisedRows x) : blocks_(blocks), count_(count), x_(x) { start(0); }
+    DotsInTiles(const Int8Block* blocks, int count, QuantisedRows x) : blocks_(blocks), count_(count), x_(x) {
+        multiply<0>(0);
+        keep<0>(0);
+        if (count > 1) multiply<1>(1);
+    }
 
     void compute(int b) {
-        if (b + 1 < count_) start(b + 1);
+        if (b % 2 == 0) compute<0>(b);
+        else compute<1>(b);
         block_ = b;
     }
 
     Vec operator[](int m) const { return {_mm512_cvtepi32_ps(_mm512_load_si512(sums_[block_ % 2][m]))}; }
 
   private:
-    void start(int b) {
-        _tile_zero(0);
-        _tile_loadd(1, static_cast<const Quantised*>(x_.values) + b * kBlock, x_.stride);
-        _tile_loadd(2, blocks_[b].values, sizeof(blocks_[b].values[0]));
-        _tile_dpbssd(0, 1, 2);
-        _tile_stored(0, sums_[b % 2], sizeof(sums_[0][0]));
+    template <int Odd>
+    void compute(int b) {
+        if (b + 2 < count_) multiply<Odd>(b + 2);
+        if (b + 1 < count_) keep<1 - Odd>(b + 1);
+    }
+
+    template <int Odd>
+    void multiply(int b) {
+        const Quantised* rows = static_cast<const Quantised*>(x_.values) + b * kBlock;
+        const auto& weights = blocks_[b].values;
+        if constexpr (!Odd) {
+            _tile_zero(0);
+            _tile_loadd(2, rows, x_.stride);
+            _tile_loadd(4, weights, sizeof(weights[0]));
+            _tile_dpbssd(0, 2, 4);
+        } else {
+            _tile_zero(1);
+            _tile_loadd(3, rows, x_.stride);
+            _tile_loadd(5, weights, sizeof(weights[0]));
+            _tile_dpbssd(1, 3, 5);
+        }
+    }
+
+    template <int Odd>
+    void keep(int b) {
+        if constexpr (!Odd) _tile_stored(0, sums_[b % 2], sizeof(sums_[0][0]));
+        else _tile_stored(1, sums_[b % 2], sizeof(sums_[0][0]));
     }
 
     const Int8Block* blocks_;

@@ -77,7 +77,9 @@ inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int r
         const Vec weight_scales = load(blocks[b].scales);
         for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * broadcast(x.scales[m * per_row + b]), sums[m][0]);
     }
-    apply_epilogue(to, row, panel, sums);
+    Vec results[M][1];  // apart from the sums, which stay in registers if no index of theirs is a variable
+    unrolled<M>([&](auto m) { results[m.value][0] = sums[m.value][0]; });
+    apply_epilogue(to, row, panel, results);
 }
 
 void multiply_int8(const PackedMatrix& matrix, PanelRange range, QuantisedRows x, int rows, const Outputs& to) {

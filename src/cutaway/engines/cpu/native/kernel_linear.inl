@@ -19,8 +19,7 @@ inline void multiply(const float* x, size_t x_stride, const Weight* panels, size
 
 template <int M, int P>
 inline void clear(Vec (&sums)[M][P]) {
-    for (int m = 0; m < M; m++)
-        for (int p = 0; p < P; p++) sums[m][p] = broadcast(0.0f);
+    unrolled<M * P>([&](auto i) { sums[i.value / P][i.value % P] = broadcast(0.0f); });
 }
 
 // Add the bias, apply the epilogue and store one vector of outputs: row `row`, panel `panel`.

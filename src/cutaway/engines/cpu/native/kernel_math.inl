@@ -11,6 +11,15 @@ struct Count {
     static constexpr int value = N;
 };
 
+// Call f(Count<0>) to f(Count<N - 1>).
+template <int N, class F>
+__attribute__((always_inline)) inline void unrolled(const F& f) {
+    if constexpr (N > 0) {
+        unrolled<N - 1>(f);
+        f(Count<N - 1>{});
+    }
+}
+
 // Call f(Count<min(n, Max)>), so that the compiler can unroll loops over a row count known at run time.
 template <int Max, class F>
 inline void with_count(int n, const F& f) {
