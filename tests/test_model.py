@@ -80,6 +80,17 @@ def test_an_empty_prompt_starts_a_new_text() -> None:
     assert MODEL.generate("", max_new_tokens=5, seed=1) == MODEL.generate([50256], max_new_tokens=5, seed=1)
 
 
+def test_an_empty_text_starts_a_piece_of_a_model_without_text() -> None:
+    """An empty prompt is the start token alone, whatever the ids stand for."""
+    pianist = load("builtin-piano", engine="reference")
+    begin = pianist.prompt_ids([])
+    assert pianist.generate(max_new_tokens=3, seed=1) == pianist.generate(begin, max_new_tokens=3, seed=1)
+    assert pianist.trace("").ids == (pianist.bos,)
+    assert MUTE.encode("") == []
+    with pytest.raises(UsageError, match="no tokenizer files"):  # and no start token
+        MUTE.generate("")
+
+
 def test_special_text_in_a_prompt_is_plain_text() -> None:
     assert 50256 not in MODEL.prompt_ids("<|endoftext|>")
 
@@ -200,7 +211,9 @@ def test_stop_accepts_a_single_string() -> None:
     [
         (lambda: MODEL.generate(b"text"), "text or token ids"),
         (lambda: MODEL.generate(5), "text or token ids"),  # type: ignore[call-overload]
-        (lambda: MODEL.generate(["12"]), "a token id must be a whole number"),  # type: ignore[list-item]
+        (lambda: MODEL.generate(["12"]), "one text or its token ids, not .'12'.; generate_batch"),  # type: ignore[list-item]
+        (lambda: MODEL.trace([[1, 2], [3, 4]]), "one text or its token ids"),  # type: ignore[list-item]
+        (lambda: MODEL.logits(np.array([[1, 2]])), "one text or its token ids"),  # type: ignore[arg-type]
         (lambda: MODEL.generate([1.0]), "a token id must be a whole number"),  # type: ignore[list-item]
         (lambda: MODEL.generate([True]), "a token id must be a whole number"),
         (lambda: MODEL.generate_batch("abc"), "list of prompts"),
