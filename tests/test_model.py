@@ -229,6 +229,8 @@ def test_stop_accepts_a_single_string() -> None:
         (lambda: MODEL.stream("robot " * 40), "42 tokens long"),  # at once, and not when the first chunk is asked for
         (lambda: MODEL.stream(ROBOT, temperature=-1), "temperature"),
         (lambda: MODEL.generate(ROBOT, max_tokens=5), "unknown setting max_tokens; did you mean max_new_tokens?"),
+        (lambda: MODEL.generate(ROBOT, do_sample=False), "unknown setting do_sample; known are max_new_tokens, temp"),
+        (lambda: MODEL.generate(ROBOT, {"top_k": 5}), "must be a GenerationConfig, not {'top_k': 5}"),  # type: ignore[call-overload]
         (lambda: MODEL.next_tokens("robot " * 40), "42 tokens long"),
         (lambda: MODEL.next_tokens(ROBOT, k=0), "k must be"),
         (lambda: MODEL.score(""), "empty"),

@@ -445,7 +445,12 @@ class Model:
         >>> cutaway.load().settings(GenerationConfig(top_k=5))
         GenerationConfig(top_k=5, eos_token_id=(50256,))
         """
-        settings = (config or self.generation_config).replace(**overrides)
+        settings = self.generation_config if config is None else config
+        if not isinstance(settings, GenerationConfig):
+            raise UsageError(
+                f"config must be a GenerationConfig, not {show(config)}; give single settings by their names"
+            )
+        settings = settings.replace(**overrides)
         if settings.stop:
             self.require_tokenizer("a stop string cannot be found")
         if settings.eos_token_id is not None:
