@@ -113,11 +113,12 @@ def test_edits_text_and_interventions_at_once() -> None:
 def test_interventions_on_all_tokens_reuse_nothing_of_another_text(kind: str) -> None:
     changed = BASE.intervene(EXAMPLES[kind])
     assert changed.work.layers_reused == 1
-    for ids in ([*IDS[:-1], 3], [*IDS, 3], IDS[:7]):
+    for ids, shared in (([*IDS[:-1], 3], len(IDS) - 1), ([*IDS, 3], len(IDS)), (IDS[:7], 7)):
         edited = changed.edit(ids)
         assert (edited.work.positions_computed, edited.work.positions_reused) == (len(ids), 0)
         assert_same_trace(edited, trace_of(WEIGHTS, ids, EXAMPLES[kind]))
         back = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, base=changed)
+        assert back.work.positions_reused == shared  # in the layer before it
         assert_same_trace(back, trace_of(WEIGHTS, ids))
 
 

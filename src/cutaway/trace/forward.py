@@ -197,8 +197,8 @@ def _shared_positions(
     """
     if base is None:
         return 0
-    needs_all = any(KINDS[each.kind].needs_all for each in (*interventions, *base.interventions))
-    if needs_all and ids != base.ids:
+    # One of `base` alone is no hindrance: nothing is reused of the layers from it on.
+    if ids != base.ids and any(KINDS[each.kind].needs_all for each in interventions):
         return 0
     n = min(len(ids), len(base.ids))
     shared = next((i for i in range(n) if ids[i] != base.ids[i]), n)
