@@ -33,6 +33,7 @@ X86_64 = platform.machine().lower() in ("x86_64", "amd64")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread")
 AVX2 = ("-mavx2", "-mfma", "-mf16c")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
+AMX = (*AVX512, "-mamx-tile", "-mamx-int8")
 
 # Some distributions package the static C++ run-time apart from the compiler; macOS has only the shared one.
 RUNTIMES = ((),) if sys.platform == "darwin" else (("-static-libstdc++", "-static-libgcc"), ())
@@ -76,7 +77,7 @@ def can_build(compiler: Compiler) -> bool:
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory, "probe.cpp")
         source.write_text(PROBE)
-        flags = (*FLAGS, *AVX512) if X86_64 else FLAGS
+        flags = (*FLAGS, *AMX) if X86_64 else FLAGS
         arguments = [*flags, "-shared", *compiler.runtime, str(source), "-o", f"{directory}/probe.so"]
         try:
             return subprocess.run([*compiler.command, *arguments], check=False, capture_output=True).returncode == 0
@@ -104,7 +105,7 @@ def sources(root: Path) -> dict[Path, tuple[str, ...]]:
 
 def flags_of(source: Path) -> tuple[str, ...]:
     """The instruction sets a file may use are in its name; which file runs is decided at run time."""
-    for suffix, extra in (("_avx512", AVX512), ("_avx2", AVX2)):
+    for suffix, extra in (("_amx", AMX), ("_avx512", AVX512), ("_avx2", AVX2)):
         if source.stem.endswith(suffix):
             return FLAGS + extra
     return FLAGS

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from cutaway.checks import check_float, check_int, check_top_p
+from cutaway.checks import check_float, check_int, check_top_p, parse_share
 from cutaway.errors import UsageError
+
+
+@pytest.mark.parametrize("text", ["-1", "5 percent", "nan", "inf", "%", "1_0", "٥%", ""])
+def test_other_text_is_no_share(text: str) -> None:
+    assert parse_share(text) is None
 
 
 @pytest.mark.parametrize(

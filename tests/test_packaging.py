@@ -47,15 +47,17 @@ def answer(tree: Path) -> int:
 def test_instruction_sets_are_in_the_names_and_the_portable_code_is_linked_first(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a_avx512.cpp", "b_avx2.cpp", "c_portable.cpp", "d.h"):
+    for name in ("a_amx.cpp", "b_avx512.cpp", "c_avx2.cpp", "d_portable.cpp", "e.h"):
         (tree / hatch_build.SOURCES / name).touch()
     monkeypatch.setattr(hatch_build, "X86_64", True)
     sources = hatch_build.sources(tree)
-    assert [path.name for path in sources] == ["answer.cpp", "c_portable.cpp", "b_avx2.cpp", "a_avx512.cpp"]
-    assert ["-mavx2" in flags for flags in sources.values()] == [False, False, True, True]
-    assert ["-mavx512vnni" in flags for flags in sources.values()] == [False, False, False, True]
+    in_order = ["answer.cpp", "d_portable.cpp", "c_avx2.cpp", "b_avx512.cpp", "a_amx.cpp"]
+    assert [path.name for path in sources] == in_order
+    assert ["-mavx2" in flags for flags in sources.values()] == [False, False, True, True, True]
+    assert ["-mavx512vnni" in flags for flags in sources.values()] == [False, False, False, True, True]
+    assert ["-mamx-int8" in flags for flags in sources.values()] == [False, False, False, False, True]
     monkeypatch.setattr(hatch_build, "X86_64", False)
-    assert [path.name for path in hatch_build.sources(tree)] == ["answer.cpp", "c_portable.cpp"]
+    assert [path.name for path in hatch_build.sources(tree)] == ["answer.cpp", "d_portable.cpp"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Argument validation with one-line errors."""
 
 import operator
+import re
 from numbers import Real
 
 from cutaway.errors import UsageError
@@ -54,6 +55,29 @@ def check_top_p(name: str, value: object) -> float:
     if isinstance(value, Real) and not 0 < value <= 1:  # type: ignore[operator]  # or not a number
         raise UsageError(f"{name} must be above 0 and at most 1 (off), not {show(value)}")
     return check_float(name, value, 0, 1)
+
+
+def parse_share(text: str) -> float | None:
+    """Parse a share, in percent or as a number; None for any other text.
+
+    >>> parse_share("5%"), parse_share("0.05"), parse_share("half")
+    (0.05, 0.05, None)
+    """
+    match = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?) ?(%?)", text, re.ASCII)
+    return None if match is None else float(match[1]) / (100 if match[2] else 1)
+
+
+def read_share(name: str, text: str) -> float:
+    """Return the share that a text is. Raises UsageError, which says how to write one, unless it is one from 0 to 1.
+
+    >>> read_share("share", "half")
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: share must be from 0 to 1, such as 5% or 0.05, not 'half'
+    """
+    share = parse_share(text)
+    if share is None or share > 1:
+        raise UsageError(f"{name} must be from 0 to 1, such as 5% or 0.05, not {show(text)}")
+    return share
 
 
 def show(value: object) -> str:

@@ -309,7 +309,7 @@ def test_chinese_is_written_without_spaces_and_shown_as_characters(tmp_path: Pat
     shown = invoke("next", "--model", str(tmp_path / "zh"), text, "--engine", "reference", "-k", "170").out
     assert "机" in shown
     assert "\\x" not in shown
-    explained = invoke("tokenizer", "explain", "--model", str(tmp_path / "zh"), "机器人").out.split()
+    explained = invoke("tokenizer", "explain", "--tokenizer", str(tmp_path / "zh"), "机器人").out.split()
     assert [word for word in explained if word in "机器人"] == ["机", "机", "器", "器", "人", "人"]
     written = model.generate(text, max_new_tokens=30, seed=1, top_k=0)
     assert written.text == model.decode(written.ids)

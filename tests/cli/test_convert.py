@@ -74,6 +74,22 @@ def test_reports_the_directory_and_no_model_of_the_same_name(
     assert document["bytes"] == open_checkpoint(tmp_path / "builtin").n_bytes
 
 
+@pytest.mark.parametrize("name", ["out.gguf", "out.safetensors", "deep/ckpt.PT", "pytorch_model.bin"])
+def test_the_name_of_a_file_is_refused(tiny: str, tmp_path: Path, name: str) -> None:
+    result = invoke("convert", tiny, str(tmp_path / name))
+    assert result.code == 2
+    assert f"{tmp_path / name}: convert writes a directory in the layout of Hugging Face" in result.error
+    assert result.error.strip().endswith(f"give a directory, such as {(tmp_path / name).with_suffix('')}")
+    assert (", and no GGUF;" in result.error) == name.endswith(".gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_may_be_called_anything(tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").mkdir()
+    for name in ("weights.bin", "gpt2.v1"):
+        assert invoke("convert", tiny, str(tmp_path / name)).code == 0
+
+
 def test_a_task_is_kept(tmp_path: Path) -> None:
     translator = save_translator(tmp_path / "translator")
     assert invoke("convert", str(translator), str(tmp_path / "out"), "--dtype", "float16").code == 0

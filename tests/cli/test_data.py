@@ -92,12 +92,29 @@ def test_prepare_gives_a_document(file: Path, tmp_path: Path) -> None:
     assert document["control_literals"] == 1
 
 
+def test_the_same_command_says_that_the_corpus_is_complete(corpus: str, file: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(corpus).rglob("*")}
+    command = ("data", "prepare", str(file), "--out", corpus)
+    result = invoke(*command)
+    assert (result.code, result.out) == (0, "train: 20 tokens in 2 documents, 46 bytes of text\n")
+    assert f"cutaway: {corpus}: is complete, of these files and options; nothing was written\n" in result.err
+    assert invoke(*command, "--json").document["directory"] == corpus
+    other = invoke(*command, "--valid", "5%")
+    assert (other.code, "(valid 5% instead of valid 0%); choose another --out" in other.error) == (2, True)
+    assert {path: path.stat().st_mtime_ns for path in Path(corpus).rglob("*")} == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
         (["nothing.txt"], "nothing.txt: no such file or folder"),
-        (["a.jsonl", "--valid", "1"], "--valid must be a share such as 1%, or a file, not '1'"),
-        (["a.jsonl", "--valid", "60%"], "--valid must be at most 50%, not 60%"),
+        *(
+            (
+                ["a.jsonl", "--valid", valid],
+                f"--valid must be a share of at most 50%, such as 5% or 0.05, or a file, not '{valid}'",
+            )
+            for valid in ("1", "60%", "half")
+        ),
         (["a.jsonl", "--workers", "0"], "--workers must be at least 1"),
         (["a.jsonl", "--field", "body"], 'a.jsonl:1: must be {"body"}, '),
         (["a.jsonl", "--out", "."], "is not an empty directory"),

@@ -27,6 +27,7 @@ def test_shows_the_model_before_and_after_and_where_it_is(command: tuple[str, ..
     assert "is kept; cutaway generate --model" in out[-1]
     assert "tokens to learn in 7 examples, 1 to validate on" in result.err
     assert "parameters are trained" in result.err
+    assert result.err.count("parameters") == 1
 
 
 @pytest.mark.slow

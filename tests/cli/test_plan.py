@@ -86,8 +86,9 @@ def test_a_checkpoint_is_planned_by_its_name_at_its_own_context(tiny: str) -> No
     ("arguments", "message"),
     [
         (("--hardware", "tpu"), "--hardware must be one of a100, h100, h200, cpu, not 'tpu'"),
-        (("--mfu", "2"), "--mfu must be from 0.001 to 1, not 2"),
-        (("--mfu", "half"), "--mfu must be a share, such as 40% or 0.4, not 'half'"),
+        (("--mfu", "2"), "--mfu must be from 0 to 1, such as 5% or 0.05, not '2'"),
+        (("--mfu", "0"), "--mfu must be from 0.001 to 1, not 0"),
+        (("--mfu", "half"), "--mfu must be from 0 to 1, such as 5% or 0.05, not 'half'"),
         (("--tokens", "10X"), "--tokens must be a number, such as 300000, 10M or 2.5B, not '10X'"),
         (("--n-ctx", "4096"), "--n-ctx must be at most 1024"),
         (("--tokens", "nan"), "--tokens must be a positive number"),

@@ -17,6 +17,12 @@ def test_a_list_given_twice_is_joined() -> None:
     assert read_settings(options, TrainingConfig)["data"] == ("a", "b", "c")
 
 
+def test_shares_are_typed_in_percent_or_as_numbers() -> None:
+    for typed in ("10%", "0.1", "1e-1", ".1"):
+        options = make_parser("train").parse_args(["--out", "run", "--hold", typed, "--dropout", typed])
+        assert read_settings(options, TrainingConfig) == {"hold": 0.1, "dropout": 0.1}
+
+
 def test_numbers_are_typed_as_text() -> None:
     typed = ["--max-steps", "6", "--lr", "3e-4", "--weights", "1", "2.5", "--max-time", "30m", "--init", "124"]
     options = make_parser("train").parse_args(["--out", "run", *typed])
@@ -29,6 +35,8 @@ def test_numbers_are_typed_as_text() -> None:
     [
         (["--max-steps", "-1"], "--max-steps must be at least 1, not -1"),
         (["--max-steps", "9" * 5000], "--max-steps must be a whole number, not '999"),
+        (["--share", "10"], "--share must be from 0 to 1, such as 5% or 0.05, not '10'"),
+        (["--dropout", "half"], "--dropout must be from 0 to 1, such as 5% or 0.05, not 'half'"),
         (["--max-time", "soon"], "--max-time must be a duration such as 90s, 30m or 9h, not 'soon'"),
     ],
 )

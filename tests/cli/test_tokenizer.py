@@ -24,7 +24,7 @@ def test_a_directory_with_the_name_of_a_model_brings_its_own_tokenizer(
     monkeypatch.chdir(tmp_path)
     own = " ".join(map(str, CODEC.encode("Nacht")))
     assert own != " ".join(map(str, Tokenizer.gpt2().encode("Nacht")))
-    assert invoke("tokenizer", "encode", "--model", "gpt2", "Nacht").out == f"{own}\n"
+    assert invoke("tokenizer", "encode", "--tokenizer", "gpt2", "Nacht").out == f"{own}\n"
 
 
 def test_decode_prints_the_exact_text() -> None:
@@ -88,9 +88,9 @@ def test_explain_fits_the_terminal() -> None:
 def test_uses_another_tokenizer_on_request(tiny: str, mute: str, tmp_path: Path) -> None:
     Tokenizer.gpt2().save(tmp_path)
     for model in (str(tmp_path), tiny, "builtin", "gpt2", "124M"):
-        assert invoke("tokenizer", "encode", "--model", model, "A robot").out == "32 9379\n"
-    assert "neither a directory nor" in invoke("tokenizer", "encode", "--model", "nowhere", "A robot").error
-    result = invoke("tokenizer", "encode", "--model", mute, "A robot")
+        assert invoke("tokenizer", "encode", "--tokenizer", model, "A robot").out == "32 9379\n"
+    assert "neither a directory nor" in invoke("tokenizer", "encode", "--tokenizer", "nowhere", "A robot").error
+    result = invoke("tokenizer", "encode", "--tokenizer", mute, "A robot")
     assert result.code == 3
     assert "no tokenizer" in result.error
 
@@ -103,9 +103,9 @@ def test_train_writes_a_tokenizer_that_the_other_actions_read(tmp_path: Path) ->
     shown = invoke("tokenizer", "train", *files, "--vocab-size", "280", "--out", out).out
     assert shown.startswith(f"{out}: 280 tokens, 23 merges\nlongest: ")
     text = "A robot must not obey"
-    ids = invoke("tokenizer", "encode", "--model", out, text).out
+    ids = invoke("tokenizer", "encode", "--tokenizer", out, text).out
     assert len(ids.split()) < len(text)
-    assert invoke("tokenizer", "decode", "--model", out, stdin=ids.encode()).out == text
+    assert invoke("tokenizer", "decode", "--tokenizer", out, stdin=ids.encode()).out == text
     again = invoke("tokenizer", "train", *files, "--vocab-size", "280", "--out", out)
     assert "is not an empty directory" in again.error
     document = invoke("tokenizer", "train", *files, "--vocab-size", "270", "--out", f"{out}2", "--json").document
@@ -117,7 +117,7 @@ def test_train_reads_prompts_and_completions(tmp_path: Path) -> None:
     out = str(tmp_path / "mine")
     assert invoke("tokenizer", "train", str(tmp_path / "a.jsonl"), "--vocab-size", "265", "--out", out).code == 0
     for word in ("queue", "zigzag"):
-        assert len(invoke("tokenizer", "encode", "--model", out, word).out.split()) == 1
+        assert len(invoke("tokenizer", "encode", "--tokenizer", out, word).out.split()) == 1
 
 
 def test_train_names_the_line_that_is_invalid(tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cutaway.data import blocks as module
-from cutaway.data.blocks import PASSAGE, Block, Lot, cut_passages, draw_split, last_cut, make_lots
+from cutaway.data.blocks import (
+    BLOCK_BYTES,
+    PASSAGE,
+    Block,
+    Lot,
+    Passage,
+    cut_passages,
+    draw_split,
+    last_cut,
+    make_lots,
+)
 from cutaway.data.sources import SourceFile, find_sources
 from cutaway.errors import UsageError
 from cutaway.tokenizer.bpe import split
@@ -153,6 +163,43 @@ def test_one_text_alone_is_drawn_by_passages(tmp_path: Path) -> None:
     assert 0.1 < share < 0.5
     switched = [a.split != b.split for a, b in pairwise(passages)]
     assert [passage.opens for passage in passages] == [True, *switched]
+
+
+def short_text(path: Path, text: str, share: float) -> list[Passage]:
+    path.write_text(text, encoding="utf-8")
+    [lot] = lots(path, share=share, block_bytes=BLOCK_BYTES)
+    passages = [passage for block in lot.blocks() for passage in block.passages]
+    assert "".join(passage.text for passage in passages) == text
+    assert [token for passage in passages for token in ENCODE(passage.text)] == ENCODE(text)
+    assert [passage.opens for passage in passages] == [True, *(a.split != b.split for a, b in pairwise(passages))]
+    return passages
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
+@pytest.mark.parametrize("n_lines", [8, 40, 400, 1200])
+@pytest.mark.parametrize("line", ["Sentence {} of a text.\n", "Sentence {} of a text. "])
+def test_some_of_a_short_text_is_held_out(tmp_path: Path, line: str, n_lines: int, share: float) -> None:
+    text = "".join(line.format(number) for number in range(n_lines))
+    passages = short_text(tmp_path / "a.txt", text, share)
+    assert {passage.split for passage in passages} == {"train", "valid"}
+    held = "".join(passage.text for passage in passages if passage.split == "valid")
+    assert len(held.strip()) > 20
+    if len(passages) > 10 and share > 0.01:
+        assert share / 2 < len(held) / len(text) < share * 2
+
+
+def test_a_blank_line_alone_is_not_held_out(tmp_path: Path) -> None:
+    assert draw_split("\n", 0.05) == "valid"  # the text after the last cut
+    text = "".join(f"Sentence {number} of a text.\n" for number in range(300))
+    passages = short_text(tmp_path / "a.txt", text, 0.05)
+    assert [passage.text for passage in passages if passage.split == "valid"] != ["\n"]
+
+
+def test_a_draw_that_gives_both_splits_text_is_kept(tmp_path: Path) -> None:
+    text = "".join(f"Sentence {number} of a text.\n" for number in range(5000))
+    passages = short_text(tmp_path / "a.txt", text, 0.2)
+    assert [passage.split for passage in passages] == [draw_split(passage.text, 0.2) for passage in passages]
+    assert len(passages) == len(text) // PASSAGE + 1
 
 
 @given(documents=st.sets(st.text(max_size=20), min_size=1), share=st.floats(0, 1))

@@ -10,6 +10,7 @@ from cutaway.checkpoints import ArrayWeights, open_checkpoint, save_checkpoint
 from cutaway.data.dataset import open_dataset
 from cutaway.data.manifest import Manifest
 from cutaway.data.music import STRETCHES, TRANSPOSITIONS, draw_split, find_midi, prepare_music
+from cutaway.data.prepare import prepare
 from cutaway.errors import UsageError
 from cutaway.loading import load
 from cutaway.music.codecs import CODECS
@@ -102,6 +103,19 @@ def test_a_preparation_that_was_stopped_continues(songs: Path, tmp_path: Path, m
 
 def _interrupt(_: object) -> Manifest:
     raise KeyboardInterrupt
+
+
+def test_a_finished_corpus_is_left_as_it_is_unless_another_is_asked_for(songs: Path, tmp_path: Path) -> None:
+    manifest = prepare_music([songs], tmp_path / "tokens", copies=2)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert prepare_music([songs], tmp_path / "tokens", copies=2) == manifest
+    with pytest.raises(UsageError, match="copies 3 instead of copies 2, seed 5 instead of seed 1"):
+        prepare_music([songs], tmp_path / "tokens", copies=3, seed=5)
+    with pytest.raises(
+        UsageError, match=r"holds another corpus already \(tokenizer 'gpt2' instead of 'perf388', .*is new"
+    ):
+        prepare([__file__], tmp_path / "tokens")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_chorales_are_read_from_their_splits(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import time
 import tracemalloc
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,9 +228,71 @@ def test_a_directory_with_something_else_in_it_is_left_alone(corpus: Path, tmp_p
     with pytest.raises(UsageError, match="mine.txt: is not a directory"):
         prepare([corpus], tmp_path / "mine.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    prepare([corpus / "a.jsonl"], tmp_path / "tokens")
-    with pytest.raises(UsageError, match="holds a prepared corpus already"):
-        prepare([corpus / "a.jsonl"], tmp_path / "tokens")
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A corpus of two files beside it."""
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text(f'{{"text": "{name}"}}\n')
+    prepare([tmp_path / "a.jsonl"], tmp_path / "tokens", valid=[tmp_path / "b.jsonl"])
+    return tmp_path
+
+
+def test_a_finished_corpus_is_left_as_it_is(finished: Path) -> None:
+    before = digests(finished / "tokens")
+    times = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    manifest = prepare([finished / "a.jsonl"], finished / "tokens", valid=[finished / "b.jsonl"])
+    assert manifest == open_dataset(finished / "tokens").manifest
+    assert digests(finished / "tokens") == before
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == times
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "difference"),
+    [
+        (["a.jsonl", "b.jsonl"], {}, "'.*b.jsonl' is new or changed"),
+        (["a.jsonl"], {"valid": 0.1}, "valid 10% instead of valid 0%, '.*b.jsonl' is missing or changed"),
+        (["a.jsonl"], {"field": "body"}, "field 'body' instead of field 'text'"),
+        (
+            ["a.jsonl"],
+            {"tokenizer": Tokenizer(train_vocabulary([LAWS], 300)), "name": "mine"},
+            "tokenizer 'mine' instead of 'gpt2'",
+        ),
+        (["a.jsonl"], {"tokenizer": Tokenizer(train_vocabulary([LAWS], 300))}, "another tokenizer"),
+        (["a.jsonl"], {"part_bytes": 5}, "part_bytes 5 instead of part_bytes 67108864"),
+    ],
+)
+def test_a_finished_corpus_is_not_another_one(
+    finished: Path, files: list[str], options: dict[str, Any], difference: str
+) -> None:
+    before = digests(finished / "tokens")
+    valid = {} if len(files) == 2 else {"valid": [finished / "b.jsonl"]}
+    with pytest.raises(UsageError, match=rf"tokens: holds another corpus already \({difference}"):
+        prepare([finished / name for name in files], finished / "tokens", **valid | options)
+    assert digests(finished / "tokens") == before
+
+
+@pytest.mark.parametrize("damage", ["touched", "grown", "shard", "options"])
+def test_a_corpus_that_is_not_as_it_was_finished_is_not_complete(finished: Path, damage: str) -> None:
+    path = finished / "tokens" / "manifest.json"
+    match damage:
+        case "touched":
+            os.utime(finished / "a.jsonl", ns=(time.time_ns() + 10**9,) * 2)
+        case "grown":
+            (finished / "a.jsonl").write_text('{"text": "a.jsonl"}\n\n')
+        case "shard":
+            (finished / "tokens" / "valid-00000.tokens.npy").unlink()
+        case "options":
+            path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "options"}))
+    reasons = {
+        "touched": "a.jsonl changed since",
+        "grown": "a.jsonl' is new or changed",
+        "shard": "valid-00000.tokens.npy: missing or damaged",
+        "options": "its options are not recorded",
+    }
+    with pytest.raises(UsageError, match=reasons[damage]):
+        prepare([finished / "a.jsonl"], finished / "tokens", valid=[finished / "b.jsonl"])
 
 
 def test_a_tokenizer_of_ones_own_is_left_alone(corpus: Path, tmp_path: Path) -> None:
@@ -354,7 +417,12 @@ def test_an_invalid_share_is_refused(corpus: Path, tmp_path: Path, valid: float)
         (["a.jsonl"], ["b.jsonl"], "nothing to validate on in 1 file"),
         (["b.jsonl"], 0, "nothing to train on in 1 file"),
         (["d.jsonl"], 0.5, "nothing to train on in 1 file; all of it was drawn for valid: give a smaller share, or"),
-        (["e.txt"], 0.01, "--valid 1% draws none of the few passages of 4,096 characters of so short a text; give a "),
+        (
+            ["e.txt"],
+            0.01,
+            ".*e.txt: is too short to cut off some of it for validation; add to the text, or give a file",
+        ),
+        (["g.txt"], 0.01, "nothing to train on in 1 file"),
         (["e.txt", "f.txt"], 0.01, "--valid 1% draws none of 2 documents; give a larger share, .* or all texts as one"),
     ],
 )
@@ -368,6 +436,7 @@ def test_a_split_without_text_is_refused_and_leaves_nothing_in_the_way(
     (tmp_path / "d.jsonl").write_text('{"text": "a fourth"}\n')
     (tmp_path / "e.txt").write_text("one document")
     (tmp_path / "f.txt").write_text("another")
+    (tmp_path / "g.txt").write_text("")
     held = valid if isinstance(valid, int | float) else [tmp_path / name for name in valid]
     with pytest.raises(UsageError, match=f"^{message}"):
         prepare([tmp_path / name for name in files], tmp_path / "new" / "parent" / "tokens", valid=held)

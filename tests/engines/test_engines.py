@@ -226,10 +226,10 @@ def test_truncating_never_lengthens(make: Make) -> None:
         ([[]], "empty"),
         ([[61]], "outside 0 to 60"),
         ([[-1]], "outside 0 to 60"),
-        ([[0] * 49], "49 tokens long; the context holds 48"),
+        ([[0] * 49], "^the sequence would be 49 tokens long; the context holds 48"),
         ([[1], [2]], "2 sequences for 1 rows of the cache"),
-        ([[True]], "sequence 0 must be whole numbers"),
-        ([[1.5]], "sequence 0 must be whole numbers"),
+        ([[True]], "^the sequence must be whole numbers"),
+        ([[1.5]], "^the sequence must be whole numbers"),
     ],
 )
 def test_rejects_invalid_input_in_one_line(make: Make, sequences: list[list[int]], complaint: str) -> None:

@@ -111,6 +111,6 @@ def test_a_prefix_must_begin_its_row(make: Make) -> None:
     engine = make(tiny_weights())
     cache = engine.new_cache(1)
     engine.forward([[1, 2]], cache)
-    with pytest.raises(UsageError, match="the prefix of sequence 0 must begin its row, which holds 2 tokens already"):
+    with pytest.raises(UsageError, match="the prefix of the sequence must begin its row, which holds 2 tokens already"):
         engine.forward([[1, 2]], cache, n_prefix=[2])
     assert cache.lengths == (2,)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hatch_build import AVX2, AVX512, BUILD, SOURCES, X86_64, fingerprint
+from hatch_build import BUILD, SOURCES, X86_64, fingerprint, flags_of
 from tests.reliability import sabotage
 from tests.reliability.harness import Result, scratch
 from tests.reliability.process import ROOT, VARIABLES
@@ -31,7 +31,7 @@ SANITIZERS = {
     "address": ("libasan.so", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("libtsan.so", "-fsanitize=thread"),
 }
-FLAGS = ("-std=c++17", "-O0", "-g", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread")
+UNOPTIMISED = ("-O0", "-g")  # of the flags of a build
 OPTIONS = {  # Python itself leaks and is not instrumented
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
@@ -102,9 +102,8 @@ def _compile(sanitizer: str, sources: Sequence[Path], out: Path) -> dict[str, Pa
     out.mkdir()
     compiling = []
     for path in sources:
-        sets = AVX512 if path.stem.endswith("_avx512") else AVX2 if path.stem.endswith("_avx2") else ()
-        options = [*FLAGS, *sets, *SANITIZERS[sanitizer][1:], "-c", str(path), "-o", str(out / f"{path.stem}.o")]
-        compiling.append(subprocess.Popen(["g++", *options]))
+        flags = [*flags_of(path), *UNOPTIMISED, *SANITIZERS[sanitizer][1:]]
+        compiling.append(subprocess.Popen(["g++", *flags, "-c", str(path), "-o", str(out / f"{path.stem}.o")]))
     codes = [process.wait() for process in compiling]
     assert not any(codes)
     return {path.name: path for path in out.iterdir()}

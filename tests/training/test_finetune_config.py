@@ -25,6 +25,21 @@ def test_a_run_evaluates_ten_times_at_most(steps: int) -> None:
     assert min(steps, 5) <= evaluations <= 10
 
 
+@pytest.mark.parametrize(
+    ("steps_per_evaluation", "every", "evaluations"),
+    [(0.0, 3, 10), (3.0, 3, 10), (6.1, 7, 5), (16.0, 15, 2), (99.0, 15, 2)],
+)
+def test_evaluations_read_no_more_than_the_steps_of_a_short_run(
+    steps_per_evaluation: float, every: int, evaluations: int
+) -> None:
+    config = FineTuneConfig(data="a.txt", max_steps=30)
+    training = config.training_config(SHAPE, 50, steps_per_evaluation)
+    assert (training.eval_every, training.save_every) == (every, every)
+    assert 30 // every + (30 % every > 0) == evaluations
+    given = FineTuneConfig(data="a.txt", max_steps=30, eval_every=5).training_config(SHAPE, 50, steps_per_evaluation)
+    assert (given.eval_every, given.save_every) == (5, 5)
+
+
 def test_the_shape_is_the_models_and_its_context_the_longest_sequence() -> None:
     training = FineTuneConfig(data="a.txt").training_config(SHAPE, 1)
     assert (training.n_layer, training.n_head, training.n_embd, training.n_ctx) == (2, 2, 8, 64)
@@ -50,8 +65,9 @@ def test_the_optimizer_is_adamw_with_a_cosine_to_a_tenth() -> None:
     ("changed", "message"),
     [
         ({"data": ""}, "no data: give --data FILE"),
-        ({"valid": "100%"}, "valid must be a file, or a share below 100%"),
-        ({"valid": "five%"}, "valid must be a file, or a share below 100% such as 5%, not 'five%'"),
+        ({"valid": "100%"}, "valid must be a share below 100%"),
+        ({"valid": "five%"}, "valid must be a share below 100%, such as 5% or 0.05, or a file, not 'five%'"),
+        ({"valid": "1"}, "valid must be a share below 100%, such as 5% or 0.05, or a file, not '1'"),
         ({"method": "qlora"}, "method must be full, last, lora, not 'qlora'"),
         ({"lora_r": 0}, "lora_r must be at least 1"),
         ({"lora_dropout": 1.0}, "lora_dropout must be below 1"),
@@ -70,6 +86,13 @@ def test_invalid_settings_are_refused(changed: dict[str, Any], message: str) -> 
         FineTuneConfig(**{"data": "a.txt"} | changed)
 
 
-def test_shares_are_percentages_and_anything_else_is_a_file() -> None:
-    shares = {valid: FineTuneConfig(data="a.txt", valid=valid).valid_share for valid in ("5%", "0%", "2.5%", "v.txt")}
-    assert shares == {"5%": 0.05, "0%": 0.0, "2.5%": 0.025, "v.txt": None}
+def test_what_is_no_share_is_a_file() -> None:
+    given = ("5%", "0.05", "0%", "0", "2.5%", "v.txt")
+    shares = {valid: FineTuneConfig(data="a.txt", valid=valid).valid_share for valid in given}
+    assert shares == {"5%": 0.05, "0.05": 0.05, "0%": 0.0, "0": 0.0, "2.5%": 0.025, "v.txt": None}
+
+
+def test_a_share_is_one_however_it_is_written() -> None:
+    one, other = (FineTuneConfig(data="a.txt", valid=valid).to_document() for valid in ("7%", "0.07"))
+    assert one == other
+    assert one["valid"] == "7%"  # as runs and curves that exist have it

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import signal
@@ -331,6 +332,10 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     assert all(text not in train for text in valid if text)
     assert material.bytes_per_token == pytest.approx(len(train) / sum(map(len, material.texts)), rel=0.02)
     assert material.rows_per_epoch == pytest.approx(sum(map(len, material.texts)) / 64)
+    n_valid = sum(len(example.ids) for example in material.valid.examples)
+    assert material.rows_per_evaluation(32768) == pytest.approx(n_valid / 64, rel=0.2)  # with padding
+    short = tuner(replace(settings, max_steps=20, batch_size=1, eval_every=None, eval_tokens=32768)).config
+    assert 10 > short.eval_every == math.ceil(material.rows_per_evaluation(32768)) > 2
     [held] = tuner(settings).validation
     assert held.bytes_per_token == pytest.approx(sum(map(len, valid)) / material.valid.n_learned)
     result = fine_tune(settings, tmp_path / "run")

@@ -116,18 +116,6 @@ def read_count(name: str, given: str) -> float:
         raise UsageError(f"{name} must be a number, such as 300000, 10M or 2.5B, not {show(given)}") from None
 
 
-def read_share(name: str, given: str) -> float:
-    """Read a share, in percent or as a number from 0 to 1. Raises UsageError for what is no number.
-
-    >>> read_share("mfu", "40%"), read_share("mfu", "0.4")
-    (0.4, 0.4)
-    """
-    try:
-        return float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
-    except ValueError:
-        raise UsageError(f"{name} must be a share, such as 40% or 0.4, not {show(given)}") from None
-
-
 def add_prompt(parser: ArgumentParser) -> None:
     """Declare the prompt: an argument, a pipe, a file, or token ids."""
     group = parser.add_mutually_exclusive_group()

@@ -19,6 +19,8 @@ examples:
   cutaway convert gpt2-xl xl --dtype float16 --max-shard-size 1GB
   cutaway convert ckpt.pt mine --allow-pickle --n-vocab 50257"""
 
+# Endings of files with weights, in other layouts or without their config.json.
+_FILES = (".bin", ".ckpt", ".ggml", ".gguf", ".h5", ".onnx", ".pt", ".pth", ".safetensors")
 PADDED = 50304  # to a multiple of 64
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -28,7 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Convert a checkpoint; transformers reads the result, except int8."
     parser.epilog = EXAMPLES
     parser.add_argument("source", metavar="SOURCE", help=SOURCES)
-    parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="target directory")
+    parser.add_argument(
+        "directory", type=Path, metavar="DIRECTORY", help="target directory, of config.json and safetensors"
+    )
     parser.add_argument("--dtype", help="float32, float16, bfloat16 or int8; default: as stored")
     parser.add_argument("--max-shard-size", metavar="SIZE", help="maximum size of a file, such as 500MB or 2GB")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")
@@ -45,6 +49,7 @@ def run(options: Namespace) -> None:
     """Write the checkpoint, then open it and report its dtype and size."""
     from cutaway.checkpoints.pickles import find_pickle
 
+    _check_directory(options.directory)
     path = find_pickle(options.source)
     if path is None and Path(options.source).is_file():
         if not options.allow_pickle:
@@ -54,6 +59,18 @@ def run(options: Namespace) -> None:
         raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints state their sizes")
     notes = _convert(options) if path is None else _convert_pickle(path, options)
     _report(options, str(options.directory.expanduser().resolve()), notes)
+
+
+def _check_directory(path: Path) -> None:
+    """Raise UsageError for the name of a file, which nobody gives a directory on purpose."""
+    suffix = path.suffix.lower()
+    if suffix not in _FILES or path.expanduser().is_dir():
+        return
+    other = ", and no GGUF" if suffix in (".gguf", ".ggml") else ""
+    raise UsageError(
+        f"{safe(str(path))}: convert writes a directory in the layout of Hugging Face{other}; "
+        f"give a directory, such as {safe(str(path.with_suffix('')))}"
+    )
 
 
 def _convert(options: Namespace) -> list[str]:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.checks import check_int
+from cutaway.checks import check_int, parse_share, show
 from cutaway.cli.arguments import add_json, write_json
 from cutaway.cli.settings import add_settings, fine_tune_config
 from cutaway.cli.terminal import note, safe
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cutaway.training.loop import Observer
     from cutaway.training.transfer import TransferRun
 
-SHARES = (1.0, 3.0, 10.0, 100.0)  # percent
+SHARES = (0.01, 0.03, 0.1, 1.0)
 SVG = "curve.svg"
 EXAMPLES = """\
 examples:
@@ -47,28 +47,37 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory of the curve and its runs")
     parser.add_argument(
-        "--shares", action="extend", type=percentage, nargs="+", metavar="P", help="percent; default: 1 3 10 100"
+        "--shares",
+        action="extend",
+        nargs="+",
+        metavar="P",
+        help="of the data, such as 5%% or 0.05; from 1 on a number is percent; default: 1 3 10 100",
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs for each point; default: %(default)s")
     add_json(parser)
     add_settings(parser, FineTuneConfig, without=OWN)
 
 
-def percentage(text: str) -> float:
-    """Read a percentage, with its sign or without.
+def read_point(text: str) -> float:
+    """Read the share of a point; from 1 on a number is percent without its sign, too. Raises UsageError for another.
 
-    >>> percentage("5%"), percentage("5")
-    (5.0, 5.0)
+    >>> read_point("5%"), read_point("0.05"), read_point("5")
+    (0.05, 0.05, 0.05)
     """
-    return float(text.removesuffix("%"))
+    share = parse_share(text)
+    if share is not None and share >= 1 and not text.endswith("%"):
+        share /= 100
+    if share is None or not 0 < share <= 1:
+        raise UsageError(f"--shares must be above 0% and at most 100%, such as 5% or 0.05, not {show(text)}")
+    return share
 
 
 def run(options: Namespace) -> None:
     """Train the missing runs, and draw the curve. After SIGINT the exit code is 130; the run is saved."""
     config = fine_tune_config(options)
-    percentages = options.shares or SHARES
-    if any(not 0 < share <= 100 for share in percentages) or len(set(percentages)) < len(percentages):
-        raise UsageError("--shares must be different percentages above 0 and at most 100")
+    shares = [read_point(text) for text in options.shares] if options.shares else [*SHARES]
+    if len(set(shares)) < len(shares):
+        raise UsageError("--shares must be different from each other")
     check_int("--seeds", options.seeds, 1, 1000)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError("a curve trains its runs one by one in one process; start it without torchrun")
@@ -84,7 +93,6 @@ def run(options: Namespace) -> None:
         note(f"run {each.number} of {count}: {each.name}")
         return TrainingProgress()
 
-    shares = [share / 100 for share in percentages]
     curve = measure_transfer(config, shares, range(1, options.seeds + 1), options.out, observe)
     if curve.signal is not None:
         note(f"{options.out}: saved; the same command resumes")

@@ -1,7 +1,6 @@
 """`cutaway data`: prepare text or music as a corpus of token ids, and show what the model will read of it."""
 
 import os
-import re
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -10,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutaway.checks import check_int
+from cutaway.checks import check_int, parse_share
 from cutaway.cli.arguments import SOURCES, add_actions, write_json
 from cutaway.cli.live_line import LiveLine, duration
 from cutaway.cli.loading import read_tokenizer
 from cutaway.cli.terminal import BLUE, BOLD, DIM, columns, note, safe, style
 from cutaway.errors import UsageError
 from cutaway.layout import counted, width
+from cutaway.untrusted import quote
 
 if TYPE_CHECKING:
     from cutaway.data.dataset import Dataset, Split
@@ -60,7 +60,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--copies", type=int, default=1, metavar="N", help=copies)
     parser.add_argument("--seed", type=int, default=1, help="of the versions; default: %(default)s")
-    valid = "share of the documents to hold out for validation, such as 1%%, or a file of them; default: none"
+    valid = "share of the documents to hold out for validation, such as 5%% or 0.05, or a file of them; default: none"
     parser.add_argument("--valid", action="append", default=[], metavar="SHARE", help=valid)
     parser.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
     parser.add_argument("--workers", type=int, default=_cores(), metavar="N", help="processes; default: all cores")
@@ -99,7 +99,7 @@ def prepare(options: Namespace) -> None:
     from cutaway.data.prepare import prepare as prepare_corpus
 
     check_int("--workers", options.workers, 1)
-    with _metered() as meter:
+    with _metered(options) as meter:
         manifest = prepare_corpus(
             options.files,
             options.out,
@@ -124,11 +124,19 @@ def prepare(options: Namespace) -> None:
 
 
 @contextmanager
-def _metered() -> Iterator["ProgressMeter"]:
-    """Show progress until the block ends, and say after Ctrl-C that the same command continues."""
+def _metered(options: Namespace) -> Iterator["ProgressMeter"]:
+    """Show progress until the block ends, and say after Ctrl-C that the same command continues.
+
+    Where the corpus was finished before, say that instead.
+    """
+    from cutaway.data.manifest import MANIFEST
+
+    was_finished = (options.out.expanduser() / MANIFEST).exists()
     meter = ProgressMeter()
     try:
         yield meter
+        if was_finished and not options.json:
+            note(f"{options.out}: is complete, of these files and options; nothing was written")
     except KeyboardInterrupt:
         meter.clear()
         note("interrupted; the same command continues")
@@ -143,7 +151,7 @@ def _prepare_music(options: Namespace) -> None:
 
     if options.tokenizer is not None or options.ray is not None:
         raise UsageError("--codec is for music, --tokenizer and --ray are for text")
-    with _metered() as meter:
+    with _metered(options) as meter:
         manifest = prepare_music(
             options.files,
             options.out,
@@ -162,15 +170,15 @@ def _prepare_music(options: Namespace) -> None:
 
 
 def _valid(given: Sequence[str]) -> float | list[Path]:
-    """Read --valid: a percentage, or files."""
-    share = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", given[0], re.ASCII) if len(given) == 1 else None
-    if share and float(share[1]) > 50:
-        raise UsageError(f"--valid must be at most 50%, not {given[0]:.60}")
-    if share:
-        return float(share[1]) / 100
+    """Read --valid: a share, or files."""
+    share = parse_share(given[0]) if len(given) == 1 else None
+    if share is not None and share <= 0.5:
+        return share
     for path in given:
-        if not Path(path).exists():
-            raise UsageError(f"--valid must be a share such as 1%, or a file, not {path!r:.60}")
+        if share is not None or not Path(path).exists():
+            raise UsageError(
+                f"--valid must be a share of at most 50%, such as 5% or 0.05, or a file, not {quote(path)}"
+            )
     return [Path(path) for path in given] or 0.0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from cutaway.cli.arguments import SOURCES, add_json, read_count, read_share, write_json
+from cutaway.cli.arguments import SOURCES, add_json, read_count, write_json
 from cutaway.cli.loading import find_config
 from cutaway.cli.terminal import columns, safe
 from cutaway.layout import wrapped_table
@@ -44,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the plan."""
-    from cutaway.checks import check_float
+    from cutaway.checks import check_float, read_share
     from cutaway.training.hardware import find_hardware
     from cutaway.training.plan import Training, plan
 

@@ -8,6 +8,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from cutaway.checks import read_share
 from cutaway.cli.arguments import argument_pattern
 from cutaway.errors import UsageError
 from cutaway.training.config import convert, flag, value_type
@@ -77,6 +78,8 @@ def _parse(setting: "Field[Any]", given: object) -> object:
     if not isinstance(given, str):
         return given
     kind = value_type(setting)
+    if setting.metadata.get("share"):
+        return read_share(setting.name, given)
     if kind is int and re.fullmatch(r"-?\d{1,18}", given):
         return int(given)
     if kind in (float, tuple[float, ...]):

@@ -29,10 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = "Turn text into token ids and back, show how that is done, or train a tokenizer."
     parser.epilog = EXAMPLES
     add = add_actions(parser)
-    _add_text(_add_model(add("encode", encode, "Show the token ids of a text.")))
-    decoder = _add_model(add("decode", decode, "Show the text of token ids."))
+    _add_text(_add_tokenizer(add("encode", encode, "Show the token ids of a text.")))
+    decoder = _add_tokenizer(add("decode", decode, "Show the text of token ids."))
     decoder.add_argument("ids", nargs="*", metavar="ID", help="without any: the numbers in standard input")
-    _add_text(_add_model(add("explain", explain, "Show how a text becomes token ids, merge by merge.")))
+    _add_text(_add_tokenizer(add("explain", explain, "Show how a text becomes token ids, merge by merge.")))
     trainer = add("train", train, "Train a byte-level BPE that splits text as GPT-2's does.")
     trainer.add_argument("files", nargs="+", type=Path, metavar="FILE", help="text files, as data prepare takes")
     trainer.add_argument(
@@ -50,8 +50,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     trainer.add_argument("--field", default="text", help="key or column of the text; default: %(default)s")
 
 
-def _add_model(parser: ArgumentParser) -> ArgumentParser:
-    parser.add_argument("--model", metavar="NAME", help=f"whose tokenizer: {SOURCES}; default: GPT-2's own")
+def _add_tokenizer(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("--tokenizer", metavar="NAME", help=f"{SOURCES}; default: GPT-2's own")
     return parser
 
 
@@ -69,7 +69,7 @@ def run(options: Namespace) -> None:
 
 def encode(options: Namespace) -> None:
     """Print the token ids of a text."""
-    ids = read_tokenizer(options.model).encode(_text(options), allow_special=options.special)
+    ids = read_tokenizer(options.tokenizer).encode(_text(options), allow_special=options.special)
     if options.json:
         write_json({"ids": ids})
     else:
@@ -78,7 +78,7 @@ def encode(options: Namespace) -> None:
 
 def decode(options: Namespace) -> None:
     """Print the text of token ids, in a pipe without a new line added: encode and decode are a round trip."""
-    text = read_tokenizer(options.model).decode(read_ids(options.ids))
+    text = read_tokenizer(options.tokenizer).decode(read_ids(options.ids))
     if options.json:
         write_json({"text": text})
     elif sys.stdout.isatty():
@@ -89,7 +89,7 @@ def decode(options: Namespace) -> None:
 
 def explain(options: Namespace) -> None:
     """Print every step from a text to its token ids; of a tokenizer that does not merge bytes, its words and tokens."""
-    tokenizer = read_tokenizer(options.model)
+    tokenizer = read_tokenizer(options.tokenizer)
     pieces = tokenizer.explain(_text(options), allow_special=options.special)
     if options.json:
         write_json({"pieces": [asdict(piece) for piece in pieces]})

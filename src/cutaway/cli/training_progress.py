@@ -33,6 +33,7 @@ class TrainingProgress:
     def start(self, trainer: "Trainer", bytes_per_token: float | None) -> None:
         """Measure the processor, and say what is trained."""
         from cutaway.training.throughput import measure_matmul_peak
+        from cutaway.training.tuners import FineTuner
 
         self.trainer = trainer
         self.bytes_per_token = bytes_per_token
@@ -40,12 +41,13 @@ class TrainingProgress:
         self.before = trainer.seconds
         config = trainer.config
         self.peak = measure_matmul_peak(trainer.device, config.dtype) * trainer.world.size
-        n_params = trainer.model.config.n_params
+        is_said = isinstance(trainer, FineTuner)  # by its summary
+        n_params = "" if is_said else f"{trainer.model.config.n_params:,} parameters, "
         steps = "steps" if config.step_limit is None else counted(config.step_limit, "step")
         limit = "" if config.max_time is None else f", at most {duration(config.max_time)}"
         fused = ", blocks by fused kernels" if trainer.model.is_fused else ""
         self._print(
-            f"{n_params:,} parameters, {steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
+            f"{n_params}{steps} of {config.batch_size} x {config.n_ctx} tokens{limit}; "
             f"{trainer.device} multiplies at most {self.peak / 1e9:,.0f} GFLOP/s in {config.dtype}{fused}"
         )
         if config.step_limit is not None and config.warmup >= config.step_limit > 1:

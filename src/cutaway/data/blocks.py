@@ -7,9 +7,10 @@ import codecs
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
-from cutaway.data.records import Record, read_documents
+from cutaway.data.records import Record, lowest_digests, read_documents
 from cutaway.data.sources import LINES, PARQUET, SourceFile, count_rows, is_plain_text, is_utf16, open_bytes
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote_path
@@ -18,6 +19,9 @@ BLOCK_BYTES = 1 << 20
 PART_BYTES = 1 << 26  # of text, from which a shard of each split is made
 MAX_UNCUT = 1 << 24  # characters without white space, after which a text is cut anywhere
 PASSAGE = 1 << 12  # characters that are drawn for a split together, of a corpus that is one text
+LEAST_PASSAGE = 1 << 6  # characters, of a text that is too short for larger ones
+_PASSAGES = 20  # about, of a text that is too short for a draw
+_SHORT = 1 << 24  # characters of a text that is held in memory, to hold out some of it whatever the draw
 _KEY = 1 << 14  # characters of a document that decide its split
 
 PartId = tuple[int, int]  # the lot, and the part of it
@@ -95,6 +99,10 @@ class Lot:
             records = read_documents(source.path, self.field)
             documents = (passages_of(record, source.split) for record in records)
             return _grouped(documents, source, self.block_bytes, count_rows(source.path))
+        if self.by_passage and self.share:
+            block = read_short_text(source, self.block_bytes, self.share)
+            if block is not None:
+                return iter([block])
         return read_text(source, self.block_bytes, self.share, by_passage=self.by_passage)
 
 
@@ -253,6 +261,47 @@ def read_text(source: SourceFile, block_bytes: int, share: float, *, by_passage:
             yield Block(source.path, position(), passages=passages)
 
 
+def read_short_text(source: SourceFile, block_bytes: int, share: float) -> Block | None:
+    """Read a text that is too short to draw passages of it, so that some are held out nevertheless: as one block.
+
+    It is cut into about twenty passages, or more of `PASSAGE` characters, and `share` of these, those with the lowest
+    hashes, are for valid: at least one, and not all. Returns None for a text of which a draw gives both splits more
+    than white space, and for one that is too large to be held in memory. Raises UsageError if the text is too short to
+    be cut in two.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(f"{directory}/a.txt")
+    ...     _ = path.write_text(" ".join(map(str, range(600))))
+    ...     block = read_short_text(SourceFile(path, 1100), block_bytes=BLOCK_BYTES, share=0.1)
+    >>> [passage.split for passage in block.passages].count("valid"), len(block.passages)
+    (2, 19)
+    """
+    drawn: set[str | None] = set()
+    texts: list[str] = []
+    filled = 0
+    for block in read_text(source, block_bytes, share, by_passage=True):
+        drawn |= {passage.split for passage in block.passages if passage.text.strip()}
+        texts += [passage.text for passage in block.passages]
+        filled += block.n_bytes
+        if len(drawn) == 2 or filled > _SHORT:
+            return None
+    text = "".join(texts)
+    if not text:
+        return None  # the writer refuses a corpus without text
+    pieces = list(cut_passages(text, min(PASSAGE, max(LEAST_PASSAGE, len(text) // _PASSAGES))))
+    held = lowest_digests([_digest(piece) for piece in pieces], share)
+    if not held:
+        raise UsageError(
+            f"{quote_path(source.path)}: is too short to cut off some of it for validation; add to the text, "
+            "or give a file to validate on, as --valid FILE"
+        )
+    splits = ["valid" if _digest(piece) in held else "train" for piece in pieces]
+    opens = [True, *(split != before for before, split in pairwise(splits))]
+    passages = tuple(map(Passage, pieces, splits, opens))
+    return Block(source.path, source.n_bytes, passages=passages)
+
+
 class _TextReader:
     def __init__(self, source: SourceFile, share: float, by_passage: bool) -> None:
         self._source = source
@@ -306,8 +355,11 @@ def draw_split(document: str, share: float) -> str:
     >>> [draw_split(text, 0.5) for text in ("a robot", "must obey", "the orders")]
     ['train', 'valid', 'train']
     """
-    digest = hashlib.sha256(document[:_KEY].encode("utf-8", "surrogatepass")).digest()
-    return "valid" if int.from_bytes(digest[:8], "big") < share * 2**64 else "train"
+    return "valid" if int.from_bytes(_digest(document)[:8], "big") < share * 2**64 else "train"
+
+
+def _digest(document: str) -> bytes:
+    return hashlib.sha256(document[:_KEY].encode("utf-8", "surrogatepass")).digest()
 
 
 def last_cut(text: str) -> int:
@@ -327,16 +379,16 @@ def last_cut(text: str) -> int:
     return 0
 
 
-def cut_passages(text: str) -> Iterator[str]:
-    """Cut a text into passages of `PASSAGE` characters or a little more, at line ends where there are any near.
+def cut_passages(text: str, size: int = PASSAGE) -> Iterator[str]:
+    """Cut a text into passages of `size` characters or a little more, at line ends where there are any near.
 
     >>> [len(passage) for passage in cut_passages("A robot must obey. " * 600)]
     [4097, 7303]
     """
     start = 0
-    while len(text) - start > 2 * PASSAGE:
-        cut = _next_cut(text, "\n", start + PASSAGE, start + 2 * PASSAGE)
-        cut = cut or _next_cut(text, " ", start + PASSAGE, len(text)) or len(text)
+    while len(text) - start > 2 * size:
+        cut = _next_cut(text, "\n", start + size, start + 2 * size)
+        cut = cut or _next_cut(text, " ", start + size, len(text)) or len(text)
         yield text[start:cut]
         start = cut
     if start < len(text):

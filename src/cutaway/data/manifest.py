@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cutaway.checks import check_int
@@ -51,15 +51,19 @@ class SplitEntry:
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was read: its path as given, and its size in bytes."""
+    """A file that was read: its path as given, its size in bytes, and its split, or None where documents are drawn."""
 
     path: str
     bytes: int
+    split: str | None = None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Contents of `manifest.json`. `control_literals` counts names of control tokens that stand in the text as text."""
+    """Contents of `manifest.json`. `control_literals` counts names of control tokens that stand in the text as text.
+
+    `options` is everything but files and tokenizer that the bytes depend on.
+    """
 
     tokenizer: TokenizerEntry
     dtype: str
@@ -67,6 +71,7 @@ class Manifest:
     sources: tuple[Source, ...]
     control_literals: int
     masked: bool
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`, replacing another only by a whole one. Raises OSError if that fails."""
@@ -118,11 +123,12 @@ class _Reader:
             dtype=dtype,
             splits={name: self._split(self._object(splits, name)) for name in splits},
             sources=tuple(
-                Source(self._text(entry, "path"), self._int(entry, "bytes"))
+                Source(self._text(entry, "path"), self._int(entry, "bytes"), self._split_name(entry))
                 for entry in self._list(document, "sources")
             ),
             control_literals=self._int(document, "control_literals"),
             masked=self._bool(document, "masked"),
+            options=self._as_object("options", document.get("options", {})),
         )
 
     def _tokenizer(self, entry: Mapping[str, object]) -> TokenizerEntry:
@@ -155,6 +161,9 @@ class _Reader:
         if Path(file).name != file or not file.endswith(".tokens.npy"):
             raise UsageError(f"{self._path}: a shard must be a file NAME.tokens.npy, not {quote(file)}")
         return ShardEntry(file, self._int(entry, "tokens"), self._int(entry, "documents"), self._text(entry, "sha256"))
+
+    def _split_name(self, source: Mapping[str, object]) -> str | None:
+        return None if source.get("split") is None else self._text(source, "split")
 
     def _object(self, entry: Mapping[str, object], key: str) -> Mapping[str, object]:
         return self._as_object(key, entry.get(key))

@@ -15,6 +15,7 @@ import numpy as np
 
 from cutaway.checks import check_float, check_int
 from cutaway.data.encode import EncodedBlock, EncodedSplit
+from cutaway.data.finished import find_finished
 from cutaway.data.manifest import SPLITS, Manifest
 from cutaway.data.prepare import Progress
 from cutaway.data.sources import SourceFile, files_below, open_bytes
@@ -45,6 +46,11 @@ class MusicInputs:
     copies: int
     seed: int
 
+    @property
+    def options(self) -> dict[str, object]:
+        """Everything but the files."""
+        return {name: value for name, value in vars(self).items() if name != "sources"}
+
     def document(self) -> dict[str, object]:
         """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
         files = [[str(s.path), s.n_bytes, s.split, s.path.stat().st_mtime_ns] for s in self.sources]
@@ -74,7 +80,8 @@ def prepare_music(
 
     "perf388" reads MIDI files and folders of them; `valid` is the share of pieces that are drawn for validation, or
     the files that are. "satb16" reads JSON files with lists of chorales under "train" and "valid". A preparation that
-    was interrupted continues when it is called again. Raises UsageError for invalid files or arguments.
+    was interrupted continues when it is called again, and one that is finished is left as it is. Raises UsageError for
+    invalid files or arguments.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -134,6 +141,9 @@ def _write(
     pieces: Iterator[Piece],
     progress: Callable[[Progress], None],
 ) -> Manifest:
+    finished = find_finished(directory, codec, codec.name, inputs)
+    if finished is not None:
+        return finished
     read = list(accumulate((source.n_bytes for source in inputs.sources), initial=0))
     with CorpusWriter(directory, codec, codec.name, inputs) as writer:
         for number, piece in enumerate(pieces):

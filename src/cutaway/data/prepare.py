@@ -10,6 +10,7 @@ from cutaway.checks import check_int
 from cutaway.data.blocks import BLOCK_BYTES, PART_BYTES, Lot
 from cutaway.data.dataset import TOKENIZER
 from cutaway.data.encode import EncodedBlock, Encoder, passages, start_token
+from cutaway.data.finished import find_finished
 from cutaway.data.inputs import Inputs, find_inputs
 from cutaway.data.manifest import Manifest
 from cutaway.data.workers import encode_blocks
@@ -46,8 +47,9 @@ def prepare(
 
     `valid` is the share of documents that are drawn for validation, or the files that are. `name` is what the manifest
     calls the tokenizer, which is GPT-2's by default. With `ray`, the address of a cluster or "local", that encodes.
-    A preparation that was interrupted continues when it is called again. With more than one worker the calling script
-    needs `if __name__ == "__main__":`. Raises UsageError for invalid files or arguments.
+    A preparation that was interrupted continues when it is called again, and one that is finished is left as it is.
+    With more than one worker the calling script needs `if __name__ == "__main__":`. Raises UsageError for invalid files
+    or arguments.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -65,6 +67,9 @@ def prepare(
         raise UsageError("no files to prepare")
     codec = Tokenizer.gpt2() if tokenizer is None else tokenizer
     start_token(codec)  # before workers ask for it
+    finished = find_finished(directory, codec, name, inputs)
+    if finished is not None:
+        return finished
     lots = inputs.lots()
     before = list(accumulate((sum(source.n_bytes for source in lot.sources) for lot in lots), initial=0))
     with CorpusWriter(directory, codec, name, inputs) as writer:

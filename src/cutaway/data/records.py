@@ -260,15 +260,24 @@ def split_records(records: Sequence[AnyRecord], share: float) -> tuple[list[AnyR
     if share == 0:
         return list(records), []
     digests = [record.digest for record in records]
-    ordered = sorted(set(digests))
-    if len(ordered) < 2:
+    kept = lowest_digests(digests, share)
+    if not kept:
         raise UsageError(
             f"{records[0].place}: a single example cannot be split for validation; give --valid FILE, or --valid 0%"
         )
-    kept = set(ordered[: min(max(1, round(share * len(ordered))), len(ordered) - 1)])
     train = [record for record, digest in zip(records, digests, strict=True) if digest not in kept]
     valid = [record for record, digest in zip(records, digests, strict=True) if digest in kept]
     return train, valid
+
+
+def lowest_digests(digests: Sequence[bytes], share: float) -> set[bytes]:
+    """Return the lowest of the distinct digests: `share` of them, but at least one, and not all; none of a single one.
+
+    >>> lowest_digests([b"a", b"b", b"b", b"c"], 0.01)
+    {b'a'}
+    """
+    ordered = sorted(set(digests))
+    return set(ordered[: min(max(1, round(share * len(ordered))), len(ordered) - 1)])
 
 
 def take_share(records: Sequence[AnyRecord], share: float) -> list[AnyRecord]:

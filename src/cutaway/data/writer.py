@@ -60,6 +60,9 @@ class CorpusPlan(Protocol):
     @property
     def valid_share(self) -> float: ...
 
+    @property
+    def options(self) -> dict[str, object]: ...
+
     def document(self) -> dict[str, object]:
         """Describe the plan for a comparison."""
 
@@ -133,9 +136,10 @@ class CorpusWriter:
             tokenizer=self._tokenizer,
             dtype=id_type(self._tokenizer.n_vocab),
             splits={name: entry for name in SPLITS if (entry := _summed(part.splits.get(name) for part in parts))},
-            sources=tuple(Source(str(source.path), source.n_bytes) for source in self._inputs.sources),
+            sources=describe_sources(self._inputs),
             control_literals=sum(part.control_literals for part in parts),
             masked=any(split.masked for part in parts for split in part.splits.values()),
+            options=self._inputs.options,
         )
         manifest.write(self.directory)
         (self.directory / PROGRESS).unlink()
@@ -233,7 +237,7 @@ class CorpusWriter:
         if share and not splits["valid"]:
             documents = counted(sum(shard.documents for shard in splits["train"]), "document")
             if self._are_texts() and len(self._inputs.sources) == 1:
-                documents = f"the few passages of {PASSAGE:,} characters of so short a text"
+                documents = f"the passages of {PASSAGE:,} characters of the text"
             raise UsageError(f"--valid {100 * share:g}% draws none of {documents}; give a larger {self._ways_out()}")
 
     def _are_texts(self) -> bool:
@@ -262,6 +266,17 @@ class CorpusWriter:
         with (self.directory / PROGRESS).open("ab") as file:
             file.write(_line(document))
         sync(self.directory / PROGRESS)
+
+
+def describe_sources(plan: CorpusPlan) -> tuple[Source, ...]:
+    """Describe the files of a plan for the manifest.
+
+    >>> from cutaway.data.inputs import Inputs
+    >>> plan = Inputs((SourceFile(Path("a.txt"), 5),), valid_share=0.0, field="text", block_bytes=100, part_bytes=100)
+    >>> describe_sources(plan)
+    (Source(path='a.txt', bytes=5, split=None),)
+    """
+    return tuple(Source(str(source.path), source.n_bytes, source.split) for source in plan.sources)
 
 
 def describe_tokenizer(tokenizer: TokenCodec, name: str, directory: Path) -> TokenizerEntry:

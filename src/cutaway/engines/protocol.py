@@ -88,15 +88,21 @@ def check_sequences(
     if len(sequences) == 0:
         raise UsageError("a batch needs at least one sequence")
     for row, (ids, length) in enumerate(zip(sequences, lengths, strict=True)):
+        name = _name(row, len(sequences))
         if len(ids) == 0:
-            raise UsageError(f"sequence {row} is empty; start from <|endoftext|> to begin with nothing")
+            raise UsageError(f"{name} is empty; start from <|endoftext|> to begin with nothing")
         if length + len(ids) > config.n_ctx:
             raise UsageError(
-                f"sequence {row} would be {length + len(ids)} tokens long; the context holds {config.n_ctx}; shorten it"
+                f"{name} would be {length + len(ids)} tokens long; the context holds {config.n_ctx}; shorten it"
             )
-        array = _whole_numbers(f"sequence {row}", ids)
+        array = _whole_numbers(name, ids)
         if array.min() < 0 or array.max() >= config.n_vocab:
-            raise UsageError(f"sequence {row} holds a token id outside 0 to {config.n_vocab - 1}")
+            raise UsageError(f"{name} holds a token id outside 0 to {config.n_vocab - 1}")
+
+
+def _name(row: int, count: int) -> str:
+    """Name a sequence of a batch of that many; one alone has no number."""
+    return "the sequence" if count == 1 else f"sequence {row}"
 
 
 def check_rows(rows: Sequence[int] | None, count: int) -> list[int]:
@@ -124,7 +130,7 @@ def check_prefixes(
     ([0], [2])
     >>> check_prefixes(GPT2Config(), [2], [[5, 6]], [3])
     Traceback (most recent call last):
-    cutaway.errors.UsageError: the prefix of sequence 0 must begin its row, which holds 3 tokens already
+    cutaway.errors.UsageError: the prefix of the sequence must begin its row, which holds 3 tokens already
     """
     if n_prefix is None:
         return [0] * len(sequences)
@@ -132,9 +138,10 @@ def check_prefixes(
     if len(counts) != len(sequences):
         raise UsageError(f"n_prefix: {len(counts)} numbers for {len(sequences)} sequences")
     for row, (count, ids, length) in enumerate(zip(counts, sequences, lengths, strict=True)):
-        check_int(f"the prefix of sequence {row}", count, 0, len(ids))
+        prefix = f"the prefix of {_name(row, len(sequences))}"
+        check_int(prefix, count, 0, len(ids))
         if count and length:
-            raise UsageError(f"the prefix of sequence {row} must begin its row, which holds {length} tokens already")
+            raise UsageError(f"{prefix} must begin its row, which holds {length} tokens already")
     check_causal(config, any(counts))
     return counts
 

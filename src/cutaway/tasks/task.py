@@ -1,7 +1,7 @@
 """A task: a template, what of it is learned, how a model decodes it, how that is measured. It is a TOML file."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, get_type_hints
@@ -167,7 +167,9 @@ class Task:
 
     @classmethod
     def parse(cls, toml: str) -> "Task":
-        """Read a task from the text of its file. Raises UsageError for an unknown key, with the nearest name.
+        """Read a task from the text of its file.
+
+        Raises UsageError for an unknown key, with the nearest name, or with the names of all keys that are missing.
 
         >>> Task.parse('name = "a"\\ntemplat = "{source}"')
         Traceback (most recent call last):
@@ -177,19 +179,38 @@ class Task:
             document = tomllib.loads(toml)
         except ValueError as error:
             raise UsageError(f"not TOML: {error}") from None
+        _check_keys(list(_tables(cls, document, "")))
         return cls(**_arguments(cls, document, ""), toml=toml)
+
+
+Table = tuple[type, Mapping[str, object], str]  # its dataclass, its keys, and its name before each of them
+
+
+def _tables(cls: type, document: Mapping[str, object], place: str) -> Iterator[Table]:
+    """Yield a table of a TOML file and those inside it that are arguments of a dataclass."""
+    yield cls, document, place
+    for name, kind in get_type_hints(cls).items():
+        inner = document.get(name)
+        if kind in (Truncation, Decoding) and isinstance(inner, dict):
+            yield from _tables(kind, inner, f"{place}{name}.")
+
+
+def _check_keys(tables: Sequence[Table]) -> None:
+    missing: list[str] = []
+    for cls, document, place in tables:
+        known = {entry.name: entry for entry in fields(cls) if entry.name != "toml"}
+        for key in document:
+            if key not in known:
+                near = get_close_matches(key[:80], known, n=1)
+                raise UsageError(f"unknown key {quote(place + key)}{f'; did you mean {near[0]}?' if near else ''}")
+        needed = [n for n, entry in known.items() if entry.default is MISSING and entry.default_factory is MISSING]
+        missing += [place + name for name in needed if name not in document]
+    if missing:
+        raise UsageError(f"missing key{'s' * (len(missing) > 1)} {', '.join(map(quote, missing))}")
 
 
 def _arguments(cls: type, document: Mapping[str, object], place: str) -> dict[str, Any]:
     """Convert a table of a TOML file to the arguments of a dataclass."""
-    known = {entry.name: entry for entry in fields(cls) if entry.name != "toml"}
-    for key in document:
-        if key not in known:
-            near = get_close_matches(key[:80], known, n=1)
-            raise UsageError(f"unknown key {quote(place + key)}{f'; did you mean {near[0]}?' if near else ''}")
-    for name, entry in known.items():
-        if entry.default is MISSING and entry.default_factory is MISSING and name not in document:
-            raise UsageError(f"missing key {quote(place + name)}")
     kinds = get_type_hints(cls)
     return {key: _value(kinds[key], value, place + key) for key, value in document.items()}
 

@@ -39,6 +39,11 @@ def _setting(default: Any, meaning: str, group: str = "training") -> Any:
     return field(default=default, metadata={"help": meaning, "group": group})
 
 
+def _share(default: float, meaning: str, group: str) -> Any:
+    """Declare a setting that is a share, which may be typed in percent."""
+    return field(default=default, metadata={"help": meaning, "group": group, "share": True})
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """Settings of a run. Raises UsageError if they are invalid.
@@ -60,8 +65,8 @@ class TrainingConfig:
     n_embd: int = _setting(256, "width of the residual stream", "model")
     n_ctx: int = _setting(512, "context length, in tokens", "model")
     relative_positions: int = _setting(0, "distances with an embedding (relative attention); 0: none, GPT-2", "model")
-    dropout: float = _setting(0.0, "dropout probability", "model")
-    label_smoothing: float = _setting(0.0, "share of each target spread over the vocabulary")
+    dropout: float = _share(0.0, "dropout probability", "model")
+    label_smoothing: float = _share(0.0, "share of each target spread over the vocabulary", "training")
     batch_size: int = _setting(32, "sequences per step")
     micro_batch_size: int | None = _setting(None, "sequences per forward pass; default: all of a step")
     max_steps: int | None = _setting(None, f"steps of the run; default: {DEFAULT_STEPS}, or what --max-time allows")
@@ -79,11 +84,11 @@ class TrainingConfig:
         None, "steps of linear learning rate warm-up; default: a tenth, at most 100", "schedule"
     )
     schedule: str = _setting("hold", "hold (constant, then linear decay) or cosine", "schedule")
-    hold: float = _setting(0.4, "share of the run before the linear decay", "schedule")
-    min_lr: float = _setting(0.05, "final learning rate, as a share of the peak", "schedule")
-    average: float = _setting(0.13, "final share of the run whose weights are averaged; 0: none", "schedule")
+    hold: float = _share(0.4, "share of the run before the linear decay", "schedule")
+    min_lr: float = _share(0.05, "final learning rate, as a share of the peak", "schedule")
+    average: float = _share(0.13, "final share of the run whose weights are averaged; 0: none", "schedule")
     sampled_vocab: int = _setting(0, "vocabulary size of a sampled softmax; 0: full softmax", "speed")
-    full_softmax: float = _setting(0.08, "final share of the run with the full softmax", "speed")
+    full_softmax: float = _share(0.08, "final share of the run with the full softmax", "speed")
     dtype: str = _setting("float32", "dtype of matrix products: float32 or bfloat16", "speed")
     compile: bool = _setting(False, "fuse each block with torch.compile (needs a C++ compiler)", "speed")
     activation_checkpointing: bool = _setting(False, "recompute activations: less memory, a third slower", "speed")

@@ -1,13 +1,12 @@
 """The configuration of a fine-tuning run. Each field is a flag; those that `TrainingConfig` has mean the same here."""
 
 import math
-import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from cutaway.checkpoints.adapter import find_targets
-from cutaway.checks import check_float, check_int
+from cutaway.checks import check_float, check_int, parse_share
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.training.config import TrainingConfig
@@ -18,6 +17,7 @@ LEARNING_RATES = {"full": 2e-4, "last": 5e-4, "lora": 1e-3}
 SCRATCH_RATE = 1e-3
 OF_METHODS = {"last_layers": "last", **dict.fromkeys(("lora_r", "lora_alpha", "lora_dropout", "lora_targets"), "lora")}
 EVALUATIONS = 10  # of a run at most, unless told otherwise
+LEAST_EVALUATIONS = 2  # in the middle of a run and at its end, however short it is
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
 _FILES = ("valid", "task")  # which the trainer does not read itself
@@ -25,6 +25,11 @@ _FILES = ("valid", "task")  # which the trainer does not read itself
 
 def _setting(default: Any, meaning: str, group: str) -> Any:
     return field(default=default, metadata={"help": meaning, "group": group})
+
+
+def _share(default: float, meaning: str, group: str) -> Any:
+    """Declare a setting that is a share, which may be typed in percent."""
+    return field(default=default, metadata={"help": meaning, "group": group, "share": True})
 
 
 def _as_in_training(name: str, default: Any, meaning: str = "") -> Any:
@@ -46,13 +51,13 @@ class FineTuneConfig:
     )
     task: str = _setting("", "task to learn from JSON Lines of its fields: a name, or a .toml file", "model and data")
     valid: str = _setting("5%", "share of the examples to hold out for validation, or a file", "model and data")
-    share: float = _setting(1.0, "share of the other examples to train on, 0 to 1", "model and data")
+    share: float = _share(1.0, "share of the other examples to train on, 0 to 1", "model and data")
     from_scratch: bool = _setting(False, "train a model of the same shape from random weights", "model and data")
     method: str = _setting("full", "full (all weights), last (the last blocks) or lora", "method")
     last_layers: int = _setting(2, "blocks that `last` trains, with the final LayerNorm", "method")
     lora_r: int = _setting(8, "rank of LoRA", "method")
     lora_alpha: float = _setting(16.0, "scale of LoRA's update: alpha / r", "method")
-    lora_dropout: float = _setting(0.0, "dropout probability of LoRA's inputs", "method")
+    lora_dropout: float = _share(0.0, "dropout probability of LoRA's inputs", "method")
     lora_targets: tuple[str, ...] = _setting(("c_attn", "c_proj", "c_fc"), "matrices of a block to adapt", "method")
     merge: bool = _setting(False, "write the merged model instead of the adapter alone", "method")
     epochs: float = _setting(3.0, "passes over the training examples", "training")
@@ -73,7 +78,9 @@ class FineTuneConfig:
     activation_checkpointing: bool = _as_in_training("activation_checkpointing", False)
     device: str = _as_in_training("device", "auto")
     threads: int | None = _as_in_training("threads", None)
-    eval_every: int | None = _as_in_training("eval_every", None, "steps between evaluations; default: a tenth")
+    eval_every: int | None = _as_in_training(
+        "eval_every", None, "steps between evaluations; default: a tenth, or more in a short run"
+    )
     eval_tokens: int = _as_in_training("eval_tokens", 32768)
     sample_prompt: str | None = _as_in_training(
         "sample_prompt", None, "prompt of the samples; default: prompts of the examples"
@@ -122,22 +129,31 @@ class FineTuneConfig:
         >>> FineTuneConfig(data="a.txt", valid="10%").valid_share
         0.1
         """
-        if not self.valid.endswith("%"):
-            return None
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)%", self.valid)
-        if match is None or float(match[1]) >= 100:
-            raise UsageError(f"valid must be a file, or a share below 100% such as 5%, not {quote(self.valid)}")
-        return float(match[1]) / 100
+        share = parse_share(self.valid)
+        if (share is None and self.valid.endswith("%")) or (share is not None and share >= 1):
+            raise UsageError(
+                f"valid must be a share below 100%, such as 5% or 0.05, or a file, not {quote(self.valid)}"
+            )
+        return share
 
-    def training_config(self, shape: GPT2Config, steps_per_epoch: float) -> TrainingConfig:
-        """Return the configuration of the trainer, for a model of that shape."""
+    def training_config(
+        self, shape: GPT2Config, steps_per_epoch: float, steps_per_evaluation: float = 0.0
+    ) -> TrainingConfig:
+        """Return the configuration of the trainer, for a model of that shape.
+
+        An evaluation reads as many tokens as `steps_per_evaluation` steps, and takes a third of their time, that of the
+        forward pass. So many steps are between two of them, and evaluating takes about a quarter of the run's time; a
+        longer run is evaluated ten times, and any run in the middle and at the end.
+        """
         n_ctx = shape.n_ctx if self.n_ctx is None else self.n_ctx
         if n_ctx > shape.n_ctx:
             raise UsageError(f"n_ctx ({n_ctx}) must be at most the context of the model, {shape.n_ctx}")
         steps = max(1, math.ceil(self.epochs * steps_per_epoch)) if self.max_steps is None else self.max_steps
         given = {name: value for name, value in asdict(self).items() if name not in _FILES and value is not None}
         shared = {name: value for name, value in given.items() if name in _TRAINING}
-        eval_every = math.ceil(steps / EVALUATIONS) if self.eval_every is None else self.eval_every
+        tenth = math.ceil(steps / EVALUATIONS)
+        usual = min(max(tenth, math.ceil(steps_per_evaluation)), math.ceil(steps / LEAST_EVALUATIONS))
+        eval_every = usual if self.eval_every is None else self.eval_every
         return TrainingConfig(
             **shared
             | {
@@ -164,8 +180,13 @@ class FineTuneConfig:
     def to_document(self) -> dict[str, object]:
         """Return the settings as JSON holds them; files and directories by their absolute paths."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        paths = {"data": self.data} | ({} if self.valid.endswith("%") else {"valid": self.valid})
-        return values | {name: str(Path(path).expanduser().resolve()) for name, path in paths.items()}
+        share = self.valid_share
+        valid = _absolute(self.valid) if share is None else f"{100 * share:g}%"
+        return values | {"data": _absolute(self.data), "valid": valid}
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def _check_targets(names: tuple[str, ...]) -> None:

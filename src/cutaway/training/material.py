@@ -39,6 +39,7 @@ class Material:
     texts: Sequence[NDArray[np.integer]]
     prompts: Sequence[SamplePrompt]
     rows_per_epoch: float
+    tokens_per_row: float
     bytes_per_token: float
     digest: str
     summary: str
@@ -50,6 +51,11 @@ class Material:
             return []
         batches = padded_batches(self.valid.examples, n_tokens)
         return [Validation(lambda n_ctx: batches, self.valid.n_bytes / self.valid.n_learned)]
+
+    def rows_per_evaluation(self, n_tokens: int) -> float:
+        """Return the rows to train on that have as many tokens as `validation(n_tokens)`."""
+        batches = [batch for part in self.validation(n_tokens) for batch in part.windows(0)]
+        return sum(batch.inputs.size for batch in batches) / self.tokens_per_row
 
     def frequent(self, n_vocab: int, count: int) -> torch.Tensor:
         """Return the ids of the most frequent tokens, (count,) at most."""
@@ -89,6 +95,7 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
         texts,
         [text_prompt(shorten(prompt, codec, n_ctx // 2), codec) for prompt in prompts or [""]],
         rows,
+        sum(len(example.ids) for example in made.examples) / rows,
         made.n_bytes / made.n_learned,
         digest,
         _summary(made, valid, n_both, "left"),
@@ -135,6 +142,7 @@ def _open_task_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Mat
         made.texts,
         [example_prompt(example, codec) for example in (valid or made).examples[:SAMPLES]],
         len(made.examples),
+        sum(len(example.ids) for example in made.examples) / len(made.examples),
         made.n_bytes / made.n_learned,
         hashlib.sha256(b"".join([task.toml.encode(), *(record.digest for record in (*train, *held))])).hexdigest(),
         _summary(made, valid, n_both, task.truncation.side),

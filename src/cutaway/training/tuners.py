@@ -174,7 +174,9 @@ def make_tuner(
     >>> sorted({name.split(".")[1] for name in tuner.parameters if name.startswith("h.")})
     ['8']
     """
-    training = config.training_config(base.config, material.rows_per_epoch / config.batch_size)
+    steps_per_epoch = material.rows_per_epoch / config.batch_size
+    steps_per_evaluation = material.rows_per_evaluation(config.eval_tokens) / config.batch_size
+    training = config.training_config(base.config, steps_per_epoch, steps_per_evaluation)
     training = replace(training, sample_prompt=material.prompts[0].text)
     model = make_model(training, base.config, device, None if config.from_scratch else base)
     if config.method == "lora":

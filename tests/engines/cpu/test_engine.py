@@ -162,6 +162,38 @@ def test_instruction_sets_agree(dtype: str) -> None:
         assert relative_error(result, results[0]) < (1e-5 if dtype == "float32" else 0.02)
 
 
+@pytest.mark.skipif("amx" not in AVAILABLE, reason="no tile registers")
+@every_shape
+def test_tile_registers_give_the_same_bits_as_the_others(shape: dict[str, int | bool]) -> None:
+    """As many rows as fit none, one and several of them, in any remainder."""
+    weights = tiny_weights(**shape)
+    tiles, others = (CpuEngine(weights, "int8", 2, isa=isa) for isa in ("amx", "avx512"))
+    longest = min(40, weights.config.n_ctx)
+    for length in range(1, longest + 1):
+        ids = random_ids(weights.config, length)
+        np.testing.assert_array_equal(tiles.forward([ids], logits="all"), others.forward([ids], logits="all"))
+
+
+NO_PERMISSION = """
+import ctypes
+from cutaway.engines.cpu.library import library
+
+class SignalStack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+memory = ctypes.create_string_buffer(4096)
+stack = SignalStack(ctypes.addressof(memory), 0, len(memory))
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0
+assert library().cutaway_isa(None) == b"avx512"
+"""
+
+
+@pytest.mark.skipif("amx" not in AVAILABLE, reason="no tile registers")
+def test_where_the_system_refuses_tile_registers_the_others_are_used() -> None:
+    """Linux refuses them to a process with a stack for signals that could not hold them."""
+    subprocess.run([sys.executable, "-c", NO_PERMISSION], check=True)
+
+
 @every_isa
 @every_dtype
 @every_shape

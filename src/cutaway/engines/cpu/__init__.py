@@ -6,7 +6,8 @@ the library. In `native/`:
 - `panels.h`: the layout of matrices in memory; `kernels.h`: the table of functions that is compiled once for every
   instruction set;
 - `simd_portable.h`, `simd_avx2.h` (with FMA and F16C), `simd_avx512.h` (with VNNI): sixteen floats, and the int8
-  products, of each instruction set; `kernels_*.cpp`: the kernels compiled for one;
+  products, of each instruction set; `dots_amx.h`: int8 products of many rows in tile registers (AMX);
+  `kernels_*.cpp`: the kernels compiled for one;
 - `kernel_float32.inl`, `kernel_int8.inl`: a stored format each, its panels, packing and products; `kernel_*.inl`: all
   other kernels, written once over the instruction sets; `kernels.inl` lists them all;
 - `dispatch.cpp`: the best instruction set that this processor can run;

@@ -33,7 +33,7 @@ from cutaway.errors import UsageError
 from cutaway.formats import FLOAT32, FORMATS, StoredTensor
 from cutaway.numerics import FloatArray
 
-ISAS = ("portable", "avx2", "avx512")
+ISAS = ("portable", "avx2", "avx512", "amx")
 MAX_ROWS = 1 << 20
 ACTIVATION_NUMBERS = {"gelu_new": 2, "gelu": 3, "relu": 4, "silu": 5, "tanh": 6}  # of the enum in native/kernels.h
 

@@ -7,6 +7,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace cutaway {
@@ -33,7 +37,7 @@ bool has_bits(unsigned value, std::initializer_list<int> bits) {
     return true;
 }
 
-// XCR0, the register state that the operating system saves: bits 1-2 SSE and AVX, 5-7 AVX-512.
+// XCR0, the register state that the operating system saves: bits 1-2 SSE and AVX, 5-7 AVX-512, 17-18 AMX.
 unsigned saved_registers() {
     if (!has_bits(cpuid(1).ecx, {27})) return 0;
     unsigned low;
@@ -52,12 +56,29 @@ bool has_avx512() {
            && has_bits(cpuid(7).ecx, {11});                                                                  // VNNI
 }
 
+// Linux saves the tile registers of a process that has asked for it, which it may refuse.
+bool may_use_tiles() {
+#if defined(__linux__)
+    constexpr int kRequestPermission = 0x1023;
+    constexpr int kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+bool has_amx() {
+    return has_avx512() && has_bits(saved_registers(), {17, 18}) && has_bits(cpuid(7).edx, {24, 25})  // TILE, INT8
+           && may_use_tiles();
+}
+
 }  // namespace
 #endif
 
 const Kernels* find_kernels(const char* name) {
     const auto wanted = [=](const Kernels& k) { return !name || !std::strcmp(name, k.name); };
 #if defined(__x86_64__)
+    if (wanted(kKernelsAmx) && has_amx()) return &kKernelsAmx;
     if (wanted(kKernelsAvx512) && has_avx512()) return &kKernelsAvx512;
     if (wanted(kKernelsAvx2) && has_avx2()) return &kKernelsAvx2;
 #endif

@@ -109,22 +109,24 @@ void attend_as(const AttentionTask& task) {
     }
 }
 
+// The first `count` lanes, and 0 in the others.
+inline Vec load_lanes(const float* p, int count) {
+    if (count == kLanes) return load(p);
+    float lane[kLanes] = {};
+    for (int i = 0; i < count; i++) lane[i] = p[i];
+    return load(lane);
+}
+
 template <class Element>
 void store_kv_as(const HeadCache& cache, int position, const float* key, const float* value) {
     Element* keys = static_cast<Element*>(cache.keys) + size_t(position / kLanes) * cache.d_head * kLanes + position % kLanes;
     Element* values = static_cast<Element*>(cache.values) + size_t(position) * kLanes;
     for (int first = 0; first < cache.d_head; first += kLanes) {
         const int count = cache.d_head - first < kLanes ? cache.d_head - first : kLanes;
-        float k[kLanes] = {};
-        float v[kLanes] = {};
-        for (int i = 0; i < count; i++) {
-            k[i] = key[first + i];
-            v[i] = value[first + i];
-        }
         Element converted[kLanes];
-        store(converted, load(k));
+        store(converted, load_lanes(key + first, count));
         for (int i = 0; i < count; i++) keys[size_t(first + i) * kLanes] = converted[i];
-        store(values + first / kLanes * cache.capacity * kLanes, load(v));
+        store(values + first / kLanes * cache.capacity * kLanes, load_lanes(value + first, count));
     }
 }
 

@@ -69,12 +69,11 @@ void dequantise_int8_row(const PackedMatrix& matrix, int output, float* row) {
 template <int M>
 inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int row, int panel, const Outputs& to) {
     const size_t per_row = x.stride / kBlock;
-    const Quantised* values = static_cast<const Quantised*>(x.values);
+    Dots<M> dots(blocks, count, x);
     Vec sums[M][1];
     clear(sums);
     for (int b = 0; b < count; b++) {
-        Vec dots[M];
-        dot_block<M>(blocks[b], values + b * kBlock, x.stride, x.sums + b, per_row, dots);
+        dots.compute(b);
         const Vec weight_scales = load(blocks[b].scales);
         for (int m = 0; m < M; m++) sums[m][0] = fma(dots[m], weight_scales * broadcast(x.scales[m * per_row + b]), sums[m][0]);
     }
@@ -83,11 +82,13 @@ inline void int8_tile(const Int8Block* blocks, int count, QuantisedRows x, int r
 
 void multiply_int8(const PackedMatrix& matrix, PanelRange range, QuantisedRows x, int rows, const Outputs& to) {
     const int count = int(divide_up(matrix.depth, kBlock));
-    for (int row = 0; row < rows; row += kInt8Rows) {
+    for (int row = 0; row < rows; row += kDotRows) {
         const QuantisedRows tile = skip_rows(x, row);
-        with_count<kInt8Rows>(rows - row, [&](auto m) {
+        with_count<kDotRows>(rows - row, [&](auto m) {
+            constexpr int M = decltype(m)::value;
+            [[maybe_unused]] const typename Dots<M>::Setup setup;
             for (int panel = range.begin; panel < range.end; panel++)
-                int8_tile<decltype(m)::value>(int8_panel(matrix, panel), count, tile, row, panel, to);
+                int8_tile<M>(int8_panel(matrix, panel), count, tile, row, panel, to);
         });
     }
 }

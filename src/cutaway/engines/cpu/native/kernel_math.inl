@@ -20,23 +20,6 @@ inline void with_count(int n, const F& f) {
     f(Count<Max>{});
 }
 
-// Sum over the lanes, always in the same order.
-inline float sum_of_lanes(Vec v) {
-    float lane[kLanes];
-    store(lane, v);
-    for (int width = kLanes / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
-    return lane[0];
-}
-
-inline float max_of_lanes(Vec v) {
-    float lane[kLanes];
-    store(lane, v);
-    for (int width = kLanes / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
-    return lane[0];
-}
-
 // e**x with a relative error of about 1e-7 (the polynomial of Cephes' expf); 0 below -87, e**88 above 88, NaN for NaN.
 inline Vec exp(Vec x) {
     const Vec bounded = max(broadcast(-87.0f), min(broadcast(88.0f), x));

@@ -120,9 +120,10 @@ extern const Kernels kKernelsPortable;
 #if defined(__x86_64__)
 extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
+extern const Kernels kKernelsAmx;
 #endif
 
-// The kernels for an instruction set ("portable", "avx2", "avx512"; nullptr: the best available); nullptr if this processor does
+// The kernels for an instruction set ("portable", "avx2", "avx512", "amx"; nullptr: the best available); nullptr if this processor does
 // not support it.
 const Kernels* find_kernels(const char* name);
 

@@ -1,5 +1,6 @@
 #include "simd_avx512.h"
 
+#include "dots.h"
 #include "kernels.inl"
 
 namespace cutaway {

@@ -1,5 +1,6 @@
 #include "simd_portable.h"
 
+#include "dots.h"
 #include "kernels.inl"
 
 namespace cutaway {

@@ -81,6 +81,23 @@ inline Vec times_power_of_two(Vec v, Vec n) {
     return each([&](int i) { return (Quad)((QuadInt)v.q[i] + (__builtin_convertvector(n.q[i], QuadInt) << 23)); });
 }
 
+// Sum over the lanes, always in the same order.
+inline float sum_of_lanes(Vec v) {
+    float lane[kLanes];
+    store(lane, v);
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+inline float max_of_lanes(Vec v) {
+    float lane[kLanes];
+    store(lane, v);
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
+    return lane[0];
+}
+
 constexpr uint16_t kHalfNaN = 0x7fff;  // of the NaNs only this one is stored, and infinity never
 
 inline Vec load(const Half* p) {
