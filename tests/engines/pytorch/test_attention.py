@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cutaway.engines.pytorch.attention import LONG, QUERIES, MaskedSoftmax, causal_attention
+from cutaway.engines.pytorch.attention import (
+    LONG,
+    QUERIES,
+    MaskedSoftmax,
+    attention_despite_overflow,
+    causal_attention,
+)
 
 
 @pytest.mark.parametrize("n_tokens", [1, QUERIES - 1, QUERIES, QUERIES + 1, 3 * QUERIES])
@@ -96,3 +102,12 @@ def test_a_masked_softmax_has_the_gradients_of_pytorchs(dtype: torch.dtype) -> N
     assert scores.grad is not None
     torch.testing.assert_close(scores.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
     assert not scores.grad.masked_select(~mask).any()
+
+
+@pytest.mark.parametrize(("score", "is_reached"), [(-20.0, True), (-200.0, False)])
+def test_a_value_that_overflows_is_reached_by_the_smallest_weight_but_0(score: float, is_reached: bool) -> None:
+    q = torch.ones(1, 1, 1, 1)
+    k = torch.tensor([[[[0.0], [score]]]])
+    v = torch.tensor([[[[1.0], [torch.inf]]]])
+    z = attention_despite_overflow(q, k, v, torch.ones(1, 2, dtype=torch.bool))
+    assert bool(z.isnan().all()) == is_reached
