@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cutaway.checks import check_float, check_int, parse_share
+from cutaway.checks import check_float, check_int, check_top_p, parse_share
 from cutaway.errors import UsageError
 
 
@@ -41,3 +41,13 @@ def test_a_number_of_thousands_of_digits_is_not_written() -> None:
 def test_an_invalid_float_is_shown_exactly(value: object, shown: str) -> None:
     with pytest.raises(UsageError, match=shown):
         check_float("top_p", value, 0, 1)
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    found = check_float("value", np.float32(0.5), 0, 1)
+    assert (found, type(found)) == (0.5, float)
+    assert check_top_p("top_p", np.float32(0.5)) == 0.5
+    with pytest.raises(UsageError, match="top_p must be above 0 and at most 1"):
+        check_top_p("top_p", np.float32(0))
+    with pytest.raises(UsageError, match="value must be a number"):
+        check_float("value", np.bool_(True), 0, 1)

@@ -80,7 +80,7 @@ def with_examples() -> Iterator[ParameterSet]:
     """Yield the pages that have examples; the examples of some take more than half a second."""
     for path in PAGES:
         if any(code(path, "pycon")):
-            is_slow = path.name in ("train.md", "convert.md")
+            is_slow = path.name in ("train.md", "convert.md", "look-inside.md")
             yield pytest.param(path, id=path.name, marks=[pytest.mark.slow] if is_slow else [])
 
 

@@ -23,6 +23,7 @@ from cutaway.loading import load
 from cutaway.model import Model
 from cutaway.numerics import FloatArray
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.tokenizer.reading import read_tokenizer
 from tests.tasks.models import save_translator
 from tests.tiny import assert_logits_close, peer_logits, peer_model, tiny_weights
 
@@ -78,6 +79,19 @@ def test_the_models_own_settings_are_the_defaults() -> None:
 
 def test_an_empty_prompt_starts_a_new_text() -> None:
     assert MODEL.generate("", max_new_tokens=5, seed=1) == MODEL.generate([50256], max_new_tokens=5, seed=1)
+    other = MODEL.generate("", bos_token_id=9, max_new_tokens=5, seed=1)
+    assert other.ids == MODEL.generate([9], max_new_tokens=5, seed=1).ids
+
+
+def test_an_empty_text_starts_a_piece_of_a_model_without_text() -> None:
+    """An empty prompt is the start token alone, whatever the ids stand for."""
+    pianist = load("builtin-piano", engine="reference")
+    begin = pianist.prompt_ids([])
+    assert pianist.generate(max_new_tokens=3, seed=1) == pianist.generate(begin, max_new_tokens=3, seed=1)
+    assert pianist.trace("").ids == (pianist.bos,)
+    assert MUTE.encode("") == []
+    with pytest.raises(UsageError, match="no tokenizer files"):  # and no start token
+        MUTE.generate("")
 
 
 def test_special_text_in_a_prompt_is_plain_text() -> None:
@@ -98,7 +112,7 @@ def test_next_tokens_are_the_most_likely_of_the_vocabulary() -> None:
     assert [c.id for c in candidates] == best.indices.tolist()
     assert [c.probability for c in candidates] == pytest.approx(best.values.tolist(), rel=1e-3)
     assert candidates[0].text == Tokenizer.gpt2().decode([candidates[0].id])
-    assert sum(c.probability for c in MODEL.next_tokens(ROBOT, k=50257)) == pytest.approx(1)
+    assert sum(c.probability for c in MODEL.next_tokens(ROBOT, k=50257)) == pytest.approx(1, abs=1e-12)
 
 
 def test_a_text_is_read_after_end_of_text_and_ids_as_given() -> None:
@@ -108,6 +122,14 @@ def test_a_text_is_read_after_end_of_text_and_ids_as_given() -> None:
     assert len(MODEL.logits(ROBOT)) == len(MODEL.logits(ids, prepend_bos=True)) == len(ids) + 1
     assert MODEL.score(ROBOT) == MODEL.score(ids, prepend_bos=True)
     assert MODEL.score(ids) == MODEL.score(ROBOT, prepend_bos=False)
+
+
+def test_a_text_is_read_alone_where_there_is_no_start_token(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[UNK]\na\nrobot", encoding="utf-8")
+    model = Model(ReferenceEngine(WEIGHTS), WEIGHTS, read_tokenizer(tmp_path), "bert")
+    assert model.input_ids("a robot") == model.encode("a robot") == [1, 2]
+    with pytest.raises(UsageError, match="bert has no start token"):
+        model.input_ids("a robot", prepend_bos=True)
 
 
 @pytest.mark.parametrize("prompt", ["", []])
@@ -200,7 +222,9 @@ def test_stop_accepts_a_single_string() -> None:
     [
         (lambda: MODEL.generate(b"text"), "text or token ids"),
         (lambda: MODEL.generate(5), "text or token ids"),  # type: ignore[call-overload]
-        (lambda: MODEL.generate(["12"]), "a token id must be a whole number"),  # type: ignore[list-item]
+        (lambda: MODEL.generate(["12"]), "one text or its token ids, not .'12'.; generate_batch"),  # type: ignore[list-item]
+        (lambda: MODEL.trace([[1, 2], [3, 4]]), "one text or its token ids"),  # type: ignore[list-item]
+        (lambda: MODEL.logits(np.array([[1, 2]])), "one text or its token ids"),  # type: ignore[arg-type]
         (lambda: MODEL.generate([1.0]), "a token id must be a whole number"),  # type: ignore[list-item]
         (lambda: MODEL.generate([True]), "a token id must be a whole number"),
         (lambda: MODEL.generate_batch("abc"), "list of prompts"),
@@ -216,6 +240,8 @@ def test_stop_accepts_a_single_string() -> None:
         (lambda: MODEL.stream("robot " * 40), "42 tokens long"),  # at once, and not when the first chunk is asked for
         (lambda: MODEL.stream(ROBOT, temperature=-1), "temperature"),
         (lambda: MODEL.generate(ROBOT, max_tokens=5), "unknown setting max_tokens; did you mean max_new_tokens?"),
+        (lambda: MODEL.generate(ROBOT, do_sample=False), "unknown setting do_sample; known are max_new_tokens, temp"),
+        (lambda: MODEL.generate(ROBOT, {"top_k": 5}), "must be a GenerationConfig, not {'top_k': 5}"),  # type: ignore[call-overload]
         (lambda: MODEL.next_tokens("robot " * 40), "42 tokens long"),
         (lambda: MODEL.next_tokens(ROBOT, k=0), "k must be"),
         (lambda: MODEL.score(""), "empty"),
@@ -251,6 +277,12 @@ def test_a_saved_model_equals_the_model(
     with pytest.raises(CheckpointError, match="holds config.json already"):
         model.save(tmp_path / "saved", dtype)
     model.save(tmp_path / "saved", dtype, overwrite=True)
+
+
+def test_a_saved_model_keeps_the_special_tokens_of_its_config(tmp_path: Path) -> None:
+    special = {"bos_token_id": 3, "eos_token_id": 4}
+    Model(ReferenceEngine(WEIGHTS), WEIGHTS, None, "tiny", metadata=Metadata(special)).save(tmp_path / "saved")
+    assert Checkpoint(tmp_path / "saved", "saved").special_tokens == special
 
 
 def test_saves_the_weights_of_a_model(tmp_path: Path) -> None:
@@ -356,6 +388,10 @@ def test_traces_of_a_task_are_what_the_model_computes(tmp_path: Path) -> None:
     np.testing.assert_allclose(trace["logits"], expected, atol=1e-4)
     assert model.trace(ids).n_prefix == example.n_prefix  # found by the task
     assert model.trace(ids, n_prefix=0).n_prefix == 0
+    full = fields | {"source": "a", "target": "b" * 60}  # the context, and the end that comes after it
+    ids_of_full = model.encoder().encode(full).ids.tolist()
+    assert len(ids_of_full) == model.config.n_ctx + 1
+    assert model.trace_example(full).ids == tuple(ids_of_full[:-1])
     written = model.trace_example({name: text for name, text in fields.items() if name != "target"})
     assert written.ids[: example.n_prefix] == tuple(ids[: example.n_prefix])
     assert written.n_prefix == example.n_prefix

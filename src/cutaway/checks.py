@@ -2,6 +2,7 @@
 
 import operator
 import re
+from numbers import Real
 
 from cutaway.errors import UsageError
 
@@ -32,12 +33,14 @@ def check_int(name: str, value: object, least: int, most: int | None = None) -> 
 def check_float(name: str, value: object, least: float, most: float) -> float:
     """Return `value` as a float. Raises UsageError unless it is a number (no bool) from `least` to `most`.
 
+    A number of NumPy is one, such as an entry of a float32 array.
+
     >>> check_float("top_p", 1, 0, 1)
     1.0
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise UsageError(f"{name} must be a number, not {show(value)}")
-    if not least <= value <= most:
+    if not least <= value <= most:  # type: ignore[operator]  # an int of any size is compared exactly
         raise UsageError(f"{name} must be from {least:g} to {most:g}, not {show(value)}")
     return float(value)
 
@@ -49,7 +52,7 @@ def check_top_p(name: str, value: object) -> float:
     Traceback (most recent call last):
     cutaway.errors.UsageError: top_p must be above 0 and at most 1 (off), not 0
     """
-    if isinstance(value, int | float) and not 0 < value <= 1:  # or not a number
+    if isinstance(value, Real) and not 0 < value <= 1:  # type: ignore[operator]  # or not a number
         raise UsageError(f"{name} must be above 0 and at most 1 (off), not {show(value)}")
     return check_float(name, value, 0, 1)
 

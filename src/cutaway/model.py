@@ -333,12 +333,16 @@ class Model:
     def encode(self, prompt: Prompt, *, allow_special: bool = False) -> list[int]:
         """Return the token ids of a text; ids pass through. "<|endoftext|>" is the token only with `allow_special`.
 
+        An empty text has no ids, whether the model reads text or not.
+
         >>> import cutaway
         >>> cutaway.load().encode("A robot<|endoftext|>", allow_special=True)
         [32, 9379, 50256]
         """
         if not isinstance(prompt, str):
             return self._checked_ids(prompt)
+        if not prompt:
+            return []
         return self.check_known(self.require_tokenizer().encode(prompt, allow_special=allow_special))
 
     def check_known(self, ids: list[int]) -> list[int]:
@@ -359,7 +363,10 @@ class Model:
     def _checked_ids(self, prompt: Sequence[int]) -> list[int]:
         if isinstance(prompt, bytes | bytearray) or not hasattr(prompt, "__iter__"):
             raise UsageError(f"a prompt must be text or token ids, not {show(prompt)}")
-        return [check_int("a token id", token, 0, self.config.n_vocab - 1) for token in prompt]
+        ids = list(prompt)
+        if any(isinstance(each, str | Sequence) or getattr(each, "ndim", 0) for each in ids):
+            raise UsageError(f"give one text or its token ids, not {show(prompt)}; generate_batch takes several")
+        return [check_int("a token id", token, 0, self.config.n_vocab - 1) for token in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids; ids without a token have none, nor has any where there is no tokenizer.
@@ -438,7 +445,12 @@ class Model:
         >>> cutaway.load().settings(GenerationConfig(top_k=5))
         GenerationConfig(top_k=5, eos_token_id=(50256,))
         """
-        settings = (config or self.generation_config).replace(**overrides)
+        settings = self.generation_config if config is None else config
+        if not isinstance(settings, GenerationConfig):
+            raise UsageError(
+                f"config must be a GenerationConfig, not {show(config)}; give single settings by their names"
+            )
+        settings = settings.replace(**overrides)
         if settings.stop:
             self.require_tokenizer("a stop string cannot be found")
         if settings.eos_token_id is not None:

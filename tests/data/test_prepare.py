@@ -165,6 +165,15 @@ def test_a_process_that_is_killed_leaves_what_continues(corpus: Path, expected: 
 
 
 @pytest.mark.slow
+def test_one_file_needs_no_list(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("A robot must obey")
+    assert [prepare(each, tmp_path / type(each).__name__).splits["train"].tokens for each in (str(text), text)] == [
+        5,
+        5,
+    ]
+
+
 def test_valid_may_be_files_of_its_own(corpus: Path, tmp_path: Path) -> None:
     prepare([corpus / "a.jsonl"], tmp_path / "tokens", valid=[corpus / "d.parquet"])
     dataset = open_dataset(tmp_path / "tokens")

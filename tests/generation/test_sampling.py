@@ -1,5 +1,7 @@
 """The choice of the next token: each step against its definition, and against transformers' own."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -142,3 +144,9 @@ def test_a_mask_removes_tokens_at_any_temperature_and_top_k() -> None:
 def test_a_mask_that_allows_nothing_is_an_error() -> None:
     with pytest.raises(UsageError, match="the mask allows no token to come next"):
         apply_mask(np.zeros(3, np.float32), np.array([False, False, False, True]))
+
+
+@pytest.mark.parametrize("ids", [[0, 2], np.array([0, 2]), {2}])
+def test_a_mask_of_ids_is_an_error_and_not_taken_for_booleans(ids: Any) -> None:
+    with pytest.raises(UsageError, match="a mask must be an array of booleans, one for each token, not"):
+        apply_mask(np.zeros(3, np.float32), ids)

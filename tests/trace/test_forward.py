@@ -14,7 +14,7 @@ from cutaway.errors import UsageError
 from cutaway.trace import Intervention, ReuseStats, Trace
 from cutaway.trace import forward as forward_module
 from cutaway.trace.interventions import KINDS, fitting
-from cutaway.trace.names import trace_shapes
+from cutaway.trace.names import ATTENDED, trace_shapes
 from tests.tiny import random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, assert_same_trace, interventions, small_models, texts, trace_of
 
@@ -113,11 +113,12 @@ def test_edits_text_and_interventions_at_once() -> None:
 def test_interventions_on_all_tokens_reuse_nothing_of_another_text(kind: str) -> None:
     changed = BASE.intervene(EXAMPLES[kind])
     assert changed.work.layers_reused == 1
-    for ids in ([*IDS[:-1], 3], [*IDS, 3], IDS[:7]):
+    for ids, shared in (([*IDS[:-1], 3], len(IDS) - 1), ([*IDS, 3], len(IDS)), (IDS[:7], 7)):
         edited = changed.edit(ids)
         assert (edited.work.positions_computed, edited.work.positions_reused) == (len(ids), 0)
         assert_same_trace(edited, trace_of(WEIGHTS, ids, EXAMPLES[kind]))
         back = Trace(WEIGHTS.config, WEIGHTS.arrays, None, ids, base=changed)
+        assert back.work.positions_reused == shared  # in the layer before it
         assert_same_trace(back, trace_of(WEIGHTS, ids))
 
 
@@ -232,6 +233,8 @@ def test_caches_residuals_queries_keys_and_values(change: Callable[[Trace], Trac
     assert {name: array.shape for name, array in trace._forward.cached.items()} == {
         n: shapes[n] for n in trace._forward.cached
     }
+    group = sum(trace[f"{kind}.0"].nbytes for kind in ATTENDED)
+    assert trace.n_bytes == kept_bytes(WEIGHTS.config, len(trace)) + group  # what is computed from it counts, too
 
 
 def test_a_short_trace_does_not_keep_a_long_ones_memory() -> None:

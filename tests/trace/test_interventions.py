@@ -10,7 +10,7 @@ from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.numerics import FloatArray
 from cutaway.trace import Intervention, Trace
-from cutaway.trace.interventions import KINDS, KNOCKED_OUT, made_in
+from cutaway.trace.interventions import KINDS, KNOCKED_OUT, fitting, made_in
 from tests.tiny import assert_logits_close, random_ids, tiny_weights
 from tests.trace.tracing import EXAMPLES, trace_of
 
@@ -220,6 +220,7 @@ def test_the_source_of_a_reused_patch_is_not_read_again(monkeypatch: pytest.Monk
     ("source", "complaint"),
     [
         ((1, 2), "the source of a patch must be token ids, 4 to 48 of them in a tuple, not (1, 2)"),
+        ((1, 2, 3), "4 to 48 of them in a tuple, not (1, 2, 3)"),
         ([1, 2, 3, 4], "in a tuple, not [1, 2, 3, 4]"),
         ((1,) * 49, "4 to 48 of them"),
         ((1, 2, 3, 61), "a token id of the source must be from 0 to 60, not 61"),
@@ -229,6 +230,19 @@ def test_the_source_of_a_reused_patch_is_not_read_again(monkeypatch: pytest.Monk
 def test_rejects_an_invalid_source(source: tuple[int, ...] | None, complaint: str) -> None:
     with pytest.raises(UsageError, match=re.escape(complaint)):
         trace_of(WEIGHTS, IDS, Intervention("patch_residual", layer=0, position=3, source=source))
+
+
+@pytest.mark.parametrize(
+    "intervention",
+    [
+        Intervention("attention_knockout", query=4, key=0),
+        Intervention("attention_knockout", query=0, key=4),
+        Intervention("patch_residual", layer=0, position=4, source=(1,) * 5),
+    ],
+)
+def test_an_intervention_fits_a_text_that_has_its_position(intervention: Intervention) -> None:
+    assert fitting([intervention], tokens=5) == [intervention]
+    assert fitting([intervention], tokens=4) == []
 
 
 def test_rejects_invalid_interventions() -> None:

@@ -1,5 +1,7 @@
 """The names of a trace: complete, in order, and each with its shape."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,3 +56,9 @@ def test_rejects_an_unknown_name_in_one_line(name: str) -> None:
         trace_of(tiny_weights(), [1, 2])[name]
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("name", [3, ("attn", 1), None])
+def test_rejects_what_is_no_name(name: Any) -> None:
+    with pytest.raises(UsageError, match="unknown tensor"):
+        trace_of(tiny_weights(), [1, 2])[name]

@@ -39,6 +39,13 @@ def test_each_trace_and_argument_is_computed_once() -> None:
     assert asked == CALLS
 
 
+def test_an_argument_by_its_name_counts() -> None:
+    trace = make_trace("tiny 7")
+    one = found_at(trace, position=4)
+    assert found_at(trace, position=5) is not one
+    assert found_at(trace, position=4) is one
+
+
 def test_copies_that_can_be_cancelled_share_results() -> None:
     one = make_trace("tiny 7")
     copies = [one.with_cancellation(lambda: None) for _ in range(2)]

@@ -56,6 +56,21 @@ def test_interventions_keep_the_prefix() -> None:
     np.testing.assert_allclose(changed.attention_of(1, 2), traced(4).attention_of(1, 2), atol=1e-6)
 
 
+@pytest.mark.parametrize("position", [1, 3, 5])
+def test_the_source_of_a_patch_is_read_with_the_same_prefix(position: int) -> None:
+    source = traced(4, random_ids(WEIGHTS.config, 7, seed=1))
+    patch = Intervention("patch_residual", layer=1, position=position, source=source.ids)
+    patched = traced(4).intervene(patch)["resid.post.1"]
+    np.testing.assert_allclose(patched[position], source["resid.post.1"][position], atol=1e-5)
+
+
+def test_the_source_of_a_patch_may_be_shorter_than_the_prefix() -> None:
+    source = traced(2, random_ids(WEIGHTS.config, 2, seed=1))
+    patch = Intervention("patch_residual", layer=0, position=0, source=source.ids)
+    patched = traced(4).intervene(patch)["resid.post.0"]
+    np.testing.assert_allclose(patched[0], source["resid.post.0"][0], atol=1e-5)
+
+
 def test_a_prefix_is_at_most_the_text() -> None:
     with pytest.raises(UsageError, match="n_prefix must be from 0 to 7, not 8"):
         traced(8)

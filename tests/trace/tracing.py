@@ -84,6 +84,7 @@ def small_models(draw: st.DrawFn) -> ArrayWeights:
         n_embd=heads * draw(st.integers(4, 8)),
         n_layer=draw(st.integers(1, 3)),
         tie_word_embeddings=draw(st.booleans()),
+        layer_norm_epsilon=draw(st.sampled_from([1e-5, 0.1])),
     )
 
 

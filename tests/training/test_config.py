@@ -32,6 +32,11 @@ def test_toml_gives_settings(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("data", ["x", Path("x"), ["x"], [Path("x")]])
+def test_a_script_may_name_a_corpus_as_it_likes(data: Any) -> None:
+    assert TrainingConfig(data=data) == TrainingConfig(data=("x",))
+
+
 def test_a_toml_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_bytes(b"\xef\xbb\xbfn_layer = 2\r\nn_head = 1\r\n")

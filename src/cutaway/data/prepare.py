@@ -30,7 +30,7 @@ class Progress:
 
 
 def prepare(
-    files: Sequence[str | Path],
+    files: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     tokenizer: FileTokenizer | None = None,
@@ -59,6 +59,7 @@ def prepare(
     """
     directory = Path(out).expanduser()
     check_int("workers", workers, 1)
+    files = [files] if isinstance(files, str | Path) else files
     inputs = find_inputs(files, valid, field, block_bytes, part_bytes)
     if (directory / PROGRESS).exists():  # what was begun in one of the folders is none of its text
         inputs = inputs.without(directory)

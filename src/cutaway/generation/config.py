@@ -57,7 +57,7 @@ class GenerationConfig:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed)})"
 
     def replace(self, **overrides: object) -> "GenerationConfig":
-        """Return a copy with other values. Raises UsageError for an unknown field, naming the nearest one.
+        """Return a copy with other values. Raises UsageError for an unknown field, naming one like it or all.
 
         >>> GenerationConfig(top_k=5).replace(temperature=0)
         GenerationConfig(temperature=0, top_k=5)
@@ -69,8 +69,9 @@ class GenerationConfig:
             if name not in FIELDS:
                 from difflib import get_close_matches  # not needed for a first token
 
-                near = get_close_matches(name, FIELDS, n=1, cutoff=0)[0]
-                raise UsageError(f"unknown setting {name}; did you mean {near}?")
+                near = get_close_matches(name, FIELDS, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(FIELDS)}"
+                raise UsageError(f"unknown setting {name}; {hint}")
         return dataclasses.replace(self, **overrides)  # type: ignore[arg-type]  # values are checked as they are set
 
     def pick_seed(self) -> int:

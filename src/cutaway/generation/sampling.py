@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.checks import show
 from cutaway.errors import UsageError
 from cutaway.generation.config import GenerationConfig
 from cutaway.numerics import FloatArray, softmax, top_k
@@ -45,11 +46,13 @@ def penalise(logits: FloatArray, seen: Sequence[int], penalty: float) -> FloatAr
 def apply_mask(logits: FloatArray, allowed: NDArray[np.bool_]) -> FloatArray:
     """Return logits (V,) that are -inf where `allowed` is False, and beyond its end: before step 1.
 
-    Raises UsageError if no token is allowed.
+    Raises UsageError if no token is allowed, or `allowed` is anything but booleans, such as the ids of tokens.
 
     >>> apply_mask(np.array([0, 1, 2], np.float32), np.array([True, False])).tolist()
     [0.0, -inf, -inf]
     """
+    if getattr(allowed, "dtype", None) != np.bool_:
+        raise UsageError(f"a mask must be an array of booleans, one for each token, not {show(allowed)}")
     masked = np.full_like(logits, -np.inf)
     ids = np.flatnonzero(allowed[: len(logits)])
     if len(ids) == 0:

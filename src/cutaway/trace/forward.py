@@ -87,7 +87,7 @@ def forward(
     shared = _shared_positions(ids, interventions, base, n_prefix)
     changed = _changed_layer(config, interventions, base)
     starts = [shared if layer < changed else 0 for layer in range(n_layers)]
-    patches = _patches(config, weights, interventions, starts, progress)
+    patches = _patches(config, weights, interventions, starts, progress, n_prefix)
     x = embed(weights, ids[starts[0] :], starts[0], Edits(interventions, starts[0]))
     cached = {"resid.pre.0": _joined(base, "resid.pre.0", x, starts[0])}
     for layer, start in enumerate(starts):
@@ -113,6 +113,7 @@ def _patches(
     interventions: Sequence[Intervention],
     starts: Sequence[int],
     progress: Progress | None,
+    n_prefix: int,
 ) -> Before:
     """Compute the rows that patches insert, except those that are reused; each source text is read once."""
     patches: dict[str | Intervention, FloatArray] = {}
@@ -121,7 +122,7 @@ def _patches(
         if each.source and _target(each)[1] >= starts[_target(each)[0]]:
             by_source.setdefault(each.source, []).append(each)
     for source, own in by_source.items():
-        patches |= _source_rows(config, weights, source, own, progress)
+        patches |= _source_rows(config, weights, source, own, progress, min(n_prefix, len(source)))
     return patches
 
 
@@ -131,12 +132,17 @@ def _source_rows(
     source: Sequence[int],
     patches: Sequence[Intervention],
     progress: Progress | None,
+    n_prefix: int,
 ) -> dict[str | Intervention, FloatArray]:
-    """Compute the source text's residual stream (d,) after each patch's layer, at its position, and no more of it."""
+    """Compute the source text's residual stream (d,) after each patch's layer, at its position, and no more of it.
+
+    Its first `n_prefix` tokens see each other, as those of the text that is patched.
+    """
     targets = {patch: _target(patch) for patch in patches}
     n_layers = 1 + max(layer for layer, _ in targets.values())
-    n_tokens = 1 + max(position for _, position in targets.values())
-    cached = forward(config, weights, source[:n_tokens], progress=progress, n_layers=n_layers).cached
+    n_tokens = max(n_prefix, 1 + max(position for _, position in targets.values()))
+    ids = source[:n_tokens]
+    cached = forward(config, weights, ids, progress=progress, n_layers=n_layers, n_prefix=n_prefix).cached
     return {patch: cached[boundary(config, layer + 1)][position].copy() for patch, (layer, position) in targets.items()}
 
 
@@ -191,8 +197,8 @@ def _shared_positions(
     """
     if base is None:
         return 0
-    needs_all = any(KINDS[each.kind].needs_all for each in (*interventions, *base.interventions))
-    if needs_all and ids != base.ids:
+    # One of `base` alone is no hindrance: nothing is reused of the layers from it on.
+    if ids != base.ids and any(KINDS[each.kind].needs_all for each in interventions):
         return 0
     n = min(len(ids), len(base.ids))
     shared = next((i for i in range(n) if ids[i] != base.ids[i]), n)

@@ -92,7 +92,7 @@ def split_name(config: GPT2Config, name: str) -> tuple[str, int]:
     >>> split_name(GPT2Config(), "attn.5")
     ('attn', 5)
     """
-    kind, _, number = name.rpartition(".")
+    kind, _, number = str(name).rpartition(".")  # of 3 or ("attn", 3), too, which no tensor has as a name
     if kind in block_names(config) and number in map(str, range(config.n_layer)):
         return kind, int(number)
     raise UsageError(

@@ -107,6 +107,8 @@ class TrainingConfig:
     seed: int = _setting(1, "random seed of weights, batches, dropout and sampled softmax")
 
     def __post_init__(self) -> None:
+        data: Any = self.data  # one directory, or several
+        object.__setattr__(self, "data", (str(data),) if isinstance(data, str | Path) else tuple(map(str, data)))
         _check_counts(self)
         _check_shares(self)
         for name, choices in CHOICES.items():

@@ -72,7 +72,7 @@ class Result:
     after: Mapping[str, Any] | None
 
 
-def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Result:
+def finetune(config: FineTuneConfig, directory: str | Path, observer: Observer | None = None) -> Result:
     """Fine-tune as configured in a run directory, from its last checkpoint if it has one, to the end or a signal.
 
     Raises UsageError, before anything is written, for what cannot be trained on, and RunError for what goes wrong in
@@ -83,7 +83,6 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
     >>> from cutaway.checkpoints import ArrayWeights, save_checkpoint
     >>> from cutaway.config import GPT2Config
     >>> from cutaway.tokenizer.fast import Tokenizer
-    >>> from cutaway.training.loop import Silent
     >>> shape = GPT2Config(n_ctx=8, n_embd=2, n_head=1, n_layer=1)
     >>> ones = ArrayWeights(shape, {name: np.ones(s, np.float32) for name, s in shape.tensor_shapes().items()})
     >>> with TemporaryDirectory() as directory:
@@ -91,12 +90,12 @@ def finetune(config: FineTuneConfig, directory: Path, observer: Observer) -> Res
     ...     data = Path(directory) / "robots.jsonl"
     ...     _ = data.write_text('{"text": "A robot must obey."}\\n{"text": "A robot must serve."}\\n')
     ...     config = FineTuneConfig(model=f"{directory}/tiny", data=str(data), valid="50%", max_steps=2, n_ctx=8)
-    ...     result = finetune(config, Path(directory) / "run", Silent())
+    ...     result = finetune(config, f"{directory}/run")
     >>> result.outcome.steps, result.after["valid_loss"] < result.before["valid_loss"]
     (2, True)
     """
     with joined("ddp") as world:
-        return _finetune(config, directory, observer if world.is_first else Silent(), world)
+        return _finetune(config, Path(directory), observer if observer and world.is_first else Silent(), world)
 
 
 def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world: World) -> Result:

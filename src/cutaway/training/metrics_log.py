@@ -114,7 +114,7 @@ def _step(line: bytes, path: Path) -> int | None:
     return step if line.endswith(b"\n") and type(step) is int else None
 
 
-def read_metrics(directory: Path) -> list[dict[str, object]]:
+def read_metrics(directory: str | Path) -> list[dict[str, object]]:
     """Return the events of a run, without a torn last line; none if there is no log yet.
 
     >>> from tempfile import TemporaryDirectory
@@ -122,10 +122,10 @@ def read_metrics(directory: Path) -> list[dict[str, object]]:
     ...     log = MetricsLog(Path(directory))
     ...     log.append({"step": 1, "kind": "train", "loss": 3.5})
     ...     log.close()
-    ...     read_metrics(Path(directory))
+    ...     read_metrics(directory)
     [{'step': 1, 'kind': 'train', 'loss': 3.5}]
     """
-    path = directory / NAME
+    path = Path(directory) / NAME
     if not path.exists():
         return []
     lines = path.read_bytes().splitlines(keepends=True)

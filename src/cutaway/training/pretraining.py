@@ -51,11 +51,12 @@ SCHEDULE = frozenset(
 )
 
 
-def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcome:
+def train(config: TrainingConfig, directory: str | Path, observer: Observer | None = None) -> Outcome:
     """Train as configured in a run directory, from its last checkpoint if it has one, to the end or a signal.
 
     Raises UsageError, before anything is written, for what cannot be trained, and RunError for what goes wrong in the
     run. Under torchrun all of its processes train together; errors are printed here and end them with SystemExit.
+    The observer is told of the run as it goes; by default nothing is printed.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.data.prepare import prepare
@@ -65,12 +66,12 @@ def train(config: TrainingConfig, directory: Path, observer: Observer) -> Outcom
     ...     shards = f"{directory}/shards"
     ...     _ = prepare([text], shards)
     ...     config = TrainingConfig(data=(shards,), n_layer=1, n_embd=4, n_ctx=8, batch_size=2, max_steps=2)
-    ...     outcome = train(config, Path(directory) / "run", Silent())
+    ...     outcome = train(config, f"{directory}/run")
     >>> outcome.steps, outcome.model.name
     (2, 'model')
     """
     with joined(config.parallel) as world:
-        return _train(config, directory, observer if world.is_first else Silent(), world)
+        return _train(config, Path(directory), observer if observer and world.is_first else Silent(), world)
 
 
 def _train(config: TrainingConfig, directory: Path, observer: Observer, world: World) -> Outcome:

@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cutaway.engines.pytorch.attention import LONG, QUERIES, MaskedSoftmax, causal_attention
+from cutaway.engines.pytorch.attention import (
+    LONG,
+    QUERIES,
+    MaskedSoftmax,
+    attention_despite_overflow,
+    causal_attention,
+)
 
 
 @pytest.mark.parametrize("n_tokens", [1, QUERIES - 1, QUERIES, QUERIES + 1, 3 * QUERIES])
@@ -33,11 +39,11 @@ def test_prefix_attention_equals_a_plain_mask_with_its_gradients(n_tokens: int) 
         mask[row, 0, :count, :count] = True
     ours = causal_attention(q, k, v, n_prefix=n_prefix)
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)  # the softmax is of float32
+    torch.testing.assert_close(ours, expected)
     weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
     grads = torch.autograd.grad((ours * weight).sum(), (q, k, v))
     wanted = torch.autograd.grad((expected * weight).sum(), (q, k, v))
-    torch.testing.assert_close(grads, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(grads, wanted)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
@@ -96,3 +102,12 @@ def test_a_masked_softmax_has_the_gradients_of_pytorchs(dtype: torch.dtype) -> N
     assert scores.grad is not None
     torch.testing.assert_close(scores.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
     assert not scores.grad.masked_select(~mask).any()
+
+
+@pytest.mark.parametrize(("score", "is_reached"), [(-20.0, True), (-200.0, False)])
+def test_a_value_that_overflows_is_reached_by_the_smallest_weight_but_0(score: float, is_reached: bool) -> None:
+    q = torch.ones(1, 1, 1, 1)
+    k = torch.tensor([[[[0.0], [score]]]])
+    v = torch.tensor([[[[1.0], [torch.inf]]]])
+    z = attention_despite_overflow(q, k, v, torch.ones(1, 2, dtype=torch.bool))
+    assert bool(z.isnan().all()) == is_reached

@@ -47,6 +47,27 @@ def test_loss_and_gradients_equal_the_peers(mathematics: dict[str, Any]) -> None
     assert_gradients_equal(model, peer)
 
 
+def test_a_module_in_double_precision_computes_in_it() -> None:
+    """All of it, so that gradients can be checked by finite differences, those of gradients too."""
+    weights = tiny_weights(n_embd=6)
+    model = GPT2(weights.config)
+    model.load(weights)
+    model.double().requires_grad_(False)
+    ids = torch.tensor([[3, 1, 4, 1, 5]])
+    expected = peer_model(weights).double()(ids).logits
+    torch.testing.assert_close(model(ids), expected, rtol=0, atol=1e-11)
+    torch.testing.assert_close(model.loss(ids, ids), F.cross_entropy(expected[0], ids[0]), rtol=0, atol=1e-11)
+
+    def residual(x: torch.Tensor) -> torch.Tensor:
+        for block in model.h:
+            x = block(x, None, None)
+        return x
+
+    x = model.wte(ids).requires_grad_()
+    assert torch.autograd.gradcheck(residual, x)
+    assert torch.autograd.gradgradcheck(residual, x)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_16_bit_weights_leave_the_number_of_a_layer_whole(dtype: torch.dtype) -> None:
     model = GPT2(tiny_weights(n_layer=3, scale_attn_by_inverse_layer_idx=True).config).to(dtype)

@@ -61,15 +61,24 @@ def _attend(
 ) -> Tensor:
     positions = torch.arange(start, start + q.shape[2], dtype=torch.int32, device=q.device)  # faster than 64 bits
     mask = visible(positions, k.shape[2], n_prefix)
-    scores = (q @ k.transpose(-1, -2)).float()
+    scores = at_least_float32(q @ k.transpose(-1, -2))
     if relative is not None:
-        scores = scores + skewed_scores(q, relative, k.shape[2]).float()
+        scores = scores + at_least_float32(skewed_scores(q, relative, k.shape[2]))
     weights: Tensor = MaskedSoftmax.apply(scores, mask, q.dtype)  # type: ignore[no-untyped-call]
     return drop(weights, dropout) @ v
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return 16-bit floats as float32, and others as they are.
+
+    >>> [at_least_float32(torch.ones(1, dtype=dtype)).dtype for dtype in (torch.bfloat16, torch.float64)]
+    [torch.float32, torch.float64]
+    """
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class MaskedSoftmax(torch.autograd.Function):
-    """Softmax of scores (..., S), float32, over the keys of a mask, in a dtype of its own.
+    """Softmax of scores (..., S), at least float32, over the keys of a mask, in a dtype of its own.
 
     Only its result is kept for the gradients, which need no mask: they are 0 where a weight is. PyTorch's would keep
     the same once more in float32.
@@ -88,8 +97,8 @@ class MaskedSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (weights,) = ctx.saved_tensors
-        weights = weights.float()
-        weighted = gradients[0].float() * weights
+        weights = at_least_float32(weights)
+        weighted = at_least_float32(gradients[0]) * weights
         return weighted - weights * weighted.sum(-1, keepdim=True), None, None
 
 

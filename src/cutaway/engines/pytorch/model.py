@@ -25,6 +25,7 @@ from cutaway.checkpoints.weights import Weights
 from cutaway.config import GPT2Config
 from cutaway.engines.protocol import check_causal
 from cutaway.engines.pytorch.attention import (
+    at_least_float32,
     attention_despite_overflow,
     causal_attention,
     drop,
@@ -352,7 +353,7 @@ class GPT2(nn.Module):
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Compute the mean cross-entropy of (B, T) targets in nats."""
-        return F.cross_entropy(self(ids).flatten(0, 1).float(), targets.flatten())
+        return F.cross_entropy(at_least_float32(self(ids)).flatten(0, 1), targets.flatten())
 
     def read_fused(self, x: Tensor) -> Tensor:
         """Compute what `hidden` does from embeddings (B, T, d) on, by kernels that fuse what lies between products."""
