@@ -44,13 +44,13 @@ model() {
 run() { "$PEERS/$1/bin/python" -m "${@:2}"; }
 
 # llama.cpp's choice of "native" code dies where the processor has AMX and the kernel keeps it back, so the instruction
-# sets are chosen here by what the kernel shows. Elsewhere than on Linux and x86-64 the choice is its own.
+# sets are chosen here by what the kernel shows, AMX never. Elsewhere than on Linux and x86-64 the choice is its own.
 llama_flags() {
     [ "$(uname -sm)" = "Linux x86_64" ] || return 0
     local flag feature
     echo -n "-DGGML_NATIVE=OFF"
     for flag in SSE42:sse4_2 AVX:avx AVX2:avx2 BMI2:bmi2 FMA:fma F16C:f16c AVX_VNNI:avx_vnni AVX512:avx512vl \
-        AVX512_VNNI:avx512_vnni AVX512_VBMI:avx512_vbmi AVX512_BF16:avx512_bf16 AMX_TILE:amx_tile AMX_INT8:amx_int8 AMX_BF16:amx_bf16; do
+        AVX512_VNNI:avx512_vnni AVX512_VBMI:avx512_vbmi AVX512_BF16:avx512_bf16; do
         feature=$(grep -qw "${flag#*:}" /proc/cpuinfo && echo ON || echo OFF)
         echo -n " -DGGML_${flag%:*}=$feature"
     done

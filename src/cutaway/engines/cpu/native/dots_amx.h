@@ -11,7 +11,7 @@ namespace cutaway {
 namespace {
 
 constexpr int kDotRows = 16;        // of a tile register
-constexpr int kFewestTileRows = 9;  // fewer are faster in the other registers
+constexpr int kFewestTileRows = 7;  // fewer are faster in the other registers
 
 // The shapes of all tile registers, as the instruction LDTILECFG reads them.
 struct alignas(64) Shapes {

@@ -40,7 +40,7 @@ void quantise(const float* x, const float* input_scales, QuantisedRows to, int r
     for (size_t b = 0; b < to.stride / kBlock; b++, x += kBlock, input_scales += kBlock, values += kBlock) {
         const Vec lo = load(x) * load(input_scales);
         const Vec hi = load(x + kLanes) * load(input_scales + kLanes);
-        if (sum_of_lanes((lo - lo) + (hi - hi)) != 0.0f) {  // NaN if a value is infinite or NaN, else 0
+        if (!all_finite(lo, hi)) {
             store_quantised(values, broadcast(0.0f));
             store_quantised(values + kLanes, broadcast(0.0f));
             to.scales[b] = __builtin_nanf("");  // propagates NaN to the outputs

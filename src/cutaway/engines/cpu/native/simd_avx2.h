@@ -75,6 +75,12 @@ inline float max_of_lanes(Vec v) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+inline bool all_finite(Vec a, Vec b) {
+    const Vec zeros = (a - a) + (b - b);  // NaN where one is infinite or NaN
+    const __m256 sum = _mm256_add_ps(zeros.lo, zeros.hi);
+    return _mm256_movemask_ps(_mm256_cmp_ps(sum, sum, _CMP_UNORD_Q)) == 0;
+}
+
 inline Vec load(const Half* p) {
     const __m128i* q = reinterpret_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};

@@ -61,6 +61,11 @@ inline float max_of_lanes(Vec v) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+inline bool all_finite(Vec a, Vec b) {
+    constexpr int kInfinityOrNaN = 0x99;
+    return !(_mm512_fpclass_ps_mask(a.v, kInfinityOrNaN) | _mm512_fpclass_ps_mask(b.v, kInfinityOrNaN));
+}
+
 inline Vec load(const Half* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
 inline void store(Half* p, Vec a) {
     a = max(broadcast(-65504.0f), min(broadcast(65504.0f), a));  // clamped: a key out of float16's range must not become infinite

@@ -98,6 +98,8 @@ inline float max_of_lanes(Vec v) {
     return lane[0];
 }
 
+inline bool all_finite(Vec a, Vec b) { return sum_of_lanes((a - a) + (b - b)) == 0.0f; }  // or it is NaN
+
 constexpr uint16_t kHalfNaN = 0x7fff;  // of the NaNs only this one is stored, and infinity never
 
 inline Vec load(const Half* p) {
