@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import machine, results
 from bench.engines import ENGINES, FULL, OURS, QUICK, ROOT
-from bench.table import markdown, start_document
+from bench.table import STARTS, markdown, read_results
 from bench.turns import Bench
 from cutaway.errors import guarded
 
@@ -33,7 +33,7 @@ def main() -> None:
         document = results.merge(json.loads(args.output.read_text(encoding="utf-8")), document, args.only)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(markdown(document, start_document(), "en"))
+    print(markdown(document, read_results(STARTS), "en"))
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,21 +1,42 @@
-"""The READMEs' table of speeds, generated from the JSON of `bench.compare` and `bench.start`.
+"""Tables of speeds, generated from the JSON of `bench.compare` and `bench.start`.
 
-python -m bench.table           write it between the markers in README.md and README.zh-CN.md
-python -m bench.table --check   end with status 1 where a README holds anything else
+python -m bench.table           write them between the markers in the READMEs and docs/comparison.md
+python -m bench.table --check   end with status 1 where one of those holds anything else
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TypedDict
+from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 from bench.engines import OURS, ROOT
 from bench.results import Document
 
 RESULTS = ROOT / "bench" / "results" / "peers.json"
 STARTS = ROOT / "bench" / "results" / "start.json"
-READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+
+
+class Place(NamedTuple):
+    """A document with a table, in a language, of what was measured on one machine."""
+
+    path: Path
+    language: str
+    results: Path
+    starts: Path
+
+
+PLACES = (
+    Place(ROOT / "README.md", "en", RESULTS, STARTS),
+    Place(ROOT / "README.zh-CN.md", "zh", RESULTS, STARTS),
+    Place(
+        ROOT / "docs" / "comparison.md",
+        "en",
+        RESULTS.with_name("peers-amx.json"),
+        STARTS.with_name("start-amx.json"),
+    ),
+)
 START = "<!-- bench:start -->"
 END = "<!-- bench:end -->"
 COLUMNS = ("decode-128", "decode-900", "decode-128-batch-16", "decode-900-batch-16", "prefill-512")
@@ -93,9 +114,9 @@ WORDS: dict[str, Words] = {
 }
 
 
-def start_document() -> Document:
-    """The results of `bench.start`."""
-    document: Document = json.loads(STARTS.read_text(encoding="utf-8"))
+def read_results(path: Path) -> Document:
+    """The results of `bench.compare` or `bench.start`."""
+    document: Document = json.loads(path.read_text(encoding="utf-8"))
     return document
 
 
@@ -109,9 +130,9 @@ def markdown(document: Document, starts: Document, language: str) -> str:
     return "\n\n".join([table, *_notes(document, starts, words)])
 
 
-def with_table(readme: str, table: str) -> str:
-    """The README's text with the table between its markers; ValueError where it has none."""
-    before, start, rest = readme.partition(START)
+def with_table(text: str, table: str) -> str:
+    """The document's text with the table between its markers; ValueError where it has none."""
+    before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
         raise ValueError(f"there is no place for the table: {START} and {END}")
@@ -184,22 +205,21 @@ def _share(machine: Document, words: Words) -> str:
 
 def main() -> int:
     """Write or check; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.table", description="Write the READMEs' table of speeds.")
+    parser = argparse.ArgumentParser(prog="python -m bench.table", description="Write the tables of speeds.")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; status 1 where a README holds anything else"
+        "--check", action="store_true", help="write nothing; status 1 where a document holds anything else"
     )
     check = parser.parse_args().check
-    document: Document = json.loads(RESULTS.read_text(encoding="utf-8"))
-    starts = start_document()
     stale = False
-    for language, path in READMES.items():
-        text = path.read_text(encoding="utf-8")
-        wanted = with_table(text, markdown(document, starts, language))
+    for place in PLACES:
+        text = place.path.read_text(encoding="utf-8")
+        wanted = with_table(text, markdown(read_results(place.results), read_results(place.starts), place.language))
         if check and text != wanted:
-            print(f"{path.name} does not hold the table of {RESULTS.name}: run python -m bench.table", file=sys.stderr)
+            name = place.results.name
+            print(f"{place.path.name} does not hold the table of {name}: run python -m bench.table", file=sys.stderr)
             stale = True
         elif text != wanted:
-            path.write_text(wanted, encoding="utf-8")
+            place.path.write_text(wanted, encoding="utf-8")
     return int(stale)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bench.engines import OURS, TASKS
 from bench.results import Document, merge
-from bench.table import END, READMES, RESULTS, START, WORDS, markdown, start_document, with_table
+from bench.table import END, PLACES, START, WORDS, Place, markdown, read_results, with_table
 
 
 def entry(name: str, rate: float | None = None, ratio: float = 1.0, failed: str | None = None) -> Document:
@@ -66,7 +66,7 @@ def test_start_is_a_dash_if_it_was_not_measured() -> None:
 
 
 def test_both_languages_have_the_same_columns() -> None:
-    assert set(WORDS) == set(READMES)
+    assert set(WORDS) == {place.language for place in PLACES}
     english, chinese = (rows(markdown(document(entry(OURS, 1200)), STARTS, language)) for language in ("en", "zh"))
     assert len(english[0]) == len(chinese[0]) == len(english[2]) == len(chinese[2])
 
@@ -86,9 +86,8 @@ def test_measuring_again_replaces_only_that_result() -> None:
     assert merged["engines"][0] == old["engines"][0]
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="nothing was measured yet")
-@pytest.mark.parametrize("language", READMES)
-def test_the_readmes_hold_the_table_of_the_results(language: str) -> None:
-    text = READMES[language].read_text(encoding="utf-8")
-    peers = json.loads(RESULTS.read_text(encoding="utf-8"))
-    assert text == with_table(text, markdown(peers, start_document(), language))
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.path.name)
+def test_documents_hold_the_tables_of_the_results(place: Place) -> None:
+    text = place.path.read_text(encoding="utf-8")
+    table = markdown(read_results(place.results), read_results(place.starts), place.language)
+    assert text == with_table(text, table)
