@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from bench.engines import OURS, TASKS
