@@ -124,8 +124,9 @@ def _token_ids(model: LanguageModel, document: str | Sequence[int] | Record) -> 
         yield model.input_ids(document), 1
         return
     for turn in document.turns:
+        completion = model.encode(turn.completion)  # first, for it is what a model without a tokenizer cannot read
         prompt = model.encode(turn.prompt) if turn.prompt else model.input_ids("")
-        yield [*prompt, *model.encode(turn.completion)], max(1, len(prompt))
+        yield [*prompt, *completion], max(1, len(prompt))
 
 
 def _count_bytes(model: LanguageModel, document: str | Sequence[int] | Record) -> int:
