@@ -84,9 +84,9 @@ if wanted openvino; then
     model openvino-float16 run convert bench.models.openvino float16 "$MODELS/float32" || true
     model openvino-int8 run convert bench.models.openvino int8 "$MODELS/float32" || true
 fi
-if wanted llama_cpp; then
+if wanted llama_cpp; then # never what pip has kept of another build: it does not ask with which flags
     CMAKE_ARGS="$(llama_flags) -DGGML_LLAMAFILE=ON -DLLAVA_BUILD=OFF" CMAKE_BUILD_PARALLEL_LEVEL=$JOBS \
-        environment llama_cpp --no-binary llama-cpp-python --requirement bench/peers/llama_cpp.txt || true
+        environment llama_cpp --no-cache-dir --no-binary llama-cpp-python --requirement bench/peers/llama_cpp.txt || true
     model gpt2-F16.gguf run convert bench.models.gguf_f16 "$MODELS/float32" || true
     model gpt2-Q8_0.gguf run llama_cpp bench.models.gguf_q8_0 "$MODELS/gpt2-F16.gguf" || true
 fi

@@ -44,7 +44,7 @@ def evaluation_lines(evaluation: Evaluation, files: Sequence[DataFile]) -> list[
     counts = [count(len(evaluation.documents), "documents"), count(score.tokens, "tokens")]
     bits: list[str] = []
     if score.bits_per_byte is not None:
-        counts.append(f"{score.bytes:,} bytes")
+        counts.append(counted(score.bytes, "byte"))
         bits = [f"bits per byte   {with_error(score.bits_per_byte, evaluation.bits_per_byte_error, 4)}"]
     return [
         ", ".join(counts),

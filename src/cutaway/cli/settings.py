@@ -78,7 +78,7 @@ def _parse(setting: "Field[Any]", given: object) -> object:
     if not isinstance(given, str):
         return given
     kind = value_type(setting)
-    if setting.metadata.get("share"):
+    if setting.metadata["share"]:
         return read_share(setting.name, given)
     if kind is int and re.fullmatch(r"-?\d{1,18}", given):
         return int(given)

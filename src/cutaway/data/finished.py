@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from cutaway.data.dataset import open_dataset
 from cutaway.data.manifest import MANIFEST, Manifest, Source
-from cutaway.data.writer import CorpusPlan, describe_sources, describe_tokenizer
+from cutaway.data.writer import CorpusPlan, describe_options, describe_sources, describe_tokenizer
 from cutaway.errors import UsageError
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.untrusted import quote, quote_path
@@ -34,7 +34,7 @@ def find_finished(directory: Path, codec: TokenCodec, name: str, plan: CorpusPla
     there = dataset.manifest
     different = [
         *_different_tokenizers(there.tokenizer.name, name, same=there.tokenizer.sha256 == tokenizer.sha256),
-        *_different_options(there.options, plan.options),
+        *_different_options(there.options, describe_options(plan)),
         *_different_sources(there.sources, describe_sources(plan)),
     ]
     if not different:

@@ -22,11 +22,6 @@ class Inputs:
     block_bytes: int
     part_bytes: int
 
-    @property
-    def options(self) -> dict[str, object]:
-        """Everything but the files."""
-        return {name: value for name, value in vars(self).items() if name != "sources"}
-
     def document(self) -> dict[str, object]:
         """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
         files = [

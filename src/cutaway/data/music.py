@@ -46,11 +46,6 @@ class MusicInputs:
     copies: int
     seed: int
 
-    @property
-    def options(self) -> dict[str, object]:
-        """Everything but the files."""
-        return {name: value for name, value in vars(self).items() if name != "sources"}
-
     def document(self) -> dict[str, object]:
         """Describe the inputs for a comparison; files are told apart by path, size and time of change."""
         files = [[str(s.path), s.n_bytes, s.split, s.path.stat().st_mtime_ns] for s in self.sources]

@@ -60,9 +60,6 @@ class CorpusPlan(Protocol):
     @property
     def valid_share(self) -> float: ...
 
-    @property
-    def options(self) -> dict[str, object]: ...
-
     def document(self) -> dict[str, object]:
         """Describe the plan for a comparison."""
 
@@ -139,7 +136,7 @@ class CorpusWriter:
             sources=describe_sources(self._inputs),
             control_literals=sum(part.control_literals for part in parts),
             masked=any(split.masked for part in parts for split in part.splits.values()),
-            options=self._inputs.options,
+            options=describe_options(self._inputs),
         )
         manifest.write(self.directory)
         (self.directory / PROGRESS).unlink()
@@ -277,6 +274,16 @@ def describe_sources(plan: CorpusPlan) -> tuple[Source, ...]:
     (Source(path='a.txt', bytes=5, split=None),)
     """
     return tuple(Source(str(source.path), source.n_bytes, source.split) for source in plan.sources)
+
+
+def describe_options(plan: CorpusPlan) -> dict[str, object]:
+    """Describe everything but the files of a plan for the manifest.
+
+    >>> from cutaway.data.inputs import Inputs
+    >>> describe_options(Inputs((), valid_share=0.1, field="text", block_bytes=100, part_bytes=200))
+    {'valid_share': 0.1, 'field': 'text', 'block_bytes': 100, 'part_bytes': 200}
+    """
+    return {name: value for name, value in vars(plan).items() if name != "sources"}
 
 
 def describe_tokenizer(tokenizer: TokenCodec, name: str, directory: Path) -> TokenizerEntry:

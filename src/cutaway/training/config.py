@@ -35,13 +35,14 @@ CHOICES = {
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def _setting(default: Any, meaning: str, group: str = "training") -> Any:
-    return field(default=default, metadata={"help": meaning, "group": group})
+def declare(default: Any, meaning: str, group: str = "training", *, is_share: bool = False) -> Any:
+    """Declare a setting of a configuration, with its help and the group that it is listed in; a share may be typed in
+    percent.
 
-
-def _share(default: float, meaning: str, group: str) -> Any:
-    """Declare a setting that is a share, which may be typed in percent."""
-    return field(default=default, metadata={"help": meaning, "group": group, "share": True})
+    >>> declare(0.4, "share of the run before the linear decay", "schedule", is_share=True).metadata["group"]
+    'schedule'
+    """
+    return field(default=default, metadata={"help": meaning, "group": group, "share": is_share})
 
 
 @dataclass(frozen=True)
@@ -52,59 +53,59 @@ class TrainingConfig:
     32
     """
 
-    data: tuple[str, ...] = _setting(
-        (), "directories that `cutaway data prepare` wrote; JSON Lines with --task", "data"
-    )
-    weights: tuple[float, ...] = _setting((), "share of each directory in a batch; default: by tokens", "data")
-    task: str = _setting("", "task to learn from examples: a name, or a .toml file", "data")
-    valid: str = _setting("", "with --task: JSON Lines of the examples to validate on", "data")
-    tokenizer: str = _setting("", "with --task: tokenizer, a directory or a model's; default: that of --init", "data")
-    init: str = _setting(SCRATCH, "initial weights: scratch, or a model's name or directory", "model")
-    n_layer: int = _setting(8, "blocks", "model")
-    n_head: int = _setting(4, "attention heads per block", "model")
-    n_embd: int = _setting(256, "width of the residual stream", "model")
-    n_ctx: int = _setting(512, "context length, in tokens", "model")
-    relative_positions: int = _setting(0, "distances with an embedding (relative attention); 0: none, GPT-2", "model")
-    dropout: float = _share(0.0, "dropout probability", "model")
-    label_smoothing: float = _share(0.0, "share of each target spread over the vocabulary", "training")
-    batch_size: int = _setting(32, "sequences per step")
-    micro_batch_size: int | None = _setting(None, "sequences per forward pass; default: all of a step")
-    max_steps: int | None = _setting(None, f"steps of the run; default: {DEFAULT_STEPS}, or what --max-time allows")
-    max_time: float | None = _setting(None, "time budget (90s, 30m, 9h), which then drives the schedule")
-    short_ctx: int | None = _setting(None, "context length in the first --short-steps steps")
-    short_steps: int = _setting(0, "steps with the shorter context")
-    optimizer: str = _setting("muon", "muon (for matrices of blocks, AdamW for the rest) or adamw", "optimizer")
-    lr: float = _setting(0.004, "peak learning rate of AdamW", "optimizer")
-    matrix_lr: float = _setting(0.006, "peak learning rate of Muon", "optimizer")
-    beta1: float = _setting(0.9, "AdamW's decay of the first moment", "optimizer")
-    beta2: float = _setting(0.98, "AdamW's decay of the second moment", "optimizer")
-    weight_decay: float = _setting(0.05, "weight decay, on matrices only", "optimizer")
-    grad_clip: float = _setting(1.0, "clip the gradient to this norm; 0: no clipping", "optimizer")
-    warmup_steps: int | None = _setting(
+    data: tuple[str, ...] = declare((), "directories that `cutaway data prepare` wrote; JSON Lines with --task", "data")
+    weights: tuple[float, ...] = declare((), "share of each directory in a batch; default: by tokens", "data")
+    task: str = declare("", "task to learn from examples: a name, or a .toml file", "data")
+    valid: str = declare("", "with --task: JSON Lines of the examples to validate on", "data")
+    tokenizer: str = declare("", "with --task: tokenizer, a directory or a model's; default: that of --init", "data")
+    init: str = declare(SCRATCH, "initial weights: scratch, or a model's name or directory", "model")
+    n_layer: int = declare(8, "blocks", "model")
+    n_head: int = declare(4, "attention heads per block", "model")
+    n_embd: int = declare(256, "width of the residual stream", "model")
+    n_ctx: int = declare(512, "context length, in tokens", "model")
+    relative_positions: int = declare(0, "distances with an embedding (relative attention); 0: none, GPT-2", "model")
+    dropout: float = declare(0.0, "dropout probability", "model", is_share=True)
+    label_smoothing: float = declare(0.0, "share of each target spread over the vocabulary", "training", is_share=True)
+    batch_size: int = declare(32, "sequences per step")
+    micro_batch_size: int | None = declare(None, "sequences per forward pass; default: all of a step")
+    max_steps: int | None = declare(None, f"steps of the run; default: {DEFAULT_STEPS}, or what --max-time allows")
+    max_time: float | None = declare(None, "time budget (90s, 30m, 9h), which then drives the schedule")
+    short_ctx: int | None = declare(None, "context length in the first --short-steps steps")
+    short_steps: int = declare(0, "steps with the shorter context")
+    optimizer: str = declare("muon", "muon (for matrices of blocks, AdamW for the rest) or adamw", "optimizer")
+    lr: float = declare(0.004, "peak learning rate of AdamW", "optimizer")
+    matrix_lr: float = declare(0.006, "peak learning rate of Muon", "optimizer")
+    beta1: float = declare(0.9, "AdamW's decay of the first moment", "optimizer")
+    beta2: float = declare(0.98, "AdamW's decay of the second moment", "optimizer")
+    weight_decay: float = declare(0.05, "weight decay, on matrices only", "optimizer")
+    grad_clip: float = declare(1.0, "clip the gradient to this norm; 0: no clipping", "optimizer")
+    warmup_steps: int | None = declare(
         None, "steps of linear learning rate warm-up; default: a tenth, at most 100", "schedule"
     )
-    schedule: str = _setting("hold", "hold (constant, then linear decay) or cosine", "schedule")
-    hold: float = _share(0.4, "share of the run before the linear decay", "schedule")
-    min_lr: float = _share(0.05, "final learning rate, as a share of the peak", "schedule")
-    average: float = _share(0.13, "final share of the run whose weights are averaged; 0: none", "schedule")
-    sampled_vocab: int = _setting(0, "vocabulary size of a sampled softmax; 0: full softmax", "speed")
-    full_softmax: float = _share(0.08, "final share of the run with the full softmax", "speed")
-    dtype: str = _setting("float32", "dtype of matrix products: float32 or bfloat16", "speed")
-    compile: bool = _setting(False, "fuse each block with torch.compile (needs a C++ compiler)", "speed")
-    activation_checkpointing: bool = _setting(False, "recompute activations: less memory, a third slower", "speed")
-    device: str = _setting("auto", "cpu, cuda or mps; auto: cuda if available, else cpu", "speed")
-    threads: int | None = _setting(None, "CPU threads; default: PyTorch's", "speed")
-    parallel: str = _setting("ddp", "under torchrun: ddp (replicated model) or fsdp (sharded model)", "speed")
-    eval_every: int = _setting(100, "steps between evaluations; 0: only at the end", "reports")
-    eval_tokens: int = _setting(32768, "held-out tokens per evaluation", "reports")
-    sample_prompt: str = _setting("", "prompt of the sample written at each evaluation", "reports")
-    save_every: int = _setting(100, "steps between checkpoints; 0: only at the end", "reports")
-    keep_last: int = _setting(2, "number of latest checkpoints to keep", "reports")
-    keep_best: bool = _setting(True, "also keep the checkpoint with the lowest validation loss", "reports")
-    on_save_error: str = _setting("stop", "stop or continue if a checkpoint or the log cannot be written", "reports")
-    strict: bool = _setting(False, "refuse to resume from an older checkpoint if the newest is damaged", "reports")
-    tensorboard: bool = _setting(False, "write event files for TensorBoard", "reports")
-    seed: int = _setting(1, "random seed of weights, batches, dropout and sampled softmax")
+    schedule: str = declare("hold", "hold (constant, then linear decay) or cosine", "schedule")
+    hold: float = declare(0.4, "share of the run before the linear decay", "schedule", is_share=True)
+    min_lr: float = declare(0.05, "final learning rate, as a share of the peak", "schedule", is_share=True)
+    average: float = declare(
+        0.13, "final share of the run whose weights are averaged; 0: none", "schedule", is_share=True
+    )
+    sampled_vocab: int = declare(0, "vocabulary size of a sampled softmax; 0: full softmax", "speed")
+    full_softmax: float = declare(0.08, "final share of the run with the full softmax", "speed", is_share=True)
+    dtype: str = declare("float32", "dtype of matrix products: float32 or bfloat16", "speed")
+    compile: bool = declare(False, "fuse each block with torch.compile (needs a C++ compiler)", "speed")
+    activation_checkpointing: bool = declare(False, "recompute activations: less memory, a third slower", "speed")
+    device: str = declare("auto", "cpu, cuda or mps; auto: cuda if available, else cpu", "speed")
+    threads: int | None = declare(None, "CPU threads; default: PyTorch's", "speed")
+    parallel: str = declare("ddp", "under torchrun: ddp (replicated model) or fsdp (sharded model)", "speed")
+    eval_every: int = declare(100, "steps between evaluations; 0: only at the end", "reports")
+    eval_tokens: int = declare(32768, "held-out tokens per evaluation", "reports")
+    sample_prompt: str = declare("", "prompt of the sample written at each evaluation", "reports")
+    save_every: int = declare(100, "steps between checkpoints; 0: only at the end", "reports")
+    keep_last: int = declare(2, "number of latest checkpoints to keep", "reports")
+    keep_best: bool = declare(True, "also keep the checkpoint with the lowest validation loss", "reports")
+    on_save_error: str = declare("stop", "stop or continue if a checkpoint or the log cannot be written", "reports")
+    strict: bool = declare(False, "refuse to resume from an older checkpoint if the newest is damaged", "reports")
+    tensorboard: bool = declare(False, "write event files for TensorBoard", "reports")
+    seed: int = declare(1, "random seed of weights, batches, dropout and sampled softmax")
 
     def __post_init__(self) -> None:
         data: Any = self.data  # one directory, or several

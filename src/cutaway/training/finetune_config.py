@@ -9,7 +9,7 @@ from cutaway.checkpoints.adapter import find_targets
 from cutaway.checks import check_float, check_int, parse_share
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
-from cutaway.training.config import TrainingConfig
+from cutaway.training.config import TrainingConfig, declare
 from cutaway.untrusted import quote
 
 METHODS = ("full", "last", "lora")
@@ -21,15 +21,6 @@ LEAST_EVALUATIONS = 2  # in the middle of a run and at its end, however short it
 
 _TRAINING = {setting.name: setting for setting in fields(TrainingConfig)}
 _FILES = ("valid", "task")  # which the trainer does not read itself
-
-
-def _setting(default: Any, meaning: str, group: str) -> Any:
-    return field(default=default, metadata={"help": meaning, "group": group})
-
-
-def _share(default: float, meaning: str, group: str) -> Any:
-    """Declare a setting that is a share, which may be typed in percent."""
-    return field(default=default, metadata={"help": meaning, "group": group, "share": True})
 
 
 def _as_in_training(name: str, default: Any, meaning: str = "") -> Any:
@@ -45,25 +36,25 @@ class FineTuneConfig:
     0.001
     """
 
-    model: str = _setting("builtin", "model to start from: a name or a directory", "model and data")
-    data: str = _setting(
+    model: str = declare("builtin", "model to start from: a name or a directory", "model and data")
+    data: str = declare(
         "", "text file, or JSON Lines of texts, of prompts with completions, or of messages", "model and data"
     )
-    task: str = _setting("", "task to learn from JSON Lines of its fields: a name, or a .toml file", "model and data")
-    valid: str = _setting("5%", "share of the examples to hold out for validation, or a file", "model and data")
-    share: float = _share(1.0, "share of the other examples to train on, 0 to 1", "model and data")
-    from_scratch: bool = _setting(False, "train a model of the same shape from random weights", "model and data")
-    method: str = _setting("full", "full (all weights), last (the last blocks) or lora", "method")
-    last_layers: int = _setting(2, "blocks that `last` trains, with the final LayerNorm", "method")
-    lora_r: int = _setting(8, "rank of LoRA", "method")
-    lora_alpha: float = _setting(16.0, "scale of LoRA's update: alpha / r", "method")
-    lora_dropout: float = _share(0.0, "dropout probability of LoRA's inputs", "method")
-    lora_targets: tuple[str, ...] = _setting(("c_attn", "c_proj", "c_fc"), "matrices of a block to adapt", "method")
-    merge: bool = _setting(False, "write the merged model instead of the adapter alone", "method")
-    epochs: float = _setting(3.0, "passes over the training examples", "training")
+    task: str = declare("", "task to learn from JSON Lines of its fields: a name, or a .toml file", "model and data")
+    valid: str = declare("5%", "share of the examples to hold out for validation, or a file", "model and data")
+    share: float = declare(1.0, "share of the other examples to train on, 0 to 1", "model and data", is_share=True)
+    from_scratch: bool = declare(False, "train a model of the same shape from random weights", "model and data")
+    method: str = declare("full", "full (all weights), last (the last blocks) or lora", "method")
+    last_layers: int = declare(2, "blocks that `last` trains, with the final LayerNorm", "method")
+    lora_r: int = declare(8, "rank of LoRA", "method")
+    lora_alpha: float = declare(16.0, "scale of LoRA's update: alpha / r", "method")
+    lora_dropout: float = declare(0.0, "dropout probability of LoRA's inputs", "method", is_share=True)
+    lora_targets: tuple[str, ...] = declare(("c_attn", "c_proj", "c_fc"), "matrices of a block to adapt", "method")
+    merge: bool = declare(False, "write the merged model instead of the adapter alone", "method")
+    epochs: float = declare(3.0, "passes over the training examples", "training")
     max_steps: int | None = _as_in_training("max_steps", None, "steps, instead of --epochs")
     max_time: float | None = _as_in_training("max_time", None, "time limit of the run (90s, 10m)")
-    patience: int = _setting(3, "evaluations without improvement before early stopping; 0: never", "training")
+    patience: int = declare(3, "evaluations without improvement before early stopping; 0: never", "training")
     batch_size: int = _as_in_training("batch_size", 8)
     micro_batch_size: int | None = _as_in_training("micro_batch_size", None)
     n_ctx: int | None = _as_in_training("n_ctx", None, "maximum context length, in tokens; default: the model's")

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "lanes_x86.h"
 #include "panels.h"
 
 namespace cutaway {
@@ -61,19 +62,8 @@ inline __m256 times_power_of_two(__m256 v, __m256 n) {
 inline Vec times_power_of_two(Vec v, Vec n) { return {times_power_of_two(v.lo, n.lo), times_power_of_two(v.hi, n.hi)}; }
 
 // Sum over the lanes, always in the same order.
-inline float sum_of_lanes(Vec v) {
-    const __m256 eight = _mm256_add_ps(v.lo, v.hi);
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-
-inline float max_of_lanes(Vec v) {
-    const __m256 eight = _mm256_max_ps(v.lo, v.hi);
-    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-}
+inline float sum_of_lanes(Vec v) { return sum_of_eight(_mm256_add_ps(v.lo, v.hi)); }
+inline float max_of_lanes(Vec v) { return max_of_eight(_mm256_max_ps(v.lo, v.hi)); }
 
 inline bool all_finite(Vec a, Vec b) {
     const Vec zeros = (a - a) + (b - b);  // NaN where one is infinite or NaN

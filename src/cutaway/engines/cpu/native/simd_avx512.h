@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "lanes_x86.h"
 #include "panels.h"
 
 namespace cutaway {
@@ -47,19 +48,8 @@ inline Vec round(Vec x) { return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEARES
 inline Vec times_power_of_two(Vec v, Vec n) { return {_mm512_scalef_ps(v.v, n.v)}; }
 
 // Sum over the lanes, always in the same order.
-inline float sum_of_lanes(Vec v) {
-    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1));
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-
-inline float max_of_lanes(Vec v) {
-    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1));
-    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
-}
+inline float sum_of_lanes(Vec v) { return sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1))); }
+inline float max_of_lanes(Vec v) { return max_of_eight(_mm256_max_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1))); }
 
 inline bool all_finite(Vec a, Vec b) {
     constexpr int kInfinityOrNaN = 0x99;
