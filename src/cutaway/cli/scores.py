@@ -9,6 +9,7 @@ from cutaway.evaluation.corpus import DataFile
 from cutaway.evaluation.evaluate import Evaluation
 from cutaway.evaluation.paper import COLUMNS, Column
 from cutaway.evaluation.paper_tasks import TASKS, Metric, Result
+from cutaway.layout import counted
 
 Results = Mapping[str, tuple[DataFile, Result]]
 """Results by the name of their task, each with the file that was scored."""

@@ -349,12 +349,12 @@ def test_rejects_wrong_arguments(call: Callable[[CpuEngine], object], message: s
 
 
 @every_isa
-@pytest.mark.parametrize("channel", [3, 20])
+@pytest.mark.parametrize("channel", [3, 11, 20, 28])  # in each register of a block
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_nan_stays_nan_in_int8(isa: str, broken: float, channel: int) -> None:
-    weights = tiny_weights()
+    weights = tiny_weights(n_embd=32, n_head=4)
     arrays = dict(weights.arrays)
-    arrays["h.1.ln_2.weight"] = np.where(np.arange(24) == channel, np.float32(broken), arrays["h.1.ln_2.weight"])
+    arrays["h.1.ln_2.weight"] = np.where(np.arange(32) == channel, np.float32(broken), arrays["h.1.ln_2.weight"])
     engine = CpuEngine(ArrayWeights(weights.config, arrays), "int8", threads=1, isa=isa)
     assert not np.isfinite(engine.forward([[1, 2, 3]])).any()
 
