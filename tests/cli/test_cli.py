@@ -92,6 +92,7 @@ class TestErrors:
             (["generate", "--temprature", "1"], 2, "; did you mean --temperature? (see cutaway generate --help)"),
             (["generate", "--temp", "1"], 2, "unrecognized arguments: --temp; did you mean --temperature?"),
             (["generate", "--temprature", "1", "hi"], 2, "unrecognized arguments: --temprature; did you mean"),
+            (["tokenizer", "encode", "--model", "x"], 2, "unrecognized arguments: --model (see cutaway tokenizer"),
             (["train", "--outt", "x"], 2, "unrecognized arguments: --outt; did you mean --out? (see cutaway train"),
             (["generate", "a", "b"], 2, "unrecognized arguments: b; put a text of several words in quotes"),
             (["tokenizer", "encode", "-x"], 2, "unrecognized arguments: -x (see cutaway tokenizer encode --help)"),

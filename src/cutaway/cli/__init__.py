@@ -133,7 +133,8 @@ class Parser(argparse.ArgumentParser):
             return "; put a text of several words in quotes" if takes_text else ""
         name = unknown.partition("=")[0]
         longer = [option for option in self._option_string_actions if option.startswith(name)]
-        near = longer if len(longer) == 1 else get_close_matches(name, self._option_string_actions, n=1)
+        options = {option.lstrip("-"): option for option in self._option_string_actions}  # all dashes are alike
+        near = longer if len(longer) == 1 else [options[n] for n in get_close_matches(name.lstrip("-"), options, n=1)]
         return f"; did you mean {near[0]}?" if near else ""
 
 
