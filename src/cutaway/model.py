@@ -1,7 +1,7 @@
 """A loaded GPT-2, as `cutaway.load` returns it: text or token ids in; text, scores and logits out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -20,12 +20,13 @@ from cutaway.generation.batch import MAX_SEQUENCES, generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json
 from cutaway.generation.sampling import TokenMask
-from cutaway.generation.stream import Chunk, Completion, collect
+from cutaway.generation.stream import Chunk, Completion, collect, without_leading_space
 from cutaway.numerics import FloatArray, softmax, top_k
 from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.untrusted import quote
 
 if TYPE_CHECKING:  # not needed for a first token
+    from cutaway.data.chat import Message
     from cutaway.tasks import Task, TaskEncoder
     from cutaway.trace import Intervention, Progress, Trace
 
@@ -94,7 +95,7 @@ class Model:
             tokenizer=self.codec or self.metadata.tokenizer_files,
             generation_config=generation_config_json(self.generation_config, self.metadata.generation_config),
             special_tokens=self.metadata.special_tokens or None,
-            task=self.metadata.task,
+            side_files=self.metadata.side_files,
             overwrite=overwrite,
         )
 
@@ -206,6 +207,66 @@ class Model:
         """
         config = self.settings(config, **overrides)
         return self._generate(prompts, config, self._seeds(prompts, samples, config), mask)
+
+    def chat(
+        self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
+    ) -> Completion:
+        """Reply to a conversation, in the form in which `cutaway finetune` learns {"messages"}.
+
+        Each message has a "role" (system, user or assistant) and its "content". The oldest are left out where the
+        context has no room for them: see `fit_messages`. Raises UsageError as `generate` does, and for anything but
+        messages.
+
+        >>> import cutaway
+        >>> reply = cutaway.load().chat([{"role": "user", "content": "Who are you?"}], max_new_tokens=5)
+        >>> reply.text == reply.text.strip()
+        True
+        """
+        completion = self.generate(*self._chat_request(messages, config, overrides))
+        return replace(completion, text=completion.text.strip())
+
+    def stream_chat(
+        self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
+    ) -> Iterator[Chunk]:
+        """Reply as `chat` does, a chunk at a time; white space at the end is not taken off.
+
+        >>> import cutaway
+        >>> messages = [{"role": "user", "content": "Who are you?"}]
+        >>> chunks = cutaway.load().stream_chat(messages, max_new_tokens=5, ignore_eos=True)
+        >>> len([*chunks])
+        5
+        """
+        return without_leading_space(self.stream(*self._chat_request(messages, config, overrides)))
+
+    def fit_messages(
+        self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
+    ) -> list["Message"]:
+        """Return the messages that `chat` reads: so many that the context has room for `max_new_tokens` after them, or
+        for half of its length if those are more.
+
+        The oldest exchanges are left out first; what the system says stays. Raises UsageError for anything but
+        messages.
+
+        >>> import cutaway
+        >>> model = cutaway.load()
+        >>> long = [{"role": "user", "content": "A robot must obey. " * 300}, {"role": "user", "content": "Why?"}]
+        >>> model.fit_messages(long)
+        [{'role': 'user', 'content': 'Why?'}]
+        """
+        from cutaway.data.chat import fit_messages, parse_messages
+
+        n_ctx = self.config.n_ctx
+        room = max(n_ctx - self.settings(config, **overrides).max_new_tokens, n_ctx // 2)
+        return fit_messages(parse_messages(messages), lambda prompt: len(self.encode(prompt)) <= room)
+
+    def _chat_request(
+        self, messages: Sequence["Message"], config: GenerationConfig | None, overrides: Mapping[str, object]
+    ) -> tuple[str, GenerationConfig]:
+        from cutaway.data.chat import NEXT, write_prompt  # not needed for a first token
+
+        settings = self.settings(config, **overrides)
+        prompt = write_prompt(self.fit_messages(messages, settings))
+        return prompt, settings.replace(stop=[*settings.stop, NEXT])
 
     @property
     def description(self) -> str:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from cutaway.checkpoints import open_checkpoint, save_checkpoint
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
 from cutaway.cli.model_command import command_of
+from cutaway.data.chat import CHAT_TEMPLATE
 from cutaway.errors import CheckpointError
 from cutaway.tasks import open_task
 from tests.cli.invoke import invoke
@@ -22,6 +25,13 @@ from tests.tasks.models import save_translator
 def test_a_task_has_its_command(tmp_path: Path, task: str, command: str) -> None:
     model = save_translator(tmp_path / "model", open_task(task))
     assert command_of(str(model)) == f"{command} {model}"
+
+
+def test_a_model_of_conversations_is_talked_with(tiny: str, tmp_path: Path) -> None:
+    weights = open_checkpoint(Path(tiny))
+    for name, template, command in (("ours", CHAT_TEMPLATE, "chat"), ("other", "{{ messages }}", "generate")):
+        save_checkpoint(tmp_path / name, weights, side_files={CHAT_TEMPLATE_FILE: template})
+        assert command_of(str(tmp_path / name)) == f"cutaway {command} --model {tmp_path / name}"
 
 
 def test_a_path_with_a_space_is_one_argument(tiny: str, tmp_path: Path) -> None:

@@ -36,16 +36,17 @@ def test_reads_the_three_forms_and_skips_blank_lines(tmp_path: Path) -> None:
     assert read_records(path) == [
         Record(f"{path}:1", (Turn("", "a"),), is_document=True),
         Record(f"{path}:3", (Turn("b", " c"),)),
-        Record(f"{path}:4", (Turn("User: d\n\nAssistant:", " e"),)),
+        Record(f"{path}:4", (Turn("User: d\n\nAssistant:", " e"),), is_conversation=True),
     ]
 
 
 def test_each_message_of_the_assistant_is_learned_after_all_before_it() -> None:
-    messages = [("system", "Be brief."), ("user", "1?"), ("assistant", "2"), ("user", "3?"), ("assistant", "4")]
+    said = [("system", "Be brief."), ("user", "1?"), ("assistant", " 2\n"), ("user", "3?"), ("assistant", "4")]
+    messages = [{"role": role, "content": content} for role, content in said]
     first = "System: Be brief.\n\nUser: 1?\n\nAssistant:"
     second = f"{first} 2\n\nUser: 3?\n\nAssistant:"
     assert render_messages(messages) == [Turn(first, " 2"), Turn(second, " 4")]
-    assert render_messages([("user", "1?")]) == []
+    assert render_messages(messages[:2]) == []
 
 
 @pytest.mark.parametrize(

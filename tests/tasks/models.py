@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cutaway.checkpoints import save_checkpoint
+from cutaway.checkpoints.directory import TASK
 from cutaway.tasks import Task, TaskEncoder, open_task
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.train import train_vocabulary
@@ -14,7 +15,7 @@ WEIGHTS = tiny_weights(seed=4, n_vocab=275, n_ctx=64)
 
 def save_translator(directory: Path, task: Task | None = None) -> Path:
     """Write the model with the task translation, or another."""
-    save_checkpoint(directory, WEIGHTS, tokenizer=CODEC, task=(task or open_task("translation")).toml)
+    save_checkpoint(directory, WEIGHTS, tokenizer=CODEC, side_files={TASK: (task or open_task("translation")).toml})
     return directory
 
 

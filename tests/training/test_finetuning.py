@@ -13,9 +13,11 @@ import pytest
 import torch
 
 import cutaway
-from cutaway.checkpoints import open_checkpoint, save_checkpoint
+from cutaway.checkpoints import open_checkpoint, open_source, save_checkpoint
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
 from cutaway.config import GPT2Config
 from cutaway.data.batches import Windows
+from cutaway.data.chat import CHAT_TEMPLATE
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import token_losses
@@ -435,6 +437,32 @@ def test_examples_to_validate_on_are_not_those_to_train_on(base: str, tmp_path: 
 def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:
     settings = config(base, lines(tmp_path / "a.jsonl", {"text": "aaaabbbcc"}), valid="0%", sampled_vocab=6)
     assert tuner(settings).frequent.tolist() == [*BYTES.encode("abc")]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_model_of_messages_says_so_beside_its_weights(base: str, tmp_path: Path, method: str) -> None:
+    record = {"messages": [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "2."}]}
+    data = lines(tmp_path / "chat.jsonl", record)
+    fine_tune(config(base, data, valid="0%", max_steps=2, method=method), tmp_path / "run")
+    path = tmp_path / "run" / "model"
+    assert open_source(str(path)).side_files() == {CHAT_TEMPLATE_FILE: CHAT_TEMPLATE}
+    cutaway.load(path, engine="reference").save(tmp_path / "saved")
+    assert (tmp_path / "saved" / CHAT_TEMPLATE_FILE).read_text(encoding="utf-8") == CHAT_TEMPLATE
+    fine_tune(config(base, pairs(tmp_path), max_steps=2, method=method), tmp_path / "of-pairs")
+    assert open_source(str(tmp_path / "of-pairs" / "model")).side_files() == {}
+
+
+@pytest.mark.slow
+def test_a_reply_learned_by_heart_is_given_in_a_conversation(base: str, tmp_path: Path) -> None:
+    said = [("user", "Hi."), ("assistant", "Ho."), ("user", "Ha?"), ("assistant", "He!")]
+    messages = [{"role": role, "content": content} for role, content in said]
+    data = lines(tmp_path / "chat.jsonl", {"messages": messages})
+    settings = config(base, data, valid="0%", max_steps=150, eval_every=150, lr=0.02, batch_size=2)
+    fine_tune(settings, tmp_path / "run")
+    model = cutaway.load(tmp_path / "run" / "model", engine="reference")
+    for place in (1, 3):
+        reply = model.chat(messages[:place], temperature=0, max_new_tokens=8)
+        assert (reply.text, reply.finish_reason) == (messages[place]["content"], "eos")
 
 
 def reversals(tmp_path: Path, count: int = 12) -> str:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.checkpoints.checkpoint import Checkpoint, read_task
-from cutaway.checkpoints.directory import TASK
+from cutaway.checkpoints.checkpoint import Checkpoint, read_side_files
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import TensorFile, write_tensors
 from cutaway.checkpoints.weights import Weights
@@ -147,8 +146,8 @@ class AdaptedCheckpoint(Checkpoint):
     def stored(self, name: str) -> StoredTensor:
         return self._merged.stored(name)
 
-    def task(self) -> str | None:
-        return read_task(self.directory) or self.base.task()
+    def side_files(self) -> dict[str, str]:
+        return self.base.side_files() | read_side_files(self.directory)
 
 
 def is_adapter(directory: Path) -> bool:
@@ -182,10 +181,10 @@ def _is_named(target: str, name: str) -> bool:
     return target == name or target.endswith(f".{name}")
 
 
-def save_adapter(directory: Path, adapter: Adapter, task: str | None = None) -> None:
+def save_adapter(directory: Path, adapter: Adapter, side_files: Mapping[str, str] | None = None) -> None:
     """Write an adapter directory; one that is there is replaced whole. Raises CheckpointError.
 
-    `task` is the text of `task.toml`, if the adapter has learned a task.
+    `side_files` are texts beside it by name, such as that of `task.toml` where it has learned a task.
 
     >>> from tempfile import TemporaryDirectory
     >>> pair = Pair(np.ones((1, 2), np.float32), np.ones((6, 1), np.float32))
@@ -207,8 +206,8 @@ def save_adapter(directory: Path, adapter: Adapter, task: str | None = None) -> 
             write_tensors(staging / ADAPTER_WEIGHTS, kinds, arrays.items())
             document = json.dumps(_config_json(adapter), indent=2)
             (staging / ADAPTER_CONFIG).write_text(document + "\n", encoding="utf-8")
-            if task is not None:
-                (staging / TASK).write_text(task, encoding="utf-8")
+            for name, text in (side_files or {}).items():
+                (staging / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise_checkpoint_error(target, f"cannot be saved: {error.strerror}")
 

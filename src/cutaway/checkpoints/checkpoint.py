@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cutaway.checkpoints.config_json import read_config
-from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, TASK, find_tensors, open_files
+from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, SIDE_FILES, find_tensors, open_files
 from cutaway.checkpoints.metadata import Metadata
 from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.safetensors import FLOAT_CODES
@@ -115,15 +115,14 @@ class Checkpoint:
         """
         return tokenizer_files_beside(self.path, self.config.n_vocab, self.tokenizer_class)
 
-    def task(self) -> str | None:
-        """Read the text of `task.toml`, if there is one. Raises CheckpointError if it cannot be read.
+    def side_files(self) -> dict[str, str]:
+        """Read the texts of those of `directory.SIDE_FILES` that there are. Raises CheckpointError if one is not UTF-8.
 
-        >>> from cutaway.checkpoints import open_checkpoint
-        >>> from cutaway.checkpoints.sources import BUILTIN
-        >>> print(open_checkpoint(BUILTIN).task())
-        None
+        >>> from cutaway.checkpoints import open_source
+        >>> list(open_source("builtin").side_files()), list(open_source("builtin-translation").side_files())
+        ([], ['task.toml'])
         """
-        return read_task(self.path)
+        return read_side_files(self.path)
 
     def metadata(self, tokenizer_error: str = "") -> Metadata:
         """Read what is beside the weights; with the reason why the tokenizer cannot be read, its files too.
@@ -136,22 +135,23 @@ class Checkpoint:
         path = self.path / GENERATION_CONFIG
         generation_config = read_object(path) if path.exists() else {}
         files = TokenizerFiles.read(self.path) if tokenizer_error else None
-        return Metadata(self.special_tokens, generation_config, tokenizer_error, files, self.task())
+        return Metadata(self.special_tokens, generation_config, tokenizer_error, files, self.side_files())
 
 
-def read_task(directory: Path) -> str | None:
-    """Read the text of `task.toml` in a directory; None if there is none. Raises CheckpointError if it is not UTF-8.
+def read_side_files(directory: Path) -> dict[str, str]:
+    """Read the texts of those of `SIDE_FILES` that are in a directory. Raises CheckpointError if one is not UTF-8.
 
-    >>> print(read_task(Path("nowhere")))
-    None
+    >>> read_side_files(Path("nowhere"))
+    {}
     """
-    path = directory / TASK
-    if not path.exists():
-        return None
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise_checkpoint_error(path, f"not UTF-8 at byte {error.start}")
+    texts: dict[str, str] = {}
+    for path in (directory / name for name in SIDE_FILES):
+        if path.exists():
+            try:
+                texts[path.name] = read_bytes(path).decode()
+            except UnicodeDecodeError as error:
+                raise_checkpoint_error(path, f"not UTF-8 at byte {error.start}")
+    return texts
 
 
 def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> FileTokenizer | None:

@@ -22,6 +22,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 GENERATION_CONFIG = "generation_config.json"
 TASK = "task.toml"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+SIDE_FILES = (TASK, CHAT_TEMPLATE_FILE)  # texts that say what a model has learned, kept as they are
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}\.safetensors")  # a plain name: no folders, nothing hidden
 _MAX_OPEN = 8  # files of a checkpoint that stay open; of more, each is opened when it is read
 # Masks that transformers once stored beside the weights; they say nothing that GPT-2 leaves open.

@@ -7,12 +7,12 @@ are left where they are.
 from contextlib import suppress
 from pathlib import Path
 
-from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, INDEX, TASK, WEIGHTS
+from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, INDEX, SIDE_FILES, WEIGHTS
 from cutaway.errors import HubError
 from cutaway.music.codec_file import CODEC
 from cutaway.tokenizer.files import FILES
 
-_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", GENERATION_CONFIG, CODEC, TASK, *FILES]
+_FILES = [CONFIG, WEIGHTS, INDEX, "model-*.safetensors", GENERATION_CONFIG, CODEC, *SIDE_FILES, *FILES]
 
 
 def check_hub() -> None:

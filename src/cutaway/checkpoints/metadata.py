@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cutaway.checkpoints.directory import TASK
 from cutaway.tokenizer.files import TokenizerFiles
 
 
@@ -10,13 +11,18 @@ from cutaway.tokenizer.files import TokenizerFiles
 class Metadata:
     """All that a checkpoint says beside its weights and its tokenizer, kept so that it is saved with them again.
 
-    `special_tokens` are the ids in `config.json`, `generation_config` is `generation_config.json`, `task` the text of
-    `task.toml`, all as written. A tokenizer that cannot be read has a reason, `tokenizer_error`, and its files. Token
-    ids work without it.
+    `special_tokens` are the ids in `config.json`, `generation_config` is `generation_config.json`, `side_files` the
+    texts of `directory.SIDE_FILES` by name, all as written. A tokenizer that cannot be read has a reason,
+    `tokenizer_error`, and its files. Token ids work without it.
     """
 
     special_tokens: Mapping[str, object] = field(default_factory=dict)
     generation_config: Mapping[str, object] = field(default_factory=dict)
     tokenizer_error: str = ""
     tokenizer_files: TokenizerFiles | None = None
-    task: str | None = None
+    side_files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str | None:
+        """The text of `task.toml`, if there is one."""
+        return self.side_files.get(TASK)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cutaway.checkpoints.config_json import config_json
-from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, INDEX, TASK, WEIGHTS
+from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, INDEX, SIDE_FILES, WEIGHTS
 from cutaway.checkpoints.names import format_for, stored_as, with_prefix
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import size_of, write_tensors
@@ -26,7 +26,7 @@ Parameters = Mapping[str, Mapping[str, StoredAs]]  # for each parameter the arra
 # What a checkpoint consists of: overwriting one replaces these files, and removes those that the new one has not.
 _OURS = re.compile(
     r"(model(-\d+-of-\d+)?\.safetensors|"
-    + "|".join(map(re.escape, (CONFIG, INDEX, GENERATION_CONFIG, TASK, CODEC, *FILES)))
+    + "|".join(map(re.escape, (CONFIG, INDEX, GENERATION_CONFIG, *SIDE_FILES, CODEC, *FILES)))
     + r")(\.part)?"
 )
 
@@ -39,17 +39,17 @@ def save_checkpoint(
     tokenizer: TokenCodec | TokenizerFiles | None = None,
     generation_config: Mapping[str, object] | None = None,
     special_tokens: Mapping[str, object] | None = None,
-    task: str | None = None,
+    side_files: Mapping[str, str] | None = None,
     max_shard_bytes: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a checkpoint directory; no more than one tensor is in memory at a time.
 
     `dtype` is "float32", "float16", "bfloat16" or "int8", by default that of the weights. The files of `tokenizer` and
-    the keys of `generation_config`, if given, are written beside the weights, and so is `task`, the text of
-    `task.toml`; `config.json` has the `special_tokens`
-    (`bos_token_id`, ...), by default those of the tokenizer. With `max_shard_bytes` the weights are
-    split into several files, none within a parameter. A checkpoint that exists is replaced only with `overwrite`, and
+    the keys of `generation_config`, if given, are written beside the weights, and so are the texts in
+    `side_files`, by name (those of `directory.SIDE_FILES`); `config.json` has the `special_tokens` (`bos_token_id`,
+    ...), by default those of the tokenizer. With `max_shard_bytes` the weights are split into several files, none
+    within a parameter. A checkpoint that exists is replaced only with `overwrite`, and
     only by one that is whole and on the disk; files of other names stay. The current directory and those above it are
     refused. Raises UsageError for invalid arguments, CheckpointError if the weights cannot be saved.
 
@@ -73,7 +73,7 @@ def save_checkpoint(
     try:
         with replacing(path, belongs=lambda name: _OURS.fullmatch(name) is not None) as staging:
             write_checkpoint(
-                staging, weights, target, tokenizer, generation_config, special_tokens, task, max_shard_bytes
+                staging, weights, target, tokenizer, generation_config, special_tokens, side_files, max_shard_bytes
             )
     except OSError as error:
         raise_checkpoint_error(path, f"cannot be saved: {save_failure(error, path, weights_bytes(weights, target))}")
@@ -102,7 +102,7 @@ def write_checkpoint(
     tokenizer: TokenCodec | TokenizerFiles | None = None,
     generation_config: Mapping[str, object] | None = None,
     special_tokens: Mapping[str, object] | None = None,
-    task: str | None = None,
+    side_files: Mapping[str, str] | None = None,
     max_shard_bytes: int | None = None,
 ) -> None:
     """Write the files of a checkpoint into an empty directory, neither atomically nor seen onto the disk.
@@ -126,8 +126,8 @@ def write_checkpoint(
         tokenizer.write(directory)
     if generation_config:
         _write_json(directory / GENERATION_CONFIG, generation_config)
-    if task is not None:
-        (directory / TASK).write_text(task, encoding="utf-8")
+    for name, text in (side_files or {}).items():
+        (directory / name).write_text(text, encoding="utf-8")
     _write_json(directory / CONFIG, config)
 
 

@@ -19,6 +19,7 @@ from cutaway.errors import UsageError, guarded
 
 COMMANDS = {
     "generate": "continue a text",
+    "chat": "talk with a model that was fine-tuned on messages",
     "translate": "translate sentences, line by line",
     "summarize": "summarize a text",
     "next": "show the most likely next tokens",

@@ -88,7 +88,7 @@ def _convert(options: Namespace) -> list[str]:
         tokenizer=source.tokenizer_files(),
         generation_config=source.metadata().generation_config,
         special_tokens=source.special_tokens,
-        task=source.task(),
+        side_files=source.side_files(),
         max_shard_bytes=max_shard_bytes,
         overwrite=options.overwrite,
     )

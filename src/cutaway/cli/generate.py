@@ -4,7 +4,7 @@ On a terminal, and with --stream in a pipe too, the text appears as it is genera
 says how fast that was, and the seed that reproduces the text.
 """
 
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Mapping
 
 from cutaway.cli.arguments import add_json, add_model, add_prompt, write_json
@@ -36,28 +36,32 @@ def add_arguments(parser: ArgumentParser) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--stream", action="store_true", help="flush each chunk into a pipe too")
     add_json(output)
-    _add_settings(parser)
+    add = add_sampling(parser, "sample").add_argument
+    add("-n", "--samples", type=int, default=1, metavar="N", help="number of texts; default: %(default)s")
+    add("--ignore-eos", action="store_true", help="generate past <|endoftext|>")
+    add("--context-shift", action="store_true", help="on a full context, continue from its last half")
+    add("--logprobs", action="store_true", help="a line a token: id, log-probability in nats, text")
+    add("--top-logprobs", type=int, metavar="N", help="add the N most likely tokens of each step to --json")
     add_model(parser)
 
 
-def _add_settings(parser: ArgumentParser) -> None:
-    """Add an option for each field of `GenerationConfig`; one that is not given is missing in the namespace."""
+def add_sampling(parser: ArgumentParser, unit: str) -> _ArgumentGroup:
+    """Add options for the fields of `GenerationConfig` that choose tokens and end a text, as a group, and return it.
+
+    One that is not given is missing in the namespace. `unit` is what is generated several times.
+    """
     about = "a generation_config.json beside the model sets other defaults"
     group = parser.add_argument_group("generation", about, argument_default=SUPPRESS)
     add = group.add_argument
-    add("-n", "--samples", type=int, default=1, metavar="N", help="number of texts; default: %(default)s")
     add("--max-new-tokens", type=int, metavar="N", help="maximum length of a text; default: 100")
     add("--temperature", type=float, metavar="T", help="0: always the most likely token; default: 1.0")
     add("--top-k", type=int, metavar="K", help="sample from the K most likely tokens, 0: all; default: 40")
     nucleus = "nucleus sampling: keep the smallest set with probability >= P; default: 1.0"
     add("--top-p", type=float, metavar="P", help=nucleus)
     add("--repetition-penalty", type=float, metavar="R", help="above 1: repeat less; default: 1.0")
-    add("--seed", type=int, metavar="N", help="random seed; sample i uses seed + i; default: random")
+    add("--seed", type=int, metavar="N", help=f"random seed; {unit} i uses seed + i; default: random")
     add("--stop", action="append", metavar="TEXT", help="stop string, not part of the text; repeatable")
-    add("--ignore-eos", action="store_true", help="generate past <|endoftext|>")
-    add("--context-shift", action="store_true", help="on a full context, continue from its last half")
-    add("--logprobs", action="store_true", help="a line a token: id, log-probability in nats, text")
-    add("--top-logprobs", type=int, metavar="N", help="add the N most likely tokens of each step to --json")
+    return group
 
 
 def read_overrides(options: Namespace) -> dict[str, object]:

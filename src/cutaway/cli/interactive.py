@@ -3,11 +3,10 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
 from cutaway.cli import terminal
 from cutaway.cli.loading import load_model
-from cutaway.cli.reading import BOM, read_prompt, special_ids, utf8
+from cutaway.cli.reading import read_prompt, special_ids, typed_lines, utf8
 from cutaway.cli.samples import print_samples
 from cutaway.errors import CutawayError
 from cutaway.model import Prompt
@@ -43,17 +42,4 @@ def converse(options: Namespace, overrides: Mapping[str, object]) -> None:
 def _prompts(options: Namespace) -> Iterator[Prompt]:
     if options.prompt or options.file or options.ids:
         yield read_prompt(options)
-    if not sys.stdin.isatty():
-        for number, line in enumerate(sys.stdin):
-            yield line.rstrip("\r\n").removeprefix("" if number else BOM)
-        return
-    print(terminal.style(HELP, terminal.DIM, sys.stderr), file=sys.stderr)
-    with suppress(ImportError):
-        import readline  # noqa: F401  # gives input() line editing and a history
-    while True:
-        try:
-            line = input("> " if sys.stdout.isatty() else "")
-        except EOFError:
-            print(file=sys.stderr)
-            return
-        yield line
+    yield from typed_lines(HELP)

@@ -1,5 +1,6 @@
 """The command that uses a model, as a run and the wrong command name it."""
 
+from collections.abc import Mapping
 from shlex import quote
 
 from cutaway.cli.terminal import safe
@@ -16,6 +17,7 @@ def command_of(source: str) -> str:
     'cutaway music generate --model builtin-piano -o piece.mid'
     """
     from cutaway.checkpoints import open_source  # which needs NumPy
+    from cutaway.checkpoints.directory import TASK
     from cutaway.music.codecs import codec_beside
     from cutaway.tasks import Task
 
@@ -23,12 +25,25 @@ def command_of(source: str) -> str:
     model = f"--model {quote(safe(source))}"
     if codec_beside(checkpoint.path) is not None:
         return f"cutaway music generate {model} -o piece.mid"
-    toml = checkpoint.task()
+    texts = checkpoint.side_files()
+    toml = texts.get(TASK)
     if toml is None:
-        return f"cutaway generate {model}"
+        return f"cutaway {'chat' if knows_chat(texts) else 'generate'} {model}"
     task = Task.parse(toml)
     if task.translates:
         return f"cutaway translate {model}"
     if task.summarizes:
         return f"cutaway summarize {model}"
     return f"cutaway generate --task {task.name} {model}"
+
+
+def knows_chat(side_files: Mapping[str, str]) -> bool:
+    """Return True if the side files of a model say that it has learned conversations in the form of `cutaway chat`.
+
+    >>> knows_chat({})
+    False
+    """
+    from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
+    from cutaway.data.chat import CHAT_TEMPLATE
+
+    return side_files.get(CHAT_TEMPLATE_FILE) == CHAT_TEMPLATE

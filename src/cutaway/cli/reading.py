@@ -3,12 +3,13 @@
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutaway.checks import show
-from cutaway.cli.terminal import note
+from cutaway.cli.terminal import DIM, note, style
 from cutaway.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +75,27 @@ def read_file(path: Path) -> str:
 def read_stdin() -> str:
     """Read standard input, without the byte order mark of Windows. Raises UsageError if it is not UTF-8."""
     return utf8(sys.stdin.read(), "standard input").removeprefix(BOM)
+
+
+def typed_lines(guide: str) -> Iterator[str]:
+    """Yield the lines of standard input without their ends; on a terminal ask for each, after a line that says how.
+
+    Invalid UTF-8 in them stands as in arguments: see `utf8`.
+    """
+    if not sys.stdin.isatty():
+        for number, line in enumerate(sys.stdin):
+            yield line.rstrip("\r\n").removeprefix("" if number else BOM)
+        return
+    print(style(guide, DIM, sys.stderr), file=sys.stderr)
+    with suppress(ImportError):
+        import readline  # noqa: F401  # gives input() line editing and a history
+    while True:
+        try:
+            line = input("> " if sys.stdout.isatty() else "")
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        yield line
 
 
 def read_ids(words: Sequence[str]) -> list[int]:

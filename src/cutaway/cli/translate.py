@@ -1,9 +1,7 @@
 """`cutaway translate`: translate sentences with a model that has learned to."""
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +9,8 @@ from typing import TYPE_CHECKING
 from cutaway.checks import check_int
 from cutaway.cli.arguments import add_json, add_model, write_json
 from cutaway.cli.loading import describe, load_model
-from cutaway.cli.reading import BOM, note_cut, read_text, utf8
-from cutaway.cli.terminal import DIM, note, safe, style
+from cutaway.cli.reading import note_cut, read_text, typed_lines, utf8
+from cutaway.cli.terminal import note, safe
 from cutaway.errors import CutawayError, UsageError
 from cutaway.untrusted import quote
 
@@ -157,14 +155,8 @@ def _lines(options: Namespace) -> list[str]:
 
 
 def _converse(translator: Translator) -> None:
-    print(style(HELP, DIM, sys.stderr), file=sys.stderr)
-    with suppress(ImportError):
-        import readline  # noqa: F401  # gives input() line editing and a history
-    while True:
+    for line in typed_lines(HELP):
         try:
-            line = input("> " if sys.stdout.isatty() else "")
-            translator.show([utf8(line, "the line").removeprefix(BOM)])
-        except EOFError:
-            return
+            translator.show([utf8(line, "the line")])
         except CutawayError as error:
             note(str(error))

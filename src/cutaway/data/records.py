@@ -7,12 +7,8 @@ one of three objects, whose other keys are ignored:
     {"prompt": "...", "completion": "..."}                what is given, and what is to be learned
     {"messages": [{"role": "user", "content": "..."}]}    a conversation; roles are system, user and assistant
 
-A conversation is written out as plain text, a paragraph a message, in which each role is a word and never a control
-token. Each of the assistant's messages is learned, given everything before it:
-
-    User: Who are you?
-
-    Assistant: A robot.
+A conversation is written out as `cutaway.data.chat` does. Each of the assistant's messages is learned, given
+everything before it.
 """
 
 import hashlib
@@ -22,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from cutaway.data.chat import Message, parse_messages, write_message, write_prompt
 from cutaway.data.json_lines import parse_json_line
 from cutaway.data.sources import LINES, PARQUET, Tap, decode_text, is_plain_text, kind_of, open_bytes, parquet_rows
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
 
-ROLES = ("system", "user", "assistant")
 PAIR = ("prompt", "completion")
 MESSAGES = ("messages",)
 
@@ -54,6 +50,7 @@ class Record:
     place: str
     turns: tuple[Turn, ...]
     is_document: bool = False
+    is_conversation: bool = False
 
     @property
     def digest(self) -> bytes:
@@ -135,7 +132,9 @@ def parse_record(value: Mapping[str, object], place: str, field: str = "text") -
     if len(forms) != 1:
         raise UsageError(f"{place}: {_unknown_form([*value], field)}")
     if forms == [MESSAGES]:
-        return Record(place, tuple(render_messages(_messages(value["messages"], place))))
+        messages = parse_messages(value["messages"], place)
+        said = [{**message, "content": valid_unicode(message["content"])} for message in messages]
+        return Record(place, tuple(render_messages(said)), is_conversation=True)
     if forms == [PAIR]:
         return Record(place, (Turn(_text(value, "prompt", place), _text(value, "completion", place)),))
     return Record(place, (Turn("", _text(value, field, place)),), is_document=True)
@@ -172,40 +171,18 @@ def valid_unicode(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _messages(value: object, place: str) -> list[tuple[str, str]]:
-    if not isinstance(value, list):
-        raise UsageError(f"{place}: 'messages' must be a list, not {quote(value)}")
-    return [_message(entry, f"{place}: message {number}") for number, entry in enumerate(value, start=1)]
+def render_messages(messages: Sequence[Message]) -> list[Turn]:
+    """Write a conversation as turns: one for each message of the assistant, given everything before it.
 
-
-def _message(entry: object, place: str) -> tuple[str, str]:
-    match entry:
-        case {"role": str(role), "content": str(content)} if role in ROLES:
-            return role, valid_unicode(content)
-        case {"role": str(role), "content": str()}:
-            from difflib import get_close_matches
-
-            near = get_close_matches(role[:80], ROLES, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"{place}: the role must be one of {', '.join(ROLES)}, not {quote(role)}{hint}")
-        case _:
-            raise UsageError(f'{place}: must be {{"role", "content"}}, both text, not {quote(entry)}')
-
-
-def render_messages(messages: Sequence[tuple[str, str]]) -> list[Turn]:
-    """Write a conversation of (role, content) as turns: one for each message of the assistant.
-
-    >>> [turn] = render_messages([("user", "Who are you?"), ("assistant", "A robot.")])
+    >>> [turn] = render_messages([{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}])
     >>> turn
-    Turn(prompt='User: Who are you?\\n\\nAssistant:', completion=' A robot.')
+    Turn(prompt='User: Hi.\\n\\nAssistant:', completion=' Hello.')
     """
     turns = []
-    before = ""
-    for role, content in messages:
-        before += f"{role.capitalize()}:"
-        if role == "assistant":
-            turns.append(Turn(before, f" {content}"))
-        before += f" {content}\n\n"
+    for place, message in enumerate(messages):
+        if message["role"] == "assistant":
+            prompt = write_prompt(messages[:place])
+            turns.append(Turn(prompt, write_message(message).removeprefix("Assistant:")))
     return turns
 
 

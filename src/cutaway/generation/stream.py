@@ -1,7 +1,7 @@
 """Streamed chunks of generated text, and the completion that they add up to."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 FinishReason = Literal["stop", "eos", "length", "context"]
@@ -67,3 +67,16 @@ def _join(chunks: Sequence[Chunk], seed: int, engine: str) -> Completion:
         seed=seed,
         engine=engine,
     )
+
+
+def without_leading_space(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Yield the chunks of a reply without the white space before its first word.
+
+    >>> [chunk.text for chunk in without_leading_space([Chunk(" "), Chunk(" A"), Chunk(" robot.")])]
+    ['', 'A', ' robot.']
+    """
+    has_begun = False
+    for chunk in chunks:
+        text = chunk.text if has_begun else chunk.text.lstrip()
+        has_begun = has_begun or text != ""
+        yield replace(chunk, text=text)

@@ -220,9 +220,9 @@ def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory | None) -> P
     if isinstance(trainer, LoRATuner) and not trainer.settings.merge:
         path = run.path / "model"
         remove_checkpoint(path)
-        save_adapter(path, trainer.adapter(), trainer.task.toml if trainer.task else None)
+        save_adapter(path, trainer.adapter(), trainer.side_files)
         return path
     settings = generation_config_json(read_generation_config(base.path, base.config.n_vocab))
-    path = run.finish(trainer.weights(), trainer.codec, settings, trainer.task)
+    path = run.finish(trainer.weights(), trainer.codec, settings, trainer.side_files)
     remove_adapter(path)
     return path

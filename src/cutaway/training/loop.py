@@ -255,7 +255,7 @@ class _Loop:
         is_saved = False
         if self.run is not None and weights is not None:
             with self._tolerating(may_continue=not is_last):
-                self.run.save(trainer.steps, weights, arrays, trainer.state(), trainer.codec, trainer.task)
+                self.run.save(trainer.steps, weights, arrays, trainer.state(), trainer.codec, trainer.side_files)
                 is_saved = True
                 self.observer.event({"step": trainer.steps, "kind": "save"})
                 best = trainer.best[0] if trainer.best and trainer.config.keep_best else None
@@ -296,7 +296,7 @@ class _Loop:
         if self.run is None:
             self.trainer.give_weights()
             return None
-        return self.run.finish(self.trainer.weights(), self.trainer.codec, task=self.trainer.task)
+        return self.run.finish(self.trainer.weights(), self.trainer.codec, side_files=self.trainer.side_files)
 
     def _log(self, event: Event) -> None:
         """Log an event, and pass it to the observer, which may end the run in all processes."""

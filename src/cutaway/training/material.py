@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE, TASK
 from cutaway.data.batches import BatchSource, Rows, Windows, padded_batches
+from cutaway.data.chat import CHAT_TEMPLATE
 from cutaway.data.dataset import Split
 from cutaway.data.examples import ExampleSet, make_examples
 from cutaway.data.records import AnyRecord, Record, Turn, read_records, split_records, take_share
@@ -31,7 +33,8 @@ SAMPLES = 3
 class Material:
     """Everything that is read from the files of a run: batches, held-out examples, and what the samples begin with.
 
-    `texts` are the token ids to train on, `digest` the SHA-256 of the files.
+    `texts` are the token ids to train on, `digest` the SHA-256 of the files. `is_chat` says that they hold
+    conversations.
     """
 
     source: BatchSource
@@ -44,6 +47,13 @@ class Material:
     digest: str
     summary: str
     task: Task | None = None
+    is_chat: bool = False
+
+    @property
+    def side_files(self) -> dict[str, str]:
+        """Texts that say what a model has learned from this, by the names of their files (`save_checkpoint`)."""
+        texts = {TASK: self.task.toml} if self.task else {}
+        return texts | ({CHAT_TEMPLATE_FILE: CHAT_TEMPLATE} if self.is_chat else {})
 
     def validation(self, n_tokens: int) -> list[Validation]:
         """Return the held-out examples, if there are any, with at most `n_tokens` learned tokens."""
@@ -99,6 +109,7 @@ def open_material(config: FineTuneConfig, codec: Codec, n_ctx: int) -> Material:
         made.n_bytes / made.n_learned,
         digest,
         _summary(made, valid, n_both, "left"),
+        is_chat=any(record.is_conversation for record in train),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from cutaway.checkpoints.directory import TASK
 from cutaway.errors import UsageError
 from cutaway.training.config import TrainingConfig
 from cutaway.training.corpus import Corpus
@@ -96,7 +97,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             begin.source,
             validation=validation,
             codec=corpus.codec,
-            task=corpus.task,
+            side_files={TASK: corpus.task.toml} if corpus.task else None,
             prompt=corpus.prompt(),
             frequent=frequent,
             about={"corpora": corpus.hashes()},

@@ -34,7 +34,6 @@ from cutaway.disk import replacing_file, sync
 from cutaway.errors import CheckpointError, RunError, UsageError, WriteError, complain
 from cutaway.formats import FORMATS
 from cutaway.music.codec_file import CODEC
-from cutaway.tasks.task import Task
 from cutaway.tokenizer.codec import TokenCodec
 from cutaway.tokenizer.files import FILES as TOKENIZER_FILES
 from cutaway.training.faults import fault
@@ -154,11 +153,12 @@ class RunDirectory:
         arrays: Mapping[str, NDArray[Any]],
         document: Mapping[str, object],
         codec: TokenCodec | None = None,
-        task: Task | None = None,
+        side_files: Mapping[str, str] | None = None,
     ) -> Path:
         """Save a checkpoint, and return its directory once it and all lines of the log before it are synced to disk.
 
-        `arrays` may have any names and shapes; `document` must be valid as JSON. A checkpoint of that step is replaced.
+        `arrays` may have any names and shapes; `document` must be valid as JSON; `side_files` are those of
+        `save_checkpoint`. A checkpoint of that step is replaced.
         The log gets a line {"kind": "save", "step": step}. Raises RunError if it cannot be saved; existing
         checkpoints are then unchanged.
         """
@@ -169,7 +169,7 @@ class RunDirectory:
         with _run_errors(target, "cannot be saved", needed):
             try:
                 staging.mkdir()
-                write_checkpoint(staging, weights, FORMATS[weights.dtype], codec, task=task.toml if task else None)
+                write_checkpoint(staging, weights, FORMATS[weights.dtype], codec, side_files=side_files)
                 write_arrays(staging / OPTIMIZER, arrays)
                 (staging / STATE).write_bytes(_encode(document, staging / STATE))
                 write_manifest(staging, step)
@@ -282,7 +282,7 @@ class RunDirectory:
         weights: Weights,
         codec: TokenCodec | None = None,
         generation_config: Mapping[str, object] | None = None,
-        task: Task | None = None,
+        side_files: Mapping[str, str] | None = None,
     ) -> Path:
         """Write the finished model as a Hugging Face directory, RUN/model. Raises RunError."""
         target = self.path / MODEL
@@ -292,7 +292,7 @@ class RunDirectory:
                 weights,
                 tokenizer=codec,
                 generation_config=generation_config,
-                task=task.toml if task else None,
+                side_files=side_files,
                 overwrite=True,
             )
         return target

@@ -29,7 +29,6 @@ from cutaway.errors import CheckpointError, RunError
 from cutaway.generation.batch import generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.stream import collect
-from cutaway.tasks.task import Task
 from cutaway.tokenizer.codec import Codec, TokenCodec
 from cutaway.training.averaging import TailAverage
 from cutaway.training.config import TrainingConfig
@@ -64,10 +63,11 @@ class Step:
 class Trainer:
     """A model in training. `steps` is the number of steps that it has taken.
 
-    `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples, `task` what the
-    batches are examples of, `prompt` what samples continue (by default the configured text). `frequent` (ids) are the
-    tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained are all parameters of
-    `model` that require gradients. `world` are the processes that train together, each with a trainer of its own.
+    `source` gives the batches, `validation` what `evaluate` measures, `codec` the text of samples, `side_files` what is
+    saved beside the weights (`save_checkpoint`), `prompt` what samples continue (by default the configured text).
+    `frequent` (ids) are the tokens that every sample of the vocabulary holds; `about` is saved with the state. Trained
+    are all parameters of `model` that require gradients. `world` are the processes that train together, each with a
+    trainer of its own.
 
     >>> from cutaway.config import GPT2Config
     >>> from cutaway.data.batches import Windows
@@ -90,7 +90,7 @@ class Trainer:
         *,
         validation: Sequence[Validation] = (),
         codec: TokenCodec | None = None,
-        task: Task | None = None,
+        side_files: Mapping[str, str] | None = None,
         prompt: SamplePrompt | None = None,
         frequent: Tensor | None = None,
         about: Mapping[str, object] | None = None,
@@ -104,7 +104,7 @@ class Trainer:
         self.source = source
         self.validation = validation
         self.codec = codec
-        self.task = task
+        self.side_files = side_files or {}
         self.prompt = prompt
         self.about = about or {}
         self.frequent = torch.empty(0, dtype=torch.long) if frequent is None else frequent

@@ -44,7 +44,7 @@ class FineTuner(Trainer):
             material.source,
             validation=material.validation(training.eval_tokens),
             codec=codec,
-            task=material.task,
+            side_files=material.side_files,
             prompt=material.prompts[0],
             frequent=material.frequent(model.config.n_vocab, n_frequent) if settings.sampled_vocab else None,
             about={"finetune": settings.to_document(), "digest": material.digest},

@@ -1,0 +1,85 @@
+"""`cutaway chat`: talk with a model that was fine-tuned on messages."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from cutaway.cli import terminal
+from cutaway.cli.arguments import add_json, add_model, write_json
+from cutaway.cli.generate import add_sampling, read_overrides
+from cutaway.cli.loading import describe, load_model
+from cutaway.cli.model_command import knows_chat
+from cutaway.cli.reading import typed_lines, utf8
+from cutaway.errors import CutawayError
+
+if TYPE_CHECKING:
+    from cutaway.data.chat import Message
+    from cutaway.generation.config import GenerationConfig
+    from cutaway.model import Model
+
+HELP = "A message and Enter; Ctrl-C stops a reply, Ctrl-D ends."
+EXAMPLES = """\
+examples:
+  cutaway chat --model run/model
+  cutaway chat --model run/model --system "Be brief." --seed 1
+  echo "Who are you?" | cutaway chat --model run/model --json"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the first message of the system, the settings of `GenerationConfig`, the form of the output and the model."""
+    parser.description = "Talk with a model that was fine-tuned on messages; a line is a message."
+    parser.epilog = EXAMPLES
+    parser.add_argument("--system", metavar="TEXT", help="what the system says before the first message")
+    add_json(parser)
+    add_sampling(parser, "reply")
+    add_model(parser)
+
+
+def run(options: Namespace) -> None:
+    """Reply to each line of standard input; with --json, write the conversation as a line to fine-tune on."""
+    overrides = read_overrides(options)
+    messages: list[Message] = []
+    if options.system is not None:
+        messages.append({"role": "system", "content": utf8(options.system, "--system")})
+    model = load_model(options)
+    if not knows_chat(model.metadata.side_files):
+        terminal.note(f"{model.name} was not fine-tuned on messages: it may only continue the text")
+    config = model.generation_config.replace(**overrides)
+    first = config.pick_seed()
+    _talk(model, messages, config.replace(seed=first), is_silent=options.json)
+    if options.json:
+        write_json({"messages": messages, **describe(model), "seed": first})
+
+
+def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig", *, is_silent: bool) -> None:
+    """Add the messages of the user and the replies, each of which has the next seed; an error ends one reply only."""
+    forgot = False
+    for text in typed_lines(HELP):
+        if not text.strip():
+            continue
+        seed = config.pick_seed()
+        try:
+            said: Message = {"role": "user", "content": utf8(text, "the line")}
+            kept = model.fit_messages([*messages, said], config)
+            if len(kept) <= len(messages) and not forgot:
+                forgot = True
+                terminal.note(f"the context of {model.config.n_ctx:,} tokens is full: the oldest messages are not read")
+            messages += [said, {"role": "assistant", "content": _reply(model, kept, config, is_silent)}]
+        except CutawayError as error:
+            terminal.note(str(error))
+        config = config.replace(seed=seed + 1)
+
+
+def _reply(model: "Model", messages: list["Message"], config: "GenerationConfig", is_silent: bool) -> str:
+    """Print a reply as it comes, and return it; Ctrl-C ends it where it is."""
+    said = ""
+    try:
+        for chunk in model.stream_chat(messages, config):
+            said += chunk.text
+            if not is_silent:
+                print(terminal.safe(chunk.text) if sys.stdout.isatty() else chunk.text, end="", flush=True)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    if not is_silent:
+        print(flush=True)
+    return said.strip()

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+import cutaway
+from cutaway.checkpoints import open_checkpoint
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
+from cutaway.data.chat import CHAT_TEMPLATE
+from cutaway.data.records import read_records
+from tests.cli.invoke import Result, invoke
+
+OTHER = "{{ messages }}"
+
+
+def chat(model: str, *arguments: str, stdin: bytes = b"", terminal: bool = False) -> Result:
+    command = ("chat", "--engine", "reference", "--model", model, "--max-new-tokens", "3", "--seed", "4")
+    return invoke(*command, *arguments, stdin=stdin, terminal=terminal)
+
+
+@pytest.fixture
+def model(tiny: str, tmp_path: Path) -> str:
+    """A model that says that it has learned conversations."""
+    cutaway.save_checkpoint(
+        tmp_path / "chat", open_checkpoint(Path(tiny)), side_files={CHAT_TEMPLATE_FILE: CHAT_TEMPLATE}
+    )
+    return str(tmp_path / "chat")
+
+
+def test_every_line_is_a_message_and_the_replies_are_part_of_the_conversation(model: str) -> None:
+    loaded = cutaway.load(model, engine="reference")
+    messages: list[dict[str, str]] = []
+    for seed, content in ((4, "One"), (5, "Two")):
+        messages.append({"role": "user", "content": content})
+        reply = loaded.chat(messages, max_new_tokens=3, seed=seed).text
+        messages.append({"role": "assistant", "content": reply})
+    result = chat(model, stdin=b"One\n\nTwo\r\n")
+    assert (result.code, result.err) == (0, "")
+    assert [line.strip() for line in result.out.splitlines()] == [messages[1]["content"], messages[3]["content"]]
+    document = chat(model, "--json", stdin=b"One\n\nTwo\r\n").document
+    assert document["messages"] == messages
+    assert (document["model"], document["seed"]) == ("chat", 4)
+
+
+def test_what_json_writes_can_be_learned(model: str, tmp_path: Path) -> None:
+    path = tmp_path / "said.jsonl"
+    path.write_text(chat(model, "--json", "--system", "Be kind.", stdin=b"One\nTwo\n").out, encoding="utf-8")
+    [record] = read_records(path)
+    assert len(record.turns) == 2
+    assert record.turns[1].prompt.startswith("System: Be kind.\n\nUser: One\n\nAssistant: ")
+
+
+def test_an_error_ends_only_its_own_reply(model: str) -> None:
+    result = chat(model, "--json", stdin=b"Caf\xe9\n" + b"x " * 500 + b"\nOne\n")
+    assert result.code == 0
+    first, second = result.err.splitlines()
+    assert first == "cutaway: the line is not UTF-8 at byte 3"
+    assert second.startswith("cutaway: the prompt is ")
+    assert result.out == chat(model, "--json", "--seed", "6", stdin=b"One\n").out.replace('"seed": 6', '"seed": 4')
+
+
+def test_a_full_context_is_said_once(model: str) -> None:
+    result = chat(model, stdin=b"one two three four five six\n" * 4)
+    assert result.code == 0
+    assert result.err == "cutaway: the context of 32 tokens is full: the oldest messages are not read\n"
+
+
+def test_other_models_may_only_continue_the_text(tiny: str, model: str) -> None:
+    for template in (None, OTHER):
+        if template:
+            Path(model, CHAT_TEMPLATE_FILE).write_text(template, encoding="utf-8")
+        result = chat(model if template else tiny, stdin=b"One\n")
+        assert result.code == 0
+        assert "was not fine-tuned on messages: it may only continue the text" in result.err
+
+
+def test_a_conversation_on_a_terminal_explains_itself(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["One", "Two"])
+
+    def answer(prompt: str) -> str:
+        assert prompt == "> "
+        line = next(answers, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr("builtins.input", answer)
+    result = chat(model, terminal=True)
+    assert result.code == 0
+    assert "Ctrl-D ends" in result.err.splitlines()[0]
+    assert result.out == chat(model, stdin=b"One\nTwo\n").out
+
+
+def test_ctrl_c_ends_a_reply_and_keeps_what_was_said(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = iter([64, KeyboardInterrupt, 65, 66, 67])
+
+    def choose(*_: object) -> int:
+        token = next(chosen)
+        if token is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        assert isinstance(token, int)
+        return token
+
+    monkeypatch.setattr("cutaway.generation.batch.choose", choose)
+    result = chat(model, "--json", stdin=b"One\nTwo\n")
+    assert result.code == 0
+    assert '"a"}, {"role": "user", "content": "Two"}, {"role": "assistant", "content": "bcd"}' in result.out
