@@ -276,3 +276,13 @@ OLD = re.compile(
 def test_chinese_words_are_those_of_the_field(path: Path) -> None:
     texts = {name: words["zh"] for name, words in json.loads(path.read_text(encoding="utf-8")).items()}
     assert {name: text for name, text in texts.items() if OLD.search(text)} == {}
+
+
+# 第 counts from 1; what is counted from 0 is 层 4, 编号 11, 下标 8.
+ORDINAL = re.compile(r"第 (0|\{(layer|head|id|i|index|axis)\})")
+
+
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)
+def test_chinese_ordinals_count_from_1(path: Path) -> None:
+    texts = {name: words["zh"] for name, words in json.loads(path.read_text(encoding="utf-8")).items()}
+    assert {name: text for name, text in texts.items() if ORDINAL.search(text)} == {}
