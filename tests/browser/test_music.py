@@ -16,6 +16,8 @@ CODEC = CODECS["perf388"]
 PIECE = [CODEC.bos, *CODEC.example]
 PLACE = f"ids={','.join(map(str, PIECE))}&layer=1&position=13"  # F4 on
 
+CUT = "(all) => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.textContent)"
+
 
 def test_the_example_of_the_codec_is_there(music_visit: Visit) -> None:
     music_visit.open("#1/music")
@@ -166,10 +168,19 @@ def test_a_typed_word_is_not_sent(music_visit: Visit) -> None:
 def test_candidates_are_whole_on_the_machine(music_visit: Visit, width: int) -> None:
     music_visit.open("#1/overview")
     music_visit.dress(width, False, "en")
-    cut = "(all) => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.textContent)"
     tokens = music_visit.page.locator(".candidates.short .token")
     tokens.first.evaluate("(token) => { token.textContent = 'velocity 128'; }")
-    assert tokens.evaluate_all(cut) == []
+    assert tokens.evaluate_all(CUT) == []
+
+
+@pytest.mark.parametrize("width", [WIDE, 1024, PHONE])
+@pytest.mark.parametrize("view", ["play", "compare", "stack", "output"])
+def test_candidates_are_whole_in_every_list(music_visit: Visit, view: str, width: int) -> None:
+    music_visit.open(f"#1/{view}?position=3")
+    music_visit.dress(width, False, "en")
+    tokens = music_visit.page.locator(":is(.candidates, .bars) li .token")
+    tokens.last.evaluate("(token) => { token.firstChild.textContent = 'velocity 128 and more of it'; }")
+    assert tokens.evaluate_all(CUT) == []
 
 
 def test_it_plays_and_stops(music_visit: Visit) -> None:

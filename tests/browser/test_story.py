@@ -36,6 +36,23 @@ def test_the_first_screen_is_the_machine_with_the_models_numbers(visit: Visit, e
     assert visit.overflow() <= 0
 
 
+@pytest.mark.parametrize("position", [0, 1, 8])
+def test_the_machine_names_the_largest_weight_between_the_first_token_and_the_chosen_one(
+    visit: Visit, explorer: Explorer, position: int
+) -> None:
+    visit.open(f"#1/overview?position={position}")
+    token = (visit.page.locator("svg.flow .strong.here").text_content() or "").strip()
+    note = visit.page.locator(".machine .note").first.inner_text()
+    assert f"Named is the largest weight on a token between the first and {token}, if there is one." in note
+    named = visit.page.locator("svg.flow text[data-tensor^=attn]").evaluate_all(
+        "(all) => all.map((each) => each.dataset.index)"
+    )
+    others = slice(1, position) if position > 1 else slice(0, position + 1)
+    for layer, index in enumerate(named):
+        weights = explorer.trace[f"attn.{layer}"]
+        assert weights[tuple(map(int, index.split(",")))] == weights[:, position, others].max()
+
+
 @pytest.mark.parametrize("width", [1440, PHONE])
 def test_the_machine_draws_what_is_looked_at_before_the_tokens_that_it_shows(visit: Visit, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 900})

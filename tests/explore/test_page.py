@@ -94,7 +94,9 @@ def _painted(random: np.random.Generator) -> Iterator[dict[str, object]]:
 
 def _sampling(random: np.random.Generator) -> Iterator[dict[str, object]]:
     logits = np.round(random.standard_normal(300) * 3, 1).astype(np.float32)  # rounded, so that there are ties
-    for temperature, top_k, top_p in ((1, 0, 1), (1, 40, 1), (0.7, 40, 0.9), (0, 0, 1), (2, 5, 0.5), (1, 300, 0.001)):
+    pair = np.zeros(2, np.float32)  # the first alone reaches a half
+    settings = ((1, 0, 1), (1, 40, 1), (0.7, 40, 0.9), (0, 0, 1), (2, 5, 0.5), (1, 300, 0.001))
+    for logits, (temperature, top_k, top_p) in [*((logits, each) for each in settings), (pair, (1, 0, 0.5))]:
         ids, probabilities = distribution(logits, GenerationConfig(temperature=temperature, top_k=top_k, top_p=top_p))
         yield {
             "name": f"temperature {temperature}, top-k {top_k}, top-p {top_p}",
@@ -276,3 +278,13 @@ OLD = re.compile(
 def test_chinese_words_are_those_of_the_field(path: Path) -> None:
     texts = {name: words["zh"] for name, words in json.loads(path.read_text(encoding="utf-8")).items()}
     assert {name: text for name, text in texts.items() if OLD.search(text)} == {}
+
+
+# 第 counts from 1; what is counted from 0 is 层 4, 编号 11, 下标 8.
+ORDINAL = re.compile(r"第 (0|\{(layer|head|id|i|index|axis)\})")
+
+
+@pytest.mark.parametrize("path", WORDS, ids=lambda path: path.name)
+def test_chinese_ordinals_count_from_1(path: Path) -> None:
+    texts = {name: words["zh"] for name, words in json.loads(path.read_text(encoding="utf-8")).items()}
+    assert {name: text for name, text in texts.items() if ORDINAL.search(text)} == {}

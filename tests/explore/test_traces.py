@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.explore import traces
 from cutaway.explore.trace_cache import TraceCache
@@ -15,6 +16,7 @@ from cutaway.trace import Intervention
 from cutaway.web.params import Params
 from tests.explore.served import ROBOT, Json, chinese, mute, talking
 from tests.tasks.models import save_translator
+from tests.tiny import tiny_weights
 
 CONFIG = mute().config
 
@@ -153,6 +155,20 @@ def test_an_evicted_base_is_ignored() -> None:
     works = [document["work"] for document in sent if "work" in document]
     counts = [(work["positions_computed"], work["positions_reused"]) for work in works]
     assert counts == [(2, 0), (1, 2)]
+
+
+def test_another_models_trace_is_no_base() -> None:
+    cache = TraceCache()
+    sent = list[Json]()
+    for seed in (0, 1):
+        weights = tiny_weights(seed)
+        model = Model(ReferenceEngine(weights), weights, None, f"model {seed}")
+        base = sent[-1]["trace"] if sent else ""
+        TraceService(model, cache).run(
+            read_trace_request(CONFIG, Params({"ids": [1, 2, 3], "base": base})), sent.append
+        )
+    assert sent[-1]["work"]["positions_reused"] == 0
+    np.testing.assert_allclose(cache[sent[-1]["trace"]]["logits"], model.logits([1, 2, 3]), atol=1e-4)
 
 
 def test_a_translation_is_traced_as_the_model_reads_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.figures.drawing import draw, make_trace
 CHINESE = "[\u4e00-\u9fff]"
 HALF_WIDTH = re.compile(f"{CHINESE}[,;:!?] ?{CHINESE}|{CHINESE}\\({CHINESE}|{CHINESE}[,;:] |{CHINESE}\\.( |$)")
 ENGLISH = re.compile(r"[a-z]{3,} [a-z]{2,} [a-z]{2,}")  # three words in a row
+ORDINAL = re.compile(r"第 0|第 [\d,]+ (至 [\d,]+ )?行")  # counts from 1, as rows of a tensor do not
 WRITTEN = re.compile("它写出：.*", re.DOTALL)  # by the model
 FIGURES = all_figures().values()
 
@@ -39,4 +40,5 @@ def test_prose_is_chinese_with_its_own_punctuation(figure: Figure) -> None:
     said = [WRITTEN.sub("", text) for text in said]
     said += [figure.title.zh, *([drawn.check.statement.text("zh")] if drawn.check else [])]
     assert [text for text in said if HALF_WIDTH.search(text) or ENGLISH.search(text)] == []
+    assert [text for text in said if ORDINAL.search(text)] == []
     assert [text for text in said if "`" in text] == []  # the page and a terminal show it as it is

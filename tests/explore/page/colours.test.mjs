@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
 import { computedCells } from "../../../src/cutaway/explore/page/lib/cells.js";
-import { isLight, kindOf, paint, paintAll, range, roundEven, setColours } from "../../../src/cutaway/explore/page/lib/colours.js";
+import { headColour, isLight, kindOf, paint, paintAll, range, roundEven, setColours } from "../../../src/cutaway/explore/page/lib/colours.js";
 
 test("a tensor's kind is known by its name", () => {
   const named = ["q.5", "scores_raw.11", "attn.0", "mlp_act.3", "tok_emb"].map(kindOf);
@@ -35,4 +35,33 @@ test("under a causal mask a zero of a later token has no colour, and one of an e
   assert.deepEqual([...pixels], expected);
   const unmasked = new Uint8Array(paintAll(computedCells("z.5", values, 3), "share", ends).buffer);
   assert.deepEqual([...unmasked], Array.from(values, (value) => [...paint(value, "share", ends), 255]).flat());
+});
+
+test("the first head has the first colour, and one after the last begins again", () => {
+  setColours(vectors.colours);
+  const { heads } = vectors.colours;
+  assert.equal(headColour(0), heads[0]);
+  assert.equal(headColour(heads.length + 1), heads[1]);
+});
+
+const luminance = (channels) => [...channels].map((channel) => channel / 255).map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, part, i) => sum + [0.2126, 0.7152, 0.0722][i] * part, 0);
+
+/** The contrast of two colours as accessibility guidelines compute it, 1 to 21. */
+function contrast(one, two) {
+  const [low, high] = [luminance(one), luminance(two)].sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}
+
+test("numbers can be read on every colour of a scale", () => {
+  for (const isDark of [false, true]) {
+    setColours(vectors.colours, isDark);
+    for (const scale of ["share", "signed"]) {
+      for (let step = 0; step <= 255; step++) {
+        const at = paint(step / 255, scale, { low: 0, high: 1 });
+        const ink = isLight(at) ? [0x1f, 0x24, 0x30] : [255, 255, 255];
+        assert.ok(contrast(at, ink) >= 3, `${scale} ${step}: ${contrast(at, ink)}`);
+      }
+    }
+  }
 });

@@ -37,14 +37,14 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         Grid(
             LocalizedText(
                 f"wte.weight, rows {shown[0]:,} to {shown[-1]:,}{cut.en}",
-                f"wte.weight 第 {shown[0]:,} 至 {shown[-1]:,} 行{cut.zh}",
+                f"wte.weight 中编号 {shown[0]:,} 至 {shown[-1]:,} 的行{cut.zh}",
             ),
             part(trace, "wte.weight", slice(shown[0], shown[-1] + 1), numbers),
             "signed",
             [("→ " if row == token else "") + token_label(trace, row) for row in shown],
         ),
         Grid(
-            LocalizedText(f"row {token:,}, the token {label}", f"第 {token:,} 行：{label}"),
+            LocalizedText(f"row {token:,}, the token {label}", f"编号 {token:,} 的行：{label}"),
             part(trace, "wte.weight", token),
             "signed",
         ),

@@ -114,7 +114,7 @@ def _weighted_sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
                 f"{plural(trace.config.d_head, 'number')} of a value; the cells below it show them all. "
                 f"{omitted_tokens(trace).en}",
                 f"每个词元的值乘以它的权重，再求和：{spot.zh}。每个值有 {trace.config.d_head} 个数，"
-                f"表中是其中的第 0 个，表下的格子是全部。{omitted_tokens(trace).zh}",
+                f"表中是其中的第一个，表下的格子是全部。{omitted_tokens(trace).zh}",
             )
         ),
         _terms(trace, chosen),
@@ -153,7 +153,7 @@ def _terms(trace: Trace, chosen: Selection) -> Table:
         rows.append((name, "", weight, Number(rest[1], f"sum of {term('j')} over the others")))
     total = Number(float(weights.sum()), f"sum(attn.{layer}[{h}, {p}])", form=".2%")
     rows.append((LocalizedText("sum", "和"), "", total, at(trace, f"z.{layer}", h, p, 0)))
-    headings = TOKEN, LocalizedText("value, number 0", "值的第 0 个数"), LocalizedText("weight", "权重")
+    headings = TOKEN, LocalizedText("value, number 0", "值的第一个数"), LocalizedText("weight", "权重")
     return Table(THIS_MODEL, (*headings, LocalizedText("weight × value", "权重 × 值")), rows)
 
 

@@ -194,7 +194,7 @@ function weighted(weights, v) {
 function merge() {
   const { layer, position } = chosen.value;
   const bias = vectorCells(`h.${layer}.attn.c_proj.bias`);
-  const parts = { attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "attention.after" };
+  const parts = { attn_out: "attention.out", "resid.pre": "attention.before", "resid.mid": "stack.mid" };
   const added = Object.entries(parts).map(([kind, words]) => ({ title: t(words), cells: rowCells(`${kind}.${layer}`, position) }));
   return html`${signedGrid(t("attention.zcat"), rowCells(`zcat.${layer}`, position))}${signedGrid(t("attention.bias"), bias)}${strips(added)}`;
 }

@@ -73,7 +73,7 @@ function statistics(layer, head) {
   const found = headsOf(layer)?.[head];
   if (!found) return waiting();
   return html`<h3 id="measured">${t("heads.measured")}</h3><p class="note">${t("heads.mean")}</p><table aria-labelledby="measured">
-    <thead><tr><th scope="col">${t("heads.what")}</th><th scope="col" class="right">${t("heads.value")}</th></tr></thead>
+    <thead><tr><th scope="col">${t("heads.what")}</th><th scope="col" class="right">${t("whatif.value")}</th></tr></thead>
     <tbody>${Object.entries(MEASURED).map(([name, formula]) => html`<tr><td>${t(`heads.${name}.name`)}<small>${formula}</small></td>
       <td class="right">${found[name] === null ? t("heads.none") : numeral(name === "entropy" ? found[name].toFixed(3) : percent(found[name]), `${name}(attn.${layer})`, [head])}</td></tr>`)}</tbody></table>`;
 }

@@ -79,7 +79,7 @@ function candidates(scores) {
   const listed = came === undefined || top.includes(came) ? top : [...top, came];
   const rest = 1 - listed.reduce((sum, id) => sum + probabilities[id], 0);
   return html`<section aria-labelledby="candidates">${heading()}
-    <p class="candidates columns" aria-hidden="true"><span>${t("attention.word")}</span><span>0 … 100 %</span><span class="first">${t("play.probability")}</span><span class="second">${t("play.chance")}</span></p>
+    <p class="candidates columns" aria-hidden="true"><span>${t("attention.word")}</span><span>0–100 %</span><span class="first">${t("play.probability")}</span><span class="second">${t("play.chance")}</span></p>
     <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${listed.map((id) => html`
       <li class="${chance.has(id) ? "" : "cut"} ${id === came ? "came" : ""}"><button type="button" ?disabled=${!live() || isFull()} @click=${() => append(id)}
         title="logit ${scores[id].toFixed(2)}">
