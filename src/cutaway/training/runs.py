@@ -144,8 +144,7 @@ class RunDirectory:
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""
         with _run_errors(self.checkpoints, "cannot be read"):
-            found = [_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir()]
-        return sorted(int(match[1]) for match in found if match)
+            return saved_steps(self.path)
 
     def save(
         self,
@@ -312,6 +311,19 @@ class RunDirectory:
                 sync(self.checkpoints)
             elif _HALF.fullmatch(path.name):
                 shutil.rmtree(path)
+
+
+def saved_steps(path: Path) -> list[int]:
+    """Return the steps of all checkpoints in a run directory, valid or not, in order. Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     (Path(directory) / "checkpoints" / "step-00000100").mkdir(parents=True)
+    ...     saved_steps(Path(directory))
+    [100]
+    """
+    found = [_STEP.fullmatch(checkpoint.name) for checkpoint in (path / CHECKPOINTS).iterdir()]
+    return sorted(int(match[1]) for match in found if match)
 
 
 def refuse_others(path: Path, kind: str, mark: str, own: Iterable[str]) -> None:
