@@ -356,7 +356,8 @@ def _run_errors(path: Path, what: str, needed: int = 0) -> Iterator[None]:
     except OSError as error:
         raise WriteError(f"{quote_path(path)}: {what}: {save_failure(error, path, needed)}") from None
     except CheckpointError as error:
-        raise RunError(f"{quote_path(path)}: {what}: {error}") from None
+        problem = f"{quote_path(path)}: {what}: "
+        raise RunError(problem + str(error).removeprefix(problem)) from None
 
 
 def _encode(document: Mapping[str, object], path: Path) -> bytes:
