@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cutaway.data.sources import SourceFile, extra, find_sources, open_bytes, parquet_rows
+from cutaway.data.sources import SourceFile, decode_text, extra, find_sources, open_bytes, parquet_rows
 from cutaway.errors import UsageError
 
 DATA = b"".join(b"line %d\n" % number for number in range(50_000))
@@ -147,3 +147,8 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
 def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
     with pytest.raises(UsageError, match=r"need the package no_such: pip install no_such"):
         extra("no_such", "Such files")
+
+
+def test_bytes_that_are_not_utf8_are_named_by_the_line_of_the_file() -> None:
+    with pytest.raises(UsageError, match=r"^a\.txt:8: not UTF-8 at byte 1; save the file as UTF-8$"):
+        decode_text(b"one\ne\xff", "a.txt", first_line=7)

@@ -227,6 +227,29 @@ def test_an_error_of_all_processes_is_one_line(tmp_path: Path, data: str) -> Non
 
 
 @pytest.mark.slow  # two processes
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        (["--seed", "2"], "with --seed 2, not --seed 1 as process 0"),
+        (["--parallel", "fsdp"], "with --parallel fsdp, not --parallel ddp as process 0"),
+        (["--data", "OTHER"], "on other data than process 0"),
+    ],
+)
+def test_processes_that_are_started_unlike_each_other_are_refused(
+    tmp_path: Path, data: str, more: Sequence[str], found: str
+) -> None:
+    """With other seeds or data they would train on without a word, and with both kinds of parallel wait for ever."""
+    other = str(write_corpus(tmp_path / "other", {"train": [[STORY] * 20], "valid": [[STORY] * 5]}))
+    more = [other if part == "OTHER" else part for part in more]
+    ended = Forked(2, "tests.training.unlike", "2", *more, "cutaway", *command(data, tmp_path / "run")).finish()
+    assert ended.code == UsageError.exit_code
+    (complaint,) = complaints(ended.err)
+    assert complaint.startswith("cutaway: process 1, on ")
+    assert f"was started {found}: start all" in complaint
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow  # two processes
 def test_an_error_of_one_process_ends_both_in_one_line(tmp_path: Path, data: str) -> None:
     with RunDirectory.open(tmp_path / "run"):
         ended = train_together(data, tmp_path / "run").finish()
@@ -252,14 +275,28 @@ def tune(base: Path, data: Path, out: Path, method: str) -> Sequence[str]:
     return ("finetune", "--model", str(base), "--data", str(data), "--out", str(out), *flags)
 
 
+def base_and_data(path: Path) -> tuple[Path, Path]:
+    base = path / "base"
+    shape = GPT2Config(n_vocab=257, n_ctx=32, n_embd=16, n_head=2, n_layer=2)
+    save_checkpoint(base, random_weights(shape, std=0.05), tokenizer=BYTES)
+    data = path / "pairs.jsonl"
+    data.write_text("".join(f'{{"prompt": "{n} plus 1 is", "completion": " {n + 1}"}}\n' for n in range(30)))
+    return base, data
+
+
+@pytest.mark.slow  # two processes
+def test_processes_that_fine_tune_unlike_each_other_are_refused(tmp_path: Path) -> None:
+    base, data = base_and_data(tmp_path)
+    program = ["2", "--seed", "2", "cutaway", *tune(base, data, tmp_path / "run", "full")]
+    ended = Forked(2, "tests.training.unlike", *program).finish()
+    (complaint,) = complaints(ended.err)
+    assert "was started with --seed 2, not --seed 1 as process 0: start all" in complaint
+
+
 @pytest.mark.slow  # two processes
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_two_processes_fine_tune_as_one(tmp_path: Path, method: str) -> None:
-    base = tmp_path / "base"
-    shape = GPT2Config(n_vocab=257, n_ctx=32, n_embd=16, n_head=2, n_layer=2)
-    save_checkpoint(base, random_weights(shape, std=0.05), tokenizer=BYTES)
-    data = tmp_path / "pairs.jsonl"
-    data.write_text("".join(f'{{"prompt": "{n} plus 1 is", "completion": " {n + 1}"}}\n' for n in range(30)))
+    base, data = base_and_data(tmp_path)
     ended = Forked(2, "cutaway", *tune(base, data, tmp_path / "two", method)).finish()
     assert ended.code == 0, ended.err
     assert ended.out.count("/two/model: step ") == 1

@@ -65,9 +65,11 @@ def test_the_last_line_is_added_if_it_is_missing(log: MetricsLog) -> None:
 
 def test_lines_of_the_same_step_after_it_go(log: MetricsLog) -> None:
     log.rewind(2, SAVED)
+    before = read_metrics(log.path.parent)
     log.append({"step": 2, "kind": "final"})
     log.rewind(2, SAVED)
     assert read_metrics(log.path.parent)[-1] == SAVED
+    assert read_metrics(log.path.parent) == before
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 4', b'{"step": 4}', b"\0\0\0", b"\0\n\0\n", b'{"step": "4"}\n', b"4\n"])

@@ -171,6 +171,7 @@ def test_weights_are_the_tokens_of_each_corpus_unless_given(corpora: tuple[str, 
     assert len(corpus.validation(100)) == 1  # the books have no text to validate on
     assert corpus.frequent(50257, 3).tolist() == [50256, 100, 101]
     twice = WindowCorpus.open(replace(CONFIG, data=corpora[:1] * 2, weights=(3.0, 1.0)))
+    assert [part.weight for part in twice.validation(32)] == [0.75, 0.25]
     windows = [part.windows(4) for part in twice.validation(32)]
     assert [sum(batch.targets.size for batch in each) for each in windows] == [24, 8]
     assert replace(corpus, weights=[1.0, 100.0]).frequent(50257, 3).tolist() == [50256, 200, 201]

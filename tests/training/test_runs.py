@@ -1,5 +1,6 @@
 """Run directories: saving, damage, pruning and finishing. What a crash leaves is in tests/reliability."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -251,6 +252,16 @@ def test_weights_with_nan_are_not_saved(run: RunDirectory) -> None:
     arrays = {**WEIGHTS.arrays, "ln_f.bias": np.full(4, np.nan, np.float32)}
     with pytest.raises(RunError, match=r"cannot be saved: transformer.ln_f.bias holds NaN or infinity$"):
         run.save(2, ArrayWeights(CONFIG, arrays), {}, {})
+
+
+def test_a_model_that_cannot_be_saved_is_named_once(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr("cutaway.checkpoints.save.write_checkpoint", full)
+    with pytest.raises(RunError) as caught:
+        run.finish(WEIGHTS)
+    assert str(caught.value) == f"{run.path / 'model'}: cannot be saved: I/O error"
 
 
 def test_the_log_is_cut_back_to_a_checkpoint(run: RunDirectory) -> None:

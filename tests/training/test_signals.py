@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cutaway.training.signals import HEARD, STOPPING, StopSignals
+from cutaway.training.signals import ECHO, HEARD, STOPPING, StopSignals
 
 pytestmark = pytest.mark.usefixtures("heeded_signals")
 
@@ -73,6 +73,28 @@ def test_a_closed_terminal_never_ends_the_process_at_once(
             os.kill(os.getpid(), number)
         assert signals.received is received
     assert told
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_that_torchrun_passes_on_is_no_second_one(number: signal.Signals) -> None:
+    told: list[str] = []
+    with StopSignals(told.append, echoes=True) as signals:
+        for _ in range(3):
+            os.kill(os.getpid(), number)
+        assert signals.received is number
+    assert HEARD in told
+
+
+@pytest.mark.parametrize(
+    ("second", "seconds"), [("SIGTERM", ECHO), ("SIGINT", 0)], ids=["the same one later", "another one"]
+)
+def test_under_torchrun_too_a_second_signal_ends_the_process_at_once(second: str, seconds: float) -> None:
+    code = (
+        "import os, signal, time\nfrom cutaway.training.signals import StopSignals\n"
+        "now = 7.0\ntime.monotonic = lambda: now\nwith StopSignals(len, echoes=True):\n"
+        f"    os.kill(os.getpid(), signal.SIGTERM)\n    now += {seconds}\n    os.kill(os.getpid(), signal.{second})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.Signals[second]
 
 
 @pytest.mark.parametrize("number", STOPPING)

@@ -459,6 +459,27 @@ def test_held_out_texts_count_by_their_weights() -> None:
     assert found[2] == pytest.approx([(3 * a + b) / 4 for a, b in zip(found[0], found[1], strict=True)])
 
 
+def masked(batch: Batch, seed: int) -> Batch:
+    return replace(batch, learned=np.random.default_rng(seed).random(batch.targets.shape) < 0.3)
+
+
+def test_a_validation_loss_is_the_mean_over_learned_targets() -> None:
+    trainer = make_trainer(micro_batch_size=2)
+    batch = masked(trainer.source.batch(3, 4, 8), seed=3)
+    trainer.validation = [Validation(lambda n_ctx: [batch])]
+    logits = trainer.model(torch.from_numpy(batch.inputs))[torch.from_numpy(batch.learned)]
+    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(batch.targets[batch.learned]))
+    assert trainer.measure()["valid_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_tokens_that_are_not_learned_are_read_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer()
+    batch = masked(trainer.source.batch(0, 4, 8), seed=3)
+    monkeypatch.setattr(trainer.source, "batch", lambda k, n_rows, n_ctx: batch)
+    trainer.step()
+    assert trainer.tokens == 32
+
+
 def test_counts_and_the_best_evaluation_are_restored() -> None:
     trainer = make_trainer()
     trainer.steps = 7

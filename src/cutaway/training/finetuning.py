@@ -27,6 +27,7 @@ from cutaway.layout import counted
 from cutaway.music.codec_file import read_codec_name
 from cutaway.tasks import open_task
 from cutaway.tokenizer.codec import Codec
+from cutaway.training.agreement import check_alike
 from cutaway.training.control_tokens import WidenedWeights, add_controls, missing_controls
 from cutaway.training.copy_rate import copy_rate
 from cutaway.training.distributed import World, joined
@@ -104,6 +105,7 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
     codec, weights = _starting_point(config, base, observer)
     n_ctx = config.training_config(base.config, 1.0).n_ctx
     material = open_material(config, codec, n_ctx)
+    check_alike(config, [material.digest], directory, world)
     check_causal(base.config, material.task is not None and material.task.attention == "prefix")
     trainer = make_tuner(config, weights, codec, material, device, world)
     check = partial(_check_resumable, config, material)

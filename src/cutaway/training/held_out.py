@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
 
 from cutaway.data.batches import Batch
 from cutaway.tokenizer.codec import Codec, TokenCodec
@@ -14,6 +17,23 @@ class Validation:
     windows: Callable[[int], Sequence[Batch]]
     bytes_per_token: float | None = None
     weight: float = 1.0
+
+    def digest(self, n_ctx: int) -> str:
+        """Return the SHA-256 of the windows for a context length.
+
+        >>> from cutaway.data.batches import evaluation_windows
+        >>> from cutaway.data.dataset import Split
+        >>> splits = [Split.from_documents([[0, 1, 2, last]]) for last in (3, 4)]
+        >>> one, other = (Validation(lambda n, split=s: evaluation_windows(split, n, 9)).digest(3) for s in splits)
+        >>> len(one), one == other
+        (64, False)
+        """
+        digest = sha256()
+        for batch in self.windows(n_ctx):
+            for part in (batch.inputs, batch.targets, batch.learned, batch.n_prefix):
+                if part is not None:
+                    digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def run_to_end(
     if trainer.device.type == "cpu":
         keep_freed_memory()
     loop = _Loop(trainer, run, observer)
-    with closing(loop), _memory_errors(trainer), StopSignals(observer.note) as signals:
+    with closing(loop), _memory_errors(trainer), StopSignals(observer.note, echoes=trainer.world.size > 1) as signals:
         while not trainer.done:
             request = trainer.world.agree(signals)
             if request.stop is not None:

@@ -9,6 +9,7 @@ import torch
 
 from cutaway.checkpoints.directory import TASK
 from cutaway.errors import UsageError
+from cutaway.training.agreement import check_alike
 from cutaway.training.config import TrainingConfig
 from cutaway.training.corpus import Corpus
 from cutaway.training.distributed import World, joined
@@ -88,6 +89,8 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     corpus = begin.corpus
     validation = corpus.validation(config.eval_tokens)
     frequent = _frequent(corpus, begin.shape.n_vocab, config.sampled_vocab)
+    held = [part.digest(config.n_ctx) for part in validation] if world.size > 1 else []
+    check_alike(config, [*corpus.hashes(), *held], directory, world)
     check = partial(check_resumable, config, corpus.hashes(), note=observer.note)
     with opened_run(directory, config, world, observer.note, check) as (run, saved):
         model = make_model(config, begin.shape, device, None if saved else begin.init)

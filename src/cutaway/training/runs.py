@@ -143,8 +143,7 @@ class RunDirectory:
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, valid or not, in order. Raises RunError."""
         with _run_errors(self.checkpoints, "cannot be read"):
-            found = [_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir()]
-        return sorted(int(match[1]) for match in found if match)
+            return saved_steps(self.path)
 
     def save(
         self,
@@ -314,6 +313,19 @@ class RunDirectory:
                 shutil.rmtree(path)
 
 
+def saved_steps(path: Path) -> list[int]:
+    """Return the steps of all checkpoints in a run directory, valid or not, in order. Raises OSError.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as directory:
+    ...     (Path(directory) / "checkpoints" / "step-00000100").mkdir(parents=True)
+    ...     saved_steps(Path(directory))
+    [100]
+    """
+    found = [_STEP.fullmatch(checkpoint.name) for checkpoint in (path / CHECKPOINTS).iterdir()]
+    return sorted(int(match[1]) for match in found if match)
+
+
 def refuse_others(path: Path, kind: str, mark: str, own: Iterable[str]) -> None:
     """Raise UsageError if a directory without a `mark`, so not of that kind, holds files that it would have of its
     `own`, or those of a model, a tokenizer, a corpus or a curve.
@@ -344,7 +356,8 @@ def _run_errors(path: Path, what: str, needed: int = 0) -> Iterator[None]:
     except OSError as error:
         raise WriteError(f"{quote_path(path)}: {what}: {save_failure(error, path, needed)}") from None
     except CheckpointError as error:
-        raise RunError(f"{quote_path(path)}: {what}: {error}") from None
+        problem = f"{quote_path(path)}: {what}: "
+        raise RunError(problem + str(error).removeprefix(problem)) from None
 
 
 def _encode(document: Mapping[str, object], path: Path) -> bytes:

@@ -1,0 +1,60 @@
+"""Checks that processes which train together, perhaps on several machines, were started alike."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cutaway.errors import UsageError
+from cutaway.training.config import TrainingConfig, show_flags
+from cutaway.training.distributed import World
+from cutaway.training.finetune_config import FineTuneConfig
+from cutaway.training.resumption import Difference
+from cutaway.training.runs import saved_steps
+from cutaway.untrusted import quote_name, quote_path
+
+OWN = frozenset({"threads", "data", "valid"})  # what each machine may have of its own; of files the contents count
+
+
+def check_alike(config: TrainingConfig | FineTuneConfig, hashes: Sequence[str], directory: Path, world: World) -> None:
+    """Raise UsageError in all processes unless all have the same settings and data, of which `hashes` are, and none
+    sees later checkpoints of the run than process 0, which resumes it.
+
+    Otherwise they would train on what nobody asked for, wait for each other in vain, or lose what another machine has.
+
+    >>> from cutaway.training.distributed import ALONE
+    >>> check_alike(TrainingConfig(), [], Path("run"), ALONE)
+    """
+    ours = {
+        "settings": {name: value for name, value in config.to_document().items() if name not in OWN},
+        "hashes": list(hashes),
+        "step": _newest_step(directory),
+        "host": platform.node(),
+    }
+    problem = _problem(directory, world.broadcast(ours), ours) if world.size > 1 else ""
+    mine = f"process {world.rank}, on {quote_name(platform.node())}, {problem}" if problem else None
+    if found := world.first([mine]):
+        raise UsageError(found)
+
+
+def _problem(directory: Path, first: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Return how a process differs from process 0, "" if it does not."""
+    reasons = [] if ours["hashes"] == first["hashes"] else ["on other data than process 0"]
+    if differs := Difference.between(first["settings"], ours["settings"]):
+        reasons.append(f"with {show_flags(differs.now)}, not {show_flags(differs.before)} as process 0")
+    if reasons:
+        return f"was started {' and '.join(reasons)}: start all with the same command, on the same data"
+    if ours["step"] <= first["step"]:
+        return ""
+    return (
+        f"has {quote_path(directory)} at step {ours['step']}, and process 0, on {quote_name(first['host'])}, which "
+        f"resumes it, at step {first['step']}: put the directory where all see it, or have process 0 where it is"
+    )
+
+
+def _newest_step(directory: Path) -> int:
+    """Return the step of the newest checkpoint of a run, 0 if there is none to be seen here."""
+    try:
+        return max(saved_steps(directory), default=0)
+    except OSError:
+        return 0
