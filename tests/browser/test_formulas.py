@@ -22,7 +22,7 @@ RESID = r"(resid\.\w+\.\d+)"
 
 
 class Formulas:
-    """What formulas of a page give: `a` is the trace that it shows, `b` the other one."""
+    """Computes what formulas of a page give: `a` is the trace that it shows, `b` the other one."""
 
     def __init__(self, a: Trace, b: Trace) -> None:
         self.a = a
@@ -192,10 +192,12 @@ def faults(formulas: Formulas, entries: list[Entry]) -> tuple[set[str], list[str
 )
 def test_a_number_is_what_its_formula_gives(tour: Visit, explorer: Explorer, view: str, least: int) -> None:
     tour.open(f"#1/{view}&{PLACE}")
-    a, b = explorer.trace, explorer.trace_of([50256, 32, 9379])
+    a = explorer.trace
+    b = explorer.trace_of([50256, 32, 9379])
     if view.startswith("whatif"):
         changed = (Intervention("values_are_keys"),)
-        a, b = Trace(a.config, a.weights, explorer.model.tokenizer, explorer.ids, changed), a
+        b = a
+        a = Trace(a.config, a.weights, explorer.model.tokenizer, explorer.ids, changed)
     compared, wrong = faults(Formulas(a, b), tour.page.evaluate("look.numbers()"))
     assert wrong == []
     assert len(compared) >= least

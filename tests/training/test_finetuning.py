@@ -346,6 +346,18 @@ def test_a_text_is_read_in_windows_that_hold_out_a_part(base: str, tmp_path: Pat
     assert len({sample["text"] for sample in result.before["samples"]}) == 3
 
 
+def test_freed_memory_is_kept_where_batches_are_alike(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Path] = []
+    text = tmp_path / "text.txt"
+    text.write_text("A robot must obey.\n" * 40, encoding="utf-8")
+    for data in (Path(pairs(tmp_path)), text):
+        monkeypatch.setattr("cutaway.training.loop.keep_freed_memory", lambda data=data: kept.append(data))
+        fine_tune(config(base, str(data), max_steps=1, eval_every=1), tmp_path / data.stem)
+    assert kept == [text]
+
+
 def test_a_text_in_several_examples_is_whole_for_the_copy_rate(base: str, tmp_path: Path) -> None:
     text = "".join(f"{n} is before {n + 1}. " for n in range(20))
     material = open_material(config(base, lines(tmp_path / "a.jsonl", {"text": text}), valid="0%", n_ctx=8), BYTES, 8)

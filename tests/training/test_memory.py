@@ -1,11 +1,14 @@
 """Freed memory that stays in the process, measured in one of its own."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from cutaway.training.distributed import ALONE
 from cutaway.training.memory import keep_freed_memory
+from cutaway.training.model import process_device
 
 PAGES = """
 import resource, sys
@@ -29,3 +32,12 @@ def test_the_pages_of_a_freed_array_serve_the_next_one(how: str, faulted: bool) 
     command = [sys.executable, "-c", PAGES, how]
     n_faults = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert (n_faults >= 40) == faulted
+
+
+def test_onednn_keeps_few_products_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, capacity in ((None, "128"), ("7", "7")):
+        monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+        if given:
+            monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", given)
+        process_device("cpu", None, ALONE)
+        assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == capacity

@@ -49,6 +49,10 @@ class BatchSource(Protocol):
     def tokens_per_epoch(self) -> int:
         """Number of tokens in one pass over the data."""
 
+    @property
+    def is_even(self) -> bool:
+        """True if all batches are of about n_rows * n_ctx tokens, so that the memory of one serves the next."""
+
     def batch(self, k: int, n_rows: int, n_ctx: int) -> Batch:
         """Return batch k, of n_rows rows of n_ctx tokens at most: the same for the same arguments, always."""
 
@@ -64,6 +68,8 @@ class Windows:
     >>> batch.inputs.shape, bool((batch.inputs[:, 1:] == batch.targets[:, :-1]).all())
     ((2, 3), True)
     """
+
+    is_even = True
 
     def __init__(self, splits: Sequence[Split], weights: Sequence[float], seed: int) -> None:
         if not splits or len(splits) != len(weights):
@@ -202,6 +208,8 @@ class Rows:
     [(2, 2), (2, 8)]
     """
 
+    is_even = False
+
     def __init__(self, examples: Sequence[TrainingExample], seed: int, pad: int) -> None:
         if not examples:
             raise UsageError("no examples to train on")
@@ -260,6 +268,8 @@ class LengthBuckets:
     >>> sorted(source.batch(k, n_rows=2, n_ctx=8).inputs.shape for k in range(2))
     [(2, 8), (3, 2)]
     """
+
+    is_even = True
 
     def __init__(self, examples: Sequence[TrainingExample], seed: int, pad: int) -> None:
         if not examples:

@@ -169,7 +169,7 @@ def run_to_end(
     >>> outcome.steps, outcome.model.name, saved
     (3, 'model', [3])
     """
-    if trainer.device.type == "cpu":
+    if trainer.device.type == "cpu" and trainer.source.is_even:
         keep_freed_memory()
     loop = _Loop(trainer, run, observer)
     with closing(loop), _memory_errors(trainer), StopSignals(observer.note, echoes=trainer.world.size > 1) as signals:

@@ -13,6 +13,7 @@ from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import EngineError, UsageError
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import World
+from cutaway.training.memory import limit_primitive_cache
 from cutaway.untrusted import quote, quote_name
 
 
@@ -41,6 +42,8 @@ def process_device(name: str, threads: int | None, world: World) -> torch.device
     device = find_device(name)
     if threads is not None:
         torch.set_num_threads(threads)
+    if device.type == "cpu":
+        limit_primitive_cache()
     if device.type != "cuda" or world.size == 1:
         return device
     count = torch.cuda.device_count()
