@@ -59,12 +59,12 @@ def _transfer(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             LocalizedText(
                 "A model that has read a lot and one of the same shape that starts from random numbers learn to "
                 "summarize from the same few examples. Unlike all other figures this one is not of the loaded model: "
-                f"it is a recorded run of a model of 19 million parameters on {shares} of "
+                f"it is a recorded run of a model of 36 million parameters on {shares} of "
                 f"{plural(run.n_examples, 'abstract')} of SciTLDR with their one-sentence summaries, "
                 f"{plural(run.epochs, 'epoch')} each, with {plural(run.n_seeds, 'random seed')}. "
                 "cutaway curve measures yours.",
                 "读过大量文本的模型，与形状相同、从随机数开始的模型，用同样的少量样本学写摘要。与其他图不同，"
-                f"这幅图不是当前模型的：它是一个 1900 万参数的模型在 SciTLDR 的 {run.n_examples} 篇论文摘要"
+                f"这幅图不是当前模型的：它是一个 3600 万参数的模型在 SciTLDR 的 {run.n_examples} 篇论文摘要"
                 f"及其一句话总结的 {shares} 上的一次记录，每次训练 {run.epochs} 轮，{run.n_seeds} 个随机种子。"
                 "cutaway curve 可以测量你自己的模型。",
             )
