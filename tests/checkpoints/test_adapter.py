@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import cutaway
-from cutaway.checkpoints import ArrayWeights, open_checkpoint, save_checkpoint
+from cutaway.checkpoints import ArrayWeights, open_checkpoint, open_source, save_checkpoint
 from cutaway.checkpoints.adapter import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -19,6 +19,7 @@ from cutaway.checkpoints.adapter import (
     read_adapter,
     save_adapter,
 )
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE, TASK
 from cutaway.checkpoints.safetensors import read_arrays, write_arrays
 from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import CheckpointError, UsageError
@@ -124,6 +125,13 @@ def test_an_adapter_of_a_quantised_model_makes_it_float32(tmp_path: Path) -> Non
     assert (merged.dtype, stored.dtype) == ("float32", "int8")
     np.testing.assert_array_equal(merged.read("h.1.attn.c_attn.weight"), stored.read("h.1.attn.c_attn.weight") + 1)
     np.testing.assert_array_equal(merged.read("h.0.attn.c_attn.weight"), stored.read("h.0.attn.c_attn.weight"))
+
+
+def test_an_adapter_has_the_side_files_of_its_model_where_it_has_none_of_its_own(tmp_path: Path) -> None:
+    of_base = {TASK: "base", CHAT_TEMPLATE_FILE: "base"}
+    save_checkpoint(tmp_path / "base", tiny_weights(), side_files=of_base)
+    save_adapter(tmp_path / "adapter", random_adapter(str(tmp_path / "base")), {CHAT_TEMPLATE_FILE: "own"})
+    assert open_source(str(tmp_path / "adapter")).side_files() == {TASK: "base", CHAT_TEMPLATE_FILE: "own"}
 
 
 def test_unknown_targets_are_refused_with_the_nearest_name() -> None:

@@ -90,6 +90,22 @@ def test_a_conversation_on_a_terminal_explains_itself(model: str, monkeypatch: p
     assert result.out == chat(model, stdin=b"One\nTwo\n").out
 
 
+def test_a_reply_does_not_drive_the_terminal(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    escape = cutaway.Tokenizer.gpt2().encode("\x1b")[0]
+    monkeypatch.setattr("cutaway.generation.batch.choose", lambda *_: escape)
+    answers = iter(["One"])
+
+    def answer(_: str) -> str:
+        line = next(answers, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr("builtins.input", answer)
+    assert chat(model, terminal=True).out == "␛␛␛\n"
+    assert chat(model, stdin=b"One\n").out == "\x1b\x1b\x1b\n"
+
+
 def test_ctrl_c_ends_a_reply_and_keeps_what_was_said(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = iter([64, KeyboardInterrupt, 65, 66, 67])
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cutaway
+from cutaway.checkpoints import open_checkpoint
 from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
 from cutaway.config import GPT2Config
 from cutaway.data.chat import CHAT_TEMPLATE, ROLES, fit_messages, write_prompt
@@ -102,11 +103,12 @@ def test_a_reply_is_generated_from_the_prompt_and_has_no_space_around_it(model: 
 
 
 def test_the_next_message_of_the_user_ends_a_reply(model: cutaway.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    coming = iter(model.encode(" A robot.\n\nUser: And I?") * 2)
-    monkeypatch.setattr("cutaway.generation.batch.choose", lambda *_: next(coming))
     messages = [{"role": "user", "content": "Who are you?"}]
-    reply = model.chat(messages, max_new_tokens=20, stop="never")
-    assert (reply.text, reply.finish_reason) == ("A robot.", "stop")
+    for stop, text in (("never", "A robot."), ("bot", "A ro")):
+        coming = iter(model.encode(" A robot.\n\nUser: And I?"))
+        monkeypatch.setattr("cutaway.generation.batch.choose", lambda *_, coming=coming: next(coming))
+        reply = model.chat(messages, max_new_tokens=20, stop=stop)
+        assert (reply.text, reply.finish_reason) == (text, "stop")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,13 @@ def test_the_template_is_kept(model: cutaway.Model, directory: str, tmp_path: Pa
     cutaway.load(tmp_path / "saved", engine="reference").save(tmp_path / "again", "int8")
     written = (tmp_path / "again" / CHAT_TEMPLATE_FILE).read_text(encoding="utf-8")
     assert written == (Path(directory) / CHAT_TEMPLATE_FILE).read_text(encoding="utf-8") == CHAT_TEMPLATE
+
+
+def test_a_model_in_place_of_one_of_conversations_has_not_its_template(directory: str, tmp_path: Path) -> None:
+    for side_files in ({CHAT_TEMPLATE_FILE: CHAT_TEMPLATE}, {}):
+        weights = open_checkpoint(Path(directory))
+        cutaway.save_checkpoint(tmp_path / "model", weights, side_files=side_files, overwrite=True)
+        assert open_checkpoint(tmp_path / "model").side_files() == side_files
 
 
 def test_chunks_are_as_they_were_but_for_the_space_before() -> None:
