@@ -3,8 +3,11 @@
 import io
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from unittest.mock import patch
+
+import pytest
 
 from cutaway.cli import main
 
@@ -58,3 +61,35 @@ def invoke(*arguments: str, stdin: bytes = b"", terminal: bool = False) -> Resul
     with patch.multiple(sys, stdin=streams[0], stdout=streams[1], stderr=streams[2]):
         code = main(arguments)
     return Result(code, streams[1].text(), streams[2].text())
+
+
+def type_lines(monkeypatch: pytest.MonkeyPatch, *lines: str) -> list[str]:
+    """Have somebody type lines at a terminal, and then Ctrl-D; return the list that the prompts will stand in."""
+    asked: list[str] = []
+    typed = iter(lines)
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        line = next(typed, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr("builtins.input", answer)
+    return asked
+
+
+def choose_tokens(monkeypatch: pytest.MonkeyPatch, tokens: Iterable[int | None]) -> list[tuple[int, ...]]:
+    """Have these tokens chosen, and Ctrl-C pressed at None; return the list that what was read will stand in."""
+    seen: list[tuple[int, ...]] = []
+    chosen = iter(tokens)
+
+    def choose(logits: object, sampling: object, rng: object, ids: list[int]) -> int:
+        seen.append(tuple(ids))
+        token = next(chosen)
+        if token is None:
+            raise KeyboardInterrupt
+        return token
+
+    monkeypatch.setattr("cutaway.generation.batch.choose", choose)
+    return seen

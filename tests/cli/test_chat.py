@@ -1,3 +1,4 @@
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from cutaway.checkpoints import open_checkpoint
 from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
 from cutaway.data.chat import CHAT_TEMPLATE
 from cutaway.data.records import read_records
-from tests.cli.invoke import Result, invoke
+from tests.cli.invoke import Result, choose_tokens, invoke, type_lines
 
 OTHER = "{{ messages }}"
 
@@ -70,53 +71,40 @@ def test_other_models_may_only_continue_the_text(tiny: str, model: str) -> None:
             Path(model, CHAT_TEMPLATE_FILE).write_text(template, encoding="utf-8")
         result = chat(model if template else tiny, stdin=b"One\n")
         assert result.code == 0
-        assert "was not fine-tuned on messages: it may only continue the text" in result.err
+        assert "does not say that it has learned conversations: it may only continue the text" in result.err
 
 
 def test_a_conversation_on_a_terminal_explains_itself(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter(["One", "Two"])
-
-    def answer(prompt: str) -> str:
-        assert prompt == "> "
-        line = next(answers, None)
-        if line is None:
-            raise EOFError
-        return line
-
-    monkeypatch.setattr("builtins.input", answer)
+    asked = type_lines(monkeypatch, "One", "Two")
     result = chat(model, terminal=True)
     assert result.code == 0
+    assert asked == ["> "] * 3
     assert "Ctrl-D ends" in result.err.splitlines()[0]
     assert result.out == chat(model, stdin=b"One\nTwo\n").out
 
 
 def test_a_reply_does_not_drive_the_terminal(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     escape = cutaway.Tokenizer.gpt2().encode("\x1b")[0]
-    monkeypatch.setattr("cutaway.generation.batch.choose", lambda *_: escape)
-    answers = iter(["One"])
-
-    def answer(_: str) -> str:
-        line = next(answers, None)
-        if line is None:
-            raise EOFError
-        return line
-
-    monkeypatch.setattr("builtins.input", answer)
+    choose_tokens(monkeypatch, repeat(escape))
+    type_lines(monkeypatch, "One")
     assert chat(model, terminal=True).out == "␛␛␛\n"
     assert chat(model, stdin=b"One\n").out == "\x1b\x1b\x1b\n"
 
 
 def test_ctrl_c_ends_a_reply_and_keeps_what_was_said(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = iter([64, KeyboardInterrupt, 65, 66, 67])
-
-    def choose(*_: object) -> int:
-        token = next(chosen)
-        if token is KeyboardInterrupt:
-            raise KeyboardInterrupt
-        assert isinstance(token, int)
-        return token
-
-    monkeypatch.setattr("cutaway.generation.batch.choose", choose)
+    choose_tokens(monkeypatch, [64, None, 65, 66, 67])
     result = chat(model, "--json", stdin=b"One\nTwo\n")
     assert result.code == 0
     assert '"a"}, {"role": "user", "content": "Two"}, {"role": "assistant", "content": "bcd"}' in result.out
+
+
+def test_a_model_without_text_cannot_be_talked_with(mute: str) -> None:
+    result = chat(mute, stdin=b"One\nTwo\n")
+    assert result.code == 2
+    assert result.error.endswith("has no tokenizer files; it cannot be talked with\n")
+
+
+def test_one_document_is_not_for_a_conversation_at_a_terminal(model: str) -> None:
+    result = chat(model, "--json", terminal=True)
+    assert result.code == 2
+    assert "give the messages through a pipe" in result.error

@@ -1,9 +1,7 @@
-from collections.abc import Iterator
-
 import pytest
 
 import cutaway
-from tests.cli.invoke import Result, invoke
+from tests.cli.invoke import Result, choose_tokens, invoke, type_lines
 
 
 def converse(model: str, *arguments: str, stdin: bytes = b"", terminal: bool = False) -> Result:
@@ -54,17 +52,7 @@ def test_only_a_new_line_ends_a_prompt_and_it_must_be_utf8(tiny: str) -> None:
 
 
 def test_an_interactive_session_explains_itself(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    answers: Iterator[str] = iter(["One", "Caf\udce9", "Two"])
-
-    def answer(prompt: str) -> str:
-        asked.append(prompt)
-        line = next(answers, None)
-        if line is None:
-            raise EOFError
-        return line
-
-    monkeypatch.setattr("builtins.input", answer)
+    asked = type_lines(monkeypatch, "One", "Caf\udce9", "Two")
     result = converse(tiny, "--seed", "4", terminal=True)
     assert result.code == 0
     assert asked == ["> "] * 4
@@ -91,17 +79,6 @@ def test_ctrl_c_stops_the_text_and_then_the_loop(tiny: str, monkeypatch: pytest.
 
 
 def test_enter_continues_a_text_that_ctrl_c_stopped(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = iter([64, 65, KeyboardInterrupt, 66, 66, 66])
-    seen: list[tuple[int, ...]] = []
-
-    def choose(logits: object, sampling: object, rng: object, ids: list[int]) -> int:
-        seen.append(tuple(ids))
-        token = next(chosen)
-        if token is KeyboardInterrupt:
-            raise KeyboardInterrupt
-        assert isinstance(token, int)
-        return token
-
-    monkeypatch.setattr("cutaway.generation.batch.choose", choose)
+    seen = choose_tokens(monkeypatch, [64, 65, None, 66, 66, 66])
     assert converse(tiny, stdin=b"One\n\n").out == "ab\nccc\n"
     assert seen[3] == (*seen[0], 64, 65)

@@ -10,7 +10,7 @@ from cutaway.cli.generate import add_sampling, read_overrides
 from cutaway.cli.loading import describe, load_model
 from cutaway.cli.model_command import knows_chat
 from cutaway.cli.reading import typed_lines, utf8
-from cutaway.errors import CutawayError
+from cutaway.errors import CutawayError, UsageError
 
 if TYPE_CHECKING:
     from cutaway.data.chat import Message
@@ -41,9 +41,12 @@ def run(options: Namespace) -> None:
     messages: list[Message] = []
     if options.system is not None:
         messages.append({"role": "system", "content": utf8(options.system, "--system")})
+    if options.json and sys.stdin.isatty():
+        raise UsageError("--json is one document, without replies to be read; give the messages through a pipe")
     model = load_model(options)
+    model.require_tokenizer("it cannot be talked with")
     if not knows_chat(model.metadata.side_files):
-        terminal.note(f"{model.name} was not fine-tuned on messages: it may only continue the text")
+        terminal.note(f"{model.name} does not say that it has learned conversations: it may only continue the text")
     config = model.generation_config.replace(**overrides)
     first = config.pick_seed()
     _talk(model, messages, config.replace(seed=first), is_silent=options.json)
