@@ -14,7 +14,7 @@ from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import FLOAT32, FORMATS, quantise
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.tokenizer.files import write_vocabulary
+from cutaway.tokenizer.files import TokenizerFiles
 from tests.tiny import tiny_weights
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -142,7 +142,7 @@ def test_without_tokenizer_files_only_the_size_of_gpt2_has_a_tokenizer(tmp_path:
 
 def test_a_tokenizer_may_have_more_tokens_than_the_model(tmp_path: Path) -> None:
     saved(tmp_path, "float32")
-    write_vocabulary(Tokenizer.gpt2().vocabulary, tmp_path)
+    TokenizerFiles.of(Tokenizer.gpt2().vocabulary).write(tmp_path)
     model = cutaway.load(tmp_path)
     assert model.encode("!") == [0]
     assert model.settings().eos_token_id == ()

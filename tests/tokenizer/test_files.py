@@ -12,7 +12,7 @@ from cutaway.errors import CheckpointError
 from cutaway.tokenizer import parts
 from cutaway.tokenizer.bpe import byte_symbols, from_symbols
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.tokenizer.files import added_beside, read_vocabulary, save_tokenizer, write_vocabulary
+from cutaway.tokenizer.files import TokenizerFiles, added_beside, read_vocabulary, save_tokenizer
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
 
 MERGES = [("a", "b"), ("ab", "c"), ("Ġ", "abc")]
@@ -52,7 +52,7 @@ ADDED = [
 
 @pytest.mark.parametrize("vocabulary", ADDED)
 def test_write_and_read_round_trip(tmp_path: Path, vocabulary: Vocabulary) -> None:
-    write_vocabulary(vocabulary, tmp_path)
+    TokenizerFiles.of(vocabulary).write(tmp_path)
     assert read_vocabulary(tmp_path) == vocabulary
     assert {path.name for path in tmp_path.iterdir()} == {"vocab.json", "merges.txt", "tokenizer_config.json"}
 
@@ -199,7 +199,7 @@ def test_does_not_read_files_that_are_too_large(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.slow
 def test_damaged_files_are_read_or_rejected(tmp_path: Path, layout: str) -> None:
     """Whatever bytes are changed, cut out or doubled: a vocabulary that works, or a CheckpointError of one line."""
-    write_vocabulary(SMALL, tmp_path)
+    TokenizerFiles.of(SMALL).write(tmp_path)
     if layout == "tokenizer.json":
         tokenizer_json().save(str(tmp_path / layout))
     sound = (tmp_path / layout).read_bytes()

@@ -7,7 +7,7 @@ import pytest
 
 import cutaway.tokenizer.vocabulary
 from cutaway.tokenizer.bpe import byte_symbols, from_symbols, merge
-from cutaway.tokenizer.files import write_vocabulary
+from cutaway.tokenizer.files import TokenizerFiles
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, gpt2_vocabulary
 
 # Of OpenAI's published vocab.bpe and encoder.json, as in tiktoken's openai_public.py.
@@ -24,7 +24,7 @@ def test_the_packaged_file_is_openais() -> None:
 
 
 def test_derived_vocabulary_equals_openais_byte_for_byte(tmp_path: Path) -> None:
-    write_vocabulary(gpt2_vocabulary(), tmp_path)
+    TokenizerFiles.of(gpt2_vocabulary()).write(tmp_path)
     assert sha256(tmp_path / "merges.txt") == MERGES_SHA256
     assert sha256(tmp_path / "vocab.json") == IDS_SHA256
 

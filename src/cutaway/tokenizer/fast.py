@@ -120,12 +120,11 @@ class Tokenizer:
         Traceback (most recent call last):
         FileNotFoundError: [Errno 2] No such file or directory: 'no such directory/vocab.json.part'
         """
-        from cutaway.tokenizer.files import write_vocabulary
+        from cutaway.tokenizer.files import TokenizerFiles
 
         if self._files is None:
-            write_vocabulary(self.vocabulary, directory)
-        else:
-            self._files.write(directory)
+            self._files = TokenizerFiles.of(self.vocabulary)  # kept: every checkpoint of a run has them
+        self._files.write(directory)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Return the token ids of a text; "<|endoftext|>" in it is a control token only with `allow_special`.

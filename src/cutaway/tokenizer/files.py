@@ -9,6 +9,7 @@ CheckpointError of one line, so that no text gets the ids of other tokens.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from cutaway.disk import replacing_file
@@ -67,10 +68,31 @@ class TokenizerFiles:
         paths = [directory / name for name in FILES]
         return cls({path.name: read_bytes(path, MAX_BYTES) for path in paths if path.is_file()})
 
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> "TokenizerFiles":
+        """Return `vocab.json`, `merges.txt` and `tokenizer_config.json` of a vocabulary.
+
+        >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
+        >>> json.loads(TokenizerFiles.of(gpt2_vocabulary()).contents["vocab.json"])["Ġrobot"]
+        9379
+        """
+        # All tokens: transformers would number those that are missing here anew where a higher id is taken.
+        tokens = sorted({**vocabulary.ids, **vocabulary.control, **vocabulary.added}.items(), key=itemgetter(1))
+        merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
+        settings = json.dumps(_settings(vocabulary), indent=2)
+        return cls(
+            {
+                "vocab.json": json.dumps(dict(tokens)).encode(),
+                "merges.txt": ("#version: 0.2\n" + merges).encode(),
+                "tokenizer_config.json": (settings + "\n").encode(),
+            }
+        )
+
     def write(self, directory: Path) -> None:
         """Write the files, each replaced atomically. Raises OSError if that fails."""
         for name, content in self.contents.items():
-            _replace(directory / name, content)
+            with replacing_file(directory / name) as file:
+                file.write(content)
 
 
 def holds_gpt2(directory: Path) -> bool:
@@ -116,7 +138,7 @@ def read_vocabulary(directory: Path) -> Vocabulary:
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
     >>> with TemporaryDirectory() as directory:
-    ...     write_vocabulary(gpt2_vocabulary(), Path(directory))
+    ...     TokenizerFiles.of(gpt2_vocabulary()).write(Path(directory))
     ...     read_vocabulary(Path(directory)) == gpt2_vocabulary()
     True
     """
@@ -338,25 +360,6 @@ def save_tokenizer(tokenizer: Codec | TokenizerFiles, directory: Path) -> None:
         raise_checkpoint_error(directory, f"cannot be saved: {error.strerror}")
 
 
-def write_vocabulary(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write `vocab.json`, `merges.txt` and `tokenizer_config.json`, each replaced atomically. Raises OSError.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> from cutaway.tokenizer.vocabulary import gpt2_vocabulary
-    >>> with TemporaryDirectory() as directory:
-    ...     write_vocabulary(gpt2_vocabulary(), Path(directory))
-    ...     json.loads((Path(directory) / "vocab.json").read_bytes())["Ġrobot"]
-    9379
-    """
-    # All tokens: transformers would number those that are missing here anew where a higher id is taken.
-    tokens = sorted({**vocabulary.ids, **vocabulary.control, **vocabulary.added}.items(), key=lambda entry: entry[1])
-    merges = "".join(f"{left} {right}\n" for left, right in vocabulary.merges)
-    settings = json.dumps(_settings(vocabulary), indent=2)
-    _replace(directory / "vocab.json", json.dumps(dict(tokens)).encode())
-    _replace(directory / "merges.txt", ("#version: 0.2\n" + merges).encode())
-    _replace(directory / "tokenizer_config.json", (settings + "\n").encode())
-
-
 def _settings(vocabulary: Vocabulary) -> Json:
     end = vocabulary.texts[vocabulary.end_of_text] if vocabulary.end_of_text is not None else None
     start = vocabulary.texts[vocabulary.start_of_text] if vocabulary.start_of_text is not None else end
@@ -372,8 +375,3 @@ def _settings(vocabulary: Vocabulary) -> Json:
             for text, index in (vocabulary.control | vocabulary.added).items()
         },
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with replacing_file(path) as file:
-        file.write(content)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cutaway.checks import check_int
 from cutaway.errors import CutawayError, UsageError
 from cutaway.tokenizer.bpe import byte_symbols
-from cutaway.tokenizer.files import write_vocabulary
+from cutaway.tokenizer.files import TokenizerFiles
 from cutaway.tokenizer.vocabulary import END_OF_TEXT, Vocabulary
 from cutaway.untrusted import quote
 
@@ -75,7 +75,7 @@ class _Given:
 
 
 def write_trained(vocabulary: Vocabulary, directory: Path) -> None:
-    """Write a vocabulary in the files of every library: those of `write_vocabulary`, and `tokenizer.json` with
+    """Write a vocabulary in the files of every library: those of `TokenizerFiles.of`, and `tokenizer.json` with
     `special_tokens_map.json`. Raises OSError if that fails.
 
     >>> from tempfile import TemporaryDirectory
@@ -85,7 +85,7 @@ def write_trained(vocabulary: Vocabulary, directory: Path) -> None:
     ['merges.txt', 'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json', 'vocab.json']
     """
     directory.mkdir(parents=True, exist_ok=True)
-    write_vocabulary(vocabulary, directory)
+    TokenizerFiles.of(vocabulary).write(directory)
     special = json.dumps(dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT), indent=2)
     (directory / "special_tokens_map.json").write_text(special + "\n", encoding="utf-8")
     _fast(vocabulary).save(str(directory / "tokenizer.json"))

@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from functools import cache
 
 import torch
 
@@ -45,8 +46,9 @@ def memory_bytes(device: torch.device) -> int:
     return largest if sys.platform == "darwin" else largest * 1024
 
 
+@cache
 def measure_matmul_peak(device: torch.device, dtype: str) -> float:
-    """Measure the FLOP/s of large matrix products as a model multiplies them, the best of several.
+    """Measure the FLOP/s of large matrix products as a model multiplies them, the best of several (once in a process).
 
     >>> measure_matmul_peak(torch.device("cpu"), "float32") > 1e8
     True
