@@ -74,6 +74,24 @@ def test_other_models_may_only_continue_the_text(tiny: str, model: str) -> None:
         assert "does not say that it has learned conversations: it may only continue the text" in result.err
 
 
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (b"Caf\xe9", "/chat_template.jinja: not UTF-8 at byte 3; so chat does not say that"),
+        (
+            OTHER.encode(),
+            "chat_template.jinja is not the one that `cutaway finetune` writes; so chat does not say that",
+        ),
+    ],
+)
+def test_a_template_that_is_damaged_or_another_is_named(model: str, template: bytes, reason: str) -> None:
+    Path(model, CHAT_TEMPLATE_FILE).write_bytes(template)
+    result = chat(model, stdin=b"One\n")
+    assert (result.code, result.err.count("\n")) == (0, 1)
+    assert reason in result.err
+    assert result.out.strip()
+
+
 def test_a_conversation_on_a_terminal_explains_itself(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = type_lines(monkeypatch, "One", "Two")
     result = chat(model, terminal=True)

@@ -45,13 +45,25 @@ def run(options: Namespace) -> None:
         raise UsageError("--json is one document, without replies to be read; give the messages through a pipe")
     model = load_model(options)
     model.require_tokenizer("it cannot be talked with")
-    if not knows_chat(model.metadata.side_files):
-        terminal.note(f"{model.name} does not say that it has learned conversations: it may only continue the text")
+    if model.metadata.template_error or not knows_chat(model.metadata.side_files):
+        doubt = f"{model.name} does not say that it has learned conversations: it may only continue the text"
+        terminal.note(f"{_describe_template(model)}{doubt}")
     config = model.generation_config.replace(**overrides)
     first = config.pick_seed()
     _talk(model, messages, config.replace(seed=first), is_silent=options.json)
     if options.json:
         write_json({"messages": messages, **describe(model), "seed": first})
+
+
+def _describe_template(model: "Model") -> str:
+    """Say what is wrong with the chat template, if there is one."""
+    from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
+
+    if model.metadata.template_error:
+        return f"{model.metadata.template_error}; so "
+    if CHAT_TEMPLATE_FILE in model.metadata.side_files:
+        return f"{CHAT_TEMPLATE_FILE} is not the one that `cutaway finetune` writes; so "
+    return ""
 
 
 def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig", *, is_silent: bool) -> None:
