@@ -1,3 +1,4 @@
+import re
 from itertools import repeat
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_a_template_that_is_damaged_or_another_is_named(model: str, template: by
     assert (result.code, result.err.count("\n")) == (0, 1)
     assert reason in result.err
     assert result.out.strip()
+
+
+def test_a_seed_that_was_drawn_is_said_and_reproduces_the_replies(model: str) -> None:
+    command = ("chat", "--engine", "reference", "--model", model, "--max-new-tokens", "3")
+    drawn = invoke(*command, stdin=b"One\nTwo\n")
+    said = re.fullmatch(r"cutaway: seed (\d+)\n", drawn.err)
+    assert said
+    again = invoke(*command, "--seed", said[1], stdin=b"One\nTwo\n")
+    assert (again.err, again.out) == ("", drawn.out)
+    assert invoke(*command, "--temperature", "0", stdin=b"One\n").err == ""
+    assert isinstance(invoke(*command, "--json", stdin=b"One\n").document["seed"], int)
 
 
 def test_a_conversation_on_a_terminal_explains_itself(model: str, monkeypatch: pytest.MonkeyPatch) -> None:

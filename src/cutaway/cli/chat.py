@@ -50,6 +50,8 @@ def run(options: Namespace) -> None:
         terminal.note(f"{_describe_template(model)}{doubt}")
     config = model.generation_config.replace(**overrides)
     first = config.pick_seed()
+    if config.seed is None and config.temperature > 0 and not options.json:
+        terminal.note(f"seed {first}")
     _talk(model, messages, config.replace(seed=first), is_silent=options.json)
     if options.json:
         write_json({"messages": messages, **describe(model), "seed": first})
