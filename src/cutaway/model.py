@@ -251,7 +251,7 @@ class Model:
         for half of its length if those are more.
 
         The oldest exchanges are left out first; what the system says stays. Raises UsageError for anything but
-        messages.
+        messages, and if the last one is too long for the context, unless `context_shift` cuts it.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -259,20 +259,26 @@ class Model:
         >>> model.fit_messages(long)
         [{'role': 'user', 'content': 'Why?'}]
         """
-        from cutaway.data.chat import fit_messages, parse_messages
+        from cutaway.data.chat import fit_messages, parse_messages, write_prompt
 
         n_ctx = self.config.n_ctx
-        room = max(n_ctx - self.settings(config, **overrides).max_new_tokens, n_ctx // 2)
-        return fit_messages(parse_messages(messages), lambda prompt: len(self.encode(prompt)) <= room)
+        settings = self.settings(config, **overrides)
+        room = max(n_ctx - settings.max_new_tokens, n_ctx // 2)
+        kept = fit_messages(parse_messages(messages), lambda prompt: len(self.encode(prompt)) <= room)
+        length = len(self.encode(write_prompt(kept)))
+        if length > n_ctx and not settings.context_shift:
+            raise UsageError(
+                f"the prompt is {length:,} tokens long with the last message alone; the context holds {n_ctx:,};"
+                " shorten the message, or what the system says"
+            )
+        return kept
 
     def _reply(self, messages: Sequence["Message"], config: GenerationConfig) -> Iterator[Chunk]:
         from cutaway.data.chat import NEXT, write_prompt  # not needed for a first token
 
-        prompt = write_prompt(self.fit_messages(messages, config))
+        prompt = self.encode(write_prompt(self.fit_messages(messages, config)))
         config = config.replace(stop=[*config.stop, NEXT])
-        if not self.engine.is_split_invariant:
-            return self.stream(prompt, config)
-        return self._stream_next(self.encode(prompt), config)
+        return self._stream_next(prompt, config) if self.engine.is_split_invariant else self.stream(prompt, config)
 
     def _stream_next(self, prompt: list[int], config: GenerationConfig) -> Iterator[Chunk]:
         """Continue a prompt, of which what the cache holds since the last reply is not read again."""

@@ -203,6 +203,19 @@ def test_anything_but_messages_is_refused(model: cutaway.Model, messages: Any, e
         model.chat(messages)
 
 
+def test_messages_may_be_a_tuple(model: cutaway.Model) -> None:
+    message = {"role": "user", "content": "Who are you?"}
+    assert model.fit_messages((message,)) == [message]
+
+
+def test_a_message_too_long_for_the_context_is_refused_unless_it_is_shifted(model: cutaway.Model) -> None:
+    messages = [{"role": "user", "content": "x " * 99}]
+    with pytest.raises(UsageError, match="with the last message alone; the context holds 64; shorten the message"):
+        model.fit_messages(messages)
+    assert model.fit_messages(messages, context_shift=True) == messages
+    assert len(model.chat(messages, context_shift=True, max_new_tokens=3, ignore_eos=True).ids) == 3
+
+
 def test_the_template_is_kept(model: cutaway.Model, directory: str, tmp_path: Path) -> None:
     model.save(tmp_path / "saved")
     cutaway.load(tmp_path / "saved", engine="reference").save(tmp_path / "again", "int8")

@@ -15,6 +15,7 @@ from cutaway.errors import CutawayError, UsageError
 if TYPE_CHECKING:
     from cutaway.data.chat import Message
     from cutaway.generation.config import GenerationConfig
+    from cutaway.generation.stream import FinishReason
     from cutaway.model import Model
 
 HELP = "A message and Enter; Ctrl-C stops a reply, Ctrl-D ends."
@@ -69,8 +70,11 @@ def _describe_template(model: "Model") -> str:
 
 
 def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig", *, is_silent: bool) -> None:
-    """Add the messages of the user and the replies, each of which has the next seed; an error ends one reply only."""
-    forgot = False
+    """Add the messages of the user and the replies, each of which has the next seed; an error ends one reply only.
+
+    So does Ctrl-C. A reply that it stops before its first word leaves no trace.
+    """
+    told: set[str] = set()
     for text in typed_lines(HELP):
         if not text.strip():
             continue
@@ -78,25 +82,40 @@ def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig",
         try:
             said: Message = {"role": "user", "content": utf8(text, "the line")}
             kept = model.fit_messages([*messages, said], config)
-            if len(kept) <= len(messages) and not forgot:
-                forgot = True
-                terminal.note(f"the context of {model.config.n_ctx:,} tokens is full: the oldest messages are not read")
-            messages += [said, {"role": "assistant", "content": _reply(model, kept, config, is_silent)}]
+            if len(kept) <= len(messages):
+                _note_once(
+                    told, f"the context of {model.config.n_ctx:,} tokens is full: the oldest messages are not read"
+                )
+            reply, reason = _reply(model, kept, config, is_silent)
+            if reply or reason:
+                messages += [said, {"role": "assistant", "content": reply}]
+            if reason == "length" and sys.stdout.isatty():
+                _note_once(told, f"a reply ends after {config.max_new_tokens:,} tokens: --max-new-tokens sets that")
         except CutawayError as error:
             terminal.note(str(error))
         config = config.replace(seed=seed + 1)
 
 
-def _reply(model: "Model", messages: list["Message"], config: "GenerationConfig", is_silent: bool) -> str:
-    """Print a reply as it comes, and return it; Ctrl-C ends it where it is."""
+def _note_once(told: set[str], message: str) -> None:
+    if message not in told:
+        told.add(message)
+        terminal.note(message)
+
+
+def _reply(
+    model: "Model", messages: list["Message"], config: "GenerationConfig", is_silent: bool
+) -> tuple[str, "FinishReason | None"]:
+    """Print a reply as it comes; return it, and why it ended: None if Ctrl-C did that."""
     said = ""
+    reason: FinishReason | None = None
     try:
         for chunk in model.stream_chat(messages, config):
             said += chunk.text
             if not is_silent:
                 print(terminal.safe(chunk.text) if sys.stdout.isatty() else chunk.text, end="", flush=True)
+            reason = chunk.finish_reason
     except KeyboardInterrupt:
         print(file=sys.stderr)
     if not is_silent:
         print(flush=True)
-    return said.strip()
+    return said.strip(), reason
