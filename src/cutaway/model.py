@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -16,7 +17,7 @@ from cutaway.engines.protocol import Engine, check_finite
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.evaluation.evaluate import score_windows
 from cutaway.evaluation.perplexity import Score, total
-from cutaway.generation.batch import MAX_SEQUENCES, generate
+from cutaway.generation.batch import MAX_SEQUENCES, DecodingBatch, generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json
 from cutaway.generation.sampling import TokenMask
@@ -64,6 +65,8 @@ class Model:
         self.generation_config = generation_config  # the defaults of `generate`, which a checkpoint may set
         self.metadata = metadata or Metadata()  # what the checkpoint says beside its weights
         self.weights = EffectiveWeights(weights, engine.dtype)
+        self._chat_batch: DecodingBatch | None = None  # that of the last reply, for the next one
+        self._lock = Lock()  # of `_chat_batch`
 
     def __repr__(self) -> str:
         """Describe the model in one line: `<Model builtin: 9 layers, 6 heads, 384 wide, int8 on cpu>`."""
@@ -222,7 +225,10 @@ class Model:
         >>> reply.text == reply.text.strip()
         True
         """
-        completion = self.generate(*self._chat_request(messages, config, overrides))
+        settings = self.settings(config, **overrides)
+        seed = settings.pick_seed()
+        chunks = self._reply(messages, settings.replace(seed=seed))
+        [completion] = collect(((0, chunk) for chunk in chunks), [seed], self.description)
         return replace(completion, text=completion.text.strip())
 
     def stream_chat(
@@ -236,7 +242,7 @@ class Model:
         >>> len([*chunks])
         5
         """
-        return without_leading_space(self.stream(*self._chat_request(messages, config, overrides)))
+        return without_leading_space(self._reply(messages, self.settings(config, **overrides)))
 
     def fit_messages(
         self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
@@ -245,7 +251,7 @@ class Model:
         for half of its length if those are more.
 
         The oldest exchanges are left out first; what the system says stays. Raises UsageError for anything but
-        messages.
+        messages, and if the last one is too long for the context, unless `context_shift` cuts it.
 
         >>> import cutaway
         >>> model = cutaway.load()
@@ -253,20 +259,38 @@ class Model:
         >>> model.fit_messages(long)
         [{'role': 'user', 'content': 'Why?'}]
         """
-        from cutaway.data.chat import fit_messages, parse_messages
+        from cutaway.data.chat import fit_messages, parse_messages, write_prompt
 
         n_ctx = self.config.n_ctx
-        room = max(n_ctx - self.settings(config, **overrides).max_new_tokens, n_ctx // 2)
-        return fit_messages(parse_messages(messages), lambda prompt: len(self.encode(prompt)) <= room)
+        settings = self.settings(config, **overrides)
+        room = max(n_ctx - settings.max_new_tokens, n_ctx // 2)
+        kept = fit_messages(parse_messages(messages), lambda prompt: len(self.encode(prompt)) <= room)
+        length = len(self.encode(write_prompt(kept)))
+        if length > n_ctx and not settings.context_shift:
+            raise UsageError(
+                f"the prompt is {length:,} tokens long with the last message alone; the context holds {n_ctx:,};"
+                " shorten the message, or what the system says"
+            )
+        return kept
 
-    def _chat_request(
-        self, messages: Sequence["Message"], config: GenerationConfig | None, overrides: Mapping[str, object]
-    ) -> tuple[str, GenerationConfig]:
+    def _reply(self, messages: Sequence["Message"], config: GenerationConfig) -> Iterator[Chunk]:
         from cutaway.data.chat import NEXT, write_prompt  # not needed for a first token
 
-        settings = self.settings(config, **overrides)
-        prompt = write_prompt(self.fit_messages(messages, settings))
-        return prompt, settings.replace(stop=[*settings.stop, NEXT])
+        prompt = self.encode(write_prompt(self.fit_messages(messages, config)))
+        config = config.replace(stop=[*config.stop, NEXT])
+        return self._stream_next(prompt, config) if self.engine.is_split_invariant else self.stream(prompt, config)
+
+    def _stream_next(self, prompt: list[int], config: GenerationConfig) -> Iterator[Chunk]:
+        """Continue a prompt, of which what the cache holds since the last reply is not read again."""
+        with self._lock:
+            batch = self._chat_batch
+            self._chat_batch = None  # until this reply ends: one beside it has a batch of its own
+        if batch is None:
+            batch = DecodingBatch(self.engine, self.codec, keeps_rows=True)
+        try:
+            yield from _run_alone(batch, batch.add(prompt, config, config.pick_seed()))
+        finally:
+            self._chat_batch = batch
 
     @property
     def description(self) -> str:
@@ -564,3 +588,13 @@ class Model:
             self.require_tokenizer("give a prompt of at least one token id")
             raise UsageError(f"{self.name} has no start token; give a prompt of at least one token id")
         return check_int("bos_token_id", token, 0, self.config.n_vocab - 1)
+
+
+def _run_alone(batch: DecodingBatch, row: int) -> Iterator[Chunk]:
+    """Yield the chunks of the only row in a batch, which leaves it when nobody reads them any more."""
+    try:
+        for _, chunk in batch.run():
+            yield chunk
+    finally:
+        if len(batch) > 0:
+            batch.cancel(row)

@@ -134,6 +134,18 @@ def test_an_adapter_has_the_side_files_of_its_model_where_it_has_none_of_its_own
     assert open_source(str(tmp_path / "adapter")).side_files() == {TASK: "base", CHAT_TEMPLATE_FILE: "own"}
 
 
+def test_an_adapter_has_the_template_error_of_its_model_where_it_has_no_template_of_its_own(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "base", tiny_weights())
+    (tmp_path / "base" / CHAT_TEMPLATE_FILE).write_bytes(b"\xff")
+    for name, texts in (("without", {}), ("own", {CHAT_TEMPLATE_FILE: "own"})):
+        save_adapter(tmp_path / name, random_adapter(str(tmp_path / "base")), texts)
+    assert open_source(str(tmp_path / "own")).template_error() == ""
+    of_base = open_source(str(tmp_path / "without")).template_error()
+    assert of_base == f"{tmp_path}/base/{CHAT_TEMPLATE_FILE}: not UTF-8 at byte 0"
+    (tmp_path / "own" / CHAT_TEMPLATE_FILE).write_bytes(b"\xff")
+    assert f"{tmp_path}/own/" in open_source(str(tmp_path / "own")).template_error()
+
+
 def test_unknown_targets_are_refused_with_the_nearest_name() -> None:
     assert find_targets(TARGETS) == TARGETS
     with pytest.raises(UsageError, match="q_proj is not a matrix of a block; did you mean c_proj?"):

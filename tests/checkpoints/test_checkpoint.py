@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 import cutaway
 from cutaway.checkpoints import Checkpoint, save_checkpoint
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE, TASK
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import FLOAT32, FORMATS, quantise
+from cutaway.tasks import open_task
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.files import TokenizerFiles
 from tests.tiny import tiny_weights
@@ -154,3 +156,31 @@ def test_every_published_shape_is_found_by_name(tmp_path: Path) -> None:
     config = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=48)
     save_checkpoint(tmp_path, tiny_weights(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=48))
     assert Checkpoint(tmp_path, "x").config == config
+
+
+def break_template(directory: Path, damage: str) -> str:
+    """Make the chat template of a checkpoint unreadable, and return how an error names that."""
+    path = directory / CHAT_TEMPLATE_FILE
+    if damage == "a folder":
+        path.mkdir()
+        return "chat_template.jinja: is not a file"
+    path.write_bytes(b"Caf\xe9")
+    return "chat_template.jinja: not UTF-8 at byte 3"
+
+
+@pytest.mark.parametrize("damage", ["Latin-1", "a folder"])
+def test_a_chat_template_that_cannot_be_read_leaves_a_model_that_can(tmp_path: Path, damage: str) -> None:
+    save_checkpoint(tmp_path / "tiny", WEIGHTS, side_files={TASK: open_task("translation").toml})
+    reason = break_template(tmp_path / "tiny", damage)
+    model = cutaway.load(str(tmp_path / "tiny"), engine="reference")
+    assert model.metadata.template_error == f"{tmp_path / 'tiny'}/{reason}"
+    model.save(tmp_path / "again")
+    assert not (tmp_path / "again" / CHAT_TEMPLATE_FILE).exists()
+    assert list(Checkpoint(tmp_path / "again", "again").side_files()) == [TASK]
+
+
+def test_a_task_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path, "float32")
+    (tmp_path / TASK).write_bytes(b"Caf\xe9")
+    with pytest.raises(CheckpointError, match="task.toml: not UTF-8 at byte 3"):
+        checkpoint.metadata()

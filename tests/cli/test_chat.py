@@ -1,3 +1,4 @@
+import re
 from itertools import repeat
 from pathlib import Path
 
@@ -74,6 +75,35 @@ def test_other_models_may_only_continue_the_text(tiny: str, model: str) -> None:
         assert "does not say that it has learned conversations: it may only continue the text" in result.err
 
 
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (b"Caf\xe9", "/chat_template.jinja: not UTF-8 at byte 3; so chat does not say that"),
+        (
+            OTHER.encode(),
+            "chat_template.jinja is not the one that `cutaway finetune` writes; so chat does not say that",
+        ),
+    ],
+)
+def test_a_template_that_is_damaged_or_another_is_named(model: str, template: bytes, reason: str) -> None:
+    Path(model, CHAT_TEMPLATE_FILE).write_bytes(template)
+    result = chat(model, stdin=b"One\n")
+    assert (result.code, result.err.count("\n")) == (0, 1)
+    assert reason in result.err
+    assert result.out.strip()
+
+
+def test_a_seed_that_was_drawn_is_said_and_reproduces_the_replies(model: str) -> None:
+    command = ("chat", "--engine", "reference", "--model", model, "--max-new-tokens", "3")
+    drawn = invoke(*command, stdin=b"One\nTwo\n")
+    said = re.fullmatch(r"cutaway: seed (\d+)\n", drawn.err)
+    assert said
+    again = invoke(*command, "--seed", said[1], stdin=b"One\nTwo\n")
+    assert (again.err, again.out) == ("", drawn.out)
+    assert invoke(*command, "--temperature", "0", stdin=b"One\n").err == ""
+    assert isinstance(invoke(*command, "--json", stdin=b"One\n").document["seed"], int)
+
+
 def test_a_conversation_on_a_terminal_explains_itself(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = type_lines(monkeypatch, "One", "Two")
     result = chat(model, terminal=True)
@@ -96,6 +126,41 @@ def test_ctrl_c_ends_a_reply_and_keeps_what_was_said(model: str, monkeypatch: py
     result = chat(model, "--json", stdin=b"One\nTwo\n")
     assert result.code == 0
     assert '"a"}, {"role": "user", "content": "Two"}, {"role": "assistant", "content": "bcd"}' in result.out
+
+
+def test_a_reply_that_ctrl_c_stops_before_its_first_word_is_forgotten(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = choose_tokens(monkeypatch, [None, 65, 66, 67])
+    result = chat(model, "--json", stdin=b"One\nTwo\n")
+    assert result.code == 0
+    assert '"messages": [{"role": "user", "content": "Two"}, {"role": "assistant", "content": "bcd"}]' in result.out
+    encode = cutaway.load(model, engine="reference").encode
+    assert list(seen[1]) == encode("User: Two\n\nAssistant:")
+
+
+def test_an_empty_reply_is_part_of_the_conversation(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose_tokens(monkeypatch, [50256])
+    messages = chat(model, "--json", stdin=b"One\n").document["messages"]
+    assert messages == [{"role": "user", "content": "One"}, {"role": "assistant", "content": ""}]
+
+
+def test_a_message_too_long_for_the_context_is_refused_and_changes_nothing(model: str) -> None:
+    long = b"x " * 500 + b"\n"
+    result = chat(model, "--json", stdin=b"One\n" + long + b"Two\n")
+    assert result.err == (
+        "cutaway: the prompt is 506 tokens long with the last message alone; the context holds 32;"
+        " shorten the message, or what the system says\n"
+    )
+    later = chat(model, stdin=b"One\n" + long + b"one two three four five six\n" * 4)
+    assert later.err == result.err + "cutaway: the context of 32 tokens is full: the oldest messages are not read\n"
+
+
+def test_a_reply_that_is_cut_is_explained_once_at_a_terminal(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_lines(monkeypatch, "One", "Two")
+    result = chat(model, terminal=True)
+    assert result.err.count("cutaway: a reply ends after 3 tokens: --max-new-tokens sets that\n") == 1
+    assert chat(model, stdin=b"One\nTwo\n").err == ""
 
 
 def test_a_model_without_text_cannot_be_talked_with(mute: str) -> None:

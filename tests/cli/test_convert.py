@@ -1,4 +1,5 @@
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,12 @@ def test_a_task_is_kept(tmp_path: Path) -> None:
     translator = save_translator(tmp_path / "translator")
     assert invoke("convert", str(translator), str(tmp_path / "out"), "--dtype", "float16").code == 0
     assert open_checkpoint(tmp_path / "out").side_files() == open_checkpoint(translator).side_files() != {}
+
+
+def test_a_chat_template_that_cannot_be_read_is_left_out(tiny: str, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_bytes(b"Caf\xe9")
+    result = invoke("convert", str(tmp_path / "model"), str(tmp_path / "out"))
+    assert result.code == 0
+    assert "warning: " in result.err
+    assert "chat_template.jinja: not UTF-8 at byte 3; it is left out" in result.err

@@ -78,6 +78,25 @@ def test_ctrl_c_stops_the_text_and_then_the_loop(tiny: str, monkeypatch: pytest.
     assert converse(tiny, terminal=True).code == 130
 
 
+def test_ctrl_c_at_the_prompt_takes_back_a_line_and_ends_if_pressed_again(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pressed = iter([None, "One", None, None, "Two"])  # None is Ctrl-C
+
+    def answer(_: str) -> str:
+        line = next(pressed)
+        if line is None:
+            raise KeyboardInterrupt
+        return line
+
+    monkeypatch.setattr("builtins.input", answer)
+    result = converse(tiny, "--seed", "4", terminal=True)
+    assert result.code == 130
+    assert result.out == converse(tiny, "--seed", "4", stdin=b"One\n").out
+    assert result.err.count("Ctrl-C again or Ctrl-D ends.") == 2
+    assert next(pressed) == "Two"
+
+
 def test_enter_continues_a_text_that_ctrl_c_stopped(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = choose_tokens(monkeypatch, [64, 65, None, 66, 66, 66])
     assert converse(tiny, stdin=b"One\n\n").out == "ab\nccc\n"

@@ -62,6 +62,17 @@ def test_a_run_is_shown_and_leaves_a_model(tmp_path: Path, data: str) -> None:
     assert "  (averaged weights, " in lines[-2]
 
 
+def test_a_model_of_prepared_conversations_can_be_talked_with(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "A robot."}]
+    (tmp_path / "chats.jsonl").write_text(20 * (json.dumps({"messages": said}) + "\n"))
+    assert invoke("data", "prepare", str(tmp_path / "chats.jsonl"), "--out", str(tmp_path / "corpus")).code == 0
+    result = invoke("train", "--data", str(tmp_path / "corpus"), "--out", str(tmp_path / "run"), *FLAGS)
+    model = tmp_path / "run" / "model"
+    assert (result.code, result.out) == (0, f"{model}: step 4; cutaway chat --model {model}\n")
+    talk = ("chat", "--model", str(model), "--engine", "reference", "--seed", "1", "--max-new-tokens", "2")
+    assert "does not say that it has learned conversations" not in invoke(*talk, stdin=b"Hi\n").err
+
+
 def test_a_file_gives_settings_and_flags_take_precedence(tmp_path: Path, data: str) -> None:
     path = tmp_path / "small.toml"
     path.write_text('n_layer = 1\nn_head = 2\nn_embd = 8\nn_ctx = 8\nbatch_size = 4\nmax_steps = 9\ndevice = "cpu"\n')

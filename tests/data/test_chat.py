@@ -1,6 +1,7 @@
 """The form of conversations, beside the template from which transformers renders it."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ MESSAGES = st.lists(
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random GPT-2 with its own tokenizer that says that it has learned conversations."""
-    path = tmp_path_factory.mktemp("models") / "chat"
-    weights = random_weights(GPT2Config(n_ctx=64, n_embd=8, n_head=2, n_layer=1), std=0.5)
+    return save(tmp_path_factory.mktemp("models") / "chat", n_ctx=64, n_layer=1)
+
+
+def save(path: Path, n_ctx: int, n_layer: int) -> str:
+    weights = random_weights(GPT2Config(n_ctx=n_ctx, n_embd=8, n_head=2, n_layer=n_layer), std=0.5)
     cutaway.save_checkpoint(
         path, weights, tokenizer=cutaway.Tokenizer.gpt2(), side_files={CHAT_TEMPLATE_FILE: CHAT_TEMPLATE}
     )
@@ -102,6 +106,77 @@ def test_a_reply_is_generated_from_the_prompt_and_has_no_space_around_it(model: 
         assert "".join(chunk.text for chunk in chunks) == whole.text.lstrip()
 
 
+@pytest.mark.parametrize(
+    ("engine", "dtype"), [("cpu", "float32"), ("cpu", "int8"), ("pytorch", "float32"), ("reference", None)]
+)
+def test_replies_equal_those_of_whole_prompts_turn_by_turn(tmp_path: Path, engine: str, dtype: str | None) -> None:
+    model = cutaway.load(save(tmp_path / "chat", n_ctx=160, n_layer=2), engine=engine, dtype=dtype)
+    messages: list[dict[str, str]] = [{"role": "system", "content": "Be kind."}]
+    n_left_out = 0
+    for turn, content in enumerate(["Who are you?", "", "And I?", "one two three " * 3, "Why?"] * 2):
+        messages.append({"role": "user", "content": content})
+        kept = model.fit_messages(messages, max_new_tokens=20)
+        n_left_out += len(kept) < len(messages)
+        whole = model.generate(write_prompt(kept), max_new_tokens=20, seed=turn, stop="\n\nUser:", logprobs=True)
+        chunks = [*model.stream_chat(messages, max_new_tokens=20, seed=turn, logprobs=True)]
+        assert [token for chunk in chunks for token in chunk.ids] == list(whole.ids)
+        assert [nats for chunk in chunks for nats in chunk.logprobs] == list(whole.logprobs)
+        assert model.chat(messages, max_new_tokens=20, seed=turn, logprobs=True).logprobs == whole.logprobs
+        messages.append({"role": "assistant", "content": whole.text.strip()})
+    assert 0 < n_left_out < 8
+
+
+def test_what_the_cache_holds_of_a_conversation_is_not_read_again(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = [{"role": "user", "content": "Who are you?"}]
+    other = [{"role": "user", "content": "Who am I?"}]
+    for engine in ("cpu", "reference"):
+        model = cutaway.load(directory, engine=engine)
+        read = record_reads(model, monkeypatch)
+        whole = model.encode(write_prompt(question))
+        for asked, unread in ((question, whole), (question, whole[-1:]), (other, model.encode(" am I?\n\nAssistant:"))):
+            read.clear()
+            model.chat(asked, max_new_tokens=1)
+            assert read == [unread if engine == "cpu" else model.encode(write_prompt(asked))]
+
+
+def record_reads(model: cutaway.Model, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The sequences that the model's engine reads from now on."""
+    read: list[list[int]] = []
+    forward = model.engine.forward
+
+    def recorded(sequences: list[list[int]], *args: Any, **more: Any) -> Any:
+        read.extend(map(list, sequences))
+        return forward(sequences, *args, **more)
+
+    monkeypatch.setattr(model.engine, "forward", recorded)
+    return read
+
+
+def test_replies_that_are_left_or_come_side_by_side_do_not_disturb_others(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = cutaway.load(directory, engine="cpu")
+    messages = [{"role": "user", "content": "Who are you?"}]
+
+    def stream(seed: int) -> Iterator[Chunk]:
+        return model.stream_chat(messages, max_new_tokens=8, seed=seed, ignore_eos=True)
+
+    expected = [[*stream(seed)] for seed in range(3)]
+    assert [[*pair] for pair in zip(*map(stream, range(3)), strict=True)] == [
+        [*pair] for pair in zip(*expected, strict=True)
+    ]
+    left = stream(0)
+    next(left)
+    del left
+    with pytest.raises(UsageError, match="the context holds 64"):
+        model.chat([{"role": "user", "content": "x " * 99}])
+    read = record_reads(model, monkeypatch)
+    assert [*stream(1)] == expected[1]
+    assert len(read[0]) == 1
+
+
 def test_the_next_message_of_the_user_ends_a_reply(model: cutaway.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     messages = [{"role": "user", "content": "Who are you?"}]
     for stop, text in (("never", "A robot."), ("bot", "A ro")):
@@ -126,6 +201,19 @@ def test_the_next_message_of_the_user_ends_a_reply(model: cutaway.Model, monkeyp
 def test_anything_but_messages_is_refused(model: cutaway.Model, messages: Any, error: str) -> None:
     with pytest.raises(UsageError, match=re.escape(error)):
         model.chat(messages)
+
+
+def test_messages_may_be_a_tuple(model: cutaway.Model) -> None:
+    message = {"role": "user", "content": "Who are you?"}
+    assert model.fit_messages((message,)) == [message]
+
+
+def test_a_message_too_long_for_the_context_is_refused_unless_it_is_shifted(model: cutaway.Model) -> None:
+    messages = [{"role": "user", "content": "x " * 99}]
+    with pytest.raises(UsageError, match="with the last message alone; the context holds 64; shorten the message"):
+        model.fit_messages(messages)
+    assert model.fit_messages(messages, context_shift=True) == messages
+    assert len(model.chat(messages, context_shift=True, max_new_tokens=3, ignore_eos=True).ids) == 3
 
 
 def test_the_template_is_kept(model: cutaway.Model, directory: str, tmp_path: Path) -> None:

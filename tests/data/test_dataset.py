@@ -94,6 +94,7 @@ def test_a_missing_corpus_or_split_is_refused(tmp_path: Path) -> None:
         ("sources", [1], "an entry of sources must be a JSON object"),
         ("masked", None, "masked must be true or false, not None"),
         ("masked", 1, "masked must be true or false, not 1"),
+        ("has_conversations", 1, "has_conversations must be true or false, not 1"),
         ("control_literals", -1, "control_literals must be at least 0"),
         ("tokenizer", {"name": 1}, "name must be text"),
         ("tokenizer", {"name": "x", "n_vocab": 5, "sha256": ""}, "has 50257 tokens, the manifest says 5"),
@@ -103,6 +104,14 @@ def test_an_invalid_manifest_is_refused(tmp_path: Path, key: str, value: object,
     path = write_corpus(tmp_path, {"train": [DOCUMENTS]}) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     assert part in refusal(tmp_path)
+
+
+def test_a_manifest_from_before_conversations_were_recorded_has_none(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, {"train": [DOCUMENTS]}) / "manifest.json"
+    document = json.loads(path.read_text())
+    del document["has_conversations"]
+    path.write_text(json.dumps(document))
+    assert not open_dataset(tmp_path).manifest.has_conversations
 
 
 @pytest.mark.parametrize("name", ["../train-00000.tokens.npy", "train.npy", "/etc/passwd"])

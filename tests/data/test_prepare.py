@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from cutaway.data.dataset import open_dataset
+from cutaway.data.manifest import Manifest
 from cutaway.data.prepare import Progress, prepare
 from cutaway.errors import UsageError
 from cutaway.tokenizer.fast import Tokenizer
@@ -219,6 +221,48 @@ def test_masks_of_some_shards_become_masks_of_all(tmp_path: Path) -> None:
         stem = tmp_path / "tokens" / shard.file.removesuffix(".tokens.npy")
         data = b"".join(Path(f"{stem}.{name}.npy").read_bytes() for name in ("tokens", "documents", "learned"))
         assert shard.sha256 == hashlib.sha256(data).hexdigest()
+
+
+CHAT = {"messages": [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "A robot."}]}
+
+
+def test_conversations_to_train_on_are_recorded(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text('{"text": "A robot must obey."}\n{"prompt": "User: Who?", "completion": " A robot."}\n')
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text(json.dumps(CHAT))
+    table = tmp_path / "chats.parquet"
+    write_parquet(table, messages=[CHAT["messages"]])
+    cases: list[tuple[list[Path], list[Path], bool]] = [
+        ([texts], [], False),
+        ([texts], [chats], False),
+        ([texts, chats], [], True),
+        ([table, texts], [], True),
+    ]
+    for number, (files, held, expected) in enumerate(cases):
+        directory = tmp_path / f"tokens-{number}"
+        manifest = prepare(files, directory, valid=held, part_bytes=100, block_bytes=50)
+        assert manifest.has_conversations is expected
+        assert open_dataset(directory).manifest == manifest
+
+
+def test_conversations_before_an_interruption_are_recorded(tmp_path: Path) -> None:
+    chats = tmp_path / "a.jsonl"
+    chats.write_text(json.dumps(CHAT))
+    texts = tmp_path / "b.jsonl"
+    texts.write_text('{"text": "A robot must obey."}\n')
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done > chats.stat().st_size:
+            raise KeyboardInterrupt
+
+    def run(progress: Callable[[Progress], None]) -> Manifest:
+        return prepare([chats, texts], tmp_path / "tokens", part_bytes=50, block_bytes=20, progress=progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupt)
+    assert (tmp_path / "tokens" / "train-00000.tokens.npy").exists()
+    assert run(lambda _: None).has_conversations
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(corpus: Path, tmp_path: Path) -> None:

@@ -115,6 +115,19 @@ def test_prefill_in_parts_equals_prefill_at_once(make: Make) -> None:
 
 
 @every_engine
+def test_prefill_in_parts_gives_the_same_bits_if_the_engine_says_so(make: Make) -> None:
+    engine = make(tiny_weights(n_embd=768, n_head=12, n_ctx=256))
+    ids = random_ids(engine.config, 200)
+    cache = engine.new_cache(1)
+    engine.forward([ids[:150]], cache)
+    cache.truncate([137])
+    parts = [engine.forward([ids[start:stop]], cache) for start, stop in ((137, 138), (138, 141), (141, 200))]
+    at_once = engine.forward([ids], engine.new_cache(1))
+    assert_logits_close(parts[-1], at_once)
+    assert np.array_equal(parts[-1], at_once) or not engine.is_split_invariant
+
+
+@every_engine
 def test_a_ragged_batch_equals_one_by_one(make: Make) -> None:
     engine = make(tiny_weights())
     prompts = [random_ids(engine.config, length, seed=length) for length in (1, 30, 7, 16, 17)]

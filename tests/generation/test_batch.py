@@ -24,6 +24,7 @@ from tests.tiny import random_ids, tiny_weights
 ENGINE = ReferenceEngine(tiny_weights(n_vocab=50257, n_ctx=32, n_embd=12))
 GPT2 = Tokenizer.gpt2()
 SMALL = tiny_weights(n_ctx=16, n_layer=1, n_embd=8, n_head=2)
+TWO_LAYERS = tiny_weights(n_ctx=16, n_layer=2, n_embd=8, n_head=2)  # in one, keys and values depend on no mask
 ENGINES: dict[str, Engine] = {
     "reference": ReferenceEngine(SMALL),
     "pytorch": PyTorchEngine(SMALL, "float32"),
@@ -95,6 +96,64 @@ def test_a_row_is_the_same_whatever_joins_and_leaves(
             assert found[row][:-1] == expected[: len(found[row]) - 1]
         else:
             assert found[row] == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@settings(max_examples=40)
+@given(
+    texts=st.lists(
+        st.tuples(
+            st.integers(0, 20),  # tokens of the text before that stay
+            st.lists(st.integers(0, 60), min_size=1, max_size=3),  # tokens after them
+            st.integers(0, 12),  # steps
+            st.booleans(),  # the tokens of the prompt see each other
+        ),
+        min_size=2,
+        max_size=8,
+    )
+)
+def test_a_row_is_the_same_after_another_that_begins_alike(
+    dtype: str, texts: list[tuple[int, list[int], int, bool]]
+) -> None:
+    engine = CpuEngine(TWO_LAYERS, dtype, threads=1)
+    batch = DecodingBatch(engine, None, keeps_rows=True)
+    text: list[int] = []
+    for row, (n_kept, new, n_steps, has_prefix) in enumerate(texts):
+        text = text[:n_kept] + new
+        if has_prefix:
+            text = text[-engine.config.n_ctx :]
+        config = settings_of(row).replace(context_shift=not has_prefix)
+        n_prefix = len(text) if has_prefix else 0
+        expected = [chunk for _, chunk in generate(engine, None, [text], config, [row], [n_prefix])]
+        added = batch.add(text, config, row, n_prefix)
+        found: list[Chunk] = []
+        while batch and len(found) < n_steps:
+            [(_, chunk)] = batch.step()
+            found.append(chunk)
+        if batch:
+            batch.cancel(added)
+        assert found == expected[:n_steps]
+        text = text + [token for chunk in found for token in chunk.ids]
+    assert len(batch._cache.lengths) == 1
+
+
+def test_a_row_that_stays_is_read_only_from_where_another_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ENGINES["cpu int8"]
+    read: list[list[int]] = []
+    forward: Callable[..., FloatArray] = engine.forward
+
+    def recorded(sequences: list[list[int]], *args: object, **more: object) -> FloatArray:
+        read.extend(map(list, sequences))
+        return forward(sequences, *args, **more)
+
+    monkeypatch.setattr(engine, "forward", recorded)
+    for keeps_rows, second in ((True, [7, 5]), (False, [1, 2, 3, 7, 5])):
+        batch = DecodingBatch(engine, None, keeps_rows=keeps_rows)
+        read.clear()
+        for prompt in ([1, 2, 3, 4], [1, 2, 3, 7, 5], [1, 2, 3, 7, 5]):
+            batch.add(prompt, GenerationConfig(max_new_tokens=1, ignore_eos=True), seed=0)
+            list(batch.run())
+        assert read == [[1, 2, 3, 4], second, second[-1:] if keeps_rows else second]
 
 
 def count_copies(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cutaway.checkpoints.checkpoint import Checkpoint, read_side_files
+from cutaway.checkpoints.checkpoint import Checkpoint, find_template_error, read_side_files
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
 from cutaway.checkpoints.replace import replacing
 from cutaway.checkpoints.safetensors import TensorFile, write_tensors
 from cutaway.checkpoints.weights import Weights
@@ -148,6 +149,10 @@ class AdaptedCheckpoint(Checkpoint):
 
     def side_files(self) -> dict[str, str]:
         return self.base.side_files() | read_side_files(self.directory)
+
+    def template_error(self) -> str:
+        has_own = (self.directory / CHAT_TEMPLATE_FILE).exists()
+        return find_template_error(self.directory) if has_own else self.base.template_error()
 
 
 def is_adapter(directory: Path) -> bool:

@@ -3,11 +3,18 @@
 from pathlib import Path
 
 from cutaway.checkpoints.config_json import read_config
-from cutaway.checkpoints.directory import CONFIG, GENERATION_CONFIG, SIDE_FILES, find_tensors, open_files
+from cutaway.checkpoints.directory import (
+    CHAT_TEMPLATE_FILE,
+    CONFIG,
+    GENERATION_CONFIG,
+    SIDE_FILES,
+    find_tensors,
+    open_files,
+)
 from cutaway.checkpoints.metadata import Metadata
 from cutaway.checkpoints.names import format_for
 from cutaway.checkpoints.safetensors import FLOAT_CODES
-from cutaway.errors import UsageError
+from cutaway.errors import CheckpointError, UsageError
 from cutaway.formats import FLOAT32, StoredTensor
 from cutaway.music.codecs import codec_beside
 from cutaway.numerics import FloatArray
@@ -116,13 +123,22 @@ class Checkpoint:
         return tokenizer_files_beside(self.path, self.config.n_vocab, self.tokenizer_class)
 
     def side_files(self) -> dict[str, str]:
-        """Read the texts of those of `directory.SIDE_FILES` that there are. Raises CheckpointError if one is not UTF-8.
+        """Read the texts of those of `directory.SIDE_FILES` that there are: see `read_side_files`.
 
         >>> from cutaway.checkpoints import open_source
         >>> list(open_source("builtin").side_files()), list(open_source("builtin-translation").side_files())
         ([], ['task.toml'])
         """
         return read_side_files(self.path)
+
+    def template_error(self) -> str:
+        """Return why the chat template cannot be read, "" if it can or there is none.
+
+        >>> from cutaway.checkpoints import open_source
+        >>> open_source("builtin").template_error()
+        ''
+        """
+        return find_template_error(self.path)
 
     def metadata(self, tokenizer_error: str = "") -> Metadata:
         """Read what is beside the weights; with the reason why the tokenizer cannot be read, its files too.
@@ -135,23 +151,43 @@ class Checkpoint:
         path = self.path / GENERATION_CONFIG
         generation_config = read_object(path) if path.exists() else {}
         files = TokenizerFiles.read(self.path) if tokenizer_error else None
-        return Metadata(self.special_tokens, generation_config, tokenizer_error, files, self.side_files())
+        texts = self.side_files()
+        return Metadata(self.special_tokens, generation_config, tokenizer_error, files, texts, self.template_error())
 
 
 def read_side_files(directory: Path) -> dict[str, str]:
-    """Read the texts of those of `SIDE_FILES` that are in a directory. Raises CheckpointError if one is not UTF-8.
+    """Read the texts of those of `SIDE_FILES` that are in a directory. Raises CheckpointError if one cannot be read.
+
+    A chat template that cannot be read is left out, as a model can do without: see `find_template_error`.
 
     >>> read_side_files(Path("nowhere"))
     {}
     """
-    texts: dict[str, str] = {}
-    for path in (directory / name for name in SIDE_FILES):
+    left_out = CHAT_TEMPLATE_FILE if find_template_error(directory) else ""
+    paths = [directory / name for name in SIDE_FILES if name != left_out]
+    return {path.name: _read_text(path) for path in paths if path.exists()}
+
+
+def find_template_error(directory: Path) -> str:
+    """Return in one line why the chat template in a directory cannot be read, "" if it can or there is none.
+
+    >>> find_template_error(Path("nowhere"))
+    ''
+    """
+    path = directory / CHAT_TEMPLATE_FILE
+    try:
         if path.exists():
-            try:
-                texts[path.name] = read_bytes(path).decode()
-            except UnicodeDecodeError as error:
-                raise_checkpoint_error(path, f"not UTF-8 at byte {error.start}")
-    return texts
+            _read_text(path)
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise_checkpoint_error(path, f"not UTF-8 at byte {error.start}")
 
 
 def tokenizer_beside(directory: Path, n_vocab: int, tokenizer_class: str | None = None) -> FileTokenizer | None:

@@ -15,6 +15,7 @@ from cutaway.errors import CutawayError, UsageError
 if TYPE_CHECKING:
     from cutaway.data.chat import Message
     from cutaway.generation.config import GenerationConfig
+    from cutaway.generation.stream import FinishReason
     from cutaway.model import Model
 
 HELP = "A message and Enter; Ctrl-C stops a reply, Ctrl-D ends."
@@ -45,18 +46,35 @@ def run(options: Namespace) -> None:
         raise UsageError("--json is one document, without replies to be read; give the messages through a pipe")
     model = load_model(options)
     model.require_tokenizer("it cannot be talked with")
-    if not knows_chat(model.metadata.side_files):
-        terminal.note(f"{model.name} does not say that it has learned conversations: it may only continue the text")
+    if model.metadata.template_error or not knows_chat(model.metadata.side_files):
+        doubt = f"{model.name} does not say that it has learned conversations: it may only continue the text"
+        terminal.note(f"{_describe_template(model)}{doubt}")
     config = model.generation_config.replace(**overrides)
     first = config.pick_seed()
+    if config.seed is None and config.temperature > 0 and not options.json:
+        terminal.note(f"seed {first}")
     _talk(model, messages, config.replace(seed=first), is_silent=options.json)
     if options.json:
         write_json({"messages": messages, **describe(model), "seed": first})
 
 
+def _describe_template(model: "Model") -> str:
+    """Say what is wrong with the chat template, if there is one."""
+    from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
+
+    if model.metadata.template_error:
+        return f"{model.metadata.template_error}; so "
+    if CHAT_TEMPLATE_FILE in model.metadata.side_files:
+        return f"{CHAT_TEMPLATE_FILE} is not the one that `cutaway finetune` writes; so "
+    return ""
+
+
 def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig", *, is_silent: bool) -> None:
-    """Add the messages of the user and the replies, each of which has the next seed; an error ends one reply only."""
-    forgot = False
+    """Add the messages of the user and the replies, each of which has the next seed; an error ends one reply only.
+
+    So does Ctrl-C. A reply that it stops before its first word leaves no trace.
+    """
+    told: set[str] = set()
     for text in typed_lines(HELP):
         if not text.strip():
             continue
@@ -64,25 +82,40 @@ def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig",
         try:
             said: Message = {"role": "user", "content": utf8(text, "the line")}
             kept = model.fit_messages([*messages, said], config)
-            if len(kept) <= len(messages) and not forgot:
-                forgot = True
-                terminal.note(f"the context of {model.config.n_ctx:,} tokens is full: the oldest messages are not read")
-            messages += [said, {"role": "assistant", "content": _reply(model, kept, config, is_silent)}]
+            if len(kept) <= len(messages):
+                _note_once(
+                    told, f"the context of {model.config.n_ctx:,} tokens is full: the oldest messages are not read"
+                )
+            reply, reason = _reply(model, kept, config, is_silent)
+            if reply or reason:
+                messages += [said, {"role": "assistant", "content": reply}]
+            if reason == "length" and sys.stdout.isatty():
+                _note_once(told, f"a reply ends after {config.max_new_tokens:,} tokens: --max-new-tokens sets that")
         except CutawayError as error:
             terminal.note(str(error))
         config = config.replace(seed=seed + 1)
 
 
-def _reply(model: "Model", messages: list["Message"], config: "GenerationConfig", is_silent: bool) -> str:
-    """Print a reply as it comes, and return it; Ctrl-C ends it where it is."""
+def _note_once(told: set[str], message: str) -> None:
+    if message not in told:
+        told.add(message)
+        terminal.note(message)
+
+
+def _reply(
+    model: "Model", messages: list["Message"], config: "GenerationConfig", is_silent: bool
+) -> tuple[str, "FinishReason | None"]:
+    """Print a reply as it comes; return it, and why it ended: None if Ctrl-C did that."""
     said = ""
+    reason: FinishReason | None = None
     try:
         for chunk in model.stream_chat(messages, config):
             said += chunk.text
             if not is_silent:
                 print(terminal.safe(chunk.text) if sys.stdout.isatty() else chunk.text, end="", flush=True)
+            reason = chunk.finish_reason
     except KeyboardInterrupt:
         print(file=sys.stderr)
     if not is_silent:
         print(flush=True)
-    return said.strip()
+    return said.strip(), reason

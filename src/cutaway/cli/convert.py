@@ -81,6 +81,8 @@ def _convert(options: Namespace) -> list[str]:
     source = open_source(options.source)
     if source.left_out:
         note(f"warning: {left_out_message(source)}")
+    if reason := source.template_error():
+        note(f"warning: {reason}; it is left out")
     save_checkpoint(
         options.directory,
         source,

@@ -80,7 +80,8 @@ def read_stdin() -> str:
 def typed_lines(guide: str) -> Iterator[str]:
     """Yield the lines of standard input without their ends; on a terminal ask for each, after a line that says how.
 
-    Invalid UTF-8 in them stands as in arguments: see `utf8`.
+    Invalid UTF-8 in them stands as in arguments: see `utf8`. Ctrl-C at a terminal takes back what is typed; a second
+    one ends, so that one that was meant for a text that has just ended does not.
     """
     if not sys.stdin.isatty():
         for number, line in enumerate(sys.stdin):
@@ -89,12 +90,20 @@ def typed_lines(guide: str) -> Iterator[str]:
     print(style(guide, DIM, sys.stderr), file=sys.stderr)
     with suppress(ImportError):
         import readline  # noqa: F401  # gives input() line editing and a history
+    was_interrupted = False
     while True:
         try:
             line = input("> " if sys.stdout.isatty() else "")
         except EOFError:
             print(file=sys.stderr)
             return
+        except KeyboardInterrupt:
+            if was_interrupted:
+                raise
+            print("\n" + style("Ctrl-C again or Ctrl-D ends.", DIM, sys.stderr), file=sys.stderr)
+            was_interrupted = True
+            continue
+        was_interrupted = False
         yield line
 
 

@@ -32,12 +32,14 @@ class Passage:
     """Text of a document: all of it, or a piece of a long one, in which case only the first `opens` it.
 
     Of a pair, `text` is the prompt, which is not learned, and `completion` is. `split` is None until it is drawn.
+    `is_conversation` says that these are messages.
     """
 
     text: str
     split: str | None = None
     opens: bool = True
     completion: str | None = None
+    is_conversation: bool = False
 
     @property
     def n_characters(self) -> int:
@@ -210,7 +212,8 @@ def passages_of(record: Record, split: str | None = None) -> Iterator[Passage]:
         if record.is_document:
             yield Passage(turn.completion, split)
         else:
-            yield Passage(turn.prompt.removeprefix(before), split, opens=not before, completion=turn.completion)
+            prompt = turn.prompt.removeprefix(before)
+            yield Passage(prompt, split, not before, turn.completion, record.is_conversation)
         before = turn.prompt + turn.completion
 
 

@@ -45,7 +45,7 @@ def parse_messages(value: object, place: str = "") -> list[Message]:
     cutaway.errors.UsageError: robots.jsonl:1: message 1: must be {"role", "content"}, both text, not {...}
     """
     before = f"{place}: " if place else ""
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise UsageError(f"{before}'messages' must be a list, not {quote(value)}")
     return [_message(entry, f"{before}message {number}") for number, entry in enumerate(value, start=1)]
 

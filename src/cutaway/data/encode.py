@@ -27,12 +27,16 @@ class EncodedSplit:
 
 @dataclass(frozen=True)
 class EncodedBlock:
-    """Encoded text of a block by split, and the count of names of control tokens that are text in it."""
+    """Encoded text of a block by split, and the count of names of control tokens that are text in it.
+
+    `has_conversations` says that some of it to train on is messages.
+    """
 
     part: PartId
     position: int
     splits: Mapping[str, EncodedSplit]
     control_literals: int
+    has_conversations: bool = False
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Encoder:
         literals = 0
         split = ""  # of a passage, and of those that continue it
         masked = False
+        has_conversations = False
         for passage in passages(block, self._field):
             texts = [passage.text, passage.completion or ""]
             if not any(texts):
@@ -77,9 +82,10 @@ class Encoder:
                 split = passage.split or draw_split("".join(texts), self._share)
             self._append(splits[split], passage.opens, texts, pair=passage.completion is not None)
             masked = masked or passage.completion is not None
+            has_conversations = has_conversations or (passage.is_conversation and split == "train")
             literals += sum(text.count(name) for text in texts for name in self._control)
         arrays = {name: self._arrays(split, masked) for name, split in splits.items() if split.ids}
-        return EncodedBlock(block.part, block.position, arrays, literals)
+        return EncodedBlock(block.part, block.position, arrays, literals, has_conversations)
 
     def _append(self, split: _Growing, opens: bool, texts: list[str], pair: bool) -> None:
         prompt, completion = (self._tokenizer.encode(text) for text in texts)

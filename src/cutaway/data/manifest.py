@@ -62,7 +62,8 @@ class Source:
 class Manifest:
     """Contents of `manifest.json`. `control_literals` counts names of control tokens that stand in the text as text.
 
-    `options` is everything but files and tokenizer that the bytes depend on.
+    `options` is everything but files and tokenizer that the bytes depend on. `has_conversations` says that some of the
+    text to train on is messages.
     """
 
     tokenizer: TokenizerEntry
@@ -72,6 +73,7 @@ class Manifest:
     control_literals: int
     masked: bool
     options: Mapping[str, object] = field(default_factory=dict)
+    has_conversations: bool = False
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`, replacing another only by a whole one. Raises OSError if that fails."""
@@ -129,6 +131,7 @@ class _Reader:
             control_literals=self._int(document, "control_literals"),
             masked=self._bool(document, "masked"),
             options=self._as_object("options", document.get("options", {})),
+            has_conversations="has_conversations" in document and self._bool(document, "has_conversations"),
         )
 
     def _tokenizer(self, entry: Mapping[str, object]) -> TokenizerEntry:

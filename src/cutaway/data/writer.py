@@ -49,6 +49,7 @@ class WrittenPart:
     part: PartId
     splits: Mapping[str, WrittenSplit]
     control_literals: int
+    has_conversations: bool
 
 
 class CorpusPlan(Protocol):
@@ -137,6 +138,7 @@ class CorpusWriter:
             control_literals=sum(part.control_literals for part in parts),
             masked=any(split.masked for part in parts for split in part.splits.values()),
             options=describe_options(self._inputs),
+            has_conversations=any(part.has_conversations for part in parts),
         )
         manifest.write(self.directory)
         (self.directory / PROGRESS).unlink()
@@ -184,7 +186,8 @@ class CorpusWriter:
             if blocks:
                 splits[name] = self._write_shard(f"{name}-{len(self._parts):05d}", blocks)
         literals = sum(block.control_literals for block in self._open)
-        part = WrittenPart(self._open[0].part, splits, literals)
+        has_conversations = any(block.has_conversations for block in self._open)
+        part = WrittenPart(self._open[0].part, splits, literals, has_conversations)
         self._log(asdict(part))
         self._parts.append(part)
         self._open = []
@@ -319,7 +322,7 @@ def _read_part(line: bytes) -> WrittenPart:
         for name, split in document["splits"].items()
     }
     lot, part = document["part"]
-    return WrittenPart((lot, part), splits, document["control_literals"])
+    return WrittenPart((lot, part), splits, document["control_literals"], document.get("has_conversations", False))
 
 
 def _summed(splits: "Iterable[WrittenSplit | None]") -> SplitEntry | None:

@@ -43,6 +43,7 @@ class Engine(Protocol):
     name: str  # "reference", "cpu", "pytorch"
     dtype: str  # what the weights are held as: "float32", "float16", "bfloat16", "int8"
     threads: int | None  # None where the engine has none of its own
+    is_split_invariant: bool  # a row's logits are the same bits however its tokens are divided between calls
 
     def new_cache(self, rows: int) -> Cache:
         """Make an empty cache for a batch of that many rows; it grows as needed up to `config.n_ctx` tokens a row."""

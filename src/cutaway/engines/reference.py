@@ -372,6 +372,7 @@ class ReferenceEngine:
     """
 
     name = "reference"
+    is_split_invariant = False  # NumPy's products round differently for different numbers of tokens
     dtype = "float32"
     threads: int | None = None  # NumPy has its own
 

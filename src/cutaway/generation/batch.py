@@ -4,7 +4,7 @@ The output of a row depends on its prompt, its settings and its seed, never on t
 number generator, and the engine decodes it to the same bits in any batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -25,14 +25,17 @@ class DecodingBatch:
     """Rows over one KV cache, of which `step` generates a token each.
 
     A row that leaves frees its place in the cache, and the next that joins takes it; keys and values of the other rows
-    are neither copied nor moved.
+    are neither copied nor moved. With `keeps_rows` a place stays filled, and the next row there reads only what comes
+    after the tokens with which both begin: the same bits if the engine `is_split_invariant`.
     """
 
-    def __init__(self, engine: Engine, codec: TokenCodec | None) -> None:
+    def __init__(self, engine: Engine, codec: TokenCodec | None, *, keeps_rows: bool = False) -> None:
         self._engine = engine
         self._codec = codec
         self._cache = engine.new_cache(1)
         self._free = [0]  # rows of the cache
+        self._keeps_rows = keeps_rows
+        self._held: dict[int, list[int]] = {}  # tokens that free rows of the cache still hold
         self._rows: dict[int, _Row] = {}
         self._next_id = 0
 
@@ -107,13 +110,13 @@ class DecodingBatch:
             return []
         logits = self._read()
         lengths = self._cache.lengths
-        chunks: list[tuple[int, Chunk]] = []
-        for row_id, row in self._rows.items():
-            is_full = lengths[row.slot] == self._engine.config.n_ctx
-            chunks.append((row_id, row.advance(logits[row_id], is_full)))
-        shifted = [row.slot for row in self._rows.values() if lengths[row.slot] == self._engine.config.n_ctx]
-        self._empty(shifted)
+        n_ctx = self._engine.config.n_ctx
+        chunks = [
+            (row_id, row.advance(logits[row_id], is_full=lengths[row.slot] == n_ctx))
+            for row_id, row in self._rows.items()
+        ]
         self._remove([row_id for row_id, chunk in chunks if chunk.finish_reason])
+        self._shift([row for row in self._rows.values() if lengths[row.slot] == n_ctx])
         return chunks
 
     def run(self) -> Iterator[tuple[int, Chunk]]:
@@ -160,19 +163,35 @@ class DecodingBatch:
             self._cache.add_rows(missing)
             self._free += range(held, held + missing)
         for row in rows:
-            row.slot = self._free.pop(0)
+            self._fill(self._free.pop(0), row)
+
+    def _fill(self, slot: int, row: "_Row") -> None:
+        """Give a row of the batch a row of the cache, with what this still holds of the beginning of its prompt."""
+        held = self._held.pop(slot, [])
+        n_common = 0 if row.n_prefix else _count_common(held, row.unread[:-1])  # the last is read for its logits
+        if held:
+            self._truncate({slot: n_common})
+        row.slot = slot  # after that: whatever is interrupted, a row of the cache holds tokens of its own row only
+        row.unread = row.unread[n_common:]
 
     def _remove(self, row_ids: Sequence[int]) -> None:
-        slots = [row.slot for row in map(self._rows.pop, row_ids) if row.slot >= 0]
-        self._empty(slots)
-        self._free += slots
+        left = [row for row in map(self._rows.pop, row_ids) if row.slot >= 0]
+        if self._keeps_rows:
+            lengths = self._cache.lengths
+            self._held |= {row.slot: row.held(lengths[row.slot]) for row in left if not row.n_prefix}
+        self._truncate({row.slot: 0 for row in left if row.slot not in self._held})
+        self._free += [row.slot for row in left]
 
-    def _empty(self, slots: Sequence[int]) -> None:
-        if slots:
-            lengths = list(self._cache.lengths)
-            for slot in slots:
-                lengths[slot] = 0
-            self._cache.truncate(lengths)
+    def _shift(self, rows: "Sequence[_Row]") -> None:
+        """Let full rows read the last half of their text again, from the beginning of the context."""
+        self._truncate({row.slot: 0 for row in rows})
+        for row in rows:
+            row.shift()
+
+    def _truncate(self, new_lengths: Mapping[int, int]) -> None:
+        """Forget the tokens of some rows of the cache from a length on."""
+        if new_lengths:
+            self._cache.truncate([new_lengths.get(slot, held) for slot, held in enumerate(self._cache.lengths)])
 
 
 class _Row:
@@ -190,8 +209,9 @@ class _Row:
     ) -> None:
         self.n_prefix = n_prefix  # tokens of the prompt that see each other
         self.slot = -1  # row of the cache, once the prompt is read
-        self.unread = prompt_ids[-n_ctx:]  # tokens that the model reads next
         self._ids = prompt_ids  # and the new tokens
+        self._start = max(0, len(prompt_ids) - n_ctx)  # of the context in them
+        self.unread = prompt_ids[self._start :]  # tokens that the model reads next
         self._n_new = 0
         self._n_ctx = n_ctx
         self._config = config
@@ -200,6 +220,15 @@ class _Row:
         self._end_tokens = config.end_tokens(codec.eos if codec else None)
         self._text = codec.stream() if isinstance(codec, Codec) else None
         self._stop = StopMatcher(config.stop)
+
+    def held(self, length: int) -> list[int]:
+        """Return the tokens that its row of the cache holds, which are so many."""
+        return self._ids[self._start : self._start + length]
+
+    def shift(self) -> None:
+        """Begin the context again with the last half of the text."""
+        self._start = len(self._ids) - max(1, self._n_ctx // 2)
+        self.unread = self._ids[self._start :]
 
     def advance(self, logits: FloatArray, is_full: bool) -> Chunk:
         """Choose the next token from logits (V,); `is_full` means that the context cannot hold it."""
@@ -211,7 +240,7 @@ class _Row:
             return Chunk(self._rest(), finish_reason="eos")
         self._ids.append(token)
         self._n_new += 1
-        self.unread = self._ids[-max(1, self._n_ctx // 2) :] if is_full else [token]
+        self.unread = [token]
         shown, stopped = self._stop.push(self._text.push(token) if self._text else "")
         reason = "stop" if stopped else self._limit(is_full)
         if reason in ("length", "context"):
@@ -240,6 +269,12 @@ class _Row:
         """Return the text that was held back, when there is no more."""
         shown, stopped = self._stop.push(self._text.finish() if self._text else "")
         return shown if stopped else shown + self._stop.finish()
+
+
+def _count_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Count the tokens with which both begin."""
+    shorter = min(len(one), len(other))
+    return next((i for i in range(shorter) if one[i] != other[i]), shorter)
 
 
 def generate(

@@ -1,6 +1,6 @@
 """The corpora that a run trains on: their batches, their held-out part, their tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -9,7 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
 from cutaway.data.batches import BatchSource, Windows, evaluation_windows
+from cutaway.data.chat import CHAT_TEMPLATE
 from cutaway.data.dataset import Dataset, open_dataset
 from cutaway.errors import UsageError
 from cutaway.tasks.task import Task
@@ -31,6 +33,10 @@ class Corpus(Protocol):
     @property
     def task(self) -> Task | None:
         """The task of its examples, if they are a task's."""
+
+    @property
+    def side_files(self) -> Mapping[str, str]:
+        """Texts that say what a model learns from this, by the names of their files (`save_checkpoint`)."""
 
     def source(self, seed: int) -> BatchSource:
         """Return the batches of a run."""
@@ -83,6 +89,12 @@ class WindowCorpus:
     def codec(self) -> TokenCodec:
         """The tokenizer of all of them."""
         return self.datasets[0].codec
+
+    @property
+    def side_files(self) -> Mapping[str, str]:
+        """The chat template, if there are conversations among the texts."""
+        has_conversations = any(dataset.manifest.has_conversations for dataset in self.datasets)
+        return {CHAT_TEMPLATE_FILE: CHAT_TEMPLATE} if has_conversations else {}
 
     def source(self, seed: int) -> Windows:
         """Return the batches of a run."""

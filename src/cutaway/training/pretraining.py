@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from cutaway.checkpoints.directory import TASK
 from cutaway.errors import UsageError
 from cutaway.training.agreement import check_alike
 from cutaway.training.config import TrainingConfig
@@ -100,7 +99,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
             begin.source,
             validation=validation,
             codec=corpus.codec,
-            side_files={TASK: corpus.task.toml} if corpus.task else None,
+            side_files=corpus.side_files,
             prompt=corpus.prompt(),
             frequent=frequent,
             about={"corpora": corpus.hashes()},

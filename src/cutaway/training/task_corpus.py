@@ -1,6 +1,6 @@
 """The examples of a task as the corpus of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, open_source
+from cutaway.checkpoints.directory import TASK
 from cutaway.data.batches import LengthBuckets, padded_batches
 from cutaway.data.examples import Example, ExampleSet
 from cutaway.errors import UsageError
@@ -49,6 +50,11 @@ class TaskCorpus:
         train = [record for path in config.data for record in read_task_records(Path(path).expanduser(), task)]
         held = read_task_records(Path(config.valid).expanduser(), task) if config.valid else []
         return cls(task, codec, encoder.encode_all(train), encoder.encode_all(held) if held else None)
+
+    @property
+    def side_files(self) -> Mapping[str, str]:
+        """The task."""
+        return {TASK: self.task.toml}
 
     def source(self, seed: int) -> LengthBuckets:
         """Return the batches of a run."""

@@ -101,6 +101,7 @@ class CpuEngine:
     """
 
     name = "cpu"
+    is_split_invariant = True
 
     def __init__(
         self, weights: Weights, dtype: str | None = None, threads: int | None = None, *, isa: str | None = None

@@ -120,6 +120,7 @@ class PyTorchEngine:
     """
 
     name = "pytorch"
+    is_split_invariant = False  # products round differently for different numbers of tokens
     _next_token: NextToken | None = None  # where this can decode with a kernel for it
 
     def __init__(self, weights: Weights, dtype: str | None = None, threads: int | None = None) -> None:
