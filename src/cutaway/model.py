@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -17,9 +16,10 @@ from cutaway.engines.protocol import Engine, check_finite
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.evaluation.evaluate import score_windows
 from cutaway.evaluation.perplexity import Score, total
-from cutaway.generation.batch import MAX_SEQUENCES, DecodingBatch, generate
+from cutaway.generation.batch import MAX_SEQUENCES, generate
 from cutaway.generation.config import GenerationConfig
 from cutaway.generation.config_json import generation_config_json
+from cutaway.generation.prompt_cache import PromptCache
 from cutaway.generation.sampling import TokenMask
 from cutaway.generation.stream import Chunk, Completion, collect, without_leading_space
 from cutaway.numerics import FloatArray, softmax, top_k
@@ -65,8 +65,7 @@ class Model:
         self.generation_config = generation_config  # the defaults of `generate`, which a checkpoint may set
         self.metadata = metadata or Metadata()  # what the checkpoint says beside its weights
         self.weights = EffectiveWeights(weights, engine.dtype)
-        self._chat_batch: DecodingBatch | None = None  # that of the last reply, for the next one
-        self._lock = Lock()  # of `_chat_batch`
+        self._replies = PromptCache(engine, self.codec)
 
     def __repr__(self) -> str:
         """Describe the model in one line: `<Model builtin: 9 layers, 6 heads, 384 wide, int8 on cpu>`."""
@@ -277,20 +276,7 @@ class Model:
         from cutaway.data.chat import NEXT, write_prompt  # not needed for a first token
 
         prompt = self.encode(write_prompt(self.fit_messages(messages, config)))
-        config = config.replace(stop=[*config.stop, NEXT])
-        return self._stream_next(prompt, config) if self.engine.is_split_invariant else self.stream(prompt, config)
-
-    def _stream_next(self, prompt: list[int], config: GenerationConfig) -> Iterator[Chunk]:
-        """Continue a prompt, of which what the cache holds since the last reply is not read again."""
-        with self._lock:
-            batch = self._chat_batch
-            self._chat_batch = None  # until this reply ends: one beside it has a batch of its own
-        if batch is None:
-            batch = DecodingBatch(self.engine, self.codec, keeps_rows=True)
-        try:
-            yield from _run_alone(batch, batch.add(prompt, config, config.pick_seed()))
-        finally:
-            self._chat_batch = batch
+        return self._replies.stream(prompt, config.replace(stop=[*config.stop, NEXT]))
 
     @property
     def description(self) -> str:
@@ -588,13 +574,3 @@ class Model:
             self.require_tokenizer("give a prompt of at least one token id")
             raise UsageError(f"{self.name} has no start token; give a prompt of at least one token id")
         return check_int("bos_token_id", token, 0, self.config.n_vocab - 1)
-
-
-def _run_alone(batch: DecodingBatch, row: int) -> Iterator[Chunk]:
-    """Yield the chunks of the only row in a batch, which leaves it when nobody reads them any more."""
-    try:
-        for _, chunk in batch.run():
-            yield chunk
-    finally:
-        if len(batch) > 0:
-            batch.cancel(row)

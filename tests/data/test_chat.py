@@ -1,7 +1,6 @@
 """The form of conversations, beside the template from which transformers renders it."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,57 +123,6 @@ def test_replies_equal_those_of_whole_prompts_turn_by_turn(tmp_path: Path, engin
         assert model.chat(messages, max_new_tokens=20, seed=turn, logprobs=True).logprobs == whole.logprobs
         messages.append({"role": "assistant", "content": whole.text.strip()})
     assert 0 < n_left_out < 8
-
-
-def test_what_the_cache_holds_of_a_conversation_is_not_read_again(
-    directory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    question = [{"role": "user", "content": "Who are you?"}]
-    other = [{"role": "user", "content": "Who am I?"}]
-    for engine in ("cpu", "reference"):
-        model = cutaway.load(directory, engine=engine)
-        read = record_reads(model, monkeypatch)
-        whole = model.encode(write_prompt(question))
-        for asked, unread in ((question, whole), (question, whole[-1:]), (other, model.encode(" am I?\n\nAssistant:"))):
-            read.clear()
-            model.chat(asked, max_new_tokens=1)
-            assert read == [unread if engine == "cpu" else model.encode(write_prompt(asked))]
-
-
-def record_reads(model: cutaway.Model, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The sequences that the model's engine reads from now on."""
-    read: list[list[int]] = []
-    forward = model.engine.forward
-
-    def recorded(sequences: list[list[int]], *args: Any, **more: Any) -> Any:
-        read.extend(map(list, sequences))
-        return forward(sequences, *args, **more)
-
-    monkeypatch.setattr(model.engine, "forward", recorded)
-    return read
-
-
-def test_replies_that_are_left_or_come_side_by_side_do_not_disturb_others(
-    directory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = cutaway.load(directory, engine="cpu")
-    messages = [{"role": "user", "content": "Who are you?"}]
-
-    def stream(seed: int) -> Iterator[Chunk]:
-        return model.stream_chat(messages, max_new_tokens=8, seed=seed, ignore_eos=True)
-
-    expected = [[*stream(seed)] for seed in range(3)]
-    assert [[*pair] for pair in zip(*map(stream, range(3)), strict=True)] == [
-        [*pair] for pair in zip(*expected, strict=True)
-    ]
-    left = stream(0)
-    next(left)
-    del left
-    with pytest.raises(UsageError, match="the context holds 64"):
-        model.chat([{"role": "user", "content": "x " * 99}])
-    read = record_reads(model, monkeypatch)
-    assert [*stream(1)] == expected[1]
-    assert len(read[0]) == 1
 
 
 def test_the_next_message_of_the_user_ends_a_reply(model: cutaway.Model, monkeypatch: pytest.MonkeyPatch) -> None:
