@@ -373,6 +373,32 @@ def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Pa
         prepare_small([folder], tmp_path / "tokens")
 
 
+@pytest.mark.parametrize("change", ["grow", "shrink", "touch"])
+def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_is_left(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine"}\n' * 500)
+
+    def write(_: Progress) -> None:
+        if change == "touch":
+            os.utime(path, (1, 1))
+        else:
+            path.write_text('{"text": "fine"}\n' * (400 if change == "shrink" else 600))
+
+    with pytest.raises(UsageError, match=r"a\.jsonl: has changed since the preparation began; prepare a copy of it"):
+        prepare([path], tmp_path / "tokens", progress=write, block_bytes=500, part_bytes=2000)
+    assert not (tmp_path / "tokens").exists()
+    prepare([path], tmp_path / "tokens")
+
+
+@pytest.mark.parametrize("role", ["files", "valid"])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, role: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.txt").write_text("text")
+    files = {"files": [tmp_path / "a.txt"], "valid": [tmp_path / "a.txt"]} | {role: [tmp_path / "pipe"]}
+    with pytest.raises(UsageError, match="pipe: is no regular file; write what it gives into one"):
+        prepare(files["files"], tmp_path / "tokens", valid=files["valid"])
+
+
 @pytest.mark.slow
 def test_a_shard_that_was_changed_or_removed_is_found(corpus: Path, tmp_path: Path) -> None:
     stopped(corpus, tmp_path / "tokens")

@@ -76,6 +76,7 @@ class CorpusWriter:
         self._inputs = inputs
         self._parts: list[WrittenPart] = []
         self._open: list[EncodedBlock] = []
+        self._changed_at = [source.path.stat().st_mtime_ns for source in inputs.sources]
         self._new_folders = [path for path in (directory, *directory.parents) if not path.exists()]
         self._check_directory()
         with TemporaryDirectory() as scratch:
@@ -119,11 +120,13 @@ class CorpusWriter:
     def finish(self) -> Manifest:
         """Write the last shards and the manifest.
 
-        Raises UsageError if a split that was asked for has no text, after what was written is removed.
+        Raises UsageError if a split that was asked for has no text, or a file has changed since the preparation began,
+        after what was written is removed.
         """
         if self._open:
             self._write_part()
         try:
+            self._check_unchanged()
             self._check_not_empty()
         except UsageError:
             self._discard()
@@ -220,6 +223,16 @@ class CorpusWriter:
         _write_array(path, np.ones(split.shard.tokens, np.bool_))
         shard = replace(split.shard, sha256=hash_files(self._files(split.shard, masked=True)))
         return replace(split, shard=shard, masked=True)
+
+    def _check_unchanged(self) -> None:
+        """Raise UsageError if a file has been written to: what was read may be neither its old text nor its new."""
+        for source, changed_at in zip(self._inputs.sources, self._changed_at, strict=True):
+            now = source.path.stat()
+            if (now.st_size, now.st_mtime_ns) != (source.n_bytes, changed_at):
+                raise UsageError(
+                    f"{quote_path(source.path)}: has changed since the preparation began; prepare a copy of it, "
+                    "or wait until it is whole"
+                )
 
     def _check_not_empty(self) -> None:
         splits = {name: [part.splits[name].shard for part in self._parts if name in part.splits] for name in SPLITS}
