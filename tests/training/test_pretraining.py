@@ -1,7 +1,11 @@
 """A run from its configuration: corpora, model, and what may change on the way."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,6 +218,31 @@ def test_a_missing_compiler_is_reported_before_anything_is_written(
     with pytest.raises(EngineError, match=r"^--compile needs a C\+\+ compiler, and there is no no-such-c\+\+: "):
         run(tmp_path / "run", CONFIG, data=corpora[:1], compile=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow  # PyTorch looks for a compiler once in a process
+def test_a_compiler_that_does_not_work_is_one_line(tmp_path: Path, corpora: tuple[str, str]) -> None:
+    shape = [
+        "--n-layer",
+        "1",
+        "--n-embd",
+        "8",
+        "--n-head",
+        "1",
+        "--n-ctx",
+        "8",
+        "--batch-size",
+        "2",
+        "--max-steps",
+        "2",
+    ]
+    command = [sys.executable, "-m", "cutaway", "train", "--data", corpora[0], "--out", str(tmp_path / "run"), *shape]
+    environment = {**os.environ, "CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([*command, "--compile"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == EngineError.exit_code
+    complaint = r"^cutaway: torch\.compile failed: .*No working C\+\+ compiler.*; mend that, or leave out --compile$"
+    assert re.search(complaint, done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_its_log_anew(

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.checkpoints import Checkpoint, Weights, open_source
-from cutaway.checkpoints.adapter import AdaptedCheckpoint, remove_adapter, save_adapter
-from cutaway.checkpoints.save import remove_checkpoint
+from cutaway.checkpoints.adapter import AdaptedCheckpoint
 from cutaway.disk import replacing_file
 from cutaway.engines.protocol import check_causal
 from cutaway.errors import UsageError
@@ -220,11 +219,6 @@ def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory | None) -> P
         trainer.give_weights()
         return None
     if isinstance(trainer, LoRATuner) and not trainer.settings.merge:
-        path = run.path / "model"
-        remove_checkpoint(path)
-        save_adapter(path, trainer.adapter(), trainer.side_files)
-        return path
+        return run.finish_adapter(trainer.adapter(), trainer.side_files)
     settings = generation_config_json(read_generation_config(base.path, base.config.n_vocab))
-    path = run.finish(trainer.weights(), trainer.codec, settings, trainer.side_files)
-    remove_adapter(path)
-    return path
+    return run.finish(trainer.weights(), trainer.codec, settings, trainer.side_files)
