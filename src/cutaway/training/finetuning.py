@@ -104,7 +104,7 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
     codec, weights = _starting_point(config, base, observer)
     n_ctx = config.training_config(base.config, 1.0).n_ctx
     material = open_material(config, codec, n_ctx)
-    check_alike(config, [material.digest], directory, world)
+    check_alike(config, [material.digest], directory, world, weights)
     check_causal(base.config, material.task is not None and material.task.attention == "prefix")
     trainer = make_tuner(config, weights, codec, material, device, world)
     check = partial(_check_resumable, config, material)
