@@ -117,6 +117,15 @@ def test_a_pair_learned_by_heart_stops(base: str, tmp_path: Path) -> None:
     assert result.before["copy_rate"] == 0
 
 
+@pytest.mark.parametrize(("word", "rate"), [("a", None), ("a longer text", 0.0)])
+def test_the_copy_rate_is_unknown_where_no_text_has_eight_tokens(
+    base: str, tmp_path: Path, word: str, rate: float | None
+) -> None:
+    data = lines(tmp_path / "texts.jsonl", {"text": word}, {"text": "b"})
+    result = fine_tune(config(base, data, valid="0%", max_steps=1, batch_size=2, lr=0.0), tmp_path / "run")
+    assert (result.before["copy_rate"], result.before["samples"][0]["finish_reason"]) == (rate, "context")
+
+
 def test_only_completions_and_their_ends_are_learned(base: str, tmp_path: Path) -> None:
     settings = config(base, pairs(tmp_path), valid="0%", batch_size=12)
     loss = tuner(settings).step().loss

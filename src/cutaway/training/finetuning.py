@@ -28,7 +28,7 @@ from cutaway.tasks import open_task
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.agreement import check_alike
 from cutaway.training.control_tokens import WidenedWeights, add_controls, missing_controls
-from cutaway.training.copy_rate import copy_rate
+from cutaway.training.copy_rate import N_GRAM, copy_rate
 from cutaway.training.distributed import World, joined
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.loop import Observer, Outcome, Silent, read_state, resume_or_begin, run_to_end
@@ -202,7 +202,8 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
     seeds = range(SAMPLES)
     chunks = generate(engine, codec, [p.ids for p in prompts], SAMPLE, seeds, [p.n_prefix for p in prompts])
     completions = collect(chunks, seeds, engine.name)
-    rates = [rate for c in completions if (rate := copy_rate(c.ids, material.texts)) is not None]
+    texts = [text for text in material.texts if len(text) >= N_GRAM]  # of shorter ones nothing can be told
+    rates = [rate for c in completions if texts and (rate := copy_rate(c.ids, texts)) is not None]
     pairs = zip(prompts, completions, strict=True)
     samples = [{"prompt": prompt.text, "text": c.text, "finish_reason": c.finish_reason} for prompt, c in pairs]
     return {**found, "copy_rate": float(np.mean(rates)) if rates else None, "samples": samples}
