@@ -22,6 +22,7 @@ from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import token_losses
 from cutaway.evaluation.task_evaluation import likelihood
+from cutaway.layout import counted
 from cutaway.music.perf388 import N_VOCAB, PerformanceCodec
 from cutaway.tasks import TaskEncoder, open_task
 from cutaway.tasks.decoding import decode_fields
@@ -250,18 +251,23 @@ def test_a_run_interrupted_before_its_first_checkpoint_begins_its_log_anew(base:
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("every", "patience"), [(2, 3), (1, 1)])
+def test_the_best_checkpoint_remains_and_the_run_ends_early(
+    base: str, tmp_path: Path, every: int, patience: int
+) -> None:
     """Learn the opposite of what is validated on, so that an early evaluation is the best."""
     data = lines(tmp_path / "a.jsonl", {"prompt": "Yes or no?", "completion": " yes"})
     valid = lines(tmp_path / "b.jsonl", {"prompt": "Yes or no?", "completion": " no"})
-    settings = config(base, data, valid=valid, max_steps=100, eval_every=2, patience=3, lr=0.02)
+    settings = config(base, data, valid=valid, max_steps=100, eval_every=every, patience=patience, lr=0.02)
     listener = Listener()
     result = fine_tune(settings, tmp_path / "run", listener)
     evaluations = [event for event in listener.events if event["kind"] == "eval"]
     losses = {int(str(event["step"])): float(str(event["valid_loss"])) for event in evaluations}
     best = min(losses, key=lambda step: losses[step])
-    assert result.outcome.steps == best + 6 < 100
-    assert f"ended at step {best + 6}: 3 evaluations in a row not better than the best (--patience)" in listener.notes
+    end = best + every * patience
+    assert result.outcome.steps == end < 100
+    count = counted(patience, "evaluation")
+    assert f"ended at step {end}: {count} in a row not better than the best (--patience)" in listener.notes
     assert result.after is not None
     assert result.after["step"] == best
     assert result.after["valid_loss"] == losses[best]
