@@ -1,5 +1,6 @@
 """Whole preparations: the same bytes whoever does them, however often they are stopped."""
 
+import errno
 import hashlib
 import json
 import lzma
@@ -15,11 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cutaway.data.dataset import open_dataset
 from cutaway.data.prepare import Progress, prepare
-from cutaway.errors import UsageError
+from cutaway.data.writer import _write_array
+from cutaway.errors import CutawayError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.reading import read_tokenizer
 from cutaway.tokenizer.train import train_vocabulary, write_trained
@@ -488,6 +491,33 @@ def test_a_refusal_leaves_what_others_put_beside_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not valid JSON"):
         prepare([tmp_path / "a.jsonl"], tmp_path / "new" / "tokens", progress=put, block_bytes=500)
     assert [path.name for path in (tmp_path / "new").rglob("*")] == ["mine.txt"]
+
+
+def test_arrays_are_those_that_numpy_saves(tmp_path: Path) -> None:
+    for array in (np.arange(1000, dtype=np.uint16), np.array([], np.int64), np.array([True, False])):
+        _write_array(tmp_path / "a.npy", array)
+        np.save(tmp_path / "b.npy", array)
+        assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_an_error_of_writing_is_named_and_the_same_command_continues(
+    corpus: Path, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def write(path: Path, array: np.ndarray[Any, Any]) -> None:
+        written.append(path)
+        if len(written) == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        _write_array(path, array)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cutaway.data.writer._write_array", write)
+        complaint = f"^{tmp_path / 'tokens'}: cannot be written: No space left on device; mend that, and the same"
+        with pytest.raises(CutawayError, match=complaint):
+            prepare_small([corpus], tmp_path / "tokens", valid=0.1)
+    prepare_small([corpus], tmp_path / "tokens", valid=0.1)
+    assert digests(tmp_path / "tokens") == expected
 
 
 def test_an_error_after_the_first_part_leaves_what_continues(corpus: Path, tmp_path: Path) -> None:

@@ -91,9 +91,10 @@ def test_a_curve_whose_first_run_was_refused_may_have_other_settings(
     def refuse(*given: object) -> NoReturn:
         raise UsageError("a single example cannot be split")
 
-    with monkeypatch.context() as patched, pytest.raises(UsageError, match="^run scratch-50%-seed1: a single example"):
+    with monkeypatch.context() as patched:
         patched.setattr(transfer, "finetune", refuse)
-        measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
+        with pytest.raises(UsageError, match="^run scratch-50%-seed1: a single example"):
+            measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
     measure_transfer(replace(CONFIG, epochs=4), [0.5], [1], tmp_path, quiet)
     assert len(made) == 2
 
