@@ -461,6 +461,17 @@ def test_examples_to_validate_on_are_not_those_to_train_on(base: str, tmp_path: 
     assert "3 to validate on; 2 of those to validate on are to be trained on too" in summary
 
 
+@pytest.mark.parametrize("valid", ["25%", "FILE"])
+def test_a_share_is_of_the_examples_to_train_on(base: str, tmp_path: Path, valid: str) -> None:
+    held = lines(tmp_path / "held.jsonl", PAIR)
+    material = [
+        open_material(config(base, pairs(tmp_path), valid=held if valid == "FILE" else valid, share=share), BYTES, 64)
+        for share in (1.0, 0.5)
+    ]
+    assert [part.rows_per_epoch for part in material] == ([12, 6] if valid == "FILE" else [9, 4])
+    assert [part.valid and len(part.valid.examples) for part in material] == ([1, 1] if valid == "FILE" else [3, 3])
+
+
 def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:
     settings = config(base, lines(tmp_path / "a.jsonl", {"text": "aaaabbbcc"}), valid="0%", sampled_vocab=6)
     assert tuner(settings).frequent.tolist() == [*BYTES.encode("abc")]
