@@ -92,6 +92,7 @@ def test_a_checkpoint_is_planned_by_its_name_at_its_own_context(tiny: str) -> No
         (("--tokens", "10X"), "--tokens must be a number, such as 300000, 10M or 2.5B, not '10X'"),
         (("--n-ctx", "4096"), "--n-ctx must be at most 1024"),
         (("--tokens", "nan"), "--tokens must be a positive number"),
+        (("--tokens", "1e30"), "--tokens must be a positive number below 1e18, not 1e+30"),
     ],
 )
 def test_invalid_arguments_are_one_line(arguments: tuple[str, ...], message: str) -> None:

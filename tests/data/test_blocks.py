@@ -77,6 +77,30 @@ def test_passages_end_at_line_ends() -> None:
     assert all(passage.startswith("\n") for passage in passages[1:])
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\n\r\n"])
+@pytest.mark.parametrize("line", ["A line of words.", "word"])
+def test_passages_end_at_the_line_ends_of_any_system(line: str, end: str) -> None:
+    passages = list(cut_passages((line + end) * 3000))
+    assert len(passages) > 2
+    assert all(passage.startswith(end + line[:1]) and passage.endswith(line) for passage in passages[1:-1])
+
+
+@pytest.mark.parametrize(("space", "cut"), [(" ", 4), ("\n", 4), ("\r\n", 4), ("\u200b ", 0)])
+def test_long_white_space_is_searched_once(space: str, cut: int) -> None:  # or this test would take an hour
+    assert last_cut("word" + space * (1 << 22)) == cut
+
+
+def test_a_cut_is_found_only_from_the_start_on() -> None:
+    text = "one two" + "x" * 10_000
+    assert [last_cut(text, start) for start in (0, 3, 4, 10_000)] == [3, 3, 0, 0]
+
+
+def test_a_line_of_many_blocks_is_joined_once(tmp_path: Path) -> None:  # or this test would take an hour
+    (tmp_path / "a.jsonl").write_bytes(b"x" * (1 << 26) + b"\nlast")
+    [lot] = lots(tmp_path / "a.jsonl", block_bytes=1 << 8)
+    assert [(block.first_line, len(block.lines)) for block in lot.blocks()] == [(1, (1 << 26) + 1), (2, 4)]
+
+
 def texts_of(blocks: list[Block]) -> list[str]:
     """Documents that blocks of passages hold."""
     documents: list[str] = []
@@ -166,7 +190,7 @@ def test_one_text_alone_is_drawn_by_passages(tmp_path: Path) -> None:
 
 
 def short_text(path: Path, text: str, share: float) -> list[Passage]:
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode())
     [lot] = lots(path, share=share, block_bytes=BLOCK_BYTES)
     passages = [passage for block in lot.blocks() for passage in block.passages]
     assert "".join(passage.text for passage in passages) == text
@@ -177,7 +201,10 @@ def short_text(path: Path, text: str, share: float) -> list[Passage]:
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
 @pytest.mark.parametrize("n_lines", [8, 40, 400, 1200])
-@pytest.mark.parametrize("line", ["Sentence {} of a text.\n", "Sentence {} of a text. "])
+@pytest.mark.parametrize(
+    "line",
+    ["Sentence {} of a text.\n", "Sentence {} of a text. ", "Sentence {} of a text.\r\n", "The-{}th-of-its-words\r\n"],
+)
 def test_some_of_a_short_text_is_held_out(tmp_path: Path, line: str, n_lines: int, share: float) -> None:
     text = "".join(line.format(number) for number in range(n_lines))
     passages = short_text(tmp_path / "a.txt", text, share)

@@ -26,6 +26,11 @@ def lines(*records: object, first_line: int = 1) -> Block:
     return Block(Path("a.jsonl"), 0, lines=data, first_line=first_line)
 
 
+def test_control_literals_are_counted_in_all_texts_of_a_block() -> None:
+    pair = {"prompt": "<|endoftext|>?", "completion": " <|endoftext|><|endoftext|>"}
+    assert ENCODER.encode(lines({"text": "a<|endoftext|>"}, pair, {"text": "a robot"})).control_literals == 4
+
+
 def documents(encoded: EncodedBlock, split: str = "train") -> list[str]:
     part = encoded.splits[split]
     return [GPT2.decode(ids.tolist()) for ids in np.split(part.ids, part.begins[1:])]

@@ -1,5 +1,6 @@
 """Whole preparations: the same bytes whoever does them, however often they are stopped."""
 
+import errno
 import hashlib
 import json
 import lzma
@@ -16,12 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cutaway.data.dataset import open_dataset
 from cutaway.data.manifest import Manifest
 from cutaway.data.prepare import Progress, prepare
-from cutaway.errors import UsageError
+from cutaway.data.writer import _write_array
+from cutaway.errors import CutawayError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.tokenizer.reading import read_tokenizer
 from cutaway.tokenizer.train import train_vocabulary, write_trained
@@ -417,6 +420,32 @@ def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Pa
         prepare_small([folder], tmp_path / "tokens")
 
 
+@pytest.mark.parametrize("change", ["grow", "shrink", "touch"])
+def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_is_left(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine"}\n' * 500)
+
+    def write(_: Progress) -> None:
+        if change == "touch":
+            os.utime(path, (1, 1))
+        else:
+            path.write_text('{"text": "fine"}\n' * (400 if change == "shrink" else 600))
+
+    with pytest.raises(UsageError, match=r"a\.jsonl: has changed since the preparation began; prepare a copy of it"):
+        prepare([path], tmp_path / "tokens", progress=write, block_bytes=500, part_bytes=2000)
+    assert not (tmp_path / "tokens").exists()
+    prepare([path], tmp_path / "tokens")
+
+
+@pytest.mark.parametrize("role", ["files", "valid"])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, role: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.txt").write_text("text")
+    files = {"files": [tmp_path / "a.txt"], "valid": [tmp_path / "a.txt"]} | {role: [tmp_path / "pipe"]}
+    with pytest.raises(UsageError, match="pipe: is no regular file; write what it gives into one"):
+        prepare(files["files"], tmp_path / "tokens", valid=files["valid"])
+
+
 @pytest.mark.slow
 def test_a_shard_that_was_changed_or_removed_is_found(corpus: Path, tmp_path: Path) -> None:
     stopped(corpus, tmp_path / "tokens")
@@ -506,6 +535,33 @@ def test_a_refusal_leaves_what_others_put_beside_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not valid JSON"):
         prepare([tmp_path / "a.jsonl"], tmp_path / "new" / "tokens", progress=put, block_bytes=500)
     assert [path.name for path in (tmp_path / "new").rglob("*")] == ["mine.txt"]
+
+
+def test_arrays_are_those_that_numpy_saves(tmp_path: Path) -> None:
+    for array in (np.arange(1000, dtype=np.uint16), np.array([], np.int64), np.array([True, False])):
+        _write_array(tmp_path / "a.npy", array)
+        np.save(tmp_path / "b.npy", array)
+        assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_an_error_of_writing_is_named_and_the_same_command_continues(
+    corpus: Path, expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def write(path: Path, array: np.ndarray[Any, Any]) -> None:
+        written.append(path)
+        if len(written) == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        _write_array(path, array)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cutaway.data.writer._write_array", write)
+        complaint = f"^{tmp_path / 'tokens'}: cannot be written: No space left on device; mend that, and the same"
+        with pytest.raises(CutawayError, match=complaint):
+            prepare_small([corpus], tmp_path / "tokens", valid=0.1)
+    prepare_small([corpus], tmp_path / "tokens", valid=0.1)
+    assert digests(tmp_path / "tokens") == expected
 
 
 def test_an_error_after_the_first_part_leaves_what_continues(corpus: Path, tmp_path: Path) -> None:

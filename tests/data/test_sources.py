@@ -56,6 +56,23 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: py
         find_sources([tmp_path])
 
 
+@pytest.mark.parametrize("target", ["nowhere", "a.txt"])
+def test_a_link_to_nothing_in_a_folder_is_named(tmp_path: Path, target: str) -> None:
+    (tmp_path / "b.txt").write_text("text")
+    (tmp_path / "a.txt").symlink_to(target)
+    with pytest.raises(UsageError, match=r"a\.txt: is a link to nothing; mend or remove it"):
+        find_sources([tmp_path])
+
+
+def test_links_to_files_are_read_and_those_to_folders_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "b.txt").write_text("text")
+    (tmp_path / "texts" / "a.txt").symlink_to(tmp_path / "b.txt")
+    (tmp_path / "texts" / "above").symlink_to("..")
+    os.mkfifo(tmp_path / "texts" / "pipe.txt")
+    assert [source.path.name for source in find_sources([tmp_path / "texts"])] == ["a.txt"]
+
+
 def test_a_file_that_is_named_may_be_called_anything(tmp_path: Path) -> None:
     (tmp_path / "README").write_text("text")
     assert find_sources([tmp_path / "README"], "valid") == [SourceFile(tmp_path / "README", 4, "valid")]
@@ -87,6 +104,26 @@ def test_concatenated_files_are_read_whole(tmp_path: Path, suffix: str) -> None:
         assert stream.read() == DATA + b"more"
 
 
+def test_padding_between_frames_of_xz_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "a.xz"
+    path.write_bytes(lzma.compress(DATA) + bytes(1 << 15) + lzma.compress(b"more") + bytes(4))
+    with open_bytes(path) as (stream, _):
+        assert stream.read() == DATA + b"more"
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_damaged_frame_after_a_whole_one_is_not_taken_for_the_end(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    packed = PACKED[suffix](DATA)
+    for rest in (b"junk", b"\xff" + packed[1:], packed[:3]):
+        path.write_bytes(packed + rest)
+        with (
+            pytest.raises(UsageError, match=f"a{suffix}: truncated or invalid {suffix} file"),
+            open_bytes(path) as (stream, _),
+        ):
+            stream.read()
+
+
 @pytest.mark.parametrize("suffix", PACKED)
 def test_a_damaged_file_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
@@ -107,10 +144,13 @@ def test_an_archive_is_not_taken_for_text(tmp_path: Path, name: str) -> None:
         pass
 
 
+@pytest.mark.parametrize("suffix", PACKED)
 @given(data=st.binary(max_size=3000), size=st.integers(1, 500))
-def test_zst_is_read_in_pieces_of_any_size(data: bytes, size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.getbasetemp() / "pieces.zst"
-    path.write_bytes(PACKED[".zst"](data))
+def test_files_are_read_in_pieces_of_any_size(
+    suffix: str, data: bytes, size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"pieces{suffix}"
+    path.write_bytes(PACKED[suffix](data))
     with open_bytes(path) as (stream, _):
         assert b"".join(iter(lambda: stream.read(size), b"")) == data.removeprefix(BOM_UTF8)
 
@@ -136,6 +176,18 @@ def test_parquet_gives_rows_of_text(tmp_path: Path) -> None:
     assert [row["body"] for row in parquet_rows(path, ["body", "title"])] == texts
     with pytest.raises(UsageError, match=r"no column of text; its columns are \['body', 'other'\]"):
         list(parquet_rows(path, ["text"]))
+
+
+def test_text_of_parquet_that_is_not_utf8_is_named_by_its_row(tmp_path: Path) -> None:
+    data = pa.py_buffer(b"one" * 20 + b"\xff\xfe!" + b"two" * 20)
+    offsets = pa.array(range(0, 126, 3), pa.int32()).buffers()[1]
+    pq.write_table(
+        pa.table({"text": pa.Array.from_buffers(pa.string(), 41, [None, offsets, data])}), tmp_path / "a.parquet"
+    )
+    rows = parquet_rows(tmp_path / "a.parquet", ["text"])
+    assert [next(rows)["text"] for _ in range(20)] == ["one"] * 20
+    with pytest.raises(UsageError, match=r"a\.parquet:21: not UTF-8"):
+        next(rows)
 
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cutaway.checkpoints import ArrayWeights
+from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
 from cutaway.training.agreement import check_alike
 from cutaway.training.config import TrainingConfig
 from cutaway.training.distributed import World
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.runs import CHECKPOINTS
+from tests.random_weights import random_weights
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,18 @@ def test_other_settings_of_fine_tuning_are_refused() -> None:
 def test_other_data_are_refused() -> None:
     with pytest.raises(UsageError, match="process 1, on .*, was started on other data than process 0: "):
         check(TrainingConfig(), TrainingConfig(), hashes=["b"])
+
+
+def test_other_weights_to_start_from_are_refused() -> None:
+    shape = GPT2Config(n_vocab=5, n_ctx=4, n_embd=4, n_head=1, n_layer=2)
+    first = random_weights(shape)
+    arrays = {name: first.read(name) for name in shape.tensors}
+    sent: list[Any] = []
+    check_alike(TrainingConfig(), [], Path("run"), Recorded(0, 2, sent=sent), first)
+    check_alike(TrainingConfig(), [], Path("run"), Recorded(1, 2, sent=sent), ArrayWeights(shape, arrays))
+    arrays["h.1.ln_2.bias"] = arrays["h.1.ln_2.bias"] + np.float32(1e-3)
+    with pytest.raises(UsageError, match="process 1, on .*, was started from other weights than process 0: start all"):
+        check_alike(TrainingConfig(), [], Path("run"), Recorded(1, 2, sent=sent), ArrayWeights(shape, arrays))
 
 
 def test_the_same_data_may_have_another_name_and_a_machine_more_threads() -> None:

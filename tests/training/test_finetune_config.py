@@ -96,3 +96,10 @@ def test_a_share_is_one_however_it_is_written() -> None:
     one, other = (FineTuneConfig(data="a.txt", valid=valid).to_document() for valid in ("7%", "0.07"))
     assert one == other
     assert one["valid"] == "7%"  # as runs and curves that exist have it
+
+
+def test_the_last_pass_over_the_examples_is_whole() -> None:
+    steps = [
+        FineTuneConfig(data="a.txt", epochs=epochs).training_config(GPT2Config(), 3.2).max_steps for epochs in (1, 2, 5)
+    ]
+    assert steps == [4, 7, 16]

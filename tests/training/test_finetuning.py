@@ -22,6 +22,7 @@ from cutaway.engines.reference import ReferenceEngine
 from cutaway.errors import UsageError
 from cutaway.evaluation.perplexity import token_losses
 from cutaway.evaluation.task_evaluation import likelihood
+from cutaway.layout import counted
 from cutaway.music.perf388 import N_VOCAB, PerformanceCodec
 from cutaway.tasks import TaskEncoder, open_task
 from cutaway.tasks.decoding import decode_fields
@@ -115,6 +116,15 @@ def test_a_pair_learned_by_heart_stops(base: str, tmp_path: Path) -> None:
     assert result.after["copy_rate"] > 0.9
     assert any("warning: " in note and "occur in the training text" in note for note in listener.notes)
     assert result.before["copy_rate"] == 0
+
+
+@pytest.mark.parametrize(("word", "rate"), [("a", None), ("a longer text", 0.0)])
+def test_the_copy_rate_is_unknown_where_no_text_has_eight_tokens(
+    base: str, tmp_path: Path, word: str, rate: float | None
+) -> None:
+    data = lines(tmp_path / "texts.jsonl", {"text": word}, {"text": "b"})
+    result = fine_tune(config(base, data, valid="0%", max_steps=1, batch_size=2, lr=0.0), tmp_path / "run")
+    assert (result.before["copy_rate"], result.before["samples"][0]["finish_reason"]) == (rate, "context")
 
 
 def test_only_completions_and_their_ends_are_learned(base: str, tmp_path: Path) -> None:
@@ -241,18 +251,23 @@ def test_a_run_interrupted_before_its_first_checkpoint_begins_its_log_anew(base:
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_remains_and_the_run_ends_early(base: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("every", "patience"), [(2, 3), (1, 1)])
+def test_the_best_checkpoint_remains_and_the_run_ends_early(
+    base: str, tmp_path: Path, every: int, patience: int
+) -> None:
     """Learn the opposite of what is validated on, so that an early evaluation is the best."""
     data = lines(tmp_path / "a.jsonl", {"prompt": "Yes or no?", "completion": " yes"})
     valid = lines(tmp_path / "b.jsonl", {"prompt": "Yes or no?", "completion": " no"})
-    settings = config(base, data, valid=valid, max_steps=100, eval_every=2, patience=3, lr=0.02)
+    settings = config(base, data, valid=valid, max_steps=100, eval_every=every, patience=patience, lr=0.02)
     listener = Listener()
     result = fine_tune(settings, tmp_path / "run", listener)
     evaluations = [event for event in listener.events if event["kind"] == "eval"]
     losses = {int(str(event["step"])): float(str(event["valid_loss"])) for event in evaluations}
     best = min(losses, key=lambda step: losses[step])
-    assert result.outcome.steps == best + 6 < 100
-    assert f"ended at step {best + 6}: 3 evaluations in a row not better than the best (--patience)" in listener.notes
+    end = best + every * patience
+    assert result.outcome.steps == end < 100
+    count = counted(patience, "evaluation")
+    assert f"ended at step {end}: {count} in a row not better than the best (--patience)" in listener.notes
     assert result.after is not None
     assert result.after["step"] == best
     assert result.after["valid_loss"] == losses[best]
@@ -444,6 +459,17 @@ def test_examples_to_validate_on_are_not_those_to_train_on(base: str, tmp_path: 
     held.write_text(held.read_text() + json.dumps(PAIR) + "\n")
     summary = open_material(config(base, data, valid=str(held)), BYTES, 64).summary
     assert "3 to validate on; 2 of those to validate on are to be trained on too" in summary
+
+
+@pytest.mark.parametrize("valid", ["25%", "FILE"])
+def test_a_share_is_of_the_examples_to_train_on(base: str, tmp_path: Path, valid: str) -> None:
+    held = lines(tmp_path / "held.jsonl", PAIR)
+    material = [
+        open_material(config(base, pairs(tmp_path), valid=held if valid == "FILE" else valid, share=share), BYTES, 64)
+        for share in (1.0, 0.5)
+    ]
+    assert [part.rows_per_epoch for part in material] == ([12, 6] if valid == "FILE" else [9, 4])
+    assert [part.valid and len(part.valid.examples) for part in material] == ([1, 1] if valid == "FILE" else [3, 3])
 
 
 def test_the_frequent_tokens_are_those_of_the_texts(base: str, tmp_path: Path) -> None:

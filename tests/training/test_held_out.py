@@ -1,8 +1,11 @@
-"""Prompts of samples."""
+"""Prompts of samples, and what tells held-out texts apart."""
 
+import numpy as np
+
+from cutaway.data.batches import Batch
 from cutaway.music.codecs import CODECS
 from cutaway.tokenizer.fast import Tokenizer
-from cutaway.training.held_out import text_prompt
+from cutaway.training.held_out import Validation, text_prompt
 
 GPT2 = Tokenizer.gpt2()
 
@@ -19,3 +22,16 @@ def test_without_a_text_a_sample_continues_the_token_that_begins_one_or_the_firs
     beginless = Tokenizer(GPT2.vocabulary)
     beginless.bos = None
     assert text_prompt("", beginless).ids == [0]
+
+
+def test_held_out_texts_differ_by_all_that_their_loss_depends_on() -> None:
+    ids = np.arange(6).reshape(2, 3)
+    batches = [
+        Batch(ids, ids + 1, None),
+        Batch(ids + 1, ids + 1, None),
+        Batch(ids, ids, None),
+        Batch(ids, ids + 1, ids > 1),
+        Batch(ids, ids + 1, ids > 2),
+        Batch(ids, ids + 1, ids > 1, np.array([1, 2])),
+    ]
+    assert len({Validation(lambda n_ctx, batch=b: [batch]).digest(3) for b in batches}) == len(batches)  # type: ignore[misc]

@@ -2,17 +2,19 @@
 
 import json
 import os
+import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from cutaway.checkpoints import open_checkpoint
-from cutaway.errors import EngineError, RunError, WriteError
+from cutaway.errors import CheckpointError, EngineError, RunError, WriteError
 from cutaway.training.distributed import Request, World
 from cutaway.training.loop import Event, Outcome, resume, run_to_end
 from cutaway.training.runs import RunDirectory
@@ -271,6 +273,42 @@ def test_a_run_that_is_stopped_says_that_it_is_saved_only_if_it_is(
         run_to_end(make_trainer(save_every=0, on_save_error="continue"), run, recorder)
 
 
+@pytest.mark.parametrize("choice", ["stop", "continue"])
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        (3, "no checkpoint is saved: the same command starts anew"),
+        (8, "the last checkpoint is that of step 5: the same command resumes there"),
+    ],
+)
+def test_an_error_of_writing_that_ends_a_run_says_where_it_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str, first: int, rest: str
+) -> None:
+    FullDisk(monkeypatch, first, 20)
+    monkeypatch.setattr(RunDirectory, "finish", failing(WriteError("disk full")))
+    with RunDirectory.open(tmp_path) as run, pytest.raises(WriteError, match=f"^disk full; {rest}$"):
+        run_to_end(make_trainer(save_every=5, on_save_error=choice), run, Noting())
+    monkeypatch.undo()
+    _, outcome = session(tmp_path)
+    assert outcome.steps == 20
+
+
+def test_a_resumed_run_that_cannot_write_its_model_says_where_it_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session(tmp_path)
+    monkeypatch.setattr("cutaway.training.runs.save_checkpoint", failing(CheckpointError("disk full")))
+    with pytest.raises(WriteError, match="model: cannot be saved: disk full; the last checkpoint is that of step 20: "):
+        session(tmp_path)
+
+
+def failing(error: Exception) -> Callable[..., NoReturn]:
+    def fail(*given: object, **named: object) -> NoReturn:
+        raise error
+
+    return fail
+
+
 def test_a_run_that_is_stopped_where_it_was_saved_is_not_saved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +347,33 @@ def test_memory_that_cannot_be_allocated_is_one_line(tmp_path: Path, monkeypatch
     complaint = "^step 1: not enough memory for 2 sequences at a time: give a smaller --micro-batch-size$"
     with pytest.raises(EngineError, match=complaint):
         session(tmp_path, micro_batch_size=2)
+
+
+class _Compilation(TorchDynamoException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("backend='inductor' raised:\nCppError: No compiler\n\nSet TORCH_LOGS", "CppError: No compiler"),
+        ("C++ compile error\n\nCommand:\ng++\n  a.h:1:2: fatal error: full\n 1 | };", "a.h:1:2: fatal error: full"),
+        ("", "_Compilation"),
+    ],
+)
+def test_what_cannot_be_compiled_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str, reason: str
+) -> None:
+    monkeypatch.setattr(Trainer, "accumulate", failing(_Compilation(message)))
+    complaint = f"^torch.compile failed: {re.escape(reason)}; mend that, or leave out --compile$"
+    with pytest.raises(EngineError, match=complaint):
+        session(tmp_path)
+
+
+def test_other_errors_stay_bugs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "accumulate", failing(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="^a bug$"):
+        session(tmp_path)
 
 
 def test_event_files_are_written_on_request_and_continue_from_the_step_of_a_resumed_run(

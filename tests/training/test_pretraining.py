@@ -1,7 +1,11 @@
 """A run from its configuration: corpora, model, and what may change on the way."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +22,7 @@ from cutaway.config import GPT2Config
 from cutaway.engines.pytorch.model import GPT2
 from cutaway.errors import CutawayError, EngineError, RunError, UsageError
 from cutaway.tokenizer.fast import Tokenizer
+from cutaway.training.agreement import hash_weights
 from cutaway.training.config import TrainingConfig
 from cutaway.training.corpus import WindowCorpus
 from cutaway.training.loop import Event, Outcome
@@ -136,14 +141,17 @@ def test_a_checkpoint_of_a_run_is_a_model_too(tmp_path: Path, corpora: tuple[str
     assert model.generate("A robot", max_new_tokens=3, seed=1).text
 
 
-def test_a_run_continues_a_model(tmp_path: Path, corpora: tuple[str, str]) -> None:
+def test_a_run_continues_a_model(tmp_path: Path, corpora: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     shape = GPT2Config(n_ctx=16, n_embd=8, n_head=2, n_layer=1)
     save_checkpoint(tmp_path / "first", random_weights(shape))
+    compared: list[Any] = []
+    monkeypatch.setattr("cutaway.training.pretraining.check_alike", lambda *given: compared.append(given[-1]))
     changes: dict[str, Any] = {"init": str(tmp_path / "first"), "data": corpora[:1]}
     run(tmp_path / "run", CONFIG, **changes, max_steps=1, lr=0.0, matrix_lr=0.0)
     after = cutaway.load(tmp_path / "run" / "model", engine="reference")
     assert after.config == shape
     np.testing.assert_array_equal(after.weights["wte.weight"], random_weights(shape).read("wte.weight"))
+    assert hash_weights(compared[0]) == hash_weights(random_weights(shape))
     with pytest.raises(UsageError, match=r"--n-layer must be 1, as in .*first, not 2"):
         run(tmp_path / "other", CONFIG, **changes, n_layer=2)
     with pytest.raises(UsageError, match=r"--n-ctx .32. must be at most that of .*first .16."):
@@ -214,6 +222,31 @@ def test_a_missing_compiler_is_reported_before_anything_is_written(
     with pytest.raises(EngineError, match=r"^--compile needs a C\+\+ compiler, and there is no no-such-c\+\+: "):
         run(tmp_path / "run", CONFIG, data=corpora[:1], compile=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow  # PyTorch looks for a compiler once in a process
+def test_a_compiler_that_does_not_work_is_one_line(tmp_path: Path, corpora: tuple[str, str]) -> None:
+    shape = [
+        "--n-layer",
+        "1",
+        "--n-embd",
+        "8",
+        "--n-head",
+        "1",
+        "--n-ctx",
+        "8",
+        "--batch-size",
+        "2",
+        "--max-steps",
+        "2",
+    ]
+    command = [sys.executable, "-m", "cutaway", "train", "--data", corpora[0], "--out", str(tmp_path / "run"), *shape]
+    environment = {**os.environ, "CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([*command, "--compile"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == EngineError.exit_code
+    complaint = r"^cutaway: torch\.compile failed: .*No working C\+\+ compiler.*; mend that, or leave out --compile$"
+    assert re.search(complaint, done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_its_log_anew(

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import ArrayWeights, open_checkpoint
+from cutaway.checkpoints.adapter import Adapter
 from cutaway.config import GPT2Config
-from cutaway.errors import RunError, UsageError, guarded
+from cutaway.errors import RunError, UsageError, WriteError, guarded
 from cutaway.tokenizer.fast import Tokenizer
 from cutaway.training.metrics_log import read_metrics
 from cutaway.training.runs import RunDirectory
@@ -259,9 +260,25 @@ def test_a_model_that_cannot_be_saved_is_named_once(run: RunDirectory, monkeypat
         raise OSError(errno.EIO, "I/O error")
 
     monkeypatch.setattr("cutaway.checkpoints.save.write_checkpoint", full)
-    with pytest.raises(RunError) as caught:
+    monkeypatch.setattr("cutaway.checkpoints.adapter.write_tensors", full)
+    with pytest.raises(WriteError) as caught:
         run.finish(WEIGHTS)
     assert str(caught.value) == f"{run.path / 'model'}: cannot be saved: I/O error"
+    with pytest.raises(WriteError) as caught:
+        run.finish_adapter(Adapter("gpt2", 1, 2, (), {}))
+    assert str(caught.value) == f"{run.path / 'model'}: cannot be saved: I/O error"
+
+
+def test_a_model_of_a_run_in_a_relative_directory_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cutaway.checkpoints.save.write_checkpoint", full)
+    with RunDirectory.open("run") as run, pytest.raises(WriteError, match="^run/model: cannot be saved: I/O error$"):
+        run.finish(WEIGHTS)
 
 
 def test_the_log_is_cut_back_to_a_checkpoint(run: RunDirectory) -> None:

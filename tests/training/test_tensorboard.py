@@ -48,6 +48,8 @@ def test_tensorboard_reads_every_number_and_the_samples(tmp_path: Path) -> None:
         )
     writer.write({"kind": "eval", "step": 300, "valid_loss": 3.5, "bits_per_byte": 1.25, "sample": "a robot é🤖" * 40})
     writer.write({"kind": "save", "step": 300})
+    averaged = {"valid_loss": 3.25, "bits_per_byte": 1.0, "sample": "averaged"}
+    writer.write({"kind": "final", "step": 300, "kept": True, **averaged})
     writer.close()
     found = read(tmp_path / "events")
     assert found["scalars"]["loss/train"] == [
@@ -57,7 +59,10 @@ def test_tensorboard_reads_every_number_and_the_samples(tmp_path: Path) -> None:
     assert found["scalars"]["progress/tokens"][-1] == [300, 19200]
     assert found["scalars"]["loss/valid"] == [[300, 3.5]]
     assert found["scalars"]["loss/bits_per_byte"] == [[300, 1.25]]
+    assert found["scalars"]["averaged/loss/valid"] == [[300, 3.25]]
     assert set(found["scalars"]) == {
+        "averaged/loss/valid",
+        "averaged/loss/bits_per_byte",
         "loss/train",
         "loss/valid",
         "loss/bits_per_byte",
@@ -65,7 +70,7 @@ def test_tensorboard_reads_every_number_and_the_samples(tmp_path: Path) -> None:
         "optimizer/grad_norm",
         "progress/tokens",
     }
-    assert found["texts"] == [[300, "a robot é🤖" * 40]]
+    assert found["texts"] == [[300, "a robot é🤖" * 40], [300, "averaged"]]
 
 
 @pytest.mark.slow

@@ -456,6 +456,9 @@ def test_held_out_texts_count_by_their_weights() -> None:
         evaluation = trainer.evaluate()
         found.append([float(str(evaluation[name])) for name in ("valid_loss", "bits_per_byte")])
     assert found[0] != found[1]
+    assert [bits for _, bits in found[:2]] == pytest.approx(
+        [found[0][0] / math.log(2) / 4, found[1][0] / math.log(2) / 2]
+    )
     assert found[2] == pytest.approx([(3 * a + b) / 4 for a, b in zip(found[0], found[1], strict=True)])
 
 

@@ -2,7 +2,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -83,6 +83,20 @@ def test_another_curve_in_the_directory_is_refused(made: list[str], tmp_path: Pa
         measure_transfer(replace(CONFIG, epochs=4), [0.5], [1], tmp_path, quiet)
     with pytest.raises(UsageError, match="a curve compares validation losses"):
         measure_transfer(replace(CONFIG, valid="0%"), [0.5], [1], tmp_path / "other", quiet)
+
+
+def test_a_curve_whose_first_run_was_refused_may_have_other_settings(
+    made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> NoReturn:
+        raise UsageError("a single example cannot be split")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer, "finetune", refuse)
+        with pytest.raises(UsageError, match="^run scratch-50%-seed1: a single example"):
+            measure_transfer(CONFIG, [0.5], [1], tmp_path, quiet)
+    measure_transfer(replace(CONFIG, epochs=4), [0.5], [1], tmp_path, quiet)
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json", "manifest.json", "checkpoints"])

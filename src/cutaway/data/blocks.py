@@ -5,6 +5,7 @@ Blocks depend on the files alone, never on who reads or encodes them; so does ev
 
 import codecs
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -23,6 +24,9 @@ LEAST_PASSAGE = 1 << 6  # characters, of a text that is too short for larger one
 _PASSAGES = 20  # about, of a text that is too short for a draw
 _SHORT = 1 << 24  # characters of a text that is held in memory, to hold out some of it whatever the draw
 _KEY = 1 << 14  # characters of a document that decide its split
+_WINDOW = 1 << 12  # characters that are searched for a cut together
+_CUTS = re.compile(r"(?<=\S)[ \r\n]")
+_LINE_ENDS = re.compile(r"(?<=\S)[\r\n]")
 
 PartId = tuple[int, int]  # the lot, and the part of it
 
@@ -176,17 +180,18 @@ def read_lines(source: SourceFile, block_bytes: int) -> Iterator[Block]:
     [(1, b'{"text": "A robot"}\n'), (2, b'{"text": "must obey"}\n')]
     """
     line = 1
-    rest = b""
+    begun: list[bytes] = []  # of a line that goes on; joined once, however long it is
     with open_bytes(source.path) as (stream, position):
         while data := stream.read(block_bytes):
-            data = rest + data
             end = data.rfind(b"\n") + 1
-            rest = data[end:]
             if end:
-                yield Block(source.path, position(), lines=data[:end], first_line=line, split=source.split)
-                line += data.count(b"\n", 0, end)
-        if rest:
-            yield Block(source.path, position(), lines=rest, first_line=line, split=source.split)
+                lines = b"".join([*begun, data[:end]])
+                begun = []
+                yield Block(source.path, position(), lines=lines, first_line=line, split=source.split)
+                line += lines.count(b"\n")
+            begun.append(data[end:])
+        if any(begun):
+            yield Block(source.path, position(), lines=b"".join(begun), first_line=line, split=source.split)
 
 
 def text_blocks(texts: Iterable[str], source: SourceFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -319,7 +324,7 @@ class _TextReader:
         """Decode data and return the passages that it completes."""
         text = self._rest + self._decode(data, final=False)
         self._lines += data.count(b"\n")
-        cut = last_cut(text)
+        cut = last_cut(text, len(self._rest))  # before that there is none
         if cut == 0 and len(text) > MAX_UNCUT:
             cut = len(text)
         self._rest = text[cut:]
@@ -365,20 +370,22 @@ def _digest(document: str) -> bytes:
     return hashlib.sha256(document[:_KEY].encode("utf-8", "surrogatepass")).digest()
 
 
-def last_cut(text: str) -> int:
-    """Return the last place where GPT-2's tokens of the text are those of its two sides; 0 if there is none.
+def last_cut(text: str, start: int = 0) -> int:
+    """Return the last place, `start` or later, where GPT-2's tokens of the text are those of its two sides; 0 if there
+    is none.
 
-    That is before a space or a new line that follows a printable character: no pre-token crosses it, since white space
+    That is before a space or a line end that follows a printable character: no pre-token crosses it, since white space
     begins one, and the pattern looks ahead from white space only and back at nothing.
 
     >>> last_cut("A robot must obey")
     12
     """
     end = len(text)
-    while (place := max(text.rfind(" ", 0, end), text.rfind("\n", 0, end))) > 0:
-        if _is_cut(text, place):
-            return place
-        end = place
+    while end > start:
+        begin = max(start, end - _WINDOW)
+        if places := [*_cuts(_CUTS, text, begin, end)]:
+            return places[-1]
+        end = begin
     return 0
 
 
@@ -390,21 +397,19 @@ def cut_passages(text: str, size: int = PASSAGE) -> Iterator[str]:
     """
     start = 0
     while len(text) - start > 2 * size:
-        cut = _next_cut(text, "\n", start + size, start + 2 * size)
-        cut = cut or _next_cut(text, " ", start + size, len(text)) or len(text)
+        cut = _next_cut(_LINE_ENDS, text, start + size, start + 2 * size)
+        cut = cut or _next_cut(_CUTS, text, start + size, len(text)) or len(text)
         yield text[start:cut]
         start = cut
     if start < len(text):
         yield text[start:]
 
 
-def _next_cut(text: str, space: str, start: int, end: int) -> int:
-    while (place := text.find(space, start, end)) > 0:
-        if _is_cut(text, place):
-            return place
-        start = place + 1
-    return 0
+def _next_cut(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
+    return next(_cuts(pattern, text, start, end), 0)
 
 
-def _is_cut(text: str, place: int) -> bool:
-    return text[place - 1].isprintable() and text[place - 1] != " "
+def _cuts(pattern: re.Pattern[str], text: str, start: int, end: int) -> Iterator[int]:
+    """Yield the places of a pattern, from `start` to before `end`, that follow a printable character."""
+    places = (match.start() for match in pattern.finditer(text, start, end))
+    return (place for place in places if text[place - 1].isprintable())

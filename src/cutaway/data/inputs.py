@@ -49,7 +49,8 @@ def find_inputs(
 ) -> Inputs:
     """Find the files of a corpus. `valid` is the share of documents that are drawn for validation, or the files.
 
-    Raises UsageError if one is missing, or is both to train on and to validate on, or a number is out of range.
+    Raises UsageError if one is missing or no file, or is both to train on and to validate on, or a number is out of
+    range.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -60,11 +61,27 @@ def find_inputs(
     share = valid if isinstance(valid, int | float) else 0.0
     check_float("valid", share, 0, 0.5)
     sources = find_sources([Path(path) for path in files])
+    check_files(sources)
     if not isinstance(valid, int | float):
         held = find_sources([Path(path) for path in valid], "valid")
+        check_files(held)
         _check_apart(sources, held)
         sources += held
     return Inputs(tuple(sources), share, field, check_int("block_bytes", block_bytes, 1), part_bytes)
+
+
+def check_files(sources: Sequence[SourceFile]) -> None:
+    """Raise UsageError for a pipe, a socket or a device, which cannot be read again when a preparation continues.
+
+    >>> check_files([SourceFile(Path("/dev/null"), 0)])
+    Traceback (most recent call last):
+    cutaway.errors.UsageError: /dev/null: is no regular file; write what it gives into one, and prepare that
+    """
+    for source in sources:
+        if not source.path.is_file():
+            raise UsageError(
+                f"{quote_path(source.path)}: is no regular file; write what it gives into one, and prepare that"
+            )
 
 
 def _check_apart(train: Sequence[SourceFile], valid: Sequence[SourceFile]) -> None:

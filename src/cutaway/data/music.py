@@ -16,6 +16,7 @@ import numpy as np
 from cutaway.checks import check_float, check_int
 from cutaway.data.encode import EncodedBlock, EncodedSplit
 from cutaway.data.finished import find_finished
+from cutaway.data.inputs import check_files
 from cutaway.data.manifest import SPLITS, Manifest
 from cutaway.data.prepare import Progress
 from cutaway.data.sources import SourceFile, files_below, open_bytes
@@ -136,6 +137,7 @@ def _write(
     pieces: Iterator[Piece],
     progress: Callable[[Progress], None],
 ) -> Manifest:
+    check_files(inputs.sources)
     finished = find_finished(directory, codec, codec.name, inputs)
     if finished is not None:
         return finished

@@ -13,7 +13,7 @@ from importlib import import_module
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from cutaway.errors import UsageError
 from cutaway.untrusted import quote, quote_path
@@ -26,7 +26,7 @@ _OF_TOKENIZERS = ("merges.txt", "vocab.txt")  # of models and corpora, which fol
 Tap = Callable[[memoryview], object]
 COMPRESSED = (".xz", ".gz", ".zst")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".txz", ".bz2", ".7z")
-_ZSTD_READ = 1 << 14  # compressed bytes at a time, which can become a thousand times as many
+_COMPRESSED_READ = 1 << 14  # compressed bytes at a time, which can become a thousand times as many
 _BUFFER = 1 << 20  # bytes; a buffer fills every read, which the decompressors alone do not
 
 
@@ -97,9 +97,9 @@ def _find(path: Path, split: str | None) -> list[SourceFile]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """List the files in a folder and those below it, in order, without hidden ones.
+    """List the files in a folder and those below it, in order, without hidden ones; links to folders are not followed.
 
-    Raises UsageError for a folder that cannot be read.
+    Raises UsageError for a folder that cannot be read, and for a link to nothing.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as directory:
@@ -112,6 +112,9 @@ def files_below(folder: Path) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".")]
+    for path in found:
+        if path.is_symlink() and not path.exists():
+            raise UsageError(f"{quote_path(path)}: is a link to nothing; mend or remove it")
     return sorted(found)
 
 
@@ -205,20 +208,41 @@ def _tapped(raw: BufferedReader, tap: Tap | None) -> BufferedReader:
 
 
 def _decompressed(raw: BufferedReader, suffix: str) -> BufferedReader:
-    if suffix == ".xz":
-        return BufferedReader(lzma.open(raw), _BUFFER)
     if suffix == ".gz":
         return BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER)
-    return BufferedReader(_ZstdStream(raw), _BUFFER) if suffix == ".zst" else raw
+    if suffix == ".xz":
+        return BufferedReader(_FramedStream(raw, lzma.LZMADecompressor, padding=b"\0"), _BUFFER)
+    if suffix == ".zst":
+        decompressor = extra("zstandard", ".zst files").ZstdDecompressor()
+        return BufferedReader(_FramedStream(raw, decompressor.decompressobj), _BUFFER)
+    return raw
 
 
-class _ZstdStream(RawIOBase):
-    """Decompressed bytes of frames; raises EOFError if the last one is not whole, unlike zstandard's own stream."""
+class _Frame(Protocol):
+    """A decompressor of one frame."""
 
-    def __init__(self, raw: BufferedReader) -> None:
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class _FramedStream(RawIOBase):
+    """Decompressed bytes of frames, each read by a new decompressor, perhaps with padding after them.
+
+    Unlike the streams of lzma and zstandard it raises an error if the last frame is not whole, or another follows that
+    is damaged, which they take for the end.
+    """
+
+    def __init__(self, raw: BufferedReader, start: Callable[[], _Frame], padding: bytes = b"") -> None:
         self._raw = raw
-        self._decompressor = extra("zstandard", ".zst files").ZstdDecompressor()
-        self._frame = self._decompressor.decompressobj()
+        self._start = start
+        self._padding = padding
+        self._frame = start()
+        self._rest = b""  # of what was read, after the frame
         self._data = b""
 
     def readable(self) -> bool:
@@ -228,17 +252,24 @@ class _ZstdStream(RawIOBase):
         """Decompress into a buffer; returns the number of bytes, 0 at the end."""
         view = memoryview(buffer)
         while not self._data:
-            compressed = self._frame.unused_data if self._frame.eof else b""
-            compressed = compressed or self._raw.read(_ZSTD_READ)
+            compressed = self._rest or self._raw.read(_COMPRESSED_READ)
             if not compressed:
                 return self._end()
-            if self._frame.eof:
-                self._frame = self._decompressor.decompressobj()
-            self._data = self._frame.decompress(compressed)
+            self._decompress(compressed)
         count = min(len(self._data), len(view))
         view[:count] = self._data[:count]
         self._data = self._data[count:]
         return count
+
+    def _decompress(self, compressed: bytes) -> None:
+        if self._frame.eof:
+            compressed = compressed.lstrip(self._padding)
+            self._rest = b""
+            if not compressed:
+                return
+            self._frame = self._start()
+        self._data = self._frame.decompress(compressed)
+        self._rest = self._frame.unused_data if self._frame.eof else b""
 
     def _end(self) -> int:
         if not self._frame.eof:
@@ -289,8 +320,21 @@ def parquet_rows(path: Path, wanted: Container[str], tap: Tap | None = None) -> 
         columns = [name for name in names if name in wanted]
         if not columns:
             raise UsageError(f"{quote_path(path)}: no column of text; its columns are {quote(list(names))}")
+        number = 1
         for batch in file.iter_batches(batch_size=16, columns=columns):
-            yield from batch.to_pylist()
+            for row in range(len(batch)):
+                yield _parquet_row(batch.slice(row, 1), f"{quote_path(path)}:{number}")
+                number += 1
+
+
+def _parquet_row(batch: Any, place: str) -> dict[str, object]:
+    """Return the one row of a batch. Raises UsageError, which begins with `place`, for text that is not UTF-8."""
+    try:
+        [row] = batch.to_pylist()
+    except UnicodeDecodeError:  # Arrow itself does not look
+        raise UsageError(f"{place}: not UTF-8; write the file with text in UTF-8") from None
+    found: dict[str, object] = row
+    return found
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def encode_blocks(
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizer, share, field))
     try:
         yield from _in_order(pool, blocks, _AHEAD * workers)
-    except BrokenProcessPool:
+    except (BrokenProcessPool, BrokenPipeError):  # the pipe to a worker, or to the tracker that Python starts first
         raise CutawayError(
             "a worker process died, perhaps of too little memory; the same command continues, with fewer --workers"
         ) from None

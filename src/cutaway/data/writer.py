@@ -7,8 +7,8 @@ manifest is written last, and takes its place.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,6 +77,7 @@ class CorpusWriter:
         self._inputs = inputs
         self._parts: list[WrittenPart] = []
         self._open: list[EncodedBlock] = []
+        self._changed_at = [source.path.stat().st_mtime_ns for source in inputs.sources]
         self._new_folders = [path for path in (directory, *directory.parents) if not path.exists()]
         self._check_directory()
         with TemporaryDirectory() as scratch:
@@ -112,19 +113,26 @@ class CorpusWriter:
         return written + sum(len(split.ids) for block in self._open for split in block.splits.values())
 
     def add(self, block: EncodedBlock) -> None:
-        """Add a block to its part, after writing the shards of the part before. Raises OSError if that fails."""
+        """Add a block to its part, after writing the shards of the part before. Raises CutawayError if that fails."""
         if self._open and self._open[0].part != block.part:
-            self._write_part()
+            with _write_errors(self.directory):
+                self._write_part()
         self._open.append(block)
 
     def finish(self) -> Manifest:
         """Write the last shards and the manifest.
 
-        Raises UsageError if a split that was asked for has no text, after what was written is removed.
+        Raises UsageError if a split that was asked for has no text, or a file has changed since the preparation began,
+        after what was written is removed, and CutawayError if something cannot be written.
         """
+        with _write_errors(self.directory):
+            return self._finish()
+
+    def _finish(self) -> Manifest:
         if self._open:
             self._write_part()
         try:
+            self._check_unchanged()
             self._check_not_empty()
         except UsageError:
             self._discard()
@@ -224,6 +232,16 @@ class CorpusWriter:
         shard = replace(split.shard, sha256=hash_files(self._files(split.shard, masked=True)))
         return replace(split, shard=shard, masked=True)
 
+    def _check_unchanged(self) -> None:
+        """Raise UsageError if a file has been written to: what was read may be neither its old text nor its new."""
+        for source, changed_at in zip(self._inputs.sources, self._changed_at, strict=True):
+            now = source.path.stat()
+            if (now.st_size, now.st_mtime_ns) != (source.n_bytes, changed_at):
+                raise UsageError(
+                    f"{quote_path(source.path)}: has changed since the preparation began; prepare a copy of it, "
+                    "or wait until it is whole"
+                )
+
     def _check_not_empty(self) -> None:
         splits = {name: [part.splits[name].shard for part in self._parts if name in part.splits] for name in SPLITS}
         share = self._inputs.valid_share
@@ -302,13 +320,27 @@ def describe_tokenizer(tokenizer: TokenCodec, name: str, directory: Path) -> Tok
     return TokenizerEntry(name, tokenizer.n_vocab, tokenizer.bos, tokenizer.eos, hash_tokenizer(directory))
 
 
+@contextmanager
+def _write_errors(directory: Path) -> Iterator[None]:
+    """Turn errors of writing into a CutawayError of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise CutawayError(
+            f"{quote_path(directory)}: cannot be written: {reason}; mend that, and the same command continues"
+        ) from None
+
+
 def _mask(block: EncodedSplit) -> NDArray[np.bool_]:
     return np.ones(len(block.ids), np.bool_) if block.learned is None else block.learned
 
 
 def _write_array(path: Path, array: NDArray[np.generic]) -> None:
+    """Write what `np.save` writes, which on a full disk raises an error without its reason."""
     with replacing_file(path) as file:
-        np.save(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
 
 
 def _line(document: Mapping[str, object]) -> bytes:

@@ -2,9 +2,13 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from cutaway.checkpoints import Weights
 from cutaway.errors import UsageError
 from cutaway.training.config import TrainingConfig, show_flags
 from cutaway.training.distributed import World
@@ -16,9 +20,15 @@ from cutaway.untrusted import quote_name, quote_path
 OWN = frozenset({"threads", "data", "valid"})  # what each machine may have of its own; of files the contents count
 
 
-def check_alike(config: TrainingConfig | FineTuneConfig, hashes: Sequence[str], directory: Path, world: World) -> None:
-    """Raise UsageError in all processes unless all have the same settings and data, of which `hashes` are, and none
-    sees later checkpoints of the run than process 0, which resumes it.
+def check_alike(
+    config: TrainingConfig | FineTuneConfig,
+    hashes: Sequence[str],
+    directory: Path,
+    world: World,
+    weights: Weights | None = None,
+) -> None:
+    """Raise UsageError in all processes unless all have the same settings, data, of which `hashes` are, and weights to
+    start from, and none sees later checkpoints of the run than process 0, which resumes it.
 
     Otherwise they would train on what nobody asked for, wait for each other in vain, or lose what another machine has.
 
@@ -28,6 +38,7 @@ def check_alike(config: TrainingConfig | FineTuneConfig, hashes: Sequence[str], 
     ours = {
         "settings": {name: value for name, value in config.to_document().items() if name not in OWN},
         "hashes": list(hashes),
+        "weights": hash_weights(weights) if weights and world.size > 1 else "",
         "step": _newest_step(directory),
         "host": platform.node(),
     }
@@ -40,6 +51,8 @@ def check_alike(config: TrainingConfig | FineTuneConfig, hashes: Sequence[str], 
 def _problem(directory: Path, first: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     """Return how a process differs from process 0, "" if it does not."""
     reasons = [] if ours["hashes"] == first["hashes"] else ["on other data than process 0"]
+    if ours["weights"] != first["weights"]:
+        reasons.append("from other weights than process 0")
     if differs := Difference.between(first["settings"], ours["settings"]):
         reasons.append(f"with {show_flags(differs.now)}, not {show_flags(differs.before)} as process 0")
     if reasons:
@@ -50,6 +63,22 @@ def _problem(directory: Path, first: Mapping[str, Any], ours: Mapping[str, Any])
         f"has {quote_path(directory)} at step {ours['step']}, and process 0, on {quote_name(first['host'])}, which "
         f"resumes it, at step {first['step']}: put the directory where all see it, or have process 0 where it is"
     )
+
+
+def hash_weights(weights: Weights) -> str:
+    """Return the SHA-256 of all weights, whatever files they are in.
+
+    >>> from cutaway.checkpoints import ArrayWeights
+    >>> from cutaway.config import GPT2Config
+    >>> shape = GPT2Config(n_vocab=3, n_ctx=2, n_embd=2, n_head=1, n_layer=1)
+    >>> ones = ArrayWeights(shape, {name: np.ones(s, np.float32) for name, s in shape.tensor_shapes().items()})
+    >>> hash_weights(ones)[:16]
+    '8e052c9c062f5468'
+    """
+    digest = sha256()
+    for name in weights.config.tensors:
+        digest.update(np.ascontiguousarray(weights.read(name)).tobytes())
+    return digest.hexdigest()
 
 
 def _newest_step(directory: Path) -> int:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from cutaway.checkpoints import Checkpoint, Weights, open_source
-from cutaway.checkpoints.adapter import AdaptedCheckpoint, remove_adapter, save_adapter
-from cutaway.checkpoints.save import remove_checkpoint
+from cutaway.checkpoints.adapter import AdaptedCheckpoint
 from cutaway.disk import replacing_file
 from cutaway.engines.protocol import check_causal
 from cutaway.errors import UsageError
@@ -29,7 +28,7 @@ from cutaway.tasks import open_task
 from cutaway.tokenizer.codec import Codec
 from cutaway.training.agreement import check_alike
 from cutaway.training.control_tokens import WidenedWeights, add_controls, missing_controls
-from cutaway.training.copy_rate import copy_rate
+from cutaway.training.copy_rate import N_GRAM, copy_rate
 from cutaway.training.distributed import World, joined
 from cutaway.training.finetune_config import FineTuneConfig
 from cutaway.training.loop import Observer, Outcome, Silent, read_state, resume_or_begin, run_to_end
@@ -105,7 +104,7 @@ def _finetune(config: FineTuneConfig, directory: Path, observer: Observer, world
     codec, weights = _starting_point(config, base, observer)
     n_ctx = config.training_config(base.config, 1.0).n_ctx
     material = open_material(config, codec, n_ctx)
-    check_alike(config, [material.digest], directory, world)
+    check_alike(config, [material.digest], directory, world, weights)
     check_causal(base.config, material.task is not None and material.task.attention == "prefix")
     trainer = make_tuner(config, weights, codec, material, device, world)
     check = partial(_check_resumable, config, material)
@@ -203,7 +202,8 @@ def _describe(trainer: FineTuner, codec: Codec, material: Material) -> dict[str,
     seeds = range(SAMPLES)
     chunks = generate(engine, codec, [p.ids for p in prompts], SAMPLE, seeds, [p.n_prefix for p in prompts])
     completions = collect(chunks, seeds, engine.name)
-    rates = [rate for c in completions if (rate := copy_rate(c.ids, material.texts)) is not None]
+    texts = [text for text in material.texts if len(text) >= N_GRAM]  # of shorter ones nothing can be told
+    rates = [rate for c in completions if texts and (rate := copy_rate(c.ids, texts)) is not None]
     pairs = zip(prompts, completions, strict=True)
     samples = [{"prompt": prompt.text, "text": c.text, "finish_reason": c.finish_reason} for prompt, c in pairs]
     return {**found, "copy_rate": float(np.mean(rates)) if rates else None, "samples": samples}
@@ -220,11 +220,6 @@ def _finish(trainer: FineTuner, base: Checkpoint, run: RunDirectory | None) -> P
         trainer.give_weights()
         return None
     if isinstance(trainer, LoRATuner) and not trainer.settings.merge:
-        path = run.path / "model"
-        remove_checkpoint(path)
-        save_adapter(path, trainer.adapter(), trainer.side_files)
-        return path
+        return run.finish_adapter(trainer.adapter(), trainer.side_files)
     settings = generation_config_json(read_generation_config(base.path, base.config.n_vocab))
-    path = run.finish(trainer.weights(), trainer.codec, settings, trainer.side_files)
-    remove_adapter(path)
-    return path
+    return run.finish(trainer.weights(), trainer.codec, settings, trainer.side_files)

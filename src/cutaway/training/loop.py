@@ -172,7 +172,8 @@ def run_to_end(
     if trainer.device.type == "cpu" and trainer.source.is_even:
         keep_freed_memory()
     loop = _Loop(trainer, run, observer)
-    with closing(loop), _memory_errors(trainer), StopSignals(observer.note, echoes=trainer.world.size > 1) as signals:
+    signals = StopSignals(observer.note, echoes=trainer.world.size > 1)
+    with closing(loop), _memory_errors(trainer), _compiler_errors(), _write_errors(loop), signals:
         while not trainer.done:
             request = trainer.world.agree(signals)
             if request.stop is not None:
@@ -194,6 +195,30 @@ def _memory_errors(trainer: Trainer) -> Iterator[None]:
             f"step {trainer.steps + 1}: not enough memory for {trainer.micro_rows} sequences at a time: "
             "give a smaller --micro-batch-size"
         ) from None
+
+
+@contextmanager
+def _compiler_errors() -> Iterator[None]:
+    """Turn the errors of torch.compile, of many lines, into an EngineError of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        from torch._dynamo.exc import TorchDynamoException  # takes a second to import
+
+        if not isinstance(error, TorchDynamoException):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if not line.endswith("raised:")]
+        reason = next((line for line in lines if "error: " in line), next(filter(None, lines), type(error).__name__))
+        raise EngineError(f"torch.compile failed: {reason}; mend that, or leave out --compile") from None
+
+
+@contextmanager
+def _write_errors(loop: "_Loop") -> Iterator[None]:
+    """Let the error of writing that ends a run say where it can be resumed."""
+    try:
+        yield
+    except WriteError as error:
+        raise WriteError(f"{error}; {loop.last_checkpoint()}") from None
 
 
 class _Loop:
@@ -265,6 +290,12 @@ class _Loop:
             self.best = trainer.best
         elif trainer.config.keep_best:
             trainer.best = self.best  # which is still there, unlike that of this step
+
+    def last_checkpoint(self) -> str:
+        """Say where the same command resumes."""
+        if self.saved is None:
+            return "no checkpoint is saved: the same command starts anew"
+        return f"the last checkpoint is that of step {self.saved}: the same command resumes there"
 
     @contextmanager
     def _tolerating(self, *, may_continue: bool = True) -> Iterator[None]:

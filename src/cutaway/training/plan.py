@@ -180,7 +180,7 @@ class Row:
 class Training:
     """A run to plan: tokens to read, sequences of `n_ctx` in a step and in a micro-batch of one device.
 
-    Raises UsageError where a number is not positive, or sequences are longer than the model's context.
+    Raises UsageError where a number is not positive or is absurd, or sequences are longer than the model's context.
     """
 
     config: GPT2Config
@@ -193,7 +193,7 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_size", "micro_batch_size", "n_ctx", "devices"):
             if not 0 < getattr(self, name) < 1e18:
-                raise UsageError(f"{name} must be a positive number, not {getattr(self, name):g}")
+                raise UsageError(f"{name} must be a positive number below 1e18, not {getattr(self, name):g}")
         if self.n_ctx > self.config.n_ctx:
             raise UsageError(f"n_ctx must be at most {self.config.n_ctx}, the context of the model, not {self.n_ctx}")
 

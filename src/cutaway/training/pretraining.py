@@ -89,7 +89,7 @@ def _train(config: TrainingConfig, directory: Path, observer: Observer, world: W
     validation = corpus.validation(config.eval_tokens)
     frequent = _frequent(corpus, begin.shape.n_vocab, config.sampled_vocab)
     held = [part.digest(config.n_ctx) for part in validation] if world.size > 1 else []
-    check_alike(config, [*corpus.hashes(), *held], directory, world)
+    check_alike(config, [*corpus.hashes(), *held], directory, world, begin.init)
     check = partial(check_resumable, config, corpus.hashes(), note=observer.note)
     with opened_run(directory, config, world, observer.note, check) as (run, saved):
         model = make_model(config, begin.shape, device, None if saved else begin.init)

@@ -24,9 +24,9 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from cutaway.checkpoints import Checkpoint, Weights, save_checkpoint
-from cutaway.checkpoints.adapter import ADAPTER_CONFIG
+from cutaway.checkpoints.adapter import ADAPTER_CONFIG, Adapter, remove_adapter, save_adapter
 from cutaway.checkpoints.safetensors import read_arrays, write_arrays
-from cutaway.checkpoints.save import save_failure, weights_bytes, write_checkpoint
+from cutaway.checkpoints.save import remove_checkpoint, save_failure, weights_bytes, write_checkpoint
 from cutaway.checks import check_int
 from cutaway.data.manifest import MANIFEST
 from cutaway.data.writer import PROGRESS
@@ -283,9 +283,8 @@ class RunDirectory:
         generation_config: Mapping[str, object] | None = None,
         side_files: Mapping[str, str] | None = None,
     ) -> Path:
-        """Write the finished model as a Hugging Face directory, RUN/model. Raises RunError."""
-        target = self.path / MODEL
-        with _run_errors(target, "cannot be saved"):
+        """Write the finished model as a Hugging Face directory, RUN/model. Raises WriteError."""
+        with self._model_errors() as target:
             save_checkpoint(
                 target,
                 weights,
@@ -294,7 +293,25 @@ class RunDirectory:
                 side_files=side_files,
                 overwrite=True,
             )
+            remove_adapter(target)
         return target
+
+    def finish_adapter(self, adapter: Adapter, side_files: Mapping[str, str] | None = None) -> Path:
+        """Write the finished adapter, RUN/model, without a model. Raises WriteError."""
+        with self._model_errors() as target:
+            remove_checkpoint(target)
+            save_adapter(target, adapter, side_files)
+        return target
+
+    @contextmanager
+    def _model_errors(self) -> Iterator[Path]:
+        """Enter a context that has the path of the finished model, and turns errors of writing it into WriteErrors."""
+        target = self.path / MODEL
+        try:
+            with _run_errors(target, "cannot be saved"):
+                yield target
+        except RunError as error:
+            raise WriteError(str(error)) from None
 
     def _place(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}"
@@ -356,8 +373,8 @@ def _run_errors(path: Path, what: str, needed: int = 0) -> Iterator[None]:
     except OSError as error:
         raise WriteError(f"{quote_path(path)}: {what}: {save_failure(error, path, needed)}") from None
     except CheckpointError as error:
-        problem = f"{quote_path(path)}: {what}: "
-        raise RunError(problem + str(error).removeprefix(problem)) from None
+        own = f"{quote_path(path.expanduser().resolve())}: {what}: "  # as checkpoints say it
+        raise RunError(f"{quote_path(path)}: {what}: {str(error).removeprefix(own)}") from None
 
 
 def _encode(document: Mapping[str, object], path: Path) -> bytes:

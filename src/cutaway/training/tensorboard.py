@@ -33,6 +33,7 @@ TAGS = {
     "tokens": "progress/tokens",
 }
 SAMPLE_TAG = "sample"
+AVERAGED = "averaged/"  # before the tags of the last evaluation, whose weights are not those of the step
 
 
 class EventWriter:
@@ -65,10 +66,12 @@ class EventWriter:
         step = event["step"]
         assert isinstance(step, int)
         numbers = {name: value for name, value in event.items() if isinstance(value, int | float)}
-        summary = b"".join(_field(1, _scalar(tag, numbers[name])) for name, tag in TAGS.items() if name in numbers)
+        group = AVERAGED if event["kind"] == "final" else ""
+        tags = {name: group + tag for name, tag in TAGS.items() if name in numbers}
+        summary = b"".join(_field(1, _scalar(tag, numbers[name])) for name, tag in tags.items())
         sample = event.get("sample")
         if isinstance(sample, str):
-            summary += _field(1, _text(SAMPLE_TAG, sample))
+            summary += _field(1, _text(group + SAMPLE_TAG, sample))
         if summary:
             self._append(_event(time.time(), step, _field(5, summary)))
 

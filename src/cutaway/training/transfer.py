@@ -139,11 +139,12 @@ def _naming(run: TransferRun) -> Iterator[None]:
 
 
 def _claim(directory: Path, config: FineTuneConfig) -> None:
-    """Record the settings of a curve in its directory. Raises UsageError if it has others."""
+    """Record the settings of a curve in its directory. Raises UsageError if it has runs with others."""
     refuse_others(directory, "curve", CURVE, (CHECKPOINTS, METRICS))
     path = directory / CURVE
     document = config.to_document()
-    different = Difference.between(read_object(path), document) if path.exists() else None
+    is_begun = path.exists() and (directory / RUNS).exists()  # its first run may have been refused
+    different = Difference.between(read_object(path), document) if is_begun else None
     if different:
         raise UsageError(f"{quote_path(directory)}: this curve would have {different}: use another --out")
     directory.mkdir(parents=True, exist_ok=True)
