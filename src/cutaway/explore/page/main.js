@@ -74,7 +74,7 @@ function said(view) {
   const i = here.position.value;
   const token = here.labels.value[i];
   const n = here.tokens.value.length;
-  return `${t(`${view.id}.title`)}${t("sep.colon")}${i === n - 1 ? t("said", { n, token }) : `${token}${t("sep.comma")}${t("place", { n: i + 1, i })}`}`;
+  return `${t(`${view.id}.title`)}${t("sep.colon")}${i === n - 1 ? t("said", { n, token }) : `“${token}”${t("sep.comma")}${t("place", { n: i + 1, i })}`}`;
 }
 
 const heard = signal(null); // what is announced of a reading that takes long
@@ -116,6 +116,14 @@ function closeMenus(event) {
 }
 
 for (const kind of ["keydown", "click"]) addEventListener(kind, closeMenus);
+
+/** Numbers are copied with a hyphen, for programs. */
+addEventListener("copy", (event) => {
+  const text = String(getSelection());
+  if (event.target.form || !text.includes("−")) return;
+  event.clipboardData.setData("text/plain", text.replaceAll("−", "-"));
+  event.preventDefault();
+});
 
 let current = "";
 const draft = signal(null); // what is written in the box and has not been run
