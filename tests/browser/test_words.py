@@ -272,3 +272,18 @@ def test_a_number_is_copied_as_programs_read_it(visit: Visit) -> None:
     assert visit.page.evaluate(COPIED, ".meeting .dot .number") == number.replace("−", "-")
     assert visit.page.evaluate(COPIED, "h1") == "as it is"
     assert visit.page.evaluate(COPIED, ".prompt textarea") == "as it is"
+
+
+def test_tokens_that_are_looked_at_stand_in_the_order_of_the_text(visit: Visit) -> None:
+    visit.open("#1/heads?x-from=8&x-to=6")
+    visit.page.locator(".choices select").nth(1).select_option("2")
+    visit.settle()
+    assert visit.page.locator("ul.chips button").all_inner_texts() == ["␣robot ×", "␣orders ×"]
+    assert visit.page.locator(".choices select").nth(1).input_value() == ""
+
+
+def test_each_draw_has_the_next_seed(visit: Visit) -> None:
+    visit.open("#1/play?x-seed=5")
+    visit.page.get_by_role("button", name="Draw one token").click()
+    visit.page.get_by_text("Seed 5 drew").wait_for()
+    assert visit.page.get_by_label("Seed").input_value() == "6"
