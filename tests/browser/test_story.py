@@ -342,3 +342,23 @@ def test_each_myth_has_a_verdict_of_its_own_numbers_and_both_next_tokens(visit: 
         firsts = [each.locator(".token").first.inner_text() for each in card.locator(".likely").all()]
         assert said.endswith(f"Likeliest next token: {' → '.join(f'“{token}”' for token in firsts)}")
     assert len(kinds) > 1
+
+
+def test_the_machine_draws_the_tokens_after_the_chosen_one_too_and_writes_on_from_it(visit: Visit) -> None:
+    visit.open("#1/overview?position=2")
+    assert visit.page.locator("svg.flow .stream").count() == 9
+    best = visit.page.locator(".machine .candidates button .token").first.inner_text()
+    visit.page.locator(".machine .candidates button").first.click()
+    visit.settle()
+    assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "A", "␣robot", best]
+
+
+def test_the_cache_shows_that_layers_below_a_change_are_used_again(visit: Visit) -> None:
+    visit.open("#1/loop")
+    visit.page.evaluate("location.hash = '#1/loop?do=zero_ablate_attention:layer=4'")
+    visit.page.locator(".changed b").wait_for()
+    visit.settle()
+    kinds = visit.page.locator(".cache tbody tr td:nth-child(2)").evaluate_all(
+        "(all) => all.map((each) => each.className)"
+    )
+    assert kinds == ["reused"] * 4 + ["computed"] * 5
