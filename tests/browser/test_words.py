@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from cutaway.trace.heads import without_first
 from tests.browser.conftest import Explorer
 from tests.browser.numbers import printed
 from tests.browser.visit import WORDS, Visit
@@ -287,3 +288,17 @@ def test_each_draw_has_the_next_seed(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Draw one token").click()
     visit.page.get_by_text("Seed 5 drew").wait_for()
     assert visit.page.get_by_label("Seed").input_value() == "6"
+
+
+def test_a_pattern_without_the_first_token_is_that_of_its_head(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/heads?x-without_first=1&layer=1&head=2&position=8")
+    for layer, head in ((1, 2), (3, 1)):
+        there = f"#1/heads?x-without_first=1&layer={layer}&head={head}&position=8"
+        visit.page.evaluate("(there) => { location.hash = there; }", there)
+        visit.settle()
+        visit.page.locator(".beside cell-grid canvas").press("ArrowLeft")
+        number = visit.page.locator(".beside .readout .number")
+        _, query, key = map(int, str(number.get_attribute("data-index")).split(","))
+        shown, _ = printed(number.inner_text())
+        assert key < 8
+        assert shown == pytest.approx(float(without_first(explorer.trace[f"attn.{layer}"][head])[query, key]), rel=1e-4)
