@@ -1,5 +1,7 @@
 """The README's pictures of the explorer: `python docs/screenshots.py` draws them again from the built-in model."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 TEXT = "A robot must obey the orders given it"
 
@@ -18,13 +21,18 @@ PICTURES = (
 )
 
 
+def find_browser() -> str | None:
+    """Find the browser that CUTAWAY_CHROMIUM names, or one in the search path."""
+    return os.environ.get("CUTAWAY_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def main() -> None:
     """Serve the built-in model, and take each picture."""
     command = [sys.executable, "-m", "cutaway", "explore", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
         assert server.stdout
         address = server.stdout.readline().strip()
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1280, "height": 940})
         IMAGES.mkdir(exist_ok=True)
         for name, fragment, shown in PICTURES:

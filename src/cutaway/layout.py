@@ -135,6 +135,15 @@ def fold(text: str, columns: int) -> list[str]:
     return lines
 
 
+def minus(number: str) -> str:
+    """Write a number for people, with a minus sign; what programs read has a hyphen.
+
+    >>> minus("-1.50"), minus("1e-08")
+    ('−1.50', '1e−08')
+    """
+    return number.replace("-", "−")
+
+
 def percent(share: float, places: int = 2) -> str:
     """Write a share in percent.
 

@@ -131,3 +131,19 @@ def test_a_sentence_says_from_where_on_they_differ(visit: Visit, threshold: str)
     else:
         place, part = marked[0].split(", after ")
         assert said == f"They differ from the {part.split()[-2].removeprefix('the ')} of {place} on."
+
+
+def test_the_last_tokens_of_texts_of_two_lengths_are_compared(visit: Visit) -> None:
+    visit.open("#1/compare?x-with=text&x-text=A robot must obey the orders given it by human beings")
+    assert visit.page.locator(".two h3").all_inner_texts() == ["A · position 9 (index 8)", "B · position 12 (index 11)"]
+    lists = [
+        visit.page.locator("section", has=visit.page.locator(f"h3:has-text('{side} ·')")).locator(".likely li")
+        for side in "AB"
+    ]
+    a, b = (
+        {each.locator(".token").inner_text(): "marked" in (each.get_attribute("class") or "") for each in side.all()}
+        for side in lists
+    )
+    assert {token for token, is_marked in a.items() if is_marked} == set(a) - set(b)
+    assert {token for token, is_marked in b.items() if is_marked} == set(b) - set(a)
+    assert set(a) - set(b)

@@ -219,6 +219,32 @@ def test_a_file_says_what_it_does_not_hold(private_visit: Visit, browser: Browse
         assert saved.overflow() <= 0
 
 
+def test_a_view_that_a_file_does_not_hold_is_named(file: Visit) -> None:
+    said = file.page.locator("main p.note").first
+    file.open("#1/mlp?position=2&x-unit=3")
+    assert (file.page.locator("h1").inner_text(), "This file does not hold MLP." in said.inner_text()) == (
+        "The machine",
+        True,
+    )
+    assert file.page.locator(".tokens [aria-pressed=true]").inner_text() == "␣robot"
+    file.page.locator(".tokens button").nth(4).click()  # any token, as in a view that was asked for
+    file.settle()
+    assert file.page.locator(".tokens [aria-pressed=true]").inner_text() == "␣obey"
+    file.page.locator("nav a", has_text="Attention").click()
+    file.settle()
+    assert "does not hold" not in said.inner_text()
+
+
+def test_what_leads_to_a_view_that_a_file_does_not_hold_says_so(file: Visit) -> None:
+    file.open("#1/overview")
+    before = file.page.url
+    file.page.locator("a.door[aria-label^='MLP']").first.click()
+    file.settle()
+    assert file.page.get_by_text("This file does not hold MLP.").is_visible()
+    assert (file.page.locator("h1").inner_text(), file.page.url) == ("The machine", before)
+    assert file.page.evaluate("scrollY") == 0
+
+
 def test_where_there_is_no_clipboard_the_link_is_shown(private_visit: Visit) -> None:
     private_visit.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     private_visit.open("#1/attention")

@@ -1,8 +1,10 @@
 """An interaction takes nothing away: the picture stays until the next one is there, and so do scroll and focus."""
 
+import numpy as np
 import pytest
 from playwright.sync_api import Route
 
+from cutaway.trace import Intervention
 from tests.browser.conftest import Explorer
 from tests.browser.visit import OFFERED, VIEWS, Visit
 
@@ -184,6 +186,30 @@ def test_a_new_token_asks_for_its_own_surprisal_only(visit: Visit) -> None:
         visit.page.locator("ol.candidates button").first.click()
         visit.settle()
     assert [url.rpartition("?")[2] for url in asked] == ["first=9", "first=10"]
+
+
+@pytest.mark.parametrize("ids", ["32,9379,1276", "50256,9379", "50256,32,9379,340"])
+def test_the_surprisal_of_another_text_is_its_own(visit: Visit, explorer: Explorer, ids: str) -> None:
+    visit.open("#1/play?ids=50256,32,9379,1276")
+    visit.settle()
+    visit.page.evaluate("(ids) => { location.hash = `#1/play?ids=${ids}`; }", ids)
+    visit.settle()
+    tokens = [int(token) for token in ids.split(",")]
+    probs = explorer.trace_of(tokens)["probs"]
+    shown = [float(text) for text in visit.page.locator("ol.surprisal .number").all_inner_texts()]
+    expected = [-np.log(probs[i, token]) for i, token in enumerate(tokens[1:])]
+    assert shown == pytest.approx(expected, abs=0.006)
+
+
+def test_the_surprisal_of_a_changed_model_is_its_own(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/play")
+    visit.page.evaluate("location.hash = '#1/play?do=no_positions'")
+    visit.page.locator(".changed b").wait_for()
+    visit.settle()
+    probs = explorer.trace.intervene(Intervention("no_positions"))["probs"]
+    shown = [float(text) for text in visit.page.locator("ol.surprisal .number").all_inner_texts()]
+    expected = [-np.log(probs[i, token]) for i, token in enumerate(explorer.ids[1:])]
+    assert shown == pytest.approx(expected, abs=0.006)
 
 
 def test_an_earlier_token_shows_what_was_expected_after_it_and_writes_on_from_there(visit: Visit) -> None:

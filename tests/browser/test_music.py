@@ -69,7 +69,7 @@ def test_arrows_move_between_notes_and_enter_chooses(music_visit: Visit) -> None
     music_visit.settle()
     assert "position=4" in page.url
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "E4, 0.50 s, velocity 82"
-    assert page.locator("main h2").last.inner_text() == "What layer 1 looks at from E4 on, 0.50 s"
+    assert page.locator("main h2").last.inner_text() == "What layer 1 looks at from “E4 on”, 0.50 s"
 
 
 def test_a_head_can_be_left_out(music_visit: Visit) -> None:

@@ -1,5 +1,7 @@
 """No number is invented: what stands on the page, and the colours of what is drawn, are the model's own tensors."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ STATES = {  # of views that show other tensors in other states
     "output": ["x-token=11&x-find=robot"],
     "compare": ["x-with=text&x-ids=50256,32,9379"],
 }
+HYPHEN = re.compile(r"(?<![^\s(≤≥|])-(?!1\))\d\S*|\de-\d+")  # a number that is read has a minus sign
 PLACE = "layer=2&head=1&position=5"
 
 
@@ -26,6 +29,7 @@ def check_numbers(visit: Visit, trace: Trace) -> int:
     entries = visit.page.evaluate("look.numbers()")
     grids = [grid for grid in visit.page.evaluate("(n) => look.grids(n)", CELLS) if is_tensor(trace, grid["tensor"])]
     assert wrong_numbers(trace, entries) == []
+    assert HYPHEN.findall(visit.page.locator("body").inner_text()) == []
     weights = [entry["text"] for entry in entries if is_weight(entry["tensor"]) and not entry["isExact"]]
     assert [text for text in weights if not text.endswith(" %")] == []
     for grid in grids:

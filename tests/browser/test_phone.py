@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.visit import VIEWS, Visit
+from tests.browser.visit import PHONE, VIEWS, Visit
 
 pytestmark = pytest.mark.slow
 
@@ -107,3 +107,37 @@ def test_a_browser_without_scroll_driven_animations_has_shadows(visit: Visit) ->
     visit.page.evaluate(AS_ELSEWHERE)
     shadows = box.evaluate("(each) => getComputedStyle(each).backgroundAttachment")
     assert shadows == "local, local, scroll, scroll"  # what goes along with the content covers what stays
+
+
+def test_the_weights_of_attention_are_in_sight_on_the_narrowest_phone(tour: Visit) -> None:
+    tour.page.set_viewport_size({"width": PHONE, "height": 740})
+    tour.open("#1/attention")
+    box = tour.page.locator(".meeting").locator("xpath=..").bounding_box()
+    assert box is not None
+    for cell in tour.page.locator(".meeting .weight .number").all():
+        edge = cell.bounding_box()
+        assert edge is not None
+        assert edge["x"] + edge["width"] <= box["x"] + box["width"]
+
+
+def test_the_last_token_is_not_faded_at_the_end_of_the_line(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": PHONE, "height": 740})
+    visit.open("#1/overview")
+    line, last = (visit.page.locator(each).last.bounding_box() for each in (".tokens", ".tokens button"))
+    assert line is not None
+    assert last is not None
+    assert line["x"] + line["width"] - (last["x"] + last["width"]) >= 19  # pixels that fade
+
+
+@pytest.mark.parametrize("view", ["tokens", "compare"])
+def test_a_box_for_a_text_is_as_high_as_its_text(tour: Visit, view: str) -> None:
+    tour.page.set_viewport_size({"width": PHONE, "height": 740})
+    tour.open(f"#1/{view}")
+    box = tour.page.locator("main textarea").first
+    assert box.evaluate("(each) => each.scrollHeight <= each.clientHeight")
+
+
+def test_the_strip_beside_a_matrix_that_moves_is_narrower(tour: Visit) -> None:
+    tour.page.set_viewport_size({"width": PHONE, "height": 740})
+    tour.open("#1/article?x-figure=F55")
+    assert tour.page.locator(".sweep-vector").first.evaluate("(each) => each.clientWidth") == 58

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser.conftest import Explorer
-from tests.browser.numbers import wrong_numbers
+from tests.browser.numbers import printed, wrong_numbers
 from tests.browser.visit import OFFERED, PHONE, VIEWS, WORDS, Visit
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def test_the_machine_names_the_largest_weight_between_the_first_token_and_the_ch
     visit.open(f"#1/overview?position={position}")
     token = (visit.page.locator("svg.flow .strong.here").text_content() or "").strip()
     note = visit.page.locator(".machine .note").first.inner_text()
-    assert f"Named is the largest weight on a token between the first and {token}, if there is one." in note
+    assert f"Named is the largest weight on a token between the first and “{token}”, if there is one." in note
     named = visit.page.locator("svg.flow text[data-tensor^=attn]").evaluate_all(
         "(all) => all.map((each) => each.dataset.index)"
     )
@@ -123,7 +123,7 @@ def test_the_scores_stay_in_their_buttons(visit: Visit, width: int) -> None:
 def test_the_machine_says_what_its_marks_mean(visit: Visit, language: str) -> None:
     visit.open(f"#1/overview?language={language}")
     note = visit.page.locator(".machine > div > .note")
-    assert WORDS["overview.note.marks"][language].format(start="<|endoftext|>") in note.inner_text()
+    assert WORDS["overview.note.marks"][language].format(start="“<|endoftext|>”") in note.inner_text()
     assert WORDS["overview.note.cells"][language].format(n=12) in note.inner_text()
     visit.page.set_viewport_size({"width": PHONE, "height": 800})
     visit.settle()
@@ -206,7 +206,7 @@ def test_attention_opens_on_the_link_that_the_model_singles_out(visit: Visit, ex
     assert visit.page.get_by_role("spinbutton", name="Layer").input_value() == "5"
     assert visit.page.get_by_role("spinbutton", name="Head").input_value() == "5"
     assert explorer.trace["attn.5"][5, 8, 2] > 0.5  # from it to robot
-    assert visit.page.locator(".try").inner_text() == "Try this See ␣it find ␣robot"
+    assert visit.page.locator(".try").inner_text() == "Try this See “␣it” find “␣robot”"
 
 
 def test_trying_attention_lights_the_weights(visit: Visit) -> None:
@@ -223,7 +223,7 @@ def test_trying_output_shows_what_the_logit_is_made_of_without_scrolling(visit: 
     visit.page.locator(".try button").click()
     visit.settle()
     second = visit.page.locator(".ranked .token").nth(1).inner_text()
-    box = visit.page.get_by_role("heading", name=f"What the logit of {second} is made of").bounding_box()
+    box = visit.page.get_by_role("heading", name=f"What the logit of “{second}” is made of").bounding_box()
     assert box is not None
     assert box["y"] < 450
 
@@ -236,7 +236,7 @@ def test_trying_the_article_opens_where_the_link_is_the_longest_bar(visit: Visit
     bars = [row.split() for row in visit.page.locator("article.figure").first.locator(".bars li").all_inner_texts()]
     shares = {token: float(share) for token, share, *_ in bars[:9]}
     likeliest = max(shares, key=shares.__getitem__)
-    assert words.endswith(f"of ␣it and {likeliest}")
+    assert words.endswith(f"of “␣it” and “{likeliest}”")
 
 
 def test_trying_tokens_takes_a_word_into_pieces(visit: Visit) -> None:
@@ -331,7 +331,7 @@ def test_each_myth_has_a_verdict_of_its_own_numbers_and_both_next_tokens(visit: 
     visit.settle()
     kinds = set()
     for card in visit.page.locator(".myths > li").all():
-        change = float(card.locator(".loss dd").nth(2).inner_text())
+        change, _ = printed(card.locator(".loss dd").nth(2).inner_text())
         said = card.locator(".verdict").inner_text()
         words = (
             "No difference here" if abs(change) < 5e-5 else "The loss falls" if change < 0 else f"Worse by {change:.2f}"
@@ -340,5 +340,25 @@ def test_each_myth_has_a_verdict_of_its_own_numbers_and_both_next_tokens(visit: 
         kinds.add(words[:5])
         card.locator("summary").click()
         firsts = [each.locator(".token").first.inner_text() for each in card.locator(".likely").all()]
-        assert said.endswith(f"Likeliest next token: {' → '.join(firsts)}")
+        assert said.endswith(f"Likeliest next token: {' → '.join(f'“{token}”' for token in firsts)}")
     assert len(kinds) > 1
+
+
+def test_the_machine_draws_the_tokens_after_the_chosen_one_too_and_writes_on_from_it(visit: Visit) -> None:
+    visit.open("#1/overview?position=2")
+    assert visit.page.locator("svg.flow .stream").count() == 9
+    best = visit.page.locator(".machine .candidates button .token").first.inner_text()
+    visit.page.locator(".machine .candidates button").first.click()
+    visit.settle()
+    assert visit.page.locator(".tokens button").all_inner_texts() == ["<|endoftext|>", "A", "␣robot", best]
+
+
+def test_the_cache_shows_that_layers_below_a_change_are_used_again(visit: Visit) -> None:
+    visit.open("#1/loop")
+    visit.page.evaluate("location.hash = '#1/loop?do=zero_ablate_attention:layer=4'")
+    visit.page.locator(".changed b").wait_for()
+    visit.settle()
+    kinds = visit.page.locator(".cache tbody tr td:nth-child(2)").evaluate_all(
+        "(all) => all.map((each) => each.className)"
+    )
+    assert kinds == ["reused"] * 4 + ["computed"] * 5

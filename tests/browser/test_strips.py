@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.browser.conftest import Explorer
+from tests.browser.numbers import printed
 from tests.browser.visit import PHONE, WIDE, Visit
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def test_pointing_at_a_strip_tells_its_number_and_moves_nothing(visit: Visit, ex
         column = int(3.5 * explorer.model.config.n_embd / canvas.evaluate("(each) => each.clientWidth"))
         number = group.locator(".readout .number")
         assert (number.get_attribute("data-tensor"), number.get_attribute("data-index")) == (tensor, f"8,{column}")
-        assert float(number.inner_text()) == pytest.approx(float(explorer.trace[tensor][8, column]), rel=1e-6)
+        assert printed(number.inner_text())[0] == pytest.approx(float(explorer.trace[tensor][8, column]), rel=1e-6)
         visit.page.wait_for_function(f"(i) => ({SHOWN}).every((is, at) => is === (at === i))", arg=i)
         assert group.evaluate(BOX) == before
 

@@ -119,7 +119,8 @@ def test_one_of_the_beams_is_looked_into(translator_visit: Visit, translator_exp
     page = translator_visit.page
     scores = page.locator(".translations .number").all_inner_texts()
     assert len(scores) == 5
-    assert [float(each) for each in scores] == sorted(map(float, scores), reverse=True)
+    values = [printed(each)[0] for each in scores]
+    assert values == sorted(values, reverse=True)
     page.locator(".translations button").nth(3).click()
     page.locator(".translations button").nth(3).and_(page.locator("[aria-pressed=true]")).wait_for()
     translator_visit.settle()
@@ -135,7 +136,7 @@ def test_pointing_at_a_target_marks_what_it_looks_at(translator_visit: Visit, tr
     target(translator_visit, "␣Bahnhof").hover()
     weights = list(marked(translator_visit).values())
     np.testing.assert_allclose(weights, trace["attn.5"][4, 9, :7], atol=0.0051)  # after der
-    assert "Before ␣Bahnhof is written, at ␣der, most weight is on ␣station 59 %" in said(translator_visit)
+    assert "Before “␣Bahnhof” is written, at “␣der”, most weight is on ␣station 59 %" in said(translator_visit)
     translator_visit.page.locator("h1").hover()
     assert marked(translator_visit) == before
     assert translator_visit.page.url.endswith("position=7")
@@ -216,11 +217,11 @@ def test_a_link_restores_it(translator_visit: Visit) -> None:
 def test_try_this_shows_a_word_and_what_it_looks_at(translator_visit: Visit) -> None:
     translator_visit.open("#1/translation?layer=0&head=0")
     page = translator_visit.page
-    assert page.locator(".try").inner_text() == "Try this See ␣ist look at ␣is"
+    assert page.locator(".try").inner_text() == "Try this See “␣ist” look at “␣is”"
     page.locator(".try button").click()
     translator_visit.settle()
     assert "layer=5&head=4&position=7" in page.url
-    assert page.locator(".try").inner_text() == "Try this See ␣Bahnhof look at ␣station"
+    assert page.locator(".try").inner_text() == "Try this See “␣Bahnhof” look at “␣station”"
 
 
 def test_another_text_is_said_to_be_no_translation(translator_visit: Visit) -> None:

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from cutaway.trace.heads import without_first
 from tests.browser.conftest import Explorer
 from tests.browser.numbers import printed
 from tests.browser.visit import WORDS, Visit
@@ -153,7 +154,7 @@ def test_a_long_reading_is_announced_once_and_not_layer_by_layer(private_visit: 
     page.locator("form.prompt button").click()
     said = page.locator(".said")
     page.locator(".news progress").wait_for()
-    assert said.inner_text() == "The next token: 9 tokens; the last one is ␣it"
+    assert said.inner_text() == "The next token: 9 tokens; the last one is “␣it”"
     page.clock.run_for(1000)
     assert said.inner_text() == "Reading"
     page.clock.run_for(3000)
@@ -162,7 +163,7 @@ def test_a_long_reading_is_announced_once_and_not_layer_by_layer(private_visit: 
     assert said.inner_text() == f"layer 0 of {explorer.model.config.n_layer}"
     page.locator(".news button").click()
     page.locator(".news progress").wait_for(state="detached")
-    assert said.inner_text() == "The next token: 9 tokens; the last one is ␣it"
+    assert said.inner_text() == "The next token: 9 tokens; the last one is “␣it”"
 
 
 def test_a_translation_is_given_up_when_its_view_is_left(translator_visit: Visit) -> None:
@@ -244,3 +245,60 @@ def test_what_follows_a_myth_is_said_to_be_a_fact() -> None:
     assert [
         text for text in facts if not text["en"].startswith("In fact: ") or not text["zh"].startswith("其实：")
     ] == []
+
+
+def test_a_token_in_a_sentence_stands_in_quotes(visit: Visit) -> None:
+    visit.open("#1/loop")
+    assert visit.page.locator(".becomes").inner_text() == "“,” comes out and becomes position 10 (index 9)"
+    visit.open("#1/loop?language=zh")
+    assert visit.page.locator(".becomes").inner_text().startswith("输出“,”，成为")
+    visit.open("#1/tokens?language=en&x-text=Yes,")
+    visit.page.locator(".chips button").last.click()
+    visit.settle()
+    assert visit.page.get_by_role("heading", name="The merges of “,”").is_visible()
+
+
+COPIED = """(selector) => {
+  getSelection().selectAllChildren(document.querySelector(selector));
+  const event = new ClipboardEvent("copy", { clipboardData: new DataTransfer(), bubbles: true, cancelable: true });
+  document.querySelector(selector).dispatchEvent(event);
+  return event.defaultPrevented ? event.clipboardData.getData("text/plain") : "as it is";
+}"""
+
+
+def test_a_number_is_copied_as_programs_read_it(visit: Visit) -> None:
+    visit.open("#1/attention")
+    number = visit.page.locator(".meeting .dot .number").first.inner_text()
+    assert number.startswith("−")
+    assert visit.page.evaluate(COPIED, ".meeting .dot .number") == number.replace("−", "-")
+    assert visit.page.evaluate(COPIED, "h1") == "as it is"
+    assert visit.page.evaluate(COPIED, ".prompt textarea") == "as it is"
+
+
+def test_tokens_that_are_looked_at_stand_in_the_order_of_the_text(visit: Visit) -> None:
+    visit.open("#1/heads?x-from=8&x-to=6")
+    visit.page.locator(".choices select").nth(1).select_option("2")
+    visit.settle()
+    assert visit.page.locator("ul.chips button").all_inner_texts() == ["␣robot ×", "␣orders ×"]
+    assert visit.page.locator(".choices select").nth(1).input_value() == ""
+
+
+def test_each_draw_has_the_next_seed(visit: Visit) -> None:
+    visit.open("#1/play?x-seed=5")
+    visit.page.get_by_role("button", name="Draw one token").click()
+    visit.page.get_by_text("Seed 5 drew").wait_for()
+    assert visit.page.get_by_label("Seed").input_value() == "6"
+
+
+def test_a_pattern_without_the_first_token_is_that_of_its_head(visit: Visit, explorer: Explorer) -> None:
+    visit.open("#1/heads?x-without_first=1&layer=1&head=2&position=8")
+    for layer, head in ((1, 2), (3, 1)):
+        there = f"#1/heads?x-without_first=1&layer={layer}&head={head}&position=8"
+        visit.page.evaluate("(there) => { location.hash = there; }", there)
+        visit.settle()
+        visit.page.locator(".beside cell-grid canvas").press("ArrowLeft")
+        number = visit.page.locator(".beside .readout .number")
+        _, query, key = map(int, str(number.get_attribute("data-index")).split(","))
+        shown, _ = printed(number.inner_text())
+        assert key < 8
+        assert shown == pytest.approx(float(without_first(explorer.trace[f"attn.{layer}"][head])[query, key]), rel=1e-4)

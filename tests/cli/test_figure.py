@@ -108,11 +108,11 @@ def test_the_documentation_shows_what_the_built_in_model_gives() -> None:
 
 def _words(text: str) -> list[str]:
     """The text without numbers, bars, and differences: how a sum is rounded depends on the machine."""
-    return re.sub(r"exactly|within [\d.]+e-\d+|[\d.]+|[█-▏]+", "", text).split()
+    return re.sub(r"exactly|within [\d.]+e−\d+|[\d.]+|[█-▏]+", "", text).split()
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(number) for number in re.findall(r"(?<!e-)\d+(?:\.\d+)?", re.sub(r"within [\d.]+e-\d+", "", text))]
+    return [float(number) for number in re.findall(r"(?<!e−)\d+(?:\.\d+)?", re.sub(r"within [\d.]+e−\d+", "", text))]
 
 
 def test_works_without_a_tokenizer(mute: str) -> None:

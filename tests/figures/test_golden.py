@@ -50,9 +50,9 @@ SELECTIONS = {  # layer, head and position are none of them 0, and differ as far
     "untied 7": Selection(2, 1, 4),  # its MLP is not four times as wide as a vector
 }
 DIFFERENCE = re.compile(
-    r"within \S+?e-\d+|exactly|by \S+(?= read anew)|误差在 \S+ 以内|没有误差|(?<=重新读入则为 )[^）]+"
+    r"within \S+?e−\d+|exactly|by \S+(?= read anew)|误差在 \S+ 以内|没有误差|(?<=重新读入则为 )[^）]+"
 )
-MEASURED = re.compile(r"-?\d[\d,]*\.\d+(?:e-?\d+)?(?: %)?|\d+e-?\d+")
+MEASURED = re.compile(r"−?\d[\d,]*\.\d+(?:e−?\d+)?(?: %)?|\d+e−?\d+")
 FIGURES = list(all_figures().values())
 LONGEST = 96  # characters of a string that stand as they are
 # ten times as far as any two of OpenBLAS's kernels are apart

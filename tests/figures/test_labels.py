@@ -20,9 +20,9 @@ from tests.tiny import tiny_weights
         (0.12345, "share", "12.3 %"),
         (0.99949, "share", "99.9 %"),
         (0.9995, "share", "100 %"),
-        (-1.5, "signed", "-1.50"),
-        (-1e10, "signed", "-1e10"),
-        (-np.inf, "signed", "-inf"),
+        (-1.5, "signed", "−1.50"),
+        (-1e10, "signed", "−1e10"),
+        (-np.inf, "signed", "−∞"),
         (99_999, "size", "99999.00"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_signed_scale_ends_at_the_largest_magnitude(values: list[float], limit
 
 
 @pytest.mark.parametrize(
-    ("form", "text"), [(".4f", "0.1235"), (".2%", "12.35 %"), (".0%", "12 %"), (".1e", "1.2e-01"), ("g", "0.12345")]
+    ("form", "text"), [(".4f", "0.1235"), (".2%", "12.35 %"), (".0%", "12 %"), (".1e", "1.2e−01"), ("g", "0.12345")]
 )
 def test_a_number_is_printed_in_its_format(form: str, text: str) -> None:
     assert Number(0.12345, "attn.0", (0, 1, 1), form).text == text

@@ -96,4 +96,4 @@ def test_values_are_filled_in_in_each_language() -> None:
 
 
 def test_a_masked_score_is_written_as_in_the_prose() -> None:
-    assert Statement("{low}", "{low}", low=Number(-1e10, "min(masked.0)", form="g")).zh == "-1e10"
+    assert Statement("{low}", "{low}", low=Number(-1e10, "min(masked.0)", form="g")).zh == "−1e10"

@@ -209,16 +209,17 @@ class PagePacker:
 
 
 def _start(source: PageSource, chosen: Selection, views: Sequence[str]) -> bytes:
-    """Say on what the file opens, which views it has, those where any token can be chosen, and the title of the view
-    that was asked for if it has not.
+    """Say on what the file opens, which views it has, those where any token can be chosen, the titles of the views that
+    it does not hold, and which of these was asked for.
     """
     view = source.view
     kept = [(name, value) for name, value in source.settings if view in views or name == "language"]
     opened = view if view in views else views[0]
     address = schemas.page_address(opened, source.trace.ids, chosen, source.trace.interventions, kept)
-    missing = None if view in views else words_document([view]).get(f"{view}.title")
+    others = [name for _, _, name in _VIEW.findall(text_of(INDEX)) if name not in views]
+    absent = {name: words_document([name])[f"{name}.title"] for name in others}
     free = [*FREE, *(["music"] if _has_all_notes(source.trace) else [])]
-    return json_content({"address": address, "views": views, "free": free, "missing": missing}).body
+    return json_content({"address": address, "views": views, "free": free, "absent": absent, "asked": view}).body
 
 
 def _views(model: Model, trace: Trace) -> list[str]:

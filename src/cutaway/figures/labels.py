@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.figures.panels import LocalizedText, Scale, integer
 from cutaway.figures.statement import Statement
-from cutaway.layout import percent, width
+from cutaway.layout import minus, percent, width
 from cutaway.tokenizer.codec import Codec
 from cutaway.trace import Trace
 
@@ -116,15 +116,15 @@ def number(value: float, scale: Scale) -> str:
     """Format a cell's number in few characters; a masked share is ×.
 
     >>> number(0.25, "share"), number(-np.inf, "share"), number(-1.5, "signed"), number(-1e10, "signed")
-    ('25.0 %', '×', '-1.50', '-1e10')
+    ('25.0 %', '×', '−1.50', '−1e10')
     """
     if scale == "share" and value == -np.inf:
         return "×"
     if not np.isfinite(value) or abs(value) >= 1e5:
-        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
+        return minus(f"{value:.0e}".replace("e+0", "e").replace("e+", "e").replace("inf", "∞"))
     if scale == "share":
         return percent(value, 1 if value < 0.9995 else 0)
-    return f"{value:.2f}"
+    return minus(f"{value:.2f}")
 
 
 def short(label: str) -> str:

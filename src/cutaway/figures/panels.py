@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cutaway.layout import minus
 from cutaway.music.performance import Note as Played
 from cutaway.numerics import FloatArray
 
@@ -192,8 +193,10 @@ class Number:
 
         >>> Number(0.656, "attn.5", (0, 8, 2), ".1%").text
         '65.6 %'
+        >>> Number(-1.5, "logits", (8, 2)).text
+        '−1.5000'
         """
-        return format(self.value, self.form).replace("%", " %")
+        return minus(format(self.value, self.form)).replace("%", " %")
 
 
 def integer(value: int, formula: str) -> Number:

@@ -89,4 +89,4 @@ def _localize(value: Value, language: str) -> Number | str:
 
 def _number_text(number: Number) -> str:
     shown = number.text
-    return shown.replace("e+", "e") if number.form == "g" else shown  # -1e10, as the prose of F36 and F39 has it
+    return shown.replace("e+", "e") if number.form == "g" else shown  # −1e10, as the prose of F36 and F39 has it

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vectors } from "./vectors.mjs";
-import { cut, exact, format, megabytesOf, share, short } from "../../../src/cutaway/explore/page/lib/format.js";
+import { cut, exact, format, grouped, megabytesOf, minus, share, short } from "../../../src/cutaway/explore/page/lib/format.js";
 
 for (const [form, value, text] of vectors.formats) {
   test(`Python's format ${form} of ${value} is ${text}`, () => assert.equal(format(value, form), text));
@@ -15,6 +15,10 @@ test("a float32 is printed with all its digits and no more", () => {
 
 test("numbers are cut as Python's figures cut them", () => {
   for (const { value, scale, text } of vectors.short) assert.equal(short(value, scale), text);
+});
+
+test("what is read has a minus sign", () => {
+  assert.deepEqual([grouped(-1e10), short(-2.5, "signed"), format(-0.575, "+.3f"), minus("1.5e-7")], ["−10,000,000,000", "−2.50", "−0.575", "1.5e−7"]);
 });
 
 test("a text that is too long keeps the number at its end", () => {

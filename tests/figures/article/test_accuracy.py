@@ -17,9 +17,9 @@ def test_differences_are_relative_to_the_largest_number() -> None:
 
 def test_within_and_span_put_numbers_into_words() -> None:
     assert (within(0, "x").en, within(0, "x").zh) == ("exactly", "没有误差")
-    assert (within(2.5e-7, "x").en, within(2.5e-7, "x").zh) == ("within 2.5e-07", "误差在 2.5e-07 以内")
+    assert (within(2.5e-7, "x").en, within(2.5e-7, "x").zh) == ("within 2.5e−07", "误差在 2.5e−07 以内")
     assert [number.tensor for number in within(2.5e-7, "x").numbers()] == ["x"]
-    assert (span(np.array([-1e10, -1e10]), "x").en, span(np.array([-2.0, 0.5]), "x").en) == ("-1e10", "-2 … 0.5")
+    assert (span(np.array([-1e10, -1e10]), "x").en, span(np.array([-2.0, 0.5]), "x").en) == ("−1e10", "−2 … 0.5")
 
 
 def test_a_linear_layer_adds_its_bias() -> None:

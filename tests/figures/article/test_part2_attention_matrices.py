@@ -42,7 +42,7 @@ def test_the_sums_of_many_rows_are_on_one_line(name: str, shape: tuple[int, int]
 
 def test_masked_scores_have_their_own_mark_and_colour() -> None:
     hidden = draw(make_trace("tiny 7"), find_figure("F39"))
-    assert hidden.text().count(" -1e10") == 21 + 2  # of 7 × 7 cells, and twice in words
+    assert hidden.text().count(" −1e10") == 21 + 2  # of 7 × 7 cells, and twice in words
     assert hidden.text(columns=40).count("×") == 21 + 2  # there as shades, and "7 × 7" twice
     scores = np.array([[-15, MASKED, -np.inf, 3]], np.float32)
     for scale in ("size", "signed"):

@@ -148,10 +148,10 @@ def test_a_number_is_dark_on_what_looks_light(
     ("scale", "values", "said"),
     [
         ("share", [0.25, 0.75], ["0 %", "100 %   shown: 25 % to 75 %"]),
-        ("signed", [-0.002, 0.001], ["-0.002", "0.002   shown: -0.002 to 0.001"]),
-        ("signed", [-3, 3], ["-3", "3"]),
+        ("signed", [-0.002, 0.001], ["−0.002", "0.002   shown: −0.002 to 0.001"]),
+        ("signed", [-3, 3], ["−3", "3"]),
         ("size", [5, 7], ["5", "7"]),
-        ("signed", [2, MASKED], ["-2", "2   shown: 2 to 2", "masked"]),
+        ("signed", [2, MASKED], ["−2", "2   shown: 2 to 2", "masked"]),
         ("signed", [MASKED, MASKED], ["masked"]),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_scale_has_the_numbers_at_its_ends(scale: Scale, values: list[float], 
     assert len(strips) == any(value != MASKED for value in values)
     for strip in strips:
         painted = pixels_of(base64.b64decode(strip.get("href", "").split(",")[1]))
-        low, high = (0, 1) if scale == "share" else (float(said[0]), float(said[1].split()[0]))
+        low, high = (0, 1) if scale == "share" else (float(end.split()[0].replace("−", "-")) for end in said[:2])
         evenly = np.linspace(low, high, 256, dtype=np.float32)
         assert np.abs(painted[0].astype(int) - paint(evenly, scale)).max() <= 4
 

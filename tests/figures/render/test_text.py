@@ -74,7 +74,7 @@ def test_chinese_is_two_columns_wide() -> None:
         == """\
 权重
           词      b
-机器人  1.00  -2.00
+机器人  1.00  −2.00
 a       3.00   4.00"""
     )
 
@@ -96,7 +96,7 @@ def test_a_large_grid_is_shaded_around_zero() -> None:
 weights
 first           ▁▄▇▁▄▇▁▄▇▁▄▇▁▄▇▁▄▇▁▄▇▁▄▇▁▄▇▁▄▇
 second          ▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×▄▄×
-2 × 30 numbers, -3.00 to 3.00"""
+2 × 30 numbers, −3.00 to 3.00"""
     )
 
 
@@ -141,7 +141,7 @@ def test_negative_bars_extend_to_the_left() -> None:
         == f"""\
 weights
     2.00                 │{"█" * 15}  a
-   -1.00         {"█" * 8}│                 b"""
+   −1.00         {"█" * 8}│                 b"""
     )
 
 

@@ -9,8 +9,8 @@ import { grouped, megabytesOf } from "./lib/format.js";
 import { names, together, written } from "./lib/graphemes.js";
 import { typedIds } from "./lib/token-ids.js";
 import { areInForce, describe } from "./state/changes.js";
-import { LANGUAGES, gap, language, setWords, t } from "./state/i18n.js";
-import { followAddress, go, state } from "./state/navigation.js";
+import { LANGUAGES, gap, language, say, setWords, t } from "./state/i18n.js";
+import { followAddress, go, lacked, state } from "./state/navigation.js";
 import * as here from "./state/session.js";
 import { THEMES, isDark, setTheme, theme, watchTheme } from "./state/theme.js";
 import { httpTransport } from "./state/transport.js";
@@ -24,7 +24,7 @@ const MOST_TOKENS = 256; // in the header; of longer texts, those around the sel
 
 async function begin() {
   const transport = globalThis.cutawayTransport ?? httpTransport;
-  followAddress(transport.address);
+  followAddress(transport);
   const [words, colours] = await Promise.all([transport.words(), transport.colours(), here.start(transport)]);
   setColours(colours, isDark());
   watchTheme((dark) => setColours(colours, dark));
@@ -74,7 +74,7 @@ function said(view) {
   const i = here.position.value;
   const token = here.labels.value[i];
   const n = here.tokens.value.length;
-  return `${t(`${view.id}.title`)}${t("sep.colon")}${i === n - 1 ? t("said", { n, token }) : `${token}${t("sep.comma")}${t("place", { n: i + 1, i })}`}`;
+  return `${t(`${view.id}.title`)}${t("sep.colon")}${i === n - 1 ? t("said", { n, token }) : `“${token}”${t("sep.comma")}${t("place", { n: i + 1, i })}`}`;
 }
 
 const heard = signal(null); // what is announced of a reading that takes long
@@ -117,6 +117,14 @@ function closeMenus(event) {
 
 for (const kind of ["keydown", "click"]) addEventListener(kind, closeMenus);
 
+/** Numbers are copied with a hyphen, for programs. */
+addEventListener("copy", (event) => {
+  const text = String(getSelection());
+  if (event.target.form || !text.includes("−")) return;
+  event.clipboardData.setData("text/plain", text.replaceAll("−", "-"));
+  event.preventDefault();
+});
+
 let current = "";
 const draft = signal(null); // what is written in the box and has not been run
 
@@ -140,10 +148,9 @@ function page() {
     </main>`;
 }
 
-/** In a file: the view that it was saved from and does not hold, and how to see more. */
+/** In a file: the view that was asked for and that it does not hold, and how to see more. */
 function fileNote() {
-  const { missing } = here.transport();
-  return html`<p class="note">${missing ? html`<b>${t("missing", { view: missing[language.value] })}</b> ` : nothing}${t("server")} <code>cutaway explore --model ${here.model.value.name}</code></p>`;
+  return html`<p class="note" role="status">${lacked.value ? html`<b>${t("missing", { view: say(lacked.value) })}</b> ` : nothing}${t("server")} <code>cutaway explore --model ${here.model.value.name}</code></p>`;
 }
 
 /** One button that sets a telling state of the view. */

@@ -44,7 +44,7 @@ def _token_embeddings(trace: Trace, chosen: Selection) -> Sequence[Panel]:
             [("→ " if row == token else "") + token_label(trace, row) for row in shown],
         ),
         Grid(
-            LocalizedText(f"row {token:,}, the token {label}", f"编号 {token:,} 的行：{label}"),
+            LocalizedText(f"row {token:,}, the token “{label}”", f"编号 {token:,} 的行：“{label}”"),
             part(trace, "wte.weight", token),
             "signed",
         ),
@@ -107,7 +107,7 @@ def _sum(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     label = token_labels(trace)[chosen.position]
     where = position_text(chosen.position)
     strips = {
-        "tok_emb": LocalizedText(f"the token {label}", f"词元 {label}"),
+        "tok_emb": LocalizedText(f"the token “{label}”", f"词元“{label}”"),
         "pos_emb": LocalizedText(f"+ {where.en}", f"+ {where.zh}"),
         "resid.pre.0": LocalizedText("= what enters the first block", "= 进入第一个块的向量"),
     }

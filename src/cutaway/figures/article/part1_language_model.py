@@ -215,7 +215,7 @@ def _hidden_table(trace: Trace, chosen: Selection) -> list[Table]:
     ]
     where = position_text(hidden)
     label = token_label(trace, token)
-    title = LocalizedText(f"{label} hidden, at {where.en}", f"遮住{where.zh}的 {label}")
+    title = LocalizedText(f"“{label}” hidden, at {where.en}", f"遮住{where.zh}的“{label}”")
     headings = [
         LocalizedText("the model reads", "模型读到的"),
         PROBABILITY,

@@ -73,9 +73,9 @@ def _check_first_step(trace: Trace, chosen: Selection) -> Check:
     return Check(
         off <= TOLERANCE and least == 1,
         Statement(
-            "one token gives all its weight to itself in every head (the least is {least}); the logits after {token} "
+            "one token gives all its weight to itself in every head (the least is {least}); the logits after “{token}” "
             "alone are those in the text {near}",
-            "只有一个词元时，它在每个头里都把权重全给自己（最小的权重为 {least}）；单独读入 {token} 得到的 logit "
+            "只有一个词元时，它在每个头里都把权重全给自己（最小的权重为 {least}）；单独读入“{token}”得到的 logit "
             "与在文本中相同，{near}",
             least=Number(least, "min([min(attn.L(ids[:1])) for L in layers])", form="g"),
             token=token_label(trace, trace.ids[0]),

@@ -77,7 +77,7 @@ def _unembedding(trace: Trace, chosen: Selection) -> Sequence[Panel]:
         ),
         Grid(f"ln_f[{p}]", _row(trace, "ln_f", read["ln_f"], p), "signed"),
         Grid(
-            LocalizedText(f"{matrix}[{best[0]}], the row of {label}", f"{matrix}[{best[0]}]：{label} 的那一行"),
+            LocalizedText(f"{matrix}[{best[0]}], the row of “{label}”", f"{matrix}[{best[0]}]：“{label}”的那一行"),
             part(trace, matrix, best[0]),
             "signed",
         ),

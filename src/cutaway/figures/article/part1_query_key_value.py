@@ -29,15 +29,17 @@ def _folders(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"A search through folders, {spot.en}: the query of {tokens[p]} is what is looked for, a key is the "
+                f"A search through folders, {spot.en}: the query of “{tokens[p]}” is what is looked for, a key is the "
                 "label of a folder, and a value is what lies inside. All three are made from a token's vector, each "
                 f"by its own columns of one matrix. {omitted_tokens(trace).en}",
-                f"在文件夹里找东西，{spot.zh}：{tokens[p]} 的查询写着要找什么，键是文件夹上的标签，"
+                f"在文件夹里找东西，{spot.zh}：“{tokens[p]}”的查询写着要找什么，键是文件夹上的标签，"
                 f"值是文件夹里的内容。三者都由词元的向量得来，各用同一个矩阵里自己的那些列。{omitted_tokens(trace).zh}",
             )
         ),
         Grid(
-            LocalizedText(f"the query of {tokens[p]}", f"{tokens[p]} 的查询"), part(trace, f"q.{layer}", h, p), "signed"
+            LocalizedText(f"the query of “{tokens[p]}”", f"“{tokens[p]}”的查询"),
+            part(trace, f"q.{layer}", h, p),
+            "signed",
         ),
         Grid(
             LocalizedText("the keys: labels", "键：标签"), part(trace, f"k.{layer}", h, shown), "signed", tokens[shown]
@@ -90,9 +92,9 @@ def _percentages(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"How well each folder fits, {spot.en}: the query of {label} times each key, divided by the square "
+                f"How well each folder fits, {spot.en}: the query of “{label}” times each key, divided by the square "
                 f"root of {width}, then the softmax. Tokens that come later get exactly 0.",
-                f"每个文件夹有多匹配，{spot.zh}：{label} 的查询与每个键做点积，除以 {width} 的平方根，再取 softmax。"
+                f"每个文件夹有多匹配，{spot.zh}：“{label}”的查询与每个键做点积，除以 {width} 的平方根，再取 softmax。"
                 "后面的词元得到的恰好是 0。",
             )
         ),

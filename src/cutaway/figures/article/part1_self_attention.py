@@ -59,10 +59,10 @@ def _arcs(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"What {label} at {position_text(p).en} looks at. Of {plural(n_heads, 'head')} (layers and heads are "
+                f"What “{label}” at {position_text(p).en} looks at. Of {plural(n_heads, 'head')} (layers and heads are "
                 f"counted from 0), head {best.head} of layer {best.layer} gives the most weight to a single token "
                 "other than itself and the first, on which many heads rest.",
-                f"{position_text(p).zh}的 {label} 在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
+                f"{position_text(p).zh}的“{label}”在看哪些词元。许多头会停在第一个词元上；除去第一个词元和它自己，"
                 f"在全部 {n_heads} 个头里（层和头都从 0 数起），"
                 f"层 {best.layer}、头 {best.head} 给单个词元的权重最大。",
             )

@@ -64,7 +64,7 @@ def _opened(trace: Trace, chosen: Selection, key: int) -> Sequence[Grid]:
     for kind, position in (("q", chosen.position), ("k", key)):
         cells = part(trace, f"{kind}.{chosen.layer}", head, position)
         name = QUERY_KEY_VALUE[kind]
-        title = LocalizedText(f"{name.en} of {tokens[position]}", f"{tokens[position]} 的{name.zh}")
+        title = LocalizedText(f"{name.en} of “{tokens[position]}”", f"“{tokens[position]}”的{name.zh}")
         strips.append(Grid(title, cells, "signed"))
         names.append(f"{kind}.{chosen.layer}[{head}, {position}]")
     products = strips[0].cells.values * strips[1].cells.values

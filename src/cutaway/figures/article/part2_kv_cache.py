@@ -54,10 +54,10 @@ def _first_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"{token}, {spot.en}, is read alone: in every layer its query, key and value are computed, as one "
+                f"“{token}”, {spot.en}, is read alone: in every layer its query, key and value are computed, as one "
                 f"vector. Shown is layer {layer}, first the whole vector, then what head {head} has of it (both "
                 "counted from 0).",
-                f"单独读入{spot.zh}的 {token}：在每一层都计算它的查询、键和值，三者连成一个向量。"
+                f"单独读入{spot.zh}的“{token}”：在每一层都计算它的查询、键和值，三者连成一个向量。"
                 f"图中是层 {layer}：先是整个向量，再是头 {head} 所用的部分（都从 0 数起）。",
             )
         ),
@@ -121,9 +121,9 @@ def _cache(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"Every layer keeps the key and the value of {token}, {spot.en}. The query is not kept: no later token "
-                f"asks for it. Shown is head {chosen.head} of each layer (both counted from 0).",
-                f"每一层都保留{spot.zh}的 {token} 的键和值。查询不保留：后面的词元用不到它。"
+                f"Every layer keeps the key and the value of “{token}”, {spot.en}. The query is not kept: no later "
+                f"token asks for it. Shown is head {chosen.head} of each layer (both counted from 0).",
+                f"每一层都保留{spot.zh}的“{token}”的键和值。查询不保留：后面的词元用不到它。"
                 f"图中是各层的头 {chosen.head}（都从 0 数起）。",
             )
         ),
@@ -236,9 +236,9 @@ def _second_step(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"{token}, {spot.en}, comes next. Only its own query, key and value are computed; the keys and values "
-                "of the tokens before it are in the cache, in every layer, and stay as they are.",
-                f"接着是{spot.zh}的 {token}。只计算它自己的查询、键和值；"
+                f"“{token}”, {spot.en}, comes next. Only its own query, key and value are computed; the keys and "
+                "values of the tokens before it are in the cache, in every layer, and stay as they are.",
+                f"接着是{spot.zh}的“{token}”。只计算它自己的查询、键和值；"
                 "它前面各个词元的键和值都在每一层的缓存里，保持不变。",
             )
         ),

@@ -38,18 +38,18 @@ def _input(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"{token} at {spot.en} enters the bottom block as one vector, in slot {position + 1} of {slots:,}: its "
-                "row of wte plus the position's row of wpe (F20). The block normalises it first, which the article "
+                f"“{token}” at {spot.en} enters the bottom block as one vector, in slot {position + 1} of {slots:,}: "
+                "its row of wte plus the position's row of wpe (F20). The block normalises it first, which the article "
                 "does not draw.",
-                f"{spot.zh}的 {token} 以一个向量进入最底层，占 {slots:,} 个位置中的第 {position + 1} 个："
+                f"{spot.zh}的“{token}”以一个向量进入最底层，占 {slots:,} 个位置中的第 {position + 1} 个："
                 "wte 中它的一行加上 wpe 中这个位置的一行（F20）。层里先做层归一化，文章没有画这一步。",
             )
         ),
         _slots(trace, position),
         Grid(
             LocalizedText(
-                f"slot {position + 1}: {token}, resid.pre.0[{position}]",
-                f"第 {position + 1} 个位置：{token}，resid.pre.0[{position}]",
+                f"slot {position + 1}: “{token}”, resid.pre.0[{position}]",
+                f"第 {position + 1} 个位置：“{token}”，resid.pre.0[{position}]",
             ),
             part(trace, "resid.pre.0", position),
             "signed",

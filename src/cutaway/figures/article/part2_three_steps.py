@@ -123,8 +123,8 @@ def _score_columns(trace: Trace, chosen: Selection) -> Drawing:
     return draw_token_columns(
         with_count(
             LocalizedText(
-                f"the query of {tokens[chosen.position]} meets the keys",
-                f"{tokens[chosen.position]} 的查询与各个键相遇",
+                f"the query of “{tokens[chosen.position]}” meets the keys",
+                f"“{tokens[chosen.position]}”的查询与各个键相遇",
             ),
             len(shown),
             len(trace),

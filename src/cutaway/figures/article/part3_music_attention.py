@@ -34,12 +34,12 @@ def _attention_on_the_roll(trace: Trace, chosen: Selection) -> Sequence[Panel]:
     return (
         Note(
             LocalizedText(
-                f"What the heads of layer {layer} look at from {label}, token {place} (from 0), at {seconds:.2f} s: an "
-                "arc to each note, in the colour of its head and as wide as the weight on the note's tokens. A note is "
-                "the more opaque the louder it is. What is on times, velocities and notes without an arc (less than "
+                f"What the heads of layer {layer} look at from “{label}”, token {place} (from 0), at {seconds:.2f} s: "
+                "an arc to each note, in the colour of its head and as wide as the weight on the note's tokens. A note "
+                "is the more opaque the louder it is. What is on times, velocities and notes without an arc (less than "
                 f"{percent(THRESHOLD, 0)} of every head) is the grey end of a head's strip, so that arcs and strip "
                 "make 1.",
-                f"层 {layer} 的各个头从 {label}（第 {place} 个词元，从 0 数起，{seconds:.2f} 秒处）看向哪里："
+                f"层 {layer} 的各个头从“{label}”（第 {place} 个词元，从 0 数起，{seconds:.2f} 秒处）看向哪里："
                 "每个音符一条弧线，颜色是头，宽度是落在这个音符各词元上的权重。音符越响越不透明。落在时间、力度和没有弧线的音符"
                 f"（每个头都不到 {percent(THRESHOLD, 0)}）上的权重，是每条横带末端的灰色，所以弧线与横带合起来是 1。",
             )

@@ -11,7 +11,7 @@ from cutaway.figures.colours import is_masked, named_colour, paint, scale_colour
 from cutaway.figures.labels import cut, number, short
 from cutaway.figures.panels import Grid, LocalizedText, Scale, localize
 from cutaway.figures.render.svg_marks import CHAR, LABELS, LINE, Fragment, cell_attributes, text_element
-from cutaway.layout import width
+from cutaway.layout import minus, width
 
 MOST_RECTANGLES = 2000  # a larger grid is one picture, a pixel for each cell
 LEAST_NUMBERED = 44  # a cell must be so wide to hold its number
@@ -74,7 +74,7 @@ def _colours(grid: Grid, language: str) -> Fragment:
 
 
 def _named(value: float, scale: Scale) -> str:
-    return f"{100 * value:.3g} %" if scale == "share" else f"{value:.3g}"
+    return f"{100 * value:.3g} %" if scale == "share" else minus(f"{value:.3g}")
 
 
 def _image(pixels: NDArray[np.uint8], x: float, wide: float, high: float, y: float = 0, attributes: str = "") -> str:

@@ -48,7 +48,7 @@ const KNOWN = [
 export function inWords(message) {
   for (const [pattern, name] of KNOWN) {
     const found = pattern.exec(message);
-    if (found) return { name, values: Object.fromEntries(Object.entries(found.groups ?? {}).map(([key, value]) => [key, /^\d+$/.test(value) ? Number(value) : value])) };
+    if (found) return { name, values: Object.fromEntries(Object.entries(found.groups ?? {}).map(([key, value]) => [key, /^-?\d+(e\+\d+)?$/.test(value) ? Number(value) : value])) };
   }
   return { name: "error.other", values: { message } };
 }

@@ -1,7 +1,11 @@
-// Formatting of numbers.
+// Formatting of numbers. Who reads them sees a minus sign; what programs read has a hyphen.
+
+export const minus = (text) => text.replaceAll("-", "−");
 
 /** A number in a format specification of Python's: ".4f", ".2%", "+.3f", ",d", ",.0f", ".1e", ".3g". */
-export function format(value, form) {
+export const format = (value, form) => minus(formatted(value, form));
+
+function formatted(value, form) {
   const match = /^(\+?)(,?)(?:\.(\d+))?([fe%gd]?)$/.exec(form);
   if (!match) return String(value);
   const [, plus, comma, digits, kind] = match;
@@ -14,7 +18,7 @@ export function format(value, form) {
 }
 
 /** A whole number with commas between its thousands: 50,257. */
-export const grouped = (whole) => String(whole).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
+export const grouped = (whole) => minus(String(whole).replace(/\B(?=(\d{3})+(?!\d))/g, ","));
 
 const exponential = (value, digits) => value.toExponential(digits).replace(/e([+-])(\d)$/, "e$10$2");
 
@@ -28,8 +32,8 @@ function general(value, digits) {
 /** A cell's number in few characters, as in Python's figures. */
 export function short(value, scale) {
   if (value === null || !Number.isFinite(value)) return "−∞";
-  if (Math.abs(value) >= 1e5) return value.toExponential(0).replace("e+", "e");
-  return scale === "share" ? percent(value, value < 0.9995 ? 1 : 0) : value.toFixed(2);
+  if (Math.abs(value) >= 1e5) return minus(value.toExponential(0).replace("e+", "e"));
+  return scale === "share" ? percent(value, value < 0.9995 ? 1 : 0) : minus(value.toFixed(2));
 }
 
 /** The shortest decimal that is the same float32: 0.1 rather than 0.10000000149011612. */

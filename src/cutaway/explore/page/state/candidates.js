@@ -1,10 +1,14 @@
 // Candidates for the next token.
 
+import { select } from "../lib/cells.js";
 import { ranked, softmax } from "../lib/sampling.js";
-import { ask } from "./session.js";
+import { ask, position, tensor } from "./session.js";
 
 /** Readable text of a token. */
 export const word = (id) => ask("vocabulary")?.tokens[id] ?? `#${id}`;
+
+/** The scores after the selected token; undefined until they arrive. */
+export const logits = () => tensor(select("logits", position.value, ":"))?.data;
 
 const known = new WeakMap();
 

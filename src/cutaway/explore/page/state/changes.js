@@ -1,7 +1,7 @@
 // The requested interventions, which are part of the address.
 
 import { changeToText } from "../lib/address.js";
-import { grouped } from "../lib/format.js";
+import { grouped, minus } from "../lib/format.js";
 import { FIELDS } from "../lib/interventions.js";
 import { t } from "./i18n.js";
 import { go, state } from "./navigation.js";
@@ -15,7 +15,7 @@ export function describe(change) {
 }
 
 /** A number, or the first few token ids of a text. */
-const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : Number.isInteger(value) ? grouped(value) : value);
+const brief = (value) => (Array.isArray(value) ? `${value.slice(0, 6).join(" ")}${value.length > 6 ? " …" : ""}` : Number.isInteger(value) ? grouped(value) : minus(`${value}`));
 
 const written = (changes) => changes.map(changeToText).join(" ");
 

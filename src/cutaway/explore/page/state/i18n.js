@@ -18,13 +18,15 @@ export function setWords(all, kind) {
   words.value = Object.fromEntries(Object.keys(all).map((name) => [name, all[`${name}.${kind}`] ?? all[name]]));
 }
 
-/** Translate a key, with `{n}` filled in, a whole number with its thousands apart; a missing key is returned as it is, so that it shows. */
+/** Translate a key, with `{n}` filled in, a whole number with its thousands apart and a token in quotes; a missing key is returned as it is, so that it shows. */
 export function t(name, values = {}) {
   const pattern = words.value[name]?.[language.value] ?? name;
-  return pattern.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? filled(values[key]) : whole));
+  return pattern.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? filled(key, values[key]) : whole));
 }
 
-const filled = (value) => (Number.isInteger(value) ? grouped(value) : String(value));
+const TOKENS = ["token", "query", "key", "next", "start", "before", "after", "target", "source", "piece"];
+
+const filled = (key, value) => (TOKENS.includes(key) ? `“${value}”` : Number.isInteger(value) ? grouped(value) : String(value));
 
 /** What stands between two sentences. */
 export const gap = () => (language.value === "zh" ? "" : " ");

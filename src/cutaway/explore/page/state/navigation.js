@@ -9,6 +9,7 @@ const hasAddress = location.protocol !== "about:"; // a frame in a notebook has 
 
 /** Update the state and push it to the history; `replace` replaces the current entry. A new view begins at its top. */
 export function go(change, { replace = false } = {}) {
+  if (change.view && !isHeld(change.view)) return scrollTo(0, 0);
   const next = { ...state.peek(), ...change };
   if (change.view && change.view !== state.peek().view && !change.more) next.more = {};
   const address = toAddress(next);
@@ -39,9 +40,22 @@ export function ownSetting(name, least, most, usual) {
   return value >= least && value <= most ? value : usual;
 }
 
-/** Follow the address from now on; `start` is the initial one if it is empty. */
-export function followAddress(start = "") {
-  const read = () => { state.value = fromAddress(location.hash || start); };
+export const lacked = signal(null); // the title of a view that was asked for and is not in the file
+let absent; // all such titles
+
+function isHeld(view) {
+  lacked.value = absent?.[view];
+  return !lacked.value;
+}
+
+/** Follow the address from now on; `address` is the initial one if it is empty, `views` are those of a file, saved from the view `asked`. */
+export function followAddress({ address = "", views, absent: titles, asked }) {
+  absent = titles;
+  const read = () => {
+    const found = fromAddress(location.hash || address);
+    state.value = isHeld(found.view) ? found : { ...found, view: views[0], more: {} };
+    if (!location.hash) isHeld(asked);
+  };
   addEventListener("popstate", read);
   addEventListener("hashchange", read);
   read();

@@ -134,7 +134,7 @@ function terms() {
   const sum = products.values.reduce((a, b) => a + b, 0);
   const score = (kind, cells) => numeral(cells.values[position * cells.columns + key].toFixed(4), `${kind}.${layer}`, [number, position, key]);
   return html`<h2>${t("attention.terms", { query: names[position], key: names[key] })}</h2>
-    ${signedGrid(t("attention.q"), query)}${signedGrid(t("attention.k"), against)}${signedGrid(t("attention.products"), products)}
+    ${signedGrid(t("whatif.query"), query)}${signedGrid(t("whatif.key"), against)}${signedGrid(t("attention.products"), products)}
     <p>${t("attention.sums")}${numeral(sum.toFixed(4), `sum(${formula})`, [])}${t("sep.and")}${relative ? html`<code>scores_rel.${layer}</code>${t("sep.colon")}${score("scores_rel", relative)}${t("attention.relative")}${t("sep.and")}` : nothing}<code>scores_raw.${layer}</code>${t("sep.colon")}${score("scores_raw", scores)}</p>`;
 }
 
@@ -143,7 +143,7 @@ function vectors() {
   const names = labels.value;
   const found = ["q", "k", "v"].map((kind) => [t(`attention.${kind}`), head(kind)]);
   return html`<div class="two"><div>${found.map(([title, cells]) => signedGrid(`${title}: ${names[position]}`, cells && rowOf(cells, position)))}</div>
-    <div>${found.map(([title, cells]) => signedGrid(title, cells, { rowLabels: names, rowAxis: t("axis.position") }))}</div></div>`;
+    <div>${found.map(([title, cells]) => signedGrid(title, cells, { rowLabels: names, rowAxis: t("whatif.position") }))}</div></div>`;
 }
 
 const FIRST = 4; // components of each vector in the table

@@ -71,7 +71,7 @@ function similar(position) {
   const names = Array.from({ length: count }, (_, i) => String(i));
   const cells = computedCells("cosine(wpe.weight, wpe.weight)", cosines(found), count);
   return signedGrid(t("input.similar", { n: count }), cells, {
-    rowLabels: names, columnLabels: names, rowAxis: t("axis.position"), columnAxis: t("axis.position"), cursor: [Math.min(position, count - 1), 0],
+    rowLabels: names, columnLabels: names, rowAxis: t("whatif.position"), columnAxis: t("whatif.position"), cursor: [Math.min(position, count - 1), 0],
   });
 }
 

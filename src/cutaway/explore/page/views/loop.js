@@ -2,12 +2,11 @@
 
 import { html, nothing } from "../vendor/lit-html.js";
 import { signal } from "../vendor/signals-core.js";
-import { select } from "../lib/cells.js";
 import { apart, cut } from "../lib/format.js";
-import { likely, word } from "../state/candidates.js";
+import { likely, logits, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
 import { go, goMore, ownSetting } from "../state/navigation.js";
-import { ids, isFull, labels, live, model, position, post, progress, report, tensor, trace } from "../state/session.js";
+import { ids, isFull, labels, live, model, position, post, progress, report, trace } from "../state/session.js";
 import { loopMotion } from "../ui/loop-motion.js";
 import { numeral } from "../ui/numeral.js";
 import { scrolling, viewport, waiting } from "../ui/widgets.js";
@@ -22,8 +21,6 @@ const playing = signal(false);
 /** Tokens per PAUSE. */
 const speed = () => ownSetting("speed", 0.5, 4, 1);
 const measured = signal(null); // the last proof, and of which trace
-
-const logits = () => tensor(select("logits", position.value, ":"))?.data;
 
 function attempt() {
   return { run: toggle };

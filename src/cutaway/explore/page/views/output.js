@@ -1,12 +1,12 @@
 // From the last hidden state to logits: ln_f, the output matrix, softmax; direct logit attribution and the logit lens.
 
 import { html, nothing } from "../vendor/lit-html.js";
-import { computedCells, largestAt, select } from "../lib/cells.js";
+import { computedCells, largestAt } from "../lib/cells.js";
 import { apart, grouped, share } from "../lib/format.js";
-import { likely, word } from "../state/candidates.js";
+import { likely, logits, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
 import { goMore, ownNumber, state } from "../state/navigation.js";
-import { ask, askTrace, labels, lens as lensOf, lensTokens, live, model, position as selected, tensor, trace } from "../state/session.js";
+import { ask, askTrace, labels, lens as lensOf, lensTokens, live, model, position as selected, trace } from "../state/session.js";
 import { rowCells } from "../state/slices.js";
 import { boundary } from "../ui/boundary.js";
 import { signedGrid } from "../ui/cell-grid.js";
@@ -23,20 +23,20 @@ const matrixName = () => (model.value.config.tie_word_embeddings ? "wte.weight" 
 
 /** The token in second place. */
 function attempt() {
-  const logits = tensor(select("logits", selected.value, ":"))?.data;
-  const second = logits && likely(logits).order[1];
-  return logits && { words: { token: word(second) }, change: { more: { ...state.value.more, token: second } } };
+  const scores = logits();
+  const second = scores && likely(scores).order[1];
+  return scores && { words: { token: word(second) }, change: { more: { ...state.value.more, token: second } } };
 }
 
 function draw() {
   const position = selected.value;
   if (!live()) return recorded(position);
-  const logits = tensor(select("logits", position, ":"))?.data;
-  if (!logits) return html`${choices(["position"])}${waiting()}`;
-  const { order } = likely(logits);
-  const [entry] = entries([Math.max(0, order.indexOf(ownNumber("token", logits.length, order[0])))], logits); // the selected token, or the most likely
-  return html`${choices(["position"])}<div class="two"><div>${best(entries(order.subarray(0, SHOWN).keys(), logits), position, entry)}
-    <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(logits, position, entry)}</section></div>
+  const scores = logits();
+  if (!scores) return html`${choices(["position"])}${waiting()}`;
+  const { order } = likely(scores);
+  const [entry] = entries([Math.max(0, order.indexOf(ownNumber("token", scores.length, order[0])))], scores); // the selected token, or the most likely
+  return html`${choices(["position"])}<div class="two"><div>${best(entries(order.subarray(0, SHOWN).keys(), scores), position, entry)}
+    <section aria-labelledby="search"><h2 id="search">${t("output.search")}</h2>${search(scores, position, entry)}</section></div>
     <section>${parts(entry, position)}</section></div>${product(entry, position)}${lens(position, order[0])}`;
 }
 
@@ -140,7 +140,7 @@ function signedBars(rows, position) {
     ${numeral(signed(value), formula, [position])}</li>`)}</ul>`;
 }
 
-const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+const signed = (value) => `${value < 0 ? "" : "+"}${value.toFixed(3)}`;
 
 /** (layers, heads); the last column is the bias of the projection, which no head owns. */
 function heads(found) {

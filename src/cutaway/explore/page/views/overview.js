@@ -194,5 +194,5 @@ function next(top) {
     <ol class="candidates short">${top.slice(0, SHOWN).map(({ id, text, probability }) => html`<li><button type="button" ?disabled=${!live() || isFull()}
       @click=${() => go({ ids: [...ids.value.slice(0, at + 1), id], position: -1 })}><span class="token">${text}</span>${meter(probability)}
       ${numeral(share(probability), "probs", [at, id])}</button></li>`)}</ol>
-    ${live() ? html`<p class="note">${t(isLast ? "overview.write" : "overview.write.here", { token: labels.value[at] })}</p>` : nothing}</section>`;
+    ${live() ? html`<p class="note">${t(isLast ? "overview.write" : "play.from", { token: labels.value[at] })}</p>` : nothing}</section>`;
 }

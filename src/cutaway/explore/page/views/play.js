@@ -4,14 +4,13 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { computed, effect, signal } from "../vendor/signals-core.js";
 import { tree } from "../lib/branches.js";
-import { select } from "../lib/cells.js";
-import { grouped, share } from "../lib/format.js";
+import { grouped, minus, share } from "../lib/format.js";
 import { distribution } from "../lib/sampling.js";
-import { likely, word } from "../state/candidates.js";
+import { likely, logits, word } from "../state/candidates.js";
 import { gap, t } from "../state/i18n.js";
 import { recall, remember } from "../state/memory.js";
 import { go, ownNumber, ownSetting, state } from "../state/navigation.js";
-import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tensor, tokens } from "../state/session.js";
+import { askTrace, generate, ids, isFree, isFull, labels, live, model, position, progress, report, tokens } from "../state/session.js";
 import { surprisal } from "../state/surprisal.js";
 import { likelyList } from "../ui/candidates.js";
 import { MOST_SEED, chooseSeed, slider } from "../ui/controls.js";
@@ -27,9 +26,6 @@ const MOST_TOKENS = 12; // of a branch, its last
 
 const ways = signal([]); // texts that were left: arrays of ids
 const drawn = signal(null); // {ids, seed, id} of the last draw: the text that came of it
-
-/** The scores after the selected token. */
-const logits = () => tensor(select("logits", position.value, ":"))?.data;
 
 const settings = computed(() => {
   return { temperature: ownSetting("t", 0, 5, 1), topK: Math.round(ownSetting("k", 0, 1e6, 40)), topP: ownSetting("p", 0.001, 1, 1) };
@@ -82,7 +78,7 @@ function candidates(scores) {
     <p class="candidates columns" aria-hidden="true"><span>${t("attention.word")}</span><span>0–100 %</span><span class="first">${t("play.probability")}</span><span class="second">${t("play.chance")}</span></p>
     <ol class="candidates" @keydown=${(event) => pickByKey(event, order)}>${listed.map((id) => html`
       <li class="${chance.has(id) ? "" : "cut"} ${id === came ? "came" : ""}"><button type="button" ?disabled=${!live() || isFull()} @click=${() => append(id)}
-        title="logit ${scores[id].toFixed(2)}">
+        title="logit ${minus(scores[id].toFixed(2))}">
         <span class="token">${word(id)}${id === came ? html` <small>${t("play.came", { rank: rankOf(order, id) })}</small>` : nothing}</span>
         <span class="pair">${meter(probabilities[id])}${meter(chance.get(id) ?? 0)}</span>
         ${numeral(share(probabilities[id]), "probs", [at, id])}
