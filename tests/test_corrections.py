@@ -105,6 +105,7 @@ def low_scores() -> Trace:
     return Trace(weights.config, tensors, None, random_ids(weights.config, 7))
 
 
+@pytest.mark.slow
 def test_6_blocks_add_and_ln_f_comes_before_the_output_matrix() -> None:
     trace = builtin()
     before, added, after = (trace[f"{name}.2"][8] for name in ("resid.mid", "mlp_out", "resid.post"))

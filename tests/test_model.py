@@ -105,6 +105,7 @@ def test_logits_equal_the_peers() -> None:
     np.testing.assert_allclose(logits, peer_logits(peer_model(WEIGHTS), ids), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_next_tokens_are_the_most_likely_of_the_vocabulary() -> None:
     candidates = MODEL.next_tokens(ROBOT)
     probabilities = torch.softmax(torch.from_numpy(peer_logits(peer_model(WEIGHTS), MODEL.encode(ROBOT))[-1]), -1)

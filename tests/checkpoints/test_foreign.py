@@ -125,6 +125,7 @@ def test_the_padding_of_a_vocabulary_is_cut_on_request_only(tmp_path: Path) -> N
         found(tmp_path, state, overrides=Overrides(n_vocab=62))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 def test_a_padded_vocabulary_comes_with_the_way_to_gpt2s_tokenizer(tmp_path: Path) -> None:
     weights = tiny_weights(n_vocab=50304, n_embd=4, n_head=1, n_layer=1)

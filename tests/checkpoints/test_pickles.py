@@ -188,6 +188,7 @@ def network(code: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 def test_the_process_that_reads_is_in_a_network_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if network("from cutaway.checkpoints import sandbox; sandbox.leave_network()") == network("pass"):

@@ -94,6 +94,7 @@ def test_the_text_that_the_page_opens_on_is_read_ahead(served: Served, tiny: str
     assert served.warmed_up == [[50256, 32, 9379, 1276], [5, 6], [0]]
 
 
+@pytest.mark.slow
 def test_opens_the_file_on_request(served: Served, tiny: str, tmp_path: Path) -> None:
     file = tmp_path / "a robot.html"
     assert invoke("explore", "--model", tiny, "--text", "A", "--export", str(file), "--open").code == 0
@@ -184,6 +185,7 @@ def test_writes_the_page_into_one_file(tiny: str, tmp_path: Path) -> None:
     assert invoke(*arguments, "--json").document["bytes"] == file.stat().st_size
 
 
+@pytest.mark.slow
 def test_rejects_invalid_exports(tiny: str, tmp_path: Path) -> None:
     export = ("explore", "--model", tiny, "--text", "A robot", "--export")
     assert invoke(*export, str(tmp_path / "x.html"), "--head", "99").code == 2

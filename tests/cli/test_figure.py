@@ -97,6 +97,7 @@ def test_the_list_is_json_too(tiny: str) -> None:
         assert row["check"] is None or all(row["check"][language].strip() for language in ("en", "zh"))
 
 
+@pytest.mark.slow
 def test_the_documentation_shows_what_the_built_in_model_gives() -> None:
     page = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
     command = "$ cutaway figure F24 --layer 5 --head 5\n"

@@ -65,6 +65,7 @@ def test_lists_the_built_in_model(tiny: str, monkeypatch: pytest.MonkeyPatch) ->
     assert "builtin" not in listed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
 @pytest.mark.parametrize("command", [["models"], ["next", "--model", "gpt2", "x"], ["next", "--model", "a/b", "x"]])
 def test_an_invalid_variable_of_the_hub_is_an_error_of_one_line(variable: str, command: list[str]) -> None:

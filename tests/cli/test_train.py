@@ -62,6 +62,7 @@ def test_a_run_is_shown_and_leaves_a_model(tmp_path: Path, data: str) -> None:
     assert "  (averaged weights, " in lines[-2]
 
 
+@pytest.mark.slow
 def test_a_model_of_prepared_conversations_can_be_talked_with(tmp_path: Path) -> None:
     said = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "A robot."}]
     (tmp_path / "chats.jsonl").write_text(20 * (json.dumps({"messages": said}) + "\n"))

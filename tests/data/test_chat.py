@@ -94,6 +94,7 @@ def test_a_conversation_leaves_room_for_the_reply(model: cutaway.Model) -> None:
         assert kept == messages[-len(kept) :]
 
 
+@pytest.mark.slow
 def test_a_reply_is_generated_from_the_prompt_and_has_no_space_around_it(model: cutaway.Model) -> None:
     messages = [{"role": "user", "content": "Who are you?"}]
     for seed in range(20):
@@ -105,6 +106,7 @@ def test_a_reply_is_generated_from_the_prompt_and_has_no_space_around_it(model: 
         assert "".join(chunk.text for chunk in chunks) == whole.text.lstrip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "dtype"), [("cpu", "float32"), ("cpu", "int8"), ("pytorch", "float32"), ("reference", None)]
 )

@@ -114,6 +114,7 @@ def test_prefill_in_parts_equals_prefill_at_once(make: Make) -> None:
     assert_logits_close(np.concatenate(pieces), engine.forward([ids], logits="all"))
 
 
+@pytest.mark.slow
 @every_engine
 def test_prefill_in_parts_gives_the_same_bits_if_the_engine_says_so(make: Make) -> None:
     engine = make(tiny_weights(n_embd=768, n_head=12, n_ctx=256))

@@ -104,6 +104,7 @@ def test_an_export_opens_on_a_view_that_it_has(view: str, opened: str) -> None:
     assert json.loads(files["start"])["address"] == f"#1/{opened}?ids=1,2,3&layer=1&head=2&position=2"
 
 
+@pytest.mark.slow
 def test_an_export_opens_with_the_settings_of_its_view_and_the_changes_of_its_model() -> None:
     trace = MUTE.trace([1, 2, 3]).intervene(Intervention("zero_ablate_head", layer=1, head=2))
     settings = [("language", "zh"), ("x-figure", "F40")]
@@ -255,6 +256,7 @@ def test_notebooks_show_it_in_a_sandboxed_frame(robot: ExportedPage) -> None:
     assert unescape(inside[1]) == robot.text
 
 
+@pytest.mark.slow
 def test_the_same_trace_gives_the_same_file(tmp_path: Path) -> None:
     trace = MUTE.trace([1, 2, 3])
     export_page(MUTE, trace, Selection()).save(tmp_path / "one.html")

@@ -285,6 +285,7 @@ def test_an_unknown_trace_is_404(client: TestClient, path: str) -> None:
     assert "post its token ids again" in error_of(client, f"/api/traces/0123456789abcdef/{asked}?sel=ids", 404)
 
 
+@pytest.mark.slow
 def test_the_page_of_a_trace_is_one_file(client: TestClient, trace: str) -> None:
     *progress, last = lines(client.get(f"{trace}/page?layer=1&head=2&position=3").text)
     assert [line["parts_done"] for line in progress] == list(range(1, len(progress) + 1))

@@ -230,6 +230,7 @@ class TestLeaving:
         assert drawing.asked[-1] == (tuple(IDS), HELD)
         assert drawing.drawn == drawing.asked[:-1]
 
+    @pytest.mark.slow
     def test_before_its_turn_computes_nothing(self, drawing: Drawing, jobs: Jobs) -> None:
         async def main() -> None:
             served, first = await held_save(drawing, OTHER)
@@ -246,6 +247,7 @@ class TestLeaving:
         asyncio.run(main())
         assert tuple(OTHER) not in [ids for ids, _ in drawing.drawn]
 
+    @pytest.mark.slow
     def test_and_saving_again_at_once_gives_the_whole_page(self, drawing: Drawing) -> None:
         async def main() -> None:
             served, stopped = await held_save(drawing)
@@ -384,6 +386,7 @@ class TestShutdown:
         asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_the_file_is_sent_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responses, "CHUNK_BYTES", 5000)
 

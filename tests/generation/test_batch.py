@@ -98,6 +98,7 @@ def test_a_row_is_the_same_whatever_joins_and_leaves(
             assert found[row] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 @settings(max_examples=40)
 @given(
@@ -320,6 +321,7 @@ def test_a_shifted_context_continues_from_its_last_half() -> None:
     assert ids[34] == ENGINE.forward([ids[17:34]])[0].argmax()
 
 
+@pytest.mark.slow
 def test_rows_that_shift_do_not_disturb_their_neighbours() -> None:
     prompts = [random_ids(ENGINE.config, length) for length in (32, 2, 25)]
     together = write(prompts, [1, 2, 3], max_new_tokens=60, context_shift=True)

@@ -158,6 +158,7 @@ def test_a_run_continues_a_model(tmp_path: Path, corpora: tuple[str, str], monke
         run(tmp_path / "other", CONFIG, **changes, n_ctx=32)
 
 
+@pytest.mark.slow
 def test_a_model_with_another_tokenizer_than_the_data_is_refused(tmp_path: Path, corpora: tuple[str, str]) -> None:
     gpt2 = Tokenizer.gpt2().vocabulary
     swapped = dict(zip(gpt2.ids, [1, 0, *range(2, len(gpt2.ids))], strict=True))
@@ -310,6 +311,7 @@ def test_what_changes_no_step_that_was_taken_may_change(
     assert [note.partition(": ")[2] for note in recorder.notes] == ["resumed at step 4"]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_changed_schedule_equals_one_begun_with_it(
     begun: Path, tmp_path: Path, corpora: tuple[str, str]
 ) -> None:

@@ -42,6 +42,7 @@ def test_a_peak_and_memory_are_measured() -> None:
     assert memory_bytes(torch.device("cpu")) > 1e7
 
 
+@pytest.mark.slow
 def test_the_peak_is_that_of_the_products_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[tuple[torch.Size, torch.Size]] = []
 

@@ -167,6 +167,7 @@ GET = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\n"
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_disconnected(
     listener: Listener, servers: list[uvicorn.Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +203,7 @@ def test_a_client_that_does_not_finish_its_request_is_disconnected(
         assert is_disconnected(connection)
 
 
+@pytest.mark.slow
 def test_a_complete_request_may_be_computed_for_longer(
     listener: Listener, servers: list[uvicorn.Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

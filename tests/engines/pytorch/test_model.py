@@ -47,6 +47,7 @@ def test_loss_and_gradients_equal_the_peers(mathematics: dict[str, Any]) -> None
     assert_gradients_equal(model, peer)
 
 
+@pytest.mark.slow
 def test_a_module_in_double_precision_computes_in_it() -> None:
     """All of it, so that gradients can be checked by finite differences, those of gradients too."""
     weights = tiny_weights(n_embd=6)

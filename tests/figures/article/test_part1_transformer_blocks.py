@@ -74,6 +74,7 @@ def test_diagrams_fit_the_terminal(name: str, language: str) -> None:
         assert max(map(width, draw_text([drawing], language, 80))) <= 80, drawing.title
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_labels_do_not_overlap(language: str) -> None:
     for drawing in drawings("built-in"):
