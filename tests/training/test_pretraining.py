@@ -227,20 +227,7 @@ def test_a_missing_compiler_is_reported_before_anything_is_written(
 
 @pytest.mark.slow  # PyTorch looks for a compiler once in a process
 def test_a_compiler_that_does_not_work_is_one_line(tmp_path: Path, corpora: tuple[str, str]) -> None:
-    shape = [
-        "--n-layer",
-        "1",
-        "--n-embd",
-        "8",
-        "--n-head",
-        "1",
-        "--n-ctx",
-        "8",
-        "--batch-size",
-        "2",
-        "--max-steps",
-        "2",
-    ]
+    shape = ["--n-layer=1", "--n-embd=8", "--n-head=1", "--n-ctx=8", "--batch-size=2", "--max-steps=2"]
     command = [sys.executable, "-m", "cutaway", "train", "--data", corpora[0], "--out", str(tmp_path / "run"), *shape]
     environment = {**os.environ, "CXX": "false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run([*command, "--compile"], env=environment, capture_output=True, text=True, check=False)
