@@ -74,6 +74,18 @@ def test_a_share_is_drawn_and_a_given_split_kept() -> None:
     assert list(ENCODER.encode(block).splits) == ["valid"]
 
 
+def test_conversations_that_begin_alike_are_drawn_by_all_of_their_messages() -> None:
+    hello = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi."}]
+    talks = [
+        [*hello, {"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"{n}."}] for n in range(400)
+    ]
+    encoded = Encoder(GPT2, share=0.25).encode(lines(*({"messages": talk} for talk in talks)))
+    valid = documents(encoded, "valid")
+    assert 60 < len(valid) < 140
+    assert len(documents(encoded)) + len(valid) == 400
+    assert all("Hi." in text and text.endswith(".") and text.count("Assistant:") == 2 for text in valid)
+
+
 def test_of_a_pair_the_completion_and_the_end_are_learned() -> None:
     encoded = ENCODER.encode(lines({"prompt": "Question?", "completion": " Yes."}, {"text": "Text."}))
     train = encoded.splits["train"]

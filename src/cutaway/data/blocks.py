@@ -36,7 +36,7 @@ class Passage:
     """Text of a document: all of it, or a piece of a long one, in which case only the first `opens` it.
 
     Of a pair, `text` is the prompt, which is not learned, and `completion` is. `split` is None until it is drawn.
-    `is_conversation` says that these are messages.
+    `is_conversation` says that these are messages, and `whole` has all of them where the first of them are here.
     """
 
     text: str
@@ -44,6 +44,7 @@ class Passage:
     opens: bool = True
     completion: str | None = None
     is_conversation: bool = False
+    whole: str | None = None
 
     @property
     def n_characters(self) -> int:
@@ -218,7 +219,8 @@ def passages_of(record: Record, split: str | None = None) -> Iterator[Passage]:
             yield Passage(turn.completion, split)
         else:
             prompt = turn.prompt.removeprefix(before)
-            yield Passage(prompt, split, not before, turn.completion, record.is_conversation)
+            whole = None if before else record.turns[-1].prompt + record.turns[-1].completion
+            yield Passage(prompt, split, not before, turn.completion, record.is_conversation, whole)
         before = turn.prompt + turn.completion
 
 

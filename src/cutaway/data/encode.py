@@ -79,7 +79,7 @@ class Encoder:
             if not any(texts):
                 continue
             if passage.opens or passage.split:
-                split = passage.split or draw_split("".join(texts), self._share)
+                split = passage.split or draw_split(passage.whole or "".join(texts), self._share)
             self._append(splits[split], passage.opens, texts, pair=passage.completion is not None)
             masked = masked or passage.completion is not None
             has_conversations = has_conversations or (passage.is_conversation and split == "train")
