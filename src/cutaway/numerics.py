@@ -1,7 +1,8 @@
-"""Softmax, log-softmax and top-k over the last axis, the complementary error function, and their array types; and the
-memory that products of matrices take.
+"""Softmax, log-softmax and top-k over the last axis, the complementary error function, and their array types; the
+tokens that texts share; and the memory that products of matrices take.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -117,3 +118,13 @@ def top_k(x: NDArray[np.number], k: int) -> IndexArray:
     chosen.sort(axis=-1)
     order = np.argsort(-np.take_along_axis(x, chosen, axis=-1), axis=-1, kind="stable")
     return np.take_along_axis(chosen, order, axis=-1)
+
+
+def count_shared(ids: Sequence[int], others: Sequence[int]) -> int:
+    """Count the tokens with which both texts begin.
+
+    >>> count_shared([1, 2, 3, 4], [1, 2, 5]), count_shared([1, 2], [1, 2, 3])
+    (2, 2)
+    """
+    shorter = min(len(ids), len(others))
+    return next((i for i in range(shorter) if ids[i] != others[i]), shorter)

@@ -6,7 +6,7 @@ import numpy as np
 
 from cutaway.engines.protocol import Engine, check_finite
 from cutaway.errors import UsageError
-from cutaway.numerics import Float64Array, FloatArray, negative_log_likelihood
+from cutaway.numerics import Float64Array, FloatArray, count_shared, negative_log_likelihood
 
 
 def continuation_logits(
@@ -59,5 +59,4 @@ def common_prefix(texts: Sequence[Sequence[int]]) -> int:
     >>> common_prefix([[1, 2, 3, 4], [1, 2, 5], [1, 2]])
     1
     """
-    most = min(len(ids) for ids in texts) - 1
-    return next((i for i in range(most) if len({ids[i] for ids in texts}) > 1), most)
+    return min(min(len(ids) - 1, count_shared(ids, texts[0])) for ids in texts)

@@ -15,7 +15,7 @@ from cutaway.generation.config import GenerationConfig
 from cutaway.generation.sampling import TokenMask, apply_mask, choose
 from cutaway.generation.stopping import StopMatcher
 from cutaway.generation.stream import Chunk, FinishReason, TokenLogprob
-from cutaway.numerics import FloatArray, log_softmax, top_k
+from cutaway.numerics import FloatArray, count_shared, log_softmax, top_k
 from cutaway.tokenizer.codec import Codec, TokenCodec
 
 MAX_SEQUENCES = 4096  # generated side by side: over GPT-2's vocabulary their logits alone take 0.8 GB
@@ -168,7 +168,7 @@ class DecodingBatch:
     def _fill(self, slot: int, row: "_Row") -> None:
         """Give a row of the batch a row of the cache, with what this still holds of the beginning of its prompt."""
         held = self._held.pop(slot, [])
-        n_common = 0 if row.n_prefix else _count_common(held, row.unread[:-1])  # the last is read for its logits
+        n_common = 0 if row.n_prefix else count_shared(held, row.unread[:-1])  # the last is read for its logits
         if held:
             self._truncate({slot: n_common})
         row.slot = slot  # after that: whatever is interrupted, a row of the cache holds tokens of its own row only
@@ -269,12 +269,6 @@ class _Row:
         """Return the text that was held back, when there is no more."""
         shown, stopped = self._stop.push(self._text.finish() if self._text else "")
         return shown if stopped else shown + self._stop.finish()
-
-
-def _count_common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Count the tokens with which both begin."""
-    shorter = min(len(one), len(other))
-    return next((i for i in range(shorter) if one[i] != other[i]), shorter)
 
 
 def generate(

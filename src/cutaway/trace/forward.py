@@ -12,7 +12,7 @@ import numpy as np
 
 from cutaway.config import GPT2Config
 from cutaway.engines.reference import block, embed
-from cutaway.numerics import FloatArray
+from cutaway.numerics import FloatArray, count_shared
 from cutaway.trace.interventions import KINDS, Before, Edits, Intervention, made_in
 
 Progress = Callable[[int, int], None]  # called with (layers done, layers in all); an exception from it ends the pass
@@ -200,8 +200,7 @@ def _shared_positions(
     # One of `base` alone is no hindrance: nothing is reused of the layers from it on.
     if ids != base.ids and any(KINDS[each.kind].needs_all for each in interventions):
         return 0
-    n = min(len(ids), len(base.ids))
-    shared = next((i for i in range(n) if ids[i] != base.ids[i]), n)
+    shared = count_shared(ids, base.ids)
     return shared if n_prefix == base.n_prefix and shared >= n_prefix else 0
 
 
