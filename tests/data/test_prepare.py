@@ -420,7 +420,7 @@ def test_a_file_that_was_changed_meanwhile_does_not_continue_a_corpus(corpus: Pa
         prepare_small([folder], tmp_path / "tokens")
 
 
-@pytest.mark.parametrize("change", ["grow", "shrink", "touch"])
+@pytest.mark.parametrize("change", ["grow", "shrink", "touch", "remove"])
 def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_is_left(tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "fine"}\n' * 500)
@@ -428,12 +428,15 @@ def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_is_left(tmp_p
     def write(_: Progress) -> None:
         if change == "touch":
             os.utime(path, (1, 1))
+        elif change == "remove":
+            path.unlink(missing_ok=True)
         else:
             path.write_text('{"text": "fine"}\n' * (400 if change == "shrink" else 600))
 
     with pytest.raises(UsageError, match=r"a\.jsonl: has changed since the preparation began; prepare a copy of it"):
         prepare([path], tmp_path / "tokens", progress=write, block_bytes=500, part_bytes=2000)
     assert not (tmp_path / "tokens").exists()
+    path.write_text('{"text": "fine"}\n')
     prepare([path], tmp_path / "tokens")
 
 

@@ -61,13 +61,10 @@ def find_inputs(
     share = valid if isinstance(valid, int | float) else 0.0
     check_float("valid", share, 0, 0.5)
     sources = find_sources([Path(path) for path in files])
-    check_files(sources)
-    if not isinstance(valid, int | float):
-        held = find_sources([Path(path) for path in valid], "valid")
-        check_files(held)
-        _check_apart(sources, held)
-        sources += held
-    return Inputs(tuple(sources), share, field, check_int("block_bytes", block_bytes, 1), part_bytes)
+    held = [] if isinstance(valid, int | float) else find_sources([Path(path) for path in valid], "valid")
+    check_files([*sources, *held])
+    _check_apart(sources, held)
+    return Inputs((*sources, *held), share, field, check_int("block_bytes", block_bytes, 1), part_bytes)
 
 
 def check_files(sources: Sequence[SourceFile]) -> None:

@@ -77,7 +77,7 @@ class CorpusWriter:
         self._inputs = inputs
         self._parts: list[WrittenPart] = []
         self._open: list[EncodedBlock] = []
-        self._changed_at = [source.path.stat().st_mtime_ns for source in inputs.sources]
+        self._versions = [_version(source.path) for source in inputs.sources]
         self._new_folders = [path for path in (directory, *directory.parents) if not path.exists()]
         self._check_directory()
         with TemporaryDirectory() as scratch:
@@ -233,10 +233,10 @@ class CorpusWriter:
         return replace(split, shard=shard, masked=True)
 
     def _check_unchanged(self) -> None:
-        """Raise UsageError if a file has been written to: what was read may be neither its old text nor its new."""
-        for source, changed_at in zip(self._inputs.sources, self._changed_at, strict=True):
-            now = source.path.stat()
-            if (now.st_size, now.st_mtime_ns) != (source.n_bytes, changed_at):
+        """Raise UsageError if a file has been written to, or is gone: what was read may be neither of its texts."""
+        for source, before in zip(self._inputs.sources, self._versions, strict=True):
+            now = _version(source.path)
+            if now is None or now != before or now[0] != source.n_bytes:
                 raise UsageError(
                     f"{quote_path(source.path)}: has changed since the preparation began; prepare a copy of it, "
                     "or wait until it is whole"
@@ -330,6 +330,15 @@ def _write_errors(directory: Path) -> Iterator[None]:
         raise CutawayError(
             f"{quote_path(directory)}: cannot be written: {reason}; mend that, and the same command continues"
         ) from None
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Return what differs once a file has been written to: its size and when it was; None if it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _mask(block: EncodedSplit) -> NDArray[np.bool_]:
