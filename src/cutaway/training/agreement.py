@@ -38,7 +38,7 @@ def check_alike(
     ours = {
         "settings": {name: value for name, value in config.to_document().items() if name not in OWN},
         "hashes": list(hashes),
-        "weights": hash_weights(weights) if weights and world.size > 1 else "",
+        "weights": hash_weights(weights) if weights is not None and world.size > 1 else "",
         "step": _newest_step(directory),
         "host": platform.node(),
     }

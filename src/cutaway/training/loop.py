@@ -1,5 +1,6 @@
 """A run from its first step, or its last checkpoint, to its end: evaluations, checkpoints, the log, signals."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -203,9 +204,8 @@ def _compiler_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        from torch._dynamo.exc import TorchDynamoException  # takes a second to import
-
-        if not isinstance(error, TorchDynamoException):
+        dynamo = sys.modules.get("torch._dynamo.exc")  # which takes a second to import, and has been where it raises
+        if dynamo is None or not isinstance(error, dynamo.TorchDynamoException):
             raise
         lines = [line.strip() for line in str(error).splitlines() if not line.endswith("raised:")]
         reason = next((line for line in lines if "error: " in line), next(filter(None, lines), type(error).__name__))
