@@ -76,6 +76,39 @@ def test_zeros_stay_zero() -> None:
     assert not quantised.dequantise()[:, 5].any()
 
 
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+@pytest.mark.parametrize("width", [32, 33])
+def test_what_is_stored_of_zeros_can_be_loaded(width: int, zero: float) -> None:
+    matrix = normal(4, width)
+    matrix[2] = zero
+    spec = TensorSpec("wte.weight", (4, width), "embedding")
+    arrays = FORMATS["int8"].store(spec, matrix)
+    assert not np.signbit(arrays[".scales"]).any()
+    assert not FORMATS["int8"].load(spec, arrays).dequantise()[2].any()
+
+
+def test_a_scale_of_negative_zero_is_one_of_zero() -> None:
+    """Earlier versions wrote it for blocks of zeros."""
+    spec = TensorSpec("wte.weight", (4, 32), "embedding")
+    matrix = normal(4, 32)
+    matrix[2] = 0
+    arrays = dict(FORMATS["int8"].store(spec, matrix))
+    arrays[".scales"] = np.where(arrays[".scales"] == 0, np.float16(-0.0), arrays[".scales"])
+    assert not FORMATS["int8"].load(spec, arrays).dequantise()[2].any()
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(3.39e38, True), (np.finfo(np.float32).max, False)])
+def test_what_is_stored_of_the_largest_numbers_can_be_loaded(largest: float, fits: bool) -> None:
+    matrix = normal(4, 32)
+    matrix[2, 3] = largest
+    spec = TensorSpec("wte.weight", (4, 32), "embedding")
+    if fits:
+        FORMATS["int8"].load(spec, FORMATS["int8"].store(spec, matrix))
+        return
+    with pytest.raises(UsageError, match=r"^wte\.weight holds a number too large for int8$"):
+        FORMATS["int8"].store(spec, matrix)
+
+
 def test_a_block_of_tiny_weights_does_not_become_zero() -> None:
     matrix = normal(2, 64)
     matrix[0, :32] *= np.float32(1e-5)  # its scale is far below float16's smallest normal number

@@ -223,7 +223,7 @@ def _stored(weights: Weights, names: list[str], target: Format) -> Iterator[tupl
         try:
             stored = stored.to(format_for(stored.spec, target))
         except UsageError as error:
-            raise CheckpointError(f"{name}: {error}") from None
+            raise CheckpointError(str(error)) from None
         for suffix, array in stored.arrays.items():
             yield with_prefix(name + suffix), array
 

@@ -24,7 +24,7 @@ from cutaway.tensors import TensorSpec
 BLOCK_SIZE = 32
 _CHUNK = 1 << 17  # elements worked on at a time: small enough for the cache, and no copy of a whole matrix is ever made
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
-_LARGEST_HALF = 0x7BFF  # bits of 65504; those of negative numbers, NaN and infinity are larger
+_LARGEST_HALF = 0x7BFF  # bits of 65504; those of negative numbers, of -0.0, NaN and infinity are larger
 
 
 @dataclass(frozen=True)
@@ -73,24 +73,30 @@ class Int8(Format):
         return {"": ("I8", spec.shape), ".scales": ("F16", scales), ".input_scales": ("F32", (spec.inputs,))}
 
     def store(self, spec: TensorSpec, tensor: FloatArray) -> Arrays:
-        matrix = quantise(tensor.T if spec.transposed else tensor)
-        return {
+        try:
+            matrix = quantise(tensor.T if spec.transposed else tensor)
+        except UsageError as error:
+            raise UsageError(f"{spec.name}: {error}") from None
+        arrays = {
             "": as_matrix(spec, matrix.values),
             ".scales": as_matrix(spec, matrix.scales),
             ".input_scales": matrix.input_scales,
         }
+        if _overflows(StoredTensor(spec, self, arrays)):  # scales are rounded up, beyond the largest float32
+            raise UsageError(f"{spec.name} holds a number too large for int8")
+        return arrays
 
     def load(self, spec: TensorSpec, arrays: Arrays) -> StoredTensor:
         if arrays[""].min() < -127:
             raise UsageError(f"{spec.name} holds -128")
-        if arrays[".scales"].view(np.uint16).max() > _LARGEST_HALF:
+        scales = arrays[".scales"]
+        if scales.view(np.uint16).max() > _LARGEST_HALF and not ((scales >= 0) & (scales < np.inf)).all():
             raise UsageError(f"{spec.name}.scales holds a negative number, NaN or infinity")
         input_scales = arrays[".input_scales"]
         if not ((input_scales > 0) & (input_scales < np.inf)).all():
             raise UsageError(f"{spec.name}.input_scales holds a number that is not positive or not finite")
         stored = StoredTensor(spec, self, arrays)
-        largest = 127 * float(arrays[".scales"].max()) * float(input_scales.max())
-        if largest > _LARGEST_FLOAT and not np.isfinite(stored.dequantise()).all():
+        if _overflows(stored):
             raise UsageError(f"{spec.name} holds a number too large for float32")
         return stored
 
@@ -100,6 +106,12 @@ class Int8(Format):
 
     def pack(self, spec: TensorSpec, arrays: Arrays) -> list[Array]:
         return [as_matrix(spec, arrays[""]), as_matrix(spec, arrays[".scales"]), arrays[".input_scales"]]
+
+
+def _overflows(stored: StoredTensor) -> bool:
+    """Return True if a number that the arrays stand for is too large for float32."""
+    largest = 127 * float(stored.arrays[".scales"].max()) * float(stored.arrays[".input_scales"].max())
+    return largest > _LARGEST_FLOAT and not np.isfinite(stored.dequantise()).all()
 
 
 def block_count(inputs: int) -> int:
@@ -148,7 +160,8 @@ def _quantise_rows(
     padded = np.zeros((count, scales.shape[1] * BLOCK_SIZE), np.float32)
     np.divide(rows, input_scales, out=padded[:, :inputs])
     blocks = padded.reshape(count, -1, BLOCK_SIZE)  # (R, blocks, 32)
-    scales[:] = _scales(np.maximum(blocks.max(axis=2), -blocks.min(axis=2)))
+    peaks = np.maximum(blocks.max(axis=2), -blocks.min(axis=2))
+    scales[:] = _scales(np.abs(peaks))  # a block of zeros may have the peak -0.0
     blocks /= np.where(scales == 0, 1, scales).astype(np.float32)[:, :, None]
     np.clip(np.rint(padded, out=padded), -127, 127, out=padded)
     values[:] = padded[:, :inputs]
