@@ -321,3 +321,37 @@ def test_a_second_save_in_this_process_is_left_alone(target: Path) -> None:
         save(target)
         assert staging.exists()
     assert listing(target) == {"a": "first", **OTHERS}
+
+
+def as_owner_without_rights(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to remove files from read-only directories, as the system does, though not for root."""
+    unlink = Path.unlink
+
+    def unlink_if_allowed(path: Path, missing_ok: bool = False) -> None:
+        if not path.parent.stat().st_mode & 0o200:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_if_allowed)
+
+
+def test_read_only_directories_leave_nothing_behind(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_owner_without_rights(target, monkeypatch)
+    for directory in (target / "logs" / "1", target):
+        directory.chmod(0o555)
+    save(target)
+    assert listing(target) == {"a": "new", **OTHERS}
+    assert [path.name for path in target.parent.iterdir()] == ["x"]
+    for directory in (target / "logs" / "1", target):
+        assert directory.stat().st_mode & 0o777 == 0o555
+        directory.chmod(0o755)
+
+
+def test_a_mount_point_is_refused_before_anything_is_written(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == target)
+    with (
+        pytest.raises(OSError, match="x is a mount point: choose a directory in it"),
+        replace.replacing(target, is_new),
+    ):
+        raise AssertionError
+    assert listing(target) == {"a": "old", **OTHERS}

@@ -40,6 +40,8 @@ def replacing(target: Path, belongs: Callable[[str], bool]) -> Iterator[Path]:
     ...     (Path(directory) / "run" / "state.txt").read_text()
     'new'
     """
+    if target.is_mount():
+        raise OSError(errno.EBUSY, f"{target.name} is a mount point: choose a directory in it", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target, belongs)  # first: they may fill the disk
     staging = target.with_name(f".{target.name}.saving-{os.getpid()}-{secrets.token_hex(4)}")
@@ -146,6 +148,7 @@ def _is_busy(process: int) -> bool:
 
 def _retire(leftover: Path, target: Path, belongs: Callable[[str], bool]) -> None:
     """Remove a directory that was replaced; a file that is not ours, and not linked yet, moves to where it was."""
+    _make_writable(leftover)
     for path in leftover.iterdir():
         if belongs(path.name) and not path.is_dir():
             path.unlink()
@@ -162,10 +165,16 @@ def _give_back(path: Path, to: Path) -> None:
     elif _is_same(path, to):
         path.unlink()
     elif all(each.is_dir() and not each.is_symlink() for each in (path, to)):
+        _make_writable(path)
         for each in path.iterdir():
             _give_back(each, to / each.name)
         if not any(path.iterdir()):
             path.rmdir()
+
+
+def _make_writable(directory: Path) -> None:
+    """Let the owner remove the files of a directory, which may have the permissions of one that is read-only."""
+    directory.chmod(directory.stat().st_mode & 0o7777 | 0o700)
 
 
 def _is_same(one: Path, other: Path) -> bool:
