@@ -143,6 +143,23 @@ def test_the_current_directory_and_those_above_it_stay(
     assert Path("sub").is_dir()
 
 
+def test_a_checkpoint_that_another_process_wrote_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = save_module.write_checkpoint
+
+    def write_slowly(directory: Path, *arguments: Any) -> None:
+        write(directory, *arguments)
+        write(tmp_path / "x", tiny_weights(1), *arguments[1:])
+
+    (tmp_path / "x").mkdir()
+    monkeypatch.setattr(save_module, "write_checkpoint", write_slowly)
+    with pytest.raises(CheckpointError, match=r"x: holds config\.json already"):
+        save_checkpoint(tmp_path / "x", tiny_weights(0))
+    assert_same(Checkpoint(tmp_path / "x", "x"), tiny_weights(1))
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
 def test_overwriting_leaves_no_file_of_the_old_and_every_other_file(tmp_path: Path) -> None:
     target = tmp_path / "x"
     old = tiny_weights(n_vocab=50257, n_embd=2, n_head=1)

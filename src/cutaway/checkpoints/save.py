@@ -75,6 +75,7 @@ def save_checkpoint(
             write_checkpoint(
                 staging, weights, target, tokenizer, generation_config, special_tokens, side_files, max_shard_bytes
             )
+            _check_free(path, overwrite)  # again: writing takes long, and another process may have been faster
     except OSError as error:
         raise_checkpoint_error(path, f"cannot be saved: {save_failure(error, path, weights_bytes(weights, target))}")
 
@@ -166,15 +167,20 @@ def _target(directory: Path, overwrite: bool) -> Path:
             raise UsageError(
                 f"{quote_path(target)} is the current directory or above it: choose a directory of its own"
             )
-        there = sorted(path.name for path in target.glob("*") if _OURS.fullmatch(path.name))
-        if there and not overwrite:
-            raise_checkpoint_error(
-                target, f"holds {there[0]} already: choose another directory, or --overwrite (overwrite=True)"
-            )
+        _check_free(target, overwrite)
     except (OSError, RuntimeError) as error:  # no permission, too long a name, no such user's home
         reason = error.strerror if isinstance(error, OSError) else error
         raise_checkpoint_error(directory, f"cannot be saved: {reason}")
     return target
+
+
+def _check_free(target: Path, overwrite: bool) -> None:
+    """Raise CheckpointError if there are files of a checkpoint that must stay."""
+    there = sorted(path.name for path in target.glob("*") if _OURS.fullmatch(path.name))
+    if there and not overwrite:
+        raise_checkpoint_error(
+            target, f"holds {there[0]} already: choose another directory, or --overwrite (overwrite=True)"
+        )
 
 
 def _special_tokens(config: GPT2Config, tokenizer: TokenCodec | TokenizerFiles | None) -> dict[str, object]:
