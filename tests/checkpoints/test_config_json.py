@@ -157,3 +157,17 @@ def test_we_read_what_we_write(tmp_path: Path, config: GPT2Config, dtype: str) -
     assert read_config(tmp_path / "config.json") == StoredConfig(
         config, FORMATS["int8"] if dtype == "int8" else FLOAT32, special
     )
+
+
+def test_the_class_of_the_tokenizer_is_kept_as_written(tmp_path: Path) -> None:
+    stored = read(tmp_path, {"tokenizer_class": "BertTokenizerFast"})
+    assert stored.tokenizer_class == "BertTokenizerFast"
+    assert config_json(stored.config, FLOAT32, stored.special_tokens)["tokenizer_class"] == "BertTokenizerFast"
+    assert read(tmp_path, {"tokenizer_class": 5}).tokenizer_class is None
+
+
+def test_ids_that_are_not_written_stay_so(tmp_path: Path) -> None:
+    """transformers takes null for no token, and a missing key for GPT-2's."""
+    stored = read(tmp_path, {}, without="eos_token_id")
+    written = config_json(stored.config, FLOAT32, stored.special_tokens)
+    assert (written["bos_token_id"], "eos_token_id" in written) == (50256, False)

@@ -214,6 +214,20 @@ def test_gpt2s_own_tokenizer_is_never_taken_for_another(tmp_path: Path, named_in
     assert cutaway.load(tmp_path).encode("A robot") == [1, 2]
 
 
+@pytest.mark.parametrize("save", ["convert", "Model.save"])
+def test_the_class_that_a_config_names_is_saved_with_or_without_files(tmp_path: Path, save: str) -> None:
+    source = tmp_path / "source"
+    save_checkpoint(source, tiny_weights(n_vocab=50257, n_embd=6, n_layer=1, n_ctx=8))
+    edit(source / "config.json", tokenizer_class="T5Tokenizer")
+    if save == "convert":
+        assert invoke("convert", str(source), str(tmp_path / "saved")).code == 0
+    else:
+        cutaway.load(source).save(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["config.json", "model.safetensors"]
+    with pytest.raises(CheckpointError, match=r"has a 'T5Tokenizer' without a tokenizer\.json"):
+        cutaway.load(tmp_path / "saved").encode("A robot")
+
+
 def test_a_prefix_space_that_the_settings_ask_for_is_not_ignored(russian: Path) -> None:
     byte_level_bpe().save(str(russian / "tokenizer.json"))
     edit(russian / "tokenizer_config.json", add_prefix_space=True)

@@ -134,6 +134,7 @@ class AdaptedCheckpoint(Checkpoint):
         self.tokenizer_class = base.tokenizer_class
         self.left_out = base.left_out
         self.directory = path
+        self.files = (*base.files, ADAPTER_WEIGHTS)
         self.n_bytes = base.n_bytes + (path / ADAPTER_WEIGHTS).stat().st_size
         self._merged = MergedWeights(base, adapter)
 

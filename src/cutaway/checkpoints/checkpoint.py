@@ -29,10 +29,11 @@ from cutaway.untrusted import quote_name, raise_checkpoint_error, read_bytes, re
 class Checkpoint:
     """The weights, hyperparameters and tokenizer of a checkpoint directory.
 
-    `n_bytes` is the size of the files with the weights; `special_tokens` are the ids that the config names, as written;
-    `left_out` the tensors of heads that are not the language model's. Raises CheckpointError, one line naming file,
-    tensor and reason, where the directory holds no sound GPT-2; all that can be known without reading the tensors is
-    known when it is opened. Its tokenizer is not read before it is asked for.
+    `files` are the names of the files with the weights, and `n_bytes` is their size; `special_tokens` are the ids that
+    the config names, as written, with the class of the tokenizer if it names one; `left_out` the tensors of heads that
+    are not the language model's. Raises CheckpointError, one line naming file, tensor and reason, where the directory
+    holds no sound GPT-2; all that can be known without reading the tensors is known when it is opened. Its tokenizer is
+    not read before it is asked for.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -46,6 +47,7 @@ class Checkpoint:
         self.tokenizer_class = stored.tokenizer_class
         self._format = stored.format
         files = open_files(directory)
+        self.files = tuple(file.path.name for file in files)
         self.n_bytes = sum(file.n_bytes for file in files)
         self._stored, self.left_out = find_tensors(files, stored, directory)
 
@@ -148,11 +150,20 @@ class Checkpoint:
         >>> open_checkpoint(BUILTIN).metadata().special_tokens
         {'bos_token_id': 50256, 'eos_token_id': 50256}
         """
-        path = self.path / GENERATION_CONFIG
-        generation_config = read_object(path) if path.exists() else {}
+        generation_config = read_generation_json(self.path)
         files = TokenizerFiles.read(self.path) if tokenizer_error else None
         texts = self.side_files()
         return Metadata(self.special_tokens, generation_config, tokenizer_error, files, texts, self.template_error())
+
+
+def read_generation_json(directory: Path) -> dict[str, object]:
+    """Read the `generation_config.json` of a directory, {} if there is none. Raises CheckpointError if it is invalid.
+
+    >>> read_generation_json(Path("nowhere"))
+    {}
+    """
+    path = directory / GENERATION_CONFIG
+    return read_object(path) if path.exists() else {}
 
 
 def read_side_files(directory: Path) -> dict[str, str]:
@@ -210,7 +221,7 @@ def tokenizer_files_beside(
     directory: Path, n_vocab: int, tokenizer_class: str | None = None
 ) -> TokenCodec | TokenizerFiles | None:
     """Return what writes the codec of a directory: a music codec, the tokenizer's files as they are, or without any
-    `tokenizer_beside`.
+    `tokenizer_beside`, if `tokenizer_class` is one that is read.
 
     >>> type(tokenizer_files_beside(Path("nowhere"), 50257)).__name__
     '_Gpt2Tokenizer'
@@ -219,4 +230,9 @@ def tokenizer_files_beside(
     if music is not None:
         return music
     files = TokenizerFiles.read(directory)
-    return files if files.contents else tokenizer_beside(directory, n_vocab, tokenizer_class)
+    if files.contents:
+        return files
+    try:
+        return tokenizer_beside(directory, n_vocab, tokenizer_class)
+    except CheckpointError:  # the class alone says so, and `config.json` keeps it
+        return None

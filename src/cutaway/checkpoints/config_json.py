@@ -2,9 +2,9 @@
 
 transformers writes dozens of keys. The sizes and the settings of `GPT2Config` are taken, the few that could ask for
 other mathematics are checked, and all others (dropout, classification heads, versions, ...) change nothing here and are
-ignored. The ids of special tokens are kept as they are written, since a checkpoint that is saved again must say the
-same. `relative_positions` is a key of our own; its models have a `model_type` and an architecture of their own too, so
-that others refuse them instead of leaving their tables out.
+ignored. The ids of special tokens and the class of the tokenizer are kept as they are written, since a checkpoint that
+is saved again must say the same. `relative_positions` is a key of our own; its models have a `model_type` and an
+architecture of their own too, so that others refuse them instead of leaving their tables out.
 """
 
 from collections.abc import Mapping
@@ -54,19 +54,24 @@ _FIXED: dict[str, tuple[object, ...]] = {
 
 
 # Ids of special tokens: one id, a list or null. A model can have them without a tokenizer.
-_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "decoder_start_token_id")
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "decoder_start_token_id")
+_CLASS = "tokenizer_class"
 
 
 @dataclass(frozen=True)
 class StoredConfig:
-    """Hyperparameters, the format of the matrices (float32 for floats of any width), the ids of special tokens as they
-    are written, and the class of the tokenizer, where the file names one.
+    """Hyperparameters, the format of the matrices (float32 for floats of any width), and as they are written the ids of
+    special tokens, with the class of the tokenizer, where the file names one.
     """
 
     config: GPT2Config
     format: Format
     special_tokens: Mapping[str, object]
-    tokenizer_class: str | None = None
+
+    @property
+    def tokenizer_class(self) -> str | None:
+        named = self.special_tokens.get(_CLASS)
+        return named if isinstance(named, str) else None
 
 
 def read_config(path: Path) -> StoredConfig:
@@ -95,11 +100,9 @@ def read_config(path: Path) -> StoredConfig:
         )
     except UsageError as error:
         raise_checkpoint_error(path, str(error))
-    special = {key: raw[key] for key in _SPECIAL if key in raw and _is_ids(raw[key])}
-    tokenizer_class = raw.get("tokenizer_class")
-    return StoredConfig(
-        config, _format(raw, path), special, tokenizer_class if isinstance(tokenizer_class, str) else None
-    )
+    special = {key: raw[key] for key in _IDS if key in raw and _is_ids(raw[key])}
+    special |= {key: value for key, value in raw.items() if key == _CLASS and isinstance(value, str)}
+    return StoredConfig(config, _format(raw, path), special)
 
 
 def _size(raw: Json, names: tuple[str, ...], path: Path) -> int:
@@ -191,7 +194,7 @@ def known_ids(value: object, n_vocab: int) -> tuple[int, ...]:
 
 
 def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str, object]) -> Json:
-    """Return the `config.json` of a checkpoint in a format, with the ids of special tokens.
+    """Return the `config.json` of a checkpoint in a format, with `special_tokens` as they are.
 
     >>> config_json(GPT2Config(), FLOAT32, {"eos_token_id": 50256})["eos_token_id"]
     50256
@@ -212,8 +215,6 @@ def config_json(config: GPT2Config, stored: Format, special_tokens: Mapping[str,
         "layer_norm_epsilon": config.layer_norm_epsilon,
         **{key: getattr(config, key) for key in _FLAGS},
         **({"relative_positions": relative} if relative else {}),
-        "bos_token_id": None,
-        "eos_token_id": None,
         **special_tokens,
         "dtype": "float32" if scheme else stored.name,
     } | ({"quantization_config": scheme} if scheme else {})

@@ -11,9 +11,10 @@ from cutaway.tokenizer.files import TokenizerFiles
 class Metadata:
     """All that a checkpoint says beside its weights and its tokenizer, kept so that it is saved with them again.
 
-    `special_tokens` are the ids in `config.json`, `generation_config` is `generation_config.json`, `side_files` the
-    texts of `directory.SIDE_FILES` by name, all as written. A tokenizer that cannot be read has a reason,
-    `tokenizer_error`, and its files. Token ids work without it. A chat template that cannot be read has only a reason.
+    `special_tokens` are the ids in `config.json`, with the tokenizer's class if it names one, `generation_config` is
+    `generation_config.json`, `side_files` the texts of `directory.SIDE_FILES` by name, all as written. A tokenizer that
+    cannot be read has a reason, `tokenizer_error`, and its files. Token ids work without it. A chat template that
+    cannot be read has only a reason.
     """
 
     special_tokens: Mapping[str, object] = field(default_factory=dict)
