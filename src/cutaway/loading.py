@@ -1,9 +1,10 @@
 """Loading a model: its checkpoint by name, and an engine to run it."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
-from cutaway.checkpoints import Checkpoint, Weights, open_source
+from cutaway.checkpoints import Weights, open_source
 from cutaway.engines.protocol import Engine
 from cutaway.errors import CheckpointError, UsageError
 from cutaway.generation.config_json import read_generation_config
@@ -36,7 +37,7 @@ def load(
     checkpoint = open_source(source)
     generation_config = read_generation_config(checkpoint.path, checkpoint.config.n_vocab)
     if checkpoint.left_out:
-        warnings.warn(left_out_message(checkpoint), RuntimeWarning, stacklevel=2)
+        warnings.warn(left_out_message(checkpoint.name, checkpoint.left_out), RuntimeWarning, stacklevel=2)
     running = make_engine(checkpoint, dtype, engine, threads)
     codec = None
     reason = ""
@@ -47,17 +48,15 @@ def load(
     return Model(running, checkpoint, codec, checkpoint.name, generation_config, checkpoint.metadata(reason))
 
 
-def left_out_message(checkpoint: Checkpoint) -> str:
+def left_out_message(model: str, left_out: Sequence[str]) -> str:
     """Say which tensors of a checkpoint are left out, for it holds more than a language model.
 
-    >>> checkpoint = open_source("builtin")
-    >>> checkpoint.left_out = ("v_head.summary.weight", "v_head.summary.bias")
-    >>> left_out_message(checkpoint)
-    'builtin: v_head.summary.weight and 1 more left out: only the language model is read'
+    >>> left_out_message("mine", ["v_head.summary.weight", "v_head.summary.bias"])
+    'mine: v_head.summary.weight and 1 more left out: only the language model is read'
     """
-    first, *others = checkpoint.left_out
+    first, *others = left_out
     named = f"{quote_name(first)} and {len(others)} more" if others else quote_name(first)
-    return f"{checkpoint.name}: {named} left out: only the language model is read"
+    return f"{model}: {named} left out: only the language model is read"
 
 
 def make_engine(

@@ -1,5 +1,6 @@
 """Checkpoints of nanoGPT, minGPT and transformers: written as they write them, then compared with transformers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,91 @@ def test_a_config_beside_the_tensors_must_agree(tmp_path: Path) -> None:
     stated = GPT2Config(n_vocab=61, n_ctx=48, n_embd=24, n_head=3, n_layer=4)
     with pytest.raises(CheckpointError, match=r"config.json says n_layer is 4, but the tensors have 2"):
         found(tmp_path, STATE, {}, stated=stated)
+
+
+def test_all_who_state_the_heads_must_agree(tmp_path: Path) -> None:
+    stated = GPT2Config(n_vocab=61, n_ctx=48, n_embd=24, n_head=3, n_layer=2)
+    with pytest.raises(CheckpointError, match=r"^ckpt.pt: config.json says n_head is 3, but model_args says 4$"):
+        found(tmp_path, STATE, {"n_head": 4}, stated=stated)
+    (tmp_path / "tensors").unlink()
+    with pytest.raises(CheckpointError, match=r"^ckpt.pt: model_args says n_head is 3, but --n-head says 2$"):
+        found(tmp_path, STATE, {"n_head": 3}, overrides=Overrides(n_head=2))
+    (tmp_path / "tensors").unlink()
+    assert found(tmp_path, STATE, {"n_head": 3}, stated=stated, overrides=Overrides(n_head=3)).config.n_head == 3
+
+
+@pytest.mark.parametrize("n_head", [0, -1])
+def test_a_number_of_heads_is_never_ignored(tmp_path: Path, n_head: int) -> None:
+    with pytest.raises(UsageError, match=f"^n_head must be a positive integer, not {n_head}$"):
+        found(tmp_path, STATE, {"n_head": 3}, overrides=Overrides(n_head=n_head))
+
+
+def test_a_head_of_its_own_must_not_be_denied_by_the_config(tmp_path: Path) -> None:
+    stated = GPT2Config(n_vocab=61, n_ctx=48, n_embd=24, n_head=3, n_layer=2)
+    state = STATE | {"lm_head.weight": STATE["transformer.wte.weight"] * np.float32(2)}
+    with pytest.raises(
+        CheckpointError, match=r"^ckpt.pt: lm_head.weight differs from wte.weight, but config.json says tie_word_emb"
+    ):
+        found(tmp_path, state, {}, stated=stated)
+    (tmp_path / "tensors").unlink()
+    assert not found(tmp_path, state, {}, stated=replace(stated, tie_word_embeddings=False)).config.tie_word_embeddings
+
+
+def test_other_heads_are_left_out_and_named(tmp_path: Path) -> None:
+    read = found(tmp_path, STATE | {"module.v_head.summary.weight": np.ones((1, 24), np.float32)})
+    assert read.left_out == ("v_head.summary.weight",)
+    assert set(read.names) == set(read.config.tensors)
+    (tmp_path / "tensors").unlink()
+    with pytest.raises(CheckpointError, match=r"^ckpt.pt: v_head.weight is not a tensor of a GPT-2"):
+        found(tmp_path, STATE | {"transformer.v_head.weight": np.ones((1, 24), np.float32)})
+
+
+def test_tensors_that_hold_no_floats_are_masks_or_named(tmp_path: Path) -> None:
+    read = found(tmp_path, STATE, skipped=["transformer.h.1.attn.bias", "transformer.position_ids"])
+    assert read.dropped == ("h.1.attn.bias",)
+    (tmp_path / "tensors").unlink()
+    with pytest.raises(CheckpointError, match=r"^ckpt.pt: h.1.mlp.c_fc.weight does not hold floats of 16, 32 or 64"):
+        found(tmp_path, {n: a for n, a in STATE.items() if n != C_FC}, skipped=[C_FC])
+
+
+BESIDE = {
+    "generation_config.json": '{\n  "temperature": 0.5\n}\n',
+    "chat_template.jinja": "{{ messages }}",
+    "task.toml": 'name = "x"\n',
+    "vocab.txt": "[PAD]\n[UNK]\nrobot\n",
+}
+
+
+@pytest.mark.usefixtures("forked")
+def test_what_is_beside_a_pickle_is_kept(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    peer = peer_model(tiny_weights())
+    peer.config.tokenizer_class = "BertTokenizerFast"
+    peer.config.save_pretrained(source)
+    state = peer.state_dict() | {
+        "transformer.h.0.attn.bias": torch.ones(1, 1, 48, 48, dtype=torch.bool),
+        "v_head.summary.weight": torch.ones(1, 24),
+    }
+    torch.save(state, source / "pytorch_model.bin")
+    for name, text in BESIDE.items():
+        (source / name).write_text(text)
+    (source / "other.safetensors").touch()  # which does not hide transformers' pickle
+    result = invoke("convert", str(source), str(tmp_path / "out"), "--allow-pickle")
+    assert result.code == 0
+    assert f"{source / 'pytorch_model.bin'}: v_head.summary.weight left out: only the language model" in result.err
+    assert "dropped 1 attention masks, h.0.attn.bias the first of them" in result.err
+    assert {name: (tmp_path / "out" / name).read_text() for name in BESIDE} == BESIDE
+    assert open_checkpoint(tmp_path / "out").tokenizer_class == "BertTokenizerFast"
+
+
+@pytest.mark.usefixtures("forked")
+def test_the_home_directory_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(as_torch(STATE), tmp_path / "model.pt")
+    convert = ("convert", "--allow-pickle", "--n-head", "3")
+    assert invoke(*convert, "~/model.pt", "~/file").code == 0
+    assert invoke(*convert, "~", "~/directory").code == 0
 
 
 def test_flags_for_pickles_are_refused_elsewhere(tmp_path: Path) -> None:

@@ -204,3 +204,26 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pt")
     with pytest.raises(CheckpointError, match="is not a file"), unpickled(tmp_path / "pipe.pt"):
         pass
+
+
+def test_no_room_for_the_tensors_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickles, "_BOOT", "import os; raise SystemExit(os.EX_IOERR)")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "ckpt.pt").write_bytes(b"PK")
+    reason = rf"ckpt.pt: cannot be read: {tmp_path} has no room for its tensors, 2 bytes; set TMPDIR to a directory"
+    with pytest.raises(CheckpointError, match=reason), unpickled(tmp_path / "ckpt.pt"):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "status"), [("ENOSPC", os.EX_IOERR), ("EACCES", 1)])
+def test_the_program_says_that_its_disk_is_full(tmp_path: Path, code: str, status: int) -> None:
+    program = f"""
+import errno, pathlib
+from cutaway.checkpoints import unpickle
+with unpickle.Answer(pathlib.Path({str(tmp_path / "answer")!r})):
+    raise OSError(errno.{code}, "no")
+"""
+    run = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert run.returncode == status
+    assert ("error" in (tmp_path / "answer").read_text()) == (code == "EACCES")

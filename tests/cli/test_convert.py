@@ -1,3 +1,4 @@
+import json
 import resource
 import shutil
 from pathlib import Path
@@ -104,3 +105,34 @@ def test_a_chat_template_that_cannot_be_read_is_left_out(tiny: str, tmp_path: Pa
     assert result.code == 0
     assert "warning: " in result.err
     assert "chat_template.jinja: not UTF-8 at byte 3; it is left out" in result.err
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".pt", "~no-such-user/x", "~no-such-user/ckpt.pt"])
+def test_a_source_that_cannot_be_looked_up_is_one_line(tmp_path: Path, name: str) -> None:
+    result = invoke("convert", name, str(tmp_path / "out"))
+    assert (result.code, f"{name}: cannot be read: " in result.error) == (3, True)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".bin", "~no-such-user/x.bin"])
+def test_a_target_that_cannot_be_looked_up_is_one_line(tiny: str, name: str) -> None:
+    result = invoke("convert", tiny, name)
+    assert (result.code, f"{name}: convert writes a directory" in result.error) == (2, True)
+
+
+def test_reports_the_files_that_it_wrote_and_no_others(tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "other.safetensors").touch()
+    assert invoke("convert", tiny, str(tmp_path / "out"), "--json").document["files"] == ["model.safetensors"]
+
+
+def test_an_empty_size_is_refused(tiny: str, tmp_path: Path) -> None:
+    result = invoke("convert", tiny, str(tmp_path / "out"), "--max-shard-size", "")
+    assert (result.code, "--max-shard-size must be a number of bytes" in result.error) == (2, True)
+
+
+def test_generation_settings_are_kept(tiny: str, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "model")
+    settings = {"temperature": 0.5, "diversity_penalty": 0.25}
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(settings))
+    assert invoke("convert", str(tmp_path / "model"), str(tmp_path / "out")).code == 0
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == settings

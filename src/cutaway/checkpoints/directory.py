@@ -15,7 +15,7 @@ from cutaway.checkpoints.names import PREFIX, stored_as
 from cutaway.checkpoints.safetensors import FLOAT_CODES, TensorEntry, TensorFile
 from cutaway.formats import Array, StoredAs
 from cutaway.numerics import FloatArray
-from cutaway.untrusted import quote, quote_name, raise_checkpoint_error, read_object
+from cutaway.untrusted import quote, quote_name, quote_path, raise_checkpoint_error, read_object
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -71,7 +71,8 @@ def open_files(directory: Path) -> list[TensorFile]:
         for path in sorted(directory.glob("pytorch_model*.bin")):
             raise_checkpoint_error(
                 path,
-                "is a pickle, which can run code, and is never loaded; `cutaway convert --allow-pickle` converts it",
+                "is a pickle, which can run code, and is never loaded; "
+                f"`cutaway convert {quote_path(path)} DIRECTORY --allow-pickle` converts it",
             )
         raise_checkpoint_error(directory, f"holds no {WEIGHTS}")
     return _open_shards(directory)
@@ -105,7 +106,7 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
     ('transformer.ln_f.bias', 'F32', ())
     """
     found = _locations(files)
-    left_out = tuple(name for name, location in found.items() if _is_other_head(location.name))
+    left_out = tuple(name for name, location in found.items() if is_other_head(location.name))
     for name in left_out:
         del found[name]
     config = stored.config
@@ -126,7 +127,12 @@ def find_tensors(files: list[TensorFile], stored: StoredConfig, directory: Path)
     return found, left_out
 
 
-def _is_other_head(name: str) -> bool:
+def is_other_head(name: str) -> bool:
+    """Return True if a tensor belongs to another head than the language model's.
+
+    >>> is_other_head("v_head.summary.weight"), is_other_head("transformer.h.0.attn.c_atn.weight")
+    (True, False)
+    """
     return _NAME.fullmatch(name) is not None and name.split(".", 1)[0] not in _LANGUAGE_MODEL
 
 

@@ -1,17 +1,20 @@
 """The tensors of nanoGPT, minGPT and transformers under GPT-2's names and in its orientation.
 
 All three call their tensors as OpenAI does, with prefixes that wrappers add. nanoGPT and minGPT store linear layers as
-(out, in); one shape tells. A model without biases has biases of zero. Stored attention masks are dropped.
+(out, in); one shape tells. A model without biases has biases of zero. Stored attention masks are dropped, and other
+heads than the language model's left out.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cutaway.checkpoints.directory import MASK
+from cutaway.checkpoints.directory import MASK, is_other_head
+from cutaway.checkpoints.names import PREFIX
 from cutaway.checkpoints.safetensors import FLOAT_CODES, TensorFile
 from cutaway.config import GPT2Config
 from cutaway.errors import UsageError
@@ -20,9 +23,11 @@ from cutaway.numerics import FloatArray
 from cutaway.tensors import Shape, TensorSpec
 from cutaway.untrusted import quote_name, quote_path, raise_checkpoint_error
 
-PREFIXES = ("_orig_mod.", "module.", "transformer.")  # of torch.compile, of DistributedDataParallel, and of the model
+WRAPPERS = ("_orig_mod.", "module.")  # prefixes of torch.compile and of DistributedDataParallel
+PREFIXES = (*WRAPPERS, PREFIX)
 HEAD = "lm_head.weight"
 EMBEDDING = "wte.weight"
+_PARAMETER = re.compile(r"(wte|wpe|ln_f|lm_head|h\.[0-9]+\..+)\.(weight|bias)")  # of a GPT-2 of any size
 # The name in nanoGPT's model_args of each of our sizes.
 SETTINGS = {"n_layer": "n_layer", "n_embd": "n_embd", "n_ctx": "block_size", "n_vocab": "vocab_size"}
 
@@ -44,6 +49,7 @@ class ForeignWeights:
     names: Mapping[str, str]
     turned: bool  # linear layers are stored as (out, in)
     dropped: tuple[str, ...]  # masks
+    left_out: tuple[str, ...]  # tensors of other heads
 
     @property
     def dtype(self) -> str:
@@ -69,11 +75,12 @@ def foreign_weights(
     settings: Mapping[str, int],
     stated: GPT2Config | None = None,
     overrides: Overrides = Overrides(),
+    skipped: Sequence[str] = (),
 ) -> ForeignWeights:
     """Find a GPT-2 in a file of tensors. Raises CheckpointError naming `source` if it is not one.
 
     `settings` are nanoGPT's `model_args`, `stated` is the config of a `config.json` beside the file; where they say
-    something, the tensors must agree.
+    something, they and the tensors must agree. `skipped` names tensors that are there, but not of floats.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cutaway.checkpoints.safetensors import write_tensors
@@ -86,29 +93,46 @@ def foreign_weights(
     >>> found.n_layer, found.activation_function  # nanoGPT's GELU is the exact one
     (1, 'gelu')
     """
-    names = _plain_names(source, file)
-    masks = tuple(name for name in names if MASK.fullmatch(name))
-    names = {name: stored for name, stored in names.items() if name not in masks}
+    all_names = _plain_names(source, file.entries)
+    integers = _plain_names(source, skipped)
+    masks = tuple(name for name in (*all_names, *integers) if MASK.fullmatch(name))
+    left_out = tuple(name for name, stored in all_names.items() if is_other_head(_unwrapped(stored, WRAPPERS)))
+    names = {name: stored for name, stored in all_names.items() if name not in masks}
+    _check_floats(source, integers)
     config = _config(source, file, names, settings, stated, overrides)
+    names = {name: stored for name, stored in names.items() if name not in left_out}
     if HEAD in names and config.tie_word_embeddings:
         del names[HEAD]
     turned = file.entries[names["h.0.attn.c_attn.weight"]].shape[0] != config.n_embd
     _check_names(source, names, config)
     for name, stored in names.items():
         _check_shape(source, config.tensors[name], file.entries[stored].shape, turned=turned, config=config)
-    return ForeignWeights(config, file, names, turned, masks)
+    return ForeignWeights(config, file, names, turned, masks, left_out)
 
 
-def _plain_names(source: Path, file: TensorFile) -> dict[str, str]:
+def _plain_names(source: Path, tensors: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for stored in file.entries:
-        name = stored
-        while prefix := next(filter(name.startswith, PREFIXES), None):
-            name = name.removeprefix(prefix)
+    for stored in tensors:
+        name = _unwrapped(stored, PREFIXES)
         if name in names:
             raise_checkpoint_error(source, f"{quote_name(name)} is there twice, under two prefixes")
         names[name] = stored
     return names
+
+
+def _unwrapped(name: str, prefixes: tuple[str, ...]) -> str:
+    while prefix := next(filter(name.startswith, prefixes), None):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _check_floats(source: Path, integers: Iterable[str]) -> None:
+    """Raise CheckpointError for a tensor of the language model that is not of floats; masks may be."""
+    for name in integers:
+        if _PARAMETER.fullmatch(name) and not MASK.fullmatch(name):
+            raise_checkpoint_error(
+                source, f"{quote_name(name)} does not hold floats of 16, 32 or 64 bits; save the model unquantised"
+            )
 
 
 def _config(
@@ -136,9 +160,7 @@ def _config(
                 raise_checkpoint_error(source, f"{where} says {field} is {claim}, but the tensors have {size}")
     if overrides.n_vocab is not None and not 0 < overrides.n_vocab <= n_vocab:
         raise UsageError(f"n_vocab must be from 1 to the {n_vocab} tokens that are there, not {overrides.n_vocab}")
-    n_head = overrides.n_head or settings.get("n_head") or getattr(stated, "n_head", None)
-    if n_head is None:
-        raise UsageError(f"{quote_path(source)} does not tell its number of heads: state it as --n-head N")
+    n_head = _find_heads(source, settings, stated, overrides)
     mathematics = stated or GPT2Config(activation_function="gelu" if settings else "gelu_new")  # nanoGPT's is exact
     try:
         return replace(
@@ -146,7 +168,7 @@ def _config(
             **sizes | {"n_vocab": overrides.n_vocab or n_vocab},
             n_head=n_head,
             n_inner=max(_matrix(source, shapes, "h.0.mlp.c_fc.weight"), key=lambda size: size != n_embd),
-            tie_word_embeddings=HEAD not in names or _is_tied(source, file, names),
+            tie_word_embeddings=_is_tied(source, file, names, stated),
         )
     except UsageError as error:
         raise_checkpoint_error(source, str(error))
@@ -163,13 +185,37 @@ def _matrix(source: Path, shapes: Mapping[str, Shape], name: str) -> Shape:
     return shapes[name]
 
 
-def _is_tied(source: Path, file: TensorFile, names: Mapping[str, str]) -> bool:
-    """Return True if the head is a copy of the embedding."""
+def _find_heads(source: Path, settings: Mapping[str, int], stated: GPT2Config | None, overrides: Overrides) -> int:
+    """Return the number of heads, on which all who state it must agree."""
+    if overrides.n_head is not None and overrides.n_head < 1:
+        raise UsageError(f"n_head must be a positive integer, not {overrides.n_head}")
+    claims = {
+        "--n-head": overrides.n_head,
+        "model_args": settings.get("n_head"),
+        "config.json": stated.n_head if stated else None,
+    }
+    claimed = [(where, claim) for where, claim in claims.items() if claim is not None]
+    if not claimed:
+        raise UsageError(f"{quote_path(source)} does not tell its number of heads: state it as --n-head N")
+    first, n_head = claimed[0]
+    for where, claim in claimed[1:]:
+        if claim != n_head:
+            raise_checkpoint_error(source, f"{where} says n_head is {claim}, but {first} says {n_head}")
+    return n_head
+
+
+def _is_tied(source: Path, file: TensorFile, names: Mapping[str, str], stated: GPT2Config | None) -> bool:
+    """Return True if there is no head, or one that is a copy of the embedding, as it must be where that is stated."""
+    if HEAD not in names:
+        return True
     head = names[HEAD]
     embedding = names[EMBEDDING]
     if file.entries[head].shape != file.entries[embedding].shape:
         raise_checkpoint_error(source, f"{HEAD} has the shape {file.entries[head].shape}, unlike {EMBEDDING}")
-    return all(np.array_equal(a, b) for a, b in zip(file.chunks(head), file.chunks(embedding), strict=True))
+    is_copy = all(np.array_equal(a, b) for a, b in zip(file.chunks(head), file.chunks(embedding), strict=True))
+    if not is_copy and stated is not None and stated.tie_word_embeddings:
+        raise_checkpoint_error(source, f"{HEAD} differs from {EMBEDDING}, but config.json says tie_word_embeddings")
+    return is_copy
 
 
 def _check_names(source: Path, names: Mapping[str, str], config: GPT2Config) -> None:

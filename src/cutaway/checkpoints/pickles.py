@@ -16,7 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cutaway.checkpoints.directory import INDEX
+from cutaway.checkpoints.adapter import ADAPTER_WEIGHTS
+from cutaway.checkpoints.directory import INDEX, WEIGHTS
 from cutaway.checkpoints.safetensors import TensorFile
 from cutaway.errors import EngineError
 from cutaway.untrusted import open_ordinary, quote, raise_checkpoint_error, read_object
@@ -56,7 +57,7 @@ def find_pickle(source: str) -> Path | None:
         if path.is_file():
             with open_ordinary(path) as file:
                 return path if file.read(4).startswith(_MAGIC) else None
-        if path.is_dir() and not (path / INDEX).exists() and not any(path.glob("*.safetensors")):
+        if path.is_dir() and not any((path / name).exists() for name in (WEIGHTS, INDEX, ADAPTER_WEIGHTS)):
             return next(iter(pickles_in(path)), None)
     except (OSError, RuntimeError):  # no permission, too long a name, no such user's home: `open_checkpoint` says so
         pass
@@ -66,12 +67,15 @@ def find_pickle(source: str) -> Path | None:
 def pickles_in(directory: Path) -> list[Path]:
     """List the pickles that may be the model in a directory: transformers' one, or its parts, or else all.
 
+    Beside other safetensors files only transformers' may be.
+
     >>> pickles_in(Path("nowhere"))
     []
     """
     for patterns in (("pytorch_model.bin",), ("pytorch_model-*.bin",), ("*.pt", "*.pth", "*.ckpt")):
         if found := [path for pattern in patterns for path in sorted(directory.glob(pattern))]:
-            return found
+            is_transformers = patterns[0].startswith("pytorch_model")
+            return found if is_transformers or not any(directory.glob("*.safetensors")) else []
     return []
 
 
@@ -125,6 +129,9 @@ def _run(path: Path, directory: Path) -> dict[str, object]:
     except subprocess.TimeoutExpired:
         raise_checkpoint_error(path, "took too long to be read")
     answer = read_object(result) if result.exists() and result.stat().st_size else {}
+    if process.returncode == os.EX_IOERR:  # the program's status on a full disk
+        needed = f"{directory.parent} has no room for its tensors, {path.stat().st_size} bytes"
+        raise_checkpoint_error(path, f"cannot be read: {needed}; set TMPDIR to a directory that has")
     if "error" in answer:
         raise_checkpoint_error(path, _line(answer["error"]))
     if process.returncode or not answer:

@@ -4,7 +4,9 @@ A pickle is a program. PyTorch's own restricted reader runs it, which knows tens
 have a hole, the process has no network, cannot start programs, and cannot write but into the two files it opened.
 """
 
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,6 +114,8 @@ class Answer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SystemExit(os.EX_IOERR)  # the disk is full, for an answer too
         with self._file:
             if error is not None:
                 self.write({"error": describe(error)})

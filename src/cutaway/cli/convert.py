@@ -3,6 +3,7 @@
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,21 +52,32 @@ def run(options: Namespace) -> None:
 
     _check_directory(options.directory)
     path = find_pickle(options.source)
-    if path is None and Path(options.source).is_file():
+    if path is None and (file := _ordinary(options.source)):
         if not options.allow_pickle:
-            raise _error(Path(options.source), "is neither a directory with a checkpoint nor a pickle")
-        path = Path(options.source)  # of another kind; the process that reads it reports what is wrong
+            raise _error(file, "is neither a directory with a checkpoint nor a pickle")
+        path = file  # of another kind; the process that reads it reports what is wrong
     if path is None and not (options.n_head is None and options.n_vocab is None):
         raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints state their sizes")
     notes = _convert(options) if path is None else _convert_pickle(path, options)
     _report(options, str(options.directory.expanduser().resolve()), notes)
 
 
+def _ordinary(source: str) -> Path | None:
+    """Return the file that a source is; None if it is something else, or a name that `open_source` refuses."""
+    with suppress(OSError, RuntimeError):  # no permission, too long a name, no such user's home
+        path = Path(source).expanduser()
+        return path if path.is_file() else None
+    return None
+
+
 def _check_directory(path: Path) -> None:
     """Raise UsageError for the name of a file, which nobody gives a directory on purpose."""
     suffix = path.suffix.lower()
-    if suffix not in _FILES or path.expanduser().is_dir():
+    if suffix not in _FILES:
         return
+    with suppress(OSError, RuntimeError):  # of which `save_checkpoint` says what is wrong
+        if path.expanduser().is_dir():
+            return
     other = ", and no GGUF" if suffix in (".gguf", ".ggml") else ""
     raise UsageError(
         f"{safe(str(path))}: convert writes a directory in the layout of Hugging Face{other}; "
@@ -77,12 +89,11 @@ def _convert(options: Namespace) -> list[str]:
     from cutaway.checkpoints import open_source, save_checkpoint
     from cutaway.loading import left_out_message
 
-    max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
+    max_shard_bytes = _max_shard_bytes(options)
     source = open_source(options.source)
     if source.left_out:
-        note(f"warning: {left_out_message(source)}")
-    if reason := source.template_error():
-        note(f"warning: {reason}; it is left out")
+        note(f"warning: {left_out_message(source.name, source.left_out)}")
+    _warn_of_template(source.template_error())
     save_checkpoint(
         options.directory,
         source,
@@ -97,24 +108,38 @@ def _convert(options: Namespace) -> list[str]:
     return []
 
 
+def _warn_of_template(reason: str) -> None:
+    if reason:
+        note(f"warning: {reason}; it is left out")
+
+
 def _convert_pickle(path: Path, options: Namespace) -> list[str]:
     """Write the checkpoint that a pickle holds, and return notes on it."""
     from cutaway.checkpoints import save_checkpoint
-    from cutaway.checkpoints.checkpoint import tokenizer_files_beside
+    from cutaway.checkpoints.checkpoint import (
+        find_template_error,
+        read_generation_json,
+        read_side_files,
+        tokenizer_files_beside,
+    )
     from cutaway.checkpoints.config_json import read_config
     from cutaway.checkpoints.foreign import Overrides, foreign_weights
     from cutaway.checkpoints.pickles import unpickled
+    from cutaway.loading import left_out_message
 
-    _check_whole(Path(options.source), path)
+    _check_whole(Path(options.source).expanduser(), path)
     if not options.allow_pickle:
         raise _error(path, "is a pickle, which can run code; --allow-pickle reads it in a process without rights")
-    max_shard_bytes = _bytes(options.max_shard_size) if options.max_shard_size else None
+    max_shard_bytes = _max_shard_bytes(options)
     config = path.with_name("config.json")
     stored = read_config(config) if config.exists() else None
     stated = stored.config if stored else None
     overrides = Overrides(options.n_head, options.n_vocab)
     with unpickled(path) as found:
-        weights = foreign_weights(path, found.file, found.settings, stated, overrides)
+        weights = foreign_weights(path, found.file, found.settings, stated, overrides, found.skipped)
+        if weights.left_out:
+            note(f"warning: {left_out_message(safe(str(path)), weights.left_out)}")
+        _warn_of_template(find_template_error(path.parent))
         save_checkpoint(
             options.directory,
             weights,
@@ -122,11 +147,13 @@ def _convert_pickle(path: Path, options: Namespace) -> list[str]:
             tokenizer=tokenizer_files_beside(
                 path.parent, weights.config.n_vocab, stored.tokenizer_class if stored else None
             ),
+            generation_config=read_generation_json(path.parent),
             special_tokens=stored.special_tokens if stored else None,
+            side_files=read_side_files(path.parent),
             max_shard_bytes=max_shard_bytes,
             overwrite=options.overwrite,
         )
-        return list(_notes(weights, from_nanogpt=bool(found.settings)))
+        return list(_notes(weights, from_nanogpt=bool(found.settings) and stated is None))
 
 
 def _check_whole(source: Path, path: Path) -> None:
@@ -164,17 +191,24 @@ def _report(options: Namespace, directory: str, notes: list[str]) -> None:
     from cutaway.checkpoints import open_source
 
     written = open_source(directory)
-    files = sorted(path.name for path in written.path.glob("*.safetensors"))
     if options.json:
-        document = {"directory": directory, "dtype": written.dtype, "bytes": written.n_bytes, "files": files}
+        document = {
+            "directory": directory,
+            "dtype": written.dtype,
+            "bytes": written.n_bytes,
+            "files": list(written.files),
+        }
         write_json(document | ({"notes": notes} if notes else {}))
     else:
         for line in notes:
             note(line)
-        print(f"{safe(directory)}: {written.dtype}, {written.n_bytes:,} bytes in {', '.join(files)}")
+        print(f"{safe(directory)}: {written.dtype}, {written.n_bytes:,} bytes in {', '.join(written.files)}")
 
 
-def _bytes(size: str) -> int:
+def _max_shard_bytes(options: Namespace) -> int | None:
+    size = options.max_shard_size
+    if size is None:
+        return None
     match = re.fullmatch(r"(0*[1-9]\d*) ?([KMG]B)?", size, re.ASCII | re.IGNORECASE)
     if match is None:
         raise UsageError(f"--max-shard-size must be a number of bytes, such as 500MB or 2GB, not {size!r}")
