@@ -199,6 +199,29 @@ def test_an_adapter_without_its_model_says_so(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "another")
 
 
+@pytest.mark.parametrize("base", ["~no-such-user/x", "x" * 300])
+def test_a_model_that_cannot_be_looked_up_is_named(tmp_path: Path, base: str) -> None:
+    save_adapter(tmp_path / "adapter", Adapter(base, 1, 1.0, ("c_attn",), {}))
+    with pytest.raises(CheckpointError, match=rf"adapter is an adapter, and its model: {base}: cannot be read"):
+        open_checkpoint(tmp_path / "adapter")
+
+
+def test_a_pickle_of_older_versions_of_peft_is_named(adapted: Path) -> None:
+    (adapted / ADAPTER_WEIGHTS).rename(adapted / "adapter_model.bin")
+    with pytest.raises(
+        CheckpointError, match=r"adapter_model\.bin: is a pickle, which is never loaded; save the adapter"
+    ):
+        open_checkpoint(adapted)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_adapter_that_overflows_is_one_line(adapted: Path) -> None:
+    path = adapted / ADAPTER_CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": 1e300}))
+    with pytest.raises(CheckpointError, match=r"adapter: makes h\.0\.attn\.c_attn\.weight too large for float32$"):
+        save_checkpoint(adapted.parent / "out", open_checkpoint(adapted))
+
+
 def test_the_config_is_pefts(tmp_path: Path) -> None:
     save_adapter(tmp_path / "adapter", Adapter("gpt2", 1, 2.0, ("c_attn",), {}, dropout=0.25, is_rank_stabilised=True))
     assert json.loads((tmp_path / "adapter" / ADAPTER_CONFIG).read_text()) == {

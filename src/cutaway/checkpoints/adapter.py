@@ -97,7 +97,10 @@ class Adapter:
     def delta(self, name: str) -> FloatArray | None:
         """Return the change of a tensor ("h.0.attn.c_attn.weight"), (in, out), or None if it has none."""
         pair = self.pairs.get(name.removesuffix(".weight")) if name.endswith(".weight") else None
-        return None if pair is None else np.float32(self.scale) * (pair.b @ pair.a).T
+        if pair is None:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever reads the merged weights refuses what overflows
+            return np.float32(self.scale) * (pair.b @ pair.a).T
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,10 @@ class MergedWeights:
     def read(self, name: str) -> FloatArray:
         tensor = self.base.read(name)
         delta = self.adapter.delta(name)
-        return tensor if delta is None else tensor + delta
+        if delta is None:
+            return tensor
+        with np.errstate(over="ignore"):
+            return tensor + delta
 
     def stored(self, name: str) -> StoredTensor:
         return StoredTensor(self.config.tensors[name], FLOAT32, {"": self.read(name)})
@@ -143,10 +149,13 @@ class AdaptedCheckpoint(Checkpoint):
         return self._merged.dtype
 
     def read(self, name: str) -> FloatArray:
-        return self._merged.read(name)
+        tensor = self._merged.read(name)
+        if not np.isfinite(tensor).all():
+            raise_checkpoint_error(self.directory, f"makes {name} too large for float32")
+        return tensor
 
     def stored(self, name: str) -> StoredTensor:
-        return self._merged.stored(name)
+        return StoredTensor(self.config.tensors[name], FLOAT32, {"": self.read(name)})
 
     def side_files(self) -> dict[str, str]:
         return self.base.side_files() | read_side_files(self.directory)
@@ -279,6 +288,8 @@ def read_adapter(directory: Path, config: GPT2Config) -> Adapter:
     """
     path = directory / ADAPTER_CONFIG
     raw = read_object(path)
+    if not (directory / ADAPTER_WEIGHTS).exists() and (older := directory / "adapter_model.bin").exists():
+        raise_checkpoint_error(older, "is a pickle, which is never loaded; save the adapter as safetensors with peft")
     for key, value in raw.items():
         plain = _PLAIN.get(key)
         if key not in _FREE and value not in (plain, None, False) and value != [] and value != {}:

@@ -1,6 +1,7 @@
 """Checkpoints by directory or by name on the hub."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from cutaway.checkpoints import hub
@@ -86,8 +87,11 @@ def _refuse_run(directory: Path) -> None:
 
 def _open_adapted(directory: Path) -> Checkpoint:
     base = read_base(directory)
-    if Path(base).expanduser().is_dir() and is_adapter(Path(base).expanduser()):
-        raise_checkpoint_error(directory, f"is an adapter of {quote(base)}, which is an adapter too: merge that first")
+    with suppress(OSError, RuntimeError):  # of which `open_source` says what is wrong
+        if is_adapter(Path(base).expanduser()):
+            raise_checkpoint_error(
+                directory, f"is an adapter of {quote(base)}, which is an adapter too: merge that first"
+            )
     try:
         checkpoint = open_source(base)
     except (CheckpointError, HubError) as error:
