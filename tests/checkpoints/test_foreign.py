@@ -289,6 +289,30 @@ def test_what_is_beside_a_pickle_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("forked")
+def test_precision_size_and_overwriting_are_chosen_for_a_pickle_too(tmp_path: Path) -> None:
+    torch.save(as_torch(STATE), tmp_path / "model.pt")
+    convert = ("convert", str(tmp_path / "model.pt"), str(tmp_path / "out"), "--allow-pickle", "--n-head", "3")
+    document = invoke(*convert, "--dtype", "float16", "--max-shard-size", "10KB", "--json").document
+    assert document["dtype"] == "float16"
+    assert len(open_checkpoint(tmp_path / "out").files) > 1
+    refused = invoke(*convert)
+    assert (refused.code, "holds config.json already" in refused.error) == (3, True)
+    assert invoke(*convert, "--overwrite", "--json").document["files"] == ["model.safetensors"]
+
+
+@pytest.mark.usefixtures("forked")
+def test_gpt2s_own_tokenizer_is_never_taken_for_that_of_a_pickle(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    peer = peer_model(tiny_weights(n_vocab=50257, n_embd=4, n_head=1, n_layer=1))
+    peer.config.tokenizer_class = "T5Tokenizer"
+    peer.config.save_pretrained(source)
+    torch.save(peer.state_dict(), source / "pytorch_model.bin")
+    assert invoke("convert", str(source), str(tmp_path / "out"), "--allow-pickle").code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.usefixtures("forked")
 def test_the_home_directory_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     torch.save(as_torch(STATE), tmp_path / "model.pt")

@@ -355,3 +355,37 @@ def test_a_mount_point_is_refused_before_anything_is_written(target: Path, monke
     ):
         raise AssertionError
     assert listing(target) == {"a": "old", **OTHERS}
+
+
+def test_files_that_are_copied_are_synced(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    synced: list[Path] = []
+    monkeypatch.setattr(replace, "sync", synced.append)
+    save(target)
+    assert {path.name for path in synced} >= {"notes.md", ".hidden", "log.txt"}
+
+
+def test_a_mount_point_in_the_directory_is_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == target / "logs")
+    with pytest.raises(OSError, match="logs is a mount point"):
+        save(target)
+    assert listing(target) == {"a": "old", **OTHERS}
+    assert [path.name for path in target.parent.iterdir()] == ["x"]
+
+
+def test_the_old_directory_is_back_at_once_where_the_second_rename_fails(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", no_exchange)
+    rename = Path.rename
+
+    def rename_once(path: Path, to: Path) -> Path:
+        if to == target and not path.name.endswith("-old") and not target.exists():
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", rename_once)
+    with pytest.raises(OSError, match="Input/output error"):
+        save(target)
+    assert listing(target) == {"a": "old", **OTHERS}
+    assert [path.name for path in target.parent.iterdir()] == ["x"]

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,13 @@ def test_overwriting_leaves_no_file_of_the_old_and_every_other_file(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_files_that_a_killed_save_left_are_replaced_too(tmp_path: Path) -> None:
+    for name in ("vocab.json.part", "notes.txt.part"):
+        (tmp_path / name).write_text("half")
+    save_checkpoint(tmp_path, tiny_weights(), overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "notes.txt.part"]
+
+
 def test_files_of_other_names_stay(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
     save_checkpoint(tmp_path, tiny_weights())
@@ -234,6 +242,21 @@ def test_rejects_an_unwritable_directory(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=f"cannot be saved: {reason}"):
             save_checkpoint(name, tiny_weights())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_is_said_with_the_bytes_needed(tmp_path: Path, code: int) -> None:
+    failure = save_module.save_failure(OSError(code, "No room"), tmp_path / "new", needed=100)
+    assert re.fullmatch(r"No room \(100 bytes needed, \d+ free\)", failure)
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "files"),
+    [(12, ["a", "b", "c", "d"]), (23, ["a", "b", "c", "d"]), (24, ["ab", "c", "d"]), (999, ["abcd"]), (None, ["abcd"])],
+)
+def test_files_are_as_few_as_their_size_allows(max_bytes: int | None, files: list[str]) -> None:
+    parameters = {name: {name: ("F32", (size,))} for name, size in {"a": 3, "b": 3, "c": 4, "d": 3}.items()}
+    assert save_module._split(parameters, max_bytes) == [list(names) for names in files]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])

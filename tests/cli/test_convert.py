@@ -1,12 +1,14 @@
 import json
 import resource
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cutaway.checkpoints import open_checkpoint
+from cutaway.cli import convert
 from tests.cli.invoke import invoke
 from tests.tasks.models import save_translator
 
@@ -123,6 +125,13 @@ def test_reports_the_files_that_it_wrote_and_no_others(tiny: str, tmp_path: Path
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "other.safetensors").touch()
     assert invoke("convert", tiny, str(tmp_path / "out"), "--json").document["files"] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("size", "n_bytes"), [("12", 12), ("1KB", 1_000), ("02 mb", 2_000_000), ("3GB", 3_000_000_000), (None, None)]
+)
+def test_sizes_are_those_of_the_documentation(size: str | None, n_bytes: int | None) -> None:
+    assert convert._max_shard_bytes(Namespace(max_shard_size=size)) == n_bytes
 
 
 def test_an_empty_size_is_refused(tiny: str, tmp_path: Path) -> None:
