@@ -127,6 +127,18 @@ def test_an_adapter_of_a_quantised_model_makes_it_float32(tmp_path: Path) -> Non
     np.testing.assert_array_equal(merged.read("h.0.attn.c_attn.weight"), stored.read("h.0.attn.c_attn.weight"))
 
 
+def test_an_adapter_has_what_its_model_says_of_tokens_and_leaves_out(adapted: Path) -> None:
+    base = adapted.parent / "base"
+    settings = {"bos_token_id": 3, "eos_token_id": [4, 5], "tokenizer_class": "BertTokenizer"}
+    (base / "config.json").write_text(json.dumps(json.loads((base / "config.json").read_text()) | settings))
+    arrays = read_arrays(base / "model.safetensors") | {"v_head.weight": np.ones(2, np.float32)}
+    (base / "model.safetensors").unlink()
+    write_arrays(base / "model.safetensors", arrays)
+    opened = open_checkpoint(adapted)
+    assert opened.special_tokens == open_checkpoint(base).special_tokens == settings
+    assert (opened.tokenizer_class, opened.left_out) == ("BertTokenizer", ("v_head.weight",))
+
+
 def test_an_adapter_has_the_side_files_of_its_model_where_it_has_none_of_its_own(tmp_path: Path) -> None:
     of_base = {TASK: "base", CHAT_TEMPLATE_FILE: "base"}
     save_checkpoint(tmp_path / "base", tiny_weights(), side_files=of_base)

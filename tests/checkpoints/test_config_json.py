@@ -1,6 +1,7 @@
 """Which configurations are GPT-2's, and what we write for transformers."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,30 @@ def test_ids_that_are_not_written_stay_so(tmp_path: Path) -> None:
     stored = read(tmp_path, {}, without="eos_token_id")
     written = config_json(stored.config, FLOAT32, stored.special_tokens)
     assert (written["bos_token_id"], "eos_token_id" in written) == (50256, False)
+
+
+def test_every_setting_is_written(tmp_path: Path) -> None:
+    config = GPT2Config(
+        n_vocab=9,
+        n_ctx=8,
+        n_embd=12,
+        n_head=2,
+        n_layer=3,
+        n_inner=7,
+        layer_norm_epsilon=1e-6,
+        tie_word_embeddings=False,
+        activation_function="silu",
+        scale_attn_weights=False,
+        scale_attn_by_inverse_layer_idx=True,
+        reorder_and_upcast_attn=True,
+        relative_positions=5,
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config_json(config, FLOAT32, {})))
+    assert read_config(tmp_path / "config.json").config == config
+    plain = GPT2Config()
+    assert all(getattr(config, field.name) != getattr(plain, field.name) for field in fields(config))
+
+
+@pytest.mark.parametrize(("stored", "dtype"), [("float16", "float16"), ("int8", "float32")])
+def test_transformers_gets_a_dtype_that_it_knows(stored: str, dtype: str) -> None:
+    assert config_json(GPT2Config(), FORMATS[stored], {})["dtype"] == dtype

@@ -212,6 +212,21 @@ def test_a_config_beside_the_tensors_must_agree(tmp_path: Path) -> None:
         found(tmp_path, STATE, {}, stated=stated)
 
 
+@pytest.mark.parametrize("n_inner", [12, 24, 50, 72])
+def test_an_mlp_of_another_width(tmp_path: Path, n_inner: int) -> None:
+    weights = tiny_weights(n_inner=n_inner)
+    read = found(tmp_path, linear_state(weights))
+    assert read.config.n_inner == n_inner
+    for name in weights.config.tensors:
+        np.testing.assert_array_equal(read.read(name), weights.read(name))
+
+
+@pytest.mark.parametrize("settings", [{}, {"n_head": 3}])
+def test_a_config_beside_the_tensors_says_what_is_computed(tmp_path: Path, settings: dict[str, int]) -> None:
+    stated = tiny_weights(activation_function="silu", scale_attn_weights=False, layer_norm_epsilon=1e-3).config
+    assert found(tmp_path, STATE, settings, stated=stated).config == stated
+
+
 def test_all_who_state_the_heads_must_agree(tmp_path: Path) -> None:
     stated = GPT2Config(n_vocab=61, n_ctx=48, n_embd=24, n_head=3, n_layer=2)
     with pytest.raises(CheckpointError, match=r"^ckpt.pt: config.json says n_head is 3, but model_args says 4$"):

@@ -75,8 +75,12 @@ def test_a_pickle_is_found_as_a_file_or_in_place_of_safetensors(tmp_path: Path) 
     assert find_pickle(str(tmp_path)) is None
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02")
     assert find_pickle(str(tmp_path)) == tmp_path / "pytorch_model.bin"
+    for name in ("model.safetensors.index.json", "model.safetensors"):
+        (tmp_path / name).touch()
+        assert find_pickle(str(tmp_path)) is None
+        (tmp_path / name).rename(tmp_path / "other.safetensors")
+        assert find_pickle(str(tmp_path)) == tmp_path / "pytorch_model.bin"
     (tmp_path / "model.safetensors").touch()
-    assert find_pickle(str(tmp_path)) is None
     assert find_pickle(str(tmp_path / "model.safetensors")) is None
 
 

@@ -113,6 +113,15 @@ def test_config_and_tokenizer_files(tmp_path: Path) -> None:
     assert (config["bos_token_id"], config["eos_token_id"], config["n_inner"]) == (50256, 50256, None)
 
 
+@pytest.mark.parametrize(("n_vocab", "token"), [(50257, 50256), (50256, None)])
+def test_without_a_tokenizer_the_special_tokens_are_gpt2s_where_the_vocabulary_has_its_size(
+    tmp_path: Path, n_vocab: int, token: int | None
+) -> None:
+    save_checkpoint(tmp_path / "x", tiny_weights(n_vocab=n_vocab, n_embd=4, n_head=1, n_layer=1))
+    written = json.loads((tmp_path / "x" / "config.json").read_text())
+    assert (written["bos_token_id"], written["eos_token_id"]) == (token, token)
+
+
 def test_a_checkpoint_is_overwritten_only_on_request(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "x", tiny_weights(0))
     with pytest.raises(

@@ -25,6 +25,13 @@ def test_writes_another_precision(tiny: str, tmp_path: Path, dtype: str) -> None
     np.testing.assert_allclose(written.read("wte.weight"), original, atol=float(np.abs(original).max()) / 100)
 
 
+def test_gpt2s_tokenizer_is_written_where_it_was_left_to_the_package(tiny: str, mute: str, tmp_path: Path) -> None:
+    for model, files in ((tiny, ["merges.txt", "tokenizer_config.json", "vocab.json"]), (mute, [])):
+        out = tmp_path / Path(model).name
+        assert invoke("convert", model, str(out)).code == 0
+        assert sorted({path.name for path in out.iterdir()} - {"config.json", "model.safetensors"}) == files
+
+
 def test_writes_several_files(tiny: str, tmp_path: Path) -> None:
     document = invoke("convert", tiny, str(tmp_path / "out"), "--max-shard-size", "1.5KB", "--json")
     assert document.code == 2
