@@ -1,5 +1,6 @@
 """Checkpoints of nanoGPT, minGPT and transformers: written as they write them, then compared with transformers."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 
 import cutaway
 from cutaway.checkpoints import ArrayWeights, open_checkpoint
+from cutaway.checkpoints.config_json import config_json
 from cutaway.checkpoints.foreign import ForeignWeights, Overrides, foreign_weights
 from cutaway.checkpoints.safetensors import TensorFile, write_tensors
 from cutaway.config import GPT2Config
 from cutaway.errors import CheckpointError, UsageError
+from cutaway.formats import FLOAT32
 from cutaway.numerics import FloatArray
 from tests.cli.invoke import invoke
 from tests.tiny import assert_logits_close, peer_logits, peer_model, random_ids, tiny_weights
@@ -301,6 +304,19 @@ def test_what_is_beside_a_pickle_is_kept(tmp_path: Path) -> None:
     assert "dropped 1 attention masks, h.0.attn.bias the first of them" in result.err
     assert {name: (tmp_path / "out" / name).read_text() for name in BESIDE} == BESIDE
     assert open_checkpoint(tmp_path / "out").tokenizer_class == "BertTokenizerFast"
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_config_and_a_template_beside_a_pickle_of_nanogpt(tmp_path: Path) -> None:
+    """The activation is that of the config, and the template cannot be read."""
+    config = config_json(tiny_weights().config, FLOAT32, {})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "chat_template.jinja").write_bytes(b"Caf\xe9")
+    torch.save({"model": as_torch(STATE), "model_args": MODEL_ARGS}, tmp_path / "ckpt.pt")
+    result = invoke("convert", str(tmp_path / "ckpt.pt"), str(tmp_path / "out"), "--allow-pickle")
+    assert (result.code, result.err.count("\n")) == (0, 1)
+    assert "chat_template.jinja: not UTF-8 at byte 3; it is left out" in result.err
+    assert open_checkpoint(tmp_path / "out").config.activation_function == "gelu_new"
 
 
 @pytest.mark.usefixtures("forked")

@@ -84,6 +84,12 @@ def test_a_pickle_is_found_as_a_file_or_in_place_of_safetensors(tmp_path: Path) 
     assert find_pickle(str(tmp_path / "model.safetensors")) is None
 
 
+def test_the_optimizer_beside_safetensors_files_is_not_the_model(tmp_path: Path) -> None:
+    for name in ("optimizer.pt", "part.safetensors"):
+        (tmp_path / name).touch()
+    assert find_pickle(str(tmp_path)) is None
+
+
 @pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("name", "content", "reason"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cutaway.checkpoints import open_checkpoint
+from cutaway.checkpoints.safetensors import read_arrays, write_arrays
 from cutaway.cli import convert
 from tests.cli.invoke import invoke
 from tests.tasks.models import save_translator
@@ -144,6 +145,17 @@ def test_sizes_are_those_of_the_documentation(size: str | None, n_bytes: int | N
 def test_an_empty_size_is_refused(tiny: str, tmp_path: Path) -> None:
     result = invoke("convert", tiny, str(tmp_path / "out"), "--max-shard-size", "")
     assert (result.code, "--max-shard-size must be a number of bytes" in result.error) == (2, True)
+
+
+def test_heads_beside_the_language_model_are_left_out_with_a_warning(tiny: str, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    arrays = read_arrays(model / "model.safetensors") | {"v_head.weight": np.ones(2, np.float32)}
+    (model / "model.safetensors").unlink()
+    write_arrays(model / "model.safetensors", arrays)
+    result = invoke("convert", str(model), str(tmp_path / "out"))
+    assert (result.code, result.err.count("\n")) == (0, 1)
+    assert "warning: model: v_head.weight left out: only the language model is read" in result.err
 
 
 def test_generation_settings_are_kept(tiny: str, tmp_path: Path) -> None:
