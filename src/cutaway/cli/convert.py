@@ -54,7 +54,7 @@ def run(options: Namespace) -> None:
     path = find_pickle(options.source)
     if path is None and (file := _ordinary(options.source)):
         if not options.allow_pickle:
-            raise _error(file, "is neither a directory with a checkpoint nor a pickle")
+            raise _error(file, "is neither a directory with a checkpoint nor a pickle; give the directory")
         path = file  # of another kind; the process that reads it reports what is wrong
     if path is None and not (options.n_head is None and options.n_vocab is None):
         raise UsageError("--n-head and --n-vocab are for pickles; other checkpoints state their sizes")
