@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -28,6 +29,7 @@ from cutaway.untrusted import quote
 
 if TYPE_CHECKING:  # not needed for a first token
     from cutaway.data.chat import Message
+    from cutaway.data.chat_forms import ChatForm
     from cutaway.tasks import Task, TaskEncoder
     from cutaway.trace import Intervention, Progress, Trace
 
@@ -213,11 +215,11 @@ class Model:
     def chat(
         self, messages: Sequence["Message"], config: GenerationConfig | None = None, **overrides: object
     ) -> Completion:
-        """Reply to a conversation, in the form in which `cutaway finetune` learns {"messages"}.
+        """Reply to a conversation, in the form that the model's chat template says: see `cutaway.data.chat_forms`.
 
-        Each message has a "role" (system, user or assistant) and its "content". The oldest are left out where the
-        context has no room for them: see `fit_messages`. Raises UsageError as `generate` does, and for anything but
-        messages.
+        A model without one is asked in the form in which `cutaway finetune` learns {"messages"}. Each message has a
+        "role" (system, user or assistant) and its "content". The oldest are left out where the context has no room for
+        them: see `fit_messages`. Raises UsageError as `generate` does, and for anything but messages.
 
         >>> import cutaway
         >>> reply = cutaway.load().chat([{"role": "user", "content": "Who are you?"}], max_new_tokens=5)
@@ -258,13 +260,13 @@ class Model:
         >>> model.fit_messages(long)
         [{'role': 'user', 'content': 'Why?'}]
         """
-        from cutaway.data.chat import fit_messages, parse_messages, write_prompt
+        from cutaway.data.chat import fit_messages, parse_messages
 
         n_ctx = self.config.n_ctx
         settings = self.settings(config, **overrides)
         room = max(n_ctx - settings.max_new_tokens, n_ctx // 2)
-        kept = fit_messages(parse_messages(messages), lambda prompt: len(self.encode(prompt)) <= room)
-        length = len(self.encode(write_prompt(kept)))
+        kept = fit_messages(parse_messages(messages), lambda kept: len(self._prompt(kept)) <= room)
+        length = len(self._prompt(kept))
         if length > n_ctx and not settings.context_shift:
             raise UsageError(
                 f"the prompt is {length:,} tokens long with the last message alone; the context holds {n_ctx:,};"
@@ -273,10 +275,18 @@ class Model:
         return kept
 
     def _reply(self, messages: Sequence["Message"], config: GenerationConfig) -> Iterator[Chunk]:
-        from cutaway.data.chat import NEXT, write_prompt  # not needed for a first token
+        prompt = self._prompt(self.fit_messages(messages, config))
+        return self._replies.stream(prompt, config.replace(stop=[*config.stop, *self._chat_form.stops]))
 
-        prompt = self.encode(write_prompt(self.fit_messages(messages, config)))
-        return self._replies.stream(prompt, config.replace(stop=[*config.stop, NEXT]))
+    def _prompt(self, messages: Sequence["Message"]) -> list[int]:
+        end = None if self.codec is None else self.codec.eos
+        return self._chat_form.prompt(messages, self.encode, end)
+
+    @cached_property
+    def _chat_form(self) -> "ChatForm":
+        from cutaway.data.chat_forms import PARAGRAPHS, find_form  # not needed for a first token
+
+        return find_form(self.metadata.chat_template) or PARAGRAPHS
 
     @property
     def description(self) -> str:

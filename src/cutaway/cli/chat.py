@@ -8,7 +8,6 @@ from cutaway.cli import terminal
 from cutaway.cli.arguments import add_json, add_model, write_json
 from cutaway.cli.generate import add_sampling, read_overrides
 from cutaway.cli.loading import describe, load_model
-from cutaway.cli.model_command import knows_chat
 from cutaway.cli.reading import typed_lines, utf8
 from cutaway.errors import CutawayError, UsageError
 
@@ -46,10 +45,10 @@ def run(options: Namespace) -> None:
         raise UsageError("--json is one document, without replies to be read; give the messages through a pipe")
     model = load_model(options)
     model.require_tokenizer("it cannot be talked with")
-    if model.metadata.template_error or not knows_chat(model.metadata.side_files):
-        doubt = f"{model.name} does not say that it has learned conversations: it may only continue the text"
-        terminal.note(f"{_describe_template(model)}{doubt}")
+    _doubt(model)
     config = model.generation_config.replace(**overrides)
+    if messages:
+        model.fit_messages(messages, config)  # raises UsageError if there is no room or no place for a system
     first = config.pick_seed()
     if config.seed is None and config.temperature > 0 and not options.json:
         terminal.note(f"seed {first}")
@@ -58,15 +57,20 @@ def run(options: Namespace) -> None:
         write_json({"messages": messages, **describe(model), "seed": first})
 
 
-def _describe_template(model: "Model") -> str:
-    """Say what is wrong with the chat template, if there is one."""
-    from cutaway.checkpoints.directory import CHAT_TEMPLATE_FILE
+def _doubt(model: "Model") -> None:
+    """Say that a model may not have learned conversations, and what is wrong with its chat template if it has one."""
+    from cutaway.data.chat_forms import find_form
 
-    if model.metadata.template_error:
-        return f"{model.metadata.template_error}; so "
-    if CHAT_TEMPLATE_FILE in model.metadata.side_files:
-        return f"{CHAT_TEMPLATE_FILE} is not the one that `cutaway finetune` writes; so "
-    return ""
+    metadata = model.metadata
+    if find_form(metadata.chat_template) is not None:
+        return
+    reason = metadata.template_error or (
+        "its chat template is neither the one that `cutaway finetune` writes nor DialoGPT's"
+        if metadata.chat_template
+        else ""
+    )
+    doubt = f"{model.name} does not say that it has learned conversations: it may only continue the text"
+    terminal.note(f"{reason}; so {doubt}" if reason else doubt)
 
 
 def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig", *, is_silent: bool) -> None:
