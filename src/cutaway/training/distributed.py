@@ -109,9 +109,10 @@ class World:
         from torch.distributed.fsdp import fully_shard
 
         mesh = init_device_mesh(objective.model.wpe.weight.device.type, (self.size,))
-        for block in objective.model.h:
-            fully_shard(block, mesh=mesh)
-        fully_shard(objective, mesh=mesh)
+        for module in (*objective.model.h, objective):
+            sharded = fully_shard(module, mesh=mesh)
+            if mesh.device_type == "cpu":  # gloo has no average, and PyTorch 2.8 takes its sum for one
+                sharded.set_force_sum_reduction_for_comms(True)
         return objective
 
     def reshard(self, module: nn.Module) -> None:
