@@ -24,9 +24,9 @@ def load(
     name "owner/name".
 
     `dtype` defaults to that of the checkpoint, `engine` to "cpu" ("reference" if the compiled library is missing).
-    Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says what to do. A tokenizer
-    that cannot be read is an error only once text is given; token ids work without it. Heads that are not the language
-    model's are left out, with a RuntimeWarning.
+    Raises CheckpointError, HubError, EngineError or UsageError, each with one line that says what to do. An unreadable
+    tokenizer is an error only when text is given; token ids work without it. Heads other than the language model's are
+    ignored, with a RuntimeWarning.
 
     >>> load("builtin", engine="reference").engine.dtype
     'float32'
@@ -48,7 +48,7 @@ def load(
 
 
 def left_out_message(checkpoint: Checkpoint) -> str:
-    """Say which tensors of a checkpoint are left out, for it holds more than a language model.
+    """Say which tensors of a checkpoint are ignored because they are not part of the language model.
 
     >>> checkpoint = open_source("builtin")
     >>> checkpoint.left_out = ("v_head.summary.weight", "v_head.summary.bias")

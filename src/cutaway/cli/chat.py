@@ -26,10 +26,10 @@ examples:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the first message of the system, the settings of `GenerationConfig`, the form of the output and the model."""
-    parser.description = "Talk with a model that was fine-tuned on messages; a line is a message."
+    """Add the system message, the settings of `GenerationConfig`, the output format and the model."""
+    parser.description = "Talk with a model that was fine-tuned on messages; each line is a message."
     parser.epilog = EXAMPLES
-    parser.add_argument("--system", metavar="TEXT", help="what the system says before the first message")
+    parser.add_argument("--system", metavar="TEXT", help="system message, before the first message")
     add_json(parser)
     add_sampling(parser, "reply")
     add_model(parser)
@@ -74,9 +74,9 @@ def _doubt(model: "Model") -> None:
 
 
 def _talk(model: "Model", messages: list["Message"], config: "GenerationConfig", *, is_silent: bool) -> None:
-    """Add the messages of the user and the replies, each of which has the next seed; an error ends one reply only.
+    """Append the user's messages and the replies, each with the next seed; an error ends one reply only.
 
-    So does Ctrl-C. A reply that it stops before its first word leaves no trace.
+    Ctrl-C ends one reply, too. If it stops a reply before the first word, the reply and its message are dropped.
     """
     told: set[str] = set()
     for text in typed_lines(HELP):
@@ -109,7 +109,7 @@ def _note_once(told: set[str], message: str) -> None:
 def _reply(
     model: "Model", messages: list["Message"], config: "GenerationConfig", is_silent: bool
 ) -> tuple[str, "FinishReason | None"]:
-    """Print a reply as it comes; return it, and why it ended: None if Ctrl-C did that."""
+    """Print a reply as it is generated; return it and its finish reason, None after Ctrl-C."""
     said = ""
     reason: FinishReason | None = None
     try:

@@ -1,4 +1,4 @@
-"""The command that uses a model, as a run and the wrong command name it."""
+"""The command that uses a model, named by a run and by the wrong command."""
 
 from shlex import quote
 
@@ -6,7 +6,7 @@ from cutaway.cli.terminal import safe
 
 
 def command_of(source: str) -> str:
-    """Return the command that uses a model, a name or a directory: for a model of music, or of a task, its own.
+    """Return the command for a model, a name or a directory; music models and models of some tasks have their own.
 
     Raises CheckpointError if there is no valid checkpoint.
 
